@@ -1,0 +1,80 @@
+"""Asyncio SDK with rate-limit budgeting for Binance Portfolio Margin and Portfolio Margin Pro.
+
+This project is not Binance's and is not endorsed by it.
+"""
+
+from __future__ import annotations
+
+from binance_pm.api.account import Account
+from binance_pm.api.connectivity import Pong, ServerTime
+from binance_pm.api.pro_account import ProAccount, RiskUnit, SpanAccount
+from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
+from binance_pm.budget import Budget, Kind, PoolState
+from binance_pm.client import Client
+from binance_pm.endpoint import ENDPOINTS, Endpoint
+from binance_pm.enums import AccountStatus, AccountType, PositionSide
+from binance_pm.errors import (
+    AuthenticationError,
+    BadAnswer,
+    BudgetExceeded,
+    ClockSkewError,
+    ConfigurationError,
+    ConnectError,
+    ExchangeError,
+    GateClosed,
+    IpBanned,
+    NoAnswer,
+    NotDone,
+    NotSent,
+    OutcomeUnknown,
+    PortfolioMarginError,
+    RateLimited,
+    RequestRejected,
+    SessionClosed,
+)
+from binance_pm.session import Session
+from binance_pm.transport import Timeouts
+from binance_pm.version import VERSION
+
+__version__ = VERSION
+
+__all__ = [
+    "ENDPOINTS",
+    "Account",
+    "AccountStatus",
+    "AccountType",
+    "AuthenticationError",
+    "BadAnswer",
+    "Budget",
+    "BudgetExceeded",
+    "Client",
+    "ClockSkewError",
+    "ConfigurationError",
+    "ConnectError",
+    "Endpoint",
+    "ExchangeError",
+    "GateClosed",
+    "IpBanned",
+    "Kind",
+    "NoAnswer",
+    "NotDone",
+    "NotSent",
+    "OutcomeUnknown",
+    "Pong",
+    "PoolState",
+    "PortfolioMarginError",
+    "PositionSide",
+    "ProAccount",
+    "RateLimited",
+    "RequestRejected",
+    "RiskUnit",
+    "ServerTime",
+    "Session",
+    "SessionClosed",
+    "SpanAccount",
+    "Timeouts",
+    "UmAccount",
+    "UmAsset",
+    "UmPosition",
+    "__version__",
+]

@@ -1,0 +1,1 @@
+"""What the exchange offers: one topic a file, Structs above, endpoints below."""

@@ -1,0 +1,47 @@
+"""Whether the exchange answers, and what its clock shows."""
+
+from __future__ import annotations
+
+from binance_pm.endpoint import get
+from binance_pm.wire import Answer
+
+
+class Pong(Answer, frozen=True):
+    """An empty answer: the exchange is there."""
+
+
+class ServerTime(Answer, frozen=True):
+    """The exchange's clock."""
+
+    server_time: int
+    """Milliseconds since the epoch."""
+
+
+class ConnectivityApi:
+    """Endpoints that need no key."""
+
+    @get("/papi/v1/ping", weight=1, security="NONE")
+    async def ping(self) -> Pong:
+        """Nothing, from the Portfolio Margin host: a test of the way there and back.
+
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/market-data (read 2026-11-21)
+        """
+        ...
+
+    @get("/papi/v1/time", weight=1, security="NONE")
+    async def server_time(self) -> ServerTime:
+        """The clock of the Portfolio Margin host.
+
+        The exchange does not document this endpoint; it answered on 2026-06-11 and many clients rely on it.
+
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/general-info (read 2026-11-21)
+        """
+        ...
+
+    @get("/api/v3/time", weight=1, security="NONE")
+    async def pro_server_time(self) -> ServerTime:
+        """The clock of the host of Portfolio Margin Pro.
+
+        Source: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints (read 2026-11-21)
+        """
+        ...

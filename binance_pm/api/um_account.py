@@ -1,0 +1,64 @@
+"""The USD-M side of a Portfolio Margin account."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from binance_pm.endpoint import get
+from binance_pm.enums import PositionSide
+from binance_pm.wire import Answer
+
+
+class UmAsset(Answer, frozen=True):
+    """What the account holds and owes in one margin asset, in units of the asset."""
+
+    asset: str
+    cross_wallet_balance: Decimal
+    cross_un_pnl: Decimal
+    """Unrealised profit of all positions margined in the asset."""
+    maint_margin: Decimal
+    initial_margin: Decimal
+    position_initial_margin: Decimal
+    open_order_initial_margin: Decimal
+    update_time: int
+    """Milliseconds since the epoch; 0 where nothing ever happened."""
+
+
+class UmPosition(Answer, frozen=True):
+    """One position, or the empty place of one; amounts in the margin asset of the symbol unless said otherwise."""
+
+    symbol: str
+    initial_margin: Decimal
+    maint_margin: Decimal
+    unrealized_profit: Decimal
+    position_side: PositionSide
+    position_amt: Decimal
+    """In units of the base asset; negative for a short position, also in hedge mode."""
+    update_time: int
+    """Milliseconds since the epoch; 0 where nothing ever happened."""
+    notional: Decimal
+    """Value at the mark price; negative for a short position."""
+
+
+class UmAccount(Answer, frozen=True):
+    """Assets and positions of the USD-M side."""
+
+    assets: list[UmAsset]
+    positions: list[UmPosition]
+    """Every symbol of the market: filter on ``position_amt`` for the open ones."""
+
+
+class UmAccountApi:
+    """The USD-M side of the account."""
+
+    @get("/papi/v2/um/account", weight=5)
+    async def um_account(self, *, recv_window: int | None = None) -> UmAccount:
+        """USD-M assets and positions of the account.
+
+        Positions cover every symbol of the market: filter on ``position_amt`` for the open ones. Equity and risk
+        state of the account are not here but in ``account``.
+
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account/Get-UM-Account-Detail-V2
+        (read 2026-11-21)
+        """
+        ...

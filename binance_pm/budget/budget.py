@@ -1,0 +1,361 @@
+"""The pools of one egress IP, and the queue in front of them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import Final, Self
+
+import anyio
+import msgspec
+
+from binance_pm.budget.gate import Gate
+from binance_pm.budget.ledger import Ledger
+from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
+from binance_pm.budget.wake import Wake, waker
+from binance_pm.clock import ServerClock
+from binance_pm.errors import BudgetExceeded, Call, GateClosed
+from binance_pm.transport import HttpAnswer
+
+_log = logging.getLogger(__name__)
+
+# A request that got no answer can still be on its way for this long.
+_LONGEST_WAY: Final = 10.0
+# A ban of unknown length lasts two minutes at least; the firewall (403) publishes nothing.
+_SHORTEST_BAN: Final = 120.0
+_FIREWALL_WAIT: Final = 60.0
+# Timers are not moved for less: the exchange's clock is not known better.
+_TOLERANCE: Final = 0.01
+
+
+class PoolState(msgspec.Struct, frozen=True):
+    """One pool at one moment, in weight of the current minute."""
+
+    pool: Pool
+    limit: int
+    used: int
+    """The most that the exchange can have counted, calls on their way included."""
+    in_flight: int
+    """Of it: calls that were neither answered nor given up."""
+
+
+class Budget:
+    """What one egress IP may spend, shared by every client behind it.
+
+    It may be used from several event loops and threads at once.
+
+    Args:
+        limits: the limit of a kind in a family, where it differs from `RULES`.
+        minute: seconds of the exchange's minute; only a test exchange has another than 60.
+        monotonic: this machine's clock that never steps, in seconds.
+        wall: this machine's wall clock, used until the exchange was heard.
+        sleep: waits for seconds of the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Mapping[tuple[Family, Kind], int] | None = None,
+        minute: float = 60.0,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._limits: Final = {key: rule.limit for key, rule in RULES.items()} | dict(limits or {})
+        self._minute: Final = minute
+        self.monotonic: Final = monotonic
+        self._wall: Final = wall
+        self.sleep: Final = sleep
+        self._lock: Final = threading.RLock()
+        self._tickets: Final = count()
+        self._clocks: Final[dict[str, ServerClock]] = {}
+        self._gates: Final[dict[str, Gate]] = {}
+        self._ledgers: Final[dict[Pool, Ledger]] = {}
+        self._queues: Final[dict[tuple[Pool, ...], OrderedDict[float, Reservation]]] = {}
+
+    def __repr__(self) -> str:
+        pools = ", ".join(f"{s.pool.kind} {s.pool.path or s.pool.family} {s.used}/{s.limit}" for s in self.snapshot())
+        return f"Budget({pools or 'unused'}, {self.waiting} waiting)"
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for weight or for a gate."""
+        with self._lock:
+            return sum(map(len, self._queues.values()))
+
+    def clock(self, host: str) -> ServerClock:
+        """The clock of one host of the exchange."""
+        with self._lock:
+            return self._clocks.setdefault(host, ServerClock(monotonic=self.monotonic, wall=self._wall))
+
+    def snapshot(self) -> list[PoolState]:
+        """Every pool that was drawn on."""
+        with self._lock:
+            return [self._state(pool, ledger) for pool, ledger in self._ledgers.items()]
+
+    def reserve(self, charges: tuple[Charge, ...], *, call: Call, max_wait: float) -> Reservation:
+        """Weight for one call in all the pools it is counted in: enter it to wait for it and take it.
+
+        Args:
+            charges: what the call costs, in pools of one host.
+            call: names the call in an error.
+            max_wait: seconds to wait at most.
+
+        Raises:
+            BudgetExceeded: on entering, as soon as it is known that the wait would be longer.
+            GateClosed: on entering, where the host's gate stays closed for longer.
+        """
+        return Reservation(self, charges, call, self.monotonic() + max_wait)
+
+    async def admit(self, reservation: Reservation) -> None:
+        """Wait until the reservation's weight is taken."""
+        with self._lock:
+            if not self._is_behind(reservation) and self._wait(reservation) == 0:
+                self._take(reservation)
+                return
+            ticket = reservation.ticket = next(self._tickets)
+            self._queues.setdefault(reservation.pools, OrderedDict())[ticket] = reservation
+        try:
+            await self._stand(reservation)
+        except BaseException:
+            with self._lock:
+                self._leave(reservation)
+            raise
+
+    def cancel(self, reservation: Reservation) -> None:
+        """Settle a call that never left: its weight is free again."""
+        with self._lock:
+            for pool, weight in reservation.charges:
+                self._ledger(pool).cancel(weight)
+            self._dispatch()
+
+    def lose(self, reservation: Reservation, departed: float) -> None:
+        """Settle a call that left and got no answer: it may be counted, now or in a moment."""
+        now = self.monotonic()
+        with self._lock:
+            earliest, latest = self.clock(reservation.host).bounds()
+            for pool, weight in reservation.charges:
+                ledger = self._ledger(pool)
+                minutes = ledger.minutes((earliest - (now - departed), latest + _LONGEST_WAY))
+                ledger.lose(weight, minutes, known=now + _LONGEST_WAY)
+            self._dispatch()
+
+    def answer(self, reservation: Reservation, departed: float, answer: HttpAnswer) -> None:
+        """Settle a call that was answered: learn the count, the time, and whether the gate closes."""
+        now = self.monotonic()
+        with self._lock:
+            clock = self.clock(reservation.host)
+            if (date := answer.date) is not None:
+                clock.hear(date, date + 1, asked=departed, answered=now)
+            earliest, latest = clock.bounds()
+            for pool, weight in reservation.charges:
+                ledger = self._ledger(pool)
+                minutes = ledger.minutes((earliest - (now - departed), latest))
+                used = answer.used(RULES[pool.family, pool.kind].header)
+                ledger.answer(weight, used, minutes, sent=departed, now=now)
+            if answer.status in _REFUSALS:
+                self._close_gate(reservation.host, answer, now)
+            self._dispatch()
+
+    def gate(self, host: str) -> Gate:
+        """The gate of one host of the exchange."""
+        with self._lock:
+            return self._gates.setdefault(host, Gate())
+
+    async def _stand(self, reservation: Reservation) -> None:
+        """Stand in the queue; whoever is at its head holds the timer."""
+        while True:
+            with anyio.CancelScope() as scope:
+                with self._lock:
+                    reservation.wake = waker(scope.cancel)
+                    self._dispatch()
+                    if reservation.admitted:
+                        return
+                    patience = self._patience(reservation)
+                await self.sleep(patience)
+
+    def _patience(self, reservation: Reservation) -> float:
+        """Seconds until there is reason to look again, or the error that waiting would end in."""
+        now = self.monotonic()
+        left = reservation.deadline - now
+        wait = self._wait(reservation)
+        never = not all(self._ledger(pool).fits_ever(weight) for pool, weight in reservation.charges)
+        if never or left <= 0 or left < wait < math.inf:
+            raise self._refusal(reservation, wait, never=never)
+        patience = left if self._is_behind(reservation) else min(left, wait)
+        reservation.looks_at = now + patience
+        return patience
+
+    def _refusal(self, reservation: Reservation, wait: float, *, never: bool) -> BudgetExceeded | GateClosed:
+        gate = self.gate(reservation.host)
+        closed = gate.wait(self.monotonic())
+        if never:
+            what = "it weighs more than the exchange allows in a minute"
+        elif closed and closed >= reservation.deadline - self.monotonic():
+            until = self.clock(reservation.host).milliseconds() / 1000 + closed
+            what = f"the gate of {reservation.host} is closed for {closed:.1f} s more" + " by a ban" * gate.banned
+            return GateClosed(reservation.call, what, until=until, banned=gate.banned)
+        elif math.isinf(wait):
+            what = "the calls before it were not answered in time"
+        else:
+            what = f"its weight is free in {wait:.1f} s at the earliest, later than max_wait allows"
+        return BudgetExceeded(reservation.call, what, wait=math.inf if never else wait)
+
+    def _wait(self, reservation: Reservation) -> float:
+        wait = self.gate(reservation.host).wait(self.monotonic())
+        bounds = self.clock(reservation.host).bounds()
+        for pool, weight in reservation.charges:
+            wait = max(wait, self._ledger(pool).wait(weight, bounds))
+        return wait
+
+    def _is_behind(self, reservation: Reservation) -> bool:
+        """Whether somebody who came earlier waits for one of the same pools."""
+        return any(
+            next(iter(queue)) < reservation.ticket and not set(pools).isdisjoint(reservation.pools)
+            for pools, queue in self._queues.items()
+        )
+
+    def _dispatch(self) -> None:
+        """Admit whoever fits, in the order of arrival; nobody overtakes in a pool that an earlier one waits for."""
+        heads = [(next(iter(queue)), pools) for pools, queue in self._queues.items()]
+        heapify(heads)
+        awaited: set[Pool] = set()
+        while heads:
+            ticket, pools = heappop(heads)
+            queue = self._queues[pools]
+            reservation = queue[ticket]
+            if not awaited.isdisjoint(pools):
+                awaited.update(pools)
+                continue
+            if (wait := self._wait(reservation)) > 0:
+                awaited.update(pools)
+                self._advance_timer(reservation, self.monotonic() + wait)
+                continue
+            self._take(reservation)
+            self._drop(reservation)
+            if pools in self._queues:
+                heappush(heads, (next(iter(queue)), pools))
+
+    def _advance_timer(self, reservation: Reservation, at: float) -> None:
+        """Wake the first in a queue whose timer would go off later than it now has reason to."""
+        if at < reservation.looks_at - _TOLERANCE:
+            reservation.looks_at = at
+            reservation.wake()
+
+    def _take(self, reservation: Reservation) -> None:
+        for pool, weight in reservation.charges:
+            self._ledger(pool).reserve(weight)
+        reservation.admitted = True
+        reservation.wake()
+
+    def _drop(self, reservation: Reservation) -> None:
+        queue = self._queues[reservation.pools]
+        del queue[reservation.ticket]
+        if not queue:
+            del self._queues[reservation.pools]
+
+    def _leave(self, reservation: Reservation) -> None:
+        if reservation.admitted:
+            self.cancel(reservation)
+        else:
+            self._drop(reservation)
+            self._dispatch()
+
+    def _close_gate(self, host: str, answer: HttpAnswer, now: float) -> None:
+        earliest, latest = self.clock(host).bounds()
+        turn = self._minute * (math.floor(latest / self._minute) + 1) - earliest
+        told = answer.retry_after or 0.0
+        banned = answer.status == 418
+        if banned:
+            ends = answer.banned_until
+            wait = max(told, ends - earliest if ends else 0.0) or _SHORTEST_BAN
+        elif answer.status == 403:
+            wait = max(told, _FIREWALL_WAIT)
+        else:
+            wait = max(told, turn)
+        self.gate(host).close(now + wait, banned=banned)
+        _log.warning("%s answered HTTP %d: nothing is sent to it for %.1f s", host, answer.status, wait)
+
+    def _ledger(self, pool: Pool) -> Ledger:
+        ledger = self._ledgers.get(pool)
+        if ledger is None:
+            ledger = Ledger(self._limits[pool.family, pool.kind], minute=self._minute)
+            self._ledgers[pool] = ledger
+        return ledger
+
+    def _state(self, pool: Pool, ledger: Ledger) -> PoolState:
+        minutes = ledger.minutes(self.clock(pool.host).bounds())
+        return PoolState(pool, ledger.limit, max(map(ledger.used, minutes)), ledger.in_flight)
+
+
+_REFUSALS: Final = {403, 418, 429}
+
+
+class Reservation:
+    """Weight taken for one call; it ends in exactly one of answered, lost, or cancelled before sending.
+
+    Enter it to take the weight. Leaving it settles what was not: as lost where the request departed, as cancelled
+    where it did not.
+    """
+
+    def __init__(self, budget: Budget, charges: tuple[Charge, ...], call: Call, deadline: float) -> None:
+        self.charges: Final = charges
+        self.pools: Final = tuple(pool for pool, _ in charges)
+        self.call: Final = call
+        self.deadline: Final = deadline
+        self.ticket: float = math.inf
+        """The place in the queue; infinite before it stands in it."""
+        self.looks_at: float = deadline
+        """Monotonic time at which it looks again whether it fits."""
+        self.admitted: bool = False
+        self.wake: Wake = _nobody_waits
+        self._budget: Final = budget
+        self._departed: float | None = None
+        self._settled: bool = False
+
+    @property
+    def host(self) -> str:
+        """The host whose pools are drawn on."""
+        return self.pools[0].host
+
+    @property
+    def departed(self) -> bool:
+        """Whether the request may have left this machine."""
+        return self._departed is not None
+
+    async def __aenter__(self) -> Self:
+        await self._budget.admit(self)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._settled:
+            return
+        self._settled = True
+        if self._departed is None:
+            self._budget.cancel(self)
+        else:
+            self._budget.lose(self, self._departed)
+
+    def depart(self) -> None:
+        """Say that the first byte is about to leave."""
+        self._departed = self._budget.monotonic()
+
+    def stay(self) -> None:
+        """Take `depart` back: the transport knows that no byte left."""
+        self._departed = None
+
+    def answer(self, answer: HttpAnswer) -> None:
+        """Settle with the exchange's answer, whatever its status."""
+        assert self._departed is not None, "an answer to a request that never departed"  # noqa: S101
+        self._settled = True
+        self._budget.answer(self, self._departed, answer)
+
+
+def _nobody_waits() -> None:
+    """What wakes a reservation that does not stand in a queue."""

@@ -1,0 +1,390 @@
+"""The facade: one account, every endpoint, and the one `call()` that all of them go through."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import logging
+import os
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self, TypeVar
+from urllib.parse import quote
+
+import anyio
+
+from binance_pm.api.account import AccountApi
+from binance_pm.api.connectivity import ConnectivityApi
+from binance_pm.api.pro_account import ProAccountApi
+from binance_pm.api.um_account import UmAccountApi
+from binance_pm.budget import Charge, Kind, pool_of
+from binance_pm.endpoint import Endpoint, Security, check_path
+from binance_pm.errors import (
+    Call,
+    ClockSkewError,
+    ConfigurationError,
+    ConnectError,
+    NoAnswer,
+    PortfolioMarginError,
+    SessionClosed,
+    error_of,
+    unreadable,
+)
+from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url
+from binance_pm.retry import retry_delay
+from binance_pm.session import Session, shared_session
+from binance_pm.signing import Credential, Secret, Signer, check_key, signer
+from binance_pm.transport import HttpAnswer, HttpRequest, Method, SendFailed
+from binance_pm.version import VERSION
+from binance_pm.wire import Value, decoder, encode_query
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_LONGEST_RECV_WINDOW: Final = 60_000
+_USER_AGENT: Final = f"binance-pm/{VERSION}"
+
+
+class _Route(NamedTuple):
+    """What every call of one endpoint for one account has in common."""
+
+    call: Call
+    url: str
+    charges: tuple[Charge, ...]
+
+
+class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
+    """One account of the exchange: open it with ``async with``.
+
+    Args:
+        api_key: the key as the exchange shows it; None for endpoints that need none.
+        api_secret: the HMAC secret; or an Ed25519 or RSA private key, as PEM text or as the `pathlib.Path` of its
+            file; or a function that signs.
+        passphrase: opens an encrypted private key.
+        label: names the account in errors and logs; by default a digest of the key.
+        session: what to share connections and budget with; by default the event loop's.
+        recv_window: milliseconds for which the exchange accepts a request, 5000 if None, at most 60000.
+        max_wait: seconds that a call may wait for weight or a closed gate before it gives up.
+        attempts: how often a read is tried in all; a write is never repeated.
+        papi_url: where Portfolio Margin (``/papi``) is.
+        sapi_url: where Portfolio Margin Pro (``/sapi``) is.
+        allow_custom_host: accept URLs of hosts that are not the exchange's: they are sent the key.
+        jitter: a random number from 0 to 1, for the delay of a retry.
+
+    Raises:
+        ConfigurationError: an argument cannot be used; the text says why, without showing a secret.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        api_secret: Credential | None = None,
+        *,
+        passphrase: str | bytes | None = None,
+        label: str = "",
+        session: Session | None = None,
+        recv_window: int | None = None,
+        max_wait: float = 60.0,
+        attempts: int = 3,
+        papi_url: str = PAPI_URL,
+        sapi_url: str = SAPI_URL,
+        allow_custom_host: bool = False,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        try:
+            self._sign: Final[Signer | None] = None if api_secret is None else signer(api_secret, passphrase=passphrase)
+            if api_key is not None:
+                check_key(api_key.encode(), "the API key")
+            self._urls: Final = {
+                "papi": check_url(papi_url, allow_custom_host=allow_custom_host),
+                "sapi": check_url(sapi_url, allow_custom_host=allow_custom_host),
+            }
+            _check_recv_window(recv_window)
+        except ValueError as error:
+            raise ConfigurationError(Call("Client", label), str(error)) from None
+        self.label: Final = label or _fingerprint(api_key)
+        self._api_key: Final = Secret(api_key or "")
+        self._recv_window: Final = recv_window
+        self._max_wait: Final = max_wait
+        self._attempts: Final = attempts
+        self._jitter: Final = jitter
+        self._given: Final = session
+        self._session: Session | None = None
+        self._closed: bool = False
+        self._routes: Final[dict[Endpoint[Any], _Route]] = {}
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None, **options: Any) -> Self:
+        """A client with the keys of the environment.
+
+        ``BINANCE_PM_API_KEY``, and ``BINANCE_PM_API_SECRET`` (HMAC) or ``BINANCE_PM_PRIVATE_KEY_FILE`` (PEM; with
+        ``BINANCE_PM_PRIVATE_KEY_PASSPHRASE`` where it is encrypted). ``BINANCE_PM_BASE_URL`` points both hosts to
+        one place, such as the local exchange.
+
+        Args:
+            environment: read instead of `os.environ`.
+            **options: as for `Client`.
+
+        Raises:
+            ConfigurationError: a variable is missing, or two exclude each other; the text names them.
+        """
+        env = os.environ if environment is None else environment
+        if url := env.get("BINANCE_PM_BASE_URL"):
+            options = {"papi_url": url, "sapi_url": url} | options
+        if passphrase := env.get("BINANCE_PM_PRIVATE_KEY_PASSPHRASE"):
+            options = {"passphrase": passphrase} | options
+        return cls(*_keys(env), **options)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open" if self._session else "not open"
+        return f"Client({self.label}, {state})"
+
+    async def __aenter__(self) -> Self:
+        if self._session is not None or self._closed:
+            raise SessionClosed(Call("Client", self.label), f"the client {'was closed' if self._closed else 'is open'}")
+        self._session = await (self._given or shared_session()).__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        session, self._session, self._closed = self._session, None, True
+        if session is not None:
+            await session.__aexit__()
+
+    async def request(
+        self,
+        method: Method,
+        path: str,
+        *,
+        weight: int,
+        returns: type[T],
+        params: Mapping[str, Value | None] | None = None,
+        security: Security = "USER_DATA",
+        kinds: tuple[Kind, ...] = (Kind.IP,),
+    ) -> T:
+        """Call an endpoint that is not declared here, with the same budget, signature and errors.
+
+        Args:
+            method: GET is a read; anything else counts as a write and is never repeated.
+            path: such as ``/papi/v1/balance``.
+            weight: what one call costs, as the exchange documents it.
+            returns: the type to decode the answer into, such as a Struct, or ``dict[str, Any]``.
+            params: as the exchange names them; recvWindow, timestamp and signature are added.
+            security: what the exchange asks for.
+            kinds: which of the exchange's counters it is charged to.
+        """
+        try:
+            endpoint = _undeclared(method, path, weight, security, kinds, returns)
+        except ValueError as error:
+            raise ConfigurationError(Call("request", self.label), str(error)) from None
+        return await self.call(endpoint, params or {})
+
+    async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None]) -> T:
+        """The way of every request: reserve weight, sign, send, settle, decode; and again where that is safe.
+
+        Args:
+            endpoint: what is called.
+            parameters: as the exchange names them, in the order in which they are sent.
+
+        Raises:
+            PortfolioMarginError: one of its kinds, whatever goes wrong.
+        """
+        route = self._routes.get(endpoint) or self._route(endpoint)
+        session = self._opened(route.call)
+        trial = _Trial(session.budget.monotonic())
+        while True:
+            answer: HttpAnswer | SendFailed | None = None
+            transport = session.transport(route.call)
+            reservation = session.budget.reserve(route.charges, call=route.call, max_wait=self._max_wait)
+            with session.attempt() as scope:
+                async with reservation:
+                    request = await self._request(endpoint, route, parameters, session)
+                    scope.deadline = anyio.current_time() + session.timeouts.total
+                    try:
+                        answer = await transport.send(request, reservation.depart)
+                        reservation.answer(answer)
+                    except SendFailed as failure:
+                        answer = failure
+                        if not failure.sent:
+                            reservation.stay()
+            outcome = _outcome(endpoint, route.call, answer, session, sent=reservation.departed)
+            if not isinstance(outcome, PortfolioMarginError):
+                session.allowance(route.url).earn()
+                return outcome
+            await self._recover(outcome, trial, endpoint, session)
+
+    async def _recover(
+        self, error: PortfolioMarginError, trial: _Trial, endpoint: Endpoint[Any], session: Session
+    ) -> None:
+        """Return when the call may be made again, or raise what it ended in."""
+        if isinstance(error, ClockSkewError) and error.code == -1021 and not trial.synchronised:
+            # It was refused, so repeating it is safe even for an order.
+            trial.synchronised = True
+            await self._synchronise(endpoint, session)
+            return
+        trial.attempt += 1
+        delay = retry_delay(
+            error,
+            attempt=trial.attempt,
+            attempts=self._attempts,
+            elapsed=session.budget.monotonic() - trial.started,
+            jitter=self._jitter(),
+        )
+        if delay is None or not session.allowance(self._route(endpoint).url).spend():
+            raise error
+        _log.info("%s It is tried again in %.2f s.", error, delay)
+        with session.attempt():
+            await session.budget.sleep(delay)
+
+    async def _synchronise(self, endpoint: Endpoint[Any], session: Session) -> None:
+        """Ask the endpoint's host for its time. Where that fails, the refusal's `Date` has to do."""
+        clock = session.budget.clock(self._route(endpoint).url)
+        asked = session.budget.monotonic()
+        try:
+            time = await (self.server_time() if endpoint.family == "papi" else self.pro_server_time())
+        except PortfolioMarginError as error:
+            _log.warning("%s The clock is synchronised by the last answer's Date alone.", error)
+            return
+        seconds = time.server_time / 1000
+        clock.hear(seconds, seconds + 0.001, asked=asked, answered=session.budget.monotonic())
+
+    async def _request(
+        self, endpoint: Endpoint[Any], route: _Route, parameters: Mapping[str, Value | None], session: Session
+    ) -> HttpRequest:
+        """The request as it will leave: the bytes signed are the bytes sent."""
+        if endpoint.is_signed and parameters.get("recvWindow") is None:
+            parameters = {**parameters, "recvWindow": self._recv_window}
+        try:
+            _check_recv_window(parameters.get("recvWindow"))
+            query = encode_query(parameters)
+        except ValueError as error:
+            raise ConfigurationError(route.call, str(error)) from None
+        headers = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
+        if endpoint.sends_key:
+            headers["x-mbx-apikey"] = self._key(route.call)
+        if endpoint.is_signed:
+            query = await self._signed(query, session.budget.clock(route.url).milliseconds(), route.call)
+        return HttpRequest(endpoint.method, route.url, f"{endpoint.path}?{query}" if query else endpoint.path, headers)
+
+    async def _signed(self, query: str, timestamp: int, call: Call) -> str:
+        if self._sign is None:
+            raise ConfigurationError(call, "no API secret was given", advice=_NO_KEY)
+        query += f"{'&' if query else ''}timestamp={timestamp}"
+        try:
+            signature = self._sign(query.encode())
+            if not isinstance(signature, str):
+                signature = await signature
+            return f"{query}&signature={quote(signature, safe='')}"
+        except Exception as error:
+            # A signer of the caller's own may fail in any way of its own.
+            raise ConfigurationError(call, f"the signer failed with {type(error).__name__}") from error
+
+    def _key(self, call: Call) -> str:
+        key = self._api_key.reveal().decode()
+        if not key:
+            raise ConfigurationError(call, "no API key was given", advice=_NO_KEY)
+        return key
+
+    def _opened(self, call: Call) -> Session:
+        if self._session is None:
+            raise SessionClosed(call, f"the client {'was closed' if self._closed else 'is not open'}")
+        return self._session
+
+    def _route(self, endpoint: Endpoint[Any]) -> _Route:
+        if route := self._routes.get(endpoint):
+            return route
+        url = self._urls["papi" if endpoint.family == "papi" else "sapi"]
+        charges = tuple(
+            Charge(pool_of(endpoint.family, kind, host=url, path=endpoint.path, account=self.label), endpoint.weight)
+            for kind in endpoint.kinds
+        )
+        call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write)
+        route = self._routes[endpoint] = _Route(call, url, charges)
+        return route
+
+
+class _Trial:
+    """How often a call was tried, and since when."""
+
+    __slots__ = ("attempt", "started", "synchronised")
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.attempt = 0
+        self.synchronised = False
+
+
+def _outcome(
+    endpoint: Endpoint[T], call: Call, answer: HttpAnswer | SendFailed | None, session: Session, *, sent: bool
+) -> T | PortfolioMarginError:
+    """The decoded answer, or the error that the attempt ended in."""
+    if answer is None:
+        return _interrupted(call, session, sent=sent)
+    if isinstance(answer, SendFailed):
+        failed = NoAnswer(call, answer.reason) if answer.sent else ConnectError(call, answer.reason)
+        failed.__cause__ = answer
+        return failed
+    _log.debug("%s [%s]: HTTP %d, %d bytes", call.endpoint, call.account, answer.status, len(answer.body or b""))
+    if error := error_of(call, answer):
+        return error
+    assert answer.body is not None, "error_of names an answer that is too long"  # noqa: S101
+    try:
+        return endpoint.decode(answer.body)
+    except ValueError as error:
+        bad = unreadable(call, answer, str(error))
+        bad.__cause__ = error
+        return bad
+
+
+def _interrupted(call: Call, session: Session, *, sent: bool) -> PortfolioMarginError:
+    if session.is_closed:
+        what = "the session was closed before an answer came"
+        return NoAnswer(call, what) if sent else SessionClosed(call, what)
+    if sent:
+        return NoAnswer(call, f"no whole answer came within {session.timeouts.total:g} s")
+    return ConnectError(call, f"no connection was made within {session.timeouts.total:g} s")
+
+
+@functools.lru_cache(maxsize=256)
+def _undeclared(
+    method: Method, path: str, weight: int, security: Security, kinds: tuple[Kind, ...], returns: type[T]
+) -> Endpoint[T]:
+    check_path(path)
+    return Endpoint(
+        name=f"{method} {path}",
+        method=method,
+        path=path,
+        weight=weight,
+        kinds=kinds,
+        security=security,
+        decode=decoder(returns),
+        signature=inspect.Signature(),
+        doc="",
+    )
+
+
+_NO_KEY: Final = "Give them to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
+
+
+def _keys(env: Mapping[str, str]) -> tuple[str, Credential]:
+    key, secret, file = (env.get(f"BINANCE_PM_{name}", "") for name in ("API_KEY", "API_SECRET", "PRIVATE_KEY_FILE"))
+    call = Call("Client.from_env")
+    if not key:
+        raise ConfigurationError(call, "BINANCE_PM_API_KEY is not set")
+    if not secret and not file:
+        raise ConfigurationError(call, "neither BINANCE_PM_API_SECRET nor BINANCE_PM_PRIVATE_KEY_FILE is set")
+    if secret and file:
+        raise ConfigurationError(call, "both BINANCE_PM_API_SECRET and BINANCE_PM_PRIVATE_KEY_FILE are set")
+    return key, secret or Path(file)
+
+
+def _check_recv_window(value: object) -> None:
+    if value is not None and not (type(value) is int and 0 < value <= _LONGEST_RECV_WINDOW):
+        raise ValueError(f"recv_window is {value!r}: the exchange allows 1 to {_LONGEST_RECV_WINDOW} ms")
+
+
+def _fingerprint(api_key: str | None) -> str:
+    """Tells accounts apart in errors and logs without showing any part of the key."""
+    return hashlib.sha256(api_key.encode()).hexdigest()[:8] if api_key else "no key"

@@ -1,0 +1,92 @@
+"""The exchange's clock, as an interval learned from its answers.
+
+What the exchange does: every answer carries `Date`, its clock in whole seconds; a time endpoint tells milliseconds.
+
+What is guaranteed: while every answer's stamp was made between the moment its request left and the moment it arrived,
+and the two clocks drift by less than 200 millionths, the exchange's clock lies inside `ServerClock.bounds()`. It is
+kept on the monotonic clock, so steps of this machine's wall clock do not exist for it.
+
+What nobody knows: how far the clocks of the exchange's edges lie apart. An answer that contradicts the earlier ones
+widens the interval until it holds both; the next one narrows it again.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DRIFT = 200e-6
+_SLACK = 0.005
+# Before the first answer the wall clock is all there is. It was right enough if the exchange accepts a signed
+# request: at most 1 s ahead, at most recv_window (5 s) behind.
+_UNHEARD = 5.0
+# A timestamp may be less than 1 s ahead of the exchange's clock (general-info, read 2026-11-21): stay well inside.
+_AHEAD = 0.5
+
+
+class ServerClock:
+    """The clock of one host of the exchange; seconds since the epoch.
+
+    Args:
+        monotonic: this machine's clock that never steps, in seconds.
+        wall: this machine's wall clock, used until the exchange was heard.
+    """
+
+    def __init__(
+        self, *, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._monotonic = monotonic
+        self._wall = wall
+        self._low = -math.inf
+        self._high = math.inf
+        self._heard_at = 0.0
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether an answer has told the exchange's time yet."""
+        return self._low > -math.inf
+
+    def bounds(self) -> tuple[float, float]:
+        """The earliest and the latest that the exchange's clock can show now."""
+        now = self._monotonic()
+        if not self.is_heard:
+            wall = self._wall()
+            return wall - _UNHEARD, wall + _UNHEARD
+        low, high = self._offsets(now)
+        return now + low, now + high
+
+    def milliseconds(self) -> int:
+        """The timestamp for a request signed now: the middle of the bounds, and surely not too far ahead."""
+        if not self.is_heard:
+            return int(self._wall() * 1000)
+        low, high = self.bounds()
+        return int((low + min((high - low) / 2, _AHEAD)) * 1000)
+
+    def hear(self, earliest: float, latest: float, *, asked: float, answered: float) -> None:
+        """Learn that the exchange's clock showed something in [earliest, latest] between two local moments.
+
+        Args:
+            earliest: seconds since the epoch.
+            latest: seconds since the epoch; one second after a `Date`, a millisecond after a server time.
+            asked: monotonic time before the first byte left.
+            answered: monotonic time after the answer arrived.
+        """
+        low, high = earliest - answered - _SLACK, latest - asked + _SLACK
+        if self.is_heard:
+            known_low, known_high = self._offsets(answered)
+            low, high = _meet(low, high, known_low, known_high)
+        self._low, self._high, self._heard_at = low, high, answered
+
+    def _offsets(self, now: float) -> tuple[float, float]:
+        drift = _DRIFT * max(0.0, now - self._heard_at)
+        return self._low - drift, self._high + drift
+
+
+def _meet(low: float, high: float, known_low: float, known_high: float) -> tuple[float, float]:
+    if max(low, known_low) <= min(high, known_high):
+        return max(low, known_low), min(high, known_high)
+    return min(low, known_low) - _SLACK, max(high, known_high) + _SLACK

@@ -1,0 +1,64 @@
+"""The exchange's enumerations.
+
+What is received is an `OpenEnum`: a value that the exchange adds tomorrow is kept as it is, not refused.
+
+Source: https://developers.binance.com/docs/derivatives/portfolio-margin/common-definition (read 2026-11-21)
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class OpenEnum(StrEnum):
+    """An enumeration that keeps values it does not know.
+
+    An unknown value becomes a member that is equal to its text, hashes and prints like it, and is not listed when
+    the class is iterated.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        member = str.__new__(cls, value)
+        member._name_ = value
+        member._value_ = value
+        return member
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this version of the package lists the value."""
+        return self._value_ in type(self)._value2member_map_
+
+
+class AccountStatus(OpenEnum):
+    """The risk state of a portfolio margin account, mildest first."""
+
+    NORMAL = "NORMAL"
+    MARGIN_CALL = "MARGIN_CALL"
+    SUPPLY_MARGIN = "SUPPLY_MARGIN"
+    REDUCE_ONLY = "REDUCE_ONLY"
+    ACTIVE_LIQUIDATION = "ACTIVE_LIQUIDATION"
+    FORCE_LIQUIDATION = "FORCE_LIQUIDATION"
+    BANKRUPTED = "BANKRUPTED"
+
+
+class AccountType(OpenEnum):
+    """Which portfolio margin product the account is on."""
+
+    PM_1 = "PM_1"
+    """Portfolio Margin Pro."""
+    PM_2 = "PM_2"
+    """Portfolio Margin."""
+    PM_3 = "PM_3"
+    """Portfolio Margin Pro SPAN."""
+
+
+class PositionSide(OpenEnum):
+    """BOTH in one-way mode, LONG or SHORT in hedge mode."""
+
+    BOTH = "BOTH"
+    LONG = "LONG"
+    SHORT = "SHORT"

@@ -1,0 +1,69 @@
+"""Where the exchange is, and which other addresses a key may be sent to.
+
+Sources (read 2026-11-21):
+    https://developers.binance.com/docs/derivatives/portfolio-margin/general-info
+    https://developers.binance.com/docs/derivatives/portfolio-margin-pro/general-info
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+PAPI_URL: Final = "https://papi.binance.com"
+SAPI_URL: Final = "https://api.binance.com"
+
+_HOSTS: Final = {
+    "papi.binance.com",
+    "api.binance.com",
+    # Faster but less stable, as the exchange says.
+    "api1.binance.com",
+    "api2.binance.com",
+    "api3.binance.com",
+    "api4.binance.com",
+}
+
+
+def check_url(url: str, *, allow_custom_host: bool) -> str:
+    """Scheme, host and port of a URL that keys may be sent to.
+
+    That is one of the exchange's hosts over https, or this machine, where plain http is allowed too.
+
+    Raises:
+        ValueError: with the reason; the text does not show a password in the URL.
+    """
+    parts = _split(url)
+    if parts is None or not parts.hostname:
+        raise ValueError("the base URL is not a URL such as https://papi.binance.com")
+    if "@" in parts.netloc:
+        raise ValueError("the base URL has a user name in it: remove it")
+    shown = f"{parts.scheme}://{parts.netloc}"
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(f"the base URL has something behind the host: {shown} is enough")
+    local = _is_loopback(parts.hostname)
+    if parts.scheme != "https" and not (local and parts.scheme == "http"):
+        raise ValueError(f"{shown} is not https: a key would be sent in the clear")
+    if not (local or allow_custom_host or (parts.hostname in _HOSTS and parts.port in {None, 443})):
+        raise ValueError(f"{shown} is not the exchange's: allow_custom_host=True sends the key there all the same")
+    return shown.lower()
+
+
+def _split(url: str) -> SplitResult | None:
+    # urlsplit drops tabs and line ends on its own, and browsers and libraries read a backslash differently.
+    if not (url.isascii() and url.isprintable()) or "\\" in url or " " in url:
+        return None
+    try:
+        parts = urlsplit(url)
+        return parts if parts.port is None or parts.port > 0 else None
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

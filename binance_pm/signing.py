@@ -1,0 +1,144 @@
+"""Signatures, and the one type that holds secrets.
+
+HMAC-SHA256 keys, Ed25519 and RSA keys (PKCS#8 PEM, encrypted too), or a function of the caller's own for a key that
+lives in a hardware module or a key service.
+
+Source: https://developers.binance.com/docs/derivatives/portfolio-margin/general-info (read 2026-11-21); Ed25519 is
+not described there, the exchange's own SDK signs with it for every product.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, NoReturn
+
+Signer = Callable[[bytes], str | Awaitable[str]]
+"""From the bytes to sign to the signature as the exchange expects it: hex for HMAC, base64 for Ed25519 and RSA."""
+
+Credential = str | bytes | Path | Signer
+"""An HMAC secret; a private key in PEM, as text or as the path of its file; or a `Signer`."""
+
+_PEM: Final = b"-----BEGIN"
+
+
+class Secret:
+    """A text that cannot be printed, pickled, copied or compared, only revealed where it is used."""
+
+    __slots__ = ("__reveal",)
+
+    def __init__(self, value: str | bytes) -> None:
+        held = value.encode() if isinstance(value, str) else value
+        # Kept in a closure: a debugger or an error reporter that lists attributes prints a function.
+        self.__reveal: Final = lambda: held
+
+    def reveal(self) -> bytes:
+        """The secret itself."""
+        return self.__reveal()
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret can be neither copied nor pickled")
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a secret can be neither copied nor pickled")
+
+
+def signer(credential: Credential, *, passphrase: str | bytes | Secret | None = None) -> Signer:
+    """The function that signs with the given credential.
+
+    Args:
+        credential: what the exchange, or the caller, holds the other half of.
+        passphrase: opens an encrypted private key.
+
+    Raises:
+        ValueError: the credential cannot be used; the text says why and never shows it.
+    """
+    if isinstance(credential, Path):
+        return _private_key_signer(_read_private(credential), passphrase)
+    if not isinstance(credential, str | bytes):
+        return credential
+    held = credential.encode() if isinstance(credential, str) else credential
+    if held.lstrip().startswith(_PEM):
+        return _private_key_signer(held, passphrase)
+    check_key(held, "the API secret")
+    return _hmac_signer(held)
+
+
+def check_key(key: bytes, name: str) -> None:
+    """Refuse a key that was cut or copied with something around it, before the exchange does with -2014 or -1022.
+
+    Raises:
+        ValueError: with the reason, never the key.
+    """
+    if not key:
+        raise ValueError(f"{name} is empty")
+    if any(byte <= 0x20 or byte >= 0x7F for byte in key):
+        raise ValueError(f"{name} has white space or a character outside ASCII in it: copy it again")
+
+
+def _hmac_signer(secret: bytes) -> Signer:
+    # The keyed state is what is kept: the secret itself is gone, and each signature saves the key schedule.
+    keyed = hmac.new(secret, digestmod=hashlib.sha256)
+
+    def sign(payload: bytes) -> str:
+        signature = keyed.copy()
+        signature.update(payload)
+        return signature.hexdigest()
+
+    return sign
+
+
+def _private_key_signer(pem: bytes, passphrase: str | bytes | Secret | None) -> Signer:
+    try:
+        from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 - the extra `keys`
+        from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa  # noqa: PLC0415 - the extra `keys`
+    except ImportError as error:
+        raise ValueError("a private key needs the extra `keys`: pip install 'binance-pm[keys]'") from error
+    try:
+        key = serialization.load_pem_private_key(pem.strip(), _passphrase(passphrase))
+    except TypeError:
+        reason = "is encrypted: give its passphrase" if passphrase is None else "is not encrypted: give no passphrase"
+        raise ValueError(f"the private key {reason}") from None
+    except Exception:  # noqa: BLE001 - the library raises many kinds, and their texts may quote the key
+        raise ValueError("the private key cannot be read: not PKCS#8 PEM, or the passphrase is wrong") from None
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        ed25519_key = key
+        return lambda payload: base64.b64encode(ed25519_key.sign(payload)).decode()
+    if isinstance(key, rsa.RSAPrivateKey):
+        rsa_key, scheme, digest = key, padding.PKCS1v15(), hashes.SHA256()
+        return lambda payload: base64.b64encode(rsa_key.sign(payload, scheme, digest)).decode()
+    raise ValueError("the private key is of a kind that the exchange does not know: give Ed25519 or RSA")
+
+
+def _passphrase(passphrase: str | bytes | Secret | None) -> bytes | None:
+    if isinstance(passphrase, Secret):
+        return passphrase.reveal()
+    return passphrase.encode() if isinstance(passphrase, str) else passphrase
+
+
+def _read_private(path: Path) -> bytes:
+    """The bytes of a key file that nobody else may read, as ssh asks for it."""
+    try:
+        with path.open("rb") as file:
+            if os.name == "posix" and (others := _readers(os.fstat(file.fileno()))):
+                raise ValueError(f"the private key file {path} can be read by {others}: chmod 600 it")
+            return file.read(1 << 20)
+    except OSError as error:
+        raise ValueError(f"the private key file {path} cannot be read: {error.strerror}") from error
+
+
+def _readers(status: os.stat_result) -> str:
+    if status.st_mode & stat.S_IRWXO:
+        return "everybody"
+    # A group may read a file that somebody else owns: that is how secrets are mounted into a container.
+    if status.st_mode & stat.S_IRWXG and status.st_uid == os.geteuid():
+        return "its group"
+    return ""

@@ -1,0 +1,122 @@
+"""What carries one request to the exchange and brings its answer.
+
+A transport sends a request once. It follows no redirect, repeats nothing, adds no credentials of its own and knows,
+for every failure, whether the request may have left this machine.
+"""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Method = Literal["GET", "POST", "PUT", "DELETE"]
+
+_BANNED_UNTIL: Final = re.compile(rb"until (\d{13})\b")
+# Longer than the longest ban of the exchange, three days.
+_LONGEST_WAIT: Final = 7 * 86400
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """How long one request may take, in seconds."""
+
+    connect: float = 5.0
+    """To get a connection: a free place in the pool, TCP and TLS together each."""
+    read: float = 10.0
+    """Between two pieces of the answer, the first included; the same bound holds for writing."""
+    total: float = 20.0
+    """From the first attempt to connect to the last byte."""
+
+
+class HttpRequest:
+    """One request, ready to leave: the bytes signed are the bytes sent."""
+
+    __slots__ = ("headers", "method", "target", "url")
+
+    def __init__(self, method: Method, url: str, target: str, headers: Mapping[str, str]) -> None:
+        self.method: Final = method
+        self.url: Final = url
+        """Scheme, host and port, such as ``https://papi.binance.com``."""
+        self.target: Final = target
+        """Path and query, percent-encoded."""
+        self.headers: Final = headers
+
+    def __repr__(self) -> str:
+        return f"HttpRequest({self.method} {self.url}{self.target.partition('?')[0]})"
+
+
+class HttpAnswer(msgspec.Struct, frozen=True):
+    """What came back for one request, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes | None
+    """None where it was longer than the transport accepts."""
+
+    @property
+    def date(self) -> int | None:
+        """The exchange's clock when it answered, whole seconds since the epoch."""
+        try:
+            return int(parsedate_to_datetime(self.headers["date"]).timestamp())
+        except (KeyError, ValueError, OverflowError):
+            return None
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait, as the exchange said."""
+        return _number(self.headers.get("retry-after", ""), most=_LONGEST_WAIT)
+
+    @property
+    def banned_until(self) -> float | None:
+        """The end of a ban as its message says, seconds since the epoch."""
+        found = _BANNED_UNTIL.search(self.body or b"")
+        return int(found[1]) / 1000 if found else None
+
+    def used(self, header: str) -> int | None:
+        """The weight that the exchange says to have counted, from the named header."""
+        return _number(self.headers.get(header, ""), most=2**53)
+
+
+class SendFailed(Exception):
+    """No answer came; the transport's own failure is its ``__cause__``.
+
+    Attributes:
+        reason: what happened, without secrets.
+        sent: False only where no byte of the request can have left this machine.
+    """
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+
+
+class Transport(Protocol):
+    """Carries requests; safe to use from many tasks at once."""
+
+    async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
+        """Send the request once.
+
+        Args:
+            request: what to send.
+            departing: called once, right before the first byte may leave.
+
+        Raises:
+            SendFailed: no whole answer came.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection that this transport opened."""
+        ...
+
+
+def _number(text: str, *, most: int) -> int | None:
+    # isdecimal alone accepts other scripts' digits, and int() accepts "1_0" and " 1 ".
+    return min(int(text), most) if text.isascii() and text.isdecimal() and len(text) < 20 else None

@@ -1,0 +1,197 @@
+"""The default engine: httpx. Nothing else in the package imports it.
+
+An engine made here calls `httpx.AsyncHTTPTransport` directly: there is no cookie jar, no redirect, no authentication
+flow and no log line with the URL on the way. A caller's own `httpx.AsyncClient` or `httpx.AsyncBaseTransport` is used
+as it is, with its redirects and authentication switched off for our requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import httpx
+
+from binance_pm.transport import HttpAnswer, HttpRequest, SendFailed, Timeouts
+
+HttpxLike = httpx.AsyncClient | httpx.AsyncBaseTransport
+"""What a caller may bring along: a client, or a transport such as `httpx.ASGITransport`."""
+
+# Raised only before the first byte of a request.
+_NEVER_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+_MAX_CONNECTIONS: Final = 100
+_KEEPALIVE_SECONDS: Final = 30.0
+
+_Handle = Callable[[httpx.Request], Awaitable[httpx.Response]]
+
+
+class HttpxTransport:
+    """Sends requests through httpx.
+
+    Args:
+        http: the caller's own client or transport, which stays the caller's to close; None to make one.
+        timeouts: how long one request may take.
+        max_body: bytes of an answer that are accepted.
+        proxy: URL of an HTTP or SOCKS proxy.
+        trust_env: whether the environment may name proxies and certificates.
+        tls: settings for https; None for the defaults of httpx.
+    """
+
+    __slots__ = ("_aclose", "_handle", "_max_body", "_timeout", "_traced")
+
+    def __init__(
+        self,
+        http: HttpxLike | None = None,
+        *,
+        timeouts: Timeouts,
+        max_body: int,
+        proxy: str | None = None,
+        trust_env: bool = False,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        made = _make(proxy=proxy, trust_env=trust_env, tls=tls) if http is None else http
+        self._handle: Final[_Handle] = _sender(made)
+        self._aclose: Final = made.aclose if http is None else _leave_open
+        self._max_body: Final = max_body
+        self._timeout: Final = {
+            "connect": timeouts.connect,
+            "pool": timeouts.connect,
+            "read": timeouts.read,
+            "write": timeouts.read,
+        }
+        # httpx's own transport tells when it writes; what a caller brings along may not.
+        self._traced: Final = isinstance(made, httpx.AsyncHTTPTransport) or http is None
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(_redact)
+
+    async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
+        """See `Transport.send`."""
+        trace = _Trace(departing)
+        if not self._traced:
+            trace.depart()
+        extensions = {"timeout": self._timeout, "trace": trace}
+        url = httpx.URL(request.url).copy_with(raw_path=request.target.encode())
+        outgoing = httpx.Request(request.method, url, headers=request.headers, extensions=extensions)
+        try:
+            response = await self._handle(outgoing)
+            trace.depart()
+            return HttpAnswer(response.status_code, response.headers, await self._read(response))
+        except Exception as error:
+            raise _failure(error, trace) from error
+
+    async def aclose(self) -> None:
+        """See `Transport.aclose`."""
+        await self._aclose()
+
+    async def _read(self, response: httpx.Response) -> bytes | None:
+        """The body, or None where it is longer than `max_body`: the rest of it is not awaited."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async for piece in response.aiter_bytes():
+                size += len(piece)
+                if size > self._max_body:
+                    return None
+                pieces.append(piece)
+        finally:
+            await response.aclose()
+        return b"".join(pieces)
+
+
+class _Trace:
+    """Follows httpcore's events: whether it connects for us, and when the first byte of our request leaves."""
+
+    __slots__ = ("_departing", "connects", "departed")
+
+    def __init__(self, departing: Callable[[], None]) -> None:
+        self._departing = departing
+        self.connects = False
+        self.departed = False
+
+    def depart(self) -> None:
+        if not self.departed:
+            self.departed = True
+            self._departing()
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        self.connects = True
+        # A proxy is asked for a tunnel by a request of its own.
+        if event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
+            self.depart()
+
+
+def _make(*, proxy: str | None, trust_env: bool, tls: ssl.SSLContext | None) -> HttpxLike:
+    limits = httpx.Limits(
+        max_connections=_MAX_CONNECTIONS,
+        max_keepalive_connections=_MAX_CONNECTIONS,
+        keepalive_expiry=_KEEPALIVE_SECONDS,
+    )
+    verify = True if tls is None else tls
+    if trust_env and proxy is None:
+        # Only a client reads the environment's proxies.
+        return httpx.AsyncClient(limits=limits, verify=verify, trust_env=True)
+    return httpx.AsyncHTTPTransport(limits=limits, verify=verify, trust_env=trust_env, proxy=proxy)
+
+
+def _sender(http: HttpxLike) -> _Handle:
+    if not isinstance(http, httpx.AsyncClient):
+        return http.handle_async_request
+
+    async def send(request: httpx.Request) -> httpx.Response:
+        return await http.send(request, stream=True, auth=None, follow_redirects=False)
+
+    return send
+
+
+async def _leave_open() -> None:
+    """A client or transport that the caller brought along is the caller's to close."""
+
+
+def _failure(error: Exception, trace: _Trace) -> SendFailed:
+    if isinstance(error, httpx.RequestError):
+        # The request holds the key and the signature, and an error outlives the call.
+        error.request = httpx.Request("GET", "https://withheld.invalid")
+    connecting = trace.connects and not trace.departed
+    sent = not (connecting or isinstance(error, _NEVER_SENT))
+    return SendFailed(f"{_WORDS.get(type(error), type(error).__name__)}", sent=sent)
+
+
+_WORDS: Final[dict[type[Exception], str]] = {
+    httpx.ConnectError: "no connection could be made",
+    httpx.ConnectTimeout: "the connection took too long",
+    httpx.PoolTimeout: "no connection was free in time",
+    httpx.ProxyError: "the proxy refused",
+    httpx.ReadTimeout: "the answer took too long",
+    httpx.WriteTimeout: "sending took too long",
+    httpx.ReadError: "the connection broke before the whole answer had come",
+    httpx.WriteError: "the connection broke while sending",
+    httpx.RemoteProtocolError: "the connection closed, or the answer was not HTTP, before the whole answer had come",
+    httpx.DecodingError: "the answer could not be decompressed",
+}
+
+_LOGGERS: Final = (
+    "httpx",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "httpcore.socks",
+)
+_SECRETS: Final = re.compile(r"(signature=)[^&\s'\"]+|(auth=)\([^)]*\)")
+
+
+def _redact(record: logging.LogRecord) -> bool:
+    """Keep signatures and proxy passwords out of what httpx and httpcore log; it drops nothing."""
+    message = record.getMessage()
+    if _SECRETS.search(message):
+        record.msg, record.args = _SECRETS.sub(lambda found: f"{found[1] or found[2]}…", message), ()
+    return True
