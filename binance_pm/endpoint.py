@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Generic, Literal, TypeVar, cast, get_type_hints
+from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 import msgspec
 
@@ -128,7 +128,7 @@ def _declare(method: Method, path: str, weight: int, security: Security, kinds: 
     name = function.__name__
     if name in ENDPOINTS:
         raise ValueError(f"two endpoints are called {name}")
-    whole = inspect.signature(function)
+    whole = inspect.signature(function, eval_str=True)
     signature = whole.replace(parameters=list(whole.parameters.values())[1:])
     endpoint = ENDPOINTS[name] = Endpoint(
         name=name,
@@ -137,7 +137,7 @@ def _declare(method: Method, path: str, weight: int, security: Security, kinds: 
         weight=weight,
         kinds=kinds,
         security=security,
-        decode=decoder(get_type_hints(function)["return"]),
+        decode=decoder(whole.return_annotation),
         signature=signature,
         doc=inspect.getdoc(function) or "",
     )

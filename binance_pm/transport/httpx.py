@@ -195,3 +195,8 @@ def _redact(record: logging.LogRecord) -> bool:
     if _SECRETS.search(message):
         record.msg, record.args = _SECRETS.sub(lambda found: f"{found[1] or found[2]}…", message), ()
     return True
+
+
+def asgi_transport(app: Any) -> httpx.AsyncBaseTransport:
+    """Leads to an ASGI application in this process in place of the network."""
+    return httpx.ASGITransport(app, client=("127.0.0.1", 0))

@@ -1,0 +1,74 @@
+"""The commands and their options; what they do stands in a module for each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from binance_pm.cli import call, demo, sandbox
+from binance_pm.errors import PortfolioMarginError
+from binance_pm.version import VERSION
+
+app = App(
+    name="binance-pm",
+    help="Binance Portfolio Margin from the command line. Not Binance's, and not endorsed by it.",
+    version=VERSION,
+    version_flags=["--version"],
+    error_console=Console(stderr=True),
+    suppress_keyboard_interrupt=False,
+)
+app.command(call.app)
+
+
+@app.command(name="demo")
+def _demo(
+    *,
+    once: bool = False,
+    json: bool = False,
+    every: Annotated[float, Parameter(help="Seconds between two rounds.")] = 1.0,
+    seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
+) -> int:
+    """Watch a dozen accounts on a local exchange: no key, no network.
+
+    Args:
+        once: Print one round and end; always so where the output is no terminal.
+        json: Print one JSON object a line.
+    """
+    return demo.run(once=once or not sys.stdout.isatty(), json=json, every=every, seed=seed)
+
+
+@app.command(name="sandbox")
+def _sandbox(
+    *,
+    port: Annotated[int, Parameter(help="Port to listen on, 0 for any free one.")] = 0,
+    accounts: Annotated[int, Parameter(help="How many accounts to make up.")] = 12,
+    seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
+    json: bool = False,
+) -> int:
+    """Serve the local exchange until Ctrl-C, and print its address and keys.
+
+    Args:
+        json: Print them as one JSON object.
+    """
+    return sandbox.run(port=port, accounts=accounts, seed=seed, json=json)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; failures end in one line on stderr."""
+    try:
+        result = app(arguments, exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        return 2
+    except PortfolioMarginError as error:
+        print(f"binance-pm: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        print(f"binance-pm: {error.strerror or error}", file=sys.stderr)
+        return 1
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,72 @@
+"""``binance-pm call``: one command for each declared endpoint."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import anyio
+import msgspec
+from cyclopts import App, Parameter
+
+from binance_pm.client import Client
+from binance_pm.endpoint import ENDPOINTS, Endpoint
+
+app = App(
+    name="call",
+    help="Call one endpoint and print its answer as JSON. Keys come from the environment: BINANCE_PM_API_KEY, and "
+    "BINANCE_PM_API_SECRET or BINANCE_PM_PRIVATE_KEY_FILE.",
+)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Target:
+    """Where a call goes."""
+
+    sandbox: Annotated[bool, Parameter(help="Call a local exchange, which needs no key.", negative="")] = False
+    base_url: Annotated[str | None, Parameter(help="Call this address, such as that of `binance-pm sandbox`.")] = None
+
+
+_HERE = Target()
+
+
+def command_of(endpoint: Endpoint[Any]) -> Callable[..., int]:
+    """A function with the endpoint's parameters, and those of `Target`, as the command line reads them."""
+
+    def command(target: Target = _HERE, **arguments: Any) -> int:
+        print(anyio.run(_call, endpoint, target, arguments))
+        return 0
+
+    target = inspect.Parameter("target", inspect.Parameter.KEYWORD_ONLY, default=_HERE, annotation=Target)
+    parameters = [*endpoint.signature.parameters.values(), target]
+    command.__name__ = endpoint.name
+    command.__doc__ = endpoint.doc
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__signature__ = inspect.Signature(parameters)
+    return command
+
+
+async def _call(endpoint: Endpoint[Any], target: Target, arguments: dict[str, Any]) -> str:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(await _client(endpoint, target, stack))
+        answer = await getattr(client, endpoint.name)(**arguments)
+        return msgspec.json.format(msgspec.json.encode(answer)).decode()
+
+
+async def _client(endpoint: Endpoint[Any], target: Target, stack: AsyncExitStack) -> Client:
+    options: dict[str, Any] = (
+        {} if target.base_url is None else {"papi_url": target.base_url, "sapi_url": target.base_url}
+    )
+    if target.sandbox:
+        from binance_pm.testing import sandbox  # noqa: PLC0415 - only here is the extra needed
+
+        return (await stack.enter_async_context(sandbox(accounts=1))).client()
+    return Client.from_env(**options) if endpoint.sends_key else Client(**options)
+
+
+for _endpoint in sorted(ENDPOINTS.values(), key=lambda endpoint: endpoint.name):
+    app.command(command_of(_endpoint), name=_endpoint.name)

@@ -1,0 +1,21 @@
+"""A strict local exchange: Portfolio Margin as Binance answers for it, without a key or a network.
+
+Binance has no Portfolio Margin testnet. This package checks signatures, timestamps and parameters, counts weight by the
+clock minute, refuses and bans, and fails on demand, for demos and for tests.
+
+    with serve(Exchange()) as url:
+        ...  # any client, pointed at url
+
+In memory, ``create_app(exchange)`` is an ASGI application. Amounts, accounts and keys are made up from a seed: the same
+seed gives the same exchange.
+"""
+
+from __future__ import annotations
+
+from binance_pm.sandbox.account import Account
+from binance_pm.sandbox.app import create_app
+from binance_pm.sandbox.exchange import Exchange
+from binance_pm.sandbox.faults import Fault
+from binance_pm.sandbox.server import serve
+
+__all__ = ["Account", "Exchange", "Fault", "create_app", "serve"]

@@ -1,0 +1,118 @@
+"""The exchange as an ASGI application, in memory or behind a server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from binance_pm.sandbox.faults import Fault
+from binance_pm.sandbox.messages import Reply, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from binance_pm.sandbox.exchange import Exchange
+
+    Handler = Callable[[HttpRequest], Awaitable[Response]]
+
+DROP = "drop"
+"""Where a server puts, into the state of a scope, the function that closes the connection at once."""
+
+_BODILESS = (204, 304)
+
+
+def create_app(exchange: Exchange) -> Starlette:
+    """The application that answers for an exchange, on asyncio and on trio.
+
+    Below ``/sandbox/`` is what steers it, never weighed and out of reach of faults: ``GET state`` shows accounts with
+    their API keys, counters and faults, ``POST faults`` arms a ``Fault`` given as JSON, ``DELETE faults`` disarms all.
+
+    Without a server there is no connection to drop: where a fault drops one or cuts a body short, the application
+    raises ConnectionResetError, which ``httpx.ASGITransport`` passes on to the caller.
+    """
+    return Starlette(
+        routes=[
+            Route("/sandbox/state", _show_state(exchange)),
+            Route("/sandbox/faults", _arm(exchange), methods=["POST"]),
+            Route("/sandbox/faults", _disarm(exchange), methods=["DELETE"]),
+            Mount("/", _answer(exchange)),
+        ]
+    )
+
+
+def _show_state(exchange: Exchange) -> Handler:
+    async def show_state(_: HttpRequest) -> Response:
+        return Response(msgspec.json.encode(exchange.state()), media_type="application/json")
+
+    return show_state
+
+
+def _arm(exchange: Exchange) -> Handler:
+    async def arm(http: HttpRequest) -> Response:
+        try:
+            exchange.inject(msgspec.json.decode(await http.body(), type=Fault))
+        except (msgspec.MsgspecError, ValueError) as wrong:
+            return Response(str(wrong), status_code=422, media_type="text/plain")
+        return Response(status_code=204)
+
+    return arm
+
+
+def _disarm(exchange: Exchange) -> Handler:
+    async def disarm(_: HttpRequest) -> Response:
+        exchange.clear()
+        return Response(status_code=204)
+
+    return disarm
+
+
+def _answer(exchange: Exchange) -> ASGIApp:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        reply = await exchange.handle(await _request(HttpRequest(scope, receive)))
+        if reply.drop:
+            await _drop(scope, receive)
+            return
+        await _send(reply, send)
+
+    return answer
+
+
+async def _request(http: HttpRequest) -> Request:
+    return Request(
+        method=http.method,
+        path=http.scope["path"],
+        query=http.scope["query_string"],
+        body=await http.body(),
+        api_key=http.headers.get("x-mbx-apikey", ""),
+        ip=http.client.host if http.client else "",
+    )
+
+
+async def _send(reply: Reply, send: Send) -> None:
+    body = b"" if reply.status in _BODILESS else reply.body
+    headers = {"content-length": str(len(body))} | {name.lower(): value for name, value in reply.headers.items()}
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body[: reply.cut], "more_body": reply.cut is not None})
+    if reply.cut is not None:
+        # A server closes the connection, once all is sent, of an application that fails in mid-answer.
+        _reset()
+
+
+async def _drop(scope: Scope, receive: Receive) -> None:
+    drop = scope.get("state", {}).get(DROP)
+    if drop is None:
+        _reset()
+    drop()
+    await receive()
+
+
+def _reset() -> NoReturn:
+    raise ConnectionResetError("the sandbox closed the connection")

@@ -1,0 +1,211 @@
+"""A market made up from a seed, and what an account in it is worth at any moment.
+
+A price is a closed form of seed, symbol and time: nothing is stepped, and any moment can be asked for in any order.
+The whole market falls by 3 % in the first two minutes and climbs back in the next two, for ever; each symbol trembles
+around that. Holdings are mostly long, so accounts near a line cross it on the way.
+
+Amounts are Decimals of 8 digits. Margin: one maintenance rate for each holding, initial margin twice that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from decimal import Decimal
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from binance_pm.sandbox.account import Account
+
+_MAJORS = {
+    "BTC": 64_000.0, "ETH": 3_100.0, "BNB": 590.0, "SOL": 150.0, "XRP": 0.62, "DOGE": 0.14, "ADA": 0.45, "AVAX": 28.0,
+    "LINK": 14.0, "DOT": 6.2, "LTC": 82.0, "BCH": 410.0, "TRX": 0.13, "ATOM": 7.1, "UNI": 8.3, "NEAR": 5.2,
+    "APT": 8.8, "ARB": 0.78, "OP": 1.7, "SUI": 1.1,
+}  # fmt: skip
+_SYMBOL_COUNT = 300
+_MINORS = (f"TKN{number:03}" for number in range(1, _SYMBOL_COUNT - len(_MAJORS) + 1))
+
+SYMBOLS: tuple[str, ...] = tuple(f"{asset}USDT" for asset in (*_MAJORS, *_MINORS))
+"""The USD-M symbols of the market. Accounts hold the first few; the others are listed flat."""
+
+_FALL = 0.03
+_FALL_SECONDS = 120.0
+_TREMBLE = 0.002
+_SHORT_SHARE = 0.2
+_RATES = (Decimal("0.04"), Decimal("0.05"), Decimal("0.065"))
+_COLLATERAL_RATE = Decimal("0.95")
+_DIGITS = Decimal("0.00000001")
+
+# uniMMR above which an account of Portfolio Margin Pro has each status; at or below the last it is liquidated.
+# https://developers.binance.com/docs/derivatives/portfolio-margin-pro (read 2026-11-21)
+_LINES = ((Decimal("1.5"), "NORMAL"), (Decimal("1.2"), "MARGIN_CALL"), (Decimal("1.05"), "REDUCE_ONLY"))
+
+
+class Holding(NamedTuple):
+    """A position of an account."""
+
+    symbol: str
+    amount: Decimal
+    """Negative for a short one."""
+    entry: Decimal
+    """Price at which it was opened."""
+    rate: Decimal
+    """Maintenance margin as a part of the notional."""
+
+
+class Portfolio(NamedTuple):
+    """What an account holds; nothing in it moves."""
+
+    wallet: Decimal
+    """USDT."""
+    collateral: Decimal
+    """Worth in USD of what counts for 95 % only."""
+    holdings: tuple[Holding, ...]
+
+
+class Row(NamedTuple):
+    """A position valued at a moment, in USDT."""
+
+    symbol: str
+    amount: Decimal
+    profit: Decimal
+    notional: Decimal
+    maintenance: Decimal
+    initial: Decimal
+
+
+class Statement:
+    """An account valued at a moment.
+
+    Attributes:
+        account: whose it is.
+        opened: milliseconds since the epoch at which the holdings were opened.
+        wallet: USDT.
+        rows: its positions, valued.
+    """
+
+    def __init__(self, account: Account, portfolio: Portfolio, *, prices: dict[str, Decimal], opened: int) -> None:
+        self.account = account
+        self.opened = opened
+        self.wallet = portfolio.wallet
+        self.rows = tuple(_valued(holding, prices[holding.symbol]) for holding in portfolio.holdings)
+        self._collateral = portfolio.collateral
+
+    @cached_property
+    def profit(self) -> Decimal:
+        """Unrealised, of all positions."""
+        return sum((row.profit for row in self.rows), Decimal(0))
+
+    @cached_property
+    def maintenance(self) -> Decimal:
+        """Maintenance margin of all positions, in USD."""
+        return sum((row.maintenance for row in self.rows), Decimal(0))
+
+    @cached_property
+    def initial(self) -> Decimal:
+        """Initial margin of all positions, in USD."""
+        return sum((row.initial for row in self.rows), Decimal(0))
+
+    @cached_property
+    def equity(self) -> Decimal:
+        """USD, with collateral at what it counts for."""
+        return self.wallet + self.profit + self._collateral * _COLLATERAL_RATE
+
+    @cached_property
+    def actual_equity(self) -> Decimal:
+        """USD, with collateral at what it is worth."""
+        return self.wallet + self.profit + self._collateral
+
+    @cached_property
+    def uni_mmr(self) -> Decimal:
+        """Equity over maintenance margin."""
+        return self.equity / self.maintenance
+
+    @property
+    def free(self) -> Decimal:
+        """USD that no initial margin needs."""
+        return max(self.equity - self.initial, Decimal(0))
+
+    @property
+    def status(self) -> str:
+        """By the line that uniMMR is above."""
+        return next((status for line, status in _LINES if self.uni_mmr > line), "FORCE_LIQUIDATION")
+
+
+class Market:
+    """The market of one exchange.
+
+    Attributes:
+        seed: what it is made up from.
+        start: seconds since the epoch at which it begins to fall.
+    """
+
+    def __init__(self, *, seed: int, start: float) -> None:
+        self.seed = seed
+        self.start = start
+
+    def price(self, symbol: str, now: float) -> Decimal:
+        """USDT for one of the symbol."""
+        first, draws = _nature(self.seed, symbol)
+        elapsed = now - self.start
+        fall = _FALL / 2 * (1 - math.cos(math.pi * elapsed / _FALL_SECONDS))
+        periods = (5 + 55 * draw for draw in draws)
+        tremble = sum(math.sin(2 * math.pi * elapsed / period) for period in periods) * _TREMBLE / len(draws)
+        return _rounded(first * (1 - fall + tremble))
+
+    def statement(self, account: Account, now: float) -> Statement:
+        """The account valued at a moment."""
+        portfolio = _portfolio(self.seed, account.label, account.uni_mmr)
+        prices = {holding.symbol: self.price(holding.symbol, now) for holding in portfolio.holdings}
+        return Statement(account, portfolio, prices=prices, opened=int(self.start * 1000))
+
+
+def amount(value: Decimal) -> str:
+    """The value as the exchange sends it: plain, with 8 digits."""
+    return f"{value:.8f}"
+
+
+def _valued(holding: Holding, price: Decimal) -> Row:
+    notional = holding.amount * price
+    maintenance = abs(notional) * holding.rate
+    profit = holding.amount * (price - holding.entry)
+    return Row(holding.symbol, holding.amount, profit, notional, maintenance, 2 * maintenance)
+
+
+@lru_cache(maxsize=4096)
+def _nature(seed: int, symbol: str) -> tuple[float, tuple[float, ...]]:
+    level, *draws = _draws(seed, symbol)[:4]
+    return _MAJORS.get(symbol.removesuffix("USDT"), round(10 ** (3 * level - 2), 4)), tuple(draws)
+
+
+@lru_cache(maxsize=4096)
+def _portfolio(seed: int, label: str, uni_mmr: str) -> Portfolio:
+    size, count, *_ = _draws(seed, label)
+    symbols = SYMBOLS[: len(_MAJORS)]
+    first = int(size * len(symbols))
+    chosen = [symbols[(first + 3 * number) % len(symbols)] for number in range(4 + int(count * 4))]
+    holdings = tuple(_holding(seed, label, symbol, 10 ** (4 + 2 * size)) for symbol in chosen)
+    opening = [_valued(holding, _rounded(_nature(seed, holding.symbol)[0])) for holding in holdings]
+    equity = Decimal(uni_mmr) * sum((row.maintenance for row in opening), Decimal(0))
+    collateral = (equity / 10).quantize(_DIGITS)
+    wallet = equity - collateral * _COLLATERAL_RATE - sum((row.profit for row in opening), Decimal(0))
+    return Portfolio(wallet.quantize(_DIGITS), collateral, holdings)
+
+
+def _holding(seed: int, label: str, symbol: str, scale: float) -> Holding:
+    worth, side, gain, rate, *_ = _draws(seed, label, symbol)
+    price = _nature(seed, symbol)[0]
+    held = _rounded(scale * (0.2 + worth) / price)
+    entry = _rounded(price * (0.98 + 0.04 * gain))
+    return Holding(symbol, -held if side < _SHORT_SHARE else held, entry, _RATES[int(rate * len(_RATES))])
+
+
+def _draws(*names: object) -> tuple[float, ...]:
+    """Eight numbers from 0 to 1, always the same for the same names."""
+    digest = hashlib.sha512(":".join(map(str, names)).encode()).digest()
+    return tuple(int.from_bytes(digest[place : place + 8]) / 2**64 for place in range(0, 64, 8))
+
+
+def _rounded(value: float) -> Decimal:
+    return Decimal(f"{value:.8f}")

@@ -1,0 +1,158 @@
+"""The rules a request must obey, in the order in which the exchange looks at them.
+
+Sources: the pages named in ``facts.py``; the order is that in which the exchange is seen to complain when a request
+breaks several rules at once.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote_plus
+
+from binance_pm.sandbox import facts
+from binance_pm.sandbox.messages import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from binance_pm.sandbox.account import Account
+    from binance_pm.sandbox.keys import Key
+    from binance_pm.sandbox.messages import Request
+
+Pairs = list[tuple[str, str]]
+
+
+class Owner(NamedTuple):
+    """Whose API key it is."""
+
+    account: Account
+    key: Key
+
+
+def find_endpoint(method: str, path: str, endpoints: Sequence[facts.Endpoint] = facts.ENDPOINTS) -> facts.Endpoint:
+    """The row of facts for a method and path.
+
+    Raises:
+        Refused: 404 for a path that nothing has, 405 for a method that this path has not.
+    """
+    here = {endpoint.method: endpoint for endpoint in endpoints if endpoint.path == path}
+    if not here:
+        raise Refused(facts.NOT_FOUND)
+    if method not in here:
+        refused = Refused(facts.METHOD_NOT_ALLOWED)
+        refused.headers["Allow"] = ", ".join(sorted(here))
+        raise refused
+    return here[method]
+
+
+def check_key(request: Request, endpoint: facts.Endpoint, owner: Owner | None) -> Owner:
+    """The owner of the key that was sent.
+
+    Raises:
+        Refused: -2014 for no key or none of the right form, -2015 for one that is unknown or may not do this from here.
+    """
+    if not re.fullmatch(facts.API_KEY_PATTERN, request.api_key):
+        raise Refused(facts.BAD_KEY_FORMAT)
+    if owner is None or facts.family_name(endpoint.path) not in owner.account.families:
+        raise Refused(facts.REJECTED_KEY)
+    if owner.account.allowed_ips is not None and request.ip not in owner.account.allowed_ips:
+        raise Refused(facts.REJECTED_KEY)
+    return owner
+
+
+def check_parameters(request: Request, endpoint: facts.Endpoint) -> dict[str, str]:
+    """The parameters by name; where query and body both have one the query wins.
+
+    Raises:
+        Refused: -1100 to -1105, for whatever is too many, twice there, illegal, missing or not read.
+    """
+    query, body = pairs(request.query), pairs(request.body)
+    if any(len(dict(part)) < len(part) for part in (query, body)):
+        raise Refused(facts.DUPLICATE_PARAMETER)
+    sent = dict(body) | dict(query)
+    if sent and not endpoint.parameters:
+        raise Refused(facts.TOO_MANY_PARAMETERS, expected=0, received=len(sent))
+    _check_values(sent, endpoint.parameters)
+    read = sent.keys() & {parameter.name for parameter in endpoint.parameters}
+    if len(read) < len(sent):
+        raise Refused(facts.UNREAD_PARAMETERS, read=len(read), sent=len(sent))
+    return sent
+
+
+def check_timing(parameters: dict[str, str], endpoint: facts.Endpoint, now: float) -> None:
+    """See that the request is neither old nor from the future.
+
+    Args:
+        parameters: what ``check_parameters`` returned.
+        endpoint: whose family words the refusal.
+        now: seconds of the exchange's clock.
+
+    Raises:
+        Refused: -1130 or -1131 for a recvWindow that is too long, -1021 for the timestamp.
+    """
+    recv_window = int(parameters.get("recvWindow", facts.DEFAULT_RECV_WINDOW))
+    if recv_window > facts.MAX_RECV_WINDOW:
+        raise Refused(endpoint.family.recv_window)
+    behind = int(now * 1000) - int(parameters["timestamp"])
+    if behind <= -facts.MAX_AHEAD:
+        raise Refused(facts.TIMESTAMP_AHEAD)
+    if behind > recv_window:
+        raise Refused(facts.TIMESTAMP_TOO_OLD)
+
+
+def check_signature(request: Request, key: Key) -> None:
+    """See that the signature is over what was sent, byte for byte.
+
+    Raises:
+        Refused: -1022, for a signature that is wrong, of another kind than the key, or not the last parameter.
+    """
+    payload, signature = split_signature(request.query, request.body)
+    if signature is None or not key.verify(payload, signature):
+        raise Refused(facts.WRONG_SIGNATURE)
+
+
+def check_account(account: Account, endpoint: facts.Endpoint) -> None:
+    """See that the endpoint serves this account.
+
+    Raises:
+        Refused: -21001 on /sapi, -2015 on /papi, for one without portfolio margin or of another type.
+    """
+    if not account.enabled or account.account_type not in endpoint.account_types:
+        raise Refused(endpoint.family.not_enabled)
+
+
+def split_signature(query: bytes, body: bytes) -> tuple[bytes, str | None]:
+    """What was signed, and the signature: query and body without it and with nothing between them.
+
+    The signature is the last parameter of the query, or else of the body; None where it is neither.
+    """
+    rest, signature = _without_signature(query)
+    if signature is not None:
+        return rest + body, signature
+    rest, signature = _without_signature(body)
+    return query + rest, signature
+
+
+def pairs(form: bytes) -> Pairs:
+    """Names and values of a query or a form body, decoded, in the order sent."""
+    parts = (part.partition("=") for part in form.decode("latin-1").split("&") if part)
+    return [(unquote_plus(name), unquote_plus(value)) for name, _, value in parts]
+
+
+def _check_values(sent: dict[str, str], parameters: Sequence[facts.Parameter]) -> None:
+    for name, pattern, _ in parameters:
+        if sent.get(name) and pattern and not re.fullmatch(pattern, sent[name]):
+            raise Refused(facts.ILLEGAL_CHARACTERS, name=name, pattern=pattern)
+    for name, _, mandatory in parameters:
+        if mandatory and not sent.get(name):
+            raise Refused(facts.MANDATORY_MISSING, name=name)
+        if sent.get(name) == "":
+            raise Refused(facts.EMPTY_PARAMETER, name=name)
+
+
+def _without_signature(form: bytes) -> tuple[bytes, str | None]:
+    head, mark, tail = form.rpartition(b"signature=")
+    if not mark or b"&" in tail or (head and not head.endswith(b"&")):
+        return form, None
+    return head[:-1], unquote_plus(tail.decode("latin-1"))

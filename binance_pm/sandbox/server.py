@@ -1,0 +1,125 @@
+"""The exchange on a socket of this machine, served from a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import socket
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from anyio.from_thread import start_blocking_portal
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from binance_pm.sandbox.app import DROP, create_app
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+    from binance_pm.sandbox.exchange import Exchange
+
+# uvicorn reports what faults provoke as errors of the application; nobody needs to read of them.
+_SILENT = logging.getLogger("binance_pm.sandbox.connections")
+_SILENT.setLevel(logging.CRITICAL + 1)
+_SILENT.disabled = True
+
+_BACKLOG = 2048
+_KEEP_ALIVE_SECONDS = 75
+
+
+@contextmanager
+def serve(
+    exchange: Exchange, *, host: str = "127.0.0.1", port: int = 0, beyond_loopback: bool = False
+) -> Generator[str]:
+    """Serve an exchange from a background thread for as long as the block lasts.
+
+    It listens when the block begins. When the block ends connections are closed at once, whatever is going on in them.
+
+    Args:
+        exchange: what is served. It may be steered and read from the block meanwhile.
+        host: the address to listen on.
+        port: the port to listen on, 0 for any free one.
+        beyond_loopback: allow an address that other machines can reach.
+
+    Yields:
+        The base URL, such as ``http://127.0.0.1:54321``.
+
+    Raises:
+        OSError: it cannot listen there; mostly because the port is taken.
+        ValueError: other machines could reach the address.
+    """
+    with _listen(host, port, beyond_loopback=beyond_loopback) as listener:
+        address, port = listener.getsockname()[:2]
+        with (
+            start_blocking_portal("asyncio") as portal,
+            portal.wrap_async_context_manager(_serving(exchange, listener)),
+        ):
+            yield f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+
+
+def _listen(host: str, port: int, *, beyond_loopback: bool) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    if not (beyond_loopback or ipaddress.ip_address(address[0]).is_loopback):
+        raise ValueError(f"other machines could reach {host}: say beyond_loopback=True if they should")
+    listener = socket.socket(family, kind, protocol)
+    try:
+        # A port whose last connections are still fading away is free; on Windows the option would mean shared.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+@asynccontextmanager
+async def _serving(exchange: Exchange, listener: socket.socket) -> AsyncGenerator[None]:
+    config = Config(
+        create_app(exchange),
+        interface="asgi3",
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+    )
+    config.load()
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(lambda: _protocol(config, state), sock=listener)
+    exchange.connections.append(state.connections)
+    try:
+        yield
+    finally:
+        server.close()
+        await _hang_up(state)
+        exchange.connections.remove(state.connections)
+
+
+def _protocol(config: Config, state: ServerState) -> H11Protocol:
+    """What talks on one connection; without uvicorn.Server, which would log and add headers of its own."""
+    scope_state: dict[str, Any] = {}
+    protocol = H11Protocol(config=config, server_state=state, app_state=scope_state)
+    protocol.logger = _SILENT
+    protocol.access_log = False
+
+    def drop() -> None:
+        protocol.transport.abort()
+
+    scope_state[DROP] = drop
+    return protocol
+
+
+async def _hang_up(state: ServerState) -> None:
+    for connection in tuple(state.connections):
+        connection.transport.abort()
+    # Each protocol learns in the next turn of the loop that it is disconnected, and then writes no more.
+    await asyncio.sleep(0)
+    tasks = tuple(state.tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

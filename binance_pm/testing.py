@@ -1,0 +1,137 @@
+"""The local exchange and the client together, for your own tests.
+
+    async def test_reads_the_account() -> None:
+        async with sandbox() as pm, pm.client() as client:
+            assert (await client.span_account()).account_status == "NORMAL"
+
+The same `Sandbox` is what the pytest fixture ``pm_sandbox`` gives. It needs the extra ``sandbox``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final, Literal
+
+from binance_pm.budget import Budget
+from binance_pm.client import Client
+from binance_pm.session import Session
+from binance_pm.transport.httpx import HttpxLike, asgi_transport
+
+try:
+    from binance_pm.sandbox import Account, Exchange, Fault, create_app, serve
+except ImportError as missing:
+    raise ImportError("the local exchange needs the extra `sandbox`: pip install 'binance-pm[sandbox]'") from missing
+
+__all__ = ["Account", "Exchange", "Fault", "Sandbox", "running_sandbox", "sandbox"]
+
+_IN_MEMORY_URL: Final = "http://127.0.0.1"
+
+
+class Sandbox:
+    """A local exchange that runs, and clients for its accounts.
+
+    Its clients share one budget, as all programs behind one IP have to; connections they do not share.
+
+    Attributes:
+        exchange: its accounts, counters, what arrived at it, and its scripted faults.
+        base_url: where it answers.
+        budget: what its clients share.
+    """
+
+    def __init__(self, exchange: Exchange, base_url: str, *, minute: float, http: HttpxLike | None = None) -> None:
+        self.exchange: Final = exchange
+        self.base_url: Final = base_url
+        self.budget: Final = Budget(minute=minute)
+        self._http: Final = http
+
+    def __repr__(self) -> str:
+        return f"Sandbox({self.base_url}, {len(self.accounts)} accounts)"
+
+    @property
+    def accounts(self) -> list[Account]:
+        """The accounts, in the order of their labels."""
+        return self.exchange.accounts
+
+    def client(self, account: int = 0, *, key: Literal["hmac", "ed25519", "rsa"] = "hmac", **options: Any) -> Client:
+        """A client for one of the accounts, to be entered.
+
+        Args:
+            account: its place in `accounts`.
+            key: which of its keys to sign with.
+            **options: as for `Client`; they win over what the sandbox sets.
+        """
+        holder = self.accounts[account]
+        chosen = getattr(holder, key)
+        defaults: dict[str, Any] = {
+            "label": holder.label,
+            "papi_url": self.base_url,
+            "sapi_url": self.base_url,
+            "api_key": chosen.api_key,
+            "api_secret": chosen.secret,
+        }
+        if "session" not in options:
+            defaults["session"] = self.session()
+        return Client(**(defaults | options))
+
+    def session(self, **options: Any) -> Session:
+        """A session that leads to this exchange and draws on its budget.
+
+        Args:
+            **options: as for `Session`.
+        """
+        defaults: dict[str, Any] = {"http": self._http, "budget": self.budget}
+        return Session(**(defaults | options))
+
+    def inject(self, *faults: Fault) -> None:
+        """Script what goes wrong next; see `Fault`."""
+        self.exchange.inject(*faults)
+
+    def clear(self) -> None:
+        """Forget the faults that have not struck."""
+        self.exchange.clear()
+
+
+@contextmanager
+def running_sandbox(
+    *, minute: float = 60.0, seed: int = 7, accounts: int = 12, limits: Mapping[str, int] | None = None
+) -> Generator[Sandbox, None, None]:
+    """A local exchange on a free loopback port, for as long as the block lasts.
+
+    It runs in a thread of its own, so it serves tests of any kind: asyncio, trio, or without an event loop.
+
+    Args:
+        minute: seconds of its minute, for limits and bans; the budget of its clients is told.
+        seed: what accounts, keys and prices are made up from.
+        accounts: how many there are.
+        limits: weight a minute in place of the real one, by pool: ``papi``, ``api``, ``sapi-ip``, ``sapi-uid``.
+    """
+    exchange = Exchange(minute=minute, seed=seed, accounts=accounts, limits=limits)
+    with serve(exchange) as base_url:
+        yield Sandbox(exchange, base_url, minute=minute)
+
+
+@asynccontextmanager
+async def sandbox(
+    *,
+    in_memory: bool = False,
+    minute: float = 60.0,
+    seed: int = 7,
+    accounts: int = 12,
+    limits: Mapping[str, int] | None = None,
+) -> AsyncGenerator[Sandbox, None]:
+    """`running_sandbox` for ``async with``.
+
+    Args:
+        in_memory: call the exchange directly, without a socket and without a thread.
+        minute: see `running_sandbox`.
+        seed: see `running_sandbox`.
+        accounts: see `running_sandbox`.
+        limits: see `running_sandbox`.
+    """
+    if not in_memory:
+        with running_sandbox(minute=minute, seed=seed, accounts=accounts, limits=limits) as pm:
+            yield pm
+        return
+    exchange = Exchange(minute=minute, seed=seed, accounts=accounts, limits=limits)
+    yield Sandbox(exchange, _IN_MEMORY_URL, minute=minute, http=asgi_transport(create_app(exchange)))
