@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 
+import anyio
 import anyio.lowlevel
 import pytest
 import pytest_asyncio
@@ -23,7 +24,7 @@ class FakeClock:
     """A clock that only moves when told, or when somebody sleeps."""
 
     def __init__(self) -> None:
-        self.now: float = 1_000_000.0
+        self.now: float = 1_800_000_010.0
         self.slept: list[float] = []
 
     def __call__(self) -> float:
@@ -37,10 +38,48 @@ class FakeClock:
         await anyio.lowlevel.checkpoint()
 
 
+class ManualClock:
+    """A clock that only moves when told; who sleeps waits for it."""
+
+    def __init__(self) -> None:
+        self.now: float = 1_800_000_010.0
+        self._sleepers: list[tuple[float, anyio.Event]] = []
+
+    def __call__(self) -> float:
+        """The time in seconds."""
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the clock was moved far enough."""
+        woken = anyio.Event()
+        self._sleepers.append((self.now + seconds, woken))
+        await woken.wait()
+
+    async def advance(self, seconds: float) -> None:
+        """Move the clock and let everybody run who was waiting for it."""
+        self.now += seconds
+        for at, woken in self._sleepers:
+            if at <= self.now:
+                woken.set()
+        await settled()
+
+
+async def settled() -> None:
+    """Let every task that can run do so."""
+    for _ in range(20):
+        await anyio.lowlevel.checkpoint()
+
+
 @pytest.fixture
 def clock() -> FakeClock:
-    """A fake clock."""
+    """A clock that moves when somebody sleeps."""
     return FakeClock()
+
+
+@pytest.fixture
+def manual_clock() -> ManualClock:
+    """A clock that only moves when told."""
+    return ManualClock()
 
 
 @pytest_asyncio.fixture

@@ -1,0 +1,56 @@
+"""What the tests of the budget share: a budget on the fake clock, and answers of the exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+import pytest
+
+from binance_pm.budget import Budget, Charge, Kind, Pool, pool_of
+from binance_pm.transport import HttpAnswer
+
+if TYPE_CHECKING:
+    from tests.conftest import FakeClock, ManualClock
+
+HOST = "https://papi.example"
+PAPI = pool_of("papi", Kind.IP, host=HOST, path="/papi/v1/account", account="a")
+
+
+@pytest.fixture
+def budget(clock: FakeClock) -> Budget:
+    """A budget with a limit of 110 a minute: 100 can be spent."""
+    return Budget(limits={("papi", Kind.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
+
+
+@pytest.fixture
+def patient_budget(manual_clock: ManualClock) -> Budget:
+    """The same, on the clock that only moves when told: who waits is woken by an answer."""
+    return Budget(limits={("papi", Kind.IP): 110}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep)
+
+
+@pytest.fixture
+def pool() -> Pool:
+    """The pool of the Portfolio Margin host."""
+    return PAPI
+
+
+@pytest.fixture
+def charge() -> Callable[[int], tuple[Charge, ...]]:
+    """What a call of the given weight costs."""
+    return lambda weight: (Charge(PAPI, weight),)
+
+
+@pytest.fixture
+def answer(clock: FakeClock) -> Callable[..., HttpAnswer]:
+    """An answer of the exchange, whose clock is the fake one."""
+
+    def make(used: int | None = None, *, status: int = 200, body: bytes = b"{}", **headers: str) -> HttpAnswer:
+        told = {name.replace("_", "-"): text for name, text in headers.items()}
+        told.setdefault("date", formatdate(int(clock.now), usegmt=True))
+        if used is not None:
+            told["x-mbx-used-weight-1m"] = str(used)
+        return HttpAnswer(status, told, body)
+
+    return make

@@ -1,0 +1,417 @@
+"""The pools of one egress IP and the queue in front of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from binance_pm.budget import Budget, Charge, Kind, Pool, pool_of, process_budget
+from binance_pm.errors import BudgetExceeded, Call, GateClosed
+from binance_pm.transport import HttpAnswer
+from tests.conftest import ManualClock, settled
+
+if TYPE_CHECKING:
+    from tests.conftest import FakeClock
+
+ChargeOf = Callable[[int], tuple[Charge, ...]]
+AnswerOf = Callable[..., HttpAnswer]
+
+CALL = Call("account", "desk")
+
+
+async def spend(
+    budget: Budget, charges: tuple[Charge, ...], answer: Callable[[], HttpAnswer | None], *, max_wait: float = 60.0
+) -> None:
+    """One whole call: reserve, depart, and be answered or, with None, lost."""
+    async with budget.reserve(charges, call=CALL, max_wait=max_wait) as reservation:
+        reservation.depart()
+        if (told := answer()) is not None:
+            reservation.answer(told)
+
+
+def used(budget: Budget) -> list[tuple[int, int]]:
+    """Used and in flight of each pool."""
+    return [(state.used, state.in_flight) for state in budget.snapshot()]
+
+
+async def test_a_call_that_fits_does_not_wait(
+    budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
+) -> None:
+    """Nothing is slept for while there is weight."""
+    await spend(budget, charge(20), lambda: answer(20))
+
+    assert (clock.slept, used(budget)) == ([], [(20, 0)])
+
+
+async def test_waits_for_the_next_minute(budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock) -> None:
+    """A call that does not fit waits until the exchange's minute has surely turned, and no longer."""
+    clock.now = 30_000_000 * 60.0 + 30
+    await spend(budget, charge(90), lambda: answer(90))
+
+    await spend(budget, charge(20), lambda: answer(20))
+
+    assert sum(clock.slept) == pytest.approx(30, abs=1.1)
+
+
+async def test_a_header_may_say_that_others_spend(
+    budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
+) -> None:
+    """Weight that other programs on the IP used is not there for us."""
+    clock.now = 30_000_000 * 60.0 + 30
+    await spend(budget, charge(1), lambda: answer(100))
+
+    with pytest.raises(BudgetExceeded, match=r"its weight is free in .* s at the earliest"):
+        await spend(budget, charge(5), answer, max_wait=5)
+
+
+async def test_what_weighs_more_than_a_minute_is_refused_at_once(
+    budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
+) -> None:
+    """It would never fit: there is nothing to wait for."""
+    with pytest.raises(BudgetExceeded, match="more than the exchange allows") as caught:
+        await spend(budget, charge(101), answer)
+
+    assert (caught.value.wait, clock.slept, budget.waiting) == (math.inf, [], 0)
+
+
+async def test_a_call_that_never_left_costs_nothing(budget: Budget, charge: ChargeOf) -> None:
+    """Cancelled before sending: the weight is back at once."""
+    async with budget.reserve(charge(60), call=CALL, max_wait=0):
+        assert used(budget) == [(60, 60)]
+
+    assert used(budget) == [(0, 0)]
+
+
+async def test_a_call_that_left_and_got_no_answer_stays_counted(budget: Budget, charge: ChargeOf) -> None:
+    """Lost: the exchange may count it in this minute or in the next."""
+    async with budget.reserve(charge(60), call=CALL, max_wait=0) as reservation:
+        reservation.depart()
+
+    assert used(budget) == [(60, 0)]
+
+
+async def test_a_departure_taken_back_costs_nothing(budget: Budget, charge: ChargeOf) -> None:
+    """The transport may find out that no byte left after all."""
+    async with budget.reserve(charge(60), call=CALL, max_wait=0) as reservation:
+        reservation.depart()
+        reservation.stay()
+
+    assert used(budget) == [(0, 0)]
+
+
+async def test_all_pools_of_a_call_are_taken_or_none(clock: FakeClock) -> None:
+    """A call that one of its pools refuses takes nothing from the others."""
+    path = "/sapi/v1/portfolio/account"
+    pools = [pool_of("sapi", kind, host="h", path=path, account="a") for kind in (Kind.IP, Kind.UID)]
+    budget = Budget(limits={("sapi", Kind.UID): 20}, monotonic=clock, wall=clock, sleep=clock.sleep)
+
+    with pytest.raises(BudgetExceeded):
+        await spend(budget, tuple(Charge(pool, 11) for pool in pools), lambda: None)
+
+    assert used(budget) == [(0, 0), (0, 0)]
+
+
+async def test_callers_are_served_in_the_order_of_arrival(
+    patient_budget: Budget, charge: ChargeOf, answer: AnswerOf
+) -> None:
+    """Nobody overtakes, not even a call that would fit before the one in front of it."""
+    order: list[str] = []
+
+    async def call(name: str, weight: int) -> None:
+        async with patient_budget.reserve(charge(weight), call=CALL, max_wait=600) as reservation:
+            order.append(name)
+            reservation.depart()
+            reservation.answer(answer(0))
+
+    async with anyio.create_task_group() as tasks, patient_budget.reserve(charge(60), call=CALL, max_wait=0):
+        for name, weight in (("heavy", 60), ("light", 1), ("middle", 30)):
+            tasks.start_soon(call, name, weight)
+            await settled()
+        assert (order, patient_budget.waiting) == ([], 3)
+
+    assert order == ["heavy", "light", "middle"]
+
+
+async def test_a_new_call_does_not_overtake_those_that_wait(
+    patient_budget: Budget, charge: ChargeOf, answer: AnswerOf, pool: Pool
+) -> None:
+    """A call that arrives while another waits for one of its pools stands behind it, though it would fit."""
+    order = Charge(pool_of("papi", Kind.ORDERS, host=pool.host, path="", account="a"), 1)
+    await spend(patient_budget, charge(1), lambda: answer(1))
+    async with anyio.create_task_group() as tasks, patient_budget.reserve(charge(60), call=CALL, max_wait=0):
+        tasks.start_soon(spend, patient_budget, charge(60), lambda: answer(60))
+        await settled()
+        tasks.start_soon(spend, patient_budget, (*charge(1), order), lambda: answer(61))
+        await settled()
+        assert patient_budget.waiting == 2
+
+    assert patient_budget.waiting == 0
+
+
+async def test_another_pool_is_not_held_up(patient_budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
+    """A full pool makes nobody wait for another one."""
+    other = Charge(pool_of("sapi", Kind.IP, host="h", path="/sapi/v1/x", account=""), 5)
+    async with anyio.create_task_group() as tasks, patient_budget.reserve(charge(60), call=CALL, max_wait=0):
+        tasks.start_soon(spend, patient_budget, charge(60), lambda: answer(60))
+        await settled()
+        await spend(patient_budget, (other,), lambda: None, max_wait=0)
+        assert patient_budget.waiting == 1
+
+
+async def test_a_cancelled_waiter_leaves_no_trace(patient_budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
+    """Who gives up waiting keeps no place and no weight, and whoever stood behind moves up."""
+    await spend(patient_budget, charge(1), lambda: answer(1))
+    async with patient_budget.reserve(charge(50), call=CALL, max_wait=0):
+        first = asyncio.ensure_future(spend(patient_budget, charge(90), lambda: answer(0)))
+        await settled()
+        second = asyncio.ensure_future(spend(patient_budget, charge(40), lambda: answer(0)))
+        await settled()
+        assert patient_budget.waiting == 2
+        first.cancel()
+        await asyncio.wait([first, second], timeout=1)
+
+    assert (first.cancelled(), second.done(), patient_budget.waiting) == (True, True, 0)
+    assert used(patient_budget) == [(41, 0)]
+
+
+async def test_a_waiter_cancelled_in_the_moment_of_its_admission_gives_the_weight_back(
+    patient_budget: Budget, charge: ChargeOf
+) -> None:
+    """Weight that was handed to a task which is being cancelled is not lost."""
+    async with patient_budget.reserve(charge(60), call=CALL, max_wait=0):
+        waiting = asyncio.ensure_future(spend(patient_budget, charge(60), lambda: None))
+        await settled()
+    assert used(patient_budget) == [(60, 60)]
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+    assert (waiting.cancelled(), used(patient_budget)) == (True, [(0, 0)])
+
+
+async def test_only_one_asks_until_the_count_is_known(
+    patient_budget: Budget, charge: ChargeOf, answer: AnswerOf
+) -> None:
+    """After a start in mid-minute the first answer's count decides what the others may send."""
+    started: list[int] = []
+
+    async def call(number: int) -> None:
+        async with patient_budget.reserve(charge(5), call=CALL, max_wait=60) as reservation:
+            started.append(number)
+            reservation.depart()
+            await settled()
+            reservation.answer(answer(85))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(3):
+            tasks.start_soon(call, number)
+        await anyio.lowlevel.checkpoint()
+        assert started == [0]
+
+    assert started == [0, 1, 2]
+
+
+async def test_waiting_ends_when_the_calls_in_front_are_not_answered(
+    clock: FakeClock, charge: ChargeOf, answer: AnswerOf
+) -> None:
+    """A caller is told after max_wait, whatever happens to the others."""
+    budget = Budget(limits={("papi", Kind.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
+    async with budget.reserve(charge(60), call=CALL, max_wait=0):
+        with pytest.raises(BudgetExceeded, match="not answered in time"):
+            await spend(budget, charge(60), answer, max_wait=7)
+
+    assert clock.slept == [7.0]
+
+
+class TestGate:
+    """What a refusal of the exchange closes."""
+
+    async def test_429_waits_as_long_as_the_exchange_says(
+        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
+    ) -> None:
+        """Retry-After beyond the minute is obeyed to the end."""
+        await spend(budget, charge(1), lambda: answer(1, status=429, retry_after="100"))
+
+        await spend(budget, charge(1), lambda: answer(1), max_wait=1000)
+
+        assert sum(clock.slept) == pytest.approx(100)
+
+    async def test_429_without_retry_after_waits_for_the_next_minute(
+        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
+    ) -> None:
+        """Not a moment of this minute is used again."""
+        clock.now = 30_000_000 * 60.0 + 20
+        await spend(budget, charge(1), lambda: answer(1, status=429))
+
+        await spend(budget, charge(1), lambda: answer(1))
+
+        assert 40 <= sum(clock.slept) <= 41.1
+
+    @pytest.mark.parametrize(
+        ("told", "seconds"),
+        [
+            ({"retry_after": "300"}, 300.0),
+            ({"body": b'{"code":-1003,"msg":"banned until %d."}'}, 600.0),
+            ({}, 120.0),
+            ({"retry_after": "0"}, 120.0),
+        ],
+    )
+    async def test_418_closes_for_the_whole_ban(
+        self,
+        budget: Budget,
+        charge: ChargeOf,
+        answer: AnswerOf,
+        clock: FakeClock,
+        told: dict[str, str | bytes],
+        seconds: float,
+    ) -> None:
+        """Retry-After, the time in the message, or two minutes: nothing is sent before."""
+        body = told.get("body")
+        if isinstance(body, bytes):
+            told = {"body": body % int((clock.now + 600) * 1000)}
+        await spend(budget, charge(1), lambda: answer(status=418, **told))
+
+        with pytest.raises(GateClosed, match="by a ban") as caught:
+            await spend(budget, charge(1), answer, max_wait=seconds - 2)
+
+        assert caught.value.banned
+        assert caught.value.until == pytest.approx(clock.now + seconds, abs=1.1)
+
+    async def test_the_firewall_closes_it_too(
+        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
+    ) -> None:
+        """A 403 says nothing about its end: a minute passes without a request."""
+        await spend(budget, charge(1), lambda: answer(status=403, body=b"<html>"))
+
+        await spend(budget, charge(1), lambda: answer(1), max_wait=100)
+
+        assert sum(clock.slept) == pytest.approx(60)
+
+    async def test_fails_at_once_where_it_opens_too_late(
+        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
+    ) -> None:
+        """Whoever cannot wait that long is not kept waiting."""
+        await spend(budget, charge(1), lambda: answer(1, status=429, retry_after="3600"))
+
+        with pytest.raises(GateClosed, match=r"account \[desk\]: the gate of https://papi.example is closed for 3600"):
+            await spend(budget, charge(1), answer, max_wait=60)
+
+        assert clock.slept == []
+
+    async def test_closes_for_those_already_waiting(
+        self, patient_budget: Budget, charge: ChargeOf, answer: AnswerOf, manual_clock: ManualClock
+    ) -> None:
+        """A refusal holds back what stood in the queue before it came."""
+        departures: list[float] = []
+
+        async def call() -> None:
+            async with patient_budget.reserve(charge(60), call=CALL, max_wait=1000) as reservation:
+                departures.append(manual_clock.now)
+                reservation.depart()
+                reservation.answer(answer(60))
+
+        began = manual_clock.now
+        async with anyio.create_task_group() as tasks:
+            async with patient_budget.reserve(charge(60), call=CALL, max_wait=0) as first:
+                tasks.start_soon(call)
+                await settled()
+                first.depart()
+                first.answer(answer(60, status=429, retry_after="200"))
+            for _ in range(21):
+                await manual_clock.advance(10)
+
+        assert departures == [began + 200]
+
+    async def test_says_so_in_the_log(
+        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A closed gate is told, not silence."""
+        with caplog.at_level(logging.WARNING, "binance_pm"):
+            await spend(budget, charge(1), lambda: answer(1, status=429, retry_after="200"))
+
+        assert "answered HTTP 429: nothing is sent to it for 200.0 s" in caplog.text
+
+    async def test_another_host_is_open(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
+        """The gate is one host's."""
+        await spend(budget, charge(1), lambda: answer(1, status=418))
+        other = Charge(pool_of("sapi", Kind.IP, host="https://other", path="/sapi/v1/x", account=""), 5)
+
+        await spend(budget, (other,), lambda: None, max_wait=0)
+
+
+async def test_a_wrong_wall_clock_does_not_matter(clock: FakeClock, charge: ChargeOf, answer: AnswerOf) -> None:
+    """Minutes are the exchange's: a clock wrong by half a minute overspends none."""
+    budget = Budget(limits={("papi", Kind.IP): 110}, monotonic=lambda: clock.now - 1.7e9, wall=lambda: clock.now - 30)
+    clock.now = 30_000_000 * 60.0 + 45
+    await spend(budget, charge(90), lambda: answer(90))
+
+    with pytest.raises(BudgetExceeded):
+        await spend(budget, charge(20), answer, max_wait=10)
+
+
+async def test_a_thread_with_a_loop_of_its_own_shares_the_budget(charge: ChargeOf, answer: AnswerOf) -> None:
+    """A call that waits in one event loop is woken by an answer in another thread."""
+    budget = Budget(limits={("papi", Kind.IP): 110})
+    entered = threading.Event()
+
+    async def wait_for_weight() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(spend, budget, charge(60), lambda: answer(60))
+            await settled()
+            entered.set()
+
+    async with budget.reserve(charge(60), call=CALL, max_wait=0):
+        thread = threading.Thread(target=anyio.run, args=(wait_for_weight,))
+        thread.start()
+        await anyio.to_thread.run_sync(entered.wait)
+    await anyio.to_thread.run_sync(thread.join)
+
+    assert budget.waiting == 0
+
+
+def test_a_loop_that_ended_with_calls_waiting_does_not_disturb(charge: ChargeOf) -> None:
+    """Waking a task whose loop is gone is not an error for the one that settles."""
+    budget = Budget(limits={("papi", Kind.IP): 110})
+
+    async def hold() -> Callable[[], None]:
+        first = await budget.reserve(charge(60), call=CALL, max_wait=0).__aenter__()
+        return lambda: budget.cancel(first)
+
+    def abandon() -> Callable[[], None]:
+        loop = asyncio.new_event_loop()
+        release = loop.run_until_complete(hold())
+        waiting = loop.create_task(spend(budget, charge(60), lambda: None))
+        loop.run_until_complete(settled())
+        loop.close()
+        abandoned.append(waiting)
+        return release
+
+    abandoned: list[Awaitable[None]] = []
+    releases: list[Callable[[], None]] = []
+    thread = threading.Thread(target=lambda: releases.append(abandon()))
+    thread.start()
+    thread.join()
+    releases[0]()
+
+    assert used(budget) == [(60, 60)]
+
+
+def test_the_process_has_one_budget_for_each_way_out() -> None:
+    """Whoever asks again, from wherever, gets the same; a proxy is another IP."""
+    assert process_budget() is process_budget()
+    assert process_budget("proxy:3128") is not process_budget()
+
+
+async def test_shows_what_it_holds(budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
+    """Its text says how much of each pool is used and how many wait."""
+    await spend(budget, charge(20), lambda: answer(20))
+
+    assert repr(budget) == "Budget(IP papi 20/110, 0 waiting)"
+    assert repr(Budget()) == "Budget(unused, 0 waiting)"
