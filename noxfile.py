@@ -39,3 +39,10 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     if not session.posargs:
         session.run("coverage", "report")
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Other people's clients against the local exchange; arguments go to pytest."""
+    session.install("-e", ".[sandbox]", *group("tests"), *group("interop"))
+    session.run("pytest", "tests/interop", *session.posargs)
