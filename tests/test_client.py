@@ -1,0 +1,580 @@
+"""The facade and the way of a call, against the local exchange."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import logging
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from binance_pm import (
+    AuthenticationError,
+    BadAnswer,
+    Budget,
+    BudgetExceeded,
+    Client,
+    ClockSkewError,
+    ConfigurationError,
+    ConnectError,
+    ExchangeError,
+    GateClosed,
+    IpBanned,
+    Kind,
+    NoAnswer,
+    NotDone,
+    OutcomeUnknown,
+    PortfolioMarginError,
+    RateLimited,
+    Session,
+    SessionClosed,
+    UmAccount,
+)
+from binance_pm.sandbox import create_app
+from binance_pm.testing import Exchange, Fault, Sandbox
+from binance_pm.transport.httpx import asgi_transport
+from tests.conftest import FakeClock, ManualClock
+
+KEY = "k" * 64
+UM = "/papi/v2/um/account"
+TIME = "/papi/v1/time"
+
+
+def paths(pm: Sandbox) -> list[str]:
+    """What arrived at the exchange."""
+    return [request.path for request in pm.exchange.requests]
+
+
+def hasty(pm: Sandbox, clock: FakeClock | None = None) -> Session:
+    """A session that does not wait before it tries again."""
+    return pm.session(budget=Budget(sleep=(clock or FakeClock()).sleep))
+
+
+def holdings(um: UmAccount) -> dict[str, Decimal]:
+    """What an account holds: it does not change with prices."""
+    return {position.symbol: position.position_amt for position in um.positions if position.position_amt}
+
+
+class TestEndpoints:
+    """Every declared endpoint, read for real."""
+
+    async def test_span_account(self, client: Client) -> None:
+        """A SPAN account arrives typed: amounts are Decimal, states are enums."""
+        span = await client.span_account()
+
+        assert span.account_status == "NORMAL"
+        assert span.uni_mmr > Decimal("1.5")
+        units = sum(unit.uni_maintain_usd for unit in span.risk_unit_mm_list)
+        assert abs(units + span.margin_mm + span.other_mm - span.account_maint_margin) < Decimal("0.001")
+
+    async def test_um_account(self, client: Client) -> None:
+        """The USD-M side lists every symbol; the open positions are those with an amount."""
+        um = await client.um_account()
+
+        assert len(um.positions) == 300
+        assert 0 < len([position for position in um.positions if position.position_amt]) < 20
+
+    async def test_account(self, client: Client) -> None:
+        """The exchange sends an empty text where it has no amount: it is None here."""
+        account = await client.account()
+
+        assert account.total_margin_open_loss is None
+        assert account.account_equity > account.account_maint_margin
+
+    async def test_pro_account(self, client: Client) -> None:
+        """The Pro endpoint tells the kind of account."""
+        assert (await client.pro_account()).account_type == "PM_3"
+
+    async def test_connectivity_needs_no_key(self, pm: Sandbox) -> None:
+        """Ping and both clocks answer a client without a key."""
+        async with Client(session=pm.session(), papi_url=pm.base_url, sapi_url=pm.base_url) as client:
+            await client.ping()
+            times = [(await client.server_time()).server_time, (await client.pro_server_time()).server_time]
+
+        assert times[0] == pytest.approx(pm.exchange.now() * 1000, abs=60_000)
+        assert times[1] >= times[0]
+
+    async def test_recv_window_of_one_call(self, pm: Sandbox, client: Client) -> None:
+        """It is sent as the exchange names it."""
+        await client.um_account(recv_window=1234)
+
+        assert dict(pm.exchange.requests[-1].params)["recvWindow"] == "1234"
+
+    async def test_undeclared_endpoint(self, pm: Sandbox, client: Client) -> None:
+        """Nobody is blocked by an endpoint that is not declared."""
+        answer = await client.request("GET", UM, weight=5, returns=dict[str, Any], params={"recvWindow": 4000})
+
+        assert len(answer["positions"]) == 300
+        assert dict(pm.exchange.requests[-1].params)["recvWindow"] == "4000"
+
+    async def test_an_undeclared_path_must_lead_somewhere(self, client: Client) -> None:
+        """A path of no known host is refused before anything is sent."""
+        with pytest.raises(ConfigurationError, match="does not begin with one of api, papi, sapi"):
+            await client.request("GET", "/fapi/v1/x", weight=1, returns=dict[str, Any])
+
+
+class TestKeys:
+    """Whose signature it is."""
+
+    @pytest.mark.parametrize("kind", ["hmac", "ed25519", "rsa"])
+    async def test_every_kind_of_key(self, pm: Sandbox, kind: Any) -> None:
+        """HMAC, Ed25519 and RSA signatures are accepted."""
+        async with pm.client(key=kind) as client:
+            await client.um_account()
+
+        assert pm.exchange.requests[-1].status == 200
+
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    async def test_a_signer_of_the_callers_own(self, pm: Sandbox, *, asynchronous: bool) -> None:
+        """A function signs in place of a secret, such as one that asks a hardware module."""
+        secret = pm.accounts[0].api_secret.encode()
+
+        def sign(payload: bytes) -> str:
+            return hmac.new(secret, payload, hashlib.sha256).hexdigest()
+
+        async def sign_elsewhere(payload: bytes) -> str:
+            await anyio.lowlevel.checkpoint()
+            return sign(payload)
+
+        async with pm.client(api_secret=sign_elsewhere if asynchronous else sign) as client:
+            await client.um_account()
+
+        assert pm.exchange.requests[-1].status == 200
+
+    async def test_a_signer_that_fails(self, pm: Sandbox) -> None:
+        """Its failure is one of ours, and nothing was sent or spent."""
+
+        def sign(_: bytes) -> str:
+            raise RuntimeError("the module is locked")
+
+        async with pm.client(api_secret=sign) as client:
+            with pytest.raises(ConfigurationError, match=r"the signer failed with RuntimeError. Nothing was sent"):
+                await client.um_account()
+
+        assert (paths(pm), [state.used for state in pm.budget.snapshot()]) == ([], [0])
+
+    async def test_a_wrong_secret(self, pm: Sandbox) -> None:
+        """-1022 names the likely cause."""
+        async with pm.client(api_secret="wrong") as client:
+            with pytest.raises(AuthenticationError, match="does not belong to this API key") as caught:
+                await client.span_account()
+
+        assert (caught.value.code, caught.value.status, caught.value.account) == (-1022, 400, "account-01")
+
+    async def test_an_unknown_key(self, pm: Sandbox) -> None:
+        """-2015 says that keys made before Portfolio Margin never work."""
+        async with pm.client(api_key=KEY) as client:
+            with pytest.raises(AuthenticationError, match=r"before Portfolio Margin was enabled .* never works"):
+                await client.span_account()
+
+    @pytest.mark.parametrize("missing", ["api_key", "api_secret"])
+    async def test_no_key(self, pm: Sandbox, missing: str) -> None:
+        """A signed call without a key is refused here, not there."""
+        options: dict[str, Any] = {missing: None}
+        async with pm.client(**options) as client:
+            with pytest.raises(ConfigurationError, match="set BINANCE_PM_API_KEY"):
+                await client.um_account()
+
+        assert paths(pm) == []
+
+
+class TestConstruction:
+    """What cannot be used is refused at once, in words."""
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"api_key": "with space"}, "the API key has white space"),
+            ({"api_key": ""}, "the API key is empty"),
+            ({"api_secret": ""}, "the API secret is empty"),
+            ({"api_secret": "-----BEGIN PRIVATE KEY-----"}, "cannot be read"),
+            ({"api_secret": Path("/does/not/exist.pem")}, "No such file"),
+            ({"recv_window": 60_001}, "1 to 60000"),
+            ({"recv_window": 0}, "1 to 60000"),
+            ({"papi_url": "https://papi.example.com"}, "is not the exchange's"),
+            ({"sapi_url": "http://api.binance.com"}, "is not https"),
+        ],
+    )
+    def test_refuses(self, options: dict[str, Any], words: str) -> None:
+        """The error says which argument and why."""
+        whole: dict[str, Any] = {"api_key": KEY, "api_secret": "s"} | options
+        with pytest.raises(ConfigurationError, match=words):
+            Client(**whole)
+
+    async def test_a_recv_window_of_one_call_is_checked_too(self, pm: Sandbox, client: Client) -> None:
+        """Too long a window is refused before the exchange does."""
+        with pytest.raises(ConfigurationError, match="recv_window is 70000: the exchange allows 1 to 60000 ms"):
+            await client.um_account(recv_window=70_000)
+
+        assert paths(pm) == []
+
+    async def test_a_float_is_refused(self, client: Client) -> None:
+        """A float cannot hold an amount exactly."""
+        amount: Any = 0.00001
+        with pytest.raises(ConfigurationError, match="amount is a float"):
+            await client.request("POST", "/papi/v1/x", weight=1, returns=dict[str, Any], params={"amount": amount})
+
+    def test_label_is_a_digest_of_the_key(self) -> None:
+        """Accounts are told apart without showing any part of a key."""
+        client = Client(KEY, "s")
+
+        assert client.label == hashlib.sha256(KEY.encode()).hexdigest()[:8]
+        assert repr(client) == f"Client({client.label}, not open)"
+
+
+class TestFromEnvironment:
+    """Keys from the environment."""
+
+    def test_hmac(self) -> None:
+        """A key and a secret are enough."""
+        client = Client.from_env({"BINANCE_PM_API_KEY": KEY, "BINANCE_PM_API_SECRET": "s"}, label="desk")
+
+        assert client.label == "desk"
+
+    async def test_private_key_file(self, pm: Sandbox, tmp_path: Path) -> None:
+        """An encrypted PEM, its passphrase and an address, all from the environment."""
+        file = tmp_path / "key.pem"
+        file.write_text(pm.accounts[0].ed25519.secret)
+        file.chmod(0o600)
+        environment = {
+            "BINANCE_PM_API_KEY": pm.accounts[0].ed25519.api_key,
+            "BINANCE_PM_PRIVATE_KEY_FILE": str(file),
+            "BINANCE_PM_BASE_URL": pm.base_url,
+        }
+        async with Client.from_env(environment, session=pm.session()) as client:
+            await client.um_account()
+
+        assert pm.exchange.requests[-1].status == 200
+
+    def test_passphrase(self, pm: Sandbox) -> None:
+        """A passphrase reaches the key."""
+        environment = {
+            "BINANCE_PM_API_KEY": KEY,
+            "BINANCE_PM_API_SECRET": pm.accounts[0].ed25519.secret,
+            "BINANCE_PM_PRIVATE_KEY_PASSPHRASE": "superfluous",
+        }
+        with pytest.raises(ConfigurationError, match="is not encrypted"):
+            Client.from_env(environment)
+
+    @pytest.mark.parametrize(
+        ("environment", "words"),
+        [
+            ({}, "BINANCE_PM_API_KEY is not set"),
+            ({"BINANCE_PM_API_KEY": KEY}, "neither BINANCE_PM_API_SECRET nor BINANCE_PM_PRIVATE_KEY_FILE is set"),
+            (
+                {"BINANCE_PM_API_KEY": KEY, "BINANCE_PM_API_SECRET": "s", "BINANCE_PM_PRIVATE_KEY_FILE": "f"},
+                "both BINANCE_PM_API_SECRET and BINANCE_PM_PRIVATE_KEY_FILE are set",
+            ),
+        ],
+    )
+    def test_says_what_is_missing(self, environment: dict[str, str], words: str) -> None:
+        """The error names the variables."""
+        with pytest.raises(ConfigurationError, match=words):
+            Client.from_env(environment)
+
+    def test_reads_the_process_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without an argument it is the process's own."""
+        monkeypatch.delenv("BINANCE_PM_API_KEY", raising=False)
+
+        with pytest.raises(ConfigurationError, match="BINANCE_PM_API_KEY is not set"):
+            Client.from_env()
+
+
+class TestClock:
+    """Signatures carry the exchange's time."""
+
+    @pytest.mark.parametrize("skew", [-3600, -30, 30, 3600])
+    async def test_a_wrong_clock_is_synchronised_once(self, pm: Sandbox, client: Client, skew: float) -> None:
+        """-1021 leads to one look at the exchange's clock and one repetition, which is accepted."""
+        pm.inject(Fault(skew=skew))
+
+        await client.um_account()
+
+        assert paths(pm) == [UM, TIME, UM]
+
+    async def test_it_stays_synchronised(self, pm: Sandbox, client: Client) -> None:
+        """The next call needs no second look, nor does another client of the session's budget."""
+        pm.inject(Fault(skew=3600))
+        await client.um_account()
+        async with pm.client(1) as other:
+            await other.um_account()
+
+        assert paths(pm) == [UM, TIME, UM, UM]
+
+    async def test_each_host_has_its_clock(self, pm: Sandbox, client: Client) -> None:
+        """The Pro endpoint is synchronised by the Pro host's time."""
+        pm.inject(Fault(skew=3600))
+
+        await client.span_account()
+
+        assert paths(pm) == ["/sapi/v2/portfolio/account", "/api/v3/time", "/sapi/v2/portfolio/account"]
+
+    async def test_refused_again_is_an_error(self, pm: Sandbox, client: Client) -> None:
+        """After the second refusal the caller is told."""
+        pm.inject(Fault(path=UM, status=400, code=-1021, msg="Timestamp is outside.", times=None))
+
+        with pytest.raises(ClockSkewError, match="allow a longer one"):
+            await client.um_account()
+
+        assert paths(pm) == [UM, TIME, UM]
+
+    async def test_a_write_is_repeated_too(self, pm: Sandbox, client: Client) -> None:
+        """It was refused for its time alone, so nothing was executed."""
+        pm.inject(Fault(path="/papi/v1/x", status=400, code=-1021, msg="Timestamp.", times=1))
+
+        with pytest.raises(PortfolioMarginError):
+            await client.request("POST", "/papi/v1/x", weight=1, returns=dict[str, Any])
+
+        assert paths(pm) == ["/papi/v1/x", TIME, "/papi/v1/x"]
+
+    async def test_the_date_will_do_where_the_time_is_not_told(
+        self, pm: Sandbox, client: Client, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Where the time endpoint fails, the refusal's own Date synchronises."""
+        pm.inject(Fault(skew=3600), Fault(path=TIME, status=404, code=-1000, msg="gone", times=None))
+
+        with caplog.at_level(logging.WARNING, "binance_pm"):
+            await client.um_account()
+
+        assert paths(pm)[-1] == UM
+        assert "by the last answer's Date alone" in caplog.text
+
+    async def test_the_timestamp_is_taken_after_the_wait(self, clock: FakeClock) -> None:
+        """A call that waited a minute for weight is signed with the time after it."""
+        budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
+        stamps: list[int] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            stamps.append(int(request.url.params["timestamp"]))
+            return httpx.Response(200, json={}, headers={"x-mbx-used-weight-1m": "5990"})
+
+        session = Session(http=httpx.MockTransport(answer), budget=budget)
+        async with Client(KEY, "s", session=session, max_wait=1000) as client:
+            for _ in range(2):
+                await client.request("GET", "/papi/v1/x", weight=5, returns=dict[str, Any])
+
+        assert stamps[1] - stamps[0] == pytest.approx(sum(clock.slept) * 1000, abs=2)
+        assert sum(clock.slept) > 1
+
+
+class TestRetries:
+    """Reads are repeated where that is safe, writes never."""
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            Fault(status=500, code=-1000, msg="An unknown error occurred."),
+            Fault(status=503, msg="Service Unavailable.", effect=False),
+            Fault(status=502, body=b"<html>bad gateway</html>"),
+            Fault(status=400, code=-1001, msg="Internal error."),
+            Fault(status=503, code=-1008, msg="Request throttled.", effect=False),
+            Fault(drop=True),
+            Fault(drop=True, effect=False),
+            Fault(cut=10),
+        ],
+    )
+    async def test_a_read_is_repeated(self, pm: Sandbox, fault: Fault) -> None:
+        """What says nothing about the request is tried again."""
+        async with pm.client(session=hasty(pm)) as client:
+            pm.inject(fault)
+
+            await client.um_account()
+
+        assert paths(pm) == [UM, UM]
+
+    async def test_each_attempt_is_signed_anew(self, pm: Sandbox) -> None:
+        """A repetition carries the time at which it is made."""
+        clock = FakeClock()
+        budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
+        pm.inject(Fault(skew=clock.now - time.time()), Fault(drop=True))
+        async with pm.client(session=pm.session(budget=budget), jitter=lambda: 1.0) as client:
+            await client.um_account()
+
+        first, second = (int(dict(request.params)["timestamp"]) for request in pm.exchange.requests)
+        assert second - first == 200
+
+    async def test_attempts_are_bounded(self, pm: Sandbox) -> None:
+        """After three attempts the last failure is raised."""
+        clock = FakeClock()
+        pm.inject(Fault(status=503, code=-1008, msg="Request throttled.", times=None))
+        async with pm.client(session=hasty(pm, clock), jitter=lambda: 1.0) as client:
+            with pytest.raises(NotDone, match="Request throttled"):
+                await client.um_account()
+
+        assert (len(paths(pm)), clock.slept) == (3, [0.2, 0.4])
+
+    async def test_an_outage_does_not_multiply_traffic(self, pm: Sandbox) -> None:
+        """After ten retries without a success, calls are made once."""
+        pm.inject(Fault(status=500, code=-1000, msg="An unknown error occurred.", times=None))
+        async with pm.client(session=hasty(pm)) as client:
+            for _ in range(20):
+                with pytest.raises(OutcomeUnknown):
+                    await client.um_account()
+
+        assert len(paths(pm)) == 20 + 10
+
+    @pytest.mark.parametrize(
+        ("fault", "kind", "outcome"),
+        [
+            (Fault(status=503, msg="Unknown error, please check your request."), OutcomeUnknown, "unknown"),
+            (Fault(status=503, code=-1008, msg="Request throttled."), NotDone, "not_done"),
+            (Fault(drop=True), NoAnswer, "unknown"),
+            (Fault(status=400, code=-1007, msg="Timeout waiting for response."), OutcomeUnknown, "unknown"),
+        ],
+    )
+    async def test_a_write_is_never_repeated(
+        self, pm: Sandbox, client: Client, fault: Fault, kind: type[PortfolioMarginError], outcome: str
+    ) -> None:
+        """It is sent once, and the error says whether it may have been executed."""
+        pm.inject(fault)
+
+        with pytest.raises(kind) as caught:
+            await client.request("POST", UM, weight=1, returns=dict[str, Any])
+
+        assert (len(paths(pm)), caught.value.outcome) == (1, outcome)
+
+    @pytest.mark.parametrize(
+        ("fault", "kind"),
+        [
+            (Fault(status=400, code=-1102, msg="Mandatory parameter was not sent."), ExchangeError),
+            (Fault(body=b"<html>"), BadAnswer),
+        ],
+    )
+    async def test_what_the_request_is_to_blame_for_is_not_repeated(
+        self, pm: Sandbox, client: Client, fault: Fault, kind: type[PortfolioMarginError]
+    ) -> None:
+        """The same request would be refused again."""
+        pm.inject(fault)
+
+        with pytest.raises(kind):
+            await client.um_account()
+
+        assert len(paths(pm)) == 1
+
+
+class TestRefusals:
+    """429 and 418 close the gate for everybody."""
+
+    async def test_429(self, pm: Sandbox, client: Client) -> None:
+        """The caller learns how long; another client of the budget sends nothing."""
+        pm.inject(Fault(status=429, code=-1003, msg="Too many requests.", headers={"Retry-After": "90"}))
+        with pytest.raises(RateLimited) as caught:
+            await client.um_account()
+
+        async with pm.client(1) as other:
+            with pytest.raises(GateClosed, match="is closed for"):
+                await other.um_account()
+
+        assert (caught.value.retry_after, len(paths(pm))) == (90, 1)
+
+    async def test_418(self, pm: Sandbox, client: Client) -> None:
+        """A ban names its end."""
+        msg = "Way too many requests; IP(127.0.0.1) banned until 1900000000000."
+        pm.inject(Fault(status=418, code=-1003, msg=msg, headers={"Retry-After": "120"}))
+
+        with pytest.raises(IpBanned) as caught:
+            await client.um_account()
+
+        assert (caught.value.until, caught.value.retry_after) == (1_900_000_000.0, 120)
+
+    async def test_what_does_not_fit_is_not_sent(self, pm: Sandbox) -> None:
+        """Others spent the minute: our call does not even leave."""
+        pm.inject(Fault(headers={"X-MBX-USED-WEIGHT-1M": "5999"}))
+        async with pm.client(max_wait=0) as client:
+            await client.um_account()
+            with pytest.raises(BudgetExceeded, match=r"um_account \[account-01\]"):
+                await client.um_account()
+
+        assert len(paths(pm)) == 1
+
+    async def test_many_at_once_never_overspend(self, manual_clock: ManualClock) -> None:
+        """A hundred concurrent calls of 20 in a minute of 1000: what fits is sent, the rest is told and not sent."""
+        exchange = Exchange(accounts=1, limits={"papi": 1000}, clock=manual_clock)
+        small = Sandbox(exchange, "http://127.0.0.1", minute=60, http=asgi_transport(create_app(exchange)))
+        budget = Budget(
+            limits={("papi", Kind.IP): 1000}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep
+        )
+        async with small.client(max_wait=1, session=small.session(budget=budget)) as client:
+            results = await asyncio.gather(*(client.account() for _ in range(100)), return_exceptions=True)
+
+        kinds = [type(result).__name__ for result in results]
+        assert (kinds.count("Account"), kinds.count("BudgetExceeded")) == (49, 51)
+        assert {request.status for request in exchange.requests} == {200}
+
+
+class TestLifetime:
+    """Open, close, and nothing in between."""
+
+    async def test_is_not_open_before_it_is_entered(self) -> None:
+        """A constructor does no I/O; a call before entering is told so."""
+        client = Client(KEY, "s")
+
+        with pytest.raises(SessionClosed, match=r"um_account .*: the client is not open. Nothing was sent"):
+            await client.um_account()
+
+    async def test_use_after_close(self, pm: Sandbox) -> None:
+        """A closed client stays closed."""
+        async with pm.client() as client:
+            pass
+
+        with pytest.raises(SessionClosed, match="the client was closed"):
+            await client.um_account()
+        with pytest.raises(SessionClosed, match="the client was closed"):
+            await client.__aenter__()
+        assert repr(client) == "Client(account-01, closed)"
+
+    async def test_cannot_be_entered_twice(self, client: Client) -> None:
+        """One client is one account's, opened once."""
+        with pytest.raises(SessionClosed, match="the client is open"):
+            await client.__aenter__()
+
+    async def test_leaving_what_was_never_entered_is_harmless(self) -> None:
+        """A failure while opening may lead here."""
+        await Client(KEY, "s").__aexit__()
+
+    async def test_no_account_sees_anothers_answer(self, pm: Sandbox) -> None:
+        """Concurrent calls of two accounts on one session each get their own."""
+        session = pm.session()
+        async with session, pm.client(0, session=session) as one, pm.client(1, session=session) as other:
+            held = [holdings(await client.um_account()) for client in (one, other)]
+            answers = await asyncio.gather(*(client.um_account() for client in (one, other) * 20))
+
+        assert held[0] != held[1]
+        assert [holdings(answer) for answer in answers] == held * 20
+
+    async def test_connection_refused(self) -> None:
+        """No connection: nothing was sent, it may be tried again."""
+        clock = FakeClock()
+        budget = Budget(sleep=clock.sleep)
+        url = "http://127.0.0.1:9"
+        async with Client(KEY, "s", session=Session(budget=budget), papi_url=url) as client:
+            with pytest.raises(ConnectError, match=r"no connection could be made. Nothing was sent") as caught:
+                await client.um_account()
+
+        assert (caught.value.sent, len(clock.slept), budget.snapshot()[0].used) == (False, 2, 0)
+
+    def test_signature_text_is_percent_encoded(self) -> None:
+        """Base64 has characters that mean something in a query."""
+        queries: list[bytes] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            queries.append(request.url.query)
+            return httpx.Response(200, json={})
+
+        async def call() -> None:
+            session = Session(http=httpx.MockTransport(answer), budget=Budget())
+            signature = base64.b64encode(b"\xfb\xef\xff?>").decode()
+            async with Client(KEY, lambda _: signature, session=session) as client:
+                await client.request("GET", "/papi/v1/x", weight=1, returns=dict[str, Any])
+
+        anyio.run(call)
+
+        assert queries[0].endswith(b"&signature=%2B%2B%2F%2FPz4%3D")
