@@ -10,7 +10,7 @@ import os
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, Self, TypeVar
 from urllib.parse import quote
 
 import anyio
@@ -142,6 +142,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         state = "closed" if self._closed else "open" if self._session else "not open"
         return f"Client({self.label}, {state})"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client holds a key: it can be neither copied nor pickled")
+
     async def __aenter__(self) -> Self:
         if self._session is not None or self._closed:
             raise SessionClosed(Call("Client", self.label), f"the client {'was closed' if self._closed else 'is open'}")
@@ -232,7 +235,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             elapsed=session.budget.monotonic() - trial.started,
             jitter=self._jitter(),
         )
-        if delay is None or not session.allowance(self._route(endpoint).url).spend():
+        if delay is None or session.is_closed or not session.allowance(self._route(endpoint).url).spend():
             raise error
         _log.info("%s It is tried again in %.2f s.", error, delay)
         with session.attempt():
@@ -360,7 +363,7 @@ def _undeclared(
         kinds=kinds,
         security=security,
         decode=decoder(returns),
-        signature=inspect.Signature(),
+        parameters=inspect.Signature(),
         doc="",
     )
 

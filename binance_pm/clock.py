@@ -82,7 +82,8 @@ class ServerClock:
         self._low, self._high, self._heard_at = low, high, answered
 
     def _offsets(self, now: float) -> tuple[float, float]:
-        drift = _DRIFT * max(0.0, now - self._heard_at)
+        # Answers that crossed on their way are heard in any order.
+        drift = _DRIFT * abs(now - self._heard_at)
         return self._low - drift, self._high + drift
 
 

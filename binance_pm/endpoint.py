@@ -46,8 +46,8 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     security: Security
     decode: Callable[[bytes], T]
     """From the answer's body; raises ValueError where it is not what the endpoint promises."""
-    signature: inspect.Signature
-    """The parameters as declared, without ``self``."""
+    parameters: inspect.Signature
+    """What it takes, as declared, without ``self``."""
     doc: str
 
     @property
@@ -119,8 +119,10 @@ def check_path(path: str) -> None:
     parts = path.split("/")
     if len(parts) < 3 or parts[0] or parts[1] not in families or not all(parts[1:]):
         raise ValueError(f"the path {path!r} does not begin with one of {', '.join(sorted(families))}")
-    if not path.isascii() or any(character in path for character in "?#%\\ "):
+    if not (path.isascii() and path.isprintable()) or any(character in path for character in "?#%\\ "):
         raise ValueError(f"the path {path!r} has a character that a path cannot have")
+    if not {".", ".."}.isdisjoint(parts):
+        raise ValueError(f"the path {path!r} leads elsewhere by its dots")
 
 
 def _declare(method: Method, path: str, weight: int, security: Security, kinds: tuple[Kind, ...], function: F) -> F:
@@ -129,7 +131,7 @@ def _declare(method: Method, path: str, weight: int, security: Security, kinds: 
     if name in ENDPOINTS:
         raise ValueError(f"two endpoints are called {name}")
     whole = inspect.signature(function, eval_str=True)
-    signature = whole.replace(parameters=list(whole.parameters.values())[1:])
+    parameters = whole.replace(parameters=list(whole.parameters.values())[1:])
     endpoint = ENDPOINTS[name] = Endpoint(
         name=name,
         method=method,
@@ -138,14 +140,14 @@ def _declare(method: Method, path: str, weight: int, security: Security, kinds: 
         kinds=kinds,
         security=security,
         decode=decoder(whole.return_annotation),
-        signature=signature,
+        parameters=parameters,
         doc=inspect.getdoc(function) or "",
     )
-    names = {parameter: camel(parameter) for parameter in signature.parameters}
+    names = {parameter: camel(parameter) for parameter in parameters.parameters}
 
     @functools.wraps(function)
     async def method_of_client(self: Any, *args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*args, **kwargs)
+        bound = parameters.bind(*args, **kwargs)
         return await self.call(endpoint, {names[name]: value for name, value in bound.arguments.items()})
 
     return cast("F", method_of_client)

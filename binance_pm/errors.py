@@ -329,7 +329,8 @@ def unreadable(call: Call, answer: HttpAnswer, reason: str) -> PortfolioMarginEr
     """The error for a success whose body is not what the endpoint promises, or is the exchange's refusal after all."""
     code, message = _refusal(answer.body or b"")
     if code is None or code >= 0:
-        return BadAnswer(call, f"the answer is not what this endpoint promises: {reason}", status=answer.status)
+        what = f"the answer is not what this endpoint promises: {_presentable(reason)}"
+        return BadAnswer(call, what, status=answer.status)
     return _KINDS.get(code, RequestRejected)(call, message, status=answer.status, code=code)
 
 

@@ -24,6 +24,8 @@ _HOSTS: Final = {
     "api4.binance.com",
 }
 
+_PORTS: Final = {"http": 80, "https": 443}
+
 
 def check_url(url: str, *, allow_custom_host: bool) -> str:
     """Scheme, host and port of a URL that keys may be sent to.
@@ -46,7 +48,7 @@ def check_url(url: str, *, allow_custom_host: bool) -> str:
         raise ValueError(f"{shown} is not https: a key would be sent in the clear")
     if not (local or allow_custom_host or (parts.hostname in _HOSTS and parts.port in {None, 443})):
         raise ValueError(f"{shown} is not the exchange's: allow_custom_host=True sends the key there all the same")
-    return shown.lower()
+    return _origin(parts)
 
 
 def _split(url: str) -> SplitResult | None:
@@ -58,6 +60,13 @@ def _split(url: str) -> SplitResult | None:
         return parts if parts.port is None or parts.port > 0 else None
     except ValueError:
         return None
+
+
+def _origin(parts: SplitResult) -> str:
+    """One spelling for each place: what is counted for a host is found by its URL."""
+    host = parts.netloc.lower().rpartition(":")[0] if parts.port is not None else parts.netloc.lower().rstrip(":")
+    port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -36,19 +36,20 @@ def retry_delay(
 class RetryAllowance:
     """How many retries one host has left: ten at first, one more for every ten calls that it answers."""
 
-    def __init__(self) -> None:
-        self._left: float = self._most
+    # In tenths: ten times 0.1 is less than 1.
+    _most: Final = 100
+    _retry: Final = 10
 
-    _most: Final = 10.0
-    _share: Final = 0.1
+    def __init__(self) -> None:
+        self._left: int = self._most
 
     def earn(self) -> None:
         """A call was answered."""
-        self._left = min(self._most, self._left + self._share)
+        self._left = min(self._most, self._left + 1)
 
     def spend(self) -> bool:
         """Take one retry; False where none is left."""
-        if self._left < 1:
+        if self._left < self._retry:
             return False
-        self._left -= 1
+        self._left -= self._retry
         return True

@@ -60,7 +60,8 @@ class Session:
     ) -> None:
         if http is not None and (proxy is not None or trust_env or tls is not None):
             raise ConfigurationError(_CALL, "http was given together with proxy, trust_env or tls: set them on it")
-        self.budget: Final = budget or process_budget(_egress(proxy))
+        egress = _egress(proxy)
+        self.budget: Final = budget or process_budget(egress)
         self.timeouts: Final = timeouts or Timeouts()
         self._http: Final = http
         self._proxy: Final = Secret(proxy) if proxy is not None else None

@@ -33,7 +33,7 @@ class Secret:
     __slots__ = ("__reveal",)
 
     def __init__(self, value: str | bytes) -> None:
-        held = value.encode() if isinstance(value, str) else value
+        held = _encoded(value)
         # Kept in a closure: a debugger or an error reporter that lists attributes prints a function.
         self.__reveal: Final = lambda: held
 
@@ -65,7 +65,7 @@ def signer(credential: Credential, *, passphrase: str | bytes | Secret | None = 
         return _private_key_signer(_read_private(credential), passphrase)
     if not isinstance(credential, str | bytes):
         return credential
-    held = credential.encode() if isinstance(credential, str) else credential
+    held = _encoded(credential)
     if held.lstrip().startswith(_PEM):
         return _private_key_signer(held, passphrase)
     check_key(held, "the API secret")
@@ -102,10 +102,11 @@ def _private_key_signer(pem: bytes, passphrase: str | bytes | Secret | None) -> 
         from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa  # noqa: PLC0415 - the extra `keys`
     except ImportError as error:
         raise ValueError("a private key needs the extra `keys`: pip install 'binance-pm[keys]'") from error
+    opening = _passphrase(passphrase)
     try:
-        key = serialization.load_pem_private_key(pem.strip(), _passphrase(passphrase))
+        key = serialization.load_pem_private_key(pem.strip(), opening)
     except TypeError:
-        reason = "is encrypted: give its passphrase" if passphrase is None else "is not encrypted: give no passphrase"
+        reason = "is encrypted: give its passphrase" if opening is None else "is not encrypted: give no passphrase"
         raise ValueError(f"the private key {reason}") from None
     except Exception:  # noqa: BLE001 - the library raises many kinds, and their texts may quote the key
         raise ValueError("the private key cannot be read: not PKCS#8 PEM, or the passphrase is wrong") from None
@@ -119,9 +120,13 @@ def _private_key_signer(pem: bytes, passphrase: str | bytes | Secret | None) -> 
 
 
 def _passphrase(passphrase: str | bytes | Secret | None) -> bytes | None:
-    if isinstance(passphrase, Secret):
-        return passphrase.reveal()
-    return passphrase.encode() if isinstance(passphrase, str) else passphrase
+    # An empty one opens nothing: it is what an unset variable or a skipped prompt leaves.
+    return (passphrase.reveal() if isinstance(passphrase, Secret) else _encoded(passphrase or b"")) or None
+
+
+def _encoded(text: str | bytes) -> bytes:
+    # An error in encoding would quote the whole text: what is not Unicode is let through, and refused as not ASCII.
+    return text.encode(errors="surrogatepass") if isinstance(text, str) else text
 
 
 def _read_private(path: Path) -> bytes:

@@ -56,16 +56,20 @@ def decoder(returns: type[T]) -> Callable[[bytes], T]:
 
     def decode_answer(body: bytes) -> T:
         try:
-            answer = decode(body)
+            answer = decode_tolerantly(body)
+        except RecursionError as error:
+            raise ValueError("JSON is nested too deeply") from error
+        if _may_be_infinite(body):
+            _check_finite(answer)
+        return answer
+
+    def decode_tolerantly(body: bytes) -> T:
+        try:
+            return decode(body)
         except msgspec.ValidationError:
             if blank is None:
                 raise
-            answer = decode(blank.sub(rb"\1null", body))
-        except RecursionError as error:
-            raise ValueError("JSON is nested too deeply") from error
-        if b'NaN"' in body or b'Infinity"' in body:
-            _check_finite(answer)
-        return answer
+            return decode(blank.sub(rb"\1null", body))
 
     return decode_answer
 
@@ -75,7 +79,7 @@ def _encode(name: str, value: object) -> str:
         case bool():
             return "true" if value else "false"
         case int():
-            return str(int(value))
+            return _plain(name, Decimal(int(value)))
         case Decimal():
             return _plain(name, value)
         case str():
@@ -134,6 +138,12 @@ def _fields(returns: type[Any]) -> Iterable[msgspec.inspect.Field]:
                 waiting += union.types
             case _:
                 pass
+
+
+def _may_be_infinite(body: bytes) -> bool:
+    """Whether the body has letters of what Decimal reads as not finite, such as nan, sNaN12 and -INF, or an escape."""
+    lower = body.lower()
+    return b"nan" in lower or b"inf" in lower or b"\\u" in lower
 
 
 def _check_finite(answer: object) -> None:

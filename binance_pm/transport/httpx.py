@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+import anyio
 import httpx
 
 from binance_pm.transport import HttpAnswer, HttpRequest, SendFailed, Timeouts
@@ -87,6 +88,8 @@ class HttpxTransport:
             return HttpAnswer(response.status_code, response.headers, await self._read(response))
         except Exception as error:
             raise _failure(error, trace) from error
+        finally:
+            await trace.hang_up()
 
     async def aclose(self) -> None:
         """See `Transport.aclose`."""
@@ -110,10 +113,12 @@ class HttpxTransport:
 class _Trace:
     """Follows httpcore's events: whether it connects for us, and when the first byte of our request leaves."""
 
-    __slots__ = ("_departing", "connects", "departed")
+    __slots__ = ("_departing", "_handshake", "_stream", "connects", "departed")
 
     def __init__(self, departing: Callable[[], None]) -> None:
         self._departing = departing
+        self._stream: Any = None
+        self._handshake: Any = None
         self.connects = False
         self.departed = False
 
@@ -122,10 +127,23 @@ class _Trace:
             self.departed = True
             self._departing()
 
+    async def hang_up(self) -> None:
+        """Close what a handshake that did not end has left open: httpcore 1.0 forgets it when it is cancelled."""
+        if self._handshake is not None:
+            with anyio.CancelScope(shield=True):
+                await self._handshake.aclose()
+
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
         self.connects = True
+        _, _, step = event.partition(".")
+        if step == "connect_tcp.complete":
+            self._stream = info["return_value"]
+        elif step == "start_tls.started":
+            self._handshake = self._stream
+        elif step == "start_tls.complete":
+            self._handshake = None
         # A proxy is asked for a tunnel by a request of its own.
-        if event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
+        elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
             self.depart()
 
 
@@ -139,7 +157,10 @@ def _make(*, proxy: str | None, trust_env: bool, tls: ssl.SSLContext | None) -> 
     if trust_env and proxy is None:
         # Only a client reads the environment's proxies.
         return httpx.AsyncClient(limits=limits, verify=verify, trust_env=True)
-    return httpx.AsyncHTTPTransport(limits=limits, verify=verify, trust_env=trust_env, proxy=proxy)
+    try:
+        return httpx.AsyncHTTPTransport(limits=limits, verify=verify, trust_env=trust_env, proxy=proxy)
+    except httpx.InvalidURL as error:
+        raise ValueError("the proxy is not a URL") from error
 
 
 def _sender(http: HttpxLike) -> _Handle:

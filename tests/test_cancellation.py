@@ -1,0 +1,164 @@
+"""Every await may be the last: cancelled anywhere, a call leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+import anyio
+import pytest
+
+from binance_pm import Client, Session
+from binance_pm.budget import Budget
+from binance_pm.testing import Fault, Sandbox
+from tests.conftest import settled
+
+
+@types.coroutine
+def cancelled_at(point: int, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, bool]:
+    """Run a coroutine and cancel this task at its given suspension; whether it came to that."""
+    task = asyncio.current_task()
+    assert task is not None
+    sent: Any = None
+    count = 0
+    reached = False
+    thrown: BaseException | None = None
+    while True:
+        try:
+            awaited = coroutine.throw(thrown) if thrown else coroutine.send(sent)
+        except StopIteration:
+            return reached
+        except asyncio.CancelledError:
+            assert reached
+            task.uncancel()
+            return True
+        sent, thrown = None, None
+        if count == point:
+            reached = True
+            task.cancel()
+        count += 1
+        try:
+            sent = yield awaited
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the coroutine's to handle
+            thrown = error
+
+
+Way = Callable[[Sandbox, Client], Coroutine[Any, Any, Any]]
+
+
+async def first_call(_: Sandbox, client: Client) -> None:
+    """A call that has to connect."""
+    await client.um_account()
+
+
+async def later_call(_: Sandbox, client: Client) -> None:
+    """A call on a connection that is open."""
+    await client.um_account()
+    await client.um_account()
+
+
+async def repeated_call(pm: Sandbox, client: Client) -> None:
+    """A call that is tried again after a failure."""
+    pm.inject(Fault(status=500, code=-1000, msg="x"))
+    await client.um_account()
+
+
+async def resynchronised_call(pm: Sandbox, client: Client) -> None:
+    """A call that asks for the time in between."""
+    pm.inject(Fault(status=400, code=-1021, msg="Timestamp."))
+    await client.um_account()
+
+
+async def waiting_call(_: Sandbox, client: Client) -> None:
+    """A call that waits in the queue for the answer of another."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.um_account)
+        await settled()
+        await client.um_account()
+
+
+async def soon(seconds: float) -> None:
+    """Waiting for an answer takes as long as it takes; waiting before another attempt does not."""
+    await (anyio.sleep(seconds) if seconds > 1 else anyio.lowlevel.checkpoint())
+
+
+@pytest.mark.parametrize("way", [first_call, later_call, repeated_call, resynchronised_call, waiting_call])
+@pytest.mark.pm_sandbox(accounts=1)
+async def test_no_await_point_leaks(way: Way, pm_sandbox: Sandbox) -> None:
+    """Cancelled at its first, second, ... last suspension: no reservation, task or connection is left."""
+    points = 0
+    while True:
+        pm_sandbox.clear()
+        budget = Budget(sleep=soon)
+        before = asyncio.all_tasks()
+        session = pm_sandbox.session(budget=budget)
+        async with session, pm_sandbox.client(session=session) as client:
+            reached = await cancelled_at(points, way(pm_sandbox, client))
+            await settled()
+            assert [state.in_flight for state in budget.snapshot() if state.in_flight] == [], points
+            assert (budget.waiting, vars(session)["_scopes"]) == (0, set()), points
+            # The session can still be used: no connection is stuck in its pool.
+            await client.ping()
+        assert asyncio.all_tasks() == before, points
+        if not reached:
+            break
+        points += 1
+
+    assert points >= 5
+    with anyio.fail_after(5):
+        while pm_sandbox.exchange.open_connections:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_cancelled_before_sending_costs_nothing(pm: Sandbox) -> None:
+    """A call that is cancelled while it waits to be signed gives its weight back at once."""
+
+    async def sign(_: bytes) -> str:
+        await anyio.sleep_forever()
+        return ""
+
+    async with pm.client(api_secret=sign) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(client.um_account)
+        await settled()
+        assert pm.budget.snapshot()[0].in_flight == 5
+        tasks.cancel_scope.cancel()
+
+    assert pm.budget.snapshot()[0].used == 0
+
+
+@pytest.mark.pm_sandbox(accounts=1)
+async def test_cancelled_after_sending_stays_counted(pm_sandbox: Sandbox) -> None:
+    """The exchange may have counted it: the weight is not spent a second time."""
+    pm_sandbox.inject(Fault(delay_after=60))
+    async with pm_sandbox.client() as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(client.um_account)
+        while not pm_sandbox.exchange.requests:
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+
+    assert [(state.used, state.in_flight) for state in pm_sandbox.budget.snapshot()] == [(5, 0)]
+
+
+async def test_a_caller_that_times_out_is_not_told_our_errors(pm: Sandbox) -> None:
+    """The caller's own time limit raises what the caller expects."""
+    pm.inject(Fault(delay=60))
+    async with pm.client() as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await client.um_account()
+
+    assert pm.budget.waiting == 0
+
+
+async def test_opening_can_be_cancelled(pm: Sandbox) -> None:
+    """A client whose opening was cut short holds no session."""
+    session: Session = pm.session()
+    async with session:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            async with pm.client(session=session):
+                await anyio.lowlevel.checkpoint()
+
+        assert vars(session)["_holders"] == 1

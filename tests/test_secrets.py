@@ -1,0 +1,226 @@
+"""No secret is shown by anything that can be printed, logged, raised, pickled or copied."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import logging
+import pickle
+import traceback
+from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives import serialization
+
+from binance_pm import Client, PortfolioMarginError, Session
+from binance_pm.budget import Budget
+from binance_pm.testing import Fault, Sandbox
+from tests.raw_server import answering, http, read_request, serve_raw
+
+PASSPHRASE = "canary-passphrase-7391"
+PROXY_PASSWORD = "canary-proxy-5520"
+LOGGERS = ["", "httpx", "httpcore", "binance_pm", "asyncio"]
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Everything that is logged at DEBUG, the transport's loggers included."""
+    for name in LOGGERS:
+        caplog.set_level(logging.DEBUG, name)
+    return caplog
+
+
+class Canary:
+    """One account's secrets, and what to look for."""
+
+    def __init__(self, key: str, secret: str, **options: Any) -> None:
+        self.key = key
+        self.secret = secret
+        self.options = options
+        lines = [line for line in secret.splitlines() if line and not line.startswith("-----")]
+        self.secrets = [key, PASSPHRASE, PROXY_PASSWORD, base64.b64encode(f"u:{PROXY_PASSWORD}".encode()).decode()]
+        self.secrets += lines
+
+    def look(self, texts: Iterable[str], *more: str) -> None:
+        """Fail where one of the texts shows a secret."""
+        for text in texts:
+            for secret in (*self.secrets, *more):
+                assert secret not in text, f"{secret[:8]}… is shown"
+
+
+@pytest.fixture(params=["hmac", "ed25519", "encrypted"])
+def canary(request: pytest.FixtureRequest, pm_sandbox: Sandbox) -> Canary:
+    """Each kind of credential."""
+    account = pm_sandbox.accounts[0]
+    if request.param == "hmac":
+        return Canary(account.api_key, account.api_secret)
+    pem = account.ed25519.secret
+    if request.param == "ed25519":
+        return Canary(account.ed25519.api_key, pem)
+    key = serialization.load_pem_private_key(pem.encode(), None)
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(PASSPHRASE.encode()),
+    )
+    return Canary(account.ed25519.api_key, encrypted.decode(), passphrase=PASSPHRASE)
+
+
+@pytest_asyncio.fixture
+async def client(canary: Canary, pm_sandbox: Sandbox) -> AsyncGenerator[Client, None]:
+    """A client with those secrets."""
+    urls = {"papi_url": pm_sandbox.base_url, "sapi_url": pm_sandbox.base_url}
+    options: dict[str, Any] = {**urls, **canary.options}
+    async with Client(canary.key, canary.secret, session=pm_sandbox.session(), attempts=1, **options) as opened:
+        yield opened
+
+
+def texts_of(thing: object) -> list[str]:
+    """What one sees of an object and of everything reachable by attributes."""
+    seen: set[int] = set()
+    waiting = [thing]
+    texts: list[str] = []
+    while waiting:
+        current = waiting.pop()
+        if id(current) in seen or isinstance(current, type) or (callable(current) and not hasattr(current, "__dict__")):
+            continue
+        seen.add(id(current))
+        texts += [repr(current), str(current), f"{current}"]
+        try:
+            waiting += vars(current).values()
+        except TypeError:
+            if isinstance(current, dict | list | tuple | set):
+                waiting += current.values() if isinstance(current, dict) else current
+    return texts
+
+
+def texts_of_error(error: BaseException) -> list[str]:
+    """What one sees of an error, its causes, and the traceback as it is printed."""
+    texts = traceback.format_exception(error)
+    link: BaseException | None = error
+    while link is not None:
+        texts += [repr(link), str(link), repr(vars(link)), *map(repr, link.args)]
+        link = link.__cause__ or link.__context__
+    return texts
+
+
+FAULTS = [
+    None,
+    Fault(status=400, code=-1022, msg="Signature for this request is not valid."),
+    Fault(status=500, body=b"<html>"),
+    Fault(body=b"null"),
+    Fault(drop=True),
+    Fault(cut=3),
+    Fault(status=429, code=-1003, msg="Too many requests."),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+@pytest.mark.pm_sandbox(accounts=1)
+async def test_calls_and_failures(
+    client: Client, canary: Canary, pm_sandbox: Sandbox, logged: pytest.LogCaptureFixture, fault: Fault | None
+) -> None:
+    """Logs, errors with their causes, and the client itself keep silent, however the call ends."""
+    if fault is not None:
+        pm_sandbox.inject(fault)
+    error: PortfolioMarginError | None = None
+    try:
+        await client.um_account()
+    except PortfolioMarginError as caught:
+        error = caught
+
+    assert (error is None) is (fault is None)
+    assert logged.records
+    canary.look([logged.text, *(repr(vars(record)) for record in logged.records)], "signature=")
+    canary.look(texts_of(client), "signature=")
+    if error is not None:
+        canary.look(texts_of_error(error), "signature=")
+        canary.look([repr(pickle.loads(pickle.dumps(error)))], "signature=")  # noqa: S301 - our own pickle
+
+
+@pytest.mark.pm_sandbox(accounts=1)
+async def test_an_exchange_that_echoes_them(canary: Canary, logged: pytest.LogCaptureFixture) -> None:
+    """A text that quotes the request back, in the body or in a redirect, is not passed on."""
+
+    def echo(connection: Any) -> None:
+        head = read_request(connection).decode()
+        target = head.split(" ")[1]
+        body = b'{"code":-1100,"msg":"%s %s"}' % (target.encode(), canary.key.encode())
+        connection.sendall(http(body, status="302 Found", headers=f"Location: https://evil.example{target}\r\n"))
+
+    def refuse(connection: Any) -> None:
+        head = read_request(connection).decode()
+        body = b'{"code":-1100,"msg":"%s %s"}' % (head.split(" ")[1].encode(), canary.key.encode())
+        connection.sendall(http(body, status="400 Bad Request"))
+
+    for behaviour in (echo, refuse):
+        with serve_raw(behaviour) as server:
+            options: dict[str, Any] = {"papi_url": server.url, **canary.options}
+            async with Client(canary.key, canary.secret, session=Session(budget=Budget()), **options) as told:
+                with pytest.raises(PortfolioMarginError) as caught:
+                    await told.um_account()
+        signature = caught.value.what.partition("signature=")[2].strip("… ")
+        assert len(signature) < 40
+        canary.look(texts_of_error(caught.value))
+    canary.look([logged.text])
+    assert "signature=" not in logged.text.replace("signature=…", "")
+
+
+@pytest.mark.pm_sandbox(accounts=1)
+async def test_a_client_of_the_callers_own(
+    canary: Canary, pm_sandbox: Sandbox, logged: pytest.LogCaptureFixture
+) -> None:
+    """A client of httpx logs the URL of every request: the signature is taken out of it."""
+    urls = {"papi_url": pm_sandbox.base_url, "sapi_url": pm_sandbox.base_url}
+    options: dict[str, Any] = {**urls, **canary.options}
+    async with httpx.AsyncClient() as http_client:
+        session = Session(http=http_client, budget=Budget())
+        async with Client(canary.key, canary.secret, session=session, attempts=1, **options) as client:
+            await client.um_account()
+            pm_sandbox.inject(Fault(drop=True))
+            with pytest.raises(PortfolioMarginError) as caught:
+                await client.um_account()
+
+    assert "signature=…" in logged.text
+    assert "signature=" not in logged.text.replace("signature=…", "")
+    canary.look([logged.text])
+    canary.look(texts_of_error(caught.value), "signature=")
+
+
+@pytest.mark.pm_sandbox(accounts=1)
+async def test_a_proxy_password(canary: Canary, logged: pytest.LogCaptureFixture) -> None:
+    """The proxy's password is shown by no error, log or session."""
+    with serve_raw(answering(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")) as proxy:
+        url = proxy.url.replace("http://", f"http://u:{PROXY_PASSWORD}@")
+        session = Session(proxy=url, budget=Budget())
+        async with Client(canary.key, canary.secret, session=session, attempts=1, **canary.options) as client:
+            with pytest.raises(PortfolioMarginError) as caught:
+                await client.um_account()
+            canary.look(texts_of(session))
+
+    canary.look([logged.text])
+    canary.look(texts_of_error(caught.value))
+
+
+@pytest.mark.pm_sandbox(accounts=1)
+async def test_a_client_is_neither_pickled_nor_copied(client: Client) -> None:
+    """What holds secrets cannot be sent elsewhere by accident."""
+    for spread in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError):
+            spread(client)
+
+
+async def test_a_key_file_is_named_but_not_shown(tmp_path: Path) -> None:
+    """An unreadable key file is named by its path alone."""
+    file = tmp_path / "key.pem"
+    file.write_text(f"-----BEGIN PRIVATE KEY-----\n{PASSPHRASE}\n-----END PRIVATE KEY-----\n")
+    file.chmod(0o600)
+
+    with pytest.raises(PortfolioMarginError) as caught:
+        Client("k" * 64, file)
+
+    assert PASSPHRASE not in "".join(texts_of_error(caught.value))

@@ -1,0 +1,283 @@
+"""What one egress IP shares, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+import trio
+
+from binance_pm import (
+    Client,
+    ConfigurationError,
+    ConnectError,
+    NoAnswer,
+    PortfolioMarginError,
+    Session,
+    SessionClosed,
+    Timeouts,
+)
+from binance_pm.budget import Budget, process_budget
+from binance_pm.session import shared_session
+from binance_pm.testing import Fault, Sandbox, running_sandbox, sandbox
+from tests.conftest import settled
+from tests.raw_server import serve_raw, silent
+
+KEY = "k" * 64
+
+
+def client_of(pm: Sandbox, number: int = 0) -> Client:
+    """A client that is given no session."""
+    return pm.client(number, session=None)
+
+
+class TestShared:
+    """The session of clients that are given none."""
+
+    async def test_clients_share_one(self, pm_sandbox: Sandbox) -> None:
+        """Two clients draw on one budget and one pool of connections."""
+        async with client_of(pm_sandbox) as one, client_of(pm_sandbox, 1) as other:
+            for client in (one, other):
+                await client.um_account()
+            session = shared_session()
+
+            assert session.budget is process_budget()
+            assert pm_sandbox.exchange.open_connections == 1
+
+    async def test_the_last_client_closes_it(self, pm_sandbox: Sandbox) -> None:
+        """It stays open for those who are left, and ends with them."""
+        async with client_of(pm_sandbox) as one:
+            session = shared_session()
+            async with client_of(pm_sandbox, 1):
+                pass
+            assert not session.is_closed
+            await one.um_account()
+
+        assert session.is_closed
+
+    async def test_the_next_client_opens_a_new_one_on_the_same_budget(self, pm_sandbox: Sandbox) -> None:
+        """A closed session is not reopened, and what was spent is not forgotten."""
+        async with client_of(pm_sandbox):
+            first = shared_session()
+        async with client_of(pm_sandbox):
+            second = shared_session()
+
+        assert first is not second
+        assert first.budget is second.budget
+
+    def test_each_event_loop_has_its_own(self) -> None:
+        """Connections belong to one loop; the budget to the process."""
+
+        async def session() -> Session:
+            return shared_session()
+
+        one, other = asyncio.run(session()), asyncio.run(session())
+
+        assert one is not other
+        assert one.budget is other.budget
+
+
+class TestExplicit:
+    """A session that the caller opens."""
+
+    async def test_a_client_leaves_it_open(self, pm: Sandbox) -> None:
+        """Who opened it closes it."""
+        async with pm.session() as session:
+            async with pm.client(session=session) as client:
+                await client.um_account()
+
+            assert not session.is_closed
+
+    async def test_cannot_be_reopened(self, pm: Sandbox) -> None:
+        """Nothing reopens itself."""
+        session = pm.session()
+        async with session:
+            pass
+
+        with pytest.raises(SessionClosed, match="the session was closed"):
+            await session.__aenter__()
+
+    async def test_use_after_close(self, pm: Sandbox) -> None:
+        """A client that outlives its session is told so."""
+        session = pm.session()
+        async with session, pm.client(session=session) as client:
+            await session.aclose()
+
+            with pytest.raises(SessionClosed, match=r"um_account .*: the session was closed. Nothing was sent"):
+                await client.um_account()
+
+    async def test_closing_twice_is_harmless(self, pm: Sandbox) -> None:
+        """Whoever comes second has nothing left to do."""
+        session = pm.session()
+        await session.aclose()
+        await session.aclose()
+
+        assert repr(session).startswith("Session(closed, 0 calls, Budget(")
+
+    def test_is_not_open_before_it_is_entered(self) -> None:
+        """A constructor opens nothing."""
+        assert repr(Session(budget=Budget())) == "Session(not open, 0 calls, Budget(unused, 0 waiting))"
+
+    @pytest.mark.parametrize(
+        "options", [{"proxy": "http://127.0.0.1:1"}, {"trust_env": True}, {"tls": httpx.create_ssl_context()}]
+    )
+    def test_an_own_client_excludes_settings_for_ours(self, options: dict[str, Any]) -> None:
+        """What would be ignored is refused."""
+        with pytest.raises(ConfigurationError, match="together with proxy, trust_env or tls"):
+            Session(http=httpx.MockTransport(lambda _: httpx.Response(200)), **options)
+
+    def test_a_proxy_is_another_way_out(self) -> None:
+        """Sessions through one proxy share a budget, which is not that of the direct way."""
+        first, second = (Session(proxy=f"http://user:{word}@proxy.example:3128") for word in ("a", "b"))
+
+        assert first.budget is second.budget
+        assert first.budget is not process_budget()
+
+    @pytest.mark.parametrize(
+        "proxy", ["ftp://user:canary@proxy:1", "http://user:canary@proxy:port", "socks5://canary@x"]
+    )
+    async def test_a_proxy_that_cannot_be_used(self, proxy: str) -> None:
+        """The error does not show its password."""
+        with pytest.raises(ConfigurationError, match="the proxy") as caught:
+            async with Session(proxy=proxy, budget=Budget()):
+                pass
+
+        assert "canary" not in repr(caught.value)
+        assert caught.value.__cause__ is None
+
+
+class TestClosing:
+    """A session ends within a second, whatever is under way."""
+
+    @pytest.mark.pm_sandbox(accounts=1)
+    async def test_with_calls_in_flight(self, pm_sandbox: Sandbox) -> None:
+        """Calls whose answer is awaited end in `NoAnswer`; those that wait for weight in `SessionClosed`."""
+        pm_sandbox.inject(Fault(delay=60, times=None))
+        session = pm_sandbox.session()
+        errors: list[PortfolioMarginError] = []
+        began: list[float] = []
+
+        async def call(client: Client) -> None:
+            try:
+                await client.um_account()
+            except PortfolioMarginError as error:
+                errors.append(error)
+
+        async with session, pm_sandbox.client(session=session) as client, anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(call, client)
+            while not pm_sandbox.exchange.requests:
+                await anyio.lowlevel.checkpoint()
+            began.append(time.monotonic())
+            await session.aclose()
+
+        # Before the first answer only one call asks; the other two wait for it.
+        assert sorted(type(error).__name__ for error in errors) == ["NoAnswer", "SessionClosed", "SessionClosed"]
+        assert time.monotonic() - began[0] < 1
+        assert (pm_sandbox.budget.waiting, pm_sandbox.budget.snapshot()[0].in_flight) == (0, 0)
+
+    async def test_with_a_call_between_two_attempts(self, pm: Sandbox) -> None:
+        """A call that waits before it tries again ends at once."""
+        pm.inject(Fault(status=500, code=-1000, msg="x", times=None))
+        session = pm.session(budget=Budget(sleep=lambda _: anyio.sleep_forever()))
+        errors: list[PortfolioMarginError] = []
+
+        async def call(client: Client) -> None:
+            try:
+                await client.um_account()
+            except PortfolioMarginError as error:
+                errors.append(error)
+
+        async with session, pm.client(session=session) as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(call, client)
+            await settled()
+            await session.aclose()
+
+        assert [type(error) for error in errors] == [SessionClosed]
+
+    async def test_while_being_cancelled(self, pm: Sandbox) -> None:
+        """A cancellation that leads to closing does not cut it short."""
+        closed: list[bool] = []
+
+        class Slow(httpx.AsyncBaseTransport):
+            async def aclose(self) -> None:
+                await anyio.lowlevel.checkpoint()
+                closed.append(True)
+
+        session = pm.session()
+        with anyio.CancelScope() as scope:
+            async with session:
+                vars(session)["_transport"] = Slow()
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+
+        assert closed == [True]
+
+
+class TestTimeouts:
+    """How long one request may take."""
+
+    @pytest.mark.pm_sandbox(accounts=1)
+    async def test_total(self, pm_sandbox: Sandbox) -> None:
+        """No whole answer in time: it was sent, and its weight stays counted."""
+        pm_sandbox.inject(Fault(delay=60))
+        session = pm_sandbox.session(timeouts=Timeouts(total=0.2))
+        async with pm_sandbox.client(session=session, attempts=1) as client:
+            with pytest.raises(NoAnswer, match=r"no whole answer came within 0.2 s. It was sent; a read changes"):
+                await client.um_account()
+
+        assert pm_sandbox.budget.snapshot()[0].used == 5
+
+    async def test_total_while_connecting(self) -> None:
+        """Nothing was sent: a server that accepts and never speaks TLS holds the request back."""
+        with serve_raw(silent) as server:
+            budget = Budget()
+            session = Session(budget=budget, timeouts=Timeouts(total=0.2))
+            url = server.url.replace("http", "https")
+            async with Client(KEY, "s", session=session, papi_url=url, attempts=1) as client:
+                with pytest.raises(ConnectError, match=r"no connection was made within 0.2 s. Nothing was sent"):
+                    await client.um_account()
+
+        assert budget.snapshot()[0].used == 0
+
+
+@pytest.mark.pm_sandbox(accounts=1)
+def test_calls_work_under_trio(pm_sandbox: Sandbox) -> None:
+    """Waiting, signing, sending, timing out and closing need no asyncio."""
+
+    async def main() -> None:
+        async with pm_sandbox.client() as client:
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(client.um_account)
+            pm_sandbox.inject(Fault(skew=30))
+            await client.span_account()
+        async with sandbox(in_memory=True, accounts=1) as pm, pm.client() as client:
+            await client.span_account()
+
+    trio.run(main)
+
+    assert [request.status for request in pm_sandbox.exchange.requests] == [200] * 5 + [400, 200, 200]
+
+
+def test_one_budget_serves_threads_with_loops_of_their_own() -> None:
+    """Two event loops in two threads draw on one budget, and every call is answered."""
+    with running_sandbox(accounts=2) as pm:
+
+        async def poll(number: int) -> None:
+            async with pm.client(number) as client, anyio.create_task_group() as tasks:
+                for _ in range(10):
+                    tasks.start_soon(client.um_account)
+
+        threads = [threading.Thread(target=anyio.run, args=(poll, number)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert pm.budget.snapshot()[0].used == pm.exchange.used("papi") == 100
