@@ -30,7 +30,8 @@ async def _run(once: bool, json: bool, every: float, seed: int) -> int:  # noqa:
             await stack.enter_async_context(pm.client(place, session=session)) for place in range(len(pm.accounts))
         ]
         rows = [Row(client.label) for client in clients]
-        if once or json:
+        # A terminal that cannot move its cursor gets one table after another.
+        if once or json or Console().is_dumb_terminal:
             await _print(clients, rows, pm.budget, once=once, json=json, every=every)
         else:
             await _show(clients, rows, pm.budget, every=every)

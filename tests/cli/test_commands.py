@@ -1,0 +1,338 @@
+"""The command line, as its user meets it: exit codes, words, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+import binance_pm
+from binance_pm import cli
+from binance_pm.endpoint import ENDPOINTS
+from binance_pm.testing import Sandbox
+
+COMMAND = [sys.executable, "-c", "from binance_pm.cli import main; main()"]
+NO_KEYS = {name: value for name, value in os.environ.items() if not name.startswith("BINANCE_PM_")}
+
+
+class Outcome:
+    """How a command ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs the command in this process; what it prints is no terminal."""
+
+    def run(*arguments: str, **environment: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["binance-pm", *arguments])
+        for name in [name for name in os.environ if name.startswith("BINANCE_PM_")]:
+            monkeypatch.delenv(name)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        out, err = capsys.readouterr()
+        return Outcome(code if isinstance(code, int) else 1, out, err + (code if isinstance(code, str) else ""))
+
+    return run
+
+
+def environment_of(pm: Sandbox) -> dict[str, str]:
+    """The keys of the first account."""
+    account = pm.accounts[0]
+    return {
+        "BINANCE_PM_BASE_URL": pm.base_url,
+        "BINANCE_PM_API_KEY": account.api_key,
+        "BINANCE_PM_API_SECRET": account.api_secret,
+    }
+
+
+class TestCall:
+    """``binance-pm call``."""
+
+    @pytest.mark.parametrize("name", sorted(ENDPOINTS))
+    def test_every_endpoint_is_a_command(self, run: Any, name: str) -> None:
+        """Each prints its typed answer as JSON, without a key, from the local exchange."""
+        ended = run("call", name, "--sandbox")
+
+        assert (ended.code, ended.err) == (0, "")
+        assert isinstance(json.loads(ended.out), dict)
+
+    @pytest.mark.pm_sandbox(accounts=1)
+    def test_keys_come_from_the_environment(self, run: Any, pm_sandbox: Sandbox) -> None:
+        """So does the address."""
+        ended = run("call", "span_account", **environment_of(pm_sandbox))
+
+        assert json.loads(ended.out)["accountStatus"] == "NORMAL"
+        assert pm_sandbox.exchange.requests[-1].account == "account-01"
+
+    @pytest.mark.pm_sandbox(accounts=1)
+    def test_parameters_are_options(self, run: Any, pm_sandbox: Sandbox) -> None:
+        """The endpoint's own parameters, spelt with dashes."""
+        ended = run("call", "um_account", "--recv-window", "1234", **environment_of(pm_sandbox))
+
+        assert ended.code == 0
+        assert dict(pm_sandbox.exchange.requests[-1].params)["recvWindow"] == "1234"
+
+    @pytest.mark.pm_sandbox(accounts=1)
+    def test_the_address_may_be_given(self, run: Any, pm_sandbox: Sandbox) -> None:
+        """An endpoint that needs no key is called without one."""
+        ended = run("call", "ping", "--base-url", pm_sandbox.base_url)
+
+        assert (ended.code, json.loads(ended.out)) == (0, {})
+
+    def test_no_key(self, run: Any) -> None:
+        """One line says which variable is missing."""
+        ended = run("call", "um_account")
+
+        assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+        assert "BINANCE_PM_API_KEY is not set" in ended.err
+
+    @pytest.mark.pm_sandbox(accounts=1)
+    def test_wrong_key(self, run: Any, pm_sandbox: Sandbox) -> None:
+        """One line says what to do about it."""
+        ended = run("call", "um_account", **environment_of(pm_sandbox) | {"BINANCE_PM_API_KEY": "k" * 64})
+
+        assert (ended.code, ended.err.count("\n")) == (1, 1)
+        assert "create a new one" in ended.err
+
+    def test_no_network(self, run: Any) -> None:
+        """Nobody answers: one line says so."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+
+        ended = run("call", "ping", "--base-url", f"http://127.0.0.1:{port}")
+
+        assert (ended.code, ended.err.count("\n")) == (1, 1)
+        assert "no connection could be made" in ended.err
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [("call", "nope"), ("call", "um_account", "--nope"), ("call", "um_account", "--recv-window", "x"), ("nope",)],
+    )
+    def test_wrong_usage(self, run: Any, arguments: tuple[str, ...]) -> None:
+        """The exit code is 2, and the words go to stderr."""
+        ended = run(*arguments)
+
+        assert (ended.code, ended.out) == (2, "")
+        assert "Error" in ended.err
+
+
+class TestDemo:
+    """``binance-pm demo``."""
+
+    def test_once(self, run: Any) -> None:
+        """A table of twelve accounts with their pools below, in 80 columns; no terminal means once."""
+        ended = run("demo")
+
+        lines = ended.out.splitlines()
+        assert (ended.code, ended.err, max(map(len, lines)) <= 80) == (0, "", True)
+        assert lines[0].split() == ["account", "status", "uniMMR", "equity", "maint.", "pos.", "uPnL", "age"]
+        assert sorted(line.split()[0] for line in lines[1:13]) == [f"account-{number:02}" for number in range(1, 13)]
+        assert re.search(r"IP +/papi +\[\.+\] +60 of 6000", ended.out)
+        assert re.search(r"IP +/sapi/v2/portfolio/account +\[\.+\] +60 of 12000", ended.out)
+
+    def test_worst_first(self, run: Any) -> None:
+        """Who is nearest to liquidation stands on top."""
+        margins = [float(line.split()[2]) for line in run("demo", "--once").out.splitlines()[1:13]]
+
+        assert margins == sorted(margins)
+
+    def test_json(self, run: Any) -> None:
+        """One object a line and nothing else: every account, then every pool."""
+        objects = [json.loads(line) for line in run("demo", "--json").out.splitlines()]
+
+        assert [item["account"] for item in objects if "account" in item] == [f"account-{n:02}" for n in range(1, 13)]
+        assert sorted(item["limit"] for item in objects if "pool" in item) == [6000, 12000]
+        assert all(item["age"] < 5 and item["open_positions"] > 0 for item in objects if "account" in item)
+
+    def test_first_picture_within_two_seconds(self) -> None:
+        """From the start of the process, imports included; the best of three on a busy machine."""
+        took: list[float] = []
+        for _ in range(3):
+            began = time.monotonic()
+            subprocess.run([*COMMAND, "demo", "--once"], check=True, capture_output=True, timeout=20)
+            took.append(time.monotonic() - began)
+
+        assert min(took) < 2
+
+    @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+    def test_at_a_terminal(self, environment: dict[str, str]) -> None:
+        """The table updates until Ctrl-C, which ends it without a traceback."""
+        with at_terminal("demo", "--every", "0.1", **environment) as screen:
+            screen.wait_for("account-12")
+            screen.wait_for(
+                r" (7[0-9]|[89][0-9]|1[0-9]{2}|2[0-9]{2}) of 6000" if environment.get("TERM") else "of 6000"
+            )
+            screen.interrupt()
+
+        assert screen.code == 130
+        assert "Traceback" not in screen.text
+        assert ("\x1b[32m" in screen.text) is not bool(environment)
+
+    def test_json_at_a_terminal_goes_on(self) -> None:
+        """Round after round, one object a line."""
+        with at_terminal("demo", "--json", "--every", "0.01") as screen:
+            screen.wait_for(r'(?s)("account":"account-01".*){3}')
+            screen.interrupt()
+
+        assert screen.code == 130
+        assert "Traceback" not in screen.text
+
+
+class TestSandbox:
+    """``binance-pm sandbox``."""
+
+    def test_serves_until_interrupted(self) -> None:
+        """It prints its address and keys of each kind, and another process can use them."""
+        with at_terminal("sandbox", "--accounts", "2") as screen:
+            screen.wait_for("account-02")
+            base_url = screen.find(r"export BINANCE_PM_BASE_URL=(\S+)")
+            keys = {
+                name: screen.find(rf"export {name}=(\S+)") for name in ("BINANCE_PM_API_KEY", "BINANCE_PM_API_SECRET")
+            }
+            called = subprocess.run(
+                [*COMMAND, "call", "um_account"],
+                env=NO_KEYS | keys | {"BINANCE_PM_BASE_URL": base_url},
+                capture_output=True,
+                timeout=20,
+                check=False,
+            )
+            screen.interrupt()
+
+        assert (called.returncode, called.stderr) == (0, b"")
+        assert screen.text.count("-----BEGIN PRIVATE KEY-----") == 2
+        assert (screen.code, "Traceback" in screen.text) == (130, False)
+
+    def test_json(self) -> None:
+        """One object for other programs."""
+        with at_terminal("sandbox", "--json", "--accounts", "1") as screen:
+            said = json.loads(screen.find(r"(\{.*\})\r?\n"))
+            screen.interrupt()
+
+        assert [key["kind"] for key in said["accounts"][0]["keys"]] == ["HMAC", "ED25519", "RSA"]
+
+    def test_port_taken(self, run: Any) -> None:
+        """One line says so."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ended = run("sandbox", "--port", str(listener.getsockname()[1]))
+
+        assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+        assert "cannot listen on 127.0.0.1" in ended.err
+
+
+class TestHouse:
+    """What every command owes its user."""
+
+    def test_version(self, run: Any) -> None:
+        """The package's own."""
+        assert run("--version").out.strip() == binance_pm.__version__
+
+    def test_help_fits_eighty_columns(self, run: Any) -> None:
+        """Every command is listed."""
+        out = run("--help").out
+
+        assert max(map(len, out.splitlines())) <= 80
+        assert all(command in out for command in ("call", "demo", "sandbox"))
+
+    def test_nothing_breaks_when_nobody_reads_on(self) -> None:
+        """A closed pipe, as by `head`, is no error."""
+        command = subprocess.Popen(
+            [*COMMAND, "call", "um_account", "--sandbox"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert command.stdout is not None
+        command.stdout.close()
+        _, err = command.communicate(timeout=20)
+
+        assert (command.returncode, err) == (0, b"")
+
+    def test_a_missing_extra_is_named(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The command line is an extra: one line says how to get it."""
+        monkeypatch.setitem(sys.modules, "cyclopts", None)
+        for name in [name for name in sys.modules if name.startswith("binance_pm.cli.")]:
+            monkeypatch.delitem(sys.modules, name)
+
+        ended = run("demo")
+
+        assert ended.code == 1
+        assert "pip install 'binance-pm[all]'" in ended.err
+
+
+class Screen:
+    """A command at a terminal of 80 columns."""
+
+    def __init__(self, process: subprocess.Popen[bytes], terminal: int) -> None:
+        self.text = ""
+        self.code: int | None = None
+        self._process = process
+        self._terminal = terminal
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Read until the pattern was seen."""
+        deadline = time.monotonic() + 20
+        while not (found := re.search(pattern, self.text)):
+            assert time.monotonic() < deadline, f"{pattern!r} did not appear in {self.text!r}"
+            assert self._read(), f"{pattern!r} did not appear before the end of {self.text!r}"
+        return found
+
+    def find(self, pattern: str) -> str:
+        """The first group of the pattern, once it was seen."""
+        return self.wait_for(pattern)[1]
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C and wait for the end."""
+        self._process.send_signal(signal.SIGINT)
+        self.end()
+
+    def end(self) -> None:
+        """Read what is left and note the exit code."""
+        while self._read():
+            pass
+        self.code = self._process.wait(timeout=20)
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self._terminal], [], [], 20)
+        if not ready:
+            return False
+        try:
+            piece = os.read(self._terminal, 65536)
+        except OSError:
+            return False
+        self.text += piece.decode()
+        return bool(piece)
+
+
+@contextmanager
+def at_terminal(*arguments: str, **environment: str) -> Generator[Screen, None, None]:
+    """Run the command at a terminal."""
+    ours, theirs = pty.openpty()
+    whole = NO_KEYS | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"} | environment
+    try:
+        process = subprocess.Popen([*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=whole)
+        os.close(theirs)
+        with process:
+            screen = Screen(process, ours)
+            try:
+                yield screen
+            finally:
+                process.kill()
+    finally:
+        os.close(ours)
