@@ -20,7 +20,7 @@ from binance_pm.api.connectivity import ConnectivityApi
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
 from binance_pm.budget import Charge, Kind, pool_of
-from binance_pm.endpoint import Endpoint, Security, check_path
+from binance_pm.endpoint import Endpoint, Security, check_endpoint
 from binance_pm.errors import (
     Call,
     ClockSkewError,
@@ -44,6 +44,7 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_ADDED: Final = {"timestamp", "signature"}
 _LONGEST_RECV_WINDOW: Final = 60_000
 _USER_AGENT: Final = f"binance-pm/{VERSION}"
 
@@ -178,11 +179,13 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             security: what the exchange asks for.
             kinds: which of the exchange's counters it is charged to.
         """
+        params = params or {}
         try:
+            _check_names(params)
             endpoint = _undeclared(method, path, weight, security, kinds, returns)
         except ValueError as error:
             raise ConfigurationError(Call("request", self.label), str(error)) from None
-        return await self.call(endpoint, params or {})
+        return await self.call(endpoint, params)
 
     async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None]) -> T:
         """The way of every request: reserve weight, sign, send, settle, decode; and again where that is safe.
@@ -203,8 +206,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             reservation = session.budget.reserve(route.charges, call=route.call, max_wait=self._max_wait)
             with session.attempt() as scope:
                 async with reservation:
-                    request = await self._request(endpoint, route, parameters, session)
                     scope.deadline = anyio.current_time() + session.timeouts.total
+                    request = await self._request(endpoint, route, parameters, session)
                     try:
                         answer = await transport.send(request, reservation.depart)
                         reservation.answer(answer)
@@ -347,14 +350,14 @@ def _interrupted(call: Call, session: Session, *, sent: bool) -> PortfolioMargin
         return NoAnswer(call, what) if sent else SessionClosed(call, what)
     if sent:
         return NoAnswer(call, f"no whole answer came within {session.timeouts.total:g} s")
-    return ConnectError(call, f"no connection was made within {session.timeouts.total:g} s")
+    return ConnectError(call, f"it could not be sent within {session.timeouts.total:g} s")
 
 
 @functools.lru_cache(maxsize=256)
 def _undeclared(
     method: Method, path: str, weight: int, security: Security, kinds: tuple[Kind, ...], returns: type[T]
 ) -> Endpoint[T]:
-    check_path(path)
+    check_endpoint(path, weight=weight, kinds=kinds)
     return Endpoint(
         name=f"{method} {path}",
         method=method,
@@ -381,6 +384,11 @@ def _keys(env: Mapping[str, str]) -> tuple[str, Credential]:
     if secret and file:
         raise ConfigurationError(call, "both BINANCE_PM_API_SECRET and BINANCE_PM_PRIVATE_KEY_FILE are set")
     return key, secret or Path(file)
+
+
+def _check_names(parameters: Mapping[str, Any]) -> None:
+    if added := _ADDED & set(parameters):
+        raise ValueError(f"{' and '.join(sorted(added))} cannot be given: every request gets its own")
 
 
 def _check_recv_window(value: object) -> None:

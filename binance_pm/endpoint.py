@@ -109,8 +109,8 @@ def delete(
     return functools.partial(_declare, "DELETE", path, weight, security, kinds)
 
 
-def check_path(path: str) -> None:
-    """Refuse a path that leads to no known host.
+def check_endpoint(path: str, *, weight: int, kinds: tuple[Kind, ...]) -> None:
+    """Refuse what leads to no known host or is counted by no known pool.
 
     Raises:
         ValueError: with the reason.
@@ -119,14 +119,17 @@ def check_path(path: str) -> None:
     parts = path.split("/")
     if len(parts) < 3 or parts[0] or parts[1] not in families or not all(parts[1:]):
         raise ValueError(f"the path {path!r} does not begin with one of {', '.join(sorted(families))}")
-    if not (path.isascii() and path.isprintable()) or any(character in path for character in "?#%\\ "):
+    if not path.isascii() or not path.isprintable() or any(character in path for character in "?#%\\ "):
         raise ValueError(f"the path {path!r} has a character that a path cannot have")
-    if not {".", ".."}.isdisjoint(parts):
-        raise ValueError(f"the path {path!r} leads elsewhere by its dots")
+    if weight < 1:
+        raise ValueError(f"the weight is {weight}: a call weighs 1 at least")
+    unknown = [kind for kind in kinds if (parts[1], kind) not in RULES]
+    if unknown or not kinds:
+        raise ValueError(f"/{parts[1]} is not counted by {', '.join(unknown) or 'nothing'}")
 
 
 def _declare(method: Method, path: str, weight: int, security: Security, kinds: tuple[Kind, ...], function: F) -> F:
-    check_path(path)
+    check_endpoint(path, weight=weight, kinds=kinds)
     name = function.__name__
     if name in ENDPOINTS:
         raise ValueError(f"two endpoints are called {name}")

@@ -36,6 +36,7 @@ from binance_pm import (
     RateLimited,
     Session,
     SessionClosed,
+    Timeouts,
     UmAccount,
 )
 from binance_pm.sandbox import create_app
@@ -120,6 +121,25 @@ class TestEndpoints:
         with pytest.raises(ConfigurationError, match="does not begin with one of api, papi, sapi"):
             await client.request("GET", "/fapi/v1/x", weight=1, returns=dict[str, Any])
 
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"weight": 0}, "a call weighs 1 at least"),
+            ({"kinds": (Kind.UID,)}, "/papi is not counted by UID"),
+            ({"kinds": ()}, "/papi is not counted by nothing"),
+            ({"params": {"timestamp": 1, "signature": "x"}}, "signature and timestamp cannot be given"),
+        ],
+    )
+    async def test_an_undeclared_endpoint_must_make_sense(
+        self, pm: Sandbox, client: Client, options: dict[str, Any], words: str
+    ) -> None:
+        """What would spoil the count or the signature is refused."""
+        whole: dict[str, Any] = {"weight": 5, "returns": dict[str, Any]} | options
+        with pytest.raises(ConfigurationError, match=words):
+            await client.request("GET", UM, **whole)
+
+        assert paths(pm) == []
+
 
 class TestKeys:
     """Whose signature it is."""
@@ -148,6 +168,20 @@ class TestKeys:
             await client.um_account()
 
         assert pm.exchange.requests[-1].status == 200
+
+    async def test_a_signer_that_hangs(self, pm: Sandbox) -> None:
+        """A call ends in time although the module that signs does not answer."""
+
+        async def sign(_: bytes) -> str:
+            await anyio.sleep_forever()
+            return ""
+
+        session = pm.session(timeouts=Timeouts(total=0.05))
+        async with pm.client(api_secret=sign, session=session, attempts=1) as client:
+            with pytest.raises(ConnectError, match="could not be sent within"):
+                await client.um_account()
+
+        assert paths(pm) == []
 
     async def test_a_signer_that_fails(self, pm: Sandbox) -> None:
         """Its failure is one of ours, and nothing was sent or spent."""
@@ -334,6 +368,16 @@ class TestClock:
             await client.request("POST", "/papi/v1/x", weight=1, returns=dict[str, Any])
 
         assert paths(pm) == ["/papi/v1/x", TIME, "/papi/v1/x"]
+
+    async def test_an_absurd_date_does_no_harm(self, pm: Sandbox, client: Client) -> None:
+        """A Date of 1970, from whatever stands in between, is survived within two more requests."""
+        await client.um_account()
+        pm.inject(Fault(headers={"Date": "Thu, 01 Jan 1970 00:00:00 GMT"}))
+        await client.um_account()
+
+        await client.um_account()
+
+        assert paths(pm) == [UM, UM, UM, TIME, UM]
 
     async def test_the_date_will_do_where_the_time_is_not_told(
         self, pm: Sandbox, client: Client, caplog: pytest.LogCaptureFixture

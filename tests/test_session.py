@@ -240,7 +240,7 @@ class TestTimeouts:
             session = Session(budget=budget, timeouts=Timeouts(total=0.2))
             url = server.url.replace("http", "https")
             async with Client(KEY, "s", session=session, papi_url=url, attempts=1) as client:
-                with pytest.raises(ConnectError, match=r"no connection was made within 0.2 s. Nothing was sent"):
+                with pytest.raises(ConnectError, match=r"it could not be sent within 0.2 s. Nothing was sent"):
                     await client.um_account()
 
         assert budget.snapshot()[0].used == 0

@@ -27,8 +27,9 @@ _log = logging.getLogger(__name__)
 
 # A request that got no answer can still be on its way for this long.
 _LONGEST_WAY: Final = 10.0
-# A ban of unknown length lasts two minutes at least; the firewall (403) publishes nothing.
+# Bans last two minutes to three days (general-info, read 2026-11-21); the firewall (403) publishes nothing.
 _SHORTEST_BAN: Final = 120.0
+_LONGEST_BAN: Final = 3 * 86400.0
 _FIREWALL_WAIT: Final = 60.0
 # Timers are not moved for less: the exchange's clock is not known better.
 _TOLERANCE: Final = 0.01
@@ -159,7 +160,7 @@ class Budget:
                 minutes = ledger.minutes((earliest - (now - departed), latest))
                 used = answer.used(RULES[pool.family, pool.kind].header)
                 ledger.answer(weight, used, minutes, sent=departed, now=now)
-            if answer.status in _REFUSALS:
+            if _is_refusal(answer):
                 self._close_gate(reservation.host, answer, now)
             self._dispatch()
 
@@ -279,6 +280,7 @@ class Budget:
             wait = max(told, _FIREWALL_WAIT)
         else:
             wait = max(told, turn)
+        wait = min(wait, _LONGEST_BAN)
         self.gate(host).close(now + wait, banned=banned)
         _log.warning("%s answered HTTP %d: nothing is sent to it for %.1f s", host, answer.status, wait)
 
@@ -290,11 +292,14 @@ class Budget:
         return ledger
 
     def _state(self, pool: Pool, ledger: Ledger) -> PoolState:
-        minutes = ledger.minutes(self.clock(pool.host).bounds())
-        return PoolState(pool, ledger.limit, max(map(ledger.used, minutes)), ledger.in_flight)
+        return PoolState(pool, ledger.limit, ledger.most_used(self.clock(pool.host).bounds()), ledger.in_flight)
 
 
-_REFUSALS: Final = {403, 418, 429}
+def _is_refusal(answer: HttpAnswer) -> bool:
+    """Whether it refuses whoever asks: a limit, a ban, or the firewall, which does not speak the exchange's JSON."""
+    if answer.status == 403:
+        return not (answer.body or b"").lstrip().startswith(b"{")
+    return answer.status in {418, 429}
 
 
 class Reservation:

@@ -26,9 +26,12 @@ MARGIN = 10
 
 
 class _Pending(NamedTuple):
+    """A call that may be in any of some minutes and is not proven inside a header."""
+
     known: float
-    """Monotonic time at which the call was surely counted, if it ever was."""
+    """Monotonic time from which it surely was counted, if it ever was."""
     weight: int
+    minutes: range
 
 
 class Ledger:
@@ -47,7 +50,7 @@ class Ledger:
         self._probed = False
         self._header: dict[int, int] = {}
         self._own: dict[int, int] = {}
-        self._pending: dict[int, list[_Pending]] = {}
+        self._pending: list[_Pending] = []
 
     def minutes(self, bounds: tuple[float, float]) -> range:
         """The minutes in which the exchange's clock can be."""
@@ -57,7 +60,11 @@ class Ledger:
     def used(self, minute: int) -> int:
         """The most that the exchange can have counted, or still count, in that minute."""
         proven = max(self._header.get(minute, 0), self._own.get(minute, 0))
-        return proven + self.in_flight + sum(pending.weight for pending in self._pending.get(minute, ()))
+        return proven + self.in_flight + sum(p.weight for p in self._pending if minute in p.minutes)
+
+    def most_used(self, bounds: tuple[float, float]) -> int:
+        """`used` of the fullest minute in which the exchange's clock can be."""
+        return max((self.used(minute) for minute in self._remembered(bounds)), default=self.in_flight)
 
     def wait(self, weight: int, bounds: tuple[float, float]) -> float:
         """Seconds until the weight may fit; 0 where it fits now, infinite where only an answer can make room."""
@@ -67,7 +74,7 @@ class Ledger:
         # Others, or this program before a restart, may have used most of the minute: one call asks, the rest wait.
         if not self._probed and self.in_flight:
             return math.inf
-        full = [minute for minute in self.minutes(bounds) if self.used(minute) > room]
+        full = [minute for minute in self._remembered(bounds) if self.used(minute) > room]
         return self._minute * (max(full) + 1) - bounds[0] if full else 0.0
 
     def fits_ever(self, weight: int) -> bool:
@@ -101,9 +108,7 @@ class Ledger:
         minute = minutes.start
         self._own[minute] = self._own.get(minute, 0) + weight
         self._header[minute] = max(self._header.get(minute, 0), used)
-        unproven = [pending for pending in self._pending.pop(minute, ()) if pending.known >= sent]
-        if unproven:
-            self._pending[minute] = unproven
+        self._pending = [left for p in self._pending for left in (_without(p, minute) if p.known < sent else (p,))]
 
     def lose(self, weight: int, minutes: range, *, known: float) -> None:
         """Settle a call that left and got no answer.
@@ -117,14 +122,28 @@ class Ledger:
         self._suspect(weight, minutes, known=known)
 
     def _suspect(self, weight: int, minutes: range, *, known: float) -> None:
-        for minute in minutes:
-            self._pending.setdefault(minute, []).append(_Pending(known, weight))
+        self._pending.append(_Pending(known, weight, minutes))
+
+    def _remembered(self, bounds: tuple[float, float]) -> set[int]:
+        """The possible minutes of which anything is known: the bounds may span years, these do not."""
+        possible = self.minutes(bounds)
+        edges = {minute for p in self._pending for minute in (p.minutes.start, p.minutes.stop - 1)}
+        return {minute for minute in edges | set(self._header) | set(self._own) if minute in possible}
 
     def _forget(self, before: int) -> None:
         # An answer that took long tells of an old minute: keep the one before it as well.
-        for counts in (self._header, self._own, self._pending):
+        for counts in (self._header, self._own):
             for minute in [minute for minute in counts if minute < before - 1]:
                 del counts[minute]
+        self._pending = [p for p in self._pending if p.minutes.stop >= before]
 
     def _minute_of(self, time: float) -> int:
         return math.floor(time / self._minute)
+
+
+def _without(pending: _Pending, minute: int) -> list[_Pending]:
+    """What is left of a suspicion when one of its minutes is proven."""
+    if minute not in pending.minutes:
+        return [pending]
+    sides = range(pending.minutes.start, minute), range(minute + 1, pending.minutes.stop)
+    return [pending._replace(minutes=side) for side in sides if side]

@@ -30,7 +30,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     read: float = 10.0
     """Between two pieces of the answer, the first included; the same bound holds for writing."""
     total: float = 20.0
-    """From the first attempt to connect to the last byte."""
+    """From the moment the weight is there to the last byte: signing, connecting, sending, receiving."""
 
 
 class HttpRequest:

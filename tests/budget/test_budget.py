@@ -294,6 +294,23 @@ class TestGate:
 
         assert sum(clock.slept) == pytest.approx(60)
 
+    async def test_a_403_of_the_exchange_itself_closes_nothing(
+        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
+    ) -> None:
+        """In its own JSON it speaks of this request alone."""
+        await spend(budget, charge(1), lambda: answer(status=403, body=b'{"code":-1002,"msg":"x"}'))
+
+        await spend(budget, charge(1), lambda: answer(1))
+
+        assert clock.slept == []
+
+    async def test_no_ban_is_longer_than_three_days(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
+        """A text that names the year 2286 does not close the gate for good."""
+        await spend(budget, charge(1), lambda: answer(status=418, body=b"banned until 9999999999999"))
+
+        with pytest.raises(GateClosed, match=r"closed for 259200.0 s more"):
+            await spend(budget, charge(1), answer)
+
     async def test_fails_at_once_where_it_opens_too_late(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
     ) -> None:

@@ -164,6 +164,19 @@ def test_old_minutes_are_forgotten() -> None:
     assert len(vars(ledger)["_header"]) + len(vars(ledger)["_own"]) + len(vars(ledger)["_pending"]) <= 6
 
 
+def test_a_clock_that_may_be_anywhere_costs_nothing() -> None:
+    """Where an absurd Date has made the bounds span years, the minutes in between are not counted one by one."""
+    ledger = probed()
+    years = (0.0, 2e9)
+    ledger.reserve(60)
+    ledger.lose(60, ledger.minutes(years), known=1.0)
+    ledger.reserve(5)
+    ledger.answer(5, 65, range(7, 8), sent=2.0, now=3.0)
+
+    assert (ledger.most_used(years), ledger.used(6), ledger.used(7), ledger.used(8)) == (65, 60, 65, 60)
+    assert ledger.wait(41, years) > 1e9
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> list[tuple[float, float, float, int, bool]]:
     """Calls as (start, way there, way back, weight, lost), in the order of their starts."""
