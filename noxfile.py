@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "tests", "interop", "docs"]
+nox.options.sessions = ["lint", "types", "tests", "interop", "docs", "readme"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
@@ -46,3 +49,28 @@ def interop(session: nox.Session) -> None:
     """Other people's clients against the local exchange; arguments go to pytest."""
     session.install("-e", ".[sandbox]", *group("tests"), *group("interop"))
     session.run("pytest", "tests/interop", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, into site/; whatever mkdocs warns of is an error."""
+    session.install(".[all]", *group("docs"))
+    session.run("mkdocs", "build", "--strict", "-f", "docs/mkdocs.yml", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session(venv_backend="venv")
+def readme(session: nox.Session) -> None:
+    """The first command of the README, as it stands, in an environment that has nothing yet."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    command = re.findall(r"^```sh\n(.+?)^```$", text, re.MULTILINE | re.DOTALL)[0]
+    session.log(command.strip())
+    printed = session.run("bash", "-euo", "pipefail", "-c", command, external=True, silent=True)
+    if len(re.findall(r"^account-\d\d +[A-Z]", str(printed), re.MULTILINE)) != 12:
+        session.error(f"no table of twelve accounts was printed, but: {printed}")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """What one call costs on this machine."""
+    session.install(".")
+    session.run("python", "tests/benchmarks/call_cost.py")

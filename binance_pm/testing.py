@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Literal
 
-from binance_pm.budget import Budget
+from binance_pm.budget import Budget, Family, Kind
 from binance_pm.client import Client
 from binance_pm.session import Session
 from binance_pm.transport.httpx import HttpxLike, asgi_transport
@@ -25,6 +25,12 @@ except ImportError as missing:
 
 __all__ = ["Account", "Exchange", "Fault", "Sandbox", "running_sandbox", "sandbox"]
 
+_POOLS: Final[dict[str, tuple[Family, Kind]]] = {
+    "papi": ("papi", Kind.IP),
+    "api": ("api", Kind.IP),
+    "sapi-ip": ("sapi", Kind.IP),
+    "sapi-uid": ("sapi", Kind.UID),
+}
 _IN_MEMORY_URL: Final = "http://127.0.0.1"
 
 
@@ -39,10 +45,18 @@ class Sandbox:
         budget: what its clients share.
     """
 
-    def __init__(self, exchange: Exchange, base_url: str, *, minute: float, http: HttpxLike | None = None) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        base_url: str,
+        *,
+        minute: float = 60.0,
+        limits: Mapping[str, int] | None = None,
+        http: HttpxLike | None = None,
+    ) -> None:
         self.exchange: Final = exchange
         self.base_url: Final = base_url
-        self.budget: Final = Budget(minute=minute)
+        self.budget: Final = Budget(minute=minute, limits={_POOLS[name]: n for name, n in (limits or {}).items()})
         self._http: Final = http
 
     def __repr__(self) -> str:
@@ -101,14 +115,15 @@ def running_sandbox(
     It runs in a thread of its own, so it serves tests of any kind: asyncio, trio, or without an event loop.
 
     Args:
-        minute: seconds of its minute, for limits and bans; the budget of its clients is told.
+        minute: seconds of its minute, for limits and bans; its clients' budget is told.
         seed: what accounts, keys and prices are made up from.
         accounts: how many there are.
-        limits: weight a minute in place of the real one, by pool: ``papi``, ``api``, ``sapi-ip``, ``sapi-uid``.
+        limits: weight a minute in place of the real one, by pool: ``papi``, ``api``, ``sapi-ip``, ``sapi-uid``; its
+            clients' budget is told. Give a client a session with a budget of its own to see it refused.
     """
     exchange = Exchange(minute=minute, seed=seed, accounts=accounts, limits=limits)
     with serve(exchange) as base_url:
-        yield Sandbox(exchange, base_url, minute=minute)
+        yield Sandbox(exchange, base_url, minute=minute, limits=limits)
 
 
 @asynccontextmanager
@@ -134,4 +149,5 @@ async def sandbox(
             yield pm
         return
     exchange = Exchange(minute=minute, seed=seed, accounts=accounts, limits=limits)
-    yield Sandbox(exchange, _IN_MEMORY_URL, minute=minute, http=asgi_transport(create_app(exchange)))
+    http = asgi_transport(create_app(exchange))
+    yield Sandbox(exchange, _IN_MEMORY_URL, minute=minute, limits=limits, http=http)

@@ -1,0 +1,122 @@
+"""What one call costs on this machine: CPU of our own part, piece by piece.
+
+Run it with ``nox -s bench``. The transport answers at once and in memory, so that only our own work is counted:
+the route of a call, the reservation and its settlement, the signature, and the decoding of the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+
+import msgspec
+
+from binance_pm import ENDPOINTS, Client, Session
+from binance_pm.budget import Budget, Charge, Family, Kind, Reservation, pool_of
+from binance_pm.errors import Call
+from binance_pm.signing import signer
+from binance_pm.transport import HttpAnswer, HttpRequest
+from binance_pm.wire import encode_query
+
+ROUNDS = 7
+CALLS = 1_000
+
+POSITION = {
+    "symbol": "BTCUSDT",
+    "initialMargin": "12.34567890",
+    "maintMargin": "1.23456789",
+    "unrealizedProfit": "-0.12345678",
+    "positionSide": "BOTH",
+    "positionAmt": "0.125",
+    "updateTime": 1_780_000_000_000,
+    "notional": "1234.50000000",
+}
+ASSET = {
+    "asset": "USDT",
+    "crossWalletBalance": "1000.00000000",
+    "crossUnPnl": "-0.12345678",
+    "maintMargin": "1.23456789",
+    "initialMargin": "12.34567890",
+    "positionInitialMargin": "12.34567890",
+    "openOrderInitialMargin": "0.00000000",
+    "updateTime": 1_780_000_000_000,
+}
+
+
+def body_of(positions: int) -> bytes:
+    """An answer of ``um_account``."""
+    return msgspec.json.encode({"assets": [ASSET], "positions": [POSITION] * positions})
+
+
+class Instant:
+    """A transport that answers at once."""
+
+    def __init__(self, body: bytes) -> None:
+        date = formatdate(usegmt=True)
+        self._answer = HttpAnswer(200, {"date": date, "x-mbx-used-weight-1m": "5"}, body)
+
+    async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
+        """The same answer every time."""
+        del request
+        departing()
+        return self._answer
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+async def cpu_microseconds(work: Callable[[], Awaitable[object]]) -> float:
+    """CPU time of one piece of work: the median of some rounds."""
+    rounds: list[float] = []
+    for _ in range(ROUNDS):
+        began = time.process_time()
+        for _ in range(CALLS):
+            await work()
+        rounds.append((time.process_time() - began) / CALLS * 1e6)
+    return statistics.median(rounds)
+
+
+async def measure() -> dict[str, float]:
+    """Each piece, in microseconds."""
+    limits: dict[tuple[Family, Kind], int] = {("papi", Kind.IP): 10**9}
+    sign = signer("s" * 64)
+    charges = (Charge(pool_of("papi", Kind.IP, host="h", path="/papi/v2/um/account", account="a"), 5),)
+    budget = Budget(limits=limits)
+    small, large = body_of(1), body_of(600)
+    answer = Instant(small)._answer
+    decode = ENDPOINTS["um_account"].decode
+
+    async def reserve() -> None:
+        reservation: Reservation
+        async with budget.reserve(charges, call=Call("um_account"), max_wait=1) as reservation:
+            reservation.depart()
+            reservation.answer(answer)
+
+    async def signed() -> None:
+        sign(encode_query({"recvWindow": 5000, "timestamp": 1_780_000_000_000}).encode())
+
+    async def decoded() -> None:
+        decode(small)
+
+    results = {"reserve and settle": await cpu_microseconds(reserve)}
+    results["encode and sign (HMAC)"] = await cpu_microseconds(signed)
+    results["decode, 1 position"] = await cpu_microseconds(decoded)
+    for name, body in (("1 position", small), ("600 positions", large)):
+        session = Session(budget=Budget(limits=limits))
+        async with session, Client("k" * 64, "s" * 64, session=session) as client:
+            vars(session)["_transport"] = Instant(body)
+            results[f"whole call, {name}"] = await cpu_microseconds(client.um_account)
+    return results
+
+
+def main() -> None:
+    """Print the table."""
+    for name, microseconds in asyncio.run(measure()).items():
+        print(f"{name:<28}{microseconds:>9.1f} us")
+
+
+if __name__ == "__main__":
+    main()
