@@ -39,7 +39,9 @@ def tests(session: nox.Session) -> None:
     """Every test, with branch coverage; arguments go to pytest."""
     session.install("-e", ".[all]", *group("tests"))
     # Started before pytest: the package is a pytest plugin, so pytest itself imports it.
+    session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
     if not session.posargs:
         session.run("coverage", "report")
 

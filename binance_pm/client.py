@@ -32,7 +32,7 @@ from binance_pm.errors import (
     error_of,
     unreadable,
 )
-from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url
+from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
 from binance_pm.session import Session, shared_session
 from binance_pm.signing import Credential, Secret, Signer, check_key, signer
@@ -54,6 +54,9 @@ class _Route(NamedTuple):
 
     call: Call
     url: str
+    """Where it is sent."""
+    host: str
+    """Where it is counted: the budget's name for the host."""
     charges: tuple[Charge, ...]
 
 
@@ -69,7 +72,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         session: what to share connections and budget with; by default the event loop's.
         recv_window: milliseconds for which the exchange accepts a request, 5000 if None, at most 60000.
         max_wait: seconds that a call may wait for weight or a closed gate before it gives up.
-        attempts: how often a read is tried in all; a write is never repeated.
+        attempts: how often a read is tried in all. A write is repeated only where it was refused for its timestamp.
         papi_url: where Portfolio Margin (``/papi``) is.
         sapi_url: where Portfolio Margin Pro (``/sapi``) is.
         allow_custom_host: accept URLs of hosts that are not the exchange's: they are sent the key.
@@ -98,7 +101,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         try:
             self._sign: Final[Signer | None] = None if api_secret is None else signer(api_secret, passphrase=passphrase)
             if api_key is not None:
-                check_key(api_key.encode(), "the API key")
+                check_key(api_key.encode(errors="surrogatepass"), "the API key")
             self._urls: Final = {
                 "papi": check_url(papi_url, allow_custom_host=allow_custom_host),
                 "sapi": check_url(sapi_url, allow_custom_host=allow_custom_host),
@@ -217,7 +220,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                             reservation.stay()
             outcome = _outcome(endpoint, route.call, answer, session, sent=reservation.departed)
             if not isinstance(outcome, PortfolioMarginError):
-                session.allowance(route.url).earn()
+                session.allowance(route.host).earn()
                 return outcome
             await self._recover(outcome, trial, endpoint, session)
 
@@ -238,7 +241,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             elapsed=session.budget.monotonic() - trial.started,
             jitter=self._jitter(),
         )
-        if delay is None or session.is_closed or not session.allowance(self._route(endpoint).url).spend():
+        if delay is None or session.is_closed or not session.allowance(self._route(endpoint).host).spend():
             raise error
         _log.info("%s It is tried again in %.2f s.", error, delay)
         with session.attempt():
@@ -246,7 +249,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     async def _synchronise(self, endpoint: Endpoint[Any], session: Session) -> None:
         """Ask the endpoint's host for its time. Where that fails, the refusal's `Date` has to do."""
-        clock = session.budget.clock(self._route(endpoint).url)
+        clock = session.budget.clock(self._route(endpoint).host)
         asked = session.budget.monotonic()
         try:
             time = await (self.server_time() if endpoint.family == "papi" else self.pro_server_time())
@@ -271,7 +274,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         if endpoint.sends_key:
             headers["x-mbx-apikey"] = self._key(route.call)
         if endpoint.is_signed:
-            query = await self._signed(query, session.budget.clock(route.url).milliseconds(), route.call)
+            query = await self._signed(query, session.budget.clock(route.host).milliseconds(), route.call)
         return HttpRequest(endpoint.method, route.url, f"{endpoint.path}?{query}" if query else endpoint.path, headers)
 
     async def _signed(self, query: str, timestamp: int, call: Call) -> str:
@@ -302,12 +305,13 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         if route := self._routes.get(endpoint):
             return route
         url = self._urls["papi" if endpoint.family == "papi" else "sapi"]
+        host = counted_url(url)
         charges = tuple(
-            Charge(pool_of(endpoint.family, kind, host=url, path=endpoint.path, account=self.label), endpoint.weight)
+            Charge(pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self.label), endpoint.weight)
             for kind in endpoint.kinds
         )
         call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write)
-        route = self._routes[endpoint] = _Route(call, url, charges)
+        route = self._routes[endpoint] = _Route(call, url, host, charges)
         return route
 
 

@@ -121,6 +121,8 @@ def check_endpoint(path: str, *, weight: int, kinds: tuple[Kind, ...]) -> None:
         raise ValueError(f"the path {path!r} does not begin with one of {', '.join(sorted(families))}")
     if not path.isascii() or not path.isprintable() or any(character in path for character in "?#%\\ "):
         raise ValueError(f"the path {path!r} has a character that a path cannot have")
+    if not {".", ".."}.isdisjoint(parts):
+        raise ValueError(f"the path {path!r} leads elsewhere by its dots")
     if weight < 1:
         raise ValueError(f"the weight is {weight}: a call weighs 1 at least")
     unknown = [kind for kind in kinds if (parts[1], kind) not in RULES]

@@ -67,9 +67,11 @@ class PortfolioMarginError(Exception):
     _uncertain: ClassVar[bool] = False
 
     def __init__(self, call: Call, what: str, *, advice: str | None = None) -> None:
-        self.endpoint, self.account, self.write = call
+        self.endpoint: str = call.endpoint
+        self.account: str = call.account
+        self.write: bool = call.write
         self.what = what
-        self.advice = advice or (not call.write and self._read_advice) or self._advice
+        self.advice: str = advice or ("" if call.write else self._read_advice) or self._advice
         name = f"{call.endpoint} [{call.account}]" if call.account else call.endpoint
         super().__init__(f"{name}: {what}. {self._fate()} {self.advice}")
 
@@ -171,7 +173,7 @@ class ExchangeError(PortfolioMarginError):
 
     def __init__(self, call: Call, message: str, *, status: int, code: int | None = None) -> None:
         said = f"{message} (HTTP {status})" if code is None else f"{message} (code {code}, HTTP {status})"
-        super().__init__(call, said, advice=None if code is None else _ADVICE.get(code))
+        super().__init__(call, said, advice=_ADVICE.get(status) or _ADVICE.get(code or 0))
         self.status = status
         self.code = code
         self.message = message
@@ -280,6 +282,7 @@ _ADVICE: Final = {
         "(span_account is for Portfolio Margin Pro SPAN, pro_account for Portfolio Margin Pro). "
         "After it is enabled, create a new key: older ones never work."
     ),
+    451: "The exchange does not serve the place that this IP is in: use it from where it does.",
     -1015: "Too many orders for this account: wait for the next minute.",
 }
 
@@ -319,6 +322,8 @@ def error_of(call: Call, answer: HttpAnswer) -> PortfolioMarginError | None:
     kind = _kind(status, code, message)
     if issubclass(kind, IpBanned):
         until = answer.banned_until
+        if until is None and answer.date is not None and answer.retry_after is not None:
+            until = answer.date + answer.retry_after
         return kind(call, message, status=status, code=code, retry_after=answer.retry_after, until=until)
     if issubclass(kind, RateLimited):
         return kind(call, message, status=status, code=code, retry_after=answer.retry_after)
@@ -339,8 +344,15 @@ def _refusal(body: bytes) -> tuple[int | None, str]:
     try:
         said = _REFUSAL.decode(body)
     except (ValueError, RecursionError):
-        return None, "no text" if not body else f"{len(body)} bytes that are not the exchange's JSON"
+        return None, _plain_text(body)
     return said.code, _presentable(said.msg)
+
+
+def _plain_text(body: bytes) -> str:
+    """A body that is not the exchange's JSON, where it is a short text for people."""
+    if len(body) > 200 or b"<" in body or b"{" in body:
+        return f"{len(body)} bytes that are not the exchange's JSON"
+    return _presentable(body.decode(errors="replace"))
 
 
 def _kind(status: int, code: int | None, message: str) -> type[ExchangeError]:
@@ -359,7 +371,7 @@ def _kind(status: int, code: int | None, message: str) -> type[ExchangeError]:
 
 
 class _Refusal(msgspec.Struct):
-    code: int
+    code: int | None = None
     msg: str = ""
 
 

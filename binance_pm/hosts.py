@@ -26,6 +26,8 @@ _HOSTS: Final = {
 
 _PORTS: Final = {"http": 80, "https": 443}
 
+_SAPI_DOORS: Final = {f"https://api{number}.binance.com" for number in range(1, 5)}
+
 
 def check_url(url: str, *, allow_custom_host: bool) -> str:
     """Scheme, host and port of a URL that keys may be sent to.
@@ -49,6 +51,11 @@ def check_url(url: str, *, allow_custom_host: bool) -> str:
     if not (local or allow_custom_host or (parts.hostname in _HOSTS and parts.port in {None, 443})):
         raise ValueError(f"{shown} is not the exchange's: allow_custom_host=True sends the key there all the same")
     return _origin(parts)
+
+
+def counted_url(url: str) -> str:
+    """The URL under which the exchange counts: its numbered hosts are other doors to one counter."""
+    return SAPI_URL if url in _SAPI_DOORS else url
 
 
 def _split(url: str) -> SplitResult | None:

@@ -63,12 +63,18 @@ def signer(credential: Credential, *, passphrase: str | bytes | Secret | None = 
     """
     if isinstance(credential, Path):
         return _private_key_signer(_read_private(credential), passphrase)
-    if not isinstance(credential, str | bytes):
+    if callable(credential):
         return credential
+    # What a caller without a type checker may hand over.
+    if not isinstance(credential, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+        kind = type(credential).__name__
+        raise ValueError(f"the API secret is {kind}: give text, bytes, a pathlib.Path or a function that signs")
     held = _encoded(credential)
     if held.lstrip().startswith(_PEM):
         return _private_key_signer(held, passphrase)
     check_key(held, "the API secret")
+    if passphrase:
+        raise ValueError("a passphrase was given, but the API secret is no private key")
     return _hmac_signer(held)
 
 

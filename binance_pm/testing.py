@@ -20,8 +20,10 @@ from binance_pm.transport.httpx import HttpxLike, asgi_transport
 
 try:
     from binance_pm.sandbox import Account, Exchange, Fault, create_app, serve
-except ImportError as missing:
-    raise ImportError("the local exchange needs the extra `sandbox`: pip install 'binance-pm[sandbox]'") from missing
+except ImportError as _missing:
+    raise ImportError(
+        "the local exchange needs the extra `sandbox`: pip install 'binance-pm[sandbox]'", name=_missing.name
+    ) from _missing
 
 __all__ = ["Account", "Exchange", "Fault", "Sandbox", "running_sandbox", "sandbox"]
 

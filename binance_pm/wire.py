@@ -97,7 +97,8 @@ def _plain(name: str, value: Decimal) -> str:
     # Decimal("1E+999999999") is a valid value whose plain notation would fill the memory.
     if abs(value.adjusted()) > _LONGEST_NUMBER or len(value.as_tuple().digits) > _LONGEST_NUMBER:
         raise ValueError(f"{name} has more than {_LONGEST_NUMBER} digits")
-    return format(value, "f")
+    # Decimal knows a negative zero; the exchange's patterns need not.
+    return format(value or abs(value), "f")
 
 
 def _quote(name: str, value: str) -> str:

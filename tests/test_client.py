@@ -529,6 +529,15 @@ class TestRefusals:
 
         assert (caught.value.until, caught.value.retry_after) == (1_900_000_000.0, 120)
 
+    async def test_a_ban_that_tells_seconds_alone(self, pm: Sandbox, client: Client) -> None:
+        """Its end is the exchange's time and those seconds."""
+        pm.inject(Fault(status=418, code=-1003, msg="Banned.", headers={"Retry-After": "120"}))
+
+        with pytest.raises(IpBanned) as caught:
+            await client.um_account()
+
+        assert caught.value.until == pytest.approx(pm.exchange.now() + 120, abs=2)
+
     async def test_what_does_not_fit_is_not_sent(self, pm: Sandbox) -> None:
         """Others spent the minute: our call does not even leave."""
         pm.inject(Fault(headers={"X-MBX-USED-WEIGHT-1M": "5999"}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import threading
 from collections.abc import Callable
@@ -28,10 +27,12 @@ def waker(wake: Wake) -> Wake:
 
 
 def _scheduler() -> Callable[[Wake], object]:
+    # Whichever library runs this task is loaded: importing both here would slow every program down.
     if sniffio.current_async_library() == "trio":
         token = sys.modules["trio"].lowlevel.current_trio_token()
         return partial(_ignore_closed, token.run_sync_soon)
-    return partial(_ignore_closed, asyncio.get_running_loop().call_soon_threadsafe)
+    loop = sys.modules["asyncio"].get_running_loop()
+    return partial(_ignore_closed, loop.call_soon_threadsafe)
 
 
 def _ignore_closed(schedule: Callable[[Wake], object], wake: Wake) -> None:

@@ -11,7 +11,8 @@ def main() -> None:
     try:
         from binance_pm.cli.app import run  # noqa: PLC0415 - what the command needs is an extra
     except ImportError as missing:
-        sys.exit(f"binance-pm: {missing.name} is missing: pip install 'binance-pm[all]'")
+        name = (missing.name or "an extra").partition(".")[0]
+        sys.exit(f"binance-pm: {name} is missing: pip install 'binance-pm[all]'")
     except KeyboardInterrupt:
         sys.exit(130)
     try:

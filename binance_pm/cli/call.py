@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import json
+import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any
 
 import anyio
@@ -54,18 +57,23 @@ async def _call(endpoint: Endpoint[Any], target: Target, arguments: dict[str, An
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(await _client(endpoint, target, stack))
         answer = await getattr(client, endpoint.name)(**arguments)
-        return msgspec.json.format(msgspec.json.encode(answer)).decode()
+        return _as_json(answer)
 
 
 async def _client(endpoint: Endpoint[Any], target: Target, stack: AsyncExitStack) -> Client:
-    options: dict[str, Any] = (
-        {} if target.base_url is None else {"papi_url": target.base_url, "sapi_url": target.base_url}
-    )
+    address = target.base_url or os.environ.get("BINANCE_PM_BASE_URL")
+    options: dict[str, Any] = {"papi_url": address, "sapi_url": address} if address else {}
     if target.sandbox:
         from binance_pm.testing import sandbox  # noqa: PLC0415 - only here is the extra needed
 
         return (await stack.enter_async_context(sandbox(accounts=1))).client()
     return Client.from_env(**options) if endpoint.sends_key else Client(**options)
+
+
+def _as_json(answer: object) -> str:
+    """As the exchange spells it: amounts as text in plain notation, where Decimal's own text may have an exponent."""
+    plain = msgspec.to_builtins(answer, builtin_types=(Decimal,))
+    return json.dumps(plain, indent=2, ensure_ascii=False, default=lambda amount: format(amount, "f"))
 
 
 for _endpoint in sorted(ENDPOINTS.values(), key=lambda endpoint: endpoint.name):

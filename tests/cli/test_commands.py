@@ -99,6 +99,17 @@ class TestCall:
 
         assert (ended.code, json.loads(ended.out)) == (0, {})
 
+    @pytest.mark.pm_sandbox(accounts=1)
+    def test_the_environments_address_holds_without_a_key_too(self, run: Any, pm_sandbox: Sandbox) -> None:
+        """Whoever has set the address does not want to reach another one."""
+        ended = run("call", "ping", BINANCE_PM_BASE_URL=pm_sandbox.base_url)
+
+        assert (ended.code, len(pm_sandbox.exchange.requests)) == (0, 1)
+
+    def test_amounts_are_in_plain_notation(self, run: Any) -> None:
+        """A zero with eight decimals is no exponent."""
+        assert json.loads(run("call", "span_account", "--sandbox").out)["otherMM"] == "0.00000000"
+
     def test_no_key(self, run: Any) -> None:
         """One line says which variable is missing."""
         ended = run("call", "um_account")
@@ -264,16 +275,16 @@ class TestHouse:
 
         assert (command.returncode, err) == (0, b"")
 
-    def test_a_missing_extra_is_named(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("missing", ["cyclopts", "starlette"])
+    def test_a_missing_extra_is_named(self, missing: str) -> None:
         """The command line is an extra: one line says how to get it."""
-        monkeypatch.setitem(sys.modules, "cyclopts", None)
-        for name in [name for name in sys.modules if name.startswith("binance_pm.cli.")]:
-            monkeypatch.delitem(sys.modules, name)
+        hiding = f"import sys; sys.modules[{missing!r}] = None; "
+        ended = subprocess.run(
+            [COMMAND[0], "-c", hiding + COMMAND[2], "demo"], capture_output=True, text=True, timeout=20, check=False
+        )
 
-        ended = run("demo")
-
-        assert ended.code == 1
-        assert "pip install 'binance-pm[all]'" in ended.err
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == f"binance-pm: {missing} is missing: pip install 'binance-pm[all]'\n"
 
 
 class Screen:

@@ -446,7 +446,7 @@ async def test_fault_delay_after(caller: Caller) -> None:
     assert answer.headers["Date"] == "Fri, 15 Jan 2027 08:00:00 GMT"
 
 
-@pytest.mark.parametrize("effect, used", [(True, 1), (False, 0)])
+@pytest.mark.parametrize(("effect", "used"), [(True, 1), (False, 0)])
 async def test_fault_drop(caller: Caller, *, effect: bool, used: int) -> None:
     """In memory a dropped connection is a ConnectionResetError, before or after the effect."""
     caller.exchange.inject(Fault(drop=True, effect=effect))

@@ -37,7 +37,7 @@ def test_weights_are_of_known_pools(endpoint: facts.Endpoint) -> None:
 
 
 @pytest.mark.parametrize(
-    "path, weights",
+    ("path", "weights"),
     [
         ("/sapi/v2/portfolio/account", {"sapi-ip": 5}),
         ("/sapi/v1/portfolio/account", {"sapi-ip": 5, "sapi-uid": 5}),

@@ -21,7 +21,7 @@ def armed(*faults: Fault) -> Armed:
 
 
 @pytest.mark.parametrize(
-    "fault, strikes",
+    ("fault", "strikes"),
     [
         (Fault(), True),
         (Fault(path=PING), True),
@@ -135,7 +135,7 @@ REPLY = Reply(headers={"Content-Type": "text/plain", "Date": "noon"}, body=b"rea
 
 
 @pytest.mark.parametrize(
-    "fault, spoilt",
+    ("fault", "spoilt"),
     [
         (NO_FAULT, b"real"),
         (Fault(body=b""), b""),

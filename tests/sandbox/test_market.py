@@ -103,7 +103,7 @@ def test_statuses_change_within_a_minute() -> None:
 
 
 @pytest.mark.parametrize(
-    "equity, status",
+    ("equity", "status"),
     [
         ("1.51", "NORMAL"),
         ("1.50", "MARGIN_CALL"),
@@ -136,7 +136,9 @@ def test_margin_adds_up(market: Market) -> None:
     assert statement.initial == 2 * sum(row.maintenance for row in statement.rows)
 
 
-@pytest.mark.parametrize("value, sent", [("1E-8", "0.00000001"), ("1E+5", "100000.00000000"), ("-2", "-2.00000000")])
+@pytest.mark.parametrize(
+    ("value", "sent"), [("1E-8", "0.00000001"), ("1E+5", "100000.00000000"), ("-2", "-2.00000000")]
+)
 def test_amounts_are_plain(value: str, sent: str) -> None:
     """No exponent is ever sent."""
     assert amount(Decimal(value)) == sent

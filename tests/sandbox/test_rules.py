@@ -23,7 +23,7 @@ LONG = "legal range is '^[0-9]{1,20}$'."
 
 
 @pytest.mark.parametrize(
-    "query, code, message",
+    ("query", "code", "message"),
     [
         ("timestamp=1&timestamp=2&signature=x", -1101, "Duplicate values for a parameter detected."),
         ("timestamp=noon&signature=x", -1100, f"Illegal characters found in parameter 'timestamp'; {LONG}"),
@@ -67,7 +67,7 @@ async def test_recv_window_may_be_sixty_seconds(caller: Caller) -> None:
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("behind, status", [(5_000, 200), (5_001, 400), (-999, 200), (-1_000, 400)])
+@pytest.mark.parametrize(("behind", "status"), [(5_000, 200), (5_001, 400), (-999, 200), (-1_000, 400)])
 async def test_timestamp_lies_around_now(caller: Caller, behind: int, status: int) -> None:
     """A timestamp may be 5000 ms old and less than 1000 ms ahead."""
     answer = await caller.ask(timestamp=int(caller.clock.now * 1000) - behind)
@@ -126,7 +126,7 @@ async def test_key_without_permission(calling: Callable[[Exchange], Caller], cal
     assert answer.json()["code"] == -2015
 
 
-@pytest.mark.parametrize("ip, status", [("10.0.0.1", 200), ("10.0.0.2", 401)])
+@pytest.mark.parametrize(("ip", "status"), [("10.0.0.1", 200), ("10.0.0.2", 401)])
 async def test_key_bound_to_an_address(
     calling: Callable[[Exchange], Caller], caller: Caller, ip: str, status: int
 ) -> None:
@@ -138,7 +138,7 @@ async def test_key_bound_to_an_address(
     assert answer.status_code == status
 
 
-@pytest.mark.parametrize("path, status, code", [(ACCOUNT, 401, -2015), (PRO, 400, -21001), (SPAN, 400, -21001)])
+@pytest.mark.parametrize(("path", "status", "code"), [(ACCOUNT, 401, -2015), (PRO, 400, -21001), (SPAN, 400, -21001)])
 async def test_account_without_portfolio_margin(
     calling: Callable[[Exchange], Caller], caller: Caller, path: str, status: int, code: int
 ) -> None:
@@ -218,7 +218,7 @@ async def test_query_and_body_share_the_parameters(caller: Caller, signing: Sign
 
 
 @pytest.mark.parametrize(
-    "query, body, split",
+    ("query", "body", "split"),
     [
         (b"a=1&signature=x", b"", (b"a=1", "x")),
         (b"signature=x", b"", (b"", "x")),
@@ -337,7 +337,9 @@ async def test_weight_comes_before_the_key(calling: Callable[[Exchange], Caller]
     assert answer.status_code == 429
 
 
-@pytest.mark.parametrize("api_key, query, status", [(None, "", 401), ("x" * 64, "", 401), ("own", "timestamp=x", 400)])
+@pytest.mark.parametrize(
+    ("api_key", "query", "status"), [(None, "", 401), ("x" * 64, "", 401), ("own", "timestamp=x", 400)]
+)
 async def test_refused_requests_weigh_as_much(caller: Caller, api_key: str | None, query: str, status: int) -> None:
     """What is refused for any reason has cost its weight."""
     answer = await caller.send(ACCOUNT, query, api_key=caller.key.api_key if api_key == "own" else api_key)

@@ -105,7 +105,7 @@ def test_steered_from_another_thread(exchange: Exchange) -> None:
     assert answer.status_code == 503
 
 
-@pytest.mark.parametrize("effect, used", [(True, 1), (False, 0)])
+@pytest.mark.parametrize(("effect", "used"), [(True, 1), (False, 0)])
 def test_fault_drop(exchange: Exchange, *, effect: bool, used: int) -> None:
     """A dropped connection is closed without a byte, before or after the effect."""
     exchange.inject(Fault(drop=True, effect=effect))

@@ -1,0 +1,118 @@
+"""What mkdocs fills in from the package itself: a page asks with ``<!-- generated: endpoints -->``."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, Final, TypeGuard, get_args
+
+import msgspec
+
+from binance_pm import errors as tree
+from binance_pm.budget import RULES, Kind
+from binance_pm.cli.app import run
+from binance_pm.client import Client
+from binance_pm.endpoint import ENDPOINTS, Endpoint
+
+_PLACE: Final = re.compile(r"^<!-- generated: (\w+)(?: ([\w -]+))? -->$", re.MULTILINE)
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Called by mkdocs with every page."""
+    return _PLACE.sub(lambda place: _MAKERS[place[1]](place[2] or ""), markdown)
+
+
+def endpoints(_: str) -> str:
+    """The table of all endpoints."""
+    rows = [_row(endpoint) for endpoint in sorted(ENDPOINTS.values(), key=lambda one: (one.path, one.method))]
+    return "\n".join(
+        [
+            "| method of `Client` | verb | path | weight | counted in | asks for | answer |",
+            "|---|---|---|--:|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def answers(_: str) -> str:
+    """Every module of the package that declares answers, for mkdocstrings."""
+    modules = {base.__module__ for base in Client.__mro__ if base.__module__.startswith("binance_pm.api.")}
+    return "\n\n".join(_module(name) for name in sorted(modules))
+
+
+def errors(_: str) -> str:
+    """Every class of error in the order of the tree, for mkdocstrings."""
+    names = re.findall(r"^ *\* (\w+)", inspect.getdoc(tree) or "", re.MULTILINE)
+    return "\n\n".join(_class(f"{tree.__name__}.{name}") for name in names)
+
+
+def help_of(command: str) -> str:
+    """What a command prints when asked for its help."""
+    os.environ["COLUMNS"] = "80"
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        run([*command.split(), "--help"])
+    lines = (line.rstrip() for line in said.getvalue().strip().splitlines())
+    return "```text\n" + "\n".join(lines) + "\n```"
+
+
+_MAKERS: Final[dict[str, Callable[[str], str]]] = {
+    "answers": answers,
+    "endpoints": endpoints,
+    "errors": errors,
+    "help": help_of,
+}
+
+_SECURITY: Final = {"NONE": "nothing", "MARKET_DATA": "key", "USER_STREAM": "key"}
+
+
+def _row(endpoint: Endpoint[Any]) -> str:
+    pools = ", ".join(_pool(endpoint, kind) for kind in endpoint.kinds)
+    asks = _SECURITY.get(endpoint.security, "key, signature")
+    cells = [
+        f"[`{endpoint.name}`][binance_pm.Client.{endpoint.name}]",
+        endpoint.method,
+        f"`{endpoint.path}`",
+        str(endpoint.weight),
+        pools,
+        asks,
+        _link(inspect.signature(getattr(Client, endpoint.name), eval_str=True).return_annotation),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _pool(endpoint: Endpoint[Any], kind: Kind) -> str:
+    rule = RULES[endpoint.family, kind]
+    whole = "this endpoint" if rule.each_path else f"all `/{endpoint.family}`"
+    return f"{kind}, {whole}, {rule.limit} a minute"
+
+
+def _link(returns: object) -> str:
+    inner = get_args(returns)
+    if inner:
+        return f"list of {_link(inner[0])}"
+    if isinstance(returns, type) and issubclass(returns, msgspec.Struct):
+        return f"[`{returns.__name__}`][{returns.__module__}.{returns.__name__}]"
+    return f"`{returns}`"
+
+
+def _module(name: str) -> str:
+    title = (inspect.getdoc(sys.modules[name]) or name).splitlines()[0].rstrip(".")
+    structs = [f"{name}.{kind.__name__}" for kind in vars(sys.modules[name]).values() if _is_answer(kind, name)]
+    return "\n\n".join([f"## {title}", *map(_class, structs)])
+
+
+def _is_answer(kind: object, module: str) -> TypeGuard[type[msgspec.Struct]]:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module
+
+
+def _class(path: str) -> str:
+    options = {"heading_level": 3, "show_root_full_path": False, "inherited_members": False}
+    if ".api." in path:
+        options["show_if_no_docstring"] = True
+    return "\n".join([f"::: {path}", "    options:", *(f"      {name}: {value}" for name, value in options.items())])

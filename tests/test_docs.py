@@ -1,0 +1,271 @@
+"""Every example of README.md and of the documentation runs, and prints what it is said to print."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import sysconfig
+import textwrap
+import tomllib
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import binance_pm
+from binance_pm import errors
+from binance_pm.testing import Sandbox, running_sandbox
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs" / "pages"
+SOURCES = [ROOT / "README.md", *sorted(PAGES.rglob("*.md"))]
+LONGEST = 20.0
+LANGUAGES = {"python", "sh", "toml", "json", "text"}
+
+# They need the package index and a fresh environment: the nox session `readme` runs the first, .ci/run is the second.
+INSTALLATIONS = ['python3 -m pip install ".[all]" && binance-pm demo', "python3 -m pip install nox && nox"]
+
+_FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=indent)```$\n?", re.MULTILINE | re.DOTALL
+)
+_RUNS_UNTIL_STOPPED = re.compile(r"^binance-pm sandbox(?!.*--help).*\Z", re.MULTILINE)
+
+
+class Block(NamedTuple):
+    """One fenced block of a page."""
+
+    path: Path
+    line: int
+    language: str
+    code: str
+    output: str | None
+    """The block of text right below it: what it prints."""
+
+    @property
+    def id(self) -> str:
+        """File and line, as an editor opens them."""
+        return f"{self.path.relative_to(ROOT).as_posix()}:{self.line}"
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it is run by pytest."""
+        return self.language == "python" and re.search(r"^(async )?def test_", self.code, re.MULTILINE) is not None
+
+    @property
+    def module(self) -> str:
+        """Its name as a module of tests."""
+        return f"test_{self.path.stem.replace('-', '_')}_{self.line}"
+
+
+def blocks_of(path: Path) -> list[Block]:
+    """The fenced blocks of a page."""
+    text = path.read_text(encoding="utf-8")
+    found = list(_FENCE.finditer(text))
+    blocks: list[Block] = []
+    for place, match in enumerate(found):
+        below = found[place + 1] if place + 1 < len(found) else None
+        follows = below is not None and below["language"] == "text" and not text[match.end() : below.start()].strip()
+        blocks.append(
+            Block(
+                path=path,
+                line=text.count("\n", 0, match.start()) + 1,
+                language=match["language"],
+                code=textwrap.dedent(match["code"]),
+                output=textwrap.dedent(below["code"]) if below is not None and follows else None,
+            )
+        )
+    return blocks
+
+
+BLOCKS = [block for source in SOURCES for block in blocks_of(source)]
+TESTS = [block for block in BLOCKS if block.is_test]
+PROGRAMS = [block for block in BLOCKS if block.language == "python" and not block.is_test]
+COMMANDS = [block for block in BLOCKS if block.language == "sh" and block.code.strip() not in INSTALLATIONS]
+SETTINGS = [block for block in BLOCKS if block.language in {"toml", "json"}]
+
+
+def each(blocks: list[Block]) -> pytest.MarkDecorator:
+    """A test for each block."""
+    return pytest.mark.parametrize("block", blocks, ids=[block.id for block in blocks])
+
+
+def shape(text: str) -> list[str]:
+    """Its lines without what differs from run to run: numbers, addresses, spacing and order."""
+    lines = (re.sub(r"[-+]?\d[\d.,:]*", "#", line) for line in text.splitlines())
+    return sorted(" ".join(line.split()) for line in lines if line.strip())
+
+
+@pytest.fixture
+def pm() -> Generator[Sandbox, None, None]:
+    """A local exchange on a socket."""
+    with running_sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def environment(pm: Sandbox) -> dict[str, str]:
+    """The variables of somebody whose keys are those of an account of the local exchange."""
+    first = pm.accounts[0]
+    return {
+        "BINANCE_PM_BASE_URL": pm.base_url,
+        "BINANCE_PM_API_KEY": first.api_key,
+        "BINANCE_PM_API_SECRET": first.api_secret,
+    }
+
+
+@each(PROGRAMS)
+def test_python(
+    block: Block,
+    environment: Mapping[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A program runs as it stands, and prints what stands below it."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    # A program is a process of its own, with a budget that nobody drew on yet.
+    monkeypatch.setattr("binance_pm.budget._budgets", {})
+    program = tmp_path / "program.py"
+    # Empty lines above it let a traceback name the line of the page.
+    program.write_text("\n" * block.line + block.code, encoding="utf-8")
+
+    runpy.run_path(str(program), run_name="__main__")
+
+    if block.output is not None:
+        assert shape(capsys.readouterr().out) == shape(block.output)
+
+
+@pytest.fixture(scope="module")
+def pytest_run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What pytest says about all the tests of the documentation, run as a user has it set up."""
+    folder = tmp_path_factory.mktemp("documented")
+    settings = next(block.code for block in SETTINGS if "asyncio_mode" in block.code)
+    (folder / "pyproject.toml").write_text(settings, encoding="utf-8")
+    for block in TESTS:
+        (folder / f"{block.module}.py").write_text("\n" * block.line + block.code, encoding="utf-8")
+    loopback = ("--disable-socket", "--allow-unix-socket", "--allow-hosts=127.0.0.1,::1")
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-Werror", "-pno:cacheprovider", *loopback]
+    done = subprocess.run(
+        command, cwd=folder, env=_bare(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        timeout=LONGEST, text=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+@each(TESTS)
+def test_test(block: Block, pytest_run: str) -> None:
+    """A test passes under pytest, without this project's own settings."""
+    outcomes = re.findall(rf"^([A-Z]+) {block.module}\.py", pytest_run, re.MULTILINE)
+
+    assert len(outcomes) >= len(re.findall(r"^(?:async )?def test_", block.code, re.MULTILINE)), pytest_run
+    assert set(outcomes) == {"PASSED"}, pytest_run
+
+
+@pytest.fixture
+def interruptible() -> Generator[None, None, None]:
+    """Children can be stopped with Ctrl-C even where this process was started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@each(COMMANDS)
+@pytest.mark.usefixtures("interruptible")
+def test_sh(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
+    """A command does what it says without a terminal; one that runs for ever ends with Ctrl-C."""
+    forever = _RUNS_UNTIL_STOPPED.search(block.code.strip()) is not None
+    bash = subprocess.Popen(
+        ["/usr/bin/env", "bash", "-euo", "pipefail", "-c", block.code],
+        cwd=tmp_path, env=_bare(tmp_path) | environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        first = _first_line(bash) if forever else ""
+        if forever:
+            os.killpg(bash.pid, signal.SIGINT)
+        printed = first + bash.communicate(timeout=LONGEST)[0]
+    finally:
+        if bash.poll() is None:
+            os.killpg(bash.pid, signal.SIGKILL)
+            bash.communicate()
+
+    assert bash.returncode == (130 if forever else 0), printed
+    assert printed.strip()
+    if block.output is not None:
+        assert shape(printed) == shape(block.output)
+
+
+@each(SETTINGS)
+def test_settings(block: Block) -> None:
+    """A piece of configuration can be read."""
+    assert tomllib.loads(block.code) if block.language == "toml" else json.loads(block.code)
+
+
+def test_every_block_says_what_it_is() -> None:
+    """No example escapes its test by a language that nobody knows, or by none."""
+    assert {block.id: block.language for block in BLOCKS if block.language not in LANGUAGES} == {}
+
+
+def test_only_the_installation_is_not_run_here() -> None:
+    """Two commands are not run here, and what runs them contains or reads them as they stand."""
+    skipped = [block for block in BLOCKS if block.language == "sh" and block not in COMMANDS]
+
+    assert [block.code.strip() for block in skipped] == INSTALLATIONS
+    assert {block.path.name for block in skipped} == {"README.md"}
+    assert f"\n{INSTALLATIONS[1]}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert 'Path("README.md")' in (ROOT / "noxfile.py").read_text(encoding="utf-8")
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    """A relative link names a file of the repository; links between pages are mkdocs' to check."""
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_reference_names_everything_public() -> None:
+    """What can be imported from the package stands in the reference; Structs of endpoints are listed by module."""
+    reference = "".join(page.read_text(encoding="utf-8") for page in (PAGES / "reference").glob("*.md"))
+    listed = set(re.findall(r"^::: binance_pm\.(?:\w+\.)*(\w+)$", reference, re.MULTILINE)) | set(_error_names())
+    public = {name for name in binance_pm.__all__ if name != "__version__"}
+    structs = {name for name in public if _module(name).startswith("binance_pm.api.")}
+
+    assert public - structs - listed == set()
+
+
+def test_every_error_has_its_advice() -> None:
+    """The table of errors has one row for each class, in the order of the module's own tree."""
+    table = (PAGES / "reference" / "errors.md").read_text(encoding="utf-8")
+    tree = re.findall(r"^ *\* (\w+)", errors.__doc__ or "", re.MULTILINE)
+
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == tree
+    assert set(tree) == set(_error_names())
+
+
+def _module(name: str) -> str:
+    return str(getattr(getattr(binance_pm, name), "__module__", ""))
+
+
+def _error_names() -> list[str]:
+    named: Mapping[str, object] = vars(errors)
+    return [name for name, kind in named.items() if isinstance(kind, type) and issubclass(kind, Exception)]
+
+
+def _bare(home: Path) -> dict[str, str]:
+    """An environment without this process's own settings, where the commands of this one are found."""
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
+    return {"PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()

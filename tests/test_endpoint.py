@@ -1,0 +1,333 @@
+"""An endpoint is what it is written as, and the declared facts are the exchange's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple, cast
+
+import msgspec
+import pytest
+
+from binance_pm import ENDPOINTS, Client, Endpoint, Kind
+from binance_pm.budget import RULES
+from binance_pm.endpoint import Security, check_endpoint, delete, get, post, put
+from binance_pm.transport import Method
+from binance_pm.wire import Answer
+
+
+class Facts(NamedTuple):
+    """What the exchange's documents say of one endpoint."""
+
+    method: Method
+    path: str
+    security: Security
+    weight: int
+    kinds: tuple[Kind, ...] = (Kind.IP,)
+
+
+# Read 2026-11-21. The time of Portfolio Margin is on no page: its weight is what the header was seen to rise by.
+FACTS = {
+    "ping": Facts("GET", "/papi/v1/ping", "NONE", 1),
+    "server_time": Facts("GET", "/papi/v1/time", "NONE", 1),
+    "pro_server_time": Facts("GET", "/api/v3/time", "NONE", 1),
+    "account": Facts("GET", "/papi/v1/account", "USER_DATA", 20),
+    "um_account": Facts("GET", "/papi/v2/um/account", "USER_DATA", 5),
+    # By the page 5 for the IP, by the newest official SDK 5 for the UID.
+    "pro_account": Facts("GET", "/sapi/v1/portfolio/account", "USER_DATA", 5, (Kind.IP, Kind.UID)),
+    "span_account": Facts("GET", "/sapi/v2/portfolio/account", "USER_DATA", 5),
+}
+
+SIGNED = {"USER_DATA", "TRADE", "MARGIN"}
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Endpoint[Any]]:
+    """An empty registry, so that what a test declares is not in the package's."""
+    empty: dict[str, Endpoint[Any]] = {}
+    monkeypatch.setattr("binance_pm.endpoint.ENDPOINTS", empty)
+    return empty
+
+
+class Thing(Answer, frozen=True):
+    """What the declared endpoint of these tests answers."""
+
+    amount: Decimal
+
+
+class Caller:
+    """A client that only keeps what it was asked to call."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Endpoint[Any], dict[str, Any]]] = []
+
+    async def call(self, endpoint: Endpoint[Any], parameters: Mapping[str, Any]) -> str:
+        """Keep the call."""
+        self.calls.append((endpoint, dict(parameters)))
+        return "answer"
+
+
+async def thing(
+    self: object, symbol: str, *, client_order_id: str | None = None, recv_window: int | None = None
+) -> Thing:
+    """One thing of the account."""
+    raise NotImplementedError((self, symbol, client_order_id, recv_window))
+
+
+Declared = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+def declared(registry: dict[str, Endpoint[Any]]) -> Declared:
+    """The function above as an endpoint."""
+    assert not registry
+    return get("/papi/v1/um/thing", weight=7)(cast("Declared", thing))
+
+
+def test_no_endpoint_is_without_facts() -> None:
+    """An endpoint whose facts are not written down here is named, and facts without an endpoint too."""
+    assert set(ENDPOINTS) == set(FACTS)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_the_facts_are_the_exchanges(name: str) -> None:
+    """Method, path, security, weight and counters are those of the exchange's documents."""
+    endpoint = ENDPOINTS[name]
+
+    assert Facts(endpoint.method, endpoint.path, endpoint.security, endpoint.weight, endpoint.kinds) == FACTS[name]
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_what_follows_from_the_facts(name: str) -> None:
+    """Family, signature, key and effect follow from path, security and method."""
+    endpoint = ENDPOINTS[name]
+
+    assert (endpoint.name, endpoint.family) == (name, FACTS[name].path.split("/")[1])
+    assert endpoint.is_signed is (FACTS[name].security in SIGNED)
+    assert endpoint.sends_key is (FACTS[name].security != "NONE")
+    assert endpoint.is_write is (FACTS[name].method != "GET")
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_every_counter_exists(name: str) -> None:
+    """An endpoint is charged where its family counts, and can be paid within a minute."""
+    endpoint = ENDPOINTS[name]
+
+    limits = [RULES[endpoint.family, kind].limit for kind in endpoint.kinds]
+    assert limits
+    assert 0 < endpoint.weight < min(limits)
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_the_client_has_every_endpoint(name: str) -> None:
+    """Each endpoint is a coroutine method of the client, with its declared parameters."""
+    method = getattr(Client, name)
+    parameters = list(inspect.signature(method, eval_str=True).parameters.values())
+
+    assert inspect.iscoroutinefunction(method)
+    assert parameters[0].name == "self"
+    assert parameters[1:] == list(ENDPOINTS[name].parameters.parameters.values())
+
+
+@pytest.mark.parametrize("name", [name for name, facts in FACTS.items() if facts.security in SIGNED])
+def test_a_signed_endpoint_takes_a_recv_window(name: str) -> None:
+    """Where a timestamp is sent, the caller may say for how long it is good."""
+    parameter = ENDPOINTS[name].parameters.parameters["recv_window"]
+
+    assert (parameter.kind, parameter.default) == (inspect.Parameter.KEYWORD_ONLY, None)
+
+
+def test_a_declared_method_looks_as_it_is_written(declared: Declared) -> None:
+    """Name, docstring, signature and being a coroutine function survive the decorator."""
+    assert (declared.__name__, declared.__qualname__, declared.__doc__) == (
+        thing.__name__,
+        thing.__qualname__,
+        thing.__doc__,
+    )
+    assert inspect.signature(declared) == inspect.signature(thing)
+    assert inspect.iscoroutinefunction(declared)
+
+
+def test_a_declared_endpoint_is_registered(declared: Declared, registry: dict[str, Endpoint[Any]]) -> None:
+    """The registry holds what was declared, under the method's name and without ``self``."""
+    endpoint = registry[declared.__name__]
+
+    assert Facts(endpoint.method, endpoint.path, endpoint.security, endpoint.weight, endpoint.kinds) == Facts(
+        "GET", "/papi/v1/um/thing", "USER_DATA", 7
+    )
+    assert (endpoint.name, endpoint.doc) == ("thing", "One thing of the account.")
+    assert list(endpoint.parameters.parameters) == ["symbol", "client_order_id", "recv_window"]
+    assert endpoint.parameters.return_annotation is Thing
+    assert endpoint.decode(b'{"amount":"1.5"}') == Thing(amount=Decimal("1.5"))
+
+
+def test_an_undocumented_endpoint_has_an_empty_text(registry: dict[str, Endpoint[Any]]) -> None:
+    """Without a docstring there is still a text."""
+
+    async def silent(self: object) -> Thing:
+        raise NotImplementedError(self)
+
+    get("/papi/v1/silent", weight=1)(silent)
+
+    assert registry["silent"].doc == ""
+
+
+@pytest.mark.parametrize(
+    ("declare", "method", "security", "signed", "write"),
+    [
+        (get, "GET", "USER_DATA", True, False),
+        (post, "POST", "TRADE", True, True),
+        (put, "PUT", "TRADE", True, True),
+        (delete, "DELETE", "TRADE", True, True),
+    ],
+)
+def test_each_verb_has_its_defaults(
+    declare: Callable[..., Callable[[Declared], Declared]],
+    method: str,
+    security: str,
+    *,
+    signed: bool,
+    write: bool,
+    registry: dict[str, Endpoint[Any]],
+) -> None:
+    """A query reads user data, an action trades; both are signed."""
+    declare("/papi/v1/um/thing", weight=1)(cast("Declared", thing))
+
+    endpoint = registry["thing"]
+    assert (endpoint.method, endpoint.security, endpoint.kinds) == (method, security, (Kind.IP,))
+    assert (endpoint.is_signed, endpoint.sends_key, endpoint.is_write) == (signed, True, write)
+
+
+@pytest.mark.parametrize("declare", [get, post, put, delete])
+def test_defaults_can_be_overridden(
+    declare: Callable[..., Callable[[Declared], Declared]], registry: dict[str, Endpoint[Any]]
+) -> None:
+    """Security and counters are the endpoint's own."""
+    declare("/sapi/v1/thing", weight=1, security="USER_STREAM", kinds=(Kind.UID,))(cast("Declared", thing))
+
+    endpoint = registry["thing"]
+    assert (endpoint.security, endpoint.kinds, endpoint.family) == ("USER_STREAM", (Kind.UID,), "sapi")
+    assert (endpoint.is_signed, endpoint.sends_key) == (False, True)
+
+
+async def test_arguments_become_parameters(declared: Declared, registry: dict[str, Endpoint[Any]]) -> None:
+    """Arguments are sent under the exchange's names, in the order declared; what is not given is not sent."""
+    caller = Caller()
+
+    answer = await declared(caller, client_order_id="x", symbol="BTCUSDT")
+
+    assert answer == "answer"
+    assert caller.calls == [(registry["thing"], {"symbol": "BTCUSDT", "clientOrderId": "x"})]
+    assert list(caller.calls[0][1]) == ["symbol", "clientOrderId"]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((), {}), ((), {"symbl": "x"}), (("x", "y"), {}), (("x",), {"symbol": "x"}), (("x",), {"timestamp": 1})],
+)
+async def test_a_wrong_argument_is_a_type_error(
+    declared: Declared, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Missing, unknown and doubled arguments are Python's own error, and nothing is called."""
+    caller = Caller()
+
+    with pytest.raises(TypeError, match="argument"):
+        await declared(caller, *args, **kwargs)
+
+    assert not caller.calls
+
+
+@pytest.mark.usefixtures("declared")
+def test_endpoints_are_told_apart_by_identity(registry: dict[str, Endpoint[Any]]) -> None:
+    """An endpoint can be a key: two that look alike are two."""
+    first = registry["thing"]
+    twin = msgspec.structs.replace(first)
+
+    assert first != twin
+    assert len({first, twin}) == 2
+
+
+@pytest.mark.usefixtures("declared")
+def test_two_endpoints_of_one_name_are_refused(registry: dict[str, Endpoint[Any]]) -> None:
+    """A name stands for one endpoint; the first stays."""
+    first = registry["thing"]
+
+    with pytest.raises(ValueError, match=r"^two endpoints are called thing$"):
+        post("/papi/v1/um/other", weight=1)(cast("Declared", thing))
+
+    assert registry == {"thing": first}
+
+
+@pytest.mark.parametrize("path", ["/papi/x", *(facts.path for facts in FACTS.values())])
+def test_paths_of_the_exchange_are_accepted(path: str) -> None:
+    """Every known family is fine."""
+    check_endpoint(path, weight=1, kinds=(Kind.IP,))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "papi/v1/ping",
+        "/papi",
+        "/papi/",
+        "/papi//ping",
+        "/papi/v1/ping/",
+        "//papi/v1/ping",
+        "/fapi/v1/ping",
+        "/PAPI/v1/ping",
+        "/evil.example/papi/v1",
+        "https://papi.binance.com/papi/v1/ping",
+    ],
+)
+def test_a_path_that_leads_to_no_known_host_is_refused(path: str) -> None:
+    """The first part of a path decides host and counters: another one is refused with those that exist."""
+    with pytest.raises(ValueError, match=r"does not begin with one of api, papi, sapi$"):
+        check_endpoint(path, weight=1, kinds=(Kind.IP,))
+
+
+@pytest.mark.parametrize("character", ["?", "#", "%", "\\", " ", "\t", "\r", "\n", "\x00", "\x7f", "é", "\u2028"])
+def test_a_path_has_no_other_characters(character: str) -> None:
+    """What would end the path, or the line of the request, is refused."""
+    with pytest.raises(ValueError, match="has a character that a path cannot have"):
+        check_endpoint(f"/papi/v1/a{character}b", weight=1, kinds=(Kind.IP,))
+
+
+@pytest.mark.parametrize("path", ["/papi/../api/v3/time", "/papi/./ping", "/papi/v1/.."])
+def test_a_path_does_not_lead_elsewhere(path: str) -> None:
+    """Dots would lead to an endpoint that is counted elsewhere."""
+    with pytest.raises(ValueError, match="leads elsewhere by its dots"):
+        check_endpoint(path, weight=1, kinds=(Kind.IP,))
+
+
+@pytest.mark.parametrize("weight", [0, -1])
+def test_a_call_weighs_something(weight: int) -> None:
+    """A call that weighs nothing would not be counted."""
+    with pytest.raises(ValueError, match=rf"^the weight is {weight}: a call weighs 1 at least$"):
+        check_endpoint("/papi/v1/x", weight=weight, kinds=(Kind.IP,))
+
+
+@pytest.mark.parametrize(
+    ("path", "kinds", "reason"),
+    [
+        ("/papi/v1/x", (Kind.UID,), "/papi is not counted by UID"),
+        ("/papi/v1/x", (), "/papi is not counted by nothing"),
+        ("/sapi/v1/x", (Kind.IP, Kind.ORDERS), "/sapi is not counted by ORDERS"),
+        ("/api/v3/x", (Kind.UID, Kind.ORDERS), "/api is not counted by UID, ORDERS"),
+    ],
+)
+def test_a_call_is_counted_somewhere(path: str, kinds: tuple[Kind, ...], reason: str) -> None:
+    """A family has the counters that it has; the text names those that it has not."""
+    with pytest.raises(ValueError, match=f"^{reason}$"):
+        check_endpoint(path, weight=1, kinds=kinds)
+
+
+@pytest.mark.parametrize("path", ["papi/v1/ping", "/fapi/v1/ping", "/papi/v1/a?b"])
+def test_a_bad_path_is_not_declared(path: str, registry: dict[str, Endpoint[Any]]) -> None:
+    """A declaration with a bad path is refused when it is made."""
+    with pytest.raises(ValueError, match="the path"):
+        get(path, weight=1)(cast("Declared", thing))
+
+    assert not registry

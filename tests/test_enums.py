@@ -1,0 +1,101 @@
+"""A value that the exchange adds tomorrow is kept as it is."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import msgspec
+import pytest
+
+from binance_pm import AccountStatus, AccountType, PositionSide
+from binance_pm.enums import OpenEnum
+
+ENUMS = [AccountStatus, AccountType, PositionSide]
+
+
+def test_the_values_are_the_exchanges() -> None:
+    """The known values are those of the exchange's documents, in their order."""
+    assert [[member.value for member in enum] for enum in ENUMS] == [
+        [
+            "NORMAL",
+            "MARGIN_CALL",
+            "SUPPLY_MARGIN",
+            "REDUCE_ONLY",
+            "ACTIVE_LIQUIDATION",
+            "FORCE_LIQUIDATION",
+            "BANKRUPTED",
+        ],
+        ["PM_1", "PM_2", "PM_3"],
+        ["BOTH", "LONG", "SHORT"],
+    ]
+
+
+@pytest.mark.parametrize("enum", ENUMS)
+@pytest.mark.parametrize("value", ["NEW_STATE", "", "normal", "中", "is_known"])
+def test_an_unknown_value_is_kept(enum: type[OpenEnum], value: str) -> None:
+    """An unknown value is a member that is, prints and is named as its text."""
+    member = enum(value)
+
+    assert type(member) is enum
+    assert (member, str(member), f"{member}", member.value, member.name) == (value,) * 5
+
+
+@pytest.mark.parametrize("member", [AccountStatus("NEW_STATE"), AccountStatus.NORMAL])
+def test_equal_values_are_equal_members(member: AccountStatus) -> None:
+    """Members are equal by their text, and hash so that either finds the other in a dict."""
+    assert member == AccountStatus(str(member)) == str(member)
+    assert {str(member): 1}[member] == {member: 1}[AccountStatus(str(member))] == 1
+
+
+def test_unknown_values_differ() -> None:
+    """Two unknown values are two."""
+    assert AccountStatus("A") != AccountStatus("B")
+
+
+@pytest.mark.parametrize(("value", "known"), [("NORMAL", True), ("NEW_STATE", False)])
+def test_is_known(value: str, known: bool) -> None:  # noqa: FBT001 - the fact of the row
+    """A value says whether this version lists it."""
+    assert AccountStatus(value).is_known is known
+
+
+def test_an_unknown_value_is_not_listed() -> None:
+    """Having met an unknown value changes neither iteration nor what is known."""
+    listed = list(PositionSide)
+    PositionSide("SIDEWAYS")
+
+    assert list(PositionSide) == listed
+    assert not PositionSide("SIDEWAYS").is_known
+
+
+@pytest.mark.parametrize("value", ["NORMAL", "NEW_STATE"])
+def test_a_value_survives_pickling_and_copying(value: str) -> None:
+    """A member arrives in another process as what it was."""
+    member = AccountStatus(value)
+    copies = [pickle.loads(pickle.dumps(member)), copy.copy(member), copy.deepcopy(member)]  # noqa: S301 - our own
+
+    assert [(type(made), made, made.is_known) for made in copies] == [(AccountStatus, value, member.is_known)] * 3
+
+
+@pytest.mark.parametrize("value", [None, 1, 1.5, b"NORMAL", ("NORMAL",)])
+def test_what_is_no_text_is_refused(value: object) -> None:
+    """Only text can be a value."""
+    with pytest.raises(ValueError, match="is not a valid AccountStatus"):
+        AccountStatus(value)
+
+
+@pytest.mark.parametrize("value", ["NORMAL", "NEW_STATE", ""])
+def test_msgspec_reads_and_writes_it(value: str) -> None:
+    """An answer with an unknown value is decoded, and encoded as it was."""
+    body = msgspec.json.encode([value])
+
+    read = msgspec.json.decode(body, type=list[AccountStatus])
+
+    assert (read, type(read[0]), msgspec.json.encode(read)) == ([value], AccountStatus, body)
+
+
+@pytest.mark.parametrize("body", [b"5", b"null", b"[]", b"true"])
+def test_msgspec_refuses_what_is_no_text(body: bytes) -> None:
+    """A number where a value should be is an error."""
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(body, type=AccountStatus)

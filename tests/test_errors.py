@@ -1,0 +1,460 @@
+"""Every failure is one kind by what can be done about it, and its text says all that is needed and no secret."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import binance_pm
+from binance_pm import errors
+from binance_pm.errors import (
+    AuthenticationError,
+    BadAnswer,
+    BudgetExceeded,
+    Call,
+    ClockSkewError,
+    ConfigurationError,
+    ConnectError,
+    ExchangeError,
+    GateClosed,
+    IpBanned,
+    NoAnswer,
+    NotDone,
+    NotSent,
+    OutcomeUnknown,
+    PortfolioMarginError,
+    RateLimited,
+    RequestRejected,
+    SessionClosed,
+    error_of,
+    unreadable,
+)
+from binance_pm.transport import HttpAnswer
+
+READ = Call("um_account", "main")
+WRITE = Call("new_um_order", "main", write=True)
+KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
+
+MAKE: dict[type[PortfolioMarginError], Callable[[Call], PortfolioMarginError]] = {
+    PortfolioMarginError: lambda call: PortfolioMarginError(call, "it happened"),
+    ConfigurationError: lambda call: ConfigurationError(call, "it happened"),
+    NotSent: lambda call: NotSent(call, "it happened"),
+    BudgetExceeded: lambda call: BudgetExceeded(call, "it happened", wait=12.5),
+    GateClosed: lambda call: GateClosed(call, "it happened", until=1.8e9, banned=True),
+    ConnectError: lambda call: ConnectError(call, "it happened"),
+    SessionClosed: lambda call: SessionClosed(call, "it happened"),
+    NoAnswer: lambda call: NoAnswer(call, "it happened"),
+    ExchangeError: lambda call: ExchangeError(call, "it happened", status=400, code=-1),
+    RequestRejected: lambda call: RequestRejected(call, "it happened", status=400, code=-1121),
+    AuthenticationError: lambda call: AuthenticationError(call, "it happened", status=401, code=-2015),
+    ClockSkewError: lambda call: ClockSkewError(call, "it happened", status=400, code=-1021),
+    RateLimited: lambda call: RateLimited(call, "it happened", status=429, code=-1003, retry_after=7),
+    IpBanned: lambda call: IpBanned(call, "it happened", status=418, code=-1003, retry_after=7, until=1.8e9),
+    NotDone: lambda call: NotDone(call, "it happened", status=503, code=-1008),
+    OutcomeUnknown: lambda call: OutcomeUnknown(call, "it happened", status=500),
+    BadAnswer: lambda call: BadAnswer(call, "it happened", status=200),
+}
+
+UNCERTAIN = {NoAnswer, OutcomeUnknown, BadAnswer}
+SENT = UNCERTAIN | {
+    ExchangeError,
+    RequestRejected,
+    AuthenticationError,
+    ClockSkewError,
+    RateLimited,
+    IpBanned,
+    NotDone,
+}
+
+
+def answer(status: int, body: bytes | None, **headers: str) -> HttpAnswer:
+    """An answer of the exchange."""
+    return HttpAnswer(status, headers, body)
+
+
+def refused(status: int, code: int | str, message: str = "It is wrong.") -> HttpAnswer:
+    """A refusal as the exchange words it."""
+    return answer(status, json.dumps({"code": code, "msg": message}).encode())
+
+
+def error_for(given: HttpAnswer, call: Call = READ) -> PortfolioMarginError:
+    """The error that an answer is."""
+    error = error_of(call, given)
+    assert error is not None
+    return error
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """Class and parent of every line of the tree in the module's docstring."""
+    above: list[str] = []
+    for indent, name in re.findall(r"^( *)\* (\w+)", textwrap.dedent(errors.__doc__ or ""), re.MULTILINE):
+        above = [*above[: len(indent) // 4], name]
+        yield name, above[-2] if len(above) > 1 else "Exception"
+
+
+def below(kind: type[BaseException]) -> Iterator[type[BaseException]]:
+    """A class and every class of the module that derives from it."""
+    yield kind
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from below(child)
+
+
+def test_the_tree_is_as_documented() -> None:
+    """The docstring shows every class at its place, and nothing else."""
+    tree = {(kind.__name__, parent.__name__) for kind in below(PortfolioMarginError) for parent in kind.__bases__}
+
+    assert set(documented()) == tree
+
+
+def test_every_exception_of_the_module_is_in_the_tree() -> None:
+    """One base catches everything."""
+    held = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BaseException)}
+
+    assert held == set(below(PortfolioMarginError)) == set(MAKE)
+
+
+def test_every_public_exception_is_in_the_tree() -> None:
+    """What the package exports can be caught by the one base, and the whole tree is exported."""
+    public = [getattr(binance_pm, name) for name in binance_pm.__all__]
+
+    assert {kind for kind in public if isinstance(kind, type) and issubclass(kind, BaseException)} == set(MAKE)
+
+
+def test_the_tree_says_what_each_class_is() -> None:
+    """The line of the tree is the first line of the class in other words: each has both."""
+    lines = re.findall(r"^ +\* \w+ +(\S.*)$", errors.__doc__ or "", re.MULTILINE)
+
+    assert len(lines) == len(MAKE) - 1
+    assert all(kind.__doc__ for kind in MAKE)
+
+
+@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("call", [READ, WRITE], ids=["read", "write"])
+def test_a_message_says_everything(kind: type[PortfolioMarginError], call: Call) -> None:
+    """Endpoint, account, what happened, whether it was sent, whether it may be done, and what to do."""
+    error = MAKE[kind](call)
+
+    fate = "Nothing was sent."
+    if kind in SENT:
+        fate = "It was sent; a read changes nothing."
+        if call.write:
+            fate = "It was sent and may have been executed." if kind in UNCERTAIN else "It was sent and not executed."
+    assert str(error) == f"{call.endpoint} [main]: {error.what}. {fate} {error.advice}"
+    assert error.what.startswith("it happened")
+    assert error.advice.endswith(".")
+    assert (error.endpoint, error.account, error.write, error.sent) == (*call, kind in SENT)
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_the_outcome_of_a_write(kind: type[PortfolioMarginError]) -> None:
+    """After a write an error says whether it may have been executed."""
+    assert MAKE[kind](WRITE).outcome == ("unknown" if kind in UNCERTAIN else "not_done")
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_the_outcome_of_a_read(kind: type[PortfolioMarginError]) -> None:
+    """A read has no outcome: it changes nothing."""
+    assert MAKE[kind](READ).outcome is None
+
+
+@pytest.mark.parametrize("kind", [NoAnswer, OutcomeUnknown])
+def test_advice_differs_for_a_write(kind: type[PortfolioMarginError]) -> None:
+    """A read may be tried again; of a write one asks what became of it."""
+    assert (MAKE[kind](READ).advice, MAKE[kind](WRITE).advice) == (
+        "It is safe to try again.",
+        "Ask by client order id before sending it again.",
+    )
+
+
+def test_advice_may_be_given() -> None:
+    """Whoever raises an error may know better what to do."""
+    assert str(ConfigurationError(READ, "no key", advice="Give one.")).endswith("no key. Nothing was sent. Give one.")
+
+
+def test_without_an_account_there_are_no_brackets() -> None:
+    """Where no account is involved none is shown."""
+    assert str(SessionClosed(Call("Session"), "it was closed")).startswith("Session: it was closed. Nothing was sent.")
+
+
+@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_an_error_crosses_processes(kind: type[PortfolioMarginError], protocol: int) -> None:
+    """Class, message, attributes and notes survive pickling."""
+    error = MAKE[kind](WRITE)
+    error.add_note("of the caller")
+
+    arrived = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - our own
+
+    assert type(arrived) is kind
+    assert (str(arrived), arrived.args, vars(arrived)) == (str(error), error.args, vars(error))
+    assert (arrived.outcome, arrived.sent) == (error.outcome, error.sent)
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_an_error_can_be_copied(kind: type[PortfolioMarginError]) -> None:
+    """A copy is equal in everything it says."""
+    error = MAKE[kind](READ)
+
+    assert (str(copy.copy(error)), vars(copy.deepcopy(error))) == (str(error), vars(error))
+
+
+def test_attributes_of_their_own() -> None:
+    """Errors carry what a program needs to act, not only what a person reads."""
+    wait, gate, banned = (MAKE[kind](READ) for kind in (BudgetExceeded, GateClosed, IpBanned))
+    assert isinstance(wait, BudgetExceeded)
+    assert isinstance(gate, GateClosed)
+    assert isinstance(banned, IpBanned)
+
+    assert (wait.wait, gate.until, gate.banned) == (12.5, 1.8e9, True)
+    assert (banned.status, banned.code, banned.message) == (418, -1003, "it happened")
+    assert (banned.retry_after, banned.until) == (7, 1.8e9)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_a_success_is_no_error(status: int) -> None:
+    """Whatever its body, an answer with a status of success is left to the decoder."""
+    assert error_of(READ, answer(status, b"<html>")) is None
+
+
+HTML = b"<html><body><h2>403 Forbidden</h2></body></html>"
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        # By status, whatever the code says.
+        (refused(418, -1003), IpBanned),
+        (answer(418, b""), IpBanned),
+        (answer(418, HTML), IpBanned),
+        (refused(429, -1003), RateLimited),
+        (refused(429, -1015), RateLimited),
+        (refused(429, -1121), RateLimited),
+        (answer(429, b""), RateLimited),
+        # The firewall answers with a page.
+        (answer(403, HTML), RateLimited),
+        (answer(403, b""), RateLimited),
+        (refused(403, -2015), AuthenticationError),
+        (refused(403, -9999), RequestRejected),
+        # By code.
+        (refused(400, -1000), OutcomeUnknown),
+        (refused(400, -1001), NotDone),
+        (refused(503, -1001, "Internal error; unable to process your request. Please try again."), NotDone),
+        (refused(400, -1002), AuthenticationError),
+        (refused(400, -1003), RateLimited),
+        (refused(400, -1006), OutcomeUnknown),
+        (refused(400, -1007), OutcomeUnknown),
+        (refused(408, -1007), OutcomeUnknown),
+        (refused(503, -1008, "Request throttled by system-level protection."), NotDone),
+        (refused(400, -1015), RateLimited),
+        (refused(400, -1021), ClockSkewError),
+        (refused(400, "-1021"), ClockSkewError),
+        (refused(400, -5028), ClockSkewError),
+        (refused(400, -1022), AuthenticationError),
+        (refused(400, -1099), AuthenticationError),
+        (refused(401, -2014), AuthenticationError),
+        (refused(400, -2014), AuthenticationError),
+        (refused(401, -2015), AuthenticationError),
+        (refused(400, -2015), AuthenticationError),
+        (refused(400, -21001), AuthenticationError),
+        (refused(400, -5041), OutcomeUnknown),
+        (refused(400, 51998), NotDone),
+        (refused(400, 51999), OutcomeUnknown),
+        (refused(500, 51998), NotDone),
+        # By status, where the code has no meaning of its own.
+        (refused(401, -9999), AuthenticationError),
+        (answer(401, b""), AuthenticationError),
+        (refused(400, -1121), RequestRejected),
+        (refused(400, -2019), RequestRejected),
+        (refused(400, 51006), RequestRejected),
+        (answer(400, b""), RequestRejected),
+        (answer(404, HTML), RequestRejected),
+        (answer(405, HTML), RequestRejected),
+        (refused(451, 0, "Service unavailable from a restricted location."), RequestRejected),
+        (refused(500, -9999), OutcomeUnknown),
+        (answer(500, b""), OutcomeUnknown),
+        (answer(502, HTML), OutcomeUnknown),
+        (answer(504, HTML), OutcomeUnknown),
+        (refused(503, 0, "Service Unavailable."), NotDone),
+        (refused(500, 0, "Service Unavailable."), OutcomeUnknown),
+        (answer(503, HTML), OutcomeUnknown),
+        (refused(503, 0, "Unknown error, please check your request or try again later."), OutcomeUnknown),
+        # Statuses that are no answer to a call.
+        (answer(100, b""), RequestRejected),
+        (answer(300, b""), BadAnswer),
+        (answer(301, b""), BadAnswer),
+        (answer(399, b""), BadAnswer),
+        (answer(302, b'{"uniMMR":"1"}'), BadAnswer),
+        (answer(304, b""), BadAnswer),
+        (answer(307, b'{"code":-2015,"msg":"x"}'), BadAnswer),
+        # Longer than accepted.
+        (answer(200, None), BadAnswer),
+        (answer(429, None), BadAnswer),
+        (answer(500, None), BadAnswer),
+    ],
+    ids=lambda value: f"{value.status} {value.body}" if isinstance(value, HttpAnswer) else value.__name__,
+)
+def test_what_an_answer_means(given: HttpAnswer, kind: type[PortfolioMarginError]) -> None:
+    """Status and code together decide what the caller can do."""
+    assert type(error_for(given)) is kind
+
+
+@pytest.mark.parametrize("code", [-1021, "-1021"])
+def test_the_exchanges_code_and_text_are_kept(code: int | str) -> None:
+    """A program reads code and text from attributes, and a person both in the message."""
+    error = error_for(refused(400, code, "Timestamp for this request is outside of the recvWindow."))
+
+    assert isinstance(error, ClockSkewError)
+    assert (error.status, error.code) == (400, -1021)
+    assert error.message == "Timestamp for this request is outside of the recvWindow"
+    assert "the recvWindow (code -1021, HTTP 400). It was sent" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "no text"),
+        (b"<html>", "6 bytes that are not the exchange's JSON"),
+        (b"[" * 100_000, "100000 bytes that are not the exchange's JSON"),
+        (b"x" * 201, "201 bytes that are not the exchange's JSON"),
+        (b"Not Found\n", "Not Found"),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b'{"msg":"x"}', "x"),
+        (b'{"code":null,"msg":"x"}', "x"),
+        (b'{"code":"x","msg":"x"}', "22 bytes that are not the exchange's JSON"),
+    ],
+)
+def test_a_body_without_a_code(body: bytes, message: str) -> None:
+    """Where the body is not the exchange's JSON, its length is all that is said of it."""
+    error = error_for(answer(400, body))
+
+    assert isinstance(error, RequestRejected)
+    assert (error.code, error.message) == (None, message)
+    assert f"{message} (HTTP 400). " in str(error)
+
+
+@pytest.mark.parametrize("body", [b'{"code":-1121}', b'{"code":-1121,"msg":""}', b'{"code":-1121,"msg":" . "}'])
+def test_a_code_without_text(body: bytes) -> None:
+    """A code alone is enough."""
+    error = error_for(answer(400, body))
+
+    assert isinstance(error, RequestRejected)
+    assert (error.code, error.message) == (-1121, "no text")
+
+
+def test_how_long_to_wait() -> None:
+    """The end of a limit or ban is told as the exchange told it."""
+    limited = error_for(answer(429, b'{"code":-1003,"msg":"x"}', **{"retry-after": "17"}))
+    said = b'{"code":-1003,"msg":"Way too many requests; IP(1.2.3.4) banned until 1800000000123."}'
+    banned = error_for(answer(418, said, **{"retry-after": "120"}))
+
+    assert isinstance(limited, RateLimited)
+    assert isinstance(banned, IpBanned)
+    assert (limited.retry_after, banned.retry_after, banned.until) == (17, 120, 1800000000.123)
+
+
+def test_how_long_to_wait_may_be_unknown() -> None:
+    """Where the exchange does not say, nothing is made up."""
+    limited, banned = error_for(answer(429, b"")), error_for(answer(418, b""))
+
+    assert isinstance(limited, RateLimited)
+    assert isinstance(banned, IpBanned)
+    assert (limited.retry_after, banned.retry_after, banned.until) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (refused(401, -2015), "not on its list, or a permission is missing. A key made before"),
+        (refused(401, -2015), "before Portfolio Margin was enabled on the account never works here: create a new one"),
+        (refused(401, -2014), "mistyped or cut: it has 64 letters and digits"),
+        (refused(400, -1022), "The secret does not belong to this API key, or the key is of another kind"),
+        (refused(400, -21001), "not a portfolio margin account, or not of the product of this endpoint"),
+        (refused(400, -21001), "After it is enabled, create a new key: older ones never work."),
+        (refused(400, -1021), "allow a longer one, at most 60000 ms"),
+        (refused(429, -1015), "Too many orders for this account: wait for the next minute."),
+        (refused(429, -1003), "The gate is closed for every client of this IP"),
+        (refused(418, -1003), "Stop everything on this IP until the ban ends"),
+        (refused(400, -1121), "Change the request: the same one will be refused again."),
+        (refused(503, -1008), "It is safe to try again in a moment."),
+        (answer(302, b""), "redirected to another place, which was refused"),
+        (answer(200, None), "longer than this session accepts"),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else str(value.status),
+)
+def test_a_message_names_the_likely_cause(given: HttpAnswer, words: str) -> None:
+    """The text says what is likely wrong and the one thing to do."""
+    assert words in str(error_for(given))
+
+
+@pytest.mark.parametrize("secret", [KEY, "ab12" * 16, "A+/b" * 21 + "A==", "x" * 40, "a-_%2F" * 10])
+@pytest.mark.parametrize("around", ["{}", "signature={}&x=1", '"{}"', "key {} is invalid", "{}, {}"])
+def test_what_looks_like_a_key_is_left_out(secret: str, around: str) -> None:
+    """A text of the exchange that echoes a key or signature does not bring it into logs."""
+    error = error_for(refused(400, -1121, around.replace("{}", secret)))
+
+    assert secret[:12] not in f"{error!r} {error} {vars(error)}"
+    assert "…" in str(error)
+
+
+def test_what_is_shorter_than_a_key_is_kept() -> None:
+    """Names and numbers that help are no keys."""
+    said = "Unknown order 4611875134427365377 of client my-order-0123456789-0123456789-01234"
+
+    assert said in str(error_for(refused(400, -2013, said)))
+
+
+def test_a_message_is_one_line_of_plain_text() -> None:
+    """Line ends, escapes and other control characters of the exchange cannot write into a log or a terminal."""
+    error = error_for(refused(400, -1121, "one\r\ntwo\x1b[31m\x00\u202e three\u2028four\t five \n"))
+
+    assert isinstance(error, RequestRejected)
+    assert error.message == "one two [31m three four five"
+    assert str(error).isprintable()
+
+
+def test_a_message_is_short() -> None:
+    """A page of text is cut."""
+    error = error_for(refused(400, -1121, "word " * 10_000))
+
+    assert isinstance(error, RequestRejected)
+    assert 290 <= len(error.message) <= 300
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[]", b"{}", b"", b'{"code":0,"msg":"x"}', b'{"code":200,"msg":"success"}', b'{"code":51006,"msg":"x"}'],
+)
+def test_a_success_that_cannot_be_read(body: bytes) -> None:
+    """A body that is not what the endpoint promises is a `BadAnswer` with the reason."""
+    error = unreadable(READ, answer(200, body), "Expected `object`, got `array`")
+
+    assert isinstance(error, BadAnswer)
+    assert error.status == 200
+    assert "is not what this endpoint promises: Expected `object`, got `array` (HTTP 200)." in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(-2015, AuthenticationError), (-1121, RequestRejected), (-1003, RateLimited), (-1007, OutcomeUnknown)],
+)
+def test_a_refusal_with_the_status_of_a_success(code: int, kind: type[ExchangeError]) -> None:
+    """The exchange's refusal is one even where the status says otherwise."""
+    error = unreadable(WRITE, refused(200, code, f"Bad {KEY}."), "Object missing required field `uniMMR`")
+
+    assert type(error) is kind
+    assert (error.status, error.code, error.message) == (200, code, "Bad …")
+
+
+def test_the_reason_of_an_unreadable_answer_shows_no_secret() -> None:
+    """The decoder may quote the body: what looks like a key is left out of that too."""
+    error = unreadable(READ, answer(200, b"[]"), f"Invalid enum value '{KEY}'\n at `$.x`")
+
+    assert KEY not in str(error)
+    assert "Invalid enum value '…' at `$.x` (HTTP 200)" in str(error)

@@ -1,0 +1,210 @@
+"""A key goes to the exchange, to this machine, or where the caller insists: nowhere else."""
+
+from __future__ import annotations
+
+import pytest
+
+from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
+
+EXCHANGE = [
+    "https://papi.binance.com",
+    "https://api.binance.com",
+    "https://api1.binance.com",
+    "https://api2.binance.com",
+    "https://api3.binance.com",
+    "https://api4.binance.com",
+]
+LOCAL = [
+    "http://localhost",
+    "http://localhost:8000",
+    "https://localhost:8443",
+    "http://127.0.0.1:8000",
+    "http://localhost:1",
+    "http://127.9.9.9",
+    "http://[::1]",
+    "http://[::1]:8000",
+]
+
+
+@pytest.mark.parametrize("url", [PAPI_URL, SAPI_URL, *EXCHANGE, *LOCAL])
+def test_the_exchange_and_this_machine_are_accepted(url: str) -> None:
+    """The exchange's hosts over https and loopback addresses are accepted as they are."""
+    assert check_url(url, allow_custom_host=False) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://papi.binance.com/", "https://papi.binance.com"),
+        ("https://papi.binance.com:443", "https://papi.binance.com"),
+        ("https://papi.binance.com:0443/", "https://papi.binance.com"),
+        ("https://papi.binance.com:", "https://papi.binance.com"),
+        ("HTTPS://PAPI.Binance.COM", "https://papi.binance.com"),
+        ("http://LOCALHOST:80/", "http://localhost"),
+        ("https://localhost:80", "https://localhost:80"),
+        ("http://[::1]:08000/", "http://[::1]:8000"),
+    ],
+)
+def test_one_place_has_one_spelling(url: str, origin: str) -> None:
+    """However it is written, one host is one host: its weight is counted once."""
+    assert check_url(url, allow_custom_host=False) == origin
+
+
+FOREIGN = [
+    "https://papi.binance.com.evil.example",
+    "https://evil-papi.binance.com",
+    "https://evil.papi.binance.com",
+    "https://binance.com",
+    "https://papi.binance.com.",
+    "https://fapi.binance.com",
+    "https://papi.binance.us",
+    "https://papi.binance.com:8443",
+    "https://xn--binnce-9hb.com",
+    "https://127.0.0.1.evil.example",
+    "https://localhost.evil.example",
+    "https://localhost.",
+    "https://0.0.0.0",
+    "https://2130706433",
+    "https://192.168.0.1",
+    "https://[::2]",
+]
+
+
+@pytest.mark.parametrize("url", FOREIGN)
+def test_another_host_is_refused(url: str) -> None:
+    """A host that only looks like the exchange's is refused, and the text says how to insist."""
+    with pytest.raises(ValueError, match="is not the exchange's: allow_custom_host=True"):
+        check_url(url, allow_custom_host=False)
+
+
+@pytest.mark.parametrize("url", FOREIGN)
+def test_another_host_is_accepted_where_the_caller_insists(url: str) -> None:
+    """A gateway of one's own can be named."""
+    assert check_url(url, allow_custom_host=True) == url
+
+
+@pytest.mark.parametrize("insisting", [True, False])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://papi.binance.com",
+        "http://gateway.example",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.evil.example",
+        "http://10.0.0.1",
+        "ftp://papi.binance.com",
+        "ws://localhost",
+        "//papi.binance.com",
+    ],
+)
+def test_a_key_is_never_sent_in_the_clear(url: str, *, insisting: bool) -> None:
+    """Other than to this machine, nothing but https will do."""
+    with pytest.raises(ValueError, match="is not https: a key would be sent in the clear"):
+        check_url(url, allow_custom_host=insisting)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        " ",
+        "papi.binance.com",
+        "papi.binance.com:443",
+        "https://",
+        "https:///papi",
+        "https:papi.binance.com",
+        "https://:443",
+        "https://papi.binance.com:0",
+        "https://papi.binance.com:65536",
+        "https://papi.binance.com:-1",
+        "https://papi.binance.com:https",
+        "https://[::1",
+        "https://[papi.binance.com]",
+        "https://papi.binance.com\\.evil.example",
+        "https:\\\\papi.binance.com",
+        "https://papi.binance.com\\@evil.example",
+        "https://papi.bin\tance.com",
+        "https://papi.binance.com\n",
+        "\nhttps://papi.binance.com",
+        "https://papi.binance.com\r\nx: y",
+        "https://papi.binance.com\x00",
+        "https://papi.binance.com\x7f",
+        " https://papi.binance.com",
+        "https://papi.binance .com",
+        "https://pаpi.binance.com",  # noqa: RUF001 - a Cyrillic letter is the point
+        "https://papi。binance。com",
+        "https://papi.binance.com⁄@evil.example",  # noqa: RUF001 - no slash, but it looks like one
+    ],
+    ids=repr,
+)
+def test_what_is_no_plain_url_is_refused(url: str) -> None:
+    """White space, backslashes, other scripts, wrong ports and halves of URLs are refused even where hosts are free."""
+    with pytest.raises(ValueError, match=r"^the base URL is not a URL such as https://papi.binance.com$"):
+        check_url(url, allow_custom_host=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://papi.binance.com/papi/v1",
+        "https://papi.binance.com/?recvWindow=1",
+        "https://papi.binance.com?x",
+        "https://papi.binance.com#x",
+        "https://papi.binance.com/.",
+    ],
+)
+def test_only_the_host_belongs_there(url: str) -> None:
+    """A path or query would be lost or doubled; the text shows what is enough."""
+    with pytest.raises(ValueError, match=r"something behind the host: https://papi\.binance\.com is enough$"):
+        check_url(url, allow_custom_host=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user@papi.binance.com",
+        "https://papi.binance.com@evil.example",
+        "https://user:hunter2@papi.binance.com",
+        "https://:hunter2@papi.binance.com",
+        "https://user:hunter2@papi.binance.com:443/x?y",
+        "http://user:hunter2@localhost",
+    ],
+)
+def test_a_user_name_is_refused(url: str) -> None:
+    """What stands before an @ would be taken for the host by a hasty reader."""
+    with pytest.raises(ValueError, match=r"^the base URL has a user name in it: remove it$"):
+        check_url(url, allow_custom_host=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:hunter2@papi.binance.com",
+        "https://hunter2@evil.example/",
+        "http://user:hunter2@evil.example",
+        "https://evil.example/user:hunter2@papi.binance.com",
+        "https://evil.example?password=hunter2",
+        "https://evil.example#hunter2",
+        "https://user:hunter2@papi.binance.com:99999",
+        "https://papi.binance.com:hunter2",
+        "user:hunter2@papi.binance.com",
+    ],
+)
+def test_a_password_is_never_shown(url: str) -> None:
+    """Whatever is wrong with a URL, the text does not show a password in it."""
+    with pytest.raises(ValueError, match="base URL") as caught:
+        check_url(url, allow_custom_host=False)
+
+    assert "hunter2" not in repr((caught.value, caught.value.__context__))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_numbered_hosts_are_counted_as_one(number: int) -> None:
+    """They are other doors to the same exchange: four budgets would spend four times the limit."""
+    assert counted_url(f"https://api{number}.binance.com") == SAPI_URL
+
+
+@pytest.mark.parametrize("url", [PAPI_URL, SAPI_URL, "http://127.0.0.1:8000"])
+def test_other_hosts_are_counted_apart(url: str) -> None:
+    """Everything else is its own counter."""
+    assert counted_url(url) == url

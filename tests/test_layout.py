@@ -1,0 +1,272 @@
+"""Imports point one way, cost little, and load nothing that was not asked for."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+import binance_pm
+from binance_pm import ENDPOINTS, errors
+from binance_pm.enums import OpenEnum
+from binance_pm.wire import Answer
+
+PACKAGE = Path(binance_pm.__file__).parent
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+# A part may import those above it, and modules of its own.
+ORDER = [
+    "version",
+    "enums",
+    "hosts",
+    "wire",
+    "signing",
+    "clock",
+    "transport",
+    "errors",
+    "budget",
+    "retry",
+    "endpoint",
+    "api",
+    "session",
+    "client",
+    "fleet",
+    "stream",
+    "sandbox",
+    "testing",
+    "pytest_plugin",
+    "cli",
+]
+
+CORE = {"anyio", "msgspec", "sniffio"}
+EXTRAS = {
+    "cryptography",
+    "cyclopts",
+    "httptools",
+    "prometheus_client",
+    "pytest",
+    "redis",
+    "rich",
+    "starlette",
+    "textual",
+    "trio",
+    "uvicorn",
+    "uvloop",
+}
+
+
+class Import(NamedTuple):
+    """One import statement's module."""
+
+    module: str
+    at_once: bool
+    """Whether importing the file imports it, not only calling a function of it or checking its types."""
+
+
+def imports(file: str) -> list[Import]:
+    """Every module that a file of the package imports."""
+    return list(_imports(ast.parse((PACKAGE / file).read_text(encoding="utf-8")), at_once=True))
+
+
+def _imports(node: ast.AST, *, at_once: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.Import(names):
+                yield from (Import(name.name, at_once) for name in names)
+            case ast.ImportFrom(module, names, level):
+                assert level == 0, "imports are absolute"
+                # "from binance_pm.budget import pools" may import a module of that name.
+                yield from (Import(f"{module}.{name.name}", at_once) for name in names)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.If(ast.Name("TYPE_CHECKING")):
+                yield from _imports(child, at_once=False)
+            case _:
+                yield from _imports(child, at_once=at_once)
+
+
+def part_of(file: str) -> str:
+    """The part of the package that a file belongs to."""
+    return file.partition("/")[0].removesuffix(".py")
+
+
+def root_of(module: str) -> str:
+    """The distribution's module, such as ``httpx``."""
+    return module.partition(".")[0]
+
+
+def parts_imported(file: str) -> set[str]:
+    """The parts of the package that a file imports."""
+    return {found.module.split(".")[1] for found in imports(file) if root_of(found.module) == "binance_pm"}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file != "__init__.py"])
+def test_imports_point_one_way(file: str) -> None:
+    """A part of the package imports only what lies below it."""
+    part = part_of(file)
+    assert part in ORDER, "say where the new part belongs"
+
+    assert parts_imported(file) <= set(ORDER[: ORDER.index(part) + 1])
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if part_of(file) == "sandbox"])
+def test_the_sandbox_imports_nothing_of_the_client(file: str) -> None:
+    """The local exchange has its own facts: a mistake of the client's is not repeated by its judge."""
+    assert parts_imported(file) <= {"sandbox"}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if part_of(file) not in {"sandbox", "testing", "cli"}])
+def test_the_client_imports_nothing_of_the_sandbox(file: str) -> None:
+    """Only what joins the two, for tests and on the command line, knows both."""
+    assert "sandbox" not in parts_imported(file)
+
+
+@pytest.mark.parametrize(
+    ("library", "home"), [("httpx", "transport/httpx.py"), ("httpcore", ""), ("httptools", "transport/direct.py")]
+)
+def test_one_file_knows_the_library(library: str, home: str) -> None:
+    """What carries requests can be exchanged: one file knows each of the libraries."""
+    users = {file for file in FILES for found in imports(file) if root_of(found.module) == library}
+
+    assert users <= {home}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_core_needs_no_extra(file: str) -> None:
+    """Outside of the parts that are extras themselves, extras are imported where they are used and not before."""
+    if part_of(file) in {"cli", "sandbox", "testing", "pytest_plugin"} or file == "transport/direct.py":
+        return
+    loaded = {root_of(found.module) for found in imports(file) if found.at_once}
+
+    foreign = loaded - set(sys.stdlib_module_names) - {"binance_pm", "__future__"}
+    assert foreign <= CORE | ({"httpx"} if file == "transport/httpx.py" else set())
+
+
+def python(code: str, **environment: str) -> str:
+    """What a fresh interpreter prints."""
+    command = [sys.executable, "-c", code]
+    # Measuring coverage would cost more than what is measured here.
+    unwatched = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=unwatched | environment)
+    return done.stdout
+
+
+def test_importing_loads_no_extra() -> None:
+    """``import binance_pm`` loads no module of an extra, beyond what httpx loads of its own accord."""
+    loaded = python(
+        "import sys, anyio, httpx, msgspec\n"
+        "before = set(sys.modules)\n"
+        "import binance_pm\n"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})",
+    ).split()
+
+    assert "binance_pm" in loaded
+    assert EXTRAS.isdisjoint(loaded)
+    assert "binance_pm.sandbox" not in loaded
+
+
+def test_the_list_of_extras_is_whole() -> None:
+    """Every library that an extra brings is one that importing must not load."""
+    required = importlib.metadata.requires("binance-pm") or []
+    named = {line.split(";")[0].split(">")[0].split("[")[0].strip() for line in required if "extra ==" in line}
+
+    assert {name.replace("-", "_") for name in named} - {"binance_pm"} <= EXTRAS
+
+
+# httpx loads its command line with click, rich and pygments where they happen to be installed: not counted for it.
+MEASURE = """
+import sys, time
+sys.modules["click"] = None
+start = time.process_time()
+import anyio, httpx, msgspec
+middle = time.process_time()
+import binance_pm
+print(middle - start, time.process_time() - middle)
+"""
+
+
+def test_importing_costs_little(tmp_path: Path) -> None:
+    """Importing takes at most a quarter more than importing httpx, msgspec and anyio alone."""
+    # Installed packages have their bytecode at hand; here it may be switched off, so it is kept aside.
+    environment = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+    python(MEASURE, **environment)
+    alone: list[float] = []
+    added: list[float] = []
+
+    # Other programs only ever make a run slower: the fastest of each is what it takes.
+    for _ in range(20):
+        of_others, ours = map(float, python(MEASURE, **environment).split())
+        alone.append(of_others)
+        added.append(ours)
+        if len(alone) >= 3 and min(added) <= 0.25 * min(alone):
+            break
+
+    assert min(added) <= 0.25 * min(alone)
+
+
+def public() -> set[str]:
+    """The names that the package holds and that are neither modules nor private."""
+    names = {name for name, value in inspect.getmembers(binance_pm) if not inspect.ismodule(value)}
+    return {name for name in names if not name.startswith("_")} - {"annotations", "VERSION"}
+
+
+def test_all_is_sorted() -> None:
+    """Constants come first, then everything by name."""
+    assert binance_pm.__all__ == sorted(binance_pm.__all__, key=lambda name: (not name.isupper(), name))
+
+
+def test_all_is_complete() -> None:
+    """What the package's top level holds is what it exports, each once."""
+    assert sorted(binance_pm.__all__) == sorted(public() | {"__version__"})
+
+
+@pytest.mark.parametrize("name", binance_pm.__all__)
+def test_every_public_name_can_be_imported(name: str) -> None:
+    """An exported name exists and, where it can, explains itself."""
+    value = getattr(binance_pm, name)
+
+    assert value is not None
+    assert not callable(value) or inspect.getdoc(value)
+
+
+def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
+    """Every class of the package that derives from the given one."""
+    for child in kind.__subclasses__():
+        if child.__module__.startswith("binance_pm."):
+            yield child
+            yield from subclasses(child)
+
+
+def test_everything_a_user_meets_is_public() -> None:
+    """Answers, the enumerations in them and errors can all be imported from the top."""
+    met = {errors.PortfolioMarginError, *subclasses(errors.PortfolioMarginError), *subclasses(Answer)}
+    met |= set(subclasses(OpenEnum))
+    met |= {endpoint.parameters.return_annotation for endpoint in ENDPOINTS.values()}
+
+    assert {kind.__name__ for kind in met} <= set(binance_pm.__all__)
+
+
+@pytest.mark.parametrize("kind", list(subclasses(Answer)), ids=lambda kind: kind.__name__)
+def test_answers_can_be_shared(kind: type[Answer]) -> None:
+    """An answer cannot be changed, tolerates new fields, and makes nothing up where one is missing."""
+    config = kind.__struct_config__
+
+    assert (config.frozen, config.forbid_unknown_fields, config.array_like) == (True, False, False)
+    assert all(field.required for field in msgspec.structs.fields(kind))
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """The version in the code is the one that was installed."""
+    assert binance_pm.__version__ == importlib.metadata.version("binance-pm")
+
+
+def test_types_are_announced() -> None:
+    """Type checkers of users read the annotations."""
+    assert (PACKAGE / "py.typed").is_file()

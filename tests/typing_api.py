@@ -1,0 +1,139 @@
+"""What type checkers of users see. Checked by pyright, never run."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, assert_type
+
+import httpx
+
+from binance_pm import (
+    ENDPOINTS,
+    Account,
+    AccountStatus,
+    AccountType,
+    Budget,
+    Client,
+    Endpoint,
+    ExchangeError,
+    GateClosed,
+    IpBanned,
+    Kind,
+    Pong,
+    PoolState,
+    PortfolioMarginError,
+    PositionSide,
+    ProAccount,
+    RiskUnit,
+    ServerTime,
+    Session,
+    SpanAccount,
+    Timeouts,
+    UmAccount,
+    UmAsset,
+    UmPosition,
+)
+
+
+async def endpoints(client: Client) -> None:
+    """Every endpoint answers with its own type."""
+    assert_type(await client.ping(), Pong)
+    assert_type(await client.server_time(), ServerTime)
+    assert_type(await client.pro_server_time(), ServerTime)
+    assert_type(await client.account(), Account)
+    assert_type(await client.um_account(), UmAccount)
+    assert_type(await client.um_account(recv_window=1000), UmAccount)
+    assert_type(await client.pro_account(), ProAccount)
+    assert_type(await client.span_account(), SpanAccount)
+
+
+async def wrong_arguments(client: Client) -> None:
+    """Arguments are checked: each of these is an error, or the ignored rule would be reported as unnecessary."""
+    await client.um_account(5000)  # pyright: ignore[reportCallIssue]
+    await client.um_account(recv_window="5000")  # pyright: ignore[reportArgumentType]
+    await client.um_account(recvWindow=5000)  # pyright: ignore[reportCallIssue]
+    await client.ping(recv_window=5000)  # pyright: ignore[reportCallIssue]
+
+
+def fields(account: Account, um_account: UmAccount, pro: ProAccount, span: SpanAccount) -> None:
+    """Amounts are Decimal, None only where the exchange leaves one out; enumerations are their own types."""
+    assert_type(account.uni_mmr, Decimal)
+    assert_type(account.total_available_balance, Decimal | None)
+    assert_type(account.account_status, AccountStatus)
+    assert_type(account.update_time, int)
+    assert_type(um_account.assets, list[UmAsset])
+    assert_type(um_account.positions, list[UmPosition])
+    assert_type(um_account.positions[0].position_side, PositionSide)
+    assert_type(um_account.positions[0].notional, Decimal)
+    assert_type(pro.account_type, AccountType)
+    assert_type(pro.total_available_balance, Decimal | None)
+    assert_type(span.risk_unit_mm_list, list[RiskUnit])
+    assert_type(span.risk_unit_mm_list[0].uni_maintain_usd, Decimal)
+    assert_type(span.margin_mm, Decimal)
+    account.uni_mmr = Decimal(1)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def undeclared(client: Client) -> None:
+    """A request of one's own answers with the type asked for."""
+    assert_type(await client.request("GET", "/papi/v1/balance", weight=20, returns=UmAsset), UmAsset)
+    assert_type(await client.request("GET", "/papi/v1/x", weight=1, returns=dict[str, Any]), dict[str, Any])
+    assert_type(await client.request("GET", "/papi/v1/x", weight=1, returns=list[UmAsset]), list[UmAsset])
+    await client.request("GET", "/papi/v1/x", weight=1, returns=int, params={"amount": Decimal("0.1"), "all": None})
+    await client.request("GET", "/papi/v1/x", weight=1, returns=int, params={"amount": 0.1})  # pyright: ignore[reportArgumentType]
+    await client.request("PATCH", "/papi/v1/x", weight=1, returns=int)  # pyright: ignore[reportArgumentType]
+    await client.request("GET", "/papi/v1/x", returns=int)  # pyright: ignore[reportCallIssue]
+
+
+async def entering() -> None:
+    """What is entered is what was made."""
+    async with Client("key", "secret") as client:
+        assert_type(client, Client)
+    async with Client.from_env() as from_env:
+        assert_type(from_env, Client)
+    async with Session(timeouts=Timeouts(total=5), budget=Budget()) as session:
+        assert_type(session, Session)
+
+
+async def remote_sign(payload: bytes) -> str:
+    """A signature that takes its time."""
+    return payload.hex()
+
+
+def credentials() -> None:
+    """Every way to give a secret."""
+    Client("key", "secret")
+    Client("key", b"-----BEGIN PRIVATE KEY-----", passphrase="x")
+    Client("key", Path("key.pem"), passphrase=b"x")
+    Client("key", lambda payload: payload.hex())
+    Client("key", remote_sign)
+    Client("key", 5)  # pyright: ignore[reportArgumentType]
+
+
+def sessions(transport: httpx.AsyncBaseTransport, client: httpx.AsyncClient, sync: httpx.Client) -> None:
+    """Every way to send."""
+    Session(http=transport)
+    Session(http=client)
+    Session(http=sync)  # pyright: ignore[reportArgumentType]
+
+
+def failures(error: PortfolioMarginError) -> None:
+    """Errors tell what happened by attributes."""
+    assert_type(error.sent, bool)
+    match error:
+        case GateClosed():
+            assert_type(error.until, float)
+        case IpBanned():
+            assert_type(error.until, float | None)
+            assert_type(error.retry_after, float | None)
+        case ExchangeError():
+            assert_type(error.code, int | None)
+        case _:
+            assert_type(error.account, str)
+
+
+def facts(budget: Budget) -> None:
+    """What tools read."""
+    assert_type(ENDPOINTS["account"], Endpoint[Any])
+    assert_type(ENDPOINTS["account"].kinds, tuple[Kind, ...])
+    assert_type(budget.snapshot(), list[PoolState])
