@@ -13,7 +13,7 @@ from binance_pm.cli import call, demo, sandbox
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.version import VERSION
 
-app = App(
+app: App = App(
     name="binance-pm",
     help="Binance Portfolio Margin from the command line. Not Binance's, and not endorsed by it.",
     version=VERSION,

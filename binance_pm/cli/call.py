@@ -18,7 +18,7 @@ from cyclopts import App, Parameter
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 
-app = App(
+app: App = App(
     name="call",
     help="Call one endpoint and print its answer as JSON. Keys come from the environment: BINANCE_PM_API_KEY, and "
     "BINANCE_PM_API_SECRET or BINANCE_PM_PRIVATE_KEY_FILE.",

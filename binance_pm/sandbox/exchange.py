@@ -56,8 +56,10 @@ class Exchange:
         sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
         limits: Mapping[str, int] | None = None,
     ) -> None:
-        self.accounts = make_accounts(accounts, seed=seed) if isinstance(accounts, int) else list(accounts)
-        self.market = Market(seed=seed, start=clock())
+        self.accounts: list[Account] = (
+            make_accounts(accounts, seed=seed) if isinstance(accounts, int) else list(accounts)
+        )
+        self.market: Market = Market(seed=seed, start=clock())
         self.connections: list[Collection[object]] = []
         self._clock = clock
         self._sleep = sleep

@@ -55,7 +55,7 @@ class Limits:
 
     def __init__(self, *, minute: float = 60.0, limits: Mapping[str, int] | None = None) -> None:
         self.minute = minute
-        self.limits = {name: pool.limit for name, pool in POOLS.items()}
+        self.limits: dict[str, int] = {name: pool.limit for name, pool in POOLS.items()}
         self.limits |= _known(limits or {})
         self._used: dict[Counter, tuple[int, int]] = {}
         self._offences: dict[str, tuple[int, int]] = {}

@@ -88,8 +88,8 @@ class Statement:
     def __init__(self, account: Account, portfolio: Portfolio, *, prices: dict[str, Decimal], opened: int) -> None:
         self.account = account
         self.opened = opened
-        self.wallet = portfolio.wallet
-        self.rows = tuple(_valued(holding, prices[holding.symbol]) for holding in portfolio.holdings)
+        self.wallet: Decimal = portfolio.wallet
+        self.rows: tuple[Row, ...] = tuple(_valued(holding, prices[holding.symbol]) for holding in portfolio.holdings)
         self._collateral = portfolio.collateral
 
     @cached_property
