@@ -11,17 +11,18 @@ class Gate:
     def __init__(self) -> None:
         self.until: float = -math.inf
         """Monotonic time at which the gate opens."""
-        self.banned: bool = False
-        """Whether it was closed by a ban."""
+        self._ban_ends: float = -math.inf
 
     def close(self, until: float, *, banned: bool) -> None:
         """Keep the gate closed until the given monotonic time at least."""
         self.until = max(self.until, until)
-        self.banned = banned or self.banned
+        if banned:
+            self._ban_ends = max(self._ban_ends, until)
 
     def wait(self, now: float) -> float:
         """Seconds until the gate opens; 0 where it is open."""
-        if now >= self.until:
-            self.banned = False
-            return 0.0
-        return self.until - now
+        return max(0.0, self.until - now)
+
+    def is_banned(self, now: float) -> bool:
+        """Whether a ban keeps it closed."""
+        return now < self._ban_ends

@@ -23,15 +23,16 @@ from typing import NamedTuple
 
 MARGIN = 10
 """Weight of the limit that is never spent."""
+PATIENCE = 2.0
+"""Seconds after which another call may ask for the count, where the first was not answered."""
 
 
 class _Pending(NamedTuple):
-    """A call that may be in any of some minutes and is not proven inside a header."""
+    """Calls that may be in any of some minutes and are not proven inside a header."""
 
     known: float
-    """Monotonic time from which it surely was counted, if it ever was."""
+    """Monotonic time from which all of them surely were counted, if they ever were."""
     weight: int
-    minutes: range
 
 
 class Ledger:
@@ -50,7 +51,8 @@ class Ledger:
         self._probed = False
         self._header: dict[int, int] = {}
         self._own: dict[int, int] = {}
-        self._pending: list[_Pending] = []
+        self._asked = -math.inf
+        self._pending: dict[range, _Pending] = {}
 
     def minutes(self, bounds: tuple[float, float]) -> range:
         """The minutes in which the exchange's clock can be."""
@@ -60,7 +62,7 @@ class Ledger:
     def used(self, minute: int) -> int:
         """The most that the exchange can have counted, or still count, in that minute."""
         proven = max(self._header.get(minute, 0), self._own.get(minute, 0))
-        return proven + self.in_flight + sum(p.weight for p in self._pending if minute in p.minutes)
+        return proven + self.in_flight + sum(p.weight for minutes, p in self._pending.items() if minute in minutes)
 
     def most_used(self, bounds: tuple[float, float]) -> int:
         """`used` of the fullest minute in which the exchange's clock can be."""
@@ -72,8 +74,8 @@ class Ledger:
         if room < 0 or self.in_flight > room:
             return math.inf
         # Others, or this program before a restart, may have used most of the minute: one call asks, the rest wait.
-        if not self._probed and self.in_flight:
-            return math.inf
+        if not self._probed and self.in_flight and (left := self._asked + PATIENCE - bounds[0]) > 0:
+            return left
         full = [minute for minute in self._remembered(bounds) if self.used(minute) > room]
         return self._minute * (max(full) + 1) - bounds[0] if full else 0.0
 
@@ -81,15 +83,18 @@ class Ledger:
         """Whether the weight fits into an empty minute."""
         return weight <= self.limit - MARGIN
 
-    def reserve(self, weight: int) -> None:
+    def reserve(self, weight: int, bounds: tuple[float, float]) -> None:
         """Take weight for a call."""
         self.in_flight += weight
+        self._asked = bounds[0]
 
     def cancel(self, weight: int) -> None:
         """Give back the weight of a call that never left."""
         self.in_flight -= weight
 
-    def answer(self, weight: int, used: int | None, minutes: range, *, sent: float, now: float) -> None:
+    def answer(
+        self, weight: int, used: int | None, minutes: range, *, sent: float, now: float, is_probe: bool = True
+    ) -> None:
         """Settle a call that was answered.
 
         Args:
@@ -98,17 +103,23 @@ class Ledger:
             minutes: the minutes in which it can have been counted.
             sent: monotonic time before its first byte left.
             now: monotonic time after its answer arrived.
+            is_probe: whether an answer without a header shows that the exchange sends none; a gateway's does not.
         """
         self.in_flight -= weight
-        self._probed = True
+        self._probed = self._probed or used is not None or is_probe
         self._forget(minutes.start)
-        if used is None or len(minutes) > 1:
+        if used is None:
             self._suspect(weight, minutes, known=now)
             return
+        # Where the minute turned on the way, the count is the earliest minute's, or that minute is over: attributing
+        # it there is right or harmless. The call itself is then suspected in the later ones.
         minute = minutes.start
-        self._own[minute] = self._own.get(minute, 0) + weight
         self._header[minute] = max(self._header.get(minute, 0), used)
-        self._pending = [left for p in self._pending for left in (_without(p, minute) if p.known < sent else (p,))]
+        if len(minutes) > 1:
+            self._suspect(weight, minutes[1:], known=now)
+            return
+        self._own[minute] = self._own.get(minute, 0) + weight
+        self._prove(minute, sent)
 
     def lose(self, weight: int, minutes: range, *, known: float) -> None:
         """Settle a call that left and got no answer.
@@ -119,15 +130,27 @@ class Ledger:
             known: monotonic time after which it can no longer arrive.
         """
         self.in_flight -= weight
+        self._forget(minutes.start)
         self._suspect(weight, minutes, known=known)
 
     def _suspect(self, weight: int, minutes: range, *, known: float) -> None:
-        self._pending.append(_Pending(known, weight, minutes))
+        """Remember calls by the minutes they may be in; together they are proven when the last of them is."""
+        before = self._pending.get(minutes, _Pending(known, 0))
+        self._pending[minutes] = _Pending(max(known, before.known), before.weight + weight)
+
+    def _prove(self, minute: int, sent: float) -> None:
+        """A count of the minute, asked for at `sent`, contains what was known before."""
+        proven = [(minutes, p) for minutes, p in self._pending.items() if minute in minutes and p.known < sent]
+        for minutes, p in proven:
+            del self._pending[minutes]
+            for side in (range(minutes.start, minute), range(minute + 1, minutes.stop)):
+                if side:
+                    self._suspect(p.weight, side, known=p.known)
 
     def _remembered(self, bounds: tuple[float, float]) -> set[int]:
         """The possible minutes of which anything is known: the bounds may span years, these do not."""
         possible = self.minutes(bounds)
-        edges = {minute for p in self._pending for minute in (p.minutes.start, p.minutes.stop - 1)}
+        edges = {minute for minutes in self._pending for minute in (minutes.start, minutes.stop - 1)}
         return {minute for minute in edges | set(self._header) | set(self._own) if minute in possible}
 
     def _forget(self, before: int) -> None:
@@ -135,15 +158,8 @@ class Ledger:
         for counts in (self._header, self._own):
             for minute in [minute for minute in counts if minute < before - 1]:
                 del counts[minute]
-        self._pending = [p for p in self._pending if p.minutes.stop >= before]
+        for minutes in [minutes for minutes in self._pending if minutes.stop < before]:
+            del self._pending[minutes]
 
     def _minute_of(self, time: float) -> int:
         return math.floor(time / self._minute)
-
-
-def _without(pending: _Pending, minute: int) -> list[_Pending]:
-    """What is left of a suspicion when one of its minutes is proven."""
-    if minute not in pending.minutes:
-        return [pending]
-    sides = range(pending.minutes.start, minute), range(minute + 1, pending.minutes.stop)
-    return [pending._replace(minutes=side) for side in sides if side]

@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import sniffio
 
-Wake = Callable[[], None]
+Wake = Callable[[], bool]
+"""False where the event loop has ended: nobody is left to wake."""
 
 
-def waker(wake: Wake) -> Wake:
-    """The given function of this task's event loop, made safe to call from another thread."""
-    here = threading.get_ident()
-    schedule = _scheduler()
+def waker(wake: Callable[[], None]) -> Wake:
+    """The given function of this task's event loop, made safe to call from another one and from another thread."""
+    running, schedule = _loop()
+    here = running()
 
-    def wake_from_anywhere() -> None:
-        if threading.get_ident() == here:
-            wake()
-        else:
-            schedule(wake)
+    def wake_from_anywhere() -> bool:
+        try:
+            if _is_inside(here, running):
+                wake()
+            else:
+                schedule(wake)
+        except RuntimeError:
+            return False
+        return True
 
     return wake_from_anywhere
 
 
-def _scheduler() -> Callable[[Wake], object]:
+def _loop() -> tuple[Callable[[], object], Callable[[Callable[[], None]], object]]:
+    """What tells the running event loop, and what runs a function in this one."""
     # Whichever library runs this task is loaded: importing both here would slow every program down.
     if sniffio.current_async_library() == "trio":
-        token = sys.modules["trio"].lowlevel.current_trio_token()
-        return partial(_ignore_closed, token.run_sync_soon)
-    loop = sys.modules["asyncio"].get_running_loop()
-    return partial(_ignore_closed, loop.call_soon_threadsafe)
+        lowlevel: Any = sys.modules["trio"].lowlevel
+        return lowlevel.current_trio_token, lowlevel.current_trio_token().run_sync_soon
+    asyncio: Any = sys.modules["asyncio"]
+    return asyncio.get_running_loop, asyncio.get_running_loop().call_soon_threadsafe
 
 
-def _ignore_closed(schedule: Callable[[Wake], object], wake: Wake) -> None:
-    """A loop that was closed with calls still waiting has nobody left to wake."""
+def _is_inside(loop: object, running: Callable[[], object]) -> bool:
     try:
-        schedule(wake)
+        return running() is loop
     except RuntimeError:
-        return
+        return False

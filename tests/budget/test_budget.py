@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -35,6 +37,18 @@ async def spend(
         reservation.depart()
         if (told := answer()) is not None:
             reservation.answer(told)
+
+
+async def burst(
+    budget: Budget, charges: tuple[Charge, ...], answers: list[Callable[[], HttpAnswer]], *, max_wait: float = 60.0
+) -> None:
+    """Calls that are all on their way before the first of them is answered."""
+    async with AsyncExitStack() as stack:
+        entered = [budget.reserve(charges, call=CALL, max_wait=max_wait) for _ in answers]
+        for reservation in entered:
+            (await stack.enter_async_context(reservation)).depart()
+        for reservation, told in zip(entered, answers, strict=True):
+            reservation.answer(told())
 
 
 def used(budget: Budget) -> list[tuple[int, int]]:
@@ -224,14 +238,94 @@ async def test_waiting_ends_when_the_calls_in_front_are_not_answered(
     """A caller is told after max_wait, whatever happens to the others."""
     budget = Budget(limits={("papi", Kind.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
     async with budget.reserve(charge(60), call=CALL, max_wait=0):
-        with pytest.raises(BudgetExceeded, match="not answered in time"):
+        with pytest.raises(BudgetExceeded, match="not served in the time that max_wait allows"):
             await spend(budget, charge(60), answer, max_wait=7)
 
     assert clock.slept == [7.0]
 
 
+async def test_only_the_pools_that_are_lacking_hold_others_up(
+    patient_budget: Budget, charge: ChargeOf, answer: AnswerOf, pool: Pool
+) -> None:
+    """An order that waits for its account's count of orders does not hold back the weight of the IP."""
+    orders = pool_of("papi", Kind.ORDERS, host=pool.host, path="", account="a")
+    budget = patient_budget
+    await spend(budget, charge(1), lambda: answer(1))
+    async with anyio.create_task_group() as tasks, budget.reserve((Charge(orders, 1190),), call=CALL, max_wait=0):
+        tasks.start_soon(spend, budget, (*charge(5), Charge(orders, 1)), lambda: answer(6))
+        await settled()
+        await spend(budget, charge(5), lambda: answer(6), max_wait=0)
+        assert budget.waiting == 1
+
+    assert budget.waiting == 0
+
+
+async def test_what_nobody_settles_is_given_up(
+    budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
+) -> None:
+    """Weight held by an event loop that ended in the middle of a call comes back after two minutes."""
+    forgotten = await budget.reserve(charge(60), call=CALL, max_wait=0).__aenter__()
+    forgotten.depart()
+    clock.now += 180
+
+    await spend(budget, charge(60), lambda: answer(60), max_wait=0)
+    await forgotten.__aexit__()
+
+    assert used(budget) == [(60, 0)]
+
+
+async def test_nothing_departs_after_it_was_given_up(
+    budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
+) -> None:
+    """A call whose weight was counted as lost in the meantime may not be sent on top of it."""
+    async with budget.reserve(charge(60), call=CALL, max_wait=0) as late:
+        clock.now += 180
+        await spend(budget, charge(60), lambda: answer(60), max_wait=0)
+        with pytest.raises(BudgetExceeded, match="too long after its turn"):
+            late.depart()
+
+    assert not late.departed
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
+def test_a_forked_child_has_none_of_its_parents_calls(charge: ChargeOf) -> None:
+    """The child neither waits for them nor forgets that the exchange counts them."""
+    budget = Budget(limits={("papi", Kind.IP): 110})
+    holding = budget.reserve(charge(60), call=CALL, max_wait=0).__aenter__()
+    with suppress(StopIteration):
+        holding.send(None)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, repr((used(budget), budget.waiting)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert os.read(reading, 100) == b"([(60, 0)], 0)"
+    assert used(budget) == [(60, 60)]
+
+
 class TestGate:
     """What a refusal of the exchange closes."""
+
+    async def test_closes_for_those_about_to_send(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
+        """Weight that was taken before the refusal does not let anything leave after it."""
+        await spend(budget, charge(1), lambda: answer(1))
+        async with budget.reserve(charge(1), call=CALL, max_wait=0) as late:
+            await spend(budget, charge(1), lambda: answer(2, status=429))
+            with pytest.raises(GateClosed, match="is closed for"):
+                late.depart()
+
+        assert (late.departed, used(budget)) == (False, [(2, 0)])
+
+    async def test_an_absurd_date_does_not_close_it_for_days(
+        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
+    ) -> None:
+        """Where nothing is known of the exchange's minute, two of them are long enough."""
+        await spend(budget, charge(1), lambda: answer(1))
+        await spend(budget, charge(1), lambda: answer(1, status=429, date="Fri, 01 Jan 2038 00:00:00 GMT"))
+
+        assert budget.gate("https://papi.example").wait(clock.now) == 120.0
 
     async def test_429_waits_as_long_as_the_exchange_says(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
@@ -349,11 +443,12 @@ class TestGate:
     async def test_says_so_in_the_log(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A closed gate is told, not silence."""
+        """A closed gate is told, not silence, and once for all the calls that were on their way."""
+        await spend(budget, charge(1), lambda: answer(1))
         with caplog.at_level(logging.WARNING, "binance_pm"):
-            await spend(budget, charge(1), lambda: answer(1, status=429, retry_after="200"))
+            await burst(budget, charge(1), [lambda: answer(1, status=429, retry_after="200")] * 5)
 
-        assert "answered HTTP 429: nothing is sent to it for 200.0 s" in caplog.text
+        assert caplog.text.count("answered HTTP 429: nothing is sent to it for 200.0 s") == 1
 
     async def test_another_host_is_open(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
         """The gate is one host's."""
@@ -394,7 +489,7 @@ async def test_a_thread_with_a_loop_of_its_own_shares_the_budget(charge: ChargeO
 
 
 def test_a_loop_that_ended_with_calls_waiting_does_not_disturb(charge: ChargeOf) -> None:
-    """Waking a task whose loop is gone is not an error for the one that settles."""
+    """Waking a task whose loop is gone is not an error for the one that settles, and gives nothing away."""
     budget = Budget(limits={("papi", Kind.IP): 110})
 
     async def hold() -> Callable[[], None]:
@@ -417,7 +512,7 @@ def test_a_loop_that_ended_with_calls_waiting_does_not_disturb(charge: ChargeOf)
     thread.join()
     releases[0]()
 
-    assert used(budget) == [(60, 60)]
+    assert (used(budget), budget.waiting) == ([(0, 0)], 0)
 
 
 def test_the_process_has_one_budget_for_each_way_out() -> None:
