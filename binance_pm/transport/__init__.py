@@ -105,7 +105,8 @@ class Transport(Protocol):
 
         Args:
             request: what to send.
-            departing: called once, right before the first byte may leave.
+            departing: called once, right before the first byte may leave. Where it raises, nothing is sent and its
+                error is raised.
 
         Raises:
             SendFailed: no whole answer came.

@@ -11,18 +11,21 @@ import logging
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import anyio
 import httpx
 
 from binance_pm.transport import HttpAnswer, HttpRequest, SendFailed, Timeouts
+from binance_pm.transport.surplus import watch_surplus
 
 HttpxLike = httpx.AsyncClient | httpx.AsyncBaseTransport
 """What a caller may bring along: a client, or a transport such as `httpx.ASGITransport`."""
 
 # Raised only before the first byte of a request.
 _NEVER_SENT: Final = (
+    httpx.InvalidURL,
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
@@ -31,6 +34,10 @@ _NEVER_SENT: Final = (
 )
 _MAX_CONNECTIONS: Final = 100
 _KEEPALIVE_SECONDS: Final = 30.0
+
+# Their status alone is news that must not be lost: their body is waited for this long, and need not be whole.
+_REFUSALS: Final = {403, 418, 429}
+_REFUSALS_BODY_SECONDS: Final = 1.0
 
 _Handle = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
@@ -69,8 +76,8 @@ class HttpxTransport:
             "read": timeouts.read,
             "write": timeouts.read,
         }
-        # httpx's own transport tells when it writes; what a caller brings along may not.
-        self._traced: Final = isinstance(made, httpx.AsyncHTTPTransport) or http is None
+        # httpx's own transport tells when it writes; what a caller brings along, or derives from it, may not.
+        self._traced: Final = http is None or type(http) is httpx.AsyncHTTPTransport
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_redact)
 
@@ -79,41 +86,57 @@ class HttpxTransport:
         trace = _Trace(departing)
         if not self._traced:
             trace.depart()
-        extensions = {"timeout": self._timeout, "trace": trace}
-        url = httpx.URL(request.url).copy_with(raw_path=request.target.encode())
-        outgoing = httpx.Request(request.method, url, headers=request.headers, extensions=extensions)
         try:
-            response = await self._handle(outgoing)
+            response = await self._handle(self._outgoing(request, trace))
             trace.depart()
             return HttpAnswer(response.status_code, response.headers, await self._read(response))
-        except Exception as error:
-            raise _failure(error, trace) from error
+        except Exception as error:  # noqa: BLE001 - a transport brought along may fail in any way
+            if trace.refusal is not None:
+                raise trace.refusal from None
+            failure = _failure(error, trace)
+            if failure.sent:
+                trace.depart()
         finally:
             await trace.hang_up()
+        raise failure
 
     async def aclose(self) -> None:
         """See `Transport.aclose`."""
         await self._aclose()
 
+    def _outgoing(self, request: HttpRequest, trace: _Trace) -> httpx.Request:
+        extensions = {"timeout": self._timeout, "trace": trace}
+        url = httpx.URL(request.url).copy_with(raw_path=request.target.encode())
+        return httpx.Request(request.method, url, headers=request.headers, extensions=extensions)
+
     async def _read(self, response: httpx.Response) -> bytes | None:
         """The body, or None where it is longer than `max_body`: the rest of it is not awaited."""
         pieces: list[bytes] = []
-        size = 0
         try:
-            async for piece in response.aiter_bytes():
-                size += len(piece)
-                if size > self._max_body:
-                    return None
-                pieces.append(piece)
+            if response.status_code in _REFUSALS:
+                with suppress(Exception), anyio.move_on_after(_REFUSALS_BODY_SECONDS):
+                    await self._collect(response, pieces)
+            elif not await self._collect(response, pieces):
+                return None
         finally:
             await response.aclose()
         return b"".join(pieces)
+
+    async def _collect(self, response: httpx.Response, pieces: list[bytes]) -> bool:
+        """Append the body's pieces; False where it is longer than `max_body`."""
+        size = 0
+        async for piece in response.aiter_bytes():
+            size += len(piece)
+            if size > self._max_body:
+                return False
+            pieces.append(piece)
+        return True
 
 
 class _Trace:
     """Follows httpcore's events: whether it connects for us, and when the first byte of our request leaves."""
 
-    __slots__ = ("_departing", "_handshake", "_stream", "connects", "departed")
+    __slots__ = ("_departing", "_handshake", "_stream", "connects", "departed", "refusal")
 
     def __init__(self, departing: Callable[[], None]) -> None:
         self._departing = departing
@@ -121,11 +144,17 @@ class _Trace:
         self._handshake: Any = None
         self.connects = False
         self.departed = False
+        self.refusal: Exception | None = None
 
     def depart(self) -> None:
-        if not self.departed:
-            self.departed = True
+        if self.departed or self.refusal is not None:
+            return
+        try:
             self._departing()
+        except Exception as error:
+            self.refusal = error
+            raise
+        self.departed = True
 
     async def hang_up(self) -> None:
         """Close what a handshake that did not end has left open: httpcore 1.0 forgets it when it is cancelled."""
@@ -138,10 +167,12 @@ class _Trace:
         _, _, step = event.partition(".")
         if step == "connect_tcp.complete":
             self._stream = info["return_value"]
+            watch_surplus(self._stream)
         elif step == "start_tls.started":
             self._handshake = self._stream
         elif step == "start_tls.complete":
             self._handshake = None
+            watch_surplus(info["return_value"])
         # A proxy is asked for a tunnel by a request of its own.
         elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
             self.depart()
@@ -178,15 +209,20 @@ async def _leave_open() -> None:
 
 
 def _failure(error: Exception, trace: _Trace) -> SendFailed:
+    connecting = trace.connects and not trace.departed
+    sent = not (connecting or isinstance(error, _NEVER_SENT))
+    failure = SendFailed(_WORDS.get(type(error), type(error).__name__), sent=sent)
     if isinstance(error, httpx.RequestError):
         # The request holds the key and the signature, and an error outlives the call.
         error.request = httpx.Request("GET", "https://withheld.invalid")
-    connecting = trace.connects and not trace.departed
-    sent = not (connecting or isinstance(error, _NEVER_SENT))
-    return SendFailed(f"{_WORDS.get(type(error), type(error).__name__)}", sent=sent)
+    # A text about the protocol quotes what the server said, which may be our key.
+    if not isinstance(error, httpx.RemoteProtocolError):
+        failure.__cause__ = error
+    return failure
 
 
 _WORDS: Final[dict[type[Exception], str]] = {
+    httpx.InvalidURL: "the request is longer than a URL may be, or its URL is none",
     httpx.ConnectError: "no connection could be made",
     httpx.ConnectTimeout: "the connection took too long",
     httpx.PoolTimeout: "no connection was free in time",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import socket
 import threading
+import traceback
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -13,11 +15,23 @@ import anyio
 import httpx
 import pytest
 import respx
+from hypothesis import given
+from hypothesis import strategies as st
 
 from binance_pm.transport import HttpRequest, SendFailed, Timeouts
 from binance_pm.transport.httpx import HttpxTransport
+from binance_pm.transport.surplus import Answers
 from tests.raw_server import Behaviour, answering, http, read_request, serve_raw, silent
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ANSWERS = [
+    http(b"{}"),
+    http(b"x" * 100, headers="Date: Sat, 21 Nov 2026 12:00:00 GMT\r\n"),
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
+    CHUNKED + b"0\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\n\r\n" + http(b"{}"),
+]
 SHORT = Timeouts(connect=0.3, read=0.3, total=2.0)
 
 
@@ -185,6 +199,143 @@ async def test_a_full_pool_is_told_as_not_sent(departure: Departure) -> None:
         ("no connection was free in time", False),
         ("the answer took too long", True),
     ]
+
+
+class Derived(httpx.AsyncHTTPTransport):
+    """A transport of the caller's own that does not tell when it writes."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send without the trace."""
+        del request.extensions["trace"]
+        return await super().handle_async_request(request)
+
+
+async def test_what_a_derived_transport_sent_is_told_as_sent(departure: Departure) -> None:
+    """Only httpx's own transport is known to tell when it writes."""
+    with serve_raw(silent) as server:
+        async with Derived() as brought, engine(http=brought) as transport:
+            with pytest.raises(SendFailed) as caught:
+                await transport.send(request(server.url), departure)
+
+    assert (caught.value.sent, departure.count) == (True, 1)
+
+
+async def test_an_error_while_departing_stops_the_request(departure: Departure) -> None:
+    """Whoever is told of the departure may forbid it: no byte of the request arrives."""
+    arrived: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        arrived.append(connection.recv(100))
+
+    def forbid() -> None:
+        departure()
+        raise PermissionError("the gate is closed")
+
+    with serve_raw(behave) as server:
+        async with engine() as transport:
+            with pytest.raises(PermissionError, match="the gate is closed"):
+                await transport.send(request(server.url), forbid)
+
+    assert (arrived, departure.count) == ([b""], 1)
+
+
+async def test_a_request_too_long_for_a_url_is_told_as_not_sent(departure: Departure) -> None:
+    """The library refuses to build it."""
+    async with engine() as transport:
+        with pytest.raises(SendFailed, match="longer than a URL may be") as caught:
+            await transport.send(request("http://127.0.0.1:1", "/" + "x" * 70_000), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
+@pytest.mark.parametrize("status", [403, 418, 429])
+@pytest.mark.parametrize("then", [answering(), silent], ids=["cut", "stalled"])
+async def test_a_refusal_is_brought_without_its_whole_body(status: int, then: Behaviour, departure: Departure) -> None:
+    """Its status closes the gate: it must not be lost with the rest of the answer."""
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 %d No\r\nRetry-After: 7\r\nContent-Length: 100\r\n\r\n{" % status)
+        if then is silent:
+            silent(connection)
+
+    with serve_raw(behave) as server:
+        async with engine() as transport:
+            answer = await transport.send(request(server.url), departure)
+
+    assert (answer.status, answer.retry_after, answer.body) == (status, 7.0, b"{")
+
+
+async def test_what_the_server_said_is_not_quoted(departure: Departure) -> None:
+    """A broken answer may echo the key; a failure's chain does not."""
+    with serve_raw(answering(b"HTTP/1.1 200 OK\r\nx-mbx-apikey canary\r\n\r\n")) as server:
+        async with engine() as transport:
+            with pytest.raises(SendFailed) as caught:
+                await transport.send(request(server.url), departure)
+
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+class TestSurplus:
+    """Nothing that follows an answer is taken for the answer to the next request."""
+
+    @pytest.mark.parametrize(
+        ("first", "body"),
+        [
+            (http(b"mine"), b"mine"),
+            (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b""),
+            (CHUNKED + b"4\r\nmine\r\n0\r\n\r\n", b"mine"),
+            (CHUNKED + b"0\r\n\r\n", b""),
+            (b"HTTP/1.1 103 Early Hints\r\n\r\n" + http(b"mine"), b"mine"),
+        ],
+    )
+    @pytest.mark.parametrize("surplus", [http(b"another's"), b"HTTP/1.1 2", b"{}"])
+    @pytest.mark.parametrize("brought", [False, True], ids=["made", "brought"])
+    async def test_closes_the_connection(
+        self, first: bytes, body: bytes, surplus: bytes, departure: Departure, *, brought: bool
+    ) -> None:
+        """The answer is whole; the next request goes over another connection."""
+
+        def behave(connection: socket.socket) -> None:
+            read_request(connection)
+            connection.sendall(first + surplus)
+            connection.recv(100)
+
+        with serve_raw(behave) as server:
+            async with httpx.AsyncClient() as own, engine(http=own if brought else None) as transport:
+                answers = [await transport.send(request(server.url), departure) for _ in range(2)]
+
+        assert ([answer.body for answer in answers], len(server.connections)) == ([body, body], 2)
+
+    @given(
+        st.lists(st.sampled_from(ANSWERS), min_size=1, max_size=4),
+        st.lists(st.integers(1, 60), min_size=1),
+    )
+    def test_answers_are_followed_however_they_are_cut(self, whole: list[bytes], sizes: list[int]) -> None:
+        """Answers that come one after the other, in any pieces that do not join two of them, are no surplus."""
+        answers = Answers()
+        for answer in whole:
+            at = 0
+            for size in itertools.cycle(sizes):
+                assert not answers.exceeded_by(answer[at : at + size])
+                at += size
+                if at >= len(answer):
+                    break
+
+        assert answers.exceeded_by(whole[0] + ANSWERS[0])
+
+    def test_an_endless_head_is_given_up(self) -> None:
+        """What never becomes an answer does not fill the memory."""
+        answers = Answers()
+
+        assert [answers.exceeded_by(b"x" * 100_000) for _ in range(2)] == [False, True]
+
+    def test_a_body_that_ends_with_the_connection_has_no_surplus(self) -> None:
+        """Such a connection is not used again anyway."""
+        answers = Answers()
+
+        assert not answers.exceeded_by(b"HTTP/1.1 200 OK\r\n\r\nwhatever" + ANSWERS[0])
 
 
 class TestRedirects:
