@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, Self, TypeVar
 from urllib.parse import quote
 
-import anyio
-
 from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi
 from binance_pm.api.pro_account import ProAccountApi
@@ -26,6 +24,7 @@ from binance_pm.errors import (
     ClockSkewError,
     ConfigurationError,
     ConnectError,
+    GateClosed,
     NoAnswer,
     PortfolioMarginError,
     SessionClosed,
@@ -109,7 +108,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             _check_recv_window(recv_window)
         except ValueError as error:
             raise ConfigurationError(Call("Client", label), str(error)) from None
-        self.label: Final = label or _fingerprint(api_key)
+        # Two labels of one key are one account to the exchange.
+        self._account: Final = _fingerprint(api_key)
+        self.label: Final = label or self._account
         self._api_key: Final = Secret(api_key or "")
         self._recv_window: Final = recv_window
         self._max_wait: Final = max_wait
@@ -202,15 +203,15 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         """
         route = self._routes.get(endpoint) or self._route(endpoint)
         session = self._opened(route.call)
+        query, headers = self._prepared(endpoint, route.call, parameters)
         trial = _Trial(session.budget.monotonic())
         while True:
             answer: HttpAnswer | SendFailed | None = None
             transport = session.transport(route.call)
             reservation = session.budget.reserve(route.charges, call=route.call, max_wait=self._max_wait)
             with session.attempt() as scope:
-                async with reservation:
-                    scope.deadline = anyio.current_time() + session.timeouts.total
-                    request = await self._request(endpoint, route, parameters, session)
+                async with reservation, session.connection(scope):
+                    request = await self._request(endpoint, route, query, headers, session)
                     try:
                         answer = await transport.send(request, reservation.depart)
                         reservation.answer(answer)
@@ -218,6 +219,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                         answer = failure
                         if not failure.sent:
                             reservation.stay()
+                    except GateClosed:
+                        # Somebody was refused after this call's turn had come: it takes its place in the queue again.
+                        continue
             outcome = _outcome(endpoint, route.call, answer, session, sent=reservation.departed)
             if not isinstance(outcome, PortfolioMarginError):
                 session.allowance(route.host).earn()
@@ -228,7 +232,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self, error: PortfolioMarginError, trial: _Trial, endpoint: Endpoint[Any], session: Session
     ) -> None:
         """Return when the call may be made again, or raise what it ended in."""
-        if isinstance(error, ClockSkewError) and error.code == -1021 and not trial.synchronised:
+        if isinstance(error, ClockSkewError) and error.code == -1021 and endpoint.is_signed and not trial.synchronised:
             # It was refused, so repeating it is safe even for an order.
             trial.synchronised = True
             await self._synchronise(endpoint, session)
@@ -249,7 +253,6 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     async def _synchronise(self, endpoint: Endpoint[Any], session: Session) -> None:
         """Ask the endpoint's host for its time. Where that fails, the refusal's `Date` has to do."""
-        clock = session.budget.clock(self._route(endpoint).host)
         asked = session.budget.monotonic()
         try:
             time = await (self.server_time() if endpoint.family == "papi" else self.pro_server_time())
@@ -257,38 +260,35 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             _log.warning("%s The clock is synchronised by the last answer's Date alone.", error)
             return
         seconds = time.server_time / 1000
-        clock.hear(seconds, seconds + 0.001, asked=asked, answered=session.budget.monotonic())
+        session.budget.hear(self._route(endpoint).host, seconds, seconds + 0.001, asked=asked)
 
-    async def _request(
-        self, endpoint: Endpoint[Any], route: _Route, parameters: Mapping[str, Value | None], session: Session
-    ) -> HttpRequest:
-        """The request as it will leave: the bytes signed are the bytes sent."""
+    def _prepared(
+        self, endpoint: Endpoint[Any], call: Call, parameters: Mapping[str, Value | None]
+    ) -> tuple[str, dict[str, str]]:
+        """Query and headers of the call, as far as they do not depend on the moment of sending."""
         if endpoint.is_signed and parameters.get("recvWindow") is None:
             parameters = {**parameters, "recvWindow": self._recv_window}
         try:
             _check_recv_window(parameters.get("recvWindow"))
             query = encode_query(parameters)
         except ValueError as error:
-            raise ConfigurationError(route.call, str(error)) from None
+            raise ConfigurationError(call, str(error)) from None
         headers = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
         if endpoint.sends_key:
-            headers["x-mbx-apikey"] = self._key(route.call)
-        if endpoint.is_signed:
-            query = await self._signed(query, session.budget.clock(route.host).milliseconds(), route.call)
-        return HttpRequest(endpoint.method, route.url, f"{endpoint.path}?{query}" if query else endpoint.path, headers)
-
-    async def _signed(self, query: str, timestamp: int, call: Call) -> str:
-        if self._sign is None:
+            headers["x-mbx-apikey"] = self._key(call)
+        if endpoint.is_signed and self._sign is None:
             raise ConfigurationError(call, "no API secret was given", advice=_NO_KEY)
-        query += f"{'&' if query else ''}timestamp={timestamp}"
-        try:
-            signature = self._sign(query.encode())
-            if not isinstance(signature, str):
-                signature = await signature
-            return f"{query}&signature={quote(signature, safe='')}"
-        except Exception as error:
-            # A signer of the caller's own may fail in any way of its own.
-            raise ConfigurationError(call, f"the signer failed with {type(error).__name__}") from error
+        return query, headers
+
+    async def _request(
+        self, endpoint: Endpoint[Any], route: _Route, query: str, headers: dict[str, str], session: Session
+    ) -> HttpRequest:
+        """The request as it will leave: the bytes signed are the bytes sent."""
+        if self._sign is not None and endpoint.is_signed:
+            query += f"{'&' if query else ''}timestamp={session.budget.clock(route.host).milliseconds()}"
+            signature = await _signature(self._sign, query, route.call)
+            query += f"&signature={quote(signature, safe='')}"
+        return HttpRequest(endpoint.method, route.url, f"{endpoint.path}?{query}" if query else endpoint.path, headers)
 
     def _key(self, call: Call) -> str:
         key = self._api_key.reveal().decode()
@@ -307,7 +307,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         url = self._urls["papi" if endpoint.family == "papi" else "sapi"]
         host = counted_url(url)
         charges = tuple(
-            Charge(pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self.label), endpoint.weight)
+            Charge(
+                pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self._account), endpoint.weight
+            )
             for kind in endpoint.kinds
         )
         call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write)
@@ -324,6 +326,15 @@ class _Trial:
         self.started = started
         self.attempt = 0
         self.synchronised = False
+
+
+async def _signature(sign: Signer, query: str, call: Call) -> str:
+    try:
+        signature = sign(query.encode())
+        return signature if isinstance(signature, str) else await signature
+    except Exception as error:
+        # A signer of the caller's own may fail in any way of its own.
+        raise ConfigurationError(call, f"the signer failed with {type(error).__name__}") from error
 
 
 def _outcome(

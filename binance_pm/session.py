@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -15,7 +15,7 @@ from binance_pm.budget import Budget, process_budget
 from binance_pm.errors import Call, ConfigurationError, SessionClosed
 from binance_pm.retry import RetryAllowance
 from binance_pm.signing import Secret
-from binance_pm.transport import Timeouts, Transport
+from binance_pm.transport import MAX_CONNECTIONS, Timeouts, Transport
 from binance_pm.transport.httpx import HttpxLike, HttpxTransport
 
 _CALL: Final = Call("Session")
@@ -71,6 +71,7 @@ class Session:
         self._transport: Transport | None = None
         self._holders: int = 0
         self._closed: bool = False
+        self._connections: Final = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
         self._scopes: Final[set[anyio.CancelScope]] = set()
         self._allowances: Final[dict[str, RetryAllowance]] = {}
 
@@ -121,6 +122,16 @@ class Session:
     def allowance(self, host: str) -> RetryAllowance:
         """The retries that one host has left."""
         return self._allowances.setdefault(host, RetryAllowance())
+
+    @asynccontextmanager
+    async def connection(self, scope: anyio.CancelScope) -> AsyncGenerator[None, None]:
+        """A place among the requests under way, as many as there are connections; from then on the total timeout runs.
+
+        Without it httpcore searches its whole queue at each step of each request.
+        """
+        async with self._connections:
+            scope.deadline = anyio.current_time() + self.timeouts.total
+            yield
 
     @contextmanager
     def attempt(self) -> Generator[anyio.CancelScope, None, None]:

@@ -39,10 +39,11 @@ from binance_pm import (
     Timeouts,
     UmAccount,
 )
+from binance_pm.budget import Family
 from binance_pm.sandbox import create_app
 from binance_pm.testing import Exchange, Fault, Sandbox
 from binance_pm.transport.httpx import asgi_transport
-from tests.conftest import FakeClock, ManualClock
+from tests.conftest import FakeClock, ManualClock, settled
 
 KEY = "k" * 64
 UM = "/papi/v2/um/account"
@@ -360,6 +361,15 @@ class TestClock:
 
         assert paths(pm) == [UM, TIME, UM]
 
+    async def test_a_time_that_is_refused_itself_is_an_error(self, pm: Sandbox, client: Client) -> None:
+        """A host that refuses even the unsigned request for its time is not asked again and again."""
+        pm.inject(Fault(status=400, code=-1021, msg="Timestamp is outside.", times=None))
+
+        with pytest.raises(ClockSkewError):
+            await client.um_account()
+
+        assert paths(pm) == [UM, TIME, UM]
+
     async def test_a_write_is_repeated_too(self, pm: Sandbox, client: Client) -> None:
         """It was refused for its time alone, so nothing was executed."""
         pm.inject(Fault(path="/papi/v1/x", status=400, code=-1021, msg="Timestamp.", times=1))
@@ -561,6 +571,102 @@ class TestRefusals:
         kinds = [type(result).__name__ for result in results]
         assert (kinds.count("Account"), kinds.count("BudgetExceeded")) == (49, 51)
         assert {request.status for request in exchange.requests} == {200}
+
+    async def test_a_refusal_overtakes_those_about_to_send(self, pm: Sandbox) -> None:
+        """A call whose turn had come before somebody was refused waits the refusal out, and is signed anew."""
+        clock = FakeClock()
+        session = pm.session(budget=Budget(monotonic=clock, wall=time.time, sleep=clock.sleep))
+        refused = asyncio.Event()
+
+        async def sign(_: bytes) -> str:
+            await refused.wait()
+            return "00"
+
+        async with session, pm.client(0, session=session) as first, pm.client(1, session=session) as other:
+            await first.um_account()
+            async with pm.client(api_secret=sign, session=session, max_wait=100) as slow:
+                call = asyncio.ensure_future(slow.um_account())
+                await settled()
+                pm.inject(Fault(status=429, code=-1003, msg="Too many requests.", headers={"Retry-After": "90"}))
+                with pytest.raises(RateLimited):
+                    await other.um_account()
+                assert clock.slept == []
+                refused.set()
+                with pytest.raises(AuthenticationError):
+                    await call
+
+        # The exchange's own clock stood still meanwhile: it asks for a look at it.
+        assert (paths(pm), sum(clock.slept)) == ([UM, UM, UM, TIME, UM], 90)
+
+    async def test_a_restart_at_the_turn_of_the_minute_is_not_refused(self) -> None:
+        """A new budget that finds most of two minutes' weight used by its predecessor overspends neither."""
+        clock = FakeClock()
+        clock.now = 30_000_000 * 60.0 + 20
+        exchange = Exchange(accounts=1, limits={"papi": 1000}, clock=clock)
+        small = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
+        for moment in (59.7, 119.7, 119.9, 179.6):
+            limits: dict[tuple[Family, Kind], int] = {("papi", Kind.IP): 1000}
+            budget = Budget(limits=limits, monotonic=clock, wall=clock, sleep=clock.sleep)
+            async with small.client(max_wait=600, session=small.session(budget=budget)) as client:
+                await asyncio.gather(*(client.account() for _ in range(48)))
+                clock.now = max(clock.now, 30_000_000 * 60.0 + moment)
+                await asyncio.gather(*(client.um_account() for _ in range(20)))
+
+        assert {request.status for request in exchange.requests} == {200}
+
+    async def test_two_labels_of_one_key_share_its_pools(self, pm: Sandbox) -> None:
+        """What the exchange counts for an account is counted once, whatever the account is called here."""
+        for label in ("one", "other"):
+            async with pm.client(label=label) as client:
+                await client.request(
+                    "GET", "/sapi/v1/portfolio/account", weight=5, returns=dict[str, Any], kinds=(Kind.UID,)
+                )
+
+        assert [state.used for state in pm.budget.snapshot()] == [10]
+
+
+class TestConcurrency:
+    """Many calls at once."""
+
+    async def test_requests_under_way_are_bounded(self) -> None:
+        """The others wait for a place, and their time starts when they have it."""
+        under_way: list[int] = []
+        open_requests = 0
+        go = asyncio.Event()
+
+        async def answer(_: httpx.Request) -> httpx.Response:
+            nonlocal open_requests
+            open_requests += 1
+            under_way.append(open_requests)
+            await go.wait()
+            await asyncio.sleep(0)
+            open_requests -= 1
+            return httpx.Response(200, json={}, headers={"x-mbx-used-weight-1m": "1"})
+
+        session = Session(http=httpx.MockTransport(answer), budget=Budget())
+        async with Client(session=session) as client:
+            go.set()
+            await client.ping()
+            go.clear()
+            calls = asyncio.gather(*(client.ping() for _ in range(250)))
+            await settled()
+            assert open_requests == 100
+            go.set()
+            await calls
+
+        assert (len(under_way), max(under_way)) == (251, 100)
+
+    async def test_what_cannot_be_sent_does_not_wait_for_weight(self, pm: Sandbox) -> None:
+        """A wrong argument is told at once, however full the minute is."""
+        clock = FakeClock()
+        session = pm.session(budget=Budget(monotonic=clock, sleep=clock.sleep))
+        pm.inject(Fault(headers={"X-MBX-USED-WEIGHT-1M": "5999"}))
+        async with pm.client(session=session) as client:
+            await client.um_account()
+            with pytest.raises(ConfigurationError, match="recv_window"):
+                await client.um_account(recv_window=0)
+
+        assert clock.slept == []
 
 
 class TestLifetime:

@@ -234,7 +234,7 @@ class Budget:
         left = reservation.deadline - self.monotonic()
         if never:
             what = "it weighs more than the exchange allows in a minute"
-        elif self.gate(reservation.host).wait(self.monotonic()) > left:
+        elif self.gate(reservation.host).wait(self.monotonic()) > max(left, 0.0):
             return self._closed(reservation)
         elif left < wait < math.inf:
             what = f"its weight is free in {wait:.1f} s at the earliest, later than max_wait allows"

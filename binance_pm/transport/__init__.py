@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
+MAX_CONNECTIONS: Final = 100
+"""How many requests of one session are under way at once."""
+
 _BANNED_UNTIL: Final = re.compile(rb"until (\d{13})\b")
 # Longer than the longest ban of the exchange, three days.
 _LONGEST_WAIT: Final = 7 * 86400
@@ -30,7 +33,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     read: float = 10.0
     """Between two pieces of the answer, the first included; the same bound holds for writing."""
     total: float = 20.0
-    """From the moment the weight is there to the last byte: signing, connecting, sending, receiving."""
+    """From the moment there is weight, and a place among `MAX_CONNECTIONS`: signing, connecting, sending, receiving."""
 
 
 class HttpRequest:

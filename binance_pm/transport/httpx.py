@@ -17,7 +17,7 @@ from typing import Any, Final
 import anyio
 import httpx
 
-from binance_pm.transport import HttpAnswer, HttpRequest, SendFailed, Timeouts
+from binance_pm.transport import MAX_CONNECTIONS, HttpAnswer, HttpRequest, SendFailed, Timeouts
 from binance_pm.transport.surplus import watch_surplus
 
 HttpxLike = httpx.AsyncClient | httpx.AsyncBaseTransport
@@ -32,7 +32,6 @@ _NEVER_SENT: Final = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
-_MAX_CONNECTIONS: Final = 100
 _KEEPALIVE_SECONDS: Final = 30.0
 
 # Their status alone is news that must not be lost: their body is waited for this long, and need not be whole.
@@ -180,8 +179,8 @@ class _Trace:
 
 def _make(*, proxy: str | None, trust_env: bool, tls: ssl.SSLContext | None) -> HttpxLike:
     limits = httpx.Limits(
-        max_connections=_MAX_CONNECTIONS,
-        max_keepalive_connections=_MAX_CONNECTIONS,
+        max_connections=MAX_CONNECTIONS,
+        max_keepalive_connections=MAX_CONNECTIONS,
         keepalive_expiry=_KEEPALIVE_SECONDS,
     )
     verify = True if tls is None else tls
