@@ -1,4 +1,4 @@
-"""An upper bound of what one pool of the exchange has counted, minute by minute.
+"""An upper bound of what one pool of the exchange has counted, minute by minute, and what may still be sent.
 
 What the exchange does
     It adds a call's weight to a counter when the call arrives, and starts the counter at nothing in every minute of
@@ -9,22 +9,61 @@ What is guaranteed
     makes the count of a minute pass the limit less `MARGIN`, whatever the delays on the way. A call that was sent
     and not proven inside a header is counted in every minute in which it can have arrived.
 
+What is kept free besides
+    * for what others on the IP add while a call is on its way: a quarter more than the most they have added so far;
+    * after a refusal: a hundredth of the limit, twice as much with each minute that has one, half with each without;
+    * for orders and rescues: a part of the limit that melts as the minute passes;
+    * half of the limit, for ten minutes after the count fell in the middle of a minute: then the exchange's window is
+      not the clock minute, and a minute's worth at the end of one and at the start of the next would be too much.
+
+How polls are paced
+    A token bucket fills at the rate of what is left over the time that is left, and holds a whole minute's worth: a
+    burst that fits is not slowed, and a demand that goes on is spread over the minute. Orders pass it by.
+
 What nobody knows
-    How much others on the IP send between two headers. The margin absorbs a little of it, the gate ends the rest.
+    How much others on the IP send between two headers. What is kept free absorbs as much as was seen before, the gate
+    ends the rest.
 
 A ledger has no clock and no I/O: every method is told the time. `now` is monotonic, minutes are numbers of the
-exchange's clock.
+exchange's clock, `bounds` are the earliest and the latest that this clock can show now.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
-MARGIN = 10
+from binance_pm.budget.foreign import Foreign
+from binance_pm.budget.lanes import Lane
+
+MARGIN: Final = 10
 """Weight of the limit that is never spent."""
-PATIENCE = 2.0
+PATIENCE: Final = 2.0
 """Seconds after which another call may ask for the count, where the first was not answered."""
+RESERVE: Final = 0.03
+"""The part of the limit that only orders and rescues may use, at the start of a minute."""
+_STALE_SECONDS: Final = 2.0
+_CAREFUL_SECONDS: Final = 600.0
+_PENALTY, _MOST_PENALTY = 0.01, 0.5
+_PROJECTION: Final = 1.5
+_MOST_PROJECTED: Final = 0.1
+_JUMPS: Final = 1.25
+# Polls are spread so that the last of a minute arrive in it.
+_TURN_SECONDS: Final = 0.15
+_SHORTEST_REST: Final = 0.05
+
+
+class Wait(NamedTuple):
+    """How long a call has to wait for a pool."""
+
+    seconds: float
+    """0 where it fits now; infinite where only an answer can make room."""
+    holds_up: bool = False
+    """Whether nobody behind it may use the pool meanwhile; where the minute is full, lighter calls may."""
+
+
+_FITS: Final = Wait(0.0)
 
 
 class _Pending(NamedTuple):
@@ -41,18 +80,30 @@ class Ledger:
     Args:
         limit: what the exchange allows in one minute.
         minute: seconds of one minute; only a test exchange has another length than 60.
+        peers: how many programs share the limit without telling each other.
     """
 
-    def __init__(self, limit: int, *, minute: float = 60.0) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, *, minute: float = 60.0, peers: int = 1) -> None:
+        self.limit: Final = limit
+        self.foreign: Final = Foreign()
         self.in_flight: int = 0
         """Weight reserved or sent and not settled: it may be counted in any minute still to come."""
-        self._minute = minute
+        self.fell_by: int = 0
+        """How far the exchange's count fell in the middle of a minute, which no minute's count does."""
+        self._minute: Final = minute
+        self._peers: Final = peers
         self._probed = False
-        self._header: dict[int, int] = {}
-        self._own: dict[int, int] = {}
         self._asked = -math.inf
-        self._pending: dict[range, _Pending] = {}
+        self._told = -math.inf
+        self._header: dict[int, int] = {}
+        self._heard: dict[int, float] = {}
+        self._own: dict[int, int] = {}
+        self._pending: dict[tuple[range, bool], _Pending] = {}
+        self._careful_until = -math.inf
+        self._penalty = 0.0
+        self._penalised = -1
+        self._tokens = float(limit)
+        self._filled_at = -math.inf
 
     def minutes(self, bounds: tuple[float, float]) -> range:
         """The minutes in which the exchange's clock can be."""
@@ -60,37 +111,54 @@ class Ledger:
         return range(self._minute_of(earliest), self._minute_of(latest) + 1)
 
     def used(self, minute: int) -> int:
-        """The most that the exchange can have counted, or still count, in that minute."""
-        proven = max(self._header.get(minute, 0), self._own.get(minute, 0))
-        return proven + self.in_flight + sum(p.weight for minutes, p in self._pending.items() if minute in minutes)
+        """The most that the exchange can have counted, or still count, in that minute; what others add is unknown."""
+        return max(self._header.get(minute, 0), self._own.get(minute, 0)) + self._unproven(minute)
 
     def most_used(self, bounds: tuple[float, float]) -> int:
         """`used` of the fullest minute in which the exchange's clock can be."""
-        return max((self.used(minute) for minute in self._remembered(bounds)), default=self.in_flight)
+        return max(map(self.used, self._remembered(bounds)), default=self.in_flight)
 
-    def wait(self, weight: int, bounds: tuple[float, float]) -> float:
-        """Seconds until the weight may fit; 0 where it fits now, infinite where only an answer can make room."""
-        room = self.limit - MARGIN - weight
-        if room < 0 or self.in_flight > room:
-            return math.inf
-        # Others, or this program before a restart, may have used most of the minute: one call asks, the rest wait.
-        if not self._probed and self.in_flight and (left := self._asked + PATIENCE - bounds[0]) > 0:
-            return left
-        full = [minute for minute in self._remembered(bounds) if self.used(minute) > room]
-        return self._minute * (max(full) + 1) - bounds[0] if full else 0.0
+    def cap(self, now: float) -> float:
+        """The part of the limit that may be used in a minute."""
+        whole = self.limit / 2 if now < self._careful_until else self.limit
+        return whole - MARGIN - self._penalty - _JUMPS * self.foreign.jump
+
+    def reserve(self, bounds: tuple[float, float]) -> float:
+        """What is kept for orders and rescues now."""
+        return RESERVE * self.limit * (1.0 - bounds[1] / self._minute % 1.0)
 
     def fits_ever(self, weight: int) -> bool:
         """Whether the weight fits into an empty minute."""
-        return weight <= self.limit - MARGIN
+        return weight <= (self.limit - MARGIN) / self._peers
 
-    def reserve(self, weight: int, bounds: tuple[float, float]) -> None:
-        """Take weight for a call."""
+    def wait(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> Wait:
+        """How long a call of the weight has to wait."""
+        cap = self.cap(now)
+        # What never fits beside the others' traffic may go when it has the minute for itself.
+        room = min(max(cap, weight), self.limit - MARGIN) - weight
+        if self.in_flight > room or self.in_flight + weight > (self.limit - MARGIN) / self._peers:
+            return Wait(math.inf, holds_up=True)
+        if self.in_flight and (left := self._blindness(now)) > 0:
+            return Wait(left, holds_up=True)
+        kept = 0.0 if lane is Lane.ORDERS else self.reserve(bounds)
+        seconds = max((self._fullness(m, room, kept, weight, now, bounds) for m in self._remembered(bounds)), default=0)
+        if seconds > 0:
+            return Wait(seconds)
+        if lane is not Lane.ORDERS and (left := self._pace(weight, cap - kept, now, bounds)) > 0:
+            return Wait(left, holds_up=True)
+        return _FITS
+
+    def take(self, weight: int, lane: Lane, now: float) -> None:
+        """Take weight for a call that fits."""
         self.in_flight += weight
-        self._asked = bounds[0]
+        self._asked = now
+        if lane is not Lane.ORDERS:
+            self._tokens -= weight
 
     def cancel(self, weight: int) -> None:
         """Give back the weight of a call that never left."""
         self.in_flight -= weight
+        self._tokens += weight
 
     def answer(
         self, weight: int, used: int | None, minutes: range, *, sent: float, now: float, is_probe: bool = True
@@ -98,7 +166,7 @@ class Ledger:
         """Settle a call that was answered.
 
         Args:
-            weight: what was reserved for it.
+            weight: what was taken for it.
             used: the count that the answer's header tells.
             minutes: the minutes in which it can have been counted.
             sent: monotonic time before its first byte left.
@@ -109,57 +177,132 @@ class Ledger:
         self._probed = self._probed or used is not None or is_probe
         self._forget(minutes.start)
         if used is None:
-            self._suspect(weight, minutes, known=now)
+            self._suspect(minutes, weight, known=now, lost=False)
             return
+        self._told = max(self._told, sent)
         # Where the minute turned on the way, the count is the earliest minute's, or that minute is over: attributing
         # it there is right or harmless. The call itself is then suspected in the later ones.
         minute = minutes.start
-        self._header[minute] = max(self._header.get(minute, 0), used)
         if len(minutes) > 1:
-            self._suspect(weight, minutes[1:], known=now)
+            self._header[minute] = max(self._header.get(minute, 0), used)
+            self._suspect(minutes[1:], weight, known=now, lost=False)
             return
+        self._hear(minute, used, sent, now)
         self._own[minute] = self._own.get(minute, 0) + weight
         self._prove(minute, sent)
+        self.foreign.hear(minute, used - self._own[minute] - self._unproven(minute), sent=sent, now=now)
 
     def lose(self, weight: int, minutes: range, *, known: float) -> None:
         """Settle a call that left and got no answer.
 
         Args:
-            weight: what was reserved for it.
+            weight: what was taken for it.
             minutes: the minutes in which it can be counted.
             known: monotonic time after which it can no longer arrive.
         """
         self.in_flight -= weight
         self._forget(minutes.start)
-        self._suspect(weight, minutes, known=known)
+        self._suspect(minutes, weight, known=known, lost=True)
 
-    def _suspect(self, weight: int, minutes: range, *, known: float) -> None:
+    def refuse(self, minute: int) -> None:
+        """Learn that the exchange refused a call of the minute: our view of it was wrong."""
+        self._melt(minute)
+        if minute > self._penalised:
+            least, most = _PENALTY * self.limit, _MOST_PENALTY * self.limit
+            self._penalty = min(max(least, 2 * self._penalty), most)
+            self._penalised = minute
+
+    def _blindness(self, now: float) -> float:
+        """Seconds for which one call on its way has to do: its answer tells what others have used."""
+        if not self._probed:
+            # Others, or this program before a restart, may have used most of the minute.
+            return self._asked + PATIENCE - now
+        if self.foreign.rate > 0 and now - self._told > _STALE_SECONDS:
+            return self._asked + PATIENCE - now
+        return 0.0
+
+    def _fullness(
+        self, minute: int, room: float, kept: float, weight: int, now: float, bounds: tuple[float, float]
+    ) -> float:
+        """Seconds until the minute has room, or has surely ended."""
+        used = self.used(minute) + self._projected(minute, now, bounds)
+        if used <= room - kept:
+            return 0.0
+        end = self._minute * (minute + 1)
+        if used > room:
+            return end - bounds[0]
+        # Only the reserve is in the way, and it melts.
+        return max(_SHORTEST_REST, (end - bounds[1]) - (room - used) / (RESERVE * self.limit) * self._minute)
+
+    def _projected(self, minute: int, now: float, bounds: tuple[float, float]) -> float:
+        """What others may have added since the latest header."""
+        # Without a bound, or with nothing on its way, it could forbid the very call that would correct it.
+        if not self.in_flight or not self.foreign.rate:
+            return 0.0
+        age = min(now - self._told, max(0.0, bounds[1] - self._minute * minute))
+        return min(_PROJECTION * self.foreign.rate * age, _MOST_PROJECTED * self.limit)
+
+    def _pace(self, weight: int, cap: float, now: float, bounds: tuple[float, float]) -> float:
+        """Seconds until the bucket has tokens for the weight."""
+        minute = self._minute_of(bounds[1])
+        rest = max(self._minute * (minute + 1) - bounds[1] - _TURN_SECONDS, _SHORTEST_REST)
+        rate = max(cap - self.used(minute), weight) / rest
+        if self._filled_at > -math.inf:
+            self._tokens = min(self.limit, self._tokens + rate * (now - self._filled_at))
+        self._filled_at = now
+        return max(0.0, weight - self._tokens) / rate
+
+    def _hear(self, minute: int, used: int, sent: float, now: float) -> None:
+        before = self._header.get(minute, 0)
+        if used >= before:
+            self._header[minute], self._heard[minute] = used, now
+        elif sent > self._heard.get(minute, math.inf) and before - used > MARGIN:
+            self.fell_by = max(self.fell_by, before - used)
+            self._careful_until = now + _CAREFUL_SECONDS
+
+    def _unproven(self, minute: int) -> int:
+        return self.in_flight + sum(p.weight for (minutes, _), p in self._pending.items() if minute in minutes)
+
+    def _suspect(self, minutes: range, weight: int, *, known: float, lost: bool) -> None:
         """Remember calls by the minutes they may be in; together they are proven when the last of them is."""
-        before = self._pending.get(minutes, _Pending(known, 0))
-        self._pending[minutes] = _Pending(max(known, before.known), before.weight + weight)
+        before = self._pending.get((minutes, lost), _Pending(known, 0))
+        self._pending[minutes, lost] = _Pending(max(known, before.known), before.weight + weight)
 
     def _prove(self, minute: int, sent: float) -> None:
         """A count of the minute, asked for at `sent`, contains what was known before."""
-        proven = [(minutes, p) for minutes, p in self._pending.items() if minute in minutes and p.known < sent]
-        for minutes, p in proven:
-            del self._pending[minutes]
+        proven = [(key, p) for key, p in self._pending.items() if minute in key[0] and p.known < sent]
+        for key, p in proven:
+            del self._pending[key]
+            minutes, lost = key
             for side in (range(minutes.start, minute), range(minute + 1, minutes.stop)):
                 if side:
-                    self._suspect(p.weight, side, known=p.known)
+                    self._suspect(side, p.weight, known=p.known, lost=lost)
 
-    def _remembered(self, bounds: tuple[float, float]) -> set[int]:
+    def _remembered(self, bounds: tuple[float, float]) -> Iterable[int]:
         """The possible minutes of which anything is known: the bounds may span years, these do not."""
         possible = self.minutes(bounds)
-        edges = {minute for minutes in self._pending for minute in (minutes.start, minutes.stop - 1)}
+        if len(possible) <= 3:
+            return possible
+        edges = {minute for minutes, _ in self._pending for minute in (minutes.start, minutes.stop - 1)}
         return {minute for minute in edges | set(self._header) | set(self._own) if minute in possible}
 
     def _forget(self, before: int) -> None:
         # An answer that took long tells of an old minute: keep the one before it as well.
-        for counts in (self._header, self._own):
-            for minute in [minute for minute in counts if minute < before - 1]:
-                del counts[minute]
-        for minutes in [minutes for minutes in self._pending if minutes.stop < before]:
-            del self._pending[minutes]
+        if before - 2 in self._header or before - 2 in self._own or len(self._header) > 3:
+            for counts in (self._header, self._own, self._heard):
+                for minute in [minute for minute in counts if minute < before - 1]:
+                    del counts[minute]
+        for key in [key for key in self._pending if key[0].stop < before]:
+            del self._pending[key]
+        self._melt(before)
+
+    def _melt(self, minute: int) -> None:
+        """Halve the penalty for every minute that had no refusal."""
+        if self._penalty and (clean := minute - self._penalised - 1) > 0:
+            self._penalty /= 2 ** min(clean, 60)
+            self._penalised += clean
+            if self._penalty < _PENALTY * self.limit / 2:
+                self._penalty = 0.0
 
     def _minute_of(self, time: float) -> int:
         return math.floor(time / self._minute)
