@@ -416,7 +416,9 @@ class TestRetries:
         "fault",
         [
             Fault(status=500, code=-1000, msg="An unknown error occurred."),
-            Fault(status=503, msg="Service Unavailable.", effect=False),
+            Fault(status=503, code=0, msg="Service Unavailable.", effect=False),
+            Fault(status=503, body=b"Service Unavailable", effect=False),
+            Fault(status=408, body=b""),
             Fault(status=502, body=b"<html>bad gateway</html>"),
             Fault(status=400, code=-1001, msg="Internal error."),
             Fault(status=503, code=-1008, msg="Request throttled.", effect=False),
@@ -469,6 +471,16 @@ class TestRetries:
         ("fault", "kind", "outcome"),
         [
             (Fault(status=503, msg="Unknown error, please check your request."), OutcomeUnknown, "unknown"),
+            (Fault(status=503, code=0, msg="Service Unavailable.", effect=False), NotDone, "not_done"),
+            (Fault(status=503, body=b"Service Unavailable"), OutcomeUnknown, "unknown"),
+            (Fault(status=408, body=b"Request Timeout"), OutcomeUnknown, "unknown"),
+            (Fault(status=504, code=-1021, msg="Timestamp."), OutcomeUnknown, "unknown"),
+            (
+                Fault(status=200, body=b'{"code":-1007,"msg":"Timeout waiting for response."}'),
+                OutcomeUnknown,
+                "unknown",
+            ),
+            (Fault(status=200, body=b"<html>"), BadAnswer, "unknown"),
             (Fault(status=503, code=-1008, msg="Request throttled."), NotDone, "not_done"),
             (Fault(drop=True), NoAnswer, "unknown"),
             (Fault(status=400, code=-1007, msg="Timeout waiting for response."), OutcomeUnknown, "unknown"),
