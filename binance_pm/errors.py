@@ -192,7 +192,11 @@ class AuthenticationError(ExchangeError):
 
 
 class ClockSkewError(ExchangeError):
-    """The timestamp was outside recv_window although the clock had just been synchronised."""
+    """The timestamp was outside recv_window.
+
+    With -1021 it was so on arrival, although the clock had just been synchronised; with -5028 it was in time, and then
+    waited for the matching engine, which looks again.
+    """
 
     _advice = "The way to the exchange takes longer than recv_window: allow a longer one, at most 60000 ms."
 
@@ -288,6 +292,10 @@ _ADVICE: Final = {
     ),
     451: "The exchange does not serve the place that this IP is in: use it from where it does.",
     _TOO_MANY_ORDERS: "Too many orders for this account: wait for the next minute.",
+    -5028: (
+        "It came in time, but reached the matching engine later than recv_window allows: the exchange is slow. "
+        "Send it again, or allow a longer recv_window, at most 60000 ms."
+    ),
 }
 
 # Where the documents disagree with what a code's name suggests, general-info decides: see the module docstring.
@@ -337,6 +345,17 @@ def unreadable(call: Call, answer: HttpAnswer, reason: str) -> PortfolioMarginEr
         return refused
     what = f"the answer is not what this endpoint promises: {_presentable(reason)}"
     return BadAnswer(call, what, status=answer.status)
+
+
+def closes_gate(error: PortfolioMarginError | None) -> bool:
+    """Whether an answer with this error refuses whoever asks, so that nothing may be sent to its host for a while.
+
+    A limit of the IP and a ban do, whatever status they come with, and so does the firewall. Too many orders (-1015)
+    are those of one account: its own calls are counted, and the other accounts on the IP need not wait for them.
+    """
+    if isinstance(error, IpBanned):
+        return True
+    return isinstance(error, RateLimited) and error.code != _TOO_MANY_ORDERS
 
 
 def _refused_after_all(call: Call, answer: HttpAnswer) -> ExchangeError | None:

@@ -32,6 +32,7 @@ from binance_pm.errors import (
     RateLimited,
     RequestRejected,
     SessionClosed,
+    closes_gate,
     error_of,
     unreadable,
 )
@@ -439,6 +440,7 @@ def test_how_long_to_wait_may_be_unknown() -> None:
         (refused(400, -21001), "not a portfolio margin account, or not of the product of this endpoint"),
         (refused(400, -21001), "After it is enabled, create a new key: older ones never work."),
         (refused(400, -1021), "allow a longer one, at most 60000 ms"),
+        (refused(400, -5028), "reached the matching engine later than recv_window allows: the exchange is slow. Send"),
         (refused(429, -1015), "Too many orders for this account: wait for the next minute."),
         (refused(429, -1003), "The gate is closed for every client of this IP"),
         (refused(418, -1003), "Stop everything on this IP until the ban ends"),
@@ -587,6 +589,46 @@ def test_a_ban_keeps_its_end_whatever_its_status(status: int) -> None:
     for error in (error_of(READ, given), unreadable(READ, given, "x")):
         assert isinstance(error, IpBanned)
         assert (error.retry_after, error.until) == (17, 1_800_000_000.123)
+
+
+@pytest.mark.parametrize(
+    ("given", "closes"),
+    [
+        (refused(429, -1003), True),
+        (refused(400, -1003), True),
+        (refused(200, -1003), True),
+        (refused(418, -1003), True),
+        (refused(418, -1015), True),
+        (refused(200, -1003, BANNED), True),
+        (answer(429, b""), True),
+        (answer(429, None), True),
+        (answer(418, None), True),
+        (answer(403, HTML), True),
+        (answer(403, None), True),
+        (answer(403, b'{"message":"Forbidden"}'), True),
+        # The orders of one account.
+        (refused(429, -1015), False),
+        (refused(400, -1015), False),
+        (refused(403, -2015), False),
+        (refused(401, -2015), False),
+        (refused(400, -1121), False),
+        (refused(503, -1008), False),
+        (answer(500, HTML), False),
+        (answer(302, b""), False),
+        (answer(200, b"{}"), False),
+        (answer(200, None), False),
+    ],
+    ids=lambda value: f"{value.status} {value.body}" if isinstance(value, HttpAnswer) else "",
+)
+def test_what_closes_the_gate(given: HttpAnswer, *, closes: bool) -> None:
+    """What refuses the IP closes the host for everybody; what refuses one account does not."""
+    assert closes_gate(error_of(READ, given)) is closes
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_only_a_limit_closes_the_gate(kind: type[PortfolioMarginError]) -> None:
+    """No other failure says anything about the next caller."""
+    assert closes_gate(MAKE[kind](READ)) is (kind in {RateLimited, IpBanned})
 
 
 def test_the_reason_of_an_unreadable_answer_shows_no_secret() -> None:
