@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import logging
 import os
 import random
@@ -370,7 +369,8 @@ def _undeclared(
         kinds=kinds,
         security=security,
         decode=decoder(returns),
-        parameters=inspect.Signature(),
+        parameters={},
+        returns=returns,
         doc="",
     )
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 import msgspec
@@ -46,8 +46,10 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     security: Security
     decode: Callable[[bytes], T]
     """From the answer's body; raises ValueError where it is not what the endpoint promises."""
-    parameters: inspect.Signature
-    """What it takes, as declared, without ``self``."""
+    parameters: Mapping[str, inspect.Parameter]
+    """What it takes, by name as declared, without ``self``."""
+    returns: type[T]
+    """The type of its answer."""
     doc: str
 
     @property
@@ -136,7 +138,7 @@ def _declare(method: Method, path: str, weight: int, security: Security, kinds: 
     if name in ENDPOINTS:
         raise ValueError(f"two endpoints are called {name}")
     whole = inspect.signature(function, eval_str=True)
-    parameters = whole.replace(parameters=list(whole.parameters.values())[1:])
+    signature = whole.replace(parameters=list(whole.parameters.values())[1:])
     endpoint = ENDPOINTS[name] = Endpoint(
         name=name,
         method=method,
@@ -144,15 +146,16 @@ def _declare(method: Method, path: str, weight: int, security: Security, kinds: 
         weight=weight,
         kinds=kinds,
         security=security,
-        decode=decoder(whole.return_annotation),
-        parameters=parameters,
+        decode=decoder(signature.return_annotation),
+        parameters=signature.parameters,
+        returns=signature.return_annotation,
         doc=inspect.getdoc(function) or "",
     )
-    names = {parameter: camel(parameter) for parameter in parameters.parameters}
+    names = {parameter: camel(parameter) for parameter in signature.parameters}
 
     @functools.wraps(function)
     async def method_of_client(self: Any, *args: Any, **kwargs: Any) -> Any:
-        bound = parameters.bind(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
         return await self.call(endpoint, {names[name]: value for name, value in bound.arguments.items()})
 
     return cast("F", method_of_client)

@@ -127,13 +127,13 @@ def test_the_client_has_every_endpoint(name: str) -> None:
 
     assert inspect.iscoroutinefunction(method)
     assert parameters[0].name == "self"
-    assert parameters[1:] == list(ENDPOINTS[name].parameters.parameters.values())
+    assert parameters[1:] == list(ENDPOINTS[name].parameters.values())
 
 
 @pytest.mark.parametrize("name", [name for name, facts in FACTS.items() if facts.security in SIGNED])
 def test_a_signed_endpoint_takes_a_recv_window(name: str) -> None:
     """Where a timestamp is sent, the caller may say for how long it is good."""
-    parameter = ENDPOINTS[name].parameters.parameters["recv_window"]
+    parameter = ENDPOINTS[name].parameters["recv_window"]
 
     assert (parameter.kind, parameter.default) == (inspect.Parameter.KEYWORD_ONLY, None)
 
@@ -157,8 +157,8 @@ def test_a_declared_endpoint_is_registered(declared: Declared, registry: dict[st
         "GET", "/papi/v1/um/thing", "USER_DATA", 7
     )
     assert (endpoint.name, endpoint.doc) == ("thing", "One thing of the account.")
-    assert list(endpoint.parameters.parameters) == ["symbol", "client_order_id", "recv_window"]
-    assert endpoint.parameters.return_annotation is Thing
+    assert list(endpoint.parameters) == ["symbol", "client_order_id", "recv_window"]
+    assert endpoint.returns is Thing
     assert endpoint.decode(b'{"amount":"1.5"}') == Thing(amount=Decimal("1.5"))
 
 
