@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import inspect
 import logging
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn, Self, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote
 
 from binance_pm.api.account import AccountApi
@@ -18,7 +16,7 @@ from binance_pm.api.connectivity import ConnectivityApi
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
 from binance_pm.budget import Charge, Kind, pool_of
-from binance_pm.endpoint import Endpoint, Security, check_endpoint
+from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
 from binance_pm.errors import (
     Call,
     ClockSkewError,
@@ -37,7 +35,7 @@ from binance_pm.session import Session, shared_session
 from binance_pm.signing import Credential, Secret, Signer, check_key, signer
 from binance_pm.transport import HttpAnswer, HttpRequest, Method, SendFailed
 from binance_pm.version import VERSION
-from binance_pm.wire import Value, decoder, encode_query
+from binance_pm.wire import Value, encode_query
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +168,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         returns: type[T],
         params: Mapping[str, Value | None] | None = None,
         security: Security = "USER_DATA",
-        kinds: tuple[Kind, ...] = (Kind.IP,),
+        kinds: Iterable[Kind] = (Kind.IP,),
     ) -> T:
         """Call an endpoint that is not declared here, with the same budget, signature and errors.
 
@@ -182,11 +180,14 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             params: as the exchange names them; recvWindow, timestamp and signature are added.
             security: what the exchange asks for.
             kinds: which of the exchange's counters it is charged to.
+
+        Raises:
+            ConfigurationError: an argument cannot be used; the text says which and why.
         """
         params = params or {}
         try:
             _check_names(params)
-            endpoint = _undeclared(method, path, weight, security, kinds, returns)
+            endpoint = undeclared_endpoint(method, path, weight=weight, security=security, kinds=kinds, returns=returns)
         except ValueError as error:
             raise ConfigurationError(Call("request", self.label), str(error)) from None
         return await self.call(endpoint, params)
@@ -313,7 +314,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             for kind in endpoint.kinds
         )
         call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write)
-        route = self._routes[endpoint] = _Route(call, url, host, charges)
+        route = _Route(call, url, host, charges)
+        # Those made on the spot are as many as the caller likes.
+        if ENDPOINTS.get(endpoint.name) is endpoint:
+            self._routes[endpoint] = route
         return route
 
 
@@ -368,24 +372,6 @@ def _interrupted(call: Call, session: Session, *, sent: bool) -> PortfolioMargin
     return ConnectError(call, f"it could not be sent within {session.timeouts.total:g} s")
 
 
-@functools.lru_cache(maxsize=256)
-def _undeclared(
-    method: Method, path: str, weight: int, security: Security, kinds: tuple[Kind, ...], returns: type[T]
-) -> Endpoint[T]:
-    check_endpoint(path, weight=weight, kinds=kinds)
-    return Endpoint(
-        name=f"{method} {path}",
-        method=method,
-        path=path,
-        weight=weight,
-        kinds=kinds,
-        security=security,
-        decode=decoder(returns),
-        parameters=inspect.Signature(),
-        doc="",
-    )
-
-
 _NO_KEY: Final = "Give them to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
 
 
@@ -401,8 +387,13 @@ def _keys(env: Mapping[str, str]) -> tuple[str, Credential]:
     return key, secret or Path(file)
 
 
-def _check_names(parameters: Mapping[str, Any]) -> None:
-    if added := _ADDED & set(parameters):
+def _check_names(parameters: object) -> None:
+    if not isinstance(parameters, Mapping):
+        raise ValueError(f"params is {type(parameters).__name__}: give a mapping of names to values")
+    names = set(cast("Mapping[object, object]", parameters))
+    if odd := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(f"the name of a parameter is {type(odd[0]).__name__}: give str")
+    if added := _ADDED & names:
         raise ValueError(f"{' and '.join(sorted(added))} cannot be given: every request gets its own")
 
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Generic, Literal, TypeVar, cast
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, Generic, Literal, TypeVar, cast, get_args
 
 import msgspec
 
@@ -46,8 +46,10 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     security: Security
     decode: Callable[[bytes], T]
     """From the answer's body; raises ValueError where it is not what the endpoint promises."""
-    parameters: inspect.Signature
-    """What it takes, as declared, without ``self``."""
+    parameters: Mapping[str, inspect.Parameter]
+    """What it takes, by name as declared, without ``self``."""
+    returns: type[T]
+    """The type of its answer."""
     doc: str
 
     @property
@@ -109,25 +111,82 @@ def delete(
     return functools.partial(_declare, "DELETE", path, weight, security, kinds)
 
 
+def undeclared_endpoint(
+    method: Method, path: str, *, weight: int, security: Security, kinds: Iterable[Kind], returns: type[T]
+) -> Endpoint[T]:
+    """An endpoint made on the spot, checked as a declared one is and by its types too: no type checker saw them.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if method not in get_args(Method):
+        raise ValueError(f"the method {method!r} is none of {', '.join(get_args(Method))}")
+    if security not in get_args(Security):
+        raise ValueError(f"the security {security!r} is none of {', '.join(get_args(Security))}")
+    counted = _kinds(kinds)
+    check_endpoint(path, weight=weight, kinds=counted)
+    try:
+        return _made(method, path, weight, security, counted, returns)
+    except Exception as error:
+        # A type of the caller's own may fail in any way of its own.
+        raise ValueError(f"nothing can be decoded into the type given as returns: {error}") from error
+
+
 def check_endpoint(path: str, *, weight: int, kinds: tuple[Kind, ...]) -> None:
     """Refuse what leads to no known host or is counted by no known pool.
 
     Raises:
         ValueError: with the reason.
     """
+    family = _checked_family(path)
+    # True is an int too.
+    if type(weight) is not int or weight < 1:
+        raise ValueError(f"the weight is {weight!r}: a call weighs 1 at least, in whole numbers")
+    unknown = [kind for kind in kinds if (family, kind) not in RULES]
+    if unknown or not kinds:
+        raise ValueError(f"/{family} is not counted by {', '.join(unknown) or 'nothing'}")
+    if len(set(kinds)) < len(kinds):
+        raise ValueError(f"one of the kinds is there twice: {', '.join(kinds)}")
+
+
+def _kinds(kinds: Iterable[Kind]) -> tuple[Kind, ...]:
+    try:
+        return tuple(Kind(kind) for kind in kinds)
+    except (TypeError, ValueError):
+        raise ValueError(f"the kinds are {kinds!r}: give some of {', '.join(Kind)} in a tuple") from None
+
+
+# Bounded, as programs may call any number of paths; the arguments were checked before, so that equals are the same.
+@functools.lru_cache(maxsize=256)
+def _made(
+    method: Method, path: str, weight: int, security: Security, kinds: tuple[Kind, ...], returns: type[T]
+) -> Endpoint[T]:
+    return Endpoint(
+        name=f"{method} {path}",
+        method=method,
+        path=path,
+        weight=weight,
+        kinds=kinds,
+        security=security,
+        decode=decoder(returns),
+        parameters={},
+        returns=returns,
+        doc="",
+    )
+
+
+def _checked_family(path: object) -> str:
+    """The first part of a path that can be called."""
     families = {family for family, _ in RULES}
-    parts = path.split("/")
+    text = path if isinstance(path, str) else ""
+    parts = text.split("/")
     if len(parts) < 3 or parts[0] or parts[1] not in families or not all(parts[1:]):
         raise ValueError(f"the path {path!r} does not begin with one of {', '.join(sorted(families))}")
-    if not path.isascii() or not path.isprintable() or any(character in path for character in "?#%\\ "):
+    if not text.isascii() or not text.isprintable() or any(character in text for character in "?#%\\ "):
         raise ValueError(f"the path {path!r} has a character that a path cannot have")
     if not {".", ".."}.isdisjoint(parts):
         raise ValueError(f"the path {path!r} leads elsewhere by its dots")
-    if weight < 1:
-        raise ValueError(f"the weight is {weight}: a call weighs 1 at least")
-    unknown = [kind for kind in kinds if (parts[1], kind) not in RULES]
-    if unknown or not kinds:
-        raise ValueError(f"/{parts[1]} is not counted by {', '.join(unknown) or 'nothing'}")
+    return parts[1]
 
 
 def _declare(method: Method, path: str, weight: int, security: Security, kinds: tuple[Kind, ...], function: F) -> F:
@@ -136,7 +195,7 @@ def _declare(method: Method, path: str, weight: int, security: Security, kinds: 
     if name in ENDPOINTS:
         raise ValueError(f"two endpoints are called {name}")
     whole = inspect.signature(function, eval_str=True)
-    parameters = whole.replace(parameters=list(whole.parameters.values())[1:])
+    signature = whole.replace(parameters=list(whole.parameters.values())[1:])
     endpoint = ENDPOINTS[name] = Endpoint(
         name=name,
         method=method,
@@ -144,15 +203,16 @@ def _declare(method: Method, path: str, weight: int, security: Security, kinds: 
         weight=weight,
         kinds=kinds,
         security=security,
-        decode=decoder(whole.return_annotation),
-        parameters=parameters,
+        decode=decoder(signature.return_annotation),
+        parameters=signature.parameters,
+        returns=signature.return_annotation,
         doc=inspect.getdoc(function) or "",
     )
-    names = {parameter: camel(parameter) for parameter in parameters.parameters}
+    names = {parameter: camel(parameter) for parameter in signature.parameters}
 
     @functools.wraps(function)
     async def method_of_client(self: Any, *args: Any, **kwargs: Any) -> Any:
-        bound = parameters.bind(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
         return await self.call(endpoint, {names[name]: value for name, value in bound.arguments.items()})
 
     return cast("F", method_of_client)

@@ -192,13 +192,17 @@ class AuthenticationError(ExchangeError):
 
 
 class ClockSkewError(ExchangeError):
-    """The timestamp was outside recv_window although the clock had just been synchronised."""
+    """The timestamp was outside recv_window.
+
+    With -1021 it was so on arrival, although the clock had just been synchronised; with -5028 it was in time, and then
+    waited for the matching engine, which looks again.
+    """
 
     _advice = "The way to the exchange takes longer than recv_window: allow a longer one, at most 60000 ms."
 
 
 class RateLimited(ExchangeError):
-    """A limit of the exchange was hit (HTTP 429).
+    """A limit of the exchange was hit (HTTP 429, code -1003, or a 403 of its firewall).
 
     Attributes:
         retry_after: seconds to wait, as the exchange said; None where it did not say.
@@ -214,7 +218,7 @@ class RateLimited(ExchangeError):
 
 
 class IpBanned(RateLimited):
-    """The IP is banned (HTTP 418).
+    """The IP is banned (HTTP 418, or code -1003 that says until when).
 
     Attributes:
         until: seconds since the epoch at which the ban ends; None where the exchange did not say.
@@ -258,13 +262,17 @@ class BadAnswer(PortfolioMarginError):
     """
 
     sent = True
-    _advice = "Something between here and the exchange answered in its place, or this version is too old."
+    _read_advice = "Something between here and the exchange answered in its place, or this version is too old."
+    _advice = f"Ask by client order id before sending it again. {_read_advice}"
     _uncertain = True
 
     def __init__(self, call: Call, what: str, *, status: int) -> None:
         super().__init__(call, f"{what} (HTTP {status})")
         self.status = status
 
+
+_TOO_MUCH_WEIGHT: Final = -1003
+_TOO_MANY_ORDERS: Final = -1015
 
 _KEY_ADVICE = (
     "Either the key is wrong, or this IP is not on its list, or a permission is missing. A key made before Portfolio "
@@ -283,7 +291,11 @@ _ADVICE: Final = {
         "After it is enabled, create a new key: older ones never work."
     ),
     451: "The exchange does not serve the place that this IP is in: use it from where it does.",
-    -1015: "Too many orders for this account: wait for the next minute.",
+    _TOO_MANY_ORDERS: "Too many orders for this account: wait for the next minute.",
+    -5028: (
+        "It came in time, but reached the matching engine later than recv_window allows: the exchange is slow. "
+        "Send it again, or allow a longer recv_window, at most 60000 ms."
+    ),
 }
 
 # Where the documents disagree with what a code's name suggests, general-info decides: see the module docstring.
@@ -291,11 +303,11 @@ _KINDS: Final[dict[int, type[ExchangeError]]] = {
     -1000: OutcomeUnknown,
     -1001: NotDone,
     -1002: AuthenticationError,
-    -1003: RateLimited,
+    _TOO_MUCH_WEIGHT: RateLimited,
     -1006: OutcomeUnknown,
     -1007: OutcomeUnknown,
     -1008: NotDone,
-    -1015: RateLimited,
+    _TOO_MANY_ORDERS: RateLimited,
     -1021: ClockSkewError,
     -1022: AuthenticationError,
     -1099: AuthenticationError,
@@ -309,17 +321,51 @@ _KINDS: Final[dict[int, type[ExchangeError]]] = {
 }
 
 
+# These say enough by themselves, however long the page that comes with them.
+_LIMITING: Final = {403, 418, 429}
+# A prefix, because every success is looked at: the exchange's refusals begin with their code, and it is negative.
+_REFUSES: Final = re.compile(rb'\s*\{\s*"code"\s*:\s*"?-')
+
+
 def error_of(call: Call, answer: HttpAnswer) -> PortfolioMarginError | None:
-    """The error that an answer is, or None where its status says success."""
+    """The error that an answer is, or None where it is a success as far as status and first bytes tell."""
     status = answer.status
-    if answer.body is None:
+    if answer.body is None and status not in _LIMITING:
         return BadAnswer(call, "the answer is longer than this session accepts", status=status)
     if 200 <= status < 300:
-        return None
+        return _refused_after_all(call, answer) if _REFUSES.match(answer.body or b"") else None
     if 300 <= status < 400:
         return BadAnswer(call, "it was redirected to another place, which was refused", status=status)
+    return _refused(call, answer, *_refusal(answer.body))
+
+
+def unreadable(call: Call, answer: HttpAnswer, reason: str) -> PortfolioMarginError:
+    """The error for a success whose body is not what the endpoint promises, or is the exchange's refusal after all."""
+    if refused := _refused_after_all(call, answer):
+        return refused
+    what = f"the answer is not what this endpoint promises: {_presentable(reason)}"
+    return BadAnswer(call, what, status=answer.status)
+
+
+def closes_gate(error: PortfolioMarginError | None) -> bool:
+    """Whether an answer with this error refuses whoever asks, so that nothing may be sent to its host for a while.
+
+    A limit of the IP and a ban do, whatever status they come with, and so does the firewall. Too many orders (-1015)
+    are those of one account: its own calls are counted, and the other accounts on the IP need not wait for them.
+    """
+    if isinstance(error, IpBanned):
+        return True
+    return isinstance(error, RateLimited) and error.code != _TOO_MANY_ORDERS
+
+
+def _refused_after_all(call: Call, answer: HttpAnswer) -> ExchangeError | None:
+    """The refusal that a body is, although its status says success; None where it is none."""
     code, message = _refusal(answer.body)
-    kind = _kind(status, code, message)
+    return None if code is None or code >= 0 else _refused(call, answer, code, message)
+
+
+def _refused(call: Call, answer: HttpAnswer, code: int | None, message: str) -> ExchangeError:
+    kind, status = _kind(answer, code, message), answer.status
     if issubclass(kind, IpBanned):
         until = answer.banned_until
         if until is None and answer.date is not None and answer.retry_after is not None:
@@ -330,22 +376,23 @@ def error_of(call: Call, answer: HttpAnswer) -> PortfolioMarginError | None:
     return kind(call, message, status=status, code=code)
 
 
-def unreadable(call: Call, answer: HttpAnswer, reason: str) -> PortfolioMarginError:
-    """The error for a success whose body is not what the endpoint promises, or is the exchange's refusal after all."""
-    code, message = _refusal(answer.body or b"")
-    if code is None or code >= 0:
-        what = f"the answer is not what this endpoint promises: {_presentable(reason)}"
-        return BadAnswer(call, what, status=answer.status)
-    return _KINDS.get(code, RequestRejected)(call, message, status=answer.status, code=code)
-
-
-def _refusal(body: bytes) -> tuple[int | None, str]:
+def _refusal(body: bytes | None) -> tuple[int | None, str]:
     """The exchange's code and text in an error's body; no code where the body is something else."""
+    if body is None:
+        return None, "more bytes than this session accepts"
     try:
         said = _REFUSAL.decode(body)
     except (ValueError, RecursionError):
         return None, _plain_text(body)
-    return said.code, _presentable(said.msg)
+    return said.code, _presentable(_text(said.msg))
+
+
+def _text(value: msgspec.Raw) -> str:
+    """A JSON text; nothing where it is null or something else: the code alone says what happened."""
+    try:
+        return msgspec.json.decode(bytes(value).decode(errors="replace"), type=str)
+    except ValueError:
+        return ""
 
 
 def _plain_text(body: bytes) -> str:
@@ -355,24 +402,43 @@ def _plain_text(body: bytes) -> str:
     return _presentable(body.decode(errors="replace"))
 
 
-def _kind(status: int, code: int | None, message: str) -> type[ExchangeError]:
-    if status == 418:
+# What a gateway says that gave up waiting or was left (408, 460, 499), or that keeps requests apart (409, 425): it does
+# not know what became of one that it had passed on. The exchange itself documents 409 for replacing a spot order, where
+# it means that a part was done; so of its codes only those are believed there that have a kind of their own.
+_UNCERTAIN: Final = {408, 409, 425, 460, 499}
+_BAD_GATEWAY: Final = {502, 504}
+
+
+def _kind(answer: HttpAnswer, code: int | None, message: str) -> type[ExchangeError]:
+    status = answer.status
+    if status == 418 or (code == _TOO_MUCH_WEIGHT and answer.banned_until is not None):
         return IpBanned
-    # A 403 without the exchange's JSON comes from its firewall, which counts requests too.
-    if status == 429 or (status == 403 and code is None):
+    # A 403 without a code of the exchange's comes from its firewall, which counts requests too.
+    if status == 429 or (status == 403 and code in {None, status}):
         return RateLimited
-    if code in _KINDS:
-        return _KINDS[code]
+    kind = _KINDS.get(code or 0)
+    # Both are an invitation to send it again, and a gateway that lost the exchange cannot know that nothing was done.
+    if kind is not None and not (status in _BAD_GATEWAY and kind in {NotDone, ClockSkewError}):
+        return kind
     if status == 401:
         return AuthenticationError
-    if status < 500:
+    if 200 <= status < 500 and status not in _UNCERTAIN:
         return RequestRejected
-    return NotDone if status == 503 and message.startswith("Service Unavailable") else OutcomeUnknown
+    return NotDone if status == 503 and _is_unavailable(code, message) else OutcomeUnknown
+
+
+def _is_unavailable(code: int | None, message: str) -> bool:
+    """Whether the exchange itself says that it did nothing: a gateway says the same of what it cannot know.
+
+    A gateway says so as plain text, without a code, or with the status as the code; the exchange's codes are not
+    positive here.
+    """
+    return code is not None and code <= 0 and message.startswith("Service Unavailable")
 
 
 class _Refusal(msgspec.Struct):
     code: int | None = None
-    msg: str = ""
+    msg: msgspec.Raw = msgspec.Raw(b'""')
 
 
 _REFUSAL: Final = msgspec.json.Decoder(_Refusal, strict=False)

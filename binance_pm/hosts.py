@@ -7,7 +7,8 @@ Sources (read 2026-11-21):
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -24,6 +25,13 @@ _HOSTS: Final = {
     "api4.binance.com",
 }
 
+_LABEL: Final = "[A-Za-z0-9_-]{1,63}"
+# Libraries disagree about everything else that may stand here, such as "[::1]evil.example" and "[::1%25eth0]": the host
+# that is checked must be the host that is called.
+_NETLOC: Final = re.compile(rf"(?:\[[0-9A-Fa-f:.]+\]|{_LABEL}(?:\.{_LABEL})*\.?)(?::[0-9]*)?")
+# The system's resolver takes 2130706433, 127.1 and 0x7f.0.0.1 for addresses: a name does not end in a number.
+_NUMBER: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
+
 _PORTS: Final = {"http": 80, "https": 443}
 
 _SAPI_DOORS: Final = {f"https://api{number}.binance.com" for number in range(1, 5)}
@@ -38,10 +46,10 @@ def check_url(url: str, *, allow_custom_host: bool) -> str:
         ValueError: with the reason; the text does not show a password in the URL.
     """
     parts = _split(url)
-    if parts is None or not parts.hostname:
-        raise ValueError("the base URL is not a URL such as https://papi.binance.com")
-    if "@" in parts.netloc:
+    if parts is not None and "@" in parts.netloc:
         raise ValueError("the base URL has a user name in it: remove it")
+    if parts is None or not parts.hostname or not _is_host_and_port(parts):
+        raise ValueError("the base URL is not a URL such as https://papi.binance.com")
     shown = f"{parts.scheme}://{parts.netloc}"
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError(f"the base URL has something behind the host: {shown} is enough")
@@ -50,7 +58,7 @@ def check_url(url: str, *, allow_custom_host: bool) -> str:
         raise ValueError(f"{shown} is not https: a key would be sent in the clear")
     if not (local or allow_custom_host or (parts.hostname in _HOSTS and parts.port in {None, 443})):
         raise ValueError(f"{shown} is not the exchange's: allow_custom_host=True sends the key there all the same")
-    return _origin(parts)
+    return _origin(parts, parts.hostname)
 
 
 def counted_url(url: str) -> str:
@@ -69,17 +77,28 @@ def _split(url: str) -> SplitResult | None:
         return None
 
 
-def _origin(parts: SplitResult) -> str:
+def _is_host_and_port(parts: SplitResult) -> bool:
+    """Whether it is a name, an IPv4 address or an IPv6 address in brackets, and perhaps a port."""
+    host = parts.hostname or ""
+    is_address = parts.netloc.startswith("[") or _NUMBER.fullmatch(host)
+    return _NETLOC.fullmatch(parts.netloc) is not None and (not is_address or _address(host) is not None)
+
+
+def _origin(parts: SplitResult, host: str) -> str:
     """One spelling for each place: what is counted for a host is found by its URL."""
-    host = parts.netloc.lower().rpartition(":")[0] if parts.port is not None else parts.netloc.lower().rstrip(":")
+    address = _address(host)
+    name = f"[{address}]" if isinstance(address, IPv6Address) else host
     port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}"
+    return f"{parts.scheme}://{name}{port}"
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(host).is_loopback
+        return ip_address(host)
     except ValueError:
-        return False
+        return None

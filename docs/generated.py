@@ -81,7 +81,7 @@ def _row(endpoint: Endpoint[Any]) -> str:
         str(endpoint.weight),
         pools,
         asks,
-        _link(inspect.signature(getattr(Client, endpoint.name), eval_str=True).return_annotation),
+        _link(endpoint.returns),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from binance_pm import (
+    ENDPOINTS,
     AuthenticationError,
     BadAnswer,
     Budget,
@@ -129,17 +130,67 @@ class TestEndpoints:
             ({"kinds": (Kind.UID,)}, "/papi is not counted by UID"),
             ({"kinds": ()}, "/papi is not counted by nothing"),
             ({"params": {"timestamp": 1, "signature": "x"}}, "signature and timestamp cannot be given"),
+            ({"params": {1: "x"}}, "the name of a parameter is int: give str"),
+            ({"params": [("x", 1)]}, "params is list: give a mapping of names to values"),
+            ({"params": 5}, "params is int: give a mapping"),
+            ({"weight": True}, "the weight is True: a call weighs 1 at least, in whole numbers"),
+            ({"weight": "5"}, "the weight is '5': a call weighs"),
+            ({"kinds": [Kind.UID]}, "/papi is not counted by UID"),
+            ({"kinds": None}, "the kinds are None: give some of IP, UID, ORDERS in a tuple"),
+            ({"kinds": Kind.IP}, "give some of IP, UID, ORDERS in a tuple"),
+            ({"kinds": [("IP",)]}, "give some of IP, UID, ORDERS in a tuple"),
+            ({"kinds": [Kind.IP, "IP"]}, "one of the kinds is there twice: IP, IP"),
+            (
+                {"security": "SIGNED"},
+                "the security 'SIGNED' is none of NONE, MARKET_DATA, USER_STREAM, USER_DATA, TRADE",
+            ),
+            ({"security": []}, r"the security \[\] is none of"),
+            ({"method": "get"}, "the method 'get' is none of GET, POST, PUT, DELETE"),
+            ({"method": "PATCH"}, "the method 'PATCH' is none of"),
+            ({"path": b"/papi/v1/x"}, "the path b'/papi/v1/x' does not begin with one of api, papi, sapi"),
+            ({"path": None}, "the path None does not begin"),
+            ({"returns": 5}, "nothing can be decoded into the type given as returns"),
+            ({"returns": []}, "nothing can be decoded into the type given as returns"),
+            ({"returns": {"a": int}}, "nothing can be decoded into the type given as returns"),
+            (
+                {"returns": dict[bytes, Client] | dict[str, int]},
+                "nothing can be decoded into the type given as returns",
+            ),
         ],
     )
     async def test_an_undeclared_endpoint_must_make_sense(
         self, pm: Sandbox, client: Client, options: dict[str, Any], words: str
     ) -> None:
         """What would spoil the count or the signature is refused."""
-        whole: dict[str, Any] = {"weight": 5, "returns": dict[str, Any]} | options
+        whole: dict[str, Any] = {"method": "GET", "path": UM, "weight": 5, "returns": dict[str, Any]} | options
         with pytest.raises(ConfigurationError, match=words):
-            await client.request("GET", UM, **whole)
+            await client.request(**whole)
 
         assert paths(pm) == []
+
+    async def test_what_was_accepted_once_is_still_checked(self, client: Client) -> None:
+        """True equals 1, but it is no weight, and a name in place of a `Kind` counts where the `Kind` does."""
+        odd: Any = True
+        await client.request("GET", UM, weight=1, returns=dict[str, Any])
+
+        with pytest.raises(ConfigurationError, match="the weight is True"):
+            await client.request("GET", UM, weight=odd, returns=dict[str, Any])
+
+    @pytest.mark.parametrize("kinds", [(Kind.IP,), [Kind.IP], ["IP"], {Kind.IP}])
+    async def test_counters_may_come_in_any_collection(self, pm: Sandbox, client: Client, kinds: Any) -> None:
+        """They are charged in the one pool that every account of the IP shares, however they are given."""
+        await client.request("GET", UM, weight=5, returns=dict[str, Any], kinds=kinds)
+
+        assert [(state.pool.kind, state.pool.account) for state in pm.budget.snapshot()] == [(Kind.IP, "")]
+
+    async def test_endpoints_made_on_the_spot_are_not_kept(self, client: Client) -> None:
+        """A program that runs for months calls as many as it likes; the declared ones are prepared once."""
+        await client.um_account()
+        for weight in range(1, 6):
+            await client.request("GET", UM, weight=weight, returns=dict[str, Any])
+        await client.um_account()
+
+        assert list(client._routes) == [ENDPOINTS["um_account"]]
 
 
 class TestKeys:
@@ -426,7 +477,9 @@ class TestRetries:
         "fault",
         [
             Fault(status=500, code=-1000, msg="An unknown error occurred."),
-            Fault(status=503, msg="Service Unavailable.", effect=False),
+            Fault(status=503, code=0, msg="Service Unavailable.", effect=False),
+            Fault(status=503, body=b"Service Unavailable", effect=False),
+            Fault(status=408, body=b""),
             Fault(status=502, body=b"<html>bad gateway</html>"),
             Fault(status=400, code=-1001, msg="Internal error."),
             Fault(status=503, code=-1008, msg="Request throttled.", effect=False),
@@ -479,6 +532,16 @@ class TestRetries:
         ("fault", "kind", "outcome"),
         [
             (Fault(status=503, msg="Unknown error, please check your request."), OutcomeUnknown, "unknown"),
+            (Fault(status=503, code=0, msg="Service Unavailable.", effect=False), NotDone, "not_done"),
+            (Fault(status=503, body=b"Service Unavailable"), OutcomeUnknown, "unknown"),
+            (Fault(status=408, body=b"Request Timeout"), OutcomeUnknown, "unknown"),
+            (Fault(status=504, code=-1021, msg="Timestamp."), OutcomeUnknown, "unknown"),
+            (
+                Fault(status=200, body=b'{"code":-1007,"msg":"Timeout waiting for response."}'),
+                OutcomeUnknown,
+                "unknown",
+            ),
+            (Fault(status=200, body=b"<html>"), BadAnswer, "unknown"),
             (Fault(status=503, code=-1008, msg="Request throttled."), NotDone, "not_done"),
             (Fault(drop=True), NoAnswer, "unknown"),
             (Fault(status=400, code=-1007, msg="Timeout waiting for response."), OutcomeUnknown, "unknown"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple, cast
@@ -12,7 +13,7 @@ import pytest
 
 from binance_pm import ENDPOINTS, Client, Endpoint, Kind
 from binance_pm.budget import RULES
-from binance_pm.endpoint import Security, check_endpoint, delete, get, post, put
+from binance_pm.endpoint import Security, check_endpoint, delete, get, post, put, undeclared_endpoint
 from binance_pm.transport import Method
 from binance_pm.wire import Answer
 
@@ -127,13 +128,13 @@ def test_the_client_has_every_endpoint(name: str) -> None:
 
     assert inspect.iscoroutinefunction(method)
     assert parameters[0].name == "self"
-    assert parameters[1:] == list(ENDPOINTS[name].parameters.parameters.values())
+    assert parameters[1:] == list(ENDPOINTS[name].parameters.values())
 
 
 @pytest.mark.parametrize("name", [name for name, facts in FACTS.items() if facts.security in SIGNED])
 def test_a_signed_endpoint_takes_a_recv_window(name: str) -> None:
     """Where a timestamp is sent, the caller may say for how long it is good."""
-    parameter = ENDPOINTS[name].parameters.parameters["recv_window"]
+    parameter = ENDPOINTS[name].parameters["recv_window"]
 
     assert (parameter.kind, parameter.default) == (inspect.Parameter.KEYWORD_ONLY, None)
 
@@ -157,8 +158,8 @@ def test_a_declared_endpoint_is_registered(declared: Declared, registry: dict[st
         "GET", "/papi/v1/um/thing", "USER_DATA", 7
     )
     assert (endpoint.name, endpoint.doc) == ("thing", "One thing of the account.")
-    assert list(endpoint.parameters.parameters) == ["symbol", "client_order_id", "recv_window"]
-    assert endpoint.parameters.return_annotation is Thing
+    assert list(endpoint.parameters) == ["symbol", "client_order_id", "recv_window"]
+    assert endpoint.returns is Thing
     assert endpoint.decode(b'{"amount":"1.5"}') == Thing(amount=Decimal("1.5"))
 
 
@@ -302,10 +303,11 @@ def test_a_path_does_not_lead_elsewhere(path: str) -> None:
         check_endpoint(path, weight=1, kinds=(Kind.IP,))
 
 
-@pytest.mark.parametrize("weight", [0, -1])
-def test_a_call_weighs_something(weight: int) -> None:
-    """A call that weighs nothing would not be counted."""
-    with pytest.raises(ValueError, match=rf"^the weight is {weight}: a call weighs 1 at least$"):
+@pytest.mark.parametrize("weight", [0, -1, True, False, 1.0, 1.5, Decimal(1), "1", None])
+def test_a_call_weighs_something(weight: Any) -> None:
+    """A call that weighs nothing would not be counted, and what is no whole number would spoil the count."""
+    words = re.escape(f"the weight is {weight!r}: a call weighs 1 at least, in whole numbers")
+    with pytest.raises(ValueError, match=f"^{words}$"):
         check_endpoint("/papi/v1/x", weight=weight, kinds=(Kind.IP,))
 
 
@@ -316,12 +318,50 @@ def test_a_call_weighs_something(weight: int) -> None:
         ("/papi/v1/x", (), "/papi is not counted by nothing"),
         ("/sapi/v1/x", (Kind.IP, Kind.ORDERS), "/sapi is not counted by ORDERS"),
         ("/api/v3/x", (Kind.UID, Kind.ORDERS), "/api is not counted by UID, ORDERS"),
+        ("/papi/v1/x", (Kind.IP, Kind.ORDERS, Kind.IP), "one of the kinds is there twice: IP, ORDERS, IP"),
     ],
 )
 def test_a_call_is_counted_somewhere(path: str, kinds: tuple[Kind, ...], reason: str) -> None:
     """A family has the counters that it has; the text names those that it has not."""
     with pytest.raises(ValueError, match=f"^{reason}$"):
         check_endpoint(path, weight=1, kinds=kinds)
+
+
+def undeclared(**options: Any) -> Endpoint[Any]:
+    """An endpoint made on the spot."""
+    usual: dict[str, Any] = {"weight": 5, "security": "TRADE", "kinds": (Kind.IP,), "returns": Thing}
+    return undeclared_endpoint("GET", "/papi/v1/x", **(usual | options))
+
+
+def test_an_undeclared_endpoint_is_as_a_declared_one(registry: dict[str, Endpoint[Any]]) -> None:
+    """It is named by what it calls, decodes as its type says, and is in no list."""
+    endpoint = undeclared()
+
+    assert Facts(endpoint.method, endpoint.path, endpoint.security, endpoint.weight, endpoint.kinds) == Facts(
+        "GET", "/papi/v1/x", "TRADE", 5
+    )
+    assert (endpoint.name, endpoint.doc, endpoint.parameters) == ("GET /papi/v1/x", "", {})
+    assert endpoint.returns is Thing
+    assert endpoint.decode(b'{"amount":"1.5"}') == Thing(amount=Decimal("1.5"))
+    assert registry == {}
+
+
+def test_an_undeclared_endpoint_is_made_once() -> None:
+    """What is asked for again is there already; what differs in anything is another."""
+    first = undeclared()
+
+    assert undeclared(kinds=["IP"]) is first
+    assert undeclared(weight=6) is not first
+    assert undeclared(returns=dict[str, Any]) is not first
+
+
+def test_the_kinds_of_an_undeclared_endpoint_are_kinds() -> None:
+    """A text is as good as the `Kind` that it names, and becomes it: pools are told apart by identity."""
+    kinds: Any = ["ORDERS", "IP"]
+
+    first, second = undeclared(kinds=kinds).kinds
+    assert first is Kind.ORDERS
+    assert second is Kind.IP
 
 
 @pytest.mark.parametrize("path", ["papi/v1/ping", "/fapi/v1/ping", "/papi/v1/a?b"])

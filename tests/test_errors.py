@@ -32,6 +32,7 @@ from binance_pm.errors import (
     RateLimited,
     RequestRejected,
     SessionClosed,
+    closes_gate,
     error_of,
     unreadable,
 )
@@ -164,6 +165,14 @@ def test_the_outcome_of_a_read(kind: type[PortfolioMarginError]) -> None:
     assert MAKE[kind](READ).outcome is None
 
 
+def test_a_write_that_was_answered_in_vain_may_have_been_executed() -> None:
+    """Whatever answered in the exchange's place, an order may have reached it; a read just failed."""
+    read, write = (MAKE[BadAnswer](call).advice for call in (READ, WRITE))
+
+    assert read == "Something between here and the exchange answered in its place, or this version is too old."
+    assert write == f"Ask by client order id before sending it again. {read}"
+
+
 @pytest.mark.parametrize("kind", [NoAnswer, OutcomeUnknown])
 def test_advice_differs_for_a_write(kind: type[PortfolioMarginError]) -> None:
     """A read may be tried again; of a write one asks what became of it."""
@@ -224,6 +233,8 @@ def test_a_success_is_no_error(status: int) -> None:
 
 
 HTML = b"<html><body><h2>403 Forbidden</h2></body></html>"
+BANNED = "Way too much request weight used; IP banned until 1800000000123. Please use the websocket."
+GATEWAYS_GAVE_UP = [408, 409, 425, 460, 499]
 
 
 @pytest.mark.parametrize(
@@ -237,9 +248,15 @@ HTML = b"<html><body><h2>403 Forbidden</h2></body></html>"
         (refused(429, -1015), RateLimited),
         (refused(429, -1121), RateLimited),
         (answer(429, b""), RateLimited),
-        # The firewall answers with a page.
+        (answer(429, None), RateLimited),
+        (answer(418, None), IpBanned),
+        # The firewall answers with a page, or with JSON of its own.
         (answer(403, HTML), RateLimited),
         (answer(403, b""), RateLimited),
+        (answer(403, None), RateLimited),
+        (answer(403, b'{"message":"Forbidden"}'), RateLimited),
+        (answer(403, b'{"code":403,"message":"Forbidden"}'), RateLimited),
+        (answer(403, b'{"code":"AccessDenied","msg":"Forbidden"}'), RateLimited),
         (refused(403, -2015), AuthenticationError),
         (refused(403, -9999), RequestRejected),
         # By code.
@@ -250,7 +267,6 @@ HTML = b"<html><body><h2>403 Forbidden</h2></body></html>"
         (refused(400, -1003), RateLimited),
         (refused(400, -1006), OutcomeUnknown),
         (refused(400, -1007), OutcomeUnknown),
-        (refused(408, -1007), OutcomeUnknown),
         (refused(503, -1008, "Request throttled by system-level protection."), NotDone),
         (refused(400, -1015), RateLimited),
         (refused(400, -1021), ClockSkewError),
@@ -267,6 +283,24 @@ HTML = b"<html><body><h2>403 Forbidden</h2></body></html>"
         (refused(400, 51998), NotDone),
         (refused(400, 51999), OutcomeUnknown),
         (refused(500, 51998), NotDone),
+        # A ban is one by its words.
+        (refused(400, -1003, BANNED), IpBanned),
+        (refused(429, -1003, BANNED), IpBanned),
+        (refused(400, -1121, BANNED), RequestRejected),
+        # A gateway that gave up does not know, unless the exchange's own code does.
+        *((answer(status, HTML), OutcomeUnknown) for status in GATEWAYS_GAVE_UP),
+        *((answer(status, b""), OutcomeUnknown) for status in GATEWAYS_GAVE_UP),
+        *((refused(status, -9999), OutcomeUnknown) for status in GATEWAYS_GAVE_UP),
+        *((refused(status, -1007), OutcomeUnknown) for status in GATEWAYS_GAVE_UP),
+        *((refused(status, -1022), AuthenticationError) for status in GATEWAYS_GAVE_UP),
+        (refused(409, -1008), NotDone),
+        # An order of spot that was cancelled and not replaced, which is another thing for a futures order.
+        (refused(409, -2021), OutcomeUnknown),
+        (refused(400, -2021), RequestRejected),
+        # What the gateway got from the exchange, if anything, is not what its code says.
+        *((refused(status, code), OutcomeUnknown) for status in (502, 504) for code in (-1001, -1008, -1021, 51998)),
+        *((refused(status, -2015), AuthenticationError) for status in (502, 504)),
+        *((refused(status, -1003), RateLimited) for status in (502, 504)),
         # By status, where the code has no meaning of its own.
         (refused(401, -9999), AuthenticationError),
         (answer(401, b""), AuthenticationError),
@@ -283,10 +317,20 @@ HTML = b"<html><body><h2>403 Forbidden</h2></body></html>"
         (answer(504, HTML), OutcomeUnknown),
         (refused(503, 0, "Service Unavailable."), NotDone),
         (refused(500, 0, "Service Unavailable."), OutcomeUnknown),
+        # Only the exchange knows that it did nothing.
+        (answer(503, b"Service Unavailable"), OutcomeUnknown),
+        (answer(503, b"Service Unavailable."), OutcomeUnknown),
+        (answer(503, b'{"message":"Service Unavailable"}'), OutcomeUnknown),
+        (answer(503, b'{"msg":"Service Unavailable."}'), OutcomeUnknown),
+        (refused(503, 503, "Service Unavailable"), OutcomeUnknown),
         (answer(503, HTML), OutcomeUnknown),
         (refused(503, 0, "Unknown error, please check your request or try again later."), OutcomeUnknown),
         # Statuses that are no answer to a call.
-        (answer(100, b""), RequestRejected),
+        (answer(100, b""), OutcomeUnknown),
+        (answer(101, HTML), OutcomeUnknown),
+        (refused(199, -9999), OutcomeUnknown),
+        (refused(100, -1022), AuthenticationError),
+        (answer(600, b""), OutcomeUnknown),
         (answer(300, b""), BadAnswer),
         (answer(301, b""), BadAnswer),
         (answer(399, b""), BadAnswer),
@@ -295,7 +339,7 @@ HTML = b"<html><body><h2>403 Forbidden</h2></body></html>"
         (answer(307, b'{"code":-2015,"msg":"x"}'), BadAnswer),
         # Longer than accepted.
         (answer(200, None), BadAnswer),
-        (answer(429, None), BadAnswer),
+        (answer(400, None), BadAnswer),
         (answer(500, None), BadAnswer),
     ],
     ids=lambda value: f"{value.status} {value.body}" if isinstance(value, HttpAnswer) else value.__name__,
@@ -339,13 +383,31 @@ def test_a_body_without_a_code(body: bytes, message: str) -> None:
     assert f"{message} (HTTP 400). " in str(error)
 
 
-@pytest.mark.parametrize("body", [b'{"code":-1121}', b'{"code":-1121,"msg":""}', b'{"code":-1121,"msg":" . "}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"code":-1121}',
+        b'{"code":-1121,"msg":""}',
+        b'{"code":-1121,"msg":" . "}',
+        b'{"code":-1121,"msg":null}',
+        b'{"msg":{"text":["\xff"]},"code":-1121}',
+        b'{"code":-1121,"msg":5}',
+    ],
+)
 def test_a_code_without_text(body: bytes) -> None:
     """A code alone is enough."""
     error = error_for(answer(400, body))
 
     assert isinstance(error, RequestRejected)
     assert (error.code, error.message) == (-1121, "no text")
+
+
+def test_a_text_that_is_not_utf_8_is_kept_as_far_as_it_can_be_read() -> None:
+    """A code is not lost for a letter."""
+    error = error_for(answer(400, b'{"code":-1121,"msg":"Invalid symbol \xa3\xa4."}'))
+
+    assert isinstance(error, RequestRejected)
+    assert (error.code, error.message) == (-1121, "Invalid symbol \ufffd\ufffd")
 
 
 def test_how_long_to_wait() -> None:
@@ -378,6 +440,7 @@ def test_how_long_to_wait_may_be_unknown() -> None:
         (refused(400, -21001), "not a portfolio margin account, or not of the product of this endpoint"),
         (refused(400, -21001), "After it is enabled, create a new key: older ones never work."),
         (refused(400, -1021), "allow a longer one, at most 60000 ms"),
+        (refused(400, -5028), "reached the matching engine later than recv_window allows: the exchange is slow. Send"),
         (refused(429, -1015), "Too many orders for this account: wait for the next minute."),
         (refused(429, -1003), "The gate is closed for every client of this IP"),
         (refused(418, -1003), "Stop everything on this IP until the ban ends"),
@@ -385,6 +448,7 @@ def test_how_long_to_wait_may_be_unknown() -> None:
         (refused(503, -1008), "It is safe to try again in a moment."),
         (answer(302, b""), "redirected to another place, which was refused"),
         (answer(200, None), "longer than this session accepts"),
+        (answer(429, None), "more bytes than this session accepts (HTTP 429)"),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else str(value.status),
 )
@@ -440,16 +504,131 @@ def test_a_success_that_cannot_be_read(body: bytes) -> None:
     assert "is not what this endpoint promises: Expected `object`, got `array` (HTTP 200)." in str(error)
 
 
-@pytest.mark.parametrize(
+SUCCESSES_THAT_ARE_REFUSALS = pytest.mark.parametrize(
     ("code", "kind"),
-    [(-2015, AuthenticationError), (-1121, RequestRejected), (-1003, RateLimited), (-1007, OutcomeUnknown)],
+    [
+        (-2015, AuthenticationError),
+        (-1121, RequestRejected),
+        (-9999, RequestRejected),
+        (-1003, RateLimited),
+        (-1015, RateLimited),
+        (-1007, OutcomeUnknown),
+        (-1008, NotDone),
+        ("-1121", RequestRejected),
+    ],
 )
-def test_a_refusal_with_the_status_of_a_success(code: int, kind: type[ExchangeError]) -> None:
-    """The exchange's refusal is one even where the status says otherwise."""
-    error = unreadable(WRITE, refused(200, code, f"Bad {KEY}."), "Object missing required field `uniMMR`")
 
-    assert type(error) is kind
-    assert (error.status, error.code, error.message) == (200, code, "Bad …")
+
+@SUCCESSES_THAT_ARE_REFUSALS
+def test_a_refusal_with_the_status_of_a_success(code: int | str, kind: type[ExchangeError]) -> None:
+    """The exchange's refusal is one even where the status says otherwise, before anybody decodes it and after."""
+    given = refused(200, code, f"Bad {KEY}.")
+
+    for error in (error_of(WRITE, given), unreadable(WRITE, given, "Object missing required field `uniMMR`")):
+        assert type(error) is kind
+        assert isinstance(error, ExchangeError)
+        assert (error.status, error.code, error.message) == (200, int(code), "Bad …")
+
+
+@pytest.mark.parametrize("status", [200, 201, 299])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"code":-1121}',
+        b'{"code": -1121, "msg": "x"}',
+        b' \r\n{ "code" :\t-1121}',
+        b'{"code":"-1121","msg":"x"}',
+        b'{"code":-1121.0,"msg":null}',
+    ],
+)
+def test_a_refusal_is_known_by_its_first_bytes(status: int, body: bytes) -> None:
+    """However it is spaced, a body that begins with a negative code is a refusal."""
+    assert type(error_of(READ, answer(status, body))) is RequestRejected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b'{"code":200,"msg":"success"}',
+        b'{"code":"200","msg":"success"}',
+        b'{"code":0}',
+        b'{"code":-0}',
+        b'{"code":-',
+        b'{"code":-10',
+        b'{"code":-1.5}',
+        b'{"code":"-"}',
+        b'{"codes":-1121}',
+        b'[{"code":-1121,"msg":"x"}]',
+        b'{"positions":[{"code":-1121}]}',
+        b" " * 1_000_000,
+    ],
+    ids=lambda body: repr(body[:40]),
+)
+def test_what_begins_otherwise_is_the_decoders(body: bytes) -> None:
+    """A success is not read twice: what is no refusal, or is cut off, is left to whoever knows the type."""
+    assert error_of(READ, answer(200, body)) is None
+
+
+@pytest.mark.parametrize("status", [200, 400, 429])
+def test_a_limit_keeps_its_wait_whatever_its_status(status: int) -> None:
+    """Too much weight is told with how long to wait, by the code alone too."""
+    given = answer(status, b'{"code":-1003,"msg":"Too many requests."}', **{"retry-after": "17"})
+
+    for error in (error_of(READ, given), unreadable(READ, given, "x") if status == 200 else error_for(given)):
+        assert type(error) is RateLimited
+        assert (error.retry_after, error.status, error.code) == (17, status, -1003)
+
+
+@pytest.mark.parametrize("status", [200, 400, 418, 429])
+def test_a_ban_keeps_its_end_whatever_its_status(status: int) -> None:
+    """A text that says until when is a ban, by the code alone too."""
+    given = answer(status, json.dumps({"code": -1003, "msg": BANNED}).encode(), **{"retry-after": "17"})
+
+    for error in (error_of(READ, given), unreadable(READ, given, "x")):
+        assert isinstance(error, IpBanned)
+        assert (error.retry_after, error.until) == (17, 1_800_000_000.123)
+
+
+@pytest.mark.parametrize(
+    ("given", "closes"),
+    [
+        (refused(429, -1003), True),
+        (refused(400, -1003), True),
+        (refused(200, -1003), True),
+        (refused(418, -1003), True),
+        (refused(418, -1015), True),
+        (refused(200, -1003, BANNED), True),
+        (answer(429, b""), True),
+        (answer(429, None), True),
+        (answer(418, None), True),
+        (answer(403, HTML), True),
+        (answer(403, None), True),
+        (answer(403, b'{"message":"Forbidden"}'), True),
+        # The orders of one account.
+        (refused(429, -1015), False),
+        (refused(400, -1015), False),
+        (refused(403, -2015), False),
+        (refused(401, -2015), False),
+        (refused(400, -1121), False),
+        (refused(503, -1008), False),
+        (answer(500, HTML), False),
+        (answer(302, b""), False),
+        (answer(200, b"{}"), False),
+        (answer(200, None), False),
+    ],
+    ids=lambda value: f"{value.status} {value.body}" if isinstance(value, HttpAnswer) else "",
+)
+def test_what_closes_the_gate(given: HttpAnswer, *, closes: bool) -> None:
+    """What refuses the IP closes the host for everybody; what refuses one account does not."""
+    assert closes_gate(error_of(READ, given)) is closes
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_only_a_limit_closes_the_gate(kind: type[PortfolioMarginError]) -> None:
+    """No other failure says anything about the next caller."""
+    assert closes_gate(MAKE[kind](READ)) is (kind in {RateLimited, IpBanned})
 
 
 def test_the_reason_of_an_unreadable_answer_shows_no_secret() -> None:

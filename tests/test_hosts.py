@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import httpx
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 
@@ -43,6 +49,8 @@ def test_the_exchange_and_this_machine_are_accepted(url: str) -> None:
         ("http://LOCALHOST:80/", "http://localhost"),
         ("https://localhost:80", "https://localhost:80"),
         ("http://[::1]:08000/", "http://[::1]:8000"),
+        ("http://[0:0:0:0:0:0:0:1]", "http://[::1]"),
+        ("https://[::1]:443", "https://[::1]"),
     ],
 )
 def test_one_place_has_one_spelling(url: str, origin: str) -> None:
@@ -64,7 +72,6 @@ FOREIGN = [
     "https://localhost.evil.example",
     "https://localhost.",
     "https://0.0.0.0",
-    "https://2130706433",
     "https://192.168.0.1",
     "https://[::2]",
 ]
@@ -134,6 +141,43 @@ def test_a_key_is_never_sent_in_the_clear(url: str, *, insisting: bool) -> None:
         "https://pаpi.binance.com",  # noqa: RUF001 - a Cyrillic letter is the point
         "https://papi。binance。com",
         "https://papi.binance.com⁄@evil.example",  # noqa: RUF001 - no slash, but it looks like one
+        "http://[::1]evil.example",
+        "http://[::1]evil.example:80",
+        "http://[::1].evil.example",
+        "http://evil.example[::1]",
+        "http://[::1]:80:80",
+        "http://[::1]]",
+        "http://[[::1]]",
+        "http://[::1%25eth0]",
+        "http://[::1%eth0]",
+        "http://[::1%25]:8000",
+        "http://[fe80::1%25evil.example]",
+        "http://[v1.x]",
+        "http://[127.0.0.1]",
+        "http://[::1::]",
+        "http://[:]",
+        "http://[]",
+        "http://127.0.0.1%00.evil.example",
+        "https://papi.binance.com%2eevil.example",
+        "https://papi.binance.com;evil.example",
+        "https://papi.binance.com,evil.example",
+        "https://papi.binance.com&evil.example",
+        "https://papi..binance.com",
+        "https://.papi.binance.com",
+        "https://papi.binance.com..",
+        "https://.",
+        f"https://{'a' * 64}.example",
+        "https://papi.binance.com:+443",
+        "https://papi.binance.com:4_43",
+        # Numbers that a resolver takes for 127.0.0.1.
+        "http://2130706433",
+        "http://0x7f000001",
+        "http://127.1",
+        "http://127.0.0.1.",
+        "http://0127.0.0.1",
+        "http://0x7f.0.0.1",
+        "http://evil.example.1",
+        "http://1.2.3.999",
     ],
     ids=repr,
 )
@@ -141,6 +185,106 @@ def test_what_is_no_plain_url_is_refused(url: str) -> None:
     """White space, backslashes, other scripts, wrong ports and halves of URLs are refused even where hosts are free."""
     with pytest.raises(ValueError, match=r"^the base URL is not a URL such as https://papi.binance.com$"):
         check_url(url, allow_custom_host=True)
+
+
+PIECES = [
+    *["papi.binance.com", "localhost", "evil.example", "127.0.0.1", "127.1", "0x7f", "1", "[::1]", "[", "]", "::1"],
+    *[
+        "::ffff:127.0.0.1",
+        ":",
+        ":80",
+        ":443",
+        ":0",
+        ".",
+        "-",
+        "_",
+        "%",
+        "%25",
+        "%2e",
+        "@",
+        "/",
+        "//",
+        "\\",
+        "?",
+        "#",
+        ";",
+    ],
+    *[
+        "&",
+        ",",
+        "!",
+        "$",
+        "~",
+        "*",
+        "'",
+        "(",
+        ")",
+        "|",
+        "^",
+        "`",
+        "{",
+        "}",
+        '"',
+        "<",
+        ">",
+        " ",
+        "\t",
+        "a",
+        "A",
+        "é",
+        "xn--",
+    ],
+]
+
+
+@settings(max_examples=1000)
+@given(
+    scheme=st.sampled_from(["http", "https", "HTTPS"]),
+    netloc=st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join) | st.text(max_size=12),
+    insisting=st.booleans(),
+)
+@example(scheme="http", netloc="[::1]", insisting=False)
+@example(scheme="https", netloc="a", insisting=True)
+def test_the_host_that_is_checked_is_the_host_that_is_called(scheme: str, netloc: str, *, insisting: bool) -> None:
+    """Whatever is accepted, the standard library and httpx read the same host and port in it, before and after."""
+    try:
+        origin = check_url(f"{scheme}://{netloc}", allow_custom_host=insisting)
+    except ValueError:
+        return
+
+    places = {place(url) for url in (f"{scheme}://{netloc}", origin)}
+    assert len(places) == 1
+    standard, other = places.pop()
+    assert standard == other
+    host, _ = standard
+    assert insisting or host in {"localhost", *(urlsplit(url).hostname for url in EXCHANGE)} or is_loopback(host)
+    assert check_url(origin, allow_custom_host=insisting) == origin
+
+
+def place(url: str) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Host and port as the standard library reads them, and as httpx does."""
+    standard, other = urlsplit(url), httpx.URL(url)
+    usual = {"http": 80, "https": 443}[standard.scheme]
+    return (
+        (plain(standard.hostname or ""), standard.port or usual),
+        (plain(other.raw_host.decode()), other.port or usual),
+    )
+
+
+def plain(host: str) -> str:
+    """An address in its one spelling; a name as it is."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host.lower()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is an address of this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @pytest.mark.parametrize(

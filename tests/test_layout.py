@@ -248,7 +248,7 @@ def test_everything_a_user_meets_is_public() -> None:
     """Answers, the enumerations in them and errors can all be imported from the top."""
     met = {errors.PortfolioMarginError, *subclasses(errors.PortfolioMarginError), *subclasses(Answer)}
     met |= set(subclasses(OpenEnum))
-    met |= {endpoint.parameters.return_annotation for endpoint in ENDPOINTS.values()}
+    met |= {endpoint.returns for endpoint in ENDPOINTS.values()}
 
     assert {kind.__name__ for kind in met} <= set(binance_pm.__all__)
 

@@ -88,7 +88,7 @@ def test_a_sample_answers_what_is_promised(name: str) -> None:
     """The sampled answer is decoded into the type that the method is annotated with."""
     answer = ENDPOINTS[name].decode(json.dumps(sample_of(name)["answer"]).encode())
 
-    assert type(answer) is ENDPOINTS[name].parameters.return_annotation
+    assert type(answer) is ENDPOINTS[name].returns
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)

@@ -22,7 +22,7 @@ from binance_pm.budget.ledger import Ledger
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
 from binance_pm.budget.wake import Wake, waker
 from binance_pm.clock import ServerClock
-from binance_pm.errors import BudgetExceeded, Call, GateClosed
+from binance_pm.errors import BudgetExceeded, Call, GateClosed, IpBanned, closes_gate, error_of
 from binance_pm.transport import HttpAnswer
 
 _log = logging.getLogger(__name__)
@@ -176,8 +176,9 @@ class Budget:
             clock = self.clock(reservation.host)
             if (date := answer.date) is not None:
                 clock.hear(date, date + 1, asked=departed, answered=now)
-            if _is_refusal(answer):
-                self._close_gate(reservation.host, answer, now)
+            error = error_of(reservation.call, answer)
+            if closes_gate(error):
+                self._close_gate(reservation.host, answer, now, banned=isinstance(error, IpBanned))
             if self._open.pop(reservation, None) is None:
                 return
             earliest, latest = clock.bounds()
@@ -325,12 +326,11 @@ class Budget:
             reservation = next(iter(self._open))
             self._lose(reservation, reservation.departed_at or taken, taken + _LONGEST_CALL)
 
-    def _close_gate(self, host: str, answer: HttpAnswer, now: float) -> None:
+    def _close_gate(self, host: str, answer: HttpAnswer, now: float, *, banned: bool) -> None:
         earliest, latest = self.clock(host).bounds()
         # The bounds are as wide as an absurd `Date` has made them.
         turn = min(self._minute * (math.floor(latest / self._minute) + 1) - earliest, 2 * self._minute)
         told = answer.retry_after or 0.0
-        banned = answer.status == 418
         if banned:
             ends = answer.banned_until
             wait = max(told, ends - earliest if ends else 0.0) or _SHORTEST_BAN
@@ -354,13 +354,6 @@ class Budget:
 
     def _state(self, pool: Pool, ledger: Ledger) -> PoolState:
         return PoolState(pool, ledger.limit, ledger.most_used(self.clock(pool.host).bounds()), ledger.in_flight)
-
-
-def _is_refusal(answer: HttpAnswer) -> bool:
-    """Whether it refuses whoever asks: a limit, a ban, or the firewall, which does not speak the exchange's JSON."""
-    if answer.status == 403:
-        return not (answer.body or b"").lstrip().startswith(b"{")
-    return answer.status in {418, 429}
 
 
 class Reservation:

@@ -45,7 +45,7 @@ def command_of(endpoint: Endpoint[Any]) -> Callable[..., int]:
         return 0
 
     target = inspect.Parameter("target", inspect.Parameter.KEYWORD_ONLY, default=_HERE, annotation=Target)
-    parameters = [*endpoint.parameters.parameters.values(), target]
+    parameters = [*endpoint.parameters.values(), target]
     command.__name__ = endpoint.name
     command.__doc__ = endpoint.doc
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -14,7 +14,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     ``delay_after``, then answer, changed as the fault says. The first armed fault that matches applies, alone.
 
     * an error: ``Fault(status=503, code=-1008, msg="Request throttled")``
-    * an error, and nothing was done or counted: ``Fault(status=503, msg="Service Unavailable.", effect=False)``
+    * an error, and nothing was done or counted: ``Fault(status=503, code=0, msg="Service Unavailable.", effect=False)``
     * a wrong body: ``Fault(body=b"<html>")``, ``Fault(body=b"null")``, ``Fault(body=b"x" * 20_000_000)``
     * a redirect: ``Fault(status=307, headers={"Location": "http://127.0.0.1:1/"}, body=b"")``
     * a slow exchange: ``Fault(delay=10)``; a slow way back: ``Fault(delay_after=10)``

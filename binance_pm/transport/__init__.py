@@ -7,6 +7,7 @@ for every failure, whether the request may have left this machine.
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
@@ -66,9 +67,11 @@ class HttpAnswer(msgspec.Struct, frozen=True):
     def date(self) -> int | None:
         """The exchange's clock when it answered, whole seconds since the epoch."""
         try:
-            return int(parsedate_to_datetime(self.headers["date"]).timestamp())
+            date = parsedate_to_datetime(self.headers["date"])
         except (KeyError, ValueError, OverflowError):
             return None
+        # A date of HTTP is in GMT even where it does not say so (RFC 9110, 5.6.7); Python takes that for local time.
+        return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
 
     @property
     def retry_after(self) -> float | None:
