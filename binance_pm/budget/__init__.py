@@ -1,7 +1,8 @@
 """The budget: what one egress IP may spend, so that the exchange never refuses or bans it.
 
-`pools` says what the exchange counts, `ledger` bounds one counter, `gate` keeps a refused host closed, `budget` joins
-them and queues the calls.
+`pools` says what the exchange counts, `ledger` bounds one counter and paces what draws on it, `foreign` watches what
+others use, `queue` says who is next in which of the `lanes`, `gate` keeps a refused host closed, `bans` outlive the
+program, `plan` says what fits; `budget` joins them.
 """
 
 from __future__ import annotations
@@ -9,17 +10,26 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from binance_pm.budget.budget import Budget, PoolState, Reservation
+from binance_pm.budget.bans import default_path
+from binance_pm.budget.budget import Admitted, Budget, BudgetEvent, PoolState, Refused, Reservation
+from binance_pm.budget.lanes import Lane
+from binance_pm.budget.plan import Plan, PoolPlan
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool, Rule, pool_of
 
 __all__ = [
     "RULES",
+    "Admitted",
     "Budget",
+    "BudgetEvent",
     "Charge",
     "Family",
     "Kind",
+    "Lane",
+    "Plan",
     "Pool",
+    "PoolPlan",
     "PoolState",
+    "Refused",
     "Reservation",
     "Rule",
     "pool_of",
@@ -33,10 +43,14 @@ _budgets: Final[dict[str, Budget]] = {}
 def process_budget(egress: str = "") -> Budget:
     """The budget that every session of this process with the same way out shares.
 
-    It outlives sessions and event loops: a ban is not forgotten by opening a new client.
+    It outlives sessions and event loops: a ban is not forgotten by opening a new client, nor by starting the program
+    again: it is kept in ``binance-pm/bans.json`` in the user's directory for state.
 
     Args:
         egress: the proxy through which requests leave, empty where there is none.
     """
     with _lock:
-        return _budgets.setdefault(egress, Budget())
+        budget = _budgets.get(egress)
+        if budget is None:
+            budget = _budgets[egress] = Budget(bans=default_path(), egress=egress)
+        return budget

@@ -7,22 +7,26 @@ import math
 import os
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Final, Self
+from pathlib import Path
+from typing import Final, NamedTuple, Self
 from weakref import WeakSet
 
 import anyio
 import msgspec
 
-from binance_pm.budget.gate import Gate
+from binance_pm.budget.bans import read_bans, write_ban
+from binance_pm.budget.gate import Gate, closing_seconds
+from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import Ledger
+from binance_pm.budget.plan import Plan, Priced, make_plan
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
+from binance_pm.budget.queue import Line, Queue
 from binance_pm.budget.wake import Wake, waker
 from binance_pm.clock import ServerClock
-from binance_pm.errors import BudgetExceeded, Call, GateClosed, IpBanned, closes_gate, error_of
+from binance_pm.errors import BudgetExceeded, Call, GateClosed, IpBanned, RateLimited, closes_gate, error_of
 from binance_pm.transport import HttpAnswer
 
 _log = logging.getLogger(__name__)
@@ -31,13 +35,11 @@ _log = logging.getLogger(__name__)
 _LONGEST_WAY: Final = 10.0
 # A reservation older than this was left behind by an event loop that ended in the middle of a call.
 _LONGEST_CALL: Final = 120.0
-# Bans last two minutes to three days (general-info, read 2026-11-21); the firewall (403) publishes nothing.
-_SHORTEST_BAN: Final = 120.0
-_LONGEST_BAN: Final = 3 * 86400.0
-_FIREWALL_WAIT: Final = 60.0
 # Timers are not moved for less: the exchange's clock is not known better.
 _TOLERANCE: Final = 0.01
-# A gate that closes for so much longer is told in the log.
+# The shortest sleep: less may not move a clock that counts from the epoch.
+_TICK: Final = 0.001
+# A gate that closes for so much longer is told.
 _NEWS: Final = 1.5
 
 
@@ -50,6 +52,38 @@ class PoolState(msgspec.Struct, frozen=True):
     """The most that the exchange can have counted, calls on their way included."""
     in_flight: int
     """Of it: calls that were neither answered nor given up."""
+    cap: int
+    """What may be used of the limit now."""
+    reserve: int
+    """What is kept of that for orders and rescues."""
+    foreign: int
+    """What of the latest minute was surely used by others on the IP."""
+    closed: float
+    """Seconds until the host's gate opens, 0 where it is open."""
+    waiting: Mapping[Lane, int]
+    """How many calls wait for it, by lane."""
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A call got its weight."""
+
+    call: Call
+    lane: Lane
+    waited: float
+    """Seconds."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The exchange refused a call, and the gate of its host is closed."""
+
+    host: str
+    status: int
+    banned: bool
+    seconds: float
+    """For how long it is closed from now on."""
+
+
+BudgetEvent = Admitted | Refused
 
 
 class Budget:
@@ -60,6 +94,9 @@ class Budget:
     Args:
         limits: the limit of a kind in a family, where it differs from `RULES`.
         minute: seconds of the exchange's minute; only a test exchange has another than 60.
+        peers: how many programs with a budget like this one are behind the IP without telling each other.
+        bans: a file in which bans outlive the program; None to keep them in memory alone.
+        egress: names the way out in that file.
         monotonic: this machine's clock that never steps, in seconds.
         wall: this machine's wall clock, used until the exchange was heard.
         sleep: waits for seconds of the monotonic clock.
@@ -70,12 +107,18 @@ class Budget:
         *,
         limits: Mapping[tuple[Family, Kind], int] | None = None,
         minute: float = 60.0,
+        peers: int = 1,
+        bans: Path | None = None,
+        egress: str = "",
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._limits: Final = {key: rule.limit for key, rule in RULES.items()} | dict(limits or {})
         self._minute: Final = minute
+        self._peers: Final = peers
+        self._bans: Final = bans
+        self._egress: Final = egress
         self.monotonic: Final = monotonic
         self._wall: Final = wall
         self.sleep: Final = sleep
@@ -83,52 +126,105 @@ class Budget:
         self._clocks: Final[dict[str, ServerClock]] = {}
         self._gates: Final[dict[str, Gate]] = {}
         self._ledgers: Final[dict[Pool, Ledger]] = {}
-        self._queues: Final[dict[tuple[Pool, ...], OrderedDict[int, Reservation]]] = {}
+        self._queue: Final[Queue[Reservation]] = Queue()
         self._open: Final[dict[Reservation, float]] = {}
         """Who holds weight, in the order of admission, and since when."""
+        self._heavier: Final[dict[tuple[Pool, str], tuple[int, int]]] = {}
+        self._told: Final[set[tuple[Pool, str]]] = set()
+        self._listeners: Final[list[Callable[[BudgetEvent], None]]] = []
         _budgets.add(self)
 
     def __repr__(self) -> str:
-        pools = ", ".join(f"{s.pool.kind} {s.pool.path or s.pool.family} {s.used}/{s.limit}" for s in self.snapshot())
+        pools = ", ".join(map(_shown, self.snapshot()))
         return f"Budget({pools or 'unused'}, {self.waiting} waiting)"
 
     @property
     def waiting(self) -> int:
         """How many calls wait for weight or for a gate."""
         with self._lock:
-            return sum(map(len, self._queues.values()))
+            return len(self._queue)
 
     def clock(self, host: str) -> ServerClock:
         """The clock of one host of the exchange."""
         with self._lock:
-            return self._clocks.setdefault(host, ServerClock(monotonic=self.monotonic, wall=self._wall))
+            clock = self._clocks.get(host)
+            if clock is None:
+                clock = self._clocks[host] = ServerClock(monotonic=self.monotonic, wall=self._wall)
+            return clock
+
+    def gate(self, host: str) -> Gate:
+        """The gate of one host of the exchange."""
+        with self._lock:
+            gate = self._gates.get(host)
+            if gate is None:
+                gate = self._gates[host] = Gate()
+                if (
+                    self._bans is not None
+                    and (left := read_bans(self._bans).get(self._key(host), 0) - self._wall()) > 0
+                ):
+                    gate.close(self.monotonic() + left, banned=True)
+            return gate
 
     def snapshot(self) -> list[PoolState]:
         """Every pool that was drawn on."""
         with self._lock:
             return [self._state(pool, ledger) for pool, ledger in self._ledgers.items()]
 
-    def reserve(self, charges: tuple[Charge, ...], *, call: Call, max_wait: float) -> Reservation:
+    def listen(self, listener: Callable[[BudgetEvent], None]) -> None:
+        """Have a function called with every `BudgetEvent`, such as one that counts for metrics.
+
+        It is called in the middle of a call: it must be quick and must not raise.
+        """
+        self._listeners.append(listener)
+
+    def plan(self, accounts: int, every: float, endpoints: Iterable[Priced | str]) -> Plan:
+        """Whether reading the endpoints of so many accounts fits, by what others on the IP use now.
+
+        Args:
+            accounts: how many there are.
+            every: seconds between two readings of the same account.
+            endpoints: what is read of each: names such as ``um_account``, or declared endpoints.
+
+        Raises:
+            KeyError: there is no endpoint of that name.
+        """
+        from binance_pm.endpoint import ENDPOINTS  # noqa: PLC0415 - endpoints are declared on top of the budget
+
+        declared = [ENDPOINTS[endpoint] if isinstance(endpoint, str) else endpoint for endpoint in endpoints]
+        with self._lock:
+            return make_plan(accounts, every, declared, self._for_polls, minute=self._minute)
+
+    def reserve(
+        self,
+        charges: tuple[Charge, ...],
+        *,
+        call: Call,
+        max_wait: float,
+        lane: Lane = Lane.POLLS,
+        returning: bool = False,
+    ) -> Reservation:
         """Weight for one call in all the pools it is counted in: enter it to wait for it and take it.
 
         Args:
             charges: what the call costs, in pools of one host.
-            call: names the call in an error.
+            call: names the call in an error, and its account.
             max_wait: seconds to wait at most.
+            lane: what the call is for.
+            returning: whether it was served before and refused for others' traffic: it goes to the head.
 
         Raises:
             BudgetExceeded: on entering, as soon as it is known that the wait would be longer.
             GateClosed: on entering, where the host's gate stays closed for longer.
         """
-        return Reservation(self, charges, call, self.monotonic() + max_wait)
+        return Reservation(self, charges, call, lane, max_wait=max_wait, is_returning=returning)
 
     async def admit(self, reservation: Reservation) -> None:
         """Wait until the reservation's weight is taken."""
         with self._lock:
-            if not self._queues and self._wait(reservation) == 0:
+            if not self._queue and self._wait(reservation).seconds == 0:
                 self._take(reservation)
                 return
-            self._queues.setdefault(reservation.pools, OrderedDict())[reservation.ticket] = reservation
+            self._queue.add(reservation)
             self._dispatch()
             if reservation.admitted:
                 return
@@ -160,7 +256,7 @@ class Budget:
             if self._open.pop(reservation, None) is None:
                 return
             for pool, weight in reservation.charges:
-                self._ledger(pool).cancel(weight)
+                self._ledger(pool).cancel(weight, reservation.lane)
             self._dispatch()
 
     def lose(self, reservation: Reservation, departed: float) -> None:
@@ -176,17 +272,13 @@ class Budget:
             clock = self.clock(reservation.host)
             if (date := answer.date) is not None:
                 clock.hear(date, date + 1, asked=departed, answered=now)
-            error = error_of(reservation.call, answer)
-            if closes_gate(error):
-                self._close_gate(reservation.host, answer, now, banned=isinstance(error, IpBanned))
-            if self._open.pop(reservation, None) is None:
-                return
             earliest, latest = clock.bounds()
-            for pool, weight in reservation.charges:
-                ledger = self._ledger(pool)
-                minutes = ledger.minutes((earliest - (now - departed), latest))
-                used = answer.used(RULES[pool.family, pool.kind].header)
-                ledger.answer(weight, used, minutes, sent=departed, now=now, is_probe=answer.status < 500)
+            arrived = earliest - (now - departed), latest
+            if self._open.pop(reservation, None) is not None:
+                for pool, weight in reservation.charges:
+                    self._count(pool, weight, reservation.call, answer, arrived, departed, now)
+            if answer.status >= 400:
+                self._hear_error(reservation, answer, arrived, now)
             self._dispatch()
 
     def hear(self, host: str, earliest: float, latest: float, *, asked: float) -> None:
@@ -196,20 +288,15 @@ class Budget:
             self.clock(host).hear(earliest, latest, asked=asked, answered=now)
             self._dispatch()
 
-    def gate(self, host: str) -> Gate:
-        """The gate of one host of the exchange."""
-        with self._lock:
-            return self._gates.setdefault(host, Gate())
-
     def restart(self) -> None:
         """Begin anew in a process without the tasks that wait and send, such as the child of a fork."""
         self._lock = threading.RLock()
-        self._queues.clear()
+        self._queue.clear()
         for reservation, taken in list(self._open.items()):
             self._lose(reservation, reservation.departed_at or taken, self.monotonic())
 
     async def _stand(self, reservation: Reservation) -> None:
-        """Stand in the queue; whoever is at its head holds the timer."""
+        """Stand in the queue; whoever is at the head of a line holds the timer."""
         while True:
             with anyio.CancelScope() as scope:
                 with self._lock:
@@ -219,13 +306,13 @@ class Budget:
                         return
                     patience = self._patience(reservation)
                     reservation.wake = waker(scope.cancel)
-                await self.sleep(patience)
+                await self.sleep(max(patience, _TICK))
 
     def _patience(self, reservation: Reservation) -> float:
         """Seconds until there is reason to look again, or the error that waiting would end in."""
         now = self.monotonic()
         left = reservation.deadline - now
-        wait = self._wait(reservation)
+        wait = self._wait(reservation).seconds
         never = not all(self._ledger(pool).fits_ever(weight) for pool, weight in reservation.charges)
         if never or left <= 0 or left < wait < math.inf:
             raise self._refusal(reservation, wait, never=never)
@@ -251,62 +338,69 @@ class Budget:
         what = f"the gate of {reservation.host} is closed for {gate.wait(now):.1f} s more" + " by a ban" * banned
         return GateClosed(reservation.call, what, until=until, banned=banned)
 
-    def _wait(self, reservation: Reservation) -> float:
-        return max(wait for _, wait in self._waits(reservation))
-
-    def _waits(self, reservation: Reservation) -> Iterator[tuple[Pool, float]]:
-        """For each pool of a call, the seconds until it has room; a closed gate is a wait in all of them."""
-        closed = self.gate(reservation.host).wait(self.monotonic())
+    def _wait(self, reservation: Reservation) -> _Longest:
+        """The longest wait among the pools of a call; a closed gate is a wait in all of them."""
+        now = self.monotonic()
+        if closed := self.gate(reservation.host).wait(now):
+            return _Longest(closed, reservation.pools)
         bounds = self.clock(reservation.host).bounds()
+        longest, held = 0.0, ()
         for pool, weight in reservation.charges:
-            yield pool, max(closed, self._ledger(pool).wait(weight, bounds))
+            seconds, holds_up = self._ledger(pool).wait(weight, reservation.lane, now, bounds)
+            longest = max(longest, seconds)
+            if holds_up:
+                held = (*held, pool)
+        return _Longest(longest, held)
 
     def _dispatch(self) -> None:
-        """Admit whoever fits, in the order of arrival; nobody overtakes in a pool that an earlier one waits for."""
+        """Admit whoever fits, lane by lane, in turns of the accounts, in the order of arrival."""
         self._give_up_forgotten()
-        heads = [(next(iter(queue)), pools) for pools, queue in self._queues.items()]
+        heads = [self._place(line) for line in self._queue]
         heapify(heads)
-        awaited: set[Pool] = set()
+        held: set[Pool] = set()
         while heads:
-            ticket, pools = heappop(heads)
-            reservation = self._queues[pools][ticket]
-            if not awaited.isdisjoint(pools):
+            line = heappop(heads)[-1]
+            if not held.isdisjoint(line.pools):
                 continue
-            lacking = {pool: wait for pool, wait in self._waits(reservation) if wait > 0}
-            if lacking:
-                awaited.update(lacking)
-                self._advance_timer(reservation, self.monotonic() + max(lacking.values()))
+            _, reservation = line.head()
+            wait = self._wait(reservation)
+            if wait.seconds > 0:
+                held.update(wait.held)
+                if not self._advance_timer(reservation, self.monotonic() + wait.seconds) and line:
+                    heappush(heads, self._place(line))
                 continue
-            self._drop(reservation)
+            self._queue.serve(line)
             if reservation.wake():
                 self._take(reservation)
-            if pools in self._queues:
-                heappush(heads, (next(iter(self._queues[pools])), pools))
+            if line:
+                heappush(heads, self._place(line))
 
-    def _advance_timer(self, reservation: Reservation, at: float) -> None:
-        """Wake the first in a queue whose timer would go off later than it now has reason to."""
+    def _place(self, line: Line[Reservation]) -> tuple[Lane, float, int, Line[Reservation]]:
+        starts, reservation = line.head()
+        return line.lane, starts, reservation.ticket, line
+
+    def _advance_timer(self, reservation: Reservation, at: float) -> bool:
+        """Wake the first in a line whose timer would go off later than it now has reason to; False if it is gone."""
         if at < reservation.looks_at - _TOLERANCE:
             reservation.looks_at = at
             if not reservation.wake():
-                self._drop(reservation)
+                self._queue.remove(reservation)
+                return False
+        return True
 
     def _take(self, reservation: Reservation) -> None:
-        bounds = self.clock(reservation.host).bounds()
+        now = self.monotonic()
         for pool, weight in reservation.charges:
-            self._ledger(pool).reserve(weight, bounds)
-        self._open[reservation] = self.monotonic()
+            self._ledger(pool).take(weight, reservation.lane, now)
+        self._open[reservation] = now
         reservation.admitted = True
-
-    def _drop(self, reservation: Reservation) -> None:
-        queue = self._queues.get(reservation.pools)
-        if queue is not None and queue.pop(reservation.ticket, None) is not None and not queue:
-            del self._queues[reservation.pools]
+        if self._listeners:
+            self._tell(Admitted(reservation.call, reservation.lane, now - reservation.asked_at))
 
     def _leave(self, reservation: Reservation) -> None:
         if reservation.admitted:
             self.cancel(reservation)
-        else:
-            self._drop(reservation)
+        elif self._queue.remove(reservation):
             self._dispatch()
 
     def _lose(self, reservation: Reservation, departed: float, gave_up: float) -> None:
@@ -321,39 +415,143 @@ class Budget:
 
     def _give_up_forgotten(self) -> None:
         """Count as lost what an event loop that ended has left behind; it would hold its weight for good."""
+        if not self._open:
+            return
         now = self.monotonic()
         while self._open and (taken := next(iter(self._open.values()))) < now - _LONGEST_CALL:
             reservation = next(iter(self._open))
             self._lose(reservation, reservation.departed_at or taken, taken + _LONGEST_CALL)
 
+    def _count(
+        self,
+        pool: Pool,
+        weight: int,
+        call: Call,
+        answer: HttpAnswer,
+        arrived: tuple[float, float],
+        departed: float,
+        now: float,
+    ) -> None:
+        """Tell a ledger what the answer says, and check what it was believed by."""
+        ledger = self._ledger(pool)
+        used = answer.used(RULES[pool.family, pool.kind].header)
+        counted = ledger.answer(
+            weight, used, ledger.minutes(arrived), sent=departed, now=now, is_probe=answer.status < 500
+        )
+        if counted is not None and counted != weight:
+            self._doubt(pool, ledger, call.endpoint, weight, counted)
+        if ledger.fell_by:
+            self._say(
+                pool,
+                "",
+                f"The exchange's count of {_named(pool)} fell by {ledger.fell_by} in the middle of a minute: its "
+                "window is not the clock minute. Half of the limit is used from now on.",
+            )
+
+    def _doubt(self, pool: Pool, ledger: Ledger, endpoint: str, weight: int, counted: int) -> None:
+        """A call that was alone raised the exchange's count by something else than its weight."""
+        if counted < weight:
+            self._say(pool, endpoint, f"{endpoint} weighs {counted} in {_named(pool)}, not {weight}.")
+            return
+        before, times = self._heavier.get((pool, endpoint), (0, 0))
+        times = times + 1 if counted == before else 1
+        self._heavier[pool, endpoint] = counted, times
+        if times >= _OFTEN:
+            ledger.expect_heavier(counted / weight)
+            self._say(
+                pool,
+                endpoint,
+                f"The exchange's count of {_named(pool)} rises by {counted} with each {endpoint}, not by {weight}: "
+                "the weight is wrong, or another program calls as often. Calls on their way count as that much.",
+            )
+
+    def _say(self, pool: Pool, about: str, what: str) -> None:
+        if (pool, about) not in self._told:
+            self._told.add((pool, about))
+            _log.warning("%s", what)
+
+    def _hear_error(
+        self, reservation: Reservation, answer: HttpAnswer, arrived: tuple[float, float], now: float
+    ) -> None:
+        error = error_of(reservation.call, answer)
+        if not isinstance(error, RateLimited):
+            return
+        of_host = closes_gate(error)
+        for pool, _ in reservation.charges:
+            if of_host != (pool.kind is Kind.ORDERS):
+                ledger = self._ledger(pool)
+                ledger.refuse(ledger.minutes(arrived), full=not of_host)
+        if of_host:
+            self._close_gate(reservation.host, answer, now, banned=isinstance(error, IpBanned))
+
     def _close_gate(self, host: str, answer: HttpAnswer, now: float, *, banned: bool) -> None:
-        earliest, latest = self.clock(host).bounds()
-        # The bounds are as wide as an absurd `Date` has made them.
-        turn = min(self._minute * (math.floor(latest / self._minute) + 1) - earliest, 2 * self._minute)
-        told = answer.retry_after or 0.0
-        if banned:
-            ends = answer.banned_until
-            wait = max(told, ends - earliest if ends else 0.0) or _SHORTEST_BAN
-        elif answer.status == 403:
-            wait = max(told, _FIREWALL_WAIT)
-        else:
-            wait = max(told, turn)
-        wait = min(wait, _LONGEST_BAN)
+        wait = closing_seconds(answer, banned=banned, bounds=self.clock(host).bounds(), minute=self._minute)
         gate = self.gate(host)
         # Every call that was on its way brings the same news.
         if wait > gate.wait(now) + _NEWS:
             _log.warning("%s answered HTTP %d: nothing is sent to it for %.1f s", host, answer.status, wait)
+            if banned and self._bans is not None:
+                write_ban(self._bans, self._key(host), self._wall() + wait, now=self._wall())
         gate.close(now + wait, banned=banned)
+        if self._listeners:
+            self._tell(Refused(host, answer.status, banned, wait))
+
+    def _tell(self, event: BudgetEvent) -> None:
+        for listener in self._listeners:
+            listener(event)
+
+    def _key(self, host: str) -> str:
+        return f"{host} by {self._egress}" if self._egress else host
 
     def _ledger(self, pool: Pool) -> Ledger:
         ledger = self._ledgers.get(pool)
         if ledger is None:
-            ledger = Ledger(self._limits[pool.family, pool.kind], minute=self._minute)
+            ledger = self._new_ledger(pool.family, pool.kind)
             self._ledgers[pool] = ledger
         return ledger
 
+    def _new_ledger(self, family: Family, kind: Kind) -> Ledger:
+        # Only what is counted for the IP is used by others behind it.
+        peers = self._peers if kind is Kind.IP else 1
+        return Ledger(self._limits[family, kind], minute=self._minute, peers=peers)
+
+    def _for_polls(self, family: Family, kind: Kind, path: str) -> float:
+        """Weight a minute that polls may use, in the fullest of the pools."""
+        now = self.monotonic()
+        known = [
+            ledger
+            for pool, ledger in self._ledgers.items()
+            if (pool.family, pool.kind) == (family, kind) and pool.path in {"", path}
+        ]
+        return min(ledger.for_polls(now) for ledger in known or [self._new_ledger(family, kind)])
+
     def _state(self, pool: Pool, ledger: Ledger) -> PoolState:
-        return PoolState(pool, ledger.limit, ledger.most_used(self.clock(pool.host).bounds()), ledger.in_flight)
+        now = self.monotonic()
+        bounds = self.clock(pool.host).bounds()
+        waiting = dict.fromkeys(Lane, 0)
+        for line in self._queue:
+            if pool in line.pools:
+                waiting[line.lane] += len(line)
+        return PoolState(
+            pool=pool,
+            limit=ledger.limit,
+            used=ledger.most_used(bounds),
+            in_flight=ledger.in_flight,
+            cap=int(ledger.cap(now)),
+            reserve=int(ledger.reserve(bounds)),
+            foreign=ledger.foreign.share,
+            closed=self.gate(pool.host).wait(now),
+            waiting=waiting,
+        )
+
+
+class _Longest(NamedTuple):
+    seconds: float
+    held: tuple[Pool, ...]
+    """Pools that nobody behind may use meanwhile."""
+
+
+_OFTEN: Final = 5
 
 
 class Reservation:
@@ -363,14 +561,27 @@ class Reservation:
     where it did not.
     """
 
-    def __init__(self, budget: Budget, charges: tuple[Charge, ...], call: Call, deadline: float) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        charges: tuple[Charge, ...],
+        call: Call,
+        lane: Lane,
+        *,
+        max_wait: float,
+        is_returning: bool,
+    ) -> None:
         self.charges: Final = charges
         self.pools: Final = tuple(pool for pool, _ in charges)
         self.call: Final = call
-        self.deadline: Final = deadline
+        self.lane: Final = lane
+        self.is_returning: Final = is_returning
+        self.asked_at: Final = budget.monotonic()
+        self.deadline: Final = self.asked_at + max_wait
+        """Monotonic time at which it gives up waiting."""
         self.ticket: Final = next(_tickets)
         """The place in the order of arrival."""
-        self.looks_at: float = deadline
+        self.looks_at: float = self.deadline
         """Monotonic time at which it looks again whether it fits."""
         self.admitted: bool = False
         self.departed_at: float | None = None
@@ -382,6 +593,16 @@ class Reservation:
     def host(self) -> str:
         """The host whose pools are drawn on."""
         return self.pools[0].host
+
+    @property
+    def weight(self) -> int:
+        """What it costs in the first of its pools."""
+        return self.charges[0].weight
+
+    @property
+    def account(self) -> str:
+        """Whose call it is."""
+        return self.call.account
 
     @property
     def departed(self) -> bool:
@@ -414,6 +635,16 @@ class Reservation:
         """Settle with the exchange's answer, whatever its status."""
         assert self.departed_at is not None, "an answer to a request that never departed"  # noqa: S101
         self._budget.answer(self, self.departed_at, answer)
+
+
+def _named(pool: Pool) -> str:
+    return f"{pool.kind} {pool.path or '/' + pool.family}"
+
+
+def _shown(state: PoolState) -> str:
+    waiting = "".join(f", {number} {lane.name.lower()} waiting" for lane, number in state.waiting.items() if number)
+    closed = f", closed for {state.closed:.0f} s" if state.closed else ""
+    return f"{_named(state.pool)} {state.used}/{state.limit}{waiting}{closed}"
 
 
 _tickets: Final = count()

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Final
+
+from binance_pm.transport import HttpAnswer
+
+# Bans last two minutes to three days (general-info, read 2026-11-21); the firewall (403) publishes nothing.
+_SHORTEST_BAN: Final = 120.0
+_LONGEST_BAN: Final = 3 * 86400.0
+_FIREWALL_WAIT: Final = 60.0
 
 
 class Gate:
@@ -26,3 +34,26 @@ class Gate:
     def is_banned(self, now: float) -> bool:
         """Whether a ban keeps it closed."""
         return now < self._ban_ends
+
+
+def closing_seconds(answer: HttpAnswer, *, banned: bool, bounds: tuple[float, float], minute: float) -> float:
+    """How long a refusal closes the gate.
+
+    Args:
+        answer: the refusal.
+        banned: whether it is a ban.
+        bounds: the earliest and the latest that the exchange's clock can show now.
+        minute: seconds of the exchange's minute.
+    """
+    earliest, latest = bounds
+    told = answer.retry_after or 0.0
+    if banned:
+        ends = answer.banned_until
+        wait = max(told, ends - earliest if ends else 0.0) or _SHORTEST_BAN
+    elif answer.status == 403:
+        wait = max(told, _FIREWALL_WAIT)
+    else:
+        # The bounds are as wide as an absurd `Date` has made them.
+        turn = min(minute * (math.floor(latest / minute) + 1) - earliest, 2 * minute)
+        wait = max(told, turn)
+    return min(wait, _LONGEST_BAN)

@@ -46,6 +46,7 @@ RESERVE: Final = 0.03
 _STALE_SECONDS: Final = 2.0
 _CAREFUL_SECONDS: Final = 600.0
 _PENALTY, _MOST_PENALTY = 0.01, 0.5
+_MOST_HEFT: Final = 10.0
 _PROJECTION: Final = 1.5
 _MOST_PROJECTED: Final = 0.1
 _JUMPS: Final = 1.25
@@ -91,7 +92,11 @@ class Ledger:
         self.fell_by: int = 0
         """How far the exchange's count fell in the middle of a minute, which no minute's count does."""
         self._minute: Final = minute
-        self._peers: Final = peers
+        self.peers: Final = peers
+        self._heft = 1.0
+        self._takes = 0
+        self._last: tuple[int, int, int] | None = None
+        """How many calls had been sent when the last count was heard, of which minute, and the count."""
         self._probed = False
         self._asked = -math.inf
         self._told = -math.inf
@@ -127,21 +132,26 @@ class Ledger:
         """What is kept for orders and rescues now."""
         return RESERVE * self.limit * (1.0 - bounds[1] / self._minute % 1.0)
 
+    def for_polls(self, now: float) -> float:
+        """Weight a minute that polls may use, if others go on as they do."""
+        theirs = self.foreign.rate * self._minute
+        return max(0.0, self.cap(now) - theirs - RESERVE * self.limit) / self.peers
+
     def fits_ever(self, weight: int) -> bool:
         """Whether the weight fits into an empty minute."""
-        return weight <= (self.limit - MARGIN) / self._peers
+        return weight <= (self.limit - MARGIN) / self.peers
 
     def wait(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> Wait:
         """How long a call of the weight has to wait."""
         cap = self.cap(now)
         # What never fits beside the others' traffic may go when it has the minute for itself.
         room = min(max(cap, weight), self.limit - MARGIN) - weight
-        if self.in_flight > room or self.in_flight + weight > (self.limit - MARGIN) / self._peers:
+        if self.in_flight * self._heft > room or self.in_flight + weight > (self.limit - MARGIN) / self.peers:
             return Wait(math.inf, holds_up=True)
         if self.in_flight and (left := self._blindness(now)) > 0:
             return Wait(left, holds_up=True)
         kept = 0.0 if lane is Lane.ORDERS else self.reserve(bounds)
-        seconds = max((self._fullness(m, room, kept, weight, now, bounds) for m in self._remembered(bounds)), default=0)
+        seconds = max((self._fullness(m, weight, room, kept, now, bounds) for m in self._remembered(bounds)), default=0)
         if seconds > 0:
             return Wait(seconds)
         if lane is not Lane.ORDERS and (left := self._pace(weight, cap - kept, now, bounds)) > 0:
@@ -150,19 +160,21 @@ class Ledger:
 
     def take(self, weight: int, lane: Lane, now: float) -> None:
         """Take weight for a call that fits."""
+        self._takes += 1
         self.in_flight += weight
         self._asked = now
         if lane is not Lane.ORDERS:
             self._tokens -= weight
 
-    def cancel(self, weight: int) -> None:
+    def cancel(self, weight: int, lane: Lane) -> None:
         """Give back the weight of a call that never left."""
         self.in_flight -= weight
-        self._tokens += weight
+        if lane is not Lane.ORDERS:
+            self._tokens += weight
 
     def answer(
         self, weight: int, used: int | None, minutes: range, *, sent: float, now: float, is_probe: bool = True
-    ) -> None:
+    ) -> int | None:
         """Settle a call that was answered.
 
         Args:
@@ -172,13 +184,16 @@ class Ledger:
             sent: monotonic time before its first byte left.
             now: monotonic time after its answer arrived.
             is_probe: whether an answer without a header shows that the exchange sends none; a gateway's does not.
+
+        Returns:
+            By how much the count rose with this call, where no other of ours was on its way since the count before.
         """
         self.in_flight -= weight
         self._probed = self._probed or used is not None or is_probe
         self._forget(minutes.start)
         if used is None:
             self._suspect(minutes, weight, known=now, lost=False)
-            return
+            return None
         self._told = max(self._told, sent)
         # Where the minute turned on the way, the count is the earliest minute's, or that minute is over: attributing
         # it there is right or harmless. The call itself is then suspected in the later ones.
@@ -186,11 +201,13 @@ class Ledger:
         if len(minutes) > 1:
             self._header[minute] = max(self._header.get(minute, 0), used)
             self._suspect(minutes[1:], weight, known=now, lost=False)
-            return
+            return None
         self._hear(minute, used, sent, now)
         self._own[minute] = self._own.get(minute, 0) + weight
         self._prove(minute, sent)
-        self.foreign.hear(minute, used - self._own[minute] - self._unproven(minute), sent=sent, now=now)
+        unproven = self._unproven(minute)
+        self.foreign.hear(minute, used - self._own[minute] - unproven, sent=sent, now=now)
+        return None if unproven else self._risen(minute, used)
 
     def lose(self, weight: int, minutes: range, *, known: float) -> None:
         """Settle a call that left and got no answer.
@@ -204,8 +221,21 @@ class Ledger:
         self._forget(minutes.start)
         self._suspect(minutes, weight, known=known, lost=True)
 
-    def refuse(self, minute: int) -> None:
-        """Learn that the exchange refused a call of the minute: our view of it was wrong."""
+    def expect_heavier(self, times: float) -> None:
+        """Count calls on their way as that many times their weight, as the exchange seems to."""
+        self._heft = max(self._heft, min(times, _MOST_HEFT))
+
+    def refuse(self, minutes: range, *, full: bool) -> None:
+        """Learn that the exchange refused a call of one of the minutes: our view of it was wrong.
+
+        Args:
+            minutes: those in which it can have arrived.
+            full: whether it is surely this pool's limit that was hit.
+        """
+        minute = minutes.start
+        if full:
+            self._header[minute] = max(self._header.get(minute, 0), self.limit)
+            return
         self._melt(minute)
         if minute > self._penalised:
             least, most = _PENALTY * self.limit, _MOST_PENALTY * self.limit
@@ -222,15 +252,16 @@ class Ledger:
         return 0.0
 
     def _fullness(
-        self, minute: int, room: float, kept: float, weight: int, now: float, bounds: tuple[float, float]
+        self, minute: int, weight: int, room: float, kept: float, now: float, bounds: tuple[float, float]
     ) -> float:
         """Seconds until the minute has room, or has surely ended."""
+        end = self._minute * (minute + 1)
+        ours = self._own.get(minute, 0) + self._unproven(minute)
         used = self.used(minute) + self._projected(minute, now, bounds)
+        if used > room or (self.peers > 1 and ours + weight > (room + weight) / self.peers):
+            return end - bounds[0]
         if used <= room - kept:
             return 0.0
-        end = self._minute * (minute + 1)
-        if used > room:
-            return end - bounds[0]
         # Only the reserve is in the way, and it melts.
         return max(_SHORTEST_REST, (end - bounds[1]) - (room - used) / (RESERVE * self.limit) * self._minute)
 
@@ -259,6 +290,12 @@ class Ledger:
         elif sent > self._heard.get(minute, math.inf) and before - used > MARGIN:
             self.fell_by = max(self.fell_by, before - used)
             self._careful_until = now + _CAREFUL_SECONDS
+
+    def _risen(self, minute: int, used: int) -> int | None:
+        before, self._last = self._last, (self._takes, minute, used)
+        if before is None or before[:2] != (self._takes - 1, minute):
+            return None
+        return used - before[2]
 
     def _unproven(self, minute: int) -> int:
         return self.in_flight + sum(p.weight for (minutes, _), p in self._pending.items() if minute in minutes)

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from binance_pm.budget import Budget, Charge, Kind, Pool, pool_of, process_budget
+from binance_pm.budget import Budget, Charge, Kind, Lane, Pool, pool_of, process_budget
 from binance_pm.errors import BudgetExceeded, Call, GateClosed
 from binance_pm.transport import HttpAnswer
 from tests.conftest import ManualClock, settled
@@ -251,7 +251,10 @@ async def test_only_the_pools_that_are_lacking_hold_others_up(
     orders = pool_of("papi", Kind.ORDERS, host=pool.host, path="", account="a")
     budget = patient_budget
     await spend(budget, charge(1), lambda: answer(1))
-    async with anyio.create_task_group() as tasks, budget.reserve((Charge(orders, 1190),), call=CALL, max_wait=0):
+    async with (
+        anyio.create_task_group() as tasks,
+        budget.reserve((Charge(orders, 1190),), call=CALL, max_wait=0, lane=Lane.ORDERS),
+    ):
         tasks.start_soon(spend, budget, (*charge(5), Charge(orders, 1)), lambda: answer(6))
         await settled()
         await spend(budget, charge(5), lambda: answer(6), max_wait=0)
@@ -525,5 +528,5 @@ async def test_shows_what_it_holds(budget: Budget, charge: ChargeOf, answer: Ans
     """Its text says how much of each pool is used and how many wait."""
     await spend(budget, charge(20), lambda: answer(20))
 
-    assert repr(budget) == "Budget(IP papi 20/110, 0 waiting)"
+    assert repr(budget) == "Budget(IP /papi 20/110, 0 waiting)"
     assert repr(Budget()) == "Budget(unused, 0 waiting)"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from binance_pm.budget import Lane
 from binance_pm.budget.ledger import MARGIN, PATIENCE, Ledger
 
 INSIDE = (30.0, 31.0)
@@ -18,25 +19,30 @@ AT_THE_TURN = (59.5, 60.5)
 """Bounds that allow minute 0 and minute 1."""
 
 
+def seconds(ledger: Ledger, weight: int, bounds: tuple[float, float], *, lane: Lane = Lane.ORDERS) -> float:
+    """How long a call has to wait, on a machine whose clock shows the exchange's earliest time."""
+    return ledger.wait(weight, lane, bounds[0], bounds).seconds
+
+
 def probed(limit: int = 110) -> Ledger:
     """A ledger that has heard of an empty minute 0."""
     ledger = Ledger(limit)
-    ledger.reserve(0, INSIDE)
+    ledger.take(0, Lane.ORDERS, 30.0)
     ledger.answer(0, 0, range(1), sent=0.0, now=0.0)
     return ledger
 
 
 def test_first_call_fits_without_knowing_anything() -> None:
     """Nothing is known and nothing is in flight: one call may ask."""
-    assert Ledger(110).wait(100, INSIDE) == 0.0
+    assert seconds(Ledger(110), 100, INSIDE) == 0.0
 
 
 def test_second_call_waits_for_the_first_answer() -> None:
     """Before the exchange told its count, one call at a time asks for it; after a while another asks too."""
     ledger = Ledger(110)
-    ledger.reserve(1, INSIDE)
+    ledger.take(1, Lane.ORDERS, 30.0)
 
-    assert (ledger.wait(1, INSIDE), ledger.wait(1, (30.0 + PATIENCE, 33.0))) == (PATIENCE, 0.0)
+    assert (seconds(ledger, 1, INSIDE), seconds(ledger, 1, (30.0 + PATIENCE, 33.0))) == (PATIENCE, 0.0)
 
 
 @pytest.mark.parametrize(("is_probe", "wait"), [(True, 0.0), (False, PATIENCE)])
@@ -44,34 +50,34 @@ def test_a_gateways_answer_tells_nothing(is_probe: bool, wait: float) -> None:  
     """An answer without a count settles the question only where it is the exchange's own."""
     ledger = Ledger(110)
     for _ in range(2):
-        ledger.reserve(1, INSIDE)
+        ledger.take(1, Lane.ORDERS, 30.0)
     ledger.answer(1, None, range(1), sent=0.0, now=0.0, is_probe=is_probe)
 
-    assert ledger.wait(1, INSIDE) == wait
+    assert seconds(ledger, 1, INSIDE) == wait
 
 
 def test_a_lost_probe_is_followed_by_another() -> None:
     """A call that got no answer told nothing: the next one asks, alone again."""
     ledger = Ledger(110)
-    ledger.reserve(1, INSIDE)
+    ledger.take(1, Lane.ORDERS, 30.0)
     ledger.lose(1, range(1), known=10.0)
 
-    assert ledger.wait(1, INSIDE) == 0.0
+    assert seconds(ledger, 1, INSIDE) == 0.0
 
 
 def test_calls_in_flight_are_counted() -> None:
     """What is on its way cannot be spent a second time."""
     ledger = probed()
-    ledger.reserve(60, INSIDE)
+    ledger.take(60, Lane.ORDERS, 30.0)
 
-    assert (ledger.wait(40, INSIDE), ledger.wait(41, INSIDE)) == (0.0, math.inf)
+    assert (seconds(ledger, 40, INSIDE), seconds(ledger, 41, INSIDE)) == (0.0, math.inf)
 
 
 def test_margin_is_never_spent() -> None:
     """The limit less the margin is all there is."""
     ledger = probed()
 
-    assert (ledger.wait(110 - MARGIN, INSIDE), ledger.wait(111 - MARGIN, INSIDE)) == (0.0, math.inf)
+    assert (seconds(ledger, 110 - MARGIN, INSIDE), seconds(ledger, 111 - MARGIN, INSIDE)) == (0.0, math.inf)
 
 
 @pytest.mark.parametrize(("weight", "fits"), [(100, True), (101, False)])
@@ -83,17 +89,17 @@ def test_says_what_never_fits(weight: int, *, fits: bool) -> None:
 def test_header_counts_what_others_used() -> None:
     """The exchange's own count stands above ours."""
     ledger = Ledger(110)
-    ledger.reserve(5, INSIDE)
+    ledger.take(5, Lane.ORDERS, 30.0)
     ledger.answer(5, 95, range(1), sent=0.0, now=1.0)
 
-    assert ledger.wait(6, INSIDE) == pytest.approx(30.0)
+    assert seconds(ledger, 6, INSIDE) == pytest.approx(30.0)
 
 
 def test_an_older_header_does_not_lower_the_count() -> None:
     """Answers overtake each other: the highest count of a minute holds."""
     ledger = probed()
     for weight in (5, 5):
-        ledger.reserve(weight, INSIDE)
+        ledger.take(weight, Lane.ORDERS, 30.0)
     ledger.answer(5, 80, range(1), sent=0.0, now=2.0)
     ledger.answer(5, 70, range(1), sent=0.0, now=3.0)
 
@@ -103,25 +109,25 @@ def test_an_older_header_does_not_lower_the_count() -> None:
 def test_a_full_minute_is_waited_for_until_it_has_surely_ended() -> None:
     """The wait ends when the slowest possible clock of the exchange has turned."""
     ledger = probed()
-    ledger.reserve(100, INSIDE)
+    ledger.take(100, Lane.ORDERS, 30.0)
     ledger.answer(100, 100, range(1), sent=0.0, now=1.0)
 
-    assert ledger.wait(1, AT_THE_TURN) == pytest.approx(0.5)
+    assert seconds(ledger, 1, AT_THE_TURN) == pytest.approx(0.5)
 
 
 def test_a_new_minute_is_empty() -> None:
     """What was counted in one minute does not burden the next."""
     ledger = probed()
-    ledger.reserve(100, INSIDE)
+    ledger.take(100, Lane.ORDERS, 30.0)
     ledger.answer(100, 100, range(1), sent=0.0, now=1.0)
 
-    assert ledger.wait(100, (60.0, 61.0)) == 0.0
+    assert seconds(ledger, 100, (60.0, 61.0)) == 0.0
 
 
 def test_a_call_at_the_turn_is_counted_in_both_minutes() -> None:
     """Where it is not known in which minute a call arrived, neither forgets it."""
     ledger = probed()
-    ledger.reserve(60, INSIDE)
+    ledger.take(60, Lane.ORDERS, 30.0)
     ledger.answer(60, 60, range(2), sent=59.0, now=61.0)
 
     assert (ledger.used(0), ledger.used(1)) == (60, 60)
@@ -130,9 +136,9 @@ def test_a_call_at_the_turn_is_counted_in_both_minutes() -> None:
 def test_a_header_sent_for_later_proves_earlier_calls() -> None:
     """A count taken after a call had been answered contains it: it is not counted twice."""
     ledger = probed()
-    ledger.reserve(60, INSIDE)
+    ledger.take(60, Lane.ORDERS, 30.0)
     ledger.answer(60, 60, range(2), sent=59.0, now=61.0)
-    ledger.reserve(5, INSIDE)
+    ledger.take(5, Lane.ORDERS, 30.0)
     ledger.answer(5, 65, range(1, 2), sent=62.0, now=63.0)
 
     assert ledger.used(1) == 65
@@ -142,7 +148,7 @@ def test_a_header_of_before_proves_nothing() -> None:
     """A count that may have been taken before a call arrived does not contain it."""
     ledger = probed()
     for weight in (60, 5):
-        ledger.reserve(weight, INSIDE)
+        ledger.take(weight, Lane.ORDERS, 30.0)
     ledger.lose(60, range(2), known=70.0)
     ledger.answer(5, 5, range(1, 2), sent=62.0, now=63.0)
 
@@ -152,7 +158,7 @@ def test_a_header_of_before_proves_nothing() -> None:
 def test_an_answer_without_header_stays_suspected() -> None:
     """Where the exchange told no count, ours stands."""
     ledger = probed()
-    ledger.reserve(60, INSIDE)
+    ledger.take(60, Lane.ORDERS, 30.0)
     ledger.answer(60, None, range(1), sent=1.0, now=2.0)
 
     assert ledger.used(0) == 60
@@ -161,8 +167,8 @@ def test_an_answer_without_header_stays_suspected() -> None:
 def test_a_cancelled_call_leaves_nothing() -> None:
     """What never left costs nothing."""
     ledger = probed()
-    ledger.reserve(60, INSIDE)
-    ledger.cancel(60)
+    ledger.take(60, Lane.ORDERS, 30.0)
+    ledger.cancel(60, Lane.ORDERS)
 
     assert (ledger.used(0), ledger.in_flight) == (0, 0)
 
@@ -172,25 +178,25 @@ def test_old_minutes_are_forgotten() -> None:
     ledger = probed()
     for minute in range(1000):
         for _ in range(3):
-            ledger.reserve(1, INSIDE)
+            ledger.take(1, Lane.ORDERS, 30.0)
         ledger.answer(1, 1, range(minute, minute + 1), sent=0.0, now=0.0)
         ledger.answer(1, None, range(minute, minute + 2), sent=0.0, now=0.0)
         ledger.lose(1, range(minute, minute + 2), known=0.0)
 
-    assert len(vars(ledger)["_header"]) + len(vars(ledger)["_own"]) + len(vars(ledger)["_pending"]) <= 8
+    assert len(vars(ledger)["_header"]) + len(vars(ledger)["_own"]) + len(vars(ledger)["_pending"]) <= 12
 
 
 def test_a_clock_that_may_be_anywhere_costs_nothing() -> None:
     """Where an absurd Date has made the bounds span years, the minutes in between are not counted one by one."""
     ledger = probed()
     years = (0.0, 2e9)
-    ledger.reserve(60, INSIDE)
+    ledger.take(60, Lane.ORDERS, 30.0)
     ledger.lose(60, ledger.minutes(years), known=1.0)
-    ledger.reserve(5, INSIDE)
+    ledger.take(5, Lane.ORDERS, 30.0)
     ledger.answer(5, 65, range(7, 8), sent=2.0, now=3.0)
 
     assert (ledger.most_used(years), ledger.used(6), ledger.used(7), ledger.used(8)) == (65, 60, 65, 60)
-    assert ledger.wait(41, years) > 1e9
+    assert seconds(ledger, 41, years) > 1e9
 
 
 class History(NamedTuple):
@@ -263,14 +269,14 @@ def test_no_minute_is_ever_overspent(history: list[History], foreign: int) -> No
     admitted: set[int] = set()
     for now, number, what, call in sorted(events, key=lambda event: event[0]):
         bounds = (now - call.blur[0], now + call.blur[1])
-        if what == "start" and exchange.ledger.wait(call.weight, bounds) == 0:
+        if what == "start" and seconds(exchange.ledger, call.weight, bounds) == 0:
             admitted.add(number)
-            exchange.ledger.reserve(call.weight, bounds)
+            exchange.ledger.take(call.weight, Lane.ORDERS, now)
         elif number not in admitted:
             continue
         elif call.end == "cancelled":
             admitted.remove(number)
-            exchange.ledger.cancel(call.weight)
+            exchange.ledger.cancel(call.weight, Lane.ORDERS)
         elif what == "arrive":
             exchange.arrive(call)
         elif what == "end":
