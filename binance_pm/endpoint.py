@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast, get_args
 
 import msgspec
 
+from binance_pm.budget.lanes import Lane
 from binance_pm.budget.pools import RULES, Family, Kind
 from binance_pm.transport import Method
 from binance_pm.wire import camel, decoder
@@ -42,6 +43,10 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     path: str
     weight: int
     """Charged in every pool of `kinds`."""
+    weight_without: Mapping[str, int]
+    """What a call costs that leaves out a parameter, by its name on the wire."""
+    lane: Lane
+    """Where its calls stand in the queue for weight."""
     kinds: tuple[Kind, ...]
     security: Security
     decode: Callable[[bytes], T]
@@ -56,6 +61,11 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     def family(self) -> Family:
         """The first part of the path."""
         return cast("Family", self.path.split("/")[1])
+
+    def weight_of(self, parameters: Mapping[str, object]) -> int:
+        """What a call with these parameters costs."""
+        dearer = [weight for name, weight in self.weight_without.items() if parameters.get(name) is None]
+        return max(dearer, default=self.weight)
 
     @property
     def is_signed(self) -> bool:
@@ -77,42 +87,57 @@ ENDPOINTS: Final[dict[str, Endpoint[Any]]] = {}
 
 
 def get(
-    path: str, *, weight: int, security: Security = "USER_DATA", kinds: tuple[Kind, ...] = (Kind.IP,)
+    path: str,
+    *,
+    weight: int,
+    weight_without: Mapping[str, int] | None = None,
+    security: Security = "USER_DATA",
+    kinds: tuple[Kind, ...] = (Kind.IP,),
+    lane: Lane = Lane.POLLS,
 ) -> Callable[[F], F]:
     """Declare a query.
 
     Args:
         path: such as ``/papi/v2/um/account``.
         weight: what one call costs.
+        weight_without: what a call costs that leaves out a parameter, such as ``{"symbol": 40}``.
         security: what the exchange asks for.
         kinds: which of the exchange's counters it is charged to.
+        lane: where its calls stand in the queue for weight.
     """
-    return functools.partial(_declare, "GET", path, weight, security, kinds)
+    return functools.partial(_declare, "GET", path, weight, weight_without or {}, security, kinds, lane)
 
 
 def post(
     path: str, *, weight: int, security: Security = "TRADE", kinds: tuple[Kind, ...] = (Kind.IP,)
 ) -> Callable[[F], F]:
-    """Declare an action; see `get`."""
-    return functools.partial(_declare, "POST", path, weight, security, kinds)
+    """Declare an action, which stands in the lane of orders; see `get`."""
+    return functools.partial(_declare, "POST", path, weight, {}, security, kinds, Lane.ORDERS)
 
 
 def put(
     path: str, *, weight: int, security: Security = "TRADE", kinds: tuple[Kind, ...] = (Kind.IP,)
 ) -> Callable[[F], F]:
-    """Declare a change; see `get`."""
-    return functools.partial(_declare, "PUT", path, weight, security, kinds)
+    """Declare a change, which stands in the lane of orders; see `get`."""
+    return functools.partial(_declare, "PUT", path, weight, {}, security, kinds, Lane.ORDERS)
 
 
 def delete(
     path: str, *, weight: int, security: Security = "TRADE", kinds: tuple[Kind, ...] = (Kind.IP,)
 ) -> Callable[[F], F]:
-    """Declare a removal; see `get`."""
-    return functools.partial(_declare, "DELETE", path, weight, security, kinds)
+    """Declare a removal, which stands in the lane of orders; see `get`."""
+    return functools.partial(_declare, "DELETE", path, weight, {}, security, kinds, Lane.ORDERS)
 
 
 def undeclared_endpoint(
-    method: Method, path: str, *, weight: int, security: Security, kinds: Iterable[Kind], returns: type[T]
+    method: Method,
+    path: str,
+    *,
+    weight: int,
+    security: Security,
+    kinds: Iterable[Kind],
+    lane: Lane | None,
+    returns: type[T],
 ) -> Endpoint[T]:
     """An endpoint made on the spot, checked as a declared one is and by its types too: no type checker saw them.
 
@@ -123,10 +148,13 @@ def undeclared_endpoint(
         raise ValueError(f"the method {method!r} is none of {', '.join(get_args(Method))}")
     if security not in get_args(Security):
         raise ValueError(f"the security {security!r} is none of {', '.join(get_args(Security))}")
+    if lane is not None and not isinstance(lane, Lane):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"the lane {lane!r} is none of {', '.join(map(str, Lane))}")
     counted = _kinds(kinds)
     check_endpoint(path, weight=weight, kinds=counted)
+    served = lane if lane is not None else Lane.POLLS if method == "GET" else Lane.ORDERS
     try:
-        return _made(method, path, weight, security, counted, returns)
+        return _made(method, path, weight, security, counted, served, returns)
     except Exception as error:
         # A type of the caller's own may fail in any way of its own.
         raise ValueError(f"nothing can be decoded into the type given as returns: {error}") from error
@@ -159,13 +187,21 @@ def _kinds(kinds: Iterable[Kind]) -> tuple[Kind, ...]:
 # Bounded, as programs may call any number of paths; the arguments were checked before, so that equals are the same.
 @functools.lru_cache(maxsize=256)
 def _made(
-    method: Method, path: str, weight: int, security: Security, kinds: tuple[Kind, ...], returns: type[T]
+    method: Method,
+    path: str,
+    weight: int,
+    security: Security,
+    kinds: tuple[Kind, ...],
+    lane: Lane,
+    returns: type[T],
 ) -> Endpoint[T]:
     return Endpoint(
         name=f"{method} {path}",
         method=method,
         path=path,
         weight=weight,
+        weight_without={},
+        lane=lane,
         kinds=kinds,
         security=security,
         decode=decoder(returns),
@@ -189,8 +225,18 @@ def _checked_family(path: object) -> str:
     return parts[1]
 
 
-def _declare(method: Method, path: str, weight: int, security: Security, kinds: tuple[Kind, ...], function: F) -> F:
-    check_endpoint(path, weight=weight, kinds=kinds)
+def _declare(
+    method: Method,
+    path: str,
+    weight: int,
+    weight_without: Mapping[str, int],
+    security: Security,
+    kinds: tuple[Kind, ...],
+    lane: Lane,
+    function: F,
+) -> F:
+    for cost in (weight, *weight_without.values()):
+        check_endpoint(path, weight=cost, kinds=kinds)
     name = function.__name__
     if name in ENDPOINTS:
         raise ValueError(f"two endpoints are called {name}")
@@ -201,6 +247,8 @@ def _declare(method: Method, path: str, weight: int, security: Security, kinds: 
         method=method,
         path=path,
         weight=weight,
+        weight_without={camel(name): cost for name, cost in weight_without.items()},
+        lane=lane,
         kinds=kinds,
         security=security,
         decode=decoder(signature.return_annotation),
