@@ -314,6 +314,32 @@ class TestFromEnvironment:
         with pytest.raises(ConfigurationError, match=words):
             Client.from_env(environment)
 
+    async def test_options_win(self, pm: Sandbox) -> None:
+        """What is given is not read: here the environment gives the key, and the program signs."""
+        account = pm.accounts[0]
+
+        def sign(payload: bytes) -> str:
+            return hmac.new(account.api_secret.encode(), payload, hashlib.sha256).hexdigest()
+
+        environment = {
+            "BINANCE_PM_API_KEY": account.api_key,
+            "BINANCE_PM_API_SECRET": "wrong",
+            "BINANCE_PM_PRIVATE_KEY_PASSPHRASE": "not the signer's",
+            "BINANCE_PM_BASE_URL": pm.base_url,
+        }
+        async with Client.from_env(environment, api_secret=sign, session=pm.session()) as client:
+            await client.um_account()
+
+        assert pm.exchange.requests[-1].status == 200
+
+    async def test_without_a_key(self, pm: Sandbox) -> None:
+        """The address holds for a client without a key, too."""
+        environment = {"BINANCE_PM_BASE_URL": pm.base_url}
+        async with Client.from_env(environment, api_key=None, api_secret=None, session=pm.session()) as client:
+            await client.ping()
+
+        assert paths(pm) == ["/papi/v1/ping"]
+
     def test_reads_the_process_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without an argument it is the process's own."""
         monkeypatch.delenv("BINANCE_PM_API_KEY", raising=False)

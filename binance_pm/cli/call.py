@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -61,13 +60,14 @@ async def _call(endpoint: Endpoint[Any], target: Target, arguments: dict[str, An
 
 
 async def _client(endpoint: Endpoint[Any], target: Target, stack: AsyncExitStack) -> Client:
-    address = target.base_url or os.environ.get("BINANCE_PM_BASE_URL")
-    options: dict[str, Any] = {"papi_url": address, "sapi_url": address} if address else {}
     if target.sandbox:
         from binance_pm.testing import sandbox  # noqa: PLC0415 - only here is the extra needed
 
         return (await stack.enter_async_context(sandbox(accounts=1))).client()
-    return Client.from_env(**options) if endpoint.sends_key else Client(**options)
+    options: dict[str, Any] = {} if endpoint.sends_key else {"api_key": None, "api_secret": None}
+    if target.base_url is not None:
+        options |= {"papi_url": target.base_url, "sapi_url": target.base_url}
+    return Client.from_env(**options)
 
 
 def _as_json(answer: object) -> str:

@@ -106,6 +106,15 @@ class TestCall:
 
         assert (ended.code, len(pm_sandbox.exchange.requests)) == (0, 1)
 
+    @pytest.mark.pm_sandbox(accounts=1)
+    def test_the_option_wins_over_the_environment(self, run: Any, pm_sandbox: Sandbox) -> None:
+        """An empty one too: it is refused, not replaced."""
+        elsewhere = {"BINANCE_PM_BASE_URL": "https://example.com"}
+
+        assert run("call", "ping", "--base-url", pm_sandbox.base_url, **elsewhere).code == 0
+        assert run("call", "ping", "--base-url", "", BINANCE_PM_BASE_URL=pm_sandbox.base_url).code == 1
+        assert len(pm_sandbox.exchange.requests) == 1
+
     def test_amounts_are_in_plain_notation(self, run: Any) -> None:
         """A zero with eight decimals is no exponent."""
         assert json.loads(run("call", "span_account", "--sandbox").out)["otherMM"] == "0.00000000"
