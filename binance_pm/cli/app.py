@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
 
 from binance_pm.cli import call, demo, sandbox
+from binance_pm.cli.console import Output
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.version import VERSION
 
@@ -18,7 +19,6 @@ app: App = App(
     help="Binance Portfolio Margin from the command line. Not Binance's, and not endorsed by it.",
     version=VERSION,
     version_flags=["--version"],
-    error_console=Console(stderr=True),
     suppress_keyboard_interrupt=False,
 )
 app.command(call.app)
@@ -60,15 +60,21 @@ def _sandbox(
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; failures end in one line on stderr."""
     try:
-        result = app(arguments, exit_on_error=False, result_action="return_value")
-    except CycloptsError:
-        return 2
+        result = app(arguments, console=Output(), exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _failed(str(error), 2)
     except PortfolioMarginError as error:
-        print(f"binance-pm: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error), 1)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        print(f"binance-pm: {error.strerror or error}", file=sys.stderr)
-        return 1
+        return _failed(error.strerror or str(error), 1)
     return result if isinstance(result, int) else 0
+
+
+def _failed(why: str, code: int) -> int:
+    # Where nobody hears it, the exit code has to do.
+    with suppress(OSError):
+        print("binance-pm:", *why.split(), file=sys.stderr, flush=True)
+    return code

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -149,11 +149,11 @@ class TestCall:
         [("call", "nope"), ("call", "um_account", "--nope"), ("call", "um_account", "--recv-window", "x"), ("nope",)],
     )
     def test_wrong_usage(self, run: Any, arguments: tuple[str, ...]) -> None:
-        """The exit code is 2, and the words go to stderr."""
+        """The exit code is 2, and one line on stderr says what is wrong."""
         ended = run(*arguments)
 
-        assert (ended.code, ended.out) == (2, "")
-        assert "Error" in ended.err
+        assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+        assert re.match("binance-pm: (Unknown|Invalid)", ended.err)
 
 
 class TestDemo:
@@ -259,6 +259,15 @@ class TestSandbox:
         assert "cannot listen on 127.0.0.1" in ended.err
 
 
+def raising(error: BaseException) -> Callable[..., None]:
+    """A function that does nothing else."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
 class TestHouse:
     """What every command owes its user."""
 
@@ -273,16 +282,70 @@ class TestHouse:
         assert max(map(len, out.splitlines())) <= 80
         assert all(command in out for command in ("call", "demo", "sandbox"))
 
-    def test_nothing_breaks_when_nobody_reads_on(self) -> None:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            KeyboardInterrupt(),
+            BaseExceptionGroup("unhandled errors in a TaskGroup", [KeyboardInterrupt()]),
+            BaseExceptionGroup("", [RuntimeError(), BaseExceptionGroup("", [KeyboardInterrupt()])]),
+        ],
+        ids=["alone", "in a group", "in a group in a group"],
+    )
+    def test_an_interrupt_is_no_failure(self, run: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+        """Ctrl-C within a task group comes as a group; it ends the command as it does elsewhere."""
+        monkeypatch.setattr("anyio.run", raising(error))
+
+        ended = run("demo")
+
+        assert (ended.code, ended.out, ended.err) == (130, "", "")
+
+    def test_a_group_without_an_interrupt_is_not_hushed(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A mistake of ours is seen."""
+        monkeypatch.setattr("anyio.run", raising(ExceptionGroup("ours", [RuntimeError()])))
+
+        with pytest.raises(ExceptionGroup, match="ours"):
+            run("demo")
+
+    @pytest.mark.parametrize("arguments", [("call", "um_account", "--sandbox"), ("demo", "--once"), ("--help",)])
+    def test_nothing_breaks_when_nobody_reads_on(self, arguments: tuple[str, ...]) -> None:
         """A closed pipe, as by `head`, is no error."""
-        command = subprocess.Popen(
-            [*COMMAND, "call", "um_account", "--sandbox"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        command = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert command.stdout is not None
         command.stdout.close()
         _, err = command.communicate(timeout=20)
 
         assert (command.returncode, err) == (0, b"")
+
+    @pytest.mark.parametrize(
+        ("arguments", "code"), [(("call", "ping", "--sandbox"), 0), (("demo", "--once"), 0), (("nope",), 2)]
+    )
+    def test_nothing_breaks_where_the_output_was_closed(self, arguments: tuple[str, ...], code: int) -> None:
+        """As a shell does with `>&-` and `2>&-`: the exit code is what is left to tell."""
+        closing = ["/bin/sh", "-c", 'exec "$@" >&- 2>&-', "sh"]
+        ended = subprocess.run([*closing, *COMMAND, *arguments], timeout=20, check=False)
+
+        assert ended.returncode == code
+
+    @pytest.mark.parametrize("arguments", [("call", "ping", "--sandbox"), ("demo", "--once")])
+    def test_output_that_cannot_be_written(self, arguments: tuple[str, ...]) -> None:
+        """It is a failure like others: one line."""
+        unwritable = os.open(os.devnull, os.O_RDONLY)
+        try:
+            ended = subprocess.run(
+                [*COMMAND, *arguments], stdout=unwritable, stderr=subprocess.PIPE, timeout=20, check=False
+            )
+        finally:
+            os.close(unwritable)
+
+        assert (ended.returncode, ended.stderr) == (1, b"binance-pm: Bad file descriptor\n")
+
+    def test_a_failure_that_nobody_hears_is_one(self) -> None:
+        """The exit code holds although the reader of stderr has gone."""
+        command = subprocess.Popen([*COMMAND, "call", "um_account"], stderr=subprocess.PIPE, env=NO_KEYS)
+        assert command.stderr is not None
+        command.stderr.close()
+
+        assert command.wait(timeout=20) == 1
 
     @pytest.mark.parametrize("missing", ["cyclopts", "starlette"])
     def test_a_missing_extra_is_named(self, missing: str) -> None:
