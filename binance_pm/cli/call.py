@@ -24,7 +24,12 @@ app: App = App(
 )
 
 
-@Parameter(name="*")
+def _one_place(_: object, target: Target | None) -> None:
+    if target is not None and target.sandbox and target.base_url is not None:
+        raise ValueError("--sandbox and --base-url exclude each other.")
+
+
+@Parameter(name="*", validator=_one_place)
 @dataclass(frozen=True)
 class Target:
     """Where a call goes."""

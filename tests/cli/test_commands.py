@@ -155,6 +155,19 @@ class TestCall:
         assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
         assert re.match("binance-pm: (Unknown|Invalid)", ended.err)
 
+    @pytest.mark.pm_sandbox(accounts=1)
+    def test_two_places_are_wrong_usage(self, run: Any, pm_sandbox: Sandbox) -> None:
+        """Neither option is ignored; the environment's address gives way to `--sandbox`."""
+        ended = run("call", "ping", "--sandbox", "--base-url", pm_sandbox.base_url)
+
+        assert (ended.code, ended.out, ended.err) == (
+            2,
+            "",
+            "binance-pm: --sandbox and --base-url exclude each other.\n",
+        )
+        assert run("call", "ping", "--sandbox", BINANCE_PM_BASE_URL=pm_sandbox.base_url).code == 0
+        assert pm_sandbox.exchange.requests == ()
+
 
 class TestDemo:
     """``binance-pm demo``."""
@@ -266,6 +279,35 @@ def raising(error: BaseException) -> Callable[..., None]:
         raise error
 
     return fail
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("demo", "--every", "0"), '"0.0" for --every. Must be > 0.'),
+        (("demo", "--every=-1"), '"-1.0" for --every. Must be > 0.'),
+        (("demo", "--every", "nan"), '"nan" for --every. Must be <= 86400.'),
+        (("demo", "--every", "inf"), '"inf" for --every. Must be <= 86400.'),
+        (("sandbox", "--port=-1"), '"-1" for --port. Must be >= 0.'),
+        (("sandbox", "--port", "65536"), '"65536" for --port. Must be <= 65535.'),
+        (("sandbox", "--accounts", "0"), '"0" for --accounts. Must be >= 1.'),
+        (("sandbox", "--accounts", "1001"), '"1001" for --accounts. Must be <= 1000.'),
+    ],
+    ids=str,
+)
+def test_a_number_out_of_range_is_wrong_usage(run: Any, arguments: tuple[str, ...], why: str) -> None:
+    """One line names the option and its bound."""
+    ended = run(*arguments)
+
+    assert (ended.code, ended.out, ended.err) == (2, "", f"binance-pm: Invalid value {why}\n")
+
+
+def test_the_exchanges_bounds_are_checked_too(run: Any) -> None:
+    """A parameter of an endpoint is refused before it is sent."""
+    ended = run("call", "um_account", "--recv-window", "60001", "--sandbox")
+
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "the exchange allows 1 to 60000 ms" in ended.err
 
 
 class TestHouse:
