@@ -45,6 +45,7 @@ ORDER = [
     "testing",
     "pytest_plugin",
     "cli",
+    "__main__",
 ]
 
 CORE = {"anyio", "msgspec", "sniffio"}

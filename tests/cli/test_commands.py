@@ -23,7 +23,7 @@ from binance_pm import cli
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.testing import Sandbox
 
-COMMAND = [sys.executable, "-c", "from binance_pm.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "binance_pm"]
 NO_KEYS = {name: value for name, value in os.environ.items() if not name.startswith("BINANCE_PM_")}
 
 
@@ -317,6 +317,12 @@ class TestHouse:
         """The package's own."""
         assert run("--version").out.strip() == binance_pm.__version__
 
+    def test_the_module_is_the_command(self) -> None:
+        """Where the script is not on the path, the interpreter starts it."""
+        ended = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, timeout=20, check=False)
+
+        assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, binance_pm.__version__, "")
+
     def test_help_fits_eighty_columns(self, run: Any) -> None:
         """Every command is listed."""
         out = run("--help").out
@@ -390,12 +396,20 @@ class TestHouse:
         assert command.wait(timeout=20) == 1
 
     @pytest.mark.parametrize("missing", ["cyclopts", "starlette"])
-    def test_a_missing_extra_is_named(self, missing: str) -> None:
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "from binance_pm.cli import main; main()",
+            "import runpy; runpy.run_module('binance_pm', run_name='__main__')",
+        ],
+        ids=["script", "module"],
+    )
+    def test_a_missing_extra_is_named(self, missing: str, command: str) -> None:
         """The command line is an extra: one line says how to get it."""
-        hiding = f"import sys; sys.modules[{missing!r}] = None; "
         ended = subprocess.run(
-            [COMMAND[0], "-c", hiding + COMMAND[2], "demo"], capture_output=True, text=True, timeout=20, check=False
-        )
+            [sys.executable, "-c", f"import sys; sys.modules[{missing!r}] = None; {command}", "demo"],
+            capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
 
         assert (ended.returncode, ended.stdout) == (1, "")
         assert ended.stderr == f"binance-pm: {missing} is missing: pip install 'binance-pm[all]'\n"
