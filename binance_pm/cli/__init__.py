@@ -14,7 +14,7 @@ def main() -> None:
         from binance_pm.cli.app import run  # noqa: PLC0415 - what the command needs is an extra
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
-        sys.exit(f"binance-pm: {name} is missing: pip install 'binance-pm[all]'")
+        sys.exit(f"binance-pm: {name} is missing: pip install 'binance-pm[cli]'")
     except KeyboardInterrupt:
         sys.exit(130)
     try:

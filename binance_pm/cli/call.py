@@ -16,6 +16,7 @@ from cyclopts import App, Parameter
 
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
+from binance_pm.testing import sandbox
 
 app: App = App(
     name="call",
@@ -66,8 +67,6 @@ async def _call(endpoint: Endpoint[Any], target: Target, arguments: dict[str, An
 
 async def _client(endpoint: Endpoint[Any], target: Target, stack: AsyncExitStack) -> Client:
     if target.sandbox:
-        from binance_pm.testing import sandbox  # noqa: PLC0415 - only here is the extra needed
-
         return (await stack.enter_async_context(sandbox(accounts=1))).client()
     options: dict[str, Any] = {} if endpoint.sends_key else {"api_key": None, "api_secret": None}
     if target.base_url is not None:

@@ -412,7 +412,7 @@ class TestHouse:
         )  # fmt: skip
 
         assert (ended.returncode, ended.stdout) == (1, "")
-        assert ended.stderr == f"binance-pm: {missing} is missing: pip install 'binance-pm[all]'\n"
+        assert ended.stderr == f"binance-pm: {missing} is missing: pip install 'binance-pm[cli]'\n"
 
 
 class Screen:
