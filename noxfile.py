@@ -74,6 +74,7 @@ def readme(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What one call costs on this machine."""
-    session.install(".")
+    """What one call costs on this machine, and how long the demo takes to its first picture."""
+    session.install(".[cli]")
     session.run("python", "tests/benchmarks/call_cost.py")
+    session.run("python", "tests/benchmarks/first_picture.py")

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote
@@ -129,17 +129,17 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
         Args:
             environment: read instead of `os.environ`.
-            **options: as for `Client`.
+            **options: as for `Client`; they win over the environment. With ``api_key=None, api_secret=None`` it reads
+                no key, and calls what needs none.
 
         Raises:
             ConfigurationError: a variable is missing, or two exclude each other; the text names them.
         """
         env = os.environ if environment is None else environment
+        read = _keys(env, given=options)
         if url := env.get("BINANCE_PM_BASE_URL"):
-            options = {"papi_url": url, "sapi_url": url} | options
-        if passphrase := env.get("BINANCE_PM_PRIVATE_KEY_PASSPHRASE"):
-            options = {"passphrase": passphrase} | options
-        return cls(*_keys(env), **options)
+            read |= {"papi_url": url, "sapi_url": url}
+        return cls(**(read | options))
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._session else "not open"
@@ -375,16 +375,23 @@ def _interrupted(call: Call, session: Session, *, sent: bool) -> PortfolioMargin
 _NO_KEY: Final = "Give them to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
 
 
-def _keys(env: Mapping[str, str]) -> tuple[str, Credential]:
-    key, secret, file = (env.get(f"BINANCE_PM_{name}", "") for name in ("API_KEY", "API_SECRET", "PRIVATE_KEY_FILE"))
+def _keys(env: Mapping[str, str], *, given: Container[str]) -> dict[str, Any]:
+    """What of key and secret was not given already."""
+    keys: dict[str, Any] = {}
     call = Call("Client.from_env")
-    if not key:
-        raise ConfigurationError(call, "BINANCE_PM_API_KEY is not set")
-    if not secret and not file:
-        raise ConfigurationError(call, "neither BINANCE_PM_API_SECRET nor BINANCE_PM_PRIVATE_KEY_FILE is set")
-    if secret and file:
-        raise ConfigurationError(call, "both BINANCE_PM_API_SECRET and BINANCE_PM_PRIVATE_KEY_FILE are set")
-    return key, secret or Path(file)
+    if "api_key" not in given:
+        keys["api_key"] = env.get("BINANCE_PM_API_KEY")
+        if not keys["api_key"]:
+            raise ConfigurationError(call, "BINANCE_PM_API_KEY is not set")
+    if "api_secret" not in given:
+        secret, file = env.get("BINANCE_PM_API_SECRET"), env.get("BINANCE_PM_PRIVATE_KEY_FILE")
+        if not secret and not file:
+            raise ConfigurationError(call, "neither BINANCE_PM_API_SECRET nor BINANCE_PM_PRIVATE_KEY_FILE is set")
+        if secret and file:
+            raise ConfigurationError(call, "both BINANCE_PM_API_SECRET and BINANCE_PM_PRIVATE_KEY_FILE are set")
+        keys["api_secret"] = secret or Path(file or "")
+        keys["passphrase"] = env.get("BINANCE_PM_PRIVATE_KEY_PASSPHRASE") or None
+    return keys
 
 
 def _check_names(parameters: object) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+import signal
+import socket
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import contextmanager
 
 import anyio
 import anyio.lowlevel
@@ -70,6 +73,22 @@ async def settled() -> None:
         await anyio.lowlevel.checkpoint()
 
 
+@contextmanager
+def refusing_port() -> Generator[int, None, None]:
+    """A port of this machine that nobody listens on, and that nobody else can take meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.fixture
+def interruptible() -> Generator[None, None, None]:
+    """Children can be stopped with Ctrl-C even where this process was started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     """A clock that moves when somebody sleeps."""
@@ -84,8 +103,8 @@ def manual_clock() -> ManualClock:
 
 @pytest_asyncio.fixture
 async def pm() -> AsyncGenerator[Sandbox, None]:
-    """A local exchange in memory."""
-    async with sandbox(in_memory=True, accounts=2) as running:
+    """A local exchange in memory, whose minute does not turn while a test runs: what was used stays used."""
+    async with sandbox(in_memory=True, accounts=2, minute=1e9) as running:
         yield running
 
 

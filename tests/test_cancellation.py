@@ -128,7 +128,7 @@ async def test_cancelled_before_sending_costs_nothing(pm: Sandbox) -> None:
     assert pm.budget.snapshot()[0].used == 0
 
 
-@pytest.mark.pm_sandbox(accounts=1)
+@pytest.mark.pm_sandbox(accounts=1, minute=1e9)
 async def test_cancelled_after_sending_stays_counted(pm_sandbox: Sandbox) -> None:
     """The exchange may have counted it: the weight is not spent a second time."""
     pm_sandbox.inject(Fault(delay_after=60))

@@ -7,7 +7,6 @@ import base64
 import hashlib
 import hmac
 import logging
-import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ from binance_pm.budget import Family
 from binance_pm.sandbox import create_app
 from binance_pm.testing import Exchange, Fault, Sandbox
 from binance_pm.transport.httpx import asgi_transport
-from tests.conftest import FakeClock, ManualClock, settled
+from tests.conftest import FakeClock, ManualClock, refusing_port, settled
 
 KEY = "k" * 64
 UM = "/papi/v2/um/account"
@@ -54,6 +53,13 @@ TIME = "/papi/v1/time"
 def paths(pm: Sandbox) -> list[str]:
     """What arrived at the exchange."""
     return [request.path for request in pm.exchange.requests]
+
+
+def living_by(clock: FakeClock) -> tuple[Sandbox, Session]:
+    """A local exchange and a session that both live by the clock."""
+    exchange = Exchange(accounts=1, clock=clock, sleep=clock.sleep)
+    pm = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
+    return pm, pm.session(budget=Budget(monotonic=clock, wall=clock, sleep=clock.sleep))
 
 
 def hasty(pm: Sandbox, clock: FakeClock | None = None) -> Session:
@@ -366,6 +372,32 @@ class TestFromEnvironment:
         with pytest.raises(ConfigurationError, match=words):
             Client.from_env(environment)
 
+    async def test_options_win(self, pm: Sandbox) -> None:
+        """What is given is not read: here the environment gives the key, and the program signs."""
+        account = pm.accounts[0]
+
+        def sign(payload: bytes) -> str:
+            return hmac.new(account.api_secret.encode(), payload, hashlib.sha256).hexdigest()
+
+        environment = {
+            "BINANCE_PM_API_KEY": account.api_key,
+            "BINANCE_PM_API_SECRET": "wrong",
+            "BINANCE_PM_PRIVATE_KEY_PASSPHRASE": "not the signer's",
+            "BINANCE_PM_BASE_URL": pm.base_url,
+        }
+        async with Client.from_env(environment, api_secret=sign, session=pm.session()) as client:
+            await client.um_account()
+
+        assert pm.exchange.requests[-1].status == 200
+
+    async def test_without_a_key(self, pm: Sandbox) -> None:
+        """The address holds for a client without a key, too."""
+        environment = {"BINANCE_PM_BASE_URL": pm.base_url}
+        async with Client.from_env(environment, api_key=None, api_secret=None, session=pm.session()) as client:
+            await client.ping()
+
+        assert paths(pm) == ["/papi/v1/ping"]
+
     def test_reads_the_process_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without an argument it is the process's own."""
         monkeypatch.delenv("BINANCE_PM_API_KEY", raising=False)
@@ -497,12 +529,11 @@ class TestRetries:
 
         assert paths(pm) == [UM, UM]
 
-    async def test_each_attempt_is_signed_anew(self, pm: Sandbox) -> None:
+    async def test_each_attempt_is_signed_anew(self, clock: FakeClock) -> None:
         """A repetition carries the time at which it is made."""
-        clock = FakeClock()
-        budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
-        pm.inject(Fault(skew=clock.now - time.time()), Fault(drop=True))
-        async with pm.client(session=pm.session(budget=budget), jitter=lambda: 1.0) as client:
+        pm, session = living_by(clock)
+        pm.inject(Fault(drop=True))
+        async with pm.client(session=session, jitter=lambda: 1.0) as client:
             await client.um_account()
 
         first, second = (int(dict(request.params)["timestamp"]) for request in pm.exchange.requests)
@@ -602,14 +633,16 @@ class TestRefusals:
 
         assert (caught.value.until, caught.value.retry_after) == (1_900_000_000.0, 120)
 
-    async def test_a_ban_that_tells_seconds_alone(self, pm: Sandbox, client: Client) -> None:
+    async def test_a_ban_that_tells_seconds_alone(self, clock: FakeClock) -> None:
         """Its end is the exchange's time and those seconds."""
+        pm, session = living_by(clock)
         pm.inject(Fault(status=418, code=-1003, msg="Banned.", headers={"Retry-After": "120"}))
 
-        with pytest.raises(IpBanned) as caught:
-            await client.um_account()
+        async with pm.client(session=session) as client:
+            with pytest.raises(IpBanned) as caught:
+                await client.um_account()
 
-        assert caught.value.until == pytest.approx(pm.exchange.now() + 120, abs=2)
+        assert caught.value.until == pytest.approx(clock.now + 120, abs=1)
 
     async def test_what_does_not_fit_is_not_sent(self, pm: Sandbox) -> None:
         """Others spent the minute: our call does not even leave."""
@@ -638,7 +671,7 @@ class TestRefusals:
     async def test_a_refusal_overtakes_those_about_to_send(self, pm: Sandbox) -> None:
         """A call whose turn had come before somebody was refused waits the refusal out, and is signed anew."""
         clock = FakeClock()
-        session = pm.session(budget=Budget(monotonic=clock, wall=time.time, sleep=clock.sleep))
+        session = pm.session(budget=Budget(monotonic=clock, wall=pm.exchange.now, sleep=clock.sleep))
         refused = asyncio.Event()
 
         async def sign(_: bytes) -> str:
@@ -776,10 +809,11 @@ class TestLifetime:
         """No connection: nothing was sent, it may be tried again."""
         clock = FakeClock()
         budget = Budget(sleep=clock.sleep)
-        url = "http://127.0.0.1:9"
-        async with Client(KEY, "s", session=Session(budget=budget), papi_url=url) as client:
-            with pytest.raises(ConnectError, match=r"no connection could be made. Nothing was sent") as caught:
-                await client.um_account()
+        with refusing_port() as port:
+            url = f"http://127.0.0.1:{port}"
+            async with Client(KEY, "s", session=Session(budget=budget), papi_url=url) as client:
+                with pytest.raises(ConnectError, match=r"no connection could be made. Nothing was sent") as caught:
+                    await client.um_account()
 
         assert (caught.value.sent, len(clock.slept), budget.snapshot()[0].used) == (False, 2, 0)
 

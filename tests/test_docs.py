@@ -169,14 +169,6 @@ def test_test(block: Block, pytest_run: str) -> None:
     assert set(outcomes) == {"PASSED"}, pytest_run
 
 
-@pytest.fixture
-def interruptible() -> Generator[None, None, None]:
-    """Children can be stopped with Ctrl-C even where this process was started in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @each(COMMANDS)
 @pytest.mark.usefixtures("interruptible")
 def test_sh(block: Block, environment: dict[str, str], tmp_path: Path) -> None:

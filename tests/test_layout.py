@@ -6,8 +6,10 @@ import ast
 import importlib.metadata
 import inspect
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +23,7 @@ from binance_pm.enums import OpenEnum
 from binance_pm.wire import Answer
 
 PACKAGE = Path(binance_pm.__file__).parent
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 # A part may import those above it, and modules of its own.
@@ -45,6 +48,7 @@ ORDER = [
     "testing",
     "pytest_plugin",
     "cli",
+    "__main__",
 ]
 
 CORE = {"anyio", "msgspec", "sniffio"}
@@ -178,6 +182,31 @@ def test_the_list_of_extras_is_whole() -> None:
     named = {line.split(";")[0].split(">")[0].split("[")[0].strip() for line in required if "extra ==" in line}
 
     assert {name.replace("-", "_") for name in named} - {"binance_pm"} <= EXTRAS
+
+
+def brought_by(extra: str) -> set[str]:
+    """The libraries that an extra brings, with those of the extras that it refers to."""
+    extras = PROJECT["optional-dependencies"]
+    brought: set[str] = set()
+    for requirement in extras[extra]:
+        name, _, others = re.split(r"[<>=;]", requirement)[0].partition("[")
+        if name == "binance-pm":
+            brought = brought.union(*map(brought_by, others.rstrip("]").split(",")))
+        else:
+            brought.add(name)
+    return brought
+
+
+@pytest.mark.parametrize(
+    ("extra", "parts"), [("cli", {"cli", "testing", "sandbox"}), ("sandbox", {"testing", "sandbox"})]
+)
+def test_an_extra_brings_what_its_parts_import(extra: str, parts: set[str]) -> None:
+    """Who installs it needs no second one."""
+    used = {root_of(found.module) for file in FILES if part_of(file) in parts for found in imports(file)}
+    foreign = used - set(sys.stdlib_module_names) - {"binance_pm", "__future__"} - CORE
+
+    assert foreign
+    assert foreign <= brought_by(extra)
 
 
 # httpx loads its command line with click, rich and pygments where they happen to be installed: not counted for it.

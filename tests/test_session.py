@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import Any
 
 import anyio
@@ -173,12 +172,13 @@ class TestClosing:
                 tasks.start_soon(call, client)
             while not pm_sandbox.exchange.requests:
                 await anyio.lowlevel.checkpoint()
-            began.append(time.monotonic())
+            began.append(anyio.current_time())
             await session.aclose()
 
         # Before the first answer only one call asks; the other two wait for it.
         assert sorted(type(error).__name__ for error in errors) == ["NoAnswer", "SessionClosed", "SessionClosed"]
-        assert time.monotonic() - began[0] < 1
+        # Whoever waited for the answer would do so for ten seconds.
+        assert anyio.current_time() - began[0] < 5
         assert (pm_sandbox.budget.waiting, pm_sandbox.budget.snapshot()[0].in_flight) == (0, 0)
 
     async def test_with_a_call_between_two_attempts(self, pm: Sandbox) -> None:
@@ -222,7 +222,7 @@ class TestClosing:
 class TestTimeouts:
     """How long one request may take."""
 
-    @pytest.mark.pm_sandbox(accounts=1)
+    @pytest.mark.pm_sandbox(accounts=1, minute=1e9)
     async def test_total(self, pm_sandbox: Sandbox) -> None:
         """No whole answer in time: it was sent, and its weight stays counted."""
         pm_sandbox.inject(Fault(delay=60))
@@ -267,7 +267,7 @@ def test_calls_work_under_trio(pm_sandbox: Sandbox) -> None:
 
 def test_one_budget_serves_threads_with_loops_of_their_own() -> None:
     """Two event loops in two threads draw on one budget, and every call is answered."""
-    with running_sandbox(accounts=2) as pm:
+    with running_sandbox(accounts=2, minute=1e9) as pm:
 
         async def poll(number: int) -> None:
             async with pm.client(number) as client, anyio.create_task_group() as tasks:

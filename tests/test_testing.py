@@ -35,7 +35,7 @@ async def test_clients_share_the_sandbox_budget(pm: Sandbox) -> None:
 
 async def test_options_win(pm: Sandbox) -> None:
     """A client of the sandbox may be given anything that a client may be given."""
-    budget = Budget()
+    budget = Budget(minute=1e9)
     session = pm.session(budget=budget)
     async with pm.client(label="mine", session=session) as client:
         await client.um_account()

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Final
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
+from cyclopts.validators import Number
 
 from binance_pm.cli import call, demo, sandbox
+from binance_pm.cli.console import Output
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.version import VERSION
+
+_A_WHILE: Final = Number(gt=0, lte=86_400)
+_A_PORT: Final = Number(gte=0, lte=65_535)
+_SOME: Final = Number(gte=1, lte=1_000)
 
 app: App = App(
     name="binance-pm",
     help="Binance Portfolio Margin from the command line. Not Binance's, and not endorsed by it.",
     version=VERSION,
     version_flags=["--version"],
-    error_console=Console(stderr=True),
     suppress_keyboard_interrupt=False,
 )
 app.command(call.app)
@@ -29,7 +34,7 @@ def _demo(
     *,
     once: bool = False,
     json: bool = False,
-    every: Annotated[float, Parameter(help="Seconds between two rounds.")] = 1.0,
+    every: Annotated[float, Parameter(help="Seconds between two rounds, a day at most.", validator=_A_WHILE)] = 1.0,
     seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
 ) -> int:
     """Watch a dozen accounts on a local exchange: no key, no network.
@@ -44,8 +49,8 @@ def _demo(
 @app.command(name="sandbox")
 def _sandbox(
     *,
-    port: Annotated[int, Parameter(help="Port to listen on, 0 for any free one.")] = 0,
-    accounts: Annotated[int, Parameter(help="How many accounts to make up.")] = 12,
+    port: Annotated[int, Parameter(help="Port to listen on, 0 for any free one.", validator=_A_PORT)] = 0,
+    accounts: Annotated[int, Parameter(help="How many accounts to make up, at most 1000.", validator=_SOME)] = 12,
     seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
     json: bool = False,
 ) -> int:
@@ -60,15 +65,21 @@ def _sandbox(
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; failures end in one line on stderr."""
     try:
-        result = app(arguments, exit_on_error=False, result_action="return_value")
-    except CycloptsError:
-        return 2
+        result = app(arguments, console=Output(), exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _failed(str(error), 2)
     except PortfolioMarginError as error:
-        print(f"binance-pm: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error), 1)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        print(f"binance-pm: {error.strerror or error}", file=sys.stderr)
-        return 1
+        return _failed(error.strerror or str(error), 1)
     return result if isinstance(result, int) else 0
+
+
+def _failed(why: str, code: int) -> int:
+    # Where nobody hears it, the exit code has to do.
+    with suppress(OSError):
+        print("binance-pm:", *why.split(), file=sys.stderr, flush=True)
+    return code

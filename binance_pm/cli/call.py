@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from cyclopts import App, Parameter
 
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
+from binance_pm.testing import sandbox
 
 app: App = App(
     name="call",
@@ -25,7 +25,12 @@ app: App = App(
 )
 
 
-@Parameter(name="*")
+def _one_place(_: object, target: Target | None) -> None:
+    if target is not None and target.sandbox and target.base_url is not None:
+        raise ValueError("--sandbox and --base-url exclude each other.")
+
+
+@Parameter(name="*", validator=_one_place)
 @dataclass(frozen=True)
 class Target:
     """Where a call goes."""
@@ -61,13 +66,12 @@ async def _call(endpoint: Endpoint[Any], target: Target, arguments: dict[str, An
 
 
 async def _client(endpoint: Endpoint[Any], target: Target, stack: AsyncExitStack) -> Client:
-    address = target.base_url or os.environ.get("BINANCE_PM_BASE_URL")
-    options: dict[str, Any] = {"papi_url": address, "sapi_url": address} if address else {}
     if target.sandbox:
-        from binance_pm.testing import sandbox  # noqa: PLC0415 - only here is the extra needed
-
         return (await stack.enter_async_context(sandbox(accounts=1))).client()
-    return Client.from_env(**options) if endpoint.sends_key else Client(**options)
+    options: dict[str, Any] = {} if endpoint.sends_key else {"api_key": None, "api_secret": None}
+    if target.base_url is not None:
+        options |= {"papi_url": target.base_url, "sapi_url": target.base_url}
+    return Client.from_env(**options)
 
 
 def _as_json(answer: object) -> str:

@@ -8,10 +8,11 @@ from contextlib import AsyncExitStack
 
 import anyio
 import msgspec
-from rich.console import Console
+from rich.console import RenderableType
 from rich.live import Live
 
 from binance_pm.budget import Budget
+from binance_pm.cli.console import Output
 from binance_pm.cli.table import Row, picture
 from binance_pm.client import Client
 from binance_pm.testing import sandbox
@@ -31,7 +32,7 @@ async def _run(once: bool, json: bool, every: float, seed: int) -> int:  # noqa:
         ]
         rows = [Row(client.label) for client in clients]
         # A terminal that cannot move its cursor gets one table after another.
-        if once or json or Console().is_dumb_terminal:
+        if once or json or Output().is_dumb_terminal:
             await _print(clients, rows, pm.budget, once=once, json=json, every=every)
         else:
             await _show(clients, rows, pm.budget, every=every)
@@ -46,7 +47,7 @@ async def _print(
         if json:
             _print_lines(rows, budget)
         else:
-            Console().print(picture(rows, budget, now=time.monotonic()))
+            Output().print(picture(rows, budget, now=time.monotonic()))
         if once:
             return
         await anyio.sleep(every)
@@ -60,7 +61,10 @@ async def _show(clients: list[Client], rows: list[Row], budget: Budget, *, every
             await anyio.sleep(every)
             await _read_all(clients, rows)
 
-    with Live(get_renderable=lambda: picture(rows, budget, now=time.monotonic()), auto_refresh=False) as live:
+    def current() -> RenderableType:
+        return picture(rows, budget, now=time.monotonic())
+
+    with Live(get_renderable=current, console=Output(), auto_refresh=False) as live:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(keep_reading)
             while True:

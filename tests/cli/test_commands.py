@@ -6,13 +6,14 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,8 +23,9 @@ import binance_pm
 from binance_pm import cli
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.testing import Sandbox
+from tests.conftest import refusing_port
 
-COMMAND = [sys.executable, "-c", "from binance_pm.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "binance_pm"]
 NO_KEYS = {name: value for name, value in os.environ.items() if not name.startswith("BINANCE_PM_")}
 
 
@@ -106,6 +108,15 @@ class TestCall:
 
         assert (ended.code, len(pm_sandbox.exchange.requests)) == (0, 1)
 
+    @pytest.mark.pm_sandbox(accounts=1)
+    def test_the_option_wins_over_the_environment(self, run: Any, pm_sandbox: Sandbox) -> None:
+        """An empty one too: it is refused, not replaced."""
+        elsewhere = {"BINANCE_PM_BASE_URL": "https://example.com"}
+
+        assert run("call", "ping", "--base-url", pm_sandbox.base_url, **elsewhere).code == 0
+        assert run("call", "ping", "--base-url", "", BINANCE_PM_BASE_URL=pm_sandbox.base_url).code == 1
+        assert len(pm_sandbox.exchange.requests) == 1
+
     def test_amounts_are_in_plain_notation(self, run: Any) -> None:
         """A zero with eight decimals is no exponent."""
         assert json.loads(run("call", "span_account", "--sandbox").out)["otherMM"] == "0.00000000"
@@ -127,10 +138,8 @@ class TestCall:
 
     def test_no_network(self, run: Any) -> None:
         """Nobody answers: one line says so."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-
-        ended = run("call", "ping", "--base-url", f"http://127.0.0.1:{port}")
+        with refusing_port() as port:
+            ended = run("call", "ping", "--base-url", f"http://127.0.0.1:{port}")
 
         assert (ended.code, ended.err.count("\n")) == (1, 1)
         assert "no connection could be made" in ended.err
@@ -140,11 +149,24 @@ class TestCall:
         [("call", "nope"), ("call", "um_account", "--nope"), ("call", "um_account", "--recv-window", "x"), ("nope",)],
     )
     def test_wrong_usage(self, run: Any, arguments: tuple[str, ...]) -> None:
-        """The exit code is 2, and the words go to stderr."""
+        """The exit code is 2, and one line on stderr says what is wrong."""
         ended = run(*arguments)
 
-        assert (ended.code, ended.out) == (2, "")
-        assert "Error" in ended.err
+        assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+        assert re.match("binance-pm: (Unknown|Invalid)", ended.err)
+
+    @pytest.mark.pm_sandbox(accounts=1)
+    def test_two_places_are_wrong_usage(self, run: Any, pm_sandbox: Sandbox) -> None:
+        """Neither option is ignored; the environment's address gives way to `--sandbox`."""
+        ended = run("call", "ping", "--sandbox", "--base-url", pm_sandbox.base_url)
+
+        assert (ended.code, ended.out, ended.err) == (
+            2,
+            "",
+            "binance-pm: --sandbox and --base-url exclude each other.\n",
+        )
+        assert run("call", "ping", "--sandbox", BINANCE_PM_BASE_URL=pm_sandbox.base_url).code == 0
+        assert pm_sandbox.exchange.requests == ()
 
 
 class TestDemo:
@@ -158,8 +180,9 @@ class TestDemo:
         assert (ended.code, ended.err, max(map(len, lines)) <= 80) == (0, "", True)
         assert lines[0].split() == ["account", "status", "uniMMR", "equity", "maint.", "pos.", "uPnL", "age"]
         assert sorted(line.split()[0] for line in lines[1:13]) == [f"account-{number:02}" for number in range(1, 13)]
-        assert re.search(r"IP +/papi +\[\.+\] +60 of 6000", ended.out)
-        assert re.search(r"IP +/sapi/v2/portfolio/account +\[\.+\] +60 of 12000", ended.out)
+        # Where the minute turned meanwhile, less was used in it.
+        assert re.search(r"IP +/papi +\[\.+\] +\d+ of 6000", ended.out)
+        assert re.search(r"IP +/sapi/v2/portfolio/account +\[\.+\] +\d+ of 12000", ended.out)
 
     def test_worst_first(self, run: Any) -> None:
         """Who is nearest to liquidation stands on top."""
@@ -176,29 +199,24 @@ class TestDemo:
         assert all(item["age"] < 5 and item["open_positions"] > 0 for item in objects if "account" in item)
 
     def test_first_picture_within_two_seconds(self) -> None:
-        """From the start of the process, imports included; the best of three on a busy machine."""
-        took: list[float] = []
-        for _ in range(3):
-            began = time.monotonic()
-            subprocess.run([*COMMAND, "demo", "--once"], check=True, capture_output=True, timeout=20)
-            took.append(time.monotonic() - began)
+        """Of the processor, from the start of the process, imports included."""
+        # Other programs only ever make it slower: one fast start is enough.
+        assert any(processor_seconds("demo", "--once") < 2 for _ in range(3))
 
-        assert min(took) < 2
-
+    @pytest.mark.usefixtures("interruptible")
     @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
     def test_at_a_terminal(self, environment: dict[str, str]) -> None:
         """The table updates until Ctrl-C, which ends it without a traceback."""
         with at_terminal("demo", "--every", "0.1", **environment) as screen:
             screen.wait_for("account-12")
-            screen.wait_for(
-                r" (7[0-9]|[89][0-9]|1[0-9]{2}|2[0-9]{2}) of 6000" if environment.get("TERM") else "of 6000"
-            )
+            screen.wait_for(r"(?s) (\d+) of 6000.* (?!\1 )\d+ of 6000")
             screen.interrupt()
 
         assert screen.code == 130
         assert "Traceback" not in screen.text
         assert ("\x1b[32m" in screen.text) is not bool(environment)
 
+    @pytest.mark.usefixtures("interruptible")
     def test_json_at_a_terminal_goes_on(self) -> None:
         """Round after round, one object a line."""
         with at_terminal("demo", "--json", "--every", "0.01") as screen:
@@ -209,6 +227,17 @@ class TestDemo:
         assert "Traceback" not in screen.text
 
 
+def processor_seconds(*arguments: str) -> float:
+    """What a command takes of the processor, however busy the machine is."""
+    # Measuring coverage would cost more than what is measured here.
+    unwatched = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([*COMMAND, *arguments], check=True, capture_output=True, timeout=20, env=unwatched)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.usefixtures("interruptible")
 class TestSandbox:
     """``binance-pm sandbox``."""
 
@@ -250,12 +279,56 @@ class TestSandbox:
         assert "cannot listen on 127.0.0.1" in ended.err
 
 
+def raising(error: BaseException) -> Callable[..., None]:
+    """A function that does nothing else."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("demo", "--every", "0"), '"0.0" for --every. Must be > 0.'),
+        (("demo", "--every=-1"), '"-1.0" for --every. Must be > 0.'),
+        (("demo", "--every", "nan"), '"nan" for --every. Must be <= 86400.'),
+        (("demo", "--every", "inf"), '"inf" for --every. Must be <= 86400.'),
+        (("sandbox", "--port=-1"), '"-1" for --port. Must be >= 0.'),
+        (("sandbox", "--port", "65536"), '"65536" for --port. Must be <= 65535.'),
+        (("sandbox", "--accounts", "0"), '"0" for --accounts. Must be >= 1.'),
+        (("sandbox", "--accounts", "1001"), '"1001" for --accounts. Must be <= 1000.'),
+    ],
+    ids=str,
+)
+def test_a_number_out_of_range_is_wrong_usage(run: Any, arguments: tuple[str, ...], why: str) -> None:
+    """One line names the option and its bound."""
+    ended = run(*arguments)
+
+    assert (ended.code, ended.out, ended.err) == (2, "", f"binance-pm: Invalid value {why}\n")
+
+
+def test_the_exchanges_bounds_are_checked_too(run: Any) -> None:
+    """A parameter of an endpoint is refused before it is sent."""
+    ended = run("call", "um_account", "--recv-window", "60001", "--sandbox")
+
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "the exchange allows 1 to 60000 ms" in ended.err
+
+
 class TestHouse:
     """What every command owes its user."""
 
     def test_version(self, run: Any) -> None:
         """The package's own."""
         assert run("--version").out.strip() == binance_pm.__version__
+
+    def test_the_module_is_the_command(self) -> None:
+        """Where the script is not on the path, the interpreter starts it."""
+        ended = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, timeout=20, check=False)
+
+        assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, binance_pm.__version__, "")
 
     def test_help_fits_eighty_columns(self, run: Any) -> None:
         """Every command is listed."""
@@ -264,27 +337,89 @@ class TestHouse:
         assert max(map(len, out.splitlines())) <= 80
         assert all(command in out for command in ("call", "demo", "sandbox"))
 
-    def test_nothing_breaks_when_nobody_reads_on(self) -> None:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            KeyboardInterrupt(),
+            BaseExceptionGroup("unhandled errors in a TaskGroup", [KeyboardInterrupt()]),
+            BaseExceptionGroup("", [RuntimeError(), BaseExceptionGroup("", [KeyboardInterrupt()])]),
+        ],
+        ids=["alone", "in a group", "in a group in a group"],
+    )
+    def test_an_interrupt_is_no_failure(self, run: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+        """Ctrl-C within a task group comes as a group; it ends the command as it does elsewhere."""
+        monkeypatch.setattr("anyio.run", raising(error))
+
+        ended = run("demo")
+
+        assert (ended.code, ended.out, ended.err) == (130, "", "")
+
+    def test_a_group_without_an_interrupt_is_not_hushed(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A mistake of ours is seen."""
+        monkeypatch.setattr("anyio.run", raising(ExceptionGroup("ours", [RuntimeError()])))
+
+        with pytest.raises(ExceptionGroup, match="ours"):
+            run("demo")
+
+    @pytest.mark.parametrize("arguments", [("call", "um_account", "--sandbox"), ("demo", "--once"), ("--help",)])
+    def test_nothing_breaks_when_nobody_reads_on(self, arguments: tuple[str, ...]) -> None:
         """A closed pipe, as by `head`, is no error."""
-        command = subprocess.Popen(
-            [*COMMAND, "call", "um_account", "--sandbox"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        command = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert command.stdout is not None
         command.stdout.close()
         _, err = command.communicate(timeout=20)
 
         assert (command.returncode, err) == (0, b"")
 
+    @pytest.mark.parametrize(
+        ("arguments", "code"), [(("call", "ping", "--sandbox"), 0), (("demo", "--once"), 0), (("nope",), 2)]
+    )
+    def test_nothing_breaks_where_the_output_was_closed(self, arguments: tuple[str, ...], code: int) -> None:
+        """As a shell does with `>&-` and `2>&-`: the exit code is what is left to tell."""
+        closing = ["/bin/sh", "-c", 'exec "$@" >&- 2>&-', "sh"]
+        ended = subprocess.run([*closing, *COMMAND, *arguments], timeout=20, check=False)
+
+        assert ended.returncode == code
+
+    @pytest.mark.parametrize("arguments", [("call", "ping", "--sandbox"), ("demo", "--once")])
+    def test_output_that_cannot_be_written(self, arguments: tuple[str, ...]) -> None:
+        """It is a failure like others: one line."""
+        unwritable = os.open(os.devnull, os.O_RDONLY)
+        try:
+            ended = subprocess.run(
+                [*COMMAND, *arguments], stdout=unwritable, stderr=subprocess.PIPE, timeout=20, check=False
+            )
+        finally:
+            os.close(unwritable)
+
+        assert (ended.returncode, ended.stderr) == (1, b"binance-pm: Bad file descriptor\n")
+
+    def test_a_failure_that_nobody_hears_is_one(self) -> None:
+        """The exit code holds although the reader of stderr has gone."""
+        command = subprocess.Popen([*COMMAND, "call", "um_account"], stderr=subprocess.PIPE, env=NO_KEYS)
+        assert command.stderr is not None
+        command.stderr.close()
+
+        assert command.wait(timeout=20) == 1
+
     @pytest.mark.parametrize("missing", ["cyclopts", "starlette"])
-    def test_a_missing_extra_is_named(self, missing: str) -> None:
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "from binance_pm.cli import main; main()",
+            "import runpy; runpy.run_module('binance_pm', run_name='__main__')",
+        ],
+        ids=["script", "module"],
+    )
+    def test_a_missing_extra_is_named(self, missing: str, command: str) -> None:
         """The command line is an extra: one line says how to get it."""
-        hiding = f"import sys; sys.modules[{missing!r}] = None; "
         ended = subprocess.run(
-            [COMMAND[0], "-c", hiding + COMMAND[2], "demo"], capture_output=True, text=True, timeout=20, check=False
-        )
+            [sys.executable, "-c", f"import sys; sys.modules[{missing!r}] = None; {command}", "demo"],
+            capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
 
         assert (ended.returncode, ended.stdout) == (1, "")
-        assert ended.stderr == f"binance-pm: {missing} is missing: pip install 'binance-pm[all]'\n"
+        assert ended.stderr == f"binance-pm: {missing} is missing: pip install 'binance-pm[cli]'\n"
 
 
 class Screen:
