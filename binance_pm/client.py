@@ -15,7 +15,7 @@ from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
-from binance_pm.budget import Charge, Kind, pool_of
+from binance_pm.budget import Charge, Kind, Lane, pool_of
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
 from binance_pm.errors import (
     Call,
@@ -23,9 +23,11 @@ from binance_pm.errors import (
     ConfigurationError,
     ConnectError,
     GateClosed,
+    IpBanned,
     NoAnswer,
     PortfolioMarginError,
     SessionClosed,
+    closes_gate,
     error_of,
     unreadable,
 )
@@ -54,7 +56,6 @@ class _Route(NamedTuple):
     """Where it is sent."""
     host: str
     """Where it is counted: the budget's name for the host."""
-    charges: tuple[Charge, ...]
 
 
 class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
@@ -169,6 +170,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         params: Mapping[str, Value | None] | None = None,
         security: Security = "USER_DATA",
         kinds: Iterable[Kind] = (Kind.IP,),
+        lane: Lane | None = None,
     ) -> T:
         """Call an endpoint that is not declared here, with the same budget, signature and errors.
 
@@ -180,6 +182,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             params: as the exchange names them; recvWindow, timestamp and signature are added.
             security: what the exchange asks for.
             kinds: which of the exchange's counters it is charged to.
+            lane: where it stands in the queue for weight: by default a read among the polls, a write among the orders.
 
         Raises:
             ConfigurationError: an argument cannot be used; the text says which and why.
@@ -187,7 +190,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         params = params or {}
         try:
             _check_names(params)
-            endpoint = undeclared_endpoint(method, path, weight=weight, security=security, kinds=kinds, returns=returns)
+            endpoint = undeclared_endpoint(
+                method, path, weight=weight, security=security, kinds=kinds, lane=lane, returns=returns
+            )
         except ValueError as error:
             raise ConfigurationError(Call("request", self.label), str(error)) from None
         return await self.call(endpoint, params)
@@ -205,11 +210,14 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         route = self._routes.get(endpoint) or self._route(endpoint)
         session = self._opened(route.call)
         query, headers = self._prepared(endpoint, route.call, parameters)
+        charges = self._charges(endpoint, route.host, endpoint.weight_of(parameters))
         trial = _Trial(session.budget.monotonic())
         while True:
             answer: HttpAnswer | SendFailed | None = None
             transport = session.transport(route.call)
-            reservation = session.budget.reserve(route.charges, call=route.call, max_wait=self._max_wait)
+            reservation = session.budget.reserve(
+                charges, call=route.call, lane=endpoint.lane, max_wait=self._max_wait, returning=trial.is_returning
+            )
             with session.attempt() as scope:
                 async with reservation, session.connection(scope):
                     request = await self._request(endpoint, route, query, headers, session)
@@ -221,7 +229,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                         if not failure.sent:
                             reservation.stay()
                     except GateClosed:
-                        # Somebody was refused after this call's turn had come: it takes its place in the queue again.
+                        # Somebody was refused after this call's turn had come: it goes back to the head of the queue.
+                        trial.is_returning = True
                         continue
             outcome = _outcome(endpoint, route.call, answer, session, sent=reservation.departed)
             if not isinstance(outcome, PortfolioMarginError):
@@ -239,6 +248,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             await self._synchronise(endpoint, session)
             return
         trial.attempt += 1
+        trial.is_returning = self._may_return(error, trial, endpoint, session)
+        if trial.is_returning:
+            return
         delay = retry_delay(
             error,
             attempt=trial.attempt,
@@ -251,6 +263,15 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         _log.info("%s It is tried again in %.2f s.", error, delay)
         with session.attempt():
             await session.budget.sleep(delay)
+
+    def _may_return(
+        self, error: PortfolioMarginError, trial: _Trial, endpoint: Endpoint[Any], session: Session
+    ) -> bool:
+        """Whether a read that a limit refused waits at the head of the queue until the gate opens."""
+        if endpoint.is_write or not closes_gate(error) or isinstance(error, IpBanned) or session.is_closed:
+            return False
+        closed = session.budget.gate(self._route(endpoint).host).wait(session.budget.monotonic())
+        return trial.attempt < self._attempts and closed <= self._max_wait
 
     async def _synchronise(self, endpoint: Endpoint[Any], session: Session) -> None:
         """Ask the endpoint's host for its time. Where that fails, the refusal's `Date` has to do."""
@@ -302,19 +323,19 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             raise SessionClosed(call, f"the client {'was closed' if self._closed else 'is not open'}")
         return self._session
 
+    def _charges(self, endpoint: Endpoint[Any], host: str, weight: int) -> tuple[Charge, ...]:
+        return tuple(
+            Charge(pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self._account), weight)
+            for kind in endpoint.kinds
+        )
+
     def _route(self, endpoint: Endpoint[Any]) -> _Route:
         if route := self._routes.get(endpoint):
             return route
         url = self._urls["papi" if endpoint.family == "papi" else "sapi"]
         host = counted_url(url)
-        charges = tuple(
-            Charge(
-                pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self._account), endpoint.weight
-            )
-            for kind in endpoint.kinds
-        )
         call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write)
-        route = _Route(call, url, host, charges)
+        route = _Route(call, url, host)
         # Those made on the spot are as many as the caller likes.
         if ENDPOINTS.get(endpoint.name) is endpoint:
             self._routes[endpoint] = route
@@ -324,11 +345,12 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 class _Trial:
     """How often a call was tried, and since when."""
 
-    __slots__ = ("attempt", "started", "synchronised")
+    __slots__ = ("attempt", "is_returning", "started", "synchronised")
 
     def __init__(self, started: float) -> None:
         self.started = started
         self.attempt = 0
+        self.is_returning = False
         self.synchronised = False
 
 
