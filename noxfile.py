@@ -78,3 +78,10 @@ def bench(session: nox.Session) -> None:
     session.install(".[cli]")
     session.run("python", "tests/benchmarks/call_cost.py")
     session.run("python", "tests/benchmarks/first_picture.py")
+
+
+@nox.session
+def bench_budget(session: nox.Session) -> None:
+    """The budget beside the limiters that people use today, in simulation; arguments go to it, such as --quick."""
+    session.install("-e", ".", *group("bench"))
+    session.run("python", "-m", "tests.benchmarks.budget_table", *session.posargs)

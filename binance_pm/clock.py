@@ -7,7 +7,9 @@ and the two clocks drift by less than 200 millionths, the exchange's clock lies 
 kept on the monotonic clock, so steps of this machine's wall clock do not exist for it.
 
 What nobody knows: how far the clocks of the exchange's edges lie apart. An answer that contradicts the earlier ones
-widens the interval until it holds both; the next one narrows it again.
+shows it: from then on the bounds are wider by as much on both sides, which is halved every ten minutes. Where that
+would be more than seconds, the answer is wrong rather than its clock: the interval holds both, and the next answer
+narrows it again.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ _SLACK = 0.005
 _UNHEARD = 5.0
 # A timestamp may be less than 1 s ahead of the exchange's clock (general-info, read 2026-11-21): stay well inside.
 _AHEAD = 0.5
+_WIDEST_SPREAD = 5.0
+_SPREAD_HALF_LIFE = 600.0
 
 
 class ServerClock:
@@ -44,6 +48,9 @@ class ServerClock:
         self._low = -math.inf
         self._high = math.inf
         self._heard_at = 0.0
+        self._spread = 0.0
+        """How far the exchange's clocks lay apart when it was last seen."""
+        self._spread_at = 0.0
 
     @property
     def is_heard(self) -> bool:
@@ -57,7 +64,8 @@ class ServerClock:
             wall = self._wall()
             return wall - _UNHEARD, wall + _UNHEARD
         low, high = self._offsets(now)
-        return now + low, now + high
+        spread = self._spread_now(now)
+        return now + low - spread, now + high + spread
 
     def milliseconds(self) -> int:
         """The timestamp for a request signed now: the middle of the bounds, and surely not too far ahead."""
@@ -78,8 +86,18 @@ class ServerClock:
         low, high = earliest - answered - _SLACK, latest - asked + _SLACK
         if self.is_heard:
             known_low, known_high = self._offsets(answered)
+            apart = max(low - known_high, known_low - high)
+            if 0 < apart <= _WIDEST_SPREAD:
+                self._spread = max(apart + _SLACK, self._spread_now(answered))
+                self._spread_at = answered
             low, high = _meet(low, high, known_low, known_high)
         self._low, self._high, self._heard_at = low, high, answered
+
+    def _spread_now(self, now: float) -> float:
+        if not self._spread:
+            return 0.0
+        spread = self._spread * 0.5 ** (max(0.0, now - self._spread_at) / _SPREAD_HALF_LIFE)
+        return spread if spread > _SLACK else 0.0
 
     def _offsets(self, now: float) -> tuple[float, float]:
         # Answers that crossed on their way are heard in any order.

@@ -438,8 +438,8 @@ class Budget:
         counted = ledger.answer(
             weight, used, ledger.minutes(arrived), sent=departed, now=now, is_probe=answer.status < 500
         )
-        if counted is not None and counted != weight:
-            self._doubt(pool, ledger, call.endpoint, weight, counted)
+        if counted is not None:
+            self._check_weight(pool, ledger, call.endpoint, weight, counted)
         if ledger.fell_by:
             self._say(
                 pool,
@@ -448,8 +448,11 @@ class Budget:
                 "window is not the clock minute. Half of the limit is used from now on.",
             )
 
-    def _doubt(self, pool: Pool, ledger: Ledger, endpoint: str, weight: int, counted: int) -> None:
-        """A call that was alone raised the exchange's count by something else than its weight."""
+    def _check_weight(self, pool: Pool, ledger: Ledger, endpoint: str, weight: int, counted: int) -> None:
+        """Compare a call's weight with what the exchange's count rose by while nothing else of ours was on its way."""
+        if counted == weight:
+            self._heavier.pop((pool, endpoint), None)
+            return
         if counted < weight:
             self._say(pool, endpoint, f"{endpoint} weighs {counted} in {_named(pool)}, not {weight}.")
             return
@@ -480,7 +483,7 @@ class Budget:
         for pool, _ in reservation.charges:
             if of_host != (pool.kind is Kind.ORDERS):
                 ledger = self._ledger(pool)
-                ledger.refuse(ledger.minutes(arrived), full=not of_host)
+                ledger.refuse(ledger.minutes(arrived), now, full=not of_host)
         if of_host:
             self._close_gate(reservation.host, answer, now, banned=isinstance(error, IpBanned))
 
@@ -551,7 +554,7 @@ class _Longest(NamedTuple):
     """Pools that nobody behind may use meanwhile."""
 
 
-_OFTEN: Final = 5
+_OFTEN: Final = 10
 
 
 class Reservation:

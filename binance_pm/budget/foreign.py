@@ -15,14 +15,18 @@ _SHORTEST_TRIP, _LONGEST_TRIP = 0.05, 2.0
 
 
 class Foreign:
-    """Their moving rate, and how much they may add while one call is on its way."""
+    """Their moving rate, and how much they may add while one call is on its way.
 
-    def __init__(self) -> None:
-        self.rate: float = 0.0
+    Args:
+        limit: of the pool; before anything is known, they are believed to use a third of it.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.rate: float = limit / 200
         """Weight a second, averaged over some ten seconds."""
         self.share: int = 0
         """Weight of the latest minute that was surely theirs."""
-        self._peak = 0.0
+        self._peak = limit / 100
         self._trip = _SHORTEST_TRIP
         self._minute = -1
         self._sampled_at = -math.inf
@@ -32,6 +36,10 @@ class Foreign:
     def jump(self) -> float:
         """The most that they have added within one round trip; half of it is forgotten in a minute."""
         return self._peak * self._trip
+
+    def ignore(self) -> None:
+        """Believe that there is nobody, where the exchange does not tell its count."""
+        self.rate = 0.0
 
     def hear(self, minute: int, surely: int, *, sent: float, now: float) -> None:
         """Learn what was surely theirs in a minute, from a call that was on its way from `sent` to `now`."""

@@ -47,10 +47,14 @@ _STALE_SECONDS: Final = 2.0
 _CAREFUL_SECONDS: Final = 600.0
 _PENALTY, _MOST_PENALTY = 0.01, 0.5
 _MOST_HEFT: Final = 10.0
+# Others are there if they use a hundredth of the limit in a minute.
+_SEEN: Final = 0.01 / 60
 _PROJECTION: Final = 1.5
 _MOST_PROJECTED: Final = 0.1
 _JUMPS: Final = 1.25
 # Polls are spread so that the last of a minute arrive in it.
+_BATCHES_A_SECOND: Final = 50
+_UNTOLD, _LOST = -1, -2
 _TURN_SECONDS: Final = 0.15
 _SHORTEST_REST: Final = 0.05
 
@@ -73,6 +77,8 @@ class _Pending(NamedTuple):
     known: float
     """Monotonic time from which all of them surely were counted, if they ever were."""
     weight: int
+    told: float = math.inf
+    """The highest count that their own answers told: a minute's header that is as high contains them."""
 
 
 class Ledger:
@@ -86,7 +92,7 @@ class Ledger:
 
     def __init__(self, limit: int, *, minute: float = 60.0, peers: int = 1) -> None:
         self.limit: Final = limit
-        self.foreign: Final = Foreign()
+        self.foreign: Final = Foreign(limit)
         self.in_flight: int = 0
         """Weight reserved or sent and not settled: it may be counted in any minute still to come."""
         self.fell_by: int = 0
@@ -103,11 +109,14 @@ class Ledger:
         self._header: dict[int, int] = {}
         self._heard: dict[int, float] = {}
         self._own: dict[int, int] = {}
-        self._pending: dict[tuple[range, bool], _Pending] = {}
+        self._pending: dict[tuple[range, int], _Pending] = {}
+        self._suspected: dict[int, int] = {}
+        """The sum of `_pending` for a minute, where it was asked for since the last change."""
         self._careful_until = -math.inf
         self._penalty = 0.0
         self._penalised = -1
-        self._tokens = float(limit)
+        # What others use shows in the first seconds: until then there is half a minute's worth.
+        self._tokens = limit / 2 / peers
         self._filled_at = -math.inf
 
     def minutes(self, bounds: tuple[float, float]) -> range:
@@ -150,11 +159,18 @@ class Ledger:
             return Wait(math.inf, holds_up=True)
         if self.in_flight and (left := self._blindness(now)) > 0:
             return Wait(left, holds_up=True)
-        kept = 0.0 if lane is Lane.ORDERS else self.reserve(bounds)
+        # What polls leave of each second that is left of the minute: the reserve that melts, and the others' share.
+        kept = 0.0 if lane is Lane.ORDERS else RESERVE * self.limit / self._minute + self._theirs
+        if not self.in_flight and now - self._told > _STALE_SECONDS:
+            # Somebody has to ask, or what is believed of the others is never corrected.
+            kept = 0.0
         seconds = max((self._fullness(m, weight, room, kept, now, bounds) for m in self._remembered(bounds)), default=0)
         if seconds > 0:
+            if lane is not Lane.ORDERS:
+                # While the minute is full, nothing drips into the bucket.
+                self._filled_at = max(self._filled_at, now + seconds)
             return Wait(seconds)
-        if lane is not Lane.ORDERS and (left := self._pace(weight, cap - kept, now, bounds)) > 0:
+        if lane is not Lane.ORDERS and (left := self._pace(weight, cap, now, bounds)) > 0:
             return Wait(left, holds_up=True)
         return _FITS
 
@@ -192,7 +208,9 @@ class Ledger:
         self._probed = self._probed or used is not None or is_probe
         self._forget(minutes.start)
         if used is None:
-            self._suspect(minutes, weight, known=now, lost=False)
+            if self._told == -math.inf:
+                self.foreign.ignore()
+            self._suspect(minutes, weight, now, batch=_UNTOLD)
             return None
         self._told = max(self._told, sent)
         # Where the minute turned on the way, the count is the earliest minute's, or that minute is over: attributing
@@ -200,14 +218,19 @@ class Ledger:
         minute = minutes.start
         if len(minutes) > 1:
             self._header[minute] = max(self._header.get(minute, 0), used)
-            self._suspect(minutes[1:], weight, known=now, lost=False)
+            # A later header proves what was answered before it was asked for: many small batches, not one of all.
+            self._suspect(minutes[1:], weight, now, batch=math.floor(now * _BATCHES_A_SECOND), told=used)
+            for later in minutes[1:3]:
+                self._prove(later, -math.inf)
             return None
         self._hear(minute, used, sent, now)
         self._own[minute] = self._own.get(minute, 0) + weight
         self._prove(minute, sent)
         unproven = self._unproven(minute)
-        self.foreign.hear(minute, used - self._own[minute] - unproven, sent=sent, now=now)
-        return None if unproven else self._risen(minute, used)
+        # What peers use of their parts is theirs to use.
+        theirs = used - self._own[minute] - unproven - int((self.peers - 1) * self._part())
+        self.foreign.hear(minute, theirs, sent=sent, now=now)
+        return None if unproven else self._risen(minute)
 
     def lose(self, weight: int, minutes: range, *, known: float) -> None:
         """Settle a call that left and got no answer.
@@ -219,23 +242,28 @@ class Ledger:
         """
         self.in_flight -= weight
         self._forget(minutes.start)
-        self._suspect(minutes, weight, known=known, lost=True)
+        self._suspect(minutes, weight, known, batch=_LOST)
 
     def expect_heavier(self, times: float) -> None:
         """Count calls on their way as that many times their weight, as the exchange seems to."""
         self._heft = max(self._heft, min(times, _MOST_HEFT))
 
-    def refuse(self, minutes: range, *, full: bool) -> None:
+    def refuse(self, minutes: range, now: float, *, full: bool) -> None:
         """Learn that the exchange refused a call of one of the minutes: our view of it was wrong.
 
         Args:
             minutes: those in which it can have arrived.
+            now: monotonic time.
             full: whether it is surely this pool's limit that was hit.
         """
         minute = minutes.start
         if full:
             self._header[minute] = max(self._header.get(minute, 0), self.limit)
             return
+        # Whatever was believed, the next call goes alone, and those behind it one by one.
+        self._probed = False
+        self._tokens = min(self._tokens, 0.0)
+        self._filled_at = now
         self._melt(minute)
         if minute > self._penalised:
             least, most = _PENALTY * self.limit, _MOST_PENALTY * self.limit
@@ -247,29 +275,39 @@ class Ledger:
         if not self._probed:
             # Others, or this program before a restart, may have used most of the minute.
             return self._asked + PATIENCE - now
-        if self.foreign.rate > 0 and now - self._told > _STALE_SECONDS:
+        if self.foreign.rate > _SEEN * self.limit and now - self._told > _STALE_SECONDS:
             return self._asked + PATIENCE - now
         return 0.0
+
+    @property
+    def _theirs(self) -> float:
+        """Weight a second that others on the IP are left; peers keep to their own part."""
+        return self.foreign.rate if self.peers == 1 else 0.0
+
+    def _part(self) -> float:
+        """What each of the peers may use: what the others use of theirs is no reason to keep more free."""
+        return (self.limit - MARGIN - self._penalty) / self.peers
+
+    def _ours(self, minute: int) -> int:
+        return self._own.get(minute, 0) + self._unproven(minute)
 
     def _fullness(
         self, minute: int, weight: int, room: float, kept: float, now: float, bounds: tuple[float, float]
     ) -> float:
         """Seconds until the minute has room, or has surely ended."""
         end = self._minute * (minute + 1)
-        ours = self._own.get(minute, 0) + self._unproven(minute)
         used = self.used(minute) + self._projected(minute, now, bounds)
-        if used > room or (self.peers > 1 and ours + weight > (room + weight) / self.peers):
+        if used > room or (self.peers > 1 and self._ours(minute) + weight > self._part()):
             return end - bounds[0]
-        if used <= room - kept:
+        rest = end - bounds[1]
+        if used <= room - kept * rest:
             return 0.0
-        # Only the reserve is in the way, and it melts.
-        return max(_SHORTEST_REST, (end - bounds[1]) - (room - used) / (RESERVE * self.limit) * self._minute)
+        # Only what is kept is in the way, and it melts.
+        return max(_SHORTEST_REST, rest - (room - used) / kept)
 
     def _projected(self, minute: int, now: float, bounds: tuple[float, float]) -> float:
         """What others may have added since the latest header."""
-        # Without a bound, or with nothing on its way, it could forbid the very call that would correct it.
-        if not self.in_flight or not self.foreign.rate:
-            return 0.0
+        # Bounded, and from the minute's start on: it never forbids the first call of a minute, which corrects it.
         age = min(now - self._told, max(0.0, bounds[1] - self._minute * minute))
         return min(_PROJECTION * self.foreign.rate * age, _MOST_PROJECTED * self.limit)
 
@@ -277,9 +315,12 @@ class Ledger:
         """Seconds until the bucket has tokens for the weight."""
         minute = self._minute_of(bounds[1])
         rest = max(self._minute * (minute + 1) - bounds[1] - _TURN_SECONDS, _SHORTEST_REST)
-        rate = max(cap - self.used(minute), weight) / rest
+        left = cap - self.used(minute)
+        if self.peers > 1:
+            left = min(left, self._part() - self._ours(minute))
+        rate = max(left - self._theirs * rest, weight) / rest
         if self._filled_at > -math.inf:
-            self._tokens = min(self.limit, self._tokens + rate * (now - self._filled_at))
+            self._tokens = min(self.limit, self._tokens + rate * max(0.0, now - self._filled_at))
         self._filled_at = now
         return max(0.0, weight - self._tokens) / rate
 
@@ -291,29 +332,47 @@ class Ledger:
             self.fell_by = max(self.fell_by, before - used)
             self._careful_until = now + _CAREFUL_SECONDS
 
-    def _risen(self, minute: int, used: int) -> int | None:
+    def _risen(self, minute: int) -> int | None:
+        # Answers overtake one another: the highest count is the latest.
+        used = self._header[minute]
         before, self._last = self._last, (self._takes, minute, used)
         if before is None or before[:2] != (self._takes - 1, minute):
             return None
         return used - before[2]
 
     def _unproven(self, minute: int) -> int:
-        return self.in_flight + sum(p.weight for (minutes, _), p in self._pending.items() if minute in minutes)
+        suspected = self._suspected.get(minute)
+        if suspected is None:
+            suspected = sum(p.weight for (minutes, _), p in self._pending.items() if minute in minutes)
+            self._suspected[minute] = suspected
+        return self.in_flight + suspected
 
-    def _suspect(self, minutes: range, weight: int, *, known: float, lost: bool) -> None:
-        """Remember calls by the minutes they may be in; together they are proven when the last of them is."""
-        before = self._pending.get((minutes, lost), _Pending(known, 0))
-        self._pending[minutes, lost] = _Pending(max(known, before.known), before.weight + weight)
+    def _suspect(self, minutes: range, weight: int, known: float, *, batch: int, told: float = math.inf) -> None:
+        """Remember calls by the minutes they may be in; those of a batch are proven together, with the last of them."""
+        key = minutes, batch
+        if before := self._pending.get(key):
+            known, weight, told = max(known, before.known), weight + before.weight, max(told, before.told)
+        self._pending[key] = _Pending(known, weight, told)
+        self._suspected.clear()
 
     def _prove(self, minute: int, sent: float) -> None:
-        """A count of the minute, asked for at `sent`, contains what was known before."""
-        proven = [(key, p) for key, p in self._pending.items() if minute in key[0] and p.known < sent]
-        for key, p in proven:
-            del self._pending[key]
-            minutes, lost = key
+        """A header of the minute that was asked for at `sent` contains what was known before.
+
+        The highest one contains, too, what was counted as the same or less: a count only grows within a minute.
+        """
+        highest = self._header.get(minute, -1)
+        proven = [
+            (key, p)
+            for key, p in self._pending.items()
+            if (p.known < sent or p.told <= highest) and minute in key[0]
+        ]
+        for (minutes, batch), p in proven:
+            del self._pending[minutes, batch]
             for side in (range(minutes.start, minute), range(minute + 1, minutes.stop)):
                 if side:
-                    self._suspect(side, p.weight, known=p.known, lost=lost)
+                    self._suspect(side, p.weight, p.known, batch=batch, told=p.told)
+        if proven:
+            self._suspected.clear()
 
     def _remembered(self, bounds: tuple[float, float]) -> Iterable[int]:
         """The possible minutes of which anything is known: the bounds may span years, these do not."""
@@ -329,8 +388,9 @@ class Ledger:
             for counts in (self._header, self._own, self._heard):
                 for minute in [minute for minute in counts if minute < before - 1]:
                     del counts[minute]
-        for key in [key for key in self._pending if key[0].stop < before]:
-            del self._pending[key]
+            for key in [key for key in self._pending if key[0].stop < before]:
+                del self._pending[key]
+            self._suspected.clear()
         self._melt(before)
 
     def _melt(self, minute: int) -> None:

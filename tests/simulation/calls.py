@@ -1,0 +1,44 @@
+"""What the programs of the simulation ask for, and in which of the exchange's counters it is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple
+
+from binance_pm.budget import Charge, Kind, Pool, pool_of
+from binance_pm.transport import HttpAnswer
+
+Lane = Literal["rescue", "orders", "polls", "history"]
+"""How urgent a call is, most urgent first."""
+
+Send = Callable[[], Awaitable[HttpAnswer | None]]
+"""Carries one call to the exchange; None where no answer came."""
+
+HOST: Final = "https://papi.example"
+PAPI: Final = pool_of("papi", Kind.IP, host=HOST, path="", account="")
+"""The counter of the IP, which all but SAPI calls share."""
+
+
+class Ask(NamedTuple):
+    """One call that a program wants answered."""
+
+    lane: Lane
+    account: str
+    weight: int
+    path: str = ""
+    """A SAPI endpoint, which is counted by itself; empty for Portfolio Margin."""
+
+
+@lru_cache(maxsize=4096)
+def charges_of(ask: Ask) -> tuple[Charge, ...]:
+    """What the exchange counts for the call."""
+    if ask.path:
+        return (Charge(_pool(ask, Kind.IP), ask.weight),)
+    if ask.lane == "orders":
+        return Charge(PAPI, ask.weight), Charge(_pool(ask, Kind.ORDERS), 1)
+    return (Charge(PAPI, ask.weight),)
+
+
+def _pool(ask: Ask, kind: Kind) -> Pool:
+    return pool_of("sapi" if ask.path else "papi", kind, host=HOST, path=ask.path, account=ask.account)

@@ -1,0 +1,115 @@
+"""What stands between a program and the exchange: one protocol, and our own budget behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, Protocol
+
+from binance_pm.budget import Budget, Family, Kind, Lane, Pool
+from binance_pm.errors import Call, GateClosed, NotSent
+from binance_pm.transport import HttpAnswer
+from tests.simulation.calls import Ask, Send, charges_of
+
+# Nothing in the simulation is given up because it waits: a starved call shall be seen in the figures.
+_MAX_WAIT: Final = 86_400.0
+_LANES: Final = {"rescue": Lane.ORDERS, "orders": Lane.ORDERS, "polls": Lane.POLLS, "history": Lane.HISTORY}
+
+
+class Machine(NamedTuple):
+    """What a program is told when it starts.
+
+    Attributes:
+        monotonic: the machine's clock that never steps.
+        wall: its clock that may be wrong.
+        store_answers: whether the store through which limiters share what they know can be reached now.
+        limits: those that are not the usual ones.
+        peers: among how many processes the limits are to be divided.
+    """
+
+    monotonic: Callable[[], float]
+    wall: Callable[[], float]
+    store_answers: Callable[[], bool]
+    limits: Mapping[tuple[Family, Kind], int]
+    peers: int
+
+
+class Limiter(Protocol):
+    """Decides when a call is sent."""
+
+    async def call(self, ask: Ask, send: Send) -> HttpAnswer | None:
+        """Send the call once, as soon as it may be sent.
+
+        Returns:
+            The exchange's answer, be it a refusal; None where none came or the call was not sent.
+        """
+        ...
+
+    def held(self, pool: Pool) -> int | None:
+        """The most that the exchange can have counted, as far as the limiter knows; None where it claims nothing."""
+        ...
+
+
+class Rival(NamedTuple):
+    """A way of limiting that is tried.
+
+    Attributes:
+        name: what the table calls it.
+        make: the limiters of so many processes on one machine, in the state after a start.
+        readers: modules that ask the `time` module themselves, by the beginning of their names; None where no module
+            does.
+    """
+
+    name: str
+    make: Callable[[Machine, int], list[Limiter]]
+    readers: tuple[str, ...] | None = None
+
+
+class BudgetLimiter:
+    """Our budget, as a session uses it."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget: Final = budget
+
+    async def call(self, ask: Ask, send: Send) -> HttpAnswer | None:
+        """Reserve, depart, send, settle; a read that is refused goes back to the head of the queue."""
+        answer = await self._try(ask, send, returning=False)
+        while answer is not None and answer.status == 429 and ask.lane in {"polls", "history"}:
+            answer = await self._try(ask, send, returning=True)
+        return answer
+
+    async def _try(self, ask: Ask, send: Send, *, returning: bool) -> HttpAnswer | None:
+        call = Call(ask.lane, ask.account, write=ask.lane == "orders")
+        try:
+            reservation = self.budget.reserve(
+                charges_of(ask), call=call, lane=_LANES[ask.lane], max_wait=_MAX_WAIT, returning=returning
+            )
+            async with reservation:
+                reservation.depart()
+                answer = await send()
+                if answer is not None:
+                    reservation.answer(answer)
+                return answer
+        except GateClosed:
+            return await self._try(ask, send, returning=True)
+        except NotSent:
+            return None
+
+    def held(self, pool: Pool) -> int | None:
+        """What its snapshot says is used."""
+        return next((state.used for state in self.budget.snapshot() if state.pool == pool), 0)
+
+
+def _ours(machine: Machine, processes: int) -> list[Limiter]:
+    return [
+        BudgetLimiter(
+            Budget(limits=machine.limits, monotonic=machine.monotonic, wall=machine.wall, peers=machine.peers)
+        )
+        for _ in range(processes)
+    ]
+
+
+OURS: Final = Rival("binance_pm", _ours)
+"""One budget for each process, which know nothing of one another."""
+
+OURS_SHARED: Final[Rival | None] = None
+"""One budget that several processes share; None while there is no such thing."""

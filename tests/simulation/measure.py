@@ -1,0 +1,159 @@
+"""What came of one scenario, and whether that is what is wanted."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from tests.simulation.calls import PAPI, Ask, Lane
+from tests.simulation.server import FOREIGN, Server, minute_of
+
+
+class Targets(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted of a scenario; None where nothing is."""
+
+    refusals: int | None = 0
+    """429 and 418 that our calls got, at most."""
+    use: float | None = None
+    """Share of the limit that was served, foreign traffic included, at least."""
+    order_p99: float | None = None
+    order_max: float | None = None
+    poll_p99: float | None = None
+    rescue_max: float | None = None
+    jain: float | None = None
+    """How equally the accounts were served, at least."""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of one scenario. Seconds are from the wish to the answer, network included."""
+
+    refusals: int
+    """Answers 429 to our calls."""
+    banned_calls: int
+    """Answers 418 to our calls."""
+    bans: int
+    neighbour_refusals: int
+    """429 and 418 that others on the IP got."""
+    use: float
+    """Share of the limit that was served in the whole minutes, foreign traffic included."""
+    own_use: float
+    """Of it: ours."""
+    peak: float
+    """The highest count of a minute, as a share of the limit."""
+    calls: int
+    """Calls of ours that were answered with success."""
+    unanswered: int
+    """Calls that were lost or not sent."""
+    order_p50: float
+    order_p99: float
+    order_max: float
+    poll_p50: float
+    poll_p99: float
+    rescue_p50: float
+    rescue_max: float
+    jain: float
+    broken_bounds: tuple[str, ...]
+    """When the exchange had counted more of ours than the limiter held."""
+    longest_open: float
+    """Seconds since which the longest waiting call waited at the end."""
+
+    def missed(self, targets: Targets) -> list[str]:
+        """The targets that were not met, in words."""
+        figures = (
+            ("429 and 418", self.refusals + self.banned_calls, targets.refusals),
+            ("order wait p99", self.order_p99, targets.order_p99),
+            ("order wait max", self.order_max, targets.order_max),
+            ("poll wait p99", self.poll_p99, targets.poll_p99),
+            ("rescue wait max", self.rescue_max, targets.rescue_max),
+        )
+        missed = [f"{name} {was:.4g} > {most:.4g}" for name, was, most in figures if most is not None and was > most]
+        least = (("use", self.use, targets.use), ("Jain index", self.jain, targets.jain))
+        missed += [f"{name} {was:.4f} < {want:.4g}" for name, was, want in least if want is not None and was < want]
+        return missed + [f"bound broken {broken}" for broken in self.broken_bounds[:3]]
+
+
+class Record:
+    """What the programs lived through, from the first whole minute on.
+
+    Args:
+        since: the exchange's time from which it counts.
+    """
+
+    def __init__(self, since: float) -> None:
+        self.since: Final = since
+        self.waits: Final[defaultdict[Lane, list[float]]] = defaultdict(list)
+        self.served: Final[Counter[str]] = Counter()
+        self.open: Final[dict[object, tuple[Lane, float]]] = {}
+        self.unanswered: int = 0
+        self.broken_bounds: Final[list[str]] = []
+
+    def answered(self, ask: Ask, *, began: float, now: float) -> None:
+        """A call was answered with success."""
+        if began >= self.since:
+            self.waits[ask.lane].append(now - began)
+        if now >= self.since and ask.lane == "polls":
+            self.served[ask.account] += ask.weight
+
+    def result(self, server: Server, now: float) -> Result:
+        """The figures at the end."""
+        statuses = Counter(refusal.status for refusal in server.refusals if refusal.owner != FOREIGN)
+        whole = range(minute_of(self.since), minute_of(now))
+        use, own_use = _use(server, whole)
+        orders, polls, rescues = (sorted(self._waits(lane, now)) for lane in ("orders", "polls", "rescue"))
+        return Result(
+            refusals=statuses[429],
+            banned_calls=statuses[418],
+            bans=len(server.bans),
+            neighbour_refusals=len(server.refusals) - statuses.total(),
+            use=use,
+            own_use=own_use,
+            peak=_peak(server, whole),
+            calls=sum(map(len, self.waits.values())),
+            unanswered=self.unanswered,
+            order_p50=quantile(orders, 0.5),
+            order_p99=quantile(orders, 0.99),
+            order_max=quantile(orders, 1),
+            poll_p50=quantile(polls, 0.5),
+            poll_p99=quantile(polls, 0.99),
+            rescue_p50=quantile(rescues, 0.5),
+            rescue_max=quantile(rescues, 1),
+            jain=jain(self.served.values()),
+            broken_bounds=tuple(self.broken_bounds),
+            longest_open=max((now - began for _, began in self.open.values()), default=0.0),
+        )
+
+    def _waits(self, lane: Lane, now: float) -> Iterable[float]:
+        """With those that still wait and have waited for long already: who starves shall be seen."""
+        yield from self.waits[lane]
+        for still, began in self.open.values():
+            if still == lane and began >= self.since and now - began > 1:
+                yield now - began
+
+
+def _use(server: Server, minutes: range) -> tuple[float, float]:
+    allowed = server.limit(PAPI) * max(len(minutes), 1)
+    served = Counter[str]()
+    for number in minutes:
+        served.update(server.minute(PAPI, number).served)
+    return served.total() / allowed, (served.total() - served[FOREIGN]) / allowed
+
+
+def _peak(server: Server, minutes: range) -> float:
+    """The highest count as a share of the limit, in the incomplete minutes before and after them, too."""
+    numbers = range(minutes.start - 1, minutes.stop + 1)
+    return max(server.minute(PAPI, number).counted for number in numbers) / server.limit(PAPI)
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """The value below which the share of the ordered values lies; 0 where there are none."""
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
+
+
+def jain(served: Iterable[float]) -> float:
+    """Jain's index: 1 where all got the same, 1/n where one got everything."""
+    amounts = list(served)
+    squares = sum(amount * amount for amount in amounts)
+    return sum(amounts) ** 2 / (len(amounts) * squares) if squares else 1.0

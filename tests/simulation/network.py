@@ -1,0 +1,77 @@
+"""The way to the simulated exchange and back: slow, uneven, and sometimes the end of a call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+import msgspec
+
+from binance_pm.budget import Charge
+from binance_pm.transport import HttpAnswer
+from tests.simulation.server import Server
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """How long calls are on their way. Each is as fast as it is: they overtake one another."""
+
+    up: tuple[float, float] = (0.005, 0.08)
+    """Seconds to the exchange, at least and at most."""
+    down: tuple[float, float] = (0.005, 0.08)
+    """Seconds back."""
+    lost: float = 0.0
+    """How many calls are never answered; half of them have arrived."""
+    timeout: float = 10.0
+    """Seconds after which a program stops waiting for an answer."""
+
+
+class Wire:
+    """Carries calls to the exchange.
+
+    Args:
+        network: how long they take.
+        server: the exchange.
+        random: decides the fate of each.
+        arrived: told the call and its owner when it has been counted.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        server: Server,
+        random: Random,
+        arrived: Callable[[tuple[Charge, ...], str], None],
+    ) -> None:
+        self._network: Final = network
+        self._server: Final = server
+        self._random: Final = random
+        self._arrived: Final = arrived
+
+    async def carry(self, charges: tuple[Charge, ...], owner: str) -> HttpAnswer | None:
+        """Send one call; None where no answer came in time. It arrives even when the caller has gone."""
+        loop = asyncio.get_running_loop()
+        network, draw = self._network, self._random
+        up, down = draw.uniform(*network.up), draw.uniform(*network.down)
+        fate = draw.random()
+        answered: asyncio.Future[HttpAnswer | None] = loop.create_future()
+        if fate >= network.lost / 2:
+            comes_back = fate >= network.lost and up + down < network.timeout
+            loop.call_later(up, self._arrive, charges, owner, answered if comes_back else None, down)
+        if fate < network.lost or up + down >= network.timeout:
+            loop.call_later(network.timeout, _settle, answered, None)
+        return await answered
+
+    def _arrive(
+        self, charges: tuple[Charge, ...], owner: str, answered: asyncio.Future[HttpAnswer | None] | None, down: float
+    ) -> None:
+        answer = self._server.arrive(charges, owner)
+        self._arrived(charges, owner)
+        if answered is not None:
+            asyncio.get_running_loop().call_later(down, _settle, answered, answer)
+
+
+def _settle(answered: asyncio.Future[HttpAnswer | None], answer: HttpAnswer | None) -> None:
+    if not answered.done():
+        answered.set_result(answer)

@@ -1,0 +1,258 @@
+"""The scenarios, as data: who sends what in which world, and what is wanted of it.
+
+To add one, write a row into `SCENARIOS`: the tests and the table take it from there.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from binance_pm.budget import Kind
+from tests.simulation.measure import Targets
+from tests.simulation.network import Network
+from tests.simulation.server import Variants
+from tests.simulation.traffic import Bursts, Demand, Foreign, Orders, Polling, Rescue
+
+Row = Literal[
+    "none", "alone", "steady", "bursty", "orders", "bursts", "fair", "restart", "clock", "shared", "redis lost"
+]
+"""To which row of the printed table a scenario belongs."""
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """One world."""
+
+    name: str
+    demand: tuple[Demand, ...]
+    """What each process wants."""
+    targets: Targets
+    row: Row = "none"
+    foreign: Foreign = Foreign()
+    variants: Variants = Variants()
+    network: Network = Network()
+    processes: int = 1
+    """How many processes run on the machine, each with a limiter of its own."""
+    shared: bool = False
+    """Whether their limiters share what they know."""
+    peers: int = 1
+    """Among how many processes a limiter is told to divide the limit."""
+    store_gone: tuple[float, float] | None = None
+    """From when to when the store through which limiters share cannot be reached, in seconds from the start."""
+    restart_every: float | None = None
+    """Seconds after which a process is killed and started again."""
+    wall_error: float = 0.0
+    """By how many seconds the machine's wall clock is wrong."""
+    wall_steps: tuple[tuple[float, float], ...] = ()
+    """When it steps, in seconds from the start, and by how much."""
+    minutes: int = 3
+    """How long the test of it is; the table takes an hour."""
+
+
+def saturating(accounts: int) -> Polling:
+    """Polls beyond the limit, of so many accounts."""
+    return Polling(accounts=accounts, outstanding=max(1, 50 // accounts))
+
+
+_ALL_OF_IT: Final = Targets(use=0.995)
+_NEARLY: Final = Targets(use=0.99)
+_SAFE: Final = Targets(use=0.9)
+_BURSTY: Final = Foreign(steady=0.1, burst=200)
+_STEADY: Final = Foreign(steady=0.3)
+_PROMPT: Final = Targets(order_p99=0.2, order_max=0.5, use=0.985)
+
+SCENARIOS: Final = (
+    *(
+        Scenario(name=f"{number} accounts", demand=(saturating(number),), targets=_ALL_OF_IT, row="alone")
+        for number in (1, 10, 100, 1000)
+    ),
+    Scenario(
+        name="polls of many weights",
+        demand=(Polling(accounts=50, weights=(1, 5, 20, 40)),),
+        targets=_NEARLY,
+    ),
+    Scenario(
+        name="foreign 10 %",
+        demand=(saturating(50),),
+        foreign=Foreign(steady=0.1),
+        targets=_NEARLY,
+        row="steady",
+    ),
+    Scenario(name="foreign 30 %", demand=(saturating(50),), foreign=_STEADY, targets=_NEARLY, row="steady"),
+    Scenario(
+        name="foreign bursts",
+        demand=(saturating(50),),
+        foreign=_BURSTY,
+        targets=Targets(refusals=None, use=0.97),
+        row="bursty",
+    ),
+    Scenario(name="orders among polls", demand=(saturating(50), Orders()), targets=_PROMPT, row="orders"),
+    Scenario(
+        name="orders among 1000 accounts",
+        demand=(saturating(1000), Orders(per_second=5)),
+        targets=_PROMPT,
+        row="orders",
+    ),
+    Scenario(
+        name="orders, foreign 30 %",
+        demand=(saturating(50), Orders()),
+        foreign=_STEADY,
+        targets=Targets(order_p99=0.2, order_max=0.5, use=0.98),
+        row="orders",
+    ),
+    Scenario(
+        name="bursts of 300 polls",
+        demand=(Bursts(),),
+        targets=Targets(poll_p99=0.5),
+        row="bursts",
+        minutes=6,
+    ),
+    Scenario(
+        name="a hog",
+        demand=(Polling(accounts=15, hog=200),),
+        targets=Targets(jain=0.99, use=0.99),
+        row="fair",
+    ),
+    Scenario(
+        name="restarts",
+        demand=(saturating(50),),
+        restart_every=200,
+        targets=_NEARLY,
+        row="restart",
+        minutes=8,
+    ),
+    Scenario(
+        name="restarts, foreign 30 %",
+        demand=(saturating(50),),
+        foreign=_STEADY,
+        restart_every=200,
+        targets=Targets(use=0.98),
+        minutes=8,
+    ),
+    Scenario(
+        name="rescue of 3000",
+        demand=(saturating(50), Rescue()),
+        targets=Targets(rescue_max=60.5, use=0.97),
+        minutes=6,
+    ),
+    Scenario(name="clock 30 s wrong", demand=(saturating(50),), wall_error=30, targets=_NEARLY, row="clock"),
+    Scenario(name="clock 30 s slow", demand=(saturating(50),), wall_error=-30, targets=_NEARLY, row="clock"),
+    Scenario(
+        name="clock steps",
+        demand=(saturating(50),),
+        wall_steps=((70, 45.0), (130, -90.0), (200, 3600.0)),
+        minutes=4,
+        targets=_NEARLY,
+        row="clock",
+    ),
+    Scenario(name="lost answers", demand=(saturating(50),), network=Network(lost=0.01), targets=_SAFE),
+    Scenario(
+        name="slow answers",
+        demand=(saturating(150),),
+        network=Network(down=(0.005, 3.0)),
+        targets=_SAFE,
+    ),
+    Scenario(
+        name="slow requests",
+        demand=(saturating(150),),
+        network=Network(up=(0.005, 3.0)),
+        targets=_SAFE,
+    ),
+    Scenario(
+        name="refusals not counted",
+        demand=(saturating(50),),
+        foreign=_BURSTY,
+        variants=Variants(refusals_count=False, retry_after="zero"),
+        targets=Targets(refusals=None, use=0.97),
+    ),
+    Scenario(
+        name="no headers",
+        demand=(saturating(50),),
+        variants=Variants(header_share=0.0),
+        targets=_SAFE,
+    ),
+    Scenario(
+        name="headers in half of the answers",
+        demand=(saturating(50),),
+        foreign=Foreign(steady=0.1),
+        variants=Variants(header_share=0.5),
+        targets=_SAFE,
+    ),
+    Scenario(
+        name="edges disagree",
+        demand=(saturating(50),),
+        variants=Variants(edges=(-0.4, 0.0, 0.7)),
+        targets=_SAFE,
+    ),
+    Scenario(
+        name="rolling window",
+        demand=(saturating(50),),
+        variants=Variants(rolling=True),
+        # Once it is noticed, half of the limit less the margin is used.
+        targets=Targets(refusals=None, use=0.49),
+    ),
+    Scenario(
+        name="few orders allowed",
+        demand=(Orders(per_second=1.6, accounts=2),),
+        variants=Variants(limits={("papi", Kind.ORDERS): 60}),
+        targets=Targets(order_max=60.5),
+    ),
+    Scenario(
+        name="SAPI beside PAPI",
+        demand=(saturating(50), Polling(accounts=20, path="/sapi/v1/portfolio/account", weights=(40,))),
+        targets=_ALL_OF_IT,
+    ),
+    Scenario(
+        name="four processes apart",
+        demand=(saturating(20),),
+        processes=4,
+        targets=Targets(refusals=None, use=0.8),
+    ),
+    Scenario(
+        name="four processes, a quarter each",
+        demand=(saturating(20),),
+        processes=4,
+        peers=4,
+        targets=_NEARLY,
+    ),
+    Scenario(
+        name="four processes shared",
+        demand=(saturating(20), Orders(per_second=0.5)),
+        foreign=Foreign(steady=0.1),
+        processes=4,
+        shared=True,
+        targets=Targets(order_p99=0.2, use=0.99),
+        row="shared",
+    ),
+    Scenario(
+        name="four processes, store gone",
+        demand=(saturating(20), Orders(per_second=0.5)),
+        foreign=Foreign(steady=0.1),
+        processes=4,
+        shared=True,
+        store_gone=(50, 110),
+        targets=Targets(use=0.97),
+        row="redis lost",
+    ),
+)
+"""All of them."""
+
+AWAITED: Final[tuple[str, ...]] = (
+    "1000 accounts",
+    "orders among polls",
+    "orders among 1000 accounts",
+    "orders, foreign 30 %",
+    "a hog",
+    "restarts",
+    "restarts, foreign 30 %",
+    "rescue of 3000",
+    "no headers",
+    "edges disagree",
+    "rolling window",
+    "four processes apart",
+    "four processes, a quarter each",
+    "four processes shared",
+    "four processes, store gone",
+)
+"""Those whose targets the budget does not meet yet, or not fast enough: they are not tested."""

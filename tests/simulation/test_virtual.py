@@ -1,0 +1,99 @@
+"""The event loop in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import count
+
+import anyio
+import pytest
+
+from tests.simulation import virtual
+from tests.simulation.virtual import Deadlock, TooSlow, clocks_told_by, run
+
+
+def test_an_hour_passes_at_once() -> None:
+    """Whoever sleeps wakes when the clock shows it, and nobody has waited."""
+
+    async def main() -> float:
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(3600)
+        return asyncio.get_running_loop().time() - began
+
+    began = time.perf_counter()
+
+    assert run(main, start=5) == pytest.approx(3600, abs=1e-3)
+    assert time.perf_counter() - began < 5
+
+
+def test_timers_go_off_in_their_order() -> None:
+    """The earliest first, whichever was set first, in asyncio and in anyio."""
+    order: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        await (anyio.sleep if seconds % 2 else asyncio.sleep)(seconds)
+        order.append(seconds)
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            for seconds in (3, 1, 2, 0.5, 4):
+                group.create_task(wait(seconds))
+
+    run(main)
+
+    assert order == [0.5, 1, 2, 3, 4]
+
+
+def test_a_deadlock_is_told() -> None:
+    """A task that waits for nothing that can happen ends the run."""
+
+    async def main() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(Deadlock):
+        run(main)
+
+
+def test_what_never_ends_is_given_up() -> None:
+    """The real time is bounded, even where the virtual one goes on."""
+
+    async def main() -> None:
+        for _ in count():
+            await asyncio.sleep(1)
+
+    with pytest.raises(TooSlow):
+        run(main, patience=0.01)
+
+
+def test_sleeping_for_next_to_nothing_lets_time_pass() -> None:
+    """Less than the clock can show is a round of the loop."""
+
+    async def main() -> float:
+        for _ in range(1000):
+            await asyncio.sleep(1e-15)
+        return asyncio.get_running_loop().time()
+
+    assert 1e6 + 0.0009 < run(main, start=1e6) < 1e6 + 0.01
+
+
+def test_threads_take_no_time() -> None:
+    """What asyncio gives to a thread is done when the clock moves again, and its errors arrive."""
+
+    async def main() -> float:
+        assert await asyncio.to_thread(int, "3") == 3
+        with pytest.raises(ValueError, match="invalid literal"):
+            await asyncio.to_thread(int, "x")
+        return asyncio.get_running_loop().time()
+
+    assert run(main) < 0.001
+
+
+def test_programs_that_ask_the_time_module_are_told() -> None:
+    """Also those that imported a function of it by name, and only as long as it is wanted."""
+    before = time.time, virtual._real_clock
+
+    with clocks_told_by(monotonic=lambda: 7.5, wall=lambda: 1e9, readers=("tests.simulation.virtual",)):
+        assert (time.time(), time.monotonic_ns(), virtual._real_clock()) == (1e9, 7_500_000_000, 7.5)
+
+    assert (time.time, virtual._real_clock) == before

@@ -1,0 +1,136 @@
+"""Virtual time: an asyncio event loop whose clock jumps to the next timer as soon as nothing is left to do.
+
+Ordinary asyncio code runs on it unchanged, an hour in seconds and always in the same order. A round of the loop takes a
+microsecond. There is no outside world: sockets are never ready, and threads that asyncio starts do their work at once,
+in the loop's own thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import sys
+import time
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from types import BuiltinFunctionType
+from typing import Any, Final, ParamSpec, TypeVar
+from unittest import mock
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Clock = Callable[[], float]
+
+_real_clock: Final = time.perf_counter
+# Asking the real clock in every round would cost more than many a round.
+_ROUNDS_BETWEEN_LOOKS: Final = 256
+# Without it, a program that sleeps for less than the clock can show would spin for ever.
+_ROUND: Final = 1e-6
+
+
+class Deadlock(Exception):
+    """Every task waits and no timer is set: nothing could ever happen again."""
+
+
+class TooSlow(Exception):
+    """The real time that was allowed is over."""
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop in virtual time.
+
+    Args:
+        start: what its clock shows at first, in seconds.
+        patience: seconds of real time after which it gives up, None for never.
+    """
+
+    def __init__(self, *, start: float = 0.0, patience: float | None = None) -> None:
+        self._jumps = _Jumps(start, patience)
+        super().__init__(self._jumps)
+        self.set_default_executor(_Inline(max_workers=1))
+
+    def time(self) -> float:
+        """Seconds of virtual time."""
+        return self._jumps.now
+
+
+class _Jumps(selectors.SelectSelector):
+    """Where another selector would wait, it moves the clock."""
+
+    def __init__(self, start: float, patience: float | None) -> None:
+        super().__init__()
+        self.now = start
+        self._ends = None if patience is None else _real_clock() + patience
+        self._rounds = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Nothing is ever ready, but the time has passed."""
+        self._rounds += 1
+        if self._ends is not None and self._rounds % _ROUNDS_BETWEEN_LOOKS == 0 and _real_clock() > self._ends:
+            self._ends = None
+            raise TooSlow
+        if timeout is None:
+            raise Deadlock
+        self.now += max(timeout, 0.0) + _ROUND
+        return []
+
+
+class _Inline(ThreadPoolExecutor):
+    """Does the work at once: the clock must not jump while a thread is busy."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """The result of the call, or its error."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to whoever awaits the result
+            future.set_exception(error)
+        return future
+
+
+def run(main: Callable[[], Coroutine[Any, Any, T]], *, start: float = 0.0, patience: float | None = None) -> T:
+    """Run the program to its end in virtual time; what is left of its tasks is cancelled.
+
+    Args:
+        main: the program; it is called inside the loop.
+        start: what the clock shows at first, in seconds.
+        patience: seconds of real time after which to give up, None for never.
+
+    Raises:
+        Deadlock: nothing could ever happen again.
+        TooSlow: the real time that was allowed is over.
+    """
+
+    async def inside() -> T:
+        return await main()
+
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(start=start, patience=patience)) as runner:
+        return runner.run(inside())
+
+
+@contextmanager
+def clocks_told_by(*, monotonic: Clock, wall: Clock, readers: tuple[str, ...] = ()) -> Generator[None]:
+    """Let programs that ask the `time` module themselves be told the given times.
+
+    Args:
+        monotonic: for `time.monotonic` and `time.perf_counter`.
+        wall: for `time.time`.
+        readers: the loaded modules whose names begin so have imported these functions by name: they are told, too.
+    """
+    clocks: dict[Callable[[], float], Callable[[], float]] = {
+        time.time: wall,
+        time.time_ns: lambda: int(wall() * 1e9),
+        time.monotonic: monotonic,
+        time.monotonic_ns: lambda: int(monotonic() * 1e9),
+        time.perf_counter: monotonic,
+        time.perf_counter_ns: lambda: int(monotonic() * 1e9),
+    }
+    modules = [time, *(module for name, module in list(sys.modules.items()) if name.startswith(readers))]
+    with ExitStack() as stack:
+        for module in modules:
+            for name, value in list(vars(module).items()):
+                if isinstance(value, BuiltinFunctionType) and value in clocks:
+                    stack.enter_context(mock.patch.object(module, name, clocks[value]))
+        yield

@@ -1,0 +1,152 @@
+"""Puts one world together, lets it live, and tells what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
+from itertools import count
+from random import Random
+from typing import Final
+
+from binance_pm.budget import Charge
+from tests.simulation.calls import Ask, charges_of
+from tests.simulation.limiters import Limiter, Machine, Rival
+from tests.simulation.measure import Record, Result
+from tests.simulation.network import Wire
+from tests.simulation.scenarios import Scenario
+from tests.simulation.server import MINUTE, Server, minute_of
+from tests.simulation.traffic import Activity
+from tests.simulation.virtual import clocks_told_by, run
+
+# Virtual seconds on the monotonic clock, and the true time then: 20 s into a minute.
+START: Final = 1_000.0
+EPOCH: Final = 30_000_000 * MINUTE + 20.0
+
+
+def simulate(scenario: Scenario, rival: Rival, *, seed: int, minutes: float, patience: float | None = None) -> Result:
+    """Let the scenario happen.
+
+    Args:
+        scenario: what happens.
+        rival: the limiter that is tried.
+        seed: the same seed makes the same world.
+        minutes: virtual time, the incomplete minute at the start included.
+        patience: seconds of real time after which to give up.
+
+    Raises:
+        TooSlow: the real time is over.
+        Deadlock: the programs wait for one another for ever.
+    """
+    return run(lambda: World(scenario, rival, seed).live(minutes), start=START, patience=patience)
+
+
+class World:
+    """The exchange, the network, and everybody who sends.
+
+    Args:
+        scenario: what happens.
+        rival: the limiter that is tried.
+        seed: the same seed makes the same world.
+    """
+
+    def __init__(self, scenario: Scenario, rival: Rival, seed: int) -> None:
+        self._scenario: Final = scenario
+        self._rival: Final = rival
+        self._seed: Final = seed
+        self._now: Final = asyncio.get_running_loop().time
+        skew = self._random("skew")
+        self._offset: Final = skew.uniform(-1, 1)
+        self._drift: Final = skew.uniform(-50e-6, 50e-6)
+        self._machine: Final = Machine(
+            self._now, self._wall, self._store_answers, scenario.variants.limits, scenario.peers
+        )
+        self._server: Final = Server(scenario.variants, self._server_time, self._random("server"))
+        self._wire: Final = Wire(scenario.network, self._server, self._random("network"), self._check_bound)
+        self._record: Final = Record(since=MINUTE * (minute_of(self._server_time()) + 1))
+        self._limiters: dict[str, Limiter] = {}
+
+    async def live(self, minutes: float) -> Result:
+        """Let it happen for so many minutes."""
+        readers = self._rival.readers
+        told = clocks_told_by(monotonic=self._now, wall=self._wall, readers=readers) if readers is not None else None
+        with told or nullcontext():
+            foreign = self._scenario.foreign.activities(self._server, self._random("foreign"))
+            tasks = [asyncio.create_task(activity) for activity in (*foreign, self._processes())]
+            async with _living(tasks, minutes * MINUTE):
+                return self._record.result(self._server, self._server_time())
+
+    async def _processes(self) -> None:
+        """The programs on the machine, killed and started again where the scenario wants it."""
+        for life in count():
+            limiters = self._rival.make(self._machine, self._scenario.processes)
+            names = [f"life {life}, {'all' if self._scenario.shared else number}" for number in range(len(limiters))]
+            self._limiters = dict(zip(names, limiters, strict=False))
+            tasks = [
+                asyncio.create_task(activity)
+                for number, (name, limiter) in enumerate(zip(names, limiters, strict=True))
+                for activity in self._program(limiter, name, self._random(f"demand {life} {number}"))
+            ]
+            async with _living(tasks, self._scenario.restart_every):
+                self._limiters = {}
+
+    def _program(self, limiter: Limiter, owner: str, random: Random) -> Iterator[Activity]:
+        for demand in self._scenario.demand:
+            yield from demand.activities(partial(self._ask, limiter, owner), random)
+
+    async def _ask(self, limiter: Limiter, owner: str, ask: Ask) -> bool:
+        """Get one call answered with success, however often it is refused."""
+        began = self._server_time()
+        me = object()
+        self._record.open[me] = ask.lane, began
+        try:
+            while (answer := await limiter.call(ask, partial(self._wire.carry, charges_of(ask), owner))) is not None:
+                if answer.status == 200:
+                    self._record.answered(ask, began=began, now=self._server_time())
+                    return True
+            self._record.unanswered += 1
+            return False
+        finally:
+            del self._record.open[me]
+
+    def _check_bound(self, charges: tuple[Charge, ...], owner: str) -> None:
+        """What the exchange has counted of a program's calls is at most what its limiter holds."""
+        limiter = self._limiters.get(owner)
+        for pool, _ in charges if limiter else ():
+            held, owned = limiter.held(pool) if limiter else None, self._server.owned(pool, owner)
+            if held is not None and owned > held:
+                at = self._server_time() - EPOCH
+                self._record.broken_bounds.append(f"{at:.3f} s after the start: {owned} counted, {held} held, {owner}")
+
+    def _wall(self) -> float:
+        """The machine's wall clock."""
+        passed = self._now() - START
+        steps = sum(step for at, step in self._scenario.wall_steps if at <= passed)
+        return EPOCH + passed + self._scenario.wall_error + steps
+
+    def _store_answers(self) -> bool:
+        """Whether limiters can share what they know."""
+        gone = self._scenario.store_gone
+        return gone is None or not gone[0] <= self._now() - START < gone[1]
+
+    def _server_time(self) -> float:
+        return EPOCH + (self._now() - START) * (1 + self._drift) + self._offset
+
+    def _random(self, purpose: str) -> Random:
+        """A stream of its own for each purpose: what one draws does not change what another one is told."""
+        return Random(f"{self._seed} {self._scenario.name} {purpose}")
+
+
+@asynccontextmanager
+async def _living(tasks: list[asyncio.Task[None]], seconds: float | None) -> AsyncGenerator[None]:
+    """Enter when they have run for so long, or with the error of one that failed; leaving ends them."""
+    try:
+        done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
