@@ -440,12 +440,12 @@ class Budget:
         )
         if counted is not None:
             self._check_weight(pool, ledger, call.endpoint, weight, counted)
-        if ledger.fell_by:
+        if ledger.misplaced:
             self._say(
                 pool,
                 "",
-                f"The exchange's count of {_named(pool)} fell by {ledger.fell_by} in the middle of a minute: its "
-                "window is not the clock minute. Half of the limit is used from now on.",
+                f"The exchange's count of {_named(pool)} fell by {ledger.misplaced} in the middle of a minute, or kept "
+                "it over a turn: its window is not the clock minute. Half of the limit is used for ten minutes.",
             )
 
     def _check_weight(self, pool: Pool, ledger: Ledger, endpoint: str, weight: int, counted: int) -> None:

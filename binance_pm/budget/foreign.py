@@ -1,7 +1,7 @@
 """What others on the same IP spend, as far as the exchange's count tells.
 
-The count in a header less all that can be ours is surely theirs. It is sampled twice a second: with little of ours on
-the way it is exact, with much it is too low, so a call of ours is never taken for theirs.
+The count in a header less all that can be ours is surely theirs. It is sampled twice a second, while little of ours is
+on the way: then it is nearly exact, and never too high, so that a call of ours is not taken for theirs.
 """
 
 from __future__ import annotations
@@ -12,25 +12,43 @@ _SAMPLE_SECONDS = 0.5
 _MEMORY_SECONDS = 10.0
 _HALF_LIFE = 60.0
 _SHORTEST_TRIP, _LONGEST_TRIP = 0.05, 2.0
+# The part of the limit that may be on its way while a sample is taken.
+_LITTLE = 0.02
+# Two seconds of samples are enough to know their rate.
+_ENOUGH = 1.0 - math.exp(-2.0 / _MEMORY_SECONDS)
+# The part of the limit that others are believed to use all the time, if they have used as much before our first call.
+_MOST_AT_FIRST = 0.3
 
 
 class Foreign:
     """Their moving rate, and how much they may add while one call is on its way.
 
     Args:
-        limit: of the pool; before anything is known, they are believed to use a third of it.
+        limit: of the pool.
+        minute: seconds of the exchange's minute.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.rate: float = limit / 200
-        """Weight a second, averaged over some ten seconds."""
+    def __init__(self, limit: int, minute: float) -> None:
         self.share: int = 0
         """Weight of the latest minute that was surely theirs."""
-        self._peak = limit / 100
+        self.is_known: bool = False
+        """Whether they were watched for long enough."""
+        self._limit = limit
+        self._minute_seconds = minute
+        self._at_first = 0.0
+        self._sum = 0.0
+        self._watched = 0.0
+        self._peak = 0.0
         self._trip = _SHORTEST_TRIP
         self._minute = -1
         self._sampled_at = -math.inf
         self._sampled = 0
+
+    @property
+    def rate(self) -> float:
+        """Weight a second, averaged over some ten seconds."""
+        seen = self._sum / self._watched if self._watched else 0.0
+        return seen if self.is_known else max(seen, self._at_first)
 
     @property
     def jump(self) -> float:
@@ -38,24 +56,43 @@ class Foreign:
         return self._peak * self._trip
 
     def ignore(self) -> None:
-        """Believe that there is nobody, where the exchange does not tell its count."""
-        self.rate = 0.0
+        """Learn that the exchange does not tell its count: nothing will ever be known."""
+        self.is_known = True
 
-    def hear(self, minute: int, surely: int, *, sent: float, now: float) -> None:
-        """Learn what was surely theirs in a minute, from a call that was on its way from `sent` to `now`."""
-        fading = 0.5 ** (max(0.0, now - self._sampled_at) / _HALF_LIFE)
+    def hear(self, minute: int, surely: int, unproven: int, *, sent: float, now: float) -> None:
+        """Learn what was surely theirs in a minute.
+
+        Args:
+            minute: which one.
+            surely: the count less all that can be ours.
+            unproven: weight of ours of which it is not known whether the count contains it.
+            sent: monotonic time when the call left whose answer told the count.
+            now: monotonic time.
+        """
         self._trip = min(max(now - sent, self._trip), _LONGEST_TRIP)
+        if unproven > _LITTLE * self._limit:
+            return
+        if self._minute < 0:
+            # Somebody has used the minute before our first call; this program itself, perhaps, before a restart.
+            self._at_first = min(max(0, surely), _MOST_AT_FIRST * self._limit) / self._minute_seconds
+            self._peak = 2 * self._at_first
         if minute != self._minute:
             # What they spent before the first sample of a minute came at an unknown pace.
             self._minute, self.share = minute, max(0, surely)
             self._sampled_at, self._sampled = now, self.share
             return
         self.share = max(self.share, surely)
+        if now - self._sampled_at >= _SAMPLE_SECONDS:
+            self._sample(now)
+
+    def _sample(self, now: float) -> None:
         seconds = now - self._sampled_at
-        if seconds < _SAMPLE_SECONDS:
-            return
         grown = (self.share - self._sampled) / seconds
-        self.rate += (grown - self.rate) * (1.0 - math.exp(-seconds / _MEMORY_SECONDS))
+        new = 1.0 - math.exp(-seconds / _MEMORY_SECONDS)
+        self._sum += (grown - self._sum) * new
+        self._watched += (1.0 - self._watched) * new
+        self.is_known = self.is_known or self._watched >= _ENOUGH
+        fading = 0.5 ** (seconds / _HALF_LIFE)
         self._peak = max(grown, self._peak * fading)
         self._trip = max(_SHORTEST_TRIP, self._trip * fading)
         self._sampled_at, self._sampled = now, self.share

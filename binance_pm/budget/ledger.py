@@ -11,10 +11,12 @@ What is guaranteed
 
 What is kept free besides
     * for what others on the IP add while a call is on its way: a quarter more than the most they have added so far;
+    * until they were watched for two seconds: a twentieth of the limit;
     * after a refusal: a hundredth of the limit, twice as much with each minute that has one, half with each without;
     * for orders and rescues: a part of the limit that melts as the minute passes;
-    * half of the limit, for ten minutes after the count fell in the middle of a minute: then the exchange's window is
-      not the clock minute, and a minute's worth at the end of one and at the start of the next would be too much.
+    * half of the limit, for ten minutes after the count fell in the middle of a minute, or did not at its turn: then
+      the exchange's window is not the clock minute, and a minute's worth at the end of one and at the start of the
+      next would be too much.
 
 How polls are paced
     A token bucket fills at the rate of what is left over the time that is left, and holds a whole minute's worth: a
@@ -48,13 +50,14 @@ _CAREFUL_SECONDS: Final = 600.0
 _PENALTY, _MOST_PENALTY = 0.01, 0.5
 _MOST_HEFT: Final = 10.0
 # Others are there if they use a hundredth of the limit in a minute.
-_SEEN: Final = 0.01 / 60
+_SEEN: Final = 0.01
+_UNKNOWN: Final = 0.05
 _PROJECTION: Final = 1.5
 _MOST_PROJECTED: Final = 0.1
 _JUMPS: Final = 1.25
 # Polls are spread so that the last of a minute arrive in it.
 _BATCHES_A_SECOND: Final = 50
-_UNTOLD, _LOST = -1, -2
+_LOST, _UNTOLD = -1, -2
 _TURN_SECONDS: Final = 0.15
 _SHORTEST_REST: Final = 0.05
 
@@ -92,11 +95,11 @@ class Ledger:
 
     def __init__(self, limit: int, *, minute: float = 60.0, peers: int = 1) -> None:
         self.limit: Final = limit
-        self.foreign: Final = Foreign(limit)
+        self.foreign: Final = Foreign(limit, minute)
         self.in_flight: int = 0
         """Weight reserved or sent and not settled: it may be counted in any minute still to come."""
-        self.fell_by: int = 0
-        """How far the exchange's count fell in the middle of a minute, which no minute's count does."""
+        self.misplaced: int = 0
+        """Weight by which the count fell in the middle of a minute, or that it kept over a turn: no minute's does."""
         self._minute: Final = minute
         self.peers: Final = peers
         self._heft = 1.0
@@ -104,6 +107,8 @@ class Ledger:
         self._last: tuple[int, int, int] | None = None
         """How many calls had been sent when the last count was heard, of which minute, and the count."""
         self._probed = False
+        self._turned = False
+        """Whether the count was seen to start anew with a minute."""
         self._asked = -math.inf
         self._told = -math.inf
         self._header: dict[int, int] = {}
@@ -115,8 +120,7 @@ class Ledger:
         self._careful_until = -math.inf
         self._penalty = 0.0
         self._penalised = -1
-        # What others use shows in the first seconds: until then there is half a minute's worth.
-        self._tokens = limit / 2 / peers
+        self._tokens = limit / peers
         self._filled_at = -math.inf
 
     def minutes(self, bounds: tuple[float, float]) -> range:
@@ -135,7 +139,8 @@ class Ledger:
     def cap(self, now: float) -> float:
         """The part of the limit that may be used in a minute."""
         whole = self.limit / 2 if now < self._careful_until else self.limit
-        return whole - MARGIN - self._penalty - _JUMPS * self.foreign.jump
+        unknown = 0.0 if self.foreign.is_known else _UNKNOWN * self.limit
+        return whole - MARGIN - self._penalty - math.floor(_JUMPS * self.foreign.jump + unknown)
 
     def reserve(self, bounds: tuple[float, float]) -> float:
         """What is kept for orders and rescues now."""
@@ -157,7 +162,7 @@ class Ledger:
         room = min(max(cap, weight), self.limit - MARGIN) - weight
         if self.in_flight * self._heft > room or self.in_flight + weight > (self.limit - MARGIN) / self.peers:
             return Wait(math.inf, holds_up=True)
-        if self.in_flight and (left := self._blindness(now)) > 0:
+        if self.in_flight and (left := self._blindness(now, bounds)) > 0:
             return Wait(left, holds_up=True)
         # What polls leave of each second that is left of the minute: the reserve that melts, and the others' share.
         kept = 0.0 if lane is Lane.ORDERS else RESERVE * self.limit / self._minute + self._theirs
@@ -208,9 +213,12 @@ class Ledger:
         self._probed = self._probed or used is not None or is_probe
         self._forget(minutes.start)
         if used is None:
+            batch = _UNTOLD
             if self._told == -math.inf:
                 self.foreign.ignore()
-            self._suspect(minutes, weight, now, batch=_UNTOLD)
+            else:
+                batch -= 1 + math.floor(2 * now)
+            self._suspect(minutes, weight, now, batch=batch)
             return None
         self._told = max(self._told, sent)
         # Where the minute turned on the way, the count is the earliest minute's, or that minute is over: attributing
@@ -229,7 +237,7 @@ class Ledger:
         unproven = self._unproven(minute)
         # What peers use of their parts is theirs to use.
         theirs = used - self._own[minute] - unproven - int((self.peers - 1) * self._part())
-        self.foreign.hear(minute, theirs, sent=sent, now=now)
+        self.foreign.hear(minute, theirs, unproven, sent=sent, now=now)
         return None if unproven else self._risen(minute)
 
     def lose(self, weight: int, minutes: range, *, known: float) -> None:
@@ -270,14 +278,14 @@ class Ledger:
             self._penalty = min(max(least, 2 * self._penalty), most)
             self._penalised = minute
 
-    def _blindness(self, now: float) -> float:
-        """Seconds for which one call on its way has to do: its answer tells what others have used."""
-        if not self._probed:
-            # Others, or this program before a restart, may have used most of the minute.
-            return self._asked + PATIENCE - now
-        if self.foreign.rate > _SEEN * self.limit and now - self._told > _STALE_SECONDS:
-            return self._asked + PATIENCE - now
-        return 0.0
+    def _blindness(self, now: float, bounds: tuple[float, float]) -> float:
+        """Seconds for which the calls on their way have to do: an answer tells what others have used."""
+        # Others, or this program before a restart, may have used most of the minute.
+        is_blind = not self._probed
+        # Should the window not be the clock minute, one call finds it out rather than all that wait for the turn.
+        is_blind |= not self._turned and bool(self._header) and self._minute_of(bounds[1]) > max(self._header)
+        is_blind |= self.foreign.rate * self._minute > _SEEN * self.limit and now - self._told > _STALE_SECONDS
+        return self._asked + PATIENCE - now if is_blind else 0.0
 
     @property
     def _theirs(self) -> float:
@@ -308,6 +316,8 @@ class Ledger:
     def _projected(self, minute: int, now: float, bounds: tuple[float, float]) -> float:
         """What others may have added since the latest header."""
         # Bounded, and from the minute's start on: it never forbids the first call of a minute, which corrects it.
+        if self._told == -math.inf:
+            return 0.0
         age = min(now - self._told, max(0.0, bounds[1] - self._minute * minute))
         return min(_PROJECTION * self.foreign.rate * age, _MOST_PROJECTED * self.limit)
 
@@ -326,11 +336,18 @@ class Ledger:
 
     def _hear(self, minute: int, used: int, sent: float, now: float) -> None:
         before = self._header.get(minute, 0)
+        if not before and (last := self._header.get(minute - 1, 0)):
+            self._turned = self._turned or used < last
+            if used >= last > self.limit / 4:
+                self._doubt_window(used, now)
         if used >= before:
             self._header[minute], self._heard[minute] = used, now
         elif sent > self._heard.get(minute, math.inf) and before - used > MARGIN:
-            self.fell_by = max(self.fell_by, before - used)
-            self._careful_until = now + _CAREFUL_SECONDS
+            self._doubt_window(before - used, now)
+
+    def _doubt_window(self, weight: int, now: float) -> None:
+        self.misplaced = max(self.misplaced, weight)
+        self._careful_until = now + _CAREFUL_SECONDS
 
     def _risen(self, minute: int) -> int | None:
         # Answers overtake one another: the highest count is the latest.

@@ -33,7 +33,7 @@ async def spend(
     budget: Budget, charges: tuple[Charge, ...], answer: Callable[[], HttpAnswer | None], *, max_wait: float = 60.0
 ) -> None:
     """One whole call: reserve, depart, and be answered or, with None, lost."""
-    async with budget.reserve(charges, call=CALL, max_wait=max_wait) as reservation:
+    async with budget.reserve(charges, call=CALL, lane=Lane.ORDERS, max_wait=max_wait) as reservation:
         reservation.depart()
         if (told := answer()) is not None:
             reservation.answer(told)
@@ -44,7 +44,7 @@ async def burst(
 ) -> None:
     """Calls that are all on their way before the first of them is answered."""
     async with AsyncExitStack() as stack:
-        entered = [budget.reserve(charges, call=CALL, max_wait=max_wait) for _ in answers]
+        entered = [budget.reserve(charges, call=CALL, lane=Lane.ORDERS, max_wait=max_wait) for _ in answers]
         for reservation in entered:
             (await stack.enter_async_context(reservation)).depart()
         for reservation, told in zip(entered, answers, strict=True):
@@ -98,7 +98,7 @@ async def test_what_weighs_more_than_a_minute_is_refused_at_once(
 
 async def test_a_call_that_never_left_costs_nothing(budget: Budget, charge: ChargeOf) -> None:
     """Cancelled before sending: the weight is back at once."""
-    async with budget.reserve(charge(60), call=CALL, max_wait=0):
+    async with budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0):
         assert used(budget) == [(60, 60)]
 
     assert used(budget) == [(0, 0)]
@@ -106,7 +106,7 @@ async def test_a_call_that_never_left_costs_nothing(budget: Budget, charge: Char
 
 async def test_a_call_that_left_and_got_no_answer_stays_counted(budget: Budget, charge: ChargeOf) -> None:
     """Lost: the exchange may count it in this minute or in the next."""
-    async with budget.reserve(charge(60), call=CALL, max_wait=0) as reservation:
+    async with budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0) as reservation:
         reservation.depart()
 
     assert used(budget) == [(60, 0)]
@@ -114,7 +114,7 @@ async def test_a_call_that_left_and_got_no_answer_stays_counted(budget: Budget, 
 
 async def test_a_departure_taken_back_costs_nothing(budget: Budget, charge: ChargeOf) -> None:
     """The transport may find out that no byte left after all."""
-    async with budget.reserve(charge(60), call=CALL, max_wait=0) as reservation:
+    async with budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0) as reservation:
         reservation.depart()
         reservation.stay()
 
@@ -140,12 +140,15 @@ async def test_callers_are_served_in_the_order_of_arrival(
     order: list[str] = []
 
     async def call(name: str, weight: int) -> None:
-        async with patient_budget.reserve(charge(weight), call=CALL, max_wait=600) as reservation:
+        async with patient_budget.reserve(charge(weight), call=CALL, lane=Lane.ORDERS, max_wait=600) as reservation:
             order.append(name)
             reservation.depart()
             reservation.answer(answer(0))
 
-    async with anyio.create_task_group() as tasks, patient_budget.reserve(charge(60), call=CALL, max_wait=0):
+    async with (
+        anyio.create_task_group() as tasks,
+        patient_budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0),
+    ):
         for name, weight in (("heavy", 60), ("light", 1), ("middle", 30)):
             tasks.start_soon(call, name, weight)
             await settled()
@@ -160,7 +163,10 @@ async def test_a_new_call_does_not_overtake_those_that_wait(
     """A call that arrives while another waits for one of its pools stands behind it, though it would fit."""
     order = Charge(pool_of("papi", Kind.ORDERS, host=pool.host, path="", account="a"), 1)
     await spend(patient_budget, charge(1), lambda: answer(1))
-    async with anyio.create_task_group() as tasks, patient_budget.reserve(charge(60), call=CALL, max_wait=0):
+    async with (
+        anyio.create_task_group() as tasks,
+        patient_budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0),
+    ):
         tasks.start_soon(spend, patient_budget, charge(60), lambda: answer(60))
         await settled()
         tasks.start_soon(spend, patient_budget, (*charge(1), order), lambda: answer(61))
@@ -173,7 +179,10 @@ async def test_a_new_call_does_not_overtake_those_that_wait(
 async def test_another_pool_is_not_held_up(patient_budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
     """A full pool makes nobody wait for another one."""
     other = Charge(pool_of("sapi", Kind.IP, host="h", path="/sapi/v1/x", account=""), 5)
-    async with anyio.create_task_group() as tasks, patient_budget.reserve(charge(60), call=CALL, max_wait=0):
+    async with (
+        anyio.create_task_group() as tasks,
+        patient_budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0),
+    ):
         tasks.start_soon(spend, patient_budget, charge(60), lambda: answer(60))
         await settled()
         await spend(patient_budget, (other,), lambda: None, max_wait=0)
@@ -183,7 +192,7 @@ async def test_another_pool_is_not_held_up(patient_budget: Budget, charge: Charg
 async def test_a_cancelled_waiter_leaves_no_trace(patient_budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
     """Who gives up waiting keeps no place and no weight, and whoever stood behind moves up."""
     await spend(patient_budget, charge(1), lambda: answer(1))
-    async with patient_budget.reserve(charge(50), call=CALL, max_wait=0):
+    async with patient_budget.reserve(charge(50), call=CALL, lane=Lane.ORDERS, max_wait=0):
         first = asyncio.ensure_future(spend(patient_budget, charge(90), lambda: answer(0)))
         await settled()
         second = asyncio.ensure_future(spend(patient_budget, charge(40), lambda: answer(0)))
@@ -200,7 +209,7 @@ async def test_a_waiter_cancelled_in_the_moment_of_its_admission_gives_the_weigh
     patient_budget: Budget, charge: ChargeOf
 ) -> None:
     """Weight that was handed to a task which is being cancelled is not lost."""
-    async with patient_budget.reserve(charge(60), call=CALL, max_wait=0):
+    async with patient_budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0):
         waiting = asyncio.ensure_future(spend(patient_budget, charge(60), lambda: None))
         await settled()
     assert used(patient_budget) == [(60, 60)]
@@ -217,7 +226,7 @@ async def test_only_one_asks_until_the_count_is_known(
     started: list[int] = []
 
     async def call(number: int) -> None:
-        async with patient_budget.reserve(charge(5), call=CALL, max_wait=60) as reservation:
+        async with patient_budget.reserve(charge(5), call=CALL, lane=Lane.ORDERS, max_wait=60) as reservation:
             started.append(number)
             reservation.depart()
             await settled()
@@ -237,7 +246,7 @@ async def test_waiting_ends_when_the_calls_in_front_are_not_answered(
 ) -> None:
     """A caller is told after max_wait, whatever happens to the others."""
     budget = Budget(limits={("papi", Kind.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
-    async with budget.reserve(charge(60), call=CALL, max_wait=0):
+    async with budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0):
         with pytest.raises(BudgetExceeded, match="not served in the time that max_wait allows"):
             await spend(budget, charge(60), answer, max_wait=7)
 
@@ -253,7 +262,7 @@ async def test_only_the_pools_that_are_lacking_hold_others_up(
     await spend(budget, charge(1), lambda: answer(1))
     async with (
         anyio.create_task_group() as tasks,
-        budget.reserve((Charge(orders, 1190),), call=CALL, max_wait=0, lane=Lane.ORDERS),
+        budget.reserve((Charge(orders, 1190),), call=CALL, lane=Lane.ORDERS, max_wait=0),
     ):
         tasks.start_soon(spend, budget, (*charge(5), Charge(orders, 1)), lambda: answer(6))
         await settled()
@@ -267,7 +276,7 @@ async def test_what_nobody_settles_is_given_up(
     budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
 ) -> None:
     """Weight held by an event loop that ended in the middle of a call comes back after two minutes."""
-    forgotten = await budget.reserve(charge(60), call=CALL, max_wait=0).__aenter__()
+    forgotten = await budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0).__aenter__()
     forgotten.depart()
     clock.now += 180
 
@@ -281,7 +290,7 @@ async def test_nothing_departs_after_it_was_given_up(
     budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
 ) -> None:
     """A call whose weight was counted as lost in the meantime may not be sent on top of it."""
-    async with budget.reserve(charge(60), call=CALL, max_wait=0) as late:
+    async with budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0) as late:
         clock.now += 180
         await spend(budget, charge(60), lambda: answer(60), max_wait=0)
         with pytest.raises(BudgetExceeded, match="too long after its turn"):
@@ -294,7 +303,7 @@ async def test_nothing_departs_after_it_was_given_up(
 def test_a_forked_child_has_none_of_its_parents_calls(charge: ChargeOf) -> None:
     """The child neither waits for them nor forgets that the exchange counts them."""
     budget = Budget(limits={("papi", Kind.IP): 110})
-    holding = budget.reserve(charge(60), call=CALL, max_wait=0).__aenter__()
+    holding = budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0).__aenter__()
     with suppress(StopIteration):
         holding.send(None)
     reading, writing = os.pipe()
@@ -314,7 +323,7 @@ class TestGate:
     async def test_closes_for_those_about_to_send(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
         """Weight that was taken before the refusal does not let anything leave after it."""
         await spend(budget, charge(1), lambda: answer(1))
-        async with budget.reserve(charge(1), call=CALL, max_wait=0) as late:
+        async with budget.reserve(charge(1), call=CALL, lane=Lane.ORDERS, max_wait=0) as late:
             await spend(budget, charge(1), lambda: answer(2, status=429))
             with pytest.raises(GateClosed, match="is closed for"):
                 late.depart()
@@ -426,14 +435,14 @@ class TestGate:
         departures: list[float] = []
 
         async def call() -> None:
-            async with patient_budget.reserve(charge(60), call=CALL, max_wait=1000) as reservation:
+            async with patient_budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=1000) as reservation:
                 departures.append(manual_clock.now)
                 reservation.depart()
                 reservation.answer(answer(60))
 
         began = manual_clock.now
         async with anyio.create_task_group() as tasks:
-            async with patient_budget.reserve(charge(60), call=CALL, max_wait=0) as first:
+            async with patient_budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0) as first:
                 tasks.start_soon(call)
                 await settled()
                 first.depart()
@@ -482,7 +491,7 @@ async def test_a_thread_with_a_loop_of_its_own_shares_the_budget(charge: ChargeO
             await settled()
             entered.set()
 
-    async with budget.reserve(charge(60), call=CALL, max_wait=0):
+    async with budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0):
         thread = threading.Thread(target=anyio.run, args=(wait_for_weight,))
         thread.start()
         await anyio.to_thread.run_sync(entered.wait)
@@ -496,7 +505,7 @@ def test_a_loop_that_ended_with_calls_waiting_does_not_disturb(charge: ChargeOf)
     budget = Budget(limits={("papi", Kind.IP): 110})
 
     async def hold() -> Callable[[], None]:
-        first = await budget.reserve(charge(60), call=CALL, max_wait=0).__aenter__()
+        first = await budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0).__aenter__()
         return lambda: budget.cancel(first)
 
     def abandon() -> Callable[[], None]:

@@ -27,6 +27,7 @@ def seconds(ledger: Ledger, weight: int, bounds: tuple[float, float], *, lane: L
 def probed(limit: int = 110) -> Ledger:
     """A ledger that has heard of an empty minute 0."""
     ledger = Ledger(limit)
+    ledger.foreign.ignore()
     ledger.take(0, Lane.ORDERS, 30.0)
     ledger.answer(0, 0, range(1), sent=0.0, now=0.0)
     return ledger
