@@ -9,7 +9,7 @@ from binance_pm.api.account import Account
 from binance_pm.api.connectivity import Pong, ServerTime
 from binance_pm.api.pro_account import ProAccount, RiskUnit, SpanAccount
 from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
-from binance_pm.budget import Budget, Kind, PoolState
+from binance_pm.budget import Admitted, Budget, BudgetEvent, Kind, Lane, Plan, PoolPlan, PoolState, Refused
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.enums import AccountStatus, AccountType, PositionSide
@@ -43,9 +43,11 @@ __all__ = [
     "Account",
     "AccountStatus",
     "AccountType",
+    "Admitted",
     "AuthenticationError",
     "BadAnswer",
     "Budget",
+    "BudgetEvent",
     "BudgetExceeded",
     "Client",
     "ClockSkewError",
@@ -56,16 +58,20 @@ __all__ = [
     "GateClosed",
     "IpBanned",
     "Kind",
+    "Lane",
     "NoAnswer",
     "NotDone",
     "NotSent",
     "OutcomeUnknown",
+    "Plan",
     "Pong",
+    "PoolPlan",
     "PoolState",
     "PortfolioMarginError",
     "PositionSide",
     "ProAccount",
     "RateLimited",
+    "Refused",
     "RequestRejected",
     "RiskUnit",
     "ServerTime",

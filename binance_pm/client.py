@@ -219,7 +219,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                 charges, call=route.call, lane=endpoint.lane, max_wait=self._max_wait, returning=trial.is_returning
             )
             with session.attempt() as scope:
-                async with reservation, session.connection(scope):
+                async with reservation, session.connection(scope, endpoint.lane):
                     request = await self._request(endpoint, route, query, headers, session)
                     try:
                         answer = await transport.send(request, reservation.depart)

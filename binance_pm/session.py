@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Final, Self
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
 
-from binance_pm.budget import Budget, process_budget
+from binance_pm.budget import Budget, Lane, process_budget
 from binance_pm.errors import Call, ConfigurationError, SessionClosed
 from binance_pm.retry import RetryAllowance
 from binance_pm.signing import Secret
@@ -19,6 +19,7 @@ from binance_pm.transport import MAX_CONNECTIONS, Timeouts, Transport
 from binance_pm.transport.httpx import HttpxLike, HttpxTransport
 
 _CALL: Final = Call("Session")
+_FOR_ORDERS: Final = 20
 _MAX_BODY: Final = 16 * 2**20
 _CLOSING_SECONDS: Final = 0.8
 
@@ -71,7 +72,7 @@ class Session:
         self._transport: Transport | None = None
         self._holders: int = 0
         self._closed: bool = False
-        self._connections: Final = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
+        self._places: Final = anyio.Semaphore(MAX_CONNECTIONS - _FOR_ORDERS, fast_acquire=True)
         self._scopes: Final[set[anyio.CancelScope]] = set()
         self._allowances: Final[dict[str, RetryAllowance]] = {}
 
@@ -124,12 +125,13 @@ class Session:
         return self._allowances.setdefault(host, RetryAllowance())
 
     @asynccontextmanager
-    async def connection(self, scope: anyio.CancelScope) -> AsyncGenerator[None, None]:
-        """A place among the requests under way, as many as there are connections; from then on the total timeout runs.
+    async def connection(self, scope: anyio.CancelScope, lane: Lane) -> AsyncGenerator[None, None]:
+        """A place among the requests under way; from then on the total timeout runs.
 
-        Without it httpcore searches its whole queue at each step of each request.
+        There are fewer places than connections, so that an order finds one free. Without any bound httpcore searches
+        its whole queue at each step of each request.
         """
-        async with self._connections:
+        async with nullcontext() if lane is Lane.ORDERS else self._places:
             scope.deadline = anyio.current_time() + self.timeouts.total
             yield
 

@@ -379,9 +379,7 @@ class Ledger:
         """
         highest = self._header.get(minute, -1)
         proven = [
-            (key, p)
-            for key, p in self._pending.items()
-            if (p.known < sent or p.told <= highest) and minute in key[0]
+            (key, p) for key, p in self._pending.items() if (p.known < sent or p.told <= highest) and minute in key[0]
         ]
         for (minutes, batch), p in proven:
             del self._pending[minutes, batch]

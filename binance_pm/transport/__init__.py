@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
-MAX_CONNECTIONS: Final = 100
-"""How many requests of one session are under way at once."""
+MAX_CONNECTIONS: Final = 120
+"""How many connections one session has at once."""
 
 _BANNED_UNTIL: Final = re.compile(rb"until (\d{13})\b")
 # Longer than the longest ban of the exchange, three days.
@@ -34,7 +34,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     read: float = 10.0
     """Between two pieces of the answer, the first included; the same bound holds for writing."""
     total: float = 20.0
-    """From the moment there is weight, and a place among `MAX_CONNECTIONS`: signing, connecting, sending, receiving."""
+    """From the moment there is weight and a place among the requests under way to the answer's last byte."""
 
 
 class HttpRequest:
