@@ -40,7 +40,7 @@ class Foreign:
         self._watched = 0.0
         self._peak = 0.0
         self._trip = _SHORTEST_TRIP
-        self._minute = -1
+        self._minute: int = -1
         self._sampled_at = -math.inf
         self._sampled = 0
 

@@ -189,7 +189,7 @@ SCENARIOS: Final = (
         name="rolling window",
         demand=(saturating(50),),
         variants=Variants(rolling=True),
-        # It is noticed at the first turn; then half of the limit is used, and nothing until the burst has left the window.
+        # It is noticed at the first turn; nothing is sent until the burst has left the window, then half of the limit.
         targets=Targets(use=0.2),
     ),
     Scenario(
