@@ -55,9 +55,9 @@ _UNKNOWN: Final = 0.05
 _PROJECTION: Final = 1.5
 _MOST_PROJECTED: Final = 0.1
 _JUMPS: Final = 1.25
-# Polls are spread so that the last of a minute arrive in it.
 _BATCHES_A_SECOND: Final = 50
 _LOST, _UNTOLD = -1, -2
+# Polls are spread so that the last of a minute arrive in it.
 _TURN_SECONDS: Final = 0.15
 _SHORTEST_REST: Final = 0.05
 
