@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import logging
+from collections.abc import Awaitable, Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,15 @@ def living_by(clock: FakeClock) -> tuple[Sandbox, Session]:
 def hasty(pm: Sandbox, clock: FakeClock | None = None) -> Session:
     """A session that does not wait before it tries again."""
     return pm.session(budget=Budget(sleep=(clock or FakeClock()).sleep))
+
+
+async def finished(clock: ManualClock, calls: Iterable[Awaitable[object]]) -> None:
+    """Let the time pass until all the calls have succeeded."""
+    ends = asyncio.gather(*calls)
+    await settled()
+    while not ends.done():
+        await clock.advance(0.5)
+    await ends
 
 
 def holdings(um: UmAccount) -> dict[str, Decimal]:
@@ -655,7 +665,10 @@ class TestRefusals:
         assert len(paths(pm)) == 1
 
     async def test_many_at_once_never_overspend(self, manual_clock: ManualClock) -> None:
-        """A hundred concurrent calls of 20 in a minute of 1000: what fits is sent, the rest is told and not sent."""
+        """A hundred concurrent calls of 20 in a minute of 1000: what fits is sent, the rest is told and not sent.
+
+        Besides the margin, a twentieth is kept for others who were not watched yet, and some for orders.
+        """
         exchange = Exchange(accounts=1, limits={"papi": 1000}, clock=manual_clock)
         small = Sandbox(exchange, "http://127.0.0.1", minute=60, http=asgi_transport(create_app(exchange)))
         budget = Budget(
@@ -665,7 +678,7 @@ class TestRefusals:
             results = await asyncio.gather(*(client.account() for _ in range(100)), return_exceptions=True)
 
         kinds = [type(result).__name__ for result in results]
-        assert (kinds.count("Account"), kinds.count("BudgetExceeded")) == (49, 51)
+        assert (kinds.count("Account"), kinds.count("BudgetExceeded")) == (45, 55)
         assert {request.status for request in exchange.requests} == {200}
 
     async def test_a_refusal_overtakes_those_about_to_send(self, pm: Sandbox) -> None:
@@ -694,9 +707,9 @@ class TestRefusals:
         # The exchange's own clock stood still meanwhile: it asks for a look at it.
         assert (paths(pm), sum(clock.slept)) == ([UM, UM, UM, TIME, UM], 90)
 
-    async def test_a_restart_at_the_turn_of_the_minute_is_not_refused(self) -> None:
+    async def test_a_restart_at_the_turn_of_the_minute_is_not_refused(self, manual_clock: ManualClock) -> None:
         """A new budget that finds most of two minutes' weight used by its predecessor overspends neither."""
-        clock = FakeClock()
+        clock = manual_clock
         clock.now = 30_000_000 * 60.0 + 20
         exchange = Exchange(accounts=1, limits={"papi": 1000}, clock=clock)
         small = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
@@ -704,9 +717,9 @@ class TestRefusals:
             limits: dict[tuple[Family, Kind], int] = {("papi", Kind.IP): 1000}
             budget = Budget(limits=limits, monotonic=clock, wall=clock, sleep=clock.sleep)
             async with small.client(max_wait=600, session=small.session(budget=budget)) as client:
-                await asyncio.gather(*(client.account() for _ in range(48)))
+                await finished(clock, [client.account() for _ in range(48)])
                 clock.now = max(clock.now, 30_000_000 * 60.0 + moment)
-                await asyncio.gather(*(client.um_account() for _ in range(20)))
+                await finished(clock, [client.um_account() for _ in range(20)])
 
         assert {request.status for request in exchange.requests} == {200}
 

@@ -329,7 +329,7 @@ def test_a_call_is_counted_somewhere(path: str, kinds: tuple[Kind, ...], reason:
 
 def undeclared(**options: Any) -> Endpoint[Any]:
     """An endpoint made on the spot."""
-    usual: dict[str, Any] = {"weight": 5, "security": "TRADE", "kinds": (Kind.IP,), "returns": Thing}
+    usual: dict[str, Any] = {"weight": 5, "security": "TRADE", "kinds": (Kind.IP,), "lane": None, "returns": Thing}
     return undeclared_endpoint("GET", "/papi/v1/x", **(usual | options))
 
 

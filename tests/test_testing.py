@@ -55,7 +55,7 @@ async def test_faults_are_scripted_and_forgotten(pm: Sandbox) -> None:
 
 async def test_limits_are_told_to_the_budget() -> None:
     """Its clients keep to the limits of a sandbox that allows less; one with a budget of its own is refused."""
-    limits = {"papi": 50, "api": 60, "sapi-ip": 70, "sapi-uid": 80}
+    limits = {"papi": 55, "api": 60, "sapi-ip": 70, "sapi-uid": 80}
     # A minute that does not turn while the test runs.
     options: dict[str, Any] = {"in_memory": True, "accounts": 1, "limits": limits, "minute": 1e9}
     async with sandbox(**options) as pm, pm.client(max_wait=0) as client:
@@ -67,7 +67,7 @@ async def test_limits_are_told_to_the_budget() -> None:
             with pytest.raises(RateLimited):
                 await careless.account()
 
-    assert [state.limit for state in pm.budget.snapshot()] == [50]
+    assert [state.limit for state in pm.budget.snapshot()] == [55]
 
 
 def test_shows_where_it_is() -> None:

@@ -177,22 +177,16 @@ class Budget:
         """
         self._listeners.append(listener)
 
-    def plan(self, accounts: int, every: float, endpoints: Iterable[Priced | str]) -> Plan:
+    def plan(self, accounts: int, every: float, endpoints: Iterable[Priced]) -> Plan:
         """Whether reading the endpoints of so many accounts fits, by what others on the IP use now.
 
         Args:
             accounts: how many there are.
             every: seconds between two readings of the same account.
-            endpoints: what is read of each: names such as ``um_account``, or declared endpoints.
-
-        Raises:
-            KeyError: there is no endpoint of that name.
+            endpoints: what is read of each, such as ``ENDPOINTS["um_account"]``.
         """
-        from binance_pm.endpoint import ENDPOINTS  # noqa: PLC0415 - endpoints are declared on top of the budget
-
-        declared = [ENDPOINTS[endpoint] if isinstance(endpoint, str) else endpoint for endpoint in endpoints]
         with self._lock:
-            return make_plan(accounts, every, declared, self._for_polls, minute=self._minute)
+            return make_plan(accounts, every, endpoints, self._for_polls, minute=self._minute)
 
     def reserve(
         self,
