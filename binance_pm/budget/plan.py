@@ -86,9 +86,11 @@ def make_plan(
             counted = accounts if kind is Kind.IP else 1
             key = endpoint.family, kind, path
             rounds[key] = rounds.get(key, 0) + counted * endpoint.weight
-    pools = tuple(
-        PoolPlan(f"{kind} {path or '/' + family}", weight * minute / every, available(family, kind, path))
-        for (family, kind, path), weight in rounds.items()
-    )
-    shortest = max((every * pool.needed / pool.available if pool.available else math.inf for pool in pools), default=0)
-    return Plan(accounts, every, shortest, pools)
+    pools: list[PoolPlan] = []
+    shortest = 0.0
+    for (family, kind, path), weight in rounds.items():
+        most = available(family, kind, path)
+        pools.append(PoolPlan(f"{kind} {path or '/' + family}", weight * minute / every, most))
+        # Not by way of `every`: its rounding would make the shortest interval miss itself.
+        shortest = max(shortest, weight * minute / most if most else math.inf)
+    return Plan(accounts, every, shortest, tuple(pools))

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from binance_pm.cli import call, demo, sandbox
+from binance_pm.cli import call, demo, plan, sandbox
 from binance_pm.cli.console import Output
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.version import VERSION
@@ -18,6 +18,7 @@ from binance_pm.version import VERSION
 _A_WHILE: Final = Number(gt=0, lte=86_400)
 _A_PORT: Final = Number(gte=0, lte=65_535)
 _SOME: Final = Number(gte=1, lte=1_000)
+_MANY: Final = Number(gte=1, lte=1_000_000)
 
 app: App = App(
     name="binance-pm",
@@ -44,6 +45,26 @@ def _demo(
         json: Print one JSON object a line.
     """
     return demo.run(once=once or not sys.stdout.isatty(), json=json, every=every, seed=seed)
+
+
+@app.command(name="plan")
+def _plan(
+    endpoint: tuple[str, ...],
+    /,
+    *,
+    accounts: Annotated[int, Parameter(help="How many accounts are read.", validator=_MANY)],
+    every: Annotated[float, Parameter(help="Seconds between two readings of an account.", validator=_A_WHILE)],
+    json: bool = False,
+) -> int:
+    """Say whether reading accounts at an interval fits the limits, and which would: no key, no network.
+
+    It ends with 1 if it does not fit.
+
+    Args:
+        endpoint: What is read of each account, one or several, such as um_account.
+        json: Print one JSON object.
+    """
+    return plan.run(endpoint, accounts=accounts, every=every, json=json)
 
 
 @app.command(name="sandbox")

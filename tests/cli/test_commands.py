@@ -227,6 +227,72 @@ class TestDemo:
         assert "Traceback" not in screen.text
 
 
+class TestPlan:
+    """``binance-pm plan``."""
+
+    def test_what_does_not_fit(self, run: Any) -> None:
+        """A line for each pool and a line of verdict, in 80 columns; the exit code tells as well."""
+        ended = run("plan", "--accounts", "40", "--every", "5", "um_account", "account")
+
+        table, verdict = ended.out.split("\n\n")
+        rows = [line.split() for line in table.splitlines()]
+        assert (ended.code, ended.err) == (1, "")
+        assert rows[0] == ["weight", "a", "minute", "needed", "available", "share"]
+        assert rows[1:] == [["IP", "/papi", "12,000", "5,510", "217.8%"]]
+        assert verdict == "It does not fit: every 5 s is too often, the shortest interval is 10.9 s.\n"
+
+    def test_the_interval_that_it_names_fits(self, run: Any) -> None:
+        """So does every longer one; a shorter one does not."""
+        codes = [run("plan", "--accounts=40", f"--every={n}", "um_account", "account").code for n in (10.8, 10.9, 11)]
+
+        assert codes == [1, 0, 0]
+
+    def test_each_pool_has_a_line(self, run: Any) -> None:
+        """An account's own pools are drawn on by one account."""
+        ended = run("plan", "--accounts", "40", "--every", "15", "um_account", "pro_account")
+
+        lines = ended.out.splitlines()
+        assert [line.split()[:3] for line in lines[1:4]] == [
+            ["IP", "/papi", "800"],
+            ["IP", "/sapi/v1/portfolio/account", "800"],
+            ["UID", "/sapi/v1/portfolio/account", "20"],
+        ]
+        assert max(map(len, lines)) <= 80
+        assert lines[-1] == "It fits; the shortest interval is 2.18 s."
+
+    @pytest.mark.parametrize(("every", "fits"), [("5", False), ("15", True)])
+    def test_json(self, run: Any, every: str, fits: bool) -> None:  # noqa: FBT001 - pytest's parameters are positions
+        """One object, and the exit code of the table."""
+        ended = run("plan", "--accounts", "40", "--every", every, "um_account", "account", "--json")
+
+        said = json.loads(ended.out)
+        (pool,) = said.pop("pools")
+        assert ended.code == int(not fits)
+        assert said == {
+            "fits": fits,
+            "accounts": 40,
+            "every": float(every),
+            "shortest": pytest.approx(10.889, abs=1e-3),
+        }
+        assert pool["pool"] == "IP /papi"
+        assert pool["share"] == pool["needed"] / pool["available"] == pytest.approx(said["shortest"] / said["every"])
+
+    @pytest.mark.parametrize(
+        ("arguments", "why"),
+        [
+            (("um_account", "nope"), "There is no endpoint 'nope': binance-pm call --help lists them."),
+            (("nope", "--json"), "There is no endpoint 'nope': binance-pm call --help lists them."),
+            ((), 'Command "plan" parameter ENDPOINT requires an argument.'),
+        ],
+        ids=str,
+    )
+    def test_wrong_usage(self, run: Any, arguments: tuple[str, ...], why: str) -> None:
+        """One line says what is wrong."""
+        ended = run("plan", "--accounts", "1", "--every", "1", *arguments)
+
+        assert (ended.code, ended.out, ended.err) == (2, "", f"binance-pm: {why}\n")
+
+
 def processor_seconds(*arguments: str) -> float:
     """What a command takes of the processor, however busy the machine is."""
     # Measuring coverage would cost more than what is measured here.
@@ -295,6 +361,8 @@ def raising(error: BaseException) -> Callable[..., None]:
         (("demo", "--every=-1"), '"-1.0" for --every. Must be > 0.'),
         (("demo", "--every", "nan"), '"nan" for --every. Must be <= 86400.'),
         (("demo", "--every", "inf"), '"inf" for --every. Must be <= 86400.'),
+        (("plan", "ping", "--accounts", "0", "--every", "1"), '"0" for --accounts. Must be >= 1.'),
+        (("plan", "ping", "--accounts", "1", "--every", "0"), '"0.0" for --every. Must be > 0.'),
         (("sandbox", "--port=-1"), '"-1" for --port. Must be >= 0.'),
         (("sandbox", "--port", "65536"), '"65536" for --port. Must be <= 65535.'),
         (("sandbox", "--accounts", "0"), '"0" for --accounts. Must be >= 1.'),
@@ -335,7 +403,7 @@ class TestHouse:
         out = run("--help").out
 
         assert max(map(len, out.splitlines())) <= 80
-        assert all(command in out for command in ("call", "demo", "sandbox"))
+        assert all(command in out for command in ("call", "demo", "plan", "sandbox"))
 
     @pytest.mark.parametrize(
         "error",
