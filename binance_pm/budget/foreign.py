@@ -41,6 +41,7 @@ class Foreign:
         self._peak = 0.0
         self._trip = _SHORTEST_TRIP
         self._minute: int = -1
+        self._passed_over = -1
         self._sampled_at = -math.inf
         self._sampled = 0
 
@@ -59,6 +60,10 @@ class Foreign:
         """Learn that the exchange does not tell its count: nothing will ever be known."""
         self.is_known = True
 
+    def pass_over(self, minute: int) -> None:
+        """Leave the rest of a minute out, because not all that is ours in it is known."""
+        self._passed_over = minute
+
     def hear(self, minute: int, surely: int, unproven: int, *, sent: float, now: float) -> None:
         """Learn what was surely theirs in a minute.
 
@@ -70,7 +75,7 @@ class Foreign:
             now: monotonic time.
         """
         self._trip = min(max(now - sent, self._trip), _LONGEST_TRIP)
-        if unproven > _LITTLE * self._limit:
+        if unproven > _LITTLE * self._limit or minute == self._passed_over:
             return
         if self._minute < 0:
             # Somebody has used the minute before our first call; this program itself, perhaps, before a restart.

@@ -151,6 +151,11 @@ class Ledger:
         theirs = self.foreign.rate * self._minute
         return max(0.0, self.cap(now) - theirs - RESERVE * self.limit) / self.peers
 
+    def latest_bounds(self, bounds: tuple[float, float]) -> tuple[float, float]:
+        """The bounds, where a minute that an answer was proven to be in has begun for everybody."""
+        began = self._minute * max(self._own, default=0)
+        return max(bounds[0], began), max(bounds[1], began)
+
     def fits_ever(self, weight: int) -> bool:
         """Whether the weight fits into an empty minute."""
         return weight <= (self.limit - MARGIN) / self.peers
@@ -255,6 +260,20 @@ class Ledger:
     def expect_heavier(self, times: float) -> None:
         """Count calls on their way as that many times their weight, as the exchange seems to."""
         self._heft = max(self._heft, min(times, _MOST_HEFT))
+
+    def catch_up(self, minute: int, used: int, own: int) -> None:
+        """Learn what happened in a minute while nobody told.
+
+        Args:
+            minute: which one.
+            used: the highest count that was heard, 0 where none was.
+            own: answered weight of ours that is proven to be in it.
+        """
+        self._forget(minute)
+        self._header[minute] = max(self._header.get(minute, 0), used)
+        self._own[minute] = self._own.get(minute, 0) + own
+        # What the count rose by meanwhile is not others'.
+        self.foreign.pass_over(minute)
 
     def refuse(self, minutes: range, now: float, *, full: bool) -> None:
         """Learn that the exchange refused a call of one of the minutes: our view of it was wrong.

@@ -1,0 +1,202 @@
+"""The store of a shared budget in memory: what the script in Redis or Valkey does, said in Python."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from binance_pm.budget.lanes import Lane
+from binance_pm.budget.ledger import Ledger, Wait
+from binance_pm.budget.messages import (
+    Alone,
+    Answered,
+    Demand,
+    Event,
+    Heavier,
+    HostReply,
+    HostReport,
+    Lost,
+    Message,
+    PoolReply,
+    PoolReport,
+    Refused,
+    Reply,
+    Returned,
+)
+
+# A call that was lost with its process can arrive for so long.
+LONGEST_WAY: Final = 10.0
+# A process in front is expected to ask again when it was told to; then for so long.
+PATIENCE: Final = 1.0
+# Whoever comes before its turn asks again after it.
+TURN: Final = 0.02
+DRIFT: Final = 200e-6
+
+
+class _Host(msgspec.Struct):
+    low: float
+    """The exchange's clock less the store's, at the earliest, as it was told last."""
+    high: float
+    told: float
+    is_heard: bool
+    opens: float = 0.0
+    banned: bool = False
+
+
+class _Holder(msgspec.Struct):
+    weight: int
+    until: float
+    """The end of the lease."""
+    number: int
+    """Of the last message."""
+
+
+class _Waiting(msgspec.Struct):
+    lane: Lane
+    weight: int
+    since: float
+    until: float
+
+
+class _Pool(msgspec.Struct):
+    ledger: Ledger
+    holders: dict[str, _Holder] = {}
+    waiting: dict[str, _Waiting] = {}
+
+
+class MemoryStore:
+    """The ledgers of one egress IP."""
+
+    def __init__(self) -> None:
+        self._hosts: Final[dict[str, _Host]] = {}
+        self._pools: Final[dict[str, _Pool]] = {}
+
+    def exchange(self, message: Message, now: float) -> Reply:
+        """One step."""
+        hosts = tuple(self._hear_host(report, now) for report in message.hosts)
+        pools = tuple(self._hear_pool(message, report, hosts[report.host], now) for report in message.pools)
+        return Reply(now, hosts, pools)
+
+    def _hear_host(self, report: HostReport, now: float) -> HostReply:
+        host = self._hosts.get(report.host)
+        if host is None:
+            host = self._hosts[report.host] = _Host(0.0, 0.0, now, is_heard=False)
+        if report.is_heard or not host.is_heard:
+            host.low, host.high, host.told = report.earliest - now, report.latest - now, now
+            host.is_heard = report.is_heard
+        if report.closed:
+            host.banned = report.banned or (host.banned and host.opens > now)
+            host.opens = max(host.opens, now + report.closed)
+        drift = DRIFT * (now - host.told)
+        closed = max(0.0, host.opens - now)
+        return HostReply(
+            now + host.low - drift, now + host.high + drift, host.is_heard, closed, host.banned and closed > 0
+        )
+
+    def _hear_pool(self, message: Message, report: PoolReport, host: HostReply, now: float) -> PoolReply:
+        pool = self._pools.get(report.pool)
+        if pool is None:
+            pool = self._pools[report.pool] = _Pool(Ledger(report.limit, minute=message.minute))
+        bounds = pool.ledger.latest_bounds((host.earliest, host.latest))
+        _bury(pool, message, bounds, now)
+        risen = _settle(pool, message, report, now)
+        bounds = pool.ledger.latest_bounds(bounds)
+        granted, wait = _grant(pool, message.peer, report.demands, now, bounds)
+        ledger = pool.ledger
+        return PoolReply(
+            granted,
+            wait.seconds,
+            wait.holds_up,
+            risen,
+            len(pool.holders),
+            ledger.most_used(bounds),
+            ledger.in_flight,
+            ledger.cap(now),
+            ledger.reserve(bounds),
+            ledger.foreign.share,
+            ledger.for_polls(now),
+            ledger.misplaced,
+        )
+
+
+def _bury(pool: _Pool, message: Message, bounds: tuple[float, float], now: float) -> None:
+    """Take the processes for dead whose leases have ended: what they held may have been sent all the while."""
+    for peer, holder in list(pool.holders.items()):
+        if holder.until < now and peer != message.peer:
+            del pool.holders[peer]
+            pool.waiting.pop(peer, None)
+            if holder.weight:
+                heard = holder.until - message.lease
+                minutes = pool.ledger.minutes((bounds[0] - (now - heard), bounds[1] + LONGEST_WAY))
+                pool.ledger.lose(holder.weight, minutes, known=now + LONGEST_WAY)
+
+
+def _settle(pool: _Pool, message: Message, report: PoolReport, now: float) -> tuple[int | None, ...]:
+    """Learn how calls ended; an event that was told before is passed over."""
+    holder = pool.holders.get(message.peer)
+    if holder is None:
+        holder = pool.holders[message.peer] = _Holder(0, 0.0, -1)
+    events = report.events if message.number > holder.number else ()
+    before = report.held + sum(event.weight for event in events if isinstance(event, (Answered, Lost, Returned)))
+    # What the process says it holds is so: a reply, or the store's memory, may have been lost.
+    pool.ledger.in_flight += before - holder.weight
+    risen = [told for event in events for told in _apply(pool.ledger, event)]
+    pool.holders[message.peer] = _Holder(report.held, now + message.lease, message.number)
+    return tuple(risen)
+
+
+def _apply(ledger: Ledger, event: Event) -> tuple[int | None, ...]:
+    match event:
+        case Answered(weight, used, first, stop, sent, now, is_probe):
+            return (ledger.answer(weight, used, range(first, stop), sent=sent, now=now, is_probe=is_probe),)
+        case Lost(weight, first, stop, known):
+            ledger.lose(weight, range(first, stop), known=known)
+        case Refused(first, stop, now, full):
+            ledger.refuse(range(first, stop), now, full=full)
+        case Heavier(times):
+            ledger.expect_heavier(times)
+        case Returned(weight, lane):
+            ledger.cancel(weight, lane)
+        case Alone(minute, used, own):
+            ledger.catch_up(minute, used, own)
+    return ()
+
+
+def _grant(
+    pool: _Pool, peer: str, demands: tuple[Demand, ...], now: float, bounds: tuple[float, float]
+) -> tuple[tuple[int, ...], Wait]:
+    """Grant what fits, in the order of the lanes and then of the processes; keep a place for what does not."""
+    before = pool.waiting.pop(peer, None)
+    granted: list[int] = []
+    first = Wait(0.0)
+    for demand in demands:
+        times, wait = 0, Wait(0.0)
+        since = before.since if before and before.lane == demand.lane else now
+        while times < demand.times:
+            wait = _wait(pool, demand, since, now, bounds)
+            if wait.seconds > 0 or (first.holds_up and not demand.can_wait):
+                break
+            pool.ledger.take(demand.weight, demand.lane, now)
+            pool.holders[peer].weight += demand.weight
+            times += 1
+        granted.append(times)
+        if times < demand.times and demand.can_wait and not first.seconds:
+            first = wait
+            until = now + min(wait.seconds, PATIENCE) + PATIENCE
+            pool.waiting[peer] = _Waiting(demand.lane, demand.weight, since, until)
+        if first.holds_up:
+            # Nobody behind it may use the pool.
+            granted += [0] * (len(demands) - len(granted))
+            break
+    return tuple(granted), first
+
+
+def _wait(pool: _Pool, demand: Demand, since: float, now: float, bounds: tuple[float, float]) -> Wait:
+    """How long a demand has to wait for the ledger, and for other processes that came before."""
+    for waiting in pool.waiting.values():
+        if waiting.until > now and (waiting.lane, waiting.since) < (demand.lane, since):
+            theirs = pool.ledger.wait(waiting.weight, waiting.lane, now, bounds)
+            if theirs.seconds == 0 or theirs.holds_up:
+                return Wait(max(theirs.seconds, TURN), holds_up=True)
+    return pool.ledger.wait(demand.weight, demand.lane, now, bounds)
