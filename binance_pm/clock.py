@@ -63,9 +63,8 @@ class ServerClock:
         if not self.is_heard:
             wall = self._wall()
             return wall - _UNHEARD, wall + _UNHEARD
-        low, high = self._offsets(now)
-        spread = self._spread_now(now)
-        return now + low - spread, now + high + spread
+        unsure = _DRIFT * abs(now - self._heard_at) + self._spread_now(now)
+        return now + self._low - unsure, now + self._high + unsure
 
     def milliseconds(self) -> int:
         """The timestamp for a request signed now: the middle of the bounds, and surely not too far ahead."""

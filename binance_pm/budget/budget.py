@@ -249,6 +249,7 @@ class Budget:
         with self._lock:
             if self._open.pop(reservation, None) is None:
                 return
+            reservation.settled = True
             for pool, weight in reservation.charges:
                 self._ledger(pool).cancel(weight, reservation.lane)
             self._dispatch()
@@ -269,6 +270,7 @@ class Budget:
             earliest, latest = clock.bounds()
             arrived = earliest - (now - departed), latest
             if self._open.pop(reservation, None) is not None:
+                reservation.settled = True
                 for pool, weight in reservation.charges:
                     self._count(pool, weight, reservation.call, answer, arrived, departed, now)
             if answer.status >= 400:
@@ -338,17 +340,18 @@ class Budget:
         if closed := self.gate(reservation.host).wait(now):
             return _Longest(closed, reservation.pools)
         bounds = self.clock(reservation.host).bounds()
-        longest, held = 0.0, ()
+        longest = _FITS
         for pool, weight in reservation.charges:
             seconds, holds_up = self._ledger(pool).wait(weight, reservation.lane, now, bounds)
-            longest = max(longest, seconds)
-            if holds_up:
-                held = (*held, pool)
-        return _Longest(longest, held)
+            if seconds:
+                longest = _Longest(max(seconds, longest.seconds), (*longest.held, pool) if holds_up else longest.held)
+        return longest
 
     def _dispatch(self) -> None:
         """Admit whoever fits, lane by lane, in turns of the accounts, in the order of arrival."""
         self._give_up_forgotten()
+        if not self._queue:
+            return
         heads = [self._place(line) for line in self._queue]
         heapify(heads)
         held: set[Pool] = set()
@@ -400,6 +403,7 @@ class Budget:
     def _lose(self, reservation: Reservation, departed: float, gave_up: float) -> None:
         if self._open.pop(reservation, None) is None:
             return
+        reservation.settled = True
         now = self.monotonic()
         earliest, latest = self.clock(reservation.host).bounds()
         for pool, weight in reservation.charges:
@@ -548,6 +552,7 @@ class _Longest(NamedTuple):
     """Pools that nobody behind may use meanwhile."""
 
 
+_FITS: Final = _Longest(0.0, ())
 _OFTEN: Final = 10
 
 
@@ -569,7 +574,7 @@ class Reservation:
         is_returning: bool,
     ) -> None:
         self.charges: Final = charges
-        self.pools: Final = tuple(pool for pool, _ in charges)
+        self.pools: Final = tuple([pool for pool, _ in charges])
         self.call: Final = call
         self.lane: Final = lane
         self.is_returning: Final = is_returning
@@ -581,6 +586,8 @@ class Reservation:
         self.looks_at: float = self.deadline
         """Monotonic time at which it looks again whether it fits."""
         self.admitted: bool = False
+        self.settled: bool = False
+        """Whether its weight was given back, or is known to be counted."""
         self.departed_at: float | None = None
         """Monotonic time before its first byte left."""
         self.wake: Wake = _is_awake
@@ -611,6 +618,8 @@ class Reservation:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self.settled:
+            return
         if self.departed_at is None:
             self._budget.cancel(self)
         else:

@@ -102,6 +102,8 @@ class Ledger:
         """Weight by which the count fell in the middle of a minute, or that it kept over a turn: no minute's does."""
         self._minute: Final = minute
         self.peers: Final = peers
+        self._melting: Final = RESERVE * limit / minute
+        """Weight of the reserve that is given up with each second."""
         self._heft = 1.0
         self._takes = 0
         self._last: tuple[int, int, int] | None = None
@@ -125,8 +127,7 @@ class Ledger:
 
     def minutes(self, bounds: tuple[float, float]) -> range:
         """The minutes in which the exchange's clock can be."""
-        earliest, latest = bounds
-        return range(self._minute_of(earliest), self._minute_of(latest) + 1)
+        return range(math.floor(bounds[0] / self._minute), math.floor(bounds[1] / self._minute) + 1)
 
     def used(self, minute: int) -> int:
         """The most that the exchange can have counted, or still count, in that minute; what others add is unknown."""
@@ -144,7 +145,7 @@ class Ledger:
 
     def reserve(self, bounds: tuple[float, float]) -> float:
         """What is kept for orders and rescues now."""
-        return RESERVE * self.limit * (1.0 - bounds[1] / self._minute % 1.0)
+        return self._melting * (self._minute - bounds[1] % self._minute)
 
     def for_polls(self, now: float) -> float:
         """Weight a minute that polls may use, if others go on as they do."""
@@ -164,18 +165,20 @@ class Ledger:
         """How long a call of the weight has to wait."""
         cap = self.cap(now)
         # What never fits beside the others' traffic may go when it has the minute for itself.
-        room = min(max(cap, weight), self.limit - MARGIN) - weight
+        room = (cap if cap > weight else min(weight, self.limit - MARGIN)) - weight
         if self.in_flight * self._heft > room or self.in_flight + weight > (self.limit - MARGIN) / self.peers:
             return Wait(math.inf, holds_up=True)
         if self.in_flight and (left := self._blindness(now, bounds)) > 0:
             return Wait(left, holds_up=True)
         # What polls leave of each second that is left of the minute: the reserve that melts, and the others' share.
-        kept = 0.0 if lane is Lane.ORDERS else RESERVE * self.limit / self._minute + self._theirs
+        kept = 0.0 if lane is Lane.ORDERS else self._melting + self._theirs
         if not self.in_flight and now - self._told > _STALE_SECONDS:
             # Somebody has to ask, or what is believed of the others is never corrected.
             kept = 0.0
-        seconds = max((self._fullness(m, weight, room, kept, now, bounds) for m in self._remembered(bounds)), default=0)
-        if seconds > 0:
+        seconds = 0.0
+        for minute in self._remembered(bounds):
+            seconds = max(seconds, self._fullness(minute, weight, room, kept, now, bounds))
+        if seconds:
             if lane is not Lane.ORDERS:
                 # While the minute is full, nothing drips into the bucket.
                 self._filled_at = max(self._filled_at, now + seconds)
@@ -335,7 +338,7 @@ class Ledger:
     def _projected(self, minute: int, now: float, bounds: tuple[float, float]) -> float:
         """What others may have added since the latest header."""
         # Bounded, and from the minute's start on: it never forbids the first call of a minute, which corrects it.
-        if self._told == -math.inf:
+        if not self.foreign.rate:
             return 0.0
         age = min(now - self._told, max(0.0, bounds[1] - self._minute * minute))
         return min(_PROJECTION * self.foreign.rate * age, _MOST_PROJECTED * self.limit)
@@ -348,8 +351,8 @@ class Ledger:
         if self.peers > 1:
             left = min(left, self._part() - self._ours(minute))
         rate = max(left - self._theirs * rest, weight) / rest
-        if self._filled_at > -math.inf:
-            self._tokens = min(self.limit, self._tokens + rate * max(0.0, now - self._filled_at))
+        if -math.inf < self._filled_at < now:
+            self._tokens = min(self.limit, self._tokens + rate * (now - self._filled_at))
         self._filled_at = now
         return max(0.0, weight - self._tokens) / rate
 

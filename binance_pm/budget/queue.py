@@ -156,6 +156,9 @@ class Queue(Generic[W]):
         self._idle: dict[_Key, Line[W]] = {}
         """Lines in which nobody waits now: they know whose turn it was."""
 
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
 

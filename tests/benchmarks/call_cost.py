@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from email.utils import formatdate
+from itertools import count, islice
 
 import msgspec
 
@@ -51,18 +53,24 @@ def body_of(positions: int) -> bytes:
     return msgspec.json.encode({"assets": [ASSET], "positions": [POSITION] * positions})
 
 
+def answers_with(body: bytes) -> Iterator[HttpAnswer]:
+    """Answers of an exchange that counts 5 with each."""
+    date = formatdate(usegmt=True)
+    for used in count(5, 5):
+        yield HttpAnswer(200, {"date": date, "x-mbx-used-weight-1m": str(used)}, body)
+
+
 class Instant:
     """A transport that answers at once."""
 
     def __init__(self, body: bytes) -> None:
-        date = formatdate(usegmt=True)
-        self._answer = HttpAnswer(200, {"date": date, "x-mbx-used-weight-1m": "5"}, body)
+        self._answers = answers_with(body)
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
-        """The same answer every time."""
+        """The next answer."""
         del request
         departing()
-        return self._answer
+        return next(self._answers)
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -86,14 +94,14 @@ async def measure() -> dict[str, float]:
     charges = (Charge(pool_of("papi", Kind.IP, host="h", path="/papi/v2/um/account", account="a"), 5),)
     budget = Budget(limits=limits)
     small, large = body_of(1), body_of(600)
-    answer = Instant(small)._answer
+    answers = deque(islice(answers_with(small), ROUNDS * CALLS))
     decode = ENDPOINTS["um_account"].decode
 
     async def reserve() -> None:
         reservation: Reservation
         async with budget.reserve(charges, call=Call("um_account"), max_wait=1) as reservation:
             reservation.depart()
-            reservation.answer(answer)
+            reservation.answer(answers.popleft())
 
     async def signed() -> None:
         sign(encode_query({"recvWindow": 5000, "timestamp": 1_780_000_000_000}).encode())
