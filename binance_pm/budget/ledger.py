@@ -399,6 +399,8 @@ class Ledger:
 
         The highest one contains, too, what was counted as the same or less: a count only grows within a minute.
         """
+        if not self._pending:
+            return
         highest = self._header.get(minute, -1)
         proven = [
             (key, p) for key, p in self._pending.items() if (p.known < sent or p.told <= highest) and minute in key[0]
