@@ -37,6 +37,7 @@ async def saturate(pm: Sandbox, seconds: float) -> None:
 
 
 def test_the_limit_is_used_up_without_a_refusal() -> None:
+    """At least 95 % of it over three minutes, and nobody is told to stop."""
     with running_sandbox(minute=MINUTE, accounts=ACCOUNTS, limits={"papi": LIMIT}) as pm:
         # One minute passes until the budget knows that nobody else is there.
         first = math.ceil(pm.exchange.now() / MINUTE) + 1
