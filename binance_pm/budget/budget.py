@@ -126,6 +126,7 @@ class Budget:
         self._clocks: Final[dict[str, ServerClock]] = {}
         self._gates: Final[dict[str, Gate]] = {}
         self._ledgers: Final[dict[Pool, Ledger]] = {}
+        self._fares: Final[dict[tuple[Charge, ...], Fare]] = {}
         self._queue: Final[Queue[Reservation]] = Queue()
         self._open: Final[dict[Reservation, float]] = {}
         """Who holds weight, in the order of admission, and since when."""
@@ -210,7 +211,8 @@ class Budget:
             BudgetExceeded: on entering, as soon as it is known that the wait would be longer.
             GateClosed: on entering, where the host's gate stays closed for longer.
         """
-        return Reservation(self, charges, call, lane, max_wait=max_wait, is_returning=returning)
+        fare = self._fares.get(charges) or self._fare(charges)
+        return Reservation(self, fare, call, lane, max_wait=max_wait, is_returning=returning)
 
     async def admit(self, reservation: Reservation) -> None:
         """Wait until the reservation's weight is taken."""
@@ -238,7 +240,7 @@ class Budget:
         """
         now = self.monotonic()
         with self._lock:
-            if self.gate(reservation.host).wait(now):
+            if reservation.gate.wait(now):
                 raise self._closed(reservation)
             if reservation not in self._open:
                 raise BudgetExceeded(reservation.call, "sending began too long after its turn had come", wait=0.0)
@@ -250,8 +252,8 @@ class Budget:
             if self._open.pop(reservation, None) is None:
                 return
             reservation.settled = True
-            for pool, weight in reservation.charges:
-                self._ledger(pool).cancel(weight, reservation.lane)
+            for draw in reservation.draws:
+                draw.ledger.cancel(draw.weight, reservation.lane)
             self._dispatch()
 
     def lose(self, reservation: Reservation, departed: float) -> None:
@@ -264,15 +266,14 @@ class Budget:
         """Settle a call that was answered: learn the count, the time, and whether the gate closes."""
         now = self.monotonic()
         with self._lock:
-            clock = self.clock(reservation.host)
             if (date := answer.date) is not None:
-                clock.hear(date, date + 1, asked=departed, answered=now)
-            earliest, latest = clock.bounds()
+                reservation.clock.hear(date, date + 1, asked=departed, answered=now)
+            earliest, latest = reservation.clock.bounds()
             arrived = earliest - (now - departed), latest
             if self._open.pop(reservation, None) is not None:
                 reservation.settled = True
-                for pool, weight in reservation.charges:
-                    self._count(pool, weight, reservation.call, answer, arrived, departed, now)
+                for draw in reservation.draws:
+                    self._count(draw, reservation.call.endpoint, answer, arrived, departed, now)
             if answer.status >= 400:
                 self._hear_error(reservation, answer, arrived, now)
             self._dispatch()
@@ -309,7 +310,7 @@ class Budget:
         now = self.monotonic()
         left = reservation.deadline - now
         wait = self._wait(reservation).seconds
-        never = not all(self._ledger(pool).fits_ever(weight) for pool, weight in reservation.charges)
+        never = not all(draw.ledger.fits_ever(draw.weight) for draw in reservation.draws)
         if never or left <= 0 or left < wait < math.inf:
             raise self._refusal(reservation, wait, never=never)
         return min(left, reservation.looks_at - now)
@@ -318,7 +319,7 @@ class Budget:
         left = reservation.deadline - self.monotonic()
         if never:
             what = "it weighs more than the exchange allows in a minute"
-        elif self.gate(reservation.host).wait(self.monotonic()) > max(left, 0.0):
+        elif reservation.gate.wait(self.monotonic()) > max(left, 0.0):
             return self._closed(reservation)
         elif left < wait < math.inf:
             what = f"its weight is free in {wait:.1f} s at the earliest, later than max_wait allows"
@@ -328,8 +329,8 @@ class Budget:
 
     def _closed(self, reservation: Reservation) -> GateClosed:
         now = self.monotonic()
-        gate = self.gate(reservation.host)
-        until = self.clock(reservation.host).milliseconds() / 1000 + gate.wait(now)
+        gate = reservation.gate
+        until = reservation.clock.milliseconds() / 1000 + gate.wait(now)
         banned = gate.is_banned(now)
         what = f"the gate of {reservation.host} is closed for {gate.wait(now):.1f} s more" + " by a ban" * banned
         return GateClosed(reservation.call, what, until=until, banned=banned)
@@ -337,12 +338,12 @@ class Budget:
     def _wait(self, reservation: Reservation) -> _Longest:
         """The longest wait among the pools of a call; a closed gate is a wait in all of them."""
         now = self.monotonic()
-        if closed := self.gate(reservation.host).wait(now):
+        if closed := reservation.gate.wait(now):
             return _Longest(closed, reservation.pools)
-        bounds = self.clock(reservation.host).bounds()
+        bounds = reservation.clock.bounds()
         longest = _FITS
-        for pool, weight in reservation.charges:
-            seconds, holds_up = self._ledger(pool).wait(weight, reservation.lane, now, bounds)
+        for pool, ledger, weight in reservation.draws:
+            seconds, holds_up = ledger.wait(weight, reservation.lane, now, bounds)
             if seconds:
                 longest = _Longest(max(seconds, longest.seconds), (*longest.held, pool) if holds_up else longest.held)
         return longest
@@ -387,8 +388,8 @@ class Budget:
 
     def _take(self, reservation: Reservation) -> None:
         now = self.monotonic()
-        for pool, weight in reservation.charges:
-            self._ledger(pool).take(weight, reservation.lane, now)
+        for draw in reservation.draws:
+            draw.ledger.take(draw.weight, reservation.lane, now)
         self._open[reservation] = now
         reservation.admitted = True
         if self._listeners:
@@ -405,9 +406,8 @@ class Budget:
             return
         reservation.settled = True
         now = self.monotonic()
-        earliest, latest = self.clock(reservation.host).bounds()
-        for pool, weight in reservation.charges:
-            ledger = self._ledger(pool)
+        earliest, latest = reservation.clock.bounds()
+        for _, ledger, weight in reservation.draws:
             minutes = ledger.minutes((earliest - (now - departed), latest - (now - gave_up) + _LONGEST_WAY))
             ledger.lose(weight, minutes, known=gave_up + _LONGEST_WAY)
 
@@ -421,23 +421,16 @@ class Budget:
             self._lose(reservation, reservation.departed_at or taken, taken + _LONGEST_CALL)
 
     def _count(
-        self,
-        pool: Pool,
-        weight: int,
-        call: Call,
-        answer: HttpAnswer,
-        arrived: tuple[float, float],
-        departed: float,
-        now: float,
+        self, draw: Draw, endpoint: str, answer: HttpAnswer, arrived: tuple[float, float], departed: float, now: float
     ) -> None:
         """Tell a ledger what the answer says, and check what it was believed by."""
-        ledger = self._ledger(pool)
+        pool, ledger, weight = draw
         used = answer.used(RULES[pool.family, pool.kind].header)
         counted = ledger.answer(
             weight, used, ledger.minutes(arrived), sent=departed, now=now, is_probe=answer.status < 500
         )
         if counted is not None:
-            self._check_weight(pool, ledger, call.endpoint, weight, counted)
+            self._check_weight(draw, endpoint, counted)
         if ledger.misplaced:
             self._say(
                 pool,
@@ -446,8 +439,9 @@ class Budget:
                 "it over a turn: its window is not the clock minute. Half of the limit is used for ten minutes.",
             )
 
-    def _check_weight(self, pool: Pool, ledger: Ledger, endpoint: str, weight: int, counted: int) -> None:
+    def _check_weight(self, draw: Draw, endpoint: str, counted: int) -> None:
         """Compare a call's weight with what the exchange's count rose by while nothing else of ours was on its way."""
+        pool, ledger, weight = draw
         if counted == weight:
             self._heavier.pop((pool, endpoint), None)
             return
@@ -478,9 +472,8 @@ class Budget:
         if not isinstance(error, RateLimited):
             return
         of_host = closes_gate(error)
-        for pool, _ in reservation.charges:
+        for pool, ledger, _ in reservation.draws:
             if of_host != (pool.kind is Kind.ORDERS):
-                ledger = self._ledger(pool)
                 ledger.refuse(ledger.minutes(arrived), now, full=not of_host)
         if of_host:
             self._close_gate(reservation.host, answer, now, banned=isinstance(error, IpBanned))
@@ -500,6 +493,14 @@ class Budget:
     def _tell(self, event: BudgetEvent) -> None:
         for listener in self._listeners:
             listener(event)
+
+    def _fare(self, charges: tuple[Charge, ...]) -> Fare:
+        with self._lock:
+            host = charges[0].pool.host
+            draws = tuple(Draw(pool, self._ledger(pool), weight) for pool, weight in charges)
+            fare = Fare(draws, tuple(draw.pool for draw in draws), self.gate(host), self.clock(host))
+            self._fares[charges] = fare
+            return fare
 
     def _key(self, host: str) -> str:
         return f"{host} by {self._egress}" if self._egress else host
@@ -556,6 +557,23 @@ _FITS: Final = _Longest(0.0, ())
 _OFTEN: Final = 10
 
 
+class Draw(NamedTuple):
+    """What a call takes of one pool."""
+
+    pool: Pool
+    ledger: Ledger
+    weight: int
+
+
+class Fare(NamedTuple):
+    """What calls with the same charges have in common."""
+
+    draws: tuple[Draw, ...]
+    pools: tuple[Pool, ...]
+    gate: Gate
+    clock: ServerClock
+
+
 class Reservation:
     """Weight taken for one call; it ends in exactly one of answered, lost, or cancelled before sending.
 
@@ -566,15 +584,17 @@ class Reservation:
     def __init__(
         self,
         budget: Budget,
-        charges: tuple[Charge, ...],
+        fare: Fare,
         call: Call,
         lane: Lane,
         *,
         max_wait: float,
         is_returning: bool,
     ) -> None:
-        self.charges: Final = charges
-        self.pools: Final = tuple([pool for pool, _ in charges])
+        self.draws: Final = fare.draws
+        self.pools: Final = fare.pools
+        self.gate: Final = fare.gate
+        self.clock: Final = fare.clock
         self.call: Final = call
         self.lane: Final = lane
         self.is_returning: Final = is_returning
@@ -601,7 +621,7 @@ class Reservation:
     @property
     def weight(self) -> int:
         """What it costs in the first of its pools."""
-        return self.charges[0].weight
+        return self.draws[0].weight
 
     @property
     def account(self) -> str:
