@@ -149,6 +149,19 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client holds a key: it can be neither copied nor pickled")
 
+    @property
+    def session(self) -> Session:
+        """The session that it is open on.
+
+        Raises:
+            SessionClosed: it is not open.
+        """
+        return self._opened(Call("Client", self.label))
+
+    def host(self, endpoint: Endpoint[Any]) -> str:
+        """Where calls of the endpoint are counted: the budget's name for the host."""
+        return self._route(endpoint).host
+
     async def __aenter__(self) -> Self:
         if self._session is not None or self._closed:
             raise SessionClosed(Call("Client", self.label), f"the client {'was closed' if self._closed else 'is open'}")

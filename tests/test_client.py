@@ -288,6 +288,18 @@ class TestKeys:
         assert paths(pm) == []
 
 
+async def test_an_open_client_tells_its_session_and_where_it_is_counted(pm: Sandbox) -> None:
+    """Whoever polls many clients asks for their budget and for the gate of their host."""
+    async with pm.session() as session:
+        client = pm.client(session=session)
+        with pytest.raises(SessionClosed, match="the client is not open"):
+            _ = client.session
+
+        async with client:
+            assert client.session is session
+            assert client.host(ENDPOINTS["account"]) == pm.base_url
+
+
 class TestConstruction:
     """What cannot be used is refused at once, in words."""
 
