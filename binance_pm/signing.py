@@ -62,7 +62,7 @@ def signer(credential: Credential, *, passphrase: str | bytes | Secret | None = 
         ValueError: the credential cannot be used; the text says why and never shows it.
     """
     if isinstance(credential, Path):
-        return _private_key_signer(_read_private(credential), passphrase)
+        return _private_key_signer(read_private(credential, "the private key file"), passphrase)
     if callable(credential):
         return credential
     # What a caller without a type checker may hand over.
@@ -88,6 +88,21 @@ def check_key(key: bytes, name: str) -> None:
         raise ValueError(f"{name} is empty")
     if any(byte <= 0x20 or byte >= 0x7F for byte in key):
         raise ValueError(f"{name} has white space or a character outside ASCII in it: copy it again")
+
+
+def read_private(path: Path, name: str) -> bytes:
+    """The bytes of a file that nobody else may read, as ssh asks for it.
+
+    Raises:
+        ValueError: it cannot be read, or by too many; the text says why, by the given name.
+    """
+    try:
+        with path.open("rb") as file:
+            if os.name == "posix" and (others := _readers(os.fstat(file.fileno()))):
+                raise ValueError(f"{name} {path} can be read by {others}: chmod 600 it")
+            return file.read(1 << 20)
+    except OSError as error:
+        raise ValueError(f"{name} {path} cannot be read: {error.strerror}") from error
 
 
 def _hmac_signer(secret: bytes) -> Signer:
@@ -133,17 +148,6 @@ def _passphrase(passphrase: str | bytes | Secret | None) -> bytes | None:
 def _encoded(text: str | bytes) -> bytes:
     # An error in encoding would quote the whole text: what is not Unicode is let through, and refused as not ASCII.
     return text.encode(errors="surrogatepass") if isinstance(text, str) else text
-
-
-def _read_private(path: Path) -> bytes:
-    """The bytes of a key file that nobody else may read, as ssh asks for it."""
-    try:
-        with path.open("rb") as file:
-            if os.name == "posix" and (others := _readers(os.fstat(file.fileno()))):
-                raise ValueError(f"the private key file {path} can be read by {others}: chmod 600 it")
-            return file.read(1 << 20)
-    except OSError as error:
-        raise ValueError(f"the private key file {path} cannot be read: {error.strerror}") from error
 
 
 def _readers(status: os.stat_result) -> str:
