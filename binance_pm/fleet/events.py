@@ -1,0 +1,170 @@
+"""What a fleet tells, as data.
+
+Every event is a frozen Struct that `msgspec.json.encode` writes as one JSON object: its class as ``type``, amounts as
+text, times as seconds since the epoch by the exchange's clock. Answers inside a `Reading` stand there as the exchange
+writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+
+from binance_pm.enums import AccountStatus
+from binance_pm.fleet.lines import LineName
+from binance_pm.wire import Answer
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """One answer of the exchange, and when it came."""
+
+    answer: Answer
+    """As the endpoint returns it; of a `UmAccount`, the open positions alone."""
+    at: float
+
+
+class Change(NamedTuple):
+    """What a figure was, and what it is; None where it was not known."""
+
+    before: Decimal | str | None
+    after: Decimal | str | None
+
+
+class _Told(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="type"):
+    at: float
+    """Seconds since the epoch, by the exchange's clock as far as it is known."""
+
+
+class _OfAccount(_Told, frozen=True, kw_only=True):
+    label: str
+    """Which account."""
+
+
+class Reading(_OfAccount, frozen=True, kw_only=True):
+    """An account was read; everything that was started together has been answered or has failed."""
+
+    answers: Mapping[str, Snapshot]
+    """By the name of the endpoint; those that failed are not in it."""
+    changed: Mapping[str, Change]
+    """Of ``uni_mmr``, ``account_equity``, ``account_maint_margin``, ``account_status`` and ``unrealized_profit`` those
+    that differ from what the `Reading` before told."""
+
+
+class StatusChanged(_OfAccount, frozen=True, kw_only=True):
+    """The account's status is another one; the first reading of a fleet is no change."""
+
+    before: AccountStatus
+    after: AccountStatus
+
+
+class MarginLine(_OfAccount, frozen=True, kw_only=True):
+    """The account crossed a line, or was below it when it was first read."""
+
+    line: LineName
+    threshold: Decimal
+    """uniMMR of the line."""
+    below: bool
+    """True where it fell to the line, False where it rose above it by the hysteresis."""
+    uni_mmr: Decimal
+
+
+class Stale(_OfAccount, frozen=True, kw_only=True):
+    """What is known of the account is older than promised: until `Fresh`, it is not what the account is worth."""
+
+    age: float | None
+    """Seconds since the oldest part of the picture came; None where one never did."""
+    bound: float
+    """Seconds: the planned interval and the fleet's slack."""
+    why: str
+
+
+class Fresh(_OfAccount, frozen=True, kw_only=True):
+    """The account was read again after `Stale`."""
+
+    age: float
+    """Seconds since the oldest part of the picture came."""
+
+
+class AccountFailed(_OfAccount, frozen=True, kw_only=True):
+    """A reading failed, in another way than the one before it."""
+
+    endpoint: str
+    """Which reading; empty where the account could not be opened at all."""
+    error: str
+    """The text of the error, without any secret."""
+    error_type: str
+    """Its class, such as ``AuthenticationError``."""
+    retry_at: float | None
+    """When it is tried again; None where it is not."""
+
+
+class GateShut(_Told, frozen=True, kw_only=True):
+    """The exchange refused (429) or banned (418) the IP: no account of the host is read before `until`."""
+
+    host: str
+    until: float
+    """Seconds since the epoch, by the exchange's clock."""
+    banned: bool
+
+
+class GateReopened(_Told, frozen=True, kw_only=True):
+    """The host may be asked again."""
+
+    host: str
+
+
+class BudgetTight(_Told, frozen=True, kw_only=True):
+    """The wishes of all accounts together exceed what the plan may use of a pool, or no longer do.
+
+    It is told again when the outcome has changed by a quarter.
+    """
+
+    pool: str
+    """Kind, and path or family, as `PoolPlan.name`."""
+    wanted: float
+    """Weight a minute that all accounts' wishes come to."""
+    available: float
+    """Weight a minute that the plan may use."""
+    interval: float
+    """Seconds between two readings of the calmest account, as a result."""
+    is_tight: bool
+    """False where everything fits again."""
+
+
+StateEvent = StatusChanged | MarginLine | Stale | Fresh | AccountFailed | GateShut | GateReopened | BudgetTight
+"""What is never dropped."""
+
+FleetEvent = Reading | StateEvent
+
+
+class AccountPicture(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fleet knows of one account at one moment."""
+
+    label: str
+    product: str
+    answers: Mapping[str, Snapshot]
+    """The last good answer of each endpoint, by its name."""
+    status: AccountStatus | None
+    uni_mmr: Decimal | None
+    account_equity: Decimal | None
+    """USD."""
+    account_maint_margin: Decimal | None
+    """USD."""
+    unrealized_profit: Decimal | None
+    """Of all USD-M positions, USD; None where they are not read."""
+    below: tuple[LineName, ...]
+    """The lines that it counts as below."""
+    age: float | None
+    """Seconds since the oldest part of the picture came; None where one never did."""
+    interval: float
+    """Planned seconds between two readings."""
+    bound: float
+    """Seconds of age from which on it is stale."""
+    is_stale: bool
+    error: str
+    """Why the last reading failed; empty where it did not."""
+    retry_at: float | None
+    """When a reading that is put off after a failure is tried again, seconds since the epoch."""
