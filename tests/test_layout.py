@@ -56,6 +56,7 @@ EXTRAS = {
     "cryptography",
     "cyclopts",
     "httptools",
+    "keyring",
     "prometheus_client",
     "pytest",
     "redis",

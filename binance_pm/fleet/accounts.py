@@ -1,0 +1,318 @@
+"""The accounts file: which accounts there are, what is read of each, and where their keys are; never the keys.
+
+A file is TOML with a table ``[[accounts]]`` for each account::
+
+    [[accounts]]
+    label = "desk-1"
+    product = "pm"
+    api_key = { env = "DESK_1_KEY" }
+    api_secret = { command = ["pass", "show", "binance/desk-1"] }
+    warn = "2.0"
+
+Every mistake in it is found at once, and told with its line and the account.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, TypeVar, cast, get_args
+
+import msgspec
+
+from binance_pm.endpoint import ENDPOINTS, Endpoint
+from binance_pm.errors import Call, ConfigurationError
+from binance_pm.fleet.lines import line_value, lines_of
+from binance_pm.wire import Answer
+
+T = TypeVar("T")
+
+Product = Literal["pm", "pm_pro", "span"]
+"""Portfolio Margin, Portfolio Margin Pro, Portfolio Margin Pro SPAN."""
+
+READ: Final[Mapping[Product, tuple[str, ...]]] = {
+    "pm": ("account", "um_account"),
+    "pm_pro": ("pro_account",),
+    "span": ("span_account",),
+}
+"""The endpoints that make the picture of an account, where the file names none."""
+
+HEADLINES: Final = ("account", "pro_account", "span_account")
+"""The endpoints that tell uniMMR and status: every account is read by one of them."""
+
+Source = Literal["env", "file", "command", "keyring"]
+
+_CALL: Final = Call("Fleet.from_toml")
+_LONGEST_LABEL: Final = 64
+_FIELDS: Final = ("label", "product", "read", "api_key", "api_secret", "private_key", "passphrase", "warn", "alarm")
+_REFERENCE: Final = 'name where it is, such as { env = "NAME" }'
+
+
+class Reference(NamedTuple):
+    """Where a key is."""
+
+    source: Source
+    words: tuple[str, ...]
+    """The variable; the path; the program and its arguments; the service and the name."""
+
+
+class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One account of the file."""
+
+    label: str
+    line: int
+    """Where it stands in the file."""
+    product: Product
+    read: tuple[str, ...]
+    """Names of endpoints."""
+    api_key: Reference
+    secret: Reference
+    is_private_key: bool
+    """Whether the secret is a private key rather than an HMAC secret."""
+    passphrase: Reference | None
+    warn: Decimal | None
+    alarm: Decimal | None
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What is wrong with one account of the file."""
+
+    label: str
+    """``#3`` for the third where it has no label that can be used."""
+    line: int
+    text: str
+
+
+class AccountsFile(NamedTuple):
+    """What a file says."""
+
+    path: Path
+    entries: list[AccountEntry]
+    problems: list[Problem]
+
+
+def read_accounts(path: Path) -> AccountsFile:
+    """Read the file; what is wrong with single accounts is collected.
+
+    Raises:
+        ConfigurationError: the file cannot be read, is not TOML, or has no accounts.
+    """
+    text, tables = _tables(path)
+    lines = _header_lines(text, len(tables))
+    entries: list[AccountEntry] = []
+    problems: list[Problem] = []
+    seen: dict[str, int] = {}
+    for place, (table, line) in enumerate(zip(tables, lines, strict=True), 1):
+        label = _or_none(_label, table.get("label")) or f"#{place}"
+        entry, faults = _entry(table, line)
+        if label in seen:
+            faults.append(f"the account of line {seen[label]} has the same label")
+        seen.setdefault(label, line)
+        if entry is None or faults:
+            problems.append(Problem(label, line, "; ".join(faults)))
+        else:
+            entries.append(entry)
+    return AccountsFile(path, entries, problems)
+
+
+def refusal(path: Path, problems: Iterable[Problem]) -> ConfigurationError:
+    """The one error for everything that is wrong with the accounts of a file."""
+    told = "; ".join(f"line {line} [{label}]: {text}" for label, line, text in map(msgspec.structs.astuple, problems))
+    return ConfigurationError(_CALL, f"{path}: {told}")
+
+
+def check_read(names: object) -> tuple[str, ...]:
+    """The endpoints to read of an account.
+
+    Raises:
+        ValueError: one does not exist or is no picture of an account, or none of them tells uniMMR.
+    """
+    if not isinstance(names, list | tuple) or not names:
+        raise ValueError('read is no list of endpoints: give one such as ["account", "um_account"]')
+    chosen = [_endpoint_name(name) for name in cast("Iterable[object]", names)]
+    if len(set(chosen)) < len(chosen):
+        raise ValueError("read names an endpoint twice")
+    if sum(name in HEADLINES for name in chosen) != 1:
+        raise ValueError(f"read must name exactly one of {', '.join(HEADLINES)}: it tells uniMMR and status")
+    return tuple(chosen)
+
+
+def _tables(path: Path) -> tuple[str, list[Mapping[str, Any]]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(_CALL, f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(_CALL, f"{path} is not UTF-8") from None
+    try:
+        document = tomllib.loads(text, parse_float=Decimal)
+    except (tomllib.TOMLDecodeError, ValueError, ArithmeticError, RecursionError) as error:
+        # Its text may quote what is written there; the place is all that is needed.
+        place = re.search(r"\(at ([\w ,]+)\)$", str(error))
+        where = f" (at {place[1]})" if place else ""
+        raise ConfigurationError(_CALL, f"{path} is not TOML{where}") from None
+    if unknown := [_shown(name) for name in document if name != "accounts"]:
+        raise ConfigurationError(_CALL, f"{path}: {', '.join(unknown)} is not known: there is [[accounts]] alone")
+    tables: object = document.get("accounts")
+    if not isinstance(tables, list) or not tables:
+        raise ConfigurationError(_CALL, f"{path} has no [[accounts]]")
+    if not all(isinstance(table, dict) for table in cast("list[object]", tables)):
+        raise ConfigurationError(_CALL, f"{path}: accounts is no list of tables: write [[accounts]] above each")
+    return text, cast("list[Mapping[str, Any]]", tables)
+
+
+_HEADER: Final = re.compile(
+    r"""^[ \t]*(\[\[[ \t]*(accounts|"accounts"|'accounts')[ \t]*\]\]|accounts[ \t]*=)""", re.MULTILINE
+)
+
+
+def _header_lines(text: str, accounts: int) -> list[int]:
+    """The line of each account; of all of them the first, where they are not written as ``[[accounts]]``."""
+    places = [match.start() for match in _HEADER.finditer(text)]
+    if len(places) > accounts:
+        # What looks like a header may stand inside a text of several lines: there, what is above is no TOML by itself.
+        places = [place for place in places if _or_none(tomllib.loads, text[:place]) is not None]
+    lines = [text.count("\n", 0, place) + 1 for place in places]
+    return lines if len(lines) == accounts else [next(iter(lines), 1)] * accounts
+
+
+def _entry(table: Mapping[str, Any], line: int) -> tuple[AccountEntry | None, list[str]]:
+    """The entry, or everything that is wrong with it."""
+    faults = [f"{_shown(name)} is not known: there are {', '.join(_FIELDS)}" for name in table if name not in _FIELDS]
+
+    def parse(reader: Callable[[object], T], value: object) -> T | None:
+        try:
+            return reader(value)
+        except ValueError as error:
+            faults.append(str(error))
+            return None
+
+    label = parse(_label, table.get("label"))
+    product = parse(_product, table.get("product"))
+    read = parse(check_read, table["read"]) if "read" in table else READ[product or "pm"]
+    api_key = parse(_reference_of("api_key"), table.get("api_key"))
+    name = parse(_secret_name, table)
+    secret = parse(_reference_of(name), table[name]) if name else None
+    opening = parse(_reference_of("passphrase"), table["passphrase"]) if "passphrase" in table else None
+    warn, alarm = (parse(_line_of(line), table.get(line)) for line in ("warn", "alarm"))
+    if not faults:
+        parse(lambda _: lines_of(warn, alarm), None)
+    if opening is not None and name == "api_secret":
+        faults.append("passphrase opens a private_key, and there is none")
+    if faults or not (label and product and read and api_key and secret):
+        return None, faults
+    entry = AccountEntry(
+        label=label,
+        line=line,
+        product=product,
+        read=read,
+        api_key=api_key,
+        secret=secret,
+        is_private_key=name == "private_key",
+        passphrase=opening,
+        warn=warn,
+        alarm=alarm,
+    )
+    return entry, []
+
+
+def _label(value: object) -> str:
+    if value is None:
+        raise ValueError("label is missing")
+    if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > _LONGEST_LABEL:
+        raise ValueError(f"label is no printable text of 1 to {_LONGEST_LABEL} characters")
+    return value
+
+
+def _product(value: object) -> Product:
+    if value is None:
+        raise ValueError(f"product is missing: give one of {', '.join(get_args(Product))}")
+    if value not in get_args(Product):
+        raise ValueError(f"product is none of {', '.join(get_args(Product))}")
+    return cast("Product", value)
+
+
+def _secret_name(table: object) -> Literal["api_secret", "private_key"]:
+    names = [name for name in ("api_secret", "private_key") if name in cast("Mapping[str, object]", table)]
+    if len(names) != 1:
+        there = "both of them are" if names else "none of them is"
+        raise ValueError(f"give api_secret or private_key: {there} there")
+    return cast("Literal['api_secret', 'private_key']", names[0])
+
+
+def _line_of(name: str) -> Callable[[object], Decimal | None]:
+    return lambda value: line_value(value, name)
+
+
+def _reference_of(name: str) -> Callable[[object], Reference]:
+    return lambda value: _reference(name, value)
+
+
+def _reference(name: str, value: object) -> Reference:
+    if value is None:
+        raise ValueError(f"{name} is missing: {_REFERENCE}")
+    if isinstance(value, str):
+        raise ValueError(f"{name} is given literally: {_REFERENCE}, and take it out of the file")
+    table: Mapping[str, object] = cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+    if len(table) != 1 or next(iter(table)) not in get_args(Source):
+        raise ValueError(f"{name} must be a table with exactly one of {', '.join(get_args(Source))}")
+    source, told = next(iter(table.items()))
+    if not (words := _words(source, told)):
+        raise ValueError(f"{name}: {source} must be {_WORDS[source]}")
+    return Reference(cast("Source", source), words)
+
+
+_WORDS: Final = {
+    "env": "the name of a variable",
+    "file": "a path",
+    "command": 'a list of texts, the program first, such as ["pass", "show", "desk-1"]',
+    "keyring": "a table of service and name",
+}
+
+
+def _words(source: str, told: object) -> tuple[str, ...]:
+    """The words of a reference, or none where they are not what the source takes."""
+    match source, told:
+        case "env" | "file", str():
+            words: list[object] = [told]
+        case "command", list():
+            words = cast("list[object]", told)
+        case "keyring", dict():
+            table = cast("dict[str, object]", told)
+            words = [table["service"], table["name"]] if set(table) == {"service", "name"} else []
+        case _:
+            words = []
+    texts = tuple(word for word in words if isinstance(word, str) and word and "\0" not in word)
+    return texts if len(texts) == len(words) else ()
+
+
+def _endpoint_name(name: object) -> str:
+    endpoint: Endpoint[Any] | None = ENDPOINTS.get(name) if isinstance(name, str) else None
+    if endpoint is None or not _is_picture(endpoint):
+        known = sorted(known for known, candidate in ENDPOINTS.items() if _is_picture(candidate))
+        raise ValueError(f"read names {_shown(name)}: there are {', '.join(known)}")
+    return endpoint.name
+
+
+def _is_picture(endpoint: Endpoint[Any]) -> bool:
+    """Whether it tells something of an account without being told anything else."""
+    needed = [one for one in endpoint.parameters.values() if one.default is one.empty]
+    # A list of answers is no class.
+    is_answer = inspect.isclass(endpoint.returns) and issubclass(endpoint.returns, Answer)
+    return endpoint.is_signed and not endpoint.is_write and not needed and is_answer
+
+
+def _shown(name: object) -> str:
+    """A name out of the file, unless it could be a secret in the wrong place."""
+    return name if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,32}", name) else "something"
+
+
+def _or_none(function: Callable[[Any], T], value: object) -> T | None:
+    try:
+        return function(value)
+    except ValueError:
+        return None

@@ -1,0 +1,170 @@
+"""Reading keys from where the accounts file says they are: it blocks, so it is done aside, and for a bounded time."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+import anyio
+import anyio.to_thread
+
+from binance_pm.client import Client
+from binance_pm.errors import ConfigurationError
+from binance_pm.fleet.accounts import AccountEntry, AccountsFile, Problem, Reference
+from binance_pm.session import Session
+from binance_pm.signing import read_private
+
+LONGEST: Final = 30.0
+"""Seconds that a key may take: a keyring or a password manager may ask a person."""
+_AT_ONCE: Final = 8
+
+
+class _Keyring(Protocol):
+    def get_password(self, service_name: str, username: str) -> str | None: ...
+
+
+async def open_entries(
+    file: AccountsFile,
+    *,
+    session: Session | None,
+    options: Mapping[str, Any],
+    environment: Mapping[str, str] | None = None,
+    longest: float = LONGEST,
+) -> tuple[dict[str, Client], list[Problem]]:
+    """A client for each account of the file, by label, and what is wrong with those that have none.
+
+    Args:
+        file: the accounts.
+        session: what the clients share.
+        options: further arguments of `Client`.
+        environment: read instead of `os.environ`.
+        longest: seconds that one key may take.
+    """
+    clients: dict[str, Client] = {}
+    problems: list[Problem] = []
+    places = anyio.Semaphore(_AT_ONCE)
+    env = os.environ if environment is None else environment
+
+    async def open_one(entry: AccountEntry) -> None:
+        async with places:
+            try:
+                clients[entry.label] = await _client(entry, file.path.parent, env, longest, session, options)
+            except ConfigurationError as error:
+                problems.append(Problem(entry.label, entry.line, error.what))
+            except ValueError as error:
+                problems.append(Problem(entry.label, entry.line, str(error)))
+
+    async with anyio.create_task_group() as tasks:
+        for entry in file.entries:
+            tasks.start_soon(open_one, entry)
+    return clients, sorted(problems, key=lambda problem: problem.line)
+
+
+async def _client(
+    entry: AccountEntry,
+    folder: Path,
+    env: Mapping[str, str],
+    longest: float,
+    session: Session | None,
+    options: Mapping[str, Any],
+) -> Client:
+    secret_name = "private_key" if entry.is_private_key else "api_secret"
+    api_key = await _value("api_key", entry.api_key, folder, env, longest)
+    secret = await _value(secret_name, entry.secret, folder, env, longest)
+    opening = None if entry.passphrase is None else await _value("passphrase", entry.passphrase, folder, env, longest)
+    make = partial(
+        Client,
+        api_key.decode(errors="surrogateescape"),
+        secret,
+        passphrase=opening,
+        label=entry.label,
+        session=session,
+        **options,
+    )
+    if not entry.is_private_key:
+        return make()
+    if not secret.lstrip().startswith(b"-----BEGIN"):
+        raise ValueError("private_key is not PEM")
+    # Opening an encrypted key takes long on purpose.
+    return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
+
+
+async def _value(name: str, reference: Reference, folder: Path, env: Mapping[str, str], longest: float) -> bytes:
+    """What the reference leads to, without white space around it.
+
+    Raises:
+        ValueError: it leads to nothing; the text says why and shows nothing of it.
+    """
+    source, words = reference
+    try:
+        with anyio.fail_after(longest):
+            match source:
+                case "env":
+                    value = os.fsencode(env.get(words[0], ""))
+                case "file":
+                    value = await anyio.to_thread.run_sync(_file, name, folder, words[0], abandon_on_cancel=True)
+                case "command":
+                    value = await _command(name, words, folder)
+                case "keyring":
+                    value = await anyio.to_thread.run_sync(_keyring, name, words[0], words[1], abandon_on_cancel=True)
+    except TimeoutError:
+        raise ValueError(f"{name}: the {source} did not answer within {longest:g} s") from None
+    if not value.strip():
+        raise ValueError(f"{name}: {_nothing(source, words)}")
+    return value.strip()
+
+
+def _nothing(source: str, words: tuple[str, ...]) -> str:
+    match source:
+        case "env":
+            return f"the variable {words[0]} is not set"
+        case "file":
+            return f"the file {words[0]} is empty"
+        case "command":
+            return f"the command {words[0]} printed nothing"
+        case _:
+            return f"the keyring has no {words[1]} of the service {words[0]}"
+
+
+def _file(name: str, folder: Path, path: str) -> bytes:
+    try:
+        place = folder / Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{name}: the home directory in the path {path} is not known") from None
+    if name != "api_key":
+        return read_private(place, f"{name}: the file")
+    try:
+        with place.open("rb") as file:
+            return file.read(1 << 20)
+    except OSError as error:
+        raise ValueError(f"{name}: the file {place} cannot be read: {error.strerror}") from None
+
+
+async def _command(name: str, words: tuple[str, ...], folder: Path) -> bytes:
+    """What the program prints. It is not run by a shell, and what it says on stderr may be secret: nobody is shown."""
+    try:
+        done = await anyio.run_process(
+            words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, cwd=folder
+        )
+    except OSError as error:
+        raise ValueError(f"{name}: the command {words[0]} cannot be run: {error.strerror}") from None
+    if done.returncode:
+        raise ValueError(f"{name}: the command {words[0]} ended with status {done.returncode}")
+    return done.stdout
+
+
+def _keyring(name: str, service: str, user: str) -> bytes:
+    try:
+        keyring = cast("_Keyring", importlib.import_module("keyring"))
+    except ImportError:
+        raise ValueError(f"{name}: a keyring needs the extra `keyring`: pip install 'binance-pm[keyring]'") from None
+    try:
+        found = keyring.get_password(service, user)
+    except Exception as error:  # noqa: BLE001 - every system's keyring fails in its own way, and may quote anything
+        raise ValueError(f"{name}: the keyring failed with {type(error).__name__}") from None
+    return (found or "").encode(errors="surrogateescape")
