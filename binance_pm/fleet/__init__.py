@@ -1,0 +1,51 @@
+"""Many accounts watched at once on one budget: `Fleet`, what it tells, and the accounts file.
+
+`accounts` reads the file and `keys` what it refers to; `pace` says how often each account is read, `lines` when one is
+crossed, `watched` what the news of an account mean; `backlog` carries them, `watch` schedules the readings, `fleet`
+joins it all, and `shard` splits the accounts among processes.
+"""
+
+from __future__ import annotations
+
+from binance_pm.fleet.accounts import Product
+from binance_pm.fleet.events import (
+    AccountFailed,
+    AccountPicture,
+    BudgetTight,
+    Change,
+    FleetEvent,
+    Fresh,
+    GateReopened,
+    GateShut,
+    MarginLine,
+    Reading,
+    Snapshot,
+    Stale,
+    StateEvent,
+    StatusChanged,
+)
+from binance_pm.fleet.fleet import Fleet, Member
+from binance_pm.fleet.lines import LineName
+from binance_pm.fleet.shard import shard
+
+__all__ = [
+    "AccountFailed",
+    "AccountPicture",
+    "BudgetTight",
+    "Change",
+    "Fleet",
+    "FleetEvent",
+    "Fresh",
+    "GateReopened",
+    "GateShut",
+    "LineName",
+    "MarginLine",
+    "Member",
+    "Product",
+    "Reading",
+    "Snapshot",
+    "Stale",
+    "StateEvent",
+    "StatusChanged",
+    "shard",
+]

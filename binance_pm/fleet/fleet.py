@@ -1,0 +1,282 @@
+"""The facade: many accounts, opened together and watched together."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import anyio
+import anyio.abc
+import msgspec
+
+from binance_pm.budget import Budget
+from binance_pm.client import Client
+from binance_pm.errors import Call, ConfigurationError, SessionClosed
+from binance_pm.fleet import pace
+from binance_pm.fleet.accounts import READ, AccountsFile, Problem, Product, check_read, read_accounts, refusal
+from binance_pm.fleet.events import AccountPicture, FleetEvent
+from binance_pm.fleet.keys import open_entries
+from binance_pm.fleet.lines import HYSTERESIS, Line, line_value, lines_of
+from binance_pm.fleet.shard import shard as shard_of
+from binance_pm.fleet.watch import Watch
+from binance_pm.fleet.watched import Watched
+from binance_pm.session import Session
+
+_log = logging.getLogger(__name__)
+
+_CALL: Final = Call("Fleet")
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One account of a fleet: who reads it, and what is read."""
+
+    client: Client
+    """Not entered yet; all of a fleet lead to one session, or to sessions on one budget."""
+    product: Product = "pm"
+    read: tuple[str, ...] = ()
+    """Names of endpoints, those of the product where it is empty; exactly one of them tells uniMMR."""
+    warn: str | int | Decimal | None = None
+    """The upper line of this account, in place of the one that is watched for all."""
+    alarm: str | int | Decimal | None = None
+    """The lower line of this account."""
+
+
+class Fleet:
+    """Many accounts, read again and again on one budget: open it with ``async with``, then `watch` it.
+
+    The clocks are those of the budget. It opens the clients, and closes them when it is left; that ends everything
+    within a second.
+
+    Args:
+        members: the accounts, each under a label of its own.
+        floor: seconds between two readings of an account in danger, if the budget allows it.
+        ceiling: seconds between two readings of a calm one, if the budget allows it.
+        slack: seconds beyond the planned interval after which an account is stale.
+        hysteresis: the part of a line by which uniMMR must rise above it to count as back.
+
+    Raises:
+        ConfigurationError: an argument cannot be used; the text says which and why.
+    """
+
+    def __init__(
+        self,
+        members: Iterable[Member],
+        *,
+        floor: float = 1.0,
+        ceiling: float = 15.0,
+        slack: float = 5.0,
+        hysteresis: Decimal = HYSTERESIS,
+    ) -> None:
+        if not 0 < floor <= ceiling <= pace.LONGEST or slack <= 0 or hysteresis < 0:
+            raise ConfigurationError(
+                _CALL, f"0 < floor <= ceiling <= {pace.LONGEST:g}, slack > 0 and hysteresis >= 0 do not hold"
+            )
+        self._members: list[Member] = list(members)
+        self._floor: Final = floor
+        self._ceiling: Final = ceiling
+        self._slack: Final = slack
+        self._hysteresis: Final = hysteresis
+        self._file: AccountsFile | None = None
+        self._keep_going: bool = False
+        self._session: Session | None = None
+        self._environment: Mapping[str, str] = os.environ
+        self._problems: list[Problem] = []
+        self._stack: AsyncExitStack | None = None
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._watch: Watch | None = None
+        self._budget: Budget | None = None
+        self._closed: bool = False
+        _check_members(self._members)
+
+    @classmethod
+    def from_toml(
+        cls,
+        path: str | Path,
+        *,
+        keep_going: bool = False,
+        shard: tuple[int, int] | None = None,
+        session: Session | None = None,
+        environment: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """The accounts of a file; their keys are read when the fleet is entered.
+
+        ``BINANCE_PM_BASE_URL`` points both hosts to one place, such as the local exchange.
+
+        Args:
+            path: of the file, see the guide "Watch many accounts".
+            keep_going: watch the other accounts where some cannot be: each of those is an `AccountFailed` instead.
+            shard: (i, n) for the i-th of n processes that watch the accounts of the file between them.
+            session: what the clients share; by default the event loop's.
+            environment: read instead of `os.environ`.
+            **options: as for `Fleet`.
+
+        Raises:
+            ConfigurationError: here what is wrong with the file, on entering what is wrong with the keys; the text
+                names file, line and account of everything that is wrong, and shows no secret.
+        """
+        file = read_accounts(Path(path))
+        if shard is not None:
+            file = _sharded(file, *shard)
+        if file.problems and not keep_going:
+            raise refusal(file.path, file.problems)
+        fleet = cls([], **options)
+        fleet._file, fleet._keep_going, fleet._session = file, keep_going, session
+        fleet._environment = os.environ if environment is None else environment
+        return fleet
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open" if self._tasks else "not open"
+        return f"Fleet({state}, {len(self._members)} accounts)"
+
+    @property
+    def budget(self) -> Budget:
+        """What all accounts share.
+
+        Raises:
+            SessionClosed: the fleet is not open.
+        """
+        if self._budget is None or self._closed:
+            raise SessionClosed(_CALL, f"the fleet {'was closed' if self._closed else 'is not open'}")
+        return self._budget
+
+    async def __aenter__(self) -> Self:
+        if self._tasks is not None or self._closed:
+            raise SessionClosed(_CALL, f"the fleet {'was closed' if self._closed else 'is open'}")
+        async with AsyncExitStack() as stack:
+            await self._read_keys()
+            for member in self._members:
+                await stack.enter_async_context(member.client)
+            self._budget = _one_budget(self._members)
+            self._tasks = await stack.enter_async_context(anyio.create_task_group())
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        assert self._stack is not None and self._tasks is not None, "left without being entered"  # noqa: S101, PT018
+        self._closed = True
+        self._tasks.cancel_scope.cancel()
+        if self._watch is not None:
+            self._watch.stop()
+        try:
+            return await self._stack.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            # What the caller's own block raised goes on as it was.
+            if group.exceptions == (error,):
+                return False
+            raise
+
+    def watch(
+        self, *, warn: str | int | Decimal | None = None, alarm: str | int | Decimal | None = None
+    ) -> AsyncGenerator[FleetEvent, None]:
+        """Read all accounts from now on, and tell what happens.
+
+        A later watch ends the one before it, as does leaving the fleet.
+
+        Args:
+            warn: the upper line, as uniMMR, for accounts that have none of their own.
+            alarm: the lower line.
+
+        Raises:
+            ConfigurationError: a line cannot be used.
+            SessionClosed: the fleet is not open.
+        """
+        budget, tasks = self.budget, self._tasks
+        assert tasks is not None  # noqa: S101
+        now = budget.monotonic()
+        watched: list[Watched] = []
+        for member in self._members:
+            lines = _lines(member, warn, alarm)
+            read = member.read or READ[member.product]
+            watched.append(Watched(member.client, member.product, read, lines, hysteresis=self._hysteresis, now=now))
+        if self._watch is not None:
+            self._watch.stop()
+        self._watch = Watch(
+            budget, watched, self._problems, floor=self._floor, ceiling=self._ceiling, slack=self._slack
+        )
+        tasks.start_soon(self._watch.run)
+        return self._watch.events()
+
+    def snapshot(self) -> list[AccountPicture]:
+        """What is known of every account now, in the order of the members; those that could not be opened at the end.
+
+        Before the first `watch` nothing is known.
+
+        Raises:
+            SessionClosed: the fleet is not open.
+        """
+        _ = self.budget
+        return [] if self._watch is None else self._watch.pictures()
+
+    async def _read_keys(self) -> None:
+        if self._file is None:
+            return
+        url = self._environment.get("BINANCE_PM_BASE_URL")
+        options = {"papi_url": url, "sapi_url": url} if url else {}
+        clients, problems = await open_entries(
+            self._file, session=self._session, options=options, environment=self._environment
+        )
+        problems = sorted([*self._file.problems, *problems], key=lambda problem: problem.line)
+        if problems and (not self._keep_going or not clients):
+            raise refusal(self._file.path, problems)
+        for problem in problems:
+            _log.warning("%s, line %d [%s]: %s", self._file.path, problem.line, problem.label, problem.text)
+        self._problems = problems
+        self._members = [
+            Member(clients[entry.label], entry.product, entry.read, entry.warn, entry.alarm)
+            for entry in self._file.entries
+            if entry.label in clients
+        ]
+
+
+def _check_members(members: Iterable[Member]) -> None:
+    labels: set[str] = set()
+    for member in members:
+        label = member.client.label
+        if label in labels:
+            raise ConfigurationError(Call("Fleet", label), "two members have this label")
+        try:
+            if member.read:
+                check_read(member.read)
+            lines_of(line_value(member.warn, "warn"), line_value(member.alarm, "alarm"))
+        except ValueError as error:
+            raise ConfigurationError(Call("Fleet", label), str(error)) from None
+        labels.add(label)
+
+
+def _lines(member: Member, warn: str | int | Decimal | None, alarm: str | int | Decimal | None) -> tuple[Line, ...]:
+    try:
+        return lines_of(
+            line_value(warn if member.warn is None else member.warn, "warn"),
+            line_value(alarm if member.alarm is None else member.alarm, "alarm"),
+        )
+    except ValueError as error:
+        raise ConfigurationError(Call("Fleet.watch", member.client.label), str(error)) from None
+
+
+def _one_budget(members: list[Member]) -> Budget:
+    budgets = {id(member.client.session.budget): member.client.session.budget for member in members}
+    if len(budgets) != 1:
+        what = "its clients draw on several budgets: give them one session" if budgets else "it has no accounts"
+        raise ConfigurationError(_CALL, what)
+    return next(iter(budgets.values()))
+
+
+def _sharded(file: AccountsFile, number: int, shards: int) -> AccountsFile:
+    try:
+        ours = set(shard_of([one.label for one in (*file.entries, *file.problems)], number, shards))
+    except ValueError as error:
+        raise ConfigurationError(Call("Fleet.from_toml"), str(error)) from None
+    return AccountsFile(
+        file.path,
+        [entry for entry in file.entries if entry.label in ours],
+        [problem for problem in file.problems if problem.label in ours],
+    )

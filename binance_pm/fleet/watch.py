@@ -1,0 +1,373 @@
+"""Many accounts on one budget: read as often as each needs, and every change told.
+
+What is promised
+    * An account is read within its planned interval. The plan uses at most nine tenths of what polls may use, so the
+      reserve for orders and rescues is never planned away; see `pace`.
+    * The picture of an account that is older than its planned interval and the slack is told as `Stale`, whatever the
+      reason: a dead network, a call that hangs, a closed gate, a budget that others use up.
+    * One account's failure stops no other, and is told once until it changes.
+    * No state event is dropped; see `Backlog`.
+
+How it works
+    One task looks once a second, and whenever a reading is due. It plans, looks at gates and ages, and starts readings,
+    each as a task of its own: it never waits for one. What is due at once is started at the rate of the plan, the
+    most urgent first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from heapq import heapify, heappop, heappush
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+
+from binance_pm.budget import Budget, Kind
+from binance_pm.endpoint import ENDPOINTS, Endpoint
+from binance_pm.errors import ConfigurationError, PortfolioMarginError
+from binance_pm.fleet import pace
+from binance_pm.fleet.accounts import Problem
+from binance_pm.fleet.backlog import Backlog
+from binance_pm.fleet.events import (
+    AccountFailed,
+    AccountPicture,
+    BudgetTight,
+    FleetEvent,
+    GateReopened,
+    GateShut,
+    StateEvent,
+)
+from binance_pm.fleet.watched import Watched
+
+_log = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 1.0
+_SHORTEST_SLEEP: Final = 0.001
+# What is due at once is started a little faster than planned, so that lateness is made up for.
+_RATE: Final = 0.95
+_BURST_SECONDS: Final = 3.0
+# Where others leave nothing of a pool, readings must go on, or nobody would notice when they stop.
+_MOST_COST: Final = 10.0
+_TIGHT: Final = 1.05
+_CHANGED: Final = 1.25
+_GATE_NEWS: Final = 1.5
+
+
+class Watch:
+    """One watch over all accounts: the scheduler, and the events on their way."""
+
+    def __init__(
+        self,
+        budget: Budget,
+        accounts: list[Watched],
+        problems: list[Problem],
+        *,
+        floor: float,
+        ceiling: float,
+        slack: float,
+    ) -> None:
+        self._budget: Final = budget
+        self._accounts: Final = accounts
+        self._problems: Final = problems
+        self._floor: Final = floor
+        self._ceiling: Final = ceiling
+        self._slack: Final = slack
+        self._backlog: Final = Backlog(len(accounts))
+        self._heap: list[tuple[float, int, int]] = []
+        """When it is due, its place in `accounts`, and the ticket that says whether this still holds."""
+        self._places: Final = {id(account): place for place, account in enumerate(accounts)}
+        self._plan_at: float = budget.monotonic()
+        self._stretches: dict[str, float] = {}
+        self._costs: dict[str, tuple[str, float]] = {}
+        """What one reading of an endpoint takes of which pool: see `pace.stretches`."""
+        self._rooms: dict[str, float] = {}
+        """Weight a minute that polls may use, by pool."""
+        self._booked: Final[dict[str, float]] = {}
+        """Until when the readings that were started have used what the plan gives of a pool, monotonic seconds."""
+        self._hosts: Final = sorted(
+            {account.client.host(ENDPOINTS[name]) for account in accounts for name in account.read}
+        )
+        self._shut: Final[dict[str, float]] = {}
+        """Until when each gate that was told as shut is, monotonic seconds."""
+        self._tight: Final[dict[str, float]] = {}
+        """The stretch of each pool as it was last told."""
+        self._scope: Final = anyio.CancelScope()
+        self._sleep: anyio.CancelScope | None = None
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Look, and sleep until there is reason to look again."""
+        with self._scope:
+            async with anyio.create_task_group() as self._tasks:
+                self._tell_problems()
+                while True:
+                    wake = self._look(self._budget.monotonic())
+                    with anyio.CancelScope() as self._sleep:
+                        await self._budget.sleep(max(wake - self._budget.monotonic(), _SHORTEST_SLEEP))
+
+    def stop(self) -> None:
+        """End everything."""
+        self._backlog.close()
+        self._scope.cancel()
+
+    async def events(self) -> AsyncGenerator[FleetEvent, None]:
+        """What happens, until it is stopped; who leaves it stops it."""
+        try:
+            while (event := await self._backlog.take()) is not None:
+                yield event
+        finally:
+            self.stop()
+
+    def pictures(self) -> list[AccountPicture]:
+        """See `Fleet.snapshot`."""
+        now, at = self._budget.monotonic(), self._wall()
+        known = [account.picture(at=at, now=now, slack=self._slack) for account in self._accounts]
+        return known + [_unopened(problem) for problem in self._problems]
+
+    def _look(self, now: float) -> float:
+        """Do what there is to do, and say when to look again."""
+        if now >= self._plan_at:
+            self._plan(now)
+            self._plan_at = now + _LOOK_SECONDS
+        self._look_at_gates(now)
+        blind_at = self._look_at_ages(now)
+        start_at = self._start_due(now)
+        return min(self._plan_at, blind_at, start_at)
+
+    def _plan(self, now: float) -> None:
+        """Say anew how often every account is read, by what is known of it and by what the budget has."""
+        self._price()
+        demands: list[tuple[float, Mapping[str, float]]] = []
+        for account in self._accounts:
+            account.aim(now, floor=self._floor, ceiling=self._ceiling)
+            demands.append((account.wish, self._cost(account.active(now))))
+        self._stretches = pace.stretches(pace.loads(demands))
+        for account, (_, costs) in zip(self._accounts, demands, strict=True):
+            account.replan(pace.stretched(account.wish, costs, self._stretches), now)
+            account.ticket += 1
+        if not self._heap:
+            self._spread(demands, now)
+        self._heap = [(account.due, place, account.ticket) for place, account in enumerate(self._accounts)]
+        heapify(self._heap)
+        self._tell_tightness(demands)
+
+    def _spread(self, demands: list[tuple[float, Mapping[str, float]]], now: float) -> None:
+        """Give everybody a first turn as soon as the plan allows, and second ones spread over a whole interval."""
+        places: dict[str, float] = {}
+        loads = pace.loads(demands)
+        for account, (_, costs) in zip(self._accounts, demands, strict=True):
+            pool = max(costs, key=lambda pool: loads[pool])
+            place = places.get(pool, 0.0) / sum(each.get(pool, 0.0) for _, each in demands)
+            places[pool] = places.get(pool, 0.0) + costs[pool]
+            sweep = account.interval * min(1.0, loads[pool] / pace.SHARE)
+            account.due = now + sweep * place
+            account.turn = now + sweep + account.interval * place
+
+    def _price(self) -> None:
+        for name in {name for account in self._accounts for name in account.read}:
+            endpoint = ENDPOINTS[name]
+            pool = self._budget.plan(1, 1.0, [endpoint]).pools[endpoint.kinds.index(Kind.IP)]
+            cost = pool.needed / pool.available if pool.available else _MOST_COST
+            self._costs[name] = pool.name, min(cost, _MOST_COST)
+            self._rooms[pool.name] = pool.available
+
+    def _cost(self, names: Iterable[str]) -> dict[str, float]:
+        costs: dict[str, float] = {}
+        for name in names:
+            pool, cost = self._costs[name]
+            costs[pool] = costs.get(pool, 0.0) + cost
+        return costs
+
+    def _tell_tightness(self, demands: list[tuple[float, Mapping[str, float]]]) -> None:
+        for pool, stretch in self._stretches.items():
+            told = self._tight.get(pool, 1.0)
+            is_tight = stretch > (1.0 if pool in self._tight else _TIGHT)
+            if is_tight == (pool in self._tight) and (not is_tight or 1 / _CHANGED < stretch / told < _CHANGED):
+                continue
+            self._tight[pool] = stretch
+            if not is_tight:
+                del self._tight[pool]
+            concerned = [a.interval for a, (_, costs) in zip(self._accounts, demands, strict=True) if pool in costs]
+            room = self._rooms[pool]
+            wanted = room * sum(costs.get(pool, 0.0) / interval for interval, costs in demands)
+            self._backlog.put(
+                BudgetTight(
+                    at=self._wall(),
+                    pool=pool,
+                    wanted=wanted,
+                    available=room * pace.SHARE,
+                    interval=max(concerned),
+                    is_tight=is_tight,
+                )
+            )
+
+    def _look_at_gates(self, now: float) -> None:
+        for host in self._hosts:
+            gate = self._budget.gate(host)
+            wait = gate.wait(now)
+            if wait and now + wait > self._shut.get(host, now) + _GATE_NEWS:
+                at = self._wall(host)
+                self._backlog.put(GateShut(at=at, host=host, until=at + wait, banned=gate.is_banned(now)))
+                self._shut[host] = now + wait
+            elif not wait and self._shut.pop(host, None) is not None:
+                self._backlog.put(GateReopened(at=self._wall(host), host=host))
+
+    def _look_at_ages(self, now: float) -> float:
+        """Tell who is too old, and when somebody could be next."""
+        soonest = float("inf")
+        for account in self._accounts:
+            if account.is_stale:
+                continue
+            left = account.promised + self._slack - account.unseen(now)
+            if left > 0:
+                soonest = min(soonest, now + left)
+            else:
+                why = self._why_unseen(account, now)
+                self._backlog.put(account.stale(why, at=self._wall(), now=now, slack=self._slack))
+        return soonest
+
+    def _why_unseen(self, account: Watched, now: float) -> str:
+        shut = [host for host in self._hosts_of(account, account.read) if self._budget.gate(host).wait(now)]
+        if shut:
+            return f"the gate of {shut[0]} is closed"
+        if account.failing:
+            return account.error
+        if account.out:
+            return f"{', '.join(sorted(account.out))} was asked for and not answered yet"
+        return "the events are not taken" if self._backlog.is_behind else "its turn has not come"
+
+    def _start_due(self, now: float) -> float:
+        """Start what is due, the most urgent first, and say when something can be started next."""
+        if self._backlog.is_behind:
+            return self._plan_at
+        ready: list[tuple[float, float, int]] = []
+        while self._heap and self._heap[0][0] <= now:
+            _, place, ticket = heappop(self._heap)
+            account = self._accounts[place]
+            if ticket == account.ticket:
+                ready.append((account.interval, account.due, place))
+        soonest = float("inf")
+        for _, _, place in sorted(ready):
+            account = self._accounts[place]
+            if (later := self._start(account, now)) > now:
+                self._push(account, later)
+                soonest = min(soonest, later)
+        return min(soonest, self._heap[0][0]) if self._heap else soonest
+
+    def _start(self, account: Watched, now: float) -> float:
+        """Start the readings of an account that can be; otherwise say when to try again."""
+        names = [name for name in account.active(now) if name not in account.out]
+        waits = {name: self._budget.gate(account.client.host(ENDPOINTS[name])).wait(now) for name in names}
+        open_now = [name for name in names if not waits[name]]
+        if not open_now:
+            pending = [one.until for one in account.put_off.values() if one.until > now]
+            return max(now + _SHORTEST_SLEEP, min([*(now + wait for wait in waits.values()), *pending, now + 1.0]))
+        costs = self._cost(open_now)
+        booked = max(self._booked.get(pool, now) for pool in costs)
+        if booked > now + _BURST_SECONDS:
+            return booked - _BURST_SECONDS
+        for pool, cost in costs.items():
+            self._booked[pool] = max(self._booked.get(pool, now), now) + cost / _RATE
+        account.begin(now)
+        self._push(account, account.due)
+        group, assembly = self._tasks, _Round(len(open_now))
+        assert group is not None  # noqa: S101
+        for name in open_now:
+            account.out.add(name)
+            group.start_soon(self._read, account, ENDPOINTS[name], assembly)
+        return now
+
+    def _push(self, account: Watched, at: float) -> None:
+        account.ticket += 1
+        heappush(self._heap, (at, self._places[id(account)], account.ticket))
+
+    async def _read(self, account: Watched, endpoint: Endpoint[Any], assembly: _Round) -> None:
+        name = endpoint.name
+        failure: Exception | None = None
+        answer: Any = None
+        try:
+            answer = await account.client.call(endpoint, {})
+        except PortfolioMarginError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001
+            # Whatever it is, the other accounts must be watched on.
+            _log.exception("%s [%s] failed unexpectedly", name, account.label)
+            failure = error
+        account.out.discard(name)
+        now, at = self._budget.monotonic(), self._wall(account.client.host(endpoint))
+        if failure is not None:
+            self._tell(account.fail(name, failure, at=at, now=now))
+        else:
+            assembly.came.append(name)
+            self._tell(account.learn(name, answer, at=at, now=now, slack=self._slack))
+            self._hurry(account, now)
+        assembly.left -= 1
+        if not assembly.left and assembly.came:
+            self._backlog.put(account.reading(assembly.came, at=at))
+
+    def _hurry(self, account: Watched, now: float) -> None:
+        """Bring the next reading forward where the account is in more danger than was known."""
+        account.aim(now, floor=self._floor, ceiling=self._ceiling)
+        interval = pace.stretched(account.wish, self._cost(account.active(now)), self._stretches)
+        if interval >= account.interval:
+            return
+        account.replan(interval, now)
+        self._push(account, account.due)
+        if self._sleep is not None:
+            self._sleep.cancel()
+
+    def _tell(self, events: Iterable[StateEvent]) -> None:
+        for event in events:
+            self._backlog.put(event)
+
+    def _tell_problems(self) -> None:
+        for problem in self._problems:
+            self._backlog.put(
+                AccountFailed(
+                    label=problem.label,
+                    at=self._wall(),
+                    endpoint="",
+                    error=f"line {problem.line}: {problem.text}",
+                    error_type=ConfigurationError.__name__,
+                    retry_at=None,
+                )
+            )
+
+    def _wall(self, host: str | None = None) -> float:
+        """Seconds since the epoch by the exchange's clock."""
+        return self._budget.clock(host or self._hosts[0]).milliseconds() / 1000
+
+    def _hosts_of(self, account: Watched, names: Iterable[str]) -> list[str]:
+        return sorted({account.client.host(ENDPOINTS[name]) for name in names})
+
+
+class _Round:
+    """Readings of one account that were started together."""
+
+    __slots__ = ("came", "left")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.came: list[str] = []
+
+
+def _unopened(problem: Problem) -> AccountPicture:
+    return AccountPicture(
+        label=problem.label,
+        product="",
+        answers={},
+        status=None,
+        uni_mmr=None,
+        account_equity=None,
+        account_maint_margin=None,
+        unrealized_profit=None,
+        below=(),
+        age=None,
+        interval=0.0,
+        bound=0.0,
+        is_stale=True,
+        error=f"line {problem.line}: {problem.text}",
+        retry_at=None,
+    )
