@@ -286,8 +286,10 @@ def _words(source: str, told: object) -> tuple[str, ...]:
             words = [table["service"], table["name"]] if set(table) == {"service", "name"} else []
         case _:
             words = []
-    texts = tuple(word for word in words if isinstance(word, str) and word and "\0" not in word)
-    return texts if len(texts) == len(words) else ()
+    texts = tuple(word for word in words if isinstance(word, str) and "\0" not in word)
+    # A program may be given empty arguments.
+    named = texts[:1] if source == "command" else texts
+    return texts if len(texts) == len(words) and all(named) else ()
 
 
 def _endpoint_name(name: object) -> str:

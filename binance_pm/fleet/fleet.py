@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from pathlib import Path
@@ -176,10 +176,11 @@ class Fleet:
 
     def watch(
         self, *, warn: str | int | Decimal | None = None, alarm: str | int | Decimal | None = None
-    ) -> AsyncGenerator[FleetEvent, None]:
+    ) -> AsyncIterator[FleetEvent]:
         """Read all accounts from now on, and tell what happens.
 
-        A later watch ends the one before it, as does leaving the fleet.
+        It goes on until the fleet is left or another watch begins: whoever stops taking events is told the rest when
+        taking again.
 
         Args:
             warn: the upper line, as uniMMR, for accounts that have none of their own.
@@ -203,7 +204,7 @@ class Fleet:
             budget, watched, self._problems, floor=self._floor, ceiling=self._ceiling, slack=self._slack
         )
         tasks.start_soon(self._watch.run)
-        return self._watch.events()
+        return self._watch
 
     def snapshot(self) -> list[AccountPicture]:
         """What is known of every account now, in the order of the members; those that could not be opened at the end.

@@ -63,4 +63,4 @@ def line_value(value: object, name: str) -> Decimal | None:
     try:
         return Decimal(value)
     except ArithmeticError:
-        raise ValueError(f"{name} is {value!r}, which is no number") from None
+        raise ValueError(f"{name} is a text that is no number") from None

@@ -17,14 +17,14 @@ How it works
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop, heappush
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import anyio
 import anyio.abc
 
-from binance_pm.budget import Budget, Kind
+from binance_pm.budget import Budget, Kind, Lane
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import ConfigurationError, PortfolioMarginError
 from binance_pm.fleet import pace
@@ -47,16 +47,19 @@ _LOOK_SECONDS: Final = 1.0
 _SHORTEST_SLEEP: Final = 0.001
 # What is due at once is started a little faster than planned, so that lateness is made up for.
 _RATE: Final = 0.95
-_BURST_SECONDS: Final = 3.0
+_BURST_SECONDS: Final = 5.0
 # Where others leave nothing of a pool, readings must go on, or nobody would notice when they stop.
 _MOST_COST: Final = 10.0
+# So many polls wait for weight only where the budget has less room than it seemed, such as after calls that were lost.
+_JAM: Final = 10
+_JAM_SECONDS: Final = 0.25
 _TIGHT: Final = 1.05
 _CHANGED: Final = 1.25
 _GATE_NEWS: Final = 1.5
 
 
 class Watch:
-    """One watch over all accounts: the scheduler, and the events on their way."""
+    """One watch over all accounts: the scheduler, and the events on their way, which it yields until it is stopped."""
 
     def __init__(
         self,
@@ -86,6 +89,8 @@ class Watch:
         """Weight a minute that polls may use, by pool."""
         self._booked: Final[dict[str, float]] = {}
         """Until when the readings that were started have used what the plan gives of a pool, monotonic seconds."""
+        self._jammed: Final[set[str]] = set()
+        """Pools that too many calls wait for."""
         self._hosts: Final = sorted(
             {account.client.host(ENDPOINTS[name]) for account in accounts for name in account.read}
         )
@@ -112,13 +117,14 @@ class Watch:
         self._backlog.close()
         self._scope.cancel()
 
-    async def events(self) -> AsyncGenerator[FleetEvent, None]:
-        """What happens, until it is stopped; who leaves it stops it."""
-        try:
-            while (event := await self._backlog.take()) is not None:
-                yield event
-        finally:
-            self.stop()
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> FleetEvent:
+        event = await self._backlog.take()
+        if event is None:
+            raise StopAsyncIteration
+        return event
 
     def pictures(self) -> list[AccountPicture]:
         """See `Fleet.snapshot`."""
@@ -141,29 +147,25 @@ class Watch:
         self._price()
         demands: list[tuple[float, Mapping[str, float]]] = []
         for account in self._accounts:
-            account.aim(now, floor=self._floor, ceiling=self._ceiling)
+            account.aim(floor=self._floor, ceiling=self._ceiling)
             demands.append((account.wish, self._cost(account.active(now))))
         self._stretches = pace.stretches(pace.loads(demands))
-        for account, (_, costs) in zip(self._accounts, demands, strict=True):
-            account.replan(pace.stretched(account.wish, costs, self._stretches), now)
-            account.ticket += 1
-        if not self._heap:
-            self._spread(demands, now)
-        self._heap = [(account.due, place, account.ticket) for place, account in enumerate(self._accounts)]
-        heapify(self._heap)
+        plans = [(pace.stretched(interval, costs, self._stretches), costs) for interval, costs in demands]
+        overdue = [account.unseen(now) - account.interval for account in self._accounts]
+        turns: list[pace.Turn] = []
+        for account, (interval, costs), hurry in zip(self._accounts, plans, pace.hurries(plans, overdue), strict=True):
+            account.replan(interval / hurry, now)
+            turns.append(pace.Turn(account.due, account.interval, costs))
+        self._line_up(turns)
         self._tell_tightness(demands)
 
-    def _spread(self, demands: list[tuple[float, Mapping[str, float]]], now: float) -> None:
-        """Give everybody a first turn as soon as the plan allows, and second ones spread over a whole interval."""
-        places: dict[str, float] = {}
-        loads = pace.loads(demands)
-        for account, (_, costs) in zip(self._accounts, demands, strict=True):
-            pool = max(costs, key=lambda pool: loads[pool])
-            place = places.get(pool, 0.0) / sum(each.get(pool, 0.0) for _, each in demands)
-            places[pool] = places.get(pool, 0.0) + costs[pool]
-            sweep = account.interval * min(1.0, loads[pool] / pace.SHARE)
-            account.due = now + sweep * place
-            account.turn = now + sweep + account.interval * place
+    def _line_up(self, turns: list[pace.Turn]) -> None:
+        self._heap.clear()
+        for place, start in enumerate(pace.levelled(turns, rate=_RATE)):
+            account = self._accounts[place]
+            account.ticket += 1
+            self._heap.append((start, place, account.ticket))
+        heapify(self._heap)
 
     def _price(self) -> None:
         for name in {name for account in self._accounts for name in account.read}:
@@ -236,7 +238,7 @@ class Watch:
             return account.error
         if account.out:
             return f"{', '.join(sorted(account.out))} was asked for and not answered yet"
-        return "the events are not taken" if self._backlog.is_behind else "its turn has not come"
+        return "the events are not taken" if self._backlog.is_behind else "the budget had no room for it"
 
     def _start_due(self, now: float) -> float:
         """Start what is due, the most urgent first, and say when something can be started next."""
@@ -249,12 +251,22 @@ class Watch:
             if ticket == account.ticket:
                 ready.append((account.interval, account.due, place))
         soonest = float("inf")
+        self._find_jams()
         for _, _, place in sorted(ready):
             account = self._accounts[place]
             if (later := self._start(account, now)) > now:
                 self._push(account, later)
                 soonest = min(soonest, later)
         return min(soonest, self._heap[0][0]) if self._heap else soonest
+
+    def _find_jams(self) -> None:
+        """Where calls already wait for weight, more would only wait behind them, however urgent they are."""
+        self._jammed.clear()
+        if self._budget.waiting < _JAM:
+            return
+        for state in self._budget.snapshot():
+            if state.waiting[Lane.POLLS] >= _JAM:
+                self._jammed.add(f"{state.pool.kind} {state.pool.path or '/' + state.pool.family}")
 
     def _start(self, account: Watched, now: float) -> float:
         """Start the readings of an account that can be; otherwise say when to try again."""
@@ -265,12 +277,14 @@ class Watch:
             pending = [one.until for one in account.put_off.values() if one.until > now]
             return max(now + _SHORTEST_SLEEP, min([*(now + wait for wait in waits.values()), *pending, now + 1.0]))
         costs = self._cost(open_now)
+        if not self._jammed.isdisjoint(costs):
+            return now + _JAM_SECONDS
         booked = max(self._booked.get(pool, now) for pool in costs)
         if booked > now + _BURST_SECONDS:
             return booked - _BURST_SECONDS
         for pool, cost in costs.items():
             self._booked[pool] = max(self._booked.get(pool, now), now) + cost / _RATE
-        account.begin(now)
+        account.due = now + account.interval
         self._push(account, account.due)
         group, assembly = self._tasks, _Round(len(open_now))
         assert group is not None  # noqa: S101
@@ -309,7 +323,7 @@ class Watch:
 
     def _hurry(self, account: Watched, now: float) -> None:
         """Bring the next reading forward where the account is in more danger than was known."""
-        account.aim(now, floor=self._floor, ceiling=self._ceiling)
+        account.aim(floor=self._floor, ceiling=self._ceiling)
         interval = pace.stretched(account.wish, self._cost(account.active(now)), self._stretches)
         if interval >= account.interval:
             return

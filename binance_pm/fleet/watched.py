@@ -88,7 +88,6 @@ class Watched:
         "read",
         "ticket",
         "told",
-        "turn",
         "wish",
     )
 
@@ -131,8 +130,6 @@ class Watched:
         """The longest that was planned since it was last read: a shorter plan is no reason to call it stale."""
         self.due: float = now
         """When it is read next, monotonic seconds."""
-        self.turn: float | None = None
-        """When it is read after its first time, at the latest; None once it was."""
         self.ticket: int = 0
         """Marks its valid place in the heap."""
 
@@ -154,14 +151,13 @@ class Watched:
         """The readings that are not put off."""
         return tuple(name for name in self.read if name not in self.put_off or self.put_off[name].until <= now)
 
-    def aim(self, now: float, *, floor: float, ceiling: float) -> None:
+    def aim(self, *, floor: float, ceiling: float) -> None:
         """Say anew how soon it should be read."""
         uni_mmr = self.uni_mmr
         self.wish = pace.wish(
             None if uni_mmr is None else float(uni_mmr),
             self.marks,
             fall=self.fall,
-            overdue=self.unseen(now) - self.interval,
             floor=floor,
             ceiling=ceiling,
         )
@@ -175,12 +171,6 @@ class Watched:
             self.due = now + (self.due - now) * interval / self.interval
         self.interval = interval
         self.promised = max(self.promised, interval)
-
-    def begin(self, now: float) -> None:
-        """Its readings start, and the next are due an interval later."""
-        self.due = now + self.interval
-        if self.turn is not None:
-            self.due, self.turn = min(self.due, max(self.turn, now)), None
 
     def learn(self, name: str, answer: Answer, *, at: float, now: float, slack: float) -> list[StateEvent]:
         """Take in an answer, and tell what it means."""

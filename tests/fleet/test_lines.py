@@ -79,7 +79,7 @@ def test_a_line_is_a_text_or_a_decimal(value: object, line: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("value", "why"),
-    [(1.5, "warn is float: give a text"), (True, "warn is bool"), ("high", "warn is 'high', which is no number")],
+    [(1.5, "warn is float: give a text"), (True, "warn is bool"), ("high", "warn is a text that is no number")],
 )
 def test_a_line_that_is_no_amount_is_refused(value: object, why: str) -> None:
     """A float cannot hold a line exactly."""

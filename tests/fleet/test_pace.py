@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -19,9 +20,9 @@ falls = st.floats(0, 0.02)
 delays = st.floats(-100, 1000)
 
 
-def wish(uni_mmr: float | None, *, fall: float = 0.0, overdue: float = 0.0) -> float:
+def wish(uni_mmr: float | None, *, fall: float = 0.0) -> float:
     """The interval that an account with the lines 1.5 and 1.2 wishes."""
-    return pace.wish(uni_mmr, LINES, fall=fall, overdue=overdue, floor=FLOOR, ceiling=CEILING)
+    return pace.wish(uni_mmr, LINES, fall=fall, floor=FLOOR, ceiling=CEILING)
 
 
 def test_calm_accounts_wish_the_ceiling_and_those_at_the_last_line_the_floor() -> None:
@@ -38,12 +39,12 @@ def test_at_the_first_line_an_account_is_read_many_times_as_often() -> None:
     assert wish(3.0) / wish(1.55) > 5
 
 
-@given(amounts, amounts, falls, delays)
-def test_nearer_is_sooner(one: float, other: float, fall: float, overdue: float) -> None:
+@given(amounts, amounts, falls)
+def test_nearer_is_sooner(one: float, other: float, fall: float) -> None:
     """Of two accounts that differ in uniMMR alone, the lower is never read later."""
     low, high = sorted((one, other))
 
-    assert wish(low, fall=fall, overdue=overdue) <= wish(high, fall=fall, overdue=overdue)
+    assert wish(low, fall=fall) <= wish(high, fall=fall)
 
 
 @given(amounts, falls, falls)
@@ -54,23 +55,15 @@ def test_falling_faster_is_sooner(uni_mmr: float, one: float, other: float) -> N
     assert wish(uni_mmr, fall=fast) <= wish(uni_mmr, fall=slow)
 
 
-@given(st.one_of(st.none(), amounts), delays, delays)
-def test_longer_unseen_is_sooner(uni_mmr: float | None, one: float, other: float) -> None:
-    """Beyond the planned interval."""
-    short, long = sorted((one, other))
-
-    assert wish(uni_mmr, overdue=long) <= wish(uni_mmr, overdue=short)
-
-
-@given(st.one_of(st.none(), amounts), st.floats(-1, 1), delays)
-def test_a_wish_is_within_floor_and_ceiling(uni_mmr: float | None, fall: float, overdue: float) -> None:
+@given(st.one_of(st.none(), amounts), st.floats(-1, 1))
+def test_a_wish_is_within_floor_and_ceiling(uni_mmr: float | None, fall: float) -> None:
     """Whatever is known of the account."""
-    assert FLOOR * 0.999 <= wish(uni_mmr, fall=fall, overdue=overdue) <= CEILING * 1.001
+    assert FLOOR * 0.999 <= wish(uni_mmr, fall=fall) <= CEILING * 1.001
 
 
 def test_without_lines_the_one_of_liquidation_counts() -> None:
     """Nobody who set no line is read blindly into it."""
-    assert pace.wish(1.06, (), fall=0.0, overdue=0.0, floor=FLOOR, ceiling=CEILING) < 2 * FLOOR
+    assert pace.wish(1.06, (), fall=0.0, floor=FLOOR, ceiling=CEILING) < 2 * FLOOR
 
 
 def test_a_fall_counts_at_once_and_is_forgotten_slowly() -> None:
@@ -98,6 +91,57 @@ def test_the_plan_keeps_a_tenth_of_every_pool(wishes: list[tuple[float, dict[str
     assert all(interval >= wished * 0.999 for (interval, _), (wished, _) in zip(planned, wishes, strict=True))
     if all(interval < pace.LONGEST for interval, _ in planned):
         assert all(load <= pace.SHARE * 1.001 for load in pace.loads(planned).values())
+
+
+@given(st.lists(st.tuples(st.floats(1, 900), st.floats(0.01, 10), delays), min_size=1, max_size=50))
+def test_longer_unseen_is_sooner_within_a_small_part_of_the_pool(accounts: list[tuple[float, float, float]]) -> None:
+    """Who is overdue is read up to twice as often; nobody else is, and together it costs a twentieth of the pool."""
+    plans = [(interval, {"a": cost}) for interval, cost, _ in accounts]
+    overdue = [late for _, _, late in accounts]
+    hurries = pace.hurries(plans, overdue)
+    hurried = [(interval / times, costs) for (interval, costs), times in zip(plans, hurries, strict=True)]
+    ordered = [times for _, times in sorted(zip(overdue, hurries, strict=True))]
+
+    assert all(1 <= times <= 2 for times in hurries)
+    assert all(times == 1 for late, times in zip(overdue, hurries, strict=True) if late <= 0)
+    assert all(sooner <= later + 1e-9 for sooner, later in pairwise(ordered))
+    assert pace.loads(hurried)["a"] <= pace.loads(plans)["a"] + 0.0501
+
+
+def test_one_that_is_unseen_is_read_twice_as_often() -> None:
+    """Where there is room for it."""
+    assert pace.hurries([(10.0, {"a": 0.1})] * 3, [-1.0, 30.0, 60.0]) == [1, 1.5, 2]
+
+
+turns = st.lists(
+    st.builds(pace.Turn, st.floats(0, 300), st.just(300.0), st.floats(0.1, 3).map(lambda cost: {"a": cost})),
+    max_size=40,
+)
+
+
+@given(turns)
+def test_who_is_due_together_is_started_one_after_the_other_before_it(accounts: list[pace.Turn]) -> None:
+    """Everybody is started when due at the latest, and no two closer than the rate allows."""
+    starts = pace.levelled(accounts, rate=0.5)
+    order = sorted((start, turn.due, turn.costs["a"]) for start, turn in zip(starts, accounts, strict=True))
+
+    assert all(start <= turn.due for start, turn in zip(starts, accounts, strict=True))
+    for (start, _, cost), (following, *_) in pairwise(order):
+        assert following - start >= cost / 0.5 - 1e-6 or following - start >= min(c for *_, c in order) / 0.5 - 1e-6
+
+
+def test_who_is_not_in_the_way_of_others_starts_when_due() -> None:
+    """As late as possible."""
+    accounts = [pace.Turn(due, 60.0, {"a": 1.0}) for due in (10.0, 20.0, 20.5)]
+
+    assert pace.levelled(accounts, rate=1.0) == [10.0, 19.5, 20.5]
+
+
+def test_room_is_left_for_those_who_come_again_and_again() -> None:
+    """They start when due, and the calm ones are parted by more."""
+    accounts = [pace.Turn(1.0, 2.0, {"a": 1.0}), *[pace.Turn(20.0, 60.0, {"a": 1.0})] * 2]
+
+    assert sorted(pace.levelled(accounts, rate=1.0)) == [1.0, 18.0, 20.0]
 
 
 def test_a_pool_that_is_not_tight_is_not_stretched() -> None:

@@ -1,0 +1,240 @@
+"""The accounts file: every mistake in it is told with its line and account, and no secret ever is."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from binance_pm import ConfigurationError
+from binance_pm.fleet.accounts import AccountEntry, Reference, check_read, read_accounts, refusal
+
+SECRET = "x" * 40 + "Secret"
+KEYS = 'api_key = { env = "KEY" }\napi_secret = { env = "SECRET" }\n'
+ACCOUNT = '[[accounts]]\nlabel = "desk"\nproduct = "pm"\n' + KEYS
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the file is."""
+    return tmp_path / "accounts.toml"
+
+
+def entries(path: Path, text: str) -> list[AccountEntry]:
+    """The accounts of a file without mistakes."""
+    path.write_text(text, encoding="utf-8")
+    file = read_accounts(path)
+    assert file.problems == []
+    return file.entries
+
+
+def problem(path: Path, text: str) -> str:
+    """Everything that is told about a file with mistakes."""
+    path.write_text(text, encoding="utf-8")
+    file = read_accounts(path)
+    assert file.problems
+    return str(refusal(file.path, file.problems))
+
+
+def test_an_account_is_read_as_it_stands(path: Path) -> None:
+    """Every kind of reference, and lines as they are written."""
+    (entry,) = entries(
+        path,
+        """
+        [[accounts]]  # the first
+        label = "desk 1"
+        product = "span"
+        read = ["span_account", "um_account"]
+        api_key = { file = "~/desk.key" }
+        private_key = { command = ["pass", "show", "desk"] }
+        passphrase = { keyring = { service = "binance", name = "desk" } }
+        warn = "2.50"
+        alarm = 1.2
+        """,
+    )
+
+    assert entry == AccountEntry(
+        label="desk 1",
+        line=2,
+        product="span",
+        read=("span_account", "um_account"),
+        api_key=Reference("file", ("~/desk.key",)),
+        secret=Reference("command", ("pass", "show", "desk")),
+        is_private_key=True,
+        passphrase=Reference("keyring", ("binance", "desk")),
+        warn=Decimal("2.50"),
+        alarm=Decimal("1.2"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("product", "read"),
+    [("pm", ("account", "um_account")), ("pm_pro", ("pro_account",)), ("span", ("span_account",))],
+)
+def test_the_product_says_what_is_read(path: Path, product: str, read: tuple[str, ...]) -> None:
+    """Where the file does not."""
+    (entry,) = entries(path, ACCOUNT.replace('"pm"', f'"{product}"'))
+
+    assert entry.read == read
+
+
+MISTAKES = [
+    ('label = "desk"', "", "line 1 [#1]: label is missing"),
+    ('label = "desk"', "label = 5", "line 1 [#1]: label is no printable text of 1 to 64 characters"),
+    ('label = "desk"', 'label = "a\\nb"', "label is no printable text"),
+    ('"pm"', '"spot"', "line 1 [desk]: product is none of pm, pm_pro, span"),
+    ('product = "pm"', "", "product is missing: give one of pm, pm_pro, span"),
+    ('product = "pm"', 'product = "pm"\nread = []', "read is no list of endpoints"),
+    ('product = "pm"', 'product = "pm"\nread = ["um_account"]', "read must name exactly one of account, pro_account"),
+    ('product = "pm"', 'product = "pm"\nread = ["account", "account"]', "read names an endpoint twice"),
+    ('product = "pm"', 'product = "pm"\nread = ["account", "ping"]', "read names ping: there are account, pro_account"),
+    ('product = "pm"', 'product = "pm"\nread = ["account", 7]', "read names something: there are account"),
+    ('api_key = { env = "KEY" }', "", 'api_key is missing: name where it is, such as { env = "NAME" }'),
+    ('{ env = "SECRET" }', f'"{SECRET}"', "api_secret is given literally: name where it is"),
+    ('{ env = "KEY" }', f'"{SECRET}"', "api_key is given literally: name where it is"),
+    ('api_secret = { env = "SECRET" }', f'private_key = "{SECRET}"', "private_key is given literally"),
+    ('{ env = "SECRET" }', "{}", "api_secret must be a table with exactly one of env, file, command, keyring"),
+    ('{ env = "SECRET" }', '{ env = "A", file = "b" }', "api_secret must be a table with exactly one of"),
+    ('{ env = "SECRET" }', f'{{ value = "{SECRET}" }}', "api_secret must be a table with exactly one of"),
+    ('{ env = "SECRET" }', "{ env = 5 }", "api_secret: env must be the name of a variable"),
+    ('{ env = "SECRET" }', '{ file = "" }', "api_secret: file must be a path"),
+    ('{ env = "SECRET" }', '{ command = "pass show" }', "api_secret: command must be a list of texts"),
+    ('{ env = "SECRET" }', "{ command = [] }", "api_secret: command must be a list of texts"),
+    ('{ env = "SECRET" }', '{ command = ["a", 1] }', "api_secret: command must be a list of texts"),
+    ('{ env = "SECRET" }', '{ keyring = "desk" }', "api_secret: keyring must be a table of service and name"),
+    ('{ env = "SECRET" }', '{ keyring = { service = "s" } }', "keyring must be a table of service and name"),
+    ('api_secret = { env = "SECRET" }', "", "give api_secret or private_key: none of them is there"),
+    (
+        "api_secret",
+        'private_key = { env = "A" }\napi_secret',
+        "give api_secret or private_key: both of them are there",
+    ),
+    ("api_secret", 'passphrase = { env = "A" }\napi_secret', "passphrase opens a private_key, and there is none"),
+    ("api_secret", f'passphrase = "{SECRET}"\napi_secret', "passphrase is given literally"),
+    ("api_secret", 'warn = "high"\napi_secret', "warn is a text that is no number"),
+    ("api_secret", 'warn = "1.2"\nalarm = "1.5"\napi_secret', "alarm (1.5) is not below warn (1.2)"),
+    ("api_secret", f'secret = "{SECRET}"\napi_secret', "secret is not known: there are label, product, read"),
+    ("api_secret", f'{SECRET} = "a"\napi_secret', "something is not known: there are label, product, read"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "told"), MISTAKES, ids=[told[:40] for _, _, told in MISTAKES])
+def test_a_mistake_is_told(path: Path, right: str, wrong: str, told: str) -> None:
+    """With the file, the line, the account and what is wrong; never with a secret."""
+    text = problem(path, ACCOUNT.replace(right, wrong, 1))
+
+    assert told in text
+    assert text.startswith(f"Fleet.from_toml: {path}: line 1 [")
+    assert SECRET not in text
+
+
+def test_all_mistakes_are_told_at_once(path: Path) -> None:
+    """Each by the line where its account begins; the good ones are there, too."""
+    path.write_text(
+        "# all desks\n"
+        + ACCOUNT
+        + ACCOUNT.replace("desk", "two").replace('"pm"', '"spot"').replace("env", "vault")
+        + ACCOUNT.replace("desk", "three")
+        + ACCOUNT,
+        encoding="utf-8",
+    )
+
+    file = read_accounts(path)
+
+    assert [entry.label for entry in file.entries] == ["desk", "three"]
+    assert [(problem.label, problem.line) for problem in file.problems] == [("two", 7), ("desk", 17)]
+    assert file.problems[0].text.count(";") == 2
+    assert file.problems[1].text == "the account of line 2 has the same label"
+
+
+def test_what_looks_like_an_account_inside_a_text_is_none(path: Path) -> None:
+    """The lines that are told are those of the accounts."""
+    text = problem(path, '[[accounts]]\nlabel = """a\n[[accounts]]\n"""\n[["accounts"]]\nlabel = "b"\n')
+
+    assert "line 1 [#1]: label is no printable text" in text
+    assert "line 5 [b]: product is missing" in text
+
+
+def test_accounts_on_one_line_are_found(path: Path) -> None:
+    """TOML knows another way to write a list of tables."""
+    assert "line 2 [b]: product is missing" in problem(path, '\naccounts = [{ label = "a" }, { label = "b" }]\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "has no [[accounts]]"),
+        ("accounts = []", "has no [[accounts]]"),
+        ("accounts = [1]", "accounts is no list of tables: write [[accounts]] above each"),
+        ("[[account]]", "account is not known: there is [[accounts]] alone"),
+        (f'[[accounts]]\napi_secret = "{SECRET}\n', "is not TOML (at line 2, column"),
+        (f"[[accounts]]\n{SECRET} = 1\n{SECRET} = 2\n", "is not TOML (at line 3, column"),
+        ("warn = 1e999999999999999999999", "is not TOML"),
+    ],
+)
+def test_a_file_that_is_no_accounts_file_is_refused(path: Path, text: str, told: str) -> None:
+    """With its name and the place, and without quoting it."""
+    path.write_text(text, encoding="utf-8")
+
+    with pytest.raises(ConfigurationError) as refused:
+        read_accounts(path)
+
+    assert f"{path}" in str(refused.value)
+    assert told in str(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """It says why."""
+    (tmp_path / "latin.toml").write_bytes(b"[[accounts]]\nlabel = '\xe9'")
+
+    with pytest.raises(ConfigurationError, match=r"missing.toml cannot be read: No such file or directory"):
+        read_accounts(tmp_path / "missing.toml")
+    with pytest.raises(ConfigurationError, match=r"latin.toml is not UTF-8"):
+        read_accounts(tmp_path / "latin.toml")
+
+
+def test_what_is_read_can_be_checked_by_itself() -> None:
+    """Members that are made by hand are checked as those of a file are."""
+    assert check_read(("span_account", "um_account")) == ("span_account", "um_account")
+    with pytest.raises(ValueError, match="read names orders"):
+        check_read(["orders"])
+
+
+values = st.recursive(
+    st.one_of(
+        st.sampled_from(["true", f'"{SECRET}"', '"pm"', "2026-11-21", "1.5", "nan"]), st.integers(-9, 9).map(str)
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]"),
+        st.dictionaries(
+            st.sampled_from(["env", "file", "command", "keyring", "service", "name", "x"]), inner, max_size=2
+        ).map(lambda items: "{ " + ", ".join(f"{name} = {value}" for name, value in items.items()) + " }"),
+    ),
+    max_leaves=5,
+)
+fields = st.sampled_from(
+    ["label", "product", "read", "api_key", "api_secret", "private_key", "passphrase", "warn", "alarm", "more"]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.dictionaries(fields, values, max_size=6), min_size=1, max_size=3))
+def test_any_shape_is_told_and_no_secret_is(path: Path, tables: list[dict[str, str]]) -> None:
+    """Whatever stands where, the file is read or refused; a text that stands in place of a table is never quoted."""
+    lines: list[int] = []
+    text = ""
+    for table in tables:
+        lines.append(text.count("\n") + 1)
+        text += "[[accounts]]\n" + "".join(f"{name} = {value}\n" for name, value in table.items())
+    path.write_text(text, encoding="utf-8")
+
+    file = read_accounts(path)
+
+    told = "; ".join(problem.text for problem in file.problems)
+    assert len(file.entries) + len(file.problems) == len(tables)
+    assert {one.line for one in (*file.entries, *file.problems)} == set(lines)
+    assert SECRET not in told

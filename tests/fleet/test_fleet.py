@@ -1,0 +1,565 @@
+"""The fleet in virtual time: what is read when, what is told, and that nothing stops it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterable, Awaitable, Callable
+from decimal import Decimal
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import anyio
+import httpx
+import msgspec
+import pytest
+
+from binance_pm import AccountStatus, Client, ConfigurationError, Session, SessionClosed
+from binance_pm.fleet import (
+    AccountFailed,
+    BudgetTight,
+    Change,
+    Fleet,
+    FleetEvent,
+    Fresh,
+    GateReopened,
+    GateShut,
+    MarginLine,
+    Member,
+    Reading,
+    Stale,
+    StatusChanged,
+)
+from tests.fleet.echo import START, Echo, refused
+from tests.simulation import virtual
+
+Act = Callable[[Echo, Fleet], Awaitable[None]]
+
+
+def watched(
+    accounts: int, act: Act, *, prepare: Callable[[Echo], None] = lambda _: None, **options: Any
+) -> list[FleetEvent]:
+    """What is told while something is done; the fleet is left when it is over."""
+
+    async def main() -> list[FleetEvent]:
+        echo = Echo(asyncio.get_running_loop().time)
+        prepare(echo)
+        events: list[FleetEvent] = []
+        async with echo.fleet(accounts, **options) as fleet, asyncio.TaskGroup() as tasks:
+            taking = tasks.create_task(collect(fleet.watch(warn="1.5", alarm="1.2"), events))
+            await act(echo, fleet)
+            taking.cancel()
+        return events
+
+    return virtual.run(main, patience=50)
+
+
+async def collect(source: AsyncIterable[FleetEvent], into: list[FleetEvent]) -> None:
+    """Take events until there are no more, or until it is cancelled."""
+    async for event in source:
+        into.append(event)  # noqa: PERF401 - what was taken before it is cancelled counts
+
+
+def of(kind: type[Any], events: list[FleetEvent]) -> list[Any]:
+    """The events of one kind."""
+    return [event for event in events if isinstance(event, kind)]
+
+
+def after(seconds: float) -> Act:
+    """Do nothing for a while."""
+
+    async def act(_: Echo, __: Fleet) -> None:
+        await asyncio.sleep(seconds)
+
+    return act
+
+
+def test_the_first_reading_tells_everything_and_the_next_what_changed() -> None:
+    """Figures of all endpoints, and of um_account the open positions alone."""
+
+    async def act(echo: Echo, fleet: Fleet) -> None:
+        await asyncio.sleep(10)
+        echo.uni_mmr[7] = "4.9"
+        await asyncio.sleep(10)
+        (picture,) = [one for one in fleet.snapshot() if one.label == "account-7"]
+        assert (picture.uni_mmr, picture.status, picture.error) == (Decimal("4.9"), AccountStatus.NORMAL, "")
+        assert (picture.is_stale, picture.interval, picture.bound) == (False, 15.0, 20.0)
+        assert picture.age is not None
+        assert picture.age <= 15.0
+
+    first, second, *_ = [event for event in of(Reading, watched(8, act)) if event.label == "account-7"]
+
+    assert first.changed == {
+        "uni_mmr": Change(None, Decimal(5)),
+        "account_equity": Change(None, Decimal(7)),
+        "account_maint_margin": Change(None, Decimal(1)),
+        "account_status": Change(None, AccountStatus.NORMAL),
+        "unrealized_profit": Change(None, Decimal(7)),
+    }
+    assert set(first.answers) == {"account", "um_account"}
+    assert len(first.answers["um_account"].answer.positions) == 1
+    assert START <= first.at < START + 15
+    assert second.changed == {"uni_mmr": Change(Decimal(5), Decimal("4.9"))}
+
+
+def test_a_line_and_a_status_are_told_when_they_change() -> None:
+    """The first reading is no change of status, but being below a line is news; the way back has its hysteresis."""
+
+    async def act(echo: Echo, _: Fleet) -> None:
+        for uni_mmr, status in (("1.4", "NORMAL"), ("1.1", "REDUCE_ONLY"), ("1.21", "REDUCE_ONLY"), ("2", "NEW_ONE")):
+            echo.uni_mmr[0], echo.status[0] = uni_mmr, status
+            await asyncio.sleep(16)
+
+    events = watched(1, act, prepare=lambda echo: echo.uni_mmr.update({0: "1.45"}))
+
+    assert [(event.before, event.after) for event in of(StatusChanged, events)] == [
+        ("NORMAL", "REDUCE_ONLY"),
+        ("REDUCE_ONLY", "NEW_ONE"),
+    ]
+    assert [(event.line, event.below, event.uni_mmr) for event in of(MarginLine, events)] == [
+        ("warn", True, Decimal("1.4")),
+        ("alarm", True, Decimal("1.1")),
+        ("warn", False, Decimal(2)),
+        ("alarm", False, Decimal(2)),
+    ]
+
+
+def test_every_event_can_be_written_as_json() -> None:
+    """A tag, amounts as text, times as numbers."""
+
+    async def act(echo: Echo, _: Fleet) -> None:
+        await asyncio.sleep(1)
+        echo.uni_mmr[0] = "1.1"
+        echo.trouble = dead
+        await asyncio.sleep(60)
+        echo.trouble = fine
+        await asyncio.sleep(60)
+
+    events = watched(2, act)
+    written = [msgspec.json.decode(msgspec.json.encode(event)) for event in events]
+
+    assert {one["type"] for one in written} >= {"Reading", "MarginLine", "Stale", "Fresh", "AccountFailed"}
+    assert all(isinstance(one["at"], float) for one in written)
+    line = next(one for one in written if one["type"] == "MarginLine")
+    assert (line["threshold"], line["uni_mmr"], line["below"], line["label"]) == ("1.5", "1.1", True, "account-0")
+
+
+async def dead(_: int) -> httpx.Response | None:
+    """Nothing gets through."""
+    raise httpx.ConnectError("no network")
+
+
+async def fine(_: int) -> httpx.Response | None:
+    """Everything does."""
+    return None
+
+
+async def hanging(_: int) -> httpx.Response | None:
+    """No answer ever comes."""
+    await asyncio.sleep(1e6)
+    return None
+
+
+@pytest.mark.parametrize("trouble", [dead, hanging])
+@pytest.mark.parametrize("accounts", [5, 100])
+def test_a_dead_network_is_stale_for_every_account_within_the_bound(
+    trouble: Callable[[int], Awaitable[httpx.Response | None]], accounts: int
+) -> None:
+    """Refused or hanging: each account is told by the age that was promised, once; and fresh when it is back."""
+    bounds: dict[str, float] = {}
+    cut: list[float] = []
+
+    async def act(echo: Echo, fleet: Fleet) -> None:
+        await asyncio.sleep(200)
+        bounds.update({picture.label: picture.bound for picture in fleet.snapshot()})
+        assert not any(picture.is_stale for picture in fleet.snapshot())
+        cut.append(echo.wall())
+        echo.trouble = trouble
+        await asyncio.sleep(200)
+        assert all(picture.is_stale for picture in fleet.snapshot())
+        echo.trouble = fine
+        await asyncio.sleep(200)
+        assert not any(picture.is_stale for picture in fleet.snapshot())
+
+    events = watched(accounts, act)
+
+    stale = {event.label: event for event in reversed(of(Stale, events))}
+    assert len(stale) == accounts
+    assert len(of(Stale, events)) == len(of(Fresh, events))
+    # What hung may be counted by the exchange: after it, the budget is careful, and some may have to wait again.
+    assert trouble is hanging or len(of(Stale, events)) == accounts
+    for label, event in stale.items():
+        assert event.at - cut[0] >= 0
+        # The clock that stamps events is known to a second.
+        assert event.at - cut[0] <= bounds[label] * 1.05 + 1.0
+        assert event.age == pytest.approx(event.bound, abs=0.01)
+    assert {event.why.partition(":")[0] for event in stale.values()} <= {
+        *(f"{name} [account-{number}]" for number in range(accounts) for name in ("account", "um_account")),
+        "account, um_account was asked for and not answered yet",
+    }
+
+
+def test_an_account_that_is_never_answered_is_stale() -> None:
+    """Although it has no age."""
+    events = watched(3, after(30), prepare=lambda echo: setattr(echo, "trouble", hanging))
+
+    assert [(event.label, event.age) for event in of(Stale, events)] == [(f"account-{n}", None) for n in range(3)]
+
+
+def test_a_failure_is_told_once_and_stops_nobody() -> None:
+    """A key that is refused is tried rarely; the others are read as ever."""
+
+    async def trouble(account: int) -> httpx.Response | None:
+        return refused(401, -2015, f"Invalid API-key of {account}") if account == 1 else None
+
+    requests: Counter[int] = Counter()
+
+    async def act(echo: Echo, fleet: Fleet) -> None:
+        echo.trouble = trouble
+        await asyncio.sleep(600)
+        requests.update(account for _, account, path in echo.arrived if path == "/papi/v1/account")
+        picture = fleet.snapshot()[1]
+        assert "Invalid API-key of 1" in picture.error
+        assert picture.is_stale
+        assert picture.retry_at is not None
+
+    events = watched(3, act)
+    (failed,) = of(AccountFailed, events)
+
+    assert (failed.label, failed.error_type) == ("account-1", "AuthenticationError")
+    assert failed.error.startswith(("account [account-1]: ", "um_account [account-1]: "))
+    assert failed.retry_at == pytest.approx(failed.at + 60, abs=1)
+    # At 0, 60, 180 and 420 s.
+    assert requests[1] == 4
+    assert min(requests[0], requests[2]) >= 40
+    assert {event.label for event in of(Stale, events)} == {"account-1"}
+
+
+def test_another_failure_is_told_and_a_good_answer_forgets_it() -> None:
+    """Each change of the error is news, its repetition is not."""
+    said = iter(["a", "a", "b", "a", "", "a"])
+
+    async def trouble(_: int) -> httpx.Response | None:
+        codes = {"a": -1000, "b": -1001}
+        code = codes.get(next(said, ""))
+        return None if code is None else refused(503, code, "no")
+
+    echo_of: list[Echo] = []
+
+    def prepare(echo: Echo) -> None:
+        echo.trouble = trouble
+        echo_of.append(echo)
+
+    async def main() -> list[FleetEvent]:
+        echo = Echo(asyncio.get_running_loop().time)
+        prepare(echo)
+        client = Client("key0", "secret", label="account-0", session=echo.session(), attempts=1)
+        events: list[FleetEvent] = []
+        async with Fleet([Member(client, read=("account",))]) as fleet:
+            with anyio.move_on_after(200):
+                await collect(fleet.watch(), events)
+        return events
+
+    failed = of(AccountFailed, virtual.run(main, patience=20))
+
+    assert [event.error_type for event in failed] == ["OutcomeUnknown", "NotDone", "OutcomeUnknown", "OutcomeUnknown"]
+    assert all(event.retry_at is not None and event.retry_at > event.at for event in failed)
+
+
+def test_one_endpoint_that_fails_does_not_slow_the_other() -> None:
+    """The picture is stale, as a part of it is missing; what is known goes on being told."""
+
+    async def act(echo: Echo, fleet: Fleet) -> None:
+        async def trouble(_: int) -> httpx.Response | None:
+            broken = echo.arrived[-1][2] == "/papi/v2/um/account"
+            return refused(401, -2015, "no permission") if broken else None
+
+        echo.trouble = trouble
+        await asyncio.sleep(100)
+        echo.status[0] = "MARGIN_CALL"
+        await asyncio.sleep(16)
+        assert fleet.snapshot()[0].status == "MARGIN_CALL"
+        assert fleet.snapshot()[0].is_stale
+
+    events = watched(1, act)
+
+    assert len(of(AccountFailed, events)) == len(of(Stale, events)) == len(of(StatusChanged, events)) == 1
+    assert {name for event in of(Reading, events) for name in event.answers} == {"account"}
+
+
+def test_a_hanging_reading_does_not_hide_a_change_of_status() -> None:
+    """The endpoints of an account do not wait for one another."""
+
+    async def act(echo: Echo, _: Fleet) -> None:
+        await asyncio.sleep(20)
+
+        async def trouble(_: int) -> httpx.Response | None:
+            return await hanging(0) if echo.arrived[-1][2] == "/papi/v2/um/account" else None
+
+        echo.trouble = trouble
+        await asyncio.sleep(16)
+        echo.status[0] = "MARGIN_CALL"
+        await asyncio.sleep(16)
+
+    (changed,) = of(StatusChanged, watched(1, act))
+
+    assert changed.at <= START + 52 + 1
+
+
+def test_a_closed_gate_is_told_until_it_opens() -> None:
+    """Nothing is sent meanwhile, and afterwards everybody is read again."""
+    closed: list[float] = []
+
+    async def act(echo: Echo, fleet: Fleet) -> None:
+        await asyncio.sleep(20)
+
+        async def trouble(_: int) -> httpx.Response | None:
+            echo.trouble = fine
+            answer = refused(418, -1003, "Way too many requests; IP banned until 1800000150000")
+            answer.headers["Retry-After"] = "120"
+            closed.append(echo.clock())
+            return answer
+
+        echo.trouble = trouble
+        await asyncio.sleep(200)
+        late = [at for at, _, _ in echo.arrived if closed[0] + 1 < at < closed[0] + 119]
+        assert late == []
+        assert not any(picture.is_stale for picture in fleet.snapshot())
+
+    events = watched(10, act)
+    (shut,), (reopened,) = of(GateShut, events), of(GateReopened, events)
+
+    assert (shut.host, shut.banned) == ("https://papi.binance.com", True)
+    assert shut.until - shut.at == pytest.approx(120, abs=3)
+    assert reopened.at == pytest.approx(shut.until, abs=2)
+    assert {event.why for event in of(Stale, events)} == {"the gate of https://papi.binance.com is closed"}
+
+
+def test_a_tight_budget_is_told_and_when_it_is_not() -> None:
+    """Two hundred accounts wish for more than there is; ten do not."""
+    tight = of(BudgetTight, watched(200, after(10)))
+
+    assert of(BudgetTight, watched(10, after(10))) == []
+    assert [(event.pool, event.is_tight) for event in tight] == [("IP /papi", True)]
+    assert tight[0].wanted == pytest.approx(200 * 25 * 4)
+    assert tight[0].available == pytest.approx(0.9 * 5_510)
+    assert tight[0].interval == pytest.approx(200 * 25 / (0.9 * 5_510) * 60)
+
+
+def test_random_faults_never_mix_up_accounts() -> None:
+    """A hundred accounts, errors, delays and hang-ups: every answer and every text stands under its own label."""
+    random = Random(5)  # noqa: S311 - the same each time
+
+    async def trouble(account: int) -> httpx.Response | None:
+        await asyncio.sleep(random.expovariate(2))
+        if (kind := random.randrange(12)) == 4:
+            await asyncio.sleep(60)
+        answers = {
+            0: lambda: refused(503, -1000, f"the exchange failed for {account}."),
+            1: lambda: refused(400, -1001, f"not done for {account}."),
+            2: lambda: httpx.Response(200, content=b"<html>"),
+            3: lambda: refused(401, -2015, f"the key is refused for {account}.") if random.random() < 0.1 else None,
+        }
+        return answers.get(kind, lambda: None)()
+
+    pictures: list[Any] = []
+
+    async def act(_: Echo, fleet: Fleet) -> None:
+        await asyncio.sleep(300)
+        pictures.extend(fleet.snapshot())
+
+    events = watched(100, act, prepare=lambda echo: setattr(echo, "trouble", trouble))
+
+    assert len(of(Reading, events)) > 500
+    assert {type(event).__name__ for event in events} >= {"Reading", "AccountFailed", "Stale", "Fresh"}
+    for event in (*of(Reading, events), *pictures):
+        for snapshot in event.answers.values():
+            assert f"account-{worth(snapshot.answer)}" == event.label
+    for event in (*of(AccountFailed, events), *(event for event in of(Stale, events) if ": " in event.why)):
+        text = event.error if isinstance(event, AccountFailed) else event.why
+        assert f"[{event.label}]" in text
+        assert " for " not in text.partition(" (")[0] or f" for {event.label.removeprefix('account-')}" in text
+
+
+def worth(answer: Any) -> Decimal:
+    """The number of the account that an answer is about."""
+    if hasattr(answer, "account_equity"):
+        return answer.account_equity
+    return sum((position.position_amt for position in answer.positions), Decimal(0))
+
+
+def test_a_slow_consumer_misses_no_state_and_no_change() -> None:
+    """State events are all there, in their order; of readings the newest, which tells all that changed since."""
+
+    async def main() -> tuple[list[FleetEvent], int]:
+        echo = Echo(asyncio.get_running_loop().time)
+        events: list[FleetEvent] = []
+
+        async def move() -> None:
+            for step in range(10_000):
+                for account in range(20):
+                    echo.status[account] = ("NORMAL", "MARGIN_CALL", "REDUCE_ONLY")[step % 3]
+                    echo.uni_mmr[account] = str(5 + step)
+                await asyncio.sleep(7)
+
+        async with echo.fleet(20) as fleet, asyncio.TaskGroup() as tasks:
+            moving = tasks.create_task(move())
+            watch = fleet.watch()
+            await asyncio.sleep(1_500)
+            behind = len(echo.arrived)
+            await asyncio.sleep(1_500)
+            # So much waits that no reading was started any more, and that is told, too.
+            assert len(echo.arrived) == behind
+            assert all(picture.is_stale for picture in fleet.snapshot())
+            with anyio.move_on_after(30):
+                await collect(watch, events)
+            moving.cancel()
+        return events, behind
+
+    events, behind = virtual.run(main, patience=50)
+
+    for number in range(20):
+        label = f"account-{number}"
+        told = [event for event in of(StatusChanged, events) if event.label == label]
+        assert all(one.after == other.before for one, other in pairwise(told))
+        readings = [event for event in of(Reading, events) if event.label == label]
+        known: dict[str, object] = {}
+        for reading in readings:
+            assert {name: change.before for name, change in reading.changed.items()} == {
+                name: known.get(name) for name in reading.changed
+            }
+            known |= {name: change.after for name, change in reading.changed.items()}
+        assert len(of(Stale, [event for event in events if getattr(event, "label", "") == label])) == 1
+    # One that waited for each, and what was read while the others were taken.
+    assert len(of(Reading, events)) <= 20 * 4 < behind / 10
+    assert len(of(StatusChanged, events)) >= 900
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_cancelling_at_any_moment_ends_everything_within_a_second(seed: int) -> None:
+    """While it opens, reads, waits for weight or for an answer, or is left; no task and no call is left behind."""
+    random = Random(seed)  # noqa: S311 - the same each time
+
+    async def trouble(_: int) -> httpx.Response | None:
+        await asyncio.sleep(random.choice((0, 0, 0.3, 5, 1e6)))
+        return refused(503, -1000, "no") if random.random() < 0.3 else None
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        echo = Echo(loop.time)
+        echo.trouble = trouble
+        fleet = echo.fleet(40)
+        before = asyncio.all_tasks()
+
+        async def program() -> None:
+            async with fleet:
+                async for _ in fleet.watch(warn="1.5"):
+                    await asyncio.sleep(random.choice((0, 0, 0.1)))
+
+        task = asyncio.create_task(program())
+        if seed % 4:
+            await asyncio.sleep(random.uniform(0, 100))
+        else:
+            for _ in range(random.randrange(60)):
+                await asyncio.sleep(0)
+        began = loop.time()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert loop.time() - began < 1.0
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == before
+        seen = len(echo.arrived)
+        await asyncio.sleep(100)
+        assert len(echo.arrived) == seen
+        with pytest.raises(SessionClosed):
+            fleet.snapshot()
+
+    virtual.run(main, patience=30)
+
+
+def test_an_error_of_the_callers_own_passes_as_it_is() -> None:
+    """Leaving by an exception ends everything, too, and wraps nothing."""
+
+    async def main() -> None:
+        echo = Echo(asyncio.get_running_loop().time)
+
+        async def program() -> None:
+            async with echo.fleet(3) as fleet:
+                async for _ in fleet.watch():
+                    raise KeyError("mine")
+
+        with pytest.raises(KeyError, match="mine"):
+            await program()
+
+    virtual.run(main, patience=20)
+
+
+def test_a_later_watch_ends_the_one_before_it() -> None:
+    """Whoever still takes events of the first is told that there are no more."""
+
+    async def main() -> None:
+        echo = Echo(asyncio.get_running_loop().time)
+        async with echo.fleet(3) as fleet:
+            first = fleet.watch()
+            await anext(first)
+            second = fleet.watch()
+            assert [event async for event in first] == []
+            assert isinstance(await anext(second), Reading)
+
+    virtual.run(main, patience=20)
+
+
+def test_leaving_ends_a_watch_in_another_task() -> None:
+    """It does not wait for ever."""
+
+    async def main() -> int:
+        echo = Echo(asyncio.get_running_loop().time)
+        taken: list[FleetEvent] = []
+        async with asyncio.TaskGroup() as tasks, echo.fleet(3) as fleet:
+            tasks.create_task(collect(fleet.watch(), taken))
+            await asyncio.sleep(20)
+        return len(taken)
+
+    assert virtual.run(main, patience=20) == 6
+
+
+def test_what_cannot_be_watched_is_refused() -> None:
+    """With the account and the reason, before anything is sent."""
+    session = Session()
+
+    def member(label: str, **options: Any) -> Member:
+        return Member(Client("k", "s", label=label, session=session), **options)
+
+    for make, why in (
+        (lambda: Fleet([member("a"), member("a")]), r"\[a\]: two members have this label"),
+        (lambda: Fleet([member("a", read=("um_account",))]), r"\[a\]: read must name exactly one of account"),
+        (lambda: Fleet([member("a", warn="1.2", alarm="1.5")]), r"\[a\]: alarm \(1.5\) is not below warn"),
+        (lambda: Fleet([member("a")], floor=20.0), "floor <= ceiling"),
+    ):
+        with pytest.raises(ConfigurationError, match=why):
+            make()
+
+
+async def test_a_fleet_has_one_budget_and_is_used_while_it_is_open() -> None:
+    """Clients on several budgets would spend one limit several times."""
+    echo = Echo(lambda: 0.0)
+    several = Fleet([Member(Client("key0", "s", label=label, session=echo.session())) for label in "ab"])
+    fleet = echo.fleet(1)
+
+    with pytest.raises(ConfigurationError, match="its clients draw on several budgets: give them one session"):
+        await several.__aenter__()
+    with pytest.raises(ConfigurationError, match="it has no accounts"):
+        await Fleet([]).__aenter__()
+    with pytest.raises(SessionClosed, match="the fleet is not open"):
+        fleet.watch()
+    async with fleet:
+        assert repr(fleet) == "Fleet(open, 1 accounts)"
+        assert fleet.snapshot() == []
+        with pytest.raises(ConfigurationError, match=r"\[account-0\]: warn is a text that is no number"):
+            fleet.watch(warn="x")
+        with pytest.raises(SessionClosed, match="the fleet is open"):
+            await fleet.__aenter__()
+    with pytest.raises(SessionClosed, match="the fleet was closed"):
+        await fleet.__aenter__()

@@ -1,0 +1,215 @@
+"""Keys are read from where the file says they are; whatever goes wrong is told without showing any of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+import anyio
+import pytest
+
+from binance_pm import ConfigurationError
+from binance_pm.fleet import AccountFailed, Fleet
+from binance_pm.fleet.accounts import read_accounts, refusal
+from binance_pm.fleet.keys import open_entries
+from binance_pm.testing import Sandbox
+
+SECRET = "s" * 40 + "Secret"
+ENV = {"KEY": "k" * 64, "SECRET": SECRET}
+
+
+async def told(tmp_path: Path, secret: str, *, name: str = "api_secret", env: Mapping[str, str] = ENV) -> str:
+    """What is wrong with an account whose secret is given so; nothing where it could be opened."""
+    path = tmp_path / "accounts.toml"
+    path.write_text(
+        f'\n[[accounts]]\nlabel = "desk"\nproduct = "pm"\napi_key = {{ env = "KEY" }}\n{name} = {secret}\n',
+        encoding="utf-8",
+    )
+    file = read_accounts(path)
+    assert file.problems == []
+    clients, problems = await open_entries(file, session=None, options={}, environment=env, longest=5.0)
+    assert (len(clients), len(problems)) in {(1, 0), (0, 1)}
+    return str(refusal(path, problems)) if problems else ""
+
+
+def private(path: Path, text: str) -> Path:
+    """A file that only its owner can read."""
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+class Keyring(ModuleType):
+    """In place of the library."""
+
+    def get_password(self, service_name: str, username: str) -> str | None:
+        """One secret is known; one service is locked."""
+        if service_name == "locked":
+            raise RuntimeError(SECRET)
+        return {("binance", "desk"): SECRET}.get((service_name, username))
+
+
+async def test_every_source_leads_to_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path is looked up beside the file; white space around a key is no part of it."""
+    monkeypatch.setitem(sys.modules, "keyring", Keyring("keyring"))
+    private(tmp_path / "desk.secret", f"{SECRET}\n")
+    program = private(tmp_path / "print.py", f"print('{SECRET}')").name
+
+    assert await told(tmp_path, '{ env = "SECRET" }') == ""
+    assert await told(tmp_path, '{ file = "desk.secret" }') == ""
+    assert await told(tmp_path, f'{{ command = ["{sys.executable}", "{program}"] }}') == ""
+    assert await told(tmp_path, '{ keyring = { service = "binance", name = "desk" } }') == ""
+
+
+async def test_what_leads_to_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the file, the line, the account and the reason."""
+    monkeypatch.setitem(sys.modules, "keyring", Keyring("keyring"))
+    private(tmp_path / "empty", "\n")
+    quiet, failing = (
+        f'["{sys.executable}", "-c", "{code}"]' for code in ("", "import sys; sys.exit('" + SECRET + "')")
+    )
+    reasons = {
+        '{ env = "NONE" }': "the variable NONE is not set",
+        '{ file = "none" }': f"the file {tmp_path / 'none'} cannot be read: No such file or directory",
+        '{ file = "empty" }': "the file empty is empty",
+        '{ command = ["/no/such/program"] }': "the command /no/such/program cannot be run: No such file or directory",
+        f"{{ command = {quiet} }}": f"the command {sys.executable} printed nothing",
+        f"{{ command = {failing} }}": f"the command {sys.executable} ended with status 1",
+        '{ keyring = { service = "binance", name = "other" } }': "the keyring has no other of the service binance",
+        '{ keyring = { service = "locked", name = "desk" } }': "the keyring failed with RuntimeError",
+    }
+
+    for secret, reason in reasons.items():
+        text = await told(tmp_path, secret)
+        assert f"accounts.toml: line 2 [desk]: api_secret: {reason}" in text
+        assert SECRET not in text
+
+
+async def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    """As a private key is."""
+    private(tmp_path / "desk.secret", SECRET).chmod(0o644)
+
+    assert "can be read by everybody: chmod 600 it" in await told(tmp_path, '{ file = "desk.secret" }')
+
+
+async def test_without_the_library_there_is_no_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what to install."""
+    monkeypatch.setitem(sys.modules, "keyring", None)
+
+    text = await told(tmp_path, '{ keyring = { service = "binance", name = "desk" } }')
+
+    assert "a keyring needs the extra `keyring`: pip install 'binance-pm[keyring]'" in text
+
+
+async def test_a_key_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    """By what the client says of it."""
+    assert "the API secret has white space" in await told(tmp_path, '{ env = "SECRET" }', env=ENV | {"SECRET": "a b"})
+    assert "private_key is not PEM" in await told(tmp_path, '{ env = "SECRET" }', name="private_key")
+    broken = ENV | {"SECRET": "-----BEGIN PRIVATE KEY-----"}
+    assert "cannot be read" in await told(tmp_path, '{ env = "SECRET" }', name="private_key", env=broken)
+
+
+async def test_a_command_that_hangs_is_given_up(tmp_path: Path) -> None:
+    """After a bounded time, and it is ended."""
+    path = tmp_path / "accounts.toml"
+    sleeping = f'{{ command = ["{sys.executable}", "-c", "import time; time.sleep(600)"] }}'
+    path.write_text(
+        f'[[accounts]]\nlabel = "desk"\nproduct = "pm"\napi_key = {{ env = "KEY" }}\napi_secret = {sleeping}\n',
+        encoding="utf-8",
+    )
+
+    _, problems = await open_entries(read_accounts(path), session=None, options={}, environment=ENV, longest=0.2)
+
+    assert [problem.text for problem in problems] == ["api_secret: the command did not answer within 0.2 s"]
+
+
+def accounts_of(pm: Sandbox, tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """A file with the accounts of the local exchange, signed in each of the ways, and the environment for it."""
+    first, second = pm.accounts
+    env = {"BINANCE_PM_BASE_URL": pm.base_url, "KEY_1": first.api_key, "SECRET_1": first.api_secret}
+    env |= {"KEY_2": second.ed25519.api_key}
+    private(tmp_path / "second.pem", second.ed25519.secret)
+    path = tmp_path / "accounts.toml"
+    path.write_text(
+        f"""
+        [[accounts]]
+        label = "{first.label}"
+        product = "span"
+        api_key = {{ env = "KEY_1" }}
+        api_secret = {{ env = "SECRET_1" }}
+
+        [[accounts]]
+        label = "{second.label}"
+        product = "pm"
+        api_key = {{ env = "KEY_2" }}
+        private_key = {{ file = "second.pem" }}
+
+        [[accounts]]
+        label = "third"
+        product = "pm"
+        api_key = {{ env = "KEY_3" }}
+        api_secret = {{ env = "SECRET_3" }}
+        """,
+        encoding="utf-8",
+    )
+    return path, env
+
+
+async def test_one_wrong_account_stops_the_fleet(pm: Sandbox, tmp_path: Path) -> None:
+    """Unless it was asked to go on; nothing is left open."""
+    path, env = accounts_of(pm, tmp_path)
+    fleet = Fleet.from_toml(path, environment=env, session=pm.session())
+
+    with pytest.raises(ConfigurationError, match=r"line 14 \[third\]: api_key: the variable KEY_3 is not set"):
+        await fleet.__aenter__()
+
+
+async def test_the_good_ones_go_on_where_asked(pm: Sandbox, tmp_path: Path) -> None:
+    """The wrong one is an event and stands in the picture."""
+    path, env = accounts_of(pm, tmp_path)
+    seen: set[str] = set()
+    failed: list[AccountFailed] = []
+
+    async with Fleet.from_toml(path, environment=env, session=pm.session(), keep_going=True) as fleet:
+        with anyio.fail_after(20):
+            async for event in fleet.watch():
+                if isinstance(event, AccountFailed):
+                    failed.append(event)
+                else:
+                    seen.add(getattr(event, "label", ""))
+                if {"account-01", "account-02"} <= seen:
+                    break
+        third = fleet.snapshot()[-1]
+
+    assert [(event.label, event.retry_at) for event in failed] == [("third", None)]
+    assert (third.label, third.is_stale, third.uni_mmr) == ("third", True, None)
+    assert "line 14: api_key: the variable KEY_3 is not set" in third.error == failed[0].error
+
+
+async def test_a_shard_reads_its_own_keys_alone(pm: Sandbox, tmp_path: Path) -> None:
+    """The keys of other accounts need not be there."""
+    path, env = accounts_of(pm, tmp_path)
+    labels: list[str] = []
+
+    for number in (1, 2, 3):
+        fleet = Fleet.from_toml(path, environment=env, session=pm.session(), keep_going=True, shard=(number, 3))
+        try:
+            async with fleet:
+                fleet.watch()
+                labels += [picture.label for picture in fleet.snapshot()]
+        except ConfigurationError as error:
+            # The shard may have the wrong account alone, or none.
+            labels += ["third"] if "third" in str(error) else []
+
+    assert sorted(labels) == ["account-01", "account-02", "third"]
+
+
+def test_a_shard_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    """Before any key is read."""
+    path = tmp_path / "accounts.toml"
+    path.write_text('[[accounts]]\nlabel = "a"\n', encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match="there is no shard 4 of 3"):
+        Fleet.from_toml(path, shard=(4, 3))
