@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from binance_pm import Budget, Client, Session
+from binance_pm import Budget, Client, Kind, Session
+from binance_pm.budget import Family
 from binance_pm.fleet import Fleet, Member
 
 START = 1_800_000_007.0
@@ -38,6 +39,8 @@ class Echo(httpx.AsyncBaseTransport):
         status: of each account; NORMAL where it is not named.
         trouble: awaited before every answer; what it returns is answered in its place.
         arrived: when each request came, its account and its path.
+        positions: how many there are, of which the first is open.
+        limits: what the budget of its sessions is told.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -47,6 +50,7 @@ class Echo(httpx.AsyncBaseTransport):
         self.trouble: Callable[[int], Awaitable[httpx.Response | None]] = _no_trouble
         self.arrived: list[tuple[float, int, str]] = []
         self.positions = 2
+        self.limits: dict[tuple[Family, Kind], int] = {}
         self.used: Counter[int] = Counter()
 
     def wall(self) -> float:
@@ -90,7 +94,7 @@ class Echo(httpx.AsyncBaseTransport):
 
     def session(self, **options: Any) -> Session:
         """A session that leads here, on a budget in the exchange's time."""
-        return Session(http=self, budget=Budget(monotonic=self.clock, wall=self.wall), **options)
+        return Session(http=self, budget=Budget(limits=self.limits, monotonic=self.clock, wall=self.wall), **options)
 
     def fleet(self, accounts: int, *, read: tuple[str, ...] = (), **options: Any) -> Fleet:
         """Portfolio Margin accounts named by their numbers, on one session."""

@@ -1,0 +1,76 @@
+"""A thousand accounts in one process: what they take, and that it does not grow; counted, not timed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import tracemalloc
+from collections.abc import AsyncIterator
+
+import pytest
+
+from binance_pm import Kind
+from binance_pm.budget import Family
+from binance_pm.fleet import FleetEvent, Reading
+from tests.fleet.echo import Echo
+from tests.simulation import virtual
+
+ACCOUNTS = 1_000
+READINGS = 10_000
+MOST = 20_000
+# Wide enough for the ceiling: the accounts are what is measured, not the minutes.
+LIMITS: dict[tuple[Family, Kind], int] = {("papi", Kind.IP): 1_000_000}
+
+pytestmark = pytest.mark.timeout(300)
+
+
+async def take(watch: AsyncIterator[FleetEvent], readings: int, echo: Echo) -> None:
+    """Take events until there were so many readings; the exchange forgets what it saw."""
+    while readings:
+        readings -= isinstance(await anext(watch), Reading)
+        echo.arrived.clear()
+
+
+def test_a_thousand_accounts_take_little() -> None:
+    """At most 20 kB each: client, budget, the last answers, and thirty positions of which one is open."""
+
+    async def measure() -> int:
+        echo = Echo(asyncio.get_running_loop().time)
+        echo.limits, echo.positions = LIMITS, 30
+        gc.collect()
+        tracemalloc.start()
+        try:
+            async with echo.fleet(ACCOUNTS) as fleet:
+                await take(fleet.watch(warn="1.5", alarm="1.2"), 2 * ACCOUNTS, echo)
+                gc.collect()
+                return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    whole = virtual.run(measure, patience=280)
+    print("bytes of an account:", whole / ACCOUNTS)  # noqa: T201
+
+    assert whole / ACCOUNTS <= MOST
+
+
+def test_ten_thousand_readings_later_they_take_no_more() -> None:
+    """What is kept is of the accounts, not of the readings: as many blocks of memory as before."""
+
+    async def measure() -> tuple[int, int]:
+        echo = Echo(asyncio.get_running_loop().time)
+        echo.limits = LIMITS
+        async with echo.fleet(ACCOUNTS, read=("account",)) as fleet:
+            watch = fleet.watch(warn="1.5", alarm="1.2")
+            await take(watch, 2 * ACCOUNTS, echo)
+            gc.collect()
+            before = sys.getallocatedblocks()
+            await take(watch, READINGS, echo)
+            gc.collect()
+            return before, sys.getallocatedblocks()
+
+    before, after = virtual.run(measure, patience=280)
+    print("blocks:", before, "and", READINGS, "readings later:", after)  # noqa: T201
+
+    # If one reading in ten left anything behind, it would show.
+    assert after - before <= READINGS / 10
