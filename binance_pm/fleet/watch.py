@@ -316,12 +316,12 @@ class Watch:
         else:
             assembly.came.append(name)
             self._tell(account.learn(name, answer, at=at, now=now, slack=self._slack))
-            self._hurry(account, now)
+            self._bring_forward(account, now)
         assembly.left -= 1
         if not assembly.left and assembly.came:
             self._backlog.put(account.reading(assembly.came, at=at))
 
-    def _hurry(self, account: Watched, now: float) -> None:
+    def _bring_forward(self, account: Watched, now: float) -> None:
         """Bring the next reading forward where the account is in more danger than was known."""
         account.aim(floor=self._floor, ceiling=self._ceiling)
         interval = pace.stretched(account.wish, self._cost(account.active(now)), self._stretches)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from binance_pm import ConfigurationError
@@ -123,6 +125,30 @@ async def test_a_command_that_hangs_is_given_up(tmp_path: Path) -> None:
     _, problems = await open_entries(read_accounts(path), session=None, options={}, environment=ENV, longest=0.2)
 
     assert [problem.text for problem in problems] == ["api_secret: the command did not answer within 0.2 s"]
+
+
+async def test_leaving_while_keys_are_read_ends_at_once(tmp_path: Path) -> None:
+    """Neither a program that hangs nor a keyring that asks somebody is waited for, and the program is ended."""
+    path = tmp_path / "accounts.toml"
+    running = tmp_path / "running"
+    os.mkfifo(running)
+    pids: list[int] = []
+    code = f"import os, time; print(os.getpid(), file=open('{running}', 'w'), flush=True); time.sleep(600)"
+    path.write_text(
+        f'[[accounts]]\nlabel = "desk"\nproduct = "pm"\napi_key = {{ env = "KEY" }}\n'
+        f'api_secret = {{ command = ["{sys.executable}", "-c", "{code}"] }}\n',
+        encoding="utf-8",
+    )
+    fleet = Fleet.from_toml(path, environment=ENV)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fleet.__aenter__)
+            pids.append(int(await anyio.to_thread.run_sync(running.read_text)))
+            tasks.cancel_scope.cancel()
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
 
 
 def accounts_of(pm: Sandbox, tmp_path: Path) -> tuple[Path, dict[str, str]]:
