@@ -53,8 +53,10 @@ _MOST_COST: Final = 10.0
 # So many polls wait for weight only where the budget has less room than it seemed, such as after calls that were lost.
 _JAM: Final = 10
 _JAM_SECONDS: Final = 0.25
+# A plan that trembles around what fits is told once.
 _TIGHT: Final = 1.05
 _CHANGED: Final = 1.25
+# A gate that stays closed for so much longer than was told is told again.
 _GATE_NEWS: Final = 1.5
 
 
@@ -208,8 +210,8 @@ class Watch:
     def _look_at_gates(self, now: float) -> None:
         for host in self._hosts:
             gate = self._budget.gate(host)
-            wait = gate.wait(now)
-            if wait and now + wait > self._shut.get(host, now) + _GATE_NEWS:
+            wait, known = gate.wait(now), self._shut.get(host)
+            if wait and (known is None or now + wait > known + _GATE_NEWS):
                 at = self._wall(host)
                 self._backlog.put(GateShut(at=at, host=host, until=at + wait, banned=gate.is_banned(now)))
                 self._shut[host] = now + wait

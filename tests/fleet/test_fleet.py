@@ -34,6 +34,10 @@ from binance_pm.fleet import (
 from tests.fleet.echo import START, Echo, refused
 from tests.simulation import virtual
 
+# Hundreds of accounts for minutes of virtual time take a while on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+PATIENCE = 280
+
 Act = Callable[[Echo, Fleet], Awaitable[None]]
 
 
@@ -52,7 +56,7 @@ def watched(
             taking.cancel()
         return events
 
-    return virtual.run(main, patience=50)
+    return virtual.run(main, patience=PATIENCE)
 
 
 async def collect(source: AsyncIterable[FleetEvent], into: list[FleetEvent]) -> None:
@@ -171,15 +175,15 @@ def test_a_dead_network_is_stale_for_every_account_within_the_bound(
     cut: list[float] = []
 
     async def act(echo: Echo, fleet: Fleet) -> None:
-        await asyncio.sleep(200)
+        await asyncio.sleep(100)
         bounds.update({picture.label: picture.bound for picture in fleet.snapshot()})
         assert not any(picture.is_stale for picture in fleet.snapshot())
         cut.append(echo.wall())
         echo.trouble = trouble
-        await asyncio.sleep(200)
+        await asyncio.sleep(100)
         assert all(picture.is_stale for picture in fleet.snapshot())
         echo.trouble = fine
-        await asyncio.sleep(200)
+        await asyncio.sleep(150)
         assert not any(picture.is_stale for picture in fleet.snapshot())
 
     events = watched(accounts, act)
@@ -261,7 +265,7 @@ def test_another_failure_is_told_and_a_good_answer_forgets_it() -> None:
                 await collect(fleet.watch(), events)
         return events
 
-    failed = of(AccountFailed, virtual.run(main, patience=20))
+    failed = of(AccountFailed, virtual.run(main, patience=PATIENCE))
 
     assert [event.error_type for event in failed] == ["OutcomeUnknown", "NotDone", "OutcomeUnknown", "OutcomeUnknown"]
     assert all(event.retry_at is not None and event.retry_at > event.at for event in failed)
@@ -417,7 +421,7 @@ def test_a_slow_consumer_misses_no_state_and_no_change() -> None:
             moving.cancel()
         return events, behind
 
-    events, behind = virtual.run(main, patience=50)
+    events, behind = virtual.run(main, patience=PATIENCE)
 
     for number in range(20):
         label = f"account-{number}"
@@ -476,7 +480,7 @@ def test_cancelling_at_any_moment_ends_everything_within_a_second(seed: int) -> 
         with pytest.raises(SessionClosed):
             fleet.snapshot()
 
-    virtual.run(main, patience=30)
+    virtual.run(main, patience=PATIENCE)
 
 
 def test_an_error_of_the_callers_own_passes_as_it_is() -> None:
@@ -493,7 +497,7 @@ def test_an_error_of_the_callers_own_passes_as_it_is() -> None:
         with pytest.raises(KeyError, match="mine"):
             await program()
 
-    virtual.run(main, patience=20)
+    virtual.run(main, patience=PATIENCE)
 
 
 def test_a_later_watch_ends_the_one_before_it() -> None:
@@ -508,7 +512,7 @@ def test_a_later_watch_ends_the_one_before_it() -> None:
             assert [event async for event in first] == []
             assert isinstance(await anext(second), Reading)
 
-    virtual.run(main, patience=20)
+    virtual.run(main, patience=PATIENCE)
 
 
 def test_leaving_ends_a_watch_in_another_task() -> None:
@@ -522,7 +526,7 @@ def test_leaving_ends_a_watch_in_another_task() -> None:
             await asyncio.sleep(20)
         return len(taken)
 
-    assert virtual.run(main, patience=20) == 6
+    assert virtual.run(main, patience=PATIENCE) == 6
 
 
 def test_what_cannot_be_watched_is_refused() -> None:
