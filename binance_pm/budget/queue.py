@@ -69,6 +69,9 @@ class _Flow(Generic[W]):
         self.waiters: Final[OrderedDict[int, W]] = OrderedDict()
 
 
+_FEW: Final = 100
+
+
 class Line(Generic[W]):
     """Those of one lane that wait for the same pools."""
 
@@ -79,6 +82,8 @@ class Line(Generic[W]):
         """Virtual time: where the call that was served last started."""
         self._ends: dict[str, float] = {}
         """Where the last served call of an account ended."""
+        self._many = _FEW
+        """How many of them are looked through for those that have passed."""
         self._flows: dict[str, _Flow[W]] = {}
         self._places: list[_Place] = []
         """A heap; a place whose account has left or moved on is passed over."""
@@ -129,11 +134,12 @@ class Line(Generic[W]):
         if flow := self._flows.get(account):
             flow.place = _Place(self._ends[account], next(iter(flow.waiters)), account)
             heappush(self._places, flow.place)
-        if len(self._ends) > 2 * len(self._flows) + 100:
+        if len(self._ends) > self._many:
             self._ends = {account: end for account, end in self._ends.items() if end > starts}
+            self._many = 2 * len(self._ends) + _FEW
 
     def _stand(self, place: _Place) -> _Flow[W]:
-        if len(self._places) > 2 * len(self._flows) + 100:
+        if len(self._places) > 2 * len(self._flows) + _FEW:
             self._places = [flow.place for flow in self._flows.values()]
             heapify(self._places)
         heappush(self._places, place)
@@ -155,6 +161,9 @@ class Queue(Generic[W]):
         self._lines: dict[_Key, Line[W]] = {}
         self._idle: dict[_Key, Line[W]] = {}
         """Lines in which nobody waits now: they know whose turn it was."""
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
 
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
