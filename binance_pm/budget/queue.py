@@ -177,7 +177,9 @@ class Queue(Generic[W]):
         key = waiter.lane, waiter.pools
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = self._idle.pop(key, None) or Line(*key)
+            # An empty line is false.
+            line = self._idle.pop(key, None)
+            line = self._lines[key] = Line(*key) if line is None else line
         line.add(waiter)
 
     def remove(self, waiter: W) -> bool:
