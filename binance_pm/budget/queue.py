@@ -130,7 +130,8 @@ class Line(Generic[W]):
         account = heappop(self._places).account
         self.remove(waiter)
         self._now = starts
-        self._ends[account] = starts + waiter.weight
+        # Who returned started before the turns that its account has had.
+        self._ends[account] = max(starts + waiter.weight, self._ends.get(account, 0.0))
         if flow := self._flows.get(account):
             flow.place = _Place(self._ends[account], next(iter(flow.waiters)), account)
             heappush(self._places, flow.place)
