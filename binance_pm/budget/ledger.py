@@ -337,8 +337,8 @@ class Ledger:
 
     def _projected(self, minute: int, now: float, bounds: tuple[float, float]) -> float:
         """What others may have added since the latest header."""
-        # Bounded, and from the minute's start on: it never forbids the first call of a minute, which corrects it.
-        if not self.foreign.rate:
+        # Bounded, from the minute's start on, and never in the way of a minute's first call, which corrects it.
+        if not self.foreign.rate or not self.used(minute):
             return 0.0
         age = min(now - self._told, max(0.0, bounds[1] - self._minute * minute))
         return min(_PROJECTION * self.foreign.rate * age, _MOST_PROJECTED * self.limit)

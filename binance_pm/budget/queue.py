@@ -2,7 +2,8 @@
 
 Lanes are served in their order. Inside the lanes of polls and of history the accounts take turns by start-time fair
 queueing: a virtual time moves with the weight served, and an account's next call starts where its last one ended. So
-an account with two hundred calls waiting gets the same share as one with a single call.
+an account with two hundred calls waiting gets the same share as one with a single call. Lines in front of the same pool
+share its virtual time: nobody waits until another line has caught up.
 """
 
 from __future__ import annotations
@@ -124,19 +125,31 @@ class Line(Generic[W]):
                 return place.starts, next(iter(flow.waiters.values()))
             heappop(self._places)
 
-    def serve(self) -> None:
-        """Let the head go; the rest of its account waits for its next turn."""
+    def serve(self, reached: float = 0.0) -> float:
+        """Let the head go; the rest of its account waits for its next turn.
+
+        Args:
+            reached: virtual time of the pools, where it is later than the line's own.
+
+        Returns:
+            The virtual time at which it started.
+        """
         starts, waiter = self.head()
+        starts = max(starts, reached)
         account = heappop(self._places).account
         self.remove(waiter)
         self._now = starts
-        self._ends[account] = starts + waiter.weight
+        # Virtual time stands still for orders: those of all lines are served in the order of their arrival.
+        weight = 0 if self.lane is Lane.ORDERS else waiter.weight
+        # Who returned started before the turns that its account has had.
+        self._ends[account] = max(starts + weight, self._ends.get(account, 0.0))
         if flow := self._flows.get(account):
             flow.place = _Place(self._ends[account], next(iter(flow.waiters)), account)
             heappush(self._places, flow.place)
         if len(self._ends) > self._many:
             self._ends = {account: end for account, end in self._ends.items() if end > starts}
             self._many = 2 * len(self._ends) + _FEW
+        return starts
 
     def _stand(self, place: _Place) -> _Flow[W]:
         if len(self._places) > 2 * len(self._flows) + _FEW:
@@ -161,6 +174,8 @@ class Queue(Generic[W]):
         self._lines: dict[_Key, Line[W]] = {}
         self._idle: dict[_Key, Line[W]] = {}
         """Lines in which nobody waits now: they know whose turn it was."""
+        self._reached: dict[tuple[Lane, Pool], float] = {}
+        """Virtual time: where the call that was served last of a pool started."""
 
     def __bool__(self) -> bool:
         return bool(self._lines)
@@ -177,7 +192,9 @@ class Queue(Generic[W]):
         key = waiter.lane, waiter.pools
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = self._idle.pop(key, None) or Line(*key)
+            # An empty line is false.
+            line = self._idle.pop(key, None)
+            line = self._lines[key] = Line(*key) if line is None else line
         line.add(waiter)
 
     def remove(self, waiter: W) -> bool:
@@ -190,13 +207,16 @@ class Queue(Generic[W]):
 
     def serve(self, line: Line[W]) -> None:
         """Let the head of a line go."""
-        line.serve()
+        keys = [(line.lane, pool) for pool in line.pools]
+        starts = line.serve(max(self._reached.get(key, 0.0) for key in keys))
+        self._reached.update(dict.fromkeys(keys, starts))
         self._rest(line)
 
     def clear(self) -> None:
         """Forget everybody."""
         self._lines.clear()
         self._idle.clear()
+        self._reached.clear()
 
     def _rest(self, line: Line[W]) -> None:
         if line:
@@ -204,4 +224,5 @@ class Queue(Generic[W]):
         del self._lines[line.lane, line.pools]
         if len(self._idle) >= _MOST_IDLE:
             self._idle.clear()
+            self._reached.clear()
         self._idle[line.lane, line.pools] = line

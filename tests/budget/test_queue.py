@@ -1,0 +1,315 @@
+"""Who is next: by lane, in turns of the accounts, in the order of arrival."""
+
+from __future__ import annotations
+
+import math
+from itertools import count
+from typing import ClassVar, cast
+
+import pytest
+
+from binance_pm.budget import Kind, Lane, Pool, pool_of
+from binance_pm.budget.queue import Line, Queue
+
+PAPI = (pool_of("papi", Kind.IP, host="h", path="", account=""),)
+_tickets = count()
+
+
+class Standing:
+    """A call that waits."""
+
+    def __init__(
+        self,
+        account: str,
+        weight: int = 1,
+        *,
+        lane: Lane = Lane.POLLS,
+        pools: tuple[Pool, ...] = PAPI,
+        is_returning: bool = False,
+    ) -> None:
+        self.account = account
+        self.weight = weight
+        self.lane = lane
+        self.pools = pools
+        self.is_returning = is_returning
+        self.ticket = next(_tickets)
+
+
+def line(*waiters: Standing, lane: Lane = Lane.POLLS) -> Line[Standing]:
+    """A line in which they have stood in this order."""
+    made = Line[Standing](lane, PAPI)
+    for waiter in waiters:
+        made.add(waiter)
+    return made
+
+
+def served(standing: Line[Standing], most: int = 1000) -> list[str]:
+    """Whose calls are served, in their order."""
+    order: list[str] = []
+    while standing and len(order) < most:
+        order.append(standing.head()[1].account)
+        standing.serve()
+    return order
+
+
+def pools_of(account: str) -> tuple[Pool, ...]:
+    """A pool that the exchange counts by account."""
+    return (pool_of("papi", Kind.ORDERS, host="h", path="", account=account),)
+
+
+def served_next(queue: Queue[Standing]) -> Standing:
+    """Serve as a budget with room for everybody does: by lane, turn and arrival."""
+    first = min(queue, key=lambda line: (line.lane, line.head()[0], line.head()[1].ticket))
+    waiter = first.head()[1]
+    queue.serve(first)
+    return waiter
+
+
+def test_accounts_take_turns() -> None:
+    """Who has many calls waiting gets no more than who has one after the other."""
+    assert "".join(served(line(*map(Standing, "aaaabbc")))) == "abcabaa"
+
+
+def test_turns_are_by_weight() -> None:
+    """An account whose calls weigh four times as much has a fourth of the turns."""
+    standing = line(*(Standing("heavy", 4) for _ in range(5)), *(Standing("light") for _ in range(20)))
+
+    order = served(standing, 15)
+
+    assert (order.count("heavy"), order.count("light")) == (3, 12)
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_calls_of_an_account_are_served_in_the_order_of_arrival(lane: Lane) -> None:
+    """Nobody overtakes a call of the same account, whatever either weighs."""
+    waiters = [Standing("a", weight, lane=lane) for weight in (5, 1, 9, 3)]
+    standing = line(*waiters, lane=lane)
+
+    order: list[Standing] = []
+    while standing:
+        order.append(standing.head()[1])
+        standing.serve()
+
+    assert order == waiters
+
+
+def test_orders_are_served_in_the_order_of_arrival_whosesoever_they_are() -> None:
+    """Accounts do not take turns there: an order that came later would be worth less."""
+    standing = line(*(Standing(account, lane=Lane.ORDERS) for account in "aaabab"), lane=Lane.ORDERS)
+
+    assert "".join(served(standing)) == "aaabab"
+
+
+def test_who_was_served_last_goes_behind_who_comes_new() -> None:
+    """An account cannot get ahead by standing in line with one call at a time."""
+    standing = line(Standing("a", 5), Standing("b", 1))
+    served(standing)
+    for account in "ab":
+        standing.add(Standing(account))
+
+    assert served(standing) == ["b", "a"]
+
+
+def test_nothing_is_saved_up_by_not_calling() -> None:
+    """An account that was silent for long gets its turns from now on, and none for the time before."""
+    standing = line(*(Standing("busy") for _ in range(100)))
+    served(standing, 50)
+    for _ in range(10):
+        standing.add(Standing("silent"))
+
+    assert served(standing, 10).count("silent") == 5
+
+
+def test_who_returns_goes_to_the_head_of_its_account() -> None:
+    """A call that was served and refused is not put behind those that came after it."""
+    standing = line(*map(Standing, "ab"))
+    returning = Standing("a", is_returning=True)
+    standing.add(returning)
+
+    assert standing.head()[1] is returning
+
+
+def test_who_returns_to_a_line_without_its_account_is_next() -> None:
+    """It had its turn once, and is not charged for it before it is served again."""
+    standing = line(Standing("a", 9), Standing("b", 9), Standing("b", 9), Standing("b", 9))
+    served(standing, 3)
+    returning = Standing("a", is_returning=True)
+    standing.add(returning)
+
+    assert standing.head()[1] is returning
+
+
+def test_who_returns_is_not_forgiven_what_it_was_served_before() -> None:
+    """A light call that is refused again and again does not let the heavy ones of its account go first."""
+    standing = line(Standing("a", 40), Standing("b", 1))
+    assert served(standing, 1) == ["a"]
+    standing.add(Standing("a", 1, is_returning=True))
+    standing.add(Standing("a", 40))
+    for _ in range(20):
+        standing.add(Standing("b", 1))
+
+    assert "".join(served(standing, 4)) == "babb"
+
+
+def test_who_leaves_makes_room_for_the_next_of_its_account() -> None:
+    """A cancelled call costs its account no turn."""
+    first, second = Standing("a"), Standing("a")
+    standing = line(first, second, Standing("b"))
+
+    assert (standing.remove(first), standing.head()[1], len(standing)) == (True, second, 2)
+
+
+def test_who_has_left_cannot_leave_again() -> None:
+    """Neither can who was served, and who never stood there."""
+    gone, stays = Standing("a"), Standing("a")
+    standing = line(gone, stays)
+    standing.remove(gone)
+
+    assert [standing.remove(waiter) for waiter in (gone, Standing("a"), Standing("b"))] == [False] * 3
+    assert len(standing) == 1
+
+
+def test_an_account_that_left_and_came_back_has_one_place() -> None:
+    """The place that it left behind is passed over."""
+    first = Standing("a")
+    standing = line(first, Standing("b"))
+    standing.remove(first)
+    standing.add(Standing("a"))
+
+    assert served(standing) == ["b", "a"]
+
+
+class Counted(float):
+    """A weight that counts how often virtual times made of it are compared."""
+
+    compared: ClassVar[int] = 0
+
+    def __add__(self, other: float) -> Counted:
+        return Counted(float(self) + float(other))
+
+    __radd__ = __add__
+
+    def __lt__(self, other: float) -> bool:
+        Counted.compared += 1
+        return float(self) < float(other)
+
+    def __gt__(self, other: float) -> bool:
+        Counted.compared += 1
+        return float(self) > float(other)
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return float(self) == other
+
+    __hash__ = float.__hash__
+
+
+@pytest.mark.parametrize("accounts", [1, 100, 10_000])
+def test_ten_thousand_wait_without_many_comparisons(accounts: int) -> None:
+    """Standing in line and being served cost the logarithm of those who wait, however many accounts they are of."""
+    number = 10_000
+    Counted.compared = 0
+    standing = line(*(Standing(str(n % accounts), cast("int", Counted(1 + n % 7))) for n in range(number)))
+
+    served(standing, number)
+
+    assert Counted.compared > 0 or accounts == 1
+    assert Counted.compared < 4 * number * math.log2(number)
+
+
+def test_turns_of_long_ago_are_forgotten() -> None:
+    """Memory does not grow with the accounts that have called, whether they were served or left."""
+    standing = line()
+    for number in range(5_000):
+        for account in (f"served {number}", "always"):
+            standing.add(Standing(account))
+        leaves = Standing(f"left {number}")
+        standing.add(leaves)
+        standing.remove(leaves)
+        served(standing)
+
+    assert len(standing._ends) + len(standing._places) <= 300
+
+
+class TestQueue:
+    """Every line in front of the pools."""
+
+    def test_lanes_and_pools_have_lines_of_their_own(self) -> None:
+        """Only those who wait for the same, for the same purpose, stand one behind the other."""
+        queue = Queue[Standing]()
+        waiters = [Standing("a", lane=lane, pools=pools) for lane in Lane for pools in (PAPI, pools_of("b"), PAPI)]
+        for waiter in waiters:
+            queue.add(waiter)
+
+        assert [(line.lane, line.pools, len(line)) for line in queue] == [
+            (lane, pools, number) for lane in Lane for pools, number in ((PAPI, 2), (pools_of("b"), 1))
+        ]
+        assert (len(queue), bool(queue)) == (9, True)
+
+    def test_who_does_not_wait_cannot_leave(self) -> None:
+        """Neither where others wait, nor where nobody does."""
+        queue = Queue[Standing]()
+        stranger = Standing("a")
+        nobody = queue.remove(stranger)
+        queue.add(Standing("a"))
+
+        assert (nobody, queue.remove(stranger), len(queue)) == (False, False, 1)
+
+    def test_an_empty_line_knows_whose_turn_it_was(self) -> None:
+        """An account whose calls come one by one does not go first each time."""
+        queue = Queue[Standing]()
+        queue.add(Standing("a", 5))
+        queue.serve(next(iter(queue)))
+        for account in "ab":
+            queue.add(Standing(account))
+
+        assert next(iter(queue)).head()[1].account == "b"
+
+    def test_everybody_is_forgotten(self) -> None:
+        """A process that begins anew has nobody waiting."""
+        queue = Queue[Standing]()
+        queue.add(Standing("a"))
+        queue.clear()
+
+        assert (len(queue), bool(queue), list(queue)) == (0, False, [])
+
+    def test_orders_of_all_lines_are_served_in_the_order_of_arrival(self) -> None:
+        """An account that trades a lot is not put behind one that has just begun."""
+        queue = Queue[Standing]()
+        for number in range(100):
+            queue.add(Standing("trader", 3, lane=Lane.ORDERS, pools=(*PAPI, *pools_of("trader"))))
+            assert served_next(queue).account == "trader", number
+        waiters = [
+            Standing(account, lane=Lane.ORDERS, pools=(*PAPI, *pools_of(account)))
+            for account in ("trader", "new", "new", "trader", "new")
+        ]
+        for waiter in waiters:
+            queue.add(waiter)
+
+        assert [served_next(queue) for _ in waiters] == waiters
+
+    def test_accounts_take_turns_though_each_has_a_pool_of_its_own(self) -> None:
+        """Whoever was served a thousand times does not wait until another has caught up."""
+        queue = Queue[Standing]()
+        for _ in range(1_000):
+            queue.add(Standing("old", pools=(*PAPI, *pools_of("old"))))
+            served_next(queue)
+        for account in ("old", "new"):
+            for _ in range(20):
+                queue.add(Standing(account, pools=(*PAPI, *pools_of(account))))
+
+        assert [served_next(queue).account for _ in range(20)].count("old") == pytest.approx(10, abs=1)
+
+    def test_the_lines_of_nobody_are_forgotten(self) -> None:
+        """Memory does not grow with the pools that were waited for."""
+        queue = Queue[Standing]()
+        for number in range(5_000):
+            waiter = Standing("a", pools=pools_of(str(number)))
+            queue.add(waiter)
+            queue.remove(waiter)
+
+            queue.add(Standing("a", pools=pools_of(str(number))))
+            served_next(queue)
+
+        assert (len(queue), list(queue)) == (0, [])
+        assert len(queue._idle) + len(queue._reached) <= 3_000
