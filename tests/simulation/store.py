@@ -142,7 +142,7 @@ def _settle(pool: _Pool, message: Message, report: PoolReport, now: float) -> tu
     # What the process says it holds is so: a reply, or the store's memory, may have been lost.
     pool.ledger.in_flight += before - holder.weight
     risen = [told for event in events for told in _apply(pool.ledger, event)]
-    pool.holders[message.peer] = _Holder(report.held, now + message.lease, message.number)
+    pool.holders[message.peer] = _Holder(report.held, now + message.lease, max(message.number, holder.number))
     return tuple(risen)
 
 
@@ -175,7 +175,7 @@ def _grant(
         since = before.since if before and before.lane == demand.lane else now
         while times < demand.times:
             wait = _wait(pool, demand, since, now, bounds)
-            if wait.seconds > 0 or (first.holds_up and not demand.can_wait):
+            if wait.seconds > 0:
                 break
             pool.ledger.take(demand.weight, demand.lane, now)
             pool.holders[peer].weight += demand.weight
