@@ -24,14 +24,8 @@ from binance_pm.budget.messages import (
     Reply,
     Returned,
 )
-
-# A call that was lost with its process can arrive for so long.
-LONGEST_WAY: Final = 10.0
-# A process in front is expected to ask again when it was told to; then for so long.
-PATIENCE: Final = 1.0
-# Whoever comes before its turn asks again after it.
-TURN: Final = 0.02
-DRIFT: Final = 200e-6
+from binance_pm.budget.store import LONGEST_WAY, PLACE_SECONDS, TURN, UNUSED_SECONDS
+from binance_pm.clock import DRIFT
 
 
 class _Host(msgspec.Struct):
@@ -74,9 +68,21 @@ class MemoryStore:
 
     def exchange(self, message: Message, now: float) -> Reply:
         """One step."""
+        before = len(self._hosts) + len(self._pools)
         hosts = tuple(self._hear_host(report, now) for report in message.hosts)
         pools = tuple(self._hear_pool(message, report, hosts[report.host], now) for report in message.pools)
+        if len(self._hosts) + len(self._pools) > before:
+            self._sweep(now)
         return Reply(now, hosts, pools)
+
+    def _sweep(self, now: float) -> None:
+        """Forget what nobody has used for long; only where something came can too much be there."""
+        for name, host in list(self._hosts.items()):
+            if max(host.told, host.opens) + UNUSED_SECONDS < now:
+                del self._hosts[name]
+        for name, pool in list(self._pools.items()):
+            if max(holder.until for holder in pool.holders.values()) + UNUSED_SECONDS < now:
+                del self._pools[name]
 
     def _hear_host(self, report: HostReport, now: float) -> HostReply:
         host = self._hosts.get(report.host)
@@ -183,7 +189,7 @@ def _grant(
         granted.append(times)
         if times < demand.times and demand.can_wait and not first.seconds:
             first = wait
-            until = now + min(wait.seconds, PATIENCE) + PATIENCE
+            until = now + min(wait.seconds, PLACE_SECONDS) + PLACE_SECONDS
             pool.waiting[peer] = _Waiting(demand.lane, demand.weight, since, until)
         if first.holds_up:
             # Nobody behind it may use the pool.
