@@ -15,6 +15,7 @@ What is guaranteed
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -102,14 +103,15 @@ class RedisStore:
 
 @cache
 def script() -> str:
-    """The text of the script: the figures of the Python modules, then ``store.lua``, whose lines keep their numbers."""
+    """The text of ``store.lua`` with the figures of the Python modules in the place of their names."""
+    text = resources.files("binance_pm.budget").joinpath("store.lua").read_text(encoding="utf-8")
     figures = {"DRIFT": DRIFT, "LANE_ORDERS": int(Lane.ORDERS)}
     for module in (ledger, foreign, store):
         figures |= _figures(module)
     for kind in get_args(Event):
         figures[f"KIND_{kind.__name__.upper()}"] = kind.__struct_config__.tag
-    heads = [f"local {name} = {value!r} " for name, value in figures.items()]
-    return "".join(heads) + resources.files("binance_pm.budget").joinpath("store.lua").read_text(encoding="utf-8")
+    # Locals in front of the text would do, but each function that uses one takes time to be made: a fifth of a message.
+    return re.sub(r"\b[A-Z][A-Z_]+\b", lambda found: str(figures.get(found[0], found[0])), text)
 
 
 def _figures(module: ModuleType) -> dict[str, float]:

@@ -4,9 +4,9 @@
 --   ARGV[1]  the Message, in MessagePack; the answer is the Reply
 --   ARGV[2]  seconds to take for the time; empty for the server's own, as always but in tests
 --
--- Names in capitals are figures of the Python modules: they are put in front of this text when it is loaded. Why things
--- are as they are is said there; comments here say what Lua or the server adds. A process knows no peers that share
--- the limit without telling: of `Ledger`, what is for several `peers` is left out.
+-- Names in capitals are figures of the Python modules, which take their place when this text is loaded. Why things are
+-- as they are is said there; comments here say what Lua or the server adds. All who share this budget tell each other:
+-- what `Ledger` does for several `peers` that do not is left out.
 --
 -- Nothing is written before everything is worked out: a message that fails changes nothing.
 
@@ -692,7 +692,7 @@ local function step(message, now)
     -- Never shortened: a host that the message does not name may be banned for days.
     local idle = floor((IDLE_SECONDS + longest) * 1000)
     if redis.call("PTTL", key) < idle then
-        redis.call("PEXPIRE", key, idle)
+        redis.call("PEXPIRE", key, 2 * idle)
     end
     return array(3) .. pack(now) .. array(#hosts) .. pack(unpack(hosts)) .. array(#pools) .. table.concat(pools)
 end
