@@ -433,6 +433,8 @@ local function catch_up(ledger, minute, used, own)
     ledger.header[minute] = max(ledger.header[minute] or 0, used)
     ledger.own[minute] = (ledger.own[minute] or 0) + own
     ledger.foreign.passed_over = minute
+    ledger.tokens = min(ledger.tokens, 0)
+    ledger.filled_at = -huge
 end
 
 local function refuse(ledger, minute, now, full)

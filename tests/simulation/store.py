@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+from collections.abc import Callable
+from random import Random
 from typing import Final
 
 import msgspec
@@ -24,8 +28,17 @@ from binance_pm.budget.messages import (
     Reply,
     Returned,
 )
-from binance_pm.budget.store import LONGEST_WAY, PLACE_SECONDS, TURN, UNUSED_SECONDS
+from binance_pm.budget.pools import Pool
+from binance_pm.budget.store import LONGEST_WAY, PLACE_SECONDS, TURN, UNUSED_SECONDS, StoreLost
 from binance_pm.clock import DRIFT
+
+# Its clock has nothing to do with that of the processes.
+AHEAD: Final = 1e6
+# Seconds of a message on its way, and those after which a process stops waiting.
+WAY: Final = (0.0003, 0.002)
+TIMEOUT: Final = 0.25
+# Seconds after which every process is back and has told what it did without the store.
+SETTLED: Final = 3.0
 
 
 class _Host(msgspec.Struct):
@@ -124,6 +137,68 @@ class MemoryStore:
             ledger.for_polls(now),
             ledger.misplaced,
         )
+
+    def held(self, pool: Pool, now: float) -> int | None:
+        """The most that the exchange can have counted; None where it knows nothing of the pool."""
+        known, host = self._pools.get(name_of(pool)), self._hosts.get(pool.host)
+        if known is None or host is None:
+            return None
+        return known.ledger.most_used((now + host.low, now + host.high))
+
+
+class RemoteStore:
+    """A store in memory behind a network, where things happen to it.
+
+    Args:
+        clock: what time it is.
+        reaches: whether a process of that number can reach it now.
+        emptied: when it is started anew without its memory, by the same clock.
+        random: decides how long messages are on their way.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], reaches: Callable[[int], bool], emptied: float | None, random: Random
+    ) -> None:
+        self._clock: Final = clock
+        self._reaches: Final = reaches
+        self._emptied = math.inf if emptied is None else emptied
+        self._random: Final = random
+        self._store = MemoryStore()
+        self._unsettled_until = -math.inf
+
+    async def exchange(self, message: Message, number: int) -> Reply:
+        """Carry a message there and the reply back.
+
+        Raises:
+            StoreLost: one of them got lost.
+        """
+        await self._travel(number)
+        now = self._clock()
+        if now >= self._emptied:
+            self._store, self._emptied = MemoryStore(), math.inf
+            self._unsettled_until = now + SETTLED
+        reply = self._store.exchange(message, now + AHEAD)
+        await self._travel(number)
+        return reply
+
+    def held(self, pool: Pool) -> int | None:
+        """What it holds; None where some process did without it of late, or it has lost its memory."""
+        now = self._clock()
+        if now < self._unsettled_until:
+            return None
+        return self._store.held(pool, now + AHEAD)
+
+    async def _travel(self, number: int) -> None:
+        await asyncio.sleep(self._random.uniform(*WAY))
+        if not self._reaches(number):
+            self._unsettled_until = self._clock() + SETTLED
+            await asyncio.sleep(TIMEOUT)
+            raise StoreLost("no reply")
+
+
+def name_of(pool: Pool) -> str:
+    """What processes call a pool."""
+    return "|".join(pool)
 
 
 def _bury(pool: _Pool, message: Message, bounds: tuple[float, float], now: float) -> None:
