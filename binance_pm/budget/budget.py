@@ -8,10 +8,11 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import count
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from weakref import WeakSet
 
 import anyio
@@ -24,10 +25,23 @@ from binance_pm.budget.ledger import Ledger
 from binance_pm.budget.plan import Plan, Priced, make_plan
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
 from binance_pm.budget.queue import Line, Queue
+from binance_pm.budget.share import Share
 from binance_pm.budget.wake import Wake, waker
 from binance_pm.clock import ServerClock
-from binance_pm.errors import BudgetExceeded, Call, GateClosed, IpBanned, RateLimited, closes_gate, error_of
+from binance_pm.errors import (
+    BudgetExceeded,
+    Call,
+    ConfigurationError,
+    GateClosed,
+    IpBanned,
+    RateLimited,
+    closes_gate,
+    error_of,
+)
 from binance_pm.transport import HttpAnswer
+
+if TYPE_CHECKING:
+    from binance_pm.budget.shared import SharedBudget
 
 _log = logging.getLogger(__name__)
 
@@ -125,7 +139,7 @@ class Budget:
         self._lock: threading.RLock = threading.RLock()
         self._clocks: Final[dict[str, ServerClock]] = {}
         self._gates: Final[dict[str, Gate]] = {}
-        self._ledgers: Final[dict[Pool, Ledger]] = {}
+        self._ledgers: Final[dict[Pool, Ledger | Share]] = {}
         self._fares: Final[dict[tuple[Charge, ...], Fare]] = {}
         self._queue: Final[Queue[Reservation]] = Queue()
         self._open: Final[dict[Reservation, float]] = {}
@@ -134,6 +148,42 @@ class Budget:
         self._told: Final[set[tuple[Pool, str]]] = set()
         self._listeners: Final[list[Callable[[BudgetEvent], None]]] = []
         _budgets.add(self)
+
+    @classmethod
+    def shared(
+        cls,
+        url: str,
+        *,
+        name: str = "default",
+        limits: Mapping[tuple[Family, Kind], int] | None = None,
+        minute: float = 60.0,
+        peers: int = 4,
+        bans: Path | None = None,
+    ) -> SharedBudget:
+        """A budget that every process with the same store and name shares.
+
+        Nothing is sent before the first call. It needs the extra ``redis``.
+
+        Args:
+            url: where the Redis or Valkey server is, such as ``redis://localhost:6379/0``.
+            name: what the IP is called there: one for each way out.
+            limits: the limit of a kind in a family, where it differs from `RULES`.
+            minute: seconds of the exchange's minute; only a test exchange has another than 60.
+            peers: how many processes share it, for one that has not reached the store yet.
+            bans: a file in which bans outlive the program besides; the store keeps them anyway.
+
+        Raises:
+            ConfigurationError: the address cannot be used, or the extra is not installed.
+        """
+        # Whoever does not share a budget does not pay for it.
+        from binance_pm.budget.courier import ThreadCourier  # noqa: PLC0415
+        from binance_pm.budget.redis import RedisStore  # noqa: PLC0415
+        from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
+
+        if peers < 1 or not name:
+            raise ConfigurationError(Call("Budget.shared"), "peers is at least 1, and the name is not empty")
+        hire = partial(ThreadCourier, connect=partial(RedisStore, url, name))
+        return SharedBudget(hire, limits=limits, minute=minute, peers=peers, bans=bans)
 
     def __repr__(self) -> str:
         pools = ", ".join(map(_shown, self.snapshot()))
@@ -335,17 +385,17 @@ class Budget:
         what = f"the gate of {reservation.host} is closed for {gate.wait(now):.1f} s more" + " by a ban" * banned
         return GateClosed(reservation.call, what, until=until, banned=banned)
 
-    def _wait(self, reservation: Reservation) -> _Longest:
+    def _wait(self, reservation: Reservation) -> Longest:
         """The longest wait among the pools of a call; a closed gate is a wait in all of them."""
         now = self.monotonic()
         if closed := reservation.gate.wait(now):
-            return _Longest(closed, reservation.pools)
+            return Longest(closed, reservation.pools)
         bounds = reservation.clock.bounds()
         longest = _FITS
         for pool, ledger, weight in reservation.draws:
             seconds, holds_up = ledger.wait(weight, reservation.lane, now, bounds)
             if seconds:
-                longest = _Longest(max(seconds, longest.seconds), (*longest.held, pool) if holds_up else longest.held)
+                longest = Longest(max(seconds, longest.seconds), (*longest.held, pool) if holds_up else longest.held)
         return longest
 
     def _dispatch(self) -> None:
@@ -505,12 +555,14 @@ class Budget:
     def _key(self, host: str) -> str:
         return f"{host} by {self._egress}" if self._egress else host
 
-    def _ledger(self, pool: Pool) -> Ledger:
+    def _ledger(self, pool: Pool) -> Ledger | Share:
         ledger = self._ledgers.get(pool)
         if ledger is None:
-            ledger = self._new_ledger(pool.family, pool.kind)
-            self._ledgers[pool] = ledger
+            ledger = self._ledgers[pool] = self._open_ledger(pool)
         return ledger
+
+    def _open_ledger(self, pool: Pool) -> Ledger | Share:
+        return self._new_ledger(pool.family, pool.kind)
 
     def _new_ledger(self, family: Family, kind: Kind) -> Ledger:
         # Only what is counted for the IP is used by others behind it.
@@ -527,7 +579,7 @@ class Budget:
         ]
         return min(ledger.for_polls(now) for ledger in known or [self._new_ledger(family, kind)])
 
-    def _state(self, pool: Pool, ledger: Ledger) -> PoolState:
+    def _state(self, pool: Pool, ledger: Ledger | Share) -> PoolState:
         now = self.monotonic()
         bounds = self.clock(pool.host).bounds()
         waiting = dict.fromkeys(Lane, 0)
@@ -547,13 +599,15 @@ class Budget:
         )
 
 
-class _Longest(NamedTuple):
+class Longest(NamedTuple):
+    """The longest wait among the pools of a call."""
+
     seconds: float
     held: tuple[Pool, ...]
     """Pools that nobody behind may use meanwhile."""
 
 
-_FITS: Final = _Longest(0.0, ())
+_FITS: Final = Longest(0.0, ())
 _OFTEN: Final = 10
 
 
@@ -561,7 +615,7 @@ class Draw(NamedTuple):
     """What a call takes of one pool."""
 
     pool: Pool
-    ledger: Ledger
+    ledger: Ledger | Share
     weight: int
 
 

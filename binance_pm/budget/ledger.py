@@ -100,6 +100,8 @@ class Ledger:
         """Weight reserved or sent and not settled: it may be counted in any minute still to come."""
         self.misplaced: int = 0
         """Weight by which the count fell in the middle of a minute, or that it kept over a turn: no minute's does."""
+        self.set_aside: float = 0.0
+        """Weight of a minute that the peers leave to others together: their headers do not tell others from peers."""
         self._minute: Final = minute
         self.peers: Final = peers
         self._melting: Final = RESERVE * limit / minute
@@ -156,6 +158,10 @@ class Ledger:
         """The bounds, where a minute that an answer was proven to be in has begun for everybody."""
         began = self._minute * max(self._own, default=0)
         return max(bounds[0], began), max(bounds[1], began)
+
+    def part(self) -> float:
+        """What each of the peers may use of a minute: what the others use of theirs is no reason to keep more free."""
+        return (self.limit - MARGIN - self._penalty - self.set_aside) / self.peers
 
     def fits_ever(self, weight: int) -> bool:
         """Whether the weight fits into an empty minute."""
@@ -244,7 +250,7 @@ class Ledger:
         self._prove(minute, sent)
         unproven = self._unproven(minute)
         # What peers use of their parts is theirs to use.
-        theirs = used - self._own[minute] - unproven - int((self.peers - 1) * self._part())
+        theirs = used - self._own[minute] - unproven - int((self.peers - 1) * self.part())
         self.foreign.hear(minute, theirs, unproven, sent=sent, now=now)
         return None if unproven else self._risen(minute)
 
@@ -275,8 +281,9 @@ class Ledger:
         self._forget(minute)
         self._header[minute] = max(self._header.get(minute, 0), used)
         self._own[minute] = self._own.get(minute, 0) + own
-        # What the count rose by meanwhile is not others'.
+        # What the count rose by meanwhile is not others', and nothing was saved up in the bucket.
         self.foreign.pass_over(minute)
+        self._tokens, self._filled_at = min(self._tokens, 0.0), -math.inf
 
     def refuse(self, minutes: range, now: float, *, full: bool) -> None:
         """Learn that the exchange refused a call of one of the minutes: our view of it was wrong.
@@ -314,10 +321,6 @@ class Ledger:
         """Weight a second that others on the IP are left; peers keep to their own part."""
         return self.foreign.rate if self.peers == 1 else 0.0
 
-    def _part(self) -> float:
-        """What each of the peers may use: what the others use of theirs is no reason to keep more free."""
-        return (self.limit - MARGIN - self._penalty) / self.peers
-
     def _ours(self, minute: int) -> int:
         return self._own.get(minute, 0) + self._unproven(minute)
 
@@ -326,14 +329,17 @@ class Ledger:
     ) -> float:
         """Seconds until the minute has room, or has surely ended."""
         end = self._minute * (minute + 1)
-        used = self.used(minute) + self._projected(minute, now, bounds)
-        if used > room or (self.peers > 1 and self._ours(minute) + weight > self._part()):
+        left = room - self.used(minute) - self._projected(minute, now, bounds)
+        if self.peers > 1:
+            # What is kept is kept of everybody's part.
+            left = min(left, (self.part() - self._ours(minute) - weight) * self.peers)
+        if left < 0:
             return end - bounds[0]
         rest = end - bounds[1]
-        if used <= room - kept * rest:
+        if left >= kept * rest:
             return 0.0
         # Only what is kept is in the way, and it melts.
-        return max(_SHORTEST_REST, rest - (room - used) / kept)
+        return max(_SHORTEST_REST, rest - left / kept)
 
     def _projected(self, minute: int, now: float, bounds: tuple[float, float]) -> float:
         """What others may have added since the latest header."""
@@ -349,7 +355,7 @@ class Ledger:
         rest = max(self._minute * (minute + 1) - bounds[1] - _TURN_SECONDS, _SHORTEST_REST)
         left = cap - self.used(minute)
         if self.peers > 1:
-            left = min(left, self._part() - self._ours(minute))
+            left = min(left, self.part() - self._ours(minute))
         rate = max(left - self._theirs * rest, weight) / rest
         if -math.inf < self._filled_at < now:
             self._tokens = min(self.limit, self._tokens + rate * (now - self._filled_at))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from itertools import chain, islice
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from binance_pm.budget.lanes import Lane
@@ -124,6 +125,12 @@ class Line(Generic[W]):
             if flow is not None and flow.place is place:
                 return place.starts, next(iter(flow.waiters.values()))
             heappop(self._places)
+
+    def some(self, most: int) -> Iterator[W]:
+        """The head, and others behind it in no certain order."""
+        head = self.head()[1]
+        behind = (waiter for flow in self._flows.values() for waiter in flow.waiters.values() if waiter is not head)
+        return chain([head], islice(behind, most - 1))
 
     def serve(self, reached: float = 0.0) -> float:
         """Let the head go; the rest of its account waits for its next turn.

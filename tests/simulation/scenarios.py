@@ -27,6 +27,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     demand: tuple[Demand, ...]
     """What each process wants."""
+    demand_of_others: tuple[Demand, ...] | None = None
+    """What all but the first want, where that is something else."""
     targets: Targets
     row: Row = "none"
     foreign: Foreign = Foreign()
@@ -40,6 +42,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """Among how many processes a limiter is told to divide the limit."""
     store_gone: tuple[float, float] | None = None
     """From when to when the store through which limiters share cannot be reached, in seconds from the start."""
+    store_gone_for_first: tuple[float, float] | None = None
+    """The same, for the first process alone."""
+    store_emptied: float | None = None
+    """When the store is started anew without its memory, in seconds from the start."""
+    first_killed: tuple[float, ...] = ()
+    """When the first process is killed and started again, in seconds from the start."""
     restart_every: float | None = None
     """Seconds after which a process is killed and started again."""
     wall_error: float = 0.0
