@@ -77,7 +77,7 @@ class Foreign:
             # Somebody has used the minute before our first call; this program itself, perhaps, before a restart.
             self._at_first = min(max(0, surely), _MOST_AT_FIRST * self._limit) / self._minute_seconds
             self._peak = 2 * self._at_first
-            self.rate, self.jump = self._at_first, self._peak * self._trip
+            self.rate, self.jump = 0.0 if self.is_known else self._at_first, self._peak * self._trip
         if minute != self._minute:
             # What they spent before the first sample of a minute came at an unknown pace.
             self._minute, self.share = minute, max(0, surely)

@@ -224,8 +224,8 @@ local function pace(ledger, weight, cap, now, latest)
     local rest = max(ledger.minute * (minute + 1) - latest - TURN_SECONDS, SHORTEST_REST)
     local left = cap - used_in(ledger, minute)
     local rate = max(left - rate_of(ledger) * rest, weight) / rest
-    if ledger.filled_at > -huge then
-        ledger.tokens = min(ledger.limit, ledger.tokens + rate * max(0, now - ledger.filled_at))
+    if ledger.filled_at > -huge and ledger.filled_at < now then
+        ledger.tokens = min(ledger.limit, ledger.tokens + rate * (now - ledger.filled_at))
     end
     ledger.filled_at = now
     return max(0, weight - ledger.tokens) / rate
