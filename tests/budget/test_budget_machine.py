@@ -19,7 +19,6 @@ from binance_pm.budget import Admitted, Budget, BudgetEvent, Charge, Kind, Lane,
 from binance_pm.budget.ledger import MARGIN
 from binance_pm.errors import BudgetExceeded, Call, GateClosed
 from binance_pm.transport import HttpAnswer
-from tests.conftest import settled
 
 # A failure is made small before it is shown, and that takes its time.
 pytestmark = pytest.mark.timeout(600)
@@ -120,8 +119,8 @@ class BudgetMachine(RuleBasedStateMachine):
         self.asked: list[Calling] = []
         self.refusals = 0
 
-    @initialize(since=st.floats(0, 60), skew=st.floats(-4.5, 4.5))
-    def begin(self, since: float, skew: float) -> None:
+    @initialize(since=st.floats(0, 60), skew=st.floats(-4.5, 4.5), is_known=st.sampled_from([True, True, False]))
+    def begin(self, since: float, skew: float, is_known: bool) -> None:  # noqa: FBT001 - hypothesis names it
         """The first call is made at any moment of a minute, by a wall clock that is nearly right."""
         self.ahead = BEGINNING + since - self.clock.now
         offset = self.ahead + skew
@@ -132,13 +131,18 @@ class BudgetMachine(RuleBasedStateMachine):
             sleep=self.clock.sleep,
         )
         self.budget.listen(self.events.append)
+        if is_known:
+            for account in ACCOUNTS:
+                self.reserve(account, 1, Lane.ORDERS, "IP and ORDERS", 0.0, 1, returning=False)
+                self.send()
+                self.answer_all()
 
     @rule(
         account=st.sampled_from(ACCOUNTS),
-        weight=st.one_of(st.integers(1, 30), st.integers(1, LIMIT)),
+        weight=st.sampled_from([1, 5, 15, 30, 60, 90, 150, LIMIT - MARGIN, LIMIT]),
         lane=st.sampled_from(Lane),
         pools=st.sampled_from(["IP", "IP", "IP and ORDERS", "ORDERS"]),
-        max_wait=st.sampled_from([0.0, 1.0, 30.0, 300.0]),
+        max_wait=st.sampled_from([0.0, 1.0, 30.0, 300.0, 300.0]),
         number=st.integers(1, 8),
         returning=st.sampled_from([False, False, False, True]),
     )
@@ -150,7 +154,7 @@ class BudgetMachine(RuleBasedStateMachine):
         pools: Literal["IP", "IP and ORDERS", "ORDERS"],
         max_wait: float,
         number: int,
-        returning: bool,  # noqa: FBT001 - hypothesis names it
+        returning: bool,  # noqa: FBT001 - as above
     ) -> None:
         """Calls ask for weight, one or some at once."""
         charges = (Charge(IP, weight),) * ("IP" in pools) + (Charge(orders_of(account), 1),) * ("ORDERS" in pools)
@@ -178,16 +182,21 @@ class BudgetMachine(RuleBasedStateMachine):
         self._stray(calling, data)
         self._cancel(calling)
 
-    @precondition(lambda self: self.holding)
+    @precondition(lambda self: self.holding and self.waiting)
     @rule(data=st.data())
     def cancel_in_the_moment_of_admission(self, data: st.DataObject) -> None:
         """Weight that is handed to a task which is being cancelled is given back."""
         calling = data.draw(st.sampled_from(self.holding))
         self._stray(calling, data)
+        if (departed := calling.reservation.departed_at) is None:
+            self.budget.cancel(calling.reservation)
+        else:
+            self.budget.lose(calling.reservation, departed)
         calling.ended.set()
-        for waiter in self.waiting[:1]:
-            assert waiter.task is not None
-            self.loop.call_soon(lambda task=waiter.task: self.loop.call_soon(lambda: self.loop.call_soon(task.cancel)))
+        for waiter in self.waiting:
+            if waiter.reservation.admitted and data.draw(st.booleans()):
+                assert waiter.task is not None
+                waiter.task.cancel()
         self._settle()
 
     @precondition(lambda self: any(not calling.reservation.departed for calling in self.holding))
@@ -204,6 +213,14 @@ class BudgetMachine(RuleBasedStateMachine):
                 assert self.clock.now >= self.closed_until
                 assert self._minute > self.closed_in
         self._settle()
+
+    @precondition(lambda self: self.holding)
+    @rule()
+    def send(self) -> None:
+        """Every call that has its weight leaves and is counted."""
+        self.depart()
+        for calling in self._on_the_way():
+            self._arrive(calling)
 
     @precondition(lambda self: self._on_the_way())
     @rule(data=st.data(), all_of_them=st.booleans())
@@ -361,7 +378,7 @@ class BudgetMachine(RuleBasedStateMachine):
                     place.remove(calling)
 
     def _settle(self) -> None:
-        self.loop.run_until_complete(settled())
+        self.loop.run_until_complete(_everybody_had_a_turn())
 
     def _advance(self, seconds: float) -> None:
         until = self.clock.now + seconds
@@ -414,5 +431,10 @@ class BudgetMachine(RuleBasedStateMachine):
             self.straying.append((self.clock.now + data.draw(st.floats(0, LONGEST_WAY - 0.1)), calling))
 
 
+async def _everybody_had_a_turn() -> None:
+    for _ in range(8):
+        await asyncio.sleep(0)
+
+
 TestBudget: Any = BudgetMachine.TestCase
-TestBudget.settings = settings(deadline=None, print_blob=True, max_examples=60, stateful_step_count=30)
+TestBudget.settings = settings(deadline=None, print_blob=True, max_examples=100, stateful_step_count=30)
