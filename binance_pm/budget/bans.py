@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +39,8 @@ def write_ban(path: Path, key: str, until: float, *, now: float) -> None:
     """Keep a ban beside those that have not ended."""
     bans = {name: end for name, end in read_bans(path).items() if end > now}
     bans[key] = max(until, bans.get(key, 0.0))
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    # Budgets of two ways out may write at once, each in a thread of its own.
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh.write_bytes(msgspec.json.encode(bans))
