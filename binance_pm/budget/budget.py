@@ -219,7 +219,12 @@ class Budget:
     def snapshot(self) -> list[PoolState]:
         """Every pool that was drawn on."""
         with self._lock:
-            return [self._state(pool, ledger) for pool, ledger in self._ledgers.items()]
+            waiting = {pool: dict.fromkeys(Lane, 0) for pool in self._ledgers}
+            for line in self._queue:
+                for reservation in line:
+                    for pool in reservation.pools:
+                        waiting[pool][line.lane] += 1
+            return [self._state(pool, ledger, waiting[pool]) for pool, ledger in self._ledgers.items()]
 
     def listen(self, listener: Callable[[BudgetEvent], None]) -> None:
         """Have a function called with every `BudgetEvent`, such as one that counts for metrics.
@@ -304,6 +309,7 @@ class Budget:
             reservation.settled = True
             for draw in reservation.draws:
                 draw.ledger.cancel(draw.weight, reservation.lane)
+            self._queue.resume(reservation.pools[1:])
             self._dispatch()
 
     def lose(self, reservation: Reservation, departed: float) -> None:
@@ -324,6 +330,7 @@ class Budget:
                 reservation.settled = True
                 for draw in reservation.draws:
                     self._count(draw, reservation.call.endpoint, answer, arrived, departed, now)
+                self._queue.resume(reservation.pools[1:])
             if answer.status >= 400:
                 self._hear_error(reservation, answer, arrived, now)
             self._dispatch()
@@ -348,6 +355,7 @@ class Budget:
             with anyio.CancelScope() as scope:
                 with self._lock:
                     reservation.wake, reservation.looks_at = _is_awake, reservation.deadline
+                    self._queue.resume(reservation.pools[1:])
                     self._dispatch()
                     if reservation.admitted:
                         return
@@ -389,13 +397,15 @@ class Budget:
         """The longest wait among the pools of a call; a closed gate is a wait in all of them."""
         now = self.monotonic()
         if closed := reservation.gate.wait(now):
-            return Longest(closed, reservation.pools)
+            return Longest(closed, reservation.pools, for_all=True)
         bounds = reservation.clock.bounds()
         longest = _FITS
         for pool, ledger, weight in reservation.draws:
             seconds, holds_up = ledger.wait(weight, reservation.lane, now, bounds)
             if seconds:
-                longest = Longest(max(seconds, longest.seconds), (*longest.held, pool) if holds_up else longest.held)
+                held = (*longest.held, pool) if holds_up else longest.held
+                for_all = longest.for_all or pool is reservation.pools[0]
+                longest = Longest(max(seconds, longest.seconds), held, for_all, pool)
         return longest
 
     def _dispatch(self) -> None:
@@ -403,29 +413,29 @@ class Budget:
         self._give_up_forgotten()
         if not self._queue:
             return
-        heads = [self._place(line) for line in self._queue]
+        lines = list(self._queue)
+        heads = [head for line in lines for head in head_of(line)]
         heapify(heads)
         held: set[Pool] = set()
         while heads:
-            line = heappop(heads)[-1]
-            if not held.isdisjoint(line.pools):
+            *_, reservation, line = heappop(heads)
+            if line.pool in held:
                 continue
-            _, reservation = line.head()
-            wait = self._wait(reservation)
-            if wait.seconds > 0:
+            wait = self._wait(reservation) if held.isdisjoint(reservation.pools) else _ELSEWHERE
+            if not wait.seconds:
+                self._queue.serve(line)
+                if reservation.wake():
+                    self._take(reservation)
+            else:
                 held.update(wait.held)
-                if not self._advance_timer(reservation, self.monotonic() + wait.seconds) and line:
-                    heappush(heads, self._place(line))
-                continue
-            self._queue.serve(line)
-            if reservation.wake():
-                self._take(reservation)
-            if line:
-                heappush(heads, self._place(line))
-
-    def _place(self, line: Line[Reservation]) -> tuple[Lane, float, int, Line[Reservation]]:
-        starts, reservation = line.head()
-        return line.lane, starts, reservation.ticket, line
+                if self._advance_timer(reservation, self.monotonic() + wait.seconds):
+                    if wait.for_all:
+                        continue
+                    line.pass_over(wait.blocked_by)
+            for head in head_of(line):
+                heappush(heads, head)
+        for line in lines:
+            line.resume(None)
 
     def _advance_timer(self, reservation: Reservation, at: float) -> bool:
         """Wake the first in a line whose timer would go off later than it now has reason to; False if it is gone."""
@@ -460,6 +470,7 @@ class Budget:
         for _, ledger, weight in reservation.draws:
             minutes = ledger.minutes((earliest - (now - departed), latest - (now - gave_up) + _LONGEST_WAY))
             ledger.lose(weight, minutes, known=gave_up + _LONGEST_WAY)
+        self._queue.resume(reservation.pools[1:])
 
     def _give_up_forgotten(self) -> None:
         """Count as lost what an event loop that ended has left behind; it would hold its weight for good."""
@@ -579,13 +590,9 @@ class Budget:
         ]
         return min(ledger.for_polls(now) for ledger in known or [self._new_ledger(family, kind)])
 
-    def _state(self, pool: Pool, ledger: Ledger | Share) -> PoolState:
+    def _state(self, pool: Pool, ledger: Ledger | Share, waiting: Mapping[Lane, int]) -> PoolState:
         now = self.monotonic()
         bounds = self.clock(pool.host).bounds()
-        waiting = dict.fromkeys(Lane, 0)
-        for line in self._queue:
-            if pool in line.pools:
-                waiting[line.lane] += len(line)
         return PoolState(
             pool=pool,
             limit=ledger.limit,
@@ -603,11 +610,17 @@ class Longest(NamedTuple):
     """The longest wait among the pools of a call."""
 
     seconds: float
-    held: tuple[Pool, ...]
+    held: tuple[Pool, ...] = ()
     """Pools that nobody behind may use meanwhile."""
+    for_all: bool = False
+    """Whether the first pool has no room, so that nobody in the line can go."""
+    blocked_by: Pool | None = None
+    """Another pool that has none, such as the account's own."""
 
 
-_FITS: Final = Longest(0.0, ())
+_FITS: Final = Longest(0.0)
+# Somebody who comes first waits for a pool of the call, and looks for both.
+_ELSEWHERE: Final = Longest(math.inf)
 _OFTEN: Final = 10
 
 
@@ -715,6 +728,15 @@ class Reservation:
         """Settle with the exchange's answer, whatever its status."""
         assert self.departed_at is not None, "an answer to a request that never departed"  # noqa: S101
         self._budget.answer(self, self.departed_at, answer)
+
+
+Head = tuple[Lane, float, int, Reservation, Line[Reservation]]
+
+
+def head_of(line: Line[Reservation]) -> list[Head]:
+    """Who is next in a line, if anybody, to be sorted among those of the other lines."""
+    head = line.head()
+    return [(line.lane, head[0], head[1].ticket, head[1], line)] if head else []
 
 
 def _named(pool: Pool) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, Protocol
 
 import anyio
 
-from binance_pm.budget.budget import Budget, Draw, Longest, Reservation
+from binance_pm.budget.budget import Budget, Draw, Longest, Reservation, head_of
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import Wait
 from binance_pm.budget.messages import HostReport, Message, Reply
@@ -147,12 +148,14 @@ class SharedBudget(Budget):
         with self._lock:
             if heard := self._peer.hear(reply, self._bounds):
                 self._hear(heard)
+            self._queue.resume_all()
             self._dispatch()
 
     def hear_loss(self, why: str) -> None:
         """Learn that no reply came, and why: the text must not contain a password."""
         with self._lock:
             self._peer.lose(why, self._bounds)
+            self._queue.resume_all()
             self._dispatch()
 
     def _hear(self, heard: Heard) -> None:
@@ -189,10 +192,11 @@ class SharedBudget(Budget):
         """What the waiting calls need, the most urgent first."""
         wanted: dict[Pool, list[tuple[Lane, int]]] = {}
         now = self.monotonic()
-        for *_, line in sorted(map(self._place, self._queue)):
-            if self.gate(line.pools[0].host).wait(now):
+        for *_, first, line in sorted(head for each in self._queue for head in head_of(each)):
+            if first.gate.wait(now):
                 continue
-            for reservation in line.some(MOST_CALLS):
+            behind = (reservation for reservation in line if reservation is not first)
+            for reservation in islice(chain([first], behind), MOST_CALLS):
                 lacking = self._blocked(reservation, now)
                 for pool, _, weight in reservation.draws:
                     # Weight of one pool is of no use before the others have it.
@@ -211,7 +215,8 @@ class SharedBudget(Budget):
         now = self.monotonic()
         if (told := self._blocked(reservation, now)) and not self.gate(reservation.host).wait(now):
             held = tuple(pool for pool, wait in told.items() if wait.holds_up)
-            return Longest(max(wait.seconds for wait in told.values()), held)
+            for_all = reservation.pools[0] in told
+            return Longest(max(wait.seconds for wait in told.values()), held, for_all, next(reversed(told)))
         return super()._wait(reservation)
 
     def _dispatch(self) -> None:
