@@ -309,7 +309,7 @@ class Budget:
             reservation.settled = True
             for draw in reservation.draws:
                 draw.ledger.cancel(draw.weight, reservation.lane)
-            self._queue.resume(reservation.pools[1:])
+            self._queue.resume(reservation.pools)
             self._dispatch()
 
     def lose(self, reservation: Reservation, departed: float) -> None:
@@ -330,7 +330,7 @@ class Budget:
                 reservation.settled = True
                 for draw in reservation.draws:
                     self._count(draw, reservation.call.endpoint, answer, arrived, departed, now)
-                self._queue.resume(reservation.pools[1:])
+                self._queue.resume(reservation.pools)
             if answer.status >= 400:
                 self._hear_error(reservation, answer, arrived, now)
             self._dispatch()
@@ -355,7 +355,7 @@ class Budget:
             with anyio.CancelScope() as scope:
                 with self._lock:
                     reservation.wake, reservation.looks_at = _is_awake, reservation.deadline
-                    self._queue.resume(reservation.pools[1:])
+                    self._queue.resume(reservation.pools)
                     self._dispatch()
                     if reservation.admitted:
                         return
@@ -470,7 +470,7 @@ class Budget:
         for _, ledger, weight in reservation.draws:
             minutes = ledger.minutes((earliest - (now - departed), latest - (now - gave_up) + _LONGEST_WAY))
             ledger.lose(weight, minutes, known=gave_up + _LONGEST_WAY)
-        self._queue.resume(reservation.pools[1:])
+        self._queue.resume(reservation.pools)
 
     def _give_up_forgotten(self) -> None:
         """Count as lost what an event loop that ended has left behind; it would hold its weight for good."""

@@ -268,7 +268,7 @@ class Queue(Generic[W]):
         self._close_empty(line)
 
     def resume(self, pools: Iterable[Pool]) -> None:
-        """Look again at those who wait for room in one of the pools, which is not the first that they need."""
+        """Look again at those who were passed over because of one of the pools."""
         for pool in pools:
             for line in self._lines.values():
                 line.resume(pool)
