@@ -154,12 +154,12 @@ class QueueMachine(RuleBasedStateMachine):
         assert waiter is self.waiting[flow][0]
         self.queue.serve(line)
         taker = flow.taker
+        self.heaviest[taker] = max(self.heaviest[taker], waiter.weight)
         if waiter.is_returning:
             # It had its turn before.
             self._forgive(taker)
             self._forget(waiter)
             return
-        self.heaviest[taker] = max(self.heaviest[taker], waiter.weight)
         for other in {flow.taker for flow in self.waiting} - {taker}:
             if other[0] is taker[0]:
                 self.ahead[taker, other] += waiter.weight
