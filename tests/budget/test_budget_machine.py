@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, Literal
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -437,4 +437,11 @@ async def _everybody_had_a_turn() -> None:
 
 
 TestBudget: Any = BudgetMachine.TestCase
-TestBudget.settings = settings(deadline=None, print_blob=True, max_examples=100, stateful_step_count=30)
+TestBudget.settings = settings(
+    deadline=None,
+    # A busy machine is no failure.
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    max_examples=100,
+    stateful_step_count=30,
+)
