@@ -170,9 +170,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(weight=st.integers(0, 40))
     def catch_up(self, weight: int) -> None:
         """A while in which others kept this ledger is made up for."""
-        self.ours[self._minute] += min(weight, max(0, int(self.most - self.ledger.used(self._minute))))
-        own = self.ours[self._minute] - self.ledger.used(self._minute)
-        self.ledger.catch_up(self._minute, self.ours[self._minute] + self.theirs[self._minute], max(0, own))
+        own = min(weight, max(0, int(self.most - self.ledger.used(self._minute))))
+        self.ours[self._minute] += own
+        self.ledger.catch_up(self._minute, self.ours[self._minute] + self.theirs[self._minute], own)
 
     @rule(weight=WEIGHTS, lane=LANES)
     def everything_ends(self, weight: int, lane: Lane) -> None:
