@@ -196,6 +196,16 @@ class TestWindow:
 
         assert ledger.misplaced == 0
 
+    def test_a_burst_of_ours_at_the_turn_is_nothing_odd(self) -> None:
+        """It may be more than what was used of the whole minute before, when its first answer comes."""
+        ledger = known()
+        heard(ledger, 300, 300, at=31.0)
+        for _ in range(40):
+            ledger.take(10, ORDERS, 60.0)
+        ledger.answer(10, 350, range(1, 2), sent=60.0, now=60.1)
+
+        assert ledger.misplaced == 0
+
     def test_answers_that_overtake_one_another_are_nothing_odd(self) -> None:
         """A call that left before the highest count was heard may tell a lower one."""
         ledger = known()
