@@ -260,6 +260,21 @@ class BudgetMachine(RuleBasedStateMachine):
         self._settle()
 
     @precondition(lambda self: self._arrived())
+    @rule(
+        data=st.data(),
+        status=st.sampled_from([429, 418]),
+        retry_after=st.sampled_from([None, 0, 20, 200]),
+        weight=st.sampled_from([1, 5, 15]),
+    )
+    def refuse_while_others_are_about_to_leave(
+        self, data: st.DataObject, status: int, retry_after: int | None, weight: int
+    ) -> None:
+        """Whoever was admitted before a refusal may not leave after it, until the gate opens."""
+        self.reserve("a", weight, Lane.ORDERS, "IP", 0.0, 2, returning=False)
+        self.answer(data, status, has_header=True, has_date=True, retry_after=retry_after)
+        self.depart()
+
+    @precondition(lambda self: self._arrived())
     @rule()
     def answer_all(self) -> None:
         """Everything that was counted is answered, in the order of departure."""
@@ -442,6 +457,6 @@ TestBudget.settings = settings(
     # A busy machine is no failure.
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
-    max_examples=100,
+    max_examples=150,
     stateful_step_count=30,
 )
