@@ -475,6 +475,39 @@ class TestWarnings:
                 one.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": str(since + done * counted)}, b"{}"))
 
 
+class TestTurn:
+    """Calls that are on their way while the exchange's minute turns."""
+
+    async def test_a_call_that_was_given_up_may_arrive_for_ten_seconds(self, clock: FakeClock) -> None:
+        """It is counted in the minute that begins meanwhile, until a later call's count does not contain it."""
+        budget = budget_by(clock)
+        clock.now = MINUTE + 55
+        budget.hear(HOST, clock.now, clock.now, asked=clock.now)
+        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0) as lost:
+            lost.depart()
+        used: list[int] = []
+        for count, moment in ((1, 64.9), (2, 65.1)):
+            clock.now = MINUTE + moment
+            async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0) as later:
+                later.depart()
+                later.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": str(count)}, b"{}"))
+            used.append(budget.snapshot()[0].used)
+
+        assert used == [61, 2]
+
+    async def test_a_count_that_was_told_on_the_way_is_not_the_new_minutes(self, clock: FakeClock) -> None:
+        """The call itself may be in it, and nothing else."""
+        budget = budget_by(clock)
+        clock.now = MINUTE + 59
+        budget.hear(HOST, clock.now, clock.now, asked=clock.now)
+        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0) as slow:
+            slow.depart()
+            clock.now += 2
+            slow.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": "900"}, b"{}"))
+
+        assert budget.snapshot()[0].used == 60
+
+
 class TestForgotten:
     """Weight that nobody will settle."""
 

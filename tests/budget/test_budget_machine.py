@@ -457,6 +457,6 @@ TestBudget.settings = settings(
     # A busy machine is no failure.
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
-    max_examples=150,
+    max_examples=100,
     stateful_step_count=30,
 )

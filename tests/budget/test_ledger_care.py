@@ -67,6 +67,17 @@ class TestProof:
 
         assert [ledger.used(minute) for minute in range(3)] == [60, 65, 60]
 
+    def test_forgetting_old_minutes_forgets_nothing_of_this_one_nor_of_the_one_before(self) -> None:
+        """An answer may come late, and be of the minute that has just ended."""
+        ledger = known()
+        for minute in (1, 2, 3, 4):
+            heard(ledger, 1, 1, at=60.0 * minute)
+        for at, minutes in ((299.0, range(4, 5)), (300.0, range(5, 6)), (301.0, range(5, 6))):
+            ledger.take(60, ORDERS, at)
+            ledger.answer(60, None, minutes, sent=at, now=at)
+
+        assert (ledger.used(4), ledger.used(5)) == (61, 120)
+
     def test_what_a_call_rose_the_count_by_is_told(self) -> None:
         """Where nothing else of ours was on its way since the count before."""
         ledger = known()

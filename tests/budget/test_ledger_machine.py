@@ -256,6 +256,6 @@ TestLedger.settings = settings(
     # A busy machine is no failure.
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
-    max_examples=250,
+    max_examples=150,
     stateful_step_count=40,
 )

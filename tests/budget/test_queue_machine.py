@@ -174,6 +174,6 @@ TestQueue.settings = settings(
     # A busy machine is no failure.
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
-    max_examples=200,
+    max_examples=150,
     stateful_step_count=40,
 )
