@@ -245,7 +245,7 @@ class Ledger:
             for later in minutes[1:3]:
                 self._prove(later, -math.inf)
             return None
-        self._hear(minute, used, sent, now)
+        self._hear(minute, used, weight, sent, now)
         self._own[minute] = self._own.get(minute, 0) + weight
         self._prove(minute, sent)
         unproven = self._unproven(minute)
@@ -362,11 +362,12 @@ class Ledger:
         self._filled_at = now
         return max(0.0, weight - self._tokens) / rate
 
-    def _hear(self, minute: int, used: int, sent: float, now: float) -> None:
+    def _hear(self, minute: int, used: int, weight: int, sent: float, now: float) -> None:
         before = self._header.get(minute, 0)
         if not before and (last := self._header.get(minute - 1, 0)):
             self._turned = self._turned or used < last
-            if used >= last > self.limit / 4:
+            # A burst of ours at the turn may be more than the whole minute before it.
+            if used - weight - self._ours(minute) >= last > self.limit / 4:
                 self._doubt_window(used, now)
         if used >= before:
             self._header[minute], self._heard[minute] = used, now

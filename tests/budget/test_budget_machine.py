@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, Literal
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -260,6 +260,21 @@ class BudgetMachine(RuleBasedStateMachine):
         self._settle()
 
     @precondition(lambda self: self._arrived())
+    @rule(
+        data=st.data(),
+        status=st.sampled_from([429, 418]),
+        retry_after=st.sampled_from([None, 0, 20, 200]),
+        weight=st.sampled_from([1, 5, 15]),
+    )
+    def refuse_while_others_are_about_to_leave(
+        self, data: st.DataObject, status: int, retry_after: int | None, weight: int
+    ) -> None:
+        """Whoever was admitted before a refusal may not leave after it, until the gate opens."""
+        self.reserve("a", weight, Lane.ORDERS, "IP", 0.0, 2, returning=False)
+        self.answer(data, status, has_header=True, has_date=True, retry_after=retry_after)
+        self.depart()
+
+    @precondition(lambda self: self._arrived())
     @rule()
     def answer_all(self) -> None:
         """Everything that was counted is answered, in the order of departure."""
@@ -437,4 +452,11 @@ async def _everybody_had_a_turn() -> None:
 
 
 TestBudget: Any = BudgetMachine.TestCase
-TestBudget.settings = settings(deadline=None, print_blob=True, max_examples=100, stateful_step_count=30)
+TestBudget.settings = settings(
+    deadline=None,
+    # A busy machine is no failure.
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    max_examples=100,
+    stateful_step_count=30,
+)

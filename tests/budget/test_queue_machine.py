@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -200,4 +200,11 @@ def head_of(line: Line[Standing]) -> Head:
 
 
 TestQueue: Any = QueueMachine.TestCase
-TestQueue.settings = settings(deadline=None, print_blob=True, max_examples=150, stateful_step_count=40)
+TestQueue.settings = settings(
+    deadline=None,
+    # A busy machine is no failure.
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    max_examples=150,
+    stateful_step_count=40,
+)
