@@ -192,12 +192,16 @@ class SharedBudget(Budget):
         for *_, line in sorted(map(self._place, self._queue)):
             if self.gate(line.pools[0].host).wait(now):
                 continue
+            total = 0
             for reservation in line.some(MOST_CALLS):
                 lacking = self._blocked(reservation, now)
                 for pool, weight in reservation.charges:
                     # Weight of one pool is of no use before the others have it.
                     if not lacking.keys() - {pool}:
                         wanted.setdefault(pool, []).append((line.lane, weight))
+                total += reservation.weight
+                if self._share(line.pools[0]).takes_turns(line.lane, total):
+                    break
         return wanted
 
     def _blocked(self, reservation: Reservation, now: float) -> dict[Pool, Wait]:

@@ -431,6 +431,7 @@ end
 local function catch_up(ledger, minute, used, own)
     forget(ledger, minute)
     ledger.header[minute] = max(ledger.header[minute] or 0, used)
+    ledger.heard[minute] = nil
     ledger.own[minute] = (ledger.own[minute] or 0) + own
     ledger.foreign.passed_over = minute
     ledger.tokens = min(ledger.tokens, 0)
