@@ -290,11 +290,6 @@ class Share:
         """Whether there is something that the store was not told."""
         return bool(self._news or self._untold)
 
-    @property
-    def is_telling(self) -> bool:
-        """Whether it is not known if what was told last has arrived."""
-        return bool(self._telling)
-
     def told(self, lane: Lane, weight: int, now: float) -> Wait:
         """What the store has said of such a call, if that is a wait which is worth to be known."""
         if self._alone is None and self._available(lane) < weight:
@@ -309,7 +304,7 @@ class Share:
             return now
         at = self._news_since + _GATHER_SECONDS
         if self._told:
-            at = min(at, min(it.ask_at for it in self._told))
+            at = min(at, *(it.ask_at for it in self._told))
         free = self._free[Lane.ORDERS] + self._free[Lane.POLLS]
         if free:
             at = min(at, self._watched + _UNUSED_SECONDS)

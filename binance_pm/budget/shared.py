@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -84,9 +85,9 @@ class SharedBudget(Budget):
             self._courier.close(self.farewell())
 
     def __repr__(self) -> str:
-        store = "the store lost, one" if self.is_store_lost else "shared"
-        text = super().__repr__().removesuffix(")")
-        return f"{text}, {store} of {self.processes})"
+        pools = super().__repr__().removeprefix("Budget(").removesuffix(")")
+        store = "the store lost, one of" if self.is_store_lost else "shared by"
+        return f"SharedBudget({pools}, {store} {self.processes})"
 
     @property
     def processes(self) -> int:
@@ -221,6 +222,10 @@ class SharedBudget(Budget):
     def _dispatch(self) -> None:
         self._peer.give_up(self._bounds)
         super()._dispatch()
+
+    def _advance_timer(self, reservation: Reservation, at: float) -> bool:
+        # Whoever waits in vain learns it with the reply.
+        return super()._advance_timer(reservation, self.monotonic() if reservation.deadline < at < math.inf else at)
 
     def _close_gate(self, host: str, answer: HttpAnswer, now: float, *, banned: bool) -> None:
         super()._close_gate(host, answer, now, banned=banned)
