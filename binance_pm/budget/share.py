@@ -59,8 +59,7 @@ _ADVANCE_PART: Final = 0.01
 _RATE_SECONDS: Final = 2.0
 
 _FITS: Final = Wait(0.0)
-_ASKING: Final = Wait(PATIENCE + 0.02, holds_up=True)
-"""If the store does not answer by then, the process goes on without it."""
+_ASKING: Final = Wait(math.inf, holds_up=True)
 
 
 class Others(NamedTuple):

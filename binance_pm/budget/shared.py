@@ -23,6 +23,7 @@ from binance_pm.transport import HttpAnswer
 
 # However little time a call has, the store is asked.
 _LEAST_WAIT: Final = PATIENCE + 0.1
+_TICK: Final = 0.02
 
 
 class Courier(Protocol):
@@ -224,8 +225,14 @@ class SharedBudget(Budget):
         super()._dispatch()
 
     def _advance_timer(self, reservation: Reservation, at: float) -> bool:
-        # Whoever waits in vain learns it with the reply.
-        return super()._advance_timer(reservation, self.monotonic() if reservation.deadline < at < math.inf else at)
+        now = self.monotonic()
+        if at == math.inf:
+            # Where the store does not answer, somebody has to notice.
+            at = now + PATIENCE + _TICK
+        elif at > reservation.deadline:
+            # Whoever waits in vain learns it with the reply.
+            at = now
+        return super()._advance_timer(reservation, at)
 
     def _close_gate(self, host: str, answer: HttpAnswer, now: float, *, banned: bool) -> None:
         super()._close_gate(host, answer, now, banned=banned)

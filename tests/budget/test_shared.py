@@ -215,6 +215,18 @@ async def test_a_call_without_time_to_wait_still_asks(one: Hand, answer: AnswerO
     assert task.exception() is None
 
 
+async def test_asking_is_no_reason_to_give_up(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """A call whose time is nearly over is served by a reply that comes in time."""
+    task = await started(call(one, 20, lambda: answer(20), max_wait=1))
+    one.ask()
+    one.budget.hear_loss("no reply")
+    await manual_clock.advance(0.8)
+    await one.go()
+
+    assert task.done()
+    assert task.exception() is None
+
+
 async def test_what_is_not_used_goes_back(one: Hand, answer: AnswerOf) -> None:
     """A waiter that was cancelled in the moment of its admission leaves weight behind, for less than a second."""
     task = await started(call(one, 60, lambda: answer(60)))
