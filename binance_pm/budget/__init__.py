@@ -3,6 +3,9 @@
 `pools` says what the exchange counts, `ledger` bounds one counter and paces what draws on it, `foreign` watches what
 others use, `queue` says who is next in which of the `lanes`, `gate` keeps a refused host closed, `bans` outlive the
 program, `plan` says what fits; `budget` joins them.
+
+Several processes share one by way of a store: `messages` says what they tell each other, `share` and `peer` are the
+side of a process, `redis` is a store, `courier` carries the messages, `shared` joins them.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from binance_pm.budget.budget import Admitted, Budget, BudgetEvent, PoolState, R
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.plan import Plan, PoolPlan
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool, Rule, pool_of
+from binance_pm.budget.shared import SharedBudget
 
 __all__ = [
     "RULES",
@@ -32,6 +36,7 @@ __all__ = [
     "Refused",
     "Reservation",
     "Rule",
+    "SharedBudget",
     "pool_of",
     "process_budget",
 ]

@@ -280,6 +280,8 @@ class Ledger:
         """
         self._forget(minute)
         self._header[minute] = max(self._header.get(minute, 0), used)
+        # When it was the count is not known: a lower one does not show that it fell.
+        self._heard.pop(minute, None)
         self._own[minute] = self._own.get(minute, 0) + own
         # What the count rose by meanwhile is not others', and nothing was saved up in the bucket.
         self.foreign.pass_over(minute)

@@ -26,8 +26,8 @@ from binance_pm.clock import ServerClock
 
 _log = logging.getLogger(__name__)
 
-WAY: Final = 0.25
-"""Seconds that a message to which a reply comes can be on its way."""
+WAY: Final = 0.05
+"""Seconds for which a message is on its way; the exchange's clock has moved on by then."""
 # A store that takes longer is of no use, and is lost after so many times.
 _SLOW_SECONDS: Final = 0.05
 _SLOW_TIMES: Final = 3
@@ -102,6 +102,8 @@ class Peer:
         self._carried: _Carried | None = None
         self._is_again = False
         """Whether the last message had no reply."""
+        self._again: list[Pool] = []
+        """The pools that it told of."""
         self._closed: set[str] = set()
         """Hosts whose gates have closed since the store was told last."""
         self._slow = 0
@@ -164,7 +166,9 @@ class Peer:
         now = self._monotonic()
         if not self._is_again:
             self._number += 1
-        pools = [pool for pool, share in self._shares.items() if leaving or self._is_due(share, now)]
+        pools = [
+            pool for pool, share in self._shares.items() if leaving or pool in self._again or self._is_due(share, now)
+        ]
         hosts = list({pool.host: None for pool in pools} | dict.fromkeys(self._closed))
         reports = tuple(
             self._shares[pool].report(
@@ -183,7 +187,7 @@ class Peer:
         if carried is None or (len(reply.hosts), len(reply.pools)) != (len(carried.hosts), len(carried.pools)):
             self.lose("its reply is that of another version", bounds)
             return None
-        self._carried, self._is_again = None, False
+        self._carried, self._is_again, self._again = None, False, []
         self._clock.hear(reply.now, reply.now, asked=carried.asked, answered=now)
         hosts = dict(zip(carried.hosts, reply.hosts, strict=True))
         rises: list[tuple[Pool, RiseTold]] = []
@@ -206,7 +210,7 @@ class Peer:
         now, carried = self._monotonic(), self._carried
         if carried is not None:
             self._closed |= carried.closed
-            self._carried = None
+            self._carried, self._again = None, carried.pools
         is_second, self._is_again = self._is_again, True
         # A connection that was closed while nobody used it is no reason to give up: the next one may do.
         if self.is_lost or is_second or (carried is not None and now - carried.asked > _SLOW_SECONDS):
@@ -221,7 +225,7 @@ class Peer:
             self._go_alone("it does not answer", bounds)
 
     def _is_due(self, share: Share, now: float) -> bool:
-        return self.is_lost or share.has_news or share.is_telling or share.due(now) <= now + _SOON_SECONDS
+        return self.is_lost or share.has_news or share.due(now) <= now + _SOON_SECONDS
 
     def _go_alone(self, why: str, bounds: Bounds) -> None:
         if self.is_lost:

@@ -46,6 +46,8 @@ _UNUSED_SECONDS: Final = 0.3
 # Another process may make room earlier than was told: whoever is next asks again, and so does whoever is not.
 _NEXT_SECONDS: Final = 0.05
 _LATER_SECONDS: Final = 1.0
+# Polls do not ask more often: what was saved up meanwhile is granted together.
+_SHORTEST_SECONDS: Final = 0.05
 # Processes take turns with so large a part of the limit.
 _TURN_PART: Final = 1 / 400
 # The most that is asked for at once: a part of the limit, and a number of calls.
@@ -57,8 +59,7 @@ _ADVANCE_PART: Final = 0.01
 _RATE_SECONDS: Final = 2.0
 
 _FITS: Final = Wait(0.0)
-_ASKING: Final = Wait(PATIENCE + 0.02, holds_up=True)
-"""If the store does not answer by then, the process goes on without it."""
+_ASKING: Final = Wait(math.inf, holds_up=True)
 
 
 class Others(NamedTuple):
@@ -288,11 +289,6 @@ class Share:
         """Whether there is something that the store was not told."""
         return bool(self._news or self._untold)
 
-    @property
-    def is_telling(self) -> bool:
-        """Whether it is not known if what was told last has arrived."""
-        return bool(self._telling)
-
     def told(self, lane: Lane, weight: int, now: float) -> Wait:
         """What the store has said of such a call, if that is a wait which is worth to be known."""
         if self._alone is None and self._available(lane) < weight:
@@ -305,13 +301,19 @@ class Share:
         """Monotonic time at which it has to be told of, or asked for."""
         if self._is_wanting:
             return now
-        at = min((it.ask_at for it in self._told), default=math.inf)
-        at = min(at, self._news_since + _GATHER_SECONDS)
-        if any(self._free.values()):
+        at = self._news_since + _GATHER_SECONDS
+        if self._told:
+            at = min(at, *(it.ask_at for it in self._told))
+        free = self._free[Lane.ORDERS] + self._free[Lane.POLLS]
+        if free:
             at = min(at, self._watched + _UNUSED_SECONDS)
-        if self._held() or (self._lasting and now < self._used_at + _ACTIVE_SECONDS):
+        if free or self._on_way or (self._lasting and now < self._used_at + _ACTIVE_SECONDS):
             at = min(at, self._reported_at + _RENEWAL_SECONDS)
         return at
+
+    def takes_turns(self, lane: Lane, weight: int) -> bool:
+        """Whether so much weight is enough to ask for: the store has granted less of late."""
+        return weight > _TURN_PART * self.limit and any(told.lane == lane for told in self._told)
 
     def report(
         self,
@@ -499,8 +501,12 @@ class Share:
             # Only the wait of the first is told; the others ask again soon.
             wait, holds_up = (reply.wait, reply.holds_up) if is_first else (math.inf, False)
             is_first = False
+            if demand.lane is not Lane.ORDERS:
+                wait = max(wait, _SHORTEST_SECONDS)
             again = _LATER_SECONDS if wait < math.inf and not holds_up else _NEXT_SECONDS
-            self._told.append(_Told(demand.lane, wanted.weight, now + wait, holds_up, now + min(wait, again)))
+            if wait <= 2 * again:
+                again = wait
+            self._told.append(_Told(demand.lane, wanted.weight, now + wait, holds_up, now + again))
 
 
 class _Rate:

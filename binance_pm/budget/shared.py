@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,6 +24,7 @@ from binance_pm.transport import HttpAnswer
 
 # However little time a call has, the store is asked.
 _LEAST_WAIT: Final = PATIENCE + 0.1
+_TICK: Final = 0.02
 
 
 class Courier(Protocol):
@@ -85,9 +87,9 @@ class SharedBudget(Budget):
             self._courier.close(self.farewell())
 
     def __repr__(self) -> str:
-        store = "the store lost, one" if self.is_store_lost else "shared"
-        text = super().__repr__().removesuffix(")")
-        return f"{text}, {store} of {self.processes})"
+        pools = super().__repr__().removeprefix("Budget(").removesuffix(")")
+        store = "the store lost, one of" if self.is_store_lost else "shared by"
+        return f"SharedBudget({pools}, {store} {self.processes})"
 
     @property
     def processes(self) -> int:
@@ -195,6 +197,7 @@ class SharedBudget(Budget):
         for *_, first, line in sorted(head for each in self._queue for head in head_of(each)):
             if first.gate.wait(now):
                 continue
+            total = 0
             behind = (reservation for reservation in line if reservation is not first)
             for reservation in islice(chain([first], behind), MOST_CALLS):
                 lacking = self._blocked(reservation, now)
@@ -202,6 +205,9 @@ class SharedBudget(Budget):
                     # Weight of one pool is of no use before the others have it.
                     if not lacking.keys() - {pool}:
                         wanted.setdefault(pool, []).append((line.lane, weight))
+                total += reservation.weight
+                if self._share(line.pool).takes_turns(line.lane, total):
+                    break
         return wanted
 
     def _blocked(self, reservation: Reservation, now: float) -> dict[Pool, Wait]:
@@ -222,6 +228,16 @@ class SharedBudget(Budget):
     def _dispatch(self) -> None:
         self._peer.give_up(self._bounds)
         super()._dispatch()
+
+    def _advance_timer(self, reservation: Reservation, at: float) -> bool:
+        now = self.monotonic()
+        if at == math.inf:
+            # Where the store does not answer, somebody has to notice.
+            at = now + PATIENCE + _TICK
+        elif at > reservation.deadline:
+            # Whoever waits in vain learns it with the reply.
+            at = now
+        return super()._advance_timer(reservation, at)
 
     def _close_gate(self, host: str, answer: HttpAnswer, now: float, *, banned: bool) -> None:
         super()._close_gate(host, answer, now, banned=banned)

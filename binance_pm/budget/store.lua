@@ -365,11 +365,12 @@ local function doubt_window(ledger, weight, now)
     ledger.careful_until = now + CAREFUL_SECONDS
 end
 
-local function hear(ledger, minute, used, sent, now)
+local function hear(ledger, minute, used, weight, sent, now)
     local before, last = ledger.header[minute] or 0, ledger.header[minute - 1] or 0
     if before == 0 and last ~= 0 then
         ledger.turned = ledger.turned or used < last
-        if used >= last and last > ledger.limit / 4 then
+        local others = used - weight - (ledger.own[minute] or 0) - unproven_in(ledger, minute)
+        if others >= last and last > ledger.limit / 4 then
             doubt_window(ledger, used, now)
         end
     end
@@ -413,7 +414,7 @@ local function answer(ledger, weight, used, first, stop, sent, now, is_probe)
         end
         return
     end
-    hear(ledger, first, used, sent, now)
+    hear(ledger, first, used, weight, sent, now)
     ledger.own[first] = (ledger.own[first] or 0) + weight
     prove(ledger, first, sent)
     local unproven = unproven_in(ledger, first)
@@ -432,6 +433,7 @@ end
 local function catch_up(ledger, minute, used, own)
     forget(ledger, minute)
     ledger.header[minute] = max(ledger.header[minute] or 0, used)
+    ledger.heard[minute] = nil
     ledger.own[minute] = (ledger.own[minute] or 0) + own
     ledger.foreign.passed_over = minute
     ledger.tokens = min(ledger.tokens, 0)

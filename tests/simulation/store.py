@@ -139,9 +139,9 @@ class MemoryStore:
         )
 
     def held(self, pool: Pool, now: float) -> int | None:
-        """The most that the exchange can have counted; None where it knows nothing of the pool."""
+        """The most that the exchange can have counted; None where no count was heard."""
         known, host = self._pools.get(name_of(pool)), self._hosts.get(pool.host)
-        if known is None or host is None:
+        if known is None or host is None or known.ledger._told == -math.inf:
             return None
         return known.ledger.most_used((now + host.low, now + host.high))
 

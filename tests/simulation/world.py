@@ -148,8 +148,11 @@ class World:
     def _reaches_store(self, number: int) -> bool:
         """Whether a process can reach the store through which limiters share what they know."""
         passed = self._now() - START
-        gone = (self._scenario.store_gone, self._scenario.store_gone_for_first if number == 0 else None)
-        return not any(it is not None and it[0] <= passed < it[1] for it in gone)
+        begins, ends = self._scenario.store_gone
+        if passed >= begins and (passed - begins) % self._scenario.store_gone_every < ends - begins:
+            return False
+        begins, ends = self._scenario.store_gone_for_first
+        return number > 0 or not begins <= passed < ends
 
     def _server_time(self) -> float:
         return EPOCH + (self._now() - START) * (1 + self._drift) + self._offset
