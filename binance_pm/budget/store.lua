@@ -233,9 +233,8 @@ end
 -- Seconds to wait, and whether nobody behind may use the pool meanwhile.
 local function wait_for(ledger, weight, lane, now, earliest, latest)
     local cap = cap_of(ledger, now)
-    local most = ledger.limit - MARGIN
-    local room = min(max(cap, weight), most) - weight
-    if ledger.in_flight * ledger.heft > room or ledger.in_flight + weight > most then
+    local room = min(max(cap, weight), ledger.limit - MARGIN) - weight
+    if ledger.in_flight * ledger.heft > room then
         return huge, true
     end
     if ledger.in_flight > 0 then
