@@ -2,7 +2,7 @@
 --
 --   KEYS[1]  a hash with a field for each host and each pool of one egress IP
 --   ARGV[1]  the Message, in MessagePack; the answer is the Reply
---   ARGV[2]  seconds to take for the time; empty for the server's own, as always but in tests
+--   ARGV[2]  seconds to take for the time, in tests; else it is missing, and the time is the server's own
 --
 -- Names in capitals are figures of the Python modules, which take their place when this text is loaded. Why things are
 -- as they are is said there; comments here say what Lua or the server adds. All who share this budget tell each other:
@@ -613,7 +613,7 @@ end
 local key = KEYS[1]
 
 local function time()
-    if ARGV[2] and ARGV[2] ~= "" then
+    if ARGV[2] then
         return tonumber(ARGV[2])
     end
     local told = redis.call("TIME")

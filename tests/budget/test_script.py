@@ -131,7 +131,7 @@ def test_a_figure_has_one_source() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_the_script_does_what_the_store_in_memory_does(on_server: Script, seed: int, length: int) -> None:
     """The same messages get the same replies, and leave the same behind."""
     key, memory, history = f"{{{next(keys)}}}", MemoryStore(), History(seed)
