@@ -620,13 +620,22 @@ local function time()
     return tonumber(told[1]) + tonumber(told[2]) / 1e6
 end
 
+-- Processes of two versions may share the hash: where what is kept changes, its prefix has to change as well.
+local function host_field(report)
+    return "host:" .. report[1]
+end
+
+local function pool_field(report)
+    return "pool:" .. report[1]
+end
+
 local function fields_of(message)
     local fields = {}
     for _, report in ipairs(message[5]) do
-        fields[#fields + 1] = "host:" .. report[1]
+        fields[#fields + 1] = host_field(report)
     end
     for _, report in ipairs(message[6]) do
-        fields[#fields + 1] = "pool:" .. report[1]
+        fields[#fields + 1] = pool_field(report)
     end
     return fields
 end
@@ -673,13 +682,13 @@ local function step(message, now)
     local states = read(fields)
     local hosts, pools, longest = {}, {}, 0
     for place, report in ipairs(message[5]) do
-        local field = "host:" .. report[1]
+        local field = host_field(report)
         states[field] = states[field] or { low = 0, high = 0, told = now, is_heard = false, opens = 0, banned = false }
         hosts[place] = hear_host(states[field], report, now)
         longest = max(longest, hosts[place][4])
     end
     for place, report in ipairs(message[6]) do
-        local field = "pool:" .. report[1]
+        local field = pool_field(report)
         local pool = states[field] or { ledger = new_ledger(report[3], message[3]), holders = {}, waiting = {} }
         pool.ledger.suspected, states[field] = {}, pool
         pools[place] = hear_pool(pool, message, report, hosts[report[2] + 1], now)
