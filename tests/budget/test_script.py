@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from binance_pm.budget import foreign, ledger, store
 from binance_pm.budget.ledger import Ledger
-from binance_pm.budget.messages import Message, Reply
+from binance_pm.budget.messages import HostReport, Message, PoolReport, Refused, Reply
 from binance_pm.budget.redis import figures, script
 from tests.simulation.histories import History
 from tests.simulation.store import MemoryStore
@@ -116,6 +116,19 @@ def assert_same_state(stored: dict[str, Any], memory: MemoryStore) -> None:
             for peer, w in pool.waiting.items()
         ]
         assert_alike(state["waiting"], waiting, "waiting")
+
+
+def test_refusals_in_every_minute_cost_as_much(on_server: Script) -> None:
+    """A penalty that doubles ends at the same height, which no other history reaches."""
+    memory = MemoryStore()
+    for minute in range(10):
+        now = 60.0 * minute
+        hosts = (HostReport("papi", now, now, is_heard=True),)
+        pools = (PoolReport("papi", 0, 400, 0, (Refused(minute, minute + 1, now, full=False),)),)
+        message = Message("a", minute, 60.0, 5.0, hosts, pools)
+
+        assert on_server.exchange("{refused}", message, now) == memory.exchange(message, now)
+    assert memory._pools["papi"].ledger._penalty == 200
 
 
 def test_a_message_may_be_empty(on_server: Script) -> None:
