@@ -50,7 +50,7 @@ def serving_port(port: int, *options: str) -> Generator[None, None, None]:
 def _wait(process: subprocess.Popen[str]) -> None:
     told: list[str] = []
     for line in process.stdout or ():
-        if "Ready to accept connections" in line:
+        if "ready to accept connections" in line.lower():
             return
         told.append(line)
     raise RuntimeError("Valkey did not start:\n" + "".join(told))

@@ -72,9 +72,10 @@ class RedisStore:
 
     def exchange(self, message: Message) -> Reply:
         """Run the script with the message; see `Store`."""
+        told = _ENCODE(message)
         try:
-            return _DECODE(self._run(_ENCODE(message)))
-        except (*self._library.failures, msgspec.MsgspecError) as error:
+            return _DECODE(self._run(told))
+        except Exception as error:  # noqa: BLE001 - redis-py raises many kinds, and not all are its own
             what = self._told(error)
         self.close()
         # Outside of the handler: what went before may quote the password.
@@ -105,16 +106,17 @@ class RedisStore:
 def script() -> str:
     """The text of ``store.lua`` with the figures of the Python modules in the place of their names."""
     text = resources.files("binance_pm.budget").joinpath("store.lua").read_text(encoding="utf-8")
-    figures = {"DRIFT": DRIFT, "LANE_ORDERS": int(Lane.ORDERS)}
+    known = {"DRIFT": DRIFT, "LANE_ORDERS": int(Lane.ORDERS)}
     for module in (ledger, foreign, store):
-        figures |= _figures(module)
+        known |= figures(module)
     for kind in get_args(Event):
-        figures[f"KIND_{kind.__name__.upper()}"] = kind.__struct_config__.tag
-    # Locals in front of the text would do, but each function that uses one takes time to be made: a fifth of a message.
-    return re.sub(r"\b[A-Z][A-Z_]+\b", lambda found: str(figures.get(found[0], found[0])), text)
+        known[f"KIND_{kind.__name__.upper()}"] = kind.__struct_config__.tag
+    # Locals in front of the text would do as well, but with each message every function that uses one is made anew.
+    return re.sub(r"\b[A-Z][A-Z_]+\b", lambda found: str(known.get(found[0], found[0])), text)
 
 
-def _figures(module: ModuleType) -> dict[str, float]:
+def figures(module: ModuleType) -> dict[str, float]:
+    """The numbers that a module gives names in capitals."""
     named = {name.lstrip("_"): value for name, value in vars(module).items() if name.isupper()}
     return {name: value for name, value in named.items() if isinstance(value, (int, float))}
 
@@ -146,7 +148,7 @@ class _Library(NamedTuple):
     pools: type[_Pools]
     clients: _Clients
     clusters: _Clients
-    failures: tuple[type[Exception], ...]
+    error: type[Exception]
     script_missing: type[Exception]
     once: object
     """Its way to say that nothing is tried again: that is for whoever counts the messages."""
@@ -159,7 +161,7 @@ class _Library(NamedTuple):
             # Opens nothing, but shows options that do not exist.
             pool.make_connection()
             said = pool.connection_kwargs
-        except (*self.failures, ValueError, TypeError):
+        except (self.error, ValueError, TypeError):
             pass
         # Outside of the handler: what went before may quote the password.
         if said is None:
@@ -184,10 +186,9 @@ def _library() -> _Library:
     try:
         from redis import ConnectionPool, Redis, RedisCluster, RedisError  # noqa: PLC0415 - the extra `redis`
         from redis.backoff import NoBackoff  # noqa: PLC0415 - the extra `redis`
-        from redis.exceptions import NoScriptError, RedisClusterException  # noqa: PLC0415 - the extra `redis`
+        from redis.exceptions import NoScriptError  # noqa: PLC0415 - the extra `redis`
         from redis.retry import Retry  # noqa: PLC0415 - the extra `redis`
     except ImportError as error:
         advice = "Install it: pip install 'binance-pm[redis]'."
         raise ConfigurationError(_CALL, "it needs the extra `redis`", advice=advice) from error
-    failures = (RedisError, RedisClusterException, OSError)
-    return _Library(ConnectionPool, Redis, RedisCluster, failures, NoScriptError, Retry(NoBackoff(), 0))
+    return _Library(ConnectionPool, Redis, RedisCluster, RedisError, NoScriptError, Retry(NoBackoff(), 0))

@@ -2,7 +2,7 @@
 --
 --   KEYS[1]  a hash with a field for each host and each pool of one egress IP
 --   ARGV[1]  the Message, in MessagePack; the answer is the Reply
---   ARGV[2]  seconds to take for the time; empty for the server's own, as always but in tests
+--   ARGV[2]  seconds to take for the time, in tests; else it is missing, and the time is the server's own
 --
 -- Names in capitals are figures of the Python modules, which take their place when this text is loaded. Why things are
 -- as they are is said there; comments here say what Lua or the server adds. All who share this budget tell each other:
@@ -234,9 +234,8 @@ end
 -- Seconds to wait, and whether nobody behind may use the pool meanwhile.
 local function wait_for(ledger, weight, lane, now, earliest, latest)
     local cap = cap_of(ledger, now)
-    local most = ledger.limit - MARGIN
-    local room = min(max(cap, weight), most) - weight
-    if ledger.in_flight * ledger.heft > room or ledger.in_flight + weight > most then
+    local room = min(max(cap, weight), ledger.limit - MARGIN) - weight
+    if ledger.in_flight * ledger.heft > room then
         return huge, true
     end
     if ledger.in_flight > 0 then
@@ -619,20 +618,29 @@ end
 local key = KEYS[1]
 
 local function time()
-    if ARGV[2] and ARGV[2] ~= "" then
+    if ARGV[2] then
         return tonumber(ARGV[2])
     end
     local told = redis.call("TIME")
     return tonumber(told[1]) + tonumber(told[2]) / 1e6
 end
 
+-- Processes of two versions may share the hash: where what is kept changes, its prefix has to change as well.
+local function host_field(report)
+    return "host:" .. report[1]
+end
+
+local function pool_field(report)
+    return "pool:" .. report[1]
+end
+
 local function fields_of(message)
     local fields = {}
     for _, report in ipairs(message[5]) do
-        fields[#fields + 1] = "host:" .. report[1]
+        fields[#fields + 1] = host_field(report)
     end
     for _, report in ipairs(message[6]) do
-        fields[#fields + 1] = "pool:" .. report[1]
+        fields[#fields + 1] = pool_field(report)
     end
     return fields
 end
@@ -679,13 +687,13 @@ local function step(message, now)
     local states = read(fields)
     local hosts, pools, longest = {}, {}, 0
     for place, report in ipairs(message[5]) do
-        local field = "host:" .. report[1]
+        local field = host_field(report)
         states[field] = states[field] or { low = 0, high = 0, told = now, is_heard = false, opens = 0, banned = false }
         hosts[place] = hear_host(states[field], report, now)
         longest = max(longest, hosts[place][4])
     end
     for place, report in ipairs(message[6]) do
-        local field = "pool:" .. report[1]
+        local field = pool_field(report)
         local pool = states[field] or { ledger = new_ledger(report[3], message[3]), holders = {}, waiting = {} }
         pool.ledger.suspected, states[field] = {}, pool
         pools[place] = hear_pool(pool, message, report, hosts[report[2] + 1], now)

@@ -13,9 +13,10 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from binance_pm.budget import foreign, ledger, store
 from binance_pm.budget.ledger import Ledger
-from binance_pm.budget.messages import Message, Reply
-from binance_pm.budget.redis import script
+from binance_pm.budget.messages import HostReport, Message, PoolReport, Refused, Reply
+from binance_pm.budget.redis import figures, script
 from tests.simulation.histories import History
 from tests.simulation.store import MemoryStore
 
@@ -61,7 +62,7 @@ def assert_alike(one: object, other: object, at: str = "") -> None:
     if one == other:
         return
     if isinstance(one, float) and isinstance(other, (float, int)):
-        assert math.isclose(one, other, rel_tol=1e-9), at
+        assert math.isclose(one, other, rel_tol=1e-12), at
     elif isinstance(one, dict) and isinstance(other, dict):
         named = cast("dict[object, object]", other)
         assert one.keys() == named.keys(), at
@@ -117,8 +118,33 @@ def assert_same_state(stored: dict[str, Any], memory: MemoryStore) -> None:
         assert_alike(state["waiting"], waiting, "waiting")
 
 
+def test_refusals_in_every_minute_cost_as_much(on_server: Script) -> None:
+    """A penalty that doubles ends at the same height, which no other history reaches."""
+    memory = MemoryStore()
+    for minute in range(10):
+        now = 60.0 * minute
+        hosts = (HostReport("papi", now, now, is_heard=True),)
+        pools = (PoolReport("papi", 0, 400, 0, (Refused(minute, minute + 1, now, full=False),)),)
+        message = Message("a", minute, 60.0, 5.0, hosts, pools)
+
+        assert on_server.exchange("{refused}", message, now) == memory.exchange(message, now)
+    assert memory._pools["papi"].ledger._penalty == 200
+
+
+def test_a_message_may_be_empty(on_server: Script) -> None:
+    """Who asks for nothing hears the time."""
+    assert on_server.exchange("{nothing}", Message("a", 0, 60.0, 5.0, (), ()), 7.5) == Reply(7.5, (), ())
+
+
+def test_a_figure_has_one_source() -> None:
+    """No two modules call different figures of the script by one name."""
+    names = [name for module in (ledger, foreign, store) for name in figures(module)]
+
+    assert len(names) == len(set(names))
+
+
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_the_script_does_what_the_store_in_memory_does(on_server: Script, seed: int, length: int) -> None:
     """The same messages get the same replies, and leave the same behind."""
     key, memory, history = f"{{{next(keys)}}}", MemoryStore(), History(seed)

@@ -27,6 +27,8 @@ _AHEAD = 7.5
 _HOSTS = ("papi", "sapi")
 _POOLS = (("papi", 0, 400), ("orders", 0, 110), ("sapi", 1, 1000))
 _LATER = (0.0, 0.01, 0.03, 0.1, 0.5, 0.6, 1.1, 2.3, 5.5, 11.0, 30.0, 61.0, 130.0, 700.0)
+# None: answered without a header.
+_KINDS = (*[Answered] * 8, None, Lost, Refused, Heavier, Returned, Alone)
 
 _Value = TypeVar("_Value")
 
@@ -42,6 +44,9 @@ class History:
         self.now = 30_000_000 * _MINUTE + 50
         """The store's clock."""
         self._chance = Random(seed)
+        # Some things show only where the same happens again and again.
+        self._pauses = self._often(_LATER, (self._chance.choice(_LATER),))
+        self._kinds = self._often(_KINDS, (self._chance.choice(_KINDS),))
         self._numbers = dict.fromkeys(range(3), 0)
         self._held: dict[tuple[int, int], int] = {}
         self._counts: dict[tuple[int, int], int] = {}
@@ -50,7 +55,9 @@ class History:
 
     def next(self) -> Message:
         """What a process says next."""
-        self.now += self._chance.choice(_LATER)
+        self.now += self._chance.choice(self._often(self._pauses, _LATER)) * self._often(
+            1.0, self._chance.uniform(0.5, 1.5)
+        )
         self._peer = self._often(0, 1, 2)
         # Some are sent again, some were overtaken.
         self._numbers[self._peer] += self._often(1, 0, -1)
@@ -66,7 +73,7 @@ class History:
                 self._held[self._peer, pool] += times * demand.weight
 
     def _host(self, host: str) -> HostReport:
-        clock, width = self.now + _AHEAD, self._often(0.02, 0.0, 0.5, 5.0, 300.0)
+        clock, width = self.now + _AHEAD, self._often(0.02, 0.0, 0.5, 5.0, 110.0, 300.0)
         is_heard, closed, banned = (
             self._mostly(),
             self._often(0.0, 1.0, 130.0, 4000.0),
@@ -89,12 +96,12 @@ class History:
 
     def _event(self, pool: int, held: int) -> Event:
         weight = min(held, self._chance.choice((1, 2, 5, 20, 60)))
-        age = self._chance.choice((0.01, 0.1, 0.4, 1.0, 2.5))
+        age = self._chance.choice((0.01, 0.1, 0.4, 1.0, 2.5)) * self._often(1.0, self._chance.uniform(0.5, 1.5))
         flag = self._mostly()
         sent = self.now - age
-        first = int((sent + _AHEAD) // _MINUTE)
+        first = int((sent + _AHEAD) // _MINUTE) + self._chance.choice((*[0] * 8, 1, -1))
         stop = first + self._often(1, 2, 3, 5)
-        kind = self._often(Answered, None, Lost, Refused, Heavier, Returned, Alone)
+        kind = self._chance.choice(self._often(self._kinds, _KINDS))
         if kind is Answered:
             used = self._counts.get((pool, first), 0) + weight + self._often(0, 1, 7, 60, 300, -5, -40)
             self._counts[pool, first] = used = max(0, used)
@@ -110,7 +117,7 @@ class History:
         return others[kind]
 
     def _demand(self) -> Demand:
-        weight = self._chance.choice((1, 2, 5, 20, 60, 99))
+        weight = self._chance.choice((1, 2, 5, 20, 60, 99, 105, 130))
         return Demand(self._chance.choice(list(Lane)), weight, self._chance.choice((1, 1, 3, 10)), self._mostly())
 
     def _mostly(self) -> bool:
