@@ -26,8 +26,12 @@ from binance_pm.clock import ServerClock
 
 _log = logging.getLogger(__name__)
 
-WAY: Final = 0.05
-"""Seconds for which a message is on its way; the exchange's clock has moved on by then."""
+WAY: Final = 0.01
+"""Seconds for which a message is on its way: the exchange's clock has moved on by then.
+
+One that takes longer makes the store see a minute turn too late by the rest. Nothing is overspent by that: what is in
+flight is charged to every minute still to come, and the new one is empty.
+"""
 # A store that takes longer is of no use, and is lost after so many times.
 _SLOW_SECONDS: Final = 0.05
 _SLOW_TIMES: Final = 3
