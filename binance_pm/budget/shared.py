@@ -194,6 +194,8 @@ class SharedBudget(Budget):
         """What the waiting calls need, the most urgent first."""
         wanted: dict[Pool, list[tuple[Lane, int]]] = {}
         now = self.monotonic()
+        # Those whom a pool holds up want its weight, too.
+        self._queue.resume_all()
         for *_, first, line in sorted(head for each in self._queue for head in head_of(each)):
             if first.gate.wait(now):
                 continue
