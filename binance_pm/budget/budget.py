@@ -10,23 +10,24 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from heapq import heapify, heappop, heappush
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakSet
 
 import anyio
-import msgspec
 
 from binance_pm.budget.bans import read_bans, write_ban
+from binance_pm.budget.doubts import Doubts
 from binance_pm.budget.gate import Gate, closing_seconds
 from binance_pm.budget.lanes import Lane
-from binance_pm.budget.ledger import Ledger
+from binance_pm.budget.ledger import LONGEST_WAY, Ledger
 from binance_pm.budget.plan import Plan, Priced, make_plan
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
 from binance_pm.budget.queue import Line, Queue
+from binance_pm.budget.reservation import Draw, Fare, Reservation, is_awake
 from binance_pm.budget.share import Share
-from binance_pm.budget.wake import Wake, waker
+from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused, shown
+from binance_pm.budget.wake import waker
 from binance_pm.clock import ServerClock
 from binance_pm.errors import (
     BudgetExceeded,
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# A request that got no answer can still be on its way for this long.
-_LONGEST_WAY: Final = 10.0
 # A reservation older than this was left behind by an event loop that ended in the middle of a call.
 _LONGEST_CALL: Final = 120.0
 # Timers are not moved for less: the exchange's clock is not known better.
@@ -55,49 +54,6 @@ _TOLERANCE: Final = 0.01
 _TICK: Final = 0.001
 # A gate that closes for so much longer is told.
 _NEWS: Final = 1.5
-
-
-class PoolState(msgspec.Struct, frozen=True):
-    """One pool at one moment, in weight of the current minute."""
-
-    pool: Pool
-    limit: int
-    used: int
-    """The most that the exchange can have counted, calls on their way included."""
-    in_flight: int
-    """Of it: calls that were neither answered nor given up."""
-    cap: int
-    """What may be used of the limit now."""
-    reserve: int
-    """What is kept of that for orders and rescues."""
-    foreign: int
-    """What of the latest minute was surely used by others on the IP."""
-    closed: float
-    """Seconds until the host's gate opens, 0 where it is open."""
-    waiting: Mapping[Lane, int]
-    """How many calls wait for it, by lane."""
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """A call got its weight."""
-
-    call: Call
-    lane: Lane
-    waited: float
-    """Seconds."""
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """The exchange refused a call, and the gate of its host is closed."""
-
-    host: str
-    status: int
-    banned: bool
-    seconds: float
-    """For how long it is closed from now on."""
-
-
-BudgetEvent = Admitted | Refused
 
 
 class Budget:
@@ -144,8 +100,7 @@ class Budget:
         self._queue: Final[Queue[Reservation]] = Queue()
         self._open: Final[dict[Reservation, float]] = {}
         """Who holds weight, in the order of admission, and since when."""
-        self._heavier: Final[dict[tuple[Pool, str], tuple[int, int]]] = {}
-        self._told: Final[set[tuple[Pool, str]]] = set()
+        self._doubts: Final = Doubts()
         self._listeners: Final[list[Callable[[BudgetEvent], None]]] = []
         _budgets.add(self)
 
@@ -186,7 +141,7 @@ class Budget:
         return SharedBudget(hire, limits=limits, minute=minute, peers=peers, bans=bans)
 
     def __repr__(self) -> str:
-        pools = ", ".join(map(_shown, self.snapshot()))
+        pools = ", ".join(map(shown, self.snapshot()))
         return f"Budget({pools or 'unused'}, {self.waiting} waiting)"
 
     @property
@@ -354,7 +309,7 @@ class Budget:
         while True:
             with anyio.CancelScope() as scope:
                 with self._lock:
-                    reservation.wake, reservation.looks_at = _is_awake, reservation.deadline
+                    reservation.wake, reservation.looks_at = is_awake, reservation.deadline
                     self._queue.resume(reservation.pools)
                     self._dispatch()
                     if reservation.admitted:
@@ -468,8 +423,8 @@ class Budget:
         now = self.monotonic()
         earliest, latest = reservation.clock.bounds()
         for _, ledger, weight in reservation.draws:
-            minutes = ledger.minutes((earliest - (now - departed), latest - (now - gave_up) + _LONGEST_WAY))
-            ledger.lose(weight, minutes, known=gave_up + _LONGEST_WAY)
+            minutes = ledger.minutes((earliest - (now - departed), latest - (now - gave_up) + LONGEST_WAY))
+            ledger.lose(weight, minutes, known=gave_up + LONGEST_WAY)
         self._queue.resume(reservation.pools)
 
     def _give_up_forgotten(self) -> None:
@@ -491,40 +446,9 @@ class Budget:
             weight, used, ledger.minutes(arrived), sent=departed, now=now, is_probe=answer.status < 500
         )
         if counted is not None:
-            self._check_weight(draw, endpoint, counted)
+            self._doubts.compare_weight(draw, endpoint, counted)
         if ledger.misplaced:
-            self._say(
-                pool,
-                "",
-                f"The exchange's count of {_named(pool)} fell by {ledger.misplaced} in the middle of a minute, or kept "
-                "it over a turn: its window is not the clock minute. Half of the limit is used for ten minutes.",
-            )
-
-    def _check_weight(self, draw: Draw, endpoint: str, counted: int) -> None:
-        """Compare a call's weight with what the exchange's count rose by while nothing else of ours was on its way."""
-        pool, ledger, weight = draw
-        if counted == weight:
-            self._heavier.pop((pool, endpoint), None)
-            return
-        if counted < weight:
-            self._say(pool, endpoint, f"{endpoint} weighs {counted} in {_named(pool)}, not {weight}.")
-            return
-        before, times = self._heavier.get((pool, endpoint), (0, 0))
-        times = times + 1 if counted == before else 1
-        self._heavier[pool, endpoint] = counted, times
-        if times >= _OFTEN:
-            ledger.expect_heavier(counted / weight)
-            self._say(
-                pool,
-                endpoint,
-                f"The exchange's count of {_named(pool)} rises by {counted} with each {endpoint}, not by {weight}: "
-                "the weight is wrong, or another program calls as often. Calls on their way count as that much.",
-            )
-
-    def _say(self, pool: Pool, about: str, what: str) -> None:
-        if (pool, about) not in self._told:
-            self._told.add((pool, about))
-            _log.warning("%s", what)
+            self._doubts.tell_window(pool, ledger.misplaced)
 
     def _hear_error(
         self, reservation: Reservation, answer: HttpAnswer, arrived: tuple[float, float], now: float
@@ -621,113 +545,6 @@ class Longest(NamedTuple):
 _FITS: Final = Longest(0.0)
 # Somebody who comes first waits for a pool of the call, and looks for both.
 _ELSEWHERE: Final = Longest(math.inf)
-_OFTEN: Final = 10
-
-
-class Draw(NamedTuple):
-    """What a call takes of one pool."""
-
-    pool: Pool
-    ledger: Ledger | Share
-    weight: int
-
-
-class Fare(NamedTuple):
-    """What calls with the same charges have in common."""
-
-    draws: tuple[Draw, ...]
-    pools: tuple[Pool, ...]
-    gate: Gate
-    clock: ServerClock
-
-
-class Reservation:
-    """Weight taken for one call; it ends in exactly one of answered, lost, or cancelled before sending.
-
-    Enter it to take the weight. Leaving it settles what was not: as lost where the request departed, as cancelled
-    where it did not.
-    """
-
-    def __init__(
-        self,
-        budget: Budget,
-        fare: Fare,
-        call: Call,
-        lane: Lane,
-        *,
-        max_wait: float,
-        is_returning: bool,
-    ) -> None:
-        self.draws: Final = fare.draws
-        self.pools: Final = fare.pools
-        self.gate: Final = fare.gate
-        self.clock: Final = fare.clock
-        self.call: Final = call
-        self.lane: Final = lane
-        self.is_returning: Final = is_returning
-        self.asked_at: Final = budget.monotonic()
-        self.deadline: Final = self.asked_at + max_wait
-        """Monotonic time at which it gives up waiting."""
-        self.ticket: Final = next(_tickets)
-        """The place in the order of arrival."""
-        self.looks_at: float = self.deadline
-        """Monotonic time at which it looks again whether it fits."""
-        self.admitted: bool = False
-        self.settled: bool = False
-        """Whether its weight was given back, or is known to be counted."""
-        self.departed_at: float | None = None
-        """Monotonic time before its first byte left."""
-        self.wake: Wake = _is_awake
-        self._budget: Final = budget
-
-    @property
-    def host(self) -> str:
-        """The host whose pools are drawn on."""
-        return self.pools[0].host
-
-    @property
-    def weight(self) -> int:
-        """What it costs in the first of its pools."""
-        return self.draws[0].weight
-
-    @property
-    def account(self) -> str:
-        """Whose call it is."""
-        return self.call.account
-
-    @property
-    def departed(self) -> bool:
-        """Whether the request may have left this machine."""
-        return self.departed_at is not None
-
-    async def __aenter__(self) -> Self:
-        await self._budget.admit(self)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self.settled:
-            return
-        if self.departed_at is None:
-            self._budget.cancel(self)
-        else:
-            self._budget.lose(self, self.departed_at)
-
-    def depart(self) -> None:
-        """Say that the first byte is about to leave.
-
-        Raises:
-            GateClosed: the gate has closed since the weight was taken. Nothing may be sent.
-        """
-        self.departed_at = self._budget.depart(self)
-
-    def stay(self) -> None:
-        """Take `depart` back: the transport knows that no byte left."""
-        self.departed_at = None
-
-    def answer(self, answer: HttpAnswer) -> None:
-        """Settle with the exchange's answer, whatever its status."""
-        assert self.departed_at is not None, "an answer to a request that never departed"  # noqa: S101
-        self._budget.answer(self, self.departed_at, answer)
 
 
 Head = tuple[Lane, float, int, Reservation, Line[Reservation]]
@@ -737,24 +554,6 @@ def head_of(line: Line[Reservation]) -> list[Head]:
     """Who is next in a line, if anybody, to be sorted among those of the other lines."""
     head = line.head()
     return [(line.lane, head[0], head[1].ticket, head[1], line)] if head else []
-
-
-def _named(pool: Pool) -> str:
-    return f"{pool.kind} {pool.path or '/' + pool.family}"
-
-
-def _shown(state: PoolState) -> str:
-    waiting = "".join(f", {number} {lane.name.lower()} waiting" for lane, number in state.waiting.items() if number)
-    closed = f", closed for {state.closed:.0f} s" if state.closed else ""
-    return f"{_named(state.pool)} {state.used}/{state.limit}{waiting}{closed}"
-
-
-_tickets: Final = count()
-
-
-def _is_awake() -> bool:
-    """What wakes a reservation whose task has not gone to sleep yet."""
-    return True
 
 
 _budgets: Final[WeakSet[Budget]] = WeakSet()

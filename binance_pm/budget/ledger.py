@@ -43,6 +43,8 @@ MARGIN: Final = 10
 """Weight of the limit that is never spent."""
 PATIENCE: Final = 2.0
 """Seconds after which another call may ask for the count, where the first was not answered."""
+LONGEST_WAY: Final = 10.0
+"""Seconds for which a call that got no answer can arrive."""
 RESERVE: Final = 0.03
 """The part of the limit that only orders and rescues may use, at the start of a minute."""
 _STALE_SECONDS: Final = 2.0

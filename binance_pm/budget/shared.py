@@ -12,12 +12,13 @@ from typing import Final, Protocol
 
 import anyio
 
-from binance_pm.budget.budget import Budget, Draw, Longest, Reservation, head_of
+from binance_pm.budget.budget import Budget, Longest, head_of
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import Wait
 from binance_pm.budget.messages import HostReport, Message, Reply
 from binance_pm.budget.peer import WAY, Heard, Peer
 from binance_pm.budget.pools import Charge, Family, Kind, Pool
+from binance_pm.budget.reservation import Draw, Reservation
 from binance_pm.budget.share import MOST_CALLS, PATIENCE, Share
 from binance_pm.errors import Call
 from binance_pm.transport import HttpAnswer
@@ -169,7 +170,7 @@ class SharedBudget(Budget):
             if told.closed:
                 self.gate(host).close(now + told.closed, banned=told.banned)
         for pool, rise in heard.rises:
-            self._check_weight(Draw(pool, self._shares[pool], rise.weight), rise.endpoint, rise.risen)
+            self._doubts.compare_weight(Draw(pool, self._shares[pool], rise.weight), rise.endpoint, rise.risen)
 
     def _new_peer(self) -> Peer:
         return Peer(

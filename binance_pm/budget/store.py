@@ -6,8 +6,6 @@ from typing import Final, Protocol
 
 from binance_pm.budget.messages import Message, Reply
 
-LONGEST_WAY: Final = 10.0
-"""Seconds for which a call that was lost with its process can arrive."""
 PLACE_SECONDS: Final = 1.0
 """A process in front is expected to ask again when it was told to; then for so long."""
 TURN: Final = 0.02

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from binance_pm.budget.lanes import Lane
-from binance_pm.budget.ledger import Ledger, Wait
+from binance_pm.budget.ledger import LONGEST_WAY, Ledger, Wait
 from binance_pm.budget.messages import (
     Alone,
     Answered,
@@ -29,7 +29,7 @@ from binance_pm.budget.messages import (
     Returned,
 )
 from binance_pm.budget.pools import Pool
-from binance_pm.budget.store import LONGEST_WAY, PLACE_SECONDS, TURN, UNUSED_SECONDS, StoreLost
+from binance_pm.budget.store import PLACE_SECONDS, TURN, UNUSED_SECONDS, StoreLost
 from binance_pm.clock import DRIFT
 
 # Its clock has nothing to do with that of the processes.
