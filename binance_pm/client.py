@@ -105,6 +105,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                 "sapi": check_url(sapi_url, allow_custom_host=allow_custom_host),
             }
             _check_recv_window(recv_window)
+            _check_patience(max_wait, attempts)
         except ValueError as error:
             raise ConfigurationError(Call("Client", label), str(error)) from None
         # Two labels of one key are one account to the exchange.
@@ -395,6 +396,13 @@ def _interrupted(call: Call, session: Session, *, sent: bool) -> PortfolioMargin
 
 
 _NO_KEY: Final = "Give them to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
+
+
+def _check_patience(max_wait: float, attempts: int) -> None:
+    if not max_wait >= 0:
+        raise ValueError(f"max_wait is {max_wait}: it is 0 seconds or more")
+    if attempts < 1:
+        raise ValueError(f"attempts is {attempts}: the first counts, too")
 
 
 def _keys(env: Mapping[str, str], *, given: Container[str]) -> dict[str, Any]:

@@ -5,13 +5,12 @@ others use, `queue` says who is next in which of the `lanes`, `gate` keeps a ref
 program, `plan` says what fits, `doubts` are logged where the count is not as believed, `state` is what can be seen. A
 `reservation` is one call's weight; `budget` joins them.
 
-Several processes share one by way of a store: `messages` says what they tell each other, `share` and `peer` are the
+Several processes share one by way of a `store`: `messages` says what they tell each other, `share` and `peer` are the
 side of a process, `redis` is a store, `courier` carries the messages, `shared` joins them.
 """
 
 from __future__ import annotations
 
-import threading
 from typing import Final
 
 from binance_pm.budget.bans import default_path
@@ -44,8 +43,7 @@ __all__ = [
     "process_budget",
 ]
 
-_lock: Final = threading.Lock()
-_budgets: Final[dict[str, Budget]] = {}
+_of_egress: Final[dict[str, Budget]] = {}
 
 
 def process_budget(egress: str = "") -> Budget:
@@ -57,8 +55,6 @@ def process_budget(egress: str = "") -> Budget:
     Args:
         egress: the proxy through which requests leave, empty where there is none.
     """
-    with _lock:
-        budget = _budgets.get(egress)
-        if budget is None:
-            budget = _budgets[egress] = Budget(bans=default_path(), egress=egress)
-        return budget
+    budget = _of_egress.get(egress)
+    # Two threads may make one at once: that of the first is everybody's.
+    return budget or _of_egress.setdefault(egress, Budget(bans=default_path(), egress=egress))

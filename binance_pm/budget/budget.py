@@ -20,7 +20,7 @@ from binance_pm.budget.bans import read_bans, write_ban
 from binance_pm.budget.doubts import Doubts
 from binance_pm.budget.gate import Gate, closing_seconds
 from binance_pm.budget.lanes import Lane
-from binance_pm.budget.ledger import LONGEST_WAY, Ledger
+from binance_pm.budget.ledger import LONGEST_WAY, MARGIN, Ledger
 from binance_pm.budget.plan import Plan, Priced, make_plan
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
 from binance_pm.budget.queue import Line, Queue
@@ -70,6 +70,9 @@ class Budget:
         monotonic: this machine's clock that never steps, in seconds.
         wall: this machine's wall clock, used until the exchange was heard.
         sleep: waits for seconds of the monotonic clock.
+
+    Raises:
+        ConfigurationError: an argument cannot be used.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Budget:
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._limits: Final = {key: rule.limit for key, rule in RULES.items()} | dict(limits or {})
+        _check(self._limits, minute, peers)
         self._minute: Final = minute
         self._peers: Final = peers
         self._bans: Final = bans
@@ -184,7 +188,7 @@ class Budget:
     def listen(self, listener: Callable[[BudgetEvent], None]) -> None:
         """Have a function called with every `BudgetEvent`, such as one that counts for metrics.
 
-        It is called in the middle of a call: it must be quick and must not raise.
+        It is called in the middle of a call, from any thread, and must be quick. What it raises is logged.
         """
         self._listeners.append(listener)
 
@@ -195,7 +199,12 @@ class Budget:
             accounts: how many there are.
             every: seconds between two readings of the same account.
             endpoints: what is read of each, such as ``ENDPOINTS["um_account"]``.
+
+        Raises:
+            ConfigurationError: there are no accounts, or the interval is none.
         """
+        if not (accounts > 0 and 0 < every < math.inf):
+            raise ConfigurationError(Call("Budget.plan"), "a plan needs accounts and an interval above 0 seconds")
         with self._lock:
             return make_plan(accounts, every, endpoints, self._for_polls, minute=self._minute)
 
@@ -408,7 +417,7 @@ class Budget:
         self._open[reservation] = now
         reservation.admitted = True
         if self._listeners:
-            self._tell(Admitted(reservation.call, reservation.lane, now - reservation.asked_at))
+            self._publish(Admitted(reservation.call, reservation.lane, now - reservation.asked_at))
 
     def _leave(self, reservation: Reservation) -> None:
         if reservation.admitted:
@@ -469,15 +478,19 @@ class Budget:
         # Every call that was on its way brings the same news.
         if wait > gate.wait(now) + _NEWS:
             _log.warning("%s answered HTTP %d: nothing is sent to it for %.1f s", host, answer.status, wait)
-            if banned and self._bans is not None:
-                write_ban(self._bans, self._key(host), self._wall() + wait, now=self._wall())
+        if banned and self._bans is not None and wait > gate.ban_left(now) + _NEWS:
+            write_ban(self._bans, self._key(host), self._wall() + wait, now=self._wall())
         gate.close(now + wait, banned=banned)
         if self._listeners:
-            self._tell(Refused(host, answer.status, banned, wait))
+            self._publish(Refused(host, answer.status, banned, wait))
 
-    def _tell(self, event: BudgetEvent) -> None:
+    def _publish(self, event: BudgetEvent) -> None:
         for listener in self._listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception:  # noqa: BLE001 - whatever it is, it is the listener's
+                # Whoever called would take it for a failure of the call.
+                _log.exception("A listener of the budget failed.")
 
     def _fare(self, charges: tuple[Charge, ...]) -> Fare:
         with self._lock:
@@ -545,6 +558,22 @@ class Longest(NamedTuple):
 _FITS: Final = Longest(0.0)
 # Somebody who comes first waits for a pool of the call, and looks for both.
 _ELSEWHERE: Final = Longest(math.inf)
+
+
+def _check(limits: Mapping[tuple[Family, Kind], int], minute: float, peers: int) -> None:
+    call = Call("Budget")
+    if unknown := limits.keys() - RULES.keys():
+        raise ConfigurationError(call, f"there is no limit {unknown.pop()!r}")
+    if not 0 < minute < math.inf:
+        raise ConfigurationError(call, "a minute has more than 0 seconds")
+    if peers < 1:
+        raise ConfigurationError(call, "peers counts this program, too: it is at least 1")
+    for (family, kind), limit in limits.items():
+        if limit <= MARGIN * peers:
+            what = (
+                f"the limit {limit} of {kind} /{family} is too small: {MARGIN} of it are kept free, the rest is divided"
+            )
+            raise ConfigurationError(call, what)
 
 
 Head = tuple[Lane, float, int, Reservation, Line[Reservation]]

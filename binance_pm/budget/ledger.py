@@ -5,12 +5,12 @@ What the exchange does
     its own clock. An answer's header tells the count, other programs on the IP included.
 
 What is guaranteed
-    While the exchange's clock lies inside the interval given and weights are not underestimated, no admitted call
-    makes the count of a minute pass the limit less `MARGIN`, whatever the delays on the way. A call that was sent
+    While the exchange's clock lies inside the interval given and weights are not underestimated, our calls alone never
+    make the count of a minute pass the limit less `MARGIN`, whatever the delays on the way. A call that was sent
     and not proven inside a header is counted in every minute in which it can have arrived.
 
 What is kept free besides
-    * for what others on the IP add while a call is on its way: a quarter more than the most they have added so far;
+    * for what others on the IP add while a call is on its way: a quarter more than the most they have added of late;
     * until they were watched for two seconds: a twentieth of the limit;
     * after a refusal: a hundredth of the limit, twice as much with each minute that has one, half with each without;
     * for orders and rescues: a part of the limit that melts as the minute passes;

@@ -114,6 +114,7 @@ class Reservation:
 
         Raises:
             GateClosed: the gate has closed since the weight was taken. Nothing may be sent.
+            BudgetExceeded: the weight was given up in the meantime. Nothing may be sent.
         """
         self.departed_at = self._budget.depart(self)
 

@@ -41,6 +41,7 @@ LIMIT = 1000
 MINUTE = 30_000_000 * 60.0
 HOST = "https://papi.example"
 IP = pool_of("papi", Kind.IP, host=HOST, path="", account="")
+SAPI = pool_of("sapi", Kind.IP, host=HOST, path="/sapi/v1/x", account="")
 
 
 def budget_by(clock: ManualClock | FakeClock, *, bans: Path | None = None, egress: str = "") -> Budget:
@@ -300,6 +301,22 @@ class TestEvents:
             Admitted(Call("waits", "desk"), Lane.POLLS, 60.0),
         ]
 
+    async def test_one_that_fails_disturbs_neither_the_call_nor_the_others(
+        self, desk: Desk, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Its error is logged, and no weight is kept."""
+
+        def fail(event: BudgetEvent) -> None:
+            raise ZeroDivisionError(event)
+
+        events: list[BudgetEvent] = []
+        desk.budget.listen(fail)
+        desk.budget.listen(events.append)
+        await desk.call("counted", 5)
+
+        assert ([type(event) for event in events], desk.budget.snapshot()[0].in_flight) == ([Admitted], 0)
+        assert "A listener of the budget failed" in caplog.text
+
     async def test_of_every_refusal(self, clock: FakeClock) -> None:
         """By a limit, a ban and the firewall, with the time for which the gate closes."""
         events: list[BudgetEvent] = []
@@ -363,6 +380,22 @@ class TestBans:
         async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as reservation:
             reservation.depart()
             reservation.answer(HttpAnswer(418, {"retry-after": retry_after}, b""))
+
+    async def test_one_that_ends_before_the_gate_opens_is_written_all_the_same(
+        self, clock: FakeClock, tmp_path: Path
+    ) -> None:
+        """The gate was closed for longer by a refusal that was no ban."""
+        budget = budget_by(clock, bans=tmp_path / "bans")
+        async with (
+            budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as refused,
+            budget.reserve((Charge(SAPI, 1),), call=Call("x", ""), max_wait=0) as banned,
+        ):
+            refused.depart()
+            banned.depart()
+            refused.answer(HttpAnswer(429, {"retry-after": "400"}, b""))
+            banned.answer(HttpAnswer(418, {"retry-after": "300"}, b""))
+
+        assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == pytest.approx(300, abs=1)
 
     async def test_a_new_budget_knows_what_is_left_of_it(self, clock: FakeClock, tmp_path: Path) -> None:
         """By the wall clock, as its monotonic clock is another one."""

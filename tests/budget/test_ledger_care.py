@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -410,21 +411,32 @@ class TestPace:
         ledger = known(at=0.0)
         ledger.take(950, POLLS, 0.0)
         ledger.answer(950, 950, range(1), sent=0.0, now=0.1)
-        for _ in range(9):
-            now = 60.0 + wait(ledger, 100, POLLS, at=60.0)
+        departures = [60.0]
+        while len(departures) < 9:
+            now = departures[-1] + wait(ledger, 100, POLLS, at=departures[-1])
             ledger.take(100, POLLS, now)
-            ledger.answer(100, 0, range(1, 2), sent=now, now=now)
-        seconds = wait(ledger, 100, POLLS, at=61.0)
+            ledger.answer(100, 100 * len(departures), range(1, 2), sent=now, now=now)
+            departures.append(now)
 
-        assert 0.5 < seconds < 60.0
+        apart = [later - earlier for earlier, later in pairwise(departures[2:])]
+        assert apart == [pytest.approx(60 / 9, rel=0.15)] * len(apart)
 
     def test_orders_pass_by(self) -> None:
-        """They may put the bucket into debt, which polls then wait for."""
-        ledger = known(at=0.0)
-        ledger.take(950, POLLS, 0.0)
-        ledger.answer(950, 0, range(1), sent=0.0, now=0.0)
+        """They do not wait for tokens, and take none from the polls."""
 
-        assert wait(ledger, 40, ORDERS, at=0.1) == 0.0
+        def after_a_burst(orders: int) -> Ledger:
+            ledger = known(at=0.0)
+            ledger.take(950, POLLS, 0.0)
+            ledger.answer(950, 0, range(1), sent=0.0, now=0.0)
+            for _ in range(orders):
+                assert wait(ledger, 5, ORDERS, at=0.1) == 0.0
+                ledger.take(5, ORDERS, 0.1)
+                ledger.answer(5, 0, range(1), sent=0.1, now=0.1)
+            return ledger
+
+        assert wait(after_a_burst(4), 200, POLLS, at=0.1) == pytest.approx(
+            wait(after_a_burst(0), 200, POLLS, at=0.1), rel=0.05
+        )
 
     def test_a_poll_that_never_left_gives_its_tokens_back(self) -> None:
         """Cancelling is not a way to be slowed."""

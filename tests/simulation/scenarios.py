@@ -302,6 +302,3 @@ SCENARIOS: Final = (
     ),
 )
 """All of them."""
-
-AWAITED: Final[tuple[str, ...]] = ()
-"""Those whose targets the budget does not meet yet, or not fast enough: they are not tested."""
