@@ -399,10 +399,12 @@ _NO_KEY: Final = "Give them to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_
 
 
 def _check_patience(max_wait: float, attempts: int) -> None:
-    if not max_wait >= 0:
-        raise ValueError(f"max_wait is {max_wait}: it is 0 seconds or more")
-    if attempts < 1:
-        raise ValueError(f"attempts is {attempts}: the first counts, too")
+    try:
+        is_usable = max_wait >= 0 and attempts >= 1
+    except TypeError:
+        is_usable = False
+    if not is_usable:
+        raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: at least 0 seconds, and 1")
 
 
 def _keys(env: Mapping[str, str], *, given: Container[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import anyio
 
 from binance_pm.budget.bans import read_bans, write_ban
 from binance_pm.budget.doubts import Doubts
-from binance_pm.budget.gate import Gate, closing_seconds
+from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import LONGEST_WAY, MARGIN, Ledger
 from binance_pm.budget.plan import Plan, Priced, make_plan
@@ -81,7 +81,7 @@ class Budget:
         limits: Mapping[tuple[Family, Kind], int] | None = None,
         minute: float = 60.0,
         peers: int = 1,
-        bans: Path | None = None,
+        bans: Path | str | None = None,
         egress: str = "",
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -91,7 +91,7 @@ class Budget:
         _check(self._limits, minute, peers)
         self._minute: Final = minute
         self._peers: Final = peers
-        self._bans: Final = bans
+        self._bans: Final = Path(bans) if bans is not None else None
         self._egress: Final = egress
         self.monotonic: Final = monotonic
         self._wall: Final = wall
@@ -172,7 +172,7 @@ class Budget:
                     self._bans is not None
                     and (left := read_bans(self._bans).get(self._key(host), 0) - self._wall()) > 0
                 ):
-                    gate.close(self.monotonic() + left, banned=True)
+                    gate.close(self.monotonic() + min(left, LONGEST_BAN), banned=True)
             return gate
 
     def snapshot(self) -> list[PoolState]:
@@ -343,6 +343,8 @@ class Budget:
             what = "it weighs more than the exchange allows in a minute"
         elif reservation.gate.wait(self.monotonic()) > max(left, 0.0):
             return self._closed(reservation)
+        elif left <= 0 < reservation.max_wait:
+            what = f"it waited for {reservation.max_wait:g} s, as long as max_wait allows"
         elif left < wait < math.inf:
             what = f"its weight is free in {wait:.1f} s at the earliest, later than max_wait allows"
         else:
@@ -478,9 +480,10 @@ class Budget:
         # Every call that was on its way brings the same news.
         if wait > gate.wait(now) + _NEWS:
             _log.warning("%s answered HTTP %d: nothing is sent to it for %.1f s", host, answer.status, wait)
-        if banned and self._bans is not None and wait > gate.ban_left(now) + _NEWS:
-            write_ban(self._bans, self._key(host), self._wall() + wait, now=self._wall())
+        is_news = banned and wait > gate.ban_left(now) + _NEWS
         gate.close(now + wait, banned=banned)
+        if is_news and self._bans is not None:
+            write_ban(self._bans, self._key(host), self._wall() + wait, now=self._wall())
         if self._listeners:
             self._publish(Refused(host, answer.status, banned, wait))
 
@@ -569,7 +572,7 @@ def _check(limits: Mapping[tuple[Family, Kind], int], minute: float, peers: int)
     if peers < 1:
         raise ConfigurationError(call, "peers counts this program, too: it is at least 1")
     for (family, kind), limit in limits.items():
-        if limit <= MARGIN * peers:
+        if not limit > MARGIN * peers:
             what = (
                 f"the limit {limit} of {kind} /{family} is too small: {MARGIN} of it are kept free, the rest is divided"
             )

@@ -7,9 +7,10 @@ from typing import Final
 
 from binance_pm.transport import HttpAnswer
 
-# Bans last two minutes to three days (general-info, read 2026-11-21); the firewall (403) publishes nothing.
+LONGEST_BAN: Final = 3 * 86400.0
+"""Seconds; bans last two minutes to three days (general-info, read 2026-11-21)."""
 _UNTOLD_BAN: Final = 120.0
-_LONGEST_BAN: Final = 3 * 86400.0
+# The firewall publishes nothing.
 _FIREWALL_WAIT: Final = 60.0
 
 
@@ -60,4 +61,4 @@ def closing_seconds(answer: HttpAnswer, *, banned: bool, bounds: tuple[float, fl
         # The bounds are as wide as an absurd `Date` has made them.
         turn = min(minute * (math.floor(latest / minute) + 1) - earliest, 2 * minute)
         wait = max(told, turn)
-    return min(wait, _LONGEST_BAN)
+    return min(wait, LONGEST_BAN)

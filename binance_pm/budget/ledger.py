@@ -58,6 +58,9 @@ _PROJECTION: Final = 1.5
 _MOST_PROJECTED: Final = 0.1
 _JUMPS: Final = 1.25
 _BATCHES_A_SECOND: Final = 50
+# So many batches of calls are looked through for those of minutes that are over.
+_CROWD: Final = 300
+_LEAST: Final = 0.05
 _LOST, _UNTOLD = -1, -2
 # Polls are spread so that the last of a minute arrive in it.
 _TURN_SECONDS: Final = 0.15
@@ -145,7 +148,9 @@ class Ledger:
         """The part of the limit that may be used in a minute."""
         whole = self.limit / 2 if now < self._careful_until else self.limit
         unknown = 0.0 if self.foreign.is_known else _UNKNOWN * self.limit
-        return whole - MARGIN - self._penalty - math.floor(_JUMPS * self.foreign.jump + unknown)
+        kept = MARGIN + self._penalty + math.floor(_JUMPS * self.foreign.jump + unknown)
+        # Whatever is believed, a few calls have to find out what is so.
+        return max(whole - kept, _LEAST * self.limit - MARGIN)
 
     def reserve(self, bounds: tuple[float, float]) -> float:
         """What is kept for orders and rescues now."""
@@ -158,7 +163,9 @@ class Ledger:
 
     def latest_bounds(self, bounds: tuple[float, float]) -> tuple[float, float]:
         """The bounds, where a minute that an answer was proven to be in has begun for everybody."""
-        began = self._minute * max(self._own, default=0)
+        # A minute far ahead of the bounds was told by a clock that was wrong.
+        latest = self._minute_of(bounds[1]) + 1
+        began = self._minute * max((minute for minute in self._own if minute <= latest), default=0)
         return max(bounds[0], began), max(bounds[1], began)
 
     def part(self) -> float:
@@ -350,7 +357,7 @@ class Ledger:
         # Bounded, from the minute's start on, and never in the way of a minute's first call, which corrects it.
         if not self.foreign.rate or not self.used(minute):
             return 0.0
-        age = min(now - self._told, max(0.0, bounds[1] - self._minute * minute))
+        age = max(0.0, min(now - self._told, bounds[1] - self._minute * minute))
         return min(_PROJECTION * self.foreign.rate * age, _MOST_PROJECTED * self.limit)
 
     def _pace(self, weight: int, cap: float, now: float, bounds: tuple[float, float]) -> float:
@@ -434,7 +441,8 @@ class Ledger:
 
     def _forget(self, before: int) -> None:
         # An answer that took long tells of an old minute: keep the one before it as well.
-        if before - 2 in self._header or before - 2 in self._own or len(self._header) > 3:
+        is_crowded = len(self._header) > 3 or len(self._pending) > _CROWD
+        if before - 2 in self._header or before - 2 in self._own or is_crowded:
             for counts in (self._header, self._own, self._heard):
                 for minute in [minute for minute in counts if minute < before - 1]:
                     del counts[minute]

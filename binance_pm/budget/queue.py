@@ -77,6 +77,8 @@ class _Flow(Generic[W]):
 
 
 _FEW: Final = 100
+# Weight by which an account is behind the others at most: after one heavy call it is not blind for long.
+_MOST_DEBT: Final = 300
 
 
 class Turns:
@@ -105,7 +107,7 @@ class Turns:
         """Move on to a call of the account that started where it was its turn, or later."""
         self.now = max(self.now, starts)
         # Who returned started before the turns that its account has had.
-        self._ends[account] = max(self.now + weight, self.end(account))
+        self._ends[account] = min(max(self.now + weight, self.end(account)), self.now + _MOST_DEBT)
         if len(self._ends) > self._many:
             self._ends = {account: end for account, end in self._ends.items() if end > self.now}
             self._many = 2 * len(self._ends) + _FEW

@@ -63,6 +63,8 @@ class Reservation:
         self.lane: Final = lane
         self.is_returning: Final = is_returning
         self.asked_at: Final = budget.monotonic()
+        self.max_wait: Final = max_wait
+        """Seconds that it waits at most."""
         self.deadline: Final = self.asked_at + max_wait
         """Monotonic time at which it gives up waiting."""
         self.ticket: Final = next(_tickets)

@@ -29,16 +29,21 @@ local function rate_of(ledger)
     return foreign.is_known and seen or max(seen, foreign.at_first)
 end
 
-local function sample(foreign, now)
+local function fade(foreign, seconds)
+    local fading = 0.5 ^ (max(0, seconds) / HALF_LIFE)
+    foreign.peak = foreign.peak * fading
+    foreign.trip = max(SHORTEST_TRIP, foreign.trip * fading)
+end
+
+local function sample(foreign, limit, now)
     local seconds = now - foreign.sampled_at
-    local grown = (foreign.share - foreign.sampled) / seconds
+    local grown = min((foreign.share - foreign.sampled) / seconds, limit / seconds)
     local new = 1 - math.exp(-seconds / MEMORY_SECONDS)
     foreign.sum = foreign.sum + (grown - foreign.sum) * new
     foreign.watched = foreign.watched + (1 - foreign.watched) * new
     foreign.is_known = foreign.is_known or foreign.watched >= ENOUGH
-    local fading = 0.5 ^ (seconds / HALF_LIFE)
-    foreign.peak = max(grown, foreign.peak * fading)
-    foreign.trip = max(SHORTEST_TRIP, foreign.trip * fading)
+    fade(foreign, seconds)
+    foreign.peak = max(grown, foreign.peak)
     foreign.sampled_at, foreign.sampled = now, foreign.share
 end
 
@@ -53,13 +58,16 @@ local function hear_foreign(ledger, minute, surely, unproven, sent, now)
         foreign.peak = 2 * foreign.at_first
     end
     if minute ~= foreign.minute then
+        if foreign.minute >= 0 then
+            fade(foreign, now - foreign.sampled_at)
+        end
         foreign.minute, foreign.share = minute, max(0, surely)
         foreign.sampled_at, foreign.sampled = now, foreign.share
         return
     end
     foreign.share = max(foreign.share, surely)
     if now - foreign.sampled_at >= SAMPLE_SECONDS then
-        sample(foreign, now)
+        sample(foreign, ledger.limit, now)
     end
 end
 
@@ -115,7 +123,12 @@ local function latest_of(counts)
 end
 
 local function latest_bounds(ledger, earliest, latest)
-    local began = ledger.minute * (latest_of(ledger.own) or 0)
+    local last, began = minute_of(ledger, latest) + 1, 0
+    for minute in pairs(ledger.own) do
+        if minute <= last then
+            began = max(began, ledger.minute * minute)
+        end
+    end
     return max(earliest, began), max(latest, began)
 end
 
@@ -178,7 +191,9 @@ local function cap_of(ledger, now)
     local foreign = ledger.foreign
     local whole = now < ledger.careful_until and ledger.limit / 2 or ledger.limit
     local unknown = foreign.is_known and 0 or UNKNOWN * ledger.limit
-    return whole - MARGIN - ledger.penalty - floor(JUMPS * (foreign.peak * foreign.trip) + unknown)
+    local jump = min(foreign.peak * foreign.trip, MOST_JUMP * ledger.limit)
+    local kept = MARGIN + ledger.penalty + floor(JUMPS * jump + unknown)
+    return max(whole - kept, LEAST * ledger.limit - MARGIN)
 end
 
 local function reserve_of(ledger, latest)
@@ -202,7 +217,7 @@ local function projected(ledger, minute, now, latest)
     if rate == 0 or used_in(ledger, minute) == 0 then
         return 0
     end
-    local age = min(now - ledger.told, max(0, latest - ledger.minute * minute))
+    local age = max(0, min(now - ledger.told, latest - ledger.minute * minute))
     return min(PROJECTION * rate * age, MOST_PROJECTED * ledger.limit)
 end
 
@@ -299,7 +314,8 @@ local function forget(ledger, before)
     for _ in pairs(ledger.header) do
         minutes = minutes + 1
     end
-    if ledger.header[before - 2] or ledger.own[before - 2] or minutes > 3 then
+    local is_crowded = minutes > 3 or #ledger.pending > CROWD
+    if ledger.header[before - 2] or ledger.own[before - 2] or is_crowded then
         for _, counts in ipairs({ ledger.header, ledger.own, ledger.heard }) do
             for minute in pairs(counts) do
                 if minute < before - 1 then

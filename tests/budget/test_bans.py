@@ -81,6 +81,14 @@ def test_where_nothing_can_be_written_it_is_told(tmp_path: Path, caplog: pytest.
     assert "The ban of host cannot be written" in caplog.text
 
 
+@pytest.mark.parametrize("path", [Path(), Path("/"), Path("a\0b"), Path("\udcff" * 300)])
+def test_where_no_file_can_be_it_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the path is: the caller has to close its gate."""
+    write_ban(path, "host", NOW + 1, now=NOW)
+
+    assert "a restart will not know" in caplog.text
+
+
 def test_a_directory_that_may_not_be_written_to_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -52,6 +52,21 @@ def test_a_steady_rate_is_known_at_once_and_kept() -> None:
         assert watched.foreign.rate == pytest.approx(20, rel=0.1)
 
 
+def test_an_absurd_count_is_not_believed_for_long() -> None:
+    """A header without sense, or a burst after a slow answer, is bounded at once and fades by the minute."""
+    watched = Watched()
+    watched.watch(0, 10)
+    watched.now += 0.6
+    watched.hear(2**53, trip=1.9)
+    at_once = watched.foreign.jump
+    for _ in range(10):
+        watched.now += 60
+        watched.hear(0)
+
+    assert 0 < at_once <= LIMIT / 4
+    assert watched.foreign.jump < LIMIT / 100
+
+
 def test_a_rate_that_ended_is_forgotten() -> None:
     """A minute later nothing is left of it."""
     watched = Watched()

@@ -35,6 +35,46 @@ def wait(ledger: Ledger, weight: int, lane: Lane = ORDERS, *, at: float) -> floa
     return ledger.wait(weight, lane, at, (at, at)).seconds
 
 
+class TestNonsense:
+    """What an exchange or a clock says that cannot be."""
+
+    def test_a_count_beyond_all_bounds_leaves_room_for_a_few_calls(self) -> None:
+        """They find out that it was not so; otherwise nothing would ever be sent again."""
+        ledger = Ledger(LIMIT)
+        for number in range(20):
+            heard(ledger, 5, 5 * (number + 1), at=number / 2)
+        heard(ledger, 5, 2**53, at=10.5)
+        ledger.refuse(range(1), 10.5, full=False)
+
+        assert ledger.cap(10.5) >= LIMIT * 0.05 - MARGIN
+        assert wait(ledger, 5, at=60.0) == 0.0
+
+    def test_a_minute_that_a_wrong_clock_told_does_not_move_the_bounds(self) -> None:
+        """An answer an hour ahead is not proof that the hour has passed."""
+        ledger = Ledger(LIMIT)
+        heard(ledger, 5, 5, at=3600.0)
+
+        assert ledger.latest_bounds((30.0, 31.0)) == (30.0, 31.0)
+
+    def test_an_exchange_that_tells_no_count_fills_no_memory(self) -> None:
+        """What is of minutes that are over is forgotten all the same."""
+        ledger = Ledger(LIMIT)
+        for second in range(0, 36_000, 30):
+            ledger.take(5, ORDERS, second)
+            ledger.answer(5, None, range(second // 60, second // 60 + 1), sent=second, now=second + 0.1)
+
+        assert len(ledger._pending) <= 310
+
+    def test_a_clock_that_steps_back_makes_no_room(self) -> None:
+        """What others may have added since is never less than nothing."""
+        ledger = Ledger(LIMIT)
+        for number in range(40):
+            heard(ledger, 0, 10 * number, at=number / 2)
+        full = int(ledger.cap(20.0)) - 390
+
+        assert ledger.wait(full + 1, ORDERS, -580.0, (20.0, 20.0)).seconds > 0
+
+
 class TestProof:
     """Which calls are inside a header's count."""
 

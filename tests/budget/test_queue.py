@@ -111,6 +111,15 @@ def test_who_was_served_last_goes_behind_who_comes_new() -> None:
     assert served(standing) == ["b", "a"]
 
 
+def test_an_account_is_not_left_behind_for_a_heavy_call() -> None:
+    """It waits for a few rounds of the others, and not until each of them has used as much."""
+    standing = queue_of(Standing("heavy", 3000), *(Standing("other", 20) for _ in range(100)))
+    served(standing, 1)
+    standing.add(Standing("heavy", 5))
+
+    assert served(standing, 20).count("heavy") == 1
+
+
 def test_nothing_is_saved_up_by_not_calling() -> None:
     """An account that was silent for long gets its turns from now on, and none for the time before."""
     standing = queue_of(*(Standing("busy") for _ in range(100)))
