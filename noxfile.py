@@ -76,8 +76,8 @@ def readme(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """What one call costs on this machine, and how long the demo takes to its first picture."""
     session.install(".[cli]")
-    session.run("python", "tests/benchmarks/call_cost.py")
-    session.run("python", "tests/benchmarks/first_picture.py")
+    session.run("python", "-m", "tests.benchmarks.call_cost")
+    session.run("python", "-m", "tests.benchmarks.first_picture")
 
 
 @nox.session

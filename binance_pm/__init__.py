@@ -9,7 +9,18 @@ from binance_pm.api.account import Account
 from binance_pm.api.connectivity import Pong, ServerTime
 from binance_pm.api.pro_account import ProAccount, RiskUnit, SpanAccount
 from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
-from binance_pm.budget import Admitted, Budget, BudgetEvent, Kind, Lane, Plan, PoolPlan, PoolState, Refused
+from binance_pm.budget import (
+    Admitted,
+    Budget,
+    BudgetEvent,
+    Kind,
+    Lane,
+    Plan,
+    PoolPlan,
+    PoolState,
+    Refused,
+    SharedBudget,
+)
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.enums import AccountStatus, AccountType, PositionSide
@@ -77,6 +88,7 @@ __all__ = [
     "ServerTime",
     "Session",
     "SessionClosed",
+    "SharedBudget",
     "SpanAccount",
     "Timeouts",
     "UmAccount",

@@ -2,7 +2,11 @@
 
 `pools` says what the exchange counts, `ledger` bounds one counter and paces what draws on it, `foreign` watches what
 others use, `queue` says who is next in which of the `lanes`, `gate` keeps a refused host closed, `bans` outlive the
-program, `plan` says what fits; `budget` joins them.
+program, `plan` says what fits, `doubts` are logged where the count is not as believed, `state` is what can be seen. A
+`reservation` is one call's weight; `budget` joins them.
+
+Several processes share one by way of a store: `messages` says what they tell each other, `share` and `peer` are the
+side of a process, `redis` is a store, `courier` carries the messages, `shared` joins them.
 """
 
 from __future__ import annotations
@@ -11,10 +15,13 @@ import threading
 from typing import Final
 
 from binance_pm.budget.bans import default_path
-from binance_pm.budget.budget import Admitted, Budget, BudgetEvent, PoolState, Refused, Reservation
+from binance_pm.budget.budget import Budget
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.plan import Plan, PoolPlan
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool, Rule, pool_of
+from binance_pm.budget.reservation import Reservation
+from binance_pm.budget.shared import SharedBudget
+from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused
 
 __all__ = [
     "RULES",
@@ -32,6 +39,7 @@ __all__ = [
     "Refused",
     "Reservation",
     "Rule",
+    "SharedBudget",
     "pool_of",
     "process_budget",
 ]

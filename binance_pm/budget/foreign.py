@@ -31,6 +31,10 @@ class Foreign:
     def __init__(self, limit: int, minute: float) -> None:
         self.share: int = 0
         """Weight of the latest minute that was surely theirs."""
+        self.rate: float = 0.0
+        """Weight a second, averaged over some ten seconds."""
+        self.jump: float = 0.0
+        """The most that they have added within one round trip; half of it is forgotten in a minute."""
         self.is_known: bool = False
         """Whether they were watched for long enough."""
         self._limit = limit
@@ -45,20 +49,10 @@ class Foreign:
         self._sampled_at = -math.inf
         self._sampled = 0
 
-    @property
-    def rate(self) -> float:
-        """Weight a second, averaged over some ten seconds."""
-        seen = self._sum / self._watched if self._watched else 0.0
-        return seen if self.is_known else max(seen, self._at_first)
-
-    @property
-    def jump(self) -> float:
-        """The most that they have added within one round trip; half of it is forgotten in a minute."""
-        return self._peak * self._trip
-
     def ignore(self) -> None:
         """Learn that the exchange does not tell its count: nothing will ever be known."""
         self.is_known = True
+        self.rate = self._sum / self._watched if self._watched else 0.0
 
     def pass_over(self, minute: int) -> None:
         """Leave the rest of a minute out, because not all that is ours in it is known."""
@@ -74,13 +68,16 @@ class Foreign:
             sent: monotonic time when the call left whose answer told the count.
             now: monotonic time.
         """
-        self._trip = min(max(now - sent, self._trip), _LONGEST_TRIP)
+        if now - sent > self._trip:
+            self._trip = min(now - sent, _LONGEST_TRIP)
+            self.jump = self._peak * self._trip
         if unproven > _LITTLE * self._limit or minute == self._passed_over:
             return
         if self._minute < 0:
             # Somebody has used the minute before our first call; this program itself, perhaps, before a restart.
             self._at_first = min(max(0, surely), _MOST_AT_FIRST * self._limit) / self._minute_seconds
             self._peak = 2 * self._at_first
+            self.rate, self.jump = 0.0 if self.is_known else self._at_first, self._peak * self._trip
         if minute != self._minute:
             # What they spent before the first sample of a minute came at an unknown pace.
             self._minute, self.share = minute, max(0, surely)
@@ -97,7 +94,10 @@ class Foreign:
         self._sum += (grown - self._sum) * new
         self._watched += (1.0 - self._watched) * new
         self.is_known = self.is_known or self._watched >= _ENOUGH
+        seen = self._sum / self._watched
+        self.rate = seen if self.is_known else max(seen, self._at_first)
         fading = 0.5 ** (seconds / _HALF_LIFE)
         self._peak = max(grown, self._peak * fading)
         self._trip = max(_SHORTEST_TRIP, self._trip * fading)
+        self.jump = self._peak * self._trip
         self._sampled_at, self._sampled = now, self.share

@@ -43,6 +43,8 @@ MARGIN: Final = 10
 """Weight of the limit that is never spent."""
 PATIENCE: Final = 2.0
 """Seconds after which another call may ask for the count, where the first was not answered."""
+LONGEST_WAY: Final = 10.0
+"""Seconds for which a call that got no answer can arrive."""
 RESERVE: Final = 0.03
 """The part of the limit that only orders and rescues may use, at the start of a minute."""
 _STALE_SECONDS: Final = 2.0
@@ -100,8 +102,12 @@ class Ledger:
         """Weight reserved or sent and not settled: it may be counted in any minute still to come."""
         self.misplaced: int = 0
         """Weight by which the count fell in the middle of a minute, or that it kept over a turn: no minute's does."""
+        self.set_aside: float = 0.0
+        """Weight of a minute that the peers leave to others together: their headers do not tell others from peers."""
         self._minute: Final = minute
         self.peers: Final = peers
+        self._melting: Final = RESERVE * limit / minute
+        """Weight of the reserve that is given up with each second."""
         self._heft = 1.0
         self._takes = 0
         self._last: tuple[int, int, int] | None = None
@@ -125,8 +131,7 @@ class Ledger:
 
     def minutes(self, bounds: tuple[float, float]) -> range:
         """The minutes in which the exchange's clock can be."""
-        earliest, latest = bounds
-        return range(self._minute_of(earliest), self._minute_of(latest) + 1)
+        return range(math.floor(bounds[0] / self._minute), math.floor(bounds[1] / self._minute) + 1)
 
     def used(self, minute: int) -> int:
         """The most that the exchange can have counted, or still count, in that minute; what others add is unknown."""
@@ -144,7 +149,7 @@ class Ledger:
 
     def reserve(self, bounds: tuple[float, float]) -> float:
         """What is kept for orders and rescues now."""
-        return RESERVE * self.limit * (1.0 - bounds[1] / self._minute % 1.0)
+        return self._melting * (self._minute - bounds[1] % self._minute)
 
     def for_polls(self, now: float) -> float:
         """Weight a minute that polls may use, if others go on as they do."""
@@ -156,6 +161,10 @@ class Ledger:
         began = self._minute * max(self._own, default=0)
         return max(bounds[0], began), max(bounds[1], began)
 
+    def part(self) -> float:
+        """What each of the peers may use of a minute: what the others use of theirs is no reason to keep more free."""
+        return (self.limit - MARGIN - self._penalty - self.set_aside) / self.peers
+
     def fits_ever(self, weight: int) -> bool:
         """Whether the weight fits into an empty minute."""
         return weight <= (self.limit - MARGIN) / self.peers
@@ -164,18 +173,20 @@ class Ledger:
         """How long a call of the weight has to wait."""
         cap = self.cap(now)
         # What never fits beside the others' traffic may go when it has the minute for itself.
-        room = min(max(cap, weight), self.limit - MARGIN) - weight
+        room = (cap if cap > weight else min(weight, self.limit - MARGIN)) - weight
         if self.in_flight * self._heft > room or self.in_flight + weight > (self.limit - MARGIN) / self.peers:
             return Wait(math.inf, holds_up=True)
         if self.in_flight and (left := self._blindness(now, bounds)) > 0:
             return Wait(left, holds_up=True)
         # What polls leave of each second that is left of the minute: the reserve that melts, and the others' share.
-        kept = 0.0 if lane is Lane.ORDERS else RESERVE * self.limit / self._minute + self._theirs
+        kept = 0.0 if lane is Lane.ORDERS else self._melting + self._theirs
         if not self.in_flight and now - self._told > _STALE_SECONDS:
             # Somebody has to ask, or what is believed of the others is never corrected.
             kept = 0.0
-        seconds = max((self._fullness(m, weight, room, kept, now, bounds) for m in self._remembered(bounds)), default=0)
-        if seconds > 0:
+        seconds = 0.0
+        for minute in self._remembered(bounds):
+            seconds = max(seconds, self._fullness(minute, weight, room, kept, now, bounds))
+        if seconds:
             asks_in = self._told + _STALE_SECONDS - now
             if kept and not self.in_flight and asks_in < seconds and self._has_room(weight, room, now, bounds):
                 seconds = max(asks_in, _SHORTEST_REST)
@@ -244,7 +255,7 @@ class Ledger:
         self._prove(minute, sent)
         unproven = self._unproven(minute)
         # What peers use of their parts is theirs to use.
-        theirs = used - self._own[minute] - unproven - int((self.peers - 1) * self._part())
+        theirs = used - self._own[minute] - unproven - int((self.peers - 1) * self.part())
         self.foreign.hear(minute, theirs, unproven, sent=sent, now=now)
         return None if unproven else self._risen(minute)
 
@@ -274,9 +285,12 @@ class Ledger:
         """
         self._forget(minute)
         self._header[minute] = max(self._header.get(minute, 0), used)
+        # When it was the count is not known: a lower one does not show that it fell.
+        self._heard.pop(minute, None)
         self._own[minute] = self._own.get(minute, 0) + own
-        # What the count rose by meanwhile is not others'.
+        # What the count rose by meanwhile is not others', and nothing was saved up in the bucket.
         self.foreign.pass_over(minute)
+        self._tokens, self._filled_at = min(self._tokens, 0.0), -math.inf
 
     def refuse(self, minutes: range, now: float, *, full: bool) -> None:
         """Learn that the exchange refused a call of one of the minutes: our view of it was wrong.
@@ -314,10 +328,6 @@ class Ledger:
         """Weight a second that others on the IP are left; peers keep to their own part."""
         return self.foreign.rate if self.peers == 1 else 0.0
 
-    def _part(self) -> float:
-        """What each of the peers may use: what the others use of theirs is no reason to keep more free."""
-        return (self.limit - MARGIN - self._penalty) / self.peers
-
     def _ours(self, minute: int) -> int:
         return self._own.get(minute, 0) + self._unproven(minute)
 
@@ -330,19 +340,22 @@ class Ledger:
     ) -> float:
         """Seconds until the minute has room, or has surely ended."""
         end = self._minute * (minute + 1)
-        used = self.used(minute) + self._projected(minute, now, bounds)
-        if used > room or (self.peers > 1 and self._ours(minute) + weight > self._part()):
+        left = room - self.used(minute) - self._projected(minute, now, bounds)
+        if self.peers > 1:
+            # What is kept is kept of everybody's part.
+            left = min(left, (self.part() - self._ours(minute) - weight) * self.peers)
+        if left < 0:
             return end - bounds[0]
         rest = end - bounds[1]
-        if used <= room - kept * rest:
+        if left >= kept * rest:
             return 0.0
         # Only what is kept is in the way, and it melts.
-        return max(_SHORTEST_REST, rest - (room - used) / kept)
+        return max(_SHORTEST_REST, rest - left / kept)
 
     def _projected(self, minute: int, now: float, bounds: tuple[float, float]) -> float:
         """What others may have added since the latest header."""
         # Bounded, from the minute's start on, and never in the way of a minute's first call, which corrects it.
-        if self._told == -math.inf or not self.used(minute):
+        if not self.foreign.rate or not self.used(minute):
             return 0.0
         age = min(now - self._told, max(0.0, bounds[1] - self._minute * minute))
         return min(_PROJECTION * self.foreign.rate * age, _MOST_PROJECTED * self.limit)
@@ -353,10 +366,10 @@ class Ledger:
         rest = max(self._minute * (minute + 1) - bounds[1] - _TURN_SECONDS, _SHORTEST_REST)
         left = cap - self.used(minute)
         if self.peers > 1:
-            left = min(left, self._part() - self._ours(minute))
+            left = min(left, self.part() - self._ours(minute))
         rate = max(left - self._theirs * rest, weight) / rest
-        if self._filled_at > -math.inf:
-            self._tokens = min(self.limit, self._tokens + rate * max(0.0, now - self._filled_at))
+        if -math.inf < self._filled_at < now:
+            self._tokens = min(self.limit, self._tokens + rate * (now - self._filled_at))
         self._filled_at = now
         return max(0.0, weight - self._tokens) / rate
 
@@ -404,6 +417,8 @@ class Ledger:
 
         The highest one contains, too, what was counted as the same or less: a count only grows within a minute.
         """
+        if not self._pending:
+            return
         highest = self._header.get(minute, -1)
         proven = [
             (key, p) for key, p in self._pending.items() if (p.known < sent or p.told <= highest) and minute in key[0]

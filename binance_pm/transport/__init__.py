@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
@@ -66,12 +67,8 @@ class HttpAnswer(msgspec.Struct, frozen=True):
     @property
     def date(self) -> int | None:
         """The exchange's clock when it answered, whole seconds since the epoch."""
-        try:
-            date = parsedate_to_datetime(self.headers["date"])
-        except (KeyError, ValueError, OverflowError):
-            return None
-        # A date of HTTP is in GMT even where it does not say so (RFC 9110, 5.6.7); Python takes that for local time.
-        return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
+        text = self.headers.get("date")
+        return _seconds(text) if text else None
 
     @property
     def retry_after(self) -> float | None:
@@ -122,6 +119,17 @@ class Transport(Protocol):
     async def aclose(self) -> None:
         """Close every connection that this transport opened."""
         ...
+
+
+# Answers of the same second carry the same text.
+@lru_cache(maxsize=64)
+def _seconds(text: str) -> int | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    # A date of HTTP is in GMT even where it does not say so (RFC 9110, 5.6.7); Python takes that for local time.
+    return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
 
 
 def _number(text: str, *, most: int) -> int | None:

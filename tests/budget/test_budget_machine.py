@@ -92,7 +92,7 @@ class Calling:
         return self.admitted_at < math.inf
 
     def __repr__(self) -> str:
-        charges = ", ".join(f"{pool.kind}{pool.account}: {weight}" for pool, weight in self.reservation.charges)
+        charges = ", ".join(f"{pool.kind}{pool.account}: {weight}" for pool, _, weight in self.reservation.draws)
         return f"Calling({self.reservation.lane.name}, {charges})"
 
 
@@ -321,7 +321,7 @@ class BudgetMachine(RuleBasedStateMachine):
         """What is in flight is what those hold who were admitted and have not ended."""
         held: Counter[Pool] = Counter()
         for calling in self.holding:
-            held.update(dict(calling.reservation.charges))
+            held.update({draw.pool: draw.weight for draw in calling.reservation.draws})
         for state in self.budget.snapshot():
             assert state.in_flight == held[state.pool]
         assert self.budget.waiting == len(self.waiting)
@@ -427,7 +427,7 @@ class BudgetMachine(RuleBasedStateMachine):
 
     def _arrive(self, calling: Calling) -> None:
         calling.arrived_in = self._minute
-        for pool, weight in calling.reservation.charges:
+        for pool, _, weight in calling.reservation.draws:
             self.ours[pool, self._minute] += weight
             calling.told[pool] = self.ours[pool, self._minute] + self.theirs[self._minute] * (pool == IP)
 
