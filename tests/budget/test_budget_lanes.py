@@ -30,6 +30,7 @@ from binance_pm.budget import (
     pool_of,
 )
 from binance_pm.budget.bans import read_bans
+from binance_pm.budget.ledger import PATIENCE
 from binance_pm.errors import BudgetExceeded, Call, GateClosed
 from binance_pm.transport import HttpAnswer
 from tests.conftest import FakeClock, ManualClock, settled
@@ -215,6 +216,17 @@ class TestWaiting:
         await settled()
 
         assert (desk.served, desk.failed, desk.budget.waiting) == (["holder", "light"], ["heavy"], 0)
+
+    async def test_a_call_that_waits_for_two_pools_holds_up_each_no_longer_than_it_has_to(self, desk: Desk) -> None:
+        """One of its pools may be free for those behind long before the other has room for it."""
+        own = pool_of("papi", Kind.ORDERS, host=HOST, path="", account="desk")
+        await desk.call("holder", 900, holds=True, pools=(IP, own))
+        await desk.call("waits for both", 100, pools=(IP, own))
+        await desk.call("behind", 1, pools=(own,))
+        before = list(desk.served)
+        await desk.clock.advance(PATIENCE)
+
+        assert (before, desk.served) == (["holder"], ["holder", "behind"])
 
     async def test_a_clock_that_is_heard_better_shortens_the_wait(self, manual_clock: ManualClock) -> None:
         """Who waits for the turn goes when it is known to have come."""
