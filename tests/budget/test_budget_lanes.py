@@ -551,6 +551,39 @@ class TestForgotten:
         assert budget.snapshot()[0].in_flight == 0
         assert budget.gate(HOST).wait(clock.now) == 90.0
 
+    async def test_giving_up_a_call_that_was_forgotten_gives_nothing_back_twice(self, clock: FakeClock) -> None:
+        """It may have left all the same, as far as anybody knows."""
+        budget = budget_by(clock)
+        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0):
+            clock.now += 130
+            budget.hear(HOST, clock.now, clock.now, asked=clock.now)
+
+        assert budget.snapshot()[0].in_flight == 0
+
+    def test_a_timer_of_a_loop_that_has_ended_is_given_up(self) -> None:
+        """Whoever stands behind its task is next, and holds the timer."""
+        budget = Budget(limits={("papi", Kind.IP): LIMIT})
+        abandoned: list[asyncio.Task[None]] = []
+
+        async def wait() -> None:
+            async with budget.reserve((Charge(IP, 600),), call=Call("x", ""), max_wait=600):
+                pass
+
+        async def hold() -> Reservation:
+            holder = await budget.reserve((Charge(IP, 600),), call=Call("x", ""), max_wait=0).__aenter__()
+            abandoned.append(asyncio.create_task(wait()))
+            await settled()
+            return holder
+
+        loop = asyncio.new_event_loop()
+        holder = loop.run_until_complete(hold())
+        loop.close()
+        before = budget.waiting
+        holder.depart()
+        holder.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": "600"}, b"{}"))
+
+        assert (before, budget.waiting) == (1, 0)
+
 
 _FORKING = """
 import asyncio, os, sys, threading
