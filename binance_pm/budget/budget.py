@@ -371,7 +371,8 @@ class Budget:
             if seconds:
                 held = (*longest.held, pool) if holds_up else longest.held
                 for_all = longest.for_all or pool is reservation.pools[0]
-                longest = Longest(max(seconds, longest.seconds), held, for_all, pool)
+                soonest = min(seconds, longest.soonest) if holds_up else longest.soonest
+                longest = Longest(max(seconds, longest.seconds), held, for_all, pool, soonest)
         return longest
 
     def _dispatch(self) -> None:
@@ -394,7 +395,7 @@ class Budget:
                     self._take(reservation)
             else:
                 held.update(wait.held)
-                if self._advance_timer(reservation, self.monotonic() + wait.seconds):
+                if self._advance_timer(reservation, self.monotonic() + min(wait.seconds, wait.soonest)):
                     if wait.for_all:
                         continue
                     line.pass_over(wait.blocked_by)
@@ -556,6 +557,8 @@ class Longest(NamedTuple):
     """Whether the first pool has no room, so that nobody in the line can go."""
     blocked_by: Pool | None = None
     """Another pool that has none, such as the account's own."""
+    soonest: float = math.inf
+    """Seconds until one of the held pools may be free for those behind, whatever else the call waits for."""
 
 
 _FITS: Final = Longest(0.0)

@@ -194,6 +194,9 @@ class Ledger:
         for minute in self._remembered(bounds):
             seconds = max(seconds, self._fullness(minute, weight, room, kept, now, bounds))
         if seconds:
+            asks_in = self._told + _STALE_SECONDS - now
+            if kept and not self.in_flight and asks_in < seconds and self._has_room(weight, room, now, bounds):
+                seconds = max(asks_in, _SHORTEST_REST)
             if lane is not Lane.ORDERS:
                 # While the minute is full, nothing drips into the bucket.
                 self._filled_at = max(self._filled_at, now + seconds)
@@ -334,6 +337,10 @@ class Ledger:
 
     def _ours(self, minute: int) -> int:
         return self._own.get(minute, 0) + self._unproven(minute)
+
+    def _has_room(self, weight: int, room: float, now: float, bounds: tuple[float, float]) -> bool:
+        """Whether only what is kept for others and for orders is in the way."""
+        return not any(self._fullness(minute, weight, room, 0.0, now, bounds) for minute in self._remembered(bounds))
 
     def _fullness(
         self, minute: int, weight: int, room: float, kept: float, now: float, bounds: tuple[float, float]

@@ -223,9 +223,10 @@ class SharedBudget(Budget):
     def _wait(self, reservation: Reservation) -> Longest:
         now = self.monotonic()
         if (told := self._blocked(reservation, now)) and not self.gate(reservation.host).wait(now):
-            held = tuple(pool for pool, wait in told.items() if wait.holds_up)
+            held = {pool: wait.seconds for pool, wait in told.items() if wait.holds_up}
             for_all = reservation.pools[0] in told
-            return Longest(max(wait.seconds for wait in told.values()), held, for_all, next(reversed(told)))
+            longest = max(wait.seconds for wait in told.values())
+            return Longest(longest, tuple(held), for_all, next(reversed(told)), min(held.values(), default=math.inf))
         return super()._wait(reservation)
 
     def _dispatch(self) -> None:

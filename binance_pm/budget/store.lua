@@ -234,6 +234,16 @@ local function fullness(ledger, minute, room, kept, now, earliest, latest)
     return max(SHORTEST_REST, rest - (room - used) / kept)
 end
 
+-- Whether only what is kept for others and for orders is in the way.
+local function has_room(ledger, room, now, earliest, latest)
+    for _, minute in ipairs(remembered(ledger, earliest, latest)) do
+        if fullness(ledger, minute, room, 0, now, earliest, latest) > 0 then
+            return false
+        end
+    end
+    return true
+end
+
 local function pace(ledger, weight, cap, now, latest)
     local minute = minute_of(ledger, latest)
     local rest = max(ledger.minute * (minute + 1) - latest - TURN_SECONDS, SHORTEST_REST)
@@ -268,6 +278,15 @@ local function wait_for(ledger, weight, lane, now, earliest, latest)
         seconds = max(seconds, fullness(ledger, minute, room, kept, now, earliest, latest))
     end
     if seconds > 0 then
+        local asks_in = ledger.told + STALE_SECONDS - now
+        if
+            kept > 0
+            and ledger.in_flight == 0
+            and asks_in < seconds
+            and has_room(ledger, room, now, earliest, latest)
+        then
+            seconds = max(asks_in, SHORTEST_REST)
+        end
         if lane ~= LANE_ORDERS then
             ledger.filled_at = max(ledger.filled_at, now + seconds)
         end

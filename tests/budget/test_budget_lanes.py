@@ -30,6 +30,7 @@ from binance_pm.budget import (
     pool_of,
 )
 from binance_pm.budget.bans import read_bans
+from binance_pm.budget.ledger import PATIENCE
 from binance_pm.errors import BudgetExceeded, Call, GateClosed
 from binance_pm.transport import HttpAnswer
 from tests.conftest import FakeClock, ManualClock, settled
@@ -216,6 +217,17 @@ class TestWaiting:
         await settled()
 
         assert (desk.served, desk.failed, desk.budget.waiting) == (["holder", "light"], ["heavy"], 0)
+
+    async def test_a_call_that_waits_for_two_pools_holds_up_each_no_longer_than_it_has_to(self, desk: Desk) -> None:
+        """One of its pools may be free for those behind long before the other has room for it."""
+        own = pool_of("papi", Kind.ORDERS, host=HOST, path="", account="desk")
+        await desk.call("holder", 900, holds=True, pools=(IP, own))
+        await desk.call("waits for both", 100, pools=(IP, own))
+        await desk.call("behind", 1, pools=(own,))
+        before = list(desk.served)
+        await desk.clock.advance(PATIENCE)
+
+        assert (before, desk.served) == (["holder"], ["holder", "behind"])
 
     async def test_a_clock_that_is_heard_better_shortens_the_wait(self, manual_clock: ManualClock) -> None:
         """Who waits for the turn goes when it is known to have come."""
@@ -571,6 +583,39 @@ class TestForgotten:
 
         assert budget.snapshot()[0].in_flight == 0
         assert budget.gate(HOST).wait(clock.now) == 90.0
+
+    async def test_giving_up_a_call_that_was_forgotten_gives_nothing_back_twice(self, clock: FakeClock) -> None:
+        """It may have left all the same, as far as anybody knows."""
+        budget = budget_by(clock)
+        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0):
+            clock.now += 130
+            budget.hear(HOST, clock.now, clock.now, asked=clock.now)
+
+        assert budget.snapshot()[0].in_flight == 0
+
+    def test_a_timer_of_a_loop_that_has_ended_is_given_up(self) -> None:
+        """Whoever stands behind its task is next, and holds the timer."""
+        budget = Budget(limits={("papi", Kind.IP): LIMIT})
+        abandoned: list[asyncio.Task[None]] = []
+
+        async def wait() -> None:
+            async with budget.reserve((Charge(IP, 600),), call=Call("x", ""), max_wait=600):
+                pass
+
+        async def hold() -> Reservation:
+            holder = await budget.reserve((Charge(IP, 600),), call=Call("x", ""), max_wait=0).__aenter__()
+            abandoned.append(asyncio.create_task(wait()))
+            await settled()
+            return holder
+
+        loop = asyncio.new_event_loop()
+        holder = loop.run_until_complete(hold())
+        loop.close()
+        before = budget.waiting
+        holder.depart()
+        holder.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": "600"}, b"{}"))
+
+        assert (before, budget.waiting) == (1, 0)
 
 
 _FORKING = """

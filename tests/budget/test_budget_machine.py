@@ -255,7 +255,8 @@ class BudgetMachine(RuleBasedStateMachine):
         if status in {429, 418}:
             ban = (retry_after or 120.0) * (status == 418)
             self.closed_until = max(self.closed_until, self.clock.now + max(retry_after or 0.0, ban))
-            self.closed_in = max(self.closed_in, calling.arrived_in or 0)
+            # A ban ends when it was said to, and the exchange's are longer than a minute.
+            self.closed_in = max(self.closed_in, (calling.arrived_in or 0) * (status == 429))
             self.refusals += 1
         self._settle()
 

@@ -153,10 +153,11 @@ class TestReserve:
         """Polls get what of it the rest of the minute no longer needs, as soon as they wait for it."""
         ledger = known(at=0.0)
         heard(ledger, 970, 970, at=0.0)
+        ledger.take(1, ORDERS, 1.0)
         seconds = wait(ledger, 1, POLLS, at=1.0)
 
         assert ledger.reserve((0.0, 0.0)) == 2 * ledger.reserve((0.0, 30.0)) == 30
-        assert seconds == pytest.approx(21, abs=0.1)
+        assert seconds == pytest.approx(23, abs=0.1)
         assert wait(ledger, 1, POLLS, at=1.0 + seconds + 0.01) == 0
 
     def test_it_is_counted_by_the_clock_that_may_be_latest(self) -> None:
@@ -343,6 +344,16 @@ class TestOthers:
         heard(ledger, 0, 700, at=40.0)
         assert wait(ledger, 100, POLLS, at=40.1) > 0.0
         assert wait(ledger, 100, POLLS, at=42.2) == 0.0
+
+    def test_who_may_ask_again_in_a_moment_waits_no_longer(self) -> None:
+        """What is kept for others and for orders is no longer in the way then; a full minute is."""
+        ledger = known(at=0.0)
+        heard(ledger, 970, 970, at=0.0)
+        kept, full = wait(ledger, 1, POLLS, at=0.5), wait(ledger, 21, POLLS, at=0.5)
+        ledger.take(1, ORDERS, 1.0)
+        under_way = wait(ledger, 1, POLLS, at=1.0)
+
+        assert (kept, full, under_way) == (1.5, 59.5, pytest.approx(23, abs=0.1))
 
     def test_polls_may_use_what_the_others_leave(self) -> None:
         """Weight a minute, if they go on so."""
