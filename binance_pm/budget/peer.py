@@ -99,7 +99,7 @@ class Peer:
         self._minute: Final = minute
         self._expected: Final = expected
         self._monotonic: Final = monotonic
-        self._wake: Final = wake
+        self._wake_courier: Final = wake
         self._name: Final = secrets.token_hex(8)
         self._number = 0
         self._clock: Final = ServerClock(monotonic=monotonic, wall=wall)
@@ -112,6 +112,10 @@ class Peer:
         """Hosts whose gates have closed since the store was told last."""
         self._slow = 0
         self._retry_at = -math.inf
+        self._woken_at = math.inf
+        """When somebody was first told to carry a message since the last one."""
+        self._idle_since = -math.inf
+        """When the last message came to its end."""
 
     @property
     def processes(self) -> int:
@@ -182,16 +186,16 @@ class Peer:
         )
         self._carried = _Carried(hosts, pools, self._closed, now, self.is_lost and not self._is_again)
         told = tuple(report(host, has_closed=host in self._closed) for host in hosts)
-        self._closed = set()
+        self._closed, self._woken_at = set(), math.inf
         return Message(self._name, self._number, self._minute, 0.0 if leaving else LEASE, told, reports)
 
     def hear(self, reply: Reply, bounds: Bounds) -> Heard | None:
         """Learn what the store says; None where it does not answer what was asked."""
         now, carried = self._monotonic(), self._carried
-        if carried is None or (len(reply.hosts), len(reply.pools)) != (len(carried.hosts), len(carried.pools)):
+        if carried is None or not self._is_answered(carried, reply):
             self.lose("its reply is that of another version", bounds)
             return None
-        self._carried, self._is_again, self._again = None, False, []
+        self._carried, self._is_again, self._again, self._idle_since = None, False, [], now
         self._clock.hear(reply.now, reply.now, asked=carried.asked, answered=now)
         hosts = dict(zip(carried.hosts, reply.hosts, strict=True))
         rises: list[tuple[Pool, RiseTold]] = []
@@ -212,6 +216,7 @@ class Peer:
     def lose(self, why: str, bounds: Bounds) -> None:
         """Learn that no reply came."""
         now, carried = self._monotonic(), self._carried
+        self._idle_since = now
         if carried is not None:
             self._closed |= carried.closed
             self._carried, self._again = None, carried.pools
@@ -224,9 +229,34 @@ class Peer:
             self._retry_at = now
 
     def give_up(self, bounds: Bounds) -> None:
-        """Wait no longer for a reply that is overdue."""
-        if self._monotonic() >= self.overdue_at:
+        """Wait no longer for a reply that is overdue, nor for somebody to carry what is."""
+        now = self._monotonic()
+        if self.is_lost:
+            if now >= self._retry_at + PATIENCE:
+                # Nobody who waits does it: whoever carried the messages may be gone.
+                self._wake_courier()
+        elif now >= self.overdue_at:
             self._go_alone("it does not answer", bounds)
+        elif not self._carried and now >= self._idle_since + PATIENCE and self._is_stuck(now):
+            self._go_alone("nobody asks it", bounds)
+
+    def _is_stuck(self, now: float) -> bool:
+        """Whether nobody carries what has to be asked."""
+        if self._is_again:
+            return True
+        if now >= self._woken_at + PATIENCE:
+            # Most were woken for less.
+            self._woken_at = min((share.wanting_since for share in self._shares.values()), default=math.inf)
+        return now >= self._woken_at + PATIENCE
+
+    def _is_answered(self, carried: _Carried, reply: Reply) -> bool:
+        if (len(reply.hosts), len(reply.pools)) != (len(carried.hosts), len(carried.pools)):
+            return False
+        return all(self._shares[pool].is_answered(told) for pool, told in zip(carried.pools, reply.pools, strict=True))
+
+    def _wake(self) -> None:
+        self._woken_at = min(self._woken_at, self._monotonic())
+        self._wake_courier()
 
     def _is_due(self, share: Share, now: float) -> bool:
         return self.is_lost or share.has_news or share.due(now) <= now + _SOON_SECONDS

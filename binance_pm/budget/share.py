@@ -154,7 +154,8 @@ class Share:
         self._told: list[_Told] = []
         self._turns: dict[Lane, float] = {}
         """What is left of a turn that has begun, by lane."""
-        self._is_wanting = False
+        self.wanting_since: float = math.inf
+        """Monotonic time since which something is to be asked for; infinite where nothing is."""
         self._rates = {Lane.ORDERS: _Rate(), Lane.POLLS: _Rate()}
         self._used_at = -math.inf
         self._reported_at = -math.inf
@@ -216,7 +217,7 @@ class Share:
             if told.lane == lane and told.weight <= weight and now < told.until:
                 return Wait(told.until - now, told.holds_up)
         if not any(it.demand.lane == lane and it.weight <= weight for it in self._asking):
-            self._is_wanting = True
+            self.wanting_since = min(self.wanting_since, now)
             self._wake()
         return _ASKING
 
@@ -299,9 +300,7 @@ class Share:
 
     def due(self, now: float) -> float:
         """Monotonic time at which it has to be told of, or asked for."""
-        if self._is_wanting:
-            return now
-        at = self._news_since + _GATHER_SECONDS
+        at = min(self.wanting_since, self._news_since + _GATHER_SECONDS)
         if self._told:
             at = min(at, *(it.ask_at for it in self._told))
         free = self._free[Lane.ORDERS] + self._free[Lane.POLLS]
@@ -345,11 +344,15 @@ class Share:
             self._news_since = math.inf
         self._asking = () if leaving or self._alone else tuple(self._wanted(wanted, now))
         self._told = [told for told in self._told if any(_is_told(told, it) for it in self._asking)]
-        self._is_wanting = False
+        self.wanting_since = math.inf
         self._reported_at = now
         return PoolReport(
             pool, host, self.limit, self._held(), self._telling, tuple(wanted.demand for wanted in self._asking)
         )
+
+    def is_answered(self, reply: PoolReply) -> bool:
+        """Whether the reply is one to the latest report."""
+        return self._alone is not None or len(reply.granted) == len(self._asking)
 
     def hear(self, reply: PoolReply, bounds: tuple[float, float], *, asked: float, now: float) -> list[RiseTold]:
         """Learn what the store says.
@@ -385,7 +388,7 @@ class Share:
         alone.in_flight = self._on_way
         granted = sum(self._free.values())
         self._free = dict.fromkeys(self._free, 0)
-        self._asking, self._told, self._is_wanting = (), [], False
+        self._asking, self._told, self.wanting_since = (), [], math.inf
         if self._heft > 1:
             alone.expect_heavier(self._heft)
         reply = self._reply

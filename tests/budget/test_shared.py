@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
+import msgspec
 import pytest
 
 from binance_pm.budget import Budget, Charge, Kind, Lane, SharedBudget, pool_of
@@ -375,6 +376,29 @@ async def test_a_reply_that_is_overdue_is_not_waited_for(
     assert (one.budget.is_store_lost, one.used) == (False, 20)
 
 
+async def test_what_nobody_carries_is_not_waited_for(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """Whoever should have asked may be gone."""
+    task = await started(call(one, 20, lambda: answer(20)))
+    await manual_clock.advance(0.35)
+    assert not task.done()
+
+    await manual_clock.advance(0.1)
+
+    assert (task.done(), one.budget.is_store_lost) == (True, True)
+
+
+async def test_what_nobody_tells_again_is_not_waited_for(
+    one: Hand, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """The same holds after a loss."""
+    task = await started(call(one, 20, lambda: answer(20)))
+    one.ask()
+    one.budget.hear_loss("no reply")
+    await manual_clock.advance(0.45)
+
+    assert (task.done(), one.budget.is_store_lost) == (True, True)
+
+
 async def test_a_slow_store_is_a_lost_one(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
     """Three replies in a row that took long; a prompt one brings everybody back."""
     for _ in range(3):
@@ -395,9 +419,10 @@ async def test_a_slow_store_is_a_lost_one(one: Hand, answer: AnswerOf, manual_cl
 async def test_a_reply_of_another_version_is_a_loss(one: Hand, answer: AnswerOf) -> None:
     """It is not guessed what it means."""
     task = await started(call(one, 20, lambda: answer(20)))
-    for _ in range(2):
-        one.budget.message()
-        one.budget.hear_reply(Reply(0.0, (), ()))
+    reply = one.ask()
+    one.budget.hear_reply(msgspec.structs.replace(reply, pools=(msgspec.structs.replace(reply.pools[0], granted=()),)))
+    one.budget.message()
+    one.budget.hear_reply(Reply(0.0, (), ()))
     await settled()
 
     assert (one.budget.is_store_lost, task.done()) == (True, True)
