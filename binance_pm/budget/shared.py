@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import anyio
 
 from binance_pm.budget.budget import Budget, Longest, head_of
+from binance_pm.budget.gate import Gate
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import Wait
 from binance_pm.budget.messages import HostReport, Message, Reply
@@ -26,6 +27,8 @@ from binance_pm.transport import HttpAnswer
 # However little time a call has, the store is asked.
 _LEAST_WAIT: Final = PATIENCE + 0.1
 _TICK: Final = 0.02
+# A gate that is closed for so much longer is told.
+_NEWS: Final = 1.5
 
 
 class Courier(Protocol):
@@ -104,6 +107,15 @@ class SharedBudget(Budget):
         with self._lock:
             return self._peer.is_lost
 
+    def gate(self, host: str) -> Gate:
+        """See `Budget.gate`; a ban that the file knows is told to the other processes."""
+        with self._lock:
+            is_new = host not in self._gates
+            gate = super().gate(host)
+            if is_new and gate.wait(self.monotonic()):
+                self._peer.close_gate(host)
+            return gate
+
     def close(self) -> None:
         """Return what this process does not need, and end the thread that talks to the store; it waits for that.
 
@@ -167,8 +179,12 @@ class SharedBudget(Budget):
             clock = self.clock(host)
             if told.is_heard and not clock.is_heard:
                 clock.hear(told.earliest, told.latest, asked=now - heard.took, answered=now)
+            gate = self.gate(host)
             if told.closed:
-                self.gate(host).close(now + told.closed, banned=told.banned)
+                gate.close(now + told.closed, banned=told.banned)
+            if gate.wait(now) > told.closed + _NEWS:
+                # It has lost its memory, or the refusal is from before it was reached.
+                self._peer.close_gate(host)
         for pool, rise in heard.rises:
             self._doubts.compare_weight(Draw(pool, self._shares[pool], rise.weight), rise.endpoint, rise.risen)
 

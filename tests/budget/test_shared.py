@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import msgspec
 import pytest
 
 from binance_pm.budget import Budget, Charge, Kind, Lane, SharedBudget, pool_of
+from binance_pm.budget.bans import write_ban
 from binance_pm.budget.messages import Alone, Answered, Demand, Event, Message, Reply, Returned
 from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed
 from binance_pm.transport import HttpAnswer
@@ -29,7 +31,15 @@ MINUTE_BEGINS = 30_000_000 * 60.0
 class Hand:
     """A process of a shared budget, whose messages are carried when a test says so."""
 
-    def __init__(self, store: MemoryStore, clock: ManualClock, *, limit: int = 110, orders: int = 1200) -> None:
+    def __init__(
+        self,
+        store: MemoryStore,
+        clock: ManualClock,
+        *,
+        limit: int = 110,
+        orders: int = 1200,
+        bans: Path | None = None,
+    ) -> None:
         self.store = store
         self.messages: Final[list[Message]] = []
         self._clock: Final = clock
@@ -37,6 +47,7 @@ class Hand:
             lambda _: self,
             limits={("papi", Kind.IP): limit, ("papi", Kind.ORDERS): orders},
             peers=2,
+            bans=bans,
             monotonic=clock,
             wall=clock,
             sleep=clock.sleep,
@@ -498,6 +509,43 @@ async def test_a_gate_is_told_until_the_store_has_heard(one: Hand, answer: Answe
     await one.go()
 
     assert [host.closed for it in one.messages for host in it.hosts if host.closed] == [pytest.approx(50, abs=1)]
+
+
+async def test_a_store_that_forgot_a_ban_is_told_again(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """A process that starts then does not send into it."""
+    know_the_time(one)
+    await done(one, call(one, 1, lambda: answer(1)))
+    await done(one, call(one, 1, lambda: answer(status=418, retry_after="3000")))
+    one.store = MemoryStore()
+    await manual_clock.advance(1)
+    await one.go()
+
+    other = Hand(one.store, manual_clock)
+    task = await started(call(other, 1, lambda: answer(1)))
+    await other.go()
+
+    with pytest.raises(GateClosed, match="by a ban"):
+        await task
+    assert sum(host.closed > 0 for message in one.messages for host in message.hosts) == 2
+
+
+async def test_a_ban_from_the_file_is_told(
+    store: MemoryStore, other: Hand, answer: AnswerOf, manual_clock: ManualClock, tmp_path: Path
+) -> None:
+    """A process that starts knows it from its last life, and does not keep it to itself."""
+    manual_clock.now = MINUTE_BEGINS + 10
+    bans = tmp_path / "bans.json"
+    write_ban(bans, HOST, manual_clock.now + 300, now=manual_clock.now)
+    one = Hand(store, manual_clock, bans=bans)
+    with pytest.raises(GateClosed, match="by a ban"):
+        await call(one, 1, lambda: answer(1))
+    await one.go()
+
+    task = await started(call(other, 1, lambda: answer(1)))
+    await other.go()
+
+    with pytest.raises(GateClosed, match="by a ban"):
+        await task
 
 
 async def test_a_new_process_is_told_the_exchanges_clock(one: Hand, other: Hand, answer: AnswerOf) -> None:
