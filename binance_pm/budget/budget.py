@@ -138,7 +138,7 @@ class Budget:
         if peers < 1 or not name:
             raise ConfigurationError(Call("Budget.shared"), "peers is at least 1, and the name is not empty")
         hire = partial(ThreadCourier, connect=partial(RedisStore, url, name))
-        return SharedBudget(hire, limits=limits, minute=minute, peers=peers, bans=bans)
+        return SharedBudget(hire, limits=limits, minute=minute, peers=peers, bans=bans, egress=name)
 
     def __repr__(self) -> str:
         pools = ", ".join(map(shown, self.snapshot()))

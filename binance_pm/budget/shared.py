@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -16,13 +17,16 @@ from binance_pm.budget.budget import Budget, Longest, head_of
 from binance_pm.budget.gate import Gate
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import Wait
-from binance_pm.budget.messages import HostReport, Message, Reply
+from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
 from binance_pm.budget.peer import WAY, Heard, Peer
 from binance_pm.budget.pools import Charge, Family, Kind, Pool
 from binance_pm.budget.reservation import Draw, Reservation
 from binance_pm.budget.share import MOST_CALLS, PATIENCE, Share
+from binance_pm.budget.state import Refused
 from binance_pm.errors import Call
 from binance_pm.transport import HttpAnswer
+
+_log = logging.getLogger(__name__)
 
 # However little time a call has, the store is asked.
 _LEAST_WAIT: Final = PATIENCE + 0.1
@@ -62,6 +66,7 @@ class SharedBudget(Budget):
         minute: seconds of the exchange's minute; only a test exchange has another than 60.
         peers: how many processes share it, while the store was never reached.
         bans: a file in which bans outlive the program besides; the store keeps them anyway.
+        egress: names the way out in that file.
         monotonic: this machine's clock that never steps, in seconds.
         wall: this machine's wall clock, used until the exchange was heard.
         sleep: waits for seconds of the monotonic clock.
@@ -75,11 +80,14 @@ class SharedBudget(Budget):
         minute: float = 60.0,
         peers: int = 4,
         bans: Path | None = None,
+        egress: str = "",
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
-        super().__init__(limits=limits, minute=minute, bans=bans, monotonic=monotonic, wall=wall, sleep=sleep)
+        super().__init__(
+            limits=limits, minute=minute, bans=bans, egress=egress, monotonic=monotonic, wall=wall, sleep=sleep
+        )
         self._expected: Final = peers
         self._shares: Final[dict[Pool, Share]] = {}
         self._courier: Final = hire(self)
@@ -181,12 +189,21 @@ class SharedBudget(Budget):
                 clock.hear(told.earliest, told.latest, asked=now - heard.took, answered=now)
             gate = self.gate(host)
             if told.closed:
-                gate.close(now + told.closed, banned=told.banned)
+                self._hear_closed(host, told, now)
             if gate.wait(now) > told.closed + _NEWS:
                 # It has lost its memory, or the refusal is from before it was reached.
                 self._peer.close_gate(host)
         for pool, rise in heard.rises:
             self._doubts.compare_weight(Draw(pool, self._shares[pool], rise.weight), rise.endpoint, rise.risen)
+
+    def _hear_closed(self, host: str, told: HostReply, now: float) -> None:
+        """Learn that somebody was refused; what this process was refused itself is no news."""
+        gate = self.gate(host)
+        is_news = told.closed > gate.wait(now) + _NEWS
+        gate.close(now + told.closed, banned=told.banned)
+        if is_news:
+            _log.warning("%s refused another process: nothing is sent to it for %.1f s", host, told.closed)
+            self._tell(Refused(host, None, told.banned, told.closed))
 
     def _new_peer(self) -> Peer:
         return Peer(

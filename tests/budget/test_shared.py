@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from binance_pm.budget import Budget, Charge, Kind, Lane, SharedBudget, pool_of
+from binance_pm.budget import Budget, BudgetEvent, Charge, Kind, Lane, Refused, SharedBudget, pool_of
 from binance_pm.budget.bans import write_ban
 from binance_pm.budget.messages import Alone, Answered, Demand, Event, Message, Reply, Returned
 from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed
@@ -480,8 +481,12 @@ async def test_what_is_too_heavy_for_a_part_waits_for_the_store(one: Hand, other
         await heavy
 
 
-async def test_a_refusal_closes_the_gate_of_all(one: Hand, other: Hand, answer: AnswerOf) -> None:
-    """It is told at once; a process that has just started asks before its first call."""
+async def test_a_refusal_closes_the_gate_of_all(
+    one: Hand, other: Hand, answer: AnswerOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told at once; a process that has just started asks before its first call, and says once what it heard."""
+    events: list[BudgetEvent] = []
+    other.budget.listen(events.append)
     know_the_time(one, other)
     await done(one, call(one, 1, lambda: answer(1)))
     await started(call(one, 1, lambda: answer(status=418, retry_after="300")))
@@ -489,11 +494,17 @@ async def test_a_refusal_closes_the_gate_of_all(one: Hand, other: Hand, answer: 
     await one.go()
 
     task = await started(call(other, 1, lambda: answer(1)))
-    await other.go()
+    with caplog.at_level(logging.WARNING, "binance_pm"):
+        await other.go()
+    other.budget.hear_reply(other.ask())
 
     with pytest.raises(GateClosed, match="by a ban"):
         await task
     assert other.budget.gate(HOST).wait(other._clock.now) == pytest.approx(300, abs=1)
+    assert caplog.text.count(f"{HOST} refused another process: nothing is sent to it for 300.0 s") == 1
+    (event,) = events
+    assert isinstance(event, Refused)
+    assert (event.host, event.status, event.banned, round(event.seconds)) == (HOST, None, True, 300)
 
 
 async def test_a_gate_is_told_until_the_store_has_heard(one: Hand, answer: AnswerOf) -> None:
@@ -626,6 +637,18 @@ async def test_weight_that_may_have_expired_is_not_used(one: Hand, answer: Answe
     await one.go()
 
     assert late.done()
+
+
+def test_budgets_of_two_ways_out_may_use_one_file(tmp_path: Path) -> None:
+    """A ban of one IP is none of the other's."""
+    now = time.time()
+    write_ban(tmp_path / "bans.json", f"{HOST} by office", now + 300, now=now)
+    office, home = (
+        Budget.shared(f"unix://{tmp_path}/none", name=name, bans=tmp_path / "bans.json") for name in ("office", "home")
+    )
+
+    assert [budget.gate(HOST).wait(budget.monotonic()) > 0 for budget in (office, home)] == [True, False]
+    office.close()
 
 
 @pytest.mark.parametrize("options", [{"peers": 0}, {"name": ""}])
