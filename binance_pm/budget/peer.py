@@ -4,8 +4,13 @@ Messages are numbered. One without a reply may have arrived or not: the same eve
 and the store counts them once. What the process holds is told as it is each time, so that whatever a lost reply
 granted, or a store that was restarted has forgotten, is put right by the next message.
 
-The store is lost when it does not answer twice, or is slow several times: then each pool goes on by itself, at once,
-and the store is tried every second. When it answers and was told what happened meanwhile, the process returns to it.
+The store counts as lost when
+    * two messages in a row got no reply, or one that took longer than 50 ms to fail;
+    * a reply is awaited for longer than 0.4 s, or nobody has carried for so long what is to be asked;
+    * three replies in a row were slow: they took longer than 50 ms, or up to twice that where they tell of many pools.
+
+Then each pool goes on by itself, at once, and the store is tried every second. When it answers in time and was told
+what happened meanwhile, be it in several messages, the process returns to it.
 
 A peer has no I/O: somebody carries its messages, one at a time.
 """
@@ -35,6 +40,8 @@ flight is charged to every minute still to come, and the new one is empty.
 # A store that takes longer is of no use, and is lost after so many times.
 _SLOW_SECONDS: Final = 0.05
 _SLOW_TIMES: Final = 3
+# So many pools are told of at once: one message must not keep the store from those of the others.
+_MOST_POOLS: Final = 100
 _RETRY_SECONDS: Final = 1.0
 # What is due so soon travels with the rest.
 _SOON_SECONDS: Final = 0.005
@@ -67,8 +74,8 @@ class _Carried(NamedTuple):
     pools: list[Pool]
     closed: set[str]
     asked: float
-    tells_all: bool
-    """Whether nothing of what happened without the store is missing from it."""
+    returns: bool
+    """Whether the process was alone, and tells what the store does not know."""
 
 
 class Peer:
@@ -108,6 +115,8 @@ class Peer:
         """Whether the last message had no reply."""
         self._again: list[Pool] = []
         """The pools that it told of."""
+        self._untold: set[Pool] = set()
+        """What the store has to know before the process returns to it, without what happens meanwhile."""
         self._closed: set[str] = set()
         """Hosts whose gates have closed since the store was told last."""
         self._slow = 0
@@ -174,9 +183,7 @@ class Peer:
         now = self._monotonic()
         if not self._is_again:
             self._number += 1
-        pools = [
-            pool for pool, share in self._shares.items() if leaving or pool in self._again or self._is_due(share, now)
-        ]
+        pools = self._leaving(now) if leaving else self._next(now)
         hosts = list({pool.host: None for pool in pools} | dict.fromkeys(self._closed))
         reports = tuple(
             self._shares[pool].report(
@@ -203,12 +210,14 @@ class Peer:
             host = hosts[pool.host]
             heard = self._shares[pool].hear(told, (host.earliest, host.latest), asked=carried.asked, now=now)
             rises += [(pool, rise) for rise in heard]
-        is_slow = now - carried.asked > _SLOW_SECONDS
+        is_slow = now - carried.asked > _SLOW_SECONDS * (1 + len(carried.pools) / _MOST_POOLS)
         self._slow = self._slow + 1 if is_slow else 0
         if self.is_lost:
             self._retry_at = now + _RETRY_SECONDS if is_slow else now
-            if carried.tells_all and not is_slow:
-                self._rejoin()
+            if carried.returns:
+                self._untold.difference_update(carried.pools)
+                if not self._untold and not is_slow:
+                    self._rejoin()
         elif self._slow >= _SLOW_TIMES:
             self._go_alone("it is slow", bounds)
         return Heard(list(hosts.items()), rises, now - carried.asked)
@@ -258,13 +267,43 @@ class Peer:
         self._woken_at = min(self._woken_at, self._monotonic())
         self._wake_courier()
 
+    def _next(self, now: float) -> list[Pool]:
+        """The pools to tell of: those that were told of in vain, then those that were not told of for longest."""
+        if not self.is_lost:
+            more = [pool for pool, share in self._shares.items() if self._is_due(share, now)]
+        elif self._is_again:
+            more = []
+        else:
+            self._untold = self._untold or self._all_untold(now)
+            more = [pool for pool in self._shares if pool in self._untold]
+        pools = list(dict.fromkeys(self._again + more))
+        if len(pools) > _MOST_POOLS:
+            first = set(self._again)
+            pools.sort(key=lambda pool: (pool not in first, self._shares[pool].reported_at))
+        return pools[:_MOST_POOLS]
+
+    def _all_untold(self, now: float) -> set[Pool]:
+        # One of each host at least: its gate is heard with it, and whether the store does its work.
+        first = {pool.host: pool for pool in reversed(self._shares)}
+        untold = {pool for pool, share in self._shares.items() if share.is_unsettled or self._is_due(share, now)}
+        return untold.union(first.values())
+
+    def _leaving(self, now: float) -> list[Pool]:
+        """The pools in which the process is known, or has something to tell."""
+        return [
+            pool
+            for pool, share in self._shares.items()
+            if share.is_unsettled or share.has_news or now < share.reported_at + LEASE
+        ]
+
     def _is_due(self, share: Share, now: float) -> bool:
-        return self.is_lost or share.has_news or share.due(now) <= now + _SOON_SECONDS
+        return share.has_news or share.due(now) <= now + _SOON_SECONDS
 
     def _go_alone(self, why: str, bounds: Bounds) -> None:
         if self.is_lost:
             return
         self.is_lost = True
+        self._untold = set()
         self._retry_at = max(self._retry_at, self._monotonic())
         _log.warning(
             "The store of the shared budget is lost (%s): this process goes on with its part of the limits, one of %d.",

@@ -136,8 +136,7 @@ class Share:
         """Granted and not used; orders may use what was granted for polls."""
         self._least = dict(self._free)
         """The least of it since `_watched`: nobody needed that."""
-        self._watched = -math.inf
-        self._trusted_until = -math.inf
+        self._watched = self._trusted_until = -math.inf
         self._news: list[Event] = []
         self._about: list[str] = []
         """The endpoint of each answer in `_news`."""
@@ -158,7 +157,10 @@ class Share:
         """Monotonic time since which something is to be asked for; infinite where nothing is."""
         self._rates = {Lane.ORDERS: _Rate(), Lane.POLLS: _Rate()}
         self._used_at = -math.inf
-        self._reported_at = -math.inf
+        self.reported_at: float = -math.inf
+        """Monotonic time at which the store was told of it last."""
+        self.is_unsettled: bool = False
+        """Whether the store may count weight for this process that it does not have any more."""
         self._counted_at = -math.inf
         """When as many processes as `peers` were told."""
         self._reply: PoolReply | None = None
@@ -307,7 +309,7 @@ class Share:
         if free:
             at = min(at, self._watched + _UNUSED_SECONDS)
         if free or self._on_way or (self._lasting and now < self._used_at + _ACTIVE_SECONDS):
-            at = min(at, self._reported_at + _RENEWAL_SECONDS)
+            at = min(at, self.reported_at + _RENEWAL_SECONDS)
         return at
 
     def takes_turns(self, lane: Lane, weight: int) -> bool:
@@ -345,10 +347,11 @@ class Share:
         self._asking = () if leaving or self._alone else tuple(self._wanted(wanted, now))
         self._told = [told for told in self._told if any(_is_told(told, it) for it in self._asking)]
         self.wanting_since = math.inf
-        self._reported_at = now
-        return PoolReport(
-            pool, host, self.limit, self._held(), self._telling, tuple(wanted.demand for wanted in self._asking)
-        )
+        self.reported_at = now
+        held = self._held()
+        # What is asked for may be granted by a reply that gets lost.
+        self.is_unsettled = held > 0 or bool(self._asking)
+        return PoolReport(pool, host, self.limit, held, self._telling, tuple(wanted.demand for wanted in self._asking))
 
     def is_answered(self, reply: PoolReply) -> bool:
         """Whether the reply is one to the latest report."""
@@ -405,7 +408,7 @@ class Share:
                 alone.catch_up(minute, seen.used, seen.own)
                 continue
             rest = min(self._minute, self._minute * (minute + 1) - bounds[0]) / self._minute
-            since = max(0.0, self._reported_at - self._replied_at) / self._minute
+            since = max(0.0, self.reported_at - self._replied_at) / self._minute
             left = reply.cap - reply.used - theirs * rest - self.limit * since
             mine = max(0.0, left) / alone.peers + granted + self._on_way
             used = max(seen.used, reply.used - granted - self._on_way)

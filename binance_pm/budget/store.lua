@@ -634,6 +634,9 @@ local function pool_field(report)
     return "pool:" .. report[1]
 end
 
+-- When unused fields were looked for last: that takes a while where there are thousands.
+local SWEPT = "swept"
+
 local function fields_of(message)
     local fields = {}
     for _, report in ipairs(message[5]) do
@@ -645,10 +648,16 @@ local function fields_of(message)
     return fields
 end
 
+-- More arguments than some thousands do not fit on Lua's stack.
+local MOST_FIELDS = 1000
+
 local function read(fields)
     local states = {}
-    for place, text in ipairs(redis.call("HMGET", key, unpack(fields))) do
-        states[fields[place]] = text and cmsgpack.unpack(text) or nil
+    for first = 1, #fields, MOST_FIELDS do
+        local texts = redis.call("HMGET", key, unpack(fields, first, min(first + MOST_FIELDS - 1, #fields)))
+        for place, text in ipairs(texts) do
+            states[fields[first + place - 1]] = text and cmsgpack.unpack(text) or nil
+        end
     end
     return states
 end
@@ -662,19 +671,30 @@ local function write(states)
         told[#told + 1] = field
         told[#told + 1] = pack(state)
     end
-    return redis.call("HSET", key, unpack(told))
+    local new = 0
+    for first = 1, #told, 2 * MOST_FIELDS do
+        new = new + redis.call("HSET", key, unpack(told, first, min(first + 2 * MOST_FIELDS - 1, #told)))
+    end
+    return new
 end
 
 local function sweep(now)
+    local swept = redis.call("HGET", key, SWEPT)
+    if swept and now < cmsgpack.unpack(swept) + UNUSED_SECONDS then
+        return
+    end
+    redis.call("HSET", key, SWEPT, pack(now))
     local stored = redis.call("HGETALL", key)
     for place = 1, #stored, 2 do
-        local state = cmsgpack.unpack(stored[place + 1])
-        local used = max(state.told or 0, state.opens or 0)
-        for _, holder in ipairs(state.holders or {}) do
-            used = max(used, holder.ends)
-        end
-        if used + UNUSED_SECONDS < now then
-            redis.call("HDEL", key, stored[place])
+        if stored[place] ~= SWEPT then
+            local state = cmsgpack.unpack(stored[place + 1])
+            local used = max(state.told or 0, state.opens or 0)
+            for _, holder in ipairs(state.holders or {}) do
+                used = max(used, holder.ends)
+            end
+            if used + UNUSED_SECONDS < now then
+                redis.call("HDEL", key, stored[place])
+            end
         end
     end
 end

@@ -100,6 +100,7 @@ def assert_same_ledger(stored: dict[str, Any], ledger: Ledger) -> None:
 
 def assert_same_state(stored: dict[str, Any], memory: MemoryStore) -> None:
     """Every host and pool is there, and nothing else."""
+    assert stored.pop("swept", -math.inf) == memory._swept
     expected = {f"host:{name}" for name in memory._hosts} | {f"pool:{name}" for name in memory._pools}
     assert stored.keys() == expected
     for name, host in memory._hosts.items():
@@ -134,6 +135,34 @@ def test_refusals_in_every_minute_cost_as_much(on_server: Script) -> None:
 def test_a_message_may_be_empty(on_server: Script) -> None:
     """Who asks for nothing hears the time."""
     assert on_server.exchange("{nothing}", Message("a", 0, 60.0, 5.0, (), ()), 7.5) == Reply(7.5, (), ())
+
+
+def crowd(number: int, first: int, last: int) -> Message:
+    """A message that tells of so many accounts."""
+    hosts = (HostReport("papi", 1.8e9, 1.8e9, is_heard=True),)
+    pools = tuple(PoolReport(f"account {account}", 0, 1200, 0) for account in range(first, last))
+    return Message("a", number, 60.0, 5.0, hosts, pools)
+
+
+def test_a_message_may_tell_of_thousands_of_pools(on_server: Script) -> None:
+    """More than Lua takes at once."""
+    memory = MemoryStore()
+
+    assert on_server.exchange("{crowd}", crowd(1, 0, 9000), 7.5) == memory.exchange(crowd(1, 0, 9000), 7.5)
+    assert_same_state(on_server.states("{crowd}"), memory)
+    on_server.forget("{crowd}")
+
+
+def test_what_is_unused_is_looked_for_now_and_then(on_server: Script) -> None:
+    """Not with each pool that comes: thousands may be there."""
+    memory = MemoryStore()
+    for now in (0.0, 100.0, 650.0, 750.0, 1250.0, 1300.0):
+        message = crowd(int(now), int(now), int(now) + 1)
+
+        assert on_server.exchange("{swept}", message, now) == memory.exchange(message, now)
+        assert_same_state(on_server.states("{swept}"), memory)
+    assert set(memory._pools) == {f"account {now}" for now in (650, 750, 1250, 1300)}
+    on_server.forget("{swept}")
 
 
 def test_a_figure_has_one_source() -> None:

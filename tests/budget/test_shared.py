@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from binance_pm.budget import Budget, BudgetEvent, Charge, Kind, Lane, Refused, SharedBudget, pool_of
+from binance_pm.budget import Budget, BudgetEvent, Charge, Kind, Lane, Pool, Refused, SharedBudget, pool_of
 from binance_pm.budget.bans import write_ban
 from binance_pm.budget.messages import Alone, Answered, Demand, Event, Message, Reply, Returned
 from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed
@@ -361,6 +361,52 @@ async def test_it_tells_what_happened_without_the_store(
     assert (one.budget.is_store_lost, one.used) == (False, 25)
     assert caplog.text.count("is back") == 1
     assert repr(one.budget) == "SharedBudget(IP /papi 25/110, 0 waiting, shared by 1)"
+
+
+def order_pools(number: int) -> list[Pool]:
+    """The pools of so many accounts."""
+    return [pool_of("papi", Kind.ORDERS, host=HOST, path="", account=f"{account}") for account in range(number)]
+
+
+async def test_many_pools_are_told_in_several_messages(
+    store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """The process returns when the store knows of all of them, though each message takes a while."""
+    manual_clock.now = MINUTE_BEGINS + 10
+    one = Hand(store, manual_clock, limit=6000)
+    know_the_time(one)
+    await done(one, call(one, 1, lambda: answer(1)))
+    one.lose()
+    for pool in order_pools(250):
+        await call(one, 1, lambda: answer(1), max_wait=0, charges=(Charge(pool, 1),))
+    one.budget.hear_reply(one.ask())
+    one.ask()
+    one.budget.hear_loss("gone")
+    manual_clock.now += 1
+    sizes: list[int] = []
+    while one.budget.is_store_lost and len(sizes) < 10:
+        reply = one.ask()
+        sizes.append(len(reply.pools))
+        manual_clock.now += 0.06
+        one.budget.hear_reply(reply)
+    # The first repeats the one that was lost.
+    assert sizes == [100, 100, 100, 51]
+
+    manual_clock.now += 0.02
+    await one.go()
+    ledgers = [store._pools["|".join(pool)].ledger for pool in order_pools(250)]
+    assert [sum(ledger._own.values()) for ledger in ledgers] == [1] * 250
+
+
+async def test_a_farewell_names_what_the_store_knows(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """Pools that the process has not used for long know nothing of it."""
+    know_the_time(one)
+    old, new = order_pools(2)
+    await done(one, call(one, 1, lambda: answer(1), charges=(Charge(old, 1),)))
+    await manual_clock.advance(10)
+    await done(one, call(one, 1, lambda: answer(1), charges=(Charge(new, 1),)))
+
+    assert [pool.pool for pool in one.budget.farewell().pools] == ["|".join(new)]
 
 
 async def test_calls_that_wait_go_on_without_the_store(one: Hand, answer: AnswerOf) -> None:

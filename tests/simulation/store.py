@@ -78,6 +78,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._hosts: Final[dict[str, _Host]] = {}
         self._pools: Final[dict[str, _Pool]] = {}
+        self._swept = -math.inf
 
     def exchange(self, message: Message, now: float) -> Reply:
         """One step."""
@@ -90,6 +91,9 @@ class MemoryStore:
 
     def _sweep(self, now: float) -> None:
         """Forget what nobody has used for long; only where something came can too much be there."""
+        if now < self._swept + UNUSED_SECONDS:
+            return
+        self._swept = now
         for name, host in list(self._hosts.items()):
             if max(host.told, host.opens) + UNUSED_SECONDS < now:
                 del self._hosts[name]
