@@ -86,7 +86,7 @@ class _Run(threading.Thread):
     def run(self) -> None:
         """Carry what is due until it is time to leave."""
         if self._is_heir and (budget := self._budget()) is not None:
-            budget.hear_loss("the thread before has ended")
+            budget.hear_nothing("the thread before has ended")
             del budget
         while not self.is_leaving:
             self._step()
@@ -112,10 +112,10 @@ class _Run(threading.Thread):
             try:
                 reply = self._store.exchange(message())
             except StoreLost as error:
-                budget.hear_loss(str(error))
+                budget.hear_nothing(str(error))
             else:
                 budget.hear_reply(reply)
         except Exception as error:  # noqa: BLE001 - without the thread no call would be served any more
             _log.exception("A message of the shared budget failed.")
             with suppress(Exception):
-                budget.hear_loss(type(error).__name__)
+                budget.hear_nothing(type(error).__name__)

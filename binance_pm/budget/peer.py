@@ -26,7 +26,7 @@ from typing import Final, NamedTuple, Protocol
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
 from binance_pm.budget.pools import Kind, Pool
-from binance_pm.budget.share import LEASE, PATIENCE, RiseTold, Share
+from binance_pm.budget.share import LEASE, OVERDUE_SECONDS, RiseTold, Share
 from binance_pm.clock import ServerClock
 
 _log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Peer:
         wake: Callable[[], None],
     ) -> None:
         self._shares: Final = shares
-        self.is_lost: bool = False
+        self.is_alone: bool = False
         """Whether the process does without the store."""
         self._minute: Final = minute
         self._expected: Final = expected
@@ -129,12 +129,12 @@ class Peer:
     @property
     def processes(self) -> int:
         """How many processes draw on the pool that most draw on, this one included, as far as is known."""
-        return max((share.peers for share in self._shares.values()), default=self._expected)
+        return max((share.processes for share in self._shares.values()), default=self._expected)
 
     @property
     def overdue_at(self) -> float:
         """Monotonic time from which a reply is not waited for any more; infinite where none is awaited."""
-        return self._carried.asked + PATIENCE if self._carried and not self.is_lost else math.inf
+        return self._carried.asked + OVERDUE_SECONDS if self._carried and not self.is_alone else math.inf
 
     def share(self, pool: Pool, limit: int, bounds: tuple[float, float]) -> Share:
         """A share of a pool on which nobody of this process has drawn yet."""
@@ -146,7 +146,7 @@ class Peer:
             store_clock=self._ahead,
             wake=self._wake,
         )
-        if self.is_lost:
+        if self.is_alone:
             share.go_alone(bounds)
         return share
 
@@ -160,7 +160,7 @@ class Peer:
         now = self._monotonic()
         if self._carried:
             return math.inf
-        if self.is_lost or self._is_again:
+        if self.is_alone or self._is_again:
             return self._retry_at
         if self._closed:
             return now
@@ -191,7 +191,7 @@ class Peer:
             )
             for pool in pools
         )
-        self._carried = _Carried(hosts, pools, self._closed, now, self.is_lost and not self._is_again)
+        self._carried = _Carried(hosts, pools, self._closed, now, self.is_alone and not self._is_again)
         told = tuple(report(host, has_closed=host in self._closed) for host in hosts)
         self._closed, self._woken_at = set(), math.inf
         return Message(self._name, self._number, self._minute, 0.0 if leaving else LEASE, told, reports)
@@ -200,7 +200,7 @@ class Peer:
         """Learn what the store says; None where it does not answer what was asked."""
         now, carried = self._monotonic(), self._carried
         if carried is None or not self._is_answered(carried, reply):
-            self.lose("its reply is that of another version", bounds)
+            self.hear_nothing("its reply is that of another version", bounds)
             return None
         self._carried, self._is_again, self._again, self._idle_since = None, False, [], now
         self._clock.hear(reply.now, reply.now, asked=carried.asked, answered=now)
@@ -212,7 +212,7 @@ class Peer:
             rises += [(pool, rise) for rise in heard]
         is_slow = now - carried.asked > _SLOW_SECONDS * (1 + len(carried.pools) / _MOST_POOLS)
         self._slow = self._slow + 1 if is_slow else 0
-        if self.is_lost:
+        if self.is_alone:
             self._retry_at = now + _RETRY_SECONDS if is_slow else now
             if carried.returns:
                 self._untold.difference_update(carried.pools)
@@ -222,7 +222,7 @@ class Peer:
             self._go_alone("it is slow", bounds)
         return Heard(list(hosts.items()), rises, now - carried.asked)
 
-    def lose(self, why: str, bounds: Bounds) -> None:
+    def hear_nothing(self, why: str, bounds: Bounds) -> None:
         """Learn that no reply came."""
         now, carried = self._monotonic(), self._carried
         self._idle_since = now
@@ -231,7 +231,7 @@ class Peer:
             self._carried, self._again = None, carried.pools
         is_second, self._is_again = self._is_again, True
         # A connection that was closed while nobody used it is no reason to give up: the next one may do.
-        if self.is_lost or is_second or (carried is not None and now - carried.asked > _SLOW_SECONDS):
+        if self.is_alone or is_second or (carried is not None and now - carried.asked > _SLOW_SECONDS):
             self._retry_at = now + _RETRY_SECONDS
             self._go_alone(why, bounds)
         else:
@@ -240,23 +240,23 @@ class Peer:
     def give_up(self, bounds: Bounds) -> None:
         """Wait no longer for a reply that is overdue, nor for somebody to carry what is."""
         now = self._monotonic()
-        if self.is_lost:
-            if now >= self._retry_at + PATIENCE:
+        if self.is_alone:
+            if now >= self._retry_at + OVERDUE_SECONDS:
                 # Nobody who waits does it: whoever carried the messages may be gone.
                 self._wake_courier()
         elif now >= self.overdue_at:
             self._go_alone("it does not answer", bounds)
-        elif not self._carried and now >= self._idle_since + PATIENCE and self._is_stuck(now):
+        elif not self._carried and now >= self._idle_since + OVERDUE_SECONDS and self._is_stuck(now):
             self._go_alone("nobody asks it", bounds)
 
     def _is_stuck(self, now: float) -> bool:
         """Whether nobody carries what has to be asked."""
         if self._is_again:
             return True
-        if now >= self._woken_at + PATIENCE:
+        if now >= self._woken_at + OVERDUE_SECONDS:
             # Most were woken for less.
             self._woken_at = min((share.wanting_since for share in self._shares.values()), default=math.inf)
-        return now >= self._woken_at + PATIENCE
+        return now >= self._woken_at + OVERDUE_SECONDS
 
     def _is_answered(self, carried: _Carried, reply: Reply) -> bool:
         if (len(reply.hosts), len(reply.pools)) != (len(carried.hosts), len(carried.pools)):
@@ -269,7 +269,7 @@ class Peer:
 
     def _next(self, now: float) -> list[Pool]:
         """The pools to tell of: those that were told of in vain, then those that were not told of for longest."""
-        if not self.is_lost:
+        if not self.is_alone:
             more = [pool for pool, share in self._shares.items() if self._is_due(share, now)]
         elif self._is_again:
             more = []
@@ -300,9 +300,9 @@ class Peer:
         return share.has_news or share.due(now) <= now + _SOON_SECONDS
 
     def _go_alone(self, why: str, bounds: Bounds) -> None:
-        if self.is_lost:
+        if self.is_alone:
             return
-        self.is_lost = True
+        self.is_alone = True
         self._untold = set()
         self._retry_at = max(self._retry_at, self._monotonic())
         _log.warning(
@@ -314,7 +314,7 @@ class Peer:
             share.go_alone(bounds(pool.host))
 
     def _rejoin(self) -> None:
-        self.is_lost = False
+        self.is_alone = False
         _log.warning("The store of the shared budget is back: %d processes draw on it.", self.processes)
         for share in self._shares.values():
             share.rejoin()

@@ -21,7 +21,7 @@ from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
 from binance_pm.budget.peer import WAY, Heard, Peer
 from binance_pm.budget.pools import Charge, Family, Kind, Pool
 from binance_pm.budget.reservation import Draw, Reservation
-from binance_pm.budget.share import MOST_CALLS, PATIENCE, Share
+from binance_pm.budget.share import MOST_CALLS, OVERDUE_SECONDS, Share
 from binance_pm.budget.state import Refused
 from binance_pm.errors import Call
 from binance_pm.transport import HttpAnswer
@@ -29,7 +29,7 @@ from binance_pm.transport import HttpAnswer
 _log = logging.getLogger(__name__)
 
 # However little time a call has, the store is asked.
-_LEAST_WAIT: Final = PATIENCE + 0.1
+_LEAST_WAIT: Final = OVERDUE_SECONDS + 0.1
 _TICK: Final = 0.02
 # A gate that is closed for so much longer is told.
 _NEWS: Final = 1.5
@@ -64,7 +64,7 @@ class SharedBudget(Budget):
         hire: what carries the messages of the budget.
         limits: the limit of a kind in a family, where it differs from `RULES`.
         minute: seconds of the exchange's minute; only a test exchange has another than 60.
-        peers: how many processes share it, while the store was never reached.
+        processes: how many share it, while the store was never reached.
         bans: a file in which bans outlive the program besides; the store keeps them anyway.
         egress: names the way out in that file.
         monotonic: this machine's clock that never steps, in seconds.
@@ -78,7 +78,7 @@ class SharedBudget(Budget):
         *,
         limits: Mapping[tuple[Family, Kind], int] | None = None,
         minute: float = 60.0,
-        peers: int = 4,
+        processes: int = 4,
         bans: Path | None = None,
         egress: str = "",
         monotonic: Callable[[], float] = time.monotonic,
@@ -88,7 +88,7 @@ class SharedBudget(Budget):
         super().__init__(
             limits=limits, minute=minute, bans=bans, egress=egress, monotonic=monotonic, wall=wall, sleep=sleep
         )
-        self._expected: Final = peers
+        self._expected: Final = processes
         self._shares: Final[dict[Pool, Share]] = {}
         self._courier: Final = hire(self)
         self._peer: Peer = self._new_peer()
@@ -113,7 +113,7 @@ class SharedBudget(Budget):
     def is_store_lost(self) -> bool:
         """Whether the store does not answer, and this process uses its part of the limits alone."""
         with self._lock:
-            return self._peer.is_lost
+            return self._peer.is_alone
 
     def gate(self, host: str) -> Gate:
         """See `Budget.gate`; a ban that the file knows is told to the other processes."""
@@ -157,7 +157,7 @@ class SharedBudget(Budget):
             return self._peer.due()
 
     def message(self) -> Message:
-        """The next message to the store: `hear_reply` or `hear_loss` has to follow."""
+        """The next message to the store: `hear_reply` or `hear_nothing` has to follow."""
         with self._lock:
             return self._peer.message(self._report, self._wanted())
 
@@ -174,10 +174,10 @@ class SharedBudget(Budget):
             self._queue.resume_all()
             self._dispatch()
 
-    def hear_loss(self, why: str) -> None:
+    def hear_nothing(self, why: str) -> None:
         """Learn that no reply came, and why: the text must not contain a password."""
         with self._lock:
-            self._peer.lose(why, self._bounds)
+            self._peer.hear_nothing(why, self._bounds)
             self._queue.resume_all()
             self._dispatch()
 
@@ -250,8 +250,10 @@ class SharedBudget(Budget):
         """Those of several pools that the store has said will not have the weight for a while."""
         if len(reservation.draws) == 1:
             return {}
-        told = {pool: self._share(pool).told(reservation.lane, weight, now) for pool, _, weight in reservation.draws}
-        return {pool: wait for pool, wait in told.items() if wait.seconds}
+        denied = {
+            pool: self._share(pool).denied(reservation.lane, weight, now) for pool, _, weight in reservation.draws
+        }
+        return {pool: wait for pool, wait in denied.items() if wait.seconds}
 
     def _wait(self, reservation: Reservation) -> Longest:
         now = self.monotonic()
@@ -269,7 +271,7 @@ class SharedBudget(Budget):
         now = self.monotonic()
         if at == math.inf:
             # Where the store does not answer, somebody has to notice.
-            at = now + PATIENCE + _TICK
+            at = now + OVERDUE_SECONDS + _TICK
         elif at > reservation.deadline:
             # Whoever waits in vain learns it with the reply.
             at = now

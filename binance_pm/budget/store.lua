@@ -181,10 +181,6 @@ local function cap_of(ledger, now)
     return whole - MARGIN - ledger.penalty - floor(JUMPS * (foreign.peak * foreign.trip) + unknown)
 end
 
-local function reserve_of(ledger, latest)
-    return RESERVE * ledger.limit / ledger.minute * (ledger.minute - latest % ledger.minute)
-end
-
 local function for_polls(ledger, now)
     return max(0, cap_of(ledger, now) - rate_of(ledger) * ledger.minute - RESERVE * ledger.limit)
 end
@@ -507,7 +503,7 @@ local function apply(ledger, event)
         return answer(ledger, unpack(event, 2, 8))
     elseif kind == KIND_LOST then
         lose(ledger, unpack(event, 2, 5))
-    elseif kind == KIND_REFUSED then
+    elseif kind == KIND_CALLREFUSED then
         refuse(ledger, event[2], event[4], event[5])
     elseif kind == KIND_HEAVIER then
         ledger.heft = max(ledger.heft, min(event[2], MOST_HEFT))
@@ -598,7 +594,7 @@ local function hear_pool(pool, message, report, host, now)
     local risen, holder = settle(pool, peer, number, lease, held, events, now)
     earliest, latest = latest_bounds(ledger, earliest, latest)
     local granted, wait, holds_up = grant(pool, holder, demands, now, earliest, latest)
-    return array(12)
+    return array(11)
         .. pack(granted, wait, holds_up)
         .. risen
         .. pack(
@@ -606,7 +602,6 @@ local function hear_pool(pool, message, report, host, now)
             most_used(ledger, earliest, latest),
             ledger.in_flight,
             cap_of(ledger, now),
-            reserve_of(ledger, latest),
             ledger.foreign.share,
             for_polls(ledger, now),
             ledger.misplaced

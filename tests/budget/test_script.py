@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from binance_pm.budget import foreign, ledger, store
 from binance_pm.budget.ledger import Ledger
-from binance_pm.budget.messages import HostReport, Message, PoolReport, Refused, Reply
+from binance_pm.budget.messages import CallRefused, HostReport, Message, PoolReport, Reply
 from binance_pm.budget.redis import figures, script
 from tests.simulation.histories import History
 from tests.simulation.store import MemoryStore
@@ -125,7 +125,7 @@ def test_refusals_in_every_minute_cost_as_much(on_server: Script) -> None:
     for minute in range(10):
         now = 60.0 * minute
         hosts = (HostReport("papi", now, now, is_heard=True),)
-        pools = (PoolReport("papi", 0, 400, 0, (Refused(minute, minute + 1, now, full=False),)),)
+        pools = (PoolReport("papi", 0, 400, 0, (CallRefused(minute, minute + 1, now, full=False),)),)
         message = Message("a", minute, 60.0, 5.0, hosts, pools)
 
         assert on_server.exchange("{refused}", message, now) == memory.exchange(message, now)

@@ -47,7 +47,7 @@ class Hand:
         self.budget: Final = SharedBudget(
             lambda _: self,
             limits={("papi", Kind.IP): limit, ("papi", Kind.ORDERS): orders},
-            peers=2,
+            processes=2,
             bans=bans,
             monotonic=clock,
             wall=clock,
@@ -86,7 +86,7 @@ class Hand:
         """Have the store lost at once."""
         for _ in range(2):
             self.budget.message()
-            self.budget.hear_loss("gone")
+            self.budget.hear_nothing("gone")
 
     def events(self) -> list[Event]:
         """What the last message told of the pool of the IP."""
@@ -232,7 +232,7 @@ async def test_asking_is_no_reason_to_give_up(one: Hand, answer: AnswerOf, manua
     """A call whose time is nearly over is served by a reply that comes in time."""
     task = await started(call(one, 20, lambda: answer(20), max_wait=1))
     one.ask()
-    one.budget.hear_loss("no reply")
+    one.budget.hear_nothing("no reply")
     await manual_clock.advance(0.8)
     await one.go()
 
@@ -313,7 +313,7 @@ async def test_without_a_reply_the_same_is_told_again(one: Hand, answer: AnswerO
     one._clock.now += 0.02
     one.ask()
     first, told = one.messages[-1], one.events()
-    one.budget.hear_loss("no reply")
+    one.budget.hear_nothing("no reply")
     waiting.cancel()
     with suppress(asyncio.CancelledError):
         await waiting
@@ -381,7 +381,7 @@ async def test_many_pools_are_told_in_several_messages(
         await call(one, 1, lambda: answer(1), max_wait=0, charges=(Charge(pool, 1),))
     one.budget.hear_reply(one.ask())
     one.ask()
-    one.budget.hear_loss("gone")
+    one.budget.hear_nothing("gone")
     manual_clock.now += 1
     sizes: list[int] = []
     while one.budget.is_store_lost and len(sizes) < 10:
@@ -451,7 +451,7 @@ async def test_what_nobody_tells_again_is_not_waited_for(
     """The same holds after a loss."""
     task = await started(call(one, 20, lambda: answer(20)))
     one.ask()
-    one.budget.hear_loss("no reply")
+    one.budget.hear_nothing("no reply")
     await manual_clock.advance(0.45)
 
     assert (task.done(), one.budget.is_store_lost) == (True, True)
@@ -562,7 +562,7 @@ async def test_a_gate_is_told_until_the_store_has_heard(one: Hand, answer: Answe
     await task
     assert one.is_due
     one.budget.message()
-    one.budget.hear_loss("no reply")
+    one.budget.hear_nothing("no reply")
     await one.go()
 
     assert [host.closed for it in one.messages for host in it.hosts if host.closed] == [pytest.approx(50, abs=1)]
@@ -697,8 +697,8 @@ def test_budgets_of_two_ways_out_may_use_one_file(tmp_path: Path) -> None:
     office.close()
 
 
-@pytest.mark.parametrize("options", [{"peers": 0}, {"name": ""}])
+@pytest.mark.parametrize("options", [{"processes": 0}, {"name": ""}])
 def test_an_argument_that_makes_no_sense_is_refused(options: dict[str, int | str]) -> None:
     """Before anything is sent."""
-    with pytest.raises(ConfigurationError, match="peers is at least 1"):
+    with pytest.raises(ConfigurationError, match="processes is at least 1"):
         Budget.shared("redis://localhost", **options)  # type: ignore[arg-type]

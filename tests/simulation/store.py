@@ -15,6 +15,7 @@ from binance_pm.budget.ledger import LONGEST_WAY, Ledger, Wait
 from binance_pm.budget.messages import (
     Alone,
     Answered,
+    CallRefused,
     Demand,
     Event,
     Heavier,
@@ -24,7 +25,6 @@ from binance_pm.budget.messages import (
     Message,
     PoolReply,
     PoolReport,
-    Refused,
     Reply,
     Returned,
 )
@@ -136,7 +136,6 @@ class MemoryStore:
             ledger.most_used(bounds),
             ledger.in_flight,
             ledger.cap(now),
-            ledger.reserve(bounds),
             ledger.foreign.share,
             ledger.for_polls(now),
             ledger.misplaced,
@@ -237,7 +236,7 @@ def _apply(ledger: Ledger, event: Event) -> tuple[int | None, ...]:
             return (ledger.answer(weight, used, range(first, stop), sent=sent, now=now, is_probe=is_probe),)
         case Lost(weight, first, stop, known):
             ledger.lose(weight, range(first, stop), known=known)
-        case Refused(first, stop, now, full):
+        case CallRefused(first, stop, now, full):
             ledger.refuse(range(first, stop), now, full=full)
         case Heavier(times):
             ledger.expect_heavier(times)
