@@ -116,7 +116,7 @@ class Budget:
         name: str = "default",
         limits: Mapping[tuple[Family, Kind], int] | None = None,
         minute: float = 60.0,
-        peers: int = 4,
+        processes: int = 4,
         bans: Path | None = None,
     ) -> SharedBudget:
         """A budget that every process with the same store and name shares.
@@ -128,7 +128,7 @@ class Budget:
             name: what the IP is called there: one for each way out.
             limits: the limit of a kind in a family, where it differs from `RULES`.
             minute: seconds of the exchange's minute; only a test exchange has another than 60.
-            peers: how many processes share it, for one that has not reached the store yet.
+            processes: how many share it, for one that has not reached the store yet.
             bans: a file in which bans outlive the program besides; the store keeps them anyway.
 
         Raises:
@@ -139,10 +139,10 @@ class Budget:
         from binance_pm.budget.redis import RedisStore  # noqa: PLC0415
         from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
 
-        if peers < 1 or not name:
-            raise ConfigurationError(Call("Budget.shared"), "peers is at least 1, and the name is not empty")
+        if processes < 1 or not name:
+            raise ConfigurationError(Call("Budget.shared"), "processes is at least 1, and the name is not empty")
         hire = partial(ThreadCourier, connect=partial(RedisStore, url, name))
-        return SharedBudget(hire, limits=limits, minute=minute, peers=peers, bans=bans)
+        return SharedBudget(hire, limits=limits, minute=minute, processes=processes, bans=bans, egress=name)
 
     def __repr__(self) -> str:
         pools = ", ".join(map(shown, self.snapshot()))

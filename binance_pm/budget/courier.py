@@ -6,6 +6,7 @@ thread wakes them.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import weakref
@@ -16,6 +17,8 @@ from typing import Final
 from binance_pm.budget.messages import Message
 from binance_pm.budget.shared import SharedBudget
 from binance_pm.budget.store import Store, StoreLost
+
+_log = logging.getLogger(__name__)
 
 # How long closing waits for the last message.
 _PARTING_SECONDS: Final = 1.0
@@ -38,11 +41,13 @@ class ThreadCourier:
 
     def wake(self) -> None:
         """Look again when the next message is due."""
-        if self._run is None:
+        # Another thread may close it at any moment.
+        run = self._run
+        if run is None or not run.is_alive():
             store, self._store = self._store or self._connect(), None
-            self._run = _Run(self._budget, store)
-            self._run.start()
-        self._run.news.set()
+            run = self._run = _Run(self._budget, store, is_heir=run is not None)
+            run.start()
+        run.news.set()
 
     def restart(self) -> None:
         """Begin anew in the child of a fork: the connection is the parent's."""
@@ -61,22 +66,32 @@ class ThreadCourier:
 
 
 class _Run(threading.Thread):
-    """One life of the thread."""
+    """One life of the thread.
 
-    def __init__(self, budget: weakref.ref[SharedBudget], store: Store) -> None:
+    Args:
+        budget: whose messages it carries.
+        store: where to.
+        is_heir: whether the one before ended by itself, maybe in the middle of a message.
+    """
+
+    def __init__(self, budget: weakref.ref[SharedBudget], store: Store, *, is_heir: bool) -> None:
         super().__init__(name="binance-pm shared budget", daemon=True)
         self.news: Final = threading.Event()
         self.is_leaving = False
         self.farewell: Message | None = None
         self._budget = budget
         self._store = store
+        self._is_heir = is_heir
 
     def run(self) -> None:
         """Carry what is due until it is time to leave."""
+        if self._is_heir and (budget := self._budget()) is not None:
+            budget.hear_nothing("the thread before has ended")
+            del budget
         while not self.is_leaving:
             self._step()
         if (budget := self._budget()) is not None:
-            self._carry(budget, budget.farewell())
+            self._carry(budget, budget.farewell)
         elif self.farewell is not None:
             with suppress(StoreLost):
                 self._store.exchange(self.farewell)
@@ -87,15 +102,20 @@ class _Run(threading.Thread):
         budget = self._budget()
         left = budget.due() - budget.monotonic() if budget else math.inf
         if budget and left <= 0:
-            self._carry(budget, budget.message())
+            self._carry(budget, budget.message)
             return
         del budget
         self.news.wait(min(left, threading.TIMEOUT_MAX) if left < math.inf else None)
 
-    def _carry(self, budget: SharedBudget, message: Message) -> None:
+    def _carry(self, budget: SharedBudget, message: Callable[[], Message]) -> None:
         try:
-            reply = self._store.exchange(message)
-        except StoreLost as error:
-            budget.hear_loss(str(error))
-        else:
-            budget.hear_reply(reply)
+            try:
+                reply = self._store.exchange(message())
+            except StoreLost as error:
+                budget.hear_nothing(str(error))
+            else:
+                budget.hear_reply(reply)
+        except Exception as error:  # noqa: BLE001 - without the thread no call would be served any more
+            _log.exception("A message of the shared budget failed.")
+            with suppress(Exception):
+                budget.hear_nothing(type(error).__name__)

@@ -20,17 +20,17 @@ from binance_pm.budget.ledger import MARGIN, RESERVE, Ledger, Wait
 from binance_pm.budget.messages import (
     Alone,
     Answered,
+    CallRefused,
     Demand,
     Event,
     Heavier,
     Lost,
     PoolReply,
     PoolReport,
-    Refused,
     Returned,
 )
 
-PATIENCE: Final = 0.4
+OVERDUE_SECONDS: Final = 0.4
 """Seconds after which a reply of the store is not waited for any more."""
 LEASE: Final = 5.0
 """Seconds without a message after which the store takes a process for dead."""
@@ -76,7 +76,7 @@ class _Wanted(NamedTuple):
     weight: int
 
 
-class _Told(NamedTuple):
+class _Denied(NamedTuple):
     """What the store said of calls that it granted nothing."""
 
     lane: Lane
@@ -122,7 +122,7 @@ class Share:
         """See `Ledger.misplaced`."""
         self.endpoint: str = ""
         """Which endpoint's answer is told next."""
-        self.peers: int = expected
+        self.processes: int = expected
         """How many processes draw on the pool, the most of the last two minutes."""
         self._minute: Final = minute
         self._lasting: Final = lasting
@@ -136,8 +136,7 @@ class Share:
         """Granted and not used; orders may use what was granted for polls."""
         self._least = dict(self._free)
         """The least of it since `_watched`: nobody needed that."""
-        self._watched = -math.inf
-        self._trusted_until = -math.inf
+        self._watched = self._trusted_until = -math.inf
         self._news: list[Event] = []
         self._about: list[str] = []
         """The endpoint of each answer in `_news`."""
@@ -151,15 +150,19 @@ class Share:
         """The highest count of a minute that was heard, and what of it is ours."""
         self._heft = 1.0
         self._asking: tuple[_Wanted, ...] = ()
-        self._told: list[_Told] = []
+        self._denied: list[_Denied] = []
         self._turns: dict[Lane, float] = {}
         """What is left of a turn that has begun, by lane."""
-        self._is_wanting = False
+        self.wanting_since: float = math.inf
+        """Monotonic time since which something is to be asked for; infinite where nothing is."""
         self._rates = {Lane.ORDERS: _Rate(), Lane.POLLS: _Rate()}
         self._used_at = -math.inf
-        self._reported_at = -math.inf
+        self.reported_at: float = -math.inf
+        """Monotonic time at which the store was told of it last."""
+        self.is_unsettled: bool = False
+        """Whether the store may count weight for this process that it does not have any more."""
         self._counted_at = -math.inf
-        """When as many processes as `peers` were told."""
+        """When as many processes as `processes` were told."""
         self._reply: PoolReply | None = None
         self._replied_at = -math.inf
         self._replied_in = range(0)
@@ -212,11 +215,11 @@ class Share:
             return self._alone.wait(weight, lane, now, bounds) if self._alone.fits_ever(weight) else Wait(math.inf)
         if self._available(lane) >= weight and now < self._trusted_until:
             return _FITS
-        for told in self._told:
-            if told.lane == lane and told.weight <= weight and now < told.until:
-                return Wait(told.until - now, told.holds_up)
+        for denied in self._denied:
+            if denied.lane == lane and denied.weight <= weight and now < denied.until:
+                return Wait(denied.until - now, denied.holds_up)
         if not any(it.demand.lane == lane and it.weight <= weight for it in self._asking):
-            self._is_wanting = True
+            self.wanting_since = min(self.wanting_since, now)
             self._wake()
         return _ASKING
 
@@ -274,7 +277,7 @@ class Share:
         """Learn that the exchange refused a call, see `Ledger.refuse`."""
         if self._alone is not None:
             self._alone.refuse(minutes, now, full=full)
-        self._tell(Refused(minutes.start, minutes.stop, self._on_store_clock(now, now)[1], full), -math.inf)
+        self._tell(CallRefused(minutes.start, minutes.stop, self._on_store_clock(now, now)[1], full), -math.inf)
 
     def expect_heavier(self, times: float) -> None:
         """Count calls on their way as that many times their weight."""
@@ -289,31 +292,29 @@ class Share:
         """Whether there is something that the store was not told."""
         return bool(self._news or self._untold)
 
-    def told(self, lane: Lane, weight: int, now: float) -> Wait:
+    def denied(self, lane: Lane, weight: int, now: float) -> Wait:
         """What the store has said of such a call, if that is a wait which is worth to be known."""
         if self._alone is None and self._available(lane) < weight:
-            for it in self._told:
+            for it in self._denied:
                 if it.lane == lane and it.weight <= weight and it.until > now + _NEXT_SECONDS:
                     return Wait(it.until - now, it.holds_up)
         return _FITS
 
     def due(self, now: float) -> float:
         """Monotonic time at which it has to be told of, or asked for."""
-        if self._is_wanting:
-            return now
-        at = self._news_since + _GATHER_SECONDS
-        if self._told:
-            at = min(at, *(it.ask_at for it in self._told))
+        at = min(self.wanting_since, self._news_since + _GATHER_SECONDS)
+        if self._denied:
+            at = min(at, *(it.ask_at for it in self._denied))
         free = self._free[Lane.ORDERS] + self._free[Lane.POLLS]
         if free:
             at = min(at, self._watched + _UNUSED_SECONDS)
         if free or self._on_way or (self._lasting and now < self._used_at + _ACTIVE_SECONDS):
-            at = min(at, self._reported_at + _RENEWAL_SECONDS)
+            at = min(at, self.reported_at + _RENEWAL_SECONDS)
         return at
 
     def takes_turns(self, lane: Lane, weight: int) -> bool:
         """Whether so much weight is enough to ask for: the store has granted less of late."""
-        return weight > _TURN_PART * self.limit and any(told.lane == lane for told in self._told)
+        return weight > _TURN_PART * self.limit and any(denied.lane == lane for denied in self._denied)
 
     def report(
         self,
@@ -344,12 +345,17 @@ class Share:
             self._news, self._about, self._untold = [], [], {}
             self._news_since = math.inf
         self._asking = () if leaving or self._alone else tuple(self._wanted(wanted, now))
-        self._told = [told for told in self._told if any(_is_told(told, it) for it in self._asking)]
-        self._is_wanting = False
-        self._reported_at = now
-        return PoolReport(
-            pool, host, self.limit, self._held(), self._telling, tuple(wanted.demand for wanted in self._asking)
-        )
+        self._denied = [denied for denied in self._denied if any(_is_denied(denied, it) for it in self._asking)]
+        self.wanting_since = math.inf
+        self.reported_at = now
+        held = self._held()
+        # What is asked for may be granted by a reply that gets lost.
+        self.is_unsettled = held > 0 or bool(self._asking)
+        return PoolReport(pool, host, self.limit, held, self._telling, tuple(wanted.demand for wanted in self._asking))
+
+    def is_answered(self, reply: PoolReply) -> bool:
+        """Whether the reply is one to the latest report."""
+        return self._alone is not None or len(reply.granted) == len(self._asking)
 
     def hear(self, reply: PoolReply, bounds: tuple[float, float], *, asked: float, now: float) -> list[RiseTold]:
         """Learn what the store says.
@@ -367,8 +373,8 @@ class Share:
         self._telling, self._telling_about = (), []
         self._reply, self._replied_at, self._replied_in = reply, now, self.minutes(bounds)
         self.misplaced = reply.misplaced
-        if reply.holders >= self.peers or now > self._counted_at + _ACTIVE_SECONDS:
-            self.peers, self._counted_at = max(1, reply.holders), now
+        if reply.processes >= self.processes or now > self._counted_at + _ACTIVE_SECONDS:
+            self.processes, self._counted_at = max(1, reply.processes), now
         if self._alone is None:
             self._trusted_until = asked + _TRUSTED_SECONDS
             self._accept(reply, now)
@@ -381,11 +387,11 @@ class Share:
         Args:
             bounds: the earliest and the latest that the exchange's clock can show now.
         """
-        alone = self._alone = Ledger(self.limit, minute=self._minute, peers=self.peers)
+        alone = self._alone = Ledger(self.limit, minute=self._minute, peers=self.processes)
         alone.in_flight = self._on_way
         granted = sum(self._free.values())
         self._free = dict.fromkeys(self._free, 0)
-        self._asking, self._told, self._is_wanting = (), [], False
+        self._asking, self._denied, self.wanting_since = (), [], math.inf
         if self._heft > 1:
             alone.expect_heavier(self._heft)
         reply = self._reply
@@ -402,7 +408,7 @@ class Share:
                 alone.catch_up(minute, seen.used, seen.own)
                 continue
             rest = min(self._minute, self._minute * (minute + 1) - bounds[0]) / self._minute
-            since = max(0.0, self._reported_at - self._replied_at) / self._minute
+            since = max(0.0, self.reported_at - self._replied_at) / self._minute
             left = reply.cap - reply.used - theirs * rest - self.limit * since
             mine = max(0.0, left) / alone.peers + granted + self._on_way
             used = max(seen.used, reply.used - granted - self._on_way)
@@ -437,7 +443,7 @@ class Share:
         for counts in (self._seen, self._untold):
             for minute in [minute for minute in counts if minute < before]:
                 del counts[minute]
-        kept = [it for it in self._news if not isinstance(it, (Answered, Lost, Refused)) or it.stop > before]
+        kept = [it for it in self._news if not isinstance(it, (Answered, Lost, CallRefused)) or it.stop > before]
         if len(kept) < len(self._news):
             # Nobody asks any more by how much the count rose.
             self._news, self._about = kept, [""] * sum(isinstance(it, Answered) for it in kept)
@@ -480,13 +486,13 @@ class Share:
             yield _as_wanted(before, times)
             return
         for lane, rate in self._rates.items():
-            most = min(rate.of(now) * _ADVANCE_SECONDS, _ADVANCE_PART * self.limit / max(1, self.peers))
+            most = min(rate.of(now) * _ADVANCE_SECONDS, _ADVANCE_PART * self.limit / max(1, self.processes))
             if rate.weight and (times := int((most - free[lane]) // rate.weight)) > 0:
                 yield _Wanted(Demand(lane, rate.weight, times, can_wait=False), rate.weight)
 
     def _accept(self, reply: PoolReply, now: float) -> None:
         """Use what was granted, and remember what was not."""
-        self._told = []
+        self._denied = []
         is_first = True
         for wanted, times in zip(self._asking, reply.granted, strict=True):
             demand = wanted.demand
@@ -506,7 +512,7 @@ class Share:
             again = _LATER_SECONDS if wait < math.inf and not holds_up else _NEXT_SECONDS
             if wait <= 2 * again:
                 again = wait
-            self._told.append(_Told(demand.lane, wanted.weight, now + wait, holds_up, now + again))
+            self._denied.append(_Denied(demand.lane, wanted.weight, now + wait, holds_up, now + again))
 
 
 class _Rate:
@@ -546,8 +552,8 @@ def _as_wanted(it: tuple[Lane, int, int, bool], times: int) -> _Wanted:
     return _Wanted(Demand(lane, lacking, times, can_wait), weight)
 
 
-def _is_told(told: _Told, wanted: _Wanted) -> bool:
-    return told.lane == wanted.demand.lane and told.weight <= wanted.weight
+def _is_denied(denied: _Denied, wanted: _Wanted) -> bool:
+    return denied.lane == wanted.demand.lane and denied.weight <= wanted.weight
 
 
 def _weight(event: Event) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -13,19 +14,25 @@ from typing import Final, Protocol
 import anyio
 
 from binance_pm.budget.budget import Budget, Longest, head_of
+from binance_pm.budget.gate import Gate
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import Wait
-from binance_pm.budget.messages import HostReport, Message, Reply
+from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
 from binance_pm.budget.peer import WAY, Heard, Peer
 from binance_pm.budget.pools import Charge, Family, Kind, Pool
 from binance_pm.budget.reservation import Draw, Reservation
-from binance_pm.budget.share import MOST_CALLS, PATIENCE, Share
+from binance_pm.budget.share import MOST_CALLS, OVERDUE_SECONDS, Share
+from binance_pm.budget.state import Refused
 from binance_pm.errors import Call
 from binance_pm.transport import HttpAnswer
 
+_log = logging.getLogger(__name__)
+
 # However little time a call has, the store is asked.
-_LEAST_WAIT: Final = PATIENCE + 0.1
+_LEAST_WAIT: Final = OVERDUE_SECONDS + 0.1
 _TICK: Final = 0.02
+# A gate that is closed for so much longer is told.
+_NEWS: Final = 1.5
 
 
 class Courier(Protocol):
@@ -57,8 +64,9 @@ class SharedBudget(Budget):
         hire: what carries the messages of the budget.
         limits: the limit of a kind in a family, where it differs from `RULES`.
         minute: seconds of the exchange's minute; only a test exchange has another than 60.
-        peers: how many processes share it, while the store was never reached.
+        processes: how many share it, while the store was never reached.
         bans: a file in which bans outlive the program besides; the store keeps them anyway.
+        egress: names the way out in that file.
         monotonic: this machine's clock that never steps, in seconds.
         wall: this machine's wall clock, used until the exchange was heard.
         sleep: waits for seconds of the monotonic clock.
@@ -70,14 +78,17 @@ class SharedBudget(Budget):
         *,
         limits: Mapping[tuple[Family, Kind], int] | None = None,
         minute: float = 60.0,
-        peers: int = 4,
+        processes: int = 4,
         bans: Path | None = None,
+        egress: str = "",
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
-        super().__init__(limits=limits, minute=minute, bans=bans, monotonic=monotonic, wall=wall, sleep=sleep)
-        self._expected: Final = peers
+        super().__init__(
+            limits=limits, minute=minute, bans=bans, egress=egress, monotonic=monotonic, wall=wall, sleep=sleep
+        )
+        self._expected: Final = processes
         self._shares: Final[dict[Pool, Share]] = {}
         self._courier: Final = hire(self)
         self._peer: Peer = self._new_peer()
@@ -102,7 +113,16 @@ class SharedBudget(Budget):
     def is_store_lost(self) -> bool:
         """Whether the store does not answer, and this process uses its part of the limits alone."""
         with self._lock:
-            return self._peer.is_lost
+            return self._peer.is_alone
+
+    def gate(self, host: str) -> Gate:
+        """See `Budget.gate`; a ban that the file knows is told to the other processes."""
+        with self._lock:
+            is_new = host not in self._gates
+            gate = super().gate(host)
+            if is_new and gate.wait(self.monotonic()):
+                self._peer.close_gate(host)
+            return gate
 
     def close(self) -> None:
         """Return what this process does not need, and end the thread that talks to the store; it waits for that.
@@ -137,7 +157,7 @@ class SharedBudget(Budget):
             return self._peer.due()
 
     def message(self) -> Message:
-        """The next message to the store: `hear_reply` or `hear_loss` has to follow."""
+        """The next message to the store: `hear_reply` or `hear_nothing` has to follow."""
         with self._lock:
             return self._peer.message(self._report, self._wanted())
 
@@ -154,10 +174,10 @@ class SharedBudget(Budget):
             self._queue.resume_all()
             self._dispatch()
 
-    def hear_loss(self, why: str) -> None:
+    def hear_nothing(self, why: str) -> None:
         """Learn that no reply came, and why: the text must not contain a password."""
         with self._lock:
-            self._peer.lose(why, self._bounds)
+            self._peer.hear_nothing(why, self._bounds)
             self._queue.resume_all()
             self._dispatch()
 
@@ -167,10 +187,23 @@ class SharedBudget(Budget):
             clock = self.clock(host)
             if told.is_heard and not clock.is_heard:
                 clock.hear(told.earliest, told.latest, asked=now - heard.took, answered=now)
+            gate = self.gate(host)
             if told.closed:
-                self.gate(host).close(now + told.closed, banned=told.banned)
+                self._hear_closed(host, told, now)
+            if gate.wait(now) > told.closed + _NEWS:
+                # It has lost its memory, or the refusal is from before it was reached.
+                self._peer.close_gate(host)
         for pool, rise in heard.rises:
             self._doubts.compare_weight(Draw(pool, self._shares[pool], rise.weight), rise.endpoint, rise.risen)
+
+    def _hear_closed(self, host: str, told: HostReply, now: float) -> None:
+        """Learn that somebody was refused; what this process was refused itself is no news."""
+        gate = self.gate(host)
+        is_news = told.closed > gate.wait(now) + _NEWS
+        gate.close(now + told.closed, banned=told.banned)
+        if is_news:
+            _log.warning("%s refused another process: nothing is sent to it for %.1f s", host, told.closed)
+            self._tell(Refused(host, None, told.banned, told.closed))
 
     def _new_peer(self) -> Peer:
         return Peer(
@@ -217,8 +250,10 @@ class SharedBudget(Budget):
         """Those of several pools that the store has said will not have the weight for a while."""
         if len(reservation.draws) == 1:
             return {}
-        told = {pool: self._share(pool).told(reservation.lane, weight, now) for pool, _, weight in reservation.draws}
-        return {pool: wait for pool, wait in told.items() if wait.seconds}
+        denied = {
+            pool: self._share(pool).denied(reservation.lane, weight, now) for pool, _, weight in reservation.draws
+        }
+        return {pool: wait for pool, wait in denied.items() if wait.seconds}
 
     def _wait(self, reservation: Reservation) -> Longest:
         now = self.monotonic()
@@ -237,7 +272,7 @@ class SharedBudget(Budget):
         now = self.monotonic()
         if at == math.inf:
             # Where the store does not answer, somebody has to notice.
-            at = now + PATIENCE + _TICK
+            at = now + OVERDUE_SECONDS + _TICK
         elif at > reservation.deadline:
             # Whoever waits in vain learns it with the reply.
             at = now

@@ -45,7 +45,8 @@ class Refused(msgspec.Struct, frozen=True):
     """The exchange refused a call, and the gate of its host is closed."""
 
     host: str
-    status: int
+    status: int | None
+    """None where another process was refused that shares the budget."""
     banned: bool
     seconds: float
     """For how long it is closed from now on."""

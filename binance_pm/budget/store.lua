@@ -196,10 +196,6 @@ local function cap_of(ledger, now)
     return max(whole - kept, LEAST * ledger.limit - MARGIN)
 end
 
-local function reserve_of(ledger, latest)
-    return RESERVE * ledger.limit / ledger.minute * (ledger.minute - latest % ledger.minute)
-end
-
 local function for_polls(ledger, now)
     return max(0, cap_of(ledger, now) - rate_of(ledger) * ledger.minute - RESERVE * ledger.limit)
 end
@@ -542,7 +538,7 @@ local function apply(ledger, event)
         return answer(ledger, unpack(event, 2, 8))
     elseif kind == KIND_LOST then
         lose(ledger, unpack(event, 2, 5))
-    elseif kind == KIND_REFUSED then
+    elseif kind == KIND_CALLREFUSED then
         refuse(ledger, event[2], event[4], event[5])
     elseif kind == KIND_HEAVIER then
         ledger.heft = max(ledger.heft, min(event[2], MOST_HEFT))
@@ -633,7 +629,7 @@ local function hear_pool(pool, message, report, host, now)
     local risen, holder = settle(pool, peer, number, lease, held, events, now)
     earliest, latest = latest_bounds(ledger, earliest, latest)
     local granted, wait, holds_up = grant(pool, holder, demands, now, earliest, latest)
-    return array(12)
+    return array(11)
         .. pack(granted, wait, holds_up)
         .. risen
         .. pack(
@@ -641,7 +637,6 @@ local function hear_pool(pool, message, report, host, now)
             most_used(ledger, earliest, latest),
             ledger.in_flight,
             cap_of(ledger, now),
-            reserve_of(ledger, latest),
             ledger.foreign.share,
             for_polls(ledger, now),
             ledger.misplaced
@@ -669,6 +664,9 @@ local function pool_field(report)
     return "pool:" .. report[1]
 end
 
+-- When unused fields were looked for last: that takes a while where there are thousands.
+local SWEPT = "swept"
+
 local function fields_of(message)
     local fields = {}
     for _, report in ipairs(message[5]) do
@@ -680,10 +678,16 @@ local function fields_of(message)
     return fields
 end
 
+-- More arguments than some thousands do not fit on Lua's stack.
+local MOST_FIELDS = 1000
+
 local function read(fields)
     local states = {}
-    for place, text in ipairs(redis.call("HMGET", key, unpack(fields))) do
-        states[fields[place]] = text and cmsgpack.unpack(text) or nil
+    for first = 1, #fields, MOST_FIELDS do
+        local texts = redis.call("HMGET", key, unpack(fields, first, min(first + MOST_FIELDS - 1, #fields)))
+        for place, text in ipairs(texts) do
+            states[fields[first + place - 1]] = text and cmsgpack.unpack(text) or nil
+        end
     end
     return states
 end
@@ -697,19 +701,30 @@ local function write(states)
         told[#told + 1] = field
         told[#told + 1] = pack(state)
     end
-    return redis.call("HSET", key, unpack(told))
+    local new = 0
+    for first = 1, #told, 2 * MOST_FIELDS do
+        new = new + redis.call("HSET", key, unpack(told, first, min(first + 2 * MOST_FIELDS - 1, #told)))
+    end
+    return new
 end
 
 local function sweep(now)
+    local swept = redis.call("HGET", key, SWEPT)
+    if swept and now < cmsgpack.unpack(swept) + UNUSED_SECONDS then
+        return
+    end
+    redis.call("HSET", key, SWEPT, pack(now))
     local stored = redis.call("HGETALL", key)
     for place = 1, #stored, 2 do
-        local state = cmsgpack.unpack(stored[place + 1])
-        local used = max(state.told or 0, state.opens or 0)
-        for _, holder in ipairs(state.holders or {}) do
-            used = max(used, holder.ends)
-        end
-        if used + UNUSED_SECONDS < now then
-            redis.call("HDEL", key, stored[place])
+        if stored[place] ~= SWEPT then
+            local state = cmsgpack.unpack(stored[place + 1])
+            local used = max(state.told or 0, state.opens or 0)
+            for _, holder in ipairs(state.holders or {}) do
+                used = max(used, holder.ends)
+            end
+            if used + UNUSED_SECONDS < now then
+                redis.call("HDEL", key, stored[place])
+            end
         end
     end
 end

@@ -32,7 +32,7 @@ class Kept(MemoryStore):
         super().__init__()
         self.lock = threading.Lock()
         self.lasts: dict[str, Message] = {}
-        self.is_gone = False
+        self.error: BaseException | None = None
 
     def connect(self) -> Store:
         """A connection of one process."""
@@ -47,8 +47,8 @@ class Line:
 
     def exchange(self, message: Message) -> Reply:
         """One step."""
-        if self._kept.is_gone:
-            raise StoreLost("gone")
+        if self._kept.error:
+            raise self._kept.error
         with self._kept.lock:
             self._kept.lasts[message.peer] = message
             return self._kept.exchange(message, time.monotonic())
@@ -112,12 +112,44 @@ def test_processes_share_what_a_store_grants(backend: str) -> None:
 def test_calls_go_on_without_the_store() -> None:
     """Nobody waits for it, and the thread tries it again."""
     kept = Kept()
-    kept.is_gone = True
+    kept.error = StoreLost("gone")
     budget = process(kept)
 
     anyio.run(spend, budget, 3)
     assert budget.is_store_lost
-    kept.is_gone = False
+    kept.error = None
+
+    assert eventually(lambda: not budget.is_store_lost)
+    budget.close()
+
+
+def test_an_error_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever it is, calls go on, the log tells of it, and the store is tried again."""
+    kept = Kept()
+    kept.error = ValueError("a fault")
+    budget = process(kept)
+
+    anyio.run(spend, budget, 3)
+    assert (budget.is_store_lost, "ValueError: a fault" in caplog.text) == (True, True)
+    kept.error = None
+
+    assert eventually(lambda: not budget.is_store_lost)
+    budget.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_has_ended_has_an_heir() -> None:
+    """A later call starts it, and it knows that the last message may be lost."""
+    kept = Kept()
+    kept.error = SystemExit()
+    budget = process(kept)
+    before = threads()
+    anyio.run(spend, budget, 1)
+    assert (threads(), budget.is_store_lost) == (before, True)
+    kept.error = None
+
+    time.sleep(0.5)
+    anyio.run(spend, budget, 1)
 
     assert eventually(lambda: not budget.is_store_lost)
     budget.close()

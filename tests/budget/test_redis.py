@@ -84,7 +84,7 @@ def test_processes_share_what_the_store_grants(shared: RedisStore, valkey: str, 
     with closing(RedisStore(valkey, name)) as other:
         seen = told(other, "b")
 
-    assert (seen.granted, seen.in_flight, seen.holders) == ((0,), 1, 2)
+    assert (seen.granted, seen.in_flight, seen.processes) == ((0,), 1, 2)
 
 
 def test_budgets_of_other_names_are_others(shared: RedisStore, valkey: str, name: str) -> None:
@@ -92,7 +92,7 @@ def test_budgets_of_other_names_are_others(shared: RedisStore, valkey: str, name
     told(shared)
 
     with closing(RedisStore(valkey, f"{name} 2")) as other:
-        assert told(other, "b").holders == 1
+        assert told(other, "b").processes == 1
 
 
 def test_the_time_is_the_servers(shared: RedisStore) -> None:
@@ -218,7 +218,7 @@ def guarded() -> Generator[int, None, None]:
 def test_users_and_passwords_are_those_of_the_url(guarded: int, name: str, who: str) -> None:
     """So is the number of the database."""
     with closing(RedisStore(f"redis://{who}@127.0.0.1:{guarded}/3", name)) as opened:
-        assert told(opened).holders == 1
+        assert told(opened).processes == 1
         assert PASSWORD not in repr(opened)
 
 
@@ -285,7 +285,7 @@ def test_a_cluster_is_asked_where_the_budget_is(tmp_path: Path, name: str) -> No
         seen = _patiently(lambda: told(opened))
 
     assert "slots are not covered" in text
-    assert seen.holders == 1
+    assert seen.processes == 1
 
 
 def _execute(client: Any, *command: str) -> None:
@@ -348,5 +348,5 @@ def test_tls_is_spoken_where_the_url_says_so(valkey: str, certificate: Path, nam
             seen = told(opened)
         text = lost(RedisStore(url, name))
 
-    assert seen.holders == 1
+    assert seen.processes == 1
     assert "CERTIFICATE_VERIFY_FAILED" in text

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from binance_pm.budget import foreign, ledger, store
 from binance_pm.budget.ledger import Ledger
-from binance_pm.budget.messages import HostReport, Message, PoolReport, Refused, Reply
+from binance_pm.budget.messages import CallRefused, HostReport, Message, PoolReport, Reply
 from binance_pm.budget.redis import figures, script
 from tests.simulation.histories import History
 from tests.simulation.store import MemoryStore
@@ -100,6 +100,7 @@ def assert_same_ledger(stored: dict[str, Any], ledger: Ledger) -> None:
 
 def assert_same_state(stored: dict[str, Any], memory: MemoryStore) -> None:
     """Every host and pool is there, and nothing else."""
+    assert stored.pop("swept", -math.inf) == memory._swept
     expected = {f"host:{name}" for name in memory._hosts} | {f"pool:{name}" for name in memory._pools}
     assert stored.keys() == expected
     for name, host in memory._hosts.items():
@@ -124,7 +125,7 @@ def test_refusals_in_every_minute_cost_as_much(on_server: Script) -> None:
     for minute in range(10):
         now = 60.0 * minute
         hosts = (HostReport("papi", now, now, is_heard=True),)
-        pools = (PoolReport("papi", 0, 400, 0, (Refused(minute, minute + 1, now, full=False),)),)
+        pools = (PoolReport("papi", 0, 400, 0, (CallRefused(minute, minute + 1, now, full=False),)),)
         message = Message("a", minute, 60.0, 5.0, hosts, pools)
 
         assert on_server.exchange("{refused}", message, now) == memory.exchange(message, now)
@@ -134,6 +135,34 @@ def test_refusals_in_every_minute_cost_as_much(on_server: Script) -> None:
 def test_a_message_may_be_empty(on_server: Script) -> None:
     """Who asks for nothing hears the time."""
     assert on_server.exchange("{nothing}", Message("a", 0, 60.0, 5.0, (), ()), 7.5) == Reply(7.5, (), ())
+
+
+def crowd(number: int, first: int, last: int) -> Message:
+    """A message that tells of so many accounts."""
+    hosts = (HostReport("papi", 1.8e9, 1.8e9, is_heard=True),)
+    pools = tuple(PoolReport(f"account {account}", 0, 1200, 0) for account in range(first, last))
+    return Message("a", number, 60.0, 5.0, hosts, pools)
+
+
+def test_a_message_may_tell_of_thousands_of_pools(on_server: Script) -> None:
+    """More than Lua takes at once."""
+    memory = MemoryStore()
+
+    assert on_server.exchange("{crowd}", crowd(1, 0, 9000), 7.5) == memory.exchange(crowd(1, 0, 9000), 7.5)
+    assert_same_state(on_server.states("{crowd}"), memory)
+    on_server.forget("{crowd}")
+
+
+def test_what_is_unused_is_looked_for_now_and_then(on_server: Script) -> None:
+    """Not with each pool that comes: thousands may be there."""
+    memory = MemoryStore()
+    for now in (0.0, 100.0, 650.0, 750.0, 1250.0, 1300.0):
+        message = crowd(int(now), int(now), int(now) + 1)
+
+        assert on_server.exchange("{swept}", message, now) == memory.exchange(message, now)
+        assert_same_state(on_server.states("{swept}"), memory)
+    assert set(memory._pools) == {f"account {now}" for now in (650, 750, 1250, 1300)}
+    on_server.forget("{swept}")
 
 
 def test_a_figure_has_one_source() -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 
-from binance_pm.budget import Budget, Charge, Kind, Lane, SharedBudget, pool_of
+from binance_pm.budget import Budget, BudgetEvent, Charge, Kind, Lane, Pool, Refused, SharedBudget, pool_of
+from binance_pm.budget.bans import write_ban
 from binance_pm.budget.messages import Alone, Answered, Demand, Event, Message, Reply, Returned
 from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed
 from binance_pm.transport import HttpAnswer
@@ -28,14 +32,23 @@ MINUTE_BEGINS = 30_000_000 * 60.0
 class Hand:
     """A process of a shared budget, whose messages are carried when a test says so."""
 
-    def __init__(self, store: MemoryStore, clock: ManualClock, *, limit: int = 110, orders: int = 1200) -> None:
+    def __init__(
+        self,
+        store: MemoryStore,
+        clock: ManualClock,
+        *,
+        limit: int = 110,
+        orders: int = 1200,
+        bans: Path | None = None,
+    ) -> None:
         self.store = store
         self.messages: Final[list[Message]] = []
         self._clock: Final = clock
         self.budget: Final = SharedBudget(
             lambda _: self,
             limits={("papi", Kind.IP): limit, ("papi", Kind.ORDERS): orders},
-            peers=2,
+            processes=2,
+            bans=bans,
             monotonic=clock,
             wall=clock,
             sleep=clock.sleep,
@@ -73,7 +86,7 @@ class Hand:
         """Have the store lost at once."""
         for _ in range(2):
             self.budget.message()
-            self.budget.hear_loss("gone")
+            self.budget.hear_nothing("gone")
 
     def events(self) -> list[Event]:
         """What the last message told of the pool of the IP."""
@@ -219,7 +232,7 @@ async def test_asking_is_no_reason_to_give_up(one: Hand, answer: AnswerOf, manua
     """A call whose time is nearly over is served by a reply that comes in time."""
     task = await started(call(one, 20, lambda: answer(20), max_wait=1))
     one.ask()
-    one.budget.hear_loss("no reply")
+    one.budget.hear_nothing("no reply")
     await manual_clock.advance(0.8)
     await one.go()
 
@@ -300,7 +313,7 @@ async def test_without_a_reply_the_same_is_told_again(one: Hand, answer: AnswerO
     one._clock.now += 0.02
     one.ask()
     first, told = one.messages[-1], one.events()
-    one.budget.hear_loss("no reply")
+    one.budget.hear_nothing("no reply")
     waiting.cancel()
     with suppress(asyncio.CancelledError):
         await waiting
@@ -350,6 +363,52 @@ async def test_it_tells_what_happened_without_the_store(
     assert repr(one.budget) == "SharedBudget(IP /papi 25/110, 0 waiting, shared by 1)"
 
 
+def order_pools(number: int) -> list[Pool]:
+    """The pools of so many accounts."""
+    return [pool_of("papi", Kind.ORDERS, host=HOST, path="", account=f"{account}") for account in range(number)]
+
+
+async def test_many_pools_are_told_in_several_messages(
+    store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """The process returns when the store knows of all of them, though each message takes a while."""
+    manual_clock.now = MINUTE_BEGINS + 10
+    one = Hand(store, manual_clock, limit=6000)
+    know_the_time(one)
+    await done(one, call(one, 1, lambda: answer(1)))
+    one.lose()
+    for pool in order_pools(250):
+        await call(one, 1, lambda: answer(1), max_wait=0, charges=(Charge(pool, 1),))
+    one.budget.hear_reply(one.ask())
+    one.ask()
+    one.budget.hear_nothing("gone")
+    manual_clock.now += 1
+    sizes: list[int] = []
+    while one.budget.is_store_lost and len(sizes) < 10:
+        reply = one.ask()
+        sizes.append(len(reply.pools))
+        manual_clock.now += 0.06
+        one.budget.hear_reply(reply)
+    # The first repeats the one that was lost.
+    assert sizes == [100, 100, 100, 51]
+
+    manual_clock.now += 0.02
+    await one.go()
+    ledgers = [store._pools["|".join(pool)].ledger for pool in order_pools(250)]
+    assert [sum(ledger._own.values()) for ledger in ledgers] == [1] * 250
+
+
+async def test_a_farewell_names_what_the_store_knows(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """Pools that the process has not used for long know nothing of it."""
+    know_the_time(one)
+    old, new = order_pools(2)
+    await done(one, call(one, 1, lambda: answer(1), charges=(Charge(old, 1),)))
+    await manual_clock.advance(10)
+    await done(one, call(one, 1, lambda: answer(1), charges=(Charge(new, 1),)))
+
+    assert [pool.pool for pool in one.budget.farewell().pools] == ["|".join(new)]
+
+
 async def test_calls_that_wait_go_on_without_the_store(one: Hand, answer: AnswerOf) -> None:
     """Who has asked and gets no answer is not kept waiting."""
     task = await started(call(one, 20, lambda: answer(20)))
@@ -375,6 +434,29 @@ async def test_a_reply_that_is_overdue_is_not_waited_for(
     assert (one.budget.is_store_lost, one.used) == (False, 20)
 
 
+async def test_what_nobody_carries_is_not_waited_for(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """Whoever should have asked may be gone."""
+    task = await started(call(one, 20, lambda: answer(20)))
+    await manual_clock.advance(0.35)
+    assert not task.done()
+
+    await manual_clock.advance(0.1)
+
+    assert (task.done(), one.budget.is_store_lost) == (True, True)
+
+
+async def test_what_nobody_tells_again_is_not_waited_for(
+    one: Hand, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """The same holds after a loss."""
+    task = await started(call(one, 20, lambda: answer(20)))
+    one.ask()
+    one.budget.hear_nothing("no reply")
+    await manual_clock.advance(0.45)
+
+    assert (task.done(), one.budget.is_store_lost) == (True, True)
+
+
 async def test_a_slow_store_is_a_lost_one(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
     """Three replies in a row that took long; a prompt one brings everybody back."""
     for _ in range(3):
@@ -395,9 +477,10 @@ async def test_a_slow_store_is_a_lost_one(one: Hand, answer: AnswerOf, manual_cl
 async def test_a_reply_of_another_version_is_a_loss(one: Hand, answer: AnswerOf) -> None:
     """It is not guessed what it means."""
     task = await started(call(one, 20, lambda: answer(20)))
-    for _ in range(2):
-        one.budget.message()
-        one.budget.hear_reply(Reply(0.0, (), ()))
+    reply = one.ask()
+    one.budget.hear_reply(msgspec.structs.replace(reply, pools=(msgspec.structs.replace(reply.pools[0], granted=()),)))
+    one.budget.message()
+    one.budget.hear_reply(Reply(0.0, (), ()))
     await settled()
 
     assert (one.budget.is_store_lost, task.done()) == (True, True)
@@ -444,8 +527,12 @@ async def test_what_is_too_heavy_for_a_part_waits_for_the_store(one: Hand, other
         await heavy
 
 
-async def test_a_refusal_closes_the_gate_of_all(one: Hand, other: Hand, answer: AnswerOf) -> None:
-    """It is told at once; a process that has just started asks before its first call."""
+async def test_a_refusal_closes_the_gate_of_all(
+    one: Hand, other: Hand, answer: AnswerOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told at once; a process that has just started asks before its first call, and says once what it heard."""
+    events: list[BudgetEvent] = []
+    other.budget.listen(events.append)
     know_the_time(one, other)
     await done(one, call(one, 1, lambda: answer(1)))
     await started(call(one, 1, lambda: answer(status=418, retry_after="300")))
@@ -453,11 +540,17 @@ async def test_a_refusal_closes_the_gate_of_all(one: Hand, other: Hand, answer: 
     await one.go()
 
     task = await started(call(other, 1, lambda: answer(1)))
-    await other.go()
+    with caplog.at_level(logging.WARNING, "binance_pm"):
+        await other.go()
+    other.budget.hear_reply(other.ask())
 
     with pytest.raises(GateClosed, match="by a ban"):
         await task
     assert other.budget.gate(HOST).wait(other._clock.now) == pytest.approx(300, abs=1)
+    assert caplog.text.count(f"{HOST} refused another process: nothing is sent to it for 300.0 s") == 1
+    (event,) = events
+    assert isinstance(event, Refused)
+    assert (event.host, event.status, event.banned, round(event.seconds)) == (HOST, None, True, 300)
 
 
 async def test_a_gate_is_told_until_the_store_has_heard(one: Hand, answer: AnswerOf) -> None:
@@ -469,10 +562,47 @@ async def test_a_gate_is_told_until_the_store_has_heard(one: Hand, answer: Answe
     await task
     assert one.is_due
     one.budget.message()
-    one.budget.hear_loss("no reply")
+    one.budget.hear_nothing("no reply")
     await one.go()
 
     assert [host.closed for it in one.messages for host in it.hosts if host.closed] == [pytest.approx(50, abs=1)]
+
+
+async def test_a_store_that_forgot_a_ban_is_told_again(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """A process that starts then does not send into it."""
+    know_the_time(one)
+    await done(one, call(one, 1, lambda: answer(1)))
+    await done(one, call(one, 1, lambda: answer(status=418, retry_after="3000")))
+    one.store = MemoryStore()
+    await manual_clock.advance(1)
+    await one.go()
+
+    other = Hand(one.store, manual_clock)
+    task = await started(call(other, 1, lambda: answer(1)))
+    await other.go()
+
+    with pytest.raises(GateClosed, match="by a ban"):
+        await task
+    assert sum(host.closed > 0 for message in one.messages for host in message.hosts) == 2
+
+
+async def test_a_ban_from_the_file_is_told(
+    store: MemoryStore, other: Hand, answer: AnswerOf, manual_clock: ManualClock, tmp_path: Path
+) -> None:
+    """A process that starts knows it from its last life, and does not keep it to itself."""
+    manual_clock.now = MINUTE_BEGINS + 10
+    bans = tmp_path / "bans.json"
+    write_ban(bans, HOST, manual_clock.now + 300, now=manual_clock.now)
+    one = Hand(store, manual_clock, bans=bans)
+    with pytest.raises(GateClosed, match="by a ban"):
+        await call(one, 1, lambda: answer(1))
+    await one.go()
+
+    task = await started(call(other, 1, lambda: answer(1)))
+    await other.go()
+
+    with pytest.raises(GateClosed, match="by a ban"):
+        await task
 
 
 async def test_a_new_process_is_told_the_exchanges_clock(one: Hand, other: Hand, answer: AnswerOf) -> None:
@@ -555,8 +685,20 @@ async def test_weight_that_may_have_expired_is_not_used(one: Hand, answer: Answe
     assert late.done()
 
 
-@pytest.mark.parametrize("options", [{"peers": 0}, {"name": ""}])
+def test_budgets_of_two_ways_out_may_use_one_file(tmp_path: Path) -> None:
+    """A ban of one IP is none of the other's."""
+    now = time.time()
+    write_ban(tmp_path / "bans.json", f"{HOST} by office", now + 300, now=now)
+    office, home = (
+        Budget.shared(f"unix://{tmp_path}/none", name=name, bans=tmp_path / "bans.json") for name in ("office", "home")
+    )
+
+    assert [budget.gate(HOST).wait(budget.monotonic()) > 0 for budget in (office, home)] == [True, False]
+    office.close()
+
+
+@pytest.mark.parametrize("options", [{"processes": 0}, {"name": ""}])
 def test_an_argument_that_makes_no_sense_is_refused(options: dict[str, int | str]) -> None:
     """Before anything is sent."""
-    with pytest.raises(ConfigurationError, match="peers is at least 1"):
+    with pytest.raises(ConfigurationError, match="processes is at least 1"):
         Budget.shared("redis://localhost", **options)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from binance_pm.budget.lanes import Lane
 from binance_pm.budget.messages import (
     Alone,
     Answered,
+    CallRefused,
     Demand,
     Event,
     Heavier,
@@ -16,7 +17,6 @@ from binance_pm.budget.messages import (
     Lost,
     Message,
     PoolReport,
-    Refused,
     Reply,
     Returned,
 )
@@ -28,7 +28,7 @@ _HOSTS = ("papi", "sapi")
 _POOLS = (("papi", 0, 400), ("orders", 0, 110), ("sapi", 1, 1000))
 _LATER = (0.0, 0.01, 0.03, 0.1, 0.5, 0.6, 1.1, 2.3, 5.5, 11.0, 30.0, 61.0, 130.0, 700.0)
 # None: answered without a header.
-_KINDS = (*[Answered] * 8, None, Lost, Refused, Heavier, Returned, Alone)
+_KINDS = (*[Answered] * 8, None, Lost, CallRefused, Heavier, Returned, Alone)
 
 _Value = TypeVar("_Value")
 
@@ -109,7 +109,7 @@ class History:
         others: dict[object, Event] = {
             None: Answered(weight, None, first, stop, sent, self.now, flag),
             Lost: Lost(weight, first, stop, self.now + age),
-            Refused: Refused(first, stop, self.now, flag),
+            CallRefused: CallRefused(first, stop, self.now, flag),
             Heavier: Heavier(weight / 3),
             Returned: Returned(weight, Lane.ORDERS if flag else Lane.POLLS),
             Alone: Alone(first, weight * 3, weight),

@@ -161,7 +161,7 @@ class SharedLimiter(BudgetLimiter):
             try:
                 self.shared.hear_reply(await self._machine.store.exchange(message, self._number))
             except StoreLost as lost:
-                self.shared.hear_loss(str(lost))
+                self.shared.hear_nothing(str(lost))
 
 
 def _shared(machine: Machine, processes: int) -> list[Limiter]:

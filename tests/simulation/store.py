@@ -15,6 +15,7 @@ from binance_pm.budget.ledger import LONGEST_WAY, Ledger, Wait
 from binance_pm.budget.messages import (
     Alone,
     Answered,
+    CallRefused,
     Demand,
     Event,
     Heavier,
@@ -24,7 +25,6 @@ from binance_pm.budget.messages import (
     Message,
     PoolReply,
     PoolReport,
-    Refused,
     Reply,
     Returned,
 )
@@ -78,6 +78,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._hosts: Final[dict[str, _Host]] = {}
         self._pools: Final[dict[str, _Pool]] = {}
+        self._swept = -math.inf
 
     def exchange(self, message: Message, now: float) -> Reply:
         """One step."""
@@ -90,6 +91,9 @@ class MemoryStore:
 
     def _sweep(self, now: float) -> None:
         """Forget what nobody has used for long; only where something came can too much be there."""
+        if now < self._swept + UNUSED_SECONDS:
+            return
+        self._swept = now
         for name, host in list(self._hosts.items()):
             if max(host.told, host.opens) + UNUSED_SECONDS < now:
                 del self._hosts[name]
@@ -132,7 +136,6 @@ class MemoryStore:
             ledger.most_used(bounds),
             ledger.in_flight,
             ledger.cap(now),
-            ledger.reserve(bounds),
             ledger.foreign.share,
             ledger.for_polls(now),
             ledger.misplaced,
@@ -233,7 +236,7 @@ def _apply(ledger: Ledger, event: Event) -> tuple[int | None, ...]:
             return (ledger.answer(weight, used, range(first, stop), sent=sent, now=now, is_probe=is_probe),)
         case Lost(weight, first, stop, known):
             ledger.lose(weight, range(first, stop), known=known)
-        case Refused(first, stop, now, full):
+        case CallRefused(first, stop, now, full):
             ledger.refuse(range(first, stop), now, full=full)
         case Heavier(times):
             ledger.expect_heavier(times)
