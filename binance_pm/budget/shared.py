@@ -203,7 +203,7 @@ class SharedBudget(Budget):
         gate.close(now + told.closed, banned=told.banned)
         if is_news:
             _log.warning("%s refused another process: nothing is sent to it for %.1f s", host, told.closed)
-            self._tell(Refused(host, None, told.banned, told.closed))
+            self._publish(Refused(host, None, told.banned, told.closed))
 
     def _new_peer(self) -> Peer:
         return Peer(
