@@ -37,29 +37,34 @@ class ThreadCourier:
         self._connect: Final = connect
         # A wrong address is told at once.
         self._store: Store | None = connect()
+        self._lock: threading.RLock = threading.RLock()
         self._run: _Run | None = None
+        self._last: _Run | None = None
+        """The latest, which may still be leaving."""
 
     def wake(self) -> None:
         """Look again when the next message is due."""
-        # Another thread may close it at any moment.
-        run = self._run
-        if run is None or not run.is_alive():
-            store, self._store = self._store or self._connect(), None
-            run = self._run = _Run(self._budget, store, is_heir=run is not None)
-            run.start()
-        run.news.set()
+        with self._lock:
+            run = self._run
+            if run is None or not run.is_alive():
+                store, self._store = self._store or self._connect(), None
+                run = self._run = self._last = _Run(self._budget, store, after=self._last)
+                run.start()
+            run.news.set()
 
     def restart(self) -> None:
         """Begin anew in the child of a fork: the connection is the parent's."""
-        self._run = self._store = None
+        self._lock = threading.RLock()
+        self._run = self._last = self._store = None
 
     def close(self, farewell: Message | None = None) -> None:
         """End when the store was told that the process leaves."""
-        run, self._run = self._run, None
-        if run is None:
-            return
-        run.farewell, run.is_leaving = farewell, True
-        run.news.set()
+        with self._lock:
+            run, self._run = self._run, None
+            if run is None:
+                return
+            run.farewell, run.is_leaving = farewell, True
+            run.news.set()
         # Without a budget it may be the thread itself that found that out.
         if farewell is None:
             run.join(_PARTING_SECONDS)
@@ -71,23 +76,27 @@ class _Run(threading.Thread):
     Args:
         budget: whose messages it carries.
         store: where to.
-        is_heir: whether the one before ended by itself, maybe in the middle of a message.
+        after: the one before, whose last message has to be answered first.
     """
 
-    def __init__(self, budget: weakref.ref[SharedBudget], store: Store, *, is_heir: bool) -> None:
+    def __init__(self, budget: weakref.ref[SharedBudget], store: Store, *, after: _Run | None) -> None:
         super().__init__(name="binance-pm shared budget", daemon=True)
         self.news: Final = threading.Event()
         self.is_leaving = False
         self.farewell: Message | None = None
         self._budget = budget
         self._store = store
-        self._is_heir = is_heir
+        self._after = after
 
     def run(self) -> None:
         """Carry what is due until it is time to leave."""
-        if self._is_heir and (budget := self._budget()) is not None:
-            budget.hear_nothing("the thread before has ended")
-            del budget
+        before, self._after = self._after, None
+        if before is not None:
+            before.join()
+            if not before.is_leaving and (budget := self._budget()) is not None:
+                # It ended by itself, maybe in the middle of a message.
+                budget.hear_nothing("the thread before has ended")
+                del budget
         while not self.is_leaving:
             self._step()
         if (budget := self._budget()) is not None:

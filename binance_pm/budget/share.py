@@ -223,6 +223,10 @@ class Share:
             self._wake()
         return _ASKING
 
+    def is_trusted(self, now: float) -> bool:
+        """Whether what was granted is surely still kept for this process."""
+        return self._alone is not None or now < self._trusted_until
+
     def take(self, weight: int, lane: Lane, now: float) -> None:
         """Take weight for a call that fits."""
         self._on_way += weight

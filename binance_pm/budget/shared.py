@@ -23,7 +23,7 @@ from binance_pm.budget.pools import Charge, Family, Kind, Pool
 from binance_pm.budget.reservation import Draw, Reservation
 from binance_pm.budget.share import MOST_CALLS, OVERDUE_SECONDS, Share
 from binance_pm.budget.state import Refused
-from binance_pm.errors import Call
+from binance_pm.errors import BudgetExceeded, Call
 from binance_pm.transport import HttpAnswer
 
 _log = logging.getLogger(__name__)
@@ -142,6 +142,14 @@ class SharedBudget(Budget):
     ) -> Reservation:
         """See `Budget.reserve`; however short `max_wait` is, the store is given half a second to answer."""
         return super().reserve(charges, call=call, max_wait=max(max_wait, _LEAST_WAIT), lane=lane, returning=returning)
+
+    def depart(self, reservation: Reservation) -> float:
+        """See `Budget.depart`; a process that was asleep for seconds has lost what it was granted."""
+        now = super().depart(reservation)
+        with self._lock:
+            if not all(self._share(pool).is_trusted(now) for pool in reservation.pools):
+                raise BudgetExceeded(reservation.call, "sending began too long after its turn had come", wait=0.0)
+        return now
 
     def restart(self) -> None:
         """Begin anew in the child of a fork: what its parent holds is the parent's to settle."""

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import anyio
@@ -148,11 +149,33 @@ def test_a_thread_that_has_ended_has_an_heir() -> None:
     assert (threads(), budget.is_store_lost) == (before, True)
     kept.error = None
 
-    time.sleep(0.5)
-    anyio.run(spend, budget, 1)
+    def is_back() -> bool:
+        anyio.run(spend, budget, 1)
+        return not budget.is_store_lost
 
-    assert eventually(lambda: not budget.is_store_lost)
+    assert eventually(is_back)
     budget.close()
+
+
+def test_closing_while_others_call_disturbs_nobody() -> None:
+    """Each life of the thread ends before the next one speaks, and no call hears of it."""
+    budget = process(Kept())
+    before = threads()
+
+    def call_often() -> None:
+        for _ in range(20):
+            anyio.run(spend, budget, 1)
+
+    def close_often() -> None:
+        for _ in range(60):
+            budget.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        for ended in [pool.submit(work) for work in (call_often, close_often, call_often, close_often)]:
+            ended.result(timeout=30)
+
+    budget.close()
+    assert eventually(lambda: threads() == before)
 
 
 def test_nothing_runs_before_the_first_call_nor_after_the_last() -> None:

@@ -685,6 +685,24 @@ async def test_weight_that_may_have_expired_is_not_used(one: Hand, answer: Answe
     assert late.done()
 
 
+async def test_a_process_that_was_asleep_does_not_send(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """Its calls had their turn before, and the store has given the weight to others since."""
+    know_the_time(one)
+    await done(one, call(one, 1, lambda: answer(1)))
+    entering = asyncio.ensure_future(
+        one.budget.reserve((Charge(PAPI, 20),), call=CALL, lane=Lane.ORDERS, max_wait=60).__aenter__()
+    )
+    await settled()
+    await one.go()
+    admitted = await entering
+    manual_clock.now += 30
+
+    with pytest.raises(BudgetExceeded, match="too long after its turn"):
+        admitted.depart()
+    await admitted.__aexit__()
+    assert one.budget.snapshot()[0].waiting[Lane.ORDERS] == 0
+
+
 def test_budgets_of_two_ways_out_may_use_one_file(tmp_path: Path) -> None:
     """A ban of one IP is none of the other's."""
     now = time.time()
