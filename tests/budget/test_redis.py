@@ -207,9 +207,10 @@ def test_what_others_keep_under_the_name_is_left_alone(shared: RedisStore, besid
 
 @pytest.fixture(scope="module")
 def guarded() -> Generator[int, None, None]:
-    """The port of a server with a password and a user."""
+    """The port of a server with a password, and a user who may do what the guide says and no more."""
     port = free_port()
-    user = f"worker on >{PASSWORD} ~binance-pm:* +@all"
+    allowed = "+select +client|setinfo +evalsha +eval +time +hget +hmget +hset +hgetall +hdel +pttl +pexpire"
+    user = f"worker on >{PASSWORD} ~binance-pm:* {allowed}"
     with serving_port(port, "--requirepass", PASSWORD, "--user", *user.split()):
         yield port
 
