@@ -141,7 +141,8 @@ class Budget:
 
         if processes < 1 or not name:
             raise ConfigurationError(Call("Budget.shared"), "processes is at least 1, and the name is not empty")
-        hire = partial(ThreadCourier, connect=partial(RedisStore, url, name))
+        # A partial would show the URL's password.
+        hire = partial(ThreadCourier, connect=lambda: RedisStore(url, name))
         return SharedBudget(hire, limits=limits, minute=minute, processes=processes, bans=bans, egress=name)
 
     def __repr__(self) -> str:

@@ -166,6 +166,10 @@ class _Library(NamedTuple):
         # Outside of the handler: what went before may quote the password.
         if said is None:
             raise ConfigurationError(_CALL, "the store's URL, or an option in it, is not one that redis-py knows")
+        rest = url.partition("://")[2]
+        if rest.count("@") > 1 or "@" in rest[len(re.split("[/?#]", rest, maxsplit=1)[0]) :]:
+            # A piece of the password would be taken for the host, and shown.
+            raise ConfigurationError(_CALL, "a user, password or path in the store's URL has to be percent-encoded")
         if is_cluster and said.get("db"):
             raise ConfigurationError(_CALL, "the store's URL names a database: a cluster has only one")
         return said

@@ -251,6 +251,9 @@ def test_a_password_that_the_server_quotes_is_not_shown(name: str, quoting: str)
     [
         f"http://:{PASSWORD}@127.0.0.1",
         f"redis://:{PASSWORD}/@127.0.0.1",
+        f"redis://user:4711/{PASSWORD}@127.0.0.1",
+        f"redis://:4711#{PASSWORD}@127.0.0.1",
+        f"redis://:47@11{PASSWORD}@127.0.0.1",
         f"redis://:{PASSWORD}@127.0.0.1?colour=blue",
         f"redis://:{PASSWORD}@127.0.0.1?socket_timeout=long",
         f"redis+cluster://:{PASSWORD}@127.0.0.1/3",
