@@ -518,12 +518,13 @@ end
 local function bury(pool, peer, lease, earliest, latest, now)
     local ledger, living = pool.ledger, {}
     for _, holder in ipairs(pool.holders) do
-        if holder.ends >= now or holder.peer == peer then
+        local is_leased = holder.ends >= now and holder.ends <= now + STEP_SECONDS
+        if is_leased or holder.peer == peer then
             living[#living + 1] = holder
         else
             remove(pool.waiting, holder.peer)
             if holder.weight > 0 then
-                local first = minute_of(ledger, earliest - (now - (holder.ends - lease)))
+                local first = minute_of(ledger, earliest - (now - min(now, holder.ends - lease)))
                 local stop = minute_of(ledger, latest + LONGEST_WAY) + 1
                 lose(ledger, holder.weight, first, stop, now + LONGEST_WAY)
             end

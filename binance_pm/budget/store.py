@@ -10,6 +10,8 @@ PLACE_SECONDS: Final = 1.0
 """A process in front is expected to ask again when it was told to; then for so long."""
 TURN: Final = 0.02
 """Seconds after which a process asks again that came before its turn."""
+STEP_SECONDS: Final = 60.0
+"""The end of a lease that is farther ahead was set before the store's clock stepped back."""
 UNUSED_SECONDS: Final = 600.0
 """A pool or host that nobody used for so long is forgotten when a new one comes; a gate that is closed is not."""
 IDLE_SECONDS: Final = 3600.0

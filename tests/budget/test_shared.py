@@ -720,3 +720,24 @@ def test_an_argument_that_makes_no_sense_is_refused(options: dict[str, int | str
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match="processes is at least 1"):
         Budget.shared("redis://localhost", **options)  # type: ignore[arg-type]
+
+
+async def test_a_store_whose_clock_steps_back_forgets_the_dead(
+    store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """What a process held that died is not held for as long as the clock has stepped."""
+    manual_clock.now = MINUTE_BEGINS + 10
+    dies, lives = Hand(store, manual_clock), Hand(store, manual_clock)
+    know_the_time(dies, lives)
+    holding = await started(call(dies, 98, lambda: None, max_wait=600))
+    store.exchange(dies.budget.message(), manual_clock.now + AHEAD + 600)
+
+    task = await started(call(lives, 5, lambda: answer(6), max_wait=300))
+    for _ in range(12):
+        await lives.go()
+        await manual_clock.advance(10)
+
+    assert task.done()
+    holding.cancel()
+    with suppress(asyncio.CancelledError):
+        await holding

@@ -29,7 +29,7 @@ from binance_pm.budget.messages import (
     Returned,
 )
 from binance_pm.budget.pools import Pool
-from binance_pm.budget.store import PLACE_SECONDS, TURN, UNUSED_SECONDS, StoreLost
+from binance_pm.budget.store import PLACE_SECONDS, STEP_SECONDS, TURN, UNUSED_SECONDS, StoreLost
 from binance_pm.clock import DRIFT
 
 # Its clock has nothing to do with that of the processes.
@@ -207,11 +207,11 @@ def name_of(pool: Pool) -> str:
 def _bury(pool: _Pool, message: Message, bounds: tuple[float, float], now: float) -> None:
     """Take the processes for dead whose leases have ended: what they held may have been sent all the while."""
     for peer, holder in list(pool.holders.items()):
-        if holder.until < now and peer != message.peer:
+        if not now <= holder.until <= now + STEP_SECONDS and peer != message.peer:
             del pool.holders[peer]
             pool.waiting.pop(peer, None)
             if holder.weight:
-                heard = holder.until - message.lease
+                heard = min(now, holder.until - message.lease)
                 minutes = pool.ledger.minutes((bounds[0] - (now - heard), bounds[1] + LONGEST_WAY))
                 pool.ledger.lose(holder.weight, minutes, known=now + LONGEST_WAY)
 
