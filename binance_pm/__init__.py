@@ -5,6 +5,8 @@ This project is not Binance's and is not endorsed by it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from binance_pm.api.account import Account
 from binance_pm.api.connectivity import Pong, ServerTime
 from binance_pm.api.pro_account import ProAccount, RiskUnit, SpanAccount
@@ -20,7 +22,6 @@ from binance_pm.budget import (
     PoolPlan,
     PoolState,
     Refused,
-    SharedBudget,
 )
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
@@ -48,6 +49,9 @@ from binance_pm.errors import (
 from binance_pm.session import Session
 from binance_pm.transport import Timeouts
 from binance_pm.version import VERSION
+
+if TYPE_CHECKING:
+    from binance_pm.budget import SharedBudget
 
 __version__ = VERSION
 
@@ -100,3 +104,12 @@ __all__ = [
     "UmPosition",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Whoever does not share a budget does not pay for it.
+    if name == "SharedBudget":
+        from binance_pm.budget import SharedBudget  # noqa: PLC0415
+
+        return SharedBudget
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ side of a process, `redis` is a store, `courier` carries the messages, `shared` 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from binance_pm.budget.bans import default_path
 from binance_pm.budget.budget import Budget
@@ -19,8 +19,10 @@ from binance_pm.budget.lanes import Lane
 from binance_pm.budget.plan import Plan, PoolPlan
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool, Rule, pool_of
 from binance_pm.budget.reservation import Reservation
-from binance_pm.budget.shared import SharedBudget
 from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused
+
+if TYPE_CHECKING:
+    from binance_pm.budget.shared import SharedBudget
 
 __all__ = [
     "RULES",
@@ -44,6 +46,15 @@ __all__ = [
 ]
 
 _of_egress: Final[dict[str, Budget]] = {}
+
+
+def __getattr__(name: str) -> object:
+    # Whoever does not share a budget does not pay for it.
+    if name == "SharedBudget":
+        from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
+
+        return SharedBudget
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def process_budget(egress: str = "") -> Budget:

@@ -25,7 +25,6 @@ from binance_pm.budget.plan import Plan, Priced, make_plan
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
 from binance_pm.budget.queue import Line, Queue
 from binance_pm.budget.reservation import Draw, Fare, Reservation, is_awake
-from binance_pm.budget.share import Share
 from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused, shown
 from binance_pm.budget.wake import waker
 from binance_pm.clock import ServerClock
@@ -42,6 +41,7 @@ from binance_pm.errors import (
 from binance_pm.transport import HttpAnswer
 
 if TYPE_CHECKING:
+    from binance_pm.budget.share import Share
     from binance_pm.budget.shared import SharedBudget
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ from binance_pm.budget.gate import Gate
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import Ledger
 from binance_pm.budget.pools import Pool
-from binance_pm.budget.share import Share
 from binance_pm.budget.wake import Wake
 from binance_pm.clock import ServerClock
 from binance_pm.errors import Call
@@ -17,6 +16,7 @@ from binance_pm.transport import HttpAnswer
 
 if TYPE_CHECKING:
     from binance_pm.budget.budget import Budget
+    from binance_pm.budget.share import Share
 
 _tickets: Final = count()
 

@@ -28,7 +28,7 @@ from cryptography.x509.oid import NameOID
 from binance_pm import ConfigurationError
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.messages import Demand, HostReport, Message, PoolReply, PoolReport
-from binance_pm.budget.redis import RedisStore
+from binance_pm.budget.redis import REPLY_SECONDS, RedisStore
 from binance_pm.budget.store import IDLE_SECONDS, StoreLost
 from tests.conftest import refusing_port
 from tests.raw_server import serve_raw
@@ -55,6 +55,16 @@ def lost(store: RedisStore) -> str:
     with pytest.raises(StoreLost) as caught:
         told(store)
     return "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(store)
+
+
+MODULE = "binance_pm.budget.redis"
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy is no store that is lost."""
+    monkeypatch.setattr(f"{MODULE}.CONNECT_SECONDS", 20.0)
+    monkeypatch.setattr(f"{MODULE}.REPLY_SECONDS", 20.0)
 
 
 @pytest.fixture
@@ -151,9 +161,11 @@ def test_nobody_there_is_said_at_once(name: str) -> None:
     assert time.monotonic() - begun < 2
 
 
-def test_silence_is_not_waited_for(name: str) -> None:
+def test_silence_is_not_waited_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes the connection and says nothing is given up after a quarter of a second, and left."""
     done = threading.Event()
+
+    monkeypatch.setattr(f"{MODULE}.REPLY_SECONDS", REPLY_SECONDS)
 
     def keep_silent(_: socket.socket) -> None:
         done.wait(20)
