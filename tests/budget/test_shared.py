@@ -665,7 +665,7 @@ async def test_steady_use_is_granted_in_advance(
         await manual_clock.advance(0.05)
         await one.go()
 
-    await call(one, 1, lambda: answer(41), max_wait=0, lane=Lane.POLLS)
+    assert (await started(call(one, 1, lambda: answer(41), lane=Lane.POLLS))).done()
 
 
 async def test_weight_that_may_have_expired_is_not_used(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
