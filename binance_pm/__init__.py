@@ -5,11 +5,24 @@ This project is not Binance's and is not endorsed by it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from binance_pm.api.account import Account
 from binance_pm.api.connectivity import Pong, ServerTime
 from binance_pm.api.pro_account import ProAccount, RiskUnit, SpanAccount
 from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
-from binance_pm.budget import Admitted, Budget, BudgetEvent, Kind, Lane, Plan, PoolPlan, PoolState, Refused
+from binance_pm.budget import (
+    Admitted,
+    Budget,
+    BudgetEvent,
+    Kind,
+    Lane,
+    Plan,
+    Pool,
+    PoolPlan,
+    PoolState,
+    Refused,
+)
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.enums import AccountStatus, AccountType, PositionSide
@@ -17,6 +30,7 @@ from binance_pm.errors import (
     AuthenticationError,
     BadAnswer,
     BudgetExceeded,
+    Call,
     ClockSkewError,
     ConfigurationError,
     ConnectError,
@@ -36,6 +50,9 @@ from binance_pm.session import Session
 from binance_pm.transport import Timeouts
 from binance_pm.version import VERSION
 
+if TYPE_CHECKING:
+    from binance_pm.budget import SharedBudget
+
 __version__ = VERSION
 
 __all__ = [
@@ -49,6 +66,7 @@ __all__ = [
     "Budget",
     "BudgetEvent",
     "BudgetExceeded",
+    "Call",
     "Client",
     "ClockSkewError",
     "ConfigurationError",
@@ -65,6 +83,7 @@ __all__ = [
     "OutcomeUnknown",
     "Plan",
     "Pong",
+    "Pool",
     "PoolPlan",
     "PoolState",
     "PortfolioMarginError",
@@ -77,6 +96,7 @@ __all__ = [
     "ServerTime",
     "Session",
     "SessionClosed",
+    "SharedBudget",
     "SpanAccount",
     "Timeouts",
     "UmAccount",
@@ -84,3 +104,12 @@ __all__ = [
     "UmPosition",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Whoever does not share a budget does not pay for it.
+    if name == "SharedBudget":
+        from binance_pm.budget import SharedBudget  # noqa: PLC0415
+
+        return SharedBudget
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

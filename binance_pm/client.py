@@ -105,6 +105,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                 "sapi": check_url(sapi_url, allow_custom_host=allow_custom_host),
             }
             _check_recv_window(recv_window)
+            _check_patience(max_wait, attempts)
         except ValueError as error:
             raise ConfigurationError(Call("Client", label), str(error)) from None
         # Two labels of one key are one account to the exchange.
@@ -408,6 +409,15 @@ def _interrupted(call: Call, session: Session, *, sent: bool) -> PortfolioMargin
 
 
 _NO_KEY: Final = "Give them to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
+
+
+def _check_patience(max_wait: float, attempts: int) -> None:
+    try:
+        is_usable = max_wait >= 0 and attempts >= 1
+    except TypeError:
+        is_usable = False
+    if not is_usable:
+        raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: at least 0 seconds, and 1")
 
 
 def _keys(env: Mapping[str, str], *, given: Container[str]) -> dict[str, Any]:

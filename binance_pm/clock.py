@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_DRIFT = 200e-6
+DRIFT: Final = 200e-6
+"""By how much two clocks may drift apart, in seconds a second."""
 _SLACK = 0.005
 # Before the first answer the wall clock is all there is. It was right enough if the exchange accepts a signed
 # request: at most 1 s ahead, at most recv_window (5 s) behind.
@@ -63,7 +64,7 @@ class ServerClock:
         if not self.is_heard:
             wall = self._wall()
             return wall - _UNHEARD, wall + _UNHEARD
-        unsure = _DRIFT * abs(now - self._heard_at) + self._spread_now(now)
+        unsure = DRIFT * abs(now - self._heard_at) + self._spread_now(now)
         return now + self._low - unsure, now + self._high + unsure
 
     def milliseconds(self) -> int:
@@ -100,7 +101,7 @@ class ServerClock:
 
     def _offsets(self, now: float) -> tuple[float, float]:
         # Answers that crossed on their way are heard in any order.
-        drift = _DRIFT * abs(now - self._heard_at)
+        drift = DRIFT * abs(now - self._heard_at)
         return self._low - drift, self._high + drift
 
 

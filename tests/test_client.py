@@ -313,6 +313,10 @@ class TestConstruction:
             ({"api_secret": Path("/does/not/exist.pem")}, "No such file"),
             ({"recv_window": 60_001}, "1 to 60000"),
             ({"recv_window": 0}, "1 to 60000"),
+            ({"max_wait": -1.0}, "max_wait is -1.0 and attempts 3: at least 0 seconds, and 1"),
+            ({"max_wait": float("nan")}, "max_wait is nan"),
+            ({"max_wait": "5"}, "max_wait is '5'"),
+            ({"attempts": 0}, "attempts 0: at least 0 seconds, and 1"),
             ({"papi_url": "https://papi.example.com"}, "is not the exchange's"),
             ({"sapi_url": "http://api.binance.com"}, "is not https"),
         ],
@@ -645,6 +649,49 @@ class TestRefusals:
 
         assert (caught.value.retry_after, len(paths(pm))) == (90, 1)
 
+    async def test_a_read_waits_a_429_out(self, clock: FakeClock) -> None:
+        """It goes back to the head of the queue, and is signed anew when the gate opens."""
+        pm, session = living_by(clock)
+        pm.inject(Fault(status=429, code=-1003, msg="Too many requests.", headers={"Retry-After": "50"}))
+        async with pm.client(session=session, max_wait=60) as client:
+            await client.um_account()
+
+        first, second = (int(dict(request.params)["timestamp"]) for request in pm.exchange.requests)
+        assert second - first == pytest.approx(50_000, abs=1_100)
+
+    async def test_a_read_is_refused_as_often_as_it_has_attempts(self, clock: FakeClock) -> None:
+        """After that its caller has to know."""
+        pm, session = living_by(clock)
+        pm.inject(Fault(status=429, code=-1003, msg="Too many requests.", times=None))
+        async with pm.client(session=session, attempts=2, max_wait=200) as client:
+            with pytest.raises(RateLimited):
+                await client.um_account()
+
+        assert len(paths(pm)) == 2
+
+    @pytest.mark.parametrize(("status", "retry_after"), [(429, "61"), (418, "1")])
+    async def test_a_read_does_not_wait_for_longer_than_it_may_nor_for_a_ban(
+        self, clock: FakeClock, status: int, retry_after: str
+    ) -> None:
+        """Its caller is told at once."""
+        pm, session = living_by(clock)
+        pm.inject(Fault(status=status, code=-1003, msg="No.", headers={"Retry-After": retry_after}))
+        async with pm.client(session=session, max_wait=60) as client:
+            with pytest.raises(RateLimited):
+                await client.um_account()
+
+        assert (len(paths(pm)), clock.slept) == (1, [])
+
+    async def test_an_order_is_not_kept_for_later(self, clock: FakeClock) -> None:
+        """What was worth ordering before a refusal may not be after it: its caller decides."""
+        pm, session = living_by(clock)
+        pm.inject(Fault(status=429, code=-1003, msg="Too many requests.", headers={"Retry-After": "5"}))
+        async with pm.client(session=session, max_wait=600) as client:
+            with pytest.raises(RateLimited):
+                await client.request("POST", "/papi/v1/um/order", weight=1, returns=dict[str, Any])
+
+        assert (len(paths(pm)), clock.slept) == (1, [])
+
     async def test_418(self, pm: Sandbox, client: Client) -> None:
         """A ban names its end."""
         msg = "Way too many requests; IP(127.0.0.1) banned until 1900000000000."
@@ -749,7 +796,7 @@ class TestRefusals:
 class TestConcurrency:
     """Many calls at once."""
 
-    async def test_requests_under_way_are_bounded(self) -> None:
+    async def test_requests_under_way_are_bounded(self, clock: FakeClock) -> None:
         """The others wait for a place, and their time starts when they have it."""
         under_way: list[int] = []
         open_requests = 0
@@ -764,7 +811,9 @@ class TestConcurrency:
             open_requests -= 1
             return httpx.Response(200, json={}, headers={"x-mbx-used-weight-1m": "1"})
 
-        session = Session(http=httpx.MockTransport(answer), budget=Budget())
+        # At the turn of a real minute one call goes alone.
+        budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
+        session = Session(http=httpx.MockTransport(answer), budget=budget)
         async with Client(session=session) as client:
             go.set()
             await client.ping()

@@ -132,7 +132,7 @@ def test_python(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     # A program is a process of its own, with a budget that nobody drew on yet.
-    monkeypatch.setattr("binance_pm.budget._budgets", {})
+    monkeypatch.setattr("binance_pm.budget._of_egress", {})
     program = tmp_path / "program.py"
     # Empty lines above it let a traceback name the line of the page.
     program.write_text("\n" * block.line + block.code, encoding="utf-8")

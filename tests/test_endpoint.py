@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from binance_pm import ENDPOINTS, Client, Endpoint, Kind
-from binance_pm.budget import RULES
+from binance_pm.budget import RULES, Lane
 from binance_pm.endpoint import Security, check_endpoint, delete, get, post, put, undeclared_endpoint
 from binance_pm.transport import Method
-from binance_pm.wire import Answer
+from binance_pm.wire import Answer, camel
 
 
 class Facts(NamedTuple):
@@ -237,6 +237,61 @@ async def test_a_wrong_argument_is_a_type_error(
         await declared(caller, *args, **kwargs)
 
     assert not caller.calls
+
+
+@pytest.mark.parametrize(
+    ("parameters", "weight"),
+    [
+        ({"symbol": "BTCUSDT", "orderId": 1}, 1),
+        ({"orderId": 1}, 40),
+        ({"symbol": None, "orderId": 1}, 40),
+        ({"symbol": "BTCUSDT"}, 5),
+        ({}, 40),
+        ({"symbol": "", "orderId": 0}, 1),
+    ],
+)
+def test_what_a_call_leaves_out_may_make_it_dearer(
+    parameters: dict[str, object], weight: int, registry: dict[str, Endpoint[Any]]
+) -> None:
+    """The dearest of what is missing counts; a parameter is there if it is sent, whatever its value."""
+    get("/papi/v1/um/thing", weight=1, weight_without={"symbol": 40, "order_id": 5})(cast("Declared", thing))
+
+    assert registry["thing"].weight_of(parameters) == weight
+
+
+@pytest.mark.parametrize("weight", [0, -1, True, 1.5])
+def test_a_dearer_call_weighs_something_too(weight: Any, registry: dict[str, Endpoint[Any]]) -> None:
+    """In whole numbers, as every call."""
+    with pytest.raises(ValueError, match="a call weighs 1 at least"):
+        get("/papi/v1/um/thing", weight=1, weight_without={"symbol": weight})(cast("Declared", thing))
+
+    assert registry == {}
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_what_makes_a_call_dearer_can_be_left_out(name: str) -> None:
+    """It is a parameter of the endpoint, and not one that has to be given."""
+    endpoint = ENDPOINTS[name]
+    optional = {camel(one.name) for one in endpoint.parameters.values() if one.default is not one.empty}
+
+    assert set(endpoint.weight_without) <= optional
+
+
+@pytest.mark.parametrize(
+    ("declare", "lane"), [(get, Lane.POLLS), (post, Lane.ORDERS), (put, Lane.ORDERS), (delete, Lane.ORDERS)]
+)
+def test_reads_are_polls_and_writes_are_orders(declare: Any, lane: Lane, registry: dict[str, Endpoint[Any]]) -> None:
+    """Unless a read says otherwise."""
+    declare("/papi/v1/um/thing", weight=1)(thing)
+
+    assert registry["thing"].lane is lane
+
+
+def test_a_read_may_have_time(registry: dict[str, Endpoint[Any]]) -> None:
+    """Then it is served when no poll waits."""
+    get("/papi/v1/um/thing", weight=1, lane=Lane.HISTORY)(cast("Declared", thing))
+
+    assert registry["thing"].lane is Lane.HISTORY
 
 
 @pytest.mark.usefixtures("declared")

@@ -2,19 +2,27 @@
 
 `pools` says what the exchange counts, `ledger` bounds one counter and paces what draws on it, `foreign` watches what
 others use, `queue` says who is next in which of the `lanes`, `gate` keeps a refused host closed, `bans` outlive the
-program, `plan` says what fits; `budget` joins them.
+program, `plan` says what fits, `doubts` are logged where the count is not as believed, `state` is what can be seen. A
+`reservation` is one call's weight; `budget` joins them.
+
+Several processes share one by way of a `store`: `messages` says what they tell each other, `share` and `peer` are the
+side of a process, `redis` is a store, `courier` carries the messages, `shared` joins them.
 """
 
 from __future__ import annotations
 
-import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from binance_pm.budget.bans import default_path
-from binance_pm.budget.budget import Admitted, Budget, BudgetEvent, PoolState, Refused, Reservation
+from binance_pm.budget.budget import Budget
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.plan import Plan, PoolPlan
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool, Rule, pool_of
+from binance_pm.budget.reservation import Reservation
+from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused
+
+if TYPE_CHECKING:
+    from binance_pm.budget.shared import SharedBudget
 
 __all__ = [
     "RULES",
@@ -32,12 +40,21 @@ __all__ = [
     "Refused",
     "Reservation",
     "Rule",
+    "SharedBudget",
     "pool_of",
     "process_budget",
 ]
 
-_lock: Final = threading.Lock()
-_budgets: Final[dict[str, Budget]] = {}
+_of_egress: Final[dict[str, Budget]] = {}
+
+
+def __getattr__(name: str) -> object:
+    # Whoever does not share a budget does not pay for it.
+    if name == "SharedBudget":
+        from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
+
+        return SharedBudget
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def process_budget(egress: str = "") -> Budget:
@@ -49,8 +66,6 @@ def process_budget(egress: str = "") -> Budget:
     Args:
         egress: the proxy through which requests leave, empty where there is none.
     """
-    with _lock:
-        budget = _budgets.get(egress)
-        if budget is None:
-            budget = _budgets[egress] = Budget(bans=default_path(), egress=egress)
-        return budget
+    budget = _of_egress.get(egress)
+    # Two threads may make one at once: that of the first is everybody's.
+    return budget or _of_egress.setdefault(egress, Budget(bans=default_path(), egress=egress))

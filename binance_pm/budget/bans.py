@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -38,10 +39,12 @@ def write_ban(path: Path, key: str, until: float, *, now: float) -> None:
     """Keep a ban beside those that have not ended."""
     bans = {name: end for name, end in read_bans(path).items() if end > now}
     bans[key] = max(until, bans.get(key, 0.0))
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
     try:
+        # Budgets of two ways out may write at once, each in a thread of its own.
+        fresh = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh.write_bytes(msgspec.json.encode(bans))
         fresh.replace(path)
-    except OSError as error:
-        _log.warning("The ban of %s cannot be written to %s (%s): a restart will not know.", key, path, error.strerror)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        _log.warning("The ban of %s cannot be written to %s (%s): a restart will not know.", key, ascii(str(path)), why)

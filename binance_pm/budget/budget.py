@@ -8,31 +8,44 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from heapq import heapify, heappop, heappush
-from itertools import count
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakSet
 
 import anyio
-import msgspec
 
 from binance_pm.budget.bans import read_bans, write_ban
-from binance_pm.budget.gate import Gate, closing_seconds
+from binance_pm.budget.doubts import Doubts
+from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
 from binance_pm.budget.lanes import Lane
-from binance_pm.budget.ledger import Ledger
+from binance_pm.budget.ledger import LONGEST_WAY, MARGIN, Ledger
 from binance_pm.budget.plan import Plan, Priced, make_plan
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
 from binance_pm.budget.queue import Line, Queue
-from binance_pm.budget.wake import Wake, waker
+from binance_pm.budget.reservation import Draw, Fare, Reservation, is_awake
+from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused, shown
+from binance_pm.budget.wake import waker
 from binance_pm.clock import ServerClock
-from binance_pm.errors import BudgetExceeded, Call, GateClosed, IpBanned, RateLimited, closes_gate, error_of
+from binance_pm.errors import (
+    BudgetExceeded,
+    Call,
+    ConfigurationError,
+    GateClosed,
+    IpBanned,
+    RateLimited,
+    closes_gate,
+    error_of,
+)
 from binance_pm.transport import HttpAnswer
+
+if TYPE_CHECKING:
+    from binance_pm.budget.share import Share
+    from binance_pm.budget.shared import SharedBudget
 
 _log = logging.getLogger(__name__)
 
-# A request that got no answer can still be on its way for this long.
-_LONGEST_WAY: Final = 10.0
 # A reservation older than this was left behind by an event loop that ended in the middle of a call.
 _LONGEST_CALL: Final = 120.0
 # Timers are not moved for less: the exchange's clock is not known better.
@@ -41,49 +54,6 @@ _TOLERANCE: Final = 0.01
 _TICK: Final = 0.001
 # A gate that closes for so much longer is told.
 _NEWS: Final = 1.5
-
-
-class PoolState(msgspec.Struct, frozen=True):
-    """One pool at one moment, in weight of the current minute."""
-
-    pool: Pool
-    limit: int
-    used: int
-    """The most that the exchange can have counted, calls on their way included."""
-    in_flight: int
-    """Of it: calls that were neither answered nor given up."""
-    cap: int
-    """What may be used of the limit now."""
-    reserve: int
-    """What is kept of that for orders and rescues."""
-    foreign: int
-    """What of the latest minute was surely used by others on the IP."""
-    closed: float
-    """Seconds until the host's gate opens, 0 where it is open."""
-    waiting: Mapping[Lane, int]
-    """How many calls wait for it, by lane."""
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """A call got its weight."""
-
-    call: Call
-    lane: Lane
-    waited: float
-    """Seconds."""
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """The exchange refused a call, and the gate of its host is closed."""
-
-    host: str
-    status: int
-    banned: bool
-    seconds: float
-    """For how long it is closed from now on."""
-
-
-BudgetEvent = Admitted | Refused
 
 
 class Budget:
@@ -100,6 +70,9 @@ class Budget:
         monotonic: this machine's clock that never steps, in seconds.
         wall: this machine's wall clock, used until the exchange was heard.
         sleep: waits for seconds of the monotonic clock.
+
+    Raises:
+        ConfigurationError: an argument cannot be used.
     """
 
     def __init__(
@@ -108,16 +81,17 @@ class Budget:
         limits: Mapping[tuple[Family, Kind], int] | None = None,
         minute: float = 60.0,
         peers: int = 1,
-        bans: Path | None = None,
+        bans: Path | str | None = None,
         egress: str = "",
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._limits: Final = {key: rule.limit for key, rule in RULES.items()} | dict(limits or {})
+        _check(self._limits, minute, peers)
         self._minute: Final = minute
         self._peers: Final = peers
-        self._bans: Final = bans
+        self._bans: Final = Path(bans) if bans is not None else None
         self._egress: Final = egress
         self.monotonic: Final = monotonic
         self._wall: Final = wall
@@ -125,18 +99,54 @@ class Budget:
         self._lock: threading.RLock = threading.RLock()
         self._clocks: Final[dict[str, ServerClock]] = {}
         self._gates: Final[dict[str, Gate]] = {}
-        self._ledgers: Final[dict[Pool, Ledger]] = {}
+        self._ledgers: Final[dict[Pool, Ledger | Share]] = {}
         self._fares: Final[dict[tuple[Charge, ...], Fare]] = {}
         self._queue: Final[Queue[Reservation]] = Queue()
         self._open: Final[dict[Reservation, float]] = {}
         """Who holds weight, in the order of admission, and since when."""
-        self._heavier: Final[dict[tuple[Pool, str], tuple[int, int]]] = {}
-        self._told: Final[set[tuple[Pool, str]]] = set()
+        self._doubts: Final = Doubts()
         self._listeners: Final[list[Callable[[BudgetEvent], None]]] = []
         _budgets.add(self)
 
+    @classmethod
+    def shared(
+        cls,
+        url: str,
+        *,
+        name: str = "default",
+        limits: Mapping[tuple[Family, Kind], int] | None = None,
+        minute: float = 60.0,
+        processes: int = 4,
+        bans: Path | None = None,
+    ) -> SharedBudget:
+        """A budget that every process with the same store and name shares.
+
+        Nothing is sent before the first call. It needs the extra ``redis``.
+
+        Args:
+            url: where the Redis or Valkey server is, such as ``redis://localhost:6379/0``.
+            name: what the IP is called there: one for each way out.
+            limits: the limit of a kind in a family, where it differs from `RULES`.
+            minute: seconds of the exchange's minute; only a test exchange has another than 60.
+            processes: how many share it, for one that has not reached the store yet.
+            bans: a file in which bans outlive the program besides; the store keeps them anyway.
+
+        Raises:
+            ConfigurationError: the address cannot be used, or the extra is not installed.
+        """
+        # Whoever does not share a budget does not pay for it.
+        from binance_pm.budget.courier import ThreadCourier  # noqa: PLC0415
+        from binance_pm.budget.redis import RedisStore  # noqa: PLC0415
+        from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
+
+        if processes < 1 or not name:
+            raise ConfigurationError(Call("Budget.shared"), "processes is at least 1, and the name is not empty")
+        # A partial would show the URL's password.
+        hire = partial(ThreadCourier, connect=lambda: RedisStore(url, name))
+        return SharedBudget(hire, limits=limits, minute=minute, processes=processes, bans=bans, egress=name)
+
     def __repr__(self) -> str:
-        pools = ", ".join(map(_shown, self.snapshot()))
+        pools = ", ".join(map(shown, self.snapshot()))
         return f"Budget({pools or 'unused'}, {self.waiting} waiting)"
 
     @property
@@ -163,18 +173,23 @@ class Budget:
                     self._bans is not None
                     and (left := read_bans(self._bans).get(self._key(host), 0) - self._wall()) > 0
                 ):
-                    gate.close(self.monotonic() + left, banned=True)
+                    gate.close(self.monotonic() + min(left, LONGEST_BAN), banned=True)
             return gate
 
     def snapshot(self) -> list[PoolState]:
         """Every pool that was drawn on."""
         with self._lock:
-            return [self._state(pool, ledger) for pool, ledger in self._ledgers.items()]
+            waiting = {pool: dict.fromkeys(Lane, 0) for pool in self._ledgers}
+            for line in self._queue:
+                for reservation in line:
+                    for pool in reservation.pools:
+                        waiting[pool][line.lane] += 1
+            return [self._state(pool, ledger, waiting[pool]) for pool, ledger in self._ledgers.items()]
 
     def listen(self, listener: Callable[[BudgetEvent], None]) -> None:
         """Have a function called with every `BudgetEvent`, such as one that counts for metrics.
 
-        It is called in the middle of a call: it must be quick and must not raise.
+        It is called in the middle of a call, from any thread, and must be quick. What it raises is logged.
         """
         self._listeners.append(listener)
 
@@ -185,7 +200,12 @@ class Budget:
             accounts: how many there are.
             every: seconds between two readings of the same account.
             endpoints: what is read of each, such as ``ENDPOINTS["um_account"]``.
+
+        Raises:
+            ConfigurationError: there are no accounts, or the interval is none.
         """
+        if not (accounts > 0 and 0 < every < math.inf):
+            raise ConfigurationError(Call("Budget.plan"), "a plan needs accounts and an interval above 0 seconds")
         with self._lock:
             return make_plan(accounts, every, endpoints, self._for_polls, minute=self._minute)
 
@@ -254,6 +274,7 @@ class Budget:
             reservation.settled = True
             for draw in reservation.draws:
                 draw.ledger.cancel(draw.weight, reservation.lane)
+            self._queue.resume(reservation.pools)
             self._dispatch()
 
     def lose(self, reservation: Reservation, departed: float) -> None:
@@ -274,6 +295,7 @@ class Budget:
                 reservation.settled = True
                 for draw in reservation.draws:
                     self._count(draw, reservation.call.endpoint, answer, arrived, departed, now)
+                self._queue.resume(reservation.pools)
             if answer.status >= 400:
                 self._hear_error(reservation, answer, arrived, now)
             self._dispatch()
@@ -297,7 +319,8 @@ class Budget:
         while True:
             with anyio.CancelScope() as scope:
                 with self._lock:
-                    reservation.wake, reservation.looks_at = _is_awake, reservation.deadline
+                    reservation.wake, reservation.looks_at = is_awake, reservation.deadline
+                    self._queue.resume(reservation.pools)
                     self._dispatch()
                     if reservation.admitted:
                         return
@@ -321,6 +344,8 @@ class Budget:
             what = "it weighs more than the exchange allows in a minute"
         elif reservation.gate.wait(self.monotonic()) > max(left, 0.0):
             return self._closed(reservation)
+        elif left <= 0 < reservation.max_wait:
+            what = f"it waited for {reservation.max_wait:g} s, as long as max_wait allows"
         elif left < wait < math.inf:
             what = f"its weight is free in {wait:.1f} s at the earliest, later than max_wait allows"
         else:
@@ -335,17 +360,20 @@ class Budget:
         what = f"the gate of {reservation.host} is closed for {gate.wait(now):.1f} s more" + " by a ban" * banned
         return GateClosed(reservation.call, what, until=until, banned=banned)
 
-    def _wait(self, reservation: Reservation) -> _Longest:
+    def _wait(self, reservation: Reservation) -> Longest:
         """The longest wait among the pools of a call; a closed gate is a wait in all of them."""
         now = self.monotonic()
         if closed := reservation.gate.wait(now):
-            return _Longest(closed, reservation.pools)
+            return Longest(closed, reservation.pools, for_all=True)
         bounds = reservation.clock.bounds()
         longest = _FITS
         for pool, ledger, weight in reservation.draws:
             seconds, holds_up = ledger.wait(weight, reservation.lane, now, bounds)
             if seconds:
-                longest = _Longest(max(seconds, longest.seconds), (*longest.held, pool) if holds_up else longest.held)
+                held = (*longest.held, pool) if holds_up else longest.held
+                for_all = longest.for_all or pool is reservation.pools[0]
+                soonest = min(seconds, longest.soonest) if holds_up else longest.soonest
+                longest = Longest(max(seconds, longest.seconds), held, for_all, pool, soonest)
         return longest
 
     def _dispatch(self) -> None:
@@ -353,29 +381,29 @@ class Budget:
         self._give_up_forgotten()
         if not self._queue:
             return
-        heads = [self._place(line) for line in self._queue]
+        lines = list(self._queue)
+        heads = [head for line in lines for head in head_of(line)]
         heapify(heads)
         held: set[Pool] = set()
         while heads:
-            line = heappop(heads)[-1]
-            if not held.isdisjoint(line.pools):
+            *_, reservation, line = heappop(heads)
+            if line.pool in held:
                 continue
-            _, reservation = line.head()
-            wait = self._wait(reservation)
-            if wait.seconds > 0:
+            wait = self._wait(reservation) if held.isdisjoint(reservation.pools) else _ELSEWHERE
+            if not wait.seconds:
+                self._queue.serve(line)
+                if reservation.wake():
+                    self._take(reservation)
+            else:
                 held.update(wait.held)
-                if not self._advance_timer(reservation, self.monotonic() + wait.seconds) and line:
-                    heappush(heads, self._place(line))
-                continue
-            self._queue.serve(line)
-            if reservation.wake():
-                self._take(reservation)
-            if line:
-                heappush(heads, self._place(line))
-
-    def _place(self, line: Line[Reservation]) -> tuple[Lane, float, int, Line[Reservation]]:
-        starts, reservation = line.head()
-        return line.lane, starts, reservation.ticket, line
+                if self._advance_timer(reservation, self.monotonic() + min(wait.seconds, wait.soonest)):
+                    if wait.for_all:
+                        continue
+                    line.pass_over(wait.blocked_by)
+            for head in head_of(line):
+                heappush(heads, head)
+        for line in lines:
+            line.resume(None)
 
     def _advance_timer(self, reservation: Reservation, at: float) -> bool:
         """Wake the first in a line whose timer would go off later than it now has reason to; False if it is gone."""
@@ -393,7 +421,7 @@ class Budget:
         self._open[reservation] = now
         reservation.admitted = True
         if self._listeners:
-            self._tell(Admitted(reservation.call, reservation.lane, now - reservation.asked_at))
+            self._publish(Admitted(reservation.call, reservation.lane, now - reservation.asked_at))
 
     def _leave(self, reservation: Reservation) -> None:
         if reservation.admitted:
@@ -408,8 +436,9 @@ class Budget:
         now = self.monotonic()
         earliest, latest = reservation.clock.bounds()
         for _, ledger, weight in reservation.draws:
-            minutes = ledger.minutes((earliest - (now - departed), latest - (now - gave_up) + _LONGEST_WAY))
-            ledger.lose(weight, minutes, known=gave_up + _LONGEST_WAY)
+            minutes = ledger.minutes((earliest - (now - departed), latest - (now - gave_up) + LONGEST_WAY))
+            ledger.lose(weight, minutes, known=gave_up + LONGEST_WAY)
+        self._queue.resume(reservation.pools)
 
     def _give_up_forgotten(self) -> None:
         """Count as lost what an event loop that ended has left behind; it would hold its weight for good."""
@@ -430,40 +459,9 @@ class Budget:
             weight, used, ledger.minutes(arrived), sent=departed, now=now, is_probe=answer.status < 500
         )
         if counted is not None:
-            self._check_weight(draw, endpoint, counted)
+            self._doubts.compare_weight(draw, endpoint, counted)
         if ledger.misplaced:
-            self._say(
-                pool,
-                "",
-                f"The exchange's count of {_named(pool)} fell by {ledger.misplaced} in the middle of a minute, or kept "
-                "it over a turn: its window is not the clock minute. Half of the limit is used for ten minutes.",
-            )
-
-    def _check_weight(self, draw: Draw, endpoint: str, counted: int) -> None:
-        """Compare a call's weight with what the exchange's count rose by while nothing else of ours was on its way."""
-        pool, ledger, weight = draw
-        if counted == weight:
-            self._heavier.pop((pool, endpoint), None)
-            return
-        if counted < weight:
-            self._say(pool, endpoint, f"{endpoint} weighs {counted} in {_named(pool)}, not {weight}.")
-            return
-        before, times = self._heavier.get((pool, endpoint), (0, 0))
-        times = times + 1 if counted == before else 1
-        self._heavier[pool, endpoint] = counted, times
-        if times >= _OFTEN:
-            ledger.expect_heavier(counted / weight)
-            self._say(
-                pool,
-                endpoint,
-                f"The exchange's count of {_named(pool)} rises by {counted} with each {endpoint}, not by {weight}: "
-                "the weight is wrong, or another program calls as often. Calls on their way count as that much.",
-            )
-
-    def _say(self, pool: Pool, about: str, what: str) -> None:
-        if (pool, about) not in self._told:
-            self._told.add((pool, about))
-            _log.warning("%s", what)
+            self._doubts.tell_window(pool, ledger.misplaced)
 
     def _hear_error(
         self, reservation: Reservation, answer: HttpAnswer, arrived: tuple[float, float], now: float
@@ -484,15 +482,20 @@ class Budget:
         # Every call that was on its way brings the same news.
         if wait > gate.wait(now) + _NEWS:
             _log.warning("%s answered HTTP %d: nothing is sent to it for %.1f s", host, answer.status, wait)
-            if banned and self._bans is not None:
-                write_ban(self._bans, self._key(host), self._wall() + wait, now=self._wall())
+        is_news = banned and wait > gate.ban_left(now) + _NEWS
         gate.close(now + wait, banned=banned)
+        if is_news and self._bans is not None:
+            write_ban(self._bans, self._key(host), self._wall() + wait, now=self._wall())
         if self._listeners:
-            self._tell(Refused(host, answer.status, banned, wait))
+            self._publish(Refused(host, answer.status, banned, wait))
 
-    def _tell(self, event: BudgetEvent) -> None:
+    def _publish(self, event: BudgetEvent) -> None:
         for listener in self._listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception:  # noqa: BLE001 - whatever it is, it is the listener's
+                # Whoever called would take it for a failure of the call.
+                _log.exception("A listener of the budget failed.")
 
     def _fare(self, charges: tuple[Charge, ...]) -> Fare:
         with self._lock:
@@ -505,12 +508,14 @@ class Budget:
     def _key(self, host: str) -> str:
         return f"{host} by {self._egress}" if self._egress else host
 
-    def _ledger(self, pool: Pool) -> Ledger:
+    def _ledger(self, pool: Pool) -> Ledger | Share:
         ledger = self._ledgers.get(pool)
         if ledger is None:
-            ledger = self._new_ledger(pool.family, pool.kind)
-            self._ledgers[pool] = ledger
+            ledger = self._ledgers[pool] = self._open_ledger(pool)
         return ledger
+
+    def _open_ledger(self, pool: Pool) -> Ledger | Share:
+        return self._new_ledger(pool.family, pool.kind)
 
     def _new_ledger(self, family: Family, kind: Kind) -> Ledger:
         # Only what is counted for the IP is used by others behind it.
@@ -527,13 +532,9 @@ class Budget:
         ]
         return min(ledger.for_polls(now) for ledger in known or [self._new_ledger(family, kind)])
 
-    def _state(self, pool: Pool, ledger: Ledger) -> PoolState:
+    def _state(self, pool: Pool, ledger: Ledger | Share, waiting: Mapping[Lane, int]) -> PoolState:
         now = self.monotonic()
         bounds = self.clock(pool.host).bounds()
-        waiting = dict.fromkeys(Lane, 0)
-        for line in self._queue:
-            if pool in line.pools:
-                waiting[line.lane] += len(line)
         return PoolState(
             pool=pool,
             limit=ledger.limit,
@@ -547,138 +548,48 @@ class Budget:
         )
 
 
-class _Longest(NamedTuple):
+class Longest(NamedTuple):
+    """The longest wait among the pools of a call."""
+
     seconds: float
-    held: tuple[Pool, ...]
+    held: tuple[Pool, ...] = ()
     """Pools that nobody behind may use meanwhile."""
+    for_all: bool = False
+    """Whether the first pool has no room, so that nobody in the line can go."""
+    blocked_by: Pool | None = None
+    """Another pool that has none, such as the account's own."""
+    soonest: float = math.inf
+    """Seconds until one of the held pools may be free for those behind, whatever else the call waits for."""
 
 
-_FITS: Final = _Longest(0.0, ())
-_OFTEN: Final = 10
+_FITS: Final = Longest(0.0)
+# Somebody who comes first waits for a pool of the call, and looks for both.
+_ELSEWHERE: Final = Longest(math.inf)
 
 
-class Draw(NamedTuple):
-    """What a call takes of one pool."""
-
-    pool: Pool
-    ledger: Ledger
-    weight: int
-
-
-class Fare(NamedTuple):
-    """What calls with the same charges have in common."""
-
-    draws: tuple[Draw, ...]
-    pools: tuple[Pool, ...]
-    gate: Gate
-    clock: ServerClock
-
-
-class Reservation:
-    """Weight taken for one call; it ends in exactly one of answered, lost, or cancelled before sending.
-
-    Enter it to take the weight. Leaving it settles what was not: as lost where the request departed, as cancelled
-    where it did not.
-    """
-
-    def __init__(
-        self,
-        budget: Budget,
-        fare: Fare,
-        call: Call,
-        lane: Lane,
-        *,
-        max_wait: float,
-        is_returning: bool,
-    ) -> None:
-        self.draws: Final = fare.draws
-        self.pools: Final = fare.pools
-        self.gate: Final = fare.gate
-        self.clock: Final = fare.clock
-        self.call: Final = call
-        self.lane: Final = lane
-        self.is_returning: Final = is_returning
-        self.asked_at: Final = budget.monotonic()
-        self.deadline: Final = self.asked_at + max_wait
-        """Monotonic time at which it gives up waiting."""
-        self.ticket: Final = next(_tickets)
-        """The place in the order of arrival."""
-        self.looks_at: float = self.deadline
-        """Monotonic time at which it looks again whether it fits."""
-        self.admitted: bool = False
-        self.settled: bool = False
-        """Whether its weight was given back, or is known to be counted."""
-        self.departed_at: float | None = None
-        """Monotonic time before its first byte left."""
-        self.wake: Wake = _is_awake
-        self._budget: Final = budget
-
-    @property
-    def host(self) -> str:
-        """The host whose pools are drawn on."""
-        return self.pools[0].host
-
-    @property
-    def weight(self) -> int:
-        """What it costs in the first of its pools."""
-        return self.draws[0].weight
-
-    @property
-    def account(self) -> str:
-        """Whose call it is."""
-        return self.call.account
-
-    @property
-    def departed(self) -> bool:
-        """Whether the request may have left this machine."""
-        return self.departed_at is not None
-
-    async def __aenter__(self) -> Self:
-        await self._budget.admit(self)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self.settled:
-            return
-        if self.departed_at is None:
-            self._budget.cancel(self)
-        else:
-            self._budget.lose(self, self.departed_at)
-
-    def depart(self) -> None:
-        """Say that the first byte is about to leave.
-
-        Raises:
-            GateClosed: the gate has closed since the weight was taken. Nothing may be sent.
-        """
-        self.departed_at = self._budget.depart(self)
-
-    def stay(self) -> None:
-        """Take `depart` back: the transport knows that no byte left."""
-        self.departed_at = None
-
-    def answer(self, answer: HttpAnswer) -> None:
-        """Settle with the exchange's answer, whatever its status."""
-        assert self.departed_at is not None, "an answer to a request that never departed"  # noqa: S101
-        self._budget.answer(self, self.departed_at, answer)
+def _check(limits: Mapping[tuple[Family, Kind], int], minute: float, peers: int) -> None:
+    call = Call("Budget")
+    if unknown := limits.keys() - RULES.keys():
+        raise ConfigurationError(call, f"there is no limit {unknown.pop()!r}")
+    if not 0 < minute < math.inf:
+        raise ConfigurationError(call, "a minute has more than 0 seconds")
+    if peers < 1:
+        raise ConfigurationError(call, "peers counts this program, too: it is at least 1")
+    for (family, kind), limit in limits.items():
+        if not limit > MARGIN * peers:
+            what = (
+                f"the limit {limit} of {kind} /{family} is too small: {MARGIN} of it are kept free, the rest is divided"
+            )
+            raise ConfigurationError(call, what)
 
 
-def _named(pool: Pool) -> str:
-    return f"{pool.kind} {pool.path or '/' + pool.family}"
+Head = tuple[Lane, float, int, Reservation, Line[Reservation]]
 
 
-def _shown(state: PoolState) -> str:
-    waiting = "".join(f", {number} {lane.name.lower()} waiting" for lane, number in state.waiting.items() if number)
-    closed = f", closed for {state.closed:.0f} s" if state.closed else ""
-    return f"{_named(state.pool)} {state.used}/{state.limit}{waiting}{closed}"
-
-
-_tickets: Final = count()
-
-
-def _is_awake() -> bool:
-    """What wakes a reservation whose task has not gone to sleep yet."""
-    return True
+def head_of(line: Line[Reservation]) -> list[Head]:
+    """Who is next in a line, if anybody, to be sorted among those of the other lines."""
+    head = line.head()
+    return [(line.lane, head[0], head[1].ticket, head[1], line)] if head else []
 
 
 _budgets: Final[WeakSet[Budget]] = WeakSet()

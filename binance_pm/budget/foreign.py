@@ -16,6 +16,8 @@ _SHORTEST_TRIP, _LONGEST_TRIP = 0.05, 2.0
 _LITTLE = 0.02
 # Two seconds of samples are enough to know their rate.
 _ENOUGH = 1.0 - math.exp(-2.0 / _MEMORY_SECONDS)
+# However much they once added, that much more is left to be used.
+_MOST_JUMP = 0.25
 # The part of the limit that others are believed to use all the time, if they have used as much before our first call.
 _MOST_AT_FIRST = 0.3
 
@@ -70,16 +72,19 @@ class Foreign:
         """
         if now - sent > self._trip:
             self._trip = min(now - sent, _LONGEST_TRIP)
-            self.jump = self._peak * self._trip
+            self._reckon()
         if unproven > _LITTLE * self._limit or minute == self._passed_over:
             return
         if self._minute < 0:
             # Somebody has used the minute before our first call; this program itself, perhaps, before a restart.
             self._at_first = min(max(0, surely), _MOST_AT_FIRST * self._limit) / self._minute_seconds
             self._peak = 2 * self._at_first
-            self.rate, self.jump = self._at_first, self._peak * self._trip
+            self.rate = 0.0 if self.is_known else self._at_first
+            self._reckon()
         if minute != self._minute:
             # What they spent before the first sample of a minute came at an unknown pace.
+            if self._minute >= 0:
+                self._fade(now - self._sampled_at)
             self._minute, self.share = minute, max(0, surely)
             self._sampled_at, self._sampled = now, self.share
             return
@@ -89,15 +94,24 @@ class Foreign:
 
     def _sample(self, now: float) -> None:
         seconds = now - self._sampled_at
-        grown = (self.share - self._sampled) / seconds
+        # More than a minute's whole limit is no traffic that anybody has.
+        grown = min((self.share - self._sampled) / seconds, self._limit / seconds)
         new = 1.0 - math.exp(-seconds / _MEMORY_SECONDS)
         self._sum += (grown - self._sum) * new
         self._watched += (1.0 - self._watched) * new
         self.is_known = self.is_known or self._watched >= _ENOUGH
         seen = self._sum / self._watched
         self.rate = seen if self.is_known else max(seen, self._at_first)
-        fading = 0.5 ** (seconds / _HALF_LIFE)
-        self._peak = max(grown, self._peak * fading)
-        self._trip = max(_SHORTEST_TRIP, self._trip * fading)
-        self.jump = self._peak * self._trip
+        self._fade(seconds)
+        self._peak = max(grown, self._peak)
+        self._reckon()
         self._sampled_at, self._sampled = now, self.share
+
+    def _fade(self, seconds: float) -> None:
+        fading = 0.5 ** (max(0.0, seconds) / _HALF_LIFE)
+        self._peak *= fading
+        self._trip = max(_SHORTEST_TRIP, self._trip * fading)
+        self._reckon()
+
+    def _reckon(self) -> None:
+        self.jump = min(self._peak * self._trip, _MOST_JUMP * self._limit)

@@ -7,9 +7,10 @@ from typing import Final
 
 from binance_pm.transport import HttpAnswer
 
-# Bans last two minutes to three days (general-info, read 2026-11-21); the firewall (403) publishes nothing.
-_SHORTEST_BAN: Final = 120.0
-_LONGEST_BAN: Final = 3 * 86400.0
+LONGEST_BAN: Final = 3 * 86400.0
+"""Seconds; bans last two minutes to three days (general-info, read 2026-11-21)."""
+_UNTOLD_BAN: Final = 120.0
+# The firewall publishes nothing.
 _FIREWALL_WAIT: Final = 60.0
 
 
@@ -31,6 +32,10 @@ class Gate:
         """Seconds until the gate opens; 0 where it is open."""
         return max(0.0, self.until - now)
 
+    def ban_left(self, now: float) -> float:
+        """Seconds until the last ban ends; 0 where there is none."""
+        return max(0.0, self._ban_ends - now)
+
     def is_banned(self, now: float) -> bool:
         """Whether a ban keeps it closed."""
         return now < self._ban_ends
@@ -49,11 +54,11 @@ def closing_seconds(answer: HttpAnswer, *, banned: bool, bounds: tuple[float, fl
     told = answer.retry_after or 0.0
     if banned:
         ends = answer.banned_until
-        wait = max(told, ends - earliest if ends else 0.0) or _SHORTEST_BAN
+        wait = max(told, ends - earliest if ends else 0.0) or _UNTOLD_BAN
     elif answer.status == 403:
         wait = max(told, _FIREWALL_WAIT)
     else:
         # The bounds are as wide as an absurd `Date` has made them.
         turn = min(minute * (math.floor(latest / minute) + 1) - earliest, 2 * minute)
         wait = max(told, turn)
-    return min(wait, _LONGEST_BAN)
+    return min(wait, LONGEST_BAN)

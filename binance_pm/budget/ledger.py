@@ -5,12 +5,12 @@ What the exchange does
     its own clock. An answer's header tells the count, other programs on the IP included.
 
 What is guaranteed
-    While the exchange's clock lies inside the interval given and weights are not underestimated, no admitted call
-    makes the count of a minute pass the limit less `MARGIN`, whatever the delays on the way. A call that was sent
+    While the exchange's clock lies inside the interval given and weights are not underestimated, our calls alone never
+    make the count of a minute pass the limit less `MARGIN`, whatever the delays on the way. A call that was sent
     and not proven inside a header is counted in every minute in which it can have arrived.
 
 What is kept free besides
-    * for what others on the IP add while a call is on its way: a quarter more than the most they have added so far;
+    * for what others on the IP add while a call is on its way: a quarter more than the most they have added of late;
     * until they were watched for two seconds: a twentieth of the limit;
     * after a refusal: a hundredth of the limit, twice as much with each minute that has one, half with each without;
     * for orders and rescues: a part of the limit that melts as the minute passes;
@@ -43,6 +43,8 @@ MARGIN: Final = 10
 """Weight of the limit that is never spent."""
 PATIENCE: Final = 2.0
 """Seconds after which another call may ask for the count, where the first was not answered."""
+LONGEST_WAY: Final = 10.0
+"""Seconds for which a call that got no answer can arrive."""
 RESERVE: Final = 0.03
 """The part of the limit that only orders and rescues may use, at the start of a minute."""
 _STALE_SECONDS: Final = 2.0
@@ -56,6 +58,9 @@ _PROJECTION: Final = 1.5
 _MOST_PROJECTED: Final = 0.1
 _JUMPS: Final = 1.25
 _BATCHES_A_SECOND: Final = 50
+# So many batches of calls are looked through for those of minutes that are over.
+_CROWD: Final = 300
+_LEAST: Final = 0.05
 _LOST, _UNTOLD = -1, -2
 # Polls are spread so that the last of a minute arrive in it.
 _TURN_SECONDS: Final = 0.15
@@ -100,6 +105,8 @@ class Ledger:
         """Weight reserved or sent and not settled: it may be counted in any minute still to come."""
         self.misplaced: int = 0
         """Weight by which the count fell in the middle of a minute, or that it kept over a turn: no minute's does."""
+        self.set_aside: float = 0.0
+        """Weight of a minute that the peers leave to others together: their headers do not tell others from peers."""
         self._minute: Final = minute
         self.peers: Final = peers
         self._melting: Final = RESERVE * limit / minute
@@ -141,7 +148,9 @@ class Ledger:
         """The part of the limit that may be used in a minute."""
         whole = self.limit / 2 if now < self._careful_until else self.limit
         unknown = 0.0 if self.foreign.is_known else _UNKNOWN * self.limit
-        return whole - MARGIN - self._penalty - math.floor(_JUMPS * self.foreign.jump + unknown)
+        kept = MARGIN + self._penalty + math.floor(_JUMPS * self.foreign.jump + unknown)
+        # Whatever is believed, a few calls have to find out what is so.
+        return max(whole - kept, _LEAST * self.limit - MARGIN)
 
     def reserve(self, bounds: tuple[float, float]) -> float:
         """What is kept for orders and rescues now."""
@@ -154,8 +163,14 @@ class Ledger:
 
     def latest_bounds(self, bounds: tuple[float, float]) -> tuple[float, float]:
         """The bounds, where a minute that an answer was proven to be in has begun for everybody."""
-        began = self._minute * max(self._own, default=0)
+        # A minute far ahead of the bounds was told by a clock that was wrong.
+        latest = self._minute_of(bounds[1]) + 1
+        began = self._minute * max((minute for minute in self._own if minute <= latest), default=0)
         return max(bounds[0], began), max(bounds[1], began)
+
+    def part(self) -> float:
+        """What each of the peers may use of a minute: what the others use of theirs is no reason to keep more free."""
+        return (self.limit - MARGIN - self._penalty - self.set_aside) / self.peers
 
     def fits_ever(self, weight: int) -> bool:
         """Whether the weight fits into an empty minute."""
@@ -179,6 +194,9 @@ class Ledger:
         for minute in self._remembered(bounds):
             seconds = max(seconds, self._fullness(minute, weight, room, kept, now, bounds))
         if seconds:
+            asks_in = self._told + _STALE_SECONDS - now
+            if kept and not self.in_flight and asks_in < seconds and self._has_room(weight, room, now, bounds):
+                seconds = max(asks_in, _SHORTEST_REST)
             if lane is not Lane.ORDERS:
                 # While the minute is full, nothing drips into the bucket.
                 self._filled_at = max(self._filled_at, now + seconds)
@@ -239,12 +257,12 @@ class Ledger:
             for later in minutes[1:3]:
                 self._prove(later, -math.inf)
             return None
-        self._hear(minute, used, sent, now)
+        self._hear(minute, used, weight, sent, now)
         self._own[minute] = self._own.get(minute, 0) + weight
         self._prove(minute, sent)
         unproven = self._unproven(minute)
         # What peers use of their parts is theirs to use.
-        theirs = used - self._own[minute] - unproven - int((self.peers - 1) * self._part())
+        theirs = used - self._own[minute] - unproven - int((self.peers - 1) * self.part())
         self.foreign.hear(minute, theirs, unproven, sent=sent, now=now)
         return None if unproven else self._risen(minute)
 
@@ -274,9 +292,12 @@ class Ledger:
         """
         self._forget(minute)
         self._header[minute] = max(self._header.get(minute, 0), used)
+        # When it was the count is not known: a lower one does not show that it fell.
+        self._heard.pop(minute, None)
         self._own[minute] = self._own.get(minute, 0) + own
-        # What the count rose by meanwhile is not others'.
+        # What the count rose by meanwhile is not others', and nothing was saved up in the bucket.
         self.foreign.pass_over(minute)
+        self._tokens, self._filled_at = min(self._tokens, 0.0), -math.inf
 
     def refuse(self, minutes: range, now: float, *, full: bool) -> None:
         """Learn that the exchange refused a call of one of the minutes: our view of it was wrong.
@@ -314,33 +335,36 @@ class Ledger:
         """Weight a second that others on the IP are left; peers keep to their own part."""
         return self.foreign.rate if self.peers == 1 else 0.0
 
-    def _part(self) -> float:
-        """What each of the peers may use: what the others use of theirs is no reason to keep more free."""
-        return (self.limit - MARGIN - self._penalty) / self.peers
-
     def _ours(self, minute: int) -> int:
         return self._own.get(minute, 0) + self._unproven(minute)
+
+    def _has_room(self, weight: int, room: float, now: float, bounds: tuple[float, float]) -> bool:
+        """Whether only what is kept for others and for orders is in the way."""
+        return not any(self._fullness(minute, weight, room, 0.0, now, bounds) for minute in self._remembered(bounds))
 
     def _fullness(
         self, minute: int, weight: int, room: float, kept: float, now: float, bounds: tuple[float, float]
     ) -> float:
         """Seconds until the minute has room, or has surely ended."""
         end = self._minute * (minute + 1)
-        used = self.used(minute) + self._projected(minute, now, bounds)
-        if used > room or (self.peers > 1 and self._ours(minute) + weight > self._part()):
+        left = room - self.used(minute) - self._projected(minute, now, bounds)
+        if self.peers > 1:
+            # What is kept is kept of everybody's part.
+            left = min(left, (self.part() - self._ours(minute) - weight) * self.peers)
+        if left < 0:
             return end - bounds[0]
         rest = end - bounds[1]
-        if used <= room - kept * rest:
+        if left >= kept * rest:
             return 0.0
         # Only what is kept is in the way, and it melts.
-        return max(_SHORTEST_REST, rest - (room - used) / kept)
+        return max(_SHORTEST_REST, rest - left / kept)
 
     def _projected(self, minute: int, now: float, bounds: tuple[float, float]) -> float:
         """What others may have added since the latest header."""
-        # Bounded, and from the minute's start on: it never forbids the first call of a minute, which corrects it.
-        if not self.foreign.rate:
+        # Bounded, from the minute's start on, and never in the way of a minute's first call, which corrects it.
+        if not self.foreign.rate or not self.used(minute):
             return 0.0
-        age = min(now - self._told, max(0.0, bounds[1] - self._minute * minute))
+        age = max(0.0, min(now - self._told, bounds[1] - self._minute * minute))
         return min(_PROJECTION * self.foreign.rate * age, _MOST_PROJECTED * self.limit)
 
     def _pace(self, weight: int, cap: float, now: float, bounds: tuple[float, float]) -> float:
@@ -349,18 +373,19 @@ class Ledger:
         rest = max(self._minute * (minute + 1) - bounds[1] - _TURN_SECONDS, _SHORTEST_REST)
         left = cap - self.used(minute)
         if self.peers > 1:
-            left = min(left, self._part() - self._ours(minute))
+            left = min(left, self.part() - self._ours(minute))
         rate = max(left - self._theirs * rest, weight) / rest
         if -math.inf < self._filled_at < now:
             self._tokens = min(self.limit, self._tokens + rate * (now - self._filled_at))
         self._filled_at = now
         return max(0.0, weight - self._tokens) / rate
 
-    def _hear(self, minute: int, used: int, sent: float, now: float) -> None:
+    def _hear(self, minute: int, used: int, weight: int, sent: float, now: float) -> None:
         before = self._header.get(minute, 0)
         if not before and (last := self._header.get(minute - 1, 0)):
             self._turned = self._turned or used < last
-            if used >= last > self.limit / 4:
+            # A burst of ours at the turn may be more than the whole minute before it.
+            if used - weight - self._ours(minute) >= last > self.limit / 4:
                 self._doubt_window(used, now)
         if used >= before:
             self._header[minute], self._heard[minute] = used, now
@@ -423,7 +448,8 @@ class Ledger:
 
     def _forget(self, before: int) -> None:
         # An answer that took long tells of an old minute: keep the one before it as well.
-        if before - 2 in self._header or before - 2 in self._own or len(self._header) > 3:
+        is_crowded = len(self._header) > 3 or len(self._pending) > _CROWD
+        if before - 2 in self._header or before - 2 in self._own or is_crowded:
             for counts in (self._header, self._own, self._heard):
                 for minute in [minute for minute in counts if minute < before - 1]:
                     del counts[minute]

@@ -38,7 +38,7 @@ class Lost(msgspec.Struct, array_like=True, frozen=True, tag=1):
     known: float
 
 
-class Refused(msgspec.Struct, array_like=True, frozen=True, tag=2):
+class CallRefused(msgspec.Struct, array_like=True, frozen=True, tag=2):
     """The exchange refused a call: see `Ledger.refuse`."""
 
     first: int
@@ -70,7 +70,7 @@ class Alone(msgspec.Struct, array_like=True, frozen=True, tag=5):
     """Answered weight that is proven to be in the minute."""
 
 
-Event = Answered | Lost | Refused | Heavier | Returned | Alone
+Event = Answered | Lost | CallRefused | Heavier | Returned | Alone
 
 
 class Demand(msgspec.Struct, array_like=True, frozen=True):
@@ -150,13 +150,12 @@ class PoolReply(msgspec.Struct, array_like=True, frozen=True):
     """Whether nobody behind it may use the pool meanwhile."""
     risen: tuple[int | None, ...]
     """Of each answer: what `Ledger.answer` returned."""
-    holders: int
+    processes: int
     """How many processes draw on the pool, this one included."""
     used: int
     in_flight: int
     """Weight that the processes hold together."""
     cap: float
-    reserve: float
     foreign: int
     for_polls: float
     misplaced: int

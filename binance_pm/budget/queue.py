@@ -3,13 +3,17 @@
 Lanes are served in their order. Inside the lanes of polls and of history the accounts take turns by start-time fair
 queueing: a virtual time moves with the weight served, and an account's next call starts where its last one ended. So
 an account with two hundred calls waiting gets the same share as one with a single call.
+
+Those who wait for the same weight of the same pool stand in one line: where its head finds no room in that pool,
+nobody in the line does. What a call needs of other pools, such as its account's own, holds up nobody else.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterable, Iterator
+from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from binance_pm.budget.lanes import Lane
@@ -51,18 +55,21 @@ class Waiter(Protocol):
 
 
 W = TypeVar("W", bound=Waiter)
+_Key = tuple[str, tuple[Pool, ...]]
 
 
 class _Place(NamedTuple):
-    """Where an account stands in its line."""
+    """Where calls of an account stand in their line."""
 
     starts: float
+    """Virtual time."""
     ticket: int
-    account: str
+    """Of the call."""
+    key: _Key
 
 
 class _Flow(Generic[W]):
-    """The calls of one account in a line, in the order of their arrival."""
+    """The calls of one account in a line that need the same pools, in the order of their arrival."""
 
     def __init__(self, place: _Place) -> None:
         self.place = place
@@ -70,97 +77,167 @@ class _Flow(Generic[W]):
 
 
 _FEW: Final = 100
+# Weight by which an account is behind the others at most: after one heavy call it is not blind for long.
+_MOST_DEBT: Final = 300
 
 
-class Line(Generic[W]):
-    """Those of one lane that wait for the same pools."""
+class Turns:
+    """The virtual time of one lane in front of one pool: whose turn it is, whatever the calls weigh."""
 
-    def __init__(self, lane: Lane, pools: tuple[Pool, ...]) -> None:
-        self.lane: Final = lane
-        self.pools: Final = pools
-        self._now = 0.0
-        """Virtual time: where the call that was served last started."""
+    def __init__(self) -> None:
+        self.now: float = 0.0
+        """Where the call that was served last started."""
         self._ends: dict[str, float] = {}
         """Where the last served call of an account ended."""
         self._many = _FEW
         """How many of them are looked through for those that have passed."""
-        self._flows: dict[str, _Flow[W]] = {}
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def end(self, account: str) -> float:
+        """Where the last served call of the account ended, if that is still to come."""
+        return self._ends.get(account, 0.0)
+
+    def next(self, account: str) -> float:
+        """Where a call of the account that comes now starts."""
+        return max(self.now, self.end(account))
+
+    def serve(self, account: str, starts: float, weight: int) -> None:
+        """Move on to a call of the account that started where it was its turn, or later."""
+        self.now = max(self.now, starts)
+        # Who returned started before the turns that its account has had.
+        self._ends[account] = min(max(self.now + weight, self.end(account)), self.now + _MOST_DEBT)
+        if len(self._ends) > self._many:
+            self._ends = {account: end for account, end in self._ends.items() if end > self.now}
+            self._many = 2 * len(self._ends) + _FEW
+
+
+class Line(Generic[W]):
+    """Those of one lane that wait for the same weight of the same pool.
+
+    Args:
+        lane: theirs.
+        pool: the first of the pools that they need weight in.
+        weight: what each of them costs there.
+        turns: of the lane in front of the pool.
+    """
+
+    def __init__(self, lane: Lane, pool: Pool, weight: int, turns: Turns) -> None:
+        self.lane: Final = lane
+        self.pool: Final = pool
+        self.weight: Final = weight
+        self._turns: Final = turns
+        self._flows: dict[_Key, _Flow[W]] = {}
         self._places: list[_Place] = []
-        """A heap; a place whose account has left or moved on is passed over."""
+        """A heap; a place whose flow has left or moved on is passed over."""
+        self._aside: dict[Pool | None, list[_Place]] = {}
+        """The places of those whose heads wait for room in another pool, or for the end of the round."""
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
+    def __iter__(self) -> Iterator[W]:
+        """Everybody, in no certain order."""
+        return (waiter for flow in self._flows.values() for waiter in flow.waiters.values())
+
     def add(self, waiter: W) -> None:
         """Stand in line."""
-        account = self._account(waiter)
+        key = self._key(waiter)
         self._count += 1
-        flow = self._flows.get(account)
+        flow = self._flows.get(key)
+        # Who returns comes before everybody whose turn it is now.
+        starts = math.nextafter(self._turns.now, -math.inf) if waiter.is_returning else self._turns.next(key[0])
         if flow is None:
-            starts = self._now if waiter.is_returning else max(self._now, self._ends.get(account, 0.0))
-            flow = self._flows[account] = self._stand(_Place(starts, waiter.ticket, account))
+            flow = self._flows[key] = _Flow(self._stand(_Place(starts, waiter.ticket, key)))
+        elif waiter.is_returning:
+            flow.place = self._stand(_Place(min(starts, flow.place.starts), waiter.ticket, key))
         flow.waiters[waiter.ticket] = waiter
         if waiter.is_returning:
             flow.waiters.move_to_end(waiter.ticket, last=False)
 
     def remove(self, waiter: W) -> bool:
         """Leave without having been served; False where it does not stand here."""
-        account = self._account(waiter)
-        flow = self._flows.get(account)
+        key = self._key(waiter)
+        flow = self._flows.get(key)
         if flow is None or flow.waiters.pop(waiter.ticket, None) is None:
             return False
         self._count -= 1
         if not flow.waiters:
-            del self._flows[account]
+            del self._flows[key]
+        elif waiter.ticket == flow.place.ticket:
+            # Whoever is next may find room where the head did not.
+            flow.place = self._stand(_Place(flow.place.starts, next(iter(flow.waiters)), key))
         return True
 
-    def head(self) -> tuple[float, W]:
-        """Who is next, and at which virtual time it starts."""
-        while True:
+    def head(self) -> tuple[float, W] | None:
+        """Who is next, and at which virtual time it starts; None where everybody waits for something else."""
+        while self._places:
             place = self._places[0]
-            flow = self._flows.get(place.account)
-            if flow is not None and flow.place is place:
-                return place.starts, next(iter(flow.waiters.values()))
-            heappop(self._places)
+            flow = self._flows.get(place.key)
+            if flow is None or flow.place is not place:
+                heappop(self._places)
+                continue
+            waiter = next(iter(flow.waiters.values()))
+            ended = self._turns.end(place.key[0])
+            if ended <= place.starts or waiter.is_returning:
+                return place.starts, waiter
+            # The account was served in another line meanwhile.
+            flow.place = _Place(ended, waiter.ticket, place.key)
+            heapreplace(self._places, flow.place)
+        return None
 
     def serve(self) -> None:
         """Let the head go; the rest of its account waits for its next turn."""
-        starts, waiter = self.head()
-        account = heappop(self._places).account
-        self.remove(waiter)
-        self._now = starts
-        self._ends[account] = starts + waiter.weight
-        if flow := self._flows.get(account):
-            flow.place = _Place(self._ends[account], next(iter(flow.waiters)), account)
-            heappush(self._places, flow.place)
-        if len(self._ends) > self._many:
-            self._ends = {account: end for account, end in self._ends.items() if end > starts}
-            self._many = 2 * len(self._ends) + _FEW
+        place = heappop(self._places)
+        flow = self._flows[place.key]
+        account = place.key[0]
+        flow.waiters.popitem(last=False)
+        self._count -= 1
+        # Virtual time stands still for orders: they are served in the order of their arrival.
+        self._turns.serve(account, place.starts, 0 if self.lane is Lane.ORDERS else self.weight)
+        if flow.waiters:
+            flow.place = self._stand(_Place(self._turns.next(account), next(iter(flow.waiters)), place.key))
+        else:
+            del self._flows[place.key]
 
-    def _stand(self, place: _Place) -> _Flow[W]:
+    def pass_over(self, pool: Pool | None) -> None:
+        """Let the next one be the head, until `resume` of another pool that this one needs; None for this round."""
+        self._aside.setdefault(pool, []).append(heappop(self._places))
+
+    def resume(self, pool: Pool | None) -> None:
+        """Give those their places back who wait for the pool, or for the end of the round."""
+        for place in self._aside.pop(pool, ()):
+            heappush(self._places, place)
+
+    def resume_all(self) -> None:
+        """Give everybody the place back."""
+        for pool in list(self._aside):
+            self.resume(pool)
+
+    def _stand(self, place: _Place) -> _Place:
         if len(self._places) > 2 * len(self._flows) + _FEW:
             self._places = [flow.place for flow in self._flows.values()]
             heapify(self._places)
         heappush(self._places, place)
-        return _Flow(place)
+        return place
 
-    def _account(self, waiter: W) -> str:
+    def _key(self, waiter: W) -> _Key:
         # Orders are served in the order of their arrival, whosesoever they are.
-        return "" if self.lane is Lane.ORDERS else waiter.account
+        return "" if self.lane is Lane.ORDERS else waiter.account, waiter.pools
 
 
-_Key = tuple[Lane, tuple[Pool, ...]]
-_MOST_IDLE: Final = 1000
+_MOST_TURNS: Final = 1000
 
 
 class Queue(Generic[W]):
     """Every line in front of the pools."""
 
     def __init__(self) -> None:
-        self._lines: dict[_Key, Line[W]] = {}
-        self._idle: dict[_Key, Line[W]] = {}
-        """Lines in which nobody waits now: they know whose turn it was."""
+        self._lines: dict[tuple[Lane, Pool, int], Line[W]] = {}
+        self._turns: dict[tuple[Lane, Pool], Turns] = {}
+        """Also where nobody waits now: whose turn it was is known for a while."""
 
     def __bool__(self) -> bool:
         return bool(self._lines)
@@ -173,35 +250,55 @@ class Queue(Generic[W]):
         return iter(self._lines.values())
 
     def add(self, waiter: W) -> None:
-        """Stand in the line of its lane and pools."""
-        key = waiter.lane, waiter.pools
-        line = self._lines.get(key)
+        """Stand in the line of its lane, pool and weight."""
+        line = self._lines.get(_place_of(waiter))
         if line is None:
-            line = self._lines[key] = self._idle.pop(key, None) or Line(*key)
+            line = self._lines[_place_of(waiter)] = self._new_line(waiter)
         line.add(waiter)
 
     def remove(self, waiter: W) -> bool:
         """Leave without having been served; False where it does not wait."""
-        line = self._lines.get((waiter.lane, waiter.pools))
+        line = self._lines.get(_place_of(waiter))
         if line is None or not line.remove(waiter):
             return False
-        self._rest(line)
+        self._close_empty(line)
         return True
 
     def serve(self, line: Line[W]) -> None:
         """Let the head of a line go."""
         line.serve()
-        self._rest(line)
+        self._close_empty(line)
+
+    def resume(self, pools: Iterable[Pool]) -> None:
+        """Look again at those who were passed over because of one of the pools."""
+        for pool in pools:
+            for line in self._lines.values():
+                line.resume(pool)
+
+    def resume_all(self) -> None:
+        """Look again at everybody."""
+        for line in self._lines.values():
+            line.resume_all()
 
     def clear(self) -> None:
         """Forget everybody."""
         self._lines.clear()
-        self._idle.clear()
+        self._turns.clear()
 
-    def _rest(self, line: Line[W]) -> None:
-        if line:
-            return
-        del self._lines[line.lane, line.pools]
-        if len(self._idle) >= _MOST_IDLE:
-            self._idle.clear()
-        self._idle[line.lane, line.pools] = line
+    def _new_line(self, waiter: W) -> Line[W]:
+        lane, pool, weight = _place_of(waiter)
+        if len(self._turns) >= _MOST_TURNS:
+            waited_for = {key[:2] for key in self._lines}
+            self._turns = {key: turns for key, turns in self._turns.items() if key in waited_for}
+        turns = self._turns.get((lane, pool))
+        if turns is None:
+            turns = self._turns[lane, pool] = Turns()
+        return Line(lane, pool, weight, turns)
+
+    def _close_empty(self, line: Line[W]) -> None:
+        if not line:
+            del self._lines[line.lane, line.pool, line.weight]
+
+
+def _place_of(waiter: Waiter) -> tuple[Lane, Pool, int]:
+    return waiter.lane, waiter.pools[0], waiter.weight

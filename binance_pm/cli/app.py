@@ -15,7 +15,7 @@ from binance_pm.cli.console import Output
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.version import VERSION
 
-_A_WHILE: Final = Number(gt=0, lte=86_400)
+_A_WHILE: Final = Number(gte=0.001, lte=86_400)
 _A_PORT: Final = Number(gte=0, lte=65_535)
 _SOME: Final = Number(gte=1, lte=1_000)
 _MANY: Final = Number(gte=1, lte=1_000_000)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
 from binance_pm.budget import Budget, Charge, Kind, Lane, Pool, pool_of, process_budget
-from binance_pm.errors import BudgetExceeded, Call, GateClosed
+from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed
 from binance_pm.transport import HttpAnswer
 from tests.conftest import ManualClock, settled
 
@@ -247,7 +246,7 @@ async def test_waiting_ends_when_the_calls_in_front_are_not_answered(
     """A caller is told after max_wait, whatever happens to the others."""
     budget = Budget(limits={("papi", Kind.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
     async with budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0):
-        with pytest.raises(BudgetExceeded, match="not served in the time that max_wait allows"):
+        with pytest.raises(BudgetExceeded, match="it waited for 7 s, as long as max_wait allows"):
             await spend(budget, charge(60), answer, max_wait=7)
 
     assert clock.slept == [7.0]
@@ -297,24 +296,6 @@ async def test_nothing_departs_after_it_was_given_up(
             late.depart()
 
     assert not late.departed
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
-def test_a_forked_child_has_none_of_its_parents_calls(charge: ChargeOf) -> None:
-    """The child neither waits for them nor forgets that the exchange counts them."""
-    budget = Budget(limits={("papi", Kind.IP): 110})
-    holding = budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0).__aenter__()
-    with suppress(StopIteration):
-        holding.send(None)
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(writing, repr((used(budget), budget.waiting)).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-
-    assert os.read(reading, 100) == b"([(60, 0)], 0)"
-    assert used(budget) == [(60, 60)]
 
 
 class TestGate:
@@ -539,3 +520,27 @@ async def test_shows_what_it_holds(budget: Budget, charge: ChargeOf, answer: Ans
 
     assert repr(budget) == "Budget(IP /papi 20/110, 0 waiting)"
     assert repr(Budget()) == "Budget(unused, 0 waiting)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ({"minute": 0.0}, "a minute has more than 0 seconds"),
+        ({"minute": math.nan}, "a minute has more than 0 seconds"),
+        ({"peers": 0}, "peers counts this program, too"),
+        ({"limits": {("papi", Kind.IP): 10}}, "the limit 10 of IP /papi is too small"),
+        ({"limits": {("papi", Kind.IP): 40}, "peers": 4}, "the limit 40 of IP /papi is too small"),
+        ({"limits": {("api", Kind.UID): 100}}, "there is no limit"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused(arguments: dict[str, Any], what: str) -> None:
+    """At once, and not by the first call that finds no room."""
+    with pytest.raises(ConfigurationError, match=what):
+        Budget(**arguments)
+
+
+@pytest.mark.parametrize(("accounts", "every"), [(0, 1.0), (1, 0.0), (1, math.nan), (1, math.inf)])
+def test_a_plan_needs_accounts_and_an_interval(budget: Budget, accounts: int, every: float) -> None:
+    """Nothing is divided by nothing."""
+    with pytest.raises(ConfigurationError, match="a plan needs accounts"):
+        budget.plan(accounts, every, [])

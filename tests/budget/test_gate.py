@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from binance_pm.budget.gate import Gate
+import pytest
+
+from binance_pm.budget.gate import Gate, closing_seconds
+from binance_pm.transport import HttpAnswer
 
 
 def test_is_open_at_first() -> None:
@@ -34,3 +37,66 @@ def test_forgets_the_ban_when_it_opens() -> None:
     gate.close(200.0, banned=False)
 
     assert (gate.is_banned(99.0), gate.is_banned(100.0)) == (True, False)
+
+
+MINUTE = 30_000_000 * 60.0
+
+
+def closes_for(
+    status: int,
+    *,
+    retry_after: str | None = None,
+    body: bytes = b"",
+    bounds: tuple[float, float] = (MINUTE + 20, MINUTE + 21),
+) -> float:
+    """For how long an answer closes the gate, a third into the exchange's minute."""
+    headers = {} if retry_after is None else {"retry-after": retry_after}
+    return closing_seconds(HttpAnswer(status, headers, body), banned=status == 418, bounds=bounds, minute=60.0)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"), [(None, 40.0), ("0", 40.0), ("10", 40.0), ("41", 41.0), ("300", 300.0), ("soon", 40.0)]
+)
+def test_too_many_requests_close_it_for_the_rest_of_the_minute_at_least(
+    retry_after: str | None, seconds: float
+) -> None:
+    """Until it has surely turned, by the clock of the exchange that may be the latest."""
+    assert closes_for(429, retry_after=retry_after) == seconds
+
+
+def test_where_the_minute_may_have_turned_the_next_one_is_waited_for() -> None:
+    """The refusal may have been of this minute or of the one that begins."""
+    assert closes_for(429, bounds=(MINUTE + 59.5, MINUTE + 60.5)) == 60.5
+
+
+def test_bounds_that_span_years_close_it_for_two_minutes() -> None:
+    """Nothing is known of the minute then."""
+    assert closes_for(429, bounds=(0.0, MINUTE)) == 120.0
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "until", "seconds"),
+    [
+        (None, None, 120.0),
+        ("0", None, 120.0),
+        ("30", None, 30.0),
+        (None, MINUTE + 320, 300.0),
+        ("500", MINUTE + 320, 500.0),
+        ("10", MINUTE + 320, 300.0),
+        (None, MINUTE - 100, 120.0),
+        ("604800", None, 259_200.0),
+    ],
+)
+def test_a_ban_closes_it_for_the_longest_time_that_it_tells(
+    retry_after: str | None, until: float | None, seconds: float
+) -> None:
+    """The end that is told is in the exchange's time; two minutes are the shortest ban, three days the longest."""
+    body = b"" if until is None else b"IP banned until %d." % (until * 1000)
+
+    assert closes_for(418, retry_after=retry_after, body=body) == seconds
+
+
+@pytest.mark.parametrize(("retry_after", "seconds"), [(None, 60.0), ("5", 60.0), ("90", 90.0)])
+def test_the_firewall_closes_it_for_a_minute_at_least(retry_after: str | None, seconds: float) -> None:
+    """It says nothing about itself."""
+    assert closes_for(403, retry_after=retry_after) == seconds

@@ -200,6 +200,16 @@ def test_a_clock_that_may_be_anywhere_costs_nothing() -> None:
     assert seconds(ledger, 41, years) > 1e9
 
 
+def test_what_needs_almost_a_whole_minute_is_not_held_up_by_what_others_may_have_used_of_it() -> None:
+    """A heavy call goes first in a minute of which nothing was heard: or each minute would be too late for it."""
+    ledger = Ledger(110)
+    ledger.take(1, Lane.ORDERS, 30.0)
+    ledger.answer(1, 31, range(1), sent=30.0, now=30.0)
+
+    assert ledger.cap(60.0) < 100
+    assert seconds(ledger, 100, (60.0, 61.0)) == 0.0
+
+
 class History(NamedTuple):
     """One call of a random history; times in seconds."""
 

@@ -357,12 +357,12 @@ def raising(error: BaseException) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("demo", "--every", "0"), '"0.0" for --every. Must be > 0.'),
-        (("demo", "--every=-1"), '"-1.0" for --every. Must be > 0.'),
+        (("demo", "--every", "0"), '"0.0" for --every. Must be >= 0.001.'),
+        (("demo", "--every=-1"), '"-1.0" for --every. Must be >= 0.001.'),
         (("demo", "--every", "nan"), '"nan" for --every. Must be <= 86400.'),
         (("demo", "--every", "inf"), '"inf" for --every. Must be <= 86400.'),
         (("plan", "ping", "--accounts", "0", "--every", "1"), '"0" for --accounts. Must be >= 1.'),
-        (("plan", "ping", "--accounts", "1", "--every", "0"), '"0.0" for --every. Must be > 0.'),
+        (("plan", "ping", "--accounts", "1", "--every", "0"), '"0.0" for --every. Must be >= 0.001.'),
         (("sandbox", "--port=-1"), '"-1" for --port. Must be >= 0.'),
         (("sandbox", "--port", "65536"), '"65536" for --port. Must be <= 65535.'),
         (("sandbox", "--accounts", "0"), '"0" for --accounts. Must be >= 1.'),

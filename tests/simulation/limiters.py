@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
 from binance_pm.budget import Budget, Family, Kind, Lane, Pool
+from binance_pm.budget.messages import Message
+from binance_pm.budget.shared import SharedBudget
+from binance_pm.budget.store import StoreLost
 from binance_pm.errors import Call, GateClosed, NotSent
 from binance_pm.transport import HttpAnswer
 from tests.simulation.calls import Ask, Send, charges_of
+from tests.simulation.store import RemoteStore
 
 # Nothing in the simulation is given up because it waits: a starved call shall be seen in the figures.
 _MAX_WAIT: Final = 86_400.0
@@ -21,14 +28,14 @@ class Machine(NamedTuple):
     Attributes:
         monotonic: the machine's clock that never steps.
         wall: its clock that may be wrong.
-        store_answers: whether the store through which limiters share what they know can be reached now.
+        store: through which limiters share what they know.
         limits: those that are not the usual ones.
         peers: among how many processes the limits are to be divided.
     """
 
     monotonic: Callable[[], float]
     wall: Callable[[], float]
-    store_answers: Callable[[], bool]
+    store: RemoteStore
     limits: Mapping[tuple[Family, Kind], int]
     peers: int
 
@@ -111,5 +118,55 @@ def _ours(machine: Machine, processes: int) -> list[Limiter]:
 OURS: Final = Rival("binance_pm", _ours)
 """One budget for each process, which know nothing of one another."""
 
-OURS_SHARED: Final[Rival | None] = None
-"""One budget that several processes share; None while there is no such thing."""
+
+class SharedLimiter(BudgetLimiter):
+    """One process of a shared budget, and the task that carries its messages to the store and back."""
+
+    def __init__(self, machine: Machine, number: int) -> None:
+        self._machine: Final = machine
+        self._number: Final = number
+        self._news: Final = asyncio.Event()
+        self.shared: Final = SharedBudget(
+            lambda _: self, limits=machine.limits, monotonic=machine.monotonic, wall=machine.wall
+        )
+        super().__init__(self.shared)
+        self._task: Final = asyncio.get_running_loop().create_task(self._carry())
+
+    def wake(self) -> None:
+        """Look again when the next message is due."""
+        self._news.set()
+
+    def restart(self) -> None:
+        """Nobody forks here."""
+
+    def close(self, farewell: Message | None = None) -> None:
+        """A process that is killed says nothing."""
+        del farewell
+        self._task.cancel()
+
+    def held(self, pool: Pool) -> int | None:
+        """What the store holds, while all the processes talk to it and it has heard of the minute."""
+        return self._machine.store.held(pool)
+
+    async def _carry(self) -> None:
+        while True:
+            self._news.clear()
+            left = self.shared.due() - self._machine.monotonic()
+            if left > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left if left < math.inf else None):
+                        await self._news.wait()
+                continue
+            message = self.shared.message()
+            try:
+                self.shared.hear_reply(await self._machine.store.exchange(message, self._number))
+            except StoreLost as lost:
+                self.shared.hear_nothing(str(lost))
+
+
+def _shared(machine: Machine, processes: int) -> list[Limiter]:
+    return [SharedLimiter(machine, number) for number in range(processes)]
+
+
+OURS_SHARED: Final = Rival("binance_pm", _shared)
+"""One budget that several processes share."""

@@ -5,6 +5,7 @@ To add one, write a row into `SCENARIOS`: the tests and the table take it from t
 
 from __future__ import annotations
 
+import math
 from typing import Final, Literal
 
 import msgspec
@@ -27,6 +28,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     demand: tuple[Demand, ...]
     """What each process wants."""
+    demand_of_others: tuple[Demand, ...] | None = None
+    """What all but the first want, where that is something else."""
     targets: Targets
     row: Row = "none"
     foreign: Foreign = Foreign()
@@ -38,8 +41,16 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """Whether their limiters share what they know."""
     peers: int = 1
     """Among how many processes a limiter is told to divide the limit."""
-    store_gone: tuple[float, float] | None = None
+    store_gone: tuple[float, float] = (math.inf, math.inf)
     """From when to when the store through which limiters share cannot be reached, in seconds from the start."""
+    store_gone_every: float = math.inf
+    """After how many seconds it happens again."""
+    store_gone_for_first: tuple[float, float] = (math.inf, math.inf)
+    """The same, for the first process alone."""
+    store_emptied: float | None = None
+    """When the store is started anew without its memory, in seconds from the start."""
+    first_killed: tuple[float, ...] = ()
+    """When the first process is killed and started again, in seconds from the start."""
     restart_every: float | None = None
     """Seconds after which a process is killed and started again."""
     wall_error: float = 0.0
@@ -235,11 +246,59 @@ SCENARIOS: Final = (
         targets=Targets(use=0.97),
         row="redis lost",
     ),
+    Scenario(
+        name="four processes, store gone over and over",
+        demand=(saturating(20), Orders(per_second=0.5)),
+        foreign=Foreign(steady=0.1),
+        processes=4,
+        shared=True,
+        store_gone=(50, 52),
+        store_gone_every=7,
+        targets=Targets(use=0.9),
+    ),
+    Scenario(
+        name="four processes, store gone for one",
+        demand=(saturating(20), Orders(per_second=0.5)),
+        foreign=Foreign(steady=0.1),
+        processes=4,
+        shared=True,
+        store_gone_for_first=(50, 110),
+        targets=Targets(use=0.97),
+    ),
+    Scenario(
+        name="four processes, store emptied",
+        demand=(saturating(20), Orders(per_second=0.5)),
+        foreign=Foreign(steady=0.1),
+        processes=4,
+        shared=True,
+        store_emptied=70,
+        targets=Targets(use=0.98),
+    ),
+    Scenario(
+        name="four processes, one killed",
+        demand=(saturating(20), Orders(per_second=0.5)),
+        foreign=Foreign(steady=0.1),
+        processes=4,
+        shared=True,
+        first_killed=(70, 100),
+        targets=Targets(use=0.98),
+    ),
+    Scenario(
+        name="four processes, rescue of 3000",
+        demand=(saturating(20), Rescue(every=(50.0, 60.0))),
+        demand_of_others=(saturating(20),),
+        processes=4,
+        shared=True,
+        targets=Targets(rescue_max=60.5, use=0.97),
+        minutes=4,
+    ),
+    Scenario(
+        name="four processes, one busy",
+        demand=(saturating(50),),
+        demand_of_others=(Orders(per_second=0.02),),
+        processes=4,
+        shared=True,
+        targets=Targets(order_p99=0.2, use=0.985),
+    ),
 )
 """All of them."""
-
-AWAITED: Final[tuple[str, ...]] = (
-    "four processes shared",
-    "four processes, store gone",
-)
-"""Those whose targets the budget does not meet yet, or not fast enough: they are not tested."""

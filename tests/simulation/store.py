@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+from collections.abc import Callable
+from random import Random
 from typing import Final
 
 import msgspec
 
 from binance_pm.budget.lanes import Lane
-from binance_pm.budget.ledger import Ledger, Wait
+from binance_pm.budget.ledger import LONGEST_WAY, Ledger, Wait
 from binance_pm.budget.messages import (
     Alone,
     Answered,
+    CallRefused,
     Demand,
     Event,
     Heavier,
@@ -20,18 +25,20 @@ from binance_pm.budget.messages import (
     Message,
     PoolReply,
     PoolReport,
-    Refused,
     Reply,
     Returned,
 )
+from binance_pm.budget.pools import Pool
+from binance_pm.budget.store import PLACE_SECONDS, STEP_SECONDS, TURN, UNUSED_SECONDS, StoreLost
+from binance_pm.clock import DRIFT
 
-# A call that was lost with its process can arrive for so long.
-LONGEST_WAY: Final = 10.0
-# A process in front is expected to ask again when it was told to; then for so long.
-PATIENCE: Final = 1.0
-# Whoever comes before its turn asks again after it.
-TURN: Final = 0.02
-DRIFT: Final = 200e-6
+# Its clock has nothing to do with that of the processes.
+AHEAD: Final = 1e6
+# Seconds of a message on its way, and those after which a process stops waiting.
+WAY: Final = (0.0003, 0.002)
+TIMEOUT: Final = 0.25
+# Seconds after which every process is back and has told what it did without the store.
+SETTLED: Final = 3.0
 
 
 class _Host(msgspec.Struct):
@@ -71,12 +78,28 @@ class MemoryStore:
     def __init__(self) -> None:
         self._hosts: Final[dict[str, _Host]] = {}
         self._pools: Final[dict[str, _Pool]] = {}
+        self._swept = -math.inf
 
     def exchange(self, message: Message, now: float) -> Reply:
         """One step."""
+        before = len(self._hosts) + len(self._pools)
         hosts = tuple(self._hear_host(report, now) for report in message.hosts)
         pools = tuple(self._hear_pool(message, report, hosts[report.host], now) for report in message.pools)
+        if len(self._hosts) + len(self._pools) > before:
+            self._sweep(now)
         return Reply(now, hosts, pools)
+
+    def _sweep(self, now: float) -> None:
+        """Forget what nobody has used for long; only where something came can too much be there."""
+        if now < self._swept + UNUSED_SECONDS:
+            return
+        self._swept = now
+        for name, host in list(self._hosts.items()):
+            if max(host.told, host.opens) + UNUSED_SECONDS < now:
+                del self._hosts[name]
+        for name, pool in list(self._pools.items()):
+            if max(holder.until for holder in pool.holders.values()) + UNUSED_SECONDS < now:
+                del self._pools[name]
 
     def _hear_host(self, report: HostReport, now: float) -> HostReply:
         host = self._hosts.get(report.host)
@@ -113,21 +136,82 @@ class MemoryStore:
             ledger.most_used(bounds),
             ledger.in_flight,
             ledger.cap(now),
-            ledger.reserve(bounds),
             ledger.foreign.share,
             ledger.for_polls(now),
             ledger.misplaced,
         )
 
+    def held(self, pool: Pool, now: float) -> int | None:
+        """The most that the exchange can have counted; None where no count was heard."""
+        known, host = self._pools.get(name_of(pool)), self._hosts.get(pool.host)
+        if known is None or host is None or known.ledger._told == -math.inf:
+            return None
+        return known.ledger.most_used((now + host.low, now + host.high))
+
+
+class RemoteStore:
+    """A store in memory behind a network, where things happen to it.
+
+    Args:
+        clock: what time it is.
+        reaches: whether a process of that number can reach it now.
+        emptied: when it is started anew without its memory, by the same clock.
+        random: decides how long messages are on their way.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], reaches: Callable[[int], bool], emptied: float | None, random: Random
+    ) -> None:
+        self._clock: Final = clock
+        self._reaches: Final = reaches
+        self._emptied = math.inf if emptied is None else emptied
+        self._random: Final = random
+        self._store = MemoryStore()
+        self._unsettled_until = -math.inf
+
+    async def exchange(self, message: Message, number: int) -> Reply:
+        """Carry a message there and the reply back.
+
+        Raises:
+            StoreLost: one of them got lost.
+        """
+        await self._travel(number)
+        now = self._clock()
+        if now >= self._emptied:
+            self._store, self._emptied = MemoryStore(), math.inf
+            self._unsettled_until = now + SETTLED
+        reply = self._store.exchange(message, now + AHEAD)
+        await self._travel(number)
+        return reply
+
+    def held(self, pool: Pool) -> int | None:
+        """What it holds; None where some process did without it of late, or it has lost its memory."""
+        now = self._clock()
+        if now < self._unsettled_until:
+            return None
+        return self._store.held(pool, now + AHEAD)
+
+    async def _travel(self, number: int) -> None:
+        await asyncio.sleep(self._random.uniform(*WAY))
+        if not self._reaches(number):
+            self._unsettled_until = self._clock() + SETTLED
+            await asyncio.sleep(TIMEOUT)
+            raise StoreLost("no reply")
+
+
+def name_of(pool: Pool) -> str:
+    """What processes call a pool."""
+    return "|".join(pool)
+
 
 def _bury(pool: _Pool, message: Message, bounds: tuple[float, float], now: float) -> None:
     """Take the processes for dead whose leases have ended: what they held may have been sent all the while."""
     for peer, holder in list(pool.holders.items()):
-        if holder.until < now and peer != message.peer:
+        if not now <= holder.until <= now + STEP_SECONDS and peer != message.peer:
             del pool.holders[peer]
             pool.waiting.pop(peer, None)
             if holder.weight:
-                heard = holder.until - message.lease
+                heard = min(now, holder.until - message.lease)
                 minutes = pool.ledger.minutes((bounds[0] - (now - heard), bounds[1] + LONGEST_WAY))
                 pool.ledger.lose(holder.weight, minutes, known=now + LONGEST_WAY)
 
@@ -142,7 +226,7 @@ def _settle(pool: _Pool, message: Message, report: PoolReport, now: float) -> tu
     # What the process says it holds is so: a reply, or the store's memory, may have been lost.
     pool.ledger.in_flight += before - holder.weight
     risen = [told for event in events for told in _apply(pool.ledger, event)]
-    pool.holders[message.peer] = _Holder(report.held, now + message.lease, message.number)
+    pool.holders[message.peer] = _Holder(report.held, now + message.lease, max(message.number, holder.number))
     return tuple(risen)
 
 
@@ -152,7 +236,7 @@ def _apply(ledger: Ledger, event: Event) -> tuple[int | None, ...]:
             return (ledger.answer(weight, used, range(first, stop), sent=sent, now=now, is_probe=is_probe),)
         case Lost(weight, first, stop, known):
             ledger.lose(weight, range(first, stop), known=known)
-        case Refused(first, stop, now, full):
+        case CallRefused(first, stop, now, full):
             ledger.refuse(range(first, stop), now, full=full)
         case Heavier(times):
             ledger.expect_heavier(times)
@@ -175,7 +259,7 @@ def _grant(
         since = before.since if before and before.lane == demand.lane else now
         while times < demand.times:
             wait = _wait(pool, demand, since, now, bounds)
-            if wait.seconds > 0 or (first.holds_up and not demand.can_wait):
+            if wait.seconds > 0:
                 break
             pool.ledger.take(demand.weight, demand.lane, now)
             pool.holders[peer].weight += demand.weight
@@ -183,7 +267,7 @@ def _grant(
         granted.append(times)
         if times < demand.times and demand.can_wait and not first.seconds:
             first = wait
-            until = now + min(wait.seconds, PATIENCE) + PATIENCE
+            until = now + min(wait.seconds, PLACE_SECONDS) + PLACE_SECONDS
             pool.waiting[peer] = _Waiting(demand.lane, demand.weight, since, until)
         if first.holds_up:
             # Nobody behind it may use the pool.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -12,11 +13,12 @@ from typing import Final
 
 from binance_pm.budget import Charge
 from tests.simulation.calls import Ask, charges_of
-from tests.simulation.limiters import Limiter, Machine, Rival
+from tests.simulation.limiters import Limiter, Machine, Rival, SharedLimiter
 from tests.simulation.measure import Record, Result
 from tests.simulation.network import Wire
 from tests.simulation.scenarios import Scenario
 from tests.simulation.server import MINUTE, Server, minute_of
+from tests.simulation.store import RemoteStore
 from tests.simulation.traffic import Activity
 from tests.simulation.virtual import clocks_told_by, run
 
@@ -59,9 +61,11 @@ class World:
         skew = self._random("skew")
         self._offset: Final = skew.uniform(-1, 1)
         self._drift: Final = skew.uniform(-50e-6, 50e-6)
-        self._machine: Final = Machine(
-            self._now, self._wall, self._store_answers, scenario.variants.limits, scenario.peers
+        emptied = scenario.store_emptied
+        store = RemoteStore(
+            self._now, self._reaches_store, None if emptied is None else START + emptied, self._random("store")
         )
+        self._machine: Final = Machine(self._now, self._wall, store, scenario.variants.limits, scenario.peers)
         self._server: Final = Server(scenario.variants, self._server_time, self._random("server"))
         self._wire: Final = Wire(scenario.network, self._server, self._random("network"), self._check_bound)
         self._record: Final = Record(since=MINUTE * (minute_of(self._server_time()) + 1))
@@ -81,18 +85,34 @@ class World:
         """The programs on the machine, killed and started again where the scenario wants it."""
         for life in count():
             limiters = self._rival.make(self._machine, self._scenario.processes)
-            names = [f"life {life}, {'all' if self._scenario.shared else number}" for number in range(len(limiters))]
-            self._limiters = dict(zip(names, limiters, strict=False))
             tasks = [
-                asyncio.create_task(activity)
-                for number, (name, limiter) in enumerate(zip(names, limiters, strict=True))
-                for activity in self._program(limiter, name, self._random(f"demand {life} {number}"))
+                asyncio.create_task(self._process(limiter, life, number)) for number, limiter in enumerate(limiters)
             ]
             async with _living(tasks, self._scenario.restart_every):
                 self._limiters = {}
 
-    def _program(self, limiter: Limiter, owner: str, random: Random) -> Iterator[Activity]:
-        for demand in self._scenario.demand:
+    async def _process(self, limiter: Limiter, life: int, number: int) -> None:
+        """One of them; the first may be killed alone."""
+        owner = f"life {life}, {'all' if self._scenario.shared else number}"
+        purpose = f"demand {life} {number}"
+        for at in (*(self._scenario.first_killed if number == 0 else ()), math.inf):
+            self._limiters[owner] = limiter
+            tasks = [
+                asyncio.create_task(activity)
+                for activity in self._program(limiter, owner, number, self._random(purpose))
+            ]
+            try:
+                async with _living(tasks, START + at - self._now() if at < math.inf else None):
+                    pass
+            finally:
+                if isinstance(limiter, SharedLimiter):
+                    limiter.close()
+            limiter = self._rival.make(self._machine, 1)[0]
+            purpose += " again"
+
+    def _program(self, limiter: Limiter, owner: str, number: int, random: Random) -> Iterator[Activity]:
+        first, rest = self._scenario.demand, self._scenario.demand_of_others
+        for demand in first if number == 0 or rest is None else rest:
             yield from demand.activities(partial(self._ask, limiter, owner), random)
 
     async def _ask(self, limiter: Limiter, owner: str, ask: Ask) -> bool:
@@ -125,10 +145,14 @@ class World:
         steps = sum(step for at, step in self._scenario.wall_steps if at <= passed)
         return EPOCH + passed + self._scenario.wall_error + steps
 
-    def _store_answers(self) -> bool:
-        """Whether limiters can share what they know."""
-        gone = self._scenario.store_gone
-        return gone is None or not gone[0] <= self._now() - START < gone[1]
+    def _reaches_store(self, number: int) -> bool:
+        """Whether a process can reach the store through which limiters share what they know."""
+        passed = self._now() - START
+        begins, ends = self._scenario.store_gone
+        if passed >= begins and (passed - begins) % self._scenario.store_gone_every < ends - begins:
+            return False
+        begins, ends = self._scenario.store_gone_for_first
+        return number > 0 or not begins <= passed < ends
 
     def _server_time(self) -> float:
         return EPOCH + (self._now() - START) * (1 + self._drift) + self._offset

@@ -1,0 +1,326 @@
+"""One process of a shared budget: what it tells the store and when, what it hears, and what it does without.
+
+Messages are numbered. One without a reply may have arrived or not: the same events are told again under its number,
+and the store counts them once. What the process holds is told as it is each time, so that whatever a lost reply
+granted, or a store that was restarted has forgotten, is put right by the next message.
+
+The store counts as lost when
+    * two messages in a row got no reply, or one that took longer than 50 ms to fail;
+    * a reply is awaited for longer than 0.4 s, or nobody has carried for so long what is to be asked;
+    * three replies in a row were slow: they took longer than 50 ms, or up to twice that where they tell of many pools.
+
+Then each pool goes on by itself, at once, and the store is tried every second. When it answers in time and was told
+what happened meanwhile, be it in several messages, the process returns to it.
+
+A peer has no I/O: somebody carries its messages, one at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NamedTuple, Protocol
+
+from binance_pm.budget.lanes import Lane
+from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
+from binance_pm.budget.pools import Kind, Pool
+from binance_pm.budget.share import LEASE, OVERDUE_SECONDS, RiseTold, Share
+from binance_pm.clock import ServerClock
+
+_log = logging.getLogger(__name__)
+
+WAY: Final = 0.01
+"""Seconds for which a message is on its way: the exchange's clock has moved on by then.
+
+One that takes longer makes the store see a minute turn too late by the rest. Nothing is overspent by that: what is in
+flight is charged to every minute still to come, and the new one is empty.
+"""
+# A store that takes longer is of no use, and is lost after so many times.
+_SLOW_SECONDS: Final = 0.05
+_SLOW_TIMES: Final = 3
+# So many pools are told of at once: one message must not keep the store from those of the others.
+_MOST_POOLS: Final = 100
+_RETRY_SECONDS: Final = 1.0
+# What is due so soon travels with the rest.
+_SOON_SECONDS: Final = 0.005
+
+Bounds = Callable[[str], tuple[float, float]]
+"""The earliest and the latest that the clock of a host of the exchange can show now."""
+
+
+class ReportHost(Protocol):
+    """What to tell of a host of the exchange."""
+
+    def __call__(self, host: str, *, has_closed: bool) -> HostReport:
+        """Say whether its gate has closed since the store was told last."""
+        ...
+
+
+class Heard(NamedTuple):
+    """What a reply says beyond what the shares keep to themselves."""
+
+    hosts: list[tuple[str, HostReply]]
+    rises: list[tuple[Pool, RiseTold]]
+    took: float
+    """Seconds from the message to the reply."""
+
+
+class _Carried(NamedTuple):
+    """A message that somebody carries now."""
+
+    hosts: list[str]
+    pools: list[Pool]
+    closed: set[str]
+    asked: float
+    returns: bool
+    """Whether the process was alone, and tells what the store does not know."""
+
+
+class Peer:
+    """The process.
+
+    Args:
+        shares: of the pools that were drawn on.
+        minute: seconds of the exchange's minute.
+        expected: how many processes share the budget, until the store tells.
+        monotonic: this machine's clock that never steps, in seconds.
+        wall: this machine's wall clock.
+        wake: called when there is something to tell or to ask.
+    """
+
+    def __init__(
+        self,
+        shares: dict[Pool, Share],
+        *,
+        minute: float,
+        expected: int,
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+        wake: Callable[[], None],
+    ) -> None:
+        self._shares: Final = shares
+        self.is_alone: bool = False
+        """Whether the process does without the store."""
+        self._minute: Final = minute
+        self._expected: Final = expected
+        self._monotonic: Final = monotonic
+        self._wake_courier: Final = wake
+        self._name: Final = secrets.token_hex(8)
+        self._number = 0
+        self._clock: Final = ServerClock(monotonic=monotonic, wall=wall)
+        self._carried: _Carried | None = None
+        self._is_again = False
+        """Whether the last message had no reply."""
+        self._again: list[Pool] = []
+        """The pools that it told of."""
+        self._untold: set[Pool] = set()
+        """What the store has to know before the process returns to it, without what happens meanwhile."""
+        self._closed: set[str] = set()
+        """Hosts whose gates have closed since the store was told last."""
+        self._slow = 0
+        self._retry_at = -math.inf
+        self._woken_at = math.inf
+        """When somebody was first told to carry a message since the last one."""
+        self._idle_since = -math.inf
+        """When the last message came to its end."""
+
+    @property
+    def processes(self) -> int:
+        """How many processes draw on the pool that most draw on, this one included, as far as is known."""
+        return max((share.processes for share in self._shares.values()), default=self._expected)
+
+    @property
+    def overdue_at(self) -> float:
+        """Monotonic time from which a reply is not waited for any more; infinite where none is awaited."""
+        return self._carried.asked + OVERDUE_SECONDS if self._carried and not self.is_alone else math.inf
+
+    def share(self, pool: Pool, limit: int, bounds: tuple[float, float]) -> Share:
+        """A share of a pool on which nobody of this process has drawn yet."""
+        share = Share(
+            limit,
+            minute=self._minute,
+            expected=self.processes,
+            lasting=pool.kind is Kind.IP,
+            store_clock=self._ahead,
+            wake=self._wake,
+        )
+        if self.is_alone:
+            share.go_alone(bounds)
+        return share
+
+    def close_gate(self, host: str) -> None:
+        """Have the others told at once that a refusal has closed the gate of a host."""
+        self._closed.add(host)
+        self._wake()
+
+    def due(self) -> float:
+        """Monotonic time at which the next message is due; infinite while one is carried."""
+        now = self._monotonic()
+        if self._carried:
+            return math.inf
+        if self.is_alone or self._is_again:
+            return self._retry_at
+        if self._closed:
+            return now
+        return min((share.due(now) for share in self._shares.values()), default=math.inf)
+
+    def message(
+        self,
+        report: ReportHost,
+        wanted: Mapping[Pool, Iterable[tuple[Lane, int]]],
+        *,
+        leaving: bool = False,
+    ) -> Message:
+        """What to tell the store now; a reply or a loss has to follow.
+
+        Args:
+            report: tells of a host.
+            wanted: lane and weight of the calls that wait for a pool, the first one first.
+            leaving: whether the process ends: it returns what it does not need.
+        """
+        now = self._monotonic()
+        if not self._is_again:
+            self._number += 1
+        pools = self._leaving(now) if leaving else self._next(now)
+        hosts = list({pool.host: None for pool in pools} | dict.fromkeys(self._closed))
+        reports = tuple(
+            self._shares[pool].report(
+                "|".join(pool), hosts.index(pool.host), wanted.get(pool, ()), now, again=self._is_again, leaving=leaving
+            )
+            for pool in pools
+        )
+        self._carried = _Carried(hosts, pools, self._closed, now, self.is_alone and not self._is_again)
+        told = tuple(report(host, has_closed=host in self._closed) for host in hosts)
+        self._closed, self._woken_at = set(), math.inf
+        return Message(self._name, self._number, self._minute, 0.0 if leaving else LEASE, told, reports)
+
+    def hear(self, reply: Reply, bounds: Bounds) -> Heard | None:
+        """Learn what the store says; None where it does not answer what was asked."""
+        now, carried = self._monotonic(), self._carried
+        if carried is None or not self._is_answered(carried, reply):
+            self.hear_nothing("its reply is that of another version", bounds)
+            return None
+        self._carried, self._is_again, self._again, self._idle_since = None, False, [], now
+        self._clock.hear(reply.now, reply.now, asked=carried.asked, answered=now)
+        hosts = dict(zip(carried.hosts, reply.hosts, strict=True))
+        rises: list[tuple[Pool, RiseTold]] = []
+        for pool, told in zip(carried.pools, reply.pools, strict=True):
+            host = hosts[pool.host]
+            heard = self._shares[pool].hear(told, (host.earliest, host.latest), asked=carried.asked, now=now)
+            rises += [(pool, rise) for rise in heard]
+        is_slow = now - carried.asked > _SLOW_SECONDS * (1 + len(carried.pools) / _MOST_POOLS)
+        self._slow = self._slow + 1 if is_slow else 0
+        if self.is_alone:
+            self._retry_at = now + _RETRY_SECONDS if is_slow else now
+            if carried.returns:
+                self._untold.difference_update(carried.pools)
+                if not self._untold and not is_slow:
+                    self._rejoin()
+        elif self._slow >= _SLOW_TIMES:
+            self._go_alone("it is slow", bounds)
+        return Heard(list(hosts.items()), rises, now - carried.asked)
+
+    def hear_nothing(self, why: str, bounds: Bounds) -> None:
+        """Learn that no reply came."""
+        now, carried = self._monotonic(), self._carried
+        self._idle_since = now
+        if carried is not None:
+            self._closed |= carried.closed
+            self._carried, self._again = None, carried.pools
+        is_second, self._is_again = self._is_again, True
+        # A connection that was closed while nobody used it is no reason to give up: the next one may do.
+        if self.is_alone or is_second or (carried is not None and now - carried.asked > _SLOW_SECONDS):
+            self._retry_at = now + _RETRY_SECONDS
+            self._go_alone(why, bounds)
+        else:
+            self._retry_at = now
+
+    def give_up(self, bounds: Bounds) -> None:
+        """Wait no longer for a reply that is overdue, nor for somebody to carry what is."""
+        now = self._monotonic()
+        if self.is_alone:
+            if now >= self._retry_at + OVERDUE_SECONDS:
+                # Nobody who waits does it: whoever carried the messages may be gone.
+                self._wake_courier()
+        elif now >= self.overdue_at:
+            self._go_alone("it does not answer", bounds)
+        elif not self._carried and now >= self._idle_since + OVERDUE_SECONDS and self._is_stuck(now):
+            self._go_alone("nobody asks it", bounds)
+
+    def _is_stuck(self, now: float) -> bool:
+        """Whether nobody carries what has to be asked."""
+        if self._is_again:
+            return True
+        if now >= self._woken_at + OVERDUE_SECONDS:
+            # Most were woken for less.
+            self._woken_at = min((share.wanting_since for share in self._shares.values()), default=math.inf)
+        return now >= self._woken_at + OVERDUE_SECONDS
+
+    def _is_answered(self, carried: _Carried, reply: Reply) -> bool:
+        if (len(reply.hosts), len(reply.pools)) != (len(carried.hosts), len(carried.pools)):
+            return False
+        return all(self._shares[pool].is_answered(told) for pool, told in zip(carried.pools, reply.pools, strict=True))
+
+    def _wake(self) -> None:
+        self._woken_at = min(self._woken_at, self._monotonic())
+        self._wake_courier()
+
+    def _next(self, now: float) -> list[Pool]:
+        """The pools to tell of: those that were told of in vain, then those that were not told of for longest."""
+        if not self.is_alone:
+            more = [pool for pool, share in self._shares.items() if self._is_due(share, now)]
+        elif self._is_again:
+            more = []
+        else:
+            self._untold = self._untold or self._all_untold(now)
+            more = [pool for pool in self._shares if pool in self._untold]
+        pools = list(dict.fromkeys(self._again + more))
+        if len(pools) > _MOST_POOLS:
+            first = set(self._again)
+            pools.sort(key=lambda pool: (pool not in first, self._shares[pool].reported_at))
+        return pools[:_MOST_POOLS]
+
+    def _all_untold(self, now: float) -> set[Pool]:
+        # One of each host at least: its gate is heard with it, and whether the store does its work.
+        first = {pool.host: pool for pool in reversed(self._shares)}
+        untold = {pool for pool, share in self._shares.items() if share.is_unsettled or self._is_due(share, now)}
+        return untold.union(first.values())
+
+    def _leaving(self, now: float) -> list[Pool]:
+        """The pools in which the process is known, or has something to tell."""
+        return [
+            pool
+            for pool, share in self._shares.items()
+            if share.is_unsettled or share.has_news or now < share.reported_at + LEASE
+        ]
+
+    def _is_due(self, share: Share, now: float) -> bool:
+        return share.has_news or share.due(now) <= now + _SOON_SECONDS
+
+    def _go_alone(self, why: str, bounds: Bounds) -> None:
+        if self.is_alone:
+            return
+        self.is_alone = True
+        self._untold = set()
+        self._retry_at = max(self._retry_at, self._monotonic())
+        _log.warning(
+            "The store of the shared budget is lost (%s): this process goes on with its part of the limits, one of %d.",
+            why,
+            self.processes,
+        )
+        for pool, share in self._shares.items():
+            share.go_alone(bounds(pool.host))
+
+    def _rejoin(self) -> None:
+        self.is_alone = False
+        _log.warning("The store of the shared budget is back: %d processes draw on it.", self.processes)
+        for share in self._shares.values():
+            share.rejoin()
+
+    def _ahead(self) -> tuple[float, float]:
+        """By how much the store's clock is ahead of the monotonic one, at the least and at the most."""
+        now = self._monotonic()
+        low, high = self._clock.bounds()
+        return low - now, high - now

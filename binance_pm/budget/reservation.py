@@ -1,0 +1,135 @@
+"""Weight taken for one call."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from binance_pm.budget.gate import Gate
+from binance_pm.budget.lanes import Lane
+from binance_pm.budget.ledger import Ledger
+from binance_pm.budget.pools import Pool
+from binance_pm.budget.wake import Wake
+from binance_pm.clock import ServerClock
+from binance_pm.errors import Call
+from binance_pm.transport import HttpAnswer
+
+if TYPE_CHECKING:
+    from binance_pm.budget.budget import Budget
+    from binance_pm.budget.share import Share
+
+_tickets: Final = count()
+
+
+class Draw(NamedTuple):
+    """What a call takes of one pool."""
+
+    pool: Pool
+    ledger: Ledger | Share
+    weight: int
+
+
+class Fare(NamedTuple):
+    """What calls with the same charges have in common."""
+
+    draws: tuple[Draw, ...]
+    pools: tuple[Pool, ...]
+    gate: Gate
+    clock: ServerClock
+
+
+class Reservation:
+    """Weight taken for one call; it ends in exactly one of answered, lost, or cancelled before sending.
+
+    Enter it to take the weight. Leaving it settles what was not: as lost where the request departed, as cancelled
+    where it did not.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        fare: Fare,
+        call: Call,
+        lane: Lane,
+        *,
+        max_wait: float,
+        is_returning: bool,
+    ) -> None:
+        self.draws: Final = fare.draws
+        self.pools: Final = fare.pools
+        self.gate: Final = fare.gate
+        self.clock: Final = fare.clock
+        self.call: Final = call
+        self.lane: Final = lane
+        self.is_returning: Final = is_returning
+        self.asked_at: Final = budget.monotonic()
+        self.max_wait: Final = max_wait
+        """Seconds that it waits at most."""
+        self.deadline: Final = self.asked_at + max_wait
+        """Monotonic time at which it gives up waiting."""
+        self.ticket: Final = next(_tickets)
+        """The place in the order of arrival."""
+        self.looks_at: float = self.deadline
+        """Monotonic time at which it looks again whether it fits."""
+        self.admitted: bool = False
+        self.settled: bool = False
+        """Whether its weight was given back, or is known to be counted."""
+        self.departed_at: float | None = None
+        """Monotonic time before its first byte left."""
+        self.wake: Wake = is_awake
+        self._budget: Final = budget
+
+    @property
+    def host(self) -> str:
+        """The host whose pools are drawn on."""
+        return self.pools[0].host
+
+    @property
+    def weight(self) -> int:
+        """What it costs in the first of its pools."""
+        return self.draws[0].weight
+
+    @property
+    def account(self) -> str:
+        """Whose call it is."""
+        return self.call.account
+
+    @property
+    def departed(self) -> bool:
+        """Whether the request may have left this machine."""
+        return self.departed_at is not None
+
+    async def __aenter__(self) -> Self:
+        await self._budget.admit(self)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.settled:
+            return
+        if self.departed_at is None:
+            self._budget.cancel(self)
+        else:
+            self._budget.lose(self, self.departed_at)
+
+    def depart(self) -> None:
+        """Say that the first byte is about to leave.
+
+        Raises:
+            GateClosed: the gate has closed since the weight was taken. Nothing may be sent.
+            BudgetExceeded: the weight was given up in the meantime. Nothing may be sent.
+        """
+        self.departed_at = self._budget.depart(self)
+
+    def stay(self) -> None:
+        """Take `depart` back: the transport knows that no byte left."""
+        self.departed_at = None
+
+    def answer(self, answer: HttpAnswer) -> None:
+        """Settle with the exchange's answer, whatever its status."""
+        assert self.departed_at is not None, "an answer to a request that never departed"  # noqa: S101
+        self._budget.answer(self, self.departed_at, answer)
+
+
+def is_awake() -> bool:
+    """What wakes a reservation whose task has not gone to sleep yet."""
+    return True

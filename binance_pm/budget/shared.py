@@ -1,0 +1,308 @@
+"""A budget that several processes share through a store."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import chain, islice
+from pathlib import Path
+from typing import Final, Protocol
+
+import anyio
+
+from binance_pm.budget.budget import Budget, Longest, head_of
+from binance_pm.budget.gate import Gate
+from binance_pm.budget.lanes import Lane
+from binance_pm.budget.ledger import Wait
+from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
+from binance_pm.budget.peer import WAY, Heard, Peer
+from binance_pm.budget.pools import Charge, Family, Kind, Pool
+from binance_pm.budget.reservation import Draw, Reservation
+from binance_pm.budget.share import MOST_CALLS, OVERDUE_SECONDS, Share
+from binance_pm.budget.state import Refused
+from binance_pm.errors import BudgetExceeded, Call
+from binance_pm.transport import HttpAnswer
+
+_log = logging.getLogger(__name__)
+
+# However little time a call has, the store is asked.
+_LEAST_WAIT: Final = OVERDUE_SECONDS + 0.1
+_TICK: Final = 0.02
+# A gate that is closed for so much longer is told.
+_NEWS: Final = 1.5
+
+
+class Courier(Protocol):
+    """Carries the messages of one budget to its store, one at a time, when they are due."""
+
+    def wake(self) -> None:
+        """Look again when the next message is due; it is called from any thread and must be quick."""
+        ...
+
+    def restart(self) -> None:
+        """Begin anew in the child of a fork, with a connection of its own."""
+        ...
+
+    def close(self, farewell: Message | None = None) -> None:
+        """End when the store was told that the process leaves; a later `wake` begins anew.
+
+        Args:
+            farewell: the last message, where the budget is no more.
+        """
+        ...
+
+
+class SharedBudget(Budget):
+    """What one egress IP may spend, shared by every process that draws on the same store.
+
+    `Budget.shared` makes one. It is used as any other budget.
+
+    Args:
+        hire: what carries the messages of the budget.
+        limits: the limit of a kind in a family, where it differs from `RULES`.
+        minute: seconds of the exchange's minute; only a test exchange has another than 60.
+        processes: how many share it, while the store was never reached.
+        bans: a file in which bans outlive the program besides; the store keeps them anyway.
+        egress: names the way out in that file.
+        monotonic: this machine's clock that never steps, in seconds.
+        wall: this machine's wall clock, used until the exchange was heard.
+        sleep: waits for seconds of the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        hire: Callable[[SharedBudget], Courier],
+        *,
+        limits: Mapping[tuple[Family, Kind], int] | None = None,
+        minute: float = 60.0,
+        processes: int = 4,
+        bans: Path | None = None,
+        egress: str = "",
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        super().__init__(
+            limits=limits, minute=minute, bans=bans, egress=egress, monotonic=monotonic, wall=wall, sleep=sleep
+        )
+        self._expected: Final = processes
+        self._shares: Final[dict[Pool, Share]] = {}
+        self._courier: Final = hire(self)
+        self._peer: Peer = self._new_peer()
+
+    def __del__(self) -> None:
+        # Whoever carries the messages knows the budget by a weak reference: nobody else can build the last one.
+        if hasattr(self, "_peer"):
+            self._courier.close(self.farewell())
+
+    def __repr__(self) -> str:
+        pools = super().__repr__().removeprefix("Budget(").removesuffix(")")
+        store = "the store lost, one of" if self.is_store_lost else "shared by"
+        return f"SharedBudget({pools}, {store} {self.processes})"
+
+    @property
+    def processes(self) -> int:
+        """How many processes share the budget, this one included, as the store told last."""
+        with self._lock:
+            return self._peer.processes
+
+    @property
+    def is_store_lost(self) -> bool:
+        """Whether the store does not answer, and this process uses its part of the limits alone."""
+        with self._lock:
+            return self._peer.is_alone
+
+    def gate(self, host: str) -> Gate:
+        """See `Budget.gate`; a ban that the file knows is told to the other processes."""
+        with self._lock:
+            is_new = host not in self._gates
+            gate = super().gate(host)
+            if is_new and gate.wait(self.monotonic()):
+                self._peer.close_gate(host)
+            return gate
+
+    def close(self) -> None:
+        """Return what this process does not need, and end the thread that talks to the store; it waits for that.
+
+        The budget can still be used: it begins anew.
+        """
+        self._courier.close()
+
+    def reserve(
+        self,
+        charges: tuple[Charge, ...],
+        *,
+        call: Call,
+        max_wait: float,
+        lane: Lane = Lane.POLLS,
+        returning: bool = False,
+    ) -> Reservation:
+        """See `Budget.reserve`; however short `max_wait` is, the store is given half a second to answer."""
+        return super().reserve(charges, call=call, max_wait=max(max_wait, _LEAST_WAIT), lane=lane, returning=returning)
+
+    def depart(self, reservation: Reservation) -> float:
+        """See `Budget.depart`; a process that was asleep for seconds has lost what it was granted."""
+        now = super().depart(reservation)
+        with self._lock:
+            if not all(self._share(pool).is_trusted(now) for pool in reservation.pools):
+                raise BudgetExceeded(reservation.call, "sending began too long after its turn had come", wait=0.0)
+        return now
+
+    def restart(self) -> None:
+        """Begin anew in the child of a fork: what its parent holds is the parent's to settle."""
+        self._lock = threading.RLock()
+        for kept in (self._queue, self._open, self._fares, self._ledgers, self._shares):
+            kept.clear()
+        self._courier.restart()
+        self._peer = self._new_peer()
+
+    def due(self) -> float:
+        """Monotonic time at which the next message to the store is due; infinite while one is carried."""
+        with self._lock:
+            return self._peer.due()
+
+    def message(self) -> Message:
+        """The next message to the store: `hear_reply` or `hear_nothing` has to follow."""
+        with self._lock:
+            return self._peer.message(self._report, self._wanted())
+
+    def farewell(self) -> Message:
+        """The last message of a process that ends."""
+        with self._lock:
+            return self._peer.message(self._report, {}, leaving=True)
+
+    def hear_reply(self, reply: Reply) -> None:
+        """Learn what the store says."""
+        with self._lock:
+            if heard := self._peer.hear(reply, self._bounds):
+                self._hear(heard)
+            self._queue.resume_all()
+            self._dispatch()
+
+    def hear_nothing(self, why: str) -> None:
+        """Learn that no reply came, and why: the text must not contain a password."""
+        with self._lock:
+            self._peer.hear_nothing(why, self._bounds)
+            self._queue.resume_all()
+            self._dispatch()
+
+    def _hear(self, heard: Heard) -> None:
+        now = self.monotonic()
+        for host, told in heard.hosts:
+            clock = self.clock(host)
+            if told.is_heard and not clock.is_heard:
+                clock.hear(told.earliest, told.latest, asked=now - heard.took, answered=now)
+            gate = self.gate(host)
+            if told.closed:
+                self._hear_closed(host, told, now)
+            if gate.wait(now) > told.closed + _NEWS:
+                # It has lost its memory, or the refusal is from before it was reached.
+                self._peer.close_gate(host)
+        for pool, rise in heard.rises:
+            self._doubts.compare_weight(Draw(pool, self._shares[pool], rise.weight), rise.endpoint, rise.risen)
+
+    def _hear_closed(self, host: str, told: HostReply, now: float) -> None:
+        """Learn that somebody was refused; what this process was refused itself is no news."""
+        gate = self.gate(host)
+        is_news = told.closed > gate.wait(now) + _NEWS
+        gate.close(now + told.closed, banned=told.banned)
+        if is_news:
+            _log.warning("%s refused another process: nothing is sent to it for %.1f s", host, told.closed)
+            self._publish(Refused(host, None, told.banned, told.closed))
+
+    def _new_peer(self) -> Peer:
+        return Peer(
+            self._shares,
+            minute=self._minute,
+            expected=self._expected,
+            monotonic=self.monotonic,
+            wall=self._wall,
+            wake=self._courier.wake,
+        )
+
+    def _bounds(self, host: str) -> tuple[float, float]:
+        return self.clock(host).bounds()
+
+    def _report(self, host: str, *, has_closed: bool) -> HostReport:
+        clock, gate, now = self.clock(host), self.gate(host), self.monotonic()
+        earliest, latest = clock.bounds()
+        closed = gate.wait(now) if has_closed else 0.0
+        return HostReport(host, earliest, latest + WAY, clock.is_heard, closed, gate.is_banned(now) and closed > 0)
+
+    def _wanted(self) -> dict[Pool, list[tuple[Lane, int]]]:
+        """What the waiting calls need, the most urgent first."""
+        wanted: dict[Pool, list[tuple[Lane, int]]] = {}
+        now = self.monotonic()
+        # Those whom a pool holds up want its weight, too.
+        self._queue.resume_all()
+        for *_, first, line in sorted(head for each in self._queue for head in head_of(each)):
+            if first.gate.wait(now):
+                continue
+            total = 0
+            behind = (reservation for reservation in line if reservation is not first)
+            for reservation in islice(chain([first], behind), MOST_CALLS):
+                lacking = self._blocked(reservation, now)
+                for pool, _, weight in reservation.draws:
+                    # Weight of one pool is of no use before the others have it.
+                    if not lacking.keys() - {pool}:
+                        wanted.setdefault(pool, []).append((line.lane, weight))
+                total += reservation.weight
+                if self._share(line.pool).takes_turns(line.lane, total):
+                    break
+        return wanted
+
+    def _blocked(self, reservation: Reservation, now: float) -> dict[Pool, Wait]:
+        """Those of several pools that the store has said will not have the weight for a while."""
+        if len(reservation.draws) == 1:
+            return {}
+        denied = {
+            pool: self._share(pool).denied(reservation.lane, weight, now) for pool, _, weight in reservation.draws
+        }
+        return {pool: wait for pool, wait in denied.items() if wait.seconds}
+
+    def _wait(self, reservation: Reservation) -> Longest:
+        now = self.monotonic()
+        if (told := self._blocked(reservation, now)) and not self.gate(reservation.host).wait(now):
+            held = {pool: wait.seconds for pool, wait in told.items() if wait.holds_up}
+            for_all = reservation.pools[0] in told
+            longest = max(wait.seconds for wait in told.values())
+            return Longest(longest, tuple(held), for_all, next(reversed(told)), min(held.values(), default=math.inf))
+        return super()._wait(reservation)
+
+    def _dispatch(self) -> None:
+        self._peer.give_up(self._bounds)
+        super()._dispatch()
+
+    def _advance_timer(self, reservation: Reservation, at: float) -> bool:
+        now = self.monotonic()
+        if at == math.inf:
+            # Where the store does not answer, somebody has to notice.
+            at = now + OVERDUE_SECONDS + _TICK
+        elif at > reservation.deadline:
+            # Whoever waits in vain learns it with the reply.
+            at = now
+        return super()._advance_timer(reservation, at)
+
+    def _close_gate(self, host: str, answer: HttpAnswer, now: float, *, banned: bool) -> None:
+        super()._close_gate(host, answer, now, banned=banned)
+        self._peer.close_gate(host)
+
+    def _count(
+        self, draw: Draw, endpoint: str, answer: HttpAnswer, arrived: tuple[float, float], departed: float, now: float
+    ) -> None:
+        self._share(draw.pool).endpoint = endpoint
+        super()._count(draw, endpoint, answer, arrived, departed, now)
+
+    def _open_ledger(self, pool: Pool) -> Share:
+        return self._share(pool)
+
+    def _share(self, pool: Pool) -> Share:
+        share = self._shares.get(pool)
+        if share is None:
+            share = self._shares[pool] = self._peer.share(
+                pool, self._limits[pool.family, pool.kind], self._bounds(pool.host)
+            )
+        return share

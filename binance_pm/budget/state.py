@@ -1,0 +1,67 @@
+"""What a budget shows of itself: the state of its pools, and what happens to its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from binance_pm.budget.lanes import Lane
+from binance_pm.budget.pools import Pool
+from binance_pm.errors import Call
+
+
+class PoolState(msgspec.Struct, frozen=True):
+    """One pool at one moment, in weight of the current minute."""
+
+    pool: Pool
+    limit: int
+    used: int
+    """The most that the exchange can have counted, calls on their way included."""
+    in_flight: int
+    """Of it: calls that were neither answered nor given up."""
+    cap: int
+    """What may be used of the limit now."""
+    reserve: int
+    """What is kept of that for orders and rescues."""
+    foreign: int
+    """What of the latest minute was surely used by others on the IP."""
+    closed: float
+    """Seconds until the host's gate opens, 0 where it is open."""
+    waiting: Mapping[Lane, int]
+    """How many calls wait for it, by lane."""
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A call got its weight."""
+
+    call: Call
+    lane: Lane
+    waited: float
+    """Seconds."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The exchange refused a call, and the gate of its host is closed."""
+
+    host: str
+    status: int | None
+    """None where another process was refused that shares the budget."""
+    banned: bool
+    seconds: float
+    """For how long it is closed from now on."""
+
+
+BudgetEvent = Admitted | Refused
+
+
+def named(pool: Pool) -> str:
+    """The pool in a few words, as the table of endpoints shows it."""
+    return f"{pool.kind} {pool.path or '/' + pool.family}"
+
+
+def shown(state: PoolState) -> str:
+    """The state in a few words."""
+    waiting = "".join(f", {number} {lane.name.lower()} waiting" for lane, number in state.waiting.items() if number)
+    closed = f", closed for {state.closed:.0f} s" if state.closed else ""
+    return f"{named(state.pool)} {state.used}/{state.limit}{waiting}{closed}"

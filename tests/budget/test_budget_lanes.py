@@ -1,0 +1,671 @@
+"""Who is served first, who is woken, what is told, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from subprocess import run
+
+import anyio
+import pytest
+import pytest_asyncio
+
+from binance_pm.budget import (
+    Admitted,
+    Budget,
+    BudgetEvent,
+    Charge,
+    Family,
+    Kind,
+    Lane,
+    Pool,
+    Refused,
+    Reservation,
+    pool_of,
+)
+from binance_pm.budget.bans import read_bans
+from binance_pm.budget.ledger import PATIENCE
+from binance_pm.errors import BudgetExceeded, Call, GateClosed
+from binance_pm.transport import HttpAnswer
+from tests.conftest import FakeClock, ManualClock, settled
+
+ChargeOf = Callable[[int], tuple[Charge, ...]]
+AnswerOf = Callable[..., HttpAnswer]
+
+LIMIT = 1000
+MINUTE = 30_000_000 * 60.0
+HOST = "https://papi.example"
+IP = pool_of("papi", Kind.IP, host=HOST, path="", account="")
+SAPI = pool_of("sapi", Kind.IP, host=HOST, path="/sapi/v1/x", account="")
+
+
+def budget_by(clock: ManualClock | FakeClock, *, bans: Path | None = None, egress: str = "") -> Budget:
+    """A budget with a limit of 1000 a minute on the clock."""
+    limits: dict[tuple[Family, Kind], int] = {("papi", Kind.IP): LIMIT}
+    return Budget(limits=limits, monotonic=clock, wall=clock, sleep=clock.sleep, bans=bans, egress=egress)
+
+
+class Desk:
+    """Calls that hold their weight until they are told to end, and an exchange that counts them."""
+
+    def __init__(self, budget: Budget, clock: ManualClock) -> None:
+        self.budget = budget
+        self.clock = clock
+        self.served: list[str] = []
+        self.failed: list[str] = []
+        self.counts: Counter[int] = Counter()
+        """The exchange's count of each minute."""
+        self.tasks: list[asyncio.Task[None]] = []
+        self._release: dict[str, anyio.Event] = {}
+        self.scopes: dict[str, anyio.CancelScope] = {}
+
+    async def call(
+        self,
+        name: str,
+        weight: int,
+        *,
+        lane: Lane = Lane.ORDERS,
+        account: str = "desk",
+        max_wait: float = 600.0,
+        holds: bool = False,
+        returning: bool = False,
+        pools: tuple[Pool, ...] = (IP,),
+    ) -> None:
+        """Begin a call; `served` names it when it got its weight."""
+        release = self._release[name] = anyio.Event()
+        if not holds:
+            release.set()
+
+        async def one() -> None:
+            charges = tuple(Charge(pool, weight) for pool in pools)
+            reservation = self.budget.reserve(
+                charges, call=Call(name, account), lane=lane, max_wait=max_wait, returning=returning
+            )
+            with suppress(BudgetExceeded, GateClosed), anyio.CancelScope() as self.scopes[name]:
+                async with reservation:
+                    self.served.append(name)
+                    await release.wait()
+                    reservation.depart()
+                    reservation.answer(self.answer(weight))
+                return
+            self.failed.append(name)
+
+        self.tasks.append(asyncio.create_task(one()))
+        await settled()
+
+    async def end(self, name: str) -> None:
+        """Let a call that holds its weight be answered."""
+        self._release[name].set()
+        await settled()
+
+    def answer(self, weight: int) -> HttpAnswer:
+        """The exchange counts and answers."""
+        minute = int(self.clock.now // 60)
+        self.counts[minute] += weight
+        return HttpAnswer(200, {"x-mbx-used-weight-1m": str(self.counts[minute])}, b"{}")
+
+    async def close(self) -> None:
+        """Leave nobody waiting."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+@pytest_asyncio.fixture
+async def desk(manual_clock: ManualClock) -> AsyncGenerator[Desk, None]:
+    """Calls at the start of a minute, where the exchange's clock and count are known and nobody else is there."""
+    manual_clock.now = MINUTE
+    desk = Desk(budget_by(manual_clock), manual_clock)
+    for _ in range(6):
+        manual_clock.now += 0.5
+        desk.budget.hear(HOST, manual_clock.now, manual_clock.now, asked=manual_clock.now)
+        await desk.call("first", 1)
+    desk.served.clear()
+    yield desk
+    await desk.close()
+
+
+class TestLanes:
+    """Orders first, then polls, then what has time."""
+
+    async def test_an_order_goes_in_front_of_all_that_wait(self, desk: Desk) -> None:
+        """Though it came last."""
+        await desk.call("holder", 900, holds=True)
+        for lane in reversed(Lane):
+            await desk.call(lane.name, 200, lane=lane)
+        await desk.end("holder")
+        await desk.clock.advance(60)
+
+        assert desk.served == ["holder", "ORDERS", "POLLS", "HISTORY"]
+
+    async def test_who_returns_goes_in_front_of_its_lane(self, desk: Desk) -> None:
+        """But not in front of orders."""
+        await desk.call("holder", 900, holds=True)
+        await desk.call("poll", 200, lane=Lane.POLLS)
+        await desk.call("returning", 150, lane=Lane.POLLS, returning=True)
+        await desk.call("order", 100)
+        await desk.end("holder")
+        await desk.clock.advance(60)
+
+        assert desk.served == ["holder", "order", "returning", "poll"]
+
+    async def test_accounts_take_turns(self, desk: Desk) -> None:
+        """One with many polls does not keep the others waiting, though each is counted in a pool of its own."""
+        own = {name: pool_of("papi", Kind.ORDERS, host=HOST, path="", account=name) for name in "ab"}
+        for account, pool in own.items():
+            await desk.call(account, 1, account=account, pools=(IP, pool))
+        await desk.call("holder", 900, holds=True)
+        for account, number in (("a", 6), ("b", 2)):
+            for call in range(number):
+                name = f"{account}{call}"
+                await desk.call(name, 200, lane=Lane.POLLS, account=account, pools=(IP, own[account]))
+        desk.served.clear()
+        await desk.end("holder")
+        await desk.clock.advance(60)
+
+        assert sorted(desk.served) == ["a0", "a1", "b0", "b1"]
+
+    async def test_a_heavy_call_is_not_starved_by_light_ones(self, manual_clock: ManualClock) -> None:
+        """What needs half of the limit is served, however many light ones keep coming."""
+        manual_clock.now = MINUTE
+        desk = Desk(Budget(monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep), manual_clock)
+        await desk.call("first", 3000, lane=Lane.POLLS)
+        await desk.call("second", 2500, lane=Lane.POLLS)
+        await desk.call("heavy", 3000, lane=Lane.POLLS, account="heavy")
+        for second in range(130):
+            for number in range(4):
+                await desk.call(f"light {second} {number}", 25, lane=Lane.POLLS, account="light")
+            await manual_clock.advance(1)
+        await desk.close()
+
+        assert "heavy" in desk.served
+        assert len(desk.served) > 100
+
+
+class TestWaiting:
+    """How long, and for what."""
+
+    async def test_who_would_wait_too_long_is_told_at_once(self, desk: Desk) -> None:
+        """Where it is known that the minute has no room, nobody waits in vain."""
+        await desk.call("full", 900)
+        await desk.call("impatient", 200, max_wait=50.0)
+
+        assert (desk.failed, desk.budget.waiting) == (["impatient"], 0)
+
+    async def test_who_can_wait_as_long_does(self, desk: Desk) -> None:
+        """To the turn of the minute, and not longer."""
+        await desk.call("full", 900)
+        await desk.call("patient", 200, max_wait=58.0)
+        await desk.clock.advance(56.9)
+        before = list(desk.served)
+        await desk.clock.advance(0.3)
+
+        assert (before, desk.served) == (["full"], ["full", "patient"])
+
+    async def test_a_call_in_front_that_gives_up_lets_the_next_one_go(self, desk: Desk) -> None:
+        """At once, and nothing of it is left."""
+        await desk.call("holder", 900, holds=True)
+        await desk.call("heavy", 500)
+        await desk.call("light", 10)
+        desk.scopes["heavy"].cancel()
+        await settled()
+
+        assert (desk.served, desk.failed, desk.budget.waiting) == (["holder", "light"], ["heavy"], 0)
+
+    async def test_a_call_that_waits_for_two_pools_holds_up_each_no_longer_than_it_has_to(self, desk: Desk) -> None:
+        """One of its pools may be free for those behind long before the other has room for it."""
+        own = pool_of("papi", Kind.ORDERS, host=HOST, path="", account="desk")
+        await desk.call("holder", 900, holds=True, pools=(IP, own))
+        await desk.call("waits for both", 100, pools=(IP, own))
+        await desk.call("behind", 1, pools=(own,))
+        before = list(desk.served)
+        await desk.clock.advance(PATIENCE)
+
+        assert (before, desk.served) == (["holder"], ["holder", "behind"])
+
+    async def test_a_clock_that_is_heard_better_shortens_the_wait(self, manual_clock: ManualClock) -> None:
+        """Who waits for the turn goes when it is known to have come."""
+        manual_clock.now = MINUTE + 30
+        desk = Desk(budget_by(manual_clock), manual_clock)
+        await desk.call("full", 940)
+        await desk.call("next", 500)
+        await manual_clock.advance(32)
+        before = list(desk.served)
+        desk.budget.hear(HOST, manual_clock.now, manual_clock.now, asked=manual_clock.now)
+        await settled()
+        await desk.close()
+
+        assert (before, desk.served) == (["full"], ["full", "next"])
+
+    async def test_only_who_fits_is_woken(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An answer that makes room for one does not wake a hundred."""
+        await desk.call("holder", 900, holds=True)
+        for number in range(100):
+            await desk.call(str(number), 500)
+        looked: list[Reservation] = []
+        look = Budget._patience
+
+        def patience(budget: Budget, reservation: Reservation) -> float:
+            looked.append(reservation)
+            return look(budget, reservation)
+
+        monkeypatch.setattr(Budget, "_patience", patience)
+        desk.scopes["holder"].cancel()
+        await settled()
+
+        assert (len(desk.served), len(looked)) == (2, 1)
+
+    @pytest.mark.timeout(300)
+    def test_ten_thousand_who_wait_cost_a_few_looks_each(
+        self, manual_clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whether there is room is looked at some times for each call, not once for each of the others."""
+        looks, served, number = 0, 0, 10_000
+        look = Budget._wait
+
+        def counted(budget: Budget, reservation: Reservation) -> object:
+            nonlocal looks
+            looks += 1
+            return look(budget, reservation)
+
+        monkeypatch.setattr(Budget, "_wait", counted)
+        budget = Budget(limits={("papi", Kind.IP): 2 * number}, monotonic=manual_clock, wall=manual_clock)
+
+        async def call(account: str) -> None:
+            nonlocal served
+            async with budget.reserve((Charge(IP, 1),), call=Call("x", account), lane=Lane.ORDERS, max_wait=600):
+                served += 1
+
+        async def all_of_them() -> None:
+            holder = budget.reserve((Charge(IP, 2 * number - 10),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0)
+            async with holder:
+                calls = [asyncio.create_task(call(str(one % 100))) for one in range(number)]
+                await settled()
+                assert budget.waiting == number
+            await asyncio.gather(*calls)
+
+        asyncio.run(all_of_them())
+
+        assert (served, budget.waiting) == (number, 0)
+        assert looks <= 8 * number
+
+
+class TestEvents:
+    """What listeners are told."""
+
+    async def test_of_every_admission_and_how_long_it_took(self, desk: Desk) -> None:
+        """Those that did not wait too."""
+        events: list[BudgetEvent] = []
+        desk.budget.listen(events.append)
+        await desk.call("full", 900)
+        await desk.call("waits", 200, lane=Lane.POLLS)
+        await desk.call("fails", 200, max_wait=1.0)
+        await desk.clock.advance(60)
+
+        assert events == [
+            Admitted(Call("full", "desk"), Lane.ORDERS, 0.0),
+            Admitted(Call("waits", "desk"), Lane.POLLS, 60.0),
+        ]
+
+    async def test_one_that_fails_disturbs_neither_the_call_nor_the_others(
+        self, desk: Desk, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Its error is logged, and no weight is kept."""
+
+        def fail(event: BudgetEvent) -> None:
+            raise ZeroDivisionError(event)
+
+        events: list[BudgetEvent] = []
+        desk.budget.listen(fail)
+        desk.budget.listen(events.append)
+        await desk.call("counted", 5)
+
+        assert ([type(event) for event in events], desk.budget.snapshot()[0].in_flight) == ([Admitted], 0)
+        assert "A listener of the budget failed" in caplog.text
+
+    async def test_of_every_refusal(self, clock: FakeClock) -> None:
+        """By a limit, a ban and the firewall, with the time for which the gate closes."""
+        events: list[BudgetEvent] = []
+        budget = budget_by(clock)
+        budget.listen(events.append)
+        async with AsyncExitStack() as stack:
+            entered: list[Reservation] = []
+            for number in range(3):
+                budget.gate(HOST)
+                entered.append(
+                    await stack.enter_async_context(
+                        budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=100 * number)
+                    )
+                )
+                entered[-1].depart()
+            for reservation, (status, wait) in zip(entered, ((429, "100"), (418, "200"), (403, "300")), strict=True):
+                reservation.answer(HttpAnswer(status, {"retry-after": wait}, b""))
+
+        assert events[3:] == [
+            Refused(HOST, 429, banned=False, seconds=100.0),
+            Refused(HOST, 418, banned=True, seconds=200.0),
+            Refused(HOST, 403, banned=False, seconds=300.0),
+        ]
+
+
+class TestSnapshot:
+    """What is shown of each pool."""
+
+    async def test_shows_what_is_used_kept_and_waited_for(self, desk: Desk) -> None:
+        """In weight of the current minute."""
+        await desk.call("holder", 894, holds=True)
+        await desk.call("order", 200)
+        for number in range(2):
+            await desk.call(f"poll {number}", 200, lane=Lane.POLLS)
+        (state,) = desk.budget.snapshot()
+
+        assert (state.pool, state.limit, state.used, state.in_flight, state.cap) == (IP, LIMIT, 900, 894, 990)
+        assert (state.reserve, state.foreign, state.closed) == (28, 0, 0.0)
+        assert state.waiting == {Lane.ORDERS: 1, Lane.POLLS: 2, Lane.HISTORY: 0}
+        assert repr(desk.budget) == "Budget(IP /papi 900/1000, 1 orders waiting, 2 polls waiting, 3 waiting)"
+
+    async def test_shows_that_the_gate_is_closed(self, desk: Desk) -> None:
+        """And for how long."""
+        desk.budget.gate(HOST).close(desk.clock.now + 90, banned=False)
+
+        assert repr(desk.budget) == "Budget(IP /papi 6/1000, closed for 90 s, 0 waiting)"
+
+    async def test_shows_what_others_used(self, desk: Desk) -> None:
+        """As far as it is surely theirs."""
+        desk.counts[int(MINUTE // 60)] += 40
+        await desk.call("hears of it", 1)
+
+        assert desk.budget.snapshot()[0].foreign == 40
+
+
+class TestBans:
+    """A restart does not ask during a ban."""
+
+    async def ban(self, budget: Budget, *, retry_after: str = "300") -> None:
+        """One call is answered by a ban."""
+        async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as reservation:
+            reservation.depart()
+            reservation.answer(HttpAnswer(418, {"retry-after": retry_after}, b""))
+
+    async def test_one_that_ends_before_the_gate_opens_is_written_all_the_same(
+        self, clock: FakeClock, tmp_path: Path
+    ) -> None:
+        """The gate was closed for longer by a refusal that was no ban."""
+        budget = budget_by(clock, bans=tmp_path / "bans")
+        async with (
+            budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as refused,
+            budget.reserve((Charge(SAPI, 1),), call=Call("x", ""), max_wait=0) as banned,
+        ):
+            refused.depart()
+            banned.depart()
+            refused.answer(HttpAnswer(429, {"retry-after": "400"}, b""))
+            banned.answer(HttpAnswer(418, {"retry-after": "300"}, b""))
+
+        assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == pytest.approx(300, abs=1)
+
+    async def test_a_new_budget_knows_what_is_left_of_it(self, clock: FakeClock, tmp_path: Path) -> None:
+        """By the wall clock, as its monotonic clock is another one."""
+        await self.ban(budget_by(clock, bans=tmp_path / "bans"))
+        clock.now += 100
+        restarted = budget_by(clock, bans=tmp_path / "bans")
+
+        assert (restarted.gate(HOST).wait(clock.now), restarted.gate(HOST).is_banned(clock.now)) == (200.0, True)
+        with pytest.raises(GateClosed, match="by a ban"):
+            await self.ban(restarted)
+
+    async def test_it_is_over_when_it_has_ended(self, clock: FakeClock, tmp_path: Path) -> None:
+        """The file alone closes nothing."""
+        await self.ban(budget_by(clock, bans=tmp_path / "bans"))
+        clock.now += 300
+
+        assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == 0.0
+
+    async def test_another_way_out_is_not_banned(self, clock: FakeClock, tmp_path: Path) -> None:
+        """A proxy has an IP of its own, though the file is the same."""
+        await self.ban(budget_by(clock, bans=tmp_path / "bans", egress="proxy:1"))
+
+        assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == 0.0
+        assert budget_by(clock, bans=tmp_path / "bans", egress="proxy:1").gate(HOST).wait(clock.now) == 300.0
+        assert list(read_bans(tmp_path / "bans")) == [f"{HOST} by proxy:1"]
+
+    async def test_a_429_is_not_written_down(self, clock: FakeClock, tmp_path: Path) -> None:
+        """It ends with the minute."""
+        budget = budget_by(clock, bans=tmp_path / "bans")
+        async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as reservation:
+            reservation.depart()
+            reservation.answer(HttpAnswer(429, {"retry-after": "300"}, b""))
+
+        assert not (tmp_path / "bans").exists()
+
+
+class TestOrderCount:
+    """The count of one account's orders."""
+
+    async def test_too_many_orders_fill_that_account_alone(self, clock: FakeClock) -> None:
+        """Its next order waits for the minute, while the host and other accounts go on."""
+        budget = budget_by(clock)
+        clock.now = MINUTE + 30
+        own, other = (pool_of("papi", Kind.ORDERS, host=HOST, path="", account=name) for name in "ab")
+        async with budget.reserve((Charge(IP, 1), Charge(own, 1)), call=Call("x", "a"), max_wait=0) as reservation:
+            reservation.depart()
+            reservation.answer(HttpAnswer(429, {}, b'{"code":-1015,"msg":"Too many new orders."}'))
+
+        assert budget.gate(HOST).wait(clock.now) == 0.0
+        async with budget.reserve((Charge(IP, 1), Charge(other, 1)), call=Call("x", "b"), max_wait=0):
+            pass
+        with pytest.raises(BudgetExceeded, match="is free in"):
+            await budget.reserve((Charge(own, 1),), call=Call("x", "a"), max_wait=10).__aenter__()
+
+
+class TestWarnings:
+    """What the exchange's count shows of our beliefs."""
+
+    async def test_a_weight_that_is_too_low_is_told_when_it_was_seen_ten_times(
+        self, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """And calls on their way count as more from then on."""
+        budget = budget_by(clock)
+        await self.calls(budget, clock, weight=2, counted=6, number=10)
+        early = caplog.text
+        await self.calls(budget, clock, weight=2, counted=6, number=5, since=60)
+
+        assert early == ""
+        assert caplog.text.count("rises by 6 with each x, not by 2") == 1
+        async with budget.reserve((Charge(IP, 200),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0):
+            assert budget._wait(budget.reserve((Charge(IP, 400),), call=Call("y", ""), max_wait=0)).seconds == math.inf
+
+    async def test_a_weight_that_is_too_high_is_told_at_once(
+        self, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nobody else makes a count rise by less."""
+        await self.calls(budget_by(clock), clock, weight=6, counted=2, number=4)
+
+        assert caplog.messages == ["x weighs 2 in IP /papi, not 6."]
+
+    async def test_others_that_call_now_and_then_are_no_wrong_weight(
+        self, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The count has to rise by the same each time."""
+        for number in range(12):
+            await self.calls(budget_by(clock), clock, weight=2, counted=4 + number % 2, number=2)
+
+        assert caplog.text == ""
+
+    async def test_another_window_is_told_once(self, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+        """With what follows from it."""
+        budget = budget_by(clock)
+        await self.calls(budget, clock, weight=500, counted=500, number=1)
+        clock.now += 5
+        await self.calls(budget, clock, weight=2, counted=2, number=1)
+        clock.now += 70
+        await self.calls(budget, clock, weight=2, counted=2, number=3)
+
+        assert caplog.text.count("its window is not the clock minute. Half of the limit is used") == 1
+
+    @staticmethod
+    async def calls(
+        budget: Budget, clock: FakeClock, *, weight: int, counted: int, number: int, since: int = 0
+    ) -> None:
+        """Calls one after the other that make the count rise by so much each."""
+        for done in range(1, number + 1):
+            async with budget.reserve((Charge(IP, weight),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0) as one:
+                one.depart()
+                clock.now += 0.01
+                one.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": str(since + done * counted)}, b"{}"))
+
+
+class TestTurn:
+    """Calls that are on their way while the exchange's minute turns."""
+
+    async def test_a_call_that_was_given_up_may_arrive_for_ten_seconds(self, clock: FakeClock) -> None:
+        """It is counted in the minute that begins meanwhile, until a later call's count does not contain it."""
+        budget = budget_by(clock)
+        clock.now = MINUTE + 55
+        budget.hear(HOST, clock.now, clock.now, asked=clock.now)
+        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0) as lost:
+            lost.depart()
+        used: list[int] = []
+        for count, moment in ((1, 64.9), (2, 65.1)):
+            clock.now = MINUTE + moment
+            async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0) as later:
+                later.depart()
+                later.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": str(count)}, b"{}"))
+            used.append(budget.snapshot()[0].used)
+
+        assert used == [61, 2]
+
+    async def test_a_count_that_was_told_on_the_way_is_not_the_new_minutes(self, clock: FakeClock) -> None:
+        """The call itself may be in it, and nothing else."""
+        budget = budget_by(clock)
+        clock.now = MINUTE + 59
+        budget.hear(HOST, clock.now, clock.now, asked=clock.now)
+        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0) as slow:
+            slow.depart()
+            clock.now += 2
+            slow.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": "900"}, b"{}"))
+
+        assert budget.snapshot()[0].used == 60
+
+
+class TestForgotten:
+    """Weight that nobody will settle."""
+
+    async def test_a_call_that_left_is_counted_for_as_long_as_it_may_arrive(self, clock: FakeClock) -> None:
+        """Two minutes after it was given up it can no longer be in the current one."""
+        budget = budget_by(clock)
+        clock.now = MINUTE + 55
+        forgotten = await budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0).__aenter__()
+        forgotten.depart()
+        states: list[tuple[int, int]] = []
+        for passed in (119, 121, 240):
+            clock.now = MINUTE + 55 + passed
+            budget.hear(HOST, clock.now, clock.now, asked=clock.now)
+            state = budget.snapshot()[0]
+            states.append((state.used, state.in_flight))
+
+        assert states == [(60, 60), (60, 0), (0, 0)]
+
+    async def test_its_late_answer_is_still_listened_to(self, clock: FakeClock) -> None:
+        """It settles nothing twice, and a refusal in it closes the gate."""
+        budget = budget_by(clock)
+        late = await budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0).__aenter__()
+        late.depart()
+        clock.now += 130
+        budget.hear(HOST, clock.now, clock.now, asked=clock.now)
+        late.answer(HttpAnswer(429, {"retry-after": "90"}, b""))
+        await late.__aexit__()
+
+        assert budget.snapshot()[0].in_flight == 0
+        assert budget.gate(HOST).wait(clock.now) == 90.0
+
+    async def test_giving_up_a_call_that_was_forgotten_gives_nothing_back_twice(self, clock: FakeClock) -> None:
+        """It may have left all the same, as far as anybody knows."""
+        budget = budget_by(clock)
+        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0):
+            clock.now += 130
+            budget.hear(HOST, clock.now, clock.now, asked=clock.now)
+
+        assert budget.snapshot()[0].in_flight == 0
+
+    def test_a_timer_of_a_loop_that_has_ended_is_given_up(self) -> None:
+        """Whoever stands behind its task is next, and holds the timer."""
+        budget = Budget(limits={("papi", Kind.IP): LIMIT})
+        abandoned: list[asyncio.Task[None]] = []
+
+        async def wait() -> None:
+            async with budget.reserve((Charge(IP, 600),), call=Call("x", ""), max_wait=600):
+                pass
+
+        async def hold() -> Reservation:
+            holder = await budget.reserve((Charge(IP, 600),), call=Call("x", ""), max_wait=0).__aenter__()
+            abandoned.append(asyncio.create_task(wait()))
+            await settled()
+            return holder
+
+        loop = asyncio.new_event_loop()
+        holder = loop.run_until_complete(hold())
+        loop.close()
+        before = budget.waiting
+        holder.depart()
+        holder.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": "600"}, b"{}"))
+
+        assert (before, budget.waiting) == (1, 0)
+
+
+_FORKING = """
+import asyncio, os, sys, threading
+from binance_pm.budget import Budget, Charge, Kind, Lane, pool_of
+from binance_pm.errors import Call
+
+POOL = pool_of("papi", Kind.IP, host="h", path="", account="")
+budget = Budget(limits={("papi", Kind.IP): 110})
+
+def used():
+    return [(state.used, state.in_flight) for state in budget.snapshot()]
+
+def reserve(weight, max_wait):
+    return budget.reserve((Charge(POOL, weight),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=max_wait)
+
+async def call(weight, max_wait):
+    async with reserve(weight, max_wait):
+        return used()
+
+def child():
+    print("child", budget.waiting, used(), asyncio.run(call(30, 0)), flush=True)
+    os._exit(0)
+
+async def parent():
+    async with reserve(60, 0):
+        waiting = asyncio.create_task(call(60, 600))
+        while not budget.waiting:
+            await asyncio.sleep(0)
+        budget._lock.acquire()
+        forked = os.fork()
+        if not forked:
+            # Another thread than the one that holds the lock in the parent.
+            thread = threading.Thread(target=child)
+            thread.start()
+            thread.join()
+        budget._lock.release()
+        status = os.waitpid(forked, 0)[1]
+        print("parent", budget.waiting, used(), flush=True)
+        waiting.cancel()
+    return status
+
+sys.exit(asyncio.run(parent()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
+def test_a_child_that_was_forked_in_the_middle_of_everything_goes_on() -> None:
+    """Neither a lock that was held nor those who waited stop it; what its parent holds is counted."""
+    ended = run([sys.executable, "-c", _FORKING], capture_output=True, text=True, timeout=50, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines() == ["child 0 [(60, 0)] [(90, 30)]", "parent 1 [(60, 60)]"]

@@ -1,0 +1,463 @@
+"""A budget never overspends, never leaks, and never lets anybody wait for what is there, whatever calls do."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from email.utils import formatdate
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from binance_pm.budget import Admitted, Budget, BudgetEvent, Charge, Kind, Lane, Pool, Refused, Reservation, pool_of
+from binance_pm.budget.ledger import MARGIN
+from binance_pm.errors import BudgetExceeded, Call, GateClosed
+from binance_pm.transport import HttpAnswer
+
+# A failure is made small before it is shown, and that takes its time.
+pytestmark = pytest.mark.timeout(600)
+
+HOST = "https://papi.example"
+LIMIT = 200
+ORDERS_LIMIT = 60
+ACCOUNTS = "ab"
+BEGINNING = 30_000_000 * 60.0
+LONGEST_WAY = 10.0
+"""Seconds for which a call that was given up can still arrive."""
+LONGEST_CALL = 20.0
+"""Seconds after which a call is given up."""
+
+IP = pool_of("papi", Kind.IP, host=HOST, path="", account="")
+HEADERS = {Kind.IP: "x-mbx-used-weight-1m", Kind.ORDERS: "x-mbx-order-count-1m"}
+
+
+def orders_of(account: str) -> Pool:
+    """The account's count of orders."""
+    return pool_of("papi", Kind.ORDERS, host=HOST, path="", account=account)
+
+
+class Timers:
+    """A clock of which each sleeper is woken in its moment, one after the other."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbers = count()
+
+    def __call__(self) -> float:
+        """The time in seconds."""
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the clock gets there."""
+        woken = asyncio.get_running_loop().create_future()
+        heappush(self._sleepers, (self.now + seconds, next(self._numbers), woken))
+        await woken
+
+    def next_at(self) -> float:
+        """When the next sleeper wakes."""
+        while self._sleepers and self._sleepers[0][-1].done():
+            heappop(self._sleepers)
+        return self._sleepers[0][0] if self._sleepers else math.inf
+
+    def wake(self) -> None:
+        """Wake everybody whose time has come."""
+        while self.next_at() <= self.now:
+            heappop(self._sleepers)[-1].set_result(None)
+
+
+class Calling:
+    """A call, from the moment in which it asks for weight to its end."""
+
+    def __init__(self, reservation: Reservation, max_wait: float, at: float) -> None:
+        self.reservation = reservation
+        self.deadline = at + max_wait
+        self.admitted_at = math.inf
+        self.arrived_in: int | None = None
+        self.told: dict[Pool, int] = {}
+        """The exchange's counts when it arrived."""
+        self.ended: asyncio.Event = asyncio.Event()
+        self.error: BudgetExceeded | GateClosed | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether it holds weight."""
+        return self.admitted_at < math.inf
+
+    def __repr__(self) -> str:
+        charges = ", ".join(f"{pool.kind}{pool.account}: {weight}" for pool, _, weight in self.reservation.draws)
+        return f"Calling({self.reservation.lane.name}, {charges})"
+
+
+class BudgetMachine(RuleBasedStateMachine):
+    """A budget, the calls that use it, and an exchange that counts arrivals by a clock of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.clock = Timers()
+        self.ahead = BEGINNING
+        """What the exchange's clock shows more than ours."""
+        self.events: list[BudgetEvent] = []
+        self.budget = Budget()
+        self.waiting: list[Calling] = []
+        self.holding: list[Calling] = []
+        self.straying: list[tuple[float, Calling]] = []
+        """Given up calls that still arrive, and when."""
+        self.ours: Counter[tuple[Pool, int]] = Counter()
+        self.theirs: Counter[int] = Counter()
+        self.closed_until = -math.inf
+        self.closed_in = -1
+        """The exchange's minute in which it refused last."""
+        self.asked: list[Calling] = []
+        self.refusals = 0
+
+    @initialize(since=st.floats(0, 60), skew=st.floats(-4.5, 4.5), is_known=st.sampled_from([True, True, False]))
+    def begin(self, since: float, skew: float, is_known: bool) -> None:  # noqa: FBT001 - hypothesis names it
+        """The first call is made at any moment of a minute, by a wall clock that is nearly right."""
+        self.ahead = BEGINNING + since - self.clock.now
+        offset = self.ahead + skew
+        self.budget = Budget(
+            limits={("papi", Kind.IP): LIMIT, ("papi", Kind.ORDERS): ORDERS_LIMIT},
+            monotonic=self.clock,
+            wall=lambda: self.clock.now + offset,
+            sleep=self.clock.sleep,
+        )
+        self.budget.listen(self.events.append)
+        if is_known:
+            for account in ACCOUNTS:
+                self.reserve(account, 1, Lane.ORDERS, "IP and ORDERS", 0.0, 1, returning=False)
+                self.send()
+                self.answer_all()
+
+    @rule(
+        account=st.sampled_from(ACCOUNTS),
+        weight=st.sampled_from([1, 5, 15, 30, 60, 90, 150, LIMIT - MARGIN, LIMIT]),
+        lane=st.sampled_from(Lane),
+        pools=st.sampled_from(["IP", "IP", "IP and ORDERS", "ORDERS"]),
+        max_wait=st.sampled_from([0.0, 1.0, 30.0, 300.0, 300.0]),
+        number=st.integers(1, 8),
+        returning=st.sampled_from([False, False, False, True]),
+    )
+    def reserve(
+        self,
+        account: str,
+        weight: int,
+        lane: Lane,
+        pools: Literal["IP", "IP and ORDERS", "ORDERS"],
+        max_wait: float,
+        number: int,
+        returning: bool,  # noqa: FBT001 - as above
+    ) -> None:
+        """Calls ask for weight, one or some at once."""
+        charges = (Charge(IP, weight),) * ("IP" in pools) + (Charge(orders_of(account), 1),) * ("ORDERS" in pools)
+        for _ in range(number):
+            reservation = self.budget.reserve(
+                charges, call=Call("x", account), lane=lane, max_wait=max_wait, returning=returning
+            )
+            calling = Calling(reservation, max_wait, self.clock.now)
+            calling.task = self.loop.create_task(self._call(calling))
+            self.waiting.append(calling)
+            self.asked.append(calling)
+        self._settle()
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def cancel_a_waiter(self, data: st.DataObject) -> None:
+        """Whoever waits may be cancelled."""
+        self._cancel(data.draw(st.sampled_from(self.waiting)))
+
+    @precondition(lambda self: self.holding)
+    @rule(data=st.data())
+    def cancel_a_holder(self, data: st.DataObject) -> None:
+        """So may who holds weight, before its request left and after; it may be counted all the same."""
+        calling = data.draw(st.sampled_from(self.holding))
+        self._stray(calling, data)
+        self._cancel(calling)
+
+    @precondition(lambda self: self.holding and self.waiting)
+    @rule(data=st.data())
+    def cancel_in_the_moment_of_admission(self, data: st.DataObject) -> None:
+        """Weight that is handed to a task which is being cancelled is given back."""
+        calling = data.draw(st.sampled_from(self.holding))
+        self._stray(calling, data)
+        if (departed := calling.reservation.departed_at) is None:
+            self.budget.cancel(calling.reservation)
+        else:
+            self.budget.lose(calling.reservation, departed)
+        calling.ended.set()
+        for waiter in self.waiting:
+            if waiter.reservation.admitted and data.draw(st.booleans()):
+                assert waiter.task is not None
+                waiter.task.cancel()
+        self._settle()
+
+    @precondition(lambda self: any(not calling.reservation.departed for calling in self.holding))
+    @rule()
+    def depart(self) -> None:
+        """Every call that has its weight leaves, unless the gate was closed meanwhile."""
+        for calling in [calling for calling in self.holding if not calling.reservation.departed]:
+            try:
+                calling.reservation.depart()
+            except GateClosed:
+                assert self.clock.now < self.closed_until + 1 or self._minute == self.closed_in
+                calling.ended.set()
+            else:
+                assert self.clock.now >= self.closed_until
+                assert self._minute > self.closed_in
+        self._settle()
+
+    @precondition(lambda self: self.holding)
+    @rule()
+    def send(self) -> None:
+        """Every call that has its weight leaves and is counted."""
+        self.depart()
+        for calling in self._on_the_way():
+            self._arrive(calling)
+
+    @precondition(lambda self: self._on_the_way())
+    @rule(data=st.data(), all_of_them=st.booleans())
+    def arrive(self, data: st.DataObject, all_of_them: bool) -> None:  # noqa: FBT001 - as above
+        """The exchange counts, in any order."""
+        on_the_way = self._on_the_way()
+        for calling in on_the_way if all_of_them else [data.draw(st.sampled_from(on_the_way))]:
+            self._arrive(calling)
+
+    @precondition(lambda self: self._arrived())
+    @rule(
+        data=st.data(),
+        status=st.sampled_from([200, 200, 200, 200, 400, 503, 429, 418]),
+        has_header=st.sampled_from([True, True, True, False]),
+        has_date=st.sampled_from([True, True, True, False]),
+        retry_after=st.sampled_from([None, None, 0, 20, 200]),
+    )
+    def answer(
+        self,
+        data: st.DataObject,
+        status: int,
+        has_header: bool,  # noqa: FBT001 - as above
+        has_date: bool,  # noqa: FBT001 - as above
+        retry_after: int | None,
+    ) -> None:
+        """Answers come back in any order; some refuse, for whatever reason."""
+        calling = data.draw(st.sampled_from(self._arrived()))
+        headers = {HEADERS[pool.kind]: str(told) for pool, told in calling.told.items() if has_header}
+        if retry_after is not None:
+            headers["retry-after"] = str(retry_after)
+        self._answer(calling, status, headers, has_date=has_date)
+        if status in {429, 418}:
+            ban = (retry_after or 120.0) * (status == 418)
+            self.closed_until = max(self.closed_until, self.clock.now + max(retry_after or 0.0, ban))
+            # A ban ends when it was said to, and the exchange's are longer than a minute.
+            self.closed_in = max(self.closed_in, (calling.arrived_in or 0) * (status == 429))
+            self.refusals += 1
+        self._settle()
+
+    @precondition(lambda self: self._arrived())
+    @rule(
+        data=st.data(),
+        status=st.sampled_from([429, 418]),
+        retry_after=st.sampled_from([None, 0, 20, 200]),
+        weight=st.sampled_from([1, 5, 15]),
+    )
+    def refuse_while_others_are_about_to_leave(
+        self, data: st.DataObject, status: int, retry_after: int | None, weight: int
+    ) -> None:
+        """Whoever was admitted before a refusal may not leave after it, until the gate opens."""
+        self.reserve("a", weight, Lane.ORDERS, "IP", 0.0, 2, returning=False)
+        self.answer(data, status, has_header=True, has_date=True, retry_after=retry_after)
+        self.depart()
+
+    @precondition(lambda self: self._arrived())
+    @rule()
+    def answer_all(self) -> None:
+        """Everything that was counted is answered, in the order of departure."""
+        for calling in self._arrived():
+            headers = {HEADERS[pool.kind]: str(told) for pool, told in calling.told.items()}
+            self._answer(calling, 200, headers, has_date=True)
+        self._settle()
+
+    @rule(seconds=st.sampled_from([0.001, 0.05, 0.3, 1.0, 2.5, 7.0, 15.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        """Timers go off, calls that take too long are given up, and some of those arrive after all."""
+        self._advance(seconds)
+
+    @rule(turns=st.integers(1, 2))
+    def let_the_minute_turn(self, turns: int) -> None:
+        """Everything that is on its way is given up first."""
+        for calling in list(self.holding):
+            calling.ended.set()
+        self._settle()
+        self._advance(60 * (self._minute + turns) - self._exchange_now + 0.01)
+
+    @rule(weight=st.integers(1, 60))
+    def others_call(self, weight: int) -> None:
+        """Another program on the IP spends."""
+        self.theirs[self._minute] += weight
+
+    @rule(way=st.floats(0, 0.5))
+    def hear_the_time(self, way: float) -> None:
+        """The exchange tells its time to the millisecond."""
+        now = math.floor(self._exchange_now * 1000) / 1000
+        self.budget.hear(HOST, now, now + 0.001, asked=self.clock.now - way)
+        self._settle()
+
+    @invariant()
+    def bound_holds(self) -> None:
+        """What the exchange has counted of ours is inside the limit, and at most what is believed to be used."""
+        for state in self.budget.snapshot():
+            assert self.ours[state.pool, self._minute] <= state.used
+            assert self.ours[state.pool, self._minute] <= state.limit - MARGIN
+
+    @invariant()
+    def no_weight_leaks(self) -> None:
+        """What is in flight is what those hold who were admitted and have not ended."""
+        held: Counter[Pool] = Counter()
+        for calling in self.holding:
+            held.update({draw.pool: draw.weight for draw in calling.reservation.draws})
+        for state in self.budget.snapshot():
+            assert state.in_flight == held[state.pool]
+        assert self.budget.waiting == len(self.waiting)
+
+    @invariant()
+    def nobody_waits_for_what_is_there(self) -> None:
+        """Looking again admits nobody, but for those whose timer is about to go off."""
+        soon = {
+            calling.reservation for calling in self.waiting if calling.reservation.looks_at <= self.clock.now + 0.02
+        }
+        admitted = {calling.reservation for calling in self.holding}
+        self.budget._dispatch()
+        self._settle()
+        assert {calling.reservation for calling in self.holding} - admitted <= soon
+
+    @invariant()
+    def nobody_waits_for_too_long(self) -> None:
+        """A waiter is told when its time is over."""
+        assert all(calling.deadline >= self.clock.now - 0.01 for calling in self.waiting)
+
+    @invariant()
+    def listeners_are_told(self) -> None:
+        """Of every admission and every refusal."""
+        kinds = Counter(type(event) for event in self.events)
+        admitted = sum(calling.reservation.admitted for calling in self.asked)
+        assert (kinds[Admitted], kinds[Refused]) == (admitted, self.refusals)
+
+    def teardown(self) -> None:
+        """When everything has ended, everybody is served who waits, and nothing is left."""
+        try:
+            self._end()
+        finally:
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self._settle()
+            self.loop.close()
+
+    def _end(self) -> None:
+        for _ in range(1_000):
+            for calling in list(self.holding):
+                calling.ended.set()
+            self._settle()
+            if not self.waiting and not self.holding:
+                break
+            self._advance(min(max(self.clock.next_at() - self.clock.now, 0.0), 60.0))
+        assert (self.budget.waiting, self.waiting, self.holding) == (0, [], [])
+        assert not vars(self.budget)["_open"]
+        assert {state.in_flight for state in self.budget.snapshot()} <= {0}
+
+    @property
+    def _exchange_now(self) -> float:
+        return self.clock.now + self.ahead
+
+    @property
+    def _minute(self) -> int:
+        return math.floor(self._exchange_now / 60)
+
+    async def _call(self, calling: Calling) -> None:
+        try:
+            async with calling.reservation:
+                self.waiting.remove(calling)
+                self.holding.append(calling)
+                calling.admitted_at = self.clock.now
+                await calling.ended.wait()
+        except (BudgetExceeded, GateClosed) as error:
+            calling.error = error
+        finally:
+            for place in (self.waiting, self.holding):
+                if calling in place:
+                    place.remove(calling)
+
+    def _settle(self) -> None:
+        self.loop.run_until_complete(_everybody_had_a_turn())
+
+    def _advance(self, seconds: float) -> None:
+        until = self.clock.now + seconds
+        for _ in range(2_000):
+            straying = min((at for at, _ in self.straying), default=math.inf)
+            overdue = min((calling.admitted_at + LONGEST_CALL for calling in self.holding), default=math.inf)
+            at = max(self.clock.now, min(self.clock.next_at(), straying, overdue))
+            if at > until:
+                break
+            self.clock.now = at
+            self._let_happen(at)
+        else:
+            pytest.fail("somebody wakes all the time")
+        self.clock.now = until
+
+    def _let_happen(self, now: float) -> None:
+        for one in [one for one in self.straying if one[0] <= now]:
+            self.straying.remove(one)
+            self._arrive(one[1])
+        for calling in [calling for calling in self.holding if calling.admitted_at + LONGEST_CALL <= now]:
+            calling.ended.set()
+        self.clock.wake()
+        self._settle()
+
+    def _on_the_way(self) -> list[Calling]:
+        return [one for one in self.holding if one.reservation.departed and one.arrived_in is None]
+
+    def _arrived(self) -> list[Calling]:
+        return [one for one in self.holding if one.arrived_in is not None]
+
+    def _arrive(self, calling: Calling) -> None:
+        calling.arrived_in = self._minute
+        for pool, _, weight in calling.reservation.draws:
+            self.ours[pool, self._minute] += weight
+            calling.told[pool] = self.ours[pool, self._minute] + self.theirs[self._minute] * (pool == IP)
+
+    def _answer(self, calling: Calling, status: int, headers: dict[str, str], *, has_date: bool) -> None:
+        if has_date:
+            headers["date"] = formatdate(int(self._exchange_now), usegmt=True)
+        calling.reservation.answer(HttpAnswer(status, headers, b"{}"))
+        calling.ended.set()
+
+    def _cancel(self, calling: Calling) -> None:
+        assert calling.task is not None
+        calling.task.cancel()
+        self._settle()
+
+    def _stray(self, calling: Calling, data: st.DataObject) -> None:
+        if calling.reservation.departed and calling.arrived_in is None and data.draw(st.booleans()):
+            self.straying.append((self.clock.now + data.draw(st.floats(0, LONGEST_WAY - 0.1)), calling))
+
+
+async def _everybody_had_a_turn() -> None:
+    for _ in range(8):
+        await asyncio.sleep(0)
+
+
+TestBudget: Any = BudgetMachine.TestCase
+TestBudget.settings = settings(
+    deadline=None,
+    # A busy machine is no failure.
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    max_examples=100,
+    stateful_step_count=30,
+)

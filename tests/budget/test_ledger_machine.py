@@ -1,0 +1,261 @@
+"""The upper bound of one pool holds, and never blocks for good, whatever happens in whatever order."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from binance_pm.budget import Lane
+from binance_pm.budget.ledger import MARGIN, Ledger
+
+# A failure is made small before it is shown, and that takes its time.
+pytestmark = pytest.mark.timeout(600)
+
+LIMIT = 200
+MINUTE = 60.0
+LONGEST_WAY = 10.0
+"""Seconds for which a call that was given up can still arrive."""
+BEGINNING = 30_000_000 * MINUTE
+LANES = st.sampled_from([*Lane])
+PASSING = st.sampled_from([0.001, 0.05, 0.3, 0.6, 1.0, 2.5, 7.0, 20.0, 60.0, 130.0])
+WEIGHTS = st.one_of(st.integers(1, 40), st.integers(1, LIMIT))
+
+
+class Sent:
+    """A call that took weight."""
+
+    def __init__(self, weight: int, lane: Lane) -> None:
+        self.weight = weight
+        self.lane = lane
+        self.departed: float | None = None
+        self.told: int | None = None
+        """The exchange's count when it arrived."""
+
+    def __repr__(self) -> str:
+        return f"Sent({self.weight}, {self.lane.name}, departed={self.departed}, told={self.told})"
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """A ledger, and an exchange that counts on arrival, by its own clock inside the bounds given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger(LIMIT)
+        self.most = float(LIMIT - MARGIN)
+        self.now = BEGINNING
+        self.blur = (0.0, 0.0)
+        self.open: list[Sent] = []
+        self.straying: list[tuple[float, Sent]] = []
+        """Given up calls that still arrive, and when."""
+        self.ours: Counter[int] = Counter()
+        self.theirs: Counter[int] = Counter()
+        self.told: Counter[int] = Counter()
+        """The highest count that an answer surely told of a minute."""
+
+    @initialize(since=st.floats(0, MINUTE), peers=st.sampled_from([1, 1, 2, 4]))
+    def begin(self, since: float, peers: int) -> None:
+        """The first call is made at any moment of a minute; other programs may have a budget of their own."""
+        self.now += since
+        self.ledger = Ledger(LIMIT, peers=peers)
+        self.most /= peers
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """What is known of the exchange's clock."""
+        return self.now - self.blur[0], self.now + self.blur[1]
+
+    @property
+    def monotonic(self) -> float:
+        """This machine's clock."""
+        return self.now - BEGINNING + 1000
+
+    @rule(low=st.floats(0, 1.5), high=st.floats(0, 1.5))
+    def hear_the_time(self, low: float, high: float) -> None:
+        """Something else is known of the exchange's clock."""
+        self.blur = low, high
+
+    @rule(seconds=PASSING)
+    def let_time_pass(self, seconds: float) -> None:
+        """Calls that nobody waits for any more arrive meanwhile."""
+        until = self.now + seconds
+        due = sorted((one for one in self.straying if one[0] <= until), key=lambda one: one[0])
+        self.straying = [one for one in self.straying if one[0] > until]
+        for at, sent in due:
+            self.now = at
+            self._arrive(sent)
+        self.now = until
+
+    @rule(weight=st.integers(1, 60))
+    def others_call(self, weight: int) -> None:
+        """Another program on the IP spends."""
+        self.theirs[self._minute] += weight
+
+    @rule(weight=WEIGHTS, lane=LANES, number=st.integers(1, 10))
+    def take(self, weight: int, lane: Lane, number: int) -> None:
+        """Calls that fit take their weight."""
+        for _ in range(number):
+            if not self._fits(self.ledger, weight, lane):
+                break
+            self.ledger.take(weight, lane, self.monotonic)
+            self.open.append(Sent(weight, lane))
+
+    @precondition(lambda self: any(sent.departed is None for sent in self.open))
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        """A call that has not left gives its weight back."""
+        sent = data.draw(st.sampled_from([sent for sent in self.open if sent.departed is None]))
+        self.open.remove(sent)
+        self.ledger.cancel(sent.weight, sent.lane)
+
+    @precondition(lambda self: any(sent.departed is None for sent in self.open))
+    @rule()
+    def depart(self) -> None:
+        """Every call that has its weight leaves."""
+        for sent in self.open:
+            sent.departed = self.now if sent.departed is None else sent.departed
+
+    @precondition(lambda self: any(sent.departed is not None and sent.told is None for sent in self.open))
+    @rule(data=st.data(), all_of_them=st.booleans())
+    def arrive(self, data: st.DataObject, all_of_them: bool) -> None:  # noqa: FBT001 - hypothesis names it
+        """The exchange counts, in any order."""
+        on_the_way = [sent for sent in self.open if sent.departed is not None and sent.told is None]
+        for sent in on_the_way if all_of_them else [data.draw(st.sampled_from(on_the_way))]:
+            self._arrive(sent)
+
+    @precondition(lambda self: any(sent.told is not None for sent in self.open))
+    @rule(data=st.data(), has_header=st.sampled_from([True, True, True, False]), is_probe=st.booleans())
+    def answer(self, data: st.DataObject, has_header: bool, is_probe: bool) -> None:  # noqa: FBT001 - as above
+        """Answers come back late or soon, and overtake one another."""
+        self._answer(self._counted(data), has_header=has_header, is_probe=is_probe)
+
+    @precondition(lambda self: any(sent.told is not None for sent in self.open))
+    @rule()
+    def answer_all(self) -> None:
+        """Everything that was counted is answered, in the order of arrival."""
+        for sent in [sent for sent in self.open if sent.told is not None]:
+            self._answer(sent, has_header=True, is_probe=True)
+
+    @precondition(lambda self: any(sent.told is not None for sent in self.open))
+    @rule(data=st.data(), full=st.booleans())
+    def refuse(self, data: st.DataObject, full: bool) -> None:  # noqa: FBT001 - as above
+        """The exchange counts a call and refuses it."""
+        sent = self._counted(data)
+        minutes = self._minutes(sent)
+        self._answer(sent, has_header=True, is_probe=True)
+        self.ledger.refuse(minutes, self.monotonic, full=full)
+
+    @precondition(lambda self: any(sent.departed is not None for sent in self.open))
+    @rule(data=st.data(), later=st.one_of(st.none(), st.floats(0, LONGEST_WAY)))
+    def lose(self, data: st.DataObject, later: float | None) -> None:
+        """A call is given up: it was counted, will be in some seconds, or never."""
+        sent = data.draw(st.sampled_from([sent for sent in self.open if sent.departed is not None]))
+        self._lose(self.ledger, sent)
+        self.open.remove(sent)
+        if sent.told is None and later is not None:
+            self.straying.append((self.now + later, sent))
+
+    @rule(times=st.floats(1, 3))
+    def expect_heavier(self, times: float) -> None:
+        """A weight was seen to be wrong."""
+        self.ledger.expect_heavier(times)
+
+    @precondition(lambda self: not self.open and not self.straying and not any(self.blur))
+    @rule(weight=st.integers(0, 40))
+    def catch_up(self, weight: int) -> None:
+        """A while in which others kept this ledger is made up for."""
+        own = min(weight, max(0, int(self.most - self.ledger.used(self._minute))))
+        self.ours[self._minute] += own
+        self.ledger.catch_up(self._minute, self.ours[self._minute] + self.theirs[self._minute], own)
+
+    @rule(weight=WEIGHTS, lane=LANES)
+    def everything_ends(self, weight: int, lane: Lane) -> None:
+        """Were nothing to happen from now on, any call that can ever fit would go within two minutes."""
+        ledger, waited = copy.deepcopy(self.ledger), 0.0
+        for sent in self.open:
+            if sent.departed is None:
+                ledger.cancel(sent.weight, sent.lane)
+            else:
+                self._lose(ledger, sent)
+        assert ledger.in_flight == 0
+        for _ in range(30):
+            if not ledger.fits_ever(weight):
+                return
+            low, high = self.bounds
+            wait = ledger.wait(weight, lane, self.monotonic + waited, (low + waited, high + waited)).seconds
+            if wait == 0:
+                return
+            waited += max(wait, 0.001)
+            assert waited <= 2 * MINUTE + LONGEST_WAY
+        pytest.fail(f"looked 30 times in {waited} s")
+
+    @invariant()
+    def bound_holds(self) -> None:
+        """What the exchange has counted of ours is at most what the ledger holds, and inside the limit."""
+        for minute in self.ledger.minutes(self.bounds):
+            assert max(self.ours[minute], self.told[minute]) <= self.ledger.used(minute)
+        assert max(self.ours.values(), default=0) <= self.most
+
+    @invariant()
+    def every_call_is_accounted_for(self) -> None:
+        """What is in flight is what was taken and not settled."""
+        assert self.ledger.in_flight == sum(sent.weight for sent in self.open)
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        """Three minutes are remembered at most, and the calls that may be in them."""
+        state = vars(self.ledger)
+        assert max(len(state["_header"]), len(state["_own"]), len(state["_heard"])) <= 4
+
+    @invariant()
+    def minutes_are_not_doubted(self) -> None:
+        """This exchange does count clock minutes; only a burst of others at the turn may look otherwise."""
+        assert self.ledger.misplaced == 0 or max(self.theirs.values()) > LIMIT / 4
+
+    @property
+    def _minute(self) -> int:
+        return math.floor(self.now / MINUTE)
+
+    def _fits(self, ledger: Ledger, weight: int, lane: Lane) -> bool:
+        return ledger.fits_ever(weight) and ledger.wait(weight, lane, self.monotonic, self.bounds).seconds == 0
+
+    def _arrive(self, sent: Sent) -> None:
+        self.ours[self._minute] += sent.weight
+        sent.told = self.ours[self._minute] + self.theirs[self._minute]
+
+    def _counted(self, data: st.DataObject) -> Sent:
+        return data.draw(st.sampled_from([sent for sent in self.open if sent.told is not None]))
+
+    def _minutes(self, sent: Sent, *, longer: float = 0.0) -> range:
+        assert sent.departed is not None
+        return self.ledger.minutes((sent.departed - self.blur[0], self.now + self.blur[1] + longer))
+
+    def _answer(self, sent: Sent, *, has_header: bool, is_probe: bool) -> None:
+        assert sent.departed is not None
+        self.open.remove(sent)
+        used = sent.told if has_header else None
+        minutes = self._minutes(sent)
+        if used is not None and len(minutes) == 1:
+            self.told[minutes.start] = max(used, self.told[minutes.start])
+        departed = sent.departed - self.now + self.monotonic
+        self.ledger.answer(sent.weight, used, minutes, sent=departed, now=self.monotonic, is_probe=is_probe)
+
+    def _lose(self, ledger: Ledger, sent: Sent) -> None:
+        ledger.lose(sent.weight, self._minutes(sent, longer=LONGEST_WAY), known=self.monotonic + LONGEST_WAY)
+
+
+TestLedger: Any = LedgerMachine.TestCase
+TestLedger.settings = settings(
+    deadline=None,
+    # A busy machine is no failure.
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    max_examples=150,
+    stateful_step_count=40,
+)

@@ -1,0 +1,112 @@
+"""Whether a polling plan fits."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from binance_pm import ENDPOINTS
+from binance_pm.budget import Budget, Family, Kind
+from binance_pm.budget.plan import Plan, make_plan
+from tests.conftest import FakeClock
+
+
+class Poll(NamedTuple):
+    """A priced endpoint."""
+
+    path: str
+    family: Family
+    weight: int
+    kinds: tuple[Kind, ...]
+
+
+ACCOUNT = Poll("/papi/v1/account", "papi", 20, (Kind.IP,))
+PRO = Poll("/sapi/v1/portfolio/account", "sapi", 5, (Kind.IP, Kind.UID))
+SPAN = Poll("/sapi/v2/portfolio/account", "sapi", 5, (Kind.IP,))
+
+
+def plan(accounts: int, every: float, *polls: Poll, available: float = 6000, minute: float = 60) -> Plan:
+    """A plan where each pool has the same weight for polls."""
+    return make_plan(accounts, every, polls, lambda _family, _kind, _path: available, minute=minute)
+
+
+def test_weight_of_the_ip_is_needed_for_every_account() -> None:
+    """What it needs is what all accounts read in a minute."""
+    made = plan(10, 5, ACCOUNT)
+
+    assert (made.pools[0].needed, made.shortest, made.fits) == (2400, 2, True)
+
+
+def test_weight_of_an_account_is_needed_once() -> None:
+    """A counter of each account's own does not know the others."""
+    made = plan(10, 5, PRO)
+
+    assert {pool.name: pool.needed for pool in made.pools} == {
+        "IP /sapi/v1/portfolio/account": 600,
+        "UID /sapi/v1/portfolio/account": 60,
+    }
+
+
+def test_endpoints_of_one_counter_are_added() -> None:
+    """Those with a counter each are not."""
+    assert [pool.needed for pool in plan(1, 60, ACCOUNT, ACCOUNT).pools] == [40]
+    assert [pool.needed for pool in plan(1, 60, PRO, SPAN).pools] == [5, 5, 5]
+
+
+def test_the_fullest_pool_decides() -> None:
+    """The interval has to fit everywhere."""
+    made = make_plan(10, 1, (ACCOUNT, SPAN), lambda family, _kind, _path: 6000 if family == "papi" else 100, minute=60)
+
+    assert (made.shortest, made.fits) == (30, False)
+
+
+def test_where_nothing_is_left_no_interval_fits() -> None:
+    """Others use it all."""
+    made = plan(1, 1e9, ACCOUNT, available=0)
+
+    assert (made.shortest, made.fits) == (math.inf, False)
+
+
+def test_nothing_read_always_fits() -> None:
+    """There is nothing to wait for."""
+    assert (plan(10, 1).shortest, plan(10, 1).fits) == (0, True)
+
+
+def test_a_test_exchange_may_have_another_minute() -> None:
+    """Weight is for each of its minutes."""
+    assert plan(10, 5, ACCOUNT, minute=6).shortest == 0.2
+
+
+@given(
+    accounts=st.integers(1, 1000),
+    every=st.floats(0.001, 1e6),
+    weight=st.integers(1, 100),
+    available=st.floats(0.1, 1e6),
+)
+def test_the_shortest_interval_fits_itself(accounts: int, every: float, weight: int, available: float) -> None:
+    """Whoever follows the plan is not told that it does not fit."""
+    poll = ACCOUNT._replace(weight=weight)
+    shortest = plan(accounts, every, poll, available=available).shortest
+
+    assert plan(accounts, shortest, poll, available=available).fits
+    assert not plan(accounts, shortest * 0.999, poll, available=available).fits
+
+
+def test_a_fresh_budget_plans_by_what_it_keeps_free(clock: FakeClock) -> None:
+    """Margin, reserve, and a share for others who were not watched yet."""
+    budget = Budget(monotonic=clock, wall=clock)
+
+    assert budget.plan(1, 60, [ENDPOINTS["account"]]).pools[0].available == 6000 - 10 - 300 - 180
+
+
+def test_peers_plan_by_their_part(clock: FakeClock) -> None:
+    """Of an IP that four programs share, each has a fourth; what is counted for an account is its own."""
+    one, four = (Budget(monotonic=clock, wall=clock, peers=peers) for peers in (1, 4))
+
+    def available(budget: Budget) -> list[float]:
+        return [pool.available for pool in budget.plan(1, 60, [PRO]).pools]
+
+    assert available(four) == [available(one)[0] / 4, available(one)[1]]

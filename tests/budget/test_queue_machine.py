@@ -1,0 +1,210 @@
+"""Nobody who waits is lost, served twice, overtaken by a call of the same account, or starved by other accounts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import count
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from binance_pm.budget import Kind, Lane, Pool, pool_of
+from binance_pm.budget.queue import Line, Queue
+
+# A failure is made small before it is shown, and that takes its time.
+pytestmark = pytest.mark.timeout(600)
+
+ACCOUNTS = "abc"
+IP = pool_of("papi", Kind.IP, host="h", path="", account="")
+UID = {name: pool_of("papi", Kind.ORDERS, host="h", path="", account=name) for name in ACCOUNTS}
+
+
+Taker = tuple[Lane, str]
+"""An account in a lane: it gets no more than another, whatever its calls weigh."""
+
+
+class Standing(NamedTuple):
+    """A call that waits."""
+
+    ticket: int
+    account: str
+    weight: int
+    lane: Lane
+    pools: tuple[Pool, ...]
+    is_returning: bool
+
+
+class Flow(NamedTuple):
+    """Calls that are served in the order of their arrival, whatever else is."""
+
+    lane: Lane
+    pools: tuple[Pool, ...]
+    weight: int
+    account: str
+
+    @property
+    def taker(self) -> Taker:
+        """Who takes the turns for it."""
+        return self.lane, self.account
+
+
+def flow_of(waiter: Standing) -> Flow:
+    """Orders of all accounts are one flow."""
+    account = "" if waiter.lane is Lane.ORDERS else waiter.account
+    return Flow(waiter.lane, waiter.pools, waiter.weight, account)
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """A queue, and lists of who should wait in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = Queue[Standing]()
+        self.in_turn = True
+        self.waiting: dict[Flow, list[Standing]] = {}
+        self.heaviest: defaultdict[Taker, int] = defaultdict(int)
+        self.ahead: defaultdict[tuple[Taker, Taker], int] = defaultdict(int)
+        """What the first was served while both of them waited, less what the second was."""
+        self.tickets = count()
+
+    @initialize(in_turn=st.sampled_from([True, True, False]))
+    def begin(self, in_turn: bool) -> None:  # noqa: FBT001 - hypothesis names it
+        """Either there is room for whoever is next, or the pools of some lines are full."""
+        self.in_turn = in_turn
+
+    @rule(
+        account=st.sampled_from(ACCOUNTS),
+        weights=st.lists(st.sampled_from([1, 5, 20]), min_size=1, max_size=8),
+        lane=st.sampled_from([Lane.ORDERS, Lane.POLLS, Lane.POLLS, Lane.POLLS, Lane.HISTORY]),
+        is_counted=st.sampled_from([True, False, False]),
+    )
+    def add(self, account: str, weights: list[int], lane: Lane, is_counted: bool) -> None:  # noqa: FBT001 - as above
+        """Calls of an account stand in line, one behind the other."""
+        pools = (IP, UID[account]) if is_counted else (IP,)
+        for weight in weights:
+            waiter = Standing(next(self.tickets), account, weight, lane, pools, is_returning=False)
+            self._forgive(flow_of(waiter).taker, only_if_new=True)
+            self.waiting.setdefault(flow_of(waiter), []).append(waiter)
+            self.queue.add(waiter)
+
+    @rule(
+        account=st.sampled_from(ACCOUNTS),
+        weight=st.sampled_from([1, 5, 20]),
+        lane=st.sampled_from(Lane),
+        is_counted=st.booleans(),
+    )
+    def come_back(self, account: str, weight: int, lane: Lane, is_counted: bool) -> None:  # noqa: FBT001 - as above
+        """A call that was refused goes to the head of its account."""
+        pools = (IP, UID[account]) if is_counted else (IP,)
+        waiter = Standing(next(self.tickets), account, weight, lane, pools, is_returning=True)
+        self._forgive(flow_of(waiter).taker)
+        self.waiting.setdefault(flow_of(waiter), []).insert(0, waiter)
+        self.queue.add(waiter)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        """Whoever waits may give up, once."""
+        flow = data.draw(st.sampled_from(sorted(self.waiting)))
+        waiter = data.draw(st.sampled_from(self.waiting[flow]))
+        self._forget(waiter)
+
+        assert self.queue.remove(waiter)
+        assert not self.queue.remove(waiter)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data(), number=st.integers(1, 15))
+    def serve(self, data: st.DataObject, number: int) -> None:
+        """As many as there is room for are served: who is next, or of any line where others have to wait."""
+        for _ in range(number):
+            if self.waiting:
+                heads = sorted(map(head_of, self.queue))
+                self._serve(heads[0] if self.in_turn else data.draw(st.sampled_from(heads)))
+
+    @rule()
+    def begin_anew(self) -> None:
+        """A child of a fork forgets who waits."""
+        self.queue.clear()
+        self.waiting.clear()
+        self.ahead.clear()
+
+    @invariant()
+    def everybody_waits(self) -> None:
+        """Those who came and were not served are in the queue, in lines that are not empty."""
+        wanted: defaultdict[tuple[Lane, Pool, int], list[Standing]] = defaultdict(list)
+        for flow, waiters in self.waiting.items():
+            wanted[flow.lane, flow.pools[0], flow.weight] += waiters
+        assert {(line.lane, line.pool, line.weight): sorted(line) for line in self.queue} == {
+            key: sorted(waiters) for key, waiters in wanted.items()
+        }
+        assert (len(self.queue), bool(self.queue)) == (sum(map(len, wanted.values())), bool(wanted))
+
+    def teardown(self) -> None:
+        """In the end everybody is served."""
+        while self.waiting:
+            self._serve(min(map(head_of, self.queue)))
+        assert list(self.queue) == []
+
+    def _serve(self, head: Head) -> None:
+        waiter, line = head.waiter, head.line
+        flow = flow_of(waiter)
+        assert waiter is self.waiting[flow][0]
+        self.queue.serve(line)
+        taker = flow.taker
+        self.heaviest[taker] = max(self.heaviest[taker], waiter.weight)
+        if waiter.is_returning:
+            # It had its turn before.
+            self._forgive(taker)
+            self._forget(waiter)
+            return
+        for other in {flow.taker for flow in self.waiting} - {taker}:
+            if other[0] is taker[0]:
+                self.ahead[taker, other] += waiter.weight
+                self.ahead[other, taker] -= waiter.weight
+                if self.in_turn:
+                    assert self.ahead[taker, other] <= self.heaviest[taker] + self.heaviest[other]
+        self._forget(waiter)
+
+    def _forget(self, waiter: Standing) -> None:
+        flow = flow_of(waiter)
+        self.waiting[flow].remove(waiter)
+        if not self.waiting[flow]:
+            del self.waiting[flow]
+
+    def _forgive(self, taker: Taker, *, only_if_new: bool = False) -> None:
+        """Compare an account with others anew: it was not waiting, or somebody goes to its head."""
+        if only_if_new and any(flow.taker == taker for flow in self.waiting):
+            return
+        for pair in [pair for pair in self.ahead if taker in pair]:
+            del self.ahead[pair]
+
+
+class Head(NamedTuple):
+    """The head of a line, in the order in which a budget with room for everybody serves."""
+
+    lane: Lane
+    starts: float
+    ticket: int
+    waiter: Standing
+    line: Line[Standing]
+
+
+def head_of(line: Line[Standing]) -> Head:
+    """Nobody is passed over here."""
+    head = line.head()
+    assert head is not None
+    return Head(line.lane, head[0], head[1].ticket, head[1], line)
+
+
+TestQueue: Any = QueueMachine.TestCase
+TestQueue.settings = settings(
+    deadline=None,
+    # A busy machine is no failure.
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    max_examples=150,
+    stateful_step_count=40,
+)

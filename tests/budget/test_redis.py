@@ -1,0 +1,368 @@
+"""The store of a shared budget in Redis or Valkey: what it survives, what it says, and what it never shows."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import logging
+import re
+import socket
+import ssl
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from binance_pm import ConfigurationError
+from binance_pm.budget.lanes import Lane
+from binance_pm.budget.messages import Demand, HostReport, Message, PoolReply, PoolReport
+from binance_pm.budget.redis import REPLY_SECONDS, RedisStore
+from binance_pm.budget.store import IDLE_SECONDS, StoreLost
+from tests.conftest import refusing_port
+from tests.raw_server import serve_raw
+from tests.valkey import free_port, serving_port
+
+PASSWORD = "canary-4711"
+_numbers = count()
+
+
+def asking(peer: str = "a", *, held: int = 0, host: str = "papi", closed: float = 0.0) -> Message:
+    """A message of a process that wants to send an order of the weight 1."""
+    hosts = (HostReport(host, 1.8e9, 1.8e9 + 0.1, is_heard=True, closed=closed),)
+    pool = PoolReport("papi", 0, 110, held, demands=(Demand(Lane.ORDERS, 1, 1),))
+    return Message(peer, next(_numbers), 60.0, 5.0, hosts, (pool,))
+
+
+def told(store: RedisStore, peer: str = "a", *, held: int = 0) -> PoolReply:
+    """What the store tells of the pool."""
+    return store.exchange(asking(peer, held=held)).pools[0]
+
+
+def lost(store: RedisStore) -> str:
+    """How the store says that it was lost, with all that a log would show of it."""
+    with pytest.raises(StoreLost) as caught:
+        told(store)
+    return "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(store)
+
+
+MODULE = "binance_pm.budget.redis"
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy is no store that is lost."""
+    monkeypatch.setattr(f"{MODULE}.CONNECT_SECONDS", 20.0)
+    monkeypatch.setattr(f"{MODULE}.REPLY_SECONDS", 20.0)
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A budget that no other test has."""
+    return request.node.originalname
+
+
+@pytest.fixture
+def shared(valkey: str, name: str) -> Generator[RedisStore, None, None]:
+    """A store of the test's own."""
+    with closing(RedisStore(valkey, name)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def beside(valkey: str) -> Generator[Any, None, None]:
+    """What an operator sees of the server."""
+    with closing(redis.Redis(unix_socket_path=valkey.removeprefix("unix://"), protocol=2)) as opened:
+        yield opened
+
+
+def test_processes_share_what_the_store_grants(shared: RedisStore, valkey: str, name: str) -> None:
+    """What one process holds is missing to the other."""
+    told(shared)
+
+    with closing(RedisStore(valkey, name)) as other:
+        seen = told(other, "b")
+
+    assert (seen.granted, seen.in_flight, seen.processes) == ((0,), 1, 2)
+
+
+def test_budgets_of_other_names_are_others(shared: RedisStore, valkey: str, name: str) -> None:
+    """Two egress IPs may use one server."""
+    told(shared)
+
+    with closing(RedisStore(valkey, f"{name} 2")) as other:
+        assert told(other, "b").processes == 1
+
+
+def test_the_time_is_the_servers(shared: RedisStore) -> None:
+    """All processes are timed by one clock."""
+    before = time.time()
+
+    now = shared.exchange(asking()).now
+
+    assert before - 0.001 <= now <= time.time() + 0.001
+
+
+def test_a_server_that_lost_the_script_gets_it_again(shared: RedisStore, beside: Any) -> None:
+    """Flushed scripts cost one more round trip, nothing else."""
+    told(shared)
+    beside.script_flush()
+
+    assert told(shared, held=1).in_flight == 1
+
+
+def test_an_idle_budget_vanishes(shared: RedisStore, beside: Any, name: str) -> None:
+    """Not before an hour."""
+    told(shared)
+
+    assert IDLE_SECONDS < beside.ttl(f"binance-pm:{{{name}}}") <= 2 * IDLE_SECONDS
+
+
+def test_a_ban_outlives_an_idle_budget(shared: RedisStore, beside: Any, name: str) -> None:
+    """Neither does a message that does not know of it make it shorter."""
+    shared.exchange(asking(closed=259_200.0))
+    shared.exchange(asking(host="sapi"))
+
+    assert beside.ttl(f"binance-pm:{{{name}}}") > 259_200.0
+
+
+def test_a_restarted_server_is_found_again(name: str) -> None:
+    """While it is away the store is lost; then it begins anew, and believes what the process holds."""
+    port = free_port()
+    with closing(RedisStore(f"redis://127.0.0.1:{port}", name)) as opened:
+        with serving_port(port):
+            told(opened)
+        text = lost(opened)
+        with serving_port(port):
+            seen = told(opened, held=20)
+
+    assert f"127.0.0.1:{port}: ConnectionError" in text
+    assert (seen.granted, seen.in_flight) == ((1,), 21)
+
+
+def test_nobody_there_is_said_at_once(name: str) -> None:
+    """A refused connection is not tried again."""
+    with refusing_port() as port:
+        begun = time.monotonic()
+        text = lost(RedisStore(f"redis://127.0.0.1:{port}", name))
+
+    assert "refused" in text
+    assert time.monotonic() - begun < 2
+
+
+def test_silence_is_not_waited_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes the connection and says nothing is given up after a quarter of a second, and left."""
+    done = threading.Event()
+
+    monkeypatch.setattr(f"{MODULE}.REPLY_SECONDS", REPLY_SECONDS)
+
+    def keep_silent(_: socket.socket) -> None:
+        done.wait(20)
+
+    with serve_raw(keep_silent) as server:
+        opened = RedisStore(server.url.replace("http", "redis"), name)
+        begun = time.monotonic()
+        text = lost(opened)
+        taken = time.monotonic() - begun
+        lost(opened)
+        done.set()
+
+    assert "TimeoutError" in text
+    assert taken < 2
+    assert len(server.connections) >= 2
+
+
+def saying(answer: bytes) -> Callable[[socket.socket], None]:
+    """A server that knows nothing and says the same to everything but the greeting."""
+
+    def behave(connection: socket.socket) -> None:
+        while received := connection.recv(65536):
+            connection.sendall(
+                b"+OK\r\n" * received.count(b"SETINFO") + answer * bool(re.search(b"AUTH|EVALSHA", received))
+            )
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"$3\r\nabc\r\n", "ValidationError"),
+        (b"-ERR unknown command 'EVALSHA', with args beginning with: 'x'\r\n", "unknown command 'EVALSHA'\n"),
+        (b"-LOADING Valkey is loading the dataset in memory\r\n", "BusyLoadingError"),
+    ],
+)
+def test_what_is_no_reply_is_a_loss(answer: bytes, said: str, name: str) -> None:
+    """Whatever the server says, there is one kind of error."""
+    with serve_raw(saying(answer)) as server, closing(RedisStore(server.url.replace("http", "redis"), name)) as opened:
+        assert said in lost(opened)
+
+
+def test_what_others_keep_under_the_name_is_left_alone(shared: RedisStore, beside: Any, name: str) -> None:
+    """A key of another kind is an error and stays what it is."""
+    beside.set(f"binance-pm:{{{name}}}", "theirs", ex=60)
+
+    assert "WRONGTYPE" in lost(shared)
+    assert beside.get(f"binance-pm:{{{name}}}") == b"theirs"
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Generator[int, None, None]:
+    """The port of a server with a password, and a user who may do what the guide says and no more."""
+    port = free_port()
+    allowed = "+select +client|setinfo +evalsha +eval +time +hget +hmget +hset +hgetall +hdel +pttl +pexpire"
+    user = f"worker on >{PASSWORD} ~binance-pm:* {allowed}"
+    with serving_port(port, "--requirepass", PASSWORD, "--user", *user.split()):
+        yield port
+
+
+@pytest.mark.parametrize("who", [f":{PASSWORD}", f"worker:{PASSWORD}"])
+def test_users_and_passwords_are_those_of_the_url(guarded: int, name: str, who: str) -> None:
+    """So is the number of the database."""
+    with closing(RedisStore(f"redis://{who}@127.0.0.1:{guarded}/3", name)) as opened:
+        assert told(opened).processes == 1
+        assert PASSWORD not in repr(opened)
+
+
+@pytest.mark.parametrize("who", ["", f":not-{PASSWORD}@", f"nobody:{PASSWORD}@"])
+def test_a_wrong_password_is_not_shown(guarded: int, name: str, who: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What is raised says that it is wrong, and where."""
+    caplog.set_level(logging.DEBUG)
+
+    text = lost(RedisStore(f"redis://{who}127.0.0.1:{guarded}", name))
+
+    assert "AuthenticationError" in text
+    assert str(guarded) in text
+    assert PASSWORD not in text + caplog.text
+
+
+@pytest.mark.parametrize("quoting", [", with args beginning with: '%s'", " %s"])
+def test_a_password_that_the_server_quotes_is_not_shown(name: str, quoting: str) -> None:
+    """A server that does not know a command tells what it was given."""
+    error = f"-ERR unknown command 'AUTH'{quoting % PASSWORD}\r\n"
+    with serve_raw(saying(error.encode())) as server:
+        text = lost(RedisStore(server.url.replace("http://", f"redis://:{PASSWORD}@"), name))
+
+    assert "ResponseError" in text
+    assert PASSWORD not in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://:{PASSWORD}@127.0.0.1",
+        f"redis://:{PASSWORD}/@127.0.0.1",
+        f"redis://user:4711/{PASSWORD}@127.0.0.1",
+        f"redis://:4711#{PASSWORD}@127.0.0.1",
+        f"redis://:47@11{PASSWORD}@127.0.0.1",
+        f"redis://:{PASSWORD}@127.0.0.1?colour=blue",
+        f"redis://:{PASSWORD}@127.0.0.1?socket_timeout=long",
+        f"redis+cluster://:{PASSWORD}@127.0.0.1/3",
+        f"{PASSWORD}",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_not_shown(url: str) -> None:
+    """It is found before anything is sent."""
+    with pytest.raises(ConfigurationError) as caught:
+        RedisStore(url, "x")
+
+    assert "the store's URL" in str(caught.value)
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What to install is said where the budget is made."""
+    monkeypatch.setitem(sys.modules, "redis", None)
+
+    with pytest.raises(ConfigurationError, match=r"pip install 'binance-pm\[redis\]'"):
+        RedisStore("redis://127.0.0.1", "x")
+
+
+def test_a_cluster_is_asked_where_the_budget_is(tmp_path: Path, name: str) -> None:
+    """The URL of any node will do; until the cluster is up, the store is lost."""
+    port = free_port()
+    options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(tmp_path)]
+    url = f"redis+cluster://127.0.0.1:{port}"
+    with serving_port(port, *options), closing(RedisStore(url, name)) as opened:
+        text = lost(opened)
+        with closing(redis.Redis(port=port, protocol=2)) as node:
+            _execute(node, "CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        seen = _patiently(lambda: told(opened))
+
+    assert "slots are not covered" in text
+    assert seen.processes == 1
+
+
+def _execute(client: Any, *command: str) -> None:
+    client.execute_command(*command)
+
+
+def _patiently(ask: Callable[[], PoolReply]) -> PoolReply:
+    """A node takes two seconds to believe that it is a cluster."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < 15:
+        with suppress(StoreLost):
+            return ask()
+    return ask()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of this machine, signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    named = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    day = dt.timedelta(days=1)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(named)
+        .issuer_name(named)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    path.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + made.public_bytes(pem))
+    return path
+
+
+def encrypting(valkey: str, certificate: Path) -> Callable[[socket.socket], None]:
+    """TLS in front of the server, which was built without."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def behave(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as outside, socket.socket(socket.AF_UNIX) as inside:
+            inside.connect(valkey.removeprefix("unix://"))
+            while received := outside.recv(65536):
+                inside.sendall(received)
+                outside.sendall(inside.recv(65536))
+
+    return behave
+
+
+def test_tls_is_spoken_where_the_url_says_so(valkey: str, certificate: Path, name: str) -> None:
+    """With the certificates that are trusted, and no others."""
+    with serve_raw(encrypting(valkey, certificate)) as server:
+        url = server.url.replace("http", "rediss")
+        with closing(RedisStore(f"{url}?ssl_ca_certs={certificate}", name)) as opened:
+            seen = told(opened)
+        text = lost(RedisStore(url, name))
+
+    assert seen.processes == 1
+    assert "CERTIFICATE_VERIFY_FAILED" in text

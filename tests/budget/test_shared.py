@@ -1,0 +1,743 @@
+"""A budget that several processes share: what they tell the store, and what they do without it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+
+from binance_pm.budget import Budget, BudgetEvent, Charge, Kind, Lane, Pool, Refused, SharedBudget, pool_of
+from binance_pm.budget.bans import write_ban
+from binance_pm.budget.messages import Alone, Answered, Demand, Event, Message, Reply, Returned
+from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed
+from binance_pm.transport import HttpAnswer
+from tests.budget.conftest import HOST, PAPI
+from tests.conftest import ManualClock, settled
+from tests.simulation.store import MemoryStore
+
+AnswerOf = Callable[..., HttpAnswer]
+CALL = Call("account", "desk")
+# The store's clock has nothing to do with ours.
+AHEAD = 5e5
+MINUTE_BEGINS = 30_000_000 * 60.0
+
+
+class Hand:
+    """A process of a shared budget, whose messages are carried when a test says so."""
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        clock: ManualClock,
+        *,
+        limit: int = 110,
+        orders: int = 1200,
+        bans: Path | None = None,
+    ) -> None:
+        self.store = store
+        self.messages: Final[list[Message]] = []
+        self._clock: Final = clock
+        self.budget: Final = SharedBudget(
+            lambda _: self,
+            limits={("papi", Kind.IP): limit, ("papi", Kind.ORDERS): orders},
+            processes=2,
+            bans=bans,
+            monotonic=clock,
+            wall=clock,
+            sleep=clock.sleep,
+        )
+
+    def wake(self) -> None:
+        """Nothing happens by itself."""
+
+    def restart(self) -> None:
+        """Nobody forks."""
+
+    def close(self, farewell: Message | None = None) -> None:
+        """Nothing is open."""
+        del farewell
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something to tell or to ask now."""
+        return self.budget.due() <= self._clock.now
+
+    def ask(self) -> Reply:
+        """Carry the next message to the store; the reply is not heard yet."""
+        self.messages.append(self.budget.message())
+        return self.store.exchange(self.messages[-1], self._clock.now + AHEAD)
+
+    async def go(self) -> None:
+        """Carry messages and replies as long as any are due."""
+        for _ in range(10):
+            if not self.is_due:
+                return
+            self.budget.hear_reply(self.ask())
+            await settled()
+
+    def lose(self) -> None:
+        """Have the store lost at once."""
+        for _ in range(2):
+            self.budget.message()
+            self.budget.hear_nothing("gone")
+
+    def events(self) -> list[Event]:
+        """What the last message told of the pool of the IP."""
+        return [event for pool in self.messages[-1].pools if "|IP|" in pool.pool for event in pool.events]
+
+    def demands(self) -> list[Demand]:
+        """What it asked of it."""
+        return [demand for pool in self.messages[-1].pools if "|IP|" in pool.pool for demand in pool.demands]
+
+    @property
+    def used(self) -> int:
+        """What the process shows as used."""
+        return next(state.used for state in self.budget.snapshot() if state.pool == PAPI)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    """An empty store."""
+    return MemoryStore()
+
+
+@pytest.fixture
+def one(store: MemoryStore, manual_clock: ManualClock) -> Hand:
+    """A process; it is ten seconds into a minute."""
+    manual_clock.now = MINUTE_BEGINS + 10
+    return Hand(store, manual_clock)
+
+
+@pytest.fixture
+def other(store: MemoryStore, manual_clock: ManualClock) -> Hand:
+    """Another one."""
+    return Hand(store, manual_clock)
+
+
+async def call(
+    process: Hand,
+    weight: int,
+    told: Callable[[], HttpAnswer | None],
+    *,
+    max_wait: float = 60.0,
+    lane: Lane = Lane.ORDERS,
+    charges: tuple[Charge, ...] = (),
+) -> None:
+    """One whole call; with None it is lost."""
+    wanted = charges or (Charge(PAPI, weight),)
+    async with process.budget.reserve(wanted, call=CALL, lane=lane, max_wait=max_wait) as reservation:
+        reservation.depart()
+        if (answer := told()) is not None:
+            reservation.answer(answer)
+
+
+@pytest.fixture
+def answer() -> AnswerOf:
+    """An answer of the exchange, which does not tell its clock."""
+
+    def make(used: int | None = None, *, status: int = 200, **headers: str) -> HttpAnswer:
+        told = {name.replace("_", "-"): text for name, text in headers.items()}
+        if used is not None:
+            told["x-mbx-used-weight-1m"] = str(used)
+        return HttpAnswer(status, told, b"{}")
+
+    return make
+
+
+def know_the_time(*processes: Hand) -> None:
+    """Let them know the exchange's clock: it is ours."""
+    for process in processes:
+        now = process.budget.monotonic()
+        process.budget.hear(HOST, now, now, asked=now)
+
+
+async def started(work: Awaitable[None]) -> asyncio.Future[None]:
+    """It waits now, if it has to."""
+    task = asyncio.ensure_future(work)
+    await settled()
+    return task
+
+
+async def done(process: Hand, work: Awaitable[None]) -> None:
+    """It is done, and the store knows."""
+    task = await started(work)
+    await process.go()
+    await task
+    process._clock.now += 0.02
+    await process.go()
+
+
+async def test_a_call_waits_until_the_store_has_granted_it(one: Hand, answer: AnswerOf) -> None:
+    """And the store learns how it ended."""
+    know_the_time(one)
+    task = await started(call(one, 20, lambda: answer(20)))
+    assert (task.done(), one.is_due) == (False, True)
+
+    await one.go()
+    assert (task.done(), one.demands()) == (True, [Demand(Lane.ORDERS, 20, 1)])
+    one._clock.now += 0.02
+    await one.go()
+
+    assert [type(event) for event in one.events()] == [Answered]
+    assert (one.store.held(PAPI, one._clock.now + AHEAD), one.used) == (20, 20)
+
+
+async def test_calls_that_wait_are_asked_for_together(
+    store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """One message for many."""
+    one = Hand(store, manual_clock, limit=6000)
+    know_the_time(one)
+    await done(one, call(one, 1, lambda: answer(1)))
+    await manual_clock.advance(2)
+    tasks = [await started(call(one, 5, lambda: answer(5))) for _ in range(3)]
+    reply = one.ask()
+
+    assert one.demands() == [Demand(Lane.ORDERS, 5, 3)]
+    one.budget.hear_reply(reply)
+    await settled()
+    assert all(task.done() for task in tasks)
+
+
+async def test_together_they_use_the_limit_and_no_more(one: Hand, other: Hand, answer: AnswerOf) -> None:
+    """What one has used is not there for the other, which is told at once when its weight is free."""
+    know_the_time(one, other)
+    await done(one, call(one, 60, lambda: answer(60)))
+
+    task = await started(call(other, 60, lambda: answer(120), max_wait=5))
+    await other.go()
+
+    with pytest.raises(BudgetExceeded, match=r"its weight is free in 50\.\d s at the earliest"):
+        await task
+    assert (other.used, other.budget.processes) == (60, 2)
+
+
+async def test_a_call_without_time_to_wait_still_asks(one: Hand, answer: AnswerOf) -> None:
+    """The store is given a moment, whatever max_wait is."""
+    task = await started(call(one, 20, lambda: answer(20), max_wait=0))
+    await one.go()
+
+    assert task.done()
+    assert task.exception() is None
+
+
+async def test_asking_is_no_reason_to_give_up(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """A call whose time is nearly over is served by a reply that comes in time."""
+    task = await started(call(one, 20, lambda: answer(20), max_wait=1))
+    one.ask()
+    one.budget.hear_nothing("no reply")
+    await manual_clock.advance(0.8)
+    await one.go()
+
+    assert task.done()
+    assert task.exception() is None
+
+
+async def test_what_is_not_used_goes_back(one: Hand, answer: AnswerOf) -> None:
+    """A waiter that was cancelled in the moment of its admission leaves weight behind, for less than a second."""
+    task = await started(call(one, 60, lambda: answer(60)))
+    reply = one.ask()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    one.budget.hear_reply(reply)
+    assert one.used == 60
+
+    for _ in range(2):
+        one._clock.now += 0.35
+        await one.go()
+
+    assert (one.events(), one.used) == ([Returned(60, Lane.ORDERS)], 0)
+
+
+async def test_weight_that_was_given_back_serves_the_next_call(one: Hand, answer: AnswerOf) -> None:
+    """Nobody asks the store for what is there."""
+    reservation = one.budget.reserve((Charge(PAPI, 60),), call=CALL, lane=Lane.ORDERS, max_wait=60)
+    entering = asyncio.ensure_future(reservation.__aenter__())
+    await settled()
+    await one.go()
+    await entering
+    await reservation.__aexit__()
+
+    await call(one, 60, lambda: answer(60), max_wait=0)
+
+    assert len(one.messages) == 1
+
+
+async def test_an_order_may_use_what_was_granted_for_a_poll(one: Hand, answer: AnswerOf) -> None:
+    """The poll asks again; a poll may not use what was granted for an order."""
+    task = await started(call(one, 60, lambda: answer(60), lane=Lane.POLLS))
+    reply = one.ask()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    one.budget.hear_reply(reply)
+
+    await call(one, 60, lambda: answer(60), lane=Lane.ORDERS, max_wait=0)
+
+    assert len(one.messages) == 1
+
+
+async def test_times_are_told_on_the_safe_side(one: Hand, answer: AnswerOf) -> None:
+    """By the store's clock, a request left at the earliest and its answer came at the latest."""
+    task = await started(call(one, 20, lambda: answer(20)))
+    reply = one.ask()
+    one._clock.now += 0.03
+    one.budget.hear_reply(reply)
+    await task
+    left = one._clock.now
+    one._clock.now += 0.02
+    one.ask()
+
+    event = one.events()[0]
+    assert isinstance(event, Answered)
+    assert event.sent <= left + AHEAD - 0.03 <= left + AHEAD <= event.now
+    assert event.now - event.sent < 0.06
+
+
+async def test_without_a_reply_the_same_is_told_again(one: Hand, answer: AnswerOf) -> None:
+    """Under the same number: the store counts it once, and what the lost reply granted is free again."""
+    know_the_time(one)
+    await done(one, call(one, 20, lambda: answer(20)))
+    task = await started(call(one, 30, lambda: answer(50)))
+    await one.go()
+    await task
+    waiting = await started(call(one, 10, lambda: answer(60)))
+    one._clock.now += 0.02
+    one.ask()
+    first, told = one.messages[-1], one.events()
+    one.budget.hear_nothing("no reply")
+    waiting.cancel()
+    with suppress(asyncio.CancelledError):
+        await waiting
+    await one.go()
+
+    assert (one.messages[-1].number, one.events()) == (first.number, told)
+    assert (one.budget.is_store_lost, one.used) == (False, 50)
+
+
+async def test_without_the_store_it_goes_on_at_once(
+    one: Hand, other: Hand, answer: AnswerOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of two processes uses half of what was left, whatever the other does; the log says so once."""
+    know_the_time(one, other)
+    await done(other, call(other, 10, lambda: answer(10)))
+    await done(one, call(one, 10, lambda: answer(20)))
+    with caplog.at_level(logging.WARNING, "binance_pm"):
+        one.lose()
+        one.lose()
+
+    await call(one, 30, lambda: answer(50), max_wait=0)
+    with pytest.raises(BudgetExceeded):
+        await call(one, 15, lambda: answer(65), max_wait=0)
+
+    assert one.budget.is_store_lost
+    assert repr(one.budget) == "SharedBudget(IP /papi 50/110, 0 waiting, the store lost, one of 2)"
+    assert caplog.text.count("is lost (gone): this process goes on with its part of the limits, one of 2") == 1
+
+
+async def test_it_tells_what_happened_without_the_store(
+    one: Hand, answer: AnswerOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One sum for each minute, however many calls there were; and it asks the store again from then on."""
+    know_the_time(one)
+    await done(one, call(one, 10, lambda: answer(10)))
+    one.lose()
+    for used in (15, 20, 25):
+        await call(one, 5, lambda used=used: answer(used), max_wait=0)
+    one._clock.now += 1
+    with caplog.at_level(logging.WARNING, "binance_pm"):
+        await one.go()
+
+    minute = int(MINUTE_BEGINS // 60)
+    assert Alone(minute, 25, 15) in [event for it in one.messages for pool in it.pools for event in pool.events]
+    assert (one.budget.is_store_lost, one.used) == (False, 25)
+    assert caplog.text.count("is back") == 1
+    assert repr(one.budget) == "SharedBudget(IP /papi 25/110, 0 waiting, shared by 1)"
+
+
+def order_pools(number: int) -> list[Pool]:
+    """The pools of so many accounts."""
+    return [pool_of("papi", Kind.ORDERS, host=HOST, path="", account=f"{account}") for account in range(number)]
+
+
+async def test_many_pools_are_told_in_several_messages(
+    store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """The process returns when the store knows of all of them, though each message takes a while."""
+    manual_clock.now = MINUTE_BEGINS + 10
+    one = Hand(store, manual_clock, limit=6000)
+    know_the_time(one)
+    await done(one, call(one, 1, lambda: answer(1)))
+    one.lose()
+    for pool in order_pools(250):
+        await call(one, 1, lambda: answer(1), max_wait=0, charges=(Charge(pool, 1),))
+    one.budget.hear_reply(one.ask())
+    one.ask()
+    one.budget.hear_nothing("gone")
+    manual_clock.now += 1
+    sizes: list[int] = []
+    while one.budget.is_store_lost and len(sizes) < 10:
+        reply = one.ask()
+        sizes.append(len(reply.pools))
+        manual_clock.now += 0.06
+        one.budget.hear_reply(reply)
+    # The first repeats the one that was lost.
+    assert sizes == [100, 100, 100, 51]
+
+    manual_clock.now += 0.02
+    await one.go()
+    ledgers = [store._pools["|".join(pool)].ledger for pool in order_pools(250)]
+    assert [sum(ledger._own.values()) for ledger in ledgers] == [1] * 250
+
+
+async def test_a_farewell_names_what_the_store_knows(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """Pools that the process has not used for long know nothing of it."""
+    know_the_time(one)
+    old, new = order_pools(2)
+    await done(one, call(one, 1, lambda: answer(1), charges=(Charge(old, 1),)))
+    await manual_clock.advance(10)
+    await done(one, call(one, 1, lambda: answer(1), charges=(Charge(new, 1),)))
+
+    assert [pool.pool for pool in one.budget.farewell().pools] == ["|".join(new)]
+
+
+async def test_calls_that_wait_go_on_without_the_store(one: Hand, answer: AnswerOf) -> None:
+    """Who has asked and gets no answer is not kept waiting."""
+    task = await started(call(one, 20, lambda: answer(20)))
+    one.lose()
+    await settled()
+
+    assert task.done()
+
+
+async def test_a_reply_that_is_overdue_is_not_waited_for(
+    one: Hand, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """Even where whoever carries the messages is stuck; what the late reply grants is given back."""
+    task = await started(call(one, 20, lambda: answer(20)))
+    reply = one.ask()
+    await manual_clock.advance(0.45)
+    assert (task.done(), one.budget.is_store_lost) == (True, True)
+
+    one.budget.hear_reply(reply)
+    await manual_clock.advance(1)
+    await one.go()
+
+    assert (one.budget.is_store_lost, one.used) == (False, 20)
+
+
+async def test_what_nobody_carries_is_not_waited_for(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """Whoever should have asked may be gone."""
+    task = await started(call(one, 20, lambda: answer(20)))
+    await manual_clock.advance(0.35)
+    assert not task.done()
+
+    await manual_clock.advance(0.1)
+
+    assert (task.done(), one.budget.is_store_lost) == (True, True)
+
+
+async def test_what_nobody_tells_again_is_not_waited_for(
+    one: Hand, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """The same holds after a loss."""
+    task = await started(call(one, 20, lambda: answer(20)))
+    one.ask()
+    one.budget.hear_nothing("no reply")
+    await manual_clock.advance(0.45)
+
+    assert (task.done(), one.budget.is_store_lost) == (True, True)
+
+
+async def test_a_slow_store_is_a_lost_one(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """Three replies in a row that took long; a prompt one brings everybody back."""
+    for _ in range(3):
+        assert not one.budget.is_store_lost
+        await manual_clock.advance(1)
+        reply = one.ask()
+        await manual_clock.advance(0.1)
+        one.budget.hear_reply(reply)
+    assert one.budget.is_store_lost
+
+    await call(one, 20, lambda: answer(20), max_wait=0)
+    await manual_clock.advance(1)
+    await one.go()
+
+    assert not one.budget.is_store_lost
+
+
+async def test_a_reply_of_another_version_is_a_loss(one: Hand, answer: AnswerOf) -> None:
+    """It is not guessed what it means."""
+    task = await started(call(one, 20, lambda: answer(20)))
+    reply = one.ask()
+    one.budget.hear_reply(msgspec.structs.replace(reply, pools=(msgspec.structs.replace(reply.pools[0], granted=()),)))
+    one.budget.message()
+    one.budget.hear_reply(Reply(0.0, (), ()))
+    await settled()
+
+    assert (one.budget.is_store_lost, task.done()) == (True, True)
+
+
+async def test_a_store_that_has_forgotten_everything_is_told_what_is_held(
+    one: Hand, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """The weight on its way is counted at once, and the next answer tells the rest."""
+    know_the_time(one)
+    await done(one, call(one, 30, lambda: answer(30)))
+    reservation = one.budget.reserve((Charge(PAPI, 20),), call=CALL, lane=Lane.ORDERS, max_wait=60)
+    entering = asyncio.ensure_future(reservation.__aenter__())
+    await settled()
+    await one.go()
+    await entering
+    one.store = MemoryStore()
+    await manual_clock.advance(1)
+    await one.go()
+    assert one.used == 20
+
+    reservation.depart()
+    reservation.answer(answer(50))
+    await manual_clock.advance(0.02)
+    await one.go()
+
+    assert one.used == 50
+
+
+async def test_what_is_too_heavy_for_a_part_waits_for_the_store(one: Hand, other: Hand, answer: AnswerOf) -> None:
+    """And nobody waits behind it."""
+    know_the_time(one, other)
+    await done(other, call(other, 1, lambda: answer(1)))
+    await done(one, call(one, 1, lambda: answer(2)))
+    one.lose()
+    heavy = await started(call(one, 70, lambda: answer(82)))
+
+    order = Charge(PAPI, 10), Charge(pool_of("papi", Kind.ORDERS, host=HOST, path="", account="a"), 1)
+    await call(one, 10, lambda: answer(12), max_wait=0, charges=order)
+
+    assert not heavy.done()
+    heavy.cancel()
+    with suppress(asyncio.CancelledError):
+        await heavy
+
+
+async def test_a_refusal_closes_the_gate_of_all(
+    one: Hand, other: Hand, answer: AnswerOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told at once; a process that has just started asks before its first call, and says once what it heard."""
+    events: list[BudgetEvent] = []
+    other.budget.listen(events.append)
+    know_the_time(one, other)
+    await done(one, call(one, 1, lambda: answer(1)))
+    await started(call(one, 1, lambda: answer(status=418, retry_after="300")))
+    one._clock.now += 0.5
+    await one.go()
+
+    task = await started(call(other, 1, lambda: answer(1)))
+    with caplog.at_level(logging.WARNING, "binance_pm"):
+        await other.go()
+    other.budget.hear_reply(other.ask())
+
+    with pytest.raises(GateClosed, match="by a ban"):
+        await task
+    assert other.budget.gate(HOST).wait(other._clock.now) == pytest.approx(300, abs=1)
+    assert caplog.text.count(f"{HOST} refused another process: nothing is sent to it for 300.0 s") == 1
+    (event,) = events
+    assert isinstance(event, Refused)
+    assert (event.host, event.status, event.banned, round(event.seconds)) == (HOST, None, True, 300)
+
+
+async def test_a_gate_is_told_until_the_store_has_heard(one: Hand, answer: AnswerOf) -> None:
+    """A lost message does not keep it secret."""
+    know_the_time(one)
+    await done(one, call(one, 1, lambda: answer(1)))
+    task = await started(call(one, 1, lambda: answer(status=429, retry_after="30")))
+    one.budget.hear_reply(one.ask())
+    await task
+    assert one.is_due
+    one.budget.message()
+    one.budget.hear_nothing("no reply")
+    await one.go()
+
+    assert [host.closed for it in one.messages for host in it.hosts if host.closed] == [pytest.approx(50, abs=1)]
+
+
+async def test_a_store_that_forgot_a_ban_is_told_again(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """A process that starts then does not send into it."""
+    know_the_time(one)
+    await done(one, call(one, 1, lambda: answer(1)))
+    await done(one, call(one, 1, lambda: answer(status=418, retry_after="3000")))
+    one.store = MemoryStore()
+    await manual_clock.advance(1)
+    await one.go()
+
+    other = Hand(one.store, manual_clock)
+    task = await started(call(other, 1, lambda: answer(1)))
+    await other.go()
+
+    with pytest.raises(GateClosed, match="by a ban"):
+        await task
+    assert sum(host.closed > 0 for message in one.messages for host in message.hosts) == 2
+
+
+async def test_a_ban_from_the_file_is_told(
+    store: MemoryStore, other: Hand, answer: AnswerOf, manual_clock: ManualClock, tmp_path: Path
+) -> None:
+    """A process that starts knows it from its last life, and does not keep it to itself."""
+    manual_clock.now = MINUTE_BEGINS + 10
+    bans = tmp_path / "bans.json"
+    write_ban(bans, HOST, manual_clock.now + 300, now=manual_clock.now)
+    one = Hand(store, manual_clock, bans=bans)
+    with pytest.raises(GateClosed, match="by a ban"):
+        await call(one, 1, lambda: answer(1))
+    await one.go()
+
+    task = await started(call(other, 1, lambda: answer(1)))
+    await other.go()
+
+    with pytest.raises(GateClosed, match="by a ban"):
+        await task
+
+
+async def test_a_new_process_is_told_the_exchanges_clock(one: Hand, other: Hand, answer: AnswerOf) -> None:
+    """Its own wall clock may be wrong."""
+    know_the_time(one)
+    await done(one, call(one, 1, lambda: answer(1)))
+
+    await done(other, call(other, 1, lambda: answer(2)))
+
+    earliest, latest = other.budget.clock(HOST).bounds()
+    assert earliest <= other._clock.now <= latest
+    assert latest - earliest < 0.5
+
+
+async def test_weight_of_one_pool_is_not_asked_for_before_the_others_have_it(
+    store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """An order of an account whose orders are used up leaves the weight of the IP to others."""
+    manual_clock.now = MINUTE_BEGINS + 10
+    one = Hand(store, manual_clock, orders=12)
+    know_the_time(one)
+    orders = pool_of("papi", Kind.ORDERS, host=HOST, path="", account="a")
+    charges = (Charge(PAPI, 1), Charge(orders, 1))
+    for number in (1, 2):
+        await done(one, call(one, 1, lambda number=number: answer(number), charges=charges))
+    waiting = await started(call(one, 1, lambda: answer(3), charges=charges))
+    await one.go()
+    await manual_clock.advance(0.4)
+    await one.go()
+    await manual_clock.advance(1)
+    await one.go()
+
+    assert (waiting.done(), one.budget.waiting, one.used) == (False, 1, 2)
+    waiting.cancel()
+    with suppress(asyncio.CancelledError):
+        await waiting
+
+
+async def test_the_store_says_by_how_much_the_count_rose(
+    one: Hand, answer: AnswerOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A weight that is stated wrong is noticed by all processes together."""
+    know_the_time(one)
+    with caplog.at_level(logging.WARNING, "binance_pm"):
+        for used in (3, 6):
+            await done(one, call(one, 5, lambda used=used: answer(used)))
+
+    assert "account weighs 3 in IP /papi, not 5." in caplog.text
+
+
+async def test_steady_use_is_granted_in_advance(
+    store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """A process that calls all the time seldom waits for the store."""
+    manual_clock.now = MINUTE_BEGINS + 10
+    one = Hand(store, manual_clock, limit=6000)
+    know_the_time(one)
+    for number in range(40):
+        await done(one, call(one, 1, lambda number=number: answer(number + 1), lane=Lane.POLLS))
+        await manual_clock.advance(0.05)
+        await one.go()
+
+    assert (await started(call(one, 1, lambda: answer(41), lane=Lane.POLLS))).done()
+
+
+async def test_weight_that_may_have_expired_is_not_used(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """A process that was asleep longer than its lease asks again."""
+    task = await started(call(one, 20, lambda: answer(20)))
+    reply = one.ask()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    one.budget.hear_reply(reply)
+    await manual_clock.advance(60)
+
+    late = await started(call(one, 20, lambda: answer(20)))
+    assert not late.done()
+    await one.go()
+
+    assert late.done()
+
+
+async def test_a_process_that_was_asleep_does_not_send(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """Its calls had their turn before, and the store has given the weight to others since."""
+    know_the_time(one)
+    await done(one, call(one, 1, lambda: answer(1)))
+    entering = asyncio.ensure_future(
+        one.budget.reserve((Charge(PAPI, 20),), call=CALL, lane=Lane.ORDERS, max_wait=60).__aenter__()
+    )
+    await settled()
+    await one.go()
+    admitted = await entering
+    manual_clock.now += 30
+
+    with pytest.raises(BudgetExceeded, match="too long after its turn"):
+        admitted.depart()
+    await admitted.__aexit__()
+    assert one.budget.snapshot()[0].waiting[Lane.ORDERS] == 0
+
+
+def test_budgets_of_two_ways_out_may_use_one_file(tmp_path: Path) -> None:
+    """A ban of one IP is none of the other's."""
+    now = time.time()
+    write_ban(tmp_path / "bans.json", f"{HOST} by office", now + 300, now=now)
+    office, home = (
+        Budget.shared(f"unix://{tmp_path}/none", name=name, bans=tmp_path / "bans.json") for name in ("office", "home")
+    )
+
+    assert [budget.gate(HOST).wait(budget.monotonic()) > 0 for budget in (office, home)] == [True, False]
+    office.close()
+
+
+@pytest.mark.parametrize("options", [{"processes": 0}, {"name": ""}])
+def test_an_argument_that_makes_no_sense_is_refused(options: dict[str, int | str]) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ConfigurationError, match="processes is at least 1"):
+        Budget.shared("redis://localhost", **options)  # type: ignore[arg-type]
+
+
+async def test_a_store_whose_clock_steps_back_forgets_the_dead(
+    store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """What a process held that died is not held for as long as the clock has stepped."""
+    manual_clock.now = MINUTE_BEGINS + 10
+    dies, lives = Hand(store, manual_clock), Hand(store, manual_clock)
+    know_the_time(dies, lives)
+    holding = await started(call(dies, 98, lambda: None, max_wait=600))
+    store.exchange(dies.budget.message(), manual_clock.now + AHEAD + 600)
+
+    task = await started(call(lives, 5, lambda: answer(6), max_wait=300))
+    for _ in range(12):
+        await lives.go()
+        await manual_clock.advance(10)
+
+    assert task.done()
+    holding.cancel()
+    with suppress(asyncio.CancelledError):
+        await holding

@@ -1,0 +1,128 @@
+"""Messages as processes of one IP may send them, by chance: sensible ones, late ones, wrong ones."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TypeVar
+
+from binance_pm.budget.lanes import Lane
+from binance_pm.budget.messages import (
+    Alone,
+    Answered,
+    CallRefused,
+    Demand,
+    Event,
+    Heavier,
+    HostReport,
+    Lost,
+    Message,
+    PoolReport,
+    Reply,
+    Returned,
+)
+
+_MINUTE = 60.0
+# Of the exchange's clock to the store's.
+_AHEAD = 7.5
+_HOSTS = ("papi", "sapi")
+_POOLS = (("papi", 0, 400), ("orders", 0, 110), ("sapi", 1, 1000))
+_LATER = (0.0, 0.01, 0.03, 0.1, 0.5, 0.6, 1.1, 2.3, 5.5, 11.0, 30.0, 61.0, 130.0, 700.0)
+# None: answered without a header.
+_KINDS = (*[Answered] * 8, None, Lost, CallRefused, Heavier, Returned, Alone)
+
+_Value = TypeVar("_Value")
+
+
+class History:
+    """Three processes that draw on three pools of two hosts.
+
+    Args:
+        seed: the same one begins the same history.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.now = 30_000_000 * _MINUTE + 50
+        """The store's clock."""
+        self._chance = Random(seed)
+        # Some things show only where the same happens again and again.
+        self._pauses = self._often(_LATER, (self._chance.choice(_LATER),))
+        self._kinds = self._often(_KINDS, (self._chance.choice(_KINDS),))
+        self._numbers = dict.fromkeys(range(3), 0)
+        self._held: dict[tuple[int, int], int] = {}
+        self._counts: dict[tuple[int, int], int] = {}
+        self._peer = 0
+        self._pools: list[int] = []
+
+    def next(self) -> Message:
+        """What a process says next."""
+        self.now += self._chance.choice(self._often(self._pauses, _LATER)) * self._often(
+            1.0, self._chance.uniform(0.5, 1.5)
+        )
+        self._peer = self._often(0, 1, 2)
+        # Some are sent again, some were overtaken.
+        self._numbers[self._peer] += self._often(1, 0, -1)
+        self._pools = [self._often(0, 1, 2) for _ in range(self._chance.randint(0, 3))]
+        hosts = tuple(self._host(host) for host in _HOSTS)
+        pools = tuple(self._pool(pool) for pool in self._pools)
+        return Message(str(self._peer), self._numbers[self._peer], _MINUTE, 5.0, hosts, pools)
+
+    def hear(self, message: Message, reply: Reply) -> None:
+        """Hold what was granted."""
+        for pool, report, told in zip(self._pools, message.pools, reply.pools, strict=True):
+            for times, demand in zip(told.granted, report.demands, strict=True):
+                self._held[self._peer, pool] += times * demand.weight
+
+    def _host(self, host: str) -> HostReport:
+        clock, width = self.now + _AHEAD, self._often(0.02, 0.0, 0.5, 5.0, 110.0, 300.0)
+        is_heard, closed, banned = (
+            self._mostly(),
+            self._often(0.0, 1.0, 130.0, 4000.0),
+            self._mostly(),
+        )
+        return HostReport(host, clock - width, clock + width / 2, is_heard, closed, banned)
+
+    def _pool(self, pool: int) -> PoolReport:
+        name, host, limit = _POOLS[pool]
+        held = self._held.get((self._peer, pool), 0)
+        events: list[Event] = []
+        for _ in range(self._chance.randint(0, 4)):
+            event = self._event(pool, held)
+            held -= event.weight if isinstance(event, (Answered, Lost, Returned)) else 0
+            events.append(event)
+        # It may be wrong about what it holds.
+        self._held[self._peer, pool] = held = max(0, held + self._often(0, 5, -5))
+        demands = tuple(self._demand() for _ in range(self._chance.randint(0, 3)))
+        return PoolReport(name, host, limit, held, tuple(events), demands)
+
+    def _event(self, pool: int, held: int) -> Event:
+        weight = min(held, self._chance.choice((1, 2, 5, 20, 60)))
+        age = self._chance.choice((0.01, 0.1, 0.4, 1.0, 2.5)) * self._often(1.0, self._chance.uniform(0.5, 1.5))
+        flag = self._mostly()
+        sent = self.now - age
+        first = int((sent + _AHEAD) // _MINUTE) + self._chance.choice((*[0] * 8, 1, -1))
+        stop = first + self._often(1, 2, 3, 5)
+        kind = self._chance.choice(self._often(self._kinds, _KINDS))
+        if kind is Answered:
+            used = self._counts.get((pool, first), 0) + weight + self._often(0, 1, 7, 60, 300, -5, -40)
+            self._counts[pool, first] = used = max(0, used)
+            return Answered(weight, used, first, stop, sent, self.now, flag)
+        others: dict[object, Event] = {
+            None: Answered(weight, None, first, stop, sent, self.now, flag),
+            Lost: Lost(weight, first, stop, self.now + age),
+            CallRefused: CallRefused(first, stop, self.now, flag),
+            Heavier: Heavier(weight / 3),
+            Returned: Returned(weight, Lane.ORDERS if flag else Lane.POLLS),
+            Alone: Alone(first, weight * 3, weight),
+        }
+        return others[kind]
+
+    def _demand(self) -> Demand:
+        weight = self._chance.choice((1, 2, 5, 20, 60, 99, 105, 130))
+        return Demand(self._chance.choice(list(Lane)), weight, self._chance.choice((1, 1, 3, 10)), self._mostly())
+
+    def _mostly(self) -> bool:
+        return self._chance.random() < 0.6
+
+    def _often(self, usual: _Value, *seldom: _Value) -> _Value:
+        """Mostly the first."""
+        return usual if self._mostly() else self._chance.choice(seldom)
