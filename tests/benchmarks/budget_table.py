@@ -111,13 +111,13 @@ LINES: Final = (
 def outcome(scenario: Scenario, rival: Rival, *, seed: int, minutes: float, patience: float) -> Outcome:
     """Let one limiter try one scenario."""
     logging.disable(logging.CRITICAL)
-    began = time.perf_counter()
+    began = time.process_time()
     if rival is OURS:
         # However busy the machine is, ours is measured to the end.
         result = _tried(scenario, OURS_SHARED if scenario.shared else OURS, seed, minutes, math.inf)
     else:
         result = _tried(scenario, rival, seed, minutes, patience)
-    return Outcome(scenario, rival.name, result, time.perf_counter() - began)
+    return Outcome(scenario, rival.name, result, time.process_time() - began)
 
 
 def _tried(scenario: Scenario, rival: Rival, seed: int, minutes: float, patience: float) -> Result | None:
@@ -235,7 +235,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="ten minutes of virtual time in place of an hour")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--patience", type=float, default=120.0, help="seconds for one of the other limiters in one scenario"
+        "--patience",
+        type=float,
+        default=120.0,
+        help="seconds of CPU time for one of the other limiters in one scenario",
     )
     parser.add_argument("--workers", type=int, default=2, help="how many processes compute")
     parser.add_argument("--only", nargs="*", default=[], metavar="LIMITER", help="these limiters, and ours")
@@ -268,7 +271,7 @@ def main() -> None:
     start = time.strftime("%H:%M:%S", time.gmtime(EPOCH))
     print(f"{minutes} minutes of virtual time from {start} UTC, seed {given.seed}.")
     print(f"Python {platform.python_version()}, {platform.system()} {platform.machine()}; {packages}.")
-    print(f"Computed in {time.perf_counter() - began:.0f} s; a pair may take {given.patience:.0f} s.\n")
+    print(f"Computed in {time.perf_counter() - began:.0f} s; a pair may take {given.patience:.0f} s of CPU time.\n")
     print_table(outcomes, cpu, rivals)
     print()
     print_scenarios(outcomes)

@@ -35,10 +35,10 @@ def simulate(scenario: Scenario, rival: Rival, *, seed: int, minutes: float, pat
         rival: the limiter that is tried.
         seed: the same seed makes the same world.
         minutes: virtual time, the incomplete minute at the start included.
-        patience: seconds of real time after which to give up.
+        patience: seconds of CPU time after which to give up.
 
     Raises:
-        TooSlow: the real time is over.
+        TooSlow: the CPU time that was allowed is spent.
         Deadlock: the programs wait for one another for ever.
     """
     return run(lambda: World(scenario, rival, seed).live(minutes), start=START, patience=patience)
