@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Final
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from binance_pm.cli import call, demo, plan, sandbox
+from binance_pm.cli import call, demo, plan, sandbox, watch
 from binance_pm.cli.console import Output
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.version import VERSION
@@ -81,6 +83,39 @@ def _sandbox(
         json: Print them as one JSON object.
     """
     return sandbox.run(port=port, accounts=accounts, seed=seed, json=json)
+
+
+@app.command(name="watch")
+def _watch(
+    *,
+    accounts: Annotated[Path, Parameter(help="The accounts file: labels, products, and where the keys are.")],
+    warn: Annotated[Decimal | None, Parameter(help="uniMMR of the upper line, for accounts without their own.")] = None,
+    alarm: Annotated[Decimal | None, Parameter(help="uniMMR of the lower line.")] = None,
+    floor: Annotated[float, Parameter(help="Seconds between two readings of an account in danger.")] = 1.0,
+    ceiling: Annotated[float, Parameter(help="Seconds between two readings of a calm one.")] = 15.0,
+    shard: Annotated[str | None, Parameter(help="i/n: watch the i-th of n parts of the file.")] = None,
+    keep_going: Annotated[bool, Parameter(help="Watch the others where an account cannot be.", negative="")] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object an event.", negative="")] = False,
+) -> int:
+    """Watch the accounts of a file: those in danger more often, and every change told."""
+    request = watch.Request(
+        accounts=accounts,
+        keep_going=keep_going,
+        shard=None if shard is None else _shard(shard),
+        warn=warn,
+        alarm=alarm,
+        floor=floor,
+        ceiling=ceiling,
+        json=json,
+    )
+    return watch.run(request)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, shards = text.partition("/")
+    if not (number.isdecimal() and shards.isdecimal()):
+        raise CycloptsError(msg=f"--shard {text!r} is not of the form i/n, such as 2/3.")
+    return int(number), int(shards)
 
 
 def run(arguments: Sequence[str]) -> int:
