@@ -64,7 +64,9 @@ class ServerClock:
         if not self.is_heard:
             wall = self._wall()
             return wall - _UNHEARD, wall + _UNHEARD
-        unsure = DRIFT * abs(now - self._heard_at) + self._spread_now(now)
+        unsure = DRIFT * abs(now - self._heard_at)
+        if self._spread:
+            unsure += self._spread_now(now)
         return now + self._low - unsure, now + self._high + unsure
 
     def milliseconds(self) -> int:
@@ -85,27 +87,21 @@ class ServerClock:
         """
         low, high = earliest - answered - _SLACK, latest - asked + _SLACK
         if self.is_heard:
-            known_low, known_high = self._offsets(answered)
-            apart = max(low - known_high, known_low - high)
-            if 0 < apart <= _WIDEST_SPREAD:
-                self._spread = max(apart + _SLACK, self._spread_now(answered))
-                self._spread_at = answered
-            low, high = _meet(low, high, known_low, known_high)
+            # Answers that crossed on their way are heard in any order.
+            drift = DRIFT * abs(answered - self._heard_at)
+            known_low, known_high = self._low - drift, self._high + drift
+            if low > known_high or known_low > high:
+                self._contradict(max(low - known_high, known_low - high), answered)
+                low, high = min(low, known_low) - _SLACK, max(high, known_high) + _SLACK
+            else:
+                low, high = max(low, known_low), min(high, known_high)
         self._low, self._high, self._heard_at = low, high, answered
 
+    def _contradict(self, apart: float, now: float) -> None:
+        if apart <= _WIDEST_SPREAD:
+            self._spread = max(apart + _SLACK, self._spread_now(now))
+            self._spread_at = now
+
     def _spread_now(self, now: float) -> float:
-        if not self._spread:
-            return 0.0
         spread = self._spread * 0.5 ** (max(0.0, now - self._spread_at) / _SPREAD_HALF_LIFE)
         return spread if spread > _SLACK else 0.0
-
-    def _offsets(self, now: float) -> tuple[float, float]:
-        # Answers that crossed on their way are heard in any order.
-        drift = DRIFT * abs(now - self._heard_at)
-        return self._low - drift, self._high + drift
-
-
-def _meet(low: float, high: float, known_low: float, known_high: float) -> tuple[float, float]:
-    if max(low, known_low) <= min(high, known_high):
-        return max(low, known_low), min(high, known_high)
-    return min(low, known_low) - _SLACK, max(high, known_high) + _SLACK

@@ -27,7 +27,8 @@ class Doubts:
         """Compare a call's weight with what the exchange's count rose by while nothing else of ours was on its way."""
         pool, ledger, weight = draw
         if counted == weight:
-            self._heavier.pop((pool, endpoint), None)
+            if self._heavier:
+                self._heavier.pop((pool, endpoint), None)
             return
         if counted < weight:
             self._say(pool, endpoint, f"{endpoint} weighs {counted} in {named(pool)}, not {weight}.")
