@@ -262,7 +262,9 @@ class Ledger:
         self._prove(minute, sent)
         unproven = self._unproven(minute)
         # What peers use of their parts is theirs to use.
-        theirs = used - self._own[minute] - unproven - int((self.peers - 1) * self.part())
+        theirs = used - self._own[minute] - unproven
+        if self.peers > 1:
+            theirs -= int((self.peers - 1) * self.part())
         self.foreign.hear(minute, theirs, unproven, sent=sent, now=now)
         return None if unproven else self._risen(minute)
 
@@ -315,7 +317,8 @@ class Ledger:
         self._probed = False
         self._tokens = min(self._tokens, 0.0)
         self._filled_at = now
-        self._melt(minute)
+        if self._penalty:
+            self._melt(minute)
         if minute > self._penalised:
             least, most = _PENALTY * self.limit, _MOST_PENALTY * self.limit
             self._penalty = min(max(least, 2 * self._penalty), most)
@@ -347,7 +350,9 @@ class Ledger:
     ) -> float:
         """Seconds until the minute has room, or has surely ended."""
         end = self._minute * (minute + 1)
-        left = room - self.used(minute) - self._projected(minute, now, bounds)
+        left = room - self.used(minute)
+        if self.foreign.rate:
+            left -= self._projected(minute, now, bounds)
         if self.peers > 1:
             # What is kept is kept of everybody's part.
             left = min(left, (self.part() - self._ours(minute) - weight) * self.peers)
@@ -362,7 +367,7 @@ class Ledger:
     def _projected(self, minute: int, now: float, bounds: tuple[float, float]) -> float:
         """What others may have added since the latest header."""
         # Bounded, from the minute's start on, and never in the way of a minute's first call, which corrects it.
-        if not self.foreign.rate or not self.used(minute):
+        if not self.used(minute):
             return 0.0
         age = max(0.0, min(now - self._told, bounds[1] - self._minute * minute))
         return min(_PROJECTION * self.foreign.rate * age, _MOST_PROJECTED * self.limit)
@@ -456,11 +461,12 @@ class Ledger:
             for key in [key for key in self._pending if key[0].stop < before]:
                 del self._pending[key]
             self._suspected.clear()
-        self._melt(before)
+        if self._penalty:
+            self._melt(before)
 
     def _melt(self, minute: int) -> None:
         """Halve the penalty for every minute that had no refusal."""
-        if self._penalty and (clean := minute - self._penalised - 1) > 0:
+        if (clean := minute - self._penalised - 1) > 0:
             self._penalty /= 2 ** min(clean, 60)
             self._penalised += clean
             if self._penalty < _PENALTY * self.limit / 2:
