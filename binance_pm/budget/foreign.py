@@ -56,6 +56,11 @@ class Foreign:
         self.is_known = True
         self.rate = self._sum / self._watched if self._watched else 0.0
 
+    def lower(self, limit: int) -> None:
+        """Learn that the pool's limit is smaller."""
+        self._limit = limit
+        self._reckon()
+
     def pass_over(self, minute: int) -> None:
         """Leave the rest of a minute out, because not all that is ours in it is known."""
         self._passed_over = minute

@@ -99,7 +99,7 @@ class Ledger:
     """
 
     def __init__(self, limit: int, *, minute: float = 60.0, peers: int = 1) -> None:
-        self.limit: Final = limit
+        self.limit: int = limit
         self.foreign: Final = Foreign(limit, minute)
         self.in_flight: int = 0
         """Weight reserved or sent and not settled: it may be counted in any minute still to come."""
@@ -109,7 +109,7 @@ class Ledger:
         """Weight of a minute that the peers leave to others together: their headers do not tell others from peers."""
         self._minute: Final = minute
         self.peers: Final = peers
-        self._melting: Final = RESERVE * limit / minute
+        self._melting = RESERVE * limit / minute
         """Weight of the reserve that is given up with each second."""
         self._heft = 1.0
         self._takes = 0
@@ -279,6 +279,14 @@ class Ledger:
         self.in_flight -= weight
         self._forget(minutes.start)
         self._suspect(minutes, weight, known, batch=_LOST)
+
+    def lower(self, limit: int) -> None:
+        """Keep to a smaller limit from now on; a larger one changes nothing."""
+        if limit < self.limit:
+            self.limit = limit
+            self._melting = RESERVE * limit / self._minute
+            self._tokens = min(self._tokens, limit)
+            self.foreign.lower(limit)
 
     def expect_heavier(self, times: float) -> None:
         """Count calls on their way as that many times their weight, as the exchange seems to."""

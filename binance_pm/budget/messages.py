@@ -105,6 +105,7 @@ class PoolReport(msgspec.Struct, array_like=True, frozen=True):
     host: int
     """The place of its host in the message."""
     limit: int
+    """What the process was given, or has heard to hold."""
     held: int
     """The weight that the process has after the events: granted and unused, or on its way."""
     events: tuple[Event, ...] = ()
@@ -159,6 +160,8 @@ class PoolReply(msgspec.Struct, array_like=True, frozen=True):
     foreign: int
     for_polls: float
     misplaced: int
+    limit: int
+    """The smallest that any process was given."""
 
 
 class Reply(msgspec.Struct, array_like=True, frozen=True):

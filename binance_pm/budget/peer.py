@@ -27,6 +27,7 @@ from binance_pm.budget.lanes import Lane
 from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
 from binance_pm.budget.pools import Kind, Pool
 from binance_pm.budget.share import LEASE, OVERDUE_SECONDS, RiseTold, Share
+from binance_pm.budget.state import named
 from binance_pm.clock import ServerClock
 
 _log = logging.getLogger(__name__)
@@ -207,8 +208,17 @@ class Peer:
         hosts = dict(zip(carried.hosts, reply.hosts, strict=True))
         rises: list[tuple[Pool, RiseTold]] = []
         for pool, told in zip(carried.pools, reply.pools, strict=True):
-            host = hosts[pool.host]
-            heard = self._shares[pool].hear(told, (host.earliest, host.latest), asked=carried.asked, now=now)
+            host, share = hosts[pool.host], self._shares[pool]
+            given = share.limit
+            heard = share.hear(told, (host.earliest, host.latest), asked=carried.asked, now=now)
+            if share.limit < given:
+                _log.warning(
+                    "Another process of the shared budget was given a limit of %d for %s, this one %d: the smaller "
+                    "holds for all. Give all of them the same `limits`.",
+                    share.limit,
+                    named(pool),
+                    given,
+                )
             rises += [(pool, rise) for rise in heard]
         is_slow = now - carried.asked > _SLOW_SECONDS * (1 + len(carried.pools) / _MOST_POOLS)
         self._slow = self._slow + 1 if is_slow else 0

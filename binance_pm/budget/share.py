@@ -117,7 +117,8 @@ class Share:
         store_clock: Callable[[], tuple[float, float]],
         wake: Callable[[], None],
     ) -> None:
-        self.limit: Final = limit
+        self.limit: int = limit
+        """The smallest that any of the processes was given, as far as is known."""
         self.misplaced: int = 0
         """See `Ledger.misplaced`."""
         self.endpoint: str = ""
@@ -136,7 +137,7 @@ class Share:
         """Granted and not used; orders may use what was granted for polls."""
         self._least = dict(self._free)
         """The least of it since `_watched`: nobody needed that."""
-        self._watched = self._trusted_until = -math.inf
+        self._watched = self._trusted_until = self._used_at = -math.inf
         self._news: list[Event] = []
         self._about: list[str] = []
         """The endpoint of each answer in `_news`."""
@@ -156,7 +157,6 @@ class Share:
         self.wanting_since: float = math.inf
         """Monotonic time since which something is to be asked for; infinite where nothing is."""
         self._rates = {Lane.ORDERS: _Rate(), Lane.POLLS: _Rate()}
-        self._used_at = -math.inf
         self.reported_at: float = -math.inf
         """Monotonic time at which the store was told of it last."""
         self.is_unsettled: bool = False
@@ -377,6 +377,9 @@ class Share:
         self._telling, self._telling_about = (), []
         self._reply, self._replied_at, self._replied_in = reply, now, self.minutes(bounds)
         self.misplaced = reply.misplaced
+        self.limit = min(self.limit, reply.limit)
+        if self._alone is not None:
+            self._alone.lower(self.limit)
         if reply.processes >= self.processes or now > self._counted_at + _ACTIVE_SECONDS:
             self.processes, self._counted_at = max(1, reply.processes), now
         if self._alone is None:

@@ -625,12 +625,16 @@ local function hear_pool(pool, message, report, host, now)
     local peer, number, lease = message[1], message[2], message[4]
     local held, events, demands = report[4], report[5], report[6]
     local ledger = pool.ledger
+    if report[3] < ledger.limit then
+        ledger.limit = report[3]
+        ledger.tokens = min(ledger.tokens, ledger.limit)
+    end
     local earliest, latest = latest_bounds(ledger, host[1], host[2])
     bury(pool, peer, lease, earliest, latest, now)
     local risen, holder = settle(pool, peer, number, lease, held, events, now)
     earliest, latest = latest_bounds(ledger, earliest, latest)
     local granted, wait, holds_up = grant(pool, holder, demands, now, earliest, latest)
-    return array(11)
+    return array(12)
         .. pack(granted, wait, holds_up)
         .. risen
         .. pack(
@@ -640,7 +644,8 @@ local function hear_pool(pool, message, report, host, now)
             cap_of(ledger, now),
             ledger.foreign.share,
             for_polls(ledger, now),
-            ledger.misplaced
+            ledger.misplaced,
+            ledger.limit
         )
 end
 

@@ -219,6 +219,52 @@ async def test_together_they_use_the_limit_and_no_more(one: Hand, other: Hand, a
     assert (other.used, other.budget.processes) == (60, 2)
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_the_smaller_of_two_limits_holds_for_all(
+    one: Hand,
+    store: MemoryStore,
+    answer: AnswerOf,
+    manual_clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+    is_first: bool,  # noqa: FBT001 - pytest passes it by name
+) -> None:
+    """Whoever came first: the process with the larger one says so once, and refuses at once what can never fit."""
+    smaller = Hand(store, manual_clock, limit=60)
+    know_the_time(one, smaller)
+    for process in (smaller, one) if is_first else (one, smaller, one):
+        await done(process, call(process, 1, lambda: answer(1)))
+
+    with pytest.raises(BudgetExceeded, match="more than the exchange allows in a minute"):
+        await call(one, 60, lambda: answer(61))
+    with caplog.at_level(logging.WARNING):
+        await done(one, call(one, 1, lambda: answer(2)))
+
+    assert [state.limit for state in one.budget.snapshot() if state.pool == PAPI] == [60]
+    told = [record.getMessage() for record in caplog.records if "the smaller holds" in record.getMessage()]
+    assert told == [
+        "Another process of the shared budget was given a limit of 60 for IP /papi, this one 110: the smaller holds "
+        "for all. Give all of them the same `limits`."
+    ]
+
+
+async def test_without_the_store_the_smaller_limit_holds(
+    one: Hand, store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """A limit that was heard while the store came back bounds what is done alone, too."""
+    smaller = Hand(store, manual_clock, limit=60)
+    know_the_time(one, smaller)
+    await done(smaller, call(smaller, 1, lambda: answer(1)))
+    one.lose()
+    await call(one, 1, lambda: answer(2))
+    assert [state.limit for state in one.budget.snapshot() if state.pool == PAPI] == [110]
+
+    await manual_clock.advance(2)
+    await one.go()
+    one.lose()
+
+    assert [state.limit for state in one.budget.snapshot() if state.pool == PAPI] == [60]
+
+
 async def test_a_call_without_time_to_wait_still_asks(one: Hand, answer: AnswerOf) -> None:
     """The store is given a moment, whatever max_wait is."""
     task = await started(call(one, 20, lambda: answer(20), max_wait=0))

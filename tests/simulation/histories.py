@@ -92,7 +92,8 @@ class History:
         # It may be wrong about what it holds.
         self._held[self._peer, pool] = held = max(0, held + self._often(0, 5, -5))
         demands = tuple(self._demand() for _ in range(self._chance.randint(0, 3)))
-        return PoolReport(name, host, limit, held, tuple(events), demands)
+        given = limit - 10 * self._often(0, -10, self._chance.randint(1, 5))
+        return PoolReport(name, host, given, held, tuple(events), demands)
 
     def _event(self, pool: int, held: int) -> Event:
         weight = min(held, self._chance.choice((1, 2, 5, 20, 60)))

@@ -121,6 +121,7 @@ class MemoryStore:
         pool = self._pools.get(report.pool)
         if pool is None:
             pool = self._pools[report.pool] = _Pool(Ledger(report.limit, minute=message.minute))
+        pool.ledger.lower(report.limit)
         bounds = pool.ledger.latest_bounds((host.earliest, host.latest))
         _bury(pool, message, bounds, now)
         risen = _settle(pool, message, report, now)
@@ -139,6 +140,7 @@ class MemoryStore:
             ledger.foreign.share,
             ledger.for_polls(now),
             ledger.misplaced,
+            ledger.limit,
         )
 
     def held(self, pool: Pool, now: float) -> int | None:
