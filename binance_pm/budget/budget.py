@@ -7,7 +7,9 @@ import math
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from functools import partial
 from heapq import heapify, heappop, heappush
 from pathlib import Path
@@ -52,6 +54,8 @@ _LONGEST_CALL: Final = 120.0
 _TOLERANCE: Final = 0.01
 # The shortest sleep: less may not move a clock that counts from the epoch.
 _TICK: Final = 0.001
+# Whoever is first may stand in the event loop of another thread, which stands still.
+_STALL_SECONDS: Final = 5.0
 # A gate that closes for so much longer is told.
 _NEWS: Final = 1.5
 
@@ -104,6 +108,8 @@ class Budget:
         self._queue: Final[Queue[Reservation]] = Queue()
         self._open: Final[dict[Reservation, float]] = {}
         """Who holds weight, in the order of admission, and since when."""
+        self._threads: Counter[int] = Counter()
+        """How many wait in each thread."""
         self._doubts: Final = Doubts()
         self._listeners: Final[list[Callable[[BudgetEvent], None]]] = []
         _budgets.add(self)
@@ -245,7 +251,8 @@ class Budget:
             if reservation.admitted:
                 return
         try:
-            await self._stand(reservation)
+            with self._counted():
+                await self._stand(reservation)
         except BaseException:
             with self._lock:
                 self._leave(reservation)
@@ -311,6 +318,7 @@ class Budget:
         """Begin anew in a process without the tasks that wait and send, such as the child of a fork."""
         self._lock = threading.RLock()
         self._queue.clear()
+        self._threads.clear()
         for reservation, taken in list(self._open.items()):
             self._lose(reservation, reservation.departed_at or taken, self.monotonic())
 
@@ -336,7 +344,21 @@ class Budget:
         never = not all(draw.ledger.fits_ever(draw.weight) for draw in reservation.draws)
         if never or left <= 0 or left < wait < math.inf:
             raise self._refusal(reservation, wait, never=never)
-        return min(left, reservation.looks_at - now)
+        patience = min(left, reservation.looks_at - now)
+        return patience if len(self._threads) <= 1 else min(patience, _STALL_SECONDS)
+
+    @contextmanager
+    def _counted(self) -> Generator[None, None, None]:
+        """Count this task among those that wait in its thread."""
+        one = Counter([threading.get_ident()])
+        with self._lock:
+            self._threads += one
+        try:
+            yield
+        finally:
+            with self._lock:
+                # Only counts above 0 stay.
+                self._threads -= one
 
     def _refusal(self, reservation: Reservation, wait: float, *, never: bool) -> BudgetExceeded | GateClosed:
         left = reservation.deadline - self.monotonic()

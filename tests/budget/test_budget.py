@@ -7,6 +7,7 @@ import logging
 import math
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -479,6 +480,36 @@ async def test_a_thread_with_a_loop_of_its_own_shares_the_budget(charge: ChargeO
     await anyio.to_thread.run_sync(thread.join)
 
     assert budget.waiting == 0
+
+
+async def test_nobody_waits_for_a_loop_that_stands_still(
+    manual_clock: ManualClock, charge: ChargeOf, answer: AnswerOf
+) -> None:
+    """The first in line waits in another thread, whose event loop runs no more: the next one goes seconds later."""
+    budget = Budget(
+        limits={("papi", Kind.IP): 110}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep
+    )
+    await spend(budget, charge(90), lambda: answer(90))
+    loop = asyncio.new_event_loop()
+    first = loop.create_task(spend(budget, charge(20), lambda: answer(20), max_wait=600))
+    thread = threading.Thread(target=loop.run_until_complete, args=(settled(),))
+    thread.start()
+    await anyio.to_thread.run_sync(thread.join)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(spend, budget, charge(20), lambda: answer(40), max_wait=600))
+        await settled()
+        assert budget.waiting == 2
+        for _ in range(14):
+            await manual_clock.advance(5)
+        waiting = budget.waiting
+        tasks.cancel_scope.cancel()
+    assert waiting == 0
+
+    first.cancel()
+    await anyio.to_thread.run_sync(loop.run_until_complete, settled())
+    assert first.cancelled()
+    loop.close()
 
 
 def test_a_loop_that_ended_with_calls_waiting_does_not_disturb(charge: ChargeOf) -> None:

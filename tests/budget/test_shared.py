@@ -241,10 +241,8 @@ async def test_the_smaller_of_two_limits_holds_for_all(
 
     assert [state.limit for state in one.budget.snapshot() if state.pool == PAPI] == [60]
     told = [record.getMessage() for record in caplog.records if "the smaller holds" in record.getMessage()]
-    assert told == [
-        "Another process of the shared budget was given a limit of 60 for IP /papi, this one 110: the smaller holds "
-        "for all. Give all of them the same `limits`."
-    ]
+    what = "Another process of the shared budget was given a limit of 60 for IP /papi, this one 110"
+    assert told == [f"{what}: the smaller holds for all. Give all of them the same `limits`."]
 
 
 async def test_without_the_store_the_smaller_limit_holds(
