@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from email.utils import formatdate
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from binance_pm.budget import Budget, Charge, Kind, Pool, pool_of
+from binance_pm.budget import Budget, Charge, Family, Kind, Pool, pool_of
 from binance_pm.transport import HttpAnswer
 from tests.valkey import serving
 
@@ -16,7 +17,18 @@ if TYPE_CHECKING:
     from tests.conftest import FakeClock, ManualClock
 
 HOST = "https://papi.example"
+LIMIT = 1000
+MINUTE = 30_000_000 * 60.0
+"""When a minute begins."""
 PAPI = pool_of("papi", Kind.IP, host=HOST, path="/papi/v1/account", account="a")
+IP = pool_of("papi", Kind.IP, host=HOST, path="", account="")
+SAPI = pool_of("sapi", Kind.IP, host=HOST, path="/sapi/v1/x", account="")
+
+
+def budget_by(clock: ManualClock | FakeClock, *, bans: Path | None = None, egress: str = "") -> Budget:
+    """A budget with a limit of 1000 a minute on the clock."""
+    limits: dict[tuple[Family, Kind], int] = {("papi", Kind.IP): LIMIT}
+    return Budget(limits=limits, monotonic=clock, wall=clock, sleep=clock.sleep, bans=bans, egress=egress)
 
 
 @pytest.fixture

@@ -1,16 +1,11 @@
-"""Who is served first, who is woken, what is told, and what is left behind."""
+"""Who is served first, who is woken, and what is told."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import os
-import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
-from subprocess import run
 
 import anyio
 import pytest
@@ -21,7 +16,6 @@ from binance_pm.budget import (
     Budget,
     BudgetEvent,
     Charge,
-    Family,
     Kind,
     Lane,
     Pool,
@@ -29,26 +23,11 @@ from binance_pm.budget import (
     Reservation,
     pool_of,
 )
-from binance_pm.budget.bans import read_bans
 from binance_pm.budget.ledger import PATIENCE
 from binance_pm.errors import BudgetExceeded, Call, GateClosed
 from binance_pm.transport import HttpAnswer
+from tests.budget.conftest import HOST, IP, LIMIT, MINUTE, budget_by
 from tests.conftest import FakeClock, ManualClock, settled
-
-ChargeOf = Callable[[int], tuple[Charge, ...]]
-AnswerOf = Callable[..., HttpAnswer]
-
-LIMIT = 1000
-MINUTE = 30_000_000 * 60.0
-HOST = "https://papi.example"
-IP = pool_of("papi", Kind.IP, host=HOST, path="", account="")
-SAPI = pool_of("sapi", Kind.IP, host=HOST, path="/sapi/v1/x", account="")
-
-
-def budget_by(clock: ManualClock | FakeClock, *, bans: Path | None = None, egress: str = "") -> Budget:
-    """A budget with a limit of 1000 a minute on the clock."""
-    limits: dict[tuple[Family, Kind], int] = {("papi", Kind.IP): LIMIT}
-    return Budget(limits=limits, monotonic=clock, wall=clock, sleep=clock.sleep, bans=bans, egress=egress)
 
 
 class Desk:
@@ -382,290 +361,3 @@ class TestSnapshot:
         await desk.call("hears of it", 1)
 
         assert desk.budget.snapshot()[0].foreign == 40
-
-
-class TestBans:
-    """A restart does not ask during a ban."""
-
-    async def ban(self, budget: Budget, *, retry_after: str = "300") -> None:
-        """One call is answered by a ban."""
-        async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as reservation:
-            reservation.depart()
-            reservation.answer(HttpAnswer(418, {"retry-after": retry_after}, b""))
-
-    async def test_one_that_ends_before_the_gate_opens_is_written_all_the_same(
-        self, clock: FakeClock, tmp_path: Path
-    ) -> None:
-        """The gate was closed for longer by a refusal that was no ban."""
-        budget = budget_by(clock, bans=tmp_path / "bans")
-        async with (
-            budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as refused,
-            budget.reserve((Charge(SAPI, 1),), call=Call("x", ""), max_wait=0) as banned,
-        ):
-            refused.depart()
-            banned.depart()
-            refused.answer(HttpAnswer(429, {"retry-after": "400"}, b""))
-            banned.answer(HttpAnswer(418, {"retry-after": "300"}, b""))
-
-        assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == pytest.approx(300, abs=1)
-
-    async def test_a_new_budget_knows_what_is_left_of_it(self, clock: FakeClock, tmp_path: Path) -> None:
-        """By the wall clock, as its monotonic clock is another one."""
-        await self.ban(budget_by(clock, bans=tmp_path / "bans"))
-        clock.now += 100
-        restarted = budget_by(clock, bans=tmp_path / "bans")
-
-        assert (restarted.gate(HOST).wait(clock.now), restarted.gate(HOST).is_banned(clock.now)) == (200.0, True)
-        with pytest.raises(GateClosed, match="by a ban"):
-            await self.ban(restarted)
-
-    async def test_it_is_over_when_it_has_ended(self, clock: FakeClock, tmp_path: Path) -> None:
-        """The file alone closes nothing."""
-        await self.ban(budget_by(clock, bans=tmp_path / "bans"))
-        clock.now += 300
-
-        assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == 0.0
-
-    async def test_another_way_out_is_not_banned(self, clock: FakeClock, tmp_path: Path) -> None:
-        """A proxy has an IP of its own, though the file is the same."""
-        await self.ban(budget_by(clock, bans=tmp_path / "bans", egress="proxy:1"))
-
-        assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == 0.0
-        assert budget_by(clock, bans=tmp_path / "bans", egress="proxy:1").gate(HOST).wait(clock.now) == 300.0
-        assert list(read_bans(tmp_path / "bans")) == [f"{HOST} by proxy:1"]
-
-    async def test_a_429_is_not_written_down(self, clock: FakeClock, tmp_path: Path) -> None:
-        """It ends with the minute."""
-        budget = budget_by(clock, bans=tmp_path / "bans")
-        async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as reservation:
-            reservation.depart()
-            reservation.answer(HttpAnswer(429, {"retry-after": "300"}, b""))
-
-        assert not (tmp_path / "bans").exists()
-
-
-class TestOrderCount:
-    """The count of one account's orders."""
-
-    async def test_too_many_orders_fill_that_account_alone(self, clock: FakeClock) -> None:
-        """Its next order waits for the minute, while the host and other accounts go on."""
-        budget = budget_by(clock)
-        clock.now = MINUTE + 30
-        own, other = (pool_of("papi", Kind.ORDERS, host=HOST, path="", account=name) for name in "ab")
-        async with budget.reserve((Charge(IP, 1), Charge(own, 1)), call=Call("x", "a"), max_wait=0) as reservation:
-            reservation.depart()
-            reservation.answer(HttpAnswer(429, {}, b'{"code":-1015,"msg":"Too many new orders."}'))
-
-        assert budget.gate(HOST).wait(clock.now) == 0.0
-        async with budget.reserve((Charge(IP, 1), Charge(other, 1)), call=Call("x", "b"), max_wait=0):
-            pass
-        with pytest.raises(BudgetExceeded, match="is free in"):
-            await budget.reserve((Charge(own, 1),), call=Call("x", "a"), max_wait=10).__aenter__()
-
-
-class TestWarnings:
-    """What the exchange's count shows of our beliefs."""
-
-    async def test_a_weight_that_is_too_low_is_told_when_it_was_seen_ten_times(
-        self, clock: FakeClock, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """And calls on their way count as more from then on."""
-        budget = budget_by(clock)
-        await self.calls(budget, clock, weight=2, counted=6, number=10)
-        early = caplog.text
-        await self.calls(budget, clock, weight=2, counted=6, number=5, since=60)
-
-        assert early == ""
-        assert caplog.text.count("rises by 6 with each x, not by 2") == 1
-        async with budget.reserve((Charge(IP, 200),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0):
-            assert budget._wait(budget.reserve((Charge(IP, 400),), call=Call("y", ""), max_wait=0)).seconds == math.inf
-
-    async def test_a_weight_that_is_too_high_is_told_at_once(
-        self, clock: FakeClock, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Nobody else makes a count rise by less."""
-        await self.calls(budget_by(clock), clock, weight=6, counted=2, number=4)
-
-        assert caplog.messages == ["x weighs 2 in IP /papi, not 6."]
-
-    async def test_others_that_call_now_and_then_are_no_wrong_weight(
-        self, clock: FakeClock, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """The count has to rise by the same each time."""
-        for number in range(12):
-            await self.calls(budget_by(clock), clock, weight=2, counted=4 + number % 2, number=2)
-
-        assert caplog.text == ""
-
-    async def test_another_window_is_told_once(self, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
-        """With what follows from it."""
-        budget = budget_by(clock)
-        await self.calls(budget, clock, weight=500, counted=500, number=1)
-        clock.now += 5
-        await self.calls(budget, clock, weight=2, counted=2, number=1)
-        clock.now += 70
-        await self.calls(budget, clock, weight=2, counted=2, number=3)
-
-        assert caplog.text.count("its window is not the clock minute. Half of the limit is used") == 1
-
-    @staticmethod
-    async def calls(
-        budget: Budget, clock: FakeClock, *, weight: int, counted: int, number: int, since: int = 0
-    ) -> None:
-        """Calls one after the other that make the count rise by so much each."""
-        for done in range(1, number + 1):
-            async with budget.reserve((Charge(IP, weight),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0) as one:
-                one.depart()
-                clock.now += 0.01
-                one.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": str(since + done * counted)}, b"{}"))
-
-
-class TestTurn:
-    """Calls that are on their way while the exchange's minute turns."""
-
-    async def test_a_call_that_was_given_up_may_arrive_for_ten_seconds(self, clock: FakeClock) -> None:
-        """It is counted in the minute that begins meanwhile, until a later call's count does not contain it."""
-        budget = budget_by(clock)
-        clock.now = MINUTE + 55
-        budget.hear(HOST, clock.now, clock.now, asked=clock.now)
-        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0) as lost:
-            lost.depart()
-        used: list[int] = []
-        for count, moment in ((1, 64.9), (2, 65.1)):
-            clock.now = MINUTE + moment
-            async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0) as later:
-                later.depart()
-                later.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": str(count)}, b"{}"))
-            used.append(budget.snapshot()[0].used)
-
-        assert used == [61, 2]
-
-    async def test_a_count_that_was_told_on_the_way_is_not_the_new_minutes(self, clock: FakeClock) -> None:
-        """The call itself may be in it, and nothing else."""
-        budget = budget_by(clock)
-        clock.now = MINUTE + 59
-        budget.hear(HOST, clock.now, clock.now, asked=clock.now)
-        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0) as slow:
-            slow.depart()
-            clock.now += 2
-            slow.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": "900"}, b"{}"))
-
-        assert budget.snapshot()[0].used == 60
-
-
-class TestForgotten:
-    """Weight that nobody will settle."""
-
-    async def test_a_call_that_left_is_counted_for_as_long_as_it_may_arrive(self, clock: FakeClock) -> None:
-        """Two minutes after it was given up it can no longer be in the current one."""
-        budget = budget_by(clock)
-        clock.now = MINUTE + 55
-        forgotten = await budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0).__aenter__()
-        forgotten.depart()
-        states: list[tuple[int, int]] = []
-        for passed in (119, 121, 240):
-            clock.now = MINUTE + 55 + passed
-            budget.hear(HOST, clock.now, clock.now, asked=clock.now)
-            state = budget.snapshot()[0]
-            states.append((state.used, state.in_flight))
-
-        assert states == [(60, 60), (60, 0), (0, 0)]
-
-    async def test_its_late_answer_is_still_listened_to(self, clock: FakeClock) -> None:
-        """It settles nothing twice, and a refusal in it closes the gate."""
-        budget = budget_by(clock)
-        late = await budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0).__aenter__()
-        late.depart()
-        clock.now += 130
-        budget.hear(HOST, clock.now, clock.now, asked=clock.now)
-        late.answer(HttpAnswer(429, {"retry-after": "90"}, b""))
-        await late.__aexit__()
-
-        assert budget.snapshot()[0].in_flight == 0
-        assert budget.gate(HOST).wait(clock.now) == 90.0
-
-    async def test_giving_up_a_call_that_was_forgotten_gives_nothing_back_twice(self, clock: FakeClock) -> None:
-        """It may have left all the same, as far as anybody knows."""
-        budget = budget_by(clock)
-        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0):
-            clock.now += 130
-            budget.hear(HOST, clock.now, clock.now, asked=clock.now)
-
-        assert budget.snapshot()[0].in_flight == 0
-
-    def test_a_timer_of_a_loop_that_has_ended_is_given_up(self) -> None:
-        """Whoever stands behind its task is next, and holds the timer."""
-        budget = Budget(limits={("papi", Kind.IP): LIMIT})
-        abandoned: list[asyncio.Task[None]] = []
-
-        async def wait() -> None:
-            async with budget.reserve((Charge(IP, 600),), call=Call("x", ""), max_wait=600):
-                pass
-
-        async def hold() -> Reservation:
-            holder = await budget.reserve((Charge(IP, 600),), call=Call("x", ""), max_wait=0).__aenter__()
-            abandoned.append(asyncio.create_task(wait()))
-            await settled()
-            return holder
-
-        loop = asyncio.new_event_loop()
-        holder = loop.run_until_complete(hold())
-        loop.close()
-        before = budget.waiting
-        holder.depart()
-        holder.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": "600"}, b"{}"))
-
-        assert (before, budget.waiting) == (1, 0)
-
-
-_FORKING = """
-import asyncio, os, sys, threading
-from binance_pm.budget import Budget, Charge, Kind, Lane, pool_of
-from binance_pm.errors import Call
-
-POOL = pool_of("papi", Kind.IP, host="h", path="", account="")
-budget = Budget(limits={("papi", Kind.IP): 110})
-
-def used():
-    return [(state.used, state.in_flight) for state in budget.snapshot()]
-
-def reserve(weight, max_wait):
-    return budget.reserve((Charge(POOL, weight),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=max_wait)
-
-async def call(weight, max_wait):
-    async with reserve(weight, max_wait):
-        return used()
-
-def child():
-    print("child", budget.waiting, used(), asyncio.run(call(30, 0)), flush=True)
-    os._exit(0)
-
-async def parent():
-    async with reserve(60, 0):
-        waiting = asyncio.create_task(call(60, 600))
-        while not budget.waiting:
-            await asyncio.sleep(0)
-        budget._lock.acquire()
-        forked = os.fork()
-        if not forked:
-            # Another thread than the one that holds the lock in the parent.
-            thread = threading.Thread(target=child)
-            thread.start()
-            thread.join()
-        budget._lock.release()
-        status = os.waitpid(forked, 0)[1]
-        print("parent", budget.waiting, used(), flush=True)
-        waiting.cancel()
-    return status
-
-sys.exit(asyncio.run(parent()))
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
-def test_a_child_that_was_forked_in_the_middle_of_everything_goes_on() -> None:
-    """Neither a lock that was held nor those who waited stop it; what its parent holds is counted."""
-    ended = run([sys.executable, "-c", _FORKING], capture_output=True, text=True, timeout=50, check=False)
-
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.splitlines() == ["child 0 [(60, 0)] [(90, 30)]", "parent 1 [(60, 60)]"]

@@ -1,0 +1,190 @@
+"""What answers teach: bans, counts, wrong weights, and the turn of the minute."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from binance_pm.budget import (
+    Budget,
+    Charge,
+    Kind,
+    Lane,
+    pool_of,
+)
+from binance_pm.budget.bans import read_bans
+from binance_pm.errors import BudgetExceeded, Call, GateClosed
+from binance_pm.transport import HttpAnswer
+from tests.budget.conftest import HOST, IP, MINUTE, SAPI, budget_by
+from tests.conftest import FakeClock
+
+
+class TestBans:
+    """A restart does not ask during a ban."""
+
+    async def ban(self, budget: Budget, *, retry_after: str = "300") -> None:
+        """One call is answered by a ban."""
+        async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as reservation:
+            reservation.depart()
+            reservation.answer(HttpAnswer(418, {"retry-after": retry_after}, b""))
+
+    async def test_one_that_ends_before_the_gate_opens_is_written_all_the_same(
+        self, clock: FakeClock, tmp_path: Path
+    ) -> None:
+        """The gate was closed for longer by a refusal that was no ban."""
+        budget = budget_by(clock, bans=tmp_path / "bans")
+        async with (
+            budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as refused,
+            budget.reserve((Charge(SAPI, 1),), call=Call("x", ""), max_wait=0) as banned,
+        ):
+            refused.depart()
+            banned.depart()
+            refused.answer(HttpAnswer(429, {"retry-after": "400"}, b""))
+            banned.answer(HttpAnswer(418, {"retry-after": "300"}, b""))
+
+        assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == pytest.approx(300, abs=1)
+
+    async def test_a_new_budget_knows_what_is_left_of_it(self, clock: FakeClock, tmp_path: Path) -> None:
+        """By the wall clock, as its monotonic clock is another one."""
+        await self.ban(budget_by(clock, bans=tmp_path / "bans"))
+        clock.now += 100
+        restarted = budget_by(clock, bans=tmp_path / "bans")
+
+        assert (restarted.gate(HOST).wait(clock.now), restarted.gate(HOST).is_banned(clock.now)) == (200.0, True)
+        with pytest.raises(GateClosed, match="by a ban"):
+            await self.ban(restarted)
+
+    async def test_it_is_over_when_it_has_ended(self, clock: FakeClock, tmp_path: Path) -> None:
+        """The file alone closes nothing."""
+        await self.ban(budget_by(clock, bans=tmp_path / "bans"))
+        clock.now += 300
+
+        assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == 0.0
+
+    async def test_another_way_out_is_not_banned(self, clock: FakeClock, tmp_path: Path) -> None:
+        """A proxy has an IP of its own, though the file is the same."""
+        await self.ban(budget_by(clock, bans=tmp_path / "bans", egress="proxy:1"))
+
+        assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == 0.0
+        assert budget_by(clock, bans=tmp_path / "bans", egress="proxy:1").gate(HOST).wait(clock.now) == 300.0
+        assert list(read_bans(tmp_path / "bans")) == [f"{HOST} by proxy:1"]
+
+    async def test_a_429_is_not_written_down(self, clock: FakeClock, tmp_path: Path) -> None:
+        """It ends with the minute."""
+        budget = budget_by(clock, bans=tmp_path / "bans")
+        async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as reservation:
+            reservation.depart()
+            reservation.answer(HttpAnswer(429, {"retry-after": "300"}, b""))
+
+        assert not (tmp_path / "bans").exists()
+
+
+class TestOrderCount:
+    """The count of one account's orders."""
+
+    async def test_too_many_orders_fill_that_account_alone(self, clock: FakeClock) -> None:
+        """Its next order waits for the minute, while the host and other accounts go on."""
+        budget = budget_by(clock)
+        clock.now = MINUTE + 30
+        own, other = (pool_of("papi", Kind.ORDERS, host=HOST, path="", account=name) for name in "ab")
+        async with budget.reserve((Charge(IP, 1), Charge(own, 1)), call=Call("x", "a"), max_wait=0) as reservation:
+            reservation.depart()
+            reservation.answer(HttpAnswer(429, {}, b'{"code":-1015,"msg":"Too many new orders."}'))
+
+        assert budget.gate(HOST).wait(clock.now) == 0.0
+        async with budget.reserve((Charge(IP, 1), Charge(other, 1)), call=Call("x", "b"), max_wait=0):
+            pass
+        with pytest.raises(BudgetExceeded, match="is free in"):
+            await budget.reserve((Charge(own, 1),), call=Call("x", "a"), max_wait=10).__aenter__()
+
+
+class TestWarnings:
+    """What the exchange's count shows of our beliefs."""
+
+    async def test_a_weight_that_is_too_low_is_told_when_it_was_seen_ten_times(
+        self, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """And calls on their way count as more from then on."""
+        budget = budget_by(clock)
+        await self.calls(budget, clock, weight=2, counted=6, number=10)
+        early = caplog.text
+        await self.calls(budget, clock, weight=2, counted=6, number=5, since=60)
+
+        assert early == ""
+        assert caplog.text.count("rises by 6 with each x, not by 2") == 1
+        async with budget.reserve((Charge(IP, 200),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0):
+            assert budget._wait(budget.reserve((Charge(IP, 400),), call=Call("y", ""), max_wait=0)).seconds == math.inf
+
+    async def test_a_weight_that_is_too_high_is_told_at_once(
+        self, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nobody else makes a count rise by less."""
+        await self.calls(budget_by(clock), clock, weight=6, counted=2, number=4)
+
+        assert caplog.messages == ["x weighs 2 in IP /papi, not 6."]
+
+    async def test_others_that_call_now_and_then_are_no_wrong_weight(
+        self, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The count has to rise by the same each time."""
+        for number in range(12):
+            await self.calls(budget_by(clock), clock, weight=2, counted=4 + number % 2, number=2)
+
+        assert caplog.text == ""
+
+    async def test_another_window_is_told_once(self, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+        """With what follows from it."""
+        budget = budget_by(clock)
+        await self.calls(budget, clock, weight=500, counted=500, number=1)
+        clock.now += 5
+        await self.calls(budget, clock, weight=2, counted=2, number=1)
+        clock.now += 70
+        await self.calls(budget, clock, weight=2, counted=2, number=3)
+
+        assert caplog.text.count("its window is not the clock minute. Half of the limit is used") == 1
+
+    @staticmethod
+    async def calls(
+        budget: Budget, clock: FakeClock, *, weight: int, counted: int, number: int, since: int = 0
+    ) -> None:
+        """Calls one after the other that make the count rise by so much each."""
+        for done in range(1, number + 1):
+            async with budget.reserve((Charge(IP, weight),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0) as one:
+                one.depart()
+                clock.now += 0.01
+                one.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": str(since + done * counted)}, b"{}"))
+
+
+class TestTurn:
+    """Calls that are on their way while the exchange's minute turns."""
+
+    async def test_a_call_that_was_given_up_may_arrive_for_ten_seconds(self, clock: FakeClock) -> None:
+        """It is counted in the minute that begins meanwhile, until a later call's count does not contain it."""
+        budget = budget_by(clock)
+        clock.now = MINUTE + 55
+        budget.hear(HOST, clock.now, clock.now, asked=clock.now)
+        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0) as lost:
+            lost.depart()
+        used: list[int] = []
+        for count, moment in ((1, 64.9), (2, 65.1)):
+            clock.now = MINUTE + moment
+            async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0) as later:
+                later.depart()
+                later.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": str(count)}, b"{}"))
+            used.append(budget.snapshot()[0].used)
+
+        assert used == [61, 2]
+
+    async def test_a_count_that_was_told_on_the_way_is_not_the_new_minutes(self, clock: FakeClock) -> None:
+        """The call itself may be in it, and nothing else."""
+        budget = budget_by(clock)
+        clock.now = MINUTE + 59
+        budget.hear(HOST, clock.now, clock.now, asked=clock.now)
+        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0) as slow:
+            slow.depart()
+            clock.now += 2
+            slow.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": "900"}, b"{}"))
+
+        assert budget.snapshot()[0].used == 60
