@@ -22,6 +22,15 @@ Method = Literal["GET", "POST", "PUT", "DELETE"]
 MAX_CONNECTIONS: Final = 120
 """How many connections one session has at once."""
 
+KEEPALIVE_SECONDS: Final = 30.0
+"""How long a connection is kept that no request is on."""
+
+REFUSALS: Final = frozenset({403, 418, 429})
+"""Their status alone is news that must not be lost: their body need not be whole."""
+
+REFUSALS_BODY_SECONDS: Final = 1.0
+"""How long their body is waited for."""
+
 _BANNED_UNTIL: Final = re.compile(rb"until (\d{13})\b")
 # Longer than the longest ban of the exchange, three days.
 _LONGEST_WAIT: Final = 7 * 86400

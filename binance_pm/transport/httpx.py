@@ -17,7 +17,16 @@ from typing import Any, Final
 import anyio
 import httpx
 
-from binance_pm.transport import MAX_CONNECTIONS, HttpAnswer, HttpRequest, SendFailed, Timeouts
+from binance_pm.transport import (
+    KEEPALIVE_SECONDS,
+    MAX_CONNECTIONS,
+    REFUSALS,
+    REFUSALS_BODY_SECONDS,
+    HttpAnswer,
+    HttpRequest,
+    SendFailed,
+    Timeouts,
+)
 from binance_pm.transport.surplus import watch_surplus
 
 HttpxLike = httpx.AsyncClient | httpx.AsyncBaseTransport
@@ -32,11 +41,6 @@ _NEVER_SENT: Final = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
-_KEEPALIVE_SECONDS: Final = 30.0
-
-# Their status alone is news that must not be lost: their body is waited for this long, and need not be whole.
-_REFUSALS: Final = {403, 418, 429}
-_REFUSALS_BODY_SECONDS: Final = 1.0
 
 _Handle = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
@@ -51,6 +55,8 @@ class HttpxTransport:
         proxy: URL of an HTTP or SOCKS proxy.
         trust_env: whether the environment may name proxies and certificates.
         tls: settings for https; None for the defaults of httpx.
+        local_address: the IP address of this machine to connect from; neither a proxy nor the environment's goes
+            with it.
     """
 
     __slots__ = ("_aclose", "_handle", "_max_body", "_timeout", "_traced")
@@ -64,8 +70,9 @@ class HttpxTransport:
         proxy: str | None = None,
         trust_env: bool = False,
         tls: ssl.SSLContext | None = None,
+        local_address: str | None = None,
     ) -> None:
-        made = _make(proxy=proxy, trust_env=trust_env, tls=tls) if http is None else http
+        made = _make(proxy, tls, local_address, trust_env=trust_env) if http is None else http
         self._handle: Final[_Handle] = _sender(made)
         self._aclose: Final = made.aclose if http is None else _leave_open
         self._max_body: Final = max_body
@@ -112,8 +119,8 @@ class HttpxTransport:
         """The body, or None where it is longer than `max_body`: the rest of it is not awaited."""
         pieces: list[bytes] = []
         try:
-            if response.status_code in _REFUSALS:
-                with suppress(Exception), anyio.move_on_after(_REFUSALS_BODY_SECONDS):
+            if response.status_code in REFUSALS:
+                with suppress(Exception), anyio.move_on_after(REFUSALS_BODY_SECONDS):
                     await self._collect(response, pieces)
             elif not await self._collect(response, pieces):
                 return None
@@ -177,18 +184,25 @@ class _Trace:
             self.depart()
 
 
-def _make(*, proxy: str | None, trust_env: bool, tls: ssl.SSLContext | None) -> HttpxLike:
+def default_tls() -> ssl.SSLContext:
+    """Settings for https that trust the certificates which httpx trusts."""
+    return httpx.create_ssl_context()
+
+
+def _make(proxy: str | None, tls: ssl.SSLContext | None, local_address: str | None, *, trust_env: bool) -> HttpxLike:
     limits = httpx.Limits(
         max_connections=MAX_CONNECTIONS,
         max_keepalive_connections=MAX_CONNECTIONS,
-        keepalive_expiry=_KEEPALIVE_SECONDS,
+        keepalive_expiry=KEEPALIVE_SECONDS,
     )
     verify = True if tls is None else tls
     if trust_env and proxy is None:
         # Only a client reads the environment's proxies.
         return httpx.AsyncClient(limits=limits, verify=verify, trust_env=True)
     try:
-        return httpx.AsyncHTTPTransport(limits=limits, verify=verify, trust_env=trust_env, proxy=proxy)
+        return httpx.AsyncHTTPTransport(
+            limits=limits, verify=verify, trust_env=trust_env, proxy=proxy, local_address=local_address
+        )
     except httpx.InvalidURL as error:
         raise ValueError("the proxy is not a URL") from error
 
