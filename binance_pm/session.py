@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import ssl
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from typing import Final, Self
+from importlib.util import find_spec
+from ipaddress import ip_address
+from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
+import sniffio
 
 from binance_pm.budget import Budget, Lane, process_budget
 from binance_pm.errors import Call, ConfigurationError, SessionClosed
@@ -22,6 +26,9 @@ _CALL: Final = Call("Session")
 _FOR_ORDERS: Final = 20
 _MAX_BODY: Final = 16 * 2**20
 _CLOSING_SECONDS: Final = 0.8
+_FINGERPRINT: Final = re.compile("[0-9a-f]{64}")
+
+Engine = Literal["httpx", "direct"]
 
 
 class Session:
@@ -37,9 +44,16 @@ class Session:
 
     Args:
         http: an `httpx.AsyncClient` or `httpx.AsyncBaseTransport` to send through; it stays yours to close.
+        engine: what carries the requests: ``"direct"`` is the faster, and needs the extra `fast` and the event loop
+            of asyncio or uvloop; ``"httpx"`` runs everywhere. By default it is the direct one where it can be: where
+            none of `http`, `proxy` and `trust_env` is given either.
         proxy: URL of an HTTP or SOCKS proxy. Another way out is another IP: it has a budget of its own.
+        local_address: the IP address of this machine to connect from. Another one is another way out, with a budget
+            of its own.
         trust_env: whether the environment may name proxies and certificates.
         tls: settings for https.
+        pins: SHA-256 fingerprints of certificates in hexadecimal, with colons or without. A server that shows another
+            is sent nothing. It needs the direct engine.
         timeouts: how long one request may take.
         max_body: bytes of an answer that are accepted.
         budget: what the IP may spend; None for the one that the process shares.
@@ -52,16 +66,26 @@ class Session:
         self,
         *,
         http: HttpxLike | None = None,
+        engine: Literal["auto", "httpx", "direct"] = "auto",
         proxy: str | None = None,
+        local_address: str | None = None,
         trust_env: bool = False,
         tls: ssl.SSLContext | None = None,
+        pins: Iterable[str] = (),
         timeouts: Timeouts | None = None,
         max_body: int = _MAX_BODY,
         budget: Budget | None = None,
     ) -> None:
         if http is not None and (proxy is not None or trust_env or tls is not None):
             raise ConfigurationError(_CALL, "http was given together with proxy, trust_env or tls: set them on it")
-        egress = _egress(proxy)
+        if local_address is not None and (http is not None or proxy is not None or trust_env):
+            raise ConfigurationError(_CALL, "local_address was given together with http, proxy or trust_env")
+        if engine not in {"auto", "httpx", "direct"}:
+            raise ConfigurationError(_CALL, "engine is none of auto, httpx and direct")
+        self._pins: Final = _fingerprints(pins)
+        self._wanted: Final = engine
+        self._local_address: Final = None if local_address is None else _address(local_address)
+        egress = self._local_address or _egress(proxy)
         self.budget: Final = budget or process_budget(egress)
         self.timeouts: Final = timeouts or Timeouts()
         self._http: Final = http
@@ -70,6 +94,7 @@ class Session:
         self._tls: Final = tls
         self._max_body: Final = max_body
         self._transport: Transport | None = None
+        self._engine: Engine | None = None
         self._holders: int = 0
         self._closed: bool = False
         self._places: Final = anyio.Semaphore(MAX_CONNECTIONS - _FOR_ORDERS, fast_acquire=True)
@@ -84,6 +109,11 @@ class Session:
     def is_closed(self) -> bool:
         """Whether it was closed; it cannot be opened again."""
         return self._closed
+
+    @property
+    def engine(self) -> Engine | None:
+        """What carries the requests; None before it was opened."""
+        return self._engine
 
     async def __aenter__(self) -> Self:
         if self._closed:
@@ -146,6 +176,18 @@ class Session:
                 self._scopes.discard(scope)
 
     def _open(self) -> Transport:
+        self._engine = self._chosen()
+        if self._engine == "direct":
+            # An extra: it is loaded where it is used.
+            from binance_pm.transport.direct import DirectTransport  # noqa: PLC0415
+
+            return DirectTransport(
+                timeouts=self.timeouts,
+                max_body=self._max_body,
+                tls=self._tls,
+                pins=self._pins,
+                local_address=self._local_address,
+            )
         proxy = self._proxy.reveal().decode() if self._proxy else None
         try:
             return HttpxTransport(
@@ -155,10 +197,34 @@ class Session:
                 proxy=proxy,
                 trust_env=self._trust_env,
                 tls=self._tls,
+                local_address=self._local_address,
             )
         except (ValueError, ImportError) as error:
             # Their texts may quote the proxy's URL, password included.
             raise ConfigurationError(_CALL, f"the proxy cannot be used ({type(error).__name__})") from None
+
+    def _chosen(self) -> Engine:
+        obstacle = self._obstacle()
+        if self._wanted == "httpx" or (self._wanted == "auto" and obstacle):
+            if self._pins:
+                why = obstacle or "the httpx engine was asked for"
+                raise ConfigurationError(_CALL, f"pins need the direct engine: {why}")
+            return "httpx"
+        if obstacle:
+            raise ConfigurationError(_CALL, f"the direct engine cannot be used: {obstacle}")
+        return "direct"
+
+    def _obstacle(self) -> str | None:
+        """Why it cannot be the direct engine."""
+        if self._http is not None:
+            return "an httpx client or transport was given"
+        if self._proxy is not None or self._trust_env:
+            return "it knows no proxies, and proxy or trust_env was given"
+        if (loop := sniffio.current_async_library()) != "asyncio":
+            return f"it runs on asyncio, and this is {loop}"
+        if find_spec("httptools") is None:
+            return "httptools is not installed: pip install 'binance-pm[fast]'"
+        return None
 
 
 _shared: Final = anyio.lowlevel.RunVar["Session | None"]("binance_pm.session", None)
@@ -171,6 +237,21 @@ def shared_session() -> Session:
         session = Session()
         _shared.set(session)
     return session
+
+
+def _fingerprints(pins: Iterable[str]) -> frozenset[str]:
+    plain = frozenset(pin.replace(":", "").lower() for pin in pins)
+    if not all(map(_FINGERPRINT.fullmatch, plain)):
+        raise ConfigurationError(_CALL, "a pin is no SHA-256 fingerprint: 64 hexadecimal digits")
+    return plain
+
+
+def _address(text: str) -> str:
+    """One spelling for each address: the budget of the way out is found by it."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ConfigurationError(_CALL, "local_address is not an IP address") from None
 
 
 def _egress(proxy: str | None) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import struct
 import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,20 +16,22 @@ Behaviour = Callable[[socket.socket], None]
 class RawServer:
     """Where a `serve_raw` listens, and what arrived there."""
 
-    def __init__(self, listener: socket.socket) -> None:
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    def __init__(self, listener: socket.socket, scheme: str) -> None:
+        self.url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
         self.connections: list[socket.socket] = []
 
 
 @contextmanager
-def serve_raw(behaviour: Behaviour) -> Generator[RawServer, None, None]:
+def serve_raw(behaviour: Behaviour, *, tls: ssl.SSLContext | None = None) -> Generator[RawServer, None, None]:
     """Run a behaviour on every connection, each in a thread of its own, for as long as the block lasts."""
     closing = threading.Event()
     with ExitStack() as threads, socket.create_server(("127.0.0.1", 0)) as listener:
-        server = RawServer(listener)
+        server = RawServer(listener, "https" if tls else "http")
 
         def serve(connection: socket.socket) -> None:
             with connection, suppress(OSError):
+                if isinstance(connection, ssl.SSLSocket):
+                    connection.do_handshake()
                 behaviour(connection)
 
         def accept() -> None:
@@ -36,6 +40,8 @@ def serve_raw(behaviour: Behaviour) -> Generator[RawServer, None, None]:
                 if closing.is_set():
                     connection.close()
                     return
+                if tls is not None:
+                    connection = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
                 server.connections.append(connection)
                 threads.callback(_start(partial(serve, connection)).join)
 
@@ -75,6 +81,12 @@ def answering(*pieces: bytes) -> Behaviour:
             connection.sendall(piece)
 
     return behave
+
+
+def reset(connection: socket.socket) -> None:
+    """End the connection as a machine does that has forgotten it."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 def http(body: bytes, *, status: str = "200 OK", headers: str = "") -> bytes:

@@ -64,7 +64,7 @@ def process_budget(egress: str = "") -> Budget:
     again: it is kept in ``binance-pm/bans.json`` in the user's directory for state.
 
     Args:
-        egress: the proxy through which requests leave, empty where there is none.
+        egress: the proxy through which requests leave, or the address of this machine; empty for the usual way.
     """
     budget = _of_egress.get(egress)
     # Two threads may make one at once: that of the first is everybody's.

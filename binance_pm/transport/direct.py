@@ -71,7 +71,7 @@ class DirectTransport:
         self._seconds: Final = timeouts.connect
         self._read: Final = timeouts.read
         self._max_body: Final = max_body
-        self._tls: Final = tls
+        self._tls: ssl.SSLContext | None = tls
         self._pins: Final = pins
         self._local_address: Final = local_address
         self._places: Final = asyncio.Semaphore(MAX_CONNECTIONS)
@@ -112,8 +112,9 @@ class DirectTransport:
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.hostname:
             raise SendFailed("the URL of the request is none", sent=False)
-        tls = self._tls or default_tls() if parts.scheme == "https" else None
-        if tls is not None:
+        tls = None
+        if parts.scheme == "https":
+            tls = self._tls = self._tls or default_tls()
             # A server that is offered nothing else speaks it.
             tls.set_alpn_protocols(["http/1.1"])
         way = Way(parts.hostname, parts.port or _PORTS[parts.scheme], tls, self._pins, self._local_address)
@@ -145,8 +146,7 @@ class DirectTransport:
             connection.end(_CLOSED)
             if not isinstance(error, (OSError, UnicodeError)):
                 raise
-            why = f": {error.verify_message}" if isinstance(error, ssl.SSLCertVerificationError) else ""
-            raise SendFailed(f"no connection could be made{why}", sent=False) from error
+            raise SendFailed(f"no connection could be made{_why(error)}", sent=False) from error
         return connection
 
 
@@ -253,7 +253,9 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """See `asyncio.Protocol`."""
-        if self._status and not {"content-length", "transfer-encoding"} & self._headers.keys():
+        # Under TLS asyncio does not tell whether the server said that this is the end.
+        is_whole = not self._host.way.tls and not {"content-length", "transfer-encoding"} & self._headers.keys()
+        if self._status and is_whole:
             self._settle(b"".join(self._pieces))
         self.end("the connection closed before the whole answer had come")
 
@@ -339,6 +341,13 @@ class _Connection(asyncio.Protocol):
             self._timer = self._loop.call_at(min(self.deadline, now + self._read), self._look)
         else:
             self.end("sending took too long" if self._transport.get_write_buffer_size() else "the answer took too long")
+
+
+def _why(error: Exception) -> str:
+    """What is known about it without quoting the server."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f": {error.verify_message}"
+    return f": {error}" if type(error) is ConnectionError else ""
 
 
 def _head_of(request: HttpRequest, host: str) -> bytes:

@@ -1,0 +1,87 @@
+"""Certificates of our own, for servers and clients on this machine."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+_DAY = timedelta(days=1)
+
+
+class Authority:
+    """Signs certificates, and is trusted by whoever is given its context."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _named("authority")
+        self._certificate = self._signed(_builder(self._name, self._key), is_authority=True)
+
+    def client(self, certificate: Path | None = None) -> ssl.SSLContext:
+        """Settings of a client that trusts this authority, perhaps with a certificate of its own."""
+        context = ssl.create_default_context(cadata=self._certificate.public_bytes(serialization.Encoding.DER))
+        if certificate is not None:
+            context.load_cert_chain(certificate)
+        return context
+
+    def server(self, certificate: Path, *, asks_client: bool = False) -> ssl.SSLContext:
+        """Settings of a server that shows the certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        if asks_client:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(cadata=self._certificate.public_bytes(serialization.Encoding.DER))
+        return context
+
+    def issue(self, name: str = "127.0.0.1", *, expired: bool = False, self_signed: bool = False) -> Path:
+        """A file with a certificate for an address or a host name, and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = _named(name)
+        builder = _builder(subject, key, days=-1 if expired else 1)
+        place = x509.DNSName(name) if name[0].isalpha() else x509.IPAddress(ip_address(name))
+        builder = builder.add_extension(x509.SubjectAlternativeName([place]), critical=False)
+        if self_signed:
+            certificate = builder.issuer_name(subject).sign(key, hashes.SHA256())
+        else:
+            certificate = self._signed(builder, is_authority=False)
+        file = self._directory / f"{name}-{certificate.serial_number}.pem"
+        file.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            + certificate.public_bytes(serialization.Encoding.PEM)
+        )
+        return file
+
+    def _signed(self, builder: x509.CertificateBuilder, *, is_authority: bool) -> x509.Certificate:
+        constraints = x509.BasicConstraints(ca=is_authority, path_length=None)
+        builder = builder.issuer_name(self._name).add_extension(constraints, critical=True)
+        return builder.sign(self._key, hashes.SHA256())
+
+
+def fingerprint(file: Path) -> str:
+    """SHA-256 of the certificate in the file, as a pin is written."""
+    return x509.load_pem_x509_certificate(file.read_bytes()).fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: int = 1) -> x509.CertificateBuilder:
+    ends = datetime.now(UTC) + days * _DAY
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(ends - 2 * _DAY)
+        .not_valid_after(ends)
+    )

@@ -1,0 +1,58 @@
+"""Both engines, with short timeouts, and what every test of them needs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from binance_pm.transport import HttpRequest, Method, Timeouts, Transport
+from binance_pm.transport.direct import DirectTransport
+from binance_pm.transport.httpx import HttpxTransport
+
+SHORT = Timeouts(connect=0.3, read=0.3, total=2.0)
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+Engine = Callable[..., AbstractAsyncContextManager[Transport]]
+"""Opens a transport with the given options, and closes it after use."""
+
+
+class Departure:
+    """Counts how often the transport said that the first byte is about to leave."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        """It is about to leave."""
+        self.count += 1
+
+
+@asynccontextmanager
+async def httpx_engine(**options: Any) -> AsyncGenerator[HttpxTransport, None]:
+    """The httpx engine."""
+    whole: dict[str, Any] = {"timeouts": SHORT, "max_body": 1000} | options
+    transport = HttpxTransport(**whole)
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+@asynccontextmanager
+async def direct_engine(**options: Any) -> AsyncGenerator[DirectTransport, None]:
+    """The direct engine."""
+    whole: dict[str, Any] = {"timeouts": SHORT, "max_body": 1000} | options
+    transport = DirectTransport(**whole)
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+ENGINES: dict[str, Engine] = {"httpx": httpx_engine, "direct": direct_engine}
+
+
+def request(url: str, target: str = "/papi/v1/ping", *, method: Method = "GET") -> HttpRequest:
+    """A request for the given server."""
+    return HttpRequest(method, url, target, {"user-agent": "test"})

@@ -1,0 +1,168 @@
+"""Who the engines speak to: a server that cannot show who it is gets no byte of a request."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+import pytest
+
+from binance_pm.transport import SendFailed
+from tests.raw_server import Behaviour, answering, http, read_request, serve_raw
+from tests.transport.certificates import Authority, fingerprint
+from tests.transport.engines import Departure, Engine, direct_engine, request
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Whom the client trusts."""
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+def recording(arrived: list[bytes]) -> Behaviour:
+    """Keep what arrives, and answer it."""
+
+    def behave(connection: socket.socket) -> None:
+        arrived.append(read_request(connection))
+        connection.sendall(http(b"{}"))
+
+    return behave
+
+
+async def test_a_server_that_is_trusted(authority: Authority, departure: Departure, engine: Engine) -> None:
+    """Two requests go over one connection."""
+
+    def behave(connection: socket.socket) -> None:
+        for _ in range(2):
+            read_request(connection)
+            connection.sendall(http(b"{}"))
+
+    with serve_raw(behave, tls=authority.server(authority.issue())) as server:
+        async with engine(tls=authority.client()) as transport:
+            answers = [await transport.send(request(server.url), departure) for _ in range(2)]
+
+    assert ([answer.body for answer in answers], len(server.connections), departure.count) == ([b"{}"] * 2, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "words"),
+    [
+        ({"expired": True}, "has expired"),
+        ({"self_signed": True}, "self-signed"),
+        ({"name": "127.0.0.2"}, "mismatch"),
+        ({"name": "localhost"}, "mismatch"),
+    ],
+    ids=["expired", "self-signed", "wrong address", "wrong host"],
+)
+async def test_a_server_that_is_not_trusted(
+    certificate: dict[str, Any], words: str, authority: Authority, departure: Departure, engine: Engine
+) -> None:
+    """The request stays here, and the error says why."""
+    arrived: list[bytes] = []
+    with serve_raw(recording(arrived), tls=authority.server(authority.issue(**certificate))) as server:
+        async with engine(tls=authority.client()) as transport:
+            with pytest.raises(SendFailed, match="no connection could be made") as caught:
+                await transport.send(request(server.url), departure)
+
+    assert (caught.value.sent, departure.count, b"".join(arrived)) == (False, 0, b"")
+    assert words in f"{caught.value} {caught.value.__cause__}"
+
+
+async def test_nobody_is_trusted_by_default_but_the_known(
+    authority: Authority, departure: Departure, engine: Engine
+) -> None:
+    """Without settings of the caller's, an authority of one's own is a stranger."""
+    with serve_raw(answering(http(b"{}")), tls=authority.server(authority.issue())) as server:
+        async with engine() as transport:
+            with pytest.raises(SendFailed, match="no connection could be made") as caught:
+                await transport.send(request(server.url), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
+async def test_a_server_that_speaks_too_old_a_tls(authority: Authority, departure: Departure, engine: Engine) -> None:
+    """What the settings ask for is what is spoken."""
+    old, client = authority.server(authority.issue()), authority.client()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.minimum_version = ssl.TLSVersion.TLSv1_3
+    with serve_raw(answering(http(b"{}")), tls=old) as server:
+        async with engine(tls=client) as transport:
+            with pytest.raises(SendFailed, match="no connection could be made") as caught:
+                await transport.send(request(server.url), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
+async def test_a_certificate_of_the_clients_own(authority: Authority, departure: Departure, engine: Engine) -> None:
+    """A server may ask for it."""
+    asking = authority.server(authority.issue(), asks_client=True)
+    with serve_raw(answering(http(b"{}")), tls=asking) as server:
+        async with engine(tls=authority.client(authority.issue())) as transport:
+            answer = await transport.send(request(server.url), departure)
+
+    assert answer.body == b"{}"
+
+
+async def test_a_missing_certificate_of_the_clients_own(
+    authority: Authority, departure: Departure, engine: Engine
+) -> None:
+    """Where the handshake tells, nothing was sent."""
+    asking = authority.server(authority.issue(), asks_client=True)
+    asking.maximum_version = ssl.TLSVersion.TLSv1_2
+    with serve_raw(answering(http(b"{}")), tls=asking) as server:
+        async with engine(tls=authority.client()) as transport:
+            with pytest.raises(SendFailed, match="no connection could be made") as caught:
+                await transport.send(request(server.url), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
+class TestPins:
+    """Certificates that are known beforehand."""
+
+    async def test_the_pinned_one(self, authority: Authority, departure: Departure) -> None:
+        """It is accepted, whatever else is pinned."""
+        shown = authority.issue()
+        pins = frozenset({fingerprint(shown).replace(":", "").lower(), "0" * 64})
+        with serve_raw(answering(http(b"{}")), tls=authority.server(shown)) as server:
+            async with direct_engine(tls=authority.client(), pins=pins) as transport:
+                answer = await transport.send(request(server.url), departure)
+
+        assert answer.body == b"{}"
+
+    async def test_another_of_the_same_authority(self, authority: Authority, departure: Departure) -> None:
+        """It gets no byte of the request."""
+        arrived: list[bytes] = []
+        pins = frozenset({fingerprint(authority.issue()).replace(":", "").lower()})
+        with serve_raw(recording(arrived), tls=authority.server(authority.issue())) as server:
+            async with direct_engine(tls=authority.client(), pins=pins) as transport:
+                with pytest.raises(SendFailed, match=r"no connection could be made: .* not one of .* pinned") as caught:
+                    await transport.send(request(server.url), departure)
+
+        assert (caught.value.sent, departure.count, b"".join(arrived)) == (False, 0, b"")
+
+    async def test_no_certificate_at_all(self, departure: Departure) -> None:
+        """Plain HTTP proves nothing."""
+        with serve_raw(answering(http(b"{}"))) as server:
+            async with direct_engine(pins=frozenset({"0" * 64})) as transport:
+                with pytest.raises(SendFailed, match="pinned") as caught:
+                    await transport.send(request(server.url), departure)
+
+        assert (caught.value.sent, departure.count) == (False, 0)
+
+
+async def test_an_answer_cut_off_below_tls(authority: Authority, departure: Departure) -> None:
+    """Under TLS an answer has to say how long it is: anybody on the way could end it sooner."""
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n{}")
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    with serve_raw(behave, tls=authority.server(authority.issue())) as server:
+        async with direct_engine(tls=authority.client()) as transport:
+            with pytest.raises(SendFailed, match="before the whole answer had come") as caught:
+                await transport.send(request(server.url), departure)
+
+    assert caught.value.sent

@@ -1,0 +1,602 @@
+"""Both engines on real sockets: what was sent is known for every failure, and no answer meets another call."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from binance_pm.transport import Method, SendFailed, Timeouts, Transport
+from tests.conftest import cancelled_at
+from tests.raw_server import Behaviour, answering, http, read_request, reset, serve_raw, silent
+from tests.transport.certificates import Authority
+from tests.transport.engines import CHUNKED, Departure, Engine, request
+
+
+async def test_brings_an_answer(departure: Departure, engine: Engine) -> None:
+    """Status, headers in any case, and the body; the departure was told once."""
+    with serve_raw(answering(http(b"{}", headers="X-MBX-Used-Weight-1M: 7\r\n"))) as server:
+        async with engine() as transport:
+            answer = await transport.send(request(server.url), departure)
+
+    assert (answer.status, answer.used("x-mbx-used-weight-1m"), answer.body, departure.count) == (200, 7, b"{}", 1)
+
+
+async def test_sends_exactly_the_target_and_nothing_of_its_own(departure: Departure, engine: Engine) -> None:
+    """What was signed is what leaves: no re-encoding, no cookies, no content codings asked for."""
+    heads: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        heads.append(read_request(connection))
+        connection.sendall(http(b"{}", headers="Set-Cookie: a=b\r\n") + b"")
+        heads.append(read_request(connection))
+        connection.sendall(http(b"{}"))
+
+    target = "/papi/v1/x?a=%20%2B~%E2%82%AC&b=%27%28%29&signature=%2B%2F%3D"
+    with serve_raw(behave) as server:
+        async with engine() as transport:
+            for _ in range(2):
+                await transport.send(request(server.url, target), departure)
+
+    assert heads[0] == heads[1]
+    assert heads[0].split(b"\r\n")[0] == f"GET {target} HTTP/1.1".encode()
+    assert {line.split(b":")[0].lower() for line in heads[0].split(b"\r\n")[1:] if line} == {b"host", b"user-agent"}
+
+
+async def test_an_answer_longer_than_accepted_has_no_body(departure: Departure, engine: Engine) -> None:
+    """Its headers still count; the rest of it is not awaited."""
+    endless = b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\nX-MBX-USED-WEIGHT-1M: 7\r\n\r\n" + b"x" * 2000
+    with serve_raw(answering(endless)) as server:
+        async with engine() as transport:
+            answer = await transport.send(request(server.url), departure)
+
+    assert (answer.body, answer.used("x-mbx-used-weight-1m")) == (None, 7)
+
+
+def stalling(connection: socket.socket) -> None:
+    """Begin an answer and stop in the middle of it."""
+    read_request(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123")
+    silent(connection)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        (answering(), "the connection closed"),
+        (answering(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123"), "before the whole answer had come"),
+        (answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"), "before the whole answer"),
+        (answering(b"SSH-2.0-OpenSSH\r\n\r\n"), "was not HTTP"),
+        (answering(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"), "compressed"),
+        (silent, "the answer took too long"),
+        (stalling, "the answer took too long"),
+    ],
+)
+async def test_no_whole_answer_to_what_was_sent(
+    behaviour: Behaviour, words: str, departure: Departure, engine: Engine
+) -> None:
+    """Whatever happens after the request has left is told as sent."""
+    with serve_raw(behaviour) as server:
+        async with engine() as transport:
+            with pytest.raises(SendFailed, match=words) as caught:
+                await transport.send(request(server.url), departure)
+
+    assert (caught.value.sent, departure.count) == (True, 1)
+
+
+async def test_nothing_is_resent_on_a_connection_that_died_in_use(departure: Departure, engine: Engine) -> None:
+    """The second request finds its connection closed after it was written: that is an error, not another try."""
+    requests: list[int] = []
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        requests.append(1)
+        connection.sendall(http(b"{}"))
+        read_request(connection)
+        requests.append(2)
+
+    with serve_raw(behave) as server:
+        async with engine() as transport:
+            await transport.send(request(server.url), departure)
+            with pytest.raises(SendFailed) as caught:
+                await transport.send(request(server.url), departure)
+
+    assert (caught.value.sent, requests, len(server.connections)) == (True, [1, 2], 1)
+
+
+async def test_refused_connection_is_told_as_not_sent(departure: Departure, engine: Engine) -> None:
+    """Nobody listens there: no byte of the request can have left."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    async with engine() as transport:
+        with pytest.raises(SendFailed, match="no connection could be made") as caught:
+            await transport.send(request(f"http://127.0.0.1:{port}"), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
+async def test_failed_tls_is_told_as_not_sent(departure: Departure, engine: Engine) -> None:
+    """A server that speaks no TLS gets a greeting, not the request."""
+    with serve_raw(answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
+        async with engine() as transport:
+            with pytest.raises(SendFailed) as caught:
+                await transport.send(request(server.url.replace("http", "https")), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
+async def test_an_error_while_departing_stops_the_request(departure: Departure, engine: Engine) -> None:
+    """Whoever is told of the departure may forbid it: no byte of the request arrives."""
+    arrived: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        arrived.append(connection.recv(100))
+
+    def forbid() -> None:
+        departure()
+        raise PermissionError("the gate is closed")
+
+    with serve_raw(behave) as server:
+        async with engine() as transport:
+            with pytest.raises(PermissionError, match="the gate is closed"):
+                await transport.send(request(server.url), forbid)
+
+    assert (b"".join(arrived), departure.count) == (b"", 1)
+
+
+async def test_a_request_too_long_for_a_url_is_told_as_not_sent(departure: Departure, engine: Engine) -> None:
+    """The library refuses to build it."""
+    async with engine() as transport:
+        with pytest.raises(SendFailed, match="longer than a URL may be") as caught:
+            await transport.send(request("http://127.0.0.1:1", "/" + "x" * 70_000), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
+@pytest.mark.parametrize("status", [403, 418, 429])
+@pytest.mark.parametrize("then", [answering(), silent], ids=["cut", "stalled"])
+async def test_a_refusal_is_brought_without_its_whole_body(
+    status: int, then: Behaviour, departure: Departure, engine: Engine
+) -> None:
+    """Its status closes the gate: it must not be lost with the rest of the answer."""
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 %d No\r\nRetry-After: 7\r\nContent-Length: 100\r\n\r\n{" % status)
+        if then is silent:
+            silent(connection)
+
+    with serve_raw(behave) as server:
+        async with engine() as transport:
+            answer = await transport.send(request(server.url), departure)
+
+    assert (answer.status, answer.retry_after, answer.body) == (status, 7.0, b"{")
+
+
+async def test_what_the_server_said_is_not_quoted(departure: Departure, engine: Engine) -> None:
+    """A broken answer may echo the key; a failure's chain does not."""
+    with serve_raw(answering(b"HTTP/1.1 200 OK\r\nx-mbx-apikey canary\r\n\r\n")) as server:
+        async with engine() as transport:
+            with pytest.raises(SendFailed) as caught:
+                await transport.send(request(server.url), departure)
+
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_cancelled_request_leaves_no_connection(departure: Departure, engine: Engine) -> None:
+    """Giving up while waiting for the answer closes the connection: its answer must not meet another request."""
+    arrived, ended = threading.Event(), threading.Event()
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        arrived.set()
+        with suppress(ConnectionError):
+            connection.recv(1)
+        ended.set()
+
+    with serve_raw(behave) as server:
+        async with engine(timeouts=Timeouts()) as transport, anyio.create_task_group() as tasks:
+            tasks.start_soon(transport.send, request(server.url), departure)
+            await anyio.to_thread.run_sync(arrived.wait)
+            tasks.cancel_scope.cancel()
+
+        assert ended.wait(5)
+
+
+async def test_closing_ends_idle_connections(departure: Departure, engine: Engine) -> None:
+    """Nothing stays open behind a closed transport."""
+    ended: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(http(b"{}"))
+        ended.append(connection.recv(1))
+
+    with serve_raw(behave) as server:
+        async with engine() as transport:
+            await transport.send(request(server.url), departure)
+
+    assert ended == [b""]
+
+
+@pytest.mark.parametrize(
+    ("first", "body"),
+    [
+        (http(b"mine"), b"mine"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b""),
+        (CHUNKED + b"4\r\nmine\r\n0\r\n\r\n", b"mine"),
+        (CHUNKED + b"0\r\n\r\n", b""),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" + http(b"mine"), b"mine"),
+    ],
+)
+@pytest.mark.parametrize("surplus", [http(b"another's"), b"HTTP/1.1 2", b"{}"])
+async def test_surplus_closes_the_connection(
+    first: bytes, body: bytes, surplus: bytes, departure: Departure, engine: Engine
+) -> None:
+    """The answer is whole; the next request goes over another connection."""
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(first + surplus)
+        connection.recv(100)
+
+    with serve_raw(behave) as server:
+        async with engine() as transport:
+            answers = [await transport.send(request(server.url), departure) for _ in range(2)]
+
+    assert ([answer.body for answer in answers], len(server.connections)) == ([body, body], 2)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_byte_reaches_the_target_of_a_redirect(status: int, departure: Departure, engine: Engine) -> None:
+    """A redirect is brought as the answer it is."""
+    with serve_raw(silent) as target:
+        location = f"Location: {target.url}/papi/v1/ping\r\n"
+        with serve_raw(answering(http(b"", status=f"{status} Moved", headers=location))) as server:
+            async with engine() as transport:
+                answer = await transport.send(request(server.url), departure)
+        arrived = len(target.connections)
+
+    assert (answer.status, arrived) == (status, 0)
+
+
+async def test_the_environment_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
+) -> None:
+    """A proxy in the environment sees nothing unless it is trusted."""
+    with serve_raw(silent) as proxy, serve_raw(answering(http(b"{}"))) as server:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("ALL_PROXY", proxy.url)
+        async with engine() as transport:
+            await transport.send(request(server.url), departure)
+        arrived = len(proxy.connections)
+
+    assert arrived == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (http(b"{}", headers="Date: x\r\n"), (200, "x", b"{}")),
+        (http(b"", status="404 Not Found", headers="date:   x  \r\nEmpty:\r\n"), (404, "x", b"")),
+        (http(b"{}", headers="DATE: x\r\nDate: y\r\n"), (200, "x, y", b"{}")),
+        (CHUNKED + b"1\r\n{\r\n001;name=value\r\n}\r\n0\r\nDate: trailer\r\n\r\n", (200, None, b"{}")),
+        (b"HTTP/1.0 200 OK\r\nDate: x\r\n\r\n{}", (200, "x", b"{}")),
+        (b"HTTP/1.1 200 OK\r\nDate: x\r\n\r\n{}", (200, "x", b"{}")),
+        (b"HTTP/1.1 204 No Content\r\nDate: x\r\n\r\n", (204, "x", b"")),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n", (304, None, b"")),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nDate: y\r\n\r\n" + http(b"{}"), (200, None, b"{}")),
+    ],
+    ids=["length", "empty", "twice", "chunked", "HTTP/1.0", "until closed", "204", "304", "1xx first"],
+)
+@pytest.mark.parametrize("step", [1, 7, 1000], ids=["each byte", "pieces", "at once"])
+async def test_answers_in_any_pieces(
+    answer: bytes, expected: tuple[int, str | None, bytes], step: int, departure: Departure, engine: Engine
+) -> None:
+    """However slowly it comes, the answer is the same."""
+    pieces = [answer[at : at + step] for at in range(0, len(answer), step)]
+    with serve_raw(answering(*pieces)) as server:
+        async with engine() as transport:
+            came = await transport.send(request(server.url), departure)
+
+    assert (came.status, came.headers.get("date"), came.body) == expected
+
+
+def resetting(*pieces: bytes) -> Behaviour:
+    """Read one request, send the pieces, and reset the connection."""
+
+    def behave(connection: socket.socket) -> None:
+        answering(*pieces)(connection)
+        reset(connection)
+
+    return behave
+
+
+def half_closing(connection: socket.socket) -> None:
+    """Close the way of the answer and keep that of the request."""
+    read_request(connection)
+    connection.shutdown(socket.SHUT_WR)
+    silent(connection)
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        resetting(),
+        resetting(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123"),
+        half_closing,
+        answering(b"HTTP/1.1 200 OK\r\nContent-Le"),
+        answering(b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: ten\r\n\r\n"),
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"),
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}}"),
+        answering(CHUNKED + b"-2\r\n{}\r\n0\r\n\r\n"),
+        answering(CHUNKED + b"x\r\n{}\r\n0\r\n\r\n"),
+        answering(CHUNKED + b"2\r\n{}}\r\n0\r\n\r\n"),
+        answering(b"HTTP/1.1 20 OK\r\n\r\n"),
+        answering(b"HTTP/1.1 OK\r\n\r\n"),
+        answering(b"HTTP/1.1 200 OK\r\nA: b\x00\r\n\r\n"),
+        answering(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n"),
+        answering(b"\x16\x03\x01\x02\x00\x01\x00" * 20),
+        answering(b"\x00" * 200_000),
+        answering(b"HTTP/1.1 200 OK\r\n" + b"X: yyyyyyyyyyyyy\r\n" * 40_000),
+    ],
+    ids=["reset", "reset midway", "half closed", "cut head", "1xx alone", "length ten", "negative length",
+         "two lengths", "negative chunk", "no chunk", "long chunk", "short status", "no status", "nul", "no colon",
+         "TLS", "noughts", "endless head"],
+)  # fmt: skip
+async def test_what_is_no_whole_answer(behaviour: Behaviour, departure: Departure, engine: Engine) -> None:
+    """It was sent, and nothing that came can be used."""
+    with serve_raw(behaviour) as server:
+        async with engine() as transport:
+            with pytest.raises(SendFailed) as caught:
+                await transport.send(request(server.url), departure)
+
+    assert (caught.value.sent, departure.count, len(server.connections)) == (True, 1, 1)
+
+
+async def test_a_server_that_resets_at_once_is_told_as_sent_or_not(departure: Departure, engine: Engine) -> None:
+    """Whether the request had left when the connection broke is told as `departing` was."""
+    with serve_raw(reset) as server:
+        async with engine() as transport:
+            for _ in range(20):
+                before = departure.count
+                with pytest.raises(SendFailed) as caught:
+                    await transport.send(request(server.url), departure)
+                assert departure.count - before == caught.value.sent
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+async def test_a_write_says_that_it_has_no_body(method: Method, departure: Departure, engine: Engine) -> None:
+    """Servers wait for the body of a POST that does not say so."""
+    heads: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        heads.append(read_request(connection))
+        connection.sendall(http(b"{}"))
+
+    with serve_raw(behave) as server:
+        async with engine() as transport:
+            await transport.send(request(server.url, method=method), departure)
+
+    assert heads[0].startswith(method.encode())
+    assert (b"\r\ncontent-length: 0\r\n" in heads[0].lower()) == (method in {"POST", "PUT"})
+
+
+class TestIdle:
+    """Between two requests."""
+
+    @pytest.mark.parametrize("end", [socket.socket.close, reset], ids=["closed", "reset"])
+    async def test_a_connection_that_the_server_closed_is_not_used(
+        self, end: Behaviour, departure: Departure, engine: Engine
+    ) -> None:
+        """Although the event loop has had no turn to hear of it: the caller's own code may hold it up for long."""
+        closed = threading.Event()
+
+        def behave(connection: socket.socket) -> None:
+            read_request(connection)
+            connection.sendall(http(b"{}"))
+            may_close.wait(5)
+            end(connection)
+            closed.set()
+
+        may_close = threading.Event()
+        with serve_raw(behave) as server:
+            async with engine() as transport:
+                await transport.send(request(server.url), departure)
+                may_close.set()
+                assert closed.wait(5)
+                answer = await transport.send(request(server.url), departure)
+
+        assert (answer.body, departure.count, len(server.connections)) == (b"{}", 2, 2)
+
+    async def test_an_answer_that_nobody_asked_for_is_not_used(self, departure: Departure, engine: Engine) -> None:
+        """What comes between two requests is not the answer to the second."""
+        came = threading.Event()
+
+        def behave(connection: socket.socket) -> None:
+            read_request(connection)
+            connection.sendall(http(b"mine"))
+            may_send.wait(5)
+            connection.sendall(http(b"another's"))
+            came.set()
+            read_request(connection)
+
+        may_send = threading.Event()
+        with serve_raw(behave) as server:
+            async with engine() as transport:
+                await transport.send(request(server.url), departure)
+                may_send.set()
+                assert came.wait(5)
+                answer = await transport.send(request(server.url), departure)
+
+        assert (answer.body, len(server.connections)) == (b"mine", 2)
+
+    async def test_the_connection_used_last_is_used_first(self, departure: Departure, engine: Engine) -> None:
+        """One after the other, all requests go over one connection."""
+        with serve_raw(echoing) as server:
+            async with engine() as transport:
+                for _ in range(5):
+                    await transport.send(request(server.url), departure)
+
+        assert len(server.connections) == 1
+
+    @pytest.mark.parametrize("answer", [b"HTTP/1.0 200 OK\r\n", b"HTTP/1.1 200 OK\r\nConnection: close\r\n"])
+    async def test_a_connection_that_the_server_gives_up_is_not_used(
+        self, answer: bytes, departure: Departure, engine: Engine
+    ) -> None:
+        """It says so in the answer, long before it closes."""
+
+        def behave(connection: socket.socket) -> None:
+            read_request(connection)
+            connection.sendall(answer + b"Content-Length: 2\r\n\r\n{}")
+            connection.recv(1)
+
+        with serve_raw(behave) as server:
+            async with engine() as transport:
+                for _ in range(2):
+                    await transport.send(request(server.url), departure)
+
+        assert len(server.connections) == 2
+
+
+def echoing(connection: socket.socket) -> None:
+    """Answer every request with its own target."""
+    while head := read_request(connection):
+        connection.sendall(http(head.split(b" ")[1]))
+
+
+class TestMany:
+    """Requests at once."""
+
+    async def send_all(self, transport: Transport, url: str, count: int) -> list[bytes | None]:
+        """Send all at once, each with a target of its own; their answers."""
+        bodies: list[bytes | None] = [None] * count
+
+        async def send(number: int) -> None:
+            bodies[number] = (await transport.send(request(url, f"/{number}"), Departure())).body
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(count):
+                tasks.start_soon(send, number)
+        return bodies
+
+    async def test_each_has_its_own_answer(self, engine: Engine) -> None:
+        """Fifty at once, three times, over at most fifty connections."""
+        with serve_raw(echoing) as server:
+            async with engine(timeouts=Timeouts()) as transport:
+                for _ in range(3):
+                    bodies = await self.send_all(transport, server.url, 50)
+                    assert bodies == [b"/%d" % number for number in range(50)]
+
+        assert len(server.connections) <= 50
+
+    async def test_connections_are_bounded(self, monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
+        """Whoever finds no place waits for one; a server that is no longer called makes way for another."""
+        narrow(monkeypatch, 3)
+        with serve_raw(echoing) as one, serve_raw(echoing) as other:
+            async with engine(timeouts=Timeouts()) as transport:
+                for server in (one, other, one):
+                    bodies = await self.send_all(transport, server.url, 20)
+                    assert bodies == [b"/%d" % number for number in range(20)]
+
+        assert len(other.connections) <= 3
+        assert len(one.connections) <= 6
+
+    async def test_a_full_pool_is_told_as_not_sent(
+        self, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
+    ) -> None:
+        """Whoever got no connection in time sent nothing."""
+        narrow(monkeypatch, 1)
+        failures: list[SendFailed] = []
+        with serve_raw(silent) as server:
+            async with engine(timeouts=Timeouts(connect=0.3, read=0.9)) as transport:
+
+                async def send() -> None:
+                    try:
+                        await transport.send(request(server.url), departure)
+                    except SendFailed as failure:
+                        failures.append(failure)
+
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(2):
+                        tasks.start_soon(send)
+
+        assert [(str(failure), failure.sent) for failure in failures] == [
+            ("no connection was free in time", False),
+            ("the answer took too long", True),
+        ]
+
+    async def test_who_gave_up_waiting_blocks_nobody(
+        self, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
+    ) -> None:
+        """A place goes to the next who still wants it."""
+        narrow(monkeypatch, 1)
+        with serve_raw(echoing) as server:
+            async with engine(timeouts=Timeouts()) as transport:
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(10):
+                        tasks.start_soon(transport.send, request(server.url), departure)
+                    await anyio.lowlevel.checkpoint()
+                    tasks.cancel_scope.cancel()
+                answer = await transport.send(request(server.url), departure)
+
+        assert answer.body == b"/papi/v1/ping"
+
+
+def narrow(monkeypatch: pytest.MonkeyPatch, connections: int) -> None:
+    """Allow only so many connections."""
+    for module in ("direct", "httpx"):
+        monkeypatch.setattr(f"binance_pm.transport.{module}.MAX_CONNECTIONS", connections)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+async def test_no_await_point_leaks(*, secure: bool, tmp_path: Path, engine: Engine) -> None:
+    """Cancelled at its first, second, ... last suspension: no socket is left open, and the next request is answered."""
+    authority = Authority(tmp_path)
+    points = 0
+    with serve_raw(echoing, tls=authority.server(authority.issue()) if secure else None) as server:
+        reached = True
+        while reached:
+            async with engine(timeouts=Timeouts(), tls=authority.client()) as transport:
+                reached = await cancelled_at(points, transport.send(request(server.url, "/first"), Departure()))
+                answer = await transport.send(request(server.url, "/second"), Departure())
+            assert answer.body == b"/second", points
+            points += 1
+        with anyio.fail_after(5):
+            while any(connection.fileno() >= 0 for connection in server.connections):
+                await anyio.lowlevel.checkpoint()
+
+    assert points >= 3
+
+
+async def test_connects_from_the_given_address(departure: Departure, engine: Engine) -> None:
+    """The server sees it."""
+    seen: list[str] = []
+
+    def behave(connection: socket.socket) -> None:
+        seen.append(connection.getpeername()[0])
+        answering(http(b"{}"))(connection)
+
+    with serve_raw(behave) as server:
+        async with engine(local_address="127.0.0.2") as transport:
+            await transport.send(request(server.url), departure)
+
+    assert seen == ["127.0.0.2"]
+
+
+async def test_an_address_of_another_machine_is_told_as_not_sent(departure: Departure, engine: Engine) -> None:
+    """The system refuses to connect from it."""
+    with serve_raw(answering(http(b"{}"))) as server:
+        async with engine(local_address="192.0.2.1") as transport:
+            with pytest.raises(SendFailed, match="no connection could be made") as caught:
+                await transport.send(request(server.url), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
