@@ -1,0 +1,379 @@
+"""The direct engine alone: what it is stricter about, its bounds, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import socket
+import threading
+import tracemalloc
+from typing import Any
+
+import anyio
+import pytest
+
+from binance_pm.transport import HttpRequest, SendFailed, Timeouts
+from binance_pm.transport.dial import Way, dial
+from tests.raw_server import Behaviour, answering, http, read_request, serve_raw, silent
+from tests.transport.engines import CHUNKED, SHORT, Departure, direct_engine, request
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+        OK + b"Content-Length: 2, 2\r\n\r\n{}",
+        OK + b"Content-Length: +2\r\n\r\n{}",
+        OK + b"Content-Length: 99999999999999999999\r\n\r\n{}",
+        OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: gzip\r\n\r\n{}",
+        OK + b"A: b\r\n folded\r\nContent-Length: 2\r\n\r\n{}",
+        OK + b" A: b\r\nContent-Length: 2\r\n\r\n{}",
+        OK + b"A : b\r\nContent-Length: 2\r\n\r\n{}",
+        OK + b"A: b\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n" + http(b"{}"),
+        b"HTTP/1.1 099 Low\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 000 None\r\nContent-Length: 2\r\n\r\n{}",
+        CHUNKED + b"2;" + b"x" * 400_000 + b"\r\n{}\r\n0\r\n\r\n",
+        CHUNKED + b"2\r\n{}\r\n0\r\nTrailer: " + b"x" * 400_000 + b"\r\n\r\n",
+    ],
+    ids=["two lengths", "listed lengths", "signed length", "huge length", "length and chunks", "chunks and length",
+         "coded chunks", "coded", "folded", "indented", "space before colon", "bare line end", "bare line ends", "101",
+         "099", "000", "endless extension", "endless trailer"],
+)  # fmt: skip
+async def test_what_could_be_read_in_two_ways_is_refused(answer: bytes, departure: Departure) -> None:
+    """Where programs on the way may disagree about the answer's end, there is no answer."""
+    with serve_raw(answering(answer)) as server:
+        async with direct_engine() as transport:
+            with pytest.raises(SendFailed, match=r"was not HTTP|longer than accepted") as caught:
+                await transport.send(request(server.url), departure)
+
+    assert (caught.value.sent, departure.count) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        OK + b"X: " + b"x" * 70_000 + b"\r\n",
+        OK + b"".join(b"X-%d: y\r\n" % number for number in range(200)),
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20_000 + OK,
+    ],
+    ids=["long", "many", "1xx"],
+)
+async def test_heads_are_bounded(head: bytes, departure: Departure) -> None:
+    """An answer is no place to keep things."""
+    with serve_raw(answering(head + b"Content-Length: 2\r\n\r\n{}")) as server:
+        async with direct_engine() as transport:
+            with pytest.raises(SendFailed, match="the head of the answer is longer than accepted") as caught:
+                await transport.send(request(server.url), departure)
+
+    assert caught.value.sent
+
+
+async def test_headers_are_latin_1_in_lower_case(departure: Departure) -> None:
+    """Each byte is a character; a name that comes twice has both values."""
+    answer = OK + b"X-Caf\x43: \xe9\r\nx-cafc: b \r\nContent-Length: 2\r\n\r\n{}"
+    with serve_raw(answering(answer)) as server:
+        async with direct_engine() as transport:
+            came = await transport.send(request(server.url), departure)
+
+    assert dict(came.headers) == {"x-cafc": "é, b", "content-length": "2"}
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        (answering(), "the connection closed before the whole answer had come"),
+        (answering(b"SSH-2.0-OpenSSH\r\n\r\n"), "the answer was not HTTP"),
+    ],
+)
+async def test_says_what_happened(behaviour: Behaviour, words: str, departure: Departure) -> None:
+    """A server that hangs up and one that speaks something else are two things."""
+    with serve_raw(behaviour) as server:
+        async with direct_engine() as transport:
+            with pytest.raises(SendFailed) as caught:
+                await transport.send(request(server.url), departure)
+
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize(
+    ("target", "headers"),
+    [
+        ("/a b", {}),
+        ("/a\r\nX: y", {}),
+        ("/a\n", {}),
+        ("/é", {}),
+        ("/\x00", {}),
+        ("/", {"x": "a\r\nb: c"}),
+        ("/", {"x": "é"}),
+    ],
+)
+async def test_a_request_that_would_be_two_is_not_sent(
+    target: str, headers: dict[str, str], departure: Departure
+) -> None:
+    """Nothing in it may end a line of the head."""
+    async with direct_engine() as transport:
+        with pytest.raises(SendFailed, match="holds what none may hold") as caught:
+            await transport.send(HttpRequest("GET", "http://127.0.0.1:1", target, headers), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
+@pytest.mark.parametrize("url", ["", "ftp://127.0.0.1", "127.0.0.1", "http://", "http://:80"])
+async def test_a_url_that_is_none_is_told_as_not_sent(url: str, departure: Departure) -> None:
+    """It leads to no host."""
+    async with direct_engine() as transport:
+        with pytest.raises(SendFailed, match="the URL of the request is none") as caught:
+            await transport.send(request(url), departure)
+
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize("name", ["nowhere.invalid", "a" * 64, "-.-"])
+async def test_a_name_without_an_address_is_told_as_not_sent(name: str, departure: Departure) -> None:
+    """It cannot be resolved, or is none."""
+    async with direct_engine(timeouts=Timeouts()) as transport:
+        with pytest.raises(SendFailed, match="no connection could be made") as caught:
+            await transport.send(request(f"http://{name}"), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
+async def test_an_idle_connection_ends_by_itself(monkeypatch: pytest.MonkeyPatch, departure: Departure) -> None:
+    """Nobody has to call for it."""
+    monkeypatch.setattr("binance_pm.transport.direct.KEEPALIVE_SECONDS", 0.05)
+    ended = threading.Event()
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(http(b"{}"))
+        connection.recv(1)
+        ended.set()
+
+    with serve_raw(behave) as server:
+        async with direct_engine() as transport:
+            await transport.send(request(server.url), departure)
+            assert await anyio.to_thread.run_sync(ended.wait, 5)
+
+
+async def test_an_idle_connection_whose_time_is_over_is_not_used(departure: Departure) -> None:
+    """Also where the event loop had no turn to end it."""
+    with serve_raw(echoing) as server:
+        async with direct_engine() as transport:
+            await transport.send(request(server.url), departure)
+            (connection,) = vars(transport)["_connections"]
+            connection.deadline = asyncio.get_running_loop().time()
+            await transport.send(request(server.url), departure)
+
+    assert len(server.connections) == 2
+
+
+def echoing(connection: socket.socket) -> None:
+    """Answer every request."""
+    while read_request(connection):
+        connection.sendall(http(b"{}"))
+
+
+async def test_a_slow_answer_that_goes_on_is_waited_for(departure: Departure) -> None:
+    """The read timeout is between two pieces."""
+    answer = http(b"{}", headers="Date: x\r\n")
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        for at in range(0, len(answer), 10):
+            connection.sendall(answer[at : at + 10])
+            pause.wait(0.1)
+
+    pause = threading.Event()
+    with serve_raw(behave) as server:
+        async with direct_engine(timeouts=Timeouts(connect=5, read=0.35)) as transport:
+            came = await transport.send(request(server.url), departure)
+
+    assert came.body == b"{}"
+
+
+async def test_the_read_timeout_holds_after_a_long_rest(departure: Departure) -> None:
+    """What looks after an idle connection looks often enough for the next call."""
+    served = itertools.count()
+
+    def behave(connection: socket.socket) -> None:
+        while read_request(connection):
+            if next(served) == 0:
+                connection.sendall(http(b"{}"))
+
+    with serve_raw(behave) as server:
+        async with direct_engine() as transport:
+            await transport.send(request(server.url), departure)
+            await anyio.sleep(2 * SHORT.read)
+            with anyio.fail_after(5), pytest.raises(SendFailed, match="the answer took too long"):
+                await transport.send(request(server.url), departure)
+
+
+class TestClosing:
+    """Everything ends within a second."""
+
+    @pytest.mark.parametrize(
+        ("behaviour", "scheme", "sent"),
+        [(silent, "http", True), (silent, "https", False)],
+        ids=["waiting for the answer", "waiting for TLS"],
+    )
+    async def test_whoever_waits_is_told(
+        self, behaviour: Behaviour, scheme: str, departure: Departure, *, sent: bool
+    ) -> None:
+        """Each knows whether its request had left."""
+        failures: list[SendFailed] = []
+        with serve_raw(behaviour) as server:
+            async with direct_engine(timeouts=Timeouts()) as transport:
+
+                async def send() -> None:
+                    with pytest.raises(SendFailed, match="the transport was closed") as caught:
+                        await transport.send(request(server.url.replace("http", scheme)), departure)
+                    failures.append(caught.value)
+
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(send)
+                    while not server.connections:
+                        await anyio.lowlevel.checkpoint()
+                    await anyio.wait_all_tasks_blocked()
+                    with anyio.fail_after(1):
+                        await transport.aclose()
+
+        assert [failure.sent for failure in failures] == [sent]
+
+    async def test_whoever_waits_for_a_place_is_told(
+        self, monkeypatch: pytest.MonkeyPatch, departure: Departure
+    ) -> None:
+        """It sent nothing."""
+        monkeypatch.setattr("binance_pm.transport.direct.MAX_CONNECTIONS", 1)
+        told: list[bool] = []
+        with serve_raw(silent) as server:
+            async with direct_engine(timeouts=Timeouts()) as transport:
+
+                async def send() -> None:
+                    with pytest.raises(SendFailed, match="the transport was closed") as caught:
+                        await transport.send(request(server.url), departure)
+                    told.append(caught.value.sent)
+
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(3):
+                        tasks.start_soon(send)
+                    while not departure.count:
+                        await anyio.lowlevel.checkpoint()
+                    with anyio.fail_after(1):
+                        await transport.aclose()
+
+        assert sorted(told) == [False, False, True]
+
+    async def test_nothing_is_sent_afterwards(self, departure: Departure) -> None:
+        """Nothing reopens itself."""
+        with serve_raw(answering(http(b"{}"))) as server:
+            async with direct_engine() as transport:
+                await transport.aclose()
+                with pytest.raises(SendFailed, match="the transport was closed") as caught:
+                    await transport.send(request(server.url), departure)
+            arrived = len(server.connections)
+
+        assert (caught.value.sent, departure.count, arrived) == (False, 0, 0)
+
+
+async def test_a_refused_departure_leaves_the_connection(departure: Departure) -> None:
+    """Nothing was written, so the next request can go over it."""
+
+    def forbid() -> None:
+        raise PermissionError("the gate is closed")
+
+    with serve_raw(echoing) as server:
+        async with direct_engine() as transport:
+            with pytest.raises(PermissionError):
+                await transport.send(request(server.url), forbid)
+            await transport.send(request(server.url), departure)
+
+    assert len(server.connections) == 1
+
+
+async def test_memory_is_flat(departure: Departure) -> None:
+    """Five thousand calls leave nothing behind."""
+    with serve_raw(echoing) as server:
+        async with direct_engine() as transport:
+
+            async def send(count: int) -> int:
+                for _ in range(count):
+                    await transport.send(request(server.url), departure)
+                gc.collect()
+                return tracemalloc.get_traced_memory()[0]
+
+            tracemalloc.start()
+            try:
+                before = await send(100)
+                after = await send(5000)
+            finally:
+                tracemalloc.stop()
+
+    assert after - before < 20_000
+
+
+class Leaving(asyncio.Protocol):
+    """Hangs up at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It stands."""
+        transport.close()
+
+
+class TestDial:
+    """Names with many addresses."""
+
+    async def connect(self, monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+        """Connect to a name with these addresses."""
+        infos = [
+            (family, socket.SOCK_STREAM, 0, "", place)
+            for place in addresses
+            for family in [socket.AF_INET6 if ":" in place[0] else socket.AF_INET]
+        ]
+
+        loop = type(asyncio.get_running_loop())
+        really = loop.getaddrinfo
+
+        async def resolve(self: asyncio.AbstractEventLoop, host: str, port: int, **options: Any) -> Any:
+            # uvloop resolves the addresses once more.
+            return infos if host == "many.example" else await really(self, host, port, **options)
+
+        monkeypatch.setattr(loop, "getaddrinfo", resolve)
+        await dial(Way("many.example", 80, None), Leaving(), seconds=1.0)
+
+    async def test_the_next_address_is_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where one refuses, another may accept."""
+        with serve_raw(silent) as server:
+            port = int(server.url.rpartition(":")[2])
+            await self.connect(monkeypatch, ("127.0.0.1", 1), ("127.0.0.1", port))
+
+    async def test_a_family_that_is_not_routed_holds_up_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The families take turns, and an address that does not answer has its share of the time and no more."""
+        held: list[float] = []
+
+        async def swallow(self: asyncio.AbstractEventLoop, sock: socket.socket, address: Any) -> None:
+            if sock.family == socket.AF_INET6:
+                held.append(self.time())
+                await anyio.sleep_forever()
+            await really(self, sock, address)
+
+        loop = type(asyncio.get_running_loop())
+        really = loop.sock_connect
+        monkeypatch.setattr(loop, "sock_connect", swallow)
+        with serve_raw(silent) as server, anyio.fail_after(0.9):
+            port = int(server.url.rpartition(":")[2])
+            await self.connect(monkeypatch, *((f"::{number}", 1) for number in range(2, 5)), ("127.0.0.1", port))
+
+        assert len(held) == 1
+
+    async def test_the_last_failure_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """None of them could be reached."""
+        with pytest.raises(ConnectionRefusedError):
+            await self.connect(monkeypatch, ("127.0.0.1", 1), ("::1", 1))

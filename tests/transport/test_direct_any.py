@@ -1,0 +1,304 @@
+"""The direct engine's parser on whatever a server may say: an answer or an error, and never another call's answer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Generator, Iterable
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from binance_pm.transport import HttpAnswer, SendFailed
+from binance_pm.transport.dial import Way
+from binance_pm.transport.direct import _Connection, _Host
+from tests.raw_server import http
+from tests.transport.engines import CHUNKED
+
+EARLY = b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n"
+MAX_BODY = 500
+ANSWERS: dict[bytes, tuple[int, bytes, bool]] = {
+    http(b"{}"): (200, b"{}", True),
+    http(b"x" * 100, headers="Date: Sat, 21 Nov 2026 12:00:00 GMT\r\n"): (200, b"x" * 100, True),
+    http(b"", status="404 Not Found"): (404, b"", True),
+    http(b"{", status="429 Too Many Requests", headers="Retry-After: 7\r\n"): (429, b"{", True),
+    b"HTTP/1.1 204 No Content\r\n\r\n": (204, b"", True),
+    CHUNKED + b"2\r\n{}\r\n0\r\n\r\n": (200, b"{}", True),
+    CHUNKED + b"1;a=b\r\n{\r\n1\r\n}\r\n0\r\nTrailer: x\r\n\r\n": (200, b"{}", True),
+    CHUNKED + b"0\r\n\r\n": (200, b"", True),
+    EARLY + EARLY + http(b"{}"): (200, b"{}", True),
+    http(b"{}", headers="Connection: close\r\n"): (200, b"{}", False),
+    b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}": (200, b"{}", False),
+    b"HTTP/1.1 200 OK\r\n\r\nuntil closed": (200, b"until closed", False),
+}
+PIECES = [
+    *ANSWERS,
+    b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\n", b"\r\n", b"\n", b"\r\n\r\n", b"Content-Length: 2\r\n", b"Upgrade: x\r\n",
+    b"Content-Length: 600\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Encoding: gzip\r\n", b" folded\r\n",
+    b"Connection: close\r\n", b"Connection: Upgrade\r\n", b"101", b"{}", b"2\r\n{}\r\n", b"0\r\n", b"\x00", b"x" * 600,
+]  # fmt: skip
+STALE = http(b"-1")
+SURPLUS = [b"\r\n", b"{}", EARLY, *(STALE[:length] for length in range(len(STALE) + 1))]
+
+
+class Wire(asyncio.Transport):
+    """Stands in for the network: it says whether it was cut off, and that nothing waits to be read."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__({"socket": connection})
+        self.is_cut = False
+        self.owed: list[int] = []
+        """The calls that were written here and not answered yet."""
+
+    def is_closing(self) -> bool:
+        """Whether it was cut off."""
+        return self.is_cut
+
+    def abort(self) -> None:
+        """Cut it off."""
+        self.is_cut = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Nobody reads what is sent."""
+
+    def get_write_buffer_size(self) -> int:
+        """All of it has left."""
+        return 0
+
+
+@pytest.fixture(scope="module")
+def silence() -> Generator[socket.socket, None, None]:
+    """A socket on which nothing ever arrives."""
+    one, other = socket.socketpair()
+    with one, other:
+        yield one
+
+
+def connected(silence: socket.socket, host: _Host) -> tuple[_Connection, Wire]:
+    """A connection that stands, and the other side's end of it."""
+    connection, wire = _Connection(host, set(), 10.0, MAX_BODY), Wire(silence)
+    connection.connection_made(wire)
+    return connection, wire
+
+
+def told(connection: _Connection, wire: Wire, pieces: Iterable[bytes]) -> None:
+    """The server says the pieces, as far as it is listened to."""
+    for piece in pieces:
+        if piece and not wire.is_cut:
+            connection.data_received(piece)
+
+
+def ended(connection: _Connection, wire: Wire) -> None:
+    """The server closes."""
+    if not wire.is_cut:
+        connection.eof_received()
+    connection.connection_lost(None)
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    """The data in pieces."""
+    at = sorted({place % (len(data) + 1) for place in places})
+    return [data[start:end] for start, end in zip([0, *at], [*at, len(data)], strict=True)]
+
+
+def outcome(answer: asyncio.Future[HttpAnswer]) -> HttpAnswer | SendFailed:
+    """What the call came to; it has come to something."""
+    assert answer.done()
+    error = answer.exception()
+    assert error is None or (isinstance(error, SendFailed) and error.sent)
+    return error or answer.result()
+
+
+def new_host() -> _Host:
+    """A server without connections."""
+    return _Host(Way("127.0.0.1", 80, None), "Host: x", [])
+
+
+@pytest.fixture(scope="module")
+def runner() -> Generator[asyncio.Runner, None, None]:
+    """An event loop for every example."""
+    with asyncio.Runner() as running:
+        yield running
+
+
+ANY = settings(derandomize=True, max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@ANY
+@given(st.sampled_from(list(ANSWERS)), st.lists(st.integers(0, 300), max_size=20))
+def test_however_it_is_cut_the_answer_is_the_same(
+    runner: asyncio.Runner, silence: socket.socket, whole: bytes, places: list[int]
+) -> None:
+    """Status, body, and whether the connection may be used again."""
+
+    async def main() -> tuple[int, bytes | None, bool]:
+        host = new_host()
+        connection, wire = connected(silence, host)
+        answer = connection.ask(b"")
+        told(connection, wire, cut(whole, places))
+        if not answer.done():
+            connection.eof_received()
+        connection.keep_or_end()
+        kept = host.idle == [connection]
+        connection.connection_lost(None)
+        came = answer.result()
+        return came.status, came.body, kept
+
+    assert runner.run(main()) == ANSWERS[whole]
+
+
+@ANY
+@given(
+    st.lists(st.sampled_from(PIECES) | st.binary(max_size=20), max_size=12).map(b"".join),
+    st.lists(st.integers(0, 3000), max_size=10),
+)
+@example(b"HTTP/1.1 429 No\r\nContent-Encoding: gzip\r\n\r\n{}", [])
+@example(b"HTTP/1.1 429 No\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\nx\r\n", [])
+def test_anything_ends_in_an_answer_or_an_error(
+    runner: asyncio.Runner, silence: socket.socket, data: bytes, places: list[int]
+) -> None:
+    """Nothing else is raised, nothing is left waiting, and no more is kept than was allowed."""
+
+    async def main() -> HttpAnswer | SendFailed:
+        connection, wire = connected(silence, new_host())
+        answer = connection.ask(b"")
+        told(connection, wire, cut(data, places))
+        if answer.done():
+            connection.keep_or_end()
+        ended(connection, wire)
+        return outcome(answer)
+
+    came = runner.run(main())
+
+    if isinstance(came, HttpAnswer):
+        assert 200 <= came.status <= 999
+        assert len(came.body or b"") <= MAX_BODY
+    assert isinstance(came, HttpAnswer | SendFailed)
+
+
+def answer_to(number: int, *, chunked: bool) -> bytes:
+    """What belongs to one call alone."""
+    body = b"%d" % number
+    return CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else http(body)
+
+
+class Calls(RuleBasedStateMachine):
+    """One call after the other to a server that misbehaves: no call is shown what was meant for an earlier one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.one, self.other = socket.socketpair()
+        self.host = new_host()
+        self.live: list[tuple[_Connection, Wire]] = []
+        self.asked: tuple[int, _Connection, Wire, asyncio.Future[HttpAnswer]] | None = None
+        self.number = 0
+
+    def run(self, step: Any) -> None:
+        """Take a step on the event loop."""
+
+        async def main() -> None:
+            step()
+
+        self.runner.run(main())
+
+    @precondition(lambda self: self.asked is None)
+    @rule()
+    def ask(self) -> None:
+        """The next call takes a connection as the transport does."""
+
+        def step() -> None:
+            self.number += 1
+            connection = self.host.idle_connection()
+            wire = next((wire for known, wire in self.live if known is connection), None)
+            if connection is None or wire is None:
+                connection, wire = connected(self.one, self.host)
+                self.live.append((connection, wire))
+            assert not wire.is_cut
+            wire.owed.append(self.number)
+            self.asked = self.number, connection, wire, connection.ask(b"")
+
+        self.run(step)
+
+    @precondition(lambda self: self.asked is not None)
+    @rule(
+        shape=st.sampled_from([b"%s", EARLY + b"%s", b"\r\n%s"]),
+        chunked=st.booleans(),
+        surplus=st.sampled_from(SURPLUS) | st.binary(max_size=3),
+        places=st.lists(st.integers(0, 200), max_size=6),
+    )
+    def answer(self, shape: bytes, surplus: bytes, places: list[int], *, chunked: bool) -> None:
+        """The server answers what it was asked on this connection, in its order, and perhaps says more."""
+        assert self.asked is not None
+        _, connection, wire, _ = self.asked
+        said = b"".join(shape.replace(b"%s", answer_to(number, chunked=chunked)) for number in wire.owed) + surplus
+        wire.owed.clear()
+        self.run(partial(told, connection, wire, cut(said, places)))
+
+    @precondition(lambda self: self.asked is not None)
+    @rule(data=st.sampled_from(PIECES), places=st.lists(st.integers(0, 200), max_size=3))
+    def say(self, data: bytes, places: list[int]) -> None:
+        """The server says something that is no answer to this call's own question."""
+        assert self.asked is not None
+        _, connection, wire, answer = self.asked
+        # Before the answer this would be the answer: whose it is, nobody can tell.
+        if answer.done():
+            self.run(partial(told, connection, wire, cut(data, places)))
+
+    @rule(data=st.sampled_from(SURPLUS).filter(len))
+    def say_while_idle(self, data: bytes) -> None:
+        """The server says something on a connection that no call is on."""
+        for connection, wire in self.live:
+            if connection in self.host.idle:
+                self.run(partial(told, connection, wire, [data]))
+
+    @precondition(lambda self: self.asked is not None)
+    @rule()
+    def give_up(self) -> None:
+        """The call is cancelled, whatever has come so far."""
+        assert self.asked is not None
+        _, connection, _, answer = self.asked
+        self.asked = None
+        if not answer.cancel():
+            outcome(answer)
+        self.run(connection.keep_or_end)
+
+    @precondition(lambda self: self.asked is not None and self.asked[3].done())
+    @rule()
+    def finish(self) -> None:
+        """The call wakes up."""
+        assert self.asked is not None
+        number, connection, _, answer = self.asked
+        self.asked = None
+        came = outcome(answer)
+        assert isinstance(came, SendFailed) or came.body == b"%d" % number
+        self.run(connection.keep_or_end)
+
+    @rule()
+    def close(self) -> None:
+        """The server closes every connection."""
+        live, self.live = self.live, []
+        for connection, wire in live:
+            self.run(partial(ended, connection, wire))
+
+    @invariant()
+    def only_clean_connections_are_kept(self) -> None:
+        """What is cut off is not kept beyond the moment at which it is lost."""
+        assert not any(connection.lost.done() for connection in self.host.idle)
+
+    def teardown(self) -> None:
+        """The test is over."""
+        if self.asked is not None:
+            self.give_up()
+        self.close()
+        self.runner.close()
+        self.one.close()
+        self.other.close()
+
+
+TestCalls = Calls.TestCase
+TestCalls.settings = settings(derandomize=True, max_examples=100, stateful_step_count=30, deadline=None)
