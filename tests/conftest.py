@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sys
 import types
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
@@ -129,6 +130,14 @@ def interruptible() -> Generator[None, None, None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(params=["httpx", "direct"])
+def each_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What sessions choose by themselves: the engine of the extra `fast`, and the other where it is not installed."""
+    if request.param == "httpx":
+        monkeypatch.setitem(sys.modules, "httptools", None)
+    return request.param
 
 
 @pytest.fixture

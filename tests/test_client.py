@@ -879,6 +879,7 @@ class TestLifetime:
         assert held[0] != held[1]
         assert [holdings(answer) for answer in answers] == held * 20
 
+    @pytest.mark.usefixtures("each_engine")
     async def test_connection_refused(self) -> None:
         """No connection: nothing was sent, it may be tried again."""
         clock = FakeClock()

@@ -7,6 +7,8 @@ import math
 from collections import Counter
 from contextlib import AsyncExitStack
 
+import pytest
+
 from binance_pm import Client
 from binance_pm.testing import Sandbox, running_sandbox
 
@@ -18,14 +20,14 @@ MEASURED = 3
 USE = 0.95
 
 
-async def saturate(pm: Sandbox, seconds: float) -> None:
+async def saturate(pm: Sandbox, seconds: float, engine: str) -> None:
     """Read every account again and again, all of them on one budget."""
 
     async def keep_reading(client: Client) -> None:
         while True:
             await client.account()
 
-    async with pm.session() as session, AsyncExitStack() as stack:
+    async with pm.session(engine=engine) as session, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(pm.client(place, session=session)) for place in range(ACCOUNTS)]
         tasks = [asyncio.create_task(keep_reading(client)) for client in clients]
         failed, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
@@ -36,12 +38,13 @@ async def saturate(pm: Sandbox, seconds: float) -> None:
             task.result()
 
 
-def test_the_limit_is_used_up_without_a_refusal() -> None:
+@pytest.mark.parametrize("engine", ["httpx", "direct"])
+def test_the_limit_is_used_up_without_a_refusal(engine: str) -> None:
     """At least 95 % of it over three minutes, and nobody is told to stop."""
     with running_sandbox(minute=MINUTE, accounts=ACCOUNTS, limits={"papi": LIMIT}) as pm:
         # One minute passes until the budget knows that nobody else is there.
         first = math.ceil(pm.exchange.now() / MINUTE) + 1
-        asyncio.run(saturate(pm, (first + MEASURED) * MINUTE - pm.exchange.now()))
+        asyncio.run(saturate(pm, (first + MEASURED) * MINUTE - pm.exchange.now(), engine))
         arrived = pm.exchange.requests
 
     assert {request.status for request in arrived} == {200}

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives import serialization
 
-from binance_pm import Client, PortfolioMarginError, Session
+from binance_pm import Call, Client, PortfolioMarginError, Session
 from binance_pm.budget import Budget
 from binance_pm.testing import Fault, Sandbox
 from tests.raw_server import answering, http, read_request, serve_raw
@@ -122,7 +122,12 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
 @pytest.mark.pm_sandbox(accounts=1)
 async def test_calls_and_failures(
-    client: Client, canary: Canary, pm_sandbox: Sandbox, logged: pytest.LogCaptureFixture, fault: Fault | None
+    each_engine: str,
+    client: Client,
+    canary: Canary,
+    pm_sandbox: Sandbox,
+    logged: pytest.LogCaptureFixture,
+    fault: Fault | None,
 ) -> None:
     """Logs, errors with their causes, and the client itself keep silent, however the call ends."""
     if fault is not None:
@@ -134,9 +139,11 @@ async def test_calls_and_failures(
         error = caught
 
     assert (error is None) is (fault is None)
-    assert logged.records
+    assert client.session.engine == each_engine
+    # The direct engine itself logs nothing.
+    assert logged.records or each_engine == "direct"
     canary.look([logged.text, *(repr(vars(record)) for record in logged.records)], "signature=")
-    canary.look(texts_of(client), "signature=")
+    canary.look([*texts_of(client), *texts_of(client.session.transport(Call("x")))], "signature=")
     if error is not None:
         canary.look(texts_of_error(error), "signature=")
         canary.look([repr(pickle.loads(pickle.dumps(error)))], "signature=")  # noqa: S301 - our own pickle

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, ClassVar, Literal, cast
 
 import anyio
 import httpx
@@ -26,6 +27,8 @@ from binance_pm.session import shared_session
 from binance_pm.testing import Fault, Sandbox, running_sandbox, sandbox
 from tests.conftest import settled
 from tests.raw_server import serve_raw, silent
+
+pytestmark = pytest.mark.usefixtures("each_engine")
 
 KEY = "k" * 64
 
@@ -148,6 +151,119 @@ class TestExplicit:
 
         assert "canary" not in repr(caught.value)
         assert caught.value.__cause__ is None
+
+
+class TestEngine:
+    """What carries the requests."""
+
+    OBSTACLES: ClassVar[dict[str, dict[str, Any]]] = {
+        "an httpx client or transport was given": {"http": httpx.MockTransport(lambda _: httpx.Response(200))},
+        "it knows no proxies, and proxy or trust_env was given": {"proxy": "http://proxy.example:3128"},
+        "it knows no proxies, and proxy or trust_env was given.": {"trust_env": True},
+    }
+
+    async def test_is_chosen(self, each_engine: str) -> None:
+        """The direct one, where it is installed."""
+        session = Session(budget=Budget())
+        assert session.engine is None
+        async with session:
+            assert session.engine == each_engine
+
+    @pytest.mark.parametrize("engine", ["httpx", "direct"])
+    async def test_can_be_named(self, engine: Literal["httpx", "direct"], pm_sandbox: Sandbox) -> None:
+        """It is that one or none."""
+        session = pm_sandbox.session(engine=engine)
+        try:
+            async with pm_sandbox.client(session=session) as client:
+                await client.um_account()
+                assert session.engine == engine
+        except ConfigurationError as error:
+            assert "httptools is not installed: pip install 'binance-pm[fast]'" in str(error)  # noqa: PT017
+
+    @pytest.mark.parametrize("reason", OBSTACLES)
+    async def test_is_httpx_where_only_that_can(self, reason: str) -> None:
+        """By default the way out decides; a direct engine that was asked for says why it cannot be."""
+        async with Session(budget=Budget(), **self.OBSTACLES[reason]) as session:
+            assert session.engine == "httpx"
+        with pytest.raises(ConfigurationError, match=f"the direct engine cannot be used: {reason.rstrip('.')}"):
+            async with Session(budget=Budget(), engine="direct", **self.OBSTACLES[reason]):
+                pass
+
+    def test_is_httpx_under_trio(self) -> None:
+        """The direct one is made of asyncio."""
+
+        async def main() -> None:
+            async with Session(budget=Budget()) as session:
+                assert session.engine == "httpx"
+            with pytest.raises(ConfigurationError, match="it runs on asyncio, and this is trio"):
+                async with Session(budget=Budget(), engine="direct"):
+                    pass
+
+        trio.run(main)
+
+    def test_has_to_be_one_of_them(self) -> None:
+        """A name that is none is refused at once."""
+        with pytest.raises(ConfigurationError, match="engine is none of auto, httpx and direct"):
+            Session(engine=cast("Any", "fast"))
+
+    @pytest.mark.parametrize("pin", ["", "ab", "g" * 64, "a" * 63])
+    def test_a_pin_is_a_fingerprint(self, pin: str) -> None:
+        """What could never match is refused at once."""
+        with pytest.raises(ConfigurationError, match="a pin is no SHA-256 fingerprint"):
+            Session(pins=[pin])
+
+    async def test_pins_are_never_ignored(self, each_engine: str) -> None:
+        """Where the engine cannot check them, the session does not open."""
+        pin = ":".join(["AB"] * 32)
+        if each_engine == "direct":
+            async with Session(budget=Budget(), pins=[pin]) as session:
+                assert session.engine == "direct"
+            with pytest.raises(ConfigurationError, match="pins need the direct engine: the httpx engine was asked for"):
+                await Session(budget=Budget(), pins=[pin], engine="httpx").__aenter__()
+        else:
+            with pytest.raises(ConfigurationError, match="pins need the direct engine: httptools is not installed"):
+                await Session(budget=Budget(), pins=[pin]).__aenter__()
+
+    async def test_pins_hold_for_calls(self, pm_sandbox: Sandbox) -> None:
+        """A server without the certificate is sent nothing."""
+        session = pm_sandbox.session(pins=["0" * 64])
+        with pytest.raises(PortfolioMarginError, match=r"not one of those that are pinned|pins need"):
+            async with pm_sandbox.client(session=session, attempts=1) as client:
+                await client.um_account()
+
+        assert not pm_sandbox.exchange.requests
+
+
+class TestLocalAddress:
+    """Another way out of the same machine."""
+
+    async def test_calls_leave_by_it(self, pm_sandbox: Sandbox) -> None:
+        """Where the system has no such address, nothing is sent."""
+        for address, error in (("127.0.0.3", None), ("192.0.2.1", ConnectError)):
+            session = pm_sandbox.session(local_address=address)
+            async with pm_sandbox.client(session=session, attempts=1) as client:
+                with pytest.raises(error) if error else nullcontext():
+                    await client.um_account()
+
+        assert len(pm_sandbox.exchange.requests) == 1
+
+    def test_has_a_budget_of_its_own(self) -> None:
+        """However it is spelled."""
+        one, same, other = (Session(local_address=text) for text in ("::1", "0:0:0:0:0:0:0:1", "::2"))
+
+        assert one.budget is same.budget
+        assert len({id(budget) for budget in (one.budget, other.budget, process_budget())}) == 3
+
+    def test_has_to_be_an_address(self) -> None:
+        """A name may have many."""
+        with pytest.raises(ConfigurationError, match="local_address is not an IP address"):
+            Session(local_address="localhost")
+
+    @pytest.mark.parametrize("options", TestEngine.OBSTACLES.values())
+    def test_goes_with_no_other_way_out(self, options: dict[str, Any]) -> None:
+        """What would be ignored is refused."""
+        with pytest.raises(ConfigurationError, match="local_address was given together with http, proxy or trust_env"):
+            Session(local_address="127.0.0.1", **options)
 
 
 class TestClosing:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio
 import msgspec
@@ -16,6 +16,7 @@ from cyclopts import App, Parameter
 
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
+from binance_pm.session import Session
 from binance_pm.testing import sandbox
 
 app: App = App(
@@ -37,6 +38,7 @@ class Target:
 
     sandbox: Annotated[bool, Parameter(help="Call a local exchange, which needs no key.", negative="")] = False
     base_url: Annotated[str | None, Parameter(help="Call this address, such as that of `binance-pm sandbox`.")] = None
+    engine: Annotated[Literal["auto", "httpx", "direct"], Parameter(help="What carries the request.")] = "auto"
 
 
 _HERE = Target()
@@ -67,8 +69,10 @@ async def _call(endpoint: Endpoint[Any], target: Target, arguments: dict[str, An
 
 async def _client(endpoint: Endpoint[Any], target: Target, stack: AsyncExitStack) -> Client:
     if target.sandbox:
-        return (await stack.enter_async_context(sandbox(accounts=1))).client()
+        pm = await stack.enter_async_context(sandbox(accounts=1))
+        return pm.client(session=pm.session(engine=target.engine))
     options: dict[str, Any] = {} if endpoint.sends_key else {"api_key": None, "api_secret": None}
+    options["session"] = Session(engine=target.engine)
     if target.base_url is not None:
         options |= {"papi_url": target.base_url, "sapi_url": target.base_url}
     return Client.from_env(**options)

@@ -31,6 +31,9 @@ REFUSALS: Final = frozenset({403, 418, 429})
 REFUSALS_BODY_SECONDS: Final = 1.0
 """How long their body is waited for."""
 
+# Event loops take so much at once: no writer ever has to pause.
+_LONGEST_REQUEST: Final = 2**16
+
 _BANNED_UNTIL: Final = re.compile(rb"until (\d{13})\b")
 # Longer than the longest ban of the exchange, three days.
 _LONGEST_WAIT: Final = 7 * 86400
@@ -59,6 +62,26 @@ class HttpRequest:
         self.target: Final = target
         """Path and query, percent-encoded."""
         self.headers: Final = headers
+
+    def head(self, host: str) -> bytes:
+        """All of it, as HTTP/1.1 writes it; no request has a body.
+
+        Args:
+            host: the line that names the host.
+
+        Raises:
+            SendFailed: it is too long, or would not stay what it is.
+        """
+        lines = [f"{self.method} {self.target} HTTP/1.1", host]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        if self.method in {"POST", "PUT"}:
+            lines.append("Content-Length: 0")
+        text = "".join(lines)
+        if len(text) > _LONGEST_REQUEST:
+            raise SendFailed("the request is longer than a URL may be", sent=False)
+        if not (text.isascii() and text.isprintable()) or " " in self.target:
+            raise SendFailed("the request holds what none may hold", sent=False)
+        return "\r\n".join((*lines, "\r\n")).encode()
 
     def __repr__(self) -> str:
         return f"HttpRequest({self.method} {self.url}{self.target.partition('?')[0]})"

@@ -45,12 +45,24 @@ async def dial(way: Way, protocol: asyncio.Protocol, *, seconds: float) -> None:
     """
     connected = await _reached(way, seconds)
     name = way.name if way.tls else None
-    # From here on the socket is the event loop's to close, also where this fails.
-    transport, _ = await asyncio.get_running_loop().create_connection(
-        lambda: protocol, sock=connected, ssl=way.tls, server_hostname=name
-    )
+    loop = asyncio.get_running_loop()
+    try:
+        transport, _ = await loop.create_connection(lambda: protocol, sock=connected, ssl=way.tls, server_hostname=name)
+    finally:
+        # From here on it is the event loop's to close, also where this fails. uvloop closes the descriptor, and where
+        # that happens early it does not tell the socket (0.23), which would close whatever has the number by then.
+        if not isinstance(loop, asyncio.BaseEventLoop):
+            connected.detach()
     if way.pins and _fingerprint(transport.get_extra_info("ssl_object")) not in way.pins:
         raise ConnectionError("the server's certificate is not one of those that are pinned")
+
+
+def reason_of(error: Exception) -> str:
+    """What is known about a failure to connect, as the end of a sentence, without quoting the server."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f": {error.verify_message}"
+    # The texts of its kinds are the system's.
+    return f": {error}" if type(error) is ConnectionError else ""
 
 
 def _fingerprint(tls: ssl.SSLObject | None) -> str:

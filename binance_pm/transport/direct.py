@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Final, NamedTuple, NoReturn, TypeVar, cast
+from typing import Final, NamedTuple, NoReturn, cast
 from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpResponseParser
@@ -29,19 +29,13 @@ from binance_pm.transport import (
     SendFailed,
     Timeouts,
 )
-from binance_pm.transport.dial import Way, dial
+from binance_pm.transport.dial import Way, dial, reason_of
 from binance_pm.transport.httpx import default_tls
 
-T = TypeVar("T")
-
-# What the event loops take at once, so that a writer never has to pause.
-_LONGEST_REQUEST: Final = 2**16
 _LONGEST_HEAD: Final = 2**16
 _MOST_HEADERS: Final = 128
 _CLOSING_SECONDS: Final = 0.5
-_PORTS: Final = {"http": 80, "https": 443}
 
-_BROKE: Final = "the connection broke before the whole answer had come"
 _CLOSED: Final = "the transport was closed before the whole answer had come"
 _NOT_HTTP: Final = "the answer was not HTTP"
 _TOO_LONG: Final = "the head of the answer is longer than accepted"
@@ -83,11 +77,9 @@ class DirectTransport:
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
         """See `Transport.send`."""
         host = self._hosts.get(request.url) or self._host(request.url)
-        head = _head_of(request, host.header)
-        if self._places.locked():
-            await self._limited(self._places.acquire(), "no connection was free in time")
-        else:
-            await self._places.acquire()
+        head = request.head(host.header)
+        place = self._places.acquire()
+        await (self._limited(place, "no connection was free in time") if self._places.locked() else place)
         connection: _Connection | None = None
         try:
             connection = host.idle_connection() or await self._connect(host)
@@ -103,30 +95,30 @@ class DirectTransport:
         self._closed = True
         for limit in self._limits:
             limit.reschedule(0)
-        if connections := list(self._connections):
-            for connection in connections:
-                connection.end(_CLOSED)
-            await asyncio.wait([connection.lost for connection in connections], timeout=_CLOSING_SECONDS)
+        for connection in list(self._connections):
+            connection.end(_CLOSED)
+        if lost := [connection.lost for connection in self._connections]:
+            await asyncio.wait(lost, timeout=_CLOSING_SECONDS)
 
     def _host(self, url: str) -> _Host:
         parts = urlsplit(url)
-        if parts.scheme not in _PORTS or not parts.hostname:
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise SendFailed("the URL of the request is none", sent=False)
         tls = None
         if parts.scheme == "https":
             tls = self._tls = self._tls or default_tls()
             # A server that is offered nothing else speaks it.
             tls.set_alpn_protocols(["http/1.1"])
-        way = Way(parts.hostname, parts.port or _PORTS[parts.scheme], tls, self._pins, self._local_address)
+        way = Way(parts.hostname, parts.port or (443 if tls else 80), tls, self._pins, self._local_address)
         return self._hosts.setdefault(url, _Host(way, f"Host: {parts.netloc}", []))
 
-    async def _limited(self, what: Awaitable[T], too_late: str) -> T:
+    async def _limited(self, what: Awaitable[object], too_late: str) -> None:
         """Wait at most for the connect timeout, or until the transport is closed."""
         try:
             async with asyncio.timeout(0 if self._closed else self._seconds) as limit:
                 self._limits.add(limit)
                 try:
-                    return await what
+                    await what
                 finally:
                     self._limits.discard(limit)
         except TimeoutError:
@@ -134,19 +126,20 @@ class DirectTransport:
 
     async def _connect(self, host: _Host) -> _Connection:
         """A new connection; where there are as many as may be, that which was idle for longest makes way."""
-        if len(self._connections) >= MAX_CONNECTIONS:
-            idle = [connection for known in self._hosts.values() for connection in known.idle]
+        idle = [connection for known in self._hosts.values() for connection in known.idle]
+        if idle and len(self._connections) >= MAX_CONNECTIONS:
             min(idle, key=lambda connection: connection.deadline).end(_CLOSED)
         connection = _Connection(host, self._connections, self._read, self._max_body)
         try:
             await self._limited(dial(host.way, connection, seconds=self._seconds), "the connection took too long")
-            if connection not in self._connections:
+            if not connection.is_open():
                 raise ConnectionError("the server closed it at once")  # noqa: TRY301 - told as any other failure
         except BaseException as error:
+            self._connections.discard(connection)
             connection.end(_CLOSED)
             if not isinstance(error, (OSError, UnicodeError)):
                 raise
-            raise SendFailed(f"no connection could be made{_why(error)}", sent=False) from error
+            raise SendFailed(f"no connection could be made{reason_of(error)}", sent=False) from error
         return connection
 
 
@@ -162,7 +155,7 @@ class _Host(NamedTuple):
         """The connection used last: the one most likely to be open still."""
         while self.idle:
             connection = self.idle.pop()
-            if connection.is_usable():
+            if connection.is_open() and not connection.readable(0):
                 return connection
             connection.end(_CLOSED)
         return None
@@ -171,9 +164,10 @@ class _Host(NamedTuple):
 class _Connection(asyncio.Protocol):
     """One connection: it carries one call at a time, and parses its answer."""
 
-    _readable: Callable[[int], Sequence[object]]
+    readable: Callable[[int], Sequence[object]]
+    """Asked with 0: whether something has arrived, by what the system knows."""
     _transport: asyncio.Transport
-    _timer: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle
     _answer: asyncio.Future[HttpAnswer] | None = None
     """What the call under way waits for."""
     _status: int = 0
@@ -192,14 +186,14 @@ class _Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._pieces: list[bytes] = []
         self._size: int = 0
-        self.deadline: float = self._loop.time() + KEEPALIVE_SECONDS
+        self.deadline: float = 0.0
         """The event loop's time at which the call under way fails, or the connection was idle for long enough."""
         self.lost: Final[asyncio.Future[None]] = self._loop.create_future()
         made.add(self)
 
-    def is_usable(self) -> bool:
-        """Whether the idle connection can carry a call, by what the system has received so far."""
-        return not (self._transport.is_closing() or self._loop.time() >= self.deadline or self._readable(0))
+    def is_open(self) -> bool:
+        """Whether it can carry a call, by what the event loop knows."""
+        return self._loop.time() < self.deadline and not self._transport.is_closing()
 
     def ask(self, request: bytes) -> asyncio.Future[HttpAnswer]:
         """Write the request; from here on it counts as sent."""
@@ -218,8 +212,9 @@ class _Connection(asyncio.Protocol):
 
     def end(self, reason: str, cause: Exception | None = None) -> None:
         """Cut it off; the call under way, if any, fails for the reason given, or has its refusal."""
-        self._made.discard(self)
-        if self._timer is not None:
+        with suppress(ValueError):
+            self._host.idle.remove(self)
+        if self.deadline:
             self._timer.cancel()
             self._transport.abort()
         if self._status in REFUSALS:
@@ -233,8 +228,9 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)
-        self._readable = _readiness(transport.get_extra_info("socket").fileno())
-        self._look()
+        self.readable = _readiness(transport.get_extra_info("socket").fileno())
+        self.deadline = self._loop.time() + KEEPALIVE_SECONDS
+        self._timer = self._loop.call_later(self._read, self._look)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -261,22 +257,18 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self.end(_BROKE, exc)
+        self.end("the connection broke before the whole answer had come", exc)
+        self._made.discard(self)
         self.lost.set_result(None)
-        with suppress(ValueError):
-            self._host.idle.remove(self)
 
     def on_message_begin(self) -> None:
         """See `HttpResponseParser`."""
         if self._answer is None:
             raise ValueError("the answer was complete")
-        self._fields = []
-        self._pieces = []
-        self._size = 0
+        self._fields, self._pieces, self._size = [], [], 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See `HttpResponseParser`."""
-        # What follows a body is not part of the head.
+        """See `HttpResponseParser`. What follows a body is not part of the head."""
         if not self._status:
             self._fields.append((name, value))
 
@@ -301,6 +293,7 @@ class _Connection(asyncio.Protocol):
         self._unproductive = 0
         if status in REFUSALS:
             self.deadline = self._loop.time() + REFUSALS_BODY_SECONDS
+            self._timer.cancel()
             self._look()
 
     def on_body(self, piece: bytes) -> None:
@@ -333,34 +326,12 @@ class _Connection(asyncio.Protocol):
 
     def _look(self) -> None:
         """End it where its time has come, else look again later: no call sets a timer of its own."""
-        if self._timer is not None:
-            self._timer.cancel()
         now = self._loop.time()
         if now < self.deadline:
             # A call that begins meanwhile may have to end earlier than the idle connection.
             self._timer = self._loop.call_at(min(self.deadline, now + self._read), self._look)
         else:
             self.end("sending took too long" if self._transport.get_write_buffer_size() else "the answer took too long")
-
-
-def _why(error: Exception) -> str:
-    """What is known about it without quoting the server."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f": {error.verify_message}"
-    return f": {error}" if type(error) is ConnectionError else ""
-
-
-def _head_of(request: HttpRequest, host: str) -> bytes:
-    lines = [f"{request.method} {request.target} HTTP/1.1", host]
-    lines += [f"{name}: {value}" for name, value in request.headers.items()]
-    if request.method in {"POST", "PUT"}:
-        lines.append("Content-Length: 0")
-    text = "".join(lines)
-    if len(text) > _LONGEST_REQUEST:
-        raise SendFailed("the request is longer than a URL may be", sent=False)
-    if not (text.isascii() and text.isprintable()) or " " in request.target:
-        raise SendFailed("the request holds what none may hold", sent=False)
-    return "\r\n".join((*lines, "\r\n")).encode()
 
 
 # The same few names come with every answer.

@@ -70,6 +70,24 @@ def environment_of(pm: Sandbox) -> dict[str, str]:
 class TestCall:
     """``binance-pm call``."""
 
+    @pytest.mark.parametrize("engine", ["auto", "httpx", "direct"])
+    @pytest.mark.parametrize("place", [("--sandbox",), ("--base-url",)], ids=["sandbox", "address"])
+    def test_the_engine_can_be_chosen(self, run: Any, engine: str, place: tuple[str], pm_sandbox: Sandbox) -> None:
+        """The answer is the same."""
+        where = place if place == ("--sandbox",) else (*place, pm_sandbox.base_url)
+        ended = run("call", "ping", *where, "--engine", engine)
+
+        assert (ended.code, ended.out, ended.err) == (0, "{}\n", "")
+
+    def test_an_engine_that_is_not_installed(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One line says what to install."""
+        monkeypatch.setitem(sys.modules, "httptools", None)
+        ended = run("call", "ping", "--sandbox", "--engine", "direct")
+
+        assert (ended.code, ended.out) == (1, "")
+        assert "httptools is not installed: pip install 'binance-pm[fast]'" in ended.err
+        assert ended.err.count("\n") <= 1
+
     @pytest.mark.parametrize("name", sorted(ENDPOINTS))
     def test_every_endpoint_is_a_command(self, run: Any, name: str) -> None:
         """Each prints its typed answer as JSON, without a key, from the local exchange."""

@@ -239,9 +239,8 @@ class TestClosing:
 
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(send)
-                    while not server.connections:
+                    while not server.connections or departure.count < sent:
                         await anyio.lowlevel.checkpoint()
-                    await anyio.wait_all_tasks_blocked()
                     with anyio.fail_after(1):
                         await transport.aclose()
 
@@ -322,6 +321,14 @@ async def test_memory_is_flat(departure: Departure) -> None:
 class Leaving(asyncio.Protocol):
     """Hangs up at once."""
 
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        del exc
+        self.lost.set()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It stands."""
         transport.close()
@@ -346,7 +353,9 @@ class TestDial:
             return infos if host == "many.example" else await really(self, host, port, **options)
 
         monkeypatch.setattr(loop, "getaddrinfo", resolve)
-        await dial(Way("many.example", 80, None), Leaving(), seconds=1.0)
+        leaving = Leaving()
+        await dial(Way("many.example", 80, None), leaving, seconds=1.0)
+        await leaving.lost.wait()
 
     async def test_the_next_address_is_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where one refuses, another may accept."""
