@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import select
 import socket
 import threading
 import tracemalloc
@@ -214,6 +215,39 @@ async def test_the_read_timeout_holds_after_a_long_rest(departure: Departure) ->
             await anyio.sleep(2 * SHORT.read)
             with anyio.fail_after(5), pytest.raises(SendFailed, match="the answer took too long"):
                 await transport.send(request(server.url), departure)
+
+
+async def test_a_connection_that_ends_as_it_stands_is_told_as_not_sent(
+    monkeypatch: pytest.MonkeyPatch, departure: Departure
+) -> None:
+    """A server may have enough connections already."""
+
+    async def dial_in_vain(way: Way, protocol: asyncio.Protocol, *, seconds: float) -> None:
+        await dial(way, protocol, seconds=seconds)
+        protocol.eof_received()
+
+    monkeypatch.setattr("binance_pm.transport.direct.dial", dial_in_vain)
+    with serve_raw(silent) as server:
+        async with direct_engine() as transport:
+            with pytest.raises(SendFailed, match="no connection could be made: the server closed it at once") as caught:
+                await transport.send(request(server.url), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
+async def test_where_the_system_cannot_be_asked_the_event_loop_is(
+    monkeypatch: pytest.MonkeyPatch, departure: Departure
+) -> None:
+    """Windows has no poll: a connection that was closed is noticed when its turn comes."""
+    monkeypatch.delattr(select, "poll")
+    with serve_raw(answering(http(b"{}"))) as server:
+        async with direct_engine() as transport:
+            await transport.send(request(server.url), departure)
+            while vars(transport)["_connections"]:
+                await anyio.lowlevel.checkpoint()
+            await transport.send(request(server.url), departure)
+
+    assert (departure.count, len(server.connections)) == (2, 2)
 
 
 class TestClosing:

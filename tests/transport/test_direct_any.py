@@ -51,6 +51,7 @@ class Wire(asyncio.Transport):
     def __init__(self, connection: socket.socket) -> None:
         super().__init__({"socket": connection})
         self.is_cut = False
+        self.held_back = 0
         self.owed: list[int] = []
         """The calls that were written here and not answered yet."""
 
@@ -66,8 +67,8 @@ class Wire(asyncio.Transport):
         """Nobody reads what is sent."""
 
     def get_write_buffer_size(self) -> int:
-        """All of it has left."""
-        return 0
+        """How much has not left."""
+        return self.held_back
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +185,20 @@ def answer_to(number: int, *, chunked: bool) -> bytes:
     """What belongs to one call alone."""
     body = b"%d" % number
     return CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else http(body)
+
+
+@pytest.mark.parametrize(("held_back", "words"), [(1, "sending took too long"), (0, "the answer took too long")])
+async def test_a_request_that_does_not_leave(held_back: int, words: str, silence: socket.socket) -> None:
+    """A server that reads nothing is told from one that does not answer; either way it may have been sent."""
+    connection = _Connection(new_host(), set(), 0.01, MAX_BODY)
+    wire = Wire(silence)
+    wire.held_back = held_back
+    connection.connection_made(wire)
+
+    with pytest.raises(SendFailed, match=words) as caught:
+        await connection.ask(b"")
+
+    assert (caught.value.sent, wire.is_cut) == (True, True)
 
 
 class Calls(RuleBasedStateMachine):
