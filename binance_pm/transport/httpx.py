@@ -185,8 +185,8 @@ class _Trace:
 
 
 def default_tls() -> ssl.SSLContext:
-    """Settings for https that trust the certificates which httpx trusts."""
-    return httpx.create_ssl_context()
+    """Settings for https that trust whom httpx trusts where the environment is not asked."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _make(proxy: str | None, tls: ssl.SSLContext | None, local_address: str | None, *, trust_env: bool) -> HttpxLike:

@@ -23,6 +23,8 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named("authority")
         self._certificate = self._signed(_builder(self._name, self._key), is_authority=True)
+        self.file = directory / "authority.pem"
+        self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def client(self, certificate: Path | None = None) -> ssl.SSLContext:
         """Settings of a client that trusts this authority, perhaps with a certificate of its own."""

@@ -81,6 +81,19 @@ async def test_nobody_is_trusted_by_default_but_the_known(
     assert (caught.value.sent, departure.count) == (False, 0)
 
 
+async def test_the_environment_is_not_asked_whom_to_trust(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
+) -> None:
+    """Whoever sets a variable of the program could read along otherwise."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    with serve_raw(answering(http(b"{}")), tls=authority.server(authority.issue())) as server:
+        async with engine() as transport:
+            with pytest.raises(SendFailed, match="no connection could be made"):
+                await transport.send(request(server.url), departure)
+
+    assert departure.count == 0
+
+
 async def test_a_server_that_speaks_too_old_a_tls(authority: Authority, departure: Departure, engine: Engine) -> None:
     """What the settings ask for is what is spoken."""
     old, client = authority.server(authority.issue()), authority.client()
