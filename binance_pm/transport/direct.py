@@ -144,12 +144,11 @@ class DirectTransport:
 
 
 class _Host(NamedTuple):
-    """One origin."""
+    """One origin, and its connections that no call is on, the last used last."""
 
     way: Way
     header: str
     idle: list[_Connection]
-    """Its connections that no call is on, the last used last."""
 
     def idle_connection(self) -> _Connection | None:
         """The connection used last: the one most likely to be open still."""
@@ -169,7 +168,6 @@ class _Connection(asyncio.Protocol):
     _transport: asyncio.Transport
     _timer: asyncio.TimerHandle
     _answer: asyncio.Future[HttpAnswer] | None = None
-    """What the call under way waits for."""
     _status: int = 0
     """That of the answer, once its head is complete."""
     _unproductive: int = 0

@@ -250,6 +250,27 @@ async def test_where_the_system_cannot_be_asked_the_event_loop_is(
     assert (departure.count, len(server.connections)) == (2, 2)
 
 
+async def test_an_answer_that_came_while_the_event_loop_stood_still_is_not_late(departure: Departure) -> None:
+    """The caller's own code held up the event loop for longer than the read timeout; the answer had come in time."""
+    sent, pause = threading.Event(), threading.Event()
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        pause.wait(2 * SHORT.read)
+        connection.sendall(http(b"{}"))
+        sent.set()
+
+    def stand_still() -> None:
+        departure()
+        asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, sent.wait, 5)
+
+    with serve_raw(behave) as server:
+        async with direct_engine() as transport:
+            answer = await transport.send(request(server.url), stand_still)
+
+    assert answer.body == b"{}"
+
+
 class TestClosing:
     """Everything ends within a second."""
 
