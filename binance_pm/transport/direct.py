@@ -101,16 +101,18 @@ class DirectTransport:
             await asyncio.wait(lost, timeout=_CLOSING_SECONDS)
 
     def _host(self, url: str) -> _Host:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise SendFailed("the URL of the request is none", sent=False)
-        tls = None
-        if parts.scheme == "https":
-            tls = self._tls = self._tls or default_tls()
-            # A server that is offered nothing else speaks it.
-            tls.set_alpn_protocols(["http/1.1"])
-        way = Way(parts.hostname, parts.port or (443 if tls else 80), tls, self._pins, self._local_address)
-        return self._hosts.setdefault(url, _Host(way, f"Host: {parts.netloc}", []))
+        with suppress(ValueError):
+            parts = urlsplit(url)
+            port = {"http": 80, "https": 443}.get(parts.scheme)
+            if port and parts.hostname:
+                tls = None
+                if parts.scheme == "https":
+                    tls = self._tls = self._tls or default_tls()
+                    # A server that is offered nothing else speaks it.
+                    tls.set_alpn_protocols(["http/1.1"])
+                way = Way(parts.hostname, parts.port or port, tls, self._pins, self._local_address)
+                return self._hosts.setdefault(url, _Host(way, f"Host: {parts.netloc}", []))
+        raise SendFailed("the URL of the request is none", sent=False)
 
     async def _limited(self, what: Awaitable[object], too_late: str) -> None:
         """Wait at most for the connect timeout, or until the transport is closed."""
@@ -137,7 +139,7 @@ class DirectTransport:
         except BaseException as error:
             self._connections.discard(connection)
             connection.end(_CLOSED)
-            if not isinstance(error, (OSError, UnicodeError)):
+            if not isinstance(error, (OSError, ValueError)):
                 raise
             raise SendFailed(f"no connection could be made{reason_of(error)}", sent=False) from error
         return connection

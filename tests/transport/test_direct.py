@@ -127,7 +127,19 @@ async def test_a_request_that_would_be_two_is_not_sent(
     assert (caught.value.sent, departure.count) == (False, 0)
 
 
-@pytest.mark.parametrize("url", ["", "ftp://127.0.0.1", "127.0.0.1", "http://", "http://:80"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://127.0.0.1",
+        "ftp://127.0.0.1:80",
+        "127.0.0.1",
+        "http://",
+        "http://:80",
+        "http://x:99999",
+        "http://[::1",
+    ],
+)
 async def test_a_url_that_is_none_is_told_as_not_sent(url: str, departure: Departure) -> None:
     """It leads to no host."""
     async with direct_engine() as transport:
@@ -137,7 +149,7 @@ async def test_a_url_that_is_none_is_told_as_not_sent(url: str, departure: Depar
     assert not caught.value.sent
 
 
-@pytest.mark.parametrize("name", ["nowhere.invalid", "a" * 64, "-.-"])
+@pytest.mark.parametrize("name", ["nowhere.invalid", "a" * 64, "-.-", ".x"])
 async def test_a_name_without_an_address_is_told_as_not_sent(name: str, departure: Departure) -> None:
     """It cannot be resolved, or is none."""
     async with direct_engine(timeouts=Timeouts()) as transport:
