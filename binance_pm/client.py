@@ -15,7 +15,7 @@ from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
-from binance_pm.budget import Charge, Kind, Lane, pool_of
+from binance_pm.budget import Charge, Kind, Lane, Pool, pool_of
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
 from binance_pm.errors import (
     Call,
@@ -56,6 +56,8 @@ class _Route(NamedTuple):
     """Where it is sent."""
     host: str
     """Where it is counted: the budget's name for the host."""
+    pools: tuple[Pool, ...]
+    """What counts it."""
 
 
 class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
@@ -224,7 +226,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         route = self._routes.get(endpoint) or self._route(endpoint)
         session = self._opened(route.call)
         query, headers = self._prepared(endpoint, route.call, parameters)
-        charges = self._charges(endpoint, route.host, endpoint.weight_of(parameters))
+        weight = endpoint.weight_of(parameters)
+        charges = tuple([Charge(pool, weight) for pool in route.pools])
         trial = _Trial(session.budget.monotonic())
         while True:
             answer: HttpAnswer | SendFailed | None = None
@@ -323,7 +326,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         if self._sign is not None and endpoint.is_signed:
             query += f"{'&' if query else ''}timestamp={session.budget.clock(route.host).milliseconds()}"
             signature = await _signature(self._sign, query, route.call)
-            query += f"&signature={quote(signature, safe='')}"
+            query += (
+                f"&signature={signature if signature.isascii() and signature.isalnum() else quote(signature, safe='')}"
+            )
         return HttpRequest(endpoint.method, route.url, f"{endpoint.path}?{query}" if query else endpoint.path, headers)
 
     def _key(self, call: Call) -> str:
@@ -337,19 +342,17 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             raise SessionClosed(call, f"the client {'was closed' if self._closed else 'is not open'}")
         return self._session
 
-    def _charges(self, endpoint: Endpoint[Any], host: str, weight: int) -> tuple[Charge, ...]:
-        return tuple(
-            Charge(pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self._account), weight)
-            for kind in endpoint.kinds
-        )
-
     def _route(self, endpoint: Endpoint[Any]) -> _Route:
         if route := self._routes.get(endpoint):
             return route
         url = self._urls["papi" if endpoint.family == "papi" else "sapi"]
         host = counted_url(url)
         call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write)
-        route = _Route(call, url, host)
+        pools = [
+            pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self._account)
+            for kind in endpoint.kinds
+        ]
+        route = _Route(call, url, host, tuple(pools))
         # Those made on the spot are as many as the caller likes.
         if ENDPOINTS.get(endpoint.name) is endpoint:
             self._routes[endpoint] = route
