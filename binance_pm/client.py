@@ -235,8 +235,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             reservation = session.budget.reserve(
                 charges, call=route.call, lane=endpoint.lane, max_wait=self._max_wait, returning=trial.is_returning
             )
-            with session.attempt() as scope:
-                async with reservation, session.connection(scope, endpoint.lane):
+            with session.attempt(endpoint.lane) as attempt:
+                async with reservation, attempt:
                     request = await self._request(endpoint, route, query, headers, session)
                     try:
                         answer = await transport.send(request, reservation.depart)
@@ -278,7 +278,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         if delay is None or session.is_closed or not session.allowance(self._route(endpoint).host).spend():
             raise error
         _log.info("%s It is tried again in %.2f s.", error, delay)
-        with session.attempt():
+        with session.attempt(endpoint.lane):
             await session.budget.sleep(delay)
 
     def _may_return(
@@ -305,7 +305,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self, endpoint: Endpoint[Any], call: Call, parameters: Mapping[str, Value | None]
     ) -> tuple[str, dict[str, str]]:
         """Query and headers of the call, as far as they do not depend on the moment of sending."""
-        if endpoint.is_signed and parameters.get("recvWindow") is None:
+        if self._recv_window is not None and endpoint.is_signed and parameters.get("recvWindow") is None:
             parameters = {**parameters, "recvWindow": self._recv_window}
         try:
             _check_recv_window(parameters.get("recvWindow"))
