@@ -8,7 +8,7 @@ import os
 import random
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn, Self, TypeVar, cast
+from typing import Any, Final, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote
 
 from binance_pm.api.account import AccountApi
@@ -48,16 +48,22 @@ _LONGEST_RECV_WINDOW: Final = 60_000
 _USER_AGENT: Final = f"binance-pm/{VERSION}"
 
 
-class _Route(NamedTuple):
+class _Route:
     """What every call of one endpoint for one account has in common."""
 
-    call: Call
-    url: str
-    """Where it is sent."""
-    host: str
-    """Where it is counted: the budget's name for the host."""
-    pools: tuple[Pool, ...]
-    """What counts it."""
+    __slots__ = ("call", "headers", "host", "is_signed", "pools", "url")
+
+    def __init__(self, call: Call, url: str, host: str, pools: tuple[Pool, ...], *, is_signed: bool) -> None:
+        self.call: Final = call
+        self.url: Final = url
+        """Where it is sent."""
+        self.host: Final = host
+        """Where it is counted: the budget's name for the host."""
+        self.pools: Final = pools
+        """What counts it."""
+        self.is_signed: Final = is_signed
+        self.headers: Mapping[str, str] | None = None
+        """None until the first call has found the keys that it needs."""
 
 
 class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
@@ -225,7 +231,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         """
         route = self._routes.get(endpoint) or self._route(endpoint)
         session = self._opened(route.call)
-        query, headers = self._prepared(endpoint, route.call, parameters)
+        headers = route.headers or self._headers(endpoint, route)
+        query = self._query(route, parameters)
         weight = endpoint.weight_of(parameters)
         charges = tuple([Charge(pool, weight) for pool in route.pools])
         trial = _Trial(session.budget.monotonic())
@@ -301,34 +308,35 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         seconds = time.server_time / 1000
         session.budget.hear(self._route(endpoint).host, seconds, seconds + 0.001, asked=asked)
 
-    def _prepared(
-        self, endpoint: Endpoint[Any], call: Call, parameters: Mapping[str, Value | None]
-    ) -> tuple[str, dict[str, str]]:
-        """Query and headers of the call, as far as they do not depend on the moment of sending."""
-        if self._recv_window is not None and endpoint.is_signed and parameters.get("recvWindow") is None:
+    def _query(self, route: _Route, parameters: Mapping[str, Value | None]) -> str:
+        """The query of a call, as far as it does not depend on the moment of sending."""
+        if self._recv_window is not None and route.is_signed and parameters.get("recvWindow") is None:
             parameters = {**parameters, "recvWindow": self._recv_window}
+        if not parameters:
+            return ""
         try:
             _check_recv_window(parameters.get("recvWindow"))
-            query = encode_query(parameters)
+            return encode_query(parameters)
         except ValueError as error:
-            raise ConfigurationError(call, str(error)) from None
+            raise ConfigurationError(route.call, str(error)) from None
+
+    def _headers(self, endpoint: Endpoint[Any], route: _Route) -> Mapping[str, str]:
+        """The headers of every call on the route, where the keys are there that it needs."""
         headers = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
         if endpoint.sends_key:
-            headers["x-mbx-apikey"] = self._key(call)
-        if endpoint.is_signed and self._sign is None:
-            raise ConfigurationError(call, "no API secret was given", advice=_NO_KEY)
-        return query, headers
+            headers["x-mbx-apikey"] = self._key(route.call)
+        if route.is_signed and self._sign is None:
+            raise ConfigurationError(route.call, "no API secret was given", advice=_NO_KEY)
+        route.headers = headers
+        return headers
 
     async def _request(
-        self, endpoint: Endpoint[Any], route: _Route, query: str, headers: dict[str, str], session: Session
+        self, endpoint: Endpoint[Any], route: _Route, query: str, headers: Mapping[str, str], session: Session
     ) -> HttpRequest:
         """The request as it will leave: the bytes signed are the bytes sent."""
-        if self._sign is not None and endpoint.is_signed:
+        if self._sign is not None and route.is_signed:
             query += f"{'&' if query else ''}timestamp={session.budget.clock(route.host).milliseconds()}"
-            signature = await _signature(self._sign, query, route.call)
-            query += (
-                f"&signature={signature if signature.isascii() and signature.isalnum() else quote(signature, safe='')}"
-            )
+            query += f"&signature={await _signature(self._sign, query, route.call)}"
         return HttpRequest(endpoint.method, route.url, f"{endpoint.path}?{query}" if query else endpoint.path, headers)
 
     def _key(self, call: Call) -> str:
@@ -352,7 +360,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self._account)
             for kind in endpoint.kinds
         ]
-        route = _Route(call, url, host, tuple(pools))
+        route = _Route(call, url, host, tuple(pools), is_signed=endpoint.is_signed)
         # Those made on the spot are as many as the caller likes.
         if ENDPOINTS.get(endpoint.name) is endpoint:
             self._routes[endpoint] = route
@@ -372,9 +380,13 @@ class _Trial:
 
 
 async def _signature(sign: Signer, query: str, call: Call) -> str:
+    """The signature as it stands in the query."""
     try:
         signature = sign(query.encode())
-        return signature if isinstance(signature, str) else await signature
+        if not isinstance(signature, str):
+            signature = await signature
+        # The usual one is in hexadecimal, where nothing has to be quoted.
+        return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
     except Exception as error:
         # A signer of the caller's own may fail in any way of its own.
         raise ConfigurationError(call, f"the signer failed with {type(error).__name__}") from error
