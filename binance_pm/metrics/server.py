@@ -101,9 +101,8 @@ def _refusal(request: re.Match[bytes] | None, is_ready: Callable[[], bool]) -> _
 
 async def _metrics(registry: CollectorRegistry, one_at_a_time: anyio.CapacityLimiter) -> _Page:
     try:
-        collected = _Collected(registry)
-        # Writing them takes longer than collecting them, and calls must not wait for it.
-        text = await anyio.to_thread.run_sync(generate_latest, collected, limiter=one_at_a_time)
+        # It takes a while, and calls must not wait for it; what must be read in the event loop is read there.
+        text = await anyio.to_thread.run_sync(written, registry, limiter=one_at_a_time)
         return _Page(HTTPStatus.OK, text, CONTENT_TYPE_LATEST)
     except Exception:  # noqa: BLE001 - whatever it is, it is the scrape's
         _log.exception("The metrics could not be collected.")
@@ -120,6 +119,11 @@ def _head(page: _Page) -> bytes:
     if page.status is HTTPStatus.METHOD_NOT_ALLOWED:
         lines.append("Allow: GET, HEAD")
     return "\r\n".join([*lines, "", ""]).encode()
+
+
+def written(registry: CollectorRegistry) -> bytes:
+    """What a scrape is answered."""
+    return generate_latest(_Collected(registry))
 
 
 class _Collected:
