@@ -14,7 +14,6 @@ import anyio.abc
 import anyio.to_thread
 from anyio.streams.buffered import BufferedByteReceiveStream
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import Metric
 
 _log = logging.getLogger(__name__)
@@ -24,6 +23,8 @@ _LONGEST_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 1.0
 _REQUEST: Final = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.[01]\r\n")
 _PLAIN: Final = "text/plain; charset=utf-8"
+# The oldest version, which every Prometheus reads.
+_METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class _Page(NamedTuple):
@@ -103,7 +104,7 @@ async def _metrics(registry: CollectorRegistry, one_at_a_time: anyio.CapacityLim
     try:
         # It takes a while, and calls must not wait for it; what must be read in the event loop is read there.
         text = await anyio.to_thread.run_sync(written, registry, limiter=one_at_a_time)
-        return _Page(HTTPStatus.OK, text, CONTENT_TYPE_LATEST)
+        return _Page(HTTPStatus.OK, text, _METRICS)
     except Exception:  # noqa: BLE001 - whatever it is, it is the scrape's
         _log.exception("The metrics could not be collected.")
         return _Page(HTTPStatus.INTERNAL_SERVER_ERROR, b"The metrics could not be collected.\n")

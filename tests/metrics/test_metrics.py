@@ -357,8 +357,12 @@ def test_endpoints_made_on_the_spot_have_one_name() -> None:
 
             async def act(look: Callable[[], Scrape]) -> None:
                 await other.request("GET", "/papi/v1/account", weight=20, returns=dict[str, Any])
+                await other.request("POST", "/papi/v1/account", weight=20, returns=dict[str, Any])
                 now = look()
+                # A write that was done is no reading.
                 assert now.get("account_readings_total", account="other", endpoint="undeclared") == 1
+                assert now.get("request_duration_seconds_count", endpoint="undeclared", outcome="ok") == 2
+                assert now.get("budget_wait_seconds_count", endpoint="undeclared", lane="orders") == 1
                 assert now.get("account_readings_total", account="a", endpoint="account") == 0
 
             await measured(fleet, act)
@@ -469,6 +473,21 @@ async def test_a_loop_that_hangs_fails_the_scrape(monkeypatch: pytest.MonkeyPatc
         thread.join()
 
     assert ended == ["TimeoutError"]
+
+
+async def test_a_fleet_that_cannot_be_read_fails_the_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of it would look like all of it."""
+
+    def fail() -> None:
+        raise RuntimeError("a mistake of ours")
+
+    async with Echo(asyncio.get_running_loop().time).fleet(1) as fleet:
+        metrics = Metrics()
+        metrics.watch(fleet)
+        monkeypatch.setattr(fleet, "snapshot", fail)
+
+        with pytest.raises(RuntimeError, match="a mistake of ours"):
+            await anyio.to_thread.run_sync(scrape, metrics.registry)
 
 
 def test_a_loop_that_has_ended_shows_no_account() -> None:
