@@ -74,9 +74,10 @@ def readme(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What one call costs on this machine, and how long the demo takes to its first picture."""
-    session.install(".[cli]")
+    """What one call and one scrape cost on this machine, and how long the demo takes to its first picture."""
+    session.install(".[cli,metrics]")
     session.run("python", "-m", "tests.benchmarks.call_cost")
+    session.run("python", "-m", "tests.benchmarks.scrape_cost")
     session.run("python", "-m", "tests.benchmarks.first_picture")
 
 

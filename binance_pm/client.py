@@ -15,7 +15,7 @@ from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
-from binance_pm.budget import Charge, Kind, Lane, Pool, pool_of
+from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
 from binance_pm.errors import (
     Call,
@@ -33,7 +33,7 @@ from binance_pm.errors import (
 )
 from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
-from binance_pm.session import Session, shared_session
+from binance_pm.session import Attempted, Session, shared_session
 from binance_pm.signing import Credential, Secret, Signer, check_key, signer
 from binance_pm.transport import HttpAnswer, HttpRequest, Method, SendFailed
 from binance_pm.version import VERSION
@@ -167,6 +167,11 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         """
         return self._opened(Call("Client", self.label))
 
+    @property
+    def key_digest(self) -> str:
+        """What pools call the account: a digest of its key, which shows no part of it."""
+        return self._account
+
     def host(self, endpoint: Endpoint[Any]) -> str:
         """Where calls of the endpoint are counted: the budget's name for the host."""
         return self._route(endpoint).host
@@ -242,21 +247,30 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             reservation = session.budget.reserve(
                 charges, call=route.call, lane=endpoint.lane, max_wait=self._max_wait, returning=trial.is_returning
             )
-            with session.attempt(endpoint.lane) as attempt:
-                async with reservation, attempt:
-                    request = await self._request(endpoint, route, query, headers, session)
-                    try:
-                        answer = await transport.send(request, reservation.depart)
-                        reservation.answer(answer)
-                    except SendFailed as failure:
-                        answer = failure
-                        if not failure.sent:
-                            reservation.stay()
-                    except GateClosed:
-                        # Somebody was refused after this call's turn had come: it goes back to the head of the queue.
-                        trial.is_returning = True
-                        continue
+            try:
+                with session.attempt(endpoint.lane) as attempt:
+                    async with reservation, attempt:
+                        request = await self._request(endpoint, route, query, headers, session)
+                        try:
+                            answer = await transport.send(request, reservation.depart)
+                            reservation.answer(answer)
+                        except SendFailed as failure:
+                            answer = failure
+                            if not failure.sent:
+                                reservation.stay()
+                        except GateClosed:
+                            # Somebody was refused after this call's turn had come: it goes back to the head of the
+                            # queue.
+                            trial.is_returning = True
+                            continue
+            except PortfolioMarginError as error:
+                if session.has_listeners:
+                    session.tell(_attempted(reservation, answer, error, session.budget.monotonic()))
+                raise
+            ended = session.budget.monotonic()
             outcome = _outcome(endpoint, route.call, answer, session, sent=reservation.departed)
+            if session.has_listeners:
+                session.tell(_attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
                 session.allowance(route.host).earn()
                 return outcome
@@ -412,6 +426,20 @@ def _outcome(
         bad = unreadable(call, answer, str(error))
         bad.__cause__ = error
         return bad
+
+
+def _attempted(
+    reservation: Reservation, answer: HttpAnswer | SendFailed | None, outcome: object, ended: float
+) -> Attempted:
+    admitted, departed = reservation.admitted_at, reservation.departed_at
+    return Attempted(
+        call=reservation.call,
+        lane=reservation.lane,
+        waited=(ended if admitted is None else admitted) - reservation.asked_at,
+        seconds=None if departed is None else ended - departed,
+        status=answer.status if isinstance(answer, HttpAnswer) else None,
+        error=type(outcome) if isinstance(outcome, PortfolioMarginError) else None,
+    )
 
 
 def _interrupted(call: Call, session: Session, *, sent: bool) -> PortfolioMarginError:

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
+import msgspec
 
 from binance_pm.budget import Budget, Lane, process_budget
-from binance_pm.errors import Call, ConfigurationError, SessionClosed
+from binance_pm.errors import Call, ConfigurationError, PortfolioMarginError, SessionClosed
 from binance_pm.retry import RetryAllowance
 from binance_pm.signing import Secret
 from binance_pm.transport import MAX_CONNECTIONS, Timeouts, Transport
 from binance_pm.transport.httpx import HttpxLike, HttpxTransport
 
+_log = logging.getLogger(__name__)
+
 _CALL: Final = Call("Session")
 _FOR_ORDERS: Final = 20
 _MAX_BODY: Final = 16 * 2**20
 _CLOSING_SECONDS: Final = 0.8
+
+
+class Attempted(msgspec.Struct, frozen=True):
+    """One attempt of a call has ended; one that its caller cancelled is not told."""
+
+    call: Call
+    lane: Lane
+    waited: float
+    """Seconds until it had its weight, or until it gave up waiting."""
+    seconds: float | None
+    """From its first byte until the answer had come or was given up; None where nothing was sent."""
+    status: int | None
+    """The answer's HTTP status; None where none came."""
+    error: type[PortfolioMarginError] | None
+    """What it ended in; None where it was answered as promised."""
 
 
 class Session:
@@ -74,6 +94,7 @@ class Session:
         self._places: Final = anyio.Semaphore(MAX_CONNECTIONS - _FOR_ORDERS, fast_acquire=True)
         self._scopes: Final[set[anyio.CancelScope]] = set()
         self._allowances: Final[dict[str, RetryAllowance]] = {}
+        self._listeners: Final[list[Callable[[Attempted], None]]] = []
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._transport else "not open"
@@ -108,6 +129,27 @@ class Session:
             # Closing must not be cut short by the cancellation that led to it.
             with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
                 await self._transport.aclose()
+
+    def listen(self, listener: Callable[[Attempted], None]) -> None:
+        """Have a function called with every `Attempted`, such as one that measures durations.
+
+        It is called in the middle of a call and must be quick. What it raises is logged.
+        """
+        self._listeners.append(listener)
+
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
+    def tell(self, attempted: Attempted) -> None:
+        """Call whoever listens."""
+        for listener in self._listeners:
+            try:
+                listener(attempted)
+            except Exception:  # noqa: BLE001 - whatever it is, it is the listener's
+                # Whoever called would take it for a failure of the call.
+                _log.exception("A listener of the session failed.")
 
     def transport(self, call: Call) -> Transport:
         """What carries the requests.

@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "pages"
 SOURCES = [ROOT / "README.md", *sorted(PAGES.rglob("*.md"))]
 LONGEST = 20.0
-LANGUAGES = {"python", "sh", "toml", "json", "text"}
+LANGUAGES = {"python", "sh", "toml", "json", "text", "yaml"}
+"""Settings of Prometheus are YAML: tests/metrics/test_dashboard.py looks at them."""
 
 # They need the package index and a fresh environment: the nox session `readme` runs the first, .ci/run is the second.
 INSTALLATIONS = ['python3 -m pip install ".[all]" && binance-pm demo', "python3 -m pip install nox && nox"]

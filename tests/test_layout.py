@@ -43,6 +43,7 @@ ORDER = [
     "session",
     "client",
     "fleet",
+    "metrics",
     "stream",
     "sandbox",
     "testing",
@@ -146,7 +147,7 @@ def test_one_file_knows_the_library(library: str, home: str) -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_the_core_needs_no_extra(file: str) -> None:
     """Outside of the parts that are extras themselves, extras are imported where they are used and not before."""
-    if part_of(file) in {"cli", "sandbox", "testing", "pytest_plugin"} or file == "transport/direct.py":
+    if part_of(file) in {"cli", "metrics", "sandbox", "testing", "pytest_plugin"} or file == "transport/direct.py":
         return
     loaded = {root_of(found.module) for found in imports(file) if found.at_once}
 
@@ -194,12 +195,13 @@ def brought_by(extra: str) -> set[str]:
         if name == "binance-pm":
             brought = brought.union(*map(brought_by, others.rstrip("]").split(",")))
         else:
-            brought.add(name)
+            brought.add(name.replace("-", "_"))
     return brought
 
 
 @pytest.mark.parametrize(
-    ("extra", "parts"), [("cli", {"cli", "testing", "sandbox"}), ("sandbox", {"testing", "sandbox"})]
+    ("extra", "parts"),
+    [("cli", {"cli", "testing", "sandbox"}), ("sandbox", {"testing", "sandbox"}), ("metrics", {"metrics"})],
 )
 def test_an_extra_brings_what_its_parts_import(extra: str, parts: set[str]) -> None:
     """Who installs it needs no second one."""

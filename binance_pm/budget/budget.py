@@ -441,7 +441,7 @@ class Budget:
         for draw in reservation.draws:
             draw.ledger.take(draw.weight, reservation.lane, now)
         self._open[reservation] = now
-        reservation.admitted = True
+        reservation.admitted_at = now
         if self._listeners:
             self._publish(Admitted(reservation.call, reservation.lane, now - reservation.asked_at))
 

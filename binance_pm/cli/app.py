@@ -96,6 +96,7 @@ def _watch(
     shard: Annotated[str | None, Parameter(help="i/n: watch the i-th of n parts of the file.")] = None,
     keep_going: Annotated[bool, Parameter(help="Watch the others where an account cannot be.", negative="")] = False,
     json: Annotated[bool, Parameter(help="Print one JSON object an event.", negative="")] = False,
+    metrics: Annotated[str | None, Parameter(help="HOST:PORT, or PORT on this machine alone: serve /metrics.")] = None,
 ) -> int:
     """Watch the accounts of a file: those in danger more often, and every change told."""
     request = watch.Request(
@@ -107,6 +108,7 @@ def _watch(
         floor=floor,
         ceiling=ceiling,
         json=json,
+        metrics=None if metrics is None else _address(metrics, "--metrics"),
     )
     return watch.run(request)
 
@@ -116,6 +118,15 @@ def _shard(text: str) -> tuple[int, int]:
     if not (number.isdecimal() and shards.isdecimal()):
         raise CycloptsError(msg=f"--shard {text!r} is not of the form i/n, such as 2/3.")
     return int(number), int(shards)
+
+
+def _address(text: str, option: str) -> tuple[str, int]:
+    """Host and port; where no host is said, this machine alone can reach it."""
+    host, _, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536) or (":" in host and not is_bracketed):
+        raise CycloptsError(msg=f"{option} {text!r} is not of the form HOST:PORT, such as 127.0.0.1:9464.")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 import msgspec
 
 from binance_pm.cli.sentence import sentence
+from binance_pm.errors import Call, ConfigurationError
 from binance_pm.fleet import Fleet, FleetEvent
+
+if TYPE_CHECKING:
+    from binance_pm.metrics import Metrics
+
+_CALL: Final = Call("binance-pm watch")
 
 
 class Receiver(Protocol):
@@ -33,6 +40,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     floor: float
     ceiling: float
     json: bool = False
+    metrics: tuple[str, int] | None = None
+    """Where they are served: host and port."""
 
 
 class Printer:
@@ -50,7 +59,8 @@ def run(request: Request) -> int:
     """Watch until Ctrl-C.
 
     Raises:
-        ConfigurationError: the file or a key in it cannot be used.
+        ConfigurationError: the file or a key in it cannot be used, or an extra is missing.
+        OSError: the metrics cannot be served where they should be.
     """
     return anyio.run(_run, request)
 
@@ -63,9 +73,28 @@ async def _run(request: Request) -> int:
         floor=request.floor,
         ceiling=request.ceiling,
     )
-    async with fleet:
-        await _tell(fleet, [Printer(json=request.json)], request)
+    receivers: list[Receiver] = [Printer(json=request.json)]
+    metrics = None
+    if request.metrics is not None:
+        metrics, (host, port) = _new_metrics(), request.metrics
+        receivers.append(metrics)
+        serving = metrics.serve(host=host, port=port)
+    else:
+        serving = nullcontext()
+    async with serving, fleet:
+        if metrics is not None:
+            metrics.watch(fleet)
+        await _tell(fleet, receivers, request)
     return 0
+
+
+def _new_metrics() -> Metrics:
+    try:
+        from binance_pm.metrics import Metrics  # noqa: PLC0415 - an extra of its own
+    except ImportError as missing:
+        what = "--metrics needs the extra `metrics`"
+        raise ConfigurationError(_CALL, what, advice="pip install 'binance-pm[metrics]'") from missing
+    return Metrics()
 
 
 async def _tell(fleet: Fleet, receivers: Iterable[Receiver], request: Request) -> None:

@@ -146,6 +146,11 @@ class Fleet:
             raise SessionClosed(_CALL, f"the fleet {'was closed' if self._closed else 'is not open'}")
         return self._budget
 
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The accounts; those of a file once the fleet was entered."""
+        return tuple(self._members)
+
     async def __aenter__(self) -> Self:
         if self._tasks is not None or self._closed:
             raise SessionClosed(_CALL, f"the fleet {'was closed' if self._closed else 'is open'}")

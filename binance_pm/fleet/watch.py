@@ -379,6 +379,7 @@ def _unopened(problem: Problem) -> AccountPicture:
         account_equity=None,
         account_maint_margin=None,
         unrealized_profit=None,
+        lines={},
         below=(),
         age=None,
         interval=0.0,
