@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import sys
+import time
+from collections.abc import AsyncIterable, Callable, Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +13,9 @@ from typing import Protocol
 import anyio
 import msgspec
 
+from binance_pm.cli.dashboard.chronicle import Chronicle
 from binance_pm.cli.sentence import sentence
+from binance_pm.errors import Call, ConfigurationError
 from binance_pm.fleet import Fleet, FleetEvent
 
 
@@ -32,6 +37,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     alarm: Decimal | None = None
     floor: float
     ceiling: float
+    plain: bool = False
     json: bool = False
 
 
@@ -55,6 +61,48 @@ def run(request: Request) -> int:
     return anyio.run(_run, request)
 
 
+def fills_screen(*, plain: bool, json: bool) -> bool:
+    """Whether the dashboard is shown: at a terminal that can move its cursor, unless lines are asked for."""
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    return is_terminal and os.environ.get("TERM", "") not in {"", "dumb"} and not plain and not json
+
+
+async def show(
+    fleet: Fleet,
+    events: AsyncIterable[FleetEvent],
+    receivers: Iterable[Receiver],
+    chronicle: Chronicle,
+    *,
+    wall: Callable[[], float] = time.time,
+) -> int:
+    """Tell all receivers, and show the dashboard until the person leaves it.
+
+    Raises:
+        ConfigurationError: what draws it is not installed.
+    """
+    try:
+        # It takes a while to load, and is needed here alone.
+        from binance_pm.cli.dashboard import app  # noqa: PLC0415
+    except ImportError as missing:
+        raise ConfigurationError(
+            Call("the dashboard"), f"{missing.name} is missing: pip install 'binance-pm[cli]', or ask for --plain"
+        ) from missing
+    code = 0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tell, events, [chronicle, *receivers])
+        code = await app.show(fleet, chronicle, wall=wall)
+        tasks.cancel_scope.cancel()
+    return code
+
+
+async def tell(events: AsyncIterable[FleetEvent], receivers: Iterable[Receiver]) -> None:
+    """Tell every event to all."""
+    receivers = list(receivers)
+    async for event in events:
+        for receiver in receivers:
+            receiver.receive(event)
+
+
 async def _run(request: Request) -> int:
     fleet = Fleet.from_toml(
         request.accounts,
@@ -63,12 +111,10 @@ async def _run(request: Request) -> int:
         floor=request.floor,
         ceiling=request.ceiling,
     )
+    receivers: list[Receiver] = []
     async with fleet:
-        await _tell(fleet, [Printer(json=request.json)], request)
+        events = fleet.watch(warn=request.warn, alarm=request.alarm)
+        if fills_screen(plain=request.plain, json=request.json):
+            return await show(fleet, events, receivers, Chronicle())
+        await tell(events, [Printer(json=request.json), *receivers])
     return 0
-
-
-async def _tell(fleet: Fleet, receivers: Iterable[Receiver], request: Request) -> None:
-    async for event in fleet.watch(warn=request.warn, alarm=request.alarm):
-        for receiver in receivers:
-            receiver.receive(event)
