@@ -17,7 +17,7 @@ from binance_pm.fleet import Snapshot
 
 _GAP: Final = 3
 # The columns that a narrow screen leaves out last.
-_FIRST: Final = ("symbol", "position_side", "position_amt", "notional", "unrealized_profit", "maint_margin")
+_FIRST: Final = ("symbol", "position_side", "position_amt", "notional", "unrealized_profit")
 
 
 def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[str]) -> list[Line]:
@@ -28,28 +28,26 @@ def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[st
     if picture.error:
         retry = "" if picture.retry_at is None else f" (tried again at {clock_time(picture.retry_at)})"
         lines += [line(text, "red") for text in wrapped(f"last error: {picture.error}{retry}", width, indent=2)]
+    if not picture.answers:
+        lines.append(line("Nothing was ever read of this account.", LOUD))
     if trend:
-        lines.append(
-            (
-                Span("uniMMR "),
-                Span(spark(trend, len(trend)), "dim" if row.is_blind else "cyan"),
-                Span(f" {trend[0]:.2f} to {trend[-1]:.2f}"),
-            )
-        )
+        course = Span(spark(trend, len(trend)), "dim" if row.is_blind else "cyan")
+        lines.append((Span("uniMMR "), course, Span(f" {trend[0]:.2f} to {trend[-1]:.2f}")))
+    told: list[Line] = []
     tables: list[tuple[str, list[msgspec.Struct]]] = []
     for name, snapshot in sorted(picture.answers.items()):
         figures, lists = _taken_apart(snapshot)
-        lines += [
-            line(),
-            (Span(name, "bold"), Span(f"  at {clock_time(snapshot.at)}")),
-            *_figures(figures, width, style),
-        ]
+        title = (Span(name, "bold"), Span(f"  at {clock_time(snapshot.at)}"))
+        told += [line(), title, *_figures(figures, width, style)] if figures else []
         tables += lists
-    # What is held says more than what it was paid from.
+    # What is held is what people open an account for.
     for name, items in sorted(tables, key=lambda table: table[0] != "positions"):
-        lines += [line(), *_items(name, items, width, style)]
-    if not picture.answers:
-        lines += [line(), line("Nothing was ever read of this account.", LOUD)]
+        shown = [line(), *_items(name, items, width, style)]
+        if name == "positions":
+            lines += shown
+        else:
+            told += shown
+    lines += told
     lines += [line(), line("its last events", "bold")]
     lines += [line(text) for event in reversed(events) for text in wrapped(event, width, indent=10)]
     return lines

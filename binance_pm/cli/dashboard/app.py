@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import ClassVar, Final
 
+import msgspec
 from rich.segment import Segment
 from rich.style import Style
 from textual.app import App, ComposeResult
@@ -128,6 +129,7 @@ class Dashboard(App[int]):
             widths=self._widths,
         )
         self._labels, self._body, self._widths = shown.labels, shown.body, shown.widths
+        self._view = msgspec.structs.replace(self._view, scrolled=shown.scrolled)
         self._canvas.draw(shown.lines)
 
     def action_interrupt(self) -> None:

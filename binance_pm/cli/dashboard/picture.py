@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -11,7 +12,7 @@ from binance_pm.budget import PoolState
 from binance_pm.cli.dashboard.account import account
 from binance_pm.cli.dashboard.chronicle import Chronicle, Entry
 from binance_pm.cli.dashboard.line import Line, Span, fitted, line, wrapped
-from binance_pm.cli.dashboard.moment import Moment, ShutGate, aged
+from binance_pm.cli.dashboard.moment import Moment, aged
 from binance_pm.cli.dashboard.rows import Row, Summary, matching, ordered, rows_of, summary_of
 from binance_pm.cli.dashboard.table import LOUD, ColumnName, age_text, table
 from binance_pm.cli.dashboard.view import View
@@ -26,19 +27,23 @@ _QUIET_SECONDS: Final = 20.0
 _HELP: Final = (
     ("keys", ""),
     ("s, S", "sort by the next column, by the one before"),
-    ("/", "show only accounts whose label, status or state has the letters; Enter keeps it, Esc ends it"),
-    ("arrows", "mark an account; Enter opens it; PgUp, PgDn, Home, End; Esc goes back"),
-    ("p", "the accounts stand still, to be read; watching goes on, and their ages count on"),
+    ("/", "show accounts of a label, status or state; Enter keeps, Esc ends"),
+    ("arrows", "mark an account, Enter opens it; PgUp, PgDn, Home, End"),
+    ("Esc", "back to all accounts"),
+    ("p", "accounts stand still; their ages go on, and so does watching"),
     ("e", "the events, as far back as they are kept"),
     ("q", "quit; Ctrl-C too"),
     ("words", ""),
-    ("STALE", "older than promised: the figures are struck out, the account is not worth what they say"),
-    ("NEVER READ", "nothing is known of it; PART UNREAD: one of its readings never came"),
-    ("FAIL", "the last reading failed; the one before it is shown, still as young as promised"),
-    ("!!", "at or below the alarm line or 1.05, or a status beyond MARGIN_CALL; ! at or below warn"),
-    ("BLIND", "of no account what is shown is as young as promised: nothing on the screen is surely so"),
-    ("[##..== ]", "weight of this minute: used, free, kept for orders and rescues, kept for safety"),
-    ("danger", "the order at first: the blind and those in alarm, the lowest uniMMR first, then the others"),
+    ("STALE", "older than promised: what is struck out is not what it is worth"),
+    ("NEVER READ", "nothing is known of it"),
+    ("PART UNREAD", "one of its readings never came"),
+    ("FAIL", "its last reading failed; the one before is as young as promised"),
+    ("!!", "at or below the alarm line or 1.05, or beyond MARGIN_CALL"),
+    ("!", "at or below the warn line, or a MARGIN_CALL"),
+    ("BLIND", "no account is as young as promised: nothing here is surely so"),
+    ("QUIET", "nobody was read for long, although as planned"),
+    ("[##..== ]", "weight of the minute: used, free, kept for orders, kept for safety"),
+    ("danger", "who is blind or in alarm comes first, then by uniMMR"),
 )
 
 
@@ -51,6 +56,8 @@ class Picture(NamedTuple):
     """Of all accounts that match, in their order."""
     body: int
     """How many rows of them fit."""
+    scrolled: int
+    """How many lines of a page of text are above the screen."""
     widths: Mapping[ColumnName, int]
 
 
@@ -81,7 +88,7 @@ def picture(
     rows = now if still is None else rows_of(aged(still.accounts, moment.at - still.at))
     found = ordered(matching(rows, view.filter), view.order)
     head = [_head(summary_of(now), moment.at, view, width), *_warnings(now, moment, view, since)]
-    room = height - len(head) - 1
+    room, above = height - len(head) - 1, 0
     if view.page == "table":
         head += _narrowing(rows, found, view)
         lines, body, widths = _table_page(moment, chronicle, view, found, width, height - len(head) - 1, widths or {})
@@ -94,6 +101,7 @@ def picture(
         lines=[fitted(one, width) for one in (*filled, _keys(view, width))][:height],
         labels=[row.picture.label for row in found],
         body=max(1, body),
+        scrolled=above,
         widths=widths or {},
     )
 
@@ -154,17 +162,26 @@ def _text(view: View, rows: list[Row], chronicle: Chronicle, width: int) -> list
 
 
 def _head(summary: Summary, at: float, view: View, width: int) -> Line:
-    time = f"{'live' if view.paused is None else 'PAUSED'} {clock_time(at)} "
+    """How many accounts are what; where there is little room, without what is none."""
     counts = [
-        Span(f" {summary.accounts} account{'s' * (summary.accounts != 1)} ", "bold"),
-        Span(f" {summary.fresh} fresh ", "green" if summary.fresh == summary.accounts > 0 else ""),
-        Span(f" {summary.stale} stale ", LOUD if summary.stale else ""),
-        Span(f" {summary.failed} failed ", "bold red" if summary.failed else ""),
-        Span(f" {summary.unread} unread ", LOUD if summary.unread else ""),
-        Span(f" {summary.alarm} in alarm ", LOUD if summary.alarm else ""),
+        (summary.stale, "stale", LOUD),
+        (summary.failed, "failed", "bold red"),
+        (summary.unread, "unread", LOUD),
+        (summary.alarm, "in alarm", LOUD),
     ]
-    left = fitted(counts, max(0, width - cell_len(time)))
-    return (*left, Span(time, "" if view.paused is None else PAUSED))
+    well = "green" if summary.fresh == summary.accounts > 0 else ""
+    accounts = f" {summary.accounts} account{'s' * (summary.accounts != 1)} "
+    whole = [Span(accounts, "bold"), Span(f" {summary.fresh} fresh ", well)]
+    whole += [Span(f" {number} {word} ", style if number else "") for number, word, style in counts]
+    brief = [Span(text.rstrip(), style) for text, style in whole if not text.startswith(" 0 ")]
+    state = "live" if view.paused is None else "PAUSED"
+    style = "" if view.paused is None else PAUSED
+    for time in (f" {state} {clock_time(at)} ", f" {clock_time(at)}"):
+        for left in (whole, brief):
+            room = width - len(time)
+            if sum(len(text) for text, _ in left) <= room:
+                return (*fitted(left, room), Span(time, style))
+    return fitted(brief, width)
 
 
 def _warnings(rows: Sequence[Row], moment: Moment, view: View, since: float) -> list[Line]:
@@ -172,10 +189,11 @@ def _warnings(rows: Sequence[Row], moment: Moment, view: View, since: float) -> 
     lines: list[Line] = []
     if (blindness := _blindness(rows, moment.at - since)) is not None:
         lines.append(blindness)
-    for host, seconds, banned in map(_gate, moment.gates):
-        what = "418, BANNED" if banned else "429, GATE SHUT"
-        until = clock_time(moment.at + seconds)
-        lines.append(line(f" {what}: nothing is sent to {host} for {seconds:.0f} s, until {until}", LOUD))
+    for gate in moment.gates:
+        what = "418, BANNED" if gate.banned else "429, GATE SHUT"
+        host = gate.host.partition("://")[2] or gate.host
+        until = clock_time(moment.at + gate.seconds)
+        lines.append(line(f" {what} for {_countdown(gate.seconds)}, until {until}: nothing is sent to {host}", LOUD))
     if view.paused is not None:
         stood = moment.at - view.paused.at
         text = f" PAUSED for {age_text(stood)}: the accounts are those of {clock_time(view.paused.at)}; p goes on"
@@ -187,7 +205,8 @@ def _blindness(rows: Sequence[Row], watched: float) -> Line | None:
     """Where nothing is known as promised, and where nobody was read for long although that was planned."""
     ages = [row.picture.age for row in rows if row.picture.age is not None]
     if not summary_of(rows).is_blind:
-        quiet = f" QUIET: no account was read for {min(ages):.0f} s, as the budget allows no more"
+        soonest = min(row.picture.interval for row in rows if row.picture.interval)
+        quiet = f" QUIET: no account was read for {min(ages):.0f} s; the most urgent is planned every {soonest:.0f} s"
         return line(quiet, PAUSED) if min(ages) > _QUIET_SECONDS else None
     if ages:
         return line(f" BLIND: no account was read for {min(ages):.0f} s", LOUD)
@@ -196,8 +215,10 @@ def _blindness(rows: Sequence[Row], watched: float) -> Line | None:
     return line(f" NO DATA YET: watching began {watched:.0f} s ago", PAUSED)
 
 
-def _gate(gate: ShutGate) -> tuple[str, float, bool]:
-    return gate.host, gate.seconds, gate.banned
+def _countdown(seconds: float) -> str:
+    """Whole seconds that are left, never too few."""
+    left = math.ceil(seconds)
+    return f"{left} s" if left < 120 else f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
 
 
 def _narrowing(rows: Sequence[Row], found: Sequence[Row], view: View) -> list[Line]:

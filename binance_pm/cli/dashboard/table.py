@@ -34,6 +34,8 @@ _LEAST: Final[Mapping[ColumnName, int]] = {
     "last error": 24,
 }
 _LABEL: Final = 24
+# An account without debts has a uniMMR of a hundred million.
+_FAR: Final = 10_000
 _BARS: Final = "▁▂▃▄▅▆▇█"
 # A course is drawn in full height only where it moves by more than that part of its value.
 _FLAT: Final = 0.02
@@ -102,8 +104,12 @@ def age_text(seconds: float) -> str:
 
 
 def margin_text(uni_mmr: Decimal | None) -> str:
-    """A uniMMR with two decimals, never rounded up: what is at a line is not shown above it."""
-    return "-" if uni_mmr is None else format(uni_mmr.quantize(Decimal("0.01"), ROUND_FLOOR), ",f")
+    """A uniMMR with two decimals where they matter, never rounded up: what is at a line is not shown above it."""
+    if uni_mmr is None:
+        return "-"
+    if uni_mmr >= _FAR:
+        return f">{_FAR - 1:,}"
+    return format(uni_mmr.quantize(Decimal("0.01" if uni_mmr < 1000 else "1"), ROUND_FLOOR), ",f")
 
 
 def spark(values: Sequence[float], width: int) -> str:
