@@ -74,9 +74,10 @@ def readme(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What one call costs on this machine, and how long the demo takes to its first picture."""
+    """What a call and a refresh of the dashboard cost here, and how long the demo takes to its first picture."""
     session.install(".[cli]")
     session.run("python", "-m", "tests.benchmarks.call_cost")
+    session.run("python", "-m", "tests.benchmarks.dashboard")
     session.run("python", "-m", "tests.benchmarks.first_picture")
 
 

@@ -9,11 +9,11 @@ import msgspec
 
 from binance_pm import AccountStatus, Kind
 from binance_pm.api.account import Account
+from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
 from binance_pm.budget import Lane, Pool, PoolState
 from binance_pm.cli.dashboard.chronicle import Chronicle
 from binance_pm.cli.dashboard.moment import Moment, ShutGate
 from binance_pm.enums import PositionSide
-from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
 from binance_pm.fleet import AccountPicture, Reading, Snapshot
 
 NOON = 1_800_014_400.0

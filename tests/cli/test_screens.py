@@ -212,7 +212,9 @@ async def test_everything_can_be_reached_by_keys() -> None:
         assert first() == "desk-01"
         assert "sort: danger" in await seen_after("S")
         assert "desk-07  pm  REDUCE_ONLY" in await seen_after("enter")
-        assert "positions" in await seen_after("end")
+        assert "BTCUSDT" in screen.text()
+        assert "BTCUSDT" not in await seen_after("end")
+        assert "BTCUSDT" in await seen_after("pageup", "pageup")
         assert first() == "desk-07" or "sort: danger" in await seen_after("escape")
         assert "StatusChanged desk-07" in (await seen_after("e")).splitlines()[2]
         assert "sort: danger" in await seen_after("escape")

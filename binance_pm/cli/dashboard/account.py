@@ -121,6 +121,8 @@ def _items(name: str, items: Sequence[msgspec.Struct], width: int, style: str) -
         left -= size + 2
         is_amount = isinstance(getattr(held[0], field), Decimal)
         columns.append([" " * (size - cell_len(text)) + text if is_amount else text.ljust(size) for text in texts])
+    if not columns:
+        return [line(name, "bold")]
     head, *rows = ["  " + "  ".join(row) for row in zip(*columns, strict=True)]
     return [line(name, "bold"), line(head, "dim"), *(line(row, style) for row in rows)]
 

@@ -119,8 +119,9 @@ def spark(values: Sequence[float], width: int) -> str:
         return ""
     low, high = min(last), max(last)
     span = max(high - low, _FLAT * abs(high), 1e-9)
-    floor = (low + high - span) / 2
-    return "".join(_BARS[min(7, int((value - floor) / span * 8))] for value in last)
+    middle = (low + high) / 2
+    # What is flat stands in the middle of a bar, so that it does not tremble between two.
+    return "".join(_BARS[min(7, int((value - middle) / span * 8 + 4.5))] for value in last)
 
 
 # Whether a column's values stand at its right edge.
