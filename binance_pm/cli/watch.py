@@ -84,8 +84,9 @@ async def show(
         # It takes a while to load, and is needed here alone.
         from binance_pm.cli.dashboard import app  # noqa: PLC0415
     except ImportError as missing:
+        name = (missing.name or "an extra").partition(".")[0]
         raise ConfigurationError(
-            Call("the dashboard"), f"{missing.name} is missing: pip install 'binance-pm[cli]', or ask for --plain"
+            Call("the dashboard"), f"{name} is missing: pip install 'binance-pm[cli]', or ask for --plain"
         ) from missing
     code = 0
     async with anyio.create_task_group() as tasks:

@@ -14,8 +14,9 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -278,6 +279,82 @@ class TestDemo:
 
         assert screen.code == 130
         assert all(line.startswith("{") for line in screen.text.replace("^C", "").splitlines() if line.strip())
+
+
+@pytest.mark.pm_sandbox(accounts=2)
+class TestWatch:
+    """``binance-pm watch``."""
+
+    @pytest.fixture
+    def accounts(self, tmp_path: Path, pm_sandbox: Sandbox) -> list[str]:
+        """The command for both accounts of a local exchange, whose keys are in files."""
+        tables: list[str] = []
+        for account in pm_sandbox.accounts:
+            for name, key in (("key", account.api_key), ("secret", account.api_secret)):
+                file = tmp_path / f"{account.label}.{name}"
+                file.write_text(key, encoding="utf-8")
+                file.chmod(0o600)
+            tables.append(
+                f'[[accounts]]\nlabel = "{account.label}"\nproduct = "span"\n'
+                f'api_key = {{ file = "{account.label}.key" }}\napi_secret = {{ file = "{account.label}.secret" }}\n'
+            )
+        file = tmp_path / "accounts.toml"
+        file.write_text("\n".join(tables), encoding="utf-8")
+        return ["watch", "--accounts", str(file)]
+
+    @pytest.mark.usefixtures("interruptible")
+    def test_on_a_full_screen(self, accounts: list[str], pm_sandbox: Sandbox) -> None:
+        """Until it is left."""
+        with at_terminal(*accounts, "--warn", "1.5", BINANCE_PM_BASE_URL=pm_sandbox.base_url) as screen:
+            screen.wait_for("2 fresh")
+            screen.type("q")
+
+        assert (screen.code, screen.is_restored, "Traceback" in screen.text) == (0, True, False)
+        assert not any(account.api_secret in screen.text for account in pm_sandbox.accounts)
+
+    @pytest.mark.usefixtures("interruptible")
+    @pytest.mark.parametrize("option", ["--plain", "--json"])
+    def test_in_lines(self, accounts: list[str], option: str, pm_sandbox: Sandbox) -> None:
+        """One an event, at a terminal too, if that is asked for."""
+        with at_terminal(*accounts, option, BINANCE_PM_BASE_URL=pm_sandbox.base_url) as screen:
+            screen.wait_for("account-01")
+            screen.wait_for("account-02")
+            screen.interrupt()
+
+        assert (screen.code, "\x1b" in screen.text, "Traceback" in screen.text) == (130, False, False)
+        lines = [line for line in screen.text.replace("^C", "").splitlines() if line.strip()]
+        assert all(line.startswith("{" if option == "--json" else tuple("012")) for line in lines)
+
+    def test_without_a_terminal(self, accounts: list[str], pm_sandbox: Sandbox) -> None:
+        """Lines, without being asked for."""
+        command = subprocess.Popen(
+            [*COMMAND, *accounts], stdout=subprocess.PIPE, env=NO_KEYS | {"BINANCE_PM_BASE_URL": pm_sandbox.base_url}
+        )
+        with command:
+            assert command.stdout is not None
+            line = command.stdout.readline().decode()
+            command.kill()
+
+        assert re.match(r"\d\d:\d\d:\d\dZ Reading +account-0\d: uni_mmr ", line)
+
+    @pytest.mark.parametrize("options", [(), ("--plain",)])
+    def test_lines_that_cannot_be(self, accounts: list[str], options: tuple[str, ...]) -> None:
+        """One line says so, and no screen was entered."""
+        with at_terminal(*accounts, "--warn", "1.2", "--alarm", "1.5", *options) as screen:
+            screen.end()
+
+        assert (screen.code, screen.text.count("\n"), "\x1b" in screen.text) == (1, 1, False)
+        assert "alarm (1.5) is not below warn (1.2)" in screen.text
+
+    def test_what_draws_it_may_be_missing(self, accounts: list[str]) -> None:
+        """One line says what to do, or what to ask for instead."""
+        missing = "import sys; sys.modules['textual'] = None"
+        code = f"{missing}; sys.argv[1:] = {accounts!r}; from binance_pm.cli import main; main()"
+        with at_terminal(command=[sys.executable, "-c", code]) as screen:
+            screen.end()
+
+        assert (screen.code, screen.text.count("\n")) == (1, 1)
+        assert "textual is missing: pip install 'binance-pm[cli]', or ask for --plain" in screen.text
 
 
 class TestPlan:
@@ -600,13 +677,13 @@ class Screen:
 
 
 @contextmanager
-def at_terminal(*arguments: str, **environment: str) -> Generator[Screen, None, None]:
+def at_terminal(*arguments: str, command: Sequence[str] = COMMAND, **environment: str) -> Generator[Screen, None, None]:
     """Run the command at a terminal."""
     ours, theirs = pty.openpty()
     modes: list[Any] = termios.tcgetattr(theirs)
     whole = NO_KEYS | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"} | environment
     try:
-        process = subprocess.Popen([*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=whole)
+        process = subprocess.Popen([*command, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=whole)
         os.close(theirs)
         with process:
             screen = Screen(process, ours, modes)

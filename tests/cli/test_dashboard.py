@@ -7,6 +7,7 @@ import random
 import time
 from decimal import Decimal
 from itertools import count
+from typing import NamedTuple
 
 import anyio
 import httpx
@@ -325,9 +326,9 @@ class TestKeys:
 
     def test_the_mark_stays_within_the_list(self) -> None:
         """The first key marks the worst."""
-        assert [self.after(*keys).chosen for keys in (("up",), ("down", "up"), ("down", "end"), ("down", "pagedown"))] == [
-            "a", "a", "c", "c",
-        ]  # fmt: skip
+        ways = (("up",), ("down", "up"), ("down", "end"), ("down", "pagedown"))
+
+        assert [self.after(*keys).chosen for keys in ways] == ["a", "a", "c", "c"]
 
     def test_the_mark_goes_where_its_account_goes(self) -> None:
         """It is one of a label, not of a line."""
@@ -436,72 +437,84 @@ def test_a_dead_network_is_blindness_within_the_bound() -> None:
     assert not any("green" in style for style in colours)
 
 
+class Lived(NamedTuple):
+    """What two minutes of the demo have shown, by the second."""
+
+    events: list[tuple[float, FleetEvent]]
+    captions: list[float]
+    known: list[list[AccountPicture]]
+    """Of every account, at the end of each second."""
+
+
+async def two_minutes() -> Lived:
+    """The demo in the time of the event loop."""
+    loop = asyncio.get_running_loop()
+    clock = demo.story_clock(lambda: START + loop.time())
+    exchange = demo.made_exchange(seed=7, clock=clock)
+    pm = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
+    lived = Lived([], [], [])
+
+    async def take() -> None:
+        async for event in fleet.watch(warn=demo.WARN, alarm=demo.ALARM):
+            lived.events.append((loop.time(), event))
+
+    async def play() -> None:
+        await demo.play(demo.STORY, exchange, lambda _: lived.captions.append(loop.time()), sleep=anyio.sleep)
+
+    async with demo.fleet_of(pm, Budget(monotonic=loop.time, wall=clock)) as fleet, asyncio.TaskGroup() as tasks:
+        parts = [tasks.create_task(take()), tasks.create_task(play())]
+        for _ in range(122):
+            await asyncio.sleep(1)
+            lived.known.append(fleet.snapshot())
+        for part in parts:
+            part.cancel()
+    return lived
+
+
+@pytest.fixture(scope="module")
+def lived() -> Lived:
+    """Lived through once for all tests."""
+    return virtual.run(two_minutes, patience=PATIENCE)
+
+
 class TestStory:
     """The first minute of the demo, in virtual time."""
 
-    @staticmethod
-    def lived(
-        seconds: float, *, seed: int = 7
-    ) -> tuple[list[tuple[float, FleetEvent]], list[float], list[list[AccountPicture]]]:
-        """What is told and when, what is said when, and what is known each second."""
+    def test_every_caption_is_said_in_its_second(self, lived: Lived) -> None:
+        """As the table has it."""
+        assert lived.captions == pytest.approx([scene.second for scene in demo.STORY], abs=0.01)
+        assert demo.STORY[-1].second <= 60
 
-        async def main() -> tuple[list[tuple[float, FleetEvent]], list[float], list[list[AccountPicture]]]:
-            loop = asyncio.get_running_loop()
-            clock = demo.story_clock(lambda: START + loop.time())
-            exchange = demo.made_exchange(seed=seed, clock=clock)
-            pm = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
-            events: list[tuple[float, FleetEvent]] = []
-            captions: list[float] = []
-            known: list[list[AccountPicture]] = []
-
-            async def take() -> None:
-                async for event in fleet.watch(warn=demo.WARN, alarm=demo.ALARM):
-                    events.append((loop.time(), event))  # noqa: PERF401 - what was taken before it is cancelled counts
-
-            async def play() -> None:
-                await demo.play(demo.STORY, exchange, lambda _: captions.append(loop.time()), sleep=anyio.sleep)
-
-            budget = Budget(monotonic=loop.time, wall=clock)
-            async with demo.fleet_of(pm, budget) as fleet, anyio.create_task_group() as tasks:
-                tasks.start_soon(take)
-                tasks.start_soon(play)
-                for _ in range(int(seconds)):
-                    await anyio.sleep(1)
-                    known.append(fleet.snapshot())
-                tasks.cancel_scope.cancel()
-            return events, captions, known
-
-        return virtual.run(main, patience=PATIENCE)
-
-    def test_it_shows_everything_within_the_first_minute(self) -> None:
-        """One account falls through both lines and recovers, one is stale, the budget is tight, a gate shuts."""
-        events, captions, known = self.lived(62)
-
-        assert captions == pytest.approx([scene.second for scene in demo.STORY], abs=0.01)
-        courses = {
-            picture.label: [
-                event.after for _, event in events if isinstance(event, StatusChanged) and event.label == picture.label
-            ]
-            for picture in known[0]
-        }
+    def test_an_account_falls_through_both_lines_and_recovers(self, lived: Lived) -> None:
+        """Within the first minute."""
         fallen = ["MARGIN_CALL", "REDUCE_ONLY", "MARGIN_CALL", "NORMAL"]
-        assert [label for label, course in courses.items() if course[:4] == fallen]
-        first = {kind: next(at for at, event in events if isinstance(event, kind)) for kind in (
-            Stale, Fresh, BudgetTight, GateShut, GateReopened, MarginLine)}  # fmt: skip
+        changes = [
+            (event.label, event.after) for at, event in lived.events if at < 60 and isinstance(event, StatusChanged)
+        ]
+        courses = {label: [after for whose, after in changes if whose == label] for label, _ in changes}
+
+        assert [label for label, course in courses.items() if course == fallen]
+
+    def test_each_fault_is_told_while_it_lasts(self, lived: Lived) -> None:
+        """One account is stale, then the budget is tight, then a gate is shut, and at last nothing is wrong."""
+        kinds = (Stale, Fresh, BudgetTight, GateShut, GateReopened)
+        first = {kind: next(at for at, event in lived.events if isinstance(event, kind)) for kind in kinds}
         lost, again, refused = (scene.second for scene in demo.STORY if scene.faults)
+
         assert lost < first[Stale] < again < first[Fresh] < again + 3
-        assert next(event.label for _, event in events if isinstance(event, Stale)) == "account-04"
+        assert next(event.label for _, event in lived.events if isinstance(event, Stale)) == "account-04"
         assert again < first[BudgetTight] < refused < first[GateShut] < refused + 3
         assert first[GateReopened] == pytest.approx(demo.MINUTE_TURNS, abs=1.0)
         # While the gate is shut, nobody pretends to see; at the end everybody sees again.
-        assert all(picture.is_stale for picture in known[int(demo.MINUTE_TURNS) - 2])
-        assert not any(picture.is_stale or picture.error for picture in known[-1])
+        assert all(picture.is_stale for picture in lived.known[int(demo.MINUTE_TURNS) - 2])
+        assert not any(picture.is_stale or picture.error for picture in lived.known[60])
 
-    def test_afterwards_nothing_fails(self) -> None:
-        """From the end of the first minute on, for two more."""
-        events, _, _ = self.lived(180)
+    def test_afterwards_nothing_fails(self, lived: Lived) -> None:
+        """While the market falls and climbs again."""
+        later = [event for at, event in lived.events if at > 62]
 
-        assert {type(event) for at, event in events if at > 62} <= {Reading, StatusChanged, MarginLine, BudgetTight}
+        assert {type(event) for event in later} <= {Reading, StatusChanged, MarginLine, BudgetTight}
+        assert any(isinstance(event, StatusChanged) for event in later)
 
     def test_other_seeds_tell_the_same(self) -> None:
         """In most of them, an account is reduced to reducing while the market falls."""

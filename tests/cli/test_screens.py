@@ -215,11 +215,11 @@ async def test_everything_can_be_reached_by_keys() -> None:
         assert "BTCUSDT" in screen.text()
         assert "BTCUSDT" not in await seen_after("end")
         assert "BTCUSDT" in await seen_after("pageup", "pageup")
-        assert first() == "desk-07" or "sort: danger" in await seen_after("escape")
+        assert "sort: danger" in await seen_after("escape")
         assert "StatusChanged desk-07" in (await seen_after("e")).splitlines()[2]
         assert "sort: danger" in await seen_after("escape")
         assert "1 of 12 accounts shown" in await seen_after("slash", *"reduce", "enter")
-        assert "12 accounts shown" not in await seen_after("escape")
+        assert "accounts shown" not in await seen_after("escape", "escape")
         await screen.pilot.press("q")
     assert screen.dashboard.return_value == 0
 
