@@ -82,6 +82,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def screenshot(session: nox.Session) -> None:
+    """The picture of the dashboard in the documentation, anew."""
+    session.install(".[cli]")
+    session.run("python", "docs/screenshot.py")
+
+
+@nox.session
 def bench_budget(session: nox.Session) -> None:
     """The budget beside the limiters that people use today, in simulation; arguments go to it, such as --quick."""
     session.install("-e", ".", *group("bench"))
