@@ -280,8 +280,8 @@ async def test_a_cut_network_is_seen() -> None:
                 assert "green" not in screen.colours()
                 assert screen.text().count("STALE") == 4
                 assert " 0 fresh  4 stale " in screen.text()
-                # A machine with other work may draw late.
-                assert took <= promised + 1.0
+                # A machine with other work may draw late; in virtual time it is exact, see test_dashboard.py.
+                assert took <= promised + 3.0
                 pm.clear()
                 await screen.until(lambda: " 4 fresh " in screen.text())
                 assert "BLIND" not in screen.text()
