@@ -135,10 +135,16 @@ def test_the_client_imports_nothing_of_the_sandbox(file: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("library", "home"), [("httpx", "transport/httpx.py"), ("httpcore", ""), ("httptools", "transport/direct.py")]
+    ("library", "home"),
+    [
+        ("httpx", "transport/httpx.py"),
+        ("httpcore", ""),
+        ("httptools", "transport/direct.py"),
+        ("textual", "cli/dashboard/app.py"),
+    ],
 )
 def test_one_file_knows_the_library(library: str, home: str) -> None:
-    """What carries requests can be exchanged: one file knows each of the libraries."""
+    """What carries requests and what draws can be exchanged: one file knows each of the libraries."""
     users = {file for file in FILES for found in imports(file) if root_of(found.module) == library}
 
     assert users <= {home}

@@ -35,18 +35,14 @@ app.command(call.app)
 @app.command(name="demo")
 def _demo(
     *,
-    once: bool = False,
-    json: bool = False,
-    every: Annotated[float, Parameter(help="Seconds between two rounds, a day at most.", validator=_A_WHILE)] = 1.0,
+    once: Annotated[bool | None, Parameter(help="End when each account was read; so without a terminal.")] = None,
+    plain: Annotated[bool, Parameter(help="Print one line an event.", negative="")] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object an event.", negative="")] = False,
     seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
 ) -> int:
-    """Watch a dozen accounts on a local exchange: no key, no network.
-
-    Args:
-        once: Print one round and end; always so where the output is no terminal.
-        json: Print one JSON object a line.
-    """
-    return demo.run(once=once or not sys.stdout.isatty(), json=json, every=every, seed=seed)
+    """Watch a dozen accounts on a local exchange while things go wrong: no key, no network."""
+    ends = not sys.stdout.isatty() if once is None else once
+    return demo.run(once=ends, plain=plain, json=json, seed=seed)
 
 
 @app.command(name="plan")
@@ -95,10 +91,14 @@ def _watch(
     ceiling: Annotated[float, Parameter(help="Seconds between two readings of a calm one.")] = 15.0,
     shard: Annotated[str | None, Parameter(help="i/n: watch the i-th of n parts of the file.")] = None,
     keep_going: Annotated[bool, Parameter(help="Watch the others where an account cannot be.", negative="")] = False,
+    plain: Annotated[bool, Parameter(help="Print one line an event; so without a terminal.", negative="")] = False,
     json: Annotated[bool, Parameter(help="Print one JSON object an event.", negative="")] = False,
     metrics: Annotated[str | None, Parameter(help="HOST:PORT, or PORT on this machine alone: serve /metrics.")] = None,
 ) -> int:
-    """Watch the accounts of a file: those in danger more often, and every change told."""
+    """Watch the accounts of a file on a full screen: those in danger first, and more often.
+
+    On the screen, ? lists the keys.
+    """
     request = watch.Request(
         accounts=accounts,
         keep_going=keep_going,
@@ -107,6 +107,7 @@ def _watch(
         alarm=alarm,
         floor=floor,
         ceiling=ceiling,
+        plain=plain,
         json=json,
         metrics=None if metrics is None else _address(metrics, "--metrics"),
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import sys
+import time
+from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 import msgspec
 
+from binance_pm.cli.dashboard.chronicle import Chronicle
 from binance_pm.cli.sentence import sentence
 from binance_pm.errors import Call, ConfigurationError
 from binance_pm.fleet import Fleet, FleetEvent
@@ -39,6 +43,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     alarm: Decimal | None = None
     floor: float
     ceiling: float
+    plain: bool = False
     json: bool = False
     metrics: tuple[str, int] | None = None
     """Where they are served: host and port."""
@@ -65,6 +70,49 @@ def run(request: Request) -> int:
     return anyio.run(_run, request)
 
 
+def fills_screen(*, plain: bool, json: bool) -> bool:
+    """Whether the dashboard is shown: at a terminal that can move its cursor, unless lines are asked for."""
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    return is_terminal and os.environ.get("TERM", "") not in {"", "dumb"} and not plain and not json
+
+
+async def show(
+    fleet: Fleet,
+    events: AsyncIterable[FleetEvent],
+    receivers: Iterable[Receiver],
+    chronicle: Chronicle,
+    *,
+    wall: Callable[[], float] = time.time,
+) -> int:
+    """Tell all receivers, and show the dashboard until the person leaves it.
+
+    Raises:
+        ConfigurationError: what draws it is not installed.
+    """
+    try:
+        # It takes a while to load, and is needed here alone.
+        from binance_pm.cli.dashboard import app  # noqa: PLC0415
+    except ImportError as missing:
+        name = (missing.name or "an extra").partition(".")[0]
+        raise ConfigurationError(
+            Call("the dashboard"), f"{name} is missing: pip install 'binance-pm[cli]', or ask for --plain"
+        ) from missing
+    code = 0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tell, events, [chronicle, *receivers])
+        code = await app.show(fleet, chronicle, wall=wall)
+        tasks.cancel_scope.cancel()
+    return code
+
+
+async def tell(events: AsyncIterable[FleetEvent], receivers: Iterable[Receiver]) -> None:
+    """Tell every event to all."""
+    receivers = list(receivers)
+    async for event in events:
+        for receiver in receivers:
+            receiver.receive(event)
+
+
 async def _run(request: Request) -> int:
     fleet = Fleet.from_toml(
         request.accounts,
@@ -73,7 +121,7 @@ async def _run(request: Request) -> int:
         floor=request.floor,
         ceiling=request.ceiling,
     )
-    receivers: list[Receiver] = [Printer(json=request.json)]
+    receivers: list[Receiver] = []
     metrics = None
     if request.metrics is not None:
         metrics, (host, port) = _new_metrics(), request.metrics
@@ -84,7 +132,10 @@ async def _run(request: Request) -> int:
     async with serving, fleet:
         if metrics is not None:
             metrics.watch(fleet)
-        await _tell(fleet, receivers, request)
+        events = fleet.watch(warn=request.warn, alarm=request.alarm)
+        if fills_screen(plain=request.plain, json=request.json):
+            return await show(fleet, events, receivers, Chronicle())
+        await tell(events, [Printer(json=request.json), *receivers])
     return 0
 
 
@@ -95,9 +146,3 @@ def _new_metrics() -> Metrics:
         what = "--metrics needs the extra `metrics`"
         raise ConfigurationError(_CALL, what, advice="pip install 'binance-pm[metrics]'") from missing
     return Metrics()
-
-
-async def _tell(fleet: Fleet, receivers: Iterable[Receiver], request: Request) -> None:
-    async for event in fleet.watch(warn=request.warn, alarm=request.alarm):
-        for receiver in receivers:
-            receiver.receive(event)

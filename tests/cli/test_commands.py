@@ -12,9 +12,11 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,8 @@ from binance_pm.testing import Sandbox
 from tests.conftest import refusing_port
 
 COMMAND = [sys.executable, "-m", "binance_pm"]
+# What sets a colour of letters or of what is behind them.
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;\d+)*m")
 NO_KEYS = {name: value for name, value in os.environ.items() if not name.startswith("BINANCE_PM_")}
 
 
@@ -178,25 +182,38 @@ class TestDemo:
 
         lines = ended.out.splitlines()
         assert (ended.code, ended.err, max(map(len, lines)) <= 80) == (0, "", True)
-        assert lines[0].split() == ["account", "status", "uniMMR", "equity", "maint.", "pos.", "uPnL", "age"]
+        assert lines[0].split() == ["account", "status", "uniMMR", "equity", "maint.", "profit", "age"]
         assert sorted(line.split()[0] for line in lines[1:13]) == [f"account-{number:02}" for number in range(1, 13)]
         # Where the minute turned meanwhile, less was used in it.
-        assert re.search(r"IP +/papi +\[\.+\] +\d+ of 6000", ended.out)
-        assert re.search(r"IP +/sapi/v2/portfolio/account +\[\.+\] +\d+ of 12000", ended.out)
+        assert re.search(r"IP /papi +\[\.+=* *\] +\d+ of 6,000", ended.out)
+        assert re.search(r"IP /sapi/v2/portfolio/account +\[\.+=* *\] +\d+ of 12,000", ended.out)
 
     def test_worst_first(self, run: Any) -> None:
         """Who is nearest to liquidation stands on top."""
-        margins = [float(line.split()[2]) for line in run("demo", "--once").out.splitlines()[1:13]]
+        margins = [float(line.split()[2].rstrip("!")) for line in run("demo", "--once").out.splitlines()[1:13]]
 
         assert margins == sorted(margins)
 
+    def test_another_seed_is_another_market(self, run: Any) -> None:
+        """The same accounts, worth something else."""
+        equities = [{line.split()[3] for line in run("demo", f"--seed={n}").out.splitlines()[1:13]} for n in (7, 8)]
+
+        assert not equities[0] & equities[1]
+
+    def test_plain(self, run: Any) -> None:
+        """One line an event, until each account was read."""
+        lines = run("demo", "--plain").out.splitlines()
+
+        assert {line.split()[2] for line in lines} == {f"account-{number:02}:" for number in range(1, 13)}
+        assert {line.split()[1] for line in lines} >= {"Reading"}
+
     def test_json(self, run: Any) -> None:
-        """One object a line and nothing else: every account, then every pool."""
+        """One object an event, and nothing else."""
         objects = [json.loads(line) for line in run("demo", "--json").out.splitlines()]
 
-        assert [item["account"] for item in objects if "account" in item] == [f"account-{n:02}" for n in range(1, 13)]
-        assert sorted(item["limit"] for item in objects if "pool" in item) == [6000, 12000]
-        assert all(item["age"] < 5 and item["open_positions"] > 0 for item in objects if "account" in item)
+        assert {item["label"] for item in objects} == {f"account-{n:02}" for n in range(1, 13)}
+        reading = next(item for item in objects if item["type"] == "Reading")
+        assert set(reading["answers"]) <= {"span_account", "um_account"}
 
     def test_first_picture_within_two_seconds(self) -> None:
         """Of the processor, from the start of the process, imports included."""
@@ -204,27 +221,140 @@ class TestDemo:
         assert any(processor_seconds("demo", "--once") < 2 for _ in range(3))
 
     @pytest.mark.usefixtures("interruptible")
-    @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
-    def test_at_a_terminal(self, environment: dict[str, str]) -> None:
-        """The table updates until Ctrl-C, which ends it without a traceback."""
-        with at_terminal("demo", "--every", "0.1", **environment) as screen:
+    @pytest.mark.parametrize("end", ["q", "ctrl-c", "SIGINT", "SIGTERM"])
+    def test_at_a_terminal(self, end: str) -> None:
+        """A full screen that is updated until it is left, and the terminal is as it was."""
+        with at_terminal("demo") as screen:
             screen.wait_for("account-12")
-            screen.wait_for(r"(?s) (\d+) of 6000.* (?!\1 )\d+ of 6000")
+            screen.wait_for("12 fresh")
+            screen.wait_for(r"(?s)live \d\d:\d\d:(\d\d)Z.*live \d\d:\d\d:(?!\1)\d\dZ")
+            match end:
+                case "q":
+                    screen.type("q")
+                case "ctrl-c":
+                    screen.type("\x03")
+                case _:
+                    screen.signal(signal.Signals[end])
+
+        assert screen.code == {"q": 0, "SIGTERM": 143}.get(end, 130)
+        assert "Traceback" not in screen.text
+        assert screen.is_restored
+        # The screen of its own was entered and left, and the cursor is seen again.
+        assert screen.text.count("\x1b[?1049h") == screen.text.count("\x1b[?1049l") == 1
+        assert screen.text.rindex("\x1b[?25h") > screen.text.rindex("\x1b[?25l")
+
+    @pytest.mark.usefixtures("interruptible")
+    def test_no_colour(self) -> None:
+        """Where it is not wanted, no colour is sent; the words are the same."""
+        with at_terminal("demo", NO_COLOR="1") as plain:
+            plain.wait_for("12 fresh")
+            plain.type("q")
+        with at_terminal("demo") as coloured:
+            coloured.wait_for("12 fresh")
+            coloured.type("q")
+
+        assert [bool(COLOUR.search(screen.text)) for screen in (plain, coloured)] == [False, True]
+
+    @pytest.mark.usefixtures("interruptible")
+    @pytest.mark.parametrize(
+        ("options", "environment"), [(("--plain",), {}), ((), {"TERM": "dumb"})], ids=["asked for", "dumb"]
+    )
+    def test_lines_at_a_terminal(self, options: tuple[str, ...], environment: dict[str, str]) -> None:
+        """The story and its events go on until Ctrl-C, without a control sequence."""
+        with at_terminal("demo", *options, **environment) as screen:
+            screen.wait_for(r"Z Twelve accounts of a local exchange")
+            screen.wait_for(r"(?s)(Reading +account-06.*){3}")
             screen.interrupt()
 
         assert screen.code == 130
         assert "Traceback" not in screen.text
-        assert ("\x1b[32m" in screen.text) is not bool(environment)
+        assert "\x1b" not in screen.text
 
     @pytest.mark.usefixtures("interruptible")
     def test_json_at_a_terminal_goes_on(self) -> None:
-        """Round after round, one object a line."""
-        with at_terminal("demo", "--json", "--every", "0.01") as screen:
-            screen.wait_for(r'(?s)("account":"account-01".*){3}')
+        """One object an event, and no caption."""
+        with at_terminal("demo", "--json") as screen:
+            screen.wait_for(r'(?s)("label":"account-06".*){3}')
             screen.interrupt()
 
         assert screen.code == 130
-        assert "Traceback" not in screen.text
+        assert all(line.startswith("{") for line in screen.text.replace("^C", "").splitlines() if line.strip())
+
+
+@pytest.mark.pm_sandbox(accounts=2)
+class TestWatch:
+    """``binance-pm watch``."""
+
+    @pytest.fixture
+    def accounts(self, tmp_path: Path, pm_sandbox: Sandbox) -> list[str]:
+        """The command for both accounts of a local exchange, whose keys are in files."""
+        tables: list[str] = []
+        for account in pm_sandbox.accounts:
+            for name, key in (("key", account.api_key), ("secret", account.api_secret)):
+                file = tmp_path / f"{account.label}.{name}"
+                file.write_text(key, encoding="utf-8")
+                file.chmod(0o600)
+            tables.append(
+                f'[[accounts]]\nlabel = "{account.label}"\nproduct = "span"\n'
+                f'api_key = {{ file = "{account.label}.key" }}\napi_secret = {{ file = "{account.label}.secret" }}\n'
+            )
+        file = tmp_path / "accounts.toml"
+        file.write_text("\n".join(tables), encoding="utf-8")
+        return ["watch", "--accounts", str(file)]
+
+    @pytest.mark.usefixtures("interruptible")
+    def test_on_a_full_screen(self, accounts: list[str], pm_sandbox: Sandbox) -> None:
+        """Until it is left."""
+        with at_terminal(*accounts, "--warn", "1.5", BINANCE_PM_BASE_URL=pm_sandbox.base_url) as screen:
+            screen.wait_for("2 fresh")
+            screen.type("q")
+
+        assert (screen.code, screen.is_restored, "Traceback" in screen.text) == (0, True, False)
+        assert not any(account.api_secret in screen.text for account in pm_sandbox.accounts)
+
+    @pytest.mark.usefixtures("interruptible")
+    @pytest.mark.parametrize("option", ["--plain", "--json"])
+    def test_in_lines(self, accounts: list[str], option: str, pm_sandbox: Sandbox) -> None:
+        """One an event, at a terminal too, if that is asked for."""
+        with at_terminal(*accounts, option, BINANCE_PM_BASE_URL=pm_sandbox.base_url) as screen:
+            screen.wait_for("account-01")
+            screen.wait_for("account-02")
+            screen.interrupt()
+
+        assert (screen.code, "\x1b" in screen.text, "Traceback" in screen.text) == (130, False, False)
+        lines = [line for line in screen.text.replace("^C", "").splitlines() if line.strip()]
+        assert all(line.startswith("{" if option == "--json" else tuple("012")) for line in lines)
+
+    def test_without_a_terminal(self, accounts: list[str], pm_sandbox: Sandbox) -> None:
+        """Lines, without being asked for."""
+        command = subprocess.Popen(
+            [*COMMAND, *accounts], stdout=subprocess.PIPE, env=NO_KEYS | {"BINANCE_PM_BASE_URL": pm_sandbox.base_url}
+        )
+        with command:
+            assert command.stdout is not None
+            line = command.stdout.readline().decode()
+            command.kill()
+
+        assert re.match(r"\d\d:\d\d:\d\dZ Reading +account-0\d: uni_mmr ", line)
+
+    @pytest.mark.parametrize("options", [(), ("--plain",)])
+    def test_lines_that_cannot_be(self, accounts: list[str], options: tuple[str, ...]) -> None:
+        """One line says so, and no screen was entered."""
+        with at_terminal(*accounts, "--warn", "1.2", "--alarm", "1.5", *options) as screen:
+            screen.end()
+
+        assert (screen.code, screen.text.count("\n"), "\x1b" in screen.text) == (1, 1, False)
+        assert "alarm (1.5) is not below warn (1.2)" in screen.text
+
+    def test_what_draws_it_may_be_missing(self, accounts: list[str]) -> None:
+        """One line says what to do, or what to ask for instead."""
+        missing = "import sys; sys.modules['textual'] = None"
+        code = f"{missing}; sys.argv[1:] = {accounts!r}; from binance_pm.cli import main; main()"
+        with at_terminal(command=[sys.executable, "-c", code]) as screen:
+            screen.end()
+
+        assert (screen.code, screen.text.count("\n")) == (1, 1)
+        assert "textual is missing: pip install 'binance-pm[cli]', or ask for --plain" in screen.text
 
 
 class TestPlan:
@@ -357,10 +487,9 @@ def raising(error: BaseException) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("demo", "--every", "0"), '"0.0" for --every. Must be >= 0.001.'),
-        (("demo", "--every=-1"), '"-1.0" for --every. Must be >= 0.001.'),
-        (("demo", "--every", "nan"), '"nan" for --every. Must be <= 86400.'),
-        (("demo", "--every", "inf"), '"inf" for --every. Must be <= 86400.'),
+        (("plan", "ping", "--accounts", "1", "--every=-1"), '"-1.0" for --every. Must be >= 0.001.'),
+        (("plan", "ping", "--accounts", "1", "--every", "nan"), '"nan" for --every. Must be <= 86400.'),
+        (("plan", "ping", "--accounts", "1", "--every", "inf"), '"inf" for --every. Must be <= 86400.'),
         (("plan", "ping", "--accounts", "0", "--every", "1"), '"0" for --accounts. Must be >= 1.'),
         (("plan", "ping", "--accounts", "1", "--every", "0"), '"0.0" for --every. Must be >= 0.001.'),
         (("sandbox", "--port=-1"), '"-1" for --port. Must be >= 0.'),
@@ -493,11 +622,14 @@ class TestHouse:
 class Screen:
     """A command at a terminal of 80 columns."""
 
-    def __init__(self, process: subprocess.Popen[bytes], terminal: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], terminal: int, modes: list[Any]) -> None:
         self.text = ""
         self.code: int | None = None
+        self.is_restored = False
+        """Whether the terminal has its modes of before, such as echo and lines."""
         self._process = process
         self._terminal = terminal
+        self._modes = modes
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Read until the pattern was seen."""
@@ -513,7 +645,16 @@ class Screen:
 
     def interrupt(self) -> None:
         """Press Ctrl-C and wait for the end."""
-        self._process.send_signal(signal.SIGINT)
+        self.signal(signal.SIGINT)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal and wait for the end."""
+        self._process.send_signal(number)
+        self.end()
+
+    def type(self, keys: str) -> None:
+        """Press keys that make it end, and wait for the end."""
+        os.write(self._terminal, keys.encode())
         self.end()
 
     def end(self) -> None:
@@ -521,6 +662,7 @@ class Screen:
         while self._read():
             pass
         self.code = self._process.wait(timeout=20)
+        self.is_restored = termios.tcgetattr(self._terminal) == self._modes
 
     def _read(self) -> bool:
         ready, _, _ = select.select([self._terminal], [], [], 20)
@@ -535,15 +677,16 @@ class Screen:
 
 
 @contextmanager
-def at_terminal(*arguments: str, **environment: str) -> Generator[Screen, None, None]:
+def at_terminal(*arguments: str, command: Sequence[str] = COMMAND, **environment: str) -> Generator[Screen, None, None]:
     """Run the command at a terminal."""
     ours, theirs = pty.openpty()
+    modes: list[Any] = termios.tcgetattr(theirs)
     whole = NO_KEYS | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"} | environment
     try:
-        process = subprocess.Popen([*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=whole)
+        process = subprocess.Popen([*command, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=whole)
         os.close(theirs)
         with process:
-            screen = Screen(process, ours)
+            screen = Screen(process, ours, modes)
             try:
                 yield screen
             finally:
