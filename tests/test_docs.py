@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "pages"
 SOURCES = [ROOT / "README.md", *sorted(PAGES.rglob("*.md"))]
 LONGEST = 20.0
+STORE = "BINANCE_PM_PUBLISH"
 LANGUAGES = {"python", "sh", "toml", "json", "text"}
 
 # They need the package index and a fresh environment: the nox session `readme` runs the first, .ci/run is the second.
@@ -126,8 +127,11 @@ def test_python(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     """A program runs as it stands, and prints what stands below it."""
+    if STORE in block.code:
+        monkeypatch.setenv(STORE, request.getfixturevalue("valkey"))
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)

@@ -106,13 +106,18 @@ class Hook:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Self, None]:
         """Run commands until it is left; then what runs has a short time to finish, and what waits is not run."""
+        failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._work, tasks)
             try:
                 yield self
+            except Exception as error:  # noqa: BLE001 - it is raised below, where no group wraps it
+                failure = error
             finally:
                 tasks.cancel_scope.cancel()
                 self._leave()
+        if failure is not None:
+            raise failure
 
     @property
     def _program(self) -> str:

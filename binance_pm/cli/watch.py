@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
@@ -70,12 +71,20 @@ class Printer:
 
 
 def run(request: Request) -> int:
-    """Watch until Ctrl-C.
+    """Watch until Ctrl-C, or until SIGTERM, which is as orderly.
 
     Raises:
         ConfigurationError: the file or a key in it cannot be used.
     """
-    return anyio.run(_run, request)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return anyio.run(_run, request)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 async def _run(request: Request) -> int:

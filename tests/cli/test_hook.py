@@ -235,3 +235,9 @@ class TestLeaving:
             "/bin/sh was not run for 2 events",
             "/bin/sh was still running when the watch ended and was killed, told of a Fresh; failures: 1",
         ]
+
+    async def test_what_fails_beside_it_goes_on_as_it_was(self) -> None:
+        """No group wraps it: the command line says it in one line."""
+        with pytest.raises(ValueError, match="theirs"):
+            async with Hook("/bin/sh").running():
+                raise ValueError("theirs")

@@ -176,24 +176,25 @@ class TestWatch:
         return str(path), keys
 
     @pytest.mark.pm_sandbox(accounts=1)
+    @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
     def test_what_is_printed_is_published_and_told(
-        self, valkey: str, accounts: tuple[str, dict[str, str]], tmp_path: Path
+        self, valkey: str, accounts: tuple[str, dict[str, str]], tmp_path: Path, way: signal.Signals
     ) -> None:
-        """Ctrl-C ends everything at once, and the last events have arrived."""
+        """Ctrl-C and SIGTERM end everything at once, and the last events have arrived."""
         path, environment = accounts
         told = tmp_path / "told"
         hook = shlex.join(["/bin/sh", "-c", 'cat >> "$1"; echo >> "$1"', "sh", str(told)])
         words = ("watch", "--accounts", path, "--json", "--floor", "0.1", "--ceiling", "0.1", "--warn", "1000")
-        passing = ("--publish", valkey, "--stream", "watched", "--on-event", hook)
+        passing = ("--publish", valkey, "--stream", way.name, "--on-event", hook)
         with running(tmp_path, *words, *passing, environment=environment) as process:
             wait_for(lambda: len(lines(tmp_path)) > 5 and told.exists())
             begun = time.monotonic()
-            process.send_signal(signal.SIGINT)
+            process.send_signal(way)
             assert process.wait(timeout=20) == 130
             taken = time.monotonic() - begun
 
         printed = lines(tmp_path)
-        seen = [one.event for one in seen_in(valkey, "watched")]
+        seen = [one.event for one in seen_in(valkey, way.name)]
         assert taken < 2
         assert isinstance(seen[0], Started)
         assert [msgspec.json.encode(event).decode() for event in seen[1:]] == printed
@@ -222,6 +223,18 @@ class TestWatch:
         assert re.search(rf"127\.0\.0\.1:{port}: \d+ events were not published", said)
         assert PASSWORD not in said
         assert "Traceback" not in said
+
+    @pytest.mark.pm_sandbox(accounts=1)
+    def test_lines_that_cannot_be_are_one_line(self, accounts: tuple[str, dict[str, str]]) -> None:
+        """Whatever is at work already."""
+        path, environment = accounts
+        words = ("watch", "--accounts", path, "--warn", "1.2", "--alarm", "1.5", "--on-event", "/bin/sh")
+        ended = subprocess.run(
+            [*COMMAND, *words], capture_output=True, text=True, timeout=20, check=False, env=os.environ | environment
+        )
+
+        assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+        assert "is not below warn" in ended.stderr
 
     def test_nothing_is_written_where_the_accounts_are_wrong(self, valkey: str, tmp_path: Path) -> None:
         """The stream does not say that a shard began to publish which never did."""
