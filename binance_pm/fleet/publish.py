@@ -206,8 +206,10 @@ class Publisher:
             )  # fmt: skip
         except StoreLost as error:
             self._tell_lost(str(error))
-            is_last = self._leaving.wait(_RETRY_SECONDS)
-            return not is_last
+            return not self._leaving.wait(_RETRY_SECONDS)
+        except Exception as error:  # noqa: BLE001 - without the thread nothing would be published any more
+            self._tell_lost(type(error).__name__)
+            return not self._leaving.wait(_RETRY_SECONDS)
         self._tell_back()
         if last < self._least:
             self._mark_vanished(last)

@@ -232,6 +232,24 @@ class TestTrouble:
         assert abs(start.at - begun) < 0.4
         assert event == fresh(1)
 
+    def test_a_mistake_of_ours_does_not_end_it(
+        self, valkey: str, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is told as a loss, and tried again."""
+        take, calls = Outbox.take, count()
+
+        def fail_once(outbox: Outbox) -> list[bytes]:
+            if not next(calls):
+                raise IndexError
+            return take(outbox)
+
+        monkeypatch.setattr(Outbox, "take", fail_once)
+        with Publisher(valkey, stream=name) as publisher:
+            publisher.receive(fresh(1))
+            wait_for(lambda: len(seen_in(valkey, name)) == 2)
+
+        assert caplog.messages[0].endswith(": IndexError")
+
     def test_no_password_is_shown(self, name: str, caplog: pytest.LogCaptureFixture) -> None:
         """Not where it is wrong, nor anywhere else."""
         caplog.set_level(logging.DEBUG)
