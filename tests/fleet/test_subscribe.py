@@ -128,6 +128,20 @@ class TestTakingUp:
 
         assert rest(other) == ["Missed 2", 5]
 
+    def test_a_group_whose_stream_was_deleted_reads_the_new_one_whole(
+        self, opened: Open, valkey: str, name: str
+    ) -> None:
+        """What stands there, nobody of the group has read."""
+        publish(valkey, name, 1)
+        before = opened(from_start=True)
+        assert rest(before) == ["Started", 1]
+        before.close()
+        with beside(valkey) as client:
+            client.delete(f"binance-pm:{{{name}}}:events")
+        publish(valkey, name, 2)
+
+        assert rest(opened(from_start=False)) == ["Started", 2]
+
     def test_groups_do_not_share(self, opened: Open, valkey: str, name: str) -> None:
         """Each reads everything."""
         publish(valkey, name, 1)
