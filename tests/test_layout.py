@@ -36,6 +36,7 @@ ORDER = [
     "clock",
     "transport",
     "errors",
+    "redis",
     "budget",
     "retry",
     "endpoint",

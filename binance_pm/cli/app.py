@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,15 +13,23 @@ from typing import Annotated, Final
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from binance_pm.cli import call, demo, plan, sandbox, watch
+from binance_pm.cli import call, demo, plan, sandbox, tail, watch
 from binance_pm.cli.console import Output
+from binance_pm.cli.hook import STATE_KINDS, EventKind, Hook
 from binance_pm.errors import PortfolioMarginError
+from binance_pm.fleet.entries import STREAM
+from binance_pm.fleet.publish import LENGTH
+from binance_pm.signing import Secret
 from binance_pm.version import VERSION
 
 _A_WHILE: Final = Number(gte=0.001, lte=86_400)
 _A_PORT: Final = Number(gte=0, lte=65_535)
 _SOME: Final = Number(gte=1, lte=1_000)
 _MANY: Final = Number(gte=1, lte=1_000_000)
+_STORE_HELP: Final = "URL of the Redis or Valkey server to {}."
+# The list of processes shows options to everybody, and a URL may hold a password.
+_BUDGET: Final = "BINANCE_PM_BUDGET"
+_PUBLISH: Final = "BINANCE_PM_PUBLISH"
 
 app: App = App(
     name="binance-pm",
@@ -94,6 +103,16 @@ def _watch(
     plain: Annotated[bool, Parameter(help="Print one line an event; so without a terminal.", negative="")] = False,
     json: Annotated[bool, Parameter(help="Print one JSON object an event.", negative="")] = False,
     metrics: Annotated[str | None, Parameter(help="HOST:PORT, or PORT on this machine alone: serve /metrics.")] = None,
+    budget: Annotated[str | None, Parameter(help=_STORE_HELP.format("share the IP's limits"), env_var=_BUDGET)] = None,
+    budget_name: Annotated[str, Parameter(help="What the IP is called there: one name for each way out.")] = "default",
+    publish: Annotated[str | None, Parameter(help=_STORE_HELP.format("append events to"), env_var=_PUBLISH)] = None,
+    stream: Annotated[str, Parameter(help="Name of the stream that --publish appends to.")] = STREAM,
+    length: Annotated[int, Parameter(help="About how many events the stream keeps.", validator=_MANY)] = LENGTH,
+    on_event: Annotated[str | None, Parameter(help="Command to run with the event as JSON on its stdin.")] = None,
+    on_event_kind: Annotated[
+        tuple[EventKind, ...], Parameter(help="Events to run it for; all but Reading.", negative="", show_default=False)
+    ] = STATE_KINDS,
+    on_event_timeout: Annotated[float, Parameter(help="Seconds until it is killed.", validator=_A_WHILE)] = 10.0,
 ) -> int:
     """Watch the accounts of a file on a full screen: those in danger first, and more often.
 
@@ -110,8 +129,25 @@ def _watch(
         plain=plain,
         json=json,
         metrics=None if metrics is None else _address(metrics, "--metrics"),
+        budget=None if budget is None else watch.SharedStore(Secret(budget), budget_name),
+        publish=None if publish is None else watch.Publishing(Secret(publish), stream, length),
+        hook=None if on_event is None else Hook(on_event, kinds=on_event_kind, timeout=on_event_timeout),
     )
     return watch.run(request)
+
+
+@app.command(name="tail")
+def _tail(
+    url: Annotated[str, Parameter(help=_STORE_HELP.format("read from"), env_var=_PUBLISH)],
+    /,
+    *,
+    stream: Annotated[str, Parameter(help="Name of the stream that a watch publishes.")] = STREAM,
+    group: Annotated[str, Parameter(help="Who reads: each group takes up where it left off.")] = "tail",
+    from_start: Annotated[bool, Parameter(help="Let a new group begin with what is there.", negative="")] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object an entry.", negative="")] = False,
+) -> int:
+    """Print the events that a watch publishes, one a line, until Ctrl-C."""
+    return tail.run(url=url, stream=stream, group=group, from_start=from_start, json=json)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -136,7 +172,8 @@ def run(arguments: Sequence[str]) -> int:
         result = app(arguments, console=Output(), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
-        return _failed(str(error), 2)
+        # It may quote a URL that stands in the wrong place, be there a password in it.
+        return _failed(re.sub(r"://[^\s@]*@", "://...@", str(error)), 2)
     except PortfolioMarginError as error:
         return _failed(str(error), 1)
     except OSError as error:

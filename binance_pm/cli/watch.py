@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from collections.abc import AsyncIterable, Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -14,10 +15,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 import msgspec
 
+from binance_pm.budget import Budget
 from binance_pm.cli.dashboard.chronicle import Chronicle
+from binance_pm.cli.hook import Hook
 from binance_pm.cli.sentence import sentence
 from binance_pm.errors import Call, ConfigurationError
-from binance_pm.fleet import Fleet, FleetEvent
+from binance_pm.fleet import Fleet, FleetEvent, Publisher
+from binance_pm.session import Session
+from binance_pm.signing import Secret
 
 if TYPE_CHECKING:
     from binance_pm.metrics import Metrics
@@ -47,6 +52,24 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     json: bool = False
     metrics: tuple[str, int] | None = None
     """Where they are served: host and port."""
+    budget: SharedStore | None = None
+    publish: Publishing | None = None
+    hook: Hook | None = None
+
+
+class SharedStore(msgspec.Struct, frozen=True):
+    """Where the budget of the IP is kept, for all its processes."""
+
+    url: Secret
+    name: str
+
+
+class Publishing(msgspec.Struct, frozen=True):
+    """To which stream the events are appended."""
+
+    url: Secret
+    stream: str
+    length: int
 
 
 class Printer:
@@ -61,13 +84,21 @@ class Printer:
 
 
 def run(request: Request) -> int:
-    """Watch until Ctrl-C.
+    """Watch until Ctrl-C, or until SIGTERM, which is as orderly.
 
     Raises:
         ConfigurationError: the file or a key in it cannot be used, or an extra is missing.
         OSError: the metrics cannot be served where they should be.
     """
-    return anyio.run(_run, request)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return anyio.run(_run, request)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 def fills_screen(*, plain: bool, json: bool) -> bool:
@@ -114,24 +145,36 @@ async def tell(events: AsyncIterable[FleetEvent], receivers: Iterable[Receiver])
 
 
 async def _run(request: Request) -> int:
-    fleet = Fleet.from_toml(
-        request.accounts,
-        keep_going=request.keep_going,
-        shard=request.shard,
-        floor=request.floor,
-        ceiling=request.ceiling,
-    )
-    receivers: list[Receiver] = []
-    metrics = None
-    if request.metrics is not None:
-        metrics, (host, port) = _new_metrics(), request.metrics
-        receivers.append(metrics)
-        serving = metrics.serve(host=host, port=port)
-    else:
-        serving = nullcontext()
-    async with serving, fleet:
+    async with _closing() as closers, AsyncExitStack() as stack:
+        receivers: list[Receiver] = []
+        metrics = None if request.metrics is None else _new_metrics()
+        if metrics is not None and request.metrics is not None:
+            host, port = request.metrics
+            await stack.enter_async_context(metrics.serve(host=host, port=port))
+            receivers.append(metrics)
+        session: Session | None = None
+        if request.budget is not None:
+            budget = Budget.shared(request.budget.url.reveal().decode(), name=request.budget.name)
+            closers.append(budget.close)
+            session = Session(budget=budget)
+        publisher = _publisher(request)
+        fleet = Fleet.from_toml(
+            request.accounts,
+            keep_going=request.keep_going,
+            shard=request.shard,
+            session=session,
+            floor=request.floor,
+            ceiling=request.ceiling,
+        )
+        await stack.enter_async_context(fleet)
         if metrics is not None:
             metrics.watch(fleet)
+        if publisher is not None:
+            publisher.start()
+            closers.append(publisher.close)
+            receivers.append(publisher)
+        if request.hook is not None:
+            receivers.append(await stack.enter_async_context(request.hook.running()))
         events = fleet.watch(warn=request.warn, alarm=request.alarm)
         if fills_screen(plain=request.plain, json=request.json):
             return await show(fleet, events, receivers, Chronicle())
@@ -146,3 +189,23 @@ def _new_metrics() -> Metrics:
         what = "--metrics needs the extra `metrics`"
         raise ConfigurationError(_CALL, what, advice="pip install 'binance-pm[metrics]'") from missing
     return Metrics()
+
+
+def _publisher(request: Request) -> Publisher | None:
+    to = request.publish
+    if to is None:
+        return None
+    return Publisher(to.url.reveal().decode(), stream=to.stream, shard=request.shard or (1, 1), length=to.length)
+
+
+@asynccontextmanager
+async def _closing() -> AsyncGenerator[list[Callable[[], None]], None]:
+    """A list of what is to be called at the end, all at once: each may wait for a server for a while."""
+    closers: list[Callable[[], None]] = []
+    try:
+        yield closers
+    finally:
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as tasks:
+                for close in closers:
+                    tasks.start_soon(anyio.to_thread.run_sync, close)
