@@ -79,6 +79,7 @@ def account(label: str, uni_mmr: str | None = "3", *, age: float | None = 1.5, *
         "account_equity": main and main.account_equity,
         "account_maint_margin": main and main.account_maint_margin,
         "unrealized_profit": main and Decimal("-123.45"),
+        "lines": {},
         "below": (),
         "age": age if uni_mmr else None,
         "interval": 15.0,
