@@ -44,6 +44,7 @@ ORDER = [
     "client",
     "fleet",
     "stream",
+    "doctor",
     "sandbox",
     "testing",
     "pytest_plugin",

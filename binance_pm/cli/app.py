@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from binance_pm.cli import call, demo, plan, sandbox, watch
+from binance_pm.cli import call, demo, doctor, plan, sandbox, watch
 from binance_pm.cli.console import Output
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.version import VERSION
@@ -47,6 +47,26 @@ def _demo(
         json: Print one JSON object a line.
     """
     return demo.run(once=once or not sys.stdout.isatty(), json=json, every=every, seed=seed)
+
+
+@app.command(name="doctor")
+def _doctor(
+    *,
+    accounts: Annotated[Path | None, Parameter(help="Check the accounts of this file.")] = None,
+    sandbox: Annotated[bool, Parameter(help="Check a local exchange, which needs no key.", negative="")] = False,
+    fault: Annotated[tuple[str, ...], Parameter(help="What goes wrong there, such as clock.", negative="")] = (),
+    base_url: Annotated[str | None, Parameter(help="Check this address in place of Binance's.")] = None,
+    trust_env: Annotated[bool, Parameter(help="Use the environment's proxies, certificates.", negative="")] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object a check.", negative="")] = False,
+) -> int:
+    """Check key, clock, network, permissions, product and budget, and say what to do.
+
+    It only reads, at a weight of 24 on /papi and /api and of 10 on /sapi. Keys come from the environment, as for
+    `binance-pm call`. It ends with 1 if something failed.
+    """
+    return doctor.run(
+        accounts=accounts, sandbox=sandbox, fault=fault, base_url=base_url, trust_env=trust_env, json=json
+    )
 
 
 @app.command(name="plan")

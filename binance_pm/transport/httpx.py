@@ -253,6 +253,15 @@ def _redact(record: logging.LogRecord) -> bool:
     return True
 
 
+def tls_settings(*, trust_env: bool = False) -> ssl.SSLContext:
+    """The settings for https where the caller gives none.
+
+    Args:
+        trust_env: whether the environment may name certificates.
+    """
+    return httpx.create_ssl_context(trust_env=trust_env)
+
+
 def asgi_transport(app: Any) -> httpx.AsyncBaseTransport:
     """Leads to an ASGI application in this process in place of the network."""
     return httpx.ASGITransport(app, client=("127.0.0.1", 0))
