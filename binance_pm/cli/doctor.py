@@ -48,9 +48,29 @@ _EVERY: Final = (_PAPI, _SPAN, _PRO)
 _NOT_PORTFOLIO_MARGIN: Final = "Request ID is not a Portfolio Margin Account."
 _REFUSED_KEY: Final = "Invalid API-key, IP, or permissions for action."
 
+_IN_DANGER: Final = msgspec.json.encode(
+    {
+        "uniMMR": "1.30",
+        "accountEquity": "1300",
+        "actualEquity": "1300",
+        "accountInitialMargin": "1500",
+        "accountMaintMargin": "1000",
+        "accountStatus": "MARGIN_CALL",
+        "accountType": "PM_3",
+        "virtualMaxWithdrawAmount": "0",
+        "totalAvailableBalance": "",
+        "totalMarginOpenLoss": "",
+        "riskUnitMMList": [],
+        "marginMM": "0",
+        "otherMM": "0",
+        "updateTime": 0,
+    }
+)
+
 FAULTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "clock": (Fault(skew=300),),
-    "slow": (Fault(path="/papi/v1/time", delay=1.5, times=2),),
+    # The first call opens the connection; the second is measured.
+    "slow": (Fault(path="/papi/v1/time"), Fault(path="/papi/v1/time", delay=1.2)),
     "silent": (Fault(drop=True, times=None),),
     "place": (Fault(status=451, body=b"", times=None),),
     "portal": (Fault(body=b"<html>Welcome to our hotel</html>", times=None),),
@@ -60,6 +80,7 @@ FAULTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "timestamp": _refuse(-1021, "Timestamp for this request is outside of the recvWindow.", *_EVERY),
     "product": (*_refuse(-2015, _REFUSED_KEY, _PAPI, status=401), *_refuse(-21001, _NOT_PORTFOLIO_MARGIN, _SPAN, _PRO)),
     "others": (Fault(path=_PAPI, headers={"x-mbx-used-weight-1m": "4000"}),),
+    "danger": tuple(Fault(path=path, body=_IN_DANGER) for path in _EVERY),
     "limit": (Fault(status=429, code=-1003, msg="Too many requests.", headers={"Retry-After": "30"}, times=None),),
     "ban": (Fault(status=418, code=-1003, msg="Way too many requests.", headers={"Retry-After": "120"}, times=None),),
 }

@@ -184,10 +184,10 @@ def _make(*, proxy: str | None, trust_env: bool, tls: ssl.SSLContext | None) -> 
         keepalive_expiry=_KEEPALIVE_SECONDS,
     )
     verify = True if tls is None else tls
-    if trust_env and proxy is None:
-        # Only a client reads the environment's proxies.
-        return httpx.AsyncClient(limits=limits, verify=verify, trust_env=True)
     try:
+        if trust_env and proxy is None:
+            # Only a client reads the environment's proxies.
+            return httpx.AsyncClient(limits=limits, verify=verify, trust_env=True)
         return httpx.AsyncHTTPTransport(limits=limits, verify=verify, trust_env=trust_env, proxy=proxy)
     except httpx.InvalidURL as error:
         raise ValueError("the proxy is not a URL") from error
