@@ -15,12 +15,12 @@ from cyclopts.validators import Number
 from binance_pm.cli import call, demo, doctor, plan, sandbox, watch
 from binance_pm.cli.console import Output
 from binance_pm.errors import PortfolioMarginError
+from binance_pm.fleet import Product
 from binance_pm.version import VERSION
 
 _A_WHILE: Final = Number(gte=0.001, lte=86_400)
 _A_PORT: Final = Number(gte=0, lte=65_535)
 _SOME: Final = Number(gte=1, lte=1_000)
-_MANY: Final = Number(gte=1, lte=1_000_000)
 
 app: App = App(
     name="binance-pm",
@@ -71,22 +71,34 @@ def _doctor(
 
 @app.command(name="plan")
 def _plan(
-    endpoint: tuple[str, ...],
-    /,
-    *,
-    accounts: Annotated[int, Parameter(help="How many accounts are read.", validator=_MANY)],
-    every: Annotated[float, Parameter(help="Seconds between two readings of an account.", validator=_A_WHILE)],
-    json: bool = False,
+    *endpoint: str,
+    accounts: Annotated[str, Parameter(help="How many accounts are read, or the path of an accounts file.")],
+    every: Annotated[str | None, Parameter(help="Between two readings of each account: 5, 5s, 500ms, 2m.")] = None,
+    product: Annotated[Product | None, Parameter(help="Read what makes the picture of this product.")] = None,
+    floor: Annotated[float | None, Parameter(help="Seconds between two readings in danger, 1 unless given.")] = None,
+    ceiling: Annotated[float | None, Parameter(help="Seconds between two readings if calm, 15 unless given.")] = None,
+    shard: Annotated[str | None, Parameter(help="i/n: plan for the i-th of n parts of the file.")] = None,
+    json: Annotated[bool, Parameter(help="Print one JSON object.", negative="")] = False,
 ) -> int:
-    """Say whether reading accounts at an interval fits the limits, and which would: no key, no network.
+    """Say whether reading accounts fits the limits, and how often they can be read: no key, no network.
 
-    It ends with 1 if it does not fit.
+    Without --every: how often `binance-pm watch` would read them, those in danger more often. It ends with 1 if it does
+    not fit.
 
     Args:
-        endpoint: What is read of each account, one or several, such as um_account.
-        json: Print one JSON object.
+        endpoint: What is read of each of a number of accounts, such as um_account.
     """
-    return plan.run(endpoint, accounts=accounts, every=every, json=json)
+    request = plan.Request(
+        accounts=accounts,
+        endpoints=endpoint,
+        product=product,
+        every=every,
+        floor=floor,
+        ceiling=ceiling,
+        shard=None if shard is None else _shard(shard),
+        json=json,
+    )
+    return plan.run(request)
 
 
 @app.command(name="sandbox")
