@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import anyio
@@ -41,7 +41,7 @@ _NEW_KEY: Final = (
 )
 
 
-async def ask(client: Client, names: Iterable[str]) -> dict[str, Any]:
+async def ask(client: Client, names: Sequence[str]) -> dict[str, Any]:
     """Read the named endpoints; where one is refused for its product, also what tells of another product."""
     answers = await _ask_all(client, names)
     if any(isinstance(answer, ExchangeError) and answer.code in _OF_PRODUCT for answer in answers.values()):
@@ -52,7 +52,7 @@ async def ask(client: Client, names: Iterable[str]) -> dict[str, Any]:
 _OF_PRODUCT: Final = {_NO_PORTFOLIO_MARGIN, _REFUSED_KEY}
 
 
-async def _ask_all(client: Client, names: Iterable[str]) -> dict[str, Any]:
+async def _ask_all(client: Client, names: Sequence[str]) -> dict[str, Any]:
     answers: dict[str, Any] = {}
 
     async def ask_one(name: str) -> None:
@@ -64,7 +64,8 @@ async def _ask_all(client: Client, names: Iterable[str]) -> dict[str, Any]:
     async with anyio.create_task_group() as tasks:
         for name in names:
             tasks.start_soon(ask_one, name)
-    return answers
+    # Not in the order in which they came.
+    return {name: answers[name] for name in names}
 
 
 def check_permissions(subject: Subject, answers: Answers) -> Check:
@@ -72,10 +73,11 @@ def check_permissions(subject: Subject, answers: Answers) -> Check:
     errors = {name: answer for name, answer in answers.items() if isinstance(answer, PortfolioMarginError)}
     if works := [name for name in answers if name not in errors]:
         return Check("permissions", subject.label, "ok", f"a signed read works: {', '.join(works)}")
-    codes = {error.code for error in errors.values() if isinstance(error, ExchangeError)}
+    codes = _codes(answers)
     if _NO_PORTFOLIO_MARGIN in codes:
         return Check("permissions", subject.label, "ok", "the exchange knows the key and its signature (-21001)")
-    error = next(iter(errors.values()))
+    # What the exchange says tells more than that it said nothing.
+    error = min(errors.values(), key=lambda error: not isinstance(error, ExchangeError))
     if isinstance(error, _WAITING):
         return Check("permissions", subject.label, "not checked", error.what)
     if codes == {_REFUSED_KEY}:
@@ -88,7 +90,7 @@ def check_product(subject: Subject, answers: Answers) -> Check:
     found = _product(answers)
     refused = [answers[name] for name in subject.read if isinstance(answers.get(name), PortfolioMarginError)]
     if found is None:
-        return _on_no_product(subject, refused)
+        return _on_no_product(subject, answers)
     shown = f"{NAMES[found]} ({found})"
     is_expected = subject.product in {None, found}
     correct = f'Write product = "{found}" in the accounts file.'
@@ -103,8 +105,8 @@ def check_product(subject: Subject, answers: Answers) -> Check:
     return Check("product", subject.label, "ok", f"{shown}: {works} can be read")
 
 
-def _on_no_product(subject: Subject, refused: Iterable[PortfolioMarginError]) -> Check:
-    if not any(isinstance(error, ExchangeError) and error.code == _NO_PORTFOLIO_MARGIN for error in refused):
+def _on_no_product(subject: Subject, answers: Answers) -> Check:
+    if _NO_PORTFOLIO_MARGIN not in _codes(answers):
         return Check("product", subject.label, "not checked", "no signed read works")
     what = "the account is on no Portfolio Margin (-21001)"
     advice = "Enable Portfolio Margin, then make a new key: older ones never work for it."
@@ -120,6 +122,11 @@ def check_account(subject: Subject, answers: Answers) -> Check:
     if answer.account_status == AccountStatus.NORMAL:
         return Check("account", subject.label, "ok", what)
     return Check("account", subject.label, "warning", what, "Add margin or close positions: the setup itself is fine.")
+
+
+def _codes(answers: Answers) -> set[int | None]:
+    """The exchange's own codes of what it refused."""
+    return {answer.code for answer in answers.values() if isinstance(answer, ExchangeError)}
 
 
 def _headline(answers: Answers) -> Account | ProAccount | SpanAccount | None:

@@ -38,6 +38,8 @@ LONGEST: Final = 30.0
 """Seconds that an examination of one account takes at most; each further account may take one more."""
 
 _TIMEOUTS: Final = Timeouts(connect=3.0, read=5.0, total=8.0)
+# A gate that is closed for longer is told, and not waited for.
+_PATIENCE: Final = 2.0
 _CALL: Final = Call("doctor")
 _OF_HOST: Final[tuple[CheckName, ...]] = ("clock", "egress", "tls")
 _OF_KEY: Final[tuple[CheckName, ...]] = ("key", "permissions", "product")
@@ -194,7 +196,7 @@ class _Examination:
             papi_url=self._place.papi_url,
             sapi_url=self._place.sapi_url,
             attempts=1,
-            max_wait=self._seconds,
+            max_wait=_PATIENCE if subject is None else self._seconds,
         )
 
     def _configuration(self, subject: Subject) -> Check:

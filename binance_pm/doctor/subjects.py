@@ -55,7 +55,8 @@ def subject_of_environment(environment: Mapping[str, str] | None = None) -> Subj
         name = "BINANCE_PM_PRIVATE_KEY_FILE" if isinstance(secret, Path) else "BINANCE_PM_API_SECRET"
         held = read_private(secret, "the private key file") if isinstance(secret, Path) else secret
     except ConfigurationError as error:
-        return Check("configuration", "", "failed", error.what, "Set it; binance-pm doctor --sandbox needs no key.")
+        advice = "Unset one." if error.what.startswith("both") else "Set it; binance-pm doctor --sandbox needs no key."
+        return Check("configuration", "", "failed", error.what, advice)
     except ValueError as error:
         return Check("configuration", "", "failed", str(error), "Name a file that you alone can read.")
     opening = keys["passphrase"]

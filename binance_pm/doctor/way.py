@@ -74,11 +74,18 @@ def route_of(url: str, *, trust_env: bool) -> Route:
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if proxy is None or urllib.request.proxy_bypass(host):
         return Route(host, parts.port or _PORTS[parts.scheme], is_https, None, () if trust_env else named)
-    whole = proxy if "://" in proxy else f"http://{proxy}"
-    return Route(host, parts.port or _PORTS[parts.scheme], is_https, urlsplit(whole), ())
+    return Route(host, parts.port or _PORTS[parts.scheme], is_https, _split(proxy), ())
 
 
 _VARIABLES: Final = {"http_proxy", "https_proxy", "all_proxy"}
+
+
+def _split(proxy: str) -> SplitResult:
+    """The parts of a proxy's URL, whose scheme may be left out; none where it is no URL."""
+    try:
+        return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    except ValueError:
+        return urlsplit("")
 
 
 async def check_way(route: Route, tls: ssl.SSLContext) -> tuple[Check, Check]:

@@ -246,6 +246,14 @@ class TestOwnKey:
         assert "-2015" in check(ended, "permissions")["what"]
         assert check(ended, "product")["verdict"] == "not checked"
 
+    def test_two_secrets(self, run: Any) -> None:
+        """Neither is chosen."""
+        with refusing_port() as port:
+            url = f"http://127.0.0.1:{port}"
+            ended = run("doctor", "--json", "--base-url", url, BINANCE_PM_PRIVATE_KEY_FILE="key.pem", **KEYS)
+
+        assert check(ended, "configuration")["advice"] == "Unset one."
+
     def test_an_address_that_is_not_the_exchanges(self, run: Any) -> None:
         """Nothing is sent there; one line says so."""
         ended = run("doctor", "--base-url", "https://papi.example", **KEYS)
@@ -458,6 +466,7 @@ class TestProxies:
         [
             ("http://127.0.0.1:{port}", "the proxy 127.0.0.1 refused the connection"),
             ("http://127.0.0.1:nope", "the proxy"),
+            ("http://[bad", "the proxy"),
             ("carrier://pigeon", "the proxy"),
             ("socks5://127.0.0.1:{port}", "the proxy"),
         ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import anyio
+import msgspec
 import pytest
 
 from binance_pm.budget import Budget
@@ -126,6 +127,37 @@ async def test_a_file_that_names_another_product_is_told() -> None:
 
     (product,) = [one for one in told if one.name == "product"]
     assert (product.verdict, product.advice) == ("warning", 'Write product = "span" in the accounts file.')
+
+
+async def test_a_file_that_names_an_account_without_portfolio_margin_is_told() -> None:
+    """The other products' endpoints are asked to tell why its own is refused."""
+    told: list[Check] = []
+    with running_sandbox(accounts=1) as pm:
+        pm.inject(refusing(PAPI, -2015), refusing(V1, -21001), refusing(V2, -21001))
+        subject = msgspec.structs.replace(subject_of(pm), product="pm", read=("account",))
+        await examine([subject], told.append, place=place_of(pm))
+
+    found = {one.name: one for one in told}
+    assert (found["permissions"].verdict, found["product"].verdict) == ("ok", "failed")
+    assert found["product"].advice.startswith("Enable Portfolio Margin")
+
+
+async def test_a_ban_that_is_known_is_told_and_nothing_is_sent() -> None:
+    """As after a restart: it was kept."""
+    told: list[Check] = []
+    with running_sandbox(accounts=1) as pm:
+        pm.inject(Fault(status=418, code=-1003, msg="banned", headers={"Retry-After": "20"}))
+        await examine([subject_of(pm)], lambda _: None, place=place_of(pm))
+        before, began = len(pm.exchange.requests), time.monotonic()
+        await examine([subject_of(pm)], told.append, place=place_of(pm))
+        took = time.monotonic() - began
+        arrived = len(pm.exchange.requests) - before
+
+    found = {one.name: one for one in told}
+    assert took < 5
+    assert (arrived, found["clock"].verdict, found["limits"].verdict) == (0, "failed", "failed")
+    assert "banned this IP: nothing may be sent for" in found["limits"].what
+    assert {found[name].verdict for name in ("permissions", "product", "budget", "account")} == {"not checked"}
 
 
 async def test_many_accounts_weigh_what_they_read() -> None:
