@@ -64,9 +64,7 @@ def _doctor(
     It only reads, at a weight of 24 on /papi and /api and of 10 on /sapi. Keys come from the environment, as for
     `binance-pm call`. It ends with 1 if something failed.
     """
-    return doctor.run(
-        accounts=accounts, sandbox=sandbox, fault=fault, base_url=base_url, trust_env=trust_env, json=json
-    )
+    return doctor.run(accounts=accounts, local=sandbox, fault=fault, base_url=base_url, trust_env=trust_env, json=json)
 
 
 @app.command(name="plan")

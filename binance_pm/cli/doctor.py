@@ -7,7 +7,6 @@ import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,7 @@ from binance_pm.cli.console import Output
 from binance_pm.doctor import Check, Place, Subject, Verdict, examine, subject_of_environment, subjects_of_file
 from binance_pm.sandbox import Fault
 from binance_pm.signing import Secret
-from binance_pm.testing import running_sandbox
+from binance_pm.testing import sandbox
 
 _VERDICT: Final = 12
 _NAME: Final = 14
@@ -88,7 +87,7 @@ FAULTS: Final[Mapping[str, tuple[Fault, ...]]] = {
 
 
 def run(
-    *, accounts: Path | None, sandbox: bool, fault: Sequence[str], base_url: str | None, trust_env: bool, json: bool
+    *, accounts: Path | None, local: bool, fault: Sequence[str], base_url: str | None, trust_env: bool, json: bool
 ) -> int:
     """Print each check: 0 if none failed.
 
@@ -96,15 +95,15 @@ def run(
         CycloptsError: options contradict each other, or there is no such fault.
         ConfigurationError: the accounts file cannot be read, or the address is not one.
     """
-    if sandbox and (accounts is not None or base_url is not None):
+    if local and (accounts is not None or base_url is not None):
         raise CycloptsError(msg="--sandbox excludes --accounts and --base-url.")
-    if fault and not sandbox:
+    if fault and not local:
         raise CycloptsError(msg="--fault needs --sandbox: it is the local exchange that fails.")
     # What the budget warns of is one of the checks.
     logging.getLogger("binance_pm").addHandler(logging.NullHandler())
     printer = _Printer(json=json)
-    if sandbox:
-        _examine_sandbox([struck for name in fault for struck in _faults(name)], printer, trust_env=trust_env)
+    if local:
+        anyio.run(_examine_sandbox, [struck for name in fault for struck in _faults(name)], trust_env, printer)
         return printer.code
     url = os.environ.get("BINANCE_PM_BASE_URL") or None if base_url is None else base_url
     place = Place(trust_env=trust_env)
@@ -125,9 +124,13 @@ def _faults(name: str) -> tuple[Fault, ...]:
     return FAULTS[name]
 
 
-def _examine_sandbox(faults: Sequence[Fault], printer: _Printer, *, trust_env: bool) -> None:
-    with running_sandbox(accounts=1) as pm:
-        pm.inject(*faults)
+async def _examine_sandbox(faults: Sequence[Fault], trust_env: bool, printer: _Printer) -> None:  # noqa: FBT001
+    # Started inside the event loop: there Ctrl-C cancels, and does not break off the start of its thread.
+    async with sandbox(accounts=1) as pm:
+        try:
+            pm.inject(*faults)
+        except ValueError as error:
+            raise CycloptsError(msg=f"--fault: {error}") from None
         account = pm.accounts[0]
         subject = Subject(
             origin="the local exchange",
@@ -135,7 +138,7 @@ def _examine_sandbox(faults: Sequence[Fault], printer: _Printer, *, trust_env: b
             secret=Secret(account.api_secret),
         )
         place = Place(papi_url=pm.base_url, sapi_url=pm.base_url, budget=pm.budget, trust_env=trust_env)
-        anyio.run(partial(examine, [subject], printer.tell, place=place))
+        await examine([subject], printer.tell, place=place)
 
 
 async def _examine(accounts: Path | None, place: Place, printer: _Printer) -> None:

@@ -89,10 +89,10 @@ def check_product(subject: Subject, answers: Answers) -> Check:
     """Which product the account is on, and whether it is the one that is expected."""
     found = _product(answers)
     refused = [answers[name] for name in subject.read if isinstance(answers.get(name), PortfolioMarginError)]
-    if found is None:
+    if found is None and len(refused) in {0, len(subject.read)}:
         return _on_no_product(subject, answers)
-    shown = f"{NAMES[found]} ({found})"
-    is_expected = subject.product in {None, found}
+    shown = f"{NAMES[found]} ({found})" if found else ""
+    is_expected = found is None or subject.product in {None, found}
     correct = f'Write product = "{found}" in the accounts file.'
     if subject.product is not None and refused:
         error = refused[0]
@@ -107,7 +107,7 @@ def check_product(subject: Subject, answers: Answers) -> Check:
 
 def _on_no_product(subject: Subject, answers: Answers) -> Check:
     if _NO_PORTFOLIO_MARGIN not in _codes(answers):
-        return Check("product", subject.label, "not checked", "no signed read works")
+        return Check("product", subject.label, "not checked", "nothing that tells it could be read")
     what = "the account is on no Portfolio Margin (-21001)"
     advice = "Enable Portfolio Margin, then make a new key: older ones never work for it."
     return Check("product", subject.label, "failed", what, advice)
@@ -117,7 +117,7 @@ def check_account(subject: Subject, answers: Answers) -> Check:
     """How the account is: only NORMAL is."""
     answer = _headline(answers)
     if answer is None:
-        return Check("account", subject.label, "not checked", "no signed read works")
+        return Check("account", subject.label, "not checked", "nothing that tells it could be read")
     what = f"{answer.account_status}, uniMMR {answer.uni_mmr:.2f}"
     if answer.account_status == AccountStatus.NORMAL:
         return Check("account", subject.label, "ok", what)

@@ -169,6 +169,7 @@ class TestSandbox:
             (("--fault", "clock"), "--fault needs --sandbox: it is the local exchange that fails."),
             (("--sandbox", "--fault", "nope"), f"There is no fault 'nope': there are {', '.join(FAULTS)}, or a Fault"),
             (("--sandbox", "--fault", '{"nope": 1}'), "--fault: Object contains unknown field `nope`"),
+            (("--sandbox", "--fault", '{"steal": {"nope": 1}}'), "--fault: no such pool: nope; there are papi"),
             (("--sandbox", "--fault", "{"), "--fault: Input data was truncated"),
         ],
     )

@@ -142,6 +142,20 @@ async def test_a_file_that_names_an_account_without_portfolio_margin_is_told() -
     assert found["product"].advice.startswith("Enable Portfolio Margin")
 
 
+async def test_a_part_that_cannot_be_read_is_told() -> None:
+    """The key works, and yet the account could not be watched."""
+    told: list[Check] = []
+    with running_sandbox(accounts=1) as pm:
+        pm.inject(Fault(path=PAPI, status=500, body=b"", times=None))
+        subject = msgspec.structs.replace(subject_of(pm), product="pm", read=("account", "um_account"))
+        await examine([subject], told.append, place=place_of(pm))
+
+    found = {one.name: one for one in told}
+    assert (found["permissions"].what, found["product"].verdict) == ("a signed read works: um_account", "failed")
+    assert found["product"].what.startswith("account: ")
+    assert found["account"].verdict == "not checked"
+
+
 async def test_a_ban_that_is_known_is_told_and_nothing_is_sent() -> None:
     """As after a restart: it was kept."""
     told: list[Check] = []
