@@ -40,6 +40,9 @@ LONGEST: Final = 30.0
 _TIMEOUTS: Final = Timeouts(connect=3.0, read=5.0, total=8.0)
 # A gate that is closed for longer is told, and not waited for.
 _PATIENCE: Final = 2.0
+_MINUTE: Final = 60.0
+# Seconds; the exchange's clock is known to half of one at least.
+_NEAR: Final = 1.5
 _CALL: Final = Call("doctor")
 _OF_HOST: Final[tuple[CheckName, ...]] = ("clock", "egress", "tls")
 _OF_KEY: Final[tuple[CheckName, ...]] = ("key", "permissions", "product")
@@ -120,6 +123,7 @@ class _Examination:
                 async with anyio.create_task_group() as tasks:
                     for url in self._routes:
                         tasks.start_soon(self._look_at_host, url)
+                await self._pass_turn()
                 async with anyio.create_task_group() as tasks:
                     for subject in self._subjects:
                         if isinstance(subject, Subject):
@@ -127,6 +131,15 @@ class _Examination:
         except ConfigurationError as error:
             # Nothing else raises it: the proxy of the environment cannot be used.
             self._give_up(error)
+
+    async def _pass_turn(self) -> None:
+        """Near the turn of the exchange's minute it is not known of which one a count is: wait until it has turned."""
+        hosts = {
+            self._client.host(ENDPOINTS[name]) for url, name in self._clocks().items() if url not in self._unreached
+        }
+        into = [self._session.budget.clock(host).milliseconds() / 1000 % _MINUTE for host in hosts]
+        waits = [(_NEAR - seconds) % _MINUTE for seconds in into]
+        await anyio.sleep(max((wait for wait in waits if wait < 3 * _NEAR), default=0.0))
 
     def _give_up(self, error: ConfigurationError) -> None:
         advice = "Correct the proxy in the environment, or go without --trust-env."

@@ -142,6 +142,18 @@ async def test_a_file_that_names_an_account_without_portfolio_margin_is_told() -
     assert found["product"].advice.startswith("Enable Portfolio Margin")
 
 
+async def test_counts_are_not_read_at_the_turn_of_a_minute() -> None:
+    """There it is not known of which minute they are, and others would not be seen."""
+    told: list[Check] = []
+    with running_sandbox(accounts=1) as pm:
+        pm.inject(Fault(path=PAPI, headers={"x-mbx-used-weight-1m": "4000"}), Fault(skew=59.3 - time.time() % 60))
+        await examine([subject_of(pm)], told.append, place=place_of(pm))
+        (arrival,) = [one for one in pm.exchange.requests if one.path == PAPI]
+
+    assert 0.9 < arrival.time % 60 < 50
+    assert {one.name: one.verdict for one in told}["budget"] == "warning"
+
+
 async def test_a_part_that_cannot_be_read_is_told() -> None:
     """The key works, and yet the account could not be watched."""
     told: list[Check] = []
