@@ -146,7 +146,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             ConfigurationError: a variable is missing, or two exclude each other; the text names them.
         """
         env = os.environ if environment is None else environment
-        read = _keys(env, given=options)
+        read = environment_keys(env, given=options)
         if url := env.get("BINANCE_PM_BASE_URL"):
             read |= {"papi_url": url, "sapi_url": url}
         return cls(**(read | options))
@@ -463,8 +463,12 @@ def _check_patience(max_wait: float, attempts: int) -> None:
         raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: at least 0 seconds, and 1")
 
 
-def _keys(env: Mapping[str, str], *, given: Container[str]) -> dict[str, Any]:
-    """What of key and secret was not given already."""
+def environment_keys(env: Mapping[str, str], *, given: Container[str] = ()) -> dict[str, Any]:
+    """What of key and secret was not given already, as arguments of `Client`.
+
+    Raises:
+        ConfigurationError: a variable is missing, or two exclude each other; the text names them.
+    """
     keys: dict[str, Any] = {}
     call = Call("Client.from_env")
     if "api_key" not in given:

@@ -46,6 +46,7 @@ ORDER = [
     "fleet",
     "metrics",
     "stream",
+    "doctor",
     "sandbox",
     "testing",
     "pytest_plugin",

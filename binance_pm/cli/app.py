@@ -13,10 +13,11 @@ from typing import Annotated, Final
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from binance_pm.cli import call, demo, plan, sandbox, tail, watch
+from binance_pm.cli import call, demo, doctor, plan, sandbox, tail, watch
 from binance_pm.cli.console import Output
 from binance_pm.cli.hook import STATE_KINDS, EventKind, Hook
 from binance_pm.errors import PortfolioMarginError
+from binance_pm.fleet import Product
 from binance_pm.fleet.entries import STREAM
 from binance_pm.fleet.publish import LENGTH
 from binance_pm.signing import Secret
@@ -54,24 +55,54 @@ def _demo(
     return demo.run(once=ends, plain=plain, json=json, seed=seed)
 
 
+@app.command(name="doctor")
+def _doctor(
+    *,
+    accounts: Annotated[Path | None, Parameter(help="Check the accounts of this file.")] = None,
+    sandbox: Annotated[bool, Parameter(help="Check a local exchange, which needs no key.", negative="")] = False,
+    fault: Annotated[tuple[str, ...], Parameter(help="What goes wrong there, such as clock.", negative="")] = (),
+    base_url: Annotated[str | None, Parameter(help="Check this address in place of Binance's.")] = None,
+    trust_env: Annotated[bool, Parameter(help="Use the environment's proxies, certificates.", negative="")] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object a check.", negative="")] = False,
+) -> int:
+    """Check key, clock, network, permissions, product and budget, and say what to do.
+
+    It only reads, at a weight of 24 on /papi and /api and of 10 on /sapi. Keys come from the environment, as for
+    `binance-pm call`. It ends with 1 if something failed.
+    """
+    return doctor.run(accounts=accounts, local=sandbox, fault=fault, base_url=base_url, trust_env=trust_env, json=json)
+
+
 @app.command(name="plan")
 def _plan(
-    endpoint: tuple[str, ...],
-    /,
-    *,
-    accounts: Annotated[int, Parameter(help="How many accounts are read.", validator=_MANY)],
-    every: Annotated[float, Parameter(help="Seconds between two readings of an account.", validator=_A_WHILE)],
-    json: bool = False,
+    *endpoint: str,
+    accounts: Annotated[str, Parameter(help="How many accounts are read, or the path of an accounts file.")],
+    every: Annotated[str | None, Parameter(help="Between two readings of each account: 5, 5s, 500ms, 2m.")] = None,
+    product: Annotated[Product | None, Parameter(help="Read what makes the picture of this product.")] = None,
+    floor: Annotated[float | None, Parameter(help="Seconds between two readings in danger, 1 unless given.")] = None,
+    ceiling: Annotated[float | None, Parameter(help="Seconds between two readings if calm, 15 unless given.")] = None,
+    shard: Annotated[str | None, Parameter(help="i/n: plan for the i-th of n parts of the file.")] = None,
+    json: Annotated[bool, Parameter(help="Print one JSON object.", negative="")] = False,
 ) -> int:
-    """Say whether reading accounts at an interval fits the limits, and which would: no key, no network.
+    """Say whether reading accounts fits the limits, and how often they can be read: no key, no network.
 
-    It ends with 1 if it does not fit.
+    Without --every: how often `binance-pm watch` would read them, those in danger more often. It ends with 1 if it does
+    not fit.
 
     Args:
-        endpoint: What is read of each account, one or several, such as um_account.
-        json: Print one JSON object.
+        endpoint: What is read of each of a number of accounts, such as um_account.
     """
-    return plan.run(endpoint, accounts=accounts, every=every, json=json)
+    request = plan.Request(
+        accounts=accounts,
+        endpoints=endpoint,
+        product=product,
+        every=every,
+        floor=floor,
+        ceiling=ceiling,
+        shard=None if shard is None else _shard(shard),
+        json=json,
+    )
+    return plan.run(request)
 
 
 @app.command(name="sandbox")

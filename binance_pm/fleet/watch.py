@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 import anyio
 import anyio.abc
 
-from binance_pm.budget import Budget, Kind, Lane
+from binance_pm.budget import Budget, Lane
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import ConfigurationError, PortfolioMarginError
 from binance_pm.fleet import pace
@@ -39,6 +39,7 @@ from binance_pm.fleet.events import (
     GateShut,
     StateEvent,
 )
+from binance_pm.fleet.forecast import price_of
 from binance_pm.fleet.watched import Watched
 
 _log = logging.getLogger(__name__)
@@ -48,8 +49,6 @@ _SHORTEST_SLEEP: Final = 0.001
 # What is due at once is started a little faster than planned, so that lateness is made up for.
 _RATE: Final = 0.95
 _BURST_SECONDS: Final = 5.0
-# Where others leave nothing of a pool, readings must go on, or nobody would notice when they stop.
-_MOST_COST: Final = 10.0
 # So many polls wait for weight only where the budget has less room than it seemed, such as after calls that were lost.
 _JAM: Final = 10
 _JAM_SECONDS: Final = 0.25
@@ -171,11 +170,9 @@ class Watch:
 
     def _price(self) -> None:
         for name in {name for account in self._accounts for name in account.read}:
-            endpoint = ENDPOINTS[name]
-            pool = self._budget.plan(1, 1.0, [endpoint]).pools[endpoint.kinds.index(Kind.IP)]
-            cost = pool.needed / pool.available if pool.available else _MOST_COST
-            self._costs[name] = pool.name, min(cost, _MOST_COST)
-            self._rooms[pool.name] = pool.available
+            price = price_of(self._budget, name)
+            self._costs[name] = price.pool, price.cost
+            self._rooms[price.pool] = price.room
 
     def _cost(self, names: Iterable[str]) -> dict[str, float]:
         costs: dict[str, float] = {}

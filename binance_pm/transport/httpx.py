@@ -184,10 +184,10 @@ def _make(*, proxy: str | None, trust_env: bool, tls: ssl.SSLContext | None) -> 
         keepalive_expiry=_KEEPALIVE_SECONDS,
     )
     verify = True if tls is None else tls
-    if trust_env and proxy is None:
-        # Only a client reads the environment's proxies.
-        return httpx.AsyncClient(limits=limits, verify=verify, trust_env=True)
     try:
+        if trust_env and proxy is None:
+            # Only a client reads the environment's proxies.
+            return httpx.AsyncClient(limits=limits, verify=verify, trust_env=True)
         return httpx.AsyncHTTPTransport(limits=limits, verify=verify, trust_env=trust_env, proxy=proxy)
     except httpx.InvalidURL as error:
         raise ValueError("the proxy is not a URL") from error
@@ -251,6 +251,15 @@ def _redact(record: logging.LogRecord) -> bool:
     if _SECRETS.search(message):
         record.msg, record.args = _SECRETS.sub(lambda found: f"{found[1] or found[2]}…", message), ()
     return True
+
+
+def tls_settings(*, trust_env: bool = False) -> ssl.SSLContext:
+    """The settings for https where the caller gives none.
+
+    Args:
+        trust_env: whether the environment may name certificates.
+    """
+    return httpx.create_ssl_context(trust_env=trust_env)
 
 
 def asgi_transport(app: Any) -> httpx.AsyncBaseTransport:
