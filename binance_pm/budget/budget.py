@@ -156,6 +156,11 @@ class Budget:
         return f"Budget({pools or 'unused'}, {self.waiting} waiting)"
 
     @property
+    def processes(self) -> int:
+        """How many programs use the limits of the IP, this one included."""
+        return self._peers
+
+    @property
     def waiting(self) -> int:
         """How many calls wait for weight or for a gate."""
         with self._lock:

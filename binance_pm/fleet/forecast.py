@@ -11,8 +11,9 @@ from binance_pm.budget import Budget, Kind, PoolPlan
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.fleet import pace
 
-# Where others leave nothing of a pool, readings must go on, or nobody would notice when they stop.
-_MOST_COST: Final = 10.0
+# However little others leave of a pool, readings are planned, and missed, as if it were so small a part of the limit:
+# who is planned to be read in minutes is not told as unseen for minutes.
+_LEAST_ROOM: Final = 0.25
 _FEW: Final = 5
 _SLACK: Final = 1e-9
 
@@ -24,6 +25,8 @@ class Price(NamedTuple):
     cost: float
     """Seconds for which the pool's whole room for polls would have to be spent on it: see `pace.loads`."""
     room: float
+    """Weight a minute with which polls are planned."""
+    available: float
     """Weight a minute that polls may use."""
 
 
@@ -31,8 +34,8 @@ def price_of(budget: Budget, name: str) -> Price:
     """What one reading of an endpoint takes of the pool of the IP, by what others on it use now."""
     endpoint = ENDPOINTS[name]
     pool = budget.plan(1, 1.0, [endpoint]).pools[endpoint.kinds.index(Kind.IP)]
-    cost = pool.needed / pool.available if pool.available else _MOST_COST
-    return Price(pool.name, min(cost, _MOST_COST), pool.available)
+    room = max(pool.available, _LEAST_ROOM * pool.limit / budget.processes)
+    return Price(pool.name, pool.needed / room, room, pool.available)
 
 
 class Intervals(msgspec.Struct, frozen=True):

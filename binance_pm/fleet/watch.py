@@ -87,7 +87,9 @@ class Watch:
         self._costs: dict[str, tuple[str, float]] = {}
         """What one reading of an endpoint takes of which pool: see `pace.stretches`."""
         self._rooms: dict[str, float] = {}
-        """Weight a minute that polls may use, by pool."""
+        """Weight a minute with which polls are planned, by pool."""
+        self._available: dict[str, float] = {}
+        """Weight a minute that they may use."""
         self._booked: Final[dict[str, float]] = {}
         """Until when the readings that were started have used what the plan gives of a pool, monotonic seconds."""
         self._jammed: Final[set[str]] = set()
@@ -172,7 +174,7 @@ class Watch:
         for name in {name for account in self._accounts for name in account.read}:
             price = price_of(self._budget, name)
             self._costs[name] = price.pool, price.cost
-            self._rooms[price.pool] = price.room
+            self._rooms[price.pool], self._available[price.pool] = price.room, price.available
 
     def _cost(self, names: Iterable[str]) -> dict[str, float]:
         costs: dict[str, float] = {}
@@ -182,7 +184,10 @@ class Watch:
         return costs
 
     def _tell_tightness(self, demands: list[tuple[float, Mapping[str, float]]]) -> None:
-        for pool, stretch in self._stretches.items():
+        for pool in self._stretches:
+            wanted = self._rooms[pool] * sum(costs.get(pool, 0.0) / interval for interval, costs in demands)
+            available = self._available[pool] * pace.SHARE
+            stretch = max(1.0, wanted / max(1.0, available))
             told = self._tight.get(pool, 1.0)
             is_tight = stretch > (1.0 if pool in self._tight else _TIGHT)
             if is_tight == (pool in self._tight) and (not is_tight or 1 / _CHANGED < stretch / told < _CHANGED):
@@ -191,14 +196,12 @@ class Watch:
             if not is_tight:
                 del self._tight[pool]
             concerned = [a.interval for a, (_, costs) in zip(self._accounts, demands, strict=True) if pool in costs]
-            room = self._rooms[pool]
-            wanted = room * sum(costs.get(pool, 0.0) / interval for interval, costs in demands)
             self._backlog.put(
                 BudgetTight(
                     at=self._wall(),
                     pool=pool,
                     wanted=wanted,
-                    available=room * pace.SHARE,
+                    available=available,
                     interval=max(concerned),
                     is_tight=is_tight,
                 )
