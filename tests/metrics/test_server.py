@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import Metric
 
 from binance_pm import ConfigurationError
 from binance_pm.errors import Call
-from binance_pm.fleet import Fleet, Member
+from binance_pm.fleet import Fleet, Member, Reading
 from binance_pm.metrics import Metrics
 from binance_pm.metrics import server as module
 from binance_pm.testing import Sandbox
@@ -36,7 +36,10 @@ async def one_reading(pm: Sandbox, metrics: Metrics) -> AsyncGenerator[Fleet]:
     """A fleet of one account that was read."""
     async with Fleet([Member(pm.client(), product="span")]) as fleet:
         metrics.watch(fleet)
-        metrics.receive(await anext(aiter(fleet.watch(warn="1.5"))))
+        async for event in fleet.watch(warn="1.5"):
+            metrics.receive(event)
+            if isinstance(event, Reading):
+                break
         yield fleet
 
 
