@@ -74,10 +74,19 @@ def readme(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What one call costs on this machine, and how long the demo takes to its first picture."""
-    session.install(".[cli]")
+    """What a call, a refresh and a scrape cost here, and how long the demo takes to its first picture."""
+    session.install(".[cli,metrics]")
     session.run("python", "-m", "tests.benchmarks.call_cost")
+    session.run("python", "-m", "tests.benchmarks.dashboard")
+    session.run("python", "-m", "tests.benchmarks.scrape_cost")
     session.run("python", "-m", "tests.benchmarks.first_picture")
+
+
+@nox.session
+def screenshot(session: nox.Session) -> None:
+    """The picture of the dashboard in the documentation, anew."""
+    session.install(".[cli]")
+    session.run("python", "docs/screenshot.py")
 
 
 @nox.session

@@ -46,7 +46,7 @@ from binance_pm.errors import (
     RequestRejected,
     SessionClosed,
 )
-from binance_pm.session import Session
+from binance_pm.session import Attempted, Session
 from binance_pm.transport import Timeouts
 from binance_pm.version import VERSION
 
@@ -61,6 +61,7 @@ __all__ = [
     "AccountStatus",
     "AccountType",
     "Admitted",
+    "Attempted",
     "AuthenticationError",
     "BadAnswer",
     "Budget",

@@ -8,14 +8,14 @@ import os
 import random
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn, Self, TypeVar, cast
+from typing import Any, Final, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote
 
 from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
-from binance_pm.budget import Charge, Kind, Lane, pool_of
+from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
 from binance_pm.errors import (
     Call,
@@ -33,7 +33,7 @@ from binance_pm.errors import (
 )
 from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
-from binance_pm.session import Session, shared_session
+from binance_pm.session import Attempted, Session, shared_session
 from binance_pm.signing import Credential, Secret, Signer, check_key, signer
 from binance_pm.transport import HttpAnswer, HttpRequest, Method, SendFailed
 from binance_pm.version import VERSION
@@ -48,14 +48,22 @@ _LONGEST_RECV_WINDOW: Final = 60_000
 _USER_AGENT: Final = f"binance-pm/{VERSION}"
 
 
-class _Route(NamedTuple):
+class _Route:
     """What every call of one endpoint for one account has in common."""
 
-    call: Call
-    url: str
-    """Where it is sent."""
-    host: str
-    """Where it is counted: the budget's name for the host."""
+    __slots__ = ("call", "headers", "host", "is_signed", "pools", "url")
+
+    def __init__(self, call: Call, url: str, host: str, pools: tuple[Pool, ...], *, is_signed: bool) -> None:
+        self.call: Final = call
+        self.url: Final = url
+        """Where it is sent."""
+        self.host: Final = host
+        """Where it is counted: the budget's name for the host."""
+        self.pools: Final = pools
+        """What counts it."""
+        self.is_signed: Final = is_signed
+        self.headers: Mapping[str, str] | None = None
+        """None until the first call has found the keys that it needs."""
 
 
 class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
@@ -138,7 +146,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             ConfigurationError: a variable is missing, or two exclude each other; the text names them.
         """
         env = os.environ if environment is None else environment
-        read = _keys(env, given=options)
+        read = environment_keys(env, given=options)
         if url := env.get("BINANCE_PM_BASE_URL"):
             read |= {"papi_url": url, "sapi_url": url}
         return cls(**(read | options))
@@ -158,6 +166,11 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             SessionClosed: it is not open.
         """
         return self._opened(Call("Client", self.label))
+
+    @property
+    def key_digest(self) -> str:
+        """What pools call the account: a digest of its key, which shows no part of it."""
+        return self._account
 
     def host(self, endpoint: Endpoint[Any]) -> str:
         """Where calls of the endpoint are counted: the budget's name for the host."""
@@ -223,8 +236,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         """
         route = self._routes.get(endpoint) or self._route(endpoint)
         session = self._opened(route.call)
-        query, headers = self._prepared(endpoint, route.call, parameters)
-        charges = self._charges(endpoint, route.host, endpoint.weight_of(parameters))
+        headers = route.headers or self._headers(endpoint, route)
+        query = self._query(route, parameters)
+        weight = endpoint.weight_of(parameters)
+        charges = tuple([Charge(pool, weight) for pool in route.pools])
         trial = _Trial(session.budget.monotonic())
         while True:
             answer: HttpAnswer | SendFailed | None = None
@@ -232,21 +247,30 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             reservation = session.budget.reserve(
                 charges, call=route.call, lane=endpoint.lane, max_wait=self._max_wait, returning=trial.is_returning
             )
-            with session.attempt() as scope:
-                async with reservation, session.connection(scope, endpoint.lane):
-                    request = await self._request(endpoint, route, query, headers, session)
-                    try:
-                        answer = await transport.send(request, reservation.depart)
-                        reservation.answer(answer)
-                    except SendFailed as failure:
-                        answer = failure
-                        if not failure.sent:
-                            reservation.stay()
-                    except GateClosed:
-                        # Somebody was refused after this call's turn had come: it goes back to the head of the queue.
-                        trial.is_returning = True
-                        continue
+            try:
+                with session.attempt(endpoint.lane) as attempt:
+                    async with reservation, attempt:
+                        request = await self._request(endpoint, route, query, headers, session)
+                        try:
+                            answer = await transport.send(request, reservation.depart)
+                            reservation.answer(answer)
+                        except SendFailed as failure:
+                            answer = failure
+                            if not failure.sent:
+                                reservation.stay()
+                        except GateClosed:
+                            # Somebody was refused after this call's turn had come: it goes back to the head of the
+                            # queue.
+                            trial.is_returning = True
+                            continue
+            except PortfolioMarginError as error:
+                if session.has_listeners:
+                    session.tell(_attempted(reservation, answer, error, session.budget.monotonic()))
+                raise
+            ended = session.budget.monotonic()
             outcome = _outcome(endpoint, route.call, answer, session, sent=reservation.departed)
+            if session.has_listeners:
+                session.tell(_attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
                 session.allowance(route.host).earn()
                 return outcome
@@ -275,7 +299,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         if delay is None or session.is_closed or not session.allowance(self._route(endpoint).host).spend():
             raise error
         _log.info("%s It is tried again in %.2f s.", error, delay)
-        with session.attempt():
+        with session.attempt(endpoint.lane):
             await session.budget.sleep(delay)
 
     def _may_return(
@@ -298,32 +322,35 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         seconds = time.server_time / 1000
         session.budget.hear(self._route(endpoint).host, seconds, seconds + 0.001, asked=asked)
 
-    def _prepared(
-        self, endpoint: Endpoint[Any], call: Call, parameters: Mapping[str, Value | None]
-    ) -> tuple[str, dict[str, str]]:
-        """Query and headers of the call, as far as they do not depend on the moment of sending."""
-        if endpoint.is_signed and parameters.get("recvWindow") is None:
+    def _query(self, route: _Route, parameters: Mapping[str, Value | None]) -> str:
+        """The query of a call, as far as it does not depend on the moment of sending."""
+        if self._recv_window is not None and route.is_signed and parameters.get("recvWindow") is None:
             parameters = {**parameters, "recvWindow": self._recv_window}
+        if not parameters:
+            return ""
         try:
             _check_recv_window(parameters.get("recvWindow"))
-            query = encode_query(parameters)
+            return encode_query(parameters)
         except ValueError as error:
-            raise ConfigurationError(call, str(error)) from None
+            raise ConfigurationError(route.call, str(error)) from None
+
+    def _headers(self, endpoint: Endpoint[Any], route: _Route) -> Mapping[str, str]:
+        """The headers of every call on the route, where the keys are there that it needs."""
         headers = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
         if endpoint.sends_key:
-            headers["x-mbx-apikey"] = self._key(call)
-        if endpoint.is_signed and self._sign is None:
-            raise ConfigurationError(call, "no API secret was given", advice=_NO_KEY)
-        return query, headers
+            headers["x-mbx-apikey"] = self._key(route.call)
+        if route.is_signed and self._sign is None:
+            raise ConfigurationError(route.call, "no API secret was given", advice=_NO_KEY)
+        route.headers = headers
+        return headers
 
     async def _request(
-        self, endpoint: Endpoint[Any], route: _Route, query: str, headers: dict[str, str], session: Session
+        self, endpoint: Endpoint[Any], route: _Route, query: str, headers: Mapping[str, str], session: Session
     ) -> HttpRequest:
         """The request as it will leave: the bytes signed are the bytes sent."""
-        if self._sign is not None and endpoint.is_signed:
+        if self._sign is not None and route.is_signed:
             query += f"{'&' if query else ''}timestamp={session.budget.clock(route.host).milliseconds()}"
-            signature = await _signature(self._sign, query, route.call)
-            query += f"&signature={quote(signature, safe='')}"
+            query += f"&signature={await _signature(self._sign, query, route.call)}"
         return HttpRequest(endpoint.method, route.url, f"{endpoint.path}?{query}" if query else endpoint.path, headers)
 
     def _key(self, call: Call) -> str:
@@ -337,19 +364,17 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             raise SessionClosed(call, f"the client {'was closed' if self._closed else 'is not open'}")
         return self._session
 
-    def _charges(self, endpoint: Endpoint[Any], host: str, weight: int) -> tuple[Charge, ...]:
-        return tuple(
-            Charge(pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self._account), weight)
-            for kind in endpoint.kinds
-        )
-
     def _route(self, endpoint: Endpoint[Any]) -> _Route:
         if route := self._routes.get(endpoint):
             return route
         url = self._urls["papi" if endpoint.family == "papi" else "sapi"]
         host = counted_url(url)
         call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write)
-        route = _Route(call, url, host)
+        pools = [
+            pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self._account)
+            for kind in endpoint.kinds
+        ]
+        route = _Route(call, url, host, tuple(pools), is_signed=endpoint.is_signed)
         # Those made on the spot are as many as the caller likes.
         if ENDPOINTS.get(endpoint.name) is endpoint:
             self._routes[endpoint] = route
@@ -369,9 +394,13 @@ class _Trial:
 
 
 async def _signature(sign: Signer, query: str, call: Call) -> str:
+    """The signature as it stands in the query."""
     try:
         signature = sign(query.encode())
-        return signature if isinstance(signature, str) else await signature
+        if not isinstance(signature, str):
+            signature = await signature
+        # The usual one is in hexadecimal, where nothing has to be quoted.
+        return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
     except Exception as error:
         # A signer of the caller's own may fail in any way of its own.
         raise ConfigurationError(call, f"the signer failed with {type(error).__name__}") from error
@@ -399,6 +428,20 @@ def _outcome(
         return bad
 
 
+def _attempted(
+    reservation: Reservation, answer: HttpAnswer | SendFailed | None, outcome: object, ended: float
+) -> Attempted:
+    admitted, departed = reservation.admitted_at, reservation.departed_at
+    return Attempted(
+        call=reservation.call,
+        lane=reservation.lane,
+        waited=(ended if admitted is None else admitted) - reservation.asked_at,
+        seconds=None if departed is None else ended - departed,
+        status=answer.status if isinstance(answer, HttpAnswer) else None,
+        error=type(outcome) if isinstance(outcome, PortfolioMarginError) else None,
+    )
+
+
 def _interrupted(call: Call, session: Session, *, sent: bool) -> PortfolioMarginError:
     if session.is_closed:
         what = "the session was closed before an answer came"
@@ -420,8 +463,12 @@ def _check_patience(max_wait: float, attempts: int) -> None:
         raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: at least 0 seconds, and 1")
 
 
-def _keys(env: Mapping[str, str], *, given: Container[str]) -> dict[str, Any]:
-    """What of key and secret was not given already."""
+def environment_keys(env: Mapping[str, str], *, given: Container[str] = ()) -> dict[str, Any]:
+    """What of key and secret was not given already, as arguments of `Client`.
+
+    Raises:
+        ConfigurationError: a variable is missing, or two exclude each other; the text names them.
+    """
     keys: dict[str, Any] = {}
     call = Call("Client.from_env")
     if "api_key" not in given:

@@ -46,17 +46,14 @@ class ServerClock:
     ) -> None:
         self._monotonic = monotonic
         self._wall = wall
+        self.is_heard: bool = False
+        """Whether an answer has told the exchange's time yet."""
         self._low = -math.inf
         self._high = math.inf
         self._heard_at = 0.0
         self._spread = 0.0
         """How far the exchange's clocks lay apart when it was last seen."""
         self._spread_at = 0.0
-
-    @property
-    def is_heard(self) -> bool:
-        """Whether an answer has told the exchange's time yet."""
-        return self._low > -math.inf
 
     def bounds(self) -> tuple[float, float]:
         """The earliest and the latest that the exchange's clock can show now."""
@@ -95,7 +92,7 @@ class ServerClock:
                 low, high = min(low, known_low) - _SLACK, max(high, known_high) + _SLACK
             else:
                 low, high = max(low, known_low), min(high, known_high)
-        self._low, self._high, self._heard_at = low, high, answered
+        self._low, self._high, self._heard_at, self.is_heard = low, high, answered, True
 
     def _contradict(self, apart: float, now: float) -> None:
         if apart <= _WIDEST_SPREAD:

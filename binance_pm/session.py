@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import ssl
-from collections.abc import AsyncGenerator, Generator, Iterable
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from ipaddress import ip_address
+from types import TracebackType
 from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import sniffio
 
 from binance_pm.budget import Budget, Lane, process_budget
-from binance_pm.errors import Call, ConfigurationError, SessionClosed
+from binance_pm.errors import Call, ConfigurationError, PortfolioMarginError, SessionClosed
 from binance_pm.retry import RetryAllowance
 from binance_pm.signing import Secret
 from binance_pm.transport import MAX_CONNECTIONS, Timeouts, Transport
 from binance_pm.transport.httpx import HttpxLike, HttpxTransport
+
+_log = logging.getLogger(__name__)
 
 _CALL: Final = Call("Session")
 _FOR_ORDERS: Final = 20
@@ -29,6 +33,21 @@ _CLOSING_SECONDS: Final = 0.8
 _FINGERPRINT: Final = re.compile("[0-9a-f]{64}")
 
 Engine = Literal["httpx", "direct"]
+
+
+class Attempted(msgspec.Struct, frozen=True):
+    """One attempt of a call has ended; one that its caller cancelled is not told."""
+
+    call: Call
+    lane: Lane
+    waited: float
+    """Seconds until it had its weight, or until it gave up waiting."""
+    seconds: float | None
+    """From its first byte until the answer had come or was given up; None where nothing was sent."""
+    status: int | None
+    """The answer's HTTP status; None where none came."""
+    error: type[PortfolioMarginError] | None
+    """What it ended in; None where it was answered as promised."""
 
 
 class Session:
@@ -100,6 +119,7 @@ class Session:
         self._places: Final = anyio.Semaphore(MAX_CONNECTIONS - _FOR_ORDERS, fast_acquire=True)
         self._scopes: Final[set[anyio.CancelScope]] = set()
         self._allowances: Final[dict[str, RetryAllowance]] = {}
+        self._listeners: Final[list[Callable[[Attempted], None]]] = []
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._transport else "not open"
@@ -140,6 +160,27 @@ class Session:
             with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
                 await self._transport.aclose()
 
+    def listen(self, listener: Callable[[Attempted], None]) -> None:
+        """Have a function called with every `Attempted`, such as one that measures durations.
+
+        It is called in the middle of a call and must be quick. What it raises is logged.
+        """
+        self._listeners.append(listener)
+
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
+    def tell(self, attempted: Attempted) -> None:
+        """Call whoever listens."""
+        for listener in self._listeners:
+            try:
+                listener(attempted)
+            except Exception:  # noqa: BLE001 - whatever it is, it is the listener's
+                # Whoever called would take it for a failure of the call.
+                _log.exception("A listener of the session failed.")
+
     def transport(self, call: Call) -> Transport:
         """What carries the requests.
 
@@ -152,28 +193,14 @@ class Session:
 
     def allowance(self, host: str) -> RetryAllowance:
         """The retries that one host has left."""
-        return self._allowances.setdefault(host, RetryAllowance())
+        allowance = self._allowances.get(host)
+        if allowance is None:
+            allowance = self._allowances[host] = RetryAllowance()
+        return allowance
 
-    @asynccontextmanager
-    async def connection(self, scope: anyio.CancelScope, lane: Lane) -> AsyncGenerator[None, None]:
-        """A place among the requests under way; from then on the total timeout runs.
-
-        There are fewer places than connections, so that an order finds one free. Without any bound httpcore searches
-        its whole queue at each step of each request.
-        """
-        async with nullcontext() if lane is Lane.ORDERS else self._places:
-            scope.deadline = anyio.current_time() + self.timeouts.total
-            yield
-
-    @contextmanager
-    def attempt(self) -> Generator[anyio.CancelScope, None, None]:
-        """A scope for one attempt of a call, cancelled when the session closes."""
-        with anyio.CancelScope() as scope:
-            self._scopes.add(scope)
-            try:
-                yield scope
-            finally:
-                self._scopes.discard(scope)
+    def attempt(self, lane: Lane) -> Attempt:
+        """What bounds one attempt of a call of the lane."""
+        return Attempt(self._scopes, None if lane is Lane.ORDERS else self._places, self.timeouts.total)
 
     def _open(self) -> Transport:
         self._engine = self._chosen()
@@ -225,6 +252,49 @@ class Session:
         if find_spec("httptools") is None:
             return "httptools is not installed: pip install 'binance-pm[fast]'"
         return None
+
+
+class Attempt:
+    """One attempt of a call: ``with`` cancels it when the session closes, ``async with`` inside gives it a place.
+
+    A place is one among the requests under way, and from then on the total timeout runs. There are fewer places than
+    connections, and an order needs none, so that it finds a connection free. Without any bound httpcore searches its
+    whole queue at each step of each request.
+
+    Args:
+        scopes: of all attempts of the session.
+        places: what is left of the places; None where it needs none.
+        total: seconds that the request may take.
+    """
+
+    # Two generators in place of this class would cost a tenth of a call.
+    __slots__ = ("_places", "_scope", "_scopes", "_total")
+
+    def __init__(self, scopes: set[anyio.CancelScope], places: anyio.Semaphore | None, total: float) -> None:
+        self._scopes = scopes
+        self._places = places
+        self._total = total
+        self._scope = anyio.CancelScope()
+
+    def __enter__(self) -> Self:
+        self._scope.__enter__()
+        self._scopes.add(self._scope)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self._scopes.discard(self._scope)
+        return self._scope.__exit__(kind, error, traceback)
+
+    async def __aenter__(self) -> None:
+        if self._places is not None:
+            await self._places.acquire()
+        self._scope.deadline = anyio.current_time() + self._total
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._places is not None:
+            self._places.release()
 
 
 _shared: Final = anyio.lowlevel.RunVar["Session | None"]("binance_pm.session", None)

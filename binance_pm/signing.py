@@ -16,7 +16,11 @@ import os
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 Signer = Callable[[bytes], str | Awaitable[str]]
 """From the bytes to sign to the signature as the exchange expects it: hex for HMAC, base64 for Ed25519 and RSA."""
@@ -78,6 +82,24 @@ def signer(credential: Credential, *, passphrase: str | bytes | Secret | None = 
     return _hmac_signer(held)
 
 
+def key_kind(credential: str | bytes, *, passphrase: str | bytes | Secret | None = None) -> str:
+    """What the exchange calls such a key: ``HMAC``, ``Ed25519``, or ``RSA of 2048 bits``.
+
+    Args:
+        credential: an HMAC secret, or a private key in PEM.
+        passphrase: opens an encrypted private key.
+
+    Raises:
+        ValueError: the credential cannot be used; the text says why and never shows it.
+    """
+    held = _encoded(credential)
+    if not held.lstrip().startswith(_PEM):
+        check_key(held, "the API secret")
+        return "HMAC"
+    bits = getattr(_private_key(held, passphrase), "key_size", None)
+    return "Ed25519" if bits is None else f"RSA of {bits} bits"
+
+
 def check_key(key: bytes, name: str) -> None:
     """Refuse a key that was cut or copied with something around it, before the exchange does with -2014 or -1022.
 
@@ -118,9 +140,21 @@ def _hmac_signer(secret: bytes) -> Signer:
 
 
 def _private_key_signer(pem: bytes, passphrase: str | bytes | Secret | None) -> Signer:
+    key = _private_key(pem, passphrase)
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415 - the extra `keys`
+    from cryptography.hazmat.primitives.asymmetric import ed25519, padding  # noqa: PLC0415 - the extra `keys`
+
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        ed25519_key = key
+        return lambda payload: base64.b64encode(ed25519_key.sign(payload)).decode()
+    rsa_key, scheme, digest = key, padding.PKCS1v15(), hashes.SHA256()
+    return lambda payload: base64.b64encode(rsa_key.sign(payload, scheme, digest)).decode()
+
+
+def _private_key(pem: bytes, passphrase: str | bytes | Secret | None) -> Ed25519PrivateKey | RSAPrivateKey:
     try:
-        from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 - the extra `keys`
-        from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa  # noqa: PLC0415 - the extra `keys`
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - the extra `keys`
+        from cryptography.hazmat.primitives.asymmetric import ed25519, rsa  # noqa: PLC0415 - the extra `keys`
     except ImportError as error:
         raise ValueError("a private key needs the extra `keys`: pip install 'binance-pm[keys]'") from error
     opening = _passphrase(passphrase)
@@ -131,12 +165,8 @@ def _private_key_signer(pem: bytes, passphrase: str | bytes | Secret | None) -> 
         raise ValueError(f"the private key {reason}") from None
     except Exception:  # noqa: BLE001 - the library raises many kinds, and their texts may quote the key
         raise ValueError("the private key cannot be read: not PKCS#8 PEM, or the passphrase is wrong") from None
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        ed25519_key = key
-        return lambda payload: base64.b64encode(ed25519_key.sign(payload)).decode()
-    if isinstance(key, rsa.RSAPrivateKey):
-        rsa_key, scheme, digest = key, padding.PKCS1v15(), hashes.SHA256()
-        return lambda payload: base64.b64encode(rsa_key.sign(payload, scheme, digest)).decode()
+    if isinstance(key, ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey):
+        return key
     raise ValueError("the private key is of a kind that the exchange does not know: give Ed25519 or RSA")
 
 

@@ -56,20 +56,17 @@ def decoder(returns: type[T]) -> Callable[[bytes], T]:
 
     def decode_answer(body: bytes) -> T:
         try:
-            answer = decode_tolerantly(body)
+            try:
+                answer = decode(body)
+            except msgspec.ValidationError:
+                if blank is None:
+                    raise
+                answer = decode(blank.sub(rb"\1null", body))
         except RecursionError as error:
             raise ValueError("JSON is nested too deeply") from error
         if _may_be_infinite(body):
             _check_finite(answer)
         return answer
-
-    def decode_tolerantly(body: bytes) -> T:
-        try:
-            return decode(body)
-        except msgspec.ValidationError:
-            if blank is None:
-                raise
-            return decode(blank.sub(rb"\1null", body))
 
     return decode_answer
 

@@ -20,6 +20,7 @@ import uvloop
 
 from binance_pm import Client
 from binance_pm.testing import Sandbox, sandbox
+from tests.valkey import serving
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -164,3 +165,11 @@ async def client(pm: Sandbox) -> AsyncGenerator[Client, None]:
     """A client of the local exchange in memory."""
     async with pm.client() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, None]:
+    """The URL of an empty server, which all tests share: each takes a name of its own there."""
+    path = tmp_path_factory.mktemp("valkey") / "socket"
+    with serving("--port", "0", "--unixsocket", str(path)):
+        yield f"unix://{path}"

@@ -26,7 +26,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "pages"
 SOURCES = [ROOT / "README.md", *sorted(PAGES.rglob("*.md"))]
 LONGEST = 20.0
-LANGUAGES = {"python", "sh", "toml", "json", "text"}
+STORE = "BINANCE_PM_PUBLISH"
+LANGUAGES = {"python", "sh", "toml", "json", "text", "yaml"}
+"""Settings of Prometheus are YAML: tests/metrics/test_dashboard.py looks at them."""
 
 # They need the package index and a fresh environment: the nox session `readme` runs the first, .ci/run is the second.
 INSTALLATIONS = ['python3 -m pip install ".[all]" && binance-pm demo', "python3 -m pip install nox && nox"]
@@ -126,8 +128,11 @@ def test_python(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     """A program runs as it stands, and prints what stands below it."""
+    if STORE in block.code:
+        monkeypatch.setenv(STORE, request.getfixturevalue("valkey"))
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)

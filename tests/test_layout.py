@@ -36,6 +36,7 @@ ORDER = [
     "clock",
     "transport",
     "errors",
+    "redis",
     "budget",
     "retry",
     "endpoint",
@@ -43,7 +44,9 @@ ORDER = [
     "session",
     "client",
     "fleet",
+    "metrics",
     "stream",
+    "doctor",
     "sandbox",
     "testing",
     "pytest_plugin",
@@ -134,10 +137,16 @@ def test_the_client_imports_nothing_of_the_sandbox(file: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("library", "home"), [("httpx", "transport/httpx.py"), ("httpcore", ""), ("httptools", "transport/direct.py")]
+    ("library", "home"),
+    [
+        ("httpx", "transport/httpx.py"),
+        ("httpcore", ""),
+        ("httptools", "transport/direct.py"),
+        ("textual", "cli/dashboard/app.py"),
+    ],
 )
 def test_one_file_knows_the_library(library: str, home: str) -> None:
-    """What carries requests can be exchanged: one file knows each of the libraries."""
+    """What carries requests and what draws can be exchanged: one file knows each of the libraries."""
     users = {file for file in FILES for found in imports(file) if root_of(found.module) == library}
 
     assert users <= {home}
@@ -146,7 +155,7 @@ def test_one_file_knows_the_library(library: str, home: str) -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_the_core_needs_no_extra(file: str) -> None:
     """Outside of the parts that are extras themselves, extras are imported where they are used and not before."""
-    if part_of(file) in {"cli", "sandbox", "testing", "pytest_plugin"} or file == "transport/direct.py":
+    if part_of(file) in {"cli", "metrics", "sandbox", "testing", "pytest_plugin"} or file == "transport/direct.py":
         return
     loaded = {root_of(found.module) for found in imports(file) if found.at_once}
 
@@ -194,12 +203,13 @@ def brought_by(extra: str) -> set[str]:
         if name == "binance-pm":
             brought = brought.union(*map(brought_by, others.rstrip("]").split(",")))
         else:
-            brought.add(name)
+            brought.add(name.replace("-", "_"))
     return brought
 
 
 @pytest.mark.parametrize(
-    ("extra", "parts"), [("cli", {"cli", "testing", "sandbox"}), ("sandbox", {"testing", "sandbox"})]
+    ("extra", "parts"),
+    [("cli", {"cli", "testing", "sandbox"}), ("sandbox", {"testing", "sandbox"}), ("metrics", {"metrics"})],
 )
 def test_an_extra_brings_what_its_parts_import(extra: str, parts: set[str]) -> None:
     """Who installs it needs no second one."""

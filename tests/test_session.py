@@ -13,10 +13,17 @@ import pytest
 import trio
 
 from binance_pm import (
+    Attempted,
+    AuthenticationError,
+    BadAnswer,
+    BudgetExceeded,
     Client,
     ConfigurationError,
     ConnectError,
+    Kind,
+    Lane,
     NoAnswer,
+    NotDone,
     PortfolioMarginError,
     Session,
     SessionClosed,
@@ -25,7 +32,7 @@ from binance_pm import (
 from binance_pm.budget import Budget, process_budget
 from binance_pm.session import shared_session
 from binance_pm.testing import Fault, Sandbox, running_sandbox, sandbox
-from tests.conftest import settled
+from tests.conftest import ManualClock, refusing_port, settled
 from tests.raw_server import serve_raw, silent
 
 pytestmark = pytest.mark.usefixtures("each_engine")
@@ -360,6 +367,110 @@ class TestTimeouts:
                     await client.um_account()
 
         assert budget.snapshot()[0].used == 0
+
+
+class TestListening:
+    """`Session.listen`: once for each attempt of a call."""
+
+    async def test_an_answer(self, pm: Sandbox) -> None:
+        """Whose call it was, what it waited, how long it took."""
+        told: list[Attempted] = []
+        session = pm.session()
+        session.listen(told.append)
+        async with pm.client(session=session) as client:
+            await client.um_account()
+
+        (one,) = told
+        assert (one.call.endpoint, one.call.account) == ("um_account", "account-01")
+        assert (one.lane, one.status, one.error) == (Lane.POLLS, 200, None)
+        assert 0 <= one.waited < 1
+        assert one.seconds is not None
+        assert 0 < one.seconds < 5
+
+    async def test_every_attempt_is_told(self, pm: Sandbox) -> None:
+        """A read that is tried again is told as often as it was tried."""
+        told: list[Attempted] = []
+        session = pm.session()
+        session.listen(told.append)
+        pm.inject(Fault(status=503, code=-1008, msg="Request throttled", times=2))
+        async with pm.client(session=session, jitter=lambda: 0.0) as client:
+            await client.um_account()
+
+        assert [(one.status, one.error) for one in told] == [(503, NotDone), (503, NotDone), (200, None)]
+
+    @pytest.mark.parametrize(
+        ("fault", "status", "error"),
+        [
+            (Fault(drop=True), None, NoAnswer),
+            (Fault(body=b"<html>"), 200, BadAnswer),
+            (Fault(status=401, code=-2015, msg="Invalid API-key"), 401, AuthenticationError),
+            (Fault(delay=60), None, NoAnswer),
+        ],
+        ids=["dropped", "garbage", "refused", "too late"],
+    )
+    async def test_failures(
+        self, pm: Sandbox, fault: Fault, status: int | None, error: type[PortfolioMarginError]
+    ) -> None:
+        """The class that the caller meets, with the time until it was given up."""
+        told: list[Attempted] = []
+        session = pm.session(timeouts=Timeouts(total=0.2))
+        session.listen(told.append)
+        pm.inject(fault)
+        async with pm.client(session=session, attempts=1) as client:
+            with pytest.raises(error):
+                await client.um_account()
+
+        assert [(one.status, one.error) for one in told] == [(status, error)]
+        assert told[0].seconds is not None
+
+    async def test_what_never_left(self, manual_clock: ManualClock) -> None:
+        """It took no time on the wire: there was no connection, or no weight in time."""
+        told: list[Attempted] = []
+        budget = Budget(limits={("papi", Kind.IP): 95}, monotonic=manual_clock, wall=manual_clock)
+        session = Session(budget=budget)
+        session.listen(told.append)
+        with refusing_port() as port:
+            url = f"http://127.0.0.1:{port}"
+            async with Client(KEY, "s", session=session, papi_url=url, attempts=1, max_wait=0) as client:
+                with pytest.raises(ConnectError):
+                    await client.um_account()
+                with pytest.raises(BudgetExceeded):
+                    await client.request("GET", "/papi/v1/x", weight=5_000, returns=object)
+
+        assert [(one.status, one.error, one.seconds) for one in told] == [
+            (None, ConnectError, None),
+            (None, BudgetExceeded, None),
+        ]
+
+    async def test_what_its_caller_cancelled_is_not_told(self, pm: Sandbox) -> None:
+        """Nobody waits for how it ended."""
+        told: list[Attempted] = []
+        session = pm.session()
+        session.listen(told.append)
+        pm.inject(Fault(delay=60))
+        async with pm.client(session=session) as client:
+            with anyio.move_on_after(0.05):
+                await client.um_account()
+
+        assert told == []
+
+    async def test_a_listener_that_fails_hurts_nobody(self, pm: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+        """The call is answered, the other listeners are told, and the failure is logged."""
+        told: list[Attempted] = []
+
+        def fail(_: Attempted) -> None:
+            raise RuntimeError("the listener's own")
+
+        session = pm.session()
+        session.listen(fail)
+        session.listen(told.append)
+        async with pm.client(session=session) as client:
+            await client.um_account()
+
+        assert len(told) == 1
+        assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+            "A listener of the session failed."
+        ]
 
 
 @pytest.mark.pm_sandbox(accounts=1)

@@ -23,7 +23,7 @@ from binance_pm.budget.doubts import Doubts
 from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import LONGEST_WAY, MARGIN, Ledger
-from binance_pm.budget.plan import Plan, Priced, make_plan
+from binance_pm.budget.plan import Group, Plan, Priced, make_plan
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
 from binance_pm.budget.queue import Line, Queue
 from binance_pm.budget.reservation import Draw, Fare, Reservation, is_awake
@@ -156,6 +156,11 @@ class Budget:
         return f"Budget({pools or 'unused'}, {self.waiting} waiting)"
 
     @property
+    def processes(self) -> int:
+        """How many programs use the limits of the IP, this one included."""
+        return self._peers
+
+    @property
     def waiting(self) -> int:
         """How many calls wait for weight or for a gate."""
         with self._lock:
@@ -210,10 +215,23 @@ class Budget:
         Raises:
             ConfigurationError: there are no accounts, or the interval is none.
         """
-        if not (accounts > 0 and 0 < every < math.inf):
+        return self.plan_groups([(accounts, endpoints)], every)
+
+    def plan_groups(self, groups: Iterable[Group], every: float) -> Plan:
+        """`plan` for accounts of which different endpoints are read.
+
+        Args:
+            groups: how many accounts, and what is read of each, any number of times.
+            every: seconds between two readings of the same account.
+
+        Raises:
+            ConfigurationError: there are no accounts, or the interval is none.
+        """
+        groups = list(groups)
+        if not (groups and all(accounts > 0 for accounts, _ in groups) and 0 < every < math.inf):
             raise ConfigurationError(Call("Budget.plan"), "a plan needs accounts and an interval above 0 seconds")
         with self._lock:
-            return make_plan(accounts, every, endpoints, self._for_polls, minute=self._minute)
+            return make_plan(groups, every, self._for_polls, minute=self._minute, limits=self._limits)
 
     def reserve(
         self,
@@ -441,7 +459,7 @@ class Budget:
         for draw in reservation.draws:
             draw.ledger.take(draw.weight, reservation.lane, now)
         self._open[reservation] = now
-        reservation.admitted = True
+        reservation.admitted_at = now
         if self._listeners:
             self._publish(Admitted(reservation.call, reservation.lane, now - reservation.asked_at))
 

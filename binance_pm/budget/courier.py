@@ -16,7 +16,8 @@ from typing import Final
 
 from binance_pm.budget.messages import Message
 from binance_pm.budget.shared import SharedBudget
-from binance_pm.budget.store import Store, StoreLost
+from binance_pm.budget.store import Store
+from binance_pm.redis import StoreLost
 
 _log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -44,6 +44,8 @@ class PoolPlan(msgspec.Struct, frozen=True):
     """Weight a minute."""
     available: float
     """Weight a minute that polls may use."""
+    limit: int
+    """Weight a minute that the exchange allows."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -62,35 +64,51 @@ class Plan(msgspec.Struct, frozen=True):
         return self.every >= self.shortest
 
 
+Group = tuple[int, Iterable[Priced]]
+"""How many accounts, and what is read of each."""
+
+
 def make_plan(
-    accounts: int,
+    groups: Iterable[Group],
     every: float,
-    endpoints: Iterable[Priced],
     available: Callable[[Family, Kind, str], float],
     *,
     minute: float,
+    limits: Mapping[tuple[Family, Kind], int],
 ) -> Plan:
     """The plan of reading all the endpoints of each account once an interval.
 
     Args:
-        accounts: how many there are.
+        groups: the accounts, by what is read of each.
         every: seconds between two readings of the same account.
-        endpoints: what is read of each account.
         available: tells the weight a minute that polls may use in a pool of a family, a kind and a path.
         minute: seconds of the exchange's minute.
+        limits: weight a minute that the exchange allows.
     """
+    accounts = 0
     rounds: dict[tuple[Family, Kind, str], int] = {}
-    for endpoint in endpoints:
-        for kind in endpoint.kinds:
-            path = endpoint.path if RULES[endpoint.family, kind].each_path else ""
-            counted = accounts if kind is Kind.IP else 1
-            key = endpoint.family, kind, path
-            rounds[key] = rounds.get(key, 0) + counted * endpoint.weight
+    for count, endpoints in groups:
+        accounts += count
+        for pool, weight in _weights(endpoints).items():
+            # What is counted for each account by itself is decided by the one that needs most.
+            known = rounds.get(pool, 0)
+            rounds[pool] = known + count * weight if pool[1] is Kind.IP else max(known, weight)
     pools: list[PoolPlan] = []
     shortest = 0.0
     for (family, kind, path), weight in rounds.items():
         most = available(family, kind, path)
-        pools.append(PoolPlan(f"{kind} {path or '/' + family}", weight * minute / every, most))
+        name = f"{kind} {path or '/' + family}"
+        pools.append(PoolPlan(name, weight * minute / every, most, limits[family, kind]))
         # Not by way of `every`: its rounding would make the shortest interval miss itself.
         shortest = max(shortest, weight * minute / most if most else math.inf)
     return Plan(accounts, every, shortest, tuple(pools))
+
+
+def _weights(endpoints: Iterable[Priced]) -> dict[tuple[Family, Kind, str], int]:
+    """What one reading of one account takes of each pool."""
+    weights: dict[tuple[Family, Kind, str], int] = {}
+    for endpoint in endpoints:
+        for kind in endpoint.kinds:
+            pool = endpoint.family, kind, endpoint.path if RULES[endpoint.family, kind].each_path else ""
+            weights[pool] = weights.get(pool, 0) + endpoint.weight
+    return weights

@@ -71,7 +71,8 @@ class Reservation:
         """The place in the order of arrival."""
         self.looks_at: float = self.deadline
         """Monotonic time at which it looks again whether it fits."""
-        self.admitted: bool = False
+        self.admitted_at: float | None = None
+        """Monotonic time at which its weight was taken."""
         self.settled: bool = False
         """Whether its weight was given back, or is known to be counted."""
         self.departed_at: float | None = None
@@ -93,6 +94,11 @@ class Reservation:
     def account(self) -> str:
         """Whose call it is."""
         return self.call.account
+
+    @property
+    def admitted(self) -> bool:
+        """Whether its weight was taken."""
+        return self.admitted_at is not None
 
     @property
     def departed(self) -> bool:

@@ -199,10 +199,11 @@ class Share:
         return RESERVE * self.limit * (1.0 - bounds[1] / self._minute % 1.0)
 
     def for_polls(self, now: float) -> float:
-        """Weight a minute that polls may use, of all processes together while the store answers."""
+        """Weight a minute that the polls of this process may use: an equal part of what those of all may."""
         if self._alone is not None:
             return self._alone.for_polls(now)
-        return self._reply.for_polls if self._reply else max(0.0, self.cap(now) - RESERVE * self.limit)
+        whole = self._reply.for_polls if self._reply else max(0.0, self.cap(now) - RESERVE * self.limit)
+        return whole / self.processes
 
     def fits_ever(self, weight: int) -> bool:
         """Whether the weight fits into an empty minute; the store may come back."""

@@ -18,13 +18,6 @@ IDLE_SECONDS: Final = 3600.0
 """A budget that nobody uses for so long vanishes, but not before its gates have opened."""
 
 
-class StoreLost(Exception):
-    """The store did not answer, or not with a reply: what it made of the message is not known.
-
-    The text says what happened, never a password.
-    """
-
-
 class Store(Protocol):
     """One step after another, for one thread: each blocks."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,15 +13,24 @@ from typing import Annotated, Final
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from binance_pm.cli import call, demo, plan, sandbox, watch
+from binance_pm.cli import call, demo, doctor, plan, sandbox, tail, watch
 from binance_pm.cli.console import Output
+from binance_pm.cli.hook import STATE_KINDS, EventKind, Hook
 from binance_pm.errors import PortfolioMarginError
+from binance_pm.fleet import Product
+from binance_pm.fleet.entries import STREAM
+from binance_pm.fleet.publish import LENGTH
+from binance_pm.signing import Secret
 from binance_pm.version import VERSION
 
 _A_WHILE: Final = Number(gte=0.001, lte=86_400)
 _A_PORT: Final = Number(gte=0, lte=65_535)
 _SOME: Final = Number(gte=1, lte=1_000)
 _MANY: Final = Number(gte=1, lte=1_000_000)
+_STORE_HELP: Final = "URL of the Redis or Valkey server to {}."
+# The list of processes shows options to everybody, and a URL may hold a password.
+_BUDGET: Final = "BINANCE_PM_BUDGET"
+_PUBLISH: Final = "BINANCE_PM_PUBLISH"
 
 app: App = App(
     name="binance-pm",
@@ -35,38 +45,64 @@ app.command(call.app)
 @app.command(name="demo")
 def _demo(
     *,
-    once: bool = False,
-    json: bool = False,
-    every: Annotated[float, Parameter(help="Seconds between two rounds, a day at most.", validator=_A_WHILE)] = 1.0,
+    once: Annotated[bool | None, Parameter(help="End when each account was read; so without a terminal.")] = None,
+    plain: Annotated[bool, Parameter(help="Print one line an event.", negative="")] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object an event.", negative="")] = False,
     seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
 ) -> int:
-    """Watch a dozen accounts on a local exchange: no key, no network.
+    """Watch a dozen accounts on a local exchange while things go wrong: no key, no network."""
+    ends = not sys.stdout.isatty() if once is None else once
+    return demo.run(once=ends, plain=plain, json=json, seed=seed)
 
-    Args:
-        once: Print one round and end; always so where the output is no terminal.
-        json: Print one JSON object a line.
+
+@app.command(name="doctor")
+def _doctor(
+    *,
+    accounts: Annotated[Path | None, Parameter(help="Check the accounts of this file.")] = None,
+    sandbox: Annotated[bool, Parameter(help="Check a local exchange, which needs no key.", negative="")] = False,
+    fault: Annotated[tuple[str, ...], Parameter(help="What goes wrong there, such as clock.", negative="")] = (),
+    base_url: Annotated[str | None, Parameter(help="Check this address in place of Binance's.")] = None,
+    trust_env: Annotated[bool, Parameter(help="Use the environment's proxies, certificates.", negative="")] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object a check.", negative="")] = False,
+) -> int:
+    """Check key, clock, network, permissions, product and budget, and say what to do.
+
+    It only reads, at a weight of 24 on /papi and /api and of 10 on /sapi. Keys come from the environment, as for
+    `binance-pm call`. It ends with 1 if something failed.
     """
-    return demo.run(once=once or not sys.stdout.isatty(), json=json, every=every, seed=seed)
+    return doctor.run(accounts=accounts, local=sandbox, fault=fault, base_url=base_url, trust_env=trust_env, json=json)
 
 
 @app.command(name="plan")
 def _plan(
-    endpoint: tuple[str, ...],
-    /,
-    *,
-    accounts: Annotated[int, Parameter(help="How many accounts are read.", validator=_MANY)],
-    every: Annotated[float, Parameter(help="Seconds between two readings of an account.", validator=_A_WHILE)],
-    json: bool = False,
+    *endpoint: str,
+    accounts: Annotated[str, Parameter(help="How many accounts are read, or the path of an accounts file.")],
+    every: Annotated[str | None, Parameter(help="Between two readings of each account: 5, 5s, 500ms, 2m.")] = None,
+    product: Annotated[Product | None, Parameter(help="Read what makes the picture of this product.")] = None,
+    floor: Annotated[float | None, Parameter(help="Seconds between two readings in danger, 1 unless given.")] = None,
+    ceiling: Annotated[float | None, Parameter(help="Seconds between two readings if calm, 15 unless given.")] = None,
+    shard: Annotated[str | None, Parameter(help="i/n: plan for the i-th of n parts of the file.")] = None,
+    json: Annotated[bool, Parameter(help="Print one JSON object.", negative="")] = False,
 ) -> int:
-    """Say whether reading accounts at an interval fits the limits, and which would: no key, no network.
+    """Say whether reading accounts fits the limits, and how often they can be read: no key, no network.
 
-    It ends with 1 if it does not fit.
+    Without --every: how often `binance-pm watch` would read them, those in danger more often. It ends with 1 if it does
+    not fit.
 
     Args:
-        endpoint: What is read of each account, one or several, such as um_account.
-        json: Print one JSON object.
+        endpoint: What is read of each of a number of accounts, such as um_account.
     """
-    return plan.run(endpoint, accounts=accounts, every=every, json=json)
+    request = plan.Request(
+        accounts=accounts,
+        endpoints=endpoint,
+        product=product,
+        every=every,
+        floor=floor,
+        ceiling=ceiling,
+        shard=None if shard is None else _shard(shard),
+        json=json,
+    )
+    return plan.run(request)
 
 
 @app.command(name="sandbox")
@@ -95,9 +131,24 @@ def _watch(
     ceiling: Annotated[float, Parameter(help="Seconds between two readings of a calm one.")] = 15.0,
     shard: Annotated[str | None, Parameter(help="i/n: watch the i-th of n parts of the file.")] = None,
     keep_going: Annotated[bool, Parameter(help="Watch the others where an account cannot be.", negative="")] = False,
+    plain: Annotated[bool, Parameter(help="Print one line an event; so without a terminal.", negative="")] = False,
     json: Annotated[bool, Parameter(help="Print one JSON object an event.", negative="")] = False,
+    metrics: Annotated[str | None, Parameter(help="HOST:PORT, or PORT on this machine alone: serve /metrics.")] = None,
+    budget: Annotated[str | None, Parameter(help=_STORE_HELP.format("share the IP's limits"), env_var=_BUDGET)] = None,
+    budget_name: Annotated[str, Parameter(help="What the IP is called there: one name for each way out.")] = "default",
+    publish: Annotated[str | None, Parameter(help=_STORE_HELP.format("append events to"), env_var=_PUBLISH)] = None,
+    stream: Annotated[str, Parameter(help="Name of the stream that --publish appends to.")] = STREAM,
+    length: Annotated[int, Parameter(help="About how many events the stream keeps.", validator=_MANY)] = LENGTH,
+    on_event: Annotated[str | None, Parameter(help="Command to run with the event as JSON on its stdin.")] = None,
+    on_event_kind: Annotated[
+        tuple[EventKind, ...], Parameter(help="Events to run it for; all but Reading.", negative="", show_default=False)
+    ] = STATE_KINDS,
+    on_event_timeout: Annotated[float, Parameter(help="Seconds until it is killed.", validator=_A_WHILE)] = 10.0,
 ) -> int:
-    """Watch the accounts of a file: those in danger more often, and every change told."""
+    """Watch the accounts of a file on a full screen: those in danger first, and more often.
+
+    On the screen, ? lists the keys.
+    """
     request = watch.Request(
         accounts=accounts,
         keep_going=keep_going,
@@ -106,9 +157,28 @@ def _watch(
         alarm=alarm,
         floor=floor,
         ceiling=ceiling,
+        plain=plain,
         json=json,
+        metrics=None if metrics is None else _address(metrics, "--metrics"),
+        budget=None if budget is None else watch.SharedStore(Secret(budget), budget_name),
+        publish=None if publish is None else watch.Publishing(Secret(publish), stream, length),
+        hook=None if on_event is None else Hook(on_event, kinds=on_event_kind, timeout=on_event_timeout),
     )
     return watch.run(request)
+
+
+@app.command(name="tail")
+def _tail(
+    url: Annotated[str, Parameter(help=_STORE_HELP.format("read from"), env_var=_PUBLISH)],
+    /,
+    *,
+    stream: Annotated[str, Parameter(help="Name of the stream that a watch publishes.")] = STREAM,
+    group: Annotated[str, Parameter(help="Who reads: each group takes up where it left off.")] = "tail",
+    from_start: Annotated[bool, Parameter(help="Let a new group begin with what is there.", negative="")] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object an entry.", negative="")] = False,
+) -> int:
+    """Print the events that a watch publishes, one a line, until Ctrl-C."""
+    return tail.run(url=url, stream=stream, group=group, from_start=from_start, json=json)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -118,13 +188,23 @@ def _shard(text: str) -> tuple[int, int]:
     return int(number), int(shards)
 
 
+def _address(text: str, option: str) -> tuple[str, int]:
+    """Host and port; where no host is said, this machine alone can reach it."""
+    host, _, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536) or (":" in host and not is_bracketed):
+        raise CycloptsError(msg=f"{option} {text!r} is not of the form HOST:PORT, such as 127.0.0.1:9464.")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; failures end in one line on stderr."""
     try:
         result = app(arguments, console=Output(), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
-        return _failed(str(error), 2)
+        # It may quote a URL that stands in the wrong place, be there a password in it.
+        return _failed(re.sub(r"://[^\s@]*@", "://...@", str(error)), 2)
     except PortfolioMarginError as error:
         return _failed(str(error), 1)
     except OSError as error:

@@ -1,102 +1,172 @@
-"""``binance-pm demo``: a dozen accounts on a local exchange, read over real HTTP through one budget."""
+"""``binance-pm demo``: a dozen accounts of a local exchange, watched while everything goes wrong that can."""
 
 from __future__ import annotations
 
-import math
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from functools import partial
+from typing import Final, NamedTuple
 
 import anyio
-import msgspec
-from rich.console import RenderableType
-from rich.live import Live
+from rich.text import Text
 
 from binance_pm.budget import Budget
 from binance_pm.cli.console import Output
-from binance_pm.cli.table import Row, picture
-from binance_pm.client import Client
-from binance_pm.testing import sandbox
+from binance_pm.cli.dashboard.chronicle import Chronicle
+from binance_pm.cli.dashboard.moment import Moment, observe
+from binance_pm.cli.dashboard.picture import budget_lines
+from binance_pm.cli.dashboard.rows import ordered, rows_of
+from binance_pm.cli.dashboard.table import table
+from binance_pm.cli.sentence import clock_time
+from binance_pm.cli.watch import Printer, fills_screen, show, tell
+from binance_pm.fleet import Fleet, FleetEvent, Member, Reading
+from binance_pm.sandbox import Account, Exchange, Fault, serve
+from binance_pm.sandbox.market import Market
+from binance_pm.testing import Sandbox
 
-_REFRESH_SECONDS = 0.25
+WARN: Final = "1.5"
+ALARM: Final = "1.2"
+MINUTE_TURNS: Final = 50.0
+"""Second of the story at which a minute of the exchange ends, and with it what a 429 has closed."""
+FALL_SECONDS: Final = 30.0
+"""The market falls for so long, and climbs back for as long, for ever."""
+
+_ONCE_SECONDS: Final = 10.0
+# uniMMR at the start: some will cross a line while the market falls, most are far from any.
+_STARTS: Final = (
+    "2.40", "1.62", "1.95", "3.20", "2.60", "1.55", "5.00", "2.10", "1.68", "4.10", "1.80", "12.00"
+)  # fmt: skip
 
 
-def run(*, once: bool, json: bool, every: float, seed: int) -> int:
-    """Show the accounts: one round, or round after round until Ctrl-C."""
-    return anyio.run(_run, once, json, every, seed)
+class Scene(NamedTuple):
+    """What is so from a second of the story on."""
+
+    second: float
+    caption: str
+    faults: tuple[Fault, ...] = ()
+    """All that go wrong now; those of the scene before are over."""
 
 
-async def _run(once: bool, json: bool, every: float, seed: int) -> int:  # noqa: FBT001 - anyio.run takes positions
-    async with sandbox(seed=seed) as pm, pm.session() as session, AsyncExitStack() as stack:
-        clients = [
-            await stack.enter_async_context(pm.client(place, session=session)) for place in range(len(pm.accounts))
-        ]
-        rows = [Row(client.label) for client in clients]
-        # A terminal that cannot move its cursor gets one table after another.
-        if once or json or Output().is_dumb_terminal:
-            await _print(clients, rows, pm.budget, once=once, json=json, every=every)
-        else:
-            await _show(clients, rows, pm.budget, every=every)
-    return 0 if all(row.age(time.monotonic()) < math.inf for row in rows) else 1
+_LOST: Final = Fault(account="account-04", drop=True, effect=False, times=None)
+_CROWD: Final = Fault(steal={"papi": 0.7})
+_REFUSED: Final = Fault(status=429, code=-1003, msg="Too many requests", effect=False)
+
+STORY: Final[tuple[Scene, ...]] = (
+    Scene(0, "Twelve accounts of a local exchange, in a market that falls for half a minute. Worst account first."),
+    Scene(4, "uniMMR drifts down: who crosses a line is told, changes its status, and is read more often."),
+    Scene(8, "The answers of account-04 are lost from now on: what is known of it grows old, and says so.", (_LOST,)),
+    Scene(
+        18, "Its answers come again. Another program on this IP uses up the limit of /papi: its bar fills.", (_CROWD,)
+    ),
+    Scene(
+        38,
+        "The exchange refuses: 429. Nothing is sent until its minute turns, and nobody pretends to see.",
+        (_REFUSED,),
+    ),
+    Scene(MINUTE_TURNS, "The minute turns: the gate opens, everything is read again."),
+    Scene(60, "That was all. From here on the market falls and climbs, and nothing fails. q quits."),
+)
+"""The first minute: `second` counts from its start."""
 
 
-async def _print(
-    clients: list[Client], rows: list[Row], budget: Budget, *, once: bool, json: bool, every: float
+async def play(
+    story: Iterable[Scene], exchange: Exchange, say: Callable[[str], None], *, sleep: Callable[[float], Awaitable[None]]
 ) -> None:
-    while True:
-        await _read_all(clients, rows)
-        if json:
-            _print_lines(rows, budget)
-        else:
-            Output().print(picture(rows, budget, now=time.monotonic()))
-        if once:
-            return
-        await anyio.sleep(every)
+    """Let each scene happen in its second, and say its caption.
+
+    Args:
+        story: scenes in the order of their seconds.
+        exchange: whose faults are set.
+        say: takes the captions.
+        sleep: waits for seconds.
+    """
+    passed = 0.0
+    for scene in story:
+        await sleep(scene.second - passed)
+        passed = scene.second
+        exchange.clear()
+        exchange.inject(*scene.faults)
+        say(scene.caption)
 
 
-async def _show(clients: list[Client], rows: list[Row], budget: Budget, *, every: float) -> None:
-    await _read_all(clients, rows)
+def story_clock(wall: Callable[[], float] = time.time) -> Callable[[], float]:
+    """A clock for the exchange by which a minute ends in the right second of a story that begins now.
 
-    async def keep_reading() -> None:
-        while True:
-            await anyio.sleep(every)
-            await _read_all(clients, rows)
-
-    def current() -> RenderableType:
-        return picture(rows, budget, now=time.monotonic())
-
-    with Live(get_renderable=current, console=Output(), auto_refresh=False) as live:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(keep_reading)
-            while True:
-                live.refresh()
-                await anyio.sleep(_REFRESH_SECONDS)
+    It differs from the wall clock by half a minute at most.
+    """
+    ahead = (-MINUTE_TURNS - wall() + 30) % 60 - 30
+    return lambda: wall() + ahead
 
 
-async def _read_all(clients: list[Client], rows: list[Row]) -> None:
-    """One round: everything of every account at once; the budget decides what waits."""
-    async with anyio.create_task_group() as tasks:
-        for client, row in zip(clients, rows, strict=True):
-            tasks.start_soon(_read_span, client, row)
-            tasks.start_soon(_read_um, client, row)
+def made_exchange(*, seed: int, clock: Callable[[], float]) -> Exchange:
+    """The local exchange, in a market that falls and climbs faster than usual."""
+    accounts = [Account(f"account-{place:02}", seed=seed, uni_mmr=start) for place, start in enumerate(_STARTS, 1)]
+    exchange = Exchange(seed=seed, accounts=accounts, clock=clock)
+    exchange.market = Market(seed=seed, start=clock(), fall_seconds=FALL_SECONDS)
+    return exchange
 
 
-async def _read_span(client: Client, row: Row) -> None:
-    with row.keeping_errors():
-        row.span = await client.span_account()
-        row.span_read_at = time.monotonic()
+def fleet_of(pm: Sandbox, budget: Budget) -> Fleet:
+    """All accounts of the local exchange."""
+    session = pm.session(budget=budget)
+    read = ("span_account", "um_account")
+    members = [Member(pm.client(place, session=session), "span", read) for place in range(len(pm.accounts))]
+    return Fleet(members, floor=0.5, ceiling=2.0, slack=3.0)
 
 
-async def _read_um(client: Client, row: Row) -> None:
-    with row.keeping_errors():
-        row.um = await client.um_account()
-        row.um_read_at = time.monotonic()
+def run(*, once: bool, plain: bool, json: bool, seed: int) -> int:
+    """Watch the accounts until Ctrl-C, or until each was read."""
+    return anyio.run(_run, once, plain, json, seed)
 
 
-def _print_lines(rows: list[Row], budget: Budget) -> None:
-    now = time.monotonic()
-    pools = [
-        {"pool": " ".join(filter(None, state.pool)), "used": state.used, "limit": state.limit}
-        for state in budget.snapshot()
-    ]
-    for line in [row.as_json(now) for row in rows] + pools:
-        print(msgspec.json.encode(line).decode(), flush=True)
+async def _run(once: bool, plain: bool, json: bool, seed: int) -> int:  # noqa: FBT001 - anyio.run takes positions
+    clock = story_clock()
+    exchange = made_exchange(seed=seed, clock=clock)
+    with serve(exchange) as base_url:
+        async with fleet_of(Sandbox(exchange, base_url), Budget(wall=clock)) as fleet:
+            events = fleet.watch(warn=WARN, alarm=ALARM)
+            if once:
+                return await _once(fleet, events, clock(), plain=plain, json=json)
+            chronicle = Chronicle()
+            fills = fills_screen(plain=plain, json=json)
+
+            def say(caption: str) -> None:
+                chronicle.say(caption, at=clock(), style="bold cyan")
+                if not (fills or json):
+                    print(f"{clock_time(clock())} {caption}", flush=True)
+
+            code = 0
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(partial(play, STORY, exchange, say, sleep=anyio.sleep))
+                if fills:
+                    code = await show(fleet, events, [], chronicle, wall=clock)
+                else:
+                    await tell(events, [Printer(json=json)])
+                tasks.cancel_scope.cancel()
+    return code
+
+
+async def _once(fleet: Fleet, events: AsyncIterable[FleetEvent], at: float, *, plain: bool, json: bool) -> int:
+    """Print what is told until each account was read, or the accounts as they are then."""
+    unread = {picture.label for picture in fleet.snapshot()}
+    printer = Printer(json=json) if plain or json else None
+    with anyio.move_on_after(_ONCE_SECONDS):
+        async for event in events:
+            if printer is not None:
+                printer.receive(event)
+            if isinstance(event, Reading):
+                unread.discard(event.label)
+            if not unread:
+                break
+    if printer is None:
+        _print(observe(fleet, at=at))
+    return 1 if unread else 0
+
+
+def _print(moment: Moment) -> None:
+    output = Output()
+    shown = table(ordered(rows_of(moment.accounts), "danger"), output.width)
+    for spans in (shown.head, *shown.body, (), *budget_lines(moment.pools, output.width)):
+        text = Text.assemble(*spans, no_wrap=True)
+        text.rstrip()
+        output.print(text, crop=True)

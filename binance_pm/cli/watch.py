@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 import msgspec
 
+from binance_pm.budget import Budget
+from binance_pm.cli.dashboard.chronicle import Chronicle
+from binance_pm.cli.hook import Hook
 from binance_pm.cli.sentence import sentence
-from binance_pm.fleet import Fleet, FleetEvent
+from binance_pm.errors import Call, ConfigurationError
+from binance_pm.fleet import Fleet, FleetEvent, Publisher
+from binance_pm.session import Session
+from binance_pm.signing import Secret
+
+if TYPE_CHECKING:
+    from binance_pm.metrics import Metrics
+
+_CALL: Final = Call("binance-pm watch")
 
 
 class Receiver(Protocol):
@@ -32,7 +48,28 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     alarm: Decimal | None = None
     floor: float
     ceiling: float
+    plain: bool = False
     json: bool = False
+    metrics: tuple[str, int] | None = None
+    """Where they are served: host and port."""
+    budget: SharedStore | None = None
+    publish: Publishing | None = None
+    hook: Hook | None = None
+
+
+class SharedStore(msgspec.Struct, frozen=True):
+    """Where the budget of the IP is kept, for all its processes."""
+
+    url: Secret
+    name: str
+
+
+class Publishing(msgspec.Struct, frozen=True):
+    """To which stream the events are appended."""
+
+    url: Secret
+    stream: str
+    length: int
 
 
 class Printer:
@@ -47,28 +84,128 @@ class Printer:
 
 
 def run(request: Request) -> int:
-    """Watch until Ctrl-C.
+    """Watch until Ctrl-C, or until SIGTERM, which is as orderly.
 
     Raises:
-        ConfigurationError: the file or a key in it cannot be used.
+        ConfigurationError: the file or a key in it cannot be used, or an extra is missing.
+        OSError: the metrics cannot be served where they should be.
     """
-    return anyio.run(_run, request)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return anyio.run(_run, request)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def fills_screen(*, plain: bool, json: bool) -> bool:
+    """Whether the dashboard is shown: at a terminal that can move its cursor, unless lines are asked for."""
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    return is_terminal and os.environ.get("TERM", "") not in {"", "dumb"} and not plain and not json
+
+
+async def show(
+    fleet: Fleet,
+    events: AsyncIterable[FleetEvent],
+    receivers: Iterable[Receiver],
+    chronicle: Chronicle,
+    *,
+    wall: Callable[[], float] = time.time,
+) -> int:
+    """Tell all receivers, and show the dashboard until the person leaves it.
+
+    Raises:
+        ConfigurationError: what draws it is not installed.
+    """
+    try:
+        # It takes a while to load, and is needed here alone.
+        from binance_pm.cli.dashboard import app  # noqa: PLC0415
+    except ImportError as missing:
+        name = (missing.name or "an extra").partition(".")[0]
+        raise ConfigurationError(
+            Call("the dashboard"), f"{name} is missing: pip install 'binance-pm[cli]', or ask for --plain"
+        ) from missing
+    code = 0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tell, events, [chronicle, *receivers])
+        code = await app.show(fleet, chronicle, wall=wall)
+        tasks.cancel_scope.cancel()
+    return code
+
+
+async def tell(events: AsyncIterable[FleetEvent], receivers: Iterable[Receiver]) -> None:
+    """Tell every event to all."""
+    receivers = list(receivers)
+    async for event in events:
+        for receiver in receivers:
+            receiver.receive(event)
 
 
 async def _run(request: Request) -> int:
-    fleet = Fleet.from_toml(
-        request.accounts,
-        keep_going=request.keep_going,
-        shard=request.shard,
-        floor=request.floor,
-        ceiling=request.ceiling,
-    )
-    async with fleet:
-        await _tell(fleet, [Printer(json=request.json)], request)
+    async with _closing() as closers, AsyncExitStack() as stack:
+        receivers: list[Receiver] = []
+        metrics = None if request.metrics is None else _new_metrics()
+        if metrics is not None and request.metrics is not None:
+            host, port = request.metrics
+            await stack.enter_async_context(metrics.serve(host=host, port=port))
+            receivers.append(metrics)
+        session: Session | None = None
+        if request.budget is not None:
+            budget = Budget.shared(request.budget.url.reveal().decode(), name=request.budget.name)
+            closers.append(budget.close)
+            session = Session(budget=budget)
+        publisher = _publisher(request)
+        fleet = Fleet.from_toml(
+            request.accounts,
+            keep_going=request.keep_going,
+            shard=request.shard,
+            session=session,
+            floor=request.floor,
+            ceiling=request.ceiling,
+        )
+        await stack.enter_async_context(fleet)
+        if metrics is not None:
+            metrics.watch(fleet)
+        if publisher is not None:
+            publisher.start()
+            closers.append(publisher.close)
+            receivers.append(publisher)
+        if request.hook is not None:
+            receivers.append(await stack.enter_async_context(request.hook.running()))
+        events = fleet.watch(warn=request.warn, alarm=request.alarm)
+        if fills_screen(plain=request.plain, json=request.json):
+            return await show(fleet, events, receivers, Chronicle())
+        await tell(events, [Printer(json=request.json), *receivers])
     return 0
 
 
-async def _tell(fleet: Fleet, receivers: Iterable[Receiver], request: Request) -> None:
-    async for event in fleet.watch(warn=request.warn, alarm=request.alarm):
-        for receiver in receivers:
-            receiver.receive(event)
+def _new_metrics() -> Metrics:
+    try:
+        from binance_pm.metrics import Metrics  # noqa: PLC0415 - an extra of its own
+    except ImportError as missing:
+        what = "--metrics needs the extra `metrics`"
+        raise ConfigurationError(_CALL, what, advice="pip install 'binance-pm[metrics]'") from missing
+    return Metrics()
+
+
+def _publisher(request: Request) -> Publisher | None:
+    to = request.publish
+    if to is None:
+        return None
+    return Publisher(to.url.reveal().decode(), stream=to.stream, shard=request.shard or (1, 1), length=to.length)
+
+
+@asynccontextmanager
+async def _closing() -> AsyncGenerator[list[Callable[[], None]], None]:
+    """A list of what is to be called at the end, all at once: each may wait for a server for a while."""
+    closers: list[Callable[[], None]] = []
+    try:
+        yield closers
+    finally:
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as tasks:
+                for close in closers:
+                    tasks.start_soon(anyio.to_thread.run_sync, close)

@@ -2,12 +2,14 @@
 
 `accounts` reads the file and `keys` what it refers to; `pace` says how often each account is read, `lines` when one is
 crossed, `watched` what the news of an account mean; `backlog` carries them, `watch` schedules the readings, `fleet`
-joins it all, and `shard` splits the accounts among processes.
+joins it all, and `shard` splits the accounts among processes. `publish` appends the events to a stream for other
+programs, `subscribe` reads it, and `entries` says what stands there.
 """
 
 from __future__ import annotations
 
 from binance_pm.fleet.accounts import Product
+from binance_pm.fleet.entries import Gap, Missed, Started, StreamEntry, StreamEvent, StreamMark, decode_event
 from binance_pm.fleet.events import (
     AccountFailed,
     AccountPicture,
@@ -26,7 +28,9 @@ from binance_pm.fleet.events import (
 )
 from binance_pm.fleet.fleet import Fleet, Member
 from binance_pm.fleet.lines import LineName
+from binance_pm.fleet.publish import Publisher
 from binance_pm.fleet.shard import shard
+from binance_pm.fleet.subscribe import read_stream
 
 __all__ = [
     "AccountFailed",
@@ -36,16 +40,25 @@ __all__ = [
     "Fleet",
     "FleetEvent",
     "Fresh",
+    "Gap",
     "GateReopened",
     "GateShut",
     "LineName",
     "MarginLine",
     "Member",
+    "Missed",
     "Product",
+    "Publisher",
     "Reading",
     "Snapshot",
     "Stale",
+    "Started",
     "StateEvent",
     "StatusChanged",
+    "StreamEntry",
+    "StreamEvent",
+    "StreamMark",
+    "decode_event",
+    "read_stream",
     "shard",
 ]

@@ -27,6 +27,7 @@ import msgspec
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import Call, ConfigurationError
 from binance_pm.fleet.lines import line_value, lines_of
+from binance_pm.fleet.shard import shard
 from binance_pm.wire import Answer
 
 T = TypeVar("T")
@@ -117,6 +118,23 @@ def read_accounts(path: Path) -> AccountsFile:
         else:
             entries.append(entry)
     return AccountsFile(path, entries, problems)
+
+
+def part_of(file: AccountsFile, number: int, shards: int) -> AccountsFile:
+    """What one of several processes watches of a file.
+
+    Raises:
+        ConfigurationError: there is no such process.
+    """
+    try:
+        ours = set(shard([one.label for one in (*file.entries, *file.problems)], number, shards))
+    except ValueError as error:
+        raise ConfigurationError(_CALL, str(error)) from None
+    return AccountsFile(
+        file.path,
+        [entry for entry in file.entries if entry.label in ours],
+        [problem for problem in file.problems if problem.label in ours],
+    )
 
 
 def refusal(path: Path, problems: Iterable[Problem]) -> ConfigurationError:

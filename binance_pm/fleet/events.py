@@ -155,6 +155,8 @@ class AccountPicture(msgspec.Struct, frozen=True, kw_only=True):
     """USD."""
     unrealized_profit: Decimal | None
     """Of all USD-M positions, USD; None where they are not read."""
+    lines: Mapping[LineName, Decimal]
+    """The lines that are watched, as uniMMR."""
     below: tuple[LineName, ...]
     """The lines that it counts as below."""
     age: float | None

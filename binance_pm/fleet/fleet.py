@@ -19,11 +19,19 @@ from binance_pm.budget import Budget
 from binance_pm.client import Client
 from binance_pm.errors import Call, ConfigurationError, SessionClosed
 from binance_pm.fleet import pace
-from binance_pm.fleet.accounts import READ, AccountsFile, Problem, Product, check_read, read_accounts, refusal
+from binance_pm.fleet.accounts import (
+    READ,
+    AccountsFile,
+    Problem,
+    Product,
+    check_read,
+    part_of,
+    read_accounts,
+    refusal,
+)
 from binance_pm.fleet.events import AccountPicture, FleetEvent
 from binance_pm.fleet.keys import open_entries
 from binance_pm.fleet.lines import HYSTERESIS, Line, line_value, lines_of
-from binance_pm.fleet.shard import shard as shard_of
 from binance_pm.fleet.watch import Watch
 from binance_pm.fleet.watched import Watched
 from binance_pm.session import Session
@@ -123,7 +131,7 @@ class Fleet:
         """
         file = read_accounts(Path(path))
         if shard is not None:
-            file = _sharded(file, *shard)
+            file = part_of(file, *shard)
         if file.problems and not keep_going:
             raise refusal(file.path, file.problems)
         fleet = cls([], **options)
@@ -145,6 +153,11 @@ class Fleet:
         if self._budget is None or self._closed:
             raise SessionClosed(_CALL, f"the fleet {'was closed' if self._closed else 'is not open'}")
         return self._budget
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The accounts; those of a file once the fleet was entered."""
+        return tuple(self._members)
 
     async def __aenter__(self) -> Self:
         if self._tasks is not None or self._closed:
@@ -269,15 +282,3 @@ def _one_budget(members: list[Member]) -> Budget:
         what = "its clients draw on several budgets: give them one session" if budgets else "it has no accounts"
         raise ConfigurationError(_CALL, what)
     return next(iter(budgets.values()))
-
-
-def _sharded(file: AccountsFile, number: int, shards: int) -> AccountsFile:
-    try:
-        ours = set(shard_of([one.label for one in (*file.entries, *file.problems)], number, shards))
-    except ValueError as error:
-        raise ConfigurationError(Call("Fleet.from_toml"), str(error)) from None
-    return AccountsFile(
-        file.path,
-        [entry for entry in file.entries if entry.label in ours],
-        [problem for problem in file.problems if problem.label in ours],
-    )

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 import anyio
 import anyio.to_thread
@@ -17,7 +17,7 @@ from binance_pm.client import Client
 from binance_pm.errors import ConfigurationError
 from binance_pm.fleet.accounts import AccountEntry, AccountsFile, Problem, Reference
 from binance_pm.session import Session
-from binance_pm.signing import read_private
+from binance_pm.signing import Secret, read_private
 
 LONGEST: Final = 30.0
 """Seconds that a key may take: a keyring or a password manager may ask a person."""
@@ -65,6 +65,33 @@ async def open_entries(
     return clients, sorted(problems, key=lambda problem: problem.line)
 
 
+class Keys(NamedTuple):
+    """What stands behind the references of an account, without white space around it."""
+
+    api_key: Secret
+    secret: Secret
+    passphrase: Secret | None
+
+
+async def read_keys(entry: AccountEntry, folder: Path, env: Mapping[str, str], *, longest: float = LONGEST) -> Keys:
+    """Read the keys of one account.
+
+    Args:
+        entry: the account.
+        folder: where the file is that names it.
+        env: the environment.
+        longest: seconds that one key may take.
+
+    Raises:
+        ValueError: a reference leads to nothing; the text says why and shows nothing of it.
+    """
+    secret_name = "private_key" if entry.is_private_key else "api_secret"
+    api_key = await _value("api_key", entry.api_key, folder, env, longest)
+    secret = await _value(secret_name, entry.secret, folder, env, longest)
+    opening = None if entry.passphrase is None else await _value("passphrase", entry.passphrase, folder, env, longest)
+    return Keys(Secret(api_key), Secret(secret), None if opening is None else Secret(opening))
+
+
 async def _client(
     entry: AccountEntry,
     folder: Path,
@@ -73,22 +100,19 @@ async def _client(
     session: Session | None,
     options: Mapping[str, Any],
 ) -> Client:
-    secret_name = "private_key" if entry.is_private_key else "api_secret"
-    api_key = await _value("api_key", entry.api_key, folder, env, longest)
-    secret = await _value(secret_name, entry.secret, folder, env, longest)
-    opening = None if entry.passphrase is None else await _value("passphrase", entry.passphrase, folder, env, longest)
+    key, secret, opening = await read_keys(entry, folder, env, longest=longest)
     make = partial(
         Client,
-        api_key.decode(errors="surrogateescape"),
-        secret,
-        passphrase=opening,
+        key.reveal().decode(errors="surrogateescape"),
+        secret.reveal(),
+        passphrase=opening and opening.reveal(),
         label=entry.label,
         session=session,
         **options,
     )
     if not entry.is_private_key:
         return make()
-    if not secret.lstrip().startswith(b"-----BEGIN"):
+    if not secret.reveal().lstrip().startswith(b"-----BEGIN"):
         raise ValueError("private_key is not PEM")
     # Opening an encrypted key takes long on purpose.
     return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)

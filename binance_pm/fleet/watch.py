@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 import anyio
 import anyio.abc
 
-from binance_pm.budget import Budget, Kind, Lane
+from binance_pm.budget import Budget, Lane
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import ConfigurationError, PortfolioMarginError
 from binance_pm.fleet import pace
@@ -39,6 +39,7 @@ from binance_pm.fleet.events import (
     GateShut,
     StateEvent,
 )
+from binance_pm.fleet.forecast import price_of
 from binance_pm.fleet.watched import Watched
 
 _log = logging.getLogger(__name__)
@@ -48,8 +49,6 @@ _SHORTEST_SLEEP: Final = 0.001
 # What is due at once is started a little faster than planned, so that lateness is made up for.
 _RATE: Final = 0.95
 _BURST_SECONDS: Final = 5.0
-# Where others leave nothing of a pool, readings must go on, or nobody would notice when they stop.
-_MOST_COST: Final = 10.0
 # So many polls wait for weight only where the budget has less room than it seemed, such as after calls that were lost.
 _JAM: Final = 10
 _JAM_SECONDS: Final = 0.25
@@ -88,7 +87,9 @@ class Watch:
         self._costs: dict[str, tuple[str, float]] = {}
         """What one reading of an endpoint takes of which pool: see `pace.stretches`."""
         self._rooms: dict[str, float] = {}
-        """Weight a minute that polls may use, by pool."""
+        """Weight a minute with which polls are planned, by pool."""
+        self._available: dict[str, float] = {}
+        """Weight a minute that they may use."""
         self._booked: Final[dict[str, float]] = {}
         """Until when the readings that were started have used what the plan gives of a pool, monotonic seconds."""
         self._jammed: Final[set[str]] = set()
@@ -171,11 +172,9 @@ class Watch:
 
     def _price(self) -> None:
         for name in {name for account in self._accounts for name in account.read}:
-            endpoint = ENDPOINTS[name]
-            pool = self._budget.plan(1, 1.0, [endpoint]).pools[endpoint.kinds.index(Kind.IP)]
-            cost = pool.needed / pool.available if pool.available else _MOST_COST
-            self._costs[name] = pool.name, min(cost, _MOST_COST)
-            self._rooms[pool.name] = pool.available
+            price = price_of(self._budget, name)
+            self._costs[name] = price.pool, price.cost
+            self._rooms[price.pool], self._available[price.pool] = price.room, price.available
 
     def _cost(self, names: Iterable[str]) -> dict[str, float]:
         costs: dict[str, float] = {}
@@ -185,7 +184,10 @@ class Watch:
         return costs
 
     def _tell_tightness(self, demands: list[tuple[float, Mapping[str, float]]]) -> None:
-        for pool, stretch in self._stretches.items():
+        for pool in self._stretches:
+            wanted = self._rooms[pool] * sum(costs.get(pool, 0.0) / interval for interval, costs in demands)
+            available = self._available[pool] * pace.SHARE
+            stretch = max(1.0, wanted / max(1.0, available))
             told = self._tight.get(pool, 1.0)
             is_tight = stretch > (1.0 if pool in self._tight else _TIGHT)
             if is_tight == (pool in self._tight) and (not is_tight or 1 / _CHANGED < stretch / told < _CHANGED):
@@ -194,14 +196,12 @@ class Watch:
             if not is_tight:
                 del self._tight[pool]
             concerned = [a.interval for a, (_, costs) in zip(self._accounts, demands, strict=True) if pool in costs]
-            room = self._rooms[pool]
-            wanted = room * sum(costs.get(pool, 0.0) / interval for interval, costs in demands)
             self._backlog.put(
                 BudgetTight(
                     at=self._wall(),
                     pool=pool,
                     wanted=wanted,
-                    available=room * pace.SHARE,
+                    available=available,
                     interval=max(concerned),
                     is_tight=is_tight,
                 )
@@ -379,6 +379,7 @@ def _unopened(problem: Problem) -> AccountPicture:
         account_equity=None,
         account_maint_margin=None,
         unrealized_profit=None,
+        lines={},
         below=(),
         age=None,
         interval=0.0,

@@ -248,6 +248,7 @@ class Watched:
             account_equity=main and main.account_equity,
             account_maint_margin=main and main.account_maint_margin,
             unrealized_profit=profit if isinstance(profit, Decimal) else None,
+            lines={line.name: line.at for line in self.lines},
             below=tuple(line.name for line in self.lines if line.name in self.lowered),
             age=self.age(now),
             interval=self.interval,

@@ -139,17 +139,19 @@ class Market:
     Attributes:
         seed: what it is made up from.
         start: seconds since the epoch at which it begins to fall.
+        fall_seconds: how long it falls, and climbs.
     """
 
-    def __init__(self, *, seed: int, start: float) -> None:
+    def __init__(self, *, seed: int, start: float, fall_seconds: float = _FALL_SECONDS) -> None:
         self.seed = seed
         self.start = start
+        self.fall_seconds = fall_seconds
 
     def price(self, symbol: str, now: float) -> Decimal:
         """USDT for one of the symbol."""
         first, draws = _nature(self.seed, symbol)
         elapsed = now - self.start
-        fall = _FALL / 2 * (1 - math.cos(math.pi * elapsed / _FALL_SECONDS))
+        fall = _FALL / 2 * (1 - math.cos(math.pi * elapsed / self.fall_seconds))
         periods = (5 + 55 * draw for draw in draws)
         tremble = sum(math.sin(2 * math.pi * elapsed / period) for period in periods) * _TREMBLE / len(draws)
         return _rounded(first * (1 - fall + tremble))

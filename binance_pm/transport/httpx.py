@@ -196,10 +196,10 @@ def _make(proxy: str | None, tls: ssl.SSLContext | None, local_address: str | No
         keepalive_expiry=KEEPALIVE_SECONDS,
     )
     verify = True if tls is None else tls
-    if trust_env and proxy is None:
-        # Only a client reads the environment's proxies.
-        return httpx.AsyncClient(limits=limits, verify=verify, trust_env=True)
     try:
+        if trust_env and proxy is None:
+            # Only a client reads the environment's proxies.
+            return httpx.AsyncClient(limits=limits, verify=verify, trust_env=True)
         return httpx.AsyncHTTPTransport(
             limits=limits, verify=verify, trust_env=trust_env, proxy=proxy, local_address=local_address
         )
@@ -265,6 +265,15 @@ def _redact(record: logging.LogRecord) -> bool:
     if _SECRETS.search(message):
         record.msg, record.args = _SECRETS.sub(lambda found: f"{found[1] or found[2]}…", message), ()
     return True
+
+
+def tls_settings(*, trust_env: bool = False) -> ssl.SSLContext:
+    """The settings for https where the caller gives none.
+
+    Args:
+        trust_env: whether the environment may name certificates.
+    """
+    return httpx.create_ssl_context(trust_env=trust_env)
 
 
 def asgi_transport(app: Any) -> httpx.AsyncBaseTransport:

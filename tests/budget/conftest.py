@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,6 @@ import pytest
 
 from binance_pm.budget import Budget, Charge, Family, Kind, Pool, pool_of
 from binance_pm.transport import HttpAnswer
-from tests.valkey import serving
 
 if TYPE_CHECKING:
     from tests.conftest import FakeClock, ManualClock
@@ -67,11 +66,3 @@ def answer(clock: FakeClock) -> Callable[..., HttpAnswer]:
         return HttpAnswer(status, told, body)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, None]:
-    """The URL of an empty server, which all tests share: each takes a budget of its own name."""
-    path = tmp_path_factory.mktemp("valkey") / "socket"
-    with serving("--port", "0", "--unixsocket", str(path)):
-        yield f"unix://{path}"

@@ -17,8 +17,9 @@ import pytest
 from binance_pm.budget import Charge, Kind, Lane, SharedBudget
 from binance_pm.budget.courier import ThreadCourier
 from binance_pm.budget.messages import Message, Reply
-from binance_pm.budget.store import Store, StoreLost
+from binance_pm.budget.store import Store
 from binance_pm.errors import Call
+from binance_pm.redis import StoreLost
 from binance_pm.transport import HttpAnswer
 from tests.budget.conftest import PAPI
 from tests.simulation.store import MemoryStore

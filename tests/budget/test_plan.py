@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binance_pm import ENDPOINTS
-from binance_pm.budget import Budget, Family, Kind
+from binance_pm.budget import RULES, Budget, Family, Kind
 from binance_pm.budget.plan import Plan, make_plan
 from tests.conftest import FakeClock
 
@@ -26,11 +26,12 @@ class Poll(NamedTuple):
 ACCOUNT = Poll("/papi/v1/account", "papi", 20, (Kind.IP,))
 PRO = Poll("/sapi/v1/portfolio/account", "sapi", 5, (Kind.IP, Kind.UID))
 SPAN = Poll("/sapi/v2/portfolio/account", "sapi", 5, (Kind.IP,))
+LIMITS = {key: rule.limit for key, rule in RULES.items()}
 
 
 def plan(accounts: int, every: float, *polls: Poll, available: float = 6000, minute: float = 60) -> Plan:
     """A plan where each pool has the same weight for polls."""
-    return make_plan(accounts, every, polls, lambda _family, _kind, _path: available, minute=minute)
+    return make_plan([(accounts, polls)], every, lambda _family, _kind, _path: available, minute=minute, limits=LIMITS)
 
 
 def test_weight_of_the_ip_is_needed_for_every_account() -> None:
@@ -56,9 +57,27 @@ def test_endpoints_of_one_counter_are_added() -> None:
     assert [pool.needed for pool in plan(1, 60, PRO, SPAN).pools] == [5, 5, 5]
 
 
+def test_groups_of_accounts_are_added_in_what_they_share() -> None:
+    """A counter of each account's own is filled by the one that reads most."""
+    made = Budget().plan_groups([(3, [ACCOUNT]), (2, [ACCOUNT, PRO]), (1, [PRO, PRO])], 60)
+
+    assert made.accounts == 6
+    assert {pool.name: (pool.needed, pool.limit) for pool in made.pools} == {
+        "IP /papi": (100, 6_000),
+        "IP /sapi/v1/portfolio/account": (20, 12_000),
+        "UID /sapi/v1/portfolio/account": (10, 180_000),
+    }
+
+
 def test_the_fullest_pool_decides() -> None:
     """The interval has to fit everywhere."""
-    made = make_plan(10, 1, (ACCOUNT, SPAN), lambda family, _kind, _path: 6000 if family == "papi" else 100, minute=60)
+    made = make_plan(
+        [(10, (ACCOUNT, SPAN))],
+        1,
+        lambda family, _kind, _path: 6000 if family == "papi" else 100,
+        minute=60,
+        limits=LIMITS,
+    )
 
     assert (made.shortest, made.fits) == (30, False)
 

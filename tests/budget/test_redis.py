@@ -29,7 +29,8 @@ from binance_pm import ConfigurationError
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.messages import Demand, HostReport, Message, PoolReply, PoolReport
 from binance_pm.budget.redis import REPLY_SECONDS, RedisStore
-from binance_pm.budget.store import IDLE_SECONDS, StoreLost
+from binance_pm.budget.store import IDLE_SECONDS
+from binance_pm.redis import StoreLost
 from tests.conftest import refusing_port
 from tests.raw_server import serve_raw
 from tests.valkey import free_port, serving_port

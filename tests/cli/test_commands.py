@@ -12,9 +12,11 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,8 @@ from binance_pm.testing import Sandbox
 from tests.conftest import refusing_port
 
 COMMAND = [sys.executable, "-m", "binance_pm"]
+# What sets a colour of letters or of what is behind them.
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;\d+)*m")
 NO_KEYS = {name: value for name, value in os.environ.items() if not name.startswith("BINANCE_PM_")}
 
 
@@ -196,25 +200,38 @@ class TestDemo:
 
         lines = ended.out.splitlines()
         assert (ended.code, ended.err, max(map(len, lines)) <= 80) == (0, "", True)
-        assert lines[0].split() == ["account", "status", "uniMMR", "equity", "maint.", "pos.", "uPnL", "age"]
+        assert lines[0].split() == ["account", "status", "uniMMR", "equity", "maint.", "profit", "age"]
         assert sorted(line.split()[0] for line in lines[1:13]) == [f"account-{number:02}" for number in range(1, 13)]
         # Where the minute turned meanwhile, less was used in it.
-        assert re.search(r"IP +/papi +\[\.+\] +\d+ of 6000", ended.out)
-        assert re.search(r"IP +/sapi/v2/portfolio/account +\[\.+\] +\d+ of 12000", ended.out)
+        assert re.search(r"IP /papi +\[\.+=* *\] +\d+ of 6,000", ended.out)
+        assert re.search(r"IP /sapi/v2/portfolio/account +\[\.+=* *\] +\d+ of 12,000", ended.out)
 
     def test_worst_first(self, run: Any) -> None:
         """Who is nearest to liquidation stands on top."""
-        margins = [float(line.split()[2]) for line in run("demo", "--once").out.splitlines()[1:13]]
+        margins = [float(line.split()[2].rstrip("!")) for line in run("demo", "--once").out.splitlines()[1:13]]
 
         assert margins == sorted(margins)
 
+    def test_another_seed_is_another_market(self, run: Any) -> None:
+        """The same accounts, worth something else."""
+        equities = [{line.split()[3] for line in run("demo", f"--seed={n}").out.splitlines()[1:13]} for n in (7, 8)]
+
+        assert not equities[0] & equities[1]
+
+    def test_plain(self, run: Any) -> None:
+        """One line an event, until each account was read."""
+        lines = run("demo", "--plain").out.splitlines()
+
+        assert {line.split()[2] for line in lines} == {f"account-{number:02}:" for number in range(1, 13)}
+        assert {line.split()[1] for line in lines} >= {"Reading"}
+
     def test_json(self, run: Any) -> None:
-        """One object a line and nothing else: every account, then every pool."""
+        """One object an event, and nothing else."""
         objects = [json.loads(line) for line in run("demo", "--json").out.splitlines()]
 
-        assert [item["account"] for item in objects if "account" in item] == [f"account-{n:02}" for n in range(1, 13)]
-        assert sorted(item["limit"] for item in objects if "pool" in item) == [6000, 12000]
-        assert all(item["age"] < 5 and item["open_positions"] > 0 for item in objects if "account" in item)
+        assert {item["label"] for item in objects} == {f"account-{n:02}" for n in range(1, 13)}
+        reading = next(item for item in objects if item["type"] == "Reading")
+        assert set(reading["answers"]) <= {"span_account", "um_account"}
 
     def test_first_picture_within_two_seconds(self) -> None:
         """Of the processor, from the start of the process, imports included."""
@@ -222,27 +239,140 @@ class TestDemo:
         assert any(processor_seconds("demo", "--once") < 2 for _ in range(3))
 
     @pytest.mark.usefixtures("interruptible")
-    @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
-    def test_at_a_terminal(self, environment: dict[str, str]) -> None:
-        """The table updates until Ctrl-C, which ends it without a traceback."""
-        with at_terminal("demo", "--every", "0.1", **environment) as screen:
+    @pytest.mark.parametrize("end", ["q", "ctrl-c", "SIGINT", "SIGTERM"])
+    def test_at_a_terminal(self, end: str) -> None:
+        """A full screen that is updated until it is left, and the terminal is as it was."""
+        with at_terminal("demo") as screen:
             screen.wait_for("account-12")
-            screen.wait_for(r"(?s) (\d+) of 6000.* (?!\1 )\d+ of 6000")
+            screen.wait_for("12 fresh")
+            screen.wait_for(r"(?s)live \d\d:\d\d:(\d\d)Z.*live \d\d:\d\d:(?!\1)\d\dZ")
+            match end:
+                case "q":
+                    screen.type("q")
+                case "ctrl-c":
+                    screen.type("\x03")
+                case _:
+                    screen.signal(signal.Signals[end])
+
+        assert screen.code == {"q": 0, "SIGTERM": 143}.get(end, 130)
+        assert "Traceback" not in screen.text
+        assert screen.is_restored
+        # The screen of its own was entered and left, and the cursor is seen again.
+        assert screen.text.count("\x1b[?1049h") == screen.text.count("\x1b[?1049l") == 1
+        assert screen.text.rindex("\x1b[?25h") > screen.text.rindex("\x1b[?25l")
+
+    @pytest.mark.usefixtures("interruptible")
+    def test_no_colour(self) -> None:
+        """Where it is not wanted, no colour is sent; the words are the same."""
+        with at_terminal("demo", NO_COLOR="1") as plain:
+            plain.wait_for("12 fresh")
+            plain.type("q")
+        with at_terminal("demo") as coloured:
+            coloured.wait_for("12 fresh")
+            coloured.type("q")
+
+        assert [bool(COLOUR.search(screen.text)) for screen in (plain, coloured)] == [False, True]
+
+    @pytest.mark.usefixtures("interruptible")
+    @pytest.mark.parametrize(
+        ("options", "environment"), [(("--plain",), {}), ((), {"TERM": "dumb"})], ids=["asked for", "dumb"]
+    )
+    def test_lines_at_a_terminal(self, options: tuple[str, ...], environment: dict[str, str]) -> None:
+        """The story and its events go on until Ctrl-C, without a control sequence."""
+        with at_terminal("demo", *options, **environment) as screen:
+            screen.wait_for(r"Z Twelve accounts of a local exchange")
+            screen.wait_for(r"(?s)(Reading +account-06.*){3}")
             screen.interrupt()
 
         assert screen.code == 130
         assert "Traceback" not in screen.text
-        assert ("\x1b[32m" in screen.text) is not bool(environment)
+        assert "\x1b" not in screen.text
 
     @pytest.mark.usefixtures("interruptible")
     def test_json_at_a_terminal_goes_on(self) -> None:
-        """Round after round, one object a line."""
-        with at_terminal("demo", "--json", "--every", "0.01") as screen:
-            screen.wait_for(r'(?s)("account":"account-01".*){3}')
+        """One object an event, and no caption."""
+        with at_terminal("demo", "--json") as screen:
+            screen.wait_for(r'(?s)("label":"account-06".*){3}')
             screen.interrupt()
 
         assert screen.code == 130
-        assert "Traceback" not in screen.text
+        assert all(line.startswith("{") for line in screen.text.replace("^C", "").splitlines() if line.strip())
+
+
+@pytest.mark.pm_sandbox(accounts=2)
+class TestWatch:
+    """``binance-pm watch``."""
+
+    @pytest.fixture
+    def accounts(self, tmp_path: Path, pm_sandbox: Sandbox) -> list[str]:
+        """The command for both accounts of a local exchange, whose keys are in files."""
+        tables: list[str] = []
+        for account in pm_sandbox.accounts:
+            for name, key in (("key", account.api_key), ("secret", account.api_secret)):
+                file = tmp_path / f"{account.label}.{name}"
+                file.write_text(key, encoding="utf-8")
+                file.chmod(0o600)
+            tables.append(
+                f'[[accounts]]\nlabel = "{account.label}"\nproduct = "span"\n'
+                f'api_key = {{ file = "{account.label}.key" }}\napi_secret = {{ file = "{account.label}.secret" }}\n'
+            )
+        file = tmp_path / "accounts.toml"
+        file.write_text("\n".join(tables), encoding="utf-8")
+        return ["watch", "--accounts", str(file)]
+
+    @pytest.mark.usefixtures("interruptible")
+    def test_on_a_full_screen(self, accounts: list[str], pm_sandbox: Sandbox) -> None:
+        """Until it is left."""
+        with at_terminal(*accounts, "--warn", "1.5", BINANCE_PM_BASE_URL=pm_sandbox.base_url) as screen:
+            screen.wait_for("2 fresh")
+            screen.type("q")
+
+        assert (screen.code, screen.is_restored, "Traceback" in screen.text) == (0, True, False)
+        assert not any(account.api_secret in screen.text for account in pm_sandbox.accounts)
+
+    @pytest.mark.usefixtures("interruptible")
+    @pytest.mark.parametrize("option", ["--plain", "--json"])
+    def test_in_lines(self, accounts: list[str], option: str, pm_sandbox: Sandbox) -> None:
+        """One an event, at a terminal too, if that is asked for."""
+        with at_terminal(*accounts, option, BINANCE_PM_BASE_URL=pm_sandbox.base_url) as screen:
+            screen.wait_for("account-01")
+            screen.wait_for("account-02")
+            screen.interrupt()
+
+        assert (screen.code, "\x1b" in screen.text, "Traceback" in screen.text) == (130, False, False)
+        lines = [line for line in screen.text.replace("^C", "").splitlines() if line.strip()]
+        assert all(line.startswith("{" if option == "--json" else tuple("012")) for line in lines)
+
+    def test_without_a_terminal(self, accounts: list[str], pm_sandbox: Sandbox) -> None:
+        """Lines, without being asked for."""
+        command = subprocess.Popen(
+            [*COMMAND, *accounts], stdout=subprocess.PIPE, env=NO_KEYS | {"BINANCE_PM_BASE_URL": pm_sandbox.base_url}
+        )
+        with command:
+            assert command.stdout is not None
+            line = command.stdout.readline().decode()
+            command.kill()
+
+        assert re.match(r"\d\d:\d\d:\d\dZ Reading +account-0\d: uni_mmr ", line)
+
+    @pytest.mark.parametrize("options", [(), ("--plain",)])
+    def test_lines_that_cannot_be(self, accounts: list[str], options: tuple[str, ...]) -> None:
+        """One line says so, and no screen was entered."""
+        with at_terminal(*accounts, "--warn", "1.2", "--alarm", "1.5", *options) as screen:
+            screen.end()
+
+        assert (screen.code, screen.text.count("\n"), "\x1b" in screen.text) == (1, 1, False)
+        assert "alarm (1.5) is not below warn (1.2)" in screen.text
+
+    def test_what_draws_it_may_be_missing(self, accounts: list[str]) -> None:
+        """One line says what to do, or what to ask for instead."""
+        missing = "import sys; sys.modules['textual'] = None"
+        code = f"{missing}; sys.argv[1:] = {accounts!r}; from binance_pm.cli import main; main()"
+        with at_terminal(command=[sys.executable, "-c", code]) as screen:
+            screen.end()
+
+        assert (screen.code, screen.text.count("\n")) == (1, 1)
+        assert "textual is missing: pip install 'binance-pm[cli]', or ask for --plain" in screen.text
 
 
 class TestPlan:
@@ -254,10 +384,12 @@ class TestPlan:
 
         table, verdict = ended.out.split("\n\n")
         rows = [line.split() for line in table.splitlines()]
-        assert (ended.code, ended.err) == (1, "")
-        assert rows[0] == ["weight", "a", "minute", "needed", "available", "share"]
-        assert rows[1:] == [["IP", "/papi", "12,000", "5,510", "217.8%"]]
-        assert verdict == "It does not fit: every 5 s is too often, the shortest interval is 10.9 s.\n"
+        assert (ended.code, ended.err, max(map(len, ended.out.splitlines())) <= 80) == (1, "", True)
+        assert rows[0] == ["weight", "a", "minute", "limit", "available", "needed", "share"]
+        assert rows[1:] == [["IP", "/papi", "6,000", "5,510", "12,000", "217.8%"]]
+        assert " ".join(verdict.split()) == (
+            "It does not fit: it needs 12,000 a minute, polls may use 5,510 of 6,000: every 10.9 s fits, or adaptive."
+        )
 
     def test_the_interval_that_it_names_fits(self, run: Any) -> None:
         """So does every longer one; a shorter one does not."""
@@ -270,10 +402,10 @@ class TestPlan:
         ended = run("plan", "--accounts", "40", "--every", "15", "um_account", "pro_account")
 
         lines = ended.out.splitlines()
-        assert [line.split()[:3] for line in lines[1:4]] == [
-            ["IP", "/papi", "800"],
-            ["IP", "/sapi/v1/portfolio/account", "800"],
-            ["UID", "/sapi/v1/portfolio/account", "20"],
+        assert [line.split()[:5] for line in lines[1:4]] == [
+            ["IP", "/papi", "6,000", "5,510", "800"],
+            ["IP", "/sapi/v1/portfolio/account", "12,000", "11,030", "800"],
+            ["UID", "/sapi/v1/portfolio/account", "180,000", "165,590", "20"],
         ]
         assert max(map(len, lines)) <= 80
         assert lines[-1] == "It fits; the shortest interval is 2.18 s."
@@ -292,23 +424,168 @@ class TestPlan:
             "every": float(every),
             "shortest": pytest.approx(10.889, abs=1e-3),
         }
-        assert pool["pool"] == "IP /papi"
+        assert (pool["pool"], pool["limit"]) == ("IP /papi", 6_000)
         assert pool["share"] == pool["needed"] / pool["available"] == pytest.approx(said["shortest"] / said["every"])
+
+    @pytest.mark.parametrize(
+        ("every", "seconds"), [("7", 7.0), ("7s", 7.0), ("7.5s", 7.5), ("500ms", 0.5), ("2m", 120.0)]
+    )
+    def test_intervals_have_units(self, run: Any, every: str, seconds: float) -> None:
+        """Seconds where none is named."""
+        assert json.loads(run("plan", "--accounts", "1", "--every", every, "--json").out)["every"] == seconds
+
+    @pytest.mark.parametrize(
+        ("product", "pools"),
+        [
+            ((), ["IP /papi"]),
+            (("--product", "pm"), ["IP /papi"]),
+            (("--product", "pm_pro"), ["IP /sapi/v1/portfolio/account", "UID /sapi/v1/portfolio/account"]),
+            (("--product", "span"), ["IP /sapi/v2/portfolio/account"]),
+        ],
+    )
+    def test_a_products_picture_is_read(self, run: Any, product: tuple[str, ...], pools: list[str]) -> None:
+        """Where no endpoint is named."""
+        said = json.loads(run("plan", "--accounts", "40", "--every", "15", *product, "--json").out)
+
+        assert [pool["pool"] for pool in said["pools"]] == pools
 
     @pytest.mark.parametrize(
         ("arguments", "why"),
         [
-            (("um_account", "nope"), "There is no endpoint 'nope': binance-pm call --help lists them."),
-            (("nope", "--json"), "There is no endpoint 'nope': binance-pm call --help lists them."),
-            ((), 'Command "plan" parameter ENDPOINT requires an argument.'),
+            (
+                ("1", "--every=1", "um_account", "nope"),
+                "There is no endpoint 'nope': binance-pm call --help lists them.",
+            ),
+            (("1", "--every=1", "nope", "--json"), "There is no endpoint 'nope': binance-pm call --help lists them."),
+            (("1", "--every=soon"), 'Invalid value "soon" for --every. Such as 5, 5s, 500ms or 2m.'),
+            (("1", "--every=1h"), 'Invalid value "1h" for --every. Such as 5, 5s, 500ms or 2m.'),
+            (
+                ("1", "--every=1", "--floor=1"),
+                "--every is the same for all: --floor and --ceiling are for a plan without",
+            ),
+            (
+                ("1", "um_account", "--product=pm"),
+                "--product stands for the endpoints that are read of it: name one or",
+            ),
+            (("1", "--shard=1/2"), "--shard takes a part of an accounts file: give its path to --accounts."),
+            (("a.toml", "um_account"), "An accounts file says itself what is read: leave out endpoints and --product."),
+            (
+                ("a.toml", "--product=pm"),
+                "An accounts file says itself what is read: leave out endpoints and --product.",
+            ),
+            (("a.toml", "--shard=x"), "--shard 'x' is not of the form i/n, such as 2/3."),
         ],
         ids=str,
     )
     def test_wrong_usage(self, run: Any, arguments: tuple[str, ...], why: str) -> None:
         """One line says what is wrong."""
-        ended = run("plan", "--accounts", "1", "--every", "1", *arguments)
+        ended = run("plan", "--accounts", *arguments)
 
-        assert (ended.code, ended.out, ended.err) == (2, "", f"binance-pm: {why}\n")
+        assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+        assert ended.err.startswith(f"binance-pm: {why}")
+
+
+ACCOUNTS = """
+[[accounts]]
+label = "{label}"
+product = "{product}"
+api_key = {{ env = "NOT_READ" }}
+api_secret = {{ env = "NOT_READ" }}
+"""
+
+
+class TestPlanOfFile:
+    """``binance-pm plan`` for an accounts file, and without an interval."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> str:
+        """Thirty accounts of Portfolio Margin and two of the other products each; their keys are nowhere."""
+        products = ["pm"] * 30 + ["pm_pro", "span"] * 2
+        tables = [ACCOUNTS.format(label=f"desk-{n}", product=product) for n, product in enumerate(products)]
+        path = tmp_path / "accounts.toml"
+        path.write_text("".join(tables), encoding="utf-8")
+        return str(path)
+
+    def test_at_an_interval(self, run: Any, path: str) -> None:
+        """Each account reads what its product needs; no key is opened."""
+        ended = run("plan", "--accounts", path, "--every", "5s")
+
+        rows = [line.split() for line in ended.out.splitlines()[1:5]]
+        assert (ended.code, max(map(len, ended.out.splitlines())) <= 80) == (1, True)
+        assert [[*row[:2], row[-2]] for row in rows] == [
+            ["IP", "/papi", "9,000"],
+            ["IP", "/sapi/v1/portfolio/account", "120"],
+            ["UID", "/sapi/v1/portfolio/account", "60"],
+            ["IP", "/sapi/v2/portfolio/account", "120"],
+        ]
+        assert run("plan", "--accounts", path, "--every", "9s").code == 0
+
+    def test_as_it_would_be_watched(self, run: Any, path: str) -> None:
+        """How often the calm ones, those in danger and all are read, and what a minute of it takes."""
+        ended = run("plan", "--accounts", path)
+
+        intervals, pools, verdict = ended.out.split("\n\n")
+        rows = [line.split() for line in intervals.splitlines()]
+        assert (ended.code, ended.err, max(map(len, ended.out.splitlines())) <= 80) == (0, "", True)
+        assert " ".join(rows[0]) == "seconds between readings accounts calm 5 in danger others all in danger"
+        # The five whose readings take most are in danger: they share what polls may use with the others.
+        assert rows[1] == ["account,", "um_account", "30", "15", "2.02", "30.2", "9.07"]
+        assert rows[2:] == [["pro_account", "2", "15", "-", "15", "1"], ["span_account", "2", "15", "-", "15", "1"]]
+        assert pools.splitlines()[1].split() == ["IP", "/papi", "6,000", "5,510", "3,000", "54.4%"]
+        assert verdict == "It fits: while all are calm, each is read every 15 s.\n"
+
+    def test_more_than_fits(self, run: Any) -> None:
+        """Of a number too; the exit code tells that the ceiling does not hold."""
+        ended = run("plan", "--accounts", "200")
+
+        assert (ended.code, ended.err, max(map(len, ended.out.splitlines())) <= 80) == (1, "", True)
+        assert " ".join(ended.out.split("\n\n")[2].split()) == (
+            "It does not fit: it needs 20,000 a minute, a watch plans 4,959 of 6,000: even while all are calm, some "
+            "are read every 60.5 s."
+        )
+        assert run("plan", "--accounts", "200", "--ceiling", "61").code == 0
+
+    def test_json(self, run: Any, path: str) -> None:
+        """The same as one object."""
+        said = json.loads(run("plan", "--accounts", path, "--floor", "2", "--ceiling", "30", "--json").out)
+
+        assert (said["fits"], said["accounts"], said["floor"], said["ceiling"], said["few"]) == (True, 34, 2, 30, 5)
+        assert [(group["read"], group["accounts"], group["calm"]) for group in said["groups"]] == [
+            (["account", "um_account"], 30, 30),
+            (["pro_account"], 2, 30),
+            (["span_account"], 2, 30),
+        ]
+
+    def test_a_part_of_it(self, run: Any, path: str) -> None:
+        """The parts are all of it together."""
+        parts = [json.loads(run("plan", "--accounts", path, "--shard", f"{n}/3", "--json").out) for n in (1, 2, 3)]
+
+        assert sum(part["accounts"] for part in parts) == 34
+        assert all(0 < part["accounts"] < 34 for part in parts)
+
+    @pytest.mark.parametrize(
+        ("arguments", "why"),
+        [
+            (("--shard", "4/3"), "there is no shard 4 of 3"),
+            (("--floor", "9", "--ceiling", "3"), "0 < floor <= ceiling <= 900"),
+            (("--ceiling", "901"), "0 < floor <= ceiling <= 900"),
+            (("--shard", "9/999"), "this shard has none of the accounts"),
+        ],
+    )
+    def test_what_cannot_be(self, run: Any, path: str, arguments: tuple[str, ...], why: str) -> None:
+        """One line says why."""
+        ended = run("plan", "--accounts", path, *arguments)
+
+        assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+        assert why in ended.err
+
+    def test_a_file_that_is_wrong(self, run: Any, tmp_path: Path) -> None:
+        """All that is wrong with it, in one line; and one that is not there."""
+        path = tmp_path / "accounts.toml"
+        path.write_text(ACCOUNTS.format(label="desk", product="spot"), encoding="utf-8")
+
+        assert "line 2 [desk]: product is none of pm, pm_pro, span" in run("plan", "--accounts", str(path)).err
+        assert "cannot be read" in run("plan", "--accounts", str(tmp_path / "none.toml")).err
 
 
 def processor_seconds(*arguments: str) -> float:
@@ -375,12 +652,13 @@ def raising(error: BaseException) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("demo", "--every", "0"), '"0.0" for --every. Must be >= 0.001.'),
-        (("demo", "--every=-1"), '"-1.0" for --every. Must be >= 0.001.'),
-        (("demo", "--every", "nan"), '"nan" for --every. Must be <= 86400.'),
-        (("demo", "--every", "inf"), '"inf" for --every. Must be <= 86400.'),
+        (("plan", "ping", "--accounts", "1", "--every=-1"), '"-1" for --every. Must be >= 0.001.'),
+        (("plan", "ping", "--accounts", "1", "--every", "inf"), '"inf" for --every. Must be <= 86400.'),
         (("plan", "ping", "--accounts", "0", "--every", "1"), '"0" for --accounts. Must be >= 1.'),
-        (("plan", "ping", "--accounts", "1", "--every", "0"), '"0.0" for --every. Must be >= 0.001.'),
+        (("plan", "ping", "--accounts", "1000001", "--every", "1"), '"1000001" for --accounts. Must be <= 1000000.'),
+        (("plan", "ping", "--accounts", "1", "--every", "0"), '"0" for --every. Must be >= 0.001.'),
+        (("plan", "ping", "--accounts", "1", "--every", "nan"), '"nan" for --every. Must be <= 86400.'),
+        (("plan", "ping", "--accounts", "1", "--every", "1441m"), '"1441m" for --every. Must be <= 86400.'),
         (("sandbox", "--port=-1"), '"-1" for --port. Must be >= 0.'),
         (("sandbox", "--port", "65536"), '"65536" for --port. Must be <= 65535.'),
         (("sandbox", "--accounts", "0"), '"0" for --accounts. Must be >= 1.'),
@@ -421,7 +699,7 @@ class TestHouse:
         out = run("--help").out
 
         assert max(map(len, out.splitlines())) <= 80
-        assert all(command in out for command in ("call", "demo", "plan", "sandbox"))
+        assert all(command in out for command in ("call", "demo", "doctor", "plan", "sandbox", "watch"))
 
     @pytest.mark.parametrize(
         "error",
@@ -511,11 +789,14 @@ class TestHouse:
 class Screen:
     """A command at a terminal of 80 columns."""
 
-    def __init__(self, process: subprocess.Popen[bytes], terminal: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], terminal: int, modes: list[Any]) -> None:
         self.text = ""
         self.code: int | None = None
+        self.is_restored = False
+        """Whether the terminal has its modes of before, such as echo and lines."""
         self._process = process
         self._terminal = terminal
+        self._modes = modes
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Read until the pattern was seen."""
@@ -531,7 +812,16 @@ class Screen:
 
     def interrupt(self) -> None:
         """Press Ctrl-C and wait for the end."""
-        self._process.send_signal(signal.SIGINT)
+        self.signal(signal.SIGINT)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal and wait for the end."""
+        self._process.send_signal(number)
+        self.end()
+
+    def type(self, keys: str) -> None:
+        """Press keys that make it end, and wait for the end."""
+        os.write(self._terminal, keys.encode())
         self.end()
 
     def end(self) -> None:
@@ -539,6 +829,7 @@ class Screen:
         while self._read():
             pass
         self.code = self._process.wait(timeout=20)
+        self.is_restored = termios.tcgetattr(self._terminal) == self._modes
 
     def _read(self) -> bool:
         ready, _, _ = select.select([self._terminal], [], [], 20)
@@ -553,15 +844,16 @@ class Screen:
 
 
 @contextmanager
-def at_terminal(*arguments: str, **environment: str) -> Generator[Screen, None, None]:
+def at_terminal(*arguments: str, command: Sequence[str] = COMMAND, **environment: str) -> Generator[Screen, None, None]:
     """Run the command at a terminal."""
     ours, theirs = pty.openpty()
+    modes: list[Any] = termios.tcgetattr(theirs)
     whole = NO_KEYS | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"} | environment
     try:
-        process = subprocess.Popen([*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=whole)
+        process = subprocess.Popen([*command, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=whole)
         os.close(theirs)
         with process:
-            screen = Screen(process, ours)
+            screen = Screen(process, ours, modes)
             try:
                 yield screen
             finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterable, Awaitable, Callable
 from decimal import Decimal
@@ -349,6 +350,28 @@ def test_a_tight_budget_is_told_and_when_it_is_not() -> None:
     assert tight[0].wanted == pytest.approx(200 * 25 * 4)
     assert tight[0].available == pytest.approx(0.9 * 5_510)
     assert tight[0].interval == pytest.approx(200 * 25 / (0.9 * 5_510) * 60)
+
+
+def test_others_that_use_up_the_limit_blind_nobody_silently() -> None:
+    """The plan grows, but not the promise without end: who is not read is stale, and the budget is told as tight."""
+    blind: list[int] = []
+
+    async def act(echo: Echo, fleet: Fleet) -> None:
+        await asyncio.sleep(60)
+        calm = {picture.label: picture.bound for picture in fleet.snapshot()}
+        for _ in range(90):
+            echo.used[math.floor(echo.wall() / 60)] += 400
+            await asyncio.sleep(1)
+            pictures = fleet.snapshot()
+            assert all(picture.bound <= 4 * calm[picture.label] for picture in pictures)
+            assert all(picture.is_stale for picture in pictures if (picture.age or 0) > picture.bound)
+            blind.append(sum(picture.is_stale for picture in pictures))
+
+    events = watched(12, act)
+
+    assert max(blind) == 12
+    assert all("not answered yet" in event.why or "no room" in event.why for event in of(Stale, events))
+    assert of(BudgetTight, events)[0].is_tight
 
 
 def test_random_faults_never_mix_up_accounts() -> None:

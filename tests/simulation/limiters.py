@@ -11,8 +11,8 @@ from typing import Final, NamedTuple, Protocol
 from binance_pm.budget import Budget, Family, Kind, Lane, Pool
 from binance_pm.budget.messages import Message
 from binance_pm.budget.shared import SharedBudget
-from binance_pm.budget.store import StoreLost
 from binance_pm.errors import Call, GateClosed, NotSent
+from binance_pm.redis import StoreLost
 from binance_pm.transport import HttpAnswer
 from tests.simulation.calls import Ask, Send, charges_of
 from tests.simulation.store import RemoteStore

@@ -29,8 +29,9 @@ from binance_pm.budget.messages import (
     Returned,
 )
 from binance_pm.budget.pools import Pool
-from binance_pm.budget.store import PLACE_SECONDS, STEP_SECONDS, TURN, UNUSED_SECONDS, StoreLost
+from binance_pm.budget.store import PLACE_SECONDS, STEP_SECONDS, TURN, UNUSED_SECONDS
 from binance_pm.clock import DRIFT
+from binance_pm.redis import StoreLost
 
 # Its clock has nothing to do with that of the processes.
 AHEAD: Final = 1e6

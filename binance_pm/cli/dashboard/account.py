@@ -1,0 +1,145 @@
+"""One account with everything that was read of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Final, cast
+
+import msgspec
+from rich.cells import cell_len
+
+from binance_pm.cli.dashboard.line import Line, Span, line, wrapped
+from binance_pm.cli.dashboard.rows import Row
+from binance_pm.cli.dashboard.table import LOUD, OLD, age_text, spark
+from binance_pm.cli.sentence import clock_time
+from binance_pm.fleet import Snapshot
+
+_GAP: Final = 3
+# The columns that a narrow screen leaves out last.
+_FIRST: Final = ("symbol", "position_side", "position_amt", "notional", "unrealized_profit")
+
+
+def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[str]) -> list[Line]:
+    """The account as lines of a width; amounts have all digits that the exchange told."""
+    picture = row.picture
+    style = OLD if row.is_blind else ""
+    lines: list[Line] = [_title(row), _plan(row)]
+    if picture.error:
+        retry = "" if picture.retry_at is None else f" (tried again at {clock_time(picture.retry_at)})"
+        lines += [line(text, "red") for text in wrapped(f"last error: {picture.error}{retry}", width, indent=2)]
+    if not picture.answers:
+        lines.append(line("Nothing was ever read of this account.", LOUD))
+    if trend:
+        course = Span(spark(trend, len(trend)), "dim" if row.is_blind else "cyan")
+        lines.append((Span("uniMMR "), course, Span(f" {trend[0]:.2f} to {trend[-1]:.2f}")))
+    told: list[Line] = []
+    tables: list[tuple[str, list[msgspec.Struct]]] = []
+    for name, snapshot in sorted(picture.answers.items()):
+        figures, lists = _taken_apart(snapshot)
+        title = (Span(name, "bold"), Span(f"  at {clock_time(snapshot.at)}"))
+        told += [line(), title, *_figures(figures, width, style)] if figures else []
+        tables += lists
+    # What is held is what people open an account for.
+    for name, items in sorted(tables, key=lambda table: table[0] != "positions"):
+        shown = [line(), *_items(name, items, width, style)]
+        if name == "positions":
+            lines += shown
+        else:
+            told += shown
+    lines += told
+    lines += [line(), line("its last events", "bold")]
+    lines += [line(text) for event in reversed(events) for text in wrapped(event, width, indent=10)]
+    return lines
+
+
+def _title(row: Row) -> Line:
+    picture = row.picture
+    below = f", at or below {' and '.join(picture.below)}" if picture.below else ""
+    state = Span(" NEVER READ " if picture.age is None else f" STALE: read {age_text(picture.age)} ago ", LOUD)
+    fresh = Span(f"read {age_text(picture.age or 0.0)} ago")
+    return (
+        Span(picture.label, "bold"),
+        Span(f"  {picture.product}  {picture.status or 'UNREAD'}{below}  "),
+        state if row.is_blind else fresh,
+    )
+
+
+def _plan(row: Row) -> Line:
+    picture = row.picture
+    if not picture.interval:
+        return line("It is not read.")
+    return line(f"read every {age_text(picture.interval)}, stale from {age_text(picture.bound)} on")
+
+
+def _taken_apart(snapshot: Snapshot) -> tuple[list[tuple[str, str]], list[tuple[str, list[msgspec.Struct]]]]:
+    """The figures of an answer, each with its name, and its lists."""
+    figures: list[tuple[str, str]] = []
+    lists: list[tuple[str, list[msgspec.Struct]]] = []
+    for field in msgspec.structs.fields(snapshot.answer):
+        value: object = getattr(snapshot.answer, field.name)
+        if isinstance(value, list):
+            lists.append((_words(field.name), cast("list[msgspec.Struct]", value)))
+        else:
+            figures.append((_words(field.name), _text(field.name, value)))
+    return figures, lists
+
+
+def _figures(figures: Sequence[tuple[str, str]], width: int, style: str) -> list[Line]:
+    if not figures:
+        return []
+    names, values = (max(cell_len(one[place]) for one in figures) for place in (0, 1))
+    columns = max(1, (width + _GAP - 2) // (names + 1 + values + _GAP))
+    return [
+        (
+            Span("  "),
+            *(
+                span
+                for name, value in figures[place : place + columns]
+                for span in (Span(f"{name:<{names}} ", "dim"), Span(f"{value:>{values}}", style), Span(" " * _GAP))
+            ),
+        )
+        for place in range(0, len(figures), columns)
+    ]
+
+
+def _items(name: str, items: Sequence[msgspec.Struct], width: int, style: str) -> list[Line]:
+    """Structs as a table, without those whose amounts are all 0; columns that do not fit are left out."""
+    held = [
+        item for item in items if any(isinstance(value, Decimal) and value for value in msgspec.structs.astuple(item))
+    ]
+    if not held:
+        return [line(f"{name}: none", "bold")]
+    fields = sorted((field.name for field in msgspec.structs.fields(held[0])), key=_place)
+    cells = [[_words(field), *(_text(field, getattr(item, field)) for item in held)] for field in fields]
+    columns: list[list[str]] = []
+    left = width - 2
+    for field, texts in zip(fields, cells, strict=True):
+        size = max(map(cell_len, texts))
+        if size > left:
+            break
+        left -= size + 2
+        is_amount = isinstance(getattr(held[0], field), Decimal)
+        columns.append([" " * (size - cell_len(text)) + text if is_amount else text.ljust(size) for text in texts])
+    if not columns:
+        return [line(name, "bold")]
+    head, *rows = ["  " + "  ".join(row) for row in zip(*columns, strict=True)]
+    return [line(name, "bold"), line(head, "dim"), *(line(row, style) for row in rows)]
+
+
+def _place(field: str) -> int:
+    return _FIRST.index(field) if field in _FIRST else len(_FIRST)
+
+
+def _words(field: str) -> str:
+    return field.replace("_", " ").replace("uni mmr", "uniMMR")
+
+
+def _text(field: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, Decimal):
+        return f"{value:,f}"
+    if isinstance(value, int) and field.endswith("_time"):
+        return clock_time(value / 1000) if value else "-"
+    return str(value)

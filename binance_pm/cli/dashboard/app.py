@@ -1,0 +1,161 @@
+"""The dashboard at a terminal: asks for the lines of the screen, draws what has changed, and passes keys on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import ClassVar, Final
+
+import msgspec
+from rich.segment import Segment
+from rich.style import Style
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.events import Key, Resize
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from binance_pm.cli.dashboard.chronicle import Chronicle
+from binance_pm.cli.dashboard.line import Line
+from binance_pm.cli.dashboard.moment import Moment, observe
+from binance_pm.cli.dashboard.picture import picture
+from binance_pm.cli.dashboard.table import ColumnName
+from binance_pm.cli.dashboard.view import View, pressed
+from binance_pm.fleet import Fleet
+
+_REFRESH_SECONDS: Final = 0.25
+INTERRUPTED: Final = 130
+_TERMINATED: Final = 143
+
+
+class Canvas(Widget):
+    """Lines, drawn where they differ from those before."""
+
+    DEFAULT_CSS = "Canvas { width: 100%; height: 100%; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[Line] = []
+
+    def draw(self, lines: list[Line]) -> None:
+        """Show these lines."""
+        before, self._lines = self._lines, lines
+        if len(before) != len(lines):
+            self.refresh()
+            return
+        changed = [
+            Region(0, y, self.size.width, 1)
+            for y, (old, new) in enumerate(zip(before, lines, strict=True))
+            if old != new
+        ]
+        if changed:
+            self.refresh(*changed)
+
+    def render_line(self, y: int) -> Strip:
+        """Called by Textual for each line that it draws."""
+        if y >= len(self._lines):
+            return Strip.blank(self.size.width)
+        return Strip([Segment(text, Style.parse(style)) for text, style in self._lines[y] if text])
+
+
+class Dashboard(App[int]):
+    """The screen.
+
+    Args:
+        look: what is known now.
+        chronicle: what was told.
+        every: seconds between two pictures; None to draw only when a key is pressed or `draw` is called.
+    """
+
+    ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "interrupt", priority=True, show=False)]
+
+    def __init__(
+        self, look: Callable[[], Moment], chronicle: Chronicle, *, every: float | None = _REFRESH_SECONDS
+    ) -> None:
+        # The terminal's own colours: what is readable there, its user has chosen.
+        super().__init__(ansi_color=True)
+        self._look: Final = look
+        self._chronicle: Final = chronicle
+        self._every: Final = every
+        self._canvas: Final = Canvas()
+        self._view: View = View()
+        self._since: Final = look().at
+        self._labels: list[str] = []
+        self._body: int = 1
+        self._widths: Mapping[ColumnName, int] = {}
+
+    def compose(self) -> ComposeResult:
+        """The one thing on the screen."""
+        yield self._canvas
+
+    def on_mount(self) -> None:
+        """Begin to draw."""
+        # Textual has tasks of the whole event loop start at once, which the fleet's own do not expect.
+        asyncio.get_running_loop().set_task_factory(None)
+        if self._every is not None:
+            self.set_interval(self._every, self.draw)
+
+    def on_resize(self, _: Resize) -> None:
+        """Columns may become narrower on another screen."""
+        self._widths = {}
+        self.draw()
+
+    def on_key(self, event: Key) -> None:
+        """Change the view."""
+        if event.key == "q" and not self._view.is_typing:
+            self.exit(0)
+            return
+        self._view = pressed(
+            self._view, event.key, event.character, labels=self._labels, moment=self._look(), page=self._body
+        )
+        self.draw()
+
+    def draw(self) -> None:
+        """Show what is known now."""
+        width, height = self.size
+        shown = picture(
+            self._look(),
+            self._chronicle,
+            self._view,
+            width=width,
+            height=height,
+            since=self._since,
+            widths=self._widths,
+        )
+        self._labels, self._body, self._widths = shown.labels, shown.body, shown.widths
+        self._view = msgspec.structs.replace(self._view, scrolled=shown.scrolled)
+        self._canvas.draw(shown.lines)
+
+    def action_interrupt(self) -> None:
+        """Ctrl-C, which a terminal in this mode sends as a key."""
+        self.exit(INTERRUPTED)
+
+
+async def show(fleet: Fleet, chronicle: Chronicle, *, wall: Callable[[], float] = time.time) -> int:
+    """Show a fleet that is open until the person leaves, and say with which exit code to end.
+
+    Args:
+        fleet: somebody else takes its events.
+        chronicle: a receiver of them.
+        wall: the time that is shown, seconds since the epoch.
+    """
+    dashboard = Dashboard(lambda: observe(fleet, at=wall(), hosts=chronicle.hosts), chronicle)
+    loop = asyncio.get_running_loop()
+    # Whoever is terminated leaves the terminal as it was, too; some systems have no such signals.
+    with suppress(NotImplementedError, ValueError):
+        loop.add_signal_handler(signal.SIGTERM, dashboard.exit, _TERMINATED)
+    try:
+        with chronicle.keeping_logs():
+            # Without the mouse, the terminal's own selection copies text.
+            code = await dashboard.run_async(mouse=False)
+    finally:
+        with suppress(NotImplementedError, ValueError):
+            loop.remove_signal_handler(signal.SIGTERM)
+        sys.stdout.flush()
+    return 1 if code is None else code

@@ -1,0 +1,117 @@
+"""What has been told of a fleet: its events in words, and the course of every account's uniMMR. It stays small."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from binance_pm.api.account import Account
+from binance_pm.api.pro_account import ProAccount, SpanAccount
+from binance_pm.cli.sentence import clock_time, sentence
+from binance_pm.fleet import (
+    AccountFailed,
+    BudgetTight,
+    FleetEvent,
+    GateShut,
+    MarginLine,
+    Reading,
+    Stale,
+    StatusChanged,
+)
+
+TREND: Final = 24
+"""How many values of uniMMR are kept of an account."""
+_LOG: Final = 500
+_OF_ACCOUNT: Final = 10
+
+_STYLES: Final[dict[type[object], str]] = {
+    AccountFailed: "red",
+    BudgetTight: "yellow",
+    GateShut: "bold red",
+    MarginLine: "yellow",
+    Stale: "bold red",
+    StatusChanged: "bold yellow",
+}
+
+
+class Entry(NamedTuple):
+    """A line of the log."""
+
+    text: str
+    style: str = ""
+
+
+class Chronicle:
+    """A receiver of a watch that remembers for the screen.
+
+    Attributes:
+        log: the last five hundred events but readings, which the accounts show; oldest first.
+        hosts: those whose gate was told as shut.
+    """
+
+    def __init__(self) -> None:
+        self.log: Final[deque[Entry]] = deque(maxlen=_LOG)
+        self.hosts: Final[set[str]] = set()
+        self._events: Final[dict[str, deque[str]]] = {}
+        self._trends: Final[dict[str, deque[float]]] = {}
+
+    def receive(self, event: FleetEvent) -> None:
+        """Remember an event."""
+        told = sentence(event)
+        if isinstance(event, GateShut):
+            self.hosts.add(event.host)
+        if isinstance(event, Reading):
+            self._remember_value(event)
+        else:
+            self.log.append(Entry(told, _STYLES.get(type(event), "")))
+        label = getattr(event, "label", None)
+        if label is not None:
+            self._events.setdefault(label, deque(maxlen=_OF_ACCOUNT)).append(told)
+
+    def say(self, text: str, *, at: float, style: str = "bold") -> None:
+        """Remember what is no event of the fleet."""
+        self.log.append(Entry(f"{clock_time(at)} {text}", style))
+
+    def events(self, label: str) -> Sequence[str]:
+        """The last ten events of an account, oldest first."""
+        return tuple(self._events.get(label, ()))
+
+    def trend(self, label: str) -> Sequence[float]:
+        """The last values of uniMMR of an account, at each reading one, oldest first."""
+        return tuple(self._trends.get(label, ()))
+
+    @contextmanager
+    def keeping_logs(self) -> Generator[None]:
+        """While the block lasts, what is logged as a warning or worse stands here, and nowhere else."""
+        root = logging.getLogger()
+        before = root.handlers[:]
+        root.handlers[:] = [_Keeper(self)]
+        try:
+            yield
+        finally:
+            root.handlers[:] = before
+
+    def _remember_value(self, event: Reading) -> None:
+        for snapshot in event.answers.values():
+            if isinstance(snapshot.answer, Account | ProAccount | SpanAccount):
+                self._trends.setdefault(event.label, deque(maxlen=TREND)).append(float(snapshot.answer.uni_mmr))
+
+
+class _Keeper(logging.Handler):
+    """Puts records among the events, without their tracebacks: the screen has no room for them."""
+
+    def __init__(self, chronicle: Chronicle) -> None:
+        super().__init__(logging.WARNING)
+        self._chronicle = chronicle
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called from any thread."""
+        try:
+            text = record.getMessage()
+        except Exception:  # noqa: BLE001 - as logging itself, it survives what cannot be written
+            text = str(record.msg)
+        words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+        self._chronicle.say(f"{record.levelname.lower()}: {words}", at=record.created, style="yellow")

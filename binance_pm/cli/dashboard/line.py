@@ -1,0 +1,60 @@
+"""Lines of a screen as data: pieces of text, each with a style."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+
+
+class Span(NamedTuple):
+    """A piece of a line."""
+
+    text: str
+    style: str = ""
+    """As rich reads it, such as ``bold red``."""
+
+
+Line = tuple[Span, ...]
+
+
+def line(text: str = "", style: str = "") -> Line:
+    """A line of one piece."""
+    return (Span(text, style),)
+
+
+def text_of(spans: Iterable[Span]) -> str:
+    """The line without styles and without blanks at its end."""
+    return "".join(span.text for span in spans).rstrip()
+
+
+def fitted(spans: Iterable[Span], width: int) -> Line:
+    """The line cut or filled with blanks to a width; the blanks carry the style of its last piece."""
+    pieces: list[Span] = []
+    left = width
+    style = ""
+    for text, style in spans:
+        taken = min(left, cell_len(text))
+        pieces.append(Span(text if taken == cell_len(text) else set_cell_size(text, taken), style))
+        left -= taken
+    return (*pieces, Span(" " * left, style if "reverse" in style else "")) if left else tuple(pieces)
+
+
+def shortened(text: str, width: int) -> str:
+    """The text with its middle left out where it is too long: names often differ at their ends."""
+    if cell_len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    while tail and cell_len(text[-tail:]) > (width - 1) // 2:
+        tail -= 1
+    end = text[-tail:] if tail else ""
+    return set_cell_size(text, width - 1 - cell_len(end)) + "…" + end
+
+
+def wrapped(text: str, width: int, *, indent: int = 0) -> list[str]:
+    """The text in lines of a width, broken at blanks where it can be; all but the first are indented."""
+    # Wide characters take two places.
+    letters = max(indent + 10, width * len(text) // max(cell_len(text), 1))
+    return textwrap.wrap(text, letters, subsequent_indent=" " * indent) or [""]

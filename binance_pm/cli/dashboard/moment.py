@@ -1,0 +1,57 @@
+"""Everything that is known of a fleet at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from binance_pm.budget import PoolState
+from binance_pm.fleet import AccountPicture, Fleet
+
+
+class ShutGate(msgspec.Struct, frozen=True):
+    """A host that must not be asked now."""
+
+    host: str
+    seconds: float
+    """Until it may be asked again."""
+    banned: bool
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a screen shows."""
+
+    at: float
+    """Seconds since the epoch."""
+    accounts: list[AccountPicture]
+    pools: list[PoolState] = []
+    gates: list[ShutGate] = []
+
+
+def observe(fleet: Fleet, *, at: float, hosts: Iterable[str] = ()) -> Moment:
+    """What is known of an open fleet now.
+
+    Args:
+        fleet: it is watched.
+        at: the time, seconds since the epoch.
+        hosts: those whose gates may be shut although nothing was sent to them yet.
+    """
+    budget = fleet.budget
+    pools, now = budget.snapshot(), budget.monotonic()
+    gates = {host: budget.gate(host) for host in sorted({*hosts, *(state.pool.host for state in pools)})}
+    return Moment(
+        at=at,
+        accounts=fleet.snapshot(),
+        pools=pools,
+        gates=[ShutGate(host, gate.wait(now), gate.is_banned(now)) for host, gate in gates.items() if gate.wait(now)],
+    )
+
+
+def aged(pictures: Iterable[AccountPicture], seconds: float) -> list[AccountPicture]:
+    """The same pictures, seconds later, if nothing was read since."""
+    return [
+        msgspec.structs.replace(picture, age=age, is_stale=picture.is_stale or (age or 0.0) > picture.bound)
+        for picture in pictures
+        for age in [None if picture.age is None else picture.age + seconds]
+    ]

@@ -1,0 +1,303 @@
+"""The lines of the whole screen, from what is known, what was told and what the person has chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from rich.cells import cell_len
+
+from binance_pm.budget import PoolState
+from binance_pm.cli.dashboard.account import account
+from binance_pm.cli.dashboard.chronicle import Chronicle, Entry
+from binance_pm.cli.dashboard.line import Line, Span, fitted, line, wrapped
+from binance_pm.cli.dashboard.moment import Moment, aged
+from binance_pm.cli.dashboard.rows import Row, Summary, matching, ordered, rows_of, summary_of
+from binance_pm.cli.dashboard.table import LOUD, ColumnName, age_text, table
+from binance_pm.cli.dashboard.view import View
+from binance_pm.cli.sentence import clock_time
+
+PAUSED: Final = "bold yellow reverse"
+# From so many lines on there is room for blank ones.
+_AIRY: Final = 30
+_FULL: Final = 0.85
+_LEAST_BAR: Final = 8
+_QUIET_SECONDS: Final = 20.0
+_HELP: Final = (
+    ("keys", ""),
+    ("s, S", "sort by the next column, by the one before"),
+    ("/", "show accounts of a label, status or state; Enter keeps, Esc ends"),
+    ("arrows", "mark an account, Enter opens it; PgUp, PgDn, Home, End"),
+    ("Esc", "back to all accounts"),
+    ("p", "accounts stand still; their ages go on, and so does watching"),
+    ("e", "the events, as far back as they are kept"),
+    ("q", "quit; Ctrl-C too"),
+    ("words", ""),
+    ("STALE", "older than promised: what is struck out is not what it is worth"),
+    ("NEVER READ", "nothing is known of it"),
+    ("PART UNREAD", "one of its readings never came"),
+    ("FAIL", "its last reading failed; the one before is as young as promised"),
+    ("!!", "at or below the alarm line or 1.05, or beyond MARGIN_CALL"),
+    ("!", "at or below the warn line, or a MARGIN_CALL"),
+    ("BLIND", "no account is as young as promised: nothing here is surely so"),
+    ("QUIET", "nobody was read for long, although as planned"),
+    ("[##..== ]", "weight of the minute: used, free, kept for orders, kept for safety"),
+    ("danger", "who is blind or in alarm comes first, then by uniMMR"),
+)
+
+
+class Picture(NamedTuple):
+    """A screen."""
+
+    lines: list[Line]
+    """From top to bottom, as many as it is high, each as wide as it is."""
+    labels: list[str]
+    """Of all accounts that match, in their order."""
+    body: int
+    """How many rows of them fit."""
+    scrolled: int
+    """How many lines of a page of text are above the screen."""
+    widths: Mapping[ColumnName, int]
+
+
+def picture(
+    moment: Moment,
+    chronicle: Chronicle,
+    view: View,
+    *,
+    width: int,
+    height: int,
+    since: float,
+    widths: Mapping[ColumnName, int] | None = None,
+) -> Picture:
+    """The screen.
+
+    What is paused is the accounts alone: the head, the warnings, the budget and the events are always of now.
+
+    Args:
+        moment: what is known now.
+        chronicle: what was told.
+        view: what the person wants to see.
+        width: of the screen.
+        height: of the screen.
+        since: when watching began, seconds since the epoch.
+        widths: those of the columns in the picture before.
+    """
+    now, still = rows_of(moment.accounts), view.paused
+    rows = now if still is None else rows_of(aged(still.accounts, moment.at - still.at))
+    found = ordered(matching(rows, view.filter), view.order)
+    head = [_head(summary_of(now), moment.at, view, width), *_warnings(now, moment, view, since)]
+    room, above = height - len(head) - 1, 0
+    if view.page == "table":
+        head += _narrowing(rows, found, view)
+        lines, body, widths = _table_page(moment, chronicle, view, found, width, height - len(head) - 1, widths or {})
+    else:
+        text = _text(view, rows, chronicle, width)
+        above = max(0, min(view.scrolled, len(text) - room))
+        lines, body = text[above : above + room], room
+    filled = [*head, *lines, *[line()] * height][: max(0, height - 1)]
+    return Picture(
+        lines=[fitted(one, width) for one in (*filled, _keys(view, width))][:height],
+        labels=[row.picture.label for row in found],
+        body=max(1, body),
+        scrolled=above,
+        widths=widths or {},
+    )
+
+
+def budget_lines(pools: Sequence[PoolState], width: int) -> list[Line]:
+    """A bar for each limit, the fullest first; of the pools of single accounts the fullest stands for all of a path."""
+    fullest: dict[tuple[str, ...], PoolState] = {}
+    members: dict[tuple[str, ...], int] = {}
+    for state in sorted(pools, key=lambda state: -state.used / state.limit):
+        pool = state.pool
+        # The pools of the IP are one for each host.
+        place = (pool.family, pool.kind, pool.path, "" if pool.account else pool.host)
+        fullest.setdefault(place, state)
+        members[place] = members.get(place, 0) + 1
+    names = [_pool_name(state, members[place]) for place, state in fullest.items()]
+    size = max(map(cell_len, names), default=0)
+    figures = [_pool_figures(state, width - size - _LEAST_BAR - 4) for state in fullest.values()]
+    bar = max(_LEAST_BAR, min(40, width - size - max(map(cell_len, figures), default=0) - 4))
+    return [
+        (Span(f"{name:<{size}} "), Span(f"[{_bar(state, bar)}]", _bar_style(state)), Span(f" {text}"))
+        for name, text, state in zip(names, figures, fullest.values(), strict=True)
+    ]
+
+
+def _table_page(
+    moment: Moment,
+    chronicle: Chronicle,
+    view: View,
+    found: list[Row],
+    width: int,
+    room: int,
+    widths: Mapping[ColumnName, int],
+) -> tuple[list[Line], int, Mapping[ColumnName, int]]:
+    budget = budget_lines(moment.pools, width)[: max(2, room // 8)]
+    airy = [line()] if room >= _AIRY else []
+    body = max(1, room - 1 - len(budget) - 2 * len(airy) - max(3, room // 5))
+    labels = [row.picture.label for row in found]
+    place = labels.index(view.chosen) if view.chosen in labels else 0
+    above = max(0, min(place - body // 2, len(found) - body))
+    seen = found[above : above + body]
+    shown = table(seen, width, trend=chronicle.trend, chosen=view.chosen, widths=widths)
+    rows = shown.body or [line("No account matches." if view.filter else "There is no account.", LOUD)]
+    lines = [shown.head, *rows, *airy, *budget, *airy]
+    return [*lines, *_log(chronicle.log, width, room - len(lines))], body, shown.widths
+
+
+def _text(view: View, rows: list[Row], chronicle: Chronicle, width: int) -> list[Line]:
+    """A page that is read from top to bottom."""
+    if view.page == "help":
+        return _help(width)
+    if view.page == "events":
+        return [one for entry in reversed(chronicle.log) for one in _entry(entry, width)] or [line("Nothing was told.")]
+    for row in rows:
+        if row.picture.label == view.chosen:
+            label = row.picture.label
+            return account(row, width, trend=chronicle.trend(label), events=chronicle.events(label))
+    return [line(f"{view.chosen} is not watched any more.", LOUD)]
+
+
+def _head(summary: Summary, at: float, view: View, width: int) -> Line:
+    """How many accounts are what; where there is little room, without what is none."""
+    counts = [
+        (summary.stale, "stale", LOUD),
+        (summary.failed, "failed", "bold red"),
+        (summary.unread, "unread", LOUD),
+        (summary.alarm, "in alarm", LOUD),
+    ]
+    well = "green" if summary.fresh == summary.accounts > 0 else ""
+    accounts = f" {summary.accounts} account{'s' * (summary.accounts != 1)} "
+    whole = [Span(accounts, "bold"), Span(f" {summary.fresh} fresh ", well)]
+    whole += [Span(f" {number} {word} ", style if number else "") for number, word, style in counts]
+    brief = [Span(text.rstrip(), style) for text, style in whole if not text.startswith(" 0 ")]
+    state = "live" if view.paused is None else "PAUSED"
+    style = "" if view.paused is None else PAUSED
+    for time in (f" {state} {clock_time(at)} ", f" {clock_time(at)}"):
+        for left in (whole, brief):
+            room = width - len(time)
+            if sum(len(text) for text, _ in left) <= room:
+                return (*fitted(left, room), Span(time, style))
+    return fitted(brief, width)
+
+
+def _warnings(rows: Sequence[Row], moment: Moment, view: View, since: float) -> list[Line]:
+    """What must be seen before anything else."""
+    lines: list[Line] = []
+    if (blindness := _blindness(rows, moment.at - since)) is not None:
+        lines.append(blindness)
+    for gate in moment.gates:
+        what = "418, BANNED" if gate.banned else "429, GATE SHUT"
+        host = gate.host.partition("://")[2] or gate.host
+        until = clock_time(moment.at + gate.seconds)
+        lines.append(line(f" {what} for {_countdown(gate.seconds)}, until {until}: nothing is sent to {host}", LOUD))
+    if view.paused is not None:
+        stood = moment.at - view.paused.at
+        text = f" PAUSED for {age_text(stood)}: the accounts are those of {clock_time(view.paused.at)}; p goes on"
+        lines.append(line(text, PAUSED))
+    return lines
+
+
+def _blindness(rows: Sequence[Row], watched: float) -> Line | None:
+    """Where nothing is known as promised, and where nobody was read for long although that was planned."""
+    ages = [row.picture.age for row in rows if row.picture.age is not None]
+    if not summary_of(rows).is_blind:
+        soonest = min(row.picture.interval for row in rows if row.picture.interval)
+        quiet = f" QUIET: no account was read for {min(ages):.0f} s; the most urgent is planned every {soonest:.0f} s"
+        return line(quiet, PAUSED) if min(ages) > _QUIET_SECONDS else None
+    if ages:
+        return line(f" BLIND: no account was read for {min(ages):.0f} s", LOUD)
+    if not rows or any(row.picture.is_stale for row in rows):
+        return line(f" BLIND: no account was read since the start, {watched:.0f} s ago", LOUD)
+    return line(f" NO DATA YET: watching began {watched:.0f} s ago", PAUSED)
+
+
+def _countdown(seconds: float) -> str:
+    """Whole seconds that are left, never too few."""
+    left = math.ceil(seconds)
+    return f"{left} s" if left < 120 else f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
+
+
+def _narrowing(rows: Sequence[Row], found: Sequence[Row], view: View) -> list[Line]:
+    """Whoever filters is told what is not seen."""
+    if not (view.filter or view.is_typing):
+        return []
+    labels = {row.picture.label for row in found}
+    hidden = [row for row in rows if row.picture.label not in labels]
+    bad = sum(row.is_blind or row.level == "alarm" for row in hidden)
+    shown = f" filter: {view.filter}{'_' * view.is_typing}  {len(found)} of {len(rows)} accounts shown"
+    return [(Span(shown, PAUSED), Span(f", {bad} of the hidden blind or in alarm" if bad else "", LOUD))]
+
+
+def _pool_name(state: PoolState, members: int) -> str:
+    pool = state.pool
+    return f"{pool.kind} {pool.path or '/' + pool.family}" + (f" ({members})" if members > 1 else "")
+
+
+def _pool_figures(state: PoolState, width: int) -> str:
+    """What is used, and as much more as the width allows: who waits, what others use, and the reserve."""
+    waiting = sum(state.waiting.values())
+    text = f"{state.used:>6,} of {state.limit:,}"
+    parts = [
+        f", {waiting:,} waiting" if waiting else "",
+        f", others {state.foreign:,}" if state.foreign else "",
+        f", reserve {state.reserve:,}",
+    ]
+    for part in parts:
+        text += part if len(text) + len(part) <= width else ""
+    return text
+
+
+def _bar(state: PoolState, width: int) -> str:
+    """Used, free, kept for orders and rescues, and left of the limit for safety."""
+    used, polls, cap = (
+        round(min(1.0, part / state.limit) * width) for part in (state.used, state.cap - state.reserve, state.cap)
+    )
+    kept = "." * max(0, polls - used) + "=" * max(0, cap - max(used, polls))
+    return ("#" * used + kept).ljust(width)
+
+
+def _bar_style(state: PoolState) -> str:
+    if state.closed or state.used >= state.cap:
+        return "bold red"
+    return "yellow" if state.used >= _FULL * state.cap else "cyan"
+
+
+def _log(log: Iterable[Entry], width: int, room: int) -> list[Line]:
+    """The newest events that fit wholly, the newest at the bottom."""
+    lines: list[Line] = []
+    for entry in reversed([*log][-room:] if room > 0 else []):
+        more = _entry(entry, width)
+        if lines and len(lines) + len(more) > room:
+            break
+        lines[:0] = more
+    return lines[: max(0, room)]
+
+
+def _entry(entry: Entry, width: int) -> list[Line]:
+    return [line(text, entry.style) for text in wrapped(entry.text, width, indent=10)]
+
+
+def _help(width: int) -> list[Line]:
+    lines: list[Line] = []
+    for word, text in _HELP:
+        if not text:
+            lines.append(line(word, "bold"))
+        else:
+            first, *rest = wrapped(text, max(20, width - 14))
+            lines.append((Span(f"  {word:<12}", "cyan"), Span(first)))
+            lines += [line(" " * 14 + more) for more in rest]
+    return lines
+
+
+def _keys(view: View, width: int) -> Line:
+    if view.is_typing:
+        text = " letters: label, status or state   Enter: keep   Esc: show all"
+    elif view.page == "table":
+        text = f" q quit  s sort: {view.order}  / filter  p pause  arrows Enter open  e events  ? help"
+    else:
+        text = " Esc back  arrows scroll  p pause  q quit"
+    return fitted(line(text, "reverse"), width)

@@ -1,0 +1,140 @@
+"""Accounts as a person should see them: who is blind or in danger first, and never better than what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Final, Literal, NamedTuple, get_args
+
+from binance_pm.enums import AccountStatus
+from binance_pm.fleet import AccountPicture
+
+Condition = Literal["unread", "partial", "stale", "failed", "fresh"]
+"""What a reading is worth: none came; a part of it never came; older than promised; the last try failed; good."""
+Level = Literal["alarm", "warn", "calm"]
+Order = Literal["danger", "account", "status", "uniMMR", "equity", "margin", "profit", "age"]
+
+ORDERS: Final[tuple[Order, ...]] = get_args(Order)
+
+_LIQUIDATION: Final = Decimal("1.05")
+_WARNED: Final = {AccountStatus.MARGIN_CALL, AccountStatus.SUPPLY_MARGIN}
+
+
+class Row(NamedTuple):
+    """One account."""
+
+    picture: AccountPicture
+    condition: Condition
+    level: Level
+    """By what was last read of it."""
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether its figures may not be what the account is worth."""
+        return self.condition in {"unread", "partial", "stale"}
+
+
+class Summary(NamedTuple):
+    """How many accounts are what."""
+
+    accounts: int
+    fresh: int
+    stale: int
+    failed: int
+    unread: int
+    """Never, or never wholly."""
+    alarm: int
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether nothing that is known is surely so."""
+        return self.stale + self.unread == self.accounts
+
+
+def rows_of(pictures: Iterable[AccountPicture]) -> list[Row]:
+    """The accounts, each with what it is."""
+    return [Row(picture, _condition(picture), _level(picture)) for picture in pictures]
+
+
+def ordered(rows: Iterable[Row], by: Order) -> list[Row]:
+    """The rows sorted; what is unknown comes first."""
+    return sorted(rows, key=_KEYS[by])
+
+
+def matching(rows: Iterable[Row], text: str) -> list[Row]:
+    """Those whose label, status, condition or level contains the text, in letters of any size."""
+    wanted = text.casefold()
+    return [
+        row
+        for row in rows
+        if any(wanted in word.casefold() for word in (row.picture.label, row.picture.status or "", *row[1:]))
+    ]
+
+
+def summary_of(rows: Iterable[Row]) -> Summary:
+    """How many are what."""
+    rows = list(rows)
+    conditions = [row.condition for row in rows]
+    return Summary(
+        accounts=len(rows),
+        fresh=conditions.count("fresh"),
+        stale=conditions.count("stale"),
+        failed=conditions.count("failed"),
+        unread=conditions.count("unread") + conditions.count("partial"),
+        alarm=sum(row.level == "alarm" for row in rows),
+    )
+
+
+def _condition(picture: AccountPicture) -> Condition:
+    if picture.age is None:
+        return "partial" if picture.answers else "unread"
+    if picture.is_stale:
+        return "stale"
+    return "failed" if picture.error else "fresh"
+
+
+def _level(picture: AccountPicture) -> Level:
+    status, uni_mmr = picture.status, picture.uni_mmr
+    is_known_mild = status is None or status is AccountStatus.NORMAL or status in _WARNED
+    if "alarm" in picture.below or not is_known_mild or (uni_mmr is not None and uni_mmr <= _LIQUIDATION):
+        return "alarm"
+    return "warn" if picture.below or status in _WARNED else "calm"
+
+
+def _danger(row: Row) -> tuple[int, Decimal, str]:
+    urgent = row.is_blind or row.level == "alarm"
+    rank = 0 if urgent else 2 if row.condition == "fresh" and row.level == "calm" else 1
+    return rank, row.picture.uni_mmr or Decimal(0), row.picture.label
+
+
+def _lowest(of: Callable[[AccountPicture], Decimal | None]) -> Callable[[Row], tuple[bool, Decimal, str]]:
+    def key(row: Row) -> tuple[bool, Decimal, str]:
+        value = of(row.picture)
+        return value is not None, value or Decimal(0), row.picture.label
+
+    return key
+
+
+_SEVERITY: Final = {status: place for place, status in enumerate(AccountStatus)}
+
+
+def _status(row: Row) -> tuple[bool, int, str]:
+    status = row.picture.status
+    return status is not None, -_SEVERITY.get(status or AccountStatus.NORMAL, len(_SEVERITY)), row.picture.label
+
+
+def _age(row: Row) -> tuple[bool, float, str]:
+    age = row.picture.age
+    return age is not None, -(age or 0.0), row.picture.label
+
+
+_KEYS: Final[Mapping[Order, Callable[[Row], tuple[float | Decimal | str, ...]]]] = {
+    "danger": _danger,
+    "account": lambda row: (row.picture.label,),
+    "status": _status,
+    "uniMMR": _lowest(lambda picture: picture.uni_mmr),
+    "equity": _lowest(lambda picture: picture.account_equity),
+    "margin": _lowest(lambda picture: picture.account_maint_margin),
+    "profit": _lowest(lambda picture: picture.unrealized_profit),
+    "age": _age,
+}

@@ -1,0 +1,197 @@
+"""The accounts as a table that fits any width: columns are left out, values are not cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import ROUND_FLOOR, Decimal
+from typing import Final, Literal, NamedTuple
+
+from rich.cells import cell_len
+
+from binance_pm.cli.dashboard.chronicle import TREND
+from binance_pm.cli.dashboard.line import Line, Span, fitted, shortened
+from binance_pm.cli.dashboard.rows import Row
+
+ColumnName = Literal["account", "status", "uniMMR", "trend", "equity", "maint.", "profit", "age", "last error"]
+
+DROPPED: Final[tuple[ColumnName, ...]] = ("last error", "profit", "maint.", "equity", "trend")
+"""What a narrow screen leaves out, in this order."""
+
+LOUD: Final = "bold red reverse"
+OLD: Final = "dim strike"
+"""Figures that may not be so any more."""
+
+# With these, all but the last error fit 80 columns.
+_LEAST: Final[Mapping[ColumnName, int]] = {
+    "account": 10,
+    "status": 11,
+    "uniMMR": 7,
+    "trend": 8,
+    "equity": 9,
+    "maint.": 9,
+    "profit": 8,
+    "age": 11,
+    "last error": 24,
+}
+_LABEL: Final = 24
+# An account without debts has a uniMMR of a hundred million.
+_FAR: Final = 10_000
+_BARS: Final = "▁▂▃▄▅▆▇█"
+# A course is drawn in full height only where it moves by more than that part of its value.
+_FLAT: Final = 0.02
+_LEVELS: Final = {"alarm": "bold red", "warn": "yellow", "calm": "green"}
+_MARKS: Final = {"alarm": "!!", "warn": "! ", "calm": "  "}
+
+
+class Table(NamedTuple):
+    """A table as lines."""
+
+    head: Line
+    body: list[Line]
+    widths: Mapping[ColumnName, int]
+    """Of all columns, also of those that were left out."""
+
+
+def table(
+    rows: Sequence[Row],
+    width: int,
+    *,
+    trend: Callable[[str], Sequence[float]] | None = None,
+    chosen: str | None = None,
+    widths: Mapping[ColumnName, int] | None = None,
+) -> Table:
+    """The rows as lines of a width.
+
+    Args:
+        rows: those that are seen.
+        width: in characters.
+        trend: the course of uniMMR of the account with a label, oldest value first; None for no such column.
+        chosen: the label of the row to mark.
+        widths: what the columns had before: none becomes narrower, so that nothing trembles.
+    """
+    cells = [_cells(row, trend(row.picture.label) if trend else ()) for row in rows]
+    natural: dict[ColumnName, int] = {
+        name: max([least, widths[name] if widths else 0, *(cell_len(row[name].text) for row in cells)])
+        for name, least in _LEAST.items()
+    }
+    natural["account"] = min(natural["account"], _LABEL)
+    natural |= {name: _LEAST[name] for name in ("trend", "last error")}
+    shown, gap = _chosen_columns(natural, width, [name for name in _RIGHT if trend or name != "trend"])
+    used = dict(natural)
+    spare = width - sum(natural[name] for name in shown) - gap * (len(shown) - 1)
+    if "trend" in shown:
+        used["trend"] += (wider := max(0, min(spare, TREND - natural["trend"])))
+        spare -= wider
+    if "last error" in shown:
+        used["last error"] += max(0, spare)
+    head = [_cell(name, Span(name, "bold"), used[name]) for name in shown]
+    body = [
+        _line(
+            [_cell(name, spans[name], used[name]) for name in shown], gap, width, is_chosen=row.picture.label == chosen
+        )
+        for row, spans in zip(rows, cells, strict=True)
+    ]
+    return Table(_line(head, gap, width, is_chosen=False), body, natural)
+
+
+def age_text(seconds: float) -> str:
+    """A duration in a few characters."""
+    if seconds < 100:
+        return f"{seconds:.1f}s"
+    if seconds < 1_000:
+        return f"{seconds:.0f}s"
+    return f"{seconds / 60:.0f}m" if seconds < 60_000 else f"{seconds / 3600:.0f}h"
+
+
+def margin_text(uni_mmr: Decimal | None) -> str:
+    """A uniMMR with two decimals where they matter, never rounded up: what is at a line is not shown above it."""
+    if uni_mmr is None:
+        return "-"
+    if uni_mmr >= _FAR:
+        return f">{_FAR - 1:,}"
+    return format(uni_mmr.quantize(Decimal("0.01" if uni_mmr < 1000 else "1"), ROUND_FLOOR), ",f")
+
+
+def spark(values: Sequence[float], width: int) -> str:
+    """The last values as a line of bars."""
+    last = values[-width:]
+    if not last:
+        return ""
+    low, high = min(last), max(last)
+    span = max(high - low, _FLAT * abs(high), 1e-9)
+    middle = (low + high) / 2
+    # What is flat stands in the middle of a bar, so that it does not tremble between two.
+    return "".join(_BARS[min(7, int((value - middle) / span * 8 + 4.5))] for value in last)
+
+
+# Whether a column's values stand at its right edge.
+_RIGHT: Final[Mapping[ColumnName, bool]] = {name: name not in {"account", "status", "last error"} for name in _LEAST}
+
+
+def _chosen_columns(
+    natural: Mapping[ColumnName, int], width: int, wanted: Sequence[ColumnName]
+) -> tuple[list[ColumnName], int]:
+    """Which columns fit, and how many blanks stand between two."""
+    shown = list(wanted)
+    for name in DROPPED:
+        if sum(natural[one] for one in shown) + len(shown) - 1 > width and name in shown:
+            shown.remove(name)
+    is_wide = sum(natural[name] for name in shown) + 2 * (len(shown) - 1) <= width
+    return shown, 2 if is_wide else 1
+
+
+def _cells(row: Row, trend: Sequence[float]) -> dict[ColumnName, Span]:
+    picture = row.picture
+    value = OLD if row.is_blind else ""
+    level = OLD if row.is_blind else _LEVELS[row.level]
+    status = picture.status or "UNREAD"
+    return {
+        "account": Span(picture.label, "bold" if row.level == "alarm" or row.condition != "fresh" else ""),
+        "status": Span(status, "bold red" if picture.status is None else level),
+        "uniMMR": Span(margin_text(picture.uni_mmr) + _MARKS[row.level], level if row.level != "calm" else value),
+        "trend": Span(spark(trend, TREND), "dim" if row.is_blind else "cyan"),
+        "equity": Span(_amount(picture.account_equity), value),
+        "maint.": Span(_amount(picture.account_maint_margin), value),
+        "profit": Span(_amount(picture.unrealized_profit, sign="+"), value),
+        "age": _age(row),
+        "last error": Span(picture.error, "red"),
+    }
+
+
+def _age(row: Row) -> Span:
+    age = row.picture.age
+    match row.condition:
+        case "unread":
+            return Span("NEVER READ", LOUD if row.picture.is_stale else "bold red")
+        case "partial":
+            return Span("PART UNREAD", LOUD)
+        case "stale":
+            return Span(f"STALE {age_text(age or 0.0)}", LOUD)
+        case "failed":
+            return Span(f"FAIL {age_text(age or 0.0)}", "bold red")
+        case "fresh":
+            return Span(age_text(age or 0.0))
+
+
+def _amount(value: Decimal | None, *, sign: str = "") -> str:
+    return "-" if value is None else format(value, f"{sign},.0f")
+
+
+def _cell(name: ColumnName, span: Span, width: int) -> Line:
+    text, style = span
+    if name == "trend":
+        text = text[-width:]
+    elif name == "last error" and cell_len(text) > width:
+        text = f"{text[: width - 1]}…"
+    elif name == "account":
+        text = shortened(text, width)
+    blanks = Span(" " * (width - cell_len(text)))
+    seen = Span(text.rstrip(), style)
+    rest = Span(" " * (len(text) - len(seen.text)))
+    return (blanks, seen, rest) if _RIGHT[name] else (seen, rest, blanks)
+
+
+def _line(cells: Sequence[Line], gap: int, width: int, *, is_chosen: bool) -> Line:
+    spans = [span for cell in cells for span in (*cell, Span(" " * gap))]
+    whole = fitted(spans, width)
+    return tuple(Span(text, f"{style} reverse".strip()) for text, style in whole) if is_chosen else whole

@@ -1,0 +1,111 @@
+"""What the person in front of the screen has chosen, and what a key makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from binance_pm.cli.dashboard.moment import Moment
+from binance_pm.cli.dashboard.rows import ORDERS, Order
+
+Page = Literal["table", "account", "events", "help"]
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What is looked at, and how."""
+
+    page: Page = "table"
+    order: Order = "danger"
+    filter: str = ""
+    is_typing: bool = False
+    """Whether letters go to the filter."""
+    chosen: str | None = None
+    """The label of the account that is marked, or open."""
+    scrolled: int = 0
+    """How many lines of a page of text are above the screen."""
+    paused: Moment | None = None
+    """When the accounts were made to stand still."""
+
+
+def pressed(view: View, key: str, character: str | None, *, labels: Sequence[str], moment: Moment, page: int) -> View:
+    """The view after a key.
+
+    Args:
+        view: before it.
+        key: its name, as Textual calls it.
+        character: what it types, None where it types nothing.
+        labels: of the rows in their order, those that do not fit the screen too.
+        moment: what is shown.
+        page: how many rows fit the screen.
+    """
+    if view.is_typing:
+        return _typed(view, key, character)
+    if key in _STEPS:
+        return _moved(view, _STEPS[key](page), labels)
+    if key == "enter" and view.page == "table" and labels:
+        chosen = view.chosen if view.chosen in labels else labels[0]
+        return msgspec.structs.replace(view, page="account", chosen=chosen, scrolled=0)
+    if key in {"p", "space"}:
+        return msgspec.structs.replace(view, paused=None if view.paused else moment)
+    change = _CHANGES.get(key)
+    return view if change is None else change(view)
+
+
+def _typed(view: View, key: str, character: str | None) -> View:
+    match key:
+        case "enter":
+            return msgspec.structs.replace(view, is_typing=False)
+        case "escape":
+            return msgspec.structs.replace(view, is_typing=False, filter="")
+        case "backspace":
+            return msgspec.structs.replace(view, filter=view.filter[:-1])
+        case _:
+            letter = character if character and character.isprintable() else ""
+            return msgspec.structs.replace(view, filter=view.filter + letter)
+
+
+def _moved(view: View, by: int, labels: Sequence[str]) -> View:
+    if view.page != "table":
+        return msgspec.structs.replace(view, scrolled=max(0, view.scrolled + by))
+    if not labels:
+        return view
+    # Nothing is marked at first: whatever the way, the first key marks the worst.
+    place = labels.index(view.chosen) + by if view.chosen in labels else 0
+    return msgspec.structs.replace(view, chosen=labels[max(0, min(place, len(labels) - 1))])
+
+
+def _backed(view: View) -> View:
+    if view.page != "table":
+        return msgspec.structs.replace(view, page="table", scrolled=0)
+    return msgspec.structs.replace(view, chosen=None) if view.chosen else msgspec.structs.replace(view, filter="")
+
+
+def _turned(view: View, by: int) -> View:
+    place = (ORDERS.index(view.order) + by) % len(ORDERS)
+    return msgspec.structs.replace(view, order=ORDERS[place])
+
+
+def _opened(view: View, page: Page) -> View:
+    return msgspec.structs.replace(view, page="table" if view.page == page else page, scrolled=0)
+
+
+_FAR: Final = 1_000_000
+_STEPS: Final[Mapping[str, Callable[[int], int]]] = {
+    "down": lambda _: 1,
+    "up": lambda _: -1,
+    "pagedown": lambda page: page,
+    "pageup": lambda page: -page,
+    "end": lambda _: _FAR,
+    "home": lambda _: -_FAR,
+}
+_CHANGES: Final[Mapping[str, Callable[[View], View]]] = {
+    "s": lambda view: _turned(view, 1),
+    "S": lambda view: _turned(view, -1),
+    "upper_s": lambda view: _turned(view, -1),
+    "slash": lambda view: msgspec.structs.replace(view, page="table", is_typing=True),
+    "e": lambda view: _opened(view, "events"),
+    "question_mark": lambda view: _opened(view, "help"),
+    "escape": _backed,
+}

@@ -1,0 +1,175 @@
+"""``binance-pm doctor``: what is wrong between here and an account, and the one thing to do about it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio
+import msgspec
+from cyclopts import CycloptsError
+from rich.text import Text
+
+from binance_pm.cli.console import Output
+from binance_pm.doctor import Check, Place, Subject, Verdict, examine, subject_of_environment, subjects_of_file
+from binance_pm.sandbox import Fault
+from binance_pm.signing import Secret
+from binance_pm.testing import sandbox
+
+_VERDICT: Final = 12
+_NAME: Final = 14
+_NARROWEST: Final = 40
+_ARROW: Final = "-> "
+_OF_HOST: Final = {"clock", "egress", "tls"}
+"""Their words name the host."""
+
+_STYLES: Final[Mapping[Verdict, str]] = {
+    "ok": "green",
+    "warning": "yellow",
+    "failed": "bold red",
+    "not checked": "dim",
+}
+
+
+def _refuse(code: int, message: str, *paths: str, status: int = 400) -> tuple[Fault, ...]:
+    return tuple(Fault(path=path, status=status, code=code, msg=message, times=None) for path in paths)
+
+
+_PAPI: Final = "/papi/v1/account"
+_SPAN: Final = "/sapi/v2/portfolio/account"
+_PRO: Final = "/sapi/v1/portfolio/account"
+_EVERY: Final = (_PAPI, _SPAN, _PRO)
+_NOT_PORTFOLIO_MARGIN: Final = "Request ID is not a Portfolio Margin Account."
+_REFUSED_KEY: Final = "Invalid API-key, IP, or permissions for action."
+
+_IN_DANGER: Final = msgspec.json.encode(
+    {
+        "uniMMR": "1.30",
+        "accountEquity": "1300",
+        "actualEquity": "1300",
+        "accountInitialMargin": "1500",
+        "accountMaintMargin": "1000",
+        "accountStatus": "MARGIN_CALL",
+        "accountType": "PM_3",
+        "virtualMaxWithdrawAmount": "0",
+        "totalAvailableBalance": "",
+        "totalMarginOpenLoss": "",
+        "riskUnitMMList": [],
+        "marginMM": "0",
+        "otherMM": "0",
+        "updateTime": 0,
+    }
+)
+
+FAULTS: Final[Mapping[str, tuple[Fault, ...]]] = {
+    "clock": (Fault(skew=300),),
+    # The first call opens the connection; the second is measured.
+    "slow": (Fault(path="/papi/v1/time"), Fault(path="/papi/v1/time", delay=1.2)),
+    "silent": (Fault(drop=True, times=None),),
+    "place": (Fault(status=451, body=b"", times=None),),
+    "portal": (Fault(body=b"<html>Welcome to our hotel</html>", times=None),),
+    "key": _refuse(-2014, "API-key format invalid.", *_EVERY, status=401),
+    "permission": _refuse(-2015, _REFUSED_KEY, *_EVERY, status=401),
+    "signature": _refuse(-1022, "Signature for this request is not valid.", *_EVERY),
+    "timestamp": _refuse(-1021, "Timestamp for this request is outside of the recvWindow.", *_EVERY),
+    "product": (*_refuse(-2015, _REFUSED_KEY, _PAPI, status=401), *_refuse(-21001, _NOT_PORTFOLIO_MARGIN, _SPAN, _PRO)),
+    "others": (Fault(path=_PAPI, headers={"x-mbx-used-weight-1m": "4000"}),),
+    "danger": tuple(Fault(path=path, body=_IN_DANGER) for path in _EVERY),
+    "limit": (Fault(status=429, code=-1003, msg="Too many requests.", headers={"Retry-After": "30"}, times=None),),
+    "ban": (Fault(status=418, code=-1003, msg="Way too many requests.", headers={"Retry-After": "120"}, times=None),),
+}
+"""What can be made to go wrong with the local exchange, by name."""
+
+
+def run(
+    *, accounts: Path | None, local: bool, fault: Sequence[str], base_url: str | None, trust_env: bool, json: bool
+) -> int:
+    """Print each check: 0 if none failed.
+
+    Raises:
+        CycloptsError: options contradict each other, or there is no such fault.
+        ConfigurationError: the accounts file cannot be read, or the address is not one.
+    """
+    if local and (accounts is not None or base_url is not None):
+        raise CycloptsError(msg="--sandbox excludes --accounts and --base-url.")
+    if fault and not local:
+        raise CycloptsError(msg="--fault needs --sandbox: it is the local exchange that fails.")
+    # What the budget warns of is one of the checks.
+    logging.getLogger("binance_pm").addHandler(logging.NullHandler())
+    printer = _Printer(json=json)
+    if local:
+        anyio.run(_examine_sandbox, [struck for name in fault for struck in _faults(name)], trust_env, printer)
+        return printer.code
+    url = os.environ.get("BINANCE_PM_BASE_URL") or None if base_url is None else base_url
+    place = Place(trust_env=trust_env)
+    if url is not None:
+        place = Place(papi_url=url, sapi_url=url, trust_env=trust_env)
+    anyio.run(_examine, accounts, place, printer)
+    return printer.code
+
+
+def _faults(name: str) -> tuple[Fault, ...]:
+    if name.startswith("{"):
+        try:
+            return (msgspec.json.decode(name, type=Fault),)
+        except ValueError as error:
+            raise CycloptsError(msg=f"--fault: {error}") from None
+    if name not in FAULTS:
+        raise CycloptsError(msg=f"There is no fault {name!r}: there are {', '.join(FAULTS)}, or a Fault as JSON.")
+    return FAULTS[name]
+
+
+async def _examine_sandbox(faults: Sequence[Fault], trust_env: bool, printer: _Printer) -> None:  # noqa: FBT001
+    # Started inside the event loop: there Ctrl-C cancels, and does not break off the start of its thread.
+    async with sandbox(accounts=1) as pm:
+        try:
+            pm.inject(*faults)
+        except ValueError as error:
+            raise CycloptsError(msg=f"--fault: {error}") from None
+        account = pm.accounts[0]
+        subject = Subject(
+            origin="the local exchange",
+            api_key=Secret(account.api_key),
+            secret=Secret(account.api_secret),
+        )
+        place = Place(papi_url=pm.base_url, sapi_url=pm.base_url, budget=pm.budget, trust_env=trust_env)
+        await examine([subject], printer.tell, place=place)
+
+
+async def _examine(accounts: Path | None, place: Place, printer: _Printer) -> None:
+    subjects = [subject_of_environment()] if accounts is None else await subjects_of_file(accounts)
+    await examine(subjects, printer.tell, place=place)
+
+
+class _Printer:
+    """Prints a line for each check, or a JSON object."""
+
+    def __init__(self, *, json: bool) -> None:
+        self._json = json
+        self._output = Output(highlight=False)
+        self.code = 0
+
+    def tell(self, check: Check) -> None:
+        """Print it at once."""
+        if check.verdict == "failed":
+            self.code = 1
+        if self._json:
+            print(msgspec.json.encode(check).decode(), flush=True)
+            return
+        self._output.print(_line(check, width=self._output.width), soft_wrap=True)
+        sys.stdout.flush()
+
+
+def _line(check: Check, *, width: int) -> Text:
+    """Verdict, name, what was found and what to do, wrapped beside the first two."""
+    whom = f"{check.subject}: " if check.name not in _OF_HOST and check.subject else ""
+    found = textwrap.wrap(whom + check.what, max(width - _VERDICT - _NAME, _NARROWEST))
+    advice = textwrap.wrap(check.advice, max(width - _VERDICT - _NAME - len(_ARROW), _NARROWEST))
+    lines = found + [(" " * len(_ARROW) if place else _ARROW) + line for place, line in enumerate(advice)]
+    text = Text(f"{check.verdict:<{_VERDICT}}", style=_STYLES[check.verdict])
+    return Text.assemble(text, f"{check.name:<{_NAME}}", f"\n{' ' * (_VERDICT + _NAME)}".join(lines))

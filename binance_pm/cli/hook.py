@@ -1,0 +1,225 @@
+"""``--on-event``: a command that is run for events, with the event as one JSON object on its standard input.
+
+What is promised
+    * Nobody waits for it: at most `_AT_ONCE` commands run, those of one account one after another, and a bounded number
+      of events waits. Beyond it the oldest reading is dropped, or else the oldest event, and that is told.
+    * A command that runs for longer than its timeout is killed with all that it started in its process group.
+    * Failures are logged as warnings, with the program's name and the kind of the event, never its content or the
+      arguments: they may be secret.
+    * When the watch ends, what runs has half a second to finish and is killed then; what waits is not run.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager, suppress
+from typing import Final, Literal, Self, get_args
+
+import anyio
+import anyio.abc
+import msgspec
+
+from binance_pm.errors import Call, ConfigurationError
+from binance_pm.fleet import BudgetTight, FleetEvent, GateReopened, GateShut, Reading, StateEvent
+
+EventKind = Literal[
+    "Reading",
+    "StatusChanged",
+    "MarginLine",
+    "Stale",
+    "Fresh",
+    "AccountFailed",
+    "GateShut",
+    "GateReopened",
+    "BudgetTight",
+]
+STATE_KINDS: Final = tuple(kind.__name__ for kind in get_args(StateEvent))
+"""What a command is run for where nothing else is said."""
+
+_log = logging.getLogger(__name__)
+
+_CALL: Final = Call("--on-event")
+_AT_ONCE: Final = 4
+_MOST_WAITING: Final = 1_000
+_GRACE_SECONDS: Final = 0.5
+_REAP_SECONDS: Final = 0.3
+
+
+class Hook:
+    """Runs a command for events while it is entered: ``async with hook.running()``.
+
+    Args:
+        command: the program and its arguments, as a shell would split them; it is not run by one.
+        kinds: the events for which it is run.
+        timeout: seconds after which it is killed.
+
+    Attributes:
+        failures: how many commands failed.
+        dropped: how many events no command was run for, because too many waited or the watch ended.
+
+    Raises:
+        ConfigurationError: the command cannot be split, or there is no such program.
+    """
+
+    def __init__(self, command: str, *, kinds: Collection[str] = STATE_KINDS, timeout: float = 10.0) -> None:
+        self._words: Final = _split(command)
+        self._kinds: Final = frozenset(kinds)
+        self._timeout: Final = timeout
+        self._waiting: Final[OrderedDict[int, FleetEvent]] = OrderedDict()
+        self._readings: Final[OrderedDict[int, None]] = OrderedDict()
+        """Those that are readings."""
+        self._count: int = 0
+        self._busy: Final[set[str]] = set()
+        """Whose events are being told."""
+        self._scopes: Final[set[anyio.CancelScope]] = set()
+        """Of what runs."""
+        self._news: anyio.Event = anyio.Event()
+        self._is_behind: bool = False
+        self._is_leaving: bool = False
+        self.failures: int = 0
+        self.dropped: int = 0
+
+    def receive(self, event: FleetEvent) -> None:
+        """Take an event; it neither waits nor fails."""
+        if type(event).__name__ not in self._kinds:
+            return
+        self._count += 1
+        self._waiting[self._count] = event
+        if isinstance(event, Reading):
+            self._readings[self._count] = None
+        if len(self._waiting) > _MOST_WAITING:
+            self._take(next(iter(self._readings or self._waiting)))
+            self.dropped += 1
+            if not self._is_behind:
+                self._is_behind = True
+                _log.warning("%s is too slow: events are dropped until it has caught up", self._program)
+        self._news.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[Self, None]:
+        """Run commands until it is left; then what runs has a short time to finish, and what waits is not run."""
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._work, tasks)
+            try:
+                yield self
+            except Exception as error:  # noqa: BLE001 - it is raised below, where no group wraps it
+                failure = error
+            finally:
+                tasks.cancel_scope.cancel()
+                self._leave()
+        if failure is not None:
+            raise failure
+
+    @property
+    def _program(self) -> str:
+        # Arguments may be secret.
+        return self._words[0]
+
+    def _leave(self) -> None:
+        self._is_leaving = True
+        for scope in self._scopes:
+            scope.deadline = min(scope.deadline, anyio.current_time() + _GRACE_SECONDS)
+        self.dropped += len(self._waiting)
+        self._waiting.clear()
+        if self.dropped:
+            _log.warning("%s was not run for %d events", self._program, self.dropped)
+
+    async def _work(self, tasks: anyio.abc.TaskGroup) -> None:
+        while True:
+            self._news = anyio.Event()
+            while len(self._busy) < _AT_ONCE and (key := self._next()) is not None:
+                event = self._take(key)
+                self._busy.add(_whom(event))
+                tasks.start_soon(self._tell, event)
+            self._is_behind = self._is_behind and bool(self._waiting)
+            await self._news.wait()
+
+    def _next(self) -> int | None:
+        """The oldest event of an account that no command is being told of."""
+        return next((key for key, event in self._waiting.items() if _whom(event) not in self._busy), None)
+
+    def _take(self, key: int) -> FleetEvent:
+        self._readings.pop(key, None)
+        return self._waiting.pop(key)
+
+    async def _tell(self, event: FleetEvent) -> None:
+        longest = _GRACE_SECONDS if self._is_leaving else self._timeout
+        why = ""
+        # Leaving shortens the deadline: nothing else ends what runs.
+        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + longest) as scope:
+            self._scopes.add(scope)
+            try:
+                why = await self._run(msgspec.json.encode(event))
+            except OSError as error:
+                why = f"cannot be run ({error.strerror})"
+            finally:
+                self._scopes.discard(scope)
+                self._busy.discard(_whom(event))
+                self._news.set()
+        if scope.cancelled_caught:
+            why = "was still running when the watch ended" if self._is_leaving else f"ran for {self._timeout:g} s"
+            why += " and was killed"
+        if why:
+            self.failures += 1
+            _log.warning("%s %s, told of a %s; failures: %d", self._program, why, type(event).__name__, self.failures)
+
+    async def _run(self, text: bytes) -> str:
+        """Run the command once: why it failed, or nothing."""
+        process = await anyio.open_process(
+            self._words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            await _hand_over(process, text)
+            status = await process.wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _end(process)
+        return f"ended with status {status}" if status else ""
+
+
+async def _hand_over(process: anyio.abc.Process, text: bytes) -> None:
+    assert process.stdin is not None  # noqa: S101
+    # Whoever does not want to know need not read it.
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+        await process.stdin.send(text)
+        await process.stdin.aclose()
+
+
+async def _end(process: anyio.abc.Process) -> None:
+    """Leave neither the process, if it still runs, nor what it started, nor a zombie."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+    with anyio.move_on_after(_REAP_SECONDS):
+        await process.wait()
+    if process.returncode is not None:
+        await process.aclose()
+
+
+def _whom(event: FleetEvent) -> str:
+    """Whose events come one after another; those of no account, too."""
+    return "" if isinstance(event, GateShut | GateReopened | BudgetTight) else event.label
+
+
+def _split(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ConfigurationError(_CALL, f"the command cannot be split into words: {error}") from None
+    if not words:
+        raise ConfigurationError(_CALL, "the command is empty")
+    if shutil.which(words[0]) is None:
+        raise ConfigurationError(_CALL, f"there is no program {words[0]}")
+    return words

@@ -1,0 +1,63 @@
+"""``binance-pm tail``: what a watch has published, for a person or another program."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+
+import msgspec
+
+from binance_pm.cli.sentence import clock_time, sentence
+from binance_pm.fleet import Gap, Missed, Started, StreamEntry
+from binance_pm.fleet.subscribe import StreamReader
+
+
+def run(*, url: str, stream: str, group: str, from_start: bool, json: bool) -> int:
+    """Print every entry until Ctrl-C.
+
+    Raises:
+        ConfigurationError: an argument cannot be used, or another reader took over the group.
+        ConnectError: the server does not answer at the beginning.
+    """
+    with closing(StreamReader(url, group=group, stream=stream, from_start=from_start)) as reader:
+        reader.open()
+        while True:
+            # What was printed is acknowledged when the next is asked for.
+            for entry in reader.read():
+                print(as_json(entry) if json else as_words(entry))
+            sys.stdout.flush()
+
+
+def as_json(entry: StreamEntry) -> str:
+    """The entry as one object, its event as it stands in the stream."""
+    whole = {
+        "shard": entry.shard,
+        "run": entry.run,
+        "number": entry.number,
+        "event": msgspec.Raw(entry.text.encode()),
+    }
+    return msgspec.json.encode(whole).decode()
+
+
+def as_words(entry: StreamEntry) -> str:
+    """One line: the sentence that a watch prints of an event, and one for each mark between them."""
+    match entry.event:
+        case Started() | Gap() | Missed() as mark:
+            return f"{clock_time(mark.at)} {type(mark).__name__:<13} shard {entry.shard}: {_what(mark)}"
+        case None:
+            return f"{'-':<9} {'?':<13} shard {entry.shard}: an event that this version does not know"
+        case event:
+            return sentence(event)
+
+
+def _what(mark: Started | Gap | Missed) -> str:
+    match mark:
+        case Started():
+            since = "" if mark.since is None else f"; nothing was published since {clock_time(mark.since)}"
+            return f"begins to publish{since}"
+        case Missed():
+            return f"{mark.entries} entries had vanished from the stream before they were read"
+        case Gap():
+            counts = ((mark.readings, "readings"), (mark.events, "state events"), (mark.vanished, "published entries"))
+            lost = ", ".join(f"{count} {what}" for count, what in counts if count)
+            return f"lost {lost} between {clock_time(mark.since)} and {clock_time(mark.until)}"

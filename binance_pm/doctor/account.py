@@ -1,0 +1,149 @@
+"""What the exchange says to signed reads of an account: permissions, product and status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import anyio
+
+from binance_pm.api.account import Account
+from binance_pm.api.pro_account import ProAccount, SpanAccount
+from binance_pm.client import Client
+from binance_pm.doctor.check import Check
+from binance_pm.doctor.subjects import Subject
+from binance_pm.endpoint import ENDPOINTS
+from binance_pm.enums import AccountStatus, AccountType
+from binance_pm.errors import BudgetExceeded, ExchangeError, GateClosed, PortfolioMarginError, RateLimited
+from binance_pm.fleet.accounts import HEADLINES, Product
+
+Answers = Mapping[str, Any]
+"""By endpoint, what was answered: a Struct, or the error that the call ended in."""
+
+NAMES: Final[Mapping[Product, str]] = {
+    "pm": "Portfolio Margin",
+    "pm_pro": "Portfolio Margin Pro",
+    "span": "Portfolio Margin Pro SPAN",
+}
+_TYPES: Final[Mapping[str, Product]] = {AccountType.PM_2: "pm", AccountType.PM_1: "pm_pro", AccountType.PM_3: "span"}
+
+_NO_PORTFOLIO_MARGIN: Final = -21001
+_REFUSED_KEY: Final = -2015
+# Somebody must be waited for: it says nothing of the key.
+_WAITING: Final = (BudgetExceeded, GateClosed, RateLimited)
+
+_KEY_REFUSED: Final = (
+    "the key is refused (-2015): it is wrong, or this IP is not on its list, or a permission is missing, or it was "
+    "made before Portfolio Margin was enabled, which strips the futures permission from existing keys for good"
+)
+_NEW_KEY: Final = (
+    "Make a new key with the permission for Portfolio Margin, and with this machine's IP on its list if it has one."
+)
+
+
+async def ask(client: Client, names: Sequence[str]) -> dict[str, Any]:
+    """Read the named endpoints; where one is refused for its product, also what tells of another product."""
+    answers = await _ask_all(client, names)
+    if any(isinstance(answer, ExchangeError) and answer.code in _OF_PRODUCT for answer in answers.values()):
+        answers |= await _ask_all(client, [name for name in HEADLINES if name not in answers])
+    return answers
+
+
+_OF_PRODUCT: Final = {_NO_PORTFOLIO_MARGIN, _REFUSED_KEY}
+
+
+async def _ask_all(client: Client, names: Sequence[str]) -> dict[str, Any]:
+    answers: dict[str, Any] = {}
+
+    async def ask_one(name: str) -> None:
+        try:
+            answers[name] = await client.call(ENDPOINTS[name], {})
+        except PortfolioMarginError as error:
+            answers[name] = error
+
+    async with anyio.create_task_group() as tasks:
+        for name in names:
+            tasks.start_soon(ask_one, name)
+    # Not in the order in which they came.
+    return {name: answers[name] for name in names}
+
+
+def check_permissions(subject: Subject, answers: Answers) -> Check:
+    """Whether a signed read works, and if not what stands in its way."""
+    errors = {name: answer for name, answer in answers.items() if isinstance(answer, PortfolioMarginError)}
+    if works := [name for name in answers if name not in errors]:
+        return Check("permissions", subject.label, "ok", f"a signed read works: {', '.join(works)}")
+    codes = _codes(answers)
+    if _NO_PORTFOLIO_MARGIN in codes:
+        return Check("permissions", subject.label, "ok", "the exchange knows the key and its signature (-21001)")
+    # What the exchange says tells more than that it said nothing.
+    error = min(errors.values(), key=lambda error: not isinstance(error, ExchangeError))
+    if isinstance(error, _WAITING):
+        return Check("permissions", subject.label, "not checked", error.what)
+    if codes == {_REFUSED_KEY}:
+        return Check("permissions", subject.label, "failed", _KEY_REFUSED, _NEW_KEY)
+    return Check("permissions", subject.label, "failed", f"{error.endpoint}: {error.what}", error.advice)
+
+
+def check_product(subject: Subject, answers: Answers) -> Check:
+    """Which product the account is on, and whether it is the one that is expected."""
+    found = _product(answers)
+    refused = [answers[name] for name in subject.read if isinstance(answers.get(name), PortfolioMarginError)]
+    if found is None and len(refused) in {0, len(subject.read)}:
+        return _on_no_product(subject, answers)
+    shown = f"{NAMES[found]} ({found})" if found else ""
+    is_expected = found is None or subject.product in {None, found}
+    correct = f'Write product = "{found}" in the accounts file.'
+    if subject.product is not None and refused:
+        error = refused[0]
+        what = f"{error.endpoint}: {error.what}" + f"; the account is {shown}" * (not is_expected)
+        return Check("product", subject.label, "failed", what, error.advice if is_expected else correct)
+    if not is_expected:
+        what = f"{shown}, where the file says {subject.product}; all that is read answers"
+        return Check("product", subject.label, "warning", what, correct)
+    works = ", ".join(name for name in answers if _answered(answers, name))
+    return Check("product", subject.label, "ok", f"{shown}: {works} can be read")
+
+
+def _on_no_product(subject: Subject, answers: Answers) -> Check:
+    if _NO_PORTFOLIO_MARGIN not in _codes(answers):
+        return Check("product", subject.label, "not checked", "nothing that tells it could be read")
+    what = "the account is on no Portfolio Margin (-21001)"
+    advice = "Enable Portfolio Margin, then make a new key: older ones never work for it."
+    return Check("product", subject.label, "failed", what, advice)
+
+
+def check_account(subject: Subject, answers: Answers) -> Check:
+    """How the account is: only NORMAL is."""
+    answer = _headline(answers)
+    if answer is None:
+        return Check("account", subject.label, "not checked", "nothing that tells it could be read")
+    what = f"{answer.account_status}, uniMMR {answer.uni_mmr:.2f}"
+    if answer.account_status == AccountStatus.NORMAL:
+        return Check("account", subject.label, "ok", what)
+    return Check("account", subject.label, "warning", what, "Add margin or close positions: the setup itself is fine.")
+
+
+def _codes(answers: Answers) -> set[int | None]:
+    """The exchange's own codes of what it refused."""
+    return {answer.code for answer in answers.values() if isinstance(answer, ExchangeError)}
+
+
+def _headline(answers: Answers) -> Account | ProAccount | SpanAccount | None:
+    for name in HEADLINES:
+        if isinstance(answer := answers.get(name), Account | ProAccount | SpanAccount):
+            return answer
+    return None
+
+
+def _product(answers: Answers) -> Product | None:
+    """By what the account says of itself, else by which endpoint answers; None where none does."""
+    for name in ("span_account", "pro_account"):
+        if isinstance(answer := answers.get(name), SpanAccount | ProAccount) and answer.account_type in _TYPES:
+            return _TYPES[answer.account_type]
+    by_endpoint: dict[str, Product] = {"span_account": "span", "pro_account": "pm_pro", "account": "pm"}
+    return next((product for name, product in by_endpoint.items() if _answered(answers, name)), None)
+
+
+def _answered(answers: Answers, name: str) -> bool:
+    return name in answers and not isinstance(answers[name], PortfolioMarginError)

@@ -1,0 +1,258 @@
+"""All checks of all accounts, in a bounded time."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from binance_pm.budget import Budget
+from binance_pm.client import Client
+from binance_pm.doctor import account, limits
+from binance_pm.doctor.check import Check, CheckName, Report
+from binance_pm.doctor.clock import CALLS, check_clock
+from binance_pm.doctor.key import check_key
+from binance_pm.doctor.subjects import Subject
+from binance_pm.doctor.way import check_way, route_of
+from binance_pm.endpoint import ENDPOINTS
+from binance_pm.errors import (
+    BadAnswer,
+    Call,
+    ConfigurationError,
+    ExchangeError,
+    NoAnswer,
+    NotSent,
+    PortfolioMarginError,
+    RateLimited,
+)
+from binance_pm.hosts import PAPI_URL, SAPI_URL
+from binance_pm.session import Session
+from binance_pm.transport import Timeouts
+from binance_pm.transport.httpx import tls_settings
+
+LONGEST: Final = 30.0
+"""Seconds that an examination of one account takes at most; each further account may take one more."""
+
+_TIMEOUTS: Final = Timeouts(connect=3.0, read=5.0, total=8.0)
+# A gate that is closed for longer is told, and not waited for.
+_PATIENCE: Final = 2.0
+_MINUTE: Final = 60.0
+# Seconds; the exchange's clock is known to half of one at least.
+_NEAR: Final = 1.5
+_CALL: Final = Call("doctor")
+_OF_HOST: Final[tuple[CheckName, ...]] = ("clock", "egress", "tls")
+_OF_KEY: Final[tuple[CheckName, ...]] = ("key", "permissions", "product")
+_NOT_SERVED: Final = 451
+# After these the host need not be asked for more.
+_IN_VAIN: Final = (NotSent, NoAnswer, RateLimited, BadAnswer)
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the exchange is, and how it is reached."""
+
+    papi_url: str = PAPI_URL
+    sapi_url: str = SAPI_URL
+    trust_env: bool = False
+    """Whether the environment may name proxies and certificates."""
+    budget: Budget | None = None
+    """None for that of the process."""
+
+
+async def examine(
+    subjects: Sequence[Subject | Check],
+    tell: Callable[[Check], None],
+    *,
+    place: Place | None = None,
+    seconds: float = LONGEST,
+) -> None:
+    """Look at everything between here and the accounts, and change nothing.
+
+    Args:
+        subjects: the accounts, or what is wrong with them already.
+        tell: is given each check, in the order of `CheckName`.
+        place: where the exchange is.
+        seconds: after which what is left is not checked; each account beyond the first adds one.
+
+    Raises:
+        ConfigurationError: an address of the place cannot be used.
+    """
+    examination = _Examination(subjects, tell, place or Place(), seconds + max(0, len(subjects) - 1))
+    await examination.run()
+
+
+class _Examination:
+    def __init__(
+        self, subjects: Sequence[Subject | Check], tell: Callable[[Check], None], place: Place, seconds: float
+    ) -> None:
+        self._subjects: Final = subjects
+        self._place: Final = place
+        self._seconds: Final = seconds
+        self._tls: Final = _tls(place)
+        self._session: Final = Session(
+            trust_env=place.trust_env, tls=self._tls, timeouts=_TIMEOUTS, budget=place.budget
+        )
+        self._client: Final = self._client_of(None)
+        self._routes: Final = {url: route_of(url, trust_env=place.trust_env) for url in self._urls()}
+        self._report: Final = Report(self._expected(), tell)
+        self._unreached: Final[dict[str, str]] = {}
+        """By URL, why nothing can be asked there."""
+        self._weight = 0
+        self._is_heard = False
+
+    async def run(self) -> None:
+        for subject in self._subjects:
+            self._report.put(subject if isinstance(subject, Check) else self._configuration(subject))
+        with anyio.move_on_after(self._seconds):
+            await self._ask()
+        if not any(isinstance(subject, Subject) for subject in self._subjects):
+            self._report.skip((*_OF_KEY, "account"), "", "there is no key")
+        budget = self._session.budget
+        hosts = {self._client.host(ENDPOINTS[name]): self._routes[url].name for url, name in self._clocks().items()}
+        heard = self._is_heard
+        self._report.put(limits.check_budget(budget, is_heard=heard))
+        self._report.put(limits.check_limits(budget, hosts, weight=self._weight, is_heard=heard))
+        self._report.close(f"{self._seconds:g} s had passed")
+
+    async def _ask(self) -> None:
+        try:
+            async with self._client:
+                async with anyio.create_task_group() as tasks:
+                    for url in self._routes:
+                        tasks.start_soon(self._look_at_host, url)
+                await self._pass_turn()
+                async with anyio.create_task_group() as tasks:
+                    for subject in self._subjects:
+                        if isinstance(subject, Subject):
+                            tasks.start_soon(self._look_at_subject, subject)
+        except ConfigurationError as error:
+            # Nothing else raises it: the proxy of the environment cannot be used.
+            self._give_up(error)
+
+    async def _pass_turn(self) -> None:
+        """Near the turn of the exchange's minute it is not known of which one a count is: wait until it has turned."""
+        hosts = {
+            self._client.host(ENDPOINTS[name]) for url, name in self._clocks().items() if url not in self._unreached
+        }
+        into = [self._session.budget.clock(host).milliseconds() / 1000 % _MINUTE for host in hosts]
+        waits = [(_NEAR - seconds) % _MINUTE for seconds in into]
+        await anyio.sleep(max((wait for wait in waits if wait < 3 * _NEAR), default=0.0))
+
+    def _give_up(self, error: ConfigurationError) -> None:
+        advice = "Correct the proxy in the environment, or go without --trust-env."
+        for route in self._routes.values():
+            self._report.put(Check("egress", route.name, "failed", f"{route.name}: {error.what}", advice))
+        self._report.close("there is no way out")
+
+    async def _look_at_host(self, url: str) -> None:
+        route = self._routes[url]
+        egress, tls = await check_way(route, self._tls)
+        self._report.put(egress)
+        self._report.put(tls)
+        if "failed" in {egress.verdict, tls.verdict}:
+            self._unreached[url] = f"{route.name} was not reached"
+            self._report.skip(("clock",), route.name, f"{route.name}: it was not reached")
+            return
+        is_papi = self._clocks()[url] == "server_time"
+        clock, error = await check_clock(self._client, route.name, is_papi=is_papi)
+        self._report.put(clock)
+        for _ in range(1 if error else CALLS):
+            self._count(self._clocks()[url], error)
+        if _is_in_vain(error):
+            self._unreached[url] = f"{route.name} cannot be asked, see clock"
+
+    async def _look_at_subject(self, subject: Subject) -> None:
+        label = subject.label
+        key, client = await anyio.to_thread.run_sync(self._open, subject, abandon_on_cancel=True)
+        self._report.put(key)
+        if client is None:
+            self._report.skip(("permissions", "product", "account"), label, "the key cannot be used")
+            return
+        names = [name for name in subject.read if self._url_of(name) not in self._unreached]
+        if not names or (subject.product and len(names) < len(subject.read)):
+            missing = next(self._url_of(name) for name in subject.read if name not in names)
+            self._report.skip(("permissions", "product", "account"), label, self._unreached[missing])
+            return
+        async with client:
+            answers = await account.ask(client, names)
+        for name, answer in answers.items():
+            self._count(name, answer)
+        for look in (account.check_permissions, account.check_product, account.check_account):
+            self._report.put(look(subject, answers))
+
+    def _count(self, name: str, answer: object) -> None:
+        """Add what a call has cost, and remember whether the exchange is heard at all."""
+        is_error = isinstance(answer, PortfolioMarginError)
+        self._weight += ENDPOINTS[name].weight if not is_error or answer.sent else 0
+        self._is_heard = self._is_heard or not is_error or isinstance(answer, ExchangeError)
+
+    def _open(self, subject: Subject) -> tuple[Check, Client | None]:
+        """What is told of the key, and a client with it where it can be used."""
+        check = check_key(subject)
+        if check.verdict == "failed":
+            return check, None
+        try:
+            return check, self._client_of(subject)
+        except ConfigurationError as error:
+            return Check("key", subject.label, "failed", error.what, error.advice), None
+
+    def _client_of(self, subject: Subject | None) -> Client:
+        return Client(
+            None if subject is None else subject.api_key.reveal().decode(),
+            None if subject is None else subject.secret.reveal(),
+            passphrase=subject and subject.passphrase and subject.passphrase.reveal(),
+            label="" if subject is None else subject.label,
+            session=self._session,
+            papi_url=self._place.papi_url,
+            sapi_url=self._place.sapi_url,
+            attempts=1,
+            max_wait=_PATIENCE if subject is None else self._seconds,
+        )
+
+    def _configuration(self, subject: Subject) -> Check:
+        return Check("configuration", subject.label, "ok", f"key {subject.fingerprint} from {subject.origin}")
+
+    def _url_of(self, name: str) -> str:
+        return self._place.papi_url if ENDPOINTS[name].family == "papi" else self._place.sapi_url
+
+    def _urls(self) -> list[str]:
+        """The hosts that are needed, each once."""
+        read = [name for subject in self._subjects if isinstance(subject, Subject) for name in subject.read]
+        return sorted({self._url_of(name) for name in read or ("account", "span_account")}, reverse=True)
+
+    def _clocks(self) -> dict[str, str]:
+        """By URL, the endpoint that tells the time there."""
+        papi = self._place.papi_url
+        return {url: "server_time" if url == papi else "pro_server_time" for url in self._routes}
+
+    def _expected(self) -> Iterable[tuple[CheckName, str]]:
+        """Name and subject of every check, in the order in which they are told."""
+        labels = [one.subject if isinstance(one, Check) else one.label for one in self._subjects]
+        # Of an account of a file that has no key, nothing more is told.
+        looked_at = [one.label for one in self._subjects if isinstance(one, Subject)] or [""]
+        for label in labels:
+            yield "configuration", label
+        for route in self._routes.values():
+            for name in _OF_HOST:
+                yield name, route.name
+        for label in looked_at:
+            for name in _OF_KEY:
+                yield name, label
+        yield "budget", ""
+        for label in looked_at:
+            yield "account", label
+        yield "limits", ""
+
+
+def _tls(place: Place) -> ssl.SSLContext:
+    try:
+        return tls_settings(trust_env=place.trust_env)
+    except OSError:
+        raise ConfigurationError(_CALL, "the certificates that the environment names cannot be read") from None
+
+
+def _is_in_vain(error: PortfolioMarginError | None) -> bool:
+    return isinstance(error, _IN_VAIN) or (isinstance(error, ExchangeError) and error.status == _NOT_SERVED)

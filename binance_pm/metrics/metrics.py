@@ -1,0 +1,316 @@
+"""The metrics: gauges are read from the fleet in the moment of a scrape, counters are fed by what happens.
+
+What is not known is absent, and a figure of an account that is stale counts as not known: a graph that goes on with the
+last good value would be all green while nobody sees the account. Only ``age``, ``stale`` and what was told as below a
+line outlive it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
+from math import inf
+from typing import Final, NamedTuple, get_args
+from weakref import WeakSet
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
+
+from binance_pm.budget import Budget, BudgetEvent, Pool, PoolState, Refused
+from binance_pm.budget.state import named
+from binance_pm.budget.wake import waker
+from binance_pm.endpoint import ENDPOINTS
+from binance_pm.enums import AccountStatus
+from binance_pm.errors import SessionClosed
+from binance_pm.fleet import AccountPicture, Fleet, FleetEvent
+from binance_pm.fleet.accounts import READ
+from binance_pm.metrics.server import serving
+from binance_pm.session import Attempted, Session
+from binance_pm.version import VERSION
+
+_PREFIX: Final = "binance_pm_"
+_TRAVEL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_WAIT_SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
+# Prometheus gives a scrape ten seconds.
+_LONGEST_LOOK: Final = 5.0
+_REFUSALS: Final = "429", "418"
+_UNKNOWN: Final = "unknown"
+_OF_ACCOUNTS: Final = [kind.__name__ for kind in get_args(FleetEvent) if "label" in kind.__struct_fields__]
+
+
+class Metrics:
+    """What a fleet knows and what its calls meet, in a registry of Prometheus.
+
+    Have it `watch` an open fleet, give every event to `receive`, and `serve` it, or let your own program serve the
+    registry: it may be collected from any thread. If the fleet's event loop does not answer, collecting fails rather
+    than show old figures.
+
+    Args:
+        registry: where the metrics are registered; None for one of their own, with those of the process.
+
+    Raises:
+        ValueError: the registry has such metrics already.
+
+    Attributes:
+        registry: where they are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry: Final = _own_registry() if registry is None else registry
+        self._source: _Source | None = None
+        self._heard: Final[WeakSet[Session | Budget]] = WeakSet()
+        self._readings: Final = self._counter("account_readings", "Good answers", "account", "endpoint")
+        self._errors: Final = self._counter(
+            "account_errors", "Attempts that ended in an error, by its class", "account", "endpoint", "error"
+        )
+        self._events: Final = self._counter("events", "What the fleet told, by kind", "account", "type")
+        self._refusals: Final = self._counter("refusals", "Refusals that closed the gate of a host", "host", "status")
+        self._travel: Final = self._histogram(
+            "request_duration_seconds",
+            "From the first byte of a request until its answer had come or was given up",
+            _TRAVEL_SECONDS,
+            "endpoint",
+            "outcome",
+        )
+        self._waits: Final = self._histogram(
+            "budget_wait_seconds", "Waiting for weight or a gate before a request", _WAIT_SECONDS, "endpoint", "lane"
+        )
+        self.registry.register(self)
+
+    def watch(self, fleet: Fleet) -> None:
+        """Show an open fleet from now on, in place of the one before; call it in the fleet's event loop.
+
+        Raises:
+            SessionClosed: the fleet is not open.
+        """
+        for one in (fleet.budget, *(member.client.session for member in fleet.members)):
+            if one not in self._heard:
+                self._heard.add(one)
+                if isinstance(one, Session):
+                    one.listen(self._count)
+                else:
+                    one.listen(self._hear)
+        source = _Source(fleet)
+        # A counter that appears with its first event has no increase to be seen.
+        for member in fleet.members:
+            for name in member.read or READ[member.product]:
+                self._readings.labels(member.client.label, name)
+            for kind in _OF_ACCOUNTS:
+                self._events.labels(member.client.label, kind)
+        for host in source.hosts:
+            for status in _REFUSALS:
+                self._refusals.labels(host, status)
+        self._source = source
+
+    def receive(self, event: FleetEvent) -> None:
+        """Count an event of the fleet."""
+        self._events.labels(getattr(event, "label", ""), type(event).__name__).inc()
+
+    def serve(self, *, port: int, host: str = "127.0.0.1") -> AbstractAsyncContextManager[None]:
+        """Answer ``GET /metrics`` while the block lasts, from its event loop.
+
+        As long as no open fleet is watched the answer is 503.
+
+        Args:
+            port: where to listen.
+            host: the address to listen on; by default this machine alone can reach it.
+
+        Raises:
+            OSError: on entering, it cannot listen there; mostly because the port is taken.
+        """
+        return serving(self.registry, self._is_watching, host=host, port=port)
+
+    def collect(self) -> Iterator[Metric]:
+        """What the registry asks for.
+
+        Raises:
+            TimeoutError: the fleet's event loop does not answer.
+        """
+        build = InfoMetricFamily(f"{_PREFIX}build", "The version of the package")
+        build.add_metric((), {"version": VERSION})
+        yield build
+        figures = self._source and self._source.ask()
+        if figures is not None:
+            yield from _of_accounts(figures.pictures)
+            yield from _of_pools(figures.pools, figures.labels)
+            yield from _of_gates(figures.gates)
+
+    def _is_watching(self) -> bool:
+        return self._source is not None and self._source.is_open
+
+    def _count(self, attempted: Attempted) -> None:
+        call, error = attempted.call, attempted.error
+        # Programs may call any path.
+        endpoint = call.endpoint if call.endpoint in ENDPOINTS else "undeclared"
+        outcome = "ok" if error is None else error.__name__
+        if error is not None:
+            self._errors.labels(call.account, endpoint, outcome).inc()
+        elif not call.write:
+            self._readings.labels(call.account, endpoint).inc()
+        self._waits.labels(endpoint, attempted.lane.name.lower()).observe(attempted.waited)
+        if attempted.seconds is not None:
+            self._travel.labels(endpoint, outcome).observe(attempted.seconds)
+
+    def _hear(self, event: BudgetEvent) -> None:
+        if isinstance(event, Refused):
+            self._refusals.labels(event.host, _UNKNOWN if event.status is None else str(event.status)).inc()
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(_PREFIX + name, about, labels, registry=self.registry)
+
+    def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(_PREFIX + name, about, labels, registry=self.registry, buckets=buckets)
+
+
+class _Figures(NamedTuple):
+    """What is known in one moment."""
+
+    pictures: list[AccountPicture]
+    pools: list[PoolState]
+    gates: dict[str, float]
+    """Seconds until each opens, by host."""
+    labels: Mapping[str, str]
+    """Of the accounts, by what pools call them."""
+
+
+class _Source:
+    """An open fleet, read in its own event loop by whoever asks."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet: Final = fleet
+        self._labels: Final = {member.client.key_digest: member.client.label for member in reversed(fleet.members)}
+        self.hosts: Final = sorted(
+            {
+                member.client.host(ENDPOINTS[name])
+                for member in fleet.members
+                for name in member.read or READ[member.product]
+            }
+        )
+        self._asked: Final[deque[Future[_Figures | None]]] = deque()
+        self._wake: Final = waker(self._answer)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the fleet was not closed yet."""
+        try:
+            _ = self._fleet.budget
+        except SessionClosed:
+            return False
+        return True
+
+    def ask(self) -> _Figures | None:
+        """What is known now, None where the fleet or its event loop has ended."""
+        answer: Future[_Figures | None] = Future()
+        self._asked.append(answer)
+        return answer.result(_LONGEST_LOOK) if self._wake() else None
+
+    def _answer(self) -> None:
+        while self._asked:
+            answer = self._asked.popleft()
+            try:
+                answer.set_result(self._look())
+            except Exception as error:  # noqa: BLE001 - whatever it is, whoever asks is told
+                answer.set_exception(error)
+
+    def _look(self) -> _Figures | None:
+        if not self.is_open:
+            return None
+        budget = self._fleet.budget
+        pools, now = budget.snapshot(), budget.monotonic()
+        hosts = sorted({*self.hosts, *(state.pool.host for state in pools)})
+        gates = {host: budget.gate(host).wait(now) for host in hosts}
+        return _Figures(self._fleet.snapshot(), pools, gates, self._labels)
+
+
+def _own_registry() -> CollectorRegistry:
+    # The library's global one is whoever's embeds this.
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def _of_accounts(pictures: Iterable[AccountPicture]) -> Iterator[Metric]:
+    figures = {name: _gauge(f"account_{name}", about, "account") for name, about in _FIGURES.items()}
+    status = _gauge("account_status", "1 for the status that the account has", "account", "status")
+    line = _gauge("account_line_uni_mmr", "The uniMMR of a line that is watched", "account", "line")
+    below = _gauge("account_below_line", "1 from falling to a line until it is seen back above", "account", "line")
+    age = _gauge("account_age_seconds", "Since the oldest part of the picture came; +Inf if never", "account")
+    stale = _gauge("account_stale", "1 where the picture is older than promised", "account")
+    for picture in pictures:
+        label = picture.label
+        # The fleet itself looks once a second.
+        is_stale = picture.is_stale or (picture.age is not None and picture.age > picture.bound)
+        age.add_metric((label,), inf if picture.age is None else picture.age)
+        stale.add_metric((label,), is_stale)
+        for name, at in picture.lines.items():
+            line.add_metric((label, name), float(at))
+            is_below = name in picture.below
+            if is_below or (picture.uni_mmr is not None and not is_stale):
+                below.add_metric((label, name), is_below)
+        if is_stale:
+            continue
+        for name, value in _figures(picture).items():
+            if value is not None:
+                figures[name].add_metric((label,), float(value))
+        if picture.status is not None:
+            shown = picture.status if picture.status.is_known else _UNKNOWN
+            for known in (*AccountStatus, _UNKNOWN):
+                status.add_metric((label, known), known == shown)
+    return iter([*figures.values(), status, line, below, age, stale])
+
+
+_FIGURES: Final = {
+    "uni_mmr": "Equity over maintenance margin",
+    "equity_usd": "Equity after collateral haircut",
+    "maintenance_margin_usd": "Maintenance margin",
+    "unrealized_profit_usd": "Of all USD-M positions",
+}
+
+
+def _figures(picture: AccountPicture) -> dict[str, Decimal | None]:
+    return {
+        "uni_mmr": picture.uni_mmr,
+        "equity_usd": picture.account_equity,
+        "maintenance_margin_usd": picture.account_maint_margin,
+        "unrealized_profit_usd": picture.unrealized_profit,
+    }
+
+
+def _of_pools(pools: Iterable[PoolState], labels: Mapping[str, str]) -> Iterator[Metric]:
+    names = "host", "pool", "account"
+    limit = _gauge("pool_weight_limit", "What the exchange allows in a minute", *names)
+    used = _gauge("pool_weight_used", "The most that it can have counted in this minute", *names)
+    flying = _gauge("pool_weight_in_flight", "Of it, for requests on their way", *names)
+    reserve = _gauge("pool_weight_reserve", "What is kept for orders and rescues", *names)
+    foreign = _gauge("pool_weight_foreign", "What others on the IP surely used of the latest minute", *names)
+    waiting = _gauge("pool_waiting_calls", "Calls that wait for weight or a gate", *names, "lane")
+    for state in pools:
+        pool = _pool_labels(state.pool, labels)
+        limit.add_metric(pool, state.limit)
+        used.add_metric(pool, state.used)
+        flying.add_metric(pool, state.in_flight)
+        reserve.add_metric(pool, state.reserve)
+        foreign.add_metric(pool, state.foreign)
+        for lane, number in state.waiting.items():
+            waiting.add_metric((*pool, lane.name.lower()), number)
+    return iter([limit, used, flying, reserve, foreign, waiting])
+
+
+def _pool_labels(pool: Pool, labels: Mapping[str, str]) -> tuple[str, str, str]:
+    return pool.host, named(pool), labels.get(pool.account, pool.account)
+
+
+def _of_gates(gates: Mapping[str, float]) -> Iterator[Metric]:
+    closed = _gauge("gate_closed", "1 while nothing may be sent to a host", "host")
+    opens = _gauge("gate_opens_seconds", "Until the gate opens; 0 where it is open", "host")
+    for host, wait in gates.items():
+        closed.add_metric((host,), wait > 0)
+        opens.add_metric((host,), wait)
+    return iter([closed, opens])
+
+
+def _gauge(name: str, about: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(_PREFIX + name, about, labels=labels)

@@ -1,0 +1,155 @@
+"""Accounts and limits as a fleet would show them, made by hand, at a moment that never changes."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from binance_pm import AccountStatus, Kind
+from binance_pm.api.account import Account
+from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
+from binance_pm.budget import Lane, Pool, PoolState
+from binance_pm.cli.dashboard.chronicle import Chronicle
+from binance_pm.cli.dashboard.moment import Moment, ShutGate
+from binance_pm.enums import PositionSide
+from binance_pm.fleet import AccountPicture, Reading, Snapshot
+
+NOON = 1_800_014_400.0
+"""12:00:00Z of some day."""
+HOST = "https://papi.binance.com"
+MARGINS = ("1.6180", "1.7320", "1.9", "2.0001", "2.2360", "2.4999", "2.7182", "3.1415", "4.2", "5.5", "8", "1234.5678")
+
+
+def answers(uni_mmr: str, *, status: AccountStatus = AccountStatus.NORMAL, at: float = NOON) -> dict[str, Snapshot]:
+    """Both readings of an account of a hundred thousand."""
+    margin = Decimal(100_000) / Decimal(uni_mmr)
+    account = Account(
+        uni_mmr=Decimal(uni_mmr),
+        account_equity=Decimal("100000.12345678"),
+        actual_equity=Decimal("101000.00000000"),
+        account_initial_margin=round(2 * margin, 8),
+        account_maint_margin=round(margin, 8),
+        account_status=status,
+        virtual_max_withdraw_amount=Decimal("900.00000000"),
+        total_available_balance=None,
+        total_margin_open_loss=None,
+        update_time=int(1000 * NOON),
+    )
+    asset = UmAsset(
+        asset="USDT",
+        cross_wallet_balance=Decimal("90000.00000000"),
+        cross_un_pnl=Decimal("-123.45000000"),
+        maint_margin=round(margin, 8),
+        initial_margin=round(2 * margin, 8),
+        position_initial_margin=round(2 * margin, 8),
+        open_order_initial_margin=Decimal("0.00000000"),
+        update_time=int(1000 * NOON),
+    )
+    held = [_position("BTCUSDT", "1.50000000", "-345.67000000"), _position("ETHUSDT", "-20.00000000", "222.22000000")]
+    return {"account": Snapshot(account, at), "um_account": Snapshot(UmAccount([asset], held), at)}
+
+
+def _position(symbol: str, amount: str, profit: str) -> UmPosition:
+    return UmPosition(
+        symbol=symbol,
+        initial_margin=Decimal("4000.00000000"),
+        maint_margin=Decimal("2000.00000000"),
+        unrealized_profit=Decimal(profit),
+        position_side=PositionSide.BOTH,
+        position_amt=Decimal(amount),
+        update_time=int(1000 * NOON),
+        notional=Decimal(amount) * 40_000,
+    )
+
+
+def account(label: str, uni_mmr: str | None = "3", *, age: float | None = 1.5, **other: Any) -> AccountPicture:
+    """An account that was read a moment ago; one without a uniMMR was never read."""
+    status = other.get("status", AccountStatus.NORMAL)
+    read = answers(uni_mmr, status=status, at=NOON - (age or 0.0)) if uni_mmr else {}
+    main = read["account"].answer if read else None
+    assert main is None or isinstance(main, Account)
+    figures: dict[str, Any] = {
+        "label": label,
+        "product": "pm",
+        "answers": read,
+        "status": main and main.account_status,
+        "uni_mmr": main and main.uni_mmr,
+        "account_equity": main and main.account_equity,
+        "account_maint_margin": main and main.account_maint_margin,
+        "unrealized_profit": main and Decimal("-123.45"),
+        "lines": {},
+        "below": (),
+        "age": age if uni_mmr else None,
+        "interval": 15.0,
+        "bound": 20.0,
+        "is_stale": False,
+        "error": "",
+        "retry_at": None,
+    }
+    return AccountPicture(**(figures | other))
+
+
+def calm() -> list[AccountPicture]:
+    """Twelve accounts without trouble."""
+    return [account(f"desk-{place:02}", margin, age=place / 2) for place, margin in enumerate(MARGINS, 1)]
+
+
+def changed(pictures: list[AccountPicture], **by_label: dict[str, Any] | AccountPicture) -> list[AccountPicture]:
+    """The same accounts, of which some differ; ``desk_03`` names one."""
+    news = {label.replace("_", "-"): new for label, new in by_label.items()}
+    return [_changed(picture, news.get(picture.label, {})) for picture in pictures]
+
+
+def _changed(picture: AccountPicture, new: dict[str, Any] | AccountPicture) -> AccountPicture:
+    return new if isinstance(new, AccountPicture) else msgspec.structs.replace(picture, **new)
+
+
+def pools(used: int = 1234, *, closed: float = 0.0, foreign: int = 0, waiting: int = 0) -> list[PoolState]:
+    """The limit of an IP, and those of two accounts."""
+    ip = PoolState(
+        pool=Pool(HOST, "papi", Kind.IP),
+        limit=6000,
+        used=used,
+        in_flight=25,
+        cap=5980,
+        reserve=600,
+        foreign=foreign,
+        closed=closed,
+        waiting={Lane.ORDERS: 0, Lane.POLLS: waiting, Lane.HISTORY: 0},
+    )
+    path = "/sapi/v1/portfolio/account"
+    of_accounts = [
+        PoolState(
+            pool=Pool("https://api.binance.com", "sapi", Kind.UID, f"desk-{place}", path),
+            limit=180_000,
+            used=5 * place,
+            in_flight=0,
+            cap=179_000,
+            reserve=9_000,
+            foreign=0,
+            closed=0.0,
+            waiting=dict.fromkeys(Lane, 0),
+        )
+        for place in (1, 2)
+    ]
+    return [ip, *of_accounts]
+
+
+def moment(
+    accounts: list[AccountPicture], *, limits: list[PoolState] | None = None, gates: list[ShutGate] | None = None
+) -> Moment:
+    """Everything at noon."""
+    return Moment(at=NOON, accounts=accounts, pools=pools() if limits is None else limits, gates=gates or [])
+
+
+def told(accounts: list[AccountPicture]) -> Chronicle:
+    """A chronicle in which every account that was read has fallen for a while."""
+    chronicle = Chronicle()
+    for picture in accounts:
+        for step in range(8, -1, -1) if picture.uni_mmr else ():
+            assert picture.uni_mmr is not None
+            read = answers(str(picture.uni_mmr * (100 + step) / 100))
+            chronicle.receive(Reading(label=picture.label, at=NOON - 2 * step, answers=read, changed={}))
+    return chronicle

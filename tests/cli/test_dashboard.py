@@ -1,0 +1,537 @@
+"""What the dashboard makes of a fleet, without a terminal: order, widths, warnings, memory, and the demo's story."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from decimal import Decimal
+from itertools import count
+from typing import NamedTuple
+
+import anyio
+import httpx
+import pytest
+from rich.cells import cell_len
+
+from binance_pm import AccountStatus, Budget
+from binance_pm.cli import demo
+from binance_pm.cli.dashboard.chronicle import TREND, Chronicle
+from binance_pm.cli.dashboard.line import shortened, text_of, wrapped
+from binance_pm.cli.dashboard.moment import Moment, ShutGate, observe
+from binance_pm.cli.dashboard.picture import Picture, budget_lines, picture
+from binance_pm.cli.dashboard.rows import ORDERS, ordered, rows_of
+from binance_pm.cli.dashboard.table import DROPPED, age_text, margin_text, spark, table
+from binance_pm.cli.dashboard.view import View, pressed
+from binance_pm.cli.watch import tell
+from binance_pm.fleet import (
+    AccountPicture,
+    BudgetTight,
+    FleetEvent,
+    Fresh,
+    GateReopened,
+    GateShut,
+    MarginLine,
+    Reading,
+    Stale,
+    StatusChanged,
+)
+from binance_pm.sandbox import create_app
+from binance_pm.testing import Sandbox
+from binance_pm.transport.httpx import asgi_transport
+from tests.cli.pictures import HOST, NOON, account, answers, calm, changed, moment, pools, told
+from tests.fleet.echo import START, Echo
+from tests.simulation import virtual
+
+PATIENCE = 100
+"""Seconds of the processor."""
+
+
+def screen(
+    shown: Moment, view: View | None = None, *, size: tuple[int, int] = (80, 24), since: float = NOON
+) -> Picture:
+    """The screen for what is known, of which nothing was told."""
+    return picture(shown, Chronicle(), view or View(), width=size[0], height=size[1], since=since)
+
+
+def texts(shown: Picture) -> list[str]:
+    """Its lines without styles."""
+    return [text_of(line) for line in shown.lines]
+
+
+def styles(shown: Picture) -> set[str]:
+    """All styles that are seen."""
+    return {span.style for line in shown.lines for span in line if span.text.strip()}
+
+
+class TestOrder:
+    """Worst first."""
+
+    def test_the_unread_the_blind_and_those_in_alarm_come_first(self) -> None:
+        """Then failed ones and warned ones, then all others; among equals the lowest uniMMR."""
+        accounts = [
+            account("calm", "1.9"),
+            account("calmer", "9"),
+            account("warned", "1.4", below=("warn",)),
+            account("failed", "8", error="no"),
+            account("stale", "7", is_stale=True),
+            account("alarmed", "1.1", below=("warn", "alarm")),
+            account("liquidated", "5", status=AccountStatus.FORCE_LIQUIDATION),
+            account("new status", "6", status=AccountStatus("SOMETHING_NEW")),
+            account("at liquidation", "1.05"),
+            account("unread", None),
+        ]
+        random.Random(7).shuffle(accounts)  # noqa: S311
+
+        labels = [row.picture.label for row in ordered(rows_of(accounts), "danger")]
+
+        assert labels == [
+            "unread", "at liquidation", "alarmed", "liquidated", "new status", "stale",
+            "warned", "failed", "calm", "calmer",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("order", ORDERS)
+    def test_what_is_unknown_is_not_last(self, order: str) -> None:
+        """Whatever is sorted by, but for the labels themselves."""
+        accounts = [account("b", "3"), account("a", "2"), account("z", None)]
+
+        labels = [row.picture.label for row in ordered(rows_of(accounts), order)]  # pyright: ignore[reportArgumentType]
+
+        assert labels[0] == ("a" if order == "account" else "z")
+
+    def test_a_part_that_was_never_read_is_no_picture(self) -> None:
+        """Although uniMMR is known, and new."""
+        (row,) = rows_of([account("a", "9", age=None, is_stale=True)])
+
+        assert (row.condition, row.is_blind) == ("partial", True)
+
+
+class TestWidth:
+    """A screen of any size."""
+
+    @pytest.mark.parametrize("width", [44, 50, 60, 70, 80, 100, 200])
+    def test_a_narrow_screen_leaves_columns_out_and_cuts_no_value(self, width: int) -> None:
+        """In the stated order; every value of a column that is shown is whole."""
+        rows = rows_of(changed(calm(), desk_02={"age": 99.9, "is_stale": True, "bound": 20.0}))
+        shown = table(rows, width, trend=told(calm()).trend)
+
+        head = text_of(shown.head)
+        left_out = [name for name in DROPPED if name not in head]
+        assert left_out == list(DROPPED[: len(left_out)])
+        assert all(cell_len("".join(span.text for span in line)) == width for line in shown.body)
+        for row, line in zip(rows, map(text_of, shown.body), strict=True):
+            known = row.picture
+            assert f" {margin_text(known.uni_mmr)} " in f"{line} "
+            assert "maint." in left_out or f" {known.account_maint_margin:,.0f} " in line
+            assert "equity" in left_out or f" {known.account_equity:,.0f} " in line
+            assert "profit" in left_out or f" {known.unrealized_profit:+,.0f} " in line
+            assert line.split()[0] == known.label
+            assert f" {age_text(known.age or 0)}" in line
+        assert "STALE 99.9s" in text_of(shown.body[1])
+
+    def test_eighty_columns_show_all_but_the_last_error(self) -> None:
+        """Of accounts of a usual size."""
+        head = text_of(table(rows_of(calm()), 80, trend=lambda _: ()).head)
+
+        assert head.split() == ["account", "status", "uniMMR", "trend", "equity", "maint.", "profit", "age"]
+
+    @pytest.mark.parametrize("size", [(1, 1), (10, 3), (43, 5), (80, 8), (300, 100)])
+    @pytest.mark.parametrize("page", ["table", "account", "events", "help"])
+    def test_every_screen_is_filled(self, size: tuple[int, int], page: str) -> None:
+        """Not a line too many or too few, however small it is."""
+        view = View(page=page, chosen="desk-03", filter="desk", paused=moment(calm()))  # pyright: ignore[reportArgumentType]
+        shown = screen(moment(calm(), gates=[ShutGate(HOST, 3.0, banned=True)]), view, size=size)
+
+        assert [cell_len("".join(span.text for span in line)) for line in shown.lines] == [size[0]] * size[1]
+
+    def test_columns_never_become_narrower(self) -> None:
+        """What was once wide does not make the others jump when it is gone."""
+        rich = [account("a", "3", account_equity=Decimal(10**12))]
+        before = table(rows_of(rich), 200)
+        after = table(rows_of(calm()), 200, widths=before.widths)
+
+        assert text_of(after.head).index("maint.") == text_of(before.head).index("maint.")
+
+    @pytest.mark.parametrize("label", ["d" * 64, "desk-" + "東京" * 20, "🦊" * 30])
+    def test_long_labels_keep_both_ends(self, label: str) -> None:
+        """They are names; the page of the account shows them whole."""
+        short = shortened(label, 24)
+
+        assert cell_len(short) <= 24
+        assert (short[0], short[-1], "…" in short) == (label[0], label[-1], True)
+        lines = texts(screen(moment([account(label, "3")])))
+        assert all(cell_len(line) <= 80 for line in lines)
+
+    def test_long_lines_are_wrapped(self) -> None:
+        """At blanks, and within a word that is longer than the line; nothing of them is lost."""
+        text = "a bc " + "d" * 30 + " e"
+        lines = wrapped(text, 14, indent=2)
+
+        assert max(map(len, lines)) <= 14
+        assert all(line.startswith("  ") for line in lines[1:])
+        assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+class TestFigures:
+    """What is written of a value."""
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            ("1.2", "1.20"),
+            ("1.19999999", "1.19"),
+            ("1.05999", "1.05"),
+            ("-0.5", "-0.50"),
+            ("999.999", "999.99"),
+            ("1234.9", "1,234"),
+            ("99999999", ">9,999"),
+        ],
+    )
+    def test_uni_mmr_is_never_rounded_up(self, value: str, text: str) -> None:
+        """What is at or below a line is not shown above it."""
+        assert margin_text(Decimal(value)) == text
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"), [(0.04, "0.0s"), (99.94, "99.9s"), (100, "100s"), (1000, "17m"), (90_000, "25h")]
+    )
+    def test_ages(self, seconds: float, text: str) -> None:
+        """In a few characters at any age."""
+        assert age_text(seconds) == text
+
+    def test_a_course_that_hardly_moves_is_flat(self) -> None:
+        """A tremble of a thousandth is no fall; a fall is."""
+        assert len(set(spark([5.0, 5.001, 4.999], 8))) == 1
+        assert spark([8.0, 4.0], 8) == "█▁"
+        assert spark([], 8) == ""
+        assert spark([0.0, 0.0], 8) == "▅▅"
+        assert len(spark([1.0] * 30, 8)) == 8
+
+
+class TestBudget:
+    """The bars of the limits."""
+
+    def test_the_fullest_is_first_and_pools_of_accounts_are_one(self) -> None:
+        """Two hundred accounts do not fill the screen with their limits."""
+        lines = [text_of(line) for line in budget_lines(pools(), 200)]
+
+        assert [line.split("[")[0].strip() for line in lines] == ["IP /papi", "UID /sapi/v1/portfolio/account (2)"]
+        assert "10 of 180,000" in lines[1]
+
+    def test_a_bar_shows_what_is_used_and_what_is_kept(self) -> None:
+        """Of a limit of 6000: half used, a tenth kept."""
+        (line, _) = budget_lines(pools(3000), 200)
+
+        bar = text_of(line).split("[")[1].split("]")[0]
+        assert (bar.count("#"), bar.count("="), len(bar)) == (20, 4, 40)
+
+    @pytest.mark.parametrize("width", [60, 80, 120])
+    def test_a_number_is_whole_or_left_out(self, width: int) -> None:
+        """Who waits is more important than what others use, and that than the reserve."""
+        (line, *_) = budget_lines(pools(6000, foreign=4321, waiting=12), width)
+
+        text = text_of(line)
+        assert "6,000 of 6,000" in text
+        assert [word for word in (", 12 waiting", ", others 4,321", ", reserve 600") if word in text] == {
+            60: [],
+            80: [", 12 waiting"],
+            120: [", 12 waiting", ", others 4,321", ", reserve 600"],
+        }[width]
+
+
+class TestWarnings:
+    """What must be seen before anything else."""
+
+    def test_no_data_yet(self) -> None:
+        """Before the first answer nothing is well, and nothing is green."""
+        shown = screen(moment([account("a", None), account("b", None)]), since=NOON - 3)
+
+        assert texts(shown)[1] == " NO DATA YET: watching began 3 s ago"
+        assert "green" not in styles(shown)
+
+    def test_never_read(self) -> None:
+        """Where that lasts, it is blindness."""
+        shown = screen(moment([account("a", None, is_stale=True)]), since=NOON - 30)
+
+        assert texts(shown)[1] == " BLIND: no account was read since the start, 30 s ago"
+
+    def test_one_that_is_read_is_not_blindness(self) -> None:
+        """The others are loud enough."""
+        accounts = [account("a", "3", age=50, is_stale=True), account("b", "3")]
+
+        assert not any("BLIND" in line for line in texts(screen(moment(accounts))))
+
+    def test_no_account_at_all(self) -> None:
+        """An empty screen is not a good one."""
+        shown = screen(moment([]))
+
+        assert texts(shown)[1].startswith(" BLIND")
+        assert "There is no account." in texts(shown)[3]
+        assert "green" not in styles(shown)
+
+    def test_a_plan_that_hardly_reads_is_told(self) -> None:
+        """Where others use up the limit, everything is as promised, and yet nobody looks."""
+        accounts = [account("a", "3", age=40.0, interval=80.0, bound=85.0), account("b", "3", age=60.0, bound=85.0)]
+
+        assert texts(screen(moment(accounts)))[1] == (
+            " QUIET: no account was read for 40 s; the most urgent is planned every 15 s"
+        )
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"), [(0.2, "1 s"), (119.0, "119 s"), (119.5, "0:02:00"), (259_200, "72:00:00")]
+    )
+    def test_the_gate_counts_down(self, seconds: float, text: str) -> None:
+        """To the last second, and for days."""
+        shown = screen(moment(calm(), gates=[ShutGate(HOST, seconds, banned=True)]))
+
+        assert texts(shown)[1].startswith(f" 418, BANNED for {text}, until ")
+
+    def test_a_pause_hides_no_warning(self) -> None:
+        """What is paused is the accounts; that nothing is seen any more is said all the same."""
+        blind = [account("a", "3", age=30.0, is_stale=True)]
+        shown = screen(moment(blind), View(paused=Moment(at=NOON - 2, accounts=[account("a", "3", age=1.0)])))
+
+        assert texts(shown)[1] == " BLIND: no account was read for 30 s"
+        assert texts(shown)[2] == " PAUSED for 2.0s: the accounts are those of 11:59:58Z; p goes on"
+        assert texts(shown)[4].endswith(" 3.0s")
+
+    def test_what_is_paused_becomes_stale(self) -> None:
+        """A screen that stands still is never mistaken for one that is live."""
+        paused = Moment(at=NOON - 30, accounts=[account("a", "3", age=1.0)])
+        shown = screen(moment([account("a", "3", age=1.0)]), View(paused=paused))
+
+        assert texts(shown)[3].endswith("STALE 31.0s")
+
+    def test_a_thousand_accounts_in_trouble_are_all_counted(self) -> None:
+        """Where the screen is narrow, words are left out rather than counts."""
+        accounts = [account(f"{n}", "1.1", below=("alarm",), is_stale=n < 400, error="no") for n in range(999)]
+        accounts += [account(f"u{n}", None) for n in range(111)]
+
+        head = texts(screen(moment(accounts)))[0]
+
+        assert all(text in head for text in ("1110 accounts", "400 stale", "599 failed", "111 unread", "999 in alarm"))
+
+
+class TestKeys:
+    """What a key makes of the view."""
+
+    LABELS = ("a", "b", "c")
+
+    def after(self, *keys: str, view: View | None = None) -> View:
+        """The view after some keys, of which single letters type themselves."""
+        view = view or View()
+        for key in keys:
+            character = key if len(key) == 1 else None
+            view = pressed(view, key, character, labels=self.LABELS, moment=moment(calm()), page=2)
+        return view
+
+    def test_the_mark_stays_within_the_list(self) -> None:
+        """The first key marks the worst."""
+        ways = (("up",), ("down", "up"), ("down", "end"), ("down", "pagedown"))
+
+        assert [self.after(*keys).chosen for keys in ways] == ["a", "a", "c", "c"]
+
+    def test_the_mark_goes_where_its_account_goes(self) -> None:
+        """It is one of a label, not of a line."""
+        view = pressed(View(chosen="c"), "up", None, labels=("b", "c", "a"), moment=moment([]), page=2)
+
+        assert view.chosen == "b"
+
+    def test_letters_are_typed(self) -> None:
+        """Those that are commands elsewhere too; what cannot be seen is not."""
+        view = self.after("slash", "q", "p", "\x07", "s", "backspace")
+
+        assert (view.filter, view.is_typing, view.paused, view.order) == ("qp", True, None, "danger")
+
+    def test_escape_goes_back_step_by_step(self) -> None:
+        """The page, then the mark, then the filter."""
+        view = self.after("slash", "x", "enter", "down", "enter")
+        steps = [(one.page, one.chosen, one.filter) for one in (
+            view, self.after("escape", view=view), self.after("escape", "escape", view=view),
+            self.after("escape", "escape", "escape", view=view),
+        )]  # fmt: skip
+
+        assert steps == [("account", "a", "x"), ("table", "a", "x"), ("table", None, "x"), ("table", None, "")]
+
+    def test_an_empty_list_cannot_be_opened(self) -> None:
+        """Where nothing matches the filter."""
+        view = pressed(View(), "enter", None, labels=(), moment=moment([]), page=2)
+
+        assert pressed(view, "down", None, labels=(), moment=moment([]), page=2) == View()
+
+    def test_an_unknown_key_changes_nothing(self) -> None:
+        """Nor does it close anything."""
+        assert self.after("f5", "x", "tab") == View()
+
+
+class TestChronicle:
+    """What is remembered."""
+
+    def test_it_stays_small(self) -> None:
+        """Ten thousand readings and events of an account leave what a screen needs."""
+        chronicle = Chronicle()
+        for step in range(10_000):
+            chronicle.receive(Reading(label="a", at=NOON, answers=answers(str(3 + step)), changed={}))
+            chronicle.receive(Fresh(label="a", at=NOON, age=0.1))
+
+        assert (len(chronicle.log), len(chronicle.events("a")), len(chronicle.trend("a"))) == (500, 10, TREND)
+        assert chronicle.trend("a")[-1] == 10_002.0
+
+    def test_readings_do_not_push_events_out(self) -> None:
+        """The log is of what happened; what was read stands in the table."""
+        chronicle = Chronicle()
+        chronicle.receive(Stale(label="a", at=NOON, age=None, bound=5.0, why="nobody knows"))
+        chronicle.receive(Reading(label="b", at=NOON, answers=answers("3"), changed={}))
+
+        assert [entry.text for entry in chronicle.log] == [
+            "12:00:00Z Stale         a: never read, 5.0 s were promised: nobody knows"
+        ]
+        assert chronicle.events("b") == ("12:00:00Z Reading       b: nothing changed",)
+
+
+def test_a_refresh_costs_little() -> None:
+    """The lines of a screen of 200 accounts take a tenth of the time until the next at most."""
+    accounts = [account(f"desk-{n:03}", str(2 + n / 100)) for n in range(200)]
+    chronicle, shown = told(accounts), moment(accounts)
+
+    def seconds() -> float:
+        began = time.process_time()
+        picture(shown, chronicle, View(), width=200, height=60, since=NOON)
+        return time.process_time() - began
+
+    # Other programs only ever make it slower: one fast picture is enough.
+    assert any(seconds() < 0.025 for _ in range(20))
+
+
+def test_a_dead_network_is_blindness_within_the_bound() -> None:
+    """Fifty accounts, looked at four times a second: no green when the last bound is over, and BLIND is said."""
+
+    async def dead(_: int) -> httpx.Response | None:
+        raise httpx.ConnectError("no network")
+
+    async def main() -> tuple[float, float, set[str]]:
+        loop = asyncio.get_running_loop()
+        echo, chronicle = Echo(loop.time), Chronicle()
+        async with echo.fleet(50) as fleet, asyncio.TaskGroup() as tasks:
+            telling = tasks.create_task(tell(fleet.watch(warn="1.5", alarm="1.2"), [chronicle]))
+
+            def seen() -> Picture:
+                shown = observe(fleet, at=echo.wall(), hosts=chronicle.hosts)
+                return picture(shown, chronicle, View(), width=80, height=24, since=START)
+
+            await asyncio.sleep(100)
+            assert " 50 fresh " in texts(seen())[0]
+            bound = max(known.bound for known in fleet.snapshot())
+            echo.trouble = dead
+            for looks in count(1):
+                await asyncio.sleep(0.25)
+                if any("BLIND" in text for text in texts(seen())):
+                    telling.cancel()
+                    return looks / 4, bound, styles(seen())
+        raise AssertionError
+
+    took, bound, colours = virtual.run(main, patience=PATIENCE)
+    print("blind after", took, "promised", bound)  # noqa: T201
+
+    # An account that is unseen is read more often, which is planned once a second.
+    assert took <= bound + 0.25 + 1.0
+    assert not any("green" in style for style in colours)
+
+
+class Lived(NamedTuple):
+    """What two minutes of the demo have shown, by the second."""
+
+    events: list[tuple[float, FleetEvent]]
+    captions: list[float]
+    known: list[list[AccountPicture]]
+    """Of every account, at the end of each second."""
+
+
+async def two_minutes() -> Lived:
+    """The demo in the time of the event loop."""
+    loop = asyncio.get_running_loop()
+    clock = demo.story_clock(lambda: START + loop.time())
+    exchange = demo.made_exchange(seed=7, clock=clock)
+    pm = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
+    lived = Lived([], [], [])
+
+    async def take() -> None:
+        async for event in fleet.watch(warn=demo.WARN, alarm=demo.ALARM):
+            lived.events.append((loop.time(), event))
+
+    async def play() -> None:
+        await demo.play(demo.STORY, exchange, lambda _: lived.captions.append(loop.time()), sleep=anyio.sleep)
+
+    async with demo.fleet_of(pm, Budget(monotonic=loop.time, wall=clock)) as fleet, asyncio.TaskGroup() as tasks:
+        parts = [tasks.create_task(take()), tasks.create_task(play())]
+        for _ in range(122):
+            await asyncio.sleep(1)
+            lived.known.append(fleet.snapshot())
+        for part in parts:
+            part.cancel()
+    return lived
+
+
+@pytest.fixture(scope="module")
+def lived() -> Lived:
+    """Lived through once for all tests."""
+    return virtual.run(two_minutes, patience=PATIENCE)
+
+
+class TestStory:
+    """The first minute of the demo, in virtual time."""
+
+    def test_every_caption_is_said_in_its_second(self, lived: Lived) -> None:
+        """As the table has it."""
+        assert lived.captions == pytest.approx([scene.second for scene in demo.STORY], abs=0.01)
+        assert demo.STORY[-1].second <= 60
+
+    def test_an_account_falls_through_both_lines_and_recovers(self, lived: Lived) -> None:
+        """Within the first minute."""
+        fallen = ["MARGIN_CALL", "REDUCE_ONLY", "MARGIN_CALL", "NORMAL"]
+        changes = [
+            (event.label, event.after) for at, event in lived.events if at < 60 and isinstance(event, StatusChanged)
+        ]
+        courses = {label: [after for whose, after in changes if whose == label] for label, _ in changes}
+
+        assert [label for label, course in courses.items() if course == fallen]
+
+    def test_each_fault_is_told_while_it_lasts(self, lived: Lived) -> None:
+        """One account is stale, then the budget is tight, then a gate is shut, and at last nothing is wrong."""
+        kinds = (Stale, Fresh, BudgetTight, GateShut, GateReopened)
+        first = {kind: next(at for at, event in lived.events if isinstance(event, kind)) for kind in kinds}
+        lost, again, refused = (scene.second for scene in demo.STORY if scene.faults)
+
+        assert lost < first[Stale] < again < first[Fresh] < again + 3
+        assert next(event.label for _, event in lived.events if isinstance(event, Stale)) == "account-04"
+        assert again < first[BudgetTight] < refused < first[GateShut] < refused + 3
+        assert first[GateReopened] == pytest.approx(demo.MINUTE_TURNS, abs=1.0)
+        # While the gate is shut, nobody pretends to see; at the end everybody sees again.
+        assert all(picture.is_stale for picture in lived.known[int(demo.MINUTE_TURNS) - 2])
+        assert not any(picture.is_stale or picture.error for picture in lived.known[60])
+
+    def test_afterwards_nothing_fails(self, lived: Lived) -> None:
+        """While the market falls and climbs again."""
+        later = [event for at, event in lived.events if at > 62]
+
+        assert {type(event) for event in later} <= {Reading, StatusChanged, MarginLine, BudgetTight}
+        assert any(isinstance(event, StatusChanged) for event in later)
+
+    def test_other_seeds_tell_the_same(self) -> None:
+        """In most of them, an account is reduced to reducing while the market falls."""
+        told: list[int] = []
+        for seed in range(1, 41):
+            exchange = demo.made_exchange(seed=seed, clock=lambda: START)
+            seconds = [START + second for second in range(int(demo.FALL_SECONDS))]
+            courses = [[exchange.market.statement(one, at).status for at in seconds] for one in exchange.accounts]
+            told += [seed] if any({"NORMAL", "MARGIN_CALL", "REDUCE_ONLY"} <= set(course) for course in courses) else []
+
+        assert len(told) >= 30
+
+    @pytest.mark.parametrize("second", [0, 9.9, 10, 29, 45, 59.9])
+    def test_the_minute_turns_when_the_story_says_so(self, second: float) -> None:
+        """Whenever it is started, by a clock that is half a minute from the real one at most."""
+        began = 1_800_000_000 + second
+        now = demo.story_clock(lambda: began)()
+
+        assert (now + demo.MINUTE_TURNS) % 60 == pytest.approx(0, abs=1e-3) or (now + demo.MINUTE_TURNS) % 60 > 59.999
+        assert abs(now - began) <= 30

@@ -1,0 +1,117 @@
+"""What stands in a stream can be read back: nothing lost, nothing renamed."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+
+from binance_pm import AccountStatus, ConfigurationError
+from binance_pm.endpoint import ENDPOINTS
+from binance_pm.errors import Call
+from binance_pm.fleet import (
+    AccountFailed,
+    BudgetTight,
+    Change,
+    FleetEvent,
+    Fresh,
+    GateReopened,
+    GateShut,
+    MarginLine,
+    Missed,
+    Reading,
+    Snapshot,
+    Stale,
+    Started,
+    StatusChanged,
+    StreamEvent,
+    decode_event,
+)
+from binance_pm.fleet.accounts import READ
+from binance_pm.fleet.entries import Gap, keys_of
+
+AT = 1_800_000_000.25
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+def snapshot(name: str) -> Snapshot:
+    """The sampled answer of an endpoint."""
+    sample = msgspec.json.decode((SAMPLES / f"{name}.json").read_bytes())
+    return Snapshot(ENDPOINTS[name].decode(msgspec.json.encode(sample["answer"])), AT)
+
+
+EVENTS: list[StreamEvent] = [
+    Reading(
+        at=AT,
+        label="desk-1",
+        answers={name: snapshot(name) for names in READ.values() for name in names},
+        changed={
+            "uni_mmr": Change(None, Decimal("1.50")),
+            "account_equity": Change(Decimal("1E+3"), Decimal("-0.00000001")),
+            "account_status": Change(AccountStatus.NORMAL, AccountStatus("FROZEN")),
+            "unrealized_profit": Change(Decimal(1), None),
+        },
+    ),
+    StatusChanged(at=AT, label="desk-1", before=AccountStatus.NORMAL, after=AccountStatus("FROZEN")),
+    MarginLine(at=AT, label="ü", line="warn", threshold=Decimal("1.5"), below=True, uni_mmr=Decimal("1.49")),
+    Stale(at=AT, label="desk-1", age=None, bound=6.0, why="NoAnswer"),
+    Fresh(at=AT, label="desk-1", age=0.25),
+    AccountFailed(at=AT, label="desk-1", endpoint="account", error="e", error_type="NoAnswer", retry_at=None),
+    GateShut(at=AT, host="https://papi.binance.com", until=AT + 60, banned=False),
+    GateReopened(at=AT, host="https://papi.binance.com"),
+    BudgetTight(at=AT, pool="IP /papi", wanted=2.0, available=1.0, interval=30.0, is_tight=True),
+    Started(at=AT, shard="1/2", since=None, previous_run=None, previous_number=0),
+    Gap(at=AT, shard="1/2", readings=1, events=2, vanished=3, since=AT - 1, until=AT),
+    Missed(at=AT, shard="1/2", entries=7),
+]
+
+
+def test_every_event_is_here() -> None:
+    """Whoever adds one adds it to the stream."""
+    assert {type(event) for event in EVENTS} == {*get_args(FleetEvent), Started, Gap, Missed}
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_an_event_is_read_back_as_it_was(event: StreamEvent) -> None:
+    """Its class, its amounts to the digit, and the types of the answers in it."""
+    text = msgspec.json.encode(event)
+    back = decode_event(text)
+
+    assert back == event
+    assert msgspec.json.encode(back) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[" * 100_000,
+        '{"type":"Tomorrow","at":1.0}',
+        '{"type":"Fresh","at":1.0}',
+        '{"type":"Reading","at":1.0,"label":"a","answers":{"nope":{"answer":{},"at":1.0}},"changed":{}}',
+        '{"type":"Reading","at":1.0,"label":"a","answers":{"account":{"answer":{},"at":1.0}},"changed":{}}',
+        '{"type":"Reading","at":1.0,"label":"a","answers":{},"changed":{"uni_mmr":["x",null]}}',
+    ],
+)
+def test_what_is_no_event_is_refused(text: str) -> None:
+    """With one kind of error, whatever is wrong with it."""
+    with pytest.raises(ValueError, match=r"."):
+        decode_event(text)
+
+
+def test_a_new_field_is_ignored() -> None:
+    """A newer version may have written it."""
+    assert decode_event('{"type":"Fresh","at":1.0,"label":"a","age":0.5,"new":1}') == Fresh(at=1.0, label="a", age=0.5)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a{b", "a\nb", "x" * 65])
+def test_names_that_would_lead_elsewhere_are_refused(name: str) -> None:
+    """A brace would put the keys on different nodes of a cluster."""
+    with pytest.raises(ConfigurationError):
+        keys_of(name, "g", Call("x"))
+    with pytest.raises(ConfigurationError):
+        keys_of("s", name, Call("x"))

@@ -1,0 +1,72 @@
+"""What a watch would do is what it does: the same functions on the same prices."""
+
+from __future__ import annotations
+
+import pytest
+
+from binance_pm.budget import Budget
+from binance_pm.fleet import Fleet, Member
+from binance_pm.fleet.forecast import Forecast, forecast
+from binance_pm.testing import sandbox
+
+PM, SPAN = ("account", "um_account"), ("span_account",)
+
+
+def made(*reads: tuple[str, ...], ceiling: float = 15.0) -> Forecast:
+    """A forecast with nobody else on the IP."""
+    return forecast(Budget(), reads, floor=1.0, ceiling=ceiling)
+
+
+def test_what_fits_is_read_as_wished() -> None:
+    """At the ceiling while calm, at the floor in danger."""
+    (group,) = made(PM).groups
+
+    assert (group.calm, group.near, group.others, group.all_near) == (
+        15.0,
+        pytest.approx(1.0),
+        None,
+        pytest.approx(1.0),
+    )
+
+
+def test_more_than_fits_is_stretched() -> None:
+    """Who is in danger stays as many times ahead."""
+    whole = made(*[PM] * 200)
+
+    (group,) = whole.groups
+    assert group.near is not None
+    assert group.others is not None
+    assert not whole.fits
+    # 200 readings of weight 25 in nine tenths of what polls may use.
+    assert group.calm == pytest.approx(200 * 25 * 60 / (0.9 * whole.pools[0].available))
+    assert group.others / group.near == pytest.approx(15)
+    assert group.others > group.calm > group.near
+
+
+def test_pools_do_not_stretch_each_other() -> None:
+    """An account waits for what it reads alone."""
+    crowded, alone = made(*[PM] * 200, SPAN).groups
+
+    assert (crowded.calm > 60, alone.calm) == (True, 15.0)
+
+
+def test_a_ceiling_that_holds_fits() -> None:
+    """To the last digit."""
+    longest = made(*[PM] * 200).groups[0].calm
+
+    assert made(*[PM] * 200, ceiling=longest).fits
+    assert not made(*[PM] * 200, ceiling=longest * 0.999).fits
+
+
+async def test_a_watch_does_as_was_forecast() -> None:
+    """Calm accounts of the local exchange, more than fit in its small limits."""
+    async with sandbox(accounts=7, in_memory=True, limits={"sapi-ip": 400}) as pm, pm.session() as session:
+        members = [Member(pm.client(place, session=session), "span") for place in (3, 6)]
+        async with Fleet(members, floor=1.0, ceiling=1.0) as fleet:
+            expected = forecast(fleet.budget, [SPAN] * 2, floor=1.0, ceiling=1.0).groups[0].calm
+            async for _ in fleet.watch():
+                break
+            intervals = [picture.interval for picture in fleet.snapshot()]
+
+    assert expected > 1.5
+    assert intervals == [pytest.approx(expected, rel=0.05)] * 2

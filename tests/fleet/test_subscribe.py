@@ -1,0 +1,394 @@
+"""Reading a published stream: at least once, nothing twice without reason, and what is missing is told."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, aclosing, closing
+from itertools import count
+
+import anyio
+import pytest
+import redis
+import trio
+
+from binance_pm import ConfigurationError, ConnectError
+from binance_pm.fleet import Fresh, Gap, Missed, Publisher, Started, StreamEntry, read_stream
+from binance_pm.fleet import publish as writing
+from binance_pm.fleet import subscribe as module
+from binance_pm.fleet.subscribe import StreamReader
+from tests.conftest import refusing_port
+from tests.fleet.streams import beside, fresh, losing_replies, wait_for
+from tests.valkey import free_port, serving_port
+
+PASSWORD = "canary-4711"
+ALLOWED = (
+    "+select +client|setinfo +evalsha +eval +time +hget +hset +hgetall +xadd +xread +xreadgroup +xack +xgroup +xinfo"
+)
+
+Open = Callable[..., StreamReader]
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A stream that no other test has."""
+    return hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy is no server that is lost, and nobody waits for long to try again."""
+    for one in (module, writing):
+        monkeypatch.setattr(one, "_CONNECT_SECONDS", 20.0)
+        monkeypatch.setattr(one, "_REPLY_SECONDS", 20.0)
+        monkeypatch.setattr(one, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(writing, "_PARTING_SECONDS", 20.0)
+    monkeypatch.setattr(module, "_WAIT_SECONDS", 0.05)
+
+
+@pytest.fixture
+def opened(valkey: str, name: str) -> Generator[Open, None, None]:
+    """Opens readers of the test's stream."""
+    with ExitStack() as stack:
+
+        def make(*, group: str = "g", from_start: bool = True, url: str = valkey) -> StreamReader:
+            reader = stack.enter_context(closing(StreamReader(url, group=group, stream=name, from_start=from_start)))
+            reader.open()
+            return reader
+
+        yield make
+
+
+def publish(url: str, stream: str, *numbers: int, shard: tuple[int, int] = (1, 1)) -> None:
+    """One run of a publisher, which is there when this is over."""
+    with Publisher(url, stream=stream, shard=shard) as publisher:
+        for number in numbers:
+            publisher.receive(fresh(number))
+
+
+def told(entry: StreamEntry) -> object:
+    """What a test says of an entry: the number of the event, or its kind."""
+    match entry.event:
+        case Fresh() as event:
+            return int(event.age)
+        case Missed() as event:
+            return f"Missed {event.entries}"
+        case event:
+            return type(event).__name__
+
+
+def read(reader: StreamReader, entries: int) -> list[object]:
+    """So many entries, and what comes with them."""
+    found: list[object] = []
+    wait_for(lambda: len(found) >= entries or bool(found.extend(map(told, reader.read()))))
+    return found
+
+
+def rest(reader: StreamReader) -> list[object]:
+    """What comes until nothing does."""
+    return [told(entry) for _ in range(4) for entry in reader.read()]
+
+
+class TestTakingUp:
+    """Where a reader begins."""
+
+    def test_a_group_takes_up_where_it_left_off(self, opened: Open, valkey: str, name: str) -> None:
+        """What was acknowledged does not come again."""
+        publish(valkey, name, 1, 2)
+        first = opened()
+        assert rest(first) == ["Started", 1, 2]
+        first.close()
+        publish(valkey, name, 3)
+
+        assert rest(opened()) == ["Started", 3]
+
+    def test_what_was_not_acknowledged_comes_again_first(self, opened: Open, valkey: str, name: str) -> None:
+        """A reader that crashed may not have printed it."""
+        publish(valkey, name, 1, 2)
+        assert read(opened(), 3) == ["Started", 1, 2]
+        publish(valkey, name, 3)
+
+        assert rest(opened()) == ["Started", 1, 2, "Started", 3]
+
+    def test_a_new_group_begins_with_what_comes(self, opened: Open, valkey: str, name: str) -> None:
+        """What was there is not missed, and what is lost from then on is."""
+        with Publisher(valkey, stream=name) as publisher:
+            publisher.receive(fresh(1))
+            wait_for(lambda: not publisher.waiting)
+            reader = opened(from_start=False)
+            publisher.receive(fresh(2))
+            assert rest(reader) == [2]
+            other = opened(group="other", from_start=False)
+            for number in (3, 4, 5):
+                publisher.receive(fresh(number))
+            wait_for(lambda: not publisher.waiting)
+            trim(valkey, name, 1)
+
+        assert rest(other) == ["Missed 2", 5]
+
+    def test_a_group_whose_stream_was_deleted_reads_the_new_one_whole(
+        self, opened: Open, valkey: str, name: str
+    ) -> None:
+        """What stands there, nobody of the group has read."""
+        publish(valkey, name, 1)
+        before = opened(from_start=True)
+        assert rest(before) == ["Started", 1]
+        before.close()
+        with beside(valkey) as client:
+            client.delete(f"binance-pm:{{{name}}}:events")
+        publish(valkey, name, 2)
+
+        assert rest(opened(from_start=False)) == ["Started", 2]
+
+    def test_groups_do_not_share(self, opened: Open, valkey: str, name: str) -> None:
+        """Each reads everything."""
+        publish(valkey, name, 1)
+
+        assert rest(opened(group="a")) == rest(opened(group="b")) == ["Started", 1]
+
+    def test_more_than_one_fetch(self, opened: Open, valkey: str, name: str) -> None:
+        """All of it comes, in order, after a crash in the middle as well."""
+        publish(valkey, name, *range(250))
+        crashed = opened()
+        assert len(read(crashed, 101)) == 200
+
+        assert rest(opened()) == list(range(99, 250))
+
+    def test_a_new_reader_takes_over(self, opened: Open, valkey: str, name: str) -> None:
+        """The one before is told, whatever it does next, and has stolen nothing."""
+        before = opened()
+        after = opened()
+        publish(valkey, name, 1)
+
+        with pytest.raises(ConfigurationError, match="another reader of the group 'g' took over"):
+            before.read()
+        assert rest(after) == ["Started", 1]
+
+
+def trim(url: str, name: str, length: int) -> None:
+    """What a bounded length does to a stream."""
+    with beside(url) as client:
+        client.xtrim(f"binance-pm:{{{name}}}:events", maxlen=length, approximate=False)
+
+
+class TestGaps:
+    """What is missing, and what only looks so."""
+
+    def test_what_was_trimmed_is_told_before_the_next(self, opened: Open, valkey: str, name: str) -> None:
+        """By how much."""
+        with Publisher(valkey, stream=name) as publisher:
+            reader = opened()
+            publisher.receive(fresh(1))
+            assert read(reader, 2) == ["Started", 1]
+            for number in range(2, 12):
+                publisher.receive(fresh(number))
+            wait_for(lambda: not publisher.waiting)
+            trim(valkey, name, 3)
+
+            assert rest(reader) == ["Missed 7", 9, 10, 11]
+
+    def test_what_was_trimmed_of_the_run_before_is_told(self, opened: Open, valkey: str, name: str) -> None:
+        """The next run says which number it had reached."""
+        publish(valkey, name, 1)
+        reader = opened()
+        assert rest(reader) == ["Started", 1]
+        publish(valkey, name, 2, 3, 4)
+        publish(valkey, name, 5)
+        trim(valkey, name, 2)
+
+        assert rest(reader) == ["Missed 4", "Started", 5]
+
+    def test_what_was_trimmed_before_it_was_acknowledged(self, opened: Open, valkey: str, name: str) -> None:
+        """A reader that crashed does not get it again, and the next one says so."""
+        publish(valkey, name, 1, 2, 3)
+        read(opened(), 4)
+        trim(valkey, name, 1)
+
+        assert rest(opened()) == ["Missed 3", 3]
+
+    def test_an_entry_that_is_there_twice_is_returned_once(self, opened: Open, valkey: str, name: str) -> None:
+        """Two processes of one shard might do that."""
+        publish(valkey, name, 1, 2)
+        with beside(valkey) as client:
+            key = f"binance-pm:{{{name}}}:events"
+            for _, words in client.xrange(key):
+                client.xadd(key, words)
+        publish(valkey, name, 3)
+
+        assert rest(opened()) == ["Started", 1, 2, "Started", 3]
+
+    def test_shards_are_counted_apart(self, opened: Open, valkey: str, name: str) -> None:
+        """And so are two processes of one shard."""
+        with (
+            Publisher(valkey, stream=name, shard=(1, 2)) as one,
+            Publisher(valkey, stream=name, shard=(2, 2)) as two,
+            Publisher(valkey, stream=name, shard=(2, 2)) as twin,
+        ):
+            for number in range(10):
+                for publisher in (one, two, twin):
+                    publisher.receive(fresh(number))
+                    wait_for(lambda publisher=publisher: not publisher.waiting)
+
+        assert sum(isinstance(one, str) and one.startswith("Missed") for one in rest(opened())) == 0
+
+    def test_what_others_append_is_passed_over(
+        self, opened: Open, valkey: str, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """With a warning; what a newer version appends is returned without an event."""
+        publish(valkey, name, 1)
+        with beside(valkey) as client:
+            key = f"binance-pm:{{{name}}}:events"
+            client.xadd(key, {"colour": b"\xff"})
+            client.xadd(key, {"shard": "1/1", "run": "r", "number": "1", "event": '{"type":"Tomorrow"}'})
+
+        assert rest(opened()) == ["Started", 1, "NoneType"]
+        assert "is not one of a publisher" in caplog.text
+
+
+class TestTrouble:
+    """What the server may do."""
+
+    def test_a_server_that_comes_back_empty(self, name: str, caplog: pytest.LogCaptureFixture) -> None:
+        """The group begins anew with all that is there, and the loss and the return are logged once each."""
+        port = free_port()
+        url = f"redis://127.0.0.1:{port}"
+        with ExitStack() as stack:
+            with serving_port(port):
+                reader = stack.enter_context(closing(StreamReader(url, group="g", stream=name)))
+                reader.open()
+                publisher = stack.enter_context(Publisher(url, stream=name))
+                publisher.receive(fresh(1))
+                assert read(reader, 2) == ["Started", 1]
+            assert rest(reader) == []
+            with serving_port(port):
+                publisher.receive(fresh(2))
+                assert read(reader, 2) == ["Gap", 2]
+                assert rest(reader) == []
+
+        ours = [record.getMessage() for record in caplog.records if record.name == module.__name__]
+        assert [text.partition(":")[0] for text in ours] == ["The stream is lost", "The stream is back"]
+
+    @pytest.mark.parametrize("every", [3, 4, 5, 7])
+    def test_a_lost_reply_repeats_and_drops_nothing(self, opened: Open, valkey: str, name: str, every: int) -> None:
+        """Whether it was of taking or of acknowledging."""
+        calls = count(1)
+
+        def is_lost(sent: bytes) -> bool:
+            # The very first opens the group.
+            number = next(calls) if b"EVAL" in sent else 0
+            return number > 2 and number % every == 0
+
+        with losing_replies(valkey.removeprefix("unix://"), is_lost) as url:
+            reader = opened(url=url)
+            found: list[object] = []
+            for number in range(10):
+                publish(valkey, name, number)
+                found += read(reader, 2)
+            found += rest(reader)
+            reader.close()
+
+        assert next(calls) > every
+        assert [one for one in found if one != "Started"] == list(range(10))
+
+    def test_nobody_there_is_said_at_once(self, name: str) -> None:
+        """Later, a reader would wait."""
+        with refusing_port() as port:
+            reader = StreamReader(f"redis://:{PASSWORD}@127.0.0.1:{port}", group="g", stream=name)
+            with pytest.raises(ConnectError, match="refused") as caught:
+                reader.open()
+
+        assert PASSWORD not in str(caught.value) + repr(reader)
+
+    def test_a_user_needs_what_the_guide_says(self, name: str) -> None:
+        """Both to publish and to read."""
+        port = free_port()
+        user = f"worker on >{PASSWORD} ~binance-pm:* {ALLOWED}"
+        url = f"redis://worker:{PASSWORD}@127.0.0.1:{port}"
+        with (
+            serving_port(port, "--user", *user.split()),
+            closing(StreamReader(url, group="g", stream=name, from_start=True)) as reader,
+        ):
+            publish(url, name, 1)
+            reader.open()
+            assert rest(reader) == ["Started", 1]
+            assert rest(reader) == []
+
+    def test_a_cluster_keeps_it_on_one_node(self, name: str, tmp_path: object) -> None:
+        """All keys of a stream belong together."""
+        port = free_port()
+        options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(tmp_path)]
+        url = f"redis+cluster://127.0.0.1:{port}"
+        with serving_port(port, *options):
+            with closing(redis.Redis(port=port, protocol=2)) as node:
+                node.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")  # pyright: ignore[reportUnknownMemberType]
+            with closing(StreamReader(url, group="g", stream=name, from_start=True)) as reader:
+                wait_for(lambda: is_open(reader))
+                publish(url, name, 1)
+                assert read(reader, 2) == ["Started", 1]
+                assert rest(reader) == []
+
+
+def is_open(reader: StreamReader) -> bool:
+    """A node takes two seconds to believe that it is a cluster."""
+    try:
+        reader.open()
+    except ConnectError:
+        return False
+    return True
+
+
+class TestReadStream:
+    """The same for programs."""
+
+    async def test_entries_come_as_they_are_published(self, valkey: str, name: str) -> None:
+        """Typed, until the caller has seen enough."""
+        found: list[object] = []
+        with Publisher(valkey, stream=name, shard=(2, 3)) as publisher:
+            publisher.receive(fresh(1))
+            async with aclosing(read_stream(valkey, group="g", stream=name, from_start=True)) as entries:
+                async for entry in entries:
+                    assert entry.shard == "2/3"
+                    found.append(entry.event)
+                    if len(found) == 4:
+                        break
+                    publisher.receive(fresh(len(found) + 1))
+
+        assert isinstance(found[0], Started)
+        assert found[1:] == [fresh(1), fresh(2), fresh(3)]
+
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_cancelling_ends_it_at_once(self, valkey: str, name: str, backend: str) -> None:
+        """Though its thread waits for the server."""
+
+        async def main() -> float:
+            with anyio.move_on_after(0.3):
+                async for _ in read_stream(valkey, group="g", stream=name):
+                    pass
+            return time.monotonic()
+
+        begun = time.monotonic()
+        ended = asyncio.run(main()) if backend == "asyncio" else trio.run(main)
+
+        assert 0.3 <= ended - begun < 1.3
+
+    async def test_wrong_arguments_are_told(self, name: str) -> None:
+        """Before anything is waited for."""
+        with pytest.raises(ConfigurationError):
+            await anext(read_stream("http://127.0.0.1", group="g", stream=name))
+
+
+def test_a_gap_of_the_publisher_is_an_entry(valkey: str, name: str, opened: Open) -> None:
+    """What it had to drop, counted, before the next event."""
+    publisher = Publisher(valkey, stream=name, memory=1_000)
+    for number in range(10):
+        publisher.receive(fresh(number))
+    with publisher:
+        wait_for(lambda: not publisher.waiting)
+
+    entries = [entry.event for entry in opened().read()]
+    gap = entries[1]
+    assert isinstance(gap, Gap)
+    assert gap.events == 10 - len(entries[2:]) > 0
+    assert entries[2:] == [fresh(number) for number in range(gap.events, 10)]

@@ -1,0 +1,54 @@
+"""A guard against slow growth: what one call does is counted, not timed, so that a busy machine changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+
+import anyio
+
+import binance_pm
+from binance_pm import Client, Session
+from binance_pm.budget import Budget, Family, Kind
+from tests.benchmarks.call_cost import Instant, body_of
+
+PACKAGE = str(Path(binance_pm.__file__).parent)
+MOST_FUNCTIONS = 78
+"""So many functions of the package run for one call where nothing has to be waited for; more need a reason."""
+
+
+class Calls:
+    """Counts the functions of the package that are entered, coroutines each time that they go on."""
+
+    def __init__(self) -> None:
+        self.entered: Counter[str] = Counter()
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> None:
+        """As `sys.setprofile` wants it."""
+        del argument
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            self.entered[frame.f_code.co_qualname] += 1
+
+
+def test_one_call_enters_few_functions() -> None:
+    """From the facade to the typed answer: reserve, sign, send, settle, decode."""
+    limits: dict[tuple[Family, Kind], int] = {("papi", Kind.IP): 10**9}
+    calls = Calls()
+
+    async def measure() -> None:
+        session = Session(budget=Budget(limits=limits))
+        async with session, Client("k" * 64, "s" * 64, session=session) as client:
+            vars(session)["_transport"] = Instant(body_of(1))
+            for _ in range(3):
+                await client.um_account()
+            sys.setprofile(calls)
+            try:
+                await client.um_account()
+            finally:
+                sys.setprofile(None)
+
+    anyio.run(measure)
+
+    assert sum(calls.entered.values()) <= MOST_FUNCTIONS, calls.entered.most_common()
