@@ -76,12 +76,23 @@ class HttpRequest:
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         if self.method in {"POST", "PUT"}:
             lines.append("Content-Length: 0")
-        text = "".join(lines)
+        self._check("".join(lines))
+        return "\r\n".join((*lines, "\r\n")).encode()
+
+    def raw_target(self) -> bytes:
+        """The target alone.
+
+        Raises:
+            SendFailed: as of `head`.
+        """
+        self._check(self.target)
+        return self.target.encode()
+
+    def _check(self, text: str) -> None:
         if len(text) > _LONGEST_REQUEST:
             raise SendFailed("the request is longer than a URL may be", sent=False)
         if not (text.isascii() and text.isprintable()) or " " in self.target:
             raise SendFailed("the request holds what none may hold", sent=False)
-        return "\r\n".join((*lines, "\r\n")).encode()
 
     def __repr__(self) -> str:
         return f"HttpRequest({self.method} {self.url}{self.target.partition('?')[0]})"

@@ -1,8 +1,9 @@
 """The default engine: httpx. Nothing else in the package imports it.
 
 An engine made here calls `httpx.AsyncHTTPTransport` directly: there is no cookie jar, no redirect, no authentication
-flow and no log line with the URL on the way. A caller's own `httpx.AsyncClient` or `httpx.AsyncBaseTransport` is used
-as it is, with its redirects and authentication switched off for our requests.
+flow and no log line with the URL on the way. Each has one connection: httpcore searches its whole pool at each step of
+each request, so that each of fifty calls at once would cost more. A caller's own `httpx.AsyncClient` or
+`httpx.AsyncBaseTransport` is used as it is, with its redirects and authentication switched off for our requests.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import anyio
@@ -27,6 +29,7 @@ from binance_pm.transport import (
     SendFailed,
     Timeouts,
 )
+from binance_pm.transport.keep_alive import KeepAlive
 from binance_pm.transport.surplus import watch_surplus
 
 HttpxLike = httpx.AsyncClient | httpx.AsyncBaseTransport
@@ -59,7 +62,7 @@ class HttpxTransport:
             with it.
     """
 
-    __slots__ = ("_aclose", "_handle", "_max_body", "_timeout", "_traced")
+    __slots__ = ("_brought", "_connections", "_max_body", "_places", "_timeout", "_traced")
 
     def __init__(
         self,
@@ -72,9 +75,13 @@ class HttpxTransport:
         tls: ssl.SSLContext | None = None,
         local_address: str | None = None,
     ) -> None:
-        made = _make(proxy, tls, local_address, trust_env=trust_env) if http is None else http
-        self._handle: Final[_Handle] = _sender(made)
-        self._aclose: Final = made.aclose if http is None else _leave_open
+        self._brought: Final = None if http is None else _sender(http)
+        make = _maker(proxy, tls, local_address, trust_env=trust_env)
+        if http is None:
+            # A proxy that is no URL is refused here, not by the first call; nothing is opened before it.
+            make()
+        self._connections: Final = KeepAlive(make, most=MAX_CONNECTIONS, seconds=KEEPALIVE_SECONDS)
+        self._places: Final = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
         self._max_body: Final = max_body
         self._timeout: Final = {
             "connect": timeouts.connect,
@@ -89,13 +96,43 @@ class HttpxTransport:
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
         """See `Transport.send`."""
+        if self._brought is not None:
+            return await self._send(request, departing, self._brought)
+        await self._find_place()
+        connection = await self._connections.take(request.url)
+        is_kept = False
+        try:
+            answer = await self._send(request, departing, _sender(connection))
+            # The rest of an answer that was too long may still come.
+            is_kept = answer.body is not None
+            return answer
+        finally:
+            try:
+                await (
+                    self._connections.give(request.url, connection) if is_kept else self._connections.end(connection)
+                )
+            finally:
+                self._places.release()
+
+    async def _find_place(self) -> None:
+        if self._places.value:
+            self._places.acquire_nowait()
+            return
+        with anyio.move_on_after(self._timeout["pool"]):
+            await self._places.acquire()
+            return
+        raise SendFailed("no connection was free in time", sent=False)
+
+    async def _send(self, request: HttpRequest, departing: Callable[[], None], handle: _Handle) -> HttpAnswer:
         trace = _Trace(departing)
         if not self._traced:
             trace.depart()
         try:
-            response = await self._handle(self._outgoing(request, trace))
+            response = await handle(self._outgoing(request, trace))
             trace.depart()
             return HttpAnswer(response.status_code, response.headers, await self._read(response))
+        except SendFailed:
+            raise
         except Exception as error:  # noqa: BLE001 - a transport brought along may fail in any way
             if trace.refusal is not None:
                 raise trace.refusal from None
@@ -108,11 +145,16 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         """See `Transport.aclose`."""
-        await self._aclose()
+        await self._connections.aclose()
 
     def _outgoing(self, request: HttpRequest, trace: _Trace) -> httpx.Request:
-        extensions = {"timeout": self._timeout, "trace": trace}
-        url = httpx.URL(request.url).copy_with(raw_path=request.target.encode())
+        extensions: dict[str, Any] = {"timeout": self._timeout, "trace": trace}
+        url = _url_of(request.url)
+        if self._brought is None:
+            # Parsing the query again would cost as much as signing it did.
+            extensions["target"] = request.raw_target()
+        else:
+            url = url.copy_with(raw_path=request.target.encode())
         return httpx.Request(request.method, url, headers=request.headers, extensions=extensions)
 
     async def _read(self, response: httpx.Response) -> bytes | None:
@@ -131,7 +173,9 @@ class HttpxTransport:
     async def _collect(self, response: httpx.Response, pieces: list[bytes]) -> bool:
         """Append the body's pieces; False where it is longer than `max_body`."""
         size = 0
-        async for piece in response.aiter_bytes():
+        # What is not compressed needs no decoder; what was brought along may have read the body before.
+        is_plain = self._brought is None and "content-encoding" not in response.headers
+        async for piece in response.aiter_raw() if is_plain else response.aiter_bytes():
             size += len(piece)
             if size > self._max_body:
                 return False
@@ -189,22 +233,33 @@ def default_tls() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-def _make(proxy: str | None, tls: ssl.SSLContext | None, local_address: str | None, *, trust_env: bool) -> HttpxLike:
-    limits = httpx.Limits(
-        max_connections=MAX_CONNECTIONS,
-        max_keepalive_connections=MAX_CONNECTIONS,
-        keepalive_expiry=KEEPALIVE_SECONDS,
-    )
-    verify = True if tls is None else tls
-    try:
-        if trust_env and proxy is None:
-            # Only a client reads the environment's proxies.
-            return httpx.AsyncClient(limits=limits, verify=verify, trust_env=True)
-        return httpx.AsyncHTTPTransport(
-            limits=limits, verify=verify, trust_env=trust_env, proxy=proxy, local_address=local_address
-        )
-    except httpx.InvalidURL as error:
-        raise ValueError("the proxy is not a URL") from error
+def _maker(
+    proxy: str | None, tls: ssl.SSLContext | None, local_address: str | None, *, trust_env: bool
+) -> Callable[[], HttpxLike]:
+    """What opens one connection after another; the settings for https are read once."""
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_SECONDS)
+
+    @cache
+    def verify() -> ssl.SSLContext:
+        return httpx.create_ssl_context(trust_env=trust_env) if tls is None else tls
+
+    def make() -> HttpxLike:
+        try:
+            if trust_env and proxy is None:
+                # Only a client reads the environment's proxies.
+                return httpx.AsyncClient(limits=limits, verify=verify(), trust_env=True)
+            return httpx.AsyncHTTPTransport(
+                limits=limits, verify=verify(), trust_env=trust_env, proxy=proxy, local_address=local_address
+            )
+        except httpx.InvalidURL as error:
+            raise ValueError("the proxy is not a URL") from error
+
+    return make
+
+
+@lru_cache(maxsize=16)
+def _url_of(origin: str) -> httpx.URL:
+    return httpx.URL(origin)
 
 
 def _sender(http: HttpxLike) -> _Handle:
@@ -215,10 +270,6 @@ def _sender(http: HttpxLike) -> _Handle:
         return await http.send(request, stream=True, auth=None, follow_redirects=False)
 
     return send
-
-
-async def _leave_open() -> None:
-    """A client or transport that the caller brought along is the caller's to close."""
 
 
 def _failure(error: Exception, trace: _Trace) -> SendFailed:
