@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
@@ -84,21 +83,13 @@ class Printer:
 
 
 def run(request: Request) -> int:
-    """Watch until Ctrl-C, or until SIGTERM, which is as orderly.
+    """Watch until Ctrl-C.
 
     Raises:
         ConfigurationError: the file or a key in it cannot be used, or an extra is missing.
         OSError: the metrics cannot be served where they should be.
     """
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        return anyio.run(_run, request)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(*_: object) -> None:
-    signal.raise_signal(signal.SIGINT)
+    return anyio.run(_run, request)
 
 
 def fills_screen(*, plain: bool, json: bool) -> bool:

@@ -700,6 +700,22 @@ class TestHouse:
 
         assert (ended.code, ended.out, ended.err) == (130, "", "")
 
+    @pytest.mark.parametrize("shell", ["", "trap '' INT; "], ids=["", "where Ctrl-C is ignored"])
+    @pytest.mark.parametrize("arguments", [("sandbox",), ("demo", "--plain", "--no-once")], ids=["sandbox", "demo"])
+    def test_sigterm_ends_a_command(self, arguments: tuple[str, ...], shell: str) -> None:
+        """Without a word, also where a script started it in the background, whose children do not hear Ctrl-C."""
+        command = subprocess.Popen(
+            ["/bin/sh", "-c", f'{shell}exec "$@"', "sh", *COMMAND, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert command.stdout is not None
+        command.stdout.readline()
+        command.terminate()
+        _, err = command.communicate(timeout=20)
+
+        assert (command.returncode, err) == (143, b"")
+
     def test_a_group_without_an_interrupt_is_not_hushed(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """A mistake of ours is seen."""
         monkeypatch.setattr("anyio.run", raising(ExceptionGroup("ours", [RuntimeError()])))

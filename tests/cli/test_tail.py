@@ -176,9 +176,9 @@ class TestWatch:
         return str(path), keys
 
     @pytest.mark.pm_sandbox(accounts=1)
-    @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize(("way", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_what_is_printed_is_published_and_told(
-        self, valkey: str, accounts: tuple[str, dict[str, str]], tmp_path: Path, way: signal.Signals
+        self, valkey: str, accounts: tuple[str, dict[str, str]], tmp_path: Path, way: signal.Signals, code: int
     ) -> None:
         """Ctrl-C and SIGTERM end everything at once, and the last events have arrived."""
         path, environment = accounts
@@ -190,7 +190,7 @@ class TestWatch:
             wait_for(lambda: len(lines(tmp_path)) > 5 and told.exists())
             begun = time.monotonic()
             process.send_signal(way)
-            assert process.wait(timeout=20) == 130
+            assert process.wait(timeout=20) == code
             taken = time.monotonic() - begun
 
         printed = lines(tmp_path)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import ClassVar, Final
 
 import msgspec
@@ -20,6 +18,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from binance_pm.cli import INTERRUPTED
 from binance_pm.cli.dashboard.chronicle import Chronicle
 from binance_pm.cli.dashboard.line import Line
 from binance_pm.cli.dashboard.moment import Moment, observe
@@ -29,8 +28,6 @@ from binance_pm.cli.dashboard.view import View, pressed
 from binance_pm.fleet import Fleet
 
 _REFRESH_SECONDS: Final = 0.25
-INTERRUPTED: Final = 130
-_TERMINATED: Final = 143
 
 
 class Canvas(Widget):
@@ -146,16 +143,10 @@ async def show(fleet: Fleet, chronicle: Chronicle, *, wall: Callable[[], float] 
         wall: the time that is shown, seconds since the epoch.
     """
     dashboard = Dashboard(lambda: observe(fleet, at=wall(), hosts=chronicle.hosts), chronicle)
-    loop = asyncio.get_running_loop()
-    # Whoever is terminated leaves the terminal as it was, too; some systems have no such signals.
-    with suppress(NotImplementedError, ValueError):
-        loop.add_signal_handler(signal.SIGTERM, dashboard.exit, _TERMINATED)
     try:
         with chronicle.keeping_logs():
             # Without the mouse, the terminal's own selection copies text.
             code = await dashboard.run_async(mouse=False)
     finally:
-        with suppress(NotImplementedError, ValueError):
-            loop.remove_signal_handler(signal.SIGTERM)
         sys.stdout.flush()
     return 1 if code is None else code
