@@ -123,7 +123,7 @@ class BudgetTight(_Told, frozen=True, kw_only=True):
     """
 
     pool: str
-    """Kind, and path or family, as `PoolPlan.name`."""
+    """See `Pool.name`."""
     wanted: float
     """Weight a minute that all accounts' wishes come to."""
     available: float

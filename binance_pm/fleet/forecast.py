@@ -22,6 +22,7 @@ class Price(NamedTuple):
     """What one reading of an endpoint takes."""
 
     pool: str
+    """See `Pool.name`."""
     cost: float
     """Seconds for which the pool's whole room for polls would have to be spent on it: see `pace.loads`."""
     room: float

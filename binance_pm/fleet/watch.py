@@ -268,7 +268,7 @@ class Watch:
             return
         for state in self._budget.snapshot():
             if state.waiting[Lane.POLLS] >= _JAM:
-                self._jammed.add(f"{state.pool.kind} {state.pool.path or '/' + state.pool.family}")
+                self._jammed.add(state.pool.name)
 
     def _start(self, account: Watched, now: float) -> float:
         """Start the readings of an account that can be; otherwise say when to try again."""

@@ -20,7 +20,6 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 from binance_pm.budget import Budget, BudgetEvent, Pool, PoolState, Refused
-from binance_pm.budget.state import named
 from binance_pm.budget.wake import waker
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
@@ -300,7 +299,7 @@ def _of_pools(pools: Iterable[PoolState], labels: Mapping[str, str]) -> Iterator
 
 
 def _pool_labels(pool: Pool, labels: Mapping[str, str]) -> tuple[str, str, str]:
-    return pool.host, named(pool), labels.get(pool.account, pool.account)
+    return pool.host, pool.name, labels.get(pool.account, pool.account)
 
 
 def _of_gates(gates: Mapping[str, float]) -> Iterator[Metric]:

@@ -233,8 +233,7 @@ def _narrowing(rows: Sequence[Row], found: Sequence[Row], view: View) -> list[Li
 
 
 def _pool_name(state: PoolState, members: int) -> str:
-    pool = state.pool
-    return f"{pool.kind} {pool.path or '/' + pool.family}" + (f" ({members})" if members > 1 else "")
+    return state.pool.name + (f" ({members})" if members > 1 else "")
 
 
 def _pool_figures(state: PoolState, width: int) -> str:
