@@ -37,7 +37,7 @@ async def main() -> None:
             tasks.start_soon(tell, fleet.watch(warn=demo.WARN, alarm=demo.ALARM), [chronicle])
 
             def look() -> Moment:
-                return observe(fleet, at=clock(), hosts=chronicle.hosts)
+                return observe(fleet, at=clock())
 
             async def play() -> None:
                 await demo.play(demo.STORY, exchange, lambda _: None, sleep=anyio.sleep)

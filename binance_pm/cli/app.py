@@ -17,7 +17,7 @@ from binance_pm.cli import call, demo, doctor, plan, sandbox, tail, watch
 from binance_pm.cli.console import Output
 from binance_pm.cli.hook import STATE_KINDS, EventKind, Hook
 from binance_pm.errors import PortfolioMarginError
-from binance_pm.fleet import Product
+from binance_pm.fleet import Product, pace
 from binance_pm.fleet.entries import STREAM
 from binance_pm.fleet.publish import LENGTH
 from binance_pm.signing import Secret
@@ -127,8 +127,8 @@ def _watch(
     accounts: Annotated[Path, Parameter(help="The accounts file: labels, products, and where the keys are.")],
     warn: Annotated[Decimal | None, Parameter(help="uniMMR of the upper line, for accounts without their own.")] = None,
     alarm: Annotated[Decimal | None, Parameter(help="uniMMR of the lower line.")] = None,
-    floor: Annotated[float, Parameter(help="Seconds between two readings of an account in danger.")] = 1.0,
-    ceiling: Annotated[float, Parameter(help="Seconds between two readings of a calm one.")] = 15.0,
+    floor: Annotated[float, Parameter(help="Seconds between two readings of an account in danger.")] = pace.FLOOR,
+    ceiling: Annotated[float, Parameter(help="Seconds between two readings of a calm one.")] = pace.CEILING,
     shard: Annotated[str | None, Parameter(help="i/n: watch the i-th of n parts of the file.")] = None,
     keep_going: Annotated[bool, Parameter(help="Watch the others where an account cannot be.", negative="")] = False,
     plain: Annotated[bool, Parameter(help="Print one line an event; so without a terminal.", negative="")] = False,

@@ -22,9 +22,6 @@ from binance_pm.fleet import Fleet, Product, pace
 from binance_pm.fleet.accounts import READ, part_of, read_accounts, refusal
 from binance_pm.fleet.forecast import Forecast, forecast
 
-FLOOR: Final = 1.0
-CEILING: Final = 15.0
-
 _MOST_ACCOUNTS: Final = 1_000_000
 _SHORTEST: Final = 0.001
 _LONGEST: Final = 86_400
@@ -61,8 +58,8 @@ def run(request: Request) -> int:
     reads = _reads(request)
     if every is not None:
         return _plan_fixed(reads, every, json=request.json)
-    floor = FLOOR if request.floor is None else request.floor
-    ceiling = CEILING if request.ceiling is None else request.ceiling
+    floor = pace.FLOOR if request.floor is None else request.floor
+    ceiling = pace.CEILING if request.ceiling is None else request.ceiling
     # It says what is wrong with them.
     Fleet([], floor=floor, ceiling=ceiling)
     return _plan_adaptive(forecast(Budget(), reads, floor=floor, ceiling=ceiling), json=request.json)

@@ -140,6 +140,11 @@ StateEvent = StatusChanged | MarginLine | Stale | Fresh | AccountFailed | GateSh
 FleetEvent = Reading | StateEvent
 
 
+def label_of(event: FleetEvent) -> str:
+    """Which account an event is about; empty where it is about none."""
+    return event.label if isinstance(event, _OfAccount) else ""
+
+
 class AccountPicture(msgspec.Struct, frozen=True, kw_only=True):
     """What a fleet knows of one account at one moment."""
 

@@ -7,6 +7,8 @@ from typing import Final, Literal, NamedTuple
 
 LineName = Literal["warn", "alarm"]
 
+LIQUIDATION: Final = Decimal("1.05")
+"""uniMMR at or below which liquidation begins: a line of every account."""
 HYSTERESIS: Final = Decimal("0.02")
 """The part of a line by which uniMMR must rise above it to count as back."""
 

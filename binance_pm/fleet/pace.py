@@ -21,13 +21,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from binance_pm.fleet.lines import LIQUIDATION
+
 SHARE: Final = 0.9
 """The part of what polls may use that is planned; the rest is for retries and for calls beside the fleet's."""
+FLOOR: Final = 1.0
+"""Seconds between two readings of an account in danger, where nothing else is said."""
+CEILING: Final = 15.0
+"""Seconds between two readings of a calm one, where nothing else is said."""
 LONGEST: Final = 900.0
 """Seconds: no interval is longer, even where nothing is left of a pool."""
-LIQUIDATION: Final = 1.05
-"""uniMMR at or below which liquidation begins: a line of every account."""
 
+_LAST_LINE: Final = float(LIQUIDATION)
 _NEAR: Final = 0.25
 _FIRST_LINE: Final = 0.8
 _LOOKAHEAD_SECONDS: Final = 30.0
@@ -150,7 +155,7 @@ def levelled(turns: Sequence[Turn], *, rate: float) -> list[float]:
 
 def _danger(uni_mmr: float, lines: Sequence[float]) -> float:
     """From 0, far above every line, to 1, at or below the last."""
-    ordered = sorted({*lines, LIQUIDATION}, reverse=True)
+    ordered = sorted({*lines, _LAST_LINE}, reverse=True)
     if len(ordered) == 1:
         return _nearness(uni_mmr, ordered[0])
     rest = ordered[1:]

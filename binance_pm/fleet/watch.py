@@ -17,7 +17,7 @@ How it works
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any, Final, Self
 
@@ -68,6 +68,7 @@ class Watch:
         accounts: list[Watched],
         problems: list[Problem],
         *,
+        hosts: Sequence[str],
         floor: float,
         ceiling: float,
         slack: float,
@@ -94,9 +95,7 @@ class Watch:
         """Until when the readings that were started have used what the plan gives of a pool, monotonic seconds."""
         self._jammed: Final[set[str]] = set()
         """Pools that too many calls wait for."""
-        self._hosts: Final = sorted(
-            {account.client.host(ENDPOINTS[name]) for account in accounts for name in account.read}
-        )
+        self._hosts: Final = hosts
         self._shut: Final[dict[str, float]] = {}
         """Until when each gate that was told as shut is, monotonic seconds."""
         self._tight: Final[dict[str, float]] = {}

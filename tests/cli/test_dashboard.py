@@ -415,7 +415,7 @@ def test_a_dead_network_is_blindness_within_the_bound() -> None:
             telling = tasks.create_task(tell(fleet.watch(warn="1.5", alarm="1.2"), [chronicle]))
 
             def seen() -> Picture:
-                shown = observe(fleet, at=echo.wall(), hosts=chronicle.hosts)
+                shown = observe(fleet, at=echo.wall())
                 return picture(shown, chronicle, View(), width=80, height=24, since=START)
 
             await asyncio.sleep(100)
@@ -435,6 +435,20 @@ def test_a_dead_network_is_blindness_within_the_bound() -> None:
     # An account that is unseen is read more often, which is planned once a second.
     assert took <= bound + 0.25 + 1.0
     assert not any("green" in style for style in colours)
+
+
+def test_a_ban_from_before_is_on_the_first_screen() -> None:
+    """Although nothing was sent to the host yet."""
+
+    async def main() -> Moment:
+        echo = Echo(asyncio.get_running_loop().time)
+        async with echo.fleet(1) as fleet:
+            fleet.budget.gate(HOST).close(echo.clock() + 600, banned=True)
+            return observe(fleet, at=START)
+
+    shown = texts(screen(virtual.run(main, patience=PATIENCE), since=START))
+
+    assert any(text.startswith(" 418, BANNED for 0:10:00") for text in shown)
 
 
 class Lived(NamedTuple):

@@ -267,7 +267,7 @@ async def test_a_cut_network_is_seen() -> None:
             loop_time = anyio.current_time
 
             def look() -> Moment:
-                return observe(fleet, at=NOON + loop_time(), hosts=chronicle.hosts)
+                return observe(fleet, at=NOON + loop_time())
 
             async with running(look, chronicle, (80, 24), every=0.05) as screen:
                 await screen.until(lambda: " 4 fresh " in screen.text() and "green" in screen.colours())

@@ -142,7 +142,7 @@ async def show(fleet: Fleet, chronicle: Chronicle, *, wall: Callable[[], float] 
         chronicle: a receiver of them.
         wall: the time that is shown, seconds since the epoch.
     """
-    dashboard = Dashboard(lambda: observe(fleet, at=wall(), hosts=chronicle.hosts), chronicle)
+    dashboard = Dashboard(lambda: observe(fleet, at=wall()), chronicle)
     try:
         with chronicle.keeping_logs():
             # Without the mouse, the terminal's own selection copies text.

@@ -21,6 +21,7 @@ from binance_pm.fleet import (
     Stale,
     StatusChanged,
 )
+from binance_pm.fleet.events import label_of
 
 TREND: Final = 24
 """How many values of uniMMR are kept of an account."""
@@ -49,26 +50,21 @@ class Chronicle:
 
     Attributes:
         log: the last five hundred events but readings, which the accounts show; oldest first.
-        hosts: those whose gate was told as shut.
     """
 
     def __init__(self) -> None:
         self.log: Final[deque[Entry]] = deque(maxlen=_LOG)
-        self.hosts: Final[set[str]] = set()
         self._events: Final[dict[str, deque[str]]] = {}
         self._trends: Final[dict[str, deque[float]]] = {}
 
     def receive(self, event: FleetEvent) -> None:
         """Remember an event."""
         told = sentence(event)
-        if isinstance(event, GateShut):
-            self.hosts.add(event.host)
         if isinstance(event, Reading):
             self._remember_value(event)
         else:
             self.log.append(Entry(told, _STYLES.get(type(event), "")))
-        label = getattr(event, "label", None)
-        if label is not None:
+        if label := label_of(event):
             self._events.setdefault(label, deque(maxlen=_OF_ACCOUNT)).append(told)
 
     def say(self, text: str, *, at: float, style: str = "bold") -> None:
