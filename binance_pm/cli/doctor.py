@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -16,7 +16,8 @@ from cyclopts import CycloptsError
 from rich.text import Text
 
 from binance_pm.cli.console import Output
-from binance_pm.doctor import Check, Place, Subject, Verdict, examine, subject_of_environment, subjects_of_file
+from binance_pm.client import environment_urls
+from binance_pm.doctor import Check, Subject, Verdict, examine, subject_of_environment, subjects_of_file
 from binance_pm.sandbox import Fault
 from binance_pm.signing import Secret
 from binance_pm.testing import sandbox
@@ -105,11 +106,8 @@ def run(
     if local:
         anyio.run(_examine_sandbox, [struck for name in fault for struck in _faults(name)], trust_env, printer)
         return printer.code
-    url = os.environ.get("BINANCE_PM_BASE_URL") or None if base_url is None else base_url
-    place = Place(trust_env=trust_env)
-    if url is not None:
-        place = Place(papi_url=url, sapi_url=url, trust_env=trust_env)
-    anyio.run(_examine, accounts, place, printer)
+    urls = environment_urls(os.environ) if base_url is None else {"papi_url": base_url, "sapi_url": base_url}
+    anyio.run(_examine, accounts, {"trust_env": trust_env, **urls}, printer)
     return printer.code
 
 
@@ -137,13 +135,19 @@ async def _examine_sandbox(faults: Sequence[Fault], trust_env: bool, printer: _P
             api_key=Secret(account.api_key),
             secret=Secret(account.api_secret),
         )
-        place = Place(papi_url=pm.base_url, sapi_url=pm.base_url, budget=pm.budget, trust_env=trust_env)
-        await examine([subject], printer.tell, place=place)
+        await examine(
+            [subject],
+            printer.tell,
+            papi_url=pm.base_url,
+            sapi_url=pm.base_url,
+            budget=pm.budget,
+            trust_env=trust_env,
+        )
 
 
-async def _examine(accounts: Path | None, place: Place, printer: _Printer) -> None:
+async def _examine(accounts: Path | None, options: Mapping[str, Any], printer: _Printer) -> None:
     subjects = [subject_of_environment()] if accounts is None else await subjects_of_file(accounts)
-    await examine(subjects, printer.tell, place=place)
+    await examine(subjects, printer.tell, **options)
 
 
 class _Printer:

@@ -16,7 +16,7 @@ import anyio.abc
 import msgspec
 
 from binance_pm.budget import Budget
-from binance_pm.client import Client
+from binance_pm.client import Client, environment_urls
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import Call, ConfigurationError, SessionClosed
 from binance_pm.fleet import pace
@@ -252,10 +252,11 @@ class Fleet:
     async def _read_keys(self) -> None:
         if self._file is None:
             return
-        url = self._environment.get("BINANCE_PM_BASE_URL")
-        options = {"papi_url": url, "sapi_url": url} if url else {}
         clients, problems = await open_entries(
-            self._file, session=self._session, options=options, environment=self._environment
+            self._file,
+            session=self._session,
+            options=environment_urls(self._environment),
+            environment=self._environment,
         )
         problems = sorted([*self._file.problems, *problems], key=lambda problem: problem.line)
         if problems and (not self._keep_going or not clients):
