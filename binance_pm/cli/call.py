@@ -35,7 +35,7 @@ def _one_place(_: object, target: Target | None) -> None:
 class Target:
     """Where a call goes."""
 
-    sandbox: Annotated[bool, Parameter(help="Call a local exchange, which needs no key.", negative="")] = False
+    sandbox: Annotated[bool, Parameter(help="Call a local exchange, which needs no key.")] = False
     base_url: Annotated[str | None, Parameter(help="Call this address, such as that of `binance-pm sandbox`.")] = None
 
 

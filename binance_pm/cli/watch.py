@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import msgspec
@@ -25,8 +25,6 @@ from binance_pm.signing import Secret
 
 if TYPE_CHECKING:
     from binance_pm.metrics import Metrics
-
-_CALL: Final = Call("binance-pm watch")
 
 
 class Receiver(Protocol):
@@ -177,8 +175,8 @@ def _new_metrics() -> Metrics:
     try:
         from binance_pm.metrics import Metrics  # noqa: PLC0415 - an extra of its own
     except ImportError as missing:
-        what = "--metrics needs the extra `metrics`"
-        raise ConfigurationError(_CALL, what, advice="pip install 'binance-pm[metrics]'") from missing
+        advice = "Install it: pip install 'binance-pm[metrics]'."
+        raise ConfigurationError(Call("--metrics"), "it needs the extra `metrics`", advice=advice) from missing
     return Metrics()
 
 

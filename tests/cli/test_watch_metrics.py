@@ -132,8 +132,8 @@ def test_the_extra_is_named_where_it_is_missing(accounts: Path) -> None:
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == (
-        "binance-pm: binance-pm watch: --metrics needs the extra `metrics`. Nothing was sent. "
-        "pip install 'binance-pm[metrics]'\n"
+        "binance-pm: --metrics: it needs the extra `metrics`. Nothing was sent. "
+        "Install it: pip install 'binance-pm[metrics]'.\n"
     )
 
 
