@@ -15,7 +15,7 @@ import anyio
 import msgspec
 
 from binance_pm.budget import Budget
-from binance_pm.cli.dashboard.chronicle import Chronicle
+from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.hook import Hook
 from binance_pm.cli.sentence import sentence
 from binance_pm.errors import Call, ConfigurationError
@@ -100,7 +100,7 @@ async def show(
     fleet: Fleet,
     events: AsyncIterable[FleetEvent],
     receivers: Iterable[Receiver],
-    chronicle: Chronicle,
+    history: History,
     *,
     wall: Callable[[], float] = time.time,
 ) -> int:
@@ -119,8 +119,8 @@ async def show(
         ) from missing
     code = 0
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(tell, events, [chronicle, *receivers])
-        code = await app.show(fleet, chronicle, wall=wall)
+        tasks.start_soon(tell, events, [history, *receivers])
+        code = await app.show(fleet, history, wall=wall)
         tasks.cancel_scope.cancel()
     return code
 
@@ -166,7 +166,7 @@ async def _run(request: Request) -> int:
             receivers.append(await stack.enter_async_context(request.hook.running()))
         events = fleet.watch(warn=request.warn, alarm=request.alarm)
         if fills_screen(plain=request.plain, json=request.json):
-            return await show(fleet, events, receivers, Chronicle())
+            return await show(fleet, events, receivers, History())
         await tell(events, [Printer(json=request.json), *receivers])
     return 0
 

@@ -16,11 +16,11 @@ from rich.cells import cell_len
 
 from binance_pm import AccountStatus, Budget
 from binance_pm.cli import demo
-from binance_pm.cli.dashboard.chronicle import TREND, Chronicle
+from binance_pm.cli.dashboard.history import TREND, History
 from binance_pm.cli.dashboard.line import shortened, text_of, wrapped
-from binance_pm.cli.dashboard.moment import Moment, ShutGate, observe
-from binance_pm.cli.dashboard.picture import Picture, budget_lines, picture
 from binance_pm.cli.dashboard.rows import ORDERS, ordered, rows_of
+from binance_pm.cli.dashboard.screen import Screen, budget_lines, screen_of
+from binance_pm.cli.dashboard.state import FleetState, ShutGate, observe
 from binance_pm.cli.dashboard.table import DROPPED, age_text, margin_text, spark, table
 from binance_pm.cli.dashboard.view import View, pressed
 from binance_pm.cli.watch import tell
@@ -39,7 +39,7 @@ from binance_pm.fleet import (
 from binance_pm.sandbox import create_app
 from binance_pm.testing import Sandbox
 from binance_pm.transport.httpx import asgi_transport
-from tests.cli.pictures import HOST, NOON, account, answers, calm, changed, moment, pools, told
+from tests.cli.pictures import HOST, NOON, account, answers, calm, changed, fleet_state, pools, told
 from tests.fleet.echo import START, Echo
 from tests.simulation import virtual
 
@@ -48,18 +48,18 @@ PATIENCE = 100
 
 
 def screen(
-    shown: Moment, view: View | None = None, *, size: tuple[int, int] = (80, 24), since: float = NOON
-) -> Picture:
+    shown: FleetState, view: View | None = None, *, size: tuple[int, int] = (80, 24), since: float = NOON
+) -> Screen:
     """The screen for what is known, of which nothing was told."""
-    return picture(shown, Chronicle(), view or View(), width=size[0], height=size[1], since=since)
+    return screen_of(shown, History(), view or View(), width=size[0], height=size[1], since=since)
 
 
-def texts(shown: Picture) -> list[str]:
+def texts(shown: Screen) -> list[str]:
     """Its lines without styles."""
     return [text_of(line) for line in shown.lines]
 
 
-def styles(shown: Picture) -> set[str]:
+def styles(shown: Screen) -> set[str]:
     """All styles that are seen."""
     return {span.style for line in shown.lines for span in line if span.text.strip()}
 
@@ -139,8 +139,8 @@ class TestWidth:
     @pytest.mark.parametrize("page", ["table", "account", "events", "help"])
     def test_every_screen_is_filled(self, size: tuple[int, int], page: str) -> None:
         """Not a line too many or too few, however small it is."""
-        view = View(page=page, chosen="desk-03", filter="desk", paused=moment(calm()))  # pyright: ignore[reportArgumentType]
-        shown = screen(moment(calm(), gates=[ShutGate(HOST, 3.0, banned=True)]), view, size=size)
+        view = View(page=page, chosen="desk-03", filter="desk", paused=fleet_state(calm()))  # pyright: ignore[reportArgumentType]
+        shown = screen(fleet_state(calm(), gates=[ShutGate(HOST, 3.0, banned=True)]), view, size=size)
 
         assert [cell_len("".join(span.text for span in line)) for line in shown.lines] == [size[0]] * size[1]
 
@@ -159,7 +159,7 @@ class TestWidth:
 
         assert cell_len(short) <= 24
         assert (short[0], short[-1], "…" in short) == (label[0], label[-1], True)
-        lines = texts(screen(moment([account(label, "3")])))
+        lines = texts(screen(fleet_state([account(label, "3")])))
         assert all(cell_len(line) <= 80 for line in lines)
 
     def test_long_lines_are_wrapped(self) -> None:
@@ -243,14 +243,14 @@ class TestWarnings:
 
     def test_no_data_yet(self) -> None:
         """Before the first answer nothing is well, and nothing is green."""
-        shown = screen(moment([account("a", None), account("b", None)]), since=NOON - 3)
+        shown = screen(fleet_state([account("a", None), account("b", None)]), since=NOON - 3)
 
         assert texts(shown)[1] == " NO DATA YET: watching began 3 s ago"
         assert "green" not in styles(shown)
 
     def test_never_read(self) -> None:
         """Where that lasts, it is blindness."""
-        shown = screen(moment([account("a", None, is_stale=True)]), since=NOON - 30)
+        shown = screen(fleet_state([account("a", None, is_stale=True)]), since=NOON - 30)
 
         assert texts(shown)[1] == " BLIND: no account was read since the start, 30 s ago"
 
@@ -258,11 +258,11 @@ class TestWarnings:
         """The others are loud enough."""
         accounts = [account("a", "3", age=50, is_stale=True), account("b", "3")]
 
-        assert not any("BLIND" in line for line in texts(screen(moment(accounts))))
+        assert not any("BLIND" in line for line in texts(screen(fleet_state(accounts))))
 
     def test_no_account_at_all(self) -> None:
         """An empty screen is not a good one."""
-        shown = screen(moment([]))
+        shown = screen(fleet_state([]))
 
         assert texts(shown)[1].startswith(" BLIND")
         assert "There is no account." in texts(shown)[3]
@@ -272,7 +272,7 @@ class TestWarnings:
         """Where others use up the limit, everything is as promised, and yet nobody looks."""
         accounts = [account("a", "3", age=40.0, interval=80.0, bound=85.0), account("b", "3", age=60.0, bound=85.0)]
 
-        assert texts(screen(moment(accounts)))[1] == (
+        assert texts(screen(fleet_state(accounts)))[1] == (
             " QUIET: no account was read for 40 s; the most urgent is planned every 15 s"
         )
 
@@ -281,14 +281,14 @@ class TestWarnings:
     )
     def test_the_gate_counts_down(self, seconds: float, text: str) -> None:
         """To the last second, and for days."""
-        shown = screen(moment(calm(), gates=[ShutGate(HOST, seconds, banned=True)]))
+        shown = screen(fleet_state(calm(), gates=[ShutGate(HOST, seconds, banned=True)]))
 
         assert texts(shown)[1].startswith(f" 418, BANNED for {text}, until ")
 
     def test_a_pause_hides_no_warning(self) -> None:
         """What is paused is the accounts; that nothing is seen any more is said all the same."""
         blind = [account("a", "3", age=30.0, is_stale=True)]
-        shown = screen(moment(blind), View(paused=Moment(at=NOON - 2, accounts=[account("a", "3", age=1.0)])))
+        shown = screen(fleet_state(blind), View(paused=FleetState(at=NOON - 2, accounts=[account("a", "3", age=1.0)])))
 
         assert texts(shown)[1] == " BLIND: no account was read for 30 s"
         assert texts(shown)[2] == " PAUSED for 2.0s: the accounts are those of 11:59:58Z; p goes on"
@@ -296,8 +296,8 @@ class TestWarnings:
 
     def test_what_is_paused_becomes_stale(self) -> None:
         """A screen that stands still is never mistaken for one that is live."""
-        paused = Moment(at=NOON - 30, accounts=[account("a", "3", age=1.0)])
-        shown = screen(moment([account("a", "3", age=1.0)]), View(paused=paused))
+        paused = FleetState(at=NOON - 30, accounts=[account("a", "3", age=1.0)])
+        shown = screen(fleet_state([account("a", "3", age=1.0)]), View(paused=paused))
 
         assert texts(shown)[3].endswith("STALE 31.0s")
 
@@ -306,7 +306,7 @@ class TestWarnings:
         accounts = [account(f"{n}", "1.1", below=("alarm",), is_stale=n < 400, error="no") for n in range(999)]
         accounts += [account(f"u{n}", None) for n in range(111)]
 
-        head = texts(screen(moment(accounts)))[0]
+        head = texts(screen(fleet_state(accounts)))[0]
 
         assert all(text in head for text in ("1110 accounts", "400 stale", "599 failed", "111 unread", "999 in alarm"))
 
@@ -321,7 +321,7 @@ class TestKeys:
         view = view or View()
         for key in keys:
             character = key if len(key) == 1 else None
-            view = pressed(view, key, character, labels=self.LABELS, moment=moment(calm()), page=2)
+            view = pressed(view, key, character, labels=self.LABELS, known=fleet_state(calm()), page=2)
         return view
 
     def test_the_mark_stays_within_the_list(self) -> None:
@@ -332,7 +332,7 @@ class TestKeys:
 
     def test_the_mark_goes_where_its_account_goes(self) -> None:
         """It is one of a label, not of a line."""
-        view = pressed(View(chosen="c"), "up", None, labels=("b", "c", "a"), moment=moment([]), page=2)
+        view = pressed(View(chosen="c"), "up", None, labels=("b", "c", "a"), known=fleet_state([]), page=2)
 
         assert view.chosen == "b"
 
@@ -354,48 +354,48 @@ class TestKeys:
 
     def test_an_empty_list_cannot_be_opened(self) -> None:
         """Where nothing matches the filter."""
-        view = pressed(View(), "enter", None, labels=(), moment=moment([]), page=2)
+        view = pressed(View(), "enter", None, labels=(), known=fleet_state([]), page=2)
 
-        assert pressed(view, "down", None, labels=(), moment=moment([]), page=2) == View()
+        assert pressed(view, "down", None, labels=(), known=fleet_state([]), page=2) == View()
 
     def test_an_unknown_key_changes_nothing(self) -> None:
         """Nor does it close anything."""
         assert self.after("f5", "x", "tab") == View()
 
 
-class TestChronicle:
+class TestHistory:
     """What is remembered."""
 
     def test_it_stays_small(self) -> None:
         """Ten thousand readings and events of an account leave what a screen needs."""
-        chronicle = Chronicle()
+        history = History()
         for step in range(10_000):
-            chronicle.receive(Reading(label="a", at=NOON, answers=answers(str(3 + step)), changed={}))
-            chronicle.receive(Fresh(label="a", at=NOON, age=0.1))
+            history.receive(Reading(label="a", at=NOON, answers=answers(str(3 + step)), changed={}))
+            history.receive(Fresh(label="a", at=NOON, age=0.1))
 
-        assert (len(chronicle.log), len(chronicle.events("a")), len(chronicle.trend("a"))) == (500, 10, TREND)
-        assert chronicle.trend("a")[-1] == 10_002.0
+        assert (len(history.log), len(history.events("a")), len(history.trend("a"))) == (500, 10, TREND)
+        assert history.trend("a")[-1] == 10_002.0
 
     def test_readings_do_not_push_events_out(self) -> None:
         """The log is of what happened; what was read stands in the table."""
-        chronicle = Chronicle()
-        chronicle.receive(Stale(label="a", at=NOON, age=None, bound=5.0, why="nobody knows"))
-        chronicle.receive(Reading(label="b", at=NOON, answers=answers("3"), changed={}))
+        history = History()
+        history.receive(Stale(label="a", at=NOON, age=None, bound=5.0, why="nobody knows"))
+        history.receive(Reading(label="b", at=NOON, answers=answers("3"), changed={}))
 
-        assert [entry.text for entry in chronicle.log] == [
+        assert [entry.text for entry in history.log] == [
             "12:00:00Z Stale         a: never read, 5.0 s were promised: nobody knows"
         ]
-        assert chronicle.events("b") == ("12:00:00Z Reading       b: nothing changed",)
+        assert history.events("b") == ("12:00:00Z Reading       b: nothing changed",)
 
 
 def test_a_refresh_costs_little() -> None:
     """The lines of a screen of 200 accounts take a tenth of the time until the next at most."""
     accounts = [account(f"desk-{n:03}", str(2 + n / 100)) for n in range(200)]
-    chronicle, shown = told(accounts), moment(accounts)
+    history, shown = told(accounts), fleet_state(accounts)
 
     def seconds() -> float:
         began = time.process_time()
-        picture(shown, chronicle, View(), width=200, height=60, since=NOON)
+        screen_of(shown, history, View(), width=200, height=60, since=NOON)
         return time.process_time() - began
 
     # Other programs only ever make it slower: one fast picture is enough.
@@ -410,13 +410,13 @@ def test_a_dead_network_is_blindness_within_the_bound() -> None:
 
     async def main() -> tuple[float, float, set[str]]:
         loop = asyncio.get_running_loop()
-        echo, chronicle = Echo(loop.time), Chronicle()
+        echo, history = Echo(loop.time), History()
         async with echo.fleet(50) as fleet, asyncio.TaskGroup() as tasks:
-            telling = tasks.create_task(tell(fleet.watch(warn="1.5", alarm="1.2"), [chronicle]))
+            telling = tasks.create_task(tell(fleet.watch(warn="1.5", alarm="1.2"), [history]))
 
-            def seen() -> Picture:
+            def seen() -> Screen:
                 shown = observe(fleet, at=echo.wall())
-                return picture(shown, chronicle, View(), width=80, height=24, since=START)
+                return screen_of(shown, history, View(), width=80, height=24, since=START)
 
             await asyncio.sleep(100)
             assert " 50 fresh " in texts(seen())[0]
@@ -440,7 +440,7 @@ def test_a_dead_network_is_blindness_within_the_bound() -> None:
 def test_a_ban_from_before_is_on_the_first_screen() -> None:
     """Although nothing was sent to the host yet."""
 
-    async def main() -> Moment:
+    async def main() -> FleetState:
         echo = Echo(asyncio.get_running_loop().time)
         async with echo.fleet(1) as fleet:
             fleet.budget.gate(HOST).close(echo.clock() + 600, banned=True)

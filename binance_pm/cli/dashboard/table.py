@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from rich.cells import cell_len
 
-from binance_pm.cli.dashboard.chronicle import TREND
+from binance_pm.cli.dashboard.history import TREND
 from binance_pm.cli.dashboard.line import Line, Span, fitted, shortened
 from binance_pm.cli.dashboard.rows import Row
 

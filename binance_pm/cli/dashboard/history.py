@@ -45,7 +45,7 @@ class Entry(NamedTuple):
     style: str = ""
 
 
-class Chronicle:
+class History:
     """A receiver of a watch that remembers for the screen.
 
     Attributes:
@@ -99,9 +99,9 @@ class Chronicle:
 class _Keeper(logging.Handler):
     """Puts records among the events, without their tracebacks: the screen has no room for them."""
 
-    def __init__(self, chronicle: Chronicle) -> None:
+    def __init__(self, history: History) -> None:
         super().__init__(logging.WARNING)
-        self._chronicle = chronicle
+        self._history = history
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called from any thread."""
@@ -110,4 +110,4 @@ class _Keeper(logging.Handler):
         except Exception:  # noqa: BLE001 - as logging itself, it survives what cannot be written
             text = str(record.msg)
         words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-        self._chronicle.say(f"{record.levelname.lower()}: {words}", at=record.created, style="yellow")
+        self._history.say(f"{record.levelname.lower()}: {words}", at=record.created, style="yellow")

@@ -19,7 +19,7 @@ class ShutGate(msgspec.Struct, frozen=True):
     banned: bool
 
 
-class Moment(msgspec.Struct, frozen=True, kw_only=True):
+class FleetState(msgspec.Struct, frozen=True, kw_only=True):
     """What a screen shows."""
 
     at: float
@@ -29,7 +29,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     gates: list[ShutGate] = []
 
 
-def observe(fleet: Fleet, *, at: float) -> Moment:
+def observe(fleet: Fleet, *, at: float) -> FleetState:
     """What is known of an open fleet now.
 
     Args:
@@ -39,7 +39,7 @@ def observe(fleet: Fleet, *, at: float) -> Moment:
     budget = fleet.budget
     pools, now = budget.snapshot(), budget.monotonic()
     gates = {host: budget.gate(host) for host in sorted({*fleet.hosts, *(state.pool.host for state in pools)})}
-    return Moment(
+    return FleetState(
         at=at,
         accounts=fleet.snapshot(),
         pools=pools,
