@@ -135,7 +135,7 @@ def _plan_adaptive(made: Forecast, *, json: bool) -> int:
     else:
         Output().print(_intervals(made))
         print()
-        Output().print(_pools(made.pools, room=pace.SHARE))
+        Output().print(_pools(made.pools, room=pace.PLANNED))
         print(f"\n{textwrap.fill(_adaptive_verdict(made), _WIDTH)}")
     return 0 if made.fits else 1
 
@@ -183,7 +183,7 @@ def _adaptive_verdict(made: Forecast) -> str:
     if made.fits:
         return f"It fits: while all are calm, each is read every {made.ceiling:g} s."
     needed, pool = _need(made.pools)
-    room = f"a watch plans {math.floor(pool.available * pace.SHARE):,} of {pool.limit:,}"
+    room = f"a watch plans {math.floor(pool.available * pace.PLANNED):,} of {pool.limit:,}"
     slowest = max(group.calm for group in made.groups)
     return f"It does not fit: {needed}, {room}: even while all are calm, some are read every {slowest:.3g} s."
 

@@ -22,10 +22,10 @@ from binance_pm.fleet.events import (
     GateShut,
     MarginLine,
     Reading,
-    Snapshot,
     Stale,
     StateEvent,
     StatusChanged,
+    TimedAnswer,
 )
 from binance_pm.fleet.fleet import Fleet, Member
 from binance_pm.fleet.lines import LineName
@@ -51,7 +51,6 @@ __all__ = [
     "Product",
     "Publisher",
     "Reading",
-    "Snapshot",
     "Stale",
     "Started",
     "StateEvent",
@@ -59,6 +58,7 @@ __all__ = [
     "StreamEntry",
     "StreamEvent",
     "StreamMark",
+    "TimedAnswer",
     "decode_event",
     "read_stream",
     "shard",

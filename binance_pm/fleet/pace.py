@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from binance_pm.fleet.lines import LIQUIDATION
 
-SHARE: Final = 0.9
+PLANNED: Final = 0.9
 """The part of what polls may use that is planned; the rest is for retries and for calls beside the fleet's."""
 FLOOR: Final = 1.0
 """Seconds between two readings of an account in danger, where nothing else is said."""
@@ -39,7 +39,7 @@ _LOOKAHEAD_SECONDS: Final = 30.0
 _FALL_HALF_LIFE: Final = 30.0
 _MOST_HURRY: Final = 2.0
 _UNSEEN_SECONDS: Final = 60.0
-_HURRY_SHARE: Final = 0.05
+_HURRY_PART: Final = 0.05
 
 
 def wish(uni_mmr: float | None, lines: Sequence[float], *, fall: float, floor: float, ceiling: float) -> float:
@@ -90,7 +90,7 @@ def stretches(taken: Mapping[str, float]) -> dict[str, float]:
     Args:
         taken: see `loads`.
     """
-    return {pool: max(1.0, load / SHARE) for pool, load in taken.items()}
+    return {pool: max(1.0, load / PLANNED) for pool, load in taken.items()}
 
 
 def stretched(interval: float, pools: Iterable[str], by: Mapping[str, float]) -> float:
@@ -109,7 +109,7 @@ def hurries(plans: Sequence[tuple[float, Mapping[str, float]]], overdue: Sequenc
     extra = loads(
         (interval / (times - 1), costs) for (interval, costs), times in zip(plans, wanted, strict=True) if times > 1
     )
-    fits = {pool: min(1.0, _HURRY_SHARE / load) for pool, load in extra.items()}
+    fits = {pool: min(1.0, _HURRY_PART / load) for pool, load in extra.items()}
     return [
         1 + (times - 1) * min((fits.get(pool, 1.0) for pool in costs), default=1.0)
         for (_, costs), times in zip(plans, wanted, strict=True)

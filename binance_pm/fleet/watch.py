@@ -185,7 +185,7 @@ class Watch:
     def _tell_tightness(self, demands: list[tuple[float, Mapping[str, float]]]) -> None:
         for pool in self._stretches:
             wanted = self._rooms[pool] * sum(costs.get(pool, 0.0) / interval for interval, costs in demands)
-            available = self._available[pool] * pace.SHARE
+            available = self._available[pool] * pace.PLANNED
             stretch = max(1.0, wanted / max(1.0, available))
             told = self._tight.get(pool, 1.0)
             is_tight = stretch > (1.0 if pool in self._tight else _TIGHT)

@@ -91,9 +91,9 @@ class History:
             root.handlers[:] = before
 
     def _remember_value(self, event: Reading) -> None:
-        for snapshot in event.answers.values():
-            if isinstance(snapshot.answer, Account | ProAccount | SpanAccount):
-                self._trends.setdefault(event.label, deque(maxlen=TREND)).append(float(snapshot.answer.uni_mmr))
+        for timed in event.answers.values():
+            if isinstance(timed.answer, Account | ProAccount | SpanAccount):
+                self._trends.setdefault(event.label, deque(maxlen=TREND)).append(float(timed.answer.uni_mmr))
 
 
 class _Keeper(logging.Handler):
