@@ -73,11 +73,11 @@ def _terminable() -> Generator[list[int]]:
 
 
 def _open_what_is_closed() -> None:
-    """Python has None for a stream that the caller closed: what is said there goes nowhere."""
-    for name in ("stdout", "stderr"):
+    """Python has None for a stream that the caller closed: what is said there goes nowhere, and nothing comes."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             # It is open as long as the process, and keeps the number of the stream from the next socket.
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def _holds(error: BaseException, kind: type[BaseException]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
@@ -209,11 +209,20 @@ def run(arguments: Sequence[str]) -> int:
         return _failed(re.sub(r"://[^\s@]*@", "://...@", str(error)), 2)
     except PortfolioMarginError as error:
         return _failed(str(error), 1)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
+    except (OSError, ExceptionGroup) as error:
+        alone = _alone(error)
+        if isinstance(alone, BrokenPipeError) or not isinstance(alone, OSError):
             raise
-        return _failed(error.strerror or str(error), 1)
+        return _failed(alone.strerror or str(alone), 1)
     return result if isinstance(result, int) else 0
+
+
+def _alone(error: Exception) -> Exception:
+    """The one error that a group holds: task groups wrap what fails in them."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    group = cast("ExceptionGroup[Exception]", error)
+    return _alone(group.exceptions[0]) if len(group.exceptions) == 1 else group
 
 
 def _failed(why: str, code: int) -> int:

@@ -15,7 +15,7 @@ import msgspec
 from cyclopts import CycloptsError
 from rich.text import Text
 
-from binance_pm.cli.console import Output
+from binance_pm.cli.console import Output, printable
 from binance_pm.client import environment_urls
 from binance_pm.doctor import Check, Subject, Verdict, examine, subject_of_environment, subjects_of_file
 from binance_pm.sandbox import Fault
@@ -163,7 +163,7 @@ class _Printer:
         if check.verdict == "failed":
             self.code = 1
         if self._json:
-            print(msgspec.json.encode(check).decode(), flush=True)
+            print(printable(msgspec.json.encode(check).decode()), flush=True)
             return
         self._output.print(_line(check, width=self._output.width), soft_wrap=True)
         sys.stdout.flush()
@@ -172,8 +172,8 @@ class _Printer:
 def _line(check: Check, *, width: int) -> Text:
     """Verdict, name, what was found and what to do, wrapped beside the first two."""
     whom = f"{check.subject}: " if check.name not in _OF_HOST and check.subject else ""
-    found = textwrap.wrap(whom + check.what, max(width - _VERDICT - _NAME, _NARROWEST))
-    advice = textwrap.wrap(check.advice, max(width - _VERDICT - _NAME - len(_ARROW), _NARROWEST))
+    found = textwrap.wrap(printable(whom + check.what), max(width - _VERDICT - _NAME, _NARROWEST))
+    advice = textwrap.wrap(printable(check.advice), max(width - _VERDICT - _NAME - len(_ARROW), _NARROWEST))
     lines = found + [(" " * len(_ARROW) if place else _ARROW) + line for place, line in enumerate(advice)]
     text = Text(f"{check.verdict:<{_VERDICT}}", style=_STYLES[check.verdict])
     return Text.assemble(text, f"{check.name:<{_NAME}}", f"\n{' ' * (_VERDICT + _NAME)}".join(lines))

@@ -15,6 +15,7 @@ import anyio
 import msgspec
 
 from binance_pm.budget import Budget
+from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.hook import Hook
 from binance_pm.cli.sentence import sentence
@@ -77,7 +78,7 @@ class Printer:
 
     def receive(self, event: FleetEvent) -> None:
         """Print it at once."""
-        print(msgspec.json.encode(event).decode() if self._json else sentence(event), flush=True)
+        print(printable(msgspec.json.encode(event).decode()) if self._json else sentence(event), flush=True)
 
 
 def run(request: Request) -> int:

@@ -743,7 +743,20 @@ class TestHouse:
 
         assert ended.returncode == code
 
-    @pytest.mark.parametrize("arguments", [("call", "ping", "--sandbox"), ("demo", "--once")])
+    def test_nothing_breaks_where_the_input_was_closed(self) -> None:
+        """As a shell does with `<&-`, and some that start daemons: there is no terminal."""
+        command = subprocess.Popen(
+            ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "demo", "--no-once"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert command.stdout is not None
+        first = command.stdout.readline()
+        command.stdout.close()
+        _, err = command.communicate(timeout=20)
+
+        assert (b"Twelve accounts" in first, command.returncode, err) == (True, 0, b"")
+
+    @pytest.mark.parametrize("arguments", [("call", "ping", "--sandbox"), ("demo", "--once"), ("demo", "--no-once")])
     def test_output_that_cannot_be_written(self, arguments: tuple[str, ...]) -> None:
         """It is a failure like others: one line."""
         unwritable = os.open(os.devnull, os.O_RDONLY)

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import msgspec
 from rich.cells import cell_len
 
+from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.line import Line, Span, line, wrapped
 from binance_pm.cli.dashboard.rows import Row
 from binance_pm.cli.dashboard.table import LOUD, OLD, age_text, spark
@@ -142,4 +143,4 @@ def _text(field: str, value: Any) -> str:
         return f"{value:,f}"
     if isinstance(value, int) and field.endswith("_time"):
         return clock_time(value / 1000) if value else "-"
-    return str(value)
+    return printable(str(value))
