@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar, Final
 
 import msgspec
@@ -144,9 +146,26 @@ async def show(fleet: Fleet, history: History, *, wall: Callable[[], float] = ti
     """
     dashboard = Dashboard(lambda: observe(fleet, at=wall()), history)
     try:
-        with history.keeping_logs():
+        with history.keeping_logs(), _left_on_interrupt(dashboard):
             # Without the mouse, the terminal's own selection copies text.
             code = await dashboard.run_async(mouse=False)
     finally:
         sys.stdout.flush()
     return 1 if code is None else code
+
+
+@contextmanager
+def _left_on_interrupt(dashboard: Dashboard) -> Generator[None]:
+    """While the block lasts, SIGINT leaves the dashboard: Textual may swallow the cancellation it would become."""
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
+    try:
+        loop.add_signal_handler(signal.SIGINT, dashboard.exit, INTERRUPTED)
+    except (NotImplementedError, RuntimeError, ValueError):
+        # Some systems have no such handlers, nor have other threads.
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)
