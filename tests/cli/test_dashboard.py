@@ -1,4 +1,4 @@
-"""What the dashboard makes of a fleet, without a terminal: order, widths, warnings, memory, and the demo's story."""
+"""What the dashboard makes of a fleet, without a terminal: order, widths, warnings, memory."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import random
 import time
 from decimal import Decimal
 from itertools import count
-from typing import NamedTuple
 
-import anyio
 import httpx
 import pytest
 from rich.cells import cell_len
 
-from binance_pm import AccountStatus, Budget
-from binance_pm.cli import demo
+from binance_pm import AccountStatus
 from binance_pm.cli.dashboard.history import TREND, History
 from binance_pm.cli.dashboard.line import shortened, text_of, wrapped
 from binance_pm.cli.dashboard.rows import ORDERS, ordered, rows_of
@@ -25,20 +22,10 @@ from binance_pm.cli.dashboard.table import DROPPED, age_text, margin_text, spark
 from binance_pm.cli.dashboard.view import View, pressed
 from binance_pm.cli.watch import tell
 from binance_pm.fleet import (
-    AccountPicture,
-    BudgetTight,
-    FleetEvent,
     Fresh,
-    GateReopened,
-    GateShut,
-    MarginLine,
     Reading,
     Stale,
-    StatusChanged,
 )
-from binance_pm.sandbox import create_app
-from binance_pm.testing import Sandbox
-from binance_pm.transport.httpx import asgi_transport
 from tests.cli.pictures import HOST, NOON, account, answers, calm, changed, fleet_state, pools, told
 from tests.fleet.echo import START, Echo
 from tests.simulation import virtual
@@ -449,103 +436,3 @@ def test_a_ban_from_before_is_on_the_first_screen() -> None:
     shown = texts(screen(virtual.run(main, patience=PATIENCE), since=START))
 
     assert any(text.startswith(" 418, BANNED for 0:10:00") for text in shown)
-
-
-class Lived(NamedTuple):
-    """What two minutes of the demo have shown, by the second."""
-
-    events: list[tuple[float, FleetEvent]]
-    captions: list[float]
-    known: list[list[AccountPicture]]
-    """Of every account, at the end of each second."""
-
-
-async def two_minutes() -> Lived:
-    """The demo in the time of the event loop."""
-    loop = asyncio.get_running_loop()
-    clock = demo.story_clock(lambda: START + loop.time())
-    exchange = demo.made_exchange(seed=7, clock=clock)
-    pm = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
-    lived = Lived([], [], [])
-
-    async def take() -> None:
-        async for event in fleet.watch(warn=demo.WARN, alarm=demo.ALARM):
-            lived.events.append((loop.time(), event))
-
-    async def play() -> None:
-        await demo.play(demo.STORY, exchange, lambda _: lived.captions.append(loop.time()), sleep=anyio.sleep)
-
-    async with demo.fleet_of(pm, Budget(monotonic=loop.time, wall=clock)) as fleet, asyncio.TaskGroup() as tasks:
-        parts = [tasks.create_task(take()), tasks.create_task(play())]
-        for _ in range(122):
-            await asyncio.sleep(1)
-            lived.known.append(fleet.snapshot())
-        for part in parts:
-            part.cancel()
-    return lived
-
-
-@pytest.fixture(scope="module")
-def lived() -> Lived:
-    """Lived through once for all tests."""
-    return virtual.run(two_minutes, patience=PATIENCE)
-
-
-class TestStory:
-    """The first minute of the demo, in virtual time."""
-
-    def test_every_caption_is_said_in_its_second(self, lived: Lived) -> None:
-        """As the table has it."""
-        assert lived.captions == pytest.approx([scene.second for scene in demo.STORY], abs=0.01)
-        assert demo.STORY[-1].second <= 60
-
-    def test_an_account_falls_through_both_lines_and_recovers(self, lived: Lived) -> None:
-        """Within the first minute."""
-        fallen = ["MARGIN_CALL", "REDUCE_ONLY", "MARGIN_CALL", "NORMAL"]
-        changes = [
-            (event.label, event.after) for at, event in lived.events if at < 60 and isinstance(event, StatusChanged)
-        ]
-        courses = {label: [after for whose, after in changes if whose == label] for label, _ in changes}
-
-        assert [label for label, course in courses.items() if course == fallen]
-
-    def test_each_fault_is_told_while_it_lasts(self, lived: Lived) -> None:
-        """One account is stale, then the budget is tight, then a gate is shut, and at last nothing is wrong."""
-        kinds = (Stale, Fresh, BudgetTight, GateShut, GateReopened)
-        first = {kind: next(at for at, event in lived.events if isinstance(event, kind)) for kind in kinds}
-        lost, again, refused = (scene.second for scene in demo.STORY if scene.faults)
-
-        assert lost < first[Stale] < again < first[Fresh] < again + 3
-        assert next(event.label for _, event in lived.events if isinstance(event, Stale)) == "account-04"
-        assert again < first[BudgetTight] < refused < first[GateShut] < refused + 3
-        assert first[GateReopened] == pytest.approx(demo.MINUTE_TURNS, abs=1.0)
-        # While the gate is shut, nobody pretends to see; at the end everybody sees again.
-        assert all(picture.is_stale for picture in lived.known[int(demo.MINUTE_TURNS) - 2])
-        assert not any(picture.is_stale or picture.error for picture in lived.known[60])
-
-    def test_afterwards_nothing_fails(self, lived: Lived) -> None:
-        """While the market falls and climbs again."""
-        later = [event for at, event in lived.events if at > 62]
-
-        assert {type(event) for event in later} <= {Reading, StatusChanged, MarginLine, BudgetTight}
-        assert any(isinstance(event, StatusChanged) for event in later)
-
-    def test_other_seeds_tell_the_same(self) -> None:
-        """In most of them, an account is reduced to reducing while the market falls."""
-        told: list[int] = []
-        for seed in range(1, 41):
-            exchange = demo.made_exchange(seed=seed, clock=lambda: START)
-            seconds = [START + second for second in range(int(demo.FALL_SECONDS))]
-            courses = [[exchange.market.statement(one, at).status for at in seconds] for one in exchange.accounts]
-            told += [seed] if any({"NORMAL", "MARGIN_CALL", "REDUCE_ONLY"} <= set(course) for course in courses) else []
-
-        assert len(told) >= 30
-
-    @pytest.mark.parametrize("second", [0, 9.9, 10, 29, 45, 59.9])
-    def test_the_minute_turns_when_the_story_says_so(self, second: float) -> None:
-        """Whenever it is started, by a clock that is half a minute from the real one at most."""
-        began = 1_800_000_000 + second
-        now = demo.story_clock(lambda: began)()
-
-        assert (now + demo.MINUTE_TURNS) % 60 == pytest.approx(0, abs=1e-3) or (now + demo.MINUTE_TURNS) % 60 > 59.999
-        assert abs(now - began) <= 30

@@ -21,10 +21,10 @@ import pytest
 from binance_pm.cli.tail import as_json, as_words
 from binance_pm.fleet import Gap, MarginLine, Missed, Publisher, Started, StreamEntry, StreamEvent
 from binance_pm.testing import Sandbox
+from tests.cli.command import COMMAND
 from tests.conftest import refusing_port
 from tests.fleet.streams import START, beside, fresh, seen_in, wait_for
 
-COMMAND = [sys.executable, "-m", "binance_pm"]
 PASSWORD = "canary-4711"
 
 pytestmark = pytest.mark.usefixtures("interruptible")
