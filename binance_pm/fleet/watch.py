@@ -17,7 +17,7 @@ How it works
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any, Final, Self
 
@@ -68,6 +68,7 @@ class Watch:
         accounts: list[Watched],
         problems: list[Problem],
         *,
+        hosts: Sequence[str],
         floor: float,
         ceiling: float,
         slack: float,
@@ -94,9 +95,7 @@ class Watch:
         """Until when the readings that were started have used what the plan gives of a pool, monotonic seconds."""
         self._jammed: Final[set[str]] = set()
         """Pools that too many calls wait for."""
-        self._hosts: Final = sorted(
-            {account.client.host(ENDPOINTS[name]) for account in accounts for name in account.read}
-        )
+        self._hosts: Final = hosts
         self._shut: Final[dict[str, float]] = {}
         """Until when each gate that was told as shut is, monotonic seconds."""
         self._tight: Final[dict[str, float]] = {}
@@ -186,7 +185,7 @@ class Watch:
     def _tell_tightness(self, demands: list[tuple[float, Mapping[str, float]]]) -> None:
         for pool in self._stretches:
             wanted = self._rooms[pool] * sum(costs.get(pool, 0.0) / interval for interval, costs in demands)
-            available = self._available[pool] * pace.SHARE
+            available = self._available[pool] * pace.PLANNED
             stretch = max(1.0, wanted / max(1.0, available))
             told = self._tight.get(pool, 1.0)
             is_tight = stretch > (1.0 if pool in self._tight else _TIGHT)
@@ -268,7 +267,7 @@ class Watch:
             return
         for state in self._budget.snapshot():
             if state.waiting[Lane.POLLS] >= _JAM:
-                self._jammed.add(f"{state.pool.kind} {state.pool.path or '/' + state.pool.family}")
+                self._jammed.add(state.pool.name)
 
     def _start(self, account: Watched, now: float) -> float:
         """Start the readings of an account that can be; otherwise say when to try again."""

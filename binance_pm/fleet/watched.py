@@ -29,10 +29,10 @@ from binance_pm.fleet.events import (
     Fresh,
     MarginLine,
     Reading,
-    Snapshot,
     Stale,
     StateEvent,
     StatusChanged,
+    TimedAnswer,
 )
 from binance_pm.fleet.lines import Line, LineName, is_below
 from binance_pm.wire import Answer
@@ -109,7 +109,7 @@ class Watched:
         self.marks: Final = tuple(float(line.at) for line in lines)
         self.hysteresis: Final = hysteresis
         self.began: Final = now
-        self.answers: Final[dict[str, Snapshot]] = {}
+        self.answers: Final[dict[str, TimedAnswer]] = {}
         self.came: Final[dict[str, float]] = {}
         """Monotonic seconds of each answer."""
         self.out: Final[set[str]] = set()
@@ -179,7 +179,7 @@ class Watched:
             held = [position for position in answer.positions if position.position_amt]
             answer = msgspec.structs.replace(answer, positions=held)
         before, since = self._main(), self.came.get(name)
-        self.answers[name], self.came[name] = Snapshot(answer, at), now
+        self.answers[name], self.came[name] = TimedAnswer(answer, at), now
         self.failing.pop(name, None)
         self.put_off.pop(name, None)
         self.error = self.error if self.failing else ""
@@ -260,9 +260,9 @@ class Watched:
 
     def _main(self) -> Account | ProAccount | SpanAccount | None:
         for name in HEADLINES:
-            if (snapshot := self.answers.get(name)) is not None:
-                assert isinstance(snapshot.answer, Account | ProAccount | SpanAccount)  # noqa: S101
-                return snapshot.answer
+            if (timed := self.answers.get(name)) is not None:
+                assert isinstance(timed.answer, Account | ProAccount | SpanAccount)  # noqa: S101
+                return timed.answer
         return None
 
     def _figures(self) -> _Figures:
