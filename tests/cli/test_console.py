@@ -111,6 +111,6 @@ def test_times_that_no_calendar_has_are_dashes() -> None:
     }
     accounts = [msgspec.structs.replace(strange, answers=read)]
     view = View(page="account", chosen=strange.label)
-    shown = picture(moment(accounts), told(accounts), view, width=100, height=40, since=NOON)
+    shown = screen_of(fleet_state(accounts), told(accounts), view, width=100, height=40, since=NOON)
 
     assert any("--:--:--Z" in span.text for line in shown.lines for span in line)
