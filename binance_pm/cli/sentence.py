@@ -28,8 +28,11 @@ def sentence(event: FleetEvent) -> str:
 
 
 def clock_time(at: float) -> str:
-    """Time of day in UTC, to the second, of seconds since the epoch."""
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
+    """Time of day in UTC, to the second, of seconds since the epoch; dashes where no calendar has such a time."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return "--:--:--Z"
 
 
 def plain(value: Decimal | str | None) -> str:

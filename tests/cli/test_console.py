@@ -99,3 +99,18 @@ def test_an_answer_that_was_asked_for() -> None:
     assert all(line.isprintable() for line in text.split("\n"))
     assert json.loads(text)["accountStatus"] == EVIL
     assert Decimal(json.loads(text)["uniMMR"]) == Decimal("1.1")
+
+
+def test_times_that_no_calendar_has_are_dashes() -> None:
+    """The exchange's times, and those in a stream, are whatever stands there."""
+    strange = calm()[0]
+    read = {
+        name: msgspec.structs.replace(one, answer=msgspec.structs.replace(one.answer, update_time=10**18))
+        for name, one in strange.answers.items()
+        if name == "account"
+    }
+    accounts = [msgspec.structs.replace(strange, answers=read)]
+    view = View(page="account", chosen=strange.label)
+    shown = screen_of(fleet_state(accounts), told(accounts), view, width=100, height=40, since=NOON)
+
+    assert any("--:--:--Z" in span.text for line in shown.lines for span in line)

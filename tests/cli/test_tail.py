@@ -82,6 +82,10 @@ def entry(event: StreamEvent | None, number: int | None = 3) -> StreamEntry:
             Missed(at=START, shard="1/2", entries=4),
             "08:00:00Z Missed        shard 1/2: 4 entries had vanished from the stream before they were read",
         ),
+        (
+            Started(at=1e300, shard="1/2", since=None, previous_run=None, previous_number=0),
+            "--:--:--Z Started       shard 1/2: begins to publish",
+        ),
         (None, "-         ?             shard 1/2: an event that this version does not know"),
     ],
     ids=lambda value: type(value).__name__,

@@ -552,6 +552,22 @@ def test_leaving_ends_a_watch_in_another_task() -> None:
     assert virtual.run(main, patience=PATIENCE) == 6
 
 
+def test_two_may_take_from_one_watch() -> None:
+    """Each event goes to one of them, and neither waits for ever when it ends."""
+
+    async def main() -> int:
+        echo = Echo(asyncio.get_running_loop().time)
+        taken: list[list[FleetEvent]] = [[], []]
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks, echo.fleet(3) as fleet:
+            events = fleet.watch()
+            for into in taken:
+                tasks.create_task(collect(events, into))
+            await asyncio.sleep(20)
+        return sum(map(len, taken))
+
+    assert virtual.run(main, patience=PATIENCE) == 6
+
+
 def test_what_cannot_be_watched_is_refused() -> None:
     """With the account and the reason, before anything is sent."""
     session = Session()
