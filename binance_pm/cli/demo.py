@@ -48,7 +48,7 @@ class Scene(NamedTuple):
 
 
 _LOST: Final = Fault(account="account-04", drop=True, effect=False, times=None)
-_CROWD: Final = Fault(steal={"papi": 0.7})
+_CROWD: Final = Fault(steal={"papi": 2.5})
 _REFUSED: Final = Fault(status=429, code=-1003, msg="Too many requests", effect=False)
 
 STORY: Final[tuple[Scene, ...]] = (

@@ -35,7 +35,7 @@ _REFRESH_SECONDS: Final = 0.25
 class Canvas(Widget):
     """Lines, drawn where they differ from those before."""
 
-    DEFAULT_CSS = "Canvas { width: 100%; height: 100%; }"
+    DEFAULT_CSS: ClassVar[str] = "Canvas { width: 100%; height: 100%; }"
 
     def __init__(self) -> None:
         super().__init__()
