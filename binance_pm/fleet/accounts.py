@@ -218,7 +218,7 @@ def _entry(table: Mapping[str, Any], line: int) -> tuple[AccountEntry | None, li
     name = parse(_secret_name, table)
     secret = parse(_reference_of(name), table[name]) if name else None
     opening = parse(_reference_of("passphrase"), table["passphrase"]) if "passphrase" in table else None
-    warn, alarm = (parse(_line_of(line), table.get(line)) for line in ("warn", "alarm"))
+    warn, alarm = (parse(_line_of(which), table.get(which)) for which in ("warn", "alarm"))
     if not faults:
         parse(lambda _: lines_of(warn, alarm), None)
     if opening is not None and name == "api_secret":

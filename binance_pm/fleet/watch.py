@@ -287,18 +287,18 @@ class Watch:
             self._booked[pool] = max(self._booked.get(pool, now), now) + cost / _RATE
         account.due = now + account.interval
         self._push(account, account.due)
-        group, assembly = self._tasks, _Round(len(open_now))
+        group, together = self._tasks, _Round(len(open_now))
         assert group is not None  # noqa: S101
         for name in open_now:
             account.out.add(name)
-            group.start_soon(self._read, account, ENDPOINTS[name], assembly)
+            group.start_soon(self._read, account, ENDPOINTS[name], together)
         return now
 
     def _push(self, account: Watched, at: float) -> None:
         account.ticket += 1
         heappush(self._heap, (at, self._places[id(account)], account.ticket))
 
-    async def _read(self, account: Watched, endpoint: Endpoint[Any], assembly: _Round) -> None:
+    async def _read(self, account: Watched, endpoint: Endpoint[Any], together: _Round) -> None:
         name = endpoint.name
         failure: Exception | None = None
         answer: Any = None
@@ -315,12 +315,12 @@ class Watch:
         if failure is not None:
             self._tell(account.fail(name, failure, at=at, now=now))
         else:
-            assembly.came.append(name)
+            together.came.append(name)
             self._tell(account.learn(name, answer, at=at, now=now, slack=self._slack))
             self._bring_forward(account, now)
-        assembly.left -= 1
-        if not assembly.left and assembly.came:
-            self._backlog.put(account.reading(assembly.came, at=at))
+        together.left -= 1
+        if not together.left and together.came:
+            self._backlog.put(account.reading(together.came, at=at))
 
     def _bring_forward(self, account: Watched, now: float) -> None:
         """Bring the next reading forward where the account is in more danger than was known."""
