@@ -114,3 +114,14 @@ def test_times_that_no_calendar_has_are_dashes() -> None:
     shown = screen_of(fleet_state(accounts), told(accounts), view, width=100, height=40, since=NOON)
 
     assert any("--:--:--Z" in span.text for line in shown.lines for span in line)
+
+
+@pytest.mark.parametrize("uni_mmr", ["1e400", "-1e400", "-1e30", "-0"])
+def test_figures_beyond_all_bounds_are_shown(uni_mmr: str) -> None:
+    """Whatever one account is said to be worth, the screen goes on."""
+    accounts = changed(calm(), desk_07={"uni_mmr": Decimal(uni_mmr)})
+    history = told(accounts)
+    for view in (View(), View(page="account", chosen="desk-07")):
+        shown = screen_of(fleet_state(accounts), history, view, width=100, height=40, since=NOON)
+
+        assert any("desk-07" in span.text for line in shown.lines for span in line)

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Final, NamedTuple
 
 from binance_pm.api.account import Account
@@ -27,6 +28,8 @@ TREND: Final = 24
 """How many values of uniMMR are kept of an account."""
 _LOG: Final = 500
 _OF_ACCOUNT: Final = 10
+# Beyond it nobody sees a course, and floats end.
+_FARTHEST: Final = Decimal(10**12)
 
 _STYLES: Final[dict[type[object], str]] = {
     AccountFailed: "red",
@@ -93,7 +96,8 @@ class History:
     def _remember_value(self, event: Reading) -> None:
         for timed in event.answers.values():
             if isinstance(timed.answer, Account | ProAccount | SpanAccount):
-                self._trends.setdefault(event.label, deque(maxlen=TREND)).append(float(timed.answer.uni_mmr))
+                value = min(max(timed.answer.uni_mmr, -_FARTHEST), _FARTHEST)
+                self._trends.setdefault(event.label, deque(maxlen=TREND)).append(float(value))
 
 
 class _Keeper(logging.Handler):

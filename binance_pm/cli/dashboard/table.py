@@ -109,8 +109,8 @@ def margin_text(uni_mmr: Decimal | None) -> str:
     """A uniMMR with two decimals where they matter, never rounded up: what is at a line is not shown above it."""
     if uni_mmr is None:
         return "-"
-    if uni_mmr >= _FAR:
-        return f">{_FAR - 1:,}"
+    if abs(uni_mmr) >= _FAR:
+        return f"{'<-' if uni_mmr < 0 else '>'}{_FAR - 1:,}"
     return format(uni_mmr.quantize(Decimal("0.01" if uni_mmr < 1000 else "1"), ROUND_FLOOR), ",f")
 
 
