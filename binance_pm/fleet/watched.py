@@ -37,7 +37,7 @@ from binance_pm.fleet.events import (
 from binance_pm.fleet.lines import Line, LineName, is_below
 from binance_pm.wire import Answer
 
-_HOPELESS: Final = (AuthenticationError, ConfigurationError, RequestRejected, SessionClosed)
+_LASTING: Final = (AuthenticationError, ConfigurationError, SessionClosed)
 _FIRST_DELAY: Final = 60.0
 _LONGEST_DELAY: Final = 900.0
 
@@ -201,11 +201,13 @@ class Watched:
     def fail(self, name: str, error: Exception, *, at: float, now: float) -> list[StateEvent]:
         """Take in a failure, and tell it unless it is known."""
         self.error = _text(error)
-        if isinstance(error, _HOPELESS):
+        failure = type(error).__name__, error.code if isinstance(error, ExchangeError) else None
+        # A gateway, too, may reject a request, once: an account is not left unseen for that.
+        is_repeated = isinstance(error, RequestRejected) and self.failing.get(name) == failure
+        if is_repeated or isinstance(error, _LASTING):
             before = self.put_off.get(name)
             delay = _FIRST_DELAY if before is None else min(2 * before.delay, _LONGEST_DELAY)
             self.put_off[name] = PutOff(now + delay, delay)
-        failure = type(error).__name__, error.code if isinstance(error, ExchangeError) else None
         is_known = failure in self.failing.values()
         self.failing[name] = failure
         if is_known:

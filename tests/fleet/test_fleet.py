@@ -272,6 +272,29 @@ def test_another_failure_is_told_and_a_good_answer_forgets_it() -> None:
     assert all(event.retry_at is not None and event.retry_at > event.at for event in failed)
 
 
+def test_a_request_that_is_rejected_once_is_made_again_at_the_usual_pace() -> None:
+    """Only one that is rejected again is put off as a refused key is."""
+    put_off: list[bool] = []
+
+    async def act(echo: Echo, fleet: Fleet) -> None:
+        rejections = 0
+
+        async def trouble(_: int) -> httpx.Response | None:
+            nonlocal rejections
+            rejections -= 1
+            return refused(400, -1102, "odd") if rejections >= 0 else None
+
+        echo.trouble = trouble
+        for times in (1, 2):
+            rejections = times
+            await asyncio.sleep(40)
+            put_off.append(fleet.snapshot()[0].retry_at is not None)
+
+    watched(1, act, read=("account",))
+
+    assert put_off == [False, True]
+
+
 def test_one_endpoint_that_fails_does_not_slow_the_other() -> None:
     """The picture is stale, as a part of it is missing; what is known goes on being told."""
 
