@@ -147,9 +147,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         """
         env = os.environ if environment is None else environment
         read = environment_keys(env, given=options)
-        if url := env.get("BINANCE_PM_BASE_URL"):
-            read |= {"papi_url": url, "sapi_url": url}
-        return cls(**(read | options))
+        return cls(**(read | environment_urls(env) | options))
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._session else "not open"
@@ -484,6 +482,12 @@ def environment_keys(env: Mapping[str, str], *, given: Container[str] = ()) -> d
         keys["api_secret"] = secret or Path(file or "")
         keys["passphrase"] = env.get("BINANCE_PM_PRIVATE_KEY_PASSPHRASE") or None
     return keys
+
+
+def environment_urls(env: Mapping[str, str]) -> dict[str, Any]:
+    """Where the environment says that the exchange is, as arguments of `Client`; none where it says nothing."""
+    url = env.get("BINANCE_PM_BASE_URL")
+    return {"papi_url": url, "sapi_url": url} if url else {}
 
 
 def _check_names(parameters: object) -> None:

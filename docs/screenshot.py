@@ -14,8 +14,8 @@ import anyio
 from binance_pm.budget import Budget
 from binance_pm.cli import demo
 from binance_pm.cli.dashboard.app import Dashboard
-from binance_pm.cli.dashboard.chronicle import Chronicle
-from binance_pm.cli.dashboard.moment import Moment, observe
+from binance_pm.cli.dashboard.history import History
+from binance_pm.cli.dashboard.state import FleetState, observe
 from binance_pm.cli.watch import tell
 from binance_pm.sandbox import serve
 from binance_pm.testing import Sandbox
@@ -26,7 +26,7 @@ _FILE: Final = Path(__file__).parent / "pages" / "dashboard.svg"
 
 async def main() -> None:
     """Let the story go on for a while, and keep what is seen."""
-    clock, chronicle = demo.story_clock(), Chronicle()
+    clock, history = demo.story_clock(), History()
     exchange = demo.made_exchange(seed=7, clock=clock)
     picture = ""
     with serve(exchange) as base_url:
@@ -34,16 +34,16 @@ async def main() -> None:
             demo.fleet_of(Sandbox(exchange, base_url), Budget(wall=clock)) as fleet,
             anyio.create_task_group() as tasks,
         ):
-            tasks.start_soon(tell, fleet.watch(warn=demo.WARN, alarm=demo.ALARM), [chronicle])
+            tasks.start_soon(tell, fleet.watch(warn=demo.WARN, alarm=demo.ALARM), [history])
 
-            def look() -> Moment:
-                return observe(fleet, at=clock(), hosts=chronicle.hosts)
+            def look() -> FleetState:
+                return observe(fleet, at=clock())
 
             async def play() -> None:
                 await demo.play(demo.STORY, exchange, lambda _: None, sleep=anyio.sleep)
 
             tasks.start_soon(play)
-            dashboard = Dashboard(look, chronicle)
+            dashboard = Dashboard(look, history)
             async with dashboard.run_test(size=(80, 24)):
                 await anyio.sleep(_SECONDS)
                 picture = dashboard.export_screenshot(title="binance-pm demo")

@@ -7,7 +7,6 @@ from typing import Final
 
 from binance_pm.budget.pools import Pool
 from binance_pm.budget.reservation import Draw
-from binance_pm.budget.state import named
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ class Doubts:
                 self._heavier.pop((pool, endpoint), None)
             return
         if counted < weight:
-            self._say(pool, endpoint, f"{endpoint} weighs {counted} in {named(pool)}, not {weight}.")
+            self._say(pool, endpoint, f"{endpoint} weighs {counted} in {pool.name}, not {weight}.")
             return
         before, times = self._heavier.get((pool, endpoint), (0, 0))
         times = times + 1 if counted == before else 1
@@ -41,7 +40,7 @@ class Doubts:
             self._say(
                 pool,
                 endpoint,
-                f"The exchange's count of {named(pool)} rises by {counted} with each {endpoint}, not by {weight}: "
+                f"The exchange's count of {pool.name} rises by {counted} with each {endpoint}, not by {weight}: "
                 "the weight is wrong, or another program calls as often. Calls on their way count as that much.",
             )
 
@@ -55,7 +54,7 @@ class Doubts:
         self._say(
             pool,
             "",
-            f"The exchange's count of {named(pool)} fell by {misplaced} in the middle of a minute, or kept it over a "
+            f"The exchange's count of {pool.name} fell by {misplaced} in the middle of a minute, or kept it over a "
             "turn: its window is not the clock minute. Half of the limit is used for ten minutes.",
         )
 

@@ -27,7 +27,6 @@ from binance_pm.budget.lanes import Lane
 from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
 from binance_pm.budget.pools import Kind, Pool
 from binance_pm.budget.share import LEASE, OVERDUE_SECONDS, RiseTold, Share
-from binance_pm.budget.state import named
 from binance_pm.clock import ServerClock
 
 _log = logging.getLogger(__name__)
@@ -216,7 +215,7 @@ class Peer:
                     "Another process of the shared budget was given a limit of %d for %s, this one %d: the smaller "
                     "holds for all. Give all of them the same `limits`.",
                     share.limit,
-                    named(pool),
+                    pool.name,
                     given,
                 )
             rises += [(pool, rise) for rise in heard]

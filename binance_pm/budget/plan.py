@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from binance_pm.budget.pools import RULES, Family, Kind
+from binance_pm.budget.pools import RULES, Family, Kind, Pool
 
 
 class Priced(Protocol):
@@ -39,7 +39,7 @@ class PoolPlan(msgspec.Struct, frozen=True):
     """What a plan asks of one pool."""
 
     name: str
-    """Kind, and path or family, as the table of endpoints shows them."""
+    """See `Pool.name`."""
     needed: float
     """Weight a minute."""
     available: float
@@ -97,7 +97,7 @@ def make_plan(
     shortest = 0.0
     for (family, kind, path), weight in rounds.items():
         most = available(family, kind, path)
-        name = f"{kind} {path or '/' + family}"
+        name = Pool("", family, kind, path=path).name
         pools.append(PoolPlan(name, weight * minute / every, most, limits[family, kind]))
         # Not by way of `every`: its rounding would make the shortest interval miss itself.
         shortest = max(shortest, weight * minute / most if most else math.inf)

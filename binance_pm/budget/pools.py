@@ -36,6 +36,11 @@ class Pool(NamedTuple):
     path: str = ""
     """Which endpoint's; empty where all of a family are counted together."""
 
+    @property
+    def name(self) -> str:
+        """Kind, and path or family, as the table of endpoints shows them; not which host and account."""
+        return f"{self.kind} {self.path or '/' + self.family}"
+
 
 class Charge(NamedTuple):
     """What one call costs in one pool."""

@@ -202,8 +202,10 @@ class Share:
         """Weight a minute that the polls of this process may use: an equal part of what those of all may."""
         if self._alone is not None:
             return self._alone.for_polls(now)
-        whole = self._reply.for_polls if self._reply else max(0.0, self.cap(now) - RESERVE * self.limit)
-        return whole / self.processes
+        if self._reply is None:
+            return max(0.0, self.cap(now) - RESERVE * self.limit) / self.processes
+        # Whoever was killed is not counted any longer than its lease.
+        return self._reply.for_polls / max(1, self._reply.processes)
 
     def fits_ever(self, weight: int) -> bool:
         """Whether the weight fits into an empty minute; the store may come back."""

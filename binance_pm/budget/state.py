@@ -55,13 +55,8 @@ class Refused(msgspec.Struct, frozen=True):
 BudgetEvent = Admitted | Refused
 
 
-def named(pool: Pool) -> str:
-    """The pool in a few words, as the table of endpoints shows it."""
-    return f"{pool.kind} {pool.path or '/' + pool.family}"
-
-
 def shown(state: PoolState) -> str:
     """The state in a few words."""
     waiting = "".join(f", {number} {lane.name.lower()} waiting" for lane, number in state.waiting.items() if number)
     closed = f", closed for {state.closed:.0f} s" if state.closed else ""
-    return f"{named(state.pool)} {state.used}/{state.limit}{waiting}{closed}"
+    return f"{state.pool.name} {state.used}/{state.limit}{waiting}{closed}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
@@ -17,7 +17,7 @@ from binance_pm.cli import call, demo, doctor, plan, sandbox, tail, watch
 from binance_pm.cli.console import Output
 from binance_pm.cli.hook import STATE_KINDS, EventKind, Hook
 from binance_pm.errors import PortfolioMarginError
-from binance_pm.fleet import Product
+from binance_pm.fleet import Product, pace
 from binance_pm.fleet.entries import STREAM
 from binance_pm.fleet.publish import LENGTH
 from binance_pm.signing import Secret
@@ -27,6 +27,8 @@ _A_WHILE: Final = Number(gte=0.001, lte=86_400)
 _A_PORT: Final = Number(gte=0, lte=65_535)
 _SOME: Final = Number(gte=1, lte=1_000)
 _MANY: Final = Number(gte=1, lte=1_000_000)
+_FLOOR_HELP: Final = "Seconds between two readings of an account in danger."
+_CEILING_HELP: Final = "Seconds between two readings of a calm one."
 _STORE_HELP: Final = "URL of the Redis or Valkey server to {}."
 # The list of processes shows options to everybody, and a URL may hold a password.
 _BUDGET: Final = "BINANCE_PM_BUDGET"
@@ -37,6 +39,8 @@ app: App = App(
     help="Binance Portfolio Margin from the command line. Not Binance's, and not endorsed by it.",
     version=VERSION,
     version_flags=["--version"],
+    # A flag is given or left out: there is no --no-json.
+    default_parameter=Parameter(negative=""),
     suppress_keyboard_interrupt=False,
 )
 app.command(call.app)
@@ -45,9 +49,11 @@ app.command(call.app)
 @app.command(name="demo")
 def _demo(
     *,
-    once: Annotated[bool | None, Parameter(help="End when each account was read; so without a terminal.")] = None,
-    plain: Annotated[bool, Parameter(help="Print one line an event.", negative="")] = False,
-    json: Annotated[bool, Parameter(help="Print one JSON object an event.", negative="")] = False,
+    once: Annotated[
+        bool | None, Parameter(help="End when each account was read; so without a terminal.", negative="--no-once")
+    ] = None,
+    plain: Annotated[bool, Parameter(help="Print one line an event.")] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object an event.")] = False,
     seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
 ) -> int:
     """Watch a dozen accounts on a local exchange while things go wrong: no key, no network."""
@@ -59,11 +65,11 @@ def _demo(
 def _doctor(
     *,
     accounts: Annotated[Path | None, Parameter(help="Check the accounts of this file.")] = None,
-    sandbox: Annotated[bool, Parameter(help="Check a local exchange, which needs no key.", negative="")] = False,
-    fault: Annotated[tuple[str, ...], Parameter(help="What goes wrong there, such as clock.", negative="")] = (),
+    sandbox: Annotated[bool, Parameter(help="Check a local exchange, which needs no key.")] = False,
+    fault: Annotated[tuple[str, ...], Parameter(help="What goes wrong there, such as clock.")] = (),
     base_url: Annotated[str | None, Parameter(help="Check this address in place of Binance's.")] = None,
-    trust_env: Annotated[bool, Parameter(help="Use the environment's proxies, certificates.", negative="")] = False,
-    json: Annotated[bool, Parameter(help="Print one JSON object a check.", negative="")] = False,
+    trust_env: Annotated[bool, Parameter(help="Use the environment's proxies, certificates.")] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object a check.")] = False,
 ) -> int:
     """Check key, clock, network, permissions, product and budget, and say what to do.
 
@@ -79,10 +85,10 @@ def _plan(
     accounts: Annotated[str, Parameter(help="How many accounts are read, or the path of an accounts file.")],
     every: Annotated[str | None, Parameter(help="Between two readings of each account: 5, 5s, 500ms, 2m.")] = None,
     product: Annotated[Product | None, Parameter(help="Read what makes the picture of this product.")] = None,
-    floor: Annotated[float | None, Parameter(help="Seconds between two readings in danger, 1 unless given.")] = None,
-    ceiling: Annotated[float | None, Parameter(help="Seconds between two readings if calm, 15 unless given.")] = None,
+    floor: Annotated[float | None, Parameter(help=_FLOOR_HELP, show_default=lambda _: pace.FLOOR)] = None,
+    ceiling: Annotated[float | None, Parameter(help=_CEILING_HELP, show_default=lambda _: pace.CEILING)] = None,
     shard: Annotated[str | None, Parameter(help="i/n: plan for the i-th of n parts of the file.")] = None,
-    json: Annotated[bool, Parameter(help="Print one JSON object.", negative="")] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object.")] = False,
 ) -> int:
     """Say whether reading accounts fits the limits, and how often they can be read: no key, no network.
 
@@ -111,13 +117,9 @@ def _sandbox(
     port: Annotated[int, Parameter(help="Port to listen on, 0 for any free one.", validator=_A_PORT)] = 0,
     accounts: Annotated[int, Parameter(help="How many accounts to make up, at most 1000.", validator=_SOME)] = 12,
     seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
-    json: bool = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object.")] = False,
 ) -> int:
-    """Serve the local exchange until Ctrl-C, and print its address and keys.
-
-    Args:
-        json: Print them as one JSON object.
-    """
+    """Serve the local exchange until Ctrl-C, and print its address and keys."""
     return sandbox.run(port=port, accounts=accounts, seed=seed, json=json)
 
 
@@ -127,12 +129,12 @@ def _watch(
     accounts: Annotated[Path, Parameter(help="The accounts file: labels, products, and where the keys are.")],
     warn: Annotated[Decimal | None, Parameter(help="uniMMR of the upper line, for accounts without their own.")] = None,
     alarm: Annotated[Decimal | None, Parameter(help="uniMMR of the lower line.")] = None,
-    floor: Annotated[float, Parameter(help="Seconds between two readings of an account in danger.")] = 1.0,
-    ceiling: Annotated[float, Parameter(help="Seconds between two readings of a calm one.")] = 15.0,
+    floor: Annotated[float, Parameter(help=_FLOOR_HELP)] = pace.FLOOR,
+    ceiling: Annotated[float, Parameter(help=_CEILING_HELP)] = pace.CEILING,
     shard: Annotated[str | None, Parameter(help="i/n: watch the i-th of n parts of the file.")] = None,
-    keep_going: Annotated[bool, Parameter(help="Watch the others where an account cannot be.", negative="")] = False,
-    plain: Annotated[bool, Parameter(help="Print one line an event; so without a terminal.", negative="")] = False,
-    json: Annotated[bool, Parameter(help="Print one JSON object an event.", negative="")] = False,
+    keep_going: Annotated[bool, Parameter(help="Watch the others where an account cannot be.")] = False,
+    plain: Annotated[bool, Parameter(help="Print one line an event; so without a terminal.")] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object an event.")] = False,
     metrics: Annotated[str | None, Parameter(help="HOST:PORT, or PORT on this machine alone: serve /metrics.")] = None,
     budget: Annotated[str | None, Parameter(help=_STORE_HELP.format("share the IP's limits"), env_var=_BUDGET)] = None,
     budget_name: Annotated[str, Parameter(help="What the IP is called there: one name for each way out.")] = "default",
@@ -141,7 +143,7 @@ def _watch(
     length: Annotated[int, Parameter(help="About how many events the stream keeps.", validator=_MANY)] = LENGTH,
     on_event: Annotated[str | None, Parameter(help="Command to run with the event as JSON on its stdin.")] = None,
     on_event_kind: Annotated[
-        tuple[EventKind, ...], Parameter(help="Events to run it for; all but Reading.", negative="", show_default=False)
+        tuple[EventKind, ...], Parameter(help="Events to run it for; all but Reading.", show_default=False)
     ] = STATE_KINDS,
     on_event_timeout: Annotated[float, Parameter(help="Seconds until it is killed.", validator=_A_WHILE)] = 10.0,
 ) -> int:
@@ -174,8 +176,8 @@ def _tail(
     *,
     stream: Annotated[str, Parameter(help="Name of the stream that a watch publishes.")] = STREAM,
     group: Annotated[str, Parameter(help="Who reads: each group takes up where it left off.")] = "tail",
-    from_start: Annotated[bool, Parameter(help="Let a new group begin with what is there.", negative="")] = False,
-    json: Annotated[bool, Parameter(help="Print one JSON object an entry.", negative="")] = False,
+    from_start: Annotated[bool, Parameter(help="Let a new group begin with what is there.")] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object an entry.")] = False,
 ) -> int:
     """Print the events that a watch publishes, one a line, until Ctrl-C."""
     return tail.run(url=url, stream=stream, group=group, from_start=from_start, json=json)
@@ -207,11 +209,20 @@ def run(arguments: Sequence[str]) -> int:
         return _failed(re.sub(r"://[^\s@]*@", "://...@", str(error)), 2)
     except PortfolioMarginError as error:
         return _failed(str(error), 1)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
+    except (OSError, ExceptionGroup) as error:
+        alone = _alone(error)
+        if isinstance(alone, BrokenPipeError) or not isinstance(alone, OSError):
             raise
-        return _failed(error.strerror or str(error), 1)
+        return _failed(alone.strerror or str(alone), 1)
     return result if isinstance(result, int) else 0
+
+
+def _alone(error: Exception) -> Exception:
+    """The one error that a group holds: task groups wrap what fails in them."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    group = cast("ExceptionGroup[Exception]", error)
+    return _alone(group.exceptions[0]) if len(group.exceptions) == 1 else group
 
 
 def _failed(why: str, code: int) -> int:

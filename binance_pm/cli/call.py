@@ -14,6 +14,7 @@ import anyio
 import msgspec
 from cyclopts import App, Parameter
 
+from binance_pm.cli.console import printable
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.session import Session
@@ -36,7 +37,7 @@ def _one_place(_: object, target: Target | None) -> None:
 class Target:
     """Where a call goes."""
 
-    sandbox: Annotated[bool, Parameter(help="Call a local exchange, which needs no key.", negative="")] = False
+    sandbox: Annotated[bool, Parameter(help="Call a local exchange, which needs no key.")] = False
     base_url: Annotated[str | None, Parameter(help="Call this address, such as that of `binance-pm sandbox`.")] = None
     engine: Annotated[Literal["auto", "httpx", "direct"], Parameter(help="What carries the request.")] = "auto"
 
@@ -64,7 +65,7 @@ async def _call(endpoint: Endpoint[Any], target: Target, arguments: dict[str, An
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(await _client(endpoint, target, stack))
         answer = await getattr(client, endpoint.name)(**arguments)
-        return _as_json(answer)
+        return as_json(answer)
 
 
 async def _client(endpoint: Endpoint[Any], target: Target, stack: AsyncExitStack) -> Client:
@@ -78,10 +79,11 @@ async def _client(endpoint: Endpoint[Any], target: Target, stack: AsyncExitStack
     return Client.from_env(**options)
 
 
-def _as_json(answer: object) -> str:
+def as_json(answer: object) -> str:
     """As the exchange spells it: amounts as text in plain notation, where Decimal's own text may have an exponent."""
     plain = msgspec.to_builtins(answer, builtin_types=(Decimal,))
-    return json.dumps(plain, indent=2, ensure_ascii=False, default=lambda amount: format(amount, "f"))
+    text = json.dumps(plain, indent=2, ensure_ascii=False, default=lambda amount: format(amount, "f"))
+    return "\n".join(map(printable, text.split("\n")))
 
 
 for _endpoint in sorted(ENDPOINTS.values(), key=lambda endpoint: endpoint.name):

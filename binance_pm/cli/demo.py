@@ -12,10 +12,10 @@ from rich.text import Text
 
 from binance_pm.budget import Budget
 from binance_pm.cli.console import Output
-from binance_pm.cli.dashboard.chronicle import Chronicle
-from binance_pm.cli.dashboard.moment import Moment, observe
-from binance_pm.cli.dashboard.picture import budget_lines
+from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.rows import ordered, rows_of
+from binance_pm.cli.dashboard.screen import budget_lines
+from binance_pm.cli.dashboard.state import FleetState, observe
 from binance_pm.cli.dashboard.table import table
 from binance_pm.cli.sentence import clock_time
 from binance_pm.cli.watch import Printer, fills_screen, show, tell
@@ -48,7 +48,7 @@ class Scene(NamedTuple):
 
 
 _LOST: Final = Fault(account="account-04", drop=True, effect=False, times=None)
-_CROWD: Final = Fault(steal={"papi": 0.7})
+_CROWD: Final = Fault(steal={"papi": 2.5})
 _REFUSED: Final = Fault(status=429, code=-1003, msg="Too many requests", effect=False)
 
 STORY: Final[tuple[Scene, ...]] = (
@@ -127,11 +127,11 @@ async def _run(once: bool, plain: bool, json: bool, seed: int) -> int:  # noqa: 
             events = fleet.watch(warn=WARN, alarm=ALARM)
             if once:
                 return await _once(fleet, events, clock(), plain=plain, json=json)
-            chronicle = Chronicle()
+            history = History()
             fills = fills_screen(plain=plain, json=json)
 
             def say(caption: str) -> None:
-                chronicle.say(caption, at=clock(), style="bold cyan")
+                history.say(caption, at=clock(), style="bold cyan")
                 if not (fills or json):
                     print(f"{clock_time(clock())} {caption}", flush=True)
 
@@ -139,7 +139,7 @@ async def _run(once: bool, plain: bool, json: bool, seed: int) -> int:  # noqa: 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(partial(play, STORY, exchange, say, sleep=anyio.sleep))
                 if fills:
-                    code = await show(fleet, events, [], chronicle, wall=clock)
+                    code = await show(fleet, events, [], history, wall=clock)
                 else:
                     await tell(events, [Printer(json=json)])
                 tasks.cancel_scope.cancel()
@@ -163,10 +163,10 @@ async def _once(fleet: Fleet, events: AsyncIterable[FleetEvent], at: float, *, p
     return 1 if unread else 0
 
 
-def _print(moment: Moment) -> None:
+def _print(known: FleetState) -> None:
     output = Output()
-    shown = table(ordered(rows_of(moment.accounts), "danger"), output.width)
-    for spans in (shown.head, *shown.body, (), *budget_lines(moment.pools, output.width)):
+    shown = table(ordered(rows_of(known.accounts), "danger"), output.width)
+    for spans in (shown.head, *shown.body, (), *budget_lines(known.pools, output.width)):
         text = Text.assemble(*spans, no_wrap=True)
         text.rstrip()
         output.print(text, crop=True)

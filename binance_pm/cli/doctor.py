@@ -8,15 +8,16 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import msgspec
 from cyclopts import CycloptsError
 from rich.text import Text
 
-from binance_pm.cli.console import Output
-from binance_pm.doctor import Check, Place, Subject, Verdict, examine, subject_of_environment, subjects_of_file
+from binance_pm.cli.console import Output, printable
+from binance_pm.client import environment_urls
+from binance_pm.doctor import Check, Subject, Verdict, examine, subject_of_environment, subjects_of_file
 from binance_pm.sandbox import Fault
 from binance_pm.signing import Secret
 from binance_pm.testing import sandbox
@@ -105,11 +106,8 @@ def run(
     if local:
         anyio.run(_examine_sandbox, [struck for name in fault for struck in _faults(name)], trust_env, printer)
         return printer.code
-    url = os.environ.get("BINANCE_PM_BASE_URL") or None if base_url is None else base_url
-    place = Place(trust_env=trust_env)
-    if url is not None:
-        place = Place(papi_url=url, sapi_url=url, trust_env=trust_env)
-    anyio.run(_examine, accounts, place, printer)
+    urls = environment_urls(os.environ) if base_url is None else {"papi_url": base_url, "sapi_url": base_url}
+    anyio.run(_examine, accounts, {"trust_env": trust_env, **urls}, printer)
     return printer.code
 
 
@@ -137,13 +135,19 @@ async def _examine_sandbox(faults: Sequence[Fault], trust_env: bool, printer: _P
             api_key=Secret(account.api_key),
             secret=Secret(account.api_secret),
         )
-        place = Place(papi_url=pm.base_url, sapi_url=pm.base_url, budget=pm.budget, trust_env=trust_env)
-        await examine([subject], printer.tell, place=place)
+        await examine(
+            [subject],
+            printer.tell,
+            papi_url=pm.base_url,
+            sapi_url=pm.base_url,
+            budget=pm.budget,
+            trust_env=trust_env,
+        )
 
 
-async def _examine(accounts: Path | None, place: Place, printer: _Printer) -> None:
+async def _examine(accounts: Path | None, options: Mapping[str, Any], printer: _Printer) -> None:
     subjects = [subject_of_environment()] if accounts is None else await subjects_of_file(accounts)
-    await examine(subjects, printer.tell, place=place)
+    await examine(subjects, printer.tell, **options)
 
 
 class _Printer:
@@ -159,7 +163,7 @@ class _Printer:
         if check.verdict == "failed":
             self.code = 1
         if self._json:
-            print(msgspec.json.encode(check).decode(), flush=True)
+            print(printable(msgspec.json.encode(check).decode()), flush=True)
             return
         self._output.print(_line(check, width=self._output.width), soft_wrap=True)
         sys.stdout.flush()
@@ -168,8 +172,8 @@ class _Printer:
 def _line(check: Check, *, width: int) -> Text:
     """Verdict, name, what was found and what to do, wrapped beside the first two."""
     whom = f"{check.subject}: " if check.name not in _OF_HOST and check.subject else ""
-    found = textwrap.wrap(whom + check.what, max(width - _VERDICT - _NAME, _NARROWEST))
-    advice = textwrap.wrap(check.advice, max(width - _VERDICT - _NAME - len(_ARROW), _NARROWEST))
+    found = textwrap.wrap(printable(whom + check.what), max(width - _VERDICT - _NAME, _NARROWEST))
+    advice = textwrap.wrap(printable(check.advice), max(width - _VERDICT - _NAME - len(_ARROW), _NARROWEST))
     lines = found + [(" " * len(_ARROW) if place else _ARROW) + line for place, line in enumerate(advice)]
     text = Text(f"{check.verdict:<{_VERDICT}}", style=_STYLES[check.verdict])
     return Text.assemble(text, f"{check.name:<{_NAME}}", f"\n{' ' * (_VERDICT + _NAME)}".join(lines))

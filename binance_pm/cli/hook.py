@@ -28,7 +28,8 @@ import anyio.abc
 import msgspec
 
 from binance_pm.errors import Call, ConfigurationError
-from binance_pm.fleet import BudgetTight, FleetEvent, GateReopened, GateShut, Reading, StateEvent
+from binance_pm.fleet import FleetEvent, Reading, StateEvent
+from binance_pm.fleet.events import label_of
 
 EventKind = Literal[
     "Reading",
@@ -78,7 +79,7 @@ class Hook:
         """Those that are readings."""
         self._count: int = 0
         self._busy: Final[set[str]] = set()
-        """Whose events are being told."""
+        """The accounts whose events are being told; events of no account come one after another, too."""
         self._scopes: Final[set[anyio.CancelScope]] = set()
         """Of what runs."""
         self._news: anyio.Event = anyio.Event()
@@ -138,14 +139,14 @@ class Hook:
             self._news = anyio.Event()
             while len(self._busy) < _AT_ONCE and (key := self._next()) is not None:
                 event = self._take(key)
-                self._busy.add(_whom(event))
+                self._busy.add(label_of(event))
                 tasks.start_soon(self._tell, event)
             self._is_behind = self._is_behind and bool(self._waiting)
             await self._news.wait()
 
     def _next(self) -> int | None:
         """The oldest event of an account that no command is being told of."""
-        return next((key for key, event in self._waiting.items() if _whom(event) not in self._busy), None)
+        return next((key for key, event in self._waiting.items() if label_of(event) not in self._busy), None)
 
     def _take(self, key: int) -> FleetEvent:
         self._readings.pop(key, None)
@@ -163,7 +164,7 @@ class Hook:
                 why = f"cannot be run ({error.strerror})"
             finally:
                 self._scopes.discard(scope)
-                self._busy.discard(_whom(event))
+                self._busy.discard(label_of(event))
                 self._news.set()
         if scope.cancelled_caught:
             why = "was still running when the watch ended" if self._is_leaving else f"ran for {self._timeout:g} s"
@@ -206,11 +207,6 @@ async def _end(process: anyio.abc.Process) -> None:
         await process.wait()
     if process.returncode is not None:
         await process.aclose()
-
-
-def _whom(event: FleetEvent) -> str:
-    """Whose events come one after another; those of no account, too."""
-    return "" if isinstance(event, GateShut | GateReopened | BudgetTight) else event.label
 
 
 def _split(command: str) -> list[str]:

@@ -22,9 +22,6 @@ from binance_pm.fleet import Fleet, Product, pace
 from binance_pm.fleet.accounts import READ, part_of, read_accounts, refusal
 from binance_pm.fleet.forecast import Forecast, forecast
 
-FLOOR: Final = 1.0
-CEILING: Final = 15.0
-
 _MOST_ACCOUNTS: Final = 1_000_000
 _SHORTEST: Final = 0.001
 _LONGEST: Final = 86_400
@@ -61,8 +58,8 @@ def run(request: Request) -> int:
     reads = _reads(request)
     if every is not None:
         return _plan_fixed(reads, every, json=request.json)
-    floor = FLOOR if request.floor is None else request.floor
-    ceiling = CEILING if request.ceiling is None else request.ceiling
+    floor = pace.FLOOR if request.floor is None else request.floor
+    ceiling = pace.CEILING if request.ceiling is None else request.ceiling
     # It says what is wrong with them.
     Fleet([], floor=floor, ceiling=ceiling)
     return _plan_adaptive(forecast(Budget(), reads, floor=floor, ceiling=ceiling), json=request.json)
@@ -138,7 +135,7 @@ def _plan_adaptive(made: Forecast, *, json: bool) -> int:
     else:
         Output().print(_intervals(made))
         print()
-        Output().print(_pools(made.pools, room=pace.SHARE))
+        Output().print(_pools(made.pools, room=pace.PLANNED))
         print(f"\n{textwrap.fill(_adaptive_verdict(made), _WIDTH)}")
     return 0 if made.fits else 1
 
@@ -186,7 +183,7 @@ def _adaptive_verdict(made: Forecast) -> str:
     if made.fits:
         return f"It fits: while all are calm, each is read every {made.ceiling:g} s."
     needed, pool = _need(made.pools)
-    room = f"a watch plans {math.floor(pool.available * pace.SHARE):,} of {pool.limit:,}"
+    room = f"a watch plans {math.floor(pool.available * pace.PLANNED):,} of {pool.limit:,}"
     slowest = max(group.calm for group in made.groups)
     return f"It does not fit: {needed}, {room}: even while all are calm, some are read every {slowest:.3g} s."
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import assert_never
 
+from binance_pm.cli.console import printable
 from binance_pm.fleet import (
     AccountFailed,
     BudgetTight,
@@ -23,12 +24,15 @@ from binance_pm.fleet import (
 
 def sentence(event: FleetEvent) -> str:
     """What happened, when and to whom, for a person or for `grep`."""
-    return f"{clock_time(event.at)} {type(event).__name__:<13} {_whom(event)}: {_what(event)}"
+    return printable(f"{clock_time(event.at)} {type(event).__name__:<13} {_whom(event)}: {_what(event)}")
 
 
 def clock_time(at: float) -> str:
-    """Time of day in UTC, to the second, of seconds since the epoch."""
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
+    """Time of day in UTC, to the second, of seconds since the epoch; dashes where no calendar has such a time."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return "--:--:--Z"
 
 
 def plain(value: Decimal | str | None) -> str:

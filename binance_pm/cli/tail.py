@@ -7,6 +7,7 @@ from contextlib import closing
 
 import msgspec
 
+from binance_pm.cli.console import printable
 from binance_pm.cli.sentence import clock_time, sentence
 from binance_pm.fleet import Gap, Missed, Started, StreamEntry
 from binance_pm.fleet.subscribe import StreamReader
@@ -24,7 +25,7 @@ def run(*, url: str, stream: str, group: str, from_start: bool, json: bool) -> i
         while True:
             # What was printed is acknowledged when the next is asked for.
             for entry in reader.read():
-                print(as_json(entry) if json else as_words(entry))
+                print(printable(as_json(entry) if json else as_words(entry)))
             sys.stdout.flush()
 
 

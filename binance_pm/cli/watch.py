@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import msgspec
 
 from binance_pm.budget import Budget
-from binance_pm.cli.dashboard.chronicle import Chronicle
+from binance_pm.cli.console import printable
+from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.hook import Hook
 from binance_pm.cli.sentence import sentence
 from binance_pm.errors import Call, ConfigurationError
@@ -26,8 +26,6 @@ from binance_pm.signing import Secret
 
 if TYPE_CHECKING:
     from binance_pm.metrics import Metrics
-
-_CALL: Final = Call("binance-pm watch")
 
 
 class Receiver(Protocol):
@@ -80,25 +78,17 @@ class Printer:
 
     def receive(self, event: FleetEvent) -> None:
         """Print it at once."""
-        print(msgspec.json.encode(event).decode() if self._json else sentence(event), flush=True)
+        print(printable(msgspec.json.encode(event).decode()) if self._json else sentence(event), flush=True)
 
 
 def run(request: Request) -> int:
-    """Watch until Ctrl-C, or until SIGTERM, which is as orderly.
+    """Watch until Ctrl-C.
 
     Raises:
         ConfigurationError: the file or a key in it cannot be used, or an extra is missing.
         OSError: the metrics cannot be served where they should be.
     """
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        return anyio.run(_run, request)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(*_: object) -> None:
-    signal.raise_signal(signal.SIGINT)
+    return anyio.run(_run, request)
 
 
 def fills_screen(*, plain: bool, json: bool) -> bool:
@@ -111,7 +101,7 @@ async def show(
     fleet: Fleet,
     events: AsyncIterable[FleetEvent],
     receivers: Iterable[Receiver],
-    chronicle: Chronicle,
+    history: History,
     *,
     wall: Callable[[], float] = time.time,
 ) -> int:
@@ -130,8 +120,8 @@ async def show(
         ) from missing
     code = 0
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(tell, events, [chronicle, *receivers])
-        code = await app.show(fleet, chronicle, wall=wall)
+        tasks.start_soon(tell, events, [history, *receivers])
+        code = await app.show(fleet, history, wall=wall)
         tasks.cancel_scope.cancel()
     return code
 
@@ -177,7 +167,7 @@ async def _run(request: Request) -> int:
             receivers.append(await stack.enter_async_context(request.hook.running()))
         events = fleet.watch(warn=request.warn, alarm=request.alarm)
         if fills_screen(plain=request.plain, json=request.json):
-            return await show(fleet, events, receivers, Chronicle())
+            return await show(fleet, events, receivers, History())
         await tell(events, [Printer(json=request.json), *receivers])
     return 0
 
@@ -186,8 +176,8 @@ def _new_metrics() -> Metrics:
     try:
         from binance_pm.metrics import Metrics  # noqa: PLC0415 - an extra of its own
     except ImportError as missing:
-        what = "--metrics needs the extra `metrics`"
-        raise ConfigurationError(_CALL, what, advice="pip install 'binance-pm[metrics]'") from missing
+        advice = "Install it: pip install 'binance-pm[metrics]'."
+        raise ConfigurationError(Call("--metrics"), "it needs the extra `metrics`", advice=advice) from missing
     return Metrics()
 
 

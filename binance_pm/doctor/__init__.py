@@ -8,13 +8,12 @@ them. It reads, and changes nothing.
 from __future__ import annotations
 
 from binance_pm.doctor.check import Check, CheckName, Verdict
-from binance_pm.doctor.examination import Place, examine
+from binance_pm.doctor.examination import examine
 from binance_pm.doctor.subjects import Subject, subject_of_environment, subjects_of_file
 
 __all__ = [
     "Check",
     "CheckName",
-    "Place",
     "Subject",
     "Verdict",
     "examine",

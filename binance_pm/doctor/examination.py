@@ -8,7 +8,6 @@ from typing import Final
 
 import anyio
 import anyio.to_thread
-import msgspec
 
 from binance_pm.budget import Budget
 from binance_pm.client import Client
@@ -51,22 +50,14 @@ _NOT_SERVED: Final = 451
 _IN_VAIN: Final = (NotSent, NoAnswer, RateLimited, BadAnswer)
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the exchange is, and how it is reached."""
-
-    papi_url: str = PAPI_URL
-    sapi_url: str = SAPI_URL
-    trust_env: bool = False
-    """Whether the environment may name proxies and certificates."""
-    budget: Budget | None = None
-    """None for that of the process."""
-
-
 async def examine(
     subjects: Sequence[Subject | Check],
     tell: Callable[[Check], None],
     *,
-    place: Place | None = None,
+    papi_url: str = PAPI_URL,
+    sapi_url: str = SAPI_URL,
+    trust_env: bool = False,
+    budget: Budget | None = None,
     seconds: float = LONGEST,
 ) -> None:
     """Look at everything between here and the accounts, and change nothing.
@@ -74,29 +65,45 @@ async def examine(
     Args:
         subjects: the accounts, or what is wrong with them already.
         tell: is given each check, in the order of `CheckName`.
-        place: where the exchange is.
+        papi_url: as for `Client`, and so is the next.
+        sapi_url: where Portfolio Margin Pro is.
+        trust_env: as for `Session`, and so is the next.
+        budget: what the calls draw on.
         seconds: after which what is left is not checked; each account beyond the first adds one.
 
     Raises:
-        ConfigurationError: an address of the place cannot be used.
+        ConfigurationError: a URL cannot be used, or the certificates that the environment names cannot be read.
     """
-    examination = _Examination(subjects, tell, place or Place(), seconds + max(0, len(subjects) - 1))
+    examination = _Examination(
+        subjects,
+        tell,
+        urls=(papi_url, sapi_url),
+        trust_env=trust_env,
+        budget=budget,
+        seconds=seconds + max(0, len(subjects) - 1),
+    )
     await examination.run()
 
 
 class _Examination:
     def __init__(
-        self, subjects: Sequence[Subject | Check], tell: Callable[[Check], None], place: Place, seconds: float
+        self,
+        subjects: Sequence[Subject | Check],
+        tell: Callable[[Check], None],
+        *,
+        urls: tuple[str, str],
+        trust_env: bool,
+        budget: Budget | None,
+        seconds: float,
     ) -> None:
         self._subjects: Final = subjects
-        self._place: Final = place
+        self._papi_url: Final = urls[0]
+        self._sapi_url: Final = urls[1]
         self._seconds: Final = seconds
-        self._tls: Final = _tls(place)
-        self._session: Final = Session(
-            trust_env=place.trust_env, tls=self._tls, timeouts=_TIMEOUTS, budget=place.budget
-        )
+        self._tls: Final = _tls(trust_env=trust_env)
+        self._session: Final = Session(trust_env=trust_env, tls=self._tls, timeouts=_TIMEOUTS, budget=budget)
         self._client: Final = self._client_of(None)
-        self._routes: Final = {url: route_of(url, trust_env=place.trust_env) for url in self._urls()}
+        self._routes: Final = {url: route_of(url, trust_env=trust_env) for url in self._urls()}
         self._report: Final = Report(self._expected(), tell)
         self._unreached: Final[dict[str, str]] = {}
         """By URL, why nothing can be asked there."""
@@ -206,8 +213,8 @@ class _Examination:
             passphrase=subject and subject.passphrase and subject.passphrase.reveal(),
             label="" if subject is None else subject.label,
             session=self._session,
-            papi_url=self._place.papi_url,
-            sapi_url=self._place.sapi_url,
+            papi_url=self._papi_url,
+            sapi_url=self._sapi_url,
             attempts=1,
             max_wait=_PATIENCE if subject is None else self._seconds,
         )
@@ -216,7 +223,7 @@ class _Examination:
         return Check("configuration", subject.label, "ok", f"key {subject.fingerprint} from {subject.origin}")
 
     def _url_of(self, name: str) -> str:
-        return self._place.papi_url if ENDPOINTS[name].family == "papi" else self._place.sapi_url
+        return self._papi_url if ENDPOINTS[name].family == "papi" else self._sapi_url
 
     def _urls(self) -> list[str]:
         """The hosts that are needed, each once."""
@@ -225,8 +232,7 @@ class _Examination:
 
     def _clocks(self) -> dict[str, str]:
         """By URL, the endpoint that tells the time there."""
-        papi = self._place.papi_url
-        return {url: "server_time" if url == papi else "pro_server_time" for url in self._routes}
+        return {url: "server_time" if url == self._papi_url else "pro_server_time" for url in self._routes}
 
     def _expected(self) -> Iterable[tuple[CheckName, str]]:
         """Name and subject of every check, in the order in which they are told."""
@@ -247,9 +253,9 @@ class _Examination:
         yield "limits", ""
 
 
-def _tls(place: Place) -> ssl.SSLContext:
+def _tls(*, trust_env: bool) -> ssl.SSLContext:
     try:
-        return tls_settings(trust_env=place.trust_env)
+        return tls_settings(trust_env=trust_env)
     except OSError:
         raise ConfigurationError(_CALL, "the certificates that the environment names cannot be read") from None
 

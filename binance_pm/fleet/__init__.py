@@ -1,9 +1,10 @@
 """Many accounts watched at once on one budget: `Fleet`, what it tells, and the accounts file.
 
 `accounts` reads the file and `keys` what it refers to; `pace` says how often each account is read, `lines` when one is
-crossed, `watched` what the news of an account mean; `backlog` carries them, `watch` schedules the readings, `fleet`
-joins it all, and `shard` splits the accounts among processes. `publish` appends the events to a stream for other
-programs, `subscribe` reads it, and `entries` says what stands there.
+crossed, `watched` what the news of an account mean, and `events` how they are told; `backlog` carries them, `watch`
+schedules the readings, `fleet` joins it all, `shard` splits the accounts among processes, and `forecast` says
+beforehand how often they would be read. `publish` appends the events to a stream for other programs, `subscribe` reads
+it, and `entries` says what stands there.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from binance_pm.fleet.events import (
     GateShut,
     MarginLine,
     Reading,
-    Snapshot,
     Stale,
     StateEvent,
     StatusChanged,
+    TimedAnswer,
 )
 from binance_pm.fleet.fleet import Fleet, Member
 from binance_pm.fleet.lines import LineName
@@ -50,7 +51,6 @@ __all__ = [
     "Product",
     "Publisher",
     "Reading",
-    "Snapshot",
     "Stale",
     "Started",
     "StateEvent",
@@ -58,6 +58,7 @@ __all__ = [
     "StreamEntry",
     "StreamEvent",
     "StreamMark",
+    "TimedAnswer",
     "decode_event",
     "read_stream",
     "shard",

@@ -50,6 +50,8 @@ Source = Literal["env", "file", "command", "keyring"]
 _CALL: Final = Call("Fleet.from_toml")
 _LONGEST_LABEL: Final = 64
 _FIELDS: Final = ("label", "product", "read", "api_key", "api_secret", "private_key", "passphrase", "warn", "alarm")
+# That of every API key and HMAC secret of the exchange.
+_KEY: Final = re.compile(r"[A-Za-z0-9]{64}")
 _REFERENCE: Final = 'name where it is, such as { env = "NAME" }'
 
 
@@ -161,7 +163,7 @@ def check_read(names: object) -> tuple[str, ...]:
 
 def _tables(path: Path) -> tuple[str, list[Mapping[str, Any]]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigurationError(_CALL, f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -216,7 +218,7 @@ def _entry(table: Mapping[str, Any], line: int) -> tuple[AccountEntry | None, li
     name = parse(_secret_name, table)
     secret = parse(_reference_of(name), table[name]) if name else None
     opening = parse(_reference_of("passphrase"), table["passphrase"]) if "passphrase" in table else None
-    warn, alarm = (parse(_line_of(line), table.get(line)) for line in ("warn", "alarm"))
+    warn, alarm = (parse(_line_of(which), table.get(which)) for which in ("warn", "alarm"))
     if not faults:
         parse(lambda _: lines_of(warn, alarm), None)
     if opening is not None and name == "api_secret":
@@ -243,6 +245,8 @@ def _label(value: object) -> str:
         raise ValueError("label is missing")
     if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > _LONGEST_LABEL:
         raise ValueError(f"label is no printable text of 1 to {_LONGEST_LABEL} characters")
+    if _KEY.fullmatch(value):
+        raise ValueError("label has the form of a key: take it out of the file")
     return value
 
 
@@ -281,6 +285,9 @@ def _reference(name: str, value: object) -> Reference:
     source, told = next(iter(table.items()))
     if not (words := _words(source, told)):
         raise ValueError(f"{name}: {source} must be {_WORDS[source]}")
+    # What a program is told may well look so.
+    if any(map(_KEY.fullmatch, words[:1] if source == "command" else words)):
+        raise ValueError(f"{name}: {source} has the form of a key itself: {_REFERENCE}, and take it out of the file")
     return Reference(cast("Source", source), words)
 
 

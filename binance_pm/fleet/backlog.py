@@ -14,7 +14,7 @@ _LEAST: Final = 1_000
 
 
 class Backlog:
-    """Events in the order in which they came, taken by one task.
+    """Events in the order in which they came; each is taken once.
 
     State events are all kept. Of each account at most one reading waits, in the place of the first: a newer one is
     merged into it, so that nobody reads an old figure and no change is lost. While `is_behind`, the fleet starts no
@@ -54,7 +54,9 @@ class Backlog:
     async def take(self) -> FleetEvent | None:
         """The next event; None once it is closed, whatever still waits."""
         while not self._closed and not self._events:
-            self._news = anyio.Event()
+            # Whoever else waits must be woken, too.
+            if self._news.is_set():
+                self._news = anyio.Event()
             await self._news.wait()
         if self._closed:
             return None

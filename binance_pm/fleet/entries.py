@@ -28,7 +28,7 @@ import msgspec
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
 from binance_pm.errors import Call, ConfigurationError
-from binance_pm.fleet.events import Change, FleetEvent, Reading, Snapshot, StateEvent
+from binance_pm.fleet.events import Change, FleetEvent, Reading, StateEvent, TimedAnswer
 
 STREAM: Final = "fleet"
 """The name of a stream where none is given."""
@@ -135,7 +135,7 @@ def decode_event(text: bytes | str) -> StreamEvent:
     return event if not isinstance(event, _RawReading) else event.reading()
 
 
-class _RawSnapshot(msgspec.Struct, frozen=True):
+class _RawAnswer(msgspec.Struct, frozen=True):
     answer: msgspec.Raw
     at: float
 
@@ -145,11 +145,11 @@ class _RawReading(msgspec.Struct, frozen=True, tag="Reading", tag_field="type"):
 
     at: float
     label: str
-    answers: dict[str, _RawSnapshot]
+    answers: dict[str, _RawAnswer]
     changed: dict[str, tuple[str | None, str | None]]
 
     def reading(self) -> Reading:
-        answers = {name: Snapshot(_answer(name, one.answer), one.at) for name, one in self.answers.items()}
+        answers = {name: TimedAnswer(_answer(name, one.answer), one.at) for name, one in self.answers.items()}
         changed = {name: Change(*(_figure(name, value) for value in pair)) for name, pair in self.changed.items()}
         return Reading(at=self.at, label=self.label, answers=answers, changed=changed)
 

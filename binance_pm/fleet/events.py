@@ -18,7 +18,7 @@ from binance_pm.fleet.lines import LineName
 from binance_pm.wire import Answer
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class TimedAnswer(msgspec.Struct, frozen=True):
     """One answer of the exchange, and when it came."""
 
     answer: Answer
@@ -46,7 +46,7 @@ class _OfAccount(_Told, frozen=True, kw_only=True):
 class Reading(_OfAccount, frozen=True, kw_only=True):
     """An account was read; everything that was started together has been answered or has failed."""
 
-    answers: Mapping[str, Snapshot]
+    answers: Mapping[str, TimedAnswer]
     """By the name of the endpoint; those that failed are not in it."""
     changed: Mapping[str, Change]
     """Of ``uni_mmr``, ``account_equity``, ``account_maint_margin``, ``account_status`` and ``unrealized_profit`` those
@@ -123,7 +123,7 @@ class BudgetTight(_Told, frozen=True, kw_only=True):
     """
 
     pool: str
-    """Kind, and path or family, as `PoolPlan.name`."""
+    """See `Pool.name`."""
     wanted: float
     """Weight a minute that all accounts' wishes come to."""
     available: float
@@ -140,12 +140,17 @@ StateEvent = StatusChanged | MarginLine | Stale | Fresh | AccountFailed | GateSh
 FleetEvent = Reading | StateEvent
 
 
+def label_of(event: FleetEvent) -> str:
+    """Which account an event is about; empty where it is about none."""
+    return event.label if isinstance(event, _OfAccount) else ""
+
+
 class AccountPicture(msgspec.Struct, frozen=True, kw_only=True):
     """What a fleet knows of one account at one moment."""
 
     label: str
     product: str
-    answers: Mapping[str, Snapshot]
+    answers: Mapping[str, TimedAnswer]
     """The last good answer of each endpoint, by its name."""
     status: AccountStatus | None
     uni_mmr: Decimal | None

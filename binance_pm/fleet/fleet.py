@@ -16,7 +16,8 @@ import anyio.abc
 import msgspec
 
 from binance_pm.budget import Budget
-from binance_pm.client import Client
+from binance_pm.client import Client, environment_urls
+from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import Call, ConfigurationError, SessionClosed
 from binance_pm.fleet import pace
 from binance_pm.fleet.accounts import (
@@ -54,6 +55,11 @@ class Member(msgspec.Struct, frozen=True):
     alarm: str | int | Decimal | None = None
     """The lower line of this account."""
 
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Names of the endpoints that are read."""
+        return self.read or READ[self.product]
+
 
 class Fleet:
     """Many accounts, read again and again on one budget: open it with ``async with``, then `watch` it.
@@ -76,8 +82,8 @@ class Fleet:
         self,
         members: Iterable[Member],
         *,
-        floor: float = 1.0,
-        ceiling: float = 15.0,
+        floor: float = pace.FLOOR,
+        ceiling: float = pace.CEILING,
         slack: float = 5.0,
         hysteresis: Decimal = HYSTERESIS,
     ) -> None:
@@ -159,6 +165,12 @@ class Fleet:
         """The accounts; those of a file once the fleet was entered."""
         return tuple(self._members)
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that the accounts are read from, as the budget names them."""
+        hosts = {member.client.host(ENDPOINTS[name]) for member in self._members for name in member.endpoints}
+        return tuple(sorted(hosts))
+
     async def __aenter__(self) -> Self:
         if self._tasks is not None or self._closed:
             raise SessionClosed(_CALL, f"the fleet {'was closed' if self._closed else 'is open'}")
@@ -209,12 +221,19 @@ class Fleet:
         watched: list[Watched] = []
         for member in self._members:
             lines = _lines(member, warn, alarm)
-            read = member.read or READ[member.product]
-            watched.append(Watched(member.client, member.product, read, lines, hysteresis=self._hysteresis, now=now))
+            watched.append(
+                Watched(member.client, member.product, member.endpoints, lines, hysteresis=self._hysteresis, now=now)
+            )
         if self._watch is not None:
             self._watch.stop()
         self._watch = Watch(
-            budget, watched, self._problems, floor=self._floor, ceiling=self._ceiling, slack=self._slack
+            budget,
+            watched,
+            self._problems,
+            hosts=self.hosts,
+            floor=self._floor,
+            ceiling=self._ceiling,
+            slack=self._slack,
         )
         tasks.start_soon(self._watch.run)
         return self._watch
@@ -233,10 +252,11 @@ class Fleet:
     async def _read_keys(self) -> None:
         if self._file is None:
             return
-        url = self._environment.get("BINANCE_PM_BASE_URL")
-        options = {"papi_url": url, "sapi_url": url} if url else {}
         clients, problems = await open_entries(
-            self._file, session=self._session, options=options, environment=self._environment
+            self._file,
+            session=self._session,
+            options=environment_urls(self._environment),
+            environment=self._environment,
         )
         problems = sorted([*self._file.problems, *problems], key=lambda problem: problem.line)
         if problems and (not self._keep_going or not clients):

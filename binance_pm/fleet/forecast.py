@@ -10,6 +10,7 @@ import msgspec
 from binance_pm.budget import Budget, Kind, PoolPlan
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.fleet import pace
+from binance_pm.fleet.lines import LIQUIDATION
 
 # However little others leave of a pool, readings are planned, and missed, as if it were so small a part of the limit:
 # who is planned to be read in minutes is not told as unseen for minutes.
@@ -22,6 +23,7 @@ class Price(NamedTuple):
     """What one reading of an endpoint takes."""
 
     pool: str
+    """See `Pool.name`."""
     cost: float
     """Seconds for which the pool's whole room for polls would have to be spent on it: see `pace.loads`."""
     room: float
@@ -124,7 +126,7 @@ def _intervals(
 ) -> list[float]:
     """The planned interval of each account, with some of them at their last line and the others calm."""
     wishes = [
-        pace.wish(pace.LIQUIDATION if place in at_line else None, (), fall=0.0, floor=floor, ceiling=ceiling)
+        pace.wish(float(LIQUIDATION) if place in at_line else None, (), fall=0.0, floor=floor, ceiling=ceiling)
         for place in range(len(reads))
     ]
     by = pace.stretches(pace.loads((wish, costs[read]) for wish, read in zip(wishes, reads, strict=True)))

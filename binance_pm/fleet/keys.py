@@ -5,19 +5,24 @@ from __future__ import annotations
 import importlib
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, cast
+from threading import Thread
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 import anyio
 import anyio.to_thread
 
+from binance_pm.budget.wake import waker
 from binance_pm.client import Client
 from binance_pm.errors import ConfigurationError
 from binance_pm.fleet.accounts import AccountEntry, AccountsFile, Problem, Reference
 from binance_pm.session import Session
 from binance_pm.signing import Secret, read_private
+
+T = TypeVar("T")
 
 LONGEST: Final = 30.0
 """Seconds that a key may take: a keyring or a password manager may ask a person."""
@@ -131,16 +136,34 @@ async def _value(name: str, reference: Reference, folder: Path, env: Mapping[str
                 case "env":
                     value = os.fsencode(env.get(words[0], ""))
                 case "file":
-                    value = await anyio.to_thread.run_sync(_file, name, folder, words[0], abandon_on_cancel=True)
+                    value = await _aside(_file, name, folder, words[0])
                 case "command":
                     value = await _command(name, words, folder)
                 case "keyring":
-                    value = await anyio.to_thread.run_sync(_keyring, name, words[0], words[1], abandon_on_cancel=True)
+                    value = await _aside(_keyring, name, words[0], words[1])
     except TimeoutError:
         raise ValueError(f"{name}: the {source} did not answer within {longest:g} s") from None
     if not value.strip():
         raise ValueError(f"{name}: {_nothing(source, words)}")
     return value.strip()
+
+
+async def _aside(function: Callable[..., T], *arguments: object) -> T:
+    """What a function returns that may block for ever: the end of the program does not wait for it."""
+    outcome: Future[T] = Future()
+    is_done = anyio.Event()
+    wake = waker(is_done.set)
+
+    def work() -> None:
+        try:
+            outcome.set_result(function(*arguments))
+        except BaseException as error:  # noqa: BLE001 - it is raised where it was called
+            outcome.set_exception(error)
+        wake()
+
+    Thread(target=work, name="binance-pm key", daemon=True).start()
+    await is_done.wait()
+    return outcome.result()
 
 
 def _nothing(source: str, words: tuple[str, ...]) -> str:

@@ -7,8 +7,13 @@ from typing import Final, Literal, NamedTuple
 
 LineName = Literal["warn", "alarm"]
 
+LIQUIDATION: Final = Decimal("1.05")
+"""uniMMR at or below which liquidation begins: a line of every account."""
 HYSTERESIS: Final = Decimal("0.02")
 """The part of a line by which uniMMR must rise above it to count as back."""
+
+# An account without debts has a uniMMR of a hundred million; in plain notation a million digits fill any screen.
+_MOST_PLACES: Final = 12
 
 
 class Line(NamedTuple):
@@ -38,13 +43,13 @@ def lines_of(warn: Decimal | None, alarm: Decimal | None) -> tuple[Line, ...]:
     """The lines that are set, in the order in which a falling account meets them.
 
     Raises:
-        ValueError: one is not above 0, or alarm is not below warn.
+        ValueError: one is not above 0 or absurdly large or small, or alarm is not below warn.
     """
     named: tuple[tuple[LineName, Decimal | None], ...] = ("warn", warn), ("alarm", alarm)
     lines = tuple(Line(name, at) for name, at in named if at is not None)
     for name, at in lines:
-        if not (at.is_finite() and at > 0):
-            raise ValueError(f"{name} is {at}: a line is a uniMMR above 0")
+        if not (at.is_finite() and at > 0 and abs(at.adjusted()) < _MOST_PLACES):
+            raise ValueError(f"{name} is {at}: a line is a uniMMR above 0, such as 1.5")
     if warn is not None and alarm is not None and alarm >= warn:
         raise ValueError(f"alarm ({alarm}) is not below warn ({warn})")
     return lines

@@ -21,20 +21,25 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-SHARE: Final = 0.9
+from binance_pm.fleet.lines import LIQUIDATION
+
+PLANNED: Final = 0.9
 """The part of what polls may use that is planned; the rest is for retries and for calls beside the fleet's."""
+FLOOR: Final = 1.0
+"""Seconds between two readings of an account in danger, where nothing else is said."""
+CEILING: Final = 15.0
+"""Seconds between two readings of a calm one, where nothing else is said."""
 LONGEST: Final = 900.0
 """Seconds: no interval is longer, even where nothing is left of a pool."""
-LIQUIDATION: Final = 1.05
-"""uniMMR at or below which liquidation begins: a line of every account."""
 
+_LAST_LINE: Final = float(LIQUIDATION)
 _NEAR: Final = 0.25
 _FIRST_LINE: Final = 0.8
 _LOOKAHEAD_SECONDS: Final = 30.0
 _FALL_HALF_LIFE: Final = 30.0
 _MOST_HURRY: Final = 2.0
 _UNSEEN_SECONDS: Final = 60.0
-_HURRY_SHARE: Final = 0.05
+_HURRY_PART: Final = 0.05
 
 
 def wish(uni_mmr: float | None, lines: Sequence[float], *, fall: float, floor: float, ceiling: float) -> float:
@@ -85,7 +90,7 @@ def stretches(taken: Mapping[str, float]) -> dict[str, float]:
     Args:
         taken: see `loads`.
     """
-    return {pool: max(1.0, load / SHARE) for pool, load in taken.items()}
+    return {pool: max(1.0, load / PLANNED) for pool, load in taken.items()}
 
 
 def stretched(interval: float, pools: Iterable[str], by: Mapping[str, float]) -> float:
@@ -104,7 +109,7 @@ def hurries(plans: Sequence[tuple[float, Mapping[str, float]]], overdue: Sequenc
     extra = loads(
         (interval / (times - 1), costs) for (interval, costs), times in zip(plans, wanted, strict=True) if times > 1
     )
-    fits = {pool: min(1.0, _HURRY_SHARE / load) for pool, load in extra.items()}
+    fits = {pool: min(1.0, _HURRY_PART / load) for pool, load in extra.items()}
     return [
         1 + (times - 1) * min((fits.get(pool, 1.0) for pool in costs), default=1.0)
         for (_, costs), times in zip(plans, wanted, strict=True)
@@ -150,7 +155,7 @@ def levelled(turns: Sequence[Turn], *, rate: float) -> list[float]:
 
 def _danger(uni_mmr: float, lines: Sequence[float]) -> float:
     """From 0, far above every line, to 1, at or below the last."""
-    ordered = sorted({*lines, LIQUIDATION}, reverse=True)
+    ordered = sorted({*lines, _LAST_LINE}, reverse=True)
     if len(ordered) == 1:
         return _nearness(uni_mmr, ordered[0])
     rest = ordered[1:]

@@ -14,7 +14,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Final, cast
+from typing import Final
 
 import anyio
 import msgspec
@@ -208,10 +208,10 @@ class StreamReader:
     def _open(self, *, takes_over: bool) -> None:
         keys = [self._keys.events, self._keys.writers, self._keys.group]
         words = (self._group, self._start if self._read is None else "0", self._name, int(takes_over))
-        state, read = self._server.run(_OPEN, keys, *words, read=cast("Any", tuple))
+        state, read = self._server.run(_OPEN, keys, *words, read=_opened)
         self._check(state)
         if self._read is None:
-            self._read = msgspec.json.decode(read, type=dict[str, int])
+            self._read = read
         self._is_open, self._from = True, "0"
 
     def _acknowledge(self) -> None:
@@ -293,6 +293,12 @@ class StreamReader:
         if self._is_lost:
             self._is_lost = False
             _log.warning("The stream is back: %s", self._server.where)
+
+
+def _opened(reply: tuple[bytes, bytes]) -> tuple[bytes, dict[str, int]]:
+    """What opening a group came to, and the last number of each run that it has read."""
+    state, read = reply
+    return state, msgspec.json.decode(read or b"{}", type=dict[str, int])
 
 
 def _decoded(text: str) -> StreamEvent | None:

@@ -17,7 +17,7 @@ How it works
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any, Final, Self
 
@@ -68,6 +68,7 @@ class Watch:
         accounts: list[Watched],
         problems: list[Problem],
         *,
+        hosts: Sequence[str],
         floor: float,
         ceiling: float,
         slack: float,
@@ -94,9 +95,7 @@ class Watch:
         """Until when the readings that were started have used what the plan gives of a pool, monotonic seconds."""
         self._jammed: Final[set[str]] = set()
         """Pools that too many calls wait for."""
-        self._hosts: Final = sorted(
-            {account.client.host(ENDPOINTS[name]) for account in accounts for name in account.read}
-        )
+        self._hosts: Final = hosts
         self._shut: Final[dict[str, float]] = {}
         """Until when each gate that was told as shut is, monotonic seconds."""
         self._tight: Final[dict[str, float]] = {}
@@ -186,7 +185,7 @@ class Watch:
     def _tell_tightness(self, demands: list[tuple[float, Mapping[str, float]]]) -> None:
         for pool in self._stretches:
             wanted = self._rooms[pool] * sum(costs.get(pool, 0.0) / interval for interval, costs in demands)
-            available = self._available[pool] * pace.SHARE
+            available = self._available[pool] * pace.PLANNED
             stretch = max(1.0, wanted / max(1.0, available))
             told = self._tight.get(pool, 1.0)
             is_tight = stretch > (1.0 if pool in self._tight else _TIGHT)
@@ -268,7 +267,7 @@ class Watch:
             return
         for state in self._budget.snapshot():
             if state.waiting[Lane.POLLS] >= _JAM:
-                self._jammed.add(f"{state.pool.kind} {state.pool.path or '/' + state.pool.family}")
+                self._jammed.add(state.pool.name)
 
     def _start(self, account: Watched, now: float) -> float:
         """Start the readings of an account that can be; otherwise say when to try again."""
@@ -288,18 +287,18 @@ class Watch:
             self._booked[pool] = max(self._booked.get(pool, now), now) + cost / _RATE
         account.due = now + account.interval
         self._push(account, account.due)
-        group, assembly = self._tasks, _Round(len(open_now))
+        group, together = self._tasks, _Round(len(open_now))
         assert group is not None  # noqa: S101
         for name in open_now:
             account.out.add(name)
-            group.start_soon(self._read, account, ENDPOINTS[name], assembly)
+            group.start_soon(self._read, account, ENDPOINTS[name], together)
         return now
 
     def _push(self, account: Watched, at: float) -> None:
         account.ticket += 1
         heappush(self._heap, (at, self._places[id(account)], account.ticket))
 
-    async def _read(self, account: Watched, endpoint: Endpoint[Any], assembly: _Round) -> None:
+    async def _read(self, account: Watched, endpoint: Endpoint[Any], together: _Round) -> None:
         name = endpoint.name
         failure: Exception | None = None
         answer: Any = None
@@ -316,12 +315,12 @@ class Watch:
         if failure is not None:
             self._tell(account.fail(name, failure, at=at, now=now))
         else:
-            assembly.came.append(name)
+            together.came.append(name)
             self._tell(account.learn(name, answer, at=at, now=now, slack=self._slack))
             self._bring_forward(account, now)
-        assembly.left -= 1
-        if not assembly.left and assembly.came:
-            self._backlog.put(account.reading(assembly.came, at=at))
+        together.left -= 1
+        if not together.left and together.came:
+            self._backlog.put(account.reading(together.came, at=at))
 
     def _bring_forward(self, account: Watched, now: float) -> None:
         """Bring the next reading forward where the account is in more danger than was known."""

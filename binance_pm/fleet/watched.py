@@ -29,15 +29,15 @@ from binance_pm.fleet.events import (
     Fresh,
     MarginLine,
     Reading,
-    Snapshot,
     Stale,
     StateEvent,
     StatusChanged,
+    TimedAnswer,
 )
 from binance_pm.fleet.lines import Line, LineName, is_below
 from binance_pm.wire import Answer
 
-_HOPELESS: Final = (AuthenticationError, ConfigurationError, RequestRejected, SessionClosed)
+_LASTING: Final = (AuthenticationError, ConfigurationError, SessionClosed)
 _FIRST_DELAY: Final = 60.0
 _LONGEST_DELAY: Final = 900.0
 
@@ -109,7 +109,7 @@ class Watched:
         self.marks: Final = tuple(float(line.at) for line in lines)
         self.hysteresis: Final = hysteresis
         self.began: Final = now
-        self.answers: Final[dict[str, Snapshot]] = {}
+        self.answers: Final[dict[str, TimedAnswer]] = {}
         self.came: Final[dict[str, float]] = {}
         """Monotonic seconds of each answer."""
         self.out: Final[set[str]] = set()
@@ -179,7 +179,7 @@ class Watched:
             held = [position for position in answer.positions if position.position_amt]
             answer = msgspec.structs.replace(answer, positions=held)
         before, since = self._main(), self.came.get(name)
-        self.answers[name], self.came[name] = Snapshot(answer, at), now
+        self.answers[name], self.came[name] = TimedAnswer(answer, at), now
         self.failing.pop(name, None)
         self.put_off.pop(name, None)
         self.error = self.error if self.failing else ""
@@ -201,11 +201,13 @@ class Watched:
     def fail(self, name: str, error: Exception, *, at: float, now: float) -> list[StateEvent]:
         """Take in a failure, and tell it unless it is known."""
         self.error = _text(error)
-        if isinstance(error, _HOPELESS):
+        failure = type(error).__name__, error.code if isinstance(error, ExchangeError) else None
+        # A gateway, too, may reject a request, once: an account is not left unseen for that.
+        is_repeated = isinstance(error, RequestRejected) and self.failing.get(name) == failure
+        if is_repeated or isinstance(error, _LASTING):
             before = self.put_off.get(name)
             delay = _FIRST_DELAY if before is None else min(2 * before.delay, _LONGEST_DELAY)
             self.put_off[name] = PutOff(now + delay, delay)
-        failure = type(error).__name__, error.code if isinstance(error, ExchangeError) else None
         is_known = failure in self.failing.values()
         self.failing[name] = failure
         if is_known:
@@ -260,9 +262,9 @@ class Watched:
 
     def _main(self) -> Account | ProAccount | SpanAccount | None:
         for name in HEADLINES:
-            if (snapshot := self.answers.get(name)) is not None:
-                assert isinstance(snapshot.answer, Account | ProAccount | SpanAccount)  # noqa: S101
-                return snapshot.answer
+            if (timed := self.answers.get(name)) is not None:
+                assert isinstance(timed.answer, Account | ProAccount | SpanAccount)  # noqa: S101
+                return timed.answer
         return None
 
     def _figures(self) -> _Figures:

@@ -20,13 +20,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 from binance_pm.budget import Budget, BudgetEvent, Pool, PoolState, Refused
-from binance_pm.budget.state import named
 from binance_pm.budget.wake import waker
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
 from binance_pm.errors import SessionClosed
 from binance_pm.fleet import AccountPicture, Fleet, FleetEvent
-from binance_pm.fleet.accounts import READ
+from binance_pm.fleet.events import label_of
 from binance_pm.metrics.server import serving
 from binance_pm.session import Attempted, Session
 from binance_pm.version import VERSION
@@ -96,18 +95,18 @@ class Metrics:
         source = _Source(fleet)
         # A counter that appears with its first event has no increase to be seen.
         for member in fleet.members:
-            for name in member.read or READ[member.product]:
+            for name in member.endpoints:
                 self._readings.labels(member.client.label, name)
             for kind in _OF_ACCOUNTS:
                 self._events.labels(member.client.label, kind)
-        for host in source.hosts:
+        for host in fleet.hosts:
             for status in _REFUSALS:
                 self._refusals.labels(host, status)
         self._source = source
 
     def receive(self, event: FleetEvent) -> None:
         """Count an event of the fleet."""
-        self._events.labels(getattr(event, "label", ""), type(event).__name__).inc()
+        self._events.labels(label_of(event), type(event).__name__).inc()
 
     def serve(self, *, port: int, host: str = "127.0.0.1") -> AbstractAsyncContextManager[None]:
         """Answer ``GET /metrics`` while the block lasts, from its event loop.
@@ -182,13 +181,6 @@ class _Source:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet: Final = fleet
         self._labels: Final = {member.client.key_digest: member.client.label for member in reversed(fleet.members)}
-        self.hosts: Final = sorted(
-            {
-                member.client.host(ENDPOINTS[name])
-                for member in fleet.members
-                for name in member.read or READ[member.product]
-            }
-        )
         self._asked: Final[deque[Future[_Figures | None]]] = deque()
         self._wake: Final = waker(self._answer)
 
@@ -220,7 +212,7 @@ class _Source:
             return None
         budget = self._fleet.budget
         pools, now = budget.snapshot(), budget.monotonic()
-        hosts = sorted({*self.hosts, *(state.pool.host for state in pools)})
+        hosts = sorted({*self._fleet.hosts, *(state.pool.host for state in pools)})
         gates = {host: budget.gate(host).wait(now) for host in hosts}
         return _Figures(self._fleet.snapshot(), pools, gates, self._labels)
 
@@ -300,7 +292,7 @@ def _of_pools(pools: Iterable[PoolState], labels: Mapping[str, str]) -> Iterator
 
 
 def _pool_labels(pool: Pool, labels: Mapping[str, str]) -> tuple[str, str, str]:
-    return pool.host, named(pool), labels.get(pool.account, pool.account)
+    return pool.host, pool.name, labels.get(pool.account, pool.account)
 
 
 def _of_gates(gates: Mapping[str, float]) -> Iterator[Metric]:

@@ -13,40 +13,40 @@ from itertools import count
 from random import Random
 
 from binance_pm.cli.dashboard.app import Dashboard
-from binance_pm.cli.dashboard.moment import Moment, aged
-from binance_pm.cli.dashboard.picture import picture
+from binance_pm.cli.dashboard.screen import screen_of
+from binance_pm.cli.dashboard.state import FleetState, aged
 from binance_pm.cli.dashboard.view import View
-from tests.cli.pictures import NOON, account, moment, told
+from tests.cli.pictures import NOON, account, fleet_state, told
 
 REFRESHES = 40
 SIZES = [(80, 24), (200, 60)]
 
 
-def moments(accounts: int) -> Iterator[Moment]:
+def moments(accounts: int) -> Iterator[FleetState]:
     """The same accounts again and again, worth something else each time."""
     chance = Random(7)  # noqa: S311 - nothing is kept secret by it
     known = [account(f"desk-{place:04}", str(round(chance.uniform(1.1, 9), 4))) for place in range(accounts)]
     for second in count():
-        yield Moment(at=NOON + second, accounts=aged(known, chance.random()), pools=moment([]).pools)
+        yield FleetState(at=NOON + second, accounts=aged(known, chance.random()), pools=fleet_state([]).pools)
 
 
 def seconds_of_pictures(accounts: int, size: tuple[int, int]) -> float:
     """Processor seconds to make the lines of one screen."""
     source = moments(accounts)
-    chronicle = told(next(source).accounts)
+    history = told(next(source).accounts)
     known = [next(source) for _ in range(REFRESHES)]
     began = time.process_time()
     for one in known:
-        picture(one, chronicle, View(), width=size[0], height=size[1], since=NOON)
+        screen_of(one, history, View(), width=size[0], height=size[1], since=NOON)
     return (time.process_time() - began) / REFRESHES
 
 
 async def seconds_of_refreshes(accounts: int, size: tuple[int, int]) -> float:
     """Processor seconds of one refresh, with what Textual makes of it."""
     source = moments(accounts)
-    chronicle = told(next(source).accounts)
+    history = told(next(source).accounts)
     known = [next(source) for _ in range(REFRESHES + 2)]
-    dashboard = Dashboard(known.pop, chronicle, every=None)
+    dashboard = Dashboard(known.pop, history, every=None)
     async with dashboard.run_test(size=size) as pilot:
         await pilot.pause()
         began = time.process_time()

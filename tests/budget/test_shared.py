@@ -15,7 +15,10 @@ import pytest
 
 from binance_pm.budget import Budget, BudgetEvent, Charge, Kind, Lane, Pool, Refused, SharedBudget, pool_of
 from binance_pm.budget.bans import write_ban
-from binance_pm.budget.messages import Alone, Answered, Demand, Event, Message, Reply, Returned
+from binance_pm.budget.ledger import Ledger
+from binance_pm.budget.messages import Alone, Answered, Demand, Event, Message, PoolReply, Reply, Returned
+from binance_pm.budget.share import Share
+from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed
 from binance_pm.transport import HttpAnswer
 from tests.budget.conftest import HOST, PAPI
@@ -261,6 +264,32 @@ async def test_without_the_store_the_smaller_limit_holds(
     one.lose()
 
     assert [state.limit for state in one.budget.snapshot() if state.pool == PAPI] == [60]
+
+
+async def test_a_smaller_limit_holds_at_once_while_a_process_is_alone() -> None:
+    """Also before it has told the store everything and draws on it again."""
+    share = Share(110, minute=60.0, expected=1, lasting=True, store_clock=lambda: (0.0, 0.0), wake=lambda: None)
+    bounds = MINUTE_BEGINS, MINUTE_BEGINS
+    share.go_alone(bounds)
+    reply = PoolReply((), 0.0, False, (), 1, 0, 0, 50.0, 0, 40.0, 0, 60)  # noqa: FBT003 - as the store tells it
+
+    share.hear(reply, bounds, asked=0.0, now=0.0)
+
+    assert share.cap(0.0) == Ledger(60).cap(0.0) < Ledger(110).cap(0.0)
+
+
+async def test_a_plan_is_for_an_equal_part_of_what_polls_may_use(one: Hand, other: Hand, answer: AnswerOf) -> None:
+    """Of as many processes as the store knows of now."""
+    endpoint = ENDPOINTS["um_account"]
+    know_the_time(one, other)
+    await done(one, call(one, 1, lambda: answer(1)))
+    alone = one.budget.plan(1, 60.0, [endpoint]).pools[0].available
+    await done(other, call(other, 1, lambda: answer(2)))
+    one._clock.now += 2
+    await done(one, call(one, 1, lambda: answer(3)))
+
+    assert (one.budget.processes, other.budget.processes) == (2, 2)
+    assert one.budget.plan(1, 60.0, [endpoint]).pools[0].available == pytest.approx(alone / 2, rel=0.1)
 
 
 async def test_a_call_without_time_to_wait_still_asks(one: Hand, answer: AnswerOf) -> None:

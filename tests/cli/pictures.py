@@ -11,10 +11,10 @@ from binance_pm import AccountStatus, Kind
 from binance_pm.api.account import Account
 from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
 from binance_pm.budget import Lane, Pool, PoolState
-from binance_pm.cli.dashboard.chronicle import Chronicle
-from binance_pm.cli.dashboard.moment import Moment, ShutGate
+from binance_pm.cli.dashboard.history import History
+from binance_pm.cli.dashboard.state import FleetState, ShutGate
 from binance_pm.enums import PositionSide
-from binance_pm.fleet import AccountPicture, Reading, Snapshot
+from binance_pm.fleet import AccountPicture, Reading, TimedAnswer
 
 NOON = 1_800_014_400.0
 """12:00:00Z of some day."""
@@ -22,7 +22,7 @@ HOST = "https://papi.binance.com"
 MARGINS = ("1.6180", "1.7320", "1.9", "2.0001", "2.2360", "2.4999", "2.7182", "3.1415", "4.2", "5.5", "8", "1234.5678")
 
 
-def answers(uni_mmr: str, *, status: AccountStatus = AccountStatus.NORMAL, at: float = NOON) -> dict[str, Snapshot]:
+def answers(uni_mmr: str, *, status: AccountStatus = AccountStatus.NORMAL, at: float = NOON) -> dict[str, TimedAnswer]:
     """Both readings of an account of a hundred thousand."""
     margin = Decimal(100_000) / Decimal(uni_mmr)
     account = Account(
@@ -48,7 +48,7 @@ def answers(uni_mmr: str, *, status: AccountStatus = AccountStatus.NORMAL, at: f
         update_time=int(1000 * NOON),
     )
     held = [_position("BTCUSDT", "1.50000000", "-345.67000000"), _position("ETHUSDT", "-20.00000000", "222.22000000")]
-    return {"account": Snapshot(account, at), "um_account": Snapshot(UmAccount([asset], held), at)}
+    return {"account": TimedAnswer(account, at), "um_account": TimedAnswer(UmAccount([asset], held), at)}
 
 
 def _position(symbol: str, amount: str, profit: str) -> UmPosition:
@@ -137,19 +137,19 @@ def pools(used: int = 1234, *, closed: float = 0.0, foreign: int = 0, waiting: i
     return [ip, *of_accounts]
 
 
-def moment(
+def fleet_state(
     accounts: list[AccountPicture], *, limits: list[PoolState] | None = None, gates: list[ShutGate] | None = None
-) -> Moment:
+) -> FleetState:
     """Everything at noon."""
-    return Moment(at=NOON, accounts=accounts, pools=pools() if limits is None else limits, gates=gates or [])
+    return FleetState(at=NOON, accounts=accounts, pools=pools() if limits is None else limits, gates=gates or [])
 
 
-def told(accounts: list[AccountPicture]) -> Chronicle:
-    """A chronicle in which every account that was read has fallen for a while."""
-    chronicle = Chronicle()
+def told(accounts: list[AccountPicture]) -> History:
+    """A history in which every account that was read has fallen for a while."""
+    history = History()
     for picture in accounts:
         for step in range(8, -1, -1) if picture.uni_mmr else ():
             assert picture.uni_mmr is not None
             read = answers(str(picture.uni_mmr * (100 + step) / 100))
-            chronicle.receive(Reading(label=picture.label, at=NOON - 2 * step, answers=read, changed={}))
-    return chronicle
+            history.receive(Reading(label=picture.label, at=NOON - 2 * step, answers=read, changed={}))
+    return history

@@ -20,8 +20,7 @@ from binance_pm.cli.doctor import FAULTS
 from binance_pm.doctor import CheckName
 from binance_pm.testing import Fault, Sandbox
 from binance_pm.transport import Timeouts
-from tests.cli.test_commands import COMMAND, NO_KEYS, Outcome, at_terminal, environment_of
-from tests.cli.test_commands import run as run  # noqa: PLC0414 - the fixture
+from tests.cli.command import COMMAND, NO_KEYS, Outcome, at_terminal, environment_of
 from tests.conftest import refusing_port
 from tests.raw_server import Behaviour, answering, serve_raw, silent
 from tests.tls_server import encrypting, make_certificate, tunnelling

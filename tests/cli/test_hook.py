@@ -202,10 +202,11 @@ class TestTrouble:
 class TestLeaving:
     """What happens to commands when a watch ends."""
 
-    async def test_what_is_nearly_done_may_finish(self, tmp_path: Path) -> None:
+    async def test_what_is_nearly_done_may_finish(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Though everything around it was cancelled."""
+        monkeypatch.setattr(module, "_GRACE_SECONDS", LONGEST)
         out = tmp_path / "out"
-        hook = Hook(shell('echo begun >> "$1"; sleep 0.1; echo done >> "$1"', out))
+        hook = Hook(shell('echo begun >> "$1"; sleep 0.6; echo done >> "$1"', out))
         with anyio.CancelScope() as scope:
             async with hook.running():
                 hook.receive(fresh(1))

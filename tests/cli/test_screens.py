@@ -18,12 +18,12 @@ from textual.pilot import Pilot
 
 from binance_pm import AccountStatus
 from binance_pm.cli.dashboard.app import Dashboard
-from binance_pm.cli.dashboard.chronicle import Chronicle
-from binance_pm.cli.dashboard.moment import Moment, ShutGate, observe
+from binance_pm.cli.dashboard.history import History
+from binance_pm.cli.dashboard.state import FleetState, ShutGate, observe
 from binance_pm.cli.watch import tell
 from binance_pm.fleet import AccountFailed, Fleet, GateShut, MarginLine, Member, Stale, StatusChanged
 from binance_pm.testing import Fault, running_sandbox
-from tests.cli.pictures import HOST, NOON, account, calm, changed, moment, pools, told
+from tests.cli.pictures import HOST, NOON, account, calm, changed, fleet_state, pools, told
 
 SCREENS = Path(__file__).parent / "screens"
 SIZES = [(80, 24), (200, 60)]
@@ -33,8 +33,8 @@ ERROR = "um_account [desk-03]: NoAnswer. It was sent; a read changes nothing. It
 class Case(NamedTuple):
     """A screen to look at."""
 
-    moment: Moment
-    chronicle: Chronicle
+    known: FleetState
+    history: History
     keys: tuple[str, ...] = ()
     later: float = 0.0
     """Seconds that pass after the keys were pressed, without any news."""
@@ -42,19 +42,19 @@ class Case(NamedTuple):
 
 def normal() -> Case:
     """Nothing to say."""
-    return Case(moment(calm()), told(calm()))
+    return Case(fleet_state(calm()), told(calm()))
 
 
 def alarm() -> Case:
     """One account fell below both of its lines."""
     status = AccountStatus.REDUCE_ONLY
     accounts = changed(calm(), desk_07=account("desk-07", "1.1999", age=0.4, status=status, below=("warn", "alarm")))
-    chronicle = told(accounts)
+    history = told(accounts)
     at, label, worth = NOON - 3, "desk-07", accounts[6].uni_mmr
     assert worth is not None
-    chronicle.receive(StatusChanged(label=label, at=at, before=AccountStatus.MARGIN_CALL, after=status))
-    chronicle.receive(MarginLine(label=label, at=at, line="alarm", threshold=worth + 1, below=True, uni_mmr=worth))
-    return Case(moment(accounts), chronicle)
+    history.receive(StatusChanged(label=label, at=at, before=AccountStatus.MARGIN_CALL, after=status))
+    history.receive(MarginLine(label=label, at=at, line="alarm", threshold=worth + 1, below=True, uni_mmr=worth))
+    return Case(fleet_state(accounts), history)
 
 
 def stale() -> Case:
@@ -65,32 +65,32 @@ def stale() -> Case:
         desk_05={"error": "account [desk-05]: Internal error; unable to process your request. (code -1000, HTTP 503)"},
         desk_09=account("desk-09", None, is_stale=True, error="account [desk-09]: Invalid API-key (code -2015)"),
     )
-    chronicle = told(accounts)
+    history = told(accounts)
     failed = AccountFailed(
         label="desk-03", at=NOON - 4, endpoint="um_account", error=ERROR, error_type="NoAnswer", retry_at=NOON + 15
     )
-    chronicle.receive(failed)
-    chronicle.receive(Stale(label="desk-03", at=NOON - 3, age=20.0, bound=20.0, why=ERROR))
-    return Case(moment(accounts), chronicle)
+    history.receive(failed)
+    history.receive(Stale(label="desk-03", at=NOON - 3, age=20.0, bound=20.0, why=ERROR))
+    return Case(fleet_state(accounts), history)
 
 
 def blind() -> Case:
     """Nobody was read for half a minute."""
     accounts = [account(f"desk-{n:02}", str(n + 1), age=30.0 + n, is_stale=True, error=ERROR) for n in range(1, 13)]
-    return Case(moment(accounts), told(accounts))
+    return Case(fleet_state(accounts), told(accounts))
 
 
 def gate() -> Case:
     """A refusal is waited out."""
-    chronicle = told(calm())
-    chronicle.receive(GateShut(at=NOON - 2.6, host=HOST, until=NOON + 9.4, banned=False))
+    history = told(calm())
+    history.receive(GateShut(at=NOON - 2.6, host=HOST, until=NOON + 9.4, banned=False))
     limits = pools(6000, closed=9.4, foreign=4000, waiting=13)
-    return Case(moment(calm(), limits=limits, gates=[ShutGate(HOST, 9.4, banned=False)]), chronicle)
+    return Case(fleet_state(calm(), limits=limits, gates=[ShutGate(HOST, 9.4, banned=False)]), history)
 
 
 def paused() -> Case:
     """The accounts stood still half a minute ago, when some were older than others."""
-    return Case(moment(calm()), told(calm()), ("p",), later=15.5)
+    return Case(fleet_state(calm()), told(calm()), ("p",), later=15.5)
 
 
 def filtered() -> Case:
@@ -140,10 +140,10 @@ class Running(NamedTuple):
 
 @asynccontextmanager
 async def running(
-    look: Callable[[], Moment], chronicle: Chronicle, size: tuple[int, int], **options: Any
+    look: Callable[[], FleetState], history: History, size: tuple[int, int], **options: Any
 ) -> AsyncGenerator[Running]:
     """A dashboard on a screen of a size, that draws when it is told to."""
-    dashboard = Dashboard(look, chronicle, **({"every": None} | options))
+    dashboard = Dashboard(look, history, **({"every": None} | options))
     async with dashboard.run_test(size=size) as pilot:
         yield Running(dashboard, pilot)
 
@@ -152,11 +152,11 @@ async def running(
 @pytest.mark.parametrize("case", CASES)
 async def test_screen(case: Callable[[], Case], size: tuple[int, int]) -> None:
     """It looks as it was once approved."""
-    shown, chronicle, keys, later = case()
+    shown, history, keys, later = case()
     now = [shown]
-    async with running(lambda: now[0], chronicle, size) as screen:
+    async with running(lambda: now[0], history, size) as screen:
         await screen.pilot.press(*keys)
-        now[0] = Moment(at=shown.at + later, accounts=shown.accounts, pools=shown.pools, gates=shown.gates)
+        now[0] = FleetState(at=shown.at + later, accounts=shown.accounts, pools=shown.pools, gates=shown.gates)
         screen.dashboard.draw()
         await screen.pilot.pause()
         text = screen.text()
@@ -172,8 +172,8 @@ async def test_screen(case: Callable[[], Case], size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("case", CASES)
 async def test_green_is_what_is_surely_well(case: Callable[[], Case]) -> None:
     """It is seen where accounts are well, and nowhere while nothing is known."""
-    shown, chronicle, *_ = case()
-    async with running(lambda: shown, chronicle, (80, 24)) as screen:
+    shown, history, *_ = case()
+    async with running(lambda: shown, history, (80, 24)) as screen:
         await screen.pilot.pause()
 
         assert ("green" in screen.colours()) is (case is not blind)
@@ -181,8 +181,8 @@ async def test_green_is_what_is_surely_well(case: Callable[[], Case]) -> None:
 
 async def test_what_is_stale_is_struck_out() -> None:
     """The figures of an account that is not read are not those of the others."""
-    shown, chronicle, *_ = stale()
-    async with running(lambda: shown, chronicle, (80, 24)) as screen:
+    shown, history, *_ = stale()
+    async with running(lambda: shown, history, (80, 24)) as screen:
         await screen.pilot.pause()
         lines = {line.text.split()[0]: line for line in screen.dashboard.screen._compositor.render_strips()[:14]}
 
@@ -195,8 +195,8 @@ async def test_what_is_stale_is_struck_out() -> None:
 
 async def test_everything_can_be_reached_by_keys() -> None:
     """Sort, mark, scroll, open, go back, and leave."""
-    shown, chronicle, *_ = alarm()
-    async with running(lambda: shown, chronicle, (80, 24)) as screen:
+    shown, history, *_ = alarm()
+    async with running(lambda: shown, history, (80, 24)) as screen:
 
         async def seen_after(*keys: str) -> str:
             await screen.pilot.press(*keys)
@@ -228,7 +228,7 @@ async def test_everything_can_be_reached_by_keys() -> None:
 async def test_the_marked_account_stays_in_sight(mark: str) -> None:
     """Of a thousand accounts, at the end of the list."""
     accounts = [account(f"desk-{number:04}", str(2 + number)) for number in range(1000)]
-    async with running(lambda: moment(accounts), Chronicle(), (80, 24)) as screen:
+    async with running(lambda: fleet_state(accounts), History(), (80, 24)) as screen:
         await screen.pilot.press("down", "end")
         await screen.pilot.press(mark)
         await screen.pilot.pause()
@@ -240,11 +240,11 @@ async def test_the_marked_account_stays_in_sight(mark: str) -> None:
 
 async def test_what_is_logged_goes_to_the_events(capfd: pytest.CaptureFixture[str]) -> None:
     """Whoever logs while the screen is shown does not write over it, and afterwards is heard as before."""
-    shown, chronicle, *_ = normal()
+    shown, history, *_ = normal()
     log = logging.getLogger("binance_pm.budget")
     handlers = logging.getLogger().handlers[:]
-    async with running(lambda: shown, chronicle, (80, 24)) as screen:
-        with chronicle.keeping_logs():
+    async with running(lambda: shown, history, (80, 24)) as screen:
+        with history.keeping_logs():
             log.warning("%s answered HTTP %d\x1b[2J\nand more", HOST, 429)
             log.info("not worth it")
         screen.dashboard.draw()
@@ -258,18 +258,18 @@ async def test_what_is_logged_goes_to_the_events(capfd: pytest.CaptureFixture[st
 
 async def test_a_cut_network_is_seen() -> None:
     """Of a fleet that really reads: within the bound that it promised, no green is left, and BLIND is said."""
-    chronicle = Chronicle()
+    history = History()
     with running_sandbox(accounts=4) as pm:
         session = pm.session()
         members = [Member(pm.client(place, session=session), "span") for place in range(4)]
         async with Fleet(members, floor=0.2, ceiling=0.4, slack=0.6) as fleet, anyio.create_task_group() as tasks:
-            tasks.start_soon(tell, fleet.watch(warn="1.5"), [chronicle])
+            tasks.start_soon(tell, fleet.watch(warn="1.5"), [history])
             loop_time = anyio.current_time
 
-            def look() -> Moment:
-                return observe(fleet, at=NOON + loop_time(), hosts=chronicle.hosts)
+            def look() -> FleetState:
+                return observe(fleet, at=NOON + loop_time())
 
-            async with running(look, chronicle, (80, 24), every=0.05) as screen:
+            async with running(look, history, (80, 24), every=0.05) as screen:
                 await screen.until(lambda: " 4 fresh " in screen.text() and "green" in screen.colours())
                 pm.inject(Fault(drop=True, effect=False, times=None))
                 began = loop_time()

@@ -21,10 +21,10 @@ import pytest
 from binance_pm.cli.tail import as_json, as_words
 from binance_pm.fleet import Gap, MarginLine, Missed, Publisher, Started, StreamEntry, StreamEvent
 from binance_pm.testing import Sandbox
+from tests.cli.command import COMMAND
 from tests.conftest import refusing_port
 from tests.fleet.streams import START, beside, fresh, seen_in, wait_for
 
-COMMAND = [sys.executable, "-m", "binance_pm"]
 PASSWORD = "canary-4711"
 
 pytestmark = pytest.mark.usefixtures("interruptible")
@@ -81,6 +81,10 @@ def entry(event: StreamEvent | None, number: int | None = 3) -> StreamEntry:
         (
             Missed(at=START, shard="1/2", entries=4),
             "08:00:00Z Missed        shard 1/2: 4 entries had vanished from the stream before they were read",
+        ),
+        (
+            Started(at=1e300, shard="1/2", since=None, previous_run=None, previous_number=0),
+            "--:--:--Z Started       shard 1/2: begins to publish",
         ),
         (None, "-         ?             shard 1/2: an event that this version does not know"),
     ],
@@ -176,9 +180,9 @@ class TestWatch:
         return str(path), keys
 
     @pytest.mark.pm_sandbox(accounts=1)
-    @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize(("way", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_what_is_printed_is_published_and_told(
-        self, valkey: str, accounts: tuple[str, dict[str, str]], tmp_path: Path, way: signal.Signals
+        self, valkey: str, accounts: tuple[str, dict[str, str]], tmp_path: Path, way: signal.Signals, code: int
     ) -> None:
         """Ctrl-C and SIGTERM end everything at once, and the last events have arrived."""
         path, environment = accounts
@@ -190,7 +194,7 @@ class TestWatch:
             wait_for(lambda: len(lines(tmp_path)) > 5 and told.exists())
             begun = time.monotonic()
             process.send_signal(way)
-            assert process.wait(timeout=20) == 130
+            assert process.wait(timeout=20) == code
             taken = time.monotonic() - begun
 
         printed = lines(tmp_path)

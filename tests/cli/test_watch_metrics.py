@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -18,10 +17,9 @@ import pytest
 
 from binance_pm.cli import app, watch
 from binance_pm.testing import Sandbox
+from tests.cli.command import COMMAND, NO_KEYS
 from tests.metrics.scrape import Scrape, free_port
 
-COMMAND = [sys.executable, "-m", "binance_pm", "watch", "--json"]
-BARE = {name: value for name, value in os.environ.items() if not name.startswith("BINANCE_PM_")}
 ENTRY = """
 [[accounts]]
 label = "desk-{0}"
@@ -48,8 +46,8 @@ def watching(pm: Sandbox, accounts: Path, *options: str) -> Generator[subprocess
     keys = {f"KEY_{number}": account.api_key for number, account in enumerate(pm.accounts)}
     secrets = {f"SECRET_{number}": account.api_secret for number, account in enumerate(pm.accounts)}
     process = subprocess.Popen(
-        [*COMMAND, "--accounts", str(accounts), *options],
-        env=BARE | keys | secrets | {"BINANCE_PM_BASE_URL": pm.base_url},
+        [*COMMAND, "watch", "--json", "--accounts", str(accounts), *options],
+        env=NO_KEYS | keys | secrets | {"BINANCE_PM_BASE_URL": pm.base_url},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     with process:
@@ -127,13 +125,13 @@ def test_the_extra_is_named_where_it_is_missing(accounts: Path) -> None:
     code = "import sys; sys.modules['prometheus_client'] = None; from binance_pm.cli import main; main()"
     ended = subprocess.run(
         [sys.executable, "-c", code, "watch", "--accounts", str(accounts), "--metrics", "9464"],
-        capture_output=True, text=True, timeout=LONGEST, check=False, env=BARE,
+        capture_output=True, text=True, timeout=LONGEST, check=False, env=NO_KEYS,
     )  # fmt: skip
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == (
-        "binance-pm: binance-pm watch: --metrics needs the extra `metrics`. Nothing was sent. "
-        "pip install 'binance-pm[metrics]'\n"
+        "binance-pm: --metrics: it needs the extra `metrics`. Nothing was sent. "
+        "Install it: pip install 'binance-pm[metrics]'.\n"
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import anyio
 import msgspec
 import pytest
 
 from binance_pm.budget import Budget
-from binance_pm.doctor import Check, Place, Subject, examine, subject_of_environment
+from binance_pm.doctor import Check, Subject, examine, subject_of_environment
 from binance_pm.doctor.check import Report
 from binance_pm.signing import Secret
 from binance_pm.testing import Fault, Sandbox, running_sandbox
@@ -30,9 +31,9 @@ def subject_of(pm: Sandbox, place: int = 0) -> Subject:
     )
 
 
-def place_of(pm: Sandbox) -> Place:
-    """The local exchange."""
-    return Place(papi_url=pm.base_url, sapi_url=pm.base_url, budget=pm.budget)
+def place_of(pm: Sandbox) -> Any:
+    """The options that lead to the local exchange."""
+    return {"papi_url": pm.base_url, "sapi_url": pm.base_url, "budget": pm.budget}
 
 
 def test_checks_are_told_in_their_order_as_they_come() -> None:
@@ -60,9 +61,8 @@ async def test_it_ends_in_time() -> None:
     told: list[Check] = []
     subject = Subject(origin="here", api_key=Secret("k" * 64), secret=Secret("s" * 64))
     with serve_raw(silent) as server:
-        place = Place(papi_url=server.url, sapi_url=server.url, budget=Budget())
         began = time.monotonic()
-        await examine([subject], told.append, place=place, seconds=0.3)
+        await examine([subject], told.append, papi_url=server.url, sapi_url=server.url, budget=Budget(), seconds=0.3)
 
     assert time.monotonic() - began < 5
     assert {one.name: one.what for one in told if one.verdict == "not checked"} | {"tls": ""} == {
@@ -82,7 +82,7 @@ async def test_cancelling_leaves_nothing_open() -> None:
     with running_sandbox(accounts=1) as pm:
         pm.inject(Fault(delay=30, times=None))
         with anyio.move_on_after(0.5):
-            await examine([subject_of(pm)], lambda _: None, place=place_of(pm))
+            await examine([subject_of(pm)], lambda _: None, **place_of(pm))
         with anyio.fail_after(1):
             while pm.exchange.open_connections:  # noqa: ASYNC110 - its server runs in another thread
                 await anyio.sleep(0.01)
@@ -105,7 +105,7 @@ async def test_the_product_is_what_answers(refused: tuple[str, str], what: str) 
     told: list[Check] = []
     with running_sandbox(accounts=1) as pm:
         pm.inject(*(refusing(path, -2015 if path == PAPI else -21001) for path in refused), Fault(path=V1, body=PRO))
-        await examine([subject_of(pm)], told.append, place=place_of(pm))
+        await examine([subject_of(pm)], told.append, **place_of(pm))
 
     (product,) = [one for one in told if one.name == "product"]
     assert (product.verdict, product.what) == ("ok", what)
@@ -123,7 +123,7 @@ async def test_a_file_that_names_another_product_is_told() -> None:
             product="pm_pro",
             read=("pro_account",),
         )
-        await examine([subject], told.append, place=place_of(pm))
+        await examine([subject], told.append, **place_of(pm))
 
     (product,) = [one for one in told if one.name == "product"]
     assert (product.verdict, product.advice) == ("warning", 'Write product = "span" in the accounts file.')
@@ -135,7 +135,7 @@ async def test_a_file_that_names_an_account_without_portfolio_margin_is_told() -
     with running_sandbox(accounts=1) as pm:
         pm.inject(refusing(PAPI, -2015), refusing(V1, -21001), refusing(V2, -21001))
         subject = msgspec.structs.replace(subject_of(pm), product="pm", read=("account",))
-        await examine([subject], told.append, place=place_of(pm))
+        await examine([subject], told.append, **place_of(pm))
 
     found = {one.name: one for one in told}
     assert (found["permissions"].verdict, found["product"].verdict) == ("ok", "failed")
@@ -147,7 +147,7 @@ async def test_counts_are_not_read_at_the_turn_of_a_minute() -> None:
     told: list[Check] = []
     with running_sandbox(accounts=1) as pm:
         pm.inject(Fault(path=PAPI, headers={"x-mbx-used-weight-1m": "4000"}), Fault(skew=59.3 - time.time() % 60))
-        await examine([subject_of(pm)], told.append, place=place_of(pm))
+        await examine([subject_of(pm)], told.append, **place_of(pm))
         (arrival,) = [one for one in pm.exchange.requests if one.path == PAPI]
 
     assert 0.9 < arrival.time % 60 < 50
@@ -160,7 +160,7 @@ async def test_a_part_that_cannot_be_read_is_told() -> None:
     with running_sandbox(accounts=1) as pm:
         pm.inject(Fault(path=PAPI, status=500, body=b"", times=None))
         subject = msgspec.structs.replace(subject_of(pm), product="pm", read=("account", "um_account"))
-        await examine([subject], told.append, place=place_of(pm))
+        await examine([subject], told.append, **place_of(pm))
 
     found = {one.name: one for one in told}
     assert (found["permissions"].what, found["product"].verdict) == ("a signed read works: um_account", "failed")
@@ -173,9 +173,9 @@ async def test_a_ban_that_is_known_is_told_and_nothing_is_sent() -> None:
     told: list[Check] = []
     with running_sandbox(accounts=1) as pm:
         pm.inject(Fault(status=418, code=-1003, msg="banned", headers={"Retry-After": "20"}))
-        await examine([subject_of(pm)], lambda _: None, place=place_of(pm))
+        await examine([subject_of(pm)], lambda _: None, **place_of(pm))
         before, began = len(pm.exchange.requests), time.monotonic()
-        await examine([subject_of(pm)], told.append, place=place_of(pm))
+        await examine([subject_of(pm)], told.append, **place_of(pm))
         took = time.monotonic() - began
         arrived = len(pm.exchange.requests) - before
 
@@ -201,7 +201,7 @@ async def test_many_accounts_weigh_what_they_read() -> None:
             )
             for account in pm.accounts
         ]
-        await examine(subjects, told.append, place=place_of(pm))
+        await examine(subjects, told.append, **place_of(pm))
         arrived = len(pm.exchange.requests)
 
     assert (arrived, {one.verdict for one in told if one.name == "permissions"}) == (22, {"ok"})

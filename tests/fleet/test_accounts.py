@@ -13,6 +13,7 @@ from binance_pm import ConfigurationError
 from binance_pm.fleet.accounts import AccountEntry, Reference, check_read, read_accounts, refusal
 
 SECRET = "x" * 40 + "Secret"
+KEY = "a1B2" * 16
 KEYS = 'api_key = { env = "KEY" }\napi_secret = { env = "SECRET" }\n'
 ACCOUNT = '[[accounts]]\nlabel = "desk"\nproduct = "pm"\n' + KEYS
 
@@ -96,6 +97,10 @@ MISTAKES = [
     ('{ env = "SECRET" }', f'"{SECRET}"', "api_secret is given literally: name where it is"),
     ('{ env = "KEY" }', f'"{SECRET}"', "api_key is given literally: name where it is"),
     ('api_secret = { env = "SECRET" }', f'private_key = "{SECRET}"', "private_key is given literally"),
+    ('{ env = "SECRET" }', f'{{ env = "{KEY}" }}', "api_secret: env has the form of a key itself: name where it is"),
+    ('{ env = "SECRET" }', f'{{ file = "{KEY}" }}', "api_secret: file has the form of a key itself"),
+    ('{ env = "SECRET" }', f'{{ command = ["{KEY}"] }}', "api_secret: command has the form of a key itself"),
+    ('"desk"', f'"{KEY}"', "line 1 [#1]: label has the form of a key"),
     ('{ env = "SECRET" }', "{}", "api_secret must be a table with exactly one of env, file, command, keyring"),
     ('{ env = "SECRET" }', '{ env = "A", file = "b" }', "api_secret must be a table with exactly one of"),
     ('{ env = "SECRET" }', f'{{ value = "{SECRET}" }}', "api_secret must be a table with exactly one of"),
@@ -129,6 +134,19 @@ def test_a_mistake_is_told(path: Path, right: str, wrong: str, told: str) -> Non
     assert told in text
     assert text.startswith(f"Fleet.from_toml: {path}: line 1 [")
     assert SECRET not in text
+    assert KEY not in text
+
+
+def test_what_a_program_is_told_may_look_like_a_key(path: Path) -> None:
+    """Some name what they keep by a digest."""
+    entry = entries(path, ACCOUNT.replace('{ env = "SECRET" }', f'{{ command = ["show", "{KEY}"] }}'))[0]
+
+    assert entry.secret.words == ("show", KEY)
+
+
+def test_the_mark_that_some_editors_write_first_is_no_mistake(path: Path) -> None:
+    """A byte order mark."""
+    assert [entry.label for entry in entries(path, "\ufeff" + ACCOUNT)] == ["desk"]
 
 
 def test_all_mistakes_are_told_at_once(path: Path) -> None:

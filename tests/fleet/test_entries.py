@@ -23,11 +23,11 @@ from binance_pm.fleet import (
     MarginLine,
     Missed,
     Reading,
-    Snapshot,
     Stale,
     Started,
     StatusChanged,
     StreamEvent,
+    TimedAnswer,
     decode_event,
 )
 from binance_pm.fleet.accounts import READ
@@ -37,17 +37,17 @@ AT = 1_800_000_000.25
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 
-def snapshot(name: str) -> Snapshot:
+def timed(name: str) -> TimedAnswer:
     """The sampled answer of an endpoint."""
     sample = msgspec.json.decode((SAMPLES / f"{name}.json").read_bytes())
-    return Snapshot(ENDPOINTS[name].decode(msgspec.json.encode(sample["answer"])), AT)
+    return TimedAnswer(ENDPOINTS[name].decode(msgspec.json.encode(sample["answer"])), AT)
 
 
 EVENTS: list[StreamEvent] = [
     Reading(
         at=AT,
         label="desk-1",
-        answers={name: snapshot(name) for names in READ.values() for name in names},
+        answers={name: timed(name) for names in READ.values() for name in names},
         changed={
             "uni_mmr": Change(None, Decimal("1.50")),
             "account_equity": Change(Decimal("1E+3"), Decimal("-0.00000001")),

@@ -272,6 +272,29 @@ def test_another_failure_is_told_and_a_good_answer_forgets_it() -> None:
     assert all(event.retry_at is not None and event.retry_at > event.at for event in failed)
 
 
+def test_a_request_that_is_rejected_once_is_made_again_at_the_usual_pace() -> None:
+    """Only one that is rejected again is put off as a refused key is."""
+    put_off: list[bool] = []
+
+    async def act(echo: Echo, fleet: Fleet) -> None:
+        rejections = 0
+
+        async def trouble(_: int) -> httpx.Response | None:
+            nonlocal rejections
+            rejections -= 1
+            return refused(400, -1102, "odd") if rejections >= 0 else None
+
+        echo.trouble = trouble
+        for times in (1, 2):
+            rejections = times
+            await asyncio.sleep(40)
+            put_off.append(fleet.snapshot()[0].retry_at is not None)
+
+    watched(1, act, read=("account",))
+
+    assert put_off == [False, True]
+
+
 def test_one_endpoint_that_fails_does_not_slow_the_other() -> None:
     """The picture is stale, as a part of it is missing; what is known goes on being told."""
 
@@ -548,6 +571,22 @@ def test_leaving_ends_a_watch_in_another_task() -> None:
             tasks.create_task(collect(fleet.watch(), taken))
             await asyncio.sleep(20)
         return len(taken)
+
+    assert virtual.run(main, patience=PATIENCE) == 6
+
+
+def test_two_may_take_from_one_watch() -> None:
+    """Each event goes to one of them, and neither waits for ever when it ends."""
+
+    async def main() -> int:
+        echo = Echo(asyncio.get_running_loop().time)
+        taken: list[list[FleetEvent]] = [[], []]
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks, echo.fleet(3) as fleet:
+            events = fleet.watch()
+            for into in taken:
+                tasks.create_task(collect(events, into))
+            await asyncio.sleep(20)
+        return sum(map(len, taken))
 
     assert virtual.run(main, patience=PATIENCE) == 6
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -128,7 +129,7 @@ async def test_a_command_that_hangs_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_leaving_while_keys_are_read_ends_at_once(tmp_path: Path) -> None:
-    """Neither a program that hangs nor a keyring that asks somebody is waited for, and the program is ended."""
+    """A program that hangs is not waited for, and it is ended."""
     path = tmp_path / "accounts.toml"
     running = tmp_path / "running"
     os.mkfifo(running)
@@ -149,6 +150,27 @@ async def test_leaving_while_keys_are_read_ends_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+@pytest.mark.parametrize("place", ['{ file = "pipe" }', '{ keyring = { service = "binance", name = "desk" } }'])
+def test_the_program_ends_while_a_key_is_waited_for(tmp_path: Path, place: str) -> None:
+    """Nobody writes to the file, and the keyring asks a person who is not there."""
+    os.mkfifo(tmp_path / "pipe", mode=0o600)
+    (tmp_path / "keyring.py").write_text("import time\nget_password = lambda *_: time.sleep(600)\n", encoding="utf-8")
+    (tmp_path / "accounts.toml").write_text(
+        f'[[accounts]]\nlabel = "desk"\nproduct = "pm"\napi_key = {{ env = "KEY" }}\napi_secret = {place}\n',
+        encoding="utf-8",
+    )
+    code = "import sys, anyio\nfrom binance_pm.fleet import Fleet\n"
+    code += "async def main():\n    with anyio.move_on_after(0.2):\n"
+    code += "        await Fleet.from_toml(sys.argv[1]).__aenter__()\nanyio.run(main)"
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "accounts.toml")],
+        env=os.environ | ENV | {"PYTHONPATH": paths}, timeout=20, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 0
 
 
 def accounts_of(pm: Sandbox, tmp_path: Path) -> tuple[Path, dict[str, str]]:

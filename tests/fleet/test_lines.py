@@ -63,6 +63,8 @@ def test_lines_come_in_the_order_in_which_a_falling_account_meets_them() -> None
         ("0", None, "warn is 0: a line is a uniMMR above 0"),
         (None, "NaN", "alarm is NaN: a line is a uniMMR above 0"),
         ("Infinity", None, "warn is Infinity: a line is a uniMMR above 0"),
+        ("1e999999", None, r"warn is 1E\+999999: a line is a uniMMR above 0, such as 1.5"),
+        (None, "1e-999999", "alarm is 1E-999999: a line is a uniMMR above 0, such as 1.5"),
     ],
 )
 def test_lines_that_cannot_be_are_refused(warn: str | None, alarm: str | None, why: str) -> None:

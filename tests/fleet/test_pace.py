@@ -90,7 +90,7 @@ def test_the_plan_keeps_a_tenth_of_every_pool(wishes: list[tuple[float, dict[str
 
     assert all(interval >= wished * 0.999 for (interval, _), (wished, _) in zip(planned, wishes, strict=True))
     if all(interval < pace.LONGEST for interval, _ in planned):
-        assert all(load <= pace.SHARE * 1.001 for load in pace.loads(planned).values())
+        assert all(load <= pace.PLANNED * 1.001 for load in pace.loads(planned).values())
 
 
 @given(st.lists(st.tuples(st.floats(1, 900), st.floats(0.01, 10), delays), min_size=1, max_size=50))

@@ -392,3 +392,12 @@ def test_a_gap_of_the_publisher_is_an_entry(valkey: str, name: str, opened: Open
     assert isinstance(gap, Gap)
     assert gap.events == 10 - len(entries[2:]) > 0
     assert entries[2:] == [fresh(number) for number in range(gap.events, 10)]
+
+
+def test_a_record_that_others_have_overwritten_is_no_crash(opened: Open, valkey: str, name: str) -> None:
+    """It is told as what it is: nothing can be read with it."""
+    with beside(valkey) as client:
+        client.hset(f"binance-pm:{{{name}}}:group:g", "read", "nonsense")
+
+    with pytest.raises(ConnectError, match="JSON is malformed"):
+        opened()

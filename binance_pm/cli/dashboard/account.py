@@ -9,11 +9,12 @@ from typing import Any, Final, cast
 import msgspec
 from rich.cells import cell_len
 
+from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.line import Line, Span, line, wrapped
 from binance_pm.cli.dashboard.rows import Row
 from binance_pm.cli.dashboard.table import LOUD, OLD, age_text, spark
 from binance_pm.cli.sentence import clock_time
-from binance_pm.fleet import Snapshot
+from binance_pm.fleet import TimedAnswer
 
 _GAP: Final = 3
 # The columns that a narrow screen leaves out last.
@@ -35,9 +36,9 @@ def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[st
         lines.append((Span("uniMMR "), course, Span(f" {trend[0]:.2f} to {trend[-1]:.2f}")))
     told: list[Line] = []
     tables: list[tuple[str, list[msgspec.Struct]]] = []
-    for name, snapshot in sorted(picture.answers.items()):
-        figures, lists = _taken_apart(snapshot)
-        title = (Span(name, "bold"), Span(f"  at {clock_time(snapshot.at)}"))
+    for name, timed in sorted(picture.answers.items()):
+        figures, lists = _taken_apart(timed)
+        title = (Span(name, "bold"), Span(f"  at {clock_time(timed.at)}"))
         told += [line(), title, *_figures(figures, width, style)] if figures else []
         tables += lists
     # What is held is what people open an account for.
@@ -72,12 +73,12 @@ def _plan(row: Row) -> Line:
     return line(f"read every {age_text(picture.interval)}, stale from {age_text(picture.bound)} on")
 
 
-def _taken_apart(snapshot: Snapshot) -> tuple[list[tuple[str, str]], list[tuple[str, list[msgspec.Struct]]]]:
+def _taken_apart(timed: TimedAnswer) -> tuple[list[tuple[str, str]], list[tuple[str, list[msgspec.Struct]]]]:
     """The figures of an answer, each with its name, and its lists."""
     figures: list[tuple[str, str]] = []
     lists: list[tuple[str, list[msgspec.Struct]]] = []
-    for field in msgspec.structs.fields(snapshot.answer):
-        value: object = getattr(snapshot.answer, field.name)
+    for field in msgspec.structs.fields(timed.answer):
+        value: object = getattr(timed.answer, field.name)
         if isinstance(value, list):
             lists.append((_words(field.name), cast("list[msgspec.Struct]", value)))
         else:
@@ -142,4 +143,4 @@ def _text(field: str, value: Any) -> str:
         return f"{value:,f}"
     if isinstance(value, int) and field.endswith("_time"):
         return clock_time(value / 1000) if value else "-"
-    return str(value)
+    return printable(str(value))

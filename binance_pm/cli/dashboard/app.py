@@ -6,8 +6,8 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar, Final
 
 import msgspec
@@ -20,23 +20,22 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from binance_pm.cli.dashboard.chronicle import Chronicle
+from binance_pm.cli import INTERRUPTED
+from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.line import Line
-from binance_pm.cli.dashboard.moment import Moment, observe
-from binance_pm.cli.dashboard.picture import picture
+from binance_pm.cli.dashboard.screen import screen_of
+from binance_pm.cli.dashboard.state import FleetState, observe
 from binance_pm.cli.dashboard.table import ColumnName
 from binance_pm.cli.dashboard.view import View, pressed
 from binance_pm.fleet import Fleet
 
 _REFRESH_SECONDS: Final = 0.25
-INTERRUPTED: Final = 130
-_TERMINATED: Final = 143
 
 
 class Canvas(Widget):
     """Lines, drawn where they differ from those before."""
 
-    DEFAULT_CSS = "Canvas { width: 100%; height: 100%; }"
+    DEFAULT_CSS: ClassVar[str] = "Canvas { width: 100%; height: 100%; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +67,7 @@ class Dashboard(App[int]):
 
     Args:
         look: what is known now.
-        chronicle: what was told.
+        history: what was told.
         every: seconds between two pictures; None to draw only when a key is pressed or `draw` is called.
     """
 
@@ -76,12 +75,12 @@ class Dashboard(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "interrupt", priority=True, show=False)]
 
     def __init__(
-        self, look: Callable[[], Moment], chronicle: Chronicle, *, every: float | None = _REFRESH_SECONDS
+        self, look: Callable[[], FleetState], history: History, *, every: float | None = _REFRESH_SECONDS
     ) -> None:
         # The terminal's own colours: what is readable there, its user has chosen.
         super().__init__(ansi_color=True)
         self._look: Final = look
-        self._chronicle: Final = chronicle
+        self._history: Final = history
         self._every: Final = every
         self._canvas: Final = Canvas()
         self._view: View = View()
@@ -112,16 +111,16 @@ class Dashboard(App[int]):
             self.exit(0)
             return
         self._view = pressed(
-            self._view, event.key, event.character, labels=self._labels, moment=self._look(), page=self._body
+            self._view, event.key, event.character, labels=self._labels, known=self._look(), page=self._body
         )
         self.draw()
 
     def draw(self) -> None:
         """Show what is known now."""
         width, height = self.size
-        shown = picture(
+        shown = screen_of(
             self._look(),
-            self._chronicle,
+            self._history,
             self._view,
             width=width,
             height=height,
@@ -137,25 +136,36 @@ class Dashboard(App[int]):
         self.exit(INTERRUPTED)
 
 
-async def show(fleet: Fleet, chronicle: Chronicle, *, wall: Callable[[], float] = time.time) -> int:
+async def show(fleet: Fleet, history: History, *, wall: Callable[[], float] = time.time) -> int:
     """Show a fleet that is open until the person leaves, and say with which exit code to end.
 
     Args:
         fleet: somebody else takes its events.
-        chronicle: a receiver of them.
+        history: a receiver of them.
         wall: the time that is shown, seconds since the epoch.
     """
-    dashboard = Dashboard(lambda: observe(fleet, at=wall(), hosts=chronicle.hosts), chronicle)
-    loop = asyncio.get_running_loop()
-    # Whoever is terminated leaves the terminal as it was, too; some systems have no such signals.
-    with suppress(NotImplementedError, ValueError):
-        loop.add_signal_handler(signal.SIGTERM, dashboard.exit, _TERMINATED)
+    dashboard = Dashboard(lambda: observe(fleet, at=wall()), history)
     try:
-        with chronicle.keeping_logs():
+        with history.keeping_logs(), _left_on_interrupt(dashboard):
             # Without the mouse, the terminal's own selection copies text.
             code = await dashboard.run_async(mouse=False)
     finally:
-        with suppress(NotImplementedError, ValueError):
-            loop.remove_signal_handler(signal.SIGTERM)
         sys.stdout.flush()
     return 1 if code is None else code
+
+
+@contextmanager
+def _left_on_interrupt(dashboard: Dashboard) -> Generator[None]:
+    """While the block lasts, SIGINT leaves the dashboard: Textual may swallow the cancellation it would become."""
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
+    try:
+        loop.add_signal_handler(signal.SIGINT, dashboard.exit, INTERRUPTED)
+    except (NotImplementedError, RuntimeError, ValueError):
+        # Some systems have no such handlers, nor have other threads.
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
+from binance_pm.cli.console import printable
+
 
 class Span(NamedTuple):
     """A piece of a line."""
@@ -31,11 +33,15 @@ def text_of(spans: Iterable[Span]) -> str:
 
 
 def fitted(spans: Iterable[Span], width: int) -> Line:
-    """The line cut or filled with blanks to a width; the blanks carry the style of its last piece."""
+    """The line cut or filled with blanks to a width; the blanks carry the style of its last piece.
+
+    Nothing in it is obeyed by a terminal.
+    """
     pieces: list[Span] = []
     left = width
     style = ""
-    for text, style in spans:
+    for raw, style in spans:
+        text = printable(raw)
         taken = min(left, cell_len(text))
         pieces.append(Span(text if taken == cell_len(text) else set_cell_size(text, taken), style))
         left -= taken

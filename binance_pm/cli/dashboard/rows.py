@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple, get_args
 
 from binance_pm.enums import AccountStatus
 from binance_pm.fleet import AccountPicture
+from binance_pm.fleet.lines import LIQUIDATION
 
 Condition = Literal["unread", "partial", "stale", "failed", "fresh"]
 """What a reading is worth: none came; a part of it never came; older than promised; the last try failed; good."""
@@ -16,7 +17,6 @@ Order = Literal["danger", "account", "status", "uniMMR", "equity", "margin", "pr
 
 ORDERS: Final[tuple[Order, ...]] = get_args(Order)
 
-_LIQUIDATION: Final = Decimal("1.05")
 _WARNED: Final = {AccountStatus.MARGIN_CALL, AccountStatus.SUPPLY_MARGIN}
 
 
@@ -96,7 +96,7 @@ def _condition(picture: AccountPicture) -> Condition:
 def _level(picture: AccountPicture) -> Level:
     status, uni_mmr = picture.status, picture.uni_mmr
     is_known_mild = status is None or status is AccountStatus.NORMAL or status in _WARNED
-    if "alarm" in picture.below or not is_known_mild or (uni_mmr is not None and uni_mmr <= _LIQUIDATION):
+    if "alarm" in picture.below or not is_known_mild or (uni_mmr is not None and uni_mmr <= LIQUIDATION):
         return "alarm"
     return "warn" if picture.below or status in _WARNED else "calm"
 

@@ -8,7 +8,8 @@ from typing import Final, Literal, NamedTuple
 
 from rich.cells import cell_len
 
-from binance_pm.cli.dashboard.chronicle import TREND
+from binance_pm.cli.console import printable
+from binance_pm.cli.dashboard.history import TREND
 from binance_pm.cli.dashboard.line import Line, Span, fitted, shortened
 from binance_pm.cli.dashboard.rows import Row
 
@@ -34,6 +35,7 @@ _LEAST: Final[Mapping[ColumnName, int]] = {
     "last error": 24,
 }
 _LABEL: Final = 24
+_NAMES: Final[tuple[ColumnName, ...]] = ("account", "status")
 # An account without debts has a uniMMR of a hundred million.
 _FAR: Final = 10_000
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -74,7 +76,7 @@ def table(
         name: max([least, widths[name] if widths else 0, *(cell_len(row[name].text) for row in cells)])
         for name, least in _LEAST.items()
     }
-    natural["account"] = min(natural["account"], _LABEL)
+    natural |= {name: min(natural[name], _LABEL) for name in _NAMES}
     natural |= {name: _LEAST[name] for name in ("trend", "last error")}
     shown, gap = _chosen_columns(natural, width, [name for name in _RIGHT if trend or name != "trend"])
     used = dict(natural)
@@ -107,8 +109,8 @@ def margin_text(uni_mmr: Decimal | None) -> str:
     """A uniMMR with two decimals where they matter, never rounded up: what is at a line is not shown above it."""
     if uni_mmr is None:
         return "-"
-    if uni_mmr >= _FAR:
-        return f">{_FAR - 1:,}"
+    if abs(uni_mmr) >= _FAR:
+        return f"{'<-' if uni_mmr < 0 else '>'}{_FAR - 1:,}"
     return format(uni_mmr.quantize(Decimal("0.01" if uni_mmr < 1000 else "1"), ROUND_FLOOR), ",f")
 
 
@@ -144,7 +146,7 @@ def _cells(row: Row, trend: Sequence[float]) -> dict[ColumnName, Span]:
     picture = row.picture
     value = OLD if row.is_blind else ""
     level = OLD if row.is_blind else _LEVELS[row.level]
-    status = picture.status or "UNREAD"
+    status = printable(picture.status or "UNREAD")
     return {
         "account": Span(picture.label, "bold" if row.level == "alarm" or row.condition != "fresh" else ""),
         "status": Span(status, "bold red" if picture.status is None else level),
@@ -183,7 +185,7 @@ def _cell(name: ColumnName, span: Span, width: int) -> Line:
         text = text[-width:]
     elif name == "last error" and cell_len(text) > width:
         text = f"{text[: width - 1]}…"
-    elif name == "account":
+    elif name in _NAMES:
         text = shortened(text, width)
     blanks = Span(" " * (width - cell_len(text)))
     seen = Span(text.rstrip(), style)

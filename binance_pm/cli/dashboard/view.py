@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from binance_pm.cli.dashboard.moment import Moment
 from binance_pm.cli.dashboard.rows import ORDERS, Order
+from binance_pm.cli.dashboard.state import FleetState
 
 Page = Literal["table", "account", "events", "help"]
 
@@ -25,11 +25,13 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """The label of the account that is marked, or open."""
     scrolled: int = 0
     """How many lines of a page of text are above the screen."""
-    paused: Moment | None = None
+    paused: FleetState | None = None
     """When the accounts were made to stand still."""
 
 
-def pressed(view: View, key: str, character: str | None, *, labels: Sequence[str], moment: Moment, page: int) -> View:
+def pressed(
+    view: View, key: str, character: str | None, *, labels: Sequence[str], known: FleetState, page: int
+) -> View:
     """The view after a key.
 
     Args:
@@ -37,7 +39,7 @@ def pressed(view: View, key: str, character: str | None, *, labels: Sequence[str
         key: its name, as Textual calls it.
         character: what it types, None where it types nothing.
         labels: of the rows in their order, those that do not fit the screen too.
-        moment: what is shown.
+        known: what is shown.
         page: how many rows fit the screen.
     """
     if view.is_typing:
@@ -48,7 +50,7 @@ def pressed(view: View, key: str, character: str | None, *, labels: Sequence[str
         chosen = view.chosen if view.chosen in labels else labels[0]
         return msgspec.structs.replace(view, page="account", chosen=chosen, scrolled=0)
     if key in {"p", "space"}:
-        return msgspec.structs.replace(view, paused=None if view.paused else moment)
+        return msgspec.structs.replace(view, paused=None if view.paused else known)
     change = _CHANGES.get(key)
     return view if change is None else change(view)
 

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Final, NamedTuple
 
 from binance_pm.api.account import Account
@@ -21,11 +22,14 @@ from binance_pm.fleet import (
     Stale,
     StatusChanged,
 )
+from binance_pm.fleet.events import label_of
 
 TREND: Final = 24
 """How many values of uniMMR are kept of an account."""
 _LOG: Final = 500
 _OF_ACCOUNT: Final = 10
+# Beyond it nobody sees a course, and floats end.
+_FARTHEST: Final = Decimal(10**12)
 
 _STYLES: Final[dict[type[object], str]] = {
     AccountFailed: "red",
@@ -44,31 +48,26 @@ class Entry(NamedTuple):
     style: str = ""
 
 
-class Chronicle:
+class History:
     """A receiver of a watch that remembers for the screen.
 
     Attributes:
         log: the last five hundred events but readings, which the accounts show; oldest first.
-        hosts: those whose gate was told as shut.
     """
 
     def __init__(self) -> None:
         self.log: Final[deque[Entry]] = deque(maxlen=_LOG)
-        self.hosts: Final[set[str]] = set()
         self._events: Final[dict[str, deque[str]]] = {}
         self._trends: Final[dict[str, deque[float]]] = {}
 
     def receive(self, event: FleetEvent) -> None:
         """Remember an event."""
         told = sentence(event)
-        if isinstance(event, GateShut):
-            self.hosts.add(event.host)
         if isinstance(event, Reading):
             self._remember_value(event)
         else:
             self.log.append(Entry(told, _STYLES.get(type(event), "")))
-        label = getattr(event, "label", None)
-        if label is not None:
+        if label := label_of(event):
             self._events.setdefault(label, deque(maxlen=_OF_ACCOUNT)).append(told)
 
     def say(self, text: str, *, at: float, style: str = "bold") -> None:
@@ -95,17 +94,18 @@ class Chronicle:
             root.handlers[:] = before
 
     def _remember_value(self, event: Reading) -> None:
-        for snapshot in event.answers.values():
-            if isinstance(snapshot.answer, Account | ProAccount | SpanAccount):
-                self._trends.setdefault(event.label, deque(maxlen=TREND)).append(float(snapshot.answer.uni_mmr))
+        for timed in event.answers.values():
+            if isinstance(timed.answer, Account | ProAccount | SpanAccount):
+                value = min(max(timed.answer.uni_mmr, -_FARTHEST), _FARTHEST)
+                self._trends.setdefault(event.label, deque(maxlen=TREND)).append(float(value))
 
 
 class _Keeper(logging.Handler):
     """Puts records among the events, without their tracebacks: the screen has no room for them."""
 
-    def __init__(self, chronicle: Chronicle) -> None:
+    def __init__(self, history: History) -> None:
         super().__init__(logging.WARNING)
-        self._chronicle = chronicle
+        self._history = history
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called from any thread."""
@@ -114,4 +114,4 @@ class _Keeper(logging.Handler):
         except Exception:  # noqa: BLE001 - as logging itself, it survives what cannot be written
             text = str(record.msg)
         words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-        self._chronicle.say(f"{record.levelname.lower()}: {words}", at=record.created, style="yellow")
+        self._history.say(f"{record.levelname.lower()}: {words}", at=record.created, style="yellow")

@@ -10,10 +10,10 @@ from rich.cells import cell_len
 
 from binance_pm.budget import PoolState
 from binance_pm.cli.dashboard.account import account
-from binance_pm.cli.dashboard.chronicle import Chronicle, Entry
+from binance_pm.cli.dashboard.history import Entry, History
 from binance_pm.cli.dashboard.line import Line, Span, fitted, line, wrapped
-from binance_pm.cli.dashboard.moment import Moment, aged
 from binance_pm.cli.dashboard.rows import Row, Summary, matching, ordered, rows_of, summary_of
+from binance_pm.cli.dashboard.state import FleetState, aged
 from binance_pm.cli.dashboard.table import LOUD, ColumnName, age_text, table
 from binance_pm.cli.dashboard.view import View
 from binance_pm.cli.sentence import clock_time
@@ -47,7 +47,7 @@ _HELP: Final = (
 )
 
 
-class Picture(NamedTuple):
+class Screen(NamedTuple):
     """A screen."""
 
     lines: list[Line]
@@ -61,43 +61,43 @@ class Picture(NamedTuple):
     widths: Mapping[ColumnName, int]
 
 
-def picture(
-    moment: Moment,
-    chronicle: Chronicle,
+def screen_of(
+    known: FleetState,
+    history: History,
     view: View,
     *,
     width: int,
     height: int,
     since: float,
     widths: Mapping[ColumnName, int] | None = None,
-) -> Picture:
+) -> Screen:
     """The screen.
 
     What is paused is the accounts alone: the head, the warnings, the budget and the events are always of now.
 
     Args:
-        moment: what is known now.
-        chronicle: what was told.
+        known: what is known now.
+        history: what was told.
         view: what the person wants to see.
         width: of the screen.
         height: of the screen.
         since: when watching began, seconds since the epoch.
-        widths: those of the columns in the picture before.
+        widths: those of the columns on the screen before.
     """
-    now, still = rows_of(moment.accounts), view.paused
-    rows = now if still is None else rows_of(aged(still.accounts, moment.at - still.at))
+    now, still = rows_of(known.accounts), view.paused
+    rows = now if still is None else rows_of(aged(still.accounts, known.at - still.at))
     found = ordered(matching(rows, view.filter), view.order)
-    head = [_head(summary_of(now), moment.at, view, width), *_warnings(now, moment, view, since)]
+    head = [_head(summary_of(now), known.at, view, width), *_warnings(now, known, view, since)]
     room, above = height - len(head) - 1, 0
     if view.page == "table":
         head += _narrowing(rows, found, view)
-        lines, body, widths = _table_page(moment, chronicle, view, found, width, height - len(head) - 1, widths or {})
+        lines, body, widths = _table_page(known, history, view, found, width, height - len(head) - 1, widths or {})
     else:
-        text = _text(view, rows, chronicle, width)
+        text = _text(view, rows, history, width)
         above = max(0, min(view.scrolled, len(text) - room))
         lines, body = text[above : above + room], room
     filled = [*head, *lines, *[line()] * height][: max(0, height - 1)]
-    return Picture(
+    return Screen(
         lines=[fitted(one, width) for one in (*filled, _keys(view, width))][:height],
         labels=[row.picture.label for row in found],
         body=max(1, body),
@@ -127,37 +127,37 @@ def budget_lines(pools: Sequence[PoolState], width: int) -> list[Line]:
 
 
 def _table_page(
-    moment: Moment,
-    chronicle: Chronicle,
+    known: FleetState,
+    history: History,
     view: View,
     found: list[Row],
     width: int,
     room: int,
     widths: Mapping[ColumnName, int],
 ) -> tuple[list[Line], int, Mapping[ColumnName, int]]:
-    budget = budget_lines(moment.pools, width)[: max(2, room // 8)]
+    budget = budget_lines(known.pools, width)[: max(2, room // 8)]
     airy = [line()] if room >= _AIRY else []
     body = max(1, room - 1 - len(budget) - 2 * len(airy) - max(3, room // 5))
     labels = [row.picture.label for row in found]
     place = labels.index(view.chosen) if view.chosen in labels else 0
     above = max(0, min(place - body // 2, len(found) - body))
     seen = found[above : above + body]
-    shown = table(seen, width, trend=chronicle.trend, chosen=view.chosen, widths=widths)
+    shown = table(seen, width, trend=history.trend, chosen=view.chosen, widths=widths)
     rows = shown.body or [line("No account matches." if view.filter else "There is no account.", LOUD)]
     lines = [shown.head, *rows, *airy, *budget, *airy]
-    return [*lines, *_log(chronicle.log, width, room - len(lines))], body, shown.widths
+    return [*lines, *_log(history.log, width, room - len(lines))], body, shown.widths
 
 
-def _text(view: View, rows: list[Row], chronicle: Chronicle, width: int) -> list[Line]:
+def _text(view: View, rows: list[Row], history: History, width: int) -> list[Line]:
     """A page that is read from top to bottom."""
     if view.page == "help":
         return _help(width)
     if view.page == "events":
-        return [one for entry in reversed(chronicle.log) for one in _entry(entry, width)] or [line("Nothing was told.")]
+        return [one for entry in reversed(history.log) for one in _entry(entry, width)] or [line("Nothing was told.")]
     for row in rows:
         if row.picture.label == view.chosen:
             label = row.picture.label
-            return account(row, width, trend=chronicle.trend(label), events=chronicle.events(label))
+            return account(row, width, trend=history.trend(label), events=history.events(label))
     return [line(f"{view.chosen} is not watched any more.", LOUD)]
 
 
@@ -184,18 +184,18 @@ def _head(summary: Summary, at: float, view: View, width: int) -> Line:
     return fitted(brief, width)
 
 
-def _warnings(rows: Sequence[Row], moment: Moment, view: View, since: float) -> list[Line]:
+def _warnings(rows: Sequence[Row], known: FleetState, view: View, since: float) -> list[Line]:
     """What must be seen before anything else."""
     lines: list[Line] = []
-    if (blindness := _blindness(rows, moment.at - since)) is not None:
+    if (blindness := _blindness(rows, known.at - since)) is not None:
         lines.append(blindness)
-    for gate in moment.gates:
+    for gate in known.gates:
         what = "418, BANNED" if gate.banned else "429, GATE SHUT"
         host = gate.host.partition("://")[2] or gate.host
-        until = clock_time(moment.at + gate.seconds)
+        until = clock_time(known.at + gate.seconds)
         lines.append(line(f" {what} for {_countdown(gate.seconds)}, until {until}: nothing is sent to {host}", LOUD))
     if view.paused is not None:
-        stood = moment.at - view.paused.at
+        stood = known.at - view.paused.at
         text = f" PAUSED for {age_text(stood)}: the accounts are those of {clock_time(view.paused.at)}; p goes on"
         lines.append(line(text, PAUSED))
     return lines
@@ -233,8 +233,7 @@ def _narrowing(rows: Sequence[Row], found: Sequence[Row], view: View) -> list[Li
 
 
 def _pool_name(state: PoolState, members: int) -> str:
-    pool = state.pool
-    return f"{pool.kind} {pool.path or '/' + pool.family}" + (f" ({members})" if members > 1 else "")
+    return state.pool.name + (f" ({members})" if members > 1 else "")
 
 
 def _pool_figures(state: PoolState, width: int) -> str:

@@ -19,7 +19,7 @@ class ShutGate(msgspec.Struct, frozen=True):
     banned: bool
 
 
-class Moment(msgspec.Struct, frozen=True, kw_only=True):
+class FleetState(msgspec.Struct, frozen=True, kw_only=True):
     """What a screen shows."""
 
     at: float
@@ -29,18 +29,17 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     gates: list[ShutGate] = []
 
 
-def observe(fleet: Fleet, *, at: float, hosts: Iterable[str] = ()) -> Moment:
+def observe(fleet: Fleet, *, at: float) -> FleetState:
     """What is known of an open fleet now.
 
     Args:
         fleet: it is watched.
         at: the time, seconds since the epoch.
-        hosts: those whose gates may be shut although nothing was sent to them yet.
     """
     budget = fleet.budget
     pools, now = budget.snapshot(), budget.monotonic()
-    gates = {host: budget.gate(host) for host in sorted({*hosts, *(state.pool.host for state in pools)})}
-    return Moment(
+    gates = {host: budget.gate(host) for host in sorted({*fleet.hosts, *(state.pool.host for state in pools)})}
+    return FleetState(
         at=at,
         accounts=fleet.snapshot(),
         pools=pools,
