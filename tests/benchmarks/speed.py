@@ -145,9 +145,7 @@ async def race(ports: Ports, rounds: int) -> dict[str, dict[str, float]]:
                     speeds.append(speed)
                     seen.setdefault((name, way), []).append(took / CALLS[way.size] / speed)
     usual = statistics.median(speeds)
-    return {
-        name: {way.title: statistics.median(seen[name, way]) * usual * 1e6 for way in WAYS} for name in CONTESTANTS
-    }
+    return {name: {way.title: statistics.median(seen[name, way]) * usual * 1e6 for way in WAYS} for name in CONTESTANTS}
 
 
 def measure(loop: str, ports: Ports, rounds: int) -> dict[str, dict[str, float]]:
@@ -199,7 +197,10 @@ def main() -> None:
     with serving() as ports:
         measured = {loop: measure(loop, ports, rounds) for loop in LOOPS}
     costs = {
-        (loop, name, way): told[name][way.title] for loop, told in measured.items() for name in CONTESTANTS for way in WAYS
+        (loop, name, way): told[name][way.title]
+        for loop, told in measured.items()
+        for name in CONTESTANTS
+        for way in WAYS
     }
     print(f"Python {platform.python_version()}, {platform.system()} {platform.machine()};", end=" ")
     print(", ".join(f"{name} {version(name)}" for name in PACKAGES) + f"; medians of {rounds} rounds.\n")
