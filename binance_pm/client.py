@@ -33,9 +33,9 @@ from binance_pm.errors import (
 )
 from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
-from binance_pm.session import Attempted, Session, shared_session
+from binance_pm.session import CLOSED, Attempted, Session, shared_session
 from binance_pm.signing import Credential, Secret, Signer, check_key, signer
-from binance_pm.transport import HttpAnswer, HttpRequest, Method, SendFailed
+from binance_pm.transport import Headers, HttpAnswer, HttpRequest, Method, SendFailed
 from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
 
@@ -62,7 +62,7 @@ class _Route:
         self.pools: Final = pools
         """What counts it."""
         self.is_signed: Final = is_signed
-        self.headers: Mapping[str, str] | None = None
+        self.headers: Headers | None = None
         """None until the first call has found the keys that it needs."""
 
 
@@ -246,27 +246,25 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                 charges, call=route.call, lane=endpoint.lane, max_wait=self._max_wait, returning=trial.is_returning
             )
             try:
-                with session.attempt(endpoint.lane) as attempt:
-                    async with reservation, attempt:
-                        request = await self._request(endpoint, route, query, headers, session)
-                        try:
-                            answer = await transport.send(request, reservation.depart)
-                            reservation.answer(answer)
-                        except SendFailed as failure:
-                            answer = failure
-                            if not failure.sent:
-                                reservation.stay()
-                        except GateClosed:
-                            # Somebody was refused after this call's turn had come: it goes back to the head of the
-                            # queue.
-                            trial.is_returning = True
-                            continue
+                async with session.attempt(reservation):
+                    request = await self._request(endpoint, route, query, headers, session)
+                    try:
+                        answer = await transport.send(request, reservation.depart)
+                        reservation.answer(answer)
+                    except SendFailed as failure:
+                        answer = failure
+                        if not failure.sent:
+                            reservation.stay()
+                    except GateClosed:
+                        # Somebody was refused after this call's turn had come: it goes back to the head of the queue.
+                        trial.is_returning = True
+                        continue
             except PortfolioMarginError as error:
                 if session.has_listeners:
                     session.tell(_attempted(reservation, answer, error, session.budget.monotonic()))
                 raise
             ended = session.budget.monotonic()
-            outcome = _outcome(endpoint, route.call, answer, session, sent=reservation.departed)
+            outcome = _outcome(endpoint, route.call, answer, session)
             if session.has_listeners:
                 session.tell(_attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
@@ -297,8 +295,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         if delay is None or session.is_closed or not session.allowance(self._route(endpoint).host).spend():
             raise error
         _log.info("%s It is tried again in %.2f s.", error, delay)
-        with session.attempt(endpoint.lane):
-            await session.budget.sleep(delay)
+        await session.bounded(self._route(endpoint).call, session.budget.sleep(delay))
 
     def _may_return(
         self, error: PortfolioMarginError, trial: _Trial, endpoint: Endpoint[Any], session: Session
@@ -332,23 +329,23 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         except ValueError as error:
             raise ConfigurationError(route.call, str(error)) from None
 
-    def _headers(self, endpoint: Endpoint[Any], route: _Route) -> Mapping[str, str]:
+    def _headers(self, endpoint: Endpoint[Any], route: _Route) -> Headers:
         """The headers of every call on the route, where the keys are there that it needs."""
-        headers = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
+        fields = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
         if endpoint.sends_key:
-            headers["x-mbx-apikey"] = self._key(route.call)
+            fields["x-mbx-apikey"] = self._key(route.call)
         if route.is_signed and self._sign is None:
             raise ConfigurationError(route.call, "no API secret was given", advice=_NO_KEY)
-        route.headers = headers
+        route.headers = headers = Headers(fields)
         return headers
 
     async def _request(
-        self, endpoint: Endpoint[Any], route: _Route, query: str, headers: Mapping[str, str], session: Session
+        self, endpoint: Endpoint[Any], route: _Route, query: str, headers: Headers, session: Session
     ) -> HttpRequest:
         """The request as it will leave: the bytes signed are the bytes sent."""
         if self._sign is not None and route.is_signed:
             query += f"{'&' if query else ''}timestamp={session.budget.clock(route.host).milliseconds()}"
-            query += f"&signature={await _signature(self._sign, query, route.call)}"
+            query += f"&signature={await _signature(self._sign, query, route.call, session)}"
         return HttpRequest(endpoint.method, route.url, f"{endpoint.path}?{query}" if query else endpoint.path, headers)
 
     def _key(self, call: Call) -> str:
@@ -391,29 +388,27 @@ class _Trial:
         self.synchronised = False
 
 
-async def _signature(sign: Signer, query: str, call: Call) -> str:
+async def _signature(sign: Signer, query: str, call: Call, session: Session) -> str:
     """The signature as it stands in the query."""
     try:
         signature = sign(query.encode())
         if not isinstance(signature, str):
-            signature = await signature
+            signature = await session.bounded(call, signature, seconds=session.timeouts.total)
         # The usual one is in hexadecimal, where nothing has to be quoted.
         return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
+    except PortfolioMarginError:
+        raise
     except Exception as error:
         # A signer of the caller's own may fail in any way of its own.
         raise ConfigurationError(call, f"the signer failed with {type(error).__name__}") from error
 
 
 def _outcome(
-    endpoint: Endpoint[T], call: Call, answer: HttpAnswer | SendFailed | None, session: Session, *, sent: bool
+    endpoint: Endpoint[T], call: Call, answer: HttpAnswer | SendFailed, session: Session
 ) -> T | PortfolioMarginError:
     """The decoded answer, or the error that the attempt ended in."""
-    if answer is None:
-        return _interrupted(call, session, sent=sent)
     if isinstance(answer, SendFailed):
-        failed = NoAnswer(call, answer.reason) if answer.sent else ConnectError(call, answer.reason)
-        failed.__cause__ = answer
-        return failed
+        return _failed(call, answer, session)
     _log.debug("%s [%s]: HTTP %d, %d bytes", call.endpoint, call.account, answer.status, len(answer.body or b""))
     if error := error_of(call, answer):
         return error
@@ -440,13 +435,14 @@ def _attempted(
     )
 
 
-def _interrupted(call: Call, session: Session, *, sent: bool) -> PortfolioMarginError:
-    if session.is_closed:
-        what = "the session was closed before an answer came"
-        return NoAnswer(call, what) if sent else SessionClosed(call, what)
-    if sent:
-        return NoAnswer(call, f"no whole answer came within {session.timeouts.total:g} s")
-    return ConnectError(call, f"it could not be sent within {session.timeouts.total:g} s")
+def _failed(call: Call, failure: SendFailed, session: Session) -> PortfolioMarginError:
+    reason = CLOSED if session.is_closed else failure.reason
+    if failure.sent:
+        error = NoAnswer(call, reason)
+    else:
+        error = SessionClosed(call, reason) if session.is_closed else ConnectError(call, reason)
+    error.__cause__ = failure
+    return error
 
 
 _NO_KEY: Final = "Give them to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."

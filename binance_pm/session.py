@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from importlib.util import find_spec
 from ipaddress import ip_address
-from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
 import msgspec
 import sniffio
+from anyio.lowlevel import checkpoint_if_cancelled
 
-from binance_pm.budget import Budget, Lane, process_budget
-from binance_pm.errors import Call, ConfigurationError, PortfolioMarginError, SessionClosed
+from binance_pm.budget import Budget, Lane, Reservation, process_budget
+from binance_pm.errors import Call, ConfigurationError, ConnectError, PortfolioMarginError, SessionClosed
 from binance_pm.retry import RetryAllowance
 from binance_pm.signing import Secret
 from binance_pm.transport import MAX_CONNECTIONS, Timeouts, Transport
 from binance_pm.transport.httpx import HttpxLike, HttpxTransport
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CLOSED: Final = "the session was closed before an answer came"
 
 _CALL: Final = Call("Session")
 _FOR_ORDERS: Final = 20
@@ -117,13 +122,15 @@ class Session:
         self._holders: int = 0
         self._closed: bool = False
         self._places: Final = anyio.Semaphore(MAX_CONNECTIONS - _FOR_ORDERS, fast_acquire=True)
-        self._scopes: Final[set[anyio.CancelScope]] = set()
+        self._waits: Final[set[anyio.CancelScope]] = set()
+        self.under_way: int = 0
+        """How many requests have a place, or need none."""
         self._allowances: Final[dict[str, RetryAllowance]] = {}
         self._listeners: Final[list[Callable[[Attempted], None]]] = []
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._transport else "not open"
-        return f"Session({state}, {len(self._scopes)} calls, {self.budget!r})"
+        return f"Session({state}, {self.under_way} calls, {self.budget!r})"
 
     @property
     def is_closed(self) -> bool:
@@ -153,7 +160,7 @@ class Session:
         if self._closed:
             return
         self._closed = True
-        for scope in self._scopes:
+        for scope in self._waits:
             scope.cancel()
         if self._transport is not None:
             # Closing must not be cut short by the cancellation that led to it.
@@ -198,9 +205,34 @@ class Session:
             allowance = self._allowances[host] = RetryAllowance()
         return allowance
 
-    def attempt(self, lane: Lane) -> Attempt:
-        """What bounds one attempt of a call of the lane."""
-        return Attempt(self._scopes, None if lane is Lane.ORDERS else self._places, self.timeouts.total)
+    def attempt(self, reservation: Reservation) -> Attempt:
+        """One attempt of a call: entered, it has its weight and a place among the requests under way.
+
+        There are fewer places than connections, and an order needs none, so that it finds a connection free.
+        """
+        return Attempt(self, None if reservation.lane is Lane.ORDERS else self._places, reservation)
+
+    async def bounded(self, call: Call, what: Awaitable[T], *, seconds: float = math.inf) -> T:
+        """Await something before a request leaves.
+
+        Args:
+            call: names the call in an error.
+            what: ends early when the session closes.
+            seconds: how long it may take.
+
+        Raises:
+            SessionClosed: the session was closed.
+            ConnectError: it took too long.
+        """
+        with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:
+            self._waits.add(scope)
+            try:
+                return await what
+            finally:
+                self._waits.discard(scope)
+        if self._closed:
+            raise SessionClosed(call, CLOSED)
+        raise ConnectError(call, f"it could not be sent within {seconds:g} s")
 
     def _open(self) -> Transport:
         self._engine = self._chosen()
@@ -255,46 +287,39 @@ class Session:
 
 
 class Attempt:
-    """One attempt of a call: ``with`` cancels it when the session closes, ``async with`` inside gives it a place.
+    """See `Session.attempt`."""
 
-    A place is one among the requests under way, and from then on the total timeout runs. There are fewer places than
-    connections, and an order needs none, so that it finds a connection free. Without any bound httpcore searches its
-    whole queue at each step of each request.
+    # A generator in place of this class would cost a twentieth of a call.
+    __slots__ = ("_places", "_reservation", "_session")
 
-    Args:
-        scopes: of all attempts of the session.
-        places: what is left of the places; None where it needs none.
-        total: seconds that the request may take.
-    """
-
-    # Two generators in place of this class would cost a tenth of a call.
-    __slots__ = ("_places", "_scope", "_scopes", "_total")
-
-    def __init__(self, scopes: set[anyio.CancelScope], places: anyio.Semaphore | None, total: float) -> None:
-        self._scopes = scopes
+    def __init__(self, session: Session, places: anyio.Semaphore | None, reservation: Reservation) -> None:
+        self._session = session
         self._places = places
-        self._total = total
-        self._scope = anyio.CancelScope()
-
-    def __enter__(self) -> Self:
-        self._scope.__enter__()
-        self._scopes.add(self._scope)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        self._scopes.discard(self._scope)
-        return self._scope.__exit__(kind, error, traceback)
+        self._reservation = reservation
 
     async def __aenter__(self) -> None:
-        if self._places is not None:
-            await self._places.acquire()
-        self._scope.deadline = anyio.current_time() + self._total
+        await checkpoint_if_cancelled()
+        places = self._places
+        if not self._reservation.take() or (places is not None and not places.value):
+            await self._session.bounded(self._reservation.call, self._wait())
+        elif places is not None:
+            places.acquire_nowait()
+        self._session.under_way += 1
 
     async def __aexit__(self, *_: object) -> None:
+        self._session.under_way -= 1
         if self._places is not None:
             self._places.release()
+        self._reservation.leave()
+
+    async def _wait(self) -> None:
+        await self._reservation.wait()
+        if self._places is not None:
+            try:
+                await self._places.acquire()
+            except BaseException:
+                self._reservation.leave()
+                raise
 
 
 _shared: Final = anyio.lowlevel.RunVar["Session | None"]("binance_pm.session", None)

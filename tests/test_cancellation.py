@@ -68,7 +68,7 @@ async def test_no_await_point_leaks(way: Way, engine: str, pm_sandbox: Sandbox) 
             reached = await cancelled_at(points, way(pm_sandbox, client))
             await settled()
             assert [state.in_flight for state in budget.snapshot() if state.in_flight] == [], points
-            assert (budget.waiting, vars(session)["_scopes"]) == (0, set()), points
+            assert (budget.waiting, session.under_way, vars(session)["_waits"]) == (0, 0, set()), points
             # The session can still be used: no connection is stuck in its pool.
             await client.um_account()
         assert asyncio.all_tasks() == before, points

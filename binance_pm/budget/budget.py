@@ -258,12 +258,17 @@ class Budget:
         fare = self._fares.get(charges) or self._fare(charges)
         return Reservation(self, fare, call, lane, max_wait=max_wait, is_returning=returning)
 
+    def take(self, reservation: Reservation) -> bool:
+        """Take the reservation's weight where nobody waits and it is free."""
+        with self._lock:
+            if self._queue or self._wait(reservation).seconds:
+                return False
+            self._take(reservation)
+            return True
+
     async def admit(self, reservation: Reservation) -> None:
         """Wait until the reservation's weight is taken."""
         with self._lock:
-            if not self._queue and self._wait(reservation).seconds == 0:
-                self._take(reservation)
-                return
             self._queue.add(reservation)
             self._dispatch()
             if reservation.admitted:

@@ -41,8 +41,7 @@ class Fare(NamedTuple):
 class Reservation:
     """Weight taken for one call; it ends in exactly one of answered, lost, or cancelled before sending.
 
-    Enter it to take the weight. Leaving it settles what was not: as lost where the request departed, as cancelled
-    where it did not.
+    Enter it to wait for the weight, and leave it to settle what was not.
     """
 
     def __init__(
@@ -106,10 +105,28 @@ class Reservation:
         return self.departed_at is not None
 
     async def __aenter__(self) -> Self:
-        await self._budget.admit(self)
+        await self.wait()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.leave()
+
+    def take(self) -> bool:
+        """Take the weight, if that needs no waiting."""
+        return self._budget.take(self)
+
+    async def wait(self) -> None:
+        """Take the weight, as soon as it may be taken.
+
+        Raises:
+            BudgetExceeded: as soon as it is known that the wait would be too long.
+            GateClosed: the host's gate stays closed for longer.
+        """
+        if not (self.admitted or self.take()):
+            await self._budget.admit(self)
+
+    def leave(self) -> None:
+        """Settle what was not: as lost where the request departed, as cancelled where it did not."""
         if self.settled:
             return
         if self.departed_at is None:

@@ -47,7 +47,31 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     read: float = 10.0
     """Between two pieces of the answer, the first included; the same bound holds for writing."""
     total: float = 20.0
-    """From the moment there is weight and a place among the requests under way to the answer's last byte."""
+    """From the moment there is weight and a place among the requests under way to the answer's last byte.
+
+    A signature that has to be waited for, as that of a hardware module, has as long for itself.
+    """
+
+    @property
+    def soonest(self) -> float:
+        """How long a request that is sent has in any case."""
+        return min(self.read, self.total)
+
+    def failure(self, *, sent: bool) -> SendFailed:
+        """What a request ends in that took longer than the total."""
+        what = "no whole answer came" if sent else "it could not be sent"
+        return SendFailed(f"{what} within {self.total:g} s", sent=sent)
+
+
+class Headers:
+    """What the heads of many requests have in common, and how HTTP/1.1 writes it."""
+
+    __slots__ = ("fields", "is_sound", "text")
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self.fields: Final = fields
+        self.text: Final = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self.is_sound: Final = _is_sound("".join(fields) + "".join(fields.values()))
 
 
 class HttpRequest:
@@ -55,7 +79,7 @@ class HttpRequest:
 
     __slots__ = ("headers", "method", "target", "url")
 
-    def __init__(self, method: Method, url: str, target: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, method: Method, url: str, target: str, headers: Headers) -> None:
         self.method: Final = method
         self.url: Final = url
         """Scheme, host and port, such as ``https://papi.binance.com``."""
@@ -67,17 +91,14 @@ class HttpRequest:
         """All of it, as HTTP/1.1 writes it; no request has a body.
 
         Args:
-            host: the line that names the host.
+            host: the name of the host, with its port where that is not the usual one.
 
         Raises:
             SendFailed: it is too long, or would not stay what it is.
         """
-        lines = [f"{self.method} {self.target} HTTP/1.1", host]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        if self.method in {"POST", "PUT"}:
-            lines.append("Content-Length: 0")
-        self._check("".join(lines))
-        return "\r\n".join((*lines, "\r\n")).encode()
+        self._check()
+        size = "Content-Length: 0\r\n" if self.method in {"POST", "PUT"} else ""
+        return f"{self.method} {self.target} HTTP/1.1\r\nHost: {host}\r\n{self.headers.text}{size}\r\n".encode()
 
     def raw_target(self) -> bytes:
         """The target alone.
@@ -85,13 +106,13 @@ class HttpRequest:
         Raises:
             SendFailed: as of `head`.
         """
-        self._check(self.target)
+        self._check()
         return self.target.encode()
 
-    def _check(self, text: str) -> None:
-        if len(text) > _LONGEST_REQUEST:
+    def _check(self) -> None:
+        if len(self.target) + len(self.headers.text) > _LONGEST_REQUEST:
             raise SendFailed("the request is longer than a URL may be", sent=False)
-        if not (text.isascii() and text.isprintable()) or " " in self.target:
+        if not (self.headers.is_sound and _is_sound(self.target)) or " " in self.target:
             raise SendFailed("the request holds what none may hold", sent=False)
 
     def __repr__(self) -> str:
@@ -147,7 +168,7 @@ class Transport(Protocol):
     """Carries requests; safe to use from many tasks at once."""
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
-        """Send the request once.
+        """Send the request once, in the time that its `Timeouts` allow.
 
         Args:
             request: what to send.
@@ -160,7 +181,7 @@ class Transport(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close every connection that this transport opened."""
+        """Close every connection that this transport opened; what is under way fails."""
         ...
 
 
@@ -173,6 +194,10 @@ def _seconds(text: str) -> int | None:
         return None
     # A date of HTTP is in GMT even where it does not say so (RFC 9110, 5.6.7); Python takes that for local time.
     return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
+
+
+def _is_sound(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def _number(text: str, *, most: int) -> int | None:

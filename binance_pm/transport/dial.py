@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import select
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ class Way(NamedTuple):
     """The IP address of this machine to connect from; None for the system's choice."""
 
 
-async def dial(way: Way, protocol: asyncio.Protocol, *, seconds: float) -> None:
+async def dial(way: Way, protocol: asyncio.BaseProtocol, *, seconds: float) -> None:
     """Connect the protocol.
 
     Args:
@@ -63,6 +64,15 @@ def reason_of(error: Exception) -> str:
         return f": {error.verify_message}"
     # The texts of its kinds are the system's.
     return f": {error}" if type(error) is ConnectionError else ""
+
+
+def readiness(descriptor: int) -> Callable[[int], Sequence[object]]:
+    """Asks the system whether something has arrived, which the event loop hears of only when its turn comes."""
+    if not hasattr(select, "poll"):
+        return lambda _: ()
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return poll.poll
 
 
 def _fingerprint(tls: ssl.SSLObject | None) -> str:

@@ -9,11 +9,10 @@ nothing came after it; one that is in any other state is cut off at once.
 from __future__ import annotations
 
 import asyncio
-import select
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from itertools import chain
 from typing import Final, NamedTuple, NoReturn, cast
 from urllib.parse import urlsplit
 
@@ -29,11 +28,13 @@ from binance_pm.transport import (
     SendFailed,
     Timeouts,
 )
-from binance_pm.transport.dial import Way, dial, reason_of
+from binance_pm.transport.dial import Way, dial, readiness, reason_of
+from binance_pm.transport.headers import headers_of
 from binance_pm.transport.httpx import default_tls
 
 _LONGEST_HEAD: Final = 2**16
 _MOST_HEADERS: Final = 128
+_BUFFER_SIZE: Final = 2**18
 _CLOSING_SECONDS: Final = 0.5
 
 _CLOSED: Final = "the transport was closed before the whole answer had come"
@@ -62,8 +63,8 @@ class DirectTransport:
         pins: frozenset[str] = frozenset(),
         local_address: str | None = None,
     ) -> None:
-        self._seconds: Final = timeouts.connect
-        self._read: Final = timeouts.read
+        self._loop: Final = asyncio.get_running_loop()
+        self._timeouts: Final = timeouts
         self._max_body: Final = max_body
         self._tls: ssl.SSLContext | None = tls
         self._pins: Final = pins
@@ -71,20 +72,23 @@ class DirectTransport:
         self._places: Final = asyncio.Semaphore(MAX_CONNECTIONS)
         self._hosts: Final[dict[str, _Host]] = {}
         self._connections: Final[set[_Connection]] = set()
+        # Shared by all: what arrives is parsed before the next connection is read.
+        self._buffer: Final = memoryview(bytearray(_BUFFER_SIZE))
         self._limits: Final[set[asyncio.Timeout]] = set()
         self._closed: bool = False
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
         """See `Transport.send`."""
         host = self._hosts.get(request.url) or self._host(request.url)
-        head = request.head(host.header)
+        head = request.head(host.netloc)
+        latest = self._loop.time() + self._timeouts.total
         place = self._places.acquire()
-        await (self._limited(place, "no connection was free in time") if self._places.locked() else place)
+        await (self._limited(place, latest, "no connection was free in time") if self._places.locked() else place)
         connection: _Connection | None = None
         try:
-            connection = host.idle_connection() or await self._connect(host)
+            connection = host.idle_connection() or await self._connect(host, latest)
             departing()
-            return await connection.ask(head)
+            return await connection.ask(head, latest)
         finally:
             if connection is not None:
                 connection.keep_or_end()
@@ -111,29 +115,33 @@ class DirectTransport:
                     # A server that is offered nothing else speaks it.
                     tls.set_alpn_protocols(["http/1.1"])
                 way = Way(parts.hostname, parts.port or port, tls, self._pins, self._local_address)
-                return self._hosts.setdefault(url, _Host(way, f"Host: {parts.netloc}", []))
+                return self._hosts.setdefault(url, _Host(way, parts.netloc, []))
         raise SendFailed("the URL of the request is none", sent=False)
 
-    async def _limited(self, what: Awaitable[object], too_late: str) -> None:
-        """Wait at most for the connect timeout, or until the transport is closed."""
+    async def _limited(self, what: Awaitable[object], latest: float, too_late: str) -> None:
+        """Wait at most for the connect timeout, or until the request's time is over, or the transport is closed."""
+        until = min(self._loop.time() + self._timeouts.connect, latest)
         try:
-            async with asyncio.timeout(0 if self._closed else self._seconds) as limit:
+            async with asyncio.timeout_at(0 if self._closed else until) as limit:
                 self._limits.add(limit)
                 try:
                     await what
                 finally:
                     self._limits.discard(limit)
         except TimeoutError:
+            if until == latest and not self._closed:
+                raise self._timeouts.failure(sent=False) from None
             raise SendFailed("the transport was closed" if self._closed else too_late, sent=False) from None
 
-    async def _connect(self, host: _Host) -> _Connection:
+    async def _connect(self, host: _Host, latest: float) -> _Connection:
         """A new connection; where there are as many as may be, that which was idle for longest makes way."""
         idle = [connection for known in self._hosts.values() for connection in known.idle]
         if idle and len(self._connections) >= MAX_CONNECTIONS:
             min(idle, key=lambda connection: connection.deadline).end(_CLOSED)
-        connection = _Connection(host, self._connections, self._read, self._max_body)
+        connection = _Connection(host, self._connections, self._timeouts, self._max_body, self._buffer)
+        dialled = dial(host.way, connection, seconds=self._timeouts.connect)
         try:
-            await self._limited(dial(host.way, connection, seconds=self._seconds), "the connection took too long")
+            await self._limited(dialled, latest, "the connection took too long")
             if not connection.is_open():
                 raise ConnectionError("the server closed it at once")  # noqa: TRY301 - told as any other failure
         except BaseException as error:
@@ -149,7 +157,7 @@ class _Host(NamedTuple):
     """One origin, and its connections that no call is on, the last used last."""
 
     way: Way
-    header: str
+    netloc: str
     idle: list[_Connection]
 
     def idle_connection(self) -> _Connection | None:
@@ -162,7 +170,7 @@ class _Host(NamedTuple):
         return None
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(asyncio.BufferedProtocol):
     """One connection: it carries one call at a time, and parses its answer."""
 
     readable: Callable[[int], Sequence[object]]
@@ -175,12 +183,15 @@ class _Connection(asyncio.Protocol):
     _unproductive: int = 0
     """How many bytes have come that brought neither the end of a head nor any of a body."""
 
-    def __init__(self, host: _Host, made: set[_Connection], read: float, max_body: int) -> None:
+    def __init__(
+        self, host: _Host, made: set[_Connection], timeouts: Timeouts, max_body: int, buffer: memoryview
+    ) -> None:
         self._loop: Final = asyncio.get_running_loop()
         self._host: Final = host
         self._made: Final = made
-        self._read: Final = read
+        self._timeouts: Final = timeouts
         self._max_body: Final = max_body
+        self._buffer: Final = buffer
         self._parser: Final = HttpResponseParser(self)
         self._fields: list[tuple[bytes, bytes]] = []
         self._headers: dict[str, str] = {}
@@ -188,6 +199,8 @@ class _Connection(asyncio.Protocol):
         self._size: int = 0
         self.deadline: float = 0.0
         """The event loop's time at which the call under way fails, or the connection was idle for long enough."""
+        self._latest: float = 0.0
+        """When the call under way fails, whatever comes until then."""
         self.lost: Final[asyncio.Future[None]] = self._loop.create_future()
         made.add(self)
 
@@ -195,9 +208,10 @@ class _Connection(asyncio.Protocol):
         """Whether it can carry a call, by what the event loop knows."""
         return self._loop.time() < self.deadline and not self._transport.is_closing()
 
-    def ask(self, request: bytes) -> asyncio.Future[HttpAnswer]:
-        """Write the request; from here on it counts as sent."""
-        self.deadline = self._loop.time() + self._read
+    def ask(self, request: bytes, latest: float) -> asyncio.Future[HttpAnswer]:
+        """Write the request, to be answered until then; from here on it counts as sent."""
+        self._latest = latest
+        self.deadline = min(self._loop.time() + self._timeouts.read, self._latest)
         self._status = self._unproductive = 0
         self._answer = answer = self._loop.create_future()
         self._transport.write(request)
@@ -228,20 +242,24 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)
-        self.readable = _readiness(transport.get_extra_info("socket").fileno())
+        self.readable = readiness(transport.get_extra_info("socket").fileno())
         self.deadline = self._loop.time() + KEEPALIVE_SECONDS
-        self._timer = self._loop.call_later(self._read, self._look)
+        self._timer = self._loop.call_later(self._timeouts.soonest, self._look)
 
-    def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """See `asyncio.BufferedProtocol`."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See `asyncio.BufferedProtocol`."""
         if self._answer is None:
             self.end(_CLOSED)
             return
         if self._status not in REFUSALS:
-            self.deadline = self._loop.time() + self._read
-        self._unproductive += len(data)
+            self.deadline = min(self._loop.time() + self._timeouts.read, self._latest)
+        self._unproductive += nbytes
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._buffer[:nbytes])
         except HttpParserError as error:
             self.end(_NOT_HTTP, error)
         if self._unproductive > _LONGEST_HEAD:
@@ -277,14 +295,9 @@ class _Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if 100 <= status < 200 and status != 101:
             return
-        self._headers = headers = dict[str, str]()
-        size = 0
-        for raw, content in self._fields:
-            size += len(raw) + len(content)
-            name, value = _name_of(raw), content.decode("latin-1").strip(" \t")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        self._headers = headers = headers_of(self._fields)
         self._status = status
-        if size > _LONGEST_HEAD or len(self._fields) > _MOST_HEADERS:
+        if sum(map(len, chain.from_iterable(self._fields))) > _LONGEST_HEAD or len(self._fields) > _MOST_HEADERS:
             self._stop(_TOO_LONG)
         if headers.get("content-encoding", "identity") != "identity":
             self._stop("the answer is compressed, which was not asked for")
@@ -292,7 +305,7 @@ class _Connection(asyncio.Protocol):
             self._stop(_NOT_HTTP)
         self._unproductive = 0
         if status in REFUSALS:
-            self.deadline = self._loop.time() + REFUSALS_BODY_SECONDS
+            self.deadline = min(self._loop.time() + REFUSALS_BODY_SECONDS, self._latest)
             self._timer.cancel()
             self._look()
 
@@ -329,21 +342,8 @@ class _Connection(asyncio.Protocol):
         now = self._loop.time()
         if now < self.deadline:
             # A call that begins meanwhile may have to end earlier than the idle connection.
-            self._timer = self._loop.call_at(min(self.deadline, now + self._read), self._look)
+            self._timer = self._loop.call_at(min(self.deadline, now + self._timeouts.soonest), self._look)
+        elif self.deadline == self._latest:
+            self.end(self._timeouts.failure(sent=True).reason)
         else:
             self.end("sending took too long" if self._transport.get_write_buffer_size() else "the answer took too long")
-
-
-# The same few names come with every answer.
-@lru_cache(maxsize=256)
-def _name_of(raw: bytes) -> str:
-    return raw.decode("latin-1").lower()
-
-
-def _readiness(descriptor: int) -> Callable[[int], Sequence[object]]:
-    """Asks the system whether something has arrived, which the event loop hears of only when its turn comes."""
-    if not hasattr(select, "poll"):
-        return lambda _: ()
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return poll.poll

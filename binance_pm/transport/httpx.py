@@ -62,7 +62,17 @@ class HttpxTransport:
             with it.
     """
 
-    __slots__ = ("_brought", "_connections", "_max_body", "_places", "_timeout", "_traced")
+    __slots__ = (
+        "_brought",
+        "_closed",
+        "_connections",
+        "_max_body",
+        "_places",
+        "_scopes",
+        "_timeout",
+        "_timeouts",
+        "_traced",
+    )
 
     def __init__(
         self,
@@ -83,6 +93,9 @@ class HttpxTransport:
         self._connections: Final = KeepAlive(make, most=MAX_CONNECTIONS, seconds=KEEPALIVE_SECONDS)
         self._places: Final = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
         self._max_body: Final = max_body
+        self._scopes: Final[set[anyio.CancelScope]] = set()
+        self._closed: bool = False
+        self._timeouts: Final = timeouts
         self._timeout: Final = {
             "connect": timeouts.connect,
             "pool": timeouts.connect,
@@ -96,13 +109,28 @@ class HttpxTransport:
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
         """See `Transport.send`."""
-        if self._brought is not None:
-            return await self._send(request, departing, self._brought)
+        trace = _Trace(departing)
+        with anyio.CancelScope(deadline=anyio.current_time() + self._timeouts.total) as scope:
+            self._scopes.add(scope)
+            try:
+                if self._closed:
+                    raise SendFailed("the transport was closed", sent=False)
+                return await (
+                    self._send(request, trace, self._brought) if self._brought else self._on_own(request, trace)
+                )
+            finally:
+                self._scopes.discard(scope)
+        if self._closed:
+            raise SendFailed("the transport was closed before the whole answer had come", sent=trace.departed)
+        raise self._timeouts.failure(sent=trace.departed)
+
+    async def _on_own(self, request: HttpRequest, trace: _Trace) -> HttpAnswer:
+        """Send it over a connection of ours."""
         await self._find_place()
         connection = await self._connections.take(request.url)
         is_kept = False
         try:
-            answer = await self._send(request, departing, _sender(connection))
+            answer = await self._send(request, trace, _sender(connection))
             # The rest of an answer that was too long may still come.
             is_kept = answer.body is not None
             return answer
@@ -123,8 +151,7 @@ class HttpxTransport:
             return
         raise SendFailed("no connection was free in time", sent=False)
 
-    async def _send(self, request: HttpRequest, departing: Callable[[], None], handle: _Handle) -> HttpAnswer:
-        trace = _Trace(departing)
+    async def _send(self, request: HttpRequest, trace: _Trace, handle: _Handle) -> HttpAnswer:
         if not self._traced:
             trace.depart()
         try:
@@ -145,6 +172,9 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         """See `Transport.aclose`."""
+        self._closed = True
+        for scope in self._scopes:
+            scope.cancel()
         await self._connections.aclose()
 
     def _outgoing(self, request: HttpRequest, trace: _Trace) -> httpx.Request:
@@ -155,7 +185,7 @@ class HttpxTransport:
             extensions["target"] = request.raw_target()
         else:
             url = url.copy_with(raw_path=request.target.encode())
-        return httpx.Request(request.method, url, headers=request.headers, extensions=extensions)
+        return httpx.Request(request.method, url, headers=request.headers.fields, extensions=extensions)
 
     async def _read(self, response: httpx.Response) -> bytes | None:
         """The body, or None where it is longer than `max_body`: the rest of it is not awaited."""

@@ -112,8 +112,8 @@ def serving() -> Generator[Ports, None, None]:
     """The server in a process of its own, for as long as the block lasts."""
     command = [sys.executable, "-m", "tests.benchmarks.answering"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None  # noqa: S101
-        assert process.stdout is not None  # noqa: S101
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             yield Ports(*map(int, process.stdout.readline().split()))
         finally:

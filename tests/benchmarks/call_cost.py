@@ -15,14 +15,13 @@ from email.utils import formatdate
 from functools import partial
 from itertools import islice
 
-import msgspec
-
 from binance_pm import ENDPOINTS, Client, Session
 from binance_pm.budget import Budget, Charge, Family, Kind, Reservation, pool_of
 from binance_pm.errors import Call
 from binance_pm.signing import signer
 from binance_pm.transport import HttpAnswer, HttpRequest
 from binance_pm.wire import encode_query
+from tests.benchmarks.answering import LARGE, SMALL, body_of
 from tests.simulation.virtual import run
 
 ROUNDS = 7
@@ -31,32 +30,6 @@ TARGETS = {"reserve and settle": 20.0}
 WAITERS = 1_000, 10_000
 # Any minute's start does.
 EPOCH = 1_800_000_000.0
-
-POSITION = {
-    "symbol": "BTCUSDT",
-    "initialMargin": "12.34567890",
-    "maintMargin": "1.23456789",
-    "unrealizedProfit": "-0.12345678",
-    "positionSide": "BOTH",
-    "positionAmt": "0.125",
-    "updateTime": 1_780_000_000_000,
-    "notional": "1234.50000000",
-}
-ASSET = {
-    "asset": "USDT",
-    "crossWalletBalance": "1000.00000000",
-    "crossUnPnl": "-0.12345678",
-    "maintMargin": "1.23456789",
-    "initialMargin": "12.34567890",
-    "positionInitialMargin": "12.34567890",
-    "openOrderInitialMargin": "0.00000000",
-    "updateTime": 1_780_000_000_000,
-}
-
-
-def body_of(positions: int) -> bytes:
-    """An answer of ``um_account``."""
-    return msgspec.json.encode({"assets": [ASSET], "positions": [POSITION] * positions})
 
 
 def answers_with(body: bytes, now: Callable[[], float] = time.time) -> Iterator[HttpAnswer]:
@@ -102,7 +75,7 @@ async def measure() -> dict[str, float]:
     sign = signer("s" * 64)
     charges = (Charge(pool_of("papi", Kind.IP, host="h", path="/papi/v2/um/account", account="a"), 5),)
     budget = Budget(limits=limits)
-    small, large = body_of(1), body_of(600)
+    small, large = body_of(SMALL), body_of(LARGE)
     answers = deque(islice(answers_with(small), ROUNDS * CALLS))
     decode = ENDPOINTS["um_account"].decode
 

@@ -23,6 +23,7 @@ import httpx
 
 from binance_pm import ENDPOINTS, Client, Session
 from binance_pm.budget import Budget, Family, Kind
+from binance_pm.session import Engine
 
 KEY, SECRET = "k" * 64, "s" * 64
 PATH: Final = "/papi/v2/um/account"
@@ -35,7 +36,7 @@ Opener = Callable[[int], AbstractAsyncContextManager[Call]]
 
 
 @asynccontextmanager
-async def ours(port: int, engine: str) -> AsyncGenerator[Call, None]:
+async def ours(port: int, engine: Engine) -> AsyncGenerator[Call, None]:
     """This package, with budget, signature and typed answer."""
     url = f"http://127.0.0.1:{port}"
     session = Session(budget=Budget(limits=_LIMITS), engine=engine)
@@ -78,7 +79,7 @@ class _Raw(asyncio.Protocol):
             self._ends = head + 4 + int(self._got[at : self._got.index(b"\r", at)])
             self._begins = head + 4
         if self._ends and len(self._got) >= self._ends:
-            assert self._answer is not None  # noqa: S101
+            assert self._answer is not None
             self._answer.set_result(bytes(self._got[self._begins : self._ends]))
             self._got.clear()
             self._ends = 0

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from binance_pm.transport import HttpRequest, Method, Timeouts, Transport
+from binance_pm.transport import Headers, HttpRequest, Method, Timeouts, Transport
 from binance_pm.transport.direct import DirectTransport
 from binance_pm.transport.httpx import HttpxTransport
 
@@ -55,4 +55,4 @@ ENGINES: dict[str, Engine] = {"httpx": httpx_engine, "direct": direct_engine}
 
 def request(url: str, target: str = "/papi/v1/ping", *, method: Method = "GET") -> HttpRequest:
     """A request for the given server."""
-    return HttpRequest(method, url, target, {"user-agent": "test"})
+    return HttpRequest(method, url, target, Headers({"user-agent": "test"}))

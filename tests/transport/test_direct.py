@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
-from binance_pm.transport import HttpRequest, SendFailed, Timeouts
+from binance_pm.transport import Headers, HttpRequest, SendFailed, Timeouts
 from binance_pm.transport.dial import Way, dial
 from tests.raw_server import Behaviour, answering, http, read_request, serve_raw, silent
 from tests.transport.engines import CHUNKED, SHORT, Departure, direct_engine, request
@@ -122,7 +122,7 @@ async def test_a_request_that_would_be_two_is_not_sent(
     """Nothing in it may end a line of the head."""
     async with direct_engine() as transport:
         with pytest.raises(SendFailed, match="holds what none may hold") as caught:
-            await transport.send(HttpRequest("GET", "http://127.0.0.1:1", target, headers), departure)
+            await transport.send(HttpRequest("GET", "http://127.0.0.1:1", target, Headers(headers)), departure)
 
     assert (caught.value.sent, departure.count) == (False, 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import Generator, Iterable
 from functools import partial
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from binance_pm.transport import HttpAnswer, SendFailed
+from binance_pm.transport import HttpAnswer, SendFailed, Timeouts
 from binance_pm.transport.dial import Way
 from binance_pm.transport.direct import _Connection, _Host
 from tests.raw_server import http
@@ -79,9 +80,14 @@ def silence() -> Generator[socket.socket, None, None]:
         yield one
 
 
+def new_connection(host: _Host, timeouts: Timeouts) -> _Connection:
+    """A connection that is read in small pieces."""
+    return _Connection(host, set(), timeouts, MAX_BODY, memoryview(bytearray(64)))
+
+
 def connected(silence: socket.socket, host: _Host) -> tuple[_Connection, Wire]:
     """A connection that stands, and the other side's end of it."""
-    connection, wire = _Connection(host, set(), 10.0, MAX_BODY), Wire(silence)
+    connection, wire = new_connection(host, Timeouts(read=10.0)), Wire(silence)
     connection.connection_made(wire)
     return connection, wire
 
@@ -89,8 +95,13 @@ def connected(silence: socket.socket, host: _Host) -> tuple[_Connection, Wire]:
 def told(connection: _Connection, wire: Wire, pieces: Iterable[bytes]) -> None:
     """The server says the pieces, as far as it is listened to."""
     for piece in pieces:
-        if piece and not wire.is_cut:
-            connection.data_received(piece)
+        left = piece
+        while left and not wire.is_cut:
+            buffer = connection.get_buffer(-1)
+            size = min(len(left), len(buffer))
+            buffer[:size] = left[:size]
+            connection.buffer_updated(size)
+            left = left[size:]
 
 
 def ended(connection: _Connection, wire: Wire) -> None:
@@ -139,7 +150,7 @@ def test_however_it_is_cut_the_answer_is_the_same(
     async def main() -> tuple[int, bytes | None, bool]:
         host = new_host()
         connection, wire = connected(silence, host)
-        answer = connection.ask(b"")
+        answer = connection.ask(b"", math.inf)
         told(connection, wire, cut(whole, places))
         if not answer.done():
             connection.eof_received()
@@ -166,7 +177,7 @@ def test_anything_ends_in_an_answer_or_an_error(
 
     async def main() -> HttpAnswer | SendFailed:
         connection, wire = connected(silence, new_host())
-        answer = connection.ask(b"")
+        answer = connection.ask(b"", math.inf)
         told(connection, wire, cut(data, places))
         if answer.done():
             connection.keep_or_end()
@@ -190,13 +201,13 @@ def answer_to(number: int, *, chunked: bool) -> bytes:
 @pytest.mark.parametrize(("held_back", "words"), [(1, "sending took too long"), (0, "the answer took too long")])
 async def test_a_request_that_does_not_leave(held_back: int, words: str, silence: socket.socket) -> None:
     """A server that reads nothing is told from one that does not answer; either way it may have been sent."""
-    connection = _Connection(new_host(), set(), 0.01, MAX_BODY)
+    connection = new_connection(new_host(), Timeouts(read=0.01))
     wire = Wire(silence)
     wire.held_back = held_back
     connection.connection_made(wire)
 
     with pytest.raises(SendFailed, match=words) as caught:
-        await connection.ask(b"")
+        await connection.ask(b"", math.inf)
 
     assert (caught.value.sent, wire.is_cut) == (True, True)
 
@@ -235,7 +246,7 @@ class Calls(RuleBasedStateMachine):
                 self.live.append((connection, wire))
             assert not wire.is_cut
             wire.owed.append(self.number)
-            self.asked = self.number, connection, wire, connection.ask(b"")
+            self.asked = self.number, connection, wire, connection.ask(b"", math.inf)
 
         self.run(step)
 

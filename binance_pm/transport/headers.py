@@ -1,0 +1,29 @@
+"""The headers of an answer, from bytes to text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+
+def headers_of(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Names in lower case, and values without the white space around them.
+
+    Args:
+        fields: names and values as they came; what is said more than once is one list (RFC 9110, 5.3).
+    """
+    headers = {_name(name): _value(value) for name, value in fields}
+    if len(headers) < len(fields):
+        for known in headers:
+            headers[known] = ", ".join(_value(value) for name, value in fields if _name(name) == known)
+    return headers
+
+
+# The same few names come with every answer.
+@lru_cache(maxsize=256)
+def _name(raw: bytes) -> str:
+    return raw.decode("latin-1").lower()
+
+
+def _value(raw: bytes) -> str:
+    return raw.decode("latin-1").strip(" \t")
