@@ -115,22 +115,22 @@ class HttpxTransport:
             try:
                 if self._closed:
                     raise SendFailed("the transport was closed", sent=False)
-                return await (
-                    self._send(request, trace, self._brought) if self._brought else self._on_own(request, trace)
-                )
+                if self._brought is not None:
+                    return await self._send(request, trace, scope, self._brought)
+                return await self._send_on_own(request, trace, scope)
             finally:
                 self._scopes.discard(scope)
         if self._closed:
             raise SendFailed("the transport was closed before the whole answer had come", sent=trace.departed)
         raise self._timeouts.failure(sent=trace.departed)
 
-    async def _on_own(self, request: HttpRequest, trace: _Trace) -> HttpAnswer:
+    async def _send_on_own(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope) -> HttpAnswer:
         """Send it over a connection of ours."""
         await self._find_place()
         connection = await self._connections.take(request.url)
         is_kept = False
         try:
-            answer = await self._send(request, trace, _sender(connection))
+            answer = await self._send(request, trace, scope, _sender(connection))
             # The rest of an answer that was too long may still come.
             is_kept = answer.body is not None
             return answer
@@ -151,13 +151,13 @@ class HttpxTransport:
             return
         raise SendFailed("no connection was free in time", sent=False)
 
-    async def _send(self, request: HttpRequest, trace: _Trace, handle: _Handle) -> HttpAnswer:
+    async def _send(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope, handle: _Handle) -> HttpAnswer:
         if not self._traced:
             trace.depart()
         try:
             response = await handle(self._outgoing(request, trace))
             trace.depart()
-            return HttpAnswer(response.status_code, response.headers, await self._read(response))
+            return HttpAnswer(response.status_code, response.headers, await self._read(response, scope))
         except SendFailed:
             raise
         except Exception as error:  # noqa: BLE001 - a transport brought along may fail in any way
@@ -187,12 +187,15 @@ class HttpxTransport:
             url = url.copy_with(raw_path=request.target.encode())
         return httpx.Request(request.method, url, headers=request.headers.fields, extensions=extensions)
 
-    async def _read(self, response: httpx.Response) -> bytes | None:
+    async def _read(self, response: httpx.Response, scope: anyio.CancelScope) -> bytes | None:
         """The body, or None where it is longer than `max_body`: the rest of it is not awaited."""
         pieces: list[bytes] = []
         try:
             if response.status_code in REFUSALS:
-                with suppress(Exception), anyio.move_on_after(REFUSALS_BODY_SECONDS):
+                until = min(anyio.current_time() + REFUSALS_BODY_SECONDS, scope.deadline)
+                # Where the request's time is over, too, the body is given up, not the answer.
+                scope.deadline = until + REFUSALS_BODY_SECONDS
+                with suppress(Exception), anyio.CancelScope(deadline=until):
                     await self._collect(response, pieces)
             elif not await self._collect(response, pieces):
                 return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import traceback
@@ -549,6 +550,144 @@ class TestMany:
                 answer = await transport.send(request(server.url), departure)
 
         assert answer.body == b"/papi/v1/ping"
+
+
+def dribbling(connection: socket.socket) -> None:
+    """Answer the first request at once, the second a byte at a time for as long as anybody listens."""
+    read_request(connection)
+    connection.sendall(http(b"{}"))
+    read_request(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+    with suppress(OSError):
+        while not select.select([connection], [], [], 0.02)[0]:
+            connection.sendall(b"x")
+
+
+class TestTotal:
+    """A request may take no longer, whatever happens meanwhile."""
+
+    async def test_an_answer_that_comes_bit_by_bit(self, departure: Departure, engine: Engine) -> None:
+        """Every bit is in time, the whole is not."""
+        with serve_raw(dribbling) as server:
+            async with engine(timeouts=Timeouts(read=5, total=0.3), max_body=10_000) as transport:
+                await transport.send(request(server.url), departure)
+                with pytest.raises(SendFailed, match=r"no whole answer came within 0\.3 s") as caught:
+                    await transport.send(request(server.url), departure)
+
+        assert (caught.value.sent, departure.count, len(server.connections)) == (True, 2, 1)
+
+    @pytest.mark.parametrize("status", [403, 418, 429])
+    async def test_the_body_of_a_refusal(self, status: int, departure: Departure, engine: Engine) -> None:
+        """What is known of the refusal is not lost."""
+
+        def behave(connection: socket.socket) -> None:
+            read_request(connection)
+            connection.sendall(b"HTTP/1.1 %d No\r\nContent-Length: 9\r\n\r\n1" % status)
+            silent(connection)
+
+        with serve_raw(behave) as server:
+            async with engine(timeouts=Timeouts(total=0.3)) as transport:
+                answer = await transport.send(request(server.url), departure)
+
+        assert (answer.status, answer.body) == (status, b"1")
+
+    async def test_while_connecting(self, departure: Departure, engine: Engine) -> None:
+        """Nothing was sent."""
+        with serve_raw(silent) as server:
+            async with engine(timeouts=Timeouts(connect=5, total=0.2)) as transport:
+                with pytest.raises(SendFailed, match=r"it could not be sent within 0\.2 s") as caught:
+                    await transport.send(request(server.url.replace("http", "https")), departure)
+
+        assert (caught.value.sent, departure.count) == (False, 0)
+
+    async def test_while_waiting_for_a_place(
+        self, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
+    ) -> None:
+        """Who waits sent nothing, and leaves the place to others."""
+        narrow(monkeypatch, 1)
+        told: list[tuple[str, bool]] = []
+        with serve_raw(silent) as server:
+            async with engine(timeouts=Timeouts(connect=5, total=0.2)) as transport:
+
+                async def send() -> None:
+                    with pytest.raises(SendFailed) as caught:
+                        await transport.send(request(server.url), departure)
+                    told.append((str(caught.value), caught.value.sent))
+
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(2):
+                        tasks.start_soon(send)
+
+        assert sorted(told) == [
+            ("it could not be sent within 0.2 s", False),
+            ("no whole answer came within 0.2 s", True),
+        ]
+
+
+class TestClosing:
+    """Everything ends within a second."""
+
+    @pytest.mark.parametrize(
+        ("behaviour", "scheme", "sent"),
+        [(silent, "http", True), (silent, "https", False)],
+        ids=["waiting for the answer", "waiting for TLS"],
+    )
+    async def test_whoever_waits_is_told(
+        self, behaviour: Behaviour, scheme: str, departure: Departure, engine: Engine, *, sent: bool
+    ) -> None:
+        """Each knows whether its request had left."""
+        failures: list[SendFailed] = []
+        with serve_raw(behaviour) as server:
+            async with engine(timeouts=Timeouts()) as transport:
+
+                async def send() -> None:
+                    with pytest.raises(SendFailed, match="the transport was closed") as caught:
+                        await transport.send(request(server.url.replace("http", scheme)), departure)
+                    failures.append(caught.value)
+
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(send)
+                    while not server.connections or departure.count < sent:
+                        await anyio.lowlevel.checkpoint()
+                    with anyio.fail_after(1):
+                        await transport.aclose()
+
+        assert [failure.sent for failure in failures] == [sent]
+
+    async def test_whoever_waits_for_a_place_is_told(
+        self, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
+    ) -> None:
+        """It sent nothing."""
+        narrow(monkeypatch, 1)
+        told: list[bool] = []
+        with serve_raw(silent) as server:
+            async with engine(timeouts=Timeouts()) as transport:
+
+                async def send() -> None:
+                    with pytest.raises(SendFailed, match="the transport was closed") as caught:
+                        await transport.send(request(server.url), departure)
+                    told.append(caught.value.sent)
+
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(3):
+                        tasks.start_soon(send)
+                    while not departure.count:
+                        await anyio.lowlevel.checkpoint()
+                    with anyio.fail_after(1):
+                        await transport.aclose()
+
+        assert sorted(told) == [False, False, True]
+
+    async def test_nothing_is_sent_afterwards(self, departure: Departure, engine: Engine) -> None:
+        """Nothing reopens itself."""
+        with serve_raw(answering(http(b"{}"))) as server:
+            async with engine() as transport:
+                await transport.aclose()
+                with pytest.raises(SendFailed, match="the transport was closed") as caught:
+                    await transport.send(request(server.url), departure)
+            arrived = len(server.connections)
+
+        assert (caught.value.sent, departure.count, arrived) == (False, 0, 0)
 
 
 def narrow(monkeypatch: pytest.MonkeyPatch, connections: int) -> None:
