@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from binance_pm import Client, Session
 from binance_pm.budget import Budget
 from binance_pm.testing import Fault, Sandbox
+from binance_pm.transport import Method
 from tests.conftest import cancelled_at, settled
 
 Way = Callable[[Sandbox, Client], Coroutine[Any, Any, Any]]
@@ -80,6 +81,24 @@ async def test_no_await_point_leaks(way: Way, engine: str, pm_sandbox: Sandbox) 
     with anyio.fail_after(5):
         while pm_sandbox.exchange.open_connections:
             await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("engine", ["httpx", "direct"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_cancelled_before_it_was_called_sends_nothing(
+    method: Method, engine: Literal["httpx", "direct"], pm_sandbox: Sandbox
+) -> None:
+    """A connection is open and no weight has to be waited for: an order must not slip out all the same."""
+    session = pm_sandbox.session(engine=engine)
+    async with session, pm_sandbox.client(session=session) as client:
+        await client.um_account()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await client.request(method, "/papi/v1/um/order", weight=1, returns=object)
+        await client.um_account()
+
+    assert scope.cancelled_caught
+    assert [request.path for request in pm_sandbox.exchange.requests] == ["/papi/v2/um/account"] * 2
 
 
 async def test_cancelled_before_sending_costs_nothing(pm: Sandbox) -> None:

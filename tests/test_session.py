@@ -323,6 +323,30 @@ class TestClosing:
 
         assert [type(error) for error in errors] == [SessionClosed]
 
+    async def test_with_a_call_that_is_being_signed(self, pm: Sandbox) -> None:
+        """A module that does not answer holds nothing up."""
+
+        async def sign(_: bytes) -> str:
+            await anyio.sleep_forever()
+            return ""
+
+        session = pm.session()
+        errors: list[PortfolioMarginError] = []
+
+        async def call(client: Client) -> None:
+            try:
+                await client.um_account()
+            except PortfolioMarginError as error:
+                errors.append(error)
+
+        async with session, pm.client(api_secret=sign, session=session) as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(call, client)
+            await settled()
+            await session.aclose()
+
+        assert [type(error) for error in errors] == [SessionClosed]
+        assert [state.used for state in pm.budget.snapshot()] == [0]
+
     async def test_while_being_cancelled(self, pm: Sandbox) -> None:
         """A cancellation that leads to closing does not cut it short."""
         closed: list[bool] = []
