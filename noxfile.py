@@ -74,12 +74,13 @@ def readme(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What a call, a refresh and a scrape cost here, and how long the demo takes to its first picture."""
-    session.install(".[cli,metrics]")
-    session.run("python", "-m", "tests.benchmarks.call_cost")
-    session.run("python", "-m", "tests.benchmarks.dashboard")
-    session.run("python", "-m", "tests.benchmarks.scrape_cost")
-    session.run("python", "-m", "tests.benchmarks.first_picture")
+    """What a call costs here beside other clients, then a refresh, a scrape, a start; with --quick calls alone."""
+    session.install("-e", ".[all]", *group("bench"))
+    session.run("python", "-m", "tests.benchmarks.speed", *session.posargs)
+    calls = ("call_cost", "stall", "footprint")
+    others = ("dashboard", "scrape_cost", "first_picture")
+    for module in calls if "--quick" in session.posargs else calls + others:
+        session.run("python", "-m", f"tests.benchmarks.{module}")
 
 
 @nox.session

@@ -21,7 +21,9 @@ Value = str | int | bool | Decimal
 _LONGEST_NUMBER: Final = 64
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+# The garbage collector would look at every position that a program holds, for tens of milliseconds at a time; but what
+# cannot be changed cannot come to hold itself.
+class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel"):
     """Base of every decoded answer: snake_case here, camelCase on the wire.
 
     Amounts are Decimal. Fields that this version does not know are ignored.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from decimal import Decimal
 from typing import Any
@@ -12,8 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import field
 
+from binance_pm import ENDPOINTS
 from binance_pm.enums import PositionSide
 from binance_pm.wire import Answer, Value, camel, decoder, encode_query
+from tests.benchmarks.answering import LARGE, body_of
 
 DIGITS = "12345678901234567890123456789012345678901234567890.123456789"
 DEEP = b"[" * 100_000
@@ -219,6 +222,13 @@ def test_a_number_may_come_for_text(sent: bytes) -> None:
 def test_a_time_may_come_as_text(sent: bytes, time: int) -> None:
     """A time may be text, as ``"0"`` is seen to be."""
     assert decoder(Coin)(b'{"amount":"1","updateTime":%s}' % sent).update_time == time
+
+
+def test_what_is_held_is_no_work_for_the_garbage_collector() -> None:
+    """Hundreds of accounts with hundreds of positions each would hold up the event loop at every full collection."""
+    answer = ENDPOINTS["um_account"].decode(body_of(LARGE))
+
+    assert not any(map(gc.is_tracked, [answer, *answer.assets, *answer.positions]))
 
 
 def test_an_unknown_field_is_ignored() -> None:

@@ -15,6 +15,8 @@ from email.utils import formatdate
 from functools import partial
 from itertools import islice
 
+import msgspec
+
 from binance_pm import ENDPOINTS, Client, Session
 from binance_pm.budget import Budget, Charge, Family, Kind, Reservation, pool_of
 from binance_pm.errors import Call
@@ -26,7 +28,9 @@ from tests.simulation.virtual import run
 
 ROUNDS = 7
 CALLS = 1_000
-TARGETS = {"reserve and settle": 20.0}
+DECODINGS = 100
+TARGETS = {"reserve and settle": 20.0, "whole call, 1 position": 60.0}
+DECODING_TARGET = 1.1
 WAITERS = 1_000, 10_000
 # Any minute's start does.
 EPOCH = 1_800_000_000.0
@@ -102,6 +106,21 @@ async def measure() -> dict[str, float]:
     return results
 
 
+def decoding_ratio() -> float:
+    """What decoding 600 positions takes, in terms of what msgspec takes for the same type."""
+    body, endpoint = body_of(LARGE), ENDPOINTS["um_account"]
+    msgspec_alone = msgspec.json.Decoder(endpoint.returns).decode
+
+    def seconds(decode: Callable[[bytes], object]) -> float:
+        began = time.process_time()
+        decode(body)
+        return time.process_time() - began
+
+    # In turns, as the machine's speed changes.
+    pairs = [(seconds(endpoint.decode), seconds(msgspec_alone)) for _ in range(DECODINGS)]
+    return min(ours for ours, _ in pairs) / min(alone for _, alone in pairs)
+
+
 async def wait_in_line(waiters: int) -> float:
     """CPU microseconds of each of so many calls that wait at once, from joining the queue until it is answered.
 
@@ -130,6 +149,9 @@ def main() -> None:
         aim = TARGETS.get(name)
         verdict = f"   at most {aim:g} us: {'met' if microseconds <= aim else 'missed'}" if aim else ""
         print(f"{name:<28}{microseconds:>9.1f} us{verdict}")
+    ratio = decoding_ratio()
+    verdict = "met" if ratio <= DECODING_TARGET else "missed"
+    print(f"{'decode, 600 positions':<28}{ratio:>9.2f} times msgspec alone   at most {DECODING_TARGET:g}: {verdict}")
     few, many = (run(partial(wait_in_line, waiters), start=EPOCH) for waiters in WAITERS)
     print(f"{f'each of {WAITERS[0]:,} waiters':<28}{few:>9.1f} us")
     print(f"{f'each of {WAITERS[1]:,} waiters':<28}{many:>9.1f} us")

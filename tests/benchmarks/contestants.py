@@ -29,7 +29,7 @@ KEY, SECRET = "k" * 64, "s" * 64
 PATH: Final = "/papi/v2/um/account"
 AT_ONCE: Final = 50
 _DECODE: Final = ENDPOINTS["um_account"].decode
-_LIMITS: Final[dict[tuple[Family, Kind], int]] = {("papi", Kind.IP): 10**9}
+LIMITS: Final[dict[tuple[Family, Kind], int]] = {("papi", Kind.IP): 10**9}
 
 Call = Callable[[], Awaitable[object]]
 Opener = Callable[[int], AbstractAsyncContextManager[Call]]
@@ -39,7 +39,7 @@ Opener = Callable[[int], AbstractAsyncContextManager[Call]]
 async def ours(port: int, engine: Engine) -> AsyncGenerator[Call, None]:
     """This package, with budget, signature and typed answer."""
     url = f"http://127.0.0.1:{port}"
-    session = Session(budget=Budget(limits=_LIMITS), engine=engine)
+    session = Session(budget=Budget(limits=LIMITS), engine=engine)
     async with session, Client(KEY, SECRET, session=session, papi_url=url, sapi_url=url) as client:
         yield client.um_account
 

@@ -11,9 +11,10 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from binance_pm import Client, Session
-from binance_pm.budget import Budget, Family, Kind
+from binance_pm.budget import Budget
 from tests.benchmarks.answering import SMALL, body_of
 from tests.benchmarks.call_cost import Instant
+from tests.benchmarks.contestants import LIMITS
 
 IMPORTS: Final = {
     "httpx, msgspec, anyio": "import anyio, httpx, msgspec",
@@ -26,7 +27,7 @@ IMPORT_TARGET: Final = 1.25
 CLIENTS: Final = 1_000
 CLIENT_TARGET: Final = 20_000
 CALLS: Final = 5_000
-_LIMITS: Final[dict[tuple[Family, Kind], int]] = {("papi", Kind.IP): 10**9}
+
 
 _TIMED: Final = """
 import resource, sys, time, warnings
@@ -52,7 +53,7 @@ def imports(rounds: int = 7) -> dict[str, tuple[float, float]]:
 
 async def growth() -> float:
     """Bytes for each of many calls that stay allocated after them."""
-    session = Session(budget=Budget(limits=_LIMITS))
+    session = Session(budget=Budget(limits=LIMITS))
     async with session, Client("k" * 64, "s" * 64, session=session) as client:
         vars(session)["_transport"] = Instant(body_of(SMALL))
         for _ in range(500):
@@ -72,7 +73,7 @@ async def growth() -> float:
 
 async def each_client() -> float:
     """Bytes for each of many clients of one session, each of which has made a call."""
-    async with Session(budget=Budget(limits=_LIMITS)) as session:
+    async with Session(budget=Budget(limits=LIMITS)) as session:
         vars(session)["_transport"] = Instant(body_of(SMALL))
         gc.collect()
         tracemalloc.start()
@@ -88,8 +89,8 @@ async def each_client() -> float:
     return grown / CLIENTS
 
 
-def print_all() -> None:
-    """Print the tables."""
+def main() -> None:
+    """Print what it is, and whether the targets are met."""
     seen = imports()
     print("| import | CPU ms | MiB |")
     print("|---|---:|---:|")
@@ -104,8 +105,7 @@ def print_all() -> None:
     ):
         verdict = "met" if value <= target else "**missed**"
         print(f"{title}: {value:.2f} {unit}, at most {target:g}: {verdict}")
-    print()
 
 
 if __name__ == "__main__":
-    print_all()
+    main()

@@ -1,6 +1,6 @@
 """What a call costs the CPU of the process that makes it, beside other people's clients and the bare protocol.
 
-Run it with ``nox -s bench_speed``; ``-- --quick`` takes a minute. Every figure is user and system time of the client's
+Run it with ``nox -s bench``; ``-- --quick`` takes a minute. Every figure is user and system time of the client's
 process for one call, in rounds that alternate between the clients; a loop of plain Python, timed beside each round,
 takes out how fast the machine happens to be. Only ratios within one run mean something.
 """
@@ -26,7 +26,6 @@ from typing import Final, NamedTuple
 
 import uvloop
 
-from tests.benchmarks import footprint
 from tests.benchmarks.answering import Ports, serving
 from tests.benchmarks.contestants import AT_ONCE, CONTESTANTS, Call
 
@@ -207,8 +206,6 @@ def main() -> None:
     print_costs(costs)
     print()
     print_targets(costs)
-    print()
-    footprint.print_all()
 
 
 if __name__ == "__main__":
