@@ -76,10 +76,11 @@ def readme(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """What a call costs here beside other clients, then a refresh, a scrape, a start; with --quick calls alone."""
     session.install("-e", ".[all]", *group("bench"))
-    session.run("python", "-m", "tests.benchmarks.speed", *session.posargs)
-    calls = ("call_cost", "stall", "footprint")
+    for module in ("speed", "footprint"):
+        session.run("python", "-m", f"tests.benchmarks.{module}", *session.posargs)
+    calls = ("call_cost", "stall")
     others = ("dashboard", "scrape_cost", "first_picture")
-    for module in calls if "--quick" in session.posargs else calls + others:
+    for module in calls if session.posargs else calls + others:
         session.run("python", "-m", f"tests.benchmarks.{module}")
 
 

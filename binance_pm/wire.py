@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from functools import cache
 from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, TypeVar, cast
@@ -55,18 +56,20 @@ def decoder(returns: type[T]) -> Callable[[bytes], T]:
 
     The function raises ValueError where the body is not what the type promises.
     """
+    kind = msgspec.inspect.type_info(returns)
     strictly = msgspec.json.Decoder(returns).decode
-    tolerantly = msgspec.json.Decoder(returns, strict=False).decode
-    blank = _blank_fields(returns)
-    is_finite = _finiteness(msgspec.inspect.type_info(returns), ())
+    is_finite = _finiteness(kind, ())
+    # Most programs never see an answer that needs it.
+    blank = cache(lambda: _blank_fields(kind))
 
     def decode_differently(body: bytes) -> T:
         try:
-            return tolerantly(body)
+            return msgspec.json.decode(body, type=returns, strict=False)
         except msgspec.ValidationError:
-            if blank is None:
+            pattern = blank()
+            if pattern is None:
                 raise
-            return tolerantly(blank.sub(rb"\1null", body))
+            return msgspec.json.decode(pattern.sub(rb"\1null", body), type=returns, strict=False)
 
     def decode_answer(body: bytes) -> T:
         try:
@@ -118,9 +121,9 @@ def _quote(name: str, value: str) -> str:
         raise ValueError(f"{name} has a character that is not valid Unicode") from error
 
 
-def _blank_fields(returns: type[Any]) -> re.Pattern[bytes] | None:
+def _blank_fields(kind: msgspec.inspect.Type) -> re.Pattern[bytes] | None:
     """Finds ``"name": ""`` for the fields typed ``Decimal | None``; a JSON text cannot hold unescaped quotes."""
-    names = {re.escape(field.encode_name) for field in _fields(returns) if set(_members(field.type)) == _BLANK}
+    names = {re.escape(field.encode_name) for field in _fields(kind) if set(_members(field.type)) == _BLANK}
     return re.compile(rf'("(?:{"|".join(sorted(names))})"\s*:\s*)""'.encode()) if names else None
 
 
@@ -131,10 +134,10 @@ def _members(kind: msgspec.inspect.Type) -> Iterable[type[msgspec.inspect.Type]]
     return [type(member) for member in kind.types] if isinstance(kind, msgspec.inspect.UnionType) else []
 
 
-def _fields(returns: type[Any]) -> Iterable[msgspec.inspect.Field]:
+def _fields(kind: msgspec.inspect.Type) -> Iterable[msgspec.inspect.Field]:
     """Every field of the type and of the Structs inside it."""
     seen: set[type[Any]] = set()
-    waiting = [msgspec.inspect.type_info(returns)]
+    waiting = [kind]
     while waiting:
         match waiting.pop():
             case msgspec.inspect.StructType() as struct if struct.cls not in seen:

@@ -192,7 +192,7 @@ def main() -> None:
     if given.child:
         child(*given.child)
         return
-    rounds = 3 if given.quick else 11
+    rounds = 2 if given.quick else 11
     with serving() as ports:
         measured = {loop: measure(loop, ports, rounds) for loop in LOOPS}
     costs = {
