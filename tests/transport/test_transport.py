@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from binance_pm.transport import Method, SendFailed, Timeouts, Transport
+from binance_pm.transport import REFUSALS_BODY_SECONDS, HttpAnswer, Method, SendFailed, Timeouts, Transport
 from tests.conftest import cancelled_at
 from tests.raw_server import Behaviour, answering, http, read_request, reset, serve_raw, silent
 from tests.transport.certificates import Authority
@@ -691,6 +691,34 @@ class TestClosing:
                         await transport.aclose()
 
         assert sorted(told) == [False, False, True]
+
+    @pytest.mark.parametrize("status", [403, 418, 429])
+    async def test_a_refusal_whose_body_is_awaited_is_told(
+        self, status: int, departure: Departure, engine: Engine
+    ) -> None:
+        """The budget outlives the session: it has to hear of a ban, whoever closes meanwhile."""
+        answers: list[HttpAnswer] = []
+
+        def behave(connection: socket.socket) -> None:
+            read_request(connection)
+            connection.sendall(b"HTTP/1.1 %d No\r\nContent-Length: 9\r\n\r\n" % status)
+            silent(connection)
+
+        with serve_raw(behave) as server:
+            async with engine(timeouts=Timeouts()) as transport:
+
+                async def send() -> None:
+                    answers.append(await transport.send(request(server.url), departure))
+
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(send)
+                    while not departure.count:
+                        await anyio.lowlevel.checkpoint()
+                    await anyio.sleep(REFUSALS_BODY_SECONDS / 4)
+                    with anyio.fail_after(REFUSALS_BODY_SECONDS / 2):
+                        await transport.aclose()
+
+        assert [answer.status for answer in answers] == [status]
 
     async def test_nothing_is_sent_afterwards(self, departure: Departure, engine: Engine) -> None:
         """Nothing reopens itself."""
