@@ -78,12 +78,12 @@ class Session:
         tls: settings for https.
         pins: SHA-256 fingerprints of certificates in hexadecimal, with colons or without. A server that shows another
             is sent nothing. It needs the direct engine.
-        timeouts: how long one request may take.
+        timeouts: how long one request may take; `math.inf` where it does not matter.
         max_body: bytes of an answer that are accepted.
         budget: what the IP may spend; None for the one that the process shares.
 
     Raises:
-        ConfigurationError: the arguments contradict each other.
+        ConfigurationError: an argument cannot be used, or two contradict each other.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Session:
         self._local_address: Final = None if local_address is None else _address(local_address)
         egress = self._local_address or _egress(proxy)
         self.budget: Final = budget or process_budget(egress)
-        self.timeouts: Final = timeouts or Timeouts()
+        self.timeouts: Final = _checked(timeouts or Timeouts())
         self._http: Final = http
         self._proxy: Final = Secret(proxy) if proxy is not None else None
         self._trust_env: Final = trust_env
@@ -339,6 +339,17 @@ def _fingerprints(pins: Iterable[str]) -> frozenset[str]:
     if not all(map(_FINGERPRINT.fullmatch, plain)):
         raise ConfigurationError(_CALL, "a pin is no SHA-256 fingerprint: 64 hexadecimal digits")
     return plain
+
+
+def _checked(timeouts: Timeouts) -> Timeouts:
+    """What is no number of seconds would fail in the middle of each call, or never."""
+    try:
+        is_usable = all(seconds > 0 for seconds in (timeouts.connect, timeouts.read, timeouts.total))
+    except TypeError:
+        is_usable = False
+    if not is_usable:
+        raise ConfigurationError(_CALL, "a timeout is not a number of seconds above 0; math.inf stands for none")
+    return timeouts
 
 
 def _address(text: str) -> str:

@@ -80,6 +80,9 @@ def decoder(returns: type[T]) -> Callable[[bytes], T]:
                 answer = decode_differently(body)
         except RecursionError as error:
             raise ValueError("JSON is nested too deeply") from error
+        except TypeError as error:
+            # Not every Decimal can be a key or an item of a set.
+            raise ValueError("an amount is not a finite number") from error
         if is_finite is not None and not is_finite(answer):
             raise ValueError("an amount is not a finite number")
         return answer
@@ -164,34 +167,40 @@ def _finiteness(  # noqa: PLR0911 - one for each kind
 
     Args:
         kind: the type.
-        outer: the Structs that it stands in: one that holds itself is looked into as deep as it goes.
+        outer: the Structs and dataclasses that it stands in: one that holds itself is looked into as deep as it goes.
     """
     match kind:
         case msgspec.inspect.DecimalType():
             return Decimal.is_finite
         case msgspec.inspect.FloatType():
             return math.isfinite
-        case msgspec.inspect.StructType():
-            return _any_is_finite if kind.cls in outer else _of_struct(kind, (*outer, kind.cls))
+        case msgspec.inspect.Metadata():
+            return _finiteness(kind.type, outer)
+        case msgspec.inspect.StructType() | msgspec.inspect.DataclassType():
+            return _any_is_finite if kind.cls in outer else _of_fields(kind.fields, (*outer, kind.cls))
         case msgspec.inspect.CollectionType():
             return _of_items(kind.item_type, outer)
         case msgspec.inspect.DictType():
-            inside = _of_items(kind.value_type, outer)
-            return inside and (lambda value: inside(value.values()))
+            return _of_mapping(_of_items(kind.key_type, outer), _of_items(kind.value_type, outer))
         case msgspec.inspect.UnionType():
             members = [_finiteness(member, outer) for member in kind.types]
             others = [member for member in kind.types if not isinstance(member, msgspec.inspect.NoneType)]
             if len(others) == 1 and (inside := _finiteness(others[0], outer)):
                 return lambda value: value is None or inside(value)
             return _any_is_finite if any(members) else None
-        case msgspec.inspect.AnyType() | msgspec.inspect.TupleType():
+        case (
+            msgspec.inspect.AnyType()
+            | msgspec.inspect.TupleType()
+            | msgspec.inspect.NamedTupleType()
+            | msgspec.inspect.TypedDictType()
+        ):
             return _any_is_finite
         case _:
             return None
 
 
-def _of_struct(kind: msgspec.inspect.StructType, outer: tuple[type[Any], ...]) -> _Check | None:
-    checks = [(attrgetter(field.name), _finiteness(field.type, outer)) for field in kind.fields]
+def _of_fields(fields: Iterable[msgspec.inspect.Field], outer: tuple[type[Any], ...]) -> _Check | None:
+    checks = [(attrgetter(field.name), _finiteness(field.type, outer)) for field in fields]
     needed = [(get, check) for get, check in checks if check is not None]
 
     def is_finite(value: object) -> bool:
@@ -202,6 +211,12 @@ def _of_struct(kind: msgspec.inspect.StructType, outer: tuple[type[Any], ...]) -
         return True
 
     return is_finite if needed else None
+
+
+def _of_mapping(keys: _Check | None, values: _Check | None) -> _Check | None:
+    if keys is None:
+        return values and (lambda mapping: values(mapping.values()))
+    return lambda mapping: keys(mapping) and (values is None or values(mapping.values()))
 
 
 def _of_items(kind: msgspec.inspect.Type, outer: tuple[type[Any], ...]) -> _Check | None:
@@ -236,4 +251,4 @@ def _any_is_finite(answer: object) -> bool:
         case dict():
             return all(map(_any_is_finite, cast("dict[object, object]", answer).values()))
         case _:
-            return True
+            return all(_any_is_finite(getattr(answer, name)) for name in getattr(answer, "__dataclass_fields__", ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, cast
@@ -368,6 +369,18 @@ class TestClosing:
 
 class TestTimeouts:
     """How long one request may take."""
+
+    @pytest.mark.parametrize("name", ["connect", "read", "total"])
+    @pytest.mark.parametrize("seconds", [None, "5", 0, -1, math.nan])
+    def test_are_numbers_of_seconds(self, name: str, seconds: Any) -> None:
+        """None, which stands for no timeout elsewhere, would fail in the middle of an order."""
+        with pytest.raises(ConfigurationError, match="a timeout is not a number of seconds above 0"):
+            Session(timeouts=Timeouts(**{name: seconds}))
+
+    def test_may_be_none_at_all(self) -> None:
+        """Whoever keeps the time otherwise says so."""
+        forever = Timeouts(connect=math.inf, read=math.inf, total=math.inf)
+        assert Session(timeouts=forever).timeouts is forever
 
     @pytest.mark.pm_sandbox(accounts=1, minute=1e9)
     async def test_total(self, pm_sandbox: Sandbox) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gc
 import re
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, NamedTuple, TypedDict
 from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from msgspec import field
+from msgspec import Meta, field
 
 from binance_pm import ENDPOINTS
 from binance_pm.enums import PositionSide
@@ -48,6 +49,33 @@ class Rates(Answer, frozen=True):
     pair: tuple[Decimal, Decimal] | None = None
     named: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
     rough: float = 0.0
+
+
+@dataclass
+class Chest:
+    """What `Client.request` may be asked for in place of a Struct."""
+
+    amount: Decimal
+    inside: Chest | None = None
+
+
+class Bag(TypedDict):
+    """The same as a dictionary."""
+
+    amount: Decimal
+
+
+class Pair(NamedTuple):
+    """The same as a list."""
+
+    name: str
+    amount: Decimal
+
+
+class Weighed(Answer, frozen=True):
+    """An amount that says more about itself."""
+
+    amount: Annotated[Decimal, Meta(description="in grams")]
 
 
 @pytest.mark.parametrize(
@@ -302,12 +330,29 @@ def test_an_empty_note_stays_empty() -> None:
         (Rates, '{{"listed":["1","{}"]}}'),
         (Rates, '{{"pair":["1","{}"]}}'),
         (Rates, '{{"named":{{"a":"{}"}}}}'),
+        (Chest, '{{"amount":"{}"}}'),
+        (list[Chest], '[{{"amount":"1","inside":{{"amount":"2","inside":{{"amount":"{}"}}}}}}]'),
+        (Bag, '{{"amount":"{}"}}'),
+        (dict[str, Bag], '{{"a":{{"amount":"{}"}}}}'),
+        (Pair, '["a","{}"]'),
+        (Weighed, '{{"amount":"{}"}}'),
+        (list[Weighed], '[{{"amount":"{}"}}]'),
+        (set[Decimal], '["{}"]'),
     ],
 )
 def test_an_amount_is_finite(returns: type[Any], body: str, text: str) -> None:
     """An amount that would raise in the first comparison is refused where it arrives, however it is written."""
     with pytest.raises(ValueError, match=r"^an amount is not a finite number$"):
         decoder(returns)(body.format(text).encode())
+
+
+@pytest.mark.parametrize("text", ["NaN", "sNaN", "Infinity", "-inf"])
+@pytest.mark.parametrize("returns", [dict[Decimal, Decimal], dict[Decimal, str]])
+def test_an_amount_in_place_of_a_name_is_finite(returns: type[Any], text: str) -> None:
+    """Prices may be names, as in an order book."""
+    assert decoder(returns)(b'{"1.5":"1"}').keys() == {Decimal("1.5")}
+    with pytest.raises(ValueError, match=r"not a finite number|decimal"):
+        decoder(returns)(f'{{"{text}":"1"}}'.encode())
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-Infinity"])

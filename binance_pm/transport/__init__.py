@@ -52,11 +52,6 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     A signature that has to be waited for, as that of a hardware module, has as long for itself.
     """
 
-    @property
-    def soonest(self) -> float:
-        """How long a request that is sent has in any case."""
-        return min(self.read, self.total)
-
     def failure(self, *, sent: bool) -> SendFailed:
         """What a request ends in that took longer than the total."""
         what = "no whole answer came" if sent else "it could not be sent"

@@ -12,7 +12,6 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from itertools import chain
 from typing import Final, NamedTuple, NoReturn, cast
 from urllib.parse import urlsplit
 
@@ -29,11 +28,9 @@ from binance_pm.transport import (
     Timeouts,
 )
 from binance_pm.transport.dial import Way, dial, readiness, reason_of
-from binance_pm.transport.headers import headers_of
+from binance_pm.transport.headers import LONGEST_HEAD, headers_of, is_too_long
 from binance_pm.transport.httpx import default_tls
 
-_LONGEST_HEAD: Final = 2**16
-_MOST_HEADERS: Final = 128
 _BUFFER_SIZE: Final = 2**18
 _CLOSING_SECONDS: Final = 0.5
 
@@ -87,6 +84,8 @@ class DirectTransport:
         connection: _Connection | None = None
         try:
             connection = host.idle_connection() or await self._connect(host, latest)
+            if self._loop.time() >= latest:
+                raise self._timeouts.failure(sent=False)
             departing()
             return await connection.ask(head, latest)
         finally:
@@ -139,8 +138,8 @@ class DirectTransport:
         if idle and len(self._connections) >= MAX_CONNECTIONS:
             min(idle, key=lambda connection: connection.deadline).end(_CLOSED)
         connection = _Connection(host, self._connections, self._timeouts, self._max_body, self._buffer)
-        dialled = dial(host.way, connection, seconds=self._timeouts.connect)
         try:
+            dialled = dial(host.way, connection, seconds=self._timeouts.connect)
             await self._limited(dialled, latest, "the connection took too long")
             if not connection.is_open():
                 raise ConnectionError("the server closed it at once")  # noqa: TRY301 - told as any other failure
@@ -215,6 +214,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._status = self._unproductive = 0
         self._answer = answer = self._loop.create_future()
         self._transport.write(request)
+        if self.deadline < self._timer.when():
+            self._look()
         return answer
 
     def keep_or_end(self) -> None:
@@ -244,7 +245,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self.readable = readiness(transport.get_extra_info("socket").fileno())
         self.deadline = self._loop.time() + KEEPALIVE_SECONDS
-        self._timer = self._loop.call_later(self._timeouts.soonest, self._look)
+        self._timer = self._loop.call_at(self.deadline, self._look)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """See `asyncio.BufferedProtocol`."""
@@ -262,14 +263,13 @@ class _Connection(asyncio.BufferedProtocol):
             self._parser.feed_data(self._buffer[:nbytes])
         except HttpParserError as error:
             self.end(_NOT_HTTP, error)
-        if self._unproductive > _LONGEST_HEAD:
+        if self._unproductive > LONGEST_HEAD:
             self.end(_TOO_LONG)
 
     def eof_received(self) -> None:
         """See `asyncio.Protocol`."""
         # Under TLS asyncio does not tell whether the server said that this is the end.
-        is_whole = not self._host.way.tls and not {"content-length", "transfer-encoding"} & self._headers.keys()
-        if self._status and is_whole:
+        if self._status and not (self._host.way.tls or {"content-length", "transfer-encoding"} & self._headers.keys()):
             self._settle(b"".join(self._pieces))
         self.end("the connection closed before the whole answer had come")
 
@@ -297,7 +297,7 @@ class _Connection(asyncio.BufferedProtocol):
             return
         self._headers = headers = headers_of(self._fields)
         self._status = status
-        if sum(map(len, chain.from_iterable(self._fields))) > _LONGEST_HEAD or len(self._fields) > _MOST_HEADERS:
+        if is_too_long(self._fields):
             self._stop(_TOO_LONG)
         if headers.get("content-encoding", "identity") != "identity":
             self._stop("the answer is compressed, which was not asked for")
@@ -306,7 +306,6 @@ class _Connection(asyncio.BufferedProtocol):
         self._unproductive = 0
         if status in REFUSALS:
             self.deadline = min(self._loop.time() + REFUSALS_BODY_SECONDS, self._latest)
-            self._timer.cancel()
             self._look()
 
     def on_body(self, piece: bytes) -> None:
@@ -338,11 +337,10 @@ class _Connection(asyncio.BufferedProtocol):
         raise ValueError(reason)
 
     def _look(self) -> None:
-        """End it where its time has come, else look again later: no call sets a timer of its own."""
-        now = self._loop.time()
-        if now < self.deadline:
-            # A call that begins meanwhile may have to end earlier than the idle connection.
-            self._timer = self._loop.call_at(min(self.deadline, now + self._timeouts.soonest), self._look)
+        """End it where its time has come, else look again then: few calls set a timer of their own."""
+        self._timer.cancel()
+        if self._loop.time() < self.deadline:
+            self._timer = self._loop.call_at(self.deadline, self._look)
         elif self.deadline == self._latest:
             self.end(self._timeouts.failure(sent=True).reason)
         else:

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
+from typing import Final
+
+LONGEST_HEAD: Final = 2**16
+"""Bytes of a head that are accepted."""
+
+_MOST_FIELDS: Final = 128
+
+
+def is_too_long(fields: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether the names and values are more than a head may hold."""
+    return len(fields) > _MOST_FIELDS or sum(map(len, chain.from_iterable(fields))) > LONGEST_HEAD
 
 
 def headers_of(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -193,10 +193,15 @@ class HttpxTransport:
         try:
             if response.status_code in REFUSALS:
                 until = min(anyio.current_time() + REFUSALS_BODY_SECONDS, scope.deadline)
-                # Where the request's time is over, too, the body is given up, not the answer.
+                # Where the request's time is over, or all is closed, the body is given up, not the answer.
                 scope.deadline = until + REFUSALS_BODY_SECONDS
-                with suppress(Exception), anyio.CancelScope(deadline=until):
-                    await self._collect(response, pieces)
+                self._scopes.discard(scope)
+                with suppress(Exception), anyio.CancelScope(deadline=until) as for_body:
+                    self._scopes.add(for_body)
+                    try:
+                        await self._collect(response, pieces)
+                    finally:
+                        self._scopes.discard(for_body)
             elif not await self._collect(response, pieces):
                 return None
         finally:

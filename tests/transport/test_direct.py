@@ -283,6 +283,22 @@ async def test_an_answer_that_came_while_the_event_loop_stood_still_is_not_late(
     assert answer.body == b"{}"
 
 
+async def test_what_is_late_before_it_left_is_not_sent(monkeypatch: pytest.MonkeyPatch, departure: Departure) -> None:
+    """The caller's own code held up the event loop for longer than the total: no answer would be waited for."""
+
+    async def dial_and_stand_still(way: Way, protocol: asyncio.Protocol, *, seconds: float) -> None:
+        await dial(way, protocol, seconds=seconds)
+        threading.Event().wait(2 * SHORT.read)
+
+    monkeypatch.setattr("binance_pm.transport.direct.dial", dial_and_stand_still)
+    with serve_raw(echoing) as server:
+        async with direct_engine(timeouts=Timeouts(total=SHORT.read)) as transport:
+            with pytest.raises(SendFailed, match="it could not be sent within") as caught:
+                await transport.send(request(server.url), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
 async def test_a_refused_departure_leaves_the_connection(departure: Departure) -> None:
     """Nothing was written, so the next request can go over it."""
 
