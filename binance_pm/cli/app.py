@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -27,12 +27,24 @@ _A_WHILE: Final = Number(gte=0.001, lte=86_400)
 _A_PORT: Final = Number(gte=0, lte=65_535)
 _SOME: Final = Number(gte=1, lte=1_000)
 _MANY: Final = Number(gte=1, lte=1_000_000)
+_HOOK_SECONDS: Final = 10.0
 _FLOOR_HELP: Final = "Seconds between two readings of an account in danger."
 _CEILING_HELP: Final = "Seconds between two readings of a calm one."
 _STORE_HELP: Final = "URL of the Redis or Valkey server to {}."
 # The list of processes shows options to everybody, and a URL may hold a password.
 _BUDGET: Final = "BINANCE_PM_BUDGET"
 _PUBLISH: Final = "BINANCE_PM_PUBLISH"
+
+
+def _flag(text: str) -> Parameter:
+    """That it is off is no news."""
+    return Parameter(help=text, show_default=False)
+
+
+def _default(text: str, value: object) -> Parameter:
+    """Told by the help, but not to be had: whether the option was given matters."""
+    return Parameter(help=text, show_default=lambda _: value)
+
 
 app: App = App(
     name="binance-pm",
@@ -52,8 +64,8 @@ def _demo(
     once: Annotated[
         bool | None, Parameter(help="End when each account was read; so without a terminal.", negative="--no-once")
     ] = None,
-    plain: Annotated[bool, Parameter(help="Print one line an event.")] = False,
-    json: Annotated[bool, Parameter(help="Print one JSON object an event.")] = False,
+    plain: Annotated[bool, _flag("Print one line an event.")] = False,
+    json: Annotated[bool, _flag("Print one JSON object an event.")] = False,
     seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
 ) -> int:
     """Watch a dozen accounts on a local exchange while things go wrong: no key, no network."""
@@ -65,11 +77,11 @@ def _demo(
 def _doctor(
     *,
     accounts: Annotated[Path | None, Parameter(help="Check the accounts of this file.")] = None,
-    sandbox: Annotated[bool, Parameter(help="Check a local exchange, which needs no key.")] = False,
+    sandbox: Annotated[bool, _flag("Check a local exchange, which needs no key.")] = False,
     fault: Annotated[tuple[str, ...], Parameter(help="What goes wrong there, such as clock.")] = (),
     base_url: Annotated[str | None, Parameter(help="Check this address in place of Binance's.")] = None,
-    trust_env: Annotated[bool, Parameter(help="Use the environment's proxies, certificates.")] = False,
-    json: Annotated[bool, Parameter(help="Print one JSON object a check.")] = False,
+    trust_env: Annotated[bool, _flag("Use the environment's proxies, certificates.")] = False,
+    json: Annotated[bool, _flag("Print one JSON object a check.")] = False,
 ) -> int:
     """Check key, clock, network, permissions, product and budget, and say what to do.
 
@@ -85,10 +97,10 @@ def _plan(
     accounts: Annotated[str, Parameter(help="How many accounts are read, or the path of an accounts file.")],
     every: Annotated[str | None, Parameter(help="Between two readings of each account: 5, 5s, 500ms, 2m.")] = None,
     product: Annotated[Product | None, Parameter(help="Read what makes the picture of this product.")] = None,
-    floor: Annotated[float | None, Parameter(help=_FLOOR_HELP, show_default=lambda _: pace.FLOOR)] = None,
-    ceiling: Annotated[float | None, Parameter(help=_CEILING_HELP, show_default=lambda _: pace.CEILING)] = None,
+    floor: Annotated[float | None, _default(_FLOOR_HELP, pace.FLOOR)] = None,
+    ceiling: Annotated[float | None, _default(_CEILING_HELP, pace.CEILING)] = None,
     shard: Annotated[str | None, Parameter(help="i/n: plan for the i-th of n parts of the file.")] = None,
-    json: Annotated[bool, Parameter(help="Print one JSON object.")] = False,
+    json: Annotated[bool, _flag("Print one JSON object.")] = False,
 ) -> int:
     """Say whether reading accounts fits the limits, and how often they can be read: no key, no network.
 
@@ -117,7 +129,7 @@ def _sandbox(
     port: Annotated[int, Parameter(help="Port to listen on, 0 for any free one.", validator=_A_PORT)] = 0,
     accounts: Annotated[int, Parameter(help="How many accounts to make up, at most 1000.", validator=_SOME)] = 12,
     seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
-    json: Annotated[bool, Parameter(help="Print one JSON object.")] = False,
+    json: Annotated[bool, _flag("Print one JSON object.")] = False,
 ) -> int:
     """Serve the local exchange until Ctrl-C, and print its address and keys."""
     return sandbox.run(port=port, accounts=accounts, seed=seed, json=json)
@@ -132,25 +144,34 @@ def _watch(
     floor: Annotated[float, Parameter(help=_FLOOR_HELP)] = pace.FLOOR,
     ceiling: Annotated[float, Parameter(help=_CEILING_HELP)] = pace.CEILING,
     shard: Annotated[str | None, Parameter(help="i/n: watch the i-th of n parts of the file.")] = None,
-    keep_going: Annotated[bool, Parameter(help="Watch the others where an account cannot be.")] = False,
-    plain: Annotated[bool, Parameter(help="Print one line an event; so without a terminal.")] = False,
-    json: Annotated[bool, Parameter(help="Print one JSON object an event.")] = False,
+    keep_going: Annotated[bool, _flag("Watch the others where an account cannot be.")] = False,
+    plain: Annotated[bool, _flag("Print one line an event; so without a terminal.")] = False,
+    json: Annotated[bool, _flag("Print one JSON object an event.")] = False,
     metrics: Annotated[str | None, Parameter(help="HOST:PORT, or PORT on this machine alone: serve /metrics.")] = None,
     budget: Annotated[str | None, Parameter(help=_STORE_HELP.format("share the IP's limits"), env_var=_BUDGET)] = None,
-    budget_name: Annotated[str, Parameter(help="What the IP is called there: one name for each way out.")] = "default",
+    budget_name: Annotated[
+        str | None, _default("What the IP is called there: one name for each way out.", "default")
+    ] = None,
     publish: Annotated[str | None, Parameter(help=_STORE_HELP.format("append events to"), env_var=_PUBLISH)] = None,
-    stream: Annotated[str, Parameter(help="Name of the stream that --publish appends to.")] = STREAM,
-    length: Annotated[int, Parameter(help="About how many events the stream keeps.", validator=_MANY)] = LENGTH,
+    stream: Annotated[str | None, _default("Name of the stream that --publish appends to.", STREAM)] = None,
+    length: Annotated[
+        int | None, _default("About how many events the stream keeps.", LENGTH), Parameter(validator=_MANY)
+    ] = None,
     on_event: Annotated[str | None, Parameter(help="Command to run with the event as JSON on its stdin.")] = None,
     on_event_kind: Annotated[
-        tuple[EventKind, ...], Parameter(help="Events to run it for; all but Reading.", show_default=False)
-    ] = STATE_KINDS,
-    on_event_timeout: Annotated[float, Parameter(help="Seconds until it is killed.", validator=_A_WHILE)] = 10.0,
+        tuple[EventKind, ...] | None, Parameter(help="Events to run it for; all but Reading.")
+    ] = None,
+    on_event_timeout: Annotated[
+        float | None, _default("Seconds until it is killed.", _HOOK_SECONDS), Parameter(validator=_A_WHILE)
+    ] = None,
 ) -> int:
     """Watch the accounts of a file on a full screen: those in danger first, and more often.
 
     On the screen, ? lists the keys.
     """
+    _go_with("--budget", budget, {"--budget-name": budget_name})
+    _go_with("--publish", publish, {"--stream": stream, "--length": length})
+    _go_with("--on-event", on_event, {"--on-event-kind": on_event_kind, "--on-event-timeout": on_event_timeout})
     request = watch.Request(
         accounts=accounts,
         keep_going=keep_going,
@@ -162,9 +183,11 @@ def _watch(
         plain=plain,
         json=json,
         metrics=None if metrics is None else _address(metrics, "--metrics"),
-        budget=None if budget is None else watch.SharedStore(Secret(budget), budget_name),
-        publish=None if publish is None else watch.Publishing(Secret(publish), stream, length),
-        hook=None if on_event is None else Hook(on_event, kinds=on_event_kind, timeout=on_event_timeout),
+        budget=None if budget is None else watch.SharedStore(Secret(budget), budget_name or "default"),
+        publish=None if publish is None else watch.Publishing(Secret(publish), stream or STREAM, length or LENGTH),
+        hook=None
+        if on_event is None
+        else Hook(on_event, kinds=on_event_kind or STATE_KINDS, timeout=on_event_timeout or _HOOK_SECONDS),
     )
     return watch.run(request)
 
@@ -176,11 +199,18 @@ def _tail(
     *,
     stream: Annotated[str, Parameter(help="Name of the stream that a watch publishes.")] = STREAM,
     group: Annotated[str, Parameter(help="Who reads: each group takes up where it left off.")] = "tail",
-    from_start: Annotated[bool, Parameter(help="Let a new group begin with what is there.")] = False,
-    json: Annotated[bool, Parameter(help="Print one JSON object an entry.")] = False,
+    from_start: Annotated[bool, _flag("Let a new group begin with what is there.")] = False,
+    json: Annotated[bool, _flag("Print one JSON object an entry.")] = False,
 ) -> int:
     """Print the events that a watch publishes, one a line, until Ctrl-C."""
     return tail.run(url=url, stream=stream, group=group, from_start=from_start, json=json)
+
+
+def _go_with(option: str, value: object, others: Mapping[str, object]) -> None:
+    """Refuse what would have no effect: whoever gave it takes it for granted that it has."""
+    for name, given in others.items():
+        if value is None and given is not None:
+            raise CycloptsError(msg=f"{name} has no effect without {option}.")
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -37,7 +37,7 @@ def _one_place(_: object, target: Target | None) -> None:
 class Target:
     """Where a call goes."""
 
-    sandbox: Annotated[bool, Parameter(help="Call a local exchange, which needs no key.")] = False
+    sandbox: Annotated[bool, Parameter(help="Call a local exchange, which needs no key.", show_default=False)] = False
     base_url: Annotated[str | None, Parameter(help="Call this address, such as that of `binance-pm sandbox`.")] = None
     engine: Annotated[Literal["auto", "httpx", "direct"], Parameter(help="What carries the request.")] = "auto"
 

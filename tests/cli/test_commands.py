@@ -292,6 +292,27 @@ def test_a_number_out_of_range_is_wrong_usage(run: Any, arguments: tuple[str, ..
     assert (ended.code, ended.out, ended.err) == (2, "", f"binance-pm: Invalid value {why}\n")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "needed"),
+    [
+        ("--budget-name", "x", "--budget"),
+        ("--stream", "x", "--publish"),
+        ("--length", "10", "--publish"),
+        ("--on-event-kind", "Stale", "--on-event"),
+        ("--on-event-timeout", "5", "--on-event"),
+    ],
+)
+def test_an_option_without_effect_is_wrong_usage(
+    run: Any, option: str, value: str, needed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever gives it relies on it, and forgot the one that it belongs to."""
+    for variable in ("BINANCE_PM_BUDGET", "BINANCE_PM_PUBLISH"):
+        monkeypatch.delenv(variable, raising=False)
+    ended = run("watch", "--accounts", str(tmp_path / "accounts.toml"), option, value)
+
+    assert (ended.code, ended.out, ended.err) == (2, "", f"binance-pm: {option} has no effect without {needed}.\n")
+
+
 def test_the_exchanges_bounds_are_checked_too(run: Any) -> None:
     """A parameter of an endpoint is refused before it is sent."""
     ended = run("call", "um_account", "--recv-window", "60001", "--sandbox")
@@ -319,6 +340,14 @@ class TestHouse:
 
         assert max(map(len, out.splitlines())) <= 80
         assert all(command in out for command in ("call", "demo", "doctor", "plan", "sandbox", "watch"))
+
+    @pytest.mark.parametrize("command", ["call ping", "demo", "doctor", "plan", "sandbox", "watch", "tail"])
+    def test_help_of_a_command(self, run: Any, command: str) -> None:
+        """A default is told where it is news: that a flag is off is none."""
+        out = run(*command.split(), "--help").out
+
+        assert "--json" in out or command == "call ping"
+        assert "False" not in out
 
     @pytest.mark.parametrize(
         "error",
