@@ -30,7 +30,7 @@ from binance_pm.transport import (
 )
 from binance_pm.transport.dial import Way, dial, readiness, reason_of
 from binance_pm.transport.headers import headers_of
-from binance_pm.transport.httpx import default_tls
+from binance_pm.transport.httpx import tls_settings
 
 _LONGEST_HEAD: Final = 2**16
 _MOST_HEADERS: Final = 128
@@ -111,7 +111,7 @@ class DirectTransport:
             if port and parts.hostname:
                 tls = None
                 if parts.scheme == "https":
-                    tls = self._tls = self._tls or default_tls()
+                    tls = self._tls = self._tls or tls_settings()
                     # A server that is offered nothing else speaks it.
                     tls.set_alpn_protocols(["http/1.1"])
                 way = Way(parts.hostname, parts.port or port, tls, self._pins, self._local_address)
@@ -130,7 +130,7 @@ class DirectTransport:
                     self._limits.discard(limit)
         except TimeoutError:
             if until == latest and not self._closed:
-                raise self._timeouts.failure(sent=False) from None
+                raise SendFailed.overdue(self._timeouts.total, sent=False) from None
             raise SendFailed("the transport was closed" if self._closed else too_late, sent=False) from None
 
     async def _connect(self, host: _Host, latest: float) -> _Connection:
@@ -244,7 +244,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self.readable = readiness(transport.get_extra_info("socket").fileno())
         self.deadline = self._loop.time() + KEEPALIVE_SECONDS
-        self._timer = self._loop.call_later(self._timeouts.soonest, self._look)
+        self._timer = self._loop.call_later(self._timeouts.shortest, self._look)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """See `asyncio.BufferedProtocol`."""
@@ -342,8 +342,8 @@ class _Connection(asyncio.BufferedProtocol):
         now = self._loop.time()
         if now < self.deadline:
             # A call that begins meanwhile may have to end earlier than the idle connection.
-            self._timer = self._loop.call_at(min(self.deadline, now + self._timeouts.soonest), self._look)
+            self._timer = self._loop.call_at(min(self.deadline, now + self._timeouts.shortest), self._look)
         elif self.deadline == self._latest:
-            self.end(self._timeouts.failure(sent=True).reason)
+            self.end(SendFailed.overdue(self._timeouts.total, sent=True).reason)
         else:
             self.end("sending took too long" if self._transport.get_write_buffer_size() else "the answer took too long")
