@@ -286,9 +286,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._fields, self._pieces, self._size = [], [], 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See `HttpResponseParser`. What follows a body is not part of the head."""
-        if not self._status:
-            self._fields.append((name, value))
+        """See `HttpResponseParser`. What follows a body comes too late to be read."""
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """See `HttpResponseParser`."""

@@ -131,8 +131,7 @@ class HttpxTransport:
         is_kept = False
         try:
             answer = await self._send(request, trace, scope, _sender(connection))
-            # The rest of an answer that was too long may still come.
-            is_kept = answer.body is not None
+            is_kept = True
             return answer
         finally:
             try:

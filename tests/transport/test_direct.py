@@ -15,6 +15,7 @@ import pytest
 
 from binance_pm.transport import SendFailed
 from binance_pm.transport.dial import Way, dial
+from tests.conftest import refusing_port
 from tests.raw_server import Behaviour, answering, http, read_request, serve_raw, silent
 from tests.transport.engines import CHUNKED, Departure, direct_engine, request
 
@@ -138,6 +139,28 @@ def echoing(connection: socket.socket) -> None:
         connection.sendall(http(b"{}"))
 
 
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://x", 80), ("https://x", 443), ("http://x:8080", 8080), ("https://x:8443", 8443)]
+)
+async def test_the_port_is_that_of_the_url(
+    url: str, port: int, monkeypatch: pytest.MonkeyPatch, departure: Departure
+) -> None:
+    """Or the usual one, where it names none."""
+    dialled: list[int] = []
+
+    async def refuse(way: Way, protocol: asyncio.Protocol, *, seconds: float) -> None:
+        del protocol, seconds
+        dialled.append(way.port)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("binance_pm.transport.direct.dial", refuse)
+    async with direct_engine() as transport:
+        with pytest.raises(SendFailed):
+            await transport.send(request(url), departure)
+
+    assert dialled == [port]
+
+
 async def test_a_connection_that_ends_as_it_stands_is_told_as_not_sent(
     monkeypatch: pytest.MonkeyPatch, departure: Departure
 ) -> None:
@@ -184,6 +207,25 @@ async def test_a_refused_departure_leaves_the_connection(departure: Departure) -
             await transport.send(request(server.url), departure)
 
     assert len(server.connections) == 1
+
+
+async def test_what_never_stood_is_forgotten(departure: Departure) -> None:
+    """A host that is down for hours fills no memory, and holds up no closing."""
+    with refusing_port() as port:
+        async with direct_engine() as transport:
+            with pytest.raises(SendFailed):
+                await transport.send(request(f"http://127.0.0.1:{port}"), departure)
+
+            assert not vars(transport)["_connections"]
+
+
+async def test_closing_waits_until_all_is_closed(departure: Departure) -> None:
+    """The event loop may end right after it."""
+    with serve_raw(echoing) as server:
+        async with direct_engine() as transport:
+            await transport.send(request(server.url), departure)
+
+        assert not vars(transport)["_connections"]
 
 
 async def test_memory_is_flat(departure: Departure) -> None:

@@ -56,13 +56,14 @@ async def test_sends_exactly_the_target_and_nothing_of_its_own(departure: Depart
 
 
 async def test_an_answer_longer_than_accepted_has_no_body(departure: Departure, engine: Engine) -> None:
-    """Its headers still count; the rest of it is not awaited."""
+    """Its headers still count; the rest of it is not awaited, and meets no other request."""
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\nX-MBX-USED-WEIGHT-1M: 7\r\n\r\n" + b"x" * 2000
     with serve_raw(answering(endless)) as server:
         async with engine() as transport:
-            answer = await transport.send(request(server.url), departure)
+            answers = [await transport.send(request(server.url), departure) for _ in range(2)]
 
-    assert (answer.body, answer.used("x-mbx-used-weight-1m")) == (None, 7)
+    assert [(answer.body, answer.used("x-mbx-used-weight-1m")) for answer in answers] == [(None, 7)] * 2
+    assert len(server.connections) == 2
 
 
 @pytest.mark.parametrize(("length", "is_accepted"), [(200_000, True), (200_001, False)])
@@ -469,15 +470,6 @@ class TestIdle:
 
         assert (answer.body, len(server.connections)) == (b"mine", 2)
 
-    async def test_the_connection_used_last_is_used_first(self, departure: Departure, engine: Engine) -> None:
-        """One after the other, all requests go over one connection."""
-        with serve_raw(echoing) as server:
-            async with engine() as transport:
-                for _ in range(5):
-                    await transport.send(request(server.url), departure)
-
-        assert len(server.connections) == 1
-
     @pytest.mark.parametrize("answer", [b"HTTP/1.0 200 OK\r\n", b"HTTP/1.1 200 OK\r\nConnection: close\r\n"])
     async def test_a_connection_that_the_server_gives_up_is_not_used(
         self, answer: bytes, departure: Departure, engine: Engine
@@ -503,8 +495,49 @@ def echoing(connection: socket.socket) -> None:
         connection.sendall(http(head.split(b" ")[1]))
 
 
+def counting(served: list[int]) -> Behaviour:
+    """Answer every request; when the connection ends, tell how many there were."""
+
+    def behave(connection: socket.socket) -> None:
+        count = 0
+        with suppress(OSError):
+            while head := read_request(connection):
+                count += 1
+                connection.sendall(http(head.split(b" ")[1]))
+        served.append(count)
+
+    return behave
+
+
 class TestMany:
     """Requests at once."""
+
+    async def test_the_connection_used_last_is_used_first(self, engine: Engine) -> None:
+        """Whoever comes alone keeps one connection busy, and the others may grow old."""
+        served: list[int] = []
+        with serve_raw(counting(served)) as server:
+            async with engine(timeouts=Timeouts()) as transport:
+                await self.send_all(transport, server.url, 2)
+                for _ in range(5):
+                    await self.send_all(transport, server.url, 1)
+
+        assert sorted(served) == [1, 6]
+
+    async def test_the_connection_idle_for_longest_makes_way(
+        self, monkeypatch: pytest.MonkeyPatch, engine: Engine
+    ) -> None:
+        """Where there are as many as may be, and one to another server is needed."""
+        narrow(monkeypatch, 2)
+        served: list[int] = []
+        with serve_raw(counting(served)) as one, serve_raw(echoing) as other:
+            async with engine(timeouts=Timeouts()) as transport:
+                await self.send_all(transport, one.url, 2)
+                await self.send_all(transport, one.url, 1)
+                await self.send_all(transport, other.url, 1)
+                with anyio.fail_after(5):
+                    while not served:
+                        await anyio.lowlevel.checkpoint()
+                assert served == [1]
 
     async def send_all(self, transport: Transport, url: str, count: int) -> list[bytes | None]:
         """Send all at once, each with a target of its own; their answers."""
