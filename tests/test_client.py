@@ -801,6 +801,21 @@ class TestRefusals:
         assert [state.used for state in pm.budget.snapshot()] == [10]
 
 
+async def test_what_was_not_sent_after_all_costs_nothing() -> None:
+    """A transport brought along is taken to send at once; where it says that it could not connect, nothing was."""
+
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    budget = Budget()
+    async with Client(session=Session(http=httpx.MockTransport(refuse), budget=budget), attempts=1) as client:
+        with pytest.raises(ConnectError):
+            await client.ping()
+
+    (state,) = budget.snapshot()
+    assert (state.used, state.in_flight) == (0, 0)
+
+
 class TestConcurrency:
     """Many calls at once."""
 
