@@ -127,6 +127,14 @@ class TestEndpoints:
 
         assert dict(pm.exchange.requests[-1].params)["recvWindow"] == "1234"
 
+    async def test_recv_window_of_one_call_goes_before_that_of_the_client(self, pm: Sandbox) -> None:
+        """Whoever knows better for one call is heard."""
+        async with pm.client(recv_window=2000) as client:
+            await client.um_account(recv_window=1234)
+            await client.um_account()
+
+        assert [dict(request.params)["recvWindow"] for request in pm.exchange.requests] == ["1234", "2000"]
+
     async def test_undeclared_endpoint(self, pm: Sandbox, client: Client) -> None:
         """Nobody is blocked by an endpoint that is not declared."""
         answer = await client.request("GET", UM, weight=5, returns=dict[str, Any], params={"recvWindow": 4000})
@@ -793,11 +801,26 @@ class TestRefusals:
         assert [state.used for state in pm.budget.snapshot()] == [10]
 
 
+async def test_what_was_not_sent_after_all_costs_nothing() -> None:
+    """A transport brought along is taken to send at once; where it says that it could not connect, nothing was."""
+
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    budget = Budget()
+    async with Client(session=Session(http=httpx.MockTransport(refuse), budget=budget), attempts=1) as client:
+        with pytest.raises(ConnectError):
+            await client.ping()
+
+    (state,) = budget.snapshot()
+    assert (state.used, state.in_flight) == (0, 0)
+
+
 class TestConcurrency:
     """Many calls at once."""
 
     async def test_requests_under_way_are_bounded(self, clock: FakeClock) -> None:
-        """The others wait for a place, and their time starts when they have it."""
+        """The others wait for a place with their weight, and give it back when they leave; an order needs no place."""
         under_way: list[int] = []
         open_requests = 0
         go = asyncio.Event()
@@ -818,13 +841,21 @@ class TestConcurrency:
             go.set()
             await client.ping()
             go.clear()
-            calls = asyncio.gather(*(client.ping() for _ in range(250)))
+            calls = [asyncio.create_task(client.ping()) for _ in range(250)]
             await settled()
-            assert open_requests == 100
+            assert (open_requests, budget.snapshot()[0].in_flight) == (100, 250)
+            calls.pop().cancel()
+            await settled()
+            assert (open_requests, budget.snapshot()[0].in_flight) == (100, 249)
+            order = asyncio.create_task(
+                client.request("POST", "/papi/v1/x", weight=1, returns=dict[str, Any], security="NONE")
+            )
+            await settled()
+            assert (open_requests, budget.snapshot()[0].in_flight) == (101, 250)
             go.set()
-            await calls
+            await asyncio.gather(order, *calls)
 
-        assert (len(under_way), max(under_way)) == (251, 100)
+        assert (len(under_way), max(under_way)) == (251, 101)
 
     async def test_what_cannot_be_sent_does_not_wait_for_weight(self, pm: Sandbox) -> None:
         """A wrong argument is told at once, however full the minute is."""

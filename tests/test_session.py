@@ -6,6 +6,7 @@ import asyncio
 import math
 import threading
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 import anyio
@@ -34,7 +35,8 @@ from binance_pm.budget import Budget, process_budget
 from binance_pm.session import shared_session
 from binance_pm.testing import Fault, Sandbox, running_sandbox, sandbox
 from tests.conftest import ManualClock, refusing_port, settled
-from tests.raw_server import serve_raw, silent
+from tests.raw_server import answering, http, serve_raw, silent
+from tests.transport.certificates import Authority
 
 pytestmark = pytest.mark.usefixtures("each_engine")
 
@@ -231,6 +233,17 @@ class TestEngine:
         else:
             with pytest.raises(ConfigurationError, match="pins need the direct engine: httptools is not installed"):
                 await Session(budget=Budget(), pins=[pin]).__aenter__()
+
+    async def test_gets_the_settings_of_the_session(self, tmp_path: Path) -> None:
+        """Whom to trust, and how long an answer may be."""
+        authority = Authority(tmp_path)
+        context = authority.server(authority.issue())
+        with serve_raw(answering(http(b"{}" + b" " * 100)), tls=context) as server:
+            for most, error in ((102, None), (101, PortfolioMarginError)):
+                session = Session(tls=authority.client(), max_body=most, budget=Budget())
+                async with session, Client(session=session, papi_url=server.url, attempts=1) as client:
+                    with pytest.raises(error) if error else nullcontext():
+                        await client.ping()
 
     async def test_pins_hold_for_calls(self, pm_sandbox: Sandbox) -> None:
         """A server without the certificate is sent nothing."""

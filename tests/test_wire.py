@@ -42,6 +42,20 @@ class Purse(Answer, frozen=True):
     inside: Purse | None = None
 
 
+class Quote(Answer, frozen=True):
+    """Several amounts, one of which may be missing."""
+
+    bid: Decimal
+    ask: Decimal
+    last: Decimal | None = None
+
+
+class Price(Answer, frozen=True):
+    """One amount and nothing else."""
+
+    price: Decimal
+
+
 class Rates(Answer, frozen=True):
     """Amounts inside everything that can hold them."""
 
@@ -327,6 +341,10 @@ def test_an_empty_note_stays_empty() -> None:
         (Coin, '{{"amount":"{}"}}'),
         (Coin, '{{"amount":"1","spareAmount":"{}"}}'),
         (Purse, '{{"coins":[{{"amount":"1"}}],"byName":{{"a":{{"amount":"{}"}}}}}}'),
+        (Purse, '{{"coins":[],"inside":{{"coins":[{{"amount":"{}"}}]}}}}'),
+        (list[Quote], '[{{"bid":"1","ask":"1","last":"{}"}}]'),
+        (list[Quote], '[{{"bid":"1","ask":"{}"}}]'),
+        (list[Price], '[{{"price":"{}"}}]'),
         (Rates, '{{"listed":["1","{}"]}}'),
         (Rates, '{{"pair":["1","{}"]}}'),
         (Rates, '{{"named":{{"a":"{}"}}}}'),

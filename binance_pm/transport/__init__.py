@@ -10,7 +10,7 @@ import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 
 import msgspec
 
@@ -43,7 +43,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """How long one request may take, in seconds."""
 
     connect: float = 5.0
-    """To get a connection: a free place in the pool, TCP and TLS together each."""
+    """To wait for a free connection at most, and again to make one: for TCP, and for TLS."""
     read: float = 10.0
     """Between two pieces of the answer, the first included; the same bound holds for writing."""
     total: float = 20.0
@@ -51,11 +51,6 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
     A signature that has to be waited for, as that of a hardware module, has as long for itself.
     """
-
-    def failure(self, *, sent: bool) -> SendFailed:
-        """What a request ends in that took longer than the total."""
-        what = "no whole answer came" if sent else "it could not be sent"
-        return SendFailed(f"{what} within {self.total:g} s", sent=sent)
 
 
 class Headers:
@@ -157,6 +152,12 @@ class SendFailed(Exception):
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
+
+    @classmethod
+    def overdue(cls, total: float, *, sent: bool) -> Self:
+        """It took longer than the total timeout, in seconds."""
+        what = "no whole answer came" if sent else "it could not be sent"
+        return cls(f"{what} within {total:g} s", sent=sent)
 
 
 class Transport(Protocol):

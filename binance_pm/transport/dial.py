@@ -62,7 +62,7 @@ def reason_of(error: Exception) -> str:
     """What is known about a failure to connect, as the end of a sentence, without quoting the server."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f": {error.verify_message}"
-    # The texts of its kinds are the system's.
+    # The texts of its subclasses are the system's, and those of other errors may be the server's.
     return f": {error}" if type(error) is ConnectionError else ""
 
 

@@ -29,7 +29,7 @@ from binance_pm.transport import (
 )
 from binance_pm.transport.dial import Way, dial, readiness, reason_of
 from binance_pm.transport.headers import LONGEST_HEAD, headers_of, is_too_long
-from binance_pm.transport.httpx import default_tls
+from binance_pm.transport.httpx import tls_settings
 
 _BUFFER_SIZE: Final = 2**18
 _CLOSING_SECONDS: Final = 0.5
@@ -85,7 +85,7 @@ class DirectTransport:
         try:
             connection = host.idle_connection() or await self._connect(host, latest)
             if self._loop.time() >= latest:
-                raise self._timeouts.failure(sent=False)
+                raise SendFailed.overdue(self._timeouts.total, sent=False)
             departing()
             return await connection.ask(head, latest)
         finally:
@@ -110,7 +110,7 @@ class DirectTransport:
             if port and parts.hostname:
                 tls = None
                 if parts.scheme == "https":
-                    tls = self._tls = self._tls or default_tls()
+                    tls = self._tls = self._tls or tls_settings()
                     # A server that is offered nothing else speaks it.
                     tls.set_alpn_protocols(["http/1.1"])
                 way = Way(parts.hostname, parts.port or port, tls, self._pins, self._local_address)
@@ -129,7 +129,7 @@ class DirectTransport:
                     self._limits.discard(limit)
         except TimeoutError:
             if until == latest and not self._closed:
-                raise self._timeouts.failure(sent=False) from None
+                raise SendFailed.overdue(self._timeouts.total, sent=False) from None
             raise SendFailed("the transport was closed" if self._closed else too_late, sent=False) from None
 
     async def _connect(self, host: _Host, latest: float) -> _Connection:
@@ -286,9 +286,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._fields, self._pieces, self._size = [], [], 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See `HttpResponseParser`. What follows a body is not part of the head."""
-        if not self._status:
-            self._fields.append((name, value))
+        """See `HttpResponseParser`. What follows a body comes too late to be read."""
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """See `HttpResponseParser`."""
@@ -342,6 +341,6 @@ class _Connection(asyncio.BufferedProtocol):
         if self._loop.time() < self.deadline:
             self._timer = self._loop.call_at(self.deadline, self._look)
         elif self.deadline == self._latest:
-            self.end(self._timeouts.failure(sent=True).reason)
+            self.end(SendFailed.overdue(self._timeouts.total, sent=True).reason)
         else:
             self.end("sending took too long" if self._transport.get_write_buffer_size() else "the answer took too long")

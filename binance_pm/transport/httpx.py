@@ -1,4 +1,4 @@
-"""The default engine: httpx. Nothing else in the package imports it.
+"""The httpx engine, which runs everywhere. Nothing else in the package imports httpx.
 
 An engine made here calls `httpx.AsyncHTTPTransport` directly: there is no cookie jar, no redirect, no authentication
 flow and no log line with the URL on the way. Each has one connection: httpcore searches its whole pool at each step of
@@ -122,7 +122,7 @@ class HttpxTransport:
                 self._scopes.discard(scope)
         if self._closed:
             raise SendFailed("the transport was closed before the whole answer had come", sent=trace.departed)
-        raise self._timeouts.failure(sent=trace.departed)
+        raise SendFailed.overdue(self._timeouts.total, sent=trace.departed)
 
     async def _send_on_own(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope) -> HttpAnswer:
         """Send it over a connection of ours."""
@@ -131,8 +131,7 @@ class HttpxTransport:
         is_kept = False
         try:
             answer = await self._send(request, trace, scope, _sender(connection))
-            # The rest of an answer that was too long may still come.
-            is_kept = answer.body is not None
+            is_kept = True
             return answer
         finally:
             try:
@@ -152,10 +151,11 @@ class HttpxTransport:
         raise SendFailed("no connection was free in time", sent=False)
 
     async def _send(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope, handle: _Handle) -> HttpAnswer:
-        if not self._traced:
-            trace.depart()
         try:
-            response = await handle(self._outgoing(request, trace))
+            outgoing = self._outgoing(request, trace)
+            if not self._traced:
+                trace.depart()
+            response = await handle(outgoing)
             trace.depart()
             return HttpAnswer(response.status_code, response.headers, await self._read(response, scope))
         except SendFailed:
@@ -179,12 +179,12 @@ class HttpxTransport:
 
     def _outgoing(self, request: HttpRequest, trace: _Trace) -> httpx.Request:
         extensions: dict[str, Any] = {"timeout": self._timeout, "trace": trace}
-        url = _url_of(request.url)
+        url, target = _url_of(request.url), request.raw_target()
         if self._brought is None:
             # Parsing the query again would cost as much as signing it did.
-            extensions["target"] = request.raw_target()
+            extensions["target"] = target
         else:
-            url = url.copy_with(raw_path=request.target.encode())
+            url = url.copy_with(raw_path=target)
         return httpx.Request(request.method, url, headers=request.headers.fields, extensions=extensions)
 
     async def _read(self, response: httpx.Response, scope: anyio.CancelScope) -> bytes | None:
@@ -266,11 +266,6 @@ class _Trace:
             self.depart()
 
 
-def default_tls() -> ssl.SSLContext:
-    """Settings for https that trust whom httpx trusts where the environment is not asked."""
-    return httpx.create_ssl_context(trust_env=False)
-
-
 def _maker(
     proxy: str | None, tls: ssl.SSLContext | None, local_address: str | None, *, trust_env: bool
 ) -> Callable[[], HttpxLike]:
@@ -279,7 +274,7 @@ def _maker(
 
     @cache
     def verify() -> ssl.SSLContext:
-        return httpx.create_ssl_context(trust_env=trust_env) if tls is None else tls
+        return tls_settings(trust_env=trust_env) if tls is None else tls
 
     def make() -> HttpxLike:
         try:
@@ -324,7 +319,8 @@ def _failure(error: Exception, trace: _Trace) -> SendFailed:
 
 
 _WORDS: Final[dict[type[Exception], str]] = {
-    httpx.InvalidURL: "the request is longer than a URL may be, or its URL is none",
+    httpx.InvalidURL: "the URL of the request is none",
+    httpx.UnsupportedProtocol: "the URL of the request is none",
     httpx.ConnectError: "no connection could be made",
     httpx.ConnectTimeout: "the connection took too long",
     httpx.PoolTimeout: "no connection was free in time",
@@ -357,7 +353,7 @@ def _redact(record: logging.LogRecord) -> bool:
 
 
 def tls_settings(*, trust_env: bool = False) -> ssl.SSLContext:
-    """The settings for https where the caller gives none.
+    """The settings for https where the caller gives none: they trust whom httpx trusts.
 
     Args:
         trust_env: whether the environment may name certificates.

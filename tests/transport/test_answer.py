@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binance_pm.transport import HttpAnswer
+from binance_pm.transport import HttpAnswer, _seconds
 
 MOMENT = 1_795_262_282
 
@@ -24,6 +24,8 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Gen
     """This machine is in another part of the world."""
     monkeypatch.setenv("TZ", request.param)
     time.tzset()
+    # What was read in another zone is remembered.
+    _seconds.cache_clear()
     yield request.param
     monkeypatch.undo()
     time.tzset()

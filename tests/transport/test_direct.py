@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import select
 import socket
 import threading
@@ -14,8 +13,9 @@ from typing import Any
 import anyio
 import pytest
 
-from binance_pm.transport import Headers, HttpRequest, SendFailed, Timeouts
+from binance_pm.transport import SendFailed, Timeouts
 from binance_pm.transport.dial import Way, dial
+from tests.conftest import refusing_port
 from tests.raw_server import Behaviour, answering, http, read_request, serve_raw, silent
 from tests.transport.engines import CHUNKED, SHORT, Departure, direct_engine, request
 
@@ -104,61 +104,6 @@ async def test_says_what_happened(behaviour: Behaviour, words: str, departure: D
     assert str(caught.value) == words
 
 
-@pytest.mark.parametrize(
-    ("target", "headers"),
-    [
-        ("/a b", {}),
-        ("/a\r\nX: y", {}),
-        ("/a\n", {}),
-        ("/é", {}),
-        ("/\x00", {}),
-        ("/", {"x": "a\r\nb: c"}),
-        ("/", {"x": "é"}),
-    ],
-)
-async def test_a_request_that_would_be_two_is_not_sent(
-    target: str, headers: dict[str, str], departure: Departure
-) -> None:
-    """Nothing in it may end a line of the head."""
-    async with direct_engine() as transport:
-        with pytest.raises(SendFailed, match="holds what none may hold") as caught:
-            await transport.send(HttpRequest("GET", "http://127.0.0.1:1", target, Headers(headers)), departure)
-
-    assert (caught.value.sent, departure.count) == (False, 0)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "ftp://127.0.0.1",
-        "ftp://127.0.0.1:80",
-        "127.0.0.1",
-        "http://",
-        "http://:80",
-        "http://x:99999",
-        "http://[::1",
-    ],
-)
-async def test_a_url_that_is_none_is_told_as_not_sent(url: str, departure: Departure) -> None:
-    """It leads to no host."""
-    async with direct_engine() as transport:
-        with pytest.raises(SendFailed, match="the URL of the request is none") as caught:
-            await transport.send(request(url), departure)
-
-    assert not caught.value.sent
-
-
-@pytest.mark.parametrize("name", ["nowhere.invalid", "a" * 64, "-.-", ".x"])
-async def test_a_name_without_an_address_is_told_as_not_sent(name: str, departure: Departure) -> None:
-    """It cannot be resolved, or is none."""
-    async with direct_engine(timeouts=Timeouts()) as transport:
-        with pytest.raises(SendFailed, match="no connection could be made") as caught:
-            await transport.send(request(f"http://{name}"), departure)
-
-    assert (caught.value.sent, departure.count) == (False, 0)
-
-
 async def test_an_idle_connection_ends_by_itself(monkeypatch: pytest.MonkeyPatch, departure: Departure) -> None:
     """Nobody has to call for it."""
     monkeypatch.setattr("binance_pm.transport.direct.KEEPALIVE_SECONDS", 0.05)
@@ -194,39 +139,26 @@ def echoing(connection: socket.socket) -> None:
         connection.sendall(http(b"{}"))
 
 
-async def test_a_slow_answer_that_goes_on_is_waited_for(departure: Departure) -> None:
-    """The read timeout is between two pieces."""
-    answer = http(b"{}", headers="Date: x\r\n")
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://x", 80), ("https://x", 443), ("http://x:8080", 8080), ("https://x:8443", 8443)]
+)
+async def test_the_port_is_that_of_the_url(
+    url: str, port: int, monkeypatch: pytest.MonkeyPatch, departure: Departure
+) -> None:
+    """Or the usual one, where it names none."""
+    dialled: list[int] = []
 
-    def behave(connection: socket.socket) -> None:
-        read_request(connection)
-        for at in range(0, len(answer), 10):
-            connection.sendall(answer[at : at + 10])
-            pause.wait(0.1)
+    async def refuse(way: Way, protocol: asyncio.Protocol, *, seconds: float) -> None:
+        del protocol, seconds
+        dialled.append(way.port)
+        raise ConnectionRefusedError
 
-    pause = threading.Event()
-    with serve_raw(behave) as server:
-        async with direct_engine(timeouts=Timeouts(connect=5, read=0.35)) as transport:
-            came = await transport.send(request(server.url), departure)
+    monkeypatch.setattr("binance_pm.transport.direct.dial", refuse)
+    async with direct_engine() as transport:
+        with pytest.raises(SendFailed):
+            await transport.send(request(url), departure)
 
-    assert came.body == b"{}"
-
-
-async def test_the_read_timeout_holds_after_a_long_rest(departure: Departure) -> None:
-    """What looks after an idle connection looks often enough for the next call."""
-    served = itertools.count()
-
-    def behave(connection: socket.socket) -> None:
-        while read_request(connection):
-            if next(served) == 0:
-                connection.sendall(http(b"{}"))
-
-    with serve_raw(behave) as server:
-        async with direct_engine() as transport:
-            await transport.send(request(server.url), departure)
-            await anyio.sleep(2 * SHORT.read)
-            with anyio.fail_after(5), pytest.raises(SendFailed, match="the answer took too long"):
-                await transport.send(request(server.url), departure)
+    assert dialled == [port]
 
 
 async def test_a_connection_that_ends_as_it_stands_is_told_as_not_sent(
@@ -262,27 +194,6 @@ async def test_where_the_system_cannot_be_asked_the_event_loop_is(
     assert (departure.count, len(server.connections)) == (2, 2)
 
 
-async def test_an_answer_that_came_while_the_event_loop_stood_still_is_not_late(departure: Departure) -> None:
-    """The caller's own code held up the event loop for longer than the read timeout; the answer had come in time."""
-    sent, pause = threading.Event(), threading.Event()
-
-    def behave(connection: socket.socket) -> None:
-        read_request(connection)
-        pause.wait(2 * SHORT.read)
-        connection.sendall(http(b"{}"))
-        sent.set()
-
-    def stand_still() -> None:
-        departure()
-        asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, sent.wait, 5)
-
-    with serve_raw(behave) as server:
-        async with direct_engine() as transport:
-            answer = await transport.send(request(server.url), stand_still)
-
-    assert answer.body == b"{}"
-
-
 async def test_what_is_late_before_it_left_is_not_sent(monkeypatch: pytest.MonkeyPatch, departure: Departure) -> None:
     """The caller's own code held up the event loop for longer than the total: no answer would be waited for."""
 
@@ -312,6 +223,25 @@ async def test_a_refused_departure_leaves_the_connection(departure: Departure) -
             await transport.send(request(server.url), departure)
 
     assert len(server.connections) == 1
+
+
+async def test_what_never_stood_is_forgotten(departure: Departure) -> None:
+    """A host that is down for hours fills no memory, and holds up no closing."""
+    with refusing_port() as port:
+        async with direct_engine() as transport:
+            with pytest.raises(SendFailed):
+                await transport.send(request(f"http://127.0.0.1:{port}"), departure)
+
+            assert not vars(transport)["_connections"]
+
+
+async def test_closing_waits_until_all_is_closed(departure: Departure) -> None:
+    """The event loop may end right after it."""
+    with serve_raw(echoing) as server:
+        async with direct_engine() as transport:
+            await transport.send(request(server.url), departure)
+
+        assert not vars(transport)["_connections"]
 
 
 async def test_memory_is_flat(departure: Departure) -> None:

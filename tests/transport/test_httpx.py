@@ -13,7 +13,7 @@ import respx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binance_pm.transport import SendFailed, Timeouts
+from binance_pm.transport import Headers, HttpRequest, SendFailed, Timeouts
 from binance_pm.transport.surplus import Answers
 from tests.raw_server import Behaviour, answering, http, read_request, serve_raw, silent
 from tests.transport.engines import CHUNKED, Departure, request
@@ -69,6 +69,33 @@ async def test_what_a_derived_transport_sent_is_told_as_sent(departure: Departur
                 await transport.send(request(server.url), departure)
 
     assert (caught.value.sent, departure.count) == (True, 1)
+
+
+async def test_a_derived_transport_sends_nothing_that_was_forbidden() -> None:
+    """As nobody knows when it writes, it is not called at all."""
+
+    def forbid() -> None:
+        raise PermissionError("the gate is closed")
+
+    with serve_raw(silent) as server:
+        async with Derived() as brought, engine(http=brought) as transport:
+            with pytest.raises(PermissionError, match="the gate is closed"):
+                await transport.send(request(server.url), forbid)
+        arrived = len(server.connections)
+
+    assert arrived == 0
+
+
+async def test_a_failure_does_not_keep_the_request(departure: Departure) -> None:
+    """An error outlives the call, and the request holds the key and the signature."""
+    secret = HttpRequest("GET", "http://127.0.0.1:1", "/?signature=canary", Headers({"x-mbx-apikey": "canary"}))
+    async with engine() as transport:
+        with pytest.raises(SendFailed) as caught:
+            await transport.send(secret, departure)
+
+    cause = caught.value.__cause__
+    assert isinstance(cause, httpx.RequestError)
+    assert "canary" not in f"{cause.request.url} {cause.request.headers.raw}"
 
 
 class TestSurplus:

@@ -45,6 +45,24 @@ async def test_a_server_that_is_trusted(authority: Authority, departure: Departu
     assert ([answer.body for answer in answers], len(server.connections), departure.count) == ([b"{}"] * 2, 1, 2)
 
 
+async def test_what_is_spoken_is_agreed_on(authority: Authority, departure: Departure, engine: Engine) -> None:
+    """A server that would rather speak HTTP/2 is told that it cannot."""
+    agreed: list[str | None] = []
+
+    def behave(connection: socket.socket) -> None:
+        assert isinstance(connection, ssl.SSLSocket)
+        agreed.append(connection.selected_alpn_protocol())
+        answering(http(b"{}"))(connection)
+
+    context = authority.server(authority.issue())
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with serve_raw(behave, tls=context) as server:
+        async with engine(tls=authority.client()) as transport:
+            await transport.send(request(server.url), departure)
+
+    assert agreed == ["http/1.1"]
+
+
 @pytest.mark.parametrize(
     ("certificate", "words"),
     [
@@ -163,6 +181,21 @@ class TestPins:
                     await transport.send(request(server.url), departure)
 
         assert (caught.value.sent, departure.count) == (False, 0)
+
+
+async def test_surplus_closes_the_connection(authority: Authority, departure: Departure, engine: Engine) -> None:
+    """It is looked for behind the encryption."""
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(http(b"mine") + http(b"another's"))
+        connection.recv(100)
+
+    with serve_raw(behave, tls=authority.server(authority.issue())) as server:
+        async with engine(tls=authority.client()) as transport:
+            answers = [await transport.send(request(server.url), departure) for _ in range(2)]
+
+    assert ([answer.body for answer in answers], len(server.connections)) == ([b"mine"] * 2, 2)
 
 
 async def test_an_answer_cut_off_below_tls(authority: Authority, departure: Departure) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import select
 import socket
 import threading
@@ -15,11 +16,23 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from binance_pm.transport import REFUSALS_BODY_SECONDS, HttpAnswer, Method, SendFailed, Timeouts, Transport
+from binance_pm.transport import (
+    REFUSALS_BODY_SECONDS,
+    Headers,
+    HttpAnswer,
+    HttpRequest,
+    Method,
+    SendFailed,
+    Timeouts,
+    Transport,
+)
 from tests.conftest import cancelled_at
 from tests.raw_server import Behaviour, answering, http, read_request, reset, serve_raw, silent
 from tests.transport.certificates import Authority
-from tests.transport.engines import CHUNKED, Departure, Engine, request
+from tests.transport.engines import CHUNKED, SHORT, Departure, Engine, request
+
+# The engines leave different checks of it to the system.
+NOWHERE = r"the URL of the request is none|no connection could be made"
 
 
 async def test_brings_an_answer(departure: Departure, engine: Engine) -> None:
@@ -53,13 +66,37 @@ async def test_sends_exactly_the_target_and_nothing_of_its_own(departure: Depart
 
 
 async def test_an_answer_longer_than_accepted_has_no_body(departure: Departure, engine: Engine) -> None:
-    """Its headers still count; the rest of it is not awaited."""
+    """Its headers still count; the rest of it is not awaited, and meets no other request."""
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\nX-MBX-USED-WEIGHT-1M: 7\r\n\r\n" + b"x" * 2000
     with serve_raw(answering(endless)) as server:
         async with engine() as transport:
+            answers = [await transport.send(request(server.url), departure) for _ in range(2)]
+
+    assert [(answer.body, answer.used("x-mbx-used-weight-1m")) for answer in answers] == [(None, 7)] * 2
+    assert len(server.connections) == 2
+
+
+@pytest.mark.parametrize(("length", "is_accepted"), [(200_000, True), (200_001, False)])
+async def test_a_body_may_be_as_long_as_it_is_accepted(
+    length: int, departure: Departure, engine: Engine, *, is_accepted: bool
+) -> None:
+    """It comes in many pieces; not one byte more may come."""
+    body = b"x" * length
+    with serve_raw(answering(http(body))) as server:
+        async with engine(timeouts=Timeouts(), max_body=200_000) as transport:
             answer = await transport.send(request(server.url), departure)
 
-    assert (answer.body, answer.used("x-mbx-used-weight-1m")) == (None, 7)
+    assert answer.body == (body if is_accepted else None)
+
+
+async def test_of_a_refusal_longer_than_accepted_the_beginning_is_brought(departure: Departure, engine: Engine) -> None:
+    """It says until when nothing may be sent."""
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (b"banned until 1780000000000.", b"x" * 2000))
+    with serve_raw(answering(CHUNKED.replace(b"200 OK", b"418 No") + chunks)) as server:
+        async with engine() as transport:
+            answer = await transport.send(request(server.url), departure)
+
+    assert (answer.status, answer.banned_until) == (418, 1_780_000_000.0)
 
 
 def stalling(connection: socket.socket) -> None:
@@ -154,7 +191,7 @@ async def test_an_error_while_departing_stops_the_request(departure: Departure, 
 
 
 async def test_a_request_too_long_for_a_url_is_told_as_not_sent(departure: Departure, engine: Engine) -> None:
-    """The library refuses to build it."""
+    """Servers refuse it, and event loops take no more at once."""
     async with engine() as transport:
         with pytest.raises(SendFailed, match="longer than a URL may be") as caught:
             await transport.send(request("http://127.0.0.1:1", "/" + "x" * 70_000), departure)
@@ -165,9 +202,10 @@ async def test_a_request_too_long_for_a_url_is_told_as_not_sent(departure: Depar
 @pytest.mark.parametrize("status", [403, 418, 429])
 @pytest.mark.parametrize("then", [answering(), silent], ids=["cut", "stalled"])
 async def test_a_refusal_is_brought_without_its_whole_body(
-    status: int, then: Behaviour, departure: Departure, engine: Engine
+    status: int, then: Behaviour, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
 ) -> None:
     """Its status closes the gate: it must not be lost with the rest of the answer."""
+    wait_for_refusals(monkeypatch, 0.1)
 
     def behave(connection: socket.socket) -> None:
         read_request(connection)
@@ -442,15 +480,6 @@ class TestIdle:
 
         assert (answer.body, len(server.connections)) == (b"mine", 2)
 
-    async def test_the_connection_used_last_is_used_first(self, departure: Departure, engine: Engine) -> None:
-        """One after the other, all requests go over one connection."""
-        with serve_raw(echoing) as server:
-            async with engine() as transport:
-                for _ in range(5):
-                    await transport.send(request(server.url), departure)
-
-        assert len(server.connections) == 1
-
     @pytest.mark.parametrize("answer", [b"HTTP/1.0 200 OK\r\n", b"HTTP/1.1 200 OK\r\nConnection: close\r\n"])
     async def test_a_connection_that_the_server_gives_up_is_not_used(
         self, answer: bytes, departure: Departure, engine: Engine
@@ -476,8 +505,49 @@ def echoing(connection: socket.socket) -> None:
         connection.sendall(http(head.split(b" ")[1]))
 
 
+def counting(served: list[int]) -> Behaviour:
+    """Answer every request; when the connection ends, tell how many there were."""
+
+    def behave(connection: socket.socket) -> None:
+        count = 0
+        with suppress(OSError):
+            while head := read_request(connection):
+                count += 1
+                connection.sendall(http(head.split(b" ")[1]))
+        served.append(count)
+
+    return behave
+
+
 class TestMany:
     """Requests at once."""
+
+    async def test_the_connection_used_last_is_used_first(self, engine: Engine) -> None:
+        """Whoever comes alone keeps one connection busy, and the others may grow old."""
+        served: list[int] = []
+        with serve_raw(counting(served)) as server:
+            async with engine(timeouts=Timeouts()) as transport:
+                await self.send_all(transport, server.url, 2)
+                for _ in range(5):
+                    await self.send_all(transport, server.url, 1)
+
+        assert sorted(served) == [1, 6]
+
+    async def test_the_connection_idle_for_longest_makes_way(
+        self, monkeypatch: pytest.MonkeyPatch, engine: Engine
+    ) -> None:
+        """Where there are as many as may be, and one to another server is needed."""
+        narrow(monkeypatch, 2)
+        served: list[int] = []
+        with serve_raw(counting(served)) as one, serve_raw(echoing) as other:
+            async with engine(timeouts=Timeouts()) as transport:
+                await self.send_all(transport, one.url, 2)
+                await self.send_all(transport, one.url, 1)
+                await self.send_all(transport, other.url, 1)
+                with anyio.fail_after(5):
+                    while not served:
+                        await anyio.lowlevel.checkpoint()
+                assert served == [1]
 
     async def send_all(self, transport: Transport, url: str, count: int) -> list[bytes | None]:
         """Send all at once, each with a target of its own; their answers."""
@@ -560,9 +630,35 @@ def dribbling(connection: socket.socket) -> None:
     connection.sendall(http(b"{}"))
     read_request(connection)
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+    drip(connection)
+
+
+def drip(connection: socket.socket) -> None:
+    """Send a byte at a time for as long as anybody listens."""
     with suppress(OSError):
         while not select.select([connection], [], [], 0.02)[0]:
             connection.sendall(b"x")
+
+
+@pytest.mark.parametrize("status", [403, 418, 429])
+async def test_a_refusal_is_not_kept_waiting_by_its_body(
+    status: int, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
+) -> None:
+    """However much of it still comes, and however long another answer might take."""
+    wait_for_refusals(monkeypatch, 0.1)
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 %d No\r\nContent-Length: 9999\r\n\r\n" % status)
+        drip(connection)
+
+    with serve_raw(behave) as server:
+        async with engine(timeouts=Timeouts(), max_body=10_000) as transport:
+            with anyio.fail_after(5):
+                answer = await transport.send(request(server.url), departure)
+
+    assert (answer.status, (answer.body or b"").strip(b"x")) == (status, b"")
+    assert answer.body
 
 
 class TestTotal:
@@ -579,8 +675,11 @@ class TestTotal:
         assert (caught.value.sent, departure.count, len(server.connections)) == (True, 2, 1)
 
     @pytest.mark.parametrize("status", [403, 418, 429])
-    async def test_the_body_of_a_refusal(self, status: int, departure: Departure, engine: Engine) -> None:
+    async def test_the_body_of_a_refusal(
+        self, status: int, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
+    ) -> None:
         """What is known of the refusal is not lost."""
+        wait_for_refusals(monkeypatch, 60)
 
         def behave(connection: socket.socket) -> None:
             read_request(connection)
@@ -589,7 +688,8 @@ class TestTotal:
 
         with serve_raw(behave) as server:
             async with engine(timeouts=Timeouts(total=0.3)) as transport:
-                answer = await transport.send(request(server.url), departure)
+                with anyio.fail_after(5):
+                    answer = await transport.send(request(server.url), departure)
 
         assert (answer.status, answer.body) == (status, b"1")
 
@@ -732,6 +832,12 @@ class TestClosing:
         assert (caught.value.sent, departure.count, arrived) == (False, 0, 0)
 
 
+def wait_for_refusals(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Wait only so long for their bodies."""
+    for module in ("direct", "httpx"):
+        monkeypatch.setattr(f"binance_pm.transport.{module}.REFUSALS_BODY_SECONDS", seconds)
+
+
 def narrow(monkeypatch: pytest.MonkeyPatch, connections: int) -> None:
     """Allow only so many connections."""
     for module in ("direct", "httpx"):
@@ -781,3 +887,116 @@ async def test_an_address_of_another_machine_is_told_as_not_sent(departure: Depa
                 await transport.send(request(server.url), departure)
 
     assert (caught.value.sent, departure.count) == (False, 0)
+
+
+@pytest.mark.parametrize(
+    ("target", "headers"),
+    [
+        ("/a b", {}),
+        ("/a\r\nX: y", {}),
+        ("/a\n", {}),
+        ("/é", {}),
+        ("/\x00", {}),
+        ("/", {"x": "a\r\nb: c"}),
+        ("/", {"x": "é"}),
+    ],
+)
+async def test_a_request_that_would_be_two_is_not_sent(
+    target: str, headers: dict[str, str], departure: Departure, engine: Engine
+) -> None:
+    """Nothing in it may end a line of the head."""
+    async with engine() as transport:
+        with pytest.raises(SendFailed, match="holds what none may hold") as caught:
+            await transport.send(HttpRequest("GET", "http://127.0.0.1:1", target, Headers(headers)), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://127.0.0.1",
+        "ftp://127.0.0.1:80",
+        "127.0.0.1",
+        "http://",
+        "http://:80",
+        "http://x:99999",
+        "http://[::1",
+    ],
+)
+async def test_a_url_that_is_none_is_told_as_not_sent(url: str, departure: Departure, engine: Engine) -> None:
+    """It leads to no host."""
+    async with engine() as transport:
+        with pytest.raises(SendFailed, match=NOWHERE) as caught:
+            await transport.send(request(url), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
+@pytest.mark.parametrize("name", ["nowhere.invalid", "a" * 64, "-.-", ".x"])
+async def test_a_name_without_an_address_is_told_as_not_sent(name: str, departure: Departure, engine: Engine) -> None:
+    """It cannot be resolved, or is none."""
+    async with engine(timeouts=Timeouts()) as transport:
+        with pytest.raises(SendFailed, match=NOWHERE) as caught:
+            await transport.send(request(f"http://{name}"), departure)
+
+    assert (caught.value.sent, departure.count) == (False, 0)
+
+
+async def test_a_slow_answer_that_goes_on_is_waited_for(departure: Departure, engine: Engine) -> None:
+    """The read timeout is between two pieces."""
+    answer = http(b"{}", headers="Date: x\r\n")
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        for at in range(0, len(answer), 10):
+            connection.sendall(answer[at : at + 10])
+            pause.wait(0.1)
+
+    pause = threading.Event()
+    with serve_raw(behave) as server:
+        async with engine(timeouts=Timeouts(connect=5, read=0.35)) as transport:
+            came = await transport.send(request(server.url), departure)
+
+    assert came.body == b"{}"
+
+
+async def test_the_read_timeout_holds_after_a_long_rest(departure: Departure, engine: Engine) -> None:
+    """What looks after an idle connection looks often enough for the next call."""
+    served = itertools.count()
+
+    def behave(connection: socket.socket) -> None:
+        while read_request(connection):
+            if next(served) == 0:
+                connection.sendall(http(b"{}"))
+
+    with serve_raw(behave) as server:
+        async with engine() as transport:
+            await transport.send(request(server.url), departure)
+            await anyio.sleep(2 * SHORT.read)
+            with anyio.fail_after(5), pytest.raises(SendFailed, match="the answer took too long"):
+                await transport.send(request(server.url), departure)
+
+
+async def test_an_answer_that_came_while_the_event_loop_stood_still_is_not_late(
+    departure: Departure, engine: Engine
+) -> None:
+    """The caller's own code held up the event loop for longer than the read timeout; the answer had come in time."""
+    sent, pause = threading.Event(), threading.Event()
+
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        pause.wait(2 * SHORT.read)
+        connection.sendall(http(b"{}"))
+        sent.set()
+
+    def stand_still() -> None:
+        departure()
+        asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, sent.wait, 5)
+
+    with serve_raw(behave) as server:
+        async with engine() as transport:
+            answer = await transport.send(request(server.url), stand_still)
+
+    assert answer.body == b"{}"
