@@ -51,11 +51,11 @@ _USER_AGENT: Final = f"binance-pm/{VERSION}"
 class _Route:
     """What every call of one endpoint for one account has in common."""
 
-    __slots__ = ("call", "headers", "host", "is_signed", "pools", "url")
+    __slots__ = ("call", "headers", "host", "is_signed", "origin", "pools")
 
-    def __init__(self, call: Call, url: str, host: str, pools: tuple[Pool, ...], *, is_signed: bool) -> None:
+    def __init__(self, call: Call, origin: str, host: str, pools: tuple[Pool, ...], *, is_signed: bool) -> None:
         self.call: Final = call
-        self.url: Final = url
+        self.origin: Final = origin
         """Where it is sent."""
         self.host: Final = host
         """Where it is counted: the budget's name for the host."""
@@ -346,7 +346,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         if self._sign is not None and route.is_signed:
             query += f"{'&' if query else ''}timestamp={session.budget.clock(route.host).milliseconds()}"
             query += f"&signature={await _signature(self._sign, query, route.call, session)}"
-        return HttpRequest(endpoint.method, route.url, f"{endpoint.path}?{query}" if query else endpoint.path, headers)
+        return HttpRequest(
+            endpoint.method, route.origin, f"{endpoint.path}?{query}" if query else endpoint.path, headers
+        )
 
     def _key(self, call: Call) -> str:
         key = self._api_key.reveal().decode()

@@ -67,11 +67,11 @@ class Headers:
 class HttpRequest:
     """One request, ready to leave: the bytes signed are the bytes sent."""
 
-    __slots__ = ("headers", "method", "target", "url")
+    __slots__ = ("headers", "method", "origin", "target")
 
-    def __init__(self, method: Method, url: str, target: str, headers: Headers) -> None:
+    def __init__(self, method: Method, origin: str, target: str, headers: Headers) -> None:
         self.method: Final = method
-        self.url: Final = url
+        self.origin: Final = origin
         """Scheme, host and port, such as ``https://papi.binance.com``."""
         self.target: Final = target
         """Path and query, percent-encoded."""
@@ -106,7 +106,7 @@ class HttpRequest:
             raise SendFailed("the request holds what none may hold", sent=False)
 
     def __repr__(self) -> str:
-        return f"HttpRequest({self.method} {self.url}{self.target.partition('?')[0]})"
+        return f"HttpRequest({self.method} {self.origin}{self.target.partition('?')[0]})"
 
 
 class HttpAnswer(msgspec.Struct, frozen=True):

@@ -76,7 +76,7 @@ class DirectTransport:
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
         """See `Transport.send`."""
-        host = self._hosts.get(request.url) or self._host(request.url)
+        host = self._hosts.get(request.origin) or self._host(request.origin)
         head = request.head(host.netloc)
         latest = self._loop.time() + self._timeouts.total
         place = self._places.acquire()
@@ -103,9 +103,9 @@ class DirectTransport:
         if lost := [connection.lost for connection in self._connections]:
             await asyncio.wait(lost, timeout=_CLOSING_SECONDS)
 
-    def _host(self, url: str) -> _Host:
+    def _host(self, origin: str) -> _Host:
         with suppress(ValueError):
-            parts = urlsplit(url)
+            parts = urlsplit(origin)
             port = {"http": 80, "https": 443}.get(parts.scheme)
             if port and parts.hostname:
                 tls = None
@@ -114,7 +114,7 @@ class DirectTransport:
                     # A server that is offered nothing else speaks it.
                     tls.set_alpn_protocols(["http/1.1"])
                 way = Way(parts.hostname, parts.port or port, tls, self._pins, self._local_address)
-                return self._hosts.setdefault(url, _Host(way, parts.netloc, []))
+                return self._hosts.setdefault(origin, _Host(way, parts.netloc, []))
         raise SendFailed("the URL of the request is none", sent=False)
 
     async def _limited(self, what: Awaitable[object], latest: float, too_late: str) -> None:

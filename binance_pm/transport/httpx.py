@@ -127,7 +127,7 @@ class HttpxTransport:
     async def _send_on_own(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope) -> HttpAnswer:
         """Send it over a connection of ours."""
         await self._find_place()
-        connection = await self._connections.take(request.url)
+        connection = await self._connections.take(request.origin)
         is_kept = False
         try:
             answer = await self._send(request, trace, scope, _sender(connection))
@@ -136,7 +136,7 @@ class HttpxTransport:
         finally:
             try:
                 await (
-                    self._connections.give(request.url, connection) if is_kept else self._connections.end(connection)
+                    self._connections.give(request.origin, connection) if is_kept else self._connections.end(connection)
                 )
             finally:
                 self._places.release()
@@ -179,7 +179,7 @@ class HttpxTransport:
 
     def _outgoing(self, request: HttpRequest, trace: _Trace) -> httpx.Request:
         extensions: dict[str, Any] = {"timeout": self._timeout, "trace": trace}
-        url, target = _url_of(request.url), request.raw_target()
+        url, target = _url_of(request.origin), request.raw_target()
         if self._brought is None:
             # Parsing the query again would cost as much as signing it did.
             extensions["target"] = target

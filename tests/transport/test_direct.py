@@ -51,7 +51,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 async def test_what_could_be_read_in_two_ways_is_refused(answer: bytes, departure: Departure) -> None:
     """Where programs on the way may disagree about the answer's end, there is no answer."""
     with serve_raw(answering(answer)) as server:
-        async with direct_engine() as transport:
+        async with direct_engine(timeouts=Timeouts()) as transport:
             with pytest.raises(SendFailed, match=r"was not HTTP|longer than accepted") as caught:
                 await transport.send(request(server.url), departure)
 
