@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import types
+import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 from coverage import Coverage
+from coverage.exceptions import CoverageWarning
 
 from binance_pm import Client
 from binance_pm.testing import Sandbox, sandbox
@@ -130,7 +132,10 @@ def unmeasured() -> Generator[None, None, None]:
     try:
         yield
     finally:
-        coverage.start()
+        with warnings.catch_warnings():
+            # That the package is imported already is as it should be: coverage looked on when it was.
+            warnings.simplefilter("ignore", CoverageWarning)
+            coverage.start()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -160,7 +160,7 @@ def pytest_run(tmp_path_factory: pytest.TempPathFactory) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "-Werror", "-pno:cacheprovider", *loopback]
     done = subprocess.run(
         command, cwd=folder, env=_bare(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-        timeout=LONGEST, text=True,
+        timeout=2 * LONGEST, text=True,
     )  # fmt: skip
     return done.stdout
 
