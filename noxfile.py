@@ -11,6 +11,9 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "types", "tests", "interop", "docs", "readme"]
 
+# A worker takes what follows in a file, where the next test needs the same; who has no more takes half of another's.
+EVERY_CORE = ("--numprocesses", "logical", "--dist", "worksteal")
+
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 
@@ -37,11 +40,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Every test, with branch coverage; arguments go to pytest."""
+    """Every test, on every core and with branch coverage; arguments go to pytest instead."""
     session.install("-e", ".[all]", *group("tests"))
     # Started before pytest: the package is a pytest plugin, so pytest itself imports it.
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *(session.posargs or EVERY_CORE))
     session.run("coverage", "combine", "--quiet")
     if not session.posargs:
         session.run("coverage", "report")

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import types
+import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ import anyio.lowlevel
 import pytest
 import pytest_asyncio
 import uvloop
+from coverage import Coverage
+from coverage.exceptions import CoverageWarning
 
 from binance_pm import Client
 from binance_pm.testing import Sandbox, sandbox
@@ -113,6 +116,26 @@ def refusing_port() -> Generator[int, None, None]:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
+
+
+@contextmanager
+def unmeasured() -> Generator[None, None, None]:
+    """Coverage does not look on: what takes long in here takes three times as long with it.
+
+    For simulations that go over and over what other tests have covered.
+    """
+    coverage = Coverage.current()
+    if coverage is None:
+        yield
+        return
+    coverage.stop()
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            # That the package is imported already is as it should be: coverage looked on when it was.
+            warnings.simplefilter("ignore", CoverageWarning)
+            coverage.start()
 
 
 @pytest.fixture(scope="session", autouse=True)

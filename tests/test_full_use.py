@@ -11,6 +11,7 @@ import pytest
 
 from binance_pm import Client
 from binance_pm.testing import Sandbox, running_sandbox
+from tests.conftest import unmeasured
 
 ACCOUNTS = 50
 MINUTE = 3.0
@@ -41,7 +42,8 @@ async def saturate(pm: Sandbox, seconds: float, engine: str) -> None:
 @pytest.mark.parametrize("engine", ["httpx", "direct"])
 def test_the_limit_is_used_up_without_a_refusal(engine: str) -> None:
     """At least 95 % of it over three minutes, and nobody is told to stop."""
-    with running_sandbox(minute=MINUTE, accounts=ACCOUNTS, limits={"papi": LIMIT}) as pm:
+    # Measured, the calls would take more than a busy machine has left.
+    with unmeasured(), running_sandbox(minute=MINUTE, accounts=ACCOUNTS, limits={"papi": LIMIT}) as pm:
         # One minute passes until the budget knows that nobody else is there.
         first = math.ceil(pm.exchange.now() / MINUTE) + 1
         asyncio.run(saturate(pm, (first + MEASURED) * MINUTE - pm.exchange.now(), engine))

@@ -31,7 +31,11 @@ def read_bans(path: Path) -> dict[str, float]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RuntimeError) as error:
-        _log.warning("The bans in %s cannot be read (%s): a ban from before is not known.", path, type(error).__name__)
+        _log.warning(
+            "The bans in %s cannot be read (%s): a ban from before is not known.",
+            ascii(str(path)),
+            type(error).__name__,
+        )
         return {}
 
 

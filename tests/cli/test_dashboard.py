@@ -27,6 +27,7 @@ from binance_pm.fleet import (
     Stale,
 )
 from tests.cli.pictures import HOST, NOON, account, answers, calm, changed, fleet_state, pools, told
+from tests.conftest import unmeasured
 from tests.fleet.echo import START, Echo
 from tests.simulation import virtual
 
@@ -386,7 +387,8 @@ def test_a_refresh_costs_little() -> None:
         return time.process_time() - began
 
     # Other programs only ever make it slower: one fast picture is enough.
-    assert any(seconds() < 0.025 for _ in range(20))
+    with unmeasured():
+        assert any(seconds() < 0.025 for _ in range(20))
 
 
 def test_a_dead_network_is_blindness_within_the_bound() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from itertools import count
 from time import perf_counter
 
 import anyio
 import pytest
+from coverage import Coverage
 
+from tests.conftest import unmeasured
 from tests.simulation.virtual import Deadlock, TooSlow, clocks_told_by, run
 
 
@@ -97,3 +100,26 @@ def test_programs_that_ask_the_time_module_are_told() -> None:
         assert (time.time(), time.monotonic_ns(), perf_counter()) == (1e9, 7_500_000_000, 7.5)
 
     assert (time.time, perf_counter) == before
+
+
+def test_leaving_does_not_wait_for_a_thread() -> None:
+    """Nothing but the loop's own thread has worked for it, and none is started to end it."""
+    started: list[threading.Thread] = []
+
+    async def main() -> int:
+        await asyncio.to_thread(time.sleep, 0)
+        return 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", started.append)
+        assert run(main) == 1
+    assert started == []
+
+
+def test_coverage_pauses_and_goes_on() -> None:
+    """Where it is measured at all."""
+    measured = Coverage.current()
+
+    with unmeasured():
+        assert Coverage.current() is None
+    assert Coverage.current() is measured

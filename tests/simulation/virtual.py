@@ -56,6 +56,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Seconds of virtual time."""
         return self._jumps.now
 
+    async def shutdown_default_executor(self, *_: object) -> None:
+        """There is no thread to wait for, and asyncio would wait in a new one: the loop could not see it at work."""
+
 
 class _Jumps(selectors.SelectSelector):
     """Where another selector would wait, it moves the clock."""
