@@ -97,7 +97,8 @@ class DirectTransport:
         """See `Transport.aclose`."""
         self._closed = True
         for limit in self._limits:
-            limit.reschedule(0)
+            if not limit.expired():
+                limit.reschedule(0)
         for connection in list(self._connections):
             connection.end(_CLOSED)
         if lost := [connection.lost for connection in self._connections]:

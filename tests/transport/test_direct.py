@@ -210,6 +210,31 @@ async def test_what_is_late_before_it_left_is_not_sent(monkeypatch: pytest.Monke
     assert (caught.value.sent, departure.count) == (False, 0)
 
 
+async def test_closing_in_the_moment_in_which_a_wait_is_over(departure: Departure) -> None:
+    """Whoever waited is about to be told: closing goes on, and ends what else there is."""
+    failures: list[SendFailed] = []
+    with serve_raw(silent) as server:
+        async with direct_engine(timeouts=Timeouts()) as transport:
+
+            async def send(scheme: str) -> None:
+                with pytest.raises(SendFailed) as caught:
+                    await transport.send(request(server.url.replace("http", scheme)), departure)
+                failures.append(caught.value)
+
+            async with anyio.create_task_group() as tasks:
+                for scheme in ("http", "https"):
+                    tasks.start_soon(send, scheme)
+                while departure.count < 1 or len(server.connections) < 2:
+                    await anyio.lowlevel.checkpoint()
+                (limit,) = vars(transport)["_limits"]
+                limit.reschedule(0)
+                await asyncio.sleep(0)
+                assert limit.expired()
+                await transport.aclose()
+
+    assert sorted(failure.sent for failure in failures) == [False, True]
+
+
 async def test_a_refused_departure_leaves_the_connection(departure: Departure) -> None:
     """Nothing was written, so the next request can go over it."""
 
