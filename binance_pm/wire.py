@@ -56,11 +56,11 @@ def decoder(returns: type[T]) -> Callable[[bytes], T]:
 
     The function raises ValueError where the body is not what the type promises.
     """
-    kind = msgspec.inspect.type_info(returns)
     strictly = msgspec.json.Decoder(returns).decode
-    is_finite = _finiteness(kind, ())
-    # Most programs never see an answer that needs it.
-    blank = cache(lambda: _blank_fields(kind))
+    # To look into the type takes longer than a call: it waits until there is an answer.
+    kind = cache(lambda: msgspec.inspect.type_info(returns))
+    finiteness = cache(lambda: _finiteness(kind(), ()))
+    blank = cache(lambda: _blank_fields(kind()))
 
     def decode_differently(body: bytes) -> T:
         try:
@@ -83,6 +83,7 @@ def decoder(returns: type[T]) -> Callable[[bytes], T]:
         except TypeError as error:
             # Not every Decimal can be a key or an item of a set.
             raise ValueError("an amount is not a finite number") from error
+        is_finite = finiteness()
         if is_finite is not None and not is_finite(answer):
             raise ValueError("an amount is not a finite number")
         return answer
