@@ -11,7 +11,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "types", "tests", "interop", "docs", "readme"]
 
-# A worker takes what follows in a file, where the next test needs the same; who has no more takes half of another's.
+# Each worker begins with a run of neighbours: what their module sets up is set up once. Who is done takes from others.
 EVERY_CORE = ("--numprocesses", "logical", "--dist", "worksteal")
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")

@@ -27,6 +27,10 @@ class OpenEnum(StrEnum):
         member._value_ = value
         return member
 
+    def __reduce_ex__(self, _: object) -> tuple[type[Self], tuple[str]]:
+        # By its value: some releases of Python 3.11 look it up by its name, and unknown values are not listed.
+        return type(self), (self._value_,)
+
     @property
     def is_known(self) -> bool:
         """Whether this version of the package lists the value."""
