@@ -32,7 +32,7 @@ async def told(tmp_path: Path, secret: str, *, name: str = "api_secret", env: Ma
     )
     file = read_accounts(path)
     assert file.problems == []
-    clients, problems = await open_entries(file, session=None, options={}, environment=env, longest=5.0)
+    clients, problems = await open_entries(file, session=None, options={}, environment=env, longest=30.0)
     assert (len(clients), len(problems)) in {(1, 0), (0, 1)}
     return str(refusal(path, problems)) if problems else ""
 
