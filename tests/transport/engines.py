@@ -31,7 +31,7 @@ class Departure:
 @asynccontextmanager
 async def httpx_engine(**options: Any) -> AsyncGenerator[HttpxTransport, None]:
     """The httpx engine."""
-    whole: dict[str, Any] = {"timeouts": SHORT, "max_body": 1000} | options
+    whole: dict[str, Any] = {"timeouts": Timeouts(), "max_body": 1000} | options
     transport = HttpxTransport(**whole)
     try:
         yield transport
@@ -42,7 +42,7 @@ async def httpx_engine(**options: Any) -> AsyncGenerator[HttpxTransport, None]:
 @asynccontextmanager
 async def direct_engine(**options: Any) -> AsyncGenerator[DirectTransport, None]:
     """The direct engine."""
-    whole: dict[str, Any] = {"timeouts": SHORT, "max_body": 1000} | options
+    whole: dict[str, Any] = {"timeouts": Timeouts(), "max_body": 1000} | options
     transport = DirectTransport(**whole)
     try:
         yield transport

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from binance_pm.transport import Headers, HttpRequest, SendFailed, Timeouts
 from binance_pm.transport.surplus import Answers
 from tests.raw_server import Behaviour, answering, http, read_request, serve_raw, silent
-from tests.transport.engines import CHUNKED, Departure, request
+from tests.transport.engines import CHUNKED, SHORT, Departure, request
 from tests.transport.engines import httpx_engine as engine
 
 ANSWERS = [
@@ -64,7 +64,7 @@ class Derived(httpx.AsyncHTTPTransport):
 async def test_what_a_derived_transport_sent_is_told_as_sent(departure: Departure) -> None:
     """Only httpx's own transport is known to tell when it writes."""
     with serve_raw(silent) as server:
-        async with Derived() as brought, engine(http=brought) as transport:
+        async with Derived() as brought, engine(timeouts=SHORT, http=brought) as transport:
             with pytest.raises(SendFailed) as caught:
                 await transport.send(request(server.url), departure)
 
@@ -261,7 +261,7 @@ class TestProxies:
     ) -> None:
         """Asking the proxy for a tunnel is not the request."""
         with serve_raw(behaviour) as proxy:
-            async with engine(proxy=proxy.url.replace("http://", "http://user:secret@")) as transport:
+            async with engine(timeouts=SHORT, proxy=proxy.url.replace("http://", "http://user:secret@")) as transport:
                 with pytest.raises(SendFailed, match=words) as caught:
                     await transport.send(request("https://papi.binance.com"), departure)
 

@@ -123,7 +123,7 @@ async def test_no_whole_answer_to_what_was_sent(
 ) -> None:
     """Whatever happens after the request has left is told as sent."""
     with serve_raw(behaviour) as server:
-        async with engine() as transport:
+        async with engine(timeouts=SHORT) as transport:
             with pytest.raises(SendFailed, match=words) as caught:
                 await transport.send(request(server.url), departure)
 
@@ -164,7 +164,7 @@ async def test_refused_connection_is_told_as_not_sent(departure: Departure, engi
 async def test_failed_tls_is_told_as_not_sent(departure: Departure, engine: Engine) -> None:
     """A server that speaks no TLS gets a greeting, not the request."""
     with serve_raw(answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
-        async with engine() as transport:
+        async with engine(timeouts=SHORT) as transport:
             with pytest.raises(SendFailed) as caught:
                 await transport.send(request(server.url.replace("http", "https")), departure)
 
@@ -972,7 +972,7 @@ async def test_the_read_timeout_holds_after_a_long_rest(departure: Departure, en
                 connection.sendall(http(b"{}"))
 
     with serve_raw(behave) as server:
-        async with engine() as transport:
+        async with engine(timeouts=SHORT) as transport:
             await transport.send(request(server.url), departure)
             await anyio.sleep(2 * SHORT.read)
             with anyio.fail_after(5), pytest.raises(SendFailed, match="the answer took too long"):
@@ -996,7 +996,7 @@ async def test_an_answer_that_came_while_the_event_loop_stood_still_is_not_late(
         asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, sent.wait, 5)
 
     with serve_raw(behave) as server:
-        async with engine() as transport:
+        async with engine(timeouts=SHORT) as transport:
             answer = await transport.send(request(server.url), stand_still)
 
     assert answer.body == b"{}"
