@@ -18,6 +18,7 @@ from binance_pm.api.um_account import UmAccountApi
 from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
 from binance_pm.errors import (
+    BadAnswer,
     Call,
     ClockSkewError,
     ConfigurationError,
@@ -67,7 +68,7 @@ class _Route:
 
 
 class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
-    """One account of the exchange: open it with ``async with``.
+    """One account of the exchange: open it with ``async with``, or with `open` and `aclose`.
 
     Args:
         api_key: the key as the exchange shows it; None for endpoints that need none.
@@ -120,6 +121,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self._account: Final = _fingerprint(api_key)
         self.label: Final = label or self._account
         self._api_key: Final = Secret(api_key or "")
+        # Longer than the digest that is shown: nobody can find another key that is given this one's connections.
+        self._connections: Final = hashlib.sha256(self._api_key.reveal()).hexdigest()
         self._recv_window: Final = recv_window
         self._max_wait: Final = max_wait
         self._attempts: Final = attempts
@@ -174,16 +177,37 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         """Where calls of the endpoint are counted: the budget's name for the host."""
         return self._route(endpoint).host
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> Self:
+        """Open it on this event loop; ``async with`` does the same, and closes it at the end.
+
+        Raises:
+            SessionClosed: it is open or was closed, or its session is open on another event loop.
+            ConfigurationError: its session cannot be opened as it was made.
+        """
         if self._session is not None or self._closed:
             raise SessionClosed(Call("Client", self.label), f"the client {'was closed' if self._closed else 'is open'}")
-        self._session = await (self._given or shared_session()).__aenter__()
+        session = self._given or shared_session()
+        session.join()
+        self._session = session
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def aclose(self) -> None:
+        """Close it, and with it the connections, if no other client needs them; closing what is closed does nothing.
+
+        Raises:
+            SessionClosed: it is open on another event loop that has not ended: it stays open.
+        """
+        if self._session is not None:
+            self._session.check_place(Call("Client", self.label))
         session, self._session, self._closed = self._session, None, True
         if session is not None:
-            await session.__aexit__()
+            await session.leave()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     async def request(
         self,
@@ -233,7 +257,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             PortfolioMarginError: one of its kinds, whatever goes wrong.
         """
         route = self._routes.get(endpoint) or self._route(endpoint)
-        session = self._opened(route.call)
+        session = self._session or self._opened(route.call)
         headers = route.headers or self._headers(endpoint, route)
         query = self._query(route, parameters)
         weight = endpoint.weight_of(parameters)
@@ -265,6 +289,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                 raise
             ended = session.budget.monotonic()
             outcome = _outcome(endpoint, route.call, answer, session)
+            if isinstance(outcome, BadAnswer):
+                transport.distrust(request)
             if session.has_listeners:
                 session.tell(_attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
@@ -346,9 +372,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         if self._sign is not None and route.is_signed:
             query += f"{'&' if query else ''}timestamp={session.budget.clock(route.host).milliseconds()}"
             query += f"&signature={await _signature(self._sign, query, route.call, session)}"
-        return HttpRequest(
-            endpoint.method, route.origin, f"{endpoint.path}?{query}" if query else endpoint.path, headers
-        )
+        target = f"{endpoint.path}?{query}" if query else endpoint.path
+        return HttpRequest(endpoint.method, route.origin, target, headers, self._connections)
 
     def _key(self, call: Call) -> str:
         key = self._api_key.reveal().decode()

@@ -53,7 +53,7 @@ def check_url(url: str, *, allow_custom_host: bool) -> str:
     shown = f"{parts.scheme}://{parts.netloc}"
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError(f"the base URL has something behind the host: {shown} is enough")
-    local = _is_loopback(parts.hostname)
+    local = is_loopback(parts.hostname)
     if parts.scheme != "https" and not (local and parts.scheme == "http"):
         raise ValueError(f"{shown} is not https: a key would be sent in the clear")
     if not (local or allow_custom_host or (parts.hostname in _HOSTS and parts.port in {None, 443})):
@@ -92,7 +92,8 @@ def _origin(parts: SplitResult, host: str) -> str:
     return f"{parts.scheme}://{name}{port}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether it is this machine, by its usual name or an address."""
     address = _address(host)
     return host == "localhost" or (address is not None and address.is_loopback)
 

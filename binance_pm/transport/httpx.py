@@ -8,12 +8,15 @@ each request, so that each of fifty calls at once would cost more. A caller's ow
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import cache, lru_cache
+from types import FunctionType
 from typing import Any, Final
 
 import anyio
@@ -28,9 +31,11 @@ from binance_pm.transport import (
     HttpRequest,
     SendFailed,
     Timeouts,
+    local,
 )
 from binance_pm.transport.keep_alive import KeepAlive
-from binance_pm.transport.surplus import watch_surplus
+from binance_pm.transport.sockets import Descriptors
+from binance_pm.transport.surplus import descriptor_of, watch_surplus
 
 HttpxLike = httpx.AsyncClient | httpx.AsyncBaseTransport
 """What a caller may bring along: a client, or a transport such as `httpx.ASGITransport`."""
@@ -66,6 +71,7 @@ class HttpxTransport:
         "_brought",
         "_closed",
         "_connections",
+        "_descriptors",
         "_max_body",
         "_places",
         "_scopes",
@@ -91,6 +97,7 @@ class HttpxTransport:
             # A proxy that is no URL is refused here, not by the first call; nothing is opened before it.
             make()
         self._connections: Final = KeepAlive(make, most=MAX_CONNECTIONS, seconds=KEEPALIVE_SECONDS)
+        self._descriptors: Final = Descriptors()
         self._places: Final = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
         self._max_body: Final = max_body
         self._scopes: Final[set[anyio.CancelScope]] = set()
@@ -109,7 +116,7 @@ class HttpxTransport:
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
         """See `Transport.send`."""
-        trace = _Trace(departing)
+        trace = _Trace(request.origin, departing, None if self._brought else self._descriptors)
         with anyio.CancelScope(deadline=anyio.current_time() + self._timeouts.total) as scope:
             self._scopes.add(scope)
             try:
@@ -127,17 +134,16 @@ class HttpxTransport:
     async def _send_on_own(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope) -> HttpAnswer:
         """Send it over a connection of ours."""
         await self._find_place()
-        connection = await self._connections.take(request.origin)
+        purpose = request.origin, request.account
+        connection = await self._connections.take(purpose)
         is_kept = False
         try:
-            answer = await self._send(request, trace, scope, _sender(connection))
+            answer = await self._send(request, trace, scope, _mockable_sender(connection))
             is_kept = True
             return answer
         finally:
             try:
-                await (
-                    self._connections.give(request.origin, connection) if is_kept else self._connections.end(connection)
-                )
+                await (self._connections.give(purpose, connection) if is_kept else self._connections.end(connection))
             finally:
                 self._places.release()
 
@@ -177,10 +183,20 @@ class HttpxTransport:
             scope.cancel()
         await self._connections.aclose()
 
+    def distrust(self, request: HttpRequest) -> None:
+        """See `Transport.distrust`; the connections of what a caller brought along are the caller's."""
+        self._connections.distrust((request.origin, request.account))
+
+    def abandon(self) -> None:
+        """See `Transport.abandon`."""
+        self._closed = True
+        self._descriptors.drop()
+        self._connections.forget()
+
     def _outgoing(self, request: HttpRequest, trace: _Trace) -> httpx.Request:
         extensions: dict[str, Any] = {"timeout": self._timeout, "trace": trace}
         url, target = _url_of(request.origin), request.raw_target()
-        if self._brought is None:
+        if self._brought is None and not replaced():
             # Parsing the query again would cost as much as signing it did.
             extensions["target"] = target
         else:
@@ -211,8 +227,8 @@ class HttpxTransport:
     async def _collect(self, response: httpx.Response, pieces: list[bytes]) -> bool:
         """Append the body's pieces; False where it is longer than `max_body`."""
         size = 0
-        # What is not compressed needs no decoder; what was brought along may have read the body before.
-        is_plain = self._brought is None and "content-encoding" not in response.headers
+        # What is not compressed needs no decoder; what was brought along, or a mock, may have read the body before.
+        is_plain = self._brought is None and not (response.is_stream_consumed or "content-encoding" in response.headers)
         async for piece in response.aiter_raw() if is_plain else response.aiter_bytes():
             size += len(piece)
             if size > self._max_body:
@@ -224,10 +240,12 @@ class HttpxTransport:
 class _Trace:
     """Follows httpcore's events: whether it connects for us, and when the first byte of our request leaves."""
 
-    __slots__ = ("_departing", "_handshake", "_stream", "connects", "departed", "refusal")
+    __slots__ = ("_departing", "_descriptors", "_handshake", "_origin", "_stream", "connects", "departed", "refusal")
 
-    def __init__(self, departing: Callable[[], None]) -> None:
+    def __init__(self, origin: str, departing: Callable[[], None], descriptors: Descriptors | None) -> None:
+        self._origin = origin
         self._departing = departing
+        self._descriptors = descriptors
         self._stream: Any = None
         self._handshake: Any = None
         self.connects = False
@@ -251,16 +269,20 @@ class _Trace:
                 await self._handshake.aclose()
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if local.IS_ENFORCED:
+            local.check_is_local(self._origin)
         self.connects = True
         _, _, step = event.partition(".")
         if step == "connect_tcp.complete":
             self._stream = info["return_value"]
-            watch_surplus(self._stream)
+            watch_surplus(self._stream, tls=False)
+            if self._descriptors is not None:
+                self._descriptors.add(descriptor_of(self._stream))
         elif step == "start_tls.started":
             self._handshake = self._stream
         elif step == "start_tls.complete":
             self._handshake = None
-            watch_surplus(info["return_value"])
+            watch_surplus(info["return_value"], tls=True)
         # A proxy is asked for a tunnel by a request of its own.
         elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
             self.depart()
@@ -296,13 +318,62 @@ def _url_of(origin: str) -> httpx.URL:
 
 
 def _sender(http: HttpxLike) -> _Handle:
-    if not isinstance(http, httpx.AsyncClient):
+    if isinstance(http, httpx.AsyncBaseTransport):
         return http.handle_async_request
 
     async def send(request: httpx.Request) -> httpx.Response:
         return await http.send(request, stream=True, auth=None, follow_redirects=False)
 
     return send
+
+
+def _mockable_sender(connection: HttpxLike) -> _Handle:
+    """As `_sender`, by way of a client where clients are mocked."""
+    if isinstance(connection, httpx.AsyncBaseTransport) and any(name.startswith("AsyncClient") for name in replaced()):
+        return _sender(httpx.AsyncClient(transport=connection))
+    return _sender(connection)
+
+
+def replaced() -> tuple[str, ...]:
+    """The functions of httpx and httpcore that are not their own, such as those that respx replaces.
+
+    What traces requests replaces them too. Where it does so in `httpx.AsyncClient.send` and says what it wraps, it is
+    not counted; anything else may be a mock, which has to be asked.
+    """
+    client, core = httpx.AsyncClient, sys.modules.get("httpcore")
+    now = (
+        httpx.AsyncHTTPTransport.handle_async_request,
+        client.send,
+        getattr(client, "_transport_for_url", None),
+        getattr(client, "_send_single_request", None),
+        # httpx imports it when it is first used.
+        core and core.AsyncConnectionPool.handle_async_request,
+    )
+    if now != _last_seen[0]:
+        _last_seen[:] = (
+            now,
+            tuple([name for name, function in zip(_NAMES, now, strict=True) if _is_foreign(name, function)]),
+        )
+    return _last_seen[1]
+
+
+_NAMES: Final = (
+    "AsyncHTTPTransport.handle_async_request",
+    "AsyncClient.send",
+    "AsyncClient._transport_for_url",
+    "AsyncClient._send_single_request",
+    "AsyncConnectionPool.handle_async_request",
+)
+_last_seen: Final[list[Any]] = [(), ()]
+
+
+def _is_foreign(name: str, function: Any) -> bool:
+    if name == "AsyncClient.send" and callable(function):
+        function = inspect.unwrap(function)
+    if function is None:
+        return False
+    module = function.__globals__.get("__name__", "") if isinstance(function, FunctionType) else ""
+    return module.partition(".")[0] not in {"httpx", "httpcore"}
 
 
 def _failure(error: Exception, trace: _Trace) -> SendFailed:
