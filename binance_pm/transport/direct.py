@@ -31,8 +31,8 @@ from binance_pm.transport import (
 from binance_pm.transport.dial import Way, dial, readiness, reason_of
 from binance_pm.transport.headers import LONGEST_HEAD, headers_of, is_too_long
 from binance_pm.transport.httpx import tls_settings
-from binance_pm.transport.sockets import Descriptors
-from binance_pm.transport.surplus import AMBIGUOUS, TOO_EARLY, has_more, is_too_early
+from binance_pm.transport.sockets import Descriptors, unacknowledged, unread
+from binance_pm.transport.surplus import AMBIGUOUS, FAREWELL, TOO_EARLY
 
 _BUFFER_SIZE: Final = 2**18
 _CLOSING_SECONDS: Final = 0.5
@@ -224,6 +224,8 @@ class _Connection(asyncio.BufferedProtocol):
     """Whether that answer is the last on the connection."""
     is_ended: bool = False
     """Whether it was cut off; the event loop may still have to close it."""
+    _farewell: int = 0
+    """How many bytes may wait behind an answer without being surplus."""
     _was_used: bool = False
     """Whether another request was answered before."""
     descriptor: int
@@ -294,6 +296,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self.descriptor = transport.get_extra_info("socket").fileno()
         self.readable = readiness(self.descriptor)
+        self._farewell = FAREWELL if self.host.way.tls else 0
         self.deadline = self._loop.time() + KEEPALIVE_SECONDS
         self._timer = self._loop.call_at(self.deadline, self._look)
 
@@ -309,19 +312,20 @@ class _Connection(asyncio.BufferedProtocol):
         if self._status not in REFUSALS:
             self.deadline = min(self._loop.time() + self._timeouts.read, self._latest)
         self._unproductive += nbytes
-        size, self._unanswered = self._unanswered, 0
-        if is_too_early(self.descriptor, size):
-            self.end(TOO_EARLY)
-            return
-        failure: HttpParserError | None = None
+        if size := self._unanswered:
+            self._unanswered = 0
+            if size <= unacknowledged(self.descriptor):
+                self.end(TOO_EARLY)
+                return
+        surplus = False
         try:
             self._parser.feed_data(self._buffer[:nbytes])
         except HttpParserError as error:
-            failure = error
+            surplus = self._is_whole
+            if not surplus:
+                self.end(_NOT_HTTP, error)
         if self._is_whole:
-            self._believe_or_end(surplus=failure is not None)
-        elif failure is not None:
-            self.end(_NOT_HTTP, failure)
+            self._believe_or_end(surplus=surplus)
         elif self._unproductive > LONGEST_HEAD:
             self.end(_TOO_LONG)
 
@@ -383,8 +387,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def _believe_or_end(self, *, surplus: bool) -> None:
         """Settle the call with the answer that has come to its end, where that is surely its own."""
-        tls = self.host.way.tls is not None
-        if self._was_used and (surplus or (not self._ends_here and has_more(self.descriptor, tls=tls))):
+        if self._was_used and (surplus or (not self._ends_here and unread(self.descriptor) > self._farewell)):
             # Not even a refusal is believed: the request may have been executed.
             self._status = 0
             self.end(AMBIGUOUS)

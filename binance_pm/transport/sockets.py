@@ -13,14 +13,27 @@ if sys.platform != "win32":
     import termios
 
 
+# Each is asked for every answer: what they have in common is written out.
+
+
 def unread(descriptor: int) -> int:
     """How many bytes have arrived and were not read; 0 where the system does not tell."""
-    return 0 if sys.platform == "win32" else _asked(descriptor, termios.FIONREAD)
+    if sys.platform == "win32":
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0"), sys.byteorder)
+    except (OSError, ValueError):
+        return 0
 
 
 def unacknowledged(descriptor: int) -> int:
     """How many of the bytes written the other side has not confirmed; 0 where the system does not tell."""
-    return _asked(descriptor, termios.TIOCOUTQ) if sys.platform == "linux" else 0
+    if sys.platform != "linux":
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0\0\0\0"), sys.byteorder)
+    except (OSError, ValueError):
+        return 0
 
 
 class Descriptors:
@@ -55,10 +68,3 @@ class Descriptors:
                         if os.fstat(descriptor).st_ino == inode:
                             os.dup2(dead.fileno(), descriptor, inheritable=False)
         self._inodes.clear()
-
-
-def _asked(descriptor: int, what: int) -> int:
-    try:
-        return int.from_bytes(fcntl.ioctl(descriptor, what, b"\0\0\0\0"), sys.byteorder)
-    except (OSError, ValueError):
-        return 0

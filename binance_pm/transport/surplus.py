@@ -23,8 +23,8 @@ from binance_pm.transport.sockets import unacknowledged, unread
 AMBIGUOUS: Final = "more than one answer came, and the connection had been used before: none of them is believed"
 TOO_EARLY: Final = "an answer came before the request can have arrived: it belongs to another"
 
-# TLS says in so many bytes at most that it ends; the beginning of an answer takes more.
-_FAREWELL: Final = 31
+FAREWELL: Final = 31
+"""In so many bytes at most TLS says that it ends; the beginning of an answer takes more."""
 
 _HEAD_END: Final = b"\r\n\r\n"
 _LONGEST_HEAD: Final = 2**17
@@ -32,16 +32,6 @@ _STATUS: Final = re.compile(rb"HTTP/1\.\d (\d{3})")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n")
 _SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked[ \t]*\r\n")
-
-
-def has_more(descriptor: int, *, tls: bool) -> bool:
-    """Whether more has arrived on the socket than the end of a connection takes."""
-    return unread(descriptor) > (_FAREWELL if tls else 0)
-
-
-def is_too_early(descriptor: int, size: int) -> bool:
-    """Whether the other side has not confirmed any of the request of this size, which was the last to be written."""
-    return 0 < size <= unacknowledged(descriptor)
 
 
 def descriptor_of(stream: Any) -> int:
@@ -62,7 +52,7 @@ def watch_surplus(stream: Any, *, tls: bool) -> None:
     read, write = stream.read, stream.write
     answers = Answers()
     descriptor = descriptor_of(stream)
-    size = 0
+    size, farewell = 0, FAREWELL if tls else 0
 
     async def written(buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
         nonlocal size
@@ -72,11 +62,11 @@ def watch_surplus(stream: Any, *, tls: bool) -> None:
     async def watched(max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - same
         nonlocal size
         data: bytes = await read(max_bytes, timeout)
-        early, size = is_too_early(descriptor, size) if data else False, 0
+        early, size = 0 < size <= unacknowledged(descriptor) and data != b"", 0
         before = answers.count
         surplus = answers.exceeded_by(data)
         ended = answers.count > before
-        doubtful = ended and before > 0 and (surplus or has_more(descriptor, tls=tls))
+        doubtful = ended and before > 0 and (surplus or unread(descriptor) > farewell)
         if early or surplus or doubtful:
             await stream.aclose()
         if early or doubtful:

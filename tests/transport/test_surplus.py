@@ -170,7 +170,8 @@ class TestDoubt:
         def asked(_: int) -> int:
             return waiting
 
-        monkeypatch.setattr("binance_pm.transport.surplus.unread", asked)
+        for module in ("direct", "surplus"):
+            monkeypatch.setattr(f"binance_pm.transport.{module}.unread", asked)
         with serve_raw(echoing) as server:
             async with engine() as transport:
                 await transport.send(request(server.url), departure)
@@ -189,7 +190,8 @@ class TestDoubt:
         def asked(_: int) -> int:
             return 24
 
-        monkeypatch.setattr("binance_pm.transport.surplus.unread", asked)
+        for module in ("direct", "surplus"):
+            monkeypatch.setattr(f"binance_pm.transport.{module}.unread", asked)
         with serve_raw(echoing, tls=authority.server(authority.issue())) as server:
             async with engine(tls=authority.client()) as transport:
                 for _ in range(2):
@@ -205,7 +207,8 @@ class TestDoubt:
         def asked(_: int) -> int:
             return unconfirmed
 
-        monkeypatch.setattr("binance_pm.transport.surplus.unacknowledged", asked)
+        for module in ("direct", "surplus"):
+            monkeypatch.setattr(f"binance_pm.transport.{module}.unacknowledged", asked)
 
         def behave(connection: socket.socket) -> None:
             while read_request(connection):
