@@ -16,6 +16,7 @@ from binance_pm.api.connectivity import ConnectivityApi
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
 from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
+from binance_pm.classify import classify, unreadable
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
 from binance_pm.errors import (
     Call,
@@ -28,8 +29,6 @@ from binance_pm.errors import (
     PortfolioMarginError,
     SessionClosed,
     closes_gate,
-    error_of,
-    unreadable,
 )
 from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
@@ -241,6 +240,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         trial = _Trial(session.budget.monotonic())
         while True:
             answer: HttpAnswer | SendFailed | None = None
+            refusal: PortfolioMarginError | None = None
             transport = session.transport(route.call)
             reservation = session.budget.reserve(
                 charges, call=route.call, lane=endpoint.lane, max_wait=self._max_wait, returning=trial.is_returning
@@ -250,7 +250,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                     request = await self._request(endpoint, route, query, headers, session)
                     try:
                         answer = await transport.send(request, reservation.depart)
-                        reservation.answer(answer)
+                        refusal, limit = classify(route.call, answer)
+                        reservation.answer(answer, limit)
                     except SendFailed as failure:
                         answer = failure
                         if not failure.sent:
@@ -264,7 +265,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                     session.tell(_attempted(reservation, answer, error, session.budget.monotonic()))
                 raise
             ended = session.budget.monotonic()
-            outcome = _outcome(endpoint, route.call, answer, session)
+            outcome = _outcome(endpoint, route.call, answer, refusal, session)
             if session.has_listeners:
                 session.tell(_attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
@@ -406,15 +407,19 @@ async def _signature(sign: Signer, query: str, call: Call, session: Session) -> 
 
 
 def _outcome(
-    endpoint: Endpoint[T], call: Call, answer: HttpAnswer | SendFailed, session: Session
+    endpoint: Endpoint[T],
+    call: Call,
+    answer: HttpAnswer | SendFailed,
+    refusal: PortfolioMarginError | None,
+    session: Session,
 ) -> T | PortfolioMarginError:
     """The decoded answer, or the error that the attempt ended in."""
     if isinstance(answer, SendFailed):
         return _failed(call, answer, session)
     _log.debug("%s [%s]: HTTP %d, %d bytes", call.endpoint, call.account, answer.status, len(answer.body or b""))
-    if error := error_of(call, answer):
-        return error
-    assert answer.body is not None, "error_of names an answer that is too long"  # noqa: S101
+    if refusal is not None:
+        return refusal
+    assert answer.body is not None, "an answer that is too long is no success"  # noqa: S101
     try:
         return endpoint.decode(answer.body)
     except ValueError as error:
