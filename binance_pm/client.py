@@ -27,6 +27,7 @@ from binance_pm.errors import (
     IpBanned,
     NoAnswer,
     PortfolioMarginError,
+    Repeat,
     SessionClosed,
     closes_gate,
 )
@@ -77,7 +78,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         session: what to share connections and budget with; by default the event loop's.
         recv_window: milliseconds for which the exchange accepts a request, 5000 if None, at most 60000.
         max_wait: seconds that a call may wait for weight or a closed gate before it gives up.
-        attempts: how often a read is tried in all. A write is repeated only where it was refused for its timestamp.
+        attempts: how often a call is tried in all that may be repeated: a read, and a write whose effect is the same
+            the second time. Any other write is repeated only if it was refused for its timestamp.
         papi_url: where Portfolio Margin (``/papi``) is.
         sapi_url: where Portfolio Margin Pro (``/sapi``) is.
         allow_custom_host: accept URLs of hosts that are not the exchange's: they are sent the key.
@@ -195,18 +197,23 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         security: Security = "USER_DATA",
         kinds: Iterable[Kind] = (Kind.IP,),
         lane: Lane | None = None,
+        repeat: Repeat | None = None,
     ) -> T:
         """Call an endpoint that is not declared here, with the same budget, signature and errors.
 
         Args:
-            method: GET is a read; anything else counts as a write and is never repeated.
+            method: GET is a read unless `repeat` says otherwise; anything else counts as a write.
             path: such as ``/papi/v1/balance``.
             weight: what one call costs, as the exchange documents it.
             returns: the type to decode the answer into, such as a Struct, or ``dict[str, Any]``.
             params: as the exchange names them; recvWindow, timestamp and signature are added.
             security: what the exchange asks for.
             kinds: which of the exchange's counters it is charged to.
-            lane: where it stands in the queue for weight: by default a read among the polls, a write among the orders.
+            lane: where it stands in the queue for weight: by default GET among the polls, the rest among the orders.
+            repeat: whether it may be sent again if its answer is lost. By default GET is, and nothing else.
+                ``"same_effect"`` for a write that may be, such as a cancel or a listen key. ``"never"`` for a GET that
+                uses up a quota, such as a download id: it counts as a write then, so that an error says whether it may
+                have taken effect.
 
         Raises:
             ConfigurationError: an argument cannot be used; the text says which and why.
@@ -215,7 +222,14 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         try:
             _check_names(params)
             endpoint = undeclared_endpoint(
-                method, path, weight=weight, security=security, kinds=kinds, lane=lane, returns=returns
+                method,
+                path,
+                weight=weight,
+                security=security,
+                kinds=kinds,
+                lane=lane,
+                repeat=repeat,
+                returns=returns,
             )
         except ValueError as error:
             raise ConfigurationError(Call("request", self.label), str(error)) from None
@@ -301,7 +315,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
     def _may_return(
         self, error: PortfolioMarginError, trial: _Trial, endpoint: Endpoint[Any], session: Session
     ) -> bool:
-        """Whether a read that a limit refused waits at the head of the queue until the gate opens."""
+        """Whether a read that a limit refused waits at the head of the queue until the gate opens.
+
+        A write does not, whatever may be repeated: what was worth doing before a refusal may not be after it.
+        """
         if endpoint.is_write or not closes_gate(error) or isinstance(error, IpBanned) or session.is_closed:
             return False
         closed = session.budget.gate(self._route(endpoint).host).wait(session.budget.monotonic())
@@ -367,7 +384,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             return route
         url = self._urls["papi" if endpoint.family == "papi" else "sapi"]
         host = counted_url(url)
-        call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write)
+        call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write, endpoint.repeat)
         pools = [
             pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self._account)
             for kind in endpoint.kinds

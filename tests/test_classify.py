@@ -251,6 +251,7 @@ class TestRefusalsInASuccess:
         error, limit = classify(WRITE, HttpAnswer(200, {}, f'{{{before}"code":{code}{after}}}'.encode()))
 
         assert type(error) is kind
+        assert isinstance(error, ExchangeError)
         assert limit == ("ip" if kind is RateLimited else None)
         assert error.outcome == ("unknown" if kind is OutcomeUnknown else "not_done")
 
