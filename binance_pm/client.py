@@ -16,6 +16,7 @@ from binance_pm.api.connectivity import ConnectivityApi
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
 from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
+from binance_pm.classify import classify, unreadable
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
 from binance_pm.errors import (
     Call,
@@ -26,10 +27,9 @@ from binance_pm.errors import (
     IpBanned,
     NoAnswer,
     PortfolioMarginError,
+    Repeat,
     SessionClosed,
     closes_gate,
-    error_of,
-    unreadable,
 )
 from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
@@ -78,7 +78,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         session: what to share connections and budget with; by default the event loop's.
         recv_window: milliseconds for which the exchange accepts a request, 5000 if None, at most 60000.
         max_wait: seconds that a call may wait for weight or a closed gate before it gives up.
-        attempts: how often a read is tried in all. A write is repeated only where it was refused for its timestamp.
+        attempts: how often a call is tried in all that may be repeated: a read, and a write whose effect is the same
+            the second time. Any other write is repeated only if it was refused for its timestamp.
         papi_url: where Portfolio Margin (``/papi``) is.
         sapi_url: where Portfolio Margin Pro (``/sapi``) is.
         allow_custom_host: accept URLs of hosts that are not the exchange's: they are sent the key.
@@ -196,18 +197,23 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         security: Security = "USER_DATA",
         kinds: Iterable[Kind] = (Kind.IP,),
         lane: Lane | None = None,
+        repeat: Repeat | None = None,
     ) -> T:
         """Call an endpoint that is not declared here, with the same budget, signature and errors.
 
         Args:
-            method: GET is a read; anything else counts as a write and is never repeated.
+            method: GET is a read unless `repeat` says otherwise; anything else counts as a write.
             path: such as ``/papi/v1/balance``.
             weight: what one call costs, as the exchange documents it.
             returns: the type to decode the answer into, such as a Struct, or ``dict[str, Any]``.
             params: as the exchange names them; recvWindow, timestamp and signature are added.
             security: what the exchange asks for.
             kinds: which of the exchange's counters it is charged to.
-            lane: where it stands in the queue for weight: by default a read among the polls, a write among the orders.
+            lane: where it stands in the queue for weight: by default GET among the polls, the rest among the orders.
+            repeat: whether it may be sent again if its answer is lost. By default GET is, and nothing else.
+                ``"same_effect"`` for a write that may be, such as a cancel or a listen key. ``"never"`` for a GET that
+                uses up a quota, such as a download id: it counts as a write then, so that an error says whether it may
+                have taken effect.
 
         Raises:
             ConfigurationError: an argument cannot be used; the text says which and why.
@@ -216,7 +222,14 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         try:
             _check_names(params)
             endpoint = undeclared_endpoint(
-                method, path, weight=weight, security=security, kinds=kinds, lane=lane, returns=returns
+                method,
+                path,
+                weight=weight,
+                security=security,
+                kinds=kinds,
+                lane=lane,
+                repeat=repeat,
+                returns=returns,
             )
         except ValueError as error:
             raise ConfigurationError(Call("request", self.label), str(error)) from None
@@ -241,6 +254,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         trial = _Trial(session.budget.monotonic())
         while True:
             answer: HttpAnswer | SendFailed | None = None
+            refusal: PortfolioMarginError | None = None
             transport = session.transport(route.call)
             reservation = session.budget.reserve(
                 charges, call=route.call, lane=endpoint.lane, max_wait=self._max_wait, returning=trial.is_returning
@@ -250,7 +264,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                     request = await self._request(endpoint, route, query, headers, session)
                     try:
                         answer = await transport.send(request, reservation.depart)
-                        reservation.answer(answer)
+                        refusal, limit = classify(route.call, answer)
+                        reservation.answer(answer, limit)
                     except SendFailed as failure:
                         answer = failure
                         if not failure.sent:
@@ -264,7 +279,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                     session.tell(_attempted(reservation, answer, error, session.budget.monotonic()))
                 raise
             ended = session.budget.monotonic()
-            outcome = _outcome(endpoint, route.call, answer, session)
+            outcome = _outcome(endpoint, route.call, answer, refusal, session)
             if session.has_listeners:
                 session.tell(_attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
@@ -300,7 +315,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
     def _may_return(
         self, error: PortfolioMarginError, trial: _Trial, endpoint: Endpoint[Any], session: Session
     ) -> bool:
-        """Whether a read that a limit refused waits at the head of the queue until the gate opens."""
+        """Whether a read that a limit refused waits at the head of the queue until the gate opens.
+
+        A write does not, whatever may be repeated: what was worth doing before a refusal may not be after it.
+        """
         if endpoint.is_write or not closes_gate(error) or isinstance(error, IpBanned) or session.is_closed:
             return False
         closed = session.budget.gate(self._route(endpoint).host).wait(session.budget.monotonic())
@@ -366,7 +384,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             return route
         url = self._urls["papi" if endpoint.family == "papi" else "sapi"]
         host = counted_url(url)
-        call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write)
+        call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write, endpoint.repeat)
         pools = [
             pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self._account)
             for kind in endpoint.kinds
@@ -406,15 +424,19 @@ async def _signature(sign: Signer, query: str, call: Call, session: Session) -> 
 
 
 def _outcome(
-    endpoint: Endpoint[T], call: Call, answer: HttpAnswer | SendFailed, session: Session
+    endpoint: Endpoint[T],
+    call: Call,
+    answer: HttpAnswer | SendFailed,
+    refusal: PortfolioMarginError | None,
+    session: Session,
 ) -> T | PortfolioMarginError:
     """The decoded answer, or the error that the attempt ended in."""
     if isinstance(answer, SendFailed):
         return _failed(call, answer, session)
     _log.debug("%s [%s]: HTTP %d, %d bytes", call.endpoint, call.account, answer.status, len(answer.body or b""))
-    if error := error_of(call, answer):
-        return error
-    assert answer.body is not None, "error_of names an answer that is too long"  # noqa: S101
+    if refusal is not None:
+        return refusal
+    assert answer.body is not None, "an answer that is too long is no success"  # noqa: S101
     try:
         return endpoint.decode(answer.body)
     except ValueError as error:

@@ -38,6 +38,8 @@ ORDER = [
     "errors",
     "redis",
     "budget",
+    "page",
+    "classify",
     "retry",
     "endpoint",
     "api",

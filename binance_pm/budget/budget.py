@@ -30,16 +30,7 @@ from binance_pm.budget.reservation import Draw, Fare, Reservation, is_awake
 from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused, shown
 from binance_pm.budget.wake import waker
 from binance_pm.clock import ServerClock
-from binance_pm.errors import (
-    BudgetExceeded,
-    Call,
-    ConfigurationError,
-    GateClosed,
-    IpBanned,
-    RateLimited,
-    closes_gate,
-    error_of,
-)
+from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed, LimitHit
 from binance_pm.transport import HttpAnswer
 
 if TYPE_CHECKING:
@@ -313,8 +304,10 @@ class Budget:
             self._lose(reservation, departed, self.monotonic())
             self._dispatch()
 
-    def answer(self, reservation: Reservation, departed: float, answer: HttpAnswer) -> None:
-        """Settle a call that was answered: learn the count, the time, and whether the gate closes."""
+    def answer(
+        self, reservation: Reservation, departed: float, answer: HttpAnswer, limit: LimitHit | None = None
+    ) -> None:
+        """Settle a call that was answered: learn the count, the time, and the limit that the answer says was hit."""
         now = self.monotonic()
         with self._lock:
             if (date := answer.date) is not None:
@@ -326,8 +319,8 @@ class Budget:
                 for draw in reservation.draws:
                     self._count(draw, reservation.call.endpoint, answer, arrived, departed, now)
                 self._queue.resume(reservation.pools)
-            if answer.status >= 400:
-                self._hear_error(reservation, answer, arrived, now)
+            if limit is not None:
+                self._hear_limit(reservation, answer, limit, arrived, now)
             self._dispatch()
 
     def hear(self, host: str, earliest: float, latest: float, *, asked: float) -> None:
@@ -508,21 +501,25 @@ class Budget:
         if ledger.misplaced:
             self._doubts.tell_window(pool, ledger.misplaced)
 
-    def _hear_error(
-        self, reservation: Reservation, answer: HttpAnswer, arrived: tuple[float, float], now: float
+    def _hear_limit(
+        self, reservation: Reservation, answer: HttpAnswer, limit: LimitHit, arrived: tuple[float, float], now: float
     ) -> None:
-        error = error_of(reservation.call, answer)
-        if not isinstance(error, RateLimited):
-            return
-        of_host = closes_gate(error)
+        of_host = limit != "orders"
         for pool, ledger, _ in reservation.draws:
             if of_host != (pool.kind is Kind.ORDERS):
                 ledger.refuse(ledger.minutes(arrived), now, full=not of_host)
         if of_host:
-            self._close_gate(reservation.host, answer, now, banned=isinstance(error, IpBanned))
+            self._close_gate(reservation.host, answer, limit, now)
 
-    def _close_gate(self, host: str, answer: HttpAnswer, now: float, *, banned: bool) -> None:
-        wait = closing_seconds(answer, banned=banned, bounds=self.clock(host).bounds(), minute=self._minute)
+    def _close_gate(self, host: str, answer: HttpAnswer, limit: LimitHit, now: float) -> None:
+        banned = limit == "ban"
+        wait = closing_seconds(
+            answer,
+            banned=banned,
+            firewall=limit == "firewall",
+            bounds=self.clock(host).bounds(),
+            minute=self._minute,
+        )
         gate = self.gate(host)
         # Every call that was on its way brings the same news.
         if wait > gate.wait(now) + _NEWS:

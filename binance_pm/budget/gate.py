@@ -41,12 +41,15 @@ class Gate:
         return now < self._ban_ends
 
 
-def closing_seconds(answer: HttpAnswer, *, banned: bool, bounds: tuple[float, float], minute: float) -> float:
+def closing_seconds(
+    answer: HttpAnswer, *, banned: bool, firewall: bool, bounds: tuple[float, float], minute: float
+) -> float:
     """How long a refusal closes the gate.
 
     Args:
         answer: the refusal.
         banned: whether it is a ban.
+        firewall: whether it is the firewall's, which counts in a window of its own.
         bounds: the earliest and the latest that the exchange's clock can show now.
         minute: seconds of the exchange's minute.
     """
@@ -55,7 +58,7 @@ def closing_seconds(answer: HttpAnswer, *, banned: bool, bounds: tuple[float, fl
     if banned:
         ends = answer.banned_until
         wait = max(told, ends - earliest if ends else 0.0) or _UNTOLD_BAN
-    elif answer.status == 403:
+    elif firewall:
         wait = max(told, _FIREWALL_WAIT)
     else:
         # The bounds are as wide as an absurd `Date` has made them.
