@@ -15,6 +15,7 @@ from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
+from binance_pm.arguments import checked
 from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
 from binance_pm.errors import (
@@ -88,6 +89,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         ConfigurationError: an argument cannot be used; the text says why, without showing a secret.
     """
 
+    @checked("Client")
     def __init__(
         self,
         api_key: str | None = None,
@@ -105,12 +107,14 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         try:
+            if passphrase and api_secret is None:
+                raise ValueError("a passphrase was given without a private key")  # noqa: TRY301 - told as the others are
             self._sign: Final[Signer | None] = None if api_secret is None else signer(api_secret, passphrase=passphrase)
             if api_key is not None:
                 check_key(api_key.encode(errors="surrogatepass"), "the API key")
             self._urls: Final = {
-                "papi": check_url(papi_url, allow_custom_host=allow_custom_host),
-                "sapi": check_url(sapi_url, allow_custom_host=allow_custom_host),
+                name.removesuffix("_url"): _checked_url(name, url, allow_custom_host=allow_custom_host)
+                for name, url in (("papi_url", papi_url), ("sapi_url", sapi_url))
             }
             _check_recv_window(recv_window)
             _check_patience(max_wait, attempts)
@@ -130,6 +134,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self._routes: Final[dict[Endpoint[Any], _Route]] = {}
 
     @classmethod
+    @checked("Client.from_env")
     def from_env(cls, environment: Mapping[str, str] | None = None, **options: Any) -> Self:
         """A client with the keys of the environment.
 
@@ -450,12 +455,15 @@ def _failed(call: Call, failure: SendFailed, session: Session) -> PortfolioMargi
 _NO_KEY: Final = "Give them to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
 
 
-def _check_patience(max_wait: float, attempts: int) -> None:
+def _checked_url(name: str, url: str, *, allow_custom_host: bool) -> str:
     try:
-        is_usable = max_wait >= 0 and attempts >= 1
-    except TypeError:
-        is_usable = False
-    if not is_usable:
+        return check_url(url, allow_custom_host=allow_custom_host)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _check_patience(max_wait: float, attempts: int) -> None:
+    if not (max_wait >= 0 and attempts >= 1):
         raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: at least 0 seconds, and 1")
 
 

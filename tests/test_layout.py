@@ -36,6 +36,7 @@ ORDER = [
     "clock",
     "transport",
     "errors",
+    "arguments",
     "redis",
     "budget",
     "retry",

@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 import anyio
 
+from binance_pm.arguments import checked
 from binance_pm.budget.bans import read_bans, write_ban
 from binance_pm.budget.doubts import Doubts
 from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
@@ -79,6 +80,7 @@ class Budget:
         ConfigurationError: an argument cannot be used.
     """
 
+    @checked("Budget")
     def __init__(
         self,
         *,
@@ -115,6 +117,7 @@ class Budget:
         _budgets.add(self)
 
     @classmethod
+    @checked("Budget.shared")
     def shared(
         cls,
         url: str,
@@ -204,6 +207,7 @@ class Budget:
         """
         self._listeners.append(listener)
 
+    @checked("Budget.plan")
     def plan(self, accounts: int, every: float, endpoints: Iterable[Priced]) -> Plan:
         """Whether reading the endpoints of so many accounts fits, by what others on the IP use now.
 
@@ -217,6 +221,7 @@ class Budget:
         """
         return self.plan_groups([(accounts, endpoints)], every)
 
+    @checked("Budget.plan_groups")
     def plan_groups(self, groups: Iterable[Group], every: float) -> Plan:
         """`plan` for accounts of which different endpoints are read.
 
@@ -229,7 +234,7 @@ class Budget:
         """
         groups = list(groups)
         if not (groups and all(accounts > 0 for accounts, _ in groups) and 0 < every < math.inf):
-            raise ConfigurationError(Call("Budget.plan"), "a plan needs accounts and an interval above 0 seconds")
+            raise ConfigurationError(Call("Budget.plan"), "a plan needs accounts, and every is above 0 seconds")
         with self._lock:
             return make_plan(groups, every, self._for_polls, minute=self._minute, limits=self._limits)
 
@@ -622,9 +627,8 @@ def _check(limits: Mapping[tuple[Family, Kind], int], minute: float, peers: int)
         raise ConfigurationError(call, "peers counts this program, too: it is at least 1")
     for (family, kind), limit in limits.items():
         if not limit > MARGIN * peers:
-            what = (
-                f"the limit {limit} of {kind} /{family} is too small: {MARGIN} of it are kept free, the rest is divided"
-            )
+            kept = f"{MARGIN} of it are kept free, the rest is divided"
+            what = f"the limit {limit} of {kind} /{family} is too small for {peers} peers: {kept}"
             raise ConfigurationError(call, what)
 
 
