@@ -133,7 +133,7 @@ def _is_one(value: object, hint: Any) -> bool:
     if issubclass(hint, StrEnum):
         return any(value == member for member in hint)
     if Protocol in hint.__mro__:
-        return all(hasattr(value, name) for name in vars(hint) if not name.startswith("_"))
+        return all(hasattr(value, name) for name in vars(cast("type[object]", hint)) if not name.startswith("_"))
     return isinstance(value, hint)
 
 

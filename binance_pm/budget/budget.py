@@ -19,7 +19,7 @@ from weakref import WeakSet
 import anyio
 
 from binance_pm.arguments import checked
-from binance_pm.budget.bans import read_bans, write_ban
+from binance_pm.budget.bans import is_kept_in_memory, read_bans, write_ban
 from binance_pm.budget.doubts import Doubts
 from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
 from binance_pm.budget.lanes import Lane
@@ -97,7 +97,7 @@ class Budget:
         _check(self._limits, minute, peers)
         self._minute: Final = minute
         self._peers: Final = peers
-        self._bans: Final = Path(bans) if bans is not None else None
+        self._bans: Final = None if bans is None else _place(bans)
         self._egress: Final = egress
         self.monotonic: Final = monotonic
         self._wall: Final = wall
@@ -183,12 +183,18 @@ class Budget:
             gate = self._gates.get(host)
             if gate is None:
                 gate = self._gates[host] = Gate()
-                if (
-                    self._bans is not None
-                    and (left := read_bans(self._bans).get(self._key(host), 0) - self._wall()) > 0
-                ):
-                    gate.close(self.monotonic() + min(left, LONGEST_BAN), banned=True)
+                bans = read_bans(self._bans) if self._bans and not is_kept_in_memory(host) else {}
+                if (left := min(bans.get(self._key(host), 0) - self._wall(), LONGEST_BAN)) > 0:
+                    gate.close(self.monotonic() + left, banned=True)
+                    advice = self.ban_advice(host)
+                    _log.warning("%s has banned this IP: nothing is sent to it for %.0f s. %s", host, left, advice)
             return gate
+
+    def ban_advice(self, host: str) -> str:
+        """What to do about a ban by the host that no longer holds; empty where it does not outlive the program."""
+        if self._bans is None or is_kept_in_memory(host):
+            return ""
+        return f"The ban is kept in {self._bans}: if this machine has another IP by now, delete it and start again."
 
     def snapshot(self) -> list[PoolState]:
         """Every pool that was drawn on."""
@@ -408,6 +414,8 @@ class Budget:
         until = reservation.clock.milliseconds() / 1000 + gate.wait(now)
         banned = gate.is_banned(now)
         what = f"the gate of {reservation.host} is closed for {gate.wait(now):.1f} s more" + " by a ban" * banned
+        if banned and (advice := self.ban_advice(reservation.host)):
+            what += f". {advice.removesuffix('.')}"
         return GateClosed(reservation.call, what, until=until, banned=banned)
 
     def _wait(self, reservation: Reservation) -> Longest:
@@ -615,6 +623,13 @@ class Longest(NamedTuple):
 _FITS: Final = Longest(0.0)
 # Somebody who comes first waits for a pool of the call, and looks for both.
 _ELSEWHERE: Final = Longest(math.inf)
+
+
+def _place(bans: Path | str) -> Path:
+    try:
+        return Path(bans).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(Call("Budget"), "bans: the home directory in the path is not known") from None
 
 
 def _check(limits: Mapping[tuple[Family, Kind], int], minute: float, peers: int) -> None:
