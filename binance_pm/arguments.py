@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from traceback import clear_frames
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from binance_pm.errors import Call, ConfigurationError
+from binance_pm.signing import clear_locals
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,7 +53,7 @@ def checked(name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
             except _WrongTypeError as error:
                 refusal = ConfigurationError(Call(name), str(error))
             del args, kwargs
-            clear_frames(refusal.__traceback__)
+            clear_locals(refusal)
             raise refusal.with_traceback(None) from None
 
         return call

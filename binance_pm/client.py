@@ -35,7 +35,7 @@ from binance_pm.errors import (
 from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
 from binance_pm.session import CLOSED, Attempted, Session, shared_session
-from binance_pm.signing import Credential, Secret, Signer, check_key, signer
+from binance_pm.signing import Credential, Secret, Signer, check_key, clear_locals, signer
 from binance_pm.transport import Headers, HttpAnswer, HttpRequest, Method, SendFailed
 from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
@@ -336,12 +336,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     def _headers(self, endpoint: Endpoint[Any], route: _Route) -> Headers:
         """The headers of every call on the route, where the keys are there that it needs."""
-        fields = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
-        if endpoint.sends_key:
-            fields["x-mbx-apikey"] = self._key(route.call)
         if route.is_signed and self._sign is None:
             raise ConfigurationError(route.call, "no API secret was given", advice=_NO_KEY)
-        route.headers = headers = Headers(fields)
+        key = {"x-mbx-apikey": self._key(route.call)} if endpoint.sends_key else {}
+        route.headers = headers = Headers({"user-agent": _USER_AGENT, "accept-encoding": "identity"} | key)
         return headers
 
     async def _request(
@@ -398,16 +396,21 @@ class _Trial:
 async def _signature(sign: Signer, query: str, call: Call, session: Session) -> str:
     """The signature as it stands in the query."""
     try:
-        signature = sign(query.encode())
-        if not isinstance(signature, str):
-            signature = await session.bounded(call, signature, seconds=session.timeouts.total)
-        # The usual one is in hexadecimal, where nothing has to be quoted.
-        return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
+        return await _signed(sign, query, call, session)
     except PortfolioMarginError:
         raise
     except Exception as error:
-        # A signer of the caller's own may fail in any way of its own.
+        # A signer of the caller's own may fail in any way of its own, and its local variables are secret.
+        clear_locals(error)
         raise ConfigurationError(call, f"the signer failed with {type(error).__name__}") from error
+
+
+async def _signed(sign: Signer, query: str, call: Call, session: Session) -> str:
+    signature = sign(query.encode())
+    if not isinstance(signature, str):
+        signature = await session.bounded(call, signature, seconds=session.timeouts.total)
+    # The usual one is in hexadecimal, where nothing has to be quoted.
+    return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
 
 
 def _outcome(

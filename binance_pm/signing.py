@@ -19,6 +19,7 @@ import stat
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
@@ -199,6 +200,14 @@ def _file_flaw(path: Path, status: os.stat_result, *, is_secret: bool) -> str:
     if is_secret and os.name == "posix" and (others := _readers(status)):
         return f"can be read by {others}: {_remedy(path, status)}"
     return ""
+
+
+def clear_locals(error: BaseException) -> None:
+    """Have the traceback of an error, and of what led to it, keep its lines without the local variables."""
+    link: BaseException | None = error
+    while link is not None:
+        clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
 
 
 def _hmac_signer(secret: bytes) -> Signer:
