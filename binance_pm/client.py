@@ -15,6 +15,7 @@ from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
+from binance_pm.arguments import checked
 from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
 from binance_pm.classify import classify, unreadable
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
@@ -34,7 +35,7 @@ from binance_pm.errors import (
 from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
 from binance_pm.session import CLOSED, Attempted, Session, shared_session
-from binance_pm.signing import Credential, Secret, Signer, check_key, signer
+from binance_pm.signing import Credential, Secret, Signer, check_key, clear_locals, signer
 from binance_pm.transport import Headers, HttpAnswer, HttpRequest, Method, SendFailed
 from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
@@ -89,6 +90,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         ConfigurationError: an argument cannot be used; the text says why, without showing a secret.
     """
 
+    @checked("Client")
     def __init__(
         self,
         api_key: str | None = None,
@@ -106,12 +108,14 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         try:
+            if passphrase and api_secret is None:
+                raise ValueError("a passphrase was given without a private key")  # noqa: TRY301 - told as the others are
             self._sign: Final[Signer | None] = None if api_secret is None else signer(api_secret, passphrase=passphrase)
             if api_key is not None:
                 check_key(api_key.encode(errors="surrogatepass"), "the API key")
             self._urls: Final = {
-                "papi": check_url(papi_url, allow_custom_host=allow_custom_host),
-                "sapi": check_url(sapi_url, allow_custom_host=allow_custom_host),
+                name.removesuffix("_url"): _checked_url(name, url, allow_custom_host=allow_custom_host)
+                for name, url in (("papi_url", papi_url), ("sapi_url", sapi_url))
             }
             _check_recv_window(recv_window)
             _check_patience(max_wait, attempts)
@@ -131,6 +135,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self._routes: Final[dict[Endpoint[Any], _Route]] = {}
 
     @classmethod
+    @checked("Client.from_env")
     def from_env(cls, environment: Mapping[str, str] | None = None, **options: Any) -> Self:
         """A client with the keys of the environment.
 
@@ -349,12 +354,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     def _headers(self, endpoint: Endpoint[Any], route: _Route) -> Headers:
         """The headers of every call on the route, where the keys are there that it needs."""
-        fields = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
-        if endpoint.sends_key:
-            fields["x-mbx-apikey"] = self._key(route.call)
         if route.is_signed and self._sign is None:
             raise ConfigurationError(route.call, "no API secret was given", advice=_NO_KEY)
-        route.headers = headers = Headers(fields)
+        key = {"x-mbx-apikey": self._key(route.call)} if endpoint.sends_key else {}
+        route.headers = headers = Headers({"user-agent": _USER_AGENT, "accept-encoding": "identity"} | key)
         return headers
 
     async def _request(
@@ -411,16 +414,21 @@ class _Trial:
 async def _signature(sign: Signer, query: str, call: Call, session: Session) -> str:
     """The signature as it stands in the query."""
     try:
-        signature = sign(query.encode())
-        if not isinstance(signature, str):
-            signature = await session.bounded(call, signature, seconds=session.timeouts.total)
-        # The usual one is in hexadecimal, where nothing has to be quoted.
-        return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
+        return await _signed(sign, query, call, session)
     except PortfolioMarginError:
         raise
     except Exception as error:
-        # A signer of the caller's own may fail in any way of its own.
+        # A signer of the caller's own may fail in any way of its own, and its local variables are secret.
+        clear_locals(error)
         raise ConfigurationError(call, f"the signer failed with {type(error).__name__}") from error
+
+
+async def _signed(sign: Signer, query: str, call: Call, session: Session) -> str:
+    signature = sign(query.encode())
+    if not isinstance(signature, str):
+        signature = await session.bounded(call, signature, seconds=session.timeouts.total)
+    # The usual one is in hexadecimal, where nothing has to be quoted.
+    return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
 
 
 def _outcome(
@@ -472,12 +480,15 @@ def _failed(call: Call, failure: SendFailed, session: Session) -> PortfolioMargi
 _NO_KEY: Final = "Give them to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
 
 
-def _check_patience(max_wait: float, attempts: int) -> None:
+def _checked_url(name: str, url: str, *, allow_custom_host: bool) -> str:
     try:
-        is_usable = max_wait >= 0 and attempts >= 1
-    except TypeError:
-        is_usable = False
-    if not is_usable:
+        return check_url(url, allow_custom_host=allow_custom_host)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _check_patience(max_wait: float, attempts: int) -> None:
+    if not (max_wait >= 0 and attempts >= 1):
         raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: at least 0 seconds, and 1")
 
 

@@ -326,7 +326,7 @@ class TestConstruction:
             ({"recv_window": 0}, "1 to 60000"),
             ({"max_wait": -1.0}, "max_wait is -1.0 and attempts 3: at least 0 seconds, and 1"),
             ({"max_wait": float("nan")}, "max_wait is nan"),
-            ({"max_wait": "5"}, "max_wait is '5'"),
+            ({"max_wait": "5"}, "max_wait is str: give a number"),
             ({"attempts": 0}, "attempts 0: at least 0 seconds, and 1"),
             ({"papi_url": "https://papi.example.com"}, "is not the exchange's"),
             ({"sapi_url": "http://api.binance.com"}, "is not https"),

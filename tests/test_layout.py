@@ -40,6 +40,7 @@ ORDER = [
     "clock",
     "transport",
     "errors",
+    "arguments",
     "redis",
     "budget",
     "page",

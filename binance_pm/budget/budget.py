@@ -18,7 +18,8 @@ from weakref import WeakSet
 
 import anyio
 
-from binance_pm.budget.bans import read_bans, write_ban
+from binance_pm.arguments import checked
+from binance_pm.budget.bans import is_kept_in_memory, read_bans, write_ban
 from binance_pm.budget.doubts import Doubts
 from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
 from binance_pm.budget.lanes import Lane
@@ -70,6 +71,7 @@ class Budget:
         ConfigurationError: an argument cannot be used.
     """
 
+    @checked("Budget")
     def __init__(
         self,
         *,
@@ -86,7 +88,7 @@ class Budget:
         _check(self._limits, minute, peers)
         self._minute: Final = minute
         self._peers: Final = peers
-        self._bans: Final = Path(bans) if bans is not None else None
+        self._bans: Final = None if bans is None else _place(bans)
         self._egress: Final = egress
         self.monotonic: Final = monotonic
         self._wall: Final = wall
@@ -106,6 +108,7 @@ class Budget:
         _budgets.add(self)
 
     @classmethod
+    @checked("Budget.shared")
     def shared(
         cls,
         url: str,
@@ -171,12 +174,18 @@ class Budget:
             gate = self._gates.get(host)
             if gate is None:
                 gate = self._gates[host] = Gate()
-                if (
-                    self._bans is not None
-                    and (left := read_bans(self._bans).get(self._key(host), 0) - self._wall()) > 0
-                ):
-                    gate.close(self.monotonic() + min(left, LONGEST_BAN), banned=True)
+                bans = read_bans(self._bans) if self._bans and not is_kept_in_memory(host) else {}
+                if (left := min(bans.get(self._key(host), 0) - self._wall(), LONGEST_BAN)) > 0:
+                    gate.close(self.monotonic() + left, banned=True)
+                    advice = self.ban_advice(host)
+                    _log.warning("%s has banned this IP: nothing is sent to it for %.0f s. %s", host, left, advice)
             return gate
+
+    def ban_advice(self, host: str) -> str:
+        """What to do about a ban by the host that no longer holds; empty where it does not outlive the program."""
+        if self._bans is None or is_kept_in_memory(host):
+            return ""
+        return f"The ban is kept in {self._bans}: if this machine has another IP by now, delete it and start again."
 
     def snapshot(self) -> list[PoolState]:
         """Every pool that was drawn on."""
@@ -195,6 +204,7 @@ class Budget:
         """
         self._listeners.append(listener)
 
+    @checked("Budget.plan")
     def plan(self, accounts: int, every: float, endpoints: Iterable[Priced]) -> Plan:
         """Whether reading the endpoints of so many accounts fits, by what others on the IP use now.
 
@@ -208,6 +218,7 @@ class Budget:
         """
         return self.plan_groups([(accounts, endpoints)], every)
 
+    @checked("Budget.plan_groups")
     def plan_groups(self, groups: Iterable[Group], every: float) -> Plan:
         """`plan` for accounts of which different endpoints are read.
 
@@ -220,7 +231,7 @@ class Budget:
         """
         groups = list(groups)
         if not (groups and all(accounts > 0 for accounts, _ in groups) and 0 < every < math.inf):
-            raise ConfigurationError(Call("Budget.plan"), "a plan needs accounts and an interval above 0 seconds")
+            raise ConfigurationError(Call("Budget.plan"), "a plan needs accounts, and every is above 0 seconds")
         with self._lock:
             return make_plan(groups, every, self._for_polls, minute=self._minute, limits=self._limits)
 
@@ -396,6 +407,8 @@ class Budget:
         until = reservation.clock.milliseconds() / 1000 + gate.wait(now)
         banned = gate.is_banned(now)
         what = f"the gate of {reservation.host} is closed for {gate.wait(now):.1f} s more" + " by a ban" * banned
+        if banned and (advice := self.ban_advice(reservation.host)):
+            what += f". {advice.removesuffix('.')}"
         return GateClosed(reservation.call, what, until=until, banned=banned)
 
     def _wait(self, reservation: Reservation) -> Longest:
@@ -609,6 +622,13 @@ _FITS: Final = Longest(0.0)
 _ELSEWHERE: Final = Longest(math.inf)
 
 
+def _place(bans: Path | str) -> Path:
+    try:
+        return Path(bans).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(Call("Budget"), "bans: the home directory in the path is not known") from None
+
+
 def _check(limits: Mapping[tuple[Family, Kind], int], minute: float, peers: int) -> None:
     call = Call("Budget")
     if unknown := limits.keys() - RULES.keys():
@@ -619,9 +639,8 @@ def _check(limits: Mapping[tuple[Family, Kind], int], minute: float, peers: int)
         raise ConfigurationError(call, "peers counts this program, too: it is at least 1")
     for (family, kind), limit in limits.items():
         if not limit > MARGIN * peers:
-            what = (
-                f"the limit {limit} of {kind} /{family} is too small: {MARGIN} of it are kept free, the rest is divided"
-            )
+            kept = f"{MARGIN} of it are kept free, the rest is divided"
+            what = f"the limit {limit} of {kind} /{family} is too small for {peers} peers: {kept}"
             raise ConfigurationError(call, what)
 
 

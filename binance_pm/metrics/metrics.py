@@ -19,6 +19,7 @@ from weakref import WeakSet
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
+from binance_pm.arguments import checked
 from binance_pm.budget import Budget, BudgetEvent, Pool, PoolState, Refused
 from binance_pm.budget.wake import waker
 from binance_pm.endpoint import ENDPOINTS
@@ -57,6 +58,7 @@ class Metrics:
         registry: where they are registered.
     """
 
+    @checked("Metrics")
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry: Final = _own_registry() if registry is None else registry
         self._source: _Source | None = None
