@@ -190,6 +190,11 @@ class Session:
                 # Whoever called would take it for a failure of the call.
                 _log.exception("A listener of the session failed.")
 
+    @property
+    def free_slots(self) -> int:
+        """How many more polls may be in flight now."""
+        return self._places.value
+
     def transport(self, call: Call) -> Transport:
         """What carries the requests.
 

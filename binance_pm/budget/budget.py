@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from heapq import heapify, heappop, heappush
@@ -29,6 +29,7 @@ from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
 from binance_pm.budget.queue import Line, Queue
 from binance_pm.budget.reservation import Draw, Fare, Reservation, is_awake
 from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused, shown
+from binance_pm.budget.waiting import Waiting, waiting_of
 from binance_pm.budget.wake import waker
 from binance_pm.clock import ServerClock
 from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed, LimitHit
@@ -191,11 +192,19 @@ class Budget:
         """Every pool that was drawn on."""
         with self._lock:
             waiting = {pool: dict.fromkeys(Lane, 0) for pool in self._ledgers}
-            for line in self._queue:
-                for reservation in line:
-                    for pool in reservation.pools:
-                        waiting[pool][line.lane] += 1
-            return [self._state(pool, ledger, waiting[pool]) for pool, ledger in self._ledgers.items()]
+            reasons = {pool: Counter[Waiting]() for pool in self._ledgers}
+            for reservation, why in self._waiting():
+                for pool in reservation.pools:
+                    waiting[pool][reservation.lane] += 1
+                    reasons[pool][why] += 1
+            return [self._state(pool, ledger, waiting[pool], reasons[pool]) for pool, ledger in self._ledgers.items()]
+
+    def pending(self) -> dict[Call, Waiting]:
+        """What each call that asked for weight and has no response waits for; one of equal calls stands for all."""
+        now = self.monotonic()
+        with self._lock:
+            calls = {reservation.call: waiting_of(reservation, now) for reservation in self._open}
+            return calls | {reservation.call: why for reservation, why in self._waiting()}
 
     def listen(self, listener: Callable[[BudgetEvent], None]) -> None:
         """Have a function called with every `BudgetEvent`, such as one that counts for metrics.
@@ -587,7 +596,20 @@ class Budget:
         ]
         return min(ledger.for_polls(now) for ledger in known or [self._new_ledger(family, kind)])
 
-    def _state(self, pool: Pool, ledger: Ledger | Share, waiting: Mapping[Lane, int]) -> PoolState:
+    def _waiting(self) -> Iterator[tuple[Reservation, Waiting]]:
+        """Every call in the queue, and what it waits for: the same for all that need the same weight."""
+        now = self.monotonic()
+        for line in self._queue:
+            known: dict[tuple[Draw, ...], Waiting] = {}
+            for reservation in line:
+                why = known.get(reservation.draws)
+                if why is None:
+                    why = known[reservation.draws] = waiting_of(reservation, now)
+                yield reservation, why
+
+    def _state(
+        self, pool: Pool, ledger: Ledger | Share, waiting: Mapping[Lane, int], reasons: Counter[Waiting]
+    ) -> PoolState:
         now = self.monotonic()
         bounds = self.clock(pool.host).bounds()
         return PoolState(
@@ -600,6 +622,7 @@ class Budget:
             foreign=ledger.foreign.share,
             closed=self.gate(pool.host).wait(now),
             waiting=waiting,
+            waiting_for=reasons.most_common(1)[0][0] if reasons else None,
         )
 
 

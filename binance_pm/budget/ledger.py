@@ -34,10 +34,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from binance_pm.budget.foreign import Foreign
 from binance_pm.budget.lanes import Lane
+
+WeightReason = Literal["minute", "reserve", "responses", "probe", "pace", "store"]
+"""Why there is no room in a pool, see `WaitReason`."""
 
 MARGIN: Final = 10
 """Weight of the limit that is never spent."""
@@ -56,6 +59,8 @@ _SEEN: Final = 0.01
 _UNKNOWN: Final = 0.05
 _PROJECTION: Final = 1.5
 _MOST_PROJECTED: Final = 0.1
+# The part of a minute that others are left at most: the rest lets every account be read again after a burst of theirs.
+_MOST_THEIRS: Final = 0.9
 _JUMPS: Final = 1.25
 _BATCHES_A_SECOND: Final = 50
 # So many batches of calls are looked through for those of minutes that are over.
@@ -205,6 +210,20 @@ class Ledger:
             return Wait(left, holds_up=True)
         return _FITS
 
+    def why(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> WeightReason:
+        """What a call is waiting for for which `wait` has no room."""
+        cap = self.cap(now)
+        room = (cap if cap > weight else min(weight, self.limit - MARGIN)) - weight
+        if self.in_flight * self._heft > room or self.in_flight + weight > (self.limit - MARGIN) / self.peers:
+            return "responses"
+        if self.in_flight and self._blindness(now, bounds) > 0:
+            return "probe"
+        if not self._has_room(weight, room, now, bounds):
+            return "minute"
+        kept = 0.0 if lane is Lane.ORDERS else self._melting + self._theirs
+        minutes = self._remembered(bounds)
+        return "reserve" if any(self._fullness(it, weight, room, kept, now, bounds) for it in minutes) else "pace"
+
     def take(self, weight: int, lane: Lane, now: float) -> None:
         """Take weight for a call that fits."""
         self._takes += 1
@@ -344,7 +363,8 @@ class Ledger:
     @property
     def _theirs(self) -> float:
         """Weight a second that others on the IP are left; peers keep to their own part."""
-        return self.foreign.rate if self.peers == 1 else 0.0
+        # Others that used more than the limit allows would leave nothing, although no minute has room for it.
+        return min(self.foreign.rate, _MOST_THEIRS * self.limit / self._minute) if self.peers == 1 else 0.0
 
     def _ours(self, minute: int) -> int:
         return self._own.get(minute, 0) + self._unproven(minute)

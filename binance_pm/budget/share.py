@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from binance_pm.budget.lanes import Lane
-from binance_pm.budget.ledger import MARGIN, RESERVE, Ledger, Wait
+from binance_pm.budget.ledger import MARGIN, RESERVE, Ledger, Wait, WeightReason
 from binance_pm.budget.messages import (
     Alone,
     Answered,
@@ -225,6 +225,17 @@ class Share:
             self.wanting_since = min(self.wanting_since, now)
             self._wake()
         return _ASKING
+
+    def why(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> WeightReason:
+        """What a call is waiting for for which `wait` has no room, see `Ledger.why`."""
+        if self._alone is not None:
+            return self._alone.why(weight, lane, now, bounds) if self._alone.fits_ever(weight) else "store"
+        reply = self._reply
+        if reply is None or not any(it.lane == lane and it.weight <= weight for it in self._denied):
+            return "store"
+        if reply.used + weight <= reply.cap:
+            return "reserve" if reply.foreign else "pace"
+        return "responses" if reply.used - reply.in_flight + weight <= reply.cap else "minute"
 
     def is_trusted(self, now: float) -> bool:
         """Whether what was granted is surely still kept for this process."""

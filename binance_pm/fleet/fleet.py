@@ -35,7 +35,7 @@ from binance_pm.fleet.accounts import (
 from binance_pm.fleet.events import AccountPicture, FleetEvent
 from binance_pm.fleet.keys import open_entries
 from binance_pm.fleet.lines import HYSTERESIS, Line, line_value, lines_of
-from binance_pm.fleet.watch import Watch
+from binance_pm.fleet.watch import Watch, exchange_time
 from binance_pm.fleet.watched import Watched
 from binance_pm.session import Session
 
@@ -244,6 +244,14 @@ class Fleet:
         )
         tasks.start_soon(self._watch.run)
         return self._watch
+
+    def now(self) -> float:
+        """Seconds since the epoch by the exchange's clock, as far as it is known: what the events are told by.
+
+        Raises:
+            SessionClosed: the fleet is not open.
+        """
+        return exchange_time(self.budget, self.hosts)
 
     def snapshot(self) -> list[AccountPicture]:
         """What is known of every account now, in the order of the members; those that could not be opened at the end.
