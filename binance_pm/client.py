@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote
 
 from binance_pm.api.account import AccountApi
-from binance_pm.api.connectivity import ConnectivityApi
+from binance_pm.api.connectivity import ConnectivityApi, ServerTime
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
 from binance_pm.arguments import checked
@@ -47,6 +47,8 @@ T = TypeVar("T")
 _ADDED: Final = {"timestamp", "signature"}
 _LONGEST_RECV_WINDOW: Final = 60_000
 _USER_AGENT: Final = f"binance-pm/{VERSION}"
+# Milliseconds since the epoch, of the years 2020 to 2099.
+_PLAUSIBLE_TIMES: Final = range(1_577_836_800_000, 4_102_444_800_000)
 
 
 class _Route:
@@ -289,6 +291,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                 session.tell(_attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
                 session.allowance(route.host).earn()
+                if type(outcome) is ServerTime:
+                    _hear_time(route, outcome.server_time, reservation, session)
                 return outcome
             await self._recover(outcome, trial, endpoint, session)
 
@@ -331,14 +335,20 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     async def _synchronise(self, endpoint: Endpoint[Any], session: Session) -> None:
         """Ask the endpoint's host for its time. Where that fails, the refusal's `Date` has to do."""
+        ask = self.server_time if endpoint.family == "papi" else self.pro_server_time
+        host = self._route(endpoint).host
         asked = session.budget.monotonic()
+        why = f"The time that {host} tells cannot be."
         try:
-            time = await (self.server_time() if endpoint.family == "papi" else self.pro_server_time())
+            # What is far from everything known has to be told twice.
+            for _ in range(2):
+                await ask()
+                if session.budget.clock(host).exact_at >= asked:
+                    return
         except PortfolioMarginError as error:
-            _log.warning("%s The clock is synchronised by the last answer's Date alone.", error)
-            return
-        seconds = time.server_time / 1000
-        session.budget.hear(self._route(endpoint).host, seconds, seconds + 0.001, asked=asked)
+            why = str(error)
+        _log.warning("%s The clock is synchronised by the last answer's Date alone.", why)
+        session.budget.clock(host).trust_date()
 
     def _query(self, route: _Route, parameters: Mapping[str, Value | None]) -> str:
         """The query of a call, as far as it does not depend on the moment of sending."""
@@ -451,6 +461,13 @@ def _outcome(
         bad = unreadable(call, answer, str(error))
         bad.__cause__ = error
         return bad
+
+
+def _hear_time(route: _Route, milliseconds: int, reservation: Reservation, session: Session) -> None:
+    """Set the host's clock by what its time endpoint has answered."""
+    if reservation.departed_at is not None and milliseconds in _PLAUSIBLE_TIMES:
+        seconds = milliseconds / 1000
+        session.budget.hear(route.host, seconds, seconds + 0.001, asked=reservation.departed_at)
 
 
 def _attempted(

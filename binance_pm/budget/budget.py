@@ -343,12 +343,17 @@ class Budget:
                 self._hear_limit(reservation, answer, limit, arrived, now)
             self._dispatch()
 
-    def hear(self, host: str, earliest: float, latest: float, *, asked: float) -> None:
-        """Learn that the host's clock showed something in [earliest, latest] since the monotonic time `asked`."""
+    def hear(self, host: str, earliest: float, latest: float, *, asked: float) -> bool:
+        """Learn that the host's time endpoint told something in [earliest, latest] since the monotonic time `asked`.
+
+        Returns:
+            Whether it is believed: not if it is far from everything known, and was told once.
+        """
         now = self.monotonic()
         with self._lock:
-            self.clock(host).hear(earliest, latest, asked=asked, answered=now)
+            is_believed = self.clock(host).hear(earliest, latest, asked=asked, answered=now, exact=True)
             self._dispatch()
+            return is_believed
 
     def restart(self) -> None:
         """Begin anew in a process without the tasks that wait and send, such as the child of a fork."""
@@ -534,13 +539,15 @@ class Budget:
             self._close_gate(reservation.host, answer, limit, now)
 
     def _close_gate(self, host: str, answer: HttpAnswer, limit: LimitHit, now: float) -> None:
-        banned = limit == "ban"
+        banned, clock = limit == "ban", self.clock(host)
         wait = closing_seconds(
             answer,
             banned=banned,
             firewall=limit == "firewall",
-            bounds=self.clock(host).bounds(),
+            bounds=clock.bounds(),
             minute=self._minute,
+            wall=self._wall(),
+            is_heard=clock.is_heard,
         )
         gate = self.gate(host)
         # Every call that was on its way brings the same news.

@@ -193,8 +193,8 @@ class SharedBudget(Budget):
         now = self.monotonic()
         for host, told in heard.hosts:
             clock = self.clock(host)
-            if told.is_heard and not clock.is_heard:
-                clock.hear(told.earliest, told.latest, asked=now - heard.took, answered=now)
+            if told.is_heard:
+                clock.take_over(told.earliest, told.latest, asked=now - heard.took, answered=now)
             gate = self.gate(host)
             if told.closed:
                 self._hear_closed(host, told, now)
