@@ -34,6 +34,7 @@ ORDER = [
     "wire",
     "signing",
     "clock",
+    "wakeup",
     "transport",
     "errors",
     "redis",

@@ -28,7 +28,6 @@ from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
 from binance_pm.budget.queue import Line, Queue
 from binance_pm.budget.reservation import Draw, Fare, Reservation, is_awake
 from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused, shown
-from binance_pm.budget.wake import waker
 from binance_pm.clock import ServerClock
 from binance_pm.errors import (
     BudgetExceeded,
@@ -41,6 +40,7 @@ from binance_pm.errors import (
     error_of,
 )
 from binance_pm.transport import HttpAnswer
+from binance_pm.wakeup import waker
 
 if TYPE_CHECKING:
     from binance_pm.budget.share import Share
