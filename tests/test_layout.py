@@ -38,6 +38,7 @@ ORDER = [
     "wire",
     "signing",
     "clock",
+    "wakeup",
     "transport",
     "errors",
     "arguments",

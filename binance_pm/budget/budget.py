@@ -30,10 +30,10 @@ from binance_pm.budget.queue import Line, Queue
 from binance_pm.budget.reservation import Draw, Fare, Reservation, is_awake
 from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused, shown
 from binance_pm.budget.waiting import Waiting, waiting_of
-from binance_pm.budget.wake import waker
 from binance_pm.clock import ServerClock
 from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed, LimitHit
 from binance_pm.transport import HttpAnswer
+from binance_pm.wakeup import waker
 
 if TYPE_CHECKING:
     from binance_pm.budget.share import Share

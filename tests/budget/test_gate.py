@@ -151,6 +151,7 @@ def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_hea
     return closing_seconds(
         HttpAnswer(status, headers, b"banned until %d" % (ends * 1000) if status == 418 else b""),
         banned=status == 418,
+        firewall=False,
         bounds=(NOW, NOW + 1),
         minute=60.0,
         wall=NOW + wall,
