@@ -21,6 +21,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from binance_pm.arguments import check_fields, checked
 from binance_pm.budget import Budget, Lane, Reservation, process_budget
 from binance_pm.errors import Call, ConfigurationError, ConnectError, PortfolioMarginError, SessionClosed
+from binance_pm.extras import installation
 from binance_pm.retry import RetryAllowance
 from binance_pm.signing import Secret
 from binance_pm.transport import MAX_CONNECTIONS, Timeouts, Transport
@@ -289,7 +290,7 @@ class Session:
         if (loop := sniffio.current_async_library()) != "asyncio":
             return f"it runs on asyncio, and this is {loop}"
         if find_spec("httptools") is None:
-            return "httptools is not installed: pip install 'binance-pm[fast]'"
+            return f"httptools is not installed: {installation('fast')}"
         return None
 
 

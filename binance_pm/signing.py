@@ -22,6 +22,8 @@ from pathlib import Path
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from binance_pm.extras import installation
+
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -239,7 +241,7 @@ def _private_key(pem: bytes, passphrase: str | bytes | Secret | None) -> Ed25519
         from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - the extra `keys`
         from cryptography.hazmat.primitives.asymmetric import ed25519, rsa  # noqa: PLC0415 - the extra `keys`
     except ImportError as error:
-        raise ValueError("a private key needs the extra `keys`: pip install 'binance-pm[keys]'") from error
+        raise ValueError(f"a private key needs the extra `keys`: {installation('keys')}") from error
     label, block = _private_block(pem)
     opening = _passphrase(passphrase)
     load = serialization.load_ssh_private_key if label.startswith(b"OPENSSH") else serialization.load_pem_private_key

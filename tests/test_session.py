@@ -32,6 +32,7 @@ from binance_pm import (
     Timeouts,
 )
 from binance_pm.budget import Budget, process_budget
+from binance_pm.extras import installation
 from binance_pm.session import shared_session
 from binance_pm.testing import Fault, Sandbox, running_sandbox, sandbox
 from tests.conftest import ManualClock, refusing_port, settled
@@ -188,7 +189,7 @@ class TestEngine:
                 await client.um_account()
                 assert session.engine == engine
         except ConfigurationError as error:
-            assert "httptools is not installed: pip install 'binance-pm[fast]'" in str(error)  # noqa: PT017
+            assert f"httptools is not installed: {installation('fast')}" in str(error)  # noqa: PT017
 
     @pytest.mark.parametrize("reason", OBSTACLES)
     async def test_is_httpx_where_only_that_can(self, reason: str) -> None:
