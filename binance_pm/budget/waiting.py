@@ -12,6 +12,9 @@ from binance_pm.budget.pools import Kind
 if TYPE_CHECKING:
     from binance_pm.budget.reservation import Reservation
 
+WeightReason = Literal["minute", "reserve", "responses", "probe", "pace", "store"]
+"""Why there is no room in a pool, see `WaitReason`."""
+
 WaitReason = Literal[
     "gate", "minute", "reserve", "responses", "probe", "pace", "store", "turn", "slot", "connection", "response",
     "retry",
