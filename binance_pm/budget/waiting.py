@@ -122,7 +122,7 @@ _TEXTS: Final = {
 }
 _BRIEF: Final = {
     "reserve": "weight: kept for others",
-    "responses": "weight: held by calls in flight",
+    "responses": "weight: held in flight",
     "probe": "weight: asking what is used",
     "pace": "weight: spread over minute",
     "store": "weight: not granted by store",
