@@ -34,13 +34,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from binance_pm.budget.foreign import Foreign
 from binance_pm.budget.lanes import Lane
-
-WeightReason = Literal["minute", "reserve", "responses", "probe", "pace", "store"]
-"""Why there is no room in a pool, see `WaitReason`."""
+from binance_pm.budget.waiting import WeightReason
 
 MARGIN: Final = 10
 """Weight of the limit that is never spent."""
@@ -59,7 +57,7 @@ _SEEN: Final = 0.01
 _UNKNOWN: Final = 0.05
 _PROJECTION: Final = 1.5
 _MOST_PROJECTED: Final = 0.1
-# The part of a minute that others are left at most: the rest lets every account be read again after a burst of theirs.
+# The part of a minute that others are left at most: bursts of theirs may add up to more than the limit allows.
 _MOST_THEIRS: Final = 0.9
 _JUMPS: Final = 1.25
 _BATCHES_A_SECOND: Final = 50
@@ -221,8 +219,8 @@ class Ledger:
         if not self._has_room(weight, room, now, bounds):
             return "minute"
         kept = 0.0 if lane is Lane.ORDERS else self._melting + self._theirs
-        minutes = self._remembered(bounds)
-        return "reserve" if any(self._fullness(it, weight, room, kept, now, bounds) for it in minutes) else "pace"
+        is_kept = any(self._fullness(it, weight, room, kept, now, bounds) for it in self._remembered(bounds))
+        return "reserve" if is_kept else "pace"
 
     def take(self, weight: int, lane: Lane, now: float) -> None:
         """Take weight for a call that fits."""
@@ -363,7 +361,6 @@ class Ledger:
     @property
     def _theirs(self) -> float:
         """Weight a second that others on the IP are left; peers keep to their own part."""
-        # Others that used more than the limit allows would leave nothing, although no minute has room for it.
         return min(self.foreign.rate, _MOST_THEIRS * self.limit / self._minute) if self.peers == 1 else 0.0
 
     def _ours(self, minute: int) -> int:

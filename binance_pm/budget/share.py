@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from binance_pm.budget.lanes import Lane
-from binance_pm.budget.ledger import MARGIN, RESERVE, Ledger, Wait, WeightReason
+from binance_pm.budget.ledger import MARGIN, RESERVE, Ledger, Wait
 from binance_pm.budget.messages import (
     Alone,
     Answered,
@@ -29,6 +29,7 @@ from binance_pm.budget.messages import (
     PoolReport,
     Returned,
 )
+from binance_pm.budget.waiting import WeightReason
 
 OVERDUE_SECONDS: Final = 0.4
 """Seconds after which a reply of the store is not waited for any more."""

@@ -12,6 +12,9 @@ from binance_pm.budget.pools import Kind
 if TYPE_CHECKING:
     from binance_pm.budget.reservation import Reservation
 
+WeightReason = Literal["minute", "reserve", "responses", "probe", "pace", "store"]
+"""Why there is no room in a pool, see `WaitReason`."""
+
 WaitReason = Literal[
     "gate", "minute", "reserve", "responses", "probe", "pace", "store", "turn", "slot", "connection", "response",
     "retry",
@@ -119,7 +122,7 @@ _TEXTS: Final = {
 }
 _BRIEF: Final = {
     "reserve": "weight: kept for others",
-    "responses": "weight: held by calls in flight",
+    "responses": "weight: held in flight",
     "probe": "weight: asking what is used",
     "pace": "weight: spread over minute",
     "store": "weight: not granted by store",

@@ -39,6 +39,8 @@ _LEAST: Final[Mapping[ColumnName, int]] = {
 }
 _LABEL: Final = 24
 _BRIEF_PROFIT: Final = 9
+# Where there is less room for a reason, the brief one tells more than the beginning of the whole.
+_WHOLE_REASON: Final = 60
 _NAMES: Final[tuple[ColumnName, ...]] = ("account", "status")
 # Where there is no column for it, the reason stands in place of these figures, which then are worth less than it.
 _COVERED: Final[tuple[ColumnName, ...]] = ("equity", "maint.", "profit")
@@ -98,6 +100,9 @@ def table(
         spare -= wider
     if "reason" in shown:
         used["reason"] += max(0, spare)
+        if used["reason"] < _WHOLE_REASON:
+            for row, spans in zip(rows, cells, strict=True):
+                spans["reason"] = Span(row.brief_reason, "red")
     head = [_cell(name, Span(name, "bold"), used[name]) for name in shown]
     body = [
         _line(_row(row, spans, shown, used, gap), gap, width, is_chosen=row.picture.label == chosen)
