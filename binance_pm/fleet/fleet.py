@@ -128,7 +128,8 @@ class Fleet:
     ) -> Self:
         """The accounts of a file; their keys are read when the fleet is entered.
 
-        ``BINANCE_PM_BASE_URL`` points both hosts to one place, such as the local exchange.
+        ``base_url`` in the file, or else ``BINANCE_PM_BASE_URL``, points both hosts to one place, such as the local
+        exchange.
 
         Args:
             path: of the file, see the guide "Watch many accounts".
@@ -270,7 +271,7 @@ class Fleet:
         clients, problems = await open_entries(
             self._file,
             session=self._session,
-            options=environment_urls(self._environment),
+            options=environment_urls(self._environment) | self._file.urls,
             environment=self._environment,
         )
         problems = sorted([*self._file.problems, *problems], key=lambda problem: problem.line)
