@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import anyio
 
 from binance_pm.budget.budget import Budget, Longest, head_of
-from binance_pm.budget.gate import Gate
+from binance_pm.budget.gate import LONGEST_BAN, Gate
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import Wait
 from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
@@ -206,12 +206,12 @@ class SharedBudget(Budget):
 
     def _hear_closed(self, host: str, told: HostReply, now: float) -> None:
         """Learn that somebody was refused; what this process was refused itself is no news."""
-        gate = self.gate(host)
-        is_news = told.closed > gate.wait(now) + _NEWS
-        gate.close(now + told.closed, banned=told.banned)
+        gate, seconds = self.gate(host), min(told.closed, LONGEST_BAN)
+        is_news = seconds > gate.wait(now) + _NEWS
+        gate.close(now + seconds, banned=told.banned)
         if is_news:
-            _log.warning("%s refused another process: nothing is sent to it for %.1f s", host, told.closed)
-            self._publish(Refused(host, None, told.banned, told.closed))
+            _log.warning("%s refused another process: nothing is sent to it for %.1f s", host, seconds)
+            self._publish(Refused(host, None, told.banned, seconds))
 
     def _new_peer(self) -> Peer:
         return Peer(
