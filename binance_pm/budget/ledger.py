@@ -76,6 +76,8 @@ _BATCHES_A_SECOND: Final = 50
 _CROWD: Final = 300
 _LEAST: Final = 0.05
 _LOST, _UNTOLD = -1, -2
+# A call that was given up after two minutes is counted in the one after that at the latest.
+_IDLE_MINUTES: Final = 4
 # Polls are spread so that the last of a minute arrive in it.
 _TURN_SECONDS: Final = 0.15
 _SHORTEST_REST: Final = 0.05
@@ -333,6 +335,12 @@ class Ledger:
             self._melting = RESERVE * limit / self._minute
             self._tokens = min(self._tokens, limit)
             self.foreign.lower(limit)
+
+    def is_idle(self, now: float) -> bool:
+        """Whether all that it knows has passed: one that begins anew bounds the pool as well."""
+        is_careful = self._penalty or self._heft > 1 or now < self._careful_until
+        idle = _CAREFUL_SECONDS if is_careful else _IDLE_MINUTES * self._minute
+        return not self.in_flight and now - self._asked > idle
 
     def expect_heavier(self, times: float) -> None:
         """Count calls on their way as that many times their weight, as the exchange seems to."""

@@ -16,7 +16,7 @@ import anyio
 from binance_pm.budget.budget import Budget, Longest, head_of
 from binance_pm.budget.gate import LONGEST_BAN, Gate
 from binance_pm.budget.lanes import Lane
-from binance_pm.budget.ledger import Wait
+from binance_pm.budget.ledger import Ledger, Wait
 from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
 from binance_pm.budget.peer import WAY, Heard, Peer
 from binance_pm.budget.pools import Charge, Family, Kind, Pool
@@ -296,12 +296,24 @@ class SharedBudget(Budget):
         self._share(draw.pool).endpoint = endpoint
         super()._count(draw, endpoint, answer, arrived, departed, now)
 
+    def _is_idle(self, pool: Pool, ledger: Ledger | Share, now: float) -> bool:
+        return super()._is_idle(pool, ledger, now) and self._peer.is_done_with(pool)
+
+    def _forget(self, pool: Pool) -> None:
+        super()._forget(pool)
+        self._shares.pop(pool, None)
+
+    def _remember(self, pool: Pool, ledger: Ledger | Share) -> None:
+        super()._remember(pool, ledger)
+        if isinstance(ledger, Share):
+            self._shares[pool] = ledger
+
     def _open_ledger(self, pool: Pool) -> Share:
         return self._share(pool)
 
     def _share(self, pool: Pool) -> Share:
-        share = self._shares.get(pool)
-        if share is None:
+        share = self._shares.get(pool) or self._forgotten.get(pool)
+        if not isinstance(share, Share):
             share = self._shares[pool] = self._peer.share(
                 pool, self._limits[pool.family, pool.kind], self._bounds(pool.host)
             )
