@@ -18,7 +18,8 @@ from weakref import WeakSet
 
 import anyio
 
-from binance_pm.budget.bans import read_bans, write_ban
+from binance_pm.arguments import checked
+from binance_pm.budget.bans import is_kept_in_memory, read_bans, write_ban
 from binance_pm.budget.doubts import Doubts
 from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
 from binance_pm.budget.lanes import Lane
@@ -29,19 +30,10 @@ from binance_pm.budget.queue import Line, Queue
 from binance_pm.budget.reservation import Draw, Fare, Reservation, is_awake
 from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused, shown
 from binance_pm.budget.waiting import Waiting, waiting_of
-from binance_pm.budget.wake import waker
 from binance_pm.clock import ServerClock
-from binance_pm.errors import (
-    BudgetExceeded,
-    Call,
-    ConfigurationError,
-    GateClosed,
-    IpBanned,
-    RateLimited,
-    closes_gate,
-    error_of,
-)
+from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed, LimitHit
 from binance_pm.transport import HttpAnswer
+from binance_pm.wakeup import waker
 
 if TYPE_CHECKING:
     from binance_pm.budget.share import Share
@@ -80,6 +72,7 @@ class Budget:
         ConfigurationError: an argument cannot be used.
     """
 
+    @checked("Budget")
     def __init__(
         self,
         *,
@@ -96,7 +89,7 @@ class Budget:
         _check(self._limits, minute, peers)
         self._minute: Final = minute
         self._peers: Final = peers
-        self._bans: Final = Path(bans) if bans is not None else None
+        self._bans: Final = None if bans is None else _place(bans)
         self._egress: Final = egress
         self.monotonic: Final = monotonic
         self._wall: Final = wall
@@ -116,6 +109,7 @@ class Budget:
         _budgets.add(self)
 
     @classmethod
+    @checked("Budget.shared")
     def shared(
         cls,
         url: str,
@@ -181,12 +175,18 @@ class Budget:
             gate = self._gates.get(host)
             if gate is None:
                 gate = self._gates[host] = Gate()
-                if (
-                    self._bans is not None
-                    and (left := read_bans(self._bans).get(self._key(host), 0) - self._wall()) > 0
-                ):
-                    gate.close(self.monotonic() + min(left, LONGEST_BAN), banned=True)
+                bans = read_bans(self._bans) if self._bans and not is_kept_in_memory(host) else {}
+                if (left := min(bans.get(self._key(host), 0) - self._wall(), LONGEST_BAN)) > 0:
+                    gate.close(self.monotonic() + left, banned=True)
+                    advice = self.ban_advice(host)
+                    _log.warning("%s has banned this IP: nothing is sent to it for %.0f s. %s", host, left, advice)
             return gate
+
+    def ban_advice(self, host: str) -> str:
+        """What to do about a ban by the host that no longer holds; empty where it does not outlive the program."""
+        if self._bans is None or is_kept_in_memory(host):
+            return ""
+        return f"The ban is kept in {self._bans}: if this machine has another IP by now, delete it and start again."
 
     def snapshot(self) -> list[PoolState]:
         """Every pool that was drawn on."""
@@ -213,6 +213,7 @@ class Budget:
         """
         self._listeners.append(listener)
 
+    @checked("Budget.plan")
     def plan(self, accounts: int, every: float, endpoints: Iterable[Priced]) -> Plan:
         """Whether reading the endpoints of so many accounts fits, by what others on the IP use now.
 
@@ -226,6 +227,7 @@ class Budget:
         """
         return self.plan_groups([(accounts, endpoints)], every)
 
+    @checked("Budget.plan_groups")
     def plan_groups(self, groups: Iterable[Group], every: float) -> Plan:
         """`plan` for accounts of which different endpoints are read.
 
@@ -238,7 +240,7 @@ class Budget:
         """
         groups = list(groups)
         if not (groups and all(accounts > 0 for accounts, _ in groups) and 0 < every < math.inf):
-            raise ConfigurationError(Call("Budget.plan"), "a plan needs accounts and an interval above 0 seconds")
+            raise ConfigurationError(Call("Budget.plan"), "a plan needs accounts, and every is above 0 seconds")
         with self._lock:
             return make_plan(groups, every, self._for_polls, minute=self._minute, limits=self._limits)
 
@@ -322,8 +324,10 @@ class Budget:
             self._lose(reservation, departed, self.monotonic())
             self._dispatch()
 
-    def answer(self, reservation: Reservation, departed: float, answer: HttpAnswer) -> None:
-        """Settle a call that was answered: learn the count, the time, and whether the gate closes."""
+    def answer(
+        self, reservation: Reservation, departed: float, answer: HttpAnswer, limit: LimitHit | None = None
+    ) -> None:
+        """Settle a call that was answered: learn the count, the time, and the limit that the answer says was hit."""
         now = self.monotonic()
         with self._lock:
             if (date := answer.date) is not None:
@@ -335,16 +339,21 @@ class Budget:
                 for draw in reservation.draws:
                     self._count(draw, reservation.call.endpoint, answer, arrived, departed, now)
                 self._queue.resume(reservation.pools)
-            if answer.status >= 400:
-                self._hear_error(reservation, answer, arrived, now)
+            if limit is not None:
+                self._hear_limit(reservation, answer, limit, arrived, now)
             self._dispatch()
 
-    def hear(self, host: str, earliest: float, latest: float, *, asked: float) -> None:
-        """Learn that the host's clock showed something in [earliest, latest] since the monotonic time `asked`."""
+    def hear(self, host: str, earliest: float, latest: float, *, asked: float) -> bool:
+        """Learn that the host's time endpoint told something in [earliest, latest] since the monotonic time `asked`.
+
+        Returns:
+            Whether it is believed: not if it is far from everything known, and was told once.
+        """
         now = self.monotonic()
         with self._lock:
-            self.clock(host).hear(earliest, latest, asked=asked, answered=now)
+            is_believed = self.clock(host).hear(earliest, latest, asked=asked, answered=now, exact=True)
             self._dispatch()
+            return is_believed
 
     def restart(self) -> None:
         """Begin anew in a process without the tasks that wait and send, such as the child of a fork."""
@@ -412,6 +421,8 @@ class Budget:
         until = reservation.clock.milliseconds() / 1000 + gate.wait(now)
         banned = gate.is_banned(now)
         what = f"the gate of {reservation.host} is closed for {gate.wait(now):.1f} s more" + " by a ban" * banned
+        if banned and (advice := self.ban_advice(reservation.host)):
+            what += f". {advice.removesuffix('.')}"
         return GateClosed(reservation.call, what, until=until, banned=banned)
 
     def _wait(self, reservation: Reservation) -> Longest:
@@ -517,21 +528,27 @@ class Budget:
         if ledger.misplaced:
             self._doubts.tell_window(pool, ledger.misplaced)
 
-    def _hear_error(
-        self, reservation: Reservation, answer: HttpAnswer, arrived: tuple[float, float], now: float
+    def _hear_limit(
+        self, reservation: Reservation, answer: HttpAnswer, limit: LimitHit, arrived: tuple[float, float], now: float
     ) -> None:
-        error = error_of(reservation.call, answer)
-        if not isinstance(error, RateLimited):
-            return
-        of_host = closes_gate(error)
+        of_host = limit != "orders"
         for pool, ledger, _ in reservation.draws:
             if of_host != (pool.kind is Kind.ORDERS):
                 ledger.refuse(ledger.minutes(arrived), now, full=not of_host)
         if of_host:
-            self._close_gate(reservation.host, answer, now, banned=isinstance(error, IpBanned))
+            self._close_gate(reservation.host, answer, limit, now)
 
-    def _close_gate(self, host: str, answer: HttpAnswer, now: float, *, banned: bool) -> None:
-        wait = closing_seconds(answer, banned=banned, bounds=self.clock(host).bounds(), minute=self._minute)
+    def _close_gate(self, host: str, answer: HttpAnswer, limit: LimitHit, now: float) -> None:
+        banned, clock = limit == "ban", self.clock(host)
+        wait = closing_seconds(
+            answer,
+            banned=banned,
+            firewall=limit == "firewall",
+            bounds=clock.bounds(),
+            minute=self._minute,
+            wall=self._wall(),
+            is_heard=clock.is_heard,
+        )
         gate = self.gate(host)
         # Every call that was on its way brings the same news.
         if wait > gate.wait(now) + _NEWS:
@@ -635,6 +652,13 @@ _FITS: Final = Longest(0.0)
 _ELSEWHERE: Final = Longest(math.inf)
 
 
+def _place(bans: Path | str) -> Path:
+    try:
+        return Path(bans).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(Call("Budget"), "bans: the home directory in the path is not known") from None
+
+
 def _check(limits: Mapping[tuple[Family, Kind], int], minute: float, peers: int) -> None:
     call = Call("Budget")
     if unknown := limits.keys() - RULES.keys():
@@ -645,9 +669,8 @@ def _check(limits: Mapping[tuple[Family, Kind], int], minute: float, peers: int)
         raise ConfigurationError(call, "peers counts this program, too: it is at least 1")
     for (family, kind), limit in limits.items():
         if not limit > MARGIN * peers:
-            what = (
-                f"the limit {limit} of {kind} /{family} is too small: {MARGIN} of it are kept free, the rest is divided"
-            )
+            kept = f"{MARGIN} of it are kept free, the rest is divided"
+            what = f"the limit {limit} of {kind} /{family} is too small for {peers} peers: {kept}"
             raise ConfigurationError(call, what)
 
 

@@ -109,7 +109,8 @@ class Peer:
         self._wake_courier: Final = wake
         self._name: Final = secrets.token_hex(8)
         self._number = 0
-        self._clock: Final = ServerClock(monotonic=monotonic, wall=wall)
+        # The store's clock need not be near anybody's; where it steps, the latest reply is right.
+        self._clock: Final = ServerClock(monotonic=monotonic, wall=wall, near=math.inf)
         self._carried: _Carried | None = None
         self._is_again = False
         """Whether the last message had no reply."""
@@ -203,7 +204,7 @@ class Peer:
             self.hear_nothing("its reply is that of another version", bounds)
             return None
         self._carried, self._is_again, self._again, self._idle_since = None, False, [], now
-        self._clock.hear(reply.now, reply.now, asked=carried.asked, answered=now)
+        self._clock.hear(reply.now, reply.now, asked=carried.asked, answered=now, exact=True)
         hosts = dict(zip(carried.hosts, reply.hosts, strict=True))
         rises: list[tuple[Pool, RiseTold]] = []
         for pool, told in zip(carried.pools, reply.pools, strict=True):

@@ -23,7 +23,7 @@ from binance_pm.budget.pools import Charge, Family, Kind, Pool
 from binance_pm.budget.reservation import Draw, Reservation
 from binance_pm.budget.share import MOST_CALLS, OVERDUE_SECONDS, Share
 from binance_pm.budget.state import Refused
-from binance_pm.errors import BudgetExceeded, Call
+from binance_pm.errors import BudgetExceeded, Call, LimitHit
 from binance_pm.transport import HttpAnswer
 
 _log = logging.getLogger(__name__)
@@ -193,8 +193,8 @@ class SharedBudget(Budget):
         now = self.monotonic()
         for host, told in heard.hosts:
             clock = self.clock(host)
-            if told.is_heard and not clock.is_heard:
-                clock.hear(told.earliest, told.latest, asked=now - heard.took, answered=now)
+            if told.is_heard:
+                clock.take_over(told.earliest, told.latest, asked=now - heard.took, answered=now)
             gate = self.gate(host)
             if told.closed:
                 self._hear_closed(host, told, now)
@@ -286,8 +286,8 @@ class SharedBudget(Budget):
             at = now
         return super()._advance_timer(reservation, at)
 
-    def _close_gate(self, host: str, answer: HttpAnswer, now: float, *, banned: bool) -> None:
-        super()._close_gate(host, answer, now, banned=banned)
+    def _close_gate(self, host: str, answer: HttpAnswer, limit: LimitHit, now: float) -> None:
+        super()._close_gate(host, answer, limit, now)
         self._peer.close_gate(host)
 
     def _count(

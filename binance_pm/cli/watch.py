@@ -20,6 +20,7 @@ from binance_pm.cli.dashboard.history import History, logged
 from binance_pm.cli.hook import Hook
 from binance_pm.cli.sentence import clock_time, sentence
 from binance_pm.errors import Call, ConfigurationError
+from binance_pm.extras import installation
 from binance_pm.fleet import Fleet, FleetEvent, Publisher
 from binance_pm.session import Session
 from binance_pm.signing import Secret
@@ -114,7 +115,7 @@ async def show(
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
         raise ConfigurationError(
-            Call("the dashboard"), f"{name} is missing: pip install 'binance-pm[cli]', or ask for --plain"
+            Call("the dashboard"), f"{name} is missing. Ask for --plain, or install it: {installation('cli')}"
         ) from missing
     code = 0
     async with anyio.create_task_group() as tasks:
@@ -205,7 +206,7 @@ def _new_metrics() -> Metrics:
     try:
         from binance_pm.metrics import Metrics  # noqa: PLC0415 - an extra of its own
     except ImportError as missing:
-        advice = "Install it: pip install 'binance-pm[metrics]'."
+        advice = f"Install it: {installation('metrics')}"
         raise ConfigurationError(Call("--metrics"), "it needs the extra `metrics`", advice=advice) from missing
     return Metrics()
 

@@ -26,8 +26,8 @@ import anyio.abc
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from binance_pm.budget.wake import waker
 from binance_pm.doctor.check import Check
+from binance_pm.wakeup import waker
 
 SECONDS: Final = 5.0
 """For each step on the way."""

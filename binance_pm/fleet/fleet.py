@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
 from decimal import Decimal
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,6 +16,7 @@ import anyio
 import anyio.abc
 import msgspec
 
+from binance_pm.arguments import check_fields, checked
 from binance_pm.budget import Budget
 from binance_pm.client import Client, environment_urls
 from binance_pm.endpoint import ENDPOINTS
@@ -55,6 +57,9 @@ class Member(msgspec.Struct, frozen=True):
     alarm: str | int | Decimal | None = None
     """The lower line of this account."""
 
+    def __post_init__(self) -> None:
+        check_fields("Member", self)
+
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Names of the endpoints that are read."""
@@ -78,6 +83,7 @@ class Fleet:
         ConfigurationError: an argument cannot be used; the text says which and why.
     """
 
+    @checked("Fleet")
     def __init__(
         self,
         members: Iterable[Member],
@@ -87,7 +93,7 @@ class Fleet:
         slack: float = 5.0,
         hysteresis: Decimal = HYSTERESIS,
     ) -> None:
-        if not 0 < floor <= ceiling <= pace.LONGEST or slack <= 0 or hysteresis < 0:
+        if not 0 < floor <= ceiling <= pace.LONGEST or slack <= 0 or not 0 <= hysteresis < inf:
             raise ConfigurationError(
                 _CALL, f"0 < floor <= ceiling <= {pace.LONGEST:g}, slack > 0 and hysteresis >= 0 do not hold"
             )
@@ -109,6 +115,7 @@ class Fleet:
         _check_members(self._members)
 
     @classmethod
+    @checked("Fleet.from_toml")
     def from_toml(
         cls,
         path: str | Path,
@@ -282,6 +289,11 @@ class Fleet:
 def _check_members(members: Iterable[Member]) -> None:
     labels: set[str] = set()
     for member in members:
+        # What a generator yields is not known before.
+        if not isinstance(member, Member):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(
+                _CALL, f"members has a {type(member).__name__} in it: give a Member for each account"
+            )
         label = member.client.label
         if label in labels:
             raise ConfigurationError(Call("Fleet", label), "two members have this label")

@@ -19,8 +19,8 @@ from weakref import WeakSet
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
+from binance_pm.arguments import checked
 from binance_pm.budget import Budget, BudgetEvent, Pool, PoolState, Refused
-from binance_pm.budget.wake import waker
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
 from binance_pm.errors import SessionClosed
@@ -30,6 +30,7 @@ from binance_pm.fleet.events import label_of
 from binance_pm.metrics.server import serving
 from binance_pm.session import Attempted, Session
 from binance_pm.version import VERSION
+from binance_pm.wakeup import waker
 
 _PREFIX: Final = "binance_pm_"
 _TRAVEL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -58,6 +59,7 @@ class Metrics:
         registry: where they are registered.
     """
 
+    @checked("Metrics")
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry: Final = _own_registry() if registry is None else registry
         self._source: _Source | None = None

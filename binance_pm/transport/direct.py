@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpResponseParser
 
+from binance_pm.signing import Secret
 from binance_pm.transport import (
     KEEPALIVE_SECONDS,
     MAX_CONNECTIONS,
@@ -208,13 +209,13 @@ class _Connection(asyncio.BufferedProtocol):
         """Whether it can carry a call, by what the event loop knows."""
         return self._loop.time() < self.deadline and not self._transport.is_closing()
 
-    def ask(self, request: bytes, latest: float) -> asyncio.Future[HttpAnswer]:
+    def ask(self, request: Secret, latest: float) -> asyncio.Future[HttpAnswer]:
         """Write the request, to be answered until then; from here on it counts as sent."""
         self._latest = latest
         self.deadline = min(self._loop.time() + self._timeouts.read, self._latest)
         self._status = self._unproductive = 0
         self._answer = answer = self._loop.create_future()
-        self._transport.write(request)
+        self._transport.write(request.reveal())
         if self.deadline < self._timer.when():
             self._look()
         return answer

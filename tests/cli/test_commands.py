@@ -16,6 +16,7 @@ import pytest
 
 import binance_pm
 from binance_pm.endpoint import ENDPOINTS
+from binance_pm.extras import installation
 from binance_pm.testing import Sandbox
 from tests.cli.command import COMMAND, NO_KEYS, at_terminal, environment_of
 from tests.conftest import refusing_port
@@ -39,7 +40,7 @@ class TestCall:
         ended = run("call", "ping", "--sandbox", "--engine", "direct")
 
         assert (ended.code, ended.out) == (1, "")
-        assert "httptools is not installed: pip install 'binance-pm[fast]'" in ended.err
+        assert f"httptools is not installed: {installation('fast')}" in ended.err
         assert ended.err.count("\n") <= 1
 
     @pytest.mark.parametrize("name", sorted(ENDPOINTS))
@@ -214,7 +215,7 @@ class TestWatch:
             screen.end()
 
         assert (screen.code, screen.text.count("\n")) == (1, 1)
-        assert "textual is missing: pip install 'binance-pm[cli]', or ask for --plain" in screen.text
+        assert f"textual is missing. Ask for --plain, or install it: {installation('cli')}" in screen.text
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -460,4 +461,4 @@ class TestHouse:
         )  # fmt: skip
 
         assert (ended.returncode, ended.stdout) == (1, "")
-        assert ended.stderr == f"binance-pm: {missing} is missing: pip install 'binance-pm[cli]'\n"
+        assert ended.stderr == f"binance-pm: {missing} is missing: {installation('cli')}\n"
