@@ -73,7 +73,7 @@ class Moment:
         return waiting
 
     def _not_asked(self, account: Watched, names: Sequence[str]) -> Why:
-        """What is read together is not asked for while many calls wait already, or while others are due before it."""
+        """Nothing more is asked for while many calls wait already; else it is planned for its turn among the others."""
         if self._pools is None:
             self._pools = {state.pool.name: state for state in self._budget.snapshot()}
         what = f"{', '.join(names)} [{account.label}]"
@@ -82,4 +82,4 @@ class Moment:
             if state is not None and state.waiting_for is not None:
                 number = sum(state.waiting.values())
                 return Why(f"{what}: {number} calls are {state.waiting_for.text}", state.waiting_for)
-        return Why(f"{what}: its turn has not come, the budget has no room for more readings")
+        return Why(f"{what}: to be asked for in {max(0.0, account.due - self._budget.monotonic()):.1f} s")

@@ -158,6 +158,7 @@ class Watch:
     def _plan(self, now: float) -> None:
         """Say anew how often every account is read, by what is known of it and by what the budget has."""
         self._price()
+        self._find_jams()
         demands: list[tuple[float, Mapping[str, float]]] = []
         for account in self._accounts:
             account.aim(floor=self._floor, ceiling=self._ceiling)
@@ -168,9 +169,19 @@ class Watch:
         turns: list[pace.Turn] = []
         for account, (interval, costs), hurry in zip(self._accounts, plans, pace.hurries(plans, overdue), strict=True):
             account.replan(interval / hurry, now)
+            if account.left_out and self._has_way(account, now):
+                account.left_out, account.due = False, now
             turns.append(pace.Turn(account.due, account.interval, costs))
         self._line_up(turns)
         self._tell_tightness(demands, now)
+
+    def _has_way(self, account: Watched, now: float) -> bool:
+        """Whether no gate and no pool keeps any of an account's readings from being started."""
+        return all(
+            self._costs[name][0] not in self._jammed
+            and not self._budget.gate(account.client.host(ENDPOINTS[name])).wait(now)
+            for name in account.active(now)
+        )
 
     def _line_up(self, turns: list[pace.Turn]) -> None:
         self._heap.clear()
@@ -287,9 +298,12 @@ class Watch:
         if not open_now:
             pending = [one.until for one in account.put_off.values() if one.until > now]
             return max(now + _SHORTEST_SLEEP, min([*(now + wait for wait in waits.values()), *pending, now + 1.0]))
-        costs = self._cost(open_now)
-        if not self._jammed.isdisjoint(costs):
+        # One pool without room is no reason not to read what another one counts.
+        open_now = [name for name in open_now if self._costs[name][0] not in self._jammed]
+        if not open_now:
             return now + _JAM_SECONDS
+        account.left_out = len(open_now) < len(names)
+        costs = self._cost(open_now)
         booked = max(self._booked.get(pool, now) for pool in costs)
         if booked > now + _BURST_SECONDS:
             return booked - _BURST_SECONDS

@@ -81,6 +81,7 @@ class Watched:
         "interval",
         "is_stale",
         "label",
+        "left_out",
         "lines",
         "lowered",
         "marks",
@@ -118,6 +119,8 @@ class Watched:
         """Monotonic seconds of each answer."""
         self.out: Final[set[str]] = set()
         """Readings that are on their way."""
+        self.left_out: bool = False
+        """Whether a reading was not started with the others of its account, for a gate or a pool without room."""
         self.put_off: Final[dict[str, PutOff]] = {}
         self.failing: Final[dict[str, _Failure]] = {}
         self.errors: Final[dict[str, str]] = {}
@@ -320,9 +323,12 @@ class Watched:
         }
         if profits and figures["unrealized_profit"] is None:
             figures |= {f"unrealized_profit.{asset}": profit for asset, profit in profits.items()}
-        # An asset in which nothing is held any more has no profit.
-        gone = {name: Decimal(0) for name in self.told if "." in name and name not in figures and self.told[name]}
-        return figures | gone
+        # An asset in which nothing is held any more has no profit; one that is part of the sum is told in it.
+        for name, value in self.told.items():
+            asset = name.partition(".")[2]
+            if asset and value and name not in figures:
+                figures[name] = None if profits and asset in profits else Decimal(0)
+        return figures
 
     def _profits(self) -> dict[str, Decimal] | None:
         um = self.answers.get("um_account")

@@ -237,7 +237,7 @@ class TestStory:
         assert next(event.label for _, event in lived.events if isinstance(event, Stale)) == "account-04"
         assert again < first[BudgetTight] < refused < first[GateShut] < refused + 3
         assert first[GateReopened] == pytest.approx(demo.MINUTE_TURNS, abs=1.0)
-        # As soon as it opens, everything is read again.
+        # Within two seconds after it has opened, everything is read again.
         assert not any(picture.is_stale for picture in lived.known[int(demo.MINUTE_TURNS) + 1])
         # While the gate is shut, nobody pretends to see; at the end everybody sees again.
         assert all(picture.is_stale for picture in lived.known[int(demo.MINUTE_TURNS) - 2])

@@ -136,7 +136,8 @@ def test_a_fleet_tells_profit_by_asset() -> None:
     }
     told = {name: change for name, change in second.changed.items() if "profit" in name}
     assert told["unrealized_profit"] == Change(None, Decimal(10))
-    assert told["unrealized_profit.BTC"].before == Decimal("-0.5")
+    assert told["unrealized_profit.BTC"] == Change(Decimal("-0.5"), Decimal(0))
+    assert told["unrealized_profit.USDT"] == Change(Decimal(10), None)
     assert not any("profit" in name for name in third.changed)
     assert 'account_unrealized_profit{account="account-0",asset="BTC"} -0.5' in texts[0]
     assert 'account_unrealized_profit_usd{account="account-0"}' not in texts[0]

@@ -11,7 +11,8 @@ import httpx
 import msgspec
 import pytest
 
-from binance_pm.fleet import AccountFailed, AccountPicture, BudgetTight, Fleet, FleetEvent, Fresh, Stale
+from binance_pm import Client
+from binance_pm.fleet import AccountFailed, AccountPicture, BudgetTight, Fleet, FleetEvent, Fresh, Member, Stale
 from tests.fleet.echo import Echo, refused
 from tests.simulation import virtual
 
@@ -214,3 +215,33 @@ def test_a_tight_budget_is_told_once_and_once_when_it_is_over() -> None:
     tight = of(BudgetTight, events)
     assert [event.is_tight for event in tight] == [True, False, True, False]
     assert [round((event.at - tight[0].at) / 60) for event in tight[1:]] == pytest.approx([11, 30, 41], abs=1)
+
+
+def test_a_pool_without_room_keeps_no_other_from_being_read() -> None:
+    """Others use up /papi, where positions are counted: uniMMR, which is counted elsewhere, stays fresh."""
+    late: list[tuple[str, ...]] = []
+
+    async def main() -> None:
+        echo = Echo(asyncio.get_running_loop().time)
+        session = echo.session()
+        members = [
+            Member(Client(f"key{n}", "secret", label=f"{n}", session=session), "span", ("span_account", "um_account"))
+            for n in range(20)
+        ]
+
+        async def take(fleet: Fleet) -> None:
+            async for _ in fleet.watch():
+                pass
+
+        async with Fleet(members, floor=0.5, ceiling=2.0, slack=3.0) as fleet, asyncio.TaskGroup() as tasks:
+            taking = tasks.create_task(take(fleet))
+            await asyncio.sleep(60 - echo.wall() % 60 + 1)
+            for _ in range(50):
+                echo.used[math.floor(echo.wall() / 60)] += 400
+                await asyncio.sleep(1)
+            late.extend(picture.old for picture in fleet.snapshot())
+            taking.cancel()
+
+    virtual.run(main, patience=PATIENCE)
+
+    assert late == [("um_account",)] * 20

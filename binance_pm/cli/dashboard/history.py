@@ -73,7 +73,8 @@ class History:
         if isinstance(event, Reading):
             self._remember_value(event)
         else:
-            self._add(Entry(told, _STYLES.get(type(event), ""), event.at))
+            is_well = isinstance(event, BudgetTight) and not event.is_tight
+            self._add(Entry(told, "" if is_well else _STYLES.get(type(event), ""), event.at))
         if label := label_of(event):
             self._events.setdefault(label, deque(maxlen=_OF_ACCOUNT)).append(told)
 
