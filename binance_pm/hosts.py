@@ -53,7 +53,7 @@ def check_url(url: str, *, allow_custom_host: bool) -> str:
     shown = f"{parts.scheme}://{parts.netloc}"
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError(f"the base URL has something behind the host: {shown} is enough")
-    local = is_loopback(parts.hostname)
+    local = _is_loopback(parts.hostname)
     if parts.scheme != "https" and not (local and parts.scheme == "http"):
         raise ValueError(f"{shown} is not https: a key would be sent in the clear")
     if not (local or allow_custom_host or (parts.hostname in _HOSTS and parts.port in {None, 443})):
@@ -64,6 +64,14 @@ def check_url(url: str, *, allow_custom_host: bool) -> str:
 def counted_url(url: str) -> str:
     """The URL under which the exchange counts: its numbered hosts are other doors to one counter."""
     return SAPI_URL if url in _SAPI_DOORS else url
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL, or the host alone, is this machine's own."""
+    try:
+        return _is_loopback(urlsplit(url if "//" in url else f"//{url}").hostname or "")
+    except ValueError:
+        return False
 
 
 def _split(url: str) -> SplitResult | None:
@@ -92,8 +100,7 @@ def _origin(parts: SplitResult, host: str) -> str:
     return f"{parts.scheme}://{name}{port}"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether it is this machine, by its usual name or an address."""
+def _is_loopback(host: str) -> bool:
     address = _address(host)
     return host == "localhost" or (address is not None and address.is_loopback)
 

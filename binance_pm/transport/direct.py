@@ -28,9 +28,12 @@ from binance_pm.transport import (
     Timeouts,
     local,
 )
-from binance_pm.transport.dial import Way, dial, readiness, reason_of
-from binance_pm.transport.headers import LONGEST_HEAD, headers_of, is_too_long
+from binance_pm.transport.dial import dial, readiness
+from binance_pm.transport.headers import COMPRESSED, LONGEST_HEAD, headers_of, is_compressed, is_too_long
 from binance_pm.transport.httpx import tls_settings
+from binance_pm.transport.reach import Way
+from binance_pm.transport.reason import Progress, not_connected
+from binance_pm.transport.resolve import RESOLVER, Resolver
 from binance_pm.transport.sockets import Descriptors, unacknowledged, unread
 from binance_pm.transport.surplus import AMBIGUOUS, FAREWELL, TOO_EARLY
 
@@ -51,7 +54,9 @@ class DirectTransport:
         tls: settings for https; None for the defaults of httpx.
         pins: SHA-256 of the certificates that a server may show, in hexadecimal digits of lower case; empty for
             whatever `tls` accepts.
-        local_address: the IP address of this machine to connect from; None for the system's choice.
+        local_address: the IP address of this machine to connect from, or ``0.0.0.0`` or ``::`` to choose nothing but
+            its family; None for the system's choice.
+        resolver: looks names up.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class DirectTransport:
         tls: ssl.SSLContext | None = None,
         pins: frozenset[str] = frozenset(),
         local_address: str | None = None,
+        resolver: Resolver = RESOLVER,
     ) -> None:
         self._loop: Final = asyncio.get_running_loop()
         self._timeouts: Final = timeouts
@@ -69,6 +75,7 @@ class DirectTransport:
         self._tls: ssl.SSLContext | None = tls
         self._pins: Final = pins
         self._local_address: Final = local_address
+        self._resolver: Final = resolver
         self._places: Final = asyncio.Semaphore(MAX_CONNECTIONS)
         self._hosts: Final[dict[tuple[str, str], _Host]] = {}
         """By origin and account: no account is sent anything over a connection of another."""
@@ -85,7 +92,7 @@ class DirectTransport:
             local.check_is_local(request.origin)
         latest = self._loop.time() + self._timeouts.total
         place = self._places.acquire()
-        await (self._limited(place, latest, "no connection was free in time") if self._places.locked() else place)
+        await (self._limited(place, latest, _no_place) if self._places.locked() else place)
         connection: _Connection | None = None
         try:
             host = self._hosts.get((request.origin, request.account)) or self._host(request.origin, request.account)
@@ -94,7 +101,7 @@ class DirectTransport:
             if self._loop.time() >= latest:
                 raise SendFailed.overdue(self._timeouts.total, sent=False)
             departing()
-            return await connection.ask(head, latest)
+            return await connection.ask(head.reveal(), latest)
         finally:
             if connection is not None:
                 connection.keep_or_end()
@@ -132,12 +139,20 @@ class DirectTransport:
             if port and parts.hostname:
                 tls = None
                 if parts.scheme == "https":
-                    tls = self._tls = self._tls or tls_settings()
+                    tls = self._tls = self._tls or self._default_tls(parts.netloc)
                     # A server that is offered nothing else speaks it.
                     tls.set_alpn_protocols(["http/1.1"])
-                way = Way(parts.hostname, parts.port or port, tls, self._pins, self._local_address)
+                way = Way(parts.hostname, parts.port or port, tls, self._pins, self._local_address, self._resolver)
                 return self._hosts.setdefault((origin, account), _Host(way, parts.netloc, []))
         raise SendFailed("the URL of the request is none", sent=False)
+
+    @staticmethod
+    def _default_tls(netloc: str) -> ssl.SSLContext:
+        try:
+            return tls_settings()
+        except OSError as error:
+            cause = Progress(None).cause(error)
+            raise not_connected(netloc, f"the trusted certificates cannot be read ({cause})") from error
 
     def _forget_unused(self) -> None:
         """Accounts come and go: keep no more of what has no connection than there may be connections."""
@@ -146,7 +161,7 @@ class DirectTransport:
             for place in [place for place, host in self._hosts.items() if id(host) not in used]:
                 del self._hosts[place]
 
-    async def _limited(self, what: Awaitable[object], latest: float, too_late: str) -> None:
+    async def _limited(self, what: Awaitable[object], latest: float, too_late: Callable[[], SendFailed]) -> None:
         """Wait at most for the connect timeout, or until the request's time is over, or the transport is closed."""
         until = min(self._loop.time() + self._timeouts.connect, latest)
         try:
@@ -159,16 +174,17 @@ class DirectTransport:
         except TimeoutError:
             if until == latest and not self._closed:
                 raise SendFailed.overdue(self._timeouts.total, sent=False) from None
-            raise SendFailed("the transport was closed" if self._closed else too_late, sent=False) from None
+            raise (SendFailed("the transport was closed", sent=False) if self._closed else too_late()) from None
 
     async def _connect(self, host: _Host, latest: float) -> _Connection:
         """A new connection; where there are as many as may be, that which was idle for longest makes way."""
         if len(self._connections) >= MAX_CONNECTIONS:
             self._make_room()
         connection = _Connection(host, self._connections, self._timeouts, self._max_body, self._buffer)
+        progress = Progress(self._timeouts.connect)
         try:
-            dialled = dial(host.way, connection, seconds=self._timeouts.connect)
-            await self._limited(dialled, latest, "the connection took too long")
+            dialled = dial(host.way, connection, progress)
+            await self._limited(dialled, latest, lambda: not_connected(host.netloc, progress.late))
             if not connection.is_open():
                 raise ConnectionError("the server closed it at once")  # noqa: TRY301 - told as any other failure
             self._descriptors.add(connection.descriptor)
@@ -177,7 +193,7 @@ class DirectTransport:
             connection.end(_CLOSED)
             if not isinstance(error, (OSError, ValueError)):
                 raise
-            raise SendFailed(f"no connection could be made{reason_of(error)}", sent=False) from error
+            raise not_connected(host.netloc, progress.cause(error)) from error
         return connection
 
     def _make_room(self) -> None:
@@ -185,6 +201,10 @@ class DirectTransport:
         # Those that are about to be lost take no room.
         if idle and sum(not connection.is_ended for connection in self._connections) >= MAX_CONNECTIONS:
             min(idle, key=lambda connection: connection.deadline).end(_CLOSED)
+
+
+def _no_place() -> SendFailed:
+    return SendFailed("no connection was free in time", sent=False)
 
 
 class _Host(NamedTuple):
@@ -361,9 +381,9 @@ class _Connection(asyncio.BufferedProtocol):
         self._status = status
         if is_too_long(self._fields):
             self._stop(_TOO_LONG)
-        if headers.get("content-encoding", "identity") != "identity":
-            self._stop("the answer is compressed, which was not asked for")
-        if status < 200 or headers.get("transfer-encoding", "chunked").lower() != "chunked":
+        if is_compressed(headers) or headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            self._stop(COMPRESSED)
+        if status < 200:
             self._stop(_NOT_HTTP)
         self._unproductive = 0
         if status in REFUSALS:

@@ -17,6 +17,6 @@ def check_is_local(origin: str) -> None:
     Raises:
         SendFailed: nothing was sent.
     """
-    host = urlsplit(origin).hostname or ""
-    if not is_loopback(host):
+    if not is_loopback(origin):
+        host = urlsplit(origin).hostname
         raise SendFailed(f"{host} is not this machine, and the fixture pm_offline lets nothing leave it", sent=False)
