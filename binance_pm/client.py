@@ -12,9 +12,10 @@ from typing import Any, Final, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote
 
 from binance_pm.api.account import AccountApi
-from binance_pm.api.connectivity import ConnectivityApi
+from binance_pm.api.connectivity import ConnectivityApi, ServerTime
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
+from binance_pm.arguments import checked
 from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
 from binance_pm.classify import classify, unreadable
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
@@ -34,8 +35,8 @@ from binance_pm.errors import (
 from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
 from binance_pm.session import CLOSED, Attempted, Session, shared_session
-from binance_pm.signing import Credential, Secret, Signer, check_key, signer
-from binance_pm.transport import Headers, HttpAnswer, HttpRequest, Method, SendFailed
+from binance_pm.signing import Credential, Secret, Signer, check_key, clear_locals, signer
+from binance_pm.transport import Headers, HttpAnswer, HttpRequest, Method, NotConnected, SendFailed
 from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
 
@@ -43,15 +44,19 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+BASE_URL: Final = "BINANCE_PM_BASE_URL"
+
 _ADDED: Final = {"timestamp", "signature"}
 _LONGEST_RECV_WINDOW: Final = 60_000
 _USER_AGENT: Final = f"binance-pm/{VERSION}"
+# Milliseconds since the epoch, of the years 2020 to 2099.
+_PLAUSIBLE_TIMES: Final = range(1_577_836_800_000, 4_102_444_800_000)
 
 
 class _Route:
     """What every call of one endpoint for one account has in common."""
 
-    __slots__ = ("call", "headers", "host", "is_signed", "origin", "pools")
+    __slots__ = ("call", "headers", "hint", "host", "is_signed", "origin", "pools")
 
     def __init__(self, call: Call, origin: str, host: str, pools: tuple[Pool, ...], *, is_signed: bool) -> None:
         self.call: Final = call
@@ -64,6 +69,8 @@ class _Route:
         self.is_signed: Final = is_signed
         self.headers: Headers | None = None
         """None until the first call has found the keys that it needs."""
+        self.hint: str = ""
+        """What an error says of how the place was chosen."""
 
 
 class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
@@ -89,6 +96,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         ConfigurationError: an argument cannot be used; the text says why, without showing a secret.
     """
 
+    @checked("Client")
     def __init__(
         self,
         api_key: str | None = None,
@@ -106,12 +114,14 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         try:
+            if passphrase and api_secret is None:
+                raise ValueError("a passphrase was given without a private key")  # noqa: TRY301 - told as the others are
             self._sign: Final[Signer | None] = None if api_secret is None else signer(api_secret, passphrase=passphrase)
             if api_key is not None:
                 check_key(api_key.encode(errors="surrogatepass"), "the API key")
             self._urls: Final = {
-                "papi": check_url(papi_url, allow_custom_host=allow_custom_host),
-                "sapi": check_url(sapi_url, allow_custom_host=allow_custom_host),
+                name.removesuffix("_url"): _checked_url(name, url, allow_custom_host=allow_custom_host)
+                for name, url in (("papi_url", papi_url), ("sapi_url", sapi_url))
             }
             _check_recv_window(recv_window)
             _check_patience(max_wait, attempts)
@@ -129,8 +139,11 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self._session: Session | None = None
         self._closed: bool = False
         self._routes: Final[dict[Endpoint[Any], _Route]] = {}
+        self._hints: dict[str, str] = {}
+        """By family, what an error says of how its place was chosen."""
 
     @classmethod
+    @checked("Client.from_env")
     def from_env(cls, environment: Mapping[str, str] | None = None, **options: Any) -> Self:
         """A client with the keys of the environment.
 
@@ -148,7 +161,20 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         """
         env = os.environ if environment is None else environment
         read = environment_keys(env, given=options)
-        return cls(**(read | environment_urls(env) | options))
+        urls = environment_urls(env)
+        client = cls(**(read | urls | options))
+        client.note_source(BASE_URL, urls.keys() - options.keys())
+        return client
+
+    def note_source(self, variable: str, arguments: Iterable[str]) -> None:
+        """Have errors name the variable of the environment that some of the URLs came from.
+
+        Args:
+            variable: its name.
+            arguments: ``papi_url``, ``sapi_url``, or both.
+        """
+        for name in arguments:
+            self._hints[name.removesuffix("_url")] = f" ({variable} is set)"
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._session else "not open"
@@ -268,6 +294,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                         reservation.answer(answer, limit)
                     except SendFailed as failure:
                         answer = failure
+                        if isinstance(failure, NotConnected):
+                            failure.reason += route.hint
                         if not failure.sent:
                             reservation.stay()
                     except GateClosed:
@@ -284,6 +312,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                 session.tell(_attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
                 session.allowance(route.host).earn()
+                if type(outcome) is ServerTime:
+                    _hear_time(route, outcome.server_time, reservation, session)
                 return outcome
             await self._recover(outcome, trial, endpoint, session)
 
@@ -326,14 +356,20 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     async def _synchronise(self, endpoint: Endpoint[Any], session: Session) -> None:
         """Ask the endpoint's host for its time. Where that fails, the refusal's `Date` has to do."""
+        ask = self.server_time if endpoint.family == "papi" else self.pro_server_time
+        host = self._route(endpoint).host
         asked = session.budget.monotonic()
+        why = f"The time that {host} tells cannot be."
         try:
-            time = await (self.server_time() if endpoint.family == "papi" else self.pro_server_time())
+            # What is far from everything known has to be told twice.
+            for _ in range(2):
+                await ask()
+                if session.budget.clock(host).exact_at >= asked:
+                    return
         except PortfolioMarginError as error:
-            _log.warning("%s The clock is synchronised by the last answer's Date alone.", error)
-            return
-        seconds = time.server_time / 1000
-        session.budget.hear(self._route(endpoint).host, seconds, seconds + 0.001, asked=asked)
+            why = str(error)
+        _log.warning("%s The clock is synchronised by the last answer's Date alone.", why)
+        session.budget.clock(host).trust_date()
 
     def _query(self, route: _Route, parameters: Mapping[str, Value | None]) -> str:
         """The query of a call, as far as it does not depend on the moment of sending."""
@@ -349,12 +385,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     def _headers(self, endpoint: Endpoint[Any], route: _Route) -> Headers:
         """The headers of every call on the route, where the keys are there that it needs."""
-        fields = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
-        if endpoint.sends_key:
-            fields["x-mbx-apikey"] = self._key(route.call)
         if route.is_signed and self._sign is None:
             raise ConfigurationError(route.call, "no API secret was given", advice=_NO_KEY)
-        route.headers = headers = Headers(fields)
+        key = {"x-mbx-apikey": self._key(route.call)} if endpoint.sends_key else {}
+        route.headers = headers = Headers({"user-agent": _USER_AGENT, "accept-encoding": "identity"} | key)
         return headers
 
     async def _request(
@@ -390,6 +424,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             for kind in endpoint.kinds
         ]
         route = _Route(call, url, host, tuple(pools), is_signed=endpoint.is_signed)
+        route.hint = self._hints.get("papi" if endpoint.family == "papi" else "sapi", "")
         # Those made on the spot are as many as the caller likes.
         if ENDPOINTS.get(endpoint.name) is endpoint:
             self._routes[endpoint] = route
@@ -411,16 +446,21 @@ class _Trial:
 async def _signature(sign: Signer, query: str, call: Call, session: Session) -> str:
     """The signature as it stands in the query."""
     try:
-        signature = sign(query.encode())
-        if not isinstance(signature, str):
-            signature = await session.bounded(call, signature, seconds=session.timeouts.total)
-        # The usual one is in hexadecimal, where nothing has to be quoted.
-        return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
+        return await _signed(sign, query, call, session)
     except PortfolioMarginError:
         raise
     except Exception as error:
-        # A signer of the caller's own may fail in any way of its own.
+        # A signer of the caller's own may fail in any way of its own, and its local variables are secret.
+        clear_locals(error)
         raise ConfigurationError(call, f"the signer failed with {type(error).__name__}") from error
+
+
+async def _signed(sign: Signer, query: str, call: Call, session: Session) -> str:
+    signature = sign(query.encode())
+    if not isinstance(signature, str):
+        signature = await session.bounded(call, signature, seconds=session.timeouts.total)
+    # The usual one is in hexadecimal, where nothing has to be quoted.
+    return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
 
 
 def _outcome(
@@ -443,6 +483,13 @@ def _outcome(
         bad = unreadable(call, answer, str(error))
         bad.__cause__ = error
         return bad
+
+
+def _hear_time(route: _Route, milliseconds: int, reservation: Reservation, session: Session) -> None:
+    """Set the host's clock by what its time endpoint has answered."""
+    if reservation.departed_at is not None and milliseconds in _PLAUSIBLE_TIMES:
+        seconds = milliseconds / 1000
+        session.budget.hear(route.host, seconds, seconds + 0.001, asked=reservation.departed_at)
 
 
 def _attempted(
@@ -472,12 +519,15 @@ def _failed(call: Call, failure: SendFailed, session: Session) -> PortfolioMargi
 _NO_KEY: Final = "Give them to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
 
 
-def _check_patience(max_wait: float, attempts: int) -> None:
+def _checked_url(name: str, url: str, *, allow_custom_host: bool) -> str:
     try:
-        is_usable = max_wait >= 0 and attempts >= 1
-    except TypeError:
-        is_usable = False
-    if not is_usable:
+        return check_url(url, allow_custom_host=allow_custom_host)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _check_patience(max_wait: float, attempts: int) -> None:
+    if not (max_wait >= 0 and attempts >= 1):
         raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: at least 0 seconds, and 1")
 
 
@@ -506,7 +556,7 @@ def environment_keys(env: Mapping[str, str], *, given: Container[str] = ()) -> d
 
 def environment_urls(env: Mapping[str, str]) -> dict[str, Any]:
     """Where the environment says that the exchange is, as arguments of `Client`; none where it says nothing."""
-    url = env.get("BINANCE_PM_BASE_URL")
+    url = env.get(BASE_URL)
     return {"papi_url": url, "sapi_url": url} if url else {}
 
 

@@ -9,10 +9,10 @@ from binance_pm.budget.gate import Gate
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import Ledger
 from binance_pm.budget.pools import Pool
-from binance_pm.budget.wake import Wake
 from binance_pm.clock import ServerClock
 from binance_pm.errors import Call, LimitHit
 from binance_pm.transport import HttpAnswer
+from binance_pm.wakeup import Wake
 
 if TYPE_CHECKING:
     from binance_pm.budget.budget import Budget

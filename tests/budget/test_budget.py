@@ -317,11 +317,11 @@ class TestGate:
     async def test_an_absurd_date_does_not_close_it_for_days(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
     ) -> None:
-        """Where nothing is known of the exchange's minute, two of them are long enough."""
+        """The clock that was heard before says when the minute ends."""
         await spend(budget, charge(1), lambda: answer(1))
         await spend(budget, charge(1), lambda: answer(1, status=429, date="Fri, 01 Jan 2038 00:00:00 GMT"))
 
-        assert budget.gate("https://papi.example").wait(clock.now) == 120.0
+        assert budget.gate("https://papi.example").wait(clock.now) == pytest.approx(50.0, abs=0.1)
 
     async def test_429_waits_as_long_as_the_exchange_says(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
@@ -564,7 +564,7 @@ async def test_shows_what_it_holds(budget: Budget, charge: ChargeOf, answer: Ans
     ("arguments", "what"),
     [
         ({"minute": 0.0}, "a minute has more than 0 seconds"),
-        ({"minute": math.nan}, "a minute has more than 0 seconds"),
+        ({"minute": math.nan}, "minute is nan: give a number"),
         ({"peers": 0}, "peers counts this program, too"),
         ({"limits": {("papi", Kind.IP): 10}}, "the limit 10 of IP /papi is too small"),
         ({"limits": {("papi", Kind.IP): 40}, "peers": 4}, "the limit 40 of IP /papi is too small"),
@@ -577,7 +577,7 @@ def test_arguments_that_cannot_be_used_are_refused(arguments: dict[str, Any], wh
         Budget(**arguments)
 
 
-@pytest.mark.parametrize(("accounts", "every"), [(0, 1.0), (1, 0.0), (1, math.nan), (1, math.inf)])
+@pytest.mark.parametrize(("accounts", "every"), [(0, 1.0), (1, 0.0), (1, math.inf)])
 def test_a_plan_needs_accounts_and_an_interval(budget: Budget, accounts: int, every: float) -> None:
     """Nothing is divided by nothing."""
     with pytest.raises(ConfigurationError, match="a plan needs accounts"):

@@ -12,9 +12,11 @@ from binance_pm.budget import (
     Charge,
     Kind,
     Lane,
+    Pool,
     pool_of,
 )
 from binance_pm.budget.bans import read_bans
+from binance_pm.doctor.limits import check_limits
 from binance_pm.errors import BudgetExceeded, Call, GateClosed
 from binance_pm.transport import HttpAnswer
 from tests.budget.conftest import HOST, IP, MINUTE, SAPI, budget_by
@@ -62,6 +64,34 @@ class TestBans:
         clock.now += 300
 
         assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == 0.0
+
+    async def test_says_where_it_is_kept_and_how_to_forget_it(
+        self, clock: FakeClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The machine may have another IP by then."""
+        await self.ban(budget_by(clock, bans=tmp_path / "bans"))
+        restarted = budget_by(clock, bans=tmp_path / "bans")
+
+        with pytest.raises(GateClosed, match="delete it and start again") as caught:
+            await self.ban(restarted)
+
+        assert str(tmp_path / "bans") in str(caught.value)
+        assert f"The ban is kept in {tmp_path / 'bans'}" in caplog.text
+        assert check_limits(restarted, {HOST: "papi"}, weight=0, is_heard=True).advice.endswith(
+            restarted.ban_advice(HOST)
+        )
+
+    async def test_of_this_machine_is_not_kept(self, clock: FakeClock, tmp_path: Path) -> None:
+        """A local exchange that begins anew has banned nobody."""
+        pool = Pool("http://127.0.0.1:9", "papi", Kind.IP)
+        budget = budget_by(clock, bans=tmp_path / "bans")
+        async with budget.reserve((Charge(pool, 1),), call=Call("x", ""), max_wait=0) as reservation:
+            reservation.depart()
+            reservation.answer(HttpAnswer(418, {"retry-after": "86400"}, b""))
+
+        assert budget.gate(pool.host).is_banned(clock.now)
+        assert budget.ban_advice(pool.host) == ""
+        assert not (tmp_path / "bans").exists()
 
     async def test_another_way_out_is_not_banned(self, clock: FakeClock, tmp_path: Path) -> None:
         """A proxy has an IP of its own, though the file is the same."""
