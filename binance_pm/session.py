@@ -17,8 +17,10 @@ import msgspec
 import sniffio
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from binance_pm.arguments import check_fields, checked
 from binance_pm.budget import Budget, Lane, Reservation, process_budget
 from binance_pm.errors import Call, ConfigurationError, ConnectError, PortfolioMarginError, SessionClosed
+from binance_pm.extras import installation
 from binance_pm.retry import RetryAllowance
 from binance_pm.transport import MAX_CONNECTIONS, Timeouts, Transport
 from binance_pm.transport.httpx import HttpxLike, HttpxTransport
@@ -89,6 +91,7 @@ class Session:
         ConfigurationError: an argument cannot be used, or two contradict each other.
     """
 
+    @checked("Session")
     def __init__(
         self,
         *,
@@ -109,8 +112,8 @@ class Session:
         is_one_of_ours = self._local_address is not None and not is_wildcard(self._local_address)
         if local_address is not None and (http is not None or (is_one_of_ours and (proxy is not None or trust_env))):
             raise ConfigurationError(_CALL, "local_address was given together with http, proxy or trust_env")
-        if engine not in {"auto", "httpx", "direct"}:
-            raise ConfigurationError(_CALL, "engine is none of auto, httpx and direct")
+        if max_body < 1:
+            raise ConfigurationError(_CALL, f"max_body is {max_body}: give the bytes of the longest answer, 1 at least")
         self._pins: Final = _fingerprints(pins)
         self._wanted: Final = engine
         self._proxy: Final = None if proxy is None else _proxy(proxy)
@@ -190,6 +193,11 @@ class Session:
             except Exception:  # noqa: BLE001 - whatever it is, it is the listener's
                 # Whoever called would take it for a failure of the call.
                 _log.exception("A listener of the session failed.")
+
+    @property
+    def free_slots(self) -> int:
+        """How many more polls may be in flight now."""
+        return self._places.value
 
     def transport(self, call: Call) -> Transport:
         """What carries the requests.
@@ -283,7 +291,7 @@ class Session:
         if (loop := sniffio.current_async_library()) != "asyncio":
             return f"it runs on asyncio, and this is {loop}"
         if find_spec("httptools") is None:
-            return "httptools is not installed: pip install 'binance-pm[fast]'"
+            return f"httptools is not installed: {installation('fast')}"
         return None
 
 
@@ -336,7 +344,8 @@ def shared_session() -> Session:
 
 
 def _fingerprints(pins: Iterable[str]) -> frozenset[str]:
-    plain = frozenset(pin.replace(":", "").lower() for pin in pins)
+    given: list[object] = list(pins)
+    plain = frozenset(pin.replace(":", "").lower() if isinstance(pin, str) else "" for pin in given)
     if not all(map(_FINGERPRINT.fullmatch, plain)):
         raise ConfigurationError(_CALL, "a pin is no SHA-256 fingerprint: 64 hexadecimal digits")
     return plain
@@ -344,12 +353,11 @@ def _fingerprints(pins: Iterable[str]) -> frozenset[str]:
 
 def _checked(timeouts: Timeouts) -> Timeouts:
     """What is no number of seconds would fail in the middle of each call, or never."""
-    try:
-        is_usable = all(seconds > 0 for seconds in (timeouts.connect, timeouts.read, timeouts.total))
-    except TypeError:
-        is_usable = False
-    if not is_usable:
-        raise ConfigurationError(_CALL, "a timeout is not a number of seconds above 0; math.inf stands for none")
+    check_fields("Session", timeouts, prefix="timeouts.")
+    for name, seconds in msgspec.structs.asdict(timeouts).items():
+        if not seconds > 0:
+            what = f"timeouts.{name} is {seconds!r}: give a number of seconds above 0; math.inf stands for none"
+            raise ConfigurationError(_CALL, what)
     return timeouts
 
 

@@ -94,7 +94,7 @@ class DirectTransport:
             if self._loop.time() >= latest:
                 raise SendFailed.overdue(self._timeouts.total, sent=False)
             departing()
-            return await connection.ask(head, latest)
+            return await connection.ask(head.reveal(), latest)
         finally:
             if connection is not None:
                 connection.keep_or_end()

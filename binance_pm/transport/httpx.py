@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import httpx
 
+from binance_pm.signing import clear_locals
 from binance_pm.transport import (
     KEEPALIVE_SECONDS,
     MAX_CONNECTIONS,
@@ -175,10 +176,7 @@ class HttpxTransport:
 
     async def _send(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope, handle: _Handle) -> HttpAnswer:
         try:
-            outgoing = self._outgoing(request, trace)
-            if not self._traced:
-                trace.depart()
-            response = await handle(outgoing)
+            response = await self._answered(request, trace, handle)
             trace.depart()
             return HttpAnswer(response.status_code, response.headers, await self._read(response, scope))
         except SendFailed:
@@ -192,6 +190,12 @@ class HttpxTransport:
         finally:
             await trace.hang_up()
         raise failure
+
+    async def _answered(self, request: HttpRequest, trace: _Trace, handle: _Handle) -> httpx.Response:
+        outgoing = self._outgoing(request, trace)
+        if not self._traced:
+            trace.depart()
+        return await handle(outgoing)
 
     async def aclose(self) -> None:
         """See `Transport.aclose`."""
@@ -209,7 +213,7 @@ class HttpxTransport:
             extensions["target"] = target
         else:
             url = url.copy_with(raw_path=target)
-        return httpx.Request(request.method, url, headers=request.headers.fields, extensions=extensions)
+        return httpx.Request(request.method, url, headers=request.headers.fields(), extensions=extensions)
 
     async def _read(self, response: httpx.Response, scope: anyio.CancelScope) -> bytes | None:
         """The body, or None where it is longer than `max_body`: the rest of it is not awaited."""
@@ -402,6 +406,8 @@ def _sender(http: HttpxLike) -> _Handle:
 
 
 def _failure(error: Exception, trace: _Trace) -> SendFailed:
+    # The frames of httpx and httpcore hold the request as it is written: the traceback keeps its lines alone.
+    clear_locals(error)
     if isinstance(error, httpx.RequestError):
         # The request holds the key and the signature, and an error outlives the call.
         error.request = httpx.Request("GET", "https://withheld.invalid")
