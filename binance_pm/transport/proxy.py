@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -94,11 +95,6 @@ def read_proxy(url: object) -> Proxy:
     return Proxy(scheme.lower(), host, port, userinfo or None)
 
 
-def always(proxy: Proxy | None) -> Proxies:
-    """The same proxy, or none, for every origin."""
-    return lambda _origin: proxy
-
-
 def environment_proxies() -> Proxies:
     """What the environment says, as it is now.
 
@@ -108,7 +104,7 @@ def environment_proxies() -> Proxies:
     found = urllib.request.getproxies()
     named = {scheme: found[scheme] for scheme in ("http", "https", "all") if found.get(scheme)}
     if not named:
-        return always(None)
+        return lambda _origin: None
     proxies: dict[str, Proxy] = {}
     for scheme, url in named.items():
         try:
@@ -118,6 +114,7 @@ def environment_proxies() -> Proxies:
     exemptions = _exemptions(found.get("no", ""))
     is_of_system = not urllib.request.getproxies_environment()
 
+    @lru_cache(maxsize=64)
     def proxy_of(origin: str) -> Proxy | None:
         parts = urlsplit(origin)
         host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
