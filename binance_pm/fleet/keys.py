@@ -15,13 +15,13 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 import anyio
 import anyio.to_thread
 
-from binance_pm.budget.wake import waker
 from binance_pm.client import Client
 from binance_pm.errors import ConfigurationError
 from binance_pm.extras import installation
 from binance_pm.fleet.accounts import AccountEntry, AccountsFile, Problem, Reference
 from binance_pm.session import Session
 from binance_pm.signing import Secret, read_private
+from binance_pm.wakeup import waker
 
 T = TypeVar("T")
 

@@ -81,7 +81,6 @@ def test_an_api_key_of_another_form(api_key: str, what: str) -> None:
         ("key.pem", "the secret is the path of a file"),
         (API_KEY, "the secret is the API key once more"),
         (ACCOUNT.ed25519.public_pem, "the private key is a public one"),
-        (PEM.replace("\n", "\\n"), "the private key has \\n where its lines end"),
         (PEM[:60], "the private key cannot be read"),
         pytest.param(
             encoded(ec.generate_private_key(ec.SECP256R1())), "of a kind that the exchange does not know", id="EC"
