@@ -30,12 +30,12 @@ from binance_pm.transport import (
 )
 from binance_pm.transport.dial import dial, readiness
 from binance_pm.transport.headers import COMPRESSED, LONGEST_HEAD, headers_of, is_compressed, is_too_long
-from binance_pm.transport.httpx import tls_settings
 from binance_pm.transport.reach import Way
 from binance_pm.transport.reason import Progress, not_connected
 from binance_pm.transport.resolve import RESOLVER, Resolver
 from binance_pm.transport.sockets import Descriptors, unacknowledged, unread
 from binance_pm.transport.surplus import AMBIGUOUS, FAREWELL, TOO_EARLY
+from binance_pm.transport.tls import tls_settings
 
 _BUFFER_SIZE: Final = 2**18
 _CLOSING_SECONDS: Final = 0.5
@@ -178,6 +178,8 @@ class DirectTransport:
 
     async def _connect(self, host: _Host, latest: float) -> _Connection:
         """A new connection; where there are as many as may be, that which was idle for longest makes way."""
+        if self._closed:
+            raise SendFailed("the transport was closed", sent=False)
         if len(self._connections) >= MAX_CONNECTIONS:
             self._make_room()
         connection = _Connection(host, self._connections, self._timeouts, self._max_body, self._buffer)
