@@ -318,8 +318,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                         reservation.answer(answer, limit)
                     except SendFailed as failure:
                         answer = failure
-                        if isinstance(failure, NotConnected):
-                            failure.reason += route.hint
+                        _add_hint(failure, route.hint)
                         if not failure.sent:
                             reservation.stay()
                     except GateClosed:
@@ -485,6 +484,12 @@ async def _signed(sign: Signer, query: str, call: Call, session: Session) -> str
         signature = await session.bounded(call, signature, seconds=session.timeouts.total)
     # The usual one is in hexadecimal, where nothing has to be quoted.
     return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
+
+
+def _add_hint(failure: SendFailed, hint: str) -> None:
+    """Say what may be wrong with the address, where no connection stood."""
+    if isinstance(failure, NotConnected):
+        failure.reason += hint
 
 
 def _distrust(error: PortfolioMarginError, transport: Transport, request: HttpRequest) -> None:
