@@ -165,6 +165,8 @@ def _check_structure(  # noqa: C901, PLR0912 - one for each kind
         case inspect.NoneType():
             if raw is not None:
                 _refuse("null", raw, path)
+        case inspect.RawType() | inspect.CustomType():
+            pass
         case _:
             # Everything else is one text or number.
             if isinstance(raw, list | dict):

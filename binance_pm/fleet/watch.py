@@ -131,8 +131,14 @@ class Watch:
     def pictures(self) -> list[AccountPicture]:
         """See `Fleet.snapshot`."""
         now, at = self._budget.monotonic(), self._wall()
-        known = [account.picture(at=at, now=now, slack=self._slack) for account in self._accounts]
+        known = [self._picture(account, at, now) for account in self._accounts]
         return known + [_unopened(problem) for problem in self._problems]
+
+    def _picture(self, account: Watched, at: float, now: float) -> AccountPicture:
+        try:
+            return account.picture(at=at, now=now, slack=self._slack)
+        except Exception as error:  # noqa: BLE001 - the others are to be seen all the same
+            return _unseen(account.label, account.product, f"an unexpected {type(error).__name__}")
 
     def _look(self, now: float) -> float:
         """Do what there is to do, and say when to look again."""
@@ -149,7 +155,7 @@ class Watch:
         self._price()
         demands: list[tuple[float, Mapping[str, float]]] = []
         for account in self._accounts:
-            account.aim(floor=self._floor, ceiling=self._ceiling)
+            self._aim(account)
             demands.append((account.wish, self._cost(account.active(now))))
         self._stretches = pace.stretches(pace.loads(demands))
         plans = [(pace.stretched(interval, costs, self._stretches), costs) for interval, costs in demands]
@@ -160,6 +166,13 @@ class Watch:
             turns.append(pace.Turn(account.due, account.interval, costs))
         self._line_up(turns)
         self._tell_tightness(demands)
+
+    def _aim(self, account: Watched) -> None:
+        try:
+            account.aim(floor=self._floor, ceiling=self._ceiling)
+        except Exception:  # noqa: BLE001 - the others are to be read all the same
+            # What cannot be judged may be in danger.
+            account.wish = self._floor
 
     def _line_up(self, turns: list[pace.Turn]) -> None:
         self._heap.clear()
@@ -312,19 +325,30 @@ class Watch:
             failure = error
         account.out.discard(name)
         now, at = self._budget.monotonic(), self._wall(account.client.host(endpoint))
+        if failure is None:
+            try:
+                self._tell(account.learn(name, answer, at=at, now=now, slack=self._slack))
+                self._bring_forward(account, now)
+                together.came.append(name)
+            except Exception as error:  # noqa: BLE001
+                failure = self._unusable(account, name, error)
         if failure is not None:
             self._tell(account.fail(name, failure, at=at, now=now))
-        else:
-            together.came.append(name)
-            self._tell(account.learn(name, answer, at=at, now=now, slack=self._slack))
-            self._bring_forward(account, now)
         together.left -= 1
         if not together.left and together.came:
-            self._backlog.put(account.reading(together.came, at=at))
+            try:
+                self._backlog.put(account.reading(together.came, at=at))
+            except Exception as error:  # noqa: BLE001
+                self._tell(account.fail(name, self._unusable(account, name, error), at=at, now=now))
+
+    def _unusable(self, account: Watched, name: str, error: Exception) -> Exception:
+        """What was read of one account is no reason to end the watch of the others."""
+        _log.error("%s [%s]: what was read cannot be used", name, account.label, exc_info=error)
+        return error
 
     def _bring_forward(self, account: Watched, now: float) -> None:
         """Bring the next reading forward where the account is in more danger than was known."""
-        account.aim(floor=self._floor, ceiling=self._ceiling)
+        self._aim(account)
         interval = pace.stretched(account.wish, self._cost(account.active(now)), self._stretches)
         if interval >= account.interval:
             return
@@ -369,9 +393,13 @@ class _Round:
 
 
 def _unopened(problem: Problem) -> AccountPicture:
+    return _unseen(problem.label, "", f"line {problem.line}: {problem.text}")
+
+
+def _unseen(label: str, product: str, error: str) -> AccountPicture:
     return AccountPicture(
-        label=problem.label,
-        product="",
+        label=label,
+        product=product,
         answers={},
         status=None,
         uni_mmr=None,
@@ -384,6 +412,6 @@ def _unopened(problem: Problem) -> AccountPicture:
         interval=0.0,
         bound=0.0,
         is_stale=True,
-        error=f"line {problem.line}: {problem.text}",
+        error=error,
         retry_at=None,
     )

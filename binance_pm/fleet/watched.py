@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from binance_pm.amounts import exact_sum, is_near
 from binance_pm.api.account import Account
 from binance_pm.api.pro_account import ProAccount, SpanAccount
 from binance_pm.api.um_account import UmAccount
@@ -173,7 +174,12 @@ class Watched:
         self.promised = max(self.promised, interval)
 
     def learn(self, name: str, answer: Answer, *, at: float, now: float, slack: float) -> list[StateEvent]:
-        """Take in an answer, and tell what it means."""
+        """Take in an answer, and tell what it means.
+
+        Raises:
+            ValueError: a figure cannot be calculated with; what was known before is known still.
+        """
+        _check_figures(answer)
         if isinstance(answer, UmAccount):
             # The empty places of three hundred symbols would be most of what a fleet remembers.
             held = [position for position in answer.positions if position.position_amt]
@@ -277,7 +283,7 @@ class Watched:
             "account_status": main and main.account_status,
             "unrealized_profit": None
             if positions is None
-            else sum((position.unrealized_profit for position in positions), Decimal(0)),
+            else exact_sum(position.unrealized_profit for position in positions),
         }
 
     def _crossings(self, uni_mmr: Decimal, at: float) -> list[StateEvent]:
@@ -291,6 +297,19 @@ class Watched:
                     MarginLine(label=self.label, at=at, line=name, threshold=line, below=below, uni_mmr=uni_mmr)
                 )
         return events
+
+
+def _check_figures(answer: Answer) -> None:
+    """What the exchange sends was checked before; answers may come from elsewhere, such as a client of one's own."""
+    if isinstance(answer, UmAccount):
+        held = [position for position in answer.positions if position.position_amt]
+        figures = [value for position in held for value in (position.position_amt, position.unrealized_profit)]
+    elif isinstance(answer, Account | ProAccount | SpanAccount):
+        figures = [answer.uni_mmr, answer.account_equity, answer.account_maint_margin]
+    else:
+        return
+    if not all(map(is_near, figures)):
+        raise ValueError("a figure is not plausible")
 
 
 def _text(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import msgspec
 from rich.cells import cell_len
 
+from binance_pm.amounts import text_of
 from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.line import Line, Span, line, wrapped
 from binance_pm.cli.dashboard.rows import Row
@@ -140,7 +141,7 @@ def _text(field: str, value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, Decimal):
-        return f"{value:,f}"
+        return text_of(value, ",f")
     if isinstance(value, int) and field.endswith("_time"):
         return clock_time(value / 1000) if value else "-"
     return printable(str(value))
