@@ -18,7 +18,7 @@ SMALLEST: Final = 4096
 _MOST: Final = 8_192
 # If most rows of several responses in a row are new, it is not tried again for a while.
 _VAIN: Final = 4
-_REST: Final = 16
+_REST: Final = 64
 
 Decode = Callable[[bytes], Any]
 
