@@ -62,7 +62,7 @@ class Rows:
                 lists[table.name], unknown = _rows(table, keys)
                 total += len(keys)
                 new += unknown
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, msgspec.DecodeError, TypeError, RecursionError):
             # The error is to name the place in the whole.
             return None
         self._vain = self._vain + 1 if 2 * new > total else 0

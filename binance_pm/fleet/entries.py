@@ -168,4 +168,8 @@ def _answer(name: str, raw: msgspec.Raw) -> Any:
 def _figure(name: str, value: str | None) -> Decimal | str | None:
     if value is None:
         return None
-    return AccountStatus(value) if name == "account_status" else _AMOUNT(msgspec.json.encode(value))
+    if name == "account_status":
+        return AccountStatus(value)
+    amount = _AMOUNT(msgspec.json.encode(value))
+    # Other versions wrote exponents: what is read is written again as it was.
+    return Decimal(value) if "E" in value else amount
