@@ -29,6 +29,7 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 # A part may import those above it, and modules of its own.
 ORDER = [
     "version",
+    "extras",
     "enums",
     "hosts",
     "amounts",
@@ -38,10 +39,14 @@ ORDER = [
     "wire",
     "signing",
     "clock",
+    "wakeup",
     "transport",
     "errors",
+    "arguments",
     "redis",
     "budget",
+    "page",
+    "classify",
     "retry",
     "endpoint",
     "api",
