@@ -97,11 +97,13 @@ async def test_a_full_minute_names_who_used_it(line: Line) -> None:
 
     await line.ask("a", 100)
 
-    assert line.waits("a") == Waiting(
+    waiting = line.waits("a")
+    assert waiting.seconds == pytest.approx(44.8, abs=1.0)
+    assert waiting == Waiting(
         reason="minute",
         host=IP.host,
         pool="IP /papi",
-        seconds=pytest.approx(44.8, abs=1.0),
+        seconds=waiting.seconds,
         used=900,
         limit=LIMIT,
         foreign=800,
@@ -184,4 +186,4 @@ async def test_the_snapshot_tells_what_the_calls_of_a_pool_wait_for(line: Line, 
     told = {state.pool: state.waiting_for for state in line.budget.snapshot()}
 
     assert (told[IP], told[SAPI]) == (line.waits("a"), line.waits("behind"))
-    assert told[IP].reason == "gate"
+    assert line.waits("a").reason == "gate"
