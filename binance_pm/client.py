@@ -36,13 +36,15 @@ from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
 from binance_pm.session import CLOSED, Attempted, Session, shared_session
 from binance_pm.signing import Credential, Secret, Signer, check_key, clear_locals, signer
-from binance_pm.transport import Headers, HttpAnswer, HttpRequest, Method, SendFailed
+from binance_pm.transport import Headers, HttpAnswer, HttpRequest, Method, NotConnected, SendFailed
 from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+BASE_URL: Final = "BINANCE_PM_BASE_URL"
 
 _ADDED: Final = {"timestamp", "signature"}
 _LONGEST_RECV_WINDOW: Final = 60_000
@@ -54,7 +56,7 @@ _PLAUSIBLE_TIMES: Final = range(1_577_836_800_000, 4_102_444_800_000)
 class _Route:
     """What every call of one endpoint for one account has in common."""
 
-    __slots__ = ("call", "headers", "host", "is_signed", "origin", "pools")
+    __slots__ = ("call", "headers", "hint", "host", "is_signed", "origin", "pools")
 
     def __init__(self, call: Call, origin: str, host: str, pools: tuple[Pool, ...], *, is_signed: bool) -> None:
         self.call: Final = call
@@ -67,6 +69,8 @@ class _Route:
         self.is_signed: Final = is_signed
         self.headers: Headers | None = None
         """None until the first call has found the keys that it needs."""
+        self.hint: str = ""
+        """What an error says of how the place was chosen."""
 
 
 class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
@@ -135,6 +139,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self._session: Session | None = None
         self._closed: bool = False
         self._routes: Final[dict[Endpoint[Any], _Route]] = {}
+        self._hints: dict[str, str] = {}
+        """By family, what an error says of how its place was chosen."""
 
     @classmethod
     @checked("Client.from_env")
@@ -155,7 +161,20 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         """
         env = os.environ if environment is None else environment
         read = environment_keys(env, given=options)
-        return cls(**(read | environment_urls(env) | options))
+        urls = environment_urls(env)
+        client = cls(**(read | urls | options))
+        client.note_source(BASE_URL, urls.keys() - options.keys())
+        return client
+
+    def note_source(self, variable: str, arguments: Iterable[str]) -> None:
+        """Have errors name the variable of the environment that some of the URLs came from.
+
+        Args:
+            variable: its name.
+            arguments: ``papi_url``, ``sapi_url``, or both.
+        """
+        for name in arguments:
+            self._hints[name.removesuffix("_url")] = f" ({variable} is set)"
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._session else "not open"
@@ -275,6 +294,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                         reservation.answer(answer, limit)
                     except SendFailed as failure:
                         answer = failure
+                        if isinstance(failure, NotConnected):
+                            failure.reason += route.hint
                         if not failure.sent:
                             reservation.stay()
                     except GateClosed:
@@ -403,6 +424,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             for kind in endpoint.kinds
         ]
         route = _Route(call, url, host, tuple(pools), is_signed=endpoint.is_signed)
+        route.hint = self._hints.get("papi" if endpoint.family == "papi" else "sapi", "")
         # Those made on the spot are as many as the caller likes.
         if ENDPOINTS.get(endpoint.name) is endpoint:
             self._routes[endpoint] = route
@@ -534,7 +556,7 @@ def environment_keys(env: Mapping[str, str], *, given: Container[str] = ()) -> d
 
 def environment_urls(env: Mapping[str, str]) -> dict[str, Any]:
     """Where the environment says that the exchange is, as arguments of `Client`; none where it says nothing."""
-    url = env.get("BINANCE_PM_BASE_URL")
+    url = env.get(BASE_URL)
     return {"papi_url": url, "sapi_url": url} if url else {}
 
 

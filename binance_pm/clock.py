@@ -118,8 +118,7 @@ class ServerClock:
         unsure = DRIFT * abs(now - known.at)
         if self._spread:
             unsure += self._spread_now(now)
-        if unsure > MOST_UNSURE:
-            unsure = MOST_UNSURE
+        unsure = min(unsure, MOST_UNSURE)
         return now + known.low - unsure, now + known.high + unsure
 
     def milliseconds(self) -> int:

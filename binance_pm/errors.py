@@ -308,7 +308,9 @@ _TOO_MANY_ORDERS: Final = -1015
 
 _KEY_ADVICE = (
     "Either the key is wrong, or this IP is not on its list, or a permission is missing. A key made before Portfolio "
-    "Margin was enabled on the account never works here: create a new one, with the permission for Portfolio Margin."
+    "Margin was enabled on the account never works here: create a new one, with the permission for Portfolio Margin. "
+    "If the list has this machine's IPv4 address and it connects by IPv6, use IPv4 only: "
+    "Session(local_address='0.0.0.0')."
 )
 _UNKNOWN_KEY_ADVICE: Final = (
     "The exchange does not know this API key: it is mistyped, deleted, or of another exchange, such as a testnet. "

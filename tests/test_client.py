@@ -921,7 +921,7 @@ class TestLifetime:
         with refusing_port() as port:
             url = f"http://127.0.0.1:{port}"
             async with Client(KEY, "s", session=Session(budget=budget), papi_url=url) as client:
-                with pytest.raises(ConnectError, match=r"no connection could be made. Nothing was sent") as caught:
+                with pytest.raises(ConnectError, match=r"connection refused\. Nothing was sent") as caught:
                     await client.um_account()
 
         assert (caught.value.sent, len(clock.slept), budget.snapshot()[0].used) == (False, 2, 0)

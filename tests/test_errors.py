@@ -456,6 +456,7 @@ def test_how_long_to_wait_may_be_unknown() -> None:
     ("given", "words"),
     [
         (refused(401, -2015), "not on its list, or a permission is missing. A key made before"),
+        (refused(401, -2015), "connects by IPv6, use IPv4 only: Session(local_address='0.0.0.0')"),
         (refused(401, -2015), "before Portfolio Margin was enabled on the account never works here: create a new one"),
         (refused(401, -2014), "mistyped or cut: it has 64 letters and digits"),
         (refused(400, -1022), "The secret does not belong to this API key, or the key is of another kind"),

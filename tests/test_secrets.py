@@ -10,7 +10,7 @@ import pickle
 import traceback
 from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx
@@ -95,7 +95,7 @@ def texts_of(thing: object) -> list[str]:
             continue
         seen.add(id(current))
         texts += [repr(current), str(current), f"{current}"]
-        slots = [name for kind in type(current).__mro__ for name in getattr(kind, "__slots__", ())]
+        slots = [name for kind in inspect.getmro(cast("type[object]", type(current))) for name in getattr(kind, "__slots__", ())]
         waiting += [getattr(current, name, None) for name in slots]
         waiting += getattr(current, "__dict__", {}).values()
         if isinstance(current, dict | list | tuple | set | frozenset):

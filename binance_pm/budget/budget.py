@@ -14,7 +14,7 @@ from functools import partial
 from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 import anyio
 
@@ -49,6 +49,8 @@ _TOLERANCE: Final = 0.01
 _TICK: Final = 0.001
 # Whoever is first may stand in the event loop of another thread, which stands still.
 _STALL_SECONDS: Final = 5.0
+# So many kinds of calls are known at once; those of more are looked up again.
+_MOST_FARES: Final = 512
 # A gate that closes for so much longer is told.
 _NEWS: Final = 1.5
 
@@ -99,6 +101,9 @@ class Budget:
         self._gates: Final[dict[str, Gate]] = {}
         self._ledgers: Final[dict[Pool, Ledger | Share]] = {}
         self._fares: Final[dict[tuple[Charge, ...], Fare]] = {}
+        self._forgotten: Final[WeakValueDictionary[Pool, Ledger | Share]] = WeakValueDictionary()
+        """Ledgers that were idle, as long as a reservation still has them: a pool never has two."""
+        self._has_forgotten: bool = False
         self._queue: Final[Queue[Reservation]] = Queue()
         self._open: Final[dict[Reservation, float]] = {}
         """Who holds weight, in the order of admission, and since when."""
@@ -194,7 +199,7 @@ class Budget:
             waiting = {pool: dict.fromkeys(Lane, 0) for pool in self._ledgers}
             reasons = {pool: Counter[Waiting]() for pool in self._ledgers}
             for reservation, why in self._waiting():
-                for pool in reservation.pools:
+                for pool in waiting.keys() & reservation.pools:
                     waiting[pool][reservation.lane] += 1
                     reasons[pool][why] += 1
             return [self._state(pool, ledger, waiting[pool], reasons[pool]) for pool, ledger in self._ledgers.items()]
@@ -481,6 +486,9 @@ class Budget:
 
     def _take(self, reservation: Reservation) -> None:
         now = self.monotonic()
+        if self._has_forgotten:
+            for draw in reservation.draws:
+                self._remember(draw.pool, draw.ledger)
         for draw in reservation.draws:
             draw.ledger.take(draw.weight, reservation.lane, now)
         self._open[reservation] = now
@@ -570,6 +578,8 @@ class Budget:
 
     def _fare(self, charges: tuple[Charge, ...]) -> Fare:
         with self._lock:
+            if len(self._fares) >= _MOST_FARES:
+                self._forget_idle()
             host = charges[0].pool.host
             draws = tuple(Draw(pool, self._ledger(pool), weight) for pool, weight in charges)
             fare = Fare(draws, tuple(draw.pool for draw in draws), self.gate(host), self.clock(host))
@@ -582,8 +592,31 @@ class Budget:
     def _ledger(self, pool: Pool) -> Ledger | Share:
         ledger = self._ledgers.get(pool)
         if ledger is None:
-            ledger = self._ledgers[pool] = self._open_ledger(pool)
+            ledger = self._forgotten.get(pool) or self._open_ledger(pool)
+            self._remember(pool, ledger)
         return ledger
+
+    def _forget_idle(self) -> None:
+        """Drop what was not used for minutes: programs may call any number of paths, and for any account."""
+        self._fares.clear()
+        now = self.monotonic()
+        used = {pool for line in self._queue for reservation in line for pool in reservation.pools}
+        used.update(pool for reservation in self._open for pool in reservation.pools)
+        idle = [pool for pool, ledger in self._ledgers.items() if pool not in used and self._is_idle(pool, ledger, now)]
+        for pool in idle:
+            self._forget(pool)
+
+    def _is_idle(self, pool: Pool, ledger: Ledger | Share, now: float) -> bool:
+        # That the exchange has lowered a limit is not forgotten.
+        return ledger.limit == self._limits[pool.family, pool.kind] and ledger.is_idle(now)
+
+    def _forget(self, pool: Pool) -> None:
+        self._forgotten[pool] = self._ledgers.pop(pool)
+        self._has_forgotten = True
+        self._doubts.forget(pool)
+
+    def _remember(self, pool: Pool, ledger: Ledger | Share) -> None:
+        self._ledgers[pool] = ledger
 
     def _open_ledger(self, pool: Pool) -> Ledger | Share:
         return self._new_ledger(pool.family, pool.kind)

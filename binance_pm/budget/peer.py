@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from binance_pm.budget.lanes import Lane
-from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
+from binance_pm.budget.messages import HostReply, HostReport, Message, PoolReport, Reply
 from binance_pm.budget.pools import Kind, Pool
 from binance_pm.budget.share import LEASE, OVERDUE_SECONDS, RiseTold, Share
 from binance_pm.clock import ServerClock
@@ -151,6 +151,11 @@ class Peer:
             share.go_alone(bounds)
         return share
 
+    def is_done_with(self, pool: Pool) -> bool:
+        """Whether no message under way or to be repeated tells of the pool."""
+        carried = self._carried.pools if self._carried else ()
+        return pool not in self._untold and pool not in self._again and pool not in carried
+
     def close_gate(self, host: str) -> None:
         """Have the others told at once that a refusal has closed the gate of a host."""
         self._closed.add(host)
@@ -186,16 +191,25 @@ class Peer:
             self._number += 1
         pools = self._leaving(now) if leaving else self._next(now)
         hosts = list({pool.host: None for pool in pools} | dict.fromkeys(self._closed))
-        reports = tuple(
-            self._shares[pool].report(
-                "|".join(pool), hosts.index(pool.host), wanted.get(pool, ()), now, again=self._is_again, leaving=leaving
-            )
-            for pool in pools
-        )
-        self._carried = _Carried(hosts, pools, self._closed, now, self.is_alone and not self._is_again)
         told = tuple(report(host, has_closed=host in self._closed) for host in hosts)
+        reports: list[PoolReport] = []
+        for pool in pools:
+            place = hosts.index(pool.host)
+            bounds = told[place].earliest, told[place].latest
+            reports.append(
+                self._shares[pool].report(
+                    "|".join(pool),
+                    place,
+                    wanted.get(pool, ()),
+                    now,
+                    bounds=bounds,
+                    again=self._is_again,
+                    leaving=leaving,
+                )
+            )
+        self._carried = _Carried(hosts, pools, self._closed, now, self.is_alone and not self._is_again)
         self._closed, self._woken_at = set(), math.inf
-        return Message(self._name, self._number, self._minute, 0.0 if leaving else LEASE, told, reports)
+        return Message(self._name, self._number, self._minute, 0.0 if leaving else LEASE, told, tuple(reports))
 
     def hear(self, reply: Reply, bounds: Bounds) -> Heard | None:
         """Learn what the store says; None where it does not answer what was asked."""

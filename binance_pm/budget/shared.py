@@ -14,9 +14,9 @@ from typing import Final, Protocol
 import anyio
 
 from binance_pm.budget.budget import Budget, Longest, head_of
-from binance_pm.budget.gate import Gate
+from binance_pm.budget.gate import LONGEST_BAN, Gate
 from binance_pm.budget.lanes import Lane
-from binance_pm.budget.ledger import Wait
+from binance_pm.budget.ledger import Ledger, Wait
 from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
 from binance_pm.budget.peer import WAY, Heard, Peer
 from binance_pm.budget.pools import Charge, Family, Kind, Pool
@@ -206,12 +206,12 @@ class SharedBudget(Budget):
 
     def _hear_closed(self, host: str, told: HostReply, now: float) -> None:
         """Learn that somebody was refused; what this process was refused itself is no news."""
-        gate = self.gate(host)
-        is_news = told.closed > gate.wait(now) + _NEWS
-        gate.close(now + told.closed, banned=told.banned)
+        gate, seconds = self.gate(host), min(told.closed, LONGEST_BAN)
+        is_news = seconds > gate.wait(now) + _NEWS
+        gate.close(now + seconds, banned=told.banned)
         if is_news:
-            _log.warning("%s refused another process: nothing is sent to it for %.1f s", host, told.closed)
-            self._publish(Refused(host, None, told.banned, told.closed))
+            _log.warning("%s refused another process: nothing is sent to it for %.1f s", host, seconds)
+            self._publish(Refused(host, None, told.banned, seconds))
 
     def _new_peer(self) -> Peer:
         return Peer(
@@ -296,12 +296,24 @@ class SharedBudget(Budget):
         self._share(draw.pool).endpoint = endpoint
         super()._count(draw, endpoint, answer, arrived, departed, now)
 
+    def _is_idle(self, pool: Pool, ledger: Ledger | Share, now: float) -> bool:
+        return super()._is_idle(pool, ledger, now) and self._peer.is_done_with(pool)
+
+    def _forget(self, pool: Pool) -> None:
+        super()._forget(pool)
+        self._shares.pop(pool, None)
+
+    def _remember(self, pool: Pool, ledger: Ledger | Share) -> None:
+        super()._remember(pool, ledger)
+        if isinstance(ledger, Share):
+            self._shares[pool] = ledger
+
     def _open_ledger(self, pool: Pool) -> Share:
         return self._share(pool)
 
     def _share(self, pool: Pool) -> Share:
-        share = self._shares.get(pool)
-        if share is None:
+        share = self._shares.get(pool) or self._forgotten.get(pool)
+        if not isinstance(share, Share):
             share = self._shares[pool] = self._peer.share(
                 pool, self._limits[pool.family, pool.kind], self._bounds(pool.host)
             )

@@ -18,7 +18,7 @@ import msgspec
 
 from binance_pm.arguments import check_fields, checked
 from binance_pm.budget import Budget
-from binance_pm.client import Client, environment_urls
+from binance_pm.client import BASE_URL, Client, environment_urls
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import Call, ConfigurationError, SessionClosed
 from binance_pm.fleet import pace
@@ -128,7 +128,8 @@ class Fleet:
     ) -> Self:
         """The accounts of a file; their keys are read when the fleet is entered.
 
-        ``BINANCE_PM_BASE_URL`` points both hosts to one place, such as the local exchange.
+        ``base_url`` in the file, or else ``BINANCE_PM_BASE_URL``, points both hosts to one place, such as the local
+        exchange.
 
         Args:
             path: of the file, see the guide "Watch many accounts".
@@ -267,12 +268,15 @@ class Fleet:
     async def _read_keys(self) -> None:
         if self._file is None:
             return
+        urls = environment_urls(self._environment)
         clients, problems = await open_entries(
             self._file,
             session=self._session,
-            options=environment_urls(self._environment),
+            options=urls | self._file.urls,
             environment=self._environment,
         )
+        for client in clients.values():
+            client.note_source(BASE_URL, urls.keys() - self._file.urls.keys())
         problems = sorted([*self._file.problems, *problems], key=lambda problem: problem.line)
         if problems and (not self._keep_going or not clients):
             raise refusal(self._file.path, problems)

@@ -197,6 +197,13 @@ class SendFailed(Exception):
         return cls(f"{what} within {total:g} s", sent=sent)
 
 
+class NotConnected(SendFailed):
+    """No connection could be made; the reason names the place and the cause."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, sent=False)
+
+
 class Transport(Protocol):
     """Carries requests; safe to use from many tasks at once."""
 
