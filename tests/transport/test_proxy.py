@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -198,6 +199,22 @@ async def test_a_tunnel_that_does_not_open(behaviour: Behaviour, words: str) -> 
     while error is not None:
         assert "canary" not in f"{error!r} {error}"
         error = error.__cause__ or error.__context__
+
+
+async def test_a_tunnel_that_opens_too_slowly() -> None:
+    """One byte after the other is in time, all of them are not."""
+
+    def drip(connection: socket.socket) -> None:
+        read_request(connection)
+        while True:
+            connection.sendall(b"H")
+            threading.Event().wait(0.05)
+
+    with serve_raw(drip) as proxy:
+        place = proxy.url.partition("://")[2]
+        session = Session(proxy=proxy.url, timeouts=Timeouts(read=0.3, total=0.5), budget=Budget())
+        with pytest.raises(ConnectError, match=rf"it could not be sent within 0\.5 s through the proxy {place}"):
+            await call(session)
 
 
 def saying(data: bytes) -> Behaviour:
