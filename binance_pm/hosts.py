@@ -66,6 +66,14 @@ def counted_url(url: str) -> str:
     return SAPI_URL if url in _SAPI_DOORS else url
 
 
+def is_loopback(url: str) -> bool:
+    """Whether the URL, or the host alone, is this machine's own."""
+    try:
+        return _is_loopback(urlsplit(url if "//" in url else f"//{url}").hostname or "")
+    except ValueError:
+        return False
+
+
 def _split(url: str) -> SplitResult | None:
     # urlsplit drops tabs and line ends on its own, and browsers and libraries read a backslash differently.
     if not (url.isascii() and url.isprintable()) or "\\" in url or " " in url:

@@ -9,8 +9,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.util import find_spec
 from ipaddress import ip_address
-from typing import Final, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -18,12 +17,17 @@ import msgspec
 import sniffio
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from binance_pm.arguments import check_fields, checked
 from binance_pm.budget import Budget, Lane, Reservation, process_budget
 from binance_pm.errors import Call, ConfigurationError, ConnectError, PortfolioMarginError, SessionClosed
+from binance_pm.extras import installation
 from binance_pm.retry import RetryAllowance
-from binance_pm.signing import Secret
 from binance_pm.transport import MAX_CONNECTIONS, Timeouts, Transport
 from binance_pm.transport.httpx import HttpxLike, HttpxTransport
+from binance_pm.transport.resolve import is_wildcard
+
+if TYPE_CHECKING:
+    from binance_pm.transport.proxy import Proxy
 
 _log = logging.getLogger(__name__)
 
@@ -71,9 +75,10 @@ class Session:
         engine: what carries the requests: ``"direct"`` is the faster, and needs the extra `fast` and the event loop
             of asyncio or uvloop; ``"httpx"`` runs everywhere. By default it is the direct one where it can be: where
             none of `http`, `proxy` and `trust_env` is given either.
-        proxy: URL of an HTTP or SOCKS proxy. Another way out is another IP: it has a budget of its own.
+        proxy: URL of an HTTP or SOCKS proxy, for https alone. Another way out is another IP: it has a budget of its
+            own.
         local_address: the IP address of this machine to connect from. Another one is another way out, with a budget
-            of its own.
+            of its own; ``0.0.0.0`` stands for IPv4 only and ``::`` for IPv6 only, both with the usual budget.
         trust_env: whether the environment may name proxies and certificates.
         tls: settings for https.
         pins: SHA-256 fingerprints of certificates in hexadecimal, with colons or without. A server that shows another
@@ -86,6 +91,7 @@ class Session:
         ConfigurationError: an argument cannot be used, or two contradict each other.
     """
 
+    @checked("Session")
     def __init__(
         self,
         *,
@@ -102,18 +108,18 @@ class Session:
     ) -> None:
         if http is not None and (proxy is not None or trust_env or tls is not None):
             raise ConfigurationError(_CALL, "http was given together with proxy, trust_env or tls: set them on it")
-        if local_address is not None and (http is not None or proxy is not None or trust_env):
+        self._local_address: Final = None if local_address is None else _address(local_address)
+        is_one_of_ours = self._local_address is not None and not is_wildcard(self._local_address)
+        if local_address is not None and (http is not None or (is_one_of_ours and (proxy is not None or trust_env))):
             raise ConfigurationError(_CALL, "local_address was given together with http, proxy or trust_env")
-        if engine not in {"auto", "httpx", "direct"}:
-            raise ConfigurationError(_CALL, "engine is none of auto, httpx and direct")
+        if max_body < 1:
+            raise ConfigurationError(_CALL, f"max_body is {max_body}: give the bytes of the longest answer, 1 at least")
         self._pins: Final = _fingerprints(pins)
         self._wanted: Final = engine
-        self._local_address: Final = None if local_address is None else _address(local_address)
-        egress = self._local_address or _egress(proxy)
-        self.budget: Final = budget or process_budget(egress)
+        self._proxy: Final = None if proxy is None else _proxy(proxy)
+        self.budget: Final = budget or process_budget(_egress(self._proxy, self._local_address))
         self.timeouts: Final = _checked(timeouts or Timeouts())
         self._http: Final = http
-        self._proxy: Final = Secret(proxy) if proxy is not None else None
         self._trust_env: Final = trust_env
         self._tls: Final = tls
         self._max_body: Final = max_body
@@ -188,6 +194,11 @@ class Session:
                 # Whoever called would take it for a failure of the call.
                 _log.exception("A listener of the session failed.")
 
+    @property
+    def free_slots(self) -> int:
+        """How many more polls may be in flight now."""
+        return self._places.value
+
     def transport(self, call: Call) -> Transport:
         """What carries the requests.
 
@@ -247,20 +258,18 @@ class Session:
                 pins=self._pins,
                 local_address=self._local_address,
             )
-        proxy = self._proxy.reveal().decode() if self._proxy else None
         try:
             return HttpxTransport(
                 self._http,
                 timeouts=self.timeouts,
                 max_body=self._max_body,
-                proxy=proxy,
+                proxy=self._proxy,
                 trust_env=self._trust_env,
                 tls=self._tls,
                 local_address=self._local_address,
             )
-        except (ValueError, ImportError) as error:
-            # Their texts may quote the proxy's URL, password included.
-            raise ConfigurationError(_CALL, f"the proxy cannot be used ({type(error).__name__})") from None
+        except ValueError as error:
+            raise ConfigurationError(_CALL, str(error)) from None
 
     def _chosen(self) -> Engine:
         obstacle = self._obstacle()
@@ -282,7 +291,7 @@ class Session:
         if (loop := sniffio.current_async_library()) != "asyncio":
             return f"it runs on asyncio, and this is {loop}"
         if find_spec("httptools") is None:
-            return "httptools is not installed: pip install 'binance-pm[fast]'"
+            return f"httptools is not installed: {installation('fast')}"
         return None
 
 
@@ -335,7 +344,8 @@ def shared_session() -> Session:
 
 
 def _fingerprints(pins: Iterable[str]) -> frozenset[str]:
-    plain = frozenset(pin.replace(":", "").lower() for pin in pins)
+    given: list[object] = list(pins)
+    plain = frozenset(pin.replace(":", "").lower() if isinstance(pin, str) else "" for pin in given)
     if not all(map(_FINGERPRINT.fullmatch, plain)):
         raise ConfigurationError(_CALL, "a pin is no SHA-256 fingerprint: 64 hexadecimal digits")
     return plain
@@ -343,29 +353,36 @@ def _fingerprints(pins: Iterable[str]) -> frozenset[str]:
 
 def _checked(timeouts: Timeouts) -> Timeouts:
     """What is no number of seconds would fail in the middle of each call, or never."""
-    try:
-        is_usable = all(seconds > 0 for seconds in (timeouts.connect, timeouts.read, timeouts.total))
-    except TypeError:
-        is_usable = False
-    if not is_usable:
-        raise ConfigurationError(_CALL, "a timeout is not a number of seconds above 0; math.inf stands for none")
+    check_fields("Session", timeouts, prefix="timeouts.")
+    for name, seconds in msgspec.structs.asdict(timeouts).items():
+        if not seconds > 0:
+            what = f"timeouts.{name} is {seconds!r}: give a number of seconds above 0; math.inf stands for none"
+            raise ConfigurationError(_CALL, what)
     return timeouts
 
 
 def _address(text: str) -> str:
     """One spelling for each address: the budget of the way out is found by it."""
+    # What a caller without a type checker may hand over: a number is an address to Python.
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(_CALL, f"local_address is {type(text).__name__}: give str")
     try:
         return str(ip_address(text))
     except ValueError:
         raise ConfigurationError(_CALL, "local_address is not an IP address") from None
 
 
-def _egress(proxy: str | None) -> str:
-    """Host and port of the proxy: the password is nobody's key."""
-    if proxy is None:
-        return ""
+def _proxy(url: str) -> Proxy:
+    from binance_pm.transport.proxy import read_proxy  # noqa: PLC0415 - few programs need it
+
     try:
-        parts = urlsplit(proxy)
-        return f"{parts.hostname}:{parts.port}"
-    except ValueError:
-        raise ConfigurationError(_CALL, "the proxy is not a URL") from None
+        return read_proxy(url)
+    except ValueError as error:
+        raise ConfigurationError(_CALL, f"the proxy {error}") from None
+
+
+def _egress(proxy: Proxy | None, local_address: str | None) -> str:
+    """What tells egress IPs apart; the address of no machine chooses nothing but IPv4 or IPv6."""
+    if proxy is not None:
+        return proxy.place
+    return "" if local_address is None or is_wildcard(local_address) else local_address

@@ -10,13 +10,19 @@ not described there, the exchange's own SDK signs with it for every product.
 from __future__ import annotations
 
 import base64
+import codecs
 import hashlib
 import hmac
 import os
+import re
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Final, NoReturn
+
+from binance_pm.extras import installation
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -28,7 +34,22 @@ Signer = Callable[[bytes], str | Awaitable[str]]
 Credential = str | bytes | Path | Signer
 """An HMAC secret; a private key in PEM, as text or as the path of its file; or a `Signer`."""
 
-_PEM: Final = b"-----BEGIN"
+_LARGEST_FILE: Final = 2**16
+"""Bytes; the largest private key in use is a fifth of it."""
+
+_BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+# An ASN.1 sequence that begins with a small integer, or with a sequence that begins with an object identifier: every
+# private key, plain or encrypted, every public key and every certificate begins so.
+_DER: Final = re.compile(
+    rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)(?:\x02\x01[\x00-\x04]|\x30(?:.|\x81.|\x82..)[\x06\xa0])", re.DOTALL
+)
+_QUOTES: Final = "'\"`´‘’‚“”„«»"  # noqa: RUF001 - those that word processors make of them
+_PLACEHOLDER: Final = re.compile(
+    rb"<.*>|\{.*\}|\[.*\]|%.*%|\$\w+|\$[({].*[)}]|(?:your|my|insert|enter|paste|replace)[-_].*|change[-_]?me"
+    rb"|placeholder|redacted|none|null|undefined|x{3,}|\*+|\.+",
+    re.IGNORECASE,
+)
+_PATH: Final = re.compile(rb"(?:~|\.{1,2})?/.*|[A-Za-z]:\\.*|file:.*|.*\.(?:pem|key|txt|der|env)")
 
 
 class Secret:
@@ -67,19 +88,25 @@ def signer(credential: Credential, *, passphrase: str | bytes | Secret | None = 
     """
     if isinstance(credential, Path):
         return _private_key_signer(read_private(credential, "the private key file"), passphrase)
-    if callable(credential):
+    # A class is callable, and makes something of the bytes that is no signature.
+    if callable(credential) and not isinstance(credential, type):
         return credential
     # What a caller without a type checker may hand over.
-    if not isinstance(credential, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(credential, str | bytes):
         kind = type(credential).__name__
         raise ValueError(f"the API secret is {kind}: give text, bytes, a pathlib.Path or a function that signs")
     held = _encoded(credential)
-    if held.lstrip().startswith(_PEM):
+    if is_pem(held):
         return _private_key_signer(held, passphrase)
-    check_key(held, "the API secret")
+    check_secret(held)
     if passphrase:
         raise ValueError("a passphrase was given, but the API secret is no private key")
     return _hmac_signer(held)
+
+
+def is_pem(credential: bytes) -> bool:
+    """Whether it is a private key as text rather than an HMAC secret."""
+    return b"-----BEGIN" in _plain(credential)
 
 
 def key_kind(credential: str | bytes, *, passphrase: str | bytes | Secret | None = None) -> str:
@@ -93,8 +120,8 @@ def key_kind(credential: str | bytes, *, passphrase: str | bytes | Secret | None
         ValueError: the credential cannot be used; the text says why and never shows it.
     """
     held = _encoded(credential)
-    if not held.lstrip().startswith(_PEM):
-        check_key(held, "the API secret")
+    if not is_pem(held):
+        check_secret(held)
         return "HMAC"
     bits = getattr(_private_key(held, passphrase), "key_size", None)
     return "Ed25519" if bits is None else f"RSA of {bits} bits"
@@ -106,10 +133,30 @@ def check_key(key: bytes, name: str) -> None:
     Raises:
         ValueError: with the reason, never the key.
     """
-    if not key:
+    if not key.strip():
         raise ValueError(f"{name} is empty")
+    if is_pem(key):
+        raise ValueError(f"{name} is a PEM, such as a private key: give the key that Binance shows")
+    text = key.decode(errors="replace").strip()
+    if text[0] in _QUOTES or text[-1] in _QUOTES:
+        raise ValueError(f"{name} has quotes around it: remove them")
+    if _PLACEHOLDER.fullmatch(key.strip()):
+        raise ValueError(f"{name} is a placeholder: replace it by the key that Binance shows")
     if any(byte <= 0x20 or byte >= 0x7F for byte in key):
         raise ValueError(f"{name} has white space or a character outside ASCII in it: copy it again")
+
+
+def check_secret(secret: bytes) -> None:
+    """Refuse what is no HMAC secret: it would sign, and every signature would be wrong.
+
+    Raises:
+        ValueError: with the reason, never the secret.
+    """
+    if form := _key_form(secret):
+        raise ValueError(f"the API secret is a private key {form}")
+    check_key(secret, "the API secret")
+    if _PATH.fullmatch(secret):
+        raise ValueError("the API secret is the path of a file: give a pathlib.Path, or BINANCE_PM_PRIVATE_KEY_FILE")
 
 
 def read_private(path: Path, name: str) -> bytes:
@@ -118,13 +165,51 @@ def read_private(path: Path, name: str) -> bytes:
     Raises:
         ValueError: it cannot be read, or by too many; the text says why, by the given name.
     """
+    return read_key(path, name, is_secret=True)
+
+
+def read_key(path: Path, name: str, *, is_secret: bool) -> bytes:
+    """The bytes of a small file; it never waits for a writer, as reading a pipe does.
+
+    Args:
+        path: of the file; ``~`` is the home directory.
+        name: what an error calls it.
+        is_secret: whether nobody else may read it.
+
+    Raises:
+        ValueError: it cannot be read, or by too many; the text says why, by the given name.
+    """
+    if "\0" in str(path):
+        raise ValueError(f"{name} cannot be read: its path has a null character in it")
     try:
-        with path.open("rb") as file:
-            if os.name == "posix" and (others := _readers(os.fstat(file.fileno()))):
-                raise ValueError(f"{name} {path} can be read by {others}: chmod 600 it")
-            return file.read(1 << 20)
+        path = path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"{name} {path} cannot be read: the home directory is not known. Give a whole path") from None
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if flaw := _file_flaw(path, os.fstat(file.fileno()), is_secret=is_secret):
+                raise ValueError(f"{name} {path} {flaw}")
+            return file.read(_LARGEST_FILE)
     except OSError as error:
-        raise ValueError(f"{name} {path} cannot be read: {error.strerror}") from error
+        raise ValueError(f"{name} {path} cannot be read: {error.strerror}") from None
+
+
+def _file_flaw(path: Path, status: os.stat_result, *, is_secret: bool) -> str:
+    if not stat.S_ISREG(status.st_mode):
+        return "cannot be read: it is no regular file"
+    if status.st_size > _LARGEST_FILE:
+        return f"cannot be read: it is larger than {_LARGEST_FILE} bytes, which no key is"
+    if is_secret and os.name == "posix" and (others := _readers(status)):
+        return f"can be read by {others}: {_remedy(path, status)}"
+    return ""
+
+
+def clear_locals(error: BaseException) -> None:
+    """Have the traceback of an error, and of what led to it, keep its lines without the local variables."""
+    link: BaseException | None = error
+    while link is not None:
+        clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
 
 
 def _hmac_signer(secret: bytes) -> Signer:
@@ -156,18 +241,94 @@ def _private_key(pem: bytes, passphrase: str | bytes | Secret | None) -> Ed25519
         from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - the extra `keys`
         from cryptography.hazmat.primitives.asymmetric import ed25519, rsa  # noqa: PLC0415 - the extra `keys`
     except ImportError as error:
-        raise ValueError("a private key needs the extra `keys`: pip install 'binance-pm[keys]'") from error
+        raise ValueError(f"a private key needs the extra `keys`: {installation('keys')}") from error
+    label, block = _private_block(pem)
     opening = _passphrase(passphrase)
+    load = serialization.load_ssh_private_key if label.startswith(b"OPENSSH") else serialization.load_pem_private_key
     try:
-        key = serialization.load_pem_private_key(pem.strip(), opening)
+        key = load(block, opening)
     except TypeError:
         reason = "is encrypted: give its passphrase" if opening is None else "is not encrypted: give no passphrase"
         raise ValueError(f"the private key {reason}") from None
     except Exception:  # noqa: BLE001 - the library raises many kinds, and their texts may quote the key
-        raise ValueError("the private key cannot be read: not PKCS#8 PEM, or the passphrase is wrong") from None
+        raise ValueError(_UNREADABLE_OPENSSH if load is serialization.load_ssh_private_key else _UNREADABLE) from None
     if isinstance(key, ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey):
         return key
     raise ValueError("the private key is of a kind that the exchange does not know: give Ed25519 or RSA")
+
+
+_UNREADABLE: Final = "the private key cannot be read: not PKCS#8 PEM, or the passphrase is wrong"
+_UNREADABLE_OPENSSH: Final = (
+    "the private key cannot be read in OpenSSH's format: convert it with ssh-keygen -p -m PKCS8 -f FILE"
+)
+
+
+def _private_block(pem: bytes) -> tuple[bytes, bytes]:
+    """Label and text of the one private key in a PEM, without what stands around it.
+
+    Raises:
+        ValueError: there is none, or more than one.
+    """
+    blocks: list[tuple[bytes, bytes]] = _BLOCK.findall(_plain(pem))
+    private = [(label, body) for label, body in blocks if label.endswith(b"PRIVATE KEY")]
+    if len(private) == 1:
+        label, body = private[0]
+        return label, b"-----BEGIN %s-----\n%s\n-----END %s-----\n" % (label, _folded(body), label)
+    if private:
+        raise ValueError("the PEM holds several private keys: keep the one that belongs to the API key")
+    if blocks:
+        what = blocks[0][0].decode().lower()
+        raise ValueError(f"the PEM holds a {what}, no private key: give the private half")
+    if not is_pem(pem) and (form := _key_form(pem)):
+        raise ValueError(f"the private key is {form}")
+    raise ValueError(_UNREADABLE)
+
+
+def _folded(body: bytes) -> bytes:
+    """The lines of a PEM as they were made: on the way through a variable they are indented, or joined."""
+    if b":" in body:
+        return b"\n".join(line.strip() for line in body.strip().splitlines())
+    joined = b"".join(body.split())
+    return b"\n".join(joined[place : place + 64] for place in range(0, len(joined), 64))
+
+
+def _plain(pem: bytes) -> bytes:
+    r"""A PEM in ASCII, with line ends where a variable has ``\n``."""
+    if pem.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        pem = pem.decode("utf-16", errors="replace").encode()
+    if b"-----BEGIN" not in pem:
+        return pem
+    return pem.replace(b"\\r", b"").replace(b"\\n", b"\n")
+
+
+def _key_form(held: bytes, *, times: str = " twice") -> str:
+    """What has to be done to a private key that is no PEM; nothing where it is none."""
+    if b"-----END " in held or b"PRIVATE KEY" in held:
+        return "without its line BEGIN: give the whole PEM"
+    if _DER.match(held):
+        return "in DER: give it as PEM"
+    for coding, decoded in _decodings(held):
+        if is_pem(decoded):
+            return f"in {coding}: decode it, and give the PEM"
+        if _DER.match(decoded) or decoded.startswith(b"openssh-key-v1"):
+            return "without its lines BEGIN and END: give the whole PEM"
+        if times and _key_form(decoded, times=""):
+            return f"in {coding}{times}: decode it, and give the PEM"
+    return ""
+
+
+def _decodings(text: bytes) -> Iterator[tuple[str, bytes]]:
+    """What the text stands for, as far as it can be base64 or hexadecimal."""
+    joined = b"".join(text.replace(b"\\n", b"").split()).strip(b"'\"")
+    with suppress(ValueError):
+        yield "hexadecimal", bytes.fromhex(joined.decode("ascii"))
+    with suppress(ValueError):
+        # What was cut at its end is recognised by its beginning.
+        whole = joined.rstrip(b"=").translate(_URL_SAFE)
+        yield "base64", base64.b64decode(whole[: len(whole) // 4 * 4], validate=True)
+
+
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 
 
 def _passphrase(passphrase: str | bytes | Secret | None) -> bytes | None:
@@ -178,6 +339,22 @@ def _passphrase(passphrase: str | bytes | Secret | None) -> bytes | None:
 def _encoded(text: str | bytes) -> bytes:
     # An error in encoding would quote the whole text: what is not Unicode is let through, and refused as not ASCII.
     return text.encode(errors="surrogatepass") if isinstance(text, str) else text
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Without O_NONBLOCK, opening a pipe waits for a writer.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+
+
+def _remedy(path: Path, status: os.stat_result) -> str:
+    """What its user can do about a file that too many may read."""
+    is_mounted = bool(os.statvfs(path).f_flag & os.ST_RDONLY) or not status.st_mode & 0o222
+    if not is_mounted and os.geteuid() in {0, status.st_uid}:
+        return "chmod 600 it"
+    return (
+        "chmod 400 it. If it is mounted and cannot be changed, mount it with mode 0400 (Kubernetes: defaultMode; "
+        "Docker: mode and uid), or start the program with a copy of its own that has mode 0600"
+    )
 
 
 def _readers(status: os.stat_result) -> str:

@@ -9,12 +9,16 @@ The same `Sandbox` is what the pytest fixture ``pm_sandbox`` gives. It needs the
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Literal
 
+from binance_pm.arguments import checked
 from binance_pm.budget import Budget, Family, Kind
 from binance_pm.client import Client
+from binance_pm.errors import Call, ConfigurationError
+from binance_pm.extras import installation
 from binance_pm.session import Session
 from binance_pm.transport.httpx import HttpxLike, asgi_transport
 
@@ -22,7 +26,7 @@ try:
     from binance_pm.sandbox import Account, Exchange, Fault, create_app, serve
 except ImportError as _missing:
     raise ImportError(
-        "the local exchange needs the extra `sandbox`: pip install 'binance-pm[sandbox]'", name=_missing.name
+        f"the local exchange needs the extra `sandbox`: {installation('sandbox')}", name=_missing.name
     ) from _missing
 
 __all__ = ["Account", "Exchange", "Fault", "Sandbox", "running_sandbox", "sandbox"]
@@ -108,6 +112,7 @@ class Sandbox:
         self.exchange.clear()
 
 
+@checked("running_sandbox")
 @contextmanager
 def running_sandbox(
     *, minute: float = 60.0, seed: int = 7, accounts: int = 12, limits: Mapping[str, int] | None = None
@@ -122,12 +127,16 @@ def running_sandbox(
         accounts: how many there are.
         limits: weight a minute in place of the real one, by pool: ``papi``, ``api``, ``sapi-ip``, ``sapi-uid``; its
             clients' budget is told. Give a client a session with a budget of its own to see it refused.
+
+    Raises:
+        ConfigurationError: an argument cannot be used.
     """
-    exchange = Exchange(minute=minute, seed=seed, accounts=accounts, limits=limits)
+    exchange = _exchange(minute, seed, accounts, limits)
     with serve(exchange) as base_url:
         yield Sandbox(exchange, base_url, minute=minute, limits=limits)
 
 
+@checked("sandbox")
 @asynccontextmanager
 async def sandbox(
     *,
@@ -150,6 +159,16 @@ async def sandbox(
         with running_sandbox(minute=minute, seed=seed, accounts=accounts, limits=limits) as pm:
             yield pm
         return
-    exchange = Exchange(minute=minute, seed=seed, accounts=accounts, limits=limits)
+    exchange = _exchange(minute, seed, accounts, limits)
     http = asgi_transport(create_app(exchange))
     yield Sandbox(exchange, _IN_MEMORY_URL, minute=minute, limits=limits, http=http)
+
+
+def _exchange(minute: float, seed: int, accounts: int, limits: Mapping[str, int] | None) -> Exchange:
+    call = Call("sandbox")
+    if not 0 < minute < math.inf or accounts < 1:
+        raise ConfigurationError(call, f"minute is {minute} and accounts {accounts}: both are above 0")
+    try:
+        return Exchange(minute=minute, seed=seed, accounts=accounts, limits=limits)
+    except ValueError as error:
+        raise ConfigurationError(call, str(error)) from None

@@ -170,6 +170,9 @@ class TestEndpoints:
                 "the security 'SIGNED' is none of NONE, MARKET_DATA, USER_STREAM, USER_DATA, TRADE",
             ),
             ({"security": []}, r"the security \[\] is none of"),
+            ({"repeat": "always"}, "repeat is 'always', which is none of same_effect, never"),
+            ({"repeat": True}, "repeat is True, which is none of"),
+            ({"repeat": []}, r"repeat is \[\], which is none of"),
             ({"method": "get"}, "the method 'get' is none of GET, POST, PUT, DELETE"),
             ({"method": "PATCH"}, "the method 'PATCH' is none of"),
             ({"path": b"/papi/v1/x"}, "the path b'/papi/v1/x' does not begin with one of api, papi, sapi"),
@@ -324,7 +327,7 @@ class TestConstruction:
             ({"recv_window": 0}, "1 to 60000"),
             ({"max_wait": -1.0}, "max_wait is -1.0 and attempts 3: at least 0 seconds, and 1"),
             ({"max_wait": float("nan")}, "max_wait is nan"),
-            ({"max_wait": "5"}, "max_wait is '5'"),
+            ({"max_wait": "5"}, "max_wait is str: give a number"),
             ({"attempts": 0}, "attempts 0: at least 0 seconds, and 1"),
             ({"papi_url": "https://papi.example.com"}, "is not the exchange's"),
             ({"sapi_url": "http://api.binance.com"}, "is not https"),
@@ -924,7 +927,7 @@ class TestLifetime:
         with refusing_port() as port:
             url = f"http://127.0.0.1:{port}"
             async with Client(KEY, "s", session=Session(budget=budget), papi_url=url) as client:
-                with pytest.raises(ConnectError, match=r"no connection could be made. Nothing was sent") as caught:
+                with pytest.raises(ConnectError, match=r"connection refused\. Nothing was sent") as caught:
                     await client.um_account()
 
         assert (caught.value.sent, len(clock.slept), budget.snapshot()[0].used) == (False, 2, 0)

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import base64
 import copy
+import inspect
 import logging
 import pickle
 import traceback
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import anyio
 import httpx
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives import serialization
 
-from binance_pm import Call, Client, PortfolioMarginError, Session
+from binance_pm import Call, Client, ConfigurationError, PortfolioMarginError, Session
 from binance_pm.budget import Budget
 from binance_pm.testing import Fault, Sandbox
+from binance_pm.transport import Headers, HttpRequest
+from tests.conftest import refusing_port
 from tests.raw_server import answering, http, read_request, serve_raw
 
 PASSPHRASE = "canary-passphrase-7391"
 PROXY_PASSWORD = "canary-proxy-5520"
+TESTS = Path(__file__).parent
 LOGGERS = ["", "httpx", "httpcore", "binance_pm", "asyncio"]
 
 
@@ -90,17 +95,26 @@ def texts_of(thing: object) -> list[str]:
             continue
         seen.add(id(current))
         texts += [repr(current), str(current), f"{current}"]
-        try:
-            waiting += vars(current).values()
-        except TypeError:
-            if isinstance(current, dict | list | tuple | set):
-                waiting += current.values() if isinstance(current, dict) else current
+        slots = [name for kind in inspect.getmro(cast("type[object]", type(current))) for name in getattr(kind, "__slots__", ())]
+        waiting += [getattr(current, name, None) for name in slots]
+        waiting += getattr(current, "__dict__", {}).values()
+        if isinstance(current, dict | list | tuple | set | frozenset):
+            waiting += [*current.keys(), *current.values()] if isinstance(current, dict) else current
     return texts
 
 
 def texts_of_error(error: BaseException) -> list[str]:
-    """What one sees of an error, its causes, and the traceback as it is printed."""
+    """What one sees of an error, its causes, and the traceback as it is printed, with all local variables.
+
+    The frames of the tests themselves are left out: they have the keys.
+    """
     texts = traceback.format_exception(error)
+    report = traceback.TracebackException.from_exception(error, capture_locals=True)
+    waiting = [report]
+    while waiting:
+        one = waiting.pop()
+        waiting += filter(None, [one.__cause__, one.__context__, *(one.exceptions or ())])
+        texts += [str(frame.locals) for frame in one.stack if not frame.filename.startswith(str(TESTS))]
     link: BaseException | None = error
     while link is not None:
         texts += [repr(link), str(link), repr(vars(link)), *map(repr, link.args)]
@@ -231,3 +245,96 @@ async def test_a_key_file_is_named_but_not_shown(tmp_path: Path) -> None:
         Client("k" * 64, file)
 
     assert PASSPHRASE not in "".join(texts_of_error(caught.value))
+
+
+async def stopped(client: Client, pm: Sandbox) -> None:
+    """The caller does not wait for the answer."""
+    pm.inject(Fault(delay=30))
+    with anyio.fail_after(0.2):
+        await client.um_account()
+
+
+async def cut_off(client: Client, pm: Sandbox) -> None:
+    """The connection breaks in the middle of the answer."""
+    pm.inject(Fault(cut=3))
+    await client.um_account()
+
+
+async def dropped(client: Client, pm: Sandbox) -> None:
+    """It breaks before the answer."""
+    pm.inject(Fault(drop=True))
+    await client.um_account()
+
+
+async def garbled(client: Client, pm: Sandbox) -> None:
+    """The answer is not what was promised."""
+    pm.inject(Fault(body=b"null"))
+    await client.um_account()
+
+
+async def refused(client: Client, pm: Sandbox) -> None:
+    """The exchange refuses the signature."""
+    pm.inject(Fault(status=400, code=-1022, msg="Signature for this request is not valid."))
+    await client.um_account()
+
+
+async def too_long(client: Client, _: Sandbox) -> None:
+    """The request is longer than any may be."""
+    await client.request("GET", "/papi/v1/account", weight=1, returns=dict[str, Any], params={"symbol": "x" * 2**17})
+
+
+@pytest.mark.parametrize("fail", [stopped, cut_off, dropped, garbled, refused, too_long])
+@pytest.mark.pm_sandbox(accounts=1)
+async def test_local_variables_show_nothing(
+    each_engine: str, client: Client, canary: Canary, pm_sandbox: Sandbox, fail: Callable[[Client, Sandbox], Any]
+) -> None:
+    """An error reporter records those of every frame: of ours, of httpx, and of httpcore."""
+    await client.um_account()
+
+    with pytest.raises((PortfolioMarginError, TimeoutError)) as caught:
+        await fail(client, pm_sandbox)
+
+    assert client.session.engine == each_engine
+    canary.look(texts_of_error(caught.value), "signature=")
+    canary.look([*texts_of(client), *texts_of(client.session)], "signature=")
+
+
+@pytest.mark.pm_sandbox(accounts=1)
+async def test_a_connection_that_is_refused_shows_nothing(each_engine: str, canary: Canary) -> None:
+    """Nothing was sent, but all of it was made."""
+    with refusing_port() as port:
+        session = Session(budget=Budget(), engine="httpx" if each_engine == "httpx" else "direct")
+        url = f"http://127.0.0.1:{port}"
+        async with Client(canary.key, canary.secret, session=session, papi_url=url, **canary.options) as client:
+            with pytest.raises(PortfolioMarginError) as caught:
+                await client.um_account()
+            canary.look(texts_of_error(caught.value), "signature=")
+            canary.look([*texts_of(client), *texts_of(session)], "signature=")
+
+
+@pytest.mark.pm_sandbox(accounts=1)
+async def test_a_signer_that_fails_shows_nothing(pm_sandbox: Sandbox) -> None:
+    """Its local variables are its secrets."""
+    account = pm_sandbox.accounts[0]
+    canary = Canary(account.api_key, account.api_secret)
+    namespace: dict[str, Any] = {}
+    # Compiled elsewhere: it is not one of the frames that are left out.
+    exec(compile("def sign(payload):\n    held = SECRET\n    return [held.encode()]", "signer.py", "exec"), namespace)  # noqa: S102
+    namespace["SECRET"] = account.api_secret
+    async with Client(
+        account.api_key, namespace["sign"], session=pm_sandbox.session(), papi_url=pm_sandbox.base_url
+    ) as client:
+        with pytest.raises(ConfigurationError, match="the signer failed with TypeError") as caught:
+            await client.um_account()
+
+    canary.look(texts_of_error(caught.value))
+
+
+def test_what_a_request_is_made_of_is_not_shown() -> None:
+    """By any of the ways in which tools look at a value."""
+    headers = Headers({"x-mbx-apikey": "canary-key"})
+    request = HttpRequest("GET", "https://papi.binance.com", "/papi/v1/account?signature=canary-signature", headers)
+    for thing in (headers, request, request.head("papi.binance.com")):
+        seen = [repr(thing), str(thing), *texts_of(thing), repr(inspect.getmembers(thing))]
+        assert not any("canary" in text for text in seen)
+    assert b"canary-key" in request.head("papi.binance.com").reveal()

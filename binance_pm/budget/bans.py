@@ -1,54 +1,178 @@
-"""Bans on disk: a program that is restarted does not make one longer by asking."""
+"""Bans on disk: a program that is restarted does not make one longer by asking.
+
+The file is one JSON object: the end of each ban, in seconds since the epoch, by the host that banned and the egress.
+Whatever else is found in its place is no ban, and stops no program. Reading and writing block for as long as a small
+file takes; a writer waits for the others at most a second.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import os
+import random
+import stat
 import sys
+import tempfile
 import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
+from binance_pm.budget.gate import LONGEST_BAN
+from binance_pm.hosts import is_loopback
+
+if sys.platform != "win32":
+    import fcntl
+
 _log = logging.getLogger(__name__)
-_DECODE: Final = msgspec.json.Decoder(dict[str, float]).decode
+
+_LARGEST: Final = 2**20
+_LOCK_SECONDS: Final = 1.0
+_PAUSE_SECONDS: Final = 0.005
+_threads: Final = threading.Lock()
 
 
-def default_path() -> Path:
-    """Where the programs of a user tell each other: ``bans.json`` in the platform's directory for state."""
-    if sys.platform == "win32":
-        home = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    else:
-        home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "binance-pm" / "bans.json"
+def default_path() -> Path | None:
+    """Where the programs of a user tell each other: ``bans.json`` in the platform's directory for state.
+
+    None where the user has no home directory: then bans are kept in memory alone.
+    """
+    variable, below = (
+        ("LOCALAPPDATA", Path("AppData", "Local"))
+        if sys.platform == "win32"
+        else ("XDG_STATE_HOME", Path(".local/state"))
+    )
+    named = Path(os.environ.get(variable, ""))
+    try:
+        home = named if named.is_absolute() else Path.home() / below
+    except RuntimeError:
+        home = below
+    if home.is_absolute():
+        return home / "binance-pm" / "bans.json"
+    _log.warning(
+        "The home directory is not known: a restart will not know of a ban. Set %s to a directory to keep bans in.",
+        variable,
+    )
+    return None
 
 
 def read_bans(path: Path) -> dict[str, float]:
-    """The end of each ban, seconds since the epoch; nothing where there is no file, or it cannot be read."""
+    """The end of each ban, seconds since the epoch; nothing where there is no file, or it cannot be read.
+
+    What is not the end of a ban is left out, and so are bans of this machine itself: a local exchange begins anew.
+    """
     try:
-        return _DECODE(path.read_bytes())
+        entries = _entries(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RuntimeError) as error:
-        _log.warning(
-            "The bans in %s cannot be read (%s): a ban from before is not known.",
-            ascii(str(path)),
-            type(error).__name__,
-        )
+    except (OSError, ValueError, RecursionError) as error:
+        why = str(error) if type(error) is ValueError else type(error).__name__
+        _log.warning("The bans in %s cannot be read (%s): a ban from before is not known.", ascii(str(path)), why)
         return {}
+    bans = {name: end for name, end in entries.items() if isinstance(end, float) and 0 <= end < math.inf}
+    if bad := len(entries) - len(bans):
+        _log.warning("%d of the bans in %s cannot be read: the others are honoured.", bad, ascii(str(path)))
+    return {name: end for name, end in bans.items() if not is_kept_in_memory(name)}
+
+
+def is_kept_in_memory(key: str) -> bool:
+    """Whether the ban is by a host of this machine, such as the local exchange: no other program is to know it."""
+    return is_loopback(key.partition(" ")[0])
 
 
 def write_ban(path: Path, key: str, until: float, *, now: float) -> None:
-    """Keep a ban beside those that have not ended."""
-    bans = {name: end for name, end in read_bans(path).items() if end > now}
-    bans[key] = max(until, bans.get(key, 0.0))
+    """Keep a ban beside those that have not ended.
+
+    Args:
+        path: of the file.
+        key: the host, and the egress.
+        until: when the ban ends, in seconds since the epoch.
+        now: seconds since the epoch.
+    """
+    if is_kept_in_memory(key):
+        return
     try:
-        # Budgets of two ways out may write at once, each in a thread of its own.
-        fresh = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_bytes(msgspec.json.encode(bans))
-        fresh.replace(path)
+        if not path.name:
+            raise ValueError("the path names no file")  # noqa: TRY301 - told as the others are
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _alone(path.parent):
+            # One that is longer than any ban was written by a clock that was wrong.
+            bans = {name: min(end, now + LONGEST_BAN) for name, end in read_bans(path).items() if end > now}
+            bans[key] = max(until, bans.get(key, 0.0))
+            _replace(path, msgspec.json.encode(bans))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         _log.warning("The ban of %s cannot be written to %s (%s): a restart will not know.", key, ascii(str(path)), why)
+
+
+def _entries(path: Path) -> Mapping[str, object]:
+    with open(path, "rb", opener=_open_at_once) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no regular file")
+        if status.st_size > _LARGEST:
+            raise ValueError(f"it is larger than {_LARGEST} bytes")
+        text = file.read(_LARGEST)
+    # What is no number of JSON, such as NaN, or has too many digits, is one bad entry and not a bad file.
+    entries: object = json.loads(text.decode(errors="replace"), parse_int=float)
+    if not isinstance(entries, dict):
+        raise ValueError("it is no JSON object")
+    return cast("dict[str, object]", entries)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Without O_NONBLOCK, opening a pipe waits for a writer.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None, None, None]:
+    """Keep other writers out; after a second it goes on all the same, as one of them may have been stopped."""
+    until = time.monotonic() + _LOCK_SECONDS
+    if sys.platform == "win32":
+        is_held = _threads.acquire(timeout=_LOCK_SECONDS)
+        try:
+            yield
+        finally:
+            if is_held:
+                _threads.release()
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        while not _is_locked(descriptor) and time.monotonic() < until:
+            time.sleep(_PAUSE_SECONDS * random.random())  # noqa: S311 - no secret
+        yield
+    finally:
+        os.close(descriptor)
+
+
+if sys.platform != "win32":
+
+    def _is_locked(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            # The file system knows no locks: nobody can be kept out.
+            return True
+        return True
+
+
+def _replace(path: Path, text: bytes) -> None:
+    """Write it under a name that nobody can know beforehand, and put it in place: no reader sees half of it."""
+    descriptor, fresh = tempfile.mkstemp(prefix=f".{path.name[:32]}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+        Path(fresh).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(fresh).unlink()
+        raise

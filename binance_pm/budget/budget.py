@@ -8,17 +8,18 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 import anyio
 
-from binance_pm.budget.bans import read_bans, write_ban
+from binance_pm.arguments import checked
+from binance_pm.budget.bans import is_kept_in_memory, read_bans, write_ban
 from binance_pm.budget.doubts import Doubts
 from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
 from binance_pm.budget.lanes import Lane
@@ -28,19 +29,11 @@ from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
 from binance_pm.budget.queue import Line, Queue
 from binance_pm.budget.reservation import Draw, Fare, Reservation, is_awake
 from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused, shown
-from binance_pm.budget.wake import waker
+from binance_pm.budget.waiting import Waiting, waiting_of
 from binance_pm.clock import ServerClock
-from binance_pm.errors import (
-    BudgetExceeded,
-    Call,
-    ConfigurationError,
-    GateClosed,
-    IpBanned,
-    RateLimited,
-    closes_gate,
-    error_of,
-)
+from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed, LimitHit
 from binance_pm.transport import HttpAnswer
+from binance_pm.wakeup import waker
 
 if TYPE_CHECKING:
     from binance_pm.budget.share import Share
@@ -56,6 +49,8 @@ _TOLERANCE: Final = 0.01
 _TICK: Final = 0.001
 # Whoever is first may stand in the event loop of another thread, which stands still.
 _STALL_SECONDS: Final = 5.0
+# So many kinds of calls are known at once; those of more are looked up again.
+_MOST_FARES: Final = 512
 # A gate that closes for so much longer is told.
 _NEWS: Final = 1.5
 
@@ -79,6 +74,7 @@ class Budget:
         ConfigurationError: an argument cannot be used.
     """
 
+    @checked("Budget")
     def __init__(
         self,
         *,
@@ -95,7 +91,7 @@ class Budget:
         _check(self._limits, minute, peers)
         self._minute: Final = minute
         self._peers: Final = peers
-        self._bans: Final = Path(bans) if bans is not None else None
+        self._bans: Final = None if bans is None else _place(bans)
         self._egress: Final = egress
         self.monotonic: Final = monotonic
         self._wall: Final = wall
@@ -105,6 +101,9 @@ class Budget:
         self._gates: Final[dict[str, Gate]] = {}
         self._ledgers: Final[dict[Pool, Ledger | Share]] = {}
         self._fares: Final[dict[tuple[Charge, ...], Fare]] = {}
+        self._forgotten: Final[WeakValueDictionary[Pool, Ledger | Share]] = WeakValueDictionary()
+        """Ledgers that were idle, as long as a reservation still has them: a pool never has two."""
+        self._has_forgotten: bool = False
         self._queue: Final[Queue[Reservation]] = Queue()
         self._open: Final[dict[Reservation, float]] = {}
         """Who holds weight, in the order of admission, and since when."""
@@ -115,6 +114,7 @@ class Budget:
         _budgets.add(self)
 
     @classmethod
+    @checked("Budget.shared")
     def shared(
         cls,
         url: str,
@@ -180,22 +180,36 @@ class Budget:
             gate = self._gates.get(host)
             if gate is None:
                 gate = self._gates[host] = Gate()
-                if (
-                    self._bans is not None
-                    and (left := read_bans(self._bans).get(self._key(host), 0) - self._wall()) > 0
-                ):
-                    gate.close(self.monotonic() + min(left, LONGEST_BAN), banned=True)
+                bans = read_bans(self._bans) if self._bans and not is_kept_in_memory(host) else {}
+                if (left := min(bans.get(self._key(host), 0) - self._wall(), LONGEST_BAN)) > 0:
+                    gate.close(self.monotonic() + left, banned=True)
+                    advice = self.ban_advice(host)
+                    _log.warning("%s has banned this IP: nothing is sent to it for %.0f s. %s", host, left, advice)
             return gate
+
+    def ban_advice(self, host: str) -> str:
+        """What to do about a ban by the host that no longer holds; empty where it does not outlive the program."""
+        if self._bans is None or is_kept_in_memory(host):
+            return ""
+        return f"The ban is kept in {self._bans}: if this machine has another IP by now, delete it and start again."
 
     def snapshot(self) -> list[PoolState]:
         """Every pool that was drawn on."""
         with self._lock:
             waiting = {pool: dict.fromkeys(Lane, 0) for pool in self._ledgers}
-            for line in self._queue:
-                for reservation in line:
-                    for pool in reservation.pools:
-                        waiting[pool][line.lane] += 1
-            return [self._state(pool, ledger, waiting[pool]) for pool, ledger in self._ledgers.items()]
+            reasons = {pool: Counter[Waiting]() for pool in self._ledgers}
+            for reservation, why in self._waiting():
+                for pool in waiting.keys() & reservation.pools:
+                    waiting[pool][reservation.lane] += 1
+                    reasons[pool][why] += 1
+            return [self._state(pool, ledger, waiting[pool], reasons[pool]) for pool, ledger in self._ledgers.items()]
+
+    def pending(self) -> dict[Call, Waiting]:
+        """What each call that asked for weight and has no response waits for; one of equal calls stands for all."""
+        now = self.monotonic()
+        with self._lock:
+            calls = {reservation.call: waiting_of(reservation, now) for reservation in self._open}
+            return calls | {reservation.call: why for reservation, why in self._waiting()}
 
     def listen(self, listener: Callable[[BudgetEvent], None]) -> None:
         """Have a function called with every `BudgetEvent`, such as one that counts for metrics.
@@ -204,6 +218,7 @@ class Budget:
         """
         self._listeners.append(listener)
 
+    @checked("Budget.plan")
     def plan(self, accounts: int, every: float, endpoints: Iterable[Priced]) -> Plan:
         """Whether reading the endpoints of so many accounts fits, by what others on the IP use now.
 
@@ -217,6 +232,7 @@ class Budget:
         """
         return self.plan_groups([(accounts, endpoints)], every)
 
+    @checked("Budget.plan_groups")
     def plan_groups(self, groups: Iterable[Group], every: float) -> Plan:
         """`plan` for accounts of which different endpoints are read.
 
@@ -229,7 +245,7 @@ class Budget:
         """
         groups = list(groups)
         if not (groups and all(accounts > 0 for accounts, _ in groups) and 0 < every < math.inf):
-            raise ConfigurationError(Call("Budget.plan"), "a plan needs accounts and an interval above 0 seconds")
+            raise ConfigurationError(Call("Budget.plan"), "a plan needs accounts, and every is above 0 seconds")
         with self._lock:
             return make_plan(groups, every, self._for_polls, minute=self._minute, limits=self._limits)
 
@@ -313,8 +329,10 @@ class Budget:
             self._lose(reservation, departed, self.monotonic())
             self._dispatch()
 
-    def answer(self, reservation: Reservation, departed: float, answer: HttpAnswer) -> None:
-        """Settle a call that was answered: learn the count, the time, and whether the gate closes."""
+    def answer(
+        self, reservation: Reservation, departed: float, answer: HttpAnswer, limit: LimitHit | None = None
+    ) -> None:
+        """Settle a call that was answered: learn the count, the time, and the limit that the answer says was hit."""
         now = self.monotonic()
         with self._lock:
             if (date := answer.date) is not None:
@@ -326,8 +344,8 @@ class Budget:
                 for draw in reservation.draws:
                     self._count(draw, reservation.call.endpoint, answer, arrived, departed, now)
                 self._queue.resume(reservation.pools)
-            if answer.status >= 400:
-                self._hear_error(reservation, answer, arrived, now)
+            if limit is not None:
+                self._hear_limit(reservation, answer, limit, arrived, now)
             self._dispatch()
 
     def hear(self, host: str, earliest: float, latest: float, *, asked: float) -> bool:
@@ -408,6 +426,8 @@ class Budget:
         until = reservation.clock.milliseconds() / 1000 + gate.wait(now)
         banned = gate.is_banned(now)
         what = f"the gate of {reservation.host} is closed for {gate.wait(now):.1f} s more" + " by a ban" * banned
+        if banned and (advice := self.ban_advice(reservation.host)):
+            what += f". {advice.removesuffix('.')}"
         return GateClosed(reservation.call, what, until=until, banned=banned)
 
     def _wait(self, reservation: Reservation) -> Longest:
@@ -466,6 +486,9 @@ class Budget:
 
     def _take(self, reservation: Reservation) -> None:
         now = self.monotonic()
+        if self._has_forgotten:
+            for draw in reservation.draws:
+                self._remember(draw.pool, draw.ledger)
         for draw in reservation.draws:
             draw.ledger.take(draw.weight, reservation.lane, now)
         self._open[reservation] = now
@@ -513,24 +536,22 @@ class Budget:
         if ledger.misplaced:
             self._doubts.tell_window(pool, ledger.misplaced)
 
-    def _hear_error(
-        self, reservation: Reservation, answer: HttpAnswer, arrived: tuple[float, float], now: float
+    def _hear_limit(
+        self, reservation: Reservation, answer: HttpAnswer, limit: LimitHit, arrived: tuple[float, float], now: float
     ) -> None:
-        error = error_of(reservation.call, answer)
-        if not isinstance(error, RateLimited):
-            return
-        of_host = closes_gate(error)
+        of_host = limit != "orders"
         for pool, ledger, _ in reservation.draws:
             if of_host != (pool.kind is Kind.ORDERS):
                 ledger.refuse(ledger.minutes(arrived), now, full=not of_host)
         if of_host:
-            self._close_gate(reservation.host, answer, now, banned=isinstance(error, IpBanned))
+            self._close_gate(reservation.host, answer, limit, now)
 
-    def _close_gate(self, host: str, answer: HttpAnswer, now: float, *, banned: bool) -> None:
-        clock = self.clock(host)
+    def _close_gate(self, host: str, answer: HttpAnswer, limit: LimitHit, now: float) -> None:
+        banned, clock = limit == "ban", self.clock(host)
         wait = closing_seconds(
             answer,
             banned=banned,
+            firewall=limit == "firewall",
             bounds=clock.bounds(),
             minute=self._minute,
             wall=self._wall(),
@@ -557,6 +578,8 @@ class Budget:
 
     def _fare(self, charges: tuple[Charge, ...]) -> Fare:
         with self._lock:
+            if len(self._fares) >= _MOST_FARES:
+                self._forget_idle()
             host = charges[0].pool.host
             draws = tuple(Draw(pool, self._ledger(pool), weight) for pool, weight in charges)
             fare = Fare(draws, tuple(draw.pool for draw in draws), self.gate(host), self.clock(host))
@@ -569,8 +592,31 @@ class Budget:
     def _ledger(self, pool: Pool) -> Ledger | Share:
         ledger = self._ledgers.get(pool)
         if ledger is None:
-            ledger = self._ledgers[pool] = self._open_ledger(pool)
+            ledger = self._forgotten.get(pool) or self._open_ledger(pool)
+            self._remember(pool, ledger)
         return ledger
+
+    def _forget_idle(self) -> None:
+        """Drop what was not used for minutes: programs may call any number of paths, and for any account."""
+        self._fares.clear()
+        now = self.monotonic()
+        used = {pool for line in self._queue for reservation in line for pool in reservation.pools}
+        used.update(pool for reservation in self._open for pool in reservation.pools)
+        idle = [pool for pool, ledger in self._ledgers.items() if pool not in used and self._is_idle(pool, ledger, now)]
+        for pool in idle:
+            self._forget(pool)
+
+    def _is_idle(self, pool: Pool, ledger: Ledger | Share, now: float) -> bool:
+        # That the exchange has lowered a limit is not forgotten.
+        return ledger.limit == self._limits[pool.family, pool.kind] and ledger.is_idle(now)
+
+    def _forget(self, pool: Pool) -> None:
+        self._forgotten[pool] = self._ledgers.pop(pool)
+        self._has_forgotten = True
+        self._doubts.forget(pool)
+
+    def _remember(self, pool: Pool, ledger: Ledger | Share) -> None:
+        self._ledgers[pool] = ledger
 
     def _open_ledger(self, pool: Pool) -> Ledger | Share:
         return self._new_ledger(pool.family, pool.kind)
@@ -590,7 +636,20 @@ class Budget:
         ]
         return min(ledger.for_polls(now) for ledger in known or [self._new_ledger(family, kind)])
 
-    def _state(self, pool: Pool, ledger: Ledger | Share, waiting: Mapping[Lane, int]) -> PoolState:
+    def _waiting(self) -> Iterator[tuple[Reservation, Waiting]]:
+        """Every call in the queue, and what it waits for: the same for all that need the same weight."""
+        now = self.monotonic()
+        for line in self._queue:
+            known: dict[tuple[Draw, ...], Waiting] = {}
+            for reservation in line:
+                why = known.get(reservation.draws)
+                if why is None:
+                    why = known[reservation.draws] = waiting_of(reservation, now)
+                yield reservation, why
+
+    def _state(
+        self, pool: Pool, ledger: Ledger | Share, waiting: Mapping[Lane, int], reasons: Counter[Waiting]
+    ) -> PoolState:
         now = self.monotonic()
         bounds = self.clock(pool.host).bounds()
         return PoolState(
@@ -603,6 +662,7 @@ class Budget:
             foreign=ledger.foreign.share,
             closed=self.gate(pool.host).wait(now),
             waiting=waiting,
+            waiting_for=reasons.most_common(1)[0][0] if reasons else None,
         )
 
 
@@ -625,6 +685,13 @@ _FITS: Final = Longest(0.0)
 _ELSEWHERE: Final = Longest(math.inf)
 
 
+def _place(bans: Path | str) -> Path:
+    try:
+        return Path(bans).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(Call("Budget"), "bans: the home directory in the path is not known") from None
+
+
 def _check(limits: Mapping[tuple[Family, Kind], int], minute: float, peers: int) -> None:
     call = Call("Budget")
     if unknown := limits.keys() - RULES.keys():
@@ -635,9 +702,8 @@ def _check(limits: Mapping[tuple[Family, Kind], int], minute: float, peers: int)
         raise ConfigurationError(call, "peers counts this program, too: it is at least 1")
     for (family, kind), limit in limits.items():
         if not limit > MARGIN * peers:
-            what = (
-                f"the limit {limit} of {kind} /{family} is too small: {MARGIN} of it are kept free, the rest is divided"
-            )
+            kept = f"{MARGIN} of it are kept free, the rest is divided"
+            what = f"the limit {limit} of {kind} /{family} is too small for {peers} peers: {kept}"
             raise ConfigurationError(call, what)
 
 

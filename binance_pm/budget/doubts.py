@@ -44,6 +44,11 @@ class Doubts:
                 "the weight is wrong, or another program calls as often. Calls on their way count as that much.",
             )
 
+    def forget(self, pool: Pool) -> None:
+        """Begin anew with a pool that was not drawn on for minutes."""
+        for key in [key for key in self._heavier if key[0] == pool]:
+            del self._heavier[key]
+
     def tell_window(self, pool: Pool, misplaced: int) -> None:
         """Tell that the window is not the clock minute.
 

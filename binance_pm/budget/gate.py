@@ -45,6 +45,7 @@ def closing_seconds(
     answer: HttpAnswer,
     *,
     banned: bool,
+    firewall: bool,
     bounds: tuple[float, float],
     minute: float,
     wall: float = math.inf,
@@ -55,6 +56,7 @@ def closing_seconds(
     Args:
         answer: the refusal.
         banned: whether it is a ban.
+        firewall: whether it is the firewall's, which counts in a window of its own.
         bounds: the earliest and the latest that the exchange's clock can show now.
         minute: seconds of the exchange's minute.
         wall: what this machine's clock shows, seconds since the epoch.
@@ -67,10 +69,8 @@ def closing_seconds(
     turn = min(minute * (math.floor(latest / minute) + 1) - earliest, 2 * minute)
     if banned:
         wait = max(told, _seconds_until(answer.banned_until, clocks)) or _UNTOLD_BAN
-    elif answer.status == 429:
-        wait = max(told, turn)
     else:
-        wait = _FIREWALL_WAIT if answer.status == 403 else turn
+        wait = _FIREWALL_WAIT if firewall else max(told, turn)
     return min(wait, LONGEST_BAN)
 
 

@@ -43,6 +43,7 @@ from typing import Final, NamedTuple
 
 from binance_pm.budget.foreign import Foreign
 from binance_pm.budget.lanes import Lane
+from binance_pm.budget.waiting import WeightReason
 
 MARGIN: Final = 10
 """Weight of the limit that is never spent."""
@@ -67,12 +68,16 @@ _LIGHT: Final = 0.02
 _UNKNOWN: Final = 0.05
 _PROJECTION: Final = 1.5
 _MOST_PROJECTED: Final = 0.1
+# The part of a minute that others are left at most: bursts of theirs may add up to more than the limit allows.
+_MOST_THEIRS: Final = 0.9
 _JUMPS: Final = 1.25
 _BATCHES_A_SECOND: Final = 50
 # So many batches of calls are looked through for those of minutes that are over.
 _CROWD: Final = 300
 _LEAST: Final = 0.05
 _LOST, _UNTOLD = -1, -2
+# A call that was given up after two minutes is counted in the one after that at the latest.
+_IDLE_MINUTES: Final = 4
 # Polls are spread so that the last of a minute arrive in it.
 _TURN_SECONDS: Final = 0.15
 _SHORTEST_REST: Final = 0.05
@@ -232,6 +237,20 @@ class Ledger:
             return Wait(left, holds_up=True)
         return _FITS
 
+    def why(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> WeightReason:
+        """What a call is waiting for for which `wait` has no room."""
+        cap = self.cap(now)
+        room = (cap if cap > weight else min(weight, self.limit - MARGIN)) - weight
+        if self.in_flight * self._heft > room or self.in_flight + weight > (self.limit - MARGIN) / self.peers:
+            return "responses"
+        if self.in_flight and self._blindness(now, bounds) > 0:
+            return "probe"
+        if not self._has_room(weight, room, now, bounds):
+            return "minute"
+        kept = 0.0 if lane is Lane.ORDERS else self._melting + self._theirs
+        is_kept = any(self._fullness(it, weight, room, kept, now, bounds) for it in self._remembered(bounds))
+        return "reserve" if is_kept else "pace"
+
     def take(self, weight: int, lane: Lane, now: float) -> None:
         """Take weight for a call that fits."""
         self._takes += 1
@@ -317,6 +336,12 @@ class Ledger:
             self._tokens = min(self._tokens, limit)
             self.foreign.lower(limit)
 
+    def is_idle(self, now: float) -> bool:
+        """Whether all that it knows has passed: one that begins anew bounds the pool as well."""
+        is_careful = self._penalty or self._heft > 1 or now < self._careful_until
+        idle = _CAREFUL_SECONDS if is_careful else _IDLE_MINUTES * self._minute
+        return not self.in_flight and now - self._asked > idle
+
     def expect_heavier(self, times: float) -> None:
         """Count calls on their way as that many times their weight, as the exchange seems to."""
         self._heft = max(self._heft, min(times, _MOST_HEFT))
@@ -380,7 +405,7 @@ class Ledger:
     @property
     def _theirs(self) -> float:
         """Weight a second that others on the IP are left; peers keep to their own part."""
-        return self.foreign.rate if self.peers == 1 else 0.0
+        return min(self.foreign.rate, _MOST_THEIRS * self.limit / self._minute) if self.peers == 1 else 0.0
 
     def _ours(self, minute: int) -> int:
         return self._own.get(minute, 0) + self._unproven(minute)

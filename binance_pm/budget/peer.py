@@ -151,6 +151,11 @@ class Peer:
             share.go_alone(bounds)
         return share
 
+    def is_done_with(self, pool: Pool) -> bool:
+        """Whether no message under way or to be repeated tells of the pool."""
+        carried = self._carried.pools if self._carried else ()
+        return pool not in self._untold and pool not in self._again and pool not in carried
+
     def close_gate(self, host: str) -> None:
         """Have the others told at once that a refusal has closed the gate of a host."""
         self._closed.add(host)

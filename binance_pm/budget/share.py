@@ -30,6 +30,7 @@ from binance_pm.budget.messages import (
     PoolReport,
     Returned,
 )
+from binance_pm.budget.waiting import WeightReason
 
 OVERDUE_SECONDS: Final = 0.4
 """Seconds after which a reply of the store is not waited for any more."""
@@ -40,6 +41,8 @@ _TRUSTED_SECONDS: Final = 0.8 * LEASE
 _RENEWAL_SECONDS: Final = 1.0
 # For so long after its last call a process is counted among those that share a pool.
 _ACTIVE_SECONDS: Final = 120.0
+# As of `Ledger.is_idle`.
+_IDLE_MINUTES: Final = 4
 # Events wait for others to travel with.
 _GATHER_SECONDS: Final = 0.01
 # What was not needed for so long goes back.
@@ -229,6 +232,17 @@ class Share:
             self._wake()
         return _ASKING
 
+    def why(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> WeightReason:
+        """What a call is waiting for for which `wait` has no room, see `Ledger.why`."""
+        if self._alone is not None:
+            return self._alone.why(weight, lane, now, bounds) if self._alone.fits_ever(weight) else "store"
+        reply = self._reply
+        if reply is None or not any(it.lane == lane and it.weight <= weight for it in self._denied):
+            return "store"
+        if reply.used + weight <= reply.cap:
+            return "reserve" if reply.foreign else "pace"
+        return "responses" if reply.used - reply.in_flight + weight <= reply.cap else "minute"
+
     def is_trusted(self, now: float) -> bool:
         """Whether what was granted is surely still kept for this process."""
         return self._alone is not None or now < self._trusted_until
@@ -309,6 +323,13 @@ class Share:
                 if it.lane == lane and it.weight <= weight and it.until > now + _NEXT_SECONDS:
                     return Wait(it.until - now, it.holds_up)
         return _FITS
+
+    def is_idle(self, now: float) -> bool:
+        """Whether the store counts nothing of it for this process, and all that it knows has passed."""
+        is_used = self._on_way or any(self._free.values()) or self._asking or self.is_unsettled
+        is_telling = self.has_news or self._telling or now < self.reported_at + LEASE
+        knows = self._alone is not None and not self._alone.is_idle(now)
+        return not (is_used or is_telling or knows) and now - self._used_at > _IDLE_MINUTES * self._minute
 
     def due(self, now: float) -> float:
         """Monotonic time at which it has to be told of, or asked for."""

@@ -16,14 +16,14 @@ import anyio
 from binance_pm.budget.budget import Budget, Longest, head_of
 from binance_pm.budget.gate import LONGEST_BAN, Gate
 from binance_pm.budget.lanes import Lane
-from binance_pm.budget.ledger import Wait
+from binance_pm.budget.ledger import Ledger, Wait
 from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
 from binance_pm.budget.peer import WAY, Heard, Peer
 from binance_pm.budget.pools import Charge, Family, Kind, Pool
 from binance_pm.budget.reservation import Draw, Reservation
 from binance_pm.budget.share import MOST_CALLS, OVERDUE_SECONDS, Share
 from binance_pm.budget.state import Refused
-from binance_pm.errors import BudgetExceeded, Call
+from binance_pm.errors import BudgetExceeded, Call, LimitHit
 from binance_pm.transport import HttpAnswer
 
 _log = logging.getLogger(__name__)
@@ -286,8 +286,8 @@ class SharedBudget(Budget):
             at = now
         return super()._advance_timer(reservation, at)
 
-    def _close_gate(self, host: str, answer: HttpAnswer, now: float, *, banned: bool) -> None:
-        super()._close_gate(host, answer, now, banned=banned)
+    def _close_gate(self, host: str, answer: HttpAnswer, limit: LimitHit, now: float) -> None:
+        super()._close_gate(host, answer, limit, now)
         self._peer.close_gate(host)
 
     def _count(
@@ -296,12 +296,24 @@ class SharedBudget(Budget):
         self._share(draw.pool).endpoint = endpoint
         super()._count(draw, endpoint, answer, arrived, departed, now)
 
+    def _is_idle(self, pool: Pool, ledger: Ledger | Share, now: float) -> bool:
+        return super()._is_idle(pool, ledger, now) and self._peer.is_done_with(pool)
+
+    def _forget(self, pool: Pool) -> None:
+        super()._forget(pool)
+        self._shares.pop(pool, None)
+
+    def _remember(self, pool: Pool, ledger: Ledger | Share) -> None:
+        super()._remember(pool, ledger)
+        if isinstance(ledger, Share):
+            self._shares[pool] = ledger
+
     def _open_ledger(self, pool: Pool) -> Share:
         return self._share(pool)
 
     def _share(self, pool: Pool) -> Share:
-        share = self._shares.get(pool)
-        if share is None:
+        share = self._shares.get(pool) or self._forgotten.get(pool)
+        if not isinstance(share, Share):
             share = self._shares[pool] = self._peer.share(
                 pool, self._limits[pool.family, pool.kind], self._bounds(pool.host)
             )

@@ -29,6 +29,11 @@ local function rate_of(ledger)
     return foreign.is_known and seen or max(seen, foreign.at_first)
 end
 
+-- Weight a second that others are left.
+local function theirs_of(ledger)
+    return min(rate_of(ledger), MOST_THEIRS * ledger.limit / ledger.minute)
+end
+
 local function fade(foreign, seconds)
     local fading = 0.5 ^ (max(0, seconds) / HALF_LIFE)
     foreign.peak = foreign.peak * fading
@@ -249,7 +254,7 @@ local function pace(ledger, weight, now, latest)
     local minute = minute_of(ledger, latest)
     local rest = max(ledger.minute * (minute + 1) - latest - TURN_SECONDS, SHORTEST_REST)
     local left = cap_of(ledger, now) - used_in(ledger, minute)
-    local rate = max(left - rate_of(ledger) * rest, weight) / rest
+    local rate = max(left - theirs_of(ledger) * rest, weight) / rest
     if ledger.filled_at > -huge and ledger.filled_at < now then
         ledger.tokens = min(ledger.limit, ledger.tokens + rate * (now - ledger.filled_at))
     end
@@ -266,7 +271,7 @@ local function pace(ledger, weight, now, latest)
 end
 
 local function wait_for_room(ledger, weight, lane, now, earliest, latest, room)
-    local kept = lane == LANE_ORDERS and 0 or RESERVE * ledger.limit / ledger.minute + rate_of(ledger)
+    local kept = lane == LANE_ORDERS and 0 or RESERVE * ledger.limit / ledger.minute + theirs_of(ledger)
     if ledger.in_flight == 0 and now - ledger.told > STALE_SECONDS then
         kept = 0
     end

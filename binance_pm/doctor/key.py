@@ -60,7 +60,6 @@ def _private_key_flaw(pem: bytes) -> _Flaw | None:
     flaws = (
         (b" PUBLIC KEY-----" in pem, "the private key is a public one", "Give the private half."),
         (_PEM not in pem, "the private key is no PEM", "Give the whole file, from its line BEGIN to its line END."),
-        (b"\\n" in pem, "the private key has \\n where its lines end", "Keep it in a file of its own."),
     )
     return _first(flaws)
 

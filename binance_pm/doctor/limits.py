@@ -49,6 +49,8 @@ def check_limits(budget: Budget, hosts: Mapping[str, str], *, weight: int, is_he
         if wait := gate.wait(now):
             why = "banned this IP" if gate.is_banned(now) else "refused this IP for its limit"
             advice = f"Stop every program on this IP for {math.ceil(wait)} s: what is sent before makes a ban longer."
+            if gate.is_banned(now):
+                advice = f"{advice} {budget.ban_advice(host)}".rstrip()
             return Check("limits", "", "failed", f"{name} {why}: nothing may be sent for {math.ceil(wait)} s", advice)
     states = _counted(budget)
     if not states or not is_heard:

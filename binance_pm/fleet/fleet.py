@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
 from decimal import Decimal
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,8 +16,9 @@ import anyio
 import anyio.abc
 import msgspec
 
+from binance_pm.arguments import check_fields, checked
 from binance_pm.budget import Budget
-from binance_pm.client import Client, environment_urls
+from binance_pm.client import BASE_URL, Client, environment_urls
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import Call, ConfigurationError, SessionClosed
 from binance_pm.fleet import pace
@@ -33,7 +35,7 @@ from binance_pm.fleet.accounts import (
 from binance_pm.fleet.events import AccountPicture, FleetEvent
 from binance_pm.fleet.keys import open_entries
 from binance_pm.fleet.lines import HYSTERESIS, Line, line_value, lines_of
-from binance_pm.fleet.watch import Watch
+from binance_pm.fleet.watch import Watch, exchange_time
 from binance_pm.fleet.watched import Watched
 from binance_pm.session import Session
 
@@ -54,6 +56,9 @@ class Member(msgspec.Struct, frozen=True):
     """The upper line of this account, in place of the one that is watched for all."""
     alarm: str | int | Decimal | None = None
     """The lower line of this account."""
+
+    def __post_init__(self) -> None:
+        check_fields("Member", self)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -78,6 +83,7 @@ class Fleet:
         ConfigurationError: an argument cannot be used; the text says which and why.
     """
 
+    @checked("Fleet")
     def __init__(
         self,
         members: Iterable[Member],
@@ -87,7 +93,7 @@ class Fleet:
         slack: float = 5.0,
         hysteresis: Decimal = HYSTERESIS,
     ) -> None:
-        if not 0 < floor <= ceiling <= pace.LONGEST or slack <= 0 or hysteresis < 0:
+        if not 0 < floor <= ceiling <= pace.LONGEST or slack <= 0 or not 0 <= hysteresis < inf:
             raise ConfigurationError(
                 _CALL, f"0 < floor <= ceiling <= {pace.LONGEST:g}, slack > 0 and hysteresis >= 0 do not hold"
             )
@@ -109,6 +115,7 @@ class Fleet:
         _check_members(self._members)
 
     @classmethod
+    @checked("Fleet.from_toml")
     def from_toml(
         cls,
         path: str | Path,
@@ -121,7 +128,8 @@ class Fleet:
     ) -> Self:
         """The accounts of a file; their keys are read when the fleet is entered.
 
-        ``BINANCE_PM_BASE_URL`` points both hosts to one place, such as the local exchange.
+        ``base_url`` in the file, or else ``BINANCE_PM_BASE_URL``, points both hosts to one place, such as the local
+        exchange.
 
         Args:
             path: of the file, see the guide "Watch many accounts".
@@ -238,6 +246,14 @@ class Fleet:
         tasks.start_soon(self._watch.run)
         return self._watch
 
+    def now(self) -> float:
+        """Seconds since the epoch by the exchange's clock, as far as it is known: what the events are told by.
+
+        Raises:
+            SessionClosed: the fleet is not open.
+        """
+        return exchange_time(self.budget, self.hosts)
+
     def snapshot(self) -> list[AccountPicture]:
         """What is known of every account now, in the order of the members; those that could not be opened at the end.
 
@@ -252,12 +268,15 @@ class Fleet:
     async def _read_keys(self) -> None:
         if self._file is None:
             return
+        urls = environment_urls(self._environment)
         clients, problems = await open_entries(
             self._file,
             session=self._session,
-            options=environment_urls(self._environment),
+            options=urls | self._file.urls,
             environment=self._environment,
         )
+        for client in clients.values():
+            client.note_source(BASE_URL, urls.keys() - self._file.urls.keys())
         problems = sorted([*self._file.problems, *problems], key=lambda problem: problem.line)
         if problems and (not self._keep_going or not clients):
             raise refusal(self._file.path, problems)
@@ -274,6 +293,11 @@ class Fleet:
 def _check_members(members: Iterable[Member]) -> None:
     labels: set[str] = set()
     for member in members:
+        # What a generator yields is not known before.
+        if not isinstance(member, Member):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(
+                _CALL, f"members has a {type(member).__name__} in it: give a Member for each account"
+            )
         label = member.client.label
         if label in labels:
             raise ConfigurationError(Call("Fleet", label), "two members have this label")

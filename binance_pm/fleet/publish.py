@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, Self
 
 import msgspec
 
+from binance_pm.arguments import checked
 from binance_pm.errors import Call, ConfigurationError
 from binance_pm.fleet.entries import STREAM, Gap, Started, keys_of
 from binance_pm.fleet.events import FleetEvent, Reading
@@ -103,6 +104,7 @@ class Publisher:
         ConfigurationError: an argument cannot be used, or the extra ``redis`` is not installed.
     """
 
+    @checked("Publisher")
     def __init__(
         self,
         url: str,
@@ -114,6 +116,10 @@ class Publisher:
     ) -> None:
         if length < 1 or memory < 1:
             raise ConfigurationError(_CALL, "length and memory are 1 at least")
+        if not 1 <= shard[0] <= shard[1]:
+            raise ConfigurationError(
+                _CALL, f"shard is {shard!r}: (i, n) is the i-th of n processes, from (1, n) to (n, n)"
+            )
         keys = keys_of(stream, "-", _CALL)
         self._server: Final = RedisServer(
             url, call=_CALL, connect_seconds=_CONNECT_SECONDS, reply_seconds=_REPLY_SECONDS

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 
 import msgspec
 
+from binance_pm.signing import Secret
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -57,14 +59,23 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Headers:
-    """What the heads of many requests have in common, and how HTTP/1.1 writes it."""
+    """What the heads of many requests have in common, and how HTTP/1.1 writes it.
+
+    The API key is among it: what is held stands in closures, so that listing attributes shows functions.
+    """
 
     __slots__ = ("fields", "is_sound", "text")
 
     def __init__(self, fields: Mapping[str, str]) -> None:
-        self.fields: Final = fields
-        self.text: Final = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        text = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self.fields: Final = lambda: fields
+        """The values by name."""
+        self.text: Final = lambda: text
+        """The lines as HTTP/1.1 writes them."""
         self.is_sound: Final = _is_sound("".join(fields) + "".join(fields.values()))
+
+    def __repr__(self) -> str:
+        return "Headers(…)"
 
 
 class HttpRequest:
@@ -76,11 +87,11 @@ class HttpRequest:
         self.method: Final = method
         self.origin: Final = origin
         """Scheme, host and port, such as ``https://papi.binance.com``."""
-        self.target: Final = target
-        """Path and query, percent-encoded."""
+        self.target: Final = lambda: target
+        """Path and query, percent-encoded; the signature is in it."""
         self.headers: Final = headers
 
-    def head(self, host: str) -> bytes:
+    def head(self, host: str) -> Secret:
         """All of it, as HTTP/1.1 writes it; no request has a body.
 
         Args:
@@ -91,7 +102,7 @@ class HttpRequest:
         """
         self._check()
         size = "Content-Length: 0\r\n" if self.method in {"POST", "PUT"} else ""
-        return f"{self.method} {self.target} HTTP/1.1\r\nHost: {host}\r\n{self.headers.text}{size}\r\n".encode()
+        return Secret(f"{self.method} {self.target()} HTTP/1.1\r\nHost: {host}\r\n{self.headers.text()}{size}\r\n")
 
     def raw_target(self) -> bytes:
         """The target alone.
@@ -100,16 +111,16 @@ class HttpRequest:
             SendFailed: as of `head`.
         """
         self._check()
-        return self.target.encode()
+        return self.target().encode()
 
     def _check(self) -> None:
-        if len(self.target) + len(self.headers.text) > _LONGEST_REQUEST:
+        if len(self.target()) + len(self.headers.text()) > _LONGEST_REQUEST:
             raise SendFailed("the request is longer than a URL may be", sent=False)
-        if not (self.headers.is_sound and _is_sound(self.target)) or " " in self.target:
+        if not (self.headers.is_sound and _is_sound(self.target())) or " " in self.target():
             raise SendFailed("the request holds what none may hold", sent=False)
 
     def __repr__(self) -> str:
-        return f"HttpRequest({self.method} {self.origin}{self.target.partition('?')[0]})"
+        return f"HttpRequest({self.method} {self.origin}{self.target().partition('?')[0]})"
 
 
 class HttpAnswer(msgspec.Struct, frozen=True):
@@ -120,6 +131,10 @@ class HttpAnswer(msgspec.Struct, frozen=True):
     """Names in lower case."""
     body: bytes | None
     """None where it was longer than the transport accepts."""
+
+    def __repr__(self) -> str:
+        # A server may quote the request back: key, signature and all.
+        return f"HttpAnswer({self.status}, {len(self.body or b'')} bytes)"
 
     @property
     def date(self) -> int | None:
@@ -180,6 +195,13 @@ class SendFailed(Exception):
         """It took longer than the total timeout, in seconds."""
         what = "no whole answer came" if sent else "it could not be sent"
         return cls(f"{what} within {total:g} s", sent=sent)
+
+
+class NotConnected(SendFailed):
+    """No connection could be made; the reason names the place and the cause."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, sent=False)
 
 
 class Transport(Protocol):

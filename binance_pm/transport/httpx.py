@@ -14,11 +14,13 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import cache, lru_cache
-from typing import Any, Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import httpx
 
+from binance_pm.signing import clear_locals
 from binance_pm.transport import (
     KEEPALIVE_SECONDS,
     MAX_CONNECTIONS,
@@ -26,24 +28,27 @@ from binance_pm.transport import (
     REFUSALS_BODY_SECONDS,
     HttpAnswer,
     HttpRequest,
+    NotConnected,
     SendFailed,
     Timeouts,
 )
+from binance_pm.transport.headers import COMPRESSED, is_compressed
 from binance_pm.transport.keep_alive import KeepAlive
+from binance_pm.transport.network import Network, limit_reading
+from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress, not_connected
+from binance_pm.transport.resolve import RESOLVER, Resolver
 from binance_pm.transport.surplus import watch_surplus
+from binance_pm.transport.tls import source_of_settings, tls_settings
+
+if TYPE_CHECKING:
+    from binance_pm.transport.proxy import Proxies, Proxy
 
 HttpxLike = httpx.AsyncClient | httpx.AsyncBaseTransport
 """What a caller may bring along: a client, or a transport such as `httpx.ASGITransport`."""
 
 # Raised only before the first byte of a request.
-_NEVER_SENT: Final = (
-    httpx.InvalidURL,
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
+_NOT_CONNECTED: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+_NEVER_SENT: Final = (httpx.InvalidURL, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 _Handle = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
@@ -55,11 +60,15 @@ class HttpxTransport:
         http: the caller's own client or transport, which stays the caller's to close; None to make one.
         timeouts: how long one request may take.
         max_body: bytes of an answer that are accepted.
-        proxy: URL of an HTTP or SOCKS proxy.
+        proxy: the proxy that every request goes through.
         trust_env: whether the environment may name proxies and certificates.
         tls: settings for https; None for the defaults of httpx.
-        local_address: the IP address of this machine to connect from; neither a proxy nor the environment's goes
-            with it.
+        local_address: the IP address of this machine to connect from, or ``0.0.0.0`` or ``::`` to choose nothing but
+            its family.
+        resolver: looks names up.
+
+    Raises:
+        ValueError: the environment, or what it names, cannot be used; the text says what.
     """
 
     __slots__ = (
@@ -68,6 +77,7 @@ class HttpxTransport:
         "_connections",
         "_max_body",
         "_places",
+        "_proxy_of",
         "_scopes",
         "_timeout",
         "_timeouts",
@@ -80,16 +90,22 @@ class HttpxTransport:
         *,
         timeouts: Timeouts,
         max_body: int,
-        proxy: str | None = None,
+        proxy: Proxy | None = None,
         trust_env: bool = False,
         tls: ssl.SSLContext | None = None,
         local_address: str | None = None,
+        resolver: Resolver = RESOLVER,
     ) -> None:
         self._brought: Final = None if http is None else _sender(http)
-        make = _maker(proxy, tls, local_address, trust_env=trust_env)
+        self._proxy_of: Final = _proxies(proxy, trust_env=trust_env)
+        make = _maker(self._proxy_of, tls, local_address, resolver, trust_env=trust_env)
         if http is None:
-            # A proxy that is no URL is refused here, not by the first call; nothing is opened before it.
-            make()
+            # What cannot be used is refused here, not by the first call; nothing is opened.
+            try:
+                make().prepare("https://binance.invalid")
+            except OSError as error:
+                cause = f"cannot be read ({Progress(None).cause(error)})"
+                raise ValueError(f"{source_of_settings(trust_env=trust_env)} {cause}") from error
         self._connections: Final = KeepAlive(make, most=MAX_CONNECTIONS, seconds=KEEPALIVE_SECONDS)
         self._places: Final = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
         self._max_body: Final = max_body
@@ -109,7 +125,8 @@ class HttpxTransport:
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
         """See `Transport.send`."""
-        trace = _Trace(departing)
+        proxy = None if self._brought is not None else self._proxy_of(request.origin)
+        trace = _Trace(departing, request.origin, proxy, self._timeouts)
         with anyio.CancelScope(deadline=anyio.current_time() + self._timeouts.total) as scope:
             self._scopes.add(scope)
             try:
@@ -122,15 +139,22 @@ class HttpxTransport:
                 self._scopes.discard(scope)
         if self._closed:
             raise SendFailed("the transport was closed before the whole answer had come", sent=trace.departed)
-        raise SendFailed.overdue(self._timeouts.total, sent=trace.departed)
+        failure = SendFailed.overdue(self._timeouts.total, sent=trace.departed)
+        if proxy is not None and not trace.departed:
+            failure.reason += f" through the proxy {proxy.place}"
+        raise failure
 
     async def _send_on_own(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope) -> HttpAnswer:
         """Send it over a connection of ours."""
+        if trace.proxy is not None and not request.origin.startswith("https:"):
+            shown = f"plain http would show key and signature to the proxy {trace.proxy.place}"
+            raise not_connected(_place_of(request.origin), shown)
         await self._find_place()
         connection = await self._connections.take(request.origin)
         is_kept = False
         try:
-            answer = await self._send(request, trace, scope, _sender(connection))
+            handle = connection.prepare(request.origin).handle_async_request
+            answer = await self._send(request, trace, scope, handle)
             is_kept = True
             return answer
         finally:
@@ -152,10 +176,7 @@ class HttpxTransport:
 
     async def _send(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope, handle: _Handle) -> HttpAnswer:
         try:
-            outgoing = self._outgoing(request, trace)
-            if not self._traced:
-                trace.depart()
-            response = await handle(outgoing)
+            response = await self._answered(request, trace, handle)
             trace.depart()
             return HttpAnswer(response.status_code, response.headers, await self._read(response, scope))
         except SendFailed:
@@ -170,6 +191,12 @@ class HttpxTransport:
             await trace.hang_up()
         raise failure
 
+    async def _answered(self, request: HttpRequest, trace: _Trace, handle: _Handle) -> httpx.Response:
+        outgoing = self._outgoing(request, trace)
+        if not self._traced:
+            trace.depart()
+        return await handle(outgoing)
+
     async def aclose(self) -> None:
         """See `Transport.aclose`."""
         self._closed = True
@@ -180,18 +207,22 @@ class HttpxTransport:
     def _outgoing(self, request: HttpRequest, trace: _Trace) -> httpx.Request:
         extensions: dict[str, Any] = {"timeout": self._timeout, "trace": trace}
         url, target = _url_of(request.origin), request.raw_target()
-        if self._brought is None:
-            # Parsing the query again would cost as much as signing it did.
+        if self._brought is None and trace.proxy is None:
+            # Parsing the query again would cost as much as signing it did. To a proxy httpcore (1.0.9) would say it
+            # in place of the host and port that are asked for.
             extensions["target"] = target
         else:
             url = url.copy_with(raw_path=target)
-        return httpx.Request(request.method, url, headers=request.headers.fields, extensions=extensions)
+        return httpx.Request(request.method, url, headers=request.headers.fields(), extensions=extensions)
 
     async def _read(self, response: httpx.Response, scope: anyio.CancelScope) -> bytes | None:
         """The body, or None where it is longer than `max_body`: the rest of it is not awaited."""
         pieces: list[bytes] = []
         try:
-            if response.status_code in REFUSALS:
+            if is_compressed(response.headers):
+                if response.status_code not in REFUSALS:
+                    raise SendFailed(COMPRESSED, sent=True)
+            elif response.status_code in REFUSALS:
                 until = min(anyio.current_time() + REFUSALS_BODY_SECONDS, scope.deadline)
                 # Where the request's time is over, or all is closed, the body is given up, not the answer.
                 scope.deadline = until + REFUSALS_BODY_SECONDS
@@ -211,9 +242,8 @@ class HttpxTransport:
     async def _collect(self, response: httpx.Response, pieces: list[bytes]) -> bool:
         """Append the body's pieces; False where it is longer than `max_body`."""
         size = 0
-        # What is not compressed needs no decoder; what was brought along may have read the body before.
-        is_plain = self._brought is None and "content-encoding" not in response.headers
-        async for piece in response.aiter_raw() if is_plain else response.aiter_bytes():
+        # What was brought along may have read the body before.
+        async for piece in response.aiter_raw() if self._brought is None else response.aiter_bytes():
             size += len(piece)
             if size > self._max_body:
                 return False
@@ -222,14 +252,17 @@ class HttpxTransport:
 
 
 class _Trace:
-    """Follows httpcore's events: whether it connects for us, and when the first byte of our request leaves."""
+    """Follows httpcore's events: which step of connecting it is at, and when the first byte of our request leaves."""
 
-    __slots__ = ("_departing", "_handshake", "_stream", "connects", "departed", "refusal")
+    __slots__ = ("_at", "_departing", "_progress", "_stream", "_timeouts", "connects", "departed", "proxy", "refusal")
 
-    def __init__(self, departing: Callable[[], None]) -> None:
+    def __init__(self, departing: Callable[[], None], origin: str, proxy: Proxy | None, timeouts: Timeouts) -> None:
         self._departing = departing
+        self._timeouts = timeouts
         self._stream: Any = None
-        self._handshake: Any = None
+        self._at = _place_of(origin) if proxy is None else f"the proxy {proxy.place}"
+        self._progress = Progress(timeouts.connect, CONNECTING)
+        self.proxy = proxy
         self.connects = False
         self.departed = False
         self.refusal: Exception | None = None
@@ -245,30 +278,96 @@ class _Trace:
         self.departed = True
 
     async def hang_up(self) -> None:
-        """Close what a handshake that did not end has left open: httpcore 1.0 forgets it when it is cancelled."""
-        if self._handshake is not None:
+        """Close what was opened for a request that did not leave: httpcore 1.0 forgets some of it."""
+        if self._stream is not None and not self.departed:
             with anyio.CancelScope(shield=True):
-                await self._handshake.aclose()
+                await self._stream.aclose()
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
         self.connects = True
-        _, _, step = event.partition(".")
+        part, _, step = event.partition(".")
         if step == "connect_tcp.complete":
             self._stream = info["return_value"]
             watch_surplus(self._stream)
+        elif step == "setup_socks5_connection.started":
+            self._progress = Progress(self._timeouts.connect, _TUNNEL)
+            limit_reading(self._stream, self._timeouts.connect)
         elif step == "start_tls.started":
-            self._handshake = self._stream
+            self._progress = Progress(self._timeouts.connect, HANDSHAKE)
+            # A handshake before there is a tunnel is one with the proxy.
+            if part != "connection":
+                self._at = info["server_hostname"]
         elif step == "start_tls.complete":
-            self._handshake = None
-            watch_surplus(info["return_value"])
-        # A proxy is asked for a tunnel by a request of its own.
-        elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
-            self.depart()
+            self._stream = info["return_value"]
+            watch_surplus(self._stream)
+        elif step == "send_request_headers.started":
+            # A proxy is asked for a tunnel by a request of its own.
+            if info["request"].method != b"CONNECT":
+                self.depart()
+            else:
+                self._progress = Progress(self._timeouts.read, _TUNNEL)
+
+    def failure(self, error: Exception) -> NotConnected:
+        """Why no connection stands."""
+        if isinstance(error, httpx.ProxyError):
+            at = self._at if self.proxy is not None else f"{self._at}, by a proxy"
+            return not_connected(at, _refusal(str(error)))
+        if isinstance(error, httpx.TimeoutException):
+            return not_connected(self._at, self._progress.late)
+        if self._progress.step == _TUNNEL:
+            return not_connected(self._at, "it closed the connection, or did not answer as a proxy does")
+        return not_connected(self._at, self._progress.cause(error))
+
+
+_TUNNEL: Final = "no tunnel opened"
+_STATUS: Final = re.compile(r"(\d{3})\b")
+
+
+def _refusal(text: str) -> str:
+    """What a proxy answered, by its number: the words are the proxy's own."""
+    status = _STATUS.match(text)
+    if status is None:
+        # httpcore's own names of the replies of SOCKS.
+        return f"it refused ({text.rstrip('.')})"
+    with suppress(ValueError):
+        return f"it answered {status[1]} {HTTPStatus(int(status[1])).phrase} to CONNECT"
+    return f"it answered {status[1]} to CONNECT"
+
+
+def _place_of(origin: str) -> str:
+    return origin.partition("://")[2]
+
+
+class _Connection:
+    """One connection of httpx, by the proxy of its origin. It is made with the first request."""
+
+    def __init__(self, make: Callable[[str], httpx.AsyncHTTPTransport]) -> None:
+        self._make: Final = make
+        self._inside: httpx.AsyncHTTPTransport | None = None
+
+    def prepare(self, origin: str) -> httpx.AsyncHTTPTransport:
+        """Make it, without connecting."""
+        if self._inside is None:
+            self._inside = self._make(origin)
+        return self._inside
+
+    async def aclose(self) -> None:
+        """Close it."""
+        if self._inside is not None:
+            await self._inside.aclose()
+
+
+def _proxies(proxy: Proxy | None, *, trust_env: bool) -> Proxies:
+    if trust_env and proxy is None:
+        from binance_pm.transport.proxy import environment_proxies  # noqa: PLC0415 - few programs need it
+
+        return environment_proxies()
+    return lambda _origin: proxy
 
 
 def _maker(
-    proxy: str | None, tls: ssl.SSLContext | None, local_address: str | None, *, trust_env: bool
-) -> Callable[[], HttpxLike]:
+    proxy_of: Proxies, tls: ssl.SSLContext | None, local_address: str | None, resolver: Resolver, *, trust_env: bool
+) -> Callable[[], _Connection]:
     """What opens one connection after another; the settings for https are read once."""
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_SECONDS)
 
@@ -276,18 +375,19 @@ def _maker(
     def verify() -> ssl.SSLContext:
         return tls_settings(trust_env=trust_env) if tls is None else tls
 
-    def make() -> HttpxLike:
-        try:
-            if trust_env and proxy is None:
-                # Only a client reads the environment's proxies.
-                return httpx.AsyncClient(limits=limits, verify=verify(), trust_env=True)
-            return httpx.AsyncHTTPTransport(
-                limits=limits, verify=verify(), trust_env=trust_env, proxy=proxy, local_address=local_address
-            )
-        except httpx.InvalidURL as error:
-            raise ValueError("the proxy is not a URL") from error
+    def make(origin: str) -> httpx.AsyncHTTPTransport:
+        proxy = proxy_of(origin)
+        by = None
+        if proxy is not None:
+            secure = verify() if proxy.scheme == "https" else None
+            by = httpx.Proxy(proxy.url, auth=proxy.auth, ssl_context=secure)
+        made = httpx.AsyncHTTPTransport(limits=limits, verify=verify(), trust_env=False, proxy=by)
+        # httpx (0.28) hands no network backend on to httpcore.
+        pool = vars(made)["_pool"]
+        vars(pool)["_network_backend"] = Network(vars(pool)["_network_backend"], local_address, resolver)
+        return made
 
-    return make
+    return lambda: _Connection(make)
 
 
 @lru_cache(maxsize=16)
@@ -306,14 +406,21 @@ def _sender(http: HttpxLike) -> _Handle:
 
 
 def _failure(error: Exception, trace: _Trace) -> SendFailed:
-    connecting = trace.connects and not trace.departed
-    sent = not (connecting or isinstance(error, _NEVER_SENT))
-    failure = SendFailed(_WORDS.get(type(error), type(error).__name__), sent=sent)
+    # The frames of httpx and httpcore hold the request as it is written: the traceback keeps its lines alone.
+    clear_locals(error)
     if isinstance(error, httpx.RequestError):
         # The request holds the key and the signature, and an error outlives the call.
         error.request = httpx.Request("GET", "https://withheld.invalid")
-    # A text about the protocol quotes what the server said, which may be our key.
-    if not isinstance(error, httpx.RemoteProtocolError):
+    if (trace.connects and not trace.departed) or isinstance(error, _NOT_CONNECTED):
+        failure = trace.failure(error)
+    else:
+        words = _WORDS.get(type(error), type(error).__name__)
+        if isinstance(error, httpx.RemoteProtocolError) and "Transfer-Encoding" in str(error):
+            # h11 knows chunks alone, and says so.
+            words = COMPRESSED
+        failure = SendFailed(words, sent=not isinstance(error, _NEVER_SENT))
+    # A text about the protocol quotes what the server or the proxy said, which may be our key.
+    if not isinstance(error, httpx.RemoteProtocolError | httpx.ProxyError):
         failure.__cause__ = error
     return failure
 
@@ -321,10 +428,7 @@ def _failure(error: Exception, trace: _Trace) -> SendFailed:
 _WORDS: Final[dict[type[Exception], str]] = {
     httpx.InvalidURL: "the URL of the request is none",
     httpx.UnsupportedProtocol: "the URL of the request is none",
-    httpx.ConnectError: "no connection could be made",
-    httpx.ConnectTimeout: "the connection took too long",
     httpx.PoolTimeout: "no connection was free in time",
-    httpx.ProxyError: "the proxy refused",
     httpx.ReadTimeout: "the answer took too long",
     httpx.WriteTimeout: "sending took too long",
     httpx.ReadError: "the connection broke before the whole answer had come",
@@ -350,15 +454,6 @@ def _redact(record: logging.LogRecord) -> bool:
     if _SECRETS.search(message):
         record.msg, record.args = _SECRETS.sub(lambda found: f"{found[1] or found[2]}…", message), ()
     return True
-
-
-def tls_settings(*, trust_env: bool = False) -> ssl.SSLContext:
-    """The settings for https where the caller gives none: they trust whom httpx trusts.
-
-    Args:
-        trust_env: whether the environment may name certificates.
-    """
-    return httpx.create_ssl_context(trust_env=trust_env)
 
 
 def asgi_transport(app: Any) -> httpx.AsyncBaseTransport:

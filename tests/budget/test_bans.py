@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
+import socket
+import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from binance_pm.budget import bans as module
+from binance_pm.budget import process_budget
 from binance_pm.budget.bans import default_path, read_bans, write_ban
 
 NOW = 1_800_000_000.0
@@ -98,14 +107,14 @@ def test_a_directory_that_may_not_be_written_to_is_told(
         raise PermissionError(13, "Permission denied", str(path))
 
     # Root may write anywhere, and tests may run as root.
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
     write_ban(tmp_path / "bans.json", "host", NOW + 1, now=NOW)
 
     assert (list(tmp_path.iterdir()), "(Permission denied): a restart will not know" in caplog.text) == ([], True)
 
 
 def test_programs_that_write_at_once_leave_a_whole_file(tmp_path: Path) -> None:
-    """Whoever is last wins: no reader ever sees a file that is cut."""
+    """No reader ever sees a file that is cut, and none of their bans is lost."""
     path = tmp_path / "bans.json"
     write_ban(path, "first", NOW + 100, now=NOW)
 
@@ -115,7 +124,7 @@ def test_programs_that_write_at_once_leave_a_whole_file(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(write, range(100)))
-    assert "first" in read_bans(path)
+    assert set(read_bans(path)) == {"first", *(f"host {number}" for number in range(100))}
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -135,3 +144,198 @@ def test_programs_of_a_user_meet_in_the_platforms_directory(
 
     assert named == tmp_path / "named" / "binance-pm" / "bans.json"
     assert default_path() == tmp_path / otherwise / "binance-pm" / "bans.json"
+
+
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    """Each reads what the others have written before it writes itself."""
+    path = tmp_path / "bans.json"
+    code = "import sys, pathlib\nfrom binance_pm.budget.bans import write_ban\nsys.stdin.read()\n"
+    code += f"write_ban(pathlib.Path(sys.argv[1]), sys.argv[2], {NOW + 100}, now={NOW})"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, path, f"host {number}"], stdin=subprocess.PIPE)
+        for number in range(8)
+    ]
+    for writer in writers:
+        writer.communicate(timeout=60)
+
+    assert set(read_bans(path)) == {f"host {number}" for number in range(8)}
+
+
+def test_a_writer_that_was_stopped_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may hold the lock for ever: a ban that another may lose is better than none."""
+    monkeypatch.setattr(module, "_LOCK_SECONDS", 0.01)
+    holder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    began = time.monotonic()
+    try:
+        write_ban(tmp_path / "bans.json", "host", NOW + 100, now=NOW)
+    finally:
+        os.close(holder)
+
+    assert read_bans(tmp_path / "bans.json") == {"host": NOW + 100}
+    assert time.monotonic() - began < 5
+
+
+BAD: dict[str, str] = {
+    "text": '"soon"',
+    "null": "null",
+    "truth": "true",
+    "not a number": "NaN",
+    "infinite": "Infinity",
+    "too large": "1e999",
+    "digits": "9" * 5000,
+    "negative": "-1",
+    "list": "[1]",
+    "object": "{}",
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+def test_one_bad_entry_is_left_out_alone(bad: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The bans beside it are honoured, and kept by the next that is written."""
+    path = tmp_path / "bans.json"
+    path.write_text(f'{{"one": {NOW + 100}, "bad": {bad}, "two": {int(NOW) + 200}}}')
+
+    assert read_bans(path) == {"one": NOW + 100, "two": NOW + 200}
+    assert "1 of the bans in" in caplog.text
+    write_ban(path, "three", NOW + 300, now=NOW)
+    assert read_bans(path) == {"one": NOW + 100, "two": NOW + 200, "three": NOW + 300}
+
+
+def test_a_ban_beyond_the_longest_is_cut(tmp_path: Path) -> None:
+    """A clock that was wrong has written it: it does not close the gate at every start for ever."""
+    path = tmp_path / "bans.json"
+    path.write_text(json.dumps({"far": NOW + 1e9}))
+
+    write_ban(path, "host", NOW + 100, now=NOW)
+
+    assert read_bans(path) == {"far": NOW + 3 * 86400, "host": NOW + 100}
+
+
+def a_pipe(path: Path) -> None:
+    """It has no writer."""
+    os.mkfifo(path)
+
+
+def a_socket(path: Path) -> None:
+    """Nobody listens."""
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(path.name)
+
+
+def a_link_to_a_device(path: Path) -> None:
+    """It never ends."""
+    path.symlink_to("/dev/zero")
+
+
+def a_link_to_nothing(path: Path) -> None:
+    """It leads nowhere."""
+    path.symlink_to(path.parent / "nothing")
+
+
+def a_large_file(path: Path) -> None:
+    """It would take all of the memory."""
+    path.touch()
+    os.truncate(path, 2**40)
+
+
+@pytest.mark.parametrize("place", [a_pipe, a_socket, a_link_to_a_device, a_link_to_nothing, a_large_file])
+def test_what_is_no_file_is_no_ban(
+    place: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is waited for, and the next ban puts a file there."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bans.json"
+    place(path)
+
+    assert read_bans(path) == {}
+    write_ban(path, "host", NOW + 100, now=NOW)
+    assert read_bans(path) == {"host": NOW + 100}
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever name somebody has guessed, the file that it leads to is not written."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path = tmp_path / "state" / "bans.json"
+    path.parent.mkdir()
+    made: list[Any] = []
+    genuine = os.open
+
+    def plant(name: Any, flags: int, *rest: Any, **options: Any) -> int:
+        if flags & os.O_CREAT:
+            made.append((flags, rest))
+            if len(made) == 1:
+                Path(name).symlink_to(victim)
+        return genuine(name, flags, *rest, **options)
+
+    monkeypatch.setattr(os, "open", plant)
+    for guess in (f"bans.json.{os.getpid()}", f"bans.json.{os.getpid()}.{threading.get_ident()}"):
+        (path.parent / guess).symlink_to(victim)
+    write_ban(path, "host", NOW + 100, now=NOW)
+
+    assert victim.read_text() == "precious"
+    assert read_bans(path) == {"host": NOW + 100}
+    # The first name was taken: another was tried.
+    assert len(made) == 2
+    assert all(flags & os.O_EXCL for flags, _ in made)
+
+
+def test_only_their_user_reads_them(tmp_path: Path) -> None:
+    """The hosts that were called are nobody else's business."""
+    path = tmp_path / "state" / "bans.json"
+    write_ban(path, "host", NOW + 100, now=NOW)
+
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+LOOPBACK = [
+    "http://127.0.0.1:8080",
+    "http://localhost",
+    "https://[::1]:1",
+    "http://127.9.9.9",
+    "127.0.0.1",
+    "localhost",
+]
+
+
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_bans_of_this_machine_are_forgotten(host: str, tmp_path: Path) -> None:
+    """A local exchange begins anew with each start, and so does what it has banned."""
+    path = tmp_path / "bans.json"
+    write_ban(path, host, NOW + 100, now=NOW)
+    assert not path.exists()
+
+    # What an earlier version has written is not honoured either.
+    path.write_text(
+        json.dumps({host: NOW + 100, f"{host} by 10.0.0.1": NOW + 100, "https://papi.binance.com": NOW + 9})
+    )
+    assert list(read_bans(path)) == ["https://papi.binance.com"]
+
+
+def test_a_proxy_on_this_machine_is_no_local_exchange(tmp_path: Path) -> None:
+    """The ban is the exchange's, whatever way leads to it."""
+    path = tmp_path / "bans.json"
+    write_ban(path, "https://papi.binance.com by 127.0.0.1:3128", NOW + 100, now=NOW)
+
+    assert list(read_bans(path)) == ["https://papi.binance.com by 127.0.0.1:3128"]
+
+
+@pytest.mark.parametrize("variable", ["", "relative/state"])
+def test_a_user_without_a_home_keeps_bans_in_memory(
+    variable: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A container has users whom no file names: a program of theirs runs all the same."""
+
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    monkeypatch.setenv("XDG_STATE_HOME", variable)
+
+    assert default_path() is None
+    assert "The home directory is not known" in caplog.text
+    assert process_budget("10.9.9.9").waiting == 0
+    monkeypatch.setattr(Path, "home", Path)
+    assert default_path() is None

@@ -18,6 +18,7 @@ import pytest
 from binance_pm.budget import Budget, Charge, Kind, Lane, Pool, pool_of, process_budget
 from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed
 from binance_pm.transport import HttpAnswer
+from tests.budget.conftest import limit_of
 from tests.conftest import ManualClock, settled
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ async def spend(
     async with budget.reserve(charges, call=CALL, lane=Lane.ORDERS, max_wait=max_wait) as reservation:
         reservation.depart()
         if (told := answer()) is not None:
-            reservation.answer(told)
+            reservation.answer(told, limit_of(told))
 
 
 async def burst(
@@ -48,7 +49,8 @@ async def burst(
         for reservation in entered:
             (await stack.enter_async_context(reservation)).depart()
         for reservation, told in zip(entered, answers, strict=True):
-            reservation.answer(told())
+            given = told()
+            reservation.answer(given, limit_of(given))
 
 
 def used(budget: Budget) -> list[tuple[int, int]]:
@@ -428,7 +430,7 @@ class TestGate:
                 tasks.start_soon(call)
                 await settled()
                 first.depart()
-                first.answer(answer(60, status=429, retry_after="200"))
+                first.answer(answer(60, status=429, retry_after="200"), "ip")
             for _ in range(21):
                 await manual_clock.advance(10)
 
@@ -562,7 +564,7 @@ async def test_shows_what_it_holds(budget: Budget, charge: ChargeOf, answer: Ans
     ("arguments", "what"),
     [
         ({"minute": 0.0}, "a minute has more than 0 seconds"),
-        ({"minute": math.nan}, "a minute has more than 0 seconds"),
+        ({"minute": math.nan}, "minute is nan: give a number"),
         ({"peers": 0}, "peers counts this program, too"),
         ({"limits": {("papi", Kind.IP): 10}}, "the limit 10 of IP /papi is too small"),
         ({"limits": {("papi", Kind.IP): 40}, "peers": 4}, "the limit 40 of IP /papi is too small"),
@@ -575,7 +577,7 @@ def test_arguments_that_cannot_be_used_are_refused(arguments: dict[str, Any], wh
         Budget(**arguments)
 
 
-@pytest.mark.parametrize(("accounts", "every"), [(0, 1.0), (1, 0.0), (1, math.nan), (1, math.inf)])
+@pytest.mark.parametrize(("accounts", "every"), [(0, 1.0), (1, 0.0), (1, math.inf)])
 def test_a_plan_needs_accounts_and_an_interval(budget: Budget, accounts: int, every: float) -> None:
     """Nothing is divided by nothing."""
     with pytest.raises(ConfigurationError, match="a plan needs accounts"):

@@ -12,9 +12,11 @@ from binance_pm.budget import (
     Charge,
     Kind,
     Lane,
+    Pool,
     pool_of,
 )
 from binance_pm.budget.bans import read_bans
+from binance_pm.doctor.limits import check_limits
 from binance_pm.errors import BudgetExceeded, Call, GateClosed
 from binance_pm.transport import HttpAnswer
 from tests.budget.conftest import HOST, IP, MINUTE, SAPI, budget_by
@@ -28,7 +30,7 @@ class TestBans:
         """One call is answered by a ban."""
         async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as reservation:
             reservation.depart()
-            reservation.answer(HttpAnswer(418, {"retry-after": retry_after}, b""))
+            reservation.answer(HttpAnswer(418, {"retry-after": retry_after}, b""), "ban")
 
     async def test_one_that_ends_before_the_gate_opens_is_written_all_the_same(
         self, clock: FakeClock, tmp_path: Path
@@ -41,8 +43,8 @@ class TestBans:
         ):
             refused.depart()
             banned.depart()
-            refused.answer(HttpAnswer(429, {"retry-after": "400"}, b""))
-            banned.answer(HttpAnswer(418, {"retry-after": "300"}, b""))
+            refused.answer(HttpAnswer(429, {"retry-after": "400"}, b""), "ip")
+            banned.answer(HttpAnswer(418, {"retry-after": "300"}, b""), "ban")
 
         assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == pytest.approx(300, abs=1)
 
@@ -63,6 +65,34 @@ class TestBans:
 
         assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == 0.0
 
+    async def test_says_where_it_is_kept_and_how_to_forget_it(
+        self, clock: FakeClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The machine may have another IP by then."""
+        await self.ban(budget_by(clock, bans=tmp_path / "bans"))
+        restarted = budget_by(clock, bans=tmp_path / "bans")
+
+        with pytest.raises(GateClosed, match="delete it and start again") as caught:
+            await self.ban(restarted)
+
+        assert str(tmp_path / "bans") in str(caught.value)
+        assert f"The ban is kept in {tmp_path / 'bans'}" in caplog.text
+        assert check_limits(restarted, {HOST: "papi"}, weight=0, is_heard=True).advice.endswith(
+            restarted.ban_advice(HOST)
+        )
+
+    async def test_of_this_machine_is_not_kept(self, clock: FakeClock, tmp_path: Path) -> None:
+        """A local exchange that begins anew has banned nobody."""
+        pool = Pool("http://127.0.0.1:9", "papi", Kind.IP)
+        budget = budget_by(clock, bans=tmp_path / "bans")
+        async with budget.reserve((Charge(pool, 1),), call=Call("x", ""), max_wait=0) as reservation:
+            reservation.depart()
+            reservation.answer(HttpAnswer(418, {"retry-after": "86400"}, b""))
+
+        assert budget.gate(pool.host).is_banned(clock.now)
+        assert budget.ban_advice(pool.host) == ""
+        assert not (tmp_path / "bans").exists()
+
     async def test_another_way_out_is_not_banned(self, clock: FakeClock, tmp_path: Path) -> None:
         """A proxy has an IP of its own, though the file is the same."""
         await self.ban(budget_by(clock, bans=tmp_path / "bans", egress="proxy:1"))
@@ -76,7 +106,7 @@ class TestBans:
         budget = budget_by(clock, bans=tmp_path / "bans")
         async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as reservation:
             reservation.depart()
-            reservation.answer(HttpAnswer(429, {"retry-after": "300"}, b""))
+            reservation.answer(HttpAnswer(429, {"retry-after": "300"}, b""), "ip")
 
         assert not (tmp_path / "bans").exists()
 
@@ -91,7 +121,7 @@ class TestOrderCount:
         own, other = (pool_of("papi", Kind.ORDERS, host=HOST, path="", account=name) for name in "ab")
         async with budget.reserve((Charge(IP, 1), Charge(own, 1)), call=Call("x", "a"), max_wait=0) as reservation:
             reservation.depart()
-            reservation.answer(HttpAnswer(429, {}, b'{"code":-1015,"msg":"Too many new orders."}'))
+            reservation.answer(HttpAnswer(429, {}, b'{"code":-1015,"msg":"Too many new orders."}'), "orders")
 
         assert budget.gate(HOST).wait(clock.now) == 0.0
         async with budget.reserve((Charge(IP, 1), Charge(other, 1)), call=Call("x", "b"), max_wait=0):

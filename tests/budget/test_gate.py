@@ -53,7 +53,8 @@ def closes_for(
 ) -> float:
     """For how long an answer closes the gate, a third into the exchange's minute."""
     headers = {} if retry_after is None else {"retry-after": retry_after}
-    return closing_seconds(HttpAnswer(status, headers, body), banned=status == 418, bounds=bounds, minute=60.0)
+    answer = HttpAnswer(status, headers, body)
+    return closing_seconds(answer, banned=status == 418, firewall=status == 403, bounds=bounds, minute=60.0)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,7 @@ def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_hea
     return closing_seconds(
         HttpAnswer(status, headers, b"banned until %d" % (ends * 1000) if status == 418 else b""),
         banned=status == 418,
+        firewall=False,
         bounds=(NOW, NOW + 1),
         minute=60.0,
         wall=NOW + wall,

@@ -81,6 +81,39 @@ class TestNonsense:
         assert ledger.wait(full + 1, ORDERS, -580.0, (20.0, 20.0)).seconds > 0
 
 
+class TestBurstOfOthers:
+    """What others used of one minute is no reason to send nothing in the next."""
+
+    @pytest.mark.parametrize("burst", [30, 50, 200])
+    def test_polls_go_on_as_soon_as_the_minute_turns(self, burst: int) -> None:
+        """However fast others spent before: they are left nine tenths of the new minute, not more than all of it."""
+        ledger = Ledger(LIMIT)
+        used = 0
+        for number in range(20):
+            used += 5 + burst
+            heard(ledger, 5, used, at=40.0 + number)
+        assert ledger.foreign.rate * 60 > LIMIT
+
+        heard(ledger, 5, 5, at=60.5, lane=POLLS)
+
+        waits = [wait(ledger, 5, POLLS, at=60.6)]
+        for number in range(5):
+            heard(ledger, 5, 10 + 5 * number, at=60.6 + number / 100, lane=POLLS)
+            waits.append(wait(ledger, 5, POLLS, at=60.6 + number / 100))
+        assert waits == [0.0] * 6
+
+    def test_others_that_go_on_are_left_their_part(self) -> None:
+        """Polls alone do not use up what is left of a minute that others will want."""
+        ledger = Ledger(LIMIT)
+        used = 0
+        for number in range(40):
+            used += 5 + 12
+            heard(ledger, 5, used, at=60.5 + number / 2)
+
+        assert wait(ledger, 100, POLLS, at=80.5) > 1.0
+        assert wait(ledger, 100, ORDERS, at=80.5) == 0.0
+
+
 class TestProof:
     """Which calls are inside a header's count."""
 

@@ -1,0 +1,203 @@
+"""Arguments of public functions, checked against their annotations: a mistake is told where it was made, by its name.
+
+A parameter that is declared later is checked, too. What its type does not say, such as a range, the function checks.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from binance_pm.errors import Call, ConfigurationError
+from binance_pm.signing import clear_locals
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def checked(name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Refuse arguments that are not of the types declared.
+
+    The traceback of the error ends here, without local variables: an error reporter would show keys in them.
+
+    Args:
+        name: what an error calls the function, such as ``Client``.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(function)
+
+        # Names that the annotations use may be defined below the function.
+        @functools.cache
+        def hints() -> Mapping[str, Any]:
+            return hints_of(function)
+
+        def look(arguments: Mapping[str, object]) -> None:
+            for parameter in arguments.keys() & hints().keys():
+                check(parameter, arguments[parameter], hints()[parameter])
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                look(signature.bind(*args, **kwargs).arguments)
+                return function(*args, **kwargs)
+            except ConfigurationError as error:
+                refusal: Exception = error
+            except _WrongTypeError as error:
+                refusal = ConfigurationError(Call(name), str(error))
+            del args, kwargs
+            clear_locals(refusal)
+            raise refusal.with_traceback(None) from None
+
+        return call
+
+    return decorate
+
+
+def check_fields(name: str, thing: object, *, prefix: str = "") -> None:
+    """Refuse fields of a Struct that are not of the types declared.
+
+    Args:
+        name: what an error calls the Struct.
+        thing: the Struct.
+        prefix: what its fields are found behind.
+
+    Raises:
+        ConfigurationError: by the name of the field.
+    """
+    try:
+        for field, hint in _fields_of(type(thing)).items():
+            check(prefix + field, getattr(thing, field), hint)
+    except _WrongTypeError as error:
+        raise ConfigurationError(Call(name), str(error)) from None
+
+
+def check(name: str, value: object, hint: Any) -> None:
+    """Refuse a value that is not of the type.
+
+    Raises:
+        ValueError: with the name and the type that is meant, never with a value that may be secret.
+    """
+    if not _is_of(value, hint):
+        raise _WrongTypeError(f"{name} is {_shown(value, hint)}: give {_words(hint)}")
+
+
+def hints_of(function: Callable[..., object]) -> Mapping[str, Any]:
+    """The types of a function's parameters, by name."""
+    function = inspect.unwrap(function)
+    annotations = {
+        name: annotation
+        for name, annotation in inspect.get_annotations(function).items()
+        if name != "return" and inspect.signature(function).parameters[name].kind not in _VARIADIC
+    }
+    return get_type_hints(SimpleNamespace(__annotations__=annotations), function.__globals__)
+
+
+class _WrongTypeError(ValueError):
+    pass
+
+
+_VARIADIC: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+
+
+@functools.cache
+def _fields_of(kind: type) -> Mapping[str, Any]:
+    return get_type_hints(kind)
+
+
+def _is_of(value: object, hint: Any) -> bool:
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind in {Union, UnionType}:
+        return any(_is_of(value, part) for part in parts)
+    if kind is Literal:
+        return any(type(value) is type(part) and value == part for part in parts)
+    if kind is Callable or hint is Callable:
+        return callable(value)
+    return _holds(value, kind, parts) if kind is not None else _is_one(value, hint)
+
+
+def _is_one(value: object, hint: Any) -> bool:
+    if hint is int or hint is float:
+        return _is_number(value, hint)
+    if hint is Decimal:
+        return isinstance(value, Decimal) and not value.is_nan()
+    if hint is Any or not isinstance(hint, type):
+        return True
+    if issubclass(hint, StrEnum):
+        return any(value == member for member in hint)
+    if Protocol in hint.__mro__:
+        return all(hasattr(value, name) for name in vars(cast("type[object]", hint)) if not name.startswith("_"))
+    return isinstance(value, hint)
+
+
+def _is_number(value: object, hint: type) -> bool:
+    # True is a number, too, and NaN compares as nothing does.
+    if type(value) is int:
+        return abs(value) <= _LARGEST
+    return hint is float and type(value) is float and not math.isnan(value)
+
+
+def _holds(value: object, kind: type, parts: tuple[Any, ...]) -> bool:
+    """Whether it is a collection of the kind, of such parts as far as looking at them does not use them up."""
+    if not isinstance(value, kind) or (isinstance(value, str | bytes) and issubclass(kind, Iterable)):
+        return False
+    if issubclass(kind, Mapping):
+        entries = cast("Mapping[object, object]", value)
+        return all(_is_of(key, parts[0]) and _is_of(entry, parts[1]) for key, entry in entries.items())
+    if not isinstance(value, Collection):
+        return True
+    members = cast("Collection[object]", value)
+    if kind is not tuple or Ellipsis in parts:
+        return all(_is_of(member, parts[0]) for member in members)
+    return len(members) == len(parts) and all(map(_is_of, members, parts))
+
+
+def _shown(value: object, hint: Any) -> str:
+    """What it is: only what can hold no secret is shown itself."""
+    if value is None:
+        return "None"
+    if isinstance(value, int | float) and any(part in _NUMBERS for part in (hint, *get_args(hint))):
+        return "too large" if type(value) is int and abs(value) > _LARGEST else repr(value)
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def _words(hint: Any) -> str:
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind in {Union, UnionType}:
+        return _either(list(dict.fromkeys(map(_words, parts))))
+    if kind is Literal:
+        return _either([repr(part) for part in parts])
+    if kind is Callable or hint is Callable:
+        return "a function"
+    if kind is tuple and Ellipsis not in parts:
+        return f"a tuple of {' and '.join(map(_words, parts))}"
+    if kind is not None:
+        words = [_words(part) for part in parts if part is not ...]
+        return f"a {'mapping' if issubclass(kind, Mapping) else 'tuple or list'} of {' to '.join(words)}"
+    return _WORDS.get(hint) or f"a {getattr(hint, '__name__', hint)}"
+
+
+def _either(words: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+_NUMBERS: Final = int, float, bool
+_LARGEST: Final = 2**63
+
+_WORDS: Final[dict[Any, str]] = {
+    str: "text",
+    bytes: "bytes",
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    Path: "a pathlib.Path",
+    None: "None",
+    NoneType: "None",
+}

@@ -1,0 +1,219 @@
+"""What a budget keeps of pools that nobody draws on any more: nothing, once all of it has passed."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from email.utils import formatdate
+
+import anyio
+import pytest
+
+from binance_pm.budget import Budget, Charge, Kind, Lane, Pool
+from binance_pm.budget.shared import SharedBudget
+from binance_pm.errors import Call
+from binance_pm.transport import HttpAnswer
+from tests.budget.conftest import HOST, MINUTE
+from tests.budget.test_shared import Hand
+from tests.conftest import ManualClock
+from tests.simulation.store import MemoryStore
+
+CALL = Call("x", "a")
+LONG = 15 * 60.0
+
+
+@pytest.fixture
+def clock(manual_clock: ManualClock) -> ManualClock:
+    """A clock at the beginning of a minute."""
+    manual_clock.now = MINUTE + 1
+    return manual_clock
+
+
+@pytest.fixture
+def budget(clock: ManualClock) -> Budget:
+    """A budget on it."""
+    return Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
+
+
+def pool_of_path(number: int) -> Pool:
+    """Every path of Portfolio Margin Pro has a counter of its own."""
+    return Pool(HOST, "sapi", Kind.IP, path=f"/sapi/v1/x/{number}")
+
+
+async def spend(budget: Budget, pool: Pool, clock: ManualClock, *, weight: int = 1, used: int = 1) -> None:
+    """One call that is answered at once."""
+    async with budget.reserve((Charge(pool, weight),), call=CALL, max_wait=0) as reservation:
+        reservation.depart()
+        headers = {"date": formatdate(int(clock.now), usegmt=True), "x-sapi-used-ip-weight-1m": str(used)}
+        reservation.answer(HttpAnswer(200, headers, b"{}"))
+
+
+async def crowd(budget: Budget, clock: ManualClock, *, first: int = 10_000, paths: int = 600) -> None:
+    """Calls of so many other paths that the budget looks for what it can forget."""
+    for number in range(first, first + paths):
+        await spend(budget, pool_of_path(number), clock)
+
+
+def pools_of(budget: Budget) -> set[Pool]:
+    """What it knows of."""
+    return {state.pool for state in budget.snapshot()}
+
+
+async def test_ten_thousand_paths_take_no_more_than_a_thousand(budget: Budget, clock: ManualClock) -> None:
+    """Called one a second for hours, the memory stays what it was after the first."""
+    taken: list[int] = []
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            await spend(budget, pool_of_path(number), clock)
+            clock.now += 1
+            if number in {2_000, 9_999}:
+                gc.collect()
+                taken.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+
+    assert len(budget.snapshot()) < 1_000
+    # So much is kept for every path that is known, and 700 come and go.
+    assert taken[1] - taken[0] < 700 * 3_000
+
+
+async def test_what_may_still_count_is_not_forgotten(budget: Budget, clock: ManualClock) -> None:
+    """However many paths are called in a minute, each is known until that is over."""
+    for number in range(1_200):
+        await spend(budget, pool_of_path(number), clock, weight=10, used=10)
+
+    states = {state.pool: state.used for state in budget.snapshot()}
+    assert states == {pool_of_path(number): 10 for number in range(1_200)}
+
+
+@pytest.mark.parametrize(("seconds", "is_known"), [(0.0, True), (100.0, True), (200.0, True), (LONG, False)])
+async def test_a_pool_is_known_for_minutes(
+    budget: Budget, clock: ManualClock, seconds: float, *, is_known: bool
+) -> None:
+    """A call that was given up late is counted in a minute that has not begun yet."""
+    pool = pool_of_path(1)
+    await spend(budget, pool, clock)
+
+    clock.now += seconds
+    await crowd(budget, clock)
+
+    assert (pool in pools_of(budget)) is is_known
+
+
+async def test_a_pool_that_was_forgotten_begins_anew(budget: Budget, clock: ManualClock) -> None:
+    """As after a start of the program."""
+    pool = pool_of_path(1)
+    await spend(budget, pool, clock, used=9_000)
+    clock.now += LONG
+    await crowd(budget, clock)
+
+    await spend(budget, pool, clock, used=3)
+
+    assert {state.used for state in budget.snapshot() if state.pool == pool} == {3}
+
+
+async def test_what_is_on_its_way_is_not_forgotten(budget: Budget, clock: ManualClock) -> None:
+    """Its answer may be late."""
+    pool = pool_of_path(1)
+    async with budget.reserve((Charge(pool, 7),), call=CALL, max_wait=0) as reservation:
+        reservation.depart()
+        clock.now += 100
+        await crowd(budget, clock)
+        clock.now += 15
+        await crowd(budget, clock, first=20_000)
+        assert {state.in_flight for state in budget.snapshot() if state.pool == pool} == {7}
+
+
+async def test_a_pool_that_is_waited_for_is_not_forgotten(budget: Budget, clock: ManualClock) -> None:
+    """Calls stand in front of it for as long as a gate is closed."""
+    pool = Pool("https://papi.example", "papi", Kind.IP)
+    other = Pool("https://other.example", "papi", Kind.IP)
+    budget.gate(pool.host).close(clock.now + 2 * LONG, banned=False)
+
+    async def wait() -> None:
+        async with budget.reserve((Charge(pool, 1),), call=CALL, max_wait=3 * LONG):
+            pass
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await clock.advance(LONG)
+        for weight in range(1, 600):
+            budget.reserve((Charge(other, weight),), call=CALL, max_wait=0)
+        assert {state.pool: state.waiting[Lane.POLLS] for state in budget.snapshot()}[pool] == 1
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_reservation_keeps_its_pool(budget: Budget, clock: ManualClock) -> None:
+    """It was made before the pool was forgotten, and is taken after: the pool has one ledger all the same."""
+    pool = pool_of_path(1)
+    early = budget.reserve((Charge(pool, 5),), call=CALL, max_wait=LONG)
+    late = budget.reserve((Charge(pool, 6),), call=CALL, max_wait=LONG)
+    clock.now += LONG / 2
+    await crowd(budget, clock)
+    assert pool not in pools_of(budget)
+
+    assert early.take()
+    await crowd(budget, clock, first=20_000)
+    assert {state.in_flight for state in budget.snapshot() if state.pool == pool} == {5}
+    # Nothing of the pool was heard: a second call waits for the answer of the first.
+    assert not late.take()
+    assert not budget.reserve((Charge(pool, 1),), call=CALL, max_wait=LONG).take()
+
+
+async def test_a_refusal_is_remembered_for_longer(budget: Budget, clock: ManualClock) -> None:
+    """What is kept free after it melts with the minutes."""
+    pool = pool_of_path(1)
+    async with budget.reserve((Charge(pool, 1),), call=CALL, max_wait=0) as reservation:
+        reservation.depart()
+        reservation.answer(HttpAnswer(429, {"retry-after": "1"}, b'{"code":-1003,"msg":"Too many requests."}'))
+    clock.now += 300
+    await crowd(budget, clock)
+    assert pool in pools_of(budget)
+
+    clock.now += LONG
+    await crowd(budget, clock, first=20_000)
+    assert pool not in pools_of(budget)
+
+
+async def test_many_weights_of_one_pool_are_few(budget: Budget) -> None:
+    """What calls have in common is looked up again, and draws on the same pool."""
+    pool = Pool(HOST, "papi", Kind.IP)
+    for weight in range(1, 2_000):
+        budget.reserve((Charge(pool, weight),), call=CALL, max_wait=0)
+    async with budget.reserve((Charge(pool, 1),), call=CALL, max_wait=0):
+        assert [state.in_flight for state in budget.snapshot()] == [1]
+
+
+async def test_a_shared_budget_forgets_too(clock: ManualClock) -> None:
+    """What the store counts nothing of any more, no process has to tell of."""
+    hand = Hand(MemoryStore(), clock)
+    shared: SharedBudget = hand.budget
+    pool = pool_of_path(1)
+
+    async def call(pool: Pool) -> None:
+        async with anyio.create_task_group() as tasks:
+
+            async def one() -> None:
+                async with shared.reserve((Charge(pool, 1),), call=CALL, max_wait=60) as reservation:
+                    reservation.depart()
+                    headers = {"date": formatdate(int(clock.now), usegmt=True), "x-sapi-used-ip-weight-1m": "1"}
+                    reservation.answer(HttpAnswer(200, headers, b"{}"))
+
+            tasks.start_soon(one)
+            await clock.advance(0.0)
+            await hand.go()
+            await clock.advance(0.1)
+            await hand.go()
+
+    await call(pool)
+    assert pool in pools_of(shared)
+    for _ in range(20):
+        await clock.advance(LONG / 20)
+        await hand.go()
+    for number in range(600):
+        shared.reserve((Charge(pool_of_path(10_000 + number), 1),), call=CALL, max_wait=60)
+
+    assert pool not in pools_of(shared)
+    await call(pool)
+    assert pool in pools_of(shared)

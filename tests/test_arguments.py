@@ -1,0 +1,370 @@
+"""Every argument of every public constructor is checked where it is given: the table is made from their signatures."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, suppress
+from decimal import Decimal
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from traceback import TracebackException
+from typing import Any, Literal, NamedTuple, Protocol, cast
+
+import anyio
+import msgspec
+import pytest
+
+from binance_pm import Budget, Client, ConfigurationError, Kind, PortfolioMarginError, Session, Timeouts
+from binance_pm.arguments import check, checked, hints_of
+from binance_pm.fleet import Fleet, Member, Publisher
+from binance_pm.metrics import Metrics
+from binance_pm.testing import sandbox
+
+API_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
+SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
+ENVIRONMENT = {"BINANCE_PM_API_KEY": API_KEY, "BINANCE_PM_API_SECRET": SECRET}
+CANARY = "canary-4410"
+
+
+class Constructor(NamedTuple):
+    """A public function that makes something, and arguments with which it does."""
+
+    function: Callable[..., Any]
+    arguments: dict[str, Any]
+
+
+def accounts_file(folder: Path) -> Path:
+    """A file that `Fleet.from_toml` accepts."""
+    path = folder / "accounts.toml"
+    path.write_text('[[accounts]]\nlabel = "a"\nproduct = "pm"\napi_key = { env = "A" }\napi_secret = { env = "B" }\n')
+    return path
+
+
+def session_with(**timeouts: Any) -> Session:
+    """A session with a `Timeouts` of these fields."""
+    return Session(timeouts=Timeouts(**timeouts), budget=Budget())
+
+
+def fleet_with(**member: Any) -> Fleet:
+    """A fleet of one member with these fields."""
+    return Fleet([Member(**member)])
+
+
+CONSTRUCTORS: dict[str, Callable[[Path], Constructor]] = {
+    "Client": lambda _: Constructor(Client, {"api_key": API_KEY, "api_secret": SECRET}),
+    "Client.from_env": lambda _: Constructor(Client.from_env, {"environment": ENVIRONMENT}),
+    "Session": lambda _: Constructor(Session, {"budget": Budget()}),
+    "Timeouts": lambda _: Constructor(session_with, {}),
+    "Budget": lambda _: Constructor(Budget, {}),
+    "Budget.shared": lambda _: Constructor(Budget.shared, {"url": "redis://127.0.0.1:1/0"}),
+    "Budget.plan": lambda _: Constructor(Budget().plan, {"accounts": 1, "every": 5.0, "endpoints": []}),
+    "Budget.plan_groups": lambda _: Constructor(Budget().plan_groups, {"groups": [(1, [])], "every": 5.0}),
+    "Fleet": lambda _: Constructor(Fleet, {"members": [Member(Client(API_KEY, SECRET))]}),
+    "Fleet.from_toml": lambda folder: Constructor(Fleet.from_toml, {"path": accounts_file(folder)}),
+    "Member": lambda _: Constructor(fleet_with, {"client": Client(API_KEY, SECRET)}),
+    "Publisher": lambda _: Constructor(Publisher, {"url": "redis://127.0.0.1:1/0"}),
+    "Metrics": lambda _: Constructor(Metrics, {}),
+    "sandbox": lambda _: Constructor(sandbox, {"in_memory": True, "accounts": 1}),
+}
+"""What takes arguments, by the name that errors give it."""
+
+SIGNATURES: dict[str, Callable[..., Any]] = {
+    "Client": Client,
+    "Client.from_env": Client.from_env,
+    "Session": Session,
+    "Timeouts": Timeouts,
+    "Budget": Budget,
+    "Budget.shared": Budget.shared,
+    "Budget.plan": Budget.plan,
+    "Budget.plan_groups": Budget.plan_groups,
+    "Fleet": Fleet,
+    "Fleet.from_toml": Fleet.from_toml,
+    "Member": Member,
+    "Publisher": Publisher,
+    "Metrics": Metrics,
+    "sandbox": sandbox,
+}
+
+WRONG: dict[str, Any] = {
+    "None": None,
+    "five": 5,
+    "zero": 0,
+    "minus one": -1,
+    "half": 1.5,
+    "nan": math.nan,
+    "infinite": math.inf,
+    "minus infinite": -math.inf,
+    "huge": 10**5000,
+    "True": True,
+    "text": CANARY,
+    "empty text": "",
+    "number as text": "1",
+    "bytes": CANARY.encode(),
+    "no bytes": b"",
+    "object": object(),
+    "class": object,
+    "empty list": [],
+    "list": [CANARY],
+    "list of objects": [object()],
+    "tuple": (CANARY, CANARY),
+    "dict": {CANARY: CANARY},
+    "empty dict": {},
+    "set": {1, 2},
+    "Decimal": Decimal("sNaN"),
+    "Path": Path(CANARY),
+    "client": Client(API_KEY, SECRET),
+    "session": Session(budget=Budget()),
+    "function": lambda: None,
+}
+
+
+def parameters_of(name: str) -> Iterator[inspect.Parameter]:
+    """The named parameters of a constructor."""
+    for parameter in inspect.signature(SIGNATURES[name]).parameters.values():
+        if parameter.name not in {"self", "cls"} and parameter.kind is not parameter.VAR_KEYWORD:
+            yield parameter
+
+
+# What else an error may call them.
+CALLED = {
+    "api_secret": ("api_secret", "private key"),
+    "environment": ("environment", "BINANCE_PM_API_KEY".lower()),
+    "groups": ("groups", "accounts"),
+    "path": ("path", CANARY, "cannot be read"),
+}
+
+CASES = [(name, parameter.name) for name in CONSTRUCTORS for parameter in parameters_of(name)]
+
+
+async def made(constructor: Constructor, changed: dict[str, Any]) -> None:
+    """Make it, and open what can be opened without a network: nothing is sent."""
+    thing = constructor.function(**constructor.arguments | changed)
+    if isinstance(thing, AbstractAsyncContextManager) and not isinstance(thing, Fleet):
+        context = cast("AbstractAsyncContextManager[object]", thing)
+        with suppress(PortfolioMarginError):
+            async with context:
+                pass
+
+
+@pytest.mark.parametrize(("name", "parameter"), CASES, ids=lambda word: word)
+async def test_a_wrong_argument_is_named(name: str, parameter: str, tmp_path: Path) -> None:
+    """Whatever is given, it works or is refused as a `ConfigurationError` that names it and does not show it."""
+    constructor = CONSTRUCTORS[name](tmp_path)
+    refusals: list[ConfigurationError] = []
+    for value in WRONG.values():
+        try:
+            await made(constructor, {parameter: value})
+        except ConfigurationError as error:
+            refusals.append(error)
+    named = CALLED.get(parameter, (parameter,))
+    for refusal in refusals:
+        shown = str(refusal).lower().replace("_", " ")
+        assert any(word.replace("_", " ").rstrip("s") in shown for word in named), shown
+        assert CANARY not in str(refusal) or parameter in {"path", "read", "api_secret"}
+        assert refusal.__cause__ is None
+    assert len(refusals) > len(WRONG) / 2
+
+
+# Where not a number is no number either, be it in a field or in an argument.
+NUMBERS = [
+    (name, parameter.name)
+    for name in CONSTRUCTORS
+    for parameter in parameters_of(name)
+    if parameter.annotation in {"float", "int", "float | None", "int | None", float, int}
+]
+
+
+@pytest.mark.parametrize(("name", "parameter"), NUMBERS, ids=lambda word: word)
+@pytest.mark.parametrize("value", [math.nan, True, "1", None, b"1", Decimal(1)], ids=str)
+async def test_what_is_no_number_is_refused(name: str, parameter: str, value: Any, tmp_path: Path) -> None:
+    """It would be compared with others, and count as neither less nor more."""
+    constructor = CONSTRUCTORS[name](tmp_path)
+    if value is None and inspect.signature(SIGNATURES[name]).parameters[parameter].default is None:
+        await made(constructor, {parameter: value})
+        return
+
+    with pytest.raises(ConfigurationError, match=rf"{parameter} is .*: give a"):
+        await made(constructor, {parameter: value})
+
+
+REPORTED: list[Callable[[], object]] = [
+    lambda: Client(papi_url=cast("Any", None)),
+    lambda: Client(API_KEY, SECRET, label=cast("Any", 5)),
+    lambda: Client(API_KEY, SECRET, max_wait=cast("Any", "1")),
+    lambda: Client(API_KEY, SECRET, attempts=cast("Any", 1.5)),
+    lambda: Client(API_KEY, SECRET, jitter=cast("Any", None)),
+    lambda: Client(API_KEY, SECRET, recv_window=True),
+    lambda: Client(API_KEY, SECRET, session=cast("Any", "x")),
+    lambda: Client.from_env({"BINANCE_PM_API_KEY": cast("Any", 5), "BINANCE_PM_API_SECRET": SECRET}),
+    lambda: Session(timeouts=cast("Any", 5)),
+    lambda: Session(timeouts=Timeouts(connect=math.nan)),
+    lambda: Session(timeouts=Timeouts(connect=cast("Any", "1"))),
+    lambda: Session(timeouts=Timeouts(connect=True)),
+    lambda: Session(pins=cast("Any", None)),
+    lambda: Session(pins=":".join(["ab"] * 32)),
+    lambda: Session(pins=cast("Any", [5])),
+    lambda: Session(max_body=-1),
+    lambda: Session(max_body=0),
+    lambda: Session(max_body=cast("Any", "1")),
+    lambda: Session(budget=cast("Any", "x")),
+    lambda: Session(http=cast("Any", object())),
+    lambda: Session(proxy=cast("Any", 5)),
+    lambda: Session(trust_env=cast("Any", "false")),
+    lambda: Session(tls=cast("Any", 1)),
+    lambda: Budget(limits=cast("Any", "x")),
+    lambda: Budget(limits={("papi", Kind.IP): cast("Any", "6000")}),
+    lambda: Budget(limits={("papi", Kind.IP): True}),
+    lambda: Budget(minute=cast("Any", "1")),
+    lambda: Budget(peers=cast("Any", 1.5)),
+    lambda: Budget(bans=cast("Any", 5)),
+    lambda: Budget.shared(cast("Any", None)),
+    lambda: Budget.shared("redis://127.0.0.1:1/0", processes=cast("Any", 1.5)),
+    lambda: Budget().plan(cast("Any", 1.5), 5, []),
+    lambda: Budget().plan(1, 5, cast("Any", ["um_account"])),
+    lambda: Budget().plan(1, 5, cast("Any", "um_account")),
+    lambda: Member(Client(API_KEY, SECRET), product=cast("Any", "spot")),
+    lambda: Member(cast("Any", API_KEY)),
+    lambda: Member(Client(API_KEY, SECRET), read=cast("Any", "account")),
+    lambda: Fleet(cast("Any", [Client(API_KEY, SECRET)])),
+    lambda: Fleet(cast("Any", "x")),
+    lambda: Fleet(cast("Any", iter([Client(API_KEY, SECRET)]))),
+    lambda: Fleet([Member(Client(API_KEY, SECRET, label="a")), Member(Client(SECRET, API_KEY, label="a"))]),
+    lambda: Fleet([Member(Client(API_KEY, SECRET))], hysteresis=Decimal("NaN")),
+    lambda: Fleet([Member(Client(API_KEY, SECRET))], hysteresis=Decimal("sNaN")),
+    lambda: Fleet([Member(Client(API_KEY, SECRET))], hysteresis=Decimal("Infinity")),
+    lambda: Fleet.from_toml(cast("Any", None)),
+    lambda: Fleet.from_toml("none.toml", shard=cast("Any", (1, 2, 3))),
+    lambda: Publisher("redis://127.0.0.1:1/0", shard=(3, 2)),
+    lambda: Publisher("redis://127.0.0.1:1/0", memory=cast("Any", "1")),
+    lambda: Metrics(cast("Any", "x")),
+    lambda: sandbox(accounts=cast("Any", "1")),
+]
+
+
+@pytest.mark.parametrize("make", REPORTED, ids=map(str, range(len(REPORTED))))
+def test_a_mistake_is_told_at_once(make: Callable[[], object]) -> None:
+    """Not by the first call, in the middle of an order."""
+    with pytest.raises(ConfigurationError):
+        make()
+
+
+async def test_a_fleet_without_accounts_is_refused() -> None:
+    """It may be filled from a file: the error comes when it is entered."""
+    with pytest.raises(ConfigurationError, match="it has no accounts"):
+        await Fleet([]).__aenter__()
+
+
+async def test_an_argument_that_was_a_generator_is_not_used_up() -> None:
+    """It is looked at once."""
+    fleet = Fleet(Member(client) for client in [Client(API_KEY, SECRET)])
+
+    assert len(fleet.members) == 1
+
+
+def test_the_traceback_of_a_refusal_shows_no_key() -> None:
+    """An error reporter that records local variables sees none of those that were checked."""
+    make: list[Callable[[], object]] = [
+        partial(Client, API_KEY, f"{SECRET}\n"),
+        partial(Client, f"{API_KEY}\n", SECRET),
+        partial(Client, API_KEY, SECRET, max_wait=-1),
+        partial(Client, API_KEY, SECRET, max_wait=cast("Any", "x")),
+        partial(Client.from_env, {"BINANCE_PM_API_KEY": API_KEY, "BINANCE_PM_API_SECRET": f"{SECRET} "}),
+        partial(Client.from_env, {"BINANCE_PM_API_SECRET": SECRET}),
+        partial(Client.from_env, ENVIRONMENT, papi_url=cast("Any", None)),
+    ]
+    for one in make:
+        with pytest.raises(ConfigurationError) as caught:
+            one()
+        caught.value.__traceback__ = caught.value.__traceback__ and caught.value.__traceback__.tb_next
+        shown = "".join(TracebackException.from_exception(caught.value, capture_locals=True).format())
+        assert API_KEY not in shown
+        assert SECRET not in shown
+
+
+class Colour(StrEnum):
+    """One of two."""
+
+    RED = "red"
+    BLUE = "blue"
+
+
+class Named(Protocol):
+    """What has a name."""
+
+    name: str
+
+    @property
+    def size(self) -> int:
+        """And a size."""
+        ...
+
+
+ANNOTATIONS: list[tuple[Any, list[Any], list[Any], str]] = [
+    (str, ["", "x"], [None, b"x", 5], "text"),
+    (float, [1, 1.5, math.inf], [True, "1", math.nan, None, Decimal(1)], "a number"),
+    (int, [0, -(10**18)], [True, 1.0, "1", 10**5000], "a whole number"),
+    (bool, [True, False], [0, 1, "", None], "True or False"),
+    (str | None, ["", None], [5], "text or None"),
+    (Literal["a", "b"], ["a"], ["c", None, ["a"]], "'a' or 'b'"),
+    (Literal[1], [1], [True, 1.0], "1"),
+    (Colour, [Colour.RED, "blue"], ["green", 1], "a Colour"),
+    (Callable[[], None], [print, int], ["x", None], "a function"),
+    (Callable[..., Awaitable[None]] | None, [anyio.sleep, None], [5], "a function or None"),
+    (tuple[int, int], [(1, 2)], [(1,), (1, 2, 3), [1, 2], ("1", "2")], "a tuple of a whole number and a whole number"),
+    (tuple[str, ...], [(), ("a",)], [["a"], "a", (1,)], "a tuple or list of text"),
+    (dict[str, int], [{}, {"a": 1}], [{"a": "1"}, {1: 1}, [], "a"], "a mapping of text to a whole number"),
+    (list[str] | None, [["a"], None], ["a", [b"a"]], "a tuple or list of text or None"),
+    (Any, [None, 5], [], ""),
+]
+
+
+@pytest.mark.parametrize(("hint", "good", "bad", "words"), ANNOTATIONS, ids=range(len(ANNOTATIONS)))
+def test_a_value_is_of_its_type(hint: Any, good: list[Any], bad: list[Any], words: str) -> None:
+    """By the annotation, as a type checker sees it."""
+    for value in good:
+        check("what", value, hint)
+    for value in bad:
+        with pytest.raises(ValueError, match=r"^what is ") as caught:
+            check("what", value, hint)
+        assert str(caught.value).endswith(f": give {words}")
+
+
+def test_a_protocol_is_what_has_its_members() -> None:
+    """Without being derived from it."""
+
+    class Thing(msgspec.Struct):
+        name: str
+        size: int
+
+    check("what", Thing("a", 1), Named)
+    with pytest.raises(ValueError, match="what is str: give a Named"):
+        check("what", "a", Named)
+
+
+def test_a_parameter_declared_later_is_checked() -> None:
+    """The decorator reads the signature, defaults are not looked at, and what it raises has the function's name."""
+
+    @checked("make")
+    def make(size: int, *, colour: Literal["red"] = cast("Any", None), **rest: object) -> tuple[object, ...]:
+        return size, colour, rest
+
+    assert make(1, more="x") == (1, None, {"more": "x"})
+    assert list(hints_of(make)) == ["size", "colour"]
+    with pytest.raises(ConfigurationError, match=r"^make: colour is str: give 'red'"):
+        make(1, colour=cast("Any", "blue"))
+    with pytest.raises(TypeError, match="size"):
+        cast("Any", make)()
+
+
+def test_other_errors_pass_as_they_are() -> None:
+    """Only what is wrong with the arguments becomes another error."""
+
+    @checked("make")
+    def make(number: int) -> float:
+        return 1 / number
+
+    with pytest.raises(ZeroDivisionError):
+        make(0)

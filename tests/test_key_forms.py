@@ -1,0 +1,441 @@
+"""A key in a form that is not the exchange's either works or is refused by name; none signs wrongly in silence."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import dsa, ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from binance_pm import Client, ConfigurationError
+from binance_pm.signing import signer
+
+API_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
+SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
+PASSPHRASE = b"correct-horse-battery"
+PAYLOAD = b"symbol=BTCUSDT&timestamp=1499827319559"
+
+ED25519 = Ed25519PrivateKey.generate()
+RSA = generate_rsa_key(public_exponent=65537, key_size=2048)
+KEYS = {"ed25519": ED25519, "rsa": RSA}
+
+Pem = Callable[[str], "str | bytes"]
+
+
+def pem_of(
+    key: Any,
+    form: PrivateFormat = PrivateFormat.PKCS8,
+    passphrase: bytes | None = None,
+    encoding: Encoding = Encoding.PEM,
+) -> bytes:
+    """The key as it would be written to a file."""
+    return key.private_bytes(encoding, form, BestAvailableEncryption(passphrase) if passphrase else NoEncryption())
+
+
+def body_of(pem: str) -> str:
+    """What stands between the first and the last line."""
+    return "\n".join(pem.splitlines()[1:-1])
+
+
+def told(error: BaseException) -> str:
+    """Everything that the error shows, but for the lines of this test."""
+    return "".join(traceback.format_exception_only(error)) + repr(error.__cause__) + repr(error.__context__)
+
+
+# What happens to a PEM on its way through variables, files and editors.
+HARMLESS: dict[str, Pem] = {
+    "as it is": str,
+    "literal line ends": lambda pem: pem.replace("\n", "\\n"),
+    "literal Windows line ends": lambda pem: pem.replace("\n", "\\r\\n"),
+    "Windows line ends": lambda pem: pem.replace("\n", "\r\n"),
+    "old Macintosh line ends": lambda pem: pem.replace("\n", "\r"),
+    "BOM": lambda pem: f"\ufeff{pem}",
+    "BOM as bytes": lambda pem: codecs.BOM_UTF8 + pem.encode(),
+    "UTF-16 of Windows": lambda pem: codecs.BOM_UTF16_LE + pem.encode("utf-16-le"),
+    "UTF-16": lambda pem: codecs.BOM_UTF16_BE + pem.encode("utf-16-be"),
+    "a comment above": lambda pem: f"# key of desk 1\n{pem}",
+    "a comment below": lambda pem: f"{pem}# end",
+    "Bag Attributes": lambda pem: f"Bag Attributes\n    friendlyName: desk é\nKey Attributes: <No Attributes>\n{pem}",
+    "indented": lambda pem: "".join(f"    {line}\n" for line in pem.splitlines()),
+    "trailing spaces": lambda pem: "".join(f"{line} \t\n" for line in pem.splitlines()),
+    "empty lines between": lambda pem: pem.replace("\n", "\n\n"),
+    "joined by spaces": lambda pem: " ".join(pem.splitlines()),
+    "joined": lambda pem: "".join(pem.splitlines()),
+    "in quotes": lambda pem: f'"{pem}"',
+    "in quotes, literal line ends": lambda pem: "'" + pem.replace("\n", "\\n") + "'",
+    "public key behind it": lambda pem: pem + public_of(ED25519, Encoding.PEM).decode(),
+    "bytes": str.encode,
+}
+
+
+def public_of(key: Ed25519PrivateKey | RSAPrivateKey, encoding: Encoding) -> bytes:
+    """The half that the exchange holds."""
+    return key.public_key().public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize("change", HARMLESS.values(), ids=HARMLESS)
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+@pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "encrypted"])
+def test_a_pem_survives_its_way(key: Ed25519PrivateKey | RSAPrivateKey, change: Pem, passphrase: bytes | None) -> None:
+    """What was put around it or between its lines changes no signature."""
+    expected = signer(pem_of(key))(PAYLOAD)
+    pem = pem_of(key, passphrase=passphrase).decode()
+
+    assert signer(change(pem), passphrase=passphrase)(PAYLOAD) == expected
+
+
+@pytest.mark.parametrize("change", HARMLESS.values(), ids=HARMLESS)
+def test_a_pem_file_survives_its_way(change: Pem, tmp_path: Path) -> None:
+    """The same holds for a file."""
+    path = tmp_path / "key.pem"
+    path.touch(mode=0o600)
+    text = change(pem_of(ED25519).decode())
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    assert signer(path)(PAYLOAD) == signer(pem_of(ED25519))(PAYLOAD)
+
+
+@pytest.mark.parametrize(
+    ("key", "form", "passphrase"),
+    [
+        (RSA, PrivateFormat.TraditionalOpenSSL, None),
+        (RSA, PrivateFormat.TraditionalOpenSSL, PASSPHRASE),
+        (RSA, PrivateFormat.OpenSSH, None),
+        (ED25519, PrivateFormat.OpenSSH, None),
+    ],
+    ids=["PKCS#1", "PKCS#1 encrypted", "OpenSSH RSA", "OpenSSH Ed25519"],
+)
+@pytest.mark.parametrize("name", ["as it is", "BOM", "literal line ends", "indented", "Windows line ends"])
+def test_other_containers_work(key: Any, form: PrivateFormat, passphrase: bytes | None, name: str) -> None:
+    """Older tools and ssh-keygen write the same keys in another frame."""
+    pem = HARMLESS[name](pem_of(key, form, passphrase).decode())
+
+    assert signer(pem, passphrase=passphrase)(PAYLOAD) == signer(pem_of(key))(PAYLOAD)
+
+
+# Each of them was once used as an HMAC secret, or refused by a sentence that did not help.
+MISTAKES: dict[str, tuple[Pem, str]] = {
+    "body alone": (body_of, "without its lines BEGIN and END"),
+    "body on one line": (lambda pem: body_of(pem).replace("\n", ""), "without its lines BEGIN and END"),
+    "body with literal line ends": (lambda pem: body_of(pem).replace("\n", "\\n"), "without its lines BEGIN and END"),
+    "body in quotes": (lambda pem: f'"{body_of(pem)}"', "without its lines BEGIN and END"),
+    "body without padding": (lambda pem: body_of(pem).rstrip("="), "without its lines BEGIN and END"),
+    "body, cut": (lambda pem: body_of(pem)[:50], "without its lines BEGIN and END"),
+    "body, URL-safe": (
+        lambda pem: base64.urlsafe_b64encode(base64.b64decode(body_of(pem))).decode(),
+        "without its lines BEGIN and END",
+    ),
+    "body in base64 again": (
+        lambda pem: base64.b64encode(body_of(pem).encode()).decode(),
+        "in base64 twice",
+    ),
+    "no BEGIN line": (lambda pem: pem.partition("\n")[2], "without its line BEGIN"),
+    "no dashes": (lambda pem: pem.replace("-", ""), "without its line BEGIN"),
+    "base64": (lambda pem: base64.b64encode(pem.encode()).decode(), "in base64: decode it"),
+    "base64 in lines": (lambda pem: base64.encodebytes(pem.encode()).decode(), "in base64: decode it"),
+    "base64, URL-safe": (lambda pem: base64.urlsafe_b64encode(pem.encode()).decode(), "in base64: decode it"),
+    "base64 twice": (
+        lambda pem: base64.b64encode(base64.b64encode(pem.encode())).decode(),
+        "in base64 twice",
+    ),
+    "hexadecimal": (lambda pem: pem.encode().hex(), "in hexadecimal"),
+    "DER in hexadecimal": (lambda pem: base64.b64decode(body_of(pem)).hex(), "without its lines BEGIN and END"),
+    "DER": (lambda pem: base64.b64decode(body_of(pem)), "in DER"),
+    "no END line": (lambda pem: pem[: pem.index("-----END")], "cannot be read"),
+    "BEGIN line alone": (lambda pem: pem.splitlines()[0], "cannot be read"),
+    "twice": (lambda pem: pem + pem, "several private keys"),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+@pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "encrypted"])
+def test_a_pem_that_lost_its_form_is_named(
+    key: Ed25519PrivateKey | RSAPrivateKey, change: Pem, reason: str, passphrase: bytes | None
+) -> None:
+    """It is never taken for an HMAC secret, and the text shows nothing of it."""
+    pem = pem_of(key, passphrase=passphrase).decode()
+
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        Client(API_KEY, change(pem), passphrase=passphrase)
+
+    assert body_of(pem)[:20] not in told(caught.value)
+
+
+OTHER_KEYS: dict[str, tuple[bytes, str]] = {
+    "public key": (public_of(ED25519, Encoding.PEM), "holds a public key, no private key"),
+    "public key without its lines": (base64.b64encode(public_of(RSA, Encoding.DER)), "without its lines BEGIN and END"),
+    "certificate": (
+        b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+        "holds a certificate, no private",
+    ),
+    "elliptic curve": (pem_of(ec.generate_private_key(ec.SECP256R1())), "give Ed25519 or RSA"),
+    "elliptic curve of OpenSSL": (
+        pem_of(ec.generate_private_key(ec.SECP256K1()), PrivateFormat.TraditionalOpenSSL),
+        "give Ed25519 or RSA",
+    ),
+    "elliptic curve of OpenSSH": (
+        pem_of(ec.generate_private_key(ec.SECP256R1()), PrivateFormat.OpenSSH),
+        "give Ed25519 or RSA",
+    ),
+    "DSA": (pem_of(dsa.generate_private_key(2048)), "give Ed25519 or RSA"),
+    "OpenSSH without its lines": (
+        b"".join(pem_of(ED25519, PrivateFormat.OpenSSH).splitlines()[1:-1]),
+        "without its lines BEGIN and END",
+    ),
+    "OpenSSH, broken": (
+        b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----",
+        "ssh-keygen -p -m PKCS8",
+    ),
+}
+
+
+@pytest.mark.parametrize(("credential", "reason"), OTHER_KEYS.values(), ids=OTHER_KEYS)
+def test_a_key_of_another_kind_is_named(credential: bytes, reason: str) -> None:
+    """The exchange cannot verify what it signs."""
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        Client(API_KEY, credential)
+
+    assert credential.splitlines()[min(1, len(credential.splitlines()) - 1)][:40].decode() not in told(caught.value)
+
+
+QUOTED = ['"{}"', "'{}'", "`{}`", '"{}', "{}'", "“{}”", "‘{}’", "«{}»", ' "{}"\n']  # noqa: RUF001
+PLACEHOLDERS = [
+    "<your-api-key>",
+    "your-api-key",
+    "YOUR_API_KEY",
+    "your_secret_here",
+    "insert-key",
+    "changeme",
+    "CHANGE_ME",
+    "${API_KEY}",
+    "$API_KEY",
+    "$(cat key)",
+    "{{ api_key }}",
+    "%API_KEY%",
+    "xxxxxxxx",
+    "********",
+    "...",
+    "None",
+    "null",
+    "placeholder",
+]
+
+
+@pytest.mark.parametrize("text", QUOTED)
+@pytest.mark.parametrize("field", ["api_key", "api_secret"])
+@pytest.mark.parametrize("from_env", [False, True], ids=["given", "environment"])
+def test_quotes_around_a_key_are_named(text: str, field: str, *, from_env: bool) -> None:
+    """Files of environment variables are read by programs that leave quotes where they are."""
+    keys: dict[str, Any] = {"api_key": API_KEY, "api_secret": SECRET} | {field: text.format(SECRET)}
+    name = {"api_key": "API key", "api_secret": "API secret"}[field]
+
+    environment = {f"BINANCE_PM_{field.upper()}": value for field, value in keys.items()}
+
+    with pytest.raises(ConfigurationError, match=f"the {name} has quotes around it: remove them") as caught:
+        _ = Client.from_env(environment) if from_env else Client(**keys)
+
+    assert SECRET[:9] not in told(caught.value)
+
+
+@pytest.mark.parametrize("text", PLACEHOLDERS)
+@pytest.mark.parametrize("field", ["api_key", "api_secret"])
+def test_a_placeholder_is_no_key(text: str, field: str) -> None:
+    """What stands in an example was copied along with it."""
+    keys: dict[str, Any] = {"api_key": API_KEY, "api_secret": SECRET} | {field: text}
+
+    with pytest.raises(ConfigurationError, match="is a placeholder: replace it"):
+        Client(**keys)
+
+
+@pytest.mark.parametrize(
+    "path", ["/run/secrets/key", "~/key.pem", "./key", "../key.pem", "key.pem", "C:\\key.pem", "file:///key", "a.key"]
+)
+def test_a_path_as_text_is_no_secret(path: str) -> None:
+    """As a secret it would sign, and every signature would be wrong."""
+    with pytest.raises(ConfigurationError, match=r"is the path of a file: give a pathlib\.Path"):
+        Client(API_KEY, path)
+
+
+def test_a_private_key_is_no_api_key() -> None:
+    """The two were mistaken for each other: the private half would be sent to the exchange."""
+    with pytest.raises(ConfigurationError, match="the API key is a PEM"):
+        Client(pem_of(ED25519).decode(), SECRET)
+
+
+@pytest.mark.parametrize("key", [b"", " ", "\n", "\ufeff" + API_KEY, API_KEY + "\n", "ключ" * 16, API_KEY + "\u200b"])
+def test_a_key_that_was_copied_badly_is_refused(key: Any) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ConfigurationError, match=r"API key|api_key"):
+        Client(key, SECRET)
+
+
+WRONG_TYPES: list[Any] = [
+    API_KEY.encode(),
+    (API_KEY, SECRET),
+    [API_KEY],
+    Path(API_KEY),
+    bytearray(API_KEY.encode()),
+    5,
+    1.5,
+    True,
+    object(),
+    str,
+]
+
+
+@pytest.mark.parametrize("key", WRONG_TYPES, ids=lambda key: type(key).__name__)
+def test_an_api_key_is_text(key: Any) -> None:
+    """A wrong type is told by its name, not by what it holds."""
+    with pytest.raises(ConfigurationError, match=r"api_key is .+: give text or None") as caught:
+        Client(key, SECRET)
+
+    assert API_KEY not in told(caught.value)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [(SECRET,), [SECRET], bytearray(SECRET.encode()), memoryview(SECRET.encode()), 5, True, object(), str, dict],
+    ids=range(9),
+)
+def test_a_secret_of_a_wrong_type_is_refused(secret: Any) -> None:
+    """A class is none, although it can be called."""
+    with pytest.raises(ConfigurationError, match=r"(api_secret|the API secret) is .+: give text, bytes"):
+        Client(API_KEY, secret)
+
+
+def test_a_passphrase_opens_something() -> None:
+    """Without a secret it was given in vain."""
+    with pytest.raises(ConfigurationError, match="a passphrase was given without a private key"):
+        Client(API_KEY, passphrase="word")
+
+
+async def test_a_signed_call_needs_key_and_secret() -> None:
+    """A client without them calls what needs none, and says what is missing before anything is sent."""
+    for client, missing in (
+        (Client(API_KEY), "no API secret"),
+        (Client(None, SECRET), "no API key"),
+        (Client(), "no API"),
+    ):
+        async with client:
+            with pytest.raises(ConfigurationError, match=rf"{missing}.* was given"):
+                await client.um_account()
+
+
+class Odd:
+    """Files that are no key, by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def directory(self) -> Path:
+        """A folder."""
+        return self.folder
+
+    def pipe(self) -> Path:
+        """A pipe that has no writer."""
+        os.mkfifo(self.folder / "pipe", mode=0o600)
+        return self.folder / "pipe"
+
+    def device(self) -> Path:
+        """What never ends."""
+        return Path("/dev/zero")
+
+    def large(self) -> Path:
+        """More than any key has."""
+        path = self.folder / "large"
+        path.touch(mode=0o600)
+        os.truncate(path, 2**40)
+        return path
+
+    def binary(self) -> Path:
+        """No text."""
+        path = self.folder / "binary"
+        path.touch(mode=0o600)
+        path.write_bytes(bytes(range(256)))
+        return path
+
+    def null(self) -> Path:
+        """What no file can be called."""
+        return Path("a\0b")
+
+    def elsewhere(self) -> Path:
+        """The home of a user who is not there."""
+        return Path("~no-such-user-7391/key.pem")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files as POSIX has them")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("directory", "no regular file|Is a directory"),
+        ("pipe", "no regular file"),
+        ("device", "no regular file"),
+        ("large", "larger than 65536 bytes"),
+        ("binary", "not PKCS#8 PEM"),
+        ("null", "null character"),
+        ("elsewhere", "the home directory is not known"),
+    ],
+)
+def test_a_file_that_is_no_key_is_refused_at_once(name: str, reason: str, tmp_path: Path) -> None:
+    """Nothing is waited for, and no more is read than a key has."""
+    path = getattr(Odd(tmp_path), name)()
+
+    with pytest.raises(ConfigurationError, match=reason):
+        Client(API_KEY, path)
+
+
+def test_a_home_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path may begin with a tilde, as in a shell."""
+    path = tmp_path / "key.pem"
+    path.touch(mode=0o600)
+    path.write_bytes(pem_of(ED25519))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    Client.from_env({"BINANCE_PM_API_KEY": API_KEY, "BINANCE_PM_PRIVATE_KEY_FILE": "~/key.pem"})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+@pytest.mark.parametrize("mode", [0o444, 0o440, 0o555])
+def test_a_mounted_key_gets_advice_that_can_be_followed(mode: int, tmp_path: Path) -> None:
+    """A secret that is mounted cannot be changed by the program that reads it."""
+    path = tmp_path / "key.pem"
+    path.write_bytes(pem_of(ED25519))
+    path.chmod(mode)
+
+    with pytest.raises(
+        ConfigurationError, match=r"can be read by (everybody|its group): chmod 400 it\. If it is mounted"
+    ):
+        Client(API_KEY, path)
+    path.chmod(0o400)
+    Client(API_KEY, path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+def test_the_key_of_another_user_gets_advice_that_can_be_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its owner may change its mode."""
+    path = tmp_path / "key.pem"
+    path.write_bytes(pem_of(ED25519))
+    path.chmod(0o644)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+
+    with pytest.raises(ConfigurationError, match="mount it with mode 0400"):
+        Client(API_KEY, path)
