@@ -32,7 +32,7 @@ Signer = Callable[[bytes], str | Awaitable[str]]
 Credential = str | bytes | Path | Signer
 """An HMAC secret; a private key in PEM, as text or as the path of its file; or a `Signer`."""
 
-_LARGEST_FILE: Final = 2**16
+LARGEST_KEY: Final = 2**16
 """Bytes; the largest private key in use is a fifth of it."""
 
 _BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
@@ -150,7 +150,7 @@ def check_secret(secret: bytes) -> None:
     Raises:
         ValueError: with the reason, never the secret.
     """
-    if form := _key_form(secret):
+    if form := key_form(secret):
         raise ValueError(f"the API secret is a private key {form}")
     check_key(secret, "the API secret")
     if _PATH.fullmatch(secret):
@@ -187,7 +187,7 @@ def read_key(path: Path, name: str, *, is_secret: bool) -> bytes:
         with open(path, "rb", opener=_open_at_once) as file:
             if flaw := _file_flaw(path, os.fstat(file.fileno()), is_secret=is_secret):
                 raise ValueError(f"{name} {path} {flaw}")
-            return file.read(_LARGEST_FILE)
+            return file.read(LARGEST_KEY)
     except OSError as error:
         raise ValueError(f"{name} {path} cannot be read: {error.strerror}") from None
 
@@ -195,8 +195,8 @@ def read_key(path: Path, name: str, *, is_secret: bool) -> bytes:
 def _file_flaw(path: Path, status: os.stat_result, *, is_secret: bool) -> str:
     if not stat.S_ISREG(status.st_mode):
         return "cannot be read: it is no regular file"
-    if status.st_size > _LARGEST_FILE:
-        return f"cannot be read: it is larger than {_LARGEST_FILE} bytes, which no key is"
+    if status.st_size > LARGEST_KEY:
+        return f"cannot be read: it is larger than {LARGEST_KEY} bytes, which no key is"
     if is_secret and os.name == "posix" and (others := _readers(status)):
         return f"can be read by {others}: {_remedy(path, status)}"
     return ""
@@ -277,7 +277,7 @@ def _private_block(pem: bytes) -> tuple[bytes, bytes]:
     if blocks:
         what = blocks[0][0].decode().lower()
         raise ValueError(f"the PEM holds a {what}, no private key: give the private half")
-    if not is_pem(pem) and (form := _key_form(pem)):
+    if not is_pem(pem) and (form := key_form(pem)):
         raise ValueError(f"the private key is {form}")
     raise ValueError(_UNREADABLE)
 
@@ -299,7 +299,7 @@ def _plain(pem: bytes) -> bytes:
     return pem.replace(b"\\r", b"").replace(b"\\n", b"\n")
 
 
-def _key_form(held: bytes, *, times: str = " twice") -> str:
+def key_form(held: bytes, *, times: str = " twice") -> str:
     """What has to be done to a private key that is no PEM; nothing where it is none."""
     if b"-----END " in held or b"PRIVATE KEY" in held:
         return "without its line BEGIN: give the whole PEM"
@@ -310,7 +310,7 @@ def _key_form(held: bytes, *, times: str = " twice") -> str:
             return f"in {coding}: decode it, and give the PEM"
         if _DER.match(decoded) or decoded.startswith(b"openssh-key-v1"):
             return "without its lines BEGIN and END: give the whole PEM"
-        if times and _key_form(decoded, times=""):
+        if times and key_form(decoded, times=""):
             return f"in {coding}{times}: decode it, and give the PEM"
     return ""
 
