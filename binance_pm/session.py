@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.util import find_spec
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -250,6 +252,8 @@ class Session:
                 local_address=self._local_address,
             )
         proxy = self._proxy.reveal().decode() if self._proxy else None
+        if self._trust_env and self._tls is None:
+            _check_certificates()
         try:
             return HttpxTransport(
                 self._http,
@@ -260,6 +264,8 @@ class Session:
                 tls=self._tls,
                 local_address=self._local_address,
             )
+        except OSError as error:
+            raise ConfigurationError(_CALL, _certificates_flaw(error, trust_env=self._trust_env)) from None
         except (ValueError, ImportError) as error:
             # Their texts may quote the proxy's URL, password included.
             raise ConfigurationError(_CALL, f"the proxy cannot be used ({type(error).__name__})") from None
@@ -352,6 +358,24 @@ def _checked(timeouts: Timeouts) -> Timeouts:
             what = f"timeouts.{name} is {seconds!r}: give a number of seconds above 0; math.inf stands for none"
             raise ConfigurationError(_CALL, what)
     return timeouts
+
+
+def _check_certificates() -> None:
+    """A directory that does not exist holds no certificates: every connection would fail."""
+    folder = "" if os.environ.get("SSL_CERT_FILE") else os.environ.get("SSL_CERT_DIR", "")
+    if folder and not Path(folder).is_dir():
+        raise ConfigurationError(
+            _CALL, f"the directory of certificates {folder}, which SSL_CERT_DIR names, does not exist"
+        )
+
+
+def _certificates_flaw(error: OSError, *, trust_env: bool) -> str:
+    """What is wrong with the certificates of the environment, or with those that come with httpx."""
+    file = os.environ.get("SSL_CERT_FILE") if trust_env else None
+    if not file:
+        return "the certificates of certifi cannot be read: install it again"
+    why = "it holds none" if isinstance(error, ssl.SSLError) else error.strerror
+    return f"the file of certificates {file}, which SSL_CERT_FILE names, cannot be read: {why}"
 
 
 def _address(text: str) -> str:

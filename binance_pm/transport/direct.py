@@ -111,7 +111,7 @@ class DirectTransport:
             if port and parts.hostname:
                 tls = None
                 if parts.scheme == "https":
-                    tls = self._tls = self._tls or tls_settings()
+                    tls = self._tls = self._tls or _trusted()
                     # A server that is offered nothing else speaks it.
                     tls.set_alpn_protocols(["http/1.1"])
                 way = Way(parts.hostname, parts.port or port, tls, self._pins, self._local_address)
@@ -151,6 +151,13 @@ class DirectTransport:
                 raise
             raise SendFailed(f"no connection could be made{reason_of(error)}", sent=False) from error
         return connection
+
+
+def _trusted() -> ssl.SSLContext:
+    try:
+        return tls_settings()
+    except OSError as error:
+        raise SendFailed("the certificates of certifi cannot be read: install it again", sent=False) from error
 
 
 class _Host(NamedTuple):
