@@ -22,6 +22,7 @@ from binance_pm.budget import (
     PoolPlan,
     PoolState,
     Refused,
+    Waiting,
 )
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
@@ -103,6 +104,7 @@ __all__ = [
     "UmAccount",
     "UmAsset",
     "UmPosition",
+    "Waiting",
     "__version__",
 ]
 

@@ -12,11 +12,12 @@ from typing import Any, Final, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote
 
 from binance_pm.api.account import AccountApi
-from binance_pm.api.connectivity import ConnectivityApi
+from binance_pm.api.connectivity import ConnectivityApi, ServerTime
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
 from binance_pm.arguments import checked
 from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
+from binance_pm.classify import classify, unreadable
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
 from binance_pm.errors import (
     Call,
@@ -27,16 +28,15 @@ from binance_pm.errors import (
     IpBanned,
     NoAnswer,
     PortfolioMarginError,
+    Repeat,
     SessionClosed,
     closes_gate,
-    error_of,
-    unreadable,
 )
 from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
 from binance_pm.session import CLOSED, Attempted, Session, shared_session
 from binance_pm.signing import Credential, Secret, Signer, check_key, clear_locals, signer
-from binance_pm.transport import Headers, HttpAnswer, HttpRequest, Method, SendFailed
+from binance_pm.transport import Headers, HttpAnswer, HttpRequest, Method, NotConnected, SendFailed
 from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
 
@@ -44,15 +44,19 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+BASE_URL: Final = "BINANCE_PM_BASE_URL"
+
 _ADDED: Final = {"timestamp", "signature"}
 _LONGEST_RECV_WINDOW: Final = 60_000
 _USER_AGENT: Final = f"binance-pm/{VERSION}"
+# Milliseconds since the epoch, of the years 2020 to 2099.
+_PLAUSIBLE_TIMES: Final = range(1_577_836_800_000, 4_102_444_800_000)
 
 
 class _Route:
     """What every call of one endpoint for one account has in common."""
 
-    __slots__ = ("call", "headers", "host", "is_signed", "origin", "pools")
+    __slots__ = ("call", "headers", "hint", "host", "is_signed", "origin", "pools")
 
     def __init__(self, call: Call, origin: str, host: str, pools: tuple[Pool, ...], *, is_signed: bool) -> None:
         self.call: Final = call
@@ -65,6 +69,8 @@ class _Route:
         self.is_signed: Final = is_signed
         self.headers: Headers | None = None
         """None until the first call has found the keys that it needs."""
+        self.hint: str = ""
+        """What an error says of how the place was chosen."""
 
 
 class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
@@ -79,7 +85,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         session: what to share connections and budget with; by default the event loop's.
         recv_window: milliseconds for which the exchange accepts a request, 5000 if None, at most 60000.
         max_wait: seconds that a call may wait for weight or a closed gate before it gives up.
-        attempts: how often a read is tried in all. A write is repeated only where it was refused for its timestamp.
+        attempts: how often a call is tried in all that may be repeated: a read, and a write whose effect is the same
+            the second time. Any other write is repeated only if it was refused for its timestamp.
         papi_url: where Portfolio Margin (``/papi``) is.
         sapi_url: where Portfolio Margin Pro (``/sapi``) is.
         allow_custom_host: accept URLs of hosts that are not the exchange's: they are sent the key.
@@ -132,6 +139,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self._session: Session | None = None
         self._closed: bool = False
         self._routes: Final[dict[Endpoint[Any], _Route]] = {}
+        self._hints: dict[str, str] = {}
+        """By family, what an error says of how its place was chosen."""
 
     @classmethod
     @checked("Client.from_env")
@@ -152,7 +161,20 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         """
         env = os.environ if environment is None else environment
         read = environment_keys(env, given=options)
-        return cls(**(read | environment_urls(env) | options))
+        urls = environment_urls(env)
+        client = cls(**(read | urls | options))
+        client.note_source(BASE_URL, urls.keys() - options.keys())
+        return client
+
+    def note_source(self, variable: str, arguments: Iterable[str]) -> None:
+        """Have errors name the variable of the environment that some of the URLs came from.
+
+        Args:
+            variable: its name.
+            arguments: ``papi_url``, ``sapi_url``, or both.
+        """
+        for name in arguments:
+            self._hints[name.removesuffix("_url")] = f" ({variable} is set)"
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._session else "not open"
@@ -201,18 +223,23 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         security: Security = "USER_DATA",
         kinds: Iterable[Kind] = (Kind.IP,),
         lane: Lane | None = None,
+        repeat: Repeat | None = None,
     ) -> T:
         """Call an endpoint that is not declared here, with the same budget, signature and errors.
 
         Args:
-            method: GET is a read; anything else counts as a write and is never repeated.
+            method: GET is a read unless `repeat` says otherwise; anything else counts as a write.
             path: such as ``/papi/v1/balance``.
             weight: what one call costs, as the exchange documents it.
             returns: the type to decode the answer into, such as a Struct, or ``dict[str, Any]``.
             params: as the exchange names them; recvWindow, timestamp and signature are added.
             security: what the exchange asks for.
             kinds: which of the exchange's counters it is charged to.
-            lane: where it stands in the queue for weight: by default a read among the polls, a write among the orders.
+            lane: where it stands in the queue for weight: by default GET among the polls, the rest among the orders.
+            repeat: whether it may be sent again if its answer is lost. By default GET is, and nothing else.
+                ``"same_effect"`` for a write that may be, such as a cancel or a listen key. ``"never"`` for a GET that
+                uses up a quota, such as a download id: it counts as a write then, so that an error says whether it may
+                have taken effect.
 
         Raises:
             ConfigurationError: an argument cannot be used; the text says which and why.
@@ -221,7 +248,14 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         try:
             _check_names(params)
             endpoint = undeclared_endpoint(
-                method, path, weight=weight, security=security, kinds=kinds, lane=lane, returns=returns
+                method,
+                path,
+                weight=weight,
+                security=security,
+                kinds=kinds,
+                lane=lane,
+                repeat=repeat,
+                returns=returns,
             )
         except ValueError as error:
             raise ConfigurationError(Call("request", self.label), str(error)) from None
@@ -246,6 +280,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         trial = _Trial(session.budget.monotonic())
         while True:
             answer: HttpAnswer | SendFailed | None = None
+            refusal: PortfolioMarginError | None = None
             transport = session.transport(route.call)
             reservation = session.budget.reserve(
                 charges, call=route.call, lane=endpoint.lane, max_wait=self._max_wait, returning=trial.is_returning
@@ -255,9 +290,12 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                     request = await self._request(endpoint, route, query, headers, session)
                     try:
                         answer = await transport.send(request, reservation.depart)
-                        reservation.answer(answer)
+                        refusal, limit = classify(route.call, answer)
+                        reservation.answer(answer, limit)
                     except SendFailed as failure:
                         answer = failure
+                        if isinstance(failure, NotConnected):
+                            failure.reason += route.hint
                         if not failure.sent:
                             reservation.stay()
                     except GateClosed:
@@ -269,11 +307,13 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                     session.tell(_attempted(reservation, answer, error, session.budget.monotonic()))
                 raise
             ended = session.budget.monotonic()
-            outcome = _outcome(endpoint, route.call, answer, session)
+            outcome = _outcome(endpoint, route.call, answer, refusal, session)
             if session.has_listeners:
                 session.tell(_attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
                 session.allowance(route.host).earn()
+                if type(outcome) is ServerTime:
+                    _hear_time(route, outcome.server_time, reservation, session)
                 return outcome
             await self._recover(outcome, trial, endpoint, session)
 
@@ -305,7 +345,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
     def _may_return(
         self, error: PortfolioMarginError, trial: _Trial, endpoint: Endpoint[Any], session: Session
     ) -> bool:
-        """Whether a read that a limit refused waits at the head of the queue until the gate opens."""
+        """Whether a read that a limit refused waits at the head of the queue until the gate opens.
+
+        A write does not, whatever may be repeated: what was worth doing before a refusal may not be after it.
+        """
         if endpoint.is_write or not closes_gate(error) or isinstance(error, IpBanned) or session.is_closed:
             return False
         closed = session.budget.gate(self._route(endpoint).host).wait(session.budget.monotonic())
@@ -313,14 +356,20 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     async def _synchronise(self, endpoint: Endpoint[Any], session: Session) -> None:
         """Ask the endpoint's host for its time. Where that fails, the refusal's `Date` has to do."""
+        ask = self.server_time if endpoint.family == "papi" else self.pro_server_time
+        host = self._route(endpoint).host
         asked = session.budget.monotonic()
+        why = f"The time that {host} tells cannot be."
         try:
-            time = await (self.server_time() if endpoint.family == "papi" else self.pro_server_time())
+            # What is far from everything known has to be told twice.
+            for _ in range(2):
+                await ask()
+                if session.budget.clock(host).exact_at >= asked:
+                    return
         except PortfolioMarginError as error:
-            _log.warning("%s The clock is synchronised by the last answer's Date alone.", error)
-            return
-        seconds = time.server_time / 1000
-        session.budget.hear(self._route(endpoint).host, seconds, seconds + 0.001, asked=asked)
+            why = str(error)
+        _log.warning("%s The clock is synchronised by the last answer's Date alone.", why)
+        session.budget.clock(host).trust_date()
 
     def _query(self, route: _Route, parameters: Mapping[str, Value | None]) -> str:
         """The query of a call, as far as it does not depend on the moment of sending."""
@@ -369,12 +418,13 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             return route
         url = self._urls["papi" if endpoint.family == "papi" else "sapi"]
         host = counted_url(url)
-        call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write)
+        call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write, endpoint.repeat)
         pools = [
             pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self._account)
             for kind in endpoint.kinds
         ]
         route = _Route(call, url, host, tuple(pools), is_signed=endpoint.is_signed)
+        route.hint = self._hints.get("papi" if endpoint.family == "papi" else "sapi", "")
         # Those made on the spot are as many as the caller likes.
         if ENDPOINTS.get(endpoint.name) is endpoint:
             self._routes[endpoint] = route
@@ -414,21 +464,32 @@ async def _signed(sign: Signer, query: str, call: Call, session: Session) -> str
 
 
 def _outcome(
-    endpoint: Endpoint[T], call: Call, answer: HttpAnswer | SendFailed, session: Session
+    endpoint: Endpoint[T],
+    call: Call,
+    answer: HttpAnswer | SendFailed,
+    refusal: PortfolioMarginError | None,
+    session: Session,
 ) -> T | PortfolioMarginError:
     """The decoded answer, or the error that the attempt ended in."""
     if isinstance(answer, SendFailed):
         return _failed(call, answer, session)
     _log.debug("%s [%s]: HTTP %d, %d bytes", call.endpoint, call.account, answer.status, len(answer.body or b""))
-    if error := error_of(call, answer):
-        return error
-    assert answer.body is not None, "error_of names an answer that is too long"  # noqa: S101
+    if refusal is not None:
+        return refusal
+    assert answer.body is not None, "an answer that is too long is no success"  # noqa: S101
     try:
         return endpoint.decode(answer.body)
     except ValueError as error:
         bad = unreadable(call, answer, str(error))
         bad.__cause__ = error
         return bad
+
+
+def _hear_time(route: _Route, milliseconds: int, reservation: Reservation, session: Session) -> None:
+    """Set the host's clock by what its time endpoint has answered."""
+    if reservation.departed_at is not None and milliseconds in _PLAUSIBLE_TIMES:
+        seconds = milliseconds / 1000
+        session.budget.hear(route.host, seconds, seconds + 0.001, asked=reservation.departed_at)
 
 
 def _attempted(
@@ -495,7 +556,7 @@ def environment_keys(env: Mapping[str, str], *, given: Container[str] = ()) -> d
 
 def environment_urls(env: Mapping[str, str]) -> dict[str, Any]:
     """Where the environment says that the exchange is, as arguments of `Client`; none where it says nothing."""
-    url = env.get("BINANCE_PM_BASE_URL")
+    url = env.get(BASE_URL)
     return {"papi_url": url, "sapi_url": url} if url else {}
 
 

@@ -23,6 +23,7 @@ import msgspec
 
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.pools import RULES, Family, Kind
+from binance_pm.errors import Repeat
 from binance_pm.transport import Method
 from binance_pm.wire import camel, decoder
 
@@ -56,6 +57,9 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     returns: type[T]
     """The type of its answer."""
     doc: str
+    repeat: Repeat | None = None
+    """Whether a request is sent again whose answer was lost. None: a GET is, and nothing else. "same_effect": it is,
+    because a second one changes nothing more. "never": it is not, be it a GET, which uses up a quota."""
 
     @property
     def family(self) -> Family:
@@ -81,8 +85,8 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
 
     @property
     def is_write(self) -> bool:
-        """Whether a call changes something at the exchange."""
-        return self.method != "GET"
+        """Whether a call changes something at the exchange: a GET does if a second one is not like the first."""
+        return self.method != "GET" or self.repeat is not None
 
 
 ENDPOINTS: Final[dict[str, Endpoint[Any]]] = {}
@@ -96,6 +100,7 @@ def get(
     security: Security = "USER_DATA",
     kinds: tuple[Kind, ...] = (Kind.IP,),
     lane: Lane = Lane.POLLS,
+    repeat: Repeat | None = None,
 ) -> Callable[[F], F]:
     """Declare a query.
 
@@ -106,29 +111,45 @@ def get(
         security: what the exchange asks for.
         kinds: which of the exchange's counters it is charged to.
         lane: where its calls stand in the queue for weight.
+        repeat: ``"never"`` if each call uses up a quota, such as a download id; see `Endpoint.repeat`.
     """
-    return functools.partial(_declare, "GET", path, weight, weight_without or {}, security, kinds, lane)
+    return functools.partial(_declare, "GET", path, weight, weight_without or {}, security, kinds, lane, repeat)
 
 
 def post(
-    path: str, *, weight: int, security: Security = "TRADE", kinds: tuple[Kind, ...] = (Kind.IP,)
+    path: str,
+    *,
+    weight: int,
+    security: Security = "TRADE",
+    kinds: tuple[Kind, ...] = (Kind.IP,),
+    repeat: Repeat | None = None,
 ) -> Callable[[F], F]:
-    """Declare an action, which stands in the lane of orders; see `get`."""
-    return functools.partial(_declare, "POST", path, weight, {}, security, kinds, Lane.ORDERS)
+    """Declare an action, which stands in the lane of orders; see `get`, and `Endpoint.repeat`."""
+    return functools.partial(_declare, "POST", path, weight, {}, security, kinds, Lane.ORDERS, repeat)
 
 
 def put(
-    path: str, *, weight: int, security: Security = "TRADE", kinds: tuple[Kind, ...] = (Kind.IP,)
+    path: str,
+    *,
+    weight: int,
+    security: Security = "TRADE",
+    kinds: tuple[Kind, ...] = (Kind.IP,),
+    repeat: Repeat | None = None,
 ) -> Callable[[F], F]:
-    """Declare a change, which stands in the lane of orders; see `get`."""
-    return functools.partial(_declare, "PUT", path, weight, {}, security, kinds, Lane.ORDERS)
+    """Declare a change, which stands in the lane of orders; see `get`, and `Endpoint.repeat`."""
+    return functools.partial(_declare, "PUT", path, weight, {}, security, kinds, Lane.ORDERS, repeat)
 
 
 def delete(
-    path: str, *, weight: int, security: Security = "TRADE", kinds: tuple[Kind, ...] = (Kind.IP,)
+    path: str,
+    *,
+    weight: int,
+    security: Security = "TRADE",
+    kinds: tuple[Kind, ...] = (Kind.IP,),
+    repeat: Repeat | None = None,
 ) -> Callable[[F], F]:
-    """Declare a removal, which stands in the lane of orders; see `get`."""
-    return functools.partial(_declare, "DELETE", path, weight, {}, security, kinds, Lane.ORDERS)
+    """Declare a removal, which stands in the lane of orders; see `get`, and `Endpoint.repeat`."""
+    return functools.partial(_declare, "DELETE", path, weight, {}, security, kinds, Lane.ORDERS, repeat)
 
 
 def undeclared_endpoint(
@@ -139,6 +160,7 @@ def undeclared_endpoint(
     security: Security,
     kinds: Iterable[Kind],
     lane: Lane | None,
+    repeat: Repeat | None = None,
     returns: type[T],
 ) -> Endpoint[T]:
     """An endpoint made on the spot, checked as a declared one is and by its types too: no type checker saw them.
@@ -152,11 +174,12 @@ def undeclared_endpoint(
         raise ValueError(f"the security {security!r} is none of {', '.join(get_args(Security))}")
     if lane is not None and not isinstance(lane, Lane):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"the lane {lane!r} is none of {', '.join(map(str, Lane))}")
+    _check_repeat(repeat)
     counted = _kinds(kinds)
     check_endpoint(path, weight=weight, kinds=counted)
     served = lane if lane is not None else Lane.POLLS if method == "GET" else Lane.ORDERS
     try:
-        return _made(method, path, weight, security, counted, served, returns)
+        return _made(method, path, weight, security, counted, served, repeat, returns)
     except Exception as error:
         # A type of the caller's own may fail in any way of its own.
         raise ValueError(f"nothing can be decoded into the type given as returns: {error}") from error
@@ -179,6 +202,11 @@ def check_endpoint(path: str, *, weight: int, kinds: tuple[Kind, ...]) -> None:
         raise ValueError(f"one of the kinds is there twice: {', '.join(kinds)}")
 
 
+def _check_repeat(repeat: object) -> None:
+    if repeat is not None and repeat not in get_args(Repeat):
+        raise ValueError(f"repeat is {repeat!r}, which is none of {', '.join(get_args(Repeat))}")
+
+
 def _kinds(kinds: Iterable[Kind]) -> tuple[Kind, ...]:
     try:
         return tuple(Kind(kind) for kind in kinds)
@@ -195,6 +223,7 @@ def _made(
     security: Security,
     kinds: tuple[Kind, ...],
     lane: Lane,
+    repeat: Repeat | None,
     returns: type[T],
 ) -> Endpoint[T]:
     return Endpoint(
@@ -206,6 +235,7 @@ def _made(
         lane=lane,
         kinds=kinds,
         security=security,
+        repeat=repeat,
         decode=decoder(returns),
         parameters={},
         returns=returns,
@@ -235,8 +265,10 @@ def _declare(
     security: Security,
     kinds: tuple[Kind, ...],
     lane: Lane,
+    repeat: Repeat | None,
     function: F,
 ) -> F:
+    _check_repeat(repeat)
     for cost in (weight, *weight_without.values()):
         check_endpoint(path, weight=cost, kinds=kinds)
     name = function.__name__
@@ -253,6 +285,7 @@ def _declare(
         lane=lane,
         kinds=kinds,
         security=security,
+        repeat=repeat,
         decode=decoder(signature.return_annotation),
         parameters=signature.parameters,
         returns=signature.return_annotation,

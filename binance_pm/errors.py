@@ -27,15 +27,16 @@ Sources (read 2026-11-21):
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple
-
-import msgspec
-
-if TYPE_CHECKING:
-    from binance_pm.transport import HttpAnswer
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 Outcome = Literal["not_done", "unknown"]
+
+LimitHit = Literal["ip", "firewall", "orders", "ban"]
+"""Which limit a response says was hit: the weight of the IP, the firewall's own, the orders of one account, or all: the
+IP is banned."""
+
+Repeat = Literal["same_effect", "never"]
+"""Whether a request that may have had its effect may be sent again: the effect is the same, or it never may."""
 
 
 class Call(NamedTuple):
@@ -47,6 +48,16 @@ class Call(NamedTuple):
     """The label of the account, empty where no account is involved."""
     write: bool = False
     """Whether the call changes something at the exchange."""
+    repeat: Repeat | None = None
+    """What its declaration says of sending it again; None if nothing."""
+
+
+_TRY_AGAIN: Final = "It is safe to try again."
+_FIND_OUT: Final[dict[Repeat | None, str]] = {
+    None: "Ask by client order id before sending it again.",
+    "same_effect": "It is safe to send it again: the effect is the same.",
+    "never": "It may have used up part of a quota: find out what became of it before sending it again.",
+}
 
 
 class PortfolioMarginError(Exception):
@@ -55,7 +66,8 @@ class PortfolioMarginError(Exception):
     Attributes:
         endpoint: the method called, such as ``um_account``; the class or function where no call is involved.
         account: the label of the account, empty where none is involved.
-        write: whether the call changes something at the exchange.
+        write: whether the call changes something at the exchange; a query that uses up a quota does.
+        repeat: what the endpoint's declaration says of sending it again, "same_effect" or "never"; mostly None.
         what: what happened, without the rest of the message.
         advice: what to do about it.
         sent: whether the request left this machine (True also where that is not known).
@@ -63,15 +75,15 @@ class PortfolioMarginError(Exception):
 
     sent: ClassVar[bool] = False
     _advice: ClassVar[str] = "See the message."
-    _read_advice: ClassVar[str] = ""
-    _uncertain: ClassVar[bool] = False
+    _uncertain: bool = False
 
     def __init__(self, call: Call, what: str, *, advice: str | None = None) -> None:
         self.endpoint: str = call.endpoint
         self.account: str = call.account
         self.write: bool = call.write
+        self.repeat: Repeat | None = call.repeat
         self.what = what
-        self.advice: str = advice or ("" if call.write else self._read_advice) or self._advice
+        self.advice: str = self._advise(call, advice or self._advice)
         name = f"{call.endpoint} [{call.account}]" if call.account else call.endpoint
         super().__init__(f"{name}: {what}. {self._fate()} {self.advice}")
 
@@ -81,6 +93,12 @@ class PortfolioMarginError(Exception):
         if not self.write:
             return None
         return "unknown" if self._uncertain else "not_done"
+
+    def _advise(self, call: Call, advice: str) -> str:
+        """The advice, after what a write needs that may have been executed."""
+        if not (call.write and self._uncertain):
+            return advice
+        return _FIND_OUT[call.repeat] if advice is _TRY_AGAIN else f"{_FIND_OUT[call.repeat]} {advice}"
 
     def _fate(self) -> str:
         if not self.sent:
@@ -154,8 +172,7 @@ class NoAnswer(PortfolioMarginError):
     """It was sent and no answer came: a write may have been executed."""
 
     sent = True
-    _advice = "Ask by client order id before sending it again."
-    _read_advice = "It is safe to try again."
+    _advice = _TRY_AGAIN
     _uncertain = True
 
 
@@ -171,9 +188,13 @@ class ExchangeError(PortfolioMarginError):
     sent = True
     _advice = "See the exchange's list of error codes."
 
-    def __init__(self, call: Call, message: str, *, status: int, code: int | None = None) -> None:
+    def __init__(
+        self, call: Call, message: str, *, status: int, code: int | None = None, advice: str | None = None
+    ) -> None:
         said = f"{message} (HTTP {status})" if code is None else f"{message} (code {code}, HTTP {status})"
-        super().__init__(call, said, advice=_ADVICE.get(status) or _ADVICE.get(code or 0))
+        if advice is None and not self._uncertain:
+            advice = _ADVICE.get(code or 0) or _ADVICE.get(status)
+        super().__init__(call, said, advice=advice)
         self.status = status
         self.code = code
         self.message = message
@@ -202,18 +223,30 @@ class ClockSkewError(ExchangeError):
 
 
 class RateLimited(ExchangeError):
-    """A limit of the exchange was hit (HTTP 429, code -1003, or a 403 of its firewall).
+    """A limit of the exchange was hit (HTTP 429, code -1003, or its firewall said so).
 
     Attributes:
         retry_after: seconds to wait, as the exchange said; None where it did not say.
+        limit: which limit it was: all but "orders" close the gate.
     """
 
     _advice = "The gate is closed for every client of this IP until the limit is free again; call less often."
 
     def __init__(
-        self, call: Call, message: str, *, status: int, code: int | None = None, retry_after: float | None = None
+        self,
+        call: Call,
+        message: str,
+        *,
+        status: int,
+        code: int | None = None,
+        retry_after: float | None = None,
+        uncertain: bool = False,
     ) -> None:
-        super().__init__(call, message, status=status, code=code)
+        # A gateway that failed cannot know whether it had passed a write on.
+        self._uncertain = uncertain
+        self.limit: LimitHit = _limit_hit(type(self), status, code)
+        advice = _ADVICE[_TOO_MANY_ORDERS] if self.limit == "orders" else self._advice
+        super().__init__(call, message, status=status, code=code, advice=advice)
         self.retry_after = retry_after
 
 
@@ -224,7 +257,9 @@ class IpBanned(RateLimited):
         until: seconds since the epoch at which the ban ends; None where the exchange did not say.
     """
 
-    _advice = "Stop everything on this IP until the ban ends: whatever is sent before makes it longer."
+    _advice = (
+        "Stop everything on this IP until the ban ends: whatever is sent before makes it longer. The gate is closed."
+    )
 
     def __init__(
         self,
@@ -249,8 +284,7 @@ class NotDone(ExchangeError):
 class OutcomeUnknown(ExchangeError):
     """The exchange failed and cannot say whether a write was executed."""
 
-    _advice = "Ask by client order id before sending it again."
-    _read_advice = "It is safe to try again."
+    _advice = _TRY_AGAIN
     _uncertain = True
 
 
@@ -262,8 +296,7 @@ class BadAnswer(PortfolioMarginError):
     """
 
     sent = True
-    _read_advice = "Something between here and the exchange answered in its place, or this version is too old."
-    _advice = f"Ask by client order id before sending it again. {_read_advice}"
+    _advice = "Something between here and the exchange answered in its place, or this version is too old."
     _uncertain = True
 
     def __init__(self, call: Call, what: str, *, status: int) -> None:
@@ -271,26 +304,44 @@ class BadAnswer(PortfolioMarginError):
         self.status = status
 
 
-_TOO_MUCH_WEIGHT: Final = -1003
 _TOO_MANY_ORDERS: Final = -1015
 
 _KEY_ADVICE = (
     "Either the key is wrong, or this IP is not on its list, or a permission is missing. A key made before Portfolio "
-    "Margin was enabled on the account never works here: create a new one, with the permission for Portfolio Margin."
+    "Margin was enabled on the account never works here: create a new one, with the permission for Portfolio Margin. "
+    "If the list has this machine's IPv4 address and it connects by IPv6, use IPv4 only: "
+    "Session(local_address='0.0.0.0')."
 )
+_UNKNOWN_KEY_ADVICE: Final = (
+    "The exchange does not know this API key: it is mistyped, deleted, or of another exchange, such as a testnet. "
+    "Copy it again, or create a new one."
+)
+_IP_ADVICE: Final = "This IP may not do that: add it to the API key's list of IP addresses."
+_KEY_KIND_ADVICE: Final = "The exchange does not take keys of this kind here: create another one."
+_ACCOUNT_ADVICE: Final = (
+    "The account is not a portfolio margin account, or not of the product of this endpoint "
+    "(span_account is for Portfolio Margin Pro SPAN, pro_account for Portfolio Margin Pro). "
+    "After it is enabled, create a new key: older ones never work."
+)
+PLACE_ADVICE: Final = "The exchange does not serve the place that this IP is in: use it from where it does."
+"""For HTTP 451, and for a page that says the same."""
+
 _ADVICE: Final = {
+    -1005: _IP_ADVICE,
+    -1011: _IP_ADVICE,
+    -2008: _UNKNOWN_KEY_ADVICE,
     -2014: "The API key is mistyped or cut: it has 64 letters and digits. Copy it again.",
     -2015: _KEY_ADVICE,
     -1022: (
         "The secret does not belong to this API key, or the key is of another kind "
         "(HMAC, Ed25519, RSA) than the secret given."
     ),
-    -21001: (
-        "The account is not a portfolio margin account, or not of the product of this endpoint "
-        "(span_account is for Portfolio Margin Pro SPAN, pro_account for Portfolio Margin Pro). "
-        "After it is enabled, create a new key: older ones never work."
-    ),
-    451: "The exchange does not serve the place that this IP is in: use it from where it does.",
+    -2017: "The exchange has locked the API keys of this account: see its website.",
+    -4056: _KEY_KIND_ADVICE,
+    -4057: _KEY_KIND_ADVICE,
+    -9000: _ACCOUNT_ADVICE,
+    -21001: _ACCOUNT_ADVICE,
+    451: PLACE_ADVICE,
     _TOO_MANY_ORDERS: "Too many orders for this account: wait for the next minute.",
     -5028: (
         "It came in time, but reached the matching engine later than recv_window allows: the exchange is slow. "
@@ -298,157 +349,23 @@ _ADVICE: Final = {
     ),
 }
 
-# Where the documents disagree with what a code's name suggests, general-info decides: see the module docstring.
-_KINDS: Final[dict[int, type[ExchangeError]]] = {
-    -1000: OutcomeUnknown,
-    -1001: NotDone,
-    -1002: AuthenticationError,
-    _TOO_MUCH_WEIGHT: RateLimited,
-    -1006: OutcomeUnknown,
-    -1007: OutcomeUnknown,
-    -1008: NotDone,
-    _TOO_MANY_ORDERS: RateLimited,
-    -1021: ClockSkewError,
-    -1022: AuthenticationError,
-    -1099: AuthenticationError,
-    -2014: AuthenticationError,
-    -2015: AuthenticationError,
-    -5028: ClockSkewError,
-    -5041: OutcomeUnknown,
-    -21001: AuthenticationError,
-    51998: NotDone,
-    51999: OutcomeUnknown,
-}
 
-
-# These say enough by themselves, however long the page that comes with them.
-_LIMITING: Final = {403, 418, 429}
-# A prefix, because every success is looked at: the exchange's refusals begin with their code, and it is negative.
-_REFUSES: Final = re.compile(rb'\s*\{\s*"code"\s*:\s*"?-')
-
-
-def error_of(call: Call, answer: HttpAnswer) -> PortfolioMarginError | None:
-    """The error that an answer is, or None where it is a success as far as status and first bytes tell."""
-    status = answer.status
-    if answer.body is None and status not in _LIMITING:
-        return BadAnswer(call, "the answer is longer than this session accepts", status=status)
-    if 200 <= status < 300:
-        return _refused_after_all(call, answer) if _REFUSES.match(answer.body or b"") else None
-    if 300 <= status < 400:
-        return BadAnswer(call, "it was redirected to another place, which was refused", status=status)
-    return _refused(call, answer, *_refusal(answer.body))
-
-
-def unreadable(call: Call, answer: HttpAnswer, reason: str) -> PortfolioMarginError:
-    """The error for a success whose body is not what the endpoint promises, or is the exchange's refusal after all."""
-    if refused := _refused_after_all(call, answer):
-        return refused
-    what = f"the answer is not what this endpoint promises: {_presentable(reason)}"
-    return BadAnswer(call, what, status=answer.status)
+def _limit_hit(kind: type[RateLimited], status: int, code: int | None) -> LimitHit:
+    if issubclass(kind, IpBanned):
+        return "ban"
+    if code == _TOO_MANY_ORDERS:
+        return "orders"
+    # The firewall counts on its own, and gives no code of the exchange's.
+    return "ip" if status == 429 or (code is not None and code < 0) else "firewall"
 
 
 def closes_gate(error: PortfolioMarginError | None) -> bool:
-    """Whether an answer with this error refuses whoever asks, so that nothing may be sent to its host for a while.
+    """Whether a response with this error refuses whoever asks, so that nothing may be sent to its host for a while.
 
     A limit of the IP and a ban do, whatever status they come with, and so does the firewall. Too many orders (-1015)
     are those of one account: its own calls are counted, and the other accounts on the IP need not wait for them.
     """
-    if isinstance(error, IpBanned):
-        return True
-    return isinstance(error, RateLimited) and error.code != _TOO_MANY_ORDERS
-
-
-def _refused_after_all(call: Call, answer: HttpAnswer) -> ExchangeError | None:
-    """The refusal that a body is, although its status says success; None where it is none."""
-    code, message = _refusal(answer.body)
-    return None if code is None or code >= 0 else _refused(call, answer, code, message)
-
-
-def _refused(call: Call, answer: HttpAnswer, code: int | None, message: str) -> ExchangeError:
-    kind, status = _kind(answer, code, message), answer.status
-    if issubclass(kind, IpBanned):
-        until = answer.banned_until
-        if until is None and answer.date is not None and answer.retry_after is not None:
-            until = answer.date + answer.retry_after
-        return kind(call, message, status=status, code=code, retry_after=answer.retry_after, until=until)
-    if issubclass(kind, RateLimited):
-        return kind(call, message, status=status, code=code, retry_after=answer.retry_after)
-    return kind(call, message, status=status, code=code)
-
-
-def _refusal(body: bytes | None) -> tuple[int | None, str]:
-    """The exchange's code and text in an error's body; no code where the body is something else."""
-    if body is None:
-        return None, "more bytes than this session accepts"
-    try:
-        said = _REFUSAL.decode(body)
-    except (ValueError, RecursionError):
-        return None, _plain_text(body)
-    return said.code, _presentable(_text(said.msg))
-
-
-def _text(value: msgspec.Raw) -> str:
-    """A JSON text; nothing where it is null or something else: the code alone says what happened."""
-    try:
-        return msgspec.json.decode(bytes(value).decode(errors="replace"), type=str)
-    except ValueError:
-        return ""
-
-
-def _plain_text(body: bytes) -> str:
-    """A body that is not the exchange's JSON, where it is a short text for people."""
-    if len(body) > 200 or b"<" in body or b"{" in body:
-        return f"{len(body)} bytes that are not the exchange's JSON"
-    return _presentable(body.decode(errors="replace"))
-
-
-# What a gateway says that gave up waiting or was left (408, 460, 499), or that keeps requests apart (409, 425): it does
-# not know what became of one that it had passed on. The exchange itself documents 409 for replacing a spot order, where
-# it means that a part was done; so of its codes only those are believed there that have a kind of their own.
-_UNCERTAIN: Final = {408, 409, 425, 460, 499}
-_BAD_GATEWAY: Final = {502, 504}
-
-
-def _kind(answer: HttpAnswer, code: int | None, message: str) -> type[ExchangeError]:
-    status = answer.status
-    if status == 418 or (code == _TOO_MUCH_WEIGHT and answer.banned_until is not None):
-        return IpBanned
-    # A 403 without a code of the exchange's comes from its firewall, which counts requests too.
-    if status == 429 or (status == 403 and code in {None, status}):
-        return RateLimited
-    kind = _KINDS.get(code or 0)
-    # Both are an invitation to send it again, and a gateway that lost the exchange cannot know that nothing was done.
-    if kind is not None and not (status in _BAD_GATEWAY and kind in {NotDone, ClockSkewError}):
-        return kind
-    if status == 401:
-        return AuthenticationError
-    if 200 <= status < 500 and status not in _UNCERTAIN:
-        return RequestRejected
-    return NotDone if status == 503 and _is_unavailable(code, message) else OutcomeUnknown
-
-
-def _is_unavailable(code: int | None, message: str) -> bool:
-    """Whether the exchange itself says that it did nothing: a gateway says the same of what it cannot know.
-
-    A gateway says so as plain text, without a code, or with the status as the code; the exchange's codes are not
-    positive here.
-    """
-    return code is not None and code <= 0 and message.startswith("Service Unavailable")
-
-
-class _Refusal(msgspec.Struct):
-    code: int | None = None
-    msg: msgspec.Raw = msgspec.Raw(b'""')
-
-
-_REFUSAL: Final = msgspec.json.Decoder(_Refusal, strict=False)
-_SECRET_LIKE: Final = re.compile(r"[A-Za-z0-9+/=%_-]{40,}")
-
-
-def _presentable(text: str) -> str:
-    """One line of at most 300 characters, without keys and signatures that the text may echo."""
-    printable = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
-    return _SECRET_LIKE.sub("…", printable)[:300].rstrip(". ") or "no text"
+    return isinstance(error, RateLimited) and error.limit != "orders"
 
 
 def _restore(kind: type[PortfolioMarginError], args: tuple[Any, ...], state: dict[str, Any]) -> PortfolioMarginError:

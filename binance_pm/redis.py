@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from binance_pm.errors import Call, ConfigurationError
+from binance_pm.extras import installation
 
 T = TypeVar("T")
 
@@ -199,6 +200,6 @@ def _library(call: Call) -> _Library:
         from redis.exceptions import NoScriptError  # noqa: PLC0415 - the extra `redis`
         from redis.retry import Retry  # noqa: PLC0415 - the extra `redis`
     except ImportError as error:
-        advice = "Install it: pip install 'binance-pm[redis]'."
+        advice = f"Install it: {installation('redis')}"
         raise ConfigurationError(call, "it needs the extra `redis`", advice=advice) from error
     return _Library(ConnectionPool, Redis, RedisCluster, RedisError, NoScriptError, Retry(NoBackoff(), 0))

@@ -1,7 +1,8 @@
 """Whether a call that failed is made again, and when.
 
-Only reads are repeated, and only after failures that say nothing about the request. An outage must not multiply
-traffic: every retry is paid from an allowance that only successes refill.
+Only reads are repeated, and writes whose effect is the same the second time, and only after failures that say nothing
+about the request. An outage must not multiply traffic: every retry is paid from an allowance that only successes
+refill.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def retry_delay(
         elapsed: seconds since the first began.
         jitter: a random number from 0 to 1, so that clients that failed together do not return together.
     """
-    if error.write or attempt >= attempts or not isinstance(error, _REPEATABLE):
+    may_repeat = not error.write or error.repeat == "same_effect"
+    if not may_repeat or attempt >= attempts or not isinstance(error, _REPEATABLE):
         return None
     delay = _FIRST_DELAY * 2 ** (attempt - 1) * (0.5 + jitter / 2)
     return delay if elapsed + delay < _LONGEST else None

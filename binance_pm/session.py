@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.util import find_spec
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Final, Literal, Self, TypeVar
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
@@ -23,10 +20,12 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from binance_pm.arguments import check_fields, checked
 from binance_pm.budget import Budget, Lane, Reservation, process_budget
 from binance_pm.errors import Call, ConfigurationError, ConnectError, PortfolioMarginError, SessionClosed
+from binance_pm.extras import installation
 from binance_pm.retry import RetryAllowance
-from binance_pm.signing import Secret
 from binance_pm.transport import MAX_CONNECTIONS, Timeouts, Transport
 from binance_pm.transport.httpx import HttpxLike, HttpxTransport
+from binance_pm.transport.proxy import Proxy, read_proxy
+from binance_pm.transport.resolve import is_wildcard
 
 _log = logging.getLogger(__name__)
 
@@ -74,9 +73,10 @@ class Session:
         engine: what carries the requests: ``"direct"`` is the faster, and needs the extra `fast` and the event loop
             of asyncio or uvloop; ``"httpx"`` runs everywhere. By default it is the direct one where it can be: where
             none of `http`, `proxy` and `trust_env` is given either.
-        proxy: URL of an HTTP or SOCKS proxy. Another way out is another IP: it has a budget of its own.
+        proxy: URL of an HTTP or SOCKS proxy, for https alone. Another way out is another IP: it has a budget of its
+            own.
         local_address: the IP address of this machine to connect from. Another one is another way out, with a budget
-            of its own.
+            of its own; ``0.0.0.0`` stands for IPv4 only and ``::`` for IPv6 only, both with the usual budget.
         trust_env: whether the environment may name proxies and certificates.
         tls: settings for https.
         pins: SHA-256 fingerprints of certificates in hexadecimal, with colons or without. A server that shows another
@@ -106,18 +106,18 @@ class Session:
     ) -> None:
         if http is not None and (proxy is not None or trust_env or tls is not None):
             raise ConfigurationError(_CALL, "http was given together with proxy, trust_env or tls: set them on it")
-        if local_address is not None and (http is not None or proxy is not None or trust_env):
+        self._local_address: Final = None if local_address is None else _address(local_address)
+        is_one_of_ours = self._local_address is not None and not is_wildcard(self._local_address)
+        if local_address is not None and (http is not None or (is_one_of_ours and (proxy is not None or trust_env))):
             raise ConfigurationError(_CALL, "local_address was given together with http, proxy or trust_env")
         if max_body < 1:
             raise ConfigurationError(_CALL, f"max_body is {max_body}: give the bytes of the longest answer, 1 at least")
         self._pins: Final = _fingerprints(pins)
         self._wanted: Final = engine
-        self._local_address: Final = None if local_address is None else _address(local_address)
-        egress = self._local_address or _egress(proxy)
-        self.budget: Final = budget or process_budget(egress)
+        self._proxy: Final = None if proxy is None else _proxy(proxy)
+        self.budget: Final = budget or process_budget(_egress(self._proxy, self._local_address))
         self.timeouts: Final = _checked(timeouts or Timeouts())
         self._http: Final = http
-        self._proxy: Final = Secret(proxy) if proxy is not None else None
         self._trust_env: Final = trust_env
         self._tls: Final = tls
         self._max_body: Final = max_body
@@ -192,6 +192,11 @@ class Session:
                 # Whoever called would take it for a failure of the call.
                 _log.exception("A listener of the session failed.")
 
+    @property
+    def free_slots(self) -> int:
+        """How many more polls may be in flight now."""
+        return self._places.value
+
     def transport(self, call: Call) -> Transport:
         """What carries the requests.
 
@@ -251,24 +256,18 @@ class Session:
                 pins=self._pins,
                 local_address=self._local_address,
             )
-        proxy = self._proxy.reveal().decode() if self._proxy else None
-        if self._trust_env and self._tls is None:
-            _check_certificates()
         try:
             return HttpxTransport(
                 self._http,
                 timeouts=self.timeouts,
                 max_body=self._max_body,
-                proxy=proxy,
+                proxy=self._proxy,
                 trust_env=self._trust_env,
                 tls=self._tls,
                 local_address=self._local_address,
             )
-        except OSError as error:
-            raise ConfigurationError(_CALL, _certificates_flaw(error, trust_env=self._trust_env)) from None
-        except (ValueError, ImportError) as error:
-            # Their texts may quote the proxy's URL, password included.
-            raise ConfigurationError(_CALL, f"the proxy cannot be used ({type(error).__name__})") from None
+        except ValueError as error:
+            raise ConfigurationError(_CALL, str(error)) from None
 
     def _chosen(self) -> Engine:
         obstacle = self._obstacle()
@@ -290,7 +289,7 @@ class Session:
         if (loop := sniffio.current_async_library()) != "asyncio":
             return f"it runs on asyncio, and this is {loop}"
         if find_spec("httptools") is None:
-            return "httptools is not installed: pip install 'binance-pm[fast]'"
+            return f"httptools is not installed: {installation('fast')}"
         return None
 
 
@@ -360,24 +359,6 @@ def _checked(timeouts: Timeouts) -> Timeouts:
     return timeouts
 
 
-def _check_certificates() -> None:
-    """A directory that does not exist holds no certificates: every connection would fail."""
-    folder = "" if os.environ.get("SSL_CERT_FILE") else os.environ.get("SSL_CERT_DIR", "")
-    if folder and not Path(folder).is_dir():
-        raise ConfigurationError(
-            _CALL, f"the directory of certificates {folder}, which SSL_CERT_DIR names, does not exist"
-        )
-
-
-def _certificates_flaw(error: OSError, *, trust_env: bool) -> str:
-    """What is wrong with the certificates of the environment, or with those that come with httpx."""
-    file = os.environ.get("SSL_CERT_FILE") if trust_env else None
-    if not file:
-        return "the certificates of certifi cannot be read: install it again"
-    why = "it holds none" if isinstance(error, ssl.SSLError) else error.strerror
-    return f"the file of certificates {file}, which SSL_CERT_FILE names, cannot be read: {why}"
-
-
 def _address(text: str) -> str:
     """One spelling for each address: the budget of the way out is found by it."""
     try:
@@ -386,12 +367,15 @@ def _address(text: str) -> str:
         raise ConfigurationError(_CALL, "local_address is not an IP address") from None
 
 
-def _egress(proxy: str | None) -> str:
-    """Host and port of the proxy: the password is nobody's key."""
-    if proxy is None:
-        return ""
+def _proxy(url: str) -> Proxy:
     try:
-        parts = urlsplit(proxy)
-        return f"{parts.hostname}:{parts.port}"
-    except ValueError:
-        raise ConfigurationError(_CALL, "the proxy is not a URL") from None
+        return read_proxy(url)
+    except ValueError as error:
+        raise ConfigurationError(_CALL, f"the proxy {error}") from None
+
+
+def _egress(proxy: Proxy | None, local_address: str | None) -> str:
+    """What tells egress IPs apart; the address of no machine chooses nothing but IPv4 or IPv6."""
+    if proxy is not None:
+        return proxy.place
+    return "" if local_address is None or is_wildcard(local_address) else local_address

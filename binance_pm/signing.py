@@ -22,6 +22,8 @@ from pathlib import Path
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from binance_pm.extras import installation
+
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -35,19 +37,17 @@ Credential = str | bytes | Path | Signer
 LARGEST_KEY: Final = 2**16
 """Bytes; the largest private key in use is a fifth of it."""
 
-_BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+# They are compiled when they are needed: importing is not to pay for them.
+_BLOCK: Final = rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----"
 # An ASN.1 sequence that begins with a small integer, or with a sequence that begins with an object identifier: every
 # private key, plain or encrypted, every public key and every certificate begins so.
-_DER: Final = re.compile(
-    rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)(?:\x02\x01[\x00-\x04]|\x30(?:.|\x81.|\x82..)[\x06\xa0])", re.DOTALL
-)
+_DER: Final = rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)(?:\x02\x01[\x00-\x04]|\x30(?:.|\x81.|\x82..)[\x06\xa0])"
 _QUOTES: Final = "'\"`´‘’‚“”„«»"  # noqa: RUF001 - those that word processors make of them
-_PLACEHOLDER: Final = re.compile(
+_PLACEHOLDER: Final = (
     rb"<.*>|\{.*\}|\[.*\]|%.*%|\$\w+|\$[({].*[)}]|(?:your|my|insert|enter|paste|replace)[-_].*|change[-_]?me"
-    rb"|placeholder|redacted|none|null|undefined|x{3,}|\*+|\.+",
-    re.IGNORECASE,
+    rb"|placeholder|redacted|none|null|undefined|x{3,}|\*+|\.+"
 )
-_PATH: Final = re.compile(rb"(?:~|\.{1,2})?/.*|[A-Za-z]:\\.*|file:.*|.*\.(?:pem|key|txt|der|env)")
+_PATH: Final = rb"(?:~|\.{1,2})?/.*|[A-Za-z]:\\.*|file:.*|.*\.(?:pem|key|txt|der|env)"
 
 
 class Secret:
@@ -138,7 +138,7 @@ def check_key(key: bytes, name: str) -> None:
     text = key.decode(errors="replace").strip()
     if text[0] in _QUOTES or text[-1] in _QUOTES:
         raise ValueError(f"{name} has quotes around it: remove them")
-    if _PLACEHOLDER.fullmatch(key.strip()):
+    if re.fullmatch(_PLACEHOLDER, key.strip(), re.IGNORECASE):
         raise ValueError(f"{name} is a placeholder: replace it by the key that Binance shows")
     if any(byte <= 0x20 or byte >= 0x7F for byte in key):
         raise ValueError(f"{name} has white space or a character outside ASCII in it: copy it again")
@@ -153,7 +153,7 @@ def check_secret(secret: bytes) -> None:
     if form := key_form(secret):
         raise ValueError(f"the API secret is a private key {form}")
     check_key(secret, "the API secret")
-    if _PATH.fullmatch(secret):
+    if re.fullmatch(_PATH, secret):
         raise ValueError("the API secret is the path of a file: give a pathlib.Path, or BINANCE_PM_PRIVATE_KEY_FILE")
 
 
@@ -239,7 +239,7 @@ def _private_key(pem: bytes, passphrase: str | bytes | Secret | None) -> Ed25519
         from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - the extra `keys`
         from cryptography.hazmat.primitives.asymmetric import ed25519, rsa  # noqa: PLC0415 - the extra `keys`
     except ImportError as error:
-        raise ValueError("a private key needs the extra `keys`: pip install 'binance-pm[keys]'") from error
+        raise ValueError(f"a private key needs the extra `keys`: {installation('keys')}") from error
     label, block = _private_block(pem)
     opening = _passphrase(passphrase)
     load = serialization.load_ssh_private_key if label.startswith(b"OPENSSH") else serialization.load_pem_private_key
@@ -267,7 +267,7 @@ def _private_block(pem: bytes) -> tuple[bytes, bytes]:
     Raises:
         ValueError: there is none, or more than one.
     """
-    blocks: list[tuple[bytes, bytes]] = _BLOCK.findall(_plain(pem))
+    blocks: list[tuple[bytes, bytes]] = re.findall(_BLOCK, _plain(pem), re.DOTALL)
     private = [(label, body) for label, body in blocks if label.endswith(b"PRIVATE KEY")]
     if len(private) == 1:
         label, body = private[0]
@@ -303,12 +303,12 @@ def key_form(held: bytes, *, times: str = " twice") -> str:
     """What has to be done to a private key that is no PEM; nothing where it is none."""
     if b"-----END " in held or b"PRIVATE KEY" in held:
         return "without its line BEGIN: give the whole PEM"
-    if _DER.match(held):
+    if re.match(_DER, held, re.DOTALL):
         return "in DER: give it as PEM"
     for coding, decoded in _decodings(held):
         if is_pem(decoded):
             return f"in {coding}: decode it, and give the PEM"
-        if _DER.match(decoded) or decoded.startswith(b"openssh-key-v1"):
+        if re.match(_DER, decoded, re.DOTALL) or decoded.startswith(b"openssh-key-v1"):
             return "without its lines BEGIN and END: give the whole PEM"
         if times and key_form(decoded, times=""):
             return f"in {coding}{times}: decode it, and give the PEM"

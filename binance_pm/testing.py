@@ -18,6 +18,7 @@ from binance_pm.arguments import checked
 from binance_pm.budget import Budget, Family, Kind
 from binance_pm.client import Client
 from binance_pm.errors import Call, ConfigurationError
+from binance_pm.extras import installation
 from binance_pm.session import Session
 from binance_pm.transport.httpx import HttpxLike, asgi_transport
 
@@ -25,7 +26,7 @@ try:
     from binance_pm.sandbox import Account, Exchange, Fault, create_app, serve
 except ImportError as _missing:
     raise ImportError(
-        "the local exchange needs the extra `sandbox`: pip install 'binance-pm[sandbox]'", name=_missing.name
+        f"the local exchange needs the extra `sandbox`: {installation('sandbox')}", name=_missing.name
     ) from _missing
 
 __all__ = ["Account", "Exchange", "Fault", "Sandbox", "running_sandbox", "sandbox"]

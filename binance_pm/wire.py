@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import cache
-from itertools import chain
-from operator import attrgetter
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
+
+from binance_pm.amounts import write_plainly
+from binance_pm.bounds import TOO_DEEP, check, is_amount_or_none
+from binance_pm.quick_check import look_of, surely_plain
+from binance_pm.rows import SMALLEST, Rows, are_rows
 
 T = TypeVar("T")
 
@@ -52,15 +54,16 @@ def decoder(returns: type[T]) -> Callable[[bytes], T]:
     """A function from an answer's body to the given type.
 
     Fields typed ``Decimal | None`` may be ``""`` on the wire, and times may be text: both are seen in real answers.
-    Amounts that are not finite are refused: they would raise in the first comparison, far from here.
+    Numbers are within the bounds of `binance_pm.bounds`, and amounts have plain text.
 
-    The function raises ValueError where the body is not what the type promises.
+    The function raises ValueError if the body is not what the type promises: with what is wrong, and its path.
     """
     strictly = msgspec.json.Decoder(returns).decode
     # To look into the type takes longer than a call: it waits until there is an answer.
     kind = cache(lambda: msgspec.inspect.type_info(returns))
-    finiteness = cache(lambda: _finiteness(kind(), ()))
+    quick_look = cache(lambda: look_of(kind()))
     blank = cache(lambda: _blank_fields(kind()))
+    rows = cache(lambda: Rows(cast("Any", kind()), decoder) if are_rows(kind()) else None)
 
     def decode_differently(body: bytes) -> T:
         try:
@@ -72,23 +75,35 @@ def decoder(returns: type[T]) -> Callable[[bytes], T]:
             return msgspec.json.decode(pattern.sub(rb"\1null", body), type=returns, strict=False)
 
     def decode_answer(body: bytes) -> T:
+        if len(body) >= SMALLEST and (by_rows := rows()) and (answer := by_rows.decode(body)) is not None:
+            return answer
         try:
             try:
                 # Mostly an answer is just as it is documented, and faster to read so.
                 answer = strictly(body)
             except msgspec.ValidationError:
                 answer = decode_differently(body)
+            look = quick_look()
+            if look is None or (surely_plain(body) and look(answer)):
+                return answer
+            check(kind(), body)
+            return write_plainly(answer)
         except RecursionError as error:
-            raise ValueError("JSON is nested too deeply") from error
-        except TypeError as error:
+            raise ValueError(TOO_DEEP) from error
+        except (msgspec.DecodeError, UnicodeError, TypeError, ArithmeticError) as error:
             # Not every Decimal can be a key or an item of a set.
-            raise ValueError("an amount is not a finite number") from error
-        is_finite = finiteness()
-        if is_finite is not None and not is_finite(answer):
-            raise ValueError("an amount is not a finite number")
-        return answer
+            check(kind(), body)
+            raise ValueError(_unexplained(error)) from error
 
     return decode_answer
+
+
+def _unexplained(error: Exception) -> str:
+    """What can be said of what msgspec refused and `check` would not."""
+    if not isinstance(error, msgspec.ValidationError):
+        return "it is not JSON"
+    place = re.search(r"`(\$[^`]*)`", str(error))
+    return f"a value has another type - at `{place[1] if place else '$'}`"
 
 
 def _encode(name: str, value: object) -> str:
@@ -127,15 +142,8 @@ def _quote(name: str, value: str) -> str:
 
 def _blank_fields(kind: msgspec.inspect.Type) -> re.Pattern[bytes] | None:
     """Finds ``"name": ""`` for the fields typed ``Decimal | None``; a JSON text cannot hold unescaped quotes."""
-    names = {re.escape(field.encode_name) for field in _fields(kind) if set(_members(field.type)) == _BLANK}
+    names = {re.escape(field.encode_name) for field in _fields(kind) if is_amount_or_none(field.type)}
     return re.compile(rf'("(?:{"|".join(sorted(names))})"\s*:\s*)""'.encode()) if names else None
-
-
-_BLANK: Final = {msgspec.inspect.DecimalType, msgspec.inspect.NoneType}
-
-
-def _members(kind: msgspec.inspect.Type) -> Iterable[type[msgspec.inspect.Type]]:
-    return [type(member) for member in kind.types] if isinstance(kind, msgspec.inspect.UnionType) else []
 
 
 def _fields(kind: msgspec.inspect.Type) -> Iterable[msgspec.inspect.Field]:
@@ -156,100 +164,3 @@ def _fields(kind: msgspec.inspect.Type) -> Iterable[msgspec.inspect.Field]:
                 waiting += union.types
             case _:
                 pass
-
-
-_Check = Callable[[Any], bool]
-
-
-def _finiteness(  # noqa: PLR0911 - one for each kind
-    kind: msgspec.inspect.Type, outer: tuple[type[Any], ...]
-) -> _Check | None:
-    """A function that tells whether every number in a value of the type is finite; None where there are no numbers.
-
-    Args:
-        kind: the type.
-        outer: the Structs and dataclasses that it stands in: one that holds itself is looked into as deep as it goes.
-    """
-    match kind:
-        case msgspec.inspect.DecimalType():
-            return Decimal.is_finite
-        case msgspec.inspect.FloatType():
-            return math.isfinite
-        case msgspec.inspect.Metadata():
-            return _finiteness(kind.type, outer)
-        case msgspec.inspect.StructType() | msgspec.inspect.DataclassType():
-            return _any_is_finite if kind.cls in outer else _of_fields(kind.fields, (*outer, kind.cls))
-        case msgspec.inspect.CollectionType():
-            return _of_items(kind.item_type, outer)
-        case msgspec.inspect.DictType():
-            return _of_mapping(_of_items(kind.key_type, outer), _of_items(kind.value_type, outer))
-        case msgspec.inspect.UnionType():
-            members = [_finiteness(member, outer) for member in kind.types]
-            others = [member for member in kind.types if not isinstance(member, msgspec.inspect.NoneType)]
-            if len(others) == 1 and (inside := _finiteness(others[0], outer)):
-                return lambda value: value is None or inside(value)
-            return _any_is_finite if any(members) else None
-        case (
-            msgspec.inspect.AnyType()
-            | msgspec.inspect.TupleType()
-            | msgspec.inspect.NamedTupleType()
-            | msgspec.inspect.TypedDictType()
-        ):
-            return _any_is_finite
-        case _:
-            return None
-
-
-def _of_fields(fields: Iterable[msgspec.inspect.Field], outer: tuple[type[Any], ...]) -> _Check | None:
-    checks = [(attrgetter(field.name), _finiteness(field.type, outer)) for field in fields]
-    needed = [(get, check) for get, check in checks if check is not None]
-
-    def is_finite(value: object) -> bool:
-        # A generator would cost as much again, for every answer.
-        for get, check in needed:  # noqa: SIM110
-            if not check(get(value)):
-                return False
-        return True
-
-    return is_finite if needed else None
-
-
-def _of_mapping(keys: _Check | None, values: _Check | None) -> _Check | None:
-    if keys is None:
-        return values and (lambda mapping: values(mapping.values()))
-    return lambda mapping: keys(mapping) and (values is None or values(mapping.values()))
-
-
-def _of_items(kind: msgspec.inspect.Type, outer: tuple[type[Any], ...]) -> _Check | None:
-    """For each of many values: what is done for six hundred positions is left to C."""
-    names = _decimals(kind)
-    if len(names) > 1:
-        amounts = attrgetter(*names)
-        return lambda values: all(map(Decimal.is_finite, chain.from_iterable(map(amounts, values))))
-    check = _finiteness(kind, outer)
-    return check and (lambda values: all(map(check, values)))
-
-
-def _decimals(kind: msgspec.inspect.Type) -> list[str]:
-    """The names of a Struct's fields that are Decimal, where nothing else in it has to be looked at."""
-    if not isinstance(kind, msgspec.inspect.StructType):
-        return []
-    plain = [field.name for field in kind.fields if isinstance(field.type, msgspec.inspect.DecimalType)]
-    checks = [field for field in kind.fields if _finiteness(field.type, (kind.cls,)) is not None]
-    return plain if len(plain) == len(checks) else []
-
-
-def _any_is_finite(answer: object) -> bool:
-    match answer:
-        case Decimal():
-            return answer.is_finite()
-        case float():
-            return math.isfinite(answer)
-        case msgspec.Struct():
-            return all(_any_is_finite(getattr(answer, name)) for name in answer.__struct_fields__)
-        case list() | tuple():
-            return all(map(_any_is_finite, cast("Iterable[object]", answer)))
-        case dict():
-            return all(map(_any_is_finite, cast("dict[object, object]", answer).values()))
-        case _:
-            return all(_any_is_finite(getattr(answer, name)) for name in getattr(answer, "__dataclass_fields__", ()))

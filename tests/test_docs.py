@@ -31,8 +31,8 @@ STORE = "BINANCE_PM_PUBLISH"
 LANGUAGES = {"python", "sh", "toml", "json", "text", "yaml"}
 """Settings of Prometheus are YAML: tests/metrics/test_dashboard.py looks at them."""
 
-# They need the package index and a fresh environment: the nox session `readme` runs the first, .ci/run is the second.
-INSTALLATIONS = ['python3 -m pip install ".[all]" && binance-pm demo', "python3 -m pip install nox && nox"]
+# They need the package index and a fresh environment: the nox session `readme` runs both, .ci/run is the second.
+INSTALLS = "python3 -m pip --python .venv install "
 
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=indent)```$\n?", re.MULTILINE | re.DOTALL
@@ -89,7 +89,7 @@ def blocks_of(path: Path) -> list[Block]:
 BLOCKS = [block for source in SOURCES for block in blocks_of(source)]
 TESTS = [block for block in BLOCKS if block.is_test]
 PROGRAMS = [block for block in BLOCKS if block.language == "python" and not block.is_test]
-COMMANDS = [block for block in BLOCKS if block.language == "sh" and block.code.strip() not in INSTALLATIONS]
+COMMANDS = [block for block in BLOCKS if block.language == "sh" and INSTALLS not in block.code]
 SETTINGS = [block for block in BLOCKS if block.language in {"toml", "json"}]
 
 
@@ -215,11 +215,20 @@ def test_every_block_says_what_it_is() -> None:
 def test_only_the_installation_is_not_run_here() -> None:
     """Two commands are not run here, and what runs them contains or reads them as they stand."""
     skipped = [block for block in BLOCKS if block.language == "sh" and block not in COMMANDS]
+    demo, check = (block.code for block in skipped)
 
-    assert [block.code.strip() for block in skipped] == INSTALLATIONS
     assert {block.path.name for block in skipped} == {"README.md"}
-    assert f"\n{INSTALLATIONS[1]}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert demo.endswith(".venv/bin/binance-pm demo\n")
+    assert check.endswith(".venv/bin/nox\n")
+    assert f"\n{check}" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert 'Path("README.md")' in (ROOT / "noxfile.py").read_text(encoding="utf-8")
+
+
+def test_the_installation_leaves_the_system_alone() -> None:
+    """A system that manages its Python refuses to install into it, and may lack what puts pip into an environment."""
+    begin = "python3 binance_pm/version.py && python3 -m venv --without-pip .venv &&\n" + INSTALLS
+
+    assert [block.code.startswith(begin) for block in BLOCKS if INSTALLS in block.code] == [True, True]
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:

@@ -201,6 +201,28 @@ def test_each_verb_has_its_defaults(
 
 
 @pytest.mark.parametrize("declare", [get, post, put, delete])
+@pytest.mark.parametrize("repeat", ["same_effect", "never"])
+def test_what_is_said_of_repeating_makes_it_a_write(
+    declare: Callable[..., Callable[[Declared], Declared]], repeat: str, registry: dict[str, Endpoint[Any]]
+) -> None:
+    """A query too: something changes if a second request is not like the first."""
+    declare("/papi/v1/um/thing", weight=1, repeat=repeat)(cast("Declared", thing))
+
+    assert (registry["thing"].repeat, registry["thing"].is_write) == (repeat, True)
+
+
+@pytest.mark.parametrize("declare", [get, post, put, delete])
+def test_what_is_said_of_repeating_must_make_sense(
+    declare: Callable[..., Callable[[Declared], Declared]], registry: dict[str, Endpoint[Any]]
+) -> None:
+    """At the time of the declaration."""
+    with pytest.raises(ValueError, match="repeat is 'once', which is none of same_effect, never"):
+        declare("/papi/v1/um/thing", weight=1, repeat="once")(cast("Declared", thing))
+
+    assert registry == {}
+
+
+@pytest.mark.parametrize("declare", [get, post, put, delete])
 def test_defaults_can_be_overridden(
     declare: Callable[..., Callable[[Declared], Declared]], registry: dict[str, Endpoint[Any]]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Only reads are repeated, only where that is safe, and never so often that an outage multiplies traffic."""
+"""Only what may be is repeated, only where that is safe, and never so often that an outage multiplies traffic."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from binance_pm.retry import RetryAllowance, retry_delay
 
 READ = Call("um_account", "main")
 WRITE = Call("new_um_order", "main", write=True)
+CANCEL = Call("cancel_um_order", "main", write=True, repeat="same_effect")
+QUOTA = Call("um_income_download_id", "main", write=True, repeat="never")
 
 
 def repeatable(call: Call) -> list[PortfolioMarginError]:
@@ -47,13 +49,17 @@ def delay_of(
     return retry_delay(error, attempt=attempt, attempts=attempts, elapsed=elapsed, jitter=jitter)
 
 
-@pytest.mark.parametrize("error", repeatable(READ), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error", [*repeatable(READ), *repeatable(CANCEL)], ids=lambda error: f"{error.endpoint} {type(error).__name__}"
+)
 def test_a_read_is_repeated(error: PortfolioMarginError) -> None:
-    """A read is repeated after failures that say nothing about the request."""
+    """As is what has the same effect the second time, after failures that say nothing about the request."""
     assert delay_of(error) == 0.2
 
 
-@pytest.mark.parametrize("error", repeatable(WRITE), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error", [*repeatable(WRITE), *repeatable(QUOTA)], ids=lambda error: f"{error.endpoint} {type(error).__name__}"
+)
 def test_a_write_is_not(error: PortfolioMarginError) -> None:
     """A write is never repeated, not even where it surely was not done."""
     assert delay_of(error) is None

@@ -32,6 +32,7 @@ from binance_pm import (
     Timeouts,
 )
 from binance_pm.budget import Budget, process_budget
+from binance_pm.extras import installation
 from binance_pm.session import shared_session
 from binance_pm.testing import Fault, Sandbox, running_sandbox, sandbox
 from tests.conftest import ManualClock, refusing_port, settled
@@ -151,7 +152,7 @@ class TestExplicit:
         assert first.budget is not process_budget()
 
     @pytest.mark.parametrize(
-        "proxy", ["ftp://user:canary@proxy:1", "http://user:canary@proxy:port", "socks5://canary@x"]
+        "proxy", ["ftp://user:canary@proxy:1", "http://user:canary@proxy:port", "socks5://canary@"]
     )
     async def test_a_proxy_that_cannot_be_used(self, proxy: str) -> None:
         """The error does not show its password."""
@@ -188,7 +189,7 @@ class TestEngine:
                 await client.um_account()
                 assert session.engine == engine
         except ConfigurationError as error:
-            assert "httptools is not installed: pip install 'binance-pm[fast]'" in str(error)  # noqa: PT017
+            assert f"httptools is not installed: {installation('fast')}" in str(error)  # noqa: PT017
 
     @pytest.mark.parametrize("reason", OBSTACLES)
     async def test_is_httpx_where_only_that_can(self, reason: str) -> None:
@@ -274,6 +275,39 @@ class TestLocalAddress:
 
         assert one.budget is same.budget
         assert len({id(budget) for budget in (one.budget, other.budget, process_budget())}) == 3
+
+    @pytest.mark.parametrize("address", ["0.0.0.0", "::", "0:0:0:0:0:0:0:0"])  # noqa: S104 - nothing listens there
+    def test_a_family_is_no_other_way_out(self, address: str) -> None:
+        """IPv4 only has the budget of the process, with a proxy that of the proxy."""
+        assert Session(local_address=address).budget is process_budget()
+        assert Session(local_address=address, trust_env=True).budget is process_budget()
+        proxy = "http://proxy.example:3128"
+        assert Session(local_address=address, proxy=proxy).budget is Session(proxy=proxy).budget
+
+    @pytest.mark.usefixtures("each_engine")
+    @pytest.mark.parametrize(("address", "error"), [("0.0.0.0", None), ("::", ConnectError)])  # noqa: S104 - same
+    async def test_calls_use_one_family(
+        self, address: str, error: type[ConnectError] | None, pm_sandbox: Sandbox
+    ) -> None:
+        """The local exchange has an IPv4 address alone."""
+        session = pm_sandbox.session(local_address=address)
+        async with pm_sandbox.client(session=session, attempts=1) as client:
+            with pytest.raises(error, match="it is not an IPv6 address") if error else nullcontext():
+                await client.um_account()
+
+        assert len(pm_sandbox.exchange.requests) == (0 if error else 1)
+
+    @pytest.mark.parametrize("value", [0, True, b"127.0.0.1"])
+    def test_has_to_be_text(self, value: object) -> None:
+        """Python takes numbers for addresses."""
+        with pytest.raises(ConfigurationError, match=f"local_address is {type(value).__name__}: give text or None"):
+            Session(local_address=value)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - same
+    def test_does_not_go_with_a_client_of_ones_own(self, address: str) -> None:
+        """It connects as it likes."""
+        with pytest.raises(ConfigurationError, match="local_address was given together with http"):
+            Session(local_address=address, http=httpx.MockTransport(lambda _: httpx.Response(200)))
 
     def test_has_to_be_an_address(self) -> None:
         """A name may have many."""

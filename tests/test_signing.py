@@ -36,6 +36,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from binance_pm import Budget, Client, ConfigurationError, Session
+from binance_pm.extras import installation
 from binance_pm.signing import Credential, Secret, Signer, check_key, signer
 
 API_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
@@ -270,7 +271,7 @@ def test_the_extra_is_named_where_it_is_missing(ed25519: Pair, monkeypatch: pyte
     """Without cryptography a private key is refused with what to install."""
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
 
-    assert str(refusal(ed25519.plain)) == "a private key needs the extra `keys`: pip install 'binance-pm[keys]'"
+    assert str(refusal(ed25519.plain)) == f"a private key needs the extra `keys`: {installation('keys')}"
 
 
 @posix

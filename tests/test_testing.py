@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from binance_pm import AccountStatus, BudgetExceeded, RateLimited, Session
 from binance_pm.budget import Budget
+from binance_pm.extras import installation
 from binance_pm.testing import Fault, Sandbox, running_sandbox, sandbox
 
 pytest_plugins = ["pytester"]
@@ -83,7 +85,7 @@ def test_names_the_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "binance_pm.sandbox", None)
     monkeypatch.delitem(sys.modules, "binance_pm.testing")
 
-    with pytest.raises(ImportError, match="pip install 'binance-pm\\[sandbox\\]'"):
+    with pytest.raises(ImportError, match=re.escape(f"needs the extra `sandbox`: {installation('sandbox')}")):
         __import__("binance_pm.testing")
 
 

@@ -57,7 +57,7 @@ def encrypting(url: str, certificate: Path) -> Behaviour:
 
     def behave(connection: socket.socket) -> None:
         with context.wrap_socket(connection, server_side=True) as outside, _connected(url) as inside:
-            _pump(outside, inside)
+            pump(outside, inside)
 
     return behave
 
@@ -69,7 +69,7 @@ def tunnelling(url: str, heads: list[bytes]) -> Behaviour:
         heads.append(read_request(connection))
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         with _connected(url) as inside:
-            _pump(connection, inside)
+            pump(connection, inside)
 
     return behave
 
@@ -79,7 +79,7 @@ def _connected(url: str) -> socket.socket:
     return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=5)
 
 
-def _pump(one: socket.socket, other: socket.socket) -> None:
+def pump(one: socket.socket, other: socket.socket) -> None:
     """Pass on what comes until one of them closes."""
     while ready := select.select([one, other], [], [], 20)[0]:
         for source in ready:

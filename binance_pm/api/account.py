@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from msgspec import field
 
+from binance_pm.bounds import Milliseconds
 from binance_pm.endpoint import get
 from binance_pm.enums import AccountStatus
 from binance_pm.wire import Answer
@@ -31,7 +32,7 @@ class Account(Answer, frozen=True):
     """USD; None where the exchange sends an empty text, as it does on real accounts."""
     total_margin_open_loss: Decimal | None
     """USD that open margin orders would lose; None where the exchange sends an empty text."""
-    update_time: int
+    update_time: Milliseconds
     """Milliseconds since the epoch; 0 on an account that never changed."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binance_pm.bounds import Milliseconds
 from binance_pm.endpoint import get
 from binance_pm.wire import Answer
 
@@ -13,7 +14,7 @@ class Pong(Answer, frozen=True):
 class ServerTime(Answer, frozen=True):
     """The exchange's clock."""
 
-    server_time: int
+    server_time: Milliseconds
     """Milliseconds since the epoch."""
 
 

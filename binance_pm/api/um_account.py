@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from binance_pm.bounds import Milliseconds
 from binance_pm.endpoint import get
 from binance_pm.enums import PositionSide
 from binance_pm.wire import Answer
@@ -20,7 +21,7 @@ class UmAsset(Answer, frozen=True):
     initial_margin: Decimal
     position_initial_margin: Decimal
     open_order_initial_margin: Decimal
-    update_time: int
+    update_time: Milliseconds
     """Milliseconds since the epoch; 0 where nothing ever happened."""
 
 
@@ -34,7 +35,7 @@ class UmPosition(Answer, frozen=True):
     position_side: PositionSide
     position_amt: Decimal
     """In units of the base asset; negative for a short position, also in hedge mode."""
-    update_time: int
+    update_time: Milliseconds
     """Milliseconds since the epoch; 0 where nothing ever happened."""
     notional: Decimal
     """Value at the mark price; negative for a short position."""

@@ -2,8 +2,8 @@
 
 `pools` says what the exchange counts, `ledger` bounds one counter and paces what draws on it, `foreign` watches what
 others use, `queue` says who is next in which of the `lanes`, `gate` keeps a refused host closed, `bans` outlive the
-program, `plan` says what fits, `doubts` are logged where the count is not as believed, `state` is what can be seen. A
-`reservation` is one call's weight; `budget` joins them.
+program, `plan` says what fits, `doubts` are logged where the count is not as believed, `state` is what can be seen, and
+`waiting` what a call waits for. A `reservation` is one call's weight; `budget` joins them.
 
 Several processes share one by way of a `store`: `messages` says what they tell each other, `share` and `peer` are the
 side of a process, `redis` is a store, `courier` carries the messages, `shared` joins them.
@@ -20,6 +20,7 @@ from binance_pm.budget.plan import Plan, PoolPlan
 from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool, Rule, pool_of
 from binance_pm.budget.reservation import Reservation
 from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused
+from binance_pm.budget.waiting import Waiting, WaitReason
 
 if TYPE_CHECKING:
     from binance_pm.budget.shared import SharedBudget
@@ -41,6 +42,8 @@ __all__ = [
     "Reservation",
     "Rule",
     "SharedBudget",
+    "WaitReason",
+    "Waiting",
     "pool_of",
     "process_budget",
 ]

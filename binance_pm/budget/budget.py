@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from heapq import heapify, heappop, heappush
@@ -29,19 +29,11 @@ from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
 from binance_pm.budget.queue import Line, Queue
 from binance_pm.budget.reservation import Draw, Fare, Reservation, is_awake
 from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused, shown
-from binance_pm.budget.wake import waker
+from binance_pm.budget.waiting import Waiting, waiting_of
 from binance_pm.clock import ServerClock
-from binance_pm.errors import (
-    BudgetExceeded,
-    Call,
-    ConfigurationError,
-    GateClosed,
-    IpBanned,
-    RateLimited,
-    closes_gate,
-    error_of,
-)
+from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed, LimitHit
 from binance_pm.transport import HttpAnswer
+from binance_pm.wakeup import waker
 
 if TYPE_CHECKING:
     from binance_pm.budget.share import Share
@@ -205,11 +197,19 @@ class Budget:
         """Every pool that was drawn on."""
         with self._lock:
             waiting = {pool: dict.fromkeys(Lane, 0) for pool in self._ledgers}
-            for line in self._queue:
-                for reservation in line:
-                    for pool in waiting.keys() & reservation.pools:
-                        waiting[pool][line.lane] += 1
-            return [self._state(pool, ledger, waiting[pool]) for pool, ledger in self._ledgers.items()]
+            reasons = {pool: Counter[Waiting]() for pool in self._ledgers}
+            for reservation, why in self._waiting():
+                for pool in waiting.keys() & reservation.pools:
+                    waiting[pool][reservation.lane] += 1
+                    reasons[pool][why] += 1
+            return [self._state(pool, ledger, waiting[pool], reasons[pool]) for pool, ledger in self._ledgers.items()]
+
+    def pending(self) -> dict[Call, Waiting]:
+        """What each call that asked for weight and has no response waits for; one of equal calls stands for all."""
+        now = self.monotonic()
+        with self._lock:
+            calls = {reservation.call: waiting_of(reservation, now) for reservation in self._open}
+            return calls | {reservation.call: why for reservation, why in self._waiting()}
 
     def listen(self, listener: Callable[[BudgetEvent], None]) -> None:
         """Have a function called with every `BudgetEvent`, such as one that counts for metrics.
@@ -329,8 +329,10 @@ class Budget:
             self._lose(reservation, departed, self.monotonic())
             self._dispatch()
 
-    def answer(self, reservation: Reservation, departed: float, answer: HttpAnswer) -> None:
-        """Settle a call that was answered: learn the count, the time, and whether the gate closes."""
+    def answer(
+        self, reservation: Reservation, departed: float, answer: HttpAnswer, limit: LimitHit | None = None
+    ) -> None:
+        """Settle a call that was answered: learn the count, the time, and the limit that the answer says was hit."""
         now = self.monotonic()
         with self._lock:
             if (date := answer.date) is not None:
@@ -342,16 +344,21 @@ class Budget:
                 for draw in reservation.draws:
                     self._count(draw, reservation.call.endpoint, answer, arrived, departed, now)
                 self._queue.resume(reservation.pools)
-            if answer.status >= 400:
-                self._hear_error(reservation, answer, arrived, now)
+            if limit is not None:
+                self._hear_limit(reservation, answer, limit, arrived, now)
             self._dispatch()
 
-    def hear(self, host: str, earliest: float, latest: float, *, asked: float) -> None:
-        """Learn that the host's clock showed something in [earliest, latest] since the monotonic time `asked`."""
+    def hear(self, host: str, earliest: float, latest: float, *, asked: float) -> bool:
+        """Learn that the host's time endpoint told something in [earliest, latest] since the monotonic time `asked`.
+
+        Returns:
+            Whether it is believed: not if it is far from everything known, and was told once.
+        """
         now = self.monotonic()
         with self._lock:
-            self.clock(host).hear(earliest, latest, asked=asked, answered=now)
+            is_believed = self.clock(host).hear(earliest, latest, asked=asked, answered=now, exact=True)
             self._dispatch()
+            return is_believed
 
     def restart(self) -> None:
         """Begin anew in a process without the tasks that wait and send, such as the child of a fork."""
@@ -529,21 +536,27 @@ class Budget:
         if ledger.misplaced:
             self._doubts.tell_window(pool, ledger.misplaced)
 
-    def _hear_error(
-        self, reservation: Reservation, answer: HttpAnswer, arrived: tuple[float, float], now: float
+    def _hear_limit(
+        self, reservation: Reservation, answer: HttpAnswer, limit: LimitHit, arrived: tuple[float, float], now: float
     ) -> None:
-        error = error_of(reservation.call, answer)
-        if not isinstance(error, RateLimited):
-            return
-        of_host = closes_gate(error)
+        of_host = limit != "orders"
         for pool, ledger, _ in reservation.draws:
             if of_host != (pool.kind is Kind.ORDERS):
                 ledger.refuse(ledger.minutes(arrived), now, full=not of_host)
         if of_host:
-            self._close_gate(reservation.host, answer, now, banned=isinstance(error, IpBanned))
+            self._close_gate(reservation.host, answer, limit, now)
 
-    def _close_gate(self, host: str, answer: HttpAnswer, now: float, *, banned: bool) -> None:
-        wait = closing_seconds(answer, banned=banned, bounds=self.clock(host).bounds(), minute=self._minute)
+    def _close_gate(self, host: str, answer: HttpAnswer, limit: LimitHit, now: float) -> None:
+        banned, clock = limit == "ban", self.clock(host)
+        wait = closing_seconds(
+            answer,
+            banned=banned,
+            firewall=limit == "firewall",
+            bounds=clock.bounds(),
+            minute=self._minute,
+            wall=self._wall(),
+            is_heard=clock.is_heard,
+        )
         gate = self.gate(host)
         # Every call that was on its way brings the same news.
         if wait > gate.wait(now) + _NEWS:
@@ -623,7 +636,20 @@ class Budget:
         ]
         return min(ledger.for_polls(now) for ledger in known or [self._new_ledger(family, kind)])
 
-    def _state(self, pool: Pool, ledger: Ledger | Share, waiting: Mapping[Lane, int]) -> PoolState:
+    def _waiting(self) -> Iterator[tuple[Reservation, Waiting]]:
+        """Every call in the queue, and what it waits for: the same for all that need the same weight."""
+        now = self.monotonic()
+        for line in self._queue:
+            known: dict[tuple[Draw, ...], Waiting] = {}
+            for reservation in line:
+                why = known.get(reservation.draws)
+                if why is None:
+                    why = known[reservation.draws] = waiting_of(reservation, now)
+                yield reservation, why
+
+    def _state(
+        self, pool: Pool, ledger: Ledger | Share, waiting: Mapping[Lane, int], reasons: Counter[Waiting]
+    ) -> PoolState:
         now = self.monotonic()
         bounds = self.clock(pool.host).bounds()
         return PoolState(
@@ -636,6 +662,7 @@ class Budget:
             foreign=ledger.foreign.share,
             closed=self.gate(pool.host).wait(now),
             waiting=waiting,
+            waiting_for=reasons.most_common(1)[0][0] if reasons else None,
         )
 
 

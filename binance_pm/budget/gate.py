@@ -10,7 +10,7 @@ from binance_pm.transport import HttpAnswer
 LONGEST_BAN: Final = 3 * 86400.0
 """Seconds; bans last two minutes to three days (general-info, read 2026-11-21)."""
 _UNTOLD_BAN: Final = 120.0
-# The firewall publishes nothing.
+# The firewall publishes nothing. Only a 429 and a 418 may ask for more than a minute.
 _FIREWALL_WAIT: Final = 60.0
 
 
@@ -41,24 +41,42 @@ class Gate:
         return now < self._ban_ends
 
 
-def closing_seconds(answer: HttpAnswer, *, banned: bool, bounds: tuple[float, float], minute: float) -> float:
+def closing_seconds(
+    answer: HttpAnswer,
+    *,
+    banned: bool,
+    firewall: bool,
+    bounds: tuple[float, float],
+    minute: float,
+    wall: float = math.inf,
+    is_heard: bool = True,
+) -> float:
     """How long a refusal closes the gate.
 
     Args:
         answer: the refusal.
         banned: whether it is a ban.
+        firewall: whether it is the firewall's, which counts in a window of its own.
         bounds: the earliest and the latest that the exchange's clock can show now.
         minute: seconds of the exchange's minute.
+        wall: what this machine's clock shows, seconds since the epoch.
+        is_heard: whether the bounds are the exchange's; if not, the refusal's own `Date` counts as well.
     """
     earliest, latest = bounds
-    told = answer.retry_after or 0.0
+    clocks = [earliest, wall] if is_heard or answer.date is None else [earliest, wall, answer.date]
+    told = max(answer.retry_in or 0.0, _seconds_until(answer.retry_at, clocks))
+    # The bounds are as wide as an absurd history has made them.
+    turn = min(minute * (math.floor(latest / minute) + 1) - earliest, 2 * minute)
     if banned:
-        ends = answer.banned_until
-        wait = max(told, ends - earliest if ends else 0.0) or _UNTOLD_BAN
-    elif answer.status == 403:
-        wait = max(told, _FIREWALL_WAIT)
+        wait = max(told, _seconds_until(answer.banned_until, clocks)) or _UNTOLD_BAN
     else:
-        # The bounds are as wide as an absurd `Date` has made them.
-        turn = min(minute * (math.floor(latest / minute) + 1) - earliest, 2 * minute)
-        wait = max(told, turn)
+        wait = _FIREWALL_WAIT if firewall else max(told, turn)
     return min(wait, LONGEST_BAN)
+
+
+def _seconds_until(moment: float | None, clocks: list[float]) -> float:
+    """Seconds to a moment by the slowest clock, but not by one that is days off; 0 where it has passed by all."""
+    if moment is None:
+        return 0.0
+    left = [moment - clock for clock in clocks]
+    return max(0.0, max((seconds for seconds in left if seconds <= LONGEST_BAN), default=LONGEST_BAN))

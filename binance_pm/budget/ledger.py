@@ -22,6 +22,11 @@ How polls are paced
     A token bucket fills at the rate of what is left over the time that is left, and holds a whole minute's worth: a
     burst that fits is not slowed, and a demand that goes on is spread over the minute. Orders pass it by.
 
+What never happens
+    That nothing may be sent for more than a minute, whatever counts, minutes and bounds are told. A minute after the
+    last of our calls can have arrived, nothing of ours is in the exchange's window, wherever that begins: one call may
+    go then, and its answer corrects what is believed.
+
 What nobody knows
     How much others on the IP send between two headers. What is kept free absorbs as much as was seen before, the gate
     ends the rest.
@@ -38,6 +43,7 @@ from typing import Final, NamedTuple
 
 from binance_pm.budget.foreign import Foreign
 from binance_pm.budget.lanes import Lane
+from binance_pm.budget.waiting import WeightReason
 
 MARGIN: Final = 10
 """Weight of the limit that is never spent."""
@@ -45,17 +51,25 @@ PATIENCE: Final = 2.0
 """Seconds after which another call may ask for the count, where the first was not answered."""
 LONGEST_WAY: Final = 10.0
 """Seconds for which a call that got no answer can arrive."""
-RESERVE: Final = 0.03
+RESERVE: Final = 0.10
 """The part of the limit that only orders and rescues may use, at the start of a minute."""
+LEFT_BY_PLANS: Final = 0.03
+"""The part of the limit that polls leave to orders and rescues over a whole minute."""
+FIRST_FILL: Final = 0.25
+"""The part of a minute that the bucket of polls holds at the start: others, or orders, may need the rest."""
 _STALE_SECONDS: Final = 2.0
 _CAREFUL_SECONDS: Final = 600.0
 _PENALTY, _MOST_PENALTY = 0.01, 0.5
 _MOST_HEFT: Final = 10.0
 # Others are there if they use a hundredth of the limit in a minute.
 _SEEN: Final = 0.01
+# A call may ask what they use if it weighs no more of the limit.
+_LIGHT: Final = 0.02
 _UNKNOWN: Final = 0.05
 _PROJECTION: Final = 1.5
 _MOST_PROJECTED: Final = 0.1
+# The part of a minute that others are left at most: bursts of theirs may add up to more than the limit allows.
+_MOST_THEIRS: Final = 0.9
 _JUMPS: Final = 1.25
 _BATCHES_A_SECOND: Final = 50
 # So many batches of calls are looked through for those of minutes that are over.
@@ -67,6 +81,10 @@ _IDLE_MINUTES: Final = 4
 # Polls are spread so that the last of a minute arrive in it.
 _TURN_SECONDS: Final = 0.15
 _SHORTEST_REST: Final = 0.05
+# What lies farther ahead was written down before the clock stepped back, as a store's may.
+_AHEAD_SECONDS: Final = 60.0
+# So many minutes are remembered at most, even if a wrong clock has told of some that are far away.
+_MOST_MINUTES: Final = 8
 
 
 class Wait(NamedTuple):
@@ -122,6 +140,8 @@ class Ledger:
         """Whether the count was seen to start anew with a minute."""
         self._asked = -math.inf
         self._told = -math.inf
+        self._arrived = -math.inf
+        """Monotonic time before which everything of ours that was settled has arrived."""
         self._header: dict[int, int] = {}
         self._heard: dict[int, float] = {}
         self._own: dict[int, int] = {}
@@ -131,7 +151,7 @@ class Ledger:
         self._careful_until = -math.inf
         self._penalty = 0.0
         self._penalised = -1
-        self._tokens = limit / peers
+        self._tokens = FIRST_FILL * limit / peers
         self._filled_at = -math.inf
 
     def minutes(self, bounds: tuple[float, float]) -> range:
@@ -161,7 +181,7 @@ class Ledger:
     def for_polls(self, now: float) -> float:
         """Weight a minute that polls may use, if others go on as they do."""
         theirs = self.foreign.rate * self._minute
-        return max(0.0, self.cap(now) - theirs - RESERVE * self.limit) / self.peers
+        return max(0.0, self.cap(now) - theirs - LEFT_BY_PLANS * self.limit) / self.peers
 
     def latest_bounds(self, bounds: tuple[float, float]) -> tuple[float, float]:
         """The bounds, where a minute that an answer was proven to be in has begun for everybody."""
@@ -180,13 +200,23 @@ class Ledger:
 
     def wait(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> Wait:
         """How long a call of the weight has to wait."""
+        self._forget_ahead(now)
         cap = self.cap(now)
         # What never fits beside the others' traffic may go when it has the minute for itself.
         room = (cap if cap > weight else min(weight, self.limit - MARGIN)) - weight
         if self.in_flight * self._heft > room or self.in_flight + weight > (self.limit - MARGIN) / self.peers:
             return Wait(math.inf, holds_up=True)
-        if self.in_flight and (left := self._blindness(now, bounds)) > 0:
+        if not self.in_flight:
+            # Nothing of ours is in the exchange's window a minute after the last of it has arrived.
+            if (left := self._arrived + self._minute - now) <= 0:
+                return _FITS
+            seconds, holds_up = self._wait_for_room(weight, lane, now, bounds, room)
+            return Wait(min(seconds, left), holds_up)
+        if (left := self._blindness(now, bounds)) > 0:
             return Wait(left, holds_up=True)
+        return self._wait_for_room(weight, lane, now, bounds, room)
+
+    def _wait_for_room(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float], room: float) -> Wait:
         # What polls leave of each second that is left of the minute: the reserve that melts, and the others' share.
         kept = 0.0 if lane is Lane.ORDERS else self._melting + self._theirs
         if not self.in_flight and now - self._told > _STALE_SECONDS:
@@ -203,9 +233,23 @@ class Ledger:
                 # While the minute is full, nothing drips into the bucket.
                 self._filled_at = max(self._filled_at, now + seconds)
             return Wait(seconds)
-        if lane is not Lane.ORDERS and (left := self._pace(weight, cap, now, bounds)) > 0:
+        if lane is not Lane.ORDERS and (left := self._pace(weight, now, bounds)) > 0:
             return Wait(left, holds_up=True)
         return _FITS
+
+    def why(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> WeightReason:
+        """What a call is waiting for for which `wait` has no room."""
+        cap = self.cap(now)
+        room = (cap if cap > weight else min(weight, self.limit - MARGIN)) - weight
+        if self.in_flight * self._heft > room or self.in_flight + weight > (self.limit - MARGIN) / self.peers:
+            return "responses"
+        if self.in_flight and self._blindness(now, bounds) > 0:
+            return "probe"
+        if not self._has_room(weight, room, now, bounds):
+            return "minute"
+        kept = 0.0 if lane is Lane.ORDERS else self._melting + self._theirs
+        is_kept = any(self._fullness(it, weight, room, kept, now, bounds) for it in self._remembered(bounds))
+        return "reserve" if is_kept else "pace"
 
     def take(self, weight: int, lane: Lane, now: float) -> None:
         """Take weight for a call that fits."""
@@ -238,6 +282,7 @@ class Ledger:
             By how much the count rose with this call, where no other of ours was on its way since the count before.
         """
         self.in_flight -= weight
+        self._arrived = max(self._arrived, now)
         self._probed = self._probed or used is not None or is_probe
         self._forget(minutes.start)
         if used is None:
@@ -252,7 +297,7 @@ class Ledger:
         # Where the minute turned on the way, the count is the earliest minute's, or that minute is over: attributing
         # it there is right or harmless. The call itself is then suspected in the later ones.
         minute = minutes.start
-        if len(minutes) > 1:
+        if minutes.stop - minute > 1:
             self._header[minute] = max(self._header.get(minute, 0), used)
             # A later header proves what was answered before it was asked for: many small batches, not one of all.
             self._suspect(minutes[1:], weight, now, batch=math.floor(now * _BATCHES_A_SECOND), told=used)
@@ -279,6 +324,7 @@ class Ledger:
             known: monotonic time after which it can no longer arrive.
         """
         self.in_flight -= weight
+        self._arrived = max(self._arrived, known)
         self._forget(minutes.start)
         self._suspect(minutes, weight, known, batch=_LOST)
 
@@ -308,6 +354,8 @@ class Ledger:
             used: the highest count that was heard, 0 where none was.
             own: answered weight of ours that is proven to be in it.
         """
+        # When it happened is not told: until the next look, at the latest.
+        self._arrived = math.inf
         self._forget(minute)
         self._header[minute] = max(self._header.get(minute, 0), used)
         # When it was the count is not known: a lower one does not show that it fell.
@@ -333,6 +381,7 @@ class Ledger:
         self._probed = False
         self._tokens = min(self._tokens, 0.0)
         self._filled_at = now
+        self._penalised = _not_ahead(self._penalised, minute)
         if self._penalty:
             self._melt(minute)
         if minute > self._penalised:
@@ -346,13 +395,17 @@ class Ledger:
         is_blind = not self._probed
         # Should the window not be the clock minute, one call finds it out rather than all that wait for the turn.
         is_blind |= not self._turned and bool(self._header) and self._minute_of(bounds[1]) > max(self._header)
-        is_blind |= self.foreign.rate * self._minute > _SEEN * self.limit and now - self._told > _STALE_SECONDS
+        is_blind |= self._sees_others and now - self._told > _STALE_SECONDS
         return self._asked + PATIENCE - now if is_blind else 0.0
+
+    @property
+    def _sees_others(self) -> bool:
+        return self.foreign.rate * self._minute > _SEEN * self.limit
 
     @property
     def _theirs(self) -> float:
         """Weight a second that others on the IP are left; peers keep to their own part."""
-        return self.foreign.rate if self.peers == 1 else 0.0
+        return min(self.foreign.rate, _MOST_THEIRS * self.limit / self._minute) if self.peers == 1 else 0.0
 
     def _ours(self, minute: int) -> int:
         return self._own.get(minute, 0) + self._unproven(minute)
@@ -388,18 +441,25 @@ class Ledger:
         age = max(0.0, min(now - self._told, bounds[1] - self._minute * minute))
         return min(_PROJECTION * self.foreign.rate * age, _MOST_PROJECTED * self.limit)
 
-    def _pace(self, weight: int, cap: float, now: float, bounds: tuple[float, float]) -> float:
+    def _pace(self, weight: int, now: float, bounds: tuple[float, float]) -> float:
         """Seconds until the bucket has tokens for the weight."""
         minute = self._minute_of(bounds[1])
         rest = max(self._minute * (minute + 1) - bounds[1] - _TURN_SECONDS, _SHORTEST_REST)
-        left = cap - self.used(minute)
+        left = self.cap(now) - self.used(minute)
         if self.peers > 1:
             left = min(left, self.part() - self._ours(minute))
         rate = max(left - self._theirs * rest, weight) / rest
         if -math.inf < self._filled_at < now:
             self._tokens = min(self.limit, self._tokens + rate * (now - self._filled_at))
         self._filled_at = now
-        return max(0.0, weight - self._tokens) / rate
+        seconds = max(0.0, weight - self._tokens) / rate
+        if self.in_flight or not self._sees_others or weight > _LIGHT * self.limit:
+            return seconds
+        # A light call asks for the count and waits for no tokens: how many there should be depends on the answer.
+        asks_in = max(0.0, max(self._told, self._asked) + _STALE_SECONDS - now)
+        if not asks_in:
+            self._tokens = max(self._tokens, weight)
+        return min(seconds, asks_in)
 
     def _hear(self, minute: int, used: int, weight: int, sent: float, now: float) -> None:
         before = self._header.get(minute, 0)
@@ -460,12 +520,17 @@ class Ledger:
             self._suspected.clear()
 
     def _remembered(self, bounds: tuple[float, float]) -> Iterable[int]:
-        """The possible minutes of which anything is known: the bounds may span years, these do not."""
+        """The possible minutes of which anything is known: however many are possible, these are few."""
         possible = self.minutes(bounds)
-        if len(possible) <= 3:
+        if possible.stop - possible.start <= 3:
             return possible
         edges = {minute for minutes, _ in self._pending for minute in (minutes.start, minutes.stop - 1)}
         return {minute for minute in edges | set(self._header) | set(self._own) if minute in possible}
+
+    def _forget_ahead(self, now: float) -> None:
+        """Take for past what was written down before the clock stepped back; it would be waited for."""
+        if max(self._arrived, self._asked, self._told) > now + _AHEAD_SECONDS:
+            self._arrived, self._asked, self._told = (min(it, now) for it in (self._arrived, self._asked, self._told))
 
     def _forget(self, before: int) -> None:
         # An answer that took long tells of an old minute: keep the one before it as well.
@@ -474,6 +539,8 @@ class Ledger:
             for counts in (self._header, self._own, self._heard):
                 for minute in [minute for minute in counts if minute < before - 1]:
                     del counts[minute]
+                while len(counts) > _MOST_MINUTES:
+                    del counts[max(counts)]
             for key in [key for key in self._pending if key[0].stop < before]:
                 del self._pending[key]
             self._suspected.clear()
@@ -482,6 +549,7 @@ class Ledger:
 
     def _melt(self, minute: int) -> None:
         """Halve the penalty for every minute that had no refusal."""
+        self._penalised = _not_ahead(self._penalised, minute)
         if (clean := minute - self._penalised - 1) > 0:
             self._penalty /= 2 ** min(clean, 60)
             self._penalised += clean
@@ -490,3 +558,8 @@ class Ledger:
 
     def _minute_of(self, time: float) -> int:
         return math.floor(time / self._minute)
+
+
+def _not_ahead(minute: int, now: int) -> int:
+    """A minute that was remembered, or this one if a wrong clock has told one that is far ahead."""
+    return minute if minute <= now + _MOST_MINUTES else now

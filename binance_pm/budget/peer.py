@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from binance_pm.budget.lanes import Lane
-from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
+from binance_pm.budget.messages import HostReply, HostReport, Message, PoolReport, Reply
 from binance_pm.budget.pools import Kind, Pool
 from binance_pm.budget.share import LEASE, OVERDUE_SECONDS, RiseTold, Share
 from binance_pm.clock import ServerClock
@@ -109,7 +109,8 @@ class Peer:
         self._wake_courier: Final = wake
         self._name: Final = secrets.token_hex(8)
         self._number = 0
-        self._clock: Final = ServerClock(monotonic=monotonic, wall=wall)
+        # The store's clock need not be near anybody's; where it steps, the latest reply is right.
+        self._clock: Final = ServerClock(monotonic=monotonic, wall=wall, near=math.inf)
         self._carried: _Carried | None = None
         self._is_again = False
         """Whether the last message had no reply."""
@@ -190,16 +191,25 @@ class Peer:
             self._number += 1
         pools = self._leaving(now) if leaving else self._next(now)
         hosts = list({pool.host: None for pool in pools} | dict.fromkeys(self._closed))
-        reports = tuple(
-            self._shares[pool].report(
-                "|".join(pool), hosts.index(pool.host), wanted.get(pool, ()), now, again=self._is_again, leaving=leaving
-            )
-            for pool in pools
-        )
-        self._carried = _Carried(hosts, pools, self._closed, now, self.is_alone and not self._is_again)
         told = tuple(report(host, has_closed=host in self._closed) for host in hosts)
+        reports: list[PoolReport] = []
+        for pool in pools:
+            place = hosts.index(pool.host)
+            bounds = told[place].earliest, told[place].latest
+            reports.append(
+                self._shares[pool].report(
+                    "|".join(pool),
+                    place,
+                    wanted.get(pool, ()),
+                    now,
+                    bounds=bounds,
+                    again=self._is_again,
+                    leaving=leaving,
+                )
+            )
+        self._carried = _Carried(hosts, pools, self._closed, now, self.is_alone and not self._is_again)
         self._closed, self._woken_at = set(), math.inf
-        return Message(self._name, self._number, self._minute, 0.0 if leaving else LEASE, told, reports)
+        return Message(self._name, self._number, self._minute, 0.0 if leaving else LEASE, told, tuple(reports))
 
     def hear(self, reply: Reply, bounds: Bounds) -> Heard | None:
         """Learn what the store says; None where it does not answer what was asked."""
@@ -208,7 +218,7 @@ class Peer:
             self.hear_nothing("its reply is that of another version", bounds)
             return None
         self._carried, self._is_again, self._again, self._idle_since = None, False, [], now
-        self._clock.hear(reply.now, reply.now, asked=carried.asked, answered=now)
+        self._clock.hear(reply.now, reply.now, asked=carried.asked, answered=now, exact=True)
         hosts = dict(zip(carried.hosts, reply.hosts, strict=True))
         rises: list[tuple[Pool, RiseTold]] = []
         for pool, told in zip(carried.pools, reply.pools, strict=True):

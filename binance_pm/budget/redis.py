@@ -14,9 +14,10 @@ from typing import Final, get_args
 import msgspec
 
 from binance_pm.budget import foreign, ledger, store
+from binance_pm.budget.gate import LONGEST_BAN
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.messages import Event, Message, Reply
-from binance_pm.clock import DRIFT
+from binance_pm.clock import DRIFT, MOST_UNSURE
 from binance_pm.errors import Call
 from binance_pm.redis import RedisServer, Script
 
@@ -63,7 +64,7 @@ class RedisStore:
 def script() -> str:
     """The text of ``store.lua`` with the figures of the Python modules in the place of their names."""
     text = resources.files("binance_pm.budget").joinpath("store.lua").read_text(encoding="utf-8")
-    known = {"DRIFT": DRIFT, "LANE_ORDERS": int(Lane.ORDERS)}
+    known = {"DRIFT": DRIFT, "MOST_UNSURE": MOST_UNSURE, "LONGEST_BAN": LONGEST_BAN, "LANE_ORDERS": int(Lane.ORDERS)}
     for module in (ledger, foreign, store):
         known |= figures(module)
     for kind in get_args(Event):

@@ -9,10 +9,10 @@ from binance_pm.budget.gate import Gate
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import Ledger
 from binance_pm.budget.pools import Pool
-from binance_pm.budget.wake import Wake
 from binance_pm.clock import ServerClock
-from binance_pm.errors import Call
+from binance_pm.errors import Call, LimitHit
 from binance_pm.transport import HttpAnswer
+from binance_pm.wakeup import Wake
 
 if TYPE_CHECKING:
     from binance_pm.budget.budget import Budget
@@ -147,10 +147,15 @@ class Reservation:
         """Take `depart` back: the transport knows that no byte left."""
         self.departed_at = None
 
-    def answer(self, answer: HttpAnswer) -> None:
-        """Settle with the exchange's answer, whatever its status."""
+    def answer(self, answer: HttpAnswer, limit: LimitHit | None = None) -> None:
+        """Settle with the exchange's answer, whatever its status.
+
+        Args:
+            answer: what the exchange counted, and its clock.
+            limit: the limit that the answer says was hit, as `classify` found.
+        """
         assert self.departed_at is not None, "an answer to a request that never departed"  # noqa: S101
-        self._budget.answer(self, self.departed_at, answer)
+        self._budget.answer(self, self.departed_at, answer, limit)
 
 
 def is_awake() -> bool:

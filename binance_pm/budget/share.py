@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from binance_pm.budget.lanes import Lane
-from binance_pm.budget.ledger import MARGIN, RESERVE, Ledger, Wait
+from binance_pm.budget.ledger import LEFT_BY_PLANS, MARGIN, RESERVE, Ledger, Wait
 from binance_pm.budget.messages import (
     Alone,
     Answered,
@@ -29,6 +30,7 @@ from binance_pm.budget.messages import (
     PoolReport,
     Returned,
 )
+from binance_pm.budget.waiting import WeightReason
 
 OVERDUE_SECONDS: Final = 0.4
 """Seconds after which a reply of the store is not waited for any more."""
@@ -59,6 +61,8 @@ MOST_CALLS: Final = 100
 _ADVANCE_SECONDS: Final = 0.2
 _ADVANCE_PART: Final = 0.01
 _RATE_SECONDS: Final = 2.0
+# Of more minutes at once no reply tells: the exchange's clock is known better.
+_MOST_MINUTES: Final = 5
 
 _FITS: Final = Wait(0.0)
 _ASKING: Final = Wait(math.inf, holds_up=True)
@@ -205,7 +209,7 @@ class Share:
         if self._alone is not None:
             return self._alone.for_polls(now)
         if self._reply is None:
-            return max(0.0, self.cap(now) - RESERVE * self.limit) / self.processes
+            return max(0.0, self.cap(now) - LEFT_BY_PLANS * self.limit) / self.processes
         # Whoever was killed is not counted any longer than its lease.
         return self._reply.for_polls / max(1, self._reply.processes)
 
@@ -227,6 +231,17 @@ class Share:
             self.wanting_since = min(self.wanting_since, now)
             self._wake()
         return _ASKING
+
+    def why(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> WeightReason:
+        """What a call is waiting for for which `wait` has no room, see `Ledger.why`."""
+        if self._alone is not None:
+            return self._alone.why(weight, lane, now, bounds) if self._alone.fits_ever(weight) else "store"
+        reply = self._reply
+        if reply is None or not any(it.lane == lane and it.weight <= weight for it in self._denied):
+            return "store"
+        if reply.used + weight <= reply.cap:
+            return "reserve" if reply.foreign else "pace"
+        return "responses" if reply.used - reply.in_flight + weight <= reply.cap else "minute"
 
     def is_trusted(self, now: float) -> bool:
         """Whether what was granted is surely still kept for this process."""
@@ -260,7 +275,7 @@ class Share:
     ) -> int | None:
         """Settle a call that was answered, see `Ledger.answer`; by how much the count rose is told later, by `hear`."""
         self._on_way -= weight
-        is_sure = len(minutes) == 1
+        is_sure = minutes.stop - minutes.start == 1
         if is_sure:
             _add(self._seen, minutes.start, used or 0, weight)
         if self._alone is not None:
@@ -339,6 +354,7 @@ class Share:
         wanted: Iterable[tuple[Lane, int]],
         now: float,
         *,
+        bounds: tuple[float, float],
         again: bool,
         leaving: bool = False,
     ) -> PoolReport:
@@ -349,10 +365,11 @@ class Share:
             host: the place of its host in the message.
             wanted: lane and weight of the calls that wait, the first one first.
             now: monotonic time.
+            bounds: the earliest and the latest that the exchange's clock can show now.
             again: whether the message repeats one without a reply: its events are the same.
             leaving: whether the process ends and keeps nothing that it does not need.
         """
-        self._forget_old()
+        self._forget_old(self.minutes(bounds))
         self._give_back(now, everything=leaving)
         if not again:
             sums = self._untold.values()
@@ -417,11 +434,14 @@ class Share:
         if reply is None:
             return
         # What others use is known from the store; headers tell it together with what the peers use.
-        theirs = max(0.0, reply.cap - RESERVE * self.limit - reply.for_polls)
+        theirs = max(0.0, reply.cap - LEFT_BY_PLANS * self.limit - reply.for_polls)
         alone.foreign.ignore()
         alone.set_aside = max(0.0, self.limit - MARGIN - reply.cap) + theirs
         part = alone.part()
-        for minute in self.minutes(bounds):
+        possible = self.minutes(bounds)
+        for minute in sorted({*self._seen, *islice(self._replied_in, _MOST_MINUTES)}):
+            if minute not in possible:
+                continue
             seen = self._seen.get(minute, Alone(minute, 0, 0))
             if minute not in self._replied_in:
                 alone.catch_up(minute, seen.used, seen.own)
@@ -456,12 +476,14 @@ class Share:
             self._news_since = now
             self._wake()
 
-    def _forget_old(self) -> None:
-        """Forget what is of minutes that are over for everybody."""
-        before = max(self._seen, default=0) - 1
+    def _forget_old(self, possible: range) -> None:
+        """Forget what is of minutes that are over for everybody, and what a wrong clock has told of others."""
+        before, ahead = possible.start - 1, possible.stop + 1
         for counts in (self._seen, self._untold):
             for minute in [minute for minute in counts if minute < before]:
                 del counts[minute]
+        for minute in [minute for minute in self._seen if minute > ahead]:
+            del self._seen[minute]
         kept = [it for it in self._news if not isinstance(it, (Answered, Lost, CallRefused)) or it.stop > before]
         if len(kept) < len(self._news):
             # Nobody asks any more by how much the count rose.

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import anyio
 
 from binance_pm.budget.budget import Budget, Longest, head_of
-from binance_pm.budget.gate import Gate
+from binance_pm.budget.gate import LONGEST_BAN, Gate
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import Ledger, Wait
 from binance_pm.budget.messages import HostReply, HostReport, Message, Reply
@@ -23,7 +23,7 @@ from binance_pm.budget.pools import Charge, Family, Kind, Pool
 from binance_pm.budget.reservation import Draw, Reservation
 from binance_pm.budget.share import MOST_CALLS, OVERDUE_SECONDS, Share
 from binance_pm.budget.state import Refused
-from binance_pm.errors import BudgetExceeded, Call
+from binance_pm.errors import BudgetExceeded, Call, LimitHit
 from binance_pm.transport import HttpAnswer
 
 _log = logging.getLogger(__name__)
@@ -193,8 +193,8 @@ class SharedBudget(Budget):
         now = self.monotonic()
         for host, told in heard.hosts:
             clock = self.clock(host)
-            if told.is_heard and not clock.is_heard:
-                clock.hear(told.earliest, told.latest, asked=now - heard.took, answered=now)
+            if told.is_heard:
+                clock.take_over(told.earliest, told.latest, asked=now - heard.took, answered=now)
             gate = self.gate(host)
             if told.closed:
                 self._hear_closed(host, told, now)
@@ -206,12 +206,12 @@ class SharedBudget(Budget):
 
     def _hear_closed(self, host: str, told: HostReply, now: float) -> None:
         """Learn that somebody was refused; what this process was refused itself is no news."""
-        gate = self.gate(host)
-        is_news = told.closed > gate.wait(now) + _NEWS
-        gate.close(now + told.closed, banned=told.banned)
+        gate, seconds = self.gate(host), min(told.closed, LONGEST_BAN)
+        is_news = seconds > gate.wait(now) + _NEWS
+        gate.close(now + seconds, banned=told.banned)
         if is_news:
-            _log.warning("%s refused another process: nothing is sent to it for %.1f s", host, told.closed)
-            self._publish(Refused(host, None, told.banned, told.closed))
+            _log.warning("%s refused another process: nothing is sent to it for %.1f s", host, seconds)
+            self._publish(Refused(host, None, told.banned, seconds))
 
     def _new_peer(self) -> Peer:
         return Peer(
@@ -286,8 +286,8 @@ class SharedBudget(Budget):
             at = now
         return super()._advance_timer(reservation, at)
 
-    def _close_gate(self, host: str, answer: HttpAnswer, now: float, *, banned: bool) -> None:
-        super()._close_gate(host, answer, now, banned=banned)
+    def _close_gate(self, host: str, answer: HttpAnswer, limit: LimitHit, now: float) -> None:
+        super()._close_gate(host, answer, limit, now)
         self._peer.close_gate(host)
 
     def _count(

@@ -8,6 +8,7 @@ import msgspec
 
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.pools import Pool
+from binance_pm.budget.waiting import Waiting
 from binance_pm.errors import Call
 
 
@@ -30,6 +31,8 @@ class PoolState(msgspec.Struct, frozen=True):
     """Seconds until the host's gate opens, 0 where it is open."""
     waiting: Mapping[Lane, int]
     """How many calls wait for it, by lane."""
+    waiting_for: Waiting | None = None
+    """What most of them wait for now; None if none waits."""
 
 
 class Admitted(msgspec.Struct, frozen=True):

@@ -29,6 +29,11 @@ local function rate_of(ledger)
     return foreign.is_known and seen or max(seen, foreign.at_first)
 end
 
+-- Weight a second that others are left.
+local function theirs_of(ledger)
+    return min(rate_of(ledger), MOST_THEIRS * ledger.limit / ledger.minute)
+end
+
 local function fade(foreign, seconds)
     local fading = 0.5 ^ (max(0, seconds) / HALF_LIFE)
     foreign.peak = foreign.peak * fading
@@ -98,6 +103,7 @@ local function new_ledger(limit, minute)
         turned = false,
         asked = -huge,
         told = -huge,
+        arrived = -huge,
         header = {},
         heard = {},
         own = {},
@@ -105,7 +111,7 @@ local function new_ledger(limit, minute)
         careful_until = -huge,
         penalty = 0,
         penalised = -1,
-        tokens = limit,
+        tokens = FIRST_FILL * limit,
         filled_at = -huge,
     }
 end
@@ -197,14 +203,18 @@ local function cap_of(ledger, now)
 end
 
 local function for_polls(ledger, now)
-    return max(0, cap_of(ledger, now) - rate_of(ledger) * ledger.minute - RESERVE * ledger.limit)
+    return max(0, cap_of(ledger, now) - rate_of(ledger) * ledger.minute - LEFT_BY_PLANS * ledger.limit)
+end
+
+local function sees_others(ledger)
+    return rate_of(ledger) * ledger.minute > SEEN * ledger.limit
 end
 
 local function blindness(ledger, now, latest)
     local last = latest_of(ledger.header)
     local is_blind = not ledger.probed
         or (not ledger.turned and last and minute_of(ledger, latest) > last)
-        or (rate_of(ledger) * ledger.minute > SEEN * ledger.limit and now - ledger.told > STALE_SECONDS)
+        or (sees_others(ledger) and now - ledger.told > STALE_SECONDS)
     return is_blind and ledger.asked + PATIENCE - now or 0
 end
 
@@ -240,32 +250,28 @@ local function has_room(ledger, room, now, earliest, latest)
     return true
 end
 
-local function pace(ledger, weight, cap, now, latest)
+local function pace(ledger, weight, now, latest)
     local minute = minute_of(ledger, latest)
     local rest = max(ledger.minute * (minute + 1) - latest - TURN_SECONDS, SHORTEST_REST)
-    local left = cap - used_in(ledger, minute)
-    local rate = max(left - rate_of(ledger) * rest, weight) / rest
+    local left = cap_of(ledger, now) - used_in(ledger, minute)
+    local rate = max(left - theirs_of(ledger) * rest, weight) / rest
     if ledger.filled_at > -huge and ledger.filled_at < now then
         ledger.tokens = min(ledger.limit, ledger.tokens + rate * (now - ledger.filled_at))
     end
     ledger.filled_at = now
-    return max(0, weight - ledger.tokens) / rate
+    local seconds = max(0, weight - ledger.tokens) / rate
+    if ledger.in_flight > 0 or not sees_others(ledger) or weight > LIGHT * ledger.limit then
+        return seconds
+    end
+    local asks_in = max(0, max(ledger.told, ledger.asked) + STALE_SECONDS - now)
+    if asks_in == 0 then
+        ledger.tokens = max(ledger.tokens, weight)
+    end
+    return min(seconds, asks_in)
 end
 
--- Seconds to wait, and whether nobody behind may use the pool meanwhile.
-local function wait_for(ledger, weight, lane, now, earliest, latest)
-    local cap = cap_of(ledger, now)
-    local room = min(max(cap, weight), ledger.limit - MARGIN) - weight
-    if ledger.in_flight * ledger.heft > room then
-        return huge, true
-    end
-    if ledger.in_flight > 0 then
-        local left = blindness(ledger, now, latest)
-        if left > 0 then
-            return left, true
-        end
-    end
-    local kept = lane == LANE_ORDERS and 0 or RESERVE * ledger.limit / ledger.minute + rate_of(ledger)
+local function wait_for_room(ledger, weight, lane, now, earliest, latest, room)
+    local kept = lane == LANE_ORDERS and 0 or RESERVE * ledger.limit / ledger.minute + theirs_of(ledger)
     if ledger.in_flight == 0 and now - ledger.told > STALE_SECONDS then
         kept = 0
     end
@@ -289,12 +295,41 @@ local function wait_for(ledger, weight, lane, now, earliest, latest)
         return seconds, false
     end
     if lane ~= LANE_ORDERS then
-        local left = pace(ledger, weight, cap, now, latest)
+        local left = pace(ledger, weight, now, latest)
         if left > 0 then
             return left, true
         end
     end
     return 0, false
+end
+
+local function forget_ahead(ledger, now)
+    if max(ledger.arrived, ledger.asked, ledger.told) > now + AHEAD_SECONDS then
+        ledger.arrived, ledger.asked = min(ledger.arrived, now), min(ledger.asked, now)
+        ledger.told = min(ledger.told, now)
+    end
+end
+
+-- Seconds to wait, and whether nobody behind may use the pool meanwhile.
+local function wait_for(ledger, weight, lane, now, earliest, latest)
+    forget_ahead(ledger, now)
+    local room = min(max(cap_of(ledger, now), weight), ledger.limit - MARGIN) - weight
+    if ledger.in_flight * ledger.heft > room then
+        return huge, true
+    end
+    if ledger.in_flight == 0 then
+        local left = ledger.arrived + ledger.minute - now
+        if left <= 0 then
+            return 0, false
+        end
+        local seconds, holds_up = wait_for_room(ledger, weight, lane, now, earliest, latest, room)
+        return min(seconds, left), holds_up
+    end
+    local left = blindness(ledger, now, latest)
+    if left > 0 then
+        return left, true
+    end
+    return wait_for_room(ledger, weight, lane, now, earliest, latest, room)
 end
 
 local function take(ledger, weight, lane, now)
@@ -313,6 +348,13 @@ local function cancel(ledger, weight, lane)
     end
 end
 
+-- A minute that a wrong clock has told is not waited for.
+local function forget_minute_ahead(ledger, minute)
+    if ledger.penalised > minute + MOST_MINUTES then
+        ledger.penalised = minute
+    end
+end
+
 local function melt(ledger, minute)
     local clean = minute - ledger.penalised - 1
     if ledger.penalty > 0 and clean > 0 then
@@ -324,18 +366,25 @@ local function melt(ledger, minute)
     end
 end
 
-local function forget(ledger, before)
-    local minutes = 0
-    for _ in pairs(ledger.header) do
-        minutes = minutes + 1
+local function size_of(counts)
+    local size = 0
+    for _ in pairs(counts) do
+        size = size + 1
     end
-    local is_crowded = minutes > 3 or #ledger.pending > CROWD
+    return size
+end
+
+local function forget(ledger, before)
+    local is_crowded = size_of(ledger.header) > 3 or #ledger.pending > CROWD
     if ledger.header[before - 2] or ledger.own[before - 2] or is_crowded then
         for _, counts in ipairs({ ledger.header, ledger.own, ledger.heard }) do
             for minute in pairs(counts) do
                 if minute < before - 1 then
                     counts[minute] = nil
                 end
+            end
+            for _ = MOST_MINUTES + 1, size_of(counts) do
+                counts[latest_of(counts)] = nil
             end
         end
         local kept = {}
@@ -346,7 +395,10 @@ local function forget(ledger, before)
         end
         ledger.pending, ledger.suspected = kept, {}
     end
-    melt(ledger, before)
+    if ledger.penalty > 0 then
+        forget_minute_ahead(ledger, before)
+        melt(ledger, before)
+    end
 end
 
 local function suspect(ledger, new)
@@ -422,6 +474,7 @@ end
 
 local function answer(ledger, weight, used, first, stop, sent, now, is_probe)
     ledger.in_flight = ledger.in_flight - weight
+    ledger.arrived = max(ledger.arrived, now)
     ledger.probed = ledger.probed or used ~= nil or is_probe
     forget(ledger, first)
     local calls = { first = first, stop = stop, batch = UNTOLD, known = now, weight = weight, told = huge }
@@ -456,11 +509,13 @@ end
 
 local function lose(ledger, weight, first, stop, known)
     ledger.in_flight = ledger.in_flight - weight
+    ledger.arrived = max(ledger.arrived, known)
     forget(ledger, first)
     suspect(ledger, { first = first, stop = stop, batch = LOST, known = known, weight = weight, told = huge })
 end
 
 local function catch_up(ledger, minute, used, own)
+    ledger.arrived = huge
     forget(ledger, minute)
     ledger.header[minute] = max(ledger.header[minute] or 0, used)
     ledger.heard[minute] = nil
@@ -478,6 +533,7 @@ local function refuse(ledger, minute, now, full)
     ledger.probed = false
     ledger.tokens = min(ledger.tokens, 0)
     ledger.filled_at = now
+    forget_minute_ahead(ledger, minute)
     melt(ledger, minute)
     if minute > ledger.penalised then
         ledger.penalty = min(max(PENALTY * ledger.limit, 2 * ledger.penalty), MOST_PENALTY * ledger.limit)
@@ -510,7 +566,9 @@ local function hear_host(host, report, now)
         host.banned = banned or (host.banned and host.opens > now)
         host.opens = max(host.opens, now + closed)
     end
-    local drift = DRIFT * (now - host.told)
+    -- Where the server's clock has stepped back, neither bounds nor gate go by what it showed before.
+    local drift = min(DRIFT * math.abs(now - host.told), MOST_UNSURE)
+    host.opens = min(host.opens, now + LONGEST_BAN)
     local left = max(0, host.opens - now)
     return { now + host.low - drift, now + host.high + drift, host.is_heard, left, host.banned and left > 0 }
 end
@@ -582,7 +640,7 @@ end
 local function wait_in_turn(pool, weight, lane, since, now, earliest, latest)
     for _, waiting in ipairs(pool.waiting) do
         local is_before = waiting.lane < lane or (waiting.lane == lane and waiting.since < since)
-        if waiting.ends > now and is_before then
+        if waiting.ends > now and waiting.ends <= now + 2 * PLACE_SECONDS and is_before then
             local theirs, holds_up = wait_for(pool.ledger, waiting.weight, waiting.lane, now, earliest, latest)
             if theirs == 0 or holds_up then
                 return max(theirs, TURN), true

@@ -9,6 +9,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final, TextIO
 
+from binance_pm.extras import installation
+
 INTERRUPTED: Final = 130
 _TERMINATED: Final = 143
 
@@ -42,7 +44,7 @@ def _run() -> int | str:
         from binance_pm.cli.app import run  # noqa: PLC0415 - what the command needs is an extra
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
-        return f"binance-pm: {name} is missing: pip install 'binance-pm[cli]'"
+        return f"binance-pm: {name} is missing: {installation('cli')}"
     return run(sys.argv[1:])
 
 

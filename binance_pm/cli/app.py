@@ -129,10 +129,14 @@ def _sandbox(
     port: Annotated[int, Parameter(help="Port to listen on, 0 for any free one.", validator=_A_PORT)] = 0,
     accounts: Annotated[int, Parameter(help="How many accounts to make up, at most 1000.", validator=_SOME)] = 12,
     seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
-    json: Annotated[bool, _flag("Print one JSON object.")] = False,
+    keys: Annotated[bool, _flag("Print private keys, and the keys of the other accounts, as well.")] = False,
+    accounts_file: Annotated[
+        Path | None, Parameter(help="Write an accounts file for watch, and its keys into a folder beside it.")
+    ] = None,
+    json: Annotated[bool, _flag("Print one JSON object, with all keys.")] = False,
 ) -> int:
-    """Serve the local exchange until Ctrl-C, and print its address and keys."""
-    return sandbox.run(port=port, accounts=accounts, seed=seed, json=json)
+    """Serve the local exchange until Ctrl-C, and print its address and a key."""
+    return sandbox.run(port=port, accounts=accounts, seed=seed, keys=keys, accounts_file=accounts_file, json=json)
 
 
 @app.command(name="watch")

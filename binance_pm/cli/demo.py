@@ -18,7 +18,7 @@ from binance_pm.cli.dashboard.screen import budget_lines
 from binance_pm.cli.dashboard.state import FleetState, observe
 from binance_pm.cli.dashboard.table import table
 from binance_pm.cli.sentence import clock_time
-from binance_pm.cli.watch import Printer, fills_screen, show, tell
+from binance_pm.cli.watch import Printer, fills_screen, show, stamped_logs, tell
 from binance_pm.fleet import Fleet, FleetEvent, Member, Reading
 from binance_pm.sandbox import Account, Exchange, Fault, serve
 from binance_pm.sandbox.market import Market
@@ -100,7 +100,11 @@ def story_clock(wall: Callable[[], float] = time.time) -> Callable[[], float]:
 
 def made_exchange(*, seed: int, clock: Callable[[], float]) -> Exchange:
     """The local exchange, in a market that falls and climbs faster than usual."""
-    accounts = [Account(f"account-{place:02}", seed=seed, uni_mmr=start) for place, start in enumerate(_STARTS, 1)]
+    # The last one holds a contract in BTC, too: its profit is no sum of dollars.
+    accounts = [
+        Account(f"account-{place:02}", seed=seed, uni_mmr=start, holds_ethbtc=place == len(_STARTS))
+        for place, start in enumerate(_STARTS, 1)
+    ]
     exchange = Exchange(seed=seed, accounts=accounts, clock=clock)
     exchange.market = Market(seed=seed, start=clock(), fall_seconds=FALL_SECONDS)
     return exchange
@@ -126,27 +130,28 @@ async def _run(once: bool, plain: bool, json: bool, seed: int) -> int:  # noqa: 
         async with fleet_of(Sandbox(exchange, base_url), Budget(wall=clock)) as fleet:
             events = fleet.watch(warn=WARN, alarm=ALARM)
             if once:
-                return await _once(fleet, events, clock(), plain=plain, json=json)
+                return await _once(fleet, events, plain=plain, json=json)
             history = History()
             fills = fills_screen(plain=plain, json=json)
 
             def say(caption: str) -> None:
-                history.say(caption, at=clock(), style="bold cyan")
+                history.say(caption, at=fleet.now(), style="bold cyan")
                 if not (fills or json):
-                    print(f"{clock_time(clock())} {caption}", flush=True)
+                    print(f"{clock_time(fleet.now())} {caption}", flush=True)
 
             code = 0
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(partial(play, STORY, exchange, say, sleep=anyio.sleep))
                 if fills:
-                    code = await show(fleet, events, [], history, wall=clock)
+                    code = await show(fleet, events, [], history)
                 else:
-                    await tell(events, [Printer(json=json)])
+                    with stamped_logs(fleet.now):
+                        await tell(events, [Printer(json=json)])
                 tasks.cancel_scope.cancel()
     return code
 
 
-async def _once(fleet: Fleet, events: AsyncIterable[FleetEvent], at: float, *, plain: bool, json: bool) -> int:
+async def _once(fleet: Fleet, events: AsyncIterable[FleetEvent], *, plain: bool, json: bool) -> int:
     """Print what is told until each account was read, or the accounts as they are then."""
     unread = {picture.label for picture in fleet.snapshot()}
     printer = Printer(json=json) if plain or json else None
@@ -159,7 +164,7 @@ async def _once(fleet: Fleet, events: AsyncIterable[FleetEvent], at: float, *, p
             if not unread:
                 break
     if printer is None:
-        _print(observe(fleet, at=at))
+        _print(observe(fleet, at=fleet.now()))
     return 1 if unread else 0
 
 

@@ -18,6 +18,7 @@ from rich.text import Text
 from binance_pm.cli.console import Output, printable
 from binance_pm.client import environment_urls
 from binance_pm.doctor import Check, Subject, Verdict, examine, subject_of_environment, subjects_of_file
+from binance_pm.fleet.accounts import read_accounts
 from binance_pm.sandbox import Fault
 from binance_pm.signing import Secret
 from binance_pm.testing import sandbox
@@ -106,7 +107,10 @@ def run(
     if local:
         anyio.run(_examine_sandbox, [struck for name in fault for struck in _faults(name)], trust_env, printer)
         return printer.code
-    urls = environment_urls(os.environ) if base_url is None else {"papi_url": base_url, "sapi_url": base_url}
+    if base_url is not None:
+        urls = {"papi_url": base_url, "sapi_url": base_url}
+    else:
+        urls = environment_urls(os.environ) | ({} if accounts is None else read_accounts(accounts).urls)
     anyio.run(_examine, accounts, {"trust_env": trust_env, **urls}, printer)
     return printer.code
 

@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import threading
+from pathlib import Path
+from typing import Final
 
 import msgspec
 
+from binance_pm.errors import Call, ConfigurationError
+from binance_pm.fleet import Product
 from binance_pm.sandbox import Account, Exchange, serve
 
+_MARK: Final = "# Written by `binance-pm sandbox`, which writes it again.\n"
+_PRODUCTS: Final[dict[str, Product]] = {"PM_1": "pm_pro", "PM_2": "pm", "PM_3": "span"}
 
-def run(*, port: int, accounts: int, seed: int, json: bool) -> int:
-    """Serve until Ctrl-C."""
+
+def run(*, port: int, accounts: int, seed: int, keys: bool, accounts_file: Path | None, json: bool) -> int:
+    """Serve until Ctrl-C.
+
+    Raises:
+        ConfigurationError: there is another file where the accounts file is to be.
+        OSError: it cannot listen there, or the accounts file cannot be written.
+    """
     exchange = Exchange(accounts=accounts, seed=seed)
+    if accounts_file is not None:
+        _check_ours(accounts_file)
     with serve(exchange, port=port) as base_url:
-        print(_as_json(base_url, exchange.accounts) if json else _as_text(base_url, exchange.accounts), flush=True)
+        if accounts_file is not None:
+            _write(accounts_file, base_url, exchange.accounts)
+        text = _as_json(base_url, exchange.accounts)
+        if not json:
+            text = _as_text(base_url, exchange.accounts, keys=keys, accounts_file=accounts_file)
+        print(text, flush=True)
         threading.Event().wait()
     return 0
 
 
-def _as_text(base_url: str, accounts: list[Account]) -> str:
+def _as_text(base_url: str, accounts: list[Account], *, keys: bool, accounts_file: Path | None) -> str:
+    """What is pasted comes last: whatever is above it may have left the screen."""
     first, *others = accounts
-    lines = [
-        f"The local exchange answers at {base_url} until Ctrl-C. Its keys are made up and work nowhere else.",
+    lines: list[str] = []
+    if keys:
+        for account in others:
+            lines += [f"# {account.label}: HMAC", f"{account.hmac.api_key} {account.hmac.secret}", ""]
+        for key in (first.ed25519, first.rsa):
+            lines += [f"# {first.label}: {key.kind}", key.api_key, key.secret.strip(), ""]
+    else:
+        lines += ["--keys prints private keys and the keys of the other accounts, --accounts-file FILE"]
+        lines += ["writes a file of all accounts for `binance-pm watch --accounts FILE`.", ""]
+    lines += [
+        f"The local exchange answers at {base_url} until Ctrl-C.",
+        "Its keys are made up and work nowhere else. To paste into another terminal:",
         "",
         f"# {first.label}: HMAC",
         f"export BINANCE_PM_BASE_URL={base_url}",
         f"export BINANCE_PM_API_KEY={first.hmac.api_key}",
         f"export BINANCE_PM_API_SECRET={first.hmac.secret}",
     ]
-    for key in (first.ed25519, first.rsa):
-        lines += ["", f"# {first.label}: {key.kind}", f"export BINANCE_PM_API_KEY={key.api_key}", key.secret.strip()]
-    for account in others:
-        lines += ["", f"# {account.label}: HMAC", f"{account.hmac.api_key} {account.hmac.secret}"]
+    if accounts_file is not None:
+        lines += ["", f"# all of {len(accounts)}", f"binance-pm watch --accounts {shlex.quote(str(accounts_file))}"]
     return "\n".join(lines)
 
 
@@ -44,3 +74,56 @@ def _as_json(base_url: str, accounts: list[Account]) -> str:
         for account in accounts
     ]
     return msgspec.json.encode({"baseUrl": base_url, "accounts": listed}).decode()
+
+
+def _check_ours(path: Path) -> None:
+    """Refuse to write over what another has written.
+
+    Raises:
+        ConfigurationError: it exists, and a local exchange has not written it.
+    """
+    try:
+        # A name that leads elsewhere, or to no file, is not ours either.
+        is_ours = not path.is_symlink() and path.is_file() and path.read_bytes().startswith(_MARK.encode())
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    for place in (path, _folder_of(path)):
+        if not is_ours and os.path.lexists(place):
+            what = f"{place} exists, and no local exchange has written it"
+            raise ConfigurationError(Call("--accounts-file"), what, advice="Name another file.")
+
+
+def _write(path: Path, base_url: str, accounts: list[Account]) -> None:
+    """The accounts file, and beside it a folder of the files with the keys that it names."""
+    folder = _folder_of(path)
+    tables = [_MARK, f'base_url = "{base_url}"\n']
+    files: dict[str, str] = {}
+    for account in accounts:
+        tables.append(f'\n[[accounts]]\nlabel = "{account.label}"\nproduct = "{_PRODUCTS[account.account_type]}"\n')
+        for name, value in (("api_key", account.hmac.api_key), ("api_secret", account.hmac.secret)):
+            place = f"{account.label}.{name}"
+            files[place] = value
+            tables.append(f"{name} = {{ file = {msgspec.json.encode(f'{folder.name}/{place}').decode()} }}\n")
+    try:
+        # First, so that what is written below is known for a local exchange's even if it is not completed.
+        _write_private(path, "".join(tables))
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for place, value in files.items():
+            _write_private(folder / place, value)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _folder_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.keys")
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a new file, which only its owner may read."""
+    path.unlink(missing_ok=True)
+    path.touch(0o600, exist_ok=False)
+    path.write_text(text, encoding="utf-8")
+
+
+def _cannot_write(path: Path, error: OSError) -> OSError:
+    return OSError(error.errno, f"cannot write {path}: {error.strerror}")

@@ -64,7 +64,9 @@ def _what(event: FleetEvent) -> str:  # noqa: PLR0911 - one for each event
             return f"uniMMR {plain(event.uni_mmr)} is {way} {event.line} {plain(event.threshold)}"
         case Stale():
             since = "never read" if event.age is None else f"last read {event.age:.1f} s ago"
-            return f"{since}, {event.bound:.1f} s were promised: {event.why}"
+            # Where uniMMR or the positions alone are late, the other is not.
+            which = f"{', '.join(event.old)} " if 0 < len(event.old) < len(event.ages) else ""
+            return f"{which}{since}, {event.bound:.1f} s were promised: {event.why}"
         case Fresh():
             return f"read again, {event.age:.1f} s old"
         case AccountFailed():

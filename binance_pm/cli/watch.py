@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,10 +16,11 @@ import msgspec
 
 from binance_pm.budget import Budget
 from binance_pm.cli.console import printable
-from binance_pm.cli.dashboard.history import History
+from binance_pm.cli.dashboard.history import History, logged
 from binance_pm.cli.hook import Hook
-from binance_pm.cli.sentence import sentence
+from binance_pm.cli.sentence import clock_time, sentence
 from binance_pm.errors import Call, ConfigurationError
+from binance_pm.extras import installation
 from binance_pm.fleet import Fleet, FleetEvent, Publisher
 from binance_pm.session import Session
 from binance_pm.signing import Secret
@@ -102,8 +103,6 @@ async def show(
     events: AsyncIterable[FleetEvent],
     receivers: Iterable[Receiver],
     history: History,
-    *,
-    wall: Callable[[], float] = time.time,
 ) -> int:
     """Tell all receivers, and show the dashboard until the person leaves it.
 
@@ -116,12 +115,12 @@ async def show(
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
         raise ConfigurationError(
-            Call("the dashboard"), f"{name} is missing: pip install 'binance-pm[cli]', or ask for --plain"
+            Call("the dashboard"), f"{name} is missing. Ask for --plain, or install it: {installation('cli')}"
         ) from missing
     code = 0
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(tell, events, [history, *receivers])
-        code = await app.show(fleet, history, wall=wall)
+        code = await app.show(fleet, history)
         tasks.cancel_scope.cancel()
     return code
 
@@ -168,15 +167,46 @@ async def _run(request: Request) -> int:
         events = fleet.watch(warn=request.warn, alarm=request.alarm)
         if fills_screen(plain=request.plain, json=request.json):
             return await show(fleet, events, receivers, History())
-        await tell(events, [Printer(json=request.json), *receivers])
+        with stamped_logs(fleet.now):
+            await tell(events, [Printer(json=request.json), *receivers])
     return 0
+
+
+@contextmanager
+def stamped_logs(clock: Callable[[], float]) -> Generator[None]:
+    """While the block lasts, what is logged as a warning or worse goes to stderr, with a time by the events' clock.
+
+    A program that has set up logging of its own keeps it.
+    """
+    root = logging.getLogger()
+    if root.handlers:
+        yield
+        return
+    handler = _Stamped(clock)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+class _Stamped(logging.Handler):
+    """Writes records as the lines of `Printer` are written."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(logging.WARNING)
+        self._clock = clock
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called from any thread."""
+        print(f"{clock_time(self._clock())} {logged(record)}", file=sys.stderr, flush=True)
 
 
 def _new_metrics() -> Metrics:
     try:
         from binance_pm.metrics import Metrics  # noqa: PLC0415 - an extra of its own
     except ImportError as missing:
-        advice = "Install it: pip install 'binance-pm[metrics]'."
+        advice = f"Install it: {installation('metrics')}"
         raise ConfigurationError(Call("--metrics"), "it needs the extra `metrics`", advice=advice) from missing
     return Metrics()
 

@@ -37,7 +37,8 @@ _KEY_REFUSED: Final = (
     "made before Portfolio Margin was enabled, which strips the futures permission from existing keys for good"
 )
 _NEW_KEY: Final = (
-    "Make a new key with the permission for Portfolio Margin, and with this machine's IP on its list if it has one."
+    "Make a new key with the permission for Portfolio Margin, and with this machine's IP on its list if it has one: "
+    "its IPv6 address if egress says IPv6, or use IPv4 only: Session(local_address='0.0.0.0')."
 )
 
 

@@ -19,6 +19,7 @@ from binance_pm.doctor.subjects import Subject
 from binance_pm.doctor.way import check_way, route_of
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import (
+    PLACE_ADVICE,
     BadAnswer,
     Call,
     ConfigurationError,
@@ -45,7 +46,6 @@ _NEAR: Final = 1.5
 _CALL: Final = Call("doctor")
 _OF_HOST: Final[tuple[CheckName, ...]] = ("clock", "egress", "tls")
 _OF_KEY: Final[tuple[CheckName, ...]] = ("key", "permissions", "product")
-_NOT_SERVED: Final = 451
 # After these the host need not be asked for more.
 _IN_VAIN: Final = (NotSent, NoAnswer, RateLimited, BadAnswer)
 
@@ -261,4 +261,4 @@ def _tls(*, trust_env: bool) -> ssl.SSLContext:
 
 
 def _is_in_vain(error: PortfolioMarginError | None) -> bool:
-    return isinstance(error, _IN_VAIN) or (isinstance(error, ExchangeError) and error.status == _NOT_SERVED)
+    return isinstance(error, _IN_VAIN) or (error is not None and error.advice == PLACE_ADVICE)

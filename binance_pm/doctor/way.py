@@ -1,8 +1,4 @@
-"""The way to a host: its name, an address that answers, and who proves to be there. No request is sent.
-
-A resolver may hang for longer than anybody waits, and a thread cannot be stopped: it is asked in one that does not keep
-the program from ending.
-"""
+"""The way to a host: its name, an address that answers, and who proves to be there. No request is sent."""
 
 # ruff: noqa: S610 - `extra` is not Django's
 
@@ -12,26 +8,26 @@ import base64
 import os
 import socket
 import ssl
-import threading
 import time
-import urllib.request
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, cast
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.abc
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from binance_pm.budget.wake import waker
 from binance_pm.doctor.check import Check
+from binance_pm.transport.proxy import Proxy, environment_proxies
+from binance_pm.transport.reason import CONNECTING, Progress
+from binance_pm.transport.resolve import RESOLVER
 
 SECONDS: Final = 5.0
 """For each step on the way."""
-_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_PORTS: Final = {"http": 80, "https": 443}
 _TRIED: Final = 4
 """Addresses of a host that are tried."""
 _LONGEST_HEAD: Final = 1 << 16
@@ -48,8 +44,8 @@ class Route(NamedTuple):
     host: str
     port: int
     is_https: bool
-    proxy: SplitResult | None
-    """The proxy that is used, by its URL."""
+    proxy: Proxy | None
+    """The proxy that is used."""
     ignored: tuple[str, ...]
     """Variables of the environment that name a proxy which is not used."""
 
@@ -65,27 +61,19 @@ def route_of(url: str, *, trust_env: bool) -> Route:
 
     Args:
         url: scheme, host and port.
-        trust_env: whether the environment may name proxies.
+        trust_env: whether the environment may name proxies. Those that cannot be used are told by the session.
     """
     parts = urlsplit(url)
     host, is_https = parts.hostname or "", parts.scheme == "https"
     named = tuple(name for name in sorted(os.environ) if name.lower() in _VARIABLES and os.environ[name])
-    proxies = urllib.request.getproxies() if trust_env else {}
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if proxy is None or urllib.request.proxy_bypass(host):
-        return Route(host, parts.port or _PORTS[parts.scheme], is_https, None, () if trust_env else named)
-    return Route(host, parts.port or _PORTS[parts.scheme], is_https, _split(proxy), ())
+    proxy = None
+    if trust_env:
+        with suppress(ValueError):
+            proxy = environment_proxies()(url)
+    return Route(host, parts.port or _PORTS[parts.scheme], is_https, proxy, () if trust_env else named)
 
 
 _VARIABLES: Final = {"http_proxy", "https_proxy", "all_proxy"}
-
-
-def _split(proxy: str) -> SplitResult:
-    """The parts of a proxy's URL, whose scheme may be left out; none where it is no URL."""
-    try:
-        return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    except ValueError:
-        return urlsplit("")
 
 
 async def check_way(route: Route, tls: ssl.SSLContext) -> tuple[Check, Check]:
@@ -118,40 +106,28 @@ async def _connection(route: Route) -> AsyncGenerator[anyio.abc.SocketStream, No
     """A connection to the host, or to the proxy and its tunnel to the host."""
     host, port = route.host, route.port
     if route.proxy is not None:
-        host, port = _proxy_place(route.proxy)
+        host, port = route.proxy.host, route.proxy.port
     stream = await _connect(await _resolve(host, port, route), port, route)
     async with stream:
-        if route.proxy is not None and route.is_https and route.proxy.scheme.startswith("http"):
+        if route.proxy is not None and route.proxy.scheme == "http":
             await _tunnel(stream, route, route.proxy)
         yield stream
 
 
 async def _connect(addresses: list[str], port: int, route: Route) -> anyio.abc.SocketStream:
     """A connection to the first address that answers."""
-    reason = "has no address"
+    reason = "the name has no address"
     for address in addresses[:_TRIED]:
         try:
             with anyio.fail_after(SECONDS / 2):
                 return await anyio.connect_tcp(address, port)
-        except TimeoutError:
-            reason = f"did not answer at {address} within {SECONDS / 2:g} s"
         except OSError as error:
-            reason = _refusal(error)
-    raise _Failed(f"{_whose(route)} {reason}", _open(route))
-
-
-def _proxy_place(proxy: SplitResult) -> tuple[str, int]:
-    try:
-        host, port = proxy.hostname, proxy.port or _PORTS.get(proxy.scheme)
-    except ValueError:
-        host, port = None, None
-    if not host or not port:
-        raise _Failed("the proxy in the environment is not a URL", "Correct it, such as http://proxy.example:3128.")
-    return host, port
+            reason = Progress(SECONDS / 2, f"{CONNECTING} at {address}").cause(error)
+    raise _Failed(_whose(route) + reason, _open(route))
 
 
 def _whose(route: Route) -> str:
-    return "it" if route.proxy is None else f"the proxy {route.proxy.hostname}"
+    return "" if route.proxy is None else f"the proxy {route.proxy.place}: "
 
 
 def _open(route: Route) -> str:
@@ -165,53 +141,25 @@ def _open(route: Route) -> str:
     return f"Let this machine connect to {route.host}, port {route.port}."
 
 
-def _refusal(error: OSError) -> str:
-    """The words of the system for the last attempt; anyio's own error groups the attempts."""
-    cause: BaseException | None = error.__cause__ or error
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]
-    if isinstance(cause, ConnectionRefusedError):
-        return "refused the connection"
-    reason = cause.strerror if isinstance(cause, OSError) else None
-    return f"could not be reached ({reason or type(cause).__name__})"
-
-
 async def _resolve(host: str, port: int, route: Route) -> list[str]:
-    """The addresses of a name, in the system's order."""
+    """The addresses of a name, in the order in which they are tried."""
     advice = "Check the name server of this machine, and whether it has a network."
     if route.proxy is None and route.ignored:
         advice = _open(route)
-    answered = anyio.Event()
-    wake = waker(answered.set)
-    failures: list[OSError | UnicodeError] = []
-    addresses: list[str] = []
-
-    def ask() -> None:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            addresses.extend(dict.fromkeys(str(address[0]) for *_, address in found))
-        except (OSError, UnicodeError) as error:
-            failures.append(error)
-        wake()
-
-    threading.Thread(target=ask, daemon=True, name="binance-pm doctor resolver").start()
     try:
         with anyio.fail_after(SECONDS):
-            await answered.wait()
-    except TimeoutError:
-        raise _Failed(f"the name {host} was not resolved within {SECONDS:g} s", advice) from None
-    if failures:
-        reason = failures[0].strerror if isinstance(failures[0], OSError) else "it is no name"
-        raise _Failed(f"the name {host} cannot be resolved ({reason})", advice)
-    return addresses
+            found = await RESOLVER.addresses(host, port)
+    except (OSError, UnicodeError) as error:
+        raise _Failed(_whose(route) + Progress(SECONDS).cause(error), advice) from None
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-async def _tunnel(stream: anyio.abc.SocketStream, route: Route, proxy: SplitResult) -> None:
+async def _tunnel(stream: anyio.abc.SocketStream, route: Route, proxy: Proxy) -> None:
     """Have the proxy open a tunnel to the host."""
     place = f"[{route.host}]:{route.port}" if ":" in route.host else f"{route.host}:{route.port}"
     lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
-    if proxy.username is not None:
-        credentials = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    if proxy.auth is not None:
+        credentials = ":".join(proxy.auth)
         lines.append(f"Proxy-Authorization: Basic {base64.b64encode(credentials.encode()).decode()}")
     head = b""
     try:
@@ -220,18 +168,18 @@ async def _tunnel(stream: anyio.abc.SocketStream, route: Route, proxy: SplitResu
             while b"\r\n\r\n" not in head and len(head) < _LONGEST_HEAD:
                 head += await stream.receive()
     except (TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError):
-        raise _Failed(f"{_whose(route)} opened no tunnel", _open(route)) from None
+        raise _Failed(f"{_whose(route)}it opened no tunnel", _open(route)) from None
     status = head.split(b" ", 2)[1:2]
     if status != [b"200"]:
         said = status[0].decode() if status and status[0].isdigit() and len(status[0]) == 3 else "something else"
-        raise _Failed(f"{_whose(route)} opened no tunnel: it answered {said} to CONNECT", _open(route))
+        raise _Failed(f"{_whose(route)}it answered {said} to CONNECT", _open(route))
 
 
 def _reached(route: Route, stream: anyio.abc.SocketStream, seconds: float) -> Check:
     peer = stream.extra(SocketAttribute.remote_address)
     local = stream.extra(SocketAttribute.local_address)
     family = "IPv6" if stream.extra(SocketAttribute.family) == socket.AF_INET6 else "IPv4"
-    way = f"{family} {peer[0]}" if route.proxy is None else f"the proxy {route.proxy.hostname} ({family} {peer[0]})"
+    way = f"{family} {peer[0]}" if route.proxy is None else f"the proxy {route.proxy.place} ({family} {peer[0]})"
     what = f"{route.name}: by {way}, from {local[0]}, connected in {seconds * 1000:.0f} ms"
     if route.ignored:
         what += f"; {', '.join(route.ignored)} names a proxy, which is not used"
@@ -243,7 +191,7 @@ def _reached(route: Route, stream: anyio.abc.SocketStream, seconds: float) -> Ch
 def _without_tls(route: Route) -> Check | None:
     if not route.is_https:
         return Check("tls", route.name, "not checked", f"{route.name}: this machine is asked by http, without TLS")
-    if route.proxy is not None and not route.proxy.scheme.startswith("http"):
+    if route.proxy is not None and route.proxy.scheme != "http":
         return Check("tls", route.name, "not checked", f"{route.name}: the proxy speaks {route.proxy.scheme}")
     return None
 
@@ -307,7 +255,8 @@ async def _look_at_certificate(route: Route) -> _Certificate | None:
         from cryptography import x509  # noqa: PLC0415 - the extra `keys`
     except ImportError:
         return None
-    unchecked = ssl.create_default_context()
+    # `ssl.create_default_context` would ask the environment where to write the keys of the connection.
+    unchecked = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
     try:
         with anyio.fail_after(SECONDS):

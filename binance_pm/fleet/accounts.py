@@ -1,6 +1,6 @@
 """The accounts file: which accounts there are, what is read of each, and where their keys are; never the keys.
 
-A file is TOML with a table ``[[accounts]]`` for each account::
+A file is TOML with a table ``[[accounts]]`` for each account, and above them perhaps ``base_url``::
 
     [[accounts]]
     label = "desk-1"
@@ -28,6 +28,7 @@ from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import Call, ConfigurationError
 from binance_pm.fleet.lines import line_value, lines_of
 from binance_pm.fleet.shard import shard
+from binance_pm.hosts import check_url
 from binance_pm.wire import Answer
 
 T = TypeVar("T")
@@ -96,6 +97,13 @@ class AccountsFile(NamedTuple):
     path: Path
     entries: list[AccountEntry]
     problems: list[Problem]
+    base_url: str | None = None
+    """Where both hosts are, if not at Binance."""
+
+    @property
+    def urls(self) -> dict[str, Any]:
+        """Where the file says that the exchange is, as arguments of `Client`; none if it says nothing."""
+        return {"papi_url": self.base_url, "sapi_url": self.base_url} if self.base_url else {}
 
 
 def read_accounts(path: Path) -> AccountsFile:
@@ -104,7 +112,7 @@ def read_accounts(path: Path) -> AccountsFile:
     Raises:
         ConfigurationError: the file cannot be read, is not TOML, or has no accounts.
     """
-    text, tables = _tables(path)
+    text, tables, base_url = _tables(path)
     lines = _header_lines(text, len(tables))
     entries: list[AccountEntry] = []
     problems: list[Problem] = []
@@ -119,7 +127,7 @@ def read_accounts(path: Path) -> AccountsFile:
             problems.append(Problem(label, line, "; ".join(faults)))
         else:
             entries.append(entry)
-    return AccountsFile(path, entries, problems)
+    return AccountsFile(path, entries, problems, base_url)
 
 
 def part_of(file: AccountsFile, number: int, shards: int) -> AccountsFile:
@@ -132,10 +140,9 @@ def part_of(file: AccountsFile, number: int, shards: int) -> AccountsFile:
         ours = set(shard([one.label for one in (*file.entries, *file.problems)], number, shards))
     except ValueError as error:
         raise ConfigurationError(_CALL, str(error)) from None
-    return AccountsFile(
-        file.path,
-        [entry for entry in file.entries if entry.label in ours],
-        [problem for problem in file.problems if problem.label in ours],
+    return file._replace(
+        entries=[entry for entry in file.entries if entry.label in ours],
+        problems=[problem for problem in file.problems if problem.label in ours],
     )
 
 
@@ -161,7 +168,7 @@ def check_read(names: object) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _tables(path: Path) -> tuple[str, list[Mapping[str, Any]]]:
+def _tables(path: Path) -> tuple[str, list[Mapping[str, Any]], str | None]:
     if "\0" in str(path):
         raise ConfigurationError(_CALL, "the path has a null character in it")
     try:
@@ -177,14 +184,26 @@ def _tables(path: Path) -> tuple[str, list[Mapping[str, Any]]]:
         place = re.search(r"\(at ([\w ,]+)\)$", str(error))
         where = f" (at {place[1]})" if place else ""
         raise ConfigurationError(_CALL, f"{path} is not TOML{where}") from None
-    if unknown := [_shown(name) for name in document if name != "accounts"]:
-        raise ConfigurationError(_CALL, f"{path}: {', '.join(unknown)} is not known: there is [[accounts]] alone")
+    if unknown := [_shown(name) for name in document if name not in {"accounts", "base_url"}]:
+        what = f"{', '.join(unknown)} is not known: there are base_url and [[accounts]] alone"
+        raise ConfigurationError(_CALL, f"{path}: {what}")
     tables: object = document.get("accounts")
     if not isinstance(tables, list) or not tables:
         raise ConfigurationError(_CALL, f"{path} has no [[accounts]]")
     if not all(isinstance(table, dict) for table in cast("list[object]", tables)):
         raise ConfigurationError(_CALL, f"{path}: accounts is no list of tables: write [[accounts]] above each")
-    return text, cast("list[Mapping[str, Any]]", tables)
+    return text, cast("list[Mapping[str, Any]]", tables), _base_url(path, document.get("base_url"))
+
+
+def _base_url(path: Path, value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ConfigurationError(_CALL, f"{path}: base_url is no text")
+    try:
+        return check_url(value, allow_custom_host=False)
+    except ValueError as error:
+        raise ConfigurationError(_CALL, f"{path}: base_url: {error}") from None
 
 
 _HEADER: Final = re.compile(

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from binance_pm.budget import Waiting
 from binance_pm.enums import AccountStatus
 from binance_pm.fleet.lines import LineName
 from binance_pm.wire import Answer
@@ -50,7 +51,8 @@ class Reading(_OfAccount, frozen=True, kw_only=True):
     """By the name of the endpoint; those that failed are not in it."""
     changed: Mapping[str, Change]
     """Of ``uni_mmr``, ``account_equity``, ``account_maint_margin``, ``account_status`` and ``unrealized_profit`` those
-    that differ from what the `Reading` before told."""
+    that differ from what the `Reading` before told. If part of the profit is in an asset that is no dollar,
+    ``unrealized_profit`` is not known, and ``unrealized_profit.BTC`` and so on are told for each asset."""
 
 
 class StatusChanged(_OfAccount, frozen=True, kw_only=True):
@@ -79,6 +81,13 @@ class Stale(_OfAccount, frozen=True, kw_only=True):
     bound: float
     """Seconds: the planned interval and the fleet's slack."""
     why: str
+    """What failed, or what the reading waits for, such as ``um_account: sent 5.0 s ago, no response yet``."""
+    waiting: Waiting | None = None
+    """What the reading waits for; None if it failed, or was not asked for."""
+    ages: Mapping[str, float | None] = {}
+    """Seconds since the last good answer of each endpoint, by its name; None where it never came."""
+    old: tuple[str, ...] = ()
+    """The endpoints whose last good answer is older than `bound`; what the others tell still holds."""
 
 
 class Fresh(_OfAccount, frozen=True, kw_only=True):
@@ -86,6 +95,8 @@ class Fresh(_OfAccount, frozen=True, kw_only=True):
 
     age: float
     """Seconds since the oldest part of the picture came."""
+    ages: Mapping[str, float | None] = {}
+    """Seconds since the last good answer of each endpoint, by its name."""
 
 
 class AccountFailed(_OfAccount, frozen=True, kw_only=True):
@@ -119,7 +130,7 @@ class GateReopened(_Told, frozen=True, kw_only=True):
 class BudgetTight(_Told, frozen=True, kw_only=True):
     """The wishes of all accounts together exceed what the plan may use of a pool, or no longer do.
 
-    It is told again when the outcome has changed by a quarter.
+    It is told once when the budget becomes tight, and once when it no longer is: after a minute in which all fitted.
     """
 
     pool: str
@@ -131,7 +142,7 @@ class BudgetTight(_Told, frozen=True, kw_only=True):
     interval: float
     """Seconds between two readings of the calmest account, as a result."""
     is_tight: bool
-    """False where everything fits again."""
+    """False if everything fits again."""
 
 
 StateEvent = StatusChanged | MarginLine | Stale | Fresh | AccountFailed | GateShut | GateReopened | BudgetTight
@@ -159,7 +170,7 @@ class AccountPicture(msgspec.Struct, frozen=True, kw_only=True):
     account_maint_margin: Decimal | None
     """USD."""
     unrealized_profit: Decimal | None
-    """Of all USD-M positions, USD; None where they are not read."""
+    """Of all USD-M positions, USD; None where they are not read, and where a part is in an asset that is no dollar."""
     lines: Mapping[LineName, Decimal]
     """The lines that are watched, as uniMMR."""
     below: tuple[LineName, ...]
@@ -175,3 +186,13 @@ class AccountPicture(msgspec.Struct, frozen=True, kw_only=True):
     """Why the last reading failed; empty where it did not."""
     retry_at: float | None
     """When a reading that is put off after a failure is tried again, seconds since the epoch."""
+    profits: Mapping[str, Decimal] = {}
+    """Unrealised profit of all USD-M positions by margin asset, in units of the asset; without those that have none."""
+    ages: Mapping[str, float | None] = {}
+    """Seconds since the last good answer of each endpoint, by its name; None where it never came."""
+    old: tuple[str, ...] = ()
+    """The endpoints whose last good answer is older than `bound`; what the others tell still holds."""
+    why: str = ""
+    """Why it is stale, see `Stale.why`; empty where it is not."""
+    waiting: Waiting | None = None
+    """What its late reading waits for now."""

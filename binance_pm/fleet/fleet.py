@@ -18,7 +18,7 @@ import msgspec
 
 from binance_pm.arguments import check_fields, checked
 from binance_pm.budget import Budget
-from binance_pm.client import Client, environment_urls
+from binance_pm.client import BASE_URL, Client, environment_urls
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import Call, ConfigurationError, SessionClosed
 from binance_pm.fleet import pace
@@ -35,7 +35,7 @@ from binance_pm.fleet.accounts import (
 from binance_pm.fleet.events import AccountPicture, FleetEvent
 from binance_pm.fleet.keys import open_entries
 from binance_pm.fleet.lines import HYSTERESIS, Line, line_value, lines_of
-from binance_pm.fleet.watch import Watch
+from binance_pm.fleet.watch import Watch, exchange_time
 from binance_pm.fleet.watched import Watched
 from binance_pm.session import Session
 
@@ -128,7 +128,8 @@ class Fleet:
     ) -> Self:
         """The accounts of a file; their keys are read when the fleet is entered.
 
-        ``BINANCE_PM_BASE_URL`` points both hosts to one place, such as the local exchange.
+        ``base_url`` in the file, or else ``BINANCE_PM_BASE_URL``, points both hosts to one place, such as the local
+        exchange.
 
         Args:
             path: of the file, see the guide "Watch many accounts".
@@ -248,6 +249,14 @@ class Fleet:
         tasks.start_soon(self._watch.run)
         return self._watch
 
+    def now(self) -> float:
+        """Seconds since the epoch by the exchange's clock, as far as it is known: what the events are told by.
+
+        Raises:
+            SessionClosed: the fleet is not open.
+        """
+        return exchange_time(self.budget, self.hosts)
+
     def snapshot(self) -> list[AccountPicture]:
         """What is known of every account now, in the order of the members; those that could not be opened at the end.
 
@@ -262,12 +271,15 @@ class Fleet:
     async def _read_keys(self) -> None:
         if self._file is None:
             return
+        urls = environment_urls(self._environment)
         clients, problems = await open_entries(
             self._file,
             session=self._session,
-            options=environment_urls(self._environment),
+            options=urls | self._file.urls,
             environment=self._environment,
         )
+        for client in clients.values():
+            client.note_source(BASE_URL, urls.keys() - self._file.urls.keys())
         problems = sorted([*self._file.problems, *problems], key=lambda problem: problem.line)
         if problems and (not self._keep_going or not clients):
             raise refusal(self._file.path, problems)

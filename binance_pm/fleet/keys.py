@@ -18,12 +18,13 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from binance_pm.budget.wake import waker
 from binance_pm.client import Client
 from binance_pm.errors import ConfigurationError
+from binance_pm.extras import installation
 from binance_pm.fleet.accounts import AccountEntry, AccountsFile, Problem, Reference
 from binance_pm.session import Session
 from binance_pm.signing import LARGEST_KEY, Secret, is_pem, key_form, read_key
+from binance_pm.wakeup import waker
 
 T = TypeVar("T")
 
@@ -246,7 +247,7 @@ def _keyring(name: str, service: str, user: str) -> bytes:
     try:
         keyring = cast("_Keyring", importlib.import_module("keyring"))
     except ImportError:
-        raise ValueError(f"{name}: a keyring needs the extra `keyring`: pip install 'binance-pm[keyring]'") from None
+        raise ValueError(f"{name}: a keyring needs the extra `keyring`: {installation('keyring')}") from None
     try:
         found = keyring.get_password(service, user)
     except Exception as error:  # noqa: BLE001 - every system's keyring fails in its own way, and may quote anything

@@ -17,6 +17,7 @@ How it works
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any, Final, Self
@@ -40,6 +41,7 @@ from binance_pm.fleet.events import (
     StateEvent,
 )
 from binance_pm.fleet.forecast import price_of
+from binance_pm.fleet.unseen import Moment
 from binance_pm.fleet.watched import Watched
 
 _log = logging.getLogger(__name__)
@@ -52,9 +54,11 @@ _BURST_SECONDS: Final = 5.0
 # So many polls wait for weight only where the budget has less room than it seemed, such as after calls that were lost.
 _JAM: Final = 10
 _JAM_SECONDS: Final = 0.25
-# A plan that trembles around what fits is told once.
+# The budget is tight if more is wanted than it has by this factor, and no longer if less than the second was wanted
+# for a whole minute: what others use rises and falls within one.
 _TIGHT: Final = 1.05
-_CHANGED: Final = 1.25
+_ROOMY: Final = 0.95
+_ROOMY_SECONDS: Final = 60.0
 # A gate that stays closed for so much longer than was told is told again.
 _GATE_NEWS: Final = 1.5
 
@@ -99,7 +103,7 @@ class Watch:
         self._shut: Final[dict[str, float]] = {}
         """Until when each gate that was told as shut is, monotonic seconds."""
         self._tight: Final[dict[str, float]] = {}
-        """The stretch of each pool as it was last told."""
+        """The pools that were told as tight, and since when each has had room: monotonic seconds, infinite for not."""
         self._scope: Final = anyio.CancelScope()
         self._sleep: anyio.CancelScope | None = None
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -131,8 +135,15 @@ class Watch:
     def pictures(self) -> list[AccountPicture]:
         """See `Fleet.snapshot`."""
         now, at = self._budget.monotonic(), self._wall()
-        known = [account.picture(at=at, now=now, slack=self._slack) for account in self._accounts]
+        moment = self._moment()
+        known: list[AccountPicture] = []
+        for account in self._accounts:
+            text, waiting = moment.why(account, account.late()) if account.is_stale else ("", None)
+            known.append(account.picture(at=at, now=now, slack=self._slack, why=text, waiting=waiting))
         return known + [_unopened(problem) for problem in self._problems]
+
+    def _moment(self) -> Moment:
+        return Moment(self._budget, is_behind=self._backlog.is_behind)
 
     def _look(self, now: float) -> float:
         """Do what there is to do, and say when to look again."""
@@ -147,6 +158,7 @@ class Watch:
     def _plan(self, now: float) -> None:
         """Say anew how often every account is read, by what is known of it and by what the budget has."""
         self._price()
+        self._find_jams()
         demands: list[tuple[float, Mapping[str, float]]] = []
         for account in self._accounts:
             account.aim(floor=self._floor, ceiling=self._ceiling)
@@ -157,9 +169,19 @@ class Watch:
         turns: list[pace.Turn] = []
         for account, (interval, costs), hurry in zip(self._accounts, plans, pace.hurries(plans, overdue), strict=True):
             account.replan(interval / hurry, now)
+            if account.left_out and self._has_way(account, now):
+                account.left_out, account.due = False, now
             turns.append(pace.Turn(account.due, account.interval, costs))
         self._line_up(turns)
-        self._tell_tightness(demands)
+        self._tell_tightness(demands, now)
+
+    def _has_way(self, account: Watched, now: float) -> bool:
+        """Whether no gate and no pool keeps any of an account's readings from being started."""
+        return all(
+            self._costs[name][0] not in self._jammed
+            and not self._budget.gate(account.client.host(ENDPOINTS[name])).wait(now)
+            for name in account.active(now)
+        )
 
     def _line_up(self, turns: list[pace.Turn]) -> None:
         self._heap.clear()
@@ -182,17 +204,16 @@ class Watch:
             costs[pool] = costs.get(pool, 0.0) + cost
         return costs
 
-    def _tell_tightness(self, demands: list[tuple[float, Mapping[str, float]]]) -> None:
+    def _tell_tightness(self, demands: list[tuple[float, Mapping[str, float]]], now: float) -> None:
         for pool in self._stretches:
             wanted = self._rooms[pool] * sum(costs.get(pool, 0.0) / interval for interval, costs in demands)
             available = self._available[pool] * pace.PLANNED
-            stretch = max(1.0, wanted / max(1.0, available))
-            told = self._tight.get(pool, 1.0)
-            is_tight = stretch > (1.0 if pool in self._tight else _TIGHT)
-            if is_tight == (pool in self._tight) and (not is_tight or 1 / _CHANGED < stretch / told < _CHANGED):
+            is_tight = self._is_tight(pool, wanted / max(1.0, available), now)
+            if is_tight == (pool in self._tight):
                 continue
-            self._tight[pool] = stretch
-            if not is_tight:
+            if is_tight:
+                self._tight[pool] = math.inf
+            else:
                 del self._tight[pool]
             concerned = [a.interval for a, (_, costs) in zip(self._accounts, demands, strict=True) if pool in costs]
             self._backlog.put(
@@ -206,40 +227,40 @@ class Watch:
                 )
             )
 
+    def _is_tight(self, pool: str, ratio: float, now: float) -> bool:
+        """Whether the pool counts as tight, with so many times what may be planned wanted of it."""
+        if pool not in self._tight:
+            return ratio > _TIGHT
+        self._tight[pool] = min(self._tight[pool], now) if ratio <= _ROOMY else math.inf
+        return now < self._tight[pool] + _ROOMY_SECONDS
+
     def _look_at_gates(self, now: float) -> None:
         for host in self._hosts:
             gate = self._budget.gate(host)
             wait, known = gate.wait(now), self._shut.get(host)
             if wait and (known is None or now + wait > known + _GATE_NEWS):
-                at = self._wall(host)
+                at = self._wall()
                 self._backlog.put(GateShut(at=at, host=host, until=at + wait, banned=gate.is_banned(now)))
                 self._shut[host] = now + wait
             elif not wait and self._shut.pop(host, None) is not None:
-                self._backlog.put(GateReopened(at=self._wall(host), host=host))
+                self._backlog.put(GateReopened(at=self._wall(), host=host))
 
     def _look_at_ages(self, now: float) -> float:
         """Tell who is too old, and when somebody could be next."""
         soonest = float("inf")
+        moment = self._moment()
         for account in self._accounts:
             if account.is_stale:
+                account.grow_old(now, self._slack)
                 continue
             left = account.promised + self._slack - account.unseen(now)
             if left > 0:
                 soonest = min(soonest, now + left)
             else:
-                why = self._why_unseen(account, now)
-                self._backlog.put(account.stale(why, at=self._wall(), now=now, slack=self._slack))
+                account.grow_old(now, self._slack)
+                text, waiting = moment.why(account, account.late())
+                self._backlog.put(account.stale(text, waiting, at=self._wall(), now=now, slack=self._slack))
         return soonest
-
-    def _why_unseen(self, account: Watched, now: float) -> str:
-        shut = [host for host in self._hosts_of(account, account.read) if self._budget.gate(host).wait(now)]
-        if shut:
-            return f"the gate of {shut[0]} is closed"
-        if account.failing:
-            return account.error
-        if account.out:
-            return f"{', '.join(sorted(account.out))} was asked for and not answered yet"
-        return "the events are not taken" if self._backlog.is_behind else "the budget had no room for it"
 
     def _start_due(self, now: float) -> float:
         """Start what is due, the most urgent first, and say when something can be started next."""
@@ -277,9 +298,12 @@ class Watch:
         if not open_now:
             pending = [one.until for one in account.put_off.values() if one.until > now]
             return max(now + _SHORTEST_SLEEP, min([*(now + wait for wait in waits.values()), *pending, now + 1.0]))
-        costs = self._cost(open_now)
-        if not self._jammed.isdisjoint(costs):
+        # One pool without room is no reason not to read what another one counts.
+        open_now = [name for name in open_now if self._costs[name][0] not in self._jammed]
+        if not open_now:
             return now + _JAM_SECONDS
+        account.left_out = len(open_now) < len(names)
+        costs = self._cost(open_now)
         booked = max(self._booked.get(pool, now) for pool in costs)
         if booked > now + _BURST_SECONDS:
             return booked - _BURST_SECONDS
@@ -311,7 +335,7 @@ class Watch:
             _log.exception("%s [%s] failed unexpectedly", name, account.label)
             failure = error
         account.out.discard(name)
-        now, at = self._budget.monotonic(), self._wall(account.client.host(endpoint))
+        now, at = self._budget.monotonic(), self._wall()
         if failure is not None:
             self._tell(account.fail(name, failure, at=at, now=now))
         else:
@@ -350,12 +374,15 @@ class Watch:
                 )
             )
 
-    def _wall(self, host: str | None = None) -> float:
+    def _wall(self) -> float:
         """Seconds since the epoch by the exchange's clock."""
-        return self._budget.clock(host or self._hosts[0]).milliseconds() / 1000
+        return exchange_time(self._budget, self._hosts)
 
-    def _hosts_of(self, account: Watched, names: Iterable[str]) -> list[str]:
-        return sorted({account.client.host(ENDPOINTS[name]) for name in names})
+
+def exchange_time(budget: Budget, hosts: Sequence[str]) -> float:
+    """Seconds since the epoch by the exchange's clock: that of the first host that was heard, for all events."""
+    clocks = [budget.clock(host) for host in hosts]
+    return next((clock for clock in clocks if clock.is_heard), clocks[0]).milliseconds() / 1000
 
 
 class _Round:

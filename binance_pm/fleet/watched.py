@@ -11,6 +11,7 @@ import msgspec
 from binance_pm.api.account import Account
 from binance_pm.api.pro_account import ProAccount, SpanAccount
 from binance_pm.api.um_account import UmAccount
+from binance_pm.budget import Waiting
 from binance_pm.client import Client
 from binance_pm.errors import (
     AuthenticationError,
@@ -35,6 +36,7 @@ from binance_pm.fleet.events import (
     TimedAnswer,
 )
 from binance_pm.fleet.lines import Line, LineName, is_below
+from binance_pm.fleet.profit import in_dollars, profits_of
 from binance_pm.wire import Answer
 
 _LASTING: Final = (AuthenticationError, ConfigurationError, SessionClosed)
@@ -72,15 +74,18 @@ class Watched:
         "client",
         "due",
         "error",
+        "errors",
         "failing",
         "fall",
         "hysteresis",
         "interval",
         "is_stale",
         "label",
+        "left_out",
         "lines",
         "lowered",
         "marks",
+        "old",
         "out",
         "product",
         "promised",
@@ -114,8 +119,14 @@ class Watched:
         """Monotonic seconds of each answer."""
         self.out: Final[set[str]] = set()
         """Readings that are on their way."""
+        self.left_out: bool = False
+        """Whether a reading was not started with the others of its account, for a gate or a pool without room."""
         self.put_off: Final[dict[str, PutOff]] = {}
         self.failing: Final[dict[str, _Failure]] = {}
+        self.errors: Final[dict[str, str]] = {}
+        """What the last try of a reading ended in, where it failed."""
+        self.old: Final[set[str]] = set()
+        """Readings whose last answer is older than promised."""
         self.lowered: Final[set[LineName]] = set()
         """Lines that it counts as below."""
         self.told: _Figures = {}
@@ -146,6 +157,15 @@ class Watched:
     def unseen(self, now: float) -> float:
         """Seconds since the picture was whole, or since it was first wanted."""
         return now - min(self.came.get(name, self.began) for name in self.read)
+
+    def ages(self, now: float) -> dict[str, float | None]:
+        """Seconds since each of its readings came, None where one never did."""
+        return {name: now - self.came[name] if name in self.came else None for name in self.read}
+
+    def grow_old(self, now: float, slack: float) -> None:
+        """Note which readings are older than promised, or were wanted for so long."""
+        bound = self.promised + slack
+        self.old.update(name for name in self.read if now - self.came.get(name, self.began) >= bound)
 
     def active(self, now: float) -> tuple[str, ...]:
         """The readings that are not put off."""
@@ -181,6 +201,8 @@ class Watched:
         before, since = self._main(), self.came.get(name)
         self.answers[name], self.came[name] = TimedAnswer(answer, at), now
         self.failing.pop(name, None)
+        self.errors.pop(name, None)
+        self.old.discard(name)
         self.put_off.pop(name, None)
         self.error = self.error if self.failing else ""
         self.promised = self.interval
@@ -195,12 +217,13 @@ class Watched:
         age = self.age(now)
         if self.is_stale and age is not None and age <= self.promised + slack:
             self.is_stale = False
-            events.append(Fresh(label=self.label, at=at, age=age))
+            self.old.clear()
+            events.append(Fresh(label=self.label, at=at, age=age, ages=self.ages(now)))
         return events
 
     def fail(self, name: str, error: Exception, *, at: float, now: float) -> list[StateEvent]:
         """Take in a failure, and tell it unless it is known."""
-        self.error = _text(error)
+        self.error = self.errors[name] = _text(error)
         failure = type(error).__name__, error.code if isinstance(error, ExchangeError) else None
         # A gateway, too, may reject a request, once: an account is not left unseen for that.
         is_repeated = isinstance(error, RequestRejected) and self.failing.get(name) == failure
@@ -232,15 +255,29 @@ class Watched:
         self.told = figures
         return Reading(label=self.label, at=at, answers={name: self.answers[name] for name in names}, changed=changed)
 
-    def stale(self, why: str, *, at: float, now: float, slack: float) -> Stale:
+    def stale(self, why: str, waiting: Waiting | None, *, at: float, now: float, slack: float) -> Stale:
         """Say that it is too old."""
         self.is_stale = True
-        return Stale(label=self.label, at=at, age=self.age(now), bound=self.promised + slack, why=why)
+        return Stale(
+            label=self.label,
+            at=at,
+            age=self.age(now),
+            bound=self.promised + slack,
+            why=why,
+            waiting=waiting,
+            ages=self.ages(now),
+            old=self._old_names(),
+        )
 
-    def picture(self, *, at: float, now: float, slack: float) -> AccountPicture:
+    def late(self) -> tuple[str, ...]:
+        """The readings that make it stale."""
+        return self._old_names() or self.read
+
+    def picture(
+        self, *, at: float, now: float, slack: float, why: str = "", waiting: Waiting | None = None
+    ) -> AccountPicture:
         """What is known of it now."""
-        main, figures = self._main(), self._figures()
-        profit = figures["unrealized_profit"]
+        main, profits = self._main(), self._profits()
         return AccountPicture(
             label=self.label,
             product=self.product,
@@ -249,7 +286,7 @@ class Watched:
             uni_mmr=main and main.uni_mmr,
             account_equity=main and main.account_equity,
             account_maint_margin=main and main.account_maint_margin,
-            unrealized_profit=profit if isinstance(profit, Decimal) else None,
+            unrealized_profit=None if profits is None else in_dollars(profits),
             lines={line.name: line.at for line in self.lines},
             below=tuple(line.name for line in self.lines if line.name in self.lowered),
             age=self.age(now),
@@ -258,7 +295,15 @@ class Watched:
             is_stale=self.is_stale,
             error=self.error,
             retry_at=max((at + one.until - now for one in self.put_off.values()), default=None),
+            profits=profits or {},
+            ages=self.ages(now),
+            old=self._old_names(),
+            why=why,
+            waiting=waiting,
         )
+
+    def _old_names(self) -> tuple[str, ...]:
+        return tuple(name for name in self.read if name in self.old)
 
     def _main(self) -> Account | ProAccount | SpanAccount | None:
         for name in HEADLINES:
@@ -268,17 +313,26 @@ class Watched:
         return None
 
     def _figures(self) -> _Figures:
-        main, um = self._main(), self.answers.get("um_account")
-        positions = um.answer.positions if um is not None and isinstance(um.answer, UmAccount) else None
-        return {
+        main, profits = self._main(), self._profits()
+        figures: dict[str, Decimal | str | None] = {
             "uni_mmr": main and main.uni_mmr,
             "account_equity": main and main.account_equity,
             "account_maint_margin": main and main.account_maint_margin,
             "account_status": main and main.account_status,
-            "unrealized_profit": None
-            if positions is None
-            else sum((position.unrealized_profit for position in positions), Decimal(0)),
+            "unrealized_profit": None if profits is None else in_dollars(profits),
         }
+        if profits and figures["unrealized_profit"] is None:
+            figures |= {f"unrealized_profit.{asset}": profit for asset, profit in profits.items()}
+        # An asset in which nothing is held any more has no profit; one that is part of the sum is told in it.
+        for name, value in self.told.items():
+            asset = name.partition(".")[2]
+            if asset and value and name not in figures:
+                figures[name] = None if profits and asset in profits else Decimal(0)
+        return figures
+
+    def _profits(self) -> dict[str, Decimal] | None:
+        um = self.answers.get("um_account")
+        return profits_of(um.answer) if um is not None and isinstance(um.answer, UmAccount) else None
 
     def _crossings(self, uni_mmr: Decimal, at: float) -> list[StateEvent]:
         events: list[StateEvent] = []

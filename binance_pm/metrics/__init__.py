@@ -5,11 +5,11 @@ It needs the extra ``metrics``.
 
 from __future__ import annotations
 
+from binance_pm.extras import installation
+
 try:
     from binance_pm.metrics.metrics import Metrics
 except ImportError as _missing:
-    raise ImportError(
-        "metrics need the extra `metrics`: pip install 'binance-pm[metrics]'", name=_missing.name
-    ) from _missing
+    raise ImportError(f"metrics need the extra `metrics`: {installation('metrics')}", name=_missing.name) from _missing
 
 __all__ = ["Metrics"]

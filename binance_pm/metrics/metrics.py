@@ -1,8 +1,8 @@
 """The metrics: gauges are read from the fleet in the moment of a scrape, counters are fed by what happens.
 
-What is not known is absent, and a figure of an account that is stale counts as not known: a graph that goes on with the
-last good value would be all green while nobody sees the account. Only ``age``, ``stale`` and what was told as below a
-line outlive it.
+What is not known is absent, and a figure that is older than promised counts as not known: a graph that goes on with the
+last good value would be all green while nobody sees the account. Only ages, ``stale``, ``failed`` and what was told as
+below a line outlive it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, 
 
 from binance_pm.arguments import checked
 from binance_pm.budget import Budget, BudgetEvent, Pool, PoolState, Refused
-from binance_pm.budget.wake import waker
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
 from binance_pm.errors import SessionClosed
 from binance_pm.fleet import AccountPicture, Fleet, FleetEvent
+from binance_pm.fleet.accounts import HEADLINES
 from binance_pm.fleet.events import label_of
 from binance_pm.metrics.server import serving
 from binance_pm.session import Attempted, Session
 from binance_pm.version import VERSION
+from binance_pm.wakeup import waker
 
 _PREFIX: Final = "binance_pm_"
 _TRAVEL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -231,14 +232,14 @@ def _of_accounts(pictures: Iterable[AccountPicture]) -> Iterator[Metric]:
     status = _gauge("account_status", "1 for the status that the account has", "account", "status")
     line = _gauge("account_line_uni_mmr", "The uniMMR of a line that is watched", "account", "line")
     below = _gauge("account_below_line", "1 from falling to a line until it is seen back above", "account", "line")
-    age = _gauge("account_age_seconds", "Since the oldest part of the picture came; +Inf if never", "account")
-    stale = _gauge("account_stale", "1 where the picture is older than promised", "account")
+    stale = _gauge("account_stale", "1 where a part of the picture is older than promised", "account")
+    failed = _gauge("account_failed", "1 where the last reading failed", "account")
+    pictures = list(pictures)
     for picture in pictures:
         label = picture.label
-        # The fleet itself looks once a second.
-        is_stale = picture.is_stale or (picture.age is not None and picture.age > picture.bound)
-        age.add_metric((label,), inf if picture.age is None else picture.age)
-        stale.add_metric((label,), is_stale)
+        is_stale = _is_old(picture, HEADLINES)
+        stale.add_metric((label,), _is_stale(picture))
+        failed.add_metric((label,), bool(picture.error))
         for name, at in picture.lines.items():
             line.add_metric((label, name), float(at))
             is_below = name in picture.below
@@ -253,14 +254,49 @@ def _of_accounts(pictures: Iterable[AccountPicture]) -> Iterator[Metric]:
             shown = picture.status if picture.status.is_known else _UNKNOWN
             for known in (*AccountStatus, _UNKNOWN):
                 status.add_metric((label, known), known == shown)
-    return iter([*figures.values(), status, line, below, age, stale])
+    return iter([*figures.values(), status, line, below, stale, failed, *_profits(pictures), *_ages(pictures)])
+
+
+def _profits(pictures: Iterable[AccountPicture]) -> list[GaugeMetricFamily]:
+    about = "Of all USD-M positions; absent if one is settled in an asset that is no dollar"
+    dollars = _gauge("account_unrealized_profit_usd", about, "account")
+    assets = _gauge("account_unrealized_profit", "Of USD-M positions, in units of the asset", "account", "asset")
+    for picture in pictures:
+        if _is_old(picture, ("um_account",)):
+            continue
+        for asset, value in picture.profits.items():
+            assets.add_metric((picture.label, asset), float(value))
+        if picture.unrealized_profit is not None:
+            dollars.add_metric((picture.label,), float(picture.unrealized_profit))
+    return [dollars, assets]
+
+
+def _ages(pictures: Iterable[AccountPicture]) -> list[GaugeMetricFamily]:
+    age = _gauge("account_age_seconds", "Since the oldest part of the picture came; +Inf if never", "account")
+    ages = _gauge("account_reading_age_seconds", "Since an endpoint was read; +Inf if never", "account", "endpoint")
+    for picture in pictures:
+        age.add_metric((picture.label,), inf if picture.age is None else picture.age)
+        for name, seconds in picture.ages.items():
+            ages.add_metric((picture.label, name), inf if seconds is None else seconds)
+    return [age, ages]
+
+
+def _is_stale(picture: AccountPicture) -> bool:
+    # The fleet itself looks once a second.
+    return picture.is_stale or (picture.age is not None and picture.age > picture.bound)
+
+
+def _is_old(picture: AccountPicture, names: Iterable[str]) -> bool:
+    """Whether one of the readings, if there is such a one, is older than promised."""
+    ages = {name: age for name, age in picture.ages.items() if name in names}
+    is_late = any(name in picture.old or (age is not None and age > picture.bound) for name, age in ages.items())
+    return is_late if picture.ages else _is_stale(picture)
 
 
 _FIGURES: Final = {
     "uni_mmr": "Equity over maintenance margin",
     "equity_usd": "Equity after collateral haircut",
     "maintenance_margin_usd": "Maintenance margin",
-    "unrealized_profit_usd": "Of all USD-M positions",
 }
 
 
@@ -269,7 +305,6 @@ def _figures(picture: AccountPicture) -> dict[str, Decimal | None]:
         "uni_mmr": picture.uni_mmr,
         "equity_usd": picture.account_equity,
         "maintenance_margin_usd": picture.account_maint_margin,
-        "unrealized_profit_usd": picture.unrealized_profit,
     }
 
 
@@ -281,6 +316,7 @@ def _of_pools(pools: Iterable[PoolState], labels: Mapping[str, str]) -> Iterator
     reserve = _gauge("pool_weight_reserve", "What is kept for orders and rescues", *names)
     foreign = _gauge("pool_weight_foreign", "What others on the IP surely used of the latest minute", *names)
     waiting = _gauge("pool_waiting_calls", "Calls that wait for weight or a gate", *names, "lane")
+    reason = _gauge("pool_waiting_reason", "1 for what most of them wait for; none if none waits", *names, "reason")
     for state in pools:
         pool = _pool_labels(state.pool, labels)
         limit.add_metric(pool, state.limit)
@@ -290,7 +326,8 @@ def _of_pools(pools: Iterable[PoolState], labels: Mapping[str, str]) -> Iterator
         foreign.add_metric(pool, state.foreign)
         for lane, number in state.waiting.items():
             waiting.add_metric((*pool, lane.name.lower()), number)
-    return iter([limit, used, flying, reserve, foreign, waiting])
+        reason.add_metric((*pool, state.waiting_for.reason if state.waiting_for else "none"), 1)
+    return iter([limit, used, flying, reserve, foreign, waiting, reason])
 
 
 def _pool_labels(pool: Pool, labels: Mapping[str, str]) -> tuple[str, str, str]:

@@ -26,6 +26,7 @@ class Account:
         families: the parts of the API its keys are permitted to use; elsewhere -2015.
         allowed_ips: client addresses its keys are bound to, None for any; from elsewhere -2015.
         uni_mmr: its uniMMR when the exchange starts; the market moves it from there.
+        holds_ethbtc: whether it also holds ETHBTC, a contract that is settled in BTC.
     """
 
     label: str
@@ -36,6 +37,7 @@ class Account:
     families: frozenset[str] = EVERY_FAMILY
     allowed_ips: frozenset[str] | None = None
     uni_mmr: str = "3.00"
+    holds_ethbtc: bool = False
 
     @cached_property
     def hmac(self) -> Key:

@@ -54,7 +54,11 @@ def account(statement: Statement) -> Fields:
 def um_account(statement: Statement) -> Fields:
     """USD-M assets, and positions of every symbol, most of them flat."""
     held = {row.symbol: row for row in statement.rows}
-    positions = (_position(symbol, held.get(symbol), statement.opened) for symbol in SYMBOLS)
+    positions = [_position(symbol, held.get(symbol), statement.opened) for symbol in SYMBOLS]
+    others = dict.fromkeys(_FLAT_ASSETS, _ZERO)
+    if (row := statement.in_btc) is not None:
+        positions.append(_position(row.symbol, row, statement.opened))
+        others["BTC"] = amount(row.profit)
     usdt = _asset(
         "USDT",
         wallet=amount(statement.wallet),
@@ -63,7 +67,7 @@ def um_account(statement: Statement) -> Fields:
         initial=amount(statement.initial),
         updated=statement.opened,
     )
-    return {"assets": [usdt, *map(_asset, _FLAT_ASSETS)], "positions": list(positions)}
+    return {"assets": [usdt, *(_asset(name, profit=profit) for name, profit in others.items())], "positions": positions}
 
 
 def pro_account(statement: Statement) -> Fields:

@@ -28,6 +28,8 @@ _MINORS = (f"TKN{number:03}" for number in range(1, _SYMBOL_COUNT - len(_MAJORS)
 
 SYMBOLS: tuple[str, ...] = tuple(f"{asset}USDT" for asset in (*_MAJORS, *_MINORS))
 """The USD-M symbols of the market. Accounts hold the first few; the others are listed flat."""
+ETHBTC = "ETHBTC"
+"""A USD-M contract that is settled in BTC; only accounts that hold it list it."""
 
 _FALL = 0.03
 _FALL_SECONDS = 120.0
@@ -65,7 +67,7 @@ class Portfolio(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A position valued at a moment, in USDT."""
+    """A position valued at a moment, in the asset that its contract is settled in."""
 
     symbol: str
     amount: Decimal
@@ -82,40 +84,52 @@ class Statement:
         account: whose it is.
         opened: milliseconds since the epoch at which the holdings were opened.
         wallet: USDT.
-        rows: its positions, valued.
+        rows: its positions that are settled in USDT, valued.
+        in_btc: the one that is settled in BTC, if it has one.
     """
 
-    def __init__(self, account: Account, portfolio: Portfolio, *, prices: dict[str, Decimal], opened: int) -> None:
+    def __init__(
+        self,
+        account: Account,
+        portfolio: Portfolio,
+        *,
+        prices: dict[str, Decimal],
+        opened: int,
+        in_btc: Row | None = None,
+        btc_price: Decimal = Decimal(0),
+    ) -> None:
         self.account = account
         self.opened = opened
         self.wallet: Decimal = portfolio.wallet
         self.rows: tuple[Row, ...] = tuple(_valued(holding, prices[holding.symbol]) for holding in portfolio.holdings)
+        self.in_btc: Row | None = in_btc
         self._collateral = portfolio.collateral
+        self._btc_price = btc_price
 
     @cached_property
     def profit(self) -> Decimal:
-        """Unrealised, of all positions."""
+        """Unrealised, of all positions that are settled in USDT."""
         return sum((row.profit for row in self.rows), Decimal(0))
 
     @cached_property
     def maintenance(self) -> Decimal:
         """Maintenance margin of all positions, in USD."""
-        return sum((row.maintenance for row in self.rows), Decimal(0))
+        return sum((row.maintenance for row in self.rows), self._usd(self.in_btc and self.in_btc.maintenance))
 
     @cached_property
     def initial(self) -> Decimal:
         """Initial margin of all positions, in USD."""
-        return sum((row.initial for row in self.rows), Decimal(0))
+        return sum((row.initial for row in self.rows), self._usd(self.in_btc and self.in_btc.initial))
 
     @cached_property
     def equity(self) -> Decimal:
         """USD, with collateral at what it counts for."""
-        return self.wallet + self.profit + self._collateral * _COLLATERAL_RATE
+        return self._cash + self._collateral * _COLLATERAL_RATE
 
     @cached_property
     def actual_equity(self) -> Decimal:
         """USD, with collateral at what it is worth."""
-        return self.wallet + self.profit + self._collateral
+        return self._cash + self._collateral
 
     @cached_property
     def uni_mmr(self) -> Decimal:
@@ -131,6 +145,13 @@ class Statement:
     def status(self) -> str:
         """By the line that uniMMR is above."""
         return next((status for line, status in _LINES if self.uni_mmr > line), "FORCE_LIQUIDATION")
+
+    @property
+    def _cash(self) -> Decimal:
+        return self.wallet + self.profit + self._usd(self.in_btc and self.in_btc.profit)
+
+    def _usd(self, btc: Decimal | None) -> Decimal:
+        return (btc or Decimal(0)) * self._btc_price
 
 
 class Market:
@@ -160,7 +181,15 @@ class Market:
         """The account valued at a moment."""
         portfolio = _portfolio(self.seed, account.label, account.uni_mmr)
         prices = {holding.symbol: self.price(holding.symbol, now) for holding in portfolio.holdings}
-        return Statement(account, portfolio, prices=prices, opened=int(self.start * 1000))
+        opened = int(self.start * 1000)
+        if not account.holds_ethbtc:
+            return Statement(account, portfolio, prices=prices, opened=opened)
+        eth, btc = self.price("ETHUSDT", now), self.price("BTCUSDT", now)
+        # Bought above today's price, for a hundredth of the wallet.
+        entry = (self.price("ETHUSDT", self.start) / self.price("BTCUSDT", self.start)).quantize(_DIGITS) * 2
+        held = (portfolio.wallet / 100 / eth).quantize(_DIGITS)
+        row = _valued(Holding(ETHBTC, held, entry, _RATES[0]), (eth / btc).quantize(_DIGITS))
+        return Statement(account, portfolio, prices=prices, opened=opened, in_btc=row, btc_price=btc)
 
 
 def amount(value: Decimal) -> str:

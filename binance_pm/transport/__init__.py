@@ -36,7 +36,10 @@ REFUSALS_BODY_SECONDS: Final = 1.0
 # Event loops take so much at once: no writer ever has to pause.
 _LONGEST_REQUEST: Final = 2**16
 
-_BANNED_UNTIL: Final = re.compile(rb"until (\d{13})\b")
+_BANNED_UNTIL: Final = re.compile(rb"\buntil +(\d+)\b(?![.,]\d)", re.IGNORECASE)
+# Seconds, milliseconds, microseconds or nanoseconds since the epoch, by the number of digits.
+_UNITS: Final = {10: 1, 13: 10**3, 16: 10**6, 19: 10**9}
+_DECIMAL: Final = re.compile(r"([0-9]+)(\.[0-9]+)?")
 # Longer than the longest ban of the exchange, three days.
 _LONGEST_WAIT: Final = 7 * 86400
 
@@ -135,24 +138,43 @@ class HttpAnswer(msgspec.Struct, frozen=True):
 
     @property
     def date(self) -> int | None:
-        """The exchange's clock when it answered, whole seconds since the epoch."""
+        """The exchange's clock when it answered, whole seconds since the epoch; None where two are told."""
         text = self.headers.get("date")
-        return _seconds(text) if text else None
+        return _date(text) if text else None
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds to wait, as the exchange said."""
-        return _number(self.headers.get("retry-after", ""), most=_LONGEST_WAIT)
+        """Seconds to wait, as the exchange said; the longest where it said so in several ways."""
+        told, ends, date = self.retry_in, self.retry_at, self.date
+        if ends is None or date is None or ends - date > _LONGEST_WAIT:
+            return told
+        return max(told or 0, ends - date)
+
+    @property
+    def retry_in(self) -> float | None:
+        """The seconds that `Retry-After` tells; not the date that it may tell instead."""
+        elements = _elements(self.headers.get("retry-after", ""))
+        return max((told for element in elements if (told := _duration(element)) is not None), default=None)
+
+    @property
+    def retry_at(self) -> int | None:
+        """The date before which to wait, where `Retry-After` tells one, seconds since the epoch."""
+        elements = _elements(self.headers.get("retry-after", ""))
+        return max((date for element in elements if (date := _seconds(element)) is not None), default=None)
 
     @property
     def banned_until(self) -> float | None:
         """The end of a ban as its message says, seconds since the epoch."""
-        found = _BANNED_UNTIL.search(self.body or b"")
-        return int(found[1]) / 1000 if found else None
+        found = _BANNED_UNTIL.findall(self.body or b"")
+        return max((int(digits) / _UNITS[len(digits)] for digits in found if len(digits) in _UNITS), default=None)
 
     def used(self, header: str) -> int | None:
-        """The weight that the exchange says to have counted, from the named header."""
-        return _number(self.headers.get(header, ""), most=2**53)
+        """The weight that the exchange says to have counted, from the named header; the most where it is repeated."""
+        text = self.headers.get(header, "")
+        if "," not in text:
+            return _number(text, most=2**53)
+        counts = (_number(element, most=2**53) for element in _elements(text))
+        return max((count for count in counts if count is not None), default=None)
 
 
 class SendFailed(Exception):
@@ -173,6 +195,13 @@ class SendFailed(Exception):
         """It took longer than the total timeout, in seconds."""
         what = "no whole answer came" if sent else "it could not be sent"
         return cls(f"{what} within {total:g} s", sent=sent)
+
+
+class NotConnected(SendFailed):
+    """No connection could be made; the reason names the place and the cause."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, sent=False)
 
 
 class Transport(Protocol):
@@ -198,6 +227,25 @@ class Transport(Protocol):
 
 # Answers of the same second carry the same text.
 @lru_cache(maxsize=64)
+def _date(text: str) -> int | None:
+    dates = {_seconds(element) for element in _elements(text)}
+    return dates.pop() if len(dates) == 1 else None
+
+
+def _elements(text: str) -> list[str]:
+    """What a header tells that was sent several times; the comma after a date's day of the week parts nothing."""
+    elements: list[str] = []
+    day = ""
+    for part in text.split(","):
+        if not day and part.strip().isalpha():
+            day = f"{part},"
+            continue
+        elements.append(f"{day}{part}".strip())
+        day = ""
+    return [*elements, day] if day else elements
+
+
+@lru_cache(maxsize=64)
 def _seconds(text: str) -> int | None:
     try:
         date = parsedate_to_datetime(text)
@@ -205,6 +253,15 @@ def _seconds(text: str) -> int | None:
         return None
     # A date of HTTP is in GMT even where it does not say so (RFC 9110, 5.6.7); Python takes that for local time.
     return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
+
+
+def _duration(text: str) -> float | None:
+    found = _DECIMAL.fullmatch(text)
+    if found is None:
+        return None
+    # Python refuses to read thousands of digits, and whatever is so long is too long.
+    whole = min(int(found[1][:20]), _LONGEST_WAIT)
+    return min(whole + float(found[2][:20]), _LONGEST_WAIT) if found[2] else whole
 
 
 def _is_sound(text: str) -> bool:

@@ -27,9 +27,12 @@ from binance_pm.transport import (
     SendFailed,
     Timeouts,
 )
-from binance_pm.transport.dial import Way, dial, readiness, reason_of
-from binance_pm.transport.headers import LONGEST_HEAD, headers_of, is_too_long
+from binance_pm.transport.dial import dial, readiness
+from binance_pm.transport.headers import COMPRESSED, LONGEST_HEAD, headers_of, is_compressed, is_too_long
 from binance_pm.transport.httpx import tls_settings
+from binance_pm.transport.reach import Way
+from binance_pm.transport.reason import Progress, not_connected
+from binance_pm.transport.resolve import RESOLVER, Resolver
 
 _BUFFER_SIZE: Final = 2**18
 _CLOSING_SECONDS: Final = 0.5
@@ -48,7 +51,9 @@ class DirectTransport:
         tls: settings for https; None for the defaults of httpx.
         pins: SHA-256 of the certificates that a server may show, in hexadecimal digits of lower case; empty for
             whatever `tls` accepts.
-        local_address: the IP address of this machine to connect from; None for the system's choice.
+        local_address: the IP address of this machine to connect from, or ``0.0.0.0`` or ``::`` to choose nothing but
+            its family; None for the system's choice.
+        resolver: looks names up.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class DirectTransport:
         tls: ssl.SSLContext | None = None,
         pins: frozenset[str] = frozenset(),
         local_address: str | None = None,
+        resolver: Resolver = RESOLVER,
     ) -> None:
         self._loop: Final = asyncio.get_running_loop()
         self._timeouts: Final = timeouts
@@ -66,6 +72,7 @@ class DirectTransport:
         self._tls: ssl.SSLContext | None = tls
         self._pins: Final = pins
         self._local_address: Final = local_address
+        self._resolver: Final = resolver
         self._places: Final = asyncio.Semaphore(MAX_CONNECTIONS)
         self._hosts: Final[dict[str, _Host]] = {}
         self._connections: Final[set[_Connection]] = set()
@@ -80,7 +87,7 @@ class DirectTransport:
         head = request.head(host.netloc)
         latest = self._loop.time() + self._timeouts.total
         place = self._places.acquire()
-        await (self._limited(place, latest, "no connection was free in time") if self._places.locked() else place)
+        await (self._limited(place, latest, _no_place) if self._places.locked() else place)
         connection: _Connection | None = None
         try:
             connection = host.idle_connection() or await self._connect(host, latest)
@@ -111,14 +118,22 @@ class DirectTransport:
             if port and parts.hostname:
                 tls = None
                 if parts.scheme == "https":
-                    tls = self._tls = self._tls or _trusted()
+                    tls = self._tls = self._tls or self._default_tls(parts.netloc)
                     # A server that is offered nothing else speaks it.
                     tls.set_alpn_protocols(["http/1.1"])
-                way = Way(parts.hostname, parts.port or port, tls, self._pins, self._local_address)
+                way = Way(parts.hostname, parts.port or port, tls, self._pins, self._local_address, self._resolver)
                 return self._hosts.setdefault(origin, _Host(way, parts.netloc, []))
         raise SendFailed("the URL of the request is none", sent=False)
 
-    async def _limited(self, what: Awaitable[object], latest: float, too_late: str) -> None:
+    @staticmethod
+    def _default_tls(netloc: str) -> ssl.SSLContext:
+        try:
+            return tls_settings()
+        except OSError as error:
+            cause = Progress(None).cause(error)
+            raise not_connected(netloc, f"the trusted certificates cannot be read ({cause})") from error
+
+    async def _limited(self, what: Awaitable[object], latest: float, too_late: Callable[[], SendFailed]) -> None:
         """Wait at most for the connect timeout, or until the request's time is over, or the transport is closed."""
         until = min(self._loop.time() + self._timeouts.connect, latest)
         try:
@@ -131,7 +146,7 @@ class DirectTransport:
         except TimeoutError:
             if until == latest and not self._closed:
                 raise SendFailed.overdue(self._timeouts.total, sent=False) from None
-            raise SendFailed("the transport was closed" if self._closed else too_late, sent=False) from None
+            raise (SendFailed("the transport was closed", sent=False) if self._closed else too_late()) from None
 
     async def _connect(self, host: _Host, latest: float) -> _Connection:
         """A new connection; where there are as many as may be, that which was idle for longest makes way."""
@@ -139,9 +154,10 @@ class DirectTransport:
         if idle and len(self._connections) >= MAX_CONNECTIONS:
             min(idle, key=lambda connection: connection.deadline).end(_CLOSED)
         connection = _Connection(host, self._connections, self._timeouts, self._max_body, self._buffer)
+        progress = Progress(self._timeouts.connect)
         try:
-            dialled = dial(host.way, connection, seconds=self._timeouts.connect)
-            await self._limited(dialled, latest, "the connection took too long")
+            dialled = dial(host.way, connection, progress)
+            await self._limited(dialled, latest, lambda: not_connected(host.netloc, progress.late))
             if not connection.is_open():
                 raise ConnectionError("the server closed it at once")  # noqa: TRY301 - told as any other failure
         except BaseException as error:
@@ -149,15 +165,12 @@ class DirectTransport:
             connection.end(_CLOSED)
             if not isinstance(error, (OSError, ValueError)):
                 raise
-            raise SendFailed(f"no connection could be made{reason_of(error)}", sent=False) from error
+            raise not_connected(host.netloc, progress.cause(error)) from error
         return connection
 
 
-def _trusted() -> ssl.SSLContext:
-    try:
-        return tls_settings()
-    except OSError as error:
-        raise SendFailed("the certificates of certifi cannot be read: install it again", sent=False) from error
+def _no_place() -> SendFailed:
+    return SendFailed("no connection was free in time", sent=False)
 
 
 class _Host(NamedTuple):
@@ -306,9 +319,9 @@ class _Connection(asyncio.BufferedProtocol):
         self._status = status
         if is_too_long(self._fields):
             self._stop(_TOO_LONG)
-        if headers.get("content-encoding", "identity") != "identity":
-            self._stop("the answer is compressed, which was not asked for")
-        if status < 200 or headers.get("transfer-encoding", "chunked").lower() != "chunked":
+        if is_compressed(headers) or headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            self._stop(COMPRESSED)
+        if status < 200:
             self._stop(_NOT_HTTP)
         self._unproductive = 0
         if status in REFUSALS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Final
@@ -10,12 +10,25 @@ from typing import Final
 LONGEST_HEAD: Final = 2**16
 """Bytes of a head that are accepted."""
 
+COMPRESSED: Final = "the answer is compressed, which was not asked for"
+"""Why such an answer is refused."""
+
 _MOST_FIELDS: Final = 128
 
 
 def is_too_long(fields: Sequence[tuple[bytes, bytes]]) -> bool:
     """Whether the names and values are more than a head may hold."""
     return len(fields) > _MOST_FIELDS or sum(map(len, chain.from_iterable(fields))) > LONGEST_HEAD
+
+
+def is_compressed(headers: Mapping[str, str]) -> bool:
+    """Whether the body is anything else than what the server means: a few bytes of it may stand for gigabytes.
+
+    Args:
+        headers: names in lower case, or in any.
+    """
+    codings = headers.get("content-encoding")
+    return codings is not None and any(coding.strip().lower() not in {"", "identity"} for coding in codings.split(","))
 
 
 def headers_of(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

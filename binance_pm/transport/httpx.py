@@ -8,12 +8,16 @@ each request, so that each of fifty calls at once would cost more. A caller's ow
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import cache, lru_cache
+from http import HTTPStatus
 from typing import Any, Final
 
 import anyio
@@ -27,24 +31,24 @@ from binance_pm.transport import (
     REFUSALS_BODY_SECONDS,
     HttpAnswer,
     HttpRequest,
+    NotConnected,
     SendFailed,
     Timeouts,
 )
+from binance_pm.transport.headers import COMPRESSED, is_compressed
 from binance_pm.transport.keep_alive import KeepAlive
+from binance_pm.transport.proxy import Proxies, Proxy, always, environment_proxies
+from binance_pm.transport.reach import Way, reached
+from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress, Unreached, not_connected
+from binance_pm.transport.resolve import RESOLVER, Address, Resolver
 from binance_pm.transport.surplus import watch_surplus
 
 HttpxLike = httpx.AsyncClient | httpx.AsyncBaseTransport
 """What a caller may bring along: a client, or a transport such as `httpx.ASGITransport`."""
 
 # Raised only before the first byte of a request.
-_NEVER_SENT: Final = (
-    httpx.InvalidURL,
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
+_NOT_CONNECTED: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+_NEVER_SENT: Final = (httpx.InvalidURL, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 _Handle = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
@@ -56,11 +60,15 @@ class HttpxTransport:
         http: the caller's own client or transport, which stays the caller's to close; None to make one.
         timeouts: how long one request may take.
         max_body: bytes of an answer that are accepted.
-        proxy: URL of an HTTP or SOCKS proxy.
+        proxy: the proxy that every request goes through.
         trust_env: whether the environment may name proxies and certificates.
         tls: settings for https; None for the defaults of httpx.
-        local_address: the IP address of this machine to connect from; neither a proxy nor the environment's goes
-            with it.
+        local_address: the IP address of this machine to connect from, or ``0.0.0.0`` or ``::`` to choose nothing but
+            its family.
+        resolver: looks names up.
+
+    Raises:
+        ValueError: the environment, or what it names, cannot be used; the text says what.
     """
 
     __slots__ = (
@@ -69,6 +77,7 @@ class HttpxTransport:
         "_connections",
         "_max_body",
         "_places",
+        "_proxy_of",
         "_scopes",
         "_timeout",
         "_timeouts",
@@ -81,16 +90,22 @@ class HttpxTransport:
         *,
         timeouts: Timeouts,
         max_body: int,
-        proxy: str | None = None,
+        proxy: Proxy | None = None,
         trust_env: bool = False,
         tls: ssl.SSLContext | None = None,
         local_address: str | None = None,
+        resolver: Resolver = RESOLVER,
     ) -> None:
         self._brought: Final = None if http is None else _sender(http)
-        make = _maker(proxy, tls, local_address, trust_env=trust_env)
+        self._proxy_of: Final = environment_proxies() if trust_env and proxy is None else always(proxy)
+        make = _maker(self._proxy_of, tls, local_address, resolver, trust_env=trust_env)
         if http is None:
-            # A proxy that is no URL is refused here, not by the first call; nothing is opened before it.
-            make()
+            # What cannot be used is refused here, not by the first call; nothing is opened.
+            try:
+                make().prepare("https://binance.invalid")
+            except OSError as error:
+                cause = f"cannot be read ({Progress(None).cause(error)})"
+                raise ValueError(f"{_certificates(trust_env=trust_env)} {cause}") from error
         self._connections: Final = KeepAlive(make, most=MAX_CONNECTIONS, seconds=KEEPALIVE_SECONDS)
         self._places: Final = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
         self._max_body: Final = max_body
@@ -110,7 +125,8 @@ class HttpxTransport:
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
         """See `Transport.send`."""
-        trace = _Trace(departing)
+        proxy = None if self._brought is not None else self._proxy_of(request.origin)
+        trace = _Trace(departing, request.origin, proxy, self._timeouts)
         with anyio.CancelScope(deadline=anyio.current_time() + self._timeouts.total) as scope:
             self._scopes.add(scope)
             try:
@@ -127,11 +143,15 @@ class HttpxTransport:
 
     async def _send_on_own(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope) -> HttpAnswer:
         """Send it over a connection of ours."""
+        if trace.proxy is not None and not request.origin.startswith("https:"):
+            shown = f"plain http would show key and signature to the proxy {trace.proxy.place}"
+            raise not_connected(_place_of(request.origin), shown)
         await self._find_place()
         connection = await self._connections.take(request.origin)
         is_kept = False
         try:
-            answer = await self._send(request, trace, scope, _sender(connection))
+            handle = connection.prepare(request.origin).handle_async_request
+            answer = await self._send(request, trace, scope, handle)
             is_kept = True
             return answer
         finally:
@@ -184,8 +204,9 @@ class HttpxTransport:
     def _outgoing(self, request: HttpRequest, trace: _Trace) -> httpx.Request:
         extensions: dict[str, Any] = {"timeout": self._timeout, "trace": trace}
         url, target = _url_of(request.origin), request.raw_target()
-        if self._brought is None:
-            # Parsing the query again would cost as much as signing it did.
+        if self._brought is None and trace.proxy is None:
+            # Parsing the query again would cost as much as signing it did. To a proxy httpcore (1.0.9) would say it
+            # in place of the host and port that are asked for.
             extensions["target"] = target
         else:
             url = url.copy_with(raw_path=target)
@@ -195,7 +216,10 @@ class HttpxTransport:
         """The body, or None where it is longer than `max_body`: the rest of it is not awaited."""
         pieces: list[bytes] = []
         try:
-            if response.status_code in REFUSALS:
+            if is_compressed(response.headers):
+                if response.status_code not in REFUSALS:
+                    raise SendFailed(COMPRESSED, sent=True)
+            elif response.status_code in REFUSALS:
                 until = min(anyio.current_time() + REFUSALS_BODY_SECONDS, scope.deadline)
                 # Where the request's time is over, or all is closed, the body is given up, not the answer.
                 scope.deadline = until + REFUSALS_BODY_SECONDS
@@ -215,9 +239,8 @@ class HttpxTransport:
     async def _collect(self, response: httpx.Response, pieces: list[bytes]) -> bool:
         """Append the body's pieces; False where it is longer than `max_body`."""
         size = 0
-        # What is not compressed needs no decoder; what was brought along may have read the body before.
-        is_plain = self._brought is None and "content-encoding" not in response.headers
-        async for piece in response.aiter_raw() if is_plain else response.aiter_bytes():
+        # What was brought along may have read the body before.
+        async for piece in response.aiter_raw() if self._brought is None else response.aiter_bytes():
             size += len(piece)
             if size > self._max_body:
                 return False
@@ -226,14 +249,17 @@ class HttpxTransport:
 
 
 class _Trace:
-    """Follows httpcore's events: whether it connects for us, and when the first byte of our request leaves."""
+    """Follows httpcore's events: which step of connecting it is at, and when the first byte of our request leaves."""
 
-    __slots__ = ("_departing", "_handshake", "_stream", "connects", "departed", "refusal")
+    __slots__ = ("_at", "_departing", "_progress", "_stream", "_timeouts", "connects", "departed", "proxy", "refusal")
 
-    def __init__(self, departing: Callable[[], None]) -> None:
+    def __init__(self, departing: Callable[[], None], origin: str, proxy: Proxy | None, timeouts: Timeouts) -> None:
         self._departing = departing
+        self._timeouts = timeouts
         self._stream: Any = None
-        self._handshake: Any = None
+        self._at = _place_of(origin) if proxy is None else f"the proxy {proxy.place}"
+        self._progress = Progress(timeouts.connect, CONNECTING)
+        self.proxy = proxy
         self.connects = False
         self.departed = False
         self.refusal: Exception | None = None
@@ -249,30 +275,130 @@ class _Trace:
         self.departed = True
 
     async def hang_up(self) -> None:
-        """Close what a handshake that did not end has left open: httpcore 1.0 forgets it when it is cancelled."""
-        if self._handshake is not None:
+        """Close what was opened for a request that did not leave: httpcore 1.0 forgets some of it."""
+        if self._stream is not None and not self.departed:
             with anyio.CancelScope(shield=True):
-                await self._handshake.aclose()
+                await self._stream.aclose()
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
         self.connects = True
-        _, _, step = event.partition(".")
+        part, _, step = event.partition(".")
         if step == "connect_tcp.complete":
             self._stream = info["return_value"]
             watch_surplus(self._stream)
+        elif step == "setup_socks5_connection.started":
+            self._progress = Progress(self._timeouts.connect, _TUNNEL)
+            _limit_reading(self._stream, self._timeouts.connect)
         elif step == "start_tls.started":
-            self._handshake = self._stream
+            self._progress = Progress(self._timeouts.connect, HANDSHAKE)
+            # A handshake before there is a tunnel is one with the proxy.
+            if part != "connection":
+                self._at = info["server_hostname"]
         elif step == "start_tls.complete":
-            self._handshake = None
-            watch_surplus(info["return_value"])
-        # A proxy is asked for a tunnel by a request of its own.
-        elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
-            self.depart()
+            self._stream = info["return_value"]
+            watch_surplus(self._stream)
+        elif step == "send_request_headers.started":
+            # A proxy is asked for a tunnel by a request of its own.
+            if info["request"].method != b"CONNECT":
+                self.depart()
+            else:
+                self._progress = Progress(self._timeouts.read, _TUNNEL)
+
+    def failure(self, error: Exception) -> NotConnected:
+        """Why no connection stands."""
+        if isinstance(error, httpx.ProxyError):
+            at = self._at if self.proxy is not None else f"{self._at}, by a proxy"
+            return not_connected(at, _refusal(str(error)))
+        if isinstance(error, httpx.TimeoutException):
+            return not_connected(self._at, self._progress.late)
+        if self._progress.step == _TUNNEL:
+            return not_connected(self._at, "it closed the connection, or did not answer as a proxy does")
+        return not_connected(self._at, self._progress.cause(error))
+
+
+_TUNNEL: Final = "no tunnel opened"
+_STATUS: Final = re.compile(r"(\d{3})\b")
+
+
+def _refusal(text: str) -> str:
+    """What a proxy answered, by its number: the words are the proxy's own."""
+    status = _STATUS.match(text)
+    if status is None:
+        # httpcore's own names of the replies of SOCKS.
+        return f"it refused ({text.rstrip('.')})"
+    with suppress(ValueError):
+        return f"it answered {status[1]} {HTTPStatus(int(status[1])).phrase} to CONNECT"
+    return f"it answered {status[1]} to CONNECT"
+
+
+def _limit_reading(stream: Any, seconds: float) -> None:
+    """Have httpcore's reads of a stream end in time; it asks a SOCKS proxy without a limit."""
+    read = stream.read
+
+    async def limited(max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
+        data: bytes = await read(max_bytes, seconds if timeout is None else timeout)
+        return data
+
+    stream.read = limited
+
+
+def _place_of(origin: str) -> str:
+    return origin.partition("://")[2]
+
+
+class _Network:
+    """Connects for httpcore: to names that are looked up in threads of our own, and to their addresses in turn."""
+
+    def __init__(self, inside: Any, local_address: str | None, resolver: Resolver) -> None:
+        self._inside: Final = inside
+        self._local_address: Final = local_address
+        self._resolver: Final = resolver
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> Any:
+        """See `httpcore.AsyncNetworkBackend`."""
+        del local_address
+        way = Way(host, port, None, local_address=self._local_address, resolver=self._resolver)
+        progress = Progress(timeout)
+
+        async def connect(address: Address, local: str | None) -> Any:
+            return await self._inside.connect_tcp(address[4][0], port, None, local, socket_options)
+
+        try:
+            with anyio.fail_after(timeout):
+                return await reached(way, connect, progress)
+        except TimeoutError:
+            raise Unreached(progress.late) from None
+
+
+class _Connection:
+    """One connection of httpx, by the proxy of its origin. It is made with the first request."""
+
+    def __init__(self, make: Callable[[str], httpx.AsyncHTTPTransport]) -> None:
+        self._make: Final = make
+        self._inside: httpx.AsyncHTTPTransport | None = None
+
+    def prepare(self, origin: str) -> httpx.AsyncHTTPTransport:
+        """Make it, without connecting."""
+        if self._inside is None:
+            self._inside = self._make(origin)
+        return self._inside
+
+    async def aclose(self) -> None:
+        """Close it."""
+        if self._inside is not None:
+            await self._inside.aclose()
 
 
 def _maker(
-    proxy: str | None, tls: ssl.SSLContext | None, local_address: str | None, *, trust_env: bool
-) -> Callable[[], HttpxLike]:
+    proxy_of: Proxies, tls: ssl.SSLContext | None, local_address: str | None, resolver: Resolver, *, trust_env: bool
+) -> Callable[[], _Connection]:
     """What opens one connection after another; the settings for https are read once."""
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_SECONDS)
 
@@ -280,18 +406,19 @@ def _maker(
     def verify() -> ssl.SSLContext:
         return tls_settings(trust_env=trust_env) if tls is None else tls
 
-    def make() -> HttpxLike:
-        try:
-            if trust_env and proxy is None:
-                # Only a client reads the environment's proxies.
-                return httpx.AsyncClient(limits=limits, verify=verify(), trust_env=True)
-            return httpx.AsyncHTTPTransport(
-                limits=limits, verify=verify(), trust_env=trust_env, proxy=proxy, local_address=local_address
-            )
-        except httpx.InvalidURL as error:
-            raise ValueError("the proxy is not a URL") from error
+    def make(origin: str) -> httpx.AsyncHTTPTransport:
+        proxy = proxy_of(origin)
+        by = None
+        if proxy is not None:
+            secure = verify() if proxy.scheme == "https" else None
+            by = httpx.Proxy(proxy.url, auth=proxy.auth, ssl_context=secure)
+        made = httpx.AsyncHTTPTransport(limits=limits, verify=verify(), trust_env=False, proxy=by)
+        # httpx (0.28) hands no network backend on to httpcore.
+        pool = vars(made)["_pool"]
+        vars(pool)["_network_backend"] = _Network(vars(pool)["_network_backend"], local_address, resolver)
+        return made
 
-    return make
+    return lambda: _Connection(make)
 
 
 @lru_cache(maxsize=16)
@@ -310,16 +437,21 @@ def _sender(http: HttpxLike) -> _Handle:
 
 
 def _failure(error: Exception, trace: _Trace) -> SendFailed:
-    connecting = trace.connects and not trace.departed
-    sent = not (connecting or isinstance(error, _NEVER_SENT))
     # The frames of httpx and httpcore hold the request as it is written: the traceback keeps its lines alone.
     clear_locals(error)
-    failure = SendFailed(_WORDS.get(type(error), type(error).__name__), sent=sent)
     if isinstance(error, httpx.RequestError):
         # The request holds the key and the signature, and an error outlives the call.
         error.request = httpx.Request("GET", "https://withheld.invalid")
-    # A text about the protocol quotes what the server said, which may be our key.
-    if not isinstance(error, httpx.RemoteProtocolError):
+    if (trace.connects and not trace.departed) or isinstance(error, _NOT_CONNECTED):
+        failure = trace.failure(error)
+    else:
+        words = _WORDS.get(type(error), type(error).__name__)
+        if isinstance(error, httpx.RemoteProtocolError) and "Transfer-Encoding" in str(error):
+            # h11 knows chunks alone, and says so.
+            words = COMPRESSED
+        failure = SendFailed(words, sent=not isinstance(error, _NEVER_SENT))
+    # A text about the protocol quotes what the server or the proxy said, which may be our key.
+    if not isinstance(error, httpx.RemoteProtocolError | httpx.ProxyError):
         failure.__cause__ = error
     return failure
 
@@ -327,10 +459,7 @@ def _failure(error: Exception, trace: _Trace) -> SendFailed:
 _WORDS: Final[dict[type[Exception], str]] = {
     httpx.InvalidURL: "the URL of the request is none",
     httpx.UnsupportedProtocol: "the URL of the request is none",
-    httpx.ConnectError: "no connection could be made",
-    httpx.ConnectTimeout: "the connection took too long",
     httpx.PoolTimeout: "no connection was free in time",
-    httpx.ProxyError: "the proxy refused",
     httpx.ReadTimeout: "the answer took too long",
     httpx.WriteTimeout: "sending took too long",
     httpx.ReadError: "the connection broke before the whole answer had come",
@@ -362,9 +491,34 @@ def tls_settings(*, trust_env: bool = False) -> ssl.SSLContext:
     """The settings for https where the caller gives none: they trust whom httpx trusts.
 
     Args:
-        trust_env: whether the environment may name certificates.
+        trust_env: whether the environment may name certificates, and a file that the keys of connections are written
+            to (``SSLKEYLOGFILE``).
+
+    Raises:
+        OSError: the certificates cannot be read.
     """
-    return httpx.create_ssl_context(trust_env=trust_env)
+    if trust_env:
+        folder = "" if os.environ.get("SSL_CERT_FILE") else os.environ.get("SSL_CERT_DIR", "")
+        if folder and not os.path.isdir(folder):  # noqa: PTH112 - it may not be a path at all
+            # OpenSSL takes it for an empty one, and every connection would fail.
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+        return httpx.create_ssl_context(trust_env=True)
+    # It comes with httpx, and is loaded with the first connection by https.
+    import certifi  # noqa: PLC0415
+
+    # What `ssl.create_default_context` does, which asks the environment.
+    settings = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if sys.version_info >= (3, 13):
+        settings.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    settings.load_verify_locations(certifi.where())
+    return settings
+
+
+def _certificates(*, trust_env: bool) -> str:
+    """Where the settings for https come from."""
+    variables = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if trust_env else ()
+    named = [f"{name} ({place})" for name in variables if (place := os.environ.get(name))]
+    return f"what {' and '.join(named)} name{'s' * (len(named) == 1)}" if named else "the list of trusted certificates"
 
 
 def asgi_transport(app: Any) -> httpx.AsyncBaseTransport:

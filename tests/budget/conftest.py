@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from binance_pm.budget import Budget, Charge, Family, Kind, Pool, pool_of
+from binance_pm.classify import classify
+from binance_pm.errors import Call, LimitHit
 from binance_pm.transport import HttpAnswer
 
 if TYPE_CHECKING:
@@ -22,6 +24,11 @@ MINUTE = 30_000_000 * 60.0
 PAPI = pool_of("papi", Kind.IP, host=HOST, path="/papi/v1/account", account="a")
 IP = pool_of("papi", Kind.IP, host=HOST, path="", account="")
 SAPI = pool_of("sapi", Kind.IP, host=HOST, path="/sapi/v1/x", account="")
+
+
+def limit_of(answer: HttpAnswer) -> LimitHit | None:
+    """The limit that an answer says was hit, as the client tells the budget."""
+    return classify(Call("x"), answer).limit
 
 
 def budget_by(clock: ManualClock | FakeClock, *, bans: Path | None = None, egress: str = "") -> Budget:

@@ -30,7 +30,7 @@ class TestBans:
         """One call is answered by a ban."""
         async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as reservation:
             reservation.depart()
-            reservation.answer(HttpAnswer(418, {"retry-after": retry_after}, b""))
+            reservation.answer(HttpAnswer(418, {"retry-after": retry_after}, b""), "ban")
 
     async def test_one_that_ends_before_the_gate_opens_is_written_all_the_same(
         self, clock: FakeClock, tmp_path: Path
@@ -43,8 +43,8 @@ class TestBans:
         ):
             refused.depart()
             banned.depart()
-            refused.answer(HttpAnswer(429, {"retry-after": "400"}, b""))
-            banned.answer(HttpAnswer(418, {"retry-after": "300"}, b""))
+            refused.answer(HttpAnswer(429, {"retry-after": "400"}, b""), "ip")
+            banned.answer(HttpAnswer(418, {"retry-after": "300"}, b""), "ban")
 
         assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == pytest.approx(300, abs=1)
 
@@ -87,7 +87,7 @@ class TestBans:
         budget = budget_by(clock, bans=tmp_path / "bans")
         async with budget.reserve((Charge(pool, 1),), call=Call("x", ""), max_wait=0) as reservation:
             reservation.depart()
-            reservation.answer(HttpAnswer(418, {"retry-after": "86400"}, b""))
+            reservation.answer(HttpAnswer(418, {"retry-after": "86400"}, b""), "ban")
 
         assert budget.gate(pool.host).is_banned(clock.now)
         assert budget.ban_advice(pool.host) == ""
@@ -106,7 +106,7 @@ class TestBans:
         budget = budget_by(clock, bans=tmp_path / "bans")
         async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as reservation:
             reservation.depart()
-            reservation.answer(HttpAnswer(429, {"retry-after": "300"}, b""))
+            reservation.answer(HttpAnswer(429, {"retry-after": "300"}, b""), "ip")
 
         assert not (tmp_path / "bans").exists()
 
@@ -121,7 +121,7 @@ class TestOrderCount:
         own, other = (pool_of("papi", Kind.ORDERS, host=HOST, path="", account=name) for name in "ab")
         async with budget.reserve((Charge(IP, 1), Charge(own, 1)), call=Call("x", "a"), max_wait=0) as reservation:
             reservation.depart()
-            reservation.answer(HttpAnswer(429, {}, b'{"code":-1015,"msg":"Too many new orders."}'))
+            reservation.answer(HttpAnswer(429, {}, b'{"code":-1015,"msg":"Too many new orders."}'), "orders")
 
         assert budget.gate(HOST).wait(clock.now) == 0.0
         async with budget.reserve((Charge(IP, 1), Charge(other, 1)), call=Call("x", "b"), max_wait=0):

@@ -26,7 +26,7 @@ from binance_pm.budget import (
 from binance_pm.budget.ledger import PATIENCE
 from binance_pm.errors import BudgetExceeded, Call, GateClosed
 from binance_pm.transport import HttpAnswer
-from tests.budget.conftest import HOST, IP, LIMIT, MINUTE, budget_by
+from tests.budget.conftest import HOST, IP, LIMIT, MINUTE, budget_by, limit_of
 from tests.conftest import FakeClock, ManualClock, settled
 
 
@@ -324,7 +324,8 @@ class TestEvents:
                 )
                 entered[-1].depart()
             for reservation, (status, wait) in zip(entered, ((429, "100"), (418, "200"), (403, "300")), strict=True):
-                reservation.answer(HttpAnswer(status, {"retry-after": wait}, b""))
+                given = HttpAnswer(status, {"retry-after": wait}, b"")
+                reservation.answer(given, limit_of(given))
 
         assert events[3:] == [
             Refused(HOST, 429, banned=False, seconds=100.0),

@@ -46,7 +46,7 @@ class TestForgotten:
         late.depart()
         clock.now += 130
         budget.hear(HOST, clock.now, clock.now, asked=clock.now)
-        late.answer(HttpAnswer(429, {"retry-after": "90"}, b""))
+        late.answer(HttpAnswer(429, {"retry-after": "90"}, b""), "ip")
         await late.__aexit__()
 
         assert budget.snapshot()[0].in_flight == 0

@@ -19,6 +19,7 @@ from binance_pm.budget import Admitted, Budget, BudgetEvent, Charge, Kind, Lane,
 from binance_pm.budget.ledger import MARGIN
 from binance_pm.errors import BudgetExceeded, Call, GateClosed
 from binance_pm.transport import HttpAnswer
+from tests.budget.conftest import limit_of
 
 # A failure is made small before it is shown, and that takes its time.
 pytestmark = pytest.mark.timeout(600)
@@ -434,7 +435,8 @@ class BudgetMachine(RuleBasedStateMachine):
     def _answer(self, calling: Calling, status: int, headers: dict[str, str], *, has_date: bool) -> None:
         if has_date:
             headers["date"] = formatdate(int(self._exchange_now), usegmt=True)
-        calling.reservation.answer(HttpAnswer(status, headers, b"{}"))
+        told = HttpAnswer(status, headers, b"{}")
+        calling.reservation.answer(told, limit_of(told))
         calling.ended.set()
 
     def _cancel(self, calling: Calling) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
+
 import pytest
 
-from binance_pm.budget.gate import Gate, closing_seconds
+from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
 from binance_pm.transport import HttpAnswer
 
 
@@ -51,7 +53,8 @@ def closes_for(
 ) -> float:
     """For how long an answer closes the gate, a third into the exchange's minute."""
     headers = {} if retry_after is None else {"retry-after": retry_after}
-    return closing_seconds(HttpAnswer(status, headers, body), banned=status == 418, bounds=bounds, minute=60.0)
+    answer = HttpAnswer(status, headers, body)
+    return closing_seconds(answer, banned=status == 418, firewall=status == 403, bounds=bounds, minute=60.0)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,61 @@ def test_a_ban_closes_it_for_the_longest_time_that_it_tells(
     assert closes_for(418, retry_after=retry_after, body=body) == seconds
 
 
-@pytest.mark.parametrize(("retry_after", "seconds"), [(None, 60.0), ("5", 60.0), ("90", 90.0)])
-def test_the_firewall_closes_it_for_a_minute_at_least(retry_after: str | None, seconds: float) -> None:
-    """It says nothing about itself."""
-    assert closes_for(403, retry_after=retry_after) == seconds
+@pytest.mark.parametrize("retry_after", [None, "5", "90", "604800", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_the_firewall_closes_it_for_a_minute(retry_after: str | None) -> None:
+    """It says nothing about itself, and only a 429 or 418 may ask for more."""
+    assert closes_for(403, retry_after=retry_after) == 60.0
+
+
+HOURS, NOW = 7200.0, MINUTE + 20
+
+
+@pytest.mark.parametrize("status", [429, 418])
+@pytest.mark.parametrize("date", [None, 0.0, HOURS, -HOURS])
+@pytest.mark.parametrize("wall", [0.0, HOURS, -HOURS])
+@pytest.mark.parametrize("by", ["date", "wall", "exchange"])
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_it_opens_by_the_last_of_all_clocks(
+    status: int, date: float | None, wall: float, by: str, *, is_heard: bool
+) -> None:
+    """Whichever is right, the moment that the refusal names has passed; a `Date` counts where it is all there is."""
+    clocks = {"wall": NOW + wall, "exchange": NOW}
+    if date is not None and not is_heard:
+        clocks["date"] = NOW + date
+    ends = int(clocks.get(by, NOW)) + 300
+
+    seconds = closes_by(status, ends, date=date, wall=wall, is_heard=is_heard)
+
+    assert seconds == max(ends - clock for clock in clocks.values())
+
+
+@pytest.mark.parametrize("status", [429, 418])
+@pytest.mark.parametrize("is_heard", [True, False])
+@pytest.mark.parametrize(("date", "wall"), [(-1e8, 0.0), (0.0, -1e8), (1e8, 0.0), (0.0, 1e8)])
+def test_a_clock_that_is_years_off_closes_it_for_no_longer(
+    status: int, date: float, wall: float, *, is_heard: bool
+) -> None:
+    """No ban is longer than three days."""
+    assert closes_by(status, int(NOW) + 300, date=date, wall=wall, is_heard=is_heard) == 300
+
+
+@pytest.mark.parametrize("ends", [2_000_000_000, 9_999_999_999])
+def test_an_end_in_years_closes_it_for_three_days(ends: int) -> None:
+    """By whichever clock."""
+    assert closes_by(418, ends, date=0.0, wall=0.0, is_heard=True) == LONGEST_BAN
+
+
+def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_heard: bool) -> float:
+    """For how long a refusal closes the gate that names its end, where clocks are off by so much."""
+    headers = {"retry-after": formatdate(ends, usegmt=True)} if status == 429 else {}
+    if date is not None:
+        headers["date"] = formatdate(NOW + date, usegmt=True)
+    return closing_seconds(
+        HttpAnswer(status, headers, b"banned until %d" % (ends * 1000) if status == 418 else b""),
+        banned=status == 418,
+        firewall=False,
+        bounds=(NOW, NOW + 1),
+        minute=60.0,
+        wall=NOW + wall,
+        is_heard=is_heard,
+    )

@@ -188,7 +188,7 @@ def test_old_minutes_are_forgotten() -> None:
 
 
 def test_a_clock_that_may_be_anywhere_costs_nothing() -> None:
-    """Where an absurd Date has made the bounds span years, the minutes in between are not counted one by one."""
+    """Where bounds span years, the minutes in between are not counted one by one, and nobody waits for their end."""
     ledger = probed()
     years = (0.0, 2e9)
     ledger.take(60, Lane.ORDERS, 30.0)
@@ -197,7 +197,7 @@ def test_a_clock_that_may_be_anywhere_costs_nothing() -> None:
     ledger.answer(5, 65, range(7, 8), sent=2.0, now=3.0)
 
     assert (ledger.most_used(years), ledger.used(6), ledger.used(7), ledger.used(8)) == (65, 60, 65, 60)
-    assert seconds(ledger, 41, years) > 1e9
+    assert seconds(ledger, 41, years) <= 63.0
 
 
 def test_what_needs_almost_a_whole_minute_is_not_held_up_by_what_others_may_have_used_of_it() -> None:

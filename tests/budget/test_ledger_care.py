@@ -23,6 +23,12 @@ def known(*, peers: int = 1, at: float = 30.0, limit: int = LIMIT) -> Ledger:
     return ledger
 
 
+def filled(ledger: Ledger) -> Ledger:
+    """The ledger, with a bucket that holds a whole minute's worth, as after a quiet minute."""
+    ledger._tokens = ledger.limit / ledger.peers
+    return ledger
+
+
 def heard(ledger: Ledger, weight: int, used: int, *, at: float, took: float = 0.0, lane: Lane = ORDERS) -> int | None:
     """One call, answered in the minute in which it left."""
     ledger.take(weight, lane, at)
@@ -73,6 +79,39 @@ class TestNonsense:
         full = int(ledger.cap(20.0)) - 390
 
         assert ledger.wait(full + 1, ORDERS, -580.0, (20.0, 20.0)).seconds > 0
+
+
+class TestBurstOfOthers:
+    """What others used of one minute is no reason to send nothing in the next."""
+
+    @pytest.mark.parametrize("burst", [30, 50, 200])
+    def test_polls_go_on_as_soon_as_the_minute_turns(self, burst: int) -> None:
+        """However fast others spent before: they are left nine tenths of the new minute, not more than all of it."""
+        ledger = Ledger(LIMIT)
+        used = 0
+        for number in range(20):
+            used += 5 + burst
+            heard(ledger, 5, used, at=40.0 + number)
+        assert ledger.foreign.rate * 60 > LIMIT
+
+        heard(ledger, 5, 5, at=60.5, lane=POLLS)
+
+        waits = [wait(ledger, 5, POLLS, at=60.6)]
+        for number in range(5):
+            heard(ledger, 5, 10 + 5 * number, at=60.6 + number / 100, lane=POLLS)
+            waits.append(wait(ledger, 5, POLLS, at=60.6 + number / 100))
+        assert waits == [0.0] * 6
+
+    def test_others_that_go_on_are_left_their_part(self) -> None:
+        """Polls alone do not use up what is left of a minute that others will want."""
+        ledger = Ledger(LIMIT)
+        used = 0
+        for number in range(40):
+            used += 5 + 12
+            heard(ledger, 5, used, at=60.5 + number / 2)
+
+        assert wait(ledger, 100, POLLS, at=80.5) > 1.0
+        assert wait(ledger, 100, ORDERS, at=80.5) == 0.0
 
 
 class TestProof:
@@ -142,9 +181,9 @@ class TestReserve:
     """What is kept for orders and rescues."""
 
     def test_polls_leave_it_and_orders_use_it(self) -> None:
-        """At the start of a minute it is three hundredths of the limit."""
+        """At the start of a minute it is a tenth of the limit."""
         ledger = known(at=0.0)
-        heard(ledger, 970, 970, at=0.0)
+        heard(ledger, 900, 900, at=0.0)
 
         assert wait(ledger, 1, POLLS, at=0.0) > 0
         assert wait(ledger, 20, ORDERS, at=0.0) == 0
@@ -152,17 +191,17 @@ class TestReserve:
     def test_it_melts(self) -> None:
         """Polls get what of it the rest of the minute no longer needs, as soon as they wait for it."""
         ledger = known(at=0.0)
-        heard(ledger, 970, 970, at=0.0)
+        heard(ledger, 930, 930, at=0.0)
         ledger.take(1, ORDERS, 1.0)
         seconds = wait(ledger, 1, POLLS, at=1.0)
 
-        assert ledger.reserve((0.0, 0.0)) == 2 * ledger.reserve((0.0, 30.0)) == 30
-        assert seconds == pytest.approx(23, abs=0.1)
+        assert ledger.reserve((0.0, 0.0)) == 2 * ledger.reserve((0.0, 30.0)) == 100
+        assert seconds == pytest.approx(24.2, abs=0.1)
         assert wait(ledger, 1, POLLS, at=1.0 + seconds + 0.01) == 0
 
     def test_it_is_counted_by_the_clock_that_may_be_latest(self) -> None:
         """As what has melted is given away."""
-        assert known().reserve((0.0, 30.0)) == 15
+        assert known().reserve((0.0, 30.0)) == 50
 
 
 class TestPenalty:
@@ -208,7 +247,7 @@ class TestPenalty:
 
     def test_it_empties_the_bucket_of_polls(self) -> None:
         """After it they drip."""
-        ledger = known()
+        ledger = filled(known())
         before = wait(ledger, 100, POLLS, at=30.0)
         ledger.refuse(range(1), 30.0, full=False)
 
@@ -348,12 +387,12 @@ class TestOthers:
     def test_who_may_ask_again_in_a_moment_waits_no_longer(self) -> None:
         """What is kept for others and for orders is no longer in the way then; a full minute is."""
         ledger = known(at=0.0)
-        heard(ledger, 970, 970, at=0.0)
-        kept, full = wait(ledger, 1, POLLS, at=0.5), wait(ledger, 21, POLLS, at=0.5)
+        heard(ledger, 930, 930, at=0.0)
+        kept, full = wait(ledger, 1, POLLS, at=0.5), wait(ledger, 61, POLLS, at=0.5)
         ledger.take(1, ORDERS, 1.0)
         under_way = wait(ledger, 1, POLLS, at=1.0)
 
-        assert (kept, full, under_way) == (1.5, 59.5, pytest.approx(23, abs=0.1))
+        assert (kept, full, under_way) == (1.5, 59.5, pytest.approx(24.2, abs=0.1))
 
     def test_polls_may_use_what_the_others_leave(self) -> None:
         """Weight a minute, if they go on so."""
@@ -401,8 +440,9 @@ class TestPeers:
 
     def test_polls_are_paced_by_the_part(self) -> None:
         """Once the bucket is empty, it drips from the part and not from the whole."""
-        ledger = known(peers=4, at=0.0)
-        heard(ledger, 247, 247, at=0.0, lane=POLLS)
+        ledger = filled(known(peers=4, at=0.0))
+        heard(ledger, 247, 247, at=59.0, lane=POLLS)
+        heard(ledger, 0, 0, at=60.0)
 
         assert wait(ledger, 23, POLLS, at=60.0) == pytest.approx(20 / 4, rel=0.1)
 
@@ -452,14 +492,15 @@ class TestPace:
     """How polls are spread over the minute."""
 
     def test_a_burst_that_fits_is_not_slowed(self) -> None:
-        """A whole minute's worth may go at once."""
-        ledger = known(at=0.0)
+        """A whole minute's worth may go at once after a quiet minute; a quarter of it at the start."""
+        fresh, quiet = known(at=0.0), filled(known(at=0.0))
 
-        assert wait(ledger, 950, POLLS, at=0.0) == 0.0
+        assert (wait(fresh, 250, POLLS, at=0.0), wait(quiet, 890, POLLS, at=0.0)) == (0.0, 0.0)
+        assert wait(fresh, 251, POLLS, at=0.0) > 0.0
 
     def test_a_demand_that_goes_on_is_spread_over_the_minute(self) -> None:
         """After a burst took the bucket, what is left of the next minute drips."""
-        ledger = known(at=0.0)
+        ledger = filled(known(at=0.0))
         ledger.take(950, POLLS, 0.0)
         ledger.answer(950, 950, range(1), sent=0.0, now=0.1)
         departures = [60.0]
@@ -476,7 +517,7 @@ class TestPace:
         """They do not wait for tokens, and take none from the polls."""
 
         def after_a_burst(orders: int) -> Ledger:
-            ledger = known(at=0.0)
+            ledger = filled(known(at=0.0))
             ledger.take(950, POLLS, 0.0)
             ledger.answer(950, 0, range(1), sent=0.0, now=0.0)
             for _ in range(orders):
@@ -491,17 +532,17 @@ class TestPace:
 
     def test_a_poll_that_never_left_gives_its_tokens_back(self) -> None:
         """Cancelling is not a way to be slowed."""
-        ledger = known(at=0.0)
+        ledger = filled(known(at=0.0))
         for _ in range(10):
-            ledger.take(950, POLLS, 0.0)
-            ledger.cancel(950, POLLS)
+            ledger.take(890, POLLS, 0.0)
+            ledger.cancel(890, POLLS)
 
-        assert wait(ledger, 950, POLLS, at=0.0) == 0.0
+        assert wait(ledger, 890, POLLS, at=0.0) == 0.0
 
     def test_only_the_pace_holds_up_who_stands_behind(self) -> None:
         """Where the minute is full, a lighter call of another line may still fit."""
         ledger = known(at=0.0)
-        heard(ledger, 960, 960, at=0.0, lane=POLLS)
+        heard(ledger, 960, 960, at=1.0, lane=POLLS)
         full = ledger.wait(100, POLLS, 1.0, (1.0, 1.0))
         ledger.refuse(range(1, 2), 60.0, full=False)
         paced = ledger.wait(100, POLLS, 60.0, (60.0, 60.0))
@@ -550,3 +591,94 @@ def test_a_long_history_of_any_calls_leaves_little_behind(seed: int) -> None:
     assert ledger.in_flight == 0
     # Answers without a count are kept apart by half seconds, those of a turn by fiftieths of a second.
     assert most < 300
+
+
+class TestNoSilence:
+    """Nothing that is told stops sending for more than a minute."""
+
+    @pytest.mark.parametrize("lane", [POLLS, ORDERS])
+    @pytest.mark.parametrize("minutes", [range(1), range(-30_000_000, 1), range(1, 2), range(60, 61), range(10**24)])
+    @pytest.mark.parametrize("bounds", [(0.0, 0.0), (-1e9, 0.0), (0.0, 1e9), (-3600.0, -3600.0), (3600.0, 3600.0)])
+    def test_a_minute_after_the_last_call_one_may_go(
+        self, lane: Lane, minutes: range, bounds: tuple[float, float]
+    ) -> None:
+        """Whatever the count is, whichever minutes it is of, and wherever the exchange's clock is believed to be."""
+        ledger = known()
+        ledger.take(5, ORDERS, 31.0)
+        ledger.answer(5, 2**53, minutes, sent=31.0, now=31.2)
+        moments = [ledger.wait(5, lane, at, (at + bounds[0], at + bounds[1])).seconds + at for at in (31.2, 60.0, 91.2)]
+
+        assert max(moments) <= 91.21
+        assert moments[-1] == 91.2
+
+    def test_a_call_that_may_still_arrive_is_waited_for(self) -> None:
+        """A minute after that the exchange's window holds nothing of ours."""
+        ledger = known()
+        ledger.take(600, ORDERS, 31.0)
+        ledger.lose(600, range(1000), known=45.0)
+
+        assert (wait(ledger, 600, at=61.0), wait(ledger, 600, at=105.0)) == (44.0, 0.0)
+
+    def test_a_call_that_never_fits_is_not_let_go(self) -> None:
+        """However long nothing was sent."""
+        ledger = known(peers=2)
+
+        assert wait(ledger, LIMIT // 2, at=1e9) == math.inf
+
+    def test_a_clock_that_stepped_back_is_not_waited_for(self) -> None:
+        """That of a store may: what was written down before is as old as the step."""
+        ledger = known(at=3600.0)
+        heard(ledger, 5, 2**53, at=3600.0)
+        early = ledger.wait(5, ORDERS, 0.0, (3600.0, 3660.0)).seconds
+
+        assert early == 60.0
+        assert ledger.wait(5, ORDERS, 60.0, (3600.0, 3660.0)).seconds == 0.0
+
+    def test_a_penalty_of_a_minute_that_never_was_melts(self) -> None:
+        """A wrong clock has told it."""
+        ledger = known()
+        ledger.refuse(range(10_000, 10_001), 31.0, full=False)
+        for minute in range(1, 6):
+            heard(ledger, 1, 1, at=60.0 * minute)
+        melted = ledger.cap(300.0)
+        ledger.refuse(range(5, 6), 301.0, full=False)
+
+        assert (melted, ledger.cap(301.0)) == (LIMIT - MARGIN, LIMIT - MARGIN - 10)
+
+    def test_minutes_of_a_wrong_clock_fill_no_memory(self) -> None:
+        """Few are kept, those that are nearest."""
+        ledger = known()
+        for minute in range(100, 10_000, 100):
+            ledger.take(1, ORDERS, 31.0)
+            ledger.answer(1, 1, range(minute, minute + 1), sent=31.0, now=31.0)
+            heard(ledger, 1, 1, at=31.0)
+
+        assert max(len(ledger._header), len(ledger._own), len(ledger._heard)) <= 8
+
+
+class TestAsking:
+    """Who finds out what others have used."""
+
+    def test_the_one_that_asks_waits_for_no_tokens(self) -> None:
+        """After a burst of others nothing would drip into the bucket for the rest of the minute."""
+        ledger = busy(0.0, seconds=4)
+        heard(ledger, 0, 700, at=4.5, lane=POLLS)
+        ledger._tokens = 0.0
+        heard(ledger, 0, 700, at=5.0, lane=POLLS)
+        soon, heavy = wait(ledger, 5, POLLS, at=5.5), wait(ledger, 21, POLLS, at=7.1)
+        asks = wait(ledger, 5, POLLS, at=7.1)
+        ledger.take(5, POLLS, 7.1)
+        behind = ledger.wait(5, POLLS, 7.2, (7.2, 7.2))
+
+        assert (soon <= 1.5, heavy > asks, asks) == (True, True, 0.0)
+        assert (behind.seconds > 0, behind.holds_up) == (True, True)
+
+    def test_nobody_asks_again_before_the_answer_can_have_come(self) -> None:
+        """A gateway that tells no count is not asked all the time."""
+        ledger = busy(0.0, seconds=4)
+        heard(ledger, 0, 700, at=4.5, lane=POLLS)
+        ledger._tokens = 0.0
+        ledger.take(5, POLLS, 7.1)
+        ledger.answer(5, None, range(1), sent=7.1, now=7.2, is_probe=False)
+
+        assert wait(ledger, 5, POLLS, at=7.3) == pytest.approx(1.8)

@@ -30,6 +30,7 @@ from binance_pm.budget.lanes import Lane
 from binance_pm.budget.messages import Demand, HostReport, Message, PoolReply, PoolReport
 from binance_pm.budget.redis import REPLY_SECONDS, RedisStore
 from binance_pm.budget.store import IDLE_SECONDS
+from binance_pm.extras import installation
 from binance_pm.redis import StoreLost
 from tests.conftest import refusing_port
 from tests.raw_server import serve_raw
@@ -286,7 +287,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """What to install is said where the budget is made."""
     monkeypatch.setitem(sys.modules, "redis", None)
 
-    with pytest.raises(ConfigurationError, match=r"pip install 'binance-pm\[redis\]'"):
+    with pytest.raises(ConfigurationError, match=re.escape(f"Install it: {installation('redis')}")):
         RedisStore("redis://127.0.0.1", "x")
 
 

@@ -21,7 +21,7 @@ from binance_pm.budget.share import Share
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed
 from binance_pm.transport import HttpAnswer
-from tests.budget.conftest import HOST, PAPI
+from tests.budget.conftest import HOST, PAPI, limit_of
 from tests.conftest import ManualClock, settled
 from tests.simulation.store import MemoryStore
 
@@ -138,7 +138,7 @@ async def call(
     async with process.budget.reserve(wanted, call=CALL, lane=lane, max_wait=max_wait) as reservation:
         reservation.depart()
         if (answer := told()) is not None:
-            reservation.answer(answer)
+            reservation.answer(answer, limit_of(answer))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import msgspec
 from binance_pm import AccountStatus, Kind
 from binance_pm.api.account import Account
 from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
-from binance_pm.budget import Lane, Pool, PoolState
+from binance_pm.budget import Lane, Pool, PoolState, Waiting
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.state import FleetState, ShutGate
 from binance_pm.enums import PositionSide
@@ -82,12 +82,15 @@ def account(label: str, uni_mmr: str | None = "3", *, age: float | None = 1.5, *
         "lines": {},
         "below": (),
         "age": age if uni_mmr else None,
+        "ages": dict.fromkeys(("account", "um_account"), age if uni_mmr else None),
         "interval": 15.0,
         "bound": 20.0,
         "is_stale": False,
         "error": "",
         "retry_at": None,
     }
+    if "is_stale" in other and "ages" not in other:
+        figures["old"] = ("account", "um_account") if other["is_stale"] else ()
     return AccountPicture(**(figures | other))
 
 
@@ -103,10 +106,15 @@ def changed(pictures: list[AccountPicture], **by_label: dict[str, Any] | Account
 
 
 def _changed(picture: AccountPicture, new: dict[str, Any] | AccountPicture) -> AccountPicture:
-    return new if isinstance(new, AccountPicture) else msgspec.structs.replace(picture, **new)
+    if isinstance(new, AccountPicture):
+        return new
+    whole = {"ages": dict.fromkeys(picture.ages, new["age"])} if "age" in new else {}
+    return msgspec.structs.replace(picture, **(whole | new))
 
 
-def pools(used: int = 1234, *, closed: float = 0.0, foreign: int = 0, waiting: int = 0) -> list[PoolState]:
+def pools(
+    used: int = 1234, *, closed: float = 0.0, foreign: int = 0, waiting: int = 0, waiting_for: Waiting | None = None
+) -> list[PoolState]:
     """The limit of an IP, and those of two accounts."""
     ip = PoolState(
         pool=Pool(HOST, "papi", Kind.IP),
@@ -118,6 +126,7 @@ def pools(used: int = 1234, *, closed: float = 0.0, foreign: int = 0, waiting: i
         foreign=foreign,
         closed=closed,
         waiting={Lane.ORDERS: 0, Lane.POLLS: waiting, Lane.HISTORY: 0},
+        waiting_for=waiting_for,
     )
     path = "/sapi/v1/portfolio/account"
     of_accounts = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import pytest
 
 import binance_pm
 from binance_pm.endpoint import ENDPOINTS
+from binance_pm.extras import installation
 from binance_pm.testing import Sandbox
 from tests.cli.command import COMMAND, NO_KEYS, at_terminal, environment_of
 from tests.conftest import refusing_port
@@ -39,7 +39,7 @@ class TestCall:
         ended = run("call", "ping", "--sandbox", "--engine", "direct")
 
         assert (ended.code, ended.out) == (1, "")
-        assert "httptools is not installed: pip install 'binance-pm[fast]'" in ended.err
+        assert f"httptools is not installed: {installation('fast')}" in ended.err
         assert ended.err.count("\n") <= 1
 
     @pytest.mark.parametrize("name", sorted(ENDPOINTS))
@@ -214,49 +214,7 @@ class TestWatch:
             screen.end()
 
         assert (screen.code, screen.text.count("\n")) == (1, 1)
-        assert "textual is missing: pip install 'binance-pm[cli]', or ask for --plain" in screen.text
-
-
-@pytest.mark.usefixtures("interruptible")
-class TestSandbox:
-    """``binance-pm sandbox``."""
-
-    def test_serves_until_interrupted(self) -> None:
-        """It prints its address and keys of each kind, and another process can use them."""
-        with at_terminal("sandbox", "--accounts", "2") as screen:
-            screen.wait_for("account-02")
-            base_url = screen.find(r"export BINANCE_PM_BASE_URL=(\S+)")
-            keys = {
-                name: screen.find(rf"export {name}=(\S+)") for name in ("BINANCE_PM_API_KEY", "BINANCE_PM_API_SECRET")
-            }
-            called = subprocess.run(
-                [*COMMAND, "call", "um_account"],
-                env=NO_KEYS | keys | {"BINANCE_PM_BASE_URL": base_url},
-                capture_output=True,
-                timeout=20,
-                check=False,
-            )
-            screen.interrupt()
-
-        assert (called.returncode, called.stderr) == (0, b"")
-        assert screen.text.count("-----BEGIN PRIVATE KEY-----") == 2
-        assert (screen.code, "Traceback" in screen.text) == (130, False)
-
-    def test_json(self) -> None:
-        """One object for other programs."""
-        with at_terminal("sandbox", "--json", "--accounts", "1") as screen:
-            said = json.loads(screen.find(r"(\{.*\})\r?\n"))
-            screen.interrupt()
-
-        assert [key["kind"] for key in said["accounts"][0]["keys"]] == ["HMAC", "ED25519", "RSA"]
-
-    def test_port_taken(self, run: Any) -> None:
-        """One line says so."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            ended = run("sandbox", "--port", str(listener.getsockname()[1]))
-
-        assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
-        assert "cannot listen on 127.0.0.1" in ended.err
+        assert f"textual is missing. Ask for --plain, or install it: {installation('cli')}" in screen.text
 
 
 def raising(error: BaseException) -> Callable[..., None]:
@@ -460,4 +418,4 @@ class TestHouse:
         )  # fmt: skip
 
         assert (ended.returncode, ended.stdout) == (1, "")
-        assert ended.stderr == f"binance-pm: {missing} is missing: pip install 'binance-pm[cli]'\n"
+        assert ended.stderr == f"binance-pm: {missing} is missing: {installation('cli')}\n"

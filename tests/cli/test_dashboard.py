@@ -7,12 +7,14 @@ import random
 import time
 from decimal import Decimal
 from itertools import count
+from typing import Any, ClassVar, get_args
 
 import httpx
 import pytest
 from rich.cells import cell_len
 
 from binance_pm import AccountStatus
+from binance_pm.budget import Waiting, WaitReason
 from binance_pm.cli.dashboard.history import TREND, History
 from binance_pm.cli.dashboard.line import shortened, text_of, wrapped
 from binance_pm.cli.dashboard.rows import ORDERS, ordered, rows_of
@@ -195,6 +197,167 @@ class TestFigures:
         assert len(spark([1.0] * 30, 8)) == 8
 
 
+class TestReasons:
+    """Why an account failed or is not seen, on a screen of eighty columns."""
+
+    @pytest.mark.parametrize(
+        ("error", "brief"),
+        [
+            ("account [a]: Invalid API-key, IP. (code -2015, HTTP 401)", "-2015 Invalid API-key, IP"),
+            ("um_account [a]: NoAnswer. It was sent; a read changes nothing.", "NoAnswer"),
+            ("account [a]: papi.binance.com: name not resolved. Nothing was sent.", "name not resolved"),
+            ("account [a]: 127.0.0.1:1: connection refused (X is set)", "connection refused (X is set)"),
+            ("account [a: b]: the whole answer was too long. Try again.", "the whole answer was too long"),
+            ("line 3: api_key: DESK_KEY is not set", "line 3: api_key: DESK_KEY is not set"),
+            ("an unexpected KeyError", "an unexpected KeyError"),
+        ],
+    )
+    def test_the_brief_reason_begins_with_what_matters(self, error: str, brief: str) -> None:
+        """The endpoint, the label and the host stand elsewhere; the exchange's code comes first."""
+        (row,) = rows_of([account("a", "3", error=error)])
+
+        assert row.brief_reason == brief
+
+    @pytest.mark.parametrize("reason", get_args(WaitReason))
+    def test_what_a_reading_waits_for_fits_the_row(self, reason: WaitReason) -> None:
+        """Every reason, in words that are not cut."""
+        waiting = Waiting(reason=reason, host=HOST, pool="IP /papi", seconds=41.2, used=5458, limit=6000, foreign=4027)
+        late = {"is_stale": True, "old": ("account", "um_account"), "why": waiting.text, "waiting": waiting}
+        text = "\n".join(texts(screen(fleet_state(changed(calm(), desk_03=late)))))
+
+        assert waiting.brief in text
+        assert "…" not in text
+        assert waiting.text
+
+    @pytest.mark.parametrize("width", [60, 70, 80, 100, 120, 200])
+    def test_the_reason_of_a_failure_is_in_its_row(self, width: int) -> None:
+        """On any screen that has room for more than the values that are never left out."""
+        error = "account [desk-03]: Invalid API-key (code -2015, HTTP 401)"
+        shown = screen(fleet_state(changed(calm(), desk_03={"error": error})), size=(width, 24))
+
+        (row,) = [text for text in texts(shown) if text.startswith("desk-03")]
+        assert "-2015" in row
+        assert "FAIL" in row
+
+    def test_a_failure_is_counted_whatever_else_the_account_is(self) -> None:
+        """Fresh, stale or never read."""
+        accounts = [
+            account("fresh", "3", error="no"),
+            account("stale", "3", error="no", is_stale=True),
+            account("unread", None, error="no"),
+            account("well", "3"),
+        ]
+
+        head = texts(screen(fleet_state(accounts)))[0]
+
+        assert all(text in head for text in ("1 fresh", "1 stale", "3 failed", "1 unread"))
+
+    @pytest.mark.parametrize("uni_mmr", ["3", None])
+    def test_the_first_failure_of_every_account_is_red(self, uni_mmr: str | None) -> None:
+        """Whether they were read before or never, and long before they are stale."""
+        error = "account [{}]: papi.binance.com: name not resolved. Nothing was sent."
+        accounts = [account(f"a{n}", uni_mmr, error=error.format(f"a{n}")) for n in range(3)]
+        shown = screen(fleet_state(accounts), since=NOON - 1)
+
+        assert texts(shown)[1] == " FAILING: the last reading of every account failed: name not resolved"
+        assert shown.lines[1][0].style == "bold red reverse"
+        assert "green" not in styles(shown)
+
+    def test_one_account_that_is_read_is_no_red_screen(self) -> None:
+        """The failures of the others stand in their rows."""
+        accounts = [account("a", "3", error="no"), account("b", "3")]
+
+        assert not any("FAILING" in text or "BLIND" in text for text in texts(screen(fleet_state(accounts))))
+
+    def test_calls_that_wait_are_explained_below_the_limits(self) -> None:
+        """Also on a narrow screen, where the end of a long reason is left out."""
+        crowd = Waiting(reason="minute", host=HOST, pool="IP /papi", seconds=14, used=5458, limit=6000, foreign=4027)
+        limits = pools(5458, foreign=4027, waiting=10, waiting_for=crowd)
+
+        assert "10 calls: waiting for weight: others used 4,027 of 6,000 of /papi" in texts(
+            screen(fleet_state(calm(), limits=limits))
+        )
+
+
+class TestAges:
+    """Each reading has its own."""
+
+    def part(self, name: str) -> FleetState:
+        """One of the two readings of an account is late."""
+        ages = {"account": 1.5, "um_account": 1.5} | {name: 33.7}
+        late = {"age": 33.7, "ages": ages, "is_stale": True, "old": (name,)}
+        return fleet_state(changed(calm(), desk_03=late))
+
+    def test_what_is_fresh_is_not_struck_out(self) -> None:
+        """uniMMR, while the positions are late, and the profit, while uniMMR is."""
+        struck = {
+            name: {
+                span.text.strip()
+                for line in screen(self.part(name), size=(200, 60)).lines
+                for span in line
+                if "strike" in span.style and span.text.strip()
+            }
+            for name in ("account", "um_account")
+        }
+
+        assert struck == {"um_account": {"-123"}, "account": {"NORMAL", "1.90", "100,000", "52,632"}}
+
+    def test_the_age_says_which_is_late(self) -> None:
+        """And an account whose uniMMR is fresh does not make the screen blind."""
+        rows = {name: rows_of(self.part(name).accounts)[2] for name in ("account", "um_account")}
+
+        assert [rows[name].is_blind for name in ("account", "um_account")] == [True, False]
+        assert any(text.endswith("STALE um 33s") for text in texts(screen(self.part("um_account"))))
+        assert any(text.endswith("STALE 33.7s") for text in texts(screen(self.part("account"))))
+        only = [one for one in self.part("um_account").accounts if one.is_stale]
+        assert not any("BLIND" in text for text in texts(screen(fleet_state(only))))
+
+    def test_the_page_of_the_account_tells_the_age_of_each(self) -> None:
+        """Beside the reading that is late."""
+        page = texts(screen(self.part("um_account"), View(page="account", chosen="desk-03"), size=(100, 60)))
+
+        assert not any(text.startswith("account  at") and "STALE" in text for text in page)
+        assert "uniMMR" in " ".join(page)
+
+    def test_what_is_paused_grows_old_part_by_part(self) -> None:
+        """Each reading by its own age."""
+        ages = {"account": 1.0, "um_account": 15.0}
+        paused = FleetState(at=NOON - 10, accounts=[account("a", "3", age=15.0, ages=ages)])
+        shown = screen(fleet_state([account("a", "3")]), View(paused=paused))
+
+        assert texts(shown)[3].endswith("STALE um 25s")
+
+
+class TestProfit:
+    """Of contracts that are settled in several assets."""
+
+    BTC: ClassVar[dict[str, Any]] = {
+        "unrealized_profit": None,
+        "profits": {"BTC": Decimal("-0.5"), "USDT": Decimal(10)},
+    }
+
+    def test_no_sum_of_bitcoins_and_dollars_is_shown(self) -> None:
+        """Each stands by itself; the page of the account has all digits."""
+        shown = fleet_state(changed(calm(), desk_03=self.BTC))
+        wide, narrow = (texts(screen(shown, size=size)) for size in ((200, 60), (80, 24)))
+        page = texts(screen(shown, View(page="account", chosen="desk-03")))
+
+        assert any("-0.5 BTC +10 USDT" in text for text in wide)
+        assert any("-0.5 BTC +10 USDT" in text or "2 assets" in text for text in narrow)
+        assert "unrealized profit -0.5 BTC, +10 USDT" in page
+        assert not any("9.5" in text for text in (*wide, *narrow, *page))
+
+    @pytest.mark.parametrize("value", ["-0.5", "-0.12345678", "0.00000001", "-12345.6789", "1e30"])
+    def test_any_amount_fits_a_narrow_screen(self, value: str) -> None:
+        """With fewer digits, but in plain notation and never as a value in dollars."""
+        shown = fleet_state(changed(calm(), desk_03={"unrealized_profit": None, "profits": {"BTC": Decimal(value)}}))
+        (row,) = [text for text in texts(screen(shown)) if text.startswith("desk-03")]
+
+        assert "profit" in texts(screen(shown))[1]
+        assert "BTC" in row or "1 asset" in row
+        assert "E" not in row.replace("NORMAL", "")
+
+
 class TestBudget:
     """The bars of the limits."""
 
@@ -296,7 +459,7 @@ class TestWarnings:
 
         head = texts(screen(fleet_state(accounts)))[0]
 
-        assert all(text in head for text in ("1110 accounts", "400 stale", "599 failed", "111 unread", "999 in alarm"))
+        assert all(text in head for text in ("1110 accounts", "400 stale", "999 failed", "111 unread", "999 in alarm"))
 
 
 class TestKeys:

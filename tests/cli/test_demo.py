@@ -16,6 +16,7 @@ import pytest
 
 from binance_pm import Budget
 from binance_pm.cli import demo
+from binance_pm.cli.dashboard.history import Entry, History
 from binance_pm.fleet import (
     AccountPicture,
     BudgetTight,
@@ -166,6 +167,8 @@ class Lived(NamedTuple):
     captions: list[float]
     known: list[list[AccountPicture]]
     """Of every account, at the end of each second."""
+    log: list[Entry]
+    """What stands in the dashboard's log at the end."""
 
 
 async def two_minutes() -> Lived:
@@ -174,22 +177,29 @@ async def two_minutes() -> Lived:
     clock = demo.story_clock(lambda: START + loop.time())
     exchange = demo.made_exchange(seed=7, clock=clock)
     pm = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
-    lived = Lived([], [], [])
+    lived, history = Lived([], [], [], []), History()
 
     async def take() -> None:
         async for event in fleet.watch(warn=demo.WARN, alarm=demo.ALARM):
             lived.events.append((loop.time(), event))
+            history.receive(event)
+
+    def say(caption: str) -> None:
+        lived.captions.append(loop.time())
+        history.say(caption, at=fleet.now())
 
     async def play() -> None:
-        await demo.play(demo.STORY, exchange, lambda _: lived.captions.append(loop.time()), sleep=anyio.sleep)
+        await demo.play(demo.STORY, exchange, say, sleep=anyio.sleep)
 
     async with demo.fleet_of(pm, Budget(monotonic=loop.time, wall=clock)) as fleet, asyncio.TaskGroup() as tasks:
         parts = [tasks.create_task(take()), tasks.create_task(play())]
-        for _ in range(122):
-            await asyncio.sleep(1)
-            lived.known.append(fleet.snapshot())
+        with history.keeping_logs(fleet.now):
+            for _ in range(122):
+                await asyncio.sleep(1)
+                lived.known.append(fleet.snapshot())
         for part in parts:
             part.cancel()
+    lived.log.extend(history.log)
     return lived
 
 
@@ -227,9 +237,50 @@ class TestStory:
         assert next(event.label for _, event in lived.events if isinstance(event, Stale)) == "account-04"
         assert again < first[BudgetTight] < refused < first[GateShut] < refused + 3
         assert first[GateReopened] == pytest.approx(demo.MINUTE_TURNS, abs=1.0)
+        # Within two seconds after it has opened, everything is read again.
+        assert not any(picture.is_stale for picture in lived.known[int(demo.MINUTE_TURNS) + 1])
         # While the gate is shut, nobody pretends to see; at the end everybody sees again.
         assert all(picture.is_stale for picture in lived.known[int(demo.MINUTE_TURNS) - 2])
         assert not any(picture.is_stale or picture.error for picture in lived.known[60])
+
+    def test_no_reading_is_said_to_be_asked_for_that_waits_in_the_own_budget(self, lived: Lived) -> None:
+        """While others use up the limit, it is weight that is waited for; while the gate is shut, that it opens."""
+        _, again, refused = (scene.second for scene in demo.STORY if scene.faults)
+        crowd = [event for at, event in lived.events if isinstance(event, Stale) and again < at < refused]
+        shut = [
+            event for at, event in lived.events if isinstance(event, Stale) and refused + 0.5 < at < demo.MINUTE_TURNS
+        ]
+
+        assert len(crowd) >= 10
+        for event in crowd:
+            assert re.search(r"waiting for weight: others used \d,\d{3} of 6,000 of /papi", event.why)
+            assert event.waiting is not None
+            assert event.waiting.reason in {"minute", "reserve"}
+        assert shut
+        assert all(event.why.startswith("the gate of 127.0.0.1 is closed for ") for event in shut)
+
+    def test_the_budget_becomes_tight_once(self, lived: Lived) -> None:
+        """Although others use more and more, and less and less."""
+        assert [event.is_tight for _, event in lived.events if isinstance(event, BudgetTight)] == [True]
+
+    def test_what_is_logged_stands_among_the_events_in_order(self, lived: Lived) -> None:
+        """By one clock, which is that of the exchange: here it is years and half a minute from the machine's."""
+        stamps = [entry.text.partition(" ")[0] for entry in lived.log]
+        refused = [entry for entry in lived.log if "warning: http://127.0.0.1 answered HTTP 429" in entry.text]
+        (shut,) = [event for _, event in lived.events if isinstance(event, GateShut)]
+
+        assert stamps == sorted(stamps)
+        assert refused
+        assert all(abs(entry.at - shut.at) < 1.5 for entry in refused)
+
+    def test_a_contract_in_btc_is_no_dollar(self, lived: Lived) -> None:
+        """The last account holds one: its profit has two assets and no sum; the others' is in dollars."""
+        *others, last = lived.known[60]
+
+        assert set(last.profits) == {"BTC", "USDT"}
+        assert last.unrealized_profit is None
+        assert last.profits["BTC"] < 0
+        assert all(one.unrealized_profit == one.profits["USDT"] for one in others)
 
     def test_afterwards_nothing_fails(self, lived: Lived) -> None:
         """While the market falls and climbs again."""

@@ -272,7 +272,7 @@ class TestWay:
 
         found = verdicts(ended)
         assert (ended.code, [name for name, verdict in found.items() if verdict == "failed"]) == (1, ["egress"])
-        assert check(ended, "egress")["what"] == f"127.0.0.1:{port}: it refused the connection"
+        assert check(ended, "egress")["what"] == f"127.0.0.1:{port}: connection refused"
         assert check(ended, "egress")["advice"] == f"Let this machine connect to 127.0.0.1, port {port}."
         assert [found[name] for name in ("configuration", "key")] == ["ok", "ok"]
 
@@ -288,7 +288,7 @@ class TestWay:
         assert ended.code == 1
         for host in ("papi.binance.com", "api.binance.com"):
             told = check(ended, "egress", host)
-            assert told["what"] == f"{host}: the name {host} cannot be resolved (Name or service not known)"
+            assert told["what"] == f"{host}: name not resolved"
             assert "name server" in told["advice"]
 
     @pytest.mark.usefixtures("impatient")
@@ -308,7 +308,7 @@ class TestWay:
             done.set()
 
         assert time.monotonic() - began < 10
-        assert "was not resolved within 0.4 s" in check(ended, "egress", "papi.binance.com")["what"]
+        assert "name not resolved within 0.4 s" in check(ended, "egress", "papi.binance.com")["what"]
 
     @pytest.mark.usefixtures("impatient")
     def test_somebody_who_never_answers(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,7 +435,7 @@ class TestProxies:
             ended = run("doctor", "--json", "--trust-env", https_proxy=proxy_url, **environment)
 
         assert (ended.code, check(ended, "tls")["verdict"], check(ended, "permissions")["verdict"]) == (0, "ok", "ok")
-        assert "by the proxy 127.0.0.1 (IPv4 127.0.0.1)" in check(ended, "egress")["what"]
+        assert f"by the proxy {proxy.url.partition('//')[2]} (IPv4 127.0.0.1)" in check(ended, "egress")["what"]
         assert heads[0].startswith(b"CONNECT 127.0.0.1:")
         assert b"Proxy-Authorization: Basic dXNlcjpjYW5hcnk=" in heads[0]
         assert "canary" not in ended.out
@@ -464,11 +464,11 @@ class TestProxies:
     @pytest.mark.parametrize(
         ("proxy", "what"),
         [
-            ("http://127.0.0.1:{port}", "the proxy 127.0.0.1 refused the connection"),
-            ("http://127.0.0.1:nope", "the proxy"),
-            ("http://[bad", "the proxy"),
-            ("carrier://pigeon", "the proxy"),
-            ("socks5://127.0.0.1:{port}", "the proxy"),
+            ("http://127.0.0.1:{port}", "the proxy 127.0.0.1:{port}: connection refused"),
+            ("http://127.0.0.1:nope", "https_proxy has a port that is not a number"),
+            ("http://[bad", "https_proxy has no host"),
+            ("carrier://pigeon", "https_proxy has a scheme other than"),
+            ("socks5://127.0.0.1:{port}", "the proxy 127.0.0.1:{port}: connection refused"),
         ],
     )
     def test_a_proxy_that_is_none(self, run: Any, proxy: str, what: str) -> None:
@@ -479,7 +479,7 @@ class TestProxies:
             ended = run("doctor", "--json", "--trust-env", "--base-url", url, https_proxy=named, **KEYS)
 
         assert (ended.code, check(ended, "egress")["verdict"]) == (1, "failed")
-        assert what in check(ended, "egress")["what"]
+        assert what.format(port=port) in check(ended, "egress")["what"]
 
     def test_certificates_of_the_environment_that_are_none(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """One line says so."""

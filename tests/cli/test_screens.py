@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import pytest
 from textual.pilot import Pilot
 
 from binance_pm import AccountStatus
+from binance_pm.budget import Waiting
 from binance_pm.cli.dashboard.app import Dashboard
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.state import FleetState, ShutGate, observe
@@ -80,11 +82,48 @@ def blind() -> Case:
     return Case(fleet_state(accounts), told(accounts))
 
 
+def part() -> Case:
+    """Positions are late, uniMMR is not; one account holds contracts that are settled in BTC."""
+    crowd = Waiting(reason="minute", host=HOST, pool="IP /papi", seconds=14.2, used=5458, limit=6000, foreign=4027)
+    late = {"age": 21.5, "ages": {"account": 1.5, "um_account": 21.5}, "is_stale": True, "old": ("um_account",)}
+    mixed = {"unrealized_profit": None, "profits": {"BTC": Decimal("-0.5"), "USDT": Decimal(10)}}
+    accounts = changed(
+        calm(),
+        desk_03=late | {"why": f"um_account [desk-03]: {crowd.text}", "waiting": crowd},
+        desk_05=mixed,
+        desk_06={"unrealized_profit": None, "profits": {"BTC": Decimal("-0.12345678")}},
+    )
+    history = told(accounts)
+    why = accounts[2].why
+    stale = Stale(label="desk-03", at=NOON - 1.5, age=20.0, bound=20.0, why=why, waiting=crowd, old=("um_account",))
+    history.receive(stale)
+    return Case(fleet_state(accounts, limits=pools(5458, foreign=4027, waiting=10, waiting_for=crowd)), history)
+
+
+def failing() -> Case:
+    """The first reading after the network was cut has failed for every account; nothing is old yet."""
+    error = "account [{}]: papi.binance.com: name not resolved. Nothing was sent. Check DNS or the network."
+    accounts = [account(f"desk-{n:02}", str(n + 1), error=error.format(f"desk-{n:02}")) for n in range(1, 13)]
+    history = told(accounts)
+    for picture in accounts:
+        failed = AccountFailed(
+            label=picture.label,
+            at=NOON - 0.5,
+            endpoint="account",
+            error=picture.error,
+            error_type="ConnectError",
+            retry_at=NOON + 15,
+        )
+        history.receive(failed)
+    return Case(fleet_state(accounts), history)
+
+
 def gate() -> Case:
     """A refusal is waited out."""
     history = told(calm())
     history.receive(GateShut(at=NOON - 2.6, host=HOST, until=NOON + 9.4, banned=False))
-    limits = pools(6000, closed=9.4, foreign=4000, waiting=13)
+    closed = Waiting(reason="gate", host=HOST, seconds=9.4)
+    limits = pools(6000, closed=9.4, foreign=4000, waiting=13, waiting_for=closed)
     return Case(fleet_state(calm(), limits=limits, gates=[ShutGate(HOST, 9.4, banned=False)]), history)
 
 
@@ -108,7 +147,7 @@ def asked() -> Case:
     return normal()._replace(keys=("question_mark",))
 
 
-CASES: list[Callable[[], Case]] = [normal, alarm, stale, blind, gate, paused, filtered, opened, asked]
+CASES: list[Callable[[], Case]] = [normal, alarm, stale, part, failing, blind, gate, paused, filtered, opened, asked]
 
 
 class Running(NamedTuple):
@@ -127,6 +166,11 @@ class Running(NamedTuple):
         """What stands on the screen."""
         lines = self.dashboard.screen._compositor.render_strips()
         return "".join(f"{line.text.rstrip()}\n" for line in lines)
+
+    def struck(self, label: str) -> set[str]:
+        """The words that are struck out in the row of an account."""
+        (row,) = [one for one in self.dashboard.screen._compositor.render_strips() if one.text.startswith(f"{label} ")]
+        return {one.text.strip() for one in row if one.style is not None and one.style.strike and one.text.strip()}
 
     def colours(self) -> set[str]:
         """The names of all colours of letters that are seen."""
@@ -176,21 +220,27 @@ async def test_green_is_what_is_surely_well(case: Callable[[], Case]) -> None:
     async with running(lambda: shown, history, (80, 24)) as screen:
         await screen.pilot.pause()
 
-        assert ("green" in screen.colours()) is (case is not blind)
+        assert ("green" in screen.colours()) is (case not in {failing, blind})
 
 
 async def test_what_is_stale_is_struck_out() -> None:
     """The figures of an account that is not read are not those of the others."""
     shown, history, *_ = stale()
-    async with running(lambda: shown, history, (80, 24)) as screen:
+    async with running(lambda: shown, history, (200, 60)) as screen:
         await screen.pilot.pause()
-        lines = {line.text.split()[0]: line for line in screen.dashboard.screen._compositor.render_strips()[:14]}
 
-    struck = {
-        name: any(one.style is not None and one.style.strike for one in line if "2" in one.text)
-        for name, line in lines.items()
-    }
-    assert (struck["desk-03"], struck["desk-06"]) == (True, False)
+        assert screen.struck("desk-03") == {"NORMAL", "1.90", "100,000", "52,632", "-123"}
+        assert screen.struck("desk-06") == set()
+
+
+async def test_a_fresh_uni_mmr_is_not_struck_out_because_positions_are_late() -> None:
+    """The profit alone is as old as they are, and the age says so."""
+    shown, history, *_ = part()
+    async with running(lambda: shown, history, (200, 60)) as screen:
+        await screen.pilot.pause()
+
+        assert screen.struck("desk-03") == {"-123"}
+        assert "STALE um 21s" in screen.text()
 
 
 async def test_everything_can_be_reached_by_keys() -> None:

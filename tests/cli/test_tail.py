@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from binance_pm.cli.tail import as_json, as_words
+from binance_pm.extras import installation
 from binance_pm.fleet import Gap, MarginLine, Missed, Publisher, Started, StreamEntry, StreamEvent
 from binance_pm.testing import Sandbox
 from tests.cli.command import COMMAND
@@ -161,7 +162,7 @@ def test_a_missing_extra_is_named(words: str) -> None:
     )
 
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
-    assert "pip install 'binance-pm[redis]'" in ended.stderr
+    assert f"Install it: {installation('redis')}\n" in ended.stderr
 
 
 class TestWatch:

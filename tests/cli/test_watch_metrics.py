@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from binance_pm.cli import app, watch
+from binance_pm.extras import installation
 from binance_pm.testing import Sandbox
 from tests.cli.command import COMMAND, NO_KEYS
 from tests.metrics.scrape import Scrape, free_port
@@ -131,7 +132,7 @@ def test_the_extra_is_named_where_it_is_missing(accounts: Path) -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == (
         "binance-pm: --metrics: it needs the extra `metrics`. Nothing was sent. "
-        "Install it: pip install 'binance-pm[metrics]'.\n"
+        f"Install it: {installation('metrics')}\n"
     )
 
 

@@ -77,6 +77,23 @@ async def test_it_ends_in_time() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(451, b""), (403, b"<p>The distribution is configured to block access from your country.</p>")],
+)
+async def test_a_place_that_is_not_served_is_told_once(status: int, body: bytes) -> None:
+    """However the exchange says so; the host is not asked for more."""
+    told: list[Check] = []
+    with running_sandbox(accounts=1) as pm:
+        pm.inject(Fault(status=status, body=body, times=None))
+        await examine([subject_of(pm)], told.append, **place_of(pm))
+        asked = {request.path for request in pm.exchange.requests}
+
+    assert {one.verdict for one in told if one.name in {"permissions", "product", "account"}} == {"not checked"}
+    assert all("use it from where it does" in one.advice for one in told if one.name == "clock")
+    assert asked == {"/papi/v1/time"}
+
+
 async def test_cancelling_leaves_nothing_open() -> None:
     """Within a second."""
     with running_sandbox(accounts=1) as pm:

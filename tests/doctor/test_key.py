@@ -41,7 +41,9 @@ def encoded(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, passphrase: byt
 
 
 @pytest.mark.parametrize(
-    ("secret", "kind"), [(SECRET, "HMAC"), (PEM, "Ed25519"), (ACCOUNT.rsa.secret, "RSA of 2048 bits")]
+    ("secret", "kind"),
+    [(SECRET, "HMAC"), (PEM, "Ed25519"), (ACCOUNT.rsa.secret, "RSA of 2048 bits")],
+    ids=["HMAC", "Ed25519", "RSA"],
 )
 def test_each_kind_is_named(secret: str, kind: str) -> None:
     """As the exchange calls it."""
@@ -80,7 +82,9 @@ def test_an_api_key_of_another_form(api_key: str, what: str) -> None:
         (API_KEY, "the secret is the API key once more"),
         (ACCOUNT.ed25519.public_pem, "the private key is a public one"),
         (PEM[:60], "the private key cannot be read"),
-        (encoded(ec.generate_private_key(ec.SECP256R1())), "of a kind that the exchange does not know"),
+        pytest.param(
+            encoded(ec.generate_private_key(ec.SECP256R1())), "of a kind that the exchange does not know", id="EC"
+        ),
     ],
 )
 def test_a_secret_of_another_form(secret: str, what: str) -> None:

@@ -14,6 +14,7 @@ import anyio.to_thread
 import pytest
 
 from binance_pm import ConfigurationError
+from binance_pm.extras import installation
 from binance_pm.fleet import AccountFailed, Fleet
 from binance_pm.fleet.accounts import read_accounts, refusal
 from binance_pm.fleet.keys import open_entries
@@ -103,7 +104,7 @@ async def test_without_the_library_there_is_no_keyring(tmp_path: Path, monkeypat
 
     text = await told(tmp_path, '{ keyring = { service = "binance", name = "desk" } }')
 
-    assert "a keyring needs the extra `keyring`: pip install 'binance-pm[keyring]'" in text
+    assert f"a keyring needs the extra `keyring`: {installation('keyring')}" in text
 
 
 async def test_a_key_that_cannot_be_used_is_told(tmp_path: Path) -> None:

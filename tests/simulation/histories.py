@@ -26,7 +26,7 @@ _MINUTE = 60.0
 _AHEAD = 7.5
 _HOSTS = ("papi", "sapi")
 _POOLS = (("papi", 0, 400), ("orders", 0, 110), ("sapi", 1, 1000))
-_LATER = (0.0, 0.01, 0.03, 0.1, 0.5, 0.6, 1.1, 2.3, 5.5, 11.0, 30.0, 61.0, 130.0, 700.0)
+_LATER = (0.0, 0.01, 0.03, 0.1, 0.5, 0.6, 1.1, 2.3, 5.5, 11.0, 30.0, 61.0, 130.0, 700.0, -5.0, -4000.0)
 # None: answered without a header.
 _KINDS = (*[Answered] * 8, None, Lost, CallRefused, Heavier, Returned, Alone)
 
@@ -73,7 +73,7 @@ class History:
                 self._held[self._peer, pool] += times * demand.weight
 
     def _host(self, host: str) -> HostReport:
-        clock, width = self.now + _AHEAD, self._often(0.02, 0.0, 0.5, 5.0, 110.0, 300.0)
+        clock, width = self.now + _AHEAD, self._often(0.02, 0.0, 0.5, 5.0, 110.0, 300.0, 1.8e9)
         is_heard, closed, banned = (
             self._mostly(),
             self._often(0.0, 1.0, 130.0, 4000.0),
@@ -100,8 +100,10 @@ class History:
         age = self._chance.choice((0.01, 0.1, 0.4, 1.0, 2.5)) * self._often(1.0, self._chance.uniform(0.5, 1.5))
         flag = self._mostly()
         sent = self.now - age
-        first = int((sent + _AHEAD) // _MINUTE) + self._chance.choice((*[0] * 8, 1, -1))
-        stop = first + self._often(1, 2, 3, 5)
+        first = int((sent + _AHEAD) // _MINUTE) + self._chance.choice(
+            (*[0] * 8, 1, -1, self._often(60, -60, 10**9, -30_000_000))
+        )
+        stop = first + self._often(1, 2, 3, 5, 10**9)
         kind = self._chance.choice(self._often(self._kinds, _KINDS))
         if kind is Answered:
             used = self._counts.get((pool, first), 0) + weight + self._often(0, 1, 7, 60, 300, -5, -40)

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Protocol
 from binance_pm.budget import Budget, Family, Kind, Lane, Pool
 from binance_pm.budget.messages import Message
 from binance_pm.budget.shared import SharedBudget
+from binance_pm.classify import classify
 from binance_pm.errors import Call, GateClosed, NotSent
 from binance_pm.redis import StoreLost
 from binance_pm.transport import HttpAnswer
@@ -94,7 +95,7 @@ class BudgetLimiter:
                 reservation.depart()
                 answer = await send()
                 if answer is not None:
-                    reservation.answer(answer)
+                    reservation.answer(answer, classify(call, answer).limit)
                 return answer
         except GateClosed:
             return await self._try(ask, send, returning=True)

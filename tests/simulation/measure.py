@@ -38,7 +38,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     neighbour_refusals: int
     """429 and 418 that others on the IP got."""
     use: float
-    """Share of the limit that was served in the whole minutes, foreign traffic included."""
+    """Share of the limit that was served, foreign traffic included, in every minute that has ended."""
     own_use: float
     """Of it: ours."""
     peak: float
@@ -76,7 +76,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record:
-    """What the programs lived through, from the first whole minute on.
+    """What the programs lived through, from the first call on.
 
     Args:
         since: the exchange's time from which it counts.
@@ -142,8 +142,8 @@ def _use(server: Server, minutes: range) -> tuple[float, float]:
 
 
 def _peak(server: Server, minutes: range) -> float:
-    """The highest count as a share of the limit, in the incomplete minutes before and after them, too."""
-    numbers = range(minutes.start - 1, minutes.stop + 1)
+    """The highest count as a share of the limit, in the incomplete minute after them, too."""
+    numbers = range(minutes.start, minutes.stop + 1)
     return max(server.minute(PAPI, number).counted for number in numbers) / server.limit(PAPI)
 
 

@@ -17,7 +17,21 @@ from tests.simulation.server import Variants
 from tests.simulation.traffic import Bursts, Demand, Foreign, Orders, Polling, Rescue
 
 Row = Literal[
-    "none", "alone", "steady", "bursty", "orders", "bursts", "fair", "restart", "clock", "shared", "redis lost"
+    "none",
+    "alone",
+    "steady",
+    "bursty",
+    "orders",
+    "cold",
+    "cold shared",
+    "orders, restart",
+    "orders, burst",
+    "bursts",
+    "fair",
+    "restart",
+    "clock",
+    "shared",
+    "redis lost",
 ]
 """To which row of the printed table a scenario belongs."""
 
@@ -72,6 +86,7 @@ _SAFE: Final = Targets(use=0.9)
 _BURSTY: Final = Foreign(steady=0.1, burst=200)
 _STEADY: Final = Foreign(steady=0.3)
 _PROMPT: Final = Targets(order_p99=0.2, order_max=0.5, use=0.985)
+_TRADING: Final = (saturating(50), Orders(per_second=5))
 
 SCENARIOS: Final = (
     *(
@@ -111,6 +126,38 @@ SCENARIOS: Final = (
         foreign=_STEADY,
         targets=Targets(order_p99=0.2, order_max=0.5, use=0.98),
         row="orders",
+    ),
+    Scenario(
+        name="orders, cold starts",
+        demand=_TRADING,
+        # Every start is in the middle of a minute, and many are in one that the life before has used already.
+        restart_every=47,
+        targets=_PROMPT,
+        row="cold",
+    ),
+    Scenario(
+        name="orders, restarts",
+        demand=_TRADING,
+        restart_every=200,
+        targets=Targets(order_p99=0.2, order_max=0.5, use=0.99),
+        row="orders, restart",
+        minutes=8,
+    ),
+    Scenario(
+        name="orders, a foreign burst in mid-minute",
+        demand=_TRADING,
+        # A quarter of the limit within a second, 20 s into every other minute.
+        foreign=Foreign(burst=1500, every=120.0),
+        targets=Targets(order_p99=0.2, order_max=0.5, use=0.97),
+        row="orders, burst",
+        minutes=5,
+    ),
+    Scenario(
+        name="orders, foreign bursts",
+        demand=_TRADING,
+        foreign=_BURSTY,
+        targets=Targets(refusals=None, order_p99=0.2, order_max=0.5, use=0.97),
+        row="orders, burst",
     ),
     Scenario(
         name="bursts of 300 polls",
@@ -235,6 +282,15 @@ SCENARIOS: Final = (
         shared=True,
         targets=Targets(order_p99=0.2, use=0.99),
         row="shared",
+    ),
+    Scenario(
+        name="four processes, cold starts",
+        demand=(saturating(20), Orders(per_second=1.25)),
+        processes=4,
+        shared=True,
+        restart_every=47,
+        targets=Targets(order_p99=0.2, use=0.99),
+        row="cold shared",
     ),
     Scenario(
         name="four processes, store gone",

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from binance_pm.budget.gate import LONGEST_BAN
 from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import LONGEST_WAY, Ledger, Wait
 from binance_pm.budget.messages import (
@@ -30,7 +31,7 @@ from binance_pm.budget.messages import (
 )
 from binance_pm.budget.pools import Pool
 from binance_pm.budget.store import PLACE_SECONDS, STEP_SECONDS, TURN, UNUSED_SECONDS
-from binance_pm.clock import DRIFT
+from binance_pm.clock import DRIFT, MOST_UNSURE
 from binance_pm.redis import StoreLost
 
 # Its clock has nothing to do with that of the processes.
@@ -112,7 +113,8 @@ class MemoryStore:
         if report.closed:
             host.banned = report.banned or (host.banned and host.opens > now)
             host.opens = max(host.opens, now + report.closed)
-        drift = DRIFT * (now - host.told)
+        drift = min(DRIFT * abs(now - host.told), MOST_UNSURE)
+        host.opens = min(host.opens, now + LONGEST_BAN)
         closed = max(0.0, host.opens - now)
         return HostReply(
             now + host.low - drift, now + host.high + drift, host.is_heard, closed, host.banned and closed > 0
@@ -282,7 +284,7 @@ def _grant(
 def _wait(pool: _Pool, demand: Demand, since: float, now: float, bounds: tuple[float, float]) -> Wait:
     """How long a demand has to wait for the ledger, and for other processes that came before."""
     for waiting in pool.waiting.values():
-        if waiting.until > now and (waiting.lane, waiting.since) < (demand.lane, since):
+        if now < waiting.until <= now + 2 * PLACE_SECONDS and (waiting.lane, waiting.since) < (demand.lane, since):
             theirs = pool.ledger.wait(waiting.weight, waiting.lane, now, bounds)
             if theirs.seconds == 0 or theirs.holds_up:
                 return Wait(max(theirs.seconds, TURN), holds_up=True)

@@ -17,7 +17,7 @@ from tests.simulation.limiters import Limiter, Machine, Rival, SharedLimiter
 from tests.simulation.measure import Record, Result
 from tests.simulation.network import Wire
 from tests.simulation.scenarios import Scenario
-from tests.simulation.server import MINUTE, Server, minute_of
+from tests.simulation.server import MINUTE, Server
 from tests.simulation.store import RemoteStore
 from tests.simulation.traffic import Activity
 from tests.simulation.virtual import clocks_told_by, run
@@ -68,7 +68,7 @@ class World:
         self._machine: Final = Machine(self._now, self._wall, store, scenario.variants.limits, scenario.peers)
         self._server: Final = Server(scenario.variants, self._server_time, self._random("server"))
         self._wire: Final = Wire(scenario.network, self._server, self._random("network"), self._check_bound)
-        self._record: Final = Record(since=MINUTE * (minute_of(self._server_time()) + 1))
+        self._record: Final = Record(since=self._server_time())
         self._limiters: dict[str, Limiter] = {}
 
     async def live(self, minutes: float) -> Result:

@@ -84,10 +84,61 @@ def test_the_end_of_time() -> None:
     assert dated("Fri, 31 Dec 9999 23:59:59 -2359") == 253_402_387_139
 
 
+DATE = "Sat, 21 Nov 2026 11:58:02 GMT"
+LATER = "Sat, 21 Nov 2026 12:03:02 GMT"
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("17", 17), ("0", 0), ("9" * 19, 604_800), ("9" * 20, None), ("-1", None), ("1.5", None), ("x", None), ("", None)],
+    [(f"{DATE}, {DATE}", MOMENT), (f"{DATE}, {LATER}", None), (f"{DATE}, x", None), (f"{DATE},", None), (",", None)],
 )
-def test_how_long_to_wait(text: str, seconds: int | None) -> None:
-    """Whole seconds, at most a week; everything else is not said."""
-    assert HttpAnswer(429, {"retry-after": text}, b"").retry_after == seconds
+def test_a_date_that_is_told_twice(text: str, seconds: int | None) -> None:
+    """Two that differ tell nothing: one of them is a proxy's."""
+    assert dated(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("17", 17), ("0", 0), ("9" * 19, 604_800), ("9" * 20, 604_800), ("9" * 5000, 604_800), ("1.5", 1.5),
+     ("0.5", 0.5), ("604799.9", 604_799.9), ("604800.9", 604_800), ("5, 60", 60), ("60,5", 60), ("5, x", 5),
+     (DATE, 0), (LATER, 300), (f"10, {LATER}", 300), (f"{LATER}, 400", 400), (f"{DATE}, {LATER}", 300),
+     ("Saturday, 21-Nov-26 12:03:02 GMT", 300), ("Sat Nov 21 12:03:02 2026", 300),
+     ("Thu, 01 Jan 1970 00:00:00 GMT", 0), ("Fri, 31 Dec 9999 23:59:59 GMT", None),
+     ("-1", None), ("+1", None), ("x", None), ("", None), ("NaN", None), ("inf", None), ("1e9", None), ("1.", None),
+     (".5", None), ("1_0", None), ("\u0663", None), ("0x10", None)],
+)  # fmt: skip
+def test_how_long_to_wait(text: str, seconds: float | None) -> None:
+    """Seconds or a date, the longest of all, at most a week; everything else is not said."""
+    assert HttpAnswer(429, {"retry-after": text, "date": DATE}, b"").retry_after == seconds
+
+
+def test_a_date_to_wait_for_is_told_where_the_answer_has_none_itself() -> None:
+    """From when to count the seconds is for the clock to say."""
+    answer = HttpAnswer(429, {"retry-after": f"5, {LATER}, {DATE}"}, b"")
+
+    assert (answer.retry_after, answer.retry_at) == (5, MOMENT + 300)
+    assert HttpAnswer(429, {"retry-after": "5"}, b"").retry_at is None
+    assert HttpAnswer(429, {}, b"").retry_at is None
+
+
+@pytest.mark.parametrize(
+    ("text", "until"),
+    [("until 1780000000000.", 1.78e9), ("until 1780000000.", 1.78e9), ("UNTIL 1780000000123", 1_780_000_000.123),
+     ("until 1780000000000000", 1.78e9), ("until 1780000000000000000", 1.78e9),
+     ("until 1780000000000, until 1790000000000", 1.79e9), ("until 1", None), ("until 178000000000", None),
+     ("until -1780000000000", None), ("until 1780000000.5", None), ("until 9" + "9" * 26, None), ("until NaN", None),
+     ("until 9223372036854775808", 9_223_372_036.854776), ("banuntil 1780000000000", None), ("", None)],
+)  # fmt: skip
+def test_when_a_ban_ends(text: str, until: float | None) -> None:
+    """Seconds or smaller units since the epoch, by the number of digits; the latest of several."""
+    assert HttpAnswer(418, {}, f'{{"code":-1003,"msg":"IP banned {text}"}}'.encode()).banned_until == until
+
+
+@pytest.mark.parametrize(
+    ("text", "used"),
+    [("17", 17), ("5, 60", 60), ("60, 5", 60), ("5, x", 5), ("x, y", None), ("-1", None), ("1.5", None),
+     ("9007199254740993", 2**53), ("9" * 19, 2**53), ("9" * 26, None), ("9" * 5000, None), ("", None), ("5,", 5)],
+)  # fmt: skip
+def test_what_was_counted(text: str, used: int | None) -> None:
+    """A whole number, the most of several; everything else tells nothing."""
+    assert HttpAnswer(200, {"x-mbx-used-weight-1m": text}, b"").used("x-mbx-used-weight-1m") == used

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from binance_pm.transport import HttpAnswer, SendFailed, Timeouts
-from binance_pm.transport.dial import Way
 from binance_pm.transport.direct import _Connection, _Host
+from binance_pm.transport.reach import Way
 from tests.raw_server import http
 from tests.transport.engines import CHUNKED
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import socket
 
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 from binance_pm.transport import Headers, HttpRequest, SendFailed, Timeouts
 from binance_pm.transport.surplus import Answers
-from tests.raw_server import Behaviour, answering, http, read_request, serve_raw, silent
+from tests.raw_server import answering, http, read_request, serve_raw, silent
 from tests.transport.engines import CHUNKED, SHORT, Departure, request
 from tests.transport.engines import httpx_engine as engine
 
@@ -232,52 +231,3 @@ class TestBrought:
                     await transport.send(request("https://papi.binance.com"), departure)
 
         assert (answer.status, caught.value.sent) == (200, sent)
-
-
-class TestProxies:
-    """The way out."""
-
-    @pytest.mark.parametrize("way", ["environment", "argument"])
-    async def test_a_proxy_carries_the_request(
-        self, way: str, monkeypatch: pytest.MonkeyPatch, departure: Departure
-    ) -> None:
-        """Where the environment is trusted, or the proxy is named, it is used."""
-        with serve_raw(answering(http(b'"by proxy"'))) as proxy:
-            for name in ("no_proxy", "NO_PROXY"):
-                monkeypatch.delenv(name, raising=False)
-            monkeypatch.setenv("HTTP_PROXY", proxy.url)
-            options = {"trust_env": True} if way == "environment" else {"proxy": proxy.url}
-            async with engine(**options) as transport:
-                answer = await transport.send(request("http://papi.example"), departure)
-
-        assert (answer.body, departure.count) == (b'"by proxy"', 1)
-
-    @pytest.mark.parametrize(
-        ("behaviour", "words"),
-        [(answering(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), "the proxy refused"), (silent, "too long")],
-    )
-    async def test_a_tunnel_that_does_not_open_is_told_as_not_sent(
-        self, behaviour: Behaviour, words: str, departure: Departure
-    ) -> None:
-        """Asking the proxy for a tunnel is not the request."""
-        with serve_raw(behaviour) as proxy:
-            async with engine(timeouts=SHORT, proxy=proxy.url.replace("http://", "http://user:secret@")) as transport:
-                with pytest.raises(SendFailed, match=words) as caught:
-                    await transport.send(request("https://papi.binance.com"), departure)
-
-        assert (caught.value.sent, departure.count) == (False, 0)
-
-    async def test_credentials_reach_the_proxy(self, departure: Departure) -> None:
-        """User and password of the proxy's URL are sent to it, and to it alone."""
-        heads: list[bytes] = []
-
-        def refuse(connection: socket.socket) -> None:
-            heads.append(read_request(connection))
-            connection.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
-
-        with serve_raw(refuse) as proxy:
-            async with engine(proxy=proxy.url.replace("http://", "http://user:secret@")) as transport:
-                with pytest.raises(SendFailed):
-                    await transport.send(request("https://papi.binance.com"), departure)
-
-        assert base64.b64encode(b"user:secret") in heads[0]

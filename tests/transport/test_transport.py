@@ -26,6 +26,7 @@ from binance_pm.transport import (
     Timeouts,
     Transport,
 )
+from binance_pm.transport.resolve import Resolver
 from tests.conftest import cancelled_at
 from tests.raw_server import Behaviour, answering, http, read_request, reset, serve_raw, silent
 from tests.transport.certificates import Authority
@@ -702,21 +703,17 @@ class TestTotal:
 
         assert (caught.value.sent, departure.count) == (False, 0)
 
-    async def test_what_was_spent_on_connecting_counts(
-        self, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
-    ) -> None:
+    async def test_what_was_spent_on_connecting_counts(self, departure: Departure, engine: Engine) -> None:
         """A name that is slow to be found leaves less time for the answer, not as much as if it had been quick."""
-        loop = asyncio.get_running_loop()
-        look_up = loop.getaddrinfo
 
-        async def look_up_slowly(host: str | bytes, *args: Any, **options: Any) -> Any:
-            # uvloop resolves the addresses once more.
-            await anyio.sleep(0.8 if host in {"localhost", b"localhost"} else 0)
-            return await look_up(host, *args, **options)
+        def look_up_slowly(*_: Any, **__: Any) -> list[Any]:
+            threading.Event().wait(0.8)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
 
-        monkeypatch.setattr(loop, "getaddrinfo", look_up_slowly)
         with serve_raw(silent) as server:
-            async with engine(timeouts=Timeouts(connect=5, read=5, total=1)) as transport:
+            port = int(server.url.rpartition(":")[2])
+            resolver = Resolver(look_up_slowly)
+            async with engine(timeouts=Timeouts(connect=5, read=5, total=1), resolver=resolver) as transport:
                 began = anyio.current_time()
                 with pytest.raises(SendFailed, match="no whole answer came within 1 s") as caught:
                     await transport.send(request(server.url.replace("127.0.0.1", "localhost")), departure)

@@ -24,11 +24,16 @@ _FIRST: Final = ("symbol", "position_side", "position_amt", "notional", "unreali
 def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[str]) -> list[Line]:
     """The account as lines of a width; amounts have all digits that the exchange told."""
     picture = row.picture
-    style = OLD if row.is_blind else ""
     lines: list[Line] = [_title(row), _plan(row)]
     if picture.error:
         retry = "" if picture.retry_at is None else f" (tried again at {clock_time(picture.retry_at)})"
         lines += [line(text, "red") for text in wrapped(f"last error: {picture.error}{retry}", width, indent=2)]
+    if picture.why and picture.why != picture.error:
+        lines += [line(text, "red") for text in wrapped(f"not seen: {picture.why}", width, indent=2)]
+    if picture.profits:
+        amounts = ", ".join(f"{value:+,f} {asset}" for asset, value in picture.profits.items())
+        old = OLD if row.is_old("um_account") else ""
+        lines += [line(text, old) for text in wrapped(f"unrealized profit {amounts}", width, indent=2)]
     if not picture.answers:
         lines.append(line("Nothing was ever read of this account.", LOUD))
     if trend:
@@ -36,13 +41,17 @@ def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[st
         lines.append((Span("uniMMR "), course, Span(f" {trend[0]:.2f} to {trend[-1]:.2f}")))
     told: list[Line] = []
     tables: list[tuple[str, list[msgspec.Struct]]] = []
+    styles: dict[str, str] = {}
     for name, timed in sorted(picture.answers.items()):
         figures, lists = _taken_apart(timed)
-        title = (Span(name, "bold"), Span(f"  at {clock_time(timed.at)}"))
+        style = OLD if row.is_old(name) else ""
+        title = (Span(name, "bold"), Span(f"  at {clock_time(timed.at)}"), _age(row, name))
         told += [line(), title, *_figures(figures, width, style)] if figures else []
         tables += lists
+        styles |= dict.fromkeys((table for table, _ in lists), style)
     # What is held is what people open an account for.
     for name, items in sorted(tables, key=lambda table: table[0] != "positions"):
+        style = styles[name]
         shown = [line(), *_items(name, items, width, style)]
         if name == "positions":
             lines += shown
@@ -57,13 +66,20 @@ def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[st
 def _title(row: Row) -> Line:
     picture = row.picture
     below = f", at or below {' and '.join(picture.below)}" if picture.below else ""
-    state = Span(" NEVER READ " if picture.age is None else f" STALE: read {age_text(picture.age)} ago ", LOUD)
+    never = " NEVER READ " if row.condition == "unread" else " PART UNREAD "
+    state = Span(never if picture.age is None else f" STALE: read {age_text(picture.age)} ago ", LOUD)
     fresh = Span(f"read {age_text(picture.age or 0.0)} ago")
     return (
         Span(picture.label, "bold"),
         Span(f"  {picture.product}  {picture.status or 'UNREAD'}{below}  "),
-        state if row.is_blind else fresh,
+        state if row.condition in {"unread", "partial", "stale"} else fresh,
     )
+
+
+def _age(row: Row, name: str) -> Span:
+    """How old what an endpoint told is, if that is not as promised."""
+    age = row.picture.ages.get(name)
+    return Span(f"  STALE {age_text(age)}", LOUD) if age is not None and row.is_old(name) else Span("")
 
 
 def _plan(row: Row) -> Line:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar, Final
@@ -136,17 +135,16 @@ class Dashboard(App[int]):
         self.exit(INTERRUPTED)
 
 
-async def show(fleet: Fleet, history: History, *, wall: Callable[[], float] = time.time) -> int:
+async def show(fleet: Fleet, history: History) -> int:
     """Show a fleet that is open until the person leaves, and say with which exit code to end.
 
     Args:
         fleet: somebody else takes its events.
         history: a receiver of them.
-        wall: the time that is shown, seconds since the epoch.
     """
-    dashboard = Dashboard(lambda: observe(fleet, at=wall()), history)
+    dashboard = Dashboard(lambda: observe(fleet, at=fleet.now()), history)
     try:
-        with history.keeping_logs(), _left_on_interrupt(dashboard):
+        with history.keeping_logs(fleet.now), _left_on_interrupt(dashboard):
             # Without the mouse, the terminal's own selection copies text.
             code = await dashboard.run_async(mouse=False)
     finally:

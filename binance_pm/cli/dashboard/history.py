@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -41,11 +42,17 @@ _STYLES: Final[dict[type[object], str]] = {
 }
 
 
+# What is told a little later than something that happened after it stands before that.
+_REORDERED_SECONDS: Final = 2.0
+
+
 class Entry(NamedTuple):
     """A line of the log."""
 
     text: str
     style: str = ""
+    at: float = 0.0
+    """Seconds since the epoch."""
 
 
 class History:
@@ -66,13 +73,14 @@ class History:
         if isinstance(event, Reading):
             self._remember_value(event)
         else:
-            self.log.append(Entry(told, _STYLES.get(type(event), "")))
+            is_well = isinstance(event, BudgetTight) and not event.is_tight
+            self._add(Entry(told, "" if is_well else _STYLES.get(type(event), ""), event.at))
         if label := label_of(event):
             self._events.setdefault(label, deque(maxlen=_OF_ACCOUNT)).append(told)
 
     def say(self, text: str, *, at: float, style: str = "bold") -> None:
         """Remember what is no event of the fleet."""
-        self.log.append(Entry(f"{clock_time(at)} {text}", style))
+        self._add(Entry(f"{clock_time(at)} {text}", style, at))
 
     def events(self, label: str) -> Sequence[str]:
         """The last ten events of an account, oldest first."""
@@ -83,15 +91,27 @@ class History:
         return tuple(self._trends.get(label, ()))
 
     @contextmanager
-    def keeping_logs(self) -> Generator[None]:
-        """While the block lasts, what is logged as a warning or worse stands here, and nowhere else."""
+    def keeping_logs(self, clock: Callable[[], float] = time.time) -> Generator[None]:
+        """While the block lasts, what is logged as a warning or worse stands here, and nowhere else.
+
+        Args:
+            clock: that of the events, in seconds since the epoch: a record's own time is this machine's.
+        """
         root = logging.getLogger()
         before = root.handlers[:]
-        root.handlers[:] = [_Keeper(self)]
+        root.handlers[:] = [_Keeper(self, clock)]
         try:
             yield
         finally:
             root.handlers[:] = before
+
+    def _add(self, entry: Entry) -> None:
+        """Add a line behind those that happened before it: events come a moment later than what is logged."""
+        later: list[Entry] = []
+        while self.log and 0 < self.log[-1].at - entry.at <= _REORDERED_SECONDS:
+            later.append(self.log.pop())
+        self.log.append(entry)
+        self.log.extend(reversed(later))
 
     def _remember_value(self, event: Reading) -> None:
         for timed in event.answers.values():
@@ -103,15 +123,21 @@ class History:
 class _Keeper(logging.Handler):
     """Puts records among the events, without their tracebacks: the screen has no room for them."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, clock: Callable[[], float]) -> None:
         super().__init__(logging.WARNING)
         self._history = history
+        self._clock = clock
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called from any thread."""
-        try:
-            text = record.getMessage()
-        except Exception:  # noqa: BLE001 - as logging itself, it survives what cannot be written
-            text = str(record.msg)
-        words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-        self._history.say(f"{record.levelname.lower()}: {words}", at=record.created, style="yellow")
+        self._history.say(logged(record), at=self._clock(), style="yellow")
+
+
+def logged(record: logging.LogRecord) -> str:
+    """A log record as one line, without its time."""
+    try:
+        text = record.getMessage()
+    except Exception:  # noqa: BLE001 - as logging itself, it survives what cannot be written
+        text = str(record.msg)
+    words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return f"{record.levelname.lower()}: {words}"

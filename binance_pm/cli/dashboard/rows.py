@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple, get_args
 
 from binance_pm.enums import AccountStatus
 from binance_pm.fleet import AccountPicture
+from binance_pm.fleet.accounts import HEADLINES
 from binance_pm.fleet.lines import LIQUIDATION
 
 Condition = Literal["unread", "partial", "stale", "failed", "fresh"]
-"""What a reading is worth: none came; a part of it never came; older than promised; the last try failed; good."""
+"""What is known: nothing; a part never came; a part is older than promised; the last try failed; all is as promised."""
 Level = Literal["alarm", "warn", "calm"]
 Order = Literal["danger", "account", "status", "uniMMR", "equity", "margin", "profit", "age"]
 
 ORDERS: Final[tuple[Order, ...]] = get_args(Order)
+
+# "um_account [desk-1]: papi.binance.com: ", of which the first or the second part may be missing.
+_PLACE: Final = re.compile(r"^(?:[\w.]+ \[[^\]]*\]: )?(?:[\w-]+(?:\.[\w-]+)+(?::\d+)?: )?")
+_CODE: Final = re.compile(r"\(code (-?\d+)")
 
 _WARNED: Final = {AccountStatus.MARGIN_CALL, AccountStatus.SUPPLY_MARGIN}
 
@@ -30,8 +37,39 @@ class Row(NamedTuple):
 
     @property
     def is_blind(self) -> bool:
-        """Whether its figures may not be what the account is worth."""
-        return self.condition in {"unread", "partial", "stale"}
+        """Whether uniMMR, status and equity may not be what the account is worth."""
+        return any(self.is_old(name) for name in self.picture.ages or HEADLINES if name in HEADLINES)
+
+    @property
+    def headline_age(self) -> float | None:
+        """Seconds since uniMMR and status came, None if they never did."""
+        ages = [age for name, age in self.picture.ages.items() if name in HEADLINES]
+        return ages[0] if ages else self.picture.age
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its last reading failed, however young the one before is."""
+        return bool(self.picture.error)
+
+    def is_old(self, name: str) -> bool:
+        """Whether what an endpoint told is older than promised, or never came."""
+        picture = self.picture
+        if name not in picture.ages:
+            return self.condition in {"unread", "partial", "stale"}
+        age = picture.ages[name]
+        return age is None or name in picture.old or age > picture.bound
+
+    @property
+    def reason(self) -> str:
+        """Why it failed or is not seen; empty where it is."""
+        return self.picture.error or self.picture.why
+
+    @property
+    def brief_reason(self) -> str:
+        """The same in about 28 letters."""
+        if not self.picture.error and self.picture.waiting is not None:
+            return self.picture.waiting.brief
+        return brief_error(self.reason)
 
 
 class Summary(NamedTuple):
@@ -41,14 +79,22 @@ class Summary(NamedTuple):
     fresh: int
     stale: int
     failed: int
+    """The last reading failed; some of them are stale or unread, too."""
     unread: int
     """Never, or never wholly."""
     alarm: int
+    blind: int
+    """Of which not even uniMMR is as young as promised."""
 
     @property
     def is_blind(self) -> bool:
         """Whether nothing that is known is surely so."""
-        return self.stale + self.unread == self.accounts
+        return self.blind == self.accounts
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last reading of every account failed."""
+        return self.failed == self.accounts > 0
 
 
 def rows_of(pictures: Iterable[AccountPicture]) -> list[Row]:
@@ -79,16 +125,32 @@ def summary_of(rows: Iterable[Row]) -> Summary:
         accounts=len(rows),
         fresh=conditions.count("fresh"),
         stale=conditions.count("stale"),
-        failed=conditions.count("failed"),
+        failed=sum(row.has_failed for row in rows),
         unread=conditions.count("unread") + conditions.count("partial"),
         alarm=sum(row.level == "alarm" for row in rows),
+        blind=sum(row.is_blind for row in rows),
     )
+
+
+def common_reason(rows: Iterable[Row]) -> str:
+    """The reason of most accounts that have one, in brief."""
+    # Seconds that differ are no other reason.
+    reasons = Counter(row.brief_reason for row in rows if row.reason)
+    return reasons.most_common(1)[0][0] if reasons else ""
+
+
+def brief_error(text: str) -> str:
+    """The first sentence of an error without endpoint, label and host, behind the exchange's code if there is one."""
+    what = _PLACE.sub("", text)
+    code = _CODE.search(what)
+    sentence = what.partition(" (code ")[0].partition(". ")[0].rstrip(".")
+    return f"{code[1]} {sentence}" if code else sentence
 
 
 def _condition(picture: AccountPicture) -> Condition:
     if picture.age is None:
         return "partial" if picture.answers else "unread"
-    if picture.is_stale:
+    if picture.is_stale or picture.old or picture.age > picture.bound > 0:
         return "stale"
     return "failed" if picture.error else "fresh"
 
@@ -102,7 +164,7 @@ def _level(picture: AccountPicture) -> Level:
 
 
 def _danger(row: Row) -> tuple[int, Decimal, str]:
-    urgent = row.is_blind or row.level == "alarm"
+    urgent = row.is_blind or row.condition == "partial" or row.level == "alarm"
     rank = 0 if urgent else 2 if row.condition == "fresh" and row.level == "calm" else 1
     return rank, row.picture.uni_mmr or Decimal(0), row.picture.label
 

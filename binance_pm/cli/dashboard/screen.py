@@ -12,7 +12,7 @@ from binance_pm.budget import PoolState
 from binance_pm.cli.dashboard.account import account
 from binance_pm.cli.dashboard.history import Entry, History
 from binance_pm.cli.dashboard.line import Line, Span, fitted, line, wrapped
-from binance_pm.cli.dashboard.rows import Row, Summary, matching, ordered, rows_of, summary_of
+from binance_pm.cli.dashboard.rows import Row, Summary, common_reason, matching, ordered, rows_of, summary_of
 from binance_pm.cli.dashboard.state import FleetState, aged
 from binance_pm.cli.dashboard.table import LOUD, ColumnName, age_text, table
 from binance_pm.cli.dashboard.view import View
@@ -35,12 +35,15 @@ _HELP: Final = (
     ("q", "quit; Ctrl-C too"),
     ("words", ""),
     ("STALE", "older than promised: what is struck out is not what it is worth"),
+    ("STALE um", "its positions are; uniMMR and what is not struck out is as young as promised"),
     ("NEVER READ", "nothing is known of it"),
     ("PART UNREAD", "one of its readings never came"),
     ("FAIL", "its last reading failed; the one before is as young as promised"),
+    ("failed", "accounts whose last reading failed, also those that are stale or unread"),
     ("!!", "at or below the alarm line or 1.05, or beyond MARGIN_CALL"),
     ("!", "at or below the warn line, or a MARGIN_CALL"),
-    ("BLIND", "no account is as young as promised: nothing here is surely so"),
+    ("BLIND", "no uniMMR is as young as promised: nothing here is surely so"),
+    ("FAILING", "the last reading of every account failed: soon it will be BLIND"),
     ("QUIET", "nobody was read for long, although as planned"),
     ("[##..== ]", "weight of the minute: used, free, kept for orders, kept for safety"),
     ("danger", "who is blind or in alarm comes first, then by uniMMR"),
@@ -126,6 +129,23 @@ def budget_lines(pools: Sequence[PoolState], width: int) -> list[Line]:
     ]
 
 
+def waiting_lines(pools: Sequence[PoolState], width: int) -> list[Line]:
+    """What the calls wait for that wait for a limit, the most calls first."""
+    reasons: dict[str, int] = {}
+    for state in pools:
+        if (why := state.waiting_for) is not None:
+            reasons[why.text] = max(sum(state.waiting.values()), reasons.get(why.text, 0))
+    most = sorted(reasons.items(), key=lambda reason: -reason[1])
+    return [line(_shortest(f"{number:,} call{'s' * (number != 1)}: {text}", width), "yellow") for text, number in most]
+
+
+def _shortest(text: str, width: int) -> str:
+    """The text without its last parts where they do not fit."""
+    while len(text) > width and ("; " in text or ", " in text):
+        text = text[: max(text.rfind("; "), text.rfind(", "))]
+    return text
+
+
 def _table_page(
     known: FleetState,
     history: History,
@@ -135,7 +155,9 @@ def _table_page(
     room: int,
     widths: Mapping[ColumnName, int],
 ) -> tuple[list[Line], int, Mapping[ColumnName, int]]:
-    budget = budget_lines(known.pools, width)[: max(2, room // 8)]
+    budget = (
+        budget_lines(known.pools, width)[: max(2, room // 8)] + waiting_lines(known.pools, width)[: max(1, room // 16)]
+    )
     airy = [line()] if room >= _AIRY else []
     body = max(1, room - 1 - len(budget) - 2 * len(airy) - max(3, room // 5))
     labels = [row.picture.label for row in found]
@@ -203,15 +225,20 @@ def _warnings(rows: Sequence[Row], known: FleetState, view: View, since: float) 
 
 def _blindness(rows: Sequence[Row], watched: float) -> Line | None:
     """Where nothing is known as promised, and where nobody was read for long although that was planned."""
-    ages = [row.picture.age for row in rows if row.picture.age is not None]
-    if not summary_of(rows).is_blind:
+    ages = [row.headline_age for row in rows if row.headline_age is not None]
+    summary, reason = summary_of(rows), common_reason(rows)
+    because = f": {reason}" if reason else ""
+    is_blind = summary.is_blind and (bool(ages) or any(row.picture.is_stale for row in rows) or not rows)
+    if summary.is_failing and not is_blind:
+        return line(f" FAILING: the last reading of every account failed{because}", LOUD)
+    if not summary.is_blind:
         soonest = min(row.picture.interval for row in rows if row.picture.interval)
         quiet = f" QUIET: no account was read for {min(ages):.0f} s; the most urgent is planned every {soonest:.0f} s"
         return line(quiet, PAUSED) if min(ages) > _QUIET_SECONDS else None
     if ages:
-        return line(f" BLIND: no account was read for {min(ages):.0f} s", LOUD)
-    if not rows or any(row.picture.is_stale for row in rows):
-        return line(f" BLIND: no account was read since the start, {watched:.0f} s ago", LOUD)
+        return line(f" BLIND: no account was read for {min(ages):.0f} s{because}", LOUD)
+    if is_blind:
+        return line(f" BLIND: no account was read since the start, {watched:.0f} s ago{because}", LOUD)
     return line(f" NO DATA YET: watching began {watched:.0f} s ago", PAUSED)
 
 

@@ -49,8 +49,12 @@ def observe(fleet: Fleet, *, at: float) -> FleetState:
 
 def aged(pictures: Iterable[AccountPicture], seconds: float) -> list[AccountPicture]:
     """The same pictures, seconds later, if nothing was read since."""
-    return [
-        msgspec.structs.replace(picture, age=age, is_stale=picture.is_stale or (age or 0.0) > picture.bound)
-        for picture in pictures
-        for age in [None if picture.age is None else picture.age + seconds]
-    ]
+    return [_aged(picture, seconds) for picture in pictures]
+
+
+def _aged(picture: AccountPicture, seconds: float) -> AccountPicture:
+    age = None if picture.age is None else picture.age + seconds
+    ages = {name: None if since is None else since + seconds for name, since in picture.ages.items()}
+    return msgspec.structs.replace(
+        picture, age=age, ages=ages, is_stale=picture.is_stale or (age or 0.0) > picture.bound
+    )

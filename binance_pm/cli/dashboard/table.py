@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_FLOOR, Decimal
 from typing import Final, Literal, NamedTuple
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 
 from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.history import TREND
 from binance_pm.cli.dashboard.line import Line, Span, fitted, shortened
 from binance_pm.cli.dashboard.rows import Row
+from binance_pm.fleet import AccountPicture
+from binance_pm.fleet.profit import DOLLARS
 
-ColumnName = Literal["account", "status", "uniMMR", "trend", "equity", "maint.", "profit", "age", "last error"]
+ColumnName = Literal["account", "status", "uniMMR", "trend", "equity", "maint.", "profit", "age", "reason"]
 
-DROPPED: Final[tuple[ColumnName, ...]] = ("last error", "profit", "maint.", "equity", "trend")
+DROPPED: Final[tuple[ColumnName, ...]] = ("reason", "profit", "maint.", "equity", "trend")
 """What a narrow screen leaves out, in this order."""
 
 LOUD: Final = "bold red reverse"
 OLD: Final = "dim strike"
 """Figures that may not be so any more."""
 
-# With these, all but the last error fit 80 columns.
+# With these, all but the reason fit 80 columns.
 _LEAST: Final[Mapping[ColumnName, int]] = {
     "account": 10,
     "status": 11,
     "uniMMR": 7,
-    "trend": 8,
+    "trend": 5,
     "equity": 9,
     "maint.": 9,
     "profit": 8,
     "age": 11,
-    "last error": 24,
+    "reason": 28,
 }
 _LABEL: Final = 24
+_BRIEF_PROFIT: Final = 9
+# Where there is less room for a reason, the brief one tells more than the beginning of the whole.
+_WHOLE_REASON: Final = 60
 _NAMES: Final[tuple[ColumnName, ...]] = ("account", "status")
+# Where there is no column for it, the reason stands in place of these figures, which then are worth less than it.
+_COVERED: Final[tuple[ColumnName, ...]] = ("equity", "maint.", "profit")
 # An account without debts has a uniMMR of a hundred million.
 _FAR: Final = 10_000
+_SMALL: Final = Decimal("0.001")
 _BARS: Final = "▁▂▃▄▅▆▇█"
 # A course is drawn in full height only where it moves by more than that part of its value.
 _FLAT: Final = 0.02
@@ -72,28 +81,71 @@ def table(
         widths: what the columns had before: none becomes narrower, so that nothing trembles.
     """
     cells = [_cells(row, trend(row.picture.label) if trend else ()) for row in rows]
-    natural: dict[ColumnName, int] = {
-        name: max([least, widths[name] if widths else 0, *(cell_len(row[name].text) for row in cells)])
-        for name, least in _LEAST.items()
-    }
-    natural |= {name: min(natural[name], _LABEL) for name in _NAMES}
-    natural |= {name: _LEAST[name] for name in ("trend", "last error")}
-    shown, gap = _chosen_columns(natural, width, [name for name in _RIGHT if trend or name != "trend"])
+    wanted: list[ColumnName] = [name for name in _RIGHT if trend or name != "trend"]
+    natural = _natural(cells, widths)
+    shown, gap = _chosen_columns(natural, width, wanted)
+    if "profit" not in shown and any(row.picture.profits for row in rows):
+        # Amounts of several assets are worth more than a trend; the page of the account has all digits of all of them.
+        without: list[ColumnName] = [name for name in wanted if name != "trend"]
+        shown, gap = _chosen_columns(natural, width, without)
+        if "profit" not in shown:
+            for row, spans in zip(rows, cells, strict=True):
+                spans["profit"] = Span(_brief_profit(row.picture), spans["profit"].style)
+            natural = _natural(cells, widths)
+            shown, gap = _chosen_columns(natural, width, wanted)
     used = dict(natural)
     spare = width - sum(natural[name] for name in shown) - gap * (len(shown) - 1)
     if "trend" in shown:
         used["trend"] += (wider := max(0, min(spare, TREND - natural["trend"])))
         spare -= wider
-    if "last error" in shown:
-        used["last error"] += max(0, spare)
+    if "reason" in shown:
+        used["reason"] += max(0, spare)
+        if used["reason"] < _WHOLE_REASON:
+            for row, spans in zip(rows, cells, strict=True):
+                spans["reason"] = Span(row.brief_reason, "red")
     head = [_cell(name, Span(name, "bold"), used[name]) for name in shown]
     body = [
-        _line(
-            [_cell(name, spans[name], used[name]) for name in shown], gap, width, is_chosen=row.picture.label == chosen
-        )
+        _line(_row(row, spans, shown, used, gap), gap, width, is_chosen=row.picture.label == chosen)
         for row, spans in zip(rows, cells, strict=True)
     ]
     return Table(_line(head, gap, width, is_chosen=False), body, natural)
+
+
+def _natural(
+    cells: Sequence[Mapping[ColumnName, Span]], widths: Mapping[ColumnName, int] | None
+) -> dict[ColumnName, int]:
+    """How wide each column is by its values."""
+    natural: dict[ColumnName, int] = {
+        name: max([least, widths[name] if widths else 0, *(cell_len(row[name].text) for row in cells)])
+        for name, least in _LEAST.items()
+    }
+    natural |= {name: min(natural[name], _LABEL) for name in _NAMES}
+    natural |= {name: _LEAST[name] for name in ("trend", "reason")}
+    return natural
+
+
+def _brief_profit(picture: AccountPicture) -> str:
+    """The profit with as many decimals as a narrow column has room for, or in how many assets it is."""
+    if picture.unrealized_profit is not None or not picture.profits:
+        return profit_text(picture)
+    (asset, value), *others = picture.profits.items()
+    if others:
+        return f"{len(picture.profits)} assets"
+    texts = [f"{value:+,.{places}f} {asset}" for places in (3, 2, 1)]
+    return next((text for text in texts if len(text) <= _BRIEF_PROFIT), "1 asset")
+
+
+def _row(
+    row: Row, spans: Mapping[ColumnName, Span], shown: Sequence[ColumnName], used: Mapping[ColumnName, int], gap: int
+) -> list[Line]:
+    """The cells of an account; its reason covers figures where the screen has no column for it."""
+    covered: list[ColumnName] = [name for name in shown if name in _COVERED]
+    if not row.reason or "reason" in shown or not covered:
+        return [_cell(name, spans[name], used[name]) for name in shown]
+    room = sum(used[name] for name in covered) + gap * (len(covered) - 1)
+    reason = _cell("reason", Span(printable(row.brief_reason), "red"), room)
+    left: list[ColumnName] = [name for name in shown if name not in covered or name == covered[0]]
+    return [reason if name == covered[0] else _cell(name, spans[name], used[name]) for name in left]
 
 
 def age_text(seconds: float) -> str:
@@ -127,7 +179,7 @@ def spark(values: Sequence[float], width: int) -> str:
 
 
 # Whether a column's values stand at its right edge.
-_RIGHT: Final[Mapping[ColumnName, bool]] = {name: name not in {"account", "status", "last error"} for name in _LEAST}
+_RIGHT: Final[dict[ColumnName, bool]] = {name: name not in {"account", "status", "reason"} for name in _LEAST}
 
 
 def _chosen_columns(
@@ -145,7 +197,9 @@ def _chosen_columns(
 def _cells(row: Row, trend: Sequence[float]) -> dict[ColumnName, Span]:
     picture = row.picture
     value = OLD if row.is_blind else ""
-    level = OLD if row.is_blind else _LEVELS[row.level]
+    # What failed or is old is not surely well.
+    is_well = row.level != "calm" or row.condition == "fresh"
+    level = OLD if row.is_blind else _LEVELS[row.level] if is_well else ""
     status = printable(picture.status or "UNREAD")
     return {
         "account": Span(picture.label, "bold" if row.level == "alarm" or row.condition != "fresh" else ""),
@@ -154,9 +208,9 @@ def _cells(row: Row, trend: Sequence[float]) -> dict[ColumnName, Span]:
         "trend": Span(spark(trend, TREND), "dim" if row.is_blind else "cyan"),
         "equity": Span(_amount(picture.account_equity), value),
         "maint.": Span(_amount(picture.account_maint_margin), value),
-        "profit": Span(_amount(picture.unrealized_profit, sign="+"), value),
+        "profit": Span(profit_text(picture), OLD if row.is_old("um_account") else ""),
         "age": _age(row),
-        "last error": Span(picture.error, "red"),
+        "reason": Span(row.reason.replace(f" [{picture.label}]", "", 1), "red"),
     }
 
 
@@ -168,11 +222,28 @@ def _age(row: Row) -> Span:
         case "partial":
             return Span("PART UNREAD", LOUD)
         case "stale":
-            return Span(f"STALE {age_text(age or 0.0)}", LOUD)
+            # A row whose uniMMR is fresh says that what is old are the positions.
+            whole = f"{math.floor(age)}s" if age is not None and age < 1_000 else age_text(age or 0.0)
+            return Span(f"STALE {age_text(age or 0.0)}" if row.is_blind else f"STALE um {whole}", LOUD)
         case "failed":
             return Span(f"FAIL {age_text(age or 0.0)}", "bold red")
         case "fresh":
             return Span(age_text(age or 0.0))
+
+
+def profit_text(picture: AccountPicture) -> str:
+    """The unrealised profit in USD, or of each asset if they cannot be added."""
+    if picture.unrealized_profit is not None or not picture.profits:
+        return _amount(picture.unrealized_profit, sign="+")
+    return " ".join(f"{_asset_amount(asset, value)} {asset}" for asset, value in picture.profits.items())
+
+
+def _asset_amount(asset: str, value: Decimal) -> str:
+    """An amount with its sign: whole dollars, of other assets as many decimals as matter."""
+    if asset in DOLLARS or abs(value) >= _FAR:
+        return format(value, "+,.0f")
+    text = format(value, "+,.4f" if abs(value) >= _SMALL else "+,.8f")
+    return text.rstrip("0").rstrip(".")
 
 
 def _amount(value: Decimal | None, *, sign: str = "") -> str:
@@ -183,8 +254,8 @@ def _cell(name: ColumnName, span: Span, width: int) -> Line:
     text, style = span
     if name == "trend":
         text = text[-width:]
-    elif name == "last error" and cell_len(text) > width:
-        text = f"{text[: width - 1]}…"
+    elif name == "reason" and cell_len(text) > width:
+        text = f"{set_cell_size(text, width - 1).rstrip()}…"
     elif name in _NAMES:
         text = shortened(text, width)
     blanks = Span(" " * (width - cell_len(text)))

@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from binance_pm.budget.wake import Wake, waker
+from binance_pm.wakeup import Wake, waker
 
 BACKENDS = ("asyncio", "trio")
 

@@ -1,0 +1,142 @@
+"""Amounts whose text is plain: ``str`` of a Decimal such as ``0.00000000`` is ``0E-8``, and so msgspec would write it.
+
+msgspec writes a Decimal by its text, and refuses subclasses of Decimal. Members of an enumeration it writes by their
+value, whatever else they are: a `PlainDecimal` is a Decimal and such a member, with the plain text as its value.
+"""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Iterable
+from decimal import Decimal
+from enum import Enum
+from functools import cache
+from typing import Any, Final, Self, cast
+
+import msgspec
+from msgspec.structs import force_setattr
+
+_EXACT: Final = decimal.Context(
+    prec=1_000, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.InvalidOperation]
+)
+
+
+class PlainDecimal(Decimal, Enum):
+    """A Decimal that is written without an exponent by ``str``, `msgspec` and everything that asks for its text.
+
+    It equals, hashes and calculates like the Decimal that it is; what is calculated from it is a Decimal.
+    """
+
+    def __str__(self) -> str:
+        return self._value_
+
+    def __repr__(self) -> str:
+        return Decimal.__repr__(self)
+
+    def __format__(self, format_spec: str) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return Decimal.__format__(self, format_spec or "f")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, _: object) -> tuple[Any, ...]:
+        return _from_text, (Decimal.__str__(self),)
+
+
+class _Plain(dict[str, PlainDecimal]):
+    """By the text of a Decimal that has an exponent, the same in plain notation; zeros are made once."""
+
+    def __missing__(self, text: str) -> PlainDecimal:
+        amount = _from_text(text)
+        if not amount and len(self) < _MOST_ZEROS:
+            self[text] = amount
+        return amount
+
+
+_MOST_ZEROS: Final = 1_000
+PLAIN: Final = _Plain()
+"""What `plain` looks into, for whoever knows already that the text has an exponent and few digits."""
+
+
+def plain(value: Decimal) -> Decimal:
+    """The same amount; one whose text has an exponent as a `PlainDecimal`.
+
+    What has more digits than any text should have stays as it is.
+    """
+    if "E" not in (text := str(value)) or not -_MOST_PLACES <= value.adjusted() <= _MOST_PLACES:
+        return value
+    return PLAIN[text]
+
+
+def exact_sum(values: Iterable[Decimal]) -> Decimal:
+    """Their sum with all digits, whatever the precision of the caller's context, in plain notation."""
+    total = Decimal(0)
+    for value in values:
+        total = _EXACT.add(total, value)
+    return plain(total)
+
+
+def write_plainly(value: Any) -> Any:
+    """The value with every Decimal in it as `plain` has it: in place where it can be, else a copy."""
+    match value:
+        case Decimal():
+            return plain(value)
+        case msgspec.Struct():
+            for name in value.__struct_fields__:
+                _replace(value, name)
+            return value
+        case list():
+            items = cast("list[Any]", value)
+            items[:] = map(write_plainly, items)
+            return items
+        case dict():
+            mapping = cast("dict[Any, Any]", value)
+            items = [(_name(key), write_plainly(item)) for key, item in mapping.items()]
+            mapping.clear()
+            mapping.update(items)
+            return mapping
+        case tuple() | set() | frozenset():
+            items, kind = cast("Iterable[Any]", value), cast("type[Any]", type(cast("object", value)))
+            # A NamedTuple takes its items one by one.
+            return kind(*map(write_plainly, items)) if hasattr(kind, "_fields") else kind(map(write_plainly, items))
+        case _:
+            for name in getattr(cast("object", value), "__dataclass_fields__", ()):
+                _replace(value, name)
+            return value
+
+
+# Plain text of more places would fill a screen, and then the memory.
+_MOST_PLACES: Final = 200
+
+
+def _from_text(text: str) -> PlainDecimal:
+    amount = Decimal.__new__(PlainDecimal, text)
+    amount._value_ = Decimal.__format__(amount, "f")
+    return amount
+
+
+@cache
+def _can_be_name() -> bool:
+    """Whether msgspec writes such members as names, too: it does from 0.22 on."""
+    try:
+        msgspec.json.encode({PLAIN["0E-8"]: None})
+    except TypeError:
+        return False
+    return True
+
+
+def _name(key: Any) -> Any:
+    return plain(key) if isinstance(key, Decimal) and _can_be_name() else key
+
+
+def _replace(holder: Any, name: str) -> None:
+    before = getattr(holder, name)
+    after = write_plainly(before)
+    if after is not before:
+        if isinstance(holder, msgspec.Struct):
+            force_setattr(holder, name, after)
+        else:
+            object.__setattr__(holder, name, after)

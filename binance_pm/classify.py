@@ -1,0 +1,276 @@
+"""What a response means, decided once: budget, retry and caller go by the one result.
+
+The exchange's own code decides, and the status where there is none. Where neither is the exchange's word, because a
+gateway or firewall answered in its place, the words of the page do.
+
+Sources:
+    https://developers.binance.com/docs/derivatives/portfolio-margin/error-code (read 2026-11-21)
+    https://developers.binance.com/docs/derivatives/portfolio-margin/general-info (read 2026-11-21)
+    https://developers.binance.com/docs/derivatives/portfolio-margin-pro/error-code (read 2026-11-21)
+    https://developers.binance.com/docs/binance-spot-api-docs/errors and
+    https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code, for codes that the pages of
+    Portfolio Margin leave out
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+import msgspec
+
+from binance_pm.errors import (
+    PLACE_ADVICE,
+    AuthenticationError,
+    BadAnswer,
+    Call,
+    ClockSkewError,
+    ExchangeError,
+    IpBanned,
+    LimitHit,
+    NotDone,
+    OutcomeUnknown,
+    PortfolioMarginError,
+    RateLimited,
+    RequestRejected,
+)
+from binance_pm.page import presentable, text_of
+from binance_pm.transport import HttpAnswer
+
+_TOO_MUCH_WEIGHT: Final = -1003
+
+# Codes whose kind is not that of the status. Of the exchange's other codes a 4xx says that the request is wrong.
+_KINDS: Final[dict[int, type[ExchangeError]]] = {
+    # Portfolio Margin, error-code; general-info decides where it says more of what was executed.
+    -1000: OutcomeUnknown,  # UNKNOWN
+    -1001: NotDone,  # DISCONNECTED: "Internal error; unable to process your request."
+    -1002: AuthenticationError,  # UNAUTHORIZED
+    _TOO_MUCH_WEIGHT: RateLimited,  # TOO_MANY_REQUESTS
+    -1005: AuthenticationError,  # NO_SUCH_IP: not on the list
+    -1006: OutcomeUnknown,  # UNEXPECTED_RESP
+    -1007: OutcomeUnknown,  # TIMEOUT
+    -1008: NotDone,  # request throttled by system-level protection
+    -1011: AuthenticationError,  # NON_WHITE_LIST
+    -1015: RateLimited,  # TOO_MANY_ORDERS
+    -1021: ClockSkewError,  # INVALID_TIMESTAMP
+    -1022: AuthenticationError,  # INVALID_SIGNATURE
+    -2014: AuthenticationError,  # BAD_API_KEY_FMT
+    -2015: AuthenticationError,  # REJECTED_MBX_KEY: key, IP or permission
+    -4056: AuthenticationError,  # INVALID_API_KEY_TYPE
+    -4057: AuthenticationError,  # INVALID_RSA_PUBLIC_KEY
+    -5028: ClockSkewError,  # ME_RECVWINDOW_REJECT
+    -5041: OutcomeUnknown,  # TOO_MANY_REQUESTS_IN_QUEUE
+    51998: NotDone,  # SYSTEM_BUSY
+    51999: OutcomeUnknown,  # UNKNOWN
+    # Portfolio Margin Pro, error-code.
+    -1099: AuthenticationError,  # not found, authenticated or authorized
+    -9000: AuthenticationError,  # USER_IS_NOT_UNIACCOUNT, as it was called before -21001
+    -21001: AuthenticationError,  # USER_IS_NOT_UNIACCOUNT
+    # Spot and USD-M futures, error codes.
+    -2008: AuthenticationError,  # BAD_API_ID: "Invalid Api-Key ID."
+    -2017: AuthenticationError,  # API_KEYS_LOCKED
+}
+
+# Two pages give these numbers two meanings, and the text tells which it is.
+_KINDS_BY_WORDS: Final[dict[int, tuple[re.Pattern[str], type[ExchangeError]]]] = {
+    # SERVER_BUSY of Portfolio Margin Pro; DUPLICATE_IP of Portfolio Margin.
+    -1004: (re.compile(r"\bbusy\b", re.IGNORECASE), NotDone),
+    # USD-M futures: there is no depth for a price match, and so no order.
+    -5041: (re.compile(r"\bdepth\b", re.IGNORECASE), RequestRejected),
+}
+
+# Errors of Portfolio Margin have positive codes there (error-code, 51xxx); any other code from 0 on is a success's, or
+# a gateway's own.
+_POSITIVE_ERRORS: Final = range(51_000, 52_000)
+
+# These say enough by themselves, however long the page that comes with them.
+_LIMITING: Final = {403, 418, 429}
+# What a gateway says that gave up waiting or was left (408, 460, 499), or that keeps requests apart (409, 425): it does
+# not know what became of one that it had passed on. The exchange itself documents 409 for replacing a spot order, where
+# it means that a part was done; so of its codes only those are believed there that have a kind of their own.
+_UNCERTAIN: Final = {408, 409, 425, 460, 499}
+_BAD_GATEWAY: Final = {502, 504}
+
+# Characters of a text in which words are looked for.
+_MOST_READ: Final = 2000
+# Every page of CloudFront speaks of "too much traffic", so these words say nothing.
+_LIMIT_WORDS: Final = re.compile(
+    r"too many (?:\w+ )?requests|rate (?:is |was )?(?:too high|exceeded)|\brate[ -]?limit|reduce your request rate"
+    r"|requests? per (?:second|minute|hour)|\bbanned until \d",
+    re.IGNORECASE,
+)
+# A limit of time or size is none of requests; that of a 503 is the number of requests.
+_EXCEEDED_WORDS: Final = re.compile(
+    r"exceed\w{0,5}[^.]{0,60}\b(?<!time )(?<!size )(?:limit|quota|rate|requests)\b"
+    r"|\b(?<!time )(?<!size )(?:limit|quota) (?:\w+ ){0,3}(?:exceeded|reached)",
+    re.IGNORECASE,
+)
+_PLACE_WORDS: Final = re.compile(
+    r"\b(?:your|this|restricted|prohibited|unsupported) (?:country|region|location|jurisdiction|territory|area)\b"
+    r"|\bcountry or region\b",
+    re.IGNORECASE,
+)
+
+
+class Verdict(NamedTuple):
+    """What a response means."""
+
+    error: PortfolioMarginError | None
+    """What it is for the caller; None for a success, of which the decoder may still find that it is unreadable."""
+    limit: LimitHit | None
+    """What it is for the budget: the limit that it says was hit."""
+
+
+class _Said(NamedTuple):
+    """What the body of an error says."""
+
+    code: int | None
+    """The code that it gives, if it is a whole number."""
+    is_negative: bool
+    """Whether the code is a number below zero, whole or not."""
+    text: str
+
+    def has(self, words: re.Pattern[str]) -> bool:
+        """Whether the words are in its text, as far as that is read."""
+        return words.search(self.text, 0, _MOST_READ) is not None
+
+    @property
+    def is_of_exchange(self) -> bool:
+        """Whether the code is one of the exchange's errors."""
+        return self.code is not None and (self.code < 0 or self.code in _POSITIVE_ERRORS)
+
+
+_SUCCESS: Final = Verdict(None, None)
+
+
+def classify(call: Call, answer: HttpAnswer) -> Verdict:
+    """What a response means, by status, headers and body: a success, or one error and the limit that it tells of.
+
+    A success is looked into for the exchange's refusal, which is a JSON object with an error's code, whatever its
+    status. A list is a value, even one with refusals in it: each item tells what became of one part.
+    """
+    body = answer.body
+    # Every success comes by here. Searching from the end is three times as fast as from the start.
+    if 200 <= answer.status < 300 and body is not None and body.rfind(b'"code"') < 0:
+        return _SUCCESS
+    error = _error(call, answer)
+    return Verdict(error, error.limit if isinstance(error, RateLimited) else None)
+
+
+def unreadable(call: Call, answer: HttpAnswer, reason: str) -> BadAnswer:
+    """The error for a success whose body is not what the endpoint promises."""
+    what = f"the answer is not what this endpoint promises: {presentable(reason)}"
+    return BadAnswer(call, what, status=answer.status)
+
+
+def _error(call: Call, answer: HttpAnswer) -> PortfolioMarginError | None:
+    status = answer.status
+    if answer.body is None and status not in _LIMITING:
+        return BadAnswer(call, "the answer is longer than this session accepts", status=status)
+    said = _said(answer.body)
+    if 200 <= status < 300 and not (said.is_of_exchange or said.is_negative):
+        return None
+    kind = _kind(answer, said)
+    if 300 <= status < 400 and not (said.is_of_exchange and issubclass(kind, RateLimited)):
+        return BadAnswer(call, "it was redirected to another place, which was refused", status=status)
+    return _refused(call, answer, said, kind)
+
+
+def _refused(call: Call, answer: HttpAnswer, said: _Said, kind: type[ExchangeError]) -> ExchangeError:
+    status, code, message = answer.status, said.code, presentable(said.text)
+    if issubclass(kind, IpBanned):
+        until = answer.banned_until
+        if until is None and answer.date is not None and answer.retry_after is not None:
+            until = answer.date + answer.retry_after
+        return kind(call, message, status=status, code=code, retry_after=answer.retry_after, until=until)
+    if issubclass(kind, RateLimited):
+        uncertain = status >= 500 and not said.is_of_exchange
+        return kind(call, message, status=status, code=code, retry_after=answer.retry_after, uncertain=uncertain)
+    place = kind is RequestRejected and not said.is_of_exchange and said.has(_PLACE_WORDS)
+    return kind(call, message, status=status, code=code, advice=PLACE_ADVICE if place else None)
+
+
+def _kind(answer: HttpAnswer, said: _Said) -> type[ExchangeError]:
+    status, code = answer.status, said.code
+    if status == 418 or (code == _TOO_MUCH_WEIGHT and answer.banned_until is not None):
+        return IpBanned
+    if status == 429:
+        return RateLimited
+    if not said.is_of_exchange:
+        return _kind_of_gateway(answer, said)
+    kind = _kind_of_code(said)
+    # Both are an invitation to send it again, and a gateway that lost the exchange cannot know that nothing was done.
+    if kind is not None and not (status in _BAD_GATEWAY and kind in {NotDone, ClockSkewError}):
+        return kind
+    return _kind_of_status(status, said)
+
+
+def _kind_of_code(said: _Said) -> type[ExchangeError] | None:
+    code = said.code or 0
+    words, other = _KINDS_BY_WORDS.get(code, (None, None))
+    return other if words is not None and said.has(words) else _KINDS.get(code)
+
+
+def _kind_of_gateway(answer: HttpAnswer, said: _Said) -> type[ExchangeError]:
+    """The kind of an error that has no code of the exchange's."""
+    status = answer.status
+    if status >= 400 and said.has(_LIMIT_WORDS):
+        return IpBanned if answer.banned_until is not None else RateLimited
+    if status == 503 and said.has(_EXCEEDED_WORDS):
+        return RateLimited
+    # The exchange's firewall blocks countries, and whoever asks too often: what says nothing else is the latter.
+    if status == 403 and not said.has(_PLACE_WORDS):
+        return RateLimited
+    # A success with a code below zero that is none of the exchange's.
+    return OutcomeUnknown if 200 <= status < 300 else _kind_of_status(status, said)
+
+
+def _kind_of_status(status: int, said: _Said) -> type[ExchangeError]:
+    if status == 401:
+        return AuthenticationError
+    if 200 <= status < 500 and status not in _UNCERTAIN:
+        return RequestRejected
+    return NotDone if status == 503 and _is_unavailable(said) else OutcomeUnknown
+
+
+def _is_unavailable(said: _Said) -> bool:
+    """Whether the exchange itself says that it did nothing: a gateway says the same of what it cannot know.
+
+    A gateway says so as plain text, without a code, or with the status as the code; the exchange's codes are not
+    positive here.
+    """
+    return said.code is not None and said.code <= 0 and said.text.startswith("Service Unavailable")
+
+
+class _Refusal(msgspec.Struct):
+    code: msgspec.Raw = msgspec.Raw(b"null")
+    msg: msgspec.Raw = msgspec.Raw(b"null")
+    message: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_REFUSAL: Final = msgspec.json.Decoder(_Refusal)
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+# A whole number, or text of one; no code of the exchange is longer.
+_WHOLE: Final = re.compile(rb'"?\s*(-?\d{1,18})(?:\.0{1,18})?\s*"?')
+_BELOW_ZERO: Final = re.compile(rb'"?\s*-[0.]*[1-9]')
+
+
+def _said(body: bytes | None) -> _Said:
+    if body is None:
+        return _Said(None, is_negative=False, text="more bytes than this session accepts")
+    try:
+        refusal = _REFUSAL.decode(body.removeprefix(_BYTE_ORDER_MARK))
+    except (ValueError, RecursionError):
+        return _Said(None, is_negative=False, text=text_of(body))
+    code = bytes(refusal.code)
+    whole = _WHOLE.fullmatch(code)
+    text = (_text(refusal.msg) or _text(refusal.message)).strip()
+    return _Said(int(whole[1]) if whole else None, _BELOW_ZERO.match(code) is not None, text)
+
+
+def _text(value: msgspec.Raw) -> str:
+    """A JSON text; nothing where it is null or something else: the code alone says what happened."""
+    try:
+        return msgspec.json.decode(bytes(value).decode(errors="replace"), type=str)
+    except ValueError:
+        return ""

@@ -1,0 +1,70 @@
+"""The words of a page that came in place of an answer, and any text of the exchange as it may be shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from string import ascii_letters, digits
+from typing import Final
+
+# Error pages are small; of anything longer the beginning is looked at.
+_MOST_BYTES: Final = 2**15
+_MOST_CHARACTERS: Final = 2000
+_MOST_SHOWN: Final = 300
+_HIDDEN: Final = frozenset({"noscript", "script", "style", "svg", "template"})
+_ENTITIES: Final = (("&nbsp;", " "), ("&quot;", '"'), ("&#39;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
+_OF_SECRETS: Final = ascii_letters + digits + "+/=%_-"
+_SECRET_LIKE: Final = re.compile(f"[{re.escape(_OF_SECRETS)}]{{40,}}")
+
+
+def text_of(body: bytes) -> str:
+    """The words of a body that is not the exchange's JSON: of a page, or of a text for people."""
+    start = body[:_MOST_BYTES].decode(errors="replace").strip("\ufeff \r\n\t")
+    if len(body) > _MOST_BYTES:
+        # The beginning of a key may be too short to be known as one.
+        start = start.rstrip(_OF_SECRETS)
+    words = _words_of_page(start) if "<" in start else start
+    if words[:1] in {"{", "["} or (body and not words):
+        return f"{len(body)} bytes that are not the exchange's JSON"
+    return words
+
+
+def presentable(text: str) -> str:
+    """One line of at most 300 characters, without keys and signatures that the text may echo."""
+    if len(text) > _MOST_CHARACTERS:
+        text = text[:_MOST_CHARACTERS].rstrip(_OF_SECRETS) + "…"
+    printable = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return _SECRET_LIKE.sub("…", printable)[:_MOST_SHOWN].rstrip(". ") or "no text"
+
+
+def _words_of_page(page: str) -> str:
+    """What a page shows, in one line, without what it has said before: the title is mostly there twice."""
+    words = ""
+    for piece in _pieces(page):
+        shown = " ".join(piece.split())
+        if shown.rstrip(".") not in words:
+            words = f"{words} {shown}" if words else shown
+        if len(words) > _MOST_CHARACTERS:
+            break
+    for entity, character in _ENTITIES:
+        words = words.replace(entity, character)
+    return words
+
+
+def _pieces(page: str) -> Iterator[str]:
+    """The texts between the tags, those that are not shown left out. It reads a page once, however odd the page is."""
+    hidden = ""
+    first, *parts = page.split("<")
+    yield first
+    for part in parts:
+        tag, _, text = part.partition(">")
+        name = tag[:20].split(maxsplit=1)[0].lower() if tag.strip() else ""
+        if hidden == "!--" or part.startswith("!--"):
+            _, closed, text = part.partition("-->")
+            hidden = "" if closed else "!--"
+        elif hidden:
+            hidden = "" if name == f"/{hidden}" else hidden
+        elif name in _HIDDEN:
+            hidden = name
+        if not hidden:
+            yield text

@@ -1,0 +1,200 @@
+"""Whether the numbers of a response can be wrong at all: what surely is right is not compared value by value.
+
+Nearly every response is right, and one of 600 positions holds 3,000 amounts. So `surely_plain` searches the body for
+what Decimal would read although no amount is written so, and a `Look` has C go through what was read. Both may say "not
+sure" of a response that is right, which costs time; neither may say "sure" of one that is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from decimal import Clamped, Context, Decimal, Inexact, InvalidOperation, Overflow, Rounded, Subnormal
+from itertools import chain, compress, count
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+from msgspec import inspect
+from msgspec.structs import force_setattr
+
+from binance_pm.amounts import PLAIN
+from binance_pm.bounds import is_amount_or_none
+
+Look = Callable[[Any], bool]
+"""Gives the amounts in a value plain text, and tells whether all of its numbers surely are within bounds."""
+
+_BACKSLASH, _PLUS, _BLANK, _UNDERSCORE = b"\\+ _"
+_SMALL_BODY: Final = 4096
+# An amount of more than 64 digits has at least eight characters at every eighth place in a row that are part of it.
+_STRIDE: Final = 8
+_LONG: Final = b"0" * _STRIDE
+_DIGITS: Final = bytes(48 if character in b"0123456789." else 32 for character in range(256))
+_ASCII: Final = bytes(range(128))
+_BESIDE_UNDERSCORE: Final = frozenset(b'0123456789"-.eE')
+
+
+def surely_plain(body: bytes) -> bool:
+    """Whether no text in the body can be read as a number although it is not written as one.
+
+    A bare point (``.5``, ``5.``) is refused in small bodies alone: searching a large one for it takes as long as
+    decoding a third of it.
+    """
+    if _BACKSLASH in body or _PLUS in body or (_BLANK in body and _has_odd_blanks(body)):
+        return False
+    if not body.isascii() and _has_odd_letters(body):
+        return False
+    if body[::_STRIDE].translate(_DIGITS).find(_LONG) >= 0:
+        return False
+    if len(body) < _SMALL_BODY and (body.find(b'".') >= 0 or body.find(b'."') >= 0 or body.find(b'"-.') >= 0):
+        return False
+    return _UNDERSCORE not in body or not _has_odd_underscores(body)
+
+
+def look_of(kind: inspect.Type) -> Look | None:
+    """A quick look at values of a type; None if there is no number in them."""
+    return _look(kind, ())
+
+
+def _has_odd_blanks(body: bytes) -> bool:
+    """Whether a blank stands elsewhere than behind a colon or comma."""
+    return body.count(b" ") > body.count(b": ") + body.count(b", ")
+
+
+def _has_odd_letters(body: bytes) -> bool:
+    """Whether a digit or blank of another script is there."""
+    letters = set(body.translate(None, _ASCII).decode(errors="replace"))
+    return any(letter.isdecimal() or letter.isspace() for letter in letters)
+
+
+def _has_odd_underscores(body: bytes) -> bool:
+    """Whether both neighbours of an underscore could stand beside one in an amount."""
+    before, *rest = body.split(b"_")
+    for after in rest:
+        if (not before or before[-1] in _BESIDE_UNDERSCORE) and (not after or after[0] in _BESIDE_UNDERSCORE):
+            return True
+        before = after
+    return False
+
+
+def _unsure(_: object) -> bool:
+    return False
+
+
+def _look(  # noqa: PLR0911 - one for each kind
+    kind: inspect.Type, outer: tuple[type[Any], ...]
+) -> Look | None:
+    match kind:
+        case inspect.Metadata():
+            return _look(kind.type, outer)
+        case inspect.StructType() if not kind.array_like and kind.cls not in outer:
+            look = _look_at_structs(_columns(kind, outer))
+            return look and (lambda struct: look([struct]))
+        case inspect.ListType(inspect.StructType() as item) if not item.array_like and item.cls not in outer:
+            return _look_at_structs(_columns(item, outer))
+        case inspect.UnionType() if kind.includes_none and len(kind.types) == 2:
+            inside = next(_look(one, outer) for one in kind.types if not isinstance(one, inspect.NoneType))
+            return inside and (lambda value: value is None or inside(value))
+        case inspect.IntType():
+            return None if kind.ge is not None and kind.le is not None else _is_int64
+        case inspect.FloatType():
+            return math.isfinite
+        case (
+            inspect.StrType()
+            | inspect.BoolType()
+            | inspect.NoneType()
+            | inspect.EnumType()
+            | inspect.LiteralType()
+            | inspect.BytesType()
+        ):
+            return None
+        case inspect.CollectionType() if not isinstance(kind.item_type, inspect.DecimalType):
+            return _unsure if _look(kind.item_type, outer) else None
+        case _:
+            return _unsure
+
+
+class _Columns(NamedTuple):
+    """The fields of a Struct that hold numbers."""
+
+    amounts: list[str]
+    """Those that are never None."""
+    missing: list[str]
+    """Amounts that may be None."""
+    others: list[tuple[attrgetter[Any], Look]]
+
+
+def _columns(kind: inspect.StructType, outer: tuple[type[Any], ...]) -> _Columns:
+    columns = _Columns([], [], [])
+    for field in kind.fields:
+        if isinstance(field.type, inspect.DecimalType):
+            columns.amounts.append(field.name)
+        elif is_amount_or_none(field.type):
+            columns.missing.append(field.name)
+        elif look := _look(field.type, (*outer, kind.cls)):
+            columns.others.append((attrgetter(field.name), look))
+    return columns
+
+
+# Traps all that is not: a Decimal of at most 64 digits, without a positive exponent, from 1E-64 to below 1E+64.
+_STRICT: Final = Context(
+    prec=64, Emax=63, Emin=-64, clamp=1, traps=[InvalidOperation, Overflow, Subnormal, Inexact, Rounded, Clamped]
+)
+# Where the first digit may stand; the text of what is smaller than a millionth has an exponent.
+_SMALLEST_PLAIN: Final = -6
+_EXHAUST: Final = deque[Decimal](maxlen=0).extend
+_PLACES: Final = frozenset(range(-64, 64))
+_PLAIN_PLACES: Final = frozenset(range(_SMALLEST_PLAIN, 64))
+
+
+def _look_at_structs(columns: _Columns) -> Look | None:
+    if not any(columns):
+        return None
+    amounts, missing, others = columns
+    # Of two names or more it makes tuples.
+    read_all = attrgetter(*amounts, *amounts[:1]) if amounts else None
+    names = [*amounts, *amounts[:1]]
+    read_missing = [(name, attrgetter(name)) for name in missing]
+
+    def look(structs: list[Any]) -> bool:
+        if read_all is not None:
+            values = list(chain.from_iterable(map(read_all, structs)))
+            if not _look_at_amounts(structs, names, values):
+                return False
+        for name, read in read_missing:
+            held = [struct for struct in structs if read(struct) is not None]
+            if held and not _look_at_amounts(held, [name], list(map(read, held))):
+                return False
+        for get, inside in others:
+            for struct in structs:
+                if not inside(get(struct)):
+                    return False
+        return True
+
+    return look
+
+
+def _look_at_amounts(structs: list[Any], names: list[str], values: list[Decimal]) -> bool:
+    """Whether all are within bounds: the values of these fields, Struct after Struct."""
+    try:
+        _EXHAUST(map(_STRICT.plus, values))
+    except ArithmeticError:
+        return False
+    if not all(map(Decimal.is_finite, values)):
+        return False
+    return _PLAIN_PLACES.issuperset(map(Decimal.adjusted, values)) or _write_plainly(structs, names, values)
+
+
+def _write_plainly(structs: list[Any], names: list[str], values: list[Decimal]) -> bool:
+    """Replace the amounts whose text has an exponent, unless one is too far from 1."""
+    places = list(map(Decimal.adjusted, values))
+    if not _PLACES.issuperset(places):
+        return False
+    width = len(names)
+    for at in compress(count(), map(_SMALLEST_PLAIN.__gt__, places)):
+        force_setattr(structs[at // width], names[at % width], PLAIN[str(values[at])])
+    return True
+
+
+def _is_int64(value: int) -> bool:
+    return -(2**63) <= value < 2**63

@@ -1,0 +1,113 @@
+"""Large responses, row by row: a row that is the same bytes as one before is the same Struct, and not decoded again.
+
+Most of 600 positions are empty or have not changed since the response before, of this account or of another. Rows are
+frozen, so that they can be shared. The last 8,192 of each type of row are kept, about 1 kB each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import inspect
+
+SMALLEST: Final = 4096
+"""Bytes of the smallest body for which it is worth while."""
+
+_MOST: Final = 8_192
+# If most rows of several responses in a row are new, it is not tried again for a while.
+_VAIN: Final = 4
+_REST: Final = 16
+
+Decode = Callable[[bytes], Any]
+
+
+class _Table(NamedTuple):
+    """A field that is a list of rows."""
+
+    name: str
+    decode: Decode
+    known: dict[bytes, Any]
+
+
+class Rows:
+    """Decodes bodies of a type that is made of lists of frozen Structs.
+
+    Args:
+        kind: the type, one that `are_rows` is true of.
+        decoder: makes the function that decodes bodies of a type.
+    """
+
+    def __init__(self, kind: inspect.StructType, decoder: Callable[[Any], Decode]) -> None:
+        names = {field.name: field.encode_name for field in kind.fields}
+        raw = msgspec.defstruct("Raw", [(name, list[msgspec.Raw]) for name in names], rename=names)
+        self._split: Final = msgspec.json.Decoder(raw).decode
+        self._returns: Final = kind.cls
+        self._tables: Final = [_Table(field.name, decoder(list[_row_of(field).cls]), {}) for field in kind.fields]
+        self._vain: int = 0
+        self._resting: int = 0
+
+    def decode(self, body: bytes) -> Any | None:
+        """What the body holds; None if that has to be found out from the whole of it."""
+        if self._resting:
+            self._resting -= 1
+            return None
+        try:
+            raw = self._split(body)
+            total = new = 0
+            lists: dict[str, list[Any]] = {}
+            for table in self._tables:
+                keys = list(map(bytes, getattr(raw, table.name)))
+                lists[table.name], unknown = _rows(table, keys)
+                total += len(keys)
+                new += unknown
+        except (ValueError, TypeError, RecursionError):
+            # The error is to name the place in the whole.
+            return None
+        self._vain = self._vain + 1 if 2 * new > total else 0
+        if self._vain >= _VAIN:
+            self._resting = _REST
+        return self._returns(**lists)
+
+
+def are_rows(kind: inspect.Type) -> bool:
+    """Whether a type is a Struct of nothing but lists of frozen Structs."""
+    return (
+        isinstance(kind, inspect.StructType)
+        and _is_plain_struct(kind)
+        and bool(kind.fields)
+        and all(field.required and _is_table(field.type) for field in kind.fields)
+    )
+
+
+def _is_table(kind: inspect.Type) -> bool:
+    if not isinstance(kind, inspect.ListType) or kind.min_length is not None or kind.max_length is not None:
+        return False
+    row = kind.item_type
+    return isinstance(row, inspect.StructType) and _is_plain_struct(row) and row.cls.__struct_config__.frozen
+
+
+def _is_plain_struct(kind: inspect.StructType) -> bool:
+    return not kind.array_like and not kind.forbid_unknown_fields and kind.tag is None
+
+
+def _row_of(field: inspect.Field) -> inspect.StructType:
+    assert isinstance(field.type, inspect.ListType)  # noqa: S101
+    assert isinstance(field.type.item_type, inspect.StructType)  # noqa: S101
+    return field.type.item_type
+
+
+def _rows(table: _Table, keys: list[bytes]) -> tuple[list[Any], int]:
+    """The rows, and how many of them were not known."""
+    rows = list(map(table.known.get, keys))
+    unknown = [place for place, row in enumerate(rows) if row is None]
+    if unknown:
+        fresh = [keys[place] for place in unknown]
+        decoded = table.decode(b"[%b]" % b",".join(fresh))
+        if len(table.known) + len(fresh) > _MOST:
+            table.known.clear()
+        table.known.update(zip(fresh[:_MOST], decoded, strict=False))
+        for place, row in zip(unknown, decoded, strict=True):
+            rows[place] = row
+    return rows, len(unknown)

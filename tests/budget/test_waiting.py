@@ -1,0 +1,187 @@
+"""What calls wait for: the reason that is shown is the one that holds at the moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from email.utils import formatdate
+
+import pytest
+import pytest_asyncio
+
+from binance_pm.budget import Budget, Charge, Lane, Pool, Waiting
+from binance_pm.errors import BudgetExceeded, Call, GateClosed
+from binance_pm.transport import HttpAnswer
+from tests.budget.conftest import IP, LIMIT, MINUTE, SAPI, budget_by
+from tests.conftest import ManualClock, settled
+
+
+class Line:
+    """Polls of one weight each, answered when they are told to be."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.budget: Budget = budget_by(clock)
+        self.used = 0
+        """What the exchange has counted in this minute, as its headers tell."""
+        self._answers: dict[str, asyncio.Future[HttpAnswer]] = {}
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def ask(self, name: str, weight: int = 10, *, lane: Lane = Lane.POLLS, pool: Pool = IP) -> None:
+        """Begin a call."""
+        answer = self._answers[name] = asyncio.get_running_loop().create_future()
+
+        async def one() -> None:
+            charges = (Charge(pool, weight),)
+            with suppress(BudgetExceeded, GateClosed):
+                async with self.budget.reserve(charges, call=Call(name, "desk"), lane=lane, max_wait=600) as held:
+                    held.depart()
+                    held.answer(await answer)
+
+        self.tasks.append(asyncio.create_task(one()))
+        await settled()
+
+    async def answer(self, name: str, *, status: int = 200) -> None:
+        """Answer a call that was sent."""
+        headers = {"date": formatdate(self.clock.now, usegmt=True), "x-mbx-used-weight-1m": str(self.used)}
+        self._answers[name].set_result(HttpAnswer(status, headers, b"{}"))
+        await settled()
+
+    async def spend(self, weight: int, *, others: int = 0) -> None:
+        """An order that is sent and answered, while others spend too."""
+        self.used += weight + others
+        await self.ask("spent", weight, lane=Lane.ORDERS)
+        await self.answer("spent")
+
+    def waits(self, name: str) -> Waiting:
+        """What a call waits for."""
+        return self.budget.pending()[Call(name, "desk")]
+
+
+@pytest_asyncio.fixture
+async def line(manual_clock: ManualClock) -> AsyncGenerator[Line]:
+    """A quarter of a minute has passed."""
+    manual_clock.now = MINUTE + 15.2
+    made = Line(manual_clock)
+    yield made
+    for task in made.tasks:
+        task.cancel()
+    await asyncio.gather(*made.tasks, return_exceptions=True)
+
+
+async def test_a_call_that_was_sent_waits_for_its_response(line: Line, manual_clock: ManualClock) -> None:
+    """Not for weight; and one that was answered waits for nothing."""
+    await line.ask("a")
+    await manual_clock.advance(3.2)
+
+    assert line.waits("a").reason == "response"
+    assert line.waits("a").text == "sent 3.2 s ago, no response yet"
+    await line.answer("a")
+    assert line.budget.pending() == {}
+
+
+async def test_a_call_that_has_its_weight_waits_for_a_connection(line: Line, manual_clock: ManualClock) -> None:
+    """It was not sent yet."""
+    async with line.budget.reserve((Charge(IP, 10),), call=Call("a", "desk"), max_wait=1):
+        await manual_clock.advance(2)
+
+        assert line.waits("a").reason == "connection"
+        assert line.waits("a").text == "connecting to papi.example since 2.0 s, nothing was sent yet"
+
+
+async def test_a_full_minute_names_who_used_it(line: Line) -> None:
+    """Others, and how much of it is our own; until the minute ends."""
+    await line.spend(60)
+    await line.spend(40, others=800)
+
+    await line.ask("a", 100)
+
+    assert line.waits("a") == Waiting(
+        reason="minute",
+        host=IP.host,
+        pool="IP /papi",
+        seconds=pytest.approx(44.8, abs=1.0),
+        used=900,
+        limit=LIMIT,
+        foreign=800,
+    )
+    assert line.waits("a").text.startswith(
+        "waiting for weight: others used 800 of 1,000 of /papi, own calls 100; the minute ends in 4"
+    )
+    assert line.waits("a").brief == "weight: others 800/1,000"
+
+
+async def test_a_full_minute_of_our_own_blames_nobody_else(line: Line) -> None:
+    """Whatever kind of call it is."""
+    await line.spend(940)
+
+    await line.ask("a", 40, lane=Lane.ORDERS)
+
+    assert line.waits("a").text.startswith("waiting for weight: own calls used 940 of 1,000 of /papi; the minute ends")
+
+
+async def test_calls_in_flight_hold_the_weight(line: Line) -> None:
+    """Their responses make room, not the next minute."""
+    await line.spend(10)
+    await line.ask("heavy", 900, lane=Lane.ORDERS)
+
+    await line.ask("a", 100, lane=Lane.ORDERS)
+
+    assert line.waits("a").reason == "responses"
+    assert line.waits("a").seconds is None
+    assert "calls in flight hold what is left of 1,000 of /papi" in line.waits("a").text
+
+
+async def test_behind_the_first_call_the_others_wait_for_its_response(line: Line) -> None:
+    """Nothing is known of what others have used."""
+    await line.ask("first")
+    await line.ask("second")
+
+    assert (line.waits("first").reason, line.waits("second").reason) == ("response", "probe")
+
+
+async def test_polls_are_spread_over_the_minute(line: Line, manual_clock: ManualClock) -> None:
+    """Those that would outrun it, right after a minute that was used up."""
+    for number in range(9):
+        line.used += 100
+        await line.ask(f"before-{number}", 100)
+        await line.answer(f"before-{number}")
+    await manual_clock.advance(MINUTE + 61.5 - manual_clock.now)
+    line.used = 0
+    for number in range(9):
+        line.used += 100
+        await line.ask(f"after-{number}", 100)
+        if line.waits(f"after-{number}").reason != "response":
+            break
+        await line.answer(f"after-{number}")
+
+    last = list(line.budget.pending())[-1]
+    assert line.waits(last.endpoint).reason == "pace"
+    assert line.waits(last.endpoint).text == (
+        "waiting for weight: calls are spread over the rest of the minute of /papi"
+    )
+
+
+async def test_a_closed_gate_is_told_with_its_host(line: Line, manual_clock: ManualClock) -> None:
+    """And for how long, counting down."""
+    line.budget.gate(IP.host).close(manual_clock.now + 41, banned=False)
+    await line.ask("a")
+
+    assert line.waits("a").text == "the gate of papi.example is closed for 41 s"
+    await manual_clock.advance(40)
+    assert line.waits("a").text == "the gate of papi.example is closed for 1 s"
+
+
+async def test_the_snapshot_tells_what_the_calls_of_a_pool_wait_for(line: Line, manual_clock: ManualClock) -> None:
+    """Of each pool its own, and nothing where none waits."""
+    await line.spend(10)
+    await line.ask("other", pool=SAPI)
+    await line.ask("behind", pool=SAPI)
+    line.budget.gate(IP.host).close(manual_clock.now + 5, banned=False)
+    await line.ask("a")
+
+    told = {state.pool: state.waiting_for for state in line.budget.snapshot()}
+
+    assert (told[IP], told[SAPI]) == (line.waits("a"), line.waits("behind"))
+    assert told[IP].reason == "gate"

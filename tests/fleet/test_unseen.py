@@ -1,0 +1,247 @@
+"""What a fleet says of an account that it does not see: which figure is old, and what the readings wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from binance_pm import Client
+from binance_pm.fleet import AccountFailed, AccountPicture, BudgetTight, Fleet, FleetEvent, Fresh, Member, Stale
+from tests.fleet.echo import Echo, refused
+from tests.simulation import virtual
+
+PATIENCE = 200
+UM = "/papi/v2/um/account"
+
+Act = Callable[[Echo, Fleet], Awaitable[None]]
+
+
+def watched(accounts: int, act: Act, **options: Any) -> list[FleetEvent]:
+    """What is told while something is done."""
+
+    async def main() -> list[FleetEvent]:
+        echo = Echo(asyncio.get_running_loop().time)
+        events: list[FleetEvent] = []
+
+        async def take(fleet: Fleet) -> None:
+            async for event in fleet.watch():
+                events.append(event)  # noqa: PERF401 - what was taken before it is cancelled counts
+
+        async with echo.fleet(accounts, **options) as fleet, asyncio.TaskGroup() as tasks:
+            taking = tasks.create_task(take(fleet))
+            await act(echo, fleet)
+            taking.cancel()
+        return events
+
+    return virtual.run(main, patience=PATIENCE)
+
+
+def of(kind: type[Any], events: list[FleetEvent]) -> list[Any]:
+    """The events of one kind."""
+    return [event for event in events if isinstance(event, kind)]
+
+
+def hang_at(echo: Echo, path: str) -> None:
+    """From now on, requests of a path are never answered."""
+
+    async def trouble(_: int) -> httpx.Response | None:
+        if echo.arrived[-1][2] == path:
+            await asyncio.sleep(1e6)
+        return None
+
+    echo.trouble = trouble
+
+
+@pytest.mark.parametrize(
+    ("path", "late", "fresh"), [(UM, "um_account", "account"), ("/papi/v1/account", "account", "um_account")]
+)
+def test_each_reading_has_an_age_of_its_own(path: str, late: str, fresh: str) -> None:
+    """Where one endpoint hangs, what the other tells is as young as ever, and the event says which is old."""
+    pictures: list[AccountPicture] = []
+
+    async def act(echo: Echo, fleet: Fleet) -> None:
+        await asyncio.sleep(20)
+        hang_at(echo, path)
+        await asyncio.sleep(45)
+        pictures.extend(fleet.snapshot())
+
+    events = watched(1, act)
+
+    (stale,) = of(Stale, events)
+    assert stale.old == (late,)
+    assert stale.ages[late] == stale.age == pytest.approx(20.0, abs=0.1)
+    assert stale.ages[fresh] < stale.bound
+    assert f"{late} [account-0]: sent " in stale.why
+    (picture,) = pictures
+    assert (picture.is_stale, picture.old) == (True, (late,))
+    assert (picture.ages[fresh] or 0) < picture.bound < (picture.ages[late] or 0)
+    assert picture.waiting is not None
+    assert picture.waiting.reason == "response"
+    written = msgspec.json.decode(msgspec.json.encode(stale))
+    assert written["ages"].keys() == {"account", "um_account"}
+    assert written["old"] == [late]
+
+
+def test_what_becomes_old_later_is_added_and_all_is_fresh_again() -> None:
+    """First the positions, then everything, then nothing."""
+    old: list[tuple[str, ...]] = []
+
+    async def act(echo: Echo, fleet: Fleet) -> None:
+        await asyncio.sleep(20)
+        hang_at(echo, UM)
+        await asyncio.sleep(30)
+        old.append(fleet.snapshot()[0].old)
+
+        async def dead(_: int) -> httpx.Response | None:
+            raise httpx.ConnectError("no network")
+
+        echo.trouble = dead
+        await asyncio.sleep(40)
+        old.append(fleet.snapshot()[0].old)
+        echo.trouble = Echo(echo.clock).trouble
+        await asyncio.sleep(60)
+        old.append(fleet.snapshot()[0].old)
+
+    events = watched(1, act)
+
+    assert old == [("um_account",), ("account", "um_account"), ()]
+    assert [type(event) for event in events if isinstance(event, Stale | Fresh)] == [Stale, Fresh]
+    (fresh,) = of(Fresh, events)
+    assert set(fresh.ages) == {"account", "um_account"}
+
+
+def test_the_reason_follows_what_the_calls_wait_for() -> None:
+    """Others use the limit up, then the exchange refuses, then the network hangs: each is named in its time."""
+    seen: dict[str, set[str]] = {}
+    texts: dict[str, str] = {}
+
+    async def act(echo: Echo, fleet: Fleet) -> None:
+        def look(phase: str) -> None:
+            for picture in fleet.snapshot():
+                if picture.is_stale:
+                    seen.setdefault(phase, set()).add(picture.waiting.reason if picture.waiting else picture.why)
+                    texts[phase] = picture.why
+
+        await asyncio.sleep(60 - echo.wall() % 60 + 60)
+        for _ in range(58):
+            echo.used[math.floor(echo.wall() / 60)] += 400
+            await asyncio.sleep(1)
+        look("full")
+        await asyncio.sleep(120)
+        assert not any(picture.is_stale for picture in fleet.snapshot())
+
+        async def refuse(_: int) -> httpx.Response | None:
+            answer = refused(418, -1003, "Way too many requests")
+            answer.headers["Retry-After"] = "120"
+            return answer
+
+        echo.trouble = refuse
+        await asyncio.sleep(60)
+        look("gate")
+        echo.trouble = Echo(echo.clock).trouble
+        await asyncio.sleep(120)
+        hang_at(echo, UM)
+        await asyncio.sleep(45)
+        look("hung")
+
+    watched(6, act)
+
+    assert seen["full"] <= {"minute", "reserve", "pace"}
+    assert "waiting for weight: others used " in texts["full"]
+    assert seen["gate"] == {"gate"}
+    assert texts["gate"].startswith("the gate of papi.binance.com is closed for ")
+    assert "response" in seen["hung"]
+
+
+def test_no_reading_is_said_to_be_sent_that_waits_here() -> None:
+    """Whatever happens, a reason that speaks of sending is one of a call that the exchange has seen."""
+
+    async def act(echo: Echo, fleet: Fleet) -> None:
+        for second in range(240):
+            if 60 <= second < 120:
+                echo.used[math.floor(echo.wall() / 60)] += 500
+            await asyncio.sleep(1)
+            for picture in fleet.snapshot():
+                if picture.waiting is not None and picture.waiting.reason == "response":
+                    account = int(picture.label.removeprefix("account-"))
+                    since = echo.clock() - (picture.waiting.seconds or 0.0)
+                    assert any(at >= since - 0.01 for at, whose, _ in echo.arrived if whose == account)
+        hang_at(echo, UM)
+        await asyncio.sleep(60)
+
+    events = watched(12, act)
+
+    assert of(Stale, events)
+    assert not any("asked for and not answered" in event.why for event in of(Stale, events))
+
+
+def test_a_failure_is_the_reason_while_it_lasts() -> None:
+    """Of the reading that failed, not of the other."""
+
+    async def act(echo: Echo, _: Fleet) -> None:
+        await asyncio.sleep(20)
+
+        async def trouble(_: int) -> httpx.Response | None:
+            return refused(503, -1000, "It failed.") if echo.arrived[-1][2] == UM else None
+
+        echo.trouble = trouble
+        await asyncio.sleep(60)
+
+    events = watched(1, act)
+
+    (stale,) = of(Stale, events)
+    (failed,) = of(AccountFailed, events)
+    assert (stale.old, stale.waiting, stale.why) == (("um_account",), None, failed.error)
+
+
+def test_a_tight_budget_is_told_once_and_once_when_it_is_over() -> None:
+    """In an hour in which others use much for ten minutes, in bursts and pauses within each, and then again."""
+
+    async def act(echo: Echo, _: Fleet) -> None:
+        for second in range(3600):
+            busy = 600 <= second < 1200 or 2400 <= second < 3000
+            if busy and second % 40 < 20:
+                echo.used[math.floor(echo.wall() / 60)] += 190
+            await asyncio.sleep(1)
+
+    events = watched(40, act, ceiling=15.0)
+
+    tight = of(BudgetTight, events)
+    assert [event.is_tight for event in tight] == [True, False, True, False]
+    assert [round((event.at - tight[0].at) / 60) for event in tight[1:]] == pytest.approx([11, 30, 41], abs=1)
+
+
+def test_a_pool_without_room_keeps_no_other_from_being_read() -> None:
+    """Others use up /papi, where positions are counted: uniMMR, which is counted elsewhere, stays fresh."""
+    late: list[tuple[str, ...]] = []
+
+    async def main() -> None:
+        echo = Echo(asyncio.get_running_loop().time)
+        session = echo.session()
+        members = [
+            Member(Client(f"key{n}", "secret", label=f"{n}", session=session), "span", ("span_account", "um_account"))
+            for n in range(20)
+        ]
+
+        async def take(fleet: Fleet) -> None:
+            async for _ in fleet.watch():
+                pass
+
+        async with Fleet(members, floor=0.5, ceiling=2.0, slack=3.0) as fleet, asyncio.TaskGroup() as tasks:
+            taking = tasks.create_task(take(fleet))
+            await asyncio.sleep(60 - echo.wall() % 60 + 1)
+            for _ in range(50):
+                echo.used[math.floor(echo.wall() / 60)] += 400
+                await asyncio.sleep(1)
+            late.extend(picture.old for picture in fleet.snapshot())
+            taking.cancel()
+
+    virtual.run(main, patience=PATIENCE)
+
+    assert late == [("um_account",)] * 20

@@ -1,0 +1,111 @@
+"""Large responses, row by row: the same as decoding the whole, only that equal rows are one."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from binance_pm.api.um_account import UmAccount, UmPosition
+from binance_pm.rows import SMALLEST, are_rows
+from binance_pm.wire import Answer, decoder
+from tests.benchmarks.answering import LARGE, body_of
+
+
+def positions(*amounts: str) -> bytes:
+    """A large body with positions of these amounts."""
+    whole = json.loads(body_of(LARGE))
+    whole["positions"] = [
+        {**whole["positions"][0], "symbol": f"S{place}USDT", "positionAmt": amount}
+        for place, amount in enumerate([*amounts, *["0.00000000"] * 50])
+    ]
+    body = json.dumps(whole, separators=(",", ":")).encode()
+    assert len(body) >= SMALLEST
+    return body
+
+
+def test_rows_that_came_before_are_the_same_objects() -> None:
+    """What is the same bytes is decoded once, and stands where it stood."""
+    decode = decoder(UmAccount)
+    first = decode(positions("1", "2", "3"))
+
+    second = decode(positions("1", "5", "3"))
+
+    assert second == msgspec.json.decode(positions("1", "5", "3"), type=UmAccount)
+    same = [before is after for before, after in zip(first.positions, second.positions, strict=True)]
+    assert same == [True, False, *[True] * (len(same) - 2)]
+    assert str(second.positions[-1].position_amt) == "0.00000000"
+
+
+def test_another_account_has_its_own_lists() -> None:
+    """Whoever changes a list of a response changes it nowhere else."""
+    decode = decoder(UmAccount)
+    first = decode(positions("1"))
+    first.positions.clear()
+
+    assert len(decode(positions("1")).positions) == 51
+
+
+@pytest.mark.parametrize("bad", ['"1_0"', '"NaN"', "null", "[]", '"1e999"'])
+def test_an_error_names_the_row_in_the_whole(bad: str) -> None:
+    """A row that is refused is found again in the whole response, with whatever was read before."""
+    decode = decoder(UmAccount)
+    decode(positions("1", "2", "3"))
+    body = positions("1", "2", "3").replace(b'"positionAmt":"3"', f'"positionAmt":{bad}'.encode())
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^expected an amount.*, got .* - at `\$\.positions\[2\]\.positionAmt`$"):
+            decode(body)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"assets":null,"positions":[]}', b'{"assets":[],"positions":{}}'])
+def test_another_shape_is_refused(body: bytes) -> None:
+    """A large body of another shape is an error as a small one is."""
+    with pytest.raises(ValueError, match=r" - at `\$"):
+        decoder(UmAccount)(body + b" " * SMALLEST)
+
+
+def test_memory_is_bounded_and_what_always_changes_is_decoded_all_the_same() -> None:
+    """Rows that are always new are not kept for ever."""
+    decode = decoder(UmAccount)
+    for number in range(400):
+        amounts = [f"{number}.{place}" for place in range(100)]
+
+        read = decode(positions(*amounts))
+
+        assert [one.position_amt for one in read.positions[:100]] == list(map(Decimal, amounts))
+
+
+class Mutable(msgspec.Struct):
+    """A row that could be changed by one of those who hold it."""
+
+    amount: Decimal
+
+
+class Beside(Answer, frozen=True):
+    """Not only rows."""
+
+    rows: list[UmPosition]
+    total: Decimal
+
+
+class Optional(Answer, frozen=True):
+    """Rows that may be missing."""
+
+    rows: list[UmPosition] | None = None
+
+
+class OfMutable(Answer, frozen=True):
+    """Rows that cannot be shared."""
+
+    rows: list[Mutable]
+
+
+@pytest.mark.parametrize("kind", [Beside, Optional, OfMutable, list[UmPosition], dict[str, UmPosition], Mutable])
+def test_only_lists_of_frozen_rows_are_shared(kind: Any) -> None:
+    """Every other type is decoded as a whole."""
+    assert not are_rows(msgspec.inspect.type_info(kind))
+    assert are_rows(msgspec.inspect.type_info(UmAccount))
