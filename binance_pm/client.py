@@ -318,7 +318,6 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                         reservation.answer(answer, limit)
                     except SendFailed as failure:
                         answer = failure
-                        _add_hint(failure, route.hint)
                         if not failure.sent:
                             reservation.stay()
                     except GateClosed:
@@ -330,7 +329,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                     session.tell(_attempted(reservation, answer, error, session.budget.monotonic()))
                 raise
             ended = session.budget.monotonic()
-            outcome = _outcome(endpoint, route.call, answer, refusal, session)
+            outcome = _outcome(endpoint, route, answer, refusal, session)
             if session.has_listeners:
                 session.tell(_attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
@@ -486,12 +485,6 @@ async def _signed(sign: Signer, query: str, call: Call, session: Session) -> str
     return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
 
 
-def _add_hint(failure: SendFailed, hint: str) -> None:
-    """Say what may be wrong with the address, where no connection stood."""
-    if isinstance(failure, NotConnected):
-        failure.reason += hint
-
-
 def _distrust(error: PortfolioMarginError, transport: Transport, request: HttpRequest) -> None:
     """An answer that is none may have been another call's: so may be what else comes on its connection."""
     if isinstance(error, BadAnswer):
@@ -500,14 +493,15 @@ def _distrust(error: PortfolioMarginError, transport: Transport, request: HttpRe
 
 def _outcome(
     endpoint: Endpoint[T],
-    call: Call,
+    route: _Route,
     answer: HttpAnswer | SendFailed,
     refusal: PortfolioMarginError | None,
     session: Session,
 ) -> T | PortfolioMarginError:
     """The decoded answer, or the error that the attempt ended in."""
     if isinstance(answer, SendFailed):
-        return _failed(call, answer, session)
+        return _failed(route, answer, session)
+    call = route.call
     _log.debug("%s [%s]: HTTP %d, %d bytes", call.endpoint, call.account, answer.status, len(answer.body or b""))
     if refusal is not None:
         return refusal
@@ -541,8 +535,10 @@ def _attempted(
     )
 
 
-def _failed(call: Call, failure: SendFailed, session: Session) -> PortfolioMarginError:
-    reason = CLOSED if session.is_closed else failure.reason
+def _failed(route: _Route, failure: SendFailed, session: Session) -> PortfolioMarginError:
+    call, reason = route.call, CLOSED if session.is_closed else failure.reason
+    if isinstance(failure, NotConnected) and not session.is_closed:
+        reason += route.hint
     if failure.sent:
         error = NoAnswer(call, reason)
     else:

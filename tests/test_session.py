@@ -360,7 +360,7 @@ class TestLocalAddress:
     @pytest.mark.parametrize("value", [0, True, b"127.0.0.1"])
     def test_has_to_be_text(self, value: object) -> None:
         """Python takes numbers for addresses."""
-        with pytest.raises(ConfigurationError, match=f"local_address is {type(value).__name__}: give str"):
+        with pytest.raises(ConfigurationError, match=f"local_address is {type(value).__name__}: give text or None"):
             Session(local_address=value)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - same

@@ -145,7 +145,10 @@ class Fleet:
             ConfigurationError: here what is wrong with the file, on entering what is wrong with the keys; the text
                 names file, line and account of everything that is wrong, and shows no secret.
         """
-        file = read_accounts(Path(path))
+        try:
+            file = read_accounts(Path(path).expanduser())
+        except RuntimeError:
+            raise ConfigurationError(_CALL, f"the home directory in the path {path} is not known") from None
         if shard is not None:
             file = part_of(file, *shard)
         if file.problems and not keep_going:
