@@ -40,7 +40,10 @@ class Target:
 
     sandbox: Annotated[bool, Parameter(help="Call a local exchange, which needs no key.", show_default=False)] = False
     base_url: Annotated[str | None, Parameter(help="Call this address, such as that of `binance-pm sandbox`.")] = None
-    engine: Annotated[Literal["auto", "httpx", "direct"], Parameter(help="What carries the request.")] = "auto"
+    engine: Annotated[
+        Literal["auto", "httpx", "direct"] | None,
+        Parameter(help="What carries the request; without it BINANCE_PM_ENGINE, or auto."),
+    ] = None
 
 
 _HERE = Target()

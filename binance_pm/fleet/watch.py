@@ -27,7 +27,7 @@ import anyio.abc
 
 from binance_pm.budget import Budget, Lane
 from binance_pm.endpoint import ENDPOINTS, Endpoint
-from binance_pm.errors import ConfigurationError, PortfolioMarginError
+from binance_pm.errors import Call, ConfigurationError, PortfolioMarginError, SessionClosed
 from binance_pm.fleet import pace
 from binance_pm.fleet.accounts import Problem
 from binance_pm.fleet.backlog import Backlog
@@ -43,6 +43,7 @@ from binance_pm.fleet.events import (
 from binance_pm.fleet.forecast import price_of
 from binance_pm.fleet.unseen import Moment
 from binance_pm.fleet.watched import Watched
+from binance_pm.transport.affinity import ONE_EACH, Affinity
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ class Watch:
         self._scope: Final = anyio.CancelScope()
         self._sleep: anyio.CancelScope | None = None
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._affinity: Final = Affinity()
 
     async def run(self) -> None:
         """Look, and sleep until there is reason to look again."""
@@ -127,6 +129,8 @@ class Watch:
         return self
 
     async def __anext__(self) -> FleetEvent:
+        if mismatch := self._affinity.mismatch():
+            raise SessionClosed(Call("Fleet.watch"), f"the watch was {mismatch}", advice=ONE_EACH)
         event = await self._backlog.take()
         if event is None:
             raise StopAsyncIteration
