@@ -152,8 +152,10 @@ async def test_polls_are_spread_over_the_minute(line: Line, manual_clock: Manual
         line.used += 100
         await line.ask(f"before-{number}", 100)
         await line.answer(f"before-{number}")
+    await line.ask("waits for the turn", 100)
     await manual_clock.advance(MINUTE + 61.5 - manual_clock.now)
-    line.used = 0
+    line.used = 100
+    await line.answer("waits for the turn")
     for number in range(9):
         line.used += 100
         await line.ask(f"after-{number}", 100)
