@@ -69,7 +69,7 @@ _UNKNOWN: Final = 0.05
 _PROJECTION: Final = 1.5
 _MOST_PROJECTED: Final = 0.1
 # The part of a minute that others are left at most: bursts of theirs may add up to more than the limit allows.
-_MOST_THEIRS: Final = 0.9
+_MOST_THEIRS: Final = 0.8
 _JUMPS: Final = 1.25
 _BATCHES_A_SECOND: Final = 50
 # So many batches of calls are looked through for those of minutes that are over.
@@ -239,7 +239,7 @@ class Ledger:
 
     def why(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> WeightReason:
         """What a call is waiting for for which `wait` has no room."""
-        cap = self.cap(now)
+        cap = self.cap(now, lane)
         room = (cap if cap > weight else min(weight, self.limit - MARGIN)) - weight
         if self.in_flight * self._heft > room or self.in_flight + weight > (self.limit - MARGIN) / self.peers:
             return "responses"

@@ -86,7 +86,7 @@ class TestBurstOfOthers:
 
     @pytest.mark.parametrize("burst", [30, 50, 200])
     def test_polls_go_on_as_soon_as_the_minute_turns(self, burst: int) -> None:
-        """However fast others spent before: they are left nine tenths of the new minute, not more than all of it."""
+        """However fast others spent before: they are left four fifths of the new minute, not more than all of it."""
         ledger = Ledger(LIMIT)
         used = 0
         for number in range(20):
