@@ -293,9 +293,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                         refusal, limit = classify(route.call, answer)
                         reservation.answer(answer, limit)
                     except SendFailed as failure:
-                        answer = failure
-                        if isinstance(failure, NotConnected):
-                            failure.reason += route.hint
+                        answer = _explained(failure, route)
                         if not failure.sent:
                             reservation.stay()
                     except GateClosed:
@@ -504,6 +502,13 @@ def _attempted(
         status=answer.status if isinstance(answer, HttpAnswer) else None,
         error=type(outcome) if isinstance(outcome, PortfolioMarginError) else None,
     )
+
+
+def _explained(failure: SendFailed, route: _Route) -> SendFailed:
+    """The failure, with how its place was chosen where no connection to there could be made."""
+    if isinstance(failure, NotConnected):
+        failure.reason += route.hint
+    return failure
 
 
 def _failed(call: Call, failure: SendFailed, session: Session) -> PortfolioMarginError:

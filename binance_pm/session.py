@@ -363,9 +363,6 @@ def _checked(timeouts: Timeouts) -> Timeouts:
 
 def _address(text: str) -> str:
     """One spelling for each address: the budget of the way out is found by it."""
-    # What a caller without a type checker may hand over: a number is an address to Python.
-    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(_CALL, f"local_address is {type(text).__name__}: give str")
     try:
         return str(ip_address(text))
     except ValueError:

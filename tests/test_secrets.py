@@ -95,7 +95,11 @@ def texts_of(thing: object) -> list[str]:
             continue
         seen.add(id(current))
         texts += [repr(current), str(current), f"{current}"]
-        slots = [name for kind in inspect.getmro(cast("type[object]", type(current))) for name in getattr(kind, "__slots__", ())]
+        slots = [
+            name
+            for kind in inspect.getmro(cast("type[object]", type(current)))
+            for name in getattr(kind, "__slots__", ())
+        ]
         waiting += [getattr(current, name, None) for name in slots]
         waiting += getattr(current, "__dict__", {}).values()
         if isinstance(current, dict | list | tuple | set | frozenset):
