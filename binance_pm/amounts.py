@@ -7,6 +7,7 @@ value, whatever else they are: a `PlainDecimal` is a Decimal and such a member, 
 from __future__ import annotations
 
 import decimal
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from enum import Enum
@@ -66,9 +67,21 @@ def plain(value: Decimal) -> Decimal:
 
     What has more digits than any text should have stays as it is.
     """
-    if "E" not in (text := str(value)) or not -_MOST_PLACES <= value.adjusted() <= _MOST_PLACES:
+    if "E" not in (text := str(value)) or not is_near(value):
         return value
     return PLAIN[text]
+
+
+def is_near(value: Decimal) -> bool:
+    """Whether an amount can be written out: what is decoded always can."""
+    return value.is_finite() and abs(value.adjusted()) <= _MOST_PLACES and len(value.as_tuple().digits) <= _MOST_PLACES
+
+
+def text_of(value: Decimal, form: str = "f") -> str:
+    """The amount as text of this format; with an exponent if plain notation would fill a screen, or the memory."""
+    if value.is_nan():
+        return "NaN"
+    return format(value, form if is_near(value) or value.is_infinite() else ".6E")
 
 
 def exact_sum(values: Iterable[Decimal]) -> Decimal:
@@ -108,6 +121,13 @@ def write_plainly(value: Any) -> Any:
             return value
 
 
+def json_of(value: object) -> bytes:
+    """The value as JSON with amounts in plain notation, also those that do not come from a response."""
+    text = msgspec.json.encode(value)
+    return msgspec.json.encode(write_plainly(value)) if _WITH_EXPONENT.search(text) else text
+
+
+_WITH_EXPONENT: Final = re.compile(rb'"-?\d[\d.]*E[+-]\d+"')
 # Plain text of more places would fill a screen, and then the memory.
 _MOST_PLACES: Final = 200
 

@@ -32,21 +32,21 @@ def checked(name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        signature = inspect.signature(function)
-
-        # Names that the annotations use may be defined below the function.
+        # Names that the annotations use may be defined below the function, and importing is not to pay for it.
         @functools.cache
-        def hints() -> Mapping[str, Any]:
-            return hints_of(function)
+        def known() -> tuple[inspect.Signature, Mapping[str, Any]]:
+            return inspect.signature(function), hints_of(function)
 
-        def look(arguments: Mapping[str, object]) -> None:
-            for parameter in arguments.keys() & hints().keys():
-                check(parameter, arguments[parameter], hints()[parameter])
+        def look(*args: object, **kwargs: object) -> None:
+            signature, hints = known()
+            arguments = signature.bind(*args, **kwargs).arguments
+            for parameter in arguments.keys() & hints.keys():
+                check(parameter, arguments[parameter], hints[parameter])
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
-                look(signature.bind(*args, **kwargs).arguments)
+                look(*args, **kwargs)
                 return function(*args, **kwargs)
             except ConfigurationError as error:
                 refusal: Exception = error

@@ -18,13 +18,9 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import repeat
-from typing import Annotated, Any, Final, NoReturn, TypeAlias, cast
+from typing import Any, Final, NoReturn, cast
 
-import msgspec
 from msgspec import inspect
-
-Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
-"""A time in milliseconds since the epoch, as far as calendars go: until the end of 9999; 0 often means "never"."""
 
 TOO_DEEP: Final = "JSON is nested too deeply"
 
@@ -165,6 +161,8 @@ def _check_structure(  # noqa: C901, PLR0912 - one for each kind
         case inspect.NoneType():
             if raw is not None:
                 _refuse("null", raw, path)
+        case inspect.RawType() | inspect.CustomType():
+            pass
         case _:
             # Everything else is one text or number.
             if isinstance(raw, list | dict):

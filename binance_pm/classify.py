@@ -184,7 +184,7 @@ def _refused(call: Call, answer: HttpAnswer, said: _Said, kind: type[ExchangeErr
             until = answer.date + answer.retry_after
         return kind(call, message, status=status, code=code, retry_after=answer.retry_after, until=until)
     if issubclass(kind, RateLimited):
-        uncertain = status >= 500 and not said.is_of_exchange
+        uncertain = (status >= 500 or status in _UNCERTAIN) and not said.is_of_exchange
         return kind(call, message, status=status, code=code, retry_after=answer.retry_after, uncertain=uncertain)
     place = kind is RequestRejected and not said.is_of_exchange and said.has(_PLACE_WORDS)
     return kind(call, message, status=status, code=code, advice=PLACE_ADVICE if place else None)

@@ -20,6 +20,7 @@ from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
 from binance_pm.classify import classify, unreadable
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
 from binance_pm.errors import (
+    BadAnswer,
     Call,
     ClockSkewError,
     ConfigurationError,
@@ -36,7 +37,7 @@ from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
 from binance_pm.session import CLOSED, Attempted, Session, shared_session
 from binance_pm.signing import Credential, Secret, Signer, check_key, clear_locals, signer
-from binance_pm.transport import Headers, HttpAnswer, HttpRequest, Method, NotConnected, SendFailed
+from binance_pm.transport import Headers, HttpAnswer, HttpRequest, Method, NotConnected, SendFailed, Transport
 from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
 
@@ -74,7 +75,7 @@ class _Route:
 
 
 class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
-    """One account of the exchange: open it with ``async with``.
+    """One account of the exchange: open it with ``async with``, or with `open` and `aclose`.
 
     Args:
         api_key: the key as the exchange shows it; None for endpoints that need none.
@@ -131,6 +132,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self._account: Final = _fingerprint(api_key)
         self.label: Final = label or self._account
         self._api_key: Final = Secret(api_key or "")
+        # Longer than the digest that is shown: nobody can find another key that is given this one's connections.
+        self._connections: Final = hashlib.sha256(self._api_key.reveal()).hexdigest()
         self._recv_window: Final = recv_window
         self._max_wait: Final = max_wait
         self._attempts: Final = attempts
@@ -201,16 +204,37 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         """Where calls of the endpoint are counted: the budget's name for the host."""
         return self._route(endpoint).host
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> Self:
+        """Open it on this event loop; ``async with`` does the same, and closes it at the end.
+
+        Raises:
+            SessionClosed: it is open or was closed, or its session is open on another event loop.
+            ConfigurationError: its session cannot be opened as it was made.
+        """
         if self._session is not None or self._closed:
             raise SessionClosed(Call("Client", self.label), f"the client {'was closed' if self._closed else 'is open'}")
-        self._session = await (self._given or shared_session()).__aenter__()
+        session = self._given or shared_session()
+        session.join()
+        self._session = session
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def aclose(self) -> None:
+        """Close it, and with it the connections, if no other client needs them; closing what is closed does nothing.
+
+        Raises:
+            SessionClosed: it is open on another event loop that has not ended: it stays open.
+        """
+        if self._session is not None:
+            self._session.check_place(Call("Client", self.label))
         session, self._session, self._closed = self._session, None, True
         if session is not None:
-            await session.__aexit__()
+            await session.leave()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     async def request(
         self,
@@ -293,7 +317,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                         refusal, limit = classify(route.call, answer)
                         reservation.answer(answer, limit)
                     except SendFailed as failure:
-                        answer = _explained(failure, route)
+                        answer = failure
                         if not failure.sent:
                             reservation.stay()
                     except GateClosed:
@@ -305,7 +329,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                     session.tell(_attempted(reservation, answer, error, session.budget.monotonic()))
                 raise
             ended = session.budget.monotonic()
-            outcome = _outcome(endpoint, route.call, answer, refusal, session)
+            outcome = _outcome(endpoint, route, answer, refusal, session)
             if session.has_listeners:
                 session.tell(_attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
@@ -313,6 +337,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                 if type(outcome) is ServerTime:
                     _hear_time(route, outcome.server_time, reservation, session)
                 return outcome
+            _distrust(outcome, transport, request)
             await self._recover(outcome, trial, endpoint, session)
 
     async def _recover(
@@ -396,9 +421,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         if self._sign is not None and route.is_signed:
             query += f"{'&' if query else ''}timestamp={session.budget.clock(route.host).milliseconds()}"
             query += f"&signature={await _signature(self._sign, query, route.call, session)}"
-        return HttpRequest(
-            endpoint.method, route.origin, f"{endpoint.path}?{query}" if query else endpoint.path, headers
-        )
+        target = f"{endpoint.path}?{query}" if query else endpoint.path
+        return HttpRequest(endpoint.method, route.origin, target, headers, self._connections)
 
     def _key(self, call: Call) -> str:
         key = self._api_key.reveal().decode()
@@ -461,16 +485,23 @@ async def _signed(sign: Signer, query: str, call: Call, session: Session) -> str
     return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
 
 
+def _distrust(error: PortfolioMarginError, transport: Transport, request: HttpRequest) -> None:
+    """An answer that is none may have been another call's: so may be what else comes on its connection."""
+    if isinstance(error, BadAnswer):
+        transport.distrust(request)
+
+
 def _outcome(
     endpoint: Endpoint[T],
-    call: Call,
+    route: _Route,
     answer: HttpAnswer | SendFailed,
     refusal: PortfolioMarginError | None,
     session: Session,
 ) -> T | PortfolioMarginError:
     """The decoded answer, or the error that the attempt ended in."""
     if isinstance(answer, SendFailed):
-        return _failed(call, answer, session)
+        return _failed(route, answer, session)
+    call = route.call
     _log.debug("%s [%s]: HTTP %d, %d bytes", call.endpoint, call.account, answer.status, len(answer.body or b""))
     if refusal is not None:
         return refusal
@@ -504,15 +535,10 @@ def _attempted(
     )
 
 
-def _explained(failure: SendFailed, route: _Route) -> SendFailed:
-    """The failure, with how its place was chosen where no connection to there could be made."""
-    if isinstance(failure, NotConnected):
-        failure.reason += route.hint
-    return failure
-
-
-def _failed(call: Call, failure: SendFailed, session: Session) -> PortfolioMarginError:
-    reason = CLOSED if session.is_closed else failure.reason
+def _failed(route: _Route, failure: SendFailed, session: Session) -> PortfolioMarginError:
+    call, reason = route.call, CLOSED if session.is_closed else failure.reason
+    if isinstance(failure, NotConnected) and not session.is_closed:
+        reason += route.hint
     if failure.sent:
         error = NoAnswer(call, reason)
     else:

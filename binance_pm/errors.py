@@ -6,7 +6,7 @@
         * BudgetExceeded      the wait for weight would be longer than the caller allows
         * GateClosed          a 429 or 418 is being waited out; ``until`` says for how long
         * ConnectError        no connection could be made
-        * SessionClosed       the client or session is not open
+        * SessionClosed       the client or session is not open, or was opened on another event loop
     * NoAnswer                it was sent and no answer came: a write may have been executed
     * ExchangeError           the exchange answered with an error
         * RequestRejected     the request is wrong: change it
@@ -163,7 +163,7 @@ class ConnectError(NotSent):
 
 
 class SessionClosed(NotSent):
-    """The client or its session is not open."""
+    """The client or its session is not open, or was opened on another event loop or in another process."""
 
     _advice = "Use it inside `async with`; nothing reopens itself."
 

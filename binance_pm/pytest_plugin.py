@@ -1,11 +1,15 @@
-"""The pytest fixture ``pm_sandbox``: a local exchange for one test.
+"""The pytest fixtures ``pm_sandbox``, a local exchange for one test, and ``pm_offline``, which keeps the real one away.
 
     @pytest.mark.pm_sandbox(accounts=2, minute=3.0)
     async def test_reads_the_account(pm_sandbox: Sandbox) -> None:
         async with pm_sandbox.client() as client:
             await client.span_account()
 
-It needs no asyncio plugin: the exchange runs in a thread of its own.
+It needs no asyncio plugin: the exchange runs in a thread of its own. With ``pm_offline`` a call to a host that is not
+this machine ends in `ConnectError`, unless a mock of httpx answers it::
+
+    @pytest.mark.usefixtures("pm_offline")
+    async def test_calls_nobody() -> None: ...
 """
 
 from __future__ import annotations
@@ -36,3 +40,9 @@ def pm_sandbox(request: pytest.FixtureRequest) -> Generator[Sandbox, None, None]
     options: dict[str, Any] = dict(marker.kwargs) if marker else {}
     with running_sandbox(**options) as pm:
         yield pm
+
+
+@pytest.fixture
+def pm_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing leaves this machine: calls to another host end in `ConnectError`, unless a mock of httpx answers them."""
+    monkeypatch.setattr("binance_pm.transport.local.IS_ENFORCED", True)

@@ -18,7 +18,7 @@ SMALLEST: Final = 4096
 _MOST: Final = 8_192
 # If most rows of several responses in a row are new, it is not tried again for a while.
 _VAIN: Final = 4
-_REST: Final = 16
+_REST: Final = 64
 
 Decode = Callable[[bytes], Any]
 
@@ -62,7 +62,7 @@ class Rows:
                 lists[table.name], unknown = _rows(table, keys)
                 total += len(keys)
                 new += unknown
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, msgspec.DecodeError, TypeError, RecursionError):
             # The error is to name the place in the whole.
             return None
         self._vain = self._vain + 1 if 2 * new > total else 0

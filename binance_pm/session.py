@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
+from weakref import WeakSet
 
 import anyio
 import anyio.lowlevel
@@ -22,8 +24,10 @@ from binance_pm.budget import Budget, Lane, Reservation, process_budget
 from binance_pm.errors import Call, ConfigurationError, ConnectError, PortfolioMarginError, SessionClosed
 from binance_pm.extras import installation
 from binance_pm.retry import RetryAllowance
-from binance_pm.transport import MAX_CONNECTIONS, Timeouts, Transport
+from binance_pm.transport import Timeouts, Transport
+from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity
 from binance_pm.transport.httpx import HttpxLike, HttpxTransport
+from binance_pm.transport.mocks import replaced
 from binance_pm.transport.resolve import is_wildcard
 
 if TYPE_CHECKING:
@@ -36,12 +40,16 @@ T = TypeVar("T")
 CLOSED: Final = "the session was closed before an answer came"
 
 _CALL: Final = Call("Session")
-_FOR_ORDERS: Final = 20
+# Of the requests under way that are no orders; fewer than there are connections, so that an order finds one free.
+_PLACES: Final = 100
 _MAX_BODY: Final = 16 * 2**20
 _CLOSING_SECONDS: Final = 0.8
 _FINGERPRINT: Final = re.compile("[0-9a-f]{64}")
 
 Engine = Literal["httpx", "direct"]
+
+_ENGINES: Final = ("auto", "httpx", "direct")
+_ENGINE_VARIABLE: Final = "BINANCE_PM_ENGINE"
 
 
 class Attempted(msgspec.Struct, frozen=True):
@@ -68,13 +76,15 @@ class Session:
         async with Session(timeouts=Timeouts(total=5)) as session, Client(key, secret, session=session) as client:
             ...
 
-    It opens with the first who enters it, be it a client, and closes for good with the last who leaves.
+    It is yours: clients that are given it never close it. If you have not opened it yourself, it is open as long as a
+    client is on it. It belongs to the event loop and the process in which it was opened.
 
     Args:
         http: an `httpx.AsyncClient` or `httpx.AsyncBaseTransport` to send through; it stays yours to close.
         engine: what carries the requests: ``"direct"`` is the faster, and needs the extra `fast` and the event loop
-            of asyncio or uvloop; ``"httpx"`` runs everywhere. By default it is the direct one where it can be: where
-            none of `http`, `proxy` and `trust_env` is given either.
+            of asyncio or uvloop; ``"httpx"`` runs everywhere; ``"auto"`` is the direct one where it can be: where
+            none of `http`, `proxy` and `trust_env` is given either, and httpx is not mocked. None for what the
+            environment variable ``BINANCE_PM_ENGINE`` says, and ``"auto"`` where it says nothing.
         proxy: URL of an HTTP or SOCKS proxy, for https alone. Another way out is another IP: it has a budget of its
             own.
         local_address: the IP address of this machine to connect from. Another one is another way out, with a budget
@@ -96,7 +106,7 @@ class Session:
         self,
         *,
         http: HttpxLike | None = None,
-        engine: Literal["auto", "httpx", "direct"] = "auto",
+        engine: Literal["auto", "httpx", "direct"] | None = None,
         proxy: str | None = None,
         local_address: str | None = None,
         trust_env: bool = False,
@@ -116,6 +126,7 @@ class Session:
             raise ConfigurationError(_CALL, f"max_body is {max_body}: give the bytes of the longest answer, 1 at least")
         self._pins: Final = _fingerprints(pins)
         self._wanted: Final = engine
+        self._wish()
         self._proxy: Final = None if proxy is None else _proxy(proxy)
         self.budget: Final = budget or process_budget(_egress(self._proxy, self._local_address))
         self.timeouts: Final = _checked(timeouts or Timeouts())
@@ -124,15 +135,29 @@ class Session:
         self._tls: Final = tls
         self._max_body: Final = max_body
         self._transport: Transport | None = None
+        self._mocked: Transport | None = None
+        """What carries the requests while httpx is mocked, on a session that was opened on the direct engine."""
+        self._affinity: Affinity | None = None
+        """The place where it was opened; None where it is not open."""
         self._engine: Engine | None = None
+        self._may_change: bool = False
+        """Whether the engine was not asked for, so that it may be another while httpx is mocked."""
         self._holders: int = 0
+        """How often it was opened by its owner."""
+        self._clients: int = 0
+        self.is_shared: bool = False
+        """Whether it has no owner: it closes with the last client."""
         self._closed: bool = False
-        self._places: Final = anyio.Semaphore(MAX_CONNECTIONS - _FOR_ORDERS, fast_acquire=True)
+        self._why_closed: str = ""
+        """What happened to it, where nobody closed it."""
+        self._places: Final = anyio.Semaphore(_PLACES, fast_acquire=True)
         self._waits: Final[set[anyio.CancelScope]] = set()
         self.under_way: int = 0
         """How many requests have a place, or need none."""
         self._allowances: Final[dict[str, RetryAllowance]] = {}
         self._listeners: Final[list[Callable[[Attempted], None]]] = []
+        self.has_listeners: bool = False
+        """Whether anybody listens."""
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._transport else "not open"
@@ -148,30 +173,109 @@ class Session:
         """What carries the requests; None before it was opened."""
         return self._engine
 
-    async def __aenter__(self) -> Self:
-        if self._closed:
-            raise SessionClosed(_CALL, "the session was closed")
-        if self._transport is None:
-            self._transport = self._open()
+    async def open(self) -> Self:
+        """Open it here; ``async with`` does the same, and closes it at the end.
+
+        Raises:
+            SessionClosed: it was closed, or is open on another event loop.
+            ConfigurationError: the engine or the proxy cannot be used.
+        """
+        self._open_here()
         self._holders += 1
         return self
 
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
     async def __aexit__(self, *_: object) -> None:
+        self.check_place(_CALL)
         self._holders -= 1
-        if self._holders == 0:
+        if self._holders <= 0:
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Close for everybody, within a second: calls under way end in `SessionClosed` or `NoAnswer`."""
-        if self._closed:
-            return
+        """Close it for every client, within a second: calls under way end in `SessionClosed` or `NoAnswer`.
+
+        Closing what is closed does nothing.
+
+        Raises:
+            SessionClosed: it is open on another event loop that has not ended: it stays open.
+        """
+        self.check_place(_CALL)
         self._closed = True
+        await self._disconnect()
+
+    def check_place(self, call: Call) -> None:
+        """Whether it can be closed from here.
+
+        Raises:
+            SessionClosed: it is open on another event loop that has not ended.
+        """
+        affinity = self._affinity
+        if affinity is not None and (mismatch := affinity.mismatch()) and not affinity.is_over():
+            raise SessionClosed(call, f"the session was {mismatch}", advice=CLOSE_THERE)
+
+    def join(self) -> None:
+        """A client opens: the session is open as long as it is on it.
+
+        Raises:
+            SessionClosed: as of `open`.
+        """
+        self._open_here()
+        self._clients += 1
+
+    async def leave(self) -> None:
+        """A client closes; it has called `check_place`."""
+        self._clients -= 1
+        if self._clients or self._holders or self._closed:
+            return
+        self._closed = self.is_shared
+        await self._disconnect()
+
+    def abandon(self, why: str) -> None:
+        """Close it in a process that is not the one where it was opened, without a word to the exchange."""
+        self._closed, self._why_closed = True, why
+        self._let_go()
+
+    def _not_open(self, call: Call) -> SessionClosed:
+        if self._why_closed:
+            return SessionClosed(call, f"the session was {self._why_closed}", advice=ONE_EACH)
+        return SessionClosed(call, f"the session {'was closed' if self._closed else 'is not open'}")
+
+    def _open_here(self) -> None:
+        if self._closed:
+            raise self._not_open(_CALL)
+        if self._affinity is None:
+            self._transport = self._open()
+            self._affinity = Affinity()
+            _open_sessions.add(self)
+        elif mismatch := self._affinity.mismatch():
+            raise SessionClosed(_CALL, f"the session was {mismatch}", advice=ONE_EACH)
+
+    async def _disconnect(self) -> None:
+        affinity = self._affinity
+        if affinity is None:
+            return
+        if affinity.mismatch():
+            self._let_go()
+            return
+        transports = self._transport, self._mocked
+        self._affinity = self._transport = self._mocked = None
         for scope in self._waits:
             scope.cancel()
-        if self._transport is not None:
-            # Closing must not be cut short by the cancellation that led to it.
-            with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
-                await self._transport.aclose()
+        # Closing must not be cut short by the cancellation that led to it.
+        with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
+            for transport in transports:
+                if transport is not None:
+                    await transport.aclose()
+
+    def _let_go(self) -> None:
+        transports = self._transport, self._mocked
+        self._affinity = self._transport = self._mocked = None
+        self._waits.clear()
+        for transport in transports:
+            if transport is not None:
+                transport.abandon()
 
     def listen(self, listener: Callable[[Attempted], None]) -> None:
         """Have a function called with every `Attempted`, such as one that measures durations.
@@ -179,11 +283,7 @@ class Session:
         It is called in the middle of a call and must be quick. What it raises is logged.
         """
         self._listeners.append(listener)
-
-    @property
-    def has_listeners(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self._listeners)
+        self.has_listeners = True
 
     def tell(self, attempted: Attempted) -> None:
         """Call whoever listens."""
@@ -203,10 +303,15 @@ class Session:
         """What carries the requests.
 
         Raises:
-            SessionClosed: the session is not open.
+            SessionClosed: the session is not open, or not here.
+            ConfigurationError: httpx is mocked, and only the direct engine could carry the request.
         """
-        if self._transport is None or self._closed:
-            raise SessionClosed(call, "the session was closed" if self._closed else "the session is not open")
+        if self._transport is None or self._affinity is None or self._closed:
+            raise self._not_open(call)
+        if mismatch := self._affinity.mismatch():
+            raise SessionClosed(call, f"the session was {mismatch}", advice=ONE_EACH)
+        if self._may_change and replaced():
+            return self._for_mocks(call)
         return self._transport
 
     def allowance(self, host: str) -> RetryAllowance:
@@ -241,7 +346,7 @@ class Session:
                 return await what
             finally:
                 self._waits.discard(scope)
-        if self._closed:
+        if self._closed or anyio.current_time() < scope.deadline:
             raise SessionClosed(call, CLOSED)
         raise ConnectError(call, f"it could not be sent within {seconds:g} s")
 
@@ -258,6 +363,9 @@ class Session:
                 pins=self._pins,
                 local_address=self._local_address,
             )
+        return self._open_httpx()
+
+    def _open_httpx(self) -> HttpxTransport:
         try:
             return HttpxTransport(
                 self._http,
@@ -271,15 +379,36 @@ class Session:
         except ValueError as error:
             raise ConfigurationError(_CALL, str(error)) from None
 
+    def _for_mocks(self, call: Call) -> Transport:
+        """The httpx engine beside the direct one: a mock that began after the session was opened must not be missed."""
+        if self._pins:
+            raise ConfigurationError(call, f"pins need the direct engine: {_mocked(replaced())}")
+        if self._mocked is None:
+            self._mocked = self._open_httpx()
+        return self._mocked
+
+    def _wish(self) -> Literal["auto", "httpx", "direct"]:
+        """The engine that is asked for, by the argument or by the environment."""
+        if self._wanted is not None:
+            return self._wanted
+        named = os.environ.get(_ENGINE_VARIABLE) or "auto"
+        if named not in _ENGINES:
+            raise ConfigurationError(_CALL, f"{_ENGINE_VARIABLE} is {named!r}: it is one of {', '.join(_ENGINES)}")
+        return named
+
     def _chosen(self) -> Engine:
-        obstacle = self._obstacle()
-        if self._wanted == "httpx" or (self._wanted == "auto" and obstacle):
+        wish, obstacle = self._wish(), self._obstacle()
+        if wish == "auto" and obstacle is None and (functions := replaced()):
+            obstacle = _mocked(functions)
+        self._may_change = wish == "auto" and obstacle is None
+        if wish == "httpx" or (wish == "auto" and obstacle):
             if self._pins:
                 why = obstacle or "the httpx engine was asked for"
                 raise ConfigurationError(_CALL, f"pins need the direct engine: {why}")
             return "httpx"
         if obstacle:
-            raise ConfigurationError(_CALL, f"the direct engine cannot be used: {obstacle}")
+            asked = f"{_ENGINE_VARIABLE} is direct, but " if self._wanted is None else ""
+            raise ConfigurationError(_CALL, f"{asked}the direct engine cannot be used: {obstacle}")
         return "direct"
 
     def _obstacle(self) -> str | None:
@@ -339,8 +468,26 @@ def shared_session() -> Session:
     session = _shared.get()
     if session is None or session.is_closed:
         session = Session()
+        session.is_shared = True
         _shared.set(session)
     return session
+
+
+_open_sessions: Final[WeakSet[Session]] = WeakSet()
+
+
+def _after_fork() -> None:
+    """The connections of a parent process are not the child's: what comes on them answers the parent."""
+    for session in list(_open_sessions):
+        session.abandon("opened in another process")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _mocked(functions: Iterable[str]) -> str:
+    return f"httpx is mocked ({', '.join(functions)}), and the direct engine does not use it"
 
 
 def _fingerprints(pins: Iterable[str]) -> frozenset[str]:

@@ -34,22 +34,20 @@ Signer = Callable[[bytes], str | Awaitable[str]]
 Credential = str | bytes | Path | Signer
 """An HMAC secret; a private key in PEM, as text or as the path of its file; or a `Signer`."""
 
-_LARGEST_FILE: Final = 2**16
+LARGEST_KEY: Final = 2**16
 """Bytes; the largest private key in use is a fifth of it."""
 
-_BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+# They are compiled when they are needed: importing is not to pay for them.
+_BLOCK: Final = rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----"
 # An ASN.1 sequence that begins with a small integer, or with a sequence that begins with an object identifier: every
 # private key, plain or encrypted, every public key and every certificate begins so.
-_DER: Final = re.compile(
-    rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)(?:\x02\x01[\x00-\x04]|\x30(?:.|\x81.|\x82..)[\x06\xa0])", re.DOTALL
-)
+_DER: Final = rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)(?:\x02\x01[\x00-\x04]|\x30(?:.|\x81.|\x82..)[\x06\xa0])"
 _QUOTES: Final = "'\"`´‘’‚“”„«»"  # noqa: RUF001 - those that word processors make of them
-_PLACEHOLDER: Final = re.compile(
+_PLACEHOLDER: Final = (
     rb"<.*>|\{.*\}|\[.*\]|%.*%|\$\w+|\$[({].*[)}]|(?:your|my|insert|enter|paste|replace)[-_].*|change[-_]?me"
-    rb"|placeholder|redacted|none|null|undefined|x{3,}|\*+|\.+",
-    re.IGNORECASE,
+    rb"|placeholder|redacted|none|null|undefined|x{3,}|\*+|\.+"
 )
-_PATH: Final = re.compile(rb"(?:~|\.{1,2})?/.*|[A-Za-z]:\\.*|file:.*|.*\.(?:pem|key|txt|der|env)")
+_PATH: Final = rb"(?:~|\.{1,2})?/.*|[A-Za-z]:\\.*|file:.*|.*\.(?:pem|key|txt|der|env)"
 
 
 class Secret:
@@ -140,7 +138,7 @@ def check_key(key: bytes, name: str) -> None:
     text = key.decode(errors="replace").strip()
     if text[0] in _QUOTES or text[-1] in _QUOTES:
         raise ValueError(f"{name} has quotes around it: remove them")
-    if _PLACEHOLDER.fullmatch(key.strip()):
+    if re.fullmatch(_PLACEHOLDER, key.strip(), re.IGNORECASE):
         raise ValueError(f"{name} is a placeholder: replace it by the key that Binance shows")
     if any(byte <= 0x20 or byte >= 0x7F for byte in key):
         raise ValueError(f"{name} has white space or a character outside ASCII in it: copy it again")
@@ -152,10 +150,10 @@ def check_secret(secret: bytes) -> None:
     Raises:
         ValueError: with the reason, never the secret.
     """
-    if form := _key_form(secret):
+    if form := key_form(secret):
         raise ValueError(f"the API secret is a private key {form}")
     check_key(secret, "the API secret")
-    if _PATH.fullmatch(secret):
+    if re.fullmatch(_PATH, secret):
         raise ValueError("the API secret is the path of a file: give a pathlib.Path, or BINANCE_PM_PRIVATE_KEY_FILE")
 
 
@@ -189,7 +187,7 @@ def read_key(path: Path, name: str, *, is_secret: bool) -> bytes:
         with open(path, "rb", opener=_open_at_once) as file:
             if flaw := _file_flaw(path, os.fstat(file.fileno()), is_secret=is_secret):
                 raise ValueError(f"{name} {path} {flaw}")
-            return file.read(_LARGEST_FILE)
+            return file.read(LARGEST_KEY)
     except OSError as error:
         raise ValueError(f"{name} {path} cannot be read: {error.strerror}") from None
 
@@ -197,8 +195,8 @@ def read_key(path: Path, name: str, *, is_secret: bool) -> bytes:
 def _file_flaw(path: Path, status: os.stat_result, *, is_secret: bool) -> str:
     if not stat.S_ISREG(status.st_mode):
         return "cannot be read: it is no regular file"
-    if status.st_size > _LARGEST_FILE:
-        return f"cannot be read: it is larger than {_LARGEST_FILE} bytes, which no key is"
+    if status.st_size > LARGEST_KEY:
+        return f"cannot be read: it is larger than {LARGEST_KEY} bytes, which no key is"
     if is_secret and os.name == "posix" and (others := _readers(status)):
         return f"can be read by {others}: {_remedy(path, status)}"
     return ""
@@ -269,7 +267,7 @@ def _private_block(pem: bytes) -> tuple[bytes, bytes]:
     Raises:
         ValueError: there is none, or more than one.
     """
-    blocks: list[tuple[bytes, bytes]] = _BLOCK.findall(_plain(pem))
+    blocks: list[tuple[bytes, bytes]] = re.findall(_BLOCK, _plain(pem), re.DOTALL)
     private = [(label, body) for label, body in blocks if label.endswith(b"PRIVATE KEY")]
     if len(private) == 1:
         label, body = private[0]
@@ -279,7 +277,7 @@ def _private_block(pem: bytes) -> tuple[bytes, bytes]:
     if blocks:
         what = blocks[0][0].decode().lower()
         raise ValueError(f"the PEM holds a {what}, no private key: give the private half")
-    if not is_pem(pem) and (form := _key_form(pem)):
+    if not is_pem(pem) and (form := key_form(pem)):
         raise ValueError(f"the private key is {form}")
     raise ValueError(_UNREADABLE)
 
@@ -301,18 +299,18 @@ def _plain(pem: bytes) -> bytes:
     return pem.replace(b"\\r", b"").replace(b"\\n", b"\n")
 
 
-def _key_form(held: bytes, *, times: str = " twice") -> str:
+def key_form(held: bytes, *, times: str = " twice") -> str:
     """What has to be done to a private key that is no PEM; nothing where it is none."""
     if b"-----END " in held or b"PRIVATE KEY" in held:
         return "without its line BEGIN: give the whole PEM"
-    if _DER.match(held):
+    if re.match(_DER, held, re.DOTALL):
         return "in DER: give it as PEM"
     for coding, decoded in _decodings(held):
         if is_pem(decoded):
             return f"in {coding}: decode it, and give the PEM"
-        if _DER.match(decoded) or decoded.startswith(b"openssh-key-v1"):
+        if re.match(_DER, decoded, re.DOTALL) or decoded.startswith(b"openssh-key-v1"):
             return "without its lines BEGIN and END: give the whole PEM"
-        if times and _key_form(decoded, times=""):
+        if times and key_form(decoded, times=""):
             return f"in {coding}{times}: decode it, and give the PEM"
     return ""
 

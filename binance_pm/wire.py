@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import cache
-from typing import Any, Final, TypeVar, cast
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 Value = str | int | bool | Decimal
 """What a parameter may be. A float is refused: 0.1 is not one tenth, and 0.00001 would be sent as 1e-05."""
+
+Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
+"""A time in milliseconds since the epoch, as far as calendars go: until the end of 9999; 0 often means "never"."""
 
 _LONGEST_NUMBER: Final = 64
 

@@ -83,6 +83,16 @@ def answering(*pieces: bytes) -> Behaviour:
     return behave
 
 
+def always(answer: bytes) -> Behaviour:
+    """Answer every request with it."""
+
+    def behave(connection: socket.socket) -> None:
+        while read_request(connection):
+            connection.sendall(answer)
+
+    return behave
+
+
 def reset(connection: socket.socket) -> None:
     """End the connection as a machine does that has forgotten it."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

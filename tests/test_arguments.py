@@ -20,6 +20,7 @@ import pytest
 from binance_pm import Budget, Client, ConfigurationError, Kind, PortfolioMarginError, Session, Timeouts
 from binance_pm.arguments import check, checked, hints_of
 from binance_pm.fleet import Fleet, Member, Publisher
+from binance_pm.fleet.subscribe import StreamReader
 from binance_pm.metrics import Metrics
 from binance_pm.testing import sandbox
 
@@ -66,6 +67,7 @@ CONSTRUCTORS: dict[str, Callable[[Path], Constructor]] = {
     "Fleet.from_toml": lambda folder: Constructor(Fleet.from_toml, {"path": accounts_file(folder)}),
     "Member": lambda _: Constructor(fleet_with, {"client": Client(API_KEY, SECRET)}),
     "Publisher": lambda _: Constructor(Publisher, {"url": "redis://127.0.0.1:1/0"}),
+    "read_stream": lambda _: Constructor(StreamReader, {"url": "redis://127.0.0.1:1/0", "group": "g"}),
     "Metrics": lambda _: Constructor(Metrics, {}),
     "sandbox": lambda _: Constructor(sandbox, {"in_memory": True, "accounts": 1}),
 }
@@ -84,6 +86,7 @@ SIGNATURES: dict[str, Callable[..., Any]] = {
     "Fleet.from_toml": Fleet.from_toml,
     "Member": Member,
     "Publisher": Publisher,
+    "read_stream": StreamReader,
     "Metrics": Metrics,
     "sandbox": sandbox,
 }
@@ -236,6 +239,8 @@ REPORTED: list[Callable[[], object]] = [
     lambda: Fleet([Member(Client(API_KEY, SECRET))], hysteresis=Decimal("sNaN")),
     lambda: Fleet([Member(Client(API_KEY, SECRET))], hysteresis=Decimal("Infinity")),
     lambda: Fleet.from_toml(cast("Any", None)),
+    lambda: Fleet.from_toml("a\0b"),
+    lambda: Fleet.from_toml("~no-such-user-7391/accounts.toml"),
     lambda: Fleet.from_toml("none.toml", shard=cast("Any", (1, 2, 3))),
     lambda: Publisher("redis://127.0.0.1:1/0", shard=(3, 2)),
     lambda: Publisher("redis://127.0.0.1:1/0", memory=cast("Any", "1")),

@@ -134,6 +134,20 @@ class TestPages:
         assert (hit, error.limit, closes_gate(error), says_closed(error)) == (limit, limit, True, True)
 
     @pytest.mark.parametrize(
+        ("status", "outcome"),
+        [(400, "not_done"), (403, "not_done"), (408, "unknown"), (429, "not_done"), (503, "unknown")],
+    )
+    def test_a_gateway_may_have_passed_on_what_it_limits(self, status: int, outcome: str) -> None:
+        """If it failed itself, it does not know; the exchange's own code does."""
+        error, _ = classify(WRITE, page(status, "Too many requests."))
+        known, _ = classify(WRITE, HttpAnswer(status, {}, b'{"code":-1003,"msg":"Too many requests."}'))
+
+        assert error is not None
+        assert known is not None
+        assert (error.outcome, known.outcome) == (outcome, "not_done")
+        assert says_closed(error)
+
+    @pytest.mark.parametrize(
         "given",
         [
             page(503, "Service Unavailable"),

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import logging
+import socket
 from collections.abc import Awaitable, Iterable
 from decimal import Decimal
 from pathlib import Path
@@ -41,10 +42,12 @@ from binance_pm import (
     UmAccount,
 )
 from binance_pm.budget import Family
+from binance_pm.budget.ledger import Ledger
 from binance_pm.sandbox import create_app
 from binance_pm.testing import Exchange, Fault, Sandbox
 from binance_pm.transport.httpx import asgi_transport
 from tests.conftest import FakeClock, ManualClock, refusing_port, settled
+from tests.raw_server import http, read_request, serve_raw
 
 KEY = "k" * 64
 UM = "/papi/v2/um/account"
@@ -744,11 +747,16 @@ class TestRefusals:
         budget = Budget(
             limits={("papi", Kind.IP): 1000}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep
         )
-        async with small.client(max_wait=1, session=small.session(budget=budget)) as client:
+        async with small.client(max_wait=0, session=small.session(budget=budget)) as client:
+            await client.account()
+            (ledger,) = budget._ledgers.values()
+            assert isinstance(ledger, Ledger)
+            # As after a quiet minute: no poll has to wait for tokens.
+            ledger._tokens = 1000
             results = await asyncio.gather(*(client.account() for _ in range(100)), return_exceptions=True)
 
         kinds = [type(result).__name__ for result in results]
-        assert (kinds.count("Account"), kinds.count("BudgetExceeded")) == (45, 55)
+        assert (kinds.count("Account"), kinds.count("BudgetExceeded")) == (41, 59)
         assert {request.status for request in exchange.requests} == {200}
 
     async def test_a_refusal_overtakes_those_about_to_send(self, pm: Sandbox) -> None:
@@ -898,6 +906,60 @@ class TestLifetime:
         """One client is one account's, opened once."""
         with pytest.raises(SessionClosed, match="the client is open"):
             await client.__aenter__()
+
+    @pytest.mark.parametrize("share", [False, True], ids=["of its own", "given"])
+    async def test_can_be_opened_and_closed_without_a_block(self, pm: Sandbox, *, share: bool) -> None:
+        """`open` returns the client, and closing it again does nothing."""
+        session = await pm.session().open() if share else None
+        client = await pm.client(session=session or pm.session()).open()
+        await client.um_account()
+        with pytest.raises(SessionClosed, match="the client is open"):
+            await client.open()
+        for _ in range(2):
+            await client.aclose()
+            assert repr(client) == "Client(account-01, closed)"
+        with pytest.raises(SessionClosed, match="the client was closed"):
+            await client.open()
+
+        assert session is None or not session.is_closed
+        if session is not None:
+            await session.aclose()
+
+    async def test_closing_at_once_twice_is_harmless(self, pm: Sandbox) -> None:
+        """A block and a signal handler may both do it."""
+        session = pm.session()
+        async with pm.client(1, session=session) as other, pm.client(session=session) as client:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(client.aclose)
+            await other.um_account()
+
+    async def test_that_could_not_open_can_be_opened_later(self, pm: Sandbox) -> None:
+        """A failure to open leaves nothing behind."""
+        session = pm.session(engine="direct")
+        client = pm.client(session=session)
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="the direct engine cannot be used"):
+                await client.open()
+        assert repr(client) == "Client(account-01, not open)"
+        assert repr(session).startswith("Session(not open")
+
+    async def test_an_answer_that_is_none_ends_the_connections_of_its_account(self) -> None:
+        """It may have been another call's: what comes next on that connection may be, too."""
+        bodies = iter([b"{}", b"[]", b"{}"])
+
+        def behave(connection: socket.socket) -> None:
+            while read_request(connection):
+                connection.sendall(http(next(bodies)))
+
+        with serve_raw(behave) as server:
+            client = Client(KEY, "s", papi_url=server.url, session=Session(budget=Budget()))
+            async with client:
+                await client.ping()
+                with pytest.raises(BadAnswer):
+                    await client.ping()
+                await client.ping()
+            assert len(server.connections) == 2
 
     async def test_leaving_what_was_never_entered_is_harmless(self) -> None:
         """A failure while opening may lead here."""

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import msgspec
 import pytest
 
-from binance_pm import ENDPOINTS
+from binance_pm import ENDPOINTS, BadAnswer, Budget, Client, PortfolioMarginError, Session
 from tests.implausible import ALL, ODD_AMOUNTS, ODD_TIMES, is_plausible, numbers_in
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -153,3 +154,59 @@ def _fields(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Field]:
             yield from _fields(kind.item_type)
         case _:
             pass
+
+
+NESTED = [("[", "]"), ('{"a":', "}")]
+
+
+async def outcome_of_call(status: int, body: bytes, frames: int) -> object:
+    """What a call of an endpoint that is not declared ends in, from so many frames down."""
+
+    def exchange(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, content=body)
+
+    async def call(frames: int) -> object:
+        if frames:
+            return await call(frames - 1)
+        return await client.request("GET", "/papi/v1/new", weight=1, returns=dict[str, Any])
+
+    session = Session(http=httpx.MockTransport(exchange), budget=Budget())
+    async with Client("key", "secret", session=session, attempts=1) as client:
+        try:
+            return await call(frames)
+        except PortfolioMarginError as error:
+            return error
+
+
+@pytest.mark.parametrize(("opening", "closing"), NESTED)
+@pytest.mark.parametrize("frames", [0, 300])
+async def test_a_nested_response_is_a_value_or_a_bad_answer(opening: str, closing: str, frames: int) -> None:
+    """At no depth, and nowhere in the caller's stack, does anything else come out."""
+    for depth in (1, 50, 90, 99, 100, 101, 200, 300, 400, 499, 500, 640, 750, 900, 990, 997, 1_000, 5_000):
+        body = f'{{"a":{opening * depth}1{closing * depth}}}'.encode()
+
+        outcome = await outcome_of_call(200, body, frames)
+
+        if depth < 99:
+            assert outcome == json.loads(body)
+        elif depth > 100:
+            assert isinstance(outcome, BadAnswer)
+            assert "JSON is nested too deeply" in str(outcome)
+
+
+@pytest.mark.parametrize(("opening", "closing"), NESTED)
+@pytest.mark.parametrize("frames", [0, 300])
+async def test_a_nested_error_is_a_documented_one(opening: str, closing: str, frames: int) -> None:
+    """Nested text or data in an error of the exchange hides it at worst."""
+    for depth in (1, 90, 100, 200, 500, 640, 990, 1_000, 5_000):
+        deep = opening * depth + "1" + closing * depth
+        for body in (
+            f'{{"code":-1102,"msg":"x","data":{deep}}}',
+            f'{{"code":-1102,"msg":{deep}}}',
+            f'{{"code":{deep}}}',
+            deep,
+        ):
+            for status in (200, 400):
+                outcome = await outcome_of_call(status, body.encode(), frames)
+
+                assert isinstance(outcome, PortfolioMarginError | dict), depth

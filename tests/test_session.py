@@ -53,14 +53,14 @@ class TestShared:
     """The session of clients that are given none."""
 
     async def test_clients_share_one(self, pm_sandbox: Sandbox) -> None:
-        """Two clients draw on one budget and one pool of connections."""
+        """Two clients draw on one budget, each over connections of its own."""
         async with client_of(pm_sandbox) as one, client_of(pm_sandbox, 1) as other:
             for client in (one, other):
                 await client.um_account()
             session = shared_session()
 
             assert session.budget is process_budget()
-            assert pm_sandbox.exchange.open_connections == 1
+            assert pm_sandbox.exchange.open_connections == 2
 
     async def test_the_last_client_closes_it(self, pm_sandbox: Sandbox) -> None:
         """It stays open for those who are left, and ends with them."""
@@ -105,6 +105,66 @@ class TestExplicit:
                 await client.um_account()
 
             assert not session.is_closed
+
+    async def test_no_client_closes_it(self, pm_sandbox: Sandbox) -> None:
+        """It is the caller's, also where the caller has not opened it: the next client finds it usable."""
+        session = pm_sandbox.session()
+        for _ in range(2):
+            async with pm_sandbox.client(session=session) as one, pm_sandbox.client(1, session=session) as other:
+                await one.um_account()
+                await other.um_account()
+                assert repr(session).startswith("Session(open")
+            assert not session.is_closed
+            with anyio.fail_after(5):
+                while pm_sandbox.exchange.open_connections:
+                    await anyio.lowlevel.checkpoint()
+
+        await session.aclose()
+        with pytest.raises(SessionClosed, match="the session was closed"):
+            await pm_sandbox.client(session=session).open()
+
+    async def test_that_was_opened_keeps_its_connections(self, pm_sandbox: Sandbox) -> None:
+        """From one client of an account to the next."""
+        session = await pm_sandbox.session().open()
+        for _ in range(3):
+            async with pm_sandbox.client(session=session) as client:
+                await client.um_account()
+            assert pm_sandbox.exchange.open_connections == 1
+        await session.aclose()
+
+    async def test_closes_with_its_block_for_every_client(self, pm_sandbox: Sandbox) -> None:
+        """A client that was forgotten does not keep it open."""
+        async with pm_sandbox.session() as session, session:
+            client = await pm_sandbox.client(session=session).open()
+            await client.um_account()
+        assert session.is_closed
+        with pytest.raises(SessionClosed, match="the session was closed"):
+            await client.um_account()
+        await client.aclose()
+
+    async def test_is_left_by_a_client_with_a_call_under_way(self, pm_sandbox: Sandbox) -> None:
+        """The call ends, and the next client is not disturbed by it."""
+        pm_sandbox.inject(Fault(delay=60))
+        session = pm_sandbox.session()
+        errors: list[PortfolioMarginError] = []
+        client = await pm_sandbox.client(session=session, attempts=1).open()
+
+        async def call() -> None:
+            with pytest.raises(PortfolioMarginError) as caught:
+                await client.um_account()
+            errors.append(caught.value)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(call)
+            while not pm_sandbox.exchange.requests:
+                await anyio.lowlevel.checkpoint()
+            await client.aclose()
+            async with pm_sandbox.client(session=session) as other:
+                await other.um_account()
+
+        assert sorted(type(error).__name__ for error in errors) == ["NoAnswer", "SessionClosed"]
+        assert [state.in_flight for state in pm_sandbox.budget.snapshot()] == [0]
 
     async def test_cannot_be_reopened(self, pm: Sandbox) -> None:
         """Nothing reopens itself."""
@@ -296,6 +356,12 @@ class TestLocalAddress:
                 await client.um_account()
 
         assert len(pm_sandbox.exchange.requests) == (0 if error else 1)
+
+    @pytest.mark.parametrize("value", [0, True, b"127.0.0.1"])
+    def test_has_to_be_text(self, value: object) -> None:
+        """Python takes numbers for addresses."""
+        with pytest.raises(ConfigurationError, match=f"local_address is {type(value).__name__}: give text or None"):
+            Session(local_address=value)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - same
     def test_does_not_go_with_a_client_of_ones_own(self, address: str) -> None:

@@ -21,9 +21,8 @@ from msgspec import Meta, field
 
 from binance_pm import ENDPOINTS
 from binance_pm.amounts import exact_sum, plain
-from binance_pm.bounds import Milliseconds
 from binance_pm.enums import PositionSide
-from binance_pm.wire import Answer, Value, camel, decoder, encode_query
+from binance_pm.wire import Answer, Milliseconds, Value, camel, decoder, encode_query
 from tests.benchmarks.answering import LARGE, body_of
 from tests.implausible import (
     ESCAPED_AMOUNTS,

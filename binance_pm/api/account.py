@@ -6,10 +6,9 @@ from decimal import Decimal
 
 from msgspec import field
 
-from binance_pm.bounds import Milliseconds
 from binance_pm.endpoint import get
 from binance_pm.enums import AccountStatus
-from binance_pm.wire import Answer
+from binance_pm.wire import Answer, Milliseconds
 
 
 class Account(Answer, frozen=True):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from binance_pm.bounds import Milliseconds
 from binance_pm.endpoint import get
-from binance_pm.wire import Answer
+from binance_pm.wire import Answer, Milliseconds
 
 
 class Pong(Answer, frozen=True):

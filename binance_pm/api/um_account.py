@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from binance_pm.bounds import Milliseconds
 from binance_pm.endpoint import get
 from binance_pm.enums import PositionSide
-from binance_pm.wire import Answer
+from binance_pm.wire import Answer, Milliseconds
 
 
 class UmAsset(Answer, frozen=True):

@@ -14,6 +14,7 @@ import anyio
 import msgspec
 from cyclopts import App, Parameter
 
+from binance_pm.amounts import text_of
 from binance_pm.cli.console import printable
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
@@ -39,7 +40,10 @@ class Target:
 
     sandbox: Annotated[bool, Parameter(help="Call a local exchange, which needs no key.", show_default=False)] = False
     base_url: Annotated[str | None, Parameter(help="Call this address, such as that of `binance-pm sandbox`.")] = None
-    engine: Annotated[Literal["auto", "httpx", "direct"], Parameter(help="What carries the request.")] = "auto"
+    engine: Annotated[
+        Literal["auto", "httpx", "direct"] | None,
+        Parameter(help="What carries the request; without it BINANCE_PM_ENGINE, or auto."),
+    ] = None
 
 
 _HERE = Target()
@@ -80,9 +84,9 @@ async def _client(endpoint: Endpoint[Any], target: Target, stack: AsyncExitStack
 
 
 def as_json(answer: object) -> str:
-    """As the exchange spells it: amounts as text in plain notation, where Decimal's own text may have an exponent."""
+    """As the exchange spells it: amounts as text in plain notation, even those that its type does not know."""
     plain = msgspec.to_builtins(answer, builtin_types=(Decimal,))
-    text = json.dumps(plain, indent=2, ensure_ascii=False, default=lambda amount: format(amount, "f"))
+    text = json.dumps(plain, indent=2, ensure_ascii=False, default=text_of)
     return "\n".join(map(printable, text.split("\n")))
 
 

@@ -25,8 +25,8 @@ from typing import Final, Literal, Self, get_args
 
 import anyio
 import anyio.abc
-import msgspec
 
+from binance_pm.amounts import json_of
 from binance_pm.errors import Call, ConfigurationError
 from binance_pm.fleet import FleetEvent, Reading, StateEvent
 from binance_pm.fleet.events import label_of
@@ -159,9 +159,11 @@ class Hook:
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + longest) as scope:
             self._scopes.add(scope)
             try:
-                why = await self._run(msgspec.json.encode(event))
+                why = await self._run(json_of(event))
             except OSError as error:
                 why = f"cannot be run ({error.strerror})"
+            except Exception as error:  # noqa: BLE001 - it is one event of one account
+                why = f"could not be told ({type(error).__name__})"
             finally:
                 self._scopes.discard(scope)
                 self._busy.discard(label_of(event))

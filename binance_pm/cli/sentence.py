@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import assert_never
 
+from binance_pm.amounts import text_of
 from binance_pm.cli.console import printable
 from binance_pm.fleet import (
     AccountFailed,
@@ -38,7 +39,7 @@ def clock_time(at: float) -> str:
 def plain(value: Decimal | str | None) -> str:
     """An amount without an exponent, a status as it is; a dash where nothing is known."""
     if isinstance(value, Decimal):
-        return format(value, "f")
+        return text_of(value)
     return value or "-"
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import msgspec
 
+from binance_pm.amounts import json_of
 from binance_pm.budget import Budget
 from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.history import History, logged
@@ -22,11 +23,15 @@ from binance_pm.cli.sentence import clock_time, sentence
 from binance_pm.errors import Call, ConfigurationError
 from binance_pm.extras import installation
 from binance_pm.fleet import Fleet, FleetEvent, Publisher
+from binance_pm.fleet.events import label_of
 from binance_pm.session import Session
 from binance_pm.signing import Secret
 
 if TYPE_CHECKING:
     from binance_pm.metrics import Metrics
+
+
+_log = logging.getLogger(__name__)
 
 
 class Receiver(Protocol):
@@ -79,7 +84,7 @@ class Printer:
 
     def receive(self, event: FleetEvent) -> None:
         """Print it at once."""
-        print(printable(msgspec.json.encode(event).decode()) if self._json else sentence(event), flush=True)
+        print(printable(json_of(event).decode()) if self._json else sentence(event), flush=True)
 
 
 def run(request: Request) -> int:
@@ -130,7 +135,14 @@ async def tell(events: AsyncIterable[FleetEvent], receivers: Iterable[Receiver])
     receivers = list(receivers)
     async for event in events:
         for receiver in receivers:
-            receiver.receive(event)
+            try:
+                receiver.receive(event)
+            except OSError:
+                # Nobody reads what is printed, such as `head` that has seen enough.
+                raise
+            except Exception as error:  # noqa: BLE001 - it is one event of one account
+                kind = type(event).__name__
+                _log.warning("A %s of %s cannot be told: %s", kind, label_of(event), type(error).__name__)
 
 
 async def _run(request: Request) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import anyio
 
+from binance_pm.amounts import text_of
 from binance_pm.api.account import Account
 from binance_pm.api.pro_account import ProAccount, SpanAccount
 from binance_pm.client import Client
@@ -119,7 +120,7 @@ def check_account(subject: Subject, answers: Answers) -> Check:
     answer = _headline(answers)
     if answer is None:
         return Check("account", subject.label, "not checked", "nothing that tells it could be read")
-    what = f"{answer.account_status}, uniMMR {answer.uni_mmr:.2f}"
+    what = f"{answer.account_status}, uniMMR {text_of(answer.uni_mmr, '.2f')}"
     if answer.account_status == AccountStatus.NORMAL:
         return Check("account", subject.label, "ok", what)
     return Check("account", subject.label, "warning", what, "Add margin or close positions: the setup itself is fine.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -43,6 +44,8 @@ _PATIENCE: Final = 2.0
 _MINUTE: Final = 60.0
 # Seconds; the exchange's clock is known to half of one at least.
 _NEAR: Final = 1.5
+_log = logging.getLogger(__name__)
+
 _CALL: Final = Call("doctor")
 _OF_HOST: Final[tuple[CheckName, ...]] = ("clock", "egress", "tls")
 _OF_KEY: Final[tuple[CheckName, ...]] = ("key", "permissions", "product")
@@ -134,7 +137,7 @@ class _Examination:
                 async with anyio.create_task_group() as tasks:
                     for subject in self._subjects:
                         if isinstance(subject, Subject):
-                            tasks.start_soon(self._look_at_subject, subject)
+                            tasks.start_soon(self._look_at, subject)
         except ConfigurationError as error:
             # Nothing else raises it: the proxy of the environment cannot be used.
             self._give_up(error)
@@ -170,6 +173,16 @@ class _Examination:
             self._count(self._clocks()[url], error)
         if _is_in_vain(error):
             self._unreached[url] = f"{route.name} cannot be asked, see clock"
+
+    async def _look_at(self, subject: Subject) -> None:
+        """Look at one account; whatever goes wrong there, the others are looked at all the same."""
+        try:
+            await self._look_at_subject(subject)
+        except Exception as error:  # noqa: BLE001
+            _log.exception("The examination of [%s] failed", subject.label)
+            what = f"an unexpected {type(error).__name__}"
+            self._report.put(Check("permissions", subject.label, "failed", what, "Report it, with what was logged."))
+            self._report.skip((*_OF_KEY, "account"), subject.label, "the examination failed")
 
     async def _look_at_subject(self, subject: Subject) -> None:
         label = subject.label

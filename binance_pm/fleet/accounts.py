@@ -169,6 +169,8 @@ def check_read(names: object) -> tuple[str, ...]:
 
 
 def _tables(path: Path) -> tuple[str, list[Mapping[str, Any]], str | None]:
+    if "\0" in str(path):
+        raise ConfigurationError(_CALL, "the path has a null character in it")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

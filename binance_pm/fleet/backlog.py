@@ -8,6 +8,7 @@ from typing import Final
 import anyio
 import msgspec
 
+from binance_pm.amounts import write_plainly
 from binance_pm.fleet.events import Change, FleetEvent, Reading, StateEvent
 
 _LEAST: Final = 1_000
@@ -42,6 +43,8 @@ class Backlog:
 
     def put(self, event: FleetEvent) -> None:
         """Add an event; it never waits."""
+        # Amounts inside answers are plain from the beginning.
+        write_plainly(event.changed if isinstance(event, Reading) else event)
         if isinstance(event, Reading):
             before = self._readings.get(event.label)
             self._readings[event.label] = event if before is None else _merged(before, event)

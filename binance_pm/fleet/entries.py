@@ -20,8 +20,9 @@ What is a gap, and what marks it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -29,6 +30,7 @@ from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
 from binance_pm.errors import Call, ConfigurationError
 from binance_pm.fleet.events import Change, FleetEvent, Reading, StateEvent, TimedAnswer
+from binance_pm.wire import decoder
 
 STREAM: Final = "fleet"
 """The name of a stream where none is given."""
@@ -128,10 +130,7 @@ def decode_event(text: bytes | str) -> StreamEvent:
     Raises:
         ValueError: it is none that this version knows.
     """
-    try:
-        event = _DECODE(text)
-    except RecursionError as error:
-        raise ValueError("JSON is nested too deeply") from error
+    event = _DECODE(text.encode(errors="surrogatepass") if isinstance(text, str) else text)
     return event if not isinstance(event, _RawReading) else event.reading()
 
 
@@ -154,7 +153,10 @@ class _RawReading(msgspec.Struct, frozen=True, tag="Reading", tag_field="type"):
         return Reading(at=self.at, label=self.label, answers=answers, changed=changed)
 
 
-_DECODE: Final = msgspec.json.Decoder(StateEvent | StreamMark | _RawReading).decode
+_DECODE: Final[Callable[[bytes], StateEvent | StreamMark | _RawReading]] = decoder(
+    cast("Any", StateEvent | StreamMark | _RawReading)
+)
+_AMOUNT: Final = decoder(Decimal)
 
 
 def _answer(name: str, raw: msgspec.Raw) -> Any:
@@ -166,4 +168,8 @@ def _answer(name: str, raw: msgspec.Raw) -> Any:
 def _figure(name: str, value: str | None) -> Decimal | str | None:
     if value is None:
         return None
-    return AccountStatus(value) if name == "account_status" else msgspec.convert(value, Decimal, strict=False)
+    if name == "account_status":
+        return AccountStatus(value)
+    amount = _AMOUNT(msgspec.json.encode(value))
+    # Other versions wrote exponents: what is read is written again as it was.
+    return Decimal(value) if "E" in value else amount

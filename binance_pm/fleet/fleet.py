@@ -38,6 +38,7 @@ from binance_pm.fleet.lines import HYSTERESIS, Line, line_value, lines_of
 from binance_pm.fleet.watch import Watch, exchange_time
 from binance_pm.fleet.watched import Watched
 from binance_pm.session import Session
+from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity
 
 _log = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ class Fleet:
         self._tasks: anyio.abc.TaskGroup | None = None
         self._watch: Watch | None = None
         self._budget: Budget | None = None
+        self._affinity: Affinity | None = None
         self._closed: bool = False
         _check_members(self._members)
 
@@ -143,7 +145,10 @@ class Fleet:
             ConfigurationError: here what is wrong with the file, on entering what is wrong with the keys; the text
                 names file, line and account of everything that is wrong, and shows no secret.
         """
-        file = read_accounts(Path(path))
+        try:
+            file = read_accounts(Path(path).expanduser())
+        except RuntimeError:
+            raise ConfigurationError(_CALL, f"the home directory in the path {path} is not known") from None
         if shard is not None:
             file = part_of(file, *shard)
         if file.problems and not keep_going:
@@ -188,6 +193,7 @@ class Fleet:
                 await stack.enter_async_context(member.client)
             self._budget = _one_budget(self._members)
             self._tasks = await stack.enter_async_context(anyio.create_task_group())
+            self._affinity = Affinity()
             self._stack = stack.pop_all()
         return self
 
@@ -195,6 +201,9 @@ class Fleet:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         assert self._stack is not None and self._tasks is not None, "left without being entered"  # noqa: S101, PT018
+        if self._affinity is not None and (mismatch := self._affinity.mismatch()):
+            await self._leave_from_elsewhere(mismatch)
+            return None
         self._closed = True
         self._tasks.cancel_scope.cancel()
         if self._watch is not None:
@@ -206,6 +215,14 @@ class Fleet:
             if group.exceptions == (error,):
                 return False
             raise
+
+    async def _leave_from_elsewhere(self, mismatch: str) -> None:
+        """Its tasks are on another event loop: where that has ended they are gone, else nothing is touched."""
+        if self._affinity is not None and not self._affinity.is_over():
+            raise SessionClosed(_CALL, f"the fleet was {mismatch}", advice=CLOSE_THERE)
+        self._closed = True
+        for member in self._members:
+            await member.client.aclose()
 
     def watch(
         self, *, warn: str | int | Decimal | None = None, alarm: str | int | Decimal | None = None
@@ -224,7 +241,9 @@ class Fleet:
             SessionClosed: the fleet is not open.
         """
         budget, tasks = self.budget, self._tasks
-        assert tasks is not None  # noqa: S101
+        assert tasks is not None and self._affinity is not None  # noqa: S101, PT018
+        if mismatch := self._affinity.mismatch():
+            raise SessionClosed(_CALL, f"the fleet was {mismatch}", advice=ONE_EACH)
         now = budget.monotonic()
         watched: list[Watched] = []
         for member in self._members:

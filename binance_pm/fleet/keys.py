@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 import anyio
+import anyio.abc
 import anyio.to_thread
 
 from binance_pm.client import Client
@@ -20,7 +23,7 @@ from binance_pm.errors import ConfigurationError
 from binance_pm.extras import installation
 from binance_pm.fleet.accounts import AccountEntry, AccountsFile, Problem, Reference
 from binance_pm.session import Session
-from binance_pm.signing import Secret, read_private
+from binance_pm.signing import LARGEST_KEY, Secret, is_pem, key_form, read_key
 from binance_pm.wakeup import waker
 
 T = TypeVar("T")
@@ -28,6 +31,7 @@ T = TypeVar("T")
 LONGEST: Final = 30.0
 """Seconds that a key may take: a keyring or a password manager may ask a person."""
 _AT_ONCE: Final = 8
+_REAP_SECONDS: Final = 0.3
 
 
 class _Keyring(Protocol):
@@ -92,10 +96,11 @@ async def read_keys(entry: AccountEntry, folder: Path, env: Mapping[str, str], *
         ValueError: a reference leads to nothing; the text says why and shows nothing of it.
     """
     secret_name = "private_key" if entry.is_private_key else "api_secret"
-    api_key = await _value("api_key", entry.api_key, folder, env, longest)
-    secret = await _value(secret_name, entry.secret, folder, env, longest)
-    opening = None if entry.passphrase is None else await _value("passphrase", entry.passphrase, folder, env, longest)
-    return Keys(Secret(api_key), Secret(secret), None if opening is None else Secret(opening))
+    api_key = Secret(await _value("api_key", entry.api_key, folder, env, longest))
+    secret = Secret(await _value(secret_name, entry.secret, folder, env, longest))
+    if entry.passphrase is None:
+        return Keys(api_key, secret, None)
+    return Keys(api_key, secret, Secret(await _value("passphrase", entry.passphrase, folder, env, longest)))
 
 
 async def _client(
@@ -107,19 +112,22 @@ async def _client(
     options: Mapping[str, Any],
 ) -> Client:
     key, secret, opening = await read_keys(entry, folder, env, longest=longest)
-    make = partial(
-        Client,
-        key.reveal().decode(errors="surrogateescape"),
-        secret.reveal(),
-        passphrase=opening and opening.reveal(),
-        label=entry.label,
-        session=session,
-        **options,
-    )
+
+    def make() -> Client:
+        # Not a partial: that would show its arguments.
+        return Client(
+            key.reveal().decode(errors="surrogateescape"),
+            secret.reveal(),
+            passphrase=opening and opening.reveal(),
+            label=entry.label,
+            session=session,
+            **options,
+        )
+
     if not entry.is_private_key:
         return make()
-    if not secret.reveal().lstrip().startswith(b"-----BEGIN"):
-        raise ValueError("private_key is not PEM")
+    if not is_pem(secret.reveal()):
+        raise ValueError(f"private_key is {key_form(secret.reveal()) or 'not PEM'}")
     # Opening an encrypted key takes long on purpose.
     return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
 
@@ -184,26 +192,55 @@ def _file(name: str, folder: Path, path: str) -> bytes:
         place = folder / Path(path).expanduser()
     except RuntimeError:
         raise ValueError(f"{name}: the home directory in the path {path} is not known") from None
-    if name != "api_key":
-        return read_private(place, f"{name}: the file")
-    try:
-        with place.open("rb") as file:
-            return file.read(1 << 20)
-    except OSError as error:
-        raise ValueError(f"{name}: the file {place} cannot be read: {error.strerror}") from None
+    return read_key(place, f"{name}: the file", is_secret=name != "api_key")
 
 
 async def _command(name: str, words: tuple[str, ...], folder: Path) -> bytes:
     """What the program prints. It is not run by a shell, and what it says on stderr may be secret: nobody is shown."""
     try:
-        done = await anyio.run_process(
-            words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, cwd=folder
+        process = await anyio.open_process(
+            words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, start_new_session=True
         )
     except OSError as error:
         raise ValueError(f"{name}: the command {words[0]} cannot be run: {error.strerror}") from None
-    if done.returncode:
-        raise ValueError(f"{name}: the command {words[0]} ended with status {done.returncode}")
-    return done.stdout
+    is_done = False
+    try:
+        printed = await _printed(process)
+        if len(printed) <= LARGEST_KEY:
+            await process.wait()
+            is_done = True
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _end(process, is_done=is_done)
+    if not is_done:
+        raise ValueError(f"{name}: the command {words[0]} printed more than {LARGEST_KEY} bytes, which no key has")
+    if process.returncode:
+        raise ValueError(f"{name}: the command {words[0]} ended with status {process.returncode}")
+    return bytes(printed)
+
+
+async def _printed(process: anyio.abc.Process) -> bytearray:
+    """What it prints, up to a piece beyond what a key has."""
+    assert process.stdout is not None  # noqa: S101
+    printed = bytearray()
+    with suppress(anyio.EndOfStream):
+        while len(printed) <= LARGEST_KEY:
+            printed += await process.stdout.receive()
+    return printed
+
+
+async def _end(process: anyio.abc.Process, *, is_done: bool) -> None:
+    """Leave no zombie, and of a command that was given up neither the process nor what it has started."""
+    if not is_done:
+        with suppress(ProcessLookupError, PermissionError):
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+    with anyio.move_on_after(_REAP_SECONDS):
+        await process.wait()
+    if process.returncode is not None:
+        await process.aclose()
 
 
 def _keyring(name: str, service: str, user: str) -> bytes:

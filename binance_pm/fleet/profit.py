@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Final
 
+from binance_pm.amounts import exact_sum
 from binance_pm.api.um_account import UmAccount
 
 DOLLARS: Final = frozenset({"USD", "USDT", "USDC", "FDUSD", "BUSD", "TUSD"})
@@ -26,7 +27,7 @@ def profits_of(um: UmAccount) -> dict[str, Decimal]:
     profits: dict[str, Decimal] = {}
     for position in um.positions:
         asset = _asset_of(position.symbol, names)
-        profits[asset] = profits.get(asset, Decimal(0)) + position.unrealized_profit
+        profits[asset] = exact_sum((profits.get(asset, Decimal(0)), position.unrealized_profit))
     profits |= {asset: profit for asset, profit in listed.items() if profit}
     return {asset: profit for asset, profit in sorted(profits.items()) if profit}
 
@@ -35,7 +36,7 @@ def in_dollars(profits: Mapping[str, Decimal]) -> Decimal | None:
     """Their sum in USD; None if one of them is in an asset that is no dollar."""
     if not DOLLARS.issuperset(profits):
         return None
-    return sum(profits.values(), Decimal(0))
+    return exact_sum(profits.values())
 
 
 def _asset_of(symbol: str, names: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, Self
 
 import msgspec
 
+from binance_pm.amounts import json_of
 from binance_pm.arguments import checked
 from binance_pm.errors import Call, ConfigurationError
 from binance_pm.fleet.entries import STREAM, Gap, Started, keys_of
@@ -173,7 +174,13 @@ class Publisher:
 
     def receive(self, event: FleetEvent) -> None:
         """Take an event; it neither waits nor fails."""
-        text = msgspec.json.encode(event)
+        try:
+            text = json_of(event)
+        except Exception as error:  # noqa: BLE001 - the other events are to be told all the same
+            _log.warning("A %s cannot be written: %s", type(event).__name__, type(error).__name__)
+            with self._lock:
+                self._outbox.miss(event.at, is_reading=isinstance(event, Reading))
+            return
         with self._lock:
             self._outbox.put(text, event.at, is_reading=isinstance(event, Reading))
         self._news.set()
@@ -308,8 +315,12 @@ class Outbox:
             self._readings.append(self._count)
         while self._bytes > self._memory:
             dropped = self._pop(self._readings[0] if self._readings else next(iter(self._waiting)))
-            self._dropped[dropped.is_reading] += 1
-            self._dropped_at = [min([dropped.at, *self._dropped_at]), max([dropped.at, *self._dropped_at])]
+            self.miss(dropped.at, is_reading=dropped.is_reading)
+
+    def miss(self, at: float, *, is_reading: bool) -> None:
+        """Count an event that is not here: a gap is told in its place."""
+        self._dropped[is_reading] += 1
+        self._dropped_at = [min([at, *self._dropped_at]), max([at, *self._dropped_at])]
 
     def take(self) -> list[bytes]:
         """Some of the oldest; in front of them, what was dropped since the last time."""

@@ -19,6 +19,7 @@ from typing import Final
 import anyio
 import msgspec
 
+from binance_pm.arguments import checked
 from binance_pm.errors import Call, ConfigurationError, ConnectError
 from binance_pm.fleet.entries import (
     STREAM,
@@ -146,6 +147,7 @@ class StreamReader:
         ConfigurationError: an argument cannot be used, or the extra ``redis`` is not installed.
     """
 
+    @checked("read_stream")
     def __init__(self, url: str, *, group: str, stream: str = STREAM, from_start: bool = False) -> None:
         self._keys: Final = keys_of(stream, group, _CALL)
         self._server: Final = RedisServer(

@@ -27,7 +27,7 @@ import anyio.abc
 
 from binance_pm.budget import Budget, Lane
 from binance_pm.endpoint import ENDPOINTS, Endpoint
-from binance_pm.errors import ConfigurationError, PortfolioMarginError
+from binance_pm.errors import Call, ConfigurationError, PortfolioMarginError, SessionClosed
 from binance_pm.fleet import pace
 from binance_pm.fleet.accounts import Problem
 from binance_pm.fleet.backlog import Backlog
@@ -43,6 +43,7 @@ from binance_pm.fleet.events import (
 from binance_pm.fleet.forecast import price_of
 from binance_pm.fleet.unseen import Moment
 from binance_pm.fleet.watched import Watched
+from binance_pm.transport.affinity import ONE_EACH, Affinity
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ class Watch:
         self._scope: Final = anyio.CancelScope()
         self._sleep: anyio.CancelScope | None = None
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._affinity: Final = Affinity()
 
     async def run(self) -> None:
         """Look, and sleep until there is reason to look again."""
@@ -127,6 +129,8 @@ class Watch:
         return self
 
     async def __anext__(self) -> FleetEvent:
+        if mismatch := self._affinity.mismatch():
+            raise SessionClosed(Call("Fleet.watch"), f"the watch was {mismatch}", advice=ONE_EACH)
         event = await self._backlog.take()
         if event is None:
             raise StopAsyncIteration
@@ -136,11 +140,16 @@ class Watch:
         """See `Fleet.snapshot`."""
         now, at = self._budget.monotonic(), self._wall()
         moment = self._moment()
-        known: list[AccountPicture] = []
-        for account in self._accounts:
+        return [self._picture(account, moment, at, now) for account in self._accounts] + [
+            _unopened(problem) for problem in self._problems
+        ]
+
+    def _picture(self, account: Watched, moment: Moment, at: float, now: float) -> AccountPicture:
+        try:
             text, waiting = moment.why(account, account.late()) if account.is_stale else ("", None)
-            known.append(account.picture(at=at, now=now, slack=self._slack, why=text, waiting=waiting))
-        return known + [_unopened(problem) for problem in self._problems]
+            return account.picture(at=at, now=now, slack=self._slack, why=text, waiting=waiting)
+        except Exception as error:  # noqa: BLE001 - the others are to be seen all the same
+            return _unseen(account.label, account.product, f"an unexpected {type(error).__name__}")
 
     def _moment(self) -> Moment:
         return Moment(self._budget, is_behind=self._backlog.is_behind)
@@ -161,7 +170,7 @@ class Watch:
         self._find_jams()
         demands: list[tuple[float, Mapping[str, float]]] = []
         for account in self._accounts:
-            account.aim(floor=self._floor, ceiling=self._ceiling)
+            self._aim(account)
             demands.append((account.wish, self._cost(account.active(now))))
         self._stretches = pace.stretches(pace.loads(demands))
         plans = [(pace.stretched(interval, costs, self._stretches), costs) for interval, costs in demands]
@@ -182,6 +191,13 @@ class Watch:
             and not self._budget.gate(account.client.host(ENDPOINTS[name])).wait(now)
             for name in account.active(now)
         )
+
+    def _aim(self, account: Watched) -> None:
+        try:
+            account.aim(floor=self._floor, ceiling=self._ceiling)
+        except Exception:  # noqa: BLE001 - the others are to be read all the same
+            # What cannot be judged may be in danger.
+            account.wish = self._floor
 
     def _line_up(self, turns: list[pace.Turn]) -> None:
         self._heap.clear()
@@ -336,19 +352,30 @@ class Watch:
             failure = error
         account.out.discard(name)
         now, at = self._budget.monotonic(), self._wall()
+        if failure is None:
+            try:
+                self._tell(account.learn(name, answer, at=at, now=now, slack=self._slack))
+                self._bring_forward(account, now)
+                together.came.append(name)
+            except Exception as error:  # noqa: BLE001
+                failure = self._unusable(account, name, error)
         if failure is not None:
             self._tell(account.fail(name, failure, at=at, now=now))
-        else:
-            together.came.append(name)
-            self._tell(account.learn(name, answer, at=at, now=now, slack=self._slack))
-            self._bring_forward(account, now)
         together.left -= 1
         if not together.left and together.came:
-            self._backlog.put(account.reading(together.came, at=at))
+            try:
+                self._backlog.put(account.reading(together.came, at=at))
+            except Exception as error:  # noqa: BLE001
+                self._tell(account.fail(name, self._unusable(account, name, error), at=at, now=now))
+
+    def _unusable(self, account: Watched, name: str, error: Exception) -> Exception:
+        """What was read of one account is no reason to end the watch of the others."""
+        _log.error("%s [%s]: what was read cannot be used", name, account.label, exc_info=error)
+        return error
 
     def _bring_forward(self, account: Watched, now: float) -> None:
         """Bring the next reading forward where the account is in more danger than was known."""
-        account.aim(floor=self._floor, ceiling=self._ceiling)
+        self._aim(account)
         interval = pace.stretched(account.wish, self._cost(account.active(now)), self._stretches)
         if interval >= account.interval:
             return
@@ -396,9 +423,13 @@ class _Round:
 
 
 def _unopened(problem: Problem) -> AccountPicture:
+    return _unseen(problem.label, "", f"line {problem.line}: {problem.text}")
+
+
+def _unseen(label: str, product: str, error: str) -> AccountPicture:
     return AccountPicture(
-        label=problem.label,
-        product="",
+        label=label,
+        product=product,
         answers={},
         status=None,
         uni_mmr=None,
@@ -411,6 +442,6 @@ def _unopened(problem: Problem) -> AccountPicture:
         interval=0.0,
         bound=0.0,
         is_stale=True,
-        error=f"line {problem.line}: {problem.text}",
+        error=error,
         retry_at=None,
     )

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from binance_pm.amounts import is_near
 from binance_pm.api.account import Account
 from binance_pm.api.pro_account import ProAccount, SpanAccount
 from binance_pm.api.um_account import UmAccount
@@ -193,11 +194,16 @@ class Watched:
         self.promised = max(self.promised, interval)
 
     def learn(self, name: str, answer: Answer, *, at: float, now: float, slack: float) -> list[StateEvent]:
-        """Take in an answer, and tell what it means."""
+        """Take in an answer, and tell what it means.
+
+        Raises:
+            ValueError: a figure cannot be calculated with; what was known before is known still.
+        """
         if isinstance(answer, UmAccount):
             # The empty places of three hundred symbols would be most of what a fleet remembers.
             held = [position for position in answer.positions if position.position_amt]
             answer = msgspec.structs.replace(answer, positions=held)
+        _check_figures(answer)
         before, since = self._main(), self.came.get(name)
         self.answers[name], self.came[name] = TimedAnswer(answer, at), now
         self.failing.pop(name, None)
@@ -345,6 +351,18 @@ class Watched:
                     MarginLine(label=self.label, at=at, line=name, threshold=line, below=below, uni_mmr=uni_mmr)
                 )
         return events
+
+
+def _check_figures(answer: Answer) -> None:
+    """What the exchange sends was checked before; answers may come from elsewhere, such as a client of one's own."""
+    if isinstance(answer, UmAccount):
+        figures = [*profits_of(answer).values(), *(position.position_amt for position in answer.positions)]
+    elif isinstance(answer, Account | ProAccount | SpanAccount):
+        figures = [answer.uni_mmr, answer.account_equity, answer.account_maint_margin]
+    else:
+        return
+    if not all(map(is_near, figures)):
+        raise ValueError("a figure is not plausible")
 
 
 def _text(error: Exception) -> str:

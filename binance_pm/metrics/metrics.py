@@ -19,6 +19,7 @@ from weakref import WeakSet
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
+from binance_pm.amounts import is_near
 from binance_pm.arguments import checked
 from binance_pm.budget import Budget, BudgetEvent, Pool, PoolState, Refused
 from binance_pm.endpoint import ENDPOINTS
@@ -248,7 +249,8 @@ def _of_accounts(pictures: Iterable[AccountPicture]) -> Iterator[Metric]:
         if is_stale:
             continue
         for name, value in _figures(picture).items():
-            if value is not None:
+            # What is not plausible is not known.
+            if value is not None and is_near(value):
                 figures[name].add_metric((label,), float(value))
         if picture.status is not None:
             shown = picture.status if picture.status.is_known else _UNKNOWN
@@ -265,8 +267,9 @@ def _profits(pictures: Iterable[AccountPicture]) -> list[GaugeMetricFamily]:
         if _is_old(picture, ("um_account",)):
             continue
         for asset, value in picture.profits.items():
-            assets.add_metric((picture.label, asset), float(value))
-        if picture.unrealized_profit is not None:
+            if is_near(value):
+                assets.add_metric((picture.label, asset), float(value))
+        if picture.unrealized_profit is not None and is_near(picture.unrealized_profit):
             dollars.add_metric((picture.label,), float(picture.unrealized_profit))
     return [dollars, assets]
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
-MAX_CONNECTIONS: Final = 120
-"""How many connections one session has at once."""
+MAX_CONNECTIONS: Final = 240
+"""How many connections one session has at once, those included that no request is on: each account has its own."""
 
 KEEPALIVE_SECONDS: Final = 30.0
 """How long a connection is kept that no request is on."""
@@ -81,15 +81,17 @@ class Headers:
 class HttpRequest:
     """One request, ready to leave: the bytes signed are the bytes sent."""
 
-    __slots__ = ("headers", "method", "origin", "target")
+    __slots__ = ("account", "headers", "method", "origin", "target")
 
-    def __init__(self, method: Method, origin: str, target: str, headers: Headers) -> None:
+    def __init__(self, method: Method, origin: str, target: str, headers: Headers, account: str = "") -> None:
         self.method: Final = method
         self.origin: Final = origin
         """Scheme, host and port, such as ``https://papi.binance.com``."""
         self.target: Final = lambda: target
         """Path and query, percent-encoded; the signature is in it."""
         self.headers: Final = headers
+        self.account: Final = account
+        """Whose request it is, such as a digest of the key: it shares connections with requests of the same account."""
 
     def head(self, host: str) -> Secret:
         """All of it, as HTTP/1.1 writes it; no request has a body.
@@ -222,6 +224,17 @@ class Transport(Protocol):
 
     async def aclose(self) -> None:
         """Close every connection that this transport opened; what is under way fails."""
+        ...
+
+    def distrust(self, request: HttpRequest) -> None:
+        """Use no connection again that is idle now and that the next such request could be sent over.
+
+        For an answer that is not one to the request: what else comes on its connection may not be, either.
+        """
+        ...
+
+    def abandon(self) -> None:
+        """Let go of every connection without closing it: it is another process's, or its event loop is closed."""
         ...
 
 

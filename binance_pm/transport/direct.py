@@ -26,12 +26,15 @@ from binance_pm.transport import (
     HttpRequest,
     SendFailed,
     Timeouts,
+    local,
 )
 from binance_pm.transport.dial import dial, readiness
 from binance_pm.transport.headers import COMPRESSED, LONGEST_HEAD, headers_of, is_compressed, is_too_long
 from binance_pm.transport.reach import Way
 from binance_pm.transport.reason import Progress, not_connected
 from binance_pm.transport.resolve import RESOLVER, Resolver
+from binance_pm.transport.sockets import Descriptors, unacknowledged, unread
+from binance_pm.transport.surplus import AMBIGUOUS, FAREWELL, TOO_EARLY
 from binance_pm.transport.tls import tls_settings
 
 _BUFFER_SIZE: Final = 2**18
@@ -74,7 +77,9 @@ class DirectTransport:
         self._local_address: Final = local_address
         self._resolver: Final = resolver
         self._places: Final = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._hosts: Final[dict[str, _Host]] = {}
+        self._hosts: Final[dict[tuple[str, str], _Host]] = {}
+        """By origin and account: no account is sent anything over a connection of another."""
+        self._descriptors: Final = Descriptors()
         self._connections: Final[set[_Connection]] = set()
         # Shared by all: what arrives is parsed before the next connection is read.
         self._buffer: Final = memoryview(bytearray(_BUFFER_SIZE))
@@ -83,13 +88,15 @@ class DirectTransport:
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
         """See `Transport.send`."""
-        host = self._hosts.get(request.origin) or self._host(request.origin)
-        head = request.head(host.netloc)
+        if local.IS_ENFORCED:
+            local.check_is_local(request.origin)
         latest = self._loop.time() + self._timeouts.total
         place = self._places.acquire()
         await (self._limited(place, latest, _no_place) if self._places.locked() else place)
         connection: _Connection | None = None
         try:
+            host = self._hosts.get((request.origin, request.account)) or self._host(request.origin, request.account)
+            head = request.head(host.netloc)
             connection = host.idle_connection() or await self._connect(host, latest)
             if self._loop.time() >= latest:
                 raise SendFailed.overdue(self._timeouts.total, sent=False)
@@ -111,7 +118,21 @@ class DirectTransport:
         if lost := [connection.lost for connection in self._connections]:
             await asyncio.wait(lost, timeout=_CLOSING_SECONDS)
 
-    def _host(self, origin: str) -> _Host:
+    def distrust(self, request: HttpRequest) -> None:
+        """See `Transport.distrust`."""
+        host = self._hosts.get((request.origin, request.account))
+        for connection in list(host.idle) if host else ():
+            connection.end(_CLOSED)
+
+    def abandon(self) -> None:
+        """See `Transport.abandon`."""
+        self._closed = True
+        self._descriptors.drop()
+        self._hosts.clear()
+        self._connections.clear()
+
+    def _host(self, origin: str, account: str) -> _Host:
+        self._forget_unused()
         with suppress(ValueError):
             parts = urlsplit(origin)
             port = {"http": 80, "https": 443}.get(parts.scheme)
@@ -122,7 +143,7 @@ class DirectTransport:
                     # A server that is offered nothing else speaks it.
                     tls.set_alpn_protocols(["http/1.1"])
                 way = Way(parts.hostname, parts.port or port, tls, self._pins, self._local_address, self._resolver)
-                return self._hosts.setdefault(origin, _Host(way, parts.netloc, []))
+                return self._hosts.setdefault((origin, account), _Host(way, parts.netloc, []))
         raise SendFailed("the URL of the request is none", sent=False)
 
     @staticmethod
@@ -132,6 +153,13 @@ class DirectTransport:
         except OSError as error:
             cause = Progress(None).cause(error)
             raise not_connected(netloc, f"the trusted certificates cannot be read ({cause})") from error
+
+    def _forget_unused(self) -> None:
+        """Accounts come and go: keep no more of what has no connection than there may be connections."""
+        if len(self._hosts) > MAX_CONNECTIONS:
+            used = {id(connection.host) for connection in self._connections}
+            for place in [place for place, host in self._hosts.items() if id(host) not in used]:
+                del self._hosts[place]
 
     async def _limited(self, what: Awaitable[object], latest: float, too_late: Callable[[], SendFailed]) -> None:
         """Wait at most for the connect timeout, or until the request's time is over, or the transport is closed."""
@@ -152,9 +180,8 @@ class DirectTransport:
         """A new connection; where there are as many as may be, that which was idle for longest makes way."""
         if self._closed:
             raise SendFailed("the transport was closed", sent=False)
-        idle = [connection for known in self._hosts.values() for connection in known.idle]
-        if idle and len(self._connections) >= MAX_CONNECTIONS:
-            min(idle, key=lambda connection: connection.deadline).end(_CLOSED)
+        if len(self._connections) >= MAX_CONNECTIONS:
+            self._make_room()
         connection = _Connection(host, self._connections, self._timeouts, self._max_body, self._buffer)
         progress = Progress(self._timeouts.connect)
         try:
@@ -162,6 +189,7 @@ class DirectTransport:
             await self._limited(dialled, latest, lambda: not_connected(host.netloc, progress.late))
             if not connection.is_open():
                 raise ConnectionError("the server closed it at once")  # noqa: TRY301 - told as any other failure
+            self._descriptors.add(connection.descriptor)
         except BaseException as error:
             self._connections.discard(connection)
             connection.end(_CLOSED)
@@ -170,13 +198,19 @@ class DirectTransport:
             raise not_connected(host.netloc, progress.cause(error)) from error
         return connection
 
+    def _make_room(self) -> None:
+        idle = [connection for known in self._hosts.values() for connection in known.idle]
+        # Those that are about to be lost take no room.
+        if idle and sum(not connection.is_ended for connection in self._connections) >= MAX_CONNECTIONS:
+            min(idle, key=lambda connection: connection.deadline).end(_CLOSED)
+
 
 def _no_place() -> SendFailed:
     return SendFailed("no connection was free in time", sent=False)
 
 
 class _Host(NamedTuple):
-    """One origin, and its connections that no call is on, the last used last."""
+    """One origin for one account, and the connections to it that no call is on, the last used last."""
 
     way: Way
     netloc: str
@@ -204,12 +238,25 @@ class _Connection(asyncio.BufferedProtocol):
     """That of the answer, once its head is complete."""
     _unproductive: int = 0
     """How many bytes have come that brought neither the end of a head nor any of a body."""
+    _unanswered: int = 0
+    """Bytes of the request that is under way, as long as nothing has come."""
+    _is_whole: bool = False
+    """Whether the answer to the last request has come to its end."""
+    _ends_here: bool = False
+    """Whether that answer is the last on the connection."""
+    is_ended: bool = False
+    """Whether it was cut off; the event loop may still have to close it."""
+    _farewell: int = 0
+    """How many bytes may wait behind an answer without being surplus."""
+    _was_used: bool = False
+    """Whether another request was answered before."""
+    descriptor: int
 
     def __init__(
         self, host: _Host, made: set[_Connection], timeouts: Timeouts, max_body: int, buffer: memoryview
     ) -> None:
         self._loop: Final = asyncio.get_running_loop()
-        self._host: Final = host
+        self.host: Final = host
         self._made: Final = made
         self._timeouts: Final = timeouts
         self._max_body: Final = max_body
@@ -235,6 +282,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._latest = latest
         self.deadline = min(self._loop.time() + self._timeouts.read, self._latest)
         self._status = self._unproductive = 0
+        self._is_whole = False
+        self._unanswered = len(request)
         self._answer = answer = self._loop.create_future()
         self._transport.write(request)
         if self.deadline < self._timer.when():
@@ -244,14 +293,15 @@ class _Connection(asyncio.BufferedProtocol):
     def keep_or_end(self) -> None:
         """Its call is over. Where that was given up, the answer may still come: it must not meet another call."""
         if self._answer is None and not self._transport.is_closing():
-            self._host.idle.append(self)
+            self.host.idle.append(self)
         else:
             self.end(_CLOSED)
 
     def end(self, reason: str, cause: Exception | None = None) -> None:
         """Cut it off; the call under way, if any, fails for the reason given, or has its refusal."""
+        self.is_ended = True
         with suppress(ValueError):
-            self._host.idle.remove(self)
+            self.host.idle.remove(self)
         if self.deadline:
             self._timer.cancel()
             self._transport.abort()
@@ -266,7 +316,9 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)
-        self.readable = readiness(transport.get_extra_info("socket").fileno())
+        self.descriptor = transport.get_extra_info("socket").fileno()
+        self.readable = readiness(self.descriptor)
+        self._farewell = FAREWELL if self.host.way.tls else 0
         self.deadline = self._loop.time() + KEEPALIVE_SECONDS
         self._timer = self._loop.call_at(self.deadline, self._look)
 
@@ -282,17 +334,27 @@ class _Connection(asyncio.BufferedProtocol):
         if self._status not in REFUSALS:
             self.deadline = min(self._loop.time() + self._timeouts.read, self._latest)
         self._unproductive += nbytes
+        if size := self._unanswered:
+            self._unanswered = 0
+            if size <= unacknowledged(self.descriptor):
+                self.end(TOO_EARLY)
+                return
+        surplus = False
         try:
             self._parser.feed_data(self._buffer[:nbytes])
         except HttpParserError as error:
-            self.end(_NOT_HTTP, error)
-        if self._unproductive > LONGEST_HEAD:
+            surplus = self._is_whole
+            if not surplus:
+                self.end(_NOT_HTTP, error)
+        if self._is_whole:
+            self._believe_or_end(surplus=surplus)
+        elif self._unproductive > LONGEST_HEAD:
             self.end(_TOO_LONG)
 
     def eof_received(self) -> None:
         """See `asyncio.Protocol`."""
         # Under TLS asyncio does not tell whether the server said that this is the end.
-        if self._status and not (self._host.way.tls or {"content-length", "transfer-encoding"} & self._headers.keys()):
+        if self._status and not (self.host.way.tls or {"content-length", "transfer-encoding"} & self._headers.keys()):
             self._settle(b"".join(self._pieces))
         self.end("the connection closed before the whole answer had come")
 
@@ -304,7 +366,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def on_message_begin(self) -> None:
         """See `HttpResponseParser`."""
-        if self._answer is None:
+        if self._is_whole:
             raise ValueError("the answer was complete")
         self._fields, self._pieces, self._size = [], [], 0
 
@@ -342,9 +404,20 @@ class _Connection(asyncio.BufferedProtocol):
     def on_message_complete(self) -> None:
         """See `HttpResponseParser`."""
         if self._status:
-            self._settle(b"".join(self._pieces))
-            if not self._parser.should_keep_alive():
-                self.end(_CLOSED)
+            self._is_whole = True
+            self._ends_here = not self._parser.should_keep_alive()
+
+    def _believe_or_end(self, *, surplus: bool) -> None:
+        """Settle the call with the answer that has come to its end, where that is surely its own."""
+        if self._was_used and (surplus or (not self._ends_here and unread(self.descriptor) > self._farewell)):
+            # Not even a refusal is believed: the request may have been executed.
+            self._status = 0
+            self.end(AMBIGUOUS)
+            return
+        self._was_used = True
+        self._settle(b"".join(self._pieces))
+        if surplus or self._ends_here:
+            self.end(_CLOSED)
 
     def _settle(self, body: bytes | None) -> None:
         """The call has its answer."""

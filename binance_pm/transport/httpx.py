@@ -14,7 +14,6 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import cache, lru_cache
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -31,13 +30,16 @@ from binance_pm.transport import (
     NotConnected,
     SendFailed,
     Timeouts,
+    local,
 )
 from binance_pm.transport.headers import COMPRESSED, is_compressed
 from binance_pm.transport.keep_alive import KeepAlive
+from binance_pm.transport.mocks import replaced
 from binance_pm.transport.network import Network, limit_reading
-from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress, not_connected
+from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress, not_connected, proxy_refusal
 from binance_pm.transport.resolve import RESOLVER, Resolver
-from binance_pm.transport.surplus import watch_surplus
+from binance_pm.transport.sockets import Descriptors
+from binance_pm.transport.surplus import descriptor_of, watch_surplus
 from binance_pm.transport.tls import source_of_settings, tls_settings
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class HttpxTransport:
         "_brought",
         "_closed",
         "_connections",
+        "_descriptors",
         "_max_body",
         "_places",
         "_proxy_of",
@@ -107,6 +110,7 @@ class HttpxTransport:
                 cause = f"cannot be read ({Progress(None).cause(error)})"
                 raise ValueError(f"{source_of_settings(trust_env=trust_env)} {cause}") from error
         self._connections: Final = KeepAlive(make, most=MAX_CONNECTIONS, seconds=KEEPALIVE_SECONDS)
+        self._descriptors: Final = Descriptors()
         self._places: Final = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
         self._max_body: Final = max_body
         self._scopes: Final[set[anyio.CancelScope]] = set()
@@ -127,6 +131,7 @@ class HttpxTransport:
         """See `Transport.send`."""
         proxy = None if self._brought is not None else self._proxy_of(request.origin)
         trace = _Trace(departing, request.origin, proxy, self._timeouts)
+        trace.descriptors = None if self._brought else self._descriptors
         with anyio.CancelScope(deadline=anyio.current_time() + self._timeouts.total) as scope:
             self._scopes.add(scope)
             try:
@@ -150,18 +155,17 @@ class HttpxTransport:
             shown = f"plain http would show key and signature to the proxy {trace.proxy.place}"
             raise not_connected(_place_of(request.origin), shown)
         await self._find_place()
-        connection = await self._connections.take(request.origin)
+        purpose = request.origin, request.account
+        connection = await self._connections.take(purpose)
         is_kept = False
         try:
-            handle = connection.prepare(request.origin).handle_async_request
+            handle = _mockable(connection.prepare(request.origin))
             answer = await self._send(request, trace, scope, handle)
             is_kept = True
             return answer
         finally:
             try:
-                await (
-                    self._connections.give(request.origin, connection) if is_kept else self._connections.end(connection)
-                )
+                await (self._connections.give(purpose, connection) if is_kept else self._connections.end(connection))
             finally:
                 self._places.release()
 
@@ -204,10 +208,20 @@ class HttpxTransport:
             scope.cancel()
         await self._connections.aclose()
 
+    def distrust(self, request: HttpRequest) -> None:
+        """See `Transport.distrust`; the connections of what a caller brought along are the caller's."""
+        self._connections.distrust((request.origin, request.account))
+
+    def abandon(self) -> None:
+        """See `Transport.abandon`."""
+        self._closed = True
+        self._descriptors.drop()
+        self._connections.forget()
+
     def _outgoing(self, request: HttpRequest, trace: _Trace) -> httpx.Request:
         extensions: dict[str, Any] = {"timeout": self._timeout, "trace": trace}
         url, target = _url_of(request.origin), request.raw_target()
-        if self._brought is None and trace.proxy is None:
+        if self._brought is None and trace.proxy is None and not replaced():
             # Parsing the query again would cost as much as signing it did. To a proxy httpcore (1.0.9) would say it
             # in place of the host and port that are asked for.
             extensions["target"] = target
@@ -242,8 +256,9 @@ class HttpxTransport:
     async def _collect(self, response: httpx.Response, pieces: list[bytes]) -> bool:
         """Append the body's pieces; False where it is longer than `max_body`."""
         size = 0
-        # What was brought along may have read the body before.
-        async for piece in response.aiter_raw() if self._brought is None else response.aiter_bytes():
+        # What was brought along, or a mock, may have read the body before.
+        is_raw = self._brought is None and not response.is_stream_consumed
+        async for piece in response.aiter_raw() if is_raw else response.aiter_bytes():
             size += len(piece)
             if size > self._max_body:
                 return False
@@ -254,10 +269,24 @@ class HttpxTransport:
 class _Trace:
     """Follows httpcore's events: which step of connecting it is at, and when the first byte of our request leaves."""
 
-    __slots__ = ("_at", "_departing", "_progress", "_stream", "_timeouts", "connects", "departed", "proxy", "refusal")
+    __slots__ = (
+        "_at",
+        "_departing",
+        "_origin",
+        "_progress",
+        "_stream",
+        "_timeouts",
+        "connects",
+        "departed",
+        "descriptors",
+        "proxy",
+        "refusal",
+    )
 
     def __init__(self, departing: Callable[[], None], origin: str, proxy: Proxy | None, timeouts: Timeouts) -> None:
         self._departing = departing
+        self._origin = origin
+        self.descriptors: Descriptors | None = None
         self._timeouts = timeouts
         self._stream: Any = None
         self._at = _place_of(origin) if proxy is None else f"the proxy {proxy.place}"
@@ -284,11 +313,15 @@ class _Trace:
                 await self._stream.aclose()
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if local.IS_ENFORCED:
+            local.check_is_local(self._origin)
         self.connects = True
         part, _, step = event.partition(".")
         if step == "connect_tcp.complete":
             self._stream = info["return_value"]
-            watch_surplus(self._stream)
+            watch_surplus(self._stream, tls=False)
+            if self.descriptors is not None:
+                self.descriptors.add(descriptor_of(self._stream))
         elif step == "setup_socks5_connection.started":
             self._progress = Progress(self._timeouts.connect, _TUNNEL)
             limit_reading(self._stream, self._timeouts.connect)
@@ -299,7 +332,7 @@ class _Trace:
                 self._at = info["server_hostname"]
         elif step == "start_tls.complete":
             self._stream = info["return_value"]
-            watch_surplus(self._stream)
+            watch_surplus(self._stream, tls=True)
         elif step == "send_request_headers.started":
             # A proxy is asked for a tunnel by a request of its own.
             if info["request"].method != b"CONNECT":
@@ -311,7 +344,7 @@ class _Trace:
         """Why no connection stands."""
         if isinstance(error, httpx.ProxyError):
             at = self._at if self.proxy is not None else f"{self._at}, by a proxy"
-            return not_connected(at, _refusal(str(error)))
+            return not_connected(at, proxy_refusal(str(error)))
         if isinstance(error, httpx.TimeoutException):
             return not_connected(self._at, self._progress.late)
         if self._progress.step == _TUNNEL:
@@ -320,18 +353,6 @@ class _Trace:
 
 
 _TUNNEL: Final = "no tunnel opened"
-_STATUS: Final = re.compile(r"(\d{3})\b")
-
-
-def _refusal(text: str) -> str:
-    """What a proxy answered, by its number: the words are the proxy's own."""
-    status = _STATUS.match(text)
-    if status is None:
-        # httpcore's own names of the replies of SOCKS.
-        return f"it refused ({text.rstrip('.')})"
-    with suppress(ValueError):
-        return f"it answered {status[1]} {HTTPStatus(int(status[1])).phrase} to CONNECT"
-    return f"it answered {status[1]} to CONNECT"
 
 
 def _place_of(origin: str) -> str:
@@ -396,13 +417,19 @@ def _url_of(origin: str) -> httpx.URL:
 
 
 def _sender(http: HttpxLike) -> _Handle:
-    if not isinstance(http, httpx.AsyncClient):
+    if isinstance(http, httpx.AsyncBaseTransport):
         return http.handle_async_request
 
     async def send(request: httpx.Request) -> httpx.Response:
         return await http.send(request, stream=True, auth=None, follow_redirects=False)
 
     return send
+
+
+def _mockable(transport: httpx.AsyncHTTPTransport) -> _Handle:
+    """Send over it, by way of a client where clients are mocked."""
+    is_by_client = any(name.startswith("AsyncClient") for name in replaced())
+    return _sender(httpx.AsyncClient(transport=transport) if is_by_client else transport)
 
 
 def _failure(error: Exception, trace: _Trace) -> SendFailed:

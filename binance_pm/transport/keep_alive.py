@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Hashable
 from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
@@ -32,14 +33,14 @@ class KeepAlive(Generic[C]):
         self._make: Final = make
         self._most: Final = most
         self._seconds: Final = seconds
-        self._idle: Final[list[tuple[str, float, C]]] = []
-        """Origin, since when, and the connection: the last used last."""
+        self._idle: Final[list[tuple[Hashable, float, C]]] = []
+        """What it is for, since when it is idle, and the connection: the last used last."""
         self._made: Final[set[C]] = set()
 
-    async def take(self, origin: str) -> C:
-        """The connection to the origin that was used last, or a new one."""
+    async def take(self, purpose: Hashable) -> C:
+        """The connection for the purpose, such as an origin and an account, that was used last, or a new one."""
         for place in range(len(self._idle) - 1, -1, -1):
-            if self._idle[place][0] == origin:
+            if self._idle[place][0] == purpose:
                 return self._idle.pop(place)[2]
         if self._idle and len(self._made) >= self._most:
             await self.end(self._idle.pop(0)[2])
@@ -47,12 +48,24 @@ class KeepAlive(Generic[C]):
         self._made.add(made)
         return made
 
-    async def give(self, origin: str, connection: C) -> None:
-        """Keep it for the next request."""
+    async def give(self, purpose: Hashable, connection: C) -> None:
+        """Keep it for the next request of the same purpose."""
         now = anyio.current_time()
-        self._idle.append((origin, now, connection))
-        while self._idle[0][1] < now - self._seconds:
+        self._idle.append((purpose, now, connection))
+        # While one is closed, another request may take the last.
+        while self._idle and self._idle[0][1] < now - self._seconds:
             await self.end(self._idle.pop(0)[2])
+
+    def distrust(self, purpose: Hashable) -> None:
+        """Take the idle ones of the purpose for too old to be used; the next that is given back closes them."""
+        kept = [entry for entry in self._idle if entry[0] != purpose]
+        ended = [(None, -math.inf, connection) for known, _, connection in self._idle if known == purpose]
+        self._idle[:] = [*ended, *kept]
+
+    def forget(self) -> None:
+        """Drop all without closing them."""
+        self._idle.clear()
+        self._made.clear()
 
     async def end(self, connection: C) -> None:
         """Close it: it is in no state to be used again."""

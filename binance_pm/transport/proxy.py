@@ -19,6 +19,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from binance_pm.extras import installing
 from binance_pm.signing import Secret
 
 _PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
@@ -89,7 +90,7 @@ def read_proxy(url: str) -> Proxy:
         raise ValueError("has something behind host and port: leave it out")
     host, port = _host_and_port(place, _PORTS[scheme.lower()])
     if scheme.lower().startswith("socks") and find_spec("socksio") is None:
-        raise ValueError("is a SOCKS proxy, for which httpx needs its extra: pip install 'httpx[socks]'")
+        raise ValueError(f"is a SOCKS proxy, for which httpx needs its extra: {installing('httpx[socks]')}")
     return Proxy(scheme.lower(), host, port, userinfo or None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 import sys
@@ -22,6 +23,9 @@ def tls_settings(*, trust_env: bool = False) -> ssl.SSLContext:
 
     if trust_env:
         file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+        if folder and not file and not os.path.isdir(folder):  # noqa: PTH112 - it may not be a path at all
+            # OpenSSL takes it for an empty one, and every connection would fail.
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
         if file or folder:
             return ssl.create_default_context(cafile=file or None, capath=None if file else folder)
         return ssl.create_default_context(cafile=certifi.where())
@@ -35,5 +39,6 @@ def tls_settings(*, trust_env: bool = False) -> ssl.SSLContext:
 
 def source_of_settings(*, trust_env: bool) -> str:
     """What `tls_settings` reads, for an error."""
-    named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if trust_env and os.environ.get(name)]
+    variables = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if trust_env else ()
+    named = [f"{name} ({place})" for name in variables if (place := os.environ.get(name))]
     return f"what {' and '.join(named)} name{'s' * (len(named) == 1)}" if named else "the list of trusted certificates"

@@ -245,13 +245,15 @@ def options() -> argparse.Namespace:
         help="seconds of CPU time for one of the other limiters in one scenario",
     )
     parser.add_argument("--workers", type=int, default=2, help="how many processes compute")
+    parser.add_argument("--rows", nargs="*", default=[], metavar="ROW", help="the scenarios of these rows")
     parser.add_argument("--only", nargs="*", default=[], metavar="LIMITER", help="these limiters, and ours")
     return parser.parse_args()
 
 
 def compute(given: argparse.Namespace, minutes: int, rivals: list[Rival]) -> list[Outcome]:
     """Every limiter in every scenario, but the peers only where the table tells of them."""
-    pairs = [(it.name, rival.name) for it in SCENARIOS for rival in rivals if rival is OURS or it.row != "none"]
+    scenarios = [it for it in SCENARIOS if not given.rows or it.row in given.rows]
+    pairs = [(it.name, rival.name) for it in scenarios for rival in rivals if rival is OURS or it.row != "none"]
     work = partial(_outcome_of, seed=given.seed, minutes=minutes, patience=given.patience)
     outcomes: list[Outcome] = []
     with ProcessPoolExecutor(given.workers) as pool:

@@ -87,7 +87,7 @@ class TestBans:
         budget = budget_by(clock, bans=tmp_path / "bans")
         async with budget.reserve((Charge(pool, 1),), call=Call("x", ""), max_wait=0) as reservation:
             reservation.depart()
-            reservation.answer(HttpAnswer(418, {"retry-after": "86400"}, b""))
+            reservation.answer(HttpAnswer(418, {"retry-after": "86400"}, b""), "ban")
 
         assert budget.gate(pool.host).is_banned(clock.now)
         assert budget.ban_advice(pool.host) == ""

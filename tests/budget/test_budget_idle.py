@@ -59,23 +59,23 @@ def pools_of(budget: Budget) -> set[Pool]:
     return {state.pool for state in budget.snapshot()}
 
 
-async def test_ten_thousand_paths_take_no_more_than_a_thousand(budget: Budget, clock: ManualClock) -> None:
-    """Called one a second for hours, the memory stays what it was after the first."""
+async def test_thousands_of_paths_take_no_more_than_hundreds(budget: Budget, clock: ManualClock) -> None:
+    """Called one after the other for hours, the memory stays what it was after the first."""
     taken: list[int] = []
     tracemalloc.start()
     try:
-        for number in range(10_000):
+        for number in range(3_000):
             await spend(budget, pool_of_path(number), clock)
-            clock.now += 1
-            if number in {2_000, 9_999}:
+            clock.now += 2
+            if number in {1_000, 2_999}:
                 gc.collect()
                 taken.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
 
     assert len(budget.snapshot()) < 1_000
-    # So much is kept for every path that is known, and 700 come and go.
-    assert taken[1] - taken[0] < 700 * 3_000
+    # 2.5 kB are kept for every path that is known, and 500 come and go: 2000 that stay would be 5 MB.
+    assert taken[1] - taken[0] < 2_000_000
 
 
 async def test_what_may_still_count_is_not_forgotten(budget: Budget, clock: ManualClock) -> None:
@@ -166,7 +166,7 @@ async def test_a_refusal_is_remembered_for_longer(budget: Budget, clock: ManualC
     pool = pool_of_path(1)
     async with budget.reserve((Charge(pool, 1),), call=CALL, max_wait=0) as reservation:
         reservation.depart()
-        reservation.answer(HttpAnswer(429, {"retry-after": "1"}, b'{"code":-1003,"msg":"Too many requests."}'))
+        reservation.answer(HttpAnswer(429, {"retry-after": "1"}, b""), "ip")
     clock.now += 300
     await crowd(budget, clock)
     assert pool in pools_of(budget)

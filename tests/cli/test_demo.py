@@ -247,17 +247,15 @@ class TestStory:
         """While others use up the limit, it is weight that is waited for; while the gate is shut, that it opens."""
         _, again, refused = (scene.second for scene in demo.STORY if scene.faults)
         crowd = [event for at, event in lived.events if isinstance(event, Stale) and again < at < refused]
-        shut = [
-            event for at, event in lived.events if isinstance(event, Stale) and refused + 0.5 < at < demo.MINUTE_TURNS
-        ]
+        shut = lived.known[int(demo.MINUTE_TURNS) - 3]
 
         assert len(crowd) >= 10
         for event in crowd:
             assert re.search(r"waiting for weight: others used \d,\d{3} of 6,000 of /papi", event.why)
             assert event.waiting is not None
             assert event.waiting.reason in {"minute", "reserve"}
-        assert shut
-        assert all(event.why.startswith("the gate of 127.0.0.1 is closed for ") for event in shut)
+        assert all(picture.why.startswith("the gate of 127.0.0.1 is closed for ") for picture in shut)
+        assert {picture.waiting.reason for picture in shut if picture.waiting} == {"gate"}
 
     def test_the_budget_becomes_tight_once(self, lived: Lived) -> None:
         """Although others use more and more, and less and less."""

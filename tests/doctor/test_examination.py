@@ -237,3 +237,31 @@ def test_no_text_of_a_subject_shows_its_key() -> None:
     both = subject_of_environment(whole | {"BINANCE_PM_PRIVATE_KEY_FILE": "key.pem"})
     assert isinstance(both, Check)
     assert both.what == "both BINANCE_PM_API_SECRET and BINANCE_PM_PRIVATE_KEY_FILE are set"
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("amount", ["1e999999999", "sNaN", "1_0"])
+async def test_an_odd_amount_is_a_failure_of_one_account(amount: str) -> None:
+    """The account with the amount fails by the name of the field, soon; the other is examined as ever."""
+    told: list[Check] = []
+    with running_sandbox(accounts=2) as pm:
+        body = PRO.replace(b'"uniMMR":"3"', f'"uniMMR":"{amount}"'.encode())
+        for path in (PAPI, V1, V2):
+            pm.inject(Fault(path=path, account=pm.accounts[0].label, body=body, times=None))
+        await examine([subject_of(pm), subject_of(pm, 1)], told.append, **place_of(pm))
+
+    odd, good = ({one.name: one for one in told if one.subject == account.label} for account in pm.accounts)
+    assert odd["permissions"].verdict == "failed"
+    assert "$.uniMMR" in odd["permissions"].what
+    assert {good[name].verdict for name in ("key", "permissions", "product")} == {"ok"}
+
+
+async def test_an_account_that_cannot_be_examined_is_its_own_failure() -> None:
+    """Whatever goes wrong with one account, the others are examined as ever."""
+    told: list[Check] = []
+    with running_sandbox(accounts=2) as pm:
+        odd = Subject(label="odd", origin="here", api_key=Secret(b"\xff" * 64), secret=Secret("s" * 64))
+        await examine([odd, subject_of(pm)], told.append, **place_of(pm))
+
+    assert {one.verdict for one in told if one.subject == pm.accounts[0].label} == {"ok"}
+    assert "failed" in {one.verdict for one in told if one.subject == "odd"}

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from binance_pm import AccountStatus, ConfigurationError
+from binance_pm.amounts import plain
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import Call
 from binance_pm.fleet import (
@@ -52,7 +53,7 @@ EVENTS: list[StreamEvent] = [
             "uni_mmr": Change(None, Decimal("1.50")),
             "account_equity": Change(Decimal("1E+3"), Decimal("-0.00000001")),
             "account_status": Change(AccountStatus.NORMAL, AccountStatus("FROZEN")),
-            "unrealized_profit": Change(Decimal(1), None),
+            "unrealized_profit": Change(plain(Decimal("0.00000000")), None),
         },
     ),
     StatusChanged(at=AT, label="desk-1", before=AccountStatus.NORMAL, after=AccountStatus("FROZEN")),

@@ -153,10 +153,87 @@ async def test_leaving_while_keys_are_read_ends_at_once(tmp_path: Path) -> None:
         os.kill(pids[0], 0)
 
 
-@pytest.mark.parametrize("place", ['{ file = "pipe" }', '{ keyring = { service = "binance", name = "desk" } }'])
-def test_the_program_ends_while_a_key_is_waited_for(tmp_path: Path, place: str) -> None:
-    """Nobody writes to the file, and the keyring asks a person who is not there."""
+async def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Nobody may ever write to it."""
     os.mkfifo(tmp_path / "pipe", mode=0o600)
+
+    assert "cannot be read: it is no regular file" in await told(tmp_path, '{ file = "pipe" }')
+
+
+ENDLESS = "import os\nwhile True: os.write(1, b'x' * 4096)"
+# The shell goes on while what it has started in the background prints.
+BEHIND = "import os, time\nif os.fork(): os._exit(0)\nprint(os.getpid(), file=open({running!r}, 'w'), flush=True)\n"
+
+
+async def test_a_command_that_prints_without_end_is_killed(tmp_path: Path) -> None:
+    """No more is kept of it than a key has."""
+    program = private(tmp_path / "endless.py", ENDLESS).name
+
+    with anyio.fail_after(30):
+        text = await told(tmp_path, f'{{ command = ["{sys.executable}", "{program}"] }}')
+
+    assert f"the command {sys.executable} printed more than 65536 bytes, which no key has" in text
+    assert children_named("endless.py") == []
+
+
+async def test_what_a_command_has_started_is_killed_with_it(tmp_path: Path) -> None:
+    """It keeps the output open after the command itself has ended."""
+    running = tmp_path / "running"
+    code = BEHIND.format(running=str(running)) + "time.sleep(600)"
+    program = private(tmp_path / "behind.py", code).name
+    path = tmp_path / "accounts.toml"
+    path.write_text(
+        f'[[accounts]]\nlabel = "desk"\nproduct = "pm"\napi_key = {{ env = "KEY" }}\n'
+        f'api_secret = {{ command = ["{sys.executable}", "{program}"] }}\n',
+        encoding="utf-8",
+    )
+
+    _, problems = await open_entries(read_accounts(path), session=None, options={}, environment=ENV, longest=5.0)
+
+    assert [problem.text for problem in problems] == ["api_secret: the command did not answer within 5 s"]
+    assert running.read_text()
+    assert children_named("behind.py") == []
+
+
+async def test_what_a_command_says_besides_is_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It may hold the secret, whether the command succeeds or not."""
+    for ending in ("", "; sys.exit(3)"):
+        code = f"import sys; sys.stderr.write('{SECRET}'); print('{SECRET}'){ending}"
+        program = private(tmp_path / "loud.py", code).name
+        text = await told(tmp_path, f'{{ command = ["{sys.executable}", "{program}"] }}')
+        assert ("ended with status 3" in text) is bool(ending)
+        assert SECRET not in text
+    assert SECRET not in "".join(capfd.readouterr())
+
+
+def children_named(name: str) -> list[str]:
+    """Processes that still run a program of that name, zombies included."""
+    found: list[str] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if name.encode() in words and state != "Z":
+            found.append(f"{process.name} {state}")
+    return found
+
+
+async def test_a_private_key_that_lost_its_form_is_named(tmp_path: Path) -> None:
+    """As that of a client is."""
+    body = "MC4CAQAwBQYDK2VwBCIEIFRn" + "A" * 40
+    text = await told(tmp_path, '{ env = "SECRET" }', name="private_key", env=ENV | {"SECRET": body})
+
+    assert "private_key is without its lines BEGIN and END: give the whole PEM" in text
+    assert body not in text
+
+
+@pytest.mark.parametrize(
+    "place", ['{ command = ["sleep", "600"] }', '{ keyring = { service = "binance", name = "desk" } }']
+)
+def test_the_program_ends_while_a_key_is_waited_for(tmp_path: Path, place: str) -> None:
+    """The program prints nothing, and the keyring asks a person who is not there."""
     (tmp_path / "keyring.py").write_text("import time\nget_password = lambda *_: time.sleep(600)\n", encoding="utf-8")
     (tmp_path / "accounts.toml").write_text(
         f'[[accounts]]\nlabel = "desk"\nproduct = "pm"\napi_key = {{ env = "KEY" }}\napi_secret = {place}\n',

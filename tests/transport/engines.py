@@ -53,6 +53,6 @@ async def direct_engine(**options: Any) -> AsyncGenerator[DirectTransport, None]
 ENGINES: dict[str, Engine] = {"httpx": httpx_engine, "direct": direct_engine}
 
 
-def request(url: str, target: str = "/papi/v1/ping", *, method: Method = "GET") -> HttpRequest:
+def request(url: str, target: str = "/papi/v1/ping", *, method: Method = "GET", account: str = "") -> HttpRequest:
     """A request for the given server."""
-    return HttpRequest(method, url, target, Headers({"user-agent": "test"}))
+    return HttpRequest(method, url, target, Headers({"user-agent": "test"}), account)

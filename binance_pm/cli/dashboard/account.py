@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import msgspec
 from rich.cells import cell_len
 
+from binance_pm.amounts import text_of
 from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.line import Line, Span, line, wrapped
 from binance_pm.cli.dashboard.rows import Row
@@ -31,7 +32,7 @@ def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[st
     if picture.why and picture.why != picture.error:
         lines += [line(text, "red") for text in wrapped(f"not seen: {picture.why}", width, indent=2)]
     if picture.profits:
-        amounts = ", ".join(f"{value:+,f} {asset}" for asset, value in picture.profits.items())
+        amounts = ", ".join(f"{text_of(value, '+,f')} {asset}" for asset, value in picture.profits.items())
         old = OLD if row.is_old("um_account") else ""
         lines += [line(text, old) for text in wrapped(f"unrealized profit {amounts}", width, indent=2)]
     if not picture.answers:
@@ -156,7 +157,7 @@ def _text(field: str, value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, Decimal):
-        return f"{value:,f}"
+        return text_of(value, ",f")
     if isinstance(value, int) and field.endswith("_time"):
         return clock_time(value / 1000) if value else "-"
     return printable(str(value))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from binance_pm.amounts import is_near
 from binance_pm.api.account import Account
 from binance_pm.api.pro_account import ProAccount, SpanAccount
 from binance_pm.cli.sentence import clock_time, sentence
@@ -115,7 +116,7 @@ class History:
 
     def _remember_value(self, event: Reading) -> None:
         for timed in event.answers.values():
-            if isinstance(timed.answer, Account | ProAccount | SpanAccount):
+            if isinstance(timed.answer, Account | ProAccount | SpanAccount) and is_near(timed.answer.uni_mmr):
                 value = min(max(timed.answer.uni_mmr, -_FARTHEST), _FARTHEST)
                 self._trends.setdefault(event.label, deque(maxlen=TREND)).append(float(value))
 

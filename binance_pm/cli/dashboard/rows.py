@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple, get_args
 
+import msgspec
+
+from binance_pm.amounts import is_near
 from binance_pm.enums import AccountStatus
 from binance_pm.fleet import AccountPicture
 from binance_pm.fleet.accounts import HEADLINES
@@ -99,7 +102,7 @@ class Summary(NamedTuple):
 
 def rows_of(pictures: Iterable[AccountPicture]) -> list[Row]:
     """The accounts, each with what it is."""
-    return [Row(picture, _condition(picture), _level(picture)) for picture in pictures]
+    return [Row(picture, _condition(picture), _level(picture)) for picture in map(_plausible, pictures)]
 
 
 def ordered(rows: Iterable[Row], by: Order) -> list[Row]:
@@ -130,6 +133,22 @@ def summary_of(rows: Iterable[Row]) -> Summary:
         alarm=sum(row.level == "alarm" for row in rows),
         blind=sum(row.is_blind for row in rows),
     )
+
+
+def _plausible(picture: AccountPicture) -> AccountPicture:
+    """The picture, with figures that nothing can be done with as unknown and failed."""
+    figures = {
+        name: getattr(picture, name)
+        for name in ("uni_mmr", "account_equity", "account_maint_margin", "unrealized_profit")
+    }
+    odd = [name for name, value in figures.items() if value is not None and not is_near(value)]
+    odd += [f"profits in {asset}" for asset, value in picture.profits.items() if not is_near(value)]
+    if not odd:
+        return picture
+    error = picture.error or f"{odd[0]} is not plausible"
+    known = {name: None if name in odd else value for name, value in figures.items()}
+    profits = {asset: value for asset, value in picture.profits.items() if is_near(value)}
+    return msgspec.structs.replace(picture, **known, profits=profits, error=error, below=("alarm",))
 
 
 def common_reason(rows: Iterable[Row]) -> str:

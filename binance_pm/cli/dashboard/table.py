@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
+from binance_pm.amounts import is_near
 from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.history import TREND
 from binance_pm.cli.dashboard.line import Line, Span, fitted, shortened
@@ -46,6 +47,7 @@ _NAMES: Final[tuple[ColumnName, ...]] = ("account", "status")
 _COVERED: Final[tuple[ColumnName, ...]] = ("equity", "maint.", "profit")
 # An account without debts has a uniMMR of a hundred million.
 _FAR: Final = 10_000
+_FARTHEST: Final = 10**12
 _SMALL: Final = Decimal("0.001")
 _BARS: Final = "▁▂▃▄▅▆▇█"
 # A course is drawn in full height only where it moves by more than that part of its value.
@@ -161,6 +163,8 @@ def margin_text(uni_mmr: Decimal | None) -> str:
     """A uniMMR with two decimals where they matter, never rounded up: what is at a line is not shown above it."""
     if uni_mmr is None:
         return "-"
+    if not is_near(uni_mmr):
+        return "?"
     if abs(uni_mmr) >= _FAR:
         return f"{'<-' if uni_mmr < 0 else '>'}{_FAR - 1:,}"
     return format(uni_mmr.quantize(Decimal("0.01" if uni_mmr < 1000 else "1"), ROUND_FLOOR), ",f")
@@ -240,14 +244,19 @@ def profit_text(picture: AccountPicture) -> str:
 
 def _asset_amount(asset: str, value: Decimal) -> str:
     """An amount with its sign: whole dollars, of other assets as many decimals as matter."""
-    if asset in DOLLARS or abs(value) >= _FAR:
-        return format(value, "+,.0f")
+    if not is_near(value) or asset in DOLLARS or abs(value) >= _FAR:
+        return _amount(value, sign="+")
     text = format(value, "+,.4f" if abs(value) >= _SMALL else "+,.8f")
     return text.rstrip("0").rstrip(".")
 
 
 def _amount(value: Decimal | None, *, sign: str = "") -> str:
-    return "-" if value is None else format(value, f"{sign},.0f")
+    if value is None or not is_near(value):
+        return "-" if value is None else "?"
+    if abs(value) >= _FARTHEST:
+        # Of one account all columns would become so wide that others have no room.
+        return f"{'<-' if value < 0 else '>'}{_FARTHEST - 1:,}"
+    return format(value, f"{sign},.0f")
 
 
 def _cell(name: ColumnName, span: Span, width: int) -> Line:

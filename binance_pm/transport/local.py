@@ -1,0 +1,22 @@
+"""A switch for tests: nothing leaves this machine."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from binance_pm.hosts import is_loopback
+from binance_pm.transport import SendFailed
+
+IS_ENFORCED: bool = False
+"""Set by the pytest fixture ``pm_offline``."""
+
+
+def check_is_local(origin: str) -> None:
+    """Refuse what would leave this machine.
+
+    Raises:
+        SendFailed: nothing was sent.
+    """
+    if not is_loopback(origin):
+        host = urlsplit(origin).hostname
+        raise SendFailed(f"{host} is not this machine, and the fixture pm_offline lets nothing leave it", sent=False)

@@ -1,0 +1,48 @@
+"""Whether something stands in for httpx, such as a mock in a user's tests: it must be asked, not gone past."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from types import FunctionType
+from typing import Any, Final
+
+_NAMES: Final = (
+    "AsyncHTTPTransport.handle_async_request",
+    "AsyncClient.send",
+    "AsyncClient._transport_for_url",
+    "AsyncClient._send_single_request",
+    "AsyncConnectionPool.handle_async_request",
+)
+_last_seen: Final[list[Any]] = [(), ()]
+
+
+def replaced() -> tuple[str, ...]:
+    """The functions of httpx and httpcore that are not their own, such as those that respx replaces.
+
+    What traces requests replaces them too. Where it does so in `httpx.AsyncClient.send` and says what it wraps, it is
+    not counted; anything else may be a mock.
+    """
+    # This is asked with every call, and httpx imports httpcore when it is first used.
+    httpx, core = sys.modules["httpx"], sys.modules.get("httpcore")
+    client = httpx.AsyncClient
+    now = (
+        httpx.AsyncHTTPTransport.handle_async_request,
+        client.send,
+        getattr(client, "_transport_for_url", None),
+        getattr(client, "_send_single_request", None),
+        core and core.AsyncConnectionPool.handle_async_request,
+    )
+    if now != _last_seen[0]:
+        foreign = [name for name, function in zip(_NAMES, now, strict=True) if _is_foreign(name, function)]
+        _last_seen[:] = now, tuple(foreign)
+    return _last_seen[1]
+
+
+def _is_foreign(name: str, function: Any) -> bool:
+    if name == "AsyncClient.send" and callable(function):
+        function = inspect.unwrap(function)
+    if function is None:
+        return False
+    module = function.__globals__.get("__name__", "") if isinstance(function, FunctionType) else ""
+    return module.partition(".")[0] not in {"httpx", "httpcore"}
