@@ -56,7 +56,7 @@ def install(session: nox.Session, *packages: str) -> None:
     files = (f"--constraints={constraints}", f"--build-constraints={constraints}", "--require-build-hashes")
     session.install(*packages, *files, env=index())
     known = {f"{package['name']}=={package['version']}" for package in locked}
-    frozen = str(session.run("uv", "pip", "freeze", "--exclude-editable", silent=True, external=True)).split("\n")
+    frozen = str(session.run("uv", "pip", "freeze", "--exclude-editable", silent=True)).split("\n")
     if foreign := [line for line in frozen if "==" in line and line not in known]:
         session.error(f"pylock.toml does not have {', '.join(foreign)}: run `nox -s lock`")
 
@@ -122,7 +122,7 @@ def lowest(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or EVERY_CORE))
 
 
-@nox.session(venv_backend="none")
+@nox.session
 def lock(session: nox.Session) -> None:
     """Write pylock.toml with the newest release of everything."""
     groups = [f"--group={name}" for name in PYPROJECT["dependency-groups"]]
@@ -131,7 +131,7 @@ def lock(session: nox.Session) -> None:
         session.run(
             "uv", "pip", "compile", "pyproject.toml", "--universal", f"--python-version={PYTHONS[0]}", "--all-extras",
             *groups, "--format=pylock.toml", f"--output-file={written}", "--no-header", "--quiet",
-            env=index(), external=True,
+            env=index(),
         )  # fmt: skip
         text = written.read_text(encoding="utf-8")
     PYLOCK.write_text(HEADER + re.sub(r'\burl = "[^"]*/([^"/]+)"', r'path = "\1"', text), encoding="utf-8")

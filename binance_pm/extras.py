@@ -20,10 +20,15 @@ def installation(extra: str) -> str:
 
     The package need not be on an index: the command names the folder, archive or repository that it came from.
     """
+    return installing(*_source(extra))
+
+
+def installing(*words: str) -> str:
+    """The command that installs something of an index into this Python, whatever the current folder is."""
     python = sys.executable or "python3"
     if find_spec("pip") is None:
-        return shlex.join(["uv", "pip", "install", "--python", python, *_source(extra)])
-    return shlex.join([python, "-m", "pip", "install", *_source(extra)])
+        return shlex.join(["uv", "pip", "install", "--python", python, *words])
+    return shlex.join([python, "-m", "pip", "install", *words])
 
 
 def _source(extra: str) -> list[str]:

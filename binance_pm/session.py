@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.util import find_spec
 from ipaddress import ip_address
-from typing import Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -24,8 +24,10 @@ from binance_pm.extras import installation
 from binance_pm.retry import RetryAllowance
 from binance_pm.transport import MAX_CONNECTIONS, Timeouts, Transport
 from binance_pm.transport.httpx import HttpxLike, HttpxTransport
-from binance_pm.transport.proxy import Proxy, read_proxy
 from binance_pm.transport.resolve import is_wildcard
+
+if TYPE_CHECKING:
+    from binance_pm.transport.proxy import Proxy
 
 _log = logging.getLogger(__name__)
 
@@ -368,6 +370,8 @@ def _address(text: str) -> str:
 
 
 def _proxy(url: str) -> Proxy:
+    from binance_pm.transport.proxy import read_proxy  # noqa: PLC0415 - few programs need it
+
     try:
         return read_proxy(url)
     except ValueError as error:

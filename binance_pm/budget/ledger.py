@@ -11,7 +11,7 @@ What is guaranteed
 
 What is kept free besides
     * for what others on the IP add while a call is on its way: a quarter more than the most they have added of late;
-    * until they were watched for two seconds: a twentieth of the limit;
+    * until they were watched for two seconds: a twentieth of the limit, by polls;
     * after a refusal: a hundredth of the limit, twice as much with each minute that has one, half with each without;
     * for orders and rescues: a part of the limit that melts as the minute passes;
     * half of the limit, for ten minutes after the count fell in the middle of a minute, or did not at its turn: then
@@ -166,10 +166,10 @@ class Ledger:
         """`used` of the fullest minute in which the exchange's clock can be."""
         return max(map(self.used, self._remembered(bounds)), default=self.in_flight)
 
-    def cap(self, now: float) -> float:
+    def cap(self, now: float, lane: Lane = Lane.POLLS) -> float:
         """The part of the limit that may be used in a minute."""
         whole = self.limit / 2 if now < self._careful_until else self.limit
-        unknown = 0.0 if self.foreign.is_known else _UNKNOWN * self.limit
+        unknown = 0.0 if self.foreign.is_known or lane is Lane.ORDERS else _UNKNOWN * self.limit
         kept = MARGIN + self._penalty + math.floor(_JUMPS * self.foreign.jump + unknown)
         # Whatever is believed, a few calls have to find out what is so.
         return max(whole - kept, _LEAST * self.limit - MARGIN)
@@ -201,7 +201,7 @@ class Ledger:
     def wait(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> Wait:
         """How long a call of the weight has to wait."""
         self._forget_ahead(now)
-        cap = self.cap(now)
+        cap = self.cap(now, lane)
         # What never fits beside the others' traffic may go when it has the minute for itself.
         room = (cap if cap > weight else min(weight, self.limit - MARGIN)) - weight
         if self.in_flight * self._heft > room or self.in_flight + weight > (self.limit - MARGIN) / self.peers:

@@ -193,10 +193,10 @@ local function most_used(ledger, earliest, latest)
     return most or ledger.in_flight
 end
 
-local function cap_of(ledger, now)
+local function cap_of(ledger, now, lane)
     local foreign = ledger.foreign
     local whole = now < ledger.careful_until and ledger.limit / 2 or ledger.limit
-    local unknown = foreign.is_known and 0 or UNKNOWN * ledger.limit
+    local unknown = (foreign.is_known or lane == LANE_ORDERS) and 0 or UNKNOWN * ledger.limit
     local jump = min(foreign.peak * foreign.trip, MOST_JUMP * ledger.limit)
     local kept = MARGIN + ledger.penalty + floor(JUMPS * jump + unknown)
     return max(whole - kept, LEAST * ledger.limit - MARGIN)
@@ -313,7 +313,7 @@ end
 -- Seconds to wait, and whether nobody behind may use the pool meanwhile.
 local function wait_for(ledger, weight, lane, now, earliest, latest)
     forget_ahead(ledger, now)
-    local room = min(max(cap_of(ledger, now), weight), ledger.limit - MARGIN) - weight
+    local room = min(max(cap_of(ledger, now, lane), weight), ledger.limit - MARGIN) - weight
     if ledger.in_flight * ledger.heft > room then
         return huge, true
     end

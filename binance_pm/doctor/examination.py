@@ -32,7 +32,7 @@ from binance_pm.errors import (
 from binance_pm.hosts import PAPI_URL, SAPI_URL
 from binance_pm.session import Session
 from binance_pm.transport import Timeouts
-from binance_pm.transport.httpx import tls_settings
+from binance_pm.transport.tls import tls_settings
 
 LONGEST: Final = 30.0
 """Seconds that an examination of one account takes at most; each further account may take one more."""

@@ -29,10 +29,10 @@ from binance_pm.transport import (
 )
 from binance_pm.transport.dial import dial, readiness
 from binance_pm.transport.headers import COMPRESSED, LONGEST_HEAD, headers_of, is_compressed, is_too_long
-from binance_pm.transport.httpx import tls_settings
 from binance_pm.transport.reach import Way
 from binance_pm.transport.reason import Progress, not_connected
 from binance_pm.transport.resolve import RESOLVER, Resolver
+from binance_pm.transport.tls import tls_settings
 
 _BUFFER_SIZE: Final = 2**18
 _CLOSING_SECONDS: Final = 0.5
@@ -150,6 +150,8 @@ class DirectTransport:
 
     async def _connect(self, host: _Host, latest: float) -> _Connection:
         """A new connection; where there are as many as may be, that which was idle for longest makes way."""
+        if self._closed:
+            raise SendFailed("the transport was closed", sent=False)
         idle = [connection for known in self._hosts.values() for connection in known.idle]
         if idle and len(self._connections) >= MAX_CONNECTIONS:
             min(idle, key=lambda connection: connection.deadline).end(_CLOSED)

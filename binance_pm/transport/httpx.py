@@ -8,17 +8,14 @@ each request, so that each of fifty calls at once would cost more. A caller's ow
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import re
 import ssl
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import cache, lru_cache
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import httpx
@@ -37,11 +34,14 @@ from binance_pm.transport import (
 )
 from binance_pm.transport.headers import COMPRESSED, is_compressed
 from binance_pm.transport.keep_alive import KeepAlive
-from binance_pm.transport.proxy import Proxies, Proxy, always, environment_proxies
-from binance_pm.transport.reach import Way, reached
-from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress, Unreached, not_connected
-from binance_pm.transport.resolve import RESOLVER, Address, Resolver
+from binance_pm.transport.network import Network, limit_reading
+from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress, not_connected
+from binance_pm.transport.resolve import RESOLVER, Resolver
 from binance_pm.transport.surplus import watch_surplus
+from binance_pm.transport.tls import source_of_settings, tls_settings
+
+if TYPE_CHECKING:
+    from binance_pm.transport.proxy import Proxies, Proxy
 
 HttpxLike = httpx.AsyncClient | httpx.AsyncBaseTransport
 """What a caller may bring along: a client, or a transport such as `httpx.ASGITransport`."""
@@ -97,7 +97,7 @@ class HttpxTransport:
         resolver: Resolver = RESOLVER,
     ) -> None:
         self._brought: Final = None if http is None else _sender(http)
-        self._proxy_of: Final = environment_proxies() if trust_env and proxy is None else always(proxy)
+        self._proxy_of: Final = _proxies(proxy, trust_env=trust_env)
         make = _maker(self._proxy_of, tls, local_address, resolver, trust_env=trust_env)
         if http is None:
             # What cannot be used is refused here, not by the first call; nothing is opened.
@@ -105,7 +105,7 @@ class HttpxTransport:
                 make().prepare("https://binance.invalid")
             except OSError as error:
                 cause = f"cannot be read ({Progress(None).cause(error)})"
-                raise ValueError(f"{_certificates(trust_env=trust_env)} {cause}") from error
+                raise ValueError(f"{source_of_settings(trust_env=trust_env)} {cause}") from error
         self._connections: Final = KeepAlive(make, most=MAX_CONNECTIONS, seconds=KEEPALIVE_SECONDS)
         self._places: Final = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
         self._max_body: Final = max_body
@@ -139,7 +139,10 @@ class HttpxTransport:
                 self._scopes.discard(scope)
         if self._closed:
             raise SendFailed("the transport was closed before the whole answer had come", sent=trace.departed)
-        raise SendFailed.overdue(self._timeouts.total, sent=trace.departed)
+        failure = SendFailed.overdue(self._timeouts.total, sent=trace.departed)
+        if proxy is not None and not trace.departed:
+            failure.reason += f" through the proxy {proxy.place}"
+        raise failure
 
     async def _send_on_own(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope) -> HttpAnswer:
         """Send it over a connection of ours."""
@@ -288,7 +291,7 @@ class _Trace:
             watch_surplus(self._stream)
         elif step == "setup_socks5_connection.started":
             self._progress = Progress(self._timeouts.connect, _TUNNEL)
-            _limit_reading(self._stream, self._timeouts.connect)
+            limit_reading(self._stream, self._timeouts.connect)
         elif step == "start_tls.started":
             self._progress = Progress(self._timeouts.connect, HANDSHAKE)
             # A handshake before there is a tunnel is one with the proxy.
@@ -331,50 +334,8 @@ def _refusal(text: str) -> str:
     return f"it answered {status[1]} to CONNECT"
 
 
-def _limit_reading(stream: Any, seconds: float) -> None:
-    """Have httpcore's reads of a stream end in time; it asks a SOCKS proxy without a limit."""
-    read = stream.read
-
-    async def limited(max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
-        data: bytes = await read(max_bytes, seconds if timeout is None else timeout)
-        return data
-
-    stream.read = limited
-
-
 def _place_of(origin: str) -> str:
     return origin.partition("://")[2]
-
-
-class _Network:
-    """Connects for httpcore: to names that are looked up in threads of our own, and to their addresses in turn."""
-
-    def __init__(self, inside: Any, local_address: str | None, resolver: Resolver) -> None:
-        self._inside: Final = inside
-        self._local_address: Final = local_address
-        self._resolver: Final = resolver
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
-        local_address: str | None = None,
-        socket_options: Any = None,
-    ) -> Any:
-        """See `httpcore.AsyncNetworkBackend`."""
-        del local_address
-        way = Way(host, port, None, local_address=self._local_address, resolver=self._resolver)
-        progress = Progress(timeout)
-
-        async def connect(address: Address, local: str | None) -> Any:
-            return await self._inside.connect_tcp(address[4][0], port, None, local, socket_options)
-
-        try:
-            with anyio.fail_after(timeout):
-                return await reached(way, connect, progress)
-        except TimeoutError:
-            raise Unreached(progress.late) from None
 
 
 class _Connection:
@@ -396,6 +357,14 @@ class _Connection:
             await self._inside.aclose()
 
 
+def _proxies(proxy: Proxy | None, *, trust_env: bool) -> Proxies:
+    if trust_env and proxy is None:
+        from binance_pm.transport.proxy import environment_proxies  # noqa: PLC0415 - few programs need it
+
+        return environment_proxies()
+    return lambda _origin: proxy
+
+
 def _maker(
     proxy_of: Proxies, tls: ssl.SSLContext | None, local_address: str | None, resolver: Resolver, *, trust_env: bool
 ) -> Callable[[], _Connection]:
@@ -415,7 +384,7 @@ def _maker(
         made = httpx.AsyncHTTPTransport(limits=limits, verify=verify(), trust_env=False, proxy=by)
         # httpx (0.28) hands no network backend on to httpcore.
         pool = vars(made)["_pool"]
-        vars(pool)["_network_backend"] = _Network(vars(pool)["_network_backend"], local_address, resolver)
+        vars(pool)["_network_backend"] = Network(vars(pool)["_network_backend"], local_address, resolver)
         return made
 
     return lambda: _Connection(make)
@@ -485,40 +454,6 @@ def _redact(record: logging.LogRecord) -> bool:
     if _SECRETS.search(message):
         record.msg, record.args = _SECRETS.sub(lambda found: f"{found[1] or found[2]}…", message), ()
     return True
-
-
-def tls_settings(*, trust_env: bool = False) -> ssl.SSLContext:
-    """The settings for https where the caller gives none: they trust whom httpx trusts.
-
-    Args:
-        trust_env: whether the environment may name certificates, and a file that the keys of connections are written
-            to (``SSLKEYLOGFILE``).
-
-    Raises:
-        OSError: the certificates cannot be read.
-    """
-    if trust_env:
-        folder = "" if os.environ.get("SSL_CERT_FILE") else os.environ.get("SSL_CERT_DIR", "")
-        if folder and not os.path.isdir(folder):  # noqa: PTH112 - it may not be a path at all
-            # OpenSSL takes it for an empty one, and every connection would fail.
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
-        return httpx.create_ssl_context(trust_env=True)
-    # It comes with httpx, and is loaded with the first connection by https.
-    import certifi  # noqa: PLC0415
-
-    # What `ssl.create_default_context` does, which asks the environment.
-    settings = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if sys.version_info >= (3, 13):
-        settings.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
-    settings.load_verify_locations(certifi.where())
-    return settings
-
-
-def _certificates(*, trust_env: bool) -> str:
-    """Where the settings for https come from."""
-    variables = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if trust_env else ()
-    named = [f"{name} ({place})" for name in variables if (place := os.environ.get(name))]
-    return f"what {' and '.join(named)} name{'s' * (len(named) == 1)}" if named else "the list of trusted certificates"
 
 
 def asgi_transport(app: Any) -> httpx.AsyncBaseTransport:

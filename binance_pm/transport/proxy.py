@@ -13,11 +13,13 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from binance_pm.extras import installing
 from binance_pm.signing import Secret
 
 _PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
@@ -90,13 +92,8 @@ def read_proxy(url: object) -> Proxy:
         raise ValueError("has something behind host and port: leave it out")
     host, port = _host_and_port(place, _PORTS[scheme.lower()])
     if scheme.lower().startswith("socks") and find_spec("socksio") is None:
-        raise ValueError("is a SOCKS proxy, for which httpx needs its extra: pip install 'httpx[socks]'")
+        raise ValueError(f"is a SOCKS proxy, for which httpx needs its extra: {installing('httpx[socks]')}")
     return Proxy(scheme.lower(), host, port, userinfo or None)
-
-
-def always(proxy: Proxy | None) -> Proxies:
-    """The same proxy, or none, for every origin."""
-    return lambda _origin: proxy
 
 
 def environment_proxies() -> Proxies:
@@ -108,7 +105,7 @@ def environment_proxies() -> Proxies:
     found = urllib.request.getproxies()
     named = {scheme: found[scheme] for scheme in ("http", "https", "all") if found.get(scheme)}
     if not named:
-        return always(None)
+        return lambda _origin: None
     proxies: dict[str, Proxy] = {}
     for scheme, url in named.items():
         try:
@@ -118,6 +115,7 @@ def environment_proxies() -> Proxies:
     exemptions = _exemptions(found.get("no", ""))
     is_of_system = not urllib.request.getproxies_environment()
 
+    @lru_cache(maxsize=64)
     def proxy_of(origin: str) -> Proxy | None:
         parts = urlsplit(origin)
         host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)

@@ -12,15 +12,17 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from itertools import zip_longest
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 from binance_pm.wakeup import waker
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 """As `socket.getaddrinfo` returns it."""
@@ -63,6 +65,8 @@ class Resolver:
         return _in_turns(looking.result())
 
     def _start(self, key: _Key) -> Future[list[Address]]:
+        from concurrent.futures import Future  # noqa: PLC0415 - an address needs none
+
         looking = self._under_way[key] = Future[list[Address]]()
         _, host, port, family = key
 

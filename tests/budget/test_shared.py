@@ -600,15 +600,18 @@ async def test_what_is_too_heavy_for_a_part_waits_for_the_store(one: Hand, other
         await heavy
 
 
+@pytest.mark.parametrize(
+    ("status", "body"), [(418, b""), (200, b'{"msg":"IP banned until 1800000300000.","code":-1003}')]
+)
 async def test_a_refusal_closes_the_gate_of_all(
-    one: Hand, other: Hand, answer: AnswerOf, caplog: pytest.LogCaptureFixture
+    one: Hand, other: Hand, answer: AnswerOf, caplog: pytest.LogCaptureFixture, status: int, body: bytes
 ) -> None:
     """It is told at once; a process that has just started asks before its first call, and says once what it heard."""
     events: list[BudgetEvent] = []
     other.budget.listen(events.append)
     know_the_time(one, other)
     await done(one, call(one, 1, lambda: answer(1)))
-    await started(call(one, 1, lambda: answer(status=418, retry_after="300")))
+    await started(call(one, 1, lambda: HttpAnswer(status, {"retry-after": "300"}, body)))
     one._clock.now += 0.5
     await one.go()
 

@@ -247,7 +247,9 @@ def test_a_number_out_of_range_is_wrong_usage(run: Any, arguments: tuple[str, ..
     """One line names the option and its bound."""
     ended = run(*arguments)
 
-    assert (ended.code, ended.out, ended.err) == (2, "", f"binance-pm: Invalid value {why}\n")
+    assert (ended.code, ended.out) == (2, "")
+    # Older releases of cyclopts put quotes around the option.
+    assert ended.err.replace('"', "") == f"binance-pm: Invalid value {why}\n".replace('"', "")
 
 
 @pytest.mark.parametrize(

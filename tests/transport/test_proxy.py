@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,6 +201,22 @@ async def test_a_tunnel_that_does_not_open(behaviour: Behaviour, words: str) -> 
         error = error.__cause__ or error.__context__
 
 
+async def test_a_tunnel_that_opens_too_slowly() -> None:
+    """One byte after the other is in time, all of them are not."""
+
+    def drip(connection: socket.socket) -> None:
+        read_request(connection)
+        while True:
+            connection.sendall(b"H")
+            threading.Event().wait(0.05)
+
+    with serve_raw(drip) as proxy:
+        place = proxy.url.partition("://")[2]
+        session = Session(proxy=proxy.url, timeouts=Timeouts(read=0.3, total=0.5), budget=Budget())
+        with pytest.raises(ConnectError, match=rf"it could not be sent within 0\.5 s through the proxy {place}"):
+            await call(session)
+
+
 def saying(data: bytes) -> Behaviour:
     """Read the first bytes, say something, and close."""
 
@@ -374,7 +391,7 @@ class TestUnusable:
     @pytest.mark.parametrize("value", [b"http://canary", 1, Path("canary"), ("http", "canary"), object()])
     def test_a_value_of_another_type(self, value: object) -> None:
         """It is named by its type."""
-        with pytest.raises(ConfigurationError, match=f"the proxy is {type(value).__name__}: give str") as caught:
+        with pytest.raises(ConfigurationError, match=f"proxy is {type(value).__name__}: give text or None") as caught:
             Session(proxy=value)  # type: ignore[arg-type]
 
         assert "canary" not in str(caught.value)
