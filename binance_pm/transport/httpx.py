@@ -183,7 +183,9 @@ class HttpxTransport:
             response = await self._answered(request, trace, handle)
             trace.depart()
             return HttpAnswer(response.status_code, response.headers, await self._read(response, scope))
-        except SendFailed:
+        except SendFailed as failure:
+            # Raised within httpcore, whose frames hold the request as it is written.
+            clear_locals(failure)
             raise
         except Exception as error:  # noqa: BLE001 - a transport brought along may fail in any way
             if trace.refusal is not None:
