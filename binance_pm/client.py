@@ -334,8 +334,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                 session.tell(_attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
                 session.allowance(route.host).earn()
-                if type(outcome) is ServerTime:
-                    _hear_time(route, outcome.server_time, reservation, session)
+                _hear_time(route, outcome, reservation, session)
                 return outcome
             _distrust(outcome, transport, request)
             await self._recover(outcome, trial, endpoint, session)
@@ -514,11 +513,13 @@ def _outcome(
         return bad
 
 
-def _hear_time(route: _Route, milliseconds: int, reservation: Reservation, session: Session) -> None:
-    """Set the host's clock by what its time endpoint has answered."""
-    if reservation.departed_at is not None and milliseconds in _PLAUSIBLE_TIMES:
-        seconds = milliseconds / 1000
-        session.budget.hear(route.host, seconds, seconds + 0.001, asked=reservation.departed_at)
+def _hear_time(route: _Route, value: object, reservation: Reservation, session: Session) -> None:
+    """Set the host's clock, if it is its time endpoint that has answered."""
+    if type(value) is not ServerTime or value.server_time not in _PLAUSIBLE_TIMES:
+        return
+    if (asked := reservation.departed_at) is not None:
+        seconds = value.server_time / 1000
+        session.budget.hear(route.host, seconds, seconds + 0.001, asked=asked)
 
 
 def _attempted(

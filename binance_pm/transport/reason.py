@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import ssl
+from contextlib import suppress
+from http import HTTPStatus
 from typing import Final, cast
 
 import anyio
@@ -62,6 +65,19 @@ def not_connected(place: str, cause: str) -> NotConnected:
     """
     return NotConnected(f"no connection could be made: {place}: {cause}")
 
+
+def proxy_refusal(text: str) -> str:
+    """What a proxy answered, by its number: the words are the proxy's own."""
+    status = _STATUS.match(text)
+    if status is None:
+        # httpcore's own names of the replies of SOCKS.
+        return f"it refused ({text.rstrip('.')})"
+    with suppress(ValueError):
+        return f"it answered {status[1]} {HTTPStatus(int(status[1])).phrase} to CONNECT"
+    return f"it answered {status[1]} to CONNECT"
+
+
+_STATUS: Final = re.compile(r"(\d{3})\b")
 
 _CLOSED: Final = (
     ConnectionResetError,

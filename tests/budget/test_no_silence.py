@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from email.utils import formatdate
 from random import Random
@@ -109,7 +109,7 @@ class Program:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None, None, None]:
     """Warnings by the thousand are not printed."""
     logging.disable(logging.CRITICAL)
     try:
