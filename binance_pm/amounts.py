@@ -124,10 +124,10 @@ def write_plainly(value: Any) -> Any:
 def json_of(value: object) -> bytes:
     """The value as JSON with amounts in plain notation, also those that do not come from a response."""
     text = msgspec.json.encode(value)
-    return msgspec.json.encode(write_plainly(value)) if _WITH_EXPONENT.search(text) else text
+    return msgspec.json.encode(write_plainly(value)) if re.search(_WITH_EXPONENT, text) else text
 
 
-_WITH_EXPONENT: Final = re.compile(rb'"-?\d[\d.]*E[+-]\d+"')
+_WITH_EXPONENT: Final = rb'"-?\d[\d.]*E[+-]\d+"'
 # Plain text of more places would fill a screen, and then the memory.
 _MOST_PLACES: Final = 200
 

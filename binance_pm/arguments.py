@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from enum import StrEnum
@@ -97,7 +98,13 @@ def hints_of(function: Callable[..., object]) -> Mapping[str, Any]:
         for name, annotation in inspect.get_annotations(function).items()
         if name != "return" and inspect.signature(function).parameters[name].kind not in _VARIADIC
     }
-    return get_type_hints(SimpleNamespace(__annotations__=annotations), function.__globals__)
+    late: dict[str, Any] = {}
+    while True:
+        try:
+            return get_type_hints(SimpleNamespace(__annotations__=annotations), function.__globals__, late)
+        except NameError as missing:
+            # What a module loads when it is asked for.
+            late[missing.name] = getattr(sys.modules[function.__module__], missing.name)
 
 
 class _WrongTypeError(ValueError):

@@ -28,8 +28,9 @@ _DEEPEST: Final = 100
 _MOST_DIGITS: Final = 64
 _FARTHEST: Final = 64
 _INT64: Final = (-(2**63), 2**63 - 1)
-_AMOUNT: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE](?P<exponent>[+-]?\d{1,3}))?", re.ASCII)
-_FLOAT: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+# Compiled with the first value that is compared with them.
+_AMOUNT: Final = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE](?P<exponent>[+-]?[0-9]{1,3}))?"
+_FLOAT: Final = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 # Zeros before or behind the digits that count, sign, point and exponent.
 _LONGEST: Final = _MOST_DIGITS + _FARTHEST + 8
 _SHOWN: Final = 24
@@ -81,7 +82,7 @@ def _check(kind: inspect.Type, raw: Any, path: str, depth: int) -> None:
 
 
 def _check_amount(raw: Any, path: str) -> None:
-    found = _AMOUNT.fullmatch(raw) if isinstance(raw, str) and len(raw) <= _LONGEST else None
+    found = re.fullmatch(_AMOUNT, raw) if isinstance(raw, str) and len(raw) <= _LONGEST else None
     if found is None:
         _refuse("an amount", raw, path)
     value = Decimal(str(raw))
@@ -103,14 +104,14 @@ def _digits(value: Decimal) -> int:
 def _check_integer(kind: inspect.IntType, raw: Any, path: str) -> None:
     least = _INT64[0] if kind.ge is None else kind.ge
     most = _INT64[1] if kind.le is None else kind.le
-    found = _AMOUNT.fullmatch(raw) if isinstance(raw, str) and len(raw) <= _LONGEST else None
+    found = re.fullmatch(_AMOUNT, raw) if isinstance(raw, str) and len(raw) <= _LONGEST else None
     value = None if found is None else Decimal(str(raw))
     if value is None or not least <= value <= most or value != value.to_integral_value():
         _refuse(f"an integer from {least} to {most}", raw, path)
 
 
 def _check_float(raw: Any, path: str) -> None:
-    is_finite = isinstance(raw, str) and _FLOAT.fullmatch(raw) is not None and math.isfinite(float(raw))
+    is_finite = isinstance(raw, str) and re.fullmatch(_FLOAT, raw) is not None and math.isfinite(float(raw))
     if not is_finite:
         _refuse("a finite number", raw, path)
 

@@ -72,11 +72,11 @@ _KINDS: Final[dict[int, type[ExchangeError]]] = {
 }
 
 # Two pages give these numbers two meanings, and the text tells which it is.
-_KINDS_BY_WORDS: Final[dict[int, tuple[re.Pattern[str], type[ExchangeError]]]] = {
+_KINDS_BY_WORDS: Final[dict[int, tuple[str, type[ExchangeError]]]] = {
     # SERVER_BUSY of Portfolio Margin Pro; DUPLICATE_IP of Portfolio Margin.
-    -1004: (re.compile(r"\bbusy\b", re.IGNORECASE), NotDone),
+    -1004: (r"\bbusy\b", NotDone),
     # USD-M futures: there is no depth for a price match, and so no order.
-    -5041: (re.compile(r"\bdepth\b", re.IGNORECASE), RequestRejected),
+    -5041: (r"\bdepth\b", RequestRejected),
 }
 
 # Errors of Portfolio Margin have positive codes there (error-code, 51xxx); any other code from 0 on is a success's, or
@@ -93,22 +93,20 @@ _BAD_GATEWAY: Final = {502, 504}
 
 # Characters of a text in which words are looked for.
 _MOST_READ: Final = 2000
+# Patterns, which are compiled when a text is first looked into.
 # Every page of CloudFront speaks of "too much traffic", so these words say nothing.
-_LIMIT_WORDS: Final = re.compile(
+_LIMIT_WORDS: Final = (
     r"too many (?:\w+ )?requests|rate (?:is |was )?(?:too high|exceeded)|\brate[ -]?limit|reduce your request rate"
-    r"|requests? per (?:second|minute|hour)|\bbanned until \d",
-    re.IGNORECASE,
+    r"|requests? per (?:second|minute|hour)|\bbanned until \d"
 )
 # A limit of time or size is none of requests; that of a 503 is the number of requests.
-_EXCEEDED_WORDS: Final = re.compile(
+_EXCEEDED_WORDS: Final = (
     r"exceed\w{0,5}[^.]{0,60}\b(?<!time )(?<!size )(?:limit|quota|rate|requests)\b"
-    r"|\b(?<!time )(?<!size )(?:limit|quota) (?:\w+ ){0,3}(?:exceeded|reached)",
-    re.IGNORECASE,
+    r"|\b(?<!time )(?<!size )(?:limit|quota) (?:\w+ ){0,3}(?:exceeded|reached)"
 )
-_PLACE_WORDS: Final = re.compile(
+_PLACE_WORDS: Final = (
     r"\b(?:your|this|restricted|prohibited|unsupported) (?:country|region|location|jurisdiction|territory|area)\b"
-    r"|\bcountry or region\b",
-    re.IGNORECASE,
+    r"|\bcountry or region\b"
 )
 
 
@@ -130,9 +128,9 @@ class _Said(NamedTuple):
     """Whether the code is a number below zero, whole or not."""
     text: str
 
-    def has(self, words: re.Pattern[str]) -> bool:
-        """Whether the words are in its text, as far as that is read."""
-        return words.search(self.text, 0, _MOST_READ) is not None
+    def has(self, words: str) -> bool:
+        """Whether words of the pattern are in its text, as far as that is read."""
+        return re.search(words, self.text[:_MOST_READ], re.IGNORECASE) is not None
 
     @property
     def is_of_exchange(self) -> bool:

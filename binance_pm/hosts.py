@@ -74,6 +74,11 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+def is_wildcard(address: str) -> bool:
+    """Whether it is the address of no machine, which chooses nothing but the family."""
+    return ip_address(address).is_unspecified
+
+
 def _split(url: str) -> SplitResult | None:
     # urlsplit drops tabs and line ends on its own, and browsers and libraries read a backslash differently.
     if not (url.isascii() and url.isprintable()) or "\\" in url or " " in url:

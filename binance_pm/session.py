@@ -23,14 +23,15 @@ from binance_pm.arguments import check_fields, checked
 from binance_pm.budget import Budget, Lane, Reservation, process_budget
 from binance_pm.errors import Call, ConfigurationError, ConnectError, PortfolioMarginError, SessionClosed
 from binance_pm.extras import installation
+from binance_pm.hosts import is_wildcard
 from binance_pm.retry import RetryAllowance
 from binance_pm.transport import Timeouts, Transport
 from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity
-from binance_pm.transport.httpx import HttpxLike, HttpxTransport
 from binance_pm.transport.mocks import replaced
-from binance_pm.transport.resolve import is_wildcard
 
 if TYPE_CHECKING:
+    # An engine is loaded when a session opens: importing is not to pay for those that are not used.
+    from binance_pm.transport.httpx import HttpxLike, HttpxTransport
     from binance_pm.transport.proxy import Proxy
 
 _log = logging.getLogger(__name__)
@@ -366,6 +367,8 @@ class Session:
         return self._open_httpx()
 
     def _open_httpx(self) -> HttpxTransport:
+        from binance_pm.transport.httpx import HttpxTransport  # noqa: PLC0415
+
         try:
             return HttpxTransport(
                 self._http,
@@ -458,6 +461,15 @@ class Attempt:
             except BaseException:
                 self._reservation.leave()
                 raise
+
+
+def __getattr__(name: str) -> object:
+    # The types of arguments are looked up by name when they are checked.
+    if name == "HttpxLike":
+        from binance_pm.transport.httpx import HttpxLike  # noqa: PLC0415
+
+        return HttpxLike
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 _shared: Final = anyio.lowlevel.RunVar["Session | None"]("binance_pm.session", None)

@@ -23,8 +23,10 @@ def replaced() -> tuple[str, ...]:
     What traces requests replaces them too. Where it does so in `httpx.AsyncClient.send` and says what it wraps, it is
     not counted; anything else may be a mock.
     """
-    # This is asked with every call, and httpx imports httpcore when it is first used.
-    httpx, core = sys.modules["httpx"], sys.modules.get("httpcore")
+    # This is asked with every call. What was not imported was not replaced; httpx imports httpcore when it is used.
+    httpx, core = sys.modules.get("httpx"), sys.modules.get("httpcore")
+    if httpx is None:
+        return ()
     client = httpx.AsyncClient
     now = (
         httpx.AsyncHTTPTransport.handle_async_request,

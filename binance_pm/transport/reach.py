@@ -14,8 +14,9 @@ from typing import Final, NamedTuple, TypeVar
 
 import anyio
 
+from binance_pm.hosts import is_wildcard
 from binance_pm.transport.reason import CONNECTING, UNROUTED, Progress
-from binance_pm.transport.resolve import RESOLVER, Address, Resolver, family_of, is_wildcard
+from binance_pm.transport.resolve import RESOLVER, Address, Resolver, family_of
 
 T = TypeVar("T")
 

@@ -99,11 +99,6 @@ def family_of(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def is_wildcard(address: str) -> bool:
-    """Whether it is the address of no machine, which chooses nothing but the family."""
-    return ip_address(address).is_unspecified
-
-
 def _known(host: str, port: int) -> Address | None:
     """The address that the host already is."""
     with suppress(ValueError):
