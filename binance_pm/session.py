@@ -315,12 +315,17 @@ class Session:
             return self._for_mocks(call)
         return self._transport
 
-    def allowance(self, host: str) -> RetryAllowance:
-        """The retries that one host has left."""
+    def earn_retries(self, host: str) -> None:
+        """A call to the host succeeded."""
+        if (allowance := self._allowances.get(host)) is not None:
+            allowance.earn()
+
+    def spend_retry(self, host: str) -> bool:
+        """Take one of the retries that the host has left; False if none is left."""
         allowance = self._allowances.get(host)
         if allowance is None:
             allowance = self._allowances[host] = RetryAllowance()
-        return allowance
+        return allowance.spend()
 
     def attempt(self, reservation: Reservation) -> Attempt:
         """One attempt of a call: entered, it has its weight and a place among the requests under way.
@@ -451,7 +456,8 @@ class Attempt:
         self._session.under_way -= 1
         if self._places is not None:
             self._places.release()
-        self._reservation.leave()
+        if not self._reservation.settled:
+            self._reservation.leave()
 
     async def _wait(self) -> None:
         await self._reservation.wait()
