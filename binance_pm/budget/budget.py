@@ -449,8 +449,7 @@ class Budget:
 
     def _dispatch(self) -> None:
         """Admit whoever fits, lane by lane, in turns of the accounts, in the order of arrival."""
-        if self._open:
-            self._give_up_forgotten()
+        self._give_up_forgotten()
         if not self._queue.lines:
             return
         lines = list(self._queue)
@@ -517,6 +516,8 @@ class Budget:
 
     def _give_up_forgotten(self) -> None:
         """Count as lost what an event loop that ended has left behind; it would hold its weight for good."""
+        if not self._open:
+            return
         now = self.monotonic()
         while self._open and (taken := next(iter(self._open.values()))) < now - _LONGEST_CALL:
             reservation = next(iter(self._open))
