@@ -516,6 +516,9 @@ class Ledger:
         ]
         for (minutes, batch), p in proven:
             del self._pending[minutes, batch]
+            if self.peers > 1:
+                # The header may hold it, and its part of the limit is all that this program may use.
+                self._own[minute] = self._own.get(minute, 0) + p.weight
             for side in (range(minutes.start, minute), range(minute + 1, minutes.stop)):
                 if side:
                     self._suspect(side, p.weight, p.known, batch=batch, told=p.told)
