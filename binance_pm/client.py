@@ -6,8 +6,7 @@ import hashlib
 import logging
 import os
 import random
-from collections.abc import Callable, Container, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ from binance_pm.arguments import checked
 from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
 from binance_pm.classify import classify, unreadable
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
+from binance_pm.environment import BASE_URL, environment_keys, environment_urls
 from binance_pm.errors import (
     BadAnswer,
     Call,
@@ -44,8 +44,6 @@ from binance_pm.wire import Value, encode_query
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-BASE_URL: Final = "BINANCE_PM_BASE_URL"
 
 _ADDED: Final = {"timestamp", "signature"}
 _LONGEST_RECV_WINDOW: Final = 60_000
@@ -574,35 +572,6 @@ def _checked_url(name: str, url: str, *, allow_custom_host: bool) -> str:
 def _check_patience(max_wait: float, attempts: int) -> None:
     if not (max_wait >= 0 and attempts >= 1):
         raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: at least 0 seconds, and 1")
-
-
-def environment_keys(env: Mapping[str, str], *, given: Container[str] = ()) -> dict[str, Any]:
-    """What of key and secret was not given already, as arguments of `Client`.
-
-    Raises:
-        ConfigurationError: a variable is missing, or two exclude each other; the text names them.
-    """
-    keys: dict[str, Any] = {}
-    call = Call("Client.from_env")
-    if "api_key" not in given:
-        keys["api_key"] = env.get("BINANCE_PM_API_KEY")
-        if not keys["api_key"]:
-            raise ConfigurationError(call, "BINANCE_PM_API_KEY is not set")
-    if "api_secret" not in given:
-        secret, file = env.get("BINANCE_PM_API_SECRET"), env.get("BINANCE_PM_PRIVATE_KEY_FILE")
-        if not secret and not file:
-            raise ConfigurationError(call, "neither BINANCE_PM_API_SECRET nor BINANCE_PM_PRIVATE_KEY_FILE is set")
-        if secret and file:
-            raise ConfigurationError(call, "both BINANCE_PM_API_SECRET and BINANCE_PM_PRIVATE_KEY_FILE are set")
-        keys["api_secret"] = secret or Path(file or "")
-        keys["passphrase"] = env.get("BINANCE_PM_PRIVATE_KEY_PASSPHRASE") or None
-    return keys
-
-
-def environment_urls(env: Mapping[str, str]) -> dict[str, Any]:
-    """Where the environment says that the exchange is, as arguments of `Client`; none where it says nothing."""
-    url = env.get(BASE_URL)
-    return {"papi_url": url, "sapi_url": url} if url else {}
 
 
 def _check_names(parameters: object) -> None:
