@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from binance_pm.transport.proxy import Proxy
 
 _CALL: Final = Call("Session")
-_FINGERPRINT: Final = re.compile("[0-9a-f]{64}")
+_FINGERPRINT: Final = "[0-9a-f]{64}"
 
 
 def fingerprints(pins: Iterable[str]) -> frozenset[str]:
     """One spelling for each fingerprint of a certificate."""
     given: list[object] = list(pins)
     plain = frozenset(pin.replace(":", "").lower() if isinstance(pin, str) else "" for pin in given)
-    if not all(map(_FINGERPRINT.fullmatch, plain)):
+    if not all(re.fullmatch(_FINGERPRINT, pin) for pin in plain):
         raise ConfigurationError(_CALL, "a pin is no SHA-256 fingerprint: 64 hexadecimal digits")
     return plain
 

@@ -7,15 +7,14 @@ import math
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 from weakref import WeakSet
 
 import anyio
-import anyio.lowlevel
 import msgspec
 import sniffio
-from anyio.lowlevel import checkpoint_if_cancelled
 
 from binance_pm.arguments import checked
 from binance_pm.budget import Budget, Lane, Reservation, process_budget
@@ -30,6 +29,8 @@ from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity
 from binance_pm.transport.mocks import replaced
 
 if TYPE_CHECKING:
+    from anyio.lowlevel import RunVar
+
     # An engine is loaded when a session opens: importing is not to pay for those that are not used.
     from binance_pm.transport.httpx import HttpxLike, HttpxTransport
 
@@ -439,6 +440,9 @@ class Attempt:
         self._reservation = reservation
 
     async def __aenter__(self) -> None:
+        # The event loop's part of anyio has loaded it; importing this package is not to pay for it.
+        from anyio.lowlevel import checkpoint_if_cancelled  # noqa: PLC0415
+
         await checkpoint_if_cancelled()
         places = self._places
         if not self._reservation.take() or (places is not None and not places.value):
@@ -473,16 +477,20 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-_shared: Final = anyio.lowlevel.RunVar["Session | None"]("binance_pm.session", None)
+@cache
+def _shared() -> RunVar[Session | None]:
+    from anyio.lowlevel import RunVar  # noqa: PLC0415 - loaded with the first event loop
+
+    return RunVar("binance_pm.session", None)
 
 
 def shared_session() -> Session:
     """The session that clients of this event loop share; a new one where the last was closed."""
-    session = _shared.get()
+    session = _shared().get()
     if session is None or session.is_closed:
         session = Session()
         session.is_shared = True
-        _shared.set(session)
+        _shared().set(session)
     return session
 
 
