@@ -8,6 +8,7 @@ sure" of a response that is right, which costs time; neither may say "sure" of o
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Callable
 from decimal import Clamped, Context, Decimal, Inexact, InvalidOperation, Overflow, Rounded, Subnormal
@@ -30,6 +31,8 @@ _SMALL_BODY: Final = 4096
 _STRIDE: Final = 8
 _LONG: Final = b"0" * _STRIDE
 _DIGITS: Final = bytes(48 if character in b"0123456789." else 32 for character in range(256))
+# Below -64. What such a number amounts to may be within bounds all the same.
+_SMALL_EXPONENT: Final = rb"[0-9.][eE]-0*(?:6[5-9]|[7-9][0-9]|[1-9][0-9]{2})"
 _ASCII: Final = bytes(range(128))
 _BESIDE_UNDERSCORE: Final = frozenset(b'0123456789"-.eE')
 
@@ -43,6 +46,8 @@ def surely_plain(body: bytes) -> bool:
     if _BACKSLASH in body or _PLUS in body or (_BLANK in body and _has_odd_blanks(body)):
         return False
     if not body.isascii() and _has_odd_letters(body):
+        return False
+    if (b"e-" in body or b"E-" in body) and re.search(_SMALL_EXPONENT, body):
         return False
     if body[::_STRIDE].translate(_DIGITS).find(_LONG) >= 0:
         return False
