@@ -2,7 +2,9 @@
 
 An amount is an optional minus sign, ASCII digits, optionally a point and more digits, optionally an exponent, as text
 or as a number: at most 64 significant digits, the first of them at most 64 places from the point, and an exponent from
--64 to 64. Decimal itself would read ``1_000``, ``+1``, `` 1 ``, digits of other scripts, and ``1e999999999``, whose plain text fills the memory.
+-64 to 64. Decimal itself would read ``1_000``, ``+1``, `` 1 ``, digits of other scripts, and ``1e999999999``, whose
+plain text fills the memory.
+
 Integers have 64 bits, times are `Milliseconds`, floats are finite, and nothing is nested more than 100 levels deep.
 
 A Decimal does not show how it was written. `check` compares the body with the type value by value, and names the first

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from msgspec import Meta, field
 
 from binance_pm import ENDPOINTS
-from binance_pm.amounts import exact_sum, plain
+from binance_pm.amounts import exact_sum, json_of, plain
 from binance_pm.enums import PositionSide
 from binance_pm.wire import Answer, Milliseconds, Value, camel, decoder, encode_query
 from tests.benchmarks.answering import LARGE, body_of
@@ -454,6 +454,13 @@ def test_an_odd_amount_is_found_among_many(rows: int, *, last: bool) -> None:
         whole["positions"][place]["notional"] = json.loads(text)
         with pytest.raises(ValueError, match=rf"`\$\.positions\[{place}\]\.notional`$"):
             decode(json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def test_json_has_plain_amounts_wherever_they_come_from() -> None:
+    """An amount that was calculated, or given by a user, has an exponent where Decimal writes one."""
+    event = {"line": Decimal("1E-10"), "sums": [Decimal("0E-8"), Decimal("1E+3")], "name": "1E-10"}
+
+    assert json_of(event) == b'{"line":"0.0000000001","sums":["0.00000000","1000"],"name":"1E-10"}'
 
 
 def test_a_symbol_of_another_script_is_no_reason_to_refuse() -> None:

@@ -682,6 +682,17 @@ class TestAsking:
         assert (soon <= 1.5, heavy > asks, asks) == (True, True, 0.0)
         assert (behind.seconds > 0, behind.holds_up) == (True, True)
 
+    def test_the_one_that_asks_leaves_no_debt_of_tokens(self) -> None:
+        """The polls behind it wait for as many tokens as before."""
+        ledger = busy(0.0, seconds=4)
+        heard(ledger, 0, 700, at=4.5, lane=POLLS)
+        ledger._tokens = 0.0
+        heard(ledger, 0, 700, at=5.0, lane=POLLS)
+        asks = wait(ledger, 20, POLLS, at=7.1)
+        ledger.take(20, POLLS, 7.1)
+
+        assert (asks, ledger._tokens) == (0.0, 0.0)
+
     def test_nobody_asks_again_before_the_answer_can_have_come(self) -> None:
         """A gateway that tells no count is not asked all the time."""
         ledger = busy(0.0, seconds=4)
