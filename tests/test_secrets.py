@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives import serialization
 
-from binance_pm import Call, Client, ConfigurationError, PortfolioMarginError, Session
+from binance_pm import Call, Client, ConfigurationError, NoAnswer, PortfolioMarginError, Session
 from binance_pm.budget import Budget
 from binance_pm.testing import Fault, Sandbox
 from binance_pm.transport import Headers, HttpRequest
@@ -332,6 +332,28 @@ async def test_a_signer_that_fails_shows_nothing(pm_sandbox: Sandbox) -> None:
             await client.um_account()
 
     canary.look(texts_of_error(caught.value))
+
+
+@pytest.mark.pm_sandbox(accounts=1)
+async def test_a_transport_that_fails_shows_nothing(canary: Canary, pm_sandbox: Sandbox) -> None:
+    """Its local variables hold the request as it is written."""
+    namespace: dict[str, Any] = {"httpx": httpx}
+    source = """
+class Broken(httpx.AsyncBaseTransport):
+    async def handle_async_request(self, request):
+        held = str(request.url), dict(request.headers)
+        raise httpx.WriteError("broken")
+"""
+    # Compiled elsewhere: it is not one of the frames that are left out.
+    exec(compile(source, "transport.py", "exec"), namespace)  # noqa: S102
+    session = Session(budget=Budget(), http=namespace["Broken"]())
+    async with Client(
+        canary.key, canary.secret, session=session, papi_url=pm_sandbox.base_url, attempts=1, **canary.options
+    ) as client:
+        with pytest.raises(NoAnswer, match="broke while sending") as caught:
+            await client.um_account()
+
+    canary.look(texts_of_error(caught.value), "signature=")
 
 
 def test_what_a_request_is_made_of_is_not_shown() -> None:
