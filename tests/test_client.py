@@ -599,6 +599,25 @@ class TestRetries:
 
         assert len(paths(pm)) == 20 + 10
 
+    async def test_calls_that_succeed_allow_retries_again(self, pm: Sandbox) -> None:
+        """One for every ten."""
+        fault = Fault(status=500, code=-1000, msg="An unknown error occurred.", times=None)
+        async with pm.client(session=hasty(pm)) as client:
+
+            async def fail(times: int) -> int:
+                before = len(paths(pm))
+                pm.inject(fault)
+                for _ in range(times):
+                    with pytest.raises(OutcomeUnknown):
+                        await client.um_account()
+                pm.clear()
+                return len(paths(pm)) - before - times
+
+            assert await fail(20) == 10
+            for _ in range(20):
+                await client.um_account()
+            assert await fail(5) == 2
+
     @pytest.mark.parametrize(
         ("fault", "kind", "outcome"),
         [

@@ -161,6 +161,25 @@ class TestDoubt:
 
         assert (caught.value.sent, again.body, len(server.connections)) == (True, b"first", 2)
 
+    @pytest.mark.parametrize("surplus", [http(b"another's"), b"HTTP/1.1 2", b"{}"])
+    @pytest.mark.parametrize("chunked", [False, True])
+    async def test_more_behind_a_first_answer_is_nobodys(
+        self, surplus: bytes, departure: Departure, engine: Engine, *, chunked: bool
+    ) -> None:
+        """The answer is believed, and the next request goes over another connection."""
+
+        def behave(connection: socket.socket) -> None:
+            target = target_of(read_request(connection))
+            answer = CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(target), target) if chunked else http(target)
+            connection.sendall(answer + surplus)
+            connection.recv(100)
+
+        with serve_raw(behave) as server:
+            async with engine() as transport:
+                bodies = [(await transport.send(request(server.url, f"/{number}"), departure)).body for number in "123"]
+
+        assert (bodies, len(server.connections)) == ([b"/1", b"/2", b"/3"], 3)
+
     async def test_more_that_waits_to_be_read(
         self, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
     ) -> None:
