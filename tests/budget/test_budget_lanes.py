@@ -212,6 +212,17 @@ class TestWaiting:
 
         assert (before, desk.served) == (["holder"], ["holder", "behind"])
 
+    async def test_an_answer_lets_those_go_that_were_passed_over(self, desk: Desk) -> None:
+        """The account's own pool is not known until its first call is answered: the second one waits for that alone."""
+        own = pool_of("papi", Kind.ORDERS, host=HOST, path="", account="desk")
+        await desk.call("holder", 1, holds=True, pools=(IP, own))
+        await desk.call("waits for the answer", 1, pools=(IP, own))
+        await desk.call("of another account", 1, account="other")
+        before = desk.served[-2:]
+        await desk.end("holder")
+
+        assert (before, desk.served[-1]) == (["holder", "of another account"], "waits for the answer")
+
     async def test_a_clock_that_is_heard_better_shortens_the_wait(self, manual_clock: ManualClock) -> None:
         """Who waits for the turn goes when it is known to have come."""
         manual_clock.now = MINUTE + 30

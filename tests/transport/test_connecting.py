@@ -353,6 +353,8 @@ class TestResolving:
 
         assert told == {"no connection could be made: papi.binance.com: name not resolved within 0.3 s"}
         assert time.monotonic() - began < 10
+        # A daemon: the end of the process does not wait for it, either.
+        assert {one.daemon for one in threading.enumerate() if one.name == "binance-pm resolver"} == {True}
         # The third found the thread of the first.
         assert hanging.asked == 1
 
