@@ -11,6 +11,7 @@ from binance_pm.api.account import Account
 from binance_pm.api.connectivity import Pong, ServerTime
 from binance_pm.api.pro_account import ProAccount, RiskUnit, SpanAccount
 from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
+from binance_pm.attempted import Attempted
 from binance_pm.budget import (
     Admitted,
     Budget,
@@ -47,7 +48,7 @@ from binance_pm.errors import (
     RequestRejected,
     SessionClosed,
 )
-from binance_pm.session import Attempted, Session
+from binance_pm.session import Session
 from binance_pm.transport import Timeouts
 from binance_pm.version import VERSION
 

@@ -15,6 +15,7 @@ from binance_pm.api.connectivity import ConnectivityApi, ServerTime
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
 from binance_pm.arguments import checked
+from binance_pm.attempted import attempted
 from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
 from binance_pm.classify import classify, unreadable
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
@@ -35,7 +36,7 @@ from binance_pm.errors import (
 )
 from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
-from binance_pm.session import CLOSED, Attempted, Session, shared_session
+from binance_pm.session import CLOSED, Session, shared_session
 from binance_pm.signing import Credential, Secret, Signer, check_key, clear_locals, signer
 from binance_pm.transport import Headers, HttpAnswer, HttpRequest, Method, NotConnected, SendFailed, Transport
 from binance_pm.version import VERSION
@@ -331,12 +332,12 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                         continue
             except PortfolioMarginError as error:
                 if session.has_listeners:
-                    session.tell(_attempted(reservation, answer, error, session.budget.monotonic()))
+                    session.tell(attempted(reservation, answer, error, session.budget.monotonic()))
                 raise
             ended = session.budget.monotonic()
             outcome = _outcome(endpoint, route, answer, refusal, session)
             if session.has_listeners:
-                session.tell(_attempted(reservation, answer, outcome, ended))
+                session.tell(attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
                 session.earn_retries(route.host)
                 if type(outcome) is ServerTime:
@@ -531,20 +532,6 @@ def _hear_time(told: ServerTime, reservation: Reservation, session: Session) -> 
     if asked is not None and told.server_time in _PLAUSIBLE_TIMES:
         seconds = told.server_time / 1000
         session.budget.hear(reservation.host, seconds, seconds + 0.001, asked=asked)
-
-
-def _attempted(
-    reservation: Reservation, answer: HttpAnswer | SendFailed | None, outcome: object, ended: float
-) -> Attempted:
-    admitted, departed = reservation.admitted_at, reservation.departed_at
-    return Attempted(
-        call=reservation.call,
-        lane=reservation.lane,
-        waited=(ended if admitted is None else admitted) - reservation.asked_at,
-        seconds=None if departed is None else ended - departed,
-        status=answer.status if isinstance(answer, HttpAnswer) else None,
-        error=type(outcome) if isinstance(outcome, PortfolioMarginError) else None,
-    )
 
 
 def _failed(route: _Route, failure: SendFailed, session: Session) -> PortfolioMarginError:

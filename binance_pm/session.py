@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 from weakref import WeakSet
 
 import anyio
-import msgspec
 import sniffio
 
 from binance_pm.arguments import checked
+from binance_pm.attempted import Attempted
 from binance_pm.budget import Budget, Lane, Reservation, process_budget
 from binance_pm.egress import address_of, checked_timeouts, egress_name, fingerprints, proxy_of
 from binance_pm.environment import ENGINE, environment_engine
-from binance_pm.errors import Call, ConfigurationError, ConnectError, PortfolioMarginError, SessionClosed
+from binance_pm.errors import Call, ConfigurationError, ConnectError, SessionClosed
 from binance_pm.extras import installation
 from binance_pm.hosts import is_wildcard
 from binance_pm.retry import RetryAllowance
@@ -47,21 +47,6 @@ _MAX_BODY: Final = 16 * 2**20
 _CLOSING_SECONDS: Final = 0.8
 
 Engine = Literal["httpx", "direct"]
-
-
-class Attempted(msgspec.Struct, frozen=True):
-    """One attempt of a call has ended; one that its caller cancelled is not told."""
-
-    call: Call
-    lane: Lane
-    waited: float
-    """Seconds until it had its weight, or until it gave up waiting."""
-    seconds: float | None
-    """From its first byte until the answer had come or was given up; None where nothing was sent."""
-    status: int | None
-    """The answer's HTTP status; None where none came."""
-    error: type[PortfolioMarginError] | None
-    """What it ended in; None where it was answered as promised."""
 
 
 class Session:

@@ -52,6 +52,7 @@ ORDER = [
     "retry",
     "endpoint",
     "api",
+    "attempted",
     "session",
     "client",
     "fleet",

@@ -21,6 +21,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, 
 
 from binance_pm.amounts import is_near
 from binance_pm.arguments import checked
+from binance_pm.attempted import Attempted
 from binance_pm.budget import Budget, BudgetEvent, Pool, PoolState, Refused
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
@@ -29,7 +30,7 @@ from binance_pm.fleet import AccountPicture, Fleet, FleetEvent
 from binance_pm.fleet.accounts import HEADLINES
 from binance_pm.fleet.events import label_of
 from binance_pm.metrics.server import serving
-from binance_pm.session import Attempted, Session
+from binance_pm.session import Session
 from binance_pm.version import VERSION
 from binance_pm.wakeup import waker
 
