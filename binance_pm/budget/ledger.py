@@ -463,6 +463,10 @@ class Ledger:
 
     def _hear(self, minute: int, used: int, weight: int, sent: float, now: float) -> None:
         before = self._header.get(minute, 0)
+        if sent - self._heard.get(minute, sent) >= self._minute:
+            # No minute lasts longer: the clock was wrong, and what was known of this one is another's.
+            before = 0
+            self._own.pop(minute, None)
         if not before and (last := self._header.get(minute - 1, 0)):
             self._turned = self._turned or used < last
             # A burst of ours at the turn may be more than the whole minute before it.

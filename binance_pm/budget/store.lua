@@ -449,6 +449,9 @@ end
 
 local function hear(ledger, minute, used, weight, sent, now)
     local before, last = ledger.header[minute] or 0, ledger.header[minute - 1] or 0
+    if sent - (ledger.heard[minute] or sent) >= ledger.minute then
+        before, ledger.own[minute] = 0, nil
+    end
     if before == 0 and last ~= 0 then
         ledger.turned = ledger.turned or used < last
         local others = used - weight - (ledger.own[minute] or 0) - unproven_in(ledger, minute)
