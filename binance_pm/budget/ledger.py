@@ -202,7 +202,8 @@ class Ledger:
 
     def wait(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> Wait:
         """How long a call of the weight has to wait."""
-        self._forget_ahead(now)
+        if max(self._arrived, self._asked, self._told) > now + _AHEAD_SECONDS:
+            self._forget_ahead(now)
         cap = self.cap(now, lane)
         # What never fits beside the others' traffic may go when it has the minute for itself.
         room = (cap if cap > weight else min(weight, self.limit - MARGIN)) - weight
@@ -212,15 +213,18 @@ class Ledger:
             # Nothing of ours is in the exchange's window a minute after the last of it has arrived.
             if (left := self._arrived + self._minute - now) <= 0:
                 return _FITS
-            seconds, holds_up = self._wait_for_room(weight, lane, now, bounds, room)
+            seconds, holds_up = self._wait_for_room(weight, lane, now, bounds, room, cap)
             return Wait(min(seconds, left), holds_up)
         if (left := self._blindness(now, bounds)) > 0:
             return Wait(left, holds_up=True)
-        return self._wait_for_room(weight, lane, now, bounds, room)
+        return self._wait_for_room(weight, lane, now, bounds, room, cap)
 
-    def _wait_for_room(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float], room: float) -> Wait:
+    def _wait_for_room(
+        self, weight: int, lane: Lane, now: float, bounds: tuple[float, float], room: float, cap: float
+    ) -> Wait:
+        theirs = self._theirs
         # What polls leave of each second that is left of the minute: the reserve that melts, and the others' share.
-        kept = 0.0 if lane is Lane.ORDERS else self._melting + self._theirs
+        kept = 0.0 if lane is Lane.ORDERS else self._melting + theirs
         if not self.in_flight and now - self._told > _STALE_SECONDS:
             # Somebody has to ask, or what is believed of the others is never corrected.
             kept = 0.0
@@ -235,7 +239,7 @@ class Ledger:
                 # While the minute is full, nothing drips into the bucket.
                 self._filled_at = max(self._filled_at, now + seconds)
             return Wait(seconds)
-        if lane is not Lane.ORDERS and (left := self._pace(weight, now, bounds)) > 0:
+        if lane is not Lane.ORDERS and (left := self._pace(weight, cap, theirs, now, bounds)) > 0:
             return Wait(left, holds_up=True)
         return _FITS
 
@@ -308,7 +312,8 @@ class Ledger:
             return None
         self._hear(minute, used, weight, sent, now)
         self._own[minute] = self._own.get(minute, 0) + weight
-        self._prove(minute, sent)
+        if self._pending:
+            self._prove(minute, sent)
         unproven = self._unproven(minute)
         # What peers use of their parts is theirs to use.
         theirs = used - self._own[minute] - unproven
@@ -446,19 +451,19 @@ class Ledger:
         age = max(0.0, min(now - self._told, bounds[1] - self._minute * minute))
         return min(_PROJECTION * self.foreign.rate * age, _MOST_PROJECTED * self.limit)
 
-    def _pace(self, weight: int, now: float, bounds: tuple[float, float]) -> float:
+    def _pace(self, weight: int, cap: float, theirs: float, now: float, bounds: tuple[float, float]) -> float:
         """Seconds until the bucket has tokens for the weight."""
-        minute = self._minute_of(bounds[1])
+        minute = math.floor(bounds[1] / self._minute)
         rest = max(self._minute * (minute + 1) - bounds[1] - _TURN_SECONDS, _SHORTEST_REST)
-        left = self.cap(now) - self.used(minute)
+        left = cap - self.used(minute)
         if self.peers > 1:
             left = min(left, self.part() - self._ours(minute))
-        rate = max(left - self._theirs * rest, weight) / rest
+        rate = max(left - theirs * rest, weight) / rest
         if -math.inf < self._filled_at < now:
             self._tokens = min(self.limit, self._tokens + rate * (now - self._filled_at))
         self._filled_at = now
         seconds = max(0.0, weight - self._tokens) / rate
-        if self.in_flight or not self._sees_others or weight > _LIGHT * self.limit:
+        if not seconds or self.in_flight or not self._sees_others or weight > _LIGHT * self.limit:
             return seconds
         # A light call asks for the count and waits for no tokens: how many there should be depends on the answer.
         asks_in = max(0.0, max(self._told, self._asked) + _STALE_SECONDS - now)
@@ -514,14 +519,15 @@ class Ledger:
 
         The highest one contains, too, what was counted as the same or less: a count only grows within a minute.
         """
-        if not self._pending:
-            return
         highest = self._header.get(minute, -1)
         proven = [
             (key, p) for key, p in self._pending.items() if (p.known < sent or p.told <= highest) and minute in key[0]
         ]
         for (minutes, batch), p in proven:
             del self._pending[minutes, batch]
+            if self.peers > 1:
+                # The header may hold it, and its part of the limit is all that this program may use.
+                self._own[minute] = self._own.get(minute, 0) + p.weight
             for side in (range(minutes.start, minute), range(minute + 1, minutes.stop)):
                 if side:
                     self._suspect(side, p.weight, p.known, batch=batch, told=p.told)
@@ -538,8 +544,7 @@ class Ledger:
 
     def _forget_ahead(self, now: float) -> None:
         """Take for past what was written down before the clock stepped back; it would be waited for."""
-        if max(self._arrived, self._asked, self._told) > now + _AHEAD_SECONDS:
-            self._arrived, self._asked, self._told = (min(it, now) for it in (self._arrived, self._asked, self._told))
+        self._arrived, self._asked, self._told = (min(it, now) for it in (self._arrived, self._asked, self._told))
 
     def _forget(self, before: int) -> None:
         # An answer that took long tells of an old minute: keep the one before it as well.

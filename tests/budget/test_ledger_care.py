@@ -422,6 +422,15 @@ class TestPeers:
 
         assert (wait(ledger, 47, at=30.0), wait(ledger, 48, at=30.0)) == (0.0, math.inf)
 
+    def test_a_call_on_its_way_at_the_turn_is_taken_for_ours_in_either_minute(self) -> None:
+        """The header that contains it does not tell it from what the peers have used."""
+        ledger = known(peers=4)
+        ledger.take(100, ORDERS, 59.9)
+        ledger.answer(100, 100, range(2), sent=59.9, now=60.1)
+        heard(ledger, 5, 105, at=61.0)
+
+        assert (wait(ledger, 142, at=62.0), wait(ledger, 143, at=62.0)) == (0.0, 58.0)
+
     def test_a_refusal_takes_from_every_part(self) -> None:
         """A hundredth of the limit, of which each bears a fourth."""
         ledger = known(peers=4)
