@@ -225,7 +225,7 @@ def test_any_history(steps: list[Step], wall_error: float, *, is_shared: bool) -
     waits = waits_of(steps, wall_error=wall_error, is_shared=is_shared)
 
     longest = MINUTE + SLACK + LONGEST_WAY * any(step.is_lost for step in steps)
-    # Without the store a heavy poll waits for the tokens of this process's part, and the gate of a 403 does not fill it.
+    # Without the store a heavy poll waits for tokens of this process's part, after the gate of a 403 as well.
     longest += FILLING * any(not step.has_store for step in steps)
     assert len(waits) == len(steps) + 2
     assert max(waits) <= longest
