@@ -104,7 +104,8 @@ def hints_of(function: Callable[..., object]) -> Mapping[str, Any]:
             return get_type_hints(SimpleNamespace(__annotations__=annotations), function.__globals__, late)
         except NameError as missing:
             # What a module loads when it is asked for.
-            late[missing.name] = getattr(sys.modules[function.__module__], missing.name)
+            unknown = str(missing.name)
+            late[unknown] = getattr(sys.modules[function.__module__], unknown)
 
 
 class _WrongTypeError(ValueError):
@@ -166,12 +167,30 @@ def _holds(value: object, kind: type, parts: tuple[Any, ...]) -> bool:
     return len(members) == len(parts) and all(map(_is_of, members, parts))
 
 
+def _wrong_part(value: object, hint: Any) -> tuple[object, Any] | None:
+    """The first part of a collection that is not of its type, and that type; None if the collection itself is not."""
+    for one in get_args(hint) if get_origin(hint) in {Union, UnionType} else [hint]:
+        kind, parts = get_origin(one), get_args(one)
+        is_fixed = kind is tuple and Ellipsis not in parts
+        if is_fixed or not isinstance(kind, type) or not isinstance(value, kind) or isinstance(value, str | bytes):
+            continue
+        if isinstance(value, Collection):
+            members = list(cast("Collection[object]", value))
+            pairs = [(member, parts[0]) for member in members]
+            if issubclass(kind, Mapping):
+                pairs += [(member, parts[1]) for member in cast("Mapping[object, object]", value).values()]
+            return next((pair for pair in pairs if not _is_of(*pair)), None)
+    return None
+
+
 def _shown(value: object, hint: Any) -> str:
     """What it is: only what can hold no secret is shown itself."""
     if value is None:
         return "None"
     if isinstance(value, int | float) and any(part in _NUMBERS for part in (hint, *get_args(hint))):
         return "too large" if type(value) is int and abs(value) > _LARGEST else repr(value)
+    if part := _wrong_part(value, hint):
+        return f"{type(value).__name__} with {_shown(*part)} in it"
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
@@ -188,7 +207,8 @@ def _words(hint: Any) -> str:
     if kind is not None:
         words = [_words(part) for part in parts if part is not ...]
         return f"a {'mapping' if issubclass(kind, Mapping) else 'tuple or list'} of {' to '.join(words)}"
-    return _WORDS.get(hint) or f"a {getattr(hint, '__name__', hint)}"
+    name = str(getattr(hint, "__name__", hint))
+    return _WORDS.get(hint) or f"a{'n' * name.startswith(tuple('AEIOU'))} {name}"
 
 
 def _either(words: list[str]) -> str:

@@ -14,6 +14,7 @@ type, in this package's words, whatever msgspec says.
 
 from __future__ import annotations
 
+import builtins
 import json
 import math
 import re
@@ -77,7 +78,7 @@ def _check(kind: inspect.Type, raw: Any, path: str, depth: int) -> None:
             _check_float(raw, path)
         case inspect.UnionType():
             _check_union(kind, raw, path, depth)
-        case inspect.AnyType():
+        case inspect.AnyType() | inspect.CustomType(cls=builtins.object):
             _check_anything(raw, path, depth)
         case _:
             _check_structure(kind, raw, path, depth)
@@ -205,7 +206,7 @@ def _fits(kind: inspect.Type, raw: Any) -> bool:  # noqa: PLR0911 - one for each
     match kind:
         case inspect.Metadata():
             return _fits(kind.type, raw)
-        case inspect.AnyType():
+        case inspect.AnyType() | inspect.CustomType():
             return True
         case inspect.NoneType():
             return raw is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from decimal import Decimal
 from enum import StrEnum
@@ -335,6 +335,26 @@ def test_a_value_is_of_its_type(hint: Any, good: list[Any], bad: list[Any], word
         with pytest.raises(ValueError, match=r"^what is ") as caught:
             check("what", value, hint)
         assert str(caught.value).endswith(f": give {words}")
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "shown"),
+    [
+        (["a", 5], Iterable[str], "list with int in it"),
+        ((1, None), tuple[int, ...] | None, "tuple with None in it"),
+        ({1: "a"}, Mapping[str, str], "dict with int in it"),
+        ({"a": 1}, Mapping[str, str], "dict with int in it"),
+        ({"a": ["b", 2**70]}, Mapping[str, list[int]] | None, "dict with list with str in it in it"),
+        ([str], Iterable[str], "list with the class str in it"),
+        ("ab", Iterable[str], "str"),
+        ((1, 2, 3), tuple[int, int], "tuple"),
+        (iter([5]), list[str], "list_iterator"),
+    ],
+)
+def test_what_is_wrong_in_a_collection_is_said(value: object, hint: Any, shown: str) -> None:
+    """An error that a list is no list of text would not help."""
+    with pytest.raises(ValueError, match=f"^what is {shown}: give "):
+        check("what", value, hint)
 
 
 def test_a_protocol_is_what_has_its_members() -> None:

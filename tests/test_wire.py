@@ -492,7 +492,7 @@ def test_a_float_is_finite(text: str) -> None:
         decoder(Rates)(f'{{"rough":{text}}}'.encode())
 
 
-@pytest.mark.parametrize("returns", [Coin, Counted, dict[str, Any], dict[str, int], Any])
+@pytest.mark.parametrize("returns", [Coin, Counted, dict[str, Any], dict[str, int], Any, object, dict[str, object]])
 def test_an_integer_has_64_bits(returns: Any) -> None:
     """What no database or other program could hold is refused by its path, and so is no integer at all."""
     decode = decoder(returns)
@@ -500,7 +500,7 @@ def test_an_integer_has_64_bits(returns: Any) -> None:
         if returns is not Coin:
             assert good in numbers_in(decode(b'{"updateTime":%d}' % good))
     bad = [text for text in ODD_INTEGERS if text.lstrip("-").isdigit()]
-    for text in bad if returns in {dict[str, Any], Any} else ODD_INTEGERS:
+    for text in bad if returns in {dict[str, Any], Any, object, dict[str, object]} else ODD_INTEGERS:
         with pytest.raises(
             ValueError, match=r"^expected an integer from .* - at `\$(\.updateTime|\[\.\.\.\])`$"
         ) as raised:
@@ -531,7 +531,8 @@ def test_the_first_and_last_time_of_the_calendar(time: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("returns", "inside"), [(dict, '{{"a":{}}}'), (Any, "{}"), (list, "[{}]"), (Purse, '{{"coins":[],"x":{}}}')]
+    ("returns", "inside"),
+    [(dict, '{{"a":{}}}'), (Any, "{}"), (object, "{}"), (list, "[{}]"), (Purse, '{{"coins":[],"x":{}}}')],
 )
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 def test_deep_nesting_is_a_value_or_one_error(returns: Any, inside: str, opening: str, closing: str) -> None:

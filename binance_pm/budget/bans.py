@@ -75,7 +75,11 @@ def read_bans(path: Path) -> dict[str, float]:
         why = str(error) if type(error) is ValueError else type(error).__name__
         _log.warning("The bans in %s cannot be read (%s): a ban from before is not known.", ascii(str(path)), why)
         return {}
-    bans = {name: end for name, end in entries.items() if isinstance(end, float) and 0 <= end < math.inf}
+    bans = {
+        name: end
+        for name, end in entries.items()
+        if isinstance(end, float) and 0 <= end < math.inf and _is_writable(name)
+    }
     if bad := len(entries) - len(bans):
         _log.warning("%d of the bans in %s cannot be read: the others are honoured.", bad, ascii(str(path)))
     return {name: end for name, end in bans.items() if not is_kept_in_memory(name)}
@@ -100,6 +104,9 @@ def write_ban(path: Path, key: str, until: float, *, now: float) -> None:
     try:
         if not path.name:
             raise ValueError("the path names no file")  # noqa: TRY301 - told as the others are
+        if _is_device(path):
+            # As root one could put a file in the place of /dev/null, for every program of the machine.
+            raise ValueError("it is a device")  # noqa: TRY301 - same
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(path.parent):
             # One that is longer than any ban was written by a clock that was wrong.
@@ -107,7 +114,7 @@ def write_ban(path: Path, key: str, until: float, *, now: float) -> None:
             bans[key] = max(until, bans.get(key, 0.0))
             _replace(path, msgspec.json.encode(bans))
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or type(error).__name__
+        why = getattr(error, "strerror", None) or (str(error) if type(error) is ValueError else type(error).__name__)
         _log.warning("The ban of %s cannot be written to %s (%s): a restart will not know.", key, ascii(str(path)), why)
 
 
@@ -120,10 +127,23 @@ def _entries(path: Path) -> Mapping[str, object]:
             raise ValueError(f"it is larger than {_LARGEST} bytes")
         text = file.read(_LARGEST)
     # What is no number of JSON, such as NaN, or has too many digits, is one bad entry and not a bad file.
-    entries: object = json.loads(text.decode(errors="replace"), parse_int=float)
+    entries: object = json.loads(text.decode("utf-8-sig", errors="replace"), parse_int=float)
     if not isinstance(entries, dict):
         raise ValueError("it is no JSON object")
     return cast("dict[str, object]", entries)
+
+
+def _is_writable(name: str) -> bool:
+    """Whether the name can be written again: JSON can hold one half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _is_device(path: Path) -> bool:
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 def _open_at_once(path: str, flags: int) -> int:

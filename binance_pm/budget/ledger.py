@@ -61,6 +61,8 @@ _STALE_SECONDS: Final = 2.0
 _CAREFUL_SECONDS: Final = 600.0
 _PENALTY, _MOST_PENALTY = 0.01, 0.5
 _MOST_HEFT: Final = 10.0
+# The window of a count has ended so many minutes after it was heard, however far the clocks have drifted apart.
+_WINDOW: Final = 1.001
 # Others are there if they use a hundredth of the limit in a minute.
 _SEEN: Final = 0.01
 # A call may ask what they use if it weighs no more of the limit.
@@ -424,6 +426,9 @@ class Ledger:
     ) -> float:
         """Seconds until the minute has room, or has surely ended."""
         end = self._minute * (minute + 1)
+        ends_in = min(end - bounds[0], self._heard.get(minute, math.inf) + _WINDOW * self._minute - now)
+        if ends_in <= 0:
+            return 0.0
         left = room - self.used(minute)
         if self.foreign.rate:
             left -= self._projected(minute, now, bounds)
@@ -431,7 +436,7 @@ class Ledger:
             # What is kept is kept of everybody's part.
             left = min(left, (self.part() - self._ours(minute) - weight) * self.peers)
         if left < 0:
-            return end - bounds[0]
+            return ends_in
         rest = end - bounds[1]
         if left >= kept * rest:
             return 0.0
@@ -468,6 +473,10 @@ class Ledger:
 
     def _hear(self, minute: int, used: int, weight: int, sent: float, now: float) -> None:
         before = self._header.get(minute, 0)
+        if sent - self._heard.get(minute, sent) >= _WINDOW * self._minute:
+            # The clock was wrong, and what was known of this minute is another's.
+            before = 0
+            self._own.pop(minute, None)
         if not before and (last := self._header.get(minute - 1, 0)):
             self._turned = self._turned or used < last
             # A burst of ours at the turn may be more than the whole minute before it.

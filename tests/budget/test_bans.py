@@ -254,6 +254,36 @@ def test_what_is_no_file_is_no_ban(
     assert not (tmp_path / "nothing").exists()
 
 
+def test_a_device_stays_a_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where /dev/null is given in order to keep no bans, root would put a file in its place for every program."""
+    path = tmp_path / "bans.json"
+    path.write_text("{}")
+    genuine = Path.lstat
+
+    def lstat(self: Path) -> os.stat_result:
+        return os.lstat(os.devnull) if self == path else genuine(self)
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+
+    write_ban(path, "host", NOW + 100, now=NOW)
+
+    assert path.read_text() == "{}"
+    assert f"The ban of host cannot be written to '{path}' (it is a device)" in caplog.text
+
+
+@pytest.mark.parametrize("text", ['{"\\ud800": 1800000050, "host": 1800000050}', '\ufeff{"host": 1800000050}'])
+def test_what_an_editor_or_another_program_has_written(tmp_path: Path, text: str) -> None:
+    """Neither a byte order mark nor a name that cannot be written again stands in the way of the bans."""
+    path = tmp_path / "bans.json"
+    path.write_text(text, encoding="utf-8")
+
+    write_ban(path, "other", NOW + 100, now=NOW)
+
+    assert read_bans(path) == {"host": NOW + 50, "other": NOW + 100}
+
+
 def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever name somebody has guessed, the file that it leads to is not written."""
     victim = tmp_path / "victim"
