@@ -249,8 +249,8 @@ class _Refusal(msgspec.Struct):
 _REFUSAL: Final = msgspec.json.Decoder(_Refusal)
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 # A whole number, or text of one; no code of the exchange is longer.
-_WHOLE: Final = re.compile(rb'"?\s*(-?\d{1,18})(?:\.0{1,18})?\s*"?')
-_BELOW_ZERO: Final = re.compile(rb'"?\s*-[0.]*[1-9]')
+_WHOLE: Final = rb'"?\s*(-?\d{1,18})(?:\.0{1,18})?\s*"?'
+_BELOW_ZERO: Final = rb'"?\s*-[0.]*[1-9]'
 
 
 def _said(body: bytes | None) -> _Said:
@@ -261,9 +261,9 @@ def _said(body: bytes | None) -> _Said:
     except (ValueError, RecursionError):
         return _Said(None, is_negative=False, text=text_of(body))
     code = bytes(refusal.code)
-    whole = _WHOLE.fullmatch(code)
+    whole = re.fullmatch(_WHOLE, code)
     text = (_text(refusal.msg) or _text(refusal.message)).strip()
-    return _Said(int(whole[1]) if whole else None, _BELOW_ZERO.match(code) is not None, text)
+    return _Said(int(whole[1]) if whole else None, re.match(_BELOW_ZERO, code) is not None, text)
 
 
 def _text(value: msgspec.Raw) -> str:

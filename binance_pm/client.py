@@ -6,8 +6,7 @@ import hashlib
 import logging
 import os
 import random
-from collections.abc import Callable, Container, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ from binance_pm.arguments import checked
 from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
 from binance_pm.classify import classify, unreadable
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
+from binance_pm.environment import BASE_URL, environment_keys, environment_urls
 from binance_pm.errors import (
     BadAnswer,
     Call,
@@ -45,8 +45,6 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BASE_URL: Final = "BINANCE_PM_BASE_URL"
-
 _ADDED: Final = {"timestamp", "signature"}
 _LONGEST_RECV_WINDOW: Final = 60_000
 _USER_AGENT: Final = f"binance-pm/{VERSION}"
@@ -57,7 +55,7 @@ _PLAUSIBLE_TIMES: Final = range(1_577_836_800_000, 4_102_444_800_000)
 class _Route:
     """What every call of one endpoint for one account has in common."""
 
-    __slots__ = ("call", "headers", "hint", "host", "is_signed", "origin", "pools")
+    __slots__ = ("call", "charges", "headers", "hint", "host", "is_signed", "origin", "pools")
 
     def __init__(self, call: Call, origin: str, host: str, pools: tuple[Pool, ...], *, is_signed: bool) -> None:
         self.call: Final = call
@@ -67,11 +65,18 @@ class _Route:
         """Where it is counted: the budget's name for the host."""
         self.pools: Final = pools
         """What counts it."""
+        self.charges: Final[dict[int, tuple[Charge, ...]]] = {}
+        """By weight, what a call costs: most endpoints know one weight."""
         self.is_signed: Final = is_signed
         self.headers: Headers | None = None
         """None until the first call has found the keys that it needs."""
         self.hint: str = ""
         """What an error says of how the place was chosen."""
+
+    def charge(self, weight: int) -> tuple[Charge, ...]:
+        """What a call of the weight costs."""
+        self.charges[weight] = charges = tuple([Charge(pool, weight) for pool in self.pools])
+        return charges
 
 
 class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
@@ -296,11 +301,11 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             PortfolioMarginError: one of its kinds, whatever goes wrong.
         """
         route = self._routes.get(endpoint) or self._route(endpoint)
-        session = self._opened(route.call)
+        session = self._session or self._opened(route.call)
         headers = route.headers or self._headers(endpoint, route)
         query = self._query(route, parameters)
         weight = endpoint.weight_of(parameters)
-        charges = tuple([Charge(pool, weight) for pool in route.pools])
+        charges = route.charges.get(weight) or route.charge(weight)
         trial = _Trial(session.budget.monotonic())
         while True:
             answer: HttpAnswer | SendFailed | None = None
@@ -311,7 +316,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             )
             try:
                 async with session.attempt(reservation):
-                    request = await self._request(endpoint, route, query, headers, session)
+                    request = await self._request(endpoint, route, query, headers, session, reservation)
                     try:
                         answer = await transport.send(request, reservation.depart)
                         refusal, limit = classify(route.call, answer)
@@ -333,8 +338,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             if session.has_listeners:
                 session.tell(_attempted(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
-                session.allowance(route.host).earn()
-                _hear_time(route, outcome, reservation, session)
+                session.earn_retries(route.host)
+                if type(outcome) is ServerTime:
+                    _hear_time(outcome, reservation, session)
                 return outcome
             _distrust(outcome, transport, request)
             await self._recover(outcome, trial, endpoint, session)
@@ -359,7 +365,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             elapsed=session.budget.monotonic() - trial.started,
             jitter=self._jitter(),
         )
-        if delay is None or session.is_closed or not session.allowance(self._route(endpoint).host).spend():
+        if delay is None or session.is_closed or not session.spend_retry(self._route(endpoint).host):
             raise error
         _log.info("%s It is tried again in %.2f s.", error, delay)
         await session.bounded(self._route(endpoint).call, session.budget.sleep(delay))
@@ -414,11 +420,17 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         return headers
 
     async def _request(
-        self, endpoint: Endpoint[Any], route: _Route, query: str, headers: Headers, session: Session
+        self,
+        endpoint: Endpoint[Any],
+        route: _Route,
+        query: str,
+        headers: Headers,
+        session: Session,
+        reservation: Reservation,
     ) -> HttpRequest:
         """The request as it will leave: the bytes signed are the bytes sent."""
         if self._sign is not None and route.is_signed:
-            query += f"{'&' if query else ''}timestamp={session.budget.clock(route.host).milliseconds()}"
+            query += f"{'&' if query else ''}timestamp={reservation.clock.milliseconds()}"
             query += f"&signature={await _signature(self._sign, query, route.call, session)}"
         target = f"{endpoint.path}?{query}" if query else endpoint.path
         return HttpRequest(endpoint.method, route.origin, target, headers, self._connections)
@@ -513,13 +525,12 @@ def _outcome(
         return bad
 
 
-def _hear_time(route: _Route, value: object, reservation: Reservation, session: Session) -> None:
-    """Set the host's clock, if it is its time endpoint that has answered."""
-    if type(value) is not ServerTime or value.server_time not in _PLAUSIBLE_TIMES:
-        return
-    if (asked := reservation.departed_at) is not None:
-        seconds = value.server_time / 1000
-        session.budget.hear(route.host, seconds, seconds + 0.001, asked=asked)
+def _hear_time(told: ServerTime, reservation: Reservation, session: Session) -> None:
+    """Set the clock of the host whose time endpoint has answered."""
+    asked = reservation.departed_at
+    if asked is not None and told.server_time in _PLAUSIBLE_TIMES:
+        seconds = told.server_time / 1000
+        session.budget.hear(reservation.host, seconds, seconds + 0.001, asked=asked)
 
 
 def _attempted(
@@ -561,35 +572,6 @@ def _checked_url(name: str, url: str, *, allow_custom_host: bool) -> str:
 def _check_patience(max_wait: float, attempts: int) -> None:
     if not (max_wait >= 0 and attempts >= 1):
         raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: at least 0 seconds, and 1")
-
-
-def environment_keys(env: Mapping[str, str], *, given: Container[str] = ()) -> dict[str, Any]:
-    """What of key and secret was not given already, as arguments of `Client`.
-
-    Raises:
-        ConfigurationError: a variable is missing, or two exclude each other; the text names them.
-    """
-    keys: dict[str, Any] = {}
-    call = Call("Client.from_env")
-    if "api_key" not in given:
-        keys["api_key"] = env.get("BINANCE_PM_API_KEY")
-        if not keys["api_key"]:
-            raise ConfigurationError(call, "BINANCE_PM_API_KEY is not set")
-    if "api_secret" not in given:
-        secret, file = env.get("BINANCE_PM_API_SECRET"), env.get("BINANCE_PM_PRIVATE_KEY_FILE")
-        if not secret and not file:
-            raise ConfigurationError(call, "neither BINANCE_PM_API_SECRET nor BINANCE_PM_PRIVATE_KEY_FILE is set")
-        if secret and file:
-            raise ConfigurationError(call, "both BINANCE_PM_API_SECRET and BINANCE_PM_PRIVATE_KEY_FILE are set")
-        keys["api_secret"] = secret or Path(file or "")
-        keys["passphrase"] = env.get("BINANCE_PM_PRIVATE_KEY_PASSPHRASE") or None
-    return keys
-
-
-def environment_urls(env: Mapping[str, str]) -> dict[str, Any]:
-    """Where the environment says that the exchange is, as arguments of `Client`; none where it says nothing."""
-    url = env.get(BASE_URL)
-    return {"papi_url": url, "sapi_url": url} if url else {}
 
 
 def _check_names(parameters: object) -> None:

@@ -176,7 +176,8 @@ class ServerClock:
         apart = _apart(told, known)
         if apart <= 0:
             self._rumour, self._has_agreed = None, True
-            return self._learn(_common(told, known))
+            self._known = _common(told, known)
+            return True
         if apart <= (_WIDEST_FROM_EXACT if self._is_exact else _WIDEST_SPREAD):
             both = _Interval(min(told.low, known.low) - _SLACK, max(told.high, known.high) + _SLACK, told.at)
             if self._is_exact or both.high - both.low <= _WIDEST:

@@ -28,9 +28,9 @@ _HOSTS: Final = {
 _LABEL: Final = "[A-Za-z0-9_-]{1,63}"
 # Libraries disagree about everything else that may stand here, such as "[::1]evil.example" and "[::1%25eth0]": the host
 # that is checked must be the host that is called.
-_NETLOC: Final = re.compile(rf"(?:\[[0-9A-Fa-f:.]+\]|{_LABEL}(?:\.{_LABEL})*\.?)(?::[0-9]*)?")
+_NETLOC: Final = rf"(?:\[[0-9A-Fa-f:.]+\]|{_LABEL}(?:\.{_LABEL})*\.?)(?::[0-9]*)?"
 # The system's resolver takes 2130706433, 127.1 and 0x7f.0.0.1 for addresses: a name does not end in a number.
-_NUMBER: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
+_NUMBER: Final = r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?"
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -93,8 +93,8 @@ def _split(url: str) -> SplitResult | None:
 def _is_host_and_port(parts: SplitResult) -> bool:
     """Whether it is a name, an IPv4 address or an IPv6 address in brackets, and perhaps a port."""
     host = parts.hostname or ""
-    is_address = parts.netloc.startswith("[") or _NUMBER.fullmatch(host)
-    return _NETLOC.fullmatch(parts.netloc) is not None and (not is_address or _address(host) is not None)
+    is_address = parts.netloc.startswith("[") or re.fullmatch(_NUMBER, host)
+    return re.fullmatch(_NETLOC, parts.netloc) is not None and (not is_address or _address(host) is not None)
 
 
 def _origin(parts: SplitResult, host: str) -> str:

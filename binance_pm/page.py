@@ -14,7 +14,7 @@ _MOST_SHOWN: Final = 300
 _HIDDEN: Final = frozenset({"noscript", "script", "style", "svg", "template"})
 _ENTITIES: Final = (("&nbsp;", " "), ("&quot;", '"'), ("&#39;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
 _OF_SECRETS: Final = ascii_letters + digits + "+/=%_-"
-_SECRET_LIKE: Final = re.compile(f"[{re.escape(_OF_SECRETS)}]{{40,}}")
+_SECRET_LIKE: Final = f"[{re.escape(_OF_SECRETS)}]{{40,}}"
 
 
 def text_of(body: bytes) -> str:
@@ -34,7 +34,7 @@ def presentable(text: str) -> str:
     if len(text) > _MOST_CHARACTERS:
         text = text[:_MOST_CHARACTERS].rstrip(_OF_SECRETS) + "…"
     printable = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return _SECRET_LIKE.sub("…", printable)[:_MOST_SHOWN].rstrip(". ") or "no text"
+    return re.sub(_SECRET_LIKE, "…", printable)[:_MOST_SHOWN].rstrip(". ") or "no text"
 
 
 def _words_of_page(page: str) -> str:

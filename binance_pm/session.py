@@ -5,22 +5,21 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
+from functools import cache
 from importlib.util import find_spec
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 from weakref import WeakSet
 
 import anyio
-import anyio.lowlevel
 import msgspec
 import sniffio
-from anyio.lowlevel import checkpoint_if_cancelled
 
-from binance_pm.arguments import check_fields, checked
+from binance_pm.arguments import checked
 from binance_pm.budget import Budget, Lane, Reservation, process_budget
+from binance_pm.egress import address_of, checked_timeouts, egress_name, fingerprints, proxy_of
+from binance_pm.environment import ENGINE, environment_engine
 from binance_pm.errors import Call, ConfigurationError, ConnectError, PortfolioMarginError, SessionClosed
 from binance_pm.extras import installation
 from binance_pm.hosts import is_wildcard
@@ -30,9 +29,10 @@ from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity
 from binance_pm.transport.mocks import replaced
 
 if TYPE_CHECKING:
+    from anyio.lowlevel import RunVar
+
     # An engine is loaded when a session opens: importing is not to pay for those that are not used.
     from binance_pm.transport.httpx import HttpxLike, HttpxTransport
-    from binance_pm.transport.proxy import Proxy
 
 _log = logging.getLogger(__name__)
 
@@ -45,12 +45,8 @@ _CALL: Final = Call("Session")
 _PLACES: Final = 100
 _MAX_BODY: Final = 16 * 2**20
 _CLOSING_SECONDS: Final = 0.8
-_FINGERPRINT: Final = re.compile("[0-9a-f]{64}")
 
 Engine = Literal["httpx", "direct"]
-
-_ENGINES: Final = ("auto", "httpx", "direct")
-_ENGINE_VARIABLE: Final = "BINANCE_PM_ENGINE"
 
 
 class Attempted(msgspec.Struct, frozen=True):
@@ -119,18 +115,18 @@ class Session:
     ) -> None:
         if http is not None and (proxy is not None or trust_env or tls is not None):
             raise ConfigurationError(_CALL, "http was given together with proxy, trust_env or tls: set them on it")
-        self._local_address: Final = None if local_address is None else _address(local_address)
+        self._local_address: Final = None if local_address is None else address_of(local_address)
         is_one_of_ours = self._local_address is not None and not is_wildcard(self._local_address)
         if local_address is not None and (http is not None or (is_one_of_ours and (proxy is not None or trust_env))):
             raise ConfigurationError(_CALL, "local_address was given together with http, proxy or trust_env")
         if max_body < 1:
             raise ConfigurationError(_CALL, f"max_body is {max_body}: give the bytes of the longest answer, 1 at least")
-        self._pins: Final = _fingerprints(pins)
+        self._pins: Final = fingerprints(pins)
         self._wanted: Final = engine
         self._wish()
-        self._proxy: Final = None if proxy is None else _proxy(proxy)
-        self.budget: Final = budget or process_budget(_egress(self._proxy, self._local_address))
-        self.timeouts: Final = _checked(timeouts or Timeouts())
+        self._proxy: Final = None if proxy is None else proxy_of(proxy)
+        self.budget: Final = budget or process_budget(egress_name(self._proxy, self._local_address))
+        self.timeouts: Final = checked_timeouts(timeouts or Timeouts())
         self._http: Final = http
         self._trust_env: Final = trust_env
         self._tls: Final = tls
@@ -315,12 +311,17 @@ class Session:
             return self._for_mocks(call)
         return self._transport
 
-    def allowance(self, host: str) -> RetryAllowance:
-        """The retries that one host has left."""
+    def earn_retries(self, host: str) -> None:
+        """A call to the host succeeded."""
+        if (allowance := self._allowances.get(host)) is not None:
+            allowance.earn()
+
+    def spend_retry(self, host: str) -> bool:
+        """Take one of the retries that the host has left; False if none is left."""
         allowance = self._allowances.get(host)
         if allowance is None:
             allowance = self._allowances[host] = RetryAllowance()
-        return allowance
+        return allowance.spend()
 
     def attempt(self, reservation: Reservation) -> Attempt:
         """One attempt of a call: entered, it has its weight and a place among the requests under way.
@@ -394,10 +395,10 @@ class Session:
         """The engine that is asked for, by the argument or by the environment."""
         if self._wanted is not None:
             return self._wanted
-        named = os.environ.get(_ENGINE_VARIABLE) or "auto"
-        if named not in _ENGINES:
-            raise ConfigurationError(_CALL, f"{_ENGINE_VARIABLE} is {named!r}: it is one of {', '.join(_ENGINES)}")
-        return named
+        try:
+            return environment_engine(os.environ)
+        except ValueError as error:
+            raise ConfigurationError(_CALL, str(error)) from None
 
     def _chosen(self) -> Engine:
         wish, obstacle = self._wish(), self._obstacle()
@@ -410,7 +411,7 @@ class Session:
                 raise ConfigurationError(_CALL, f"pins need the direct engine: {why}")
             return "httpx"
         if obstacle:
-            asked = f"{_ENGINE_VARIABLE} is direct, but " if self._wanted is None else ""
+            asked = f"{ENGINE} is direct, but " if self._wanted is None else ""
             raise ConfigurationError(_CALL, f"{asked}the direct engine cannot be used: {obstacle}")
         return "direct"
 
@@ -439,6 +440,9 @@ class Attempt:
         self._reservation = reservation
 
     async def __aenter__(self) -> None:
+        # The event loop's part of anyio has loaded it; importing this package is not to pay for it.
+        from anyio.lowlevel import checkpoint_if_cancelled  # noqa: PLC0415
+
         await checkpoint_if_cancelled()
         places = self._places
         if not self._reservation.take() or (places is not None and not places.value):
@@ -451,7 +455,8 @@ class Attempt:
         self._session.under_way -= 1
         if self._places is not None:
             self._places.release()
-        self._reservation.leave()
+        if not self._reservation.settled:
+            self._reservation.leave()
 
     async def _wait(self) -> None:
         await self._reservation.wait()
@@ -472,16 +477,20 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-_shared: Final = anyio.lowlevel.RunVar["Session | None"]("binance_pm.session", None)
+@cache
+def _shared() -> RunVar[Session | None]:
+    from anyio.lowlevel import RunVar  # noqa: PLC0415 - loaded with the first event loop
+
+    return RunVar("binance_pm.session", None)
 
 
 def shared_session() -> Session:
     """The session that clients of this event loop share; a new one where the last was closed."""
-    session = _shared.get()
+    session = _shared().get()
     if session is None or session.is_closed:
         session = Session()
         session.is_shared = True
-        _shared.set(session)
+        _shared().set(session)
     return session
 
 
@@ -500,45 +509,3 @@ if hasattr(os, "register_at_fork"):
 
 def _mocked(functions: Iterable[str]) -> str:
     return f"httpx is mocked ({', '.join(functions)}), and the direct engine does not use it"
-
-
-def _fingerprints(pins: Iterable[str]) -> frozenset[str]:
-    given: list[object] = list(pins)
-    plain = frozenset(pin.replace(":", "").lower() if isinstance(pin, str) else "" for pin in given)
-    if not all(map(_FINGERPRINT.fullmatch, plain)):
-        raise ConfigurationError(_CALL, "a pin is no SHA-256 fingerprint: 64 hexadecimal digits")
-    return plain
-
-
-def _checked(timeouts: Timeouts) -> Timeouts:
-    """What is no number of seconds would fail in the middle of each call, or never."""
-    check_fields("Session", timeouts, prefix="timeouts.")
-    for name, seconds in msgspec.structs.asdict(timeouts).items():
-        if not seconds > 0:
-            what = f"timeouts.{name} is {seconds!r}: give a number of seconds above 0; math.inf stands for none"
-            raise ConfigurationError(_CALL, what)
-    return timeouts
-
-
-def _address(text: str) -> str:
-    """One spelling for each address: the budget of the way out is found by it."""
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        raise ConfigurationError(_CALL, "local_address is not an IP address") from None
-
-
-def _proxy(url: str) -> Proxy:
-    from binance_pm.transport.proxy import read_proxy  # noqa: PLC0415 - few programs need it
-
-    try:
-        return read_proxy(url)
-    except ValueError as error:
-        raise ConfigurationError(_CALL, f"the proxy {error}") from None
-
-
-def _egress(proxy: Proxy | None, local_address: str | None) -> str:
-    """What tells egress IPs apart; the address of no machine chooses nothing but IPv4 or IPv6."""
-    if proxy is not None:
-        return proxy.place
-    return "" if local_address is None or is_wildcard(local_address) else local_address

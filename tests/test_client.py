@@ -759,10 +759,12 @@ class TestRefusals:
         assert (kinds.count("Account"), kinds.count("BudgetExceeded")) == (41, 59)
         assert {request.status for request in exchange.requests} == {200}
 
-    async def test_a_refusal_overtakes_those_about_to_send(self, pm: Sandbox) -> None:
+    async def test_a_refusal_overtakes_those_about_to_send(self) -> None:
         """A call whose turn had come before somebody was refused waits the refusal out, and is signed anew."""
         clock = FakeClock()
-        session = pm.session(budget=Budget(monotonic=clock, wall=pm.exchange.now, sleep=clock.sleep))
+        exchange = Exchange(accounts=2, minute=1e9, clock=FakeClock())
+        pm = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
+        session = pm.session(budget=Budget(monotonic=clock, wall=exchange.now, sleep=clock.sleep))
         refused = asyncio.Event()
 
         async def sign(_: bytes) -> str:

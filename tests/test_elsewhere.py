@@ -7,12 +7,14 @@ import gc
 import os
 import signal
 import socket
+import stat
 import threading
 import warnings
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -309,6 +311,20 @@ class TestFork:
             runner.run(client.aclose())
             assert (len(behave.heads), len(server.connections)) == (2, 1)
 
+    def test_the_child_holds_no_connection(self, run: Run) -> None:
+        """The server learns of the parent's end, and nothing in the child can write to it."""
+        with serve_raw(Counting()) as server:
+
+            async def main() -> None:
+                async with client_of(server) as client:
+                    await order(client)
+                    port = urlsplit(server.url).port
+                    assert port in peer_ports()
+                    assert self.child_says(lambda: port in peer_ports()) == "False"
+                    await order(client)
+
+            run(main())
+
     def test_a_call_in_flight_is_the_parents(self, run: Run) -> None:
         """The child does not read its answer."""
         behave = Counting()
@@ -344,6 +360,18 @@ class TestFork:
 
             run(main())
             assert (len(behave.heads), len(server.connections)) == (3, 2)
+
+
+def peer_ports() -> list[int]:
+    """The ports that sockets of this process are connected to."""
+    ports: list[int] = []
+    for descriptor in range(1024):
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                with socket.socket(fileno=os.dup(descriptor)) as copy:
+                    if copy.family in {socket.AF_INET, socket.AF_INET6}:
+                        ports.append(copy.getpeername()[1])
+    return ports
 
 
 def in_thread_value(main: Callable[[], Coroutine[Any, Any, Any]]) -> list[Any]:

@@ -277,7 +277,7 @@ class Budget:
     def take(self, reservation: Reservation) -> bool:
         """Take the reservation's weight where nobody waits and it is free."""
         with self._lock:
-            if self._queue or self._wait(reservation).seconds:
+            if self._queue.lines or self._wait(reservation).seconds:
                 return False
             self._take(reservation)
             return True
@@ -306,7 +306,7 @@ class Budget:
         """
         now = self.monotonic()
         with self._lock:
-            if reservation.gate.wait(now):
+            if reservation.gate.until > now:
                 raise self._closed(reservation)
             if reservation not in self._open:
                 raise BudgetExceeded(reservation.call, "sending began too long after its turn had come", wait=0.0)
@@ -343,7 +343,8 @@ class Budget:
                 reservation.settled = True
                 for draw in reservation.draws:
                     self._count(draw, reservation.call.endpoint, answer, arrived, departed, now)
-                self._queue.resume(reservation.pools)
+                if self._queue.lines:
+                    self._queue.resume(reservation.pools)
             if limit is not None:
                 self._hear_limit(reservation, answer, limit, arrived, now)
             self._dispatch()
@@ -433,8 +434,8 @@ class Budget:
     def _wait(self, reservation: Reservation) -> Longest:
         """The longest wait among the pools of a call; a closed gate is a wait in all of them."""
         now = self.monotonic()
-        if closed := reservation.gate.wait(now):
-            return Longest(closed, reservation.pools, for_all=True)
+        if reservation.gate.until > now:
+            return Longest(reservation.gate.wait(now), reservation.pools, for_all=True)
         bounds = reservation.clock.bounds()
         longest = _FITS
         for pool, ledger, weight in reservation.draws:
@@ -449,7 +450,7 @@ class Budget:
     def _dispatch(self) -> None:
         """Admit whoever fits, lane by lane, in turns of the accounts, in the order of arrival."""
         self._give_up_forgotten()
-        if not self._queue:
+        if not self._queue.lines:
             return
         lines = list(self._queue)
         heads = [head for line in lines for head in head_of(line)]

@@ -54,7 +54,7 @@ class Foreign:
     def ignore(self) -> None:
         """Learn that the exchange does not tell its count: nothing will ever be known."""
         self.is_known = True
-        self.rate = self._sum / self._watched if self._watched else 0.0
+        self._reckon()
 
     def lower(self, limit: int) -> None:
         """Learn that the pool's limit is smaller."""
@@ -84,7 +84,6 @@ class Foreign:
             # Somebody has used the minute before our first call; this program itself, perhaps, before a restart.
             self._at_first = min(max(0, surely), _MOST_AT_FIRST * self._limit) / self._minute_seconds
             self._peak = 2 * self._at_first
-            self.rate = 0.0 if self.is_known else self._at_first
             self._reckon()
         if minute != self._minute:
             # What they spent before the first sample of a minute came at an unknown pace.
@@ -105,8 +104,6 @@ class Foreign:
         self._sum += (grown - self._sum) * new
         self._watched += (1.0 - self._watched) * new
         self.is_known = self.is_known or self._watched >= _ENOUGH
-        seen = self._sum / self._watched
-        self.rate = seen if self.is_known else max(seen, self._at_first)
         self._fade(seconds)
         self._peak = max(grown, self._peak)
         self._reckon()
@@ -119,4 +116,6 @@ class Foreign:
         self._reckon()
 
     def _reckon(self) -> None:
+        seen = self._sum / self._watched if self._watched else 0.0
+        self.rate = seen if self.is_known else max(seen, self._at_first)
         self.jump = min(self._peak * self._trip, _MOST_JUMP * self._limit)

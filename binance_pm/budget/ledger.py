@@ -61,6 +61,8 @@ _STALE_SECONDS: Final = 2.0
 _CAREFUL_SECONDS: Final = 600.0
 _PENALTY, _MOST_PENALTY = 0.01, 0.5
 _MOST_HEFT: Final = 10.0
+# The window of a count has ended so many minutes after it was heard, however far the clocks have drifted apart.
+_WINDOW: Final = 1.001
 # Others are there if they use a hundredth of the limit in a minute.
 _SEEN: Final = 0.01
 # A call may ask what they use if it weighs no more of the limit.
@@ -200,7 +202,8 @@ class Ledger:
 
     def wait(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> Wait:
         """How long a call of the weight has to wait."""
-        self._forget_ahead(now)
+        if max(self._arrived, self._asked, self._told) > now + _AHEAD_SECONDS:
+            self._forget_ahead(now)
         cap = self.cap(now, lane)
         # What never fits beside the others' traffic may go when it has the minute for itself.
         room = (cap if cap > weight else min(weight, self.limit - MARGIN)) - weight
@@ -210,15 +213,18 @@ class Ledger:
             # Nothing of ours is in the exchange's window a minute after the last of it has arrived.
             if (left := self._arrived + self._minute - now) <= 0:
                 return _FITS
-            seconds, holds_up = self._wait_for_room(weight, lane, now, bounds, room)
+            seconds, holds_up = self._wait_for_room(weight, lane, now, bounds, room, cap)
             return Wait(min(seconds, left), holds_up)
         if (left := self._blindness(now, bounds)) > 0:
             return Wait(left, holds_up=True)
-        return self._wait_for_room(weight, lane, now, bounds, room)
+        return self._wait_for_room(weight, lane, now, bounds, room, cap)
 
-    def _wait_for_room(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float], room: float) -> Wait:
+    def _wait_for_room(
+        self, weight: int, lane: Lane, now: float, bounds: tuple[float, float], room: float, cap: float
+    ) -> Wait:
+        theirs = self._theirs
         # What polls leave of each second that is left of the minute: the reserve that melts, and the others' share.
-        kept = 0.0 if lane is Lane.ORDERS else self._melting + self._theirs
+        kept = 0.0 if lane is Lane.ORDERS else self._melting + theirs
         if not self.in_flight and now - self._told > _STALE_SECONDS:
             # Somebody has to ask, or what is believed of the others is never corrected.
             kept = 0.0
@@ -233,7 +239,7 @@ class Ledger:
                 # While the minute is full, nothing drips into the bucket.
                 self._filled_at = max(self._filled_at, now + seconds)
             return Wait(seconds)
-        if lane is not Lane.ORDERS and (left := self._pace(weight, now, bounds)) > 0:
+        if lane is not Lane.ORDERS and (left := self._pace(weight, cap, theirs, now, bounds)) > 0:
             return Wait(left, holds_up=True)
         return _FITS
 
@@ -306,7 +312,8 @@ class Ledger:
             return None
         self._hear(minute, used, weight, sent, now)
         self._own[minute] = self._own.get(minute, 0) + weight
-        self._prove(minute, sent)
+        if self._pending:
+            self._prove(minute, sent)
         unproven = self._unproven(minute)
         # What peers use of their parts is theirs to use.
         theirs = used - self._own[minute] - unproven
@@ -419,6 +426,9 @@ class Ledger:
     ) -> float:
         """Seconds until the minute has room, or has surely ended."""
         end = self._minute * (minute + 1)
+        ends_in = min(end - bounds[0], self._heard.get(minute, math.inf) + _WINDOW * self._minute - now)
+        if ends_in <= 0:
+            return 0.0
         left = room - self.used(minute)
         if self.foreign.rate:
             left -= self._projected(minute, now, bounds)
@@ -426,7 +436,7 @@ class Ledger:
             # What is kept is kept of everybody's part.
             left = min(left, (self.part() - self._ours(minute) - weight) * self.peers)
         if left < 0:
-            return end - bounds[0]
+            return ends_in
         rest = end - bounds[1]
         if left >= kept * rest:
             return 0.0
@@ -441,19 +451,19 @@ class Ledger:
         age = max(0.0, min(now - self._told, bounds[1] - self._minute * minute))
         return min(_PROJECTION * self.foreign.rate * age, _MOST_PROJECTED * self.limit)
 
-    def _pace(self, weight: int, now: float, bounds: tuple[float, float]) -> float:
+    def _pace(self, weight: int, cap: float, theirs: float, now: float, bounds: tuple[float, float]) -> float:
         """Seconds until the bucket has tokens for the weight."""
-        minute = self._minute_of(bounds[1])
+        minute = math.floor(bounds[1] / self._minute)
         rest = max(self._minute * (minute + 1) - bounds[1] - _TURN_SECONDS, _SHORTEST_REST)
-        left = self.cap(now) - self.used(minute)
+        left = cap - self.used(minute)
         if self.peers > 1:
             left = min(left, self.part() - self._ours(minute))
-        rate = max(left - self._theirs * rest, weight) / rest
+        rate = max(left - theirs * rest, weight) / rest
         if -math.inf < self._filled_at < now:
             self._tokens = min(self.limit, self._tokens + rate * (now - self._filled_at))
         self._filled_at = now
         seconds = max(0.0, weight - self._tokens) / rate
-        if self.in_flight or not self._sees_others or weight > _LIGHT * self.limit:
+        if not seconds or self.in_flight or not self._sees_others or weight > _LIGHT * self.limit:
             return seconds
         # A light call asks for the count and waits for no tokens: how many there should be depends on the answer.
         asks_in = max(0.0, max(self._told, self._asked) + _STALE_SECONDS - now)
@@ -463,6 +473,10 @@ class Ledger:
 
     def _hear(self, minute: int, used: int, weight: int, sent: float, now: float) -> None:
         before = self._header.get(minute, 0)
+        if sent - self._heard.get(minute, sent) >= _WINDOW * self._minute:
+            # The clock was wrong, and what was known of this minute is another's.
+            before = 0
+            self._own.pop(minute, None)
         if not before and (last := self._header.get(minute - 1, 0)):
             self._turned = self._turned or used < last
             # A burst of ours at the turn may be more than the whole minute before it.
@@ -505,14 +519,15 @@ class Ledger:
 
         The highest one contains, too, what was counted as the same or less: a count only grows within a minute.
         """
-        if not self._pending:
-            return
         highest = self._header.get(minute, -1)
         proven = [
             (key, p) for key, p in self._pending.items() if (p.known < sent or p.told <= highest) and minute in key[0]
         ]
         for (minutes, batch), p in proven:
             del self._pending[minutes, batch]
+            if self.peers > 1:
+                # The header may hold it, and its part of the limit is all that this program may use.
+                self._own[minute] = self._own.get(minute, 0) + p.weight
             for side in (range(minutes.start, minute), range(minute + 1, minutes.stop)):
                 if side:
                     self._suspect(side, p.weight, p.known, batch=batch, told=p.told)
@@ -529,8 +544,7 @@ class Ledger:
 
     def _forget_ahead(self, now: float) -> None:
         """Take for past what was written down before the clock stepped back; it would be waited for."""
-        if max(self._arrived, self._asked, self._told) > now + _AHEAD_SECONDS:
-            self._arrived, self._asked, self._told = (min(it, now) for it in (self._arrived, self._asked, self._told))
+        self._arrived, self._asked, self._told = (min(it, now) for it in (self._arrived, self._asked, self._told))
 
     def _forget(self, before: int) -> None:
         # An answer that took long tells of an old minute: keep the one before it as well.

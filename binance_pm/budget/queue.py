@@ -235,30 +235,28 @@ class Queue(Generic[W]):
     """Every line in front of the pools."""
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[Lane, Pool, int], Line[W]] = {}
+        self.lines: Final[dict[tuple[Lane, Pool, int], Line[W]]] = {}
+        """The lines in which somebody waits."""
         self._turns: dict[tuple[Lane, Pool], Turns] = {}
         """Also where nobody waits now: whose turn it was is known for a while."""
 
-    def __bool__(self) -> bool:
-        return bool(self._lines)
-
     def __len__(self) -> int:
-        return sum(map(len, self._lines.values()))
+        return sum(map(len, self.lines.values()))
 
     def __iter__(self) -> Iterator[Line[W]]:
         """The lines in which somebody waits."""
-        return iter(self._lines.values())
+        return iter(self.lines.values())
 
     def add(self, waiter: W) -> None:
         """Stand in the line of its lane, pool and weight."""
-        line = self._lines.get(_place_of(waiter))
+        line = self.lines.get(_place_of(waiter))
         if line is None:
-            line = self._lines[_place_of(waiter)] = self._new_line(waiter)
+            line = self.lines[_place_of(waiter)] = self._new_line(waiter)
         line.add(waiter)
 
     def remove(self, waiter: W) -> bool:
         """Leave without having been served; False where it does not wait."""
-        line = self._lines.get(_place_of(waiter))
+        line = self.lines.get(_place_of(waiter))
         if line is None or not line.remove(waiter):
             return False
         self._close_empty(line)
@@ -272,23 +270,23 @@ class Queue(Generic[W]):
     def resume(self, pools: Iterable[Pool]) -> None:
         """Look again at those who were passed over because of one of the pools."""
         for pool in pools:
-            for line in self._lines.values():
+            for line in self.lines.values():
                 line.resume(pool)
 
     def resume_all(self) -> None:
         """Look again at everybody."""
-        for line in self._lines.values():
+        for line in self.lines.values():
             line.resume_all()
 
     def clear(self) -> None:
         """Forget everybody."""
-        self._lines.clear()
+        self.lines.clear()
         self._turns.clear()
 
     def _new_line(self, waiter: W) -> Line[W]:
         lane, pool, weight = _place_of(waiter)
         if len(self._turns) >= _MOST_TURNS:
-            waited_for = {key[:2] for key in self._lines}
+            waited_for = {key[:2] for key in self.lines}
             self._turns = {key: turns for key, turns in self._turns.items() if key in waited_for}
         turns = self._turns.get((lane, pool))
         if turns is None:
@@ -297,7 +295,7 @@ class Queue(Generic[W]):
 
     def _close_empty(self, line: Line[W]) -> None:
         if not line:
-            del self._lines[line.lane, line.pool, line.weight]
+            del self.lines[line.lane, line.pool, line.weight]
 
 
 def _place_of(waiter: Waiter) -> tuple[Lane, Pool, int]:

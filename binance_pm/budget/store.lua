@@ -229,9 +229,13 @@ end
 
 local function fullness(ledger, minute, room, kept, now, earliest, latest)
     local stop = ledger.minute * (minute + 1)
+    local ends_in = min(stop - earliest, (ledger.heard[minute] or huge) + WINDOW * ledger.minute - now)
+    if ends_in <= 0 then
+        return 0
+    end
     local used = used_in(ledger, minute) + projected(ledger, minute, now, latest)
     if used > room then
-        return stop - earliest
+        return ends_in
     end
     local rest = stop - latest
     if used <= room - kept * rest then
@@ -449,6 +453,9 @@ end
 
 local function hear(ledger, minute, used, weight, sent, now)
     local before, last = ledger.header[minute] or 0, ledger.header[minute - 1] or 0
+    if sent - (ledger.heard[minute] or sent) >= WINDOW * ledger.minute then
+        before, ledger.own[minute] = 0, nil
+    end
     if before == 0 and last ~= 0 then
         ledger.turned = ledger.turned or used < last
         local others = used - weight - (ledger.own[minute] or 0) - unproven_in(ledger, minute)

@@ -16,8 +16,8 @@ from cyclopts import CycloptsError
 from rich.text import Text
 
 from binance_pm.cli.console import Output, printable
-from binance_pm.client import environment_urls
 from binance_pm.doctor import Check, Subject, Verdict, examine, subject_of_environment, subjects_of_file
+from binance_pm.environment import environment_urls
 from binance_pm.fleet.accounts import read_accounts
 from binance_pm.sandbox import Fault
 from binance_pm.signing import Secret

@@ -12,12 +12,9 @@ What is promised
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import shutil
-import signal
 import subprocess
-import sys
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager, suppress
@@ -30,6 +27,7 @@ from binance_pm.amounts import json_of
 from binance_pm.errors import Call, ConfigurationError
 from binance_pm.fleet import FleetEvent, Reading, StateEvent
 from binance_pm.fleet.events import label_of
+from binance_pm.fleet.processes import end_process
 
 EventKind = Literal[
     "Reading",
@@ -51,7 +49,6 @@ _CALL: Final = Call("--on-event")
 _AT_ONCE: Final = 4
 _MOST_WAITING: Final = 1_000
 _GRACE_SECONDS: Final = 0.5
-_REAP_SECONDS: Final = 0.3
 
 
 class Hook:
@@ -185,7 +182,7 @@ class Hook:
             status = await process.wait()
         finally:
             with anyio.CancelScope(shield=True):
-                await _end(process)
+                await end_process(process, kill=process.returncode is None)
         return f"ended with status {status}" if status else ""
 
 
@@ -195,20 +192,6 @@ async def _hand_over(process: anyio.abc.Process, text: bytes) -> None:
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
         await process.stdin.send(text)
         await process.stdin.aclose()
-
-
-async def _end(process: anyio.abc.Process) -> None:
-    """Leave neither the process, if it still runs, nor what it started, nor a zombie."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            if sys.platform == "win32":
-                process.kill()
-            else:
-                os.killpg(process.pid, signal.SIGKILL)
-    with anyio.move_on_after(_REAP_SECONDS):
-        await process.wait()
-    if process.returncode is not None:
-        await process.aclose()
 
 
 def _split(command: str) -> list[str]:

@@ -11,8 +11,8 @@ from typing import Final
 import anyio
 import msgspec
 
-from binance_pm.client import environment_keys
 from binance_pm.doctor.check import Check
+from binance_pm.environment import environment_keys
 from binance_pm.errors import ConfigurationError
 from binance_pm.fleet.accounts import AccountEntry, Product, Reference, read_accounts
 from binance_pm.fleet.keys import read_keys

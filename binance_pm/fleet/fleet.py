@@ -18,8 +18,9 @@ import msgspec
 
 from binance_pm.arguments import check_fields, checked
 from binance_pm.budget import Budget
-from binance_pm.client import BASE_URL, Client, environment_urls
+from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS
+from binance_pm.environment import BASE_URL, environment_urls
 from binance_pm.errors import Call, ConfigurationError, SessionClosed
 from binance_pm.fleet import pace
 from binance_pm.fleet.accounts import (

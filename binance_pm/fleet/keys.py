@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -22,6 +20,7 @@ from binance_pm.client import Client
 from binance_pm.errors import ConfigurationError
 from binance_pm.extras import installation
 from binance_pm.fleet.accounts import AccountEntry, AccountsFile, Problem, Reference
+from binance_pm.fleet.processes import end_process
 from binance_pm.session import Session
 from binance_pm.signing import LARGEST_KEY, Secret, is_pem, key_form, read_key
 from binance_pm.wakeup import waker
@@ -31,7 +30,6 @@ T = TypeVar("T")
 LONGEST: Final = 30.0
 """Seconds that a key may take: a keyring or a password manager may ask a person."""
 _AT_ONCE: Final = 8
-_REAP_SECONDS: Final = 0.3
 
 
 class _Keyring(Protocol):
@@ -211,7 +209,7 @@ async def _command(name: str, words: tuple[str, ...], folder: Path) -> bytes:
             is_done = True
     finally:
         with anyio.CancelScope(shield=True):
-            await _end(process, is_done=is_done)
+            await end_process(process, kill=not is_done)
     if not is_done:
         raise ValueError(f"{name}: the command {words[0]} printed more than {LARGEST_KEY} bytes, which no key has")
     if process.returncode:
@@ -227,20 +225,6 @@ async def _printed(process: anyio.abc.Process) -> bytearray:
         while len(printed) <= LARGEST_KEY:
             printed += await process.stdout.receive()
     return printed
-
-
-async def _end(process: anyio.abc.Process, *, is_done: bool) -> None:
-    """Leave no zombie, and of a command that was given up neither the process nor what it has started."""
-    if not is_done:
-        with suppress(ProcessLookupError, PermissionError):
-            if sys.platform == "win32":
-                process.kill()
-            else:
-                os.killpg(process.pid, signal.SIGKILL)
-    with anyio.move_on_after(_REAP_SECONDS):
-        await process.wait()
-    if process.returncode is not None:
-        await process.aclose()
 
 
 def _keyring(name: str, service: str, user: str) -> bytes:

@@ -36,10 +36,10 @@ REFUSALS_BODY_SECONDS: Final = 1.0
 # Event loops take so much at once: no writer ever has to pause.
 _LONGEST_REQUEST: Final = 2**16
 
-_BANNED_UNTIL: Final = re.compile(rb"\buntil +(\d+)\b(?![.,]\d)", re.IGNORECASE)
+_BANNED_UNTIL: Final = rb"(?i)\buntil +(\d+)\b(?![.,]\d)"
 # Seconds, milliseconds, microseconds or nanoseconds since the epoch, by the number of digits.
 _UNITS: Final = {10: 1, 13: 10**3, 16: 10**6, 19: 10**9}
-_DECIMAL: Final = re.compile(r"([0-9]+)(\.[0-9]+)?")
+_DECIMAL: Final = r"([0-9]+)(\.[0-9]+)?"
 # Longer than the longest ban of the exchange, three days.
 _LONGEST_WAIT: Final = 7 * 86400
 
@@ -167,7 +167,7 @@ class HttpAnswer(msgspec.Struct, frozen=True):
     @property
     def banned_until(self) -> float | None:
         """The end of a ban as its message says, seconds since the epoch."""
-        found = _BANNED_UNTIL.findall(self.body or b"")
+        found = re.findall(_BANNED_UNTIL, self.body or b"")
         return max((int(digits) / _UNITS[len(digits)] for digits in found if len(digits) in _UNITS), default=None)
 
     def used(self, header: str) -> int | None:
@@ -269,7 +269,7 @@ def _seconds(text: str) -> int | None:
 
 
 def _duration(text: str) -> float | None:
-    found = _DECIMAL.fullmatch(text)
+    found = re.fullmatch(_DECIMAL, text)
     if found is None:
         return None
     # Python refuses to read thousands of digits, and whatever is so long is too long.

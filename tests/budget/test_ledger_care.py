@@ -422,6 +422,15 @@ class TestPeers:
 
         assert (wait(ledger, 47, at=30.0), wait(ledger, 48, at=30.0)) == (0.0, math.inf)
 
+    def test_a_call_on_its_way_at_the_turn_is_taken_for_ours_in_either_minute(self) -> None:
+        """The header that contains it does not tell it from what the peers have used."""
+        ledger = known(peers=4)
+        ledger.take(100, ORDERS, 59.9)
+        ledger.answer(100, 100, range(2), sent=59.9, now=60.1)
+        heard(ledger, 5, 105, at=61.0)
+
+        assert (wait(ledger, 142, at=62.0), wait(ledger, 143, at=62.0)) == (0.0, 58.0)
+
     def test_a_refusal_takes_from_every_part(self) -> None:
         """A hundredth of the limit, of which each bears a fourth."""
         ledger = known(peers=4)
@@ -610,6 +619,28 @@ class TestNoSilence:
 
         assert max(moments) <= 91.21
         assert moments[-1] == 91.2
+
+    def test_a_count_of_more_than_a_minute_before_is_of_another_window(self) -> None:
+        """Whatever minute a wrong clock has taken it for: the next count corrects it, and nothing is doubted."""
+        ledger = known()
+        ledger.take(5, ORDERS, 31.0)
+        ledger.answer(5, LIMIT, range(1), sent=31.0, now=31.2)
+
+        ledger.take(5, ORDERS, 91.3)
+        ledger.answer(5, 40, range(1), sent=91.3, now=91.4)
+
+        assert (ledger.misplaced, ledger.most_used((31.4, 31.4)), ledger.cap(91.4)) == (0, 40, ledger.cap(31.2))
+
+    def test_a_full_minute_is_over_a_minute_after_its_count_was_heard(self) -> None:
+        """However long the exchange's clock may still show it: its bounds are wide."""
+        ledger = known()
+        heard(ledger, 5, LIMIT, at=50.0)
+        heard(ledger, 5, 40, at=62.0)
+        ledger.take(5, ORDERS, 107.0)
+
+        waits = [ledger.wait(5, ORDERS, at, (50.0, 119.0)).seconds for at in (109.0, 110.0, 110.1)]
+
+        assert waits == pytest.approx([1.06, 0.06, 0.0])
 
     def test_a_call_that_may_still_arrive_is_waited_for(self) -> None:
         """A minute after that the exchange's window holds nothing of ours."""
