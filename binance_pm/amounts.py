@@ -56,6 +56,10 @@ class PlainDecimal(Decimal, Enum):
     def __deepcopy__(self, _: object) -> Self:
         return self
 
+    def __conform__(self, _: object) -> str:
+        # sqlite3 looks an adapter up by the very type: one that a program has registered for Decimal is not found.
+        return self._value_
+
     def __reduce_ex__(self, _: object) -> tuple[Any, ...]:
         return _from_text, (Decimal.__str__(self),)
 

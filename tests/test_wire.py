@@ -7,7 +7,9 @@ import gc
 import json
 import pickle
 import re
+import sqlite3
 import statistics
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
@@ -604,6 +606,12 @@ def test_plain_amounts_are_averaged(texts: list[str]) -> None:
     assert statistics.mean(map(plain, amounts)) == statistics.mean(amounts)
     assert statistics.pvariance(map(plain, amounts)) == statistics.pvariance(amounts)
     assert [str(type(plain(amounts[0]))(value)) for value in ("1E-9", 5, 0)] == ["0.000000001", "5", "0"]
+
+
+def test_a_plain_amount_is_stored_as_text() -> None:
+    """In SQLite, by the way of programs that have told it how to store a Decimal."""
+    with closing(sqlite3.connect(":memory:")) as store:
+        assert store.execute("select ?", (plain(Decimal("0E-8")),)).fetchone() == ("0.00000000",)
 
 
 def test_a_sum_has_all_digits() -> None:
