@@ -28,6 +28,19 @@ class PlainDecimal(Decimal, Enum):
     It equals, hashes and calculates like the Decimal that it is; what is calculated from it is a Decimal.
     """
 
+    # A class without members cannot be called, as `statistics.mean` does with the type of what it is given.
+    ZERO = "0"
+
+    def __new__(cls, text: str) -> Self:
+        """Make the member of the text."""
+        amount = Decimal.__new__(cls, text)
+        amount._value_ = Decimal.__format__(amount, "f")
+        return amount
+
+    @classmethod
+    def _missing_(cls, value: Any) -> PlainDecimal:
+        return _from_text(Decimal.__str__(Decimal(value)))
+
     def __str__(self) -> str:
         return self._value_
 
@@ -42,6 +55,10 @@ class PlainDecimal(Decimal, Enum):
 
     def __deepcopy__(self, _: object) -> Self:
         return self
+
+    def __conform__(self, _: object) -> str:
+        # sqlite3 looks an adapter up by the very type: one that a program has registered for Decimal is not found.
+        return self._value_
 
     def __reduce_ex__(self, _: object) -> tuple[Any, ...]:
         return _from_text, (Decimal.__str__(self),)

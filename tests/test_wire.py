@@ -7,6 +7,9 @@ import gc
 import json
 import pickle
 import re
+import sqlite3
+import statistics
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
@@ -600,6 +603,22 @@ def test_a_plain_amount_is_the_same_amount(text: str) -> None:
         assert (other, type(other), str(other)) == (amount, type(amount), str(amount))
     assert plain(Decimal("1.50")) is not amount
     assert isinstance(amount, Decimal)
+
+
+@pytest.mark.parametrize("texts", [["0E-8", "1E-7"], ["0E-8", "1.5"], ["1E-7", "1E-9", "2"]])
+def test_plain_amounts_are_averaged(texts: list[str]) -> None:
+    """`statistics` makes new numbers of the type that it is given, and so may other libraries."""
+    amounts = [Decimal(text) for text in texts]
+
+    assert statistics.mean(map(plain, amounts)) == statistics.mean(amounts)
+    assert statistics.pvariance(map(plain, amounts)) == statistics.pvariance(amounts)
+    assert [str(type(plain(amounts[0]))(value)) for value in ("1E-9", 5, 0)] == ["0.000000001", "5", "0"]
+
+
+def test_a_plain_amount_is_stored_as_text() -> None:
+    """In SQLite, by the way of programs that have told it how to store a Decimal."""
+    with closing(sqlite3.connect(":memory:")) as store:
+        assert store.execute("select ?", (plain(Decimal("0E-8")),)).fetchone() == ("0.00000000",)
 
 
 def test_a_sum_has_all_digits() -> None:

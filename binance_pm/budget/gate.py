@@ -10,6 +10,8 @@ from binance_pm.transport import HttpAnswer
 LONGEST_BAN: Final = 3 * 86400.0
 """Seconds; bans last two minutes to three days (general-info, read 2026-11-21)."""
 _UNTOLD_BAN: Final = 120.0
+# The earliest that the exchange's clock can show may be behind it by so much: a ban of three days seems longer then.
+_BEHIND: Final = 180.0
 # The firewall publishes nothing. Only a 429 and a 418 may ask for more than a minute.
 _FIREWALL_WAIT: Final = 60.0
 
@@ -79,4 +81,4 @@ def _seconds_until(moment: float | None, clocks: list[float]) -> float:
     if moment is None:
         return 0.0
     left = [moment - clock for clock in clocks]
-    return max(0.0, max((seconds for seconds in left if seconds <= LONGEST_BAN), default=LONGEST_BAN))
+    return max(0.0, max((seconds for seconds in left if seconds <= LONGEST_BAN + _BEHIND), default=LONGEST_BAN))

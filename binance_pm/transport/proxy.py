@@ -101,7 +101,9 @@ def environment_proxies() -> Proxies:
         ValueError: a variable cannot be used; the text names it and shows no password.
     """
     found = urllib.request.getproxies()
-    named = {scheme: found[scheme] for scheme in ("http", "https", "all") if found.get(scheme)}
+    # Where https has a proxy of its own, nothing goes through the others, however odd they are.
+    schemes = ("https",) if found.get("https") else ("http", "all")
+    named = {scheme: found[scheme] for scheme in schemes if found.get(scheme)}
     if not named:
         return lambda _origin: None
     proxies: dict[str, Proxy] = {}

@@ -157,3 +157,19 @@ def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_hea
         wall=NOW + wall,
         is_heard=is_heard,
     )
+
+
+@pytest.mark.parametrize("wall", [0.0, 600.0, 4 * 86400.0])
+def test_the_longest_ban_is_believed_by_the_exchanges_clock(wall: float) -> None:
+    """Its bounds are a little wide, so that it seems to be a little longer; a wrong wall clock does not shorten it."""
+    answer = HttpAnswer(418, {}, b"banned until %d" % ((MINUTE + 20 + LONGEST_BAN) * 1000))
+    seconds = closing_seconds(
+        answer,
+        banned=True,
+        firewall=False,
+        bounds=(MINUTE + 19.3, MINUTE + 20.4),
+        minute=60.0,
+        wall=MINUTE + 20 + wall,
+    )
+
+    assert seconds == LONGEST_BAN

@@ -402,6 +402,19 @@ class TestUnusable:
         assert UNUSABLE[url] in str(caught.value)
         assert "canary" not in str(caught.value)
 
+    @pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
+    @pytest.mark.parametrize("url", ["socks://127.0.0.1:1080/", "socks5://127.0.0.1:1080", "http://us#er@proxy"])
+    def test_a_variable_that_is_not_used(self, url: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Desktops set all of them, and https has a proxy of its own."""
+        monkeypatch.setitem(sys.modules, "socksio", None)
+        monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+        monkeypatch.setenv(variable, url)
+
+        found = environment_proxies()("https://papi.binance.com")
+
+        assert found is not None
+        assert found.url == "http://proxy:3128"
+
     @pytest.mark.parametrize("trust_env", [False, True])
     async def test_socks_without_its_library(self, monkeypatch: pytest.MonkeyPatch, *, trust_env: bool) -> None:
         """The error says what to install."""
