@@ -76,7 +76,7 @@ class _Plain(dict[str, PlainDecimal]):
 
 _MOST_ZEROS: Final = 1_000
 PLAIN: Final = _Plain()
-"""What `plain` looks into, for whoever knows already that the text has an exponent and few digits."""
+"""What `plain` looks into, for callers that know that the text has an exponent and few digits."""
 
 
 def plain(value: Decimal) -> Decimal:

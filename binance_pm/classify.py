@@ -99,7 +99,7 @@ _LIMIT_WORDS: Final = (
     r"too many (?:\w+ )?requests|rate (?:is |was )?(?:too high|exceeded)|\brate[ -]?limit|reduce your request rate"
     r"|requests? per (?:second|minute|hour)|\bbanned until \d"
 )
-# A limit of time or size is none of requests; that of a 503 is the number of requests.
+# A limit of time or size says nothing about the number of requests, which is what a 503 limits.
 _EXCEEDED_WORDS: Final = (
     r"exceed\w{0,5}[^.]{0,60}\b(?<!time )(?<!size )(?:limit|quota|rate|requests)\b"
     r"|\b(?<!time )(?<!size )(?:limit|quota) (?:\w+ ){0,3}(?:exceeded|reached)"
@@ -216,10 +216,10 @@ def _kind_of_gateway(answer: HttpAnswer, said: _Said) -> type[ExchangeError]:
         return IpBanned if answer.banned_until is not None else RateLimited
     if status == 503 and said.has(_EXCEEDED_WORDS):
         return RateLimited
-    # The exchange's firewall blocks countries, and whoever asks too often: what says nothing else is the latter.
+    # The exchange's firewall blocks countries and clients that ask too often: without a word of a country, the latter.
     if status == 403 and not said.has(_PLACE_WORDS):
         return RateLimited
-    # A success with a code below zero that is none of the exchange's.
+    # A success with a code below zero that is not one of the exchange's.
     return OutcomeUnknown if 200 <= status < 300 else _kind_of_status(status, said)
 
 

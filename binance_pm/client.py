@@ -498,7 +498,7 @@ async def _signed(sign: Signer, query: str, call: Call, session: Session) -> str
 
 
 def _distrust(error: PortfolioMarginError, transport: Transport, request: HttpRequest) -> None:
-    """An answer that is none may have been another call's: so may be what else comes on its connection."""
+    """An answer that cannot be read may belong to another call, and so may whatever else comes on its connection."""
     if isinstance(error, BadAnswer):
         transport.distrust(request)
 

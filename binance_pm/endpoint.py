@@ -59,7 +59,7 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     doc: str
     repeat: Repeat | None = None
     """Whether a request is sent again whose answer was lost. None: a GET is, and nothing else. "same_effect": it is,
-    because a second one changes nothing more. "never": it is not, be it a GET, which uses up a quota."""
+    because a second one changes nothing more. "never": it is not, not even a GET, because each one uses up a quota."""
 
     @property
     def family(self) -> Family:

@@ -45,7 +45,7 @@ class Doubts:
             )
 
     def forget(self, pool: Pool) -> None:
-        """Begin anew with a pool that was not drawn on for minutes."""
+        """Forget what was counted of a pool that was not drawn on for minutes."""
         for key in [key for key in self._heavier if key[0] == pool]:
             del self._heavier[key]
 
