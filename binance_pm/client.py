@@ -48,6 +48,8 @@ T = TypeVar("T")
 
 _ADDED: Final = {"timestamp", "signature"}
 _LONGEST_RECV_WINDOW: Final = 60_000
+# What the transports carry, less path, timestamp, signature and headers.
+_LONGEST_QUERY: Final = 60_000
 _USER_AGENT: Final = f"binance-pm/{VERSION}"
 # Milliseconds since the epoch, of the years 2020 to 2099.
 _PLAUSIBLE_TIMES: Final = range(1_577_836_800_000, 4_102_444_800_000)
@@ -408,7 +410,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             return ""
         try:
             _check_recv_window(parameters.get("recvWindow"))
-            return encode_query(parameters)
+            return _checked_length(encode_query(parameters))
         except ValueError as error:
             raise ConfigurationError(route.call, str(error)) from None
 
@@ -569,6 +571,12 @@ def _check_names(parameters: object) -> None:
         raise ValueError(f"the name of a parameter is {type(odd[0]).__name__}: give str")
     if added := _ADDED & names:
         raise ValueError(f"{' and '.join(sorted(added))} cannot be given: every request gets its own")
+
+
+def _checked_length(query: str) -> str:
+    if len(query) > _LONGEST_QUERY:
+        raise ValueError(f"the parameters are {len(query):,} characters as a query: {_LONGEST_QUERY:,} fit")
+    return query
 
 
 def _check_recv_window(value: object) -> None:

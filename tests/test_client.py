@@ -354,6 +354,13 @@ class TestConstruction:
         with pytest.raises(ConfigurationError, match="amount is a float"):
             await client.request("POST", "/papi/v1/x", weight=1, returns=dict[str, Any], params={"amount": amount})
 
+    async def test_parameters_that_no_url_holds(self, client: Client, pm: Sandbox) -> None:
+        """They are refused before anything is sent, and without being tried again."""
+        with pytest.raises(ConfigurationError, match=r"the parameters are 70,007 characters as a query: 60,000 fit"):
+            await client.request("GET", UM, weight=5, returns=dict[str, Any], params={"symbol": "x" * 70_000})
+
+        assert paths(pm) == []
+
     def test_label_is_a_digest_of_the_key(self) -> None:
         """Accounts are told apart without showing any part of a key."""
         client = Client(KEY, "s")

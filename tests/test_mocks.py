@@ -92,6 +92,25 @@ class TestRespx:
         assert arrived == 0
 
 
+async def test_a_mock_of_the_whole_class_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has nothing of what httpx keeps inside."""
+    seen: list[str] = []
+
+    class Mock(httpx.AsyncBaseTransport):
+        def __init__(self, **options: object) -> None:
+            del options
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            seen.append(request.url.path)
+            return httpx.Response(200, json={}, request=request)
+
+    monkeypatch.setattr(httpx, "AsyncHTTPTransport", Mock)
+    async with fresh() as session, Client(session=session) as client:
+        await client.ping()
+
+    assert seen == ["/papi/v1/ping"]
+
+
 @pytest.mark.parametrize("target", PATCHES)
 class TestPatched:
     """A function of a test in the place of one of httpx."""

@@ -405,9 +405,11 @@ def _maker(
             secure = verify() if proxy.scheme == "https" else None
             by = httpx.Proxy(proxy.url, auth=proxy.auth, ssl_context=secure)
         made = httpx.AsyncHTTPTransport(limits=limits, verify=verify(), trust_env=False, proxy=by)
-        # httpx (0.28) hands no network backend on to httpcore.
-        pool = vars(made)["_pool"]
-        vars(pool)["_network_backend"] = Network(vars(pool)["_network_backend"], local_address, resolver)
+        # httpx (0.28) hands no network backend on to httpcore. A mock of the whole class has neither.
+        pool: object = vars(made).get("_pool", made)
+        inside = vars(pool)
+        if "_network_backend" in inside:
+            inside["_network_backend"] = Network(inside["_network_backend"], local_address, resolver)
         return made
 
     return lambda: _Connection(make)
