@@ -452,8 +452,7 @@ def test_an_odd_amount_is_found_among_many(rows: int, *, last: bool) -> None:
     whole["positions"] = [{**whole["positions"][0], "symbol": f"S{row}"} for row in range(rows)]
     decode(json.dumps(whole, separators=(",", ":")).encode())
     place = rows - 1 if last else 0
-    # A bare point is read in a large body, as the module says.
-    for text in (text for text in ODD_AMOUNTS if text not in {'".5"', '"5."', '"-.5"'}):
+    for text in ODD_AMOUNTS:
         whole["positions"][place]["notional"] = json.loads(text)
         with pytest.raises(ValueError, match=rf"`\$\.positions\[{place}\]\.notional`$"):
             decode(json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode())
