@@ -189,7 +189,7 @@ class Ledger:
         """The bounds, where a minute that an answer was proven to be in has begun for everybody."""
         # A minute far ahead of the bounds was told by a clock that was wrong.
         latest = self._minute_of(bounds[1]) + 1
-        began = self._minute * max((minute for minute in self._own if minute <= latest), default=0)
+        began = self._minute * max((minute for minute in self._own if 0 <= minute <= latest), default=0)
         return max(bounds[0], began), max(bounds[1], began)
 
     def part(self) -> float:

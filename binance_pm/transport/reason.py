@@ -38,8 +38,8 @@ class Progress:
     __slots__ = ("seconds", "step")
 
     def __init__(self, seconds: float | None, step: str = RESOLVING) -> None:
-        self.seconds: Final = seconds
-        self.step = step
+        self.seconds: Final[float | None] = seconds
+        self.step: str = step
 
     @property
     def late(self) -> str:

@@ -82,7 +82,7 @@ class Answers:
     def __init__(self) -> None:
         self._head = b""
         self._body: _Body | None = None
-        self.count = 0
+        self.count: int = 0
         """How many have ended."""
 
     def exceeded_by(self, data: bytes) -> bool:
