@@ -39,7 +39,8 @@ def test_one_call_enters_few_functions() -> None:
     calls = Calls()
 
     async def measure() -> None:
-        session = Session(budget=Budget(limits=limits))
+        # In the middle of a minute: near its turn there are two to look at.
+        session = Session(budget=Budget(limits=limits, wall=lambda: 1_800_000_030.0))
         async with session, Client("k" * 64, "s" * 64, session=session) as client:
             vars(session)["_transport"] = Instant(body_of(SMALL))
             for _ in range(3):

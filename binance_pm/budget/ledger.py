@@ -462,7 +462,7 @@ class Ledger:
         if -math.inf < self._filled_at < now:
             self._tokens = min(self.limit, self._tokens + rate * (now - self._filled_at))
         self._filled_at = now
-        seconds = max(0.0, weight - self._tokens) / rate
+        seconds = _seconds_to_fill(weight - self._tokens, rest, max(left, weight), weight, theirs)
         if not seconds or self.in_flight or not self._sees_others or weight > _LIGHT * self.limit:
             return seconds
         # A light call asks for the count and waits for no tokens: how many there should be depends on the answer.
@@ -572,6 +572,20 @@ class Ledger:
 
     def _minute_of(self, time: float) -> int:
         return math.floor(time / self._minute)
+
+
+def _seconds_to_fill(missing: float, rest: float, left: float, least: float, theirs: float) -> float:
+    """Seconds until tokens that are missing have dripped in, if nothing is sent meanwhile.
+
+    What is left of the minute is spread over ever fewer seconds, so the rate rises. After x seconds it is
+    ``max(left - theirs * (rest - x), least) / (rest - x)``, and counts since the last look: the tokens are there
+    as soon as x times that rate reaches them.
+    """
+    if missing <= 0:
+        return 0.0
+    b = left - theirs * rest + missing
+    by_what_is_left = 2 * missing * rest / (b + math.sqrt(b * b + 4 * theirs * missing * rest))
+    return min(by_what_is_left, missing * rest / (least + missing))
 
 
 def _not_ahead(minute: int, now: int) -> int:

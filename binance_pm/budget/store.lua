@@ -254,6 +254,15 @@ local function has_room(ledger, room, now, earliest, latest)
     return true
 end
 
+local function seconds_to_fill(missing, rest, left, least, theirs)
+    if missing <= 0 then
+        return 0
+    end
+    local b = left - theirs * rest + missing
+    local by_what_is_left = 2 * missing * rest / (b + math.sqrt(b * b + 4 * theirs * missing * rest))
+    return min(by_what_is_left, missing * rest / (least + missing))
+end
+
 local function pace(ledger, weight, now, latest)
     local minute = minute_of(ledger, latest)
     local rest = max(ledger.minute * (minute + 1) - latest - TURN_SECONDS, SHORTEST_REST)
@@ -263,7 +272,7 @@ local function pace(ledger, weight, now, latest)
         ledger.tokens = min(ledger.limit, ledger.tokens + rate * (now - ledger.filled_at))
     end
     ledger.filled_at = now
-    local seconds = max(0, weight - ledger.tokens) / rate
+    local seconds = seconds_to_fill(weight - ledger.tokens, rest, max(left, weight), weight, theirs_of(ledger))
     if ledger.in_flight > 0 or not sees_others(ledger) or weight > LIGHT * ledger.limit then
         return seconds
     end

@@ -454,6 +454,19 @@ async def _everybody_had_a_turn() -> None:
         await asyncio.sleep(0)
 
 
+def test_a_poll_leaves_as_soon_as_there_are_tokens() -> None:
+    """A call gets no answer, and the one behind it has less and less of the minute to be spread over."""
+    machine = BudgetMachine()
+    machine.begin(since=0.0, skew=0.0, is_known=True)
+    machine.let_the_minute_turn(turns=1)
+    machine.reserve("a", 90, Lane.POLLS, "IP", 300.0, 2, returning=False)
+    machine.depart()
+    machine.let_the_minute_turn(turns=1)
+
+    machine.nobody_waits_for_what_is_there()
+    machine.teardown()
+
+
 TestBudget: Any = BudgetMachine.TestCase
 TestBudget.settings = settings(
     deadline=None,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from copy import deepcopy
 from itertools import pairwise
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from binance_pm.budget import Lane
 from binance_pm.budget.ledger import MARGIN, PATIENCE, Ledger
@@ -246,12 +249,12 @@ class TestPenalty:
         assert wait(ledger, 1, ORDERS, at=31.5) == PATIENCE - 0.5
 
     def test_it_empties_the_bucket_of_polls(self) -> None:
-        """After it they drip."""
+        """After it they drip, faster as less of the minute is left: 100 of 980 + 100 in 30 s."""
         ledger = filled(known())
         before = wait(ledger, 100, POLLS, at=30.0)
         ledger.refuse(range(1), 30.0, full=False)
 
-        assert (before, wait(ledger, 100, POLLS, at=30.0)) == (0.0, pytest.approx(3.1, abs=0.2))
+        assert (before, wait(ledger, 100, POLLS, at=30.0)) == (0.0, pytest.approx(30 * 100 / 1080, abs=0.05))
 
     def test_a_limit_that_was_surely_hit_fills_the_minute(self) -> None:
         """It is no error of ours: nothing is kept free for it in the next one."""
@@ -453,7 +456,7 @@ class TestPeers:
         heard(ledger, 247, 247, at=59.0, lane=POLLS)
         heard(ledger, 0, 0, at=60.0)
 
-        assert wait(ledger, 23, POLLS, at=60.0) == pytest.approx(20 / 4, rel=0.1)
+        assert wait(ledger, 23, POLLS, at=60.0) == pytest.approx(60 * 20 / (990 / 4 + 20), rel=0.01)
 
 
 class TestCatchingUp:
@@ -521,6 +524,31 @@ class TestPace:
 
         apart = [later - earlier for earlier, later in pairwise(departures[2:])]
         assert apart == [pytest.approx(60 / 9, rel=0.15)] * len(apart)
+
+    @given(
+        at=st.floats(0, 59),
+        used=st.integers(0, 600),
+        theirs=st.sampled_from([0.0, 1.0, 5.0]),
+        spent=st.integers(0, 900),
+        weight=st.integers(21, 300),
+        sooner=st.floats(0.01, 0.99),
+    )
+    def test_the_wait_ends_when_the_tokens_are_there(
+        self, at: float, used: int, theirs: float, spent: int, weight: int, sooner: float
+    ) -> None:
+        """The rate rises as the minute passes, and the wait is told with that in mind."""
+        ledger = known(at=at)
+        heard(ledger, used, used, at=at)
+        ledger.foreign.rate = theirs
+        ledger._tokens -= spent
+        told = wait(ledger, weight, POLLS, at=at)
+        paced = ledger.why(weight, POLLS, at, (at, at)) == "pace"
+        # At the very end of a minute, the next one is near.
+        assume(paced and 0.05 < told < 60 - at - 0.25)
+
+        early, due = deepcopy(ledger), at + 1.001 * told
+        assert wait(early, weight, POLLS, at=at + sooner * told) > 0.0
+        assert not wait(ledger, weight, POLLS, at=due) or ledger.why(weight, POLLS, due, (due, due)) != "pace"
 
     def test_orders_pass_by(self) -> None:
         """They do not wait for tokens, and take none from the polls."""
