@@ -233,15 +233,15 @@ local function fullness(ledger, minute, room, kept, now, earliest, latest)
     if ends_in <= 0 then
         return 0
     end
-    local used = used_in(ledger, minute) + projected(ledger, minute, now, latest)
-    if used > room then
+    local left = room - used_in(ledger, minute) - projected(ledger, minute, now, latest)
+    if left < 0 then
         return ends_in
     end
     local rest = stop - latest
-    if used <= room - kept * rest then
+    if left >= kept * rest then
         return 0
     end
-    return max(SHORTEST_REST, rest - (room - used) / kept)
+    return max(SHORTEST_REST, rest - left / kept)
 end
 
 -- Whether only what is kept for others and for orders is in the way.

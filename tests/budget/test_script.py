@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 import redis
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from binance_pm.budget import foreign, ledger, store
@@ -173,6 +173,7 @@ def test_a_figure_has_one_source() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 60))
+@example(seed=1329121, length=39)
 @settings(max_examples=200, deadline=None)
 def test_the_script_does_what_the_store_in_memory_does(on_server: Script, seed: int, length: int) -> None:
     """The same messages get the same replies, and leave the same behind."""
