@@ -1,4 +1,4 @@
-"""What mkdocs fills in from the package itself: a page asks with ``<!-- generated: endpoints -->``."""
+"""Parts of pages that mkdocs generates from the package: ``<!-- generated: endpoints -->`` marks the place."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _PLACE: Final = re.compile(r"^<!-- generated: (\w+)(?: ([\w -]+))? -->$", re.MUL
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Called by mkdocs with every page."""
+    """Fill in the generated parts of a page; mkdocs calls this for every page."""
     return _PLACE.sub(lambda place: _MAKERS[place[1]](place[2] or ""), markdown)
 
 
 def endpoints(_: str) -> str:
-    """The table of all endpoints."""
+    """Return the table of all endpoints."""
     rows = [_row(endpoint) for endpoint in sorted(ENDPOINTS.values(), key=lambda one: (one.path, one.method))]
     return "\n".join(
         [
-            "| method of `Client` | verb | path | weight | counted in | asks for | answer |",
+            "| method of `Client` | verb | path | weight | pools | needs | returns |",
             "|---|---|---|--:|---|---|---|",
             *rows,
         ]
@@ -40,19 +40,19 @@ def endpoints(_: str) -> str:
 
 
 def answers(_: str) -> str:
-    """Every module of the package that declares answers, for mkdocstrings."""
+    """Return every module that declares responses, for mkdocstrings."""
     modules = {base.__module__ for base in Client.__mro__ if base.__module__.startswith("binance_pm.api.")}
     return "\n\n".join(_module(name) for name in sorted(modules))
 
 
 def errors(_: str) -> str:
-    """Every class of error in the order of the tree, for mkdocstrings."""
+    """Return every error class in the order of the tree, for mkdocstrings."""
     names = re.findall(r"^ *\* (\w+)", inspect.getdoc(tree) or "", re.MULTILINE)
     return "\n\n".join(_class(f"{tree.__name__}.{name}") for name in names)
 
 
 def help_of(command: str) -> str:
-    """What a command prints when asked for its help."""
+    """Return the help text of a command."""
     os.environ["COLUMNS"] = "80"
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
