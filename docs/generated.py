@@ -39,7 +39,7 @@ def endpoints(_: str) -> str:
     )
 
 
-def answers(_: str) -> str:
+def responses(_: str) -> str:
     """Return every module that declares responses, for mkdocstrings."""
     modules = {base.__module__ for base in Client.__mro__ if base.__module__.startswith("binance_pm.api.")}
     return "\n\n".join(_module(name) for name in sorted(modules))
@@ -62,7 +62,7 @@ def help_of(command: str) -> str:
 
 
 _MAKERS: Final[dict[str, Callable[[str], str]]] = {
-    "answers": answers,
+    "responses": responses,
     "endpoints": endpoints,
     "errors": errors,
     "help": help_of,
@@ -103,11 +103,11 @@ def _link(returns: object) -> str:
 
 def _module(name: str) -> str:
     title = (inspect.getdoc(sys.modules[name]) or name).splitlines()[0].rstrip(".")
-    structs = [f"{name}.{kind.__name__}" for kind in vars(sys.modules[name]).values() if _is_answer(kind, name)]
+    structs = [f"{name}.{kind.__name__}" for kind in vars(sys.modules[name]).values() if _is_response(kind, name)]
     return "\n\n".join([f"## {title}", *map(_class, structs)])
 
 
-def _is_answer(kind: object, module: str) -> TypeGuard[type[msgspec.Struct]]:
+def _is_response(kind: object, module: str) -> TypeGuard[type[msgspec.Struct]]:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module
 
 
