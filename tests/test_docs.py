@@ -30,7 +30,7 @@ STORE = "BINANCE_PM_PUBLISH"
 LANGUAGES = {"python", "sh", "toml", "json", "text", "yaml"}
 """YAML blocks are settings of Prometheus: tests/metrics/test_dashboard.py checks them."""
 
-# These commands need the package index and a fresh environment. The nox session `readme` runs both; .ci/run is the second.
+# These commands need the package index and a fresh environment. The nox session `readme` runs both, .ci/run the second.
 INSTALLS = "python3 -m pip --python .venv install "
 
 _FENCE = re.compile(
