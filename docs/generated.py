@@ -1,4 +1,4 @@
-"""Parts of pages that mkdocs generates from the package: ``<!-- generated: endpoints -->`` marks the place."""
+"""What mkdocs fills in from the package itself: a page asks with ``<!-- generated: endpoints -->``."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ _PLACE: Final = re.compile(r"^<!-- generated: (\w+)(?: ([\w -]+))? -->$", re.MUL
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Fill in the generated parts of a page; mkdocs calls this for every page."""
+    """Called by mkdocs with every page."""
     return _PLACE.sub(lambda place: _MAKERS[place[1]](place[2] or ""), markdown)
 
 
 def endpoints(_: str) -> str:
-    """Return the table of all endpoints."""
+    """The table of all endpoints."""
     rows = [_row(endpoint) for endpoint in sorted(ENDPOINTS.values(), key=lambda one: (one.path, one.method))]
     return "\n".join(
         [
-            "| method of `Client` | verb | path | weight | pools | needs | returns |",
+            "| method of `Client` | verb | path | weight | counted in | asks for | answer |",
             "|---|---|---|--:|---|---|---|",
             *rows,
         ]
     )
 
 
-def responses(_: str) -> str:
-    """Return every module that declares responses, for mkdocstrings."""
+def answers(_: str) -> str:
+    """Every module of the package that declares answers, for mkdocstrings."""
     modules = {base.__module__ for base in Client.__mro__ if base.__module__.startswith("binance_pm.api.")}
     return "\n\n".join(_module(name) for name in sorted(modules))
 
 
 def errors(_: str) -> str:
-    """Return every error class in the order of the tree, for mkdocstrings."""
+    """Every class of error in the order of the tree, for mkdocstrings."""
     names = re.findall(r"^ *\* (\w+)", inspect.getdoc(tree) or "", re.MULTILINE)
     return "\n\n".join(_class(f"{tree.__name__}.{name}") for name in names)
 
 
 def help_of(command: str) -> str:
-    """Return the help text of a command."""
+    """What a command prints when asked for its help."""
     os.environ["COLUMNS"] = "80"
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -62,7 +62,7 @@ def help_of(command: str) -> str:
 
 
 _MAKERS: Final[dict[str, Callable[[str], str]]] = {
-    "responses": responses,
+    "answers": answers,
     "endpoints": endpoints,
     "errors": errors,
     "help": help_of,
@@ -103,11 +103,11 @@ def _link(returns: object) -> str:
 
 def _module(name: str) -> str:
     title = (inspect.getdoc(sys.modules[name]) or name).splitlines()[0].rstrip(".")
-    structs = [f"{name}.{kind.__name__}" for kind in vars(sys.modules[name]).values() if _is_response(kind, name)]
+    structs = [f"{name}.{kind.__name__}" for kind in vars(sys.modules[name]).values() if _is_answer(kind, name)]
     return "\n\n".join([f"## {title}", *map(_class, structs)])
 
 
-def _is_response(kind: object, module: str) -> TypeGuard[type[msgspec.Struct]]:
+def _is_answer(kind: object, module: str) -> TypeGuard[type[msgspec.Struct]]:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module
 
 
