@@ -16,6 +16,7 @@ import pytest
 
 import binance_pm
 from binance_pm import api, errors
+from binance_pm.enums import OpenEnum
 
 PAGES = Path(__file__).parents[1] / "docs" / "pages" / "reference"
 PACKAGES = ("binance_pm", "binance_pm.fleet", "binance_pm.doctor", "binance_pm.metrics", "binance_pm.testing")
@@ -58,7 +59,9 @@ def members(kind: type) -> Iterator[tuple[str, bool]]:
     node = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(node, ast.ClassDef)
     listed = set(re.findall(r"^ +(\w+): ", inspect.getdoc(kind) or "", re.MULTILINE))
-    assigned = (ast.AnnAssign, ast.Assign) if Enum in kind.__mro__ else (ast.AnnAssign,)
+    # The members of an open enumeration are the exchange's own words.
+    has_members = Enum in kind.__mro__ and OpenEnum not in kind.__mro__
+    assigned = (ast.AnnAssign, ast.Assign) if has_members else (ast.AnnAssign,)
     for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
         if isinstance(statement, assigned):
             target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
