@@ -33,6 +33,7 @@ __all__ = ["Account", "Exchange", "Fault", "Sandbox", "running_sandbox", "sandbo
 
 _POOLS: Final[dict[str, tuple[Family, Kind]]] = {
     "papi": ("papi", Kind.IP),
+    "papi-orders": ("papi", Kind.ORDERS),
     "api": ("api", Kind.IP),
     "sapi-ip": ("sapi", Kind.IP),
     "sapi-uid": ("sapi", Kind.UID),
@@ -125,8 +126,8 @@ def running_sandbox(
         minute: seconds of its minute, for limits and bans; its clients' budget is told.
         seed: what accounts, keys and prices are made up from.
         accounts: how many there are.
-        limits: weight a minute in place of the real one, by pool: ``papi``, ``api``, ``sapi-ip``, ``sapi-uid``; its
-            clients' budget is told. Give a client a session with a budget of its own to see it refused.
+        limits: limits a minute in place of the real ones, by pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip``,
+            ``sapi-uid``; its clients' budget is told. Give a client a session with a budget of its own to see it refused.
 
     Raises:
         ConfigurationError: an argument cannot be used.

@@ -1,42 +1,95 @@
-"""What each endpoint answers, in the exchange's own names and order.
+"""What each simulated endpoint responds, in the exchange's own names and order.
 
-Sources: the pages named beside each row of ``ENDPOINTS`` in ``facts.py``.
+Adding an endpoint is one function: its path, parameters, security and weights are in ``facts.json``, with the page that
+describes the response.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from binance_pm.sandbox.market import SYMBOLS, amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from binance_pm.sandbox.market import Row, Statement
+    from binance_pm.sandbox.market import Market, Row, Statement
+    from binance_pm.sandbox.state import AccountState
 
-Fields = dict[str, "str | int | list[Fields]"]
+Fields = dict[str, "str | int | bool | list[Fields]"]
+
+
+class Context:
+    """What a handler may look at.
+
+    Attributes:
+        parameters: as decoded, already checked against the facts.
+        now: seconds since the epoch by the exchange's clock.
+        market: prices.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, str], now: float, market: Market, state: AccountState | None = None
+    ) -> None:
+        self.parameters = parameters
+        self.now = now
+        self.market = market
+        self._state = state
+
+    @property
+    def state(self) -> AccountState:
+        """The account of the key that was sent."""
+        assert self._state is not None, "an endpoint without a key has no account"  # noqa: S101
+        return self._state
+
+    @cached_property
+    def statement(self) -> Statement:
+        """The account valued now."""
+        return self.market.statement(self.state.account, self.now)
+
+
+Handler: TypeAlias = "Callable[[Context], Fields | list[Fields]]"
+F = TypeVar("F", bound="Handler")
+
+HANDLERS: dict[str, Handler] = {}
+"""The response to a request that breaks no rule, by the endpoint's name in ``facts.json``."""
 
 _ZERO = amount(Decimal(0))
 _FLAT_ASSETS = ("BTC", "ETH", "BNB", "USDC")
 
 
-def ping(_now: float) -> Fields:
-    """Nothing: that it answers is the answer."""
+def handles(*names: str) -> Callable[[F], F]:
+    """Register a function as the handler of endpoints."""
+
+    def register(handler: F) -> F:
+        HANDLERS.update(dict.fromkeys(names, handler))
+        return handler
+
+    return register
+
+
+@handles("ping", "pro_ping")
+def ping(_: Context) -> Fields:
+    """Nothing: that the exchange responds is the response."""
     return {}
 
 
-def server_time(now: float) -> Fields:
+@handles("server_time", "pro_server_time")
+def server_time(context: Context) -> Fields:
     """The exchange's clock in milliseconds."""
-    return {"serverTime": int(now * 1000)}
+    return {"serverTime": int(context.now * 1000)}
 
 
-def account(statement: Statement) -> Fields:
+@handles("account")
+def account(context: Context) -> Fields:
     """The whole account as ``GET /papi/v1/account`` tells it.
 
     Two amounts are empty text at times, as real answers have them: ``totalMarginOpenLoss`` always and
     ``totalAvailableBalance`` where nothing is available.
     """
+    statement = context.statement
     return {
         "uniMMR": amount(statement.uni_mmr),
         "accountEquity": amount(statement.equity),
@@ -51,8 +104,10 @@ def account(statement: Statement) -> Fields:
     }
 
 
-def um_account(statement: Statement) -> Fields:
+@handles("um_account")
+def um_account(context: Context) -> Fields:
     """USD-M assets, and positions of every symbol, most of them flat."""
+    statement = context.statement
     held = {row.symbol: row for row in statement.rows}
     positions = [_position(symbol, held.get(symbol), statement.opened) for symbol in SYMBOLS]
     others = dict.fromkeys(_FLAT_ASSETS, _ZERO)
@@ -70,8 +125,10 @@ def um_account(statement: Statement) -> Fields:
     return {"assets": [usdt, *(_asset(name, profit=profit) for name, profit in others.items())], "positions": positions}
 
 
-def pro_account(statement: Statement) -> Fields:
+@handles("pro_account")
+def pro_account(context: Context) -> Fields:
     """The whole account as ``GET /sapi/v1/portfolio/account`` tells it."""
+    statement = context.statement
     return {
         "uniMMR": amount(statement.uni_mmr),
         "accountEquity": amount(statement.equity),
@@ -84,11 +141,14 @@ def pro_account(statement: Statement) -> Fields:
     }
 
 
-def span_account(statement: Statement) -> Fields:
+@handles("span_account")
+def span_account(context: Context) -> Fields:
     """The whole account with its maintenance margin by risk unit: a base asset each."""
+    statement = context.statement
     units: list[Fields] = [
         {"asset": row.symbol.removesuffix("USDT"), "uniMaintainUsd": amount(row.maintenance)} for row in statement.rows
     ]
+    statement = context.statement
     return {
         "uniMMR": amount(statement.uni_mmr),
         "accountEquity": amount(statement.equity),
@@ -100,23 +160,6 @@ def span_account(statement: Statement) -> Fields:
         "accountStatus": statement.status,
         "accountType": statement.account.account_type,
     }
-
-
-PUBLIC: Mapping[tuple[str, str], Callable[[float], Fields]] = {
-    ("GET", "/papi/v1/ping"): ping,
-    ("GET", "/papi/v1/time"): server_time,
-    ("GET", "/api/v3/ping"): ping,
-    ("GET", "/api/v3/time"): server_time,
-}
-"""Answers to anybody, from the exchange's time in seconds."""
-
-OF_ACCOUNT: Mapping[tuple[str, str], Callable[[Statement], Fields]] = {
-    ("GET", "/papi/v1/account"): account,
-    ("GET", "/papi/v2/um/account"): um_account,
-    ("GET", "/sapi/v1/portfolio/account"): pro_account,
-    ("GET", "/sapi/v2/portfolio/account"): span_account,
-}
-"""Answers to the owner, from what the account is worth now."""
 
 
 def _asset(
