@@ -11,17 +11,17 @@ from binance_pm.api.account import Account
 from binance_pm.api.connectivity import Pong, ServerTime
 from binance_pm.api.pro_account import ProAccount, RiskUnit, SpanAccount
 from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
-from binance_pm.attempted import Attempted
+from binance_pm.attempt_event import AttemptEvent
 from binance_pm.budget import (
     Admitted,
     Budget,
     BudgetEvent,
-    Kind,
-    Lane,
+    LimitType,
     Plan,
     Pool,
     PoolPlan,
     PoolState,
+    Priority,
     Refused,
     Waiting,
 )
@@ -30,16 +30,16 @@ from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.enums import AccountStatus, AccountType, PositionSide
 from binance_pm.errors import (
     AuthenticationError,
-    BadAnswer,
     BudgetExceeded,
-    Call,
+    CallInfo,
     ClockSkewError,
     ConfigurationError,
     ConnectError,
     ExchangeError,
     GateClosed,
+    InvalidResponse,
     IpBanned,
-    NoAnswer,
+    NoResponse,
     NotDone,
     NotSent,
     OutcomeUnknown,
@@ -49,7 +49,7 @@ from binance_pm.errors import (
     SessionClosed,
 )
 from binance_pm.session import Session
-from binance_pm.transport import Timeouts
+from binance_pm.transport.http import Timeouts
 from binance_pm.version import VERSION
 
 if TYPE_CHECKING:
@@ -63,13 +63,12 @@ __all__ = [
     "AccountStatus",
     "AccountType",
     "Admitted",
-    "Attempted",
+    "AttemptEvent",
     "AuthenticationError",
-    "BadAnswer",
     "Budget",
     "BudgetEvent",
     "BudgetExceeded",
-    "Call",
+    "CallInfo",
     "Client",
     "ClockSkewError",
     "ConfigurationError",
@@ -77,10 +76,10 @@ __all__ = [
     "Endpoint",
     "ExchangeError",
     "GateClosed",
+    "InvalidResponse",
     "IpBanned",
-    "Kind",
-    "Lane",
-    "NoAnswer",
+    "LimitType",
+    "NoResponse",
     "NotDone",
     "NotSent",
     "OutcomeUnknown",
@@ -91,6 +90,7 @@ __all__ = [
     "PoolState",
     "PortfolioMarginError",
     "PositionSide",
+    "Priority",
     "ProAccount",
     "RateLimited",
     "Refused",

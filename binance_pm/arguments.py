@@ -16,7 +16,7 @@ from pathlib import Path
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from binance_pm.errors import Call, ConfigurationError
+from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.signing import clear_locals
 
 P = ParamSpec("P")
@@ -52,7 +52,7 @@ def checked(name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
             except ConfigurationError as error:
                 refusal: Exception = error
             except _WrongTypeError as error:
-                refusal = ConfigurationError(Call(name), str(error))
+                refusal = ConfigurationError(CallInfo(name), str(error))
             del args, kwargs
             clear_locals(refusal)
             raise refusal.with_traceback(None) from None
@@ -77,7 +77,7 @@ def check_fields(name: str, thing: object, *, prefix: str = "") -> None:
         for field, hint in _fields_of(type(thing)).items():
             check(prefix + field, getattr(thing, field), hint)
     except _WrongTypeError as error:
-        raise ConfigurationError(Call(name), str(error)) from None
+        raise ConfigurationError(CallInfo(name), str(error)) from None
 
 
 def check(name: str, value: object, hint: Any) -> None:

@@ -22,10 +22,10 @@ import msgspec
 from binance_pm.errors import (
     PLACE_ADVICE,
     AuthenticationError,
-    BadAnswer,
-    Call,
+    CallInfo,
     ClockSkewError,
     ExchangeError,
+    InvalidResponse,
     IpBanned,
     LimitHit,
     NotDone,
@@ -35,7 +35,7 @@ from binance_pm.errors import (
     RequestRejected,
 )
 from binance_pm.page import presentable, text_of
-from binance_pm.transport import HttpAnswer
+from binance_pm.transport.http import HttpResponse
 
 _TOO_MUCH_WEIGHT: Final = -1003
 
@@ -141,7 +141,7 @@ class _Said(NamedTuple):
 _SUCCESS: Final = Verdict(None, None)
 
 
-def classify(call: Call, answer: HttpAnswer) -> Verdict:
+def classify(call: CallInfo, answer: HttpResponse) -> Verdict:
     """What a response means, by status, headers and body: a success, or one error and the limit that it tells of.
 
     A success is looked into for the exchange's refusal, which is a JSON object with an error's code, whatever its
@@ -155,26 +155,26 @@ def classify(call: Call, answer: HttpAnswer) -> Verdict:
     return Verdict(error, error.limit if isinstance(error, RateLimited) else None)
 
 
-def unreadable(call: Call, answer: HttpAnswer, reason: str) -> BadAnswer:
+def unreadable(call: CallInfo, answer: HttpResponse, reason: str) -> InvalidResponse:
     """The error for a success whose body is not what the endpoint promises."""
     what = f"the answer is not what this endpoint promises: {presentable(reason)}"
-    return BadAnswer(call, what, status=answer.status)
+    return InvalidResponse(call, what, status=answer.status)
 
 
-def _error(call: Call, answer: HttpAnswer) -> PortfolioMarginError | None:
+def _error(call: CallInfo, answer: HttpResponse) -> PortfolioMarginError | None:
     status = answer.status
     if answer.body is None and status not in _LIMITING:
-        return BadAnswer(call, "the answer is longer than this session accepts", status=status)
+        return InvalidResponse(call, "the answer is longer than this session accepts", status=status)
     said = _said(answer.body)
     if 200 <= status < 300 and not (said.is_of_exchange or said.is_negative):
         return None
     kind = _kind(answer, said)
     if 300 <= status < 400 and not (said.is_of_exchange and issubclass(kind, RateLimited)):
-        return BadAnswer(call, "it was redirected to another place, which was refused", status=status)
+        return InvalidResponse(call, "it was redirected to another place, which was refused", status=status)
     return _refused(call, answer, said, kind)
 
 
-def _refused(call: Call, answer: HttpAnswer, said: _Said, kind: type[ExchangeError]) -> ExchangeError:
+def _refused(call: CallInfo, answer: HttpResponse, said: _Said, kind: type[ExchangeError]) -> ExchangeError:
     status, code, message = answer.status, said.code, presentable(said.text)
     if issubclass(kind, IpBanned):
         until = answer.banned_until
@@ -188,7 +188,7 @@ def _refused(call: Call, answer: HttpAnswer, said: _Said, kind: type[ExchangeErr
     return kind(call, message, status=status, code=code, advice=PLACE_ADVICE if place else None)
 
 
-def _kind(answer: HttpAnswer, said: _Said) -> type[ExchangeError]:
+def _kind(answer: HttpResponse, said: _Said) -> type[ExchangeError]:
     status, code = answer.status, said.code
     if status == 418 or (code == _TOO_MUCH_WEIGHT and answer.banned_until is not None):
         return IpBanned
@@ -209,7 +209,7 @@ def _kind_of_code(said: _Said) -> type[ExchangeError] | None:
     return other if words is not None and said.has(words) else _KINDS.get(code)
 
 
-def _kind_of_gateway(answer: HttpAnswer, said: _Said) -> type[ExchangeError]:
+def _kind_of_gateway(answer: HttpResponse, said: _Said) -> type[ExchangeError]:
     """The kind of an error that has no code of the exchange's."""
     status = answer.status
     if status >= 400 and said.has(_LIMIT_WORDS):

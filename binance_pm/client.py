@@ -15,20 +15,20 @@ from binance_pm.api.connectivity import ConnectivityApi, ServerTime
 from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
 from binance_pm.arguments import checked
-from binance_pm.attempted import attempted
-from binance_pm.budget import Charge, Kind, Lane, Pool, Reservation, pool_of
+from binance_pm.attempt_event import attempt_event
+from binance_pm.budget import Charge, LimitType, Pool, Priority, Reservation, pool_of
 from binance_pm.classify import classify, unreadable
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
 from binance_pm.environment import BASE_URL, environment_keys, environment_urls
 from binance_pm.errors import (
-    BadAnswer,
-    Call,
+    CallInfo,
     ClockSkewError,
     ConfigurationError,
     ConnectError,
     GateClosed,
+    InvalidResponse,
     IpBanned,
-    NoAnswer,
+    NoResponse,
     PortfolioMarginError,
     Repeat,
     SessionClosed,
@@ -38,7 +38,7 @@ from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
 from binance_pm.retry import retry_delay
 from binance_pm.session import CLOSED, Session, shared_session
 from binance_pm.signing import Credential, Secret, Signer, check_key, clear_locals, signer
-from binance_pm.transport import Headers, HttpAnswer, HttpRequest, Method, NotConnected, SendFailed, Transport
+from binance_pm.transport.http import Headers, HttpRequest, HttpResponse, Method, NotConnected, SendFailed, Transport
 from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
 
@@ -55,16 +55,16 @@ _USER_AGENT: Final = f"binance-pm/{VERSION}"
 _PLAUSIBLE_TIMES: Final = range(1_577_836_800_000, 4_102_444_800_000)
 
 
-class _Route:
+class _PreparedCall:
     """What every call of one endpoint for one account has in common."""
 
-    __slots__ = ("call", "charges", "headers", "hint", "host", "is_signed", "origin", "pools")
+    __slots__ = ("call", "charges", "headers", "hint", "is_signed", "origin", "pools", "url")
 
-    def __init__(self, call: Call, origin: str, host: str, pools: tuple[Pool, ...], *, is_signed: bool) -> None:
+    def __init__(self, call: CallInfo, url: str, origin: str, pools: tuple[Pool, ...], *, is_signed: bool) -> None:
         self.call: Final = call
-        self.origin: Final = origin
+        self.url: Final = url
         """Where it is sent."""
-        self.host: Final = host
+        self.origin: Final = origin
         """Where it is counted: the budget's name for the host."""
         self.pools: Final = pools
         """What counts it."""
@@ -135,10 +135,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             _check_recv_window(recv_window)
             _check_patience(max_wait, attempts)
         except ValueError as error:
-            raise ConfigurationError(Call("Client", label), str(error)) from None
+            raise ConfigurationError(CallInfo("Client", label), str(error)) from None
         # Two labels of one key are one account to the exchange.
-        self._account: Final = _fingerprint(api_key)
-        self.label: Final = label or self._account
+        self._key_id: Final = _fingerprint(api_key)
+        self.label: Final = label or self._key_id
         self._api_key: Final = Secret(api_key or "")
         # Longer than the digest that is shown: nobody can find another key that is given this one's connections.
         self._connections: Final = hashlib.sha256(self._api_key.reveal()).hexdigest()
@@ -149,7 +149,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self._given: Final = session
         self._session: Session | None = None
         self._closed: bool = False
-        self._routes: Final[dict[Endpoint[Any], _Route]] = {}
+        self._routes: Final[dict[Endpoint[Any], _PreparedCall]] = {}
         self._hints: dict[str, str] = {}
         """By family, what an error says of how its place was chosen."""
 
@@ -201,16 +201,16 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         Raises:
             SessionClosed: it is not open.
         """
-        return self._opened(Call("Client", self.label))
+        return self._opened(CallInfo("Client", self.label))
 
     @property
-    def key_digest(self) -> str:
+    def key_id(self) -> str:
         """What pools call the account: a digest of its key, which shows no part of it."""
-        return self._account
+        return self._key_id
 
-    def host(self, endpoint: Endpoint[Any]) -> str:
+    def origin(self, endpoint: Endpoint[Any]) -> str:
         """Where calls of the endpoint are counted: the budget's name for the host."""
-        return self._route(endpoint).host
+        return self._prepare(endpoint).origin
 
     async def open(self) -> Self:
         """Open it on this event loop; ``async with`` does the same, and closes it at the end.
@@ -220,9 +220,11 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             ConfigurationError: its session cannot be opened as it was made.
         """
         if self._session is not None or self._closed:
-            raise SessionClosed(Call("Client", self.label), f"the client {'was closed' if self._closed else 'is open'}")
+            raise SessionClosed(
+                CallInfo("Client", self.label), f"the client {'was closed' if self._closed else 'is open'}"
+            )
         session = self._given or shared_session()
-        session.join()
+        session.attach_client()
         self._session = session
         return self
 
@@ -233,10 +235,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             SessionClosed: it is open on another event loop that has not ended: it stays open.
         """
         if self._session is not None:
-            self._session.check_place(Call("Client", self.label))
+            self._session.check_place(CallInfo("Client", self.label))
         session, self._session, self._closed = self._session, None, True
         if session is not None:
-            await session.leave()
+            await session.detach_client()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -253,8 +255,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         returns: type[T],
         params: Mapping[str, Value | None] | None = None,
         security: Security = "USER_DATA",
-        kinds: Iterable[Kind] = (Kind.IP,),
-        lane: Lane | None = None,
+        kinds: Iterable[LimitType] = (LimitType.IP,),
+        priority: Priority | None = None,
         repeat: Repeat | None = None,
     ) -> T:
         """Call an endpoint that is not declared here, with the same budget, signature and errors.
@@ -267,7 +269,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             params: as the exchange names them; recvWindow, timestamp and signature are added.
             security: what the exchange asks for.
             kinds: which of the exchange's counters it is charged to.
-            lane: where it stands in the queue for weight: by default GET among the polls, the rest among the orders.
+            priority: its priority in the queue for weight; by default POLL for GET, and ORDER for the rest.
             repeat: whether it may be sent again if its answer is lost. By default GET is, and nothing else.
                 ``"same_effect"`` for a write that may be, such as a cancel or a listen key. ``"never"`` for a GET that
                 uses up a quota, such as a download id: it counts as a write then, so that an error says whether it may
@@ -285,12 +287,12 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                 weight=weight,
                 security=security,
                 kinds=kinds,
-                lane=lane,
+                priority=priority,
                 repeat=repeat,
                 returns=returns,
             )
         except ValueError as error:
-            raise ConfigurationError(Call("request", self.label), str(error)) from None
+            raise ConfigurationError(CallInfo("request", self.label), str(error)) from None
         return await self.call(endpoint, params)
 
     async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None]) -> T:
@@ -303,53 +305,57 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         Raises:
             PortfolioMarginError: one of its kinds, whatever goes wrong.
         """
-        route = self._routes.get(endpoint) or self._route(endpoint)
+        route = self._routes.get(endpoint) or self._prepare(endpoint)
         session = self._session or self._opened(route.call)
         headers = route.headers or self._headers(endpoint, route)
         query = self._query(route, parameters)
         weight = endpoint.weight_of(parameters)
         charges = route.charges.get(weight) or route.charge(weight)
-        trial = _Trial(session.budget.monotonic())
+        trial = _RetryState(session.budget.monotonic())
         while True:
-            answer: HttpAnswer | SendFailed | None = None
+            answer: HttpResponse | SendFailed | None = None
             refusal: PortfolioMarginError | None = None
             transport = session.transport(route.call)
             reservation = session.budget.reserve(
-                charges, call=route.call, lane=endpoint.lane, max_wait=self._max_wait, returning=trial.is_returning
+                charges,
+                call=route.call,
+                priority=endpoint.priority,
+                max_wait=self._max_wait,
+                returning=trial.is_returning,
             )
             try:
-                async with session.attempt(reservation):
+                async with session.slot(reservation):
                     request = await self._request(endpoint, route, query, headers, session, reservation)
                     try:
-                        answer = await transport.send(request, reservation.depart)
+                        answer = await transport.send(request, reservation.mark_sent)
                         refusal, limit = classify(route.call, answer)
-                        reservation.answer(answer, limit)
+                        reservation.settle(answer, limit)
                     except SendFailed as failure:
                         answer = failure
                         if not failure.sent:
-                            reservation.stay()
+                            reservation.mark_unsent()
                     except GateClosed:
                         # Somebody was refused after this call's turn had come: it goes back to the head of the queue.
                         trial.is_returning = True
                         continue
             except PortfolioMarginError as error:
                 if session.has_listeners:
-                    session.tell(attempted(reservation, answer, error, session.budget.monotonic()))
+                    session.emit(attempt_event(reservation, answer, error, session.budget.monotonic()))
                 raise
             ended = session.budget.monotonic()
             outcome = _outcome(endpoint, route, answer, refusal, session)
             if session.has_listeners:
-                session.tell(attempted(reservation, answer, outcome, ended))
+                session.emit(attempt_event(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
-                session.earn_retries(route.host)
+                session.earn_retries(route.origin)
                 if type(outcome) is ServerTime:
-                    _hear_time(outcome, reservation, session)
+                    _observe_time(outcome, reservation, session)
                 return outcome
             _distrust(outcome, transport, request)
             await self._recover(outcome, trial, endpoint, session)
 
     async def _recover(
-        self, error: PortfolioMarginError, trial: _Trial, endpoint: Endpoint[Any], session: Session
+        self, error: PortfolioMarginError, trial: _RetryState, endpoint: Endpoint[Any], session: Session
     ) -> None:
         """Return when the call may be made again, or raise what it ended in."""
         if isinstance(error, ClockSkewError) and error.code == -1021 and endpoint.is_signed and not trial.synchronised:
@@ -368,13 +374,13 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             elapsed=session.budget.monotonic() - trial.started,
             jitter=self._jitter(),
         )
-        if delay is None or session.is_closed or not session.spend_retry(self._route(endpoint).host):
+        if delay is None or session.is_closed or not session.spend_retry(self._prepare(endpoint).origin):
             raise error
         _log.info("%s It is tried again in %.2f s.", error, delay)
-        await session.bounded(self._route(endpoint).call, session.budget.sleep(delay))
+        await session.bounded(self._prepare(endpoint).call, session.budget.sleep(delay))
 
     def _may_return(
-        self, error: PortfolioMarginError, trial: _Trial, endpoint: Endpoint[Any], session: Session
+        self, error: PortfolioMarginError, trial: _RetryState, endpoint: Endpoint[Any], session: Session
     ) -> bool:
         """Whether a read that a limit refused waits at the head of the queue until the gate opens.
 
@@ -382,13 +388,13 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         """
         if endpoint.is_write or not closes_gate(error) or isinstance(error, IpBanned) or session.is_closed:
             return False
-        closed = session.budget.gate(self._route(endpoint).host).wait(session.budget.monotonic())
+        closed = session.budget.gate(self._prepare(endpoint).origin).wait(session.budget.monotonic())
         return trial.attempt < self._attempts and closed <= self._max_wait
 
     async def _synchronise(self, endpoint: Endpoint[Any], session: Session) -> None:
         """Ask the endpoint's host for its time. Where that fails, the refusal's `Date` has to do."""
         ask = self.server_time if endpoint.family == "papi" else self.pro_server_time
-        host = self._route(endpoint).host
+        host = self._prepare(endpoint).origin
         asked = session.budget.monotonic()
         why = f"The time that {host} tells cannot be."
         try:
@@ -402,7 +408,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         _log.warning("%s The clock is synchronised by the last answer's Date alone.", why)
         session.budget.clock(host).trust_date()
 
-    def _query(self, route: _Route, parameters: Mapping[str, Value | None]) -> str:
+    def _query(self, route: _PreparedCall, parameters: Mapping[str, Value | None]) -> str:
         """The query of a call, as far as it does not depend on the moment of sending."""
         if self._recv_window is not None and route.is_signed and parameters.get("recvWindow") is None:
             parameters = {**parameters, "recvWindow": self._recv_window}
@@ -414,7 +420,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         except ValueError as error:
             raise ConfigurationError(route.call, str(error)) from None
 
-    def _headers(self, endpoint: Endpoint[Any], route: _Route) -> Headers:
+    def _headers(self, endpoint: Endpoint[Any], route: _PreparedCall) -> Headers:
         """The headers of every call on the route, where the keys are there that it needs."""
         if route.is_signed and self._sign is None:
             raise ConfigurationError(route.call, "no API secret was given", advice=_NO_KEY)
@@ -425,7 +431,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
     async def _request(
         self,
         endpoint: Endpoint[Any],
-        route: _Route,
+        route: _PreparedCall,
         query: str,
         headers: Headers,
         session: Session,
@@ -436,30 +442,31 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             query += f"{'&' if query else ''}timestamp={reservation.clock.milliseconds()}"
             query += f"&signature={await _signature(self._sign, query, route.call, session)}"
         target = f"{endpoint.path}?{query}" if query else endpoint.path
-        return HttpRequest(endpoint.method, route.origin, target, headers, self._connections)
+        return HttpRequest(endpoint.method, route.url, target, headers, self._connections)
 
-    def _key(self, call: Call) -> str:
+    def _key(self, call: CallInfo) -> str:
         key = self._api_key.reveal().decode()
         if not key:
             raise ConfigurationError(call, "no API key was given", advice=_NO_KEY)
         return key
 
-    def _opened(self, call: Call) -> Session:
+    def _opened(self, call: CallInfo) -> Session:
         if self._session is None:
             raise SessionClosed(call, f"the client {'was closed' if self._closed else 'is not open'}")
         return self._session
 
-    def _route(self, endpoint: Endpoint[Any]) -> _Route:
+    def _prepare(self, endpoint: Endpoint[Any]) -> _PreparedCall:
         if route := self._routes.get(endpoint):
             return route
         url = self._urls["papi" if endpoint.family == "papi" else "sapi"]
         host = counted_url(url)
-        call = Call(endpoint.name, self.label if endpoint.sends_key else "", endpoint.is_write, endpoint.repeat)
+        label, key_id = (self.label, self._key_id) if endpoint.sends_key else ("", "")
+        call = CallInfo(endpoint.name, label, key_id, endpoint.is_write, endpoint.repeat)
         pools = [
-            pool_of(endpoint.family, kind, host=host, path=endpoint.path, account=self._account)
+            pool_of(endpoint.family, kind, origin=host, path=endpoint.path, key_id=self._key_id)
             for kind in endpoint.kinds
         ]
-        route = _Route(call, url, host, tuple(pools), is_signed=endpoint.is_signed)
+        route = _PreparedCall(call, url, host, tuple(pools), is_signed=endpoint.is_signed)
         route.hint = self._hints.get("papi" if endpoint.family == "papi" else "sapi", "")
         # Those made on the spot are as many as the caller likes.
         if ENDPOINTS.get(endpoint.name) is endpoint:
@@ -467,7 +474,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         return route
 
 
-class _Trial:
+class _RetryState:
     """How often a call was tried, and since when."""
 
     __slots__ = ("attempt", "is_returning", "started", "synchronised")
@@ -479,7 +486,7 @@ class _Trial:
         self.synchronised = False
 
 
-async def _signature(sign: Signer, query: str, call: Call, session: Session) -> str:
+async def _signature(sign: Signer, query: str, call: CallInfo, session: Session) -> str:
     """The signature as it stands in the query."""
     try:
         return await _signed(sign, query, call, session)
@@ -491,7 +498,7 @@ async def _signature(sign: Signer, query: str, call: Call, session: Session) -> 
         raise ConfigurationError(call, f"the signer failed with {type(error).__name__}") from error
 
 
-async def _signed(sign: Signer, query: str, call: Call, session: Session) -> str:
+async def _signed(sign: Signer, query: str, call: CallInfo, session: Session) -> str:
     signature = sign(query.encode())
     if not isinstance(signature, str):
         signature = await session.bounded(call, signature, seconds=session.timeouts.total)
@@ -501,14 +508,14 @@ async def _signed(sign: Signer, query: str, call: Call, session: Session) -> str
 
 def _distrust(error: PortfolioMarginError, transport: Transport, request: HttpRequest) -> None:
     """An answer that cannot be read may belong to another call, and so may whatever else comes on its connection."""
-    if isinstance(error, BadAnswer):
+    if isinstance(error, InvalidResponse):
         transport.distrust(request)
 
 
 def _outcome(
     endpoint: Endpoint[T],
-    route: _Route,
-    answer: HttpAnswer | SendFailed,
+    route: _PreparedCall,
+    answer: HttpResponse | SendFailed,
     refusal: PortfolioMarginError | None,
     session: Session,
 ) -> T | PortfolioMarginError:
@@ -516,7 +523,7 @@ def _outcome(
     if isinstance(answer, SendFailed):
         return _failed(route, answer, session)
     call = route.call
-    _log.debug("%s [%s]: HTTP %d, %d bytes", call.endpoint, call.account, answer.status, len(answer.body or b""))
+    _log.debug("%s [%s]: HTTP %d, %d bytes", call.endpoint, call.label, answer.status, len(answer.body or b""))
     if refusal is not None:
         return refusal
     assert answer.body is not None, "an answer that is too long is no success"  # noqa: S101
@@ -528,20 +535,20 @@ def _outcome(
         return bad
 
 
-def _hear_time(told: ServerTime, reservation: Reservation, session: Session) -> None:
+def _observe_time(told: ServerTime, reservation: Reservation, session: Session) -> None:
     """Set the clock of the host whose time endpoint has answered."""
-    asked = reservation.departed_at
+    asked = reservation.sent_at
     if asked is not None and told.server_time in _PLAUSIBLE_TIMES:
         seconds = told.server_time / 1000
-        session.budget.hear(reservation.host, seconds, seconds + 0.001, asked=asked)
+        session.budget.observe_time(reservation.origin, seconds, seconds + 0.001, asked=asked)
 
 
-def _failed(route: _Route, failure: SendFailed, session: Session) -> PortfolioMarginError:
+def _failed(route: _PreparedCall, failure: SendFailed, session: Session) -> PortfolioMarginError:
     call, reason = route.call, CLOSED if session.is_closed else failure.reason
     if isinstance(failure, NotConnected) and not session.is_closed:
         reason += route.hint
     if failure.sent:
-        error = NoAnswer(call, reason)
+        error = NoResponse(call, reason)
     else:
         error = SessionClosed(call, reason) if session.is_closed else ConnectError(call, reason)
     error.__cause__ = failure

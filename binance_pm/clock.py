@@ -64,7 +64,7 @@ class _Interval(NamedTuple):
     at: float
 
 
-class _Rumour(NamedTuple):
+class _UnconfirmedTime(NamedTuple):
     """What answers say that contradict what is known."""
 
     told: _Interval
@@ -92,7 +92,7 @@ class ServerClock:
         self._monotonic = monotonic
         self._wall = wall
         self._near = near
-        self.is_heard: bool = False
+        self.is_synchronised: bool = False
         """Whether an answer that is believed has told the exchange's time yet."""
         self.exact_at: float = -math.inf
         """Monotonic time of the latest answer of the time endpoint that was believed."""
@@ -101,7 +101,7 @@ class ServerClock:
         """Whether what is known is the time endpoint's."""
         self._has_agreed = False
         """Whether a `Date` has agreed with it since."""
-        self._rumour: _Rumour | None = None
+        self._rumour: _UnconfirmedTime | None = None
         self._claim: _Interval | None = None
         """What the time endpoint has said that is far from everything known."""
         self._spread = 0.0
@@ -134,7 +134,7 @@ class ServerClock:
             low, high = now + known.low - drift, now + known.high + drift
         return int((low + min((high - low) / 2, _AHEAD)) * 1000)
 
-    def hear(self, earliest: float, latest: float, *, asked: float, answered: float, exact: bool = False) -> bool:
+    def observe(self, earliest: float, latest: float, *, asked: float, answered: float, exact: bool = False) -> bool:
         """Learn that the exchange's clock showed something in [earliest, latest] between two local moments.
 
         Args:
@@ -150,11 +150,11 @@ class ServerClock:
         if not (0 <= earliest <= latest < _END_OF_TIME and answered - asked <= _LONGEST_TRIP):
             return False
         told = _Interval(earliest - answered - _SLACK, latest - asked + _SLACK, answered)
-        return self._hear_exact(told) if exact else self._hear_date(told, asked)
+        return self._observe_exact(told) if exact else self._observe_date(told, asked)
 
     def take_over(self, earliest: float, latest: float, *, asked: float, answered: float) -> None:
         """Learn what another process that shares the budget has learned, if nothing was heard yet."""
-        if not self.is_heard and 0 <= earliest <= latest < _END_OF_TIME:
+        if not self.is_synchronised and 0 <= earliest <= latest < _END_OF_TIME:
             middle = (earliest + latest) / 2
             earliest, latest = max(earliest, middle - _WIDEST / 2), min(latest, middle + _WIDEST / 2)
             self._learn(_Interval(earliest - answered - _SLACK, latest - asked + _SLACK, answered))
@@ -167,7 +167,7 @@ class ServerClock:
         if not self._is_exact or self._has_agreed:
             self._replace(rumour.told, exact=False)
 
-    def _hear_date(self, told: _Interval, asked: float) -> bool:
+    def _observe_date(self, told: _Interval, asked: float) -> bool:
         known = self._known
         if known is None:
             if _apart(told, self._by_wall(told.at)) <= self._near:
@@ -188,7 +188,7 @@ class ServerClock:
             return self._witness(told, asked, times, _AGAINST_EXACT_SECONDS)
         return self._witness(told, asked, _WITNESSES, _WITNESSED_SECONDS)
 
-    def _hear_exact(self, told: _Interval) -> bool:
+    def _observe_exact(self, told: _Interval) -> bool:
         known = self._known
         if known is not None and _apart(told, known) <= 0:
             told = _common(told, known)
@@ -205,9 +205,9 @@ class ServerClock:
         """Believe what contradicts everything known, once enough answers have said so for long enough."""
         rumour = self._rumour
         if rumour is None or _apart(told, rumour.told) > 0:
-            rumour = _Rumour(told, told.at, 1)
+            rumour = _UnconfirmedTime(told, told.at, 1)
         else:
-            rumour = _Rumour(_common(told, rumour.told), rumour.since, rumour.times + 1)
+            rumour = _UnconfirmedTime(_common(told, rumour.told), rumour.since, rumour.times + 1)
         self._rumour = rumour
         return rumour.times >= times and asked - rumour.since >= seconds and self._replace(rumour.told, exact=False)
 
@@ -218,7 +218,7 @@ class ServerClock:
         return self._learn(told)
 
     def _learn(self, told: _Interval) -> bool:
-        self._known, self.is_heard = told, True
+        self._known, self.is_synchronised = told, True
         return True
 
     def _by_wall(self, at: float) -> _Interval:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from binance_pm.arguments import check_fields
-from binance_pm.errors import Call, ConfigurationError
+from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.hosts import is_wildcard
-from binance_pm.transport import Timeouts
+from binance_pm.transport.http import Timeouts
 
 if TYPE_CHECKING:
     from binance_pm.transport.proxy import Proxy
 
-_CALL: Final = Call("Session")
+_CALL: Final = CallInfo("Session")
 _FINGERPRINT: Final = "[0-9a-f]{64}"
 
 

@@ -21,10 +21,9 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast, get_args
 
 import msgspec
 
-from binance_pm.budget.lanes import Lane
-from binance_pm.budget.pools import RULES, Family, Kind
 from binance_pm.errors import Repeat
-from binance_pm.transport import Method
+from binance_pm.limits import LIMITS, Family, LimitType, Priority
+from binance_pm.transport.http import Method
 from binance_pm.wire import camel, decoder
 
 T = TypeVar("T")
@@ -46,9 +45,9 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     """Charged in every pool of `kinds`."""
     weight_without: Mapping[str, int]
     """What a call costs that leaves out a parameter, by its name on the wire."""
-    lane: Lane
+    priority: Priority
     """Where its calls stand in the queue for weight."""
-    kinds: tuple[Kind, ...]
+    kinds: tuple[LimitType, ...]
     security: Security
     decode: Callable[[bytes], T]
     """From the answer's body; raises ValueError where it is not what the endpoint promises."""
@@ -98,8 +97,8 @@ def get(
     weight: int,
     weight_without: Mapping[str, int] | None = None,
     security: Security = "USER_DATA",
-    kinds: tuple[Kind, ...] = (Kind.IP,),
-    lane: Lane = Lane.POLLS,
+    kinds: tuple[LimitType, ...] = (LimitType.IP,),
+    priority: Priority = Priority.POLL,
     repeat: Repeat | None = None,
 ) -> Callable[[F], F]:
     """Declare a query.
@@ -110,10 +109,10 @@ def get(
         weight_without: what a call costs that leaves out a parameter, such as ``{"symbol": 40}``.
         security: what the exchange asks for.
         kinds: which of the exchange's counters it is charged to.
-        lane: where its calls stand in the queue for weight.
+        priority: where its calls stand in the queue for weight.
         repeat: ``"never"`` if each call uses up a quota, such as a download id; see `Endpoint.repeat`.
     """
-    return functools.partial(_declare, "GET", path, weight, weight_without or {}, security, kinds, lane, repeat)
+    return functools.partial(_declare, "GET", path, weight, weight_without or {}, security, kinds, priority, repeat)
 
 
 def post(
@@ -121,11 +120,11 @@ def post(
     *,
     weight: int,
     security: Security = "TRADE",
-    kinds: tuple[Kind, ...] = (Kind.IP,),
+    kinds: tuple[LimitType, ...] = (LimitType.IP,),
     repeat: Repeat | None = None,
 ) -> Callable[[F], F]:
-    """Declare an action, which stands in the lane of orders; see `get`, and `Endpoint.repeat`."""
-    return functools.partial(_declare, "POST", path, weight, {}, security, kinds, Lane.ORDERS, repeat)
+    """Declare an action, which stands in the priority of orders; see `get`, and `Endpoint.repeat`."""
+    return functools.partial(_declare, "POST", path, weight, {}, security, kinds, Priority.ORDER, repeat)
 
 
 def put(
@@ -133,11 +132,11 @@ def put(
     *,
     weight: int,
     security: Security = "TRADE",
-    kinds: tuple[Kind, ...] = (Kind.IP,),
+    kinds: tuple[LimitType, ...] = (LimitType.IP,),
     repeat: Repeat | None = None,
 ) -> Callable[[F], F]:
-    """Declare a change, which stands in the lane of orders; see `get`, and `Endpoint.repeat`."""
-    return functools.partial(_declare, "PUT", path, weight, {}, security, kinds, Lane.ORDERS, repeat)
+    """Declare a change, which stands in the priority of orders; see `get`, and `Endpoint.repeat`."""
+    return functools.partial(_declare, "PUT", path, weight, {}, security, kinds, Priority.ORDER, repeat)
 
 
 def delete(
@@ -145,11 +144,11 @@ def delete(
     *,
     weight: int,
     security: Security = "TRADE",
-    kinds: tuple[Kind, ...] = (Kind.IP,),
+    kinds: tuple[LimitType, ...] = (LimitType.IP,),
     repeat: Repeat | None = None,
 ) -> Callable[[F], F]:
-    """Declare a removal, which stands in the lane of orders; see `get`, and `Endpoint.repeat`."""
-    return functools.partial(_declare, "DELETE", path, weight, {}, security, kinds, Lane.ORDERS, repeat)
+    """Declare a removal, which stands in the priority of orders; see `get`, and `Endpoint.repeat`."""
+    return functools.partial(_declare, "DELETE", path, weight, {}, security, kinds, Priority.ORDER, repeat)
 
 
 def undeclared_endpoint(
@@ -158,8 +157,8 @@ def undeclared_endpoint(
     *,
     weight: int,
     security: Security,
-    kinds: Iterable[Kind],
-    lane: Lane | None,
+    kinds: Iterable[LimitType],
+    priority: Priority | None,
     repeat: Repeat | None = None,
     returns: type[T],
 ) -> Endpoint[T]:
@@ -172,12 +171,12 @@ def undeclared_endpoint(
         raise ValueError(f"the method {method!r} is none of {', '.join(get_args(Method))}")
     if security not in get_args(Security):
         raise ValueError(f"the security {security!r} is none of {', '.join(get_args(Security))}")
-    if lane is not None and not isinstance(lane, Lane):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError(f"the lane {lane!r} is none of {', '.join(map(str, Lane))}")
+    if priority is not None and not isinstance(priority, Priority):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"the priority {priority!r} is none of {', '.join(map(str, Priority))}")
     _check_repeat(repeat)
     counted = _kinds(kinds)
     check_endpoint(path, weight=weight, kinds=counted)
-    served = lane if lane is not None else Lane.POLLS if method == "GET" else Lane.ORDERS
+    served = priority if priority is not None else Priority.POLL if method == "GET" else Priority.ORDER
     try:
         return _made(method, path, weight, security, counted, served, repeat, returns)
     except Exception as error:
@@ -185,7 +184,7 @@ def undeclared_endpoint(
         raise ValueError(f"nothing can be decoded into the type given as returns: {error}") from error
 
 
-def check_endpoint(path: str, *, weight: int, kinds: tuple[Kind, ...]) -> None:
+def check_endpoint(path: str, *, weight: int, kinds: tuple[LimitType, ...]) -> None:
     """Refuse what leads to no known host or is counted by no known pool.
 
     Raises:
@@ -195,7 +194,7 @@ def check_endpoint(path: str, *, weight: int, kinds: tuple[Kind, ...]) -> None:
     # True is an int too.
     if type(weight) is not int or weight < 1:
         raise ValueError(f"the weight is {weight!r}: a call weighs 1 at least, in whole numbers")
-    unknown = [kind for kind in kinds if (family, kind) not in RULES]
+    unknown = [kind for kind in kinds if (family, kind) not in LIMITS]
     if unknown or not kinds:
         raise ValueError(f"/{family} is not counted by {', '.join(unknown) or 'nothing'}")
     if len(set(kinds)) < len(kinds):
@@ -207,11 +206,11 @@ def _check_repeat(repeat: object) -> None:
         raise ValueError(f"repeat is {repeat!r}, which is none of {', '.join(get_args(Repeat))}")
 
 
-def _kinds(kinds: Iterable[Kind]) -> tuple[Kind, ...]:
+def _kinds(kinds: Iterable[LimitType]) -> tuple[LimitType, ...]:
     try:
-        return tuple(Kind(kind) for kind in kinds)
+        return tuple(LimitType(kind) for kind in kinds)
     except (TypeError, ValueError):
-        raise ValueError(f"the kinds are {kinds!r}: give some of {', '.join(Kind)} in a tuple") from None
+        raise ValueError(f"the kinds are {kinds!r}: give some of {', '.join(LimitType)} in a tuple") from None
 
 
 # Bounded, as programs may call any number of paths; the arguments were checked before, so that equals are the same.
@@ -221,8 +220,8 @@ def _made(
     path: str,
     weight: int,
     security: Security,
-    kinds: tuple[Kind, ...],
-    lane: Lane,
+    kinds: tuple[LimitType, ...],
+    priority: Priority,
     repeat: Repeat | None,
     returns: type[T],
 ) -> Endpoint[T]:
@@ -232,7 +231,7 @@ def _made(
         path=path,
         weight=weight,
         weight_without={},
-        lane=lane,
+        priority=priority,
         kinds=kinds,
         security=security,
         repeat=repeat,
@@ -245,7 +244,7 @@ def _made(
 
 def _checked_family(path: object) -> str:
     """The first part of a path that can be called."""
-    families = {family for family, _ in RULES}
+    families = {family for family, _ in LIMITS}
     text = path if isinstance(path, str) else ""
     parts = text.split("/")
     if len(parts) < 3 or parts[0] or parts[1] not in families or not all(parts[1:]):
@@ -263,8 +262,8 @@ def _declare(
     weight: int,
     weight_without: Mapping[str, int],
     security: Security,
-    kinds: tuple[Kind, ...],
-    lane: Lane,
+    kinds: tuple[LimitType, ...],
+    priority: Priority,
     repeat: Repeat | None,
     function: F,
 ) -> F:
@@ -282,7 +281,7 @@ def _declare(
         path=path,
         weight=weight,
         weight_without={camel(name): cost for name, cost in weight_without.items()},
-        lane=lane,
+        priority=priority,
         kinds=kinds,
         security=security,
         repeat=repeat,

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from binance_pm.errors import Call, ConfigurationError
+from binance_pm.errors import CallInfo, ConfigurationError
 
 BASE_URL: Final = "BINANCE_PM_BASE_URL"
 ENGINE: Final = "BINANCE_PM_ENGINE"
@@ -21,7 +21,7 @@ def environment_keys(env: Mapping[str, str], *, given: Container[str] = ()) -> d
         ConfigurationError: a variable is missing, or two exclude each other; the text names them.
     """
     keys: dict[str, Any] = {}
-    call = Call("Client.from_env")
+    call = CallInfo("Client.from_env")
     if "api_key" not in given:
         keys["api_key"] = env.get("BINANCE_PM_API_KEY")
         if not keys["api_key"]:

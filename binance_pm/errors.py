@@ -7,7 +7,7 @@
         * GateClosed          a 429 or 418 is being waited out; ``until`` says for how long
         * ConnectError        no connection could be made
         * SessionClosed       the client or session is not open, or was opened on another event loop
-    * NoAnswer                it was sent and no answer came: a write may have been executed
+    * NoResponse                it was sent and no answer came: a write may have been executed
     * ExchangeError           the exchange answered with an error
         * RequestRejected     the request is wrong: change it
         * AuthenticationError key, signature or permission; the message says the likely cause
@@ -16,7 +16,7 @@
             * IpBanned        HTTP 418: stop until ``until``
         * NotDone             the exchange failed and says that nothing was executed
         * OutcomeUnknown      the exchange failed and cannot say: ask by client order id
-    * BadAnswer               the answer is not what the endpoint promises
+    * InvalidResponse               the answer is not what the endpoint promises
 
 Every message says the endpoint, what happened, whether it was sent, whether it may have taken effect and what to do.
 
@@ -39,13 +39,15 @@ Repeat = Literal["same_effect", "never"]
 """Whether a request that may have had its effect may be sent again: the effect is the same, or it never may."""
 
 
-class Call(NamedTuple):
+class CallInfo(NamedTuple):
     """What an error is about: a call of one endpoint for one account."""
 
     endpoint: str
     """The method called, such as ``um_account``."""
-    account: str = ""
-    """The label of the account, empty where no account is involved."""
+    label: str = ""
+    """The name that the user gave the account; empty if no account is involved."""
+    key_id: str = ""
+    """The digest of the account's API key; empty if the call needs no key."""
     write: bool = False
     """Whether the call changes something at the exchange."""
     repeat: Repeat | None = None
@@ -77,15 +79,15 @@ class PortfolioMarginError(Exception):
     _advice: ClassVar[str] = "See the message."
     _uncertain: bool = False
 
-    def __init__(self, call: Call, what: str, *, advice: str | None = None) -> None:
+    def __init__(self, call: CallInfo, reason: str, *, advice: str | None = None) -> None:
         self.endpoint: str = call.endpoint
-        self.account: str = call.account
+        self.label: str = call.label
         self.write: bool = call.write
         self.repeat: Repeat | None = call.repeat
-        self.what = what
+        self.reason = reason
         self.advice: str = self._advise(call, advice or self._advice)
-        name = f"{call.endpoint} [{call.account}]" if call.account else call.endpoint
-        super().__init__(f"{name}: {what}. {self._fate()} {self.advice}")
+        name = f"{call.endpoint} [{call.label}]" if call.label else call.endpoint
+        super().__init__(f"{name}: {reason}. {self._fate()} {self.advice}")
 
     @property
     def outcome(self) -> Outcome | None:
@@ -94,7 +96,7 @@ class PortfolioMarginError(Exception):
             return None
         return "unknown" if self._uncertain else "not_done"
 
-    def _advise(self, call: Call, advice: str) -> str:
+    def _advise(self, call: CallInfo, advice: str) -> str:
         """The advice, after what a write needs that may have been executed."""
         if not (call.write and self._uncertain):
             return advice
@@ -135,7 +137,7 @@ class BudgetExceeded(NotSent):
 
     _advice = "Call less often, allow a longer max_wait, or drop what is not needed."
 
-    def __init__(self, call: Call, what: str, *, wait: float) -> None:
+    def __init__(self, call: CallInfo, what: str, *, wait: float) -> None:
         super().__init__(call, what)
         self.wait = wait
 
@@ -150,7 +152,7 @@ class GateClosed(NotSent):
 
     _advice = "Wait until then: whatever is sent before makes a ban longer."
 
-    def __init__(self, call: Call, what: str, *, until: float, banned: bool) -> None:
+    def __init__(self, call: CallInfo, what: str, *, until: float, banned: bool) -> None:
         super().__init__(call, what)
         self.until = until
         self.banned = banned
@@ -168,7 +170,7 @@ class SessionClosed(NotSent):
     _advice = "Use it inside `async with`; nothing reopens itself."
 
 
-class NoAnswer(PortfolioMarginError):
+class NoResponse(PortfolioMarginError):
     """It was sent and no answer came: a write may have been executed."""
 
     sent = True
@@ -189,7 +191,7 @@ class ExchangeError(PortfolioMarginError):
     _advice = "See the exchange's list of error codes."
 
     def __init__(
-        self, call: Call, message: str, *, status: int, code: int | None = None, advice: str | None = None
+        self, call: CallInfo, message: str, *, status: int, code: int | None = None, advice: str | None = None
     ) -> None:
         said = f"{message} (HTTP {status})" if code is None else f"{message} (code {code}, HTTP {status})"
         if advice is None and not self._uncertain:
@@ -234,7 +236,7 @@ class RateLimited(ExchangeError):
 
     def __init__(
         self,
-        call: Call,
+        call: CallInfo,
         message: str,
         *,
         status: int,
@@ -263,7 +265,7 @@ class IpBanned(RateLimited):
 
     def __init__(
         self,
-        call: Call,
+        call: CallInfo,
         message: str,
         *,
         status: int,
@@ -288,7 +290,7 @@ class OutcomeUnknown(ExchangeError):
     _uncertain = True
 
 
-class BadAnswer(PortfolioMarginError):
+class InvalidResponse(PortfolioMarginError):
     """The answer is not what the endpoint promises.
 
     Attributes:
@@ -299,7 +301,7 @@ class BadAnswer(PortfolioMarginError):
     _advice = "Something between here and the exchange answered in its place, or this version is too old."
     _uncertain = True
 
-    def __init__(self, call: Call, what: str, *, status: int) -> None:
+    def __init__(self, call: CallInfo, what: str, *, status: int) -> None:
         super().__init__(call, f"{what} (HTTP {status})")
         self.status = status
 

@@ -10,6 +10,8 @@ from typing import Final
 # Error pages are small; of anything longer the beginning is looked at.
 _MOST_BYTES: Final = 2**15
 _MOST_CHARACTERS: Final = 2000
+# An error page has some dozens.
+_MOST_TAGS: Final = 4000
 _MOST_SHOWN: Final = 300
 _HIDDEN: Final = frozenset({"noscript", "script", "style", "svg", "template"})
 _ENTITIES: Final = (("&nbsp;", " "), ("&quot;", '"'), ("&#39;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
@@ -54,7 +56,7 @@ def _words_of_page(page: str) -> str:
 def _pieces(page: str) -> Iterator[str]:
     """The texts between the tags, those that are not shown left out. It reads a page once, however odd the page is."""
     hidden = ""
-    first, *parts = page.split("<")
+    first, *parts = page.split("<", _MOST_TAGS)
     yield first
     for part in parts:
         tag, _, text = part.partition(">")

@@ -20,7 +20,7 @@ from msgspec import inspect
 from msgspec.structs import force_setattr
 
 from binance_pm.amounts import PLAIN
-from binance_pm.bounds import is_amount_or_none
+from binance_pm.finite import is_amount_or_none
 
 Look = Callable[[Any], bool]
 """Gives the amounts in a value plain text, and tells whether all of its numbers surely are within bounds."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from binance_pm.errors import ConnectError, NoAnswer, NotDone, OutcomeUnknown, PortfolioMarginError
+from binance_pm.errors import ConnectError, NoResponse, NotDone, OutcomeUnknown, PortfolioMarginError
 
-_REPEATABLE: Final = (ConnectError, NoAnswer, NotDone, OutcomeUnknown)
+_REPEATABLE: Final = (ConnectError, NoResponse, NotDone, OutcomeUnknown)
 _FIRST_DELAY: Final = 0.2
 _LONGEST: Final = 30.0
 
@@ -35,7 +35,7 @@ def retry_delay(
     return delay if elapsed + delay < _LONGEST else None
 
 
-class RetryAllowance:
+class RetryBudget:
     """How many retries one host has left: ten at first, one more for every ten calls that it answers."""
 
     # In tenths: ten times 0.1 is less than 1.

@@ -16,16 +16,16 @@ import anyio
 import sniffio
 
 from binance_pm.arguments import checked
-from binance_pm.attempted import Attempted
-from binance_pm.budget import Budget, Lane, Reservation, process_budget
+from binance_pm.attempt_event import AttemptEvent
+from binance_pm.budget import Budget, Priority, Reservation, process_budget
 from binance_pm.egress import address_of, checked_timeouts, egress_name, fingerprints, proxy_of
 from binance_pm.environment import ENGINE, environment_engine
-from binance_pm.errors import Call, ConfigurationError, ConnectError, SessionClosed
+from binance_pm.errors import CallInfo, ConfigurationError, ConnectError, SessionClosed
 from binance_pm.extras import installation
 from binance_pm.hosts import is_wildcard
-from binance_pm.retry import RetryAllowance
-from binance_pm.transport import Timeouts, Transport
+from binance_pm.retry import RetryBudget
 from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity
+from binance_pm.transport.http import Timeouts, Transport
 from binance_pm.transport.mocks import replaced
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ T = TypeVar("T")
 
 CLOSED: Final = "the session was closed before an answer came"
 
-_CALL: Final = Call("Session")
+_CALL: Final = CallInfo("Session")
 # Of the requests under way that are no orders; fewer than there are connections, so that an order finds one free.
-_PLACES: Final = 100
+_SLOTS: Final = 100
 _MAX_BODY: Final = 16 * 2**20
 _CLOSING_SECONDS: Final = 0.8
 
@@ -132,18 +132,18 @@ class Session:
         self._closed: bool = False
         self._why_closed: str = ""
         """What happened to it, where nobody closed it."""
-        self._places: Final = anyio.Semaphore(_PLACES, fast_acquire=True)
+        self._slots: Final = anyio.Semaphore(_SLOTS, fast_acquire=True)
         self._waits: Final[set[anyio.CancelScope]] = set()
-        self.under_way: int = 0
+        self.in_flight: int = 0
         """How many requests have a place, or need none."""
-        self._allowances: Final[dict[str, RetryAllowance]] = {}
-        self._listeners: Final[list[Callable[[Attempted], None]]] = []
+        self._retry_budgets: Final[dict[str, RetryBudget]] = {}
+        self._listeners: Final[list[Callable[[AttemptEvent], None]]] = []
         self.has_listeners: bool = False
         """Whether anybody listens."""
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._transport else "not open"
-        return f"Session({state}, {self.under_way} calls, {self.budget!r})"
+        return f"Session({state}, {self.in_flight} calls, {self.budget!r})"
 
     @property
     def is_closed(self) -> bool:
@@ -176,7 +176,7 @@ class Session:
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Close it for every client, within a second: calls under way end in `SessionClosed` or `NoAnswer`.
+        """Close it for every client, within a second: calls under way end in `SessionClosed` or `NoResponse`.
 
         Closing what is closed does nothing.
 
@@ -187,7 +187,7 @@ class Session:
         self._closed = True
         await self._disconnect()
 
-    def check_place(self, call: Call) -> None:
+    def check_place(self, call: CallInfo) -> None:
         """Whether it can be closed from here.
 
         Raises:
@@ -197,7 +197,7 @@ class Session:
         if affinity is not None and (mismatch := affinity.mismatch()) and not affinity.is_over():
             raise SessionClosed(call, f"the session was {mismatch}", advice=CLOSE_THERE)
 
-    def join(self) -> None:
+    def attach_client(self) -> None:
         """A client opens: the session is open as long as it is on it.
 
         Raises:
@@ -206,7 +206,7 @@ class Session:
         self._open_here()
         self._clients += 1
 
-    async def leave(self) -> None:
+    async def detach_client(self) -> None:
         """A client closes; it has called `check_place`."""
         self._clients -= 1
         if self._clients or self._holders or self._closed:
@@ -219,7 +219,7 @@ class Session:
         self._closed, self._why_closed = True, why
         self._let_go()
 
-    def _not_open(self, call: Call) -> SessionClosed:
+    def _not_open(self, call: CallInfo) -> SessionClosed:
         if self._why_closed:
             return SessionClosed(call, f"the session was {self._why_closed}", advice=ONE_EACH)
         return SessionClosed(call, f"the session {'was closed' if self._closed else 'is not open'}")
@@ -259,15 +259,15 @@ class Session:
             if transport is not None:
                 transport.abandon()
 
-    def listen(self, listener: Callable[[Attempted], None]) -> None:
-        """Have a function called with every `Attempted`, such as one that measures durations.
+    def add_listener(self, listener: Callable[[AttemptEvent], None]) -> None:
+        """Have a function called with every `AttemptEvent`, such as one that measures durations.
 
         It is called in the middle of a call and must be quick. What it raises is logged.
         """
         self._listeners.append(listener)
         self.has_listeners = True
 
-    def tell(self, attempted: Attempted) -> None:
+    def emit(self, attempted: AttemptEvent) -> None:
         """Call whoever listens."""
         for listener in self._listeners:
             try:
@@ -279,9 +279,9 @@ class Session:
     @property
     def free_slots(self) -> int:
         """How many more polls may be in flight now."""
-        return self._places.value
+        return self._slots.value
 
-    def transport(self, call: Call) -> Transport:
+    def transport(self, call: CallInfo) -> Transport:
         """What carries the requests.
 
         Raises:
@@ -296,26 +296,26 @@ class Session:
             return self._for_mocks(call)
         return self._transport
 
-    def earn_retries(self, host: str) -> None:
+    def earn_retries(self, origin: str) -> None:
         """A call to the host succeeded."""
-        if (allowance := self._allowances.get(host)) is not None:
+        if (allowance := self._retry_budgets.get(origin)) is not None:
             allowance.earn()
 
-    def spend_retry(self, host: str) -> bool:
+    def spend_retry(self, origin: str) -> bool:
         """Take one of the retries that the host has left; False if none is left."""
-        allowance = self._allowances.get(host)
+        allowance = self._retry_budgets.get(origin)
         if allowance is None:
-            allowance = self._allowances[host] = RetryAllowance()
+            allowance = self._retry_budgets[origin] = RetryBudget()
         return allowance.spend()
 
-    def attempt(self, reservation: Reservation) -> Attempt:
+    def slot(self, reservation: Reservation) -> Slot:
         """One attempt of a call: entered, it has its weight and a place among the requests under way.
 
         There are fewer places than connections, and an order needs none, so that it finds a connection free.
         """
-        return Attempt(self, None if reservation.lane is Lane.ORDERS else self._places, reservation)
+        return Slot(self, None if reservation.priority is Priority.ORDER else self._slots, reservation)
 
-    async def bounded(self, call: Call, what: Awaitable[T], *, seconds: float = math.inf) -> T:
+    async def bounded(self, call: CallInfo, what: Awaitable[T], *, seconds: float = math.inf) -> T:
         """Await something before a request leaves.
 
         Args:
@@ -368,7 +368,7 @@ class Session:
         except ValueError as error:
             raise ConfigurationError(_CALL, str(error)) from None
 
-    def _for_mocks(self, call: Call) -> Transport:
+    def _for_mocks(self, call: CallInfo) -> Transport:
         """The httpx engine beside the direct one: a mock that began after the session was opened must not be missed."""
         if self._pins:
             raise ConfigurationError(call, f"pins need the direct engine: {_mocked(replaced())}")
@@ -413,7 +413,7 @@ class Session:
         return None
 
 
-class Attempt:
+class Slot:
     """See `Session.attempt`."""
 
     # A generator in place of this class would cost a twentieth of a call.
@@ -430,26 +430,26 @@ class Attempt:
 
         await checkpoint_if_cancelled()
         places = self._places
-        if not self._reservation.take() or (places is not None and not places.value):
+        if not self._reservation.try_acquire() or (places is not None and not places.value):
             await self._session.bounded(self._reservation.call, self._wait())
         elif places is not None:
             places.acquire_nowait()
-        self._session.under_way += 1
+        self._session.in_flight += 1
 
     async def __aexit__(self, *_: object) -> None:
-        self._session.under_way -= 1
+        self._session.in_flight -= 1
         if self._places is not None:
             self._places.release()
-        if not self._reservation.settled:
-            self._reservation.leave()
+        if not self._reservation.is_settled:
+            self._reservation.release()
 
     async def _wait(self) -> None:
-        await self._reservation.wait()
+        await self._reservation.acquire()
         if self._places is not None:
             try:
                 await self._places.acquire()
             except BaseException:
-                self._reservation.leave()
+                self._reservation.release()
                 raise
 
 

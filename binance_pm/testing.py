@@ -15,9 +15,9 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Literal
 
 from binance_pm.arguments import checked
-from binance_pm.budget import Budget, Family, Kind
+from binance_pm.budget import Budget, Family, LimitType
 from binance_pm.client import Client
-from binance_pm.errors import Call, ConfigurationError
+from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.extras import installation
 from binance_pm.session import Session
 from binance_pm.transport.httpx import HttpxLike, asgi_transport
@@ -31,12 +31,12 @@ except ImportError as _missing:
 
 __all__ = ["Account", "Exchange", "Fault", "Sandbox", "running_sandbox", "sandbox"]
 
-_POOLS: Final[dict[str, tuple[Family, Kind]]] = {
-    "papi": ("papi", Kind.IP),
-    "papi-orders": ("papi", Kind.ORDERS),
-    "api": ("api", Kind.IP),
-    "sapi-ip": ("sapi", Kind.IP),
-    "sapi-uid": ("sapi", Kind.UID),
+_POOLS: Final[dict[str, tuple[Family, LimitType]]] = {
+    "papi": ("papi", LimitType.IP),
+    "papi-orders": ("papi", LimitType.ORDERS),
+    "api": ("api", LimitType.IP),
+    "sapi-ip": ("sapi", LimitType.IP),
+    "sapi-uid": ("sapi", LimitType.UID),
 }
 _IN_MEMORY_URL: Final = "http://127.0.0.1"
 
@@ -127,7 +127,8 @@ def running_sandbox(
         seed: what accounts, keys and prices are made up from.
         accounts: how many there are.
         limits: limits a minute in place of the real ones, by pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip``,
-            ``sapi-uid``; its clients' budget is told. Give a client a session with a budget of its own to see it refused.
+            ``sapi-uid``; its clients' budget is told. Give a client a session with a budget of its own to see it
+            refused.
 
     Raises:
         ConfigurationError: an argument cannot be used.
@@ -166,7 +167,7 @@ async def sandbox(
 
 
 def _exchange(minute: float, seed: int, accounts: int, limits: Mapping[str, int] | None) -> Exchange:
-    call = Call("sandbox")
+    call = CallInfo("sandbox")
     if not 0 < minute < math.inf or accounts < 1:
         raise ConfigurationError(call, f"minute is {minute} and accounts {accounts}: both are above 0")
     try:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from binance_pm.amounts import write_plainly
-from binance_pm.bounds import TOO_DEEP, check, is_amount_or_none
+from binance_pm.finite import TOO_DEEP, check, is_amount_or_none
 from binance_pm.quick_check import look_of, surely_plain
 from binance_pm.rows import SMALLEST, Rows, are_rows
 
@@ -29,7 +29,7 @@ _LONGEST_NUMBER: Final = 64
 
 # The garbage collector would look at every position that a program holds, for tens of milliseconds at a time; but what
 # cannot be changed cannot come to hold itself.
-class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel"):
+class Model(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel"):
     """Base of every decoded answer: snake_case here, camelCase on the wire.
 
     Amounts are Decimal. Fields that this version does not know are ignored.
@@ -57,7 +57,7 @@ def decoder(returns: type[T]) -> Callable[[bytes], T]:
     """A function from an answer's body to the given type.
 
     Fields typed ``Decimal | None`` may be ``""`` on the wire, and times may be text: both are seen in real answers.
-    Numbers are within the bounds of `binance_pm.bounds`, and amounts have plain text.
+    Numbers are within the bounds of `binance_pm.finite`, and amounts have plain text.
 
     The function raises ValueError if the body is not what the type promises: with what is wrong, and its path.
     """

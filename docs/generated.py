@@ -14,7 +14,7 @@ from typing import Any, Final, TypeGuard, get_args
 import msgspec
 
 from binance_pm import errors as tree
-from binance_pm.budget import RULES, Kind
+from binance_pm.budget import LIMITS, LimitType
 from binance_pm.cli.app import run
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
@@ -86,8 +86,8 @@ def _row(endpoint: Endpoint[Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _pool(endpoint: Endpoint[Any], kind: Kind) -> str:
-    rule = RULES[endpoint.family, kind]
+def _pool(endpoint: Endpoint[Any], kind: LimitType) -> str:
+    rule = LIMITS[endpoint.family, kind]
     whole = "this endpoint" if rule.each_path else f"all `/{endpoint.family}`"
     return f"{kind}, {whole}, {rule.limit} a minute"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from binance_pm import BadAnswer, Client, NoAnswer, PortfolioMarginError
+from binance_pm import Client, InvalidResponse, NoResponse, PortfolioMarginError
 from binance_pm.testing import Fault, Sandbox, sandbox
 from tests.raw_server import serve_raw, silent
 
@@ -43,10 +43,10 @@ SPAN = (
     ids=lambda body: repr(body[:20]),
 )
 async def test_a_200_that_is_no_answer(pm: Sandbox, client: Client, body: bytes) -> None:
-    """It is `BadAnswer`, and the weight is settled."""
+    """It is `InvalidResponse`, and the weight is settled."""
     pm.inject(Fault(body=body))
 
-    with pytest.raises(BadAnswer, match="span_account") as caught:
+    with pytest.raises(InvalidResponse, match="span_account") as caught:
         await client.span_account()
 
     assert caught.value.status == 200
@@ -76,7 +76,7 @@ async def test_a_cut_answer(pm_sandbox: Sandbox, cut: int) -> None:
     """A body shorter than promised is no answer at all."""
     pm_sandbox.inject(Fault(cut=cut, times=None))
     async with pm_sandbox.client(attempts=1) as client:
-        with pytest.raises(NoAnswer, match="before the whole answer had come"):
+        with pytest.raises(NoResponse, match="before the whole answer had come"):
             await client.um_account()
 
 
@@ -107,7 +107,9 @@ async def test_a_redirect_is_refused(
         location = target.url + path if path.startswith("/") else target.url.replace("http", "https")
         pm_sandbox.inject(Fault(status=status, headers={"Location": location}, body=b"", times=None))
         async with pm_sandbox.client() as client:
-            with pytest.raises(BadAnswer, match="it was redirected to another place, which was refused") as caught:
+            with pytest.raises(
+                InvalidResponse, match="it was redirected to another place, which was refused"
+            ) as caught:
                 await client.span_account()
         arrived = len(target.connections)
 

@@ -17,10 +17,10 @@ import anyio
 import msgspec
 import pytest
 
-from binance_pm import Budget, Client, ConfigurationError, Kind, PortfolioMarginError, Session, Timeouts
+from binance_pm import Budget, Client, ConfigurationError, LimitType, PortfolioMarginError, Session, Timeouts
 from binance_pm.arguments import check, checked, hints_of
 from binance_pm.fleet import Fleet, Member, Publisher
-from binance_pm.fleet.subscribe import StreamReader
+from binance_pm.fleet.relay.subscribe import StreamReader
 from binance_pm.metrics import Metrics
 from binance_pm.testing import sandbox
 
@@ -218,10 +218,10 @@ REPORTED: list[Callable[[], object]] = [
     lambda: Session(trust_env=cast("Any", "false")),
     lambda: Session(tls=cast("Any", 1)),
     lambda: Budget(limits=cast("Any", "x")),
-    lambda: Budget(limits={("papi", Kind.IP): cast("Any", "6000")}),
-    lambda: Budget(limits={("papi", Kind.IP): True}),
+    lambda: Budget(limits={("papi", LimitType.IP): cast("Any", "6000")}),
+    lambda: Budget(limits={("papi", LimitType.IP): True}),
     lambda: Budget(minute=cast("Any", "1")),
-    lambda: Budget(peers=cast("Any", 1.5)),
+    lambda: Budget(instances=cast("Any", 1.5)),
     lambda: Budget(bans=cast("Any", 5)),
     lambda: Budget.shared(cast("Any", None)),
     lambda: Budget.shared("redis://127.0.0.1:1/0", processes=cast("Any", 1.5)),

@@ -11,7 +11,7 @@ import anyio
 
 import binance_pm
 from binance_pm import Client, Session
-from binance_pm.budget import Budget, Family, Kind
+from binance_pm.budget import Budget, Family, LimitType
 from tests.benchmarks.answering import SMALL, body_of
 from tests.benchmarks.call_cost import Instant
 
@@ -35,7 +35,7 @@ class Calls:
 
 def test_one_call_enters_few_functions() -> None:
     """From the facade to the typed answer: reserve, sign, send, settle, decode."""
-    limits: dict[tuple[Family, Kind], int] = {("papi", Kind.IP): 10**9}
+    limits: dict[tuple[Family, LimitType], int] = {("papi", LimitType.IP): 10**9}
     calls = Calls()
 
     async def measure() -> None:

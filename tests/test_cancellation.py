@@ -12,7 +12,7 @@ import pytest
 from binance_pm import Client, Session
 from binance_pm.budget import Budget
 from binance_pm.testing import Fault, Sandbox
-from binance_pm.transport import Method
+from binance_pm.transport.http import Method
 from tests.conftest import cancelled_at, settled
 
 Way = Callable[[Sandbox, Client], Coroutine[Any, Any, Any]]
@@ -69,7 +69,7 @@ async def test_no_await_point_leaks(way: Way, engine: str, pm_sandbox: Sandbox) 
             reached = await cancelled_at(points, way(pm_sandbox, client))
             await settled()
             assert [state.in_flight for state in budget.snapshot() if state.in_flight] == [], points
-            assert (budget.waiting, session.under_way, vars(session)["_waits"]) == (0, 0, set()), points
+            assert (budget.waiting, session.in_flight, vars(session)["_waits"]) == (0, 0, set()), points
             # The session can still be used: no connection is stuck in its pool.
             await client.um_account()
         assert asyncio.all_tasks() == before, points

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from binance_pm import (
     AuthenticationError,
-    BadAnswer,
     Budget,
     Client,
     ClockSkewError,
     ExchangeError,
     GateClosed,
+    InvalidResponse,
     IpBanned,
     NotDone,
     OutcomeUnknown,
@@ -32,14 +32,14 @@ from binance_pm import (
 )
 from binance_pm.budget.bans import read_bans
 from binance_pm.classify import classify
-from binance_pm.errors import Call, LimitHit, closes_gate
-from binance_pm.transport import HttpAnswer
+from binance_pm.errors import CallInfo, LimitHit, closes_gate
+from binance_pm.transport.http import HttpResponse
 from tests.conftest import FakeClock
 
 KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
-READ = Call("um_account", "main")
-WRITE = Call("new_um_order", "main", write=True)
-QUOTA = Call("download", "main", write=True, repeat="never")
+READ = CallInfo("um_account", "main")
+WRITE = CallInfo("new_um_order", "main", write=True)
+QUOTA = CallInfo("download", "main", write=True, repeat="never")
 HOST = "https://papi.binance.com"
 SEED = 20261129
 
@@ -64,9 +64,9 @@ Request ID: BzptfXbqFbB8GHA_XxCvgDnfpyQ3NIyzMMqMsEyEMgPT7HVwTZbDnQ==
 BANNED = "Way too much request weight used; IP banned until 1900000000123. Please use the websocket."
 
 
-def page(status: int, sentence: str) -> HttpAnswer:
+def page(status: int, sentence: str) -> HttpResponse:
     """A page of the exchange's content network."""
-    return HttpAnswer(status, {}, CLOUDFRONT.format(status=status, sentence=sentence).encode())
+    return HttpResponse(status, {}, CLOUDFRONT.format(status=status, sentence=sentence).encode())
 
 
 def says_closed(error: object) -> bool:
@@ -84,15 +84,15 @@ class TestPages:
             page(403, "The Amazon CloudFront distribution is configured to block access from your country."),
             page(403, "This service is not available in your region."),
             page(400, "Access from a restricted location is not possible."),
-            HttpAnswer(403, {}, b'{"message":"Not available in your country"}'),
-            HttpAnswer(403, {}, b'{"code":0,"msg":"Service unavailable from a restricted location according to b."}'),
-            HttpAnswer(403, {}, b"The owner has banned the country or region your IP address is in."),
-            HttpAnswer(451, {}, b'{"code":0,"msg":"Service unavailable from a restricted location."}'),
-            HttpAnswer(451, {}, b""),
+            HttpResponse(403, {}, b'{"message":"Not available in your country"}'),
+            HttpResponse(403, {}, b'{"code":0,"msg":"Service unavailable from a restricted location according to b."}'),
+            HttpResponse(403, {}, b"The owner has banned the country or region your IP address is in."),
+            HttpResponse(451, {}, b'{"code":0,"msg":"Service unavailable from a restricted location."}'),
+            HttpResponse(451, {}, b""),
         ],
         ids=lambda value: f"{value.status} {len(value.body or b'')}",
     )
-    def test_a_blocked_country_is_no_limit(self, given: HttpAnswer, call: Call) -> None:
+    def test_a_blocked_country_is_no_limit(self, given: HttpResponse, call: CallInfo) -> None:
         """It closes nothing, is not repeated, and says what to do."""
         error, limit = classify(call, given)
 
@@ -115,18 +115,18 @@ class TestPages:
             (page(500, "Too many requests, please slow down."), "firewall"),
             (page(400, "You are being rate limited."), "firewall"),
             (page(509, "Rate exceeded"), "firewall"),
-            (HttpAnswer(503, {}, b"<Error><Message>Please reduce your request rate.</Message></Error>"), "firewall"),
-            (HttpAnswer(503, {}, b"Too Many Requests"), "firewall"),
-            (HttpAnswer(503, {}, b'{"message":"Limit Exceeded"}'), "firewall"),
-            (HttpAnswer(503, {}, b'{"code":503,"msg":"Too many requests."}'), "firewall"),
-            (HttpAnswer(400, {}, BANNED.encode()), "ban"),
-            (HttpAnswer(403, {}, BANNED.encode()), "ban"),
-            (HttpAnswer(403, {}, b""), "firewall"),
-            (HttpAnswer(403, {}, b'{"code":1020,"message":"denied"}'), "firewall"),
+            (HttpResponse(503, {}, b"<Error><Message>Please reduce your request rate.</Message></Error>"), "firewall"),
+            (HttpResponse(503, {}, b"Too Many Requests"), "firewall"),
+            (HttpResponse(503, {}, b'{"message":"Limit Exceeded"}'), "firewall"),
+            (HttpResponse(503, {}, b'{"code":503,"msg":"Too many requests."}'), "firewall"),
+            (HttpResponse(400, {}, BANNED.encode()), "ban"),
+            (HttpResponse(403, {}, BANNED.encode()), "ban"),
+            (HttpResponse(403, {}, b""), "firewall"),
+            (HttpResponse(403, {}, b'{"code":1020,"message":"denied"}'), "firewall"),
         ],
-        ids=lambda value: f"{value.status} {len(value.body or b'')}" if isinstance(value, HttpAnswer) else value,
+        ids=lambda value: f"{value.status} {len(value.body or b'')}" if isinstance(value, HttpResponse) else value,
     )
-    def test_a_limit_is_known_by_its_words(self, given: HttpAnswer, limit: LimitHit) -> None:
+    def test_a_limit_is_known_by_its_words(self, given: HttpResponse, limit: LimitHit) -> None:
         """Whatever the status, a page that says that there were too many requests closes the gate."""
         error, hit = classify(READ, given)
 
@@ -140,7 +140,7 @@ class TestPages:
     def test_a_gateway_may_have_passed_on_what_it_limits(self, status: int, outcome: str) -> None:
         """If it failed itself, it does not know; the exchange's own code does."""
         error, _ = classify(WRITE, page(status, "Too many requests."))
-        known, _ = classify(WRITE, HttpAnswer(status, {}, b'{"code":-1003,"msg":"Too many requests."}'))
+        known, _ = classify(WRITE, HttpResponse(status, {}, b'{"code":-1003,"msg":"Too many requests."}'))
 
         assert error is not None
         assert known is not None
@@ -155,11 +155,11 @@ class TestPages:
             page(504, "The server exceeded the time limit for this request."),
             page(500, "An internal error occurred. You may choose your country."),
             page(502, "CloudFront attempted to establish a connection with the origin."),
-            HttpAnswer(503, {}, b"upstream connect error or disconnect/reset before headers"),
+            HttpResponse(503, {}, b"upstream connect error or disconnect/reset before headers"),
         ],
         ids=lambda value: str(value.status),
     )
-    def test_a_page_that_says_nothing_of_a_limit_closes_nothing(self, given: HttpAnswer) -> None:
+    def test_a_page_that_says_nothing_of_a_limit_closes_nothing(self, given: HttpResponse) -> None:
         """The words that every page of the network has do not count."""
         error, limit = classify(WRITE, given)
 
@@ -194,7 +194,7 @@ class TestPages:
     )
     def test_the_words_of_a_page(self, body: str, words: str) -> None:
         """What a person would see of it, in one bounded line."""
-        error, _ = classify(READ, HttpAnswer(500, {}, body.encode()))
+        error, _ = classify(READ, HttpResponse(500, {}, body.encode()))
 
         assert isinstance(error, OutcomeUnknown)
         assert error.message == words
@@ -202,7 +202,7 @@ class TestPages:
     @pytest.mark.parametrize("before", ["x" * 1960 + " a ", "<style>" + "x" * 32727 + "</style> a "])
     def test_the_beginning_of_a_key_is_not_shown_where_a_text_is_cut(self, before: str) -> None:
         """Masked keys and what is hidden make a long text short, and its end would show what is left of the next."""
-        error, _ = classify(READ, HttpAnswer(500, {}, f"{before}{KEY}".encode()))
+        error, _ = classify(READ, HttpResponse(500, {}, f"{before}{KEY}".encode()))
 
         assert isinstance(error, OutcomeUnknown)
         assert KEY[:12] not in str(error)
@@ -232,7 +232,7 @@ class TestPages:
     def test_no_page_takes_long(self, body: bytes, status: int) -> None:
         """Nor does it become a long text, however odd it is."""
         began = time.process_time()
-        error, _ = classify(READ, HttpAnswer(status, {}, body))
+        error, _ = classify(READ, HttpResponse(status, {}, body))
         took = time.process_time() - began
 
         assert took < 0.1
@@ -262,7 +262,7 @@ class TestRefusalsInASuccess:
     @pytest.mark.parametrize("after", ["", ',"msg":"x"', ',"orderId":1,"code2":200'])
     def test_is_found_anywhere_at_the_top(self, code: str, kind: type[ExchangeError], before: str, after: str) -> None:
         """In any order, and whatever else is there."""
-        error, limit = classify(WRITE, HttpAnswer(200, {}, f'{{{before}"code":{code}{after}}}'.encode()))
+        error, limit = classify(WRITE, HttpResponse(200, {}, f'{{{before}"code":{code}{after}}}'.encode()))
 
         assert type(error) is kind
         assert isinstance(error, ExchangeError)
@@ -275,8 +275,8 @@ class TestRefusalsInASuccess:
         plain = json.dumps({"positions": [position] * 5000}).encode()
         with_word = json.dumps({"positions": [position | {"code": 5}] * 5000}).encode()
 
-        assert classify(READ, HttpAnswer(200, {}, plain)) == classify(READ, HttpAnswer(200, {}, with_word))
-        assert classify(READ, HttpAnswer(200, {}, plain)).error is None
+        assert classify(READ, HttpResponse(200, {}, plain)) == classify(READ, HttpResponse(200, {}, with_word))
+        assert classify(READ, HttpResponse(200, {}, plain)).error is None
 
 
 ERRORS_PAGE = Path(__file__).parents[1] / "docs/pages/reference/errors.md"
@@ -288,7 +288,7 @@ ROWS = re.findall(r"^\| (-?\d+) \| (.+) \| `(\w+)` \| .+ \|$", ERRORS_PAGE.read_
 def test_the_documented_table_of_codes(code: str, name: str, kind: str, status: int) -> None:
     """Each code has the kind that the page says, with any status but those that say more."""
     said = "Server is busy" if "busy" in name else "x"
-    error, _ = classify(WRITE, HttpAnswer(status, {}, json.dumps({"code": int(code), "msg": said}).encode()))
+    error, _ = classify(WRITE, HttpResponse(status, {}, json.dumps({"code": int(code), "msg": said}).encode()))
 
     assert type(error).__name__ == kind
 
@@ -297,7 +297,7 @@ def test_the_table_of_codes_is_complete() -> None:
     """No code below has another kind than one that the table leaves out."""
     listed = {int(code) for code, _, _ in ROWS}
     for code in [*range(-25_000, 0), *range(51_000, 52_000)]:
-        error, _ = classify(WRITE, HttpAnswer(400, {}, b'{"code":%d}' % code))
+        error, _ = classify(WRITE, HttpResponse(400, {}, b'{"code":%d}' % code))
         assert (type(error) is RequestRejected) or code in listed, code
 
 
@@ -365,10 +365,10 @@ HEADERS = st.dictionaries(
     headers=HEADERS,
     call=st.sampled_from([READ, WRITE, QUOTA]),
 )
-def test_caller_and_budget_agree(status: int, body: bytes | None, headers: Mapping[str, str], call: Call) -> None:
+def test_caller_and_budget_agree(status: int, body: bytes | None, headers: Mapping[str, str], call: CallInfo) -> None:
     """The error says that the gate is closed exactly if it is told to close, and one kind says one thing."""
     note(f"seed {SEED}")
-    error, limit = classify(call, HttpAnswer(status, headers, body))
+    error, limit = classify(call, HttpResponse(status, headers, body))
 
     assert limit in {None, *get_args(LimitHit)}
     assert says_closed(error) is closes_gate(error) is (limit in {"ip", "firewall", "ban"})
@@ -379,7 +379,7 @@ def test_caller_and_budget_agree(status: int, body: bytes | None, headers: Mappi
         return
     assert type(error) in {
         AuthenticationError,
-        BadAnswer,
+        InvalidResponse,
         ClockSkewError,
         IpBanned,
         NotDone,
@@ -479,7 +479,7 @@ async def test_after_a_limit_nothing_is_sent_whatever_its_status(
     ],
     ids=["country", "limit"],
 )
-async def test_pages_of_the_content_network(given: HttpAnswer, sent: int, slept: float) -> None:
+async def test_pages_of_the_content_network(given: HttpResponse, sent: int, slept: float) -> None:
     """A blocked country closes nothing and is not asked again; a limit closes the gate."""
     clock = FakeClock()
     budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)

@@ -20,7 +20,6 @@ import pytest
 from binance_pm import (
     ENDPOINTS,
     AuthenticationError,
-    BadAnswer,
     Budget,
     BudgetExceeded,
     Client,
@@ -29,9 +28,10 @@ from binance_pm import (
     ConnectError,
     ExchangeError,
     GateClosed,
+    InvalidResponse,
     IpBanned,
-    Kind,
-    NoAnswer,
+    LimitType,
+    NoResponse,
     NotDone,
     OutcomeUnknown,
     PortfolioMarginError,
@@ -154,7 +154,7 @@ class TestEndpoints:
         ("options", "words"),
         [
             ({"weight": 0}, "a call weighs 1 at least"),
-            ({"kinds": (Kind.UID,)}, "/papi is not counted by UID"),
+            ({"kinds": (LimitType.UID,)}, "/papi is not counted by UID"),
             ({"kinds": ()}, "/papi is not counted by nothing"),
             ({"params": {"timestamp": 1, "signature": "x"}}, "signature and timestamp cannot be given"),
             ({"params": {1: "x"}}, "the name of a parameter is int: give str"),
@@ -162,11 +162,11 @@ class TestEndpoints:
             ({"params": 5}, "params is int: give a mapping"),
             ({"weight": True}, "the weight is True: a call weighs 1 at least, in whole numbers"),
             ({"weight": "5"}, "the weight is '5': a call weighs"),
-            ({"kinds": [Kind.UID]}, "/papi is not counted by UID"),
+            ({"kinds": [LimitType.UID]}, "/papi is not counted by UID"),
             ({"kinds": None}, "the kinds are None: give some of IP, UID, ORDERS in a tuple"),
-            ({"kinds": Kind.IP}, "give some of IP, UID, ORDERS in a tuple"),
+            ({"kinds": LimitType.IP}, "give some of IP, UID, ORDERS in a tuple"),
             ({"kinds": [("IP",)]}, "give some of IP, UID, ORDERS in a tuple"),
-            ({"kinds": [Kind.IP, "IP"]}, "one of the kinds is there twice: IP, IP"),
+            ({"kinds": [LimitType.IP, "IP"]}, "one of the kinds is there twice: IP, IP"),
             (
                 {"security": "SIGNED"},
                 "the security 'SIGNED' is none of NONE, MARKET_DATA, USER_STREAM, USER_DATA, TRADE",
@@ -206,12 +206,12 @@ class TestEndpoints:
         with pytest.raises(ConfigurationError, match="the weight is True"):
             await client.request("GET", UM, weight=odd, returns=dict[str, Any])
 
-    @pytest.mark.parametrize("kinds", [(Kind.IP,), [Kind.IP], ["IP"], {Kind.IP}])
+    @pytest.mark.parametrize("kinds", [(LimitType.IP,), [LimitType.IP], ["IP"], {LimitType.IP}])
     async def test_counters_may_come_in_any_collection(self, pm: Sandbox, client: Client, kinds: Any) -> None:
         """They are charged in the one pool that every account of the IP shares, however they are given."""
         await client.request("GET", UM, weight=5, returns=dict[str, Any], kinds=kinds)
 
-        assert [(state.pool.kind, state.pool.account) for state in pm.budget.snapshot()] == [(Kind.IP, "")]
+        assert [(state.pool.limit_type, state.pool.key_id) for state in pm.budget.snapshot()] == [(LimitType.IP, "")]
 
     async def test_endpoints_made_on_the_spot_are_not_kept(self, client: Client) -> None:
         """A program that runs for months calls as many as it likes; the declared ones are prepared once."""
@@ -283,7 +283,7 @@ class TestKeys:
             with pytest.raises(AuthenticationError, match="does not belong to this API key") as caught:
                 await client.span_account()
 
-        assert (caught.value.code, caught.value.status, caught.value.account) == (-1022, 400, "account-01")
+        assert (caught.value.code, caught.value.status, caught.value.label) == (-1022, 400, "account-01")
 
     async def test_an_unknown_key(self, pm: Sandbox) -> None:
         """-2015 says that keys made before Portfolio Margin never work."""
@@ -311,7 +311,7 @@ async def test_an_open_client_tells_its_session_and_where_it_is_counted(pm: Sand
 
         async with client:
             assert client.session is session
-            assert client.host(ENDPOINTS["account"]) == pm.base_url
+            assert client.origin(ENDPOINTS["account"]) == pm.base_url
 
 
 class TestConstruction:
@@ -638,9 +638,9 @@ class TestRetries:
                 OutcomeUnknown,
                 "unknown",
             ),
-            (Fault(status=200, body=b"<html>"), BadAnswer, "unknown"),
+            (Fault(status=200, body=b"<html>"), InvalidResponse, "unknown"),
             (Fault(status=503, code=-1008, msg="Request throttled."), NotDone, "not_done"),
-            (Fault(drop=True), NoAnswer, "unknown"),
+            (Fault(drop=True), NoResponse, "unknown"),
             (Fault(status=400, code=-1007, msg="Timeout waiting for response."), OutcomeUnknown, "unknown"),
         ],
     )
@@ -659,7 +659,7 @@ class TestRetries:
         ("fault", "kind"),
         [
             (Fault(status=400, code=-1102, msg="Mandatory parameter was not sent."), ExchangeError),
-            (Fault(body=b"<html>"), BadAnswer),
+            (Fault(body=b"<html>"), InvalidResponse),
         ],
     )
     async def test_what_the_request_is_to_blame_for_is_not_repeated(
@@ -771,7 +771,7 @@ class TestRefusals:
         exchange = Exchange(accounts=1, limits={"papi": 1000}, clock=manual_clock)
         small = Sandbox(exchange, "http://127.0.0.1", minute=60, http=asgi_transport(create_app(exchange)))
         budget = Budget(
-            limits={("papi", Kind.IP): 1000}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep
+            limits={("papi", LimitType.IP): 1000}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep
         )
         async with small.client(max_wait=0, session=small.session(budget=budget)) as client:
             await client.account()
@@ -820,7 +820,7 @@ class TestRefusals:
         exchange = Exchange(accounts=1, limits={"papi": 1000}, clock=clock)
         small = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
         for moment in (59.7, 119.7, 119.9, 179.6):
-            limits: dict[tuple[Family, Kind], int] = {("papi", Kind.IP): 1000}
+            limits: dict[tuple[Family, LimitType], int] = {("papi", LimitType.IP): 1000}
             budget = Budget(limits=limits, monotonic=clock, wall=clock, sleep=clock.sleep)
             async with small.client(max_wait=600, session=small.session(budget=budget)) as client:
                 await finished(clock, [client.account() for _ in range(48)])
@@ -834,7 +834,7 @@ class TestRefusals:
         for label in ("one", "other"):
             async with pm.client(label=label) as client:
                 await client.request(
-                    "GET", "/sapi/v1/portfolio/account", weight=5, returns=dict[str, Any], kinds=(Kind.UID,)
+                    "GET", "/sapi/v1/portfolio/account", weight=5, returns=dict[str, Any], kinds=(LimitType.UID,)
                 )
 
         assert [state.used for state in pm.budget.snapshot()] == [10]
@@ -984,7 +984,7 @@ class TestLifetime:
             client = Client(KEY, "s", papi_url=server.url, session=Session(budget=Budget()))
             async with client:
                 await client.ping()
-                with pytest.raises(BadAnswer):
+                with pytest.raises(InvalidResponse):
                     await client.ping()
                 await client.ping()
             assert len(server.connections) == 2

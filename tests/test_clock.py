@@ -32,39 +32,39 @@ def test_the_wall_clock_has_to_do_at_first(server: ServerClock) -> None:
 
 def test_the_first_timestamp_is_the_wall_clock(server: ServerClock) -> None:
     """Before the first answer a request is signed with this machine's own time."""
-    assert (server.is_heard, server.milliseconds()) == (False, 7_050_000)
+    assert (server.is_synchronised, server.milliseconds()) == (False, 7_050_000)
 
 
 def test_the_first_date_is_known_to_the_second_and_the_way(server: ServerClock, clock: FakeClock) -> None:
     """A `Date` was made somewhere between question and answer, and is cut to the second."""
     clock.now = 100.2
-    server.hear(7000, 7001, asked=100.0, answered=100.2)
+    server.observe(7000, 7001, asked=100.0, answered=100.2)
 
-    assert server.is_heard
+    assert server.is_synchronised
     assert server.bounds() == pytest.approx((7000 - SLACK, 7001.2 + SLACK))
 
 
 def test_a_server_time_is_known_to_the_millisecond(server: ServerClock) -> None:
     """A time endpoint that answers at once leaves a millisecond and the slack."""
-    server.hear(7000.5, 7000.501, asked=100.0, answered=100.0, exact=True)
+    server.observe(7000.5, 7000.501, asked=100.0, answered=100.0, exact=True)
 
     assert server.bounds() == pytest.approx((7000.5 - SLACK, 7000.501 + SLACK))
 
 
 def test_another_date_narrows_the_interval(server: ServerClock, clock: FakeClock) -> None:
     """Dates that are read just before and just after the second turns say where it turns."""
-    server.hear(7000, 7001, asked=100.0, answered=100.0)
+    server.observe(7000, 7001, asked=100.0, answered=100.0)
     clock.now = 100.1
-    server.hear(7001, 7002, asked=100.1, answered=100.1)
+    server.observe(7001, 7002, asked=100.1, answered=100.1)
 
     assert server.bounds() == pytest.approx((7001 - SLACK, 7001.1 + SLACK), abs=1e-4)
 
 
 def test_a_wider_answer_widens_nothing(server: ServerClock) -> None:
     """An answer that took long and says less leaves what is known."""
-    server.hear(7000.5, 7000.501, asked=100.0, answered=100.0)
+    server.observe(7000.5, 7000.501, asked=100.0, answered=100.0)
     known = server.bounds()
-    server.hear(7000, 7001, asked=90.0, answered=100.0)
+    server.observe(7000, 7001, asked=90.0, answered=100.0)
 
     assert server.bounds() == known
 
@@ -72,8 +72,8 @@ def test_a_wider_answer_widens_nothing(server: ServerClock) -> None:
 @pytest.mark.parametrize("shift", [-4.0, 5.9])
 def test_a_small_contradiction_widens_the_interval_to_hold_both(server: ServerClock, shift: float) -> None:
     """If the clocks of the exchange's edges differ, either may be right, and the next answers may differ as much."""
-    server.hear(7000, 7001, asked=100.0, answered=100.0)
-    believed = server.hear(7000 + shift, 7001 + shift, asked=100.0, answered=100.0)
+    server.observe(7000, 7001, asked=100.0, answered=100.0)
+    believed = server.observe(7000 + shift, 7001 + shift, asked=100.0, answered=100.0)
 
     low, high = min(7000, 7000 + shift) - 2 * SLACK, max(7001, 7001 + shift) + 2 * SLACK
     apart = abs(shift) - 1 - SLACK
@@ -83,7 +83,7 @@ def test_a_small_contradiction_widens_the_interval_to_hold_both(server: ServerCl
 
 def test_silence_widens_the_interval(server: ServerClock, clock: FakeClock) -> None:
     """Two clocks drift apart by up to 200 millionths."""
-    server.hear(7000, 7001, asked=100.0, answered=100.0)
+    server.observe(7000, 7001, asked=100.0, answered=100.0)
     clock.now += 1000
 
     low, high = 8000 - SLACK - 1000 * DRIFT, 8001 + SLACK + 1000 * DRIFT
@@ -92,8 +92,8 @@ def test_silence_widens_the_interval(server: ServerClock, clock: FakeClock) -> N
 
 def test_answers_that_crossed_are_heard_in_any_order(server: ServerClock) -> None:
     """What is known at one moment is less sure at an earlier one too."""
-    server.hear(7100.0, 7100.001, asked=200.0, answered=200.0)
-    server.hear(6990.0, 7010.0, asked=100.0, answered=100.0)
+    server.observe(7100.0, 7100.001, asked=200.0, answered=200.0)
+    server.observe(6990.0, 7010.0, asked=100.0, answered=100.0)
 
     low, high = 7000 - SLACK - 100 * DRIFT, 7000.001 + SLACK + 100 * DRIFT
     assert server.bounds() == pytest.approx((low, high), abs=1e-6)
@@ -101,14 +101,14 @@ def test_answers_that_crossed_are_heard_in_any_order(server: ServerClock) -> Non
 
 def test_a_narrow_interval_is_met_in_its_middle(server: ServerClock) -> None:
     """A timestamp is the likeliest time."""
-    server.hear(7000.5, 7001.0, asked=100.0, answered=100.0)
+    server.observe(7000.5, 7001.0, asked=100.0, answered=100.0)
 
     assert server.milliseconds() == 7_000_750
 
 
 def test_a_wide_interval_is_met_near_its_beginning(server: ServerClock) -> None:
     """A timestamp is at most half a second ahead of the exchange, which refuses a whole one."""
-    server.hear(7000, 7020, asked=100.0, answered=100.0)
+    server.observe(7000, 7020, asked=100.0, answered=100.0)
 
     assert server.milliseconds() == math.floor((7000 - SLACK + 0.5) * 1000)
 
@@ -118,7 +118,7 @@ def test_steps_of_the_wall_clock_do_not_exist(clock: FakeClock) -> None:
     clock.now = 100.0
     wall = [7000.0]
     server = ServerClock(monotonic=clock, wall=lambda: wall[0])
-    server.hear(7000, 7001, asked=100.0, answered=100.0)
+    server.observe(7000, 7001, asked=100.0, answered=100.0)
     known = server.bounds(), server.milliseconds()
     wall[0] = -1e9
 
@@ -131,19 +131,19 @@ YEAR_9999 = 253_402_214_400
 @pytest.mark.parametrize("date", [0, YEAR_9999, 7050 - 3600, 7050 + 3600, 7050 + 122])
 def test_a_first_date_far_from_the_wall_clock_needs_a_second(server: ServerClock, date: int) -> None:
     """A cache or a proxy may have written it; the wall clock has to do until a second response agrees."""
-    believed = server.hear(date, date + 1, asked=100.0, answered=100.0)
+    believed = server.observe(date, date + 1, asked=100.0, answered=100.0)
     bounds = server.bounds()
 
-    assert (believed, server.is_heard, bounds) == (False, False, (7045.0, 7055.0))
-    assert server.hear(date, date + 0.9, asked=100.1, answered=100.1)
+    assert (believed, server.is_synchronised, bounds) == (False, False, (7045.0, 7055.0))
+    assert server.observe(date, date + 0.9, asked=100.1, answered=100.1)
     assert server.bounds() == pytest.approx((date, date + 1), abs=0.2)
 
 
 def test_a_right_date_after_an_absurd_one_is_believed_at_once(server: ServerClock) -> None:
     """The wall clock is its second witness."""
-    server.hear(0, 1, asked=100.0, answered=100.0)
+    server.observe(0, 1, asked=100.0, answered=100.0)
 
-    assert server.hear(7060, 7061, asked=100.0, answered=100.0)
+    assert server.observe(7060, 7061, asked=100.0, answered=100.0)
     assert server.bounds() == pytest.approx((7060, 7061), abs=0.01)
 
 
@@ -167,18 +167,18 @@ ABSURD = [
 @pytest.mark.parametrize("exact", [False, True])
 def test_what_contradicts_the_monotonic_clock_is_ignored(server: ServerClock, date: float, *, exact: bool) -> None:
     """One answer, however absurd, changes nothing."""
-    server.hear(7000, 7001, asked=100.0, answered=100.0)
+    server.observe(7000, 7001, asked=100.0, answered=100.0)
     known = server.bounds(), server.milliseconds()
 
-    assert not server.hear(date, date + 1, asked=100.0, answered=100.0, exact=exact)
+    assert not server.observe(date, date + 1, asked=100.0, answered=100.0, exact=exact)
     assert (server.bounds(), server.milliseconds()) == known
 
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_an_answer_that_took_long_says_too_little(server: ServerClock, *, exact: bool) -> None:
     """It would make the bounds as wide as its trip."""
-    assert not server.hear(7000, 7001, asked=0.0, answered=100.0, exact=exact)
-    assert not server.is_heard
+    assert not server.observe(7000, 7001, asked=0.0, answered=100.0, exact=exact)
+    assert not server.is_synchronised
 
 
 @pytest.mark.parametrize("shift", [-3600.0, 6.5, 3600.0, 1e9])
@@ -186,12 +186,12 @@ def test_three_dates_in_a_row_over_two_seconds_are_believed(
     server: ServerClock, clock: FakeClock, shift: float
 ) -> None:
     """The machine was suspended: its monotonic clock stood still meanwhile."""
-    server.hear(7000, 7001, asked=100.0, answered=100.0)
+    server.observe(7000, 7001, asked=100.0, answered=100.0)
     believed: list[bool] = []
     for second in (1, 2, 3, 4):
         clock.now = 100.0 + second
         date = 7000 + shift + second
-        believed.append(server.hear(date, date + 1, asked=clock.now, answered=clock.now))
+        believed.append(server.observe(date, date + 1, asked=clock.now, answered=clock.now))
 
     assert believed == [False, False, True, True]
     assert server.bounds() == pytest.approx((7004 + shift, 7005 + shift), abs=0.02)
@@ -199,10 +199,10 @@ def test_three_dates_in_a_row_over_two_seconds_are_believed(
 
 def test_a_date_that_stands_still_is_never_believed(server: ServerClock, clock: FakeClock) -> None:
     """A cache repeats its page a thousand times."""
-    server.hear(7000, 7001, asked=100.0, answered=100.0)
+    server.observe(7000, 7001, asked=100.0, answered=100.0)
     for _ in range(1000):
         clock.now += 0.01
-        assert not server.hear(3400, 3401, asked=clock.now, answered=clock.now)
+        assert not server.observe(3400, 3401, asked=clock.now, answered=clock.now)
 
     assert server.bounds() == pytest.approx((7010, 7011), abs=0.02)
 
@@ -212,7 +212,8 @@ def test_dates_that_take_turns_with_right_ones_are_never_believed(server: Server
     for second in range(20):
         clock.now = 100.0 + second
         believed = [
-            server.hear(date + second, date + second + 1, asked=clock.now, answered=clock.now) for date in (7000, 3400)
+            server.observe(date + second, date + second + 1, asked=clock.now, answered=clock.now)
+            for date in (7000, 3400)
         ]
         assert believed == [True, False]
 
@@ -227,12 +228,12 @@ def test_the_time_endpoint_outweighs_every_date(
     """A proxy writes a `Date` of its own: timestamps are the exchange's all the same."""
     wrong = 7050 - behind
     if not is_first:
-        server.hear(wrong, wrong + 1, asked=100.0, answered=100.0)
-    assert server.hear(7050, 7050.001, asked=100.0, answered=100.0, exact=True)
+        server.observe(wrong, wrong + 1, asked=100.0, answered=100.0)
+    assert server.observe(7050, 7050.001, asked=100.0, answered=100.0, exact=True)
     for _ in range(2000):
         clock.now += 0.5
         date = math.floor(clock.now + 6950 - behind)
-        server.hear(date, date + 1, asked=clock.now, answered=clock.now)
+        server.observe(date, date + 1, asked=clock.now, answered=clock.now)
         assert server.milliseconds() / 1000 == pytest.approx(clock.now + 6950, abs=0.25)
 
     assert server.bounds()[1] - server.bounds()[0] < 3
@@ -240,7 +241,7 @@ def test_the_time_endpoint_outweighs_every_date(
 
 def test_a_time_far_from_everything_has_to_be_told_twice(server: ServerClock) -> None:
     """The wall clock is wrong by years, and no response has a `Date`: the second look believes."""
-    told = [server.hear(1e9, 1e9 + 0.001, asked=100.0, answered=100.0, exact=True) for _ in range(2)]
+    told = [server.observe(1e9, 1e9 + 0.001, asked=100.0, answered=100.0, exact=True) for _ in range(2)]
 
     assert told == [False, True]
     assert server.milliseconds() == pytest.approx(1e12, abs=10)
@@ -248,24 +249,24 @@ def test_a_time_far_from_everything_has_to_be_told_twice(server: ServerClock) ->
 
 def test_a_time_that_a_date_agrees_with_is_believed_at_once(server: ServerClock) -> None:
     """The wall clock is wrong by an hour: the refusal's `Date` and the time endpoint say the same."""
-    server.hear(3400, 3401, asked=100.0, answered=100.0)
+    server.observe(3400, 3401, asked=100.0, answered=100.0)
 
-    assert server.hear(3400.5, 3400.501, asked=100.0, answered=100.0, exact=True)
+    assert server.observe(3400.5, 3400.501, asked=100.0, answered=100.0, exact=True)
     assert server.milliseconds() == pytest.approx(3_400_500, abs=10)
 
 
 def test_times_that_contradict_one_another_are_not_believed(server: ServerClock) -> None:
     """Each is far from everything that was told before."""
     assert not any(
-        server.hear(time, time + 0.001, asked=100.0, answered=100.0, exact=True) for time in (1e6, 1e7, 1e8, 1e9)
+        server.observe(time, time + 0.001, asked=100.0, answered=100.0, exact=True) for time in (1e6, 1e7, 1e8, 1e9)
     )
 
 
 def test_dates_that_agreed_with_the_time_endpoint_win_after_ten_minutes(server: ServerClock, clock: FakeClock) -> None:
     """A machine that was suspended after it has asked for the time."""
-    server.hear(7050, 7050.001, asked=100.0, answered=100.0, exact=True)
-    server.hear(7050, 7051, asked=100.0, answered=100.0)
-    while not server.hear(clock.now + 7350, clock.now + 7351, asked=clock.now, answered=clock.now):
+    server.observe(7050, 7050.001, asked=100.0, answered=100.0, exact=True)
+    server.observe(7050, 7051, asked=100.0, answered=100.0)
+    while not server.observe(clock.now + 7350, clock.now + 7351, asked=clock.now, answered=clock.now):
         clock.now += 10
         assert clock.now < 800
 
@@ -275,9 +276,9 @@ def test_dates_that_agreed_with_the_time_endpoint_win_after_ten_minutes(server: 
 
 def test_the_edges_of_the_exchange_widen_the_bounds_and_not_the_timestamp(server: ServerClock) -> None:
     """Where a minute turns is less sure; which time it is at the time endpoint's edge is as sure as before."""
-    server.hear(7050, 7050.001, asked=100.0, answered=100.0, exact=True)
+    server.observe(7050, 7050.001, asked=100.0, answered=100.0, exact=True)
     stamp = server.milliseconds()
-    server.hear(7050.7, 7051.7, asked=100.0, answered=100.0)
+    server.observe(7050.7, 7051.7, asked=100.0, answered=100.0)
 
     low, high = server.bounds()
     assert (low < 7049.4, high > 7050.6, server.milliseconds()) == (True, True, stamp)
@@ -285,11 +286,11 @@ def test_the_edges_of_the_exchange_widen_the_bounds_and_not_the_timestamp(server
 
 def test_after_a_refused_timestamp_the_date_has_to_do(server: ServerClock, clock: FakeClock) -> None:
     """Where the time endpoint fails, the latest `Date` is believed alone; an old one is not."""
-    server.hear(3400, 3401, asked=100.0, answered=100.0)
+    server.observe(3400, 3401, asked=100.0, answered=100.0)
     clock.now = 161.0
     server.trust_date()
-    old = server.is_heard
-    server.hear(9461, 9462, asked=161.0, answered=161.0)
+    old = server.is_synchronised
+    server.observe(9461, 9462, asked=161.0, answered=161.0)
     server.trust_date()
 
     assert not old
@@ -298,8 +299,8 @@ def test_after_a_refused_timestamp_the_date_has_to_do(server: ServerClock, clock
 
 def test_after_a_refused_timestamp_a_date_that_never_agreed_is_not_believed(server: ServerClock) -> None:
     """It was a proxy's before the time was asked for, and still is."""
-    server.hear(7050, 7050.001, asked=100.0, answered=100.0, exact=True)
-    server.hear(7040, 7041, asked=100.0, answered=100.0)
+    server.observe(7050, 7050.001, asked=100.0, answered=100.0, exact=True)
+    server.observe(7040, 7041, asked=100.0, answered=100.0)
     server.trust_date()
 
     assert server.milliseconds() == 7_050_000
@@ -316,7 +317,7 @@ def test_a_process_takes_over_what_another_has_heard(server: ServerClock) -> Non
 
 def test_years_of_silence_do_not_widen_the_bounds_without_end(server: ServerClock, clock: FakeClock) -> None:
     """Three minutes at most."""
-    server.hear(7000, 7001, asked=100.0, answered=100.0)
+    server.observe(7000, 7001, asked=100.0, answered=100.0)
     clock.now += 1e9
 
     low, high = server.bounds()
@@ -362,7 +363,7 @@ def test_the_bounds_are_narrow_whatever_is_told(heard: list[Told], *, runs: bool
     for told in heard:
         now[0] += told.pause
         stamp = told.stamp + now[0] * runs
-        server.hear(stamp, stamp + told.width, asked=now[0] - told.trip, answered=now[0], exact=told.exact)
+        server.observe(stamp, stamp + told.width, asked=now[0] - told.trip, answered=now[0], exact=told.exact)
         low, high = server.bounds()
         assert high - low <= 180
         assert low - 0.001 <= server.milliseconds() / 1000 <= high
@@ -405,9 +406,9 @@ def test_the_truth_lies_inside_the_interval(
         unit = 0.001 if exact else 1.0
         stamp = math.floor(truth(asked + there) / unit) * unit
         answered = asked + there + back
-        server.hear(stamp, stamp + unit, asked=asked, answered=answered, exact=exact)
+        server.observe(stamp, stamp + unit, asked=asked, answered=answered, exact=exact)
         now[0] = max(now[0], answered)
-        if not server.is_heard:
+        if not server.is_synchronised:
             # The wall clock is wrong, and nobody has confirmed what was told.
             assert abs(wrong) > 100
             continue
@@ -417,4 +418,4 @@ def test_the_truth_lies_inside_the_interval(
 
     now[0] += later
     low, high = server.bounds()
-    assert not server.is_heard or low <= truth(now[0]) <= high
+    assert not server.is_synchronised or low <= truth(now[0]) <= high

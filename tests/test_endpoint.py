@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, cast
 import msgspec
 import pytest
 
-from binance_pm import ENDPOINTS, Client, Endpoint, Kind
-from binance_pm.budget import RULES, Lane
+from binance_pm import ENDPOINTS, Client, Endpoint, LimitType
+from binance_pm.budget import LIMITS, Priority
 from binance_pm.endpoint import Security, check_endpoint, delete, get, post, put, undeclared_endpoint
-from binance_pm.transport import Method
-from binance_pm.wire import Answer, camel
+from binance_pm.transport.http import Method
+from binance_pm.wire import Model, camel
 
 
 class Facts(NamedTuple):
@@ -25,7 +25,7 @@ class Facts(NamedTuple):
     path: str
     security: Security
     weight: int
-    kinds: tuple[Kind, ...] = (Kind.IP,)
+    kinds: tuple[LimitType, ...] = (LimitType.IP,)
 
 
 # Read 2026-11-21. The time of Portfolio Margin is on no page: its weight is what the header was seen to rise by.
@@ -36,7 +36,7 @@ FACTS = {
     "account": Facts("GET", "/papi/v1/account", "USER_DATA", 20),
     "um_account": Facts("GET", "/papi/v2/um/account", "USER_DATA", 5),
     # By the page 5 for the IP, by the newest official SDK 5 for the UID.
-    "pro_account": Facts("GET", "/sapi/v1/portfolio/account", "USER_DATA", 5, (Kind.IP, Kind.UID)),
+    "pro_account": Facts("GET", "/sapi/v1/portfolio/account", "USER_DATA", 5, (LimitType.IP, LimitType.UID)),
     "span_account": Facts("GET", "/sapi/v2/portfolio/account", "USER_DATA", 5),
 }
 
@@ -51,7 +51,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Endpoint[Any]]:
     return empty
 
 
-class Thing(Answer, frozen=True):
+class Thing(Model, frozen=True):
     """What the declared endpoint of these tests answers."""
 
     amount: Decimal
@@ -115,7 +115,7 @@ def test_every_counter_exists(name: str) -> None:
     """An endpoint is charged where its family counts, and can be paid within a minute."""
     endpoint = ENDPOINTS[name]
 
-    limits = [RULES[endpoint.family, kind].limit for kind in endpoint.kinds]
+    limits = [LIMITS[endpoint.family, kind].limit for kind in endpoint.kinds]
     assert limits
     assert 0 < endpoint.weight < min(limits)
 
@@ -196,7 +196,7 @@ def test_each_verb_has_its_defaults(
     declare("/papi/v1/um/thing", weight=1)(cast("Declared", thing))
 
     endpoint = registry["thing"]
-    assert (endpoint.method, endpoint.security, endpoint.kinds) == (method, security, (Kind.IP,))
+    assert (endpoint.method, endpoint.security, endpoint.kinds) == (method, security, (LimitType.IP,))
     assert (endpoint.is_signed, endpoint.sends_key, endpoint.is_write) == (signed, True, write)
 
 
@@ -227,10 +227,10 @@ def test_defaults_can_be_overridden(
     declare: Callable[..., Callable[[Declared], Declared]], registry: dict[str, Endpoint[Any]]
 ) -> None:
     """Security and counters are the endpoint's own."""
-    declare("/sapi/v1/thing", weight=1, security="USER_STREAM", kinds=(Kind.UID,))(cast("Declared", thing))
+    declare("/sapi/v1/thing", weight=1, security="USER_STREAM", kinds=(LimitType.UID,))(cast("Declared", thing))
 
     endpoint = registry["thing"]
-    assert (endpoint.security, endpoint.kinds, endpoint.family) == ("USER_STREAM", (Kind.UID,), "sapi")
+    assert (endpoint.security, endpoint.kinds, endpoint.family) == ("USER_STREAM", (LimitType.UID,), "sapi")
     assert (endpoint.is_signed, endpoint.sends_key) == (False, True)
 
 
@@ -300,20 +300,23 @@ def test_what_makes_a_call_dearer_can_be_left_out(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("declare", "lane"), [(get, Lane.POLLS), (post, Lane.ORDERS), (put, Lane.ORDERS), (delete, Lane.ORDERS)]
+    ("declare", "priority"),
+    [(get, Priority.POLL), (post, Priority.ORDER), (put, Priority.ORDER), (delete, Priority.ORDER)],
 )
-def test_reads_are_polls_and_writes_are_orders(declare: Any, lane: Lane, registry: dict[str, Endpoint[Any]]) -> None:
+def test_reads_are_polls_and_writes_are_orders(
+    declare: Any, priority: Priority, registry: dict[str, Endpoint[Any]]
+) -> None:
     """Unless a read says otherwise."""
     declare("/papi/v1/um/thing", weight=1)(thing)
 
-    assert registry["thing"].lane is lane
+    assert registry["thing"].priority is priority
 
 
 def test_a_read_may_have_time(registry: dict[str, Endpoint[Any]]) -> None:
     """Then it is served when no poll waits."""
-    get("/papi/v1/um/thing", weight=1, lane=Lane.HISTORY)(cast("Declared", thing))
+    get("/papi/v1/um/thing", weight=1, priority=Priority.BACKGROUND)(cast("Declared", thing))
 
-    assert registry["thing"].lane is Lane.HISTORY
+    assert registry["thing"].priority is Priority.BACKGROUND
 
 
 @pytest.mark.usefixtures("declared")
@@ -340,7 +343,7 @@ def test_two_endpoints_of_one_name_are_refused(registry: dict[str, Endpoint[Any]
 @pytest.mark.parametrize("path", ["/papi/x", *(facts.path for facts in FACTS.values())])
 def test_paths_of_the_exchange_are_accepted(path: str) -> None:
     """Every known family is fine."""
-    check_endpoint(path, weight=1, kinds=(Kind.IP,))
+    check_endpoint(path, weight=1, kinds=(LimitType.IP,))
 
 
 @pytest.mark.parametrize(
@@ -363,21 +366,21 @@ def test_paths_of_the_exchange_are_accepted(path: str) -> None:
 def test_a_path_that_leads_to_no_known_host_is_refused(path: str) -> None:
     """The first part of a path decides host and counters: another one is refused with those that exist."""
     with pytest.raises(ValueError, match=r"does not begin with one of api, papi, sapi$"):
-        check_endpoint(path, weight=1, kinds=(Kind.IP,))
+        check_endpoint(path, weight=1, kinds=(LimitType.IP,))
 
 
 @pytest.mark.parametrize("character", ["?", "#", "%", "\\", " ", "\t", "\r", "\n", "\x00", "\x7f", "é", "\u2028"])
 def test_a_path_has_no_other_characters(character: str) -> None:
     """What would end the path, or the line of the request, is refused."""
     with pytest.raises(ValueError, match="has a character that a path cannot have"):
-        check_endpoint(f"/papi/v1/a{character}b", weight=1, kinds=(Kind.IP,))
+        check_endpoint(f"/papi/v1/a{character}b", weight=1, kinds=(LimitType.IP,))
 
 
 @pytest.mark.parametrize("path", ["/papi/../api/v3/time", "/papi/./ping", "/papi/v1/.."])
 def test_a_path_does_not_lead_elsewhere(path: str) -> None:
     """Dots would lead to an endpoint that is counted elsewhere."""
     with pytest.raises(ValueError, match="leads elsewhere by its dots"):
-        check_endpoint(path, weight=1, kinds=(Kind.IP,))
+        check_endpoint(path, weight=1, kinds=(LimitType.IP,))
 
 
 @pytest.mark.parametrize("weight", [0, -1, True, False, 1.0, 1.5, Decimal(1), "1", None])
@@ -385,20 +388,24 @@ def test_a_call_weighs_something(weight: Any) -> None:
     """A call that weighs nothing would not be counted, and what is no whole number would spoil the count."""
     words = re.escape(f"the weight is {weight!r}: a call weighs 1 at least, in whole numbers")
     with pytest.raises(ValueError, match=f"^{words}$"):
-        check_endpoint("/papi/v1/x", weight=weight, kinds=(Kind.IP,))
+        check_endpoint("/papi/v1/x", weight=weight, kinds=(LimitType.IP,))
 
 
 @pytest.mark.parametrize(
     ("path", "kinds", "reason"),
     [
-        ("/papi/v1/x", (Kind.UID,), "/papi is not counted by UID"),
+        ("/papi/v1/x", (LimitType.UID,), "/papi is not counted by UID"),
         ("/papi/v1/x", (), "/papi is not counted by nothing"),
-        ("/sapi/v1/x", (Kind.IP, Kind.ORDERS), "/sapi is not counted by ORDERS"),
-        ("/api/v3/x", (Kind.UID, Kind.ORDERS), "/api is not counted by UID, ORDERS"),
-        ("/papi/v1/x", (Kind.IP, Kind.ORDERS, Kind.IP), "one of the kinds is there twice: IP, ORDERS, IP"),
+        ("/sapi/v1/x", (LimitType.IP, LimitType.ORDERS), "/sapi is not counted by ORDERS"),
+        ("/api/v3/x", (LimitType.UID, LimitType.ORDERS), "/api is not counted by UID, ORDERS"),
+        (
+            "/papi/v1/x",
+            (LimitType.IP, LimitType.ORDERS, LimitType.IP),
+            "one of the kinds is there twice: IP, ORDERS, IP",
+        ),
     ],
 )
-def test_a_call_is_counted_somewhere(path: str, kinds: tuple[Kind, ...], reason: str) -> None:
+def test_a_call_is_counted_somewhere(path: str, kinds: tuple[LimitType, ...], reason: str) -> None:
     """A family has the counters that it has; the text names those that it has not."""
     with pytest.raises(ValueError, match=f"^{reason}$"):
         check_endpoint(path, weight=1, kinds=kinds)
@@ -406,7 +413,13 @@ def test_a_call_is_counted_somewhere(path: str, kinds: tuple[Kind, ...], reason:
 
 def undeclared(**options: Any) -> Endpoint[Any]:
     """An endpoint made on the spot."""
-    usual: dict[str, Any] = {"weight": 5, "security": "TRADE", "kinds": (Kind.IP,), "lane": None, "returns": Thing}
+    usual: dict[str, Any] = {
+        "weight": 5,
+        "security": "TRADE",
+        "kinds": (LimitType.IP,),
+        "priority": None,
+        "returns": Thing,
+    }
     return undeclared_endpoint("GET", "/papi/v1/x", **(usual | options))
 
 
@@ -437,8 +450,8 @@ def test_the_kinds_of_an_undeclared_endpoint_are_kinds() -> None:
     kinds: Any = ["ORDERS", "IP"]
 
     first, second = undeclared(kinds=kinds).kinds
-    assert first is Kind.ORDERS
-    assert second is Kind.IP
+    assert first is LimitType.ORDERS
+    assert second is LimitType.IP
 
 
 @pytest.mark.parametrize("path", ["papi/v1/ping", "/fapi/v1/ping", "/papi/v1/a?b"])

@@ -16,16 +16,16 @@ from binance_pm import errors
 from binance_pm.classify import classify, unreadable
 from binance_pm.errors import (
     AuthenticationError,
-    BadAnswer,
     BudgetExceeded,
-    Call,
+    CallInfo,
     ClockSkewError,
     ConfigurationError,
     ConnectError,
     ExchangeError,
     GateClosed,
+    InvalidResponse,
     IpBanned,
-    NoAnswer,
+    NoResponse,
     NotDone,
     NotSent,
     OutcomeUnknown,
@@ -35,13 +35,13 @@ from binance_pm.errors import (
     SessionClosed,
     closes_gate,
 )
-from binance_pm.transport import HttpAnswer
+from binance_pm.transport.http import HttpResponse
 
-READ = Call("um_account", "main")
-WRITE = Call("new_um_order", "main", write=True)
+READ = CallInfo("um_account", "main")
+WRITE = CallInfo("new_um_order", "main", write=True)
 KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
 
-MAKE: dict[type[PortfolioMarginError], Callable[[Call], PortfolioMarginError]] = {
+MAKE: dict[type[PortfolioMarginError], Callable[[CallInfo], PortfolioMarginError]] = {
     PortfolioMarginError: lambda call: PortfolioMarginError(call, "it happened"),
     ConfigurationError: lambda call: ConfigurationError(call, "it happened"),
     NotSent: lambda call: NotSent(call, "it happened"),
@@ -49,7 +49,7 @@ MAKE: dict[type[PortfolioMarginError], Callable[[Call], PortfolioMarginError]] =
     GateClosed: lambda call: GateClosed(call, "it happened", until=1.8e9, banned=True),
     ConnectError: lambda call: ConnectError(call, "it happened"),
     SessionClosed: lambda call: SessionClosed(call, "it happened"),
-    NoAnswer: lambda call: NoAnswer(call, "it happened"),
+    NoResponse: lambda call: NoResponse(call, "it happened"),
     ExchangeError: lambda call: ExchangeError(call, "it happened", status=400, code=-1),
     RequestRejected: lambda call: RequestRejected(call, "it happened", status=400, code=-1121),
     AuthenticationError: lambda call: AuthenticationError(call, "it happened", status=401, code=-2015),
@@ -58,10 +58,10 @@ MAKE: dict[type[PortfolioMarginError], Callable[[Call], PortfolioMarginError]] =
     IpBanned: lambda call: IpBanned(call, "it happened", status=418, code=-1003, retry_after=7, until=1.8e9),
     NotDone: lambda call: NotDone(call, "it happened", status=503, code=-1008),
     OutcomeUnknown: lambda call: OutcomeUnknown(call, "it happened", status=500),
-    BadAnswer: lambda call: BadAnswer(call, "it happened", status=200),
+    InvalidResponse: lambda call: InvalidResponse(call, "it happened", status=200),
 }
 
-UNCERTAIN = {NoAnswer, OutcomeUnknown, BadAnswer}
+UNCERTAIN = {NoResponse, OutcomeUnknown, InvalidResponse}
 SENT = UNCERTAIN | {
     ExchangeError,
     RequestRejected,
@@ -73,22 +73,22 @@ SENT = UNCERTAIN | {
 }
 
 
-def answer(status: int, body: bytes | None, **headers: str) -> HttpAnswer:
+def answer(status: int, body: bytes | None, **headers: str) -> HttpResponse:
     """An answer of the exchange."""
-    return HttpAnswer(status, headers, body)
+    return HttpResponse(status, headers, body)
 
 
-def refused(status: int, code: int | str, message: str = "It is wrong.") -> HttpAnswer:
+def refused(status: int, code: int | str, message: str = "It is wrong.") -> HttpResponse:
     """A refusal as the exchange words it."""
     return answer(status, json.dumps({"code": code, "msg": message}).encode())
 
 
-def error_of(call: Call, given: HttpAnswer) -> PortfolioMarginError | None:
+def error_of(call: CallInfo, given: HttpResponse) -> PortfolioMarginError | None:
     """The error that an answer is, if it is one."""
     return classify(call, given).error
 
 
-def error_for(given: HttpAnswer, call: Call = READ) -> PortfolioMarginError:
+def error_for(given: HttpResponse, call: CallInfo = READ) -> PortfolioMarginError:
     """The error that an answer is."""
     error = error_of(call, given)
     assert error is not None
@@ -142,7 +142,7 @@ def test_the_tree_says_what_each_class_is() -> None:
 
 @pytest.mark.parametrize("kind", MAKE)
 @pytest.mark.parametrize("call", [READ, WRITE], ids=["read", "write"])
-def test_a_message_says_everything(kind: type[PortfolioMarginError], call: Call) -> None:
+def test_a_message_says_everything(kind: type[PortfolioMarginError], call: CallInfo) -> None:
     """Endpoint, account, what happened, whether it was sent, whether it may be done, and what to do."""
     error = MAKE[kind](call)
 
@@ -151,10 +151,15 @@ def test_a_message_says_everything(kind: type[PortfolioMarginError], call: Call)
         fate = "It was sent; a read changes nothing."
         if call.write:
             fate = "It was sent and may have been executed." if kind in UNCERTAIN else "It was sent and not executed."
-    assert str(error) == f"{call.endpoint} [main]: {error.what}. {fate} {error.advice}"
-    assert error.what.startswith("it happened")
+    assert str(error) == f"{call.endpoint} [main]: {error.reason}. {fate} {error.advice}"
+    assert error.reason.startswith("it happened")
     assert error.advice.endswith(".")
-    assert Call(error.endpoint, error.account, error.write, error.repeat) == call
+    assert (error.endpoint, error.label, error.write, error.repeat) == (
+        call.endpoint,
+        call.label,
+        call.write,
+        call.repeat,
+    )
     assert error.sent is (kind in SENT)
 
 
@@ -172,13 +177,13 @@ def test_the_outcome_of_a_read(kind: type[PortfolioMarginError]) -> None:
 
 def test_a_write_that_was_answered_in_vain_may_have_been_executed() -> None:
     """Whatever answered in the exchange's place, an order may have reached it; a read just failed."""
-    read, write = (MAKE[BadAnswer](call).advice for call in (READ, WRITE))
+    read, write = (MAKE[InvalidResponse](call).advice for call in (READ, WRITE))
 
     assert read == "Something between here and the exchange answered in its place, or this version is too old."
     assert write == f"Ask by client order id before sending it again. {read}"
 
 
-@pytest.mark.parametrize("kind", [NoAnswer, OutcomeUnknown])
+@pytest.mark.parametrize("kind", [NoResponse, OutcomeUnknown])
 def test_advice_differs_for_a_write(kind: type[PortfolioMarginError]) -> None:
     """A read may be tried again; of a write one asks what became of it."""
     assert (MAKE[kind](READ).advice, MAKE[kind](WRITE).advice) == (
@@ -194,7 +199,9 @@ def test_advice_may_be_given() -> None:
 
 def test_without_an_account_there_are_no_brackets() -> None:
     """Where no account is involved none is shown."""
-    assert str(SessionClosed(Call("Session"), "it was closed")).startswith("Session: it was closed. Nothing was sent.")
+    assert str(SessionClosed(CallInfo("Session"), "it was closed")).startswith(
+        "Session: it was closed. Nothing was sent."
+    )
 
 
 @pytest.mark.parametrize("kind", MAKE)
@@ -353,20 +360,20 @@ GATEWAYS_GAVE_UP = [408, 409, 425, 460, 499]
         (refused(199, -9999), OutcomeUnknown),
         (refused(100, -1022), AuthenticationError),
         (answer(600, b""), OutcomeUnknown),
-        (answer(300, b""), BadAnswer),
-        (answer(301, b""), BadAnswer),
-        (answer(399, b""), BadAnswer),
-        (answer(302, b'{"uniMMR":"1"}'), BadAnswer),
-        (answer(304, b""), BadAnswer),
-        (answer(307, b'{"code":-2015,"msg":"x"}'), BadAnswer),
+        (answer(300, b""), InvalidResponse),
+        (answer(301, b""), InvalidResponse),
+        (answer(399, b""), InvalidResponse),
+        (answer(302, b'{"uniMMR":"1"}'), InvalidResponse),
+        (answer(304, b""), InvalidResponse),
+        (answer(307, b'{"code":-2015,"msg":"x"}'), InvalidResponse),
         # Longer than accepted.
-        (answer(200, None), BadAnswer),
-        (answer(400, None), BadAnswer),
-        (answer(500, None), BadAnswer),
+        (answer(200, None), InvalidResponse),
+        (answer(400, None), InvalidResponse),
+        (answer(500, None), InvalidResponse),
     ],
-    ids=lambda value: f"{value.status} {value.body}" if isinstance(value, HttpAnswer) else value.__name__,
+    ids=lambda value: f"{value.status} {value.body}" if isinstance(value, HttpResponse) else value.__name__,
 )
-def test_what_an_answer_means(given: HttpAnswer, kind: type[PortfolioMarginError]) -> None:
+def test_what_an_answer_means(given: HttpResponse, kind: type[PortfolioMarginError]) -> None:
     """Status and code together decide what the caller can do."""
     assert type(error_for(given)) is kind
 
@@ -479,7 +486,7 @@ def test_how_long_to_wait_may_be_unknown() -> None:
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else str(value.status),
 )
-def test_a_message_names_the_likely_cause(given: HttpAnswer, words: str) -> None:
+def test_a_message_names_the_likely_cause(given: HttpResponse, words: str) -> None:
     """The text says what is likely wrong and the one thing to do."""
     assert words in str(error_for(given))
 
@@ -523,10 +530,10 @@ def test_a_message_is_short() -> None:
     [b"[]", b"{}", b"", b'{"code":0,"msg":"x"}', b'{"code":200,"msg":"success"}', b'{"code":50999,"msg":"x"}'],
 )
 def test_a_success_that_cannot_be_read(body: bytes) -> None:
-    """A body that is not what the endpoint promises is a `BadAnswer` with the reason."""
+    """A body that is not what the endpoint promises is a `InvalidResponse` with the reason."""
     error = unreadable(READ, answer(200, body), "Expected `object`, got `array`")
 
-    assert isinstance(error, BadAnswer)
+    assert isinstance(error, InvalidResponse)
     assert error.status == 200
     assert "is not what this endpoint promises: Expected `object`, got `array` (HTTP 200)." in str(error)
 
@@ -670,9 +677,9 @@ def test_a_ban_keeps_its_end_whatever_its_status(status: int) -> None:
         (answer(200, b"{}"), False),
         (answer(200, None), False),
     ],
-    ids=lambda value: f"{value.status} {value.body}" if isinstance(value, HttpAnswer) else "",
+    ids=lambda value: f"{value.status} {value.body}" if isinstance(value, HttpResponse) else "",
 )
-def test_what_closes_the_gate(given: HttpAnswer, *, closes: bool) -> None:
+def test_what_closes_the_gate(given: HttpResponse, *, closes: bool) -> None:
     """What refuses the IP closes the host for everybody; what refuses one account does not."""
     assert closes_gate(error_of(READ, given)) is closes
 

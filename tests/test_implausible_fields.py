@@ -15,7 +15,7 @@ import httpx
 import msgspec
 import pytest
 
-from binance_pm import ENDPOINTS, BadAnswer, Budget, Client, PortfolioMarginError, Session
+from binance_pm import ENDPOINTS, Budget, Client, InvalidResponse, PortfolioMarginError, Session
 from tests.implausible import ALL, ODD_AMOUNTS, ODD_TIMES, is_plausible, numbers_in
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -190,7 +190,7 @@ async def test_a_nested_response_is_a_value_or_a_bad_answer(opening: str, closin
         if depth < 99:
             assert outcome == json.loads(body)
         elif depth > 100:
-            assert isinstance(outcome, BadAnswer)
+            assert isinstance(outcome, InvalidResponse)
             assert "JSON is nested too deeply" in str(outcome)
 
 

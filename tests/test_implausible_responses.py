@@ -24,8 +24,8 @@ import pytest
 
 import binance_pm
 from binance_pm import ENDPOINTS, Client, PortfolioMarginError, Session
-from binance_pm.budget import RULES, Budget
-from binance_pm.transport import Method, Timeouts
+from binance_pm.budget import LIMITS, Budget
+from binance_pm.transport.http import Method, Timeouts
 from tests.raw_server import read_request, serve_raw
 from tests.test_samples import SECRET, sample_of
 
@@ -105,7 +105,7 @@ class Exchange:
         self, body: bytes = ANSWER, *, status: str = "200 OK", odd: tuple[tuple[str, str], ...] = ()
     ) -> bytes:
         """A response as the exchange sends it, except for the headers given."""
-        fields = {rule.header: "40" for rule in RULES.values()} | {"date": formatdate(self.clock.wall(), usegmt=True)}
+        fields = {rule.header: "40" for rule in LIMITS.values()} | {"date": formatdate(self.clock.wall(), usegmt=True)}
         fields |= {"content-length": str(len(body))} | dict(odd)
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode("latin-1", "replace") + body
@@ -194,7 +194,7 @@ async def outcome_of(call: Callable[[], Awaitable[object]]) -> object:
 
 def read_headers() -> list[str]:
     """Every header that the package reads, by its source, and those that the engines' libraries act on."""
-    found = {rule.header for rule in RULES.values()} | {"content-length", "connection", "location", "upgrade"}
+    found = {rule.header for rule in LIMITS.values()} | {"content-length", "connection", "location", "upgrade"}
     package = Path(binance_pm.__file__).parent
     for path in package.rglob("*.py"):
         if "sandbox" not in path.relative_to(package).parts:

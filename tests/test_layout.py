@@ -20,7 +20,7 @@ import pytest
 import binance_pm
 from binance_pm import ENDPOINTS, errors
 from binance_pm.enums import OpenEnum
-from binance_pm.wire import Answer
+from binance_pm.wire import Model
 
 PACKAGE = Path(binance_pm.__file__).parent
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -31,9 +31,10 @@ ORDER = [
     "version",
     "extras",
     "enums",
+    "limits",
     "hosts",
     "amounts",
-    "bounds",
+    "finite",
     "quick_check",
     "rows",
     "wire",
@@ -45,14 +46,14 @@ ORDER = [
     "environment",
     "arguments",
     "egress",
-    "redis",
+    "redis_client",
     "budget",
     "page",
     "classify",
     "retry",
     "endpoint",
     "api",
-    "attempted",
+    "attempt_event",
     "session",
     "client",
     "fleet",
@@ -302,15 +303,15 @@ def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
 
 def test_everything_a_user_meets_is_public() -> None:
     """Answers, the enumerations in them and errors can all be imported from the top."""
-    met = {errors.PortfolioMarginError, *subclasses(errors.PortfolioMarginError), *subclasses(Answer)}
+    met = {errors.PortfolioMarginError, *subclasses(errors.PortfolioMarginError), *subclasses(Model)}
     met |= set(subclasses(OpenEnum))
     met |= {endpoint.returns for endpoint in ENDPOINTS.values()}
 
     assert {kind.__name__ for kind in met} <= set(binance_pm.__all__)
 
 
-@pytest.mark.parametrize("kind", list(subclasses(Answer)), ids=lambda kind: kind.__name__)
-def test_answers_can_be_shared(kind: type[Answer]) -> None:
+@pytest.mark.parametrize("kind", list(subclasses(Model)), ids=lambda kind: kind.__name__)
+def test_answers_can_be_shared(kind: type[Model]) -> None:
     """An answer cannot be changed, tolerates new fields, and makes nothing up where one is missing."""
     config = kind.__struct_config__
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from binance_pm import (
-    BadAnswer,
     Budget,
     Client,
     ConnectError,
+    InvalidResponse,
     IpBanned,
-    NoAnswer,
+    NoResponse,
     NotDone,
     OutcomeUnknown,
     PortfolioMarginError,
@@ -20,7 +20,7 @@ from binance_pm import (
     RequestRejected,
     Session,
 )
-from binance_pm.errors import Call, Repeat
+from binance_pm.errors import CallInfo, Repeat
 from binance_pm.sandbox import create_app
 from binance_pm.testing import Exchange, Fault, Sandbox
 from binance_pm.transport.httpx import asgi_transport
@@ -65,10 +65,10 @@ def sent(pm: Sandbox) -> list[str]:
 @pytest.mark.parametrize(
     ("fault", "kind", "outcome"),
     [
-        (LOST, NoAnswer, "unknown"),
+        (LOST, NoResponse, "unknown"),
         (UNKNOWN, OutcomeUnknown, "unknown"),
         (GATEWAY, OutcomeUnknown, "unknown"),
-        (UNREADABLE, BadAnswer, "unknown"),
+        (UNREADABLE, InvalidResponse, "unknown"),
         (LIMITED_BY_GATEWAY, RateLimited, "unknown"),
         (THROTTLED, NotDone, "not_done"),
         (LIMITED, RateLimited, "not_done"),
@@ -99,7 +99,7 @@ async def test_a_download_id_is_asked_for_once(pm_sandbox: Sandbox) -> None:
     """Over a real connection that breaks: an account has five of them a month."""
     pm_sandbox.inject(LOST)
     async with pm_sandbox.client() as client:
-        with pytest.raises(NoAnswer, match="may have used up part of a quota"):
+        with pytest.raises(NoResponse, match="may have used up part of a quota"):
             await client.request("GET", DOWNLOAD, weight=1500, returns=dict[str, Any], repeat="never")
 
     assert sent(pm_sandbox) == [DOWNLOAD]
@@ -122,7 +122,7 @@ async def test_what_was_refused_for_its_timestamp_is_sent_again(
 @pytest.mark.parametrize(
     ("fault", "kind", "outcome"),
     [
-        (LOST, NoAnswer, "unknown"),
+        (LOST, NoResponse, "unknown"),
         (UNKNOWN, OutcomeUnknown, "unknown"),
         (GATEWAY, OutcomeUnknown, "unknown"),
         (THROTTLED, NotDone, "not_done"),
@@ -154,7 +154,7 @@ async def test_what_has_the_same_effect_is_repeated_as_a_read_is(
         (LIMITED_BY_GATEWAY, RateLimited),
         (BANNED, IpBanned),
         (REJECTED, RequestRejected),
-        (UNREADABLE, BadAnswer),
+        (UNREADABLE, InvalidResponse),
     ],
 )
 async def test_what_has_the_same_effect_is_not_kept_for_later(
@@ -174,7 +174,7 @@ async def test_the_method_decides_where_nothing_is_said(pm: Sandbox, clock: Fake
     """GET is a read."""
     pm.inject(LOST)
     async with pm.client(session=session_of(pm, clock)) as client:
-        with pytest.raises(NoAnswer) as caught:
+        with pytest.raises(NoResponse) as caught:
             await ask(client, method, None)
 
     assert len(sent(pm)) == times
@@ -196,15 +196,15 @@ async def test_what_could_not_be_sent(clock: FakeClock, repeat: Repeat | None, r
 @pytest.mark.parametrize(
     ("call", "advice"),
     [
-        (Call("x", write=True), "Ask by client order id before sending it again."),
-        (Call("x", write=True, repeat="same_effect"), "It is safe to send it again: the effect is the same."),
+        (CallInfo("x", write=True), "Ask by client order id before sending it again."),
+        (CallInfo("x", write=True, repeat="same_effect"), "It is safe to send it again: the effect is the same."),
         (
-            Call("x", write=True, repeat="never"),
+            CallInfo("x", write=True, repeat="never"),
             "It may have used up part of a quota: find out what became of it before sending it again.",
         ),
     ],
 )
-def test_the_advice_after_an_unknown_outcome(call: Call, advice: str) -> None:
+def test_the_advice_after_an_unknown_outcome(call: CallInfo, advice: str) -> None:
     """It depends on what a second request would do."""
-    assert NoAnswer(call, "x").advice == OutcomeUnknown(call, "x", status=500).advice == advice
-    assert BadAnswer(call, "x", status=200).advice.startswith(f"{advice} Something between")
+    assert NoResponse(call, "x").advice == OutcomeUnknown(call, "x", status=500).advice == advice
+    assert InvalidResponse(call, "x", status=200).advice.startswith(f"{advice} Something between")

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from binance_pm import (
     AuthenticationError,
-    BadAnswer,
     BudgetExceeded,
     ClockSkewError,
     ConfigurationError,
     ConnectError,
     GateClosed,
+    InvalidResponse,
     IpBanned,
-    NoAnswer,
+    NoResponse,
     NotDone,
     OutcomeUnknown,
     PortfolioMarginError,
@@ -23,20 +23,20 @@ from binance_pm import (
     RequestRejected,
     SessionClosed,
 )
-from binance_pm.errors import Call
-from binance_pm.retry import RetryAllowance, retry_delay
+from binance_pm.errors import CallInfo
+from binance_pm.retry import RetryBudget, retry_delay
 
-READ = Call("um_account", "main")
-WRITE = Call("new_um_order", "main", write=True)
-CANCEL = Call("cancel_um_order", "main", write=True, repeat="same_effect")
-QUOTA = Call("um_income_download_id", "main", write=True, repeat="never")
+READ = CallInfo("um_account", "main")
+WRITE = CallInfo("new_um_order", "main", write=True)
+CANCEL = CallInfo("cancel_um_order", "main", write=True, repeat="same_effect")
+QUOTA = CallInfo("um_income_download_id", "main", write=True, repeat="never")
 
 
-def repeatable(call: Call) -> list[PortfolioMarginError]:
+def repeatable(call: CallInfo) -> list[PortfolioMarginError]:
     """The failures after which a read may be repeated."""
     return [
         ConnectError(call, "x"),
-        NoAnswer(call, "x"),
+        NoResponse(call, "x"),
         NotDone(call, "x", status=503),
         OutcomeUnknown(call, "x", status=500),
     ]
@@ -77,7 +77,7 @@ def test_a_write_is_not(error: PortfolioMarginError) -> None:
         ClockSkewError(READ, "x", status=400),
         RateLimited(READ, "x", status=429),
         IpBanned(READ, "x", status=418),
-        BadAnswer(READ, "x", status=200),
+        InvalidResponse(READ, "x", status=200),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -89,19 +89,19 @@ def test_other_failures_are_final(error: PortfolioMarginError) -> None:
 @pytest.mark.parametrize(("attempt", "delay"), [(1, 0.2), (2, 0.4), (3, 0.8), (4, 1.6), (5, None), (6, None)])
 def test_delays_double_until_the_attempts_are_used_up(attempt: int, delay: float | None) -> None:
     """Each attempt waits twice as long; the last is final."""
-    assert delay_of(NoAnswer(READ, "x"), attempt=attempt, attempts=5) == delay
+    assert delay_of(NoResponse(READ, "x"), attempt=attempt, attempts=5) == delay
 
 
 @pytest.mark.parametrize(("elapsed", "delay"), [(0, 0.2), (29.7, 0.2), (29.8, None), (30.0, None), (1e9, None)])
 def test_half_a_minute_is_enough(elapsed: float, delay: float | None) -> None:
     """A call that would still be trying after 30 s is given up."""
-    assert delay_of(NoAnswer(READ, "x"), elapsed=elapsed) == delay
+    assert delay_of(NoResponse(READ, "x"), elapsed=elapsed) == delay
 
 
 @pytest.mark.parametrize(("jitter", "delay"), [(0.0, 0.1), (0.5, 0.15), (1.0, 0.2)])
 def test_jitter_takes_off_at_most_half(jitter: float, delay: float) -> None:
     """The random number spreads the delay between a half and the whole."""
-    assert delay_of(NoAnswer(READ, "x"), jitter=jitter) == pytest.approx(delay)
+    assert delay_of(NoResponse(READ, "x"), jitter=jitter) == pytest.approx(delay)
 
 
 @given(jitter=st.floats(0, 1), attempt=st.integers(1, 7))
@@ -109,26 +109,26 @@ def test_jitter_has_bounds(jitter: float, attempt: int) -> None:
     """Whatever the random number, a delay is at least half of the doubled one and never more than it."""
     whole = 0.1 * 2**attempt
 
-    delay = delay_of(NoAnswer(READ, "x"), attempt=attempt, attempts=8, jitter=jitter)
+    delay = delay_of(NoResponse(READ, "x"), attempt=attempt, attempts=8, jitter=jitter)
 
     assert delay is not None
     assert whole / 2 <= delay <= whole
 
 
-def spent(allowance: RetryAllowance) -> int:
+def spent(allowance: RetryBudget) -> int:
     """How many retries it gives away until it runs dry, of thirty asked for."""
     return sum(allowance.spend() for _ in range(30))
 
 
 def test_ten_retries_are_allowed_at_first() -> None:
     """A host that answers nothing is asked ten times more, by all calls together."""
-    assert spent(RetryAllowance()) == 10
+    assert spent(RetryBudget()) == 10
 
 
 @pytest.mark.parametrize(("answered", "earned"), [(0, 0), (9, 0), (10, 1), (19, 1), (20, 2), (100, 10), (1000, 10)])
 def test_ten_answers_earn_one_retry(answered: int, earned: int) -> None:
     """Every ten calls that are answered earn one retry, up to ten."""
-    allowance = RetryAllowance()
+    allowance = RetryBudget()
     spent(allowance)
 
     for _ in range(answered):
@@ -139,7 +139,7 @@ def test_ten_answers_earn_one_retry(answered: int, earned: int) -> None:
 
 def test_answers_do_not_pile_up() -> None:
     """A day of answers allows no more than ten retries in a row."""
-    allowance = RetryAllowance()
+    allowance = RetryBudget()
 
     for _ in range(100_000):
         allowance.earn()

@@ -11,7 +11,7 @@ import pytest
 
 from binance_pm.api.um_account import UmAccount, UmPosition
 from binance_pm.rows import SMALLEST, are_rows
-from binance_pm.wire import Answer, decoder
+from binance_pm.wire import Model, decoder
 from tests.benchmarks.answering import LARGE, body_of
 
 
@@ -85,20 +85,20 @@ class Mutable(msgspec.Struct):
     amount: Decimal
 
 
-class Beside(Answer, frozen=True):
+class Beside(Model, frozen=True):
     """Not only rows."""
 
     rows: list[UmPosition]
     total: Decimal
 
 
-class Optional(Answer, frozen=True):
+class Optional(Model, frozen=True):
     """Rows that may be missing."""
 
     rows: list[UmPosition] | None = None
 
 
-class OfMutable(Answer, frozen=True):
+class OfMutable(Model, frozen=True):
     """Rows that cannot be shared."""
 
     rows: list[Mutable]

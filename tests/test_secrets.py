@@ -18,10 +18,10 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives import serialization
 
-from binance_pm import Call, Client, ConfigurationError, NoAnswer, PortfolioMarginError, Session
+from binance_pm import CallInfo, Client, ConfigurationError, NoResponse, PortfolioMarginError, Session
 from binance_pm.budget import Budget
 from binance_pm.testing import Fault, Sandbox
-from binance_pm.transport import Headers, HttpRequest
+from binance_pm.transport.http import Headers, HttpRequest
 from tests.conftest import refusing_port
 from tests.raw_server import answering, http, read_request, serve_raw
 
@@ -161,7 +161,7 @@ async def test_calls_and_failures(
     # The direct engine itself logs nothing.
     assert logged.records or each_engine == "direct"
     canary.look([logged.text, *(repr(vars(record)) for record in logged.records)], "signature=")
-    canary.look([*texts_of(client), *texts_of(client.session.transport(Call("x")))], "signature=")
+    canary.look([*texts_of(client), *texts_of(client.session.transport(CallInfo("x")))], "signature=")
     if error is not None:
         canary.look(texts_of_error(error), "signature=")
         canary.look([repr(pickle.loads(pickle.dumps(error)))], "signature=")  # noqa: S301 - our own pickle
@@ -188,7 +188,7 @@ async def test_an_exchange_that_echoes_them(canary: Canary, logged: pytest.LogCa
             async with Client(canary.key, canary.secret, session=Session(budget=Budget()), **options) as told:
                 with pytest.raises(PortfolioMarginError) as caught:
                     await told.um_account()
-        signature = caught.value.what.partition("signature=")[2].strip("… ")
+        signature = caught.value.reason.partition("signature=")[2].strip("… ")
         assert len(signature) < 40
         canary.look(texts_of_error(caught.value))
     canary.look([logged.text])
@@ -350,7 +350,7 @@ class Broken(httpx.AsyncBaseTransport):
     async with Client(
         canary.key, canary.secret, session=session, papi_url=pm_sandbox.base_url, attempts=1, **canary.options
     ) as client:
-        with pytest.raises(NoAnswer, match="broke while sending") as caught:
+        with pytest.raises(NoResponse, match="broke while sending") as caught:
             await client.um_account()
 
     canary.look(texts_of_error(caught.value), "signature=")

@@ -15,18 +15,18 @@ import pytest
 import trio
 
 from binance_pm import (
-    Attempted,
+    AttemptEvent,
     AuthenticationError,
-    BadAnswer,
     BudgetExceeded,
     Client,
     ConfigurationError,
     ConnectError,
-    Kind,
-    Lane,
-    NoAnswer,
+    InvalidResponse,
+    LimitType,
+    NoResponse,
     NotDone,
     PortfolioMarginError,
+    Priority,
     Session,
     SessionClosed,
     Timeouts,
@@ -163,7 +163,7 @@ class TestExplicit:
             async with pm_sandbox.client(session=session) as other:
                 await other.um_account()
 
-        assert sorted(type(error).__name__ for error in errors) == ["NoAnswer", "SessionClosed"]
+        assert sorted(type(error).__name__ for error in errors) == ["NoResponse", "SessionClosed"]
         assert [state.in_flight for state in pm_sandbox.budget.snapshot()] == [0]
 
     async def test_cannot_be_reopened(self, pm: Sandbox) -> None:
@@ -386,7 +386,7 @@ class TestClosing:
 
     @pytest.mark.pm_sandbox(accounts=1)
     async def test_with_calls_in_flight(self, pm_sandbox: Sandbox) -> None:
-        """Calls whose answer is awaited end in `NoAnswer`; those that wait for weight in `SessionClosed`."""
+        """Calls whose answer is awaited end in `NoResponse`; those that wait for weight in `SessionClosed`."""
         pm_sandbox.inject(Fault(delay=60, times=None))
         session = pm_sandbox.session()
         errors: list[PortfolioMarginError] = []
@@ -407,7 +407,7 @@ class TestClosing:
             await session.aclose()
 
         # Before the first answer only one call asks; the other two wait for it.
-        assert sorted(type(error).__name__ for error in errors) == ["NoAnswer", "SessionClosed", "SessionClosed"]
+        assert sorted(type(error).__name__ for error in errors) == ["NoResponse", "SessionClosed", "SessionClosed"]
         # Whoever waited for the answer would do so for ten seconds.
         assert anyio.current_time() - began[0] < 5
         assert (pm_sandbox.budget.waiting, pm_sandbox.budget.snapshot()[0].in_flight) == (0, 0)
@@ -495,7 +495,7 @@ class TestTimeouts:
         pm_sandbox.inject(Fault(delay=60))
         session = pm_sandbox.session(timeouts=Timeouts(total=0.2))
         async with pm_sandbox.client(session=session, attempts=1) as client:
-            with pytest.raises(NoAnswer, match=r"no whole answer came within 0.2 s. It was sent; a read changes"):
+            with pytest.raises(NoResponse, match=r"no whole answer came within 0.2 s. It was sent; a read changes"):
                 await client.um_account()
 
         assert pm_sandbox.budget.snapshot()[0].used == 5
@@ -514,28 +514,28 @@ class TestTimeouts:
 
 
 class TestListening:
-    """`Session.listen`: once for each attempt of a call."""
+    """`Session.add_listener`: once for each attempt of a call."""
 
     async def test_an_answer(self, pm: Sandbox) -> None:
         """Whose call it was, what it waited, how long it took."""
-        told: list[Attempted] = []
+        told: list[AttemptEvent] = []
         session = pm.session()
-        session.listen(told.append)
+        session.add_listener(told.append)
         async with pm.client(session=session) as client:
             await client.um_account()
 
         (one,) = told
-        assert (one.call.endpoint, one.call.account) == ("um_account", "account-01")
-        assert (one.lane, one.status, one.error) == (Lane.POLLS, 200, None)
+        assert (one.call.endpoint, one.call.label) == ("um_account", "account-01")
+        assert (one.priority, one.status, one.error) == (Priority.POLL, 200, None)
         assert 0 <= one.waited < 1
         assert one.seconds is not None
         assert 0 < one.seconds < 5
 
     async def test_every_attempt_is_told(self, pm: Sandbox) -> None:
         """A read that is tried again is told as often as it was tried."""
-        told: list[Attempted] = []
+        told: list[AttemptEvent] = []
         session = pm.session()
-        session.listen(told.append)
+        session.add_listener(told.append)
         pm.inject(Fault(status=503, code=-1008, msg="Request throttled", times=2))
         async with pm.client(session=session, jitter=lambda: 0.0) as client:
             await client.um_account()
@@ -545,10 +545,10 @@ class TestListening:
     @pytest.mark.parametrize(
         ("fault", "status", "error"),
         [
-            (Fault(drop=True), None, NoAnswer),
-            (Fault(body=b"<html>"), 200, BadAnswer),
+            (Fault(drop=True), None, NoResponse),
+            (Fault(body=b"<html>"), 200, InvalidResponse),
             (Fault(status=401, code=-2015, msg="Invalid API-key"), 401, AuthenticationError),
-            (Fault(delay=60), None, NoAnswer),
+            (Fault(delay=60), None, NoResponse),
         ],
         ids=["dropped", "garbage", "refused", "too late"],
     )
@@ -556,9 +556,9 @@ class TestListening:
         self, pm: Sandbox, fault: Fault, status: int | None, error: type[PortfolioMarginError]
     ) -> None:
         """The class that the caller meets, with the time until it was given up."""
-        told: list[Attempted] = []
+        told: list[AttemptEvent] = []
         session = pm.session(timeouts=Timeouts(total=0.2))
-        session.listen(told.append)
+        session.add_listener(told.append)
         pm.inject(fault)
         async with pm.client(session=session, attempts=1) as client:
             with pytest.raises(error):
@@ -569,10 +569,10 @@ class TestListening:
 
     async def test_what_never_left(self, manual_clock: ManualClock) -> None:
         """It took no time on the wire: there was no connection, or no weight in time."""
-        told: list[Attempted] = []
-        budget = Budget(limits={("papi", Kind.IP): 95}, monotonic=manual_clock, wall=manual_clock)
+        told: list[AttemptEvent] = []
+        budget = Budget(limits={("papi", LimitType.IP): 95}, monotonic=manual_clock, wall=manual_clock)
         session = Session(budget=budget)
-        session.listen(told.append)
+        session.add_listener(told.append)
         with refusing_port() as port:
             url = f"http://127.0.0.1:{port}"
             async with Client(KEY, "s", session=session, papi_url=url, attempts=1, max_wait=0) as client:
@@ -588,9 +588,9 @@ class TestListening:
 
     async def test_what_its_caller_cancelled_is_not_told(self, pm: Sandbox) -> None:
         """Nobody waits for how it ended."""
-        told: list[Attempted] = []
+        told: list[AttemptEvent] = []
         session = pm.session()
-        session.listen(told.append)
+        session.add_listener(told.append)
         pm.inject(Fault(delay=60))
         async with pm.client(session=session) as client:
             with anyio.move_on_after(0.05):
@@ -600,14 +600,14 @@ class TestListening:
 
     async def test_a_listener_that_fails_hurts_nobody(self, pm: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
         """The call is answered, the other listeners are told, and the failure is logged."""
-        told: list[Attempted] = []
+        told: list[AttemptEvent] = []
 
-        def fail(_: Attempted) -> None:
+        def fail(_: AttemptEvent) -> None:
             raise RuntimeError("the listener's own")
 
         session = pm.session()
-        session.listen(fail)
-        session.listen(told.append)
+        session.add_listener(fail)
+        session.add_listener(told.append)
         async with pm.client(session=session) as client:
             await client.um_account()
 

@@ -26,7 +26,7 @@ LONGEST = 45.0
 
 PROGRAM = """
 import asyncio, sys, time
-from binance_pm import Budget, Client, Kind, Session
+from binance_pm import Budget, Client, LimitType, Session
 
 store, url, key, secret, minute, limit = sys.argv[1:]
 
@@ -37,7 +37,7 @@ async def poll(client):
 
 
 async def main():
-    limits = {("papi", Kind.IP): int(limit)}
+    limits = {("papi", LimitType.IP): int(limit)}
     budget = Budget.shared(store, limits=limits, minute=float(minute))
     async with Session(budget=budget) as session:
         async with Client(api_key=key, api_secret=secret, papi_url=url, session=session, max_wait=30) as client:

@@ -25,7 +25,7 @@ from msgspec import Meta, field
 from binance_pm import ENDPOINTS
 from binance_pm.amounts import exact_sum, json_of, plain
 from binance_pm.enums import PositionSide
-from binance_pm.wire import Answer, Milliseconds, Value, camel, decoder, encode_query
+from binance_pm.wire import Milliseconds, Model, Value, camel, decoder, encode_query
 from tests.benchmarks.answering import LARGE, body_of
 from tests.implausible import (
     ESCAPED_AMOUNTS,
@@ -41,7 +41,7 @@ DIGITS = "12345678901234567890123456789012345678901234567890.123456789"
 DEEP = b"[" * 100_000
 
 
-class Coin(Answer, frozen=True):
+class Coin(Model, frozen=True):
     """Something of every kind that an answer holds."""
 
     amount: Decimal
@@ -51,7 +51,7 @@ class Coin(Answer, frozen=True):
     side: PositionSide = PositionSide.BOTH
 
 
-class Purse(Answer, frozen=True):
+class Purse(Model, frozen=True):
     """Coins inside everything that can hold them."""
 
     coins: list[Coin]
@@ -60,7 +60,7 @@ class Purse(Answer, frozen=True):
     inside: Purse | None = None
 
 
-class Quote(Answer, frozen=True):
+class Quote(Model, frozen=True):
     """Several amounts, one of which may be missing."""
 
     bid: Decimal
@@ -68,13 +68,13 @@ class Quote(Answer, frozen=True):
     last: Decimal | None = None
 
 
-class Price(Answer, frozen=True):
+class Price(Model, frozen=True):
     """One amount and nothing else."""
 
     price: Decimal
 
 
-class Rates(Answer, frozen=True):
+class Rates(Model, frozen=True):
     """Amounts inside everything that can hold them."""
 
     listed: list[Decimal] = field(default_factory=list[Decimal])
@@ -104,31 +104,31 @@ class Pair(NamedTuple):
     amount: Decimal
 
 
-class Weighed(Answer, frozen=True):
+class Weighed(Model, frozen=True):
     """An amount that says more about itself."""
 
     amount: Annotated[Decimal, Meta(description="in grams")]
 
 
-class Counted(Answer, frozen=True):
+class Counted(Model, frozen=True):
     """An integer that is no time."""
 
     update_time: int
 
 
-class Big(Answer, frozen=True, tag=True):
+class Big(Model, frozen=True, tag=True):
     """One of two kinds that a tag tells apart."""
 
     name: str
 
 
-class Tiny(Answer, frozen=True, tag=True):
+class Tiny(Model, frozen=True, tag=True):
     """The other."""
 
     size: Decimal
 
 
-class Row(Answer, frozen=True, array_like=True):
+class Row(Model, frozen=True, array_like=True):
     """A Struct that is a list on the wire, as a candle is."""
 
     name: str

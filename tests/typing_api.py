@@ -19,7 +19,7 @@ from binance_pm import (
     ExchangeError,
     GateClosed,
     IpBanned,
-    Kind,
+    LimitType,
     Pong,
     PoolState,
     PortfolioMarginError,
@@ -129,11 +129,11 @@ def failures(error: PortfolioMarginError) -> None:
         case ExchangeError():
             assert_type(error.code, int | None)
         case _:
-            assert_type(error.account, str)
+            assert_type(error.label, str)
 
 
 def facts(budget: Budget) -> None:
     """What tools read."""
     assert_type(ENDPOINTS["account"], Endpoint[Any])
-    assert_type(ENDPOINTS["account"].kinds, tuple[Kind, ...])
+    assert_type(ENDPOINTS["account"].kinds, tuple[LimitType, ...])
     assert_type(budget.snapshot(), list[PoolState])

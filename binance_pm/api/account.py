@@ -8,10 +8,10 @@ from msgspec import field
 
 from binance_pm.endpoint import get
 from binance_pm.enums import AccountStatus
-from binance_pm.wire import Answer, Milliseconds
+from binance_pm.wire import Milliseconds, Model
 
 
-class Account(Answer, frozen=True):
+class Account(Model, frozen=True):
     """The whole portfolio margin account, valued in USD."""
 
     uni_mmr: Decimal = field(name="uniMMR")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from binance_pm.endpoint import get
-from binance_pm.wire import Answer, Milliseconds
+from binance_pm.wire import Milliseconds, Model
 
 
-class Pong(Answer, frozen=True):
+class Pong(Model, frozen=True):
     """An empty answer: the exchange is there."""
 
 
-class ServerTime(Answer, frozen=True):
+class ServerTime(Model, frozen=True):
     """The exchange's clock."""
 
     server_time: Milliseconds

@@ -6,13 +6,13 @@ from decimal import Decimal
 
 from msgspec import field
 
-from binance_pm.budget.pools import Kind
 from binance_pm.endpoint import get
 from binance_pm.enums import AccountStatus, AccountType
-from binance_pm.wire import Answer
+from binance_pm.limits import LimitType
+from binance_pm.wire import Model
 
 
-class ProAccount(Answer, frozen=True):
+class ProAccount(Model, frozen=True):
     """A Portfolio Margin Pro account, valued in USD."""
 
     uni_mmr: Decimal = field(name="uniMMR")
@@ -31,7 +31,7 @@ class ProAccount(Answer, frozen=True):
     account_type: AccountType
 
 
-class RiskUnit(Answer, frozen=True):
+class RiskUnit(Model, frozen=True):
     """The maintenance margin that SPAN asks for everything on one underlying."""
 
     asset: str
@@ -39,7 +39,7 @@ class RiskUnit(Answer, frozen=True):
     """USD."""
 
 
-class SpanAccount(Answer, frozen=True):
+class SpanAccount(Model, frozen=True):
     """A Portfolio Margin Pro SPAN account, valued in USD."""
 
     uni_mmr: Decimal = field(name="uniMMR")
@@ -63,7 +63,7 @@ class ProAccountApi:
     """Portfolio Margin Pro accounts."""
 
     # The exchange's documents count this endpoint by IP, its newest SDK by account: it is charged to both.
-    @get("/sapi/v1/portfolio/account", weight=5, kinds=(Kind.IP, Kind.UID))
+    @get("/sapi/v1/portfolio/account", weight=5, kinds=(LimitType.IP, LimitType.UID))
     async def pro_account(self, *, recv_window: int | None = None) -> ProAccount:
         """Equity, margin and risk state of a Portfolio Margin Pro account.
 

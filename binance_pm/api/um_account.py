@@ -6,10 +6,10 @@ from decimal import Decimal
 
 from binance_pm.endpoint import get
 from binance_pm.enums import PositionSide
-from binance_pm.wire import Answer, Milliseconds
+from binance_pm.wire import Milliseconds, Model
 
 
-class UmAsset(Answer, frozen=True):
+class UmAsset(Model, frozen=True):
     """What the account holds and owes in one margin asset, in units of the asset."""
 
     asset: str
@@ -24,7 +24,7 @@ class UmAsset(Answer, frozen=True):
     """Milliseconds since the epoch; 0 where nothing ever happened."""
 
 
-class UmPosition(Answer, frozen=True):
+class UmPosition(Model, frozen=True):
     """One position, or the empty place of one; amounts in the margin asset of the symbol unless said otherwise."""
 
     symbol: str
@@ -40,7 +40,7 @@ class UmPosition(Answer, frozen=True):
     """Value at the mark price; negative for a short position."""
 
 
-class UmAccount(Answer, frozen=True):
+class UmAccount(Model, frozen=True):
     """Assets and positions of the USD-M side."""
 
     assets: list[UmAsset]

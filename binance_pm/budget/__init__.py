@@ -1,12 +1,9 @@
 """The budget: what one egress IP may spend, so that the exchange never refuses or bans it.
 
-`pools` says what the exchange counts, `ledger` bounds one counter and paces what draws on it, `foreign` watches what
-others use, `queue` says who is next in which of the `lanes`, `gate` keeps a refused host closed, `bans` outlive the
-program, `plan` says what fits, `doubts` are logged where the count is not as believed, `state` is what can be seen, and
-`waiting` what a call waits for. A `reservation` is one call's weight; `budget` joins them.
-
-Several processes share one by way of a `store`: `messages` says what they tell each other, `share` and `peer` are the
-side of a process, `redis` is a store, `courier` carries the messages, `shared` joins them.
+`ledger` bounds one of the exchange's counters and paces what draws on it, `external` watches what other programs on the
+IP use, `queue` decides who is next, `gate` keeps a host closed after a refusal, `bans` outlive the program, `plan` says
+what fits, `anomalies` are logged if the count is not as believed, `events` is what can be observed, and `waiting` says
+what a call waits for. A `reservation` is one call's weight; `budget` joins them.
 """
 
 from __future__ import annotations
@@ -15,32 +12,31 @@ from typing import TYPE_CHECKING, Final
 
 from binance_pm.budget.bans import default_path
 from binance_pm.budget.budget import Budget
-from binance_pm.budget.lanes import Lane
+from binance_pm.budget.events import Admitted, BudgetEvent, PoolState, Refused
 from binance_pm.budget.plan import Plan, PoolPlan
-from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool, Rule, pool_of
 from binance_pm.budget.reservation import Reservation
-from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused
 from binance_pm.budget.waiting import Waiting, WaitReason
+from binance_pm.limits import LIMITS, Charge, Family, Limit, LimitType, Pool, Priority, pool_of
 
 if TYPE_CHECKING:
-    from binance_pm.budget.shared import SharedBudget
+    from binance_pm.budget.shared.budget import SharedBudget
 
 __all__ = [
-    "RULES",
+    "LIMITS",
     "Admitted",
     "Budget",
     "BudgetEvent",
     "Charge",
     "Family",
-    "Kind",
-    "Lane",
+    "Limit",
+    "LimitType",
     "Plan",
     "Pool",
     "PoolPlan",
     "PoolState",
+    "Priority",
     "Refused",
     "Reservation",
-    "Rule",
     "SharedBudget",
     "WaitReason",
     "Waiting",
@@ -54,7 +50,7 @@ _of_egress: Final[dict[str, Budget]] = {}
 def __getattr__(name: str) -> object:
     # Whoever does not share a budget does not pay for it.
     if name == "SharedBudget":
-        from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
+        from binance_pm.budget.shared.budget import SharedBudget  # noqa: PLC0415
 
         return SharedBudget
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,25 +19,24 @@ from weakref import WeakSet, WeakValueDictionary
 import anyio
 
 from binance_pm.arguments import checked
+from binance_pm.budget.anomalies import AnomalyLog
 from binance_pm.budget.bans import is_kept_in_memory, read_bans, write_ban
-from binance_pm.budget.doubts import Doubts
+from binance_pm.budget.events import Admitted, BudgetEvent, PoolState, Refused, shown
 from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
-from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import LONGEST_WAY, MARGIN, Ledger
 from binance_pm.budget.plan import Group, Plan, Priced, make_plan
-from binance_pm.budget.pools import RULES, Charge, Family, Kind, Pool
 from binance_pm.budget.queue import Line, Queue
-from binance_pm.budget.reservation import Draw, Fare, Reservation, is_awake
-from binance_pm.budget.state import Admitted, BudgetEvent, PoolState, Refused, shown
+from binance_pm.budget.reservation import ChargeSet, PoolCharge, Reservation, is_awake
 from binance_pm.budget.waiting import Waiting, waiting_of
 from binance_pm.clock import ServerClock
-from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed, LimitHit
-from binance_pm.transport import HttpAnswer
+from binance_pm.errors import BudgetExceeded, CallInfo, ConfigurationError, GateClosed, LimitHit
+from binance_pm.limits import LIMITS, Charge, Family, LimitType, Pool, Priority
+from binance_pm.transport.http import HttpResponse
 from binance_pm.wakeup import waker
 
 if TYPE_CHECKING:
-    from binance_pm.budget.share import Share
-    from binance_pm.budget.shared import SharedBudget
+    from binance_pm.budget.shared.budget import SharedBudget
+    from binance_pm.budget.shared.leased_pool import LeasedPool
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ _TICK: Final = 0.001
 # Whoever is first may stand in the event loop of another thread, which stands still.
 _STALL_SECONDS: Final = 5.0
 # So many kinds of calls are known at once; those of more are looked up again.
-_MOST_FARES: Final = 512
+_MOST_CHARGE_SETS: Final = 512
 # A gate that closes for so much longer is told.
 _NEWS: Final = 1.5
 
@@ -61,9 +60,9 @@ class Budget:
     It may be used from several event loops and threads at once.
 
     Args:
-        limits: the limit of a kind in a family, where it differs from `RULES`.
+        limits: the limit of a kind in a family, where it differs from `LIMITS`.
         minute: seconds of the exchange's minute; only a test exchange has another than 60.
-        peers: how many programs with a budget like this one are behind the IP without telling each other.
+        instances: how many programs with a budget like this one are behind the IP without telling each other.
         bans: a file in which bans outlive the program; None to keep them in memory alone.
         egress: names the way out in that file.
         monotonic: this machine's clock that never steps, in seconds.
@@ -78,19 +77,19 @@ class Budget:
     def __init__(
         self,
         *,
-        limits: Mapping[tuple[Family, Kind], int] | None = None,
+        limits: Mapping[tuple[Family, LimitType], int] | None = None,
         minute: float = 60.0,
-        peers: int = 1,
+        instances: int = 1,
         bans: Path | str | None = None,
         egress: str = "",
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
-        self._limits: Final = {key: rule.limit for key, rule in RULES.items()} | dict(limits or {})
-        _check(self._limits, minute, peers)
+        self._limits: Final = {key: rule.limit for key, rule in LIMITS.items()} | dict(limits or {})
+        _check(self._limits, minute, instances)
         self._minute: Final = minute
-        self._peers: Final = peers
+        self._instances: Final = instances
         self._bans: Final = None if bans is None else _place(bans)
         self._egress: Final = egress
         self.monotonic: Final = monotonic
@@ -99,9 +98,9 @@ class Budget:
         self._lock: threading.RLock = threading.RLock()
         self._clocks: Final[dict[str, ServerClock]] = {}
         self._gates: Final[dict[str, Gate]] = {}
-        self._ledgers: Final[dict[Pool, Ledger | Share]] = {}
-        self._fares: Final[dict[tuple[Charge, ...], Fare]] = {}
-        self._forgotten: Final[WeakValueDictionary[Pool, Ledger | Share]] = WeakValueDictionary()
+        self._ledgers: Final[dict[Pool, Ledger | LeasedPool]] = {}
+        self._charge_sets: Final[dict[tuple[Charge, ...], ChargeSet]] = {}
+        self._forgotten: Final[WeakValueDictionary[Pool, Ledger | LeasedPool]] = WeakValueDictionary()
         """Ledgers that were idle, as long as a reservation still has them: a pool never has two."""
         self._has_forgotten: bool = False
         self._queue: Final[Queue[Reservation]] = Queue()
@@ -109,7 +108,7 @@ class Budget:
         """Who holds weight, in the order of admission, and since when."""
         self._threads: Counter[int] = Counter()
         """How many wait in each thread."""
-        self._doubts: Final = Doubts()
+        self._anomalies: Final = AnomalyLog()
         self._listeners: Final[list[Callable[[BudgetEvent], None]]] = []
         _budgets.add(self)
 
@@ -120,7 +119,7 @@ class Budget:
         url: str,
         *,
         name: str = "default",
-        limits: Mapping[tuple[Family, Kind], int] | None = None,
+        limits: Mapping[tuple[Family, LimitType], int] | None = None,
         minute: float = 60.0,
         processes: int = 4,
         bans: Path | None = None,
@@ -132,7 +131,7 @@ class Budget:
         Args:
             url: where the Redis or Valkey server is, such as ``redis://localhost:6379/0``.
             name: what the IP is called there: one for each way out.
-            limits: the limit of a kind in a family, where it differs from `RULES`.
+            limits: the limit of a kind in a family, where it differs from `LIMITS`.
             minute: seconds of the exchange's minute; only a test exchange has another than 60.
             processes: how many share it, for one that has not reached the store yet.
             bans: a file in which bans outlive the program besides; the store keeps them anyway.
@@ -141,14 +140,14 @@ class Budget:
             ConfigurationError: the address cannot be used, or the extra is not installed.
         """
         # Whoever does not share a budget does not pay for it.
-        from binance_pm.budget.courier import ThreadCourier  # noqa: PLC0415
-        from binance_pm.budget.redis import RedisStore  # noqa: PLC0415
-        from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
+        from binance_pm.budget.shared.budget import SharedBudget  # noqa: PLC0415
+        from binance_pm.budget.shared.redis import RedisStore  # noqa: PLC0415
+        from binance_pm.budget.shared.worker import StoreWorker  # noqa: PLC0415
 
         if processes < 1 or not name:
-            raise ConfigurationError(Call("Budget.shared"), "processes is at least 1, and the name is not empty")
+            raise ConfigurationError(CallInfo("Budget.shared"), "processes is at least 1, and the name is not empty")
         # A partial would show the URL's password.
-        hire = partial(ThreadCourier, connect=lambda: RedisStore(url, name))
+        hire = partial(StoreWorker, connect=lambda: RedisStore(url, name))
         return SharedBudget(hire, limits=limits, minute=minute, processes=processes, bans=bans, egress=name)
 
     def __repr__(self) -> str:
@@ -158,7 +157,7 @@ class Budget:
     @property
     def processes(self) -> int:
         """How many programs use the limits of the IP, this one included."""
-        return self._peers
+        return self._instances
 
     @property
     def waiting(self) -> int:
@@ -166,52 +165,52 @@ class Budget:
         with self._lock:
             return len(self._queue)
 
-    def clock(self, host: str) -> ServerClock:
+    def clock(self, origin: str) -> ServerClock:
         """The clock of one host of the exchange."""
         with self._lock:
-            clock = self._clocks.get(host)
+            clock = self._clocks.get(origin)
             if clock is None:
-                clock = self._clocks[host] = ServerClock(monotonic=self.monotonic, wall=self._wall)
+                clock = self._clocks[origin] = ServerClock(monotonic=self.monotonic, wall=self._wall)
             return clock
 
-    def gate(self, host: str) -> Gate:
+    def gate(self, origin: str) -> Gate:
         """The gate of one host of the exchange."""
         with self._lock:
-            gate = self._gates.get(host)
+            gate = self._gates.get(origin)
             if gate is None:
-                gate = self._gates[host] = Gate()
-                bans = read_bans(self._bans) if self._bans and not is_kept_in_memory(host) else {}
-                if (left := min(bans.get(self._key(host), 0) - self._wall(), LONGEST_BAN)) > 0:
+                gate = self._gates[origin] = Gate()
+                bans = read_bans(self._bans) if self._bans and not is_kept_in_memory(origin) else {}
+                if (left := min(bans.get(self._key(origin), 0) - self._wall(), LONGEST_BAN)) > 0:
                     gate.close(self.monotonic() + left, banned=True)
-                    advice = self.ban_advice(host)
-                    _log.warning("%s has banned this IP: nothing is sent to it for %.0f s. %s", host, left, advice)
+                    advice = self.ban_advice(origin)
+                    _log.warning("%s has banned this IP: nothing is sent to it for %.0f s. %s", origin, left, advice)
             return gate
 
-    def ban_advice(self, host: str) -> str:
+    def ban_advice(self, origin: str) -> str:
         """What to do about a ban by the host that no longer holds; empty where it does not outlive the program."""
-        if self._bans is None or is_kept_in_memory(host):
+        if self._bans is None or is_kept_in_memory(origin):
             return ""
         return f"The ban is kept in {self._bans}: if this machine has another IP by now, delete it and start again."
 
     def snapshot(self) -> list[PoolState]:
         """Every pool that was drawn on."""
         with self._lock:
-            waiting = {pool: dict.fromkeys(Lane, 0) for pool in self._ledgers}
+            waiting = {pool: dict.fromkeys(Priority, 0) for pool in self._ledgers}
             reasons = {pool: Counter[Waiting]() for pool in self._ledgers}
             for reservation, why in self._waiting():
                 for pool in waiting.keys() & reservation.pools:
-                    waiting[pool][reservation.lane] += 1
+                    waiting[pool][reservation.priority] += 1
                     reasons[pool][why] += 1
             return [self._state(pool, ledger, waiting[pool], reasons[pool]) for pool, ledger in self._ledgers.items()]
 
-    def pending(self) -> dict[Call, Waiting]:
+    def pending(self) -> dict[CallInfo, Waiting]:
         """What each call that asked for weight and has no response waits for; one of equal calls stands for all."""
         now = self.monotonic()
         with self._lock:
             calls = {reservation.call: waiting_of(reservation, now) for reservation in self._open}
             return calls | {reservation.call: why for reservation, why in self._waiting()}
 
-    def listen(self, listener: Callable[[BudgetEvent], None]) -> None:
+    def add_listener(self, listener: Callable[[BudgetEvent], None]) -> None:
         """Have a function called with every `BudgetEvent`, such as one that counts for metrics.
 
         It is called in the middle of a call, from any thread, and must be quick. What it raises is logged.
@@ -245,7 +244,7 @@ class Budget:
         """
         groups = list(groups)
         if not (groups and all(accounts > 0 for accounts, _ in groups) and 0 < every < math.inf):
-            raise ConfigurationError(Call("Budget.plan"), "a plan needs accounts, and every is above 0 seconds")
+            raise ConfigurationError(CallInfo("Budget.plan"), "a plan needs accounts, and every is above 0 seconds")
         with self._lock:
             return make_plan(groups, every, self._for_polls, minute=self._minute, limits=self._limits)
 
@@ -253,9 +252,9 @@ class Budget:
         self,
         charges: tuple[Charge, ...],
         *,
-        call: Call,
+        call: CallInfo,
         max_wait: float,
-        lane: Lane = Lane.POLLS,
+        priority: Priority = Priority.POLL,
         returning: bool = False,
     ) -> Reservation:
         """Weight for one call in all the pools it is counted in: enter it to wait for it and take it.
@@ -264,40 +263,40 @@ class Budget:
             charges: what the call costs, in pools of one host.
             call: names the call in an error, and its account.
             max_wait: seconds to wait at most.
-            lane: what the call is for.
+            priority: what the call is for.
             returning: whether it was served before and refused for others' traffic: it goes to the head.
 
         Raises:
             BudgetExceeded: on entering, as soon as it is known that the wait would be longer.
             GateClosed: on entering, where the host's gate stays closed for longer.
         """
-        fare = self._fares.get(charges) or self._fare(charges)
-        return Reservation(self, fare, call, lane, max_wait=max_wait, is_returning=returning)
+        fare = self._charge_sets.get(charges) or self._charge_set(charges)
+        return Reservation(self, fare, call, priority, max_wait=max_wait, is_returning=returning)
 
-    def take(self, reservation: Reservation) -> bool:
+    def try_acquire(self, reservation: Reservation) -> bool:
         """Take the reservation's weight where nobody waits and it is free."""
         with self._lock:
             if self._queue.lines or self._wait(reservation).seconds:
                 return False
-            self._take(reservation)
+            self._admit(reservation)
             return True
 
-    async def admit(self, reservation: Reservation) -> None:
+    async def acquire(self, reservation: Reservation) -> None:
         """Wait until the reservation's weight is taken."""
         with self._lock:
             self._queue.add(reservation)
             self._dispatch()
-            if reservation.admitted:
+            if reservation.is_admitted:
                 return
         try:
             with self._counted():
-                await self._stand(reservation)
+                await self._wait_in_queue(reservation)
         except BaseException:
             with self._lock:
-                self._leave(reservation)
+                self._leave_queue(reservation)
             raise
 
-    def depart(self, reservation: Reservation) -> float:
+    def mark_sent(self, reservation: Reservation) -> float:
         """The moment in which a call's first byte leaves.
 
         Raises:
@@ -312,44 +311,44 @@ class Budget:
                 raise BudgetExceeded(reservation.call, "sending began too long after its turn had come", wait=0.0)
         return now
 
-    def cancel(self, reservation: Reservation) -> None:
+    def release(self, reservation: Reservation) -> None:
         """Settle a call that never left: its weight is free again."""
         with self._lock:
             if self._open.pop(reservation, None) is None:
                 return
-            reservation.settled = True
-            for draw in reservation.draws:
-                draw.ledger.cancel(draw.weight, reservation.lane)
+            reservation.is_settled = True
+            for draw in reservation.charges:
+                draw.ledger.release(draw.weight, reservation.priority)
             self._queue.resume(reservation.pools)
             self._dispatch()
 
-    def lose(self, reservation: Reservation, departed: float) -> None:
+    def settle_unknown(self, reservation: Reservation, departed: float) -> None:
         """Settle a call that left and got no answer: it may be counted, now or in a moment."""
         with self._lock:
-            self._lose(reservation, departed, self.monotonic())
+            self._settle_unknown(reservation, departed, self.monotonic())
             self._dispatch()
 
-    def answer(
-        self, reservation: Reservation, departed: float, answer: HttpAnswer, limit: LimitHit | None = None
+    def settle(
+        self, reservation: Reservation, departed: float, answer: HttpResponse, limit: LimitHit | None = None
     ) -> None:
         """Settle a call that was answered: learn the count, the time, and the limit that the answer says was hit."""
         now = self.monotonic()
         with self._lock:
             if (date := answer.date) is not None:
-                reservation.clock.hear(date, date + 1, asked=departed, answered=now)
+                reservation.clock.observe(date, date + 1, asked=departed, answered=now)
             earliest, latest = reservation.clock.bounds()
             arrived = earliest - (now - departed), latest
             if self._open.pop(reservation, None) is not None:
-                reservation.settled = True
-                for draw in reservation.draws:
+                reservation.is_settled = True
+                for draw in reservation.charges:
                     self._count(draw, reservation.call.endpoint, answer, arrived, departed, now)
                 if self._queue.lines:
                     self._queue.resume(reservation.pools)
             if limit is not None:
-                self._hear_limit(reservation, answer, limit, arrived, now)
+                self._observe_limit(reservation, answer, limit, arrived, now)
             self._dispatch()
 
-    def hear(self, host: str, earliest: float, latest: float, *, asked: float) -> bool:
+    def observe_time(self, origin: str, earliest: float, latest: float, *, asked: float) -> bool:
         """Learn that the host's time endpoint told something in [earliest, latest] since the monotonic time `asked`.
 
         Returns:
@@ -357,7 +356,7 @@ class Budget:
         """
         now = self.monotonic()
         with self._lock:
-            is_believed = self.clock(host).hear(earliest, latest, asked=asked, answered=now, exact=True)
+            is_believed = self.clock(origin).observe(earliest, latest, asked=asked, answered=now, exact=True)
             self._dispatch()
             return is_believed
 
@@ -367,9 +366,9 @@ class Budget:
         self._queue.clear()
         self._threads.clear()
         for reservation, taken in list(self._open.items()):
-            self._lose(reservation, reservation.departed_at or taken, self.monotonic())
+            self._settle_unknown(reservation, reservation.sent_at or taken, self.monotonic())
 
-    async def _stand(self, reservation: Reservation) -> None:
+    async def _wait_in_queue(self, reservation: Reservation) -> None:
         """Stand in the queue; whoever is at the head of a line holds the timer."""
         while True:
             with anyio.CancelScope() as scope:
@@ -377,18 +376,18 @@ class Budget:
                     reservation.wake, reservation.looks_at = is_awake, reservation.deadline
                     self._queue.resume(reservation.pools)
                     self._dispatch()
-                    if reservation.admitted:
+                    if reservation.is_admitted:
                         return
-                    patience = self._patience(reservation)
+                    patience = self._seconds_to_next_look(reservation)
                     reservation.wake = waker(scope.cancel)
                 await self.sleep(max(patience, _TICK))
 
-    def _patience(self, reservation: Reservation) -> float:
+    def _seconds_to_next_look(self, reservation: Reservation) -> float:
         """Seconds until there is reason to look again, or the error that waiting would end in."""
         now = self.monotonic()
         left = reservation.deadline - now
         wait = self._wait(reservation).seconds
-        never = not all(draw.ledger.fits_ever(draw.weight) for draw in reservation.draws)
+        never = not all(draw.ledger.fits_ever(draw.weight) for draw in reservation.charges)
         if never or left <= 0 or left < wait < math.inf:
             raise self._refusal(reservation, wait, never=never)
         patience = min(left, reservation.looks_at - now)
@@ -426,29 +425,29 @@ class Budget:
         gate = reservation.gate
         until = reservation.clock.milliseconds() / 1000 + gate.wait(now)
         banned = gate.is_banned(now)
-        what = f"the gate of {reservation.host} is closed for {gate.wait(now):.1f} s more" + " by a ban" * banned
-        if banned and (advice := self.ban_advice(reservation.host)):
+        what = f"the gate of {reservation.origin} is closed for {gate.wait(now):.1f} s more" + " by a ban" * banned
+        if banned and (advice := self.ban_advice(reservation.origin)):
             what += f". {advice.removesuffix('.')}"
         return GateClosed(reservation.call, what, until=until, banned=banned)
 
-    def _wait(self, reservation: Reservation) -> Longest:
+    def _wait(self, reservation: Reservation) -> Decision:
         """The longest wait among the pools of a call; a closed gate is a wait in all of them."""
         now = self.monotonic()
         if reservation.gate.until > now:
-            return Longest(reservation.gate.wait(now), reservation.pools, for_all=True)
+            return Decision(reservation.gate.wait(now), reservation.pools, for_all=True)
         bounds = reservation.clock.bounds()
         longest = _FITS
-        for pool, ledger, weight in reservation.draws:
-            seconds, holds_up = ledger.wait(weight, reservation.lane, now, bounds)
+        for pool, ledger, weight in reservation.charges:
+            seconds, holds_up = ledger.wait(weight, reservation.priority, now, bounds)
             if seconds:
                 held = (*longest.held, pool) if holds_up else longest.held
                 for_all = longest.for_all or pool is reservation.pools[0]
                 soonest = min(seconds, longest.soonest) if holds_up else longest.soonest
-                longest = Longest(max(seconds, longest.seconds), held, for_all, pool, soonest)
+                longest = Decision(max(seconds, longest.seconds), held, for_all, pool, soonest)
         return longest
 
     def _dispatch(self) -> None:
-        """Admit whoever fits, lane by lane, in turns of the accounts, in the order of arrival."""
+        """Admit whoever fits, priority by priority, in turns of the accounts, in the order of arrival."""
         self._give_up_forgotten()
         if not self._queue.lines:
             return
@@ -464,7 +463,7 @@ class Budget:
             if not wait.seconds:
                 self._queue.serve(line)
                 if reservation.wake():
-                    self._take(reservation)
+                    self._admit(reservation)
             else:
                 held.update(wait.held)
                 if self._advance_timer(reservation, self.monotonic() + min(wait.seconds, wait.soonest)):
@@ -485,33 +484,33 @@ class Budget:
                 return False
         return True
 
-    def _take(self, reservation: Reservation) -> None:
+    def _admit(self, reservation: Reservation) -> None:
         now = self.monotonic()
         if self._has_forgotten:
-            for draw in reservation.draws:
+            for draw in reservation.charges:
                 self._remember(draw.pool, draw.ledger)
-        for draw in reservation.draws:
-            draw.ledger.take(draw.weight, reservation.lane, now)
+        for draw in reservation.charges:
+            draw.ledger.acquire(draw.weight, reservation.priority, now)
         self._open[reservation] = now
         reservation.admitted_at = now
         if self._listeners:
-            self._publish(Admitted(reservation.call, reservation.lane, now - reservation.asked_at))
+            self._emit(Admitted(reservation.call, reservation.priority, now - reservation.asked_at))
 
-    def _leave(self, reservation: Reservation) -> None:
-        if reservation.admitted:
-            self.cancel(reservation)
+    def _leave_queue(self, reservation: Reservation) -> None:
+        if reservation.is_admitted:
+            self.release(reservation)
         elif self._queue.remove(reservation):
             self._dispatch()
 
-    def _lose(self, reservation: Reservation, departed: float, gave_up: float) -> None:
+    def _settle_unknown(self, reservation: Reservation, departed: float, gave_up: float) -> None:
         if self._open.pop(reservation, None) is None:
             return
-        reservation.settled = True
+        reservation.is_settled = True
         now = self.monotonic()
         earliest, latest = reservation.clock.bounds()
-        for _, ledger, weight in reservation.draws:
+        for _, ledger, weight in reservation.charges:
             minutes = ledger.minutes((earliest - (now - departed), latest - (now - gave_up) + LONGEST_WAY))
-            ledger.lose(weight, minutes, known=gave_up + LONGEST_WAY)
+            ledger.settle_unknown(weight, minutes, known=gave_up + LONGEST_WAY)
         self._queue.resume(reservation.pools)
 
     def _give_up_forgotten(self) -> None:
@@ -521,34 +520,40 @@ class Budget:
         now = self.monotonic()
         while self._open and (taken := next(iter(self._open.values()))) < now - _LONGEST_CALL:
             reservation = next(iter(self._open))
-            self._lose(reservation, reservation.departed_at or taken, taken + _LONGEST_CALL)
+            self._settle_unknown(reservation, reservation.sent_at or taken, taken + _LONGEST_CALL)
 
     def _count(
-        self, draw: Draw, endpoint: str, answer: HttpAnswer, arrived: tuple[float, float], departed: float, now: float
+        self,
+        draw: PoolCharge,
+        endpoint: str,
+        answer: HttpResponse,
+        arrived: tuple[float, float],
+        departed: float,
+        now: float,
     ) -> None:
         """Tell a ledger what the answer says, and check what it was believed by."""
         pool, ledger, weight = draw
-        used = answer.used(RULES[pool.family, pool.kind].header)
-        counted = ledger.answer(
+        used = answer.used(LIMITS[pool.family, pool.limit_type].header)
+        counted = ledger.settle(
             weight, used, ledger.minutes(arrived), sent=departed, now=now, is_probe=answer.status < 500
         )
         if counted is not None:
-            self._doubts.compare_weight(draw, endpoint, counted)
+            self._anomalies.compare_weight(draw, endpoint, counted)
         if ledger.misplaced:
-            self._doubts.tell_window(pool, ledger.misplaced)
+            self._anomalies.report_window(pool, ledger.misplaced)
 
-    def _hear_limit(
-        self, reservation: Reservation, answer: HttpAnswer, limit: LimitHit, arrived: tuple[float, float], now: float
+    def _observe_limit(
+        self, reservation: Reservation, answer: HttpResponse, limit: LimitHit, arrived: tuple[float, float], now: float
     ) -> None:
         of_host = limit != "orders"
-        for pool, ledger, _ in reservation.draws:
-            if of_host != (pool.kind is Kind.ORDERS):
-                ledger.refuse(ledger.minutes(arrived), now, full=not of_host)
+        for pool, ledger, _ in reservation.charges:
+            if of_host != (pool.limit_type is LimitType.ORDERS):
+                ledger.observe_refusal(ledger.minutes(arrived), now, full=not of_host)
         if of_host:
-            self._close_gate(reservation.host, answer, limit, now)
+            self._close_gate(reservation.origin, answer, limit, now)
 
-    def _close_gate(self, host: str, answer: HttpAnswer, limit: LimitHit, now: float) -> None:
-        banned, clock = limit == "ban", self.clock(host)
+    def _close_gate(self, origin: str, answer: HttpResponse, limit: LimitHit, now: float) -> None:
+        banned, clock = limit == "ban", self.clock(origin)
         wait = closing_seconds(
             answer,
             banned=banned,
@@ -556,20 +561,20 @@ class Budget:
             bounds=clock.bounds(),
             minute=self._minute,
             wall=self._wall(),
-            is_heard=clock.is_heard,
+            is_heard=clock.is_synchronised,
         )
-        gate = self.gate(host)
+        gate = self.gate(origin)
         # Every call that was on its way brings the same news.
         if wait > gate.wait(now) + _NEWS:
-            _log.warning("%s answered HTTP %d: nothing is sent to it for %.1f s", host, answer.status, wait)
+            _log.warning("%s answered HTTP %d: nothing is sent to it for %.1f s", origin, answer.status, wait)
         is_news = banned and wait > gate.ban_left(now) + _NEWS
         gate.close(now + wait, banned=banned)
         if is_news and self._bans is not None:
-            write_ban(self._bans, self._key(host), self._wall() + wait, now=self._wall())
+            write_ban(self._bans, self._key(origin), self._wall() + wait, now=self._wall())
         if self._listeners:
-            self._publish(Refused(host, answer.status, banned, wait))
+            self._emit(Refused(origin, answer.status, banned, wait))
 
-    def _publish(self, event: BudgetEvent) -> None:
+    def _emit(self, event: BudgetEvent) -> None:
         for listener in self._listeners:
             try:
                 listener(event)
@@ -577,20 +582,20 @@ class Budget:
                 # Whoever called would take it for a failure of the call.
                 _log.exception("A listener of the budget failed.")
 
-    def _fare(self, charges: tuple[Charge, ...]) -> Fare:
+    def _charge_set(self, charges: tuple[Charge, ...]) -> ChargeSet:
         with self._lock:
-            if len(self._fares) >= _MOST_FARES:
+            if len(self._charge_sets) >= _MOST_CHARGE_SETS:
                 self._forget_idle()
-            host = charges[0].pool.host
-            draws = tuple(Draw(pool, self._ledger(pool), weight) for pool, weight in charges)
-            fare = Fare(draws, tuple(draw.pool for draw in draws), self.gate(host), self.clock(host))
-            self._fares[charges] = fare
+            host = charges[0].pool.origin
+            draws = tuple(PoolCharge(pool, self._ledger(pool), weight) for pool, weight in charges)
+            fare = ChargeSet(draws, tuple(draw.pool for draw in draws), self.gate(host), self.clock(host))
+            self._charge_sets[charges] = fare
             return fare
 
-    def _key(self, host: str) -> str:
-        return f"{host} by {self._egress}" if self._egress else host
+    def _key(self, origin: str) -> str:
+        return f"{origin} by {self._egress}" if self._egress else origin
 
-    def _ledger(self, pool: Pool) -> Ledger | Share:
+    def _ledger(self, pool: Pool) -> Ledger | LeasedPool:
         ledger = self._ledgers.get(pool)
         if ledger is None:
             ledger = self._forgotten.get(pool) or self._open_ledger(pool)
@@ -599,7 +604,7 @@ class Budget:
 
     def _forget_idle(self) -> None:
         """Drop what was not used for minutes: programs may call any number of paths, and for any account."""
-        self._fares.clear()
+        self._charge_sets.clear()
         now = self.monotonic()
         used = {pool for line in self._queue for reservation in line for pool in reservation.pools}
         used.update(pool for reservation in self._open for pool in reservation.pools)
@@ -607,33 +612,33 @@ class Budget:
         for pool in idle:
             self._forget(pool)
 
-    def _is_idle(self, pool: Pool, ledger: Ledger | Share, now: float) -> bool:
+    def _is_idle(self, pool: Pool, ledger: Ledger | LeasedPool, now: float) -> bool:
         # That the exchange has lowered a limit is not forgotten.
-        return ledger.limit == self._limits[pool.family, pool.kind] and ledger.is_idle(now)
+        return ledger.limit == self._limits[pool.family, pool.limit_type] and ledger.is_idle(now)
 
     def _forget(self, pool: Pool) -> None:
         self._forgotten[pool] = self._ledgers.pop(pool)
         self._has_forgotten = True
-        self._doubts.forget(pool)
+        self._anomalies.forget(pool)
 
-    def _remember(self, pool: Pool, ledger: Ledger | Share) -> None:
+    def _remember(self, pool: Pool, ledger: Ledger | LeasedPool) -> None:
         self._ledgers[pool] = ledger
 
-    def _open_ledger(self, pool: Pool) -> Ledger | Share:
-        return self._new_ledger(pool.family, pool.kind)
+    def _open_ledger(self, pool: Pool) -> Ledger | LeasedPool:
+        return self._new_ledger(pool.family, pool.limit_type)
 
-    def _new_ledger(self, family: Family, kind: Kind) -> Ledger:
+    def _new_ledger(self, family: Family, kind: LimitType) -> Ledger:
         # Only what is counted for the IP is used by others behind it.
-        peers = self._peers if kind is Kind.IP else 1
-        return Ledger(self._limits[family, kind], minute=self._minute, peers=peers)
+        instances = self._instances if kind is LimitType.IP else 1
+        return Ledger(self._limits[family, kind], minute=self._minute, instances=instances)
 
-    def _for_polls(self, family: Family, kind: Kind, path: str) -> float:
+    def _for_polls(self, family: Family, kind: LimitType, path: str) -> float:
         """Weight a minute that polls may use, in the fullest of the pools."""
         now = self.monotonic()
         known = [
             ledger
             for pool, ledger in self._ledgers.items()
-            if (pool.family, pool.kind) == (family, kind) and pool.path in {"", path}
+            if (pool.family, pool.limit_type) == (family, kind) and pool.path in {"", path}
         ]
         return min(ledger.for_polls(now) for ledger in known or [self._new_ledger(family, kind)])
 
@@ -641,18 +646,18 @@ class Budget:
         """Every call in the queue, and what it waits for: the same for all that need the same weight."""
         now = self.monotonic()
         for line in self._queue:
-            known: dict[tuple[Draw, ...], Waiting] = {}
+            known: dict[tuple[PoolCharge, ...], Waiting] = {}
             for reservation in line:
-                why = known.get(reservation.draws)
+                why = known.get(reservation.charges)
                 if why is None:
-                    why = known[reservation.draws] = waiting_of(reservation, now)
+                    why = known[reservation.charges] = waiting_of(reservation, now)
                 yield reservation, why
 
     def _state(
-        self, pool: Pool, ledger: Ledger | Share, waiting: Mapping[Lane, int], reasons: Counter[Waiting]
+        self, pool: Pool, ledger: Ledger | LeasedPool, waiting: Mapping[Priority, int], reasons: Counter[Waiting]
     ) -> PoolState:
         now = self.monotonic()
-        bounds = self.clock(pool.host).bounds()
+        bounds = self.clock(pool.origin).bounds()
         return PoolState(
             pool=pool,
             limit=ledger.limit,
@@ -660,14 +665,14 @@ class Budget:
             in_flight=ledger.in_flight,
             cap=int(ledger.cap(now)),
             reserve=int(ledger.reserve(bounds)),
-            foreign=ledger.foreign.share,
-            closed=self.gate(pool.host).wait(now),
+            external=ledger.external.share,
+            closed=self.gate(pool.origin).wait(now),
             waiting=waiting,
             waiting_for=reasons.most_common(1)[0][0] if reasons else None,
         )
 
 
-class Longest(NamedTuple):
+class Decision(NamedTuple):
     """The longest wait among the pools of a call."""
 
     seconds: float
@@ -681,40 +686,40 @@ class Longest(NamedTuple):
     """Seconds until one of the held pools may be free for those behind, whatever else the call waits for."""
 
 
-_FITS: Final = Longest(0.0)
+_FITS: Final = Decision(0.0)
 # Somebody who comes first waits for a pool of the call, and looks for both.
-_ELSEWHERE: Final = Longest(math.inf)
+_ELSEWHERE: Final = Decision(math.inf)
 
 
 def _place(bans: Path | str) -> Path:
     try:
         return Path(bans).expanduser()
     except RuntimeError:
-        raise ConfigurationError(Call("Budget"), "bans: the home directory in the path is not known") from None
+        raise ConfigurationError(CallInfo("Budget"), "bans: the home directory in the path is not known") from None
 
 
-def _check(limits: Mapping[tuple[Family, Kind], int], minute: float, peers: int) -> None:
-    call = Call("Budget")
-    if unknown := limits.keys() - RULES.keys():
+def _check(limits: Mapping[tuple[Family, LimitType], int], minute: float, instances: int) -> None:
+    call = CallInfo("Budget")
+    if unknown := limits.keys() - LIMITS.keys():
         raise ConfigurationError(call, f"there is no limit {unknown.pop()!r}")
     if not 0 < minute < math.inf:
         raise ConfigurationError(call, "a minute has more than 0 seconds")
-    if peers < 1:
-        raise ConfigurationError(call, "peers counts this program, too: it is at least 1")
+    if instances < 1:
+        raise ConfigurationError(call, "instances counts this program, too: it is at least 1")
     for (family, kind), limit in limits.items():
-        if not limit > MARGIN * peers:
+        if not limit > MARGIN * instances:
             kept = f"{MARGIN} of it are kept free, the rest is divided"
-            what = f"the limit {limit} of {kind} /{family} is too small for {peers} peers: {kept}"
+            what = f"the limit {limit} of {kind} /{family} is too small for {instances} instances: {kept}"
             raise ConfigurationError(call, what)
 
 
-Head = tuple[Lane, float, int, Reservation, Line[Reservation]]
+Head = tuple[Priority, float, int, Reservation, Line[Reservation]]
 
 
 def head_of(line: Line[Reservation]) -> list[Head]:
     """Who is next in a line, if anybody, to be sorted among those of the other lines."""
     head = line.head()
-    return [(line.lane, head[0], head[1].ticket, head[1], line)] if head else []
+    return [(line.priority, head[0], head[1].ticket, head[1], line)] if head else []
 
 
 _budgets: Final[WeakSet[Budget]] = WeakSet()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from binance_pm.transport import HttpAnswer
+from binance_pm.transport.http import HttpResponse
 
 LONGEST_BAN: Final = 3 * 86400.0
 """Seconds; bans last two minutes to three days (general-info, read 2026-11-21)."""
@@ -44,7 +44,7 @@ class Gate:
 
 
 def closing_seconds(
-    answer: HttpAnswer,
+    answer: HttpResponse,
     *,
     banned: bool,
     firewall: bool,

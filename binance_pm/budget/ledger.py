@@ -41,9 +41,9 @@ import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from binance_pm.budget.foreign import Foreign
-from binance_pm.budget.lanes import Lane
+from binance_pm.budget.external import ExternalUsage
 from binance_pm.budget.waiting import WeightReason
+from binance_pm.limits import Priority
 
 MARGIN: Final = 10
 """Weight of the limit that is never spent."""
@@ -60,7 +60,7 @@ FIRST_FILL: Final = 0.25
 _STALE_SECONDS: Final = 2.0
 _CAREFUL_SECONDS: Final = 600.0
 _PENALTY, _MOST_PENALTY = 0.01, 0.5
-_MOST_HEFT: Final = 10.0
+_MOST_WEIGHT_FACTOR: Final = 10.0
 # The window of a count has ended so many minutes after it was heard, however far the clocks have drifted apart.
 _WINDOW: Final = 1.001
 # Others are there if they use a hundredth of the limit in a minute.
@@ -72,7 +72,7 @@ _PROJECTION: Final = 1.5
 _MOST_PROJECTED: Final = 0.1
 # The part of a minute that others are left at most: bursts of theirs may add up to more than the limit allows.
 _MOST_THEIRS: Final = 0.8
-_JUMPS: Final = 1.25
+_BURST_FACTOR: Final = 1.25
 _BATCHES_A_SECOND: Final = 50
 # So many batches of calls are looked through for those of minutes that are over.
 _CROWD: Final = 300
@@ -117,23 +117,23 @@ class Ledger:
     Args:
         limit: what the exchange allows in one minute.
         minute: seconds of one minute; only a test exchange has another length than 60.
-        peers: how many programs share the limit without telling each other.
+        instances: how many programs share the limit without telling each other.
     """
 
-    def __init__(self, limit: int, *, minute: float = 60.0, peers: int = 1) -> None:
+    def __init__(self, limit: int, *, minute: float = 60.0, instances: int = 1) -> None:
         self.limit: int = limit
-        self.foreign: Final = Foreign(limit, minute)
+        self.external: Final = ExternalUsage(limit, minute)
         self.in_flight: int = 0
         """Weight reserved or sent and not settled: it may be counted in any minute still to come."""
         self.misplaced: int = 0
         """Weight by which the count fell in the middle of a minute, or that it kept over a turn: no minute's does."""
         self.set_aside: float = 0.0
-        """Weight of a minute that the peers leave to others together: their headers do not tell others from peers."""
+        """Weight of a minute that the instances leave to other programs: headers do not tell these from instances."""
         self._minute: Final = minute
-        self.peers: Final = peers
-        self._melting = RESERVE * limit / minute
+        self.instances: Final = instances
+        self._reserve_rate = RESERVE * limit / minute
         """Weight of the reserve that is given up with each second."""
-        self._heft = 1.0
+        self._weight_factor = 1.0
         self._takes = 0
         self._last: tuple[int, int, int] | None = None
         """How many calls had been sent when the last count was heard, of which minute, and the count."""
@@ -153,7 +153,7 @@ class Ledger:
         self._careful_until = -math.inf
         self._penalty = 0.0
         self._penalised = -1
-        self._tokens = FIRST_FILL * limit / peers
+        self._tokens = FIRST_FILL * limit / instances
         self._filled_at = -math.inf
 
     def minutes(self, bounds: tuple[float, float]) -> range:
@@ -168,22 +168,22 @@ class Ledger:
         """`used` of the fullest minute in which the exchange's clock can be."""
         return max(map(self.used, self._remembered(bounds)), default=self.in_flight)
 
-    def cap(self, now: float, lane: Lane = Lane.POLLS) -> float:
+    def cap(self, now: float, priority: Priority = Priority.POLL) -> float:
         """The part of the limit that may be used in a minute."""
         whole = self.limit / 2 if now < self._careful_until else self.limit
-        unknown = 0.0 if self.foreign.is_known or lane is Lane.ORDERS else _UNKNOWN * self.limit
-        kept = MARGIN + self._penalty + math.floor(_JUMPS * self.foreign.jump + unknown)
+        unknown = 0.0 if self.external.is_known or priority is Priority.ORDER else _UNKNOWN * self.limit
+        kept = MARGIN + self._penalty + math.floor(_BURST_FACTOR * self.external.burst + unknown)
         # Whatever is believed, a few calls have to find out what is so.
         return max(whole - kept, _LEAST * self.limit - MARGIN)
 
     def reserve(self, bounds: tuple[float, float]) -> float:
         """What is kept for orders and rescues now."""
-        return self._melting * (self._minute - bounds[1] % self._minute)
+        return self._reserve_rate * (self._minute - bounds[1] % self._minute)
 
     def for_polls(self, now: float) -> float:
         """Weight a minute that polls may use, if others go on as they do."""
-        theirs = self.foreign.rate * self._minute
-        return max(0.0, self.cap(now) - theirs - LEFT_BY_PLANS * self.limit) / self.peers
+        theirs = self.external.rate * self._minute
+        return max(0.0, self.cap(now) - theirs - LEFT_BY_PLANS * self.limit) / self.instances
 
     def latest_bounds(self, bounds: tuple[float, float]) -> tuple[float, float]:
         """The bounds, where a minute that an answer was proven to be in has begun for everybody."""
@@ -193,38 +193,41 @@ class Ledger:
         return max(bounds[0], began), max(bounds[1], began)
 
     def part(self) -> float:
-        """What each of the peers may use of a minute: what the others use of theirs is no reason to keep more free."""
-        return (self.limit - MARGIN - self._penalty - self.set_aside) / self.peers
+        """The part of a minute that each instance may use, whatever the others use of theirs."""
+        return (self.limit - MARGIN - self._penalty - self.set_aside) / self.instances
 
     def fits_ever(self, weight: int) -> bool:
         """Whether the weight fits into an empty minute."""
-        return weight <= (self.limit - MARGIN) / self.peers
+        return weight <= (self.limit - MARGIN) / self.instances
 
-    def wait(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> Wait:
+    def wait(self, weight: int, priority: Priority, now: float, bounds: tuple[float, float]) -> Wait:
         """How long a call of the weight has to wait."""
         if max(self._arrived, self._asked, self._told) > now + _AHEAD_SECONDS:
             self._forget_ahead(now)
-        cap = self.cap(now, lane)
+        cap = self.cap(now, priority)
         # What never fits beside the others' traffic may go when it has the minute for itself.
         room = (cap if cap > weight else min(weight, self.limit - MARGIN)) - weight
-        if self.in_flight * self._heft > room or self.in_flight + weight > (self.limit - MARGIN) / self.peers:
+        if (
+            self.in_flight * self._weight_factor > room
+            or self.in_flight + weight > (self.limit - MARGIN) / self.instances
+        ):
             return Wait(math.inf, holds_up=True)
         if not self.in_flight:
             # Nothing of ours is in the exchange's window a minute after the last of it has arrived.
             if (left := self._arrived + self._minute - now) <= 0:
                 return _FITS
-            seconds, holds_up = self._wait_for_room(weight, lane, now, bounds, room, cap)
+            seconds, holds_up = self._wait_for_room(weight, priority, now, bounds, room, cap)
             return Wait(min(seconds, left), holds_up)
         if (left := self._blindness(now, bounds)) > 0:
             return Wait(left, holds_up=True)
-        return self._wait_for_room(weight, lane, now, bounds, room, cap)
+        return self._wait_for_room(weight, priority, now, bounds, room, cap)
 
     def _wait_for_room(
-        self, weight: int, lane: Lane, now: float, bounds: tuple[float, float], room: float, cap: float
+        self, weight: int, priority: Priority, now: float, bounds: tuple[float, float], room: float, cap: float
     ) -> Wait:
         theirs = self._theirs
         # What polls leave of each second that is left of the minute: the reserve that melts, and the others' share.
-        kept = 0.0 if lane is Lane.ORDERS else self._melting + theirs
+        kept = 0.0 if priority is Priority.ORDER else self._reserve_rate + theirs
         if not self.in_flight and now - self._told > _STALE_SECONDS:
             # Somebody has to ask, or what is believed of the others is never corrected.
             kept = 0.0
@@ -235,43 +238,46 @@ class Ledger:
             asks_in = self._told + _STALE_SECONDS - now
             if kept and not self.in_flight and asks_in < seconds and self._has_room(weight, room, now, bounds):
                 seconds = max(asks_in, _SHORTEST_REST)
-            if lane is not Lane.ORDERS:
+            if priority is not Priority.ORDER:
                 # While the minute is full, nothing drips into the bucket.
                 self._filled_at = max(self._filled_at, now + seconds)
             return Wait(seconds)
-        if lane is not Lane.ORDERS and (left := self._pace(weight, cap, theirs, now, bounds)) > 0:
+        if priority is not Priority.ORDER and (left := self._pace(weight, cap, theirs, now, bounds)) > 0:
             return Wait(left, holds_up=True)
         return _FITS
 
-    def why(self, weight: int, lane: Lane, now: float, bounds: tuple[float, float]) -> WeightReason:
+    def why(self, weight: int, priority: Priority, now: float, bounds: tuple[float, float]) -> WeightReason:
         """What a call is waiting for for which `wait` has no room."""
-        cap = self.cap(now, lane)
+        cap = self.cap(now, priority)
         room = (cap if cap > weight else min(weight, self.limit - MARGIN)) - weight
-        if self.in_flight * self._heft > room or self.in_flight + weight > (self.limit - MARGIN) / self.peers:
+        if (
+            self.in_flight * self._weight_factor > room
+            or self.in_flight + weight > (self.limit - MARGIN) / self.instances
+        ):
             return "responses"
         if self.in_flight and self._blindness(now, bounds) > 0:
             return "probe"
         if not self._has_room(weight, room, now, bounds):
             return "minute"
-        kept = 0.0 if lane is Lane.ORDERS else self._melting + self._theirs
+        kept = 0.0 if priority is Priority.ORDER else self._reserve_rate + self._theirs
         is_kept = any(self._fullness(it, weight, room, kept, now, bounds) for it in self._remembered(bounds))
         return "reserve" if is_kept else "pace"
 
-    def take(self, weight: int, lane: Lane, now: float) -> None:
+    def acquire(self, weight: int, priority: Priority, now: float) -> None:
         """Take weight for a call that fits."""
         self._takes += 1
         self.in_flight += weight
         self._asked = now
-        if lane is not Lane.ORDERS:
+        if priority is not Priority.ORDER:
             self._tokens -= weight
 
-    def cancel(self, weight: int, lane: Lane) -> None:
+    def release(self, weight: int, priority: Priority) -> None:
         """Give back the weight of a call that never left."""
         self.in_flight -= weight
-        if lane is not Lane.ORDERS:
+        if priority is not Priority.ORDER:
             self._tokens += weight
 
-    def answer(
+    def settle(
         self, weight: int, used: int | None, minutes: range, *, sent: float, now: float, is_probe: bool = True
     ) -> int | None:
         """Settle a call that was answered.
@@ -294,7 +300,7 @@ class Ledger:
         if used is None:
             batch = _UNTOLD
             if self._told == -math.inf:
-                self.foreign.ignore()
+                self.external.ignore()
             else:
                 batch -= 1 + math.floor(2 * now)
             self._suspect(minutes, weight, now, batch=batch)
@@ -310,19 +316,19 @@ class Ledger:
             for later in minutes[1:3]:
                 self._prove(later, -math.inf)
             return None
-        self._hear(minute, used, weight, sent, now)
+        self._observe_count(minute, used, weight, sent, now)
         self._own[minute] = self._own.get(minute, 0) + weight
         if self._pending:
             self._prove(minute, sent)
         unproven = self._unproven(minute)
-        # What peers use of their parts is theirs to use.
+        # What instances use of their parts is theirs to use.
         theirs = used - self._own[minute] - unproven
-        if self.peers > 1:
-            theirs -= int((self.peers - 1) * self.part())
-        self.foreign.hear(minute, theirs, unproven, sent=sent, now=now)
+        if self.instances > 1:
+            theirs -= int((self.instances - 1) * self.part())
+        self.external.observe(minute, theirs, unproven, sent=sent, now=now)
         return None if unproven else self._risen(minute)
 
-    def lose(self, weight: int, minutes: range, *, known: float) -> None:
+    def settle_unknown(self, weight: int, minutes: range, *, known: float) -> None:
         """Settle a call that left and got no answer.
 
         Args:
@@ -335,23 +341,23 @@ class Ledger:
         self._forget(minutes.start)
         self._suspect(minutes, weight, known, batch=_LOST)
 
-    def lower(self, limit: int) -> None:
+    def lower_limit(self, limit: int) -> None:
         """Keep to a smaller limit from now on; a larger one changes nothing."""
         if limit < self.limit:
             self.limit = limit
-            self._melting = RESERVE * limit / self._minute
+            self._reserve_rate = RESERVE * limit / self._minute
             self._tokens = min(self._tokens, limit)
-            self.foreign.lower(limit)
+            self.external.lower_limit(limit)
 
     def is_idle(self, now: float) -> bool:
         """Whether all that it knows has passed: one that begins anew bounds the pool as well."""
-        is_careful = self._penalty or self._heft > 1 or now < self._careful_until
+        is_careful = self._penalty or self._weight_factor > 1 or now < self._careful_until
         idle = _CAREFUL_SECONDS if is_careful else _IDLE_MINUTES * self._minute
         return not self.in_flight and now - self._asked > idle
 
-    def expect_heavier(self, times: float) -> None:
+    def raise_weight_factor(self, times: float) -> None:
         """Count calls on their way as that many times their weight, as the exchange seems to."""
-        self._heft = max(self._heft, min(times, _MOST_HEFT))
+        self._weight_factor = max(self._weight_factor, min(times, _MOST_WEIGHT_FACTOR))
 
     def catch_up(self, minute: int, used: int, own: int) -> None:
         """Learn what happened in a minute while nobody told.
@@ -369,10 +375,10 @@ class Ledger:
         self._heard.pop(minute, None)
         self._own[minute] = self._own.get(minute, 0) + own
         # What the count rose by meanwhile is not others', and nothing was saved up in the bucket.
-        self.foreign.pass_over(minute)
+        self.external.skip_minute(minute)
         self._tokens, self._filled_at = min(self._tokens, 0.0), -math.inf
 
-    def refuse(self, minutes: range, now: float, *, full: bool) -> None:
+    def observe_refusal(self, minutes: range, now: float, *, full: bool) -> None:
         """Learn that the exchange refused a call of one of the minutes: our view of it was wrong.
 
         Args:
@@ -390,7 +396,7 @@ class Ledger:
         self._filled_at = now
         self._penalised = _not_ahead(self._penalised, minute)
         if self._penalty:
-            self._melt(minute)
+            self._decay_penalty(minute)
         if minute > self._penalised:
             least, most = _PENALTY * self.limit, _MOST_PENALTY * self.limit
             self._penalty = min(max(least, 2 * self._penalty), most)
@@ -407,12 +413,12 @@ class Ledger:
 
     @property
     def _sees_others(self) -> bool:
-        return self.foreign.rate * self._minute > _SEEN * self.limit
+        return self.external.rate * self._minute > _SEEN * self.limit
 
     @property
     def _theirs(self) -> float:
-        """Weight a second that others on the IP are left; peers keep to their own part."""
-        return min(self.foreign.rate, _MOST_THEIRS * self.limit / self._minute) if self.peers == 1 else 0.0
+        """Weight a second that others on the IP are left; instances keep to their own part."""
+        return min(self.external.rate, _MOST_THEIRS * self.limit / self._minute) if self.instances == 1 else 0.0
 
     def _ours(self, minute: int) -> int:
         return self._own.get(minute, 0) + self._unproven(minute)
@@ -430,11 +436,11 @@ class Ledger:
         if ends_in <= 0:
             return 0.0
         left = room - self.used(minute)
-        if self.foreign.rate:
+        if self.external.rate:
             left -= self._projected(minute, now, bounds)
-        if self.peers > 1:
+        if self.instances > 1:
             # What is kept is kept of everybody's part.
-            left = min(left, (self.part() - self._ours(minute) - weight) * self.peers)
+            left = min(left, (self.part() - self._ours(minute) - weight) * self.instances)
         if left < 0:
             return ends_in
         rest = end - bounds[1]
@@ -449,14 +455,14 @@ class Ledger:
         if not self.used(minute):
             return 0.0
         age = max(0.0, min(now - self._told, bounds[1] - self._minute * minute))
-        return min(_PROJECTION * self.foreign.rate * age, _MOST_PROJECTED * self.limit)
+        return min(_PROJECTION * self.external.rate * age, _MOST_PROJECTED * self.limit)
 
     def _pace(self, weight: int, cap: float, theirs: float, now: float, bounds: tuple[float, float]) -> float:
         """Seconds until the bucket has tokens for the weight."""
         minute = math.floor(bounds[1] / self._minute)
         rest = max(self._minute * (minute + 1) - bounds[1] - _TURN_SECONDS, _SHORTEST_REST)
         left = cap - self.used(minute)
-        if self.peers > 1:
+        if self.instances > 1:
             left = min(left, self.part() - self._ours(minute))
         rate = max(left - theirs * rest, weight) / rest
         if -math.inf < self._filled_at < now:
@@ -471,7 +477,7 @@ class Ledger:
             self._tokens = max(self._tokens, weight)
         return min(seconds, asks_in)
 
-    def _hear(self, minute: int, used: int, weight: int, sent: float, now: float) -> None:
+    def _observe_count(self, minute: int, used: int, weight: int, sent: float, now: float) -> None:
         before = self._header.get(minute, 0)
         if sent - self._heard.get(minute, sent) >= _WINDOW * self._minute:
             # The clock was wrong, and what was known of this minute is another's.
@@ -525,7 +531,7 @@ class Ledger:
         ]
         for (minutes, batch), p in proven:
             del self._pending[minutes, batch]
-            if self.peers > 1:
+            if self.instances > 1:
                 # The header may hold it, and its part of the limit is all that this program may use.
                 self._own[minute] = self._own.get(minute, 0) + p.weight
             for side in (range(minutes.start, minute), range(minute + 1, minutes.stop)):
@@ -559,9 +565,9 @@ class Ledger:
                 del self._pending[key]
             self._suspected.clear()
         if self._penalty:
-            self._melt(before)
+            self._decay_penalty(before)
 
-    def _melt(self, minute: int) -> None:
+    def _decay_penalty(self, minute: int) -> None:
         """Halve the penalty for every minute that had no refusal."""
         self._penalised = _not_ahead(self._penalised, minute)
         if (clean := minute - self._penalised - 1) > 0:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from binance_pm.budget.pools import RULES, Family, Kind, Pool
+from binance_pm.limits import LIMITS, Family, LimitType, Pool
 
 
 class Priced(Protocol):
@@ -30,7 +30,7 @@ class Priced(Protocol):
         ...
 
     @property
-    def kinds(self) -> tuple[Kind, ...]:
+    def kinds(self) -> tuple[LimitType, ...]:
         """The counters that it is charged to."""
         ...
 
@@ -71,10 +71,10 @@ Group = tuple[int, Iterable[Priced]]
 def make_plan(
     groups: Iterable[Group],
     every: float,
-    available: Callable[[Family, Kind, str], float],
+    available: Callable[[Family, LimitType, str], float],
     *,
     minute: float,
-    limits: Mapping[tuple[Family, Kind], int],
+    limits: Mapping[tuple[Family, LimitType], int],
 ) -> Plan:
     """The plan of reading all the endpoints of each account once an interval.
 
@@ -86,13 +86,13 @@ def make_plan(
         limits: weight a minute that the exchange allows.
     """
     accounts = 0
-    rounds: dict[tuple[Family, Kind, str], int] = {}
+    rounds: dict[tuple[Family, LimitType, str], int] = {}
     for count, endpoints in groups:
         accounts += count
         for pool, weight in _weights(endpoints).items():
             # What is counted for each account by itself is decided by the one that needs most.
             known = rounds.get(pool, 0)
-            rounds[pool] = known + count * weight if pool[1] is Kind.IP else max(known, weight)
+            rounds[pool] = known + count * weight if pool[1] is LimitType.IP else max(known, weight)
     pools: list[PoolPlan] = []
     shortest = 0.0
     for (family, kind, path), weight in rounds.items():
@@ -104,11 +104,11 @@ def make_plan(
     return Plan(accounts, every, shortest, tuple(pools))
 
 
-def _weights(endpoints: Iterable[Priced]) -> dict[tuple[Family, Kind, str], int]:
+def _weights(endpoints: Iterable[Priced]) -> dict[tuple[Family, LimitType, str], int]:
     """What one reading of one account takes of each pool."""
-    weights: dict[tuple[Family, Kind, str], int] = {}
+    weights: dict[tuple[Family, LimitType, str], int] = {}
     for endpoint in endpoints:
         for kind in endpoint.kinds:
-            pool = endpoint.family, kind, endpoint.path if RULES[endpoint.family, kind].each_path else ""
+            pool = endpoint.family, kind, endpoint.path if LIMITS[endpoint.family, kind].each_path else ""
             weights[pool] = weights.get(pool, 0) + endpoint.weight
     return weights

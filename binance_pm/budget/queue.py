@@ -1,8 +1,8 @@
 """Who waits for weight, and in which order they are served.
 
-Lanes are served in their order. Inside the lanes of polls and of history the accounts take turns by start-time fair
-queueing: a virtual time moves with the weight served, and an account's next call starts where its last one ended. So
-an account with two hundred calls waiting gets the same share as one with a single call.
+Priorities are served in their order. Inside POLL and BACKGROUND the accounts take turns by start-time fair queueing: a
+virtual time moves with the weight served, and an account's next call starts where its last one ended. So an account
+with two hundred calls waiting gets the same share as one with a single call.
 
 Those who wait for the same weight of the same pool stand in one line: where its head finds no room in that pool,
 nobody in the line does. What a call needs of other pools, such as its account's own, holds up nobody else.
@@ -16,15 +16,14 @@ from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from binance_pm.budget.lanes import Lane
-from binance_pm.budget.pools import Pool
+from binance_pm.limits import Pool, Priority
 
 
 class Waiter(Protocol):
     """A call that may wait."""
 
     @property
-    def lane(self) -> Lane:
+    def priority(self) -> Priority:
         """What it is for."""
         ...
 
@@ -39,7 +38,7 @@ class Waiter(Protocol):
         ...
 
     @property
-    def account(self) -> str:
+    def key_id(self) -> str:
         """Whose call it is."""
         ...
 
@@ -82,7 +81,7 @@ _MOST_DEBT: Final = 300
 
 
 class Turns:
-    """The virtual time of one lane in front of one pool: whose turn it is, whatever the calls weigh."""
+    """The virtual time of one priority in front of one pool: whose turn it is, whatever the calls weigh."""
 
     def __init__(self) -> None:
         self.now: float = 0.0
@@ -95,36 +94,36 @@ class Turns:
     def __len__(self) -> int:
         return len(self._ends)
 
-    def end(self, account: str) -> float:
+    def end(self, key_id: str) -> float:
         """Where the last served call of the account ended, if that is still to come."""
-        return self._ends.get(account, 0.0)
+        return self._ends.get(key_id, 0.0)
 
-    def next(self, account: str) -> float:
+    def next(self, key_id: str) -> float:
         """Where a call of the account that comes now starts."""
-        return max(self.now, self.end(account))
+        return max(self.now, self.end(key_id))
 
-    def serve(self, account: str, starts: float, weight: int) -> None:
+    def serve(self, key_id: str, starts: float, weight: int) -> None:
         """Move on to a call of the account that started where it was its turn, or later."""
         self.now = max(self.now, starts)
         # Who returned started before the turns that its account has had.
-        self._ends[account] = min(max(self.now + weight, self.end(account)), self.now + _MOST_DEBT)
+        self._ends[key_id] = min(max(self.now + weight, self.end(key_id)), self.now + _MOST_DEBT)
         if len(self._ends) > self._many:
             self._ends = {account: end for account, end in self._ends.items() if end > self.now}
             self._many = 2 * len(self._ends) + _FEW
 
 
 class Line(Generic[W]):
-    """Those of one lane that wait for the same weight of the same pool.
+    """Those of one priority that wait for the same weight of the same pool.
 
     Args:
-        lane: theirs.
+        priority: theirs.
         pool: the first of the pools that they need weight in.
         weight: what each of them costs there.
-        turns: of the lane in front of the pool.
+        turns: of the priority in front of the pool.
     """
 
-    def __init__(self, lane: Lane, pool: Pool, weight: int, turns: Turns) -> None:
-        self.lane: Final = lane
+    def __init__(self, priority: Priority, pool: Pool, weight: int, turns: Turns) -> None:
+        self.priority: Final = priority
         self.pool: Final = pool
         self.weight: Final = weight
         self._turns: Final = turns
@@ -196,7 +195,7 @@ class Line(Generic[W]):
         flow.waiters.popitem(last=False)
         self._count -= 1
         # Virtual time stands still for orders: they are served in the order of their arrival.
-        self._turns.serve(account, place.starts, 0 if self.lane is Lane.ORDERS else self.weight)
+        self._turns.serve(account, place.starts, 0 if self.priority is Priority.ORDER else self.weight)
         if flow.waiters:
             flow.place = self._stand(_Place(self._turns.next(account), next(iter(flow.waiters)), place.key))
         else:
@@ -225,7 +224,7 @@ class Line(Generic[W]):
 
     def _key(self, waiter: W) -> _Key:
         # Orders are served in the order of their arrival, whosesoever they are.
-        return "" if self.lane is Lane.ORDERS else waiter.account, waiter.pools
+        return "" if self.priority is Priority.ORDER else waiter.key_id, waiter.pools
 
 
 _MOST_TURNS: Final = 1000
@@ -235,9 +234,9 @@ class Queue(Generic[W]):
     """Every line in front of the pools."""
 
     def __init__(self) -> None:
-        self.lines: Final[dict[tuple[Lane, Pool, int], Line[W]]] = {}
+        self.lines: Final[dict[tuple[Priority, Pool, int], Line[W]]] = {}
         """The lines in which somebody waits."""
-        self._turns: dict[tuple[Lane, Pool], Turns] = {}
+        self._turns: dict[tuple[Priority, Pool], Turns] = {}
         """Also where nobody waits now: whose turn it was is known for a while."""
 
     def __len__(self) -> int:
@@ -248,7 +247,7 @@ class Queue(Generic[W]):
         return iter(self.lines.values())
 
     def add(self, waiter: W) -> None:
-        """Stand in the line of its lane, pool and weight."""
+        """Stand in the line of its priority, pool and weight."""
         line = self.lines.get(_place_of(waiter))
         if line is None:
             line = self.lines[_place_of(waiter)] = self._new_line(waiter)
@@ -284,19 +283,19 @@ class Queue(Generic[W]):
         self._turns.clear()
 
     def _new_line(self, waiter: W) -> Line[W]:
-        lane, pool, weight = _place_of(waiter)
+        priority, pool, weight = _place_of(waiter)
         if len(self._turns) >= _MOST_TURNS:
             waited_for = {key[:2] for key in self.lines}
             self._turns = {key: turns for key, turns in self._turns.items() if key in waited_for}
-        turns = self._turns.get((lane, pool))
+        turns = self._turns.get((priority, pool))
         if turns is None:
-            turns = self._turns[lane, pool] = Turns()
-        return Line(lane, pool, weight, turns)
+            turns = self._turns[priority, pool] = Turns()
+        return Line(priority, pool, weight, turns)
 
     def _close_empty(self, line: Line[W]) -> None:
         if not line:
-            del self.lines[line.lane, line.pool, line.weight]
+            del self.lines[line.priority, line.pool, line.weight]
 
 
-def _place_of(waiter: Waiter) -> tuple[Lane, Pool, int]:
-    return waiter.lane, waiter.pools[0], waiter.weight
+def _place_of(waiter: Waiter) -> tuple[Priority, Pool, int]:
+    return waiter.priority, waiter.pools[0], waiter.weight

@@ -6,33 +6,32 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from binance_pm.budget.gate import Gate
-from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import Ledger
-from binance_pm.budget.pools import Pool
 from binance_pm.clock import ServerClock
-from binance_pm.errors import Call, LimitHit
-from binance_pm.transport import HttpAnswer
+from binance_pm.errors import CallInfo, LimitHit
+from binance_pm.limits import Pool, Priority
+from binance_pm.transport.http import HttpResponse
 from binance_pm.wakeup import Wake
 
 if TYPE_CHECKING:
     from binance_pm.budget.budget import Budget
-    from binance_pm.budget.share import Share
+    from binance_pm.budget.shared.leased_pool import LeasedPool
 
 _tickets: Final = count()
 
 
-class Draw(NamedTuple):
+class PoolCharge(NamedTuple):
     """What a call takes of one pool."""
 
     pool: Pool
-    ledger: Ledger | Share
+    ledger: Ledger | LeasedPool
     weight: int
 
 
-class Fare(NamedTuple):
+class ChargeSet(NamedTuple):
     """What calls with the same charges have in common."""
 
-    draws: tuple[Draw, ...]
+    charges: tuple[PoolCharge, ...]
     pools: tuple[Pool, ...]
     gate: Gate
     clock: ServerClock
@@ -47,19 +46,19 @@ class Reservation:
     def __init__(
         self,
         budget: Budget,
-        fare: Fare,
-        call: Call,
-        lane: Lane,
+        fare: ChargeSet,
+        call: CallInfo,
+        priority: Priority,
         *,
         max_wait: float,
         is_returning: bool,
     ) -> None:
-        self.draws: Final = fare.draws
+        self.charges: Final = fare.charges
         self.pools: Final = fare.pools
         self.gate: Final = fare.gate
         self.clock: Final = fare.clock
         self.call: Final = call
-        self.lane: Final = lane
+        self.priority: Final = priority
         self.is_returning: Final = is_returning
         self.asked_at: Final = budget.monotonic()
         self.max_wait: Final = max_wait
@@ -72,90 +71,90 @@ class Reservation:
         """Monotonic time at which it looks again whether it fits."""
         self.admitted_at: float | None = None
         """Monotonic time at which its weight was taken."""
-        self.settled: bool = False
+        self.is_settled: bool = False
         """Whether its weight was given back, or is known to be counted."""
-        self.departed_at: float | None = None
+        self.sent_at: float | None = None
         """Monotonic time before its first byte left."""
         self.wake: Wake = is_awake
         self._budget: Final = budget
 
     @property
-    def host(self) -> str:
+    def origin(self) -> str:
         """The host whose pools are drawn on."""
-        return self.pools[0].host
+        return self.pools[0].origin
 
     @property
     def weight(self) -> int:
         """What it costs in the first of its pools."""
-        return self.draws[0].weight
+        return self.charges[0].weight
 
     @property
-    def account(self) -> str:
-        """Whose call it is."""
-        return self.call.account
+    def key_id(self) -> str:
+        """The account that takes turns: its key id, whatever label its clients give it."""
+        return self.call.key_id or self.call.label
 
     @property
-    def admitted(self) -> bool:
+    def is_admitted(self) -> bool:
         """Whether its weight was taken."""
         return self.admitted_at is not None
 
     @property
-    def departed(self) -> bool:
+    def is_sent(self) -> bool:
         """Whether the request may have left this machine."""
-        return self.departed_at is not None
+        return self.sent_at is not None
 
     async def __aenter__(self) -> Self:
-        await self.wait()
+        await self.acquire()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.leave()
+        self.release()
 
-    def take(self) -> bool:
+    def try_acquire(self) -> bool:
         """Take the weight, if that needs no waiting."""
-        return self._budget.take(self)
+        return self._budget.try_acquire(self)
 
-    async def wait(self) -> None:
+    async def acquire(self) -> None:
         """Take the weight, as soon as it may be taken.
 
         Raises:
             BudgetExceeded: as soon as it is known that the wait would be too long.
             GateClosed: the host's gate stays closed for longer.
         """
-        if not (self.admitted or self.take()):
-            await self._budget.admit(self)
+        if not (self.is_admitted or self.try_acquire()):
+            await self._budget.acquire(self)
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Settle what was not: as lost where the request departed, as cancelled where it did not."""
-        if self.settled:
+        if self.is_settled:
             return
-        if self.departed_at is None:
-            self._budget.cancel(self)
+        if self.sent_at is None:
+            self._budget.release(self)
         else:
-            self._budget.lose(self, self.departed_at)
+            self._budget.settle_unknown(self, self.sent_at)
 
-    def depart(self) -> None:
+    def mark_sent(self) -> None:
         """Say that the first byte is about to leave.
 
         Raises:
             GateClosed: the gate has closed since the weight was taken. Nothing may be sent.
             BudgetExceeded: the weight was given up in the meantime. Nothing may be sent.
         """
-        self.departed_at = self._budget.depart(self)
+        self.sent_at = self._budget.mark_sent(self)
 
-    def stay(self) -> None:
+    def mark_unsent(self) -> None:
         """Take `depart` back: the transport knows that no byte left."""
-        self.departed_at = None
+        self.sent_at = None
 
-    def answer(self, answer: HttpAnswer, limit: LimitHit | None = None) -> None:
+    def settle(self, answer: HttpResponse, limit: LimitHit | None = None) -> None:
         """Settle with the exchange's answer, whatever its status.
 
         Args:
             answer: what the exchange counted, and its clock.
             limit: the limit that the answer says was hit, as `classify` found.
         """
-        assert self.departed_at is not None, "an answer to a request that never departed"  # noqa: S101
-        self._budget.answer(self, self.departed_at, answer, limit)
+        assert self.sent_at is not None, "an answer to a request that never departed"  # noqa: S101
+        self._budget.settle(self, self.sent_at, answer, limit)
 
 
 def is_awake() -> bool:

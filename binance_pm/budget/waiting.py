@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from binance_pm.budget.pools import Kind
+from binance_pm.limits import LimitType
 
 if TYPE_CHECKING:
     from binance_pm.budget.reservation import Reservation
@@ -40,7 +40,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """What a call waits for now."""
 
     reason: WaitReason
-    host: str = ""
+    origin: str = ""
     """Such as ``https://papi.binance.com``."""
     pool: str = ""
     """The pool that has no room, see `Pool.name`; empty if none is waited for."""
@@ -49,7 +49,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     used: int = 0
     """Weight of this minute in the pool, calls in flight included."""
     limit: int = 0
-    foreign: int = 0
+    external: int = 0
     """Of `used`, what others on the IP surely used."""
 
     @property
@@ -79,8 +79,8 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
                 return "gate closed" if self.seconds is None else f"gate closed, {math.ceil(self.seconds):,} s"
             case "response":
                 return f"sent {self.seconds or 0.0:.1f} s ago, no response"
-            case "minute" | "reserve" if 2 * self.foreign > self.used:
-                return f"weight: others {self.foreign:,}/{self.limit:,}"
+            case "minute" | "reserve" if 2 * self.external > self.used:
+                return f"weight: others {self.external:,}/{self.limit:,}"
             case "minute":
                 return f"weight: {self.used:,}/{self.limit:,} used"
             case _:
@@ -88,15 +88,15 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _name(self) -> str:
-        return self.host.partition("://")[2] or self.host
+        return self.origin.partition("://")[2] or self.origin
 
     @property
     def _pool(self) -> str:
-        return self.pool.removeprefix(f"{Kind.IP} ")
+        return self.pool.removeprefix(f"{LimitType.IP} ")
 
     @property
     def _kept(self) -> str:
-        if not self.foreign:
+        if not self.external:
             return (
                 f"what is left of {self.limit:,} of {self._pool} is kept for orders, and for what others used until now"
             )
@@ -104,10 +104,10 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _users(self) -> str:
-        own = self.used - self.foreign
-        if not self.foreign:
+        own = self.used - self.external
+        if not self.external:
             return f"own calls used {own:,} of {self.limit:,} of {self._pool}"
-        others = f"others used {self.foreign:,} of {self.limit:,} of {self._pool}"
+        others = f"others used {self.external:,} of {self.limit:,} of {self._pool}"
         return f"{others}, own calls {own:,}" if own > 0 else others
 
 
@@ -135,27 +135,27 @@ _BRIEF: Final = {
 
 def waiting_of(reservation: Reservation, now: float) -> Waiting:
     """What a call waits for, whether it stands in the queue or has its weight."""
-    host = reservation.host
-    if reservation.departed_at is not None:
-        return Waiting(reason="response", host=host, seconds=now - reservation.departed_at)
+    host = reservation.origin
+    if reservation.sent_at is not None:
+        return Waiting(reason="response", origin=host, seconds=now - reservation.sent_at)
     if reservation.admitted_at is not None:
-        return Waiting(reason="connection", host=host, seconds=now - reservation.admitted_at)
+        return Waiting(reason="connection", origin=host, seconds=now - reservation.admitted_at)
     if closed := reservation.gate.wait(now):
-        return Waiting(reason="gate", host=host, seconds=closed)
+        return Waiting(reason="gate", origin=host, seconds=closed)
     bounds = reservation.clock.bounds()
-    worst = Waiting(reason="turn", host=host)
+    worst = Waiting(reason="turn", origin=host)
     longest = 0.0
-    for pool, ledger, weight in reservation.draws:
-        seconds = ledger.wait(weight, reservation.lane, now, bounds).seconds
+    for pool, ledger, weight in reservation.charges:
+        seconds = ledger.wait(weight, reservation.priority, now, bounds).seconds
         if seconds > longest:
             longest = seconds
             worst = Waiting(
-                reason=ledger.why(weight, reservation.lane, now, bounds),
-                host=host,
+                reason=ledger.why(weight, reservation.priority, now, bounds),
+                origin=host,
                 pool=pool.name,
                 seconds=seconds if math.isfinite(seconds) else None,
                 used=ledger.most_used(bounds),
                 limit=ledger.limit,
-                foreign=ledger.foreign.share,
+                external=ledger.external.share,
             )
     return worst

@@ -17,9 +17,9 @@ from binance_pm.cli import call, demo, doctor, plan, sandbox, tail, watch
 from binance_pm.cli.console import Output
 from binance_pm.cli.hook import STATE_KINDS, EventKind, Hook
 from binance_pm.errors import PortfolioMarginError
-from binance_pm.fleet import Product, pace
-from binance_pm.fleet.entries import STREAM
-from binance_pm.fleet.publish import LENGTH
+from binance_pm.fleet import Product, schedule
+from binance_pm.fleet.relay.entries import STREAM
+from binance_pm.fleet.relay.publish import LENGTH
 from binance_pm.signing import Secret
 from binance_pm.version import VERSION
 
@@ -97,8 +97,8 @@ def _plan(
     accounts: Annotated[str, Parameter(help="How many accounts are read, or the path of an accounts file.")],
     every: Annotated[str | None, Parameter(help="Between two readings of each account: 5, 5s, 500ms, 2m.")] = None,
     product: Annotated[Product | None, Parameter(help="Read what makes the picture of this product.")] = None,
-    floor: Annotated[float | None, _default(_FLOOR_HELP, pace.FLOOR)] = None,
-    ceiling: Annotated[float | None, _default(_CEILING_HELP, pace.CEILING)] = None,
+    floor: Annotated[float | None, _default(_FLOOR_HELP, schedule.FLOOR)] = None,
+    ceiling: Annotated[float | None, _default(_CEILING_HELP, schedule.CEILING)] = None,
     shard: Annotated[str | None, Parameter(help="i/n: plan for the i-th of n parts of the file.")] = None,
     json: Annotated[bool, _flag("Print one JSON object.")] = False,
 ) -> int:
@@ -145,8 +145,8 @@ def _watch(
     accounts: Annotated[Path, Parameter(help="The accounts file: labels, products, and where the keys are.")],
     warn: Annotated[Decimal | None, Parameter(help="uniMMR of the upper line, for accounts without their own.")] = None,
     alarm: Annotated[Decimal | None, Parameter(help="uniMMR of the lower line.")] = None,
-    floor: Annotated[float, Parameter(help=_FLOOR_HELP)] = pace.FLOOR,
-    ceiling: Annotated[float, Parameter(help=_CEILING_HELP)] = pace.CEILING,
+    floor: Annotated[float, Parameter(help=_FLOOR_HELP)] = schedule.FLOOR,
+    ceiling: Annotated[float, Parameter(help=_CEILING_HELP)] = schedule.CEILING,
     shard: Annotated[str | None, Parameter(help="i/n: watch the i-th of n parts of the file.")] = None,
     keep_going: Annotated[bool, _flag("Watch the others where an account cannot be.")] = False,
     plain: Annotated[bool, _flag("Print one line an event; so without a terminal.")] = False,
@@ -173,9 +173,9 @@ def _watch(
 
     On the screen, ? lists the keys.
     """
-    _go_with("--budget", budget, {"--budget-name": budget_name})
-    _go_with("--publish", publish, {"--stream": stream, "--length": length})
-    _go_with("--on-event", on_event, {"--on-event-kind": on_event_kind, "--on-event-timeout": on_event_timeout})
+    _requires("--budget", budget, {"--budget-name": budget_name})
+    _requires("--publish", publish, {"--stream": stream, "--length": length})
+    _requires("--on-event", on_event, {"--on-event-kind": on_event_kind, "--on-event-timeout": on_event_timeout})
     request = watch.Request(
         accounts=accounts,
         keep_going=keep_going,
@@ -210,7 +210,7 @@ def _tail(
     return tail.run(url=url, stream=stream, group=group, from_start=from_start, json=json)
 
 
-def _go_with(option: str, value: object, others: Mapping[str, object]) -> None:
+def _requires(option: str, value: object, others: Mapping[str, object]) -> None:
     """Refuse what would have no effect: whoever gave it takes it for granted that it has."""
     for name, given in others.items():
         if value is None and given is not None:

@@ -17,7 +17,7 @@ from binance_pm.cli.dashboard.rows import ordered, rows_of
 from binance_pm.cli.dashboard.screen import budget_lines
 from binance_pm.cli.dashboard.state import FleetState, observe
 from binance_pm.cli.dashboard.table import table
-from binance_pm.cli.sentence import clock_time
+from binance_pm.cli.describe import clock_time
 from binance_pm.cli.watch import Printer, fills_screen, show, stamped_logs, tell
 from binance_pm.fleet import Fleet, FleetEvent, Member, Reading
 from binance_pm.sandbox import Account, Exchange, Fault, serve
@@ -48,7 +48,7 @@ class Scene(NamedTuple):
 
 
 _LOST: Final = Fault(account="account-04", drop=True, effect=False, times=None)
-_CROWD: Final = Fault(steal={"papi": 2.5})
+_CROWD: Final = Fault(external_usage={"papi": 2.5})
 _REFUSED: Final = Fault(status=429, code=-1003, msg="Too many requests", effect=False)
 
 STORY: Final[tuple[Scene, ...]] = (

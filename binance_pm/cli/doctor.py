@@ -16,7 +16,7 @@ from cyclopts import CycloptsError
 from rich.text import Text
 
 from binance_pm.cli.console import Output, printable
-from binance_pm.doctor import Check, Subject, Verdict, examine, subject_of_environment, subjects_of_file
+from binance_pm.doctor import Check, Target, Verdict, examine, target_from_environment, targets_from_file
 from binance_pm.environment import environment_urls
 from binance_pm.fleet.accounts import read_accounts
 from binance_pm.sandbox import Fault
@@ -134,7 +134,7 @@ async def _examine_sandbox(faults: Sequence[Fault], trust_env: bool, printer: _P
         except ValueError as error:
             raise CycloptsError(msg=f"--fault: {error}") from None
         account = pm.accounts[0]
-        subject = Subject(
+        subject = Target(
             origin="the local exchange",
             api_key=Secret(account.api_key),
             secret=Secret(account.api_secret),
@@ -150,7 +150,7 @@ async def _examine_sandbox(faults: Sequence[Fault], trust_env: bool, printer: _P
 
 
 async def _examine(accounts: Path | None, options: Mapping[str, Any], printer: _Printer) -> None:
-    subjects = [subject_of_environment()] if accounts is None else await subjects_of_file(accounts)
+    subjects = [target_from_environment()] if accounts is None else await targets_from_file(accounts)
     await examine(subjects, printer.tell, **options)
 
 
@@ -175,8 +175,8 @@ class _Printer:
 
 def _line(check: Check, *, width: int) -> Text:
     """Verdict, name, what was found and what to do, wrapped beside the first two."""
-    whom = f"{check.subject}: " if check.name not in _OF_HOST and check.subject else ""
-    found = textwrap.wrap(printable(whom + check.what), max(width - _VERDICT - _NAME, _NARROWEST))
+    whom = f"{check.target}: " if check.name not in _OF_HOST and check.target else ""
+    found = textwrap.wrap(printable(whom + check.finding), max(width - _VERDICT - _NAME, _NARROWEST))
     advice = textwrap.wrap(printable(check.advice), max(width - _VERDICT - _NAME - len(_ARROW), _NARROWEST))
     lines = found + [(" " * len(_ARROW) if place else _ARROW) + line for place, line in enumerate(advice)]
     text = Text(f"{check.verdict:<{_VERDICT}}", style=_STYLES[check.verdict])

@@ -24,7 +24,7 @@ import anyio
 import anyio.abc
 
 from binance_pm.amounts import json_of
-from binance_pm.errors import Call, ConfigurationError
+from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.fleet import FleetEvent, Reading, StateEvent
 from binance_pm.fleet.events import label_of
 from binance_pm.fleet.processes import end_process
@@ -32,12 +32,12 @@ from binance_pm.fleet.processes import end_process
 EventKind = Literal[
     "Reading",
     "StatusChanged",
-    "MarginLine",
+    "ThresholdCrossed",
     "Stale",
     "Fresh",
     "AccountFailed",
-    "GateShut",
-    "GateReopened",
+    "HostBlocked",
+    "HostUnblocked",
     "BudgetTight",
 ]
 STATE_KINDS: Final = tuple(kind.__name__ for kind in get_args(StateEvent))
@@ -45,7 +45,7 @@ STATE_KINDS: Final = tuple(kind.__name__ for kind in get_args(StateEvent))
 
 _log = logging.getLogger(__name__)
 
-_CALL: Final = Call("--on-event")
+_CALL: Final = CallInfo("--on-event")
 _AT_ONCE: Final = 4
 _MOST_WAITING: Final = 1_000
 _GRACE_SECONDS: Final = 0.5

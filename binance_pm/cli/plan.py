@@ -17,8 +17,8 @@ from rich.text import Text
 from binance_pm.budget import Budget, Plan, PoolPlan
 from binance_pm.cli.console import Output
 from binance_pm.endpoint import ENDPOINTS
-from binance_pm.errors import Call, ConfigurationError
-from binance_pm.fleet import Fleet, Product, pace
+from binance_pm.errors import CallInfo, ConfigurationError
+from binance_pm.fleet import Fleet, Product, schedule
 from binance_pm.fleet.accounts import READ, part_of, read_accounts, refusal
 from binance_pm.fleet.forecast import Forecast, forecast
 
@@ -58,8 +58,8 @@ def run(request: Request) -> int:
     reads = _reads(request)
     if every is not None:
         return _plan_fixed(reads, every, json=request.json)
-    floor = pace.FLOOR if request.floor is None else request.floor
-    ceiling = pace.CEILING if request.ceiling is None else request.ceiling
+    floor = schedule.FLOOR if request.floor is None else request.floor
+    ceiling = schedule.CEILING if request.ceiling is None else request.ceiling
     # It says what is wrong with them.
     Fleet([], floor=floor, ceiling=ceiling)
     return _plan_adaptive(forecast(Budget(), reads, floor=floor, ceiling=ceiling), json=request.json)
@@ -92,7 +92,7 @@ def _reads_of_file(path: Path, shard: tuple[int, int] | None) -> list[tuple[str,
     if file.problems:
         raise refusal(file.path, file.problems)
     if not file.entries:
-        raise ConfigurationError(Call("plan"), f"this shard has none of the accounts of {path}")
+        raise ConfigurationError(CallInfo("plan"), f"this shard has none of the accounts of {path}")
     return [entry.read for entry in file.entries]
 
 
@@ -135,7 +135,7 @@ def _plan_adaptive(made: Forecast, *, json: bool) -> int:
     else:
         Output().print(_intervals(made))
         print()
-        Output().print(_pools(made.pools, room=pace.PLANNED))
+        Output().print(_pools(made.pools, room=schedule.PLANNED))
         print(f"\n{textwrap.fill(_adaptive_verdict(made), _WIDTH)}")
     return 0 if made.fits else 1
 
@@ -183,7 +183,7 @@ def _adaptive_verdict(made: Forecast) -> str:
     if made.fits:
         return f"It fits: while all are calm, each is read every {made.ceiling:g} s."
     needed, pool = _need(made.pools)
-    room = f"a watch plans {math.floor(pool.available * pace.PLANNED):,} of {pool.limit:,}"
+    room = f"a watch plans {math.floor(pool.available * schedule.PLANNED):,} of {pool.limit:,}"
     slowest = max(group.calm for group in made.groups)
     return f"It does not fit: {needed}, {room}: even while all are calm, some are read every {slowest:.3g} s."
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from binance_pm.errors import Call, ConfigurationError
+from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.fleet import Product
 from binance_pm.sandbox import Account, Exchange, serve
 
@@ -90,7 +90,7 @@ def _check_ours(path: Path) -> None:
     for place in (path, _folder_of(path)):
         if not is_ours and os.path.lexists(place):
             what = f"{place} exists, and no local exchange has written it"
-            raise ConfigurationError(Call("--accounts-file"), what, advice="Name another file.")
+            raise ConfigurationError(CallInfo("--accounts-file"), what, advice="Name another file.")
 
 
 def _write(path: Path, base_url: str, accounts: list[Account]) -> None:

@@ -8,9 +8,9 @@ from contextlib import closing
 import msgspec
 
 from binance_pm.cli.console import printable
-from binance_pm.cli.sentence import clock_time, sentence
+from binance_pm.cli.describe import clock_time, sentence
 from binance_pm.fleet import Gap, Missed, Started, StreamEntry
-from binance_pm.fleet.subscribe import StreamReader
+from binance_pm.fleet.relay.subscribe import StreamReader
 
 
 def run(*, url: str, stream: str, group: str, from_start: bool, json: bool) -> int:
@@ -44,9 +44,9 @@ def as_words(entry: StreamEntry) -> str:
     """One line: the sentence that a watch prints of an event, and one for each mark between them."""
     match entry.event:
         case Started() | Gap() | Missed() as mark:
-            return f"{clock_time(mark.at)} {type(mark).__name__:<13} shard {entry.shard}: {_what(mark)}"
+            return f"{clock_time(mark.at)} {type(mark).__name__:<16} shard {entry.shard}: {_what(mark)}"
         case None:
-            return f"{'-':<9} {'?':<13} shard {entry.shard}: an event that this version does not know"
+            return f"{'-':<9} {'?':<16} shard {entry.shard}: an event that this version does not know"
         case event:
             return sentence(event)
 

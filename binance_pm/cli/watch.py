@@ -18,9 +18,9 @@ from binance_pm.amounts import json_of
 from binance_pm.budget import Budget
 from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.history import History, logged
+from binance_pm.cli.describe import clock_time, sentence
 from binance_pm.cli.hook import Hook
-from binance_pm.cli.sentence import clock_time, sentence
-from binance_pm.errors import Call, ConfigurationError
+from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.extras import installation
 from binance_pm.fleet import Fleet, FleetEvent, Publisher
 from binance_pm.fleet.events import label_of
@@ -120,7 +120,7 @@ async def show(
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
         raise ConfigurationError(
-            Call("the dashboard"), f"{name} is missing. Ask for --plain, or install it: {installation('cli')}"
+            CallInfo("the dashboard"), f"{name} is missing. Ask for --plain, or install it: {installation('cli')}"
         ) from missing
     code = 0
     async with anyio.create_task_group() as tasks:
@@ -219,7 +219,7 @@ def _new_metrics() -> Metrics:
         from binance_pm.metrics import Metrics  # noqa: PLC0415 - an extra of its own
     except ImportError as missing:
         advice = f"Install it: {installation('metrics')}"
-        raise ConfigurationError(Call("--metrics"), "it needs the extra `metrics`", advice=advice) from missing
+        raise ConfigurationError(CallInfo("--metrics"), "it needs the extra `metrics`", advice=advice) from missing
     return Metrics()
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from binance_pm.doctor.check import Check, CheckName, Verdict
 from binance_pm.doctor.examination import examine
-from binance_pm.doctor.subjects import Subject, subject_of_environment, subjects_of_file
+from binance_pm.doctor.targets import Target, target_from_environment, targets_from_file
 
 __all__ = [
     "Check",
     "CheckName",
-    "Subject",
+    "Target",
     "Verdict",
     "examine",
-    "subject_of_environment",
-    "subjects_of_file",
+    "target_from_environment",
+    "targets_from_file",
 ]

@@ -12,7 +12,7 @@ from binance_pm.api.account import Account
 from binance_pm.api.pro_account import ProAccount, SpanAccount
 from binance_pm.client import Client
 from binance_pm.doctor.check import Check
-from binance_pm.doctor.subjects import Subject
+from binance_pm.doctor.targets import Target
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus, AccountType
 from binance_pm.errors import BudgetExceeded, ExchangeError, GateClosed, PortfolioMarginError, RateLimited
@@ -70,7 +70,7 @@ async def _ask_all(client: Client, names: Sequence[str]) -> dict[str, Any]:
     return {name: answers[name] for name in names}
 
 
-def check_permissions(subject: Subject, answers: Answers) -> Check:
+def check_permissions(subject: Target, answers: Answers) -> Check:
     """Whether a signed read works, and if not what stands in its way."""
     errors = {name: answer for name, answer in answers.items() if isinstance(answer, PortfolioMarginError)}
     if works := [name for name in answers if name not in errors]:
@@ -81,13 +81,13 @@ def check_permissions(subject: Subject, answers: Answers) -> Check:
     # What the exchange says tells more than that it said nothing.
     error = min(errors.values(), key=lambda error: not isinstance(error, ExchangeError))
     if isinstance(error, _WAITING):
-        return Check("permissions", subject.label, "not checked", error.what)
+        return Check("permissions", subject.label, "not checked", error.reason)
     if codes == {_REFUSED_KEY}:
         return Check("permissions", subject.label, "failed", _KEY_REFUSED, _NEW_KEY)
-    return Check("permissions", subject.label, "failed", f"{error.endpoint}: {error.what}", error.advice)
+    return Check("permissions", subject.label, "failed", f"{error.endpoint}: {error.reason}", error.advice)
 
 
-def check_product(subject: Subject, answers: Answers) -> Check:
+def check_product(subject: Target, answers: Answers) -> Check:
     """Which product the account is on, and whether it is the one that is expected."""
     found = _product(answers)
     refused = [answers[name] for name in subject.read if isinstance(answers.get(name), PortfolioMarginError)]
@@ -98,7 +98,7 @@ def check_product(subject: Subject, answers: Answers) -> Check:
     correct = f'Write product = "{found}" in the accounts file.'
     if subject.product is not None and refused:
         error = refused[0]
-        what = f"{error.endpoint}: {error.what}" + f"; the account is {shown}" * (not is_expected)
+        what = f"{error.endpoint}: {error.reason}" + f"; the account is {shown}" * (not is_expected)
         return Check("product", subject.label, "failed", what, error.advice if is_expected else correct)
     if not is_expected:
         what = f"{shown}, where the file says {subject.product}; all that is read answers"
@@ -107,7 +107,7 @@ def check_product(subject: Subject, answers: Answers) -> Check:
     return Check("product", subject.label, "ok", f"{shown}: {works} can be read")
 
 
-def _on_no_product(subject: Subject, answers: Answers) -> Check:
+def _on_no_product(subject: Target, answers: Answers) -> Check:
     if _NO_PORTFOLIO_MARGIN not in _codes(answers):
         return Check("product", subject.label, "not checked", "nothing that tells it could be read")
     what = "the account is on no Portfolio Margin (-21001)"
@@ -115,7 +115,7 @@ def _on_no_product(subject: Subject, answers: Answers) -> Check:
     return Check("product", subject.label, "failed", what, advice)
 
 
-def check_account(subject: Subject, answers: Answers) -> Check:
+def check_account(subject: Target, answers: Answers) -> Check:
     """How the account is: only NORMAL is."""
     answer = _headline(answers)
     if answer is None:

@@ -19,10 +19,10 @@ class Check(msgspec.Struct, frozen=True):
     """One thing that was looked at."""
 
     name: CheckName
-    subject: str
+    target: str
     """The host or the label of the account that it is about; empty where it is about all of them."""
     verdict: Verdict
-    what: str
+    finding: str
     """What was found, without secrets."""
     advice: str = ""
     """The one thing to do; empty where there is nothing."""
@@ -45,7 +45,7 @@ class Report:
     def put(self, check: Check) -> None:
         """Take a check in. One that is there already stays, and one that was not expected is left out."""
         for place, key in enumerate(self._expected):
-            if key == (check.name, check.subject) and self._found[place] is None:
+            if key == (check.name, check.target) and self._found[place] is None:
                 self._found[place] = check
                 break
         while self._told < len(self._found) and (ready := self._found[self._told]) is not None:

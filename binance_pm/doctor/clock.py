@@ -36,7 +36,7 @@ async def check_clock(
         asked, began = wall(), time.monotonic()
         answer = await ask()
     except PortfolioMarginError as error:
-        return Check("clock", host, "failed", f"{host}: {error.what}", error.advice), error
+        return Check("clock", host, "failed", f"{host}: {error.reason}", error.advice), error
     trip = time.monotonic() - began
     ahead = asked + trip / 2 - answer.server_time / 1000
     way = "ahead" if ahead >= 0 else "behind"

@@ -16,23 +16,23 @@ from binance_pm.doctor import account, limits
 from binance_pm.doctor.check import Check, CheckName, Report
 from binance_pm.doctor.clock import CALLS, check_clock
 from binance_pm.doctor.key import check_key
-from binance_pm.doctor.subjects import Subject
-from binance_pm.doctor.way import check_way, route_of
+from binance_pm.doctor.network import check_network, network_path
+from binance_pm.doctor.targets import Target
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import (
     PLACE_ADVICE,
-    BadAnswer,
-    Call,
+    CallInfo,
     ConfigurationError,
     ExchangeError,
-    NoAnswer,
+    InvalidResponse,
+    NoResponse,
     NotSent,
     PortfolioMarginError,
     RateLimited,
 )
 from binance_pm.hosts import PAPI_URL, SAPI_URL
 from binance_pm.session import Session
-from binance_pm.transport import Timeouts
+from binance_pm.transport.http import Timeouts
 from binance_pm.transport.tls import tls_settings
 
 LONGEST: Final = 30.0
@@ -46,15 +46,15 @@ _MINUTE: Final = 60.0
 _NEAR: Final = 1.5
 _log = logging.getLogger(__name__)
 
-_CALL: Final = Call("doctor")
+_CALL: Final = CallInfo("doctor")
 _OF_HOST: Final[tuple[CheckName, ...]] = ("clock", "egress", "tls")
 _OF_KEY: Final[tuple[CheckName, ...]] = ("key", "permissions", "product")
 # After these the host need not be asked for more.
-_IN_VAIN: Final = (NotSent, NoAnswer, RateLimited, BadAnswer)
+_IN_VAIN: Final = (NotSent, NoResponse, RateLimited, InvalidResponse)
 
 
 async def examine(
-    subjects: Sequence[Subject | Check],
+    subjects: Sequence[Target | Check],
     tell: Callable[[Check], None],
     *,
     papi_url: str = PAPI_URL,
@@ -91,7 +91,7 @@ async def examine(
 class _Examination:
     def __init__(
         self,
-        subjects: Sequence[Subject | Check],
+        subjects: Sequence[Target | Check],
         tell: Callable[[Check], None],
         *,
         urls: tuple[str, str],
@@ -106,7 +106,7 @@ class _Examination:
         self._tls: Final = _tls(trust_env=trust_env)
         self._session: Final = Session(trust_env=trust_env, tls=self._tls, timeouts=_TIMEOUTS, budget=budget)
         self._client: Final = self._client_of(None)
-        self._routes: Final = {url: route_of(url, trust_env=trust_env) for url in self._urls()}
+        self._routes: Final = {url: network_path(url, trust_env=trust_env) for url in self._urls()}
         self._report: Final = Report(self._expected(), tell)
         self._unreached: Final[dict[str, str]] = {}
         """By URL, why nothing can be asked there."""
@@ -118,10 +118,10 @@ class _Examination:
             self._report.put(subject if isinstance(subject, Check) else self._configuration(subject))
         with anyio.move_on_after(self._seconds):
             await self._ask()
-        if not any(isinstance(subject, Subject) for subject in self._subjects):
+        if not any(isinstance(subject, Target) for subject in self._subjects):
             self._report.skip((*_OF_KEY, "account"), "", "there is no key")
         budget = self._session.budget
-        hosts = {self._client.host(ENDPOINTS[name]): self._routes[url].name for url, name in self._clocks().items()}
+        hosts = {self._client.origin(ENDPOINTS[name]): self._routes[url].name for url, name in self._clocks().items()}
         heard = self._is_heard
         self._report.put(limits.check_budget(budget, is_heard=heard))
         self._report.put(limits.check_limits(budget, hosts, weight=self._weight, is_heard=heard))
@@ -136,7 +136,7 @@ class _Examination:
                 await self._pass_turn()
                 async with anyio.create_task_group() as tasks:
                     for subject in self._subjects:
-                        if isinstance(subject, Subject):
+                        if isinstance(subject, Target):
                             tasks.start_soon(self._look_at, subject)
         except ConfigurationError as error:
             # Nothing else raises it: the proxy of the environment cannot be used.
@@ -145,7 +145,7 @@ class _Examination:
     async def _pass_turn(self) -> None:
         """Near the turn of the exchange's minute it is not known of which one a count is: wait until it has turned."""
         hosts = {
-            self._client.host(ENDPOINTS[name]) for url, name in self._clocks().items() if url not in self._unreached
+            self._client.origin(ENDPOINTS[name]) for url, name in self._clocks().items() if url not in self._unreached
         }
         into = [self._session.budget.clock(host).milliseconds() / 1000 % _MINUTE for host in hosts]
         waits = [(_NEAR - seconds) % _MINUTE for seconds in into]
@@ -154,12 +154,12 @@ class _Examination:
     def _give_up(self, error: ConfigurationError) -> None:
         advice = "Correct the proxy in the environment, or go without --trust-env."
         for route in self._routes.values():
-            self._report.put(Check("egress", route.name, "failed", f"{route.name}: {error.what}", advice))
+            self._report.put(Check("egress", route.name, "failed", f"{route.name}: {error.reason}", advice))
         self._report.close("there is no way out")
 
     async def _look_at_host(self, url: str) -> None:
         route = self._routes[url]
-        egress, tls = await check_way(route, self._tls)
+        egress, tls = await check_network(route, self._tls)
         self._report.put(egress)
         self._report.put(tls)
         if "failed" in {egress.verdict, tls.verdict}:
@@ -174,7 +174,7 @@ class _Examination:
         if _is_in_vain(error):
             self._unreached[url] = f"{route.name} cannot be asked, see clock"
 
-    async def _look_at(self, subject: Subject) -> None:
+    async def _look_at(self, subject: Target) -> None:
         """Look at one account; whatever goes wrong there, the others are looked at all the same."""
         try:
             await self._look_at_subject(subject)
@@ -184,7 +184,7 @@ class _Examination:
             self._report.put(Check("permissions", subject.label, "failed", what, "Report it, with what was logged."))
             self._report.skip((*_OF_KEY, "account"), subject.label, "the examination failed")
 
-    async def _look_at_subject(self, subject: Subject) -> None:
+    async def _look_at_subject(self, subject: Target) -> None:
         label = subject.label
         key, client = await anyio.to_thread.run_sync(self._open, subject, abandon_on_cancel=True)
         self._report.put(key)
@@ -209,7 +209,7 @@ class _Examination:
         self._weight += ENDPOINTS[name].weight if not is_error or answer.sent else 0
         self._is_heard = self._is_heard or not is_error or isinstance(answer, ExchangeError)
 
-    def _open(self, subject: Subject) -> tuple[Check, Client | None]:
+    def _open(self, subject: Target) -> tuple[Check, Client | None]:
         """What is told of the key, and a client with it where it can be used."""
         check = check_key(subject)
         if check.verdict == "failed":
@@ -217,9 +217,9 @@ class _Examination:
         try:
             return check, self._client_of(subject)
         except ConfigurationError as error:
-            return Check("key", subject.label, "failed", error.what, error.advice), None
+            return Check("key", subject.label, "failed", error.reason, error.advice), None
 
-    def _client_of(self, subject: Subject | None) -> Client:
+    def _client_of(self, subject: Target | None) -> Client:
         return Client(
             None if subject is None else subject.api_key.reveal().decode(),
             None if subject is None else subject.secret.reveal(),
@@ -232,7 +232,7 @@ class _Examination:
             max_wait=_PATIENCE if subject is None else self._seconds,
         )
 
-    def _configuration(self, subject: Subject) -> Check:
+    def _configuration(self, subject: Target) -> Check:
         return Check("configuration", subject.label, "ok", f"key {subject.fingerprint} from {subject.origin}")
 
     def _url_of(self, name: str) -> str:
@@ -240,7 +240,7 @@ class _Examination:
 
     def _urls(self) -> list[str]:
         """The hosts that are needed, each once."""
-        read = [name for subject in self._subjects if isinstance(subject, Subject) for name in subject.read]
+        read = [name for subject in self._subjects if isinstance(subject, Target) for name in subject.read]
         return sorted({self._url_of(name) for name in read or ("account", "span_account")}, reverse=True)
 
     def _clocks(self) -> dict[str, str]:
@@ -249,9 +249,9 @@ class _Examination:
 
     def _expected(self) -> Iterable[tuple[CheckName, str]]:
         """Name and subject of every check, in the order in which they are told."""
-        labels = [one.subject if isinstance(one, Check) else one.label for one in self._subjects]
+        labels = [one.target if isinstance(one, Check) else one.label for one in self._subjects]
         # Of an account of a file that has no key, nothing more is told.
-        looked_at = [one.label for one in self._subjects if isinstance(one, Subject)] or [""]
+        looked_at = [one.label for one in self._subjects if isinstance(one, Target)] or [""]
         for label in labels:
             yield "configuration", label
         for route in self._routes.values():

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from binance_pm.doctor.check import Check
-from binance_pm.doctor.subjects import Subject
+from binance_pm.doctor.targets import Target
 from binance_pm.signing import key_kind
 
 _LENGTH: Final = 64
@@ -18,7 +18,7 @@ _SHORTEST_RSA: Final = 2048
 _QUOTES: Final = {b"'", b'"', b"`"}
 
 
-def check_key(subject: Subject) -> Check:
+def check_key(subject: Target) -> Check:
     """Whether key and secret have the form that the exchange gives them, and of which kind they are."""
     api_key, secret = subject.api_key.reveal(), subject.secret.reveal()
     is_private_key = subject.is_private_key or _PEM in secret

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from binance_pm.budget import Budget, Kind, PoolState
+from binance_pm.budget import Budget, LimitType, PoolState
 from binance_pm.doctor.check import Check
 
 _MUCH = 0.5
@@ -25,12 +25,12 @@ def check_budget(budget: Budget, *, is_heard: bool) -> Check:
     if any(state.closed for state in states):
         return Check("budget", "", "not checked", "this IP is refused, see limits")
     used = [
-        f"{state.foreign:,} of {state.limit:,} in this minute by {_name(state)}" for state in states if state.foreign
+        f"{state.external:,} of {state.limit:,} in this minute by {_name(state)}" for state in states if state.external
     ]
     if not used:
         return Check("budget", "", "ok", f"nobody else on this IP uses {', '.join(_name(state) for state in states)}")
     what = f"others on this IP used {', '.join(used)}"
-    if all(state.foreign < _MUCH * state.limit for state in states):
+    if all(state.external < _MUCH * state.limit for state in states):
         return Check("budget", "", "ok", what)
     return Check("budget", "", "warning", what, "Let the programs on this IP share one budget: Budget.shared().")
 
@@ -61,7 +61,7 @@ def check_limits(budget: Budget, hosts: Mapping[str, str], *, weight: int, is_he
 
 def _counted(budget: Budget) -> list[PoolState]:
     """The pools of this IP that were drawn on, by name."""
-    return sorted((state for state in budget.snapshot() if state.pool.kind is Kind.IP), key=_name)
+    return sorted((state for state in budget.snapshot() if state.pool.limit_type is LimitType.IP), key=_name)
 
 
 def _name(state: PoolState) -> str:

@@ -10,42 +10,40 @@ it, and `entries` says what stands there.
 from __future__ import annotations
 
 from binance_pm.fleet.accounts import Product
-from binance_pm.fleet.entries import Gap, Missed, Started, StreamEntry, StreamEvent, StreamMark, decode_event
 from binance_pm.fleet.events import (
     AccountFailed,
-    AccountPicture,
+    AccountSnapshot,
     BudgetTight,
     Change,
     FleetEvent,
     Fresh,
-    GateReopened,
-    GateShut,
-    MarginLine,
+    HostBlocked,
+    HostUnblocked,
     Reading,
     Stale,
     StateEvent,
     StatusChanged,
+    ThresholdCrossed,
     TimedAnswer,
 )
 from binance_pm.fleet.fleet import Fleet, Member
-from binance_pm.fleet.lines import LineName
-from binance_pm.fleet.publish import Publisher
+from binance_pm.fleet.relay.entries import Gap, Missed, Started, StreamEntry, StreamEvent, StreamMark, decode_event
+from binance_pm.fleet.relay.publish import Publisher
+from binance_pm.fleet.relay.subscribe import read_stream
 from binance_pm.fleet.shard import shard
-from binance_pm.fleet.subscribe import read_stream
+from binance_pm.fleet.thresholds import ThresholdName
 
 __all__ = [
     "AccountFailed",
-    "AccountPicture",
+    "AccountSnapshot",
     "BudgetTight",
     "Change",
     "Fleet",
     "FleetEvent",
     "Fresh",
     "Gap",
-    "GateReopened",
-    "GateShut",
-    "LineName",
-    "MarginLine",
+    "HostBlocked",
+    "HostUnblocked",
     "Member",
     "Missed",
     "Product",
@@ -58,6 +56,8 @@ __all__ = [
     "StreamEntry",
     "StreamEvent",
     "StreamMark",
+    "ThresholdCrossed",
+    "ThresholdName",
     "TimedAnswer",
     "decode_event",
     "read_stream",

@@ -25,11 +25,11 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar, cast, get_args
 import msgspec
 
 from binance_pm.endpoint import ENDPOINTS, Endpoint
-from binance_pm.errors import Call, ConfigurationError
-from binance_pm.fleet.lines import line_value, lines_of
+from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.fleet.shard import shard
+from binance_pm.fleet.thresholds import threshold_value, thresholds_of
 from binance_pm.hosts import check_url
-from binance_pm.wire import Answer
+from binance_pm.wire import Model
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ HEADLINES: Final = ("account", "pro_account", "span_account")
 
 Source = Literal["env", "file", "command", "keyring"]
 
-_CALL: Final = Call("Fleet.from_toml")
+_CALL: Final = CallInfo("Fleet.from_toml")
 _LONGEST_LABEL: Final = 64
 _FIELDS: Final = ("label", "product", "read", "api_key", "api_secret", "private_key", "passphrase", "warn", "alarm")
 # That of every API key and HMAC secret of the exchange.
@@ -241,7 +241,7 @@ def _entry(table: Mapping[str, Any], line: int) -> tuple[AccountEntry | None, li
     opening = parse(_reference_of("passphrase"), table["passphrase"]) if "passphrase" in table else None
     warn, alarm = (parse(_line_of(which), table.get(which)) for which in ("warn", "alarm"))
     if not faults:
-        parse(lambda _: lines_of(warn, alarm), None)
+        parse(lambda _: thresholds_of(warn, alarm), None)
     if opening is not None and name == "api_secret":
         faults.append("passphrase opens a private_key, and there is none")
     if faults or not (label and product and read and api_key and secret):
@@ -288,7 +288,7 @@ def _secret_name(table: object) -> Literal["api_secret", "private_key"]:
 
 
 def _line_of(name: str) -> Callable[[object], Decimal | None]:
-    return lambda value: line_value(value, name)
+    return lambda value: threshold_value(value, name)
 
 
 def _reference_of(name: str) -> Callable[[object], Reference]:
@@ -350,7 +350,7 @@ def _is_picture(endpoint: Endpoint[Any]) -> bool:
     """Whether it tells something of an account without being told anything else."""
     needed = [one for one in endpoint.parameters.values() if one.default is one.empty]
     # A list of answers is no class.
-    is_answer = inspect.isclass(endpoint.returns) and issubclass(endpoint.returns, Answer)
+    is_answer = inspect.isclass(endpoint.returns) and issubclass(endpoint.returns, Model)
     return endpoint.is_signed and not endpoint.is_write and not needed and is_answer
 
 

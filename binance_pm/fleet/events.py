@@ -15,14 +15,14 @@ import msgspec
 
 from binance_pm.budget import Waiting
 from binance_pm.enums import AccountStatus
-from binance_pm.fleet.lines import LineName
-from binance_pm.wire import Answer
+from binance_pm.fleet.thresholds import ThresholdName
+from binance_pm.wire import Model
 
 
 class TimedAnswer(msgspec.Struct, frozen=True):
     """One answer of the exchange, and when it came."""
 
-    answer: Answer
+    answer: Model
     """As the endpoint returns it; of a `UmAccount`, the open positions alone."""
     at: float
 
@@ -62,10 +62,10 @@ class StatusChanged(_OfAccount, frozen=True, kw_only=True):
     after: AccountStatus
 
 
-class MarginLine(_OfAccount, frozen=True, kw_only=True):
+class ThresholdCrossed(_OfAccount, frozen=True, kw_only=True):
     """The account crossed a line, or was below it when it was first read."""
 
-    line: LineName
+    line: ThresholdName
     threshold: Decimal
     """uniMMR of the line."""
     below: bool
@@ -112,19 +112,19 @@ class AccountFailed(_OfAccount, frozen=True, kw_only=True):
     """When it is tried again; None where it is not."""
 
 
-class GateShut(_Told, frozen=True, kw_only=True):
+class HostBlocked(_Told, frozen=True, kw_only=True):
     """The exchange refused (429) or banned (418) the IP: no account of the host is read before `until`."""
 
-    host: str
+    origin: str
     until: float
     """Seconds since the epoch, by the exchange's clock."""
     banned: bool
 
 
-class GateReopened(_Told, frozen=True, kw_only=True):
+class HostUnblocked(_Told, frozen=True, kw_only=True):
     """The host may be asked again."""
 
-    host: str
+    origin: str
 
 
 class BudgetTight(_Told, frozen=True, kw_only=True):
@@ -145,7 +145,9 @@ class BudgetTight(_Told, frozen=True, kw_only=True):
     """False if everything fits again."""
 
 
-StateEvent = StatusChanged | MarginLine | Stale | Fresh | AccountFailed | GateShut | GateReopened | BudgetTight
+StateEvent = (
+    StatusChanged | ThresholdCrossed | Stale | Fresh | AccountFailed | HostBlocked | HostUnblocked | BudgetTight
+)
 """What is never dropped."""
 
 FleetEvent = Reading | StateEvent
@@ -156,7 +158,7 @@ def label_of(event: FleetEvent) -> str:
     return event.label if isinstance(event, _OfAccount) else ""
 
 
-class AccountPicture(msgspec.Struct, frozen=True, kw_only=True):
+class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What a fleet knows of one account at one moment."""
 
     label: str
@@ -171,9 +173,9 @@ class AccountPicture(msgspec.Struct, frozen=True, kw_only=True):
     """USD."""
     unrealized_profit: Decimal | None
     """Of all USD-M positions, USD; None where they are not read, and where a part is in an asset that is no dollar."""
-    lines: Mapping[LineName, Decimal]
+    lines: Mapping[ThresholdName, Decimal]
     """The lines that are watched, as uniMMR."""
-    below: tuple[LineName, ...]
+    below: tuple[ThresholdName, ...]
     """The lines that it counts as below."""
     age: float | None
     """Seconds since the oldest part of the picture came; None where one never did."""

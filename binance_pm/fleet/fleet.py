@@ -21,8 +21,9 @@ from binance_pm.budget import Budget
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.environment import BASE_URL, environment_urls
-from binance_pm.errors import Call, ConfigurationError, SessionClosed
-from binance_pm.fleet import pace
+from binance_pm.errors import CallInfo, ConfigurationError, SessionClosed
+from binance_pm.fleet import schedule
+from binance_pm.fleet.account_monitor import AccountMonitor
 from binance_pm.fleet.accounts import (
     READ,
     AccountsFile,
@@ -33,17 +34,16 @@ from binance_pm.fleet.accounts import (
     read_accounts,
     refusal,
 )
-from binance_pm.fleet.events import AccountPicture, FleetEvent
+from binance_pm.fleet.events import AccountSnapshot, FleetEvent
 from binance_pm.fleet.keys import open_entries
-from binance_pm.fleet.lines import HYSTERESIS, Line, line_value, lines_of
-from binance_pm.fleet.watch import Watch, exchange_time
-from binance_pm.fleet.watched import Watched
+from binance_pm.fleet.monitor import Monitor, exchange_time
+from binance_pm.fleet.thresholds import HYSTERESIS, Threshold, threshold_value, thresholds_of
 from binance_pm.session import Session
 from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity
 
 _log = logging.getLogger(__name__)
 
-_CALL: Final = Call("Fleet")
+_CALL: Final = CallInfo("Fleet")
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -90,14 +90,14 @@ class Fleet:
         self,
         members: Iterable[Member],
         *,
-        floor: float = pace.FLOOR,
-        ceiling: float = pace.CEILING,
+        floor: float = schedule.FLOOR,
+        ceiling: float = schedule.CEILING,
         slack: float = 5.0,
         hysteresis: Decimal = HYSTERESIS,
     ) -> None:
-        if not 0 < floor <= ceiling <= pace.LONGEST or slack <= 0 or not 0 <= hysteresis < inf:
+        if not 0 < floor <= ceiling <= schedule.LONGEST or slack <= 0 or not 0 <= hysteresis < inf:
             raise ConfigurationError(
-                _CALL, f"0 < floor <= ceiling <= {pace.LONGEST:g}, slack > 0 and hysteresis >= 0 do not hold"
+                _CALL, f"0 < floor <= ceiling <= {schedule.LONGEST:g}, slack > 0 and hysteresis >= 0 do not hold"
             )
         self._members: list[Member] = list(members)
         self._floor: Final = floor
@@ -111,7 +111,7 @@ class Fleet:
         self._problems: list[Problem] = []
         self._stack: AsyncExitStack | None = None
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._watch: Watch | None = None
+        self._watch: Monitor | None = None
         self._budget: Budget | None = None
         self._affinity: Affinity | None = None
         self._closed: bool = False
@@ -180,9 +180,9 @@ class Fleet:
         return tuple(self._members)
 
     @property
-    def hosts(self) -> tuple[str, ...]:
+    def origins(self) -> tuple[str, ...]:
         """The hosts that the accounts are read from, as the budget names them."""
-        hosts = {member.client.host(ENDPOINTS[name]) for member in self._members for name in member.endpoints}
+        hosts = {member.client.origin(ENDPOINTS[name]) for member in self._members for name in member.endpoints}
         return tuple(sorted(hosts))
 
     async def __aenter__(self) -> Self:
@@ -246,19 +246,21 @@ class Fleet:
         if mismatch := self._affinity.mismatch():
             raise SessionClosed(_CALL, f"the fleet was {mismatch}", advice=ONE_EACH)
         now = budget.monotonic()
-        watched: list[Watched] = []
+        watched: list[AccountMonitor] = []
         for member in self._members:
             lines = _lines(member, warn, alarm)
             watched.append(
-                Watched(member.client, member.product, member.endpoints, lines, hysteresis=self._hysteresis, now=now)
+                AccountMonitor(
+                    member.client, member.product, member.endpoints, lines, hysteresis=self._hysteresis, now=now
+                )
             )
         if self._watch is not None:
             self._watch.stop()
-        self._watch = Watch(
+        self._watch = Monitor(
             budget,
             watched,
             self._problems,
-            hosts=self.hosts,
+            origins=self.origins,
             floor=self._floor,
             ceiling=self._ceiling,
             slack=self._slack,
@@ -272,9 +274,9 @@ class Fleet:
         Raises:
             SessionClosed: the fleet is not open.
         """
-        return exchange_time(self.budget, self.hosts)
+        return exchange_time(self.budget, self.origins)
 
-    def snapshot(self) -> list[AccountPicture]:
+    def snapshot(self) -> list[AccountSnapshot]:
         """What is known of every account now, in the order of the members; those that could not be opened at the end.
 
         Before the first `watch` nothing is known.
@@ -283,7 +285,7 @@ class Fleet:
             SessionClosed: the fleet is not open.
         """
         _ = self.budget
-        return [] if self._watch is None else self._watch.pictures()
+        return [] if self._watch is None else self._watch.snapshots()
 
     async def _read_keys(self) -> None:
         if self._file is None:
@@ -320,24 +322,26 @@ def _check_members(members: Iterable[Member]) -> None:
             )
         label = member.client.label
         if label in labels:
-            raise ConfigurationError(Call("Fleet", label), "two members have this label")
+            raise ConfigurationError(CallInfo("Fleet", label), "two members have this label")
         try:
             if member.read:
                 check_read(member.read)
-            lines_of(line_value(member.warn, "warn"), line_value(member.alarm, "alarm"))
+            thresholds_of(threshold_value(member.warn, "warn"), threshold_value(member.alarm, "alarm"))
         except ValueError as error:
-            raise ConfigurationError(Call("Fleet", label), str(error)) from None
+            raise ConfigurationError(CallInfo("Fleet", label), str(error)) from None
         labels.add(label)
 
 
-def _lines(member: Member, warn: str | int | Decimal | None, alarm: str | int | Decimal | None) -> tuple[Line, ...]:
+def _lines(
+    member: Member, warn: str | int | Decimal | None, alarm: str | int | Decimal | None
+) -> tuple[Threshold, ...]:
     try:
-        return lines_of(
-            line_value(warn if member.warn is None else member.warn, "warn"),
-            line_value(alarm if member.alarm is None else member.alarm, "alarm"),
+        return thresholds_of(
+            threshold_value(warn if member.warn is None else member.warn, "warn"),
+            threshold_value(alarm if member.alarm is None else member.alarm, "alarm"),
         )
     except ValueError as error:
-        raise ConfigurationError(Call("Fleet.watch", member.client.label), str(error)) from None
+        raise ConfigurationError(CallInfo("Fleet.watch", member.client.label), str(error)) from None
 
 
 def _one_budget(members: list[Member]) -> Budget:

@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from binance_pm.budget import Budget, Kind, PoolPlan
+from binance_pm.budget import Budget, LimitType, PoolPlan
 from binance_pm.endpoint import ENDPOINTS
-from binance_pm.fleet import pace
-from binance_pm.fleet.lines import LIQUIDATION
+from binance_pm.fleet import schedule
+from binance_pm.fleet.thresholds import LIQUIDATION
 
 # However little others leave of a pool, readings are planned, and missed, as if it were so small a part of the limit:
 # who is planned to be read in minutes is not told as unseen for minutes.
@@ -25,7 +25,7 @@ class Price(NamedTuple):
     pool: str
     """See `Pool.name`."""
     cost: float
-    """Seconds for which the pool's whole room for polls would have to be spent on it: see `pace.loads`."""
+    """Seconds for which the pool's whole room for polls would have to be spent on it: see `schedule.loads`."""
     room: float
     """Weight a minute with which polls are planned."""
     available: float
@@ -35,7 +35,7 @@ class Price(NamedTuple):
 def price_of(budget: Budget, name: str) -> Price:
     """What one reading of an endpoint takes of the pool of the IP, by what others on it use now."""
     endpoint = ENDPOINTS[name]
-    pool = budget.plan(1, 1.0, [endpoint]).pools[endpoint.kinds.index(Kind.IP)]
+    pool = budget.plan(1, 1.0, [endpoint]).pools[endpoint.kinds.index(LimitType.IP)]
     room = max(pool.available, _LEAST_ROOM * pool.limit / budget.processes)
     return Price(pool.name, pool.needed / room, room, pool.available)
 
@@ -126,8 +126,8 @@ def _intervals(
 ) -> list[float]:
     """The planned interval of each account, with some of them at their last line and the others calm."""
     wishes = [
-        pace.wish(float(LIQUIDATION) if place in at_line else None, (), fall=0.0, floor=floor, ceiling=ceiling)
+        schedule.wish(float(LIQUIDATION) if place in at_line else None, (), fall=0.0, floor=floor, ceiling=ceiling)
         for place in range(len(reads))
     ]
-    by = pace.stretches(pace.loads((wish, costs[read]) for wish, read in zip(wishes, reads, strict=True)))
-    return [pace.stretched(wish, costs[read], by) for wish, read in zip(wishes, reads, strict=True)]
+    by = schedule.stretches(schedule.loads((wish, costs[read]) for wish, read in zip(wishes, reads, strict=True)))
+    return [schedule.stretched(wish, costs[read], by) for wish, read in zip(wishes, reads, strict=True)]

@@ -63,7 +63,7 @@ async def open_entries(
             try:
                 clients[entry.label] = await _client(entry, file.path.parent, env, longest, session, options)
             except ConfigurationError as error:
-                problems.append(Problem(entry.label, entry.line, error.what))
+                problems.append(Problem(entry.label, entry.line, error.reason))
             except ValueError as error:
                 problems.append(Problem(entry.label, entry.line, str(error)))
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from binance_pm.budget import Budget, PoolState, Waiting
 from binance_pm.endpoint import ENDPOINTS
-from binance_pm.errors import Call
+from binance_pm.errors import CallInfo
+from binance_pm.fleet.account_monitor import AccountMonitor
 from binance_pm.fleet.forecast import price_of
-from binance_pm.fleet.watched import Watched
 
 
 class Why(NamedTuple):
@@ -31,10 +31,10 @@ class Moment:
     def __init__(self, budget: Budget, *, is_behind: bool) -> None:
         self._budget = budget
         self._is_behind = is_behind
-        self._pending: dict[Call, Waiting] | None = None
+        self._pending: dict[CallInfo, Waiting] | None = None
         self._pools: dict[str, PoolState] | None = None
 
-    def why(self, account: Watched, names: Sequence[str]) -> Why:
+    def why(self, account: AccountMonitor, names: Sequence[str]) -> Why:
         """Why some readings of an account are late.
 
         Args:
@@ -42,9 +42,9 @@ class Moment:
             names: of the endpoints.
         """
         now = self._budget.monotonic()
-        for host in sorted({account.client.host(ENDPOINTS[name]) for name in names}):
+        for host in sorted({account.client.origin(ENDPOINTS[name]) for name in names}):
             if closed := self._budget.gate(host).wait(now):
-                waiting = Waiting(reason="gate", host=host, seconds=closed)
+                waiting = Waiting(reason="gate", origin=host, seconds=closed)
                 return Why(waiting.text, waiting)
         for name in names:
             if name in account.errors:
@@ -61,18 +61,18 @@ class Moment:
             return Why("the events are not taken")
         return self._not_asked(account, names)
 
-    def _waits_for(self, account: Watched, name: str) -> Waiting:
+    def _waits_for(self, account: AccountMonitor, name: str) -> Waiting:
         if self._pending is None:
             self._pending = self._budget.pending()
-        waiting = self._pending.get(Call(name, account.label))
-        host = account.client.host(ENDPOINTS[name])
+        waiting = self._pending.get(CallInfo(name, account.label, account.client.key_id))
+        host = account.client.origin(ENDPOINTS[name])
         if waiting is None:
-            return Waiting(reason="retry", host=host)
+            return Waiting(reason="retry", origin=host)
         if waiting.reason == "connection" and not account.client.session.free_slots:
-            return Waiting(reason="slot", host=host, seconds=waiting.seconds)
+            return Waiting(reason="slot", origin=host, seconds=waiting.seconds)
         return waiting
 
-    def _not_asked(self, account: Watched, names: Sequence[str]) -> Why:
+    def _not_asked(self, account: AccountMonitor, names: Sequence[str]) -> Why:
         """Nothing more is asked for while many calls wait already; else it is planned for its turn among the others."""
         if self._pools is None:
             self._pools = {state.pool.name: state for state in self._budget.snapshot()}

@@ -21,12 +21,12 @@ from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, 
 
 from binance_pm.amounts import is_near
 from binance_pm.arguments import checked
-from binance_pm.attempted import Attempted
+from binance_pm.attempt_event import AttemptEvent
 from binance_pm.budget import Budget, BudgetEvent, Pool, PoolState, Refused
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
 from binance_pm.errors import SessionClosed
-from binance_pm.fleet import AccountPicture, Fleet, FleetEvent
+from binance_pm.fleet import AccountSnapshot, Fleet, FleetEvent
 from binance_pm.fleet.accounts import HEADLINES
 from binance_pm.fleet.events import label_of
 from binance_pm.metrics.server import serving
@@ -80,7 +80,11 @@ class Metrics:
             "outcome",
         )
         self._waits: Final = self._histogram(
-            "budget_wait_seconds", "Waiting for weight or a gate before a request", _WAIT_SECONDS, "endpoint", "lane"
+            "budget_wait_seconds",
+            "Waiting for weight or a gate before a request",
+            _WAIT_SECONDS,
+            "endpoint",
+            "priority",
         )
         self.registry.register(self)
 
@@ -94,9 +98,9 @@ class Metrics:
             if one not in self._heard:
                 self._heard.add(one)
                 if isinstance(one, Session):
-                    one.listen(self._count)
+                    one.add_listener(self._count)
                 else:
-                    one.listen(self._hear)
+                    one.add_listener(self._hear)
         source = _Source(fleet)
         # A counter that appears with its first event has no increase to be seen.
         for member in fleet.members:
@@ -104,7 +108,7 @@ class Metrics:
                 self._readings.labels(member.client.label, name)
             for kind in _OF_ACCOUNTS:
                 self._events.labels(member.client.label, kind)
-        for host in fleet.hosts:
+        for host in fleet.origins:
             for status in _REFUSALS:
                 self._refusals.labels(host, status)
         self._source = source
@@ -145,22 +149,22 @@ class Metrics:
     def _is_watching(self) -> bool:
         return self._source is not None and self._source.is_open
 
-    def _count(self, attempted: Attempted) -> None:
+    def _count(self, attempted: AttemptEvent) -> None:
         call, error = attempted.call, attempted.error
         # Programs may call any path.
         endpoint = call.endpoint if call.endpoint in ENDPOINTS else "undeclared"
         outcome = "ok" if error is None else error.__name__
         if error is not None:
-            self._errors.labels(call.account, endpoint, outcome).inc()
+            self._errors.labels(call.label, endpoint, outcome).inc()
         elif not call.write:
-            self._readings.labels(call.account, endpoint).inc()
-        self._waits.labels(endpoint, attempted.lane.name.lower()).observe(attempted.waited)
+            self._readings.labels(call.label, endpoint).inc()
+        self._waits.labels(endpoint, attempted.priority.name.lower()).observe(attempted.waited)
         if attempted.seconds is not None:
             self._travel.labels(endpoint, outcome).observe(attempted.seconds)
 
     def _hear(self, event: BudgetEvent) -> None:
         if isinstance(event, Refused):
-            self._refusals.labels(event.host, _UNKNOWN if event.status is None else str(event.status)).inc()
+            self._refusals.labels(event.origin, _UNKNOWN if event.status is None else str(event.status)).inc()
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         return Counter(_PREFIX + name, about, labels, registry=self.registry)
@@ -172,7 +176,7 @@ class Metrics:
 class _Figures(NamedTuple):
     """What is known in one moment."""
 
-    pictures: list[AccountPicture]
+    pictures: list[AccountSnapshot]
     pools: list[PoolState]
     gates: dict[str, float]
     """Seconds until each opens, by host."""
@@ -185,7 +189,7 @@ class _Source:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet: Final = fleet
-        self._labels: Final = {member.client.key_digest: member.client.label for member in reversed(fleet.members)}
+        self._labels: Final = {member.client.key_id: member.client.label for member in reversed(fleet.members)}
         self._asked: Final[deque[Future[_Figures | None]]] = deque()
         self._wake: Final = waker(self._answer)
 
@@ -217,7 +221,7 @@ class _Source:
             return None
         budget = self._fleet.budget
         pools, now = budget.snapshot(), budget.monotonic()
-        hosts = sorted({*self._fleet.hosts, *(state.pool.host for state in pools)})
+        hosts = sorted({*self._fleet.origins, *(state.pool.origin for state in pools)})
         gates = {host: budget.gate(host).wait(now) for host in hosts}
         return _Figures(self._fleet.snapshot(), pools, gates, self._labels)
 
@@ -229,7 +233,7 @@ def _own_registry() -> CollectorRegistry:
     return registry
 
 
-def _of_accounts(pictures: Iterable[AccountPicture]) -> Iterator[Metric]:
+def _of_accounts(pictures: Iterable[AccountSnapshot]) -> Iterator[Metric]:
     figures = {name: _gauge(f"account_{name}", about, "account") for name, about in _FIGURES.items()}
     status = _gauge("account_status", "1 for the status that the account has", "account", "status")
     line = _gauge("account_line_uni_mmr", "The uniMMR of a line that is watched", "account", "line")
@@ -260,7 +264,7 @@ def _of_accounts(pictures: Iterable[AccountPicture]) -> Iterator[Metric]:
     return iter([*figures.values(), status, line, below, stale, failed, *_profits(pictures), *_ages(pictures)])
 
 
-def _profits(pictures: Iterable[AccountPicture]) -> list[GaugeMetricFamily]:
+def _profits(pictures: Iterable[AccountSnapshot]) -> list[GaugeMetricFamily]:
     about = "Of all USD-M positions; absent if one is settled in an asset that is no dollar"
     dollars = _gauge("account_unrealized_profit_usd", about, "account")
     assets = _gauge("account_unrealized_profit", "Of USD-M positions, in units of the asset", "account", "asset")
@@ -275,7 +279,7 @@ def _profits(pictures: Iterable[AccountPicture]) -> list[GaugeMetricFamily]:
     return [dollars, assets]
 
 
-def _ages(pictures: Iterable[AccountPicture]) -> list[GaugeMetricFamily]:
+def _ages(pictures: Iterable[AccountSnapshot]) -> list[GaugeMetricFamily]:
     age = _gauge("account_age_seconds", "Since the oldest part of the picture came; +Inf if never", "account")
     ages = _gauge("account_reading_age_seconds", "Since an endpoint was read; +Inf if never", "account", "endpoint")
     for picture in pictures:
@@ -285,12 +289,12 @@ def _ages(pictures: Iterable[AccountPicture]) -> list[GaugeMetricFamily]:
     return [age, ages]
 
 
-def _is_stale(picture: AccountPicture) -> bool:
+def _is_stale(picture: AccountSnapshot) -> bool:
     # The fleet itself looks once a second.
     return picture.is_stale or (picture.age is not None and picture.age > picture.bound)
 
 
-def _is_old(picture: AccountPicture, names: Iterable[str]) -> bool:
+def _is_old(picture: AccountSnapshot, names: Iterable[str]) -> bool:
     """Whether one of the readings, if there is such a one, is older than promised."""
     ages = {name: age for name, age in picture.ages.items() if name in names}
     is_late = any(name in picture.old or (age is not None and age > picture.bound) for name, age in ages.items())
@@ -304,7 +308,7 @@ _FIGURES: Final = {
 }
 
 
-def _figures(picture: AccountPicture) -> dict[str, Decimal | None]:
+def _figures(picture: AccountSnapshot) -> dict[str, Decimal | None]:
     return {
         "uni_mmr": picture.uni_mmr,
         "equity_usd": picture.account_equity,
@@ -319,7 +323,7 @@ def _of_pools(pools: Iterable[PoolState], labels: Mapping[str, str]) -> Iterator
     flying = _gauge("pool_weight_in_flight", "Of it, for requests on their way", *names)
     reserve = _gauge("pool_weight_reserve", "What is kept for orders and rescues", *names)
     foreign = _gauge("pool_weight_foreign", "What others on the IP surely used of the latest minute", *names)
-    waiting = _gauge("pool_waiting_calls", "Calls that wait for weight or a gate", *names, "lane")
+    waiting = _gauge("pool_waiting_calls", "Calls that wait for weight or a gate", *names, "priority")
     reason = _gauge("pool_waiting_reason", "1 for what most of them wait for; none if none waits", *names, "reason")
     for state in pools:
         pool = _pool_labels(state.pool, labels)
@@ -327,15 +331,15 @@ def _of_pools(pools: Iterable[PoolState], labels: Mapping[str, str]) -> Iterator
         used.add_metric(pool, state.used)
         flying.add_metric(pool, state.in_flight)
         reserve.add_metric(pool, state.reserve)
-        foreign.add_metric(pool, state.foreign)
-        for lane, number in state.waiting.items():
-            waiting.add_metric((*pool, lane.name.lower()), number)
+        foreign.add_metric(pool, state.external)
+        for priority, number in state.waiting.items():
+            waiting.add_metric((*pool, priority.name.lower()), number)
         reason.add_metric((*pool, state.waiting_for.reason if state.waiting_for else "none"), 1)
     return iter([limit, used, flying, reserve, foreign, waiting, reason])
 
 
 def _pool_labels(pool: Pool, labels: Mapping[str, str]) -> tuple[str, str, str]:
-    return pool.host, pool.name, labels.get(pool.account, pool.account)
+    return pool.origin, pool.name, labels.get(pool.key_id, pool.key_id)
 
 
 def _of_gates(gates: Mapping[str, float]) -> Iterator[Metric]:

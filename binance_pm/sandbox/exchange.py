@@ -14,7 +14,7 @@ import msgspec
 
 from binance_pm.sandbox import facts, rules
 from binance_pm.sandbox.account import Account, make_accounts
-from binance_pm.sandbox.faults import Armed, Fault
+from binance_pm.sandbox.faults import Fault, FaultQueue
 from binance_pm.sandbox.handlers import HANDLERS, Context
 from binance_pm.sandbox.limits import Counter, Limits
 from binance_pm.sandbox.market import Market
@@ -67,7 +67,7 @@ class Exchange:
         self._clock = clock
         self._sleep = sleep
         self._limits = Limits(minute=minute, limits=limits)
-        self._armed = Armed()
+        self._armed = FaultQueue()
         self._keys = {key.api_key: rules.Owner(account, key) for account in self.accounts for key in account.keys}
         self._states = {account.label: AccountState(account) for account in self.accounts}
         self._requests: deque[Arrival] = deque(maxlen=_REMEMBERED)
@@ -99,17 +99,17 @@ class Exchange:
         """Arm faults, behind those already armed.
 
         Raises:
-            ValueError: one steals from a pool that does not exist.
+            ValueError: the fault uses a pool that does not exist.
         """
         with self._lock:
             for fault in faults:
-                self._limits.steal(fault.steal, self.now())
+                self._limits.set_external_usage(fault.external_usage, self.now())
                 self._armed.add(fault)
 
     def clear(self) -> None:
         """Disarm all faults; weight already stolen stays used until the minute turns."""
         with self._lock:
-            self._limits.stop_stealing(self.now())
+            self._limits.clear_external_usage(self.now())
             self._armed.clear()
 
     def used(self, pool: str, *, holder: str = "127.0.0.1", path: str = "") -> int:
@@ -144,7 +144,7 @@ class Exchange:
         await self._pause(fault.delay)
         reply = self._answer(request) if fault.effect else Reply(headers=_date_and_type(self.now(), b"{}"))
         await self._pause(fault.delay_after)
-        reply = fault.spoil(reply)
+        reply = fault.apply(reply)
         arrival.status = None if reply.drop else reply.status
         return reply
 

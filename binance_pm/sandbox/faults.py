@@ -21,10 +21,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     * a lost request: ``Fault(drop=True, effect=False)``; a lost answer: ``Fault(drop=True)``
     * an answer that breaks off after 10 bytes: ``Fault(cut=10)``
     * a clock 2 s fast: ``Fault(skew=2)``
-    * other programs on the same IP: ``Fault(steal={"papi": 0.3})``
+    * other programs on the same IP: ``Fault(external_usage={"papi": 0.3})``
 
     Raises:
-        ValueError: ``skew`` or ``steal`` together with what concerns single requests; ``times`` below 1.
+        ValueError: ``skew`` or ``external_usage`` together with what concerns single requests; ``times`` below 1.
     """
 
     path: str = "*"
@@ -55,25 +55,25 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     """How many bytes of the body are sent before the connection closes; Content-Length promises all of it."""
     skew: float = 0.0
     """Seconds the exchange's clock is ahead, for every request until cleared."""
-    steal: dict[str, float] = {}
+    external_usage: dict[str, float] = {}
     """Foreign traffic by pool (``papi``, ``api``, ``sapi-ip``, ``sapi-uid``), as a part of its limit, until cleared."""
 
     def __post_init__(self) -> None:
-        if self.standing and msgspec.structs.replace(self, times=1, skew=0.0, steal={}) != Fault():
-            raise ValueError("skew and steal hold for every request: give them a fault of their own")
+        if self.standing and msgspec.structs.replace(self, times=1, skew=0.0, external_usage={}) != Fault():
+            raise ValueError("skew and external_usage hold for every request: give them a fault of their own")
         if self.times is not None and self.times < 1:
             raise ValueError("a fault strikes at least once: times is 1 or more, or None")
 
     @property
     def standing(self) -> bool:
         """Whether it is a state of the exchange rather than the fate of a request."""
-        return self.skew != 0 or bool(self.steal)
+        return self.skew != 0 or bool(self.external_usage)
 
-    def strikes(self, path: str, names: tuple[str, ...]) -> bool:
+    def matches(self, path: str, names: tuple[str, ...]) -> bool:
         """Whether a request for this path, by an account of these names, is one of those it strikes."""
         return not self.standing and self.path in ("*", path) and (self.account is None or self.account in names)
 
-    def spoil(self, reply: Reply) -> Reply:
+    def apply(self, reply: Reply) -> Reply:
         """The reply as the fault changes it."""
         return Reply(
             status=self.status or reply.status,
@@ -96,7 +96,7 @@ NO_FAULT = Fault()
 """The fate of a request that nothing strikes."""
 
 
-class Armed:
+class FaultQueue:
     """The faults that have not run out yet. Not safe for threads: its owner locks."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class Armed:
     def take(self, path: str, names: tuple[str, ...]) -> Fault:
         """The fault that strikes this request, used up by one; ``NO_FAULT`` where none does."""
         for place, (fault, left) in enumerate(self._left):
-            if fault.strikes(path, names):
+            if fault.matches(path, names):
                 self._left[place : place + 1] = [] if left == 1 else [(fault, left and left - 1)]
                 return fault
         return NO_FAULT

@@ -32,7 +32,7 @@ class Counter(NamedTuple):
     path: str = ""
 
 
-class _Theft(NamedTuple):
+class _ExternalUsage(NamedTuple):
     """Foreign traffic on a pool from one moment to another."""
 
     pool: str
@@ -60,7 +60,7 @@ class Limits:
         self._used: dict[Counter, tuple[int, int]] = {}
         self._offences: dict[str, tuple[int, int]] = {}
         self._bans: dict[str, tuple[float, int]] = {}
-        self._thefts: list[_Theft] = []
+        self._thefts: list[_ExternalUsage] = []
 
     def used(self, counter: Counter, now: float) -> int:
         """Weight used in the minute of ``now``, foreign traffic included."""
@@ -91,12 +91,12 @@ class Limits:
         """When the minute of ``now`` ends."""
         return (self._window(now) + 1) * self.minute
 
-    def steal(self, shares: Mapping[str, float], now: float) -> None:
+    def set_external_usage(self, shares: Mapping[str, float], now: float) -> None:
         """Add foreign traffic from now on: a part of the limit of each pool, spread evenly over the minute."""
         for pool, share in _known(shares).items():
-            self._thefts.append(_Theft(pool, share * self.limits[pool] / self.minute, now))
+            self._thefts.append(_ExternalUsage(pool, share * self.limits[pool] / self.minute, now))
 
-    def stop_stealing(self, now: float) -> None:
+    def clear_external_usage(self, now: float) -> None:
         """End the foreign traffic; what it has used stays used."""
         begin = self._window(now) * self.minute
         recent = (theft for theft in self._thefts if theft.end > begin)

@@ -12,12 +12,12 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 
-from binance_pm.transport.reach import Way, reached
+from binance_pm.transport.reach import ServerAddress, reached
 from binance_pm.transport.reason import HANDSHAKE, Progress
 from binance_pm.transport.resolve import Address
 
 
-async def dial(way: Way, protocol: asyncio.BaseProtocol, progress: Progress) -> None:
+async def dial(way: ServerAddress, protocol: asyncio.BaseProtocol, progress: Progress) -> None:
     """Connect the protocol.
 
     Args:

@@ -17,24 +17,24 @@ from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpResponseParser
 
-from binance_pm.transport import (
+from binance_pm.transport import local
+from binance_pm.transport.desync import AMBIGUOUS, FAREWELL, TOO_EARLY
+from binance_pm.transport.dial import dial, readiness
+from binance_pm.transport.headers import COMPRESSED, LONGEST_HEAD, headers_of, is_compressed, is_too_long
+from binance_pm.transport.http import (
     KEEPALIVE_SECONDS,
     MAX_CONNECTIONS,
     REFUSALS,
     REFUSALS_BODY_SECONDS,
-    HttpAnswer,
     HttpRequest,
+    HttpResponse,
     SendFailed,
     Timeouts,
-    local,
 )
-from binance_pm.transport.dial import dial, readiness
-from binance_pm.transport.headers import COMPRESSED, LONGEST_HEAD, headers_of, is_compressed, is_too_long
-from binance_pm.transport.reach import Way
+from binance_pm.transport.reach import ServerAddress
 from binance_pm.transport.reason import Progress, not_connected
 from binance_pm.transport.resolve import RESOLVER, Resolver
 from binance_pm.transport.sockets import Descriptors, unacknowledged, unread
-from binance_pm.transport.surplus import AMBIGUOUS, FAREWELL, TOO_EARLY
 from binance_pm.transport.tls import tls_settings
 
 _BUFFER_SIZE: Final = 2**18
@@ -86,7 +86,7 @@ class DirectTransport:
         self._limits: Final[set[asyncio.Timeout]] = set()
         self._closed: bool = False
 
-    async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
+    async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpResponse:
         """See `Transport.send`."""
         if local.IS_ENFORCED:
             local.check_is_local(request.origin)
@@ -142,7 +142,9 @@ class DirectTransport:
                     tls = self._tls = self._tls or self._default_tls(parts.netloc)
                     # A server that is offered nothing else speaks it.
                     tls.set_alpn_protocols(["http/1.1"])
-                way = Way(parts.hostname, parts.port or port, tls, self._pins, self._local_address, self._resolver)
+                way = ServerAddress(
+                    parts.hostname, parts.port or port, tls, self._pins, self._local_address, self._resolver
+                )
                 return self._hosts.setdefault((origin, account), _Host(way, parts.netloc, []))
         raise SendFailed("the URL of the request is none", sent=False)
 
@@ -212,7 +214,7 @@ def _no_place() -> SendFailed:
 class _Host(NamedTuple):
     """One origin for one account, and the connections to it that no call is on, the last used last."""
 
-    way: Way
+    way: ServerAddress
     netloc: str
     idle: list[_Connection]
 
@@ -233,7 +235,7 @@ class _Connection(asyncio.BufferedProtocol):
     """Asked with 0: whether something has arrived, by what the system knows."""
     _transport: asyncio.Transport
     _timer: asyncio.TimerHandle
-    _answer: asyncio.Future[HttpAnswer] | None = None
+    _answer: asyncio.Future[HttpResponse] | None = None
     _status: int = 0
     """That of the answer, once its head is complete."""
     _unproductive: int = 0
@@ -277,7 +279,7 @@ class _Connection(asyncio.BufferedProtocol):
         """Whether it can carry a call, by what the event loop knows."""
         return self._loop.time() < self.deadline and not self._transport.is_closing()
 
-    def ask(self, request: bytes, latest: float) -> asyncio.Future[HttpAnswer]:
+    def ask(self, request: bytes, latest: float) -> asyncio.Future[HttpResponse]:
         """Write the request, to be answered until then; from here on it counts as sent."""
         self._latest = latest
         self.deadline = min(self._loop.time() + self._timeouts.read, self._latest)
@@ -424,7 +426,7 @@ class _Connection(asyncio.BufferedProtocol):
         answer, self._answer = self._answer, None
         self.deadline = self._loop.time() + KEEPALIVE_SECONDS
         if answer is not None and not answer.done():
-            answer.set_result(HttpAnswer(self._status, self._headers, body))
+            answer.set_result(HttpResponse(self._status, self._headers, body))
 
     def _stop(self, reason: str) -> NoReturn:
         """End it from within the parser, which an error stops."""

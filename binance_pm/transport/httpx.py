@@ -20,26 +20,26 @@ import anyio
 import httpx
 
 from binance_pm.signing import clear_locals
-from binance_pm.transport import (
+from binance_pm.transport import local
+from binance_pm.transport.desync import close_on_extra_bytes, descriptor_of
+from binance_pm.transport.headers import COMPRESSED, is_compressed
+from binance_pm.transport.http import (
     KEEPALIVE_SECONDS,
     MAX_CONNECTIONS,
     REFUSALS,
     REFUSALS_BODY_SECONDS,
-    HttpAnswer,
     HttpRequest,
+    HttpResponse,
     NotConnected,
     SendFailed,
     Timeouts,
-    local,
 )
-from binance_pm.transport.headers import COMPRESSED, is_compressed
-from binance_pm.transport.keep_alive import KeepAlive
+from binance_pm.transport.idle_connections import IdleConnections
 from binance_pm.transport.mocks import replaced
 from binance_pm.transport.network import Network, limit_reading
 from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress, not_connected, proxy_refusal
 from binance_pm.transport.resolve import RESOLVER, Resolver
 from binance_pm.transport.sockets import Descriptors
-from binance_pm.transport.surplus import descriptor_of, watch_surplus
 from binance_pm.transport.tls import source_of_settings, tls_settings
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class HttpxTransport:
             except OSError as error:
                 cause = f"cannot be read ({Progress(None).cause(error)})"
                 raise ValueError(f"{source_of_settings(trust_env=trust_env)} {cause}") from error
-        self._connections: Final = KeepAlive(make, most=MAX_CONNECTIONS, seconds=KEEPALIVE_SECONDS)
+        self._connections: Final = IdleConnections(make, most=MAX_CONNECTIONS, seconds=KEEPALIVE_SECONDS)
         self._descriptors: Final = Descriptors()
         self._places: Final = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
         self._max_body: Final = max_body
@@ -127,7 +127,7 @@ class HttpxTransport:
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_redact)
 
-    async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
+    async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpResponse:
         """See `Transport.send`."""
         proxy = None if self._brought is not None else self._proxy_of(request.origin)
         trace = _Trace(departing, request.origin, proxy, self._timeouts)
@@ -149,14 +149,14 @@ class HttpxTransport:
             failure.reason += f" through the proxy {proxy.place}"
         raise failure
 
-    async def _send_on_own(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope) -> HttpAnswer:
+    async def _send_on_own(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope) -> HttpResponse:
         """Send it over a connection of ours."""
         if trace.proxy is not None and not request.origin.startswith("https:"):
             shown = f"plain http would show key and signature to the proxy {trace.proxy.place}"
             raise not_connected(_place_of(request.origin), shown)
         await self._find_place()
         purpose = request.origin, request.account
-        connection = await self._connections.take(purpose)
+        connection = await self._connections.get(purpose)
         is_kept = False
         try:
             handle = _mockable(connection.prepare(request.origin))
@@ -165,7 +165,7 @@ class HttpxTransport:
             return answer
         finally:
             try:
-                await (self._connections.give(purpose, connection) if is_kept else self._connections.end(connection))
+                await (self._connections.put(purpose, connection) if is_kept else self._connections.end(connection))
             finally:
                 self._places.release()
 
@@ -178,11 +178,13 @@ class HttpxTransport:
             return
         raise SendFailed("no connection was free in time", sent=False)
 
-    async def _send(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope, handle: _Handle) -> HttpAnswer:
+    async def _send(
+        self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope, handle: _Handle
+    ) -> HttpResponse:
         try:
             response = await self._answered(request, trace, handle)
             trace.depart()
-            return HttpAnswer(response.status_code, response.headers, await self._read(response, scope))
+            return HttpResponse(response.status_code, response.headers, await self._read(response, scope))
         except SendFailed as failure:
             # Raised within httpcore, whose frames hold the request as it is written.
             clear_locals(failure)
@@ -321,7 +323,7 @@ class _Trace:
         part, _, step = event.partition(".")
         if step == "connect_tcp.complete":
             self._stream = info["return_value"]
-            watch_surplus(self._stream, tls=False)
+            close_on_extra_bytes(self._stream, tls=False)
             if self.descriptors is not None:
                 self.descriptors.add(descriptor_of(self._stream))
         elif step == "setup_socks5_connection.started":
@@ -334,7 +336,7 @@ class _Trace:
                 self._at = info["server_hostname"]
         elif step == "start_tls.complete":
             self._stream = info["return_value"]
-            watch_surplus(self._stream, tls=True)
+            close_on_extra_bytes(self._stream, tls=True)
         elif step == "send_request_headers.started":
             # A proxy is asked for a tunnel by a request of its own.
             if info["request"].method != b"CONNECT":

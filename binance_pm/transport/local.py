@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from binance_pm.hosts import is_loopback
-from binance_pm.transport import SendFailed
+from binance_pm.transport.http import SendFailed
 
 IS_ENFORCED: bool = False
 """Set by the pytest fixture ``pm_offline``."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import anyio
 
-from binance_pm.transport.reach import Way, reached
+from binance_pm.transport.reach import ServerAddress, reached
 from binance_pm.transport.reason import Progress, Unreached
 from binance_pm.transport.resolve import Address, Resolver
 
@@ -35,7 +35,7 @@ class Network:
     ) -> Any:
         """See `httpcore.AsyncNetworkBackend`."""
         del local_address
-        way = Way(host, port, None, local_address=self._local_address, resolver=self._resolver)
+        way = ServerAddress(host, port, None, local_address=self._local_address, resolver=self._resolver)
         progress = Progress(timeout)
 
         async def connect(address: Address, local: str | None) -> Any:

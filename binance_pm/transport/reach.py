@@ -24,7 +24,7 @@ _LONGEST_SHARE: Final = 1.0
 """Seconds for one address while there is another one."""
 
 
-class Way(NamedTuple):
+class ServerAddress(NamedTuple):
     """How a server is reached, and told from others."""
 
     name: str
@@ -40,7 +40,7 @@ class Way(NamedTuple):
     resolver: Resolver = RESOLVER
 
 
-async def reached(way: Way, connect: Callable[[Address, str | None], Awaitable[T]], progress: Progress) -> T:
+async def reached(way: ServerAddress, connect: Callable[[Address, str | None], Awaitable[T]], progress: Progress) -> T:
     """What connects to the first address of the name that can be reached; each has its share of the time.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Final, cast
 
 import anyio
 
-from binance_pm.transport import NotConnected
+from binance_pm.transport.http import NotConnected
 
 RESOLVING: Final = "name not resolved"
 CONNECTING: Final = "no answer"

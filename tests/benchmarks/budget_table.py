@@ -23,8 +23,8 @@ from itertools import count
 from random import Random
 from typing import Final, NamedTuple
 
-from binance_pm.budget import Kind
-from binance_pm.transport import HttpAnswer
+from binance_pm.budget import LimitType
+from binance_pm.transport.http import HttpResponse
 from tests.simulation.calls import Ask
 from tests.simulation.limiters import OURS, OURS_SHARED, Machine, Rival
 from tests.simulation.measure import Result
@@ -141,14 +141,14 @@ def _outcome_of(names: tuple[str, str], *, seed: int, minutes: float, patience: 
 async def cpu_microseconds(rival: Rival, *, rounds: int = 7, calls: int = 500) -> float:
     """CPU time that a call costs where nothing has to be waited for, the answer itself not included."""
     store = RemoteStore(time.monotonic, lambda _: True, None, Random(1))  # noqa: S311 - nothing is sent to it
-    machine = Machine(time.monotonic, time.time, store, {("papi", Kind.IP): 10**9}, 1)
+    machine = Machine(time.monotonic, time.time, store, {("papi", LimitType.IP): 10**9}, 1)
     limiter = rival.make(machine, 1)[0]
     counts = count(5, 5)
     ask = Ask("polls", "account 0", 5)
 
-    async def send() -> HttpAnswer:
+    async def send() -> HttpResponse:
         headers = {"date": "Fri, 15 Jan 2027 08:00:00 GMT", "x-mbx-used-weight-1m": str(next(counts))}
-        return HttpAnswer(200, headers, b"{}")
+        return HttpResponse(200, headers, b"{}")
 
     async def cost(work: Callable[[], Awaitable[object]]) -> float:
         taken: list[float] = []

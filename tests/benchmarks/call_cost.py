@@ -18,10 +18,10 @@ from itertools import islice
 import msgspec
 
 from binance_pm import ENDPOINTS, Client, Session
-from binance_pm.budget import Budget, Charge, Family, Kind, Reservation, pool_of
-from binance_pm.errors import Call
+from binance_pm.budget import Budget, Charge, Family, LimitType, Reservation, pool_of
+from binance_pm.errors import CallInfo
 from binance_pm.signing import signer
-from binance_pm.transport import HttpAnswer, HttpRequest
+from binance_pm.transport.http import HttpRequest, HttpResponse
 from binance_pm.wire import encode_query
 from tests.benchmarks.answering import LARGE, SMALL, body_of
 from tests.simulation.virtual import run
@@ -36,14 +36,14 @@ WAITERS = 1_000, 10_000
 EPOCH = 1_800_000_000.0
 
 
-def answers_with(body: bytes, now: Callable[[], float] = time.time) -> Iterator[HttpAnswer]:
+def answers_with(body: bytes, now: Callable[[], float] = time.time) -> Iterator[HttpResponse]:
     """Answers of an exchange that counts 5 with each, minute by minute."""
     minute, used = 0, 0
     while True:
         if now() // 60 != minute:
             minute, used = now() // 60, 0
         used += 5
-        yield HttpAnswer(200, {"date": formatdate(now(), usegmt=True), "x-mbx-used-weight-1m": str(used)}, body)
+        yield HttpResponse(200, {"date": formatdate(now(), usegmt=True), "x-mbx-used-weight-1m": str(used)}, body)
 
 
 class Instant:
@@ -52,7 +52,7 @@ class Instant:
     def __init__(self, body: bytes) -> None:
         self._answers = answers_with(body)
 
-    async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpAnswer:
+    async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpResponse:
         """The next answer."""
         del request
         departing()
@@ -75,9 +75,9 @@ async def cpu_microseconds(work: Callable[[], Awaitable[object]]) -> float:
 
 async def measure() -> dict[str, float]:
     """Each piece, in microseconds."""
-    limits: dict[tuple[Family, Kind], int] = {("papi", Kind.IP): 10**9}
+    limits: dict[tuple[Family, LimitType], int] = {("papi", LimitType.IP): 10**9}
     sign = signer("s" * 64)
-    charges = (Charge(pool_of("papi", Kind.IP, host="h", path="/papi/v2/um/account", account="a"), 5),)
+    charges = (Charge(pool_of("papi", LimitType.IP, origin="h", path="/papi/v2/um/account", key_id="a"), 5),)
     budget = Budget(limits=limits)
     small, large = body_of(SMALL), body_of(LARGE)
     answers = deque(islice(answers_with(small), ROUNDS * CALLS))
@@ -85,9 +85,9 @@ async def measure() -> dict[str, float]:
 
     async def reserve() -> None:
         reservation: Reservation
-        async with budget.reserve(charges, call=Call("um_account"), max_wait=1) as reservation:
-            reservation.depart()
-            reservation.answer(answers.popleft())
+        async with budget.reserve(charges, call=CallInfo("um_account"), max_wait=1) as reservation:
+            reservation.mark_sent()
+            reservation.settle(answers.popleft())
 
     async def signed() -> None:
         sign(encode_query({"recvWindow": 5000, "timestamp": 1_780_000_000_000}).encode())
@@ -132,11 +132,11 @@ async def wait_in_line(waiters: int) -> float:
 
     async def call(number: int) -> None:
         account = str(number)
-        charge = Charge(pool_of("papi", Kind.IP, host="h", path="/papi/v2/um/account", account=account), 5)
-        async with budget.reserve((charge,), call=Call("um_account", account), max_wait=math.inf) as reservation:
-            reservation.depart()
+        charge = Charge(pool_of("papi", LimitType.IP, origin="h", path="/papi/v2/um/account", key_id=account), 5)
+        async with budget.reserve((charge,), call=CallInfo("um_account", account), max_wait=math.inf) as reservation:
+            reservation.mark_sent()
             await asyncio.sleep(0.05)
-            reservation.answer(next(answers))
+            reservation.settle(next(answers))
 
     began = time.process_time()
     await asyncio.gather(*map(call, range(waiters)))

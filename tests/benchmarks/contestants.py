@@ -22,14 +22,14 @@ from typing import Any, Final
 import httpx
 
 from binance_pm import ENDPOINTS, Client, Session
-from binance_pm.budget import Budget, Family, Kind
+from binance_pm.budget import Budget, Family, LimitType
 from binance_pm.session import Engine
 
 KEY, SECRET = "k" * 64, "s" * 64
 PATH: Final = "/papi/v2/um/account"
 AT_ONCE: Final = 50
 _DECODE: Final = ENDPOINTS["um_account"].decode
-LIMITS: Final[dict[tuple[Family, Kind], int]] = {("papi", Kind.IP): 10**9}
+LIMITS: Final[dict[tuple[Family, LimitType], int]] = {("papi", LimitType.IP): 10**9}
 
 Call = Callable[[], Awaitable[object]]
 Opener = Callable[[int], AbstractAsyncContextManager[Call]]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from binance_pm.budget import Budget, Charge, Family, Kind, Pool, pool_of
+from binance_pm.budget import Budget, Charge, Family, LimitType, Pool, pool_of
 from binance_pm.classify import classify
-from binance_pm.errors import Call, LimitHit
-from binance_pm.transport import HttpAnswer
+from binance_pm.errors import CallInfo, LimitHit
+from binance_pm.transport.http import HttpResponse
 
 if TYPE_CHECKING:
     from tests.conftest import FakeClock, ManualClock
@@ -21,32 +21,34 @@ HOST = "https://papi.example"
 LIMIT = 1000
 MINUTE = 30_000_000 * 60.0
 """When a minute begins."""
-PAPI = pool_of("papi", Kind.IP, host=HOST, path="/papi/v1/account", account="a")
-IP = pool_of("papi", Kind.IP, host=HOST, path="", account="")
-SAPI = pool_of("sapi", Kind.IP, host=HOST, path="/sapi/v1/x", account="")
+PAPI = pool_of("papi", LimitType.IP, origin=HOST, path="/papi/v1/account", key_id="a")
+IP = pool_of("papi", LimitType.IP, origin=HOST, path="", key_id="")
+SAPI = pool_of("sapi", LimitType.IP, origin=HOST, path="/sapi/v1/x", key_id="")
 
 
-def limit_of(answer: HttpAnswer) -> LimitHit | None:
+def limit_of(answer: HttpResponse) -> LimitHit | None:
     """The limit that an answer says was hit, as the client tells the budget."""
-    return classify(Call("x"), answer).limit
+    return classify(CallInfo("x"), answer).limit
 
 
 def budget_by(clock: ManualClock | FakeClock, *, bans: Path | None = None, egress: str = "") -> Budget:
     """A budget with a limit of 1000 a minute on the clock."""
-    limits: dict[tuple[Family, Kind], int] = {("papi", Kind.IP): LIMIT}
+    limits: dict[tuple[Family, LimitType], int] = {("papi", LimitType.IP): LIMIT}
     return Budget(limits=limits, monotonic=clock, wall=clock, sleep=clock.sleep, bans=bans, egress=egress)
 
 
 @pytest.fixture
 def budget(clock: FakeClock) -> Budget:
     """A budget with a limit of 110 a minute: 100 can be spent."""
-    return Budget(limits={("papi", Kind.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
+    return Budget(limits={("papi", LimitType.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
 
 
 @pytest.fixture
 def patient_budget(manual_clock: ManualClock) -> Budget:
     """The same, on the clock that only moves when told: who waits is woken by an answer."""
-    return Budget(limits={("papi", Kind.IP): 110}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep)
+    return Budget(
+        limits={("papi", LimitType.IP): 110}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep
+    )
 
 
 @pytest.fixture
@@ -62,14 +64,14 @@ def charge() -> Callable[[int], tuple[Charge, ...]]:
 
 
 @pytest.fixture
-def answer(clock: FakeClock) -> Callable[..., HttpAnswer]:
+def answer(clock: FakeClock) -> Callable[..., HttpResponse]:
     """An answer of the exchange, whose clock is the fake one."""
 
-    def make(used: int | None = None, *, status: int = 200, body: bytes = b"{}", **headers: str) -> HttpAnswer:
+    def make(used: int | None = None, *, status: int = 200, body: bytes = b"{}", **headers: str) -> HttpResponse:
         told = {name.replace("_", "-"): text for name, text in headers.items()}
         told.setdefault("date", formatdate(int(clock.now), usegmt=True))
         if used is not None:
             told["x-mbx-used-weight-1m"] = str(used)
-        return HttpAnswer(status, told, body)
+        return HttpResponse(status, told, body)
 
     return make

@@ -15,9 +15,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from binance_pm.budget import Budget, Charge, Kind, Lane, Pool, pool_of, process_budget
-from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed
-from binance_pm.transport import HttpAnswer
+from binance_pm.budget import Budget, Charge, LimitType, Pool, Priority, pool_of, process_budget
+from binance_pm.errors import BudgetExceeded, CallInfo, ConfigurationError, GateClosed
+from binance_pm.transport.http import HttpResponse
 from tests.budget.conftest import limit_of
 from tests.conftest import ManualClock, settled
 
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
     from tests.conftest import FakeClock
 
 ChargeOf = Callable[[int], tuple[Charge, ...]]
-AnswerOf = Callable[..., HttpAnswer]
+AnswerOf = Callable[..., HttpResponse]
 
-CALL = Call("account", "desk")
+CALL = CallInfo("account", "desk")
 
 
 async def spend(
-    budget: Budget, charges: tuple[Charge, ...], answer: Callable[[], HttpAnswer | None], *, max_wait: float = 60.0
+    budget: Budget, charges: tuple[Charge, ...], answer: Callable[[], HttpResponse | None], *, max_wait: float = 60.0
 ) -> None:
     """One whole call: reserve, depart, and be answered or, with None, lost."""
-    async with budget.reserve(charges, call=CALL, lane=Lane.ORDERS, max_wait=max_wait) as reservation:
-        reservation.depart()
+    async with budget.reserve(charges, call=CALL, priority=Priority.ORDER, max_wait=max_wait) as reservation:
+        reservation.mark_sent()
         if (told := answer()) is not None:
-            reservation.answer(told, limit_of(told))
+            reservation.settle(told, limit_of(told))
 
 
 async def burst(
-    budget: Budget, charges: tuple[Charge, ...], answers: list[Callable[[], HttpAnswer]], *, max_wait: float = 60.0
+    budget: Budget, charges: tuple[Charge, ...], answers: list[Callable[[], HttpResponse]], *, max_wait: float = 60.0
 ) -> None:
     """Calls that are all on their way before the first of them is answered."""
     async with AsyncExitStack() as stack:
-        entered = [budget.reserve(charges, call=CALL, lane=Lane.ORDERS, max_wait=max_wait) for _ in answers]
+        entered = [budget.reserve(charges, call=CALL, priority=Priority.ORDER, max_wait=max_wait) for _ in answers]
         for reservation in entered:
-            (await stack.enter_async_context(reservation)).depart()
+            (await stack.enter_async_context(reservation)).mark_sent()
         for reservation, told in zip(entered, answers, strict=True):
             given = told()
-            reservation.answer(given, limit_of(given))
+            reservation.settle(given, limit_of(given))
 
 
 def used(budget: Budget) -> list[tuple[int, int]]:
@@ -100,7 +100,7 @@ async def test_what_weighs_more_than_a_minute_is_refused_at_once(
 
 async def test_a_call_that_never_left_costs_nothing(budget: Budget, charge: ChargeOf) -> None:
     """Cancelled before sending: the weight is back at once."""
-    async with budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0):
+    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0):
         assert used(budget) == [(60, 60)]
 
     assert used(budget) == [(0, 0)]
@@ -108,17 +108,17 @@ async def test_a_call_that_never_left_costs_nothing(budget: Budget, charge: Char
 
 async def test_a_call_that_left_and_got_no_answer_stays_counted(budget: Budget, charge: ChargeOf) -> None:
     """Lost: the exchange may count it in this minute or in the next."""
-    async with budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0) as reservation:
-        reservation.depart()
+    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as reservation:
+        reservation.mark_sent()
 
     assert used(budget) == [(60, 0)]
 
 
 async def test_a_departure_taken_back_costs_nothing(budget: Budget, charge: ChargeOf) -> None:
     """The transport may find out that no byte left after all."""
-    async with budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0) as reservation:
-        reservation.depart()
-        reservation.stay()
+    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as reservation:
+        reservation.mark_sent()
+        reservation.mark_unsent()
 
     assert used(budget) == [(0, 0)]
 
@@ -126,8 +126,8 @@ async def test_a_departure_taken_back_costs_nothing(budget: Budget, charge: Char
 async def test_all_pools_of_a_call_are_taken_or_none(clock: FakeClock) -> None:
     """A call that one of its pools refuses takes nothing from the others."""
     path = "/sapi/v1/portfolio/account"
-    pools = [pool_of("sapi", kind, host="h", path=path, account="a") for kind in (Kind.IP, Kind.UID)]
-    budget = Budget(limits={("sapi", Kind.UID): 20}, monotonic=clock, wall=clock, sleep=clock.sleep)
+    pools = [pool_of("sapi", kind, origin="h", path=path, key_id="a") for kind in (LimitType.IP, LimitType.UID)]
+    budget = Budget(limits={("sapi", LimitType.UID): 20}, monotonic=clock, wall=clock, sleep=clock.sleep)
 
     with pytest.raises(BudgetExceeded):
         await spend(budget, tuple(Charge(pool, 11) for pool in pools), lambda: None)
@@ -142,14 +142,16 @@ async def test_callers_are_served_in_the_order_of_arrival(
     order: list[str] = []
 
     async def call(name: str, weight: int) -> None:
-        async with patient_budget.reserve(charge(weight), call=CALL, lane=Lane.ORDERS, max_wait=600) as reservation:
+        async with patient_budget.reserve(
+            charge(weight), call=CALL, priority=Priority.ORDER, max_wait=600
+        ) as reservation:
             order.append(name)
-            reservation.depart()
-            reservation.answer(answer(0))
+            reservation.mark_sent()
+            reservation.settle(answer(0))
 
     async with (
         anyio.create_task_group() as tasks,
-        patient_budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0),
+        patient_budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0),
     ):
         for name, weight in (("heavy", 60), ("light", 1), ("middle", 30)):
             tasks.start_soon(call, name, weight)
@@ -163,11 +165,11 @@ async def test_a_new_call_does_not_overtake_those_that_wait(
     patient_budget: Budget, charge: ChargeOf, answer: AnswerOf, pool: Pool
 ) -> None:
     """A call that arrives while another waits for one of its pools stands behind it, though it would fit."""
-    order = Charge(pool_of("papi", Kind.ORDERS, host=pool.host, path="", account="a"), 1)
+    order = Charge(pool_of("papi", LimitType.ORDERS, origin=pool.origin, path="", key_id="a"), 1)
     await spend(patient_budget, charge(1), lambda: answer(1))
     async with (
         anyio.create_task_group() as tasks,
-        patient_budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0),
+        patient_budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0),
     ):
         tasks.start_soon(spend, patient_budget, charge(60), lambda: answer(60))
         await settled()
@@ -180,10 +182,10 @@ async def test_a_new_call_does_not_overtake_those_that_wait(
 
 async def test_another_pool_is_not_held_up(patient_budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
     """A full pool makes nobody wait for another one."""
-    other = Charge(pool_of("sapi", Kind.IP, host="h", path="/sapi/v1/x", account=""), 5)
+    other = Charge(pool_of("sapi", LimitType.IP, origin="h", path="/sapi/v1/x", key_id=""), 5)
     async with (
         anyio.create_task_group() as tasks,
-        patient_budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0),
+        patient_budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0),
     ):
         tasks.start_soon(spend, patient_budget, charge(60), lambda: answer(60))
         await settled()
@@ -194,7 +196,7 @@ async def test_another_pool_is_not_held_up(patient_budget: Budget, charge: Charg
 async def test_a_cancelled_waiter_leaves_no_trace(patient_budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
     """Who gives up waiting keeps no place and no weight, and whoever stood behind moves up."""
     await spend(patient_budget, charge(1), lambda: answer(1))
-    async with patient_budget.reserve(charge(50), call=CALL, lane=Lane.ORDERS, max_wait=0):
+    async with patient_budget.reserve(charge(50), call=CALL, priority=Priority.ORDER, max_wait=0):
         first = asyncio.ensure_future(spend(patient_budget, charge(90), lambda: answer(0)))
         await settled()
         second = asyncio.ensure_future(spend(patient_budget, charge(40), lambda: answer(0)))
@@ -211,7 +213,7 @@ async def test_a_waiter_cancelled_in_the_moment_of_its_admission_gives_the_weigh
     patient_budget: Budget, charge: ChargeOf
 ) -> None:
     """Weight that was handed to a task which is being cancelled is not lost."""
-    async with patient_budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0):
+    async with patient_budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0):
         waiting = asyncio.ensure_future(spend(patient_budget, charge(60), lambda: None))
         await settled()
     assert used(patient_budget) == [(60, 60)]
@@ -228,11 +230,11 @@ async def test_only_one_asks_until_the_count_is_known(
     started: list[int] = []
 
     async def call(number: int) -> None:
-        async with patient_budget.reserve(charge(5), call=CALL, lane=Lane.ORDERS, max_wait=60) as reservation:
+        async with patient_budget.reserve(charge(5), call=CALL, priority=Priority.ORDER, max_wait=60) as reservation:
             started.append(number)
-            reservation.depart()
+            reservation.mark_sent()
             await settled()
-            reservation.answer(answer(85))
+            reservation.settle(answer(85))
 
     async with anyio.create_task_group() as tasks:
         for number in range(3):
@@ -247,8 +249,8 @@ async def test_waiting_ends_when_the_calls_in_front_are_not_answered(
     clock: FakeClock, charge: ChargeOf, answer: AnswerOf
 ) -> None:
     """A caller is told after max_wait, whatever happens to the others."""
-    budget = Budget(limits={("papi", Kind.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
-    async with budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0):
+    budget = Budget(limits={("papi", LimitType.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
+    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0):
         with pytest.raises(BudgetExceeded, match="it waited for 7 s, as long as max_wait allows"):
             await spend(budget, charge(60), answer, max_wait=7)
 
@@ -259,12 +261,12 @@ async def test_only_the_pools_that_are_lacking_hold_others_up(
     patient_budget: Budget, charge: ChargeOf, answer: AnswerOf, pool: Pool
 ) -> None:
     """An order that waits for its account's count of orders does not hold back the weight of the IP."""
-    orders = pool_of("papi", Kind.ORDERS, host=pool.host, path="", account="a")
+    orders = pool_of("papi", LimitType.ORDERS, origin=pool.origin, path="", key_id="a")
     budget = patient_budget
     await spend(budget, charge(1), lambda: answer(1))
     async with (
         anyio.create_task_group() as tasks,
-        budget.reserve((Charge(orders, 1190),), call=CALL, lane=Lane.ORDERS, max_wait=0),
+        budget.reserve((Charge(orders, 1190),), call=CALL, priority=Priority.ORDER, max_wait=0),
     ):
         tasks.start_soon(spend, budget, (*charge(5), Charge(orders, 1)), lambda: answer(6))
         await settled()
@@ -278,8 +280,8 @@ async def test_what_nobody_settles_is_given_up(
     budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
 ) -> None:
     """Weight held by an event loop that ended in the middle of a call comes back after two minutes."""
-    forgotten = await budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0).__aenter__()
-    forgotten.depart()
+    forgotten = await budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0).__aenter__()
+    forgotten.mark_sent()
     clock.now += 180
 
     await spend(budget, charge(60), lambda: answer(60), max_wait=0)
@@ -292,13 +294,13 @@ async def test_nothing_departs_after_it_was_given_up(
     budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
 ) -> None:
     """A call whose weight was counted as lost in the meantime may not be sent on top of it."""
-    async with budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0) as late:
+    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as late:
         clock.now += 180
         await spend(budget, charge(60), lambda: answer(60), max_wait=0)
         with pytest.raises(BudgetExceeded, match="too long after its turn"):
-            late.depart()
+            late.mark_sent()
 
-    assert not late.departed
+    assert not late.is_sent
 
 
 class TestGate:
@@ -307,12 +309,12 @@ class TestGate:
     async def test_closes_for_those_about_to_send(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
         """Weight that was taken before the refusal does not let anything leave after it."""
         await spend(budget, charge(1), lambda: answer(1))
-        async with budget.reserve(charge(1), call=CALL, lane=Lane.ORDERS, max_wait=0) as late:
+        async with budget.reserve(charge(1), call=CALL, priority=Priority.ORDER, max_wait=0) as late:
             await spend(budget, charge(1), lambda: answer(2, status=429))
             with pytest.raises(GateClosed, match="is closed for"):
-                late.depart()
+                late.mark_sent()
 
-        assert (late.departed, used(budget)) == (False, [(2, 0)])
+        assert (late.is_sent, used(budget)) == (False, [(2, 0)])
 
     async def test_an_absurd_date_does_not_close_it_for_days(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
@@ -419,18 +421,20 @@ class TestGate:
         departures: list[float] = []
 
         async def call() -> None:
-            async with patient_budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=1000) as reservation:
+            async with patient_budget.reserve(
+                charge(60), call=CALL, priority=Priority.ORDER, max_wait=1000
+            ) as reservation:
                 departures.append(manual_clock.now)
-                reservation.depart()
-                reservation.answer(answer(60))
+                reservation.mark_sent()
+                reservation.settle(answer(60))
 
         began = manual_clock.now
         async with anyio.create_task_group() as tasks:
-            async with patient_budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0) as first:
+            async with patient_budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as first:
                 tasks.start_soon(call)
                 await settled()
-                first.depart()
-                first.answer(answer(60, status=429, retry_after="200"), "ip")
+                first.mark_sent()
+                first.settle(answer(60, status=429, retry_after="200"), "ip")
             for _ in range(21):
                 await manual_clock.advance(10)
 
@@ -449,14 +453,16 @@ class TestGate:
     async def test_another_host_is_open(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
         """The gate is one host's."""
         await spend(budget, charge(1), lambda: answer(1, status=418))
-        other = Charge(pool_of("sapi", Kind.IP, host="https://other", path="/sapi/v1/x", account=""), 5)
+        other = Charge(pool_of("sapi", LimitType.IP, origin="https://other", path="/sapi/v1/x", key_id=""), 5)
 
         await spend(budget, (other,), lambda: None, max_wait=0)
 
 
 async def test_a_wrong_wall_clock_does_not_matter(clock: FakeClock, charge: ChargeOf, answer: AnswerOf) -> None:
     """Minutes are the exchange's: a clock wrong by half a minute overspends none."""
-    budget = Budget(limits={("papi", Kind.IP): 110}, monotonic=lambda: clock.now - 1.7e9, wall=lambda: clock.now - 30)
+    budget = Budget(
+        limits={("papi", LimitType.IP): 110}, monotonic=lambda: clock.now - 1.7e9, wall=lambda: clock.now - 30
+    )
     clock.now = 30_000_000 * 60.0 + 45
     await spend(budget, charge(90), lambda: answer(90))
 
@@ -466,7 +472,7 @@ async def test_a_wrong_wall_clock_does_not_matter(clock: FakeClock, charge: Char
 
 async def test_a_thread_with_a_loop_of_its_own_shares_the_budget(charge: ChargeOf, answer: AnswerOf) -> None:
     """A call that waits in one event loop is woken by an answer in another thread."""
-    budget = Budget(limits={("papi", Kind.IP): 110})
+    budget = Budget(limits={("papi", LimitType.IP): 110})
     entered = threading.Event()
 
     async def wait_for_weight() -> None:
@@ -475,7 +481,7 @@ async def test_a_thread_with_a_loop_of_its_own_shares_the_budget(charge: ChargeO
             await settled()
             entered.set()
 
-    async with budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0):
+    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0):
         thread = threading.Thread(target=anyio.run, args=(wait_for_weight,))
         thread.start()
         await anyio.to_thread.run_sync(entered.wait)
@@ -489,12 +495,12 @@ async def test_nobody_waits_for_a_loop_that_stands_still(
 ) -> None:
     """The first in line waits in another thread, whose event loop runs no more: the next one goes seconds later."""
     budget = Budget(
-        limits={("papi", Kind.IP): 110}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep
+        limits={("papi", LimitType.IP): 110}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep
     )
     await spend(budget, charge(90), lambda: answer(90))
-    served: list[HttpAnswer] = []
+    served: list[HttpResponse] = []
 
-    def serve() -> HttpAnswer:
+    def serve() -> HttpResponse:
         served.append(answer(40))
         return served[-1]
 
@@ -521,11 +527,11 @@ async def test_nobody_waits_for_a_loop_that_stands_still(
 
 def test_a_loop_that_ended_with_calls_waiting_does_not_disturb(charge: ChargeOf) -> None:
     """Waking a task whose loop is gone is not an error for the one that settles, and gives nothing away."""
-    budget = Budget(limits={("papi", Kind.IP): 110})
+    budget = Budget(limits={("papi", LimitType.IP): 110})
 
     async def hold() -> Callable[[], None]:
-        first = await budget.reserve(charge(60), call=CALL, lane=Lane.ORDERS, max_wait=0).__aenter__()
-        return lambda: budget.cancel(first)
+        first = await budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0).__aenter__()
+        return lambda: budget.release(first)
 
     def abandon() -> Callable[[], None]:
         loop = asyncio.new_event_loop()
@@ -565,10 +571,10 @@ async def test_shows_what_it_holds(budget: Budget, charge: ChargeOf, answer: Ans
     [
         ({"minute": 0.0}, "a minute has more than 0 seconds"),
         ({"minute": math.nan}, "minute is nan: give a number"),
-        ({"peers": 0}, "peers counts this program, too"),
-        ({"limits": {("papi", Kind.IP): 10}}, "the limit 10 of IP /papi is too small"),
-        ({"limits": {("papi", Kind.IP): 40}, "peers": 4}, "the limit 40 of IP /papi is too small"),
-        ({"limits": {("api", Kind.UID): 100}}, "there is no limit"),
+        ({"instances": 0}, "instances counts this program, too"),
+        ({"limits": {("papi", LimitType.IP): 10}}, "the limit 10 of IP /papi is too small"),
+        ({"limits": {("papi", LimitType.IP): 40}, "instances": 4}, "the limit 40 of IP /papi is too small"),
+        ({"limits": {("api", LimitType.UID): 100}}, "there is no limit"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused(arguments: dict[str, Any], what: str) -> None:

@@ -10,15 +10,15 @@ import pytest
 from binance_pm.budget import (
     Budget,
     Charge,
-    Kind,
-    Lane,
+    LimitType,
     Pool,
+    Priority,
     pool_of,
 )
 from binance_pm.budget.bans import read_bans
 from binance_pm.doctor.limits import check_limits
-from binance_pm.errors import BudgetExceeded, Call, GateClosed
-from binance_pm.transport import HttpAnswer
+from binance_pm.errors import BudgetExceeded, CallInfo, GateClosed
+from binance_pm.transport.http import HttpResponse
 from tests.budget.conftest import HOST, IP, MINUTE, SAPI, budget_by
 from tests.conftest import FakeClock
 
@@ -28,9 +28,9 @@ class TestBans:
 
     async def ban(self, budget: Budget, *, retry_after: str = "300") -> None:
         """One call is answered by a ban."""
-        async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as reservation:
-            reservation.depart()
-            reservation.answer(HttpAnswer(418, {"retry-after": retry_after}, b""), "ban")
+        async with budget.reserve((Charge(IP, 1),), call=CallInfo("x", ""), max_wait=0) as reservation:
+            reservation.mark_sent()
+            reservation.settle(HttpResponse(418, {"retry-after": retry_after}, b""), "ban")
 
     async def test_one_that_ends_before_the_gate_opens_is_written_all_the_same(
         self, clock: FakeClock, tmp_path: Path
@@ -38,13 +38,13 @@ class TestBans:
         """The gate was closed for longer by a refusal that was no ban."""
         budget = budget_by(clock, bans=tmp_path / "bans")
         async with (
-            budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as refused,
-            budget.reserve((Charge(SAPI, 1),), call=Call("x", ""), max_wait=0) as banned,
+            budget.reserve((Charge(IP, 1),), call=CallInfo("x", ""), max_wait=0) as refused,
+            budget.reserve((Charge(SAPI, 1),), call=CallInfo("x", ""), max_wait=0) as banned,
         ):
-            refused.depart()
-            banned.depart()
-            refused.answer(HttpAnswer(429, {"retry-after": "400"}, b""), "ip")
-            banned.answer(HttpAnswer(418, {"retry-after": "300"}, b""), "ban")
+            refused.mark_sent()
+            banned.mark_sent()
+            refused.settle(HttpResponse(429, {"retry-after": "400"}, b""), "ip")
+            banned.settle(HttpResponse(418, {"retry-after": "300"}, b""), "ban")
 
         assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == pytest.approx(300, abs=1)
 
@@ -83,14 +83,14 @@ class TestBans:
 
     async def test_of_this_machine_is_not_kept(self, clock: FakeClock, tmp_path: Path) -> None:
         """A local exchange that begins anew has banned nobody."""
-        pool = Pool("http://127.0.0.1:9", "papi", Kind.IP)
+        pool = Pool("http://127.0.0.1:9", "papi", LimitType.IP)
         budget = budget_by(clock, bans=tmp_path / "bans")
-        async with budget.reserve((Charge(pool, 1),), call=Call("x", ""), max_wait=0) as reservation:
-            reservation.depart()
-            reservation.answer(HttpAnswer(418, {"retry-after": "86400"}, b""), "ban")
+        async with budget.reserve((Charge(pool, 1),), call=CallInfo("x", ""), max_wait=0) as reservation:
+            reservation.mark_sent()
+            reservation.settle(HttpResponse(418, {"retry-after": "86400"}, b""), "ban")
 
-        assert budget.gate(pool.host).is_banned(clock.now)
-        assert budget.ban_advice(pool.host) == ""
+        assert budget.gate(pool.origin).is_banned(clock.now)
+        assert budget.ban_advice(pool.origin) == ""
         assert not (tmp_path / "bans").exists()
 
     async def test_another_way_out_is_not_banned(self, clock: FakeClock, tmp_path: Path) -> None:
@@ -104,9 +104,9 @@ class TestBans:
     async def test_a_429_is_not_written_down(self, clock: FakeClock, tmp_path: Path) -> None:
         """It ends with the minute."""
         budget = budget_by(clock, bans=tmp_path / "bans")
-        async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), max_wait=0) as reservation:
-            reservation.depart()
-            reservation.answer(HttpAnswer(429, {"retry-after": "300"}, b""), "ip")
+        async with budget.reserve((Charge(IP, 1),), call=CallInfo("x", ""), max_wait=0) as reservation:
+            reservation.mark_sent()
+            reservation.settle(HttpResponse(429, {"retry-after": "300"}, b""), "ip")
 
         assert not (tmp_path / "bans").exists()
 
@@ -118,16 +118,16 @@ class TestOrderCount:
         """Its next order waits for the minute, while the host and other accounts go on."""
         budget = budget_by(clock)
         clock.now = MINUTE + 30
-        own, other = (pool_of("papi", Kind.ORDERS, host=HOST, path="", account=name) for name in "ab")
-        async with budget.reserve((Charge(IP, 1), Charge(own, 1)), call=Call("x", "a"), max_wait=0) as reservation:
-            reservation.depart()
-            reservation.answer(HttpAnswer(429, {}, b'{"code":-1015,"msg":"Too many new orders."}'), "orders")
+        own, other = (pool_of("papi", LimitType.ORDERS, origin=HOST, path="", key_id=name) for name in "ab")
+        async with budget.reserve((Charge(IP, 1), Charge(own, 1)), call=CallInfo("x", "a"), max_wait=0) as reservation:
+            reservation.mark_sent()
+            reservation.settle(HttpResponse(429, {}, b'{"code":-1015,"msg":"Too many new orders."}'), "orders")
 
         assert budget.gate(HOST).wait(clock.now) == 0.0
-        async with budget.reserve((Charge(IP, 1), Charge(other, 1)), call=Call("x", "b"), max_wait=0):
+        async with budget.reserve((Charge(IP, 1), Charge(other, 1)), call=CallInfo("x", "b"), max_wait=0):
             pass
         with pytest.raises(BudgetExceeded, match="is free in"):
-            await budget.reserve((Charge(own, 1),), call=Call("x", "a"), max_wait=10).__aenter__()
+            await budget.reserve((Charge(own, 1),), call=CallInfo("x", "a"), max_wait=10).__aenter__()
 
 
 class TestWarnings:
@@ -144,8 +144,10 @@ class TestWarnings:
 
         assert early == ""
         assert caplog.text.count("rises by 6 with each x, not by 2") == 1
-        async with budget.reserve((Charge(IP, 200),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0):
-            assert budget._wait(budget.reserve((Charge(IP, 400),), call=Call("y", ""), max_wait=0)).seconds == math.inf
+        async with budget.reserve((Charge(IP, 200),), call=CallInfo("x", ""), priority=Priority.ORDER, max_wait=0):
+            assert (
+                budget._wait(budget.reserve((Charge(IP, 400),), call=CallInfo("y", ""), max_wait=0)).seconds == math.inf
+            )
 
     async def test_a_weight_that_is_too_high_is_told_at_once(
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
@@ -181,10 +183,12 @@ class TestWarnings:
     ) -> None:
         """Calls one after the other that make the count rise by so much each."""
         for done in range(1, number + 1):
-            async with budget.reserve((Charge(IP, weight),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0) as one:
-                one.depart()
+            async with budget.reserve(
+                (Charge(IP, weight),), call=CallInfo("x", ""), priority=Priority.ORDER, max_wait=0
+            ) as one:
+                one.mark_sent()
                 clock.now += 0.01
-                one.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": str(since + done * counted)}, b"{}"))
+                one.settle(HttpResponse(200, {"x-mbx-used-weight-1m": str(since + done * counted)}, b"{}"))
 
 
 class TestTurn:
@@ -194,15 +198,17 @@ class TestTurn:
         """It is counted in the minute that begins meanwhile, until a later call's count does not contain it."""
         budget = budget_by(clock)
         clock.now = MINUTE + 55
-        budget.hear(HOST, clock.now, clock.now, asked=clock.now)
-        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0) as lost:
-            lost.depart()
+        budget.observe_time(HOST, clock.now, clock.now, asked=clock.now)
+        async with budget.reserve((Charge(IP, 60),), call=CallInfo("x", ""), max_wait=0) as lost:
+            lost.mark_sent()
         used: list[int] = []
         for count, moment in ((1, 64.9), (2, 65.1)):
             clock.now = MINUTE + moment
-            async with budget.reserve((Charge(IP, 1),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=0) as later:
-                later.depart()
-                later.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": str(count)}, b"{}"))
+            async with budget.reserve(
+                (Charge(IP, 1),), call=CallInfo("x", ""), priority=Priority.ORDER, max_wait=0
+            ) as later:
+                later.mark_sent()
+                later.settle(HttpResponse(200, {"x-mbx-used-weight-1m": str(count)}, b"{}"))
             used.append(budget.snapshot()[0].used)
 
         assert used == [61, 2]
@@ -211,10 +217,10 @@ class TestTurn:
         """The call itself may be in it, and nothing else."""
         budget = budget_by(clock)
         clock.now = MINUTE + 59
-        budget.hear(HOST, clock.now, clock.now, asked=clock.now)
-        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0) as slow:
-            slow.depart()
+        budget.observe_time(HOST, clock.now, clock.now, asked=clock.now)
+        async with budget.reserve((Charge(IP, 60),), call=CallInfo("x", ""), max_wait=0) as slow:
+            slow.mark_sent()
             clock.now += 2
-            slow.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": "900"}, b"{}"))
+            slow.settle(HttpResponse(200, {"x-mbx-used-weight-1m": "900"}, b"{}"))
 
         assert budget.snapshot()[0].used == 60

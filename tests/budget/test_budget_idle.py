@@ -9,16 +9,16 @@ from email.utils import formatdate
 import anyio
 import pytest
 
-from binance_pm.budget import Budget, Charge, Kind, Lane, Pool
-from binance_pm.budget.shared import SharedBudget
-from binance_pm.errors import Call
-from binance_pm.transport import HttpAnswer
+from binance_pm.budget import Budget, Charge, LimitType, Pool, Priority
+from binance_pm.budget.shared.budget import SharedBudget
+from binance_pm.errors import CallInfo
+from binance_pm.transport.http import HttpResponse
 from tests.budget.conftest import HOST, MINUTE
 from tests.budget.test_shared import Hand
 from tests.conftest import ManualClock
 from tests.simulation.store import MemoryStore
 
-CALL = Call("x", "a")
+CALL = CallInfo("x", "a")
 LONG = 15 * 60.0
 
 
@@ -37,15 +37,15 @@ def budget(clock: ManualClock) -> Budget:
 
 def pool_of_path(number: int) -> Pool:
     """Every path of Portfolio Margin Pro has a counter of its own."""
-    return Pool(HOST, "sapi", Kind.IP, path=f"/sapi/v1/x/{number}")
+    return Pool(HOST, "sapi", LimitType.IP, path=f"/sapi/v1/x/{number}")
 
 
 async def spend(budget: Budget, pool: Pool, clock: ManualClock, *, weight: int = 1, used: int = 1) -> None:
     """One call that is answered at once."""
     async with budget.reserve((Charge(pool, weight),), call=CALL, max_wait=0) as reservation:
-        reservation.depart()
+        reservation.mark_sent()
         headers = {"date": formatdate(int(clock.now), usegmt=True), "x-sapi-used-ip-weight-1m": str(used)}
-        reservation.answer(HttpAnswer(200, headers, b"{}"))
+        reservation.settle(HttpResponse(200, headers, b"{}"))
 
 
 async def crowd(budget: Budget, clock: ManualClock, *, first: int = 10_000, paths: int = 600) -> None:
@@ -117,7 +117,7 @@ async def test_what_is_on_its_way_is_not_forgotten(budget: Budget, clock: Manual
     """Its answer may be late."""
     pool = pool_of_path(1)
     async with budget.reserve((Charge(pool, 7),), call=CALL, max_wait=0) as reservation:
-        reservation.depart()
+        reservation.mark_sent()
         clock.now += 100
         await crowd(budget, clock)
         clock.now += 15
@@ -127,9 +127,9 @@ async def test_what_is_on_its_way_is_not_forgotten(budget: Budget, clock: Manual
 
 async def test_a_pool_that_is_waited_for_is_not_forgotten(budget: Budget, clock: ManualClock) -> None:
     """Calls stand in front of it for as long as a gate is closed."""
-    pool = Pool("https://papi.example", "papi", Kind.IP)
-    other = Pool("https://other.example", "papi", Kind.IP)
-    budget.gate(pool.host).close(clock.now + 2 * LONG, banned=False)
+    pool = Pool("https://papi.example", "papi", LimitType.IP)
+    other = Pool("https://other.example", "papi", LimitType.IP)
+    budget.gate(pool.origin).close(clock.now + 2 * LONG, banned=False)
 
     async def wait() -> None:
         async with budget.reserve((Charge(pool, 1),), call=CALL, max_wait=3 * LONG):
@@ -140,7 +140,7 @@ async def test_a_pool_that_is_waited_for_is_not_forgotten(budget: Budget, clock:
         await clock.advance(LONG)
         for weight in range(1, 600):
             budget.reserve((Charge(other, weight),), call=CALL, max_wait=0)
-        assert {state.pool: state.waiting[Lane.POLLS] for state in budget.snapshot()}[pool] == 1
+        assert {state.pool: state.waiting[Priority.POLL] for state in budget.snapshot()}[pool] == 1
         tasks.cancel_scope.cancel()
 
 
@@ -153,20 +153,20 @@ async def test_a_reservation_keeps_its_pool(budget: Budget, clock: ManualClock) 
     await crowd(budget, clock)
     assert pool not in pools_of(budget)
 
-    assert early.take()
+    assert early.try_acquire()
     await crowd(budget, clock, first=20_000)
     assert {state.in_flight for state in budget.snapshot() if state.pool == pool} == {5}
     # Nothing of the pool was heard: a second call waits for the answer of the first.
-    assert not late.take()
-    assert not budget.reserve((Charge(pool, 1),), call=CALL, max_wait=LONG).take()
+    assert not late.try_acquire()
+    assert not budget.reserve((Charge(pool, 1),), call=CALL, max_wait=LONG).try_acquire()
 
 
 async def test_a_refusal_is_remembered_for_longer(budget: Budget, clock: ManualClock) -> None:
     """What is kept free after it melts with the minutes."""
     pool = pool_of_path(1)
     async with budget.reserve((Charge(pool, 1),), call=CALL, max_wait=0) as reservation:
-        reservation.depart()
-        reservation.answer(HttpAnswer(429, {"retry-after": "1"}, b""), "ip")
+        reservation.mark_sent()
+        reservation.settle(HttpResponse(429, {"retry-after": "1"}, b""), "ip")
     clock.now += 300
     await crowd(budget, clock)
     assert pool in pools_of(budget)
@@ -178,7 +178,7 @@ async def test_a_refusal_is_remembered_for_longer(budget: Budget, clock: ManualC
 
 async def test_many_weights_of_one_pool_are_few(budget: Budget) -> None:
     """What calls have in common is looked up again, and draws on the same pool."""
-    pool = Pool(HOST, "papi", Kind.IP)
+    pool = Pool(HOST, "papi", LimitType.IP)
     for weight in range(1, 2_000):
         budget.reserve((Charge(pool, weight),), call=CALL, max_wait=0)
     async with budget.reserve((Charge(pool, 1),), call=CALL, max_wait=0):
@@ -196,9 +196,9 @@ async def test_a_shared_budget_forgets_too(clock: ManualClock) -> None:
 
             async def one() -> None:
                 async with shared.reserve((Charge(pool, 1),), call=CALL, max_wait=60) as reservation:
-                    reservation.depart()
+                    reservation.mark_sent()
                     headers = {"date": formatdate(int(clock.now), usegmt=True), "x-sapi-used-ip-weight-1m": "1"}
-                    reservation.answer(HttpAnswer(200, headers, b"{}"))
+                    reservation.settle(HttpResponse(200, headers, b"{}"))
 
             tasks.start_soon(one)
             await clock.advance(0.0)

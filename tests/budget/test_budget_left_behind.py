@@ -12,11 +12,11 @@ import pytest
 from binance_pm.budget import (
     Budget,
     Charge,
-    Kind,
+    LimitType,
     Reservation,
 )
-from binance_pm.errors import Call
-from binance_pm.transport import HttpAnswer
+from binance_pm.errors import CallInfo
+from binance_pm.transport.http import HttpResponse
 from tests.budget.conftest import HOST, IP, LIMIT, MINUTE, budget_by
 from tests.conftest import FakeClock, settled
 
@@ -28,12 +28,12 @@ class TestForgotten:
         """Two minutes after it was given up it can no longer be in the current one."""
         budget = budget_by(clock)
         clock.now = MINUTE + 55
-        forgotten = await budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0).__aenter__()
-        forgotten.depart()
+        forgotten = await budget.reserve((Charge(IP, 60),), call=CallInfo("x", ""), max_wait=0).__aenter__()
+        forgotten.mark_sent()
         states: list[tuple[int, int]] = []
         for passed in (119, 121, 240):
             clock.now = MINUTE + 55 + passed
-            budget.hear(HOST, clock.now, clock.now, asked=clock.now)
+            budget.observe_time(HOST, clock.now, clock.now, asked=clock.now)
             state = budget.snapshot()[0]
             states.append((state.used, state.in_flight))
 
@@ -42,11 +42,11 @@ class TestForgotten:
     async def test_its_late_answer_is_still_listened_to(self, clock: FakeClock) -> None:
         """It settles nothing twice, and a refusal in it closes the gate."""
         budget = budget_by(clock)
-        late = await budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0).__aenter__()
-        late.depart()
+        late = await budget.reserve((Charge(IP, 60),), call=CallInfo("x", ""), max_wait=0).__aenter__()
+        late.mark_sent()
         clock.now += 130
-        budget.hear(HOST, clock.now, clock.now, asked=clock.now)
-        late.answer(HttpAnswer(429, {"retry-after": "90"}, b""), "ip")
+        budget.observe_time(HOST, clock.now, clock.now, asked=clock.now)
+        late.settle(HttpResponse(429, {"retry-after": "90"}, b""), "ip")
         await late.__aexit__()
 
         assert budget.snapshot()[0].in_flight == 0
@@ -55,23 +55,23 @@ class TestForgotten:
     async def test_giving_up_a_call_that_was_forgotten_gives_nothing_back_twice(self, clock: FakeClock) -> None:
         """It may have left all the same, as far as anybody knows."""
         budget = budget_by(clock)
-        async with budget.reserve((Charge(IP, 60),), call=Call("x", ""), max_wait=0):
+        async with budget.reserve((Charge(IP, 60),), call=CallInfo("x", ""), max_wait=0):
             clock.now += 130
-            budget.hear(HOST, clock.now, clock.now, asked=clock.now)
+            budget.observe_time(HOST, clock.now, clock.now, asked=clock.now)
 
         assert budget.snapshot()[0].in_flight == 0
 
     def test_a_timer_of_a_loop_that_has_ended_is_given_up(self) -> None:
         """Whoever stands behind its task is next, and holds the timer."""
-        budget = Budget(limits={("papi", Kind.IP): LIMIT})
+        budget = Budget(limits={("papi", LimitType.IP): LIMIT})
         abandoned: list[asyncio.Task[None]] = []
 
         async def wait() -> None:
-            async with budget.reserve((Charge(IP, 600),), call=Call("x", ""), max_wait=600):
+            async with budget.reserve((Charge(IP, 600),), call=CallInfo("x", ""), max_wait=600):
                 pass
 
         async def hold() -> Reservation:
-            holder = await budget.reserve((Charge(IP, 600),), call=Call("x", ""), max_wait=0).__aenter__()
+            holder = await budget.reserve((Charge(IP, 600),), call=CallInfo("x", ""), max_wait=0).__aenter__()
             abandoned.append(asyncio.create_task(wait()))
             await settled()
             return holder
@@ -80,25 +80,25 @@ class TestForgotten:
         holder = loop.run_until_complete(hold())
         loop.close()
         before = budget.waiting
-        holder.depart()
-        holder.answer(HttpAnswer(200, {"x-mbx-used-weight-1m": "600"}, b"{}"))
+        holder.mark_sent()
+        holder.settle(HttpResponse(200, {"x-mbx-used-weight-1m": "600"}, b"{}"))
 
         assert (before, budget.waiting) == (1, 0)
 
 
 _FORKING = """
 import asyncio, os, sys, threading
-from binance_pm.budget import Budget, Charge, Kind, Lane, pool_of
-from binance_pm.errors import Call
+from binance_pm.budget import Budget, Charge, LimitType, Priority, pool_of
+from binance_pm.errors import CallInfo
 
-POOL = pool_of("papi", Kind.IP, host="h", path="", account="")
-budget = Budget(limits={("papi", Kind.IP): 110})
+POOL = pool_of("papi", LimitType.IP, origin="h", path="", key_id="")
+budget = Budget(limits={("papi", LimitType.IP): 110})
 
 def used():
     return [(state.used, state.in_flight) for state in budget.snapshot()]
 
 def reserve(weight, max_wait):
-    return budget.reserve((Charge(POOL, weight),), call=Call("x", ""), lane=Lane.ORDERS, max_wait=max_wait)
+    return budget.reserve((Charge(POOL, weight),), call=CallInfo("x", ""), priority=Priority.ORDER, max_wait=max_wait)
 
 async def call(weight, max_wait):
     async with reserve(weight, max_wait):

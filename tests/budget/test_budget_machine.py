@@ -15,10 +15,21 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from binance_pm.budget import Admitted, Budget, BudgetEvent, Charge, Kind, Lane, Pool, Refused, Reservation, pool_of
+from binance_pm.budget import (
+    Admitted,
+    Budget,
+    BudgetEvent,
+    Charge,
+    LimitType,
+    Pool,
+    Priority,
+    Refused,
+    Reservation,
+    pool_of,
+)
 from binance_pm.budget.ledger import MARGIN
-from binance_pm.errors import BudgetExceeded, Call, GateClosed
-from binance_pm.transport import HttpAnswer
+from binance_pm.errors import BudgetExceeded, CallInfo, GateClosed
+from binance_pm.transport.http import HttpResponse
 from tests.budget.conftest import limit_of
 
 # A failure is made small before it is shown, and that takes its time.
@@ -34,13 +45,13 @@ LONGEST_WAY = 10.0
 LONGEST_CALL = 20.0
 """Seconds after which a call is given up."""
 
-IP = pool_of("papi", Kind.IP, host=HOST, path="", account="")
-HEADERS = {Kind.IP: "x-mbx-used-weight-1m", Kind.ORDERS: "x-mbx-order-count-1m"}
+IP = pool_of("papi", LimitType.IP, origin=HOST, path="", key_id="")
+HEADERS = {LimitType.IP: "x-mbx-used-weight-1m", LimitType.ORDERS: "x-mbx-order-count-1m"}
 
 
 def orders_of(account: str) -> Pool:
     """The account's count of orders."""
-    return pool_of("papi", Kind.ORDERS, host=HOST, path="", account=account)
+    return pool_of("papi", LimitType.ORDERS, origin=HOST, path="", key_id=account)
 
 
 class Timers:
@@ -93,8 +104,8 @@ class Calling:
         return self.admitted_at < math.inf
 
     def __repr__(self) -> str:
-        charges = ", ".join(f"{pool.kind}{pool.account}: {weight}" for pool, _, weight in self.reservation.draws)
-        return f"Calling({self.reservation.lane.name}, {charges})"
+        charges = ", ".join(f"{pool.limit_type}{pool.key_id}: {weight}" for pool, _, weight in self.reservation.charges)
+        return f"Calling({self.reservation.priority.name}, {charges})"
 
 
 class BudgetMachine(RuleBasedStateMachine):
@@ -126,22 +137,22 @@ class BudgetMachine(RuleBasedStateMachine):
         self.ahead = BEGINNING + since - self.clock.now
         offset = self.ahead + skew
         self.budget = Budget(
-            limits={("papi", Kind.IP): LIMIT, ("papi", Kind.ORDERS): ORDERS_LIMIT},
+            limits={("papi", LimitType.IP): LIMIT, ("papi", LimitType.ORDERS): ORDERS_LIMIT},
             monotonic=self.clock,
             wall=lambda: self.clock.now + offset,
             sleep=self.clock.sleep,
         )
-        self.budget.listen(self.events.append)
+        self.budget.add_listener(self.events.append)
         if is_known:
             for account in ACCOUNTS:
-                self.reserve(account, 1, Lane.ORDERS, "IP and ORDERS", 0.0, 1, returning=False)
+                self.reserve(account, 1, Priority.ORDER, "IP and ORDERS", 0.0, 1, returning=False)
                 self.send()
                 self.answer_all()
 
     @rule(
         account=st.sampled_from(ACCOUNTS),
         weight=st.sampled_from([1, 5, 15, 30, 60, 90, 150, LIMIT - MARGIN, LIMIT]),
-        lane=st.sampled_from(Lane),
+        priority=st.sampled_from(Priority),
         pools=st.sampled_from(["IP", "IP", "IP and ORDERS", "ORDERS"]),
         max_wait=st.sampled_from([0.0, 1.0, 30.0, 300.0, 300.0]),
         number=st.integers(1, 8),
@@ -151,7 +162,7 @@ class BudgetMachine(RuleBasedStateMachine):
         self,
         account: str,
         weight: int,
-        lane: Lane,
+        priority: Priority,
         pools: Literal["IP", "IP and ORDERS", "ORDERS"],
         max_wait: float,
         number: int,
@@ -161,7 +172,7 @@ class BudgetMachine(RuleBasedStateMachine):
         charges = (Charge(IP, weight),) * ("IP" in pools) + (Charge(orders_of(account), 1),) * ("ORDERS" in pools)
         for _ in range(number):
             reservation = self.budget.reserve(
-                charges, call=Call("x", account), lane=lane, max_wait=max_wait, returning=returning
+                charges, call=CallInfo("x", account), priority=priority, max_wait=max_wait, returning=returning
             )
             calling = Calling(reservation, max_wait, self.clock.now)
             calling.task = self.loop.create_task(self._call(calling))
@@ -189,24 +200,24 @@ class BudgetMachine(RuleBasedStateMachine):
         """Weight that is handed to a task which is being cancelled is given back."""
         calling = data.draw(st.sampled_from(self.holding))
         self._stray(calling, data)
-        if (departed := calling.reservation.departed_at) is None:
-            self.budget.cancel(calling.reservation)
+        if (departed := calling.reservation.sent_at) is None:
+            self.budget.release(calling.reservation)
         else:
-            self.budget.lose(calling.reservation, departed)
+            self.budget.settle_unknown(calling.reservation, departed)
         calling.ended.set()
         for waiter in self.waiting:
-            if waiter.reservation.admitted and data.draw(st.booleans()):
+            if waiter.reservation.is_admitted and data.draw(st.booleans()):
                 assert waiter.task is not None
                 waiter.task.cancel()
         self._settle()
 
-    @precondition(lambda self: any(not calling.reservation.departed for calling in self.holding))
+    @precondition(lambda self: any(not calling.reservation.is_sent for calling in self.holding))
     @rule()
     def depart(self) -> None:
         """Every call that has its weight leaves, unless the gate was closed meanwhile."""
-        for calling in [calling for calling in self.holding if not calling.reservation.departed]:
+        for calling in [calling for calling in self.holding if not calling.reservation.is_sent]:
             try:
-                calling.reservation.depart()
+                calling.reservation.mark_sent()
             except GateClosed:
                 assert self.clock.now < self.closed_until + 1 or self._minute == self.closed_in
                 calling.ended.set()
@@ -249,7 +260,7 @@ class BudgetMachine(RuleBasedStateMachine):
     ) -> None:
         """Answers come back in any order; some refuse, for whatever reason."""
         calling = data.draw(st.sampled_from(self._arrived()))
-        headers = {HEADERS[pool.kind]: str(told) for pool, told in calling.told.items() if has_header}
+        headers = {HEADERS[pool.limit_type]: str(told) for pool, told in calling.told.items() if has_header}
         if retry_after is not None:
             headers["retry-after"] = str(retry_after)
         self._answer(calling, status, headers, has_date=has_date)
@@ -272,7 +283,7 @@ class BudgetMachine(RuleBasedStateMachine):
         self, data: st.DataObject, status: int, retry_after: int | None, weight: int
     ) -> None:
         """Whoever was admitted before a refusal may not leave after it, until the gate opens."""
-        self.reserve("a", weight, Lane.ORDERS, "IP", 0.0, 2, returning=False)
+        self.reserve("a", weight, Priority.ORDER, "IP", 0.0, 2, returning=False)
         self.answer(data, status, has_header=True, has_date=True, retry_after=retry_after)
         self.depart()
 
@@ -281,7 +292,7 @@ class BudgetMachine(RuleBasedStateMachine):
     def answer_all(self) -> None:
         """Everything that was counted is answered, in the order of departure."""
         for calling in self._arrived():
-            headers = {HEADERS[pool.kind]: str(told) for pool, told in calling.told.items()}
+            headers = {HEADERS[pool.limit_type]: str(told) for pool, told in calling.told.items()}
             self._answer(calling, 200, headers, has_date=True)
         self._settle()
 
@@ -307,7 +318,7 @@ class BudgetMachine(RuleBasedStateMachine):
     def hear_the_time(self, way: float) -> None:
         """The exchange tells its time to the millisecond."""
         now = math.floor(self._exchange_now * 1000) / 1000
-        self.budget.hear(HOST, now, now + 0.001, asked=self.clock.now - way)
+        self.budget.observe_time(HOST, now, now + 0.001, asked=self.clock.now - way)
         self._settle()
 
     @invariant()
@@ -322,7 +333,7 @@ class BudgetMachine(RuleBasedStateMachine):
         """What is in flight is what those hold who were admitted and have not ended."""
         held: Counter[Pool] = Counter()
         for calling in self.holding:
-            held.update({draw.pool: draw.weight for draw in calling.reservation.draws})
+            held.update({draw.pool: draw.weight for draw in calling.reservation.charges})
         for state in self.budget.snapshot():
             assert state.in_flight == held[state.pool]
         assert self.budget.waiting == len(self.waiting)
@@ -347,7 +358,7 @@ class BudgetMachine(RuleBasedStateMachine):
     def listeners_are_told(self) -> None:
         """Of every admission and every refusal."""
         kinds = Counter(type(event) for event in self.events)
-        admitted = sum(calling.reservation.admitted for calling in self.asked)
+        admitted = sum(calling.reservation.is_admitted for calling in self.asked)
         assert (kinds[Admitted], kinds[Refused]) == (admitted, self.refusals)
 
     def teardown(self) -> None:
@@ -421,22 +432,22 @@ class BudgetMachine(RuleBasedStateMachine):
         self._settle()
 
     def _on_the_way(self) -> list[Calling]:
-        return [one for one in self.holding if one.reservation.departed and one.arrived_in is None]
+        return [one for one in self.holding if one.reservation.is_sent and one.arrived_in is None]
 
     def _arrived(self) -> list[Calling]:
         return [one for one in self.holding if one.arrived_in is not None]
 
     def _arrive(self, calling: Calling) -> None:
         calling.arrived_in = self._minute
-        for pool, _, weight in calling.reservation.draws:
+        for pool, _, weight in calling.reservation.charges:
             self.ours[pool, self._minute] += weight
             calling.told[pool] = self.ours[pool, self._minute] + self.theirs[self._minute] * (pool == IP)
 
     def _answer(self, calling: Calling, status: int, headers: dict[str, str], *, has_date: bool) -> None:
         if has_date:
             headers["date"] = formatdate(int(self._exchange_now), usegmt=True)
-        told = HttpAnswer(status, headers, b"{}")
-        calling.reservation.answer(told, limit_of(told))
+        told = HttpResponse(status, headers, b"{}")
+        calling.reservation.settle(told, limit_of(told))
         calling.ended.set()
 
     def _cancel(self, calling: Calling) -> None:
@@ -445,7 +456,7 @@ class BudgetMachine(RuleBasedStateMachine):
         self._settle()
 
     def _stray(self, calling: Calling, data: st.DataObject) -> None:
-        if calling.reservation.departed and calling.arrived_in is None and data.draw(st.booleans()):
+        if calling.reservation.is_sent and calling.arrived_in is None and data.draw(st.booleans()):
             self.straying.append((self.clock.now + data.draw(st.floats(0, LONGEST_WAY - 0.1)), calling))
 
 
@@ -459,7 +470,7 @@ def test_a_poll_leaves_as_soon_as_there_are_tokens() -> None:
     machine = BudgetMachine()
     machine.begin(since=0.0, skew=0.0, is_known=True)
     machine.let_the_minute_turn(turns=1)
-    machine.reserve("a", 90, Lane.POLLS, "IP", 300.0, 2, returning=False)
+    machine.reserve("a", 90, Priority.POLL, "IP", 300.0, 2, returning=False)
     machine.depart()
     machine.let_the_minute_turn(turns=1)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from binance_pm.budget import Lane
+from binance_pm.budget import Priority
 from binance_pm.budget.ledger import MARGIN, PATIENCE, Ledger
 
 INSIDE = (30.0, 31.0)
@@ -19,17 +19,17 @@ AT_THE_TURN = (59.5, 60.5)
 """Bounds that allow minute 0 and minute 1."""
 
 
-def seconds(ledger: Ledger, weight: int, bounds: tuple[float, float], *, lane: Lane = Lane.ORDERS) -> float:
+def seconds(ledger: Ledger, weight: int, bounds: tuple[float, float], *, priority: Priority = Priority.ORDER) -> float:
     """How long a call has to wait, on a machine whose clock shows the exchange's earliest time."""
-    return ledger.wait(weight, lane, bounds[0], bounds).seconds
+    return ledger.wait(weight, priority, bounds[0], bounds).seconds
 
 
 def probed(limit: int = 110) -> Ledger:
     """A ledger that has heard of an empty minute 0."""
     ledger = Ledger(limit)
-    ledger.foreign.ignore()
-    ledger.take(0, Lane.ORDERS, 30.0)
-    ledger.answer(0, 0, range(1), sent=0.0, now=0.0)
+    ledger.external.ignore()
+    ledger.acquire(0, Priority.ORDER, 30.0)
+    ledger.settle(0, 0, range(1), sent=0.0, now=0.0)
     return ledger
 
 
@@ -41,7 +41,7 @@ def test_first_call_fits_without_knowing_anything() -> None:
 def test_second_call_waits_for_the_first_answer() -> None:
     """Before the exchange told its count, one call at a time asks for it; after a while another asks too."""
     ledger = Ledger(110)
-    ledger.take(1, Lane.ORDERS, 30.0)
+    ledger.acquire(1, Priority.ORDER, 30.0)
 
     assert (seconds(ledger, 1, INSIDE), seconds(ledger, 1, (30.0 + PATIENCE, 33.0))) == (PATIENCE, 0.0)
 
@@ -51,8 +51,8 @@ def test_a_gateways_answer_tells_nothing(is_probe: bool, wait: float) -> None:  
     """An answer without a count settles the question only where it is the exchange's own."""
     ledger = Ledger(110)
     for _ in range(2):
-        ledger.take(1, Lane.ORDERS, 30.0)
-    ledger.answer(1, None, range(1), sent=0.0, now=0.0, is_probe=is_probe)
+        ledger.acquire(1, Priority.ORDER, 30.0)
+    ledger.settle(1, None, range(1), sent=0.0, now=0.0, is_probe=is_probe)
 
     assert seconds(ledger, 1, INSIDE) == wait
 
@@ -60,8 +60,8 @@ def test_a_gateways_answer_tells_nothing(is_probe: bool, wait: float) -> None:  
 def test_a_lost_probe_is_followed_by_another() -> None:
     """A call that got no answer told nothing: the next one asks, alone again."""
     ledger = Ledger(110)
-    ledger.take(1, Lane.ORDERS, 30.0)
-    ledger.lose(1, range(1), known=10.0)
+    ledger.acquire(1, Priority.ORDER, 30.0)
+    ledger.settle_unknown(1, range(1), known=10.0)
 
     assert seconds(ledger, 1, INSIDE) == 0.0
 
@@ -69,7 +69,7 @@ def test_a_lost_probe_is_followed_by_another() -> None:
 def test_calls_in_flight_are_counted() -> None:
     """What is on its way cannot be spent a second time."""
     ledger = probed()
-    ledger.take(60, Lane.ORDERS, 30.0)
+    ledger.acquire(60, Priority.ORDER, 30.0)
 
     assert (seconds(ledger, 40, INSIDE), seconds(ledger, 41, INSIDE)) == (0.0, math.inf)
 
@@ -90,8 +90,8 @@ def test_says_what_never_fits(weight: int, *, fits: bool) -> None:
 def test_header_counts_what_others_used() -> None:
     """The exchange's own count stands above ours."""
     ledger = Ledger(110)
-    ledger.take(5, Lane.ORDERS, 30.0)
-    ledger.answer(5, 95, range(1), sent=0.0, now=1.0)
+    ledger.acquire(5, Priority.ORDER, 30.0)
+    ledger.settle(5, 95, range(1), sent=0.0, now=1.0)
 
     assert seconds(ledger, 6, INSIDE) == pytest.approx(30.0)
 
@@ -100,9 +100,9 @@ def test_an_older_header_does_not_lower_the_count() -> None:
     """Answers overtake each other: the highest count of a minute holds."""
     ledger = probed()
     for weight in (5, 5):
-        ledger.take(weight, Lane.ORDERS, 30.0)
-    ledger.answer(5, 80, range(1), sent=0.0, now=2.0)
-    ledger.answer(5, 70, range(1), sent=0.0, now=3.0)
+        ledger.acquire(weight, Priority.ORDER, 30.0)
+    ledger.settle(5, 80, range(1), sent=0.0, now=2.0)
+    ledger.settle(5, 70, range(1), sent=0.0, now=3.0)
 
     assert ledger.used(0) == 80
 
@@ -110,8 +110,8 @@ def test_an_older_header_does_not_lower_the_count() -> None:
 def test_a_full_minute_is_waited_for_until_it_has_surely_ended() -> None:
     """The wait ends when the slowest possible clock of the exchange has turned."""
     ledger = probed()
-    ledger.take(100, Lane.ORDERS, 30.0)
-    ledger.answer(100, 100, range(1), sent=0.0, now=1.0)
+    ledger.acquire(100, Priority.ORDER, 30.0)
+    ledger.settle(100, 100, range(1), sent=0.0, now=1.0)
 
     assert seconds(ledger, 1, AT_THE_TURN) == pytest.approx(0.5)
 
@@ -119,8 +119,8 @@ def test_a_full_minute_is_waited_for_until_it_has_surely_ended() -> None:
 def test_a_new_minute_is_empty() -> None:
     """What was counted in one minute does not burden the next."""
     ledger = probed()
-    ledger.take(100, Lane.ORDERS, 30.0)
-    ledger.answer(100, 100, range(1), sent=0.0, now=1.0)
+    ledger.acquire(100, Priority.ORDER, 30.0)
+    ledger.settle(100, 100, range(1), sent=0.0, now=1.0)
 
     assert seconds(ledger, 100, (60.0, 61.0)) == 0.0
 
@@ -128,8 +128,8 @@ def test_a_new_minute_is_empty() -> None:
 def test_a_call_at_the_turn_is_counted_in_both_minutes() -> None:
     """Where it is not known in which minute a call arrived, neither forgets it."""
     ledger = probed()
-    ledger.take(60, Lane.ORDERS, 30.0)
-    ledger.answer(60, 60, range(2), sent=59.0, now=61.0)
+    ledger.acquire(60, Priority.ORDER, 30.0)
+    ledger.settle(60, 60, range(2), sent=59.0, now=61.0)
 
     assert (ledger.used(0), ledger.used(1)) == (60, 60)
 
@@ -137,10 +137,10 @@ def test_a_call_at_the_turn_is_counted_in_both_minutes() -> None:
 def test_a_header_sent_for_later_proves_earlier_calls() -> None:
     """A count taken after a call had been answered contains it: it is not counted twice."""
     ledger = probed()
-    ledger.take(60, Lane.ORDERS, 30.0)
-    ledger.answer(60, 60, range(2), sent=59.0, now=61.0)
-    ledger.take(5, Lane.ORDERS, 30.0)
-    ledger.answer(5, 65, range(1, 2), sent=62.0, now=63.0)
+    ledger.acquire(60, Priority.ORDER, 30.0)
+    ledger.settle(60, 60, range(2), sent=59.0, now=61.0)
+    ledger.acquire(5, Priority.ORDER, 30.0)
+    ledger.settle(5, 65, range(1, 2), sent=62.0, now=63.0)
 
     assert ledger.used(1) == 65
 
@@ -149,9 +149,9 @@ def test_a_header_of_before_proves_nothing() -> None:
     """A count that may have been taken before a call arrived does not contain it."""
     ledger = probed()
     for weight in (60, 5):
-        ledger.take(weight, Lane.ORDERS, 30.0)
-    ledger.lose(60, range(2), known=70.0)
-    ledger.answer(5, 5, range(1, 2), sent=62.0, now=63.0)
+        ledger.acquire(weight, Priority.ORDER, 30.0)
+    ledger.settle_unknown(60, range(2), known=70.0)
+    ledger.settle(5, 5, range(1, 2), sent=62.0, now=63.0)
 
     assert ledger.used(1) == 65
 
@@ -159,8 +159,8 @@ def test_a_header_of_before_proves_nothing() -> None:
 def test_an_answer_without_header_stays_suspected() -> None:
     """Where the exchange told no count, ours stands."""
     ledger = probed()
-    ledger.take(60, Lane.ORDERS, 30.0)
-    ledger.answer(60, None, range(1), sent=1.0, now=2.0)
+    ledger.acquire(60, Priority.ORDER, 30.0)
+    ledger.settle(60, None, range(1), sent=1.0, now=2.0)
 
     assert ledger.used(0) == 60
 
@@ -168,8 +168,8 @@ def test_an_answer_without_header_stays_suspected() -> None:
 def test_a_cancelled_call_leaves_nothing() -> None:
     """What never left costs nothing."""
     ledger = probed()
-    ledger.take(60, Lane.ORDERS, 30.0)
-    ledger.cancel(60, Lane.ORDERS)
+    ledger.acquire(60, Priority.ORDER, 30.0)
+    ledger.release(60, Priority.ORDER)
 
     assert (ledger.used(0), ledger.in_flight) == (0, 0)
 
@@ -179,10 +179,10 @@ def test_old_minutes_are_forgotten() -> None:
     ledger = probed()
     for minute in range(1000):
         for _ in range(3):
-            ledger.take(1, Lane.ORDERS, 30.0)
-        ledger.answer(1, 1, range(minute, minute + 1), sent=0.0, now=0.0)
-        ledger.answer(1, None, range(minute, minute + 2), sent=0.0, now=0.0)
-        ledger.lose(1, range(minute, minute + 2), known=0.0)
+            ledger.acquire(1, Priority.ORDER, 30.0)
+        ledger.settle(1, 1, range(minute, minute + 1), sent=0.0, now=0.0)
+        ledger.settle(1, None, range(minute, minute + 2), sent=0.0, now=0.0)
+        ledger.settle_unknown(1, range(minute, minute + 2), known=0.0)
 
     assert len(vars(ledger)["_header"]) + len(vars(ledger)["_own"]) + len(vars(ledger)["_pending"]) <= 12
 
@@ -191,10 +191,10 @@ def test_a_clock_that_may_be_anywhere_costs_nothing() -> None:
     """Where bounds span years, the minutes in between are not counted one by one, and nobody waits for their end."""
     ledger = probed()
     years = (0.0, 2e9)
-    ledger.take(60, Lane.ORDERS, 30.0)
-    ledger.lose(60, ledger.minutes(years), known=1.0)
-    ledger.take(5, Lane.ORDERS, 30.0)
-    ledger.answer(5, 65, range(7, 8), sent=2.0, now=3.0)
+    ledger.acquire(60, Priority.ORDER, 30.0)
+    ledger.settle_unknown(60, ledger.minutes(years), known=1.0)
+    ledger.acquire(5, Priority.ORDER, 30.0)
+    ledger.settle(5, 65, range(7, 8), sent=2.0, now=3.0)
 
     assert (ledger.most_used(years), ledger.used(6), ledger.used(7), ledger.used(8)) == (65, 60, 65, 60)
     assert seconds(ledger, 41, years) <= 63.0
@@ -203,8 +203,8 @@ def test_a_clock_that_may_be_anywhere_costs_nothing() -> None:
 def test_what_needs_almost_a_whole_minute_is_not_held_up_by_what_others_may_have_used_of_it() -> None:
     """A heavy call goes first in a minute of which nothing was heard: or each minute would be too late for it."""
     ledger = Ledger(110)
-    ledger.take(1, Lane.ORDERS, 30.0)
-    ledger.answer(1, 31, range(1), sent=30.0, now=30.0)
+    ledger.acquire(1, Priority.ORDER, 30.0)
+    ledger.settle(1, 31, range(1), sent=30.0, now=30.0)
 
     assert ledger.cap(60.0) < 100
     assert seconds(ledger, 100, (60.0, 61.0)) == 0.0
@@ -233,9 +233,9 @@ def histories() -> st.SearchStrategy[list[History]]:
 class Exchange:
     """Counts on arrival, tells its count of that moment, and asserts the bound."""
 
-    def __init__(self, foreign: int) -> None:
+    def __init__(self, external: int) -> None:
         self.ledger = Ledger(110)
-        self._foreign = foreign
+        self._foreign = external
         self._own: Counter[int] = Counter()
         self._told: dict[History, int] = {}
         self._heard: dict[int, float] = {}
@@ -256,22 +256,22 @@ class Exchange:
         minutes = self.ledger.minutes((call.start - low, now + high))
         if call.end == "lost":
             late = self.ledger.minutes((call.start - low, now + high + 10))
-            self.ledger.lose(call.weight, late, known=now + 10)
+            self.ledger.settle_unknown(call.weight, late, known=now + 10)
             return
         used = self._told[call] if call.end == "answered" else None
-        self.ledger.answer(call.weight, used, minutes, sent=call.start, now=now)
+        self.ledger.settle(call.weight, used, minutes, sent=call.start, now=now)
         if used is not None and len(minutes) == 1:
             self._heard.setdefault(minutes.start, now)
 
 
 @settings(deadline=None, max_examples=300)
 @given(histories(), st.integers(0, 60))
-def test_no_minute_is_ever_overspent(history: list[History], foreign: int) -> None:
+def test_no_minute_is_ever_overspent(history: list[History], external: int) -> None:
     """Whatever the delays and losses, no admitted call makes a minute's count pass the limit.
 
     What others used is known from the first count of a minute that we hear; what is ours is known always.
     """
-    exchange = Exchange(foreign)
+    exchange = Exchange(external)
     events: list[tuple[float, int, str, History]] = []
     for number, call in enumerate(history):
         arrival = call.start + call.there
@@ -282,12 +282,12 @@ def test_no_minute_is_ever_overspent(history: list[History], foreign: int) -> No
         bounds = (now - call.blur[0], now + call.blur[1])
         if what == "start" and seconds(exchange.ledger, call.weight, bounds) == 0:
             admitted.add(number)
-            exchange.ledger.take(call.weight, Lane.ORDERS, now)
+            exchange.ledger.acquire(call.weight, Priority.ORDER, now)
         elif number not in admitted:
             continue
         elif call.end == "cancelled":
             admitted.remove(number)
-            exchange.ledger.cancel(call.weight, Lane.ORDERS)
+            exchange.ledger.release(call.weight, Priority.ORDER)
         elif what == "arrive":
             exchange.arrive(call)
         elif what == "end":

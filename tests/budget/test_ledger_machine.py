@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from binance_pm.budget import Lane
+from binance_pm.budget import Priority
 from binance_pm.budget.ledger import MARGIN, Ledger
 
 # A failure is made small before it is shown, and that takes its time.
@@ -23,7 +23,7 @@ MINUTE = 60.0
 LONGEST_WAY = 10.0
 """Seconds for which a call that was given up can still arrive."""
 BEGINNING = 30_000_000 * MINUTE
-LANES = st.sampled_from([*Lane])
+LANES = st.sampled_from([*Priority])
 PASSING = st.sampled_from([0.001, 0.05, 0.3, 0.6, 1.0, 2.5, 7.0, 20.0, 60.0, 130.0])
 WEIGHTS = st.one_of(st.integers(1, 40), st.integers(1, LIMIT))
 
@@ -31,15 +31,15 @@ WEIGHTS = st.one_of(st.integers(1, 40), st.integers(1, LIMIT))
 class Sent:
     """A call that took weight."""
 
-    def __init__(self, weight: int, lane: Lane) -> None:
+    def __init__(self, weight: int, priority: Priority) -> None:
         self.weight = weight
-        self.lane = lane
+        self.priority = priority
         self.departed: float | None = None
         self.told: int | None = None
         """The exchange's count when it arrived."""
 
     def __repr__(self) -> str:
-        return f"Sent({self.weight}, {self.lane.name}, departed={self.departed}, told={self.told})"
+        return f"Sent({self.weight}, {self.priority.name}, departed={self.departed}, told={self.told})"
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -59,12 +59,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.told: Counter[int] = Counter()
         """The highest count that an answer surely told of a minute."""
 
-    @initialize(since=st.floats(0, MINUTE), peers=st.sampled_from([1, 1, 2, 4]))
-    def begin(self, since: float, peers: int) -> None:
+    @initialize(since=st.floats(0, MINUTE), instances=st.sampled_from([1, 1, 2, 4]))
+    def begin(self, since: float, instances: int) -> None:
         """The first call is made at any moment of a minute; other programs may have a budget of their own."""
         self.now += since
-        self.ledger = Ledger(LIMIT, peers=peers)
-        self.most /= peers
+        self.ledger = Ledger(LIMIT, instances=instances)
+        self.most /= instances
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -97,14 +97,14 @@ class LedgerMachine(RuleBasedStateMachine):
         """Another program on the IP spends."""
         self.theirs[self._minute] += weight
 
-    @rule(weight=WEIGHTS, lane=LANES, number=st.integers(1, 10))
-    def take(self, weight: int, lane: Lane, number: int) -> None:
+    @rule(weight=WEIGHTS, priority=LANES, number=st.integers(1, 10))
+    def take(self, weight: int, priority: Priority, number: int) -> None:
         """Calls that fit take their weight."""
         for _ in range(number):
-            if not self._fits(self.ledger, weight, lane):
+            if not self._fits(self.ledger, weight, priority):
                 break
-            self.ledger.take(weight, lane, self.monotonic)
-            self.open.append(Sent(weight, lane))
+            self.ledger.acquire(weight, priority, self.monotonic)
+            self.open.append(Sent(weight, priority))
 
     @precondition(lambda self: any(sent.departed is None for sent in self.open))
     @rule(data=st.data())
@@ -112,7 +112,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """A call that has not left gives its weight back."""
         sent = data.draw(st.sampled_from([sent for sent in self.open if sent.departed is None]))
         self.open.remove(sent)
-        self.ledger.cancel(sent.weight, sent.lane)
+        self.ledger.release(sent.weight, sent.priority)
 
     @precondition(lambda self: any(sent.departed is None for sent in self.open))
     @rule()
@@ -149,7 +149,7 @@ class LedgerMachine(RuleBasedStateMachine):
         sent = self._counted(data)
         minutes = self._minutes(sent)
         self._answer(sent, has_header=True, is_probe=True)
-        self.ledger.refuse(minutes, self.monotonic, full=full)
+        self.ledger.observe_refusal(minutes, self.monotonic, full=full)
 
     @precondition(lambda self: any(sent.departed is not None for sent in self.open))
     @rule(data=st.data(), later=st.one_of(st.none(), st.floats(0, LONGEST_WAY)))
@@ -164,7 +164,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(times=st.floats(1, 3))
     def expect_heavier(self, times: float) -> None:
         """A weight was seen to be wrong."""
-        self.ledger.expect_heavier(times)
+        self.ledger.raise_weight_factor(times)
 
     @precondition(lambda self: not self.open and not self.straying and not any(self.blur))
     @rule(weight=st.integers(0, 40))
@@ -174,13 +174,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ours[self._minute] += own
         self.ledger.catch_up(self._minute, self.ours[self._minute] + self.theirs[self._minute], own)
 
-    @rule(weight=WEIGHTS, lane=LANES)
-    def everything_ends(self, weight: int, lane: Lane) -> None:
+    @rule(weight=WEIGHTS, priority=LANES)
+    def everything_ends(self, weight: int, priority: Priority) -> None:
         """Were nothing to happen from now on, any call that can ever fit would go within two minutes."""
         ledger, waited = copy.deepcopy(self.ledger), 0.0
         for sent in self.open:
             if sent.departed is None:
-                ledger.cancel(sent.weight, sent.lane)
+                ledger.release(sent.weight, sent.priority)
             else:
                 self._lose(ledger, sent)
         assert ledger.in_flight == 0
@@ -188,7 +188,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if not ledger.fits_ever(weight):
                 return
             low, high = self.bounds
-            wait = ledger.wait(weight, lane, self.monotonic + waited, (low + waited, high + waited)).seconds
+            wait = ledger.wait(weight, priority, self.monotonic + waited, (low + waited, high + waited)).seconds
             if wait == 0:
                 return
             waited += max(wait, 0.001)
@@ -222,8 +222,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def _minute(self) -> int:
         return math.floor(self.now / MINUTE)
 
-    def _fits(self, ledger: Ledger, weight: int, lane: Lane) -> bool:
-        return ledger.fits_ever(weight) and ledger.wait(weight, lane, self.monotonic, self.bounds).seconds == 0
+    def _fits(self, ledger: Ledger, weight: int, priority: Priority) -> bool:
+        return ledger.fits_ever(weight) and ledger.wait(weight, priority, self.monotonic, self.bounds).seconds == 0
 
     def _arrive(self, sent: Sent) -> None:
         self.ours[self._minute] += sent.weight
@@ -244,10 +244,10 @@ class LedgerMachine(RuleBasedStateMachine):
         if used is not None and len(minutes) == 1:
             self.told[minutes.start] = max(used, self.told[minutes.start])
         departed = sent.departed - self.now + self.monotonic
-        self.ledger.answer(sent.weight, used, minutes, sent=departed, now=self.monotonic, is_probe=is_probe)
+        self.ledger.settle(sent.weight, used, minutes, sent=departed, now=self.monotonic, is_probe=is_probe)
 
     def _lose(self, ledger: Ledger, sent: Sent) -> None:
-        ledger.lose(sent.weight, self._minutes(sent, longer=LONGEST_WAY), known=self.monotonic + LONGEST_WAY)
+        ledger.settle_unknown(sent.weight, self._minutes(sent, longer=LONGEST_WAY), known=self.monotonic + LONGEST_WAY)
 
 
 TestLedger: Any = LedgerMachine.TestCase

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from binance_pm.budget import RULES, Budget, Kind
-from binance_pm.transport import HttpAnswer
+from binance_pm.budget import LIMITS, Budget, LimitType
+from binance_pm.transport.http import HttpResponse
 from tests.simulation.calls import HOST, Ask
 from tests.simulation.limiters import BudgetLimiter, Machine, SharedLimiter
 from tests.simulation.store import RemoteStore
@@ -29,8 +29,8 @@ MINUTE, SLACK = 60.0, 1.0
 # Seconds for which a call that was lost may still arrive.
 LONGEST_WAY = 10.0
 START, EPOCH = 1_000.0, 30_000_000 * MINUTE + 20
-HEADER = RULES["papi", Kind.IP].header
-ORDERS_HEADER = RULES["papi", Kind.ORDERS].header
+HEADER = LIMITS["papi", LimitType.IP].header
+ORDERS_HEADER = LIMITS["papi", LimitType.ORDERS].header
 
 # None: as it should be.
 Dated = float | str | None
@@ -40,7 +40,7 @@ class Step(NamedTuple):
     """One call, and what came of it."""
 
     pause: float = 0.0
-    lane: Literal["orders", "polls"] = "polls"
+    priority: Literal["orders", "polls"] = "polls"
     weight: int = 5
     date: Dated = None
     used: str | None = None
@@ -83,15 +83,15 @@ class Program:
         self.has_store = step.has_store
         if step.told_time is not None:
             told = self.truth() + step.told_time
-            self.limiter.budget.hear(HOST, told, told + 0.001, asked=self.now())
+            self.limiter.budget.observe_time(HOST, told, told + 0.001, asked=self.now())
         began = self.now()
 
-        async def send() -> HttpAnswer | None:
+        async def send() -> HttpResponse | None:
             self.waits.append(self.now() - began)
             await asyncio.sleep(0.05)
-            return None if step.is_lost else HttpAnswer(step.status, self._headers(step), step.body)
+            return None if step.is_lost else HttpResponse(step.status, self._headers(step), step.body)
 
-        await self.limiter.call(Ask(step.lane, "a", step.weight), send)
+        await self.limiter.call(Ask(step.priority, "a", step.weight), send)
 
     def _headers(self, step: Step) -> dict[str, str]:
         headers: dict[str, str] = {}
@@ -123,7 +123,7 @@ def waits_of(steps: list[Step], *, wall_error: float = 0.0, is_shared: bool = Fa
 
     async def main() -> list[float]:
         program = Program(wall_error=wall_error, is_shared=is_shared)
-        for step in [*steps, Step(lane="orders", weight=1), Step()]:
+        for step in [*steps, Step(priority="orders", weight=1), Step()]:
             await program.step(step)
         if isinstance(program.limiter, SharedLimiter):
             program.limiter.close()
@@ -169,7 +169,7 @@ def test_a_first_response_with_a_wrong_date(date: Dated, wall_error: float, *, i
 def test_any_count(used: str, *, is_shared: bool) -> None:
     """Of the IP and of the account's orders, however often it is told."""
     waits = waits_of(
-        [Step(used="5"), *[Step(used=used), Step(lane="orders", used=used, weight=1)] * 3], is_shared=is_shared
+        [Step(used="5"), *[Step(used=used), Step(priority="orders", used=used, weight=1)] * 3], is_shared=is_shared
     )
 
     assert max(waits) <= MINUTE + SLACK
@@ -197,7 +197,7 @@ def test_the_firewall(retry_after: str) -> None:
 STEPS = st.builds(
     Step,
     pause=st.sampled_from([0.0, 0.0, 0.3, 1.0, 2.5, 31.0, 70.0]),
-    lane=st.sampled_from(["orders", "polls"]),
+    priority=st.sampled_from(["orders", "polls"]),
     weight=st.sampled_from([1, 5, 40, 600]),
     date=st.one_of(
         st.none(), st.sampled_from(DATES), st.floats(-7200, 7200), st.sampled_from(["", "x", "Mon, x", "0", "a, b, c"])

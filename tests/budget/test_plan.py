@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binance_pm import ENDPOINTS
-from binance_pm.budget import RULES, Budget, Family, Kind
+from binance_pm.budget import LIMITS, Budget, Family, LimitType
 from binance_pm.budget.plan import Plan, make_plan
 from tests.conftest import FakeClock
 
@@ -20,18 +20,20 @@ class Poll(NamedTuple):
     path: str
     family: Family
     weight: int
-    kinds: tuple[Kind, ...]
+    kinds: tuple[LimitType, ...]
 
 
-ACCOUNT = Poll("/papi/v1/account", "papi", 20, (Kind.IP,))
-PRO = Poll("/sapi/v1/portfolio/account", "sapi", 5, (Kind.IP, Kind.UID))
-SPAN = Poll("/sapi/v2/portfolio/account", "sapi", 5, (Kind.IP,))
-LIMITS = {key: rule.limit for key, rule in RULES.items()}
+ACCOUNT = Poll("/papi/v1/account", "papi", 20, (LimitType.IP,))
+PRO = Poll("/sapi/v1/portfolio/account", "sapi", 5, (LimitType.IP, LimitType.UID))
+SPAN = Poll("/sapi/v2/portfolio/account", "sapi", 5, (LimitType.IP,))
+PER_MINUTE = {key: rule.limit for key, rule in LIMITS.items()}
 
 
 def plan(accounts: int, every: float, *polls: Poll, available: float = 6000, minute: float = 60) -> Plan:
     """A plan where each pool has the same weight for polls."""
-    return make_plan([(accounts, polls)], every, lambda _family, _kind, _path: available, minute=minute, limits=LIMITS)
+    return make_plan(
+        [(accounts, polls)], every, lambda _family, _kind, _path: available, minute=minute, limits=PER_MINUTE
+    )
 
 
 def test_weight_of_the_ip_is_needed_for_every_account() -> None:
@@ -76,7 +78,7 @@ def test_the_fullest_pool_decides() -> None:
         1,
         lambda family, _kind, _path: 6000 if family == "papi" else 100,
         minute=60,
-        limits=LIMITS,
+        limits=PER_MINUTE,
     )
 
     assert (made.shortest, made.fits) == (30, False)
@@ -123,7 +125,7 @@ def test_a_fresh_budget_plans_by_what_it_keeps_free(clock: FakeClock) -> None:
 
 def test_peers_plan_by_their_part(clock: FakeClock) -> None:
     """Of an IP that four programs share, each has a fourth; what is counted for an account is its own."""
-    one, four = (Budget(monotonic=clock, wall=clock, peers=peers) for peers in (1, 4))
+    one, four = (Budget(monotonic=clock, wall=clock, instances=peers) for peers in (1, 4))
 
     def available(budget: Budget) -> list[float]:
         return [pool.available for pool in budget.plan(1, 60, [PRO]).pools]

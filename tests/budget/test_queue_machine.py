@@ -11,28 +11,28 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from binance_pm.budget import Kind, Lane, Pool, pool_of
+from binance_pm.budget import LimitType, Pool, Priority, pool_of
 from binance_pm.budget.queue import Line, Queue
 
 # A failure is made small before it is shown, and that takes its time.
 pytestmark = pytest.mark.timeout(600)
 
 ACCOUNTS = "abc"
-IP = pool_of("papi", Kind.IP, host="h", path="", account="")
-UID = {name: pool_of("papi", Kind.ORDERS, host="h", path="", account=name) for name in ACCOUNTS}
+IP = pool_of("papi", LimitType.IP, origin="h", path="", key_id="")
+UID = {name: pool_of("papi", LimitType.ORDERS, origin="h", path="", key_id=name) for name in ACCOUNTS}
 
 
-Taker = tuple[Lane, str]
-"""An account in a lane: it gets no more than another, whatever its calls weigh."""
+Taker = tuple[Priority, str]
+"""An account in a priority: it gets no more than another, whatever its calls weigh."""
 
 
-class Standing(NamedTuple):
+class WaitingCall(NamedTuple):
     """A call that waits."""
 
     ticket: int
-    account: str
+    key_id: str
     weight: int
-    lane: Lane
+    priority: Priority
     pools: tuple[Pool, ...]
     is_returning: bool
 
@@ -40,7 +40,7 @@ class Standing(NamedTuple):
 class Flow(NamedTuple):
     """Calls that are served in the order of their arrival, whatever else is."""
 
-    lane: Lane
+    priority: Priority
     pools: tuple[Pool, ...]
     weight: int
     account: str
@@ -48,13 +48,13 @@ class Flow(NamedTuple):
     @property
     def taker(self) -> Taker:
         """Who takes the turns for it."""
-        return self.lane, self.account
+        return self.priority, self.account
 
 
-def flow_of(waiter: Standing) -> Flow:
+def flow_of(waiter: WaitingCall) -> Flow:
     """Orders of all accounts are one flow."""
-    account = "" if waiter.lane is Lane.ORDERS else waiter.account
-    return Flow(waiter.lane, waiter.pools, waiter.weight, account)
+    account = "" if waiter.priority is Priority.ORDER else waiter.key_id
+    return Flow(waiter.priority, waiter.pools, waiter.weight, account)
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -62,9 +62,9 @@ class QueueMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = Queue[Standing]()
+        self.queue = Queue[WaitingCall]()
         self.in_turn = True
-        self.waiting: dict[Flow, list[Standing]] = {}
+        self.waiting: dict[Flow, list[WaitingCall]] = {}
         self.heaviest: defaultdict[Taker, int] = defaultdict(int)
         self.ahead: defaultdict[tuple[Taker, Taker], int] = defaultdict(int)
         """What the first was served while both of them waited, less what the second was."""
@@ -78,14 +78,14 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(
         account=st.sampled_from(ACCOUNTS),
         weights=st.lists(st.sampled_from([1, 5, 20]), min_size=1, max_size=8),
-        lane=st.sampled_from([Lane.ORDERS, Lane.POLLS, Lane.POLLS, Lane.POLLS, Lane.HISTORY]),
+        priority=st.sampled_from([Priority.ORDER, Priority.POLL, Priority.POLL, Priority.POLL, Priority.BACKGROUND]),
         is_counted=st.sampled_from([True, False, False]),
     )
-    def add(self, account: str, weights: list[int], lane: Lane, is_counted: bool) -> None:  # noqa: FBT001 - as above
+    def add(self, account: str, weights: list[int], priority: Priority, is_counted: bool) -> None:  # noqa: FBT001 - as above
         """Calls of an account stand in line, one behind the other."""
         pools = (IP, UID[account]) if is_counted else (IP,)
         for weight in weights:
-            waiter = Standing(next(self.tickets), account, weight, lane, pools, is_returning=False)
+            waiter = WaitingCall(next(self.tickets), account, weight, priority, pools, is_returning=False)
             self._forgive(flow_of(waiter).taker, only_if_new=True)
             self.waiting.setdefault(flow_of(waiter), []).append(waiter)
             self.queue.add(waiter)
@@ -93,13 +93,13 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(
         account=st.sampled_from(ACCOUNTS),
         weight=st.sampled_from([1, 5, 20]),
-        lane=st.sampled_from(Lane),
+        priority=st.sampled_from(Priority),
         is_counted=st.booleans(),
     )
-    def come_back(self, account: str, weight: int, lane: Lane, is_counted: bool) -> None:  # noqa: FBT001 - as above
+    def come_back(self, account: str, weight: int, priority: Priority, is_counted: bool) -> None:  # noqa: FBT001 - as above
         """A call that was refused goes to the head of its account."""
         pools = (IP, UID[account]) if is_counted else (IP,)
-        waiter = Standing(next(self.tickets), account, weight, lane, pools, is_returning=True)
+        waiter = WaitingCall(next(self.tickets), account, weight, priority, pools, is_returning=True)
         self._forgive(flow_of(waiter).taker)
         self.waiting.setdefault(flow_of(waiter), []).insert(0, waiter)
         self.queue.add(waiter)
@@ -134,10 +134,10 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def everybody_waits(self) -> None:
         """Those who came and were not served are in the queue, in lines that are not empty."""
-        wanted: defaultdict[tuple[Lane, Pool, int], list[Standing]] = defaultdict(list)
+        wanted: defaultdict[tuple[Priority, Pool, int], list[WaitingCall]] = defaultdict(list)
         for flow, waiters in self.waiting.items():
-            wanted[flow.lane, flow.pools[0], flow.weight] += waiters
-        assert {(line.lane, line.pool, line.weight): sorted(line) for line in self.queue} == {
+            wanted[flow.priority, flow.pools[0], flow.weight] += waiters
+        assert {(line.priority, line.pool, line.weight): sorted(line) for line in self.queue} == {
             key: sorted(waiters) for key, waiters in wanted.items()
         }
         assert (len(self.queue), bool(self.queue)) == (sum(map(len, wanted.values())), bool(wanted))
@@ -168,7 +168,7 @@ class QueueMachine(RuleBasedStateMachine):
                     assert self.ahead[taker, other] <= self.heaviest[taker] + self.heaviest[other]
         self._forget(waiter)
 
-    def _forget(self, waiter: Standing) -> None:
+    def _forget(self, waiter: WaitingCall) -> None:
         flow = flow_of(waiter)
         self.waiting[flow].remove(waiter)
         if not self.waiting[flow]:
@@ -185,18 +185,18 @@ class QueueMachine(RuleBasedStateMachine):
 class Head(NamedTuple):
     """The head of a line, in the order in which a budget with room for everybody serves."""
 
-    lane: Lane
+    priority: Priority
     starts: float
     ticket: int
-    waiter: Standing
-    line: Line[Standing]
+    waiter: WaitingCall
+    line: Line[WaitingCall]
 
 
-def head_of(line: Line[Standing]) -> Head:
+def head_of(line: Line[WaitingCall]) -> Head:
     """Nobody is passed over here."""
     head = line.head()
     assert head is not None
-    return Head(line.lane, head[0], head[1].ticket, head[1], line)
+    return Head(line.priority, head[0], head[1].ticket, head[1], line)
 
 
 TestQueue: Any = QueueMachine.TestCase

@@ -26,12 +26,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from binance_pm import ConfigurationError
-from binance_pm.budget.lanes import Lane
-from binance_pm.budget.messages import Demand, HostReport, Message, PoolReply, PoolReport
-from binance_pm.budget.redis import REPLY_SECONDS, RedisStore
-from binance_pm.budget.store import IDLE_SECONDS
+from binance_pm.budget.shared.messages import Demand, Message, OriginReport, PoolReply, PoolReport
+from binance_pm.budget.shared.redis import REPLY_SECONDS, RedisStore
+from binance_pm.budget.shared.store import IDLE_SECONDS
 from binance_pm.extras import installation
-from binance_pm.redis import StoreLost
+from binance_pm.limits import Priority
+from binance_pm.redis_client import StoreLost
 from tests.conftest import refusing_port
 from tests.raw_server import serve_raw
 from tests.valkey import free_port, serving_port
@@ -42,8 +42,8 @@ _numbers = count()
 
 def asking(peer: str = "a", *, held: int = 0, host: str = "papi", closed: float = 0.0) -> Message:
     """A message of a process that wants to send an order of the weight 1."""
-    hosts = (HostReport(host, 1.8e9, 1.8e9 + 0.1, is_heard=True, closed=closed),)
-    pool = PoolReport("papi", 0, 110, held, demands=(Demand(Lane.ORDERS, 1, 1),))
+    hosts = (OriginReport(host, 1.8e9, 1.8e9 + 0.1, is_heard=True, closed=closed),)
+    pool = PoolReport("papi", 0, 110, held, demands=(Demand(Priority.ORDER, 1, 1),))
     return Message(peer, next(_numbers), 60.0, 5.0, hosts, (pool,))
 
 
@@ -59,7 +59,7 @@ def lost(store: RedisStore) -> str:
     return "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(store)
 
 
-MODULE = "binance_pm.budget.redis"
+MODULE = "binance_pm.budget.shared.redis"
 
 
 @pytest.fixture(autouse=True)

@@ -13,20 +13,20 @@ from typing import Final
 import msgspec
 import pytest
 
-from binance_pm.budget import Budget, BudgetEvent, Charge, Kind, Lane, Pool, Refused, SharedBudget, pool_of
+from binance_pm.budget import Budget, BudgetEvent, Charge, LimitType, Pool, Priority, Refused, SharedBudget, pool_of
 from binance_pm.budget.bans import write_ban
 from binance_pm.budget.ledger import Ledger
-from binance_pm.budget.messages import Alone, Answered, Demand, Event, Message, PoolReply, Reply, Returned
-from binance_pm.budget.share import Share
+from binance_pm.budget.shared.leased_pool import LeasedPool
+from binance_pm.budget.shared.messages import Answered, Demand, Event, Message, OfflineUsage, PoolReply, Reply, Returned
 from binance_pm.endpoint import ENDPOINTS
-from binance_pm.errors import BudgetExceeded, Call, ConfigurationError, GateClosed
-from binance_pm.transport import HttpAnswer
+from binance_pm.errors import BudgetExceeded, CallInfo, ConfigurationError, GateClosed
+from binance_pm.transport.http import HttpResponse
 from tests.budget.conftest import HOST, PAPI, limit_of
 from tests.conftest import ManualClock, settled
 from tests.simulation.store import MemoryStore
 
-AnswerOf = Callable[..., HttpAnswer]
-CALL = Call("account", "desk")
+AnswerOf = Callable[..., HttpResponse]
+CALL = CallInfo("account", "desk")
 # The store's clock has nothing to do with ours.
 AHEAD = 5e5
 MINUTE_BEGINS = 30_000_000 * 60.0
@@ -49,7 +49,7 @@ class Hand:
         self._clock: Final = clock
         self.budget: Final = SharedBudget(
             lambda _: self,
-            limits={("papi", Kind.IP): limit, ("papi", Kind.ORDERS): orders},
+            limits={("papi", LimitType.IP): limit, ("papi", LimitType.ORDERS): orders},
             processes=2,
             bans=bans,
             monotonic=clock,
@@ -63,9 +63,9 @@ class Hand:
     def restart(self) -> None:
         """Nobody forks."""
 
-    def close(self, farewell: Message | None = None) -> None:
+    def close(self, leave_message: Message | None = None) -> None:
         """Nothing is open."""
-        del farewell
+        del leave_message
 
     @property
     def is_due(self) -> bool:
@@ -82,14 +82,14 @@ class Hand:
         for _ in range(10):
             if not self.is_due:
                 return
-            self.budget.hear_reply(self.ask())
+            self.budget.reply_received(self.ask())
             await settled()
 
     def lose(self) -> None:
         """Have the store lost at once."""
         for _ in range(2):
             self.budget.message()
-            self.budget.hear_nothing("gone")
+            self.budget.no_reply_received("gone")
 
     def events(self) -> list[Event]:
         """What the last message told of the pool of the IP."""
@@ -127,29 +127,29 @@ def other(store: MemoryStore, manual_clock: ManualClock) -> Hand:
 async def call(
     process: Hand,
     weight: int,
-    told: Callable[[], HttpAnswer | None],
+    told: Callable[[], HttpResponse | None],
     *,
     max_wait: float = 60.0,
-    lane: Lane = Lane.ORDERS,
+    priority: Priority = Priority.ORDER,
     charges: tuple[Charge, ...] = (),
 ) -> None:
     """One whole call; with None it is lost."""
     wanted = charges or (Charge(PAPI, weight),)
-    async with process.budget.reserve(wanted, call=CALL, lane=lane, max_wait=max_wait) as reservation:
-        reservation.depart()
+    async with process.budget.reserve(wanted, call=CALL, priority=priority, max_wait=max_wait) as reservation:
+        reservation.mark_sent()
         if (answer := told()) is not None:
-            reservation.answer(answer, limit_of(answer))
+            reservation.settle(answer, limit_of(answer))
 
 
 @pytest.fixture
 def answer() -> AnswerOf:
     """An answer of the exchange, which does not tell its clock."""
 
-    def make(used: int | None = None, *, status: int = 200, **headers: str) -> HttpAnswer:
+    def make(used: int | None = None, *, status: int = 200, **headers: str) -> HttpResponse:
         told = {name.replace("_", "-"): text for name, text in headers.items()}
         if used is not None:
             told["x-mbx-used-weight-1m"] = str(used)
-        return HttpAnswer(status, told, b"{}")
+        return HttpResponse(status, told, b"{}")
 
     return make
 
@@ -158,7 +158,7 @@ def know_the_time(*processes: Hand) -> None:
     """Let them know the exchange's clock: it is ours."""
     for process in processes:
         now = process.budget.monotonic()
-        process.budget.hear(HOST, now, now, asked=now)
+        process.budget.observe_time(HOST, now, now, asked=now)
 
 
 async def started(work: Awaitable[None]) -> asyncio.Future[None]:
@@ -184,7 +184,7 @@ async def test_a_call_waits_until_the_store_has_granted_it(one: Hand, answer: An
     assert (task.done(), one.is_due) == (False, True)
 
     await one.go()
-    assert (task.done(), one.demands()) == (True, [Demand(Lane.ORDERS, 20, 1)])
+    assert (task.done(), one.demands()) == (True, [Demand(Priority.ORDER, 20, 1)])
     one._clock.now += 0.02
     await one.go()
 
@@ -203,8 +203,8 @@ async def test_calls_that_wait_are_asked_for_together(
     tasks = [await started(call(one, 5, lambda: answer(5))) for _ in range(3)]
     reply = one.ask()
 
-    assert one.demands() == [Demand(Lane.ORDERS, 5, 3)]
-    one.budget.hear_reply(reply)
+    assert one.demands() == [Demand(Priority.ORDER, 5, 3)]
+    one.budget.reply_received(reply)
     await settled()
     assert all(task.done() for task in tasks)
 
@@ -268,12 +268,12 @@ async def test_without_the_store_the_smaller_limit_holds(
 
 async def test_a_smaller_limit_holds_at_once_while_a_process_is_alone() -> None:
     """Also before it has told the store everything and draws on it again."""
-    share = Share(110, minute=60.0, expected=1, lasting=True, store_clock=lambda: (0.0, 0.0), wake=lambda: None)
+    share = LeasedPool(110, minute=60.0, expected=1, lasting=True, store_clock=lambda: (0.0, 0.0), wake=lambda: None)
     bounds = MINUTE_BEGINS, MINUTE_BEGINS
-    share.go_alone(bounds)
+    share.enter_fallback(bounds)
     reply = PoolReply((), 0.0, False, (), 1, 0, 0, 50.0, 0, 40.0, 0, 60)  # noqa: FBT003 - as the store tells it
 
-    share.hear(reply, bounds, asked=0.0, now=0.0)
+    share.reply_received(reply, bounds, asked=0.0, now=0.0)
 
     assert share.cap(0.0) == Ledger(60).cap(0.0) < Ledger(110).cap(0.0)
 
@@ -305,7 +305,7 @@ async def test_asking_is_no_reason_to_give_up(one: Hand, answer: AnswerOf, manua
     """A call whose time is nearly over is served by a reply that comes in time."""
     task = await started(call(one, 20, lambda: answer(20), max_wait=1))
     one.ask()
-    one.budget.hear_nothing("no reply")
+    one.budget.no_reply_received("no reply")
     await manual_clock.advance(0.8)
     await one.go()
 
@@ -320,19 +320,19 @@ async def test_what_is_not_used_goes_back(one: Hand, answer: AnswerOf) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-    one.budget.hear_reply(reply)
+    one.budget.reply_received(reply)
     assert one.used == 60
 
     for _ in range(2):
         one._clock.now += 0.35
         await one.go()
 
-    assert (one.events(), one.used) == ([Returned(60, Lane.ORDERS)], 0)
+    assert (one.events(), one.used) == ([Returned(60, Priority.ORDER)], 0)
 
 
 async def test_weight_that_was_given_back_serves_the_next_call(one: Hand, answer: AnswerOf) -> None:
     """Nobody asks the store for what is there."""
-    reservation = one.budget.reserve((Charge(PAPI, 60),), call=CALL, lane=Lane.ORDERS, max_wait=60)
+    reservation = one.budget.reserve((Charge(PAPI, 60),), call=CALL, priority=Priority.ORDER, max_wait=60)
     entering = asyncio.ensure_future(reservation.__aenter__())
     await settled()
     await one.go()
@@ -346,14 +346,14 @@ async def test_weight_that_was_given_back_serves_the_next_call(one: Hand, answer
 
 async def test_an_order_may_use_what_was_granted_for_a_poll(one: Hand, answer: AnswerOf) -> None:
     """The poll asks again; a poll may not use what was granted for an order."""
-    task = await started(call(one, 60, lambda: answer(60), lane=Lane.POLLS))
+    task = await started(call(one, 60, lambda: answer(60), priority=Priority.POLL))
     reply = one.ask()
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-    one.budget.hear_reply(reply)
+    one.budget.reply_received(reply)
 
-    await call(one, 60, lambda: answer(60), lane=Lane.ORDERS, max_wait=0)
+    await call(one, 60, lambda: answer(60), priority=Priority.ORDER, max_wait=0)
 
     assert len(one.messages) == 1
 
@@ -363,7 +363,7 @@ async def test_times_are_told_on_the_safe_side(one: Hand, answer: AnswerOf) -> N
     task = await started(call(one, 20, lambda: answer(20)))
     reply = one.ask()
     one._clock.now += 0.03
-    one.budget.hear_reply(reply)
+    one.budget.reply_received(reply)
     await task
     left = one._clock.now
     one._clock.now += 0.02
@@ -386,7 +386,7 @@ async def test_without_a_reply_the_same_is_told_again(one: Hand, answer: AnswerO
     one._clock.now += 0.02
     one.ask()
     first, told = one.messages[-1], one.events()
-    one.budget.hear_nothing("no reply")
+    one.budget.no_reply_received("no reply")
     waiting.cancel()
     with suppress(asyncio.CancelledError):
         await waiting
@@ -430,7 +430,7 @@ async def test_it_tells_what_happened_without_the_store(
         await one.go()
 
     minute = int(MINUTE_BEGINS // 60)
-    assert Alone(minute, 25, 15) in [event for it in one.messages for pool in it.pools for event in pool.events]
+    assert OfflineUsage(minute, 25, 15) in [event for it in one.messages for pool in it.pools for event in pool.events]
     assert (one.budget.is_store_lost, one.used) == (False, 25)
     assert caplog.text.count("is back") == 1
     assert repr(one.budget) == "SharedBudget(IP /papi 25/110, 0 waiting, shared by 1)"
@@ -438,7 +438,7 @@ async def test_it_tells_what_happened_without_the_store(
 
 def order_pools(number: int) -> list[Pool]:
     """The pools of so many accounts."""
-    return [pool_of("papi", Kind.ORDERS, host=HOST, path="", account=f"{account}") for account in range(number)]
+    return [pool_of("papi", LimitType.ORDERS, origin=HOST, path="", key_id=f"{account}") for account in range(number)]
 
 
 async def test_many_pools_are_told_in_several_messages(
@@ -452,16 +452,16 @@ async def test_many_pools_are_told_in_several_messages(
     one.lose()
     for pool in order_pools(250):
         await call(one, 1, lambda: answer(1), max_wait=0, charges=(Charge(pool, 1),))
-    one.budget.hear_reply(one.ask())
+    one.budget.reply_received(one.ask())
     one.ask()
-    one.budget.hear_nothing("gone")
+    one.budget.no_reply_received("gone")
     manual_clock.now += 1
     sizes: list[int] = []
     while one.budget.is_store_lost and len(sizes) < 10:
         reply = one.ask()
         sizes.append(len(reply.pools))
         manual_clock.now += 0.06
-        one.budget.hear_reply(reply)
+        one.budget.reply_received(reply)
     # The first repeats the one that was lost.
     assert sizes == [100, 100, 100, 51]
 
@@ -479,7 +479,7 @@ async def test_a_farewell_names_what_the_store_knows(one: Hand, answer: AnswerOf
     await manual_clock.advance(10)
     await done(one, call(one, 1, lambda: answer(1), charges=(Charge(new, 1),)))
 
-    assert [pool.pool for pool in one.budget.farewell().pools] == ["|".join(new)]
+    assert [pool.pool for pool in one.budget.leave_message().pools] == ["|".join(new)]
 
 
 async def test_calls_that_wait_go_on_without_the_store(one: Hand, answer: AnswerOf) -> None:
@@ -500,7 +500,7 @@ async def test_a_reply_that_is_overdue_is_not_waited_for(
     await manual_clock.advance(0.45)
     assert (task.done(), one.budget.is_store_lost) == (True, True)
 
-    one.budget.hear_reply(reply)
+    one.budget.reply_received(reply)
     await manual_clock.advance(1)
     await one.go()
 
@@ -524,7 +524,7 @@ async def test_what_nobody_tells_again_is_not_waited_for(
     """The same holds after a loss."""
     task = await started(call(one, 20, lambda: answer(20)))
     one.ask()
-    one.budget.hear_nothing("no reply")
+    one.budget.no_reply_received("no reply")
     await manual_clock.advance(0.45)
 
     assert (task.done(), one.budget.is_store_lost) == (True, True)
@@ -537,7 +537,7 @@ async def test_a_slow_store_is_a_lost_one(one: Hand, answer: AnswerOf, manual_cl
         await manual_clock.advance(1)
         reply = one.ask()
         await manual_clock.advance(0.1)
-        one.budget.hear_reply(reply)
+        one.budget.reply_received(reply)
     assert one.budget.is_store_lost
 
     await call(one, 20, lambda: answer(20), max_wait=0)
@@ -551,9 +551,11 @@ async def test_a_reply_of_another_version_is_a_loss(one: Hand, answer: AnswerOf)
     """It is not guessed what it means."""
     task = await started(call(one, 20, lambda: answer(20)))
     reply = one.ask()
-    one.budget.hear_reply(msgspec.structs.replace(reply, pools=(msgspec.structs.replace(reply.pools[0], granted=()),)))
+    one.budget.reply_received(
+        msgspec.structs.replace(reply, pools=(msgspec.structs.replace(reply.pools[0], granted=()),))
+    )
     one.budget.message()
-    one.budget.hear_reply(Reply(0.0, (), ()))
+    one.budget.reply_received(Reply(0.0, (), ()))
     await settled()
 
     assert (one.budget.is_store_lost, task.done()) == (True, True)
@@ -565,7 +567,7 @@ async def test_a_store_that_has_forgotten_everything_is_told_what_is_held(
     """The weight on its way is counted at once, and the next answer tells the rest."""
     know_the_time(one)
     await done(one, call(one, 30, lambda: answer(30)))
-    reservation = one.budget.reserve((Charge(PAPI, 20),), call=CALL, lane=Lane.ORDERS, max_wait=60)
+    reservation = one.budget.reserve((Charge(PAPI, 20),), call=CALL, priority=Priority.ORDER, max_wait=60)
     entering = asyncio.ensure_future(reservation.__aenter__())
     await settled()
     await one.go()
@@ -575,8 +577,8 @@ async def test_a_store_that_has_forgotten_everything_is_told_what_is_held(
     await one.go()
     assert one.used == 20
 
-    reservation.depart()
-    reservation.answer(answer(50))
+    reservation.mark_sent()
+    reservation.settle(answer(50))
     await manual_clock.advance(0.02)
     await one.go()
 
@@ -591,7 +593,7 @@ async def test_what_is_too_heavy_for_a_part_waits_for_the_store(one: Hand, other
     one.lose()
     heavy = await started(call(one, 70, lambda: answer(82)))
 
-    order = Charge(PAPI, 10), Charge(pool_of("papi", Kind.ORDERS, host=HOST, path="", account="a"), 1)
+    order = Charge(PAPI, 10), Charge(pool_of("papi", LimitType.ORDERS, origin=HOST, path="", key_id="a"), 1)
     await call(one, 10, lambda: answer(12), max_wait=0, charges=order)
 
     assert not heavy.done()
@@ -608,17 +610,17 @@ async def test_a_refusal_closes_the_gate_of_all(
 ) -> None:
     """It is told at once; a process that has just started asks before its first call, and says once what it heard."""
     events: list[BudgetEvent] = []
-    other.budget.listen(events.append)
+    other.budget.add_listener(events.append)
     know_the_time(one, other)
     await done(one, call(one, 1, lambda: answer(1)))
-    await started(call(one, 1, lambda: HttpAnswer(status, {"retry-after": "300"}, body)))
+    await started(call(one, 1, lambda: HttpResponse(status, {"retry-after": "300"}, body)))
     one._clock.now += 0.5
     await one.go()
 
     task = await started(call(other, 1, lambda: answer(1)))
     with caplog.at_level(logging.WARNING, "binance_pm"):
         await other.go()
-    other.budget.hear_reply(other.ask())
+    other.budget.reply_received(other.ask())
 
     with pytest.raises(GateClosed, match="by a ban"):
         await task
@@ -626,7 +628,7 @@ async def test_a_refusal_closes_the_gate_of_all(
     assert caplog.text.count(f"{HOST} refused another process: nothing is sent to it for 300.0 s") == 1
     (event,) = events
     assert isinstance(event, Refused)
-    assert (event.host, event.status, event.banned, round(event.seconds)) == (HOST, None, True, 300)
+    assert (event.origin, event.status, event.banned, round(event.seconds)) == (HOST, None, True, 300)
 
 
 async def test_a_gate_is_told_until_the_store_has_heard(one: Hand, answer: AnswerOf) -> None:
@@ -634,14 +636,14 @@ async def test_a_gate_is_told_until_the_store_has_heard(one: Hand, answer: Answe
     know_the_time(one)
     await done(one, call(one, 1, lambda: answer(1)))
     task = await started(call(one, 1, lambda: answer(status=429, retry_after="30")))
-    one.budget.hear_reply(one.ask())
+    one.budget.reply_received(one.ask())
     await task
     assert one.is_due
     one.budget.message()
-    one.budget.hear_nothing("no reply")
+    one.budget.no_reply_received("no reply")
     await one.go()
 
-    assert [host.closed for it in one.messages for host in it.hosts if host.closed] == [pytest.approx(50, abs=1)]
+    assert [host.closed for it in one.messages for host in it.origins if host.closed] == [pytest.approx(50, abs=1)]
 
 
 async def test_a_store_that_forgot_a_ban_is_told_again(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
@@ -659,7 +661,7 @@ async def test_a_store_that_forgot_a_ban_is_told_again(one: Hand, answer: Answer
 
     with pytest.raises(GateClosed, match="by a ban"):
         await task
-    assert sum(host.closed > 0 for message in one.messages for host in message.hosts) == 2
+    assert sum(host.closed > 0 for message in one.messages for host in message.origins) == 2
 
 
 async def test_a_ban_from_the_file_is_told(
@@ -700,7 +702,7 @@ async def test_weight_of_one_pool_is_not_asked_for_before_the_others_have_it(
     manual_clock.now = MINUTE_BEGINS + 10
     one = Hand(store, manual_clock, orders=12)
     know_the_time(one)
-    orders = pool_of("papi", Kind.ORDERS, host=HOST, path="", account="a")
+    orders = pool_of("papi", LimitType.ORDERS, origin=HOST, path="", key_id="a")
     charges = (Charge(PAPI, 1), Charge(orders, 1))
     for number in (1, 2):
         await done(one, call(one, 1, lambda number=number: answer(number), charges=charges))
@@ -737,11 +739,11 @@ async def test_steady_use_is_granted_in_advance(
     one = Hand(store, manual_clock, limit=6000)
     know_the_time(one)
     for number in range(40):
-        await done(one, call(one, 1, lambda number=number: answer(number + 1), lane=Lane.POLLS))
+        await done(one, call(one, 1, lambda number=number: answer(number + 1), priority=Priority.POLL))
         await manual_clock.advance(0.05)
         await one.go()
 
-    assert (await started(call(one, 1, lambda: answer(41), lane=Lane.POLLS))).done()
+    assert (await started(call(one, 1, lambda: answer(41), priority=Priority.POLL))).done()
 
 
 async def test_weight_that_may_have_expired_is_not_used(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
@@ -751,7 +753,7 @@ async def test_weight_that_may_have_expired_is_not_used(one: Hand, answer: Answe
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-    one.budget.hear_reply(reply)
+    one.budget.reply_received(reply)
     await manual_clock.advance(60)
 
     late = await started(call(one, 20, lambda: answer(20)))
@@ -766,7 +768,7 @@ async def test_a_process_that_was_asleep_does_not_send(one: Hand, answer: Answer
     know_the_time(one)
     await done(one, call(one, 1, lambda: answer(1)))
     entering = asyncio.ensure_future(
-        one.budget.reserve((Charge(PAPI, 20),), call=CALL, lane=Lane.ORDERS, max_wait=60).__aenter__()
+        one.budget.reserve((Charge(PAPI, 20),), call=CALL, priority=Priority.ORDER, max_wait=60).__aenter__()
     )
     await settled()
     await one.go()
@@ -774,9 +776,9 @@ async def test_a_process_that_was_asleep_does_not_send(one: Hand, answer: Answer
     manual_clock.now += 30
 
     with pytest.raises(BudgetExceeded, match="too long after its turn"):
-        admitted.depart()
+        admitted.mark_sent()
     await admitted.__aexit__()
-    assert one.budget.snapshot()[0].waiting[Lane.ORDERS] == 0
+    assert one.budget.snapshot()[0].waiting[Priority.ORDER] == 0
 
 
 def test_budgets_of_two_ways_out_may_use_one_file(tmp_path: Path) -> None:

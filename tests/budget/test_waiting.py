@@ -10,9 +10,9 @@ from email.utils import formatdate
 import pytest
 import pytest_asyncio
 
-from binance_pm.budget import Budget, Charge, Lane, Pool, Waiting
-from binance_pm.errors import BudgetExceeded, Call, GateClosed
-from binance_pm.transport import HttpAnswer
+from binance_pm.budget import Budget, Charge, Pool, Priority, Waiting
+from binance_pm.errors import BudgetExceeded, CallInfo, GateClosed
+from binance_pm.transport.http import HttpResponse
 from tests.budget.conftest import IP, LIMIT, MINUTE, SAPI, budget_by
 from tests.conftest import ManualClock, settled
 
@@ -25,19 +25,21 @@ class Line:
         self.budget: Budget = budget_by(clock)
         self.used = 0
         """What the exchange has counted in this minute, as its headers tell."""
-        self._answers: dict[str, asyncio.Future[HttpAnswer]] = {}
+        self._answers: dict[str, asyncio.Future[HttpResponse]] = {}
         self.tasks: list[asyncio.Task[None]] = []
 
-    async def ask(self, name: str, weight: int = 10, *, lane: Lane = Lane.POLLS, pool: Pool = IP) -> None:
+    async def ask(self, name: str, weight: int = 10, *, priority: Priority = Priority.POLL, pool: Pool = IP) -> None:
         """Begin a call."""
         answer = self._answers[name] = asyncio.get_running_loop().create_future()
 
         async def one() -> None:
             charges = (Charge(pool, weight),)
             with suppress(BudgetExceeded, GateClosed):
-                async with self.budget.reserve(charges, call=Call(name, "desk"), lane=lane, max_wait=600) as held:
-                    held.depart()
-                    held.answer(await answer)
+                async with self.budget.reserve(
+                    charges, call=CallInfo(name, "desk"), priority=priority, max_wait=600
+                ) as held:
+                    held.mark_sent()
+                    held.settle(await answer)
 
         self.tasks.append(asyncio.create_task(one()))
         await settled()
@@ -45,18 +47,18 @@ class Line:
     async def answer(self, name: str, *, status: int = 200) -> None:
         """Answer a call that was sent."""
         headers = {"date": formatdate(self.clock.now, usegmt=True), "x-mbx-used-weight-1m": str(self.used)}
-        self._answers[name].set_result(HttpAnswer(status, headers, b"{}"))
+        self._answers[name].set_result(HttpResponse(status, headers, b"{}"))
         await settled()
 
     async def spend(self, weight: int, *, others: int = 0) -> None:
         """An order that is sent and answered, while others spend too."""
         self.used += weight + others
-        await self.ask("spent", weight, lane=Lane.ORDERS)
+        await self.ask("spent", weight, priority=Priority.ORDER)
         await self.answer("spent")
 
     def waits(self, name: str) -> Waiting:
         """What a call waits for."""
-        return self.budget.pending()[Call(name, "desk")]
+        return self.budget.pending()[CallInfo(name, "desk")]
 
 
 @pytest_asyncio.fixture
@@ -83,7 +85,7 @@ async def test_a_call_that_was_sent_waits_for_its_response(line: Line, manual_cl
 
 async def test_a_call_that_has_its_weight_waits_for_a_connection(line: Line, manual_clock: ManualClock) -> None:
     """It was not sent yet."""
-    async with line.budget.reserve((Charge(IP, 10),), call=Call("a", "desk"), max_wait=1):
+    async with line.budget.reserve((Charge(IP, 10),), call=CallInfo("a", "desk"), max_wait=1):
         await manual_clock.advance(2)
 
         assert line.waits("a").reason == "connection"
@@ -101,12 +103,12 @@ async def test_a_full_minute_names_who_used_it(line: Line) -> None:
     assert waiting.seconds == pytest.approx(44.8, abs=1.0)
     assert waiting == Waiting(
         reason="minute",
-        host=IP.host,
+        origin=IP.origin,
         pool="IP /papi",
         seconds=waiting.seconds,
         used=900,
         limit=LIMIT,
-        foreign=800,
+        external=800,
     )
     assert line.waits("a").text.startswith(
         "waiting for weight: others used 800 of 1,000 of /papi, own calls 100; the minute ends in 4"
@@ -118,7 +120,7 @@ async def test_a_full_minute_of_our_own_blames_nobody_else(line: Line) -> None:
     """Whatever kind of call it is."""
     await line.spend(940)
 
-    await line.ask("a", 60, lane=Lane.ORDERS)
+    await line.ask("a", 60, priority=Priority.ORDER)
 
     assert line.waits("a").text.startswith("waiting for weight: own calls used 940 of 1,000 of /papi; the minute ends")
 
@@ -126,9 +128,9 @@ async def test_a_full_minute_of_our_own_blames_nobody_else(line: Line) -> None:
 async def test_calls_in_flight_hold_the_weight(line: Line) -> None:
     """Their responses make room, not the next minute."""
     await line.spend(10)
-    await line.ask("heavy", 900, lane=Lane.ORDERS)
+    await line.ask("heavy", 900, priority=Priority.ORDER)
 
-    await line.ask("a", 100, lane=Lane.ORDERS)
+    await line.ask("a", 100, priority=Priority.ORDER)
 
     assert line.waits("a").reason == "responses"
     assert line.waits("a").seconds is None
@@ -161,7 +163,7 @@ async def test_polls_are_spread_over_the_minute(line: Line) -> None:
 
 async def test_a_closed_gate_is_told_with_its_host(line: Line, manual_clock: ManualClock) -> None:
     """And for how long, counting down."""
-    line.budget.gate(IP.host).close(manual_clock.now + 41, banned=False)
+    line.budget.gate(IP.origin).close(manual_clock.now + 41, banned=False)
     await line.ask("a")
 
     assert line.waits("a").text == "the gate of papi.example is closed for 41 s"
@@ -174,7 +176,7 @@ async def test_the_snapshot_tells_what_the_calls_of_a_pool_wait_for(line: Line, 
     await line.spend(10)
     await line.ask("other", pool=SAPI)
     await line.ask("behind", pool=SAPI)
-    line.budget.gate(IP.host).close(manual_clock.now + 5, banned=False)
+    line.budget.gate(IP.origin).close(manual_clock.now + 5, banned=False)
     await line.ask("a")
 
     told = {state.pool: state.waiting_for for state in line.budget.snapshot()}

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from binance_pm import AccountStatus, Kind
+from binance_pm import AccountStatus, LimitType
 from binance_pm.api.account import Account
 from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
-from binance_pm.budget import Lane, Pool, PoolState, Waiting
+from binance_pm.budget import Pool, PoolState, Priority, Waiting
 from binance_pm.cli.dashboard.history import History
-from binance_pm.cli.dashboard.state import FleetState, ShutGate
+from binance_pm.cli.dashboard.state import ClosedGate, FleetState
 from binance_pm.enums import PositionSide
-from binance_pm.fleet import AccountPicture, Reading, TimedAnswer
+from binance_pm.fleet import AccountSnapshot, Reading, TimedAnswer
 
 NOON = 1_800_014_400.0
 """12:00:00Z of some day."""
@@ -64,7 +64,7 @@ def _position(symbol: str, amount: str, profit: str) -> UmPosition:
     )
 
 
-def account(label: str, uni_mmr: str | None = "3", *, age: float | None = 1.5, **other: Any) -> AccountPicture:
+def account(label: str, uni_mmr: str | None = "3", *, age: float | None = 1.5, **other: Any) -> AccountSnapshot:
     """An account that was read a moment ago; one without a uniMMR was never read."""
     status = other.get("status", AccountStatus.NORMAL)
     read = answers(uni_mmr, status=status, at=NOON - (age or 0.0)) if uni_mmr else {}
@@ -91,55 +91,55 @@ def account(label: str, uni_mmr: str | None = "3", *, age: float | None = 1.5, *
     }
     if "is_stale" in other and "ages" not in other:
         figures["old"] = ("account", "um_account") if other["is_stale"] else ()
-    return AccountPicture(**(figures | other))
+    return AccountSnapshot(**(figures | other))
 
 
-def calm() -> list[AccountPicture]:
+def calm() -> list[AccountSnapshot]:
     """Twelve accounts without trouble."""
     return [account(f"desk-{place:02}", margin, age=place / 2) for place, margin in enumerate(MARGINS, 1)]
 
 
-def changed(pictures: list[AccountPicture], **by_label: dict[str, Any] | AccountPicture) -> list[AccountPicture]:
+def changed(pictures: list[AccountSnapshot], **by_label: dict[str, Any] | AccountSnapshot) -> list[AccountSnapshot]:
     """The same accounts, of which some differ; ``desk_03`` names one."""
     news = {label.replace("_", "-"): new for label, new in by_label.items()}
     return [_changed(picture, news.get(picture.label, {})) for picture in pictures]
 
 
-def _changed(picture: AccountPicture, new: dict[str, Any] | AccountPicture) -> AccountPicture:
-    if isinstance(new, AccountPicture):
+def _changed(picture: AccountSnapshot, new: dict[str, Any] | AccountSnapshot) -> AccountSnapshot:
+    if isinstance(new, AccountSnapshot):
         return new
     whole = {"ages": dict.fromkeys(picture.ages, new["age"])} if "age" in new else {}
     return msgspec.structs.replace(picture, **(whole | new))
 
 
 def pools(
-    used: int = 1234, *, closed: float = 0.0, foreign: int = 0, waiting: int = 0, waiting_for: Waiting | None = None
+    used: int = 1234, *, closed: float = 0.0, external: int = 0, waiting: int = 0, waiting_for: Waiting | None = None
 ) -> list[PoolState]:
     """The limit of an IP, and those of two accounts."""
     ip = PoolState(
-        pool=Pool(HOST, "papi", Kind.IP),
+        pool=Pool(HOST, "papi", LimitType.IP),
         limit=6000,
         used=used,
         in_flight=25,
         cap=5980,
         reserve=600,
-        foreign=foreign,
+        external=external,
         closed=closed,
-        waiting={Lane.ORDERS: 0, Lane.POLLS: waiting, Lane.HISTORY: 0},
+        waiting={Priority.ORDER: 0, Priority.POLL: waiting, Priority.BACKGROUND: 0},
         waiting_for=waiting_for,
     )
     path = "/sapi/v1/portfolio/account"
     of_accounts = [
         PoolState(
-            pool=Pool("https://api.binance.com", "sapi", Kind.UID, f"desk-{place}", path),
+            pool=Pool("https://api.binance.com", "sapi", LimitType.UID, f"desk-{place}", path),
             limit=180_000,
             used=5 * place,
             in_flight=0,
             cap=179_000,
             reserve=9_000,
-            foreign=0,
+            external=0,
             closed=0.0,
-            waiting=dict.fromkeys(Lane, 0),
+            waiting=dict.fromkeys(Priority, 0),
         )
         for place in (1, 2)
     ]
@@ -147,13 +147,13 @@ def pools(
 
 
 def fleet_state(
-    accounts: list[AccountPicture], *, limits: list[PoolState] | None = None, gates: list[ShutGate] | None = None
+    accounts: list[AccountSnapshot], *, limits: list[PoolState] | None = None, gates: list[ClosedGate] | None = None
 ) -> FleetState:
     """Everything at noon."""
     return FleetState(at=NOON, accounts=accounts, pools=pools() if limits is None else limits, gates=gates or [])
 
 
-def told(accounts: list[AccountPicture]) -> History:
+def told(accounts: list[AccountSnapshot]) -> History:
     """A history in which every account that was read has fallen for a while."""
     history = History()
     for picture in accounts:

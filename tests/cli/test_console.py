@@ -14,10 +14,10 @@ from binance_pm.cli import call, tail
 from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.screen import screen_of
 from binance_pm.cli.dashboard.view import View
-from binance_pm.cli.sentence import sentence
+from binance_pm.cli.describe import sentence
 from binance_pm.cli.watch import Printer
 from binance_pm.fleet import StatusChanged, StreamEntry
-from binance_pm.fleet.subscribe import StreamReader
+from binance_pm.fleet.relay.subscribe import StreamReader
 from tests.cli.pictures import NOON, account, answers, calm, changed, fleet_state, told
 
 EVIL = "\x1b[2J\x1b]0;pwned\x07[red]\n\x9b31m\u202e\U000e0041"

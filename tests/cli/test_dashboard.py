@@ -19,7 +19,7 @@ from binance_pm.cli.dashboard.history import TREND, History
 from binance_pm.cli.dashboard.line import shortened, text_of, wrapped
 from binance_pm.cli.dashboard.rows import ORDERS, ordered, rows_of
 from binance_pm.cli.dashboard.screen import Screen, budget_lines, screen_of
-from binance_pm.cli.dashboard.state import FleetState, ShutGate, observe
+from binance_pm.cli.dashboard.state import ClosedGate, FleetState, observe
 from binance_pm.cli.dashboard.table import DROPPED, age_text, margin_text, spark, table
 from binance_pm.cli.dashboard.view import View, pressed
 from binance_pm.cli.watch import tell
@@ -130,7 +130,7 @@ class TestWidth:
     def test_every_screen_is_filled(self, size: tuple[int, int], page: str) -> None:
         """Not a line too many or too few, however small it is."""
         view = View(page=page, chosen="desk-03", filter="desk", paused=fleet_state(calm()))  # pyright: ignore[reportArgumentType]
-        shown = screen(fleet_state(calm(), gates=[ShutGate(HOST, 3.0, banned=True)]), view, size=size)
+        shown = screen(fleet_state(calm(), gates=[ClosedGate(HOST, 3.0, banned=True)]), view, size=size)
 
         assert [cell_len("".join(span.text for span in line)) for line in shown.lines] == [size[0]] * size[1]
 
@@ -204,7 +204,7 @@ class TestReasons:
         ("error", "brief"),
         [
             ("account [a]: Invalid API-key, IP. (code -2015, HTTP 401)", "-2015 Invalid API-key, IP"),
-            ("um_account [a]: NoAnswer. It was sent; a read changes nothing.", "NoAnswer"),
+            ("um_account [a]: NoResponse. It was sent; a read changes nothing.", "NoResponse"),
             ("account [a]: papi.binance.com: name not resolved. Nothing was sent.", "name not resolved"),
             ("account [a]: 127.0.0.1:1: connection refused (X is set)", "connection refused (X is set)"),
             ("account [a: b]: the whole answer was too long. Try again.", "the whole answer was too long"),
@@ -221,7 +221,9 @@ class TestReasons:
     @pytest.mark.parametrize("reason", get_args(WaitReason))
     def test_what_a_reading_waits_for_fits_the_row(self, reason: WaitReason) -> None:
         """Every reason, in words that are not cut."""
-        waiting = Waiting(reason=reason, host=HOST, pool="IP /papi", seconds=41.2, used=5458, limit=6000, foreign=4027)
+        waiting = Waiting(
+            reason=reason, origin=HOST, pool="IP /papi", seconds=41.2, used=5458, limit=6000, external=4027
+        )
         late = {"is_stale": True, "old": ("account", "um_account"), "why": waiting.text, "waiting": waiting}
         text = "\n".join(texts(screen(fleet_state(changed(calm(), desk_03=late)))))
 
@@ -271,8 +273,8 @@ class TestReasons:
 
     def test_calls_that_wait_are_explained_below_the_limits(self) -> None:
         """Also on a narrow screen, where the end of a long reason is left out."""
-        crowd = Waiting(reason="minute", host=HOST, pool="IP /papi", seconds=14, used=5458, limit=6000, foreign=4027)
-        limits = pools(5458, foreign=4027, waiting=10, waiting_for=crowd)
+        crowd = Waiting(reason="minute", origin=HOST, pool="IP /papi", seconds=14, used=5458, limit=6000, external=4027)
+        limits = pools(5458, external=4027, waiting=10, waiting_for=crowd)
 
         assert "10 calls: waiting for weight: others used 4,027 of 6,000 of /papi" in texts(
             screen(fleet_state(calm(), limits=limits))
@@ -378,7 +380,7 @@ class TestBudget:
     @pytest.mark.parametrize("width", [60, 80, 120])
     def test_a_number_is_whole_or_left_out(self, width: int) -> None:
         """Who waits is more important than what others use, and that than the reserve."""
-        (line, *_) = budget_lines(pools(6000, foreign=4321, waiting=12), width)
+        (line, *_) = budget_lines(pools(6000, external=4321, waiting=12), width)
 
         text = text_of(line)
         assert "6,000 of 6,000" in text
@@ -432,7 +434,7 @@ class TestWarnings:
     )
     def test_the_gate_counts_down(self, seconds: float, text: str) -> None:
         """To the last second, and for days."""
-        shown = screen(fleet_state(calm(), gates=[ShutGate(HOST, seconds, banned=True)]))
+        shown = screen(fleet_state(calm(), gates=[ClosedGate(HOST, seconds, banned=True)]))
 
         assert texts(shown)[1].startswith(f" 418, BANNED for {text}, until ")
 
@@ -534,9 +536,9 @@ class TestHistory:
         history.receive(Reading(label="b", at=NOON, answers=answers("3"), changed={}))
 
         assert [entry.text for entry in history.log] == [
-            "12:00:00Z Stale         a: never read, 5.0 s were promised: nobody knows"
+            "12:00:00Z Stale            a: never read, 5.0 s were promised: nobody knows"
         ]
-        assert history.events("b") == ("12:00:00Z Reading       b: nothing changed",)
+        assert history.events("b") == ("12:00:00Z Reading          b: nothing changed",)
 
 
 def test_a_refresh_costs_little() -> None:

@@ -18,16 +18,16 @@ from binance_pm import Budget
 from binance_pm.cli import demo
 from binance_pm.cli.dashboard.history import Entry, History
 from binance_pm.fleet import (
-    AccountPicture,
+    AccountSnapshot,
     BudgetTight,
     FleetEvent,
     Fresh,
-    GateReopened,
-    GateShut,
-    MarginLine,
+    HostBlocked,
+    HostUnblocked,
     Reading,
     Stale,
     StatusChanged,
+    ThresholdCrossed,
 )
 from binance_pm.sandbox import create_app
 from binance_pm.testing import Sandbox
@@ -165,7 +165,7 @@ class Lived(NamedTuple):
 
     events: list[tuple[float, FleetEvent]]
     captions: list[float]
-    known: list[list[AccountPicture]]
+    known: list[list[AccountSnapshot]]
     """Of every account, at the end of each second."""
     log: list[Entry]
     """What stands in the dashboard's log at the end."""
@@ -229,14 +229,14 @@ class TestStory:
 
     def test_each_fault_is_told_while_it_lasts(self, lived: Lived) -> None:
         """One account is stale, then the budget is tight, then a gate is shut, and at last nothing is wrong."""
-        kinds = (Stale, Fresh, BudgetTight, GateShut, GateReopened)
+        kinds = (Stale, Fresh, BudgetTight, HostBlocked, HostUnblocked)
         first = {kind: next(at for at, event in lived.events if isinstance(event, kind)) for kind in kinds}
         lost, again, refused = (scene.second for scene in demo.STORY if scene.faults)
 
         assert lost < first[Stale] < again < first[Fresh] < again + 3
         assert next(event.label for _, event in lived.events if isinstance(event, Stale)) == "account-04"
-        assert again < first[BudgetTight] < refused < first[GateShut] < refused + 3
-        assert first[GateReopened] == pytest.approx(demo.MINUTE_TURNS, abs=1.0)
+        assert again < first[BudgetTight] < refused < first[HostBlocked] < refused + 3
+        assert first[HostUnblocked] == pytest.approx(demo.MINUTE_TURNS, abs=1.0)
         # Within two seconds after it has opened, everything is read again.
         assert not any(picture.is_stale for picture in lived.known[int(demo.MINUTE_TURNS) + 1])
         # While the gate is shut, nobody pretends to see; at the end everybody sees again.
@@ -265,7 +265,7 @@ class TestStory:
         """By one clock, which is that of the exchange: here it is years and half a minute from the machine's."""
         stamps = [entry.text.partition(" ")[0] for entry in lived.log]
         refused = [entry for entry in lived.log if "warning: http://127.0.0.1 answered HTTP 429" in entry.text]
-        (shut,) = [event for _, event in lived.events if isinstance(event, GateShut)]
+        (shut,) = [event for _, event in lived.events if isinstance(event, HostBlocked)]
 
         assert stamps == sorted(stamps)
         assert refused
@@ -284,7 +284,7 @@ class TestStory:
         """While the market falls and climbs again."""
         later = [event for at, event in lived.events if at > 62]
 
-        assert {type(event) for event in later} <= {Reading, StatusChanged, MarginLine, BudgetTight}
+        assert {type(event) for event in later} <= {Reading, StatusChanged, ThresholdCrossed, BudgetTight}
         assert any(isinstance(event, StatusChanged) for event in later)
 
     def test_other_seeds_tell_the_same(self) -> None:

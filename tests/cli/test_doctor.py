@@ -19,7 +19,7 @@ import pytest
 from binance_pm.cli.doctor import FAULTS
 from binance_pm.doctor import CheckName
 from binance_pm.testing import Fault, Sandbox
-from binance_pm.transport import Timeouts
+from binance_pm.transport.http import Timeouts
 from tests.cli.command import COMMAND, NO_KEYS, Outcome, at_terminal, environment_of
 from tests.conftest import refusing_port
 from tests.raw_server import Behaviour, answering, serve_raw, silent
@@ -39,7 +39,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No step on the way is waited for for long."""
-    monkeypatch.setattr("binance_pm.doctor.way.SECONDS", 0.4)
+    monkeypatch.setattr("binance_pm.doctor.network.SECONDS", 0.4)
 
 
 def checks_of(ended: Outcome) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def checks_of(ended: Outcome) -> list[dict[str, Any]]:
 
 def check(ended: Outcome, name: str, subject: str | None = None) -> dict[str, Any]:
     """The one check of the name, for a subject where there are several."""
-    (found,) = [one for one in checks_of(ended) if one["name"] == name and subject in {None, one["subject"]}]
+    (found,) = [one for one in checks_of(ended) if one["name"] == name and subject in {None, one["target"]}]
     return found
 
 
@@ -90,14 +90,14 @@ class TestSandbox:
         assert (ended.code, list(found)) == (0, list(get_args(CheckName)))
         assert {name for name, verdict in found.items() if verdict != "ok"} == {"tls"}
         assert re.search(r"^127\.0\.0\.1:\d+: by IPv4 127\.0\.0\.1, from 127\.0\.0\.1, connected in \d+ ms$",
-                         check(ended, "egress")["what"])  # fmt: skip
-        assert re.search(r"this machine is \d+ ms (ahead|behind), round trip \d+ ms$", check(ended, "clock")["what"])
-        assert check(ended, "key")["what"] == "HMAC, and an API key of 64 letters and digits"
-        assert check(ended, "permissions")["what"] == "a signed read works: account, span_account, pro_account"
-        assert check(ended, "product")["what"].startswith("Portfolio Margin Pro SPAN (span): ")
-        assert check(ended, "budget")["what"].startswith("nobody else on this IP uses /papi, ")
-        assert check(ended, "account")["what"] == "NORMAL, uniMMR 2.40"
-        assert check(ended, "limits")["what"].endswith("this examination weighed 32")
+                         check(ended, "egress")["finding"])  # fmt: skip
+        assert re.search(r"this machine is \d+ ms (ahead|behind), round trip \d+ ms$", check(ended, "clock")["finding"])
+        assert check(ended, "key")["finding"] == "HMAC, and an API key of 64 letters and digits"
+        assert check(ended, "permissions")["finding"] == "a signed read works: account, span_account, pro_account"
+        assert check(ended, "product")["finding"].startswith("Portfolio Margin Pro SPAN (span): ")
+        assert check(ended, "budget")["finding"].startswith("nobody else on this IP uses /papi, ")
+        assert check(ended, "account")["finding"] == "NORMAL, uniMMR 2.40"
+        assert check(ended, "limits")["finding"].endswith("this examination weighed 32")
 
     # The fault, the check that tells of it, its verdict, what it says and what it advises, and the exit code.
     STRUCK = (
@@ -126,7 +126,7 @@ class TestSandbox:
 
         told = check(ended, name)
         assert (ended.code, told["verdict"]) == (code, verdict)
-        assert re.search(what, told["what"])
+        assert re.search(what, told["finding"])
         assert advice in told["advice"]
         # A refusal of the IP fails the first call as well.
         failing = {name for name, verdict in verdicts(ended).items() if verdict in {"failed", "warning"}}
@@ -158,7 +158,7 @@ class TestSandbox:
         ended = run("doctor", "--sandbox", "--json", "--fault", '{"skew": -60}', "--fault", "others")
 
         assert (ended.code, verdicts(ended)["clock"], verdicts(ended)["budget"]) == (1, "failed", "warning")
-        assert "60.0 s ahead" in check(ended, "clock")["what"]
+        assert "60.0 s ahead" in check(ended, "clock")["finding"]
 
     @pytest.mark.parametrize(
         ("arguments", "why"),
@@ -168,7 +168,10 @@ class TestSandbox:
             (("--fault", "clock"), "--fault needs --sandbox: it is the local exchange that fails."),
             (("--sandbox", "--fault", "nope"), f"There is no fault 'nope': there are {', '.join(FAULTS)}, or a Fault"),
             (("--sandbox", "--fault", '{"nope": 1}'), "--fault: Object contains unknown field `nope`"),
-            (("--sandbox", "--fault", '{"steal": {"nope": 1}}'), "--fault: no such pool: nope; there are papi"),
+            (
+                ("--sandbox", "--fault", '{"external_usage": {"nope": 1}}'),
+                "--fault: no such pool: nope; there are papi",
+            ),
             (("--sandbox", "--fault", "{"), "--fault: Input data was truncated"),
         ],
     )
@@ -189,7 +192,7 @@ class TestOwnKey:
         environment = environment_of(pm_sandbox)
         ended = run("doctor", "--json", **environment)
 
-        told = check(ended, "configuration")["what"]
+        told = check(ended, "configuration")["finding"]
         assert ended.code == 0
         assert re.fullmatch("key [0-9a-f]{8} from BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET", told)
         assert {arrival.method for arrival in pm_sandbox.exchange.requests} == {"GET"}
@@ -211,11 +214,11 @@ class TestOwnKey:
             "BINANCE_PM_BASE_URL": pm_sandbox.base_url,
         }
 
-        assert check(run("doctor", "--json", **environment), "key")["what"].startswith(f"{name}, ")
+        assert check(run("doctor", "--json", **environment), "key")["finding"].startswith(f"{name}, ")
         file.chmod(0o644)
         refused = run("doctor", "--json", **environment)
         assert (refused.code, check(refused, "configuration")["verdict"]) == (1, "failed")
-        assert "can be read by everybody" in check(refused, "configuration")["what"]
+        assert "can be read by everybody" in check(refused, "configuration")["finding"]
 
     @pytest.mark.pm_sandbox(accounts=1)
     def test_no_key(self, run: Any, pm_sandbox: Sandbox) -> None:
@@ -224,7 +227,7 @@ class TestOwnKey:
 
         found = verdicts(ended)
         assert (ended.code, found["configuration"], found["clock"], found["egress"]) == (1, "failed", "ok", "ok")
-        assert check(ended, "configuration")["what"] == "BINANCE_PM_API_KEY is not set"
+        assert check(ended, "configuration")["finding"] == "BINANCE_PM_API_KEY is not set"
         assert {found[name] for name in ("key", "permissions", "product", "account")} == {"not checked"}
 
     @pytest.mark.pm_sandbox(accounts=1)
@@ -243,7 +246,7 @@ class TestOwnKey:
         ended = run("doctor", "--json", **environment_of(pm_sandbox) | {"BINANCE_PM_API_KEY": "k" * 64})
 
         assert (ended.code, check(ended, "permissions")["verdict"]) == (1, "failed")
-        assert "-2015" in check(ended, "permissions")["what"]
+        assert "-2015" in check(ended, "permissions")["finding"]
         assert check(ended, "product")["verdict"] == "not checked"
 
     def test_two_secrets(self, run: Any) -> None:
@@ -272,7 +275,7 @@ class TestWay:
 
         found = verdicts(ended)
         assert (ended.code, [name for name, verdict in found.items() if verdict == "failed"]) == (1, ["egress"])
-        assert check(ended, "egress")["what"] == f"127.0.0.1:{port}: connection refused"
+        assert check(ended, "egress")["finding"] == f"127.0.0.1:{port}: connection refused"
         assert check(ended, "egress")["advice"] == f"Let this machine connect to 127.0.0.1, port {port}."
         assert [found[name] for name in ("configuration", "key")] == ["ok", "ok"]
 
@@ -288,7 +291,7 @@ class TestWay:
         assert ended.code == 1
         for host in ("papi.binance.com", "api.binance.com"):
             told = check(ended, "egress", host)
-            assert told["what"] == f"{host}: name not resolved"
+            assert told["finding"] == f"{host}: name not resolved"
             assert "name server" in told["advice"]
 
     @pytest.mark.usefixtures("impatient")
@@ -308,7 +311,7 @@ class TestWay:
             done.set()
 
         assert time.monotonic() - began < 10
-        assert "name not resolved within 0.4 s" in check(ended, "egress", "papi.binance.com")["what"]
+        assert "name not resolved within 0.4 s" in check(ended, "egress", "papi.binance.com")["finding"]
 
     @pytest.mark.usefixtures("impatient")
     def test_somebody_who_never_answers(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +322,7 @@ class TestWay:
             plain = run("doctor", "--json", "--base-url", server.url, **KEYS)
             secure = run("doctor", "--json", "--base-url", server.url.replace("http", "https"), **KEYS)
 
-        assert "no handshake within 0.4 s" in check(secure, "tls")["what"]
+        assert "no handshake within 0.4 s" in check(secure, "tls")["finding"]
         assert (check(plain, "egress")["verdict"], secure.code) == ("ok", 1)
 
     def test_tls(self, run: Any, pm_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,7 +334,7 @@ class TestWay:
             ended = run("doctor", "--json", **environment_of(pm_sandbox) | {"BINANCE_PM_BASE_URL": url})
 
         assert (ended.code, check(ended, "permissions")["verdict"]) == (0, "ok")
-        told = check(ended, "tls")["what"]
+        told = check(ended, "tls")["finding"]
         assert re.search(r"TLSv1\.3, certificate issued by Test House, until \d{4}-\d\d-\d\d$", told)
 
     def test_a_certificate_that_soon_expires(
@@ -383,7 +386,7 @@ class TestWay:
 
         told = check(ended, "tls")
         assert (ended.code, told["verdict"], b"".join(arrived)) == (1, "failed", b"")
-        assert what in told["what"]
+        assert what in told["finding"]
         assert advice in told["advice"]
         assert verdicts(ended)["clock"] == "not checked"
 
@@ -394,7 +397,7 @@ class TestWay:
             ended = run("doctor", "--json", "--base-url", server.url.replace("http", "https"), **KEYS)
 
         assert (ended.code, check(ended, "tls")["verdict"]) == (1, "failed")
-        assert "does not speak TLS" in check(ended, "tls")["what"]
+        assert "does not speak TLS" in check(ended, "tls")["finding"]
 
 
 class TestProxies:
@@ -407,7 +410,7 @@ class TestProxies:
 
         told = check(ended, "egress")
         assert (ended.code, told["verdict"]) == (0, "warning")
-        assert told["what"].endswith("; HTTPS_PROXY names a proxy, which is not used")
+        assert told["finding"].endswith("; HTTPS_PROXY names a proxy, which is not used")
         assert "canary" not in ended.out
 
     def test_they_may_be_the_way_out(self, run: Any) -> None:
@@ -435,7 +438,7 @@ class TestProxies:
             ended = run("doctor", "--json", "--trust-env", https_proxy=proxy_url, **environment)
 
         assert (ended.code, check(ended, "tls")["verdict"], check(ended, "permissions")["verdict"]) == (0, "ok", "ok")
-        assert f"by the proxy {proxy.url.partition('//')[2]} (IPv4 127.0.0.1)" in check(ended, "egress")["what"]
+        assert f"by the proxy {proxy.url.partition('//')[2]} (IPv4 127.0.0.1)" in check(ended, "egress")["finding"]
         assert heads[0].startswith(b"CONNECT 127.0.0.1:")
         assert b"Proxy-Authorization: Basic dXNlcjpjYW5hcnk=" in heads[0]
         assert "canary" not in ended.out
@@ -458,7 +461,7 @@ class TestProxies:
 
         told = check(ended, "egress")
         assert (ended.code, told["verdict"]) == (1, "failed")
-        assert what in told["what"]
+        assert what in told["finding"]
         assert "Correct the proxy" in told["advice"]
 
     @pytest.mark.parametrize(
@@ -479,7 +482,7 @@ class TestProxies:
             ended = run("doctor", "--json", "--trust-env", "--base-url", url, https_proxy=named, **KEYS)
 
         assert (ended.code, check(ended, "egress")["verdict"]) == (1, "failed")
-        assert what.format(port=port) in check(ended, "egress")["what"]
+        assert what.format(port=port) in check(ended, "egress")["finding"]
 
     def test_certificates_of_the_environment_that_are_none(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """One line says so."""
@@ -543,16 +546,16 @@ class TestAccounts:
                     **environment, CUT=f"{third.api_secret} ")  # fmt: skip
 
         assert ended.code == 1
-        assert check(ended, "product", "span")["what"] == "Portfolio Margin Pro SPAN (span): span_account can be read"
+        assert (
+            check(ended, "product", "span")["finding"] == "Portfolio Margin Pro SPAN (span): span_account can be read"
+        )
         assert check(ended, "account", "span")["verdict"] == "ok"
         refused = check(ended, "product", "not-pm")
         assert (refused["verdict"], refused["advice"]) == ("failed", 'Write product = "span" in the accounts file.')
-        assert check(ended, "configuration", "unset")["what"].endswith("api_key: the variable NONE is not set")
-        assert "product is none of pm, pm_pro, span" in check(ended, "configuration", "wrong")["what"]
+        assert check(ended, "configuration", "unset")["finding"].endswith("api_key: the variable NONE is not set")
+        assert "product is none of pm, pm_pro, span" in check(ended, "configuration", "wrong")["finding"]
         # Of what the file does not lead to, nothing else is told.
-        assert [one["name"] for one in checks_of(ended) if one["subject"] in {"unset", "wrong"}] == [
-            "configuration"
-        ] * 2
+        assert [one["name"] for one in checks_of(ended) if one["target"] in {"unset", "wrong"}] == ["configuration"] * 2
         assert check(ended, "permissions", "cut")["verdict"] == "failed"
         shared = [one["name"] for one in checks_of(ended) if one["name"] in {"clock", "egress", "tls", "limits"}]
         assert shared == ["clock", "egress", "tls", "limits"]

@@ -18,7 +18,7 @@ import pytest
 from binance_pm import ConfigurationError
 from binance_pm.cli import hook as module
 from binance_pm.cli.hook import STATE_KINDS, EventKind, Hook
-from binance_pm.fleet import FleetEvent, GateReopened, StateEvent
+from binance_pm.fleet import FleetEvent, HostUnblocked, StateEvent
 from tests.fleet.streams import fresh, reading
 
 LONGEST = 20.0
@@ -75,11 +75,11 @@ class TestTelling:
         async with Hook(shlex.join([sys.executable, "-c", program, str(out)])).running() as hook:
             hook.receive(reading(0))
             hook.receive(fresh(1))
-            hook.receive(GateReopened(at=1.0, host="h"))
+            hook.receive(HostUnblocked(at=1.0, origin="h"))
             await until(lambda: len(lines(out)) == 2)
 
         told = {event["type"]: event for event in map(json.loads, lines(out))}
-        assert set(told) == {"Fresh", "GateReopened"}
+        assert set(told) == {"Fresh", "HostUnblocked"}
         assert told["Fresh"]["label"] == "desk-1"
         assert (hook.failures, hook.dropped) == (0, 0)
 

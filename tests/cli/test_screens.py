@@ -21,15 +21,15 @@ from binance_pm import AccountStatus
 from binance_pm.budget import Waiting
 from binance_pm.cli.dashboard.app import Dashboard
 from binance_pm.cli.dashboard.history import History
-from binance_pm.cli.dashboard.state import FleetState, ShutGate, observe
+from binance_pm.cli.dashboard.state import ClosedGate, FleetState, observe
 from binance_pm.cli.watch import tell
-from binance_pm.fleet import AccountFailed, Fleet, GateShut, MarginLine, Member, Stale, StatusChanged
+from binance_pm.fleet import AccountFailed, Fleet, HostBlocked, Member, Stale, StatusChanged, ThresholdCrossed
 from binance_pm.testing import Fault, running_sandbox
 from tests.cli.pictures import HOST, NOON, account, calm, changed, fleet_state, pools, told
 
 SCREENS = Path(__file__).parent / "screens"
 SIZES = [(80, 24), (200, 60)]
-ERROR = "um_account [desk-03]: NoAnswer. It was sent; a read changes nothing. It is safe to try again."
+ERROR = "um_account [desk-03]: NoResponse. It was sent; a read changes nothing. It is safe to try again."
 
 
 class Case(NamedTuple):
@@ -55,7 +55,7 @@ def alarm() -> Case:
     at, label, worth = NOON - 3, "desk-07", accounts[6].uni_mmr
     assert worth is not None
     history.receive(StatusChanged(label=label, at=at, before=AccountStatus.MARGIN_CALL, after=status))
-    history.receive(MarginLine(label=label, at=at, line="alarm", threshold=worth + 1, below=True, uni_mmr=worth))
+    history.receive(ThresholdCrossed(label=label, at=at, line="alarm", threshold=worth + 1, below=True, uni_mmr=worth))
     return Case(fleet_state(accounts), history)
 
 
@@ -69,7 +69,7 @@ def stale() -> Case:
     )
     history = told(accounts)
     failed = AccountFailed(
-        label="desk-03", at=NOON - 4, endpoint="um_account", error=ERROR, error_type="NoAnswer", retry_at=NOON + 15
+        label="desk-03", at=NOON - 4, endpoint="um_account", error=ERROR, error_type="NoResponse", retry_at=NOON + 15
     )
     history.receive(failed)
     history.receive(Stale(label="desk-03", at=NOON - 3, age=20.0, bound=20.0, why=ERROR))
@@ -84,7 +84,7 @@ def blind() -> Case:
 
 def part() -> Case:
     """Positions are late, uniMMR is not; one account holds contracts that are settled in BTC."""
-    crowd = Waiting(reason="minute", host=HOST, pool="IP /papi", seconds=14.2, used=5458, limit=6000, foreign=4027)
+    crowd = Waiting(reason="minute", origin=HOST, pool="IP /papi", seconds=14.2, used=5458, limit=6000, external=4027)
     late = {"age": 21.5, "ages": {"account": 1.5, "um_account": 21.5}, "is_stale": True, "old": ("um_account",)}
     mixed = {"unrealized_profit": None, "profits": {"BTC": Decimal("-0.5"), "USDT": Decimal(10)}}
     accounts = changed(
@@ -97,7 +97,7 @@ def part() -> Case:
     why = accounts[2].why
     stale = Stale(label="desk-03", at=NOON - 1.5, age=20.0, bound=20.0, why=why, waiting=crowd, old=("um_account",))
     history.receive(stale)
-    return Case(fleet_state(accounts, limits=pools(5458, foreign=4027, waiting=10, waiting_for=crowd)), history)
+    return Case(fleet_state(accounts, limits=pools(5458, external=4027, waiting=10, waiting_for=crowd)), history)
 
 
 def failing() -> Case:
@@ -121,10 +121,10 @@ def failing() -> Case:
 def gate() -> Case:
     """A refusal is waited out."""
     history = told(calm())
-    history.receive(GateShut(at=NOON - 2.6, host=HOST, until=NOON + 9.4, banned=False))
-    closed = Waiting(reason="gate", host=HOST, seconds=9.4)
-    limits = pools(6000, closed=9.4, foreign=4000, waiting=13, waiting_for=closed)
-    return Case(fleet_state(calm(), limits=limits, gates=[ShutGate(HOST, 9.4, banned=False)]), history)
+    history.receive(HostBlocked(at=NOON - 2.6, origin=HOST, until=NOON + 9.4, banned=False))
+    closed = Waiting(reason="gate", origin=HOST, seconds=9.4)
+    limits = pools(6000, closed=9.4, external=4000, waiting=13, waiting_for=closed)
+    return Case(fleet_state(calm(), limits=limits, gates=[ClosedGate(HOST, 9.4, banned=False)]), history)
 
 
 def paused() -> Case:
@@ -266,7 +266,7 @@ async def test_everything_can_be_reached_by_keys() -> None:
         assert "BTCUSDT" not in await seen_after("end")
         assert "BTCUSDT" in await seen_after("pageup", "pageup")
         assert "sort: danger" in await seen_after("escape")
-        assert "StatusChanged desk-07" in (await seen_after("e")).splitlines()[2]
+        assert "StatusChanged    desk-07" in (await seen_after("e")).splitlines()[2]
         assert "sort: danger" in await seen_after("escape")
         assert "1 of 12 accounts shown" in await seen_after("slash", *"reduce", "enter")
         assert "accounts shown" not in await seen_after("escape", "escape")

@@ -20,7 +20,7 @@ import pytest
 
 from binance_pm.cli.tail import as_json, as_words
 from binance_pm.extras import installation
-from binance_pm.fleet import Gap, MarginLine, Missed, Publisher, Started, StreamEntry, StreamEvent
+from binance_pm.fleet import Gap, Missed, Publisher, Started, StreamEntry, StreamEvent, ThresholdCrossed
 from binance_pm.testing import Sandbox
 from tests.cli.command import COMMAND
 from tests.conftest import refusing_port
@@ -60,34 +60,36 @@ def entry(event: StreamEvent | None, number: int | None = 3) -> StreamEntry:
     ("event", "words"),
     [
         (
-            MarginLine(at=START, label="desk-1", line="warn", threshold=Decimal(2), below=True, uni_mmr=Decimal("1.9")),
-            "08:00:00Z MarginLine    desk-1: uniMMR 1.9 is at or below warn 2",
+            ThresholdCrossed(
+                at=START, label="desk-1", line="warn", threshold=Decimal(2), below=True, uni_mmr=Decimal("1.9")
+            ),
+            "08:00:00Z ThresholdCrossed desk-1: uniMMR 1.9 is at or below warn 2",
         ),
         (
             Started(at=START, shard="1/2", since=None, previous_run=None, previous_number=0),
-            "08:00:00Z Started       shard 1/2: begins to publish",
+            "08:00:00Z Started          shard 1/2: begins to publish",
         ),
         (
             Started(at=START, shard="1/2", since=START - 60, previous_run="q", previous_number=9),
-            "08:00:00Z Started       shard 1/2: begins to publish; nothing was published since 07:59:00Z",
+            "08:00:00Z Started          shard 1/2: begins to publish; nothing was published since 07:59:00Z",
         ),
         (
             Gap(at=START, shard="1/2", readings=7, events=1, vanished=0, since=START - 60, until=START),
-            "08:00:00Z Gap           shard 1/2: lost 7 readings, 1 state events between 07:59:00Z and 08:00:00Z",
+            "08:00:00Z Gap              shard 1/2: lost 7 readings, 1 state events between 07:59:00Z and 08:00:00Z",
         ),
         (
             Gap(at=START, shard="1/2", readings=0, events=0, vanished=5, since=START - 60, until=START),
-            "08:00:00Z Gap           shard 1/2: lost 5 published entries between 07:59:00Z and 08:00:00Z",
+            "08:00:00Z Gap              shard 1/2: lost 5 published entries between 07:59:00Z and 08:00:00Z",
         ),
         (
             Missed(at=START, shard="1/2", entries=4),
-            "08:00:00Z Missed        shard 1/2: 4 entries had vanished from the stream before they were read",
+            "08:00:00Z Missed           shard 1/2: 4 entries had vanished from the stream before they were read",
         ),
         (
             Started(at=1e300, shard="1/2", since=None, previous_run=None, previous_number=0),
-            "--:--:--Z Started       shard 1/2: begins to publish",
+            "--:--:--Z Started          shard 1/2: begins to publish",
         ),
-        (None, "-         ?             shard 1/2: an event that this version does not know"),
+        (None, "-         ?                shard 1/2: an event that this version does not know"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -203,7 +205,9 @@ class TestWatch:
         assert taken < 2
         assert isinstance(seen[0], Started)
         assert [msgspec.json.encode(event).decode() for event in seen[1:]] == printed
-        assert [json.loads(line)["type"] for line in told.read_text(encoding="utf-8").splitlines()] == ["MarginLine"]
+        assert [json.loads(line)["type"] for line in told.read_text(encoding="utf-8").splitlines()] == [
+            "ThresholdCrossed"
+        ]
         assert lines(tmp_path, "err") == []
 
     @pytest.mark.pm_sandbox(accounts=1)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from binance_pm.budget import Budget
-from binance_pm.doctor import Check, Subject, examine, subject_of_environment
+from binance_pm.doctor import Check, Target, examine, target_from_environment
 from binance_pm.doctor.check import Report
 from binance_pm.signing import Secret
 from binance_pm.testing import Fault, Sandbox, running_sandbox
@@ -23,10 +23,10 @@ PRO = (
 )
 
 
-def subject_of(pm: Sandbox, place: int = 0) -> Subject:
+def subject_of(pm: Sandbox, place: int = 0) -> Target:
     """An account of the local exchange."""
     account = pm.accounts[place]
-    return Subject(
+    return Target(
         label=account.label, origin="here", api_key=Secret(account.api_key), secret=Secret(account.api_secret)
     )
 
@@ -48,7 +48,7 @@ def test_checks_are_told_in_their_order_as_they_come() -> None:
     report.close("no time")
 
     assert early == 0
-    assert [(one.name, one.verdict, one.what) for one in told] == [
+    assert [(one.name, one.verdict, one.finding) for one in told] == [
         ("configuration", "ok", "second"),
         ("clock", "not checked", "third"),
         ("egress", "ok", "first"),
@@ -59,13 +59,13 @@ def test_checks_are_told_in_their_order_as_they_come() -> None:
 async def test_it_ends_in_time() -> None:
     """Whoever does not answer is left, and each check is told all the same."""
     told: list[Check] = []
-    subject = Subject(origin="here", api_key=Secret("k" * 64), secret=Secret("s" * 64))
+    subject = Target(origin="here", api_key=Secret("k" * 64), secret=Secret("s" * 64))
     with serve_raw(silent) as server:
         began = time.monotonic()
         await examine([subject], told.append, papi_url=server.url, sapi_url=server.url, budget=Budget(), seconds=0.3)
 
     assert time.monotonic() - began < 5
-    assert {one.name: one.what for one in told if one.verdict == "not checked"} | {"tls": ""} == {
+    assert {one.name: one.finding for one in told if one.verdict == "not checked"} | {"tls": ""} == {
         "clock": "0.3 s had passed",
         "tls": "",
         "key": "0.3 s had passed",
@@ -125,14 +125,14 @@ async def test_the_product_is_what_answers(refused: tuple[str, str], what: str) 
         await examine([subject_of(pm)], told.append, **place_of(pm))
 
     (product,) = [one for one in told if one.name == "product"]
-    assert (product.verdict, product.what) == ("ok", what)
+    assert (product.verdict, product.finding) == ("ok", what)
 
 
 async def test_a_file_that_names_another_product_is_told() -> None:
     """All that is read answers, so it is a warning."""
     told: list[Check] = []
     with running_sandbox(accounts=1) as pm:
-        subject = Subject(
+        subject = Target(
             label="desk",
             origin="here",
             api_key=Secret(pm.accounts[0].api_key),
@@ -180,8 +180,8 @@ async def test_a_part_that_cannot_be_read_is_told() -> None:
         await examine([subject], told.append, **place_of(pm))
 
     found = {one.name: one for one in told}
-    assert (found["permissions"].what, found["product"].verdict) == ("a signed read works: um_account", "failed")
-    assert found["product"].what.startswith("account: ")
+    assert (found["permissions"].finding, found["product"].verdict) == ("a signed read works: um_account", "failed")
+    assert found["product"].finding.startswith("account: ")
     assert found["account"].verdict == "not checked"
 
 
@@ -199,7 +199,7 @@ async def test_a_ban_that_is_known_is_told_and_nothing_is_sent() -> None:
     found = {one.name: one for one in told}
     assert took < 5
     assert (arrived, found["clock"].verdict, found["limits"].verdict) == (0, "failed", "failed")
-    assert "banned this IP: nothing may be sent for" in found["limits"].what
+    assert "banned this IP: nothing may be sent for" in found["limits"].finding
     assert {found[name].verdict for name in ("permissions", "product", "budget", "account")} == {"not checked"}
 
 
@@ -208,7 +208,7 @@ async def test_many_accounts_weigh_what_they_read() -> None:
     told: list[Check] = []
     with running_sandbox(accounts=20) as pm:
         subjects = [
-            Subject(
+            Target(
                 label=account.label,
                 origin="here",
                 api_key=Secret(account.api_key),
@@ -222,21 +222,21 @@ async def test_many_accounts_weigh_what_they_read() -> None:
         arrived = len(pm.exchange.requests)
 
     assert (arrived, {one.verdict for one in told if one.name == "permissions"}) == (22, {"ok"})
-    assert [one.subject for one in told if one.name == "account"] == [account.label for account in pm.accounts]
-    assert told[-1].what.endswith("this examination weighed 102")
+    assert [one.target for one in told if one.name == "account"] == [account.label for account in pm.accounts]
+    assert told[-1].finding.endswith("this examination weighed 102")
 
 
 def test_no_text_of_a_subject_shows_its_key() -> None:
     """Neither does what is told of one that is incomplete."""
     whole = {"BINANCE_PM_API_KEY": "k" * 64, "BINANCE_PM_API_SECRET": "s" * 64}
-    subject = subject_of_environment(whole)
+    subject = target_from_environment(whole)
 
-    assert isinstance(subject, Subject)
+    assert isinstance(subject, Target)
     assert not {"k" * 64, "s" * 64} & {piece.strip("'\"") for piece in repr(subject).replace("=", " ").split()}
-    assert isinstance(subject_of_environment({"BINANCE_PM_API_KEY": "k" * 64}), Check)
-    both = subject_of_environment(whole | {"BINANCE_PM_PRIVATE_KEY_FILE": "key.pem"})
+    assert isinstance(target_from_environment({"BINANCE_PM_API_KEY": "k" * 64}), Check)
+    both = target_from_environment(whole | {"BINANCE_PM_PRIVATE_KEY_FILE": "key.pem"})
     assert isinstance(both, Check)
-    assert both.what == "both BINANCE_PM_API_SECRET and BINANCE_PM_PRIVATE_KEY_FILE are set"
+    assert both.finding == "both BINANCE_PM_API_SECRET and BINANCE_PM_PRIVATE_KEY_FILE are set"
 
 
 @pytest.mark.timeout(30)
@@ -250,9 +250,9 @@ async def test_an_odd_amount_is_a_failure_of_one_account(amount: str) -> None:
             pm.inject(Fault(path=path, account=pm.accounts[0].label, body=body, times=None))
         await examine([subject_of(pm), subject_of(pm, 1)], told.append, **place_of(pm))
 
-    odd, good = ({one.name: one for one in told if one.subject == account.label} for account in pm.accounts)
+    odd, good = ({one.name: one for one in told if one.target == account.label} for account in pm.accounts)
     assert odd["permissions"].verdict == "failed"
-    assert "$.uniMMR" in odd["permissions"].what
+    assert "$.uniMMR" in odd["permissions"].finding
     assert {good[name].verdict for name in ("key", "permissions", "product")} == {"ok"}
 
 
@@ -260,8 +260,8 @@ async def test_an_account_that_cannot_be_examined_is_its_own_failure() -> None:
     """Whatever goes wrong with one account, the others are examined as ever."""
     told: list[Check] = []
     with running_sandbox(accounts=2) as pm:
-        odd = Subject(label="odd", origin="here", api_key=Secret(b"\xff" * 64), secret=Secret("s" * 64))
+        odd = Target(label="odd", origin="here", api_key=Secret(b"\xff" * 64), secret=Secret("s" * 64))
         await examine([odd, subject_of(pm)], told.append, **place_of(pm))
 
-    assert {one.verdict for one in told if one.subject == pm.accounts[0].label} == {"ok"}
-    assert "failed" in {one.verdict for one in told if one.subject == "odd"}
+    assert {one.verdict for one in told if one.target == pm.accounts[0].label} == {"ok"}
+    assert "failed" in {one.verdict for one in told if one.target == "odd"}

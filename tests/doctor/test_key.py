@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from binance_pm.doctor import Check, Subject
+from binance_pm.doctor import Check, Target
 from binance_pm.doctor.key import check_key
 from binance_pm.sandbox import Account
 from binance_pm.signing import Secret
@@ -19,7 +19,7 @@ INSIDE = PEM.splitlines()[1]
 def looked_at(api_key: str = API_KEY, secret: str = SECRET, *, passphrase: str = "", is_private: bool = False) -> Check:
     """What is told of a key; its secret is not in it."""
     told = check_key(
-        Subject(
+        Target(
             origin="here",
             api_key=Secret(api_key),
             secret=Secret(secret),
@@ -27,7 +27,7 @@ def looked_at(api_key: str = API_KEY, secret: str = SECRET, *, passphrase: str =
             passphrase=Secret(passphrase) if passphrase else None,
         )
     )
-    for text in (told.what, told.advice):
+    for text in (told.finding, told.advice):
         assert API_KEY[:20] not in text
         assert SECRET[:20] not in text
         assert INSIDE not in text
@@ -49,7 +49,7 @@ def test_each_kind_is_named(secret: str, kind: str) -> None:
     """As the exchange calls it."""
     told = looked_at(secret=secret)
 
-    assert (told.verdict, told.what) == ("ok", f"{kind}, and an API key of 64 letters and digits")
+    assert (told.verdict, told.finding) == ("ok", f"{kind}, and an API key of 64 letters and digits")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_an_api_key_of_another_form(api_key: str, what: str) -> None:
     told = looked_at(api_key)
 
     assert (told.verdict, bool(told.advice)) == ("failed", True)
-    assert what in told.what
+    assert what in told.finding
 
 
 @pytest.mark.parametrize(
@@ -92,12 +92,12 @@ def test_a_secret_of_another_form(secret: str, what: str) -> None:
     told = looked_at(secret=secret)
 
     assert (told.verdict, bool(told.advice)) == ("failed", True)
-    assert what in told.what
+    assert what in told.finding
 
 
 def test_a_private_key_that_is_no_pem() -> None:
     """A file of something else."""
-    assert looked_at(secret=SECRET, is_private=True).what == "the private key is no PEM"
+    assert looked_at(secret=SECRET, is_private=True).finding == "the private key is no PEM"
 
 
 def test_an_encrypted_key_needs_its_passphrase() -> None:
@@ -105,8 +105,8 @@ def test_an_encrypted_key_needs_its_passphrase() -> None:
     secret = encoded(rsa.generate_private_key(65537, 2048), b"right")
 
     assert looked_at(secret=secret, passphrase="right").verdict == "ok"
-    assert "is encrypted: give its passphrase" in looked_at(secret=secret).what
-    assert "the passphrase is wrong" in looked_at(secret=secret, passphrase="wrong").what
+    assert "is encrypted: give its passphrase" in looked_at(secret=secret).finding
+    assert "the passphrase is wrong" in looked_at(secret=secret, passphrase="wrong").finding
 
 
 def test_what_is_odd_is_a_warning() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from binance_pm import Budget, Client, Kind, Session
+from binance_pm import Budget, Client, LimitType, Session
 from binance_pm.budget import Family
 from binance_pm.fleet import Fleet, Member
 
@@ -50,7 +50,7 @@ class Echo(httpx.AsyncBaseTransport):
         self.trouble: Callable[[int], Awaitable[httpx.Response | None]] = _no_trouble
         self.arrived: list[tuple[float, int, str]] = []
         self.positions = 2
-        self.limits: dict[tuple[Family, Kind], int] = {}
+        self.limits: dict[tuple[Family, LimitType], int] = {}
         self.used: Counter[int] = Counter()
 
     def wall(self) -> float:

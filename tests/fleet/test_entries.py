@@ -12,27 +12,27 @@ import pytest
 from binance_pm import AccountStatus, ConfigurationError
 from binance_pm.amounts import plain
 from binance_pm.endpoint import ENDPOINTS
-from binance_pm.errors import Call
+from binance_pm.errors import CallInfo
 from binance_pm.fleet import (
     AccountFailed,
     BudgetTight,
     Change,
     FleetEvent,
     Fresh,
-    GateReopened,
-    GateShut,
-    MarginLine,
+    HostBlocked,
+    HostUnblocked,
     Missed,
     Reading,
     Stale,
     Started,
     StatusChanged,
     StreamEvent,
+    ThresholdCrossed,
     TimedAnswer,
     decode_event,
 )
 from binance_pm.fleet.accounts import READ
-from binance_pm.fleet.entries import Gap, keys_of
+from binance_pm.fleet.relay.entries import Gap, keys_of
 
 AT = 1_800_000_000.25
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -57,12 +57,12 @@ EVENTS: list[StreamEvent] = [
         },
     ),
     StatusChanged(at=AT, label="desk-1", before=AccountStatus.NORMAL, after=AccountStatus("FROZEN")),
-    MarginLine(at=AT, label="ü", line="warn", threshold=Decimal("1.5"), below=True, uni_mmr=Decimal("1.49")),
-    Stale(at=AT, label="desk-1", age=None, bound=6.0, why="NoAnswer"),
+    ThresholdCrossed(at=AT, label="ü", line="warn", threshold=Decimal("1.5"), below=True, uni_mmr=Decimal("1.49")),
+    Stale(at=AT, label="desk-1", age=None, bound=6.0, why="NoResponse"),
     Fresh(at=AT, label="desk-1", age=0.25),
-    AccountFailed(at=AT, label="desk-1", endpoint="account", error="e", error_type="NoAnswer", retry_at=None),
-    GateShut(at=AT, host="https://papi.binance.com", until=AT + 60, banned=False),
-    GateReopened(at=AT, host="https://papi.binance.com"),
+    AccountFailed(at=AT, label="desk-1", endpoint="account", error="e", error_type="NoResponse", retry_at=None),
+    HostBlocked(at=AT, origin="https://papi.binance.com", until=AT + 60, banned=False),
+    HostUnblocked(at=AT, origin="https://papi.binance.com"),
     BudgetTight(at=AT, pool="IP /papi", wanted=2.0, available=1.0, interval=30.0, is_tight=True),
     Started(at=AT, shard="1/2", since=None, previous_run=None, previous_number=0),
     Gap(at=AT, shard="1/2", readings=1, events=2, vanished=3, since=AT - 1, until=AT),
@@ -113,6 +113,6 @@ def test_a_new_field_is_ignored() -> None:
 def test_names_that_would_lead_elsewhere_are_refused(name: str) -> None:
     """A brace would put the keys on different nodes of a cluster."""
     with pytest.raises(ConfigurationError):
-        keys_of(name, "g", Call("x"))
+        keys_of(name, "g", CallInfo("x"))
     with pytest.raises(ConfigurationError):
-        keys_of("s", name, Call("x"))
+        keys_of("s", name, CallInfo("x"))

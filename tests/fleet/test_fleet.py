@@ -25,13 +25,13 @@ from binance_pm.fleet import (
     Fleet,
     FleetEvent,
     Fresh,
-    GateReopened,
-    GateShut,
-    MarginLine,
+    HostBlocked,
+    HostUnblocked,
     Member,
     Reading,
     Stale,
     StatusChanged,
+    ThresholdCrossed,
 )
 from tests.fleet.echo import START, Echo, refused
 from tests.simulation import virtual
@@ -123,7 +123,7 @@ def test_a_line_and_a_status_are_told_when_they_change() -> None:
         ("NORMAL", "REDUCE_ONLY"),
         ("REDUCE_ONLY", "NEW_ONE"),
     ]
-    assert [(event.line, event.below, event.uni_mmr) for event in of(MarginLine, events)] == [
+    assert [(event.line, event.below, event.uni_mmr) for event in of(ThresholdCrossed, events)] == [
         ("warn", True, Decimal("1.4")),
         ("alarm", True, Decimal("1.1")),
         ("warn", False, Decimal(2)),
@@ -145,9 +145,9 @@ def test_every_event_can_be_written_as_json() -> None:
     events = watched(2, act)
     written = [msgspec.json.decode(msgspec.json.encode(event)) for event in events]
 
-    assert {one["type"] for one in written} >= {"Reading", "MarginLine", "Stale", "Fresh", "AccountFailed"}
+    assert {one["type"] for one in written} >= {"Reading", "ThresholdCrossed", "Stale", "Fresh", "AccountFailed"}
     assert all(isinstance(one["at"], float) for one in written)
-    line = next(one for one in written if one["type"] == "MarginLine")
+    line = next(one for one in written if one["type"] == "ThresholdCrossed")
     assert (line["threshold"], line["uni_mmr"], line["below"], line["label"]) == ("1.5", "1.1", True, "account-0")
 
 
@@ -365,9 +365,9 @@ def test_a_closed_gate_is_told_until_it_opens() -> None:
         assert not any(picture.is_stale for picture in fleet.snapshot())
 
     events = watched(10, act)
-    (shut,), (reopened,) = of(GateShut, events), of(GateReopened, events)
+    (shut,), (reopened,) = of(HostBlocked, events), of(HostUnblocked, events)
 
-    assert (shut.host, shut.banned) == ("https://papi.binance.com", True)
+    assert (shut.origin, shut.banned) == ("https://papi.binance.com", True)
     assert shut.until - shut.at == pytest.approx(120, abs=3)
     assert reopened.at == pytest.approx(shut.until, abs=2)
     for event in of(Stale, events):
@@ -405,7 +405,7 @@ def test_others_that_use_up_the_limit_blind_nobody_silently() -> None:
 
     assert max(blind) == 12
     assert {event.waiting.reason for event in of(Stale, events)} <= {"minute", "reserve", "pace"}
-    named = [event.why for event in of(Stale, events) if event.waiting.foreign]
+    named = [event.why for event in of(Stale, events) if event.waiting.external]
     assert named
     assert all(re.search(r"waiting for weight: others used [\d,]+ of 6,000 of /papi", why) for why in named)
     assert [event.is_tight for event in of(BudgetTight, events)] == [True]

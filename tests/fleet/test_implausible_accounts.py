@@ -21,26 +21,26 @@ from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.screen import screen_of
 from binance_pm.cli.dashboard.state import FleetState, observe
 from binance_pm.cli.dashboard.view import View
+from binance_pm.cli.describe import sentence
 from binance_pm.cli.hook import Hook
-from binance_pm.cli.sentence import sentence
 from binance_pm.cli.watch import Printer, tell
 from binance_pm.doctor.account import check_account
-from binance_pm.doctor.subjects import Subject
+from binance_pm.doctor.targets import Target
 from binance_pm.endpoint import Endpoint
 from binance_pm.fleet import (
     AccountFailed,
-    AccountPicture,
+    AccountSnapshot,
     Change,
     Fleet,
     FleetEvent,
-    MarginLine,
     Member,
     Publisher,
     Reading,
     StatusChanged,
+    ThresholdCrossed,
 )
-from binance_pm.fleet import publish as publishing
-from binance_pm.fleet.entries import decode_event
+from binance_pm.fleet.relay import publish as publishing
+from binance_pm.fleet.relay.entries import decode_event
 from binance_pm.metrics import Metrics
 from binance_pm.signing import Secret
 from tests.cli.pictures import answers
@@ -72,10 +72,10 @@ class Own(Client):
 
 def watched(
     echo_of: Callable[[Echo], None], change: Callable[[Any], Any] = lambda answer: answer
-) -> tuple[list[FleetEvent], list[AccountPicture]]:
+) -> tuple[list[FleetEvent], list[AccountSnapshot]]:
     """What is told of three accounts, of which the first is odd, while a screen and metrics show them."""
 
-    async def main() -> tuple[list[FleetEvent], list[AccountPicture]]:
+    async def main() -> tuple[list[FleetEvent], list[AccountSnapshot]]:
         echo = Echo(asyncio.get_running_loop().time)
         echo_of(echo)
         session = echo.session()
@@ -157,7 +157,7 @@ def test_an_odd_amount_is_the_failure_of_one_account(field: str, amount: str) ->
 
     failed = [event for event in events if isinstance(event, AccountFailed)]
     assert {event.label for event in failed} == {"account-0"}
-    assert all(event.error_type == "BadAnswer" and field in event.error for event in failed)
+    assert all(event.error_type == "InvalidResponse" and field in event.error for event in failed)
     read = [event.label for event in events if isinstance(event, Reading)]
     assert min(read.count("account-1"), read.count("account-2")) >= 3
     assert [picture.error == "" for picture in pictures] == [False, True, True]
@@ -218,12 +218,12 @@ def _with(answer: Any, **figures: Decimal) -> Any:
     return msgspec.structs.replace(answer, **{n: v for n, v in figures.items() if hasattr(answer, n)})
 
 
-def picture_of(amount: str) -> AccountPicture:
+def picture_of(amount: str) -> AccountSnapshot:
     """An account all of whose figures are that, also in what was read."""
     value, read = Decimal(amount), answers("2")
     account: Any = read["account"].answer
     odd = msgspec.structs.replace(account, uni_mmr=value, account_equity=value)
-    return AccountPicture(
+    return AccountSnapshot(
         label="odd",
         product="pm",
         answers={**read, "account": msgspec.structs.replace(read["account"], answer=odd)},
@@ -249,7 +249,7 @@ def test_consumers_take_any_figure(amount: str) -> None:
     odd, history = picture_of(amount), History()
     calm = msgspec.structs.replace(picture_of("2"), label="calm", account_equity=Decimal(123_456))
     reading = Reading(label="odd", at=0.0, answers=odd.answers, changed={"uni_mmr": Change(odd.uni_mmr, Decimal(1))})
-    line = MarginLine(label="odd", at=0.0, line="warn", threshold=Decimal(2), below=True, uni_mmr=Decimal(amount))
+    line = ThresholdCrossed(label="odd", at=0.0, line="warn", threshold=Decimal(2), below=True, uni_mmr=Decimal(amount))
     began = time.perf_counter()
 
     history.receive(reading)
@@ -258,8 +258,8 @@ def test_consumers_take_any_figure(amount: str) -> None:
     assert any("123,456" in row for row in text[:24])
     assert all(len(sentence(event)) < 1_000 for event in (reading, line))
     assert len(as_json(odd.answers["account"].answer)) < 3_000
-    subject = Subject(label="odd", origin="here", api_key=Secret("k"), secret=Secret("s"))
-    assert len(check_account(subject, {"account": odd.answers["account"].answer}).what) < 300
+    subject = Target(label="odd", origin="here", api_key=Secret("k"), secret=Secret("s"))
+    assert len(check_account(subject, {"account": odd.answers["account"].answer}).finding) < 300
     assert time.perf_counter() - began < 2
 
 
@@ -325,7 +325,7 @@ async def test_an_event_that_cannot_be_written_is_a_failure_of_the_hook() -> Non
 @pytest.mark.parametrize("amount", [json.loads(text) for text in ODD_AMOUNTS if "\\" not in text])
 def test_an_odd_amount_in_a_published_event_is_no_event(amount: str) -> None:
     """What another program has written into the stream keeps to the same bounds."""
-    line = MarginLine(label="a", at=0.0, line="warn", threshold=Decimal(2), below=True, uni_mmr=Decimal(1))
+    line = ThresholdCrossed(label="a", at=0.0, line="warn", threshold=Decimal(2), below=True, uni_mmr=Decimal(1))
     reading = Reading(label="a", at=0.0, answers={}, changed={"uni_mmr": Change(None, plain(Decimal("0E-8")))})
     for event, field in ((line, '"uni_mmr":"1"'), (reading, '"0.00000000"')):
         text = msgspec.json.encode(event).decode()

@@ -20,8 +20,8 @@ import httpx
 import msgspec
 import pytest
 
-from binance_pm import Attempted, Budget, Timeouts, UmAccount
-from binance_pm.fleet import AccountFailed, Fleet, FleetEvent, Fresh, GateShut, Member, Reading, Stale
+from binance_pm import AttemptEvent, Budget, Timeouts, UmAccount
+from binance_pm.fleet import AccountFailed, Fleet, FleetEvent, Fresh, HostBlocked, Member, Reading, Stale
 from binance_pm.metrics import Metrics
 from binance_pm.sandbox import create_app
 from binance_pm.testing import Account, Exchange, Fault, Sandbox
@@ -43,12 +43,12 @@ TROUBLES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "not done": ({"status": 503, "code": -1008}, {"NotDone"}),
     "not for us": ({"status": 401, "code": -2015}, {"AuthenticationError"}),
     "rejected": ({"status": 400, "code": -1102}, {"RequestRejected"}),
-    "late": ({"delay": 60.0}, {"NoAnswer"}),
-    "late answer": ({"delay_after": 60.0}, {"NoAnswer"}),
-    "dropped": ({"drop": True}, {"NoAnswer"}),
-    "cut": ({"cut": 10}, {"NoAnswer"}),
-    "garbage": ({"body": b"<html>%s</html>"}, {"BadAnswer"}),
-    "wrong shape": ({"body": b'{"uniMMR": "of %s", "assets": 7}'}, {"BadAnswer"}),
+    "late": ({"delay": 60.0}, {"NoResponse"}),
+    "late answer": ({"delay_after": 60.0}, {"NoResponse"}),
+    "dropped": ({"drop": True}, {"NoResponse"}),
+    "cut": ({"cut": 10}, {"NoResponse"}),
+    "garbage": ({"body": b"<html>%s</html>"}, {"InvalidResponse"}),
+    "wrong shape": ({"body": b'{"uniMMR": "of %s", "assets": 7}'}, {"InvalidResponse"}),
     "refused": ({"status": 429, "code": -1003}, {"RateLimited"}),
 }
 NOT_SENT = {"GateClosed", "BudgetExceeded"}
@@ -105,7 +105,7 @@ class Told(NamedTuple):
     troubles: dict[str, str]
     wallets: dict[str, Decimal]
     events: list[FleetEvent]
-    attempts: list[Attempted]
+    attempts: list[AttemptEvent]
     scrapes: list[Scrape]
     lines: list[str]
     """Of the log."""
@@ -180,7 +180,7 @@ async def five_minutes() -> Told:
     )  # fmt: skip
 
     with logged() as records:
-        session.listen(told.attempts.append)
+        session.add_listener(told.attempts.append)
         members = [Member(pm.client(place, session=session, jitter=random.random)) for place in range(ACCOUNTS)]
         async with Fleet(members) as fleet, asyncio.TaskGroup() as tasks:
             metrics.watch(fleet)
@@ -227,7 +227,7 @@ def test_every_trouble_has_struck_and_amounts_tell_accounts_apart(told: Told) ->
 
     assert set(told.troubles.values()) == set(TROUBLES)
     assert errors >= set[str]().union(*(ends for _, ends in TROUBLES.values()))
-    assert {type(event) for event in told.events} >= {Reading, Stale, Fresh, AccountFailed, GateShut}
+    assert {type(event) for event in told.events} >= {Reading, Stale, Fresh, AccountFailed, HostBlocked}
     assert sum(map(len, told.seen.equities.values())) == len(set[Decimal]().union(*told.seen.equities.values()))
     assert sum(map(len, told.seen.uni_mmrs.values())) > 500
     assert len(set(told.wallets.values())) == len(told.seen.equities) == ACCOUNTS
@@ -262,14 +262,14 @@ def test_attempts_are_told_of_the_account_that_made_them(told: Told) -> None:
     """With the status that the exchange answered it."""
     sent = [one for one in told.attempts if one.error is None or one.error.__name__ not in NOT_SENT]
 
-    assert {one.call.account for one in told.attempts} == set(told.troubles)
+    assert {one.call.label for one in told.attempts} == set(told.troubles)
     for one in told.attempts:
         if one.error is not None:
-            assert one.error.__name__ in TROUBLES[told.troubles[one.call.account]][1] | NOT_SENT
+            assert one.error.__name__ in TROUBLES[told.troubles[one.call.label]][1] | NOT_SENT
     # What was under way at the end was cut off: it was seen on the line, and told to nobody.
-    lost = told.seen.statuses - Counter((one.call.account, one.status) for one in sent)
+    lost = told.seen.statuses - Counter((one.call.label, one.status) for one in sent)
     assert {status for _, status in lost} <= {None}
-    assert Counter((one.call.account, one.status) for one in sent) - told.seen.statuses == Counter()
+    assert Counter((one.call.label, one.status) for one in sent) - told.seen.statuses == Counter()
     assert lost.total() <= 10
 
 
@@ -309,7 +309,7 @@ def test_counters_count_what_the_account_met(told: Told) -> None:
             for error in {one.labels["error"] for one in last.all("account_errors_total", account=label)}
         }
         readings = sum(one.value for one in last.all("account_readings_total", account=label))
-        attempts = [one for one in told.attempts if one.call.account == label]
+        attempts = [one for one in told.attempts if one.call.label == label]
         assert errors.keys() <= TROUBLES[trouble][1] | NOT_SENT
         assert errors == Counter(one.error.__name__ for one in attempts if one.error)
         assert readings == sum(one.error is None for one in attempts)

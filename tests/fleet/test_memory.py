@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from binance_pm import Kind
+from binance_pm import LimitType
 from binance_pm.budget import Family
 from binance_pm.fleet import FleetEvent, Reading
 from tests.conftest import unmeasured
@@ -21,7 +21,7 @@ ACCOUNTS = 1_000
 READINGS = 10_000
 MOST = 20_000
 # Wide enough for the ceiling: the accounts are what is measured, not the minutes.
-LIMITS: dict[tuple[Family, Kind], int] = {("papi", Kind.IP): 1_000_000}
+LIMITS: dict[tuple[Family, LimitType], int] = {("papi", LimitType.IP): 1_000_000}
 
 pytestmark = pytest.mark.timeout(300)
 

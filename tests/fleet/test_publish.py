@@ -16,8 +16,8 @@ import pytest
 
 from binance_pm import ConfigurationError
 from binance_pm.fleet import Gap, Publisher, Started
-from binance_pm.fleet import publish as module
-from binance_pm.fleet.publish import Outbox
+from binance_pm.fleet.relay import publish as module
+from binance_pm.fleet.relay.publish import Outbox
 from tests.conftest import refusing_port
 from tests.fleet.streams import START, Seen, beside, fresh, losing_replies, reading, seen_in, wait_for
 from tests.raw_server import serve_raw

@@ -16,9 +16,9 @@ import trio
 
 from binance_pm import ConfigurationError, ConnectError
 from binance_pm.fleet import Fresh, Gap, Missed, Publisher, Started, StreamEntry, read_stream
-from binance_pm.fleet import publish as writing
-from binance_pm.fleet import subscribe as module
-from binance_pm.fleet.subscribe import StreamReader
+from binance_pm.fleet.relay import publish as writing
+from binance_pm.fleet.relay import subscribe as module
+from binance_pm.fleet.relay.subscribe import StreamReader
 from tests.conftest import refusing_port
 from tests.fleet.streams import beside, fresh, losing_replies, wait_for
 from tests.valkey import free_port, serving_port

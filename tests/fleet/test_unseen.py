@@ -11,8 +11,8 @@ import httpx
 import msgspec
 import pytest
 
-from binance_pm import Client, Kind
-from binance_pm.fleet import AccountFailed, AccountPicture, BudgetTight, Fleet, FleetEvent, Fresh, Member, Stale
+from binance_pm import Client, LimitType
+from binance_pm.fleet import AccountFailed, AccountSnapshot, BudgetTight, Fleet, FleetEvent, Fresh, Member, Stale
 from tests.fleet.echo import Echo, refused
 from tests.simulation import virtual
 
@@ -29,7 +29,7 @@ def watched(accounts: int, act: Act, *, limit: int = 6_000) -> list[FleetEvent]:
 
     async def main() -> list[FleetEvent]:
         echo = Echo(asyncio.get_running_loop().time)
-        echo.limits = {("papi", Kind.IP): limit}
+        echo.limits = {("papi", LimitType.IP): limit}
         events: list[FleetEvent] = []
 
         async def take(fleet: Fleet) -> None:
@@ -66,7 +66,7 @@ def hang_at(echo: Echo, path: str) -> None:
 )
 def test_each_reading_has_an_age_of_its_own(path: str, late: str, fresh: str) -> None:
     """Where one endpoint hangs, what the other tells is as young as ever, and the event says which is old."""
-    pictures: list[AccountPicture] = []
+    pictures: list[AccountSnapshot] = []
 
     async def act(echo: Echo, fleet: Fleet) -> None:
         await asyncio.sleep(20)

@@ -89,7 +89,7 @@ def test_the_figures_of_an_account() -> None:
         assert 0 <= (now.get("account_age_seconds", **mine) or math.nan) < 20
         assert [now.get("account_line_uni_mmr", **mine, line=line) for line in LINES] == [1.5, 1.2]
         assert [now.get("account_below_line", **mine, line=line) for line in LINES] == [1, 0]
-        assert now.get("events_total", **mine, type="MarginLine") == 1
+        assert now.get("events_total", **mine, type="ThresholdCrossed") == 1
         assert now.get("events_total", **mine, type="StatusChanged") == 0
         readings = {one.labels["endpoint"]: one.value for one in now.all("account_readings_total", **mine)}
         assert readings.keys() == {"account", "um_account"}
@@ -251,8 +251,8 @@ def test_durations_are_those_of_the_wire() -> None:
         assert spent == pytest.approx(0.3 * calls, rel=0.01)
         assert now.get("request_duration_seconds_bucket", endpoint="account", outcome="ok", le="0.25") == 0
         assert now.get("request_duration_seconds_bucket", endpoint="account", outcome="ok", le="0.5") == calls
-        assert (now.get("budget_wait_seconds_count", endpoint="account", lane="polls") or 0) >= calls
-        assert (now.get("budget_wait_seconds_sum", endpoint="account", lane="polls") or 0) < 0.1 * calls
+        assert (now.get("budget_wait_seconds_count", endpoint="account", priority="poll") or 0) >= calls
+        assert (now.get("budget_wait_seconds_sum", endpoint="account", priority="poll") or 0) < 0.1 * calls
 
     watched(act, prepare=lambda echo: setattr(echo, "trouble", trouble))
 
@@ -277,7 +277,7 @@ def test_a_refusal_closes_the_gate_for_a_known_time() -> None:
         assert 90 < (shut.get("gate_opens_seconds", host=HOST) or 0) <= 120
         assert (shut.get("refusals_total", host=HOST, status="418") or 0) >= 1
         assert shut.get("refusals_total", host=HOST, status="429") == 0
-        assert [one.value for one in shut.all("events_total", type="GateShut")] == [1]
+        assert [one.value for one in shut.all("events_total", type="HostBlocked")] == [1]
         echo.trouble = fine
         await asyncio.sleep(120)
         assert look().get("gate_closed", host=HOST) == 0
@@ -319,8 +319,8 @@ def test_the_figures_of_a_pool() -> None:
         assert now.get("pool_weight_in_flight", **pool) == 0
         assert (now.get("pool_weight_reserve", **pool) or 0) > 0
         assert now.get("pool_weight_foreign", **pool) == 0
-        waiting = {one.labels["lane"]: one.value for one in now.all("pool_waiting_calls", **pool)}
-        assert waiting == {"orders": 0, "polls": 0, "history": 0}
+        waiting = {one.labels["priority"]: one.value for one in now.all("pool_waiting_calls", **pool)}
+        assert waiting == {"order": 0, "poll": 0, "background": 0}
 
     watched(act)
 
@@ -339,7 +339,7 @@ def test_pools_of_an_account_bear_its_label() -> None:
                 now = look()
                 mine = now.all("pool_weight_used", pool="UID /sapi/v1/portfolio/account")
                 assert {one.labels["account"] for one in mine} == {"account-0", "account-1"}
-                assert clients[0].key_digest not in now.text
+                assert clients[0].key_id not in now.text
 
             await measured(fleet, act)
 
@@ -362,7 +362,7 @@ def test_endpoints_made_on_the_spot_have_one_name() -> None:
                 # A write that was done is no reading.
                 assert now.get("account_readings_total", account="other", endpoint="undeclared") == 1
                 assert now.get("request_duration_seconds_count", endpoint="undeclared", outcome="ok") == 2
-                assert now.get("budget_wait_seconds_count", endpoint="undeclared", lane="orders") == 1
+                assert now.get("budget_wait_seconds_count", endpoint="undeclared", priority="order") == 1
                 assert now.get("account_readings_total", account="a", endpoint="account") == 0
 
             await measured(fleet, act)

@@ -17,7 +17,7 @@ import trio
 from prometheus_client.metrics_core import Metric
 
 from binance_pm import ConfigurationError
-from binance_pm.errors import Call
+from binance_pm.errors import CallInfo
 from binance_pm.fleet import Fleet, Member, Reading
 from binance_pm.metrics import Metrics
 from binance_pm.metrics import server as module
@@ -203,7 +203,7 @@ async def test_an_error_of_the_callers_own_passes_as_it_is(port: int) -> None:
 
     with pytest.raises(ConfigurationError) as raised:
         async with Metrics().serve(port=port):
-            raise ConfigurationError(Call("Fleet"), "the caller's") from cause
+            raise ConfigurationError(CallInfo("Fleet"), "the caller's") from cause
 
     assert raised.value.__cause__ is cause
 

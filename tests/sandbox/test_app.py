@@ -518,7 +518,7 @@ async def test_fault_skew(caller: Caller) -> None:
 
 async def test_fault_steal(caller: Caller) -> None:
     """Foreign traffic shows in the used weight."""
-    caller.exchange.inject(Fault(steal={"papi": 0.5}))
+    caller.exchange.inject(Fault(external_usage={"papi": 0.5}))
     caller.clock.now += 6
 
     answer = await caller.send(PING)
@@ -529,14 +529,14 @@ async def test_fault_steal(caller: Caller) -> None:
 def test_unknown_pools_cannot_be_stolen_from(exchange: Exchange) -> None:
     """A misspelt pool is an error, and arms nothing."""
     with pytest.raises(ValueError, match="no such pool: fapi"):
-        exchange.inject(Fault(steal={"fapi": 0.5}))
+        exchange.inject(Fault(external_usage={"fapi": 0.5}))
 
     assert exchange.faults == ()
 
 
 async def test_clear(caller: Caller) -> None:
     """After clearing the clock is right and nobody else spends."""
-    caller.exchange.inject(Fault(status=503, times=None), Fault(skew=300), Fault(steal={"papi": 0.5}))
+    caller.exchange.inject(Fault(status=503, times=None), Fault(skew=300), Fault(external_usage={"papi": 0.5}))
     caller.exchange.clear()
     caller.clock.now += 6
 
@@ -554,7 +554,7 @@ async def test_admin_arms(caller: Caller) -> None:
     assert (answer.status_code, caller.exchange.faults) == (204, (fault,))
 
 
-@pytest.mark.parametrize("content", ["", '{"stauts": 503}', '{"times": 0}', '{"steal": {"fapi": 1}}'])
+@pytest.mark.parametrize("content", ["", '{"stauts": 503}', '{"times": 0}', '{"external_usage": {"fapi": 1}}'])
 async def test_admin_refuses_nonsense(caller: Caller, content: str) -> None:
     """What is no fault is refused with the reason."""
     answer = await caller.send("/sandbox/faults", method="POST", content=content)

@@ -6,15 +6,15 @@ import msgspec
 import pytest
 
 from binance_pm.sandbox import Fault
-from binance_pm.sandbox.faults import NO_FAULT, Armed
+from binance_pm.sandbox.faults import NO_FAULT, FaultQueue
 from binance_pm.sandbox.messages import Reply
 
 PING = "/papi/v1/ping"
 
 
-def armed(*faults: Fault) -> Armed:
+def armed(*faults: Fault) -> FaultQueue:
     """A list with these faults."""
-    one = Armed()
+    one = FaultQueue()
     for fault in faults:
         one.add(fault)
     return one
@@ -35,12 +35,12 @@ def armed(*faults: Fault) -> Armed:
 )
 def test_strikes_what_it_names(fault: Fault, *, strikes: bool) -> None:
     """A fault strikes requests of its path and of its account, by label or key."""
-    assert fault.strikes(PING, ("account-01", "key")) is strikes
+    assert fault.matches(PING, ("account-01", "key")) is strikes
 
 
 def test_strikes_nobody_by_name_without_a_key() -> None:
     """A fault of an account leaves requests without a key alone."""
-    assert not Fault(account="account-01").strikes(PING, ())
+    assert not Fault(account="account-01").matches(PING, ())
 
 
 def test_strikes_once_by_default() -> None:
@@ -98,7 +98,7 @@ def test_skews_add_up() -> None:
         Fault(path=PING, account="account-01", times=None, effect=False, delay=1, delay_after=2, drop=True),
         Fault(status=503, code=-1008, msg="busy", headers={"Retry-After": "1", "Date": None}, cut=3),
         Fault(body=b"\x00\xff"),
-        Fault(skew=-2.5, steal={"papi": 0.3}),
+        Fault(skew=-2.5, external_usage={"papi": 0.3}),
     ],
 )
 def test_travels_as_json(fault: Fault) -> None:
@@ -147,11 +147,11 @@ REPLY = Reply(headers={"Content-Type": "text/plain", "Date": "noon"}, body=b"rea
 )
 def test_bodies(fault: Fault, spoilt: bytes) -> None:
     """The body is the fault's where it has one."""
-    assert fault.spoil(REPLY).body == spoilt
+    assert fault.apply(REPLY).body == spoilt
 
 
 def test_headers_are_replaced_and_taken_away() -> None:
     """Headers are named in any case; None takes one away."""
-    spoilt = Fault(headers={"content-type": "text/html", "DATE": None, "X-More": "1"}).spoil(REPLY)
+    spoilt = Fault(headers={"content-type": "text/html", "DATE": None, "X-More": "1"}).apply(REPLY)
 
     assert spoilt.headers == {"content-type": "text/html", "X-More": "1"}

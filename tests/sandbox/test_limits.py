@@ -165,7 +165,7 @@ def test_foreign_traffic_shows_evenly() -> None:
     """A stolen share of 30 % is 900 of 6000 after half of the minute."""
     limits = Limits()
 
-    limits.steal({"papi": 0.3}, NOON)
+    limits.set_external_usage({"papi": 0.3}, NOON)
 
     assert limits.used(PAPI, NOON + 30) == 900
 
@@ -174,7 +174,7 @@ def test_foreign_traffic_starts_anew_each_minute() -> None:
     """A new minute begins at nothing, for foreign traffic too."""
     limits = Limits()
 
-    limits.steal({"papi": 0.3}, NOON)
+    limits.set_external_usage({"papi": 0.3}, NOON)
 
     assert limits.used(PAPI, NOON + 61) == 30
 
@@ -183,7 +183,7 @@ def test_foreign_traffic_leaves_other_pools_alone() -> None:
     """What is stolen from one pool is not stolen from the next."""
     limits = Limits()
 
-    limits.steal({"papi": 0.3}, NOON)
+    limits.set_external_usage({"papi": 0.3}, NOON)
 
     assert limits.used(Counter("api", IP), NOON + 30) == 0
 
@@ -191,9 +191,9 @@ def test_foreign_traffic_leaves_other_pools_alone() -> None:
 def test_what_was_stolen_stays_used() -> None:
     """When foreign traffic stops the counter does not fall."""
     limits = Limits()
-    limits.steal({"papi": 0.3}, NOON)
+    limits.set_external_usage({"papi": 0.3}, NOON)
 
-    limits.stop_stealing(NOON + 30)
+    limits.clear_external_usage(NOON + 30)
 
     assert limits.used(PAPI, NOON + 50) == 900
 
@@ -201,7 +201,7 @@ def test_what_was_stolen_stays_used() -> None:
 def test_foreign_traffic_uses_up_the_limit() -> None:
     """A request that would have fitted alone is refused."""
     limits = Limits(limits={"papi": 100})
-    limits.steal({"papi": 1.0}, NOON)
+    limits.set_external_usage({"papi": 1.0}, NOON)
 
     assert limits.charge({PAPI: 60}, ip=IP, now=NOON + 30) == PAPI
 

@@ -6,24 +6,24 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
-from binance_pm.budget import Charge, Kind, Pool, pool_of
-from binance_pm.transport import HttpAnswer
+from binance_pm.budget import Charge, LimitType, Pool, pool_of
+from binance_pm.transport.http import HttpResponse
 
-Lane = Literal["rescue", "orders", "polls", "history"]
+Priority = Literal["rescue", "orders", "polls", "history"]
 """How urgent a call is, most urgent first."""
 
-Send = Callable[[], Awaitable[HttpAnswer | None]]
+Send = Callable[[], Awaitable[HttpResponse | None]]
 """Carries one call to the exchange; None where no answer came."""
 
 HOST: Final = "https://papi.example"
-PAPI: Final = pool_of("papi", Kind.IP, host=HOST, path="", account="")
+PAPI: Final = pool_of("papi", LimitType.IP, origin=HOST, path="", key_id="")
 """The counter of the IP, which all but SAPI calls share."""
 
 
 class Ask(NamedTuple):
     """One call that a program wants answered."""
 
-    lane: Lane
+    priority: Priority
     account: str
     weight: int
     path: str = ""
@@ -34,11 +34,11 @@ class Ask(NamedTuple):
 def charges_of(ask: Ask) -> tuple[Charge, ...]:
     """What the exchange counts for the call."""
     if ask.path:
-        return (Charge(_pool(ask, Kind.IP), ask.weight),)
-    if ask.lane == "orders":
-        return Charge(PAPI, ask.weight), Charge(_pool(ask, Kind.ORDERS), 1)
+        return (Charge(_pool(ask, LimitType.IP), ask.weight),)
+    if ask.priority == "orders":
+        return Charge(PAPI, ask.weight), Charge(_pool(ask, LimitType.ORDERS), 1)
     return (Charge(PAPI, ask.weight),)
 
 
-def _pool(ask: Ask, kind: Kind) -> Pool:
-    return pool_of("sapi" if ask.path else "papi", kind, host=HOST, path=ask.path, account=ask.account)
+def _pool(ask: Ask, kind: LimitType) -> Pool:
+    return pool_of("sapi" if ask.path else "papi", kind, origin=HOST, path=ask.path, key_id=ask.account)

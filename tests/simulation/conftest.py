@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from binance_pm.budget import Charge
-from binance_pm.transport import HttpAnswer
+from binance_pm.transport.http import HttpResponse
 from tests.simulation.calls import PAPI
 from tests.simulation.server import MINUTE, Server, Variants
 
@@ -20,7 +20,7 @@ class Exchange:
         self.now: float = 30_000_000 * MINUTE + 20
         self.server = Server(variants, lambda: self.now, Random(1))
 
-    def call(self, weight: int, owner: str = "us") -> HttpAnswer:
+    def call(self, weight: int, owner: str = "us") -> HttpResponse:
         """One call arrives now."""
         return self.server.arrive((Charge(PAPI, weight),), owner)
 

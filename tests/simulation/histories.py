@@ -5,21 +5,21 @@ from __future__ import annotations
 from random import Random
 from typing import TypeVar
 
-from binance_pm.budget.lanes import Lane
-from binance_pm.budget.messages import (
-    Alone,
+from binance_pm.budget.shared.messages import (
     Answered,
     CallRefused,
     Demand,
     Event,
     Heavier,
-    HostReport,
     Lost,
     Message,
+    OfflineUsage,
+    OriginReport,
     PoolReport,
     Reply,
     Returned,
 )
+from binance_pm.limits import Priority
 
 _MINUTE = 60.0
 # Of the exchange's clock to the store's.
@@ -28,7 +28,7 @@ _HOSTS = ("papi", "sapi")
 _POOLS = (("papi", 0, 400), ("orders", 0, 110), ("sapi", 1, 1000))
 _LATER = (0.0, 0.01, 0.03, 0.1, 0.5, 0.6, 1.1, 2.3, 5.5, 11.0, 30.0, 61.0, 130.0, 700.0, -5.0, -4000.0)
 # None: answered without a header.
-_KINDS = (*[Answered] * 8, None, Lost, CallRefused, Heavier, Returned, Alone)
+_KINDS = (*[Answered] * 8, None, Lost, CallRefused, Heavier, Returned, OfflineUsage)
 
 _Value = TypeVar("_Value")
 
@@ -72,14 +72,14 @@ class History:
             for times, demand in zip(told.granted, report.demands, strict=True):
                 self._held[self._peer, pool] += times * demand.weight
 
-    def _host(self, host: str) -> HostReport:
+    def _host(self, host: str) -> OriginReport:
         clock, width = self.now + _AHEAD, self._often(0.02, 0.0, 0.5, 5.0, 110.0, 300.0, 1.8e9)
         is_heard, closed, banned = (
             self._mostly(),
             self._often(0.0, 1.0, 130.0, 4000.0),
             self._mostly(),
         )
-        return HostReport(host, clock - width, clock + width / 2, is_heard, closed, banned)
+        return OriginReport(host, clock - width, clock + width / 2, is_heard, closed, banned)
 
     def _pool(self, pool: int) -> PoolReport:
         name, host, limit = _POOLS[pool]
@@ -114,14 +114,14 @@ class History:
             Lost: Lost(weight, first, stop, self.now + age),
             CallRefused: CallRefused(first, stop, self.now, flag),
             Heavier: Heavier(weight / 3),
-            Returned: Returned(weight, Lane.ORDERS if flag else Lane.POLLS),
-            Alone: Alone(first, weight * 3, weight),
+            Returned: Returned(weight, Priority.ORDER if flag else Priority.POLL),
+            OfflineUsage: OfflineUsage(first, weight * 3, weight),
         }
         return others[kind]
 
     def _demand(self) -> Demand:
         weight = self._chance.choice((1, 2, 5, 20, 60, 99, 105, 130))
-        return Demand(self._chance.choice(list(Lane)), weight, self._chance.choice((1, 1, 3, 10)), self._mostly())
+        return Demand(self._chance.choice(list(Priority)), weight, self._chance.choice((1, 1, 3, 10)), self._mostly())
 
     def _mostly(self) -> bool:
         return self._chance.random() < 0.6

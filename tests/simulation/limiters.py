@@ -8,19 +8,24 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
-from binance_pm.budget import Budget, Family, Kind, Lane, Pool
-from binance_pm.budget.messages import Message
-from binance_pm.budget.shared import SharedBudget
+from binance_pm.budget import Budget, Family, LimitType, Pool, Priority
+from binance_pm.budget.shared.budget import SharedBudget
+from binance_pm.budget.shared.messages import Message
 from binance_pm.classify import classify
-from binance_pm.errors import Call, GateClosed, NotSent
-from binance_pm.redis import StoreLost
-from binance_pm.transport import HttpAnswer
+from binance_pm.errors import CallInfo, GateClosed, NotSent
+from binance_pm.redis_client import StoreLost
+from binance_pm.transport.http import HttpResponse
 from tests.simulation.calls import Ask, Send, charges_of
 from tests.simulation.store import RemoteStore
 
 # Nothing in the simulation is given up because it waits: a starved call shall be seen in the figures.
 _MAX_WAIT: Final = 86_400.0
-_LANES: Final = {"rescue": Lane.ORDERS, "orders": Lane.ORDERS, "polls": Lane.POLLS, "history": Lane.HISTORY}
+_LANES: Final = {
+    "rescue": Priority.ORDER,
+    "orders": Priority.ORDER,
+    "polls": Priority.POLL,
+    "history": Priority.BACKGROUND,
+}
 
 
 class Machine(NamedTuple):
@@ -31,20 +36,20 @@ class Machine(NamedTuple):
         wall: its clock that may be wrong.
         store: through which limiters share what they know.
         limits: those that are not the usual ones.
-        peers: among how many processes the limits are to be divided.
+        instances: among how many processes the limits are to be divided.
     """
 
     monotonic: Callable[[], float]
     wall: Callable[[], float]
     store: RemoteStore
-    limits: Mapping[tuple[Family, Kind], int]
-    peers: int
+    limits: Mapping[tuple[Family, LimitType], int]
+    instances: int
 
 
 class Limiter(Protocol):
     """Decides when a call is sent."""
 
-    async def call(self, ask: Ask, send: Send) -> HttpAnswer | None:
+    async def call(self, ask: Ask, send: Send) -> HttpResponse | None:
         """Send the call once, as soon as it may be sent.
 
         Returns:
@@ -78,24 +83,24 @@ class BudgetLimiter:
     def __init__(self, budget: Budget) -> None:
         self.budget: Final = budget
 
-    async def call(self, ask: Ask, send: Send) -> HttpAnswer | None:
+    async def call(self, ask: Ask, send: Send) -> HttpResponse | None:
         """Reserve, depart, send, settle; a read that is refused goes back to the head of the queue."""
         answer = await self._try(ask, send, returning=False)
-        while answer is not None and answer.status == 429 and ask.lane in {"polls", "history"}:
+        while answer is not None and answer.status == 429 and ask.priority in {"polls", "history"}:
             answer = await self._try(ask, send, returning=True)
         return answer
 
-    async def _try(self, ask: Ask, send: Send, *, returning: bool) -> HttpAnswer | None:
-        call = Call(ask.lane, ask.account, write=ask.lane == "orders")
+    async def _try(self, ask: Ask, send: Send, *, returning: bool) -> HttpResponse | None:
+        call = CallInfo(ask.priority, ask.account, write=ask.priority == "orders")
         try:
             reservation = self.budget.reserve(
-                charges_of(ask), call=call, lane=_LANES[ask.lane], max_wait=_MAX_WAIT, returning=returning
+                charges_of(ask), call=call, priority=_LANES[ask.priority], max_wait=_MAX_WAIT, returning=returning
             )
             async with reservation:
-                reservation.depart()
+                reservation.mark_sent()
                 answer = await send()
                 if answer is not None:
-                    reservation.answer(answer, classify(call, answer).limit)
+                    reservation.settle(answer, classify(call, answer).limit)
                 return answer
         except GateClosed:
             return await self._try(ask, send, returning=True)
@@ -110,7 +115,7 @@ class BudgetLimiter:
 def _ours(machine: Machine, processes: int) -> list[Limiter]:
     return [
         BudgetLimiter(
-            Budget(limits=machine.limits, monotonic=machine.monotonic, wall=machine.wall, peers=machine.peers)
+            Budget(limits=machine.limits, monotonic=machine.monotonic, wall=machine.wall, instances=machine.instances)
         )
         for _ in range(processes)
     ]
@@ -140,9 +145,9 @@ class SharedLimiter(BudgetLimiter):
     def restart(self) -> None:
         """Nobody forks here."""
 
-    def close(self, farewell: Message | None = None) -> None:
+    def close(self, leave_message: Message | None = None) -> None:
         """A process that is killed says nothing."""
-        del farewell
+        del leave_message
         self._task.cancel()
 
     def held(self, pool: Pool) -> int | None:
@@ -160,9 +165,9 @@ class SharedLimiter(BudgetLimiter):
                 continue
             message = self.shared.message()
             try:
-                self.shared.hear_reply(await self._machine.store.exchange(message, self._number))
+                self.shared.reply_received(await self._machine.store.exchange(message, self._number))
             except StoreLost as lost:
-                self.shared.hear_nothing(str(lost))
+                self.shared.no_reply_received(str(lost))
 
 
 def _shared(machine: Machine, processes: int) -> list[Limiter]:

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from tests.simulation.calls import PAPI, Ask, Lane
+from tests.simulation.calls import PAPI, Ask, Priority
 from tests.simulation.server import FOREIGN, Server, minute_of
 
 
@@ -84,17 +84,17 @@ class Record:
 
     def __init__(self, since: float) -> None:
         self.since: Final = since
-        self.waits: Final[defaultdict[Lane, list[float]]] = defaultdict(list)
+        self.waits: Final[defaultdict[Priority, list[float]]] = defaultdict(list)
         self.served: Final[Counter[str]] = Counter()
-        self.open: Final[dict[object, tuple[Lane, float]]] = {}
+        self.open: Final[dict[object, tuple[Priority, float]]] = {}
         self.unanswered: int = 0
         self.broken_bounds: Final[list[str]] = []
 
     def answered(self, ask: Ask, *, began: float, now: float) -> None:
         """A call was answered with success."""
         if began >= self.since:
-            self.waits[ask.lane].append(now - began)
-        if now >= self.since and ask.lane == "polls":
+            self.waits[ask.priority].append(now - began)
+        if now >= self.since and ask.priority == "polls":
             self.served[ask.account] += ask.weight
 
     def result(self, server: Server, now: float) -> Result:
@@ -102,7 +102,7 @@ class Record:
         statuses = Counter(refusal.status for refusal in server.refusals if refusal.owner != FOREIGN)
         whole = range(minute_of(self.since), minute_of(now))
         use, own_use = _use(server, whole)
-        orders, polls, rescues = (sorted(self._waits(lane, now)) for lane in ("orders", "polls", "rescue"))
+        orders, polls, rescues = (sorted(self._waits(priority, now)) for priority in ("orders", "polls", "rescue"))
         return Result(
             refusals=statuses[429],
             banned_calls=statuses[418],
@@ -125,11 +125,11 @@ class Record:
             longest_open=max((now - began for _, began in self.open.values()), default=0.0),
         )
 
-    def _waits(self, lane: Lane, now: float) -> Iterable[float]:
+    def _waits(self, priority: Priority, now: float) -> Iterable[float]:
         """With those that still wait and have waited for long already: who starves shall be seen."""
-        yield from self.waits[lane]
+        yield from self.waits[priority]
         for still, began in self.open.values():
-            if still == lane and began >= self.since and now - began > 1:
+            if still == priority and began >= self.since and now - began > 1:
                 yield now - began
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from binance_pm.budget import Charge
-from binance_pm.transport import HttpAnswer
+from binance_pm.transport.http import HttpResponse
 from tests.simulation.server import Server
 
 
@@ -49,13 +49,13 @@ class Wire:
         self._random: Final = random
         self._arrived: Final = arrived
 
-    async def carry(self, charges: tuple[Charge, ...], owner: str) -> HttpAnswer | None:
+    async def carry(self, charges: tuple[Charge, ...], owner: str) -> HttpResponse | None:
         """Send one call; None where no answer came in time. It arrives even when the caller has gone."""
         loop = asyncio.get_running_loop()
         network, draw = self._network, self._random
         up, down = draw.uniform(*network.up), draw.uniform(*network.down)
         fate = draw.random()
-        answered: asyncio.Future[HttpAnswer | None] = loop.create_future()
+        answered: asyncio.Future[HttpResponse | None] = loop.create_future()
         if fate >= network.lost / 2:
             comes_back = fate >= network.lost and up + down < network.timeout
             loop.call_later(up, self._arrive, charges, owner, answered if comes_back else None, down)
@@ -64,7 +64,7 @@ class Wire:
         return await answered
 
     def _arrive(
-        self, charges: tuple[Charge, ...], owner: str, answered: asyncio.Future[HttpAnswer | None] | None, down: float
+        self, charges: tuple[Charge, ...], owner: str, answered: asyncio.Future[HttpResponse | None] | None, down: float
     ) -> None:
         answer = self._server.arrive(charges, owner)
         self._arrived(charges, owner)
@@ -72,6 +72,6 @@ class Wire:
             asyncio.get_running_loop().call_later(down, _settle, answered, answer)
 
 
-def _settle(answered: asyncio.Future[HttpAnswer | None], answer: HttpAnswer | None) -> None:
+def _settle(answered: asyncio.Future[HttpResponse | None], answer: HttpResponse | None) -> None:
     if not answered.done():
         answered.set_result(answer)

@@ -1,6 +1,6 @@
 """The limiters that people use today, each through its own package and set up for 6000 weight a minute.
 
-A refusal is handled as people do: whoever got it sleeps for `Retry-After` and goes on. None of these knows lanes, so
+A refusal is handled as people do: whoever got it sleeps for `Retry-After` and goes on. None of these has priorities, so
 orders queue with polls. Where a package lets every waiter poll for itself, a lock in front keeps them in order.
 """
 
@@ -22,8 +22,8 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from pyrate_limiter import Duration, InMemoryBucket, Rate, SingleBucketFactory
 from pyrate_limiter import Limiter as PyrateLimiterOfPackage
 
-from binance_pm.budget import Kind, Pool
-from binance_pm.transport import HttpAnswer
+from binance_pm.budget import LimitType, Pool
+from binance_pm.transport.http import HttpResponse
 from tests.simulation.calls import Ask, Send
 from tests.simulation.limiters import Limiter, Machine, Rival
 from tests.simulation.server import MINUTE
@@ -35,7 +35,7 @@ _HEADER: Final = "x-mbx-used-weight-1m"
 class Peer:
     """What all of them have in common."""
 
-    async def call(self, ask: Ask, send: Send) -> HttpAnswer | None:
+    async def call(self, ask: Ask, send: Send) -> HttpResponse | None:
         """Acquire, send, and sleep after a refusal."""
         await self.acquire(ask.weight)
         answer = await send()
@@ -53,7 +53,7 @@ class Peer:
         """Wait until the weight may be sent."""
         raise NotImplementedError
 
-    def learn(self, answer: HttpAnswer) -> None:
+    def learn(self, answer: HttpResponse) -> None:
         """Most of them learn nothing from an answer."""
 
 
@@ -106,7 +106,7 @@ class LocalWindow(Peer):
 class HeaderOverwrite(LocalWindow):
     """The same, and every answer's header overwrites the count."""
 
-    def learn(self, answer: HttpAnswer) -> None:
+    def learn(self, answer: HttpResponse) -> None:
         """Believe the exchange."""
         told = answer.used(_HEADER)
         if told is not None:
@@ -175,8 +175,8 @@ class Ccxt(Peer):
 
 def _rival(name: str, peer: Callable[[int], Limiter], *readers: str) -> Rival:
     def make(machine: Machine, processes: int) -> list[Limiter]:
-        limit = machine.limits.get(("papi", Kind.IP), LIMIT)
-        return [peer(limit // machine.peers) for _ in range(processes)]
+        limit = machine.limits.get(("papi", LimitType.IP), LIMIT)
+        return [peer(limit // machine.instances) for _ in range(processes)]
 
     return Rival(name, make, readers)
 

@@ -10,11 +10,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from binance_pm.budget import Kind
+from binance_pm.budget import LimitType
 from tests.simulation.measure import Targets
 from tests.simulation.network import Network
 from tests.simulation.server import Variants
-from tests.simulation.traffic import Bursts, Demand, Foreign, Orders, Polling, Rescue
+from tests.simulation.traffic import Bursts, Demand, ExternalTraffic, Orders, Polling, Rescue
 
 Row = Literal[
     "none",
@@ -46,14 +46,14 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """What all but the first want, where that is something else."""
     targets: Targets
     row: Row = "none"
-    foreign: Foreign = Foreign()
+    external: ExternalTraffic = ExternalTraffic()
     variants: Variants = Variants()
     network: Network = Network()
     processes: int = 1
     """How many processes run on the machine, each with a limiter of its own."""
     shared: bool = False
     """Whether their limiters share what they know."""
-    peers: int = 1
+    instances: int = 1
     """Among how many processes a limiter is told to divide the limit."""
     store_gone: tuple[float, float] = (math.inf, math.inf)
     """From when to when the store through which limiters share cannot be reached, in seconds from the start."""
@@ -83,8 +83,8 @@ def saturating(accounts: int) -> Polling:
 _ALL_OF_IT: Final = Targets(use=0.995)
 _NEARLY: Final = Targets(use=0.99)
 _SAFE: Final = Targets(use=0.9)
-_BURSTY: Final = Foreign(steady=0.1, burst=200)
-_STEADY: Final = Foreign(steady=0.3)
+_BURSTY: Final = ExternalTraffic(steady=0.1, burst=200)
+_STEADY: Final = ExternalTraffic(steady=0.3)
 _PROMPT: Final = Targets(order_p99=0.2, order_max=0.5, use=0.985)
 _TRADING: Final = (saturating(50), Orders(per_second=5))
 
@@ -101,15 +101,15 @@ SCENARIOS: Final = (
     Scenario(
         name="foreign 10 %",
         demand=(saturating(50),),
-        foreign=Foreign(steady=0.1),
+        external=ExternalTraffic(steady=0.1),
         targets=_NEARLY,
         row="steady",
     ),
-    Scenario(name="foreign 30 %", demand=(saturating(50),), foreign=_STEADY, targets=_NEARLY, row="steady"),
+    Scenario(name="foreign 30 %", demand=(saturating(50),), external=_STEADY, targets=_NEARLY, row="steady"),
     Scenario(
         name="foreign bursts",
         demand=(saturating(50),),
-        foreign=_BURSTY,
+        external=_BURSTY,
         targets=Targets(refusals=None, use=0.97),
         row="bursty",
     ),
@@ -123,7 +123,7 @@ SCENARIOS: Final = (
     Scenario(
         name="orders, foreign 30 %",
         demand=(saturating(50), Orders()),
-        foreign=_STEADY,
+        external=_STEADY,
         targets=Targets(order_p99=0.2, order_max=0.5, use=0.98),
         row="orders",
     ),
@@ -147,7 +147,7 @@ SCENARIOS: Final = (
         name="orders, a foreign burst in mid-minute",
         demand=_TRADING,
         # A quarter of the limit within a second, 20 s into every other minute.
-        foreign=Foreign(burst=1500, every=120.0),
+        external=ExternalTraffic(burst=1500, every=120.0),
         targets=Targets(order_p99=0.2, order_max=0.5, use=0.97),
         row="orders, burst",
         minutes=5,
@@ -155,7 +155,7 @@ SCENARIOS: Final = (
     Scenario(
         name="orders, foreign bursts",
         demand=_TRADING,
-        foreign=_BURSTY,
+        external=_BURSTY,
         targets=Targets(refusals=None, order_p99=0.2, order_max=0.5, use=0.97),
         row="orders, burst",
     ),
@@ -185,7 +185,7 @@ SCENARIOS: Final = (
     Scenario(
         name="restarts, foreign 30 %",
         demand=(saturating(50),),
-        foreign=_STEADY,
+        external=_STEADY,
         restart_every=200,
         targets=Targets(use=0.98),
         minutes=8,
@@ -222,7 +222,7 @@ SCENARIOS: Final = (
     Scenario(
         name="refusals not counted",
         demand=(saturating(50),),
-        foreign=_BURSTY,
+        external=_BURSTY,
         variants=Variants(refusals_count=False, retry_after="zero"),
         targets=Targets(refusals=None, use=0.97),
     ),
@@ -235,7 +235,7 @@ SCENARIOS: Final = (
     Scenario(
         name="headers in half of the answers",
         demand=(saturating(50),),
-        foreign=Foreign(steady=0.1),
+        external=ExternalTraffic(steady=0.1),
         variants=Variants(header_share=0.5),
         targets=_SAFE,
     ),
@@ -255,7 +255,7 @@ SCENARIOS: Final = (
     Scenario(
         name="few orders allowed",
         demand=(Orders(per_second=1.6, accounts=2),),
-        variants=Variants(limits={("papi", Kind.ORDERS): 60}),
+        variants=Variants(limits={("papi", LimitType.ORDERS): 60}),
         targets=Targets(order_max=60.5),
     ),
     Scenario(
@@ -273,13 +273,13 @@ SCENARIOS: Final = (
         name="four processes, a quarter each",
         demand=(saturating(20),),
         processes=4,
-        peers=4,
+        instances=4,
         targets=_NEARLY,
     ),
     Scenario(
         name="four processes shared",
         demand=(saturating(20), Orders(per_second=0.5)),
-        foreign=Foreign(steady=0.1),
+        external=ExternalTraffic(steady=0.1),
         processes=4,
         shared=True,
         targets=Targets(order_p99=0.2, use=0.99),
@@ -297,7 +297,7 @@ SCENARIOS: Final = (
     Scenario(
         name="four processes, store gone",
         demand=(saturating(20), Orders(per_second=0.5)),
-        foreign=Foreign(steady=0.1),
+        external=ExternalTraffic(steady=0.1),
         processes=4,
         shared=True,
         store_gone=(50, 110),
@@ -307,7 +307,7 @@ SCENARIOS: Final = (
     Scenario(
         name="four processes, store gone over and over",
         demand=(saturating(20), Orders(per_second=0.5)),
-        foreign=Foreign(steady=0.1),
+        external=ExternalTraffic(steady=0.1),
         processes=4,
         shared=True,
         store_gone=(50, 52),
@@ -317,7 +317,7 @@ SCENARIOS: Final = (
     Scenario(
         name="four processes, store gone for one",
         demand=(saturating(20), Orders(per_second=0.5)),
-        foreign=Foreign(steady=0.1),
+        external=ExternalTraffic(steady=0.1),
         processes=4,
         shared=True,
         store_gone_for_first=(50, 110),
@@ -326,7 +326,7 @@ SCENARIOS: Final = (
     Scenario(
         name="four processes, store emptied",
         demand=(saturating(20), Orders(per_second=0.5)),
-        foreign=Foreign(steady=0.1),
+        external=ExternalTraffic(steady=0.1),
         processes=4,
         shared=True,
         store_emptied=70,
@@ -335,7 +335,7 @@ SCENARIOS: Final = (
     Scenario(
         name="four processes, one killed",
         demand=(saturating(20), Orders(per_second=0.5)),
-        foreign=Foreign(steady=0.1),
+        external=ExternalTraffic(steady=0.1),
         processes=4,
         shared=True,
         first_killed=(70, 100),

@@ -16,8 +16,8 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from binance_pm.budget import RULES, Charge, Family, Kind, Pool
-from binance_pm.transport import HttpAnswer
+from binance_pm.budget import LIMITS, Charge, Family, LimitType, Pool
+from binance_pm.transport.http import HttpResponse
 
 MINUTE: Final = 60.0
 FOREIGN: Final = ""
@@ -27,8 +27,8 @@ FOREIGN: Final = ""
 class Variants(msgspec.Struct, frozen=True, kw_only=True):
     """In what an exchange may differ from the one that is assumed."""
 
-    limits: dict[tuple[Family, Kind], int] = msgspec.field(default_factory=dict[tuple[Family, Kind], int])
-    """Where they are not those of `RULES`."""
+    limits: dict[tuple[Family, LimitType], int] = msgspec.field(default_factory=dict[tuple[Family, LimitType], int])
+    """Where they are not those of `LIMITS`."""
     refusals_count: bool = True
     """Whether a call answered with 429 raises the counter."""
     rolling: bool = False
@@ -136,7 +136,7 @@ class Server:
 
     def limit(self, pool: Pool) -> int:
         """What the pool allows in a minute."""
-        return self._variants.limits.get((pool.family, pool.kind), RULES[pool.family, pool.kind].limit)
+        return self._variants.limits.get((pool.family, pool.limit_type), LIMITS[pool.family, pool.limit_type].limit)
 
     def minute(self, pool: Pool, number: int) -> Minute:
         """What the pool's counter saw in that minute."""
@@ -146,7 +146,7 @@ class Server:
         """What it has counted in the running minute of the owner's calls."""
         return self.minute(pool, minute_of(self.clock())).owned[owner]
 
-    def arrive(self, charges: tuple[Charge, ...], owner: str) -> HttpAnswer:
+    def arrive(self, charges: tuple[Charge, ...], owner: str) -> HttpResponse:
         """A call arrives: count it and answer."""
         now = self.clock()
         if now < self._banned_until:
@@ -155,10 +155,12 @@ class Server:
         if not full or self._variants.refusals_count:
             self._add(charges, owner, now)
         if full:
-            return self._refuse(charges, owner, now, timed=any(pool.kind is not Kind.ORDERS for pool in full))
+            return self._refuse(
+                charges, owner, now, timed=any(pool.limit_type is not LimitType.ORDERS for pool in full)
+            )
         for pool, weight in charges:
             self.minute(pool, minute_of(now)).served[owner] += weight
-        return HttpAnswer(200, self._headers(charges, now), b"{}")
+        return HttpResponse(200, self._headers(charges, now), b"{}")
 
     def _count(self, pool: Pool) -> _Count:
         if pool not in self._counts:
@@ -173,7 +175,7 @@ class Server:
             minute.counted = max(minute.counted, count(now))
             minute.owned[owner] += weight
 
-    def _refuse(self, charges: tuple[Charge, ...], owner: str, now: float, *, timed: bool) -> HttpAnswer:
+    def _refuse(self, charges: tuple[Charge, ...], owner: str, now: float, *, timed: bool) -> HttpResponse:
         self.refusals.append(Refusal(now, owner, 429))
         number = minute_of(now)
         self._offences[number] += 1
@@ -186,19 +188,19 @@ class Server:
         if timed and self._variants.retry_after != "absent":
             left = math.ceil(MINUTE * (number + 1) - now)
             headers["retry-after"] = "0" if self._variants.retry_after == "zero" else str(left)
-        return HttpAnswer(429, headers, b'{"code":-1003,"msg":"Too many requests."}')
+        return HttpResponse(429, headers, b'{"code":-1003,"msg":"Too many requests."}')
 
-    def _banned(self, now: float, owner: str) -> HttpAnswer:
+    def _banned(self, now: float, owner: str) -> HttpResponse:
         self.refusals.append(Refusal(now, owner, 418))
         headers = {"date": self._date(now), "retry-after": str(math.ceil(self._banned_until - now))}
         text = f'{{"code":-1003,"msg":"IP banned until {int(self._banned_until * 1000)}."}}'
-        return HttpAnswer(418, headers, text.encode())
+        return HttpResponse(418, headers, text.encode())
 
     def _headers(self, charges: tuple[Charge, ...], now: float) -> dict[str, str]:
         headers = {"date": self._date(now)}
         if self._random.random() < self._variants.header_share:
             for pool, _ in charges:
-                headers[RULES[pool.family, pool.kind].header] = str(self._count(pool)(now))
+                headers[LIMITS[pool.family, pool.limit_type].header] = str(self._count(pool)(now))
         return headers
 
     def _date(self, now: float) -> str:

@@ -11,28 +11,27 @@ from typing import Final
 import msgspec
 
 from binance_pm.budget.gate import LONGEST_BAN
-from binance_pm.budget.lanes import Lane
 from binance_pm.budget.ledger import LONGEST_WAY, Ledger, Wait
-from binance_pm.budget.messages import (
-    Alone,
+from binance_pm.budget.shared.messages import (
     Answered,
     CallRefused,
     Demand,
     Event,
     Heavier,
-    HostReply,
-    HostReport,
     Lost,
     Message,
+    OfflineUsage,
+    OriginReply,
+    OriginReport,
     PoolReply,
     PoolReport,
     Reply,
     Returned,
 )
-from binance_pm.budget.pools import Pool
-from binance_pm.budget.store import PLACE_SECONDS, STEP_SECONDS, TURN, UNUSED_SECONDS
+from binance_pm.budget.shared.store import PLACE_SECONDS, STEP_SECONDS, TURN, UNUSED_SECONDS
 from binance_pm.clock import DRIFT, MOST_UNSURE
-from binance_pm.redis import StoreLost
+from binance_pm.limits import Pool, Priority
+from binance_pm.redis_client import StoreLost
 
 # Its clock has nothing to do with that of the processes.
 AHEAD: Final = 1e6
@@ -62,7 +61,7 @@ class _Holder(msgspec.Struct):
 
 
 class _Waiting(msgspec.Struct):
-    lane: Lane
+    priority: Priority
     weight: int
     since: float
     until: float
@@ -85,7 +84,7 @@ class MemoryStore:
     def exchange(self, message: Message, now: float) -> Reply:
         """One step."""
         before = len(self._hosts) + len(self._pools)
-        hosts = tuple(self._hear_host(report, now) for report in message.hosts)
+        hosts = tuple(self._hear_host(report, now) for report in message.origins)
         pools = tuple(self._hear_pool(message, report, hosts[report.host], now) for report in message.pools)
         if len(self._hosts) + len(self._pools) > before:
             self._sweep(now)
@@ -103,10 +102,10 @@ class MemoryStore:
             if max(holder.until for holder in pool.holders.values()) + UNUSED_SECONDS < now:
                 del self._pools[name]
 
-    def _hear_host(self, report: HostReport, now: float) -> HostReply:
-        host = self._hosts.get(report.host)
+    def _hear_host(self, report: OriginReport, now: float) -> OriginReply:
+        host = self._hosts.get(report.origin)
         if host is None:
-            host = self._hosts[report.host] = _Host(0.0, 0.0, now, is_heard=False)
+            host = self._hosts[report.origin] = _Host(0.0, 0.0, now, is_heard=False)
         if report.is_heard or not host.is_heard:
             host.low, host.high, host.told = report.earliest - now, report.latest - now, now
             host.is_heard = report.is_heard
@@ -116,15 +115,15 @@ class MemoryStore:
         drift = min(DRIFT * abs(now - host.told), MOST_UNSURE)
         host.opens = min(host.opens, now + LONGEST_BAN)
         closed = max(0.0, host.opens - now)
-        return HostReply(
+        return OriginReply(
             now + host.low - drift, now + host.high + drift, host.is_heard, closed, host.banned and closed > 0
         )
 
-    def _hear_pool(self, message: Message, report: PoolReport, host: HostReply, now: float) -> PoolReply:
+    def _hear_pool(self, message: Message, report: PoolReport, host: OriginReply, now: float) -> PoolReply:
         pool = self._pools.get(report.pool)
         if pool is None:
             pool = self._pools[report.pool] = _Pool(Ledger(report.limit, minute=message.minute))
-        pool.ledger.lower(report.limit)
+        pool.ledger.lower_limit(report.limit)
         bounds = pool.ledger.latest_bounds((host.earliest, host.latest))
         _bury(pool, message, bounds, now)
         risen = _settle(pool, message, report, now)
@@ -140,7 +139,7 @@ class MemoryStore:
             ledger.most_used(bounds),
             ledger.in_flight,
             ledger.cap(now),
-            ledger.foreign.share,
+            ledger.external.share,
             ledger.for_polls(now),
             ledger.misplaced,
             ledger.limit,
@@ -148,7 +147,7 @@ class MemoryStore:
 
     def held(self, pool: Pool, now: float) -> int | None:
         """The most that the exchange can have counted; None where no count was heard."""
-        known, host = self._pools.get(name_of(pool)), self._hosts.get(pool.host)
+        known, host = self._pools.get(name_of(pool)), self._hosts.get(pool.origin)
         if known is None or host is None or known.ledger._told == -math.inf:
             return None
         return known.ledger.most_used((now + host.low, now + host.high))
@@ -218,7 +217,7 @@ def _bury(pool: _Pool, message: Message, bounds: tuple[float, float], now: float
             if holder.weight:
                 heard = min(now, holder.until - message.lease)
                 minutes = pool.ledger.minutes((bounds[0] - (now - heard), bounds[1] + LONGEST_WAY))
-                pool.ledger.lose(holder.weight, minutes, known=now + LONGEST_WAY)
+                pool.ledger.settle_unknown(holder.weight, minutes, known=now + LONGEST_WAY)
 
 
 def _settle(pool: _Pool, message: Message, report: PoolReport, now: float) -> tuple[int | None, ...]:
@@ -238,16 +237,16 @@ def _settle(pool: _Pool, message: Message, report: PoolReport, now: float) -> tu
 def _apply(ledger: Ledger, event: Event) -> tuple[int | None, ...]:
     match event:
         case Answered(weight, used, first, stop, sent, now, is_probe):
-            return (ledger.answer(weight, used, range(first, stop), sent=sent, now=now, is_probe=is_probe),)
+            return (ledger.settle(weight, used, range(first, stop), sent=sent, now=now, is_probe=is_probe),)
         case Lost(weight, first, stop, known):
-            ledger.lose(weight, range(first, stop), known=known)
+            ledger.settle_unknown(weight, range(first, stop), known=known)
         case CallRefused(first, stop, now, full):
-            ledger.refuse(range(first, stop), now, full=full)
+            ledger.observe_refusal(range(first, stop), now, full=full)
         case Heavier(times):
-            ledger.expect_heavier(times)
-        case Returned(weight, lane):
-            ledger.cancel(weight, lane)
-        case Alone(minute, used, own):
+            ledger.raise_weight_factor(times)
+        case Returned(weight, priority):
+            ledger.release(weight, priority)
+        case OfflineUsage(minute, used, own):
             ledger.catch_up(minute, used, own)
     return ()
 
@@ -255,25 +254,25 @@ def _apply(ledger: Ledger, event: Event) -> tuple[int | None, ...]:
 def _grant(
     pool: _Pool, peer: str, demands: tuple[Demand, ...], now: float, bounds: tuple[float, float]
 ) -> tuple[tuple[int, ...], Wait]:
-    """Grant what fits, in the order of the lanes and then of the processes; keep a place for what does not."""
+    """Grant what fits, in the order of the priorities and then of the processes; keep a place for what does not."""
     before = pool.waiting.pop(peer, None)
     granted: list[int] = []
     first = Wait(0.0)
     for demand in demands:
         times, wait = 0, Wait(0.0)
-        since = before.since if before and before.lane == demand.lane else now
+        since = before.since if before and before.priority == demand.priority else now
         while times < demand.times:
             wait = _wait(pool, demand, since, now, bounds)
             if wait.seconds > 0:
                 break
-            pool.ledger.take(demand.weight, demand.lane, now)
+            pool.ledger.acquire(demand.weight, demand.priority, now)
             pool.holders[peer].weight += demand.weight
             times += 1
         granted.append(times)
         if times < demand.times and demand.can_wait and not first.seconds:
             first = wait
             until = now + min(wait.seconds, PLACE_SECONDS) + PLACE_SECONDS
-            pool.waiting[peer] = _Waiting(demand.lane, demand.weight, since, until)
+            pool.waiting[peer] = _Waiting(demand.priority, demand.weight, since, until)
         if first.holds_up:
             # Nobody behind it may use the pool.
             granted += [0] * (len(demands) - len(granted))
@@ -284,8 +283,11 @@ def _grant(
 def _wait(pool: _Pool, demand: Demand, since: float, now: float, bounds: tuple[float, float]) -> Wait:
     """How long a demand has to wait for the ledger, and for other processes that came before."""
     for waiting in pool.waiting.values():
-        if now < waiting.until <= now + 2 * PLACE_SECONDS and (waiting.lane, waiting.since) < (demand.lane, since):
-            theirs = pool.ledger.wait(waiting.weight, waiting.lane, now, bounds)
+        if now < waiting.until <= now + 2 * PLACE_SECONDS and (waiting.priority, waiting.since) < (
+            demand.priority,
+            since,
+        ):
+            theirs = pool.ledger.wait(waiting.weight, waiting.priority, now, bounds)
             if theirs.seconds == 0 or theirs.holds_up:
                 return Wait(max(theirs.seconds, TURN), holds_up=True)
-    return pool.ledger.wait(demand.weight, demand.lane, now, bounds)
+    return pool.ledger.wait(demand.weight, demand.priority, now, bounds)

@@ -19,7 +19,7 @@ from tests.simulation.measure import jain, quantile
 from tests.simulation.network import Network, Wire
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.server import FOREIGN, Server, Variants, minute_of
-from tests.simulation.traffic import Foreign
+from tests.simulation.traffic import ExternalTraffic
 from tests.simulation.virtual import run
 from tests.simulation.world import simulate
 
@@ -154,15 +154,16 @@ def test_some_answers_are_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("foreign", "share"), [(Foreign(steady=0.3), 0.3), (Foreign(steady=0.1, burst=200), 0.1 + 800 / 6000)]
+    ("external", "share"),
+    [(ExternalTraffic(steady=0.3), 0.3), (ExternalTraffic(steady=0.1, burst=200), 0.1 + 800 / 6000)],
 )
-def test_foreign_traffic_is_as_heavy_as_it_says(foreign: Foreign, share: float) -> None:
+def test_foreign_traffic_is_as_heavy_as_it_says(external: ExternalTraffic, share: float) -> None:
     """Of the limit, in the long run."""
 
     async def main() -> int:
         loop = asyncio.get_running_loop()
         server = Server(Variants(), loop.time, Random(1))
-        tasks = [asyncio.create_task(activity) for activity in foreign.activities(server, Random(1))]
+        tasks = [asyncio.create_task(activity) for activity in external.activities(server, Random(1))]
         await asyncio.wait(tasks, timeout=600)
         for task in tasks:
             task.cancel()

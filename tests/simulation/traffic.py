@@ -123,7 +123,7 @@ class Rescue(msgspec.Struct, frozen=True, kw_only=True):
             await ask(Ask("rescue", "account 0", self.weight))
 
 
-class Foreign(msgspec.Struct, frozen=True, kw_only=True):
+class ExternalTraffic(msgspec.Struct, frozen=True, kw_only=True):
     """Another program on the same IP. It stops until the next minute when it is refused."""
 
     steady: float = 0.0

@@ -65,7 +65,7 @@ class World:
         store = RemoteStore(
             self._now, self._reaches_store, None if emptied is None else START + emptied, self._random("store")
         )
-        self._machine: Final = Machine(self._now, self._wall, store, scenario.variants.limits, scenario.peers)
+        self._machine: Final = Machine(self._now, self._wall, store, scenario.variants.limits, scenario.instances)
         self._server: Final = Server(scenario.variants, self._server_time, self._random("server"))
         self._wire: Final = Wire(scenario.network, self._server, self._random("network"), self._check_bound)
         self._record: Final = Record(since=self._server_time())
@@ -76,7 +76,7 @@ class World:
         readers = self._rival.readers
         told = clocks_told_by(monotonic=self._now, wall=self._wall, readers=readers) if readers is not None else None
         with told or nullcontext():
-            foreign = self._scenario.foreign.activities(self._server, self._random("foreign"))
+            foreign = self._scenario.external.activities(self._server, self._random("external"))
             tasks = [asyncio.create_task(activity) for activity in (*foreign, self._processes())]
             async with _living(tasks, minutes * MINUTE):
                 return self._record.result(self._server, self._server_time())
@@ -119,7 +119,7 @@ class World:
         """Get one call answered with success, however often it is refused."""
         began = self._server_time()
         me = object()
-        self._record.open[me] = ask.lane, began
+        self._record.open[me] = ask.priority, began
         try:
             while (answer := await limiter.call(ask, partial(self._wire.carry, charges_of(ask), owner))) is not None:
                 if answer.status == 200:

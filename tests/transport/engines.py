@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from binance_pm.transport import Headers, HttpRequest, Method, Timeouts, Transport
 from binance_pm.transport.direct import DirectTransport
+from binance_pm.transport.http import Headers, HttpRequest, Method, Timeouts, Transport
 from binance_pm.transport.httpx import HttpxTransport
 
 SHORT = Timeouts(connect=0.3, read=0.3, total=2.0)

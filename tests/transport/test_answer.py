@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binance_pm.transport import HttpAnswer, _seconds
+from binance_pm.transport.http import HttpResponse, _seconds
 
 MOMENT = 1_795_262_282
 
 
 def dated(text: str) -> int | None:
     """The exchange's clock, as an answer with this Date tells it."""
-    return HttpAnswer(200, {"date": text}, b"").date
+    return HttpResponse(200, {"date": text}, b"").date
 
 
 @pytest.fixture(params=["UTC", "Asia/Tokyo", "America/St_Johns"])
@@ -62,7 +62,7 @@ def test_what_is_no_date_tells_nothing(text: str) -> None:
 
 def test_without_a_date_there_is_none() -> None:
     """The header may be missing."""
-    assert HttpAnswer(200, {}, b"").date is None
+    assert HttpResponse(200, {}, b"").date is None
 
 
 @given(
@@ -109,16 +109,16 @@ def test_a_date_that_is_told_twice(text: str, seconds: int | None) -> None:
 )  # fmt: skip
 def test_how_long_to_wait(text: str, seconds: float | None) -> None:
     """Seconds or a date, the longest of all, at most a week; everything else is not said."""
-    assert HttpAnswer(429, {"retry-after": text, "date": DATE}, b"").retry_after == seconds
+    assert HttpResponse(429, {"retry-after": text, "date": DATE}, b"").retry_after == seconds
 
 
 def test_a_date_to_wait_for_is_told_where_the_answer_has_none_itself() -> None:
     """From when to count the seconds is for the clock to say."""
-    answer = HttpAnswer(429, {"retry-after": f"5, {LATER}, {DATE}"}, b"")
+    answer = HttpResponse(429, {"retry-after": f"5, {LATER}, {DATE}"}, b"")
 
     assert (answer.retry_after, answer.retry_at) == (5, MOMENT + 300)
-    assert HttpAnswer(429, {"retry-after": "5"}, b"").retry_at is None
-    assert HttpAnswer(429, {}, b"").retry_at is None
+    assert HttpResponse(429, {"retry-after": "5"}, b"").retry_at is None
+    assert HttpResponse(429, {}, b"").retry_at is None
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_date_to_wait_for_is_told_where_the_answer_has_none_itself() -> None:
 )  # fmt: skip
 def test_when_a_ban_ends(text: str, until: float | None) -> None:
     """Seconds or smaller units since the epoch, by the number of digits; the latest of several."""
-    assert HttpAnswer(418, {}, f'{{"code":-1003,"msg":"IP banned {text}"}}'.encode()).banned_until == until
+    assert HttpResponse(418, {}, f'{{"code":-1003,"msg":"IP banned {text}"}}'.encode()).banned_until == until
 
 
 @pytest.mark.parametrize(
@@ -141,4 +141,4 @@ def test_when_a_ban_ends(text: str, until: float | None) -> None:
 )  # fmt: skip
 def test_what_was_counted(text: str, used: int | None) -> None:
     """A whole number, the most of several; everything else tells nothing."""
-    assert HttpAnswer(200, {"x-mbx-used-weight-1m": text}, b"").used("x-mbx-used-weight-1m") == used
+    assert HttpResponse(200, {"x-mbx-used-weight-1m": text}, b"").used("x-mbx-used-weight-1m") == used

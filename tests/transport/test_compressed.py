@@ -10,7 +10,7 @@ import time
 import httpx
 import pytest
 
-from binance_pm.transport import SendFailed, Timeouts
+from binance_pm.transport.http import SendFailed, Timeouts
 from tests.raw_server import answering, http, read_request, serve_raw
 from tests.transport.engines import Departure, Engine, httpx_engine, request
 

@@ -14,9 +14,9 @@ from typing import Any
 import anyio
 import pytest
 
-from binance_pm.transport import SendFailed, Timeouts
 from binance_pm.transport.dial import dial
-from binance_pm.transport.reach import Way
+from binance_pm.transport.http import SendFailed, Timeouts
+from binance_pm.transport.reach import ServerAddress
 from binance_pm.transport.reason import Progress
 from binance_pm.transport.resolve import Resolver
 from tests.conftest import refusing_port
@@ -150,7 +150,7 @@ async def test_the_port_is_that_of_the_url(
     """Or the usual one, where it names none."""
     dialled: list[int] = []
 
-    async def refuse(way: Way, protocol: asyncio.Protocol, progress: Progress) -> None:
+    async def refuse(way: ServerAddress, protocol: asyncio.Protocol, progress: Progress) -> None:
         del protocol, progress
         dialled.append(way.port)
         raise ConnectionRefusedError
@@ -168,7 +168,7 @@ async def test_a_connection_that_ends_as_it_stands_is_told_as_not_sent(
 ) -> None:
     """A server may have enough connections already."""
 
-    async def dial_in_vain(way: Way, protocol: asyncio.Protocol, progress: Progress) -> None:
+    async def dial_in_vain(way: ServerAddress, protocol: asyncio.Protocol, progress: Progress) -> None:
         await dial(way, protocol, progress)
         protocol.eof_received()
 
@@ -199,7 +199,7 @@ async def test_where_the_system_cannot_be_asked_the_event_loop_is(
 async def test_what_is_late_before_it_left_is_not_sent(monkeypatch: pytest.MonkeyPatch, departure: Departure) -> None:
     """The caller's own code held up the event loop for longer than the total: no answer would be waited for."""
 
-    async def dial_and_stand_still(way: Way, protocol: asyncio.Protocol, progress: Progress) -> None:
+    async def dial_and_stand_still(way: ServerAddress, protocol: asyncio.Protocol, progress: Progress) -> None:
         await dial(way, protocol, progress)
         threading.Event().wait(2 * SHORT.read)
 
@@ -320,7 +320,7 @@ class TestDial:
         ]
         resolver = Resolver(lambda *_, **__: infos)
         leaving = Leaving()
-        await dial(Way("many.example", 80, None, resolver=resolver), leaving, Progress(seconds))
+        await dial(ServerAddress("many.example", 80, None, resolver=resolver), leaving, Progress(seconds))
         await leaving.lost.wait()
 
     async def test_the_next_address_is_tried(self) -> None:

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from binance_pm.transport import HttpAnswer, SendFailed, Timeouts
 from binance_pm.transport.direct import _Connection, _Host
-from binance_pm.transport.reach import Way
+from binance_pm.transport.http import HttpResponse, SendFailed, Timeouts
+from binance_pm.transport.reach import ServerAddress
 from tests.raw_server import http
 from tests.transport.engines import CHUNKED
 
@@ -117,7 +117,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in zip([0, *at], [*at, len(data)], strict=True)]
 
 
-def outcome(answer: asyncio.Future[HttpAnswer]) -> HttpAnswer | SendFailed:
+def outcome(answer: asyncio.Future[HttpResponse]) -> HttpResponse | SendFailed:
     """What the call came to; it has come to something."""
     assert answer.done()
     error = answer.exception()
@@ -127,7 +127,7 @@ def outcome(answer: asyncio.Future[HttpAnswer]) -> HttpAnswer | SendFailed:
 
 def new_host() -> _Host:
     """A server without connections."""
-    return _Host(Way("127.0.0.1", 80, None), "Host: x", [])
+    return _Host(ServerAddress("127.0.0.1", 80, None), "Host: x", [])
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_anything_ends_in_an_answer_or_an_error(
 ) -> None:
     """Nothing else is raised, nothing is left waiting, and no more is kept than was allowed."""
 
-    async def main() -> HttpAnswer | SendFailed:
+    async def main() -> HttpResponse | SendFailed:
         connection, wire = connected(silence, new_host())
         answer = connection.ask(b"", math.inf)
         told(connection, wire, cut(data, places))
@@ -186,10 +186,10 @@ def test_anything_ends_in_an_answer_or_an_error(
 
     came = runner.run(main())
 
-    if isinstance(came, HttpAnswer):
+    if isinstance(came, HttpResponse):
         assert 200 <= came.status <= 999
         assert len(came.body or b"") <= MAX_BODY
-    assert isinstance(came, HttpAnswer | SendFailed)
+    assert isinstance(came, HttpResponse | SendFailed)
 
 
 def answer_to(number: int, *, chunked: bool) -> bytes:
@@ -221,7 +221,7 @@ class Calls(RuleBasedStateMachine):
         self.one, self.other = socket.socketpair()
         self.host = new_host()
         self.live: list[tuple[_Connection, Wire]] = []
-        self.asked: tuple[int, _Connection, Wire, asyncio.Future[HttpAnswer]] | None = None
+        self.asked: tuple[int, _Connection, Wire, asyncio.Future[HttpResponse]] | None = None
         self.number = 0
 
     def run(self, step: Any) -> None:

@@ -12,8 +12,8 @@ import respx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binance_pm.transport import Headers, HttpRequest, SendFailed, Timeouts
-from binance_pm.transport.surplus import Answers
+from binance_pm.transport.desync import ResponseLengths
+from binance_pm.transport.http import Headers, HttpRequest, SendFailed, Timeouts
 from tests.raw_server import answering, http, read_request, serve_raw, silent
 from tests.transport.engines import CHUNKED, SHORT, Departure, request
 from tests.transport.engines import httpx_engine as engine
@@ -121,7 +121,7 @@ class TestSurplus:
     )
     def test_answers_are_followed_however_they_are_cut(self, whole: list[bytes], sizes: list[int]) -> None:
         """Answers that come one after the other, in any pieces that do not join two of them, are no surplus."""
-        answers = Answers()
+        answers = ResponseLengths()
         for answer in whole:
             at = 0
             for size in itertools.cycle(sizes):
@@ -134,13 +134,13 @@ class TestSurplus:
 
     def test_an_endless_head_is_given_up(self) -> None:
         """What never becomes an answer does not fill the memory."""
-        answers = Answers()
+        answers = ResponseLengths()
 
         assert [answers.exceeded_by(b"x" * 100_000) for _ in range(2)] == [False, True]
 
     def test_a_body_that_ends_with_the_connection_has_no_surplus(self) -> None:
         """Such a connection is not used again anyway."""
-        answers = Answers()
+        answers = ResponseLengths()
 
         assert not answers.exceeded_by(b"HTTP/1.1 200 OK\r\n\r\nwhatever" + ANSWERS[0])
 

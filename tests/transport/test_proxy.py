@@ -13,7 +13,7 @@ import httpx
 import pytest
 import trio
 
-from binance_pm import Budget, Client, ConfigurationError, ConnectError, NoAnswer, Session, Timeouts
+from binance_pm import Budget, Client, ConfigurationError, ConnectError, NoResponse, Session, Timeouts
 from binance_pm.transport.proxy import environment_proxies, read_proxy
 from tests.proxies import Seen, connect_proxy, socks_proxy
 from tests.raw_server import Behaviour, RawServer, answering, http, read_request, reset, serve_raw, silent
@@ -293,7 +293,7 @@ async def test_a_host_that_closes_behind_the_proxy(authority: Authority) -> None
     """What breaks after the request has left is told as sent."""
     with serve_raw(answering(), tls=authority.server(authority.issue("papi.binance.com"))) as server:
         places = {"papi.binance.com:443": server.url.partition("://")[2]}
-        with serve_raw(connect_proxy(Seen(), places)) as proxy, pytest.raises(NoAnswer):
+        with serve_raw(connect_proxy(Seen(), places)) as proxy, pytest.raises(NoResponse):
             await call(Session(proxy=proxy.url, tls=authority.client(), budget=Budget()))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from binance_pm.transport import SendFailed
+from binance_pm.transport.http import SendFailed
 from tests.raw_server import Behaviour, answering, http, read_request, serve_raw
 from tests.transport.certificates import Authority, fingerprint
 from tests.transport.engines import Departure, Engine, direct_engine, request

@@ -16,11 +16,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from binance_pm.transport import (
+from binance_pm.transport.http import (
     REFUSALS_BODY_SECONDS,
     Headers,
-    HttpAnswer,
     HttpRequest,
+    HttpResponse,
     Method,
     SendFailed,
     Timeouts,
@@ -794,7 +794,7 @@ class TestClosing:
         self, status: int, departure: Departure, engine: Engine
     ) -> None:
         """The budget outlives the session: it has to hear of a ban, whoever closes meanwhile."""
-        answers: list[HttpAnswer] = []
+        answers: list[HttpResponse] = []
 
         def behave(connection: socket.socket) -> None:
             read_request(connection)

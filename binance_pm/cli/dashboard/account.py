@@ -14,7 +14,7 @@ from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.line import Line, Span, line, wrapped
 from binance_pm.cli.dashboard.rows import Row
 from binance_pm.cli.dashboard.table import LOUD, OLD, age_text, spark
-from binance_pm.cli.sentence import clock_time
+from binance_pm.cli.describe import clock_time
 from binance_pm.fleet import TimedAnswer
 
 _GAP: Final = 3

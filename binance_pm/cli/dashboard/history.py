@@ -13,16 +13,16 @@ from typing import Final, NamedTuple
 from binance_pm.amounts import is_near
 from binance_pm.api.account import Account
 from binance_pm.api.pro_account import ProAccount, SpanAccount
-from binance_pm.cli.sentence import clock_time, sentence
+from binance_pm.cli.describe import clock_time, sentence
 from binance_pm.fleet import (
     AccountFailed,
     BudgetTight,
     FleetEvent,
-    GateShut,
-    MarginLine,
+    HostBlocked,
     Reading,
     Stale,
     StatusChanged,
+    ThresholdCrossed,
 )
 from binance_pm.fleet.events import label_of
 
@@ -36,8 +36,8 @@ _FARTHEST: Final = Decimal(10**12)
 _STYLES: Final[dict[type[object], str]] = {
     AccountFailed: "red",
     BudgetTight: "yellow",
-    GateShut: "bold red",
-    MarginLine: "yellow",
+    HostBlocked: "bold red",
+    ThresholdCrossed: "yellow",
     Stale: "bold red",
     StatusChanged: "bold yellow",
 }

@@ -12,9 +12,9 @@ import msgspec
 
 from binance_pm.amounts import is_near
 from binance_pm.enums import AccountStatus
-from binance_pm.fleet import AccountPicture
+from binance_pm.fleet import AccountSnapshot
 from binance_pm.fleet.accounts import HEADLINES
-from binance_pm.fleet.lines import LIQUIDATION
+from binance_pm.fleet.thresholds import LIQUIDATION
 
 Condition = Literal["unread", "partial", "stale", "failed", "fresh"]
 """What is known: nothing; a part never came; a part is older than promised; the last try failed; all is as promised."""
@@ -33,7 +33,7 @@ _WARNED: Final = {AccountStatus.MARGIN_CALL, AccountStatus.SUPPLY_MARGIN}
 class Row(NamedTuple):
     """One account."""
 
-    picture: AccountPicture
+    picture: AccountSnapshot
     condition: Condition
     level: Level
     """By what was last read of it."""
@@ -100,7 +100,7 @@ class Summary(NamedTuple):
         return self.failed == self.accounts > 0
 
 
-def rows_of(pictures: Iterable[AccountPicture]) -> list[Row]:
+def rows_of(pictures: Iterable[AccountSnapshot]) -> list[Row]:
     """The accounts, each with what it is."""
     return [Row(picture, _condition(picture), _level(picture)) for picture in map(_plausible, pictures)]
 
@@ -135,7 +135,7 @@ def summary_of(rows: Iterable[Row]) -> Summary:
     )
 
 
-def _plausible(picture: AccountPicture) -> AccountPicture:
+def _plausible(picture: AccountSnapshot) -> AccountSnapshot:
     """The picture, with figures that nothing can be done with as unknown and failed."""
     figures = {
         name: getattr(picture, name)
@@ -166,7 +166,7 @@ def brief_error(text: str) -> str:
     return f"{code[1]} {sentence}" if code else sentence
 
 
-def _condition(picture: AccountPicture) -> Condition:
+def _condition(picture: AccountSnapshot) -> Condition:
     if picture.age is None:
         return "partial" if picture.answers else "unread"
     if picture.is_stale or picture.old or picture.age > picture.bound > 0:
@@ -174,7 +174,7 @@ def _condition(picture: AccountPicture) -> Condition:
     return "failed" if picture.error else "fresh"
 
 
-def _level(picture: AccountPicture) -> Level:
+def _level(picture: AccountSnapshot) -> Level:
     status, uni_mmr = picture.status, picture.uni_mmr
     is_known_mild = status is None or status is AccountStatus.NORMAL or status in _WARNED
     if "alarm" in picture.below or not is_known_mild or (uni_mmr is not None and uni_mmr <= LIQUIDATION):
@@ -188,7 +188,7 @@ def _danger(row: Row) -> tuple[int, Decimal, str]:
     return rank, row.picture.uni_mmr or Decimal(0), row.picture.label
 
 
-def _lowest(of: Callable[[AccountPicture], Decimal | None]) -> Callable[[Row], tuple[bool, Decimal, str]]:
+def _lowest(of: Callable[[AccountSnapshot], Decimal | None]) -> Callable[[Row], tuple[bool, Decimal, str]]:
     def key(row: Row) -> tuple[bool, Decimal, str]:
         value = of(row.picture)
         return value is not None, value or Decimal(0), row.picture.label

@@ -16,7 +16,7 @@ from binance_pm.cli.dashboard.rows import Row, Summary, common_reason, matching,
 from binance_pm.cli.dashboard.state import FleetState, aged
 from binance_pm.cli.dashboard.table import LOUD, ColumnName, age_text, table
 from binance_pm.cli.dashboard.view import View
-from binance_pm.cli.sentence import clock_time
+from binance_pm.cli.describe import clock_time
 
 PAUSED: Final = "bold yellow reverse"
 # From so many lines on there is room for blank ones.
@@ -116,7 +116,7 @@ def budget_lines(pools: Sequence[PoolState], width: int) -> list[Line]:
     for state in sorted(pools, key=lambda state: -state.used / state.limit):
         pool = state.pool
         # The pools of the IP are one for each host.
-        place = (pool.family, pool.kind, pool.path, "" if pool.account else pool.host)
+        place = (pool.family, pool.limit_type, pool.path, "" if pool.key_id else pool.origin)
         fullest.setdefault(place, state)
         members[place] = members.get(place, 0) + 1
     names = [_pool_name(state, members[place]) for place, state in fullest.items()]
@@ -213,7 +213,7 @@ def _warnings(rows: Sequence[Row], known: FleetState, view: View, since: float) 
         lines.append(blindness)
     for gate in known.gates:
         what = "418, BANNED" if gate.banned else "429, GATE SHUT"
-        host = gate.host.partition("://")[2] or gate.host
+        host = gate.origin.partition("://")[2] or gate.origin
         until = clock_time(known.at + gate.seconds)
         lines.append(line(f" {what} for {_countdown(gate.seconds)}, until {until}: nothing is sent to {host}", LOUD))
     if view.paused is not None:
@@ -269,7 +269,7 @@ def _pool_figures(state: PoolState, width: int) -> str:
     text = f"{state.used:>6,} of {state.limit:,}"
     parts = [
         f", {waiting:,} waiting" if waiting else "",
-        f", others {state.foreign:,}" if state.foreign else "",
+        f", others {state.external:,}" if state.external else "",
         f", reserve {state.reserve:,}",
     ]
     for part in parts:

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 import msgspec
 
 from binance_pm.budget import PoolState
-from binance_pm.fleet import AccountPicture, Fleet
+from binance_pm.fleet import AccountSnapshot, Fleet
 
 
-class ShutGate(msgspec.Struct, frozen=True):
+class ClosedGate(msgspec.Struct, frozen=True):
     """A host that must not be asked now."""
 
-    host: str
+    origin: str
     seconds: float
     """Until it may be asked again."""
     banned: bool
@@ -24,9 +24,9 @@ class FleetState(msgspec.Struct, frozen=True, kw_only=True):
 
     at: float
     """Seconds since the epoch."""
-    accounts: list[AccountPicture]
+    accounts: list[AccountSnapshot]
     pools: list[PoolState] = []
-    gates: list[ShutGate] = []
+    gates: list[ClosedGate] = []
 
 
 def observe(fleet: Fleet, *, at: float) -> FleetState:
@@ -38,21 +38,21 @@ def observe(fleet: Fleet, *, at: float) -> FleetState:
     """
     budget = fleet.budget
     pools, now = budget.snapshot(), budget.monotonic()
-    gates = {host: budget.gate(host) for host in sorted({*fleet.hosts, *(state.pool.host for state in pools)})}
+    gates = {host: budget.gate(host) for host in sorted({*fleet.origins, *(state.pool.origin for state in pools)})}
     return FleetState(
         at=at,
         accounts=fleet.snapshot(),
         pools=pools,
-        gates=[ShutGate(host, gate.wait(now), gate.is_banned(now)) for host, gate in gates.items() if gate.wait(now)],
+        gates=[ClosedGate(host, gate.wait(now), gate.is_banned(now)) for host, gate in gates.items() if gate.wait(now)],
     )
 
 
-def aged(pictures: Iterable[AccountPicture], seconds: float) -> list[AccountPicture]:
+def aged(pictures: Iterable[AccountSnapshot], seconds: float) -> list[AccountSnapshot]:
     """The same pictures, seconds later, if nothing was read since."""
     return [_aged(picture, seconds) for picture in pictures]
 
 
-def _aged(picture: AccountPicture, seconds: float) -> AccountPicture:
+def _aged(picture: AccountSnapshot, seconds: float) -> AccountSnapshot:
     age = None if picture.age is None else picture.age + seconds
     ages = {name: None if since is None else since + seconds for name, since in picture.ages.items()}
     return msgspec.structs.replace(

@@ -14,7 +14,7 @@ from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.history import TREND
 from binance_pm.cli.dashboard.line import Line, Span, fitted, shortened
 from binance_pm.cli.dashboard.rows import Row
-from binance_pm.fleet import AccountPicture
+from binance_pm.fleet import AccountSnapshot
 from binance_pm.fleet.profit import DOLLARS
 
 ColumnName = Literal["account", "status", "uniMMR", "trend", "equity", "maint.", "profit", "age", "reason"]
@@ -126,7 +126,7 @@ def _natural(
     return natural
 
 
-def _brief_profit(picture: AccountPicture) -> str:
+def _brief_profit(picture: AccountSnapshot) -> str:
     """The profit with as many decimals as a narrow column has room for, or in how many assets it is."""
     if picture.unrealized_profit is not None or not picture.profits:
         return profit_text(picture)
@@ -235,7 +235,7 @@ def _age(row: Row) -> Span:
             return Span(age_text(age or 0.0))
 
 
-def profit_text(picture: AccountPicture) -> str:
+def profit_text(picture: AccountSnapshot) -> str:
     """The unrealised profit in USD, or of each asset if they cannot be added."""
     if picture.unrealized_profit is not None or not picture.profits:
         return _amount(picture.unrealized_profit, sign="+")

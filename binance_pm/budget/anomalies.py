@@ -1,0 +1,69 @@
+"""What is logged once: that the exchange's count does not rise and fall as was believed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from binance_pm.budget.reservation import PoolCharge
+from binance_pm.limits import Pool
+
+_log = logging.getLogger(__name__)
+
+# So many times in a row the count has to rise by the same before it is believed.
+_OFTEN: Final = 10
+
+
+class AnomalyLog:
+    """The weights and the window of each pool, as the exchange's count shows them."""
+
+    def __init__(self) -> None:
+        self._heavier: Final[dict[tuple[Pool, str], tuple[int, int]]] = {}
+        """By how much the count has risen with an endpoint, and how many times in a row."""
+        self._logged: Final[set[tuple[Pool, str]]] = set()
+
+    def compare_weight(self, draw: PoolCharge, endpoint: str, counted: int) -> None:
+        """Compare a call's weight with what the exchange's count rose by while nothing else of ours was on its way."""
+        pool, ledger, weight = draw
+        if counted == weight:
+            if self._heavier:
+                self._heavier.pop((pool, endpoint), None)
+            return
+        if counted < weight:
+            self._log_once(pool, endpoint, f"{endpoint} weighs {counted} in {pool.name}, not {weight}.")
+            return
+        before, times = self._heavier.get((pool, endpoint), (0, 0))
+        times = times + 1 if counted == before else 1
+        self._heavier[pool, endpoint] = counted, times
+        if times >= _OFTEN:
+            ledger.raise_weight_factor(counted / weight)
+            self._log_once(
+                pool,
+                endpoint,
+                f"The exchange's count of {pool.name} rises by {counted} with each {endpoint}, not by {weight}: "
+                "the weight is wrong, or another program calls as often. Calls on their way count as that much.",
+            )
+
+    def forget(self, pool: Pool) -> None:
+        """Forget what was counted of a pool that was not drawn on for minutes."""
+        for key in [key for key in self._heavier if key[0] == pool]:
+            del self._heavier[key]
+
+    def report_window(self, pool: Pool, misplaced: int) -> None:
+        """Tell that the window is not the clock minute.
+
+        Args:
+            pool: whose.
+            misplaced: see `Ledger.misplaced`.
+        """
+        self._log_once(
+            pool,
+            "",
+            f"The exchange's count of {pool.name} fell by {misplaced} in the middle of a minute, or kept it over a "
+            "turn: its window is not the clock minute. Half of the limit is used for ten minutes.",
+        )
+
+    def _log_once(self, pool: Pool, about: str, what: str) -> None:
+        if (pool, about) not in self._logged:
+            self._logged.add((pool, about))
+            _log.warning("%s", what)

@@ -1,0 +1,66 @@
+"""What a budget shows of itself: the state of its pools, and what happens to its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from binance_pm.budget.waiting import Waiting
+from binance_pm.errors import CallInfo
+from binance_pm.limits import Pool, Priority
+
+
+class PoolState(msgspec.Struct, frozen=True):
+    """One pool at one moment, in weight of the current minute."""
+
+    pool: Pool
+    limit: int
+    used: int
+    """The most that the exchange can have counted, calls on their way included."""
+    in_flight: int
+    """Of it: calls that were neither answered nor given up."""
+    cap: int
+    """What may be used of the limit now."""
+    reserve: int
+    """What is kept of that for orders and rescues."""
+    external: int
+    """What of the latest minute was surely used by others on the IP."""
+    closed: float
+    """Seconds until the host's gate opens, 0 where it is open."""
+    waiting: Mapping[Priority, int]
+    """How many calls wait for it, by priority."""
+    waiting_for: Waiting | None = None
+    """What most of them wait for now; None if none waits."""
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A call got its weight."""
+
+    call: CallInfo
+    priority: Priority
+    waited: float
+    """Seconds."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The exchange refused a call, and the gate of its host is closed."""
+
+    origin: str
+    status: int | None
+    """None where another process was refused that shares the budget."""
+    banned: bool
+    seconds: float
+    """For how long it is closed from now on."""
+
+
+BudgetEvent = Admitted | Refused
+
+
+def shown(state: PoolState) -> str:
+    """The state in a few words."""
+    waiting = "".join(
+        f", {number} {priority.name.lower()} waiting" for priority, number in state.waiting.items() if number
+    )
+    closed = f", closed for {state.closed:.0f} s" if state.closed else ""
+    return f"{state.pool.name} {state.used}/{state.limit}{waiting}{closed}"

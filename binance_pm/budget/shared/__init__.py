@@ -1,0 +1,1 @@
+"""A budget that several processes share through Redis or Valkey."""

@@ -1,0 +1,85 @@
+"""The store of a shared budget in Redis or Valkey: one script, run once for each message.
+
+What the URL can say, and what is guaranteed of one message, stands in `binance_pm.redis_client`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import resources
+from types import ModuleType
+from typing import Final, get_args
+
+import msgspec
+
+from binance_pm.budget import external, ledger
+from binance_pm.budget.gate import LONGEST_BAN
+from binance_pm.budget.shared import store
+from binance_pm.budget.shared.messages import Event, Message, Reply
+from binance_pm.clock import DRIFT, MOST_UNSURE
+from binance_pm.errors import CallInfo
+from binance_pm.limits import Priority
+from binance_pm.redis_client import RedisServer, Script
+
+CONNECT_SECONDS: Final = 0.5
+"""For which a connection is waited for, unless the URL says otherwise with ``socket_connect_timeout``."""
+REPLY_SECONDS: Final = 0.25
+"""For which a reply is waited for, unless the URL says otherwise with ``socket_timeout``."""
+
+_CALL: Final = CallInfo("Budget.shared")
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_DECODE: Final = msgspec.msgpack.Decoder(Reply).decode
+
+
+class RedisStore:
+    """The ledgers of one egress IP in a server, for one thread.
+
+    Args:
+        url: where the server is; see `binance_pm.redis_client`.
+        name: of the budget; all processes that give the same one share it.
+
+    Raises:
+        ConfigurationError: the URL cannot be read, or redis-py is not installed.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._server: Final = RedisServer(url, call=_CALL, connect_seconds=CONNECT_SECONDS, reply_seconds=REPLY_SECONDS)
+        # The braces are a cluster's mark for what decides on the node.
+        self._key: Final = f"binance-pm:{{{name}}}"
+        self._script: Final = Script(script())
+
+    def __repr__(self) -> str:
+        return f"RedisStore({self._server.where!r}, {self._key!r})"
+
+    def exchange(self, message: Message) -> Reply:
+        """Run the script with the message; see `Store`."""
+        return self._server.run(self._script, [self._key], _ENCODE(message), read=_DECODE)
+
+    def close(self) -> None:
+        """Close the connections; see `Store`."""
+        self._server.close()
+
+
+@cache
+def script() -> str:
+    """The text of ``store.lua`` with the figures of the Python modules in the place of their names."""
+    text = resources.files("binance_pm.budget.shared").joinpath("store.lua").read_text(encoding="utf-8")
+    known = {
+        "DRIFT": DRIFT,
+        "MOST_UNSURE": MOST_UNSURE,
+        "LONGEST_BAN": LONGEST_BAN,
+        "PRIORITY_ORDER": int(Priority.ORDER),
+    }
+    for module in (ledger, external, store):
+        known |= figures(module)
+    for kind in get_args(Event):
+        known[f"KIND_{kind.__name__.upper()}"] = kind.__struct_config__.tag
+    # Locals in front of the text would do as well, but with each message every function that uses one is made anew.
+    return re.sub(r"\b[A-Z][A-Z_]+\b", lambda found: str(known.get(found[0], found[0])), text)
+
+
+def figures(module: ModuleType) -> dict[str, float]:
+    """The numbers that a module gives names in capitals."""
+    named = {name.lstrip("_"): value for name, value in vars(module).items() if name.isupper()}
+    return {name: value for name, value in named.items() if isinstance(value, (int, float))}

@@ -1,0 +1,843 @@
+-- One step of a shared budget: what `Ledger`, `ExternalUsage` and the tests' `MemoryStore` do, for Redis 7 and Valkey 8 on.
+--
+--   KEYS[1]  a hash with a field for each host and each pool of one egress IP
+--   ARGV[1]  the Message, in MessagePack; the answer is the Reply
+--   ARGV[2]  seconds to take for the time, in tests; else it is missing, and the time is the server's own
+--
+-- Names in capitals are figures of the Python modules, which take their place when this text is loaded. Why things are
+-- as they are is said there; comments here say what Lua or the server adds. All who share this budget tell each other:
+-- what `Ledger` does for several `instances` that do not is left out.
+--
+-- Nothing is written before everything is worked out: a message that fails changes nothing.
+
+local floor, max, min, huge = math.floor, math.max, math.min, math.huge
+local pack = cmsgpack.pack
+
+-- A table that is empty or ends in nil has no certain length in MessagePack: the head of such an array is written here.
+local function array(length)
+    if length < 16 then
+        return string.char(0x90 + length)
+    end
+    return string.char(0xdc, floor(length / 256), length % 256)
+end
+
+-- What others use: `ExternalUsage`.
+
+local function rate_of(ledger)
+    local external = ledger.external
+    local seen = external.watched > 0 and external.sum / external.watched or 0
+    return external.is_known and seen or max(seen, external.at_first)
+end
+
+-- Weight a second that others are left.
+local function theirs_of(ledger)
+    return min(rate_of(ledger), MOST_THEIRS * ledger.limit / ledger.minute)
+end
+
+local function decay(external, seconds)
+    local fading = 0.5 ^ (max(0, seconds) / HALF_LIFE)
+    external.peak = external.peak * fading
+    external.round_trip = max(SHORTEST_ROUND_TRIP, external.round_trip * fading)
+end
+
+local function sample(external, limit, now)
+    local seconds = now - external.sampled_at
+    local grown = min((external.share - external.sampled) / seconds, limit / seconds)
+    local new = 1 - math.exp(-seconds / MEMORY_SECONDS)
+    external.sum = external.sum + (grown - external.sum) * new
+    external.watched = external.watched + (1 - external.watched) * new
+    external.is_known = external.is_known or external.watched >= ENOUGH
+    decay(external, seconds)
+    external.peak = max(grown, external.peak)
+    external.sampled_at, external.sampled = now, external.share
+end
+
+local function hear_foreign(ledger, minute, surely, unproven, sent, now)
+    local external = ledger.external
+    external.round_trip = min(max(now - sent, external.round_trip), LONGEST_ROUND_TRIP)
+    if unproven > LITTLE * ledger.limit or minute == external.skipped_minute then
+        return
+    end
+    if external.minute < 0 then
+        external.at_first = min(max(0, surely), MOST_AT_FIRST * ledger.limit) / ledger.minute
+        external.peak = 2 * external.at_first
+    end
+    if minute ~= external.minute then
+        if external.minute >= 0 then
+            decay(external, now - external.sampled_at)
+        end
+        external.minute, external.share = minute, max(0, surely)
+        external.sampled_at, external.sampled = now, external.share
+        return
+    end
+    external.share = max(external.share, surely)
+    if now - external.sampled_at >= SAMPLE_SECONDS then
+        sample(external, ledger.limit, now)
+    end
+end
+
+-- The bound of one pool: `Ledger`.
+
+local function new_ledger(limit, minute)
+    return {
+        limit = limit,
+        minute = minute,
+        external = {
+            share = 0,
+            is_known = false,
+            at_first = 0,
+            sum = 0,
+            watched = 0,
+            peak = 0,
+            round_trip = SHORTEST_ROUND_TRIP,
+            minute = -1,
+            skipped_minute = -1,
+            sampled_at = -huge,
+            sampled = 0,
+        },
+        in_flight = 0,
+        misplaced = 0,
+        weight_factor = 1,
+        takes = 0,
+        probed = false,
+        turned = false,
+        asked = -huge,
+        told = -huge,
+        arrived = -huge,
+        header = {},
+        heard = {},
+        own = {},
+        pending = {},
+        careful_until = -huge,
+        penalty = 0,
+        penalised = -1,
+        tokens = FIRST_FILL * limit,
+        filled_at = -huge,
+    }
+end
+
+local function minute_of(ledger, time)
+    return floor(time / ledger.minute)
+end
+
+local function latest_of(counts)
+    local latest
+    for minute in pairs(counts) do
+        latest = max(latest or minute, minute)
+    end
+    return latest
+end
+
+local function latest_bounds(ledger, earliest, latest)
+    local last, began = minute_of(ledger, latest) + 1, 0
+    for minute in pairs(ledger.own) do
+        if minute <= last then
+            began = max(began, ledger.minute * minute)
+        end
+    end
+    return max(earliest, began), max(latest, began)
+end
+
+-- `suspected` spares adding up; it is not kept from one message to the next.
+local function unproven_in(ledger, minute)
+    local suspected = ledger.suspected[minute]
+    if not suspected then
+        suspected = 0
+        for _, calls in ipairs(ledger.pending) do
+            if calls.first <= minute and minute < calls.stop then
+                suspected = suspected + calls.weight
+            end
+        end
+        ledger.suspected[minute] = suspected
+    end
+    return ledger.in_flight + suspected
+end
+
+local function used_in(ledger, minute)
+    return max(ledger.header[minute] or 0, ledger.own[minute] or 0) + unproven_in(ledger, minute)
+end
+
+-- The possible minutes of which anything is known; one may be there twice.
+local function remembered(ledger, earliest, latest)
+    local first, last = minute_of(ledger, earliest), minute_of(ledger, latest)
+    local minutes = {}
+    if last - first < 3 then
+        for minute = first, last do
+            minutes[#minutes + 1] = minute
+        end
+        return minutes
+    end
+    local function add(minute)
+        if first <= minute and minute <= last then
+            minutes[#minutes + 1] = minute
+        end
+    end
+    for _, calls in ipairs(ledger.pending) do
+        add(calls.first)
+        add(calls.stop - 1)
+    end
+    for minute in pairs(ledger.header) do
+        add(minute)
+    end
+    for minute in pairs(ledger.own) do
+        add(minute)
+    end
+    return minutes
+end
+
+local function most_used(ledger, earliest, latest)
+    local most
+    for _, minute in ipairs(remembered(ledger, earliest, latest)) do
+        most = max(most or 0, used_in(ledger, minute))
+    end
+    return most or ledger.in_flight
+end
+
+local function cap_of(ledger, now, priority)
+    local external = ledger.external
+    local whole = now < ledger.careful_until and ledger.limit / 2 or ledger.limit
+    local unknown = (external.is_known or priority == PRIORITY_ORDER) and 0 or UNKNOWN * ledger.limit
+    local burst = min(external.peak * external.round_trip, MOST_BURST * ledger.limit)
+    local kept = MARGIN + ledger.penalty + floor(BURST_FACTOR * burst + unknown)
+    return max(whole - kept, LEAST * ledger.limit - MARGIN)
+end
+
+local function for_polls(ledger, now)
+    return max(0, cap_of(ledger, now) - rate_of(ledger) * ledger.minute - LEFT_BY_PLANS * ledger.limit)
+end
+
+local function sees_others(ledger)
+    return rate_of(ledger) * ledger.minute > SEEN * ledger.limit
+end
+
+local function blindness(ledger, now, latest)
+    local last = latest_of(ledger.header)
+    local is_blind = not ledger.probed
+        or (not ledger.turned and last and minute_of(ledger, latest) > last)
+        or (sees_others(ledger) and now - ledger.told > STALE_SECONDS)
+    return is_blind and ledger.asked + PATIENCE - now or 0
+end
+
+local function projected(ledger, minute, now, latest)
+    local rate = rate_of(ledger)
+    if rate == 0 or used_in(ledger, minute) == 0 then
+        return 0
+    end
+    local age = max(0, min(now - ledger.told, latest - ledger.minute * minute))
+    return min(PROJECTION * rate * age, MOST_PROJECTED * ledger.limit)
+end
+
+local function fullness(ledger, minute, room, kept, now, earliest, latest)
+    local stop = ledger.minute * (minute + 1)
+    local ends_in = min(stop - earliest, (ledger.heard[minute] or huge) + WINDOW * ledger.minute - now)
+    if ends_in <= 0 then
+        return 0
+    end
+    local left = room - used_in(ledger, minute) - projected(ledger, minute, now, latest)
+    if left < 0 then
+        return ends_in
+    end
+    local rest = stop - latest
+    if left >= kept * rest then
+        return 0
+    end
+    return max(SHORTEST_REST, rest - left / kept)
+end
+
+-- Whether only what is kept for others and for orders is in the way.
+local function has_room(ledger, room, now, earliest, latest)
+    for _, minute in ipairs(remembered(ledger, earliest, latest)) do
+        if fullness(ledger, minute, room, 0, now, earliest, latest) > 0 then
+            return false
+        end
+    end
+    return true
+end
+
+local function seconds_to_fill(missing, rest, left, least, theirs)
+    if missing <= 0 then
+        return 0
+    end
+    local b = left - theirs * rest + missing
+    local by_what_is_left = 2 * missing * rest / (b + math.sqrt(b * b + 4 * theirs * missing * rest))
+    return min(by_what_is_left, missing * rest / (least + missing))
+end
+
+local function pace(ledger, weight, now, latest)
+    local minute = minute_of(ledger, latest)
+    local rest = max(ledger.minute * (minute + 1) - latest - TURN_SECONDS, SHORTEST_REST)
+    local left = cap_of(ledger, now) - used_in(ledger, minute)
+    local rate = max(left - theirs_of(ledger) * rest, weight) / rest
+    if ledger.filled_at > -huge and ledger.filled_at < now then
+        ledger.tokens = min(ledger.limit, ledger.tokens + rate * (now - ledger.filled_at))
+    end
+    ledger.filled_at = now
+    local seconds = seconds_to_fill(weight - ledger.tokens, rest, max(left, weight), weight, theirs_of(ledger))
+    if ledger.in_flight > 0 or not sees_others(ledger) or weight > LIGHT * ledger.limit then
+        return seconds
+    end
+    local asks_in = max(0, max(ledger.told, ledger.asked) + STALE_SECONDS - now)
+    if asks_in == 0 then
+        ledger.tokens = max(ledger.tokens, weight)
+    end
+    return min(seconds, asks_in)
+end
+
+local function wait_for_room(ledger, weight, priority, now, earliest, latest, room)
+    local kept = priority == PRIORITY_ORDER and 0 or RESERVE * ledger.limit / ledger.minute + theirs_of(ledger)
+    if ledger.in_flight == 0 and now - ledger.told > STALE_SECONDS then
+        kept = 0
+    end
+    local seconds = 0
+    for _, minute in ipairs(remembered(ledger, earliest, latest)) do
+        seconds = max(seconds, fullness(ledger, minute, room, kept, now, earliest, latest))
+    end
+    if seconds > 0 then
+        local asks_in = ledger.told + STALE_SECONDS - now
+        if
+            kept > 0
+            and ledger.in_flight == 0
+            and asks_in < seconds
+            and has_room(ledger, room, now, earliest, latest)
+        then
+            seconds = max(asks_in, SHORTEST_REST)
+        end
+        if priority ~= PRIORITY_ORDER then
+            ledger.filled_at = max(ledger.filled_at, now + seconds)
+        end
+        return seconds, false
+    end
+    if priority ~= PRIORITY_ORDER then
+        local left = pace(ledger, weight, now, latest)
+        if left > 0 then
+            return left, true
+        end
+    end
+    return 0, false
+end
+
+local function forget_ahead(ledger, now)
+    if max(ledger.arrived, ledger.asked, ledger.told) > now + AHEAD_SECONDS then
+        ledger.arrived, ledger.asked = min(ledger.arrived, now), min(ledger.asked, now)
+        ledger.told = min(ledger.told, now)
+    end
+end
+
+-- Seconds to wait, and whether nobody behind may use the pool meanwhile.
+local function wait_for(ledger, weight, priority, now, earliest, latest)
+    forget_ahead(ledger, now)
+    local room = min(max(cap_of(ledger, now, priority), weight), ledger.limit - MARGIN) - weight
+    if ledger.in_flight * ledger.weight_factor > room then
+        return huge, true
+    end
+    if ledger.in_flight == 0 then
+        local left = ledger.arrived + ledger.minute - now
+        if left <= 0 then
+            return 0, false
+        end
+        local seconds, holds_up = wait_for_room(ledger, weight, priority, now, earliest, latest, room)
+        return min(seconds, left), holds_up
+    end
+    local left = blindness(ledger, now, latest)
+    if left > 0 then
+        return left, true
+    end
+    return wait_for_room(ledger, weight, priority, now, earliest, latest, room)
+end
+
+local function take(ledger, weight, priority, now)
+    ledger.takes = ledger.takes + 1
+    ledger.in_flight = ledger.in_flight + weight
+    ledger.asked = now
+    if priority ~= PRIORITY_ORDER then
+        ledger.tokens = ledger.tokens - weight
+    end
+end
+
+local function cancel(ledger, weight, priority)
+    ledger.in_flight = ledger.in_flight - weight
+    if priority ~= PRIORITY_ORDER then
+        ledger.tokens = ledger.tokens + weight
+    end
+end
+
+-- A minute that a wrong clock has told is not waited for.
+local function forget_minute_ahead(ledger, minute)
+    if ledger.penalised > minute + MOST_MINUTES then
+        ledger.penalised = minute
+    end
+end
+
+local function decay_penalty(ledger, minute)
+    local clean = minute - ledger.penalised - 1
+    if ledger.penalty > 0 and clean > 0 then
+        ledger.penalty = ledger.penalty / 2 ^ min(clean, 60)
+        ledger.penalised = ledger.penalised + clean
+        if ledger.penalty < PENALTY * ledger.limit / 2 then
+            ledger.penalty = 0
+        end
+    end
+end
+
+local function size_of(counts)
+    local size = 0
+    for _ in pairs(counts) do
+        size = size + 1
+    end
+    return size
+end
+
+local function forget(ledger, before)
+    local is_crowded = size_of(ledger.header) > 3 or #ledger.pending > CROWD
+    if ledger.header[before - 2] or ledger.own[before - 2] or is_crowded then
+        for _, counts in ipairs({ ledger.header, ledger.own, ledger.heard }) do
+            for minute in pairs(counts) do
+                if minute < before - 1 then
+                    counts[minute] = nil
+                end
+            end
+            for _ = MOST_MINUTES + 1, size_of(counts) do
+                counts[latest_of(counts)] = nil
+            end
+        end
+        local kept = {}
+        for _, calls in ipairs(ledger.pending) do
+            if calls.stop >= before then
+                kept[#kept + 1] = calls
+            end
+        end
+        ledger.pending, ledger.suspected = kept, {}
+    end
+    if ledger.penalty > 0 then
+        forget_minute_ahead(ledger, before)
+        decay_penalty(ledger, before)
+    end
+end
+
+local function suspect(ledger, new)
+    ledger.suspected = {}
+    for _, calls in ipairs(ledger.pending) do
+        if calls.first == new.first and calls.stop == new.stop and calls.batch == new.batch then
+            calls.known = max(calls.known, new.known)
+            calls.weight = calls.weight + new.weight
+            calls.told = max(calls.told, new.told)
+            return
+        end
+    end
+    table.insert(ledger.pending, new)
+end
+
+local function prove(ledger, minute, sent)
+    local highest = ledger.header[minute] or -1
+    local kept, proven = {}, {}
+    for _, calls in ipairs(ledger.pending) do
+        local is_inside = calls.first <= minute and minute < calls.stop
+        local is_proven = is_inside and (calls.known < sent or calls.told <= highest)
+        table.insert(is_proven and proven or kept, calls)
+    end
+    if #proven == 0 then
+        return
+    end
+    ledger.pending, ledger.suspected = kept, {}
+    for _, calls in ipairs(proven) do
+        for _, side in ipairs({ { calls.first, minute }, { minute + 1, calls.stop } }) do
+            if side[1] < side[2] then
+                suspect(ledger, {
+                    first = side[1],
+                    stop = side[2],
+                    batch = calls.batch,
+                    known = calls.known,
+                    weight = calls.weight,
+                    told = calls.told,
+                })
+            end
+        end
+    end
+end
+
+local function doubt_window(ledger, weight, now)
+    ledger.misplaced = max(ledger.misplaced, weight)
+    ledger.careful_until = now + CAREFUL_SECONDS
+end
+
+local function hear(ledger, minute, used, weight, sent, now)
+    local before, last = ledger.header[minute] or 0, ledger.header[minute - 1] or 0
+    if sent - (ledger.heard[minute] or sent) >= WINDOW * ledger.minute then
+        before, ledger.own[minute] = 0, nil
+    end
+    if before == 0 and last ~= 0 then
+        ledger.turned = ledger.turned or used < last
+        local others = used - weight - (ledger.own[minute] or 0) - unproven_in(ledger, minute)
+        if others >= last and last > ledger.limit / 4 then
+            doubt_window(ledger, used, now)
+        end
+    end
+    if used >= before then
+        ledger.header[minute], ledger.heard[minute] = used, now
+    elseif sent > (ledger.heard[minute] or huge) and before - used > MARGIN then
+        doubt_window(ledger, before - used, now)
+    end
+end
+
+local function risen_by(ledger, minute)
+    local used = ledger.header[minute]
+    local before = ledger.last
+    ledger.last = { takes = ledger.takes, minute = minute, used = used }
+    if before and before.takes == ledger.takes - 1 and before.minute == minute then
+        return used - before.used
+    end
+end
+
+local function answer(ledger, weight, used, first, stop, sent, now, is_probe)
+    ledger.in_flight = ledger.in_flight - weight
+    ledger.arrived = max(ledger.arrived, now)
+    ledger.probed = ledger.probed or used ~= nil or is_probe
+    forget(ledger, first)
+    local calls = { first = first, stop = stop, batch = UNTOLD, known = now, weight = weight, told = huge }
+    if not used then
+        if ledger.told == -huge then
+            ledger.external.is_known = true
+        else
+            calls.batch = UNTOLD - 1 - floor(2 * now)
+        end
+        suspect(ledger, calls)
+        return
+    end
+    ledger.told = max(ledger.told, sent)
+    if stop - first > 1 then
+        ledger.header[first] = max(ledger.header[first] or 0, used)
+        calls.first, calls.batch, calls.told = first + 1, floor(now * BATCHES_A_SECOND), used
+        suspect(ledger, calls)
+        for later = first + 1, min(first + 2, stop - 1) do
+            prove(ledger, later, -huge)
+        end
+        return
+    end
+    hear(ledger, first, used, weight, sent, now)
+    ledger.own[first] = (ledger.own[first] or 0) + weight
+    prove(ledger, first, sent)
+    local unproven = unproven_in(ledger, first)
+    hear_foreign(ledger, first, used - ledger.own[first] - unproven, unproven, sent, now)
+    if unproven == 0 then
+        return risen_by(ledger, first)
+    end
+end
+
+local function lose(ledger, weight, first, stop, known)
+    ledger.in_flight = ledger.in_flight - weight
+    ledger.arrived = max(ledger.arrived, known)
+    forget(ledger, first)
+    suspect(ledger, { first = first, stop = stop, batch = LOST, known = known, weight = weight, told = huge })
+end
+
+local function catch_up(ledger, minute, used, own)
+    ledger.arrived = huge
+    forget(ledger, minute)
+    ledger.header[minute] = max(ledger.header[minute] or 0, used)
+    ledger.heard[minute] = nil
+    ledger.own[minute] = (ledger.own[minute] or 0) + own
+    ledger.external.skipped_minute = minute
+    ledger.tokens = min(ledger.tokens, 0)
+    ledger.filled_at = -huge
+end
+
+local function refuse(ledger, minute, now, full)
+    if full then
+        ledger.header[minute] = max(ledger.header[minute] or 0, ledger.limit)
+        return
+    end
+    ledger.probed = false
+    ledger.tokens = min(ledger.tokens, 0)
+    ledger.filled_at = now
+    forget_minute_ahead(ledger, minute)
+    decay_penalty(ledger, minute)
+    if minute > ledger.penalised then
+        ledger.penalty = min(max(PENALTY * ledger.limit, 2 * ledger.penalty), MOST_PENALTY * ledger.limit)
+        ledger.penalised = minute
+    end
+end
+
+-- The steps of the store, on what is read from the hash.
+
+-- Processes are few: a list keeps the order in which they came, which a table by name would not.
+local function place_of(instances, name)
+    for place, peer in ipairs(instances) do
+        if peer.peer == name then
+            return place
+        end
+    end
+end
+
+local function remove(instances, name)
+    local place = place_of(instances, name)
+    return place and table.remove(instances, place)
+end
+
+local function hear_host(host, report, now)
+    local earliest, latest, is_heard, closed, banned = report[2], report[3], report[4], report[5], report[6]
+    if is_heard or not host.is_heard then
+        host.low, host.high, host.told, host.is_heard = earliest - now, latest - now, now, is_heard
+    end
+    if closed > 0 then
+        host.banned = banned or (host.banned and host.opens > now)
+        host.opens = max(host.opens, now + closed)
+    end
+    -- Where the server's clock has stepped back, neither bounds nor gate go by what it showed before.
+    local drift = min(DRIFT * math.abs(now - host.told), MOST_UNSURE)
+    host.opens = min(host.opens, now + LONGEST_BAN)
+    local left = max(0, host.opens - now)
+    return { now + host.low - drift, now + host.high + drift, host.is_heard, left, host.banned and left > 0 }
+end
+
+local function bury(pool, peer, lease, earliest, latest, now)
+    local ledger, living = pool.ledger, {}
+    for _, holder in ipairs(pool.holders) do
+        local is_leased = holder.ends >= now and holder.ends <= now + STEP_SECONDS
+        if is_leased or holder.peer == peer then
+            living[#living + 1] = holder
+        else
+            remove(pool.waiting, holder.peer)
+            if holder.weight > 0 then
+                local first = minute_of(ledger, earliest - (now - min(now, holder.ends - lease)))
+                local stop = minute_of(ledger, latest + LONGEST_WAY) + 1
+                lose(ledger, holder.weight, first, stop, now + LONGEST_WAY)
+            end
+        end
+    end
+    pool.holders = living
+end
+
+local function apply(ledger, event)
+    local kind = event[1]
+    if kind == KIND_ANSWERED then
+        return answer(ledger, unpack(event, 2, 8))
+    elseif kind == KIND_LOST then
+        lose(ledger, unpack(event, 2, 5))
+    elseif kind == KIND_CALLREFUSED then
+        refuse(ledger, event[2], event[4], event[5])
+    elseif kind == KIND_HEAVIER then
+        ledger.weight_factor = max(ledger.weight_factor, min(event[2], MOST_WEIGHT_FACTOR))
+    elseif kind == KIND_RETURNED then
+        cancel(ledger, event[2], event[3])
+    elseif kind == KIND_OFFLINEUSAGE then
+        catch_up(ledger, event[2], event[3], event[4])
+    end
+end
+
+-- What `Ledger.answer` returned for each answer, packed, for nil may be among it; and the process among the holders.
+local function settle(pool, peer, number, lease, held, events, now)
+    local place = place_of(pool.holders, peer)
+    if not place then
+        place = #pool.holders + 1
+        pool.holders[place] = { peer = peer, weight = 0, ends = 0, number = -1 }
+    end
+    local ledger, holder = pool.ledger, pool.holders[place]
+    if number <= holder.number then
+        events = {}
+    end
+    local before = held
+    for _, event in ipairs(events) do
+        if event[1] == KIND_ANSWERED or event[1] == KIND_LOST or event[1] == KIND_RETURNED then
+            before = before + event[2]
+        end
+    end
+    ledger.in_flight = ledger.in_flight + before - holder.weight
+    local risen = {}
+    for _, event in ipairs(events) do
+        local told = apply(ledger, event)
+        if event[1] == KIND_ANSWERED then
+            risen[#risen + 1] = pack(told)
+        end
+    end
+    holder.weight, holder.ends, holder.number = held, now + lease, max(number, holder.number)
+    return array(#risen) .. table.concat(risen), holder
+end
+
+local function wait_in_turn(pool, weight, priority, since, now, earliest, latest)
+    for _, waiting in ipairs(pool.waiting) do
+        local is_before = waiting.priority < priority or (waiting.priority == priority and waiting.since < since)
+        if waiting.ends > now and waiting.ends <= now + 2 * PLACE_SECONDS and is_before then
+            local theirs, holds_up = wait_for(pool.ledger, waiting.weight, waiting.priority, now, earliest, latest)
+            if theirs == 0 or holds_up then
+                return max(theirs, TURN), true
+            end
+        end
+    end
+    return wait_for(pool.ledger, weight, priority, now, earliest, latest)
+end
+
+local function grant(pool, holder, demands, now, earliest, latest)
+    local before = remove(pool.waiting, holder.peer)
+    local granted, first, first_holds_up = {}, 0, false
+    for place, demand in ipairs(demands) do
+        local priority, weight, times, can_wait = demand[1], demand[2], demand[3], demand[4]
+        local since = before and before.priority == priority and before.since or now
+        local given, wait, holds_up = 0, 0, false
+        while given < times and not first_holds_up do
+            wait, holds_up = wait_in_turn(pool, weight, priority, since, now, earliest, latest)
+            if wait > 0 then
+                break
+            end
+            take(pool.ledger, weight, priority, now)
+            holder.weight = holder.weight + weight
+            given = given + 1
+        end
+        granted[place] = given
+        if given < times and can_wait and first == 0 then
+            first, first_holds_up = wait, holds_up
+            local ends = now + min(wait, PLACE_SECONDS) + PLACE_SECONDS
+            table.insert(
+                pool.waiting,
+                { peer = holder.peer, priority = priority, weight = weight, since = since, ends = ends }
+            )
+        end
+    end
+    return granted, first, first_holds_up
+end
+
+local function hear_pool(pool, message, report, host, now)
+    local peer, number, lease = message[1], message[2], message[4]
+    local held, events, demands = report[4], report[5], report[6]
+    local ledger = pool.ledger
+    if report[3] < ledger.limit then
+        ledger.limit = report[3]
+        ledger.tokens = min(ledger.tokens, ledger.limit)
+    end
+    local earliest, latest = latest_bounds(ledger, host[1], host[2])
+    bury(pool, peer, lease, earliest, latest, now)
+    local risen, holder = settle(pool, peer, number, lease, held, events, now)
+    earliest, latest = latest_bounds(ledger, earliest, latest)
+    local granted, wait, holds_up = grant(pool, holder, demands, now, earliest, latest)
+    return array(12)
+        .. pack(granted, wait, holds_up)
+        .. risen
+        .. pack(
+            #pool.holders,
+            most_used(ledger, earliest, latest),
+            ledger.in_flight,
+            cap_of(ledger, now),
+            ledger.external.share,
+            for_polls(ledger, now),
+            ledger.misplaced,
+            ledger.limit
+        )
+end
+
+-- The hash.
+
+local key = KEYS[1]
+
+local function time()
+    if ARGV[2] then
+        return tonumber(ARGV[2])
+    end
+    local told = redis.call("TIME")
+    return tonumber(told[1]) + tonumber(told[2]) / 1e6
+end
+
+-- Processes of two versions may share the hash: where what is kept changes, its prefix has to change as well.
+local function host_field(report)
+    return "host:" .. report[1]
+end
+
+local function pool_field(report)
+    return "pool:" .. report[1]
+end
+
+-- When unused fields were looked for last: that takes a while where there are thousands.
+local SWEPT = "swept"
+
+local function fields_of(message)
+    local fields = {}
+    for _, report in ipairs(message[5]) do
+        fields[#fields + 1] = host_field(report)
+    end
+    for _, report in ipairs(message[6]) do
+        fields[#fields + 1] = pool_field(report)
+    end
+    return fields
+end
+
+-- More arguments than some thousands do not fit on Lua's stack.
+local MOST_FIELDS = 1000
+
+local function read(fields)
+    local states = {}
+    for first = 1, #fields, MOST_FIELDS do
+        local texts = redis.call("HMGET", key, unpack(fields, first, min(first + MOST_FIELDS - 1, #fields)))
+        for place, text in ipairs(texts) do
+            states[fields[first + place - 1]] = text and cmsgpack.unpack(text) or nil
+        end
+    end
+    return states
+end
+
+local function write(states)
+    local told = {}
+    for field, state in pairs(states) do
+        if state.ledger then
+            state.ledger.suspected = nil
+        end
+        told[#told + 1] = field
+        told[#told + 1] = pack(state)
+    end
+    local new = 0
+    for first = 1, #told, 2 * MOST_FIELDS do
+        new = new + redis.call("HSET", key, unpack(told, first, min(first + 2 * MOST_FIELDS - 1, #told)))
+    end
+    return new
+end
+
+local function sweep(now)
+    local swept = redis.call("HGET", key, SWEPT)
+    if swept and now < cmsgpack.unpack(swept) + UNUSED_SECONDS then
+        return
+    end
+    redis.call("HSET", key, SWEPT, pack(now))
+    local stored = redis.call("HGETALL", key)
+    for place = 1, #stored, 2 do
+        if stored[place] ~= SWEPT then
+            local state = cmsgpack.unpack(stored[place + 1])
+            local used = max(state.told or 0, state.opens or 0)
+            for _, holder in ipairs(state.holders or {}) do
+                used = max(used, holder.ends)
+            end
+            if used + UNUSED_SECONDS < now then
+                redis.call("HDEL", key, stored[place])
+            end
+        end
+    end
+end
+
+local function step(message, now)
+    local fields = fields_of(message)
+    if #fields == 0 then
+        return array(3) .. pack(now) .. array(0) .. array(0)
+    end
+    local states = read(fields)
+    local hosts, pools, longest = {}, {}, 0
+    for place, report in ipairs(message[5]) do
+        local field = host_field(report)
+        states[field] = states[field] or { low = 0, high = 0, told = now, is_heard = false, opens = 0, banned = false }
+        hosts[place] = hear_host(states[field], report, now)
+        longest = max(longest, hosts[place][4])
+    end
+    for place, report in ipairs(message[6]) do
+        local field = pool_field(report)
+        local pool = states[field] or { ledger = new_ledger(report[3], message[3]), holders = {}, waiting = {} }
+        pool.ledger.suspected, states[field] = {}, pool
+        pools[place] = hear_pool(pool, message, report, hosts[report[2] + 1], now)
+    end
+    -- The hash grows by new fields alone: that is when old ones are looked for.
+    if write(states) > 0 then
+        sweep(now)
+    end
+    -- Never shortened: a host that the message does not name may be banned for days.
+    local idle = floor((IDLE_SECONDS + longest) * 1000)
+    if redis.call("PTTL", key) < idle then
+        redis.call("PEXPIRE", key, 2 * idle)
+    end
+    return array(3) .. pack(now) .. array(#hosts) .. pack(unpack(hosts)) .. array(#pools) .. table.concat(pools)
+end
+
+return step(cmsgpack.unpack(ARGV[1]), time())

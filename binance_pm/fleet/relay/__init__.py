@@ -1,0 +1,1 @@
+"""Events of a fleet for other programs, through a stream in Redis or Valkey."""

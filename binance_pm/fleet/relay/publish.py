@@ -1,0 +1,368 @@
+"""Events on their way into a stream of a Redis or Valkey server, for other programs.
+
+What is promised
+    * Whoever tells an event never waits, and no memory beyond a bound is used, whatever the server does.
+    * Entries come in the order of the events, each once: where a reply was lost, the server's record of the run says
+      what of the message is there already. That record and the entries are written in one step.
+    * What is missing is marked; see `binance_pm.fleet.relay.entries`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Final, NamedTuple, Self
+
+import msgspec
+
+from binance_pm.amounts import json_of
+from binance_pm.arguments import checked
+from binance_pm.errors import CallInfo, ConfigurationError
+from binance_pm.fleet.events import FleetEvent, Reading
+from binance_pm.fleet.relay.entries import STREAM, Gap, Started, keys_of
+from binance_pm.redis_client import RedisServer, Script, StoreLost
+
+LENGTH: Final = 10_000
+"""About so many entries a stream keeps, where nothing else is said."""
+MEMORY: Final = 16 * 2**20
+"""Bytes of events that wait for the server at most."""
+
+_log = logging.getLogger(__name__)
+
+_CALL: Final = CallInfo("Publisher")
+_CONNECT_SECONDS: Final = 1.0
+_REPLY_SECONDS: Final = 2.0
+_RETRY_SECONDS: Final = 1.0
+_PARTING_SECONDS: Final = 0.6
+_BATCH_EVENTS: Final = 100
+_BATCH_BYTES: Final = 2**20
+# What Python needs for an event beside its text.
+_OVERHEAD: Final = 200
+
+_RECALL: Final = Script("""
+-- KEYS: the record of the writers. ARGV: the shard. What is known of it, and the time.
+local time = redis.call('TIME')
+return {redis.call('HGET', KEYS[1], ARGV[1]), time[1] .. string.format('.%06d', time[2])}
+""")
+
+_APPEND: Final = Script("""
+-- KEYS: the stream, the record of the writers.
+-- ARGV: the shard, the run, the number before the first entry, the least number that is known to be there, about how
+-- many entries to keep, the entries.
+-- It returns the last number of the run; where that is less than what is known to be there, nothing was appended.
+local sent = tonumber(ARGV[3])
+local known = redis.call('HGET', KEYS[2], ARGV[1])
+local record = known and cjson.decode(known)
+local there = sent
+if not record then
+    there = 0
+elseif record.run == ARGV[2] then
+    there = record.number
+end
+if there < tonumber(ARGV[4]) then
+    return there
+end
+for place = 6, #ARGV do
+    local number = sent + place - 5
+    if number > there then
+        redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[5], '*', 'shard', ARGV[1], 'run', ARGV[2],
+                   'number', string.format('%d', number), 'event', ARGV[place])
+    end
+end
+local time = redis.call('TIME')
+local last = sent + #ARGV - 5
+redis.call('HSET', KEYS[2], ARGV[1], cjson.encode({run = ARGV[2], number = last, at = time[1] + time[2] / 1000000}))
+return last
+""")
+
+
+class _Record(msgspec.Struct):
+    """What the server knows of a shard."""
+
+    run: str
+    number: int
+    at: float
+
+
+class Publisher:
+    """Appends events to a stream in Redis or Valkey, from a thread of its own: use it with ``with``.
+
+    While the server is away, events wait; beyond `memory` the oldest readings are dropped, then the oldest of the
+    others, and a `Gap` says so. Loss and return are logged as warnings, once each.
+
+    Args:
+        url: where the server is, as for `Budget.shared`.
+        stream: the name of the stream.
+        shard: which part of the accounts this process watches; no other process has the same.
+        length: about how many entries the stream keeps.
+        memory: bytes of events that wait at most.
+
+    Raises:
+        ConfigurationError: an argument cannot be used, or the extra ``redis`` is not installed.
+    """
+
+    @checked("Publisher")
+    def __init__(
+        self,
+        url: str,
+        *,
+        stream: str = STREAM,
+        shard: tuple[int, int] = (1, 1),
+        length: int = LENGTH,
+        memory: int = MEMORY,
+    ) -> None:
+        if length < 1 or memory < 1:
+            raise ConfigurationError(_CALL, "length and memory are 1 at least")
+        if not 1 <= shard[0] <= shard[1]:
+            raise ConfigurationError(
+                _CALL, f"shard is {shard!r}: (i, n) is the i-th of n processes, from (1, n) to (n, n)"
+            )
+        keys = keys_of(stream, "-", _CALL)
+        self._server: Final = RedisServer(
+            url, call=_CALL, connect_seconds=_CONNECT_SECONDS, reply_seconds=_REPLY_SECONDS
+        )
+        self._keys: Final = [keys.events, keys.writers]
+        self._shard: Final = "{}/{}".format(*shard)
+        self._length: Final = length
+        self._run: Final = secrets.token_hex(6)
+        self._began: Final = time.monotonic()
+        self._lock: Final = threading.Lock()
+        self._outbox: Final = Outbox(self._shard, memory)
+        self._news: Final = threading.Event()
+        self._leaving: Final = threading.Event()
+        self._thread: Final = threading.Thread(target=self._work, name="binance-pm publisher", daemon=True)
+        self._batch: list[bytes] = []
+        """What is on its way, unchanged until the server has it."""
+        self._sent: int = 0
+        """The number before the first of the batch."""
+        self._least: int = 0
+        """The number that the server has to know."""
+        self._started_at: float | None = None
+        self._latest: float = 0.0
+        """When the last of what was sent happened."""
+        self._is_lost: bool = False
+
+    def __repr__(self) -> str:
+        return f"Publisher({self._server.where!r}, {self._keys[0]!r}, {self._shard})"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def waiting(self) -> int:
+        """How many events the server does not have yet, as far as this process knows."""
+        with self._lock:
+            return len(self._outbox) + len(self._batch)
+
+    @property
+    def is_store_lost(self) -> bool:
+        """Whether the server does not answer."""
+        return self._is_lost
+
+    def start(self) -> None:
+        """Begin; once."""
+        self._thread.start()
+        self._news.set()
+
+    def receive(self, event: FleetEvent) -> None:
+        """Take an event; it neither waits nor fails."""
+        try:
+            text = json_of(event)
+        except Exception as error:  # noqa: BLE001 - the other events are to be told all the same
+            _log.warning("A %s cannot be written: %s", type(event).__name__, type(error).__name__)
+            with self._lock:
+                self._outbox.miss(event.at, is_reading=isinstance(event, Reading))
+            return
+        with self._lock:
+            self._outbox.put(text, event.at, is_reading=isinstance(event, Reading))
+        self._news.set()
+
+    def close(self) -> None:
+        """Append what waits, and end; it takes 0.6 s at most, and logs how many events were not appended."""
+        self._leaving.set()
+        self._news.set()
+        self._thread.join(_PARTING_SECONDS)
+        if self.waiting:
+            _log.warning("%s: %d events were not published", self._server.where, self.waiting)
+
+    def _work(self) -> None:
+        while True:
+            self._news.wait()
+            self._news.clear()
+            while self._append():
+                pass
+            if self._leaving.is_set():
+                self._server.close()
+                return
+
+    def _append(self) -> bool:
+        """Append what waits next; whether there may be more to do."""
+        try:
+            if self._started_at is None:
+                self._start()
+            if not self._batch:
+                with self._lock:
+                    self._batch = self._outbox.take()
+            if not self._batch:
+                return False
+            last = self._server.run(
+                _APPEND, self._keys, self._shard, self._run, self._sent, self._least, self._length, *self._batch,
+                read=int,
+            )  # fmt: skip
+        except StoreLost as error:
+            self._tell_lost(str(error))
+            return not self._leaving.wait(_RETRY_SECONDS)
+        except Exception as error:  # noqa: BLE001 - without the thread nothing would be published any more
+            self._tell_lost(type(error).__name__)
+            return not self._leaving.wait(_RETRY_SECONDS)
+        self._tell_back()
+        if last < self._least:
+            self._mark_vanished(last)
+        else:
+            self._sent = self._least = self._sent + len(self._batch)
+            self._latest = max(self._latest, self._outbox.taken_until)
+            self._batch = []
+        return True
+
+    def _start(self) -> None:
+        known, now = self._server.run(_RECALL, self._keys[1:], self._shard, read=_recalled)
+        # The server may have been away when this process began.
+        self._started_at = at = now - (time.monotonic() - self._began)
+        started = Started(
+            at=at,
+            shard=self._shard,
+            since=known and known.at,
+            previous_run=known and known.run,
+            previous_number=known.number if known else 0,
+        )
+        self._latest = at
+        self._batch = [msgspec.json.encode(started)]
+
+    def _mark_vanished(self, last: int) -> None:
+        """The server has forgotten what it had: it was started again without its memory, or with an old one."""
+        assert self._started_at is not None  # noqa: S101
+        gap = Gap(
+            at=self._latest,
+            shard=self._shard,
+            readings=0,
+            events=0,
+            vanished=self._sent - last,
+            since=self._started_at,
+            until=self._latest,
+        )
+        self._batch.insert(0, msgspec.json.encode(gap))
+        self._least = last
+
+    def _tell_lost(self, why: str) -> None:
+        if not self._is_lost:
+            self._is_lost = True
+            _log.warning("The stream is lost, events wait for it: %s", why)
+
+    def _tell_back(self) -> None:
+        if self._is_lost:
+            self._is_lost = False
+            _log.warning("The stream is back: %s; %d events waited", self._server.where, self.waiting)
+
+
+class _Waiting(NamedTuple):
+    text: bytes
+    at: float
+    is_reading: bool
+
+
+class Outbox:
+    """Events as JSON, in the order in which they came, bounded in bytes.
+
+    Args:
+        shard: whose events they are.
+        memory: bytes that they take at most.
+
+    Attributes:
+        taken_until: when the last event that was taken happened.
+    """
+
+    def __init__(self, shard: str, memory: int) -> None:
+        self._shard: Final = shard
+        self._memory: Final = memory
+        self._bytes: int = 0
+        self._count: int = 0
+        self._waiting: Final[OrderedDict[int, _Waiting]] = OrderedDict()
+        self._readings: Final[deque[int]] = deque()
+        """The readings among them."""
+        self._dropped: Final[dict[bool, int]] = {True: 0, False: 0}
+        """How many readings and how many others since an event was taken."""
+        self._dropped_at: list[float] = []
+        """The first and the last of them."""
+        self.taken_until: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, text: bytes, at: float, *, is_reading: bool) -> None:
+        """Add an event, and drop what is too much: the oldest readings, then the oldest of the others."""
+        self._count += 1
+        self._waiting[self._count] = _Waiting(text, at, is_reading)
+        self._bytes += len(text) + _OVERHEAD
+        if is_reading:
+            self._readings.append(self._count)
+        while self._bytes > self._memory:
+            dropped = self._pop(self._readings[0] if self._readings else next(iter(self._waiting)))
+            self.miss(dropped.at, is_reading=dropped.is_reading)
+
+    def miss(self, at: float, *, is_reading: bool) -> None:
+        """Count an event that is not here: a gap is told in its place."""
+        self._dropped[is_reading] += 1
+        self._dropped_at = [min([at, *self._dropped_at]), max([at, *self._dropped_at])]
+
+    def take(self) -> list[bytes]:
+        """Some of the oldest; in front of them, what was dropped since the last time."""
+        taken: list[bytes] = []
+        if self._dropped_at:
+            taken.append(msgspec.json.encode(self._gap()))
+        size = 0
+        while self._waiting and len(taken) < _BATCH_EVENTS and size < _BATCH_BYTES:
+            event = self._pop(next(iter(self._waiting)))
+            taken.append(event.text)
+            size += len(event.text)
+            self.taken_until = event.at
+        return taken
+
+    def _pop(self, key: int) -> _Waiting:
+        event = self._waiting.pop(key)
+        self._bytes -= len(event.text) + _OVERHEAD
+        if event.is_reading:
+            # Whichever is popped, it is the oldest of its kind.
+            self._readings.popleft()
+        return event
+
+    def _gap(self) -> Gap:
+        since, until = self._dropped_at
+        gap = Gap(
+            at=until,
+            shard=self._shard,
+            readings=self._dropped[True],
+            events=self._dropped[False],
+            vanished=0,
+            since=since,
+            until=until,
+        )
+        self._dropped.update({True: 0, False: 0})
+        self._dropped_at = []
+        return gap
+
+
+_read_record: Final[Callable[[bytes], _Record]] = msgspec.json.Decoder(_Record).decode
+
+
+def _recalled(reply: tuple[bytes | None, bytes]) -> tuple[_Record | None, float]:
+    """The shard's record, where there is one, and the server's time."""
+    known, now = reply
+    return None if known is None else _read_record(known), float(now)

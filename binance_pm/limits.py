@@ -1,0 +1,92 @@
+"""The exchange's counters, as data.
+
+Sources (read 2026-11-21):
+    https://developers.binance.com/docs/derivatives/portfolio-margin/general-info
+    https://developers.binance.com/docs/derivatives/portfolio-margin-pro/general-info
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Final, Literal, NamedTuple
+
+Family = Literal["papi", "sapi", "api"]
+"""The first part of a path: it decides the host and how its weight is counted."""
+
+
+class LimitType(StrEnum):
+    """Whose requests a pool counts together."""
+
+    IP = "IP"
+    """Those of one egress IP."""
+    UID = "UID"
+    """Those of one account."""
+    ORDERS = "ORDERS"
+    """The orders of one account."""
+
+
+class Priority(IntEnum):
+    """What a call is for: a lower one is served first."""
+
+    ORDER = 0
+    """Orders and rescues: never paced, and some weight is kept for them."""
+    POLL = 1
+    """Readings that are repeated: paced where all of them together would outrun the limit."""
+    BACKGROUND = 2
+    """What has time: it is served when no poll waits."""
+
+
+class Pool(NamedTuple):
+    """One of the exchange's counters."""
+
+    origin: str
+    family: Family
+    limit_type: LimitType
+    key_id: str = ""
+    """Whose pool it is; empty where the IP is counted."""
+    path: str = ""
+    """Which endpoint's; empty where all of a family are counted together."""
+
+    @property
+    def name(self) -> str:
+        """Kind, and path or family, as the table of endpoints shows them; not which host and account."""
+        return f"{self.limit_type} {self.path or '/' + self.family}"
+
+
+class Charge(NamedTuple):
+    """What one call costs in one pool."""
+
+    pool: Pool
+    weight: int
+
+
+class Limit(NamedTuple):
+    """How the exchange counts one kind in one family."""
+
+    limit: int
+    """A minute."""
+    header: str
+    """The answer's header that tells the count."""
+    each_path: bool = False
+    """Whether every endpoint has a counter of its own."""
+
+
+LIMITS: Final[dict[tuple[Family, LimitType], Limit]] = {
+    ("papi", LimitType.IP): Limit(6_000, "x-mbx-used-weight-1m"),
+    ("papi", LimitType.ORDERS): Limit(1_200, "x-mbx-order-count-1m"),
+    ("sapi", LimitType.IP): Limit(12_000, "x-sapi-used-ip-weight-1m", each_path=True),
+    ("sapi", LimitType.UID): Limit(180_000, "x-sapi-used-uid-weight-1m", each_path=True),
+    ("api", LimitType.IP): Limit(6_000, "x-mbx-used-weight-1m"),
+}
+
+
+def pool_of(family: Family, limit_type: LimitType, *, origin: str, path: str, key_id: str) -> Pool:
+    """The pool that counts a call of the path for the account.
+
+    Raises:
+        KeyError: the family has no such kind.
+    """
+    rule = LIMITS[family, limit_type]
+    return Pool(
+        origin, family, limit_type, "" if limit_type is LimitType.IP else key_id, path if rule.each_path else ""
+    )

@@ -1,0 +1,173 @@
+"""How often each account is read."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from binance_pm import ENDPOINTS, Budget
+from binance_pm.fleet import schedule
+
+FLOOR, CEILING = 1.0, 15.0
+LINES = (1.5, 1.2)
+
+amounts = st.floats(0.5, 10)
+falls = st.floats(0, 0.02)
+delays = st.floats(-100, 1000)
+
+
+def wish(uni_mmr: float | None, *, fall: float = 0.0) -> float:
+    """The interval that an account with the lines 1.5 and 1.2 wishes."""
+    return schedule.wish(uni_mmr, LINES, fall=fall, floor=FLOOR, ceiling=CEILING)
+
+
+def test_calm_accounts_wish_the_ceiling_and_those_at_the_last_line_the_floor() -> None:
+    """An account that was never read is not known to be in danger."""
+    assert wish(3.0) == CEILING
+    assert wish(None) == CEILING
+    assert wish(1.05) == pytest.approx(FLOOR)
+    assert wish(0.5) == pytest.approx(FLOOR)
+
+
+def test_at_the_first_line_an_account_is_read_many_times_as_often() -> None:
+    """Which of two lines it nears matters less than that it nears one."""
+    assert wish(3.0) / wish(1.5) > 8
+    assert wish(3.0) / wish(1.55) > 5
+
+
+@given(amounts, amounts, falls)
+def test_nearer_is_sooner(one: float, other: float, fall: float) -> None:
+    """Of two accounts that differ in uniMMR alone, the lower is never read later."""
+    low, high = sorted((one, other))
+
+    assert wish(low, fall=fall) <= wish(high, fall=fall)
+
+
+@given(amounts, falls, falls)
+def test_falling_faster_is_sooner(uni_mmr: float, one: float, other: float) -> None:
+    """An account counts as where it would be in a while."""
+    slow, fast = sorted((one, other))
+
+    assert wish(uni_mmr, fall=fast) <= wish(uni_mmr, fall=slow)
+
+
+@given(st.one_of(st.none(), amounts), st.floats(-1, 1))
+def test_a_wish_is_within_floor_and_ceiling(uni_mmr: float | None, fall: float) -> None:
+    """Whatever is known of the account."""
+    assert FLOOR * 0.999 <= wish(uni_mmr, fall=fall) <= CEILING * 1.001
+
+
+def test_without_lines_the_one_of_liquidation_counts() -> None:
+    """Nobody who set no line is read blindly into it."""
+    assert schedule.wish(1.06, (), fall=0.0, floor=FLOOR, ceiling=CEILING) < 2 * FLOOR
+
+
+def test_a_fall_counts_at_once_and_is_forgotten_slowly() -> None:
+    """A tenth in ten seconds is a hundredth a second, half of it half a minute later; a rise is no fall."""
+    falling = schedule.fall_rate(0.0, 2.0, 1.8, 10.0)
+
+    assert falling == pytest.approx(0.01)
+    assert schedule.fall_rate(falling, 1.8, 1.9, 30.0) == pytest.approx(0.005)
+    assert schedule.fall_rate(0.0, 1.8, 1.9, 30.0) == 0.0
+    assert schedule.fall_rate(0.3, 1.8, 1.0, 0.0) == 0.3
+
+
+demands = st.lists(
+    st.tuples(st.floats(0.1, 900), st.dictionaries(st.sampled_from("abc"), st.floats(0.001, 10), min_size=1)),
+    max_size=50,
+)
+
+
+@given(demands)
+def test_the_plan_keeps_a_tenth_of_every_pool(wishes: list[tuple[float, dict[str, float]]]) -> None:
+    """However much is wished, the intervals that result leave a tenth of what polls may use, where that can be."""
+    by = schedule.stretches(schedule.loads(wishes))
+    planned = [(schedule.stretched(interval, costs, by), costs) for interval, costs in wishes]
+
+    assert all(interval >= wished * 0.999 for (interval, _), (wished, _) in zip(planned, wishes, strict=True))
+    if all(interval < schedule.LONGEST for interval, _ in planned):
+        assert all(load <= schedule.PLANNED * 1.001 for load in schedule.loads(planned).values())
+
+
+@given(st.lists(st.tuples(st.floats(1, 900), st.floats(0.01, 10), delays), min_size=1, max_size=50))
+def test_longer_unseen_is_sooner_within_a_small_part_of_the_pool(accounts: list[tuple[float, float, float]]) -> None:
+    """Who is overdue is read up to twice as often; nobody else is, and together it costs a twentieth of the pool."""
+    plans = [(interval, {"a": cost}) for interval, cost, _ in accounts]
+    overdue = [late for _, _, late in accounts]
+    hurries = schedule.hurries(plans, overdue)
+    hurried = [(interval / times, costs) for (interval, costs), times in zip(plans, hurries, strict=True)]
+    ordered = [times for _, times in sorted(zip(overdue, hurries, strict=True))]
+
+    assert all(1 <= times <= 2 for times in hurries)
+    assert all(times == 1 for late, times in zip(overdue, hurries, strict=True) if late <= 0)
+    assert all(sooner <= later + 1e-9 for sooner, later in pairwise(ordered))
+    assert schedule.loads(hurried)["a"] <= schedule.loads(plans)["a"] + 0.0501
+
+
+def test_one_that_is_unseen_is_read_twice_as_often() -> None:
+    """Where there is room for it."""
+    assert schedule.hurries([(10.0, {"a": 0.1})] * 3, [-1.0, 30.0, 60.0]) == [1, 1.5, 2]
+
+
+turns = st.lists(
+    st.builds(schedule.Turn, st.floats(0, 300), st.just(300.0), st.floats(0.1, 3).map(lambda cost: {"a": cost})),
+    max_size=40,
+)
+
+
+@given(turns)
+def test_who_is_due_together_is_started_one_after_the_other_before_it(accounts: list[schedule.Turn]) -> None:
+    """Everybody is started when due at the latest, and no two closer than the rate allows."""
+    starts = schedule.levelled(accounts, rate=0.5)
+    order = sorted((start, turn.due, turn.costs["a"]) for start, turn in zip(starts, accounts, strict=True))
+
+    assert all(start <= turn.due for start, turn in zip(starts, accounts, strict=True))
+    for (start, _, cost), (following, *_) in pairwise(order):
+        assert following - start >= cost / 0.5 - 1e-6 or following - start >= min(c for *_, c in order) / 0.5 - 1e-6
+
+
+def test_who_is_not_in_the_way_of_others_starts_when_due() -> None:
+    """As late as possible."""
+    accounts = [schedule.Turn(due, 60.0, {"a": 1.0}) for due in (10.0, 20.0, 20.5)]
+
+    assert schedule.levelled(accounts, rate=1.0) == [10.0, 19.5, 20.5]
+
+
+def test_room_is_left_for_those_who_come_again_and_again() -> None:
+    """They start when due, and the calm ones are parted by more."""
+    accounts = [schedule.Turn(1.0, 2.0, {"a": 1.0}), *[schedule.Turn(20.0, 60.0, {"a": 1.0})] * 2]
+
+    assert sorted(schedule.levelled(accounts, rate=1.0)) == [1.0, 18.0, 20.0]
+
+
+def test_a_pool_that_is_not_tight_is_not_stretched() -> None:
+    """Only who draws on a tight pool waits longer."""
+    by = schedule.stretches(schedule.loads([(10.0, {"tight": 20.0}), (10.0, {"wide": 1.0})]))
+
+    assert schedule.stretched(10.0, ("tight",), by) > 10.0
+    assert schedule.stretched(10.0, ("wide",), by) == 10.0
+
+
+def test_no_interval_is_endless() -> None:
+    """Where nothing is left of a pool, an account is still read some day."""
+    by = schedule.stretches(schedule.loads([(10.0, {"full": math.inf})]))
+
+    assert schedule.stretched(10.0, ("full",), by) == schedule.LONGEST
+
+
+def test_two_hundred_accounts_share_six_thousand() -> None:
+    """Five in danger are read at least five times as often as 195 calm ones, within what polls may use."""
+    budget = Budget()
+    endpoints = [ENDPOINTS["account"], ENDPOINTS["um_account"]]
+    cost = budget.plan(1, 1.0, endpoints).shortest
+    wishes = [(wish(1.52), {"papi": cost})] * 5 + [(wish(4.0), {"papi": cost})] * 195
+    by = schedule.stretches(schedule.loads(wishes))
+    near, calm = (schedule.stretched(interval, costs, by) for interval, costs in (wishes[0], wishes[-1]))
+
+    assert 60 < calm < 90
+    assert calm / near >= 5
+    assert sum(25 * 60 / schedule.stretched(interval, costs, by) for interval, costs in wishes) < 0.91 * 5_510
