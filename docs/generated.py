@@ -9,15 +9,16 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Final, TypeGuard, get_args
 
 import msgspec
 
 from binance_pm import errors as tree
-from binance_pm.budget import LIMITS, LimitType
 from binance_pm.cli.app import run
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
+from binance_pm.limits import LIMITS, LimitType
 
 _PLACE: Final = re.compile(r"^<!-- generated: (\w+)(?: ([\w -]+))? -->$", re.MULTILINE)
 
@@ -28,20 +29,26 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def endpoints(_: str) -> str:
-    """The table of all endpoints."""
+    """Return the table of all endpoints."""
     rows = [_row(endpoint) for endpoint in sorted(ENDPOINTS.values(), key=lambda one: (one.path, one.method))]
     return "\n".join(
-        [
-            "| method of `Client` | verb | path | weight | counted in | asks for | answer |",
-            "|---|---|---|--:|---|---|---|",
-            *rows,
-        ]
+        ["| method of `Client` | verb | path | weight | requires | response |", "|---|---|---|---|---|---|", *rows]
+    )
+
+
+def namespaces(_: str) -> str:
+    """Return every class of endpoints that is an attribute of the client, for mkdocstrings."""
+    names = sorted({name.partition(".")[0] for name in ENDPOINTS if "." in name})
+    classes = {name: attrgetter(name)(Client) for name in names}
+    options = "    options:\n      heading_level: 3\n      inherited_members: true\n      show_root_full_path: false"
+    return "\n\n".join(
+        f"## `client.{name}`\n\n::: {one.__module__}.{one.__name__}\n{options}" for name, one in classes.items()
     )
 
 
 def answers(_: str) -> str:
-    """Every module of the package that declares answers, for mkdocstrings."""
-    modules = {base.__module__ for base in Client.__mro__ if base.__module__.startswith("binance_pm.api.")}
+    """Return every module of the package that declares responses, for mkdocstrings."""
+    modules = {attrgetter(name)(Client).__module__ for name in ENDPOINTS}
     return "\n\n".join(_module(name) for name in sorted(modules))
 
 
@@ -65,6 +72,7 @@ _MAKERS: Final[dict[str, Callable[[str], str]]] = {
     "answers": answers,
     "endpoints": endpoints,
     "errors": errors,
+    "namespaces": namespaces,
     "help": help_of,
 }
 
@@ -72,24 +80,25 @@ _SECURITY: Final = {"NONE": "nothing", "MARKET_DATA": "key", "USER_STREAM": "key
 
 
 def _row(endpoint: Endpoint[Any]) -> str:
-    pools = ", ".join(_pool(endpoint, kind) for kind in endpoint.kinds)
-    asks = _SECURITY.get(endpoint.security, "key, signature")
+    method = attrgetter(endpoint.name)(Client)
+    group = method.__qualname__.rpartition(".")[0]
+    owner = f"{method.__module__}.{group}" if "." in endpoint.name else "binance_pm.Client"
     cells = [
-        f"[`{endpoint.name}`][binance_pm.Client.{endpoint.name}]",
+        f"[`{endpoint.name}`][{owner}.{method.__name__}]" + (" (deprecated)" if endpoint.deprecated else ""),
         endpoint.method,
         f"`{endpoint.path}`",
-        str(endpoint.weight),
-        pools,
-        asks,
-        _link(endpoint.returns),
+        "<br>".join(_weight(endpoint, limit_type) for limit_type in endpoint.weights),
+        _SECURITY.get(endpoint.security, "key, signature"),
+        _link(endpoint.returns) + (f", or one with `{endpoint.one_with}`" if endpoint.one else ""),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _pool(endpoint: Endpoint[Any], kind: LimitType) -> str:
-    rule = LIMITS[endpoint.family, kind]
-    whole = "this endpoint" if rule.each_path else f"all `/{endpoint.family}`"
-    return f"{kind}, {whole}, {rule.limit} a minute"
+def _weight(endpoint: Endpoint[Any], limit_type: LimitType) -> str:
+    weights, limit = endpoint.weights[limit_type], LIMITS[endpoint.family, limit_type]
+    others = "".join(f", {weight} without `{name}`" for name, weight in weights.without.items())
+    whole = "this endpoint" if limit.each_path else f"all `/{endpoint.family}`"
+    return f"{weights.weight}{others} of {limit.limit} a minute ({limit_type}, {whole})"
 
 
 def _link(returns: object) -> str:

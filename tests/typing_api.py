@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, assert_type
@@ -80,6 +81,7 @@ async def undeclared(client: Client) -> None:
     assert_type(await client.request("GET", "/papi/v1/x", weight=1, returns=dict[str, Any]), dict[str, Any])
     assert_type(await client.request("GET", "/papi/v1/x", weight=1, returns=list[UmAsset]), list[UmAsset])
     await client.request("GET", "/papi/v1/x", weight=1, returns=int, params={"amount": Decimal("0.1"), "all": None})
+    await client.request("POST", "/papi/v1/x", weight={LimitType.IP: 1, LimitType.ORDERS: 1}, returns=int)
     await client.request("GET", "/papi/v1/x", weight=1, returns=int, params={"amount": 0.1})  # pyright: ignore[reportArgumentType]
     await client.request("PATCH", "/papi/v1/x", weight=1, returns=int)  # pyright: ignore[reportArgumentType]
     await client.request("GET", "/papi/v1/x", returns=int)  # pyright: ignore[reportCallIssue]
@@ -135,5 +137,5 @@ def failures(error: PortfolioMarginError) -> None:
 def facts(budget: Budget) -> None:
     """What tools read."""
     assert_type(ENDPOINTS["account"], Endpoint[Any])
-    assert_type(ENDPOINTS["account"].kinds, tuple[LimitType, ...])
+    assert_type(ENDPOINTS["account"].poll_weights, Mapping[LimitType, int])
     assert_type(budget.snapshot(), list[PoolState])

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from msgspec import field
 
-from binance_pm.endpoint import get
+from binance_pm.declaration import EndpointGroup, get
 from binance_pm.enums import AccountStatus
 from binance_pm.wire import Milliseconds, Model
 
@@ -35,10 +35,10 @@ class Account(Model, frozen=True):
     """Milliseconds since the epoch; 0 on an account that never changed."""
 
 
-class AccountApi:
+class AccountApi(EndpointGroup):
     """The account as a whole."""
 
-    @get("/papi/v1/account", weight=20)
+    @get("/papi/v1/account", weights=20)
     async def account(self, *, recv_window: int | None = None) -> Account:
         """Equity, margin and risk state of the whole Portfolio Margin account.
 

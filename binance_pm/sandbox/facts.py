@@ -113,6 +113,7 @@ BAD_RECV_WINDOW = Error(-1131, 400, "recvWindow must be less than 60000")
 
 INVALID_PARAMETER = Error(-1130, 400, "Data sent for parameter '{name}' is not valid.")
 INVALID_TIME_RANGE = Error(-1023, 400, "Start time is greater than end time.")
+BAD_ASSET = Error(-1108, 400, "Invalid asset.")
 BAD_SYMBOL = Error(-1121, 400, "Invalid symbol.")
 INVALID_LEVERAGE = Error(-4028, 400, "Leverage {leverage} is not valid")
 # In place of what the exchange would say.

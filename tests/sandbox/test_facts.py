@@ -6,7 +6,7 @@ import ast
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -104,11 +104,9 @@ async def test_too_many_orders(caller: Caller) -> None:
 )
 async def test_parameters_of_an_endpoint_are_checked(caller: Caller, name: str, value: str, code: int) -> None:
     """Values, characters and names are those that are documented."""
-    order = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "1"}
+    order: dict[str, Any] = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "1"} | {name: value}
 
-    response = await caller.send(
-        "/papi/v1/um/order", caller.query(**(order | {name: value})), method="POST", api_key=caller.key.api_key
-    )
+    response = await caller.send("/papi/v1/um/order", caller.query(**order), method="POST", api_key=caller.key.api_key)
 
     assert (response.status_code, response.json()["code"]) == (400, code)
 

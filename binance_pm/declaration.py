@@ -1,0 +1,315 @@
+"""An endpoint is a decorated signature in a class of endpoints.
+
+    class Um(Namespace, name="um"):
+        @get("/papi/v1/um/openOrders", weights=Weights(1, without={"symbol": 40}))
+        async def open_orders(self, symbol: str | None = None) -> list[UmOrder]:
+            '''Open USD-M orders of one symbol, or of every symbol.'''
+            ...
+
+The decorator supplies the body: it binds the arguments and awaits ``self.call(endpoint, parameters)``. Docstring and
+return type stay as written, for people and for type checkers. In the signature, a `TypedDict` behind `Unpack` is
+written out into keyword parameters. The class registers the endpoint under its dotted name.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import warnings
+from collections.abc import Awaitable, Callable, Mapping
+from typing import (
+    Any,
+    Final,
+    Generic,
+    Protocol,
+    Required,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    get_args,
+    get_type_hints,
+    overload,
+)
+
+import msgspec
+
+from binance_pm.endpoint import (
+    ENDPOINTS,
+    ByPage,
+    Check,
+    Endpoint,
+    Page,
+    Registry,
+    Security,
+    Weights,
+    check_repeat,
+    checked_weights,
+    default_priority,
+)
+from binance_pm.errors import Repeat
+from binance_pm.limits import LimitType, Priority
+from binance_pm.signature import written_out
+from binance_pm.transport.http import Method
+from binance_pm.wire import Value, camel, decoder
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+N = TypeVar("N", bound="Namespace")
+
+
+class Facts(TypedDict, total=False):
+    """What is declared of an endpoint beside its path and signature."""
+
+    weights: Required[int | Weights | Mapping[LimitType, int | Weights]]
+    """What one call costs, by type of limit; a number alone is the weight of the IP."""
+    security: Security
+    """What the exchange requires; by default USER_DATA of a GET and TRADE of anything else."""
+    priority: Priority
+    """By default POLL of a GET and ORDER of anything else."""
+    repeat: Repeat
+    """See `Endpoint.repeat`: ``"same_effect"`` for cancels and absolute settings, ``"never"`` for download ids."""
+    client_id: str
+    """The optional parameter with the caller's own id, such as ``new_client_order_id``."""
+    resolve: str
+    """The query that tells what became of a write, such as ``um.order``."""
+    check: Check
+    """Refuses arguments before they are sent: it raises ValueError, which becomes a `ConfigurationError`."""
+    page: Page
+    """How the rest of a long list is asked for."""
+    single: bool | str
+    """Whether the response may be one object or a list with it: the method returns the object. As the name of a
+    parameter: only a call with this parameter does, and every other call returns a list."""
+    deprecated: str
+    """What to use instead."""
+
+
+def get(path: str, **facts: Unpack[Facts]) -> Callable[[F], F]:
+    """Declare a query; see `Facts`."""
+    return functools.partial(_declare, "GET", path, facts)
+
+
+def post(path: str, **facts: Unpack[Facts]) -> Callable[[F], F]:
+    """Declare an action; see `Facts`."""
+    return functools.partial(_declare, "POST", path, facts)
+
+
+def put(path: str, **facts: Unpack[Facts]) -> Callable[[F], F]:
+    """Declare a change; see `Facts`."""
+    return functools.partial(_declare, "PUT", path, facts)
+
+
+def delete(path: str, **facts: Unpack[Facts]) -> Callable[[F], F]:
+    """Declare a removal; see `Facts`."""
+    return functools.partial(_declare, "DELETE", path, facts)
+
+
+class Caller(Protocol):
+    """What makes the calls of an endpoint's method: a client."""
+
+    async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None], /) -> T:
+        """Make one call."""
+        ...
+
+
+class _Declaration:
+    """The endpoint of a decorated method, which gets its full name from the class that the method is in."""
+
+    __slots__ = ("endpoint",)
+
+    def __init__(self, endpoint: Endpoint[Any]) -> None:
+        self.endpoint = endpoint
+
+    def rename(self, prefix: str) -> Endpoint[Any]:
+        """Put the name of a namespace before the endpoint's own, and return the endpoint."""
+        name, one = prefix + self.endpoint.name, self.endpoint.one
+        one = None if one is None else msgspec.structs.replace(one, name=name)
+        self.endpoint = msgspec.structs.replace(self.endpoint, name=name, one=one)
+        return self.endpoint
+
+
+class EndpointGroup:
+    """Base of a class whose methods are endpoints.
+
+    Args:
+        name: what their names begin with, such as ``um``; empty for endpoints of the client itself.
+        registry: where they are registered.
+    """
+
+    def __init_subclass__(cls, *, name: str = "", registry: Registry = ENDPOINTS, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for method in vars(cls).values():
+            declaration = getattr(method, "declaration", None)
+            if isinstance(declaration, _Declaration):
+                registry.add(declaration.rename(f"{name}." if name else ""))
+
+
+class Namespace(EndpointGroup):
+    """Endpoints of one product, as an attribute of a client.
+
+    Args:
+        client: makes the calls.
+    """
+
+    __slots__ = ("call",)
+
+    def __init__(self, client: Caller) -> None:
+        self.call: Final = client.call
+
+
+class LazyNamespace(Generic[N]):
+    """An attribute of a client whose module is imported when it is first used.
+
+    Args:
+        module: where the class is.
+        class_name: its name.
+    """
+
+    def __init__(self, module: str, class_name: str) -> None:
+        self._module: Final = module
+        self._class_name: Final = class_name
+        self._class: type[N] | None = None
+
+    @overload
+    def __get__(self, client: None, owner: type[Any]) -> type[N]: ...
+    @overload
+    def __get__(self, client: Caller, owner: type[Any]) -> N: ...
+    def __get__(self, client: Caller | None, owner: type[Any]) -> N | type[N]:
+        if self._class is None:
+            self._class = cast("type[N]", getattr(importlib.import_module(self._module), self._class_name))
+        # Not kept: client and namespace would refer to one another, and only the garbage collector would free them.
+        return self._class if client is None else self._class(client)
+
+
+def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
+    if facts.keys() - Facts.__annotations__.keys() or "weights" not in facts:
+        raise TypeError(f"{function.__name__} is declared by weights, and of {', '.join(Facts.__annotations__)}")
+    signature, options = written_out(function)
+    bare = signature.replace(parameters=list(signature.parameters.values())[1:])
+    declaration = _Declaration(_endpoint(method, path, facts, function, bare, options))
+    wire_names = declaration.endpoint.wire_names
+    needs_none = all(parameter.default is not parameter.empty for parameter in bare.parameters.values())
+
+    @functools.wraps(function)
+    async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        endpoint = declaration.endpoint
+        if endpoint.deprecated is not None:
+            warnings.warn(f"{endpoint.name} is deprecated: {endpoint.deprecated}", DeprecationWarning, stacklevel=2)
+        if needs_none and not args and not kwargs:
+            # Binding costs as much as signing, and most polls have no arguments.
+            return await self.call(endpoint, {})
+        arguments = bare.bind(*args, **kwargs).arguments
+        parameters = {wire_names[name]: value for name, value in arguments.items()}
+        if endpoint.one is not None and parameters.get(endpoint.one_with) is not None:
+            endpoint = endpoint.one
+        return await self.call(endpoint, parameters)
+
+    decorated = cast("Any", call)
+    decorated.__signature__ = signature
+    decorated.declaration = declaration
+    return cast("F", call)
+
+
+def _endpoint(
+    method: Method,
+    path: str,
+    facts: Facts,
+    function: Callable[..., object],
+    signature: inspect.Signature,
+    options: type[Any] | None,
+) -> Endpoint[Any]:
+    """Return the endpoint that is declared, under the function's own name.
+
+    Raises:
+        ValueError: the declaration contradicts itself, or leads to no known host.
+    """
+    wire_names = {name: camel(name) for name in signature.parameters}
+    weights = checked_weights(path, facts["weights"])
+    single, returns = facts.get("single", False), signature.return_annotation
+    one = None
+    if isinstance(single, str):
+        returns, one = get_args(returns)
+    endpoint = Endpoint[Any](
+        name=function.__name__,
+        method=method,
+        path=path,
+        security=facts.get("security", "USER_DATA" if method == "GET" else "TRADE"),
+        weights={
+            limit_type: Weights(given.weight, {camel(name): weight for name, weight in given.without.items()})
+            for limit_type, given in weights.items()
+        },
+        priority=facts.get("priority", default_priority(method)),
+        decode=_when_used(_decoder_of_one if single is True else decoder, returns),
+        returns=returns,
+        parameters=signature.parameters,
+        wire_names=wire_names,
+        doc=inspect.getdoc(function) or "",
+        repeat=facts.get("repeat"),
+        client_id=facts.get("client_id"),
+        resolve=facts.get("resolve"),
+        check=facts.get("check"),
+        page=facts.get("page"),
+        deprecated=facts.get("deprecated"),
+        options=options,
+    )
+    _check(endpoint)
+    if one is None:
+        return endpoint
+    selected = msgspec.structs.replace(endpoint, decode=_when_used(_decoder_of_one, one), returns=one)
+    return msgspec.structs.replace(endpoint, one=selected, one_with=camel(str(single)))
+
+
+def _when_used(make: Callable[[Any], Callable[[bytes], Any]], returns: Any) -> Callable[[bytes], Any]:
+    """Return a decoder that is made with the first response: it takes longer than all else that importing does."""
+    decode: Callable[[bytes], Any] | None = None
+
+    def decode_response(body: bytes) -> Any:
+        nonlocal decode
+        if decode is None:
+            decode = make(returns)
+        return decode(body)
+
+    return decode_response
+
+
+def _decoder_of_one(returns: Any) -> Callable[[bytes], Any]:
+    """Return a function that decodes one object, or a list with it."""
+    decode = decoder(cast("type[Any]", returns | list[returns]))
+
+    def decode_one(body: bytes) -> Any:
+        response = decode(body)
+        objects = cast("list[Any]", response if isinstance(response, list) else [response])
+        if len(objects) != 1:
+            raise ValueError(f"expected one object, got a list of {len(objects)} - at `$`")
+        return objects[0]
+
+    return decode_one
+
+
+def _check(endpoint: Endpoint[Any]) -> None:
+    """Refuse a declaration whose parts do not fit one another.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    check_repeat(endpoint.repeat)
+    optional = {endpoint.wire_names[name] for name, one in endpoint.parameters.items() if one.default is not one.empty}
+    for weights in endpoint.weights.values():
+        if required := weights.without.keys() - optional:
+            raise ValueError(f"{endpoint.name} has no optional parameter {', '.join(sorted(required))}")
+    if endpoint.client_id is not None and camel(endpoint.client_id) not in optional:
+        raise ValueError(f"{endpoint.name} has no optional parameter {endpoint.client_id}")
+    if not endpoint.is_write and (endpoint.client_id or endpoint.resolve):
+        raise ValueError(f"{endpoint.name} is a query, whose outcome nothing depends on")
+    if endpoint.page is not None:
+        _check_page(endpoint, endpoint.page)
+
+
+def _check_page(endpoint: Endpoint[Any], page: Page) -> None:
+    if missing := [name for name in page.parameters if name not in endpoint.parameters]:
+        raise ValueError(f"{endpoint.name} cannot be paged without the parameter {', '.join(missing)}")
+    rows = get_type_hints(endpoint.returns)["rows"] if isinstance(page, ByPage) else endpoint.returns
+    [row] = get_args(rows)
+    if missing := set(page.fields) - set(row.__struct_fields__):
+        raise ValueError(f"{row.__name__} has no field {', '.join(sorted(missing))}")
