@@ -21,7 +21,7 @@ FACTS = {endpoint.name: endpoint for endpoint in facts.ENDPOINTS}
 SIGNED = {"USER_DATA", "TRADE", "MARGIN"}
 
 MISSING = """
-asset_collection auto_collection balance bnb_transfer close_listen_key cm.adl_quantile cm.all_conditional_orders
+asset_collection auto_collection bnb_transfer close_listen_key cm.adl_quantile cm.all_conditional_orders
 cm.all_orders cm.cancel_all_conditional_orders cm.cancel_all_orders cm.cancel_conditional_order cm.cancel_order
 cm.commission_rate cm.conditional_order_history cm.force_orders cm.income cm.leverage_brackets cm.modify_order
 cm.new_conditional_order cm.new_order cm.open_conditional_order cm.open_conditional_orders cm.open_order

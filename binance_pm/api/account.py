@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import overload
 
 from msgspec import field
 
@@ -35,6 +36,32 @@ class Account(Model, frozen=True):
     """Milliseconds since the epoch; 0 on an account that never changed."""
 
 
+class Balance(Model, frozen=True):
+    """What the account holds and owes in one asset, in units of the asset."""
+
+    asset: str
+    total_wallet_balance: Decimal
+    """Cross margin, USD-M and COIN-M wallets together; unrealised profit is not included."""
+    cross_margin_borrowed: Decimal
+    """Principal owed."""
+    cross_margin_free: Decimal
+    cross_margin_interest: Decimal
+    """Interest owed."""
+    cross_margin_locked: Decimal
+    """Held for open orders."""
+    um_wallet_balance: Decimal
+    um_unrealized_pnl: Decimal = field(name="umUnrealizedPNL")
+    cm_wallet_balance: Decimal
+    cm_unrealized_pnl: Decimal | None = field(name="cmUnrealizedPNL")
+    """None if the exchange sends empty text, as it does for assets without COIN-M positions."""
+    update_time: Milliseconds
+    """Milliseconds since the epoch; 0 if nothing ever happened."""
+    negative_balance: Decimal
+    """What futures lost beyond their wallets; contained in the wallets already."""
+    cross_margin_asset: Decimal | None = None
+    """Free and locked; the documents leave it out if one asset is asked for."""
+
+
 class AccountApi(EndpointGroup):
     """The account as a whole."""
 
@@ -44,5 +71,19 @@ class AccountApi(EndpointGroup):
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account/Account-Information
         (read 2026-11-21)
+        """
+        ...
+
+    @overload
+    async def balance(self, asset: None = None, *, recv_window: int | None = None) -> list[Balance]: ...
+    @overload
+    async def balance(self, asset: str, *, recv_window: int | None = None) -> Balance: ...
+    @get("/papi/v1/balance", weights=20, single="asset")
+    async def balance(self, asset: str | None = None, *, recv_window: int | None = None) -> list[Balance] | Balance:
+        """Wallet balances and debts, of one asset or of every asset.
+
+        With ``asset`` one `Balance`, without it a list.
+
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account (read 2026-11-29)
         """
         ...

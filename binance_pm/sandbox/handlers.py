@@ -10,7 +10,9 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from binance_pm.sandbox import facts
 from binance_pm.sandbox.market import SYMBOLS, amount
+from binance_pm.sandbox.messages import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -159,6 +161,51 @@ def span_account(context: Context) -> Fields:
         "otherMM": _ZERO,
         "accountStatus": statement.status,
         "accountType": statement.account.account_type,
+    }
+
+
+@handles("balance")
+def balance(context: Context) -> Fields | list[Fields]:
+    """Wallets by asset: every asset in a list, or one that is asked for as an object."""
+    statement = context.statement
+    btc = statement.in_btc
+    rows = [
+        _balance("USDT", um_wallet=statement.wallet, um_profit=statement.profit, updated=statement.opened),
+        # The collateral that counts for 95 % only.
+        _balance("USDC", margin=statement.collateral, updated=statement.opened),
+        _balance("BTC", um_profit=btc.profit if btc else Decimal(0)),
+    ]
+    if (asset := context.parameters.get("asset")) is None:
+        return rows
+    # The documents leave a field out of the single object.
+    row = next((row for row in rows if row["asset"] == asset), None)
+    if row is None:
+        raise Refused(facts.BAD_ASSET)
+    return {name: value for name, value in row.items() if name != "crossMarginAsset"}
+
+
+def _balance(
+    asset: str,
+    *,
+    um_wallet: Decimal = Decimal(0),
+    um_profit: Decimal = Decimal(0),
+    margin: Decimal = Decimal(0),
+    updated: int = 0,
+) -> Fields:
+    return {
+        "asset": asset,
+        "totalWalletBalance": amount(margin + um_wallet),
+        "crossMarginAsset": amount(margin),
+        "crossMarginBorrowed": _ZERO,
+        "crossMarginFree": amount(margin),
+        "crossMarginInterest": _ZERO,
+        "crossMarginLocked": _ZERO,
+        "umWalletBalance": amount(um_wallet),
+        "umUnrealizedPNL": amount(um_profit),
+        "cmWalletBalance": _ZERO,
+        "cmUnrealizedPNL": "",
+        "updateTime": updated,
+        "negativeBalance": _ZERO,
     }
 
 
