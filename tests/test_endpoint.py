@@ -26,7 +26,7 @@ cm.all_orders cm.cancel_all_conditional_orders cm.cancel_all_orders cm.cancel_co
 cm.commission_rate cm.conditional_order_history cm.force_orders cm.income cm.leverage_brackets cm.modify_order
 cm.new_conditional_order cm.new_order cm.open_conditional_order cm.open_conditional_orders cm.open_order
 cm.open_orders cm.order cm.order_amendments cm.position_mode cm.position_risk cm.set_leverage cm.set_position_mode
-cm.trades cm_account create_listen_key keepalive_listen_key margin.all_ocos margin.all_orders margin.borrow
+cm.trades create_listen_key keepalive_listen_key margin.all_ocos margin.all_orders margin.borrow
 margin.cancel_all_orders margin.cancel_oco margin.cancel_order margin.force_orders margin.interest_history
 margin.loan_history margin.max_borrowable margin.max_withdraw margin.new_oco margin.new_order margin.oco
 margin.open_ocos margin.open_orders margin.order margin.repay margin.repay_debt margin.repay_history margin.trades

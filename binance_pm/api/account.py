@@ -8,7 +8,7 @@ from typing import overload
 from msgspec import field
 
 from binance_pm.declaration import EndpointGroup, get
-from binance_pm.enums import AccountStatus
+from binance_pm.enums import AccountStatus, PositionSide
 from binance_pm.wire import Milliseconds, Model
 
 
@@ -62,6 +62,55 @@ class Balance(Model, frozen=True):
     """Free and locked; the documents leave it out if one asset is asked for."""
 
 
+class CmAsset(Model, frozen=True):
+    """What the COIN-M side of the account holds and owes in one margin asset, in units of the asset."""
+
+    asset: str
+    cross_wallet_balance: Decimal
+    cross_un_pnl: Decimal
+    """Unrealised profit of all positions margined in the asset."""
+    maint_margin: Decimal
+    initial_margin: Decimal
+    position_initial_margin: Decimal
+    open_order_initial_margin: Decimal
+    update_time: Milliseconds
+    """Milliseconds since the epoch; 0 if nothing ever happened."""
+
+
+class CmPosition(Model, frozen=True):
+    """One COIN-M position; amounts in the coin of the symbol unless said otherwise."""
+
+    symbol: str
+    position_side: PositionSide
+    position_amt: Decimal
+    """In contracts; negative for a short position, also in hedge mode."""
+    entry_price: Decimal
+    """USD."""
+    unrealized_profit: Decimal
+    initial_margin: Decimal
+    maint_margin: Decimal
+    position_initial_margin: Decimal
+    open_order_initial_margin: Decimal
+    leverage: Decimal
+    """A whole number."""
+    max_qty: Decimal
+    """The largest position that the leverage allows."""
+    update_time: Milliseconds
+    """Milliseconds since the epoch; 0 if nothing ever happened."""
+    break_even_price: Decimal | None = None
+    """USD; no document has it, real responses do."""
+    notional_value: Decimal | None = None
+    """Value at the mark price; no document has it, real responses do."""
+
+
+class CmAccount(Model, frozen=True):
+    """Assets and positions of the COIN-M side."""
+
+    assets: list[CmAsset]
+    positions: list[CmPosition]
+    """A symbol without a position may be missing."""
+
+
 class AccountApi(EndpointGroup):
     """The account as a whole."""
 
@@ -85,5 +134,17 @@ class AccountApi(EndpointGroup):
         With ``asset`` one `Balance`, without it a list.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account (read 2026-11-29)
+        """
+        ...
+
+    @get("/papi/v1/cm/account", weights=5)
+    async def cm_account(self, *, recv_window: int | None = None) -> CmAccount:
+        """COIN-M assets and positions of the account.
+
+        Positions count contracts, and amounts are in the coin of the symbol. A symbol without a position may be
+        missing: treat it as flat.
+
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account/Get-CM-Account-Detail
+        (read 2026-11-29)
         """
         ...

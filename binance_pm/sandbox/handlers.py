@@ -209,6 +209,12 @@ def _balance(
     }
 
 
+@handles("cm_account")
+def cm_account(_: Context) -> Fields:
+    """COIN-M assets and positions: no account of the sandbox has any."""
+    return {"assets": [_asset("BTC")], "positions": []}
+
+
 def _asset(
     name: str,
     *,
