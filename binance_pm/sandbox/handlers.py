@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from binance_pm.sandbox import facts
-from binance_pm.sandbox.market import SYMBOLS, amount
+from binance_pm.sandbox.market import ETHBTC, SYMBOLS, amount
 from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.state import DEFAULT_LEVERAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,6 +59,9 @@ F = TypeVar("F", bound="Handler")
 HANDLERS: dict[str, Handler] = {}
 """The response to a request that breaks no rule, by the endpoint's name in ``facts.json``."""
 
+_SYMBOLS = {*SYMBOLS, ETHBTC}
+_NOTIONAL_AT_ONCE = 100_000_000
+"""The largest notional of a position with a leverage of 1."""
 _ZERO = amount(Decimal(0))
 _FLAT_ASSETS = ("BTC", "ETH", "BNB", "USDC")
 
@@ -215,6 +219,33 @@ def cm_account(_: Context) -> Fields:
     return {"assets": [_asset("BTC")], "positions": []}
 
 
+@handles("um.position_risk")
+def um_position_risk(context: Context) -> list[Fields]:
+    """Open positions with prices and leverage; a flat symbol is missing."""
+    statement = context.statement
+    symbol = _known_symbol(context)
+    rows = [*statement.rows, *([statement.in_btc] if statement.in_btc else [])]
+    return [_position_risk(row, context) for row in rows if symbol in {None, row.symbol}]
+
+
+def _position_risk(row: Row, context: Context) -> Fields:
+    leverage = context.state.leverage.get(row.symbol, DEFAULT_LEVERAGE)
+    return {
+        "symbol": row.symbol,
+        "positionSide": "BOTH",
+        "positionAmt": amount(row.amount),
+        "entryPrice": amount(row.entry),
+        "breakEvenPrice": amount(row.entry),
+        "markPrice": amount(row.price),
+        "liquidationPrice": _ZERO,
+        "notional": amount(row.notional),
+        "unRealizedProfit": amount(row.profit),
+        "leverage": str(leverage),
+        "maxNotionalValue": _max_notional(leverage),
+        "updateTime": context.statement.opened,
+    }
+
+
 def _asset(
     name: str,
     *,
@@ -247,3 +278,15 @@ def _position(symbol: str, row: Row | None, opened: int) -> Fields:
         "updateTime": opened if row else 0,
         "notional": amount(row.notional) if row else _ZERO,
     }
+
+
+def _known_symbol(context: Context) -> str | None:
+    """Return the symbol that is asked for, if any; refuse one that the market does not have."""
+    symbol = context.parameters.get("symbol")
+    if symbol is not None and symbol not in _SYMBOLS:
+        raise Refused(facts.BAD_SYMBOL)
+    return symbol
+
+
+def _max_notional(leverage: int) -> str:
+    return str(_NOTIONAL_AT_ONCE // leverage)
