@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from binance_pm.declaration import Namespace, get
+from binance_pm.declaration import Namespace, get, post
 from binance_pm.enums import PositionSide
 from binance_pm.wire import Milliseconds, Model
 
@@ -35,6 +35,15 @@ class UmPositionRisk(Model, frozen=True):
     """Price at which nothing would be lost, fees included; no document has it, real responses do."""
 
 
+class Leverage(Model, frozen=True):
+    """The leverage of a symbol, and what it allows."""
+
+    symbol: str
+    leverage: int
+    max_notional_value: Decimal
+    """The largest notional of a position in the symbol."""
+
+
 class Um(Namespace, name="um"):
     """USD-M futures, as ``client.um``."""
 
@@ -46,6 +55,21 @@ class Um(Namespace, name="um"):
         user data stream tells changes sooner and costs no weight.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account/Query-UM-Position-Information
+        (read 2026-11-29)
+        """
+        ...
+
+    @post("/papi/v1/um/leverage", weights=1, repeat="same_effect")
+    async def set_leverage(self, symbol: str, leverage: int, *, recv_window: int | None = None) -> Leverage:
+        """Set the leverage of a USD-M symbol; it is returned with the largest notional that it allows.
+
+        From 1 to the ``initial_leverage`` of the symbol's first bracket, at most 125. The setting is absolute, so a
+        request whose response was lost is sent again.
+
+        Raises:
+            RequestRejected: code -4028, the leverage is out of range; code -2027, the position is too large for it.
+
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account/Change-UM-Initial-Leverage
         (read 2026-11-29)
         """
         ...

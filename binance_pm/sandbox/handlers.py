@@ -62,6 +62,7 @@ HANDLERS: dict[str, Handler] = {}
 _SYMBOLS = {*SYMBOLS, ETHBTC}
 _NOTIONAL_AT_ONCE = 100_000_000
 """The largest notional of a position with a leverage of 1."""
+_MAX_LEVERAGE = 125
 _ZERO = amount(Decimal(0))
 _FLAT_ASSETS = ("BTC", "ETH", "BNB", "USDC")
 
@@ -244,6 +245,17 @@ def _position_risk(row: Row, context: Context) -> Fields:
         "maxNotionalValue": _max_notional(leverage),
         "updateTime": context.statement.opened,
     }
+
+
+@handles("um.set_leverage")
+def set_um_leverage(context: Context) -> Fields:
+    """Keep the leverage; it limits the notional, and `um.position_risk` shows it."""
+    symbol, leverage = context.parameters["symbol"], int(context.parameters["leverage"])
+    _known_symbol(context)
+    if not 1 <= leverage <= _MAX_LEVERAGE:
+        raise Refused(facts.INVALID_LEVERAGE, leverage=leverage)
+    context.state.leverage[symbol] = leverage
+    return {"leverage": leverage, "maxNotionalValue": _max_notional(leverage), "symbol": symbol}
 
 
 def _asset(
