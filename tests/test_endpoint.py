@@ -38,7 +38,7 @@ pro.repay_bankruptcy_loan pro.repay_futures_negative_balance pro.repay_futures_s
 pro.set_margin_call_level pro.set_repay_futures_switch pro.tiered_collateral_rate pro_ping
 repay_futures_negative_balance repay_futures_switch set_repay_futures_switch um.account_config um.account_v1
 um.adl_quantile um.algo_order um.all_algo_orders um.all_orders um.cancel_algo_order um.cancel_all_algo_orders
-um.cancel_all_orders um.cancel_order um.commission_rate um.fee_burn um.force_orders um.income um.income_download_id
+um.cancel_all_orders um.cancel_order um.commission_rate um.fee_burn um.force_orders um.income_download_id
 um.income_download_link um.leverage_brackets um.modify_order um.new_algo_order um.new_order um.open_algo_orders
 um.open_order um.open_orders um.order um.order_amendments um.order_download_id um.order_download_link
 um.position_mode um.set_fee_burn um.set_position_mode um.sign_tradfi_contract

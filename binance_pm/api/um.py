@@ -2,11 +2,62 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
+from typing import Literal, TypeAlias
 
 from binance_pm.declaration import Namespace, get, post
-from binance_pm.enums import PositionSide
+from binance_pm.endpoint import ByTime
+from binance_pm.enums import OpenEnum, PositionSide
+from binance_pm.limits import Priority
 from binance_pm.wire import Milliseconds, Model
+
+UmIncomeType: TypeAlias = Literal[
+    "TRANSFER",
+    "WELCOME_BONUS",
+    "REALIZED_PNL",
+    "FUNDING_FEE",
+    "COMMISSION",
+    "INSURANCE_CLEAR",
+    "REFERRAL_KICKBACK",
+    "COMMISSION_REBATE",
+    "API_REBATE",
+    "CONTEST_REWARD",
+    "CROSS_COLLATERAL_TRANSFER",
+    "OPTIONS_PREMIUM_FEE",
+    "OPTIONS_SETTLE_PROFIT",
+    "INTERNAL_TRANSFER",
+    "DELIVERED_SETTELMENT",
+    "COIN_SWAP_DEPOSIT",
+    "COIN_SWAP_WITHDRAW",
+    "POSITION_LIMIT_INCREASE_FEE",
+]
+"""The income types that can be asked for."""
+
+
+class IncomeType(OpenEnum):
+    """What a row of the income history is about, on USD-M and COIN-M futures."""
+
+    TRANSFER = "TRANSFER"
+    WELCOME_BONUS = "WELCOME_BONUS"
+    REALIZED_PNL = "REALIZED_PNL"
+    FUNDING_FEE = "FUNDING_FEE"
+    COMMISSION = "COMMISSION"
+    INSURANCE_CLEAR = "INSURANCE_CLEAR"
+    REFERRAL_KICKBACK = "REFERRAL_KICKBACK"
+    COMMISSION_REBATE = "COMMISSION_REBATE"
+    API_REBATE = "API_REBATE"
+    CONTEST_REWARD = "CONTEST_REWARD"
+    CROSS_COLLATERAL_TRANSFER = "CROSS_COLLATERAL_TRANSFER"
+    OPTIONS_PREMIUM_FEE = "OPTIONS_PREMIUM_FEE"
+    OPTIONS_SETTLE_PROFIT = "OPTIONS_SETTLE_PROFIT"
+    INTERNAL_TRANSFER = "INTERNAL_TRANSFER"
+    AUTO_EXCHANGE = "AUTO_EXCHANGE"
+    DELIVERED_SETTELMENT = "DELIVERED_SETTELMENT"
+    """The exchange's own spelling."""
+    COIN_SWAP_DEPOSIT = "COIN_SWAP_DEPOSIT"
+    COIN_SWAP_WITHDRAW = "COIN_SWAP_WITHDRAW"
+    POSITION_LIMIT_INCREASE_FEE = "POSITION_LIMIT_INCREASE_FEE"
 
 
 class UmPositionRisk(Model, frozen=True):
@@ -44,6 +95,25 @@ class Leverage(Model, frozen=True):
     """The largest notional of a position in the symbol."""
 
 
+class UmIncome(Model, frozen=True):
+    """One row of the income history: what changed a USD-M wallet."""
+
+    income_type: IncomeType
+    tran_id: int
+    """Unique among the rows of an income type."""
+    symbol: str
+    """Empty if no symbol is concerned, such as for a transfer."""
+    income: Decimal
+    """In units of the asset; negative if the wallet lost."""
+    asset: str
+    info: str
+    """Mostly the income type again."""
+    trade_id: str
+    """Empty if the row belongs to no trade."""
+    time: Milliseconds
+    """Milliseconds since the epoch."""
+
+
 class Um(Namespace, name="um"):
     """USD-M futures, as ``client.um``."""
 
@@ -70,6 +140,32 @@ class Um(Namespace, name="um"):
             RequestRejected: code -4028, the leverage is out of range; code -2027, the position is too large for it.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account/Change-UM-Initial-Leverage
+        (read 2026-11-29)
+        """
+        ...
+
+    @get(
+        "/papi/v1/um/income",
+        weights=30,
+        priority=Priority.BACKGROUND,
+        page=ByTime(key=("income_type", "tran_id"), window=timedelta(days=90)),
+    )
+    async def income(
+        self,
+        symbol: str | None = None,
+        income_type: UmIncomeType | None = None,
+        *,
+        start_time: int | None = None,
+        end_time: int | None = None,
+        limit: int | None = None,
+        recv_window: int | None = None,
+    ) -> list[UmIncome]:
+        """Income rows of the USD-M side, oldest first: profits, fees, funding and transfers.
+
+        Without times, the last seven days; the exchange keeps three months. Both times are inclusive milliseconds. At
+        most ``limit`` rows come back, 100 by default and 1000 at most, and rows of one millisecond may be cut apart.
+
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account/Get-UM-Income-History
         (read 2026-11-29)
         """
         ...

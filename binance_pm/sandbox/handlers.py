@@ -16,7 +16,7 @@ from binance_pm.sandbox.messages import Refused
 from binance_pm.sandbox.state import DEFAULT_LEVERAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from binance_pm.sandbox.market import Market, Row, Statement
     from binance_pm.sandbox.state import AccountState
@@ -63,6 +63,9 @@ _SYMBOLS = {*SYMBOLS, ETHBTC}
 _NOTIONAL_AT_ONCE = 100_000_000
 """The largest notional of a position with a leverage of 1."""
 _MAX_LEVERAGE = 125
+_WEEK = 7 * 24 * 3600 * 1000
+_FEE = Decimal("0.0005")
+_FIRST_TRANSACTION = 9_689_322_392
 _ZERO = amount(Decimal(0))
 _FLAT_ASSETS = ("BTC", "ETH", "BNB", "USDC")
 
@@ -256,6 +259,41 @@ def set_um_leverage(context: Context) -> Fields:
         raise Refused(facts.INVALID_LEVERAGE, leverage=leverage)
     context.state.leverage[symbol] = leverage
     return {"leverage": leverage, "maxNotionalValue": _max_notional(leverage), "symbol": symbol}
+
+
+@handles("um.income")
+def um_income(context: Context) -> list[Fields]:
+    """The fees of opening each position, and the transfer that left the wallet as it is."""
+    parameters, statement = context.parameters, context.statement
+    end = int(parameters.get("endTime", context.now * 1000))
+    start = int(parameters.get("startTime", end - _WEEK))
+    if start > end:
+        raise Refused(facts.INVALID_TIME_RANGE)
+    symbol = _known_symbol(context)
+    rows = [
+        row
+        for row in _income_rows(statement)
+        if symbol in (None, row["symbol"]) and parameters.get("incomeType") in (None, row["incomeType"])
+    ]
+    limit = min(int(parameters.get("limit", 100)), 1000)
+    return rows[:limit] if start <= statement.opened <= end else []
+
+
+def _income_rows(statement: Statement) -> Iterator[Fields]:
+    fees = [(row.symbol, round(-abs(row.amount * row.entry) * _FEE, 8)) for row in statement.rows]
+    deposit = statement.wallet - sum((fee for _, fee in fees), Decimal(0))
+    for number, (symbol, income) in enumerate([("", deposit), *fees]):
+        kind = "COMMISSION" if symbol else "TRANSFER"
+        yield {
+            "symbol": symbol,
+            "incomeType": kind,
+            "income": amount(income),
+            "asset": "USDT",
+            "info": kind,
+            "time": statement.opened,
+            "tranId": str(_FIRST_TRANSACTION + number),
+            "tradeId": str(number) if symbol else "",
+        }
 
 
 def _asset(
