@@ -40,7 +40,7 @@ repay_futures_negative_balance repay_futures_switch set_repay_futures_switch um.
 um.adl_quantile um.algo_order um.all_algo_orders um.all_orders um.cancel_algo_order um.cancel_all_algo_orders
 um.cancel_all_orders um.cancel_order um.commission_rate um.fee_burn um.force_orders um.income_download_id
 um.income_download_link um.leverage_brackets um.modify_order um.new_algo_order um.new_order um.open_algo_orders
-um.open_order um.open_orders um.order um.order_amendments um.order_download_id um.order_download_link
+um.open_order um.order um.order_amendments um.order_download_id um.order_download_link
 um.position_mode um.set_fee_burn um.set_position_mode um.sign_tradfi_contract
 um.symbol_config um.trade_download_id um.trade_download_link um.trades um.trading_status
 """

@@ -6,7 +6,8 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
-from binance_pm.declaration import Namespace, get, post
+from binance_pm.api.um_orders import UmOrders
+from binance_pm.declaration import get, post
 from binance_pm.endpoint import ByTime
 from binance_pm.enums import OpenEnum, PositionSide
 from binance_pm.limits import Priority
@@ -114,7 +115,7 @@ class UmIncome(Model, frozen=True):
     """Milliseconds since the epoch."""
 
 
-class Um(Namespace, name="um"):
+class Um(UmOrders, name="um"):
     """USD-M futures, as ``client.um``."""
 
     @get("/papi/v1/um/positionRisk", weights=5)

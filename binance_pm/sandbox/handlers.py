@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from binance_pm.sandbox import facts
@@ -294,6 +295,41 @@ def _income_rows(statement: Statement) -> Iterator[Fields]:
             "tranId": str(_FIRST_TRANSACTION + number),
             "tradeId": str(number) if symbol else "",
         }
+
+
+@handles("um.open_orders")
+def um_open_orders(context: Context) -> list[Fields]:
+    """Two orders that rest far from the market and would close half of a position; they need no margin."""
+    symbol = _known_symbol(context)
+    rows = [row for row in context.statement.rows[:2] if symbol in {None, row.symbol}]
+    return [_take_profit(row, context.statement) for row in rows]
+
+
+def _take_profit(row: Row, statement: Statement) -> Fields:
+    is_long = row.amount > 0
+    number = int.from_bytes(sha256(f"{statement.account.label}:{row.symbol}".encode()).digest()[:7])
+    return {
+        "symbol": row.symbol,
+        "orderId": number,
+        "clientOrderId": f"take-profit-{number % 1_000_000}",
+        "side": "SELL" if is_long else "BUY",
+        "positionSide": "BOTH",
+        "type": "LIMIT",
+        "origType": "LIMIT",
+        "timeInForce": "GTC",
+        "reduceOnly": True,
+        "price": amount(row.entry * (Decimal("1.25") if is_long else Decimal("0.75"))),
+        "avgPrice": _ZERO,
+        "origQty": amount(abs(row.amount) / 2),
+        "executedQty": _ZERO,
+        "cumQuote": _ZERO,
+        "status": "NEW",
+        "selfTradePreventionMode": "EXPIRE_MAKER",
+        "goodTillDate": 0,
+        "priceMatch": "NONE",
+        "time": statement.opened,
+        "updateTime": statement.opened,
+    }
 
 
 def _asset(
