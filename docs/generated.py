@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Final, TypeGuard, get_args
 
@@ -41,15 +42,14 @@ def namespaces(_: str) -> str:
     names = sorted({name.partition(".")[0] for name in ENDPOINTS if "." in name})
     classes = {name: attrgetter(name)(Client) for name in names}
     options = "    options:\n      heading_level: 3\n      inherited_members: true\n      show_root_full_path: false"
-    return "\n\n".join(
-        f"## `client.{name}`\n\n::: {one.__module__}.{one.__name__}\n{options}" for name, one in classes.items()
-    )
+    return "\n\n".join(f"## `client.{name}`\n\n::: {_path(one)}\n{options}" for name, one in classes.items())
 
 
 def answers(_: str) -> str:
-    """Return every module of the package that declares responses, for mkdocstrings."""
-    modules = {attrgetter(name)(Client).__module__ for name in ENDPOINTS}
-    return "\n\n".join(_module(name) for name in sorted(modules))
+    """Return every module that declares responses or enumerations of them, for mkdocstrings."""
+    # Reading the registry loads every module.
+    modules = sorted(name for name in sys.modules if name.startswith("binance_pm.api.")) if len(ENDPOINTS) else []
+    return "\n\n".join(_module(name) for name in modules)
 
 
 def errors(_: str) -> str:
@@ -80,11 +80,10 @@ _SECURITY: Final = {"NONE": "nothing", "MARKET_DATA": "key", "USER_STREAM": "key
 
 
 def _row(endpoint: Endpoint[Any]) -> str:
-    method = attrgetter(endpoint.name)(Client)
-    group = method.__qualname__.rpartition(".")[0]
-    owner = f"{method.__module__}.{group}" if "." in endpoint.name else "binance_pm.Client"
+    namespace, _, method = endpoint.name.rpartition(".")
+    owner = _path(attrgetter(namespace)(Client)) if namespace else "binance_pm.Client"
     cells = [
-        f"[`{endpoint.name}`][{owner}.{method.__name__}]" + (" (deprecated)" if endpoint.deprecated else ""),
+        f"[`{endpoint.name}`][{owner}.{method}]" + (" (deprecated)" if endpoint.deprecated else ""),
         endpoint.method,
         f"`{endpoint.path}`",
         "<br>".join(_weight(endpoint, limit_type) for limit_type in endpoint.weights),
@@ -92,6 +91,10 @@ def _row(endpoint: Endpoint[Any]) -> str:
         _link(endpoint.returns) + (f", or one with `{endpoint.one_with}`" if endpoint.one else ""),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _path(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__name__}"
 
 
 def _weight(endpoint: Endpoint[Any], limit_type: LimitType) -> str:
@@ -112,12 +115,12 @@ def _link(returns: object) -> str:
 
 def _module(name: str) -> str:
     title = (inspect.getdoc(sys.modules[name]) or name).splitlines()[0].rstrip(".")
-    structs = [f"{name}.{kind.__name__}" for kind in vars(sys.modules[name]).values() if _is_answer(kind, name)]
-    return "\n\n".join([f"## {title}", *map(_class, structs)])
+    shown = [f"{name}.{kind.__name__}" for kind in vars(sys.modules[name]).values() if _is_shown(kind, name)]
+    return "\n\n".join([f"## {title}", *map(_class, shown)])
 
 
-def _is_answer(kind: object, module: str) -> TypeGuard[type[msgspec.Struct]]:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module
+def _is_shown(kind: object, module: str) -> TypeGuard[type[Any]]:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct | StrEnum) and kind.__module__ == module
 
 
 def _class(path: str) -> str:

@@ -35,6 +35,9 @@ from binance_pm import (
     UmAsset,
     UmPosition,
 )
+from binance_pm.api.account import Balance, CmAccount
+from binance_pm.api.um import Leverage, Um, UmIncome, UmPositionRisk
+from binance_pm.api.um_orders import UmOrder
 
 
 async def endpoints(client: Client) -> None:
@@ -73,6 +76,20 @@ def fields(account: Account, um_account: UmAccount, pro: ProAccount, span: SpanA
     assert_type(span.risk_unit_mm_list[0].uni_maintain_usd, Decimal)
     assert_type(span.margin_mm, Decimal)
     account.uni_mmr = Decimal(1)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def namespaces(client: Client) -> None:
+    """A namespace is typed like the client, and two shapes have two types."""
+    assert_type(client.um, Um)
+    assert_type(await client.um.open_orders("BTCUSDT"), list[UmOrder])
+    assert_type(await client.um.position_risk(), list[UmPositionRisk])
+    assert_type(await client.um.set_leverage("BTCUSDT", 5), Leverage)
+    assert_type(await client.um.income(income_type="COMMISSION"), list[UmIncome])
+    assert_type(await client.balance(), list[Balance])
+    assert_type(await client.balance("USDT"), Balance)
+    assert_type(await client.cm_account(), CmAccount)
+    await client.um.income(income_type="commission")  # pyright: ignore[reportArgumentType]
+    await client.um.set_leverage("BTCUSDT")  # pyright: ignore[reportCallIssue]
 
 
 async def undeclared(client: Client) -> None:
