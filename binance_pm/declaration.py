@@ -183,8 +183,10 @@ class LazyNamespace(Generic[N]):
 
 
 def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
-    if facts.keys() - Facts.__annotations__.keys() or "weights" not in facts:
-        raise TypeError(f"{function.__name__} is declared by weights, and of {', '.join(Facts.__annotations__)}")
+    if "weights" not in facts:
+        raise TypeError(f"{function.__name__} is declared without weights")
+    if unknown := facts.keys() - Facts.__annotations__.keys():
+        raise TypeError(f"{function.__name__} is declared with {', '.join(unknown)}, which is not a fact")
     signature, options = written_out(function)
     bare = signature.replace(parameters=list(signature.parameters.values())[1:])
     declaration = _Declaration(_endpoint(method, path, facts, function, bare, options))
@@ -211,6 +213,9 @@ def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
     return cast("F", call)
 
 
+_PASSED_ON: Final = ("repeat", "client_id", "resolve", "check", "page", "deprecated")
+
+
 def _endpoint(
     method: Method,
     path: str,
@@ -227,9 +232,10 @@ def _endpoint(
     wire_names = {name: camel(name) for name in signature.parameters}
     weights = checked_weights(path, facts["weights"])
     single, returns = facts.get("single", False), signature.return_annotation
-    one = None
+    one, one_with = None, ""
     if isinstance(single, str):
-        returns, one = get_args(returns)
+        [returns, one], one_with = get_args(returns), camel(single)
+    passed_on: dict[str, Any] = {name: facts.get(name) for name in _PASSED_ON}
     endpoint = Endpoint[Any](
         name=function.__name__,
         method=method,
@@ -245,19 +251,15 @@ def _endpoint(
         parameters=signature.parameters,
         wire_names=wire_names,
         doc=inspect.getdoc(function) or "",
-        repeat=facts.get("repeat"),
-        client_id=facts.get("client_id"),
-        resolve=facts.get("resolve"),
-        check=facts.get("check"),
-        page=facts.get("page"),
-        deprecated=facts.get("deprecated"),
+        one_with=one_with,
         options=options,
+        **passed_on,
     )
     _check(endpoint)
     if one is None:
         return endpoint
     selected = msgspec.structs.replace(endpoint, decode=_when_used(_decoder_of_one, one), returns=one)
-    return msgspec.structs.replace(endpoint, one=selected, one_with=camel(str(single)))
+    return msgspec.structs.replace(endpoint, one=selected)
 
 
 def _when_used(make: Callable[[Any], Callable[[bytes], Any]], returns: Any) -> Callable[[bytes], Any]:
@@ -295,13 +297,12 @@ def _check(endpoint: Endpoint[Any]) -> None:
     """
     check_repeat(endpoint.repeat)
     optional = {endpoint.wire_names[name] for name, one in endpoint.parameters.items() if one.default is not one.empty}
-    for weights in endpoint.weights.values():
-        if required := weights.without.keys() - optional:
-            raise ValueError(f"{endpoint.name} has no optional parameter {', '.join(sorted(required))}")
-    if endpoint.client_id is not None and camel(endpoint.client_id) not in optional:
-        raise ValueError(f"{endpoint.name} has no optional parameter {endpoint.client_id}")
+    named = {name for weights in endpoint.weights.values() for name in weights.without}
+    named |= {camel(name) for name in [endpoint.client_id, endpoint.one_with] if name}
+    if missing := named - optional:
+        raise ValueError(f"{endpoint.name} has no optional parameter {', '.join(sorted(missing))}")
     if not endpoint.is_write and (endpoint.client_id or endpoint.resolve):
-        raise ValueError(f"{endpoint.name} is a query, whose outcome nothing depends on")
+        raise ValueError(f"{endpoint.name} is a query: client_id and resolve are facts of a write")
     if endpoint.page is not None:
         _check_page(endpoint, endpoint.page)
 

@@ -128,6 +128,11 @@ async def method(self: object, symbol: str, *, limit: int | None = None, from_id
     raise NotImplementedError((self, symbol, limit, from_id))
 
 
+async def one_or_all(self: object, symbol: str | None = None) -> list[Thing] | Thing:
+    """A method with two shapes, to be decorated."""
+    raise NotImplementedError((self, symbol))
+
+
 def declared(
     declare: Declare, *, function: Any = method, path: str = "/papi/v1/um/thing", **facts: Any
 ) -> Endpoint[Any]:
@@ -249,7 +254,8 @@ class Pages(TypedDict, total=False):
         (get, {"page": ByTime(key=("id",))}),
         (get, {"page": ById("order_id")}),
         (get, {"page": ById("from_id", key="order_id")}),
-        (get, {"single": "pair"}),
+        (get, {"single": "limit"}),
+        (get, {"function": one_or_all, "single": "pair"}),
     ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused(declare: Declare, facts: dict[str, Any]) -> None:
@@ -261,7 +267,7 @@ def test_a_declaration_that_contradicts_itself_is_refused(declare: Declare, fact
 @pytest.mark.parametrize("facts", [{}, {"weights": 1, "repaet": "never"}])
 def test_an_unknown_fact_is_refused(facts: dict[str, Any]) -> None:
     """A misspelt keyword would be a fact that is not declared."""
-    with pytest.raises(TypeError, match="declared by"):
+    with pytest.raises(TypeError, match="is declared with"):
         get("/papi/v1/x", **facts)(cast("Method", method))
 
 
