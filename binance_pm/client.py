@@ -420,7 +420,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         if not parameters and endpoint.check is None:
             return ""
         try:
-            endpoint.check_arguments(parameters)
+            if endpoint.check is not None:
+                endpoint.check(endpoint.arguments(parameters))
             _check_recv_window(parameters.get("recvWindow"))
             return _checked_length(encode_query(parameters))
         except ValueError as error:

@@ -17,19 +17,21 @@ import functools
 import importlib
 import inspect
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import (
+    TYPE_CHECKING,
     Any,
     Final,
     Generic,
-    Protocol,
+    NotRequired,
     Required,
-    TypedDict,
     TypeVar,
     Unpack,
     cast,
     get_args,
+    get_origin,
     get_type_hints,
+    is_typeddict,
     overload,
 )
 
@@ -37,10 +39,8 @@ import msgspec
 
 from binance_pm.endpoint import (
     ENDPOINTS,
-    ByPage,
     Check,
     Endpoint,
-    Page,
     Registry,
     Security,
     Weights,
@@ -50,39 +50,52 @@ from binance_pm.endpoint import (
 )
 from binance_pm.errors import Repeat
 from binance_pm.limits import LimitType, Priority
-from binance_pm.signature import written_out
 from binance_pm.transport.http import Method
 from binance_pm.wire import Value, camel, decoder
+
+if TYPE_CHECKING:
+    from typing import Protocol, TypedDict
+
+    from binance_pm.paging import Page
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 N = TypeVar("N", bound="Namespace")
 
 
-class Facts(TypedDict, total=False):
-    """What is declared of an endpoint beside its path and signature."""
+if TYPE_CHECKING:
 
-    weights: Required[int | Weights | Mapping[LimitType, int | Weights]]
-    """What one call costs, by type of limit; a number alone is the weight of the IP."""
-    security: Security
-    """What the exchange requires; by default USER_DATA of a GET and TRADE of anything else."""
-    priority: Priority
-    """By default POLL of a GET and ORDER of anything else."""
-    repeat: Repeat
-    """See `Endpoint.repeat`: ``"same_effect"`` for cancels and absolute settings, ``"never"`` for download ids."""
-    client_id: str
-    """The optional parameter with the caller's own id, such as ``new_client_order_id``."""
-    resolve: str
-    """The query that tells what became of a write, such as ``um.order``."""
-    check: Check
-    """Refuses arguments before they are sent: it raises ValueError, which becomes a `ConfigurationError`."""
-    page: Page
-    """How the rest of a long list is asked for."""
-    single: bool | str
-    """Whether the response may be one object or a list with it: the method returns the object. As the name of a
-    parameter: only a call with this parameter does, and every other call returns a list."""
-    deprecated: str
-    """What to use instead."""
+    class Caller(Protocol):
+        """What makes the calls of an endpoint's method: a client."""
+
+        async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None], /) -> T:
+            """Make one call."""
+            ...
+
+    class Facts(TypedDict, total=False):
+        """What is declared of an endpoint beside its path and signature."""
+
+        weights: Required[int | Weights | Mapping[LimitType, int | Weights]]
+        """What one call costs, by type of limit; a number alone is the weight of the IP."""
+        security: Security
+        """What the exchange requires; by default USER_DATA of a GET and TRADE of anything else."""
+        priority: Priority
+        """By default POLL of a GET and ORDER of anything else."""
+        repeat: Repeat
+        """See `Endpoint.repeat`: ``"same_effect"`` for cancels and absolute settings, ``"never"`` for download ids."""
+        client_id: str
+        """The optional parameter with the caller's own id, such as ``new_client_order_id``."""
+        resolve: str
+        """The query that tells what became of a write, such as ``um.order``."""
+        check: Check
+        """Refuses arguments before they are sent: it raises ValueError, which becomes a `ConfigurationError`."""
+        page: Page
+        """How the rest of a long list is asked for."""
+        single: bool | str
+        """Whether the response may be one object or a list with it: the method returns the object. As the name of a
+        parameter: only a call with this parameter does, and every other call returns a list."""
+        deprecated: str
+        """What to use instead."""
 
 
 def get(path: str, **facts: Unpack[Facts]) -> Callable[[F], F]:
@@ -105,14 +118,6 @@ def delete(path: str, **facts: Unpack[Facts]) -> Callable[[F], F]:
     return functools.partial(_declare, "DELETE", path, facts)
 
 
-class Caller(Protocol):
-    """What makes the calls of an endpoint's method: a client."""
-
-    async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None], /) -> T:
-        """Make one call."""
-        ...
-
-
 class _Declaration:
     """The endpoint of a decorated method, which gets its full name from the class that the method is in."""
 
@@ -123,9 +128,10 @@ class _Declaration:
 
     def rename(self, prefix: str) -> Endpoint[Any]:
         """Put the name of a namespace before the endpoint's own, and return the endpoint."""
-        name, one = prefix + self.endpoint.name, self.endpoint.one
-        one = None if one is None else msgspec.structs.replace(one, name=name)
-        self.endpoint = msgspec.structs.replace(self.endpoint, name=name, one=one)
+        if prefix:
+            name, one = prefix + self.endpoint.name, self.endpoint.one
+            one = None if one is None else msgspec.structs.replace(one, name=name)
+            self.endpoint = msgspec.structs.replace(self.endpoint, name=name, one=one)
         return self.endpoint
 
 
@@ -185,9 +191,9 @@ class LazyNamespace(Generic[N]):
 def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
     if "weights" not in facts:
         raise TypeError(f"{function.__name__} is declared without weights")
-    if unknown := facts.keys() - Facts.__annotations__.keys():
+    if unknown := facts.keys() - _FACTS:
         raise TypeError(f"{function.__name__} is declared with {', '.join(unknown)}, which is not a fact")
-    signature, options = written_out(function)
+    signature, options = _written_out(function)
     bare = signature.replace(parameters=list(signature.parameters.values())[1:])
     declaration = _Declaration(_endpoint(method, path, facts, function, bare, options))
     wire_names = declaration.endpoint.wire_names
@@ -214,6 +220,7 @@ def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
 
 
 _PASSED_ON: Final = ("repeat", "client_id", "resolve", "check", "page", "deprecated")
+_FACTS: Final = {"weights", "security", "priority", "single", *_PASSED_ON}
 
 
 def _endpoint(
@@ -246,7 +253,7 @@ def _endpoint(
             for limit_type, given in weights.items()
         },
         priority=facts.get("priority", default_priority(method)),
-        decode=_when_used(_decoder_of_one if single is True else decoder, returns),
+        decode=_decoder_of_one(returns) if single is True else decoder(returns),
         returns=returns,
         parameters=signature.parameters,
         wire_names=wire_names,
@@ -258,21 +265,42 @@ def _endpoint(
     _check(endpoint)
     if one is None:
         return endpoint
-    selected = msgspec.structs.replace(endpoint, decode=_when_used(_decoder_of_one, one), returns=one)
+    selected = msgspec.structs.replace(endpoint, decode=_decoder_of_one(one), returns=one)
     return msgspec.structs.replace(endpoint, one=selected)
 
 
-def _when_used(make: Callable[[Any], Callable[[bytes], Any]], returns: Any) -> Callable[[bytes], Any]:
-    """Return a decoder that is made with the first response: it takes longer than all else that importing does."""
-    decode: Callable[[bytes], Any] | None = None
+def _written_out(function: Callable[..., object]) -> tuple[inspect.Signature, type[Any] | None]:
+    """Return the signature with each key of an unpacked `TypedDict` as a keyword parameter, and the `TypedDict`.
 
-    def decode_response(body: bytes) -> Any:
-        nonlocal decode
-        if decode is None:
-            decode = make(returns)
-        return decode(body)
+    A key that is not required may be None, and is None by default.
 
-    return decode_response
+    Raises:
+        ValueError: a variadic parameter is not declared by a `TypedDict`, or a key is a parameter, too.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    parameters = list(signature.parameters.values())
+    variadic = [one for one in parameters if one.kind in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
+    if not variadic:
+        return signature, None
+    options = cast("Any", next(iter(get_args(variadic[-1].annotation)), None))
+    if len(variadic) > 1 or get_origin(variadic[0].annotation) is not Unpack or not is_typeddict(options):
+        raise ValueError(f"{variadic[0]} is not declared as Unpack[a TypedDict]")
+    return signature.replace(parameters=[*parameters[:-1], *_keywords(options)]), options
+
+
+def _keywords(options: type[Any]) -> Iterator[inspect.Parameter]:
+    required: frozenset[str] = cast("Any", options).__required_keys__
+    for name, hint in get_type_hints(options, include_extras=True).items():
+        is_required = name in required
+        # `__required_keys__` does not know qualifiers that are text, as they are in modules with postponed annotations.
+        if (qualifier := get_origin(hint)) in {Required, NotRequired}:
+            is_required, hint = qualifier is Required, get_args(hint)[0]  # noqa: PLW2901
+        yield inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if is_required else None,
+            annotation=hint if is_required else hint | None,
+        )
 
 
 def _decoder_of_one(returns: Any) -> Callable[[bytes], Any]:
@@ -304,13 +332,7 @@ def _check(endpoint: Endpoint[Any]) -> None:
     if not endpoint.is_write and (endpoint.client_id or endpoint.resolve):
         raise ValueError(f"{endpoint.name} is a query: client_id and resolve are facts of a write")
     if endpoint.page is not None:
-        _check_page(endpoint, endpoint.page)
+        # Imported here: the endpoints that every program loads have no pages.
+        from binance_pm.paging import check_page  # noqa: PLC0415
 
-
-def _check_page(endpoint: Endpoint[Any], page: Page) -> None:
-    if missing := [name for name in page.parameters if name not in endpoint.parameters]:
-        raise ValueError(f"{endpoint.name} cannot be paged without the parameter {', '.join(missing)}")
-    rows = get_type_hints(endpoint.returns)["rows"] if isinstance(page, ByPage) else endpoint.returns
-    [row] = get_args(rows)
-    if missing := set(page.fields) - set(row.__struct_fields__):
-        raise ValueError(f"{row.__name__} has no field {', '.join(sorted(missing))}")
+        check_page(endpoint.page, endpoint.parameters, endpoint.returns)

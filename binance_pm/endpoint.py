@@ -10,16 +10,17 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
-from typing import Any, Final, Generic, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, cast, get_args
 
 import msgspec
 
 from binance_pm.errors import Repeat
 from binance_pm.limits import LIMITS, Family, LimitType, Priority
-from binance_pm.signature import descriptions_of
 from binance_pm.transport.http import Method
 from binance_pm.wire import decoder
+
+if TYPE_CHECKING:
+    from binance_pm.paging import Page
 
 T = TypeVar("T")
 
@@ -46,66 +47,6 @@ class Weights(msgspec.Struct, frozen=True):
             return self.weight
         missing = [weight for name, weight in self.without.items() if parameters.get(name) is None]
         return max(missing, default=self.weight)
-
-
-class ById(msgspec.Struct, frozen=True):
-    """Pages that begin at an id: the next page begins behind the last row."""
-
-    parameter: str
-    """The parameter with the first id of the page."""
-    key: str = "id"
-    """The field of a row that holds its id."""
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The parameters that select a page."""
-        return (self.parameter, "limit")
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The fields of a row that paging reads."""
-        return (self.key,)
-
-
-class ByTime(msgspec.Struct, frozen=True, kw_only=True):
-    """Pages that are ranges of time, both ends included, in ``start_time`` and ``end_time``."""
-
-    key: tuple[str, ...]
-    """The fields that tell a row from all others."""
-    time: str = "time"
-    """The field of a row that holds its time."""
-    window: timedelta | None = None
-    """The widest range of one request; None if there is no limit."""
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The parameters that select a page."""
-        return ("start_time", "end_time", "limit")
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The fields of a row that paging reads."""
-        return (*self.key, self.time)
-
-
-class ByPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbered pages, in ``current`` and ``size``, of a response with ``rows`` and ``total``."""
-
-    key: tuple[str, ...]
-    """The fields that tell a row from all others."""
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The parameters that select a page."""
-        return ("current", "size")
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The fields of a row that paging reads."""
-        return self.key
-
-
-Page = ById | ByTime | ByPage
 
 
 class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
@@ -150,6 +91,13 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     """On the wire, the parameter that selects one object."""
     options: type[Any] | None = None
     """The `TypedDict` that declares most of the parameters."""
+    constant_weights: tuple[int, ...] | None = None
+    """What every call costs, in the order of `weights`; None if that depends on its parameters."""
+
+    def __post_init__(self) -> None:
+        if not any(weights.without for weights in self.weights.values()):
+            constant = tuple(weights.weight for weights in self.weights.values())
+            msgspec.structs.force_setattr(self, "constant_weights", constant)
 
     @property
     def family(self) -> Family:
@@ -159,7 +107,11 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     @property
     def descriptions(self) -> Mapping[str, str]:
         """What the `TypedDict` of the parameters says of each, by name as declared."""
-        return {} if self.options is None else descriptions_of(self.options)
+        if self.options is None:
+            return {}
+        from binance_pm.descriptions import descriptions_of  # noqa: PLC0415
+
+        return descriptions_of(self.options)
 
     @property
     def is_signed(self) -> bool:
@@ -187,20 +139,18 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
         Args:
             parameters: by name on the wire.
         """
-        return tuple([weights.of(parameters) for weights in self.weights.values()])
+        if self.constant_weights is not None:
+            return self.constant_weights
+        return tuple(weights.of(parameters) for weights in self.weights.values())
 
-    def check_arguments(self, parameters: Mapping[str, object]) -> None:
-        """Refuse what the exchange would refuse, as far as the declaration says.
+    def arguments(self, parameters: Mapping[str, object]) -> dict[str, object]:
+        """Return the arguments of a call by name as declared, without those that are None.
 
         Args:
             parameters: by name on the wire.
-
-        Raises:
-            ValueError: with the names of the arguments, as declared, and the rule.
         """
-        if self.check is not None:
-            sent = {name: parameters.get(wire_name) for name, wire_name in self.wire_names.items()}
-            self.check({name: value for name, value in sent.items() if value is not None})
+        sent = {name: parameters.get(wire_name) for name, wire_name in self.wire_names.items()}
+        return {name: value for name, value in sent.items() if value is not None}
 
 
 class Registry(Mapping[str, Endpoint[Any]]):
@@ -274,6 +224,8 @@ def undeclared_endpoint(
     check_repeat(repeat)
     charged = tuple((limit_type, one.weight) for limit_type, one in checked_weights(path, weights).items())
     try:
+        # What no response can be decoded into is refused here, not when one has come.
+        msgspec.json.Decoder(returns)
         served = default_priority(method) if priority is None else priority
         return _undeclared(method, path, charged, security, served, repeat, returns)
     except Exception as error:

@@ -11,8 +11,9 @@ import pytest
 
 from binance_pm import Client, ConfigurationError, Endpoint
 from binance_pm.declaration import EndpointGroup, LazyNamespace, Namespace, delete, get, post, put
-from binance_pm.endpoint import ById, ByPage, ByTime, Registry, Weights
+from binance_pm.endpoint import Registry, Weights
 from binance_pm.limits import LimitType, Priority
+from binance_pm.paging import ById, ByPage, ByTime
 from binance_pm.wire import Model
 
 Method = Callable[..., Awaitable[Any]]

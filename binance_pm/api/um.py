@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 
 from binance_pm.api.um_orders import UmOrders
 from binance_pm.declaration import get, post
-from binance_pm.endpoint import ByTime
 from binance_pm.enums import OpenEnum, PositionSide
 from binance_pm.limits import Priority
+from binance_pm.paging import ByTime
 from binance_pm.wire import Milliseconds, Model
 
 UmIncomeType: TypeAlias = Literal[
