@@ -220,7 +220,7 @@ def undeclared_endpoint(
     if security not in get_args(Security):
         raise ValueError(f"security {security!r} is not one of {', '.join(get_args(Security))}")
     if priority is not None and not isinstance(priority, Priority):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError(f"priority {priority!r} is not one of {', '.join(map(str, Priority))}")
+        raise ValueError(f"priority {priority!r} is not one of {', '.join(one.name for one in Priority)}")
     check_repeat(repeat)
     charged = tuple((limit_type, one.weight) for limit_type, one in checked_weights(path, weights).items())
     try:
@@ -264,7 +264,7 @@ def checked_weights(
         }
     except ValueError:
         raise ValueError(
-            f"weights names {', '.join(map(str, given))}: limit types are {', '.join(LimitType)}"
+            f"the weight names {', '.join(map(str, given))}: limit types are {', '.join(LimitType)}"
         ) from None
     unknown = [one for one in charged if (family, one) not in LIMITS]
     if unknown or not charged:
