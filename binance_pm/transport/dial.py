@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from binance_pm.transport.reach import ServerAddress, reached
 from binance_pm.transport.reason import HANDSHAKE, Progress
 from binance_pm.transport.resolve import Address
+from binance_pm.transport.tls import check_protocol
 
 
 async def dial(way: ServerAddress, protocol: asyncio.BaseProtocol, progress: Progress) -> None:
@@ -42,7 +43,9 @@ async def dial(way: ServerAddress, protocol: asyncio.BaseProtocol, progress: Pro
         # that happens early it does not tell the socket (0.23), which would close whatever has the number by then.
         if not isinstance(loop, asyncio.BaseEventLoop):
             connected.detach()
-    if way.pins and _fingerprint(transport.get_extra_info("ssl_object")) not in way.pins:
+    secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    check_protocol(secured)
+    if way.pins and _fingerprint(secured) not in way.pins:
         raise ConnectionError("the server's certificate is not one of those that are pinned")
 
 

@@ -140,8 +140,6 @@ class DirectTransport:
                 tls = None
                 if parts.scheme == "https":
                     tls = self._tls = self._tls or self._default_tls(parts.netloc)
-                    # A server that is offered nothing else speaks it.
-                    tls.set_alpn_protocols(["http/1.1"])
                 way = ServerAddress(
                     parts.hostname, parts.port or port, tls, self._pins, self._local_address, self._resolver
                 )
