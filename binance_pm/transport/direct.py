@@ -13,7 +13,6 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, NoReturn, cast
-from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpResponseParser
 
@@ -30,6 +29,7 @@ from binance_pm.transport.http import (
     HttpResponse,
     SendFailed,
     Timeouts,
+    parse_origin,
 )
 from binance_pm.transport.reach import ServerAddress
 from binance_pm.transport.reason import Progress, not_connected
@@ -133,18 +133,12 @@ class DirectTransport:
 
     def _host(self, origin: str, account: str) -> _Host:
         self._forget_unused()
-        with suppress(ValueError):
-            parts = urlsplit(origin)
-            port = {"http": 80, "https": 443}.get(parts.scheme)
-            if port and parts.hostname:
-                tls = None
-                if parts.scheme == "https":
-                    tls = self._tls = self._tls or self._default_tls(parts.netloc)
-                way = ServerAddress(
-                    parts.hostname, parts.port or port, tls, self._pins, self._local_address, self._resolver
-                )
-                return self._hosts.setdefault((origin, account), _Host(way, parts.netloc, []))
-        raise SendFailed("the URL of the request is none", sent=False)
+        scheme, host, port, netloc = parse_origin(origin)
+        tls = None
+        if scheme == "https":
+            tls = self._tls = self._tls or self._default_tls(netloc)
+        way = ServerAddress(host, port, tls, self._pins, self._local_address, self._resolver)
+        return self._hosts.setdefault((origin, account), _Host(way, netloc, []))
 
     @staticmethod
     def _default_tls(netloc: str) -> ssl.SSLContext:

@@ -7,10 +7,12 @@ for every failure, whether the request may have left this machine.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, Self
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -236,6 +238,34 @@ class Transport(Protocol):
     def abandon(self) -> None:
         """Let go of every connection without closing it: it is another process's, or its event loop is closed."""
         ...
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port of a server."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    """A host name or an IP address."""
+    port: int
+    netloc: str
+    """Host and port as the header ``Host`` shows them."""
+
+
+@lru_cache(maxsize=64)
+def parse_origin(origin: str) -> Origin:
+    """Split an origin into its parts.
+
+    Raises:
+        SendFailed: the text is no origin that a request could be sent to.
+    """
+    with suppress(ValueError):
+        parts = urlsplit(origin)
+        if parts.hostname and parts.netloc.isascii():
+            if parts.scheme == "https":
+                return Origin("https", parts.hostname, parts.port or 443, parts.netloc)
+            if parts.scheme == "http":
+                return Origin("http", parts.hostname, parts.port or 80, parts.netloc)
+    raise SendFailed("the URL of the request is none", sent=False)
 
 
 # Answers of the same second carry the same text.

@@ -79,7 +79,7 @@ async def test_offers_http_1_1_alone(
 
 
 async def test_leaves_the_callers_settings_alone(
-    preferring_http2: ssl.SSLContext, authority: Authority, departure: Departure
+    preferring_http2: ssl.SSLContext, authority: Authority, departure: Departure, engine: Engine
 ) -> None:
     """A context that the caller uses elsewhere, too, offers the same protocols before and after."""
     agreed: list[str | None] = []
@@ -87,16 +87,16 @@ async def test_leaves_the_callers_settings_alone(
     callers.set_alpn_protocols(["h2", "http/1.1"])
 
     def negotiate(url: str) -> None:
-        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as tcp:
-            with callers.wrap_socket(tcp, server_hostname="127.0.0.1") as secured:
-                agreed.append(secured.selected_alpn_protocol())
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        with callers.wrap_socket(socket.create_connection(address), server_hostname=address[0]) as secured:
+            agreed.append(secured.selected_alpn_protocol())
 
     with (
         serve_raw(silent, tls=preferring_http2) as server,
         serve_raw(answering(http(b"{}")), tls=authority.server(authority.issue())) as other,
     ):
         negotiate(server.url)
-        async with direct_engine(tls=callers) as transport:
+        async with engine(tls=callers) as transport:
             await transport.send(request(other.url), departure)
         negotiate(server.url)
 
@@ -104,13 +104,13 @@ async def test_leaves_the_callers_settings_alone(
 
 
 async def test_refuses_a_protocol_that_only_the_callers_settings_offer(
-    preferring_http2: ssl.SSLContext, authority: Authority, departure: Departure
+    preferring_http2: ssl.SSLContext, authority: Authority, departure: Departure, engine: Engine
 ) -> None:
     """A server that chose HTTP/2 is sent nothing."""
     callers = authority.client()
     callers.set_alpn_protocols(["h2", "http/1.1"])
     with serve_raw(silent, tls=preferring_http2) as server:
-        async with direct_engine(tls=callers) as transport:
+        async with engine(tls=callers) as transport:
             with pytest.raises(NotConnected) as caught:
                 await transport.send(request(server.url), departure)
 
