@@ -220,7 +220,7 @@ class TestEndpoints:
             await client.request("GET", UM, weight=weight, returns=dict[str, Any])
         await client.um_account()
 
-        assert list(client._routes) == [ENDPOINTS["um_account"]]
+        assert list(client._bound) == [ENDPOINTS["um_account"]]
 
 
 class TestKeys:
@@ -529,7 +529,7 @@ class TestClock:
             await client.um_account()
 
         assert paths(pm)[-1] == UM
-        assert "by the last answer's Date alone" in caplog.text
+        assert "by the Date of the last response alone" in caplog.text
 
     async def test_the_timestamp_is_taken_after_the_wait(self, clock: FakeClock) -> None:
         """A call that waited a minute for weight is signed with the time after it."""

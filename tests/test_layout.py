@@ -55,6 +55,7 @@ ORDER = [
     "api",
     "attempt_event",
     "session",
+    "call",
     "client",
     "fleet",
     "metrics",
