@@ -89,14 +89,13 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         try:
-            if passphrase and api_secret is None:
-                raise ValueError("a passphrase was given without a private key")  # noqa: TRY301 - told as the others are
-            self._sign: Final[Signer | None] = None if api_secret is None else signer(api_secret, passphrase=passphrase)
+            self._sign: Final = _checked_signer(api_secret, passphrase)
             if api_key is not None:
                 check_key(api_key.encode(errors="surrogatepass"), "the API key")
+            urls = {"papi": papi_url, "sapi": sapi_url}
             self._urls: Final = {
-                name.removesuffix("_url"): _checked_url(name, url, allow_custom_host=allow_custom_host)
-                for name, url in (("papi_url", papi_url), ("sapi_url", sapi_url))
+                name: _checked_url(f"{name}_url", url, allow_custom_host=allow_custom_host)
+                for name, url in urls.items()
             }
             _check_recv_window(recv_window)
             _check_patience(max_wait, attempts)
@@ -106,7 +105,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self._key_id: Final = _fingerprint(api_key)
         self.label: Final = label or self._key_id
         self._api_key: Final = Secret(api_key or "")
-        # Longer than the digest that is shown: nobody can find another key that is given this one's connections.
+        # Longer than the digest that is shown, so that no other key can be made to share these connections.
         self._connections: Final = hashlib.sha256(self._api_key.reveal()).hexdigest()
         self._recv_window: Final = recv_window
         self._max_wait: Final = max_wait
@@ -435,6 +434,14 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
 
 _NO_KEY: Final = "Give them to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
+
+
+def _checked_signer(api_secret: Credential | None, passphrase: str | bytes | None) -> Signer | None:
+    if api_secret is not None:
+        return signer(api_secret, passphrase=passphrase)
+    if passphrase:
+        raise ValueError("a passphrase was given without a private key")
+    return None
 
 
 def _checked_url(name: str, url: str, *, allow_custom_host: bool) -> str:
