@@ -30,6 +30,7 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 ORDER = [
     "version",
     "extras",
+    "files",
     "enums",
     "limits",
     "hosts",

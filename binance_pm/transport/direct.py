@@ -17,8 +17,8 @@ from typing import Final, NamedTuple, NoReturn, cast
 from httptools import HttpParserError, HttpResponseParser
 
 from binance_pm.transport import local
+from binance_pm.transport.connect import RESOLVER, Resolver, ServerAddress, dial, readiness
 from binance_pm.transport.desync import AMBIGUOUS, FAREWELL, TOO_EARLY
-from binance_pm.transport.dial import dial, readiness
 from binance_pm.transport.headers import COMPRESSED, LONGEST_HEAD, headers_of, is_compressed, is_too_long
 from binance_pm.transport.http import (
     KEEPALIVE_SECONDS,
@@ -31,9 +31,7 @@ from binance_pm.transport.http import (
     Timeouts,
     parse_origin,
 )
-from binance_pm.transport.reach import ServerAddress
 from binance_pm.transport.reason import Progress, not_connected
-from binance_pm.transport.resolve import RESOLVER, Resolver
 from binance_pm.transport.sockets import Descriptors, unacknowledged, unread
 from binance_pm.transport.tls import tls_settings
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import anyio
 import httpcore
 
+from binance_pm.transport.connect import Address, Resolver, ServerAddress, reached
 from binance_pm.transport.headers import headers_of
 from binance_pm.transport.http import KEEPALIVE_SECONDS, HttpRequest, parse_origin
-from binance_pm.transport.reach import ServerAddress, reached
 from binance_pm.transport.reason import Progress, Unreached
-from binance_pm.transport.resolve import Address, Resolver
 from binance_pm.transport.tls import check_protocol
 
 if TYPE_CHECKING:

@@ -33,6 +33,7 @@ import httpx
 
 from binance_pm.signing import clear_locals
 from binance_pm.transport import local
+from binance_pm.transport.connect import RESOLVER, Resolver
 from binance_pm.transport.desync import close_on_extra_bytes, descriptor_of
 from binance_pm.transport.headers import COMPRESSED, headers_of, is_compressed
 from binance_pm.transport.http import (
@@ -50,7 +51,6 @@ from binance_pm.transport.httpcore import Connection, Network, Response
 from binance_pm.transport.idle_connections import IdleConnections
 from binance_pm.transport.mocks import replaced
 from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress, not_connected, proxy_refusal
-from binance_pm.transport.resolve import RESOLVER, Resolver
 from binance_pm.transport.sockets import Descriptors
 from binance_pm.transport.tls import source_of_settings, tls_settings
 

@@ -19,9 +19,9 @@ import trio
 
 from binance_pm import Budget, Client, ConnectError, Session
 from binance_pm.fleet import Fleet
+from binance_pm.transport.connect import Resolver
 from binance_pm.transport.http import NotConnected, Timeouts, Transport
 from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress
-from binance_pm.transport.resolve import Resolver
 from binance_pm.transport.tls import tls_settings
 from tests.conftest import refusing_port
 from tests.raw_server import Behaviour, answering, http, reset, serve_raw, silent

@@ -14,11 +14,9 @@ from typing import Any
 import anyio
 import pytest
 
-from binance_pm.transport.dial import dial
+from binance_pm.transport.connect import Resolver, ServerAddress, dial
 from binance_pm.transport.http import SendFailed, Timeouts
-from binance_pm.transport.reach import ServerAddress
 from binance_pm.transport.reason import Progress
-from binance_pm.transport.resolve import Resolver
 from tests.conftest import refusing_port
 from tests.raw_server import Behaviour, answering, http, read_request, serve_raw, silent
 from tests.transport.engines import CHUNKED, SHORT, Departure, direct_engine, request
@@ -345,7 +343,7 @@ class TestDial:
         with serve_raw(silent) as server, anyio.fail_after(0.9):
             port = int(server.url.rpartition(":")[2])
             await self.connect(*((f"::{number}", 1) for number in range(2, 5)), ("127.0.0.1", port))
-            monkeypatch.setattr("binance_pm.transport.reach._LONGEST_SHARE", 0.01)
+            monkeypatch.setattr("binance_pm.transport.connect._LONGEST_SHARE", 0.01)
             await self.connect(("::2", 1), ("127.0.0.1", port), seconds=1000.0)
 
         assert len(held) == 2

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from binance_pm.transport.connect import ServerAddress
 from binance_pm.transport.direct import _Connection, _Host
 from binance_pm.transport.http import HttpResponse, SendFailed, Timeouts
-from binance_pm.transport.reach import ServerAddress
 from tests.raw_server import http
 from tests.transport.engines import CHUNKED
 

@@ -16,6 +16,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from binance_pm.transport.connect import Resolver
 from binance_pm.transport.http import (
     REFUSALS_BODY_SECONDS,
     Headers,
@@ -26,7 +27,6 @@ from binance_pm.transport.http import (
     Timeouts,
     Transport,
 )
-from binance_pm.transport.resolve import Resolver
 from tests.conftest import cancelled_at
 from tests.raw_server import Behaviour, answering, http, read_request, reset, serve_raw, silent
 from tests.transport.certificates import Authority
