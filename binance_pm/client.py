@@ -433,7 +433,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         return bound
 
 
-_NO_KEY: Final = "Give them to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
+_NO_KEY: Final = (
+    "Give key and secret to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
+)
 
 
 def _checked_signer(api_secret: Credential | None, passphrase: str | bytes | None) -> Signer | None:
@@ -453,7 +455,7 @@ def _checked_url(name: str, url: str, *, allow_custom_host: bool) -> str:
 
 def _check_patience(max_wait: float, attempts: int) -> None:
     if not (max_wait >= 0 and attempts >= 1):
-        raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: at least 0 seconds, and 1")
+        raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: give at least 0 seconds and 1 attempt")
 
 
 def _check_names(parameters: object) -> None:
@@ -463,7 +465,7 @@ def _check_names(parameters: object) -> None:
     if odd := [name for name in names if not isinstance(name, str)]:
         raise ValueError(f"the name of a parameter is {type(odd[0]).__name__}: give str")
     if added := _ADDED & names:
-        raise ValueError(f"{' and '.join(sorted(added))} cannot be given: every request gets its own")
+        raise ValueError(f"{' and '.join(sorted(added))} cannot be given: the client adds them to every request")
 
 
 def _checked_length(query: str) -> str:

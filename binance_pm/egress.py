@@ -50,7 +50,7 @@ class Egress(NamedTuple):
         if self.http is not None:
             return "an httpx client or transport was given"
         if self.proxy is not None or self.trust_env:
-            return "it knows no proxies, and proxy or trust_env was given"
+            return "it does not support proxies, and proxy or trust_env was given"
         if (loop := sniffio.current_async_library()) != "asyncio":
             return f"it runs on asyncio, and this is {loop}"
         if find_spec("httptools") is None:
@@ -116,7 +116,7 @@ def checked_egress(
     if local is not None and (http is not None or (is_specific and (proxy is not None or trust_env))):
         raise ConfigurationError(_CALL, "local_address was given together with http, proxy or trust_env")
     if max_body < 1:
-        raise ConfigurationError(_CALL, f"max_body is {max_body}: give the bytes of the longest answer, 1 at least")
+        raise ConfigurationError(_CALL, f"max_body is {max_body}: give the bytes of the longest response, at least 1")
     fingerprints = _fingerprints(pins)
     read = None if proxy is None else _proxy(proxy)
     return Egress(http, read, local, trust_env, tls, fingerprints, _checked_timeouts(timeouts or Timeouts()), max_body)
@@ -127,7 +127,7 @@ def _fingerprints(pins: Iterable[str]) -> frozenset[str]:
     given: list[object] = list(pins)
     plain = frozenset(pin.replace(":", "").lower() if isinstance(pin, str) else "" for pin in given)
     if not all(re.fullmatch(_FINGERPRINT, pin) for pin in plain):
-        raise ConfigurationError(_CALL, "a pin is no SHA-256 fingerprint: 64 hexadecimal digits")
+        raise ConfigurationError(_CALL, "a pin is not a SHA-256 fingerprint: 64 hexadecimal digits")
     return plain
 
 

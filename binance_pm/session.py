@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CLOSED: Final = "the session was closed before an answer came"
+CLOSED: Final = "the session was closed before a response arrived"
 
 _CALL: Final = CallInfo("Session")
 # Of the requests under way that are no orders; fewer than there are connections, so that an order finds one free.

@@ -62,11 +62,11 @@ class Resolver:
 
         Raises:
             OSError: the name has no address of the family, or cannot be looked up.
-            UnicodeError: it is not a host name.
+            UnicodeError: not a host name.
         """
         if (known := _known(host, port)) is not None:
             if family not in {socket.AF_UNSPEC, known[0]}:
-                raise ConnectionError(f"it is not an {_NAMES[family]} address, and no other may be used")
+                raise ConnectionError(f"not an {_NAMES[family]} address, and only {_NAMES[family]} may be used")
             return [known]
         # A child process has none of its parent's threads.
         key = (os.getpid(), host, port, family)
@@ -186,7 +186,7 @@ async def dial(way: ServerAddress, protocol: asyncio.BaseProtocol, progress: Pro
     secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
     check_protocol(secured)
     if way.pins and _fingerprint(secured) not in way.pins:
-        raise ConnectionError("the server's certificate is not one of those that are pinned")
+        raise ConnectionError("the server's certificate matches none of the pins")
 
 
 def readiness(descriptor: int) -> Callable[[int], Sequence[object]]:

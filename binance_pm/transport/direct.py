@@ -38,9 +38,9 @@ from binance_pm.transport.tls import tls_settings
 _BUFFER_SIZE: Final = 2**18
 _CLOSING_SECONDS: Final = 0.5
 
-_CLOSED: Final = "the transport was closed before the whole answer had come"
-_NOT_HTTP: Final = "the answer was not HTTP"
-_TOO_LONG: Final = "the head of the answer is longer than accepted"
+_CLOSED: Final = "the transport was closed before the response was complete"
+_NOT_HTTP: Final = "the response was not HTTP"
+_TOO_LONG: Final = "the response headers are too long"
 
 
 class DirectTransport:
@@ -348,11 +348,11 @@ class _Connection(asyncio.BufferedProtocol):
         # Under TLS asyncio does not tell whether the server said that this is the end.
         if self._status and not (self.host.way.tls or {"content-length", "transfer-encoding"} & self._headers.keys()):
             self._settle(b"".join(self._pieces))
-        self.end("the connection closed before the whole answer had come")
+        self.end("the connection was closed before the response was complete")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self.end("the connection broke before the whole answer had come", exc)
+        self.end("the connection broke before the response was complete", exc)
         self._made.discard(self)
         self.lost.set_result(None)
 
@@ -431,4 +431,8 @@ class _Connection(asyncio.BufferedProtocol):
         elif self.deadline == self._latest:
             self.end(SendFailed.overdue(self._timeouts.total, sent=True).reason)
         else:
-            self.end("sending took too long" if self._transport.get_write_buffer_size() else "the answer took too long")
+            self.end(
+                "timed out while sending"
+                if self._transport.get_write_buffer_size()
+                else "timed out waiting for the response"
+            )

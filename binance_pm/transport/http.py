@@ -119,9 +119,9 @@ class HttpRequest:
 
     def _check(self) -> None:
         if len(self.target()) + len(self.headers.text()) > _LONGEST_REQUEST:
-            raise SendFailed("the request is longer than a URL may be", sent=False)
+            raise SendFailed("the request is too long", sent=False)
         if not (self.headers.is_sound and _is_sound(self.target())) or " " in self.target():
-            raise SendFailed("the request holds what none may hold", sent=False)
+            raise SendFailed("the request contains a character that is not allowed", sent=False)
 
     def __repr__(self) -> str:
         return f"HttpRequest({self.method} {self.origin}{self.target().partition('?')[0]})"
@@ -197,7 +197,7 @@ class SendFailed(Exception):
     @classmethod
     def overdue(cls, total: float, *, sent: bool) -> Self:
         """It took longer than the total timeout, in seconds."""
-        what = "no whole answer came" if sent else "it could not be sent"
+        what = "no complete response" if sent else "it could not be sent"
         return cls(f"{what} within {total:g} s", sent=sent)
 
 
@@ -220,7 +220,7 @@ class Transport(Protocol):
                 error is raised.
 
         Raises:
-            SendFailed: no whole answer came.
+            SendFailed: no complete response.
         """
         ...
 
@@ -265,7 +265,7 @@ def parse_origin(origin: str) -> Origin:
                 return Origin("https", parts.hostname, parts.port or 443, parts.netloc)
             if parts.scheme == "http":
                 return Origin("http", parts.hostname, parts.port or 80, parts.netloc)
-    raise SendFailed("the URL of the request is none", sent=False)
+    raise SendFailed("the URL of the request is not valid", sent=False)
 
 
 # Answers of the same second carry the same text.

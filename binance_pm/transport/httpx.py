@@ -162,7 +162,7 @@ class HttpxTransport:
             finally:
                 self._scopes.discard(scope)
         if self._closed:
-            raise SendFailed("the transport was closed before the whole answer had come", sent=trace.departed)
+            raise SendFailed("the transport was closed before the response was complete", sent=trace.departed)
         failure = SendFailed.overdue(self._timeouts.total, sent=trace.departed)
         if proxy is not None and not trace.departed:
             failure.reason += f" through the proxy {proxy.place}"
@@ -366,7 +366,7 @@ class _Trace:
         if isinstance(error, httpx.TimeoutException | httpcore.TimeoutException):
             return not_connected(self._at, self._progress.late)
         if self._progress.step == _TUNNEL:
-            return not_connected(self._at, "it closed the connection, or did not answer as a proxy does")
+            return not_connected(self._at, "closed the connection, or sent no valid proxy response")
         return not_connected(self._at, self._progress.cause(error))
 
 
@@ -438,15 +438,15 @@ def _failure(error: Exception, trace: _Trace) -> SendFailed:
 
 # By the name of the class: httpx and httpcore call theirs alike.
 _WORDS: Final[dict[str, str]] = {
-    "InvalidURL": "the URL of the request is none",
-    "UnsupportedProtocol": "the URL of the request is none",
+    "InvalidURL": "the URL of the request is not valid",
+    "UnsupportedProtocol": "the URL of the request is not valid",
     "PoolTimeout": "no connection was free in time",
-    "ReadTimeout": "the answer took too long",
-    "WriteTimeout": "sending took too long",
-    "ReadError": "the connection broke before the whole answer had come",
+    "ReadTimeout": "timed out waiting for the response",
+    "WriteTimeout": "timed out while sending",
+    "ReadError": "the connection broke before the response was complete",
     "WriteError": "the connection broke while sending",
-    "RemoteProtocolError": "the connection closed, or the answer was not HTTP, before the whole answer had come",
-    "DecodingError": "the answer could not be decompressed",
+    "RemoteProtocolError": "the connection was closed, or the response was not HTTP",
+    "DecodingError": "the response could not be decompressed",
 }
 
 _LOGGERS: Final = ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.socks")

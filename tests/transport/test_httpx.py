@@ -47,7 +47,7 @@ async def test_a_full_pool_is_told_as_not_sent(departure: Departure) -> None:
 
     assert [(str(failure), failure.sent) for failure in failures] == [
         ("no connection was free in time", False),
-        ("the answer took too long", True),
+        ("timed out waiting for the response", True),
     ]
 
 

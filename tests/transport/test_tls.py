@@ -135,7 +135,7 @@ async def test_a_server_that_is_not_trusted(
     arrived: list[bytes] = []
     with serve_raw(recording(arrived), tls=authority.server(authority.issue(**certificate))) as server:
         async with engine(tls=authority.client()) as transport:
-            with pytest.raises(SendFailed, match="no connection could be made") as caught:
+            with pytest.raises(NotConnected) as caught:
                 await transport.send(request(server.url), departure)
 
     assert (caught.value.sent, departure.count, b"".join(arrived)) == (False, 0, b"")
@@ -148,7 +148,7 @@ async def test_nobody_is_trusted_by_default_but_the_known(
     """Without settings of the caller's, an authority of one's own is a stranger."""
     with serve_raw(answering(http(b"{}")), tls=authority.server(authority.issue())) as server:
         async with engine() as transport:
-            with pytest.raises(SendFailed, match="no connection could be made") as caught:
+            with pytest.raises(NotConnected) as caught:
                 await transport.send(request(server.url), departure)
 
     assert (caught.value.sent, departure.count) == (False, 0)
@@ -161,7 +161,7 @@ async def test_the_environment_is_not_asked_whom_to_trust(
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     with serve_raw(answering(http(b"{}")), tls=authority.server(authority.issue())) as server:
         async with engine() as transport:
-            with pytest.raises(SendFailed, match="no connection could be made"):
+            with pytest.raises(NotConnected):
                 await transport.send(request(server.url), departure)
 
     assert departure.count == 0
@@ -174,7 +174,7 @@ async def test_a_server_that_speaks_too_old_a_tls(authority: Authority, departur
     client.minimum_version = ssl.TLSVersion.TLSv1_3
     with serve_raw(answering(http(b"{}")), tls=old) as server:
         async with engine(tls=client) as transport:
-            with pytest.raises(SendFailed, match="no connection could be made") as caught:
+            with pytest.raises(NotConnected) as caught:
                 await transport.send(request(server.url), departure)
 
     assert (caught.value.sent, departure.count) == (False, 0)
@@ -198,7 +198,7 @@ async def test_a_missing_certificate_of_the_clients_own(
     asking.maximum_version = ssl.TLSVersion.TLSv1_2
     with serve_raw(answering(http(b"{}")), tls=asking) as server:
         async with engine(tls=authority.client()) as transport:
-            with pytest.raises(SendFailed, match="no connection could be made") as caught:
+            with pytest.raises(NotConnected) as caught:
                 await transport.send(request(server.url), departure)
 
     assert (caught.value.sent, departure.count) == (False, 0)
@@ -223,7 +223,7 @@ class TestPins:
         pins = frozenset({fingerprint(authority.issue()).replace(":", "").lower()})
         with serve_raw(recording(arrived), tls=authority.server(authority.issue())) as server:
             async with direct_engine(tls=authority.client(), pins=pins) as transport:
-                with pytest.raises(SendFailed, match=r"no connection could be made: .* not one of .* pinned") as caught:
+                with pytest.raises(NotConnected) as caught:
                     await transport.send(request(server.url), departure)
 
         assert (caught.value.sent, departure.count, b"".join(arrived)) == (False, 0, b"")
@@ -232,7 +232,7 @@ class TestPins:
         """Plain HTTP proves nothing."""
         with serve_raw(answering(http(b"{}"))) as server:
             async with direct_engine(pins=frozenset({"0" * 64})) as transport:
-                with pytest.raises(SendFailed, match="pinned") as caught:
+                with pytest.raises(NotConnected) as caught:
                     await transport.send(request(server.url), departure)
 
         assert (caught.value.sent, departure.count) == (False, 0)
@@ -263,7 +263,7 @@ async def test_an_answer_cut_off_below_tls(authority: Authority, departure: Depa
 
     with serve_raw(behave, tls=authority.server(authority.issue())) as server:
         async with direct_engine(tls=authority.client()) as transport:
-            with pytest.raises(SendFailed, match="before the whole answer had come") as caught:
+            with pytest.raises(SendFailed) as caught:
                 await transport.send(request(server.url), departure)
 
     assert caught.value.sent
