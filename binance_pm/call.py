@@ -43,16 +43,16 @@ class BoundEndpoint(Generic[T]):
         self.origin: Final = origin
         """The origin that its pools go by: the exchange's numbered hosts share one."""
         self.pools: Final = pools
-        self.charges: Final[dict[int, tuple[Charge, ...]]] = {}
-        """What a call costs, by weight: most endpoints have one weight."""
+        self.charges: Final[dict[tuple[int, ...], tuple[Charge, ...]]] = {}
+        """What a call costs, by its weights: those of most endpoints are always the same."""
         self.headers: Headers | None = None
         """None until the first call has found the keys that the endpoint needs."""
         self.hint: str = ""
         """What an error adds about how the URL was chosen."""
 
-    def charge(self, weight: int) -> tuple[Charge, ...]:
-        """Return what a call of this weight costs in each pool."""
-        self.charges[weight] = charges = tuple([Charge(pool, weight) for pool in self.pools])
+    def charge(self, weights: tuple[int, ...]) -> tuple[Charge, ...]:
+        """Return what a call costs in each of the pools."""
+        self.charges[weights] = charges = tuple(map(Charge, self.pools, weights))
         return charges
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NoReturn, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar, cast
 
 from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi, ServerTime
@@ -18,7 +18,8 @@ from binance_pm.attempt_event import attempt_event
 from binance_pm.budget import LimitType, Priority, Reservation, pool_of
 from binance_pm.call import BoundEndpoint, PreparedCall, observe_time, outcome_of, signature_of
 from binance_pm.classify import classify
-from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
+from binance_pm.declaration import LazyNamespace
+from binance_pm.endpoint import Endpoint, Security, undeclared_endpoint
 from binance_pm.environment import BASE_URL, environment_keys, environment_urls
 from binance_pm.errors import (
     CallInfo,
@@ -36,6 +37,9 @@ from binance_pm.signing import Credential, Secret, Signer, check_key, signer
 from binance_pm.transport.http import Headers, HttpRequest, HttpResponse, Method, SendFailed
 from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
+
+if TYPE_CHECKING:
+    from binance_pm.api.um import Um
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +74,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
     Raises:
         ConfigurationError: an argument cannot be used; the text says why, without showing a secret.
     """
+
+    um: ClassVar[LazyNamespace[Um]] = LazyNamespace("binance_pm.api.um", "Um")
+    """USD-M futures."""
 
     @checked("Client")
     def __init__(
@@ -216,11 +223,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         method: Method,
         path: str,
         *,
-        weight: int,
+        weight: int | Mapping[LimitType, int],
         returns: type[T],
         params: Mapping[str, Value | None] | None = None,
         security: Security = "USER_DATA",
-        kinds: Iterable[LimitType] = (LimitType.IP,),
         priority: Priority | None = None,
         repeat: Repeat | None = None,
     ) -> T:
@@ -229,11 +235,11 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         Args:
             method: GET is a read unless `repeat` says otherwise; anything else counts as a write.
             path: such as ``/papi/v1/balance``.
-            weight: what one call costs, as the exchange documents it.
+            weight: what one call costs, as the exchange documents it: a number counted by IP, or a mapping of types of
+                limit to numbers.
             returns: the type to decode the answer into, such as a Struct, or ``dict[str, Any]``.
             params: as the exchange names them; recvWindow, timestamp and signature are added.
             security: what the exchange asks for.
-            kinds: which of the exchange's counters it is charged to.
             priority: its priority in the queue for weight; by default POLL for GET, and ORDER for the rest.
             repeat: whether it may be sent again if its answer is lost. By default GET is, and nothing else.
                 ``"same_effect"`` for a write that may be, such as a cancel or a listen key. ``"never"`` for a GET that
@@ -249,9 +255,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             endpoint = undeclared_endpoint(
                 method,
                 path,
-                weight=weight,
+                weights=weight,
                 security=security,
-                kinds=kinds,
                 priority=priority,
                 repeat=repeat,
                 returns=returns,
@@ -283,9 +288,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         bound = self._bound.get(endpoint) or self._bind(endpoint)
         session = self._session or self._opened(bound.info)
         headers = bound.headers or self._headers(bound)
-        query = self._query(bound, parameters) if parameters or self._recv_window is not None else ""
-        weight = endpoint.weight_of(parameters)
-        return PreparedCall(bound, session, headers, query, bound.charges.get(weight) or bound.charge(weight))
+        is_plain = not parameters and self._recv_window is None and endpoint.check is None
+        query = "" if is_plain else self._query(bound, parameters)
+        weights = endpoint.weights_of(parameters)
+        return PreparedCall(bound, session, headers, query, bound.charges.get(weights) or bound.charge(weights))
 
     async def _attempt(self, call: PreparedCall[T]) -> T | PortfolioMarginError:
         """Send the call once, as soon as it has weight and a slot. Return what the response says.
@@ -380,6 +386,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         if self._recv_window is not None and bound.endpoint.is_signed and parameters.get("recvWindow") is None:
             parameters = {**parameters, "recvWindow": self._recv_window}
         try:
+            endpoint = bound.endpoint
+            if endpoint.check is not None:
+                endpoint.check(endpoint.arguments(parameters))
             _check_recv_window(parameters.get("recvWindow"))
             return _checked_length(encode_query(parameters))
         except ValueError as error:
@@ -423,12 +432,12 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         info = CallInfo(endpoint.name, label, key_id, endpoint.is_write, endpoint.repeat)
         pools = [
             pool_of(endpoint.family, kind, origin=origin, path=endpoint.path, key_id=self._key_id)
-            for kind in endpoint.kinds
+            for kind in endpoint.weights
         ]
         bound = BoundEndpoint(endpoint, info, url, origin, tuple(pools))
         bound.hint = self._hints.get(family, "")
         # Endpoints made on the spot are as many as the caller likes.
-        if ENDPOINTS.get(endpoint.name) is endpoint:
+        if endpoint.is_declared:
             self._bound[endpoint] = bound
         return bound
 
