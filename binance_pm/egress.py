@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from importlib.util import find_spec
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import sniffio
@@ -27,7 +27,7 @@ _CALL: Final = CallInfo("Session")
 _FINGERPRINT: Final = "[0-9a-f]{64}"
 
 
-class Egress(NamedTuple):
+class Egress(msgspec.Struct, frozen=True):
     """How the requests of a session leave this machine."""
 
     http: HttpxLike | None

@@ -6,7 +6,9 @@ the request itself. An outage must not multiply traffic: every retry is paid fro
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from binance_pm.errors import (
     ClockSkewError,
@@ -25,7 +27,7 @@ _FIRST_DELAY: Final = 0.2
 _LONGEST: Final = 30.0
 
 
-class NextAttempt(NamedTuple):
+class NextAttempt(msgspec.Struct, frozen=True):
     """How a call that failed is attempted again."""
 
     delay: float = 0.0

@@ -131,12 +131,12 @@ class DirectTransport:
 
     def _host(self, origin: str, account: str) -> _Host:
         self._forget_unused()
-        scheme, host, port, netloc = parse_origin(origin)
+        parts = parse_origin(origin)
         tls = None
-        if scheme == "https":
-            tls = self._tls = self._tls or self._default_tls(netloc)
-        way = ServerAddress(host, port, tls, self._pins, self._local_address, self._resolver)
-        return self._hosts.setdefault((origin, account), _Host(way, netloc, []))
+        if parts.scheme == "https":
+            tls = self._tls = self._tls or self._default_tls(parts.netloc)
+        address = ServerAddress(parts.host, parts.port, tls, self._pins, self._local_address, self._resolver)
+        return self._hosts.setdefault((origin, account), _Host(address, parts.netloc, []))
 
     @staticmethod
     def _default_tls(netloc: str) -> ssl.SSLContext:
@@ -177,7 +177,7 @@ class DirectTransport:
         connection = _Connection(host, self._connections, self._timeouts, self._max_body, self._buffer)
         progress = Progress(self._timeouts.connect)
         try:
-            dialled = dial(host.way, connection, progress)
+            dialled = dial(host.address, connection, progress)
             await self._limited(dialled, latest, lambda: not_connected(host.netloc, progress.late))
             if not connection.is_open():
                 raise ConnectionError("the server closed it at once")  # noqa: TRY301 - told as any other failure
@@ -204,7 +204,7 @@ def _no_place() -> SendFailed:
 class _Host(NamedTuple):
     """One origin for one account, and the connections to it that no call is on, the last used last."""
 
-    way: ServerAddress
+    address: ServerAddress
     netloc: str
     idle: list[_Connection]
 
@@ -310,7 +310,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self.descriptor = transport.get_extra_info("socket").fileno()
         self.readable = readiness(self.descriptor)
-        self._farewell = FAREWELL if self.host.way.tls else 0
+        self._farewell = FAREWELL if self.host.address.tls else 0
         self.deadline = self._loop.time() + KEEPALIVE_SECONDS
         self._timer = self._loop.call_at(self.deadline, self._look)
 
@@ -346,7 +346,9 @@ class _Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> None:
         """See `asyncio.Protocol`."""
         # Under TLS asyncio does not tell whether the server said that this is the end.
-        if self._status and not (self.host.way.tls or {"content-length", "transfer-encoding"} & self._headers.keys()):
+        if self._status and not (
+            self.host.address.tls or {"content-length", "transfer-encoding"} & self._headers.keys()
+        ):
             self._settle(b"".join(self._pieces))
         self.end("the connection was closed before the response was complete")
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -240,7 +240,7 @@ class Transport(Protocol):
         ...
 
 
-class Origin(NamedTuple):
+class Origin(msgspec.Struct, frozen=True):
     """Scheme, host and port of a server."""
 
     scheme: Literal["http", "https"]

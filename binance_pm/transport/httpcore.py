@@ -50,9 +50,9 @@ class Connection:
 
 
 def _outgoing(request: HttpRequest, extensions: dict[str, Any]) -> httpcore.Request:
-    scheme, host, port, netloc = parse_origin(request.origin)
-    url = httpcore.URL(scheme=scheme, host=host, port=port, target=request.raw_target())
-    headers: dict[bytes | str, bytes | str] = {"Host": netloc, **request.headers.fields()}
+    origin = parse_origin(request.origin)
+    url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=request.raw_target())
+    headers: dict[bytes | str, bytes | str] = {"Host": origin.netloc, **request.headers.fields()}
     if request.method in {"POST", "PUT"}:
         headers["Content-Length"] = "0"
     return httpcore.Request(request.method, url, headers=headers, extensions=extensions)
