@@ -32,8 +32,8 @@ _GENERATING = Lock()
 class Key:
     """One API key. Its ``repr`` shows only its type.
 
-    The HMAC and Ed25519 keys of a seed are always the same. An RSA key is generated on first use, which takes a tenth of
-    a second, and differs between runs; only its ``api_key`` is fixed.
+    The HMAC and Ed25519 keys of a seed are always the same. An RSA key is generated on first use, which takes a tenth
+    of a second, and differs between runs; only its ``api_key`` is fixed.
     """
 
     kind: KeyKind
