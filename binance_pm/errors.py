@@ -7,7 +7,7 @@
         * GateClosed          a 429 or 418 is being waited out; ``until`` says for how long
         * ConnectError        no connection could be made
         * SessionClosed       the client or session is not open, or was opened on another event loop
-    * NoResponse                it was sent and no answer came: a write may have been executed
+    * NoResponse              it was sent and no response came: a write may have been executed
     * ExchangeError           the exchange answered with an error
         * RequestRejected     the request is wrong: change it
         * AuthenticationError key, signature or permission; the message says the likely cause
@@ -16,7 +16,7 @@
             * IpBanned        HTTP 418: stop until ``until``
         * NotDone             the exchange failed and says that nothing was executed
         * OutcomeUnknown      the exchange failed and cannot say: ask by client order id
-    * InvalidResponse               the answer is not what the endpoint promises
+    * InvalidResponse         the response is not what the endpoint promises
 
 Every message says the endpoint, what happened, whether it was sent, whether it may have taken effect and what to do.
 
@@ -171,7 +171,7 @@ class SessionClosed(NotSent):
 
 
 class NoResponse(PortfolioMarginError):
-    """It was sent and no answer came: a write may have been executed."""
+    """The request was sent and no response came: a write may have been executed."""
 
     sent = True
     _advice = _TRY_AGAIN
@@ -179,7 +179,7 @@ class NoResponse(PortfolioMarginError):
 
 
 class ExchangeError(PortfolioMarginError):
-    """The exchange answered with an error.
+    """The exchange responded with an error.
 
     Attributes:
         status: HTTP status.
