@@ -328,8 +328,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                     request = await self._request(endpoint, route, query, headers, session, reservation)
                     try:
                         answer = await transport.send(request, reservation.mark_sent)
-                        refusal, limit = classify(route.call, answer)
-                        reservation.settle(answer, limit)
+                        refusal, feedback = classify(route.call, answer)
+                        reservation.settle(feedback)
                     except SendFailed as failure:
                         answer = failure
                         if not failure.sent:

@@ -29,9 +29,8 @@ from binance_pm.budget.queue import Line, Queue
 from binance_pm.budget.reservation import ChargeSet, PoolCharge, Reservation, is_awake
 from binance_pm.budget.waiting import Waiting, waiting_of
 from binance_pm.clock import ServerClock
-from binance_pm.errors import BudgetExceeded, CallInfo, ConfigurationError, GateClosed, LimitHit
-from binance_pm.limits import LIMITS, Charge, Family, LimitType, Pool, Priority
-from binance_pm.transport.http import HttpResponse
+from binance_pm.errors import BudgetExceeded, CallInfo, ConfigurationError, GateClosed
+from binance_pm.limits import LIMITS, Charge, Family, Feedback, LimitType, Pool, Priority
 from binance_pm.wakeup import waker
 
 if TYPE_CHECKING:
@@ -328,24 +327,22 @@ class Budget:
             self._settle_unknown(reservation, departed, self.monotonic())
             self._dispatch()
 
-    def settle(
-        self, reservation: Reservation, departed: float, answer: HttpResponse, limit: LimitHit | None = None
-    ) -> None:
-        """Settle a call that was answered: learn the count, the time, and the limit that the answer says was hit."""
+    def settle(self, reservation: Reservation, departed: float, feedback: Feedback) -> None:
+        """Settle a call that got a response: learn the count, the time and the limit that was hit."""
         now = self.monotonic()
         with self._lock:
-            if (date := answer.date) is not None:
+            if (date := feedback.date) is not None:
                 reservation.clock.observe(date, date + 1, asked=departed, answered=now)
             earliest, latest = reservation.clock.bounds()
             arrived = earliest - (now - departed), latest
             if self._open.pop(reservation, None) is not None:
                 reservation.is_settled = True
                 for draw in reservation.charges:
-                    self._count(draw, reservation.call.endpoint, answer, arrived, departed, now)
+                    self._count(draw, reservation.call.endpoint, feedback, arrived, departed, now)
                 if self._queue.lines:
                     self._queue.resume(reservation.pools)
-            if limit is not None:
-                self._observe_limit(reservation, answer, limit, arrived, now)
+            if feedback.limit is not None:
+                self._observe_limit(reservation, feedback, arrived, now)
             self._dispatch()
 
     def observe_time(self, origin: str, earliest: float, latest: float, *, asked: float) -> bool:
@@ -526,16 +523,16 @@ class Budget:
         self,
         draw: PoolCharge,
         endpoint: str,
-        answer: HttpResponse,
+        feedback: Feedback,
         arrived: tuple[float, float],
         departed: float,
         now: float,
     ) -> None:
-        """Tell a ledger what the answer says, and check what it was believed by."""
+        """Settle one charge, and compare the exchange's count with what was assumed."""
         pool, ledger, weight = draw
-        used = answer.used(LIMITS[pool.family, pool.limit_type].header)
+        used = feedback.used.get(LIMITS[pool.family, pool.limit_type].header)
         counted = ledger.settle(
-            weight, used, ledger.minutes(arrived), sent=departed, now=now, is_probe=answer.status < 500
+            weight, used, ledger.minutes(arrived), sent=departed, now=now, is_probe=feedback.status < 500
         )
         if counted is not None:
             self._anomalies.compare_weight(draw, endpoint, counted)
@@ -543,21 +540,19 @@ class Budget:
             self._anomalies.report_window(pool, ledger.misplaced)
 
     def _observe_limit(
-        self, reservation: Reservation, answer: HttpResponse, limit: LimitHit, arrived: tuple[float, float], now: float
+        self, reservation: Reservation, feedback: Feedback, arrived: tuple[float, float], now: float
     ) -> None:
-        of_host = limit != "orders"
+        of_host = feedback.limit != "orders"
         for pool, ledger, _ in reservation.charges:
             if of_host != (pool.limit_type is LimitType.ORDERS):
                 ledger.observe_refusal(ledger.minutes(arrived), now, full=not of_host)
         if of_host:
-            self._close_gate(reservation.origin, answer, limit, now)
+            self._close_gate(reservation.origin, feedback, now)
 
-    def _close_gate(self, origin: str, answer: HttpResponse, limit: LimitHit, now: float) -> None:
-        banned, clock = limit == "ban", self.clock(origin)
+    def _close_gate(self, origin: str, feedback: Feedback, now: float) -> None:
+        banned, clock = feedback.limit == "ban", self.clock(origin)
         wait = closing_seconds(
-            answer,
-            banned=banned,
-            firewall=limit == "firewall",
+            feedback,
             bounds=clock.bounds(),
             minute=self._minute,
             wall=self._wall(),
@@ -566,13 +561,13 @@ class Budget:
         gate = self.gate(origin)
         # Every call that was on its way brings the same news.
         if wait > gate.wait(now) + _NEWS:
-            _log.warning("%s answered HTTP %d: nothing is sent to it for %.1f s", origin, answer.status, wait)
+            _log.warning("%s answered HTTP %d: nothing is sent to it for %.1f s", origin, feedback.status, wait)
         is_news = banned and wait > gate.ban_left(now) + _NEWS
         gate.close(now + wait, banned=banned)
         if is_news and self._bans is not None:
             write_ban(self._bans, self._key(origin), self._wall() + wait, now=self._wall())
         if self._listeners:
-            self._emit(Refused(origin, answer.status, banned, wait))
+            self._emit(Refused(origin, feedback.status, banned, wait))
 
     def _emit(self, event: BudgetEvent) -> None:
         for listener in self._listeners:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from binance_pm.transport.http import HttpResponse
+from binance_pm.limits import Feedback
 
 LONGEST_BAN: Final = 3 * 86400.0
 """Seconds; bans last two minutes to three days (general-info, read 2026-11-21)."""
@@ -44,10 +44,8 @@ class Gate:
 
 
 def closing_seconds(
-    answer: HttpResponse,
+    feedback: Feedback,
     *,
-    banned: bool,
-    firewall: bool,
     bounds: tuple[float, float],
     minute: float,
     wall: float = math.inf,
@@ -56,23 +54,21 @@ def closing_seconds(
     """How long a refusal closes the gate.
 
     Args:
-        answer: the refusal.
-        banned: whether it is a ban.
-        firewall: whether it is the firewall's, which counts in a window of its own.
+        feedback: what the refusal says.
         bounds: the earliest and the latest that the exchange's clock can show now.
         minute: seconds of the exchange's minute.
         wall: what this machine's clock shows, seconds since the epoch.
         is_heard: whether the bounds are the exchange's; if not, the refusal's own `Date` counts as well.
     """
     earliest, latest = bounds
-    clocks = [earliest, wall] if is_heard or answer.date is None else [earliest, wall, answer.date]
-    told = max(answer.retry_in or 0.0, _seconds_until(answer.retry_at, clocks))
+    clocks = [earliest, wall] if is_heard or feedback.date is None else [earliest, wall, feedback.date]
+    told = max(feedback.retry_in or 0.0, _seconds_until(feedback.retry_at, clocks))
     # The bounds are as wide as an absurd history has made them.
     turn = min(minute * (math.floor(latest / minute) + 1) - earliest, 2 * minute)
-    if banned:
-        wait = max(told, _seconds_until(answer.banned_until, clocks)) or _UNTOLD_BAN
+    if feedback.limit == "ban":
+        wait = max(told, _seconds_until(feedback.banned_until, clocks)) or _UNTOLD_BAN
     else:
-        wait = _FIREWALL_WAIT if firewall else max(told, turn)
+        wait = _FIREWALL_WAIT if feedback.limit == "firewall" else max(told, turn)
     return min(wait, LONGEST_BAN)
 
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from binance_pm.budget.gate import Gate
 from binance_pm.budget.ledger import Ledger
 from binance_pm.clock import ServerClock
-from binance_pm.errors import CallInfo, LimitHit
-from binance_pm.limits import Pool, Priority
-from binance_pm.transport.http import HttpResponse
+from binance_pm.errors import CallInfo
+from binance_pm.limits import Feedback, Pool, Priority
 from binance_pm.wakeup import Wake
 
 if TYPE_CHECKING:
@@ -146,15 +145,10 @@ class Reservation:
         """Take `depart` back: the transport knows that no byte left."""
         self.sent_at = None
 
-    def settle(self, answer: HttpResponse, limit: LimitHit | None = None) -> None:
-        """Settle with the exchange's answer, whatever its status.
-
-        Args:
-            answer: what the exchange counted, and its clock.
-            limit: the limit that the answer says was hit, as `classify` found.
-        """
-        assert self.sent_at is not None, "an answer to a request that never departed"  # noqa: S101
-        self._budget.settle(self, self.sent_at, answer, limit)
+    def settle(self, feedback: Feedback) -> None:
+        """Settle the weight of a request that got a response, whatever its status."""
+        assert self.sent_at is not None, "a response to a request that was never sent"  # noqa: S101
+        self._budget.settle(self, self.sent_at, feedback)
 
 
 def is_awake() -> bool:

@@ -25,8 +25,8 @@ from binance_pm.budget import (
 )
 from binance_pm.budget.ledger import PATIENCE, Ledger
 from binance_pm.errors import BudgetExceeded, CallInfo, GateClosed
-from binance_pm.transport.http import HttpResponse
-from tests.budget.conftest import HOST, IP, LIMIT, MINUTE, budget_by, limit_of
+from binance_pm.limits import Feedback
+from tests.budget.conftest import HOST, IP, LIMIT, MINUTE, budget_by, feedback
 from tests.conftest import FakeClock, ManualClock, settled
 
 
@@ -83,11 +83,11 @@ class Desk:
         self._release[name].set()
         await settled()
 
-    def answer(self, weight: int) -> HttpResponse:
+    def answer(self, weight: int) -> Feedback:
         """The exchange counts and answers."""
         minute = int(self.clock.now // 60)
         self.counts[minute] += weight
-        return HttpResponse(200, {"x-mbx-used-weight-1m": str(self.counts[minute])}, b"{}")
+        return feedback(200, {"x-mbx-used-weight-1m": str(self.counts[minute])}, b"{}")
 
     async def close(self) -> None:
         """Leave nobody waiting."""
@@ -343,8 +343,8 @@ class TestEvents:
                 )
                 entered[-1].mark_sent()
             for reservation, (status, wait) in zip(entered, ((429, "100"), (418, "200"), (403, "300")), strict=True):
-                given = HttpResponse(status, {"retry-after": wait}, b"")
-                reservation.settle(given, limit_of(given))
+                given = feedback(status, {"retry-after": wait}, b"")
+                reservation.settle(given)
 
         assert events[3:] == [
             Refused(HOST, 429, banned=False, seconds=100.0),

@@ -20,12 +20,12 @@ from binance_pm.budget.shared.leased_pool import LeasedPool
 from binance_pm.budget.shared.messages import Answered, Demand, Event, Message, OfflineUsage, PoolReply, Reply, Returned
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import BudgetExceeded, CallInfo, ConfigurationError, GateClosed
-from binance_pm.transport.http import HttpResponse
-from tests.budget.conftest import HOST, PAPI, limit_of
+from binance_pm.limits import Feedback
+from tests.budget.conftest import HOST, PAPI, feedback
 from tests.conftest import ManualClock, settled
 from tests.simulation.store import MemoryStore
 
-AnswerOf = Callable[..., HttpResponse]
+AnswerOf = Callable[..., Feedback]
 CALL = CallInfo("account", "desk")
 # The store's clock has nothing to do with ours.
 AHEAD = 5e5
@@ -127,7 +127,7 @@ def other(store: MemoryStore, manual_clock: ManualClock) -> Hand:
 async def call(
     process: Hand,
     weight: int,
-    told: Callable[[], HttpResponse | None],
+    told: Callable[[], Feedback | None],
     *,
     max_wait: float = 60.0,
     priority: Priority = Priority.ORDER,
@@ -138,18 +138,18 @@ async def call(
     async with process.budget.reserve(wanted, call=CALL, priority=priority, max_wait=max_wait) as reservation:
         reservation.mark_sent()
         if (answer := told()) is not None:
-            reservation.settle(answer, limit_of(answer))
+            reservation.settle(answer)
 
 
 @pytest.fixture
 def answer() -> AnswerOf:
     """An answer of the exchange, which does not tell its clock."""
 
-    def make(used: int | None = None, *, status: int = 200, **headers: str) -> HttpResponse:
+    def make(used: int | None = None, *, status: int = 200, **headers: str) -> Feedback:
         told = {name.replace("_", "-"): text for name, text in headers.items()}
         if used is not None:
             told["x-mbx-used-weight-1m"] = str(used)
-        return HttpResponse(status, told, b"{}")
+        return feedback(status, told, b"{}")
 
     return make
 
@@ -613,7 +613,7 @@ async def test_a_refusal_closes_the_gate_of_all(
     other.budget.add_listener(events.append)
     know_the_time(one, other)
     await done(one, call(one, 1, lambda: answer(1)))
-    await started(call(one, 1, lambda: HttpResponse(status, {"retry-after": "300"}, body)))
+    await started(call(one, 1, lambda: feedback(status, {"retry-after": "300"}, body)))
     one._clock.now += 0.5
     await one.go()
 

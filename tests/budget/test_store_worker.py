@@ -20,8 +20,7 @@ from binance_pm.budget.shared.store import Store
 from binance_pm.budget.shared.worker import StoreWorker
 from binance_pm.errors import CallInfo
 from binance_pm.redis_client import StoreLost
-from binance_pm.transport.http import HttpResponse
-from tests.budget.conftest import PAPI
+from tests.budget.conftest import PAPI, feedback
 from tests.simulation.store import MemoryStore
 
 CALL = CallInfo("account", "desk")
@@ -83,7 +82,7 @@ async def spend(budget: SharedBudget, times: int) -> None:
         async with budget.reserve((Charge(PAPI, 5),), call=CALL, priority=Priority.ORDER, max_wait=20) as reservation:
             reservation.mark_sent()
             await anyio.lowlevel.checkpoint()
-            reservation.settle(HttpResponse(200, {}, b"{}"))
+            reservation.settle(feedback(200, {}, b"{}"))
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

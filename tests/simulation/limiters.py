@@ -100,7 +100,7 @@ class BudgetLimiter:
                 reservation.mark_sent()
                 answer = await send()
                 if answer is not None:
-                    reservation.settle(answer, classify(call, answer).limit)
+                    reservation.settle(classify(call, answer).feedback)
                 return answer
         except GateClosed:
             return await self._try(ask, send, returning=True)

@@ -21,9 +21,8 @@ from binance_pm.budget.reservation import PoolCharge, Reservation
 from binance_pm.budget.shared.coordinator import WAY, Coordinator, ReplyResult
 from binance_pm.budget.shared.leased_pool import MOST_CALLS, OVERDUE_SECONDS, LeasedPool
 from binance_pm.budget.shared.messages import Message, OriginReply, OriginReport, Reply
-from binance_pm.errors import BudgetExceeded, CallInfo, LimitHit
-from binance_pm.limits import Charge, Family, LimitType, Pool, Priority
-from binance_pm.transport.http import HttpResponse
+from binance_pm.errors import BudgetExceeded, CallInfo
+from binance_pm.limits import Charge, Family, Feedback, LimitType, Pool, Priority
 
 _log = logging.getLogger(__name__)
 
@@ -292,21 +291,21 @@ class SharedBudget(Budget):
             at = now
         return super()._advance_timer(reservation, at)
 
-    def _close_gate(self, origin: str, answer: HttpResponse, limit: LimitHit, now: float) -> None:
-        super()._close_gate(origin, answer, limit, now)
+    def _close_gate(self, origin: str, feedback: Feedback, now: float) -> None:
+        super()._close_gate(origin, feedback, now)
         self._coordinator.close_gate(origin)
 
     def _count(
         self,
         draw: PoolCharge,
         endpoint: str,
-        answer: HttpResponse,
+        feedback: Feedback,
         arrived: tuple[float, float],
         departed: float,
         now: float,
     ) -> None:
         self._leased_pool(draw.pool).endpoint = endpoint
-        super()._count(draw, endpoint, answer, arrived, departed, now)
+        super()._count(draw, endpoint, feedback, arrived, departed, now)
 
     def _is_idle(self, pool: Pool, ledger: Ledger | LeasedPool, now: float) -> bool:
         return super()._is_idle(pool, ledger, now) and self._coordinator.is_done_with(pool)
