@@ -33,7 +33,7 @@ from binance_pm.errors import (
     RateLimited,
     RequestRejected,
 )
-from binance_pm.limits import USED_HEADERS, Feedback, LimitHit
+from binance_pm.limits import USED_HEADERS, Feedback
 from binance_pm.page import presentable, text_of
 from binance_pm.transport.http import HttpResponse
 
@@ -144,22 +144,19 @@ def classify(call: CallInfo, answer: HttpResponse) -> Verdict:
     A success is looked into for the exchange's refusal, which is a JSON object with an error's code, whatever its
     status. A list is a value, even one with refusals in it: each item tells what became of one part.
     """
-    body = answer.body
-    # Every success comes by here. Searching from the end is three times as fast as from the start.
-    if 200 <= answer.status < 300 and body is not None and body.rfind(b'"code"') < 0:
-        return Verdict(None, _feedback(answer, None))
-    error = _error(call, answer)
-    return Verdict(error, _feedback(answer, error.limit if isinstance(error, RateLimited) else None))
-
-
-def _feedback(answer: HttpResponse, limit: LimitHit | None) -> Feedback:
+    status, body = answer.status, answer.body
     used: dict[str, int] = {}
     for header in USED_HEADERS:
         if header in answer.headers and (count := answer.used(header)) is not None:
             used[header] = count
-    if limit is None:
-        return Feedback(answer.status, used, answer.date)
-    return Feedback(answer.status, used, answer.date, limit, answer.retry_in, answer.retry_at, answer.banned_until)
+    # Most responses end here. Searching from the end is three times as fast as from the start.
+    if 200 <= status < 300 and body is not None and body.rfind(b'"code"') < 0:
+        return Verdict(None, Feedback(status, used, answer.date))
+    error = _error(call, answer)
+    if not isinstance(error, RateLimited):
+        return Verdict(error, Feedback(status, used, answer.date))
+    when = answer.retry_in, answer.retry_at, answer.banned_until
+    return Verdict(error, Feedback(status, used, answer.date, error.limit, *when))
 
 
 def unreadable(call: CallInfo, answer: HttpResponse, reason: str) -> InvalidResponse:

@@ -8,7 +8,7 @@ what a call waits for. A `reservation` is one call's weight; `budget` joins them
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from binance_pm.budget.bans import default_path
 from binance_pm.budget.budget import Budget
@@ -17,9 +17,6 @@ from binance_pm.budget.plan import Plan, PoolPlan
 from binance_pm.budget.reservation import Reservation
 from binance_pm.budget.waiting import Waiting, WaitReason
 from binance_pm.limits import LIMITS, Charge, Family, Limit, LimitType, Pool, Priority, pool_of
-
-if TYPE_CHECKING:
-    from binance_pm.budget.shared.budget import SharedBudget
 
 __all__ = [
     "LIMITS",
@@ -37,7 +34,6 @@ __all__ = [
     "Priority",
     "Refused",
     "Reservation",
-    "SharedBudget",
     "WaitReason",
     "Waiting",
     "pool_of",
@@ -45,15 +41,6 @@ __all__ = [
 ]
 
 _of_egress: Final[dict[str, Budget]] = {}
-
-
-def __getattr__(name: str) -> object:
-    # Whoever does not share a budget does not pay for it.
-    if name == "SharedBudget":
-        from binance_pm.budget.shared.budget import SharedBudget  # noqa: PLC0415
-
-        return SharedBudget
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def process_budget(egress: str = "") -> Budget:

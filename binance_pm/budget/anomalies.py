@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from binance_pm.budget.reservation import PoolCharge
+from binance_pm.budget.charges import PoolCharge
 from binance_pm.limits import Pool
 
 _log = logging.getLogger(__name__)

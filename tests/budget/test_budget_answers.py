@@ -145,7 +145,10 @@ class TestWarnings:
         assert caplog.text.count("rises by 6 with each x, not by 2") == 1
         async with budget.reserve((Charge(IP, 200),), call=CallInfo("x", ""), priority=Priority.ORDER, max_wait=0):
             assert (
-                budget._wait(budget.reserve((Charge(IP, 400),), call=CallInfo("y", ""), max_wait=0)).seconds == math.inf
+                budget._scheduler.decide(
+                    budget.reserve((Charge(IP, 400),), call=CallInfo("y", ""), max_wait=0), clock.now
+                ).seconds
+                == math.inf
             )
 
     async def test_a_weight_that_is_too_high_is_told_at_once(

@@ -10,12 +10,12 @@ import anyio
 import pytest
 
 from binance_pm.budget import Budget, Charge, LimitType, Pool, Priority
-from binance_pm.budget.shared.budget import SharedBudget
+from binance_pm.budget.shared import SharedBudget
+from binance_pm.budget.shared.reference import MemoryStore
 from binance_pm.errors import CallInfo
 from tests.budget.conftest import HOST, MINUTE, feedback
 from tests.budget.test_shared import Hand
 from tests.conftest import ManualClock
-from tests.simulation.store import MemoryStore
 
 CALL = CallInfo("x", "a")
 LONG = 15 * 60.0

@@ -13,17 +13,19 @@ from typing import Final
 import msgspec
 import pytest
 
-from binance_pm.budget import Budget, BudgetEvent, Charge, LimitType, Pool, Priority, Refused, SharedBudget, pool_of
+from binance_pm.budget import BudgetEvent, Charge, LimitType, Pool, Priority, Refused, pool_of
 from binance_pm.budget.bans import write_ban
 from binance_pm.budget.ledger import Ledger
+from binance_pm.budget.shared import SharedBudget
 from binance_pm.budget.shared.leased_pool import LeasedPool
 from binance_pm.budget.shared.messages import Answered, Demand, Event, Message, OfflineUsage, PoolReply, Reply, Returned
+from binance_pm.budget.shared.reference import MemoryStore
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import BudgetExceeded, CallInfo, ConfigurationError, GateClosed
 from binance_pm.limits import Feedback
 from tests.budget.conftest import HOST, PAPI, feedback
 from tests.conftest import ManualClock, settled
-from tests.simulation.store import MemoryStore
+from tests.simulation.store import most_used
 
 AnswerOf = Callable[..., Feedback]
 CALL = CallInfo("account", "desk")
@@ -48,7 +50,8 @@ class Hand:
         self.messages: Final[list[Message]] = []
         self._clock: Final = clock
         self.budget: Final = SharedBudget(
-            lambda _: self,
+            "redis://unused",
+            worker=self,
             limits={("papi", LimitType.IP): limit, ("papi", LimitType.ORDERS): orders},
             processes=2,
             bans=bans,
@@ -189,7 +192,7 @@ async def test_a_call_waits_until_the_store_has_granted_it(one: Hand, answer: An
     await one.go()
 
     assert [type(event) for event in one.events()] == [Answered]
-    assert (one.store.held(PAPI, one._clock.now + AHEAD), one.used) == (20, 20)
+    assert (most_used(one.store, PAPI, one._clock.now + AHEAD), one.used) == (20, 20)
 
 
 async def test_calls_that_wait_are_asked_for_together(
@@ -467,7 +470,7 @@ async def test_many_pools_are_told_in_several_messages(
 
     manual_clock.now += 0.02
     await one.go()
-    ledgers = [store._pools["|".join(pool)].ledger for pool in order_pools(250)]
+    ledgers = [store.pools["|".join(pool)].ledger for pool in order_pools(250)]
     assert [sum(ledger._own.values()) for ledger in ledgers] == [1] * 250
 
 
@@ -670,7 +673,7 @@ async def test_a_ban_from_the_file_is_told(
     """A process that starts knows it from its last life, and does not keep it to itself."""
     manual_clock.now = MINUTE_BEGINS + 10
     bans = tmp_path / "bans.json"
-    write_ban(bans, HOST, manual_clock.now + 300, now=manual_clock.now)
+    write_ban(bans, f"{HOST} by default", manual_clock.now + 300, now=manual_clock.now)
     one = Hand(store, manual_clock, bans=bans)
     with pytest.raises(GateClosed, match="by a ban"):
         await call(one, 1, lambda: answer(1))
@@ -786,7 +789,7 @@ def test_budgets_of_two_ways_out_may_use_one_file(tmp_path: Path) -> None:
     now = time.time()
     write_ban(tmp_path / "bans.json", f"{HOST} by office", now + 300, now=now)
     office, home = (
-        Budget.shared(f"unix://{tmp_path}/none", name=name, bans=tmp_path / "bans.json") for name in ("office", "home")
+        SharedBudget(f"unix://{tmp_path}/none", name=name, bans=tmp_path / "bans.json") for name in ("office", "home")
     )
 
     assert [budget.gate(HOST).wait(budget.monotonic()) > 0 for budget in (office, home)] == [True, False]
@@ -797,7 +800,7 @@ def test_budgets_of_two_ways_out_may_use_one_file(tmp_path: Path) -> None:
 def test_an_argument_that_makes_no_sense_is_refused(options: dict[str, int | str]) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match="processes is at least 1"):
-        Budget.shared("redis://localhost", **options)  # type: ignore[arg-type]
+        SharedBudget("redis://localhost", **options)  # type: ignore[arg-type]
 
 
 async def test_a_store_whose_clock_steps_back_forgets_the_dead(

@@ -22,7 +22,9 @@ import math
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
+from binance_pm.budget.charges import Bounds
 from binance_pm.budget.shared.leased_pool import LEASE, OVERDUE_SECONDS, LeasedPool, RiseTold
 from binance_pm.budget.shared.messages import Message, OriginReply, OriginReport, PoolReport, Reply
 from binance_pm.clock import ServerClock
@@ -30,7 +32,7 @@ from binance_pm.limits import LimitType, Pool, Priority
 
 _log = logging.getLogger(__name__)
 
-WAY: Final = 0.01
+LATENCY: Final = 0.01
 """Seconds for which a message is on its way: the exchange's clock has moved on by then.
 
 One that takes longer makes the store see a minute turn too late by the rest. Nothing is overspent by that: what is in
@@ -44,9 +46,6 @@ _MOST_POOLS: Final = 100
 _RETRY_SECONDS: Final = 1.0
 # What is due so soon travels with the rest.
 _SOON_SECONDS: Final = 0.005
-
-Bounds = Callable[[str], tuple[float, float]]
-"""The earliest and the latest that the clock of a host of the exchange can show now."""
 
 
 class ReportOrigin(Protocol):
@@ -81,7 +80,7 @@ class Coordinator:
     """The process.
 
     Args:
-        shares: of the pools that were drawn on.
+        bounds: the bounds of the clock of an origin.
         minute: seconds of the exchange's minute.
         expected: how many processes share the budget, until the store tells.
         monotonic: this machine's clock that never steps, in seconds.
@@ -91,15 +90,17 @@ class Coordinator:
 
     def __init__(
         self,
-        shares: dict[Pool, LeasedPool],
         *,
+        bounds: Callable[[str], Bounds],
         minute: float,
         expected: int,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
         wake: Callable[[], None],
     ) -> None:
-        self._pools: Final = shares
+        self.pools: Final[WeakValueDictionary[Pool, LeasedPool]] = WeakValueDictionary()
+        """The leased pools that anything of the budget still needs."""
+        self._bounds: Final = bounds
         self.is_fallback: bool = False
         """Whether the process does without the store."""
         self._minute: Final = minute
@@ -129,14 +130,14 @@ class Coordinator:
     @property
     def processes(self) -> int:
         """How many processes draw on the pool that most draw on, this one included, as far as is known."""
-        return max((share.processes for share in self._pools.values()), default=self._expected)
+        return max((share.processes for share in self.pools.values()), default=self._expected)
 
     @property
     def overdue_at(self) -> float:
         """Monotonic time from which a reply is not waited for any more; infinite where none is awaited."""
         return self._sent.asked + OVERDUE_SECONDS if self._sent and not self.is_fallback else math.inf
 
-    def pool(self, pool: Pool, limit: int, bounds: tuple[float, float]) -> LeasedPool:
+    def pool(self, pool: Pool, limit: int, bounds: Bounds) -> LeasedPool:
         """A share of a pool on which nobody of this process has drawn yet."""
         share = LeasedPool(
             limit,
@@ -148,6 +149,7 @@ class Coordinator:
         )
         if self.is_fallback:
             share.enter_fallback(bounds)
+        self.pools[pool] = share
         return share
 
     def is_done_with(self, pool: Pool) -> bool:
@@ -169,7 +171,7 @@ class Coordinator:
             return self._retry_at
         if self._closed:
             return now
-        return min((share.due(now) for share in self._pools.values()), default=math.inf)
+        return min((share.due(now) for share in self.pools.values()), default=math.inf)
 
     def message(
         self,
@@ -196,7 +198,7 @@ class Coordinator:
             place = hosts.index(pool.origin)
             bounds = told[place].earliest, told[place].latest
             reports.append(
-                self._pools[pool].report(
+                self.pools[pool].report(
                     "|".join(pool),
                     place,
                     wanted.get(pool, ()),
@@ -210,18 +212,18 @@ class Coordinator:
         self._closed, self._woken_at = set(), math.inf
         return Message(self._name, self._number, self._minute, 0.0 if leaving else LEASE, told, tuple(reports))
 
-    def reply_received(self, reply: Reply, bounds: Bounds) -> ReplyResult | None:
+    def reply_received(self, reply: Reply) -> ReplyResult | None:
         """Learn what the store says; None where it does not answer what was asked."""
         now, carried = self._monotonic(), self._sent
         if carried is None or not self._is_answered(carried, reply):
-            self.no_reply_received("its reply is that of another version", bounds)
+            self.no_reply_received("its reply is that of another version")
             return None
         self._sent, self._is_again, self._again, self._idle_since = None, False, [], now
         self._clock.observe(reply.now, reply.now, asked=carried.asked, answered=now, exact=True)
         hosts = dict(zip(carried.origins, reply.origins, strict=True))
         rises: list[tuple[Pool, RiseTold]] = []
         for pool, told in zip(carried.pools, reply.pools, strict=True):
-            host, share = hosts[pool.origin], self._pools[pool]
+            host, share = hosts[pool.origin], self.pools[pool]
             given = share.limit
             heard = share.reply_received(told, (host.earliest, host.latest), asked=carried.asked, now=now)
             if share.limit < given:
@@ -242,10 +244,10 @@ class Coordinator:
                 if not self._untold and not is_slow:
                     self._leave_fallback()
         elif self._slow >= _SLOW_TIMES:
-            self._enter_fallback("it is slow", bounds)
+            self._enter_fallback("it is slow")
         return ReplyResult(list(hosts.items()), rises, now - carried.asked)
 
-    def no_reply_received(self, why: str, bounds: Bounds) -> None:
+    def no_reply_received(self, why: str) -> None:
         """Learn that no reply came."""
         now, carried = self._monotonic(), self._sent
         self._idle_since = now
@@ -256,11 +258,11 @@ class Coordinator:
         # A connection that was closed while nobody used it is no reason to give up: the next one may do.
         if self.is_fallback or is_second or (carried is not None and now - carried.asked > _SLOW_SECONDS):
             self._retry_at = now + _RETRY_SECONDS
-            self._enter_fallback(why, bounds)
+            self._enter_fallback(why)
         else:
             self._retry_at = now
 
-    def give_up(self, bounds: Bounds) -> None:
+    def give_up(self) -> None:
         """Wait no longer for a reply that is overdue, nor for somebody to carry what is."""
         now = self._monotonic()
         if self.is_fallback:
@@ -268,9 +270,9 @@ class Coordinator:
                 # Nobody who waits does it: whoever carried the messages may be gone.
                 self._wake_worker()
         elif now >= self.overdue_at:
-            self._enter_fallback("it does not answer", bounds)
+            self._enter_fallback("it does not answer")
         elif not self._sent and now >= self._idle_since + OVERDUE_SECONDS and self._is_stuck(now):
-            self._enter_fallback("nobody asks it", bounds)
+            self._enter_fallback("nobody asks it")
 
     def _is_stuck(self, now: float) -> bool:
         """Whether nobody carries what has to be asked."""
@@ -278,13 +280,13 @@ class Coordinator:
             return True
         if now >= self._woken_at + OVERDUE_SECONDS:
             # Most were woken for less.
-            self._woken_at = min((share.wanting_since for share in self._pools.values()), default=math.inf)
+            self._woken_at = min((share.wanting_since for share in self.pools.values()), default=math.inf)
         return now >= self._woken_at + OVERDUE_SECONDS
 
     def _is_answered(self, carried: _SentMessage, reply: Reply) -> bool:
         if (len(reply.origins), len(reply.pools)) != (len(carried.origins), len(carried.pools)):
             return False
-        return all(self._pools[pool].is_answered(told) for pool, told in zip(carried.pools, reply.pools, strict=True))
+        return all(self.pools[pool].is_answered(told) for pool, told in zip(carried.pools, reply.pools, strict=True))
 
     def _wake(self) -> None:
         self._woken_at = min(self._woken_at, self._monotonic())
@@ -293,36 +295,36 @@ class Coordinator:
     def _next(self, now: float) -> list[Pool]:
         """The pools to tell of: those that were told of in vain, then those that were not told of for longest."""
         if not self.is_fallback:
-            more = [pool for pool, share in self._pools.items() if self._is_due(share, now)]
+            more = [pool for pool, share in self.pools.items() if self._is_due(share, now)]
         elif self._is_again:
             more = []
         else:
             self._untold = self._untold or self._all_untold(now)
-            more = [pool for pool in self._pools if pool in self._untold]
+            more = [pool for pool in self.pools if pool in self._untold]
         pools = list(dict.fromkeys(self._again + more))
         if len(pools) > _MOST_POOLS:
             first = set(self._again)
-            pools.sort(key=lambda pool: (pool not in first, self._pools[pool].reported_at))
+            pools.sort(key=lambda pool: (pool not in first, self.pools[pool].reported_at))
         return pools[:_MOST_POOLS]
 
     def _all_untold(self, now: float) -> set[Pool]:
         # One of each host at least: its gate is heard with it, and whether the store does its work.
-        first = {pool.origin: pool for pool in reversed(self._pools)}
-        untold = {pool for pool, share in self._pools.items() if share.is_unsettled or self._is_due(share, now)}
+        first = {pool.origin: pool for pool in reversed(list(self.pools))}
+        untold = {pool for pool, share in self.pools.items() if share.is_unsettled or self._is_due(share, now)}
         return untold.union(first.values())
 
     def _leaving(self, now: float) -> list[Pool]:
         """The pools in which the process is known, or has something to tell."""
         return [
             pool
-            for pool, share in self._pools.items()
+            for pool, share in self.pools.items()
             if share.is_unsettled or share.has_news or now < share.reported_at + LEASE
         ]
 
     def _is_due(self, share: LeasedPool, now: float) -> bool:
         return share.has_news or share.due(now) <= now + _SOON_SECONDS
 
-    def _enter_fallback(self, why: str, bounds: Bounds) -> None:
+    def _enter_fallback(self, why: str) -> None:
         if self.is_fallback:
             return
         self.is_fallback = True
@@ -333,13 +335,13 @@ class Coordinator:
             why,
             self.processes,
         )
-        for pool, share in self._pools.items():
-            share.enter_fallback(bounds(pool.origin))
+        for pool, share in self.pools.items():
+            share.enter_fallback(self._bounds(pool.origin))
 
     def _leave_fallback(self) -> None:
         self.is_fallback = False
         _log.warning("The store of the shared budget is back: %d processes draw on it.", self.processes)
-        for share in self._pools.values():
+        for share in self.pools.values():
             share.leave_fallback()
 
     def _ahead(self) -> tuple[float, float]:

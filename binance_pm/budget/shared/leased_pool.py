@@ -12,11 +12,13 @@ A share has no clock and no I/O, as a ledger has none.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final, NamedTuple
 
-from binance_pm.budget.ledger import LEFT_BY_PLANS, MARGIN, RESERVE, Ledger, Wait
+from binance_pm.budget.charges import NO_WAIT, Wait
+from binance_pm.budget.ledger import LEFT_BY_PLANS, MARGIN, RESERVE, Ledger
+from binance_pm.budget.shared.demands import NEXT_SECONDS, Demands, leased_as
 from binance_pm.budget.shared.messages import (
     Answered,
     CallRefused,
@@ -47,50 +49,10 @@ _IDLE_MINUTES: Final = 4
 _GATHER_SECONDS: Final = 0.01
 # What was not needed for so long goes back.
 _UNUSED_SECONDS: Final = 0.3
-# Another process may make room earlier than was told: whoever is next asks again, and so does whoever is not.
-_NEXT_SECONDS: Final = 0.05
-_LATER_SECONDS: Final = 1.0
-# Polls do not ask more often: what was saved up meanwhile is granted together.
-_SHORTEST_SECONDS: Final = 0.05
-# Processes take turns with so large a part of the limit.
-_TURN_PART: Final = 1 / 400
-# The most that is asked for at once: a part of the limit, and a number of calls.
-_MOST_PART: Final = 0.05
-MOST_CALLS: Final = 100
-# What is used in so many seconds is asked for in advance: no more than a part of the limit, all processes together.
-_ADVANCE_SECONDS: Final = 0.2
-_ADVANCE_PART: Final = 0.01
-_RATE_SECONDS: Final = 2.0
 # Of more minutes at once no reply tells: the exchange's clock is known better.
 _MOST_MINUTES: Final = 5
 
-_FITS: Final = Wait(0.0)
 _ASKING: Final = Wait(math.inf, holds_up=True)
-
-
-class ReportedExternalUsage(NamedTuple):
-    """What those behind the IP use who do not share the budget."""
-
-    share: int
-    """Weight of the latest minute that was surely theirs."""
-
-
-class _Wanted(NamedTuple):
-    """A demand, and the weight of the calls it is for: some of it may be there already."""
-
-    demand: Demand
-    weight: int
-
-
-class _Denied(NamedTuple):
-    """What the store said of calls that it granted nothing."""
-
-    priority: Priority
-    weight: int
-    until: float
-    """Monotonic time before which it is of no use to wait for."""
-    holds_up: bool
-    ask_at: float
 
 
 class RiseTold(NamedTuple):
@@ -127,8 +89,6 @@ class LeasedPool:
         """The smallest that any of the processes was given, as far as is known."""
         self.misplaced: int = 0
         """See `Ledger.misplaced`."""
-        self.endpoint: str = ""
-        """Which endpoint's answer is told next."""
         self.processes: int = expected
         """How many processes draw on the pool, the most of the last two minutes."""
         self._minute: Final = minute
@@ -156,13 +116,9 @@ class LeasedPool:
         self._seen: dict[int, OfflineUsage] = {}
         """The highest count of a minute that was heard, and what of it is ours."""
         self._heft = 1.0
-        self._asking: tuple[_Wanted, ...] = ()
-        self._denied: list[_Denied] = []
-        self._turns: dict[Priority, float] = {}
-        """What is left of a turn that has begun, by priority."""
+        self._demands: Final = Demands()
         self.wanting_since: float = math.inf
         """Monotonic time since which something is to be asked for; infinite where nothing is."""
-        self._rates = {Priority.ORDER: _Rate(), Priority.POLL: _Rate()}
         self.reported_at: float = -math.inf
         """Monotonic time at which the store was told of it last."""
         self.is_unsettled: bool = False
@@ -180,9 +136,14 @@ class LeasedPool:
         return self._reply.in_flight if self._reply and not self._alone else self._on_way + sum(self._free.values())
 
     @property
-    def external(self) -> ReportedExternalUsage:
-        """What those use who do not share the budget."""
-        return ReportedExternalUsage(self._reply.external if self._reply else 0)
+    def external_share(self) -> int:
+        """Weight of the latest minute that programs used that do not share the budget."""
+        return self._reply.external if self._reply else 0
+
+    @property
+    def trusted_until(self) -> float:
+        """Monotonic time until which the store surely keeps the leased weight for this process."""
+        return math.inf if self._alone is not None else self._trusted_until
 
     def minutes(self, bounds: tuple[float, float]) -> range:
         """The minutes in which the exchange's clock can be."""
@@ -223,39 +184,41 @@ class LeasedPool:
             # What is too heavy for a part waits for the store, and nobody waits for it.
             return self._alone.wait(weight, priority, now, bounds) if self._alone.fits_ever(weight) else Wait(math.inf)
         if self._available(priority) >= weight and now < self._trusted_until:
-            return _FITS
-        for denied in self._denied:
-            if denied.priority == priority and denied.weight <= weight and now < denied.until:
-                return Wait(denied.until - now, denied.holds_up)
-        if not any(it.demand.priority == priority and it.weight <= weight for it in self._asking):
+            return NO_WAIT
+        if denied := self._demands.denied(weight, priority, now):
+            return denied.wait(now)
+        if not self._demands.is_asked(weight, priority):
             self.wanting_since = min(self.wanting_since, now)
             self._wake()
         return _ASKING
+
+    def known_wait(self, weight: int, priority: Priority, now: float) -> Wait:
+        """Return the wait that the store has reported for such a call, if it is long enough to matter."""
+        if self._alone is not None or self._available(priority) >= weight:
+            return NO_WAIT
+        denied = self._demands.denied(weight, priority, now + NEXT_SECONDS)
+        return denied.wait(now) if denied else NO_WAIT
 
     def why(self, weight: int, priority: Priority, now: float, bounds: tuple[float, float]) -> WeightReason:
         """What a call is waiting for for which `wait` has no room, see `Ledger.why`."""
         if self._alone is not None:
             return self._alone.why(weight, priority, now, bounds) if self._alone.fits_ever(weight) else "store"
         reply = self._reply
-        if reply is None or not any(it.priority == priority and it.weight <= weight for it in self._denied):
+        if reply is None or not self._demands.denied(weight, priority, -math.inf):
             return "store"
         if reply.used + weight <= reply.cap:
             return "reserve" if reply.external else "pace"
         return "responses" if reply.used - reply.in_flight + weight <= reply.cap else "minute"
 
-    def is_trusted(self, now: float) -> bool:
-        """Whether what was granted is surely still kept for this process."""
-        return self._alone is not None or now < self._trusted_until
-
     def acquire(self, weight: int, priority: Priority, now: float) -> None:
         """Take weight for a call that fits."""
         self._on_way += weight
         self._used_at = now
-        self._rates[_class(priority)].add(weight, now)
+        self._demands.use(weight, priority, now)
         if self._alone is not None:
             self._alone.acquire(weight, priority, now)
             return
-        own = _class(priority)
+        own = leased_as(priority)
         first = min(weight, self._free[own])
         self._free[own] -= first
         self._free[Priority.POLL] -= weight - first
@@ -267,11 +230,19 @@ class LeasedPool:
         if self._alone is not None:
             self._alone.release(weight, priority)
         else:
-            self._free[_class(priority)] += weight
+            self._free[leased_as(priority)] += weight
             self._wake()
 
     def settle(
-        self, weight: int, used: int | None, minutes: range, *, sent: float, now: float, is_probe: bool = True
+        self,
+        weight: int,
+        used: int | None,
+        minutes: range,
+        *,
+        sent: float,
+        now: float,
+        is_probe: bool = True,
+        endpoint: str = "",
     ) -> int | None:
         """Settle a call that was answered, see `Ledger.answer`; by how much the count rose is told later, by `hear`."""
         self._on_way -= weight
@@ -286,7 +257,7 @@ class LeasedPool:
                 return None
         earliest, latest = self._on_store_clock(sent, now)
         self._record(Answered(weight, used, minutes.start, minutes.stop, earliest, latest, is_probe), now)
-        self._about.append(self.endpoint)
+        self._about.append(endpoint)
         return None
 
     def settle_unknown(self, weight: int, minutes: range, *, known: float) -> None:
@@ -316,26 +287,16 @@ class LeasedPool:
         """Whether there is something that the store was not told."""
         return bool(self._news or self._untold)
 
-    def denied(self, priority: Priority, weight: int, now: float) -> Wait:
-        """What the store has said of such a call, if that is a wait which is worth to be known."""
-        if self._alone is None and self._available(priority) < weight:
-            for it in self._denied:
-                if it.priority == priority and it.weight <= weight and it.until > now + _NEXT_SECONDS:
-                    return Wait(it.until - now, it.holds_up)
-        return _FITS
-
     def is_idle(self, now: float) -> bool:
         """Whether the store counts nothing of it for this process, and all that it knows has passed."""
-        is_used = self._on_way or any(self._free.values()) or self._asking or self.is_unsettled
+        is_used = self._on_way or any(self._free.values()) or self._demands.number or self.is_unsettled
         is_telling = self.has_news or self._telling or now < self.reported_at + LEASE
         knows = self._alone is not None and not self._alone.is_idle(now)
         return not (is_used or is_telling or knows) and now - self._used_at > _IDLE_MINUTES * self._minute
 
     def due(self, now: float) -> float:
         """Monotonic time at which it has to be told of, or asked for."""
-        at = min(self.wanting_since, self._news_since + _GATHER_SECONDS)
-        if self._denied:
-            at = min(at, *(it.ask_at for it in self._denied))
+        at = min(self.wanting_since, self._news_since + _GATHER_SECONDS, self._demands.ask_at)
         free = self._free[Priority.ORDER] + self._free[Priority.POLL]
         if free:
             at = min(at, self._watched + _UNUSED_SECONDS)
@@ -345,7 +306,7 @@ class LeasedPool:
 
     def takes_turns(self, priority: Priority, weight: int) -> bool:
         """Whether so much weight is enough to ask for: the store has granted less of late."""
-        return weight > _TURN_PART * self.limit and any(denied.priority == priority for denied in self._denied)
+        return self._demands.takes_turns(priority, weight, self.limit)
 
     def report(
         self,
@@ -377,18 +338,21 @@ class LeasedPool:
             self._telling_about = self._about
             self._news, self._about, self._untold = [], [], {}
             self._news_since = math.inf
-        self._asking = () if leaving or self._alone else tuple(self._wanted(wanted, now))
-        self._denied = [denied for denied in self._denied if any(_is_denied(denied, it) for it in self._asking)]
+        demands: tuple[Demand, ...] = ()
+        if leaving or self._alone:
+            self._demands.clear()
+        else:
+            demands = self._demands.ask(wanted, self._free, limit=self.limit, processes=self.processes, now=now)
         self.wanting_since = math.inf
         self.reported_at = now
         held = self._held()
         # What is asked for may be granted by a reply that gets lost.
-        self.is_unsettled = held > 0 or bool(self._asking)
-        return PoolReport(pool, host, self.limit, held, self._telling, tuple(wanted.demand for wanted in self._asking))
+        self.is_unsettled = held > 0 or bool(demands)
+        return PoolReport(pool, host, self.limit, held, self._telling, demands)
 
     def is_answered(self, reply: PoolReply) -> bool:
         """Whether the reply is one to the latest report."""
-        return self._alone is not None or len(reply.granted) == len(self._asking)
+        return self._alone is not None or len(reply.granted) == self._demands.number
 
     def reply_received(
         self, reply: PoolReply, bounds: tuple[float, float], *, asked: float, now: float
@@ -415,8 +379,8 @@ class LeasedPool:
             self.processes, self._counted_at = max(1, reply.processes), now
         if self._alone is None:
             self._trusted_until = asked + _TRUSTED_SECONDS
-            self._accept(reply, now)
-        self._asking = ()
+            self._demands.accept(reply, self._free, limit=self.limit, now=now)
+        self._demands.end()
         return rises
 
     def enter_fallback(self, bounds: tuple[float, float]) -> None:
@@ -429,7 +393,8 @@ class LeasedPool:
         alone.in_flight = self._on_way
         granted = sum(self._free.values())
         self._free = dict.fromkeys(self._free, 0)
-        self._asking, self._denied, self.wanting_since = (), [], math.inf
+        self._demands.clear()
+        self.wanting_since = math.inf
         if self._heft > 1:
             alone.raise_weight_factor(self._heft)
         reply = self._reply
@@ -501,102 +466,6 @@ class LeasedPool:
                 self._news.append(Returned(back, priority))
                 self._news_since = min(self._news_since, now)
         self._least, self._watched = dict(self._free), now
-
-    def _wanted(self, calls: Iterable[tuple[Priority, int]], now: float) -> Iterator[_Wanted]:
-        """What the waiting calls need beyond what is there; or else a little in advance."""
-        free = dict(self._free)
-        before: tuple[Priority, int, int, bool] | None = None
-        times, total = 0, 0
-        turns = dict(self._turns)
-        for priority, weight in calls:
-            lacking = weight - _use(free, weight, priority)
-            if not lacking:
-                continue
-            if total + lacking > max(_MOST_PART * self.limit, weight):
-                break
-            # Processes take turns: who got its turn's weight stands behind the others for the rest.
-            left = turns.get(priority, _TURN_PART * self.limit)
-            can_wait = priority is Priority.ORDER or left > 0
-            turns[priority] = left - lacking
-            total += lacking
-            this = priority, weight, lacking, can_wait
-            if before not in (None, this):
-                yield _as_wanted(before, times)
-                times = 0
-            before = this
-            times += 1
-        if before is not None:
-            yield _as_wanted(before, times)
-            return
-        for priority, rate in self._rates.items():
-            most = min(rate.of(now) * _ADVANCE_SECONDS, _ADVANCE_PART * self.limit / max(1, self.processes))
-            if rate.weight and (times := int((most - free[priority]) // rate.weight)) > 0:
-                yield _Wanted(Demand(priority, rate.weight, times, can_wait=False), rate.weight)
-
-    def _accept(self, reply: PoolReply, now: float) -> None:
-        """Use what was granted, and remember what was not."""
-        self._denied = []
-        is_first = True
-        for wanted, times in zip(self._asking, reply.granted, strict=True):
-            demand = wanted.demand
-            self._free[_class(demand.priority)] += times * demand.weight
-            if not demand.can_wait:
-                continue
-            if times == demand.times:
-                self._turns.pop(demand.priority, None)
-                continue
-            left = self._turns.get(demand.priority, _TURN_PART * self.limit)
-            self._turns[demand.priority] = left - times * demand.weight
-            # Only the wait of the first is told; the others ask again soon.
-            wait, holds_up = (reply.wait, reply.holds_up) if is_first else (math.inf, False)
-            is_first = False
-            if demand.priority is not Priority.ORDER:
-                wait = max(wait, _SHORTEST_SECONDS)
-            again = _LATER_SECONDS if wait < math.inf and not holds_up else _NEXT_SECONDS
-            if wait <= 2 * again:
-                again = wait
-            self._denied.append(_Denied(demand.priority, wanted.weight, now + wait, holds_up, now + again))
-
-
-class _Rate:
-    """Weight a second of late."""
-
-    def __init__(self) -> None:
-        self.weight: int = 0
-        """Of the latest call."""
-        self._value = 0.0
-        self._at = -math.inf
-
-    def add(self, weight: int, now: float) -> None:
-        self.weight = weight
-        self._value, self._at = self.of(now) + weight / _RATE_SECONDS, now
-
-    def of(self, now: float) -> float:
-        return self._value * math.exp(-max(0.0, now - self._at) / _RATE_SECONDS) if self._value else 0.0
-
-
-def _class(priority: Priority) -> Priority:
-    """Polls and history are granted alike."""
-    return Priority.ORDER if priority is Priority.ORDER else Priority.POLL
-
-
-def _use(free: dict[Priority, int], weight: int, priority: Priority) -> int:
-    """Take up to the weight from what is free; how much it was."""
-    taken = 0
-    for kind in (Priority.ORDER, Priority.POLL) if priority is Priority.ORDER else (Priority.POLL,):
-        part = min(weight - taken, free[kind])
-        free[kind] -= part
-        taken += part
-    return taken
-
-
-def _as_wanted(it: tuple[Priority, int, int, bool], times: int) -> _Wanted:
-    priority, weight, lacking, can_wait = it
-    return _Wanted(Demand(priority, lacking, times, can_wait), weight)
-
-
-def _is_denied(denied: _Denied, wanted: _Wanted) -> bool:
-    return denied.priority == wanted.demand.priority and denied.weight <= wanted.weight
 
 
 def _weight(event: Event) -> int:

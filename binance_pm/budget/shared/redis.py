@@ -13,7 +13,7 @@ from typing import Final, get_args
 
 import msgspec
 
-from binance_pm.budget import external, ledger
+from binance_pm.budget import external, ledger, pacing
 from binance_pm.budget.gate import LONGEST_BAN
 from binance_pm.budget.shared import store
 from binance_pm.budget.shared.messages import Event, Message, Reply
@@ -27,7 +27,7 @@ CONNECT_SECONDS: Final = 0.5
 REPLY_SECONDS: Final = 0.25
 """For which a reply is waited for, unless the URL says otherwise with ``socket_timeout``."""
 
-_CALL: Final = CallInfo("Budget.shared")
+_CALL: Final = CallInfo("SharedBudget")
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(Reply).decode
 
@@ -71,7 +71,7 @@ def script() -> str:
         "LONGEST_BAN": LONGEST_BAN,
         "PRIORITY_ORDER": int(Priority.ORDER),
     }
-    for module in (ledger, external, store):
+    for module in (ledger, external, pacing, store):
         known |= figures(module)
     for kind in get_args(Event):
         known[f"KIND_{kind.__name__.upper()}"] = kind.__struct_config__.tag

@@ -12,10 +12,9 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
-from binance_pm.budget.shared.budget import SharedBudget
-from binance_pm.budget.shared.messages import Message
+from binance_pm.budget.shared.messages import Message, Reply
 from binance_pm.budget.shared.store import Store
 from binance_pm.redis_client import StoreLost
 
@@ -25,15 +24,63 @@ _log = logging.getLogger(__name__)
 _PARTING_SECONDS: Final = 1.0
 
 
+class MessageSource(Protocol):
+    """A shared budget, as its worker needs it."""
+
+    def monotonic(self) -> float:
+        """Return what the monotonic clock shows."""
+        ...
+
+    def due(self) -> float:
+        """Return the monotonic time at which the next message is due."""
+        ...
+
+    def message(self) -> Message:
+        """Return the next message; one of the next two has to follow."""
+        ...
+
+    def reply_received(self, reply: Reply) -> None:
+        """Learn what the store has replied."""
+        ...
+
+    def no_reply_received(self, why: str) -> None:
+        """Learn that no reply came, and why."""
+        ...
+
+    def leave_message(self) -> Message:
+        """Return the last message of a process that ends."""
+        ...
+
+
+class Worker(Protocol):
+    """Carries the messages of one budget to its store, one at a time, when they are due."""
+
+    def wake(self) -> None:
+        """Look again when the next message is due; callable from any thread, and quick."""
+        ...
+
+    def restart(self) -> None:
+        """Start again in the child of a fork, with a connection of its own."""
+        ...
+
+    def close(self, leave_message: Message | None = None) -> None:
+        """End as soon as the store has been told that the process leaves; a later `wake` starts again.
+
+        Args:
+            leave_message: the last message, if the budget no longer exists.
+        """
+        ...
+
+
 class StoreWorker:
-    """Starts with the first message, and ends when it is closed or nobody uses the budget any more.
+    """A thread that starts with the first message, and ends when it is closed or when the budget is no longer used.
 
     Args:
         budget: whose messages it carries; it does not keep it alive.
         connect: a connection to the store, of which nothing is sent before it is used.
     """
 
-    def __init__(self, budget: SharedBudget, *, connect: Callable[[], Store]) -> None:
+    def __init__(self, budget: MessageSource, *, connect: Callable[[], Store]) -> None:
         self._budget: Final = weakref.ref(budget)
         self._connect: Final = connect
         # A wrong address is told at once.
@@ -80,7 +127,7 @@ class _WorkerThread(threading.Thread):
         after: the one before, whose last message has to be answered first.
     """
 
-    def __init__(self, budget: weakref.ref[SharedBudget], store: Store, *, after: _WorkerThread | None) -> None:
+    def __init__(self, budget: weakref.ref[MessageSource], store: Store, *, after: _WorkerThread | None) -> None:
         super().__init__(name="binance-pm shared budget", daemon=True)
         self.news: Final = threading.Event()
         self.is_leaving = False
@@ -117,7 +164,7 @@ class _WorkerThread(threading.Thread):
         del budget
         self.news.wait(min(left, threading.TIMEOUT_MAX) if left < math.inf else None)
 
-    def _exchange(self, budget: SharedBudget, message: Callable[[], Message]) -> None:
+    def _exchange(self, budget: MessageSource, message: Callable[[], Message]) -> None:
         try:
             try:
                 reply = self._store.exchange(message())
