@@ -379,7 +379,7 @@ class BudgetMachine(RuleBasedStateMachine):
                 break
             self._advance(min(max(self.clock.next_at() - self.clock.now, 0.0), 60.0))
         assert (self.budget.waiting, self.waiting, self.holding) == (0, [], [])
-        assert not vars(self.budget)["_open"]
+        assert not self.budget._scheduler.open
         assert {state.in_flight for state in self.budget.snapshot()} <= {0}
 
     @property

@@ -34,9 +34,9 @@ from binance_pm.clock import DRIFT, MOST_UNSURE
 from binance_pm.limits import Priority
 
 
-class _Host(msgspec.Struct):
+class _Origin(msgspec.Struct):
     low: float
-    """The exchange's clock less the store's, at the earliest, as it was told last."""
+    """The exchange's clock less the store's, at the earliest, by the latest report."""
     high: float
     updated_at: float
     is_heard: bool
@@ -69,55 +69,55 @@ class MemoryStore:
     """The ledgers of one egress IP."""
 
     def __init__(self) -> None:
-        self.origins: Final[dict[str, _Host]] = {}
+        self.origins: Final[dict[str, _Origin]] = {}
         self.pools: Final[dict[str, _Pool]] = {}
         self._swept = -math.inf
 
     def exchange(self, message: Message, now: float) -> Reply:
-        """One step."""
+        """Process a message atomically."""
         before = len(self.origins) + len(self.pools)
-        hosts = tuple(self._hear_host(report, now) for report in message.origins)
-        pools = tuple(self._hear_pool(message, report, hosts[report.host], now) for report in message.pools)
+        origins = tuple(self._update_origin(report, now) for report in message.origins)
+        pools = tuple(self._update_pool(message, report, origins[report.origin], now) for report in message.pools)
         if len(self.origins) + len(self.pools) > before:
             self._sweep(now)
-        return Reply(now, hosts, pools)
+        return Reply(now, origins, pools)
 
     def _sweep(self, now: float) -> None:
-        """Forget what nobody has used for long; only where something came can too much be there."""
+        """Forget what was not used for long; only a new pool or origin can make them too many."""
         if now < self._swept + UNUSED_SECONDS:
             return
         self._swept = now
-        for name, host in list(self.origins.items()):
-            if max(host.updated_at, host.opens) + UNUSED_SECONDS < now:
+        for name, origin in list(self.origins.items()):
+            if max(origin.updated_at, origin.opens) + UNUSED_SECONDS < now:
                 del self.origins[name]
         for name, pool in list(self.pools.items()):
             if max(holder.until for holder in pool.holders.values()) + UNUSED_SECONDS < now:
                 del self.pools[name]
 
-    def _hear_host(self, report: OriginReport, now: float) -> OriginReply:
-        host = self.origins.get(report.origin)
-        if host is None:
-            host = self.origins[report.origin] = _Host(0.0, 0.0, now, is_heard=False)
-        if report.is_heard or not host.is_heard:
-            host.low, host.high, host.updated_at = report.earliest - now, report.latest - now, now
-            host.is_heard = report.is_heard
+    def _update_origin(self, report: OriginReport, now: float) -> OriginReply:
+        origin = self.origins.get(report.origin)
+        if origin is None:
+            origin = self.origins[report.origin] = _Origin(0.0, 0.0, now, is_heard=False)
+        if report.is_heard or not origin.is_heard:
+            origin.low, origin.high, origin.updated_at = report.earliest - now, report.latest - now, now
+            origin.is_heard = report.is_heard
         if report.closed:
-            host.banned = report.banned or (host.banned and host.opens > now)
-            host.opens = max(host.opens, now + report.closed)
-        drift = min(DRIFT * abs(now - host.updated_at), MOST_UNSURE)
-        host.opens = min(host.opens, now + LONGEST_BAN)
-        closed = max(0.0, host.opens - now)
+            origin.banned = report.banned or (origin.banned and origin.opens > now)
+            origin.opens = max(origin.opens, now + report.closed)
+        drift = min(DRIFT * abs(now - origin.updated_at), MOST_UNSURE)
+        origin.opens = min(origin.opens, now + LONGEST_BAN)
+        closed = max(0.0, origin.opens - now)
         return OriginReply(
-            now + host.low - drift, now + host.high + drift, host.is_heard, closed, host.banned and closed > 0
+            now + origin.low - drift, now + origin.high + drift, origin.is_heard, closed, origin.banned and closed > 0
         )
 
-    def _hear_pool(self, message: Message, report: PoolReport, host: OriginReply, now: float) -> PoolReply:
+    def _update_pool(self, message: Message, report: PoolReport, origin: OriginReply, now: float) -> PoolReply:
         pool = self.pools.get(report.pool)
         if pool is None:
             pool = self.pools[report.pool] = _Pool(Ledger(report.limit, minute=message.minute))
         pool.ledger.lower_limit(report.limit)
-        bounds = pool.ledger.latest_bounds((host.earliest, host.latest))
-        _bury(pool, message, bounds, now)
+        bounds = pool.ledger.latest_bounds((origin.earliest, origin.latest))
+        _expire_leases(pool, message, bounds, now)
         risen = _settle(pool, message, report, now)
         bounds = pool.ledger.latest_bounds(bounds)
         granted, wait = _grant(pool, message.peer, report.demands, now, bounds)
@@ -138,8 +138,8 @@ class MemoryStore:
         )
 
 
-def _bury(pool: _Pool, message: Message, bounds: Bounds, now: float) -> None:
-    """Take the processes for dead whose leases have ended: what they held may have been sent all the while."""
+def _expire_leases(pool: _Pool, message: Message, bounds: Bounds, now: float) -> None:
+    """Settle as unknown what processes hold whose leases have ended: all of that may have been sent."""
     for peer, holder in list(pool.holders.items()):
         if not now <= holder.until <= now + STEP_SECONDS and peer != message.peer:
             del pool.holders[peer]
@@ -151,15 +151,15 @@ def _bury(pool: _Pool, message: Message, bounds: Bounds, now: float) -> None:
 
 
 def _settle(pool: _Pool, message: Message, report: PoolReport, now: float) -> tuple[int | None, ...]:
-    """Learn how calls ended; an event that was told before is passed over."""
+    """Learn how calls ended; skip events that were reported before."""
     holder = pool.holders.get(message.peer)
     if holder is None:
         holder = pool.holders[message.peer] = _Holder(0, 0.0, -1)
     events = report.events if message.number > holder.number else ()
     before = report.held + sum(event.weight for event in events if isinstance(event, (Answered, Lost, Returned)))
-    # What the process says it holds is so: a reply, or the store's memory, may have been lost.
+    # What the process says about its weight counts: a reply, or the store's memory, may have been lost.
     pool.ledger.in_flight += before - holder.weight
-    risen = [told for event in events for told in _apply(pool.ledger, event)]
+    risen = [rise for event in events for rise in _apply(pool.ledger, event)]
     pool.holders[message.peer] = _Holder(report.held, now + message.lease, max(message.number, holder.number))
     return tuple(risen)
 
@@ -184,7 +184,7 @@ def _apply(ledger: Ledger, event: Event) -> tuple[int | None, ...]:
 def _grant(
     pool: _Pool, peer: str, demands: tuple[Demand, ...], now: float, bounds: Bounds
 ) -> tuple[tuple[int, ...], Wait]:
-    """Grant what fits, in the order of the priorities and then of the processes; keep a place for what does not."""
+    """Grant what fits, by priority and then by order of the processes; keep a place for what does not."""
     before = pool.waiting.pop(peer, None)
     granted: list[int] = []
     first = Wait(0.0)
@@ -204,20 +204,20 @@ def _grant(
             until = now + min(wait.seconds, PLACE_SECONDS) + PLACE_SECONDS
             pool.waiting[peer] = _Waiting(demand.priority, demand.weight, since, until)
         if first.holds_up:
-            # Nobody behind it may use the pool.
+            # No demand behind it may use the pool.
             granted += [0] * (len(demands) - len(granted))
             break
     return tuple(granted), first
 
 
 def _wait(pool: _Pool, demand: Demand, since: float, now: float, bounds: Bounds) -> Wait:
-    """How long a demand has to wait for the ledger, and for other processes that came before."""
+    """Return how long a demand has to wait for the ledger, and for processes that came before."""
     for waiting in pool.waiting.values():
         if now < waiting.until <= now + 2 * PLACE_SECONDS and (waiting.priority, waiting.since) < (
             demand.priority,
             since,
         ):
-            theirs = pool.ledger.wait(waiting.weight, waiting.priority, now, bounds)
-            if theirs.seconds == 0 or theirs.holds_up:
-                return Wait(max(theirs.seconds, TURN), holds_up=True)
+            before = pool.ledger.wait(waiting.weight, waiting.priority, now, bounds)
+            if before.seconds == 0 or before.holds_up:
+                return Wait(max(before.seconds, TURN), holds_up=True)
     return pool.ledger.wait(demand.weight, demand.priority, now, bounds)
