@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import Final, Literal, NamedTuple
 
+import msgspec
+
 Family = Literal["papi", "sapi", "api"]
 """The first part of a path: it decides the host and how its weight is counted."""
 
@@ -93,7 +95,7 @@ USED_HEADERS: Final = tuple(dict.fromkeys(limit.header for limit in LIMITS.value
 """The headers in which the exchange reports what its counters have counted."""
 
 
-class Feedback(NamedTuple):
+class Feedback(msgspec.Struct, frozen=True):
     """What one response tells the budget; times are seconds since the epoch, by the exchange's clock."""
 
     status: int

@@ -370,9 +370,9 @@ class Budget:
         if self._scheduler.open:
             self._scheduler.expire(now)
         while self._scheduler.queue.lines:
-            schedule = self._scheduler.schedule(now, self._source.look_at)
-            gone = [reservation for reservation in schedule.earlier if not reservation.wake()]
-            for reservation in schedule.admitted:
+            admitted, earlier = self._scheduler.schedule(now, self._source.look_at)
+            gone = [reservation for reservation in earlier if not reservation.wake()]
+            for reservation in admitted:
                 if reservation.wake():
                     self._note_admitted(reservation, now)
                 else:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 
-from binance_pm.budget.charges import PoolCharge
+from binance_pm.budget.charges import PoolCharge, Wait
 from binance_pm.budget.ledger import MAX_LATENCY
 from binance_pm.budget.queue import Line, Queue
 from binance_pm.budget.reservation import Reservation
@@ -45,15 +45,6 @@ _FITS: Final = Decision(0.0)
 _BEHIND: Final = Decision(math.inf)
 
 
-class Schedule(NamedTuple):
-    """What follows from the state of the pools at one moment."""
-
-    admitted: list[Reservation]
-    """Calls whose weight was acquired."""
-    earlier: list[Reservation]
-    """Calls that have to look again earlier than their timers go off."""
-
-
 class Scheduler:
     """The calls that wait for weight, and those that hold it."""
 
@@ -69,9 +60,14 @@ class Scheduler:
         self.open[reservation] = now
         reservation.admitted_at = now
 
-    def schedule(self, now: float, look_at: LookAt) -> Schedule:
-        """Admit every call that fits: by priority, then by turns of the accounts, then by arrival."""
-        found = Schedule([], [])
+    def schedule(self, now: float, look_at: LookAt) -> tuple[list[Reservation], list[Reservation]]:
+        """Admit every call that fits: by priority, then by turns of the accounts, then by arrival.
+
+        Returns:
+            The calls that were admitted, and those that have to look again earlier than their timers go off.
+        """
+        admitted: list[Reservation] = []
+        earlier: list[Reservation] = []
         lines = list(self.queue)
         heads = [head for line in lines for head in head_of(line)]
         heapify(heads)
@@ -84,13 +80,13 @@ class Scheduler:
             if not wait.seconds:
                 self.queue.serve(line)
                 self.admit(reservation, now)
-                found.admitted.append(reservation)
+                admitted.append(reservation)
             else:
                 held.update(wait.held)
                 at = look_at(now + min(wait.seconds, wait.soonest), reservation.deadline, now)
                 if at < reservation.looks_at - _TOLERANCE:
                     reservation.looks_at = at
-                    found.earlier.append(reservation)
+                    earlier.append(reservation)
                 if wait.for_all:
                     continue
                 line.pass_over(wait.blocked_by)
@@ -98,21 +94,18 @@ class Scheduler:
                 heappush(heads, head)
         for line in lines:
             line.resume(None)
-        return found
+        return admitted, earlier
 
     def decide(self, reservation: Reservation, now: float) -> Decision:
         """Return the longest wait among the pools of a call; a closed gate is a wait in all of them."""
         if reservation.gate.until > now:
             return Decision(reservation.gate.wait(now), reservation.pools, for_all=True)
-        if len(reservation.charges) > 1 and (denied := denied_charges(reservation, now)):
-            held = [charge for charge in denied if charge.holds_up]
-            return Decision(
-                max(charge.seconds for charge in denied),
-                tuple(charge.pool for charge in held),
-                denied[0].pool is reservation.pools[0],
-                denied[-1].pool,
-                min((charge.seconds for charge in held), default=math.inf),
-            )
+        if len(reservation.charges) > 1 and (denied := denied_pools(reservation, now)):
+            holding = {pool: wait.seconds for pool, wait in denied.items() if wait.holds_up}
+            longest = max(wait.seconds for wait in denied.values())
+            for_all = reservation.pools[0] in denied
+            soonest = min(holding.values(), default=math.inf)
+            return Decision(longest, tuple(holding), for_all, next(reversed(denied)), soonest)
         bounds = reservation.clock.bounds(now)
         longest = _FITS
         for pool, ledger, weight in reservation.charges:
@@ -173,22 +166,14 @@ class Scheduler:
                 yield reservation, why
 
 
-class DeniedCharge(NamedTuple):
-    """A pool that the store has said to have no room for a call for a while."""
-
-    pool: Pool
-    seconds: float
-    holds_up: bool
-
-
-def denied_charges(reservation: Reservation, now: float) -> list[DeniedCharge]:
-    """Return the pools of a call that the store has said to have no room, so that the others need not be asked."""
+def denied_pools(reservation: Reservation, now: float) -> dict[Pool, Wait]:
+    """Return those of several pools that a store has said to have no room for a call, so that none need be asked."""
     if len(reservation.charges) == 1:
-        return []
+        return {}
     waits = (
         (pool, ledger.known_wait(weight, reservation.priority, now)) for pool, ledger, weight in reservation.charges
     )
-    return [DeniedCharge(pool, *wait) for pool, wait in waits if wait.seconds]
+    return {pool: wait for pool, wait in waits if wait.seconds}
 
 
 Head = tuple[Priority, float, int, Reservation, Line[Reservation]]

@@ -271,7 +271,9 @@ async def test_without_the_store_the_smaller_limit_holds(
 
 async def test_a_smaller_limit_holds_at_once_while_a_process_is_alone() -> None:
     """Also before it has told the store everything and draws on it again."""
-    share = LeasedPool(110, minute=60.0, expected=1, stays_counted=True, store_clock=lambda: (0.0, 0.0), wake=lambda: None)
+    share = LeasedPool(
+        110, minute=60.0, expected=1, stays_counted=True, store_clock=lambda: (0.0, 0.0), wake=lambda: None
+    )
     bounds = MINUTE_BEGINS, MINUTE_BEGINS
     share.enter_fallback(bounds)
     reply = PoolReply((), 0.0, False, (), 1, 0, 0, 50.0, 0, 40.0, 0, 60)  # noqa: FBT003 - as the store tells it

@@ -20,7 +20,7 @@ from binance_pm.budget.events import Refused
 from binance_pm.budget.gate import LONGEST_BAN
 from binance_pm.budget.origins import NEWS_SECONDS, Origins
 from binance_pm.budget.pools import Limits
-from binance_pm.budget.scheduler import denied_charges, head_of
+from binance_pm.budget.scheduler import denied_pools, head_of
 from binance_pm.budget.shared.coordinator import LATENCY, Coordinator, ReplyResult
 from binance_pm.budget.shared.demands import MAX_CALLS
 from binance_pm.budget.shared.leased_pool import OVERDUE_SECONDS, LeasedPool
@@ -186,7 +186,7 @@ class SharedBudget(Budget):
             total = 0
             behind = (reservation for reservation in line if reservation is not first)
             for reservation in islice(chain([first], behind), MAX_CALLS):
-                denied = {charge.pool for charge in denied_charges(reservation, now)}
+                denied = denied_pools(reservation, now).keys()
                 for pool, _, weight in reservation.charges:
                     # Weight of one pool is of no use before the others have it.
                     if not denied - {pool}:
