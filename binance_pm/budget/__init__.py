@@ -1,9 +1,9 @@
 """The budget: what one egress IP may spend, so that the exchange never refuses or bans it.
 
-`ledger` bounds one of the exchange's counters and paces what draws on it, `external` watches what other programs on the
-IP use, `queue` decides who is next, `gate` keeps a host closed after a refusal, `bans` outlive the program, `plan` says
-what fits, `anomalies` are logged if the count is not as believed, `events` is what can be observed, and `waiting` says
-what a call waits for. A `reservation` is one call's weight; `budget` joins them.
+`budget` owns lock, clocks, tasks and listeners, and drives the `scheduler`, which decides which call of the `queue` may
+go, by the ledgers of the `pools` that the call draws on (`charges`). A `ledger` bounds one of the exchange's counters
+(`pending`, `pacing`, `external`). `origins` have a clock and a `gate`, and `bans` outlive the program. `shared` puts
+the same budget into a store.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ _of_egress: Final[dict[str, Budget]] = {}
 
 
 def process_budget(egress: str = "") -> Budget:
-    """The budget that every session of this process with the same way out shares.
+    """Return the budget that all sessions of this process with the same egress IP share.
 
-    It outlives sessions and event loops: a ban is not forgotten by opening a new client, nor by starting the program
-    again: it is kept in ``binance-pm/bans.json`` in the user's directory for state.
+    The budget outlives sessions and event loops. A ban outlives the program, too: the ban is kept in
+    ``binance-pm/bans.json`` in the user's state directory.
 
     Args:
-        egress: the proxy through which requests leave, or the address of this machine; empty for the usual way.
+        egress: the proxy or the local address through which requests are sent; empty for the default.
     """
     budget = _of_egress.get(egress)
-    # Two threads may make one at once: that of the first is everybody's.
+    # Two threads may make one at the same time: both use the first.
     return budget or _of_egress.setdefault(egress, Budget(bans=default_path(), egress=egress))

@@ -306,7 +306,7 @@ class Budget:
             asked: monotonic time before the request was sent.
 
         Returns:
-            Whether the time is believed: one far from everything known is not, until it is told twice.
+            Whether the time is believed: one far from everything known has to be reported twice.
         """
         now = self.monotonic()
         with self._lock:

@@ -285,7 +285,7 @@ class Ledger:
         minute = minutes.start
         if minutes.stop - minute > 1:
             self._header[minute] = max(self._header.get(minute, 0), used)
-            # A later header proves what was answered before it was asked for: many small batches, not one of all.
+            # A later header proves calls that were settled before its own call was sent: use many small batches.
             self._pending.add(minutes[1:], weight, now, batch=math.floor(now * _BATCHES_A_SECOND), reported=used)
             for later in minutes[1:3]:
                 self._prove(later, -math.inf)

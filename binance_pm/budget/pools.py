@@ -92,7 +92,7 @@ class LocalLedgers:
         return at
 
     def gate_closed(self, origin: str) -> None:
-        """Do nothing: no other process is told."""
+        """Do nothing: no other process shares the gate."""
 
     def restart(self) -> bool:
         """Return True: what the parent has sent counts for the child, too."""

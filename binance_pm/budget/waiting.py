@@ -18,10 +18,10 @@ WaitReason = Literal[
 ]  # fmt: skip
 """What is waited for.
 
-* gate: the host's gate is closed by a 429 or 418
+* gate: the gate of the origin is closed by a 429 or 418
 * minute: the limit of this minute is used up
 * reserve: what is left of the minute is kept for orders, and for what others on the IP use
-* responses: calls in flight hold the weight until they are answered
+* responses: calls in flight hold the weight until they have a response
 * probe: one call in flight finds out what others have used; the others wait for its response
 * pace: calls are spread over the rest of the minute
 * store: the store of a shared budget has not granted the weight

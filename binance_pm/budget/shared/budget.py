@@ -42,7 +42,7 @@ class SharedBudget(Budget):
     Nothing is sent to the store before the first call. The extra ``redis`` is needed.
 
     Args:
-        url: where the Redis or Valkey server is, such as ``redis://localhost:6379/0``.
+        url: the Redis or Valkey server, such as ``redis://localhost:6379/0``.
         name: the name of the egress IP in the store: one for each IP.
         limits: limits that differ from `LIMITS`, by family and limit type.
         minute: seconds of the exchange's minute; only a test exchange has another than 60.
