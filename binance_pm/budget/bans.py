@@ -89,7 +89,7 @@ def is_kept_in_memory(key: str) -> bool:
     return is_loopback(key.partition(" ")[0])
 
 
-def write_ban(path: Path, key: str, until: float, *, now: float) -> None:
+def write_ban(path: Path, key: str, until: float, *, now: float, lock_seconds: float = _LOCK_SECONDS) -> None:
     """Write a ban to the file, beside those that have not ended.
 
     Args:
@@ -97,6 +97,7 @@ def write_ban(path: Path, key: str, until: float, *, now: float) -> None:
         key: the origin, and the egress.
         until: when the ban ends, in seconds since the epoch.
         now: seconds since the epoch.
+        lock_seconds: how long to wait for other writers.
     """
     if is_kept_in_memory(key):
         return
@@ -107,7 +108,7 @@ def write_ban(path: Path, key: str, until: float, *, now: float) -> None:
             # As root one could put a file in the place of /dev/null, for every program of the machine.
             raise ValueError("it is a device")  # noqa: TRY301 - same
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _alone(path.parent):
+        with _alone(path.parent, lock_seconds):
             # An entry that is longer than any ban was written by a wrong clock.
             bans = {name: min(end, now + LONGEST_BAN) for name, end in read_bans(path).items() if end > now}
             bans[key] = max(until, bans.get(key, 0.0))
@@ -151,11 +152,11 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 @contextmanager
-def _alone(folder: Path) -> Generator[None, None, None]:
+def _alone(folder: Path, seconds: float) -> Generator[None, None, None]:
     """Exclude other writers; continue after a second without the lock, as one of them may have been stopped."""
-    until = time.monotonic() + _LOCK_SECONDS
+    until = time.monotonic() + seconds
     if sys.platform == "win32":
-        is_held = _threads.acquire(timeout=_LOCK_SECONDS)
+        is_held = _threads.acquire(timeout=seconds)
         try:
             yield
         finally:

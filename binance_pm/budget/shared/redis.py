@@ -38,13 +38,17 @@ class RedisStore:
     Args:
         url: the server; see `binance_pm.redis_client`.
         name: the name of the budget; all processes with the same name share it.
+        connect_seconds: the timeout of a connection.
+        reply_seconds: the timeout of a reply.
 
     Raises:
         ConfigurationError: the URL cannot be read, or redis-py is not installed.
     """
 
-    def __init__(self, url: str, name: str) -> None:
-        self._server: Final = RedisServer(url, call=_CALL, connect_seconds=CONNECT_SECONDS, reply_seconds=REPLY_SECONDS)
+    def __init__(
+        self, url: str, name: str, *, connect_seconds: float = CONNECT_SECONDS, reply_seconds: float = REPLY_SECONDS
+    ) -> None:
+        self._server: Final = RedisServer(url, call=_CALL, connect_seconds=connect_seconds, reply_seconds=reply_seconds)
         # On a cluster, the text in braces decides on the node.
         self._key: Final = f"binance-pm:{{{name}}}"
         self._script: Final = Script(script())
