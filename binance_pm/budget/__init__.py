@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from binance_pm.budget.bans import default_path
 from binance_pm.budget.budget import Budget
 from binance_pm.budget.events import Admitted, BudgetEvent, PoolState, Refused
 from binance_pm.budget.plan import Plan, PoolPlan
@@ -52,6 +51,9 @@ def process_budget(egress: str = "") -> Budget:
     Args:
         egress: the proxy or the local address through which requests are sent; empty for the default.
     """
+    # Loaded with the first budget of the process: importing the package is to be cheap.
+    from binance_pm.budget.bans import default_path  # noqa: PLC0415
+
     budget = _of_egress.get(egress)
     # Two threads may make one at the same time: both use the first.
     return budget or _of_egress.setdefault(egress, Budget(bans=default_path(), egress=egress))

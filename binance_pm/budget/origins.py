@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from binance_pm.budget.bans import is_kept_in_memory, read_bans, write_ban
 from binance_pm.budget.charges import Bounds
 from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
 from binance_pm.clock import ServerClock
@@ -59,6 +58,9 @@ class Origins:
         """Return the gate of an origin; the first time, a ban that the file knows closes it."""
         gate = self._gates.get(origin)
         if gate is None:
+            # Loaded with the first origin: importing the package is to be cheap.
+            from binance_pm.budget.bans import is_kept_in_memory, read_bans  # noqa: PLC0415
+
             gate = self._gates[origin] = Gate()
             bans = read_bans(self._bans) if self._bans and not is_kept_in_memory(origin) else {}
             if (left := min(bans.get(self._key(origin), 0) - self._wall(), LONGEST_BAN)) > 0:
@@ -78,11 +80,15 @@ class Origins:
         is_news = banned and seconds > gate.ban_left(now) + NEWS_SECONDS
         gate.close(now + seconds, banned=banned)
         if is_news and self._bans is not None:
+            from binance_pm.budget.bans import write_ban  # noqa: PLC0415 - as above
+
             write_ban(self._bans, self._key(origin), self._wall() + seconds, now=self._wall())
         return seconds
 
     def ban_advice(self, origin: str) -> str:
         """Return what to do about a ban that no longer applies; empty if bans do not outlive the program."""
+        from binance_pm.budget.bans import is_kept_in_memory  # noqa: PLC0415 - as above
+
         if self._bans is None or is_kept_in_memory(origin):
             return ""
         return f"The ban is kept in {self._bans}: if this machine has another IP by now, delete it and start again."
