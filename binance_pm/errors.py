@@ -29,11 +29,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
-Outcome = Literal["not_done", "unknown"]
+from binance_pm.limits import LimitHit
 
-LimitHit = Literal["ip", "firewall", "orders", "ban"]
-"""Which limit a response says was hit: the weight of the IP, the firewall's own, the orders of one account, or all: the
-IP is banned."""
+Outcome = Literal["not_done", "unknown"]
 
 Repeat = Literal["same_effect", "never"]
 """Whether a request that may have had its effect may be sent again: the effect is the same, or it never may."""
