@@ -30,11 +30,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
-Outcome = Literal["not_done", "unknown"]
+from binance_pm.limits import LimitHit
 
-LimitHit = Literal["ip", "firewall", "orders", "ban"]
-"""The limit that was hit: the weight of the IP, the limit of the firewall, or the orders of one account. "ban": the IP
-is banned."""
+Outcome = Literal["not_done", "unknown"]
 
 Repeat = Literal["same_effect", "never"]
 """Whether a request that may have been executed may be sent again: yes, because a second request has no further effect,
@@ -181,7 +179,7 @@ class NoResponse(PortfolioMarginError):
 
 
 class ExchangeError(PortfolioMarginError):
-    """The exchange answered with an error.
+    """The exchange responded with an error.
 
     Attributes:
         status: HTTP status.
