@@ -96,14 +96,14 @@ USED_HEADERS: Final = tuple(dict.fromkeys(limit.header for limit in LIMITS.value
 
 
 class Feedback(msgspec.Struct, frozen=True):
-    """What one response tells the budget; times are seconds since the epoch, by the exchange's clock."""
+    """The facts that the budget learns from a response; times are seconds since the epoch, by the exchange's clock."""
 
     status: int
     used: Mapping[str, int]
     """What the exchange has counted in this minute, by header name in lower case."""
     date: int | None = None
     limit: LimitHit | None = None
-    """The limit that was hit. Only then the next three are known."""
+    """The limit that was hit. The next three fields are set only if a limit was hit."""
     retry_in: float | None = None
     """Seconds to wait, from `Retry-After`."""
     retry_at: int | None = None
