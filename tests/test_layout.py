@@ -38,6 +38,7 @@ ORDER = [
     "finite",
     "quick_check",
     "rows",
+    "decoding",
     "wire",
     "signing",
     "clock",
