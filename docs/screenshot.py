@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import msgspec
 
 from binance_pm.budget import Budget
 from binance_pm.cli import demo
 from binance_pm.cli.dashboard.app import Dashboard
 from binance_pm.cli.dashboard.history import History
-from binance_pm.cli.dashboard.state import FleetState, observe
 from binance_pm.cli.watch import tell
+from binance_pm.fleet.state import FleetState
 from binance_pm.sandbox import serve
 from binance_pm.testing import Sandbox
 
@@ -37,7 +38,7 @@ async def main() -> None:
             tasks.start_soon(tell, fleet.watch(warn=demo.WARN, alarm=demo.ALARM), [history])
 
             def look() -> FleetState:
-                return observe(fleet, at=clock())
+                return msgspec.structs.replace(fleet.state(), at=clock())
 
             async def play() -> None:
                 await demo.play(demo.STORY, exchange, lambda _: None, sleep=anyio.sleep)

@@ -17,7 +17,7 @@ from binance_pm.cli import call, demo, doctor, plan, sandbox, tail, watch
 from binance_pm.cli.console import Output
 from binance_pm.cli.hook import STATE_KINDS, EventKind, Hook
 from binance_pm.errors import PortfolioMarginError
-from binance_pm.fleet import Product, schedule
+from binance_pm.fleet import ProductName, schedule
 from binance_pm.fleet.relay.entries import STREAM
 from binance_pm.fleet.relay.publish import LENGTH
 from binance_pm.signing import Secret
@@ -96,7 +96,7 @@ def _plan(
     *endpoint: str,
     accounts: Annotated[str, Parameter(help="How many accounts are read, or the path of an accounts file.")],
     every: Annotated[str | None, Parameter(help="Between two readings of each account: 5, 5s, 500ms, 2m.")] = None,
-    product: Annotated[Product | None, Parameter(help="Read what makes the picture of this product.")] = None,
+    product: Annotated[ProductName | None, Parameter(help="Read what makes the picture of this product.")] = None,
     floor: Annotated[float | None, _default(_FLOOR_HELP, schedule.FLOOR)] = None,
     ceiling: Annotated[float | None, _default(_CEILING_HELP, schedule.CEILING)] = None,
     shard: Annotated[str | None, Parameter(help="i/n: plan for the i-th of n parts of the file.")] = None,

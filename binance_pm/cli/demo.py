@@ -15,11 +15,10 @@ from binance_pm.cli.console import Output
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.rows import ordered, rows_of
 from binance_pm.cli.dashboard.screen import budget_lines
-from binance_pm.cli.dashboard.state import FleetState, observe
 from binance_pm.cli.dashboard.table import table
 from binance_pm.cli.describe import clock_time
 from binance_pm.cli.watch import Printer, fills_screen, show, stamped_logs, tell
-from binance_pm.fleet import Fleet, FleetEvent, Member, Reading
+from binance_pm.fleet import Fleet, FleetEvent, FleetState, Member, Reading
 from binance_pm.sandbox import Account, Exchange, Fault, serve
 from binance_pm.sandbox.market import Market
 from binance_pm.testing import Sandbox
@@ -164,7 +163,7 @@ async def _once(fleet: Fleet, events: AsyncIterable[FleetEvent], *, plain: bool,
             if not unread:
                 break
     if printer is None:
-        _print(observe(fleet, at=fleet.now()))
+        _print(fleet.state())
     return 1 if unread else 0
 
 

@@ -9,7 +9,6 @@ it, and `entries` says what stands there.
 
 from __future__ import annotations
 
-from binance_pm.fleet.accounts import Product
 from binance_pm.fleet.events import (
     AccountFailed,
     AccountSnapshot,
@@ -27,26 +26,33 @@ from binance_pm.fleet.events import (
     TimedAnswer,
 )
 from binance_pm.fleet.fleet import Fleet, Member
+from binance_pm.fleet.products import Product, ProductName
 from binance_pm.fleet.relay.entries import Gap, Missed, Started, StreamEntry, StreamEvent, StreamMark, decode_event
 from binance_pm.fleet.relay.publish import Publisher
 from binance_pm.fleet.relay.subscribe import read_stream
 from binance_pm.fleet.shard import shard
+from binance_pm.fleet.state import FleetState, GateState
+from binance_pm.fleet.summary import AccountSummary
 from binance_pm.fleet.thresholds import ThresholdName
 
 __all__ = [
     "AccountFailed",
     "AccountSnapshot",
+    "AccountSummary",
     "BudgetTight",
     "Change",
     "Fleet",
     "FleetEvent",
+    "FleetState",
     "Fresh",
     "Gap",
+    "GateState",
     "HostBlocked",
     "HostUnblocked",
     "Member",
     "Missed",
     "Product",
+    "ProductName",
     "Publisher",
     "Reading",
     "Stale",

@@ -9,8 +9,6 @@ from typing import Final
 import msgspec
 
 from binance_pm.amounts import is_near
-from binance_pm.api.account import Account
-from binance_pm.api.pro_account import ProAccount, SpanAccount
 from binance_pm.api.um_account import UmAccount
 from binance_pm.budget import Waiting
 from binance_pm.client import Client
@@ -23,7 +21,6 @@ from binance_pm.errors import (
     SessionClosed,
 )
 from binance_pm.fleet import schedule
-from binance_pm.fleet.accounts import HEADLINES
 from binance_pm.fleet.events import (
     AccountFailed,
     AccountSnapshot,
@@ -36,7 +33,8 @@ from binance_pm.fleet.events import (
     ThresholdCrossed,
     TimedAnswer,
 )
-from binance_pm.fleet.profit import in_dollars, profits_of
+from binance_pm.fleet.profit import profits_of
+from binance_pm.fleet.summary import AMOUNTS, AccountSummary, Headline, summary_of
 from binance_pm.fleet.thresholds import Threshold, ThresholdName, is_below
 from binance_pm.wire import Model
 
@@ -148,8 +146,12 @@ class AccountMonitor:
     @property
     def uni_mmr(self) -> Decimal | None:
         """At its last reading."""
-        main = self._main()
-        return main and main.uni_mmr
+        return self.summary.uni_mmr
+
+    @property
+    def summary(self) -> AccountSummary:
+        """The figures of the last good responses."""
+        return summary_of({name: timed.answer for name, timed in self.answers.items()})
 
     def age(self, now: float) -> float | None:
         """Seconds since the oldest part of the picture came, None where one never did."""
@@ -204,7 +206,7 @@ class AccountMonitor:
             held = [position for position in answer.positions if position.position_amt]
             answer = msgspec.structs.replace(answer, positions=held)
         _check_figures(answer)
-        before, since = self._main(), self.came.get(name)
+        before, since = self.summary, self.came.get(name)
         self.answers[name], self.came[name] = TimedAnswer(answer, at), now
         self.failing.pop(name, None)
         self.errors.pop(name, None)
@@ -213,13 +215,13 @@ class AccountMonitor:
         self.error = self.error if self.failing else ""
         self.promised = self.interval
         events: list[StateEvent] = []
-        if name in HEADLINES and (main := self._main()) is not None:
-            if before is not None and since is not None:
-                self.fall = schedule.fall_rate(self.fall, float(before.uni_mmr), float(main.uni_mmr), now - since)
-                if before.account_status != main.account_status:
-                    change = before.account_status, main.account_status
+        if isinstance(answer, Headline):
+            if before.uni_mmr is not None and before.status is not None and since is not None:
+                self.fall = schedule.fall_rate(self.fall, float(before.uni_mmr), float(answer.uni_mmr), now - since)
+                if before.status != answer.account_status:
+                    change = before.status, answer.account_status
                     events.append(StatusChanged(label=self.label, at=at, before=change[0], after=change[1]))
-            events += self._crossings(main.uni_mmr, at)
+            events += self._crossings(answer.uni_mmr, at)
         age = self.age(now)
         if self.is_stale and age is not None and age <= self.promised + slack:
             self.is_stale = False
@@ -283,16 +285,11 @@ class AccountMonitor:
         self, *, at: float, now: float, slack: float, why: str = "", waiting: Waiting | None = None
     ) -> AccountSnapshot:
         """What is known of it now."""
-        main, profits = self._main(), self._profits()
         return AccountSnapshot(
+            **msgspec.structs.asdict(self.summary),
             label=self.label,
             product=self.product,
             answers=dict(self.answers),
-            status=main and main.account_status,
-            uni_mmr=main and main.uni_mmr,
-            account_equity=main and main.account_equity,
-            account_maint_margin=main and main.account_maint_margin,
-            unrealized_profit=None if profits is None else in_dollars(profits),
             lines={line.name: line.at for line in self.lines},
             below=tuple(line.name for line in self.lines if line.name in self.lowered),
             age=self.age(now),
@@ -301,7 +298,6 @@ class AccountMonitor:
             is_stale=self.is_stale,
             error=self.error,
             retry_at=max((at + one.until - now for one in self.backoffs.values()), default=None),
-            profits=profits or {},
             ages=self.ages(now),
             old=self._old_names(),
             why=why,
@@ -311,22 +307,11 @@ class AccountMonitor:
     def _old_names(self) -> tuple[str, ...]:
         return tuple(name for name in self.read if name in self.old)
 
-    def _main(self) -> Account | ProAccount | SpanAccount | None:
-        for name in HEADLINES:
-            if (timed := self.answers.get(name)) is not None:
-                assert isinstance(timed.answer, Account | ProAccount | SpanAccount)  # noqa: S101
-                return timed.answer
-        return None
-
     def _figures(self) -> _Figures:
-        main, profits = self._main(), self._profits()
-        figures: dict[str, Decimal | str | None] = {
-            "uni_mmr": main and main.uni_mmr,
-            "account_equity": main and main.account_equity,
-            "account_maint_margin": main and main.account_maint_margin,
-            "account_status": main and main.account_status,
-            "unrealized_profit": None if profits is None else in_dollars(profits),
-        }
+        summary = self.summary
+        profits = summary.profits
+        figures: dict[str, Decimal | str | None] = {name: getattr(summary, name) for name in AMOUNTS}
+        figures["account_status"] = summary.status
         if profits and figures["unrealized_profit"] is None:
             figures |= {f"unrealized_profit.{asset}": profit for asset, profit in profits.items()}
         # An asset in which nothing is held any more has no profit; one that is part of the sum is told in it.
@@ -335,10 +320,6 @@ class AccountMonitor:
             if asset and value and name not in figures:
                 figures[name] = None if profits and asset in profits else Decimal(0)
         return figures
-
-    def _profits(self) -> dict[str, Decimal] | None:
-        um = self.answers.get("um_account")
-        return profits_of(um.answer) if um is not None and isinstance(um.answer, UmAccount) else None
 
     def _crossings(self, uni_mmr: Decimal, at: float) -> list[StateEvent]:
         events: list[StateEvent] = []
@@ -357,7 +338,7 @@ def _check_figures(answer: Model) -> None:
     """What the exchange sends was checked before; answers may come from elsewhere, such as a client of one's own."""
     if isinstance(answer, UmAccount):
         figures = [*profits_of(answer).values(), *(position.position_amt for position in answer.positions)]
-    elif isinstance(answer, Account | ProAccount | SpanAccount):
+    elif isinstance(answer, Headline):
         figures = [answer.uni_mmr, answer.account_equity, answer.account_maint_margin]
     else:
         return

@@ -15,6 +15,7 @@ import msgspec
 
 from binance_pm.budget import Waiting
 from binance_pm.enums import AccountStatus
+from binance_pm.fleet.summary import AccountSummary
 from binance_pm.fleet.thresholds import ThresholdName
 from binance_pm.wire import Model
 
@@ -158,21 +159,13 @@ def label_of(event: FleetEvent) -> str:
     return event.label if isinstance(event, _OfAccount) else ""
 
 
-class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+class AccountSnapshot(AccountSummary, frozen=True, kw_only=True):
     """What a fleet knows of one account at one moment."""
 
     label: str
     product: str
     answers: Mapping[str, TimedAnswer]
     """The last good answer of each endpoint, by its name."""
-    status: AccountStatus | None
-    uni_mmr: Decimal | None
-    account_equity: Decimal | None
-    """USD."""
-    account_maint_margin: Decimal | None
-    """USD."""
-    unrealized_profit: Decimal | None
-    """Of all USD-M positions, USD; None where they are not read, and where a part is in an asset that is no dollar."""
     lines: Mapping[ThresholdName, Decimal]
     """The lines that are watched, as uniMMR."""
     below: tuple[ThresholdName, ...]
@@ -188,8 +181,6 @@ class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Why the last reading failed; empty where it did not."""
     retry_at: float | None
     """When a reading that is put off after a failure is tried again, seconds since the epoch."""
-    profits: Mapping[str, Decimal] = {}
-    """Unrealised profit of all USD-M positions by margin asset, in units of the asset; without those that have none."""
     ages: Mapping[str, float | None] = {}
     """Seconds since the last good answer of each endpoint, by its name; None where it never came."""
     old: tuple[str, ...] = ()

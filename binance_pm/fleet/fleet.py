@@ -25,10 +25,8 @@ from binance_pm.errors import CallInfo, ConfigurationError, SessionClosed
 from binance_pm.fleet import schedule
 from binance_pm.fleet.account_monitor import AccountMonitor
 from binance_pm.fleet.accounts import (
-    READ,
     AccountsFile,
     Problem,
-    Product,
     check_read,
     part_of,
     read_accounts,
@@ -37,6 +35,8 @@ from binance_pm.fleet.accounts import (
 from binance_pm.fleet.events import AccountSnapshot, FleetEvent
 from binance_pm.fleet.keys import open_entries
 from binance_pm.fleet.monitor import Monitor, exchange_time
+from binance_pm.fleet.products import PRODUCTS, ProductName
+from binance_pm.fleet.state import FleetState, gate_states
 from binance_pm.fleet.thresholds import HYSTERESIS, Threshold, threshold_value, thresholds_of
 from binance_pm.session import Session
 from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity
@@ -51,7 +51,7 @@ class Member(msgspec.Struct, frozen=True):
 
     client: Client
     """Not entered yet; all of a fleet lead to one session, or to sessions on one budget."""
-    product: Product = "pm"
+    product: ProductName = "pm"
     read: tuple[str, ...] = ()
     """Names of endpoints, those of the product where it is empty; exactly one of them tells uniMMR."""
     warn: str | int | Decimal | None = None
@@ -65,7 +65,7 @@ class Member(msgspec.Struct, frozen=True):
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Names of the endpoints that are read."""
-        return self.read or READ[self.product]
+        return self.read or PRODUCTS[self.product].read
 
 
 class Fleet:
@@ -286,6 +286,16 @@ class Fleet:
         """
         _ = self.budget
         return [] if self._watch is None else self._watch.snapshots()
+
+    def state(self) -> FleetState:
+        """Return the accounts, pools and gates as they are now.
+
+        Raises:
+            SessionClosed: the fleet is not open.
+        """
+        pools = self.budget.snapshot()
+        gates = gate_states(self.budget, (*self.origins, *(state.pool.origin for state in pools)))
+        return FleetState(at=self.now(), accounts=self.snapshot(), pools=pools, gates=gates)
 
     async def _read_keys(self) -> None:
         if self._file is None:

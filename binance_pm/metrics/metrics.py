@@ -13,22 +13,21 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from math import inf
-from typing import Final, NamedTuple, get_args
+from typing import Final, get_args
 from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
-from binance_pm.amounts import is_near
 from binance_pm.arguments import checked
 from binance_pm.attempt_event import AttemptEvent
 from binance_pm.budget import Budget, BudgetEvent, Pool, PoolState, Refused
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
 from binance_pm.errors import SessionClosed
-from binance_pm.fleet import AccountSnapshot, Fleet, FleetEvent
-from binance_pm.fleet.accounts import HEADLINES
+from binance_pm.fleet import AccountSnapshot, Fleet, FleetEvent, FleetState, GateState
 from binance_pm.fleet.events import label_of
+from binance_pm.fleet.products import HEADLINES
 from binance_pm.metrics.server import serving
 from binance_pm.session import Session
 from binance_pm.version import VERSION
@@ -140,11 +139,12 @@ class Metrics:
         build = InfoMetricFamily(f"{_PREFIX}build", "The version of the package")
         build.add_metric((), {"version": VERSION})
         yield build
-        figures = self._source and self._source.ask()
-        if figures is not None:
-            yield from _of_accounts(figures.pictures)
-            yield from _of_pools(figures.pools, figures.labels)
-            yield from _of_gates(figures.gates)
+        source = self._source
+        state = source and source.ask()
+        if source is not None and state is not None:
+            yield from _of_accounts(state.accounts)
+            yield from _of_pools(state.pools, source.labels)
+            yield from _of_gates(state.gates)
 
     def _is_watching(self) -> bool:
         return self._source is not None and self._source.is_open
@@ -173,24 +173,14 @@ class Metrics:
         return Histogram(_PREFIX + name, about, labels, registry=self.registry, buckets=buckets)
 
 
-class _Figures(NamedTuple):
-    """What is known in one moment."""
-
-    pictures: list[AccountSnapshot]
-    pools: list[PoolState]
-    gates: dict[str, float]
-    """Seconds until each opens, by host."""
-    labels: Mapping[str, str]
-    """Of the accounts, by what pools call them."""
-
-
 class _Source:
     """An open fleet, read in its own event loop by whoever asks."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet: Final = fleet
-        self._labels: Final = {member.client.key_id: member.client.label for member in reversed(fleet.members)}
-        self._asked: Final[deque[Future[_Figures | None]]] = deque()
+        self.labels: Final = {member.client.key_id: member.client.label for member in reversed(fleet.members)}
+        """Labels by key id, which is how pools name accounts."""
+        self._asked: Final[deque[Future[FleetState | None]]] = deque()
         self._wake: Final = waker(self._answer)
 
     @property
@@ -202,9 +192,9 @@ class _Source:
             return False
         return True
 
-    def ask(self) -> _Figures | None:
+    def ask(self) -> FleetState | None:
         """What is known now, None where the fleet or its event loop has ended."""
-        answer: Future[_Figures | None] = Future()
+        answer: Future[FleetState | None] = Future()
         self._asked.append(answer)
         return answer.result(_LONGEST_LOOK) if self._wake() else None
 
@@ -212,18 +202,9 @@ class _Source:
         while self._asked:
             answer = self._asked.popleft()
             try:
-                answer.set_result(self._look())
+                answer.set_result(self._fleet.state() if self.is_open else None)
             except Exception as error:  # noqa: BLE001 - whatever it is, whoever asks is told
                 answer.set_exception(error)
-
-    def _look(self) -> _Figures | None:
-        if not self.is_open:
-            return None
-        budget = self._fleet.budget
-        pools, now = budget.snapshot(), budget.monotonic()
-        hosts = sorted({*self._fleet.origins, *(state.pool.origin for state in pools)})
-        gates = {host: budget.gate(host).wait(now) for host in hosts}
-        return _Figures(self._fleet.snapshot(), pools, gates, self._labels)
 
 
 def _own_registry() -> CollectorRegistry:
@@ -234,13 +215,14 @@ def _own_registry() -> CollectorRegistry:
 
 
 def _of_accounts(pictures: Iterable[AccountSnapshot]) -> Iterator[Metric]:
-    figures = {name: _gauge(f"account_{name}", about, "account") for name, about in _FIGURES.items()}
+    figures = {name: _gauge(f"account_{name}", about, "account") for name, (_, about) in _FIGURES.items()}
     status = _gauge("account_status", "1 for the status that the account has", "account", "status")
     line = _gauge("account_line_uni_mmr", "The uniMMR of a line that is watched", "account", "line")
     below = _gauge("account_below_line", "1 from falling to a line until it is seen back above", "account", "line")
     stale = _gauge("account_stale", "1 where a part of the picture is older than promised", "account")
     failed = _gauge("account_failed", "1 where the last reading failed", "account")
-    pictures = list(pictures)
+    # An implausible figure is not known.
+    pictures = [picture.plausible() for picture in pictures]
     for picture in pictures:
         label = picture.label
         is_stale = _is_old(picture, HEADLINES)
@@ -253,9 +235,9 @@ def _of_accounts(pictures: Iterable[AccountSnapshot]) -> Iterator[Metric]:
                 below.add_metric((label, name), is_below)
         if is_stale:
             continue
-        for name, value in _figures(picture).items():
-            # What is not plausible is not known.
-            if value is not None and is_near(value):
+        for name, (attribute, _) in _FIGURES.items():
+            value: Decimal | None = getattr(picture, attribute)
+            if value is not None:
                 figures[name].add_metric((label,), float(value))
         if picture.status is not None:
             shown = picture.status if picture.status.is_known else _UNKNOWN
@@ -272,9 +254,8 @@ def _profits(pictures: Iterable[AccountSnapshot]) -> list[GaugeMetricFamily]:
         if _is_old(picture, ("um_account",)):
             continue
         for asset, value in picture.profits.items():
-            if is_near(value):
-                assets.add_metric((picture.label, asset), float(value))
-        if picture.unrealized_profit is not None and is_near(picture.unrealized_profit):
+            assets.add_metric((picture.label, asset), float(value))
+        if picture.unrealized_profit is not None:
             dollars.add_metric((picture.label,), float(picture.unrealized_profit))
     return [dollars, assets]
 
@@ -302,18 +283,10 @@ def _is_old(picture: AccountSnapshot, names: Iterable[str]) -> bool:
 
 
 _FIGURES: Final = {
-    "uni_mmr": "Equity over maintenance margin",
-    "equity_usd": "Equity after collateral haircut",
-    "maintenance_margin_usd": "Maintenance margin",
+    "uni_mmr": ("uni_mmr", "Equity over maintenance margin"),
+    "equity_usd": ("account_equity", "Equity after collateral haircut"),
+    "maintenance_margin_usd": ("account_maint_margin", "Maintenance margin"),
 }
-
-
-def _figures(picture: AccountSnapshot) -> dict[str, Decimal | None]:
-    return {
-        "uni_mmr": picture.uni_mmr,
-        "equity_usd": picture.account_equity,
-        "maintenance_margin_usd": picture.account_maint_margin,
-    }
 
 
 def _of_pools(pools: Iterable[PoolState], labels: Mapping[str, str]) -> Iterator[Metric]:
@@ -342,12 +315,12 @@ def _pool_labels(pool: Pool, labels: Mapping[str, str]) -> tuple[str, str, str]:
     return pool.origin, pool.name, labels.get(pool.key_id, pool.key_id)
 
 
-def _of_gates(gates: Mapping[str, float]) -> Iterator[Metric]:
+def _of_gates(gates: Iterable[GateState]) -> Iterator[Metric]:
     closed = _gauge("gate_closed", "1 while nothing may be sent to a host", "host")
     opens = _gauge("gate_opens_seconds", "Until the gate opens; 0 where it is open", "host")
-    for host, wait in gates.items():
-        closed.add_metric((host,), wait > 0)
-        opens.add_metric((host,), wait)
+    for gate in gates:
+        closed.add_metric((gate.origin,), gate.seconds > 0)
+        opens.add_metric((gate.origin,), gate.seconds)
     return iter([closed, opens])
 
 

@@ -13,9 +13,10 @@ from itertools import count
 from random import Random
 
 from binance_pm.cli.dashboard.app import Dashboard
+from binance_pm.cli.dashboard.rows import aged
 from binance_pm.cli.dashboard.screen import screen_of
-from binance_pm.cli.dashboard.state import FleetState, aged
 from binance_pm.cli.dashboard.view import View
+from binance_pm.fleet.state import FleetState
 from tests.cli.pictures import NOON, account, fleet_state, told
 
 REFRESHES = 40

@@ -12,9 +12,9 @@ from binance_pm.api.account import Account
 from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
 from binance_pm.budget import Pool, PoolState, Priority, Waiting
 from binance_pm.cli.dashboard.history import History
-from binance_pm.cli.dashboard.state import ClosedGate, FleetState
 from binance_pm.enums import PositionSide
 from binance_pm.fleet import AccountSnapshot, Reading, TimedAnswer
+from binance_pm.fleet.state import FleetState, GateState
 
 NOON = 1_800_014_400.0
 """12:00:00Z of some day."""
@@ -147,7 +147,7 @@ def pools(
 
 
 def fleet_state(
-    accounts: list[AccountSnapshot], *, limits: list[PoolState] | None = None, gates: list[ClosedGate] | None = None
+    accounts: list[AccountSnapshot], *, limits: list[PoolState] | None = None, gates: list[GateState] | None = None
 ) -> FleetState:
     """Everything at noon."""
     return FleetState(at=NOON, accounts=accounts, pools=pools() if limits is None else limits, gates=gates or [])

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, ClassVar, get_args
 
 import httpx
+import msgspec
 import pytest
 from rich.cells import cell_len
 
@@ -19,7 +20,6 @@ from binance_pm.cli.dashboard.history import TREND, History
 from binance_pm.cli.dashboard.line import shortened, text_of, wrapped
 from binance_pm.cli.dashboard.rows import ORDERS, ordered, rows_of
 from binance_pm.cli.dashboard.screen import Screen, budget_lines, screen_of
-from binance_pm.cli.dashboard.state import ClosedGate, FleetState, observe
 from binance_pm.cli.dashboard.table import DROPPED, age_text, margin_text, spark, table
 from binance_pm.cli.dashboard.view import View, pressed
 from binance_pm.cli.watch import tell
@@ -28,6 +28,7 @@ from binance_pm.fleet import (
     Reading,
     Stale,
 )
+from binance_pm.fleet.state import FleetState, GateState
 from tests.cli.pictures import HOST, NOON, account, answers, calm, changed, fleet_state, pools, told
 from tests.conftest import unmeasured
 from tests.fleet.echo import START, Echo
@@ -130,7 +131,7 @@ class TestWidth:
     def test_every_screen_is_filled(self, size: tuple[int, int], page: str) -> None:
         """Not a line too many or too few, however small it is."""
         view = View(page=page, chosen="desk-03", filter="desk", paused=fleet_state(calm()))  # pyright: ignore[reportArgumentType]
-        shown = screen(fleet_state(calm(), gates=[ClosedGate(HOST, 3.0, banned=True)]), view, size=size)
+        shown = screen(fleet_state(calm(), gates=[GateState(HOST, 3.0, banned=True)]), view, size=size)
 
         assert [cell_len("".join(span.text for span in line)) for line in shown.lines] == [size[0]] * size[1]
 
@@ -434,7 +435,7 @@ class TestWarnings:
     )
     def test_the_gate_counts_down(self, seconds: float, text: str) -> None:
         """To the last second, and for days."""
-        shown = screen(fleet_state(calm(), gates=[ClosedGate(HOST, seconds, banned=True)]))
+        shown = screen(fleet_state(calm(), gates=[GateState(HOST, seconds, banned=True)]))
 
         assert texts(shown)[1].startswith(f" 418, BANNED for {text}, until ")
 
@@ -569,7 +570,7 @@ def test_a_dead_network_is_blindness_within_the_bound() -> None:
             telling = tasks.create_task(tell(fleet.watch(warn="1.5", alarm="1.2"), [history]))
 
             def seen() -> Screen:
-                shown = observe(fleet, at=echo.wall())
+                shown = msgspec.structs.replace(fleet.state(), at=echo.wall())
                 return screen_of(shown, history, View(), width=80, height=24, since=START)
 
             await asyncio.sleep(100)
@@ -598,7 +599,7 @@ def test_a_ban_from_before_is_on_the_first_screen() -> None:
         echo = Echo(asyncio.get_running_loop().time)
         async with echo.fleet(1) as fleet:
             fleet.budget.gate(HOST).close(echo.clock() + 600, banned=True)
-            return observe(fleet, at=START)
+            return msgspec.structs.replace(fleet.state(), at=START)
 
     shown = texts(screen(virtual.run(main, patience=PATIENCE), since=START))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
+import msgspec
 import pytest
 from textual.pilot import Pilot
 
@@ -21,9 +22,9 @@ from binance_pm import AccountStatus
 from binance_pm.budget import Waiting
 from binance_pm.cli.dashboard.app import Dashboard
 from binance_pm.cli.dashboard.history import History
-from binance_pm.cli.dashboard.state import ClosedGate, FleetState, observe
 from binance_pm.cli.watch import tell
 from binance_pm.fleet import AccountFailed, Fleet, HostBlocked, Member, Stale, StatusChanged, ThresholdCrossed
+from binance_pm.fleet.state import FleetState, GateState
 from binance_pm.testing import Fault, running_sandbox
 from tests.cli.pictures import HOST, NOON, account, calm, changed, fleet_state, pools, told
 
@@ -124,7 +125,7 @@ def gate() -> Case:
     history.receive(HostBlocked(at=NOON - 2.6, origin=HOST, until=NOON + 9.4, banned=False))
     closed = Waiting(reason="gate", origin=HOST, seconds=9.4)
     limits = pools(6000, closed=9.4, external=4000, waiting=13, waiting_for=closed)
-    return Case(fleet_state(calm(), limits=limits, gates=[ClosedGate(HOST, 9.4, banned=False)]), history)
+    return Case(fleet_state(calm(), limits=limits, gates=[GateState(HOST, 9.4, banned=False)]), history)
 
 
 def paused() -> Case:
@@ -317,7 +318,7 @@ async def test_a_cut_network_is_seen() -> None:
             loop_time = anyio.current_time
 
             def look() -> FleetState:
-                return observe(fleet, at=NOON + loop_time())
+                return msgspec.structs.replace(fleet.state(), at=NOON + loop_time())
 
             async with running(look, history, (80, 24), every=0.05) as screen:
                 await screen.until(lambda: " 4 fresh " in screen.text() and "green" in screen.colours())

@@ -31,7 +31,7 @@ from binance_pm.fleet import (
     TimedAnswer,
     decode_event,
 )
-from binance_pm.fleet.accounts import READ
+from binance_pm.fleet.products import PRODUCTS
 from binance_pm.fleet.relay.entries import Gap, keys_of
 
 AT = 1_800_000_000.25
@@ -48,7 +48,7 @@ EVENTS: list[StreamEvent] = [
     Reading(
         at=AT,
         label="desk-1",
-        answers={name: timed(name) for names in READ.values() for name in names},
+        answers={name: timed(name) for product in PRODUCTS.values() for name in product.read},
         changed={
             "uni_mmr": Change(None, Decimal("1.50")),
             "account_equity": Change(Decimal("1E+3"), Decimal("-0.00000001")),

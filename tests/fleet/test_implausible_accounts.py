@@ -19,7 +19,6 @@ from binance_pm.amounts import json_of, plain
 from binance_pm.cli.call import as_json
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.screen import screen_of
-from binance_pm.cli.dashboard.state import FleetState, observe
 from binance_pm.cli.dashboard.view import View
 from binance_pm.cli.describe import sentence
 from binance_pm.cli.hook import Hook
@@ -41,6 +40,7 @@ from binance_pm.fleet import (
 )
 from binance_pm.fleet.relay import publish as publishing
 from binance_pm.fleet.relay.entries import decode_event
+from binance_pm.fleet.state import FleetState
 from binance_pm.metrics import Metrics
 from binance_pm.signing import Secret
 from tests.cli.pictures import answers
@@ -89,7 +89,7 @@ def watched(
             for _ in range(4):
                 await asyncio.sleep(10)
                 scrape(metrics.registry)
-                draw(observe(fleet, at=1_800_000_000.0), history)
+                draw(msgspec.structs.replace(fleet.state(), at=1_800_000_000.0), history)
             pictures = fleet.snapshot()
             assert not taking.done()
             taking.cancel()

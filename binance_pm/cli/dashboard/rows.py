@@ -10,10 +10,9 @@ from typing import Final, Literal, NamedTuple, get_args
 
 import msgspec
 
-from binance_pm.amounts import is_near
 from binance_pm.enums import AccountStatus
 from binance_pm.fleet import AccountSnapshot
-from binance_pm.fleet.accounts import HEADLINES
+from binance_pm.fleet.products import HEADLINES
 from binance_pm.fleet.thresholds import LIQUIDATION
 
 Condition = Literal["unread", "partial", "stale", "failed", "fresh"]
@@ -137,18 +136,23 @@ def summary_of(rows: Iterable[Row]) -> Summary:
 
 def _plausible(picture: AccountSnapshot) -> AccountSnapshot:
     """The picture, with figures that nothing can be done with as unknown and failed."""
-    figures = {
-        name: getattr(picture, name)
-        for name in ("uni_mmr", "account_equity", "account_maint_margin", "unrealized_profit")
-    }
-    odd = [name for name, value in figures.items() if value is not None and not is_near(value)]
-    odd += [f"profits in {asset}" for asset, value in picture.profits.items() if not is_near(value)]
-    if not odd:
+    if not (odd := picture.implausible()):
         return picture
     error = picture.error or f"{odd[0]} is not plausible"
-    known = {name: None if name in odd else value for name, value in figures.items()}
-    profits = {asset: value for asset, value in picture.profits.items() if is_near(value)}
-    return msgspec.structs.replace(picture, **known, profits=profits, error=error, below=("alarm",))
+    return msgspec.structs.replace(picture.plausible(), error=error, below=("alarm",))
+
+
+def aged(pictures: Iterable[AccountSnapshot], seconds: float) -> list[AccountSnapshot]:
+    """The same pictures, seconds later, if nothing was read since."""
+    return [_aged(picture, seconds) for picture in pictures]
+
+
+def _aged(picture: AccountSnapshot, seconds: float) -> AccountSnapshot:
+    age = None if picture.age is None else picture.age + seconds
+    ages = {name: None if since is None else since + seconds for name, since in picture.ages.items()}
+    return msgspec.structs.replace(
+        picture, age=age, ages=ages, is_stale=picture.is_stale or (age or 0.0) > picture.bound
+    )
 
 
 def common_reason(rows: Iterable[Row]) -> str:

@@ -12,11 +12,11 @@ from binance_pm.budget import PoolState
 from binance_pm.cli.dashboard.account import account
 from binance_pm.cli.dashboard.history import Entry, History
 from binance_pm.cli.dashboard.line import Line, Span, fitted, line, wrapped
-from binance_pm.cli.dashboard.rows import Row, Summary, common_reason, matching, ordered, rows_of, summary_of
-from binance_pm.cli.dashboard.state import FleetState, aged
+from binance_pm.cli.dashboard.rows import Row, Summary, aged, common_reason, matching, ordered, rows_of, summary_of
 from binance_pm.cli.dashboard.table import LOUD, ColumnName, age_text, table
 from binance_pm.cli.dashboard.view import View
 from binance_pm.cli.describe import clock_time
+from binance_pm.fleet import FleetState
 
 PAUSED: Final = "bold yellow reverse"
 # From so many lines on there is room for blank ones.
@@ -212,6 +212,8 @@ def _warnings(rows: Sequence[Row], known: FleetState, view: View, since: float) 
     if (blindness := _blindness(rows, known.at - since)) is not None:
         lines.append(blindness)
     for gate in known.gates:
+        if not gate.seconds:
+            continue
         what = "418, BANNED" if gate.banned else "429, GATE SHUT"
         host = gate.origin.partition("://")[2] or gate.origin
         until = clock_time(known.at + gate.seconds)
