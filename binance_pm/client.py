@@ -339,13 +339,13 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                         trial.is_returning = True
                         continue
             except PortfolioMarginError as error:
-                if session.has_listeners:
-                    session.emit(attempt_event(reservation, answer, error, session.budget.monotonic()))
+                if session.listeners:
+                    session.listeners.emit(attempt_event(reservation, answer, error, session.budget.monotonic()))
                 raise
             ended = session.budget.monotonic()
             outcome = _outcome(endpoint, route, answer, refusal, session)
-            if session.has_listeners:
-                session.emit(attempt_event(reservation, answer, outcome, ended))
+            if session.listeners:
+                session.listeners.emit(attempt_event(reservation, answer, outcome, ended))
             if not isinstance(outcome, PortfolioMarginError):
                 session.earn_retries(route.origin)
                 if type(outcome) is ServerTime:

@@ -41,6 +41,7 @@ ORDER = [
     "signing",
     "clock",
     "wakeup",
+    "listeners",
     "transport",
     "errors",
     "environment",

@@ -31,6 +31,7 @@ from binance_pm.budget.waiting import Waiting, waiting_of
 from binance_pm.clock import ServerClock
 from binance_pm.errors import BudgetExceeded, CallInfo, ConfigurationError, GateClosed, LimitHit
 from binance_pm.limits import LIMITS, Charge, Family, LimitType, Pool, Priority
+from binance_pm.listeners import Listeners
 from binance_pm.transport.http import HttpResponse
 from binance_pm.wakeup import waker
 
@@ -109,7 +110,7 @@ class Budget:
         self._threads: Counter[int] = Counter()
         """How many wait in each thread."""
         self._anomalies: Final = AnomalyLog()
-        self._listeners: Final[list[Callable[[BudgetEvent], None]]] = []
+        self._listeners: Final = Listeners[BudgetEvent]("budget")
         _budgets.add(self)
 
     @classmethod
@@ -215,7 +216,7 @@ class Budget:
 
         It is called in the middle of a call, from any thread, and must be quick. What it raises is logged.
         """
-        self._listeners.append(listener)
+        self._listeners.add(listener)
 
     @checked("Budget.plan")
     def plan(self, accounts: int, every: float, endpoints: Iterable[Priced]) -> Plan:
@@ -494,7 +495,7 @@ class Budget:
         self._open[reservation] = now
         reservation.admitted_at = now
         if self._listeners:
-            self._emit(Admitted(reservation.call, reservation.priority, now - reservation.asked_at))
+            self._listeners.emit(Admitted(reservation.call, reservation.priority, now - reservation.asked_at))
 
     def _leave_queue(self, reservation: Reservation) -> None:
         if reservation.is_admitted:
@@ -572,15 +573,7 @@ class Budget:
         if is_news and self._bans is not None:
             write_ban(self._bans, self._key(origin), self._wall() + wait, now=self._wall())
         if self._listeners:
-            self._emit(Refused(origin, answer.status, banned, wait))
-
-    def _emit(self, event: BudgetEvent) -> None:
-        for listener in self._listeners:
-            try:
-                listener(event)
-            except Exception:  # noqa: BLE001 - whatever it is, it is the listener's
-                # Whoever called would take it for a failure of the call.
-                _log.exception("A listener of the budget failed.")
+            self._listeners.emit(Refused(origin, answer.status, banned, wait))
 
     def _charge_set(self, charges: tuple[Charge, ...]) -> ChargeSet:
         with self._lock:

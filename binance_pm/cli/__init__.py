@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Final, TextIO
 
 from binance_pm.extras import installation
+from binance_pm.version import VERSION
 
 INTERRUPTED: Final = 130
 _TERMINATED: Final = 143
@@ -40,12 +41,17 @@ def _code() -> int | str:
 
 
 def _run() -> int | str:
+    if sys.argv[1:] == ["--version"]:
+        # Neither an extra nor the API is loaded for it.
+        print(VERSION)
+        return 0
     try:
         from binance_pm.cli.app import run  # noqa: PLC0415 - what the command needs is an extra
+
+        return run(sys.argv[1:])
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
         return f"binance-pm: {name} is missing: {installation('cli')}"
-    return run(sys.argv[1:])
 
 
 @contextmanager

@@ -1,4 +1,9 @@
-"""The commands and their options; what they do stands in a module for each."""
+"""The commands and their options.
+
+Each command is a module of its own, imported when it runs: ``--help`` loads neither local exchange nor dashboard.
+"""
+
+# ruff: noqa: PLC0415 - the reason is above
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from typing import Annotated, Final, cast
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from binance_pm.cli import call, demo, doctor, plan, sandbox, tail, watch
+from binance_pm.cli import call
 from binance_pm.cli.console import Output
 from binance_pm.cli.hook import STATE_KINDS, EventKind, Hook
 from binance_pm.errors import PortfolioMarginError
@@ -69,6 +74,8 @@ def _demo(
     seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
 ) -> int:
     """Watch a dozen accounts on a local exchange while things go wrong: no key, no network."""
+    from binance_pm.cli import demo
+
     ends = not sys.stdout.isatty() if once is None else once
     return demo.run(once=ends, plain=plain, json=json, seed=seed)
 
@@ -88,6 +95,8 @@ def _doctor(
     It only reads, at a weight of 24 on /papi and /api and of 10 on /sapi. Keys come from the environment, as for
     `binance-pm call`. It ends with 1 if something failed.
     """
+    from binance_pm.cli import doctor
+
     return doctor.run(accounts=accounts, local=sandbox, fault=fault, base_url=base_url, trust_env=trust_env, json=json)
 
 
@@ -110,6 +119,8 @@ def _plan(
     Args:
         endpoint: What is read of each of a number of accounts, such as um_account.
     """
+    from binance_pm.cli import plan
+
     request = plan.Request(
         accounts=accounts,
         endpoints=endpoint,
@@ -136,6 +147,8 @@ def _sandbox(
     json: Annotated[bool, _flag("Print one JSON object, with all keys.")] = False,
 ) -> int:
     """Serve the local exchange until Ctrl-C, and print its address and a key."""
+    from binance_pm.cli import sandbox
+
     return sandbox.run(port=port, accounts=accounts, seed=seed, keys=keys, accounts_file=accounts_file, json=json)
 
 
@@ -173,6 +186,8 @@ def _watch(
 
     On the screen, ? lists the keys.
     """
+    from binance_pm.cli import watch
+
     _requires("--budget", budget, {"--budget-name": budget_name})
     _requires("--publish", publish, {"--stream": stream, "--length": length})
     _requires("--on-event", on_event, {"--on-event-kind": on_event_kind, "--on-event-timeout": on_event_timeout})
@@ -207,6 +222,8 @@ def _tail(
     json: Annotated[bool, _flag("Print one JSON object an entry.")] = False,
 ) -> int:
     """Print the events that a watch publishes, one a line, until Ctrl-C."""
+    from binance_pm.cli import tail
+
     return tail.run(url=url, stream=stream, group=group, from_start=from_start, json=json)
 
 

@@ -15,7 +15,6 @@ import logging
 import shlex
 import shutil
 import subprocess
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Literal, Self, get_args
@@ -26,6 +25,7 @@ import anyio.abc
 from binance_pm.amounts import json_of
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.fleet import FleetEvent, Reading, StateEvent
+from binance_pm.fleet.event_queue import EventQueue
 from binance_pm.fleet.events import label_of
 from binance_pm.fleet.processes import end_process
 
@@ -47,8 +47,6 @@ _log = logging.getLogger(__name__)
 
 _CALL: Final = CallInfo("--on-event")
 _AT_ONCE: Final = 4
-_MOST_WAITING: Final = 1_000
-_GRACE_SECONDS: Final = 0.5
 
 
 class Hook:
@@ -58,6 +56,8 @@ class Hook:
         command: the program and its arguments, as a shell would split them; it is not run by one.
         kinds: the events for which it is run.
         timeout: seconds after which it is killed.
+        grace: seconds that running commands have to finish when the watch ends.
+        limit: number of events that wait at most.
 
     Attributes:
         failures: how many commands failed.
@@ -67,19 +67,25 @@ class Hook:
         ConfigurationError: the command cannot be split, or there is no such program.
     """
 
-    def __init__(self, command: str, *, kinds: Collection[str] = STATE_KINDS, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        command: str,
+        *,
+        kinds: Collection[str] = STATE_KINDS,
+        timeout: float = 10.0,
+        grace: float = 0.5,
+        limit: int = 1_000,
+    ) -> None:
         self._words: Final = _split(command)
         self._kinds: Final = frozenset(kinds)
         self._timeout: Final = timeout
-        self._waiting: Final[OrderedDict[int, FleetEvent]] = OrderedDict()
-        self._readings: Final[OrderedDict[int, None]] = OrderedDict()
-        """Those that are readings."""
-        self._count: int = 0
+        self._grace: Final = grace
+        self._queue: Final = EventQueue[FleetEvent](limit, self._drop)
         self._busy: Final[set[str]] = set()
         """The accounts whose events are being told; events of no account come one after another, too."""
         self._scopes: Final[set[anyio.CancelScope]] = set()
         """Of what runs."""
-        self._news: anyio.Event = anyio.Event()
+        self._changed: anyio.Event = anyio.Event()
         self._is_behind: bool = False
         self._is_leaving: bool = False
         self.failures: int = 0
@@ -89,17 +95,14 @@ class Hook:
         """Take an event; it neither waits nor fails."""
         if type(event).__name__ not in self._kinds:
             return
-        self._count += 1
-        self._waiting[self._count] = event
-        if isinstance(event, Reading):
-            self._readings[self._count] = None
-        if len(self._waiting) > _MOST_WAITING:
-            self._take(next(iter(self._readings or self._waiting)))
-            self.dropped += 1
-            if not self._is_behind:
-                self._is_behind = True
-                _log.warning("%s is too slow: events are dropped until it has caught up", self._program)
-        self._news.set()
+        self._queue.put(event, is_reading=isinstance(event, Reading))
+        self._changed.set()
+
+    def _drop(self, _: FleetEvent, _is_reading: bool) -> None:  # noqa: FBT001 - as EventQueue calls it
+        self.dropped += 1
+        if not self._is_behind:
+            self._is_behind = True
+            _log.warning("%s is too slow: events are dropped until it has caught up", self._program)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Self, None]:
@@ -125,32 +128,27 @@ class Hook:
     def _leave(self) -> None:
         self._is_leaving = True
         for scope in self._scopes:
-            scope.deadline = min(scope.deadline, anyio.current_time() + _GRACE_SECONDS)
-        self.dropped += len(self._waiting)
-        self._waiting.clear()
+            scope.deadline = min(scope.deadline, anyio.current_time() + self._grace)
+        self.dropped += len(self._queue)
         if self.dropped:
             _log.warning("%s was not run for %d events", self._program, self.dropped)
 
     async def _work(self, tasks: anyio.abc.TaskGroup) -> None:
         while True:
-            self._news = anyio.Event()
+            self._changed = anyio.Event()
             while len(self._busy) < _AT_ONCE and (key := self._next()) is not None:
-                event = self._take(key)
+                event = self._queue.pop(key)
                 self._busy.add(label_of(event))
                 tasks.start_soon(self._tell, event)
-            self._is_behind = self._is_behind and bool(self._waiting)
-            await self._news.wait()
+            self._is_behind = self._is_behind and bool(self._queue)
+            await self._changed.wait()
 
     def _next(self) -> int | None:
         """The oldest event of an account that no command is being told of."""
-        return next((key for key, event in self._waiting.items() if label_of(event) not in self._busy), None)
-
-    def _take(self, key: int) -> FleetEvent:
-        self._readings.pop(key, None)
-        return self._waiting.pop(key)
+        return next((key for key, event in self._queue if label_of(event) not in self._busy), None)
 
     async def _tell(self, event: FleetEvent) -> None:
-        longest = _GRACE_SECONDS if self._is_leaving else self._timeout
+        longest = self._grace if self._is_leaving else self._timeout
         why = ""
         # Leaving shortens the deadline: nothing else ends what runs.
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + longest) as scope:
@@ -164,7 +162,7 @@ class Hook:
             finally:
                 self._scopes.discard(scope)
                 self._busy.discard(label_of(event))
-                self._news.set()
+                self._changed.set()
         if scope.cancelled_caught:
             why = "was still running when the watch ended" if self._is_leaving else f"ran for {self._timeout:g} s"
             why += " and was killed"

@@ -316,7 +316,7 @@ async def test_an_event_that_cannot_be_written_is_a_failure_of_the_hook() -> Non
         while hook.failures == 0:  # noqa: ASYNC110 - the hook wakes nobody
             await asyncio.sleep(0.01)
         hook.receive(StatusChanged(label="a", at=6.0, before=AccountStatus.NORMAL, after=AccountStatus.NORMAL))
-        while hook._waiting or hook._busy:  # noqa: ASYNC110 - same
+        while hook._queue or hook._busy:  # noqa: ASYNC110 - same
             await asyncio.sleep(0.01)
 
     assert (hook.failures, hook.dropped) == (1, 0)

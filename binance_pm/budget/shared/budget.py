@@ -214,7 +214,7 @@ class SharedBudget(Budget):
         gate.close(now + seconds, banned=told.banned)
         if is_news:
             _log.warning("%s refused another process: nothing is sent to it for %.1f s", origin, seconds)
-            self._emit(Refused(origin, None, told.banned, seconds))
+            self._listeners.emit(Refused(origin, None, told.banned, seconds))
 
     def _new_coordinator(self) -> Coordinator:
         return Coordinator(
