@@ -1,4 +1,4 @@
-"""Write the picture of the dashboard in the documentation: ``nox -s screenshot``.
+"""Write the snapshot of the dashboard in the documentation: ``nox -s screenshot``.
 
 It is the demo, a quarter of a minute after its start, on a screen of 80 columns.
 """
@@ -16,7 +16,7 @@ from binance_pm.budget import Budget
 from binance_pm.cli import demo
 from binance_pm.cli.dashboard.app import Dashboard
 from binance_pm.cli.dashboard.history import History
-from binance_pm.cli.watch import tell
+from binance_pm.cli.watch import dispatch
 from binance_pm.fleet.state import FleetState
 from binance_pm.sandbox import serve
 from binance_pm.testing import Sandbox
@@ -29,13 +29,13 @@ async def main() -> None:
     """Let the story go on for a while, and keep what is seen."""
     clock, history = demo.story_clock(), History()
     exchange = demo.made_exchange(seed=7, clock=clock)
-    picture = ""
+    snapshot = ""
     with serve(exchange) as base_url:
         async with (
             demo.fleet_of(Sandbox(exchange, base_url), Budget(wall=clock)) as fleet,
             anyio.create_task_group() as tasks,
         ):
-            tasks.start_soon(tell, fleet.watch(warn=demo.WARN, alarm=demo.ALARM), [history])
+            tasks.start_soon(dispatch, fleet.watch(warn=demo.WARN, alarm=demo.ALARM), [history])
 
             def look() -> FleetState:
                 return msgspec.structs.replace(fleet.state(), at=clock())
@@ -47,11 +47,11 @@ async def main() -> None:
             dashboard = Dashboard(look, history)
             async with dashboard.run_test(size=(80, 24)):
                 await anyio.sleep(_SECONDS)
-                picture = dashboard.export_screenshot(title="binance-pm demo")
+                snapshot = dashboard.export_screenshot(title="binance-pm demo")
             tasks.cancel_scope.cancel()
     # A page shows it without asking another host for a font.
     local = (
-        re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+        re.sub(r"@font-face \{.*?\}\s*", "", snapshot, flags=re.DOTALL)
         .replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas")
         .strip()
     )

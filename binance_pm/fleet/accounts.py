@@ -144,7 +144,7 @@ def check_read(names: object) -> tuple[str, ...]:
     """The endpoints to read of an account.
 
     Raises:
-        ValueError: one does not exist or is no picture of an account, or none of them tells uniMMR.
+        ValueError: one does not exist or is no snapshot of an account, or none of them tells uniMMR.
     """
     if not isinstance(names, list | tuple) or not names:
         raise ValueError('read is no list of endpoints: give one such as ["account", "um_account"]')
@@ -328,13 +328,13 @@ def _words(source: str, told: object) -> tuple[str, ...]:
 
 def _endpoint_name(name: object) -> str:
     endpoint: Endpoint[Any] | None = ENDPOINTS.get(name) if isinstance(name, str) else None
-    if endpoint is None or not _is_picture(endpoint):
-        known = sorted(known for known, candidate in ENDPOINTS.items() if _is_picture(candidate))
+    if endpoint is None or not _is_account_read(endpoint):
+        known = sorted(known for known, candidate in ENDPOINTS.items() if _is_account_read(candidate))
         raise ValueError(f"read names {_shown(name)}: there are {', '.join(known)}")
     return endpoint.name
 
 
-def _is_picture(endpoint: Endpoint[Any]) -> bool:
+def _is_account_read(endpoint: Endpoint[Any]) -> bool:
     """Whether it tells something of an account without being told anything else."""
     needed = [one for one in endpoint.parameters.values() if one.default is one.empty]
     # A list of answers is no class.

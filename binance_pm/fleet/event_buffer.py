@@ -82,4 +82,4 @@ def _merged(before: Reading, after: Reading) -> Reading:
         since = changed.pop(name, change)
         if since.before != change.after:
             changed[name] = Change(since.before, change.after)
-    return msgspec.structs.replace(after, answers={**before.answers, **after.answers}, changed=changed)
+    return msgspec.structs.replace(after, responses={**before.responses, **after.responses}, changed=changed)

@@ -119,7 +119,7 @@ MISTAKES = [
     ),
     ("api_secret", 'passphrase = { env = "A" }\napi_secret', "passphrase opens a private_key, and there is none"),
     ("api_secret", f'passphrase = "{SECRET}"\napi_secret', "passphrase is given literally"),
-    ("api_secret", 'warn = "high"\napi_secret', "warn is a text that is no number"),
+    ("api_secret", 'warn = "high"\napi_secret', "warn is text but not a number"),
     ("api_secret", 'warn = "1.2"\nalarm = "1.5"\napi_secret', "alarm (1.5) is not below warn (1.2)"),
     ("api_secret", f'secret = "{SECRET}"\napi_secret', "secret is not known: there are label, product, read"),
     ("api_secret", f'{SECRET} = "a"\napi_secret', "something is not known: there are label, product, read"),

@@ -66,7 +66,7 @@ class Dashboard(App[int]):
     Args:
         look: what is known now.
         history: what was told.
-        every: seconds between two pictures; None to draw only when a key is pressed or `draw` is called.
+        every: seconds between two snapshots; None to draw only when a key is pressed or `draw` is called.
     """
 
     ENABLE_COMMAND_PALETTE: ClassVar[bool] = False

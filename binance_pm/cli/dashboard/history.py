@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from binance_pm.amounts import is_near
-from binance_pm.cli.describe import clock_time, sentence
+from binance_pm.cli.describe import clock_time, describe_event
 from binance_pm.fleet import (
     AccountFailed,
     BudgetTight,
@@ -69,7 +69,7 @@ class History:
 
     def receive(self, event: FleetEvent) -> None:
         """Remember an event."""
-        told = sentence(event)
+        told = describe_event(event)
         if isinstance(event, Reading):
             self._remember_value(event)
         else:
@@ -114,7 +114,7 @@ class History:
         self.log.extend(reversed(later))
 
     def _remember_value(self, event: Reading) -> None:
-        headline = headline_of({name: timed.answer for name, timed in event.answers.items()})
+        headline = headline_of({name: timed.response for name, timed in event.responses.items()})
         if headline is not None and is_near(headline.uni_mmr):
             value = min(max(headline.uni_mmr, -_FARTHEST), _FARTHEST)
             self._trends.setdefault(event.label, deque(maxlen=TREND)).append(float(value))
