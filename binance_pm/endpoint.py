@@ -39,8 +39,11 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     """One endpoint of the exchange."""
 
     name: str
+    """The name of the method, such as ``um_account``."""
     method: Method
+    """The HTTP method."""
     path: str
+    """The path, such as ``/papi/v2/um/account``."""
     weight: int
     """Charged in every pool of `kinds`."""
     weight_without: Mapping[str, int]
@@ -48,7 +51,9 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     priority: Priority
     """Where its calls stand in the queue for weight."""
     kinds: tuple[LimitType, ...]
+    """The limit types that count the endpoint."""
     security: Security
+    """What a request needs: nothing, a key, or a key and a signature."""
     decode: Callable[[bytes], T]
     """From the answer's body; raises ValueError where it is not what the endpoint promises."""
     parameters: Mapping[str, inspect.Parameter]
@@ -56,6 +61,7 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     returns: type[T]
     """The type of its answer."""
     doc: str
+    """The docstring of the declaration."""
     repeat: Repeat | None = None
     """Whether a request is sent again whose answer was lost. None: a GET is, and nothing else. "same_effect": it is,
     because a second one changes nothing more. "never": it is not, not even a GET, because each one uses up a quota."""

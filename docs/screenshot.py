@@ -1,4 +1,4 @@
-"""Write the snapshot of the dashboard in the documentation: ``nox -s screenshot``.
+"""Write the screenshot of the dashboard for the documentation: ``nox -s screenshot``.
 
 It is the demo, a quarter of a minute after its start, on a screen of 80 columns.
 """
@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-import msgspec
 
 from binance_pm.budget import Budget
 from binance_pm.cli import demo
 from binance_pm.cli.dashboard.app import Dashboard
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.watch import dispatch
-from binance_pm.fleet.state import FleetState
 from binance_pm.sandbox import serve
 from binance_pm.testing import Sandbox
 
@@ -26,10 +24,10 @@ _FILE: Final = Path(__file__).parent / "pages" / "dashboard.svg"
 
 
 async def main() -> None:
-    """Let the story go on for a while, and keep what is seen."""
+    """Run the demo until the time of the screenshot, and save the screen."""
     clock, history = demo.story_clock(), History()
     exchange = demo.made_exchange(seed=7, clock=clock)
-    snapshot = ""
+    picture = ""
     with serve(exchange) as base_url:
         async with (
             demo.fleet_of(Sandbox(exchange, base_url), Budget(wall=clock)) as fleet,
@@ -37,21 +35,18 @@ async def main() -> None:
         ):
             tasks.start_soon(dispatch, fleet.watch(warn=demo.WARN, alarm=demo.ALARM), [history])
 
-            def look() -> FleetState:
-                return msgspec.structs.replace(fleet.state(), at=clock())
-
             async def play() -> None:
                 await demo.play(demo.STORY, exchange, lambda _: None, sleep=anyio.sleep)
 
             tasks.start_soon(play)
-            dashboard = Dashboard(look, history)
+            dashboard = Dashboard(fleet.state, history)
             async with dashboard.run_test(size=(80, 24)):
                 await anyio.sleep(_SECONDS)
-                snapshot = dashboard.export_screenshot(title="binance-pm demo")
+                picture = dashboard.export_screenshot(title="binance-pm demo")
             tasks.cancel_scope.cancel()
-    # A page shows it without asking another host for a font.
+    # The page must not request a font from another host.
     local = (
-        re.sub(r"@font-face \{.*?\}\s*", "", snapshot, flags=re.DOTALL)
+        re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
         .replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas")
         .strip()
     )

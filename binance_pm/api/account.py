@@ -25,6 +25,7 @@ class Account(Model, frozen=True):
     account_maint_margin: Decimal
     """USD."""
     account_status: AccountStatus
+    """Risk state, as the exchange reports it."""
     virtual_max_withdraw_amount: Decimal
     """USD that may be transferred out at most."""
     total_available_balance: Decimal | None

@@ -28,13 +28,16 @@ class ProAccount(Model, frozen=True):
     total_available_balance: Decimal | None
     """USD; None where the exchange sends an empty text."""
     account_status: AccountStatus
+    """Risk state, as the exchange reports it."""
     account_type: AccountType
+    """The portfolio margin product of the account."""
 
 
 class RiskUnit(Model, frozen=True):
     """The maintenance margin that SPAN asks for everything on one underlying."""
 
     asset: str
+    """The underlying, such as ``BTC``."""
     uni_maintain_usd: Decimal
     """USD."""
 
@@ -51,12 +54,15 @@ class SpanAccount(Model, frozen=True):
     account_maint_margin: Decimal
     """USD: the risk units, the margin part and the rest together."""
     risk_unit_mm_list: list[RiskUnit] = field(name="riskUnitMMList")
+    """Maintenance margin of each underlying."""
     margin_mm: Decimal = field(name="marginMM")
     """Maintenance margin of borrowed assets, USD."""
     other_mm: Decimal = field(name="otherMM")
     """The rest of the maintenance margin, USD."""
     account_status: AccountStatus
+    """Risk state, as the exchange reports it."""
     account_type: AccountType
+    """The portfolio margin product of the account."""
 
 
 class ProAccountApi:

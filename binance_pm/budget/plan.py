@@ -52,11 +52,13 @@ class Plan(msgspec.Struct, frozen=True):
     """What becomes of polling a number of accounts at an interval."""
 
     accounts: int
+    """How many accounts are read."""
     every: float
     """Seconds between two readings of the same account."""
     shortest: float
     """The shortest interval that fits, in seconds; infinite where none does."""
     pools: tuple[PoolPlan, ...]
+    """What the plan needs of each pool."""
 
     @property
     def fits(self) -> bool:

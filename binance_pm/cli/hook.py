@@ -130,6 +130,7 @@ class Hook:
         for scope in self._scopes:
             scope.deadline = min(scope.deadline, anyio.current_time() + self._grace)
         self.dropped += len(self._queue)
+        self._queue.clear()
         if self.dropped:
             _log.warning("%s was not run for %d events", self._program, self.dropped)
 

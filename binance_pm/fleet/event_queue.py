@@ -62,6 +62,12 @@ class EventQueue(Generic[T]):
         """Return the item with a key and leave it in the queue."""
         return self._queued[key].item
 
+    def clear(self) -> None:
+        """Remove every item."""
+        self._queued.clear()
+        self._readings.clear()
+        self._size = 0
+
     def pop(self, key: int | None = None) -> T:
         """Remove and return the item with a key; by default the oldest."""
         key = next(iter(self._queued)) if key is None else key

@@ -33,7 +33,9 @@ class Change(NamedTuple):
     """The old and the new value of a figure; None if the value was not known."""
 
     before: Decimal | str | None
+    """The previous value."""
     after: Decimal | str | None
+    """The new value."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="type"):
@@ -61,18 +63,22 @@ class StatusChanged(_AccountEvent, frozen=True, kw_only=True):
     """The status of the account changed; the first reading is not a change."""
 
     before: AccountStatus
+    """The previous status."""
     after: AccountStatus
+    """The new status."""
 
 
 class ThresholdCrossed(_AccountEvent, frozen=True, kw_only=True):
     """uniMMR crossed a threshold, or was at or below the threshold when the account was first read."""
 
     name: ThresholdName
+    """The name of the threshold."""
     threshold: Decimal
     """uniMMR of the threshold."""
     below: bool
     """True if uniMMR fell to the threshold, False if it rose above the threshold by the hysteresis."""
     uni_mmr: Decimal
+    """uniMMR of the account when it crossed the threshold."""
 
 
 class Stale(_AccountEvent, frozen=True, kw_only=True):
@@ -118,15 +124,18 @@ class HostBlocked(_Event, frozen=True, kw_only=True):
     """The exchange refused (429) or banned (418) the IP: nothing is sent to the origin before `until`."""
 
     origin: str
+    """The origin that refused, such as ``https://papi.binance.com``."""
     until: float
     """Seconds since the epoch, by the exchange's clock."""
     banned: bool
+    """Whether the IP is banned (418), not only refused (429)."""
 
 
 class HostUnblocked(_Event, frozen=True, kw_only=True):
     """Requests may be sent to the origin again."""
 
     origin: str
+    """The origin to which requests may be sent again."""
 
 
 class BudgetTight(_Event, frozen=True, kw_only=True):
@@ -164,7 +173,9 @@ class AccountSnapshot(AccountSummary, frozen=True, kw_only=True):
     """Everything that is known of one account at one moment."""
 
     label: str
+    """Label of the account."""
     product: str
+    """Product of the account, see `ProductName`."""
     responses: Mapping[str, TimedResponse]
     """The last good response of each endpoint, by name."""
     thresholds: Mapping[ThresholdName, Decimal]
@@ -178,6 +189,7 @@ class AccountSnapshot(AccountSummary, frozen=True, kw_only=True):
     bound: float
     """Age in seconds from which on the account is stale."""
     is_stale: bool
+    """Whether any of the data is older than `bound`."""
     error: str
     """Why the last reading failed; empty if it succeeded."""
     retry_at: float | None

@@ -52,6 +52,7 @@ class Member(msgspec.Struct, frozen=True):
     client: Client
     """A client that is not open yet; all clients of a fleet share one session, or sessions on one budget."""
     product: ProductName = "pm"
+    """The product of the account, see `ProductName`."""
     read: tuple[str, ...] = ()
     """Names of endpoints, by default those of the product; exactly one of them must return uniMMR."""
     warn: str | int | Decimal | None = None
@@ -326,9 +327,7 @@ def _check_members(members: Iterable[Member]) -> None:
     for member in members:
         # What a generator yields is not known before.
         if not isinstance(member, Member):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(
-                _CALL, f"members contains a {type(member).__name__}: give a Member for each account"
-            )
+            raise ConfigurationError(_CALL, f"members contains {type(member).__name__}: give a Member for each account")
         label = member.client.label
         if label in labels:
             raise ConfigurationError(CallInfo("Fleet", label), "two members have this label")

@@ -17,6 +17,7 @@ class Product(msgspec.Struct, frozen=True):
     """One of the exchange's Portfolio Margin products."""
 
     name: ProductName
+    """Name in accounts files and options."""
     label: str
     """As Binance calls the product."""
     account_type: AccountType

@@ -14,6 +14,7 @@ class GateState(msgspec.Struct, frozen=True):
     """The gate of one origin."""
 
     origin: str
+    """Scheme, host and port."""
     seconds: float
     """Until the gate opens; 0 if it is open."""
     banned: bool = False
@@ -26,7 +27,9 @@ class FleetState(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     """Seconds since the epoch, by the exchange's clock."""
     accounts: list[AccountSnapshot]
+    """In the order of the members; accounts that could not be opened come last."""
     pools: list[PoolState] = []
+    """The pools in use, see `Budget.snapshot`."""
     gates: list[GateState] = []
     """One for each origin of the fleet and of its pools."""
 

@@ -26,7 +26,9 @@ class AccountSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Status, margin and profit of an account; None for each figure that is not known."""
 
     status: AccountStatus | None = None
+    """Risk state."""
     uni_mmr: Decimal | None = None
+    """Equity over maintenance margin."""
     account_equity: Decimal | None = None
     """USD."""
     account_maint_margin: Decimal | None = None

@@ -60,9 +60,9 @@ def test_lines_come_in_the_order_in_which_a_falling_account_meets_them() -> None
     [
         ("1.2", "1.5", r"alarm \(1.5\) is not below warn \(1.2\)"),
         ("1.2", "1.2", r"alarm \(1.2\) is not below warn \(1.2\)"),
-        ("0", None, "warn is 0: a line is a uniMMR above 0"),
-        (None, "NaN", "alarm is NaN: a line is a uniMMR above 0"),
-        ("Infinity", None, "warn is Infinity: a line is a uniMMR above 0"),
+        ("0", None, "warn is 0: a threshold is a uniMMR above 0"),
+        (None, "NaN", "alarm is NaN: a threshold is a uniMMR above 0"),
+        ("Infinity", None, "warn is Infinity: a threshold is a uniMMR above 0"),
         ("1e999999", None, r"warn is 1E\+999999: a threshold is a uniMMR above 0, such as 1.5"),
         (None, "1e-999999", "alarm is 1E-999999: a threshold is a uniMMR above 0, such as 1.5"),
     ],

@@ -453,7 +453,7 @@ async def test_another_thread_is_answered_by_the_event_loop() -> None:
 
 async def test_a_loop_that_hangs_fails_the_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
     """Old figures would look like new ones."""
-    monkeypatch.setattr(module, "_LONGEST_LOOK", 0.05)
+    monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 0.05)
     echo = Echo(asyncio.get_running_loop().time)
     ended: list[str] = []
 

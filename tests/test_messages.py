@@ -1,0 +1,127 @@
+"""Every message that a user may see, pinned in one place: `tests/messages.txt`.
+
+``UPDATE_MESSAGES=1 python -m pytest tests/test_messages.py`` writes the file again. A changed text is then one changed
+line in a diff, and no other test has to know it.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import binance_pm
+from tests.messages import arguments, command, doctor, fleet, responses, running
+from tests.messages.stage import Scenario, Stage, observe
+
+GOLDEN: Final = Path(__file__).parent / "messages.txt"
+PACKAGE: Final = Path(binance_pm.__file__).parent
+AREAS = arguments, responses, fleet, running, doctor, command
+SCENARIOS: dict[str, Scenario] = {name: scenario for area in AREAS for name, scenario in area.SCENARIOS.items()}
+
+UNPINNED: Final[Mapping[str, str]] = {
+    "See the message.": "stands in a base class that is never raised",
+    "See the exchange's list of error codes.": "stands in a base class that is never raised",
+    "the request holds what none may hold": "whatever would be so is refused before",
+    "the transport was closed": "a session says itself that it was closed",
+    "the answer was complete": "stops a parser and is not shown",
+    "no thread can be started": "the cause says it in its own words: too many threads",
+    "the server closed it at once": "only if the server closes before the handshake is seen to be over",
+    ", with args": "stands in an error of Redis, and is cut off",
+    "No scrape can be accepted: \0": "needs a machine without file descriptors: tests/metrics/test_server.py",
+    "A message of the shared budget failed.": "a fault of the package itself: tests/budget/test_store_worker.py",
+    "the transport was closed before the whole answer had come": "a session says itself that it was closed",
+    "1 for what most of the calls wait for; none if no call waits": "describes a metric",
+}
+"""Messages that no scenario provokes, as the source has them, and why."""
+
+
+def test_messages(tmp_path: Path) -> None:
+    """Each scenario says what the file says."""
+    said: list[str] = []
+    for number, (name, scenario) in enumerate(SCENARIOS.items()):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            for variable in os.environ:
+                if re.search(r"_proxy$|^SSL_CERT|^BINANCE_PM_|^COLUMNS$", variable, re.IGNORECASE):
+                    patch.delenv(variable)
+            text = observe(scenario, Stage(folder, patch))
+        assert text, f"{name} says nothing"
+        said.append(f"# {name}\n{text}\n")
+    text = "\n".join(said)
+    if os.environ.get("UPDATE_MESSAGES"):
+        GOLDEN.write_text(text, encoding="utf-8")
+    pinned = GOLDEN.read_text(encoding="utf-8")
+    diff = "\n".join(difflib.unified_diff(pinned.splitlines(), text.splitlines(), "pinned", "said", lineterm=""))
+    assert not diff, f"UPDATE_MESSAGES=1 pins what is said now:\n{diff}"
+
+
+def test_every_message_is_pinned() -> None:
+    """Each text that the package raises, logs or reports is in the file, or listed with a reason why it is not."""
+    pinned = GOLDEN.read_text(encoding="utf-8")
+    missing = {text: place for text, place in _texts() if not re.search(_pattern(text), pinned)}
+
+    assert {text: place for text, place in missing.items() if text not in UNPINNED} == {}
+    assert UNPINNED.keys() <= missing.keys(), "no longer an exception"
+
+
+_LOGS = {"info", "warning", "error", "exception"}
+# What is said in the exchange's place, and the dashboard, whose screens are pinned as a whole in tests/cli/screens.
+_OTHERS = ("sandbox/facts.py", "cli/dashboard/")
+_HOLE = "\0"
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    """Every text that is raised, logged or reported, with the place; holes stand for what is filled in."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        if name.startswith(_OTHERS):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for text in _texts_of(node):
+                # One word is a name, such as that of an endpoint.
+                if re.search(r"\w\W* \W*\w", text):
+                    yield text, f"{name}:{getattr(node, 'lineno', 0)}"
+
+
+def _texts_of(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Raise(exc=ast.Call() as call):
+            yield from _literals(call)
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="_log"), attr=attribute)) if attribute in _LOGS:
+            for text in _literals(node.args[0]):
+                yield re.sub(r"%[-\d.]*[a-z]", _HOLE, text)
+        case ast.Call(func=ast.Name(id=name)) if re.search(
+            r"Error|Exceeded|Closed|Response|Failed$|^Check|^CallInfo$", name
+        ):
+            yield from _literals(node)
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)) if (
+            node.value is not None and re.fullmatch(r"(what|why|advice|text|reason|cause|_advice|_[A-Z_]*ADVICE)", name)
+        ):
+            yield from _literals(node.value)
+        case _:
+            pass
+
+
+def _literals(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.JoinedStr(values=values):
+            parts = (part.value if isinstance(part, ast.Constant) else _HOLE for part in values)
+            yield "".join(map(str, parts))
+        case _:
+            for child in ast.iter_child_nodes(node):
+                yield from _literals(child)
+
+
+def _pattern(text: str) -> str:
+    """Matches the text as it is said, whatever fills the holes."""
+    return ".*".join(re.escape(part.strip(" .")) for part in re.split(_HOLE, text))
