@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from msgspec import field
 
-from binance_pm.endpoint import get
+from binance_pm.declaration import EndpointGroup, get
 from binance_pm.enums import AccountStatus, AccountType
 from binance_pm.limits import LimitType
 from binance_pm.wire import Model
@@ -65,11 +65,11 @@ class SpanAccount(Model, frozen=True):
     """The portfolio margin product of the account."""
 
 
-class ProAccountApi:
+class ProAccountApi(EndpointGroup):
     """Portfolio Margin Pro accounts."""
 
     # The exchange's documents count this endpoint by IP, its newest SDK by account: it is charged to both.
-    @get("/sapi/v1/portfolio/account", weight=5, kinds=(LimitType.IP, LimitType.UID))
+    @get("/sapi/v1/portfolio/account", weights={LimitType.IP: 5, LimitType.UID: 5})
     async def pro_account(self, *, recv_window: int | None = None) -> ProAccount:
         """Equity, margin and risk state of a Portfolio Margin Pro account.
 
@@ -77,7 +77,7 @@ class ProAccountApi:
         """
         ...
 
-    @get("/sapi/v2/portfolio/account", weight=5)
+    @get("/sapi/v2/portfolio/account", weights=5)
     async def span_account(self, *, recv_window: int | None = None) -> SpanAccount:
         """Equity, margin by risk unit and risk state of a Portfolio Margin Pro SPAN account.
 

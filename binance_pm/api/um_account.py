@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from binance_pm.endpoint import get
+from binance_pm.declaration import EndpointGroup, get
 from binance_pm.enums import PositionSide
 from binance_pm.wire import Milliseconds, Model
 
@@ -60,10 +60,10 @@ class UmAccount(Model, frozen=True):
     """Every symbol of the market: filter on ``position_amt`` for the open ones."""
 
 
-class UmAccountApi:
+class UmAccountApi(EndpointGroup):
     """The USD-M side of the account."""
 
-    @get("/papi/v2/um/account", weight=5)
+    @get("/papi/v2/um/account", weights=5)
     async def um_account(self, *, recv_window: int | None = None) -> UmAccount:
         """USD-M assets and positions of the account.
 
