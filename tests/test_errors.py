@@ -179,7 +179,7 @@ def test_a_write_that_was_answered_in_vain_may_have_been_executed() -> None:
     """Whatever answered in the exchange's place, an order may have reached it; a read just failed."""
     read, write = (MAKE[InvalidResponse](call).advice for call in (READ, WRITE))
 
-    assert read == "Something between here and the exchange answered in its place, or this version is too old."
+    assert read == "A proxy or gateway may have answered instead of Binance, or this version is too old."
     assert write == f"Ask by client order id before sending it again. {read}"
 
 
