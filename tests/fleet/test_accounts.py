@@ -91,7 +91,7 @@ MISTAKES = [
     ('product = "pm"', 'product = "pm"\nread = []', "read is no list of endpoints"),
     ('product = "pm"', 'product = "pm"\nread = ["um_account"]', "read must name exactly one of account, pro_account"),
     ('product = "pm"', 'product = "pm"\nread = ["account", "account"]', "read names an endpoint twice"),
-    ('product = "pm"', 'product = "pm"\nread = ["account", "ping"]', "read names ping: there are account, pro_account"),
+    ('product = "pm"', 'product = "pm"\nread = ["account", "ping"]', "read names ping: there are account, cm_account"),
     ('product = "pm"', 'product = "pm"\nread = ["account", 7]', "read names something: there are account"),
     ('api_key = { env = "KEY" }', "", 'api_key is missing: name where it is, such as { env = "NAME" }'),
     ('{ env = "SECRET" }', f'"{SECRET}"', "api_secret is given literally: name where it is"),
