@@ -33,10 +33,11 @@ _PLAUSIBLE_TIMES: Final = range(1_577_836_800_000, 4_102_444_800_000)
 class BoundEndpoint(Generic[T]):
     """An endpoint bound to one account: what all of its calls have in common."""
 
-    __slots__ = ("charges", "endpoint", "headers", "hint", "info", "origin", "pools", "url")
+    __slots__ = ("charges", "endpoint", "headers", "hint", "info", "is_signed", "origin", "pools", "url")
 
     def __init__(self, endpoint: Endpoint[T], info: CallInfo, url: str, origin: str, pools: tuple[Pool, ...]) -> None:
         self.endpoint: Final = endpoint
+        self.is_signed: Final = endpoint.is_signed
         self.info: Final = info
         self.url: Final = url
         """The origin that it is sent to."""

@@ -323,13 +323,13 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                 except GateClosed as error:
                     return error
         except PortfolioMarginError as error:
-            if session.has_listeners:
-                session.emit(attempt_event(reservation, response, error, session.budget.monotonic()))
+            if session.listeners:
+                session.listeners.emit(attempt_event(reservation, response, error, session.budget.monotonic()))
             raise
         ended = session.budget.monotonic()
         outcome = outcome_of(call, response, refusal)
-        if session.has_listeners:
-            session.emit(attempt_event(reservation, response, outcome, ended))
+        if session.listeners:
+            session.listeners.emit(attempt_event(reservation, response, outcome, ended))
         if type(outcome) is ServerTime:
             observe_time(outcome, reservation, session)
         if isinstance(outcome, InvalidResponse):
@@ -346,7 +346,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             attempt=call.attempt + 1,
             # A closed session makes no further attempt.
             attempts=0 if session.is_closed else self._attempts,
-            may_synchronise=call.bound.endpoint.is_signed and not call.synchronised,
+            may_synchronise=call.bound.is_signed and not call.synchronised,
             gate_opens_in=session.budget.gate(origin).wait(now),
             max_wait=self._max_wait,
             elapsed=now - call.started,
@@ -383,7 +383,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     def _query(self, bound: BoundEndpoint[Any], parameters: Mapping[str, Value | None]) -> str:
         """Return the query of a call, as far as it does not depend on the moment of sending."""
-        if self._recv_window is not None and bound.endpoint.is_signed and parameters.get("recvWindow") is None:
+        if self._recv_window is not None and bound.is_signed and parameters.get("recvWindow") is None:
             parameters = {**parameters, "recvWindow": self._recv_window}
         try:
             endpoint = bound.endpoint
@@ -396,7 +396,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     def _headers(self, bound: BoundEndpoint[Any]) -> Headers:
         """Return the headers of every call of an endpoint, if the keys that it needs are there."""
-        if bound.endpoint.is_signed and self._sign is None:
+        if bound.is_signed and self._sign is None:
             raise ConfigurationError(bound.info, "no API secret was given", advice=_NO_KEY)
         key = {"x-mbx-apikey": self._key(bound.info)} if bound.endpoint.sends_key else {}
         bound.headers = headers = Headers({"user-agent": _USER_AGENT, "accept-encoding": "identity"} | key)
@@ -405,7 +405,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
     async def _request(self, call: PreparedCall[Any], reservation: Reservation) -> HttpRequest:
         """Return the request as it will leave: the bytes signed are the bytes sent."""
         endpoint, query = call.bound.endpoint, call.query
-        if self._sign is not None and endpoint.is_signed:
+        if self._sign is not None and call.bound.is_signed:
             query += f"{'&' if query else ''}timestamp={reservation.clock.milliseconds()}"
             query += f"&signature={await signature_of(self._sign, query, call.bound.info, call.session)}"
         target = f"{endpoint.path}?{query}" if query else endpoint.path

@@ -19,6 +19,7 @@ from binance_pm.budget import Budget, Priority, Reservation, process_budget
 from binance_pm.egress import checked_egress
 from binance_pm.environment import ENGINE, environment_engine
 from binance_pm.errors import CallInfo, ConfigurationError, ConnectError, SessionClosed
+from binance_pm.listeners import Listeners
 from binance_pm.retry import RetryBudget
 from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity
 from binance_pm.transport.http import Timeouts, Transport
@@ -128,9 +129,7 @@ class Session:
         self.in_flight: int = 0
         """How many requests have a slot, or need none."""
         self._retry_budgets: Final[dict[str, RetryBudget]] = {}
-        self._listeners: Final[list[Callable[[AttemptEvent], None]]] = []
-        self.has_listeners: bool = False
-        """Whether anybody listens."""
+        self.listeners: Final = Listeners[AttemptEvent]("session")
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._transport else "not open"
@@ -255,17 +254,7 @@ class Session:
 
         It is called in the middle of a call and must be quick. What it raises is logged.
         """
-        self._listeners.append(listener)
-        self.has_listeners = True
-
-    def emit(self, attempted: AttemptEvent) -> None:
-        """Call whoever listens."""
-        for listener in self._listeners:
-            try:
-                listener(attempted)
-            except Exception:  # noqa: BLE001 - whatever it is, it is the listener's
-                # Whoever called would take it for a failure of the call.
-                _log.exception("A listener of the session failed.")
+        self.listeners.append(listener)
 
     @property
     def free_slots(self) -> int:

@@ -57,7 +57,10 @@ def decoder(returns: type[T]) -> Callable[[bytes], T]:
 
         return make_decoder(returns)
 
-    return lambda body: made()(body)
+    def decode(body: bytes) -> T:
+        return made()(body)
+
+    return decode
 
 
 def _encode(name: str, value: object) -> str:

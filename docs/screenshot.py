@@ -15,8 +15,7 @@ from binance_pm.budget import Budget
 from binance_pm.cli import demo
 from binance_pm.cli.dashboard.app import Dashboard
 from binance_pm.cli.dashboard.history import History
-from binance_pm.cli.dashboard.state import FleetState, observe
-from binance_pm.cli.watch import tell
+from binance_pm.cli.watch import dispatch
 from binance_pm.sandbox import serve
 from binance_pm.testing import Sandbox
 
@@ -34,16 +33,13 @@ async def main() -> None:
             demo.fleet_of(Sandbox(exchange, base_url), Budget(wall=clock)) as fleet,
             anyio.create_task_group() as tasks,
         ):
-            tasks.start_soon(tell, fleet.watch(warn=demo.WARN, alarm=demo.ALARM), [history])
-
-            def look() -> FleetState:
-                return observe(fleet, at=clock())
+            tasks.start_soon(dispatch, fleet.watch(warn=demo.WARN, alarm=demo.ALARM), [history])
 
             async def play() -> None:
                 await demo.play(demo.STORY, exchange, lambda _: None, sleep=anyio.sleep)
 
             tasks.start_soon(play)
-            dashboard = Dashboard(look, history)
+            dashboard = Dashboard(fleet.state, history)
             async with dashboard.run_test(size=(80, 24)):
                 await anyio.sleep(_SECONDS)
                 picture = dashboard.export_screenshot(title="binance-pm demo")

@@ -43,6 +43,7 @@ ORDER = [
     "signing",
     "clock",
     "wakeup",
+    "listeners",
     "transport",
     "errors",
     "environment",

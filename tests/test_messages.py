@@ -38,7 +38,7 @@ UNPINNED: Final[Mapping[str, str]] = {
     "No scrape can be accepted: \0": "needs a machine without file descriptors: tests/metrics/test_server.py",
     "A message of the shared budget failed.": "a fault of the package itself: tests/budget/test_store_worker.py",
     "the transport was closed before the response was complete": "a session says itself that it was closed",
-    "1 for what most of them wait for; none if none waits": "describes a metric",
+    "1 for what most of the calls wait for; none if no call waits": "describes a metric",
 }
 """Messages that no scenario provokes, as the source has them, and why."""
 

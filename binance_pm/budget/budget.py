@@ -32,6 +32,7 @@ from binance_pm.budget.waiting import Waiting
 from binance_pm.clock import ServerClock
 from binance_pm.errors import BudgetExceeded, CallInfo, ConfigurationError
 from binance_pm.limits import LIMITS, Charge, Family, Feedback, LimitType, Pool, Priority
+from binance_pm.listeners import Listeners
 from binance_pm.wakeup import waker
 
 _log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Budget:
         self._threads: Counter[int] = Counter()
         """How many calls wait in each thread."""
         self._anomalies: Final = AnomalyLog()
-        self._listeners: Final[list[Callable[[BudgetEvent], None]]] = []
+        self._listeners: Final = Listeners[BudgetEvent]("budget")
         _budgets.add(self)
 
     def __repr__(self) -> str:
@@ -388,7 +389,7 @@ class Budget:
         if self._table.has_forgotten:
             self._table.remember(reservation.charges)
         if self._listeners:
-            self._emit(Admitted(reservation.call, reservation.priority, now - reservation.asked_at))
+            self._listeners.emit(Admitted(reservation.call, reservation.priority, now - reservation.asked_at))
 
     def _settle_charge(
         self, charge: PoolCharge, endpoint: str, feedback: Feedback, arrived: Bounds, sent: float, now: float
@@ -420,15 +421,7 @@ class Budget:
         seconds = self._origins.close_gate(origin, feedback, now, minute=self._minute)
         self._source.gate_closed(origin)
         if self._listeners:
-            self._emit(Refused(origin, feedback.status, feedback.limit == "ban", seconds))
-
-    def _emit(self, event: BudgetEvent) -> None:
-        for listener in self._listeners:
-            try:
-                listener(event)
-            except Exception:  # noqa: BLE001 - a listener may fail in any way
-                # Raised, the exception would look like a failure of the call.
-                _log.exception("A listener of the budget failed.")
+            self._listeners.emit(Refused(origin, feedback.status, feedback.limit == "ban", seconds))
 
     def _charge_set(self, charges: tuple[Charge, ...]) -> ChargeSet:
         with self._lock:

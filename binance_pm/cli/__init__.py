@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Final, TextIO
 
 from binance_pm.extras import installation
+from binance_pm.version import VERSION
 
 INTERRUPTED: Final = 130
 _TERMINATED: Final = 143
@@ -33,60 +34,65 @@ def _code() -> int | str:
         if _holds(error, KeyboardInterrupt):
             return INTERRUPTED
         if _holds(error, BrokenPipeError):
-            # Whoever read the output has seen enough, as `head` does.
+            # The reader has closed the pipe, as `head` does.
             _discard(sys.stdout)
             return 0
         raise
 
 
 def _run() -> int | str:
+    if sys.argv[1:] == ["--version"]:
+        # Neither an extra nor the API is loaded for it.
+        print(VERSION)
+        return 0
     try:
         from binance_pm.cli.app import run  # noqa: PLC0415 - what the command needs is an extra
+
+        return run(sys.argv[1:])
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
         return f"binance-pm: {name} is missing: {installation('cli')}"
-    return run(sys.argv[1:])
 
 
 @contextmanager
 def _terminable() -> Generator[list[int]]:
-    """While the block lasts, SIGTERM ends the command in the same order as Ctrl-C does, and stands in the list."""
+    """While the block lasts, SIGTERM is added to the list and ends the command in the same way as Ctrl-C."""
     terminated: list[int] = []
-    # So a shell starts what a script runs in the background: Ctrl-C goes on unheard, SIGTERM must not.
-    is_deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    # A shell starts background commands of a script with SIGINT ignored: Ctrl-C stays ignored, SIGTERM must work.
+    is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
     def terminate(number: int, _: object) -> None:
         terminated.append(number)
         signal.raise_signal(signal.SIGINT)
-        if is_deaf:
+        if is_ignored:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     before = signal.signal(signal.SIGTERM, terminate)
-    if is_deaf:
+    if is_ignored:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield terminated
     finally:
         signal.signal(signal.SIGTERM, before)
-        if is_deaf:
+        if is_ignored:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _open_what_is_closed() -> None:
-    """Python has None for a stream that the caller closed: what is said there goes nowhere, and nothing comes."""
+    """Open the null device in place of standard streams that the caller closed, which are None in Python."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # It is open as long as the process, and keeps the number of the stream from the next socket.
+            # Open until the process ends, so that no socket gets the file descriptor of the stream.
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def _holds(error: BaseException, kind: type[BaseException]) -> bool:
-    """Whether it is of a kind, or a group with one of that kind: task groups raise groups."""
+    """Whether the error is of a kind, or a group that contains one: task groups raise groups."""
     return BaseExceptionGroup("", [error]).subgroup(kind) is not None
 
 
 def _discard(stream: TextIO) -> None:
-    """Keep the interpreter from flushing it again at its end."""
+    """Redirect the stream to the null device, so that the interpreter can flush it when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,4 +1,9 @@
-"""The commands and their options; what they do stands in a module for each."""
+"""The commands and their options.
+
+Each command is a module of its own, imported when it runs: ``--help`` loads neither local exchange nor dashboard.
+"""
+
+# ruff: noqa: PLC0415 - the reason is above
 
 from __future__ import annotations
 
@@ -13,42 +18,42 @@ from typing import Annotated, Final, cast
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from binance_pm.cli import call, demo, doctor, plan, sandbox, tail, watch
+from binance_pm.cli import call
 from binance_pm.cli.console import Output
 from binance_pm.cli.hook import STATE_KINDS, EventKind, Hook
 from binance_pm.errors import PortfolioMarginError
-from binance_pm.fleet import Product, schedule
+from binance_pm.fleet import ProductName, schedule
 from binance_pm.fleet.relay.entries import STREAM
 from binance_pm.fleet.relay.publish import LENGTH
 from binance_pm.signing import Secret
 from binance_pm.version import VERSION
 
-_A_WHILE: Final = Number(gte=0.001, lte=86_400)
-_A_PORT: Final = Number(gte=0, lte=65_535)
-_SOME: Final = Number(gte=1, lte=1_000)
-_MANY: Final = Number(gte=1, lte=1_000_000)
+_TIMEOUT: Final = Number(gte=0.001, lte=86_400)
+_PORT: Final = Number(gte=0, lte=65_535)
+_THOUSAND: Final = Number(gte=1, lte=1_000)
+_MILLION: Final = Number(gte=1, lte=1_000_000)
 _HOOK_SECONDS: Final = 10.0
 _FLOOR_HELP: Final = "Seconds between two readings of an account in danger."
-_CEILING_HELP: Final = "Seconds between two readings of a calm one."
+_CEILING_HELP: Final = "Seconds between two readings of a calm account."
 _STORE_HELP: Final = "URL of the Redis or Valkey server to {}."
-# The list of processes shows options to everybody, and a URL may hold a password.
+# Every user of the machine sees the options of a process, and a URL may contain a password.
 _BUDGET: Final = "BINANCE_PM_BUDGET"
 _PUBLISH: Final = "BINANCE_PM_PUBLISH"
 
 
 def _flag(text: str) -> Parameter:
-    """That it is off is no news."""
+    """Describe a flag without its default, which is always off."""
     return Parameter(help=text, show_default=False)
 
 
 def _default(text: str, value: object) -> Parameter:
-    """Told by the help, but not to be had: whether the option was given matters."""
+    """Describe an option whose default is shown in the help only, so that the command sees whether it was given."""
     return Parameter(help=text, show_default=lambda _: value)
 
 
 app: App = App(
     name="binance-pm",
-    help="Binance Portfolio Margin from the command line. Not Binance's, and not endorsed by it.",
+    help="Binance Portfolio Margin from the command line. Neither made nor endorsed by Binance.",
     version=VERSION,
     version_flags=["--version"],
     # A flag is given or left out: there is no --no-json.
@@ -62,13 +67,18 @@ app.command(call.app)
 def _demo(
     *,
     once: Annotated[
-        bool | None, Parameter(help="End when each account was read; so without a terminal.", negative="--no-once")
+        bool | None,
+        Parameter(
+            help="Exit after reading every account once (default when stdout is not a terminal).", negative="--no-once"
+        ),
     ] = None,
-    plain: Annotated[bool, _flag("Print one line an event.")] = False,
-    json: Annotated[bool, _flag("Print one JSON object an event.")] = False,
-    seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
+    plain: Annotated[bool, _flag("Print one line per event.")] = False,
+    json: Annotated[bool, _flag("Print one JSON object per event.")] = False,
+    seed: Annotated[int, Parameter(help="Seed for the generated accounts and prices.")] = 7,
 ) -> int:
-    """Watch a dozen accounts on a local exchange while things go wrong: no key, no network."""
+    """Watch a dozen accounts on a local exchange while things go wrong; needs no key and no network."""
+    from binance_pm.cli import demo
+
     ends = not sys.stdout.isatty() if once is None else once
     return demo.run(once=ends, plain=plain, json=json, seed=seed)
 
@@ -77,39 +87,45 @@ def _demo(
 def _doctor(
     *,
     accounts: Annotated[Path | None, Parameter(help="Check the accounts of this file.")] = None,
-    sandbox: Annotated[bool, _flag("Check a local exchange, which needs no key.")] = False,
-    fault: Annotated[tuple[str, ...], Parameter(help="What goes wrong there, such as clock.")] = (),
-    base_url: Annotated[str | None, Parameter(help="Check this address in place of Binance's.")] = None,
-    trust_env: Annotated[bool, _flag("Use the environment's proxies, certificates.")] = False,
-    json: Annotated[bool, _flag("Print one JSON object a check.")] = False,
+    sandbox: Annotated[bool, _flag("Check a local exchange; needs no key.")] = False,
+    fault: Annotated[tuple[str, ...], Parameter(help="Fault to inject there, such as clock.")] = (),
+    base_url: Annotated[str | None, Parameter(help="Check this address instead of Binance's.")] = None,
+    trust_env: Annotated[bool, _flag("Use proxies and certificates of the environment.")] = False,
+    json: Annotated[bool, _flag("Print one JSON object per check.")] = False,
 ) -> int:
-    """Check key, clock, network, permissions, product and budget, and say what to do.
+    """Check key, clock, network, permissions, product and budget, and say what to do about each problem.
 
-    It only reads, at a weight of 24 on /papi and /api and of 10 on /sapi. Keys come from the environment, as for
-    `binance-pm call`. It ends with 1 if something failed.
+    Only reads are sent, with a weight of 24 on /papi and /api and 10 on /sapi. Keys come from the environment, as for
+    `binance-pm call`. The exit code is 1 if a check failed.
     """
+    from binance_pm.cli import doctor
+
     return doctor.run(accounts=accounts, local=sandbox, fault=fault, base_url=base_url, trust_env=trust_env, json=json)
 
 
 @app.command(name="plan")
 def _plan(
     *endpoint: str,
-    accounts: Annotated[str, Parameter(help="How many accounts are read, or the path of an accounts file.")],
-    every: Annotated[str | None, Parameter(help="Between two readings of each account: 5, 5s, 500ms, 2m.")] = None,
-    product: Annotated[Product | None, Parameter(help="Read what makes the picture of this product.")] = None,
+    accounts: Annotated[str, Parameter(help="Number of accounts, or path of an accounts file.")],
+    every: Annotated[
+        str | None, Parameter(help="Interval between two readings of each account: 5, 5s, 500ms, 2m.")
+    ] = None,
+    product: Annotated[ProductName | None, Parameter(help="Read the default endpoints of this product.")] = None,
     floor: Annotated[float | None, _default(_FLOOR_HELP, schedule.FLOOR)] = None,
     ceiling: Annotated[float | None, _default(_CEILING_HELP, schedule.CEILING)] = None,
-    shard: Annotated[str | None, Parameter(help="i/n: plan for the i-th of n parts of the file.")] = None,
+    shard: Annotated[str | None, Parameter(help="i/n: plan for the i-th of n shards of the file.")] = None,
     json: Annotated[bool, _flag("Print one JSON object.")] = False,
 ) -> int:
-    """Say whether reading accounts fits the limits, and how often they can be read: no key, no network.
+    """Calculate whether reading accounts fits the limits, and how often; needs no key and no network.
 
-    Without --every: how often `binance-pm watch` would read them, those in danger more often. It ends with 1 if it does
-    not fit.
+    Without --every: how often `binance-pm watch` would read the accounts, those in danger more often. The exit code is
+    1 if the plan does not fit.
 
     Args:
-        endpoint: What is read of each of a number of accounts, such as um_account.
+        endpoint: Endpoints that are read of each account, such as um_account.
     """
+    from binance_pm.cli import plan
+
     request = plan.Request(
         accounts=accounts,
         endpoints=endpoint,
@@ -126,53 +142,59 @@ def _plan(
 @app.command(name="sandbox")
 def _sandbox(
     *,
-    port: Annotated[int, Parameter(help="Port to listen on, 0 for any free one.", validator=_A_PORT)] = 0,
-    accounts: Annotated[int, Parameter(help="How many accounts to make up, at most 1000.", validator=_SOME)] = 12,
-    seed: Annotated[int, Parameter(help="Another number, other accounts and prices.")] = 7,
-    keys: Annotated[bool, _flag("Print private keys, and the keys of the other accounts, as well.")] = False,
+    port: Annotated[int, Parameter(help="Port to listen on, 0 for any free one.", validator=_PORT)] = 0,
+    accounts: Annotated[int, Parameter(help="Number of generated accounts, at most 1000.", validator=_THOUSAND)] = 12,
+    seed: Annotated[int, Parameter(help="Seed for the generated accounts and prices.")] = 7,
+    keys: Annotated[bool, _flag("Also print private keys and the keys of the other accounts.")] = False,
     accounts_file: Annotated[
-        Path | None, Parameter(help="Write an accounts file for watch, and its keys into a folder beside it.")
+        Path | None, Parameter(help="Write an accounts file for watch, and the keys into a folder next to it.")
     ] = None,
     json: Annotated[bool, _flag("Print one JSON object, with all keys.")] = False,
 ) -> int:
     """Serve the local exchange until Ctrl-C, and print its address and a key."""
+    from binance_pm.cli import sandbox
+
     return sandbox.run(port=port, accounts=accounts, seed=seed, keys=keys, accounts_file=accounts_file, json=json)
 
 
 @app.command(name="watch")
 def _watch(
     *,
-    accounts: Annotated[Path, Parameter(help="The accounts file: labels, products, and where the keys are.")],
-    warn: Annotated[Decimal | None, Parameter(help="uniMMR of the upper line, for accounts without their own.")] = None,
-    alarm: Annotated[Decimal | None, Parameter(help="uniMMR of the lower line.")] = None,
+    accounts: Annotated[Path, Parameter(help="Accounts file: labels, products, and where the keys are.")],
+    warn: Annotated[
+        Decimal | None, Parameter(help="Upper threshold of uniMMR, for accounts without their own.")
+    ] = None,
+    alarm: Annotated[Decimal | None, Parameter(help="Lower threshold of uniMMR.")] = None,
     floor: Annotated[float, Parameter(help=_FLOOR_HELP)] = schedule.FLOOR,
     ceiling: Annotated[float, Parameter(help=_CEILING_HELP)] = schedule.CEILING,
-    shard: Annotated[str | None, Parameter(help="i/n: watch the i-th of n parts of the file.")] = None,
-    keep_going: Annotated[bool, _flag("Watch the others where an account cannot be.")] = False,
-    plain: Annotated[bool, _flag("Print one line an event; so without a terminal.")] = False,
-    json: Annotated[bool, _flag("Print one JSON object an event.")] = False,
-    metrics: Annotated[str | None, Parameter(help="HOST:PORT, or PORT on this machine alone: serve /metrics.")] = None,
+    shard: Annotated[str | None, Parameter(help="i/n: watch the i-th of n shards of the file.")] = None,
+    keep_going: Annotated[bool, _flag("If accounts cannot be opened, watch the others.")] = False,
+    plain: Annotated[bool, _flag("Print one line per event (default without a terminal).")] = False,
+    json: Annotated[bool, _flag("Print one JSON object per event.")] = False,
+    metrics: Annotated[str | None, Parameter(help="HOST:PORT, or PORT for this machine only: serve /metrics.")] = None,
     budget: Annotated[str | None, Parameter(help=_STORE_HELP.format("share the IP's limits"), env_var=_BUDGET)] = None,
-    budget_name: Annotated[
-        str | None, _default("What the IP is called there: one name for each way out.", "default")
-    ] = None,
+    budget_name: Annotated[str | None, _default("Name of the budget there: one for each egress IP.", "default")] = None,
     publish: Annotated[str | None, Parameter(help=_STORE_HELP.format("append events to"), env_var=_PUBLISH)] = None,
-    stream: Annotated[str | None, _default("Name of the stream that --publish appends to.", STREAM)] = None,
+    stream: Annotated[str | None, _default("Stream that --publish appends to.", STREAM)] = None,
     length: Annotated[
-        int | None, _default("About how many events the stream keeps.", LENGTH), Parameter(validator=_MANY)
+        int | None, _default("Approximate number of events the stream keeps.", LENGTH), Parameter(validator=_MILLION)
     ] = None,
-    on_event: Annotated[str | None, Parameter(help="Command to run with the event as JSON on its stdin.")] = None,
+    on_event: Annotated[str | None, Parameter(help="Command to run with each event as JSON on stdin.")] = None,
     on_event_kind: Annotated[
-        tuple[EventKind, ...] | None, Parameter(help="Events to run it for; all but Reading.")
+        tuple[EventKind, ...] | None, Parameter(help="Events to run the command for; by default all but Reading.")
     ] = None,
     on_event_timeout: Annotated[
-        float | None, _default("Seconds until it is killed.", _HOOK_SECONDS), Parameter(validator=_A_WHILE)
+        float | None,
+        _default("Seconds after which the command is killed.", _HOOK_SECONDS),
+        Parameter(validator=_TIMEOUT),
     ] = None,
 ) -> int:
-    """Watch the accounts of a file on a full screen: those in danger first, and more often.
+    """Watch the accounts of a file on a full screen; accounts in danger come first and are read more often.
 
-    On the screen, ? lists the keys.
+    Press ? for a list of keys.
     """
+    from binance_pm.cli import watch
+
     _requires("--budget", budget, {"--budget-name": budget_name})
     _requires("--publish", publish, {"--stream": stream, "--length": length})
     _requires("--on-event", on_event, {"--on-event-kind": on_event_kind, "--on-event-timeout": on_event_timeout})
@@ -202,16 +224,18 @@ def _tail(
     /,
     *,
     stream: Annotated[str, Parameter(help="Name of the stream that a watch publishes.")] = STREAM,
-    group: Annotated[str, Parameter(help="Who reads: each group takes up where it left off.")] = "tail",
-    from_start: Annotated[bool, _flag("Let a new group begin with what is there.")] = False,
-    json: Annotated[bool, _flag("Print one JSON object an entry.")] = False,
+    group: Annotated[str, Parameter(help="Reader group: each group continues where it stopped.")] = "tail",
+    from_start: Annotated[bool, _flag("Let a new group begin with the oldest entry.")] = False,
+    json: Annotated[bool, _flag("Print one JSON object per entry.")] = False,
 ) -> int:
-    """Print the events that a watch publishes, one a line, until Ctrl-C."""
+    """Print the events that a watch publishes, one per line, until Ctrl-C."""
+    from binance_pm.cli import tail
+
     return tail.run(url=url, stream=stream, group=group, from_start=from_start, json=json)
 
 
 def _requires(option: str, value: object, others: Mapping[str, object]) -> None:
-    """Refuse what would have no effect: whoever gave it takes it for granted that it has."""
+    """Refuse options that have no effect without another option."""
     for name, given in others.items():
         if value is None and given is not None:
             raise CycloptsError(msg=f"{name} has no effect without {option}.")
@@ -225,7 +249,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _address(text: str, option: str) -> tuple[str, int]:
-    """Host and port; where no host is said, this machine alone can reach it."""
+    """Return host and port; without a host, only this machine can connect."""
     host, _, port = text.rpartition(":")
     is_bracketed = host.startswith("[") and host.endswith("]")
     if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536) or (":" in host and not is_bracketed):
@@ -239,7 +263,7 @@ def run(arguments: Sequence[str]) -> int:
         result = app(arguments, console=Output(), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
-        # It may quote a URL that stands in the wrong place, be there a password in it.
+        # The text may quote a misplaced URL, which may contain a password.
         return _failed(re.sub(r"://[^\s@]*@", "://...@", str(error)), 2)
     except PortfolioMarginError as error:
         return _failed(str(error), 1)
@@ -252,7 +276,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _alone(error: Exception) -> Exception:
-    """The one error that a group holds: task groups wrap what fails in them."""
+    """Return the only error of a group, because task groups wrap errors."""
     if not isinstance(error, ExceptionGroup):
         return error
     group = cast("ExceptionGroup[Exception]", error)
@@ -260,7 +284,7 @@ def _alone(error: Exception) -> Exception:
 
 
 def _failed(why: str, code: int) -> int:
-    # Where nobody hears it, the exit code has to do.
+    # If stderr is closed, only the exit code reports the failure.
     with suppress(OSError):
         print("binance-pm:", *why.split(), file=sys.stderr, flush=True)
     return code

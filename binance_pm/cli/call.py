@@ -20,7 +20,6 @@ from binance_pm.cli.console import printable
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.session import Session
-from binance_pm.testing import sandbox
 
 app: App = App(
     name="call",
@@ -82,6 +81,9 @@ async def _call(endpoint: Endpoint[Any], target: Target, arguments: tuple[Any, .
 
 async def _client(endpoint: Endpoint[Any], target: Target, stack: AsyncExitStack) -> Client:
     if target.sandbox:
+        # The local exchange takes a while to load.
+        from binance_pm.testing import sandbox  # noqa: PLC0415
+
         pm = await stack.enter_async_context(sandbox(accounts=1))
         return pm.client(session=pm.session(engine=target.engine))
     options: dict[str, Any] = {} if endpoint.sends_key else {"api_key": None, "api_secret": None}

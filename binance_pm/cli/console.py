@@ -1,4 +1,4 @@
-"""What may go to a terminal, and where the commands print what is more than a line."""
+"""Text that is safe to print on a terminal, and the console that the commands print tables on."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from rich.console import Console
 
 
 def printable(text: str) -> str:
-    """The text with escapes, as in JSON, for what a terminal would obey: whoever answers may write anything.
+    """Return the text with control characters escaped as in JSON: responses may contain terminal commands.
 
-    What was one line of JSON stays the same JSON.
+    A line of JSON stays equivalent JSON.
     """
     if text.isprintable():
         return text
@@ -18,8 +18,8 @@ def printable(text: str) -> str:
 
 
 class Output(Console):
-    """Leaves it to `main` what a closed pipe means; rich on its own would end the process with 1."""
+    """A console that raises on a closed pipe, so that `main` decides; rich itself would exit with 1."""
 
     def on_broken_pipe(self) -> None:
-        """Called by rich when nobody reads on."""
+        """Called by rich when the pipe is closed."""
         raise BrokenPipeError

@@ -15,11 +15,10 @@ from binance_pm.cli.console import Output
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.rows import ordered, rows_of
 from binance_pm.cli.dashboard.screen import budget_lines
-from binance_pm.cli.dashboard.state import FleetState, observe
 from binance_pm.cli.dashboard.table import table
 from binance_pm.cli.describe import clock_time
-from binance_pm.cli.watch import Printer, fills_screen, show, stamped_logs, tell
-from binance_pm.fleet import Fleet, FleetEvent, Member, Reading
+from binance_pm.cli.watch import Printer, dispatch, fills_screen, show, stamped_logs
+from binance_pm.fleet import Fleet, FleetEvent, FleetState, Member, Reading
 from binance_pm.sandbox import Account, Exchange, Fault, serve
 from binance_pm.sandbox.market import Market
 from binance_pm.testing import Sandbox
@@ -146,14 +145,14 @@ async def _run(once: bool, plain: bool, json: bool, seed: int) -> int:  # noqa: 
                     code = await show(fleet, events, [], history)
                 else:
                     with stamped_logs(fleet.now):
-                        await tell(events, [Printer(json=json)])
+                        await dispatch(events, [Printer(json=json)])
                 tasks.cancel_scope.cancel()
     return code
 
 
 async def _once(fleet: Fleet, events: AsyncIterable[FleetEvent], *, plain: bool, json: bool) -> int:
     """Print what is told until each account was read, or the accounts as they are then."""
-    unread = {picture.label for picture in fleet.snapshot()}
+    unread = {snapshot.label for snapshot in fleet.snapshot()}
     printer = Printer(json=json) if plain or json else None
     with anyio.move_on_after(_ONCE_SECONDS):
         async for event in events:
@@ -164,7 +163,7 @@ async def _once(fleet: Fleet, events: AsyncIterable[FleetEvent], *, plain: bool,
             if not unread:
                 break
     if printer is None:
-        _print(observe(fleet, at=fleet.now()))
+        _print(fleet.state())
     return 1 if unread else 0
 
 

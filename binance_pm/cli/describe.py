@@ -1,4 +1,4 @@
-"""One line of words for each event of a fleet."""
+"""One line of text for each event of a fleet."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from binance_pm.fleet import (
 )
 
 
-def sentence(event: FleetEvent) -> str:
-    """What happened, when and to whom, for a person or for `grep`."""
-    return printable(f"{clock_time(event.at)} {type(event).__name__:<16} {_whom(event)}: {_what(event)}")
+def describe_event(event: FleetEvent) -> str:
+    """Return one line with time, type, subject and details of an event, for a person or for `grep`."""
+    return printable(f"{clock_time(event.at)} {type(event).__name__:<16} {_subject(event)}: {_details(event)}")
 
 
 def clock_time(at: float) -> str:
-    """Time of day in UTC, to the second, of seconds since the epoch; dashes where no calendar has such a time."""
+    """Return the time of day in UTC to the second, or dashes if no calendar has such a time."""
     try:
         return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
@@ -37,13 +37,13 @@ def clock_time(at: float) -> str:
 
 
 def plain(value: Decimal | str | None) -> str:
-    """An amount without an exponent, a status as it is; a dash where nothing is known."""
+    """Return an amount without exponent, a status unchanged, or a dash for an unknown value."""
     if isinstance(value, Decimal):
         return text_of(value)
     return value or "-"
 
 
-def _whom(event: FleetEvent) -> str:
+def _subject(event: FleetEvent) -> str:
     match event:
         case HostBlocked() | HostUnblocked():
             return event.origin
@@ -53,21 +53,21 @@ def _whom(event: FleetEvent) -> str:
             return event.label
 
 
-def _what(event: FleetEvent) -> str:  # noqa: PLR0911 - one for each event
+def _details(event: FleetEvent) -> str:  # noqa: PLR0911 - one for each event
     match event:
         case Reading():
-            changes = [f"{name} {_changed(change)}" for name, change in event.changed.items()]
+            changes = [f"{name} {_change_text(change)}" for name, change in event.changed.items()]
             return ", ".join(changes) or "nothing changed"
         case StatusChanged():
             return f"{event.before} -> {event.after}"
         case ThresholdCrossed():
             way = "at or below" if event.below else "back above"
-            return f"uniMMR {plain(event.uni_mmr)} is {way} {event.line} {plain(event.threshold)}"
+            return f"uniMMR {plain(event.uni_mmr)} is {way} {event.name} {plain(event.threshold)}"
         case Stale():
             since = "never read" if event.age is None else f"last read {event.age:.1f} s ago"
-            # Where uniMMR or the positions alone are late, the other is not.
-            which = f"{', '.join(event.old)} " if 0 < len(event.old) < len(event.ages) else ""
-            return f"{which}{since}, {event.bound:.1f} s were promised: {event.why}"
+            # Name the late endpoints only if others are up to date.
+            which = f"{', '.join(event.stale_endpoints)} " if 0 < len(event.stale_endpoints) < len(event.ages) else ""
+            return f"{which}{since}, {event.bound:.1f} s were promised: {event.reason}"
         case Fresh():
             return f"read again, {event.age:.1f} s old"
         case AccountFailed():
@@ -85,5 +85,5 @@ def _what(event: FleetEvent) -> str:  # noqa: PLR0911 - one for each event
             assert_never(event)
 
 
-def _changed(change: Change) -> str:
+def _change_text(change: Change) -> str:
     return plain(change.after) if change.before is None else f"{plain(change.before)} -> {plain(change.after)}"

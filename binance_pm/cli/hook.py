@@ -1,12 +1,12 @@
 """``--on-event``: a command that is run for events, with the event as one JSON object on its standard input.
 
 What is promised
-    * Nobody waits for it: at most `_AT_ONCE` commands run, those of one account one after another, and a bounded number
-      of events waits. Beyond it the oldest reading is dropped, or else the oldest event, and that is told.
-    * A command that runs for longer than its timeout is killed with all that it started in its process group.
-    * Failures are logged as warnings, with the program's name and the kind of the event, never its content or the
-      arguments: they may be secret.
-    * When the watch ends, what runs has half a second to finish and is killed then; what waits is not run.
+    * The watch never waits for a command. At most `_AT_ONCE` commands run, one at a time per account, and a bounded
+      number of events waits. Beyond the bound the oldest reading is dropped, or else the oldest event, with a warning.
+    * A command that exceeds its timeout is killed together with its process group.
+    * Failures are logged as warnings with the name of the program and the type of the event, never with the event's
+      content or the arguments, which may be secret.
+    * When the watch ends, running commands have half a second to finish before they are killed; no others are started.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import logging
 import shlex
 import shutil
 import subprocess
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Literal, Self, get_args
@@ -26,6 +25,7 @@ import anyio.abc
 from binance_pm.amounts import json_of
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.fleet import FleetEvent, Reading, StateEvent
+from binance_pm.fleet.event_queue import EventQueue
 from binance_pm.fleet.events import label_of
 from binance_pm.fleet.processes import end_process
 
@@ -41,75 +41,78 @@ EventKind = Literal[
     "BudgetTight",
 ]
 STATE_KINDS: Final = tuple(kind.__name__ for kind in get_args(StateEvent))
-"""What a command is run for where nothing else is said."""
+"""The events that a command is run for by default."""
 
 _log = logging.getLogger(__name__)
 
 _CALL: Final = CallInfo("--on-event")
 _AT_ONCE: Final = 4
-_MOST_WAITING: Final = 1_000
-_GRACE_SECONDS: Final = 0.5
 
 
 class Hook:
-    """Runs a command for events while it is entered: ``async with hook.running()``.
+    """A command that is run for events during ``async with hook.running()``.
 
     Args:
-        command: the program and its arguments, as a shell would split them; it is not run by one.
-        kinds: the events for which it is run.
-        timeout: seconds after which it is killed.
+        command: the program and its arguments, split as by a shell, but not run by one.
+        kinds: types of the events that the command is run for.
+        timeout: seconds after which the command is killed.
+        grace: seconds that running commands have to finish when the watch ends.
+        limit: number of events that wait at most.
 
     Attributes:
-        failures: how many commands failed.
-        dropped: how many events no command was run for, because too many waited or the watch ended.
+        failures: number of commands that failed.
+        dropped: number of events without a command, because too many waited or the watch ended.
 
     Raises:
         ConfigurationError: the command cannot be split, or there is no such program.
     """
 
-    def __init__(self, command: str, *, kinds: Collection[str] = STATE_KINDS, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        command: str,
+        *,
+        kinds: Collection[str] = STATE_KINDS,
+        timeout: float = 10.0,
+        grace: float = 0.5,
+        limit: int = 1_000,
+    ) -> None:
         self._words: Final = _split(command)
         self._kinds: Final = frozenset(kinds)
         self._timeout: Final = timeout
-        self._waiting: Final[OrderedDict[int, FleetEvent]] = OrderedDict()
-        self._readings: Final[OrderedDict[int, None]] = OrderedDict()
-        """Those that are readings."""
-        self._count: int = 0
+        self._grace: Final = grace
+        self._queue: Final = EventQueue[FleetEvent](limit, self._drop)
         self._busy: Final[set[str]] = set()
-        """The accounts whose events are being told; events of no account come one after another, too."""
+        """Labels of accounts with a running command; the empty label stands for events without an account."""
         self._scopes: Final[set[anyio.CancelScope]] = set()
-        """Of what runs."""
-        self._news: anyio.Event = anyio.Event()
+        """Cancel scopes of the running commands."""
+        self._changed: anyio.Event = anyio.Event()
         self._is_behind: bool = False
         self._is_leaving: bool = False
         self.failures: int = 0
         self.dropped: int = 0
 
     def receive(self, event: FleetEvent) -> None:
-        """Take an event; it neither waits nor fails."""
+        """Queue an event; never waits and never fails."""
         if type(event).__name__ not in self._kinds:
             return
-        self._count += 1
-        self._waiting[self._count] = event
-        if isinstance(event, Reading):
-            self._readings[self._count] = None
-        if len(self._waiting) > _MOST_WAITING:
-            self._take(next(iter(self._readings or self._waiting)))
-            self.dropped += 1
-            if not self._is_behind:
-                self._is_behind = True
-                _log.warning("%s is too slow: events are dropped until it has caught up", self._program)
-        self._news.set()
+        self._queue.put(event, is_reading=isinstance(event, Reading))
+        self._changed.set()
+
+    def _drop(self, _: FleetEvent, _is_reading: bool) -> None:  # noqa: FBT001 - as EventQueue calls it
+        self.dropped += 1
+        if not self._is_behind:
+            self._is_behind = True
+            _log.warning("%s is too slow: events are dropped until it has caught up", self._program)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Self, None]:
-        """Run commands until it is left; then what runs has a short time to finish, and what waits is not run."""
+        """Run commands while the block lasts; then let running commands finish shortly, and start no others."""
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._work, tasks)
             try:
                 yield self
-            except Exception as error:  # noqa: BLE001 - it is raised below, where no group wraps it
+            except Exception as error:  # noqa: BLE001 - raised below, outside the task group that would wrap it
                 failure = error
             finally:
                 tasks.cancel_scope.cancel()
@@ -125,46 +128,42 @@ class Hook:
     def _leave(self) -> None:
         self._is_leaving = True
         for scope in self._scopes:
-            scope.deadline = min(scope.deadline, anyio.current_time() + _GRACE_SECONDS)
-        self.dropped += len(self._waiting)
-        self._waiting.clear()
+            scope.deadline = min(scope.deadline, anyio.current_time() + self._grace)
+        self.dropped += len(self._queue)
+        self._queue.clear()
         if self.dropped:
             _log.warning("%s was not run for %d events", self._program, self.dropped)
 
     async def _work(self, tasks: anyio.abc.TaskGroup) -> None:
         while True:
-            self._news = anyio.Event()
+            self._changed = anyio.Event()
             while len(self._busy) < _AT_ONCE and (key := self._next()) is not None:
-                event = self._take(key)
+                event = self._queue.pop(key)
                 self._busy.add(label_of(event))
-                tasks.start_soon(self._tell, event)
-            self._is_behind = self._is_behind and bool(self._waiting)
-            await self._news.wait()
+                tasks.start_soon(self._run_for, event)
+            self._is_behind = self._is_behind and bool(self._queue)
+            await self._changed.wait()
 
     def _next(self) -> int | None:
-        """The oldest event of an account that no command is being told of."""
-        return next((key for key, event in self._waiting.items() if label_of(event) not in self._busy), None)
+        """Return the key of the oldest event whose account has no running command."""
+        return next((key for key, event in self._queue if label_of(event) not in self._busy), None)
 
-    def _take(self, key: int) -> FleetEvent:
-        self._readings.pop(key, None)
-        return self._waiting.pop(key)
-
-    async def _tell(self, event: FleetEvent) -> None:
-        longest = _GRACE_SECONDS if self._is_leaving else self._timeout
+    async def _run_for(self, event: FleetEvent) -> None:
+        longest = self._grace if self._is_leaving else self._timeout
         why = ""
-        # Leaving shortens the deadline: nothing else ends what runs.
+        # Only the deadline ends a running command; leaving shortens it.
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + longest) as scope:
             self._scopes.add(scope)
             try:
                 why = await self._run(json_of(event))
             except OSError as error:
                 why = f"cannot be run ({error.strerror})"
-            except Exception as error:  # noqa: BLE001 - it is one event of one account
+            except Exception as error:  # noqa: BLE001 - the other events are independent
                 why = f"could not be told ({type(error).__name__})"
             finally:
                 self._scopes.discard(scope)
                 self._busy.discard(label_of(event))
-                self._news.set()
+                self._changed.set()
         if scope.cancelled_caught:
             why = "was still running when the watch ended" if self._is_leaving else f"ran for {self._timeout:g} s"
             why += " and was killed"
@@ -173,12 +172,12 @@ class Hook:
             _log.warning("%s %s, told of a %s; failures: %d", self._program, why, type(event).__name__, self.failures)
 
     async def _run(self, text: bytes) -> str:
-        """Run the command once: why it failed, or nothing."""
+        """Run the command once, and return why it failed, or an empty text."""
         process = await anyio.open_process(
             self._words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         try:
-            await _hand_over(process, text)
+            await _send_event(process, text)
             status = await process.wait()
         finally:
             with anyio.CancelScope(shield=True):
@@ -186,9 +185,9 @@ class Hook:
         return f"ended with status {status}" if status else ""
 
 
-async def _hand_over(process: anyio.abc.Process, text: bytes) -> None:
+async def _send_event(process: anyio.abc.Process, text: bytes) -> None:
     assert process.stdin is not None  # noqa: S101
-    # Whoever does not want to know need not read it.
+    # A command need not read its input.
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
         await process.stdin.send(text)
         await process.stdin.aclose()

@@ -18,9 +18,10 @@ from binance_pm.budget import Budget, Plan, PoolPlan
 from binance_pm.cli.console import Output
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import CallInfo, ConfigurationError
-from binance_pm.fleet import Fleet, Product, schedule
-from binance_pm.fleet.accounts import READ, part_of, read_accounts, refusal
+from binance_pm.fleet import Fleet, ProductName, schedule
+from binance_pm.fleet.accounts import part_of, read_accounts, refusal
 from binance_pm.fleet.forecast import Forecast, forecast
+from binance_pm.fleet.products import PRODUCTS
 
 _MOST_ACCOUNTS: Final = 1_000_000
 _SHORTEST: Final = 0.001
@@ -36,7 +37,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     accounts: str
     """How many there are, or the path of an accounts file."""
     endpoints: tuple[str, ...] = ()
-    product: Product | None = None
+    product: ProductName | None = None
     every: str | None = None
     """The same interval for all; None for one that follows the danger."""
     floor: float | None = None
@@ -82,7 +83,7 @@ def _reads(request: Request) -> list[tuple[str, ...]]:
         raise CycloptsError(msg=f"There is no endpoint {unknown[0]!r}: binance-pm call --help lists them.")
     if request.endpoints and request.product:
         raise CycloptsError(msg="--product stands for the endpoints that are read of it: name one or the other.")
-    return [request.endpoints or READ[request.product or "pm"]] * count
+    return [request.endpoints or PRODUCTS[request.product or "pm"].read] * count
 
 
 def _reads_of_file(path: Path, shard: tuple[int, int] | None) -> list[tuple[str, ...]]:

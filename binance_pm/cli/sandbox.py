@@ -11,11 +11,10 @@ from typing import Final
 import msgspec
 
 from binance_pm.errors import CallInfo, ConfigurationError
-from binance_pm.fleet import Product
+from binance_pm.fleet.products import BY_ACCOUNT_TYPE
 from binance_pm.sandbox import Account, Exchange, serve
 
 _MARK: Final = "# Written by `binance-pm sandbox`, which writes it again.\n"
-_PRODUCTS: Final[dict[str, Product]] = {"PM_1": "pm_pro", "PM_2": "pm", "PM_3": "span"}
 
 
 def run(*, port: int, accounts: int, seed: int, keys: bool, accounts_file: Path | None, json: bool) -> int:
@@ -99,7 +98,8 @@ def _write(path: Path, base_url: str, accounts: list[Account]) -> None:
     tables = [_MARK, f'base_url = "{base_url}"\n']
     files: dict[str, str] = {}
     for account in accounts:
-        tables.append(f'\n[[accounts]]\nlabel = "{account.label}"\nproduct = "{_PRODUCTS[account.account_type]}"\n')
+        product = BY_ACCOUNT_TYPE[account.account_type].name
+        tables.append(f'\n[[accounts]]\nlabel = "{account.label}"\nproduct = "{product}"\n')
         for name, value in (("api_key", account.hmac.api_key), ("api_secret", account.hmac.secret)):
             place = f"{account.label}.{name}"
             files[place] = value

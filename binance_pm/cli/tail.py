@@ -8,7 +8,7 @@ from contextlib import closing
 import msgspec
 
 from binance_pm.cli.console import printable
-from binance_pm.cli.describe import clock_time, sentence
+from binance_pm.cli.describe import clock_time, describe_event
 from binance_pm.fleet import Gap, Missed, Started, StreamEntry
 from binance_pm.fleet.relay.subscribe import StreamReader
 
@@ -48,7 +48,7 @@ def as_words(entry: StreamEntry) -> str:
         case None:
             return f"{'-':<9} {'?':<16} shard {entry.shard}: an event that this version does not know"
         case event:
-            return sentence(event)
+            return describe_event(event)
 
 
 def _what(mark: Started | Gap | Missed) -> str:

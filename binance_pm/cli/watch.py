@@ -17,7 +17,7 @@ import msgspec
 from binance_pm.amounts import json_of
 from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.history import History, logged
-from binance_pm.cli.describe import clock_time, sentence
+from binance_pm.cli.describe import clock_time, describe_event
 from binance_pm.cli.hook import Hook
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.extras import installation
@@ -34,15 +34,15 @@ _log = logging.getLogger(__name__)
 
 
 class Receiver(Protocol):
-    """Whoever is told every event of a watch."""
+    """A consumer of every event of a watch."""
 
     def receive(self, event: FleetEvent) -> None:
-        """Take an event; it must neither wait nor fail."""
+        """Process an event without waiting or failing."""
         ...
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What the caller of the command asks for."""
+    """The options of the command."""
 
     accounts: Path
     keep_going: bool = False
@@ -54,21 +54,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     plain: bool = False
     json: bool = False
     metrics: tuple[str, int] | None = None
-    """Where they are served: host and port."""
+    """Host and port of the metrics."""
     budget: SharedStore | None = None
     publish: Publishing | None = None
     hook: Hook | None = None
 
 
 class SharedStore(msgspec.Struct, frozen=True):
-    """Where the budget of the IP is kept, for all its processes."""
+    """The server that holds the shared budget of the IP."""
 
     url: Secret
     name: str
 
 
 class Publishing(msgspec.Struct, frozen=True):
-    """To which stream the events are appended."""
+    """The stream that events are appended to."""
 
     url: Secret
     stream: str
@@ -76,14 +76,14 @@ class Publishing(msgspec.Struct, frozen=True):
 
 
 class Printer:
-    """Prints one line an event: words, or a JSON object."""
+    """Prints one line for each event: text, or a JSON object."""
 
     def __init__(self, *, json: bool) -> None:
         self._json = json
 
     def receive(self, event: FleetEvent) -> None:
-        """Print it at once."""
-        print(printable(json_of(event).decode()) if self._json else sentence(event), flush=True)
+        """Print the event immediately."""
+        print(printable(json_of(event).decode()) if self._json else describe_event(event), flush=True)
 
 
 def run(request: Request) -> int:
@@ -91,13 +91,13 @@ def run(request: Request) -> int:
 
     Raises:
         ConfigurationError: the file or a key in it cannot be used, or an extra is missing.
-        OSError: the metrics cannot be served where they should be.
+        OSError: the metrics cannot be served at that address.
     """
     return anyio.run(_run, request)
 
 
 def fills_screen(*, plain: bool, json: bool) -> bool:
-    """Whether the dashboard is shown: at a terminal that can move its cursor, unless lines are asked for."""
+    """Whether the dashboard is shown: on a terminal that can move its cursor, unless lines are requested."""
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     return is_terminal and os.environ.get("TERM", "") not in {"", "dumb"} and not plain and not json
 
@@ -108,13 +108,13 @@ async def show(
     receivers: Iterable[Receiver],
     history: History,
 ) -> int:
-    """Tell all receivers, and show the dashboard until the person leaves it.
+    """Pass events to all receivers, and show the dashboard until the user leaves it.
 
     Raises:
-        ConfigurationError: what draws it is not installed.
+        ConfigurationError: a library that the dashboard needs is not installed.
     """
     try:
-        # It takes a while to load, and is needed here alone.
+        # Loading takes a while, and only this command needs it.
         from binance_pm.cli.dashboard import app  # noqa: PLC0415
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
@@ -123,25 +123,25 @@ async def show(
         ) from missing
     code = 0
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(tell, events, [history, *receivers])
+        tasks.start_soon(dispatch, events, [history, *receivers])
         code = await app.show(fleet, history)
         tasks.cancel_scope.cancel()
     return code
 
 
-async def tell(events: AsyncIterable[FleetEvent], receivers: Iterable[Receiver]) -> None:
-    """Tell every event to all."""
+async def dispatch(events: AsyncIterable[FleetEvent], receivers: Iterable[Receiver]) -> None:
+    """Pass every event to every receiver."""
     receivers = list(receivers)
     async for event in events:
         for receiver in receivers:
             try:
                 receiver.receive(event)
             except OSError:
-                # Nobody reads what is printed, such as `head` that has seen enough.
+                # The reader has closed the pipe, as `head` does.
                 raise
             except Exception as error:  # noqa: BLE001 - it is one event of one account
                 kind = type(event).__name__
-                _log.warning("A %s of %s cannot be told: %s", kind, label_of(event), type(error).__name__)
+                _log.warning("A %s of %s cannot be reported: %s", kind, label_of(event), type(error).__name__)
 
 
 async def _run(request: Request) -> int:
@@ -182,15 +182,15 @@ async def _run(request: Request) -> int:
         if fills_screen(plain=request.plain, json=request.json):
             return await show(fleet, events, receivers, History())
         with stamped_logs(fleet.now):
-            await tell(events, [Printer(json=request.json), *receivers])
+            await dispatch(events, [Printer(json=request.json), *receivers])
     return 0
 
 
 @contextmanager
 def stamped_logs(clock: Callable[[], float]) -> Generator[None]:
-    """While the block lasts, what is logged as a warning or worse goes to stderr, with a time by the events' clock.
+    """While the block lasts, write warnings and errors to stderr, stamped by the clock of the events.
 
-    A program that has set up logging of its own keeps it.
+    A program with its own logging handlers keeps them.
     """
     root = logging.getLogger()
     if root.handlers:
@@ -205,7 +205,7 @@ def stamped_logs(clock: Callable[[], float]) -> Generator[None]:
 
 
 class _Stamped(logging.Handler):
-    """Writes records as the lines of `Printer` are written."""
+    """Writes records in the format of `Printer`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(logging.WARNING)
@@ -234,7 +234,7 @@ def _publisher(request: Request) -> Publisher | None:
 
 @asynccontextmanager
 async def _closing() -> AsyncGenerator[list[Callable[[], None]], None]:
-    """A list of what is to be called at the end, all at once: each may wait for a server for a while."""
+    """Yield a list of functions that are called concurrently at the end: each may wait for a server."""
     closers: list[Callable[[], None]] = []
     try:
         yield closers

@@ -8,25 +8,18 @@ from typing import Any, Final
 import anyio
 
 from binance_pm.amounts import text_of
-from binance_pm.api.account import Account
 from binance_pm.api.pro_account import ProAccount, SpanAccount
 from binance_pm.client import Client
 from binance_pm.doctor.check import Check
 from binance_pm.doctor.targets import Target
 from binance_pm.endpoint import ENDPOINTS
-from binance_pm.enums import AccountStatus, AccountType
+from binance_pm.enums import AccountStatus
 from binance_pm.errors import BudgetExceeded, ExchangeError, GateClosed, PortfolioMarginError, RateLimited
-from binance_pm.fleet.accounts import HEADLINES, Product
+from binance_pm.fleet.products import BY_ACCOUNT_TYPE, HEADLINES, PRODUCTS, Product
+from binance_pm.fleet.summary import headline_of
 
 Answers = Mapping[str, Any]
 """By endpoint, what was answered: a Struct, or the error that the call ended in."""
-
-NAMES: Final[Mapping[Product, str]] = {
-    "pm": "Portfolio Margin",
-    "pm_pro": "Portfolio Margin Pro",
-    "span": "Portfolio Margin Pro SPAN",
-}
-_TYPES: Final[Mapping[str, Product]] = {AccountType.PM_2: "pm", AccountType.PM_1: "pm_pro", AccountType.PM_3: "span"}
 
 _NO_PORTFOLIO_MARGIN: Final = -21001
 _REFUSED_KEY: Final = -2015
@@ -93,9 +86,9 @@ def check_product(subject: Target, answers: Answers) -> Check:
     refused = [answers[name] for name in subject.read if isinstance(answers.get(name), PortfolioMarginError)]
     if found is None and len(refused) in {0, len(subject.read)}:
         return _on_no_product(subject, answers)
-    shown = f"{NAMES[found]} ({found})" if found else ""
-    is_expected = found is None or subject.product in {None, found}
-    correct = f'Write product = "{found}" in the accounts file.'
+    shown = f"{found.label} ({found.name})" if found else ""
+    is_expected = found is None or subject.product in {None, found.name}
+    correct = f'Write product = "{found.name}" in the accounts file.' if found else ""
     if subject.product is not None and refused:
         error = refused[0]
         what = f"{error.endpoint}: {error.reason}" + f"; the account is {shown}" * (not is_expected)
@@ -117,7 +110,7 @@ def _on_no_product(subject: Target, answers: Answers) -> Check:
 
 def check_account(subject: Target, answers: Answers) -> Check:
     """How the account is: only NORMAL is."""
-    answer = _headline(answers)
+    answer = headline_of(answers)
     if answer is None:
         return Check("account", subject.label, "not checked", "nothing that tells it could be read")
     what = f"{answer.account_status}, uniMMR {text_of(answer.uni_mmr, '.2f')}"
@@ -131,20 +124,12 @@ def _codes(answers: Answers) -> set[int | None]:
     return {answer.code for answer in answers.values() if isinstance(answer, ExchangeError)}
 
 
-def _headline(answers: Answers) -> Account | ProAccount | SpanAccount | None:
-    for name in HEADLINES:
-        if isinstance(answer := answers.get(name), Account | ProAccount | SpanAccount):
-            return answer
-    return None
-
-
 def _product(answers: Answers) -> Product | None:
-    """By what the account says of itself, else by which endpoint answers; None where none does."""
-    for name in ("span_account", "pro_account"):
-        if isinstance(answer := answers.get(name), SpanAccount | ProAccount) and answer.account_type in _TYPES:
-            return _TYPES[answer.account_type]
-    by_endpoint: dict[str, Product] = {"span_account": "span", "pro_account": "pm_pro", "account": "pm"}
-    return next((product for name, product in by_endpoint.items() if _answered(answers, name)), None)
+    """Return the product that the account reports, or else the product of an endpoint that answered."""
+    for answer in answers.values():
+        if isinstance(answer, SpanAccount | ProAccount) and answer.account_type in BY_ACCOUNT_TYPE:
+            return BY_ACCOUNT_TYPE[answer.account_type]
+    return next((product for product in reversed([*PRODUCTS.values()]) if _answered(answers, product.headline)), None)
 
 
 def _answered(answers: Answers, name: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from binance_pm.budget import Budget, LimitType, PoolState
 from binance_pm.doctor.check import Check
+from binance_pm.fleet.state import gate_states
 
 _MUCH = 0.5
 """The part of a limit from which on others are in the way."""
@@ -44,14 +45,14 @@ def check_limits(budget: Budget, hosts: Mapping[str, str], *, weight: int, is_he
         weight: what this examination weighed.
         is_heard: whether anything was answered.
     """
-    for host, name in hosts.items():
-        gate, now = budget.gate(host), budget.monotonic()
-        if wait := gate.wait(now):
-            why = "banned this IP" if gate.is_banned(now) else "refused this IP for its limit"
-            advice = f"Stop every program on this IP for {math.ceil(wait)} s: what is sent before makes a ban longer."
-            if gate.is_banned(now):
-                advice = f"{advice} {budget.ban_advice(host)}".rstrip()
-            return Check("limits", "", "failed", f"{name} {why}: nothing may be sent for {math.ceil(wait)} s", advice)
+    for gate in gate_states(budget, hosts):
+        if gate.seconds:
+            why, wait = "banned this IP" if gate.banned else "refused this IP for its limit", math.ceil(gate.seconds)
+            advice = f"Stop every program on this IP for {wait} s: what is sent before makes a ban longer."
+            if gate.banned:
+                advice = f"{advice} {budget.ban_advice(gate.origin)}".rstrip()
+            what = f"{hosts[gate.origin]} {why}: nothing may be sent for {wait} s"
+            return Check("limits", "", "failed", what, advice)
     states = _counted(budget)
     if not states or not is_heard:
         return Check("limits", "", "not checked", "nothing was answered")

@@ -14,8 +14,9 @@ import msgspec
 from binance_pm.doctor.check import Check
 from binance_pm.environment import environment_keys
 from binance_pm.errors import ConfigurationError
-from binance_pm.fleet.accounts import AccountEntry, Product, Reference, read_accounts
+from binance_pm.fleet.accounts import AccountEntry, Reference, read_accounts
 from binance_pm.fleet.keys import read_keys
+from binance_pm.fleet.products import ProductName
 from binance_pm.signing import Secret, read_private
 
 _KEY_SECONDS: Final = 10.0
@@ -37,7 +38,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the secret was given as a private key."""
     passphrase: Secret | None = None
     """Passphrase of an encrypted private key; None if it has none."""
-    product: Product | None = None
+    product: ProductName | None = None
     """What it should be; None for whatever answers."""
     read: tuple[str, ...] = ("account", "span_account", "pro_account")
     """Endpoints that are asked; one of them has to answer, or all where the product is given."""

@@ -1,15 +1,15 @@
-"""Many accounts watched at once on one budget: `Fleet`, what it tells, and the accounts file.
+"""Many accounts monitored together on one budget: `Fleet`, its events, and the accounts file.
 
-`accounts` reads the file and `keys` what it refers to; `pace` says how often each account is read, `lines` when one is
-crossed, `watched` what the news of an account mean, and `events` how they are told; `backlog` carries them, `watch`
-schedules the readings, `fleet` joins it all, `shard` splits the accounts among processes, and `forecast` says
-beforehand how often they would be read. `publish` appends the events to a stream for other programs, `subscribe` reads
-it, and `entries` says what stands there.
+`accounts` reads the file, and `keys` the keys that the file refers to. `products` describes the products. `schedule`
+calculates how often each account is read, `thresholds` when uniMMR crosses a threshold, and `summary` the main figures
+of an account. `account_monitor` turns responses and failures into the events of `events`, `staleness` finds out why an
+account is stale, `event_buffer` holds events until they are consumed, and `monitor` schedules the readings. `fleet`
+joins them, `state` is everything that is known at one moment, `shard` divides accounts among processes, and `forecast`
+calculates in advance how often accounts would be read. `relay` passes events on to other programs.
 """
 
 from __future__ import annotations
 
-from binance_pm.fleet.accounts import Product
 from binance_pm.fleet.events import (
     AccountFailed,
     AccountSnapshot,
@@ -24,29 +24,36 @@ from binance_pm.fleet.events import (
     StateEvent,
     StatusChanged,
     ThresholdCrossed,
-    TimedAnswer,
+    TimedResponse,
 )
 from binance_pm.fleet.fleet import Fleet, Member
+from binance_pm.fleet.products import Product, ProductName
 from binance_pm.fleet.relay.entries import Gap, Missed, Started, StreamEntry, StreamEvent, StreamMark, decode_event
 from binance_pm.fleet.relay.publish import Publisher
 from binance_pm.fleet.relay.subscribe import read_stream
 from binance_pm.fleet.shard import shard
+from binance_pm.fleet.state import FleetState, GateState
+from binance_pm.fleet.summary import AccountSummary
 from binance_pm.fleet.thresholds import ThresholdName
 
 __all__ = [
     "AccountFailed",
     "AccountSnapshot",
+    "AccountSummary",
     "BudgetTight",
     "Change",
     "Fleet",
     "FleetEvent",
+    "FleetState",
     "Fresh",
     "Gap",
+    "GateState",
     "HostBlocked",
     "HostUnblocked",
     "Member",
     "Missed",
     "Product",
+    "ProductName",
     "Publisher",
     "Reading",
     "Stale",
@@ -58,7 +65,7 @@ __all__ = [
     "StreamMark",
     "ThresholdCrossed",
     "ThresholdName",
-    "TimedAnswer",
+    "TimedResponse",
     "decode_event",
     "read_stream",
     "shard",

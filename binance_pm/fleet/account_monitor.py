@@ -1,4 +1,4 @@
-"""What a fleet knows of one account, and which events its news are. Nothing here waits or asks for the time."""
+"""What a fleet knows of one account, and which events new readings cause. Nothing here waits or asks for the time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Final
 import msgspec
 
 from binance_pm.amounts import is_near
-from binance_pm.api.account import Account
-from binance_pm.api.pro_account import ProAccount, SpanAccount
 from binance_pm.api.um_account import UmAccount
 from binance_pm.budget import Waiting
 from binance_pm.client import Client
@@ -23,7 +21,6 @@ from binance_pm.errors import (
     SessionClosed,
 )
 from binance_pm.fleet import schedule
-from binance_pm.fleet.accounts import HEADLINES
 from binance_pm.fleet.events import (
     AccountFailed,
     AccountSnapshot,
@@ -34,9 +31,10 @@ from binance_pm.fleet.events import (
     StateEvent,
     StatusChanged,
     ThresholdCrossed,
-    TimedAnswer,
+    TimedResponse,
 )
-from binance_pm.fleet.profit import in_dollars, profits_of
+from binance_pm.fleet.profit import profits_of
+from binance_pm.fleet.summary import AMOUNTS, AccountSummary, Headline, summary_of
 from binance_pm.fleet.thresholds import Threshold, ThresholdName, is_below
 from binance_pm.wire import Model
 
@@ -49,7 +47,7 @@ _Failure = tuple[str, int | None]
 
 
 class Backoff(msgspec.Struct, frozen=True):
-    """A reading that failed as it will fail again, and waits longer than the others."""
+    """The delay of a reading that would fail again in the same way."""
 
     until: float
     """Monotonic seconds."""
@@ -57,44 +55,46 @@ class Backoff(msgspec.Struct, frozen=True):
 
 
 class AccountMonitor:
-    """One account.
+    """One account: its last responses, its failures and its schedule.
+
+    Times are monotonic seconds, except ``at``, which is seconds since the epoch by the exchange's clock.
 
     Args:
-        client: reads it.
-        product: what it is on.
-        read: the endpoints that make its picture.
-        lines: the lines that are told.
+        client: reads the account.
+        product: name of the account's product.
+        read: names of the endpoints that are read.
+        thresholds: the thresholds of uniMMR that are reported.
         hysteresis: see `is_below`.
-        now: monotonic seconds.
+        now: current time.
     """
 
     __slots__ = (
-        "answers",
         "backoffs",
         "began",
-        "came",
+        "below",
         "client",
         "due",
         "error",
         "errors",
         "failing",
-        "fall",
+        "fall_rate",
         "hysteresis",
+        "in_flight",
         "interval",
         "is_stale",
         "label",
-        "left_out",
-        "lines",
-        "lowered",
-        "marks",
-        "old",
-        "out",
+        "max_interval",
+        "overdue",
         "product",
-        "promised",
         "read",
+        "received_at",
+        "reported",
+        "responses",
+        "skipped",
+        "summary",
+        "thresholds",
         "ticket",
-        "told",
-        "wish",
+        "wished_interval",
     )
 
     def __init__(
@@ -102,7 +102,7 @@ class AccountMonitor:
         client: Client,
         product: str,
         read: tuple[str, ...],
-        lines: tuple[Threshold, ...],
+        thresholds: tuple[Threshold, ...],
         *,
         hysteresis: Decimal,
         now: float,
@@ -111,127 +111,122 @@ class AccountMonitor:
         self.label: Final = client.label
         self.product: Final = product
         self.read: Final = read
-        self.lines: Final = lines
-        self.marks: Final = tuple(float(line.at) for line in lines)
+        self.thresholds: Final = thresholds
         self.hysteresis: Final = hysteresis
         self.began: Final = now
-        self.answers: Final[dict[str, TimedAnswer]] = {}
-        self.came: Final[dict[str, float]] = {}
-        """Monotonic seconds of each answer."""
-        self.out: Final[set[str]] = set()
-        """Readings that are on their way."""
-        self.left_out: bool = False
-        """Whether a reading was not started with the others of its account, for a gate or a pool without room."""
+        self.responses: Final[dict[str, TimedResponse]] = {}
+        self.summary: AccountSummary = AccountSummary()
+        """The figures of `responses`."""
+        self.received_at: Final[dict[str, float]] = {}
+        """When the last good response of each endpoint was received."""
+        self.in_flight: Final[set[str]] = set()
+        """Endpoints that are being read."""
+        self.skipped: bool = False
+        """Whether a reading was not started with the others because of a closed gate or a pool without room."""
         self.backoffs: Final[dict[str, Backoff]] = {}
         self.failing: Final[dict[str, _Failure]] = {}
         self.errors: Final[dict[str, str]] = {}
-        """What the last try of a reading ended in, where it failed."""
-        self.old: Final[set[str]] = set()
-        """Readings whose last answer is older than promised."""
-        self.lowered: Final[set[ThresholdName]] = set()
-        """Lines that it counts as below."""
-        self.told: _Figures = {}
+        """Text of the last error of each endpoint whose last reading failed."""
+        self.overdue: Final[set[str]] = set()
+        """Endpoints whose last good response is older than promised."""
+        self.below: Final[set[ThresholdName]] = set()
+        """Thresholds that the account counts as below."""
+        self.reported: _Figures = {}
         """The figures of the last `Reading`."""
         self.error: str = ""
-        self.fall: float = 0.0
+        self.fall_rate: float = 0.0
         self.is_stale: bool = False
-        self.wish: float = 0.0
+        self.wished_interval: float = 0.0
         self.interval: float = 0.0
         """Planned seconds between two readings."""
-        self.promised: float = 0.0
-        """The longest that was planned since it was last read: a shorter plan is no reason to call it stale."""
+        self.max_interval: float = 0.0
+        """The longest interval planned since the last reading: a shorter plan must not make the account stale."""
         self.due: float = now
-        """When it is read next, monotonic seconds."""
+        """When the account is read next."""
         self.ticket: int = 0
-        """Marks its valid place in the heap."""
-
-    @property
-    def uni_mmr(self) -> Decimal | None:
-        """At its last reading."""
-        main = self._main()
-        return main and main.uni_mmr
+        """Identifies the valid entry of the account in the heap."""
 
     def age(self, now: float) -> float | None:
-        """Seconds since the oldest part of the picture came, None where one never did."""
-        return now - min(self.came.values()) if len(self.came) == len(self.read) else None
+        """Return the age of the oldest response in seconds, or None if an endpoint never responded."""
+        return now - min(self.received_at.values()) if len(self.received_at) == len(self.read) else None
 
-    def unseen(self, now: float) -> float:
-        """Seconds since the picture was whole, or since it was first wanted."""
-        return now - min(self.came.get(name, self.began) for name in self.read)
+    def unread_seconds(self, now: float) -> float:
+        """Return the seconds since the oldest response, or since monitoring began if an endpoint never responded."""
+        return now - min(self.received_at.get(name, self.began) for name in self.read)
 
     def ages(self, now: float) -> dict[str, float | None]:
-        """Seconds since each of its readings came, None where one never did."""
-        return {name: now - self.came[name] if name in self.came else None for name in self.read}
+        """Return the age of the last good response of each endpoint, None if there was none."""
+        return {name: now - self.received_at[name] if name in self.received_at else None for name in self.read}
 
-    def grow_old(self, now: float, slack: float) -> None:
-        """Note which readings are older than promised, or were wanted for so long."""
-        bound = self.promised + slack
-        self.old.update(name for name in self.read if now - self.came.get(name, self.began) >= bound)
+    def mark_overdue(self, now: float, slack: float) -> None:
+        """Note which endpoints have responses older than promised, or have been unread for so long."""
+        bound = self.max_interval + slack
+        self.overdue.update(name for name in self.read if now - self.received_at.get(name, self.began) >= bound)
 
     def active(self, now: float) -> tuple[str, ...]:
-        """The readings that are not put off."""
+        """Return the endpoints that are not backing off."""
         return tuple(name for name in self.read if name not in self.backoffs or self.backoffs[name].until <= now)
 
-    def aim(self, *, floor: float, ceiling: float) -> None:
-        """Say anew how soon it should be read."""
-        uni_mmr = self.uni_mmr
-        self.wish = schedule.wish(
+    def update_wish(self, *, floor: float, ceiling: float) -> None:
+        """Calculate how soon the account should be read."""
+        uni_mmr = self.summary.uni_mmr
+        self.wished_interval = schedule.wish(
             None if uni_mmr is None else float(uni_mmr),
-            self.marks,
-            fall=self.fall,
+            [float(threshold.at) for threshold in self.thresholds],
+            fall=self.fall_rate,
             floor=floor,
             ceiling=ceiling,
         )
 
     def replan(self, interval: float, now: float) -> None:
-        """Plan another interval: what is left of the old one shrinks or grows with it.
+        """Plan another interval, and scale the rest of the current one.
 
-        So accounts that are spread over the old interval are spread over the new one, and never due all at once.
+        Accounts that are spread over the old interval are then spread over the new one, and not all due at once.
         """
         if self.interval and self.due > now:
             self.due = now + (self.due - now) * interval / self.interval
         self.interval = interval
-        self.promised = max(self.promised, interval)
+        self.max_interval = max(self.max_interval, interval)
 
-    def learn(self, name: str, answer: Model, *, at: float, now: float, slack: float) -> list[StateEvent]:
-        """Take in an answer, and tell what it means.
+    def record_response(self, name: str, response: Model, *, at: float, now: float, slack: float) -> list[StateEvent]:
+        """Store a good response and return the events that it causes.
 
         Raises:
-            ValueError: a figure cannot be calculated with; what was known before is known still.
+            ValueError: a figure cannot be calculated with; nothing was stored.
         """
-        if isinstance(answer, UmAccount):
-            # The empty places of three hundred symbols would be most of what a fleet remembers.
-            held = [position for position in answer.positions if position.position_amt]
-            answer = msgspec.structs.replace(answer, positions=held)
-        _check_figures(answer)
-        before, since = self._main(), self.came.get(name)
-        self.answers[name], self.came[name] = TimedAnswer(answer, at), now
-        self.failing.pop(name, None)
-        self.errors.pop(name, None)
-        self.old.discard(name)
-        self.backoffs.pop(name, None)
+        if isinstance(response, UmAccount):
+            # The empty positions of three hundred symbols would take most of a fleet's memory.
+            held = [position for position in response.positions if position.position_amt]
+            response = msgspec.structs.replace(response, positions=held)
+        _check_figures(response)
+        before, last = self.summary, self.received_at.get(name)
+        self.responses[name], self.received_at[name] = TimedResponse(response, at), now
+        self.summary = summary_of({name: timed.response for name, timed in self.responses.items()})
+        for failures in (self.failing, self.errors, self.backoffs):
+            failures.pop(name, None)
+        self.overdue.discard(name)
         self.error = self.error if self.failing else ""
-        self.promised = self.interval
+        self.max_interval = self.interval
         events: list[StateEvent] = []
-        if name in HEADLINES and (main := self._main()) is not None:
-            if before is not None and since is not None:
-                self.fall = schedule.fall_rate(self.fall, float(before.uni_mmr), float(main.uni_mmr), now - since)
-                if before.account_status != main.account_status:
-                    change = before.account_status, main.account_status
-                    events.append(StatusChanged(label=self.label, at=at, before=change[0], after=change[1]))
-            events += self._crossings(main.uni_mmr, at)
+        if isinstance(response, Headline):
+            if before.uni_mmr is not None and before.status is not None and last is not None:
+                margins = float(before.uni_mmr), float(response.uni_mmr)
+                self.fall_rate = schedule.fall_rate(self.fall_rate, *margins, now - last)
+                if before.status != (after := response.account_status):
+                    events.append(StatusChanged(label=self.label, at=at, before=before.status, after=after))
+            events += self._crossings(response.uni_mmr, at)
         age = self.age(now)
-        if self.is_stale and age is not None and age <= self.promised + slack:
+        if self.is_stale and age is not None and age <= self.max_interval + slack:
             self.is_stale = False
-            self.old.clear()
+            self.overdue.clear()
             events.append(Fresh(label=self.label, at=at, age=age, ages=self.ages(now)))
         return events
 
-    def fail(self, name: str, error: Exception, *, at: float, now: float) -> list[StateEvent]:
-        """Take in a failure, and tell it unless it is known."""
+    def record_failure(self, name: str, error: Exception, *, at: float, now: float) -> list[StateEvent]:
+        """Store a failure, and return an event unless this failure was reported already."""
         self.error = self.errors[name] = _text(error)
         failure = type(error).__name__, error.code if isinstance(error, ExchangeError) else None
-        # A gateway, too, may reject a request, once: an account is not left unseen for that.
+        # A gateway may reject a request once: only a repeated rejection delays the next reading.
         is_repeated = isinstance(error, RequestRejected) and self.failing.get(name) == failure
         if is_repeated or isinstance(error, _LASTING):
             before = self.backoffs.get(name)
@@ -242,7 +237,7 @@ class AccountMonitor:
         if is_known:
             return []
         retry = self.backoffs[name].until if name in self.backoffs else max(self.due, now)
-        told = AccountFailed(
+        failed = AccountFailed(
             label=self.label,
             at=at,
             endpoint=name,
@@ -250,115 +245,92 @@ class AccountMonitor:
             error_type=failure[0],
             retry_at=at + retry - now,
         )
-        return [told]
+        return [failed]
 
     def reading(self, names: Iterable[str], *, at: float) -> Reading:
-        """The event for readings that were started together, and what they have changed."""
-        figures = self._figures()
-        changed = {
-            name: Change(self.told.get(name), value) for name, value in figures.items() if value != self.told.get(name)
-        }
-        self.told = figures
-        return Reading(label=self.label, at=at, answers={name: self.answers[name] for name in names}, changed=changed)
+        """Return the event for readings that were started together, with the figures that changed."""
+        figures, last = self._figures(), self.reported
+        changed = {name: Change(last.get(name), value) for name, value in figures.items() if value != last.get(name)}
+        self.reported = figures
+        responses = {name: self.responses[name] for name in names}
+        return Reading(label=self.label, at=at, responses=responses, changed=changed)
 
-    def stale(self, why: str, waiting: Waiting | None, *, at: float, now: float, slack: float) -> Stale:
-        """Say that it is too old."""
+    def stale(self, reason: str, waiting: Waiting | None, *, at: float, now: float, slack: float) -> Stale:
+        """Mark the account as stale and return the event."""
         self.is_stale = True
         return Stale(
             label=self.label,
             at=at,
             age=self.age(now),
-            bound=self.promised + slack,
-            why=why,
+            bound=self.max_interval + slack,
+            reason=reason,
             waiting=waiting,
             ages=self.ages(now),
-            old=self._old_names(),
+            stale_endpoints=self.overdue_endpoints(),
         )
 
-    def late(self) -> tuple[str, ...]:
-        """The readings that make it stale."""
-        return self._old_names() or self.read
+    def overdue_endpoints(self) -> tuple[str, ...]:
+        """Return the endpoints whose last good response is older than promised, in the order of `read`."""
+        return tuple(name for name in self.read if name in self.overdue)
 
     def snapshot(
-        self, *, at: float, now: float, slack: float, why: str = "", waiting: Waiting | None = None
+        self, *, at: float, now: float, slack: float, reason: str = "", waiting: Waiting | None = None
     ) -> AccountSnapshot:
-        """What is known of it now."""
-        main, profits = self._main(), self._profits()
+        """Return what is known of the account now."""
         return AccountSnapshot(
+            **msgspec.structs.asdict(self.summary),
             label=self.label,
             product=self.product,
-            answers=dict(self.answers),
-            status=main and main.account_status,
-            uni_mmr=main and main.uni_mmr,
-            account_equity=main and main.account_equity,
-            account_maint_margin=main and main.account_maint_margin,
-            unrealized_profit=None if profits is None else in_dollars(profits),
-            lines={line.name: line.at for line in self.lines},
-            below=tuple(line.name for line in self.lines if line.name in self.lowered),
+            responses=dict(self.responses),
+            thresholds={threshold.name: threshold.at for threshold in self.thresholds},
+            below=tuple(threshold.name for threshold in self.thresholds if threshold.name in self.below),
             age=self.age(now),
             interval=self.interval,
-            bound=self.promised + slack,
+            bound=self.max_interval + slack,
             is_stale=self.is_stale,
             error=self.error,
             retry_at=max((at + one.until - now for one in self.backoffs.values()), default=None),
-            profits=profits or {},
             ages=self.ages(now),
-            old=self._old_names(),
-            why=why,
+            stale_endpoints=self.overdue_endpoints(),
+            reason=reason,
             waiting=waiting,
         )
 
-    def _old_names(self) -> tuple[str, ...]:
-        return tuple(name for name in self.read if name in self.old)
-
-    def _main(self) -> Account | ProAccount | SpanAccount | None:
-        for name in HEADLINES:
-            if (timed := self.answers.get(name)) is not None:
-                assert isinstance(timed.answer, Account | ProAccount | SpanAccount)  # noqa: S101
-                return timed.answer
-        return None
-
     def _figures(self) -> _Figures:
-        main, profits = self._main(), self._profits()
-        figures: dict[str, Decimal | str | None] = {
-            "uni_mmr": main and main.uni_mmr,
-            "account_equity": main and main.account_equity,
-            "account_maint_margin": main and main.account_maint_margin,
-            "account_status": main and main.account_status,
-            "unrealized_profit": None if profits is None else in_dollars(profits),
-        }
+        summary = self.summary
+        profits = summary.profits
+        figures: dict[str, Decimal | str | None] = {name: getattr(summary, name) for name in AMOUNTS}
+        figures["account_status"] = summary.status
         if profits and figures["unrealized_profit"] is None:
             figures |= {f"unrealized_profit.{asset}": profit for asset, profit in profits.items()}
-        # An asset in which nothing is held any more has no profit; one that is part of the sum is told in it.
-        for name, value in self.told.items():
+        # An asset without positions has no profit any more; a profit that is part of the sum is reported there.
+        for name, value in self.reported.items():
             asset = name.partition(".")[2]
             if asset and value and name not in figures:
-                figures[name] = None if profits and asset in profits else Decimal(0)
+                figures[name] = None if asset in profits else Decimal(0)
         return figures
-
-    def _profits(self) -> dict[str, Decimal] | None:
-        um = self.answers.get("um_account")
-        return profits_of(um.answer) if um is not None and isinstance(um.answer, UmAccount) else None
 
     def _crossings(self, uni_mmr: Decimal, at: float) -> list[StateEvent]:
         events: list[StateEvent] = []
-        for name, line in self.lines:
-            was_below = name in self.lowered
-            below = is_below(line, uni_mmr, was_below=was_below, hysteresis=self.hysteresis)
+        for name, threshold in self.thresholds:
+            was_below = name in self.below
+            below = is_below(threshold, uni_mmr, was_below=was_below, hysteresis=self.hysteresis)
             if below != was_below:
-                (self.lowered.add if below else self.lowered.discard)(name)
+                (self.below.add if below else self.below.discard)(name)
                 events.append(
-                    ThresholdCrossed(label=self.label, at=at, line=name, threshold=line, below=below, uni_mmr=uni_mmr)
+                    ThresholdCrossed(
+                        label=self.label, at=at, name=name, threshold=threshold, below=below, uni_mmr=uni_mmr
+                    )
                 )
         return events
 
 
-def _check_figures(answer: Model) -> None:
-    """What the exchange sends was checked before; answers may come from elsewhere, such as a client of one's own."""
-    if isinstance(answer, UmAccount):
-        figures = [*profits_of(answer).values(), *(position.position_amt for position in answer.positions)]
-    elif isinstance(answer, Account | ProAccount | SpanAccount):
-        figures = [answer.uni_mmr, answer.account_equity, answer.account_maint_margin]
+def _check_figures(response: Model) -> None:
+    """Raise if a figure is implausible: decoding checks responses, but a client of the user's own may not decode."""
+    if isinstance(response, UmAccount):
+        figures = [*profits_of(response).values(), *(position.position_amt for position in response.positions)]
+    elif isinstance(response, Headline):
+        figures = [response.uni_mmr, response.account_equity, response.account_maint_margin]
     else:
         return
     if not all(map(is_near, figures)):
@@ -366,5 +338,5 @@ def _check_figures(answer: Model) -> None:
 
 
 def _text(error: Exception) -> str:
-    # What is not this package's own error may quote anything.
+    # Errors of other packages may contain secrets.
     return str(error) if isinstance(error, PortfolioMarginError) else f"an unexpected {type(error).__name__}"

@@ -26,25 +26,13 @@ import msgspec
 
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import CallInfo, ConfigurationError
+from binance_pm.fleet.products import HEADLINES, PRODUCTS, ProductName
 from binance_pm.fleet.shard import shard
 from binance_pm.fleet.thresholds import threshold_value, thresholds_of
 from binance_pm.hosts import check_url
 from binance_pm.wire import Model
 
 T = TypeVar("T")
-
-Product = Literal["pm", "pm_pro", "span"]
-"""Portfolio Margin, Portfolio Margin Pro, Portfolio Margin Pro SPAN."""
-
-READ: Final[Mapping[Product, tuple[str, ...]]] = {
-    "pm": ("account", "um_account"),
-    "pm_pro": ("pro_account",),
-    "span": ("span_account",),
-}
-"""The endpoints that make the picture of an account, where the file names none."""
-
-HEADLINES: Final = ("account", "pro_account", "span_account")
-"""The endpoints that tell uniMMR and status: every account is read by one of them."""
 
 Source = Literal["env", "file", "command", "keyring"]
 
@@ -70,7 +58,7 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     line: int
     """Where it stands in the file."""
-    product: Product
+    product: ProductName
     read: tuple[str, ...]
     """Names of endpoints."""
     api_key: Reference
@@ -156,7 +144,7 @@ def check_read(names: object) -> tuple[str, ...]:
     """The endpoints to read of an account.
 
     Raises:
-        ValueError: one does not exist or is no picture of an account, or none of them tells uniMMR.
+        ValueError: one does not exist or is no snapshot of an account, or none of them tells uniMMR.
     """
     if not isinstance(names, list | tuple) or not names:
         raise ValueError('read is no list of endpoints: give one such as ["account", "um_account"]')
@@ -234,7 +222,7 @@ def _entry(table: Mapping[str, Any], line: int) -> tuple[AccountEntry | None, li
 
     label = parse(_label, table.get("label"))
     product = parse(_product, table.get("product"))
-    read = parse(check_read, table["read"]) if "read" in table else READ[product or "pm"]
+    read = parse(check_read, table["read"]) if "read" in table else PRODUCTS[product or "pm"].read
     api_key = parse(_reference_of("api_key"), table.get("api_key"))
     name = parse(_secret_name, table)
     secret = parse(_reference_of(name), table[name]) if name else None
@@ -271,12 +259,12 @@ def _label(value: object) -> str:
     return value
 
 
-def _product(value: object) -> Product:
+def _product(value: object) -> ProductName:
     if value is None:
-        raise ValueError(f"product is missing: give one of {', '.join(get_args(Product))}")
-    if value not in get_args(Product):
-        raise ValueError(f"product is none of {', '.join(get_args(Product))}")
-    return cast("Product", value)
+        raise ValueError(f"product is missing: give one of {', '.join(PRODUCTS)}")
+    if not isinstance(value, str) or value not in PRODUCTS:
+        raise ValueError(f"product is none of {', '.join(PRODUCTS)}")
+    return cast("ProductName", value)
 
 
 def _secret_name(table: object) -> Literal["api_secret", "private_key"]:
@@ -340,13 +328,13 @@ def _words(source: str, told: object) -> tuple[str, ...]:
 
 def _endpoint_name(name: object) -> str:
     endpoint: Endpoint[Any] | None = ENDPOINTS.get(name) if isinstance(name, str) else None
-    if endpoint is None or not _is_picture(endpoint):
-        known = sorted(known for known, candidate in ENDPOINTS.items() if _is_picture(candidate))
+    if endpoint is None or not _is_account_read(endpoint):
+        known = sorted(known for known, candidate in ENDPOINTS.items() if _is_account_read(candidate))
         raise ValueError(f"read names {_shown(name)}: there are {', '.join(known)}")
     return endpoint.name
 
 
-def _is_picture(endpoint: Endpoint[Any]) -> bool:
+def _is_account_read(endpoint: Endpoint[Any]) -> bool:
     """Whether it tells something of an account without being told anything else."""
     needed = [one for one in endpoint.parameters.values() if one.default is one.empty]
     # A list of answers is no class.

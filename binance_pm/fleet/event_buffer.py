@@ -1,82 +1,85 @@
-"""Events on their way to whoever watches: bounded, without ever dropping a state event."""
+"""Events that wait for the task that watches the fleet: bounded without dropping a state event."""
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 import anyio
 import msgspec
 
 from binance_pm.amounts import write_plainly
-from binance_pm.fleet.events import Change, FleetEvent, Reading, StateEvent
+from binance_pm.fleet.event_queue import EventQueue
+from binance_pm.fleet.events import Change, FleetEvent, Reading
 
 _LEAST: Final = 1_000
 
 
 class EventBuffer:
-    """Events in the order in which they came; each is taken once.
+    """Events in the order in which they happened; each is taken once.
 
-    State events are all kept. Of each account at most one reading waits, in the place of the first: a newer one is
-    merged into it, so that nobody reads an old figure and no change is lost. While `is_behind`, the fleet starts no
-    reading: what can pile up then is what is on its way and one `Stale` of each account.
+    Every state event is kept. At most one reading waits for each account, in the place of the first: a newer reading is
+    merged into it, so that no old figure is read and no change is lost. While `is_behind`, the fleet starts no reading:
+    only calls in flight and one `Stale` for each account can add to the queue.
 
     Args:
-        accounts: how many there are.
+        accounts: number of accounts.
     """
 
     def __init__(self, accounts: int) -> None:
-        self._most: Final = max(_LEAST, 10 * accounts)
-        self._events: Final[deque[StateEvent | str]] = deque()
-        """In place of a reading, its label."""
-        self._readings: Final[dict[str, Reading]] = {}
-        self._news: anyio.Event = anyio.Event()
+        self._capacity: Final = max(_LEAST, 10 * accounts)
+        self._queue: Final = EventQueue[FleetEvent]()
+        self._readings: Final[dict[str, int]] = {}
+        """Key in the queue of the reading of each account, by label."""
+        self._changed: anyio.Event = anyio.Event()
         self._closed: bool = False
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self._queue)
 
     @property
     def is_behind(self) -> bool:
-        """Whether so much waits that nothing should be added that can be put off."""
-        return len(self._events) >= self._most + len(self._readings)
+        """Whether so many events wait that everything that can be postponed should be."""
+        return len(self._queue) >= self._capacity + len(self._readings)
 
     def put(self, event: FleetEvent) -> None:
-        """Add an event; it never waits."""
-        # Amounts inside answers are plain from the beginning.
+        """Add an event without waiting."""
+        # Amounts inside responses are in plain notation already.
         write_plainly(event.changed if isinstance(event, Reading) else event)
-        if isinstance(event, Reading):
-            before = self._readings.get(event.label)
-            self._readings[event.label] = event if before is None else _merged(before, event)
-            if before is None:
-                self._events.append(event.label)
+        if not isinstance(event, Reading):
+            self._queue.put(event, is_reading=False)
+        elif (key := self._readings.get(event.label)) is None:
+            self._readings[event.label] = self._queue.put(event, is_reading=True)
         else:
-            self._events.append(event)
-        self._news.set()
+            before = self._queue.get(key)
+            assert isinstance(before, Reading)  # noqa: S101
+            self._queue.replace(key, _merged(before, event))
+        self._changed.set()
 
     async def get(self) -> FleetEvent | None:
-        """The next event; None once it is closed, whatever still waits."""
-        while not self._closed and not self._events:
-            # Whoever else waits must be woken, too.
-            if self._news.is_set():
-                self._news = anyio.Event()
-            await self._news.wait()
+        """Return the next event, or None once the buffer is closed, even if events still wait."""
+        while not self._closed and not self._queue:
+            # Other waiting tasks must be woken as well.
+            if self._changed.is_set():
+                self._changed = anyio.Event()
+            await self._changed.wait()
         if self._closed:
             return None
-        event = self._events.popleft()
-        return self._readings.pop(event) if isinstance(event, str) else event
+        event = self._queue.pop()
+        if isinstance(event, Reading):
+            del self._readings[event.label]
+        return event
 
     def close(self) -> None:
-        """Nothing is taken any more."""
+        """Return no more events."""
         self._closed = True
-        self._news.set()
+        self._changed.set()
 
 
 def _merged(before: Reading, after: Reading) -> Reading:
-    """The newest of each answer, and what has changed since the reading before both."""
+    """Return the newest of each response, and every change since the reading before both."""
     changed = dict(before.changed)
     for name, change in after.changed.items():
         since = changed.pop(name, change)
         if since.before != change.after:
             changed[name] = Change(since.before, change.after)
-    return msgspec.structs.replace(after, answers={**before.answers, **after.answers}, changed=changed)
+    return msgspec.structs.replace(after, responses={**before.responses, **after.responses}, changed=changed)

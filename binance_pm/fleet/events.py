@@ -1,8 +1,8 @@
-"""What a fleet tells, as data.
+"""The events of a fleet.
 
-Every event is a frozen Struct that `msgspec.json.encode` writes as one JSON object: its class as ``type``, amounts as
-text, times as seconds since the epoch by the exchange's clock. Answers inside a `Reading` stand there as the exchange
-writes them.
+Every event is a frozen Struct that `msgspec.json.encode` writes as one JSON object: the class as ``type``, amounts as
+text, times as seconds since the epoch by the exchange's clock. The responses inside a `Reading` have the exchange's own
+field names.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ import msgspec
 
 from binance_pm.budget import Waiting
 from binance_pm.enums import AccountStatus
+from binance_pm.fleet.summary import AccountSummary
 from binance_pm.fleet.thresholds import ThresholdName
 from binance_pm.wire import Model
 
 
-class TimedAnswer(msgspec.Struct, frozen=True):
-    """One answer of the exchange, and when it came."""
+class TimedResponse(msgspec.Struct, frozen=True):
+    """One response of the exchange, and when it was received."""
 
-    answer: Model
-    """As the endpoint returns it; of a `UmAccount`, the open positions alone."""
+    response: Model
+    """As the endpoint returns it; of a `UmAccount`, only the open positions."""
     at: float
     """Seconds since the epoch, by the exchange's clock."""
 
 
 class Change(NamedTuple):
-    """What a figure was, and what it is; None where it was not known."""
+    """The old and the new value of a figure; None if the value was not known."""
 
     before: Decimal | str | None
     """The previous value."""
@@ -37,29 +38,29 @@ class Change(NamedTuple):
     """The new value."""
 
 
-class _Told(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="type"):
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="type"):
     at: float
     """Seconds since the epoch, by the exchange's clock as far as it is known."""
 
 
-class _OfAccount(_Told, frozen=True, kw_only=True):
+class _AccountEvent(_Event, frozen=True, kw_only=True):
     label: str
-    """Which account."""
+    """The label of the account."""
 
 
-class Reading(_OfAccount, frozen=True, kw_only=True):
-    """An account was read; everything that was started together has been answered or has failed."""
+class Reading(_AccountEvent, frozen=True, kw_only=True):
+    """An account was read: each request that was started with the others has a response or has failed."""
 
-    answers: Mapping[str, TimedAnswer]
-    """By the name of the endpoint; those that failed are not in it."""
+    responses: Mapping[str, TimedResponse]
+    """By name of the endpoint, without those that failed."""
     changed: Mapping[str, Change]
-    """Of ``uni_mmr``, ``account_equity``, ``account_maint_margin``, ``account_status`` and ``unrealized_profit`` those
-    that differ from what the `Reading` before told. If part of the profit is in an asset that is no dollar,
-    ``unrealized_profit`` is not known, and ``unrealized_profit.BTC`` and so on are told for each asset."""
+    """Those of ``uni_mmr``, ``account_equity``, ``account_maint_margin``, ``account_status`` and ``unrealized_profit``
+    that differ from the previous `Reading`. If a part of the profit is in an asset other than a dollar,
+    ``unrealized_profit`` is not known, and each asset has a figure such as ``unrealized_profit.BTC``."""
 
 
-class StatusChanged(_OfAccount, frozen=True, kw_only=True):
-    """The account's status is another one; the first reading of a fleet is no change."""
+class StatusChanged(_AccountEvent, frozen=True, kw_only=True):
+    """The status of the account changed; the first reading is not a change."""
 
     before: AccountStatus
     """The previous status."""
@@ -67,60 +68,60 @@ class StatusChanged(_OfAccount, frozen=True, kw_only=True):
     """The new status."""
 
 
-class ThresholdCrossed(_OfAccount, frozen=True, kw_only=True):
-    """The account crossed a line, or was below it when it was first read."""
+class ThresholdCrossed(_AccountEvent, frozen=True, kw_only=True):
+    """uniMMR crossed a threshold, or was at or below the threshold when the account was first read."""
 
-    line: ThresholdName
-    """Which threshold."""
+    name: ThresholdName
+    """The name of the threshold."""
     threshold: Decimal
-    """uniMMR of the line."""
+    """uniMMR of the threshold."""
     below: bool
-    """True where it fell to the line, False where it rose above it by the hysteresis."""
+    """True if uniMMR fell to the threshold, False if it rose above the threshold by the hysteresis."""
     uni_mmr: Decimal
     """uniMMR of the account when it crossed the threshold."""
 
 
-class Stale(_OfAccount, frozen=True, kw_only=True):
-    """What is known of the account is older than promised: until `Fresh`, it is not what the account is worth."""
+class Stale(_AccountEvent, frozen=True, kw_only=True):
+    """The data of the account is older than promised, and must not be trusted until `Fresh`."""
 
     age: float | None
-    """Seconds since the oldest part of the picture came; None where one never did."""
+    """Seconds since the oldest response; None if an endpoint never responded."""
     bound: float
-    """Seconds: the planned interval and the fleet's slack."""
-    why: str
+    """The promised age in seconds: the planned interval plus the slack of the fleet."""
+    reason: str
     """What failed, or what the reading waits for, such as ``um_account: sent 5.0 s ago, no response yet``."""
     waiting: Waiting | None = None
-    """What the reading waits for; None if it failed, or was not asked for."""
+    """What the reading waits for; None if the reading failed or is not in flight."""
     ages: Mapping[str, float | None] = {}
-    """Seconds since the last good answer of each endpoint, by its name; None where it never came."""
-    old: tuple[str, ...] = ()
-    """The endpoints whose last good answer is older than `bound`; what the others tell still holds."""
+    """Seconds since the last good response of each endpoint, by name; None if there was none."""
+    stale_endpoints: tuple[str, ...] = ()
+    """The endpoints whose last good response is older than `bound`; the data of the others is up to date."""
 
 
-class Fresh(_OfAccount, frozen=True, kw_only=True):
+class Fresh(_AccountEvent, frozen=True, kw_only=True):
     """The account was read again after `Stale`."""
 
     age: float
-    """Seconds since the oldest part of the picture came."""
+    """Seconds since the oldest response."""
     ages: Mapping[str, float | None] = {}
-    """Seconds since the last good answer of each endpoint, by its name."""
+    """Seconds since the last good response of each endpoint, by name."""
 
 
-class AccountFailed(_OfAccount, frozen=True, kw_only=True):
-    """A reading failed, in another way than the one before it."""
+class AccountFailed(_AccountEvent, frozen=True, kw_only=True):
+    """A reading failed in a way that was not reported yet."""
 
     endpoint: str
-    """Which reading; empty where the account could not be opened at all."""
+    """The endpoint that failed; empty if the account could not be opened at all."""
     error: str
-    """The text of the error, without any secret."""
+    """The text of the error, without secrets."""
     error_type: str
     """Its class, such as ``AuthenticationError``."""
     retry_at: float | None
-    """When it is tried again; None where it is not."""
+    """When the endpoint is read again, seconds since the epoch; None if it is not."""
 
 
-class HostBlocked(_Told, frozen=True, kw_only=True):
-    """The exchange refused (429) or banned (418) the IP: no account of the host is read before `until`."""
+class HostBlocked(_Event, frozen=True, kw_only=True):
+    """The exchange refused (429) or banned (418) the IP: nothing is sent to the origin before `until`."""
 
     origin: str
     """The origin that refused, such as ``https://papi.binance.com``."""
@@ -130,27 +131,27 @@ class HostBlocked(_Told, frozen=True, kw_only=True):
     """Whether the IP is banned (418), not only refused (429)."""
 
 
-class HostUnblocked(_Told, frozen=True, kw_only=True):
-    """The host may be asked again."""
+class HostUnblocked(_Event, frozen=True, kw_only=True):
+    """Requests may be sent to the origin again."""
 
     origin: str
     """The origin to which requests may be sent again."""
 
 
-class BudgetTight(_Told, frozen=True, kw_only=True):
-    """The wishes of all accounts together exceed what the plan may use of a pool, or no longer do.
+class BudgetTight(_Event, frozen=True, kw_only=True):
+    """A pool has become too small to read all accounts as often as they need, or has room again.
 
-    It is told once when the budget becomes tight, and once when it no longer is: after a minute in which all fitted.
+    The event occurs once when the pool becomes too small, and once after a whole minute in which everything fitted.
     """
 
     pool: str
     """See `Pool.name`."""
     wanted: float
-    """Weight a minute that all accounts' wishes come to."""
+    """Weight per minute that all accounts together need."""
     available: float
-    """Weight a minute that the plan may use."""
+    """Weight per minute that the plan may use."""
     interval: float
-    """Seconds between two readings of the calmest account, as a result."""
+    """Resulting seconds between two readings of the calmest account."""
     is_tight: bool
     """False if everything fits again."""
 
@@ -158,58 +159,46 @@ class BudgetTight(_Told, frozen=True, kw_only=True):
 StateEvent = (
     StatusChanged | ThresholdCrossed | Stale | Fresh | AccountFailed | HostBlocked | HostUnblocked | BudgetTight
 )
-"""What is never dropped."""
+"""Events that are never dropped."""
 
 FleetEvent = Reading | StateEvent
 
 
 def label_of(event: FleetEvent) -> str:
-    """Which account an event is about; empty where it is about none."""
-    return event.label if isinstance(event, _OfAccount) else ""
+    """Return the label of the account that an event is about; empty if the event is not about an account."""
+    return event.label if isinstance(event, _AccountEvent) else ""
 
 
-class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What a fleet knows of one account at one moment."""
+class AccountSnapshot(AccountSummary, frozen=True, kw_only=True):
+    """Everything that is known of one account at one moment."""
 
     label: str
     """Label of the account."""
     product: str
-    """Product of the account, see `Product`."""
-    answers: Mapping[str, TimedAnswer]
-    """The last good answer of each endpoint, by its name."""
-    status: AccountStatus | None
-    """Risk state; None if it was never read."""
-    uni_mmr: Decimal | None
-    """Equity over maintenance margin; None if it was never read."""
-    account_equity: Decimal | None
-    """USD."""
-    account_maint_margin: Decimal | None
-    """USD."""
-    unrealized_profit: Decimal | None
-    """Of all USD-M positions, USD; None where they are not read, and where a part is in an asset that is no dollar."""
-    lines: Mapping[ThresholdName, Decimal]
-    """The lines that are watched, as uniMMR."""
+    """Product of the account, see `ProductName`."""
+    responses: Mapping[str, TimedResponse]
+    """The last good response of each endpoint, by name."""
+    thresholds: Mapping[ThresholdName, Decimal]
+    """uniMMR of each threshold."""
     below: tuple[ThresholdName, ...]
-    """The lines that it counts as below."""
+    """The thresholds that the account counts as below."""
     age: float | None
-    """Seconds since the oldest part of the picture came; None where one never did."""
+    """Seconds since the oldest response; None if an endpoint never responded."""
     interval: float
     """Planned seconds between two readings."""
     bound: float
-    """Seconds of age from which on it is stale."""
+    """Age in seconds from which on the account is stale."""
     is_stale: bool
     """Whether any of the data is older than `bound`."""
     error: str
-    """Why the last reading failed; empty where it did not."""
+    """Why the last reading failed; empty if it succeeded."""
     retry_at: float | None
-    """When a reading that is put off after a failure is tried again, seconds since the epoch."""
-    profits: Mapping[str, Decimal] = {}
-    """Unrealised profit of all USD-M positions by margin asset, in units of the asset; without those that have none."""
+    """When a reading that is delayed after a failure is tried again, seconds since the epoch; None if none is."""
     ages: Mapping[str, float | None] = {}
-    """Seconds since the last good answer of each endpoint, by its name; None where it never came."""
-    old: tuple[str, ...] = ()
-    """The endpoints whose last good answer is older than `bound`; what the others tell still holds."""
-    why: str = ""
-    """Why it is stale, see `Stale.why`; empty where it is not."""
+    """Seconds since the last good response of each endpoint, by name; None if there was none."""
+    stale_endpoints: tuple[str, ...] = ()
+    """The endpoints whose last good response is older than `bound`; the data of the others is up to date."""
+    reason: str = ""
+    """Why the account is stale, see `Stale.reason`; empty if it is not."""
     waiting: Waiting | None = None
-    """What its late reading waits for now."""
+    """What the late reading waits for now."""

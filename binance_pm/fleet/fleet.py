@@ -1,4 +1,4 @@
-"""The facade: many accounts, opened together and watched together."""
+"""`Fleet`: many accounts, opened together and monitored together."""
 
 from __future__ import annotations
 
@@ -25,10 +25,8 @@ from binance_pm.errors import CallInfo, ConfigurationError, SessionClosed
 from binance_pm.fleet import schedule
 from binance_pm.fleet.account_monitor import AccountMonitor
 from binance_pm.fleet.accounts import (
-    READ,
     AccountsFile,
     Problem,
-    Product,
     check_read,
     part_of,
     read_accounts,
@@ -37,6 +35,8 @@ from binance_pm.fleet.accounts import (
 from binance_pm.fleet.events import AccountSnapshot, FleetEvent
 from binance_pm.fleet.keys import open_entries
 from binance_pm.fleet.monitor import Monitor, exchange_time
+from binance_pm.fleet.products import PRODUCTS, ProductName
+from binance_pm.fleet.state import FleetState, gate_states
 from binance_pm.fleet.thresholds import HYSTERESIS, Threshold, threshold_value, thresholds_of
 from binance_pm.session import Session
 from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity
@@ -47,18 +47,18 @@ _CALL: Final = CallInfo("Fleet")
 
 
 class Member(msgspec.Struct, frozen=True):
-    """One account of a fleet: who reads it, and what is read."""
+    """One account of a fleet: its client, and what is read of it."""
 
     client: Client
-    """Not entered yet; all of a fleet lead to one session, or to sessions on one budget."""
-    product: Product = "pm"
-    """The product of the account, see `Product`."""
+    """A client that is not open yet; all clients of a fleet share one session, or sessions on one budget."""
+    product: ProductName = "pm"
+    """The product of the account, see `ProductName`."""
     read: tuple[str, ...] = ()
-    """Names of endpoints, those of the product where it is empty; exactly one of them tells uniMMR."""
+    """Names of endpoints, by default those of the product; exactly one of them must return uniMMR."""
     warn: str | int | Decimal | None = None
-    """The upper line of this account, in place of the one that is watched for all."""
+    """Upper threshold of this account, in place of the one for all accounts."""
     alarm: str | int | Decimal | None = None
-    """The lower line of this account."""
+    """Lower threshold of this account."""
 
     def __post_init__(self) -> None:
         check_fields("Member", self)
@@ -66,24 +66,24 @@ class Member(msgspec.Struct, frozen=True):
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Names of the endpoints that are read."""
-        return self.read or READ[self.product]
+        return self.read or PRODUCTS[self.product].read
 
 
 class Fleet:
-    """Many accounts, read again and again on one budget: open it with ``async with``, then `watch` it.
+    """Many accounts, read continuously on one budget: open the fleet with ``async with``, then `watch` it.
 
-    The clocks are those of the budget. It opens the clients, and closes them when it is left; that ends everything
-    within a second.
+    The clocks are those of the budget. The fleet opens the clients, and closes them on exit; everything ends within a
+    second.
 
     Args:
-        members: the accounts, each under a label of its own.
+        members: the accounts, each with a label of its own.
         floor: seconds between two readings of an account in danger, if the budget allows it.
-        ceiling: seconds between two readings of a calm one, if the budget allows it.
+        ceiling: seconds between two readings of a calm account, if the budget allows it.
         slack: seconds beyond the planned interval after which an account is stale.
-        hysteresis: the part of a line by which uniMMR must rise above it to count as back.
+        hysteresis: fraction of a threshold by which uniMMR must rise above the threshold to count as recovered.
 
     Raises:
-        ConfigurationError: an argument cannot be used; the text says which and why.
+        ConfigurationError: an argument is invalid; the text says which and why.
     """
 
     @checked("Fleet")
@@ -112,7 +112,7 @@ class Fleet:
         self._problems: list[Problem] = []
         self._stack: AsyncExitStack | None = None
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._watch: Monitor | None = None
+        self._monitor: Monitor | None = None
         self._budget: Budget | None = None
         self._affinity: Affinity | None = None
         self._closed: bool = False
@@ -130,22 +130,22 @@ class Fleet:
         environment: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Self:
-        """The accounts of a file; their keys are read when the fleet is entered.
+        """Create a fleet of the accounts in a file; the keys are read when the fleet is opened.
 
-        ``base_url`` in the file, or else ``BINANCE_PM_BASE_URL``, points both hosts to one place, such as the local
-        exchange.
+        ``base_url`` in the file, or else ``BINANCE_PM_BASE_URL``, replaces the addresses of both hosts, for example by
+        that of the local exchange.
 
         Args:
-            path: of the file, see the guide "Watch many accounts".
-            keep_going: watch the other accounts where some cannot be: each of those is an `AccountFailed` instead.
-            shard: (i, n) for the i-th of n processes that watch the accounts of the file between them.
-            session: what the clients share; by default the event loop's.
-            environment: read instead of `os.environ`.
+            path: path of the file, see the guide "Watch many accounts".
+            keep_going: if some accounts cannot be opened, read the others and report each failure as `AccountFailed`.
+            shard: (i, n) for the i-th of n processes that divide the accounts of the file among them.
+            session: the session that the clients share; by default the one of the event loop.
+            environment: replaces `os.environ`.
             **options: as for `Fleet`.
 
         Raises:
-            ConfigurationError: here what is wrong with the file, on entering what is wrong with the keys; the text
-                names file, line and account of everything that is wrong, and shows no secret.
+            ConfigurationError: the file is invalid or, when the fleet is opened, a key cannot be read. The text names
+                file, line and account of every mistake, and contains no secret.
         """
         try:
             file = read_accounts(Path(path).expanduser())
@@ -166,7 +166,7 @@ class Fleet:
 
     @property
     def budget(self) -> Budget:
-        """What all accounts share.
+        """The budget that all accounts share.
 
         Raises:
             SessionClosed: the fleet is not open.
@@ -177,12 +177,12 @@ class Fleet:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """The accounts; those of a file once the fleet was entered."""
+        """The accounts; those of a file are known once the fleet is open."""
         return tuple(self._members)
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The hosts that the accounts are read from, as the budget names them."""
+        """The origins that the accounts are read from."""
         hosts = {member.client.origin(ENDPOINTS[name]) for member in self._members for name in member.endpoints}
         return tuple(sorted(hosts))
 
@@ -208,18 +208,18 @@ class Fleet:
             return None
         self._closed = True
         self._tasks.cancel_scope.cancel()
-        if self._watch is not None:
-            self._watch.stop()
+        if self._monitor is not None:
+            self._monitor.stop()
         try:
             return await self._stack.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            # What the caller's own block raised goes on as it was.
+            # An exception of the caller's own block is raised unwrapped.
             if group.exceptions == (error,):
                 return False
             raise
 
     async def _leave_from_elsewhere(self, mismatch: str) -> None:
-        """Its tasks are on another event loop: where that has ended they are gone, else nothing is touched."""
+        """Close the clients if the event loop of the fleet has ended; otherwise its tasks still run, so refuse."""
         if self._affinity is not None and not self._affinity.is_over():
             raise SessionClosed(_CALL, f"the fleet was {mismatch}", advice=CLOSE_THERE)
         self._closed = True
@@ -229,17 +229,16 @@ class Fleet:
     def watch(
         self, *, warn: str | int | Decimal | None = None, alarm: str | int | Decimal | None = None
     ) -> AsyncIterator[FleetEvent]:
-        """Read all accounts from now on, and tell what happens.
+        """Read all accounts from now on, and return an iterator over the events.
 
-        It goes on until the fleet is left or another watch begins: whoever stops taking events is told the rest when
-        taking again.
+        Reading continues until the fleet is closed or `watch` is called again. Events are kept while none is taken.
 
         Args:
-            warn: the upper line, as uniMMR, for accounts that have none of their own.
-            alarm: the lower line.
+            warn: upper threshold, as uniMMR, for accounts without one of their own.
+            alarm: lower threshold.
 
         Raises:
-            ConfigurationError: a line cannot be used.
+            ConfigurationError: a threshold is invalid.
             SessionClosed: the fleet is not open.
         """
         budget, tasks = self.budget, self._tasks
@@ -247,30 +246,30 @@ class Fleet:
         if mismatch := self._affinity.mismatch():
             raise SessionClosed(_CALL, f"the fleet was {mismatch}", advice=ONE_EACH)
         now = budget.monotonic()
-        watched: list[AccountMonitor] = []
+        accounts: list[AccountMonitor] = []
         for member in self._members:
-            lines = _lines(member, warn, alarm)
-            watched.append(
+            thresholds = _thresholds(member, warn, alarm)
+            accounts.append(
                 AccountMonitor(
-                    member.client, member.product, member.endpoints, lines, hysteresis=self._hysteresis, now=now
+                    member.client, member.product, member.endpoints, thresholds, hysteresis=self._hysteresis, now=now
                 )
             )
-        if self._watch is not None:
-            self._watch.stop()
-        self._watch = Monitor(
+        if self._monitor is not None:
+            self._monitor.stop()
+        self._monitor = Monitor(
             budget,
-            watched,
+            accounts,
             self._problems,
             origins=self.origins,
             floor=self._floor,
             ceiling=self._ceiling,
             slack=self._slack,
         )
-        tasks.start_soon(self._watch.run)
-        return self._watch
+        tasks.start_soon(self._monitor.run)
+        return self._monitor
 
     def now(self) -> float:
-        """Seconds since the epoch by the exchange's clock, as far as it is known: what the events are told by.
+        """Return the time that stamps events: seconds since the epoch, by the exchange's clock as far as it is known.
 
         Raises:
             SessionClosed: the fleet is not open.
@@ -278,15 +277,25 @@ class Fleet:
         return exchange_time(self.budget, self.origins)
 
     def snapshot(self) -> list[AccountSnapshot]:
-        """What is known of every account now, in the order of the members; those that could not be opened at the end.
+        """Return what is known of every account now, in the order of the members, after them those not opened.
 
-        Before the first `watch` nothing is known.
+        Before the first `watch` the list is empty.
 
         Raises:
             SessionClosed: the fleet is not open.
         """
         _ = self.budget
-        return [] if self._watch is None else self._watch.snapshots()
+        return [] if self._monitor is None else self._monitor.snapshots()
+
+    def state(self) -> FleetState:
+        """Return the accounts, pools and gates as they are now.
+
+        Raises:
+            SessionClosed: the fleet is not open.
+        """
+        pools = self.budget.snapshot()
+        gates = gate_states(self.budget, (*self.origins, *(state.pool.origin for state in pools)))
+        return FleetState(at=self.now(), accounts=self.snapshot(), pools=pools, gates=gates)
 
     async def _read_keys(self) -> None:
         if self._file is None:
@@ -318,9 +327,7 @@ def _check_members(members: Iterable[Member]) -> None:
     for member in members:
         # What a generator yields is not known before.
         if not isinstance(member, Member):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(
-                _CALL, f"members has a {type(member).__name__} in it: give a Member for each account"
-            )
+            raise ConfigurationError(_CALL, f"members contains {type(member).__name__}: give a Member for each account")
         label = member.client.label
         if label in labels:
             raise ConfigurationError(CallInfo("Fleet", label), "two members have this label")
@@ -333,7 +340,7 @@ def _check_members(members: Iterable[Member]) -> None:
         labels.add(label)
 
 
-def _lines(
+def _thresholds(
     member: Member, warn: str | int | Decimal | None, alarm: str | int | Decimal | None
 ) -> tuple[Threshold, ...]:
     try:

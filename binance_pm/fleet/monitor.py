@@ -1,17 +1,17 @@
-"""Many accounts on one budget: read as often as each needs, and every change told.
+"""Many accounts on one budget: each is read as often as it needs, and every change becomes an event.
 
 What is promised
     * An account is read within its planned interval. The plan uses at most nine tenths of what polls may use, so the
-      reserve for orders and rescues is never planned away; see `pace`.
-    * The picture of an account that is older than its planned interval and the slack is told as `Stale`, whatever the
-      reason: a dead network, a call that hangs, a closed gate, a budget that others use up.
-    * One account's failure stops no other, and is told once until it changes.
-    * No state event is dropped; see `Backlog`.
+      reserve for orders and rescues stays free; see `schedule`.
+    * An account whose data is older than its planned interval plus the slack becomes `Stale`, whatever the cause: a
+      dead network, a call that hangs, a closed gate, or other programs that use up the budget.
+    * A failure of one account does not stop the others, and is reported once until it changes.
+    * No state event is dropped; see `EventBuffer`.
 
 How it works
-    One task looks once a second, and whenever a reading is due. It plans, looks at gates and ages, and starts readings,
-    each as a task of its own: it never waits for one. What is due at once is started at the rate of the plan, the
-    most urgent first.
+    One task runs once a second and whenever a reading is due. It plans, checks gates and ages, and starts each reading
+    as a task of its own, so it never waits for a response. Readings that are due at the same time are started at the
+    rate of the plan, the most urgent first.
 """
 
 from __future__ import annotations
@@ -42,30 +42,30 @@ from binance_pm.fleet.events import (
     StateEvent,
 )
 from binance_pm.fleet.forecast import price_of
-from binance_pm.fleet.unseen import Moment
+from binance_pm.fleet.staleness import Diagnosis
 from binance_pm.transport.affinity import ONE_EACH, Affinity
 
 _log = logging.getLogger(__name__)
 
-_LOOK_SECONDS: Final = 1.0
+_PLAN_SECONDS: Final = 1.0
 _SHORTEST_SLEEP: Final = 0.001
-# What is due at once is started a little faster than planned, so that lateness is made up for.
+# Readings that are due at once are started a little faster than planned, to make up for lateness.
 _RATE: Final = 0.95
 _BURST_SECONDS: Final = 5.0
-# So many polls wait for weight only where the budget has less room than it seemed, such as after calls that were lost.
-_JAM: Final = 10
-_JAM_SECONDS: Final = 0.25
-# The budget is tight if more is wanted than it has by this factor, and no longer if less than the second was wanted
-# for a whole minute: what others use rises and falls within one.
+# So many polls wait for weight only if the budget has less room than it seemed, such as after calls that were lost.
+_CONGESTED: Final = 10
+_CONGESTED_SECONDS: Final = 0.25
+# The budget becomes tight above the first ratio of demand to supply, and stops being tight after a whole minute below
+# the second: the usage of other programs rises and falls within a minute.
 _TIGHT: Final = 1.05
-_ROOMY: Final = 0.95
-_ROOMY_SECONDS: Final = 60.0
-# A gate that stays closed for so much longer than was told is told again.
-_GATE_NEWS: Final = 1.5
+_RELAXED: Final = 0.95
+_RELAXED_SECONDS: Final = 60.0
+# A gate that stays closed for so much longer than reported is reported again, in seconds.
+_GATE_CHANGE: Final = 1.5
 
 
 class Monitor:
-    """One watch over all accounts: the scheduler, and the events on their way, which it yields until it is stopped."""
+    """The scheduler of all accounts, and an iterator over their events until it is stopped."""
 
     def __init__(
         self,
@@ -84,45 +84,45 @@ class Monitor:
         self._floor: Final = floor
         self._ceiling: Final = ceiling
         self._slack: Final = slack
-        self._backlog: Final = EventBuffer(len(accounts))
+        self._events: Final = EventBuffer(len(accounts))
         self._heap: list[tuple[float, int, int]] = []
-        """When it is due, its place in `accounts`, and the ticket that says whether this still holds."""
-        self._places: Final = {id(account): place for place, account in enumerate(accounts)}
+        """Due time and index of each account, and the ticket that tells whether the entry is still valid."""
+        self._indexes: Final = {id(account): index for index, account in enumerate(accounts)}
         self._plan_at: float = budget.monotonic()
         self._stretches: dict[str, float] = {}
         self._costs: dict[str, tuple[str, float]] = {}
-        """What one reading of an endpoint takes of which pool: see `schedule.stretches`."""
+        """By endpoint, the pool and the cost of one reading: see `schedule.loads`."""
         self._rooms: dict[str, float] = {}
-        """Weight a minute with which polls are planned, by pool."""
+        """Weight per minute with which polls are planned, by pool."""
         self._available: dict[str, float] = {}
-        """Weight a minute that they may use."""
+        """Weight per minute that polls may use, by pool."""
         self._booked: Final[dict[str, float]] = {}
-        """Until when the readings that were started have used what the plan gives of a pool, monotonic seconds."""
-        self._jammed: Final[set[str]] = set()
-        """Pools that too many calls wait for."""
+        """Until when the readings already started use the planned share of each pool, monotonic seconds."""
+        self._congested: Final[set[str]] = set()
+        """Pools with too many waiting calls."""
         self._origins: Final = origins
-        self._shut: Final[dict[str, float]] = {}
-        """Until when each gate that was told as shut is, monotonic seconds."""
+        self._closed_gates: Final[dict[str, float]] = {}
+        """Until when each gate reported as closed stays closed, by origin, monotonic seconds."""
         self._tight: Final[dict[str, float]] = {}
-        """The pools that were told as tight, and since when each has had room: monotonic seconds, infinite for not."""
+        """Pools reported as tight, and since when each has been relaxed: monotonic seconds, infinite if not."""
         self._scope: Final = anyio.CancelScope()
         self._sleep: anyio.CancelScope | None = None
         self._tasks: anyio.abc.TaskGroup | None = None
         self._affinity: Final = Affinity()
 
     async def run(self) -> None:
-        """Look, and sleep until there is reason to look again."""
+        """Run the scheduler until it is stopped."""
         with self._scope:
             async with anyio.create_task_group() as self._tasks:
-                self._tell_problems()
+                self._report_problems()
                 while True:
-                    wake = self._look(self._budget.monotonic())
+                    wake = self._step(self._budget.monotonic())
                     with anyio.CancelScope() as self._sleep:
                         await self._budget.sleep(max(wake - self._budget.monotonic(), _SHORTEST_SLEEP))
 
     def stop(self) -> None:
-        """End everything."""
-        self._backlog.close()
+        """Stop reading, and end the iteration."""
+        self._events.close()
         self._scope.cancel()
 
     def __aiter__(self) -> Self:
@@ -130,8 +130,8 @@ class Monitor:
 
     async def __anext__(self) -> FleetEvent:
         if mismatch := self._affinity.mismatch():
-            raise SessionClosed(CallInfo("Fleet.watch"), f"the watch was {mismatch}", advice=ONE_EACH)
-        event = await self._backlog.get()
+            raise SessionClosed(CallInfo("Fleet.watch"), f"the iterator was {mismatch}", advice=ONE_EACH)
+        event = await self._events.get()
         if event is None:
             raise StopAsyncIteration
         return event
@@ -139,69 +139,69 @@ class Monitor:
     def snapshots(self) -> list[AccountSnapshot]:
         """See `Fleet.snapshot`."""
         now, at = self._budget.monotonic(), self._wall()
-        moment = self._moment()
-        return [self._snapshot(account, moment, at, now) for account in self._accounts] + [
+        diagnosis = self._diagnosis()
+        return [self._snapshot(account, diagnosis, at, now) for account in self._accounts] + [
             _unopened(problem) for problem in self._problems
         ]
 
-    def _snapshot(self, account: AccountMonitor, moment: Moment, at: float, now: float) -> AccountSnapshot:
+    def _snapshot(self, account: AccountMonitor, diagnosis: Diagnosis, at: float, now: float) -> AccountSnapshot:
         try:
-            text, waiting = moment.why(account, account.late()) if account.is_stale else ("", None)
-            return account.snapshot(at=at, now=now, slack=self._slack, why=text, waiting=waiting)
-        except Exception as error:  # noqa: BLE001 - the others are to be seen all the same
-            return _unseen(account.label, account.product, f"an unexpected {type(error).__name__}")
+            text, waiting = diagnosis.reason(account) if account.is_stale else ("", None)
+            return account.snapshot(at=at, now=now, slack=self._slack, reason=text, waiting=waiting)
+        except Exception as error:  # noqa: BLE001 - the other accounts must be shown nevertheless
+            return _unread(account.label, account.product, f"an unexpected {type(error).__name__}")
 
-    def _moment(self) -> Moment:
-        return Moment(self._budget, is_behind=self._backlog.is_behind)
+    def _diagnosis(self) -> Diagnosis:
+        return Diagnosis(self._budget, is_behind=self._events.is_behind)
 
-    def _look(self, now: float) -> float:
-        """Do what there is to do, and say when to look again."""
+    def _step(self, now: float) -> float:
+        """Do everything that is due, and return when to run again."""
         if now >= self._plan_at:
             self._plan(now)
-            self._plan_at = now + _LOOK_SECONDS
-        self._look_at_gates(now)
-        blind_at = self._look_at_ages(now)
+            self._plan_at = now + _PLAN_SECONDS
+        self._check_gates(now)
+        stale_at = self._check_ages(now)
         start_at = self._start_due(now)
-        return min(self._plan_at, blind_at, start_at)
+        return min(self._plan_at, stale_at, start_at)
 
     def _plan(self, now: float) -> None:
-        """Say anew how often every account is read, by what is known of it and by what the budget has."""
+        """Plan the interval of every account from its danger and from the room in the budget."""
         self._price()
-        self._find_jams()
+        self._find_congestion()
         demands: list[tuple[float, Mapping[str, float]]] = []
         for account in self._accounts:
-            self._aim(account)
-            demands.append((account.wish, self._cost(account.active(now))))
+            self._update_wish(account)
+            demands.append((account.wished_interval, self._cost(account.active(now))))
         self._stretches = schedule.stretches(schedule.loads(demands))
         plans = [(schedule.stretched(interval, costs, self._stretches), costs) for interval, costs in demands]
-        overdue = [account.unseen(now) - account.interval for account in self._accounts]
+        overdue = [account.unread_seconds(now) - account.interval for account in self._accounts]
         turns: list[schedule.Turn] = []
         for account, (interval, costs), hurry in zip(
             self._accounts, plans, schedule.hurries(plans, overdue), strict=True
         ):
             account.replan(interval / hurry, now)
-            if account.left_out and self._has_way(account, now):
-                account.left_out, account.due = False, now
+            if account.skipped and self._can_start(account, now):
+                account.skipped, account.due = False, now
             turns.append(schedule.Turn(account.due, account.interval, costs))
-        self._line_up(turns)
-        self._tell_tightness(demands, now)
+        self._queue_turns(turns)
+        self._report_tightness(demands, now)
 
-    def _has_way(self, account: AccountMonitor, now: float) -> bool:
-        """Whether no gate and no pool keeps any of an account's readings from being started."""
+    def _can_start(self, account: AccountMonitor, now: float) -> bool:
+        """Whether the gates are open and the pools have room for all readings of an account."""
         return all(
-            self._costs[name][0] not in self._jammed
+            self._costs[name][0] not in self._congested
             and not self._budget.gate(account.client.origin(ENDPOINTS[name])).wait(now)
             for name in account.active(now)
         )
 
-    def _aim(self, account: AccountMonitor) -> None:
+    def _update_wish(self, account: AccountMonitor) -> None:
         try:
-            account.aim(floor=self._floor, ceiling=self._ceiling)
-        except Exception:  # noqa: BLE001 - the others are to be read all the same
-            # What cannot be judged may be in danger.
-            account.wish = self._floor
+            account.update_wish(floor=self._floor, ceiling=self._ceiling)
+        except Exception:  # noqa: BLE001 - the other accounts must be read nevertheless
+            # An account that cannot be judged may be in danger.
+            account.wished_interval = self._floor
 
-    def _line_up(self, turns: list[schedule.Turn]) -> None:
+    def _queue_turns(self, turns: list[schedule.Turn]) -> None:
         self._heap.clear()
         for place, start in enumerate(schedule.levelled(turns, rate=_RATE)):
             account = self._accounts[place]
@@ -222,7 +222,7 @@ class Monitor:
             costs[pool] = costs.get(pool, 0.0) + cost
         return costs
 
-    def _tell_tightness(self, demands: list[tuple[float, Mapping[str, float]]], now: float) -> None:
+    def _report_tightness(self, demands: list[tuple[float, Mapping[str, float]]], now: float) -> None:
         for pool in self._stretches:
             wanted = self._rooms[pool] * sum(costs.get(pool, 0.0) / interval for interval, costs in demands)
             available = self._available[pool] * schedule.PLANNED
@@ -234,7 +234,7 @@ class Monitor:
             else:
                 del self._tight[pool]
             concerned = [a.interval for a, (_, costs) in zip(self._accounts, demands, strict=True) if pool in costs]
-            self._backlog.put(
+            self._events.put(
                 BudgetTight(
                     at=self._wall(),
                     pool=pool,
@@ -246,43 +246,43 @@ class Monitor:
             )
 
     def _is_tight(self, pool: str, ratio: float, now: float) -> bool:
-        """Whether the pool counts as tight, with so many times what may be planned wanted of it."""
+        """Whether the pool counts as tight, given the ratio of what is wanted to what may be planned."""
         if pool not in self._tight:
             return ratio > _TIGHT
-        self._tight[pool] = min(self._tight[pool], now) if ratio <= _ROOMY else math.inf
-        return now < self._tight[pool] + _ROOMY_SECONDS
+        self._tight[pool] = min(self._tight[pool], now) if ratio <= _RELAXED else math.inf
+        return now < self._tight[pool] + _RELAXED_SECONDS
 
-    def _look_at_gates(self, now: float) -> None:
-        for host in self._origins:
-            gate = self._budget.gate(host)
-            wait, known = gate.wait(now), self._shut.get(host)
-            if wait and (known is None or now + wait > known + _GATE_NEWS):
+    def _check_gates(self, now: float) -> None:
+        for origin in self._origins:
+            gate = self._budget.gate(origin)
+            wait, known = gate.wait(now), self._closed_gates.get(origin)
+            if wait and (known is None or now + wait > known + _GATE_CHANGE):
                 at = self._wall()
-                self._backlog.put(HostBlocked(at=at, origin=host, until=at + wait, banned=gate.is_banned(now)))
-                self._shut[host] = now + wait
-            elif not wait and self._shut.pop(host, None) is not None:
-                self._backlog.put(HostUnblocked(at=self._wall(), origin=host))
+                self._events.put(HostBlocked(at=at, origin=origin, until=at + wait, banned=gate.is_banned(now)))
+                self._closed_gates[origin] = now + wait
+            elif not wait and self._closed_gates.pop(origin, None) is not None:
+                self._events.put(HostUnblocked(at=self._wall(), origin=origin))
 
-    def _look_at_ages(self, now: float) -> float:
-        """Tell who is too old, and when somebody could be next."""
+    def _check_ages(self, now: float) -> float:
+        """Report accounts that have become stale, and return when the next one could."""
         soonest = float("inf")
-        moment = self._moment()
+        diagnosis = self._diagnosis()
         for account in self._accounts:
             if account.is_stale:
-                account.grow_old(now, self._slack)
+                account.mark_overdue(now, self._slack)
                 continue
-            left = account.promised + self._slack - account.unseen(now)
+            left = account.max_interval + self._slack - account.unread_seconds(now)
             if left > 0:
                 soonest = min(soonest, now + left)
             else:
-                account.grow_old(now, self._slack)
-                text, waiting = moment.why(account, account.late())
-                self._backlog.put(account.stale(text, waiting, at=self._wall(), now=now, slack=self._slack))
+                account.mark_overdue(now, self._slack)
+                text, waiting = diagnosis.reason(account)
+                self._events.put(account.stale(text, waiting, at=self._wall(), now=now, slack=self._slack))
         return soonest
 
     def _start_due(self, now: float) -> float:
-        """Start what is due, the most urgent first, and say when something can be started next."""
-        if self._backlog.is_behind:
+        """Start the readings that are due, the most urgent first, and return when the next can be started."""
+        if self._events.is_behind:
             return self._plan_at
         ready: list[tuple[float, float, int]] = []
         while self._heap and self._heap[0][0] <= now:
@@ -291,7 +291,7 @@ class Monitor:
             if ticket == account.ticket:
                 ready.append((account.interval, account.due, place))
         soonest = float("inf")
-        self._find_jams()
+        self._find_congestion()
         for _, _, place in sorted(ready):
             account = self._accounts[place]
             if (later := self._start(account, now)) > now:
@@ -299,28 +299,28 @@ class Monitor:
                 soonest = min(soonest, later)
         return min(soonest, self._heap[0][0]) if self._heap else soonest
 
-    def _find_jams(self) -> None:
-        """Where calls already wait for weight, more would only wait behind them, however urgent they are."""
-        self._jammed.clear()
-        if self._budget.waiting < _JAM:
+    def _find_congestion(self) -> None:
+        """Find the pools with so many waiting calls that more would only wait behind them, however urgent they are."""
+        self._congested.clear()
+        if self._budget.waiting < _CONGESTED:
             return
         for state in self._budget.snapshot():
-            if state.waiting[Priority.POLL] >= _JAM:
-                self._jammed.add(state.pool.name)
+            if state.waiting[Priority.POLL] >= _CONGESTED:
+                self._congested.add(state.pool.name)
 
     def _start(self, account: AccountMonitor, now: float) -> float:
-        """Start the readings of an account that can be; otherwise say when to try again."""
-        names = [name for name in account.active(now) if name not in account.out]
+        """Start the readings of an account that can be started; if none can, return when to try again."""
+        names = [name for name in account.active(now) if name not in account.in_flight]
         waits = {name: self._budget.gate(account.client.origin(ENDPOINTS[name])).wait(now) for name in names}
         open_now = [name for name in names if not waits[name]]
         if not open_now:
             pending = [one.until for one in account.backoffs.values() if one.until > now]
             return max(now + _SHORTEST_SLEEP, min([*(now + wait for wait in waits.values()), *pending, now + 1.0]))
-        # One pool without room is no reason not to read what another one counts.
-        open_now = [name for name in open_now if self._costs[name][0] not in self._jammed]
+        # A pool without room does not delay the readings that another pool counts.
+        open_now = [name for name in open_now if self._costs[name][0] not in self._congested]
         if not open_now:
-            return now + _JAM_SECONDS
-        account.left_out = len(open_now) < len(names)
+            return now + _CONGESTED_SECONDS
+        account.skipped = len(open_now) < len(names)
         costs = self._cost(open_now)
         booked = max(self._booked.get(pool, now) for pool in costs)
         if booked > now + _BURST_SECONDS:
@@ -332,53 +332,53 @@ class Monitor:
         group, together = self._tasks, _Round(len(open_now))
         assert group is not None  # noqa: S101
         for name in open_now:
-            account.out.add(name)
+            account.in_flight.add(name)
             group.start_soon(self._read, account, ENDPOINTS[name], together)
         return now
 
     def _push(self, account: AccountMonitor, at: float) -> None:
         account.ticket += 1
-        heappush(self._heap, (at, self._places[id(account)], account.ticket))
+        heappush(self._heap, (at, self._indexes[id(account)], account.ticket))
 
     async def _read(self, account: AccountMonitor, endpoint: Endpoint[Any], together: _Round) -> None:
         name = endpoint.name
         failure: Exception | None = None
-        answer: Any = None
+        response: Any = None
         try:
-            answer = await account.client.call(endpoint, {})
+            response = await account.client.call(endpoint, {})
         except PortfolioMarginError as error:
             failure = error
         except Exception as error:  # noqa: BLE001
-            # Whatever it is, the other accounts must be watched on.
+            # The other accounts must be monitored nevertheless.
             _log.exception("%s [%s] failed unexpectedly", name, account.label)
             failure = error
-        account.out.discard(name)
+        account.in_flight.discard(name)
         now, at = self._budget.monotonic(), self._wall()
         if failure is None:
             try:
-                self._tell(account.learn(name, answer, at=at, now=now, slack=self._slack))
+                self._report(account.record_response(name, response, at=at, now=now, slack=self._slack))
                 self._bring_forward(account, now)
-                together.came.append(name)
+                together.succeeded.append(name)
             except Exception as error:  # noqa: BLE001
                 failure = self._unusable(account, name, error)
         if failure is not None:
-            self._tell(account.fail(name, failure, at=at, now=now))
+            self._report(account.record_failure(name, failure, at=at, now=now))
         together.left -= 1
-        if not together.left and together.came:
+        if not together.left and together.succeeded:
             try:
-                self._backlog.put(account.reading(together.came, at=at))
+                self._events.put(account.reading(together.succeeded, at=at))
             except Exception as error:  # noqa: BLE001
-                self._tell(account.fail(name, self._unusable(account, name, error), at=at, now=now))
+                self._report(account.record_failure(name, self._unusable(account, name, error), at=at, now=now))
 
     def _unusable(self, account: AccountMonitor, name: str, error: Exception) -> Exception:
-        """What was read of one account is no reason to end the watch of the others."""
-        _log.error("%s [%s]: what was read cannot be used", name, account.label, exc_info=error)
+        """Log an unusable response: it must not end the monitoring of the other accounts."""
+        _log.error("%s [%s]: the response cannot be used", name, account.label, exc_info=error)
         return error
 
     def _bring_forward(self, account: AccountMonitor, now: float) -> None:
-        """Bring the next reading forward where the account is in more danger than was known."""
-        self._aim(account)
-        interval = schedule.stretched(account.wish, self._cost(account.active(now)), self._stretches)
+        """Bring the next reading forward if the account is in more danger than planned for."""
+        self._update_wish(account)
+        interval = schedule.stretched(account.wished_interval, self._cost(account.active(now)), self._stretches)
         if interval >= account.interval:
             return
         account.replan(interval, now)
@@ -386,13 +386,13 @@ class Monitor:
         if self._sleep is not None:
             self._sleep.cancel()
 
-    def _tell(self, events: Iterable[StateEvent]) -> None:
+    def _report(self, events: Iterable[StateEvent]) -> None:
         for event in events:
-            self._backlog.put(event)
+            self._events.put(event)
 
-    def _tell_problems(self) -> None:
+    def _report_problems(self) -> None:
         for problem in self._problems:
-            self._backlog.put(
+            self._events.put(
                 AccountFailed(
                     label=problem.label,
                     at=self._wall(),
@@ -404,41 +404,36 @@ class Monitor:
             )
 
     def _wall(self) -> float:
-        """Seconds since the epoch by the exchange's clock."""
+        """Return seconds since the epoch by the exchange's clock."""
         return exchange_time(self._budget, self._origins)
 
 
 def exchange_time(budget: Budget, origins: Sequence[str]) -> float:
-    """Seconds since the epoch by the exchange's clock: that of the first host that was heard, for all events."""
-    clocks = [budget.clock(host) for host in origins]
+    """Return seconds since the epoch by the clock of the first origin that has responded."""
+    clocks = [budget.clock(origin) for origin in origins]
     return next((clock for clock in clocks if clock.is_synchronised), clocks[0]).milliseconds() / 1000
 
 
 class _Round:
     """Readings of one account that were started together."""
 
-    __slots__ = ("came", "left")
+    __slots__ = ("left", "succeeded")
 
     def __init__(self, left: int) -> None:
         self.left = left
-        self.came: list[str] = []
+        self.succeeded: list[str] = []
 
 
 def _unopened(problem: Problem) -> AccountSnapshot:
-    return _unseen(problem.label, "", f"line {problem.line}: {problem.text}")
+    return _unread(problem.label, "", f"line {problem.line}: {problem.text}")
 
 
-def _unseen(label: str, product: str, error: str) -> AccountSnapshot:
+def _unread(label: str, product: str, error: str) -> AccountSnapshot:
     return AccountSnapshot(
         label=label,
         product=product,
-        answers={},
-        status=None,
-        uni_mmr=None,
-        account_equity=None,
-        account_maint_margin=None,
-        unrealized_profit=None,
-        lines={},
+        responses={},
+        thresholds={},
         below=(),
         age=None,
         interval=0.0,

@@ -1,18 +1,19 @@
-"""How often each account is read: pure functions of what is known of it.
+"""How often each account is read: pure functions of what is known of the account.
 
-Every account has a wish between a floor and a ceiling: the ceiling while it is calm, the floor when it is at its last
-line. In between the wish shrinks geometrically with its urgency, from 0 to 1:
+Every account has a wished interval between a floor and a ceiling: the ceiling while the account is calm, the floor when
+uniMMR is at the last threshold. In between, the interval shrinks geometrically with the danger, which goes from 0 to 1
+and depends on:
 
-* how near it is to its lines: from a quarter above a line on, and wholly at it. The first line counts for most, so that
-  an account that has crossed it is already read many times as often as a calm one;
-* how fast it falls: it counts as where it would be in half a minute.
+* the distance of uniMMR from the thresholds: danger begins a quarter above a threshold and is complete at it. The
+  first threshold counts most, so an account that has crossed it is read many times as often as a calm one;
+* the rate of fall: the account is judged by the uniMMR that it would have in half a minute.
 
-Where all wishes together ask for more than the plan may use of a pool, all intervals of accounts that draw on it are
-stretched by the same factor: who is in danger stays as many times ahead of the calm ones. The budget wins over the
-ceiling.
+If all accounts together need more of a pool than the plan may use, the intervals of all accounts that draw on the pool
+are stretched by the same factor, so accounts in danger keep their lead over calm ones. The budget takes precedence over
+the ceiling.
 
-An account that is unseen for longer than was planned is read up to twice as often, as far as a small part of each pool
-allows: where all are, because the network is gone, nobody is, and the others never wait for it.
+An account that has been unread for longer than planned is read up to twice as often, within a small part of each pool.
+If every account is unread because the network is down, none is read more often, and no other account has to wait.
 """
 
 from __future__ import annotations
@@ -24,46 +25,46 @@ from typing import Final, NamedTuple
 from binance_pm.fleet.thresholds import LIQUIDATION
 
 PLANNED: Final = 0.9
-"""The part of what polls may use that is planned; the rest is for retries and for calls beside the fleet's."""
+"""Fraction of what polls may use that is planned; the rest is for retries and for calls outside the fleet."""
 FLOOR: Final = 1.0
-"""Seconds between two readings of an account in danger, where nothing else is said."""
+"""Seconds between two readings of an account in danger, by default."""
 CEILING: Final = 15.0
-"""Seconds between two readings of a calm one, where nothing else is said."""
+"""Seconds between two readings of a calm one, by default."""
 LONGEST: Final = 900.0
-"""Seconds: no interval is longer, even where nothing is left of a pool."""
+"""Seconds: no interval is longer, even if a pool has no room."""
 
-_LAST_LINE: Final = float(LIQUIDATION)
+_LAST_THRESHOLD: Final = float(LIQUIDATION)
 _NEAR: Final = 0.25
-_FIRST_LINE: Final = 0.8
+_FIRST_SHARE: Final = 0.8
 _LOOKAHEAD_SECONDS: Final = 30.0
 _FALL_HALF_LIFE: Final = 30.0
 _MOST_HURRY: Final = 2.0
-_UNSEEN_SECONDS: Final = 60.0
+_UNREAD_SECONDS: Final = 60.0
 _HURRY_PART: Final = 0.05
 
 
-def wish(uni_mmr: float | None, lines: Sequence[float], *, fall: float, floor: float, ceiling: float) -> float:
-    """Seconds after which an account should be read again, if the budget allows it.
+def wish(uni_mmr: float | None, thresholds: Sequence[float], *, fall: float, floor: float, ceiling: float) -> float:
+    """Return the seconds after which an account should be read again, if the budget allows it.
 
     Args:
-        uni_mmr: at its last reading, None where it was never read.
-        lines: its lines, as uniMMR; the one of liquidation is added.
-        fall: the part of uniMMR that it loses in a second, see `fall_rate`.
+        uni_mmr: at the last reading, None if the account was never read.
+        thresholds: uniMMR of the thresholds; the one of liquidation is added.
+        fall: fraction of uniMMR lost per second, see `fall_rate`.
         floor: the shortest interval.
         ceiling: the longest.
     """
-    danger = 0.0 if uni_mmr is None else _danger(uni_mmr * max(0.0, 1 - fall * _LOOKAHEAD_SECONDS), lines)
+    danger = 0.0 if uni_mmr is None else _danger(uni_mmr * max(0.0, 1 - fall * _LOOKAHEAD_SECONDS), thresholds)
     return ceiling * (floor / ceiling) ** danger
 
 
 def fall_rate(fall: float, before: float, after: float, seconds: float) -> float:
-    """The part of uniMMR that an account loses in a second: a faster fall counts at once, and is forgotten slowly.
+    """Return the fraction of uniMMR that an account loses per second: it rises at once and decays slowly.
 
     Args:
         fall: the rate before this reading.
-        before: uniMMR at the reading before.
+        before: uniMMR at the previous reading.
         after: uniMMR now.
-        seconds: between the two.
+        seconds: time between the two readings.
     """
     if seconds <= 0 or before <= 0:
         return fall
@@ -71,11 +72,11 @@ def fall_rate(fall: float, before: float, after: float, seconds: float) -> float
 
 
 def loads(demands: Iterable[tuple[float, Mapping[str, float]]]) -> dict[str, float]:
-    """The part of each pool's room for polls that all accounts together would take.
+    """Return the fraction of each pool's room for polls that all accounts together would use.
 
     Args:
-        demands: for each account the interval that it wishes, and what one reading takes of each pool: the seconds for
-            which the pool's whole room for polls would have to be spent on it; infinite where there is no room.
+        demands: for each account the wished interval, and the cost of one reading by pool: the seconds for which the
+            reading would take the whole room for polls; infinite if there is no room.
     """
     taken: dict[str, float] = {}
     for interval, costs in demands:
@@ -85,7 +86,7 @@ def loads(demands: Iterable[tuple[float, Mapping[str, float]]]) -> dict[str, flo
 
 
 def stretches(taken: Mapping[str, float]) -> dict[str, float]:
-    """By how much the intervals of who draws on a pool must be stretched so that its plan fits: at least 1.
+    """Return the factor, at least 1, by which intervals must be stretched so that the plan of each pool fits.
 
     Args:
         taken: see `loads`.
@@ -94,18 +95,18 @@ def stretches(taken: Mapping[str, float]) -> dict[str, float]:
 
 
 def stretched(interval: float, pools: Iterable[str], by: Mapping[str, float]) -> float:
-    """The planned interval: the wish, stretched as the tightest of its pools needs, in seconds."""
+    """Return the planned interval in seconds: the wished interval, stretched as much as the tightest pool needs."""
     return min(interval * max((by.get(pool, 1.0) for pool in pools), default=1.0), max(LONGEST, interval))
 
 
 def hurries(plans: Sequence[tuple[float, Mapping[str, float]]], overdue: Sequence[float]) -> list[float]:
-    """How many times as often as planned each account is read, because it has been unseen: from 1 to 2.
+    """Return how many times as often as planned each account is read because it was unread: from 1 to 2.
 
     Args:
         plans: for each account its planned interval, and its costs as for `loads`.
-        overdue: seconds for which each has been unseen beyond its planned interval.
+        overdue: seconds for which each account has been unread beyond its planned interval.
     """
-    wanted = [1 + (_MOST_HURRY - 1) * min(1.0, max(0.0, late) / _UNSEEN_SECONDS) for late in overdue]
+    wanted = [1 + (_MOST_HURRY - 1) * min(1.0, max(0.0, late) / _UNREAD_SECONDS) for late in overdue]
     extra = loads(
         (interval / (times - 1), costs) for (interval, costs), times in zip(plans, wanted, strict=True) if times > 1
     )
@@ -117,7 +118,7 @@ def hurries(plans: Sequence[tuple[float, Mapping[str, float]]], overdue: Sequenc
 
 
 class Turn(NamedTuple):
-    """When an account is due, and what its reading takes."""
+    """When an account is due, and what a reading costs."""
 
     due: float
     interval: float
@@ -126,14 +127,15 @@ class Turn(NamedTuple):
 
 
 def levelled(turns: Sequence[Turn], *, rate: float) -> list[float]:
-    """The latest moments to start so that everybody is read when due, with no more at once than the rate allows.
+    """Return the latest start of each reading so that every account is read when due and the rate is never exceeded.
 
-    Accounts that are due together are started one after the other before that, which parts them for good. Those whose
-    interval is less than half of the longest come again and again meanwhile: room is left for them.
+    Accounts that are due together are started one after the other, some of them early, which keeps them apart later.
+    Room is left for accounts whose interval is less than half of the longest, because they are read several times
+    meanwhile.
 
     Args:
-        turns: of all accounts.
-        rate: the part of a pool's room for polls that may be used at any time.
+        turns: the turns of all accounts.
+        rate: fraction of a pool's room for polls that may be used at any time.
     """
     longest: dict[str, float] = {}
     for turn in turns:
@@ -153,15 +155,15 @@ def levelled(turns: Sequence[Turn], *, rate: float) -> list[float]:
     return starts
 
 
-def _danger(uni_mmr: float, lines: Sequence[float]) -> float:
-    """From 0, far above every line, to 1, at or below the last."""
-    ordered = sorted({*lines, _LAST_LINE}, reverse=True)
+def _danger(uni_mmr: float, thresholds: Sequence[float]) -> float:
+    """Return 0 far above every threshold, up to 1 at or below the last one."""
+    ordered = sorted({*thresholds, _LAST_THRESHOLD}, reverse=True)
     if len(ordered) == 1:
         return _nearness(uni_mmr, ordered[0])
     rest = ordered[1:]
-    share = (1 - _FIRST_LINE) / len(rest)
-    return _FIRST_LINE * _nearness(uni_mmr, ordered[0]) + math.fsum(share * _nearness(uni_mmr, line) for line in rest)
+    share = (1 - _FIRST_SHARE) / len(rest)
+    return _FIRST_SHARE * _nearness(uni_mmr, ordered[0]) + math.fsum(share * _nearness(uni_mmr, one) for one in rest)
 
 
-def _nearness(uni_mmr: float, line: float) -> float:
-    return min(1.0, max(0.0, 1 - (uni_mmr / line - 1) / _NEAR))
+def _nearness(uni_mmr: float, threshold: float) -> float:
+    return min(1.0, max(0.0, 1 - (uni_mmr / threshold - 1) / _NEAR))

@@ -1,4 +1,4 @@
-"""Margin lines: when uniMMR counts as below one, and when as above it again."""
+"""Thresholds of uniMMR: when an account counts as below one, and when as above it again."""
 
 from __future__ import annotations
 
@@ -8,58 +8,58 @@ from typing import Final, Literal, NamedTuple
 ThresholdName = Literal["warn", "alarm"]
 
 LIQUIDATION: Final = Decimal("1.05")
-"""uniMMR at or below which liquidation begins: a line of every account."""
+"""uniMMR at or below which liquidation begins: a threshold of every account."""
 HYSTERESIS: Final = Decimal("0.02")
-"""The part of a line by which uniMMR must rise above it to count as back."""
+"""Fraction of a threshold by which uniMMR must rise above the threshold to count as recovered."""
 
-# An account without debts has a uniMMR of a hundred million; in plain notation a million digits fill any screen.
+# An account without debts has a uniMMR of a hundred million; a million digits would fill any screen.
 _MOST_PLACES: Final = 12
 
 
 class Threshold(NamedTuple):
-    """One line of an account."""
+    """One threshold of an account."""
 
     name: ThresholdName
     at: Decimal
     """uniMMR."""
 
 
-def is_below(line: Decimal, uni_mmr: Decimal, *, was_below: bool, hysteresis: Decimal = HYSTERESIS) -> bool:
-    """Whether the account counts as below the line now.
+def is_below(threshold: Decimal, uni_mmr: Decimal, *, was_below: bool, hysteresis: Decimal = HYSTERESIS) -> bool:
+    """Return whether the account counts as below the threshold now.
 
-    It falls below at the line itself, and is back only above the line and the hysteresis, so that one that trembles
-    around the line is told once.
+    The account falls below at the threshold itself, and recovers only above the threshold plus the hysteresis, so an
+    account that fluctuates around the threshold causes one event.
 
     Args:
-        line: uniMMR.
-        uni_mmr: of the account.
-        was_below: whether it counted as below before.
-        hysteresis: a part of the line.
+        threshold: uniMMR of the threshold.
+        uni_mmr: uniMMR of the account.
+        was_below: whether the account counted as below before.
+        hysteresis: fraction of the threshold.
     """
-    return uni_mmr <= (line * (1 + hysteresis) if was_below else line)
+    return uni_mmr <= (threshold * (1 + hysteresis) if was_below else threshold)
 
 
 def thresholds_of(warn: Decimal | None, alarm: Decimal | None) -> tuple[Threshold, ...]:
-    """The lines that are set, in the order in which a falling account meets them.
+    """Return the thresholds that are set, in the order in which a falling account crosses them.
 
     Raises:
-        ValueError: one is not above 0 or absurdly large or small, or alarm is not below warn.
+        ValueError: a threshold is not above 0 or is absurdly large or small, or alarm is not below warn.
     """
     named: tuple[tuple[ThresholdName, Decimal | None], ...] = ("warn", warn), ("alarm", alarm)
-    lines = tuple(Threshold(name, at) for name, at in named if at is not None)
-    for name, at in lines:
+    thresholds = tuple(Threshold(name, at) for name, at in named if at is not None)
+    for name, at in thresholds:
         if not (at.is_finite() and at > 0 and abs(at.adjusted()) < _MOST_PLACES):
-            raise ValueError(f"{name} is {at}: a line is a uniMMR above 0, such as 1.5")
+            raise ValueError(f"{name} is {at}: a threshold is a uniMMR above 0, such as 1.5")
     if warn is not None and alarm is not None and alarm >= warn:
         raise ValueError(f"alarm ({alarm}) is not below warn ({warn})")
-    return lines
+    return thresholds
 
 
 def threshold_value(value: object, name: str) -> Decimal | None:
-    """A line as it may be given: a text, a whole number or a Decimal; None for no line.
+    """Return a threshold given as text, whole number or Decimal; None stands for no threshold.
 
     Raises:
-        ValueError: it is something else, or no number.
+        ValueError: the value is something else, or not a number.
     """
     if value is None or isinstance(value, Decimal):
         return value
@@ -68,4 +68,4 @@ def threshold_value(value: object, name: str) -> Decimal | None:
     try:
         return Decimal(value)
     except ArithmeticError:
-        raise ValueError(f"{name} is a text that is no number") from None
+        raise ValueError(f"{name} is text but not a number") from None

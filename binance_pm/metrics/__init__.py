@@ -1,6 +1,6 @@
-"""What a fleet knows and what its calls meet, for Prometheus; the docs name every metric: "Metrics and alerts".
+"""The state of a fleet and the outcome of its calls, for Prometheus; the guide "Metrics and alerts" lists the metrics.
 
-It needs the extra ``metrics``.
+This package needs the extra ``metrics``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The metrics: gauges are read from the fleet in the moment of a scrape, counters are fed by what happens.
+"""The metrics: gauges are read from the fleet during a scrape, counters count events.
 
-What is not known is absent, and a figure that is older than promised counts as not known: a graph that goes on with the
-last good value would be all green while nobody sees the account. Only ages, ``stale``, ``failed`` and what was told as
-below a line outlive it.
+A figure that is not known is absent, and so is a figure that is older than promised: a graph of the last good value
+would look healthy while the account is not being read. Only ages, ``stale``, ``failed`` and crossed thresholds remain.
 """
 
 from __future__ import annotations
@@ -13,75 +12,76 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from math import inf
-from typing import Final, NamedTuple, get_args
+from typing import Final, get_args
 from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 
-from binance_pm.amounts import is_near
 from binance_pm.arguments import checked
 from binance_pm.attempt_event import AttemptEvent
 from binance_pm.budget import Budget, BudgetEvent, Pool, PoolState, Refused
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
 from binance_pm.errors import SessionClosed
-from binance_pm.fleet import AccountSnapshot, Fleet, FleetEvent
-from binance_pm.fleet.accounts import HEADLINES
+from binance_pm.fleet import AccountSnapshot, Fleet, FleetEvent, FleetState, GateState
 from binance_pm.fleet.events import label_of
+from binance_pm.fleet.products import HEADLINES
 from binance_pm.metrics.server import serving
 from binance_pm.session import Session
 from binance_pm.version import VERSION
 from binance_pm.wakeup import waker
 
 _PREFIX: Final = "binance_pm_"
-_TRAVEL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_DURATION_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _WAIT_SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 # Prometheus gives a scrape ten seconds.
-_LONGEST_LOOK: Final = 5.0
+_TIMEOUT_SECONDS: Final = 5.0
 _REFUSALS: Final = "429", "418"
 _UNKNOWN: Final = "unknown"
-_OF_ACCOUNTS: Final = [kind.__name__ for kind in get_args(FleetEvent) if "label" in kind.__struct_fields__]
+_ACCOUNT_EVENTS: Final = [kind.__name__ for kind in get_args(FleetEvent) if "label" in kind.__struct_fields__]
 
 
 class Metrics:
-    """What a fleet knows and what its calls meet, in a registry of Prometheus.
+    """The state of a fleet and the outcome of its calls, in a Prometheus registry.
 
-    Have it `watch` an open fleet, give every event to `receive`, and `serve` it, or let your own program serve the
-    registry: it may be collected from any thread. If the fleet's event loop does not answer, collecting fails rather
-    than show old figures.
+    Call `watch` with an open fleet and `receive` with every event, then `serve` the metrics, or let your own program
+    serve the registry, which may be collected from any thread. If the event loop of the fleet does not respond,
+    collecting fails instead of showing old figures.
 
     Args:
-        registry: where the metrics are registered; None for one of their own, with those of the process.
+        registry: where the metrics are registered; None for a new registry that includes the process metrics.
 
     Raises:
-        ValueError: the registry has such metrics already.
+        ValueError: the registry contains these metrics already.
 
     Attributes:
-        registry: where they are registered.
+        registry: where the metrics are registered.
     """
 
     @checked("Metrics")
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry: Final = _own_registry() if registry is None else registry
         self._source: _Source | None = None
-        self._heard: Final[WeakSet[Session | Budget]] = WeakSet()
-        self._readings: Final = self._counter("account_readings", "Good answers", "account", "endpoint")
+        self._observed: Final[WeakSet[Session | Budget]] = WeakSet()
+        self._readings: Final = self._counter("account_readings", "Good responses", "account", "endpoint")
         self._errors: Final = self._counter(
             "account_errors", "Attempts that ended in an error, by its class", "account", "endpoint", "error"
         )
-        self._events: Final = self._counter("events", "What the fleet told, by kind", "account", "type")
-        self._refusals: Final = self._counter("refusals", "Refusals that closed the gate of a host", "host", "status")
-        self._travel: Final = self._histogram(
+        self._events: Final = self._counter("events", "Events of the fleet, by type", "account", "type")
+        self._refusals: Final = self._counter(
+            "refusals", "Responses that closed the gate of an origin", "origin", "status"
+        )
+        self._durations: Final = self._histogram(
             "request_duration_seconds",
-            "From the first byte of a request until its answer had come or was given up",
-            _TRAVEL_SECONDS,
+            "From the first byte of a request until its response was received or abandoned",
+            _DURATION_SECONDS,
             "endpoint",
             "outcome",
         )
         self._waits: Final = self._histogram(
             "budget_wait_seconds",
-            "Waiting for weight or a gate before a request",
+            "Time a request waited for weight or a gate",
             _WAIT_SECONDS,
             "endpoint",
             "priority",
@@ -89,28 +89,28 @@ class Metrics:
         self.registry.register(self)
 
     def watch(self, fleet: Fleet) -> None:
-        """Show an open fleet from now on, in place of the one before; call it in the fleet's event loop.
+        """Show an open fleet from now on, instead of the previous one; call this in the event loop of the fleet.
 
         Raises:
             SessionClosed: the fleet is not open.
         """
         for one in (fleet.budget, *(member.client.session for member in fleet.members)):
-            if one not in self._heard:
-                self._heard.add(one)
+            if one not in self._observed:
+                self._observed.add(one)
                 if isinstance(one, Session):
-                    one.add_listener(self._count)
+                    one.add_listener(self._count_attempt)
                 else:
-                    one.add_listener(self._hear)
+                    one.add_listener(self._count_refusal)
         source = _Source(fleet)
-        # A counter that appears with its first event has no increase to be seen.
+        # If a counter appeared with its first event, Prometheus would see no increase.
         for member in fleet.members:
             for name in member.endpoints:
                 self._readings.labels(member.client.label, name)
-            for kind in _OF_ACCOUNTS:
+            for kind in _ACCOUNT_EVENTS:
                 self._events.labels(member.client.label, kind)
-        for host in fleet.origins:
+        for origin in fleet.origins:
             for status in _REFUSALS:
-                self._refusals.labels(host, status)
+                self._refusals.labels(origin, status)
         self._source = source
 
     def receive(self, event: FleetEvent) -> None:
@@ -118,40 +118,41 @@ class Metrics:
         self._events.labels(label_of(event), type(event).__name__).inc()
 
     def serve(self, *, port: int, host: str = "127.0.0.1") -> AbstractAsyncContextManager[None]:
-        """Answer ``GET /metrics`` while the block lasts, from its event loop.
+        """Serve ``GET /metrics`` while the block lasts, from its event loop.
 
-        As long as no open fleet is watched the answer is 503.
+        The response is 503 until an open fleet is watched.
 
         Args:
-            port: where to listen.
-            host: the address to listen on; by default this machine alone can reach it.
+            port: port to listen on.
+            host: address to listen on; by default only this machine can connect.
 
         Raises:
-            OSError: on entering, it cannot listen there; mostly because the port is taken.
+            OSError: on entering, listening failed, usually because the port is in use.
         """
         return serving(self.registry, self._is_watching, host=host, port=port)
 
     def collect(self) -> Iterator[Metric]:
-        """What the registry asks for.
+        """Yield the metrics; called by the registry.
 
         Raises:
-            TimeoutError: the fleet's event loop does not answer.
+            TimeoutError: the event loop of the fleet does not respond.
         """
-        build = InfoMetricFamily(f"{_PREFIX}build", "The version of the package")
+        build = InfoMetricFamily(f"{_PREFIX}build", "Version of the package")
         build.add_metric((), {"version": VERSION})
         yield build
-        figures = self._source and self._source.ask()
-        if figures is not None:
-            yield from _of_accounts(figures.pictures)
-            yield from _of_pools(figures.pools, figures.labels)
-            yield from _of_gates(figures.gates)
+        source = self._source
+        state = source and source.ask()
+        if source is not None and state is not None:
+            yield from _account_metrics(state.accounts)
+            yield from _pool_metrics(state.pools, source.labels)
+            yield from _gate_metrics(state.gates)
 
     def _is_watching(self) -> bool:
         return self._source is not None and self._source.is_open
 
-    def _count(self, attempted: AttemptEvent) -> None:
+    def _count_attempt(self, attempted: AttemptEvent) -> None:
         call, error = attempted.call, attempted.error
-        # Programs may call any path.
+        # Client.request() accepts any path.
         endpoint = call.endpoint if call.endpoint in ENDPOINTS else "undeclared"
         outcome = "ok" if error is None else error.__name__
         if error is not None:
@@ -160,9 +161,9 @@ class Metrics:
             self._readings.labels(call.label, endpoint).inc()
         self._waits.labels(endpoint, attempted.priority.name.lower()).observe(attempted.waited)
         if attempted.seconds is not None:
-            self._travel.labels(endpoint, outcome).observe(attempted.seconds)
+            self._durations.labels(endpoint, outcome).observe(attempted.seconds)
 
-    def _hear(self, event: BudgetEvent) -> None:
+    def _count_refusal(self, event: BudgetEvent) -> None:
         if isinstance(event, Refused):
             self._refusals.labels(event.origin, _UNKNOWN if event.status is None else str(event.status)).inc()
 
@@ -173,181 +174,167 @@ class Metrics:
         return Histogram(_PREFIX + name, about, labels, registry=self.registry, buckets=buckets)
 
 
-class _Figures(NamedTuple):
-    """What is known in one moment."""
-
-    pictures: list[AccountSnapshot]
-    pools: list[PoolState]
-    gates: dict[str, float]
-    """Seconds until each opens, by host."""
-    labels: Mapping[str, str]
-    """Of the accounts, by what pools call them."""
-
-
 class _Source:
-    """An open fleet, read in its own event loop by whoever asks."""
+    """An open fleet, whose state is read in its own event loop for any thread."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet: Final = fleet
-        self._labels: Final = {member.client.key_id: member.client.label for member in reversed(fleet.members)}
-        self._asked: Final[deque[Future[_Figures | None]]] = deque()
+        self.labels: Final = {member.client.key_id: member.client.label for member in reversed(fleet.members)}
+        """Labels by key id, which is how pools name accounts."""
+        self._asked: Final[deque[Future[FleetState | None]]] = deque()
         self._wake: Final = waker(self._answer)
 
     @property
     def is_open(self) -> bool:
-        """Whether the fleet was not closed yet."""
+        """Whether the fleet is still open."""
         try:
             _ = self._fleet.budget
         except SessionClosed:
             return False
         return True
 
-    def ask(self) -> _Figures | None:
-        """What is known now, None where the fleet or its event loop has ended."""
-        answer: Future[_Figures | None] = Future()
+    def ask(self) -> FleetState | None:
+        """Return the state of the fleet, or None if the fleet or its event loop has ended."""
+        answer: Future[FleetState | None] = Future()
         self._asked.append(answer)
-        return answer.result(_LONGEST_LOOK) if self._wake() else None
+        return answer.result(_TIMEOUT_SECONDS) if self._wake() else None
 
     def _answer(self) -> None:
         while self._asked:
             answer = self._asked.popleft()
             try:
-                answer.set_result(self._look())
-            except Exception as error:  # noqa: BLE001 - whatever it is, whoever asks is told
+                answer.set_result(self._fleet.state() if self.is_open else None)
+            except Exception as error:  # noqa: BLE001 - raised in the thread that asked
                 answer.set_exception(error)
-
-    def _look(self) -> _Figures | None:
-        if not self.is_open:
-            return None
-        budget = self._fleet.budget
-        pools, now = budget.snapshot(), budget.monotonic()
-        hosts = sorted({*self._fleet.origins, *(state.pool.origin for state in pools)})
-        gates = {host: budget.gate(host).wait(now) for host in hosts}
-        return _Figures(self._fleet.snapshot(), pools, gates, self._labels)
 
 
 def _own_registry() -> CollectorRegistry:
-    # The library's global one is whoever's embeds this.
+    # The global registry of the library belongs to the embedding program.
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
 
 
-def _of_accounts(pictures: Iterable[AccountSnapshot]) -> Iterator[Metric]:
-    figures = {name: _gauge(f"account_{name}", about, "account") for name, about in _FIGURES.items()}
-    status = _gauge("account_status", "1 for the status that the account has", "account", "status")
-    line = _gauge("account_line_uni_mmr", "The uniMMR of a line that is watched", "account", "line")
-    below = _gauge("account_below_line", "1 from falling to a line until it is seen back above", "account", "line")
-    stale = _gauge("account_stale", "1 where a part of the picture is older than promised", "account")
-    failed = _gauge("account_failed", "1 where the last reading failed", "account")
-    pictures = list(pictures)
-    for picture in pictures:
-        label = picture.label
-        is_stale = _is_old(picture, HEADLINES)
-        stale.add_metric((label,), _is_stale(picture))
-        failed.add_metric((label,), bool(picture.error))
-        for name, at in picture.lines.items():
+def _account_metrics(snapshots: Iterable[AccountSnapshot]) -> Iterator[Metric]:
+    figures = {name: _gauge(f"account_{name}", about, "account") for name, (_, about) in _FIGURES.items()}
+    status = _gauge("account_status", "1 for the status of the account, 0 for the others", "account", "status")
+    line = _gauge("account_threshold_uni_mmr", "uniMMR of each threshold", "account", "threshold")
+    below = _gauge(
+        "account_below_threshold",
+        "1 from falling to a threshold until a reading is back above it",
+        "account",
+        "threshold",
+    )
+    stale = _gauge("account_stale", "1 if data of an endpoint is older than promised", "account")
+    failed = _gauge("account_failed", "1 if the last reading failed", "account")
+    # An implausible figure is not known.
+    snapshots = [snapshot.plausible() for snapshot in snapshots]
+    for snapshot in snapshots:
+        label = snapshot.label
+        is_stale = _is_old(snapshot, HEADLINES)
+        stale.add_metric((label,), _is_stale(snapshot))
+        failed.add_metric((label,), bool(snapshot.error))
+        for name, at in snapshot.thresholds.items():
             line.add_metric((label, name), float(at))
-            is_below = name in picture.below
-            if is_below or (picture.uni_mmr is not None and not is_stale):
+            is_below = name in snapshot.below
+            if is_below or (snapshot.uni_mmr is not None and not is_stale):
                 below.add_metric((label, name), is_below)
         if is_stale:
             continue
-        for name, value in _figures(picture).items():
-            # What is not plausible is not known.
-            if value is not None and is_near(value):
+        for name, (attribute, _) in _FIGURES.items():
+            value: Decimal | None = getattr(snapshot, attribute)
+            if value is not None:
                 figures[name].add_metric((label,), float(value))
-        if picture.status is not None:
-            shown = picture.status if picture.status.is_known else _UNKNOWN
+        if snapshot.status is not None:
+            shown = snapshot.status if snapshot.status.is_known else _UNKNOWN
             for known in (*AccountStatus, _UNKNOWN):
                 status.add_metric((label, known), known == shown)
-    return iter([*figures.values(), status, line, below, stale, failed, *_profits(pictures), *_ages(pictures)])
+    return iter([*figures.values(), status, line, below, stale, failed, *_profits(snapshots), *_ages(snapshots)])
 
 
-def _profits(pictures: Iterable[AccountSnapshot]) -> list[GaugeMetricFamily]:
-    about = "Of all USD-M positions; absent if one is settled in an asset that is no dollar"
+def _profits(snapshots: Iterable[AccountSnapshot]) -> list[GaugeMetricFamily]:
+    about = "Of all USD-M positions; absent if one is settled in an asset other than a dollar"
     dollars = _gauge("account_unrealized_profit_usd", about, "account")
     assets = _gauge("account_unrealized_profit", "Of USD-M positions, in units of the asset", "account", "asset")
-    for picture in pictures:
-        if _is_old(picture, ("um_account",)):
+    for snapshot in snapshots:
+        if _is_old(snapshot, ("um_account",)):
             continue
-        for asset, value in picture.profits.items():
-            if is_near(value):
-                assets.add_metric((picture.label, asset), float(value))
-        if picture.unrealized_profit is not None and is_near(picture.unrealized_profit):
-            dollars.add_metric((picture.label,), float(picture.unrealized_profit))
+        for asset, value in snapshot.profits.items():
+            assets.add_metric((snapshot.label, asset), float(value))
+        if snapshot.unrealized_profit is not None:
+            dollars.add_metric((snapshot.label,), float(snapshot.unrealized_profit))
     return [dollars, assets]
 
 
-def _ages(pictures: Iterable[AccountSnapshot]) -> list[GaugeMetricFamily]:
-    age = _gauge("account_age_seconds", "Since the oldest part of the picture came; +Inf if never", "account")
-    ages = _gauge("account_reading_age_seconds", "Since an endpoint was read; +Inf if never", "account", "endpoint")
-    for picture in pictures:
-        age.add_metric((picture.label,), inf if picture.age is None else picture.age)
-        for name, seconds in picture.ages.items():
-            ages.add_metric((picture.label, name), inf if seconds is None else seconds)
+def _ages(snapshots: Iterable[AccountSnapshot]) -> list[GaugeMetricFamily]:
+    age = _gauge("account_age_seconds", "Since the oldest response; +Inf if an endpoint never responded", "account")
+    ages = _gauge(
+        "account_reading_age_seconds", "Since the last good response; +Inf if there was none", "account", "endpoint"
+    )
+    for snapshot in snapshots:
+        age.add_metric((snapshot.label,), inf if snapshot.age is None else snapshot.age)
+        for name, seconds in snapshot.ages.items():
+            ages.add_metric((snapshot.label, name), inf if seconds is None else seconds)
     return [age, ages]
 
 
-def _is_stale(picture: AccountSnapshot) -> bool:
-    # The fleet itself looks once a second.
-    return picture.is_stale or (picture.age is not None and picture.age > picture.bound)
+def _is_stale(snapshot: AccountSnapshot) -> bool:
+    # The fleet itself checks once a second.
+    return snapshot.is_stale or (snapshot.age is not None and snapshot.age > snapshot.bound)
 
 
-def _is_old(picture: AccountSnapshot, names: Iterable[str]) -> bool:
-    """Whether one of the readings, if there is such a one, is older than promised."""
-    ages = {name: age for name, age in picture.ages.items() if name in names}
-    is_late = any(name in picture.old or (age is not None and age > picture.bound) for name, age in ages.items())
-    return is_late if picture.ages else _is_stale(picture)
+def _is_old(snapshot: AccountSnapshot, names: Iterable[str]) -> bool:
+    """Whether the data of one of the endpoints is older than promised."""
+    ages = {name: age for name, age in snapshot.ages.items() if name in names}
+    is_late = any(
+        name in snapshot.stale_endpoints or (age is not None and age > snapshot.bound) for name, age in ages.items()
+    )
+    return is_late if snapshot.ages else _is_stale(snapshot)
 
 
 _FIGURES: Final = {
-    "uni_mmr": "Equity over maintenance margin",
-    "equity_usd": "Equity after collateral haircut",
-    "maintenance_margin_usd": "Maintenance margin",
+    "uni_mmr": ("uni_mmr", "Equity over maintenance margin"),
+    "equity_usd": ("account_equity", "Equity after collateral haircut"),
+    "maintenance_margin_usd": ("account_maint_margin", "Maintenance margin"),
 }
 
 
-def _figures(picture: AccountSnapshot) -> dict[str, Decimal | None]:
-    return {
-        "uni_mmr": picture.uni_mmr,
-        "equity_usd": picture.account_equity,
-        "maintenance_margin_usd": picture.account_maint_margin,
-    }
-
-
-def _of_pools(pools: Iterable[PoolState], labels: Mapping[str, str]) -> Iterator[Metric]:
-    names = "host", "pool", "account"
-    limit = _gauge("pool_weight_limit", "What the exchange allows in a minute", *names)
-    used = _gauge("pool_weight_used", "The most that it can have counted in this minute", *names)
-    flying = _gauge("pool_weight_in_flight", "Of it, for requests on their way", *names)
-    reserve = _gauge("pool_weight_reserve", "What is kept for orders and rescues", *names)
-    foreign = _gauge("pool_weight_foreign", "What others on the IP surely used of the latest minute", *names)
+def _pool_metrics(pools: Iterable[PoolState], labels: Mapping[str, str]) -> Iterator[Metric]:
+    names = "origin", "pool", "account"
+    limit = _gauge("pool_weight_limit", "Weight that the exchange allows per minute", *names)
+    used = _gauge("pool_weight_used", "Upper bound of what the exchange has counted in this minute", *names)
+    in_flight = _gauge("pool_weight_in_flight", "Weight of requests in flight, part of the weight used", *names)
+    reserve = _gauge("pool_weight_reserve", "Weight that polls may not use, kept for orders and rescues", *names)
+    external = _gauge(
+        "pool_weight_external", "Weight that other programs on the IP used in the latest minute, a lower bound", *names
+    )
     waiting = _gauge("pool_waiting_calls", "Calls that wait for weight or a gate", *names, "priority")
-    reason = _gauge("pool_waiting_reason", "1 for what most of them wait for; none if none waits", *names, "reason")
+    reason = _gauge(
+        "pool_waiting_reason", "1 for what most of the calls wait for; none if no call waits", *names, "reason"
+    )
     for state in pools:
         pool = _pool_labels(state.pool, labels)
         limit.add_metric(pool, state.limit)
         used.add_metric(pool, state.used)
-        flying.add_metric(pool, state.in_flight)
+        in_flight.add_metric(pool, state.in_flight)
         reserve.add_metric(pool, state.reserve)
-        foreign.add_metric(pool, state.external)
+        external.add_metric(pool, state.external)
         for priority, number in state.waiting.items():
             waiting.add_metric((*pool, priority.name.lower()), number)
         reason.add_metric((*pool, state.waiting_for.reason if state.waiting_for else "none"), 1)
-    return iter([limit, used, flying, reserve, foreign, waiting, reason])
+    return iter([limit, used, in_flight, reserve, external, waiting, reason])
 
 
 def _pool_labels(pool: Pool, labels: Mapping[str, str]) -> tuple[str, str, str]:
     return pool.origin, pool.name, labels.get(pool.key_id, pool.key_id)
 
 
-def _of_gates(gates: Mapping[str, float]) -> Iterator[Metric]:
-    closed = _gauge("gate_closed", "1 while nothing may be sent to a host", "host")
-    opens = _gauge("gate_opens_seconds", "Until the gate opens; 0 where it is open", "host")
-    for host, wait in gates.items():
-        closed.add_metric((host,), wait > 0)
-        opens.add_metric((host,), wait)
+def _gate_metrics(gates: Iterable[GateState]) -> Iterator[Metric]:
+    closed = _gauge("gate_closed", "1 while nothing may be sent to an origin", "origin")
+    opens = _gauge("gate_opens_seconds", "Seconds until the gate opens; 0 if it is open", "origin")
+    for gate in gates:
+        closed.add_metric((gate.origin,), gate.seconds > 0)
+        opens.add_metric((gate.origin,), gate.seconds)
     return iter([closed, opens])
 
 

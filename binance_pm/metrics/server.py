@@ -1,4 +1,4 @@
-"""A registry served over HTTP from the event loop of what it shows: while the loop hangs, so does the scrape."""
+"""A registry served over HTTP from the event loop of the fleet: while the loop hangs, so does the scrape."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 1.0
 _REQUEST: Final = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.[01]\r\n")
 _PLAIN: Final = "text/plain; charset=utf-8"
-# The oldest version, which every Prometheus reads.
+# The oldest format, which every Prometheus reads.
 _METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -67,7 +67,7 @@ async def _accept(
         try:
             await listener.serve(answer)
         except* OSError as group:
-            # Whoever scrapes must not end the watch, such as by taking the last file descriptor.
+            # A scrape must not end the program, for example by using up the file descriptors.
             _log.warning("No scrape can be accepted: %s", group.exceptions[0])
         await anyio.sleep(_PAUSE_SECONDS)
 
@@ -78,7 +78,7 @@ async def _answer(
     is_ready: Callable[[], bool],
     one_at_a_time: anyio.CapacityLimiter,
 ) -> None:
-    """One request, one answer: whoever is slow or talks something else is hung up on."""
+    """Answer one request; close the connection of a client that is slow or does not speak HTTP."""
     try:
         with anyio.fail_after(_LONGEST_SECONDS):
             head = await BufferedByteReceiveStream(connection).receive_until(b"\r\n\r\n", _LONGEST_HEAD)
@@ -102,10 +102,10 @@ def _refusal(request: re.Match[bytes] | None, is_ready: Callable[[], bool]) -> _
 
 async def _metrics(registry: CollectorRegistry, one_at_a_time: anyio.CapacityLimiter) -> _Page:
     try:
-        # It takes a while, and calls must not wait for it; what must be read in the event loop is read there.
+        # Done in a thread because it takes a while; the state of the fleet is still read in the event loop.
         text = await anyio.to_thread.run_sync(written, registry, limiter=one_at_a_time)
         return _Page(HTTPStatus.OK, text, _METRICS)
-    except Exception:  # noqa: BLE001 - whatever it is, it is the scrape's
+    except Exception:  # noqa: BLE001 - only this scrape fails
         _log.exception("The metrics could not be collected.")
         return _Page(HTTPStatus.INTERNAL_SERVER_ERROR, b"The metrics could not be collected.\n")
 
@@ -123,12 +123,12 @@ def _head(page: _Page) -> bytes:
 
 
 def written(registry: CollectorRegistry) -> bytes:
-    """What a scrape is answered."""
+    """Return the text of a scrape."""
     return generate_latest(_Collected(registry))
 
 
 class _Collected:
-    """What a registry has now, without the series that tell when each counter was made: nobody needs as many again."""
+    """The metrics of a registry without the ``_created`` series, which would double the number of counters."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._families: Final = list(registry.collect())

@@ -13,10 +13,11 @@ from itertools import count
 from random import Random
 
 from binance_pm.cli.dashboard.app import Dashboard
+from binance_pm.cli.dashboard.rows import aged
 from binance_pm.cli.dashboard.screen import screen_of
-from binance_pm.cli.dashboard.state import FleetState, aged
 from binance_pm.cli.dashboard.view import View
-from tests.cli.pictures import NOON, account, fleet_state, told
+from binance_pm.fleet.state import FleetState
+from tests.cli.snapshots import NOON, account, fleet_state, told
 
 REFRESHES = 40
 SIZES = [(80, 24), (200, 60)]

@@ -457,3 +457,24 @@ class TestHouse:
 
         assert (ended.returncode, ended.stdout) == (1, "")
         assert ended.stderr == f"binance-pm: {missing} is missing: {installation('cli')}\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "not_loaded"),
+    [
+        ("--version", {"starlette", "uvicorn", "textual", "rich", "cyclopts", "httpx"}),
+        ("--help", {"starlette", "uvicorn", "textual"}),
+    ],
+)
+def test_help_and_version_load_no_more_than_they_need(option: str, not_loaded: set[str]) -> None:
+    """A fresh interpreter loads neither the local exchange nor the dashboard."""
+    code = (
+        f"import sys; sys.argv[1:] = [{option!r}]\n"
+        "from binance_pm.cli import main\n"
+        "try: main()\n"
+        "finally: print(*sys.modules, file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert ended.stdout
+    assert not_loaded.isdisjoint(ended.stderr.split())

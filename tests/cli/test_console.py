@@ -14,11 +14,11 @@ from binance_pm.cli import call, tail
 from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.screen import screen_of
 from binance_pm.cli.dashboard.view import View
-from binance_pm.cli.describe import sentence
+from binance_pm.cli.describe import describe_event
 from binance_pm.cli.watch import Printer
 from binance_pm.fleet import StatusChanged, StreamEntry
 from binance_pm.fleet.relay.subscribe import StreamReader
-from tests.cli.pictures import NOON, account, answers, calm, changed, fleet_state, told
+from tests.cli.snapshots import NOON, account, calm, changed, fleet_state, responses, told
 
 EVIL = "\x1b[2J\x1b]0;pwned\x07[red]\n\x9b31m\u202e\U000e0041"
 STATUS = AccountStatus(EVIL)
@@ -37,7 +37,7 @@ def test_json_stays_the_same_json() -> None:
 
 def test_a_sentence_is_one_line() -> None:
     """Whatever ends a line stands in it as an escape."""
-    assert sentence(TOLD).isprintable()
+    assert describe_event(TOLD).isprintable()
 
 
 @pytest.mark.parametrize("form", ["words", "json"])
@@ -93,7 +93,7 @@ def test_lines_of_the_screen(page: Literal["table", "account", "events"]) -> Non
 
 def test_an_answer_that_was_asked_for() -> None:
     """It is JSON on several lines."""
-    answer = answers("1.1", status=STATUS)["account"].answer
+    answer = responses("1.1", status=STATUS)["account"].response
     text = call.as_json(answer)
 
     assert all(line.isprintable() for line in text.split("\n"))
@@ -105,11 +105,11 @@ def test_times_that_no_calendar_has_are_dashes() -> None:
     """The exchange's times, and those in a stream, are whatever stands there."""
     strange = calm()[0]
     read = {
-        name: msgspec.structs.replace(one, answer=msgspec.structs.replace(one.answer, update_time=10**18))
-        for name, one in strange.answers.items()
+        name: msgspec.structs.replace(one, response=msgspec.structs.replace(one.response, update_time=10**18))
+        for name, one in strange.responses.items()
         if name == "account"
     }
-    accounts = [msgspec.structs.replace(strange, answers=read)]
+    accounts = [msgspec.structs.replace(strange, responses=read)]
     view = View(page="account", chosen=strange.label)
     shown = screen_of(fleet_state(accounts), told(accounts), view, width=100, height=40, since=NOON)
 

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, ClassVar, get_args
 
 import httpx
+import msgspec
 import pytest
 from rich.cells import cell_len
 
@@ -19,16 +20,16 @@ from binance_pm.cli.dashboard.history import TREND, History
 from binance_pm.cli.dashboard.line import shortened, text_of, wrapped
 from binance_pm.cli.dashboard.rows import ORDERS, ordered, rows_of
 from binance_pm.cli.dashboard.screen import Screen, budget_lines, screen_of
-from binance_pm.cli.dashboard.state import ClosedGate, FleetState, observe
 from binance_pm.cli.dashboard.table import DROPPED, age_text, margin_text, spark, table
 from binance_pm.cli.dashboard.view import View, pressed
-from binance_pm.cli.watch import tell
+from binance_pm.cli.watch import dispatch
 from binance_pm.fleet import (
     Fresh,
     Reading,
     Stale,
 )
-from tests.cli.pictures import HOST, NOON, account, answers, calm, changed, fleet_state, pools, told
+from binance_pm.fleet.state import FleetState, GateState
+from tests.cli.snapshots import HOST, NOON, account, calm, changed, fleet_state, pools, responses, told
 from tests.conftest import unmeasured
 from tests.fleet.echo import START, Echo
 from tests.simulation import virtual
@@ -73,7 +74,7 @@ class TestOrder:
         ]
         random.Random(7).shuffle(accounts)  # noqa: S311
 
-        labels = [row.picture.label for row in ordered(rows_of(accounts), "danger")]
+        labels = [row.snapshot.label for row in ordered(rows_of(accounts), "danger")]
 
         assert labels == [
             "unread", "at liquidation", "alarmed", "liquidated", "new status", "stale",
@@ -85,7 +86,7 @@ class TestOrder:
         """Whatever is sorted by, but for the labels themselves."""
         accounts = [account("b", "3"), account("a", "2"), account("z", None)]
 
-        labels = [row.picture.label for row in ordered(rows_of(accounts), order)]  # pyright: ignore[reportArgumentType]
+        labels = [row.snapshot.label for row in ordered(rows_of(accounts), order)]  # pyright: ignore[reportArgumentType]
 
         assert labels[0] == ("a" if order == "account" else "z")
 
@@ -110,7 +111,7 @@ class TestWidth:
         assert left_out == list(DROPPED[: len(left_out)])
         assert all(cell_len("".join(span.text for span in line)) == width for line in shown.body)
         for row, line in zip(rows, map(text_of, shown.body), strict=True):
-            known = row.picture
+            known = row.snapshot
             assert f" {margin_text(known.uni_mmr)} " in f"{line} "
             assert "maint." in left_out or f" {known.account_maint_margin:,.0f} " in line
             assert "equity" in left_out or f" {known.account_equity:,.0f} " in line
@@ -130,7 +131,7 @@ class TestWidth:
     def test_every_screen_is_filled(self, size: tuple[int, int], page: str) -> None:
         """Not a line too many or too few, however small it is."""
         view = View(page=page, chosen="desk-03", filter="desk", paused=fleet_state(calm()))  # pyright: ignore[reportArgumentType]
-        shown = screen(fleet_state(calm(), gates=[ClosedGate(HOST, 3.0, banned=True)]), view, size=size)
+        shown = screen(fleet_state(calm(), gates=[GateState(HOST, 3.0, banned=True)]), view, size=size)
 
         assert [cell_len("".join(span.text for span in line)) for line in shown.lines] == [size[0]] * size[1]
 
@@ -224,7 +225,12 @@ class TestReasons:
         waiting = Waiting(
             reason=reason, origin=HOST, pool="IP /papi", seconds=41.2, used=5458, limit=6000, external=4027
         )
-        late = {"is_stale": True, "old": ("account", "um_account"), "why": waiting.text, "waiting": waiting}
+        late = {
+            "is_stale": True,
+            "stale_endpoints": ("account", "um_account"),
+            "reason": waiting.text,
+            "waiting": waiting,
+        }
         text = "\n".join(texts(screen(fleet_state(changed(calm(), desk_03=late)))))
 
         assert waiting.brief in text
@@ -287,7 +293,7 @@ class TestAges:
     def part(self, name: str) -> FleetState:
         """One of the two readings of an account is late."""
         ages = {"account": 1.5, "um_account": 1.5} | {name: 33.7}
-        late = {"age": 33.7, "ages": ages, "is_stale": True, "old": (name,)}
+        late = {"age": 33.7, "ages": ages, "is_stale": True, "stale_endpoints": (name,)}
         return fleet_state(changed(calm(), desk_03=late))
 
     def test_what_is_fresh_is_not_struck_out(self) -> None:
@@ -434,7 +440,7 @@ class TestWarnings:
     )
     def test_the_gate_counts_down(self, seconds: float, text: str) -> None:
         """To the last second, and for days."""
-        shown = screen(fleet_state(calm(), gates=[ClosedGate(HOST, seconds, banned=True)]))
+        shown = screen(fleet_state(calm(), gates=[GateState(HOST, seconds, banned=True)]))
 
         assert texts(shown)[1].startswith(f" 418, BANNED for {text}, until ")
 
@@ -523,7 +529,7 @@ class TestHistory:
         """Ten thousand readings and events of an account leave what a screen needs."""
         history = History()
         for step in range(10_000):
-            history.receive(Reading(label="a", at=NOON, answers=answers(str(3 + step)), changed={}))
+            history.receive(Reading(label="a", at=NOON, responses=responses(str(3 + step)), changed={}))
             history.receive(Fresh(label="a", at=NOON, age=0.1))
 
         assert (len(history.log), len(history.events("a")), len(history.trend("a"))) == (500, 10, TREND)
@@ -532,8 +538,8 @@ class TestHistory:
     def test_readings_do_not_push_events_out(self) -> None:
         """The log is of what happened; what was read stands in the table."""
         history = History()
-        history.receive(Stale(label="a", at=NOON, age=None, bound=5.0, why="nobody knows"))
-        history.receive(Reading(label="b", at=NOON, answers=answers("3"), changed={}))
+        history.receive(Stale(label="a", at=NOON, age=None, bound=5.0, reason="nobody knows"))
+        history.receive(Reading(label="b", at=NOON, responses=responses("3"), changed={}))
 
         assert [entry.text for entry in history.log] == [
             "12:00:00Z Stale            a: never read, 5.0 s were promised: nobody knows"
@@ -551,7 +557,7 @@ def test_a_refresh_costs_little() -> None:
         screen_of(shown, history, View(), width=200, height=60, since=NOON)
         return time.process_time() - began
 
-    # Other programs only ever make it slower: one fast picture is enough.
+    # Other programs only ever make it slower: one fast snapshot is enough.
     with unmeasured():
         assert any(seconds() < 0.025 for _ in range(20))
 
@@ -566,10 +572,10 @@ def test_a_dead_network_is_blindness_within_the_bound() -> None:
         loop = asyncio.get_running_loop()
         echo, history = Echo(loop.time), History()
         async with echo.fleet(50) as fleet, asyncio.TaskGroup() as tasks:
-            telling = tasks.create_task(tell(fleet.watch(warn="1.5", alarm="1.2"), [history]))
+            telling = tasks.create_task(dispatch(fleet.watch(warn="1.5", alarm="1.2"), [history]))
 
             def seen() -> Screen:
-                shown = observe(fleet, at=echo.wall())
+                shown = msgspec.structs.replace(fleet.state(), at=echo.wall())
                 return screen_of(shown, history, View(), width=80, height=24, since=START)
 
             await asyncio.sleep(100)
@@ -598,7 +604,7 @@ def test_a_ban_from_before_is_on_the_first_screen() -> None:
         echo = Echo(asyncio.get_running_loop().time)
         async with echo.fleet(1) as fleet:
             fleet.budget.gate(HOST).close(echo.clock() + 600, banned=True)
-            return observe(fleet, at=START)
+            return msgspec.structs.replace(fleet.state(), at=START)
 
     shown = texts(screen(virtual.run(main, patience=PATIENCE), since=START))
 

@@ -82,7 +82,7 @@ class TestDemo:
 
         assert {item["label"] for item in objects} == {f"account-{n:02}" for n in range(1, 13)}
         reading = next(item for item in objects if item["type"] == "Reading")
-        assert set(reading["answers"]) <= {"span_account", "um_account"}
+        assert set(reading["responses"]) <= {"span_account", "um_account"}
 
     def test_first_picture_within_two_seconds(self) -> None:
         """Of the processor, from the start of the process, imports included."""
@@ -238,10 +238,10 @@ class TestStory:
         assert again < first[BudgetTight] < refused < first[HostBlocked] < refused + 3
         assert first[HostUnblocked] == pytest.approx(demo.MINUTE_TURNS, abs=1.0)
         # Within two seconds after it has opened, everything is read again.
-        assert not any(picture.is_stale for picture in lived.known[int(demo.MINUTE_TURNS) + 1])
+        assert not any(snapshot.is_stale for snapshot in lived.known[int(demo.MINUTE_TURNS) + 1])
         # While the gate is shut, nobody pretends to see; at the end everybody sees again.
-        assert all(picture.is_stale for picture in lived.known[int(demo.MINUTE_TURNS) - 2])
-        assert not any(picture.is_stale or picture.error for picture in lived.known[60])
+        assert all(snapshot.is_stale for snapshot in lived.known[int(demo.MINUTE_TURNS) - 2])
+        assert not any(snapshot.is_stale or snapshot.error for snapshot in lived.known[60])
 
     def test_no_reading_is_said_to_be_asked_for_that_waits_in_the_own_budget(self, lived: Lived) -> None:
         """While others use up the limit, it is weight that is waited for; while the gate is shut, that it opens."""
@@ -251,11 +251,11 @@ class TestStory:
 
         assert len(crowd) >= 10
         for event in crowd:
-            assert re.search(r"waiting for weight: others used \d,\d{3} of 6,000 of /papi", event.why)
+            assert re.search(r"waiting for weight: others used \d,\d{3} of 6,000 of /papi", event.reason)
             assert event.waiting is not None
             assert event.waiting.reason in {"minute", "reserve"}
-        assert all(picture.why.startswith("the gate of 127.0.0.1 is closed for ") for picture in shut)
-        assert {picture.waiting.reason for picture in shut if picture.waiting} == {"gate"}
+        assert all(snapshot.reason.startswith("the gate of 127.0.0.1 is closed for ") for snapshot in shut)
+        assert {snapshot.waiting.reason for snapshot in shut if snapshot.waiting} == {"gate"}
 
     def test_the_budget_becomes_tight_once(self, lived: Lived) -> None:
         """Although others use more and more, and less and less."""

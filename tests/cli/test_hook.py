@@ -128,7 +128,7 @@ class TestTrouble:
     async def test_one_that_does_not_read_does_no_harm(self, tmp_path: Path) -> None:
         """Though the event is larger than any pipe."""
         out = tmp_path / "out"
-        async with Hook(shell('echo done >> "$1"', out)).running() as hook:
+        async with Hook(shell('echo done >> "$1"', out), grace=LONGEST).running() as hook:
             for _ in range(3):
                 hook.receive(fresh(1, "x" * 500_000))
             await until(lambda: len(lines(out)) == 3)
@@ -177,14 +177,11 @@ class TestTrouble:
 
         assert "cannot be run (No such file or directory)" in caplog.text
 
-    async def test_too_many_events_are_bounded(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_too_many_events_are_bounded(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """The oldest readings give way first, then the oldest of the others; it is told once, and summed in the end."""
-        monkeypatch.setattr(module, "_MOST_WAITING", 4)
         out = tmp_path / "out"
         kinds = ["Reading", "Fresh"]
-        hook = Hook(shell('cat >> "$1"; echo >> "$1"', out), kinds=kinds)
+        hook = Hook(shell('cat >> "$1"; echo >> "$1"', out), kinds=kinds, limit=4)
         for number, make in enumerate([fresh, reading, fresh, reading, fresh, fresh, fresh]):
             hook.receive(make(number))
         async with hook.running():
@@ -207,11 +204,10 @@ class TestTrouble:
 class TestLeaving:
     """What happens to commands when a watch ends."""
 
-    async def test_what_is_nearly_done_may_finish(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_what_is_nearly_done_may_finish(self, tmp_path: Path) -> None:
         """Though everything around it was cancelled."""
-        monkeypatch.setattr(module, "_GRACE_SECONDS", LONGEST)
         out = tmp_path / "out"
-        hook = Hook(shell('echo begun >> "$1"; sleep 0.6; echo done >> "$1"', out))
+        hook = Hook(shell('echo begun >> "$1"; sleep 0.6; echo done >> "$1"', out), grace=LONGEST)
         with anyio.CancelScope() as scope:
             async with hook.running():
                 hook.receive(fresh(1))

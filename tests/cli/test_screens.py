@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
+import msgspec
 import pytest
 from textual.pilot import Pilot
 
@@ -21,11 +22,11 @@ from binance_pm import AccountStatus
 from binance_pm.budget import Waiting
 from binance_pm.cli.dashboard.app import Dashboard
 from binance_pm.cli.dashboard.history import History
-from binance_pm.cli.dashboard.state import ClosedGate, FleetState, observe
-from binance_pm.cli.watch import tell
+from binance_pm.cli.watch import dispatch
 from binance_pm.fleet import AccountFailed, Fleet, HostBlocked, Member, Stale, StatusChanged, ThresholdCrossed
+from binance_pm.fleet.state import FleetState, GateState
 from binance_pm.testing import Fault, running_sandbox
-from tests.cli.pictures import HOST, NOON, account, calm, changed, fleet_state, pools, told
+from tests.cli.snapshots import HOST, NOON, account, calm, changed, fleet_state, pools, told
 
 SCREENS = Path(__file__).parent / "screens"
 SIZES = [(80, 24), (200, 60)]
@@ -55,7 +56,7 @@ def alarm() -> Case:
     at, label, worth = NOON - 3, "desk-07", accounts[6].uni_mmr
     assert worth is not None
     history.receive(StatusChanged(label=label, at=at, before=AccountStatus.MARGIN_CALL, after=status))
-    history.receive(ThresholdCrossed(label=label, at=at, line="alarm", threshold=worth + 1, below=True, uni_mmr=worth))
+    history.receive(ThresholdCrossed(label=label, at=at, name="alarm", threshold=worth + 1, below=True, uni_mmr=worth))
     return Case(fleet_state(accounts), history)
 
 
@@ -72,7 +73,7 @@ def stale() -> Case:
         label="desk-03", at=NOON - 4, endpoint="um_account", error=ERROR, error_type="NoResponse", retry_at=NOON + 15
     )
     history.receive(failed)
-    history.receive(Stale(label="desk-03", at=NOON - 3, age=20.0, bound=20.0, why=ERROR))
+    history.receive(Stale(label="desk-03", at=NOON - 3, age=20.0, bound=20.0, reason=ERROR))
     return Case(fleet_state(accounts), history)
 
 
@@ -85,17 +86,24 @@ def blind() -> Case:
 def part() -> Case:
     """Positions are late, uniMMR is not; one account holds contracts that are settled in BTC."""
     crowd = Waiting(reason="minute", origin=HOST, pool="IP /papi", seconds=14.2, used=5458, limit=6000, external=4027)
-    late = {"age": 21.5, "ages": {"account": 1.5, "um_account": 21.5}, "is_stale": True, "old": ("um_account",)}
+    late = {
+        "age": 21.5,
+        "ages": {"account": 1.5, "um_account": 21.5},
+        "is_stale": True,
+        "stale_endpoints": ("um_account",),
+    }
     mixed = {"unrealized_profit": None, "profits": {"BTC": Decimal("-0.5"), "USDT": Decimal(10)}}
     accounts = changed(
         calm(),
-        desk_03=late | {"why": f"um_account [desk-03]: {crowd.text}", "waiting": crowd},
+        desk_03=late | {"reason": f"um_account [desk-03]: {crowd.text}", "waiting": crowd},
         desk_05=mixed,
         desk_06={"unrealized_profit": None, "profits": {"BTC": Decimal("-0.12345678")}},
     )
     history = told(accounts)
-    why = accounts[2].why
-    stale = Stale(label="desk-03", at=NOON - 1.5, age=20.0, bound=20.0, why=why, waiting=crowd, old=("um_account",))
+    why = accounts[2].reason
+    stale = Stale(
+        label="desk-03", at=NOON - 1.5, age=20.0, bound=20.0, reason=why, waiting=crowd, stale_endpoints=("um_account",)
+    )
     history.receive(stale)
     return Case(fleet_state(accounts, limits=pools(5458, external=4027, waiting=10, waiting_for=crowd)), history)
 
@@ -105,12 +113,12 @@ def failing() -> Case:
     error = "account [{}]: papi.binance.com: name not resolved. Nothing was sent. Check DNS or the network."
     accounts = [account(f"desk-{n:02}", str(n + 1), error=error.format(f"desk-{n:02}")) for n in range(1, 13)]
     history = told(accounts)
-    for picture in accounts:
+    for snapshot in accounts:
         failed = AccountFailed(
-            label=picture.label,
+            label=snapshot.label,
             at=NOON - 0.5,
             endpoint="account",
-            error=picture.error,
+            error=snapshot.error,
             error_type="ConnectError",
             retry_at=NOON + 15,
         )
@@ -124,7 +132,7 @@ def gate() -> Case:
     history.receive(HostBlocked(at=NOON - 2.6, origin=HOST, until=NOON + 9.4, banned=False))
     closed = Waiting(reason="gate", origin=HOST, seconds=9.4)
     limits = pools(6000, closed=9.4, external=4000, waiting=13, waiting_for=closed)
-    return Case(fleet_state(calm(), limits=limits, gates=[ClosedGate(HOST, 9.4, banned=False)]), history)
+    return Case(fleet_state(calm(), limits=limits, gates=[GateState(HOST, 9.4, banned=False)]), history)
 
 
 def paused() -> Case:
@@ -313,17 +321,17 @@ async def test_a_cut_network_is_seen() -> None:
         session = pm.session()
         members = [Member(pm.client(place, session=session), "span") for place in range(4)]
         async with Fleet(members, floor=0.2, ceiling=0.4, slack=0.6) as fleet, anyio.create_task_group() as tasks:
-            tasks.start_soon(tell, fleet.watch(warn="1.5"), [history])
+            tasks.start_soon(dispatch, fleet.watch(warn="1.5"), [history])
             loop_time = anyio.current_time
 
             def look() -> FleetState:
-                return observe(fleet, at=NOON + loop_time())
+                return msgspec.structs.replace(fleet.state(), at=NOON + loop_time())
 
             async with running(look, history, (80, 24), every=0.05) as screen:
                 await screen.until(lambda: " 4 fresh " in screen.text() and "green" in screen.colours())
                 pm.inject(Fault(drop=True, effect=False, times=None))
                 began = loop_time()
-                promised = max(picture.bound for picture in fleet.snapshot())
+                promised = max(snapshot.bound for snapshot in fleet.snapshot())
                 await screen.until(lambda: "BLIND" in screen.text())
                 took = loop_time() - began
 

@@ -61,7 +61,7 @@ def entry(event: StreamEvent | None, number: int | None = 3) -> StreamEntry:
     [
         (
             ThresholdCrossed(
-                at=START, label="desk-1", line="warn", threshold=Decimal(2), below=True, uni_mmr=Decimal("1.9")
+                at=START, label="desk-1", name="warn", threshold=Decimal(2), below=True, uni_mmr=Decimal("1.9")
             ),
             "08:00:00Z ThresholdCrossed desk-1: uniMMR 1.9 is at or below warn 2",
         ),

@@ -34,7 +34,7 @@ def fresh(number: int, label: str = "desk-1") -> Fresh:
 
 def reading(number: int, label: str = "desk-1") -> Reading:
     """A reading that a number tells from others."""
-    return Reading(at=START + number, label=label, answers={}, changed={})
+    return Reading(at=START + number, label=label, responses={}, changed={})
 
 
 @contextmanager

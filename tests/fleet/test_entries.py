@@ -28,27 +28,27 @@ from binance_pm.fleet import (
     StatusChanged,
     StreamEvent,
     ThresholdCrossed,
-    TimedAnswer,
+    TimedResponse,
     decode_event,
 )
-from binance_pm.fleet.accounts import READ
+from binance_pm.fleet.products import PRODUCTS
 from binance_pm.fleet.relay.entries import Gap, keys_of
 
 AT = 1_800_000_000.25
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 
-def timed(name: str) -> TimedAnswer:
+def timed(name: str) -> TimedResponse:
     """The sampled answer of an endpoint."""
     sample = msgspec.json.decode((SAMPLES / f"{name}.json").read_bytes())
-    return TimedAnswer(ENDPOINTS[name].decode(msgspec.json.encode(sample["answer"])), AT)
+    return TimedResponse(ENDPOINTS[name].decode(msgspec.json.encode(sample["answer"])), AT)
 
 
 EVENTS: list[StreamEvent] = [
     Reading(
         at=AT,
         label="desk-1",
-        answers={name: timed(name) for names in READ.values() for name in names},
+        responses={name: timed(name) for product in PRODUCTS.values() for name in product.read},
         changed={
             "uni_mmr": Change(None, Decimal("1.50")),
             "account_equity": Change(Decimal("1E+3"), Decimal("-0.00000001")),
@@ -57,8 +57,8 @@ EVENTS: list[StreamEvent] = [
         },
     ),
     StatusChanged(at=AT, label="desk-1", before=AccountStatus.NORMAL, after=AccountStatus("FROZEN")),
-    ThresholdCrossed(at=AT, label="ü", line="warn", threshold=Decimal("1.5"), below=True, uni_mmr=Decimal("1.49")),
-    Stale(at=AT, label="desk-1", age=None, bound=6.0, why="NoResponse"),
+    ThresholdCrossed(at=AT, label="ü", name="warn", threshold=Decimal("1.5"), below=True, uni_mmr=Decimal("1.49")),
+    Stale(at=AT, label="desk-1", age=None, bound=6.0, reason="NoResponse"),
     Fresh(at=AT, label="desk-1", age=0.25),
     AccountFailed(at=AT, label="desk-1", endpoint="account", error="e", error_type="NoResponse", retry_at=None),
     HostBlocked(at=AT, origin="https://papi.binance.com", until=AT + 60, banned=False),
@@ -93,9 +93,9 @@ def test_an_event_is_read_back_as_it_was(event: StreamEvent) -> None:
         "[" * 100_000,
         '{"type":"Tomorrow","at":1.0}',
         '{"type":"Fresh","at":1.0}',
-        '{"type":"Reading","at":1.0,"label":"a","answers":{"nope":{"answer":{},"at":1.0}},"changed":{}}',
-        '{"type":"Reading","at":1.0,"label":"a","answers":{"account":{"answer":{},"at":1.0}},"changed":{}}',
-        '{"type":"Reading","at":1.0,"label":"a","answers":{},"changed":{"uni_mmr":["x",null]}}',
+        '{"type":"Reading","at":1.0,"label":"a","responses":{"nope":{"response":{},"at":1.0}},"changed":{}}',
+        '{"type":"Reading","at":1.0,"label":"a","responses":{"account":{"response":{},"at":1.0}},"changed":{}}',
+        '{"type":"Reading","at":1.0,"label":"a","responses":{},"changed":{"uni_mmr":["x",null]}}',
     ],
 )
 def test_what_is_no_event_is_refused(text: str) -> None:

@@ -88,11 +88,11 @@ def test_the_first_reading_tells_everything_and_the_next_what_changed() -> None:
         await asyncio.sleep(10)
         echo.uni_mmr[7] = "4.9"
         await asyncio.sleep(10)
-        (picture,) = [one for one in fleet.snapshot() if one.label == "account-7"]
-        assert (picture.uni_mmr, picture.status, picture.error) == (Decimal("4.9"), AccountStatus.NORMAL, "")
-        assert (picture.is_stale, picture.interval, picture.bound) == (False, 15.0, 20.0)
-        assert picture.age is not None
-        assert picture.age <= 15.0
+        (snapshot,) = [one for one in fleet.snapshot() if one.label == "account-7"]
+        assert (snapshot.uni_mmr, snapshot.status, snapshot.error) == (Decimal("4.9"), AccountStatus.NORMAL, "")
+        assert (snapshot.is_stale, snapshot.interval, snapshot.bound) == (False, 15.0, 20.0)
+        assert snapshot.age is not None
+        assert snapshot.age <= 15.0
 
     first, second, *_ = [event for event in of(Reading, watched(8, act)) if event.label == "account-7"]
 
@@ -103,8 +103,8 @@ def test_the_first_reading_tells_everything_and_the_next_what_changed() -> None:
         "account_status": Change(None, AccountStatus.NORMAL),
         "unrealized_profit": Change(None, Decimal(7)),
     }
-    assert set(first.answers) == {"account", "um_account"}
-    assert len(first.answers["um_account"].answer.positions) == 1
+    assert set(first.responses) == {"account", "um_account"}
+    assert len(first.responses["um_account"].response.positions) == 1
     assert START <= first.at < START + 15
     assert second.changed == {"uni_mmr": Change(Decimal(5), Decimal("4.9"))}
 
@@ -123,7 +123,7 @@ def test_a_line_and_a_status_are_told_when_they_change() -> None:
         ("NORMAL", "REDUCE_ONLY"),
         ("REDUCE_ONLY", "NEW_ONE"),
     ]
-    assert [(event.line, event.below, event.uni_mmr) for event in of(ThresholdCrossed, events)] == [
+    assert [(event.name, event.below, event.uni_mmr) for event in of(ThresholdCrossed, events)] == [
         ("warn", True, Decimal("1.4")),
         ("alarm", True, Decimal("1.1")),
         ("warn", False, Decimal(2)),
@@ -178,15 +178,15 @@ def test_a_dead_network_is_stale_for_every_account_within_the_bound(
 
     async def act(echo: Echo, fleet: Fleet) -> None:
         await asyncio.sleep(100)
-        bounds.update({picture.label: picture.bound for picture in fleet.snapshot()})
-        assert not any(picture.is_stale for picture in fleet.snapshot())
+        bounds.update({snapshot.label: snapshot.bound for snapshot in fleet.snapshot()})
+        assert not any(snapshot.is_stale for snapshot in fleet.snapshot())
         cut.append(echo.wall())
         echo.trouble = trouble
         await asyncio.sleep(100)
-        assert all(picture.is_stale for picture in fleet.snapshot())
+        assert all(snapshot.is_stale for snapshot in fleet.snapshot())
         echo.trouble = fine
         await asyncio.sleep(150)
-        assert not any(picture.is_stale for picture in fleet.snapshot())
+        assert not any(snapshot.is_stale for snapshot in fleet.snapshot())
 
     events = watched(accounts, act)
 
@@ -200,7 +200,7 @@ def test_a_dead_network_is_stale_for_every_account_within_the_bound(
         # The clock that stamps events is known to a second.
         assert event.at - cut[0] <= bounds[label] * 1.05 + 1.0
         assert event.age == pytest.approx(event.bound, abs=0.01)
-    assert {event.why.partition(":")[0] for event in stale.values()} <= {
+    assert {event.reason.partition(":")[0] for event in stale.values()} <= {
         f"{names} [account-{number}]"
         for number in range(accounts)
         for names in ("account", "um_account", "account, um_account")
@@ -209,7 +209,7 @@ def test_a_dead_network_is_stale_for_every_account_within_the_bound(
         # There are slots for eighty calls: the accounts beyond wait for one.
         texts = {"response": r"\]: sent \d+\.\d s ago, no response yet", "slot": r"\]: waiting for a free connection"}
         assert {event.waiting.reason for event in stale.values()} == set(texts if accounts == 100 else ["response"])
-        assert all(re.search(texts[event.waiting.reason], event.why) for event in stale.values())
+        assert all(re.search(texts[event.waiting.reason], event.reason) for event in stale.values())
     else:
         assert {event.waiting for event in stale.values()} == {None}
 
@@ -233,10 +233,10 @@ def test_a_failure_is_told_once_and_stops_nobody() -> None:
         echo.trouble = trouble
         await asyncio.sleep(600)
         requests.update(account for _, account, path in echo.arrived if path == "/papi/v1/account")
-        picture = fleet.snapshot()[1]
-        assert "Invalid API-key of 1" in picture.error
-        assert picture.is_stale
-        assert picture.retry_at is not None
+        snapshot = fleet.snapshot()[1]
+        assert "Invalid API-key of 1" in snapshot.error
+        assert snapshot.is_stale
+        assert snapshot.retry_at is not None
 
     events = watched(3, act)
     (failed,) = of(AccountFailed, events)
@@ -305,7 +305,7 @@ def test_a_request_that_is_rejected_once_is_made_again_at_the_usual_pace() -> No
 
 
 def test_one_endpoint_that_fails_does_not_slow_the_other() -> None:
-    """The picture is stale, as a part of it is missing; what is known goes on being told."""
+    """The snapshot is stale, as a part of it is missing; what is known goes on being told."""
 
     async def act(echo: Echo, fleet: Fleet) -> None:
         async def trouble(_: int) -> httpx.Response | None:
@@ -322,7 +322,7 @@ def test_one_endpoint_that_fails_does_not_slow_the_other() -> None:
     events = watched(1, act)
 
     assert len(of(AccountFailed, events)) == len(of(Stale, events)) == len(of(StatusChanged, events)) == 1
-    assert {name for event in of(Reading, events) for name in event.answers} == {"account"}
+    assert {name for event in of(Reading, events) for name in event.responses} == {"account"}
 
 
 def test_a_hanging_reading_does_not_hide_a_change_of_status() -> None:
@@ -362,7 +362,7 @@ def test_a_closed_gate_is_told_until_it_opens() -> None:
         await asyncio.sleep(200)
         late = [at for at, _, _ in echo.arrived if closed[0] + 1 < at < closed[0] + 119]
         assert late == []
-        assert not any(picture.is_stale for picture in fleet.snapshot())
+        assert not any(snapshot.is_stale for snapshot in fleet.snapshot())
 
     events = watched(10, act)
     (shut,), (reopened,) = of(HostBlocked, events), of(HostUnblocked, events)
@@ -371,7 +371,7 @@ def test_a_closed_gate_is_told_until_it_opens() -> None:
     assert shut.until - shut.at == pytest.approx(120, abs=3)
     assert reopened.at == pytest.approx(shut.until, abs=2)
     for event in of(Stale, events):
-        assert event.why == f"the gate of papi.binance.com is closed for {math.ceil(event.waiting.seconds)} s"
+        assert event.reason == f"the gate of papi.binance.com is closed for {math.ceil(event.waiting.seconds)} s"
         assert event.waiting.seconds == pytest.approx(shut.until - event.at, abs=0.1)
 
 
@@ -392,20 +392,20 @@ def test_others_that_use_up_the_limit_blind_nobody_silently() -> None:
 
     async def act(echo: Echo, fleet: Fleet) -> None:
         await asyncio.sleep(60)
-        calm = {picture.label: picture.bound for picture in fleet.snapshot()}
+        calm = {snapshot.label: snapshot.bound for snapshot in fleet.snapshot()}
         for _ in range(90):
             echo.used[math.floor(echo.wall() / 60)] += 400
             await asyncio.sleep(1)
-            pictures = fleet.snapshot()
-            assert all(picture.bound <= 4 * calm[picture.label] for picture in pictures)
-            assert all(picture.is_stale for picture in pictures if (picture.age or 0) > picture.bound)
-            blind.append(sum(picture.is_stale for picture in pictures))
+            snapshots = fleet.snapshot()
+            assert all(snapshot.bound <= 4 * calm[snapshot.label] for snapshot in snapshots)
+            assert all(snapshot.is_stale for snapshot in snapshots if (snapshot.age or 0) > snapshot.bound)
+            blind.append(sum(snapshot.is_stale for snapshot in snapshots))
 
     events = watched(12, act)
 
     assert max(blind) == 12
     assert {event.waiting.reason for event in of(Stale, events)} <= {"minute", "reserve", "pace"}
-    named = [event.why for event in of(Stale, events) if event.waiting.external]
+    named = [event.reason for event in of(Stale, events) if event.waiting.external]
     assert named
     assert all(re.search(r"waiting for weight: others used [\d,]+ of 6,000 of /papi", why) for why in named)
     assert [event.is_tight for event in of(BudgetTight, events)] == [True]
@@ -427,21 +427,21 @@ def test_random_faults_never_mix_up_accounts() -> None:
         }
         return answers.get(kind, lambda: None)()
 
-    pictures: list[Any] = []
+    snapshots: list[Any] = []
 
     async def act(_: Echo, fleet: Fleet) -> None:
         await asyncio.sleep(300)
-        pictures.extend(fleet.snapshot())
+        snapshots.extend(fleet.snapshot())
 
     events = watched(100, act, prepare=lambda echo: setattr(echo, "trouble", trouble))
 
     assert len(of(Reading, events)) > 500
     assert {type(event).__name__ for event in events} >= {"Reading", "AccountFailed", "Stale", "Fresh"}
-    for event in (*of(Reading, events), *pictures):
-        for snapshot in event.answers.values():
-            assert f"account-{worth(snapshot.answer)}" == event.label
-    for event in (*of(AccountFailed, events), *(event for event in of(Stale, events) if ": " in event.why)):
-        text = event.error if isinstance(event, AccountFailed) else event.why
+    for event in (*of(Reading, events), *snapshots):
+        for snapshot in event.responses.values():
+            assert f"account-{worth(snapshot.response)}" == event.label
+    for event in (*of(AccountFailed, events), *(event for event in of(Stale, events) if ": " in event.reason)):
+        text = event.error if isinstance(event, AccountFailed) else event.reason
         assert f"[{event.label}]" in text
         assert set(re.findall(r" for (\d+)\.", text)) <= {event.label.removeprefix("account-")}
 
@@ -475,7 +475,7 @@ def test_a_slow_consumer_misses_no_state_and_no_change() -> None:
             await asyncio.sleep(1_500)
             # So much waits that no reading was started any more, and that is told, too.
             assert len(echo.arrived) == behind
-            assert all(picture.is_stale for picture in fleet.snapshot())
+            assert all(snapshot.is_stale for snapshot in fleet.snapshot())
             with anyio.move_on_after(30):
                 await collect(watch, events)
             moving.cancel()
@@ -637,7 +637,7 @@ async def test_a_fleet_has_one_budget_and_is_used_while_it_is_open() -> None:
     async with fleet:
         assert repr(fleet) == "Fleet(open, 1 accounts)"
         assert fleet.snapshot() == []
-        with pytest.raises(ConfigurationError, match=r"\[account-0\]: warn is a text that is no number"):
+        with pytest.raises(ConfigurationError, match=r"\[account-0\]: warn is text but not a number"):
             fleet.watch(warn="x")
         with pytest.raises(SessionClosed, match="the fleet is open"):
             await fleet.__aenter__()

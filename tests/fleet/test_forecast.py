@@ -66,7 +66,7 @@ async def test_a_watch_does_as_was_forecast() -> None:
             expected = forecast(fleet.budget, [SPAN] * 2, floor=1.0, ceiling=1.0).groups[0].calm
             async for _ in fleet.watch():
                 break
-            intervals = [picture.interval for picture in fleet.snapshot()]
+            intervals = [snapshot.interval for snapshot in fleet.snapshot()]
 
     assert expected > 1.5
     assert intervals == [pytest.approx(expected, rel=0.05)] * 2

@@ -19,11 +19,10 @@ from binance_pm.amounts import json_of, plain
 from binance_pm.cli.call import as_json
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.screen import screen_of
-from binance_pm.cli.dashboard.state import FleetState, observe
 from binance_pm.cli.dashboard.view import View
-from binance_pm.cli.describe import sentence
+from binance_pm.cli.describe import describe_event
 from binance_pm.cli.hook import Hook
-from binance_pm.cli.watch import Printer, tell
+from binance_pm.cli.watch import Printer, dispatch
 from binance_pm.doctor.account import check_account
 from binance_pm.doctor.targets import Target
 from binance_pm.endpoint import Endpoint
@@ -41,9 +40,10 @@ from binance_pm.fleet import (
 )
 from binance_pm.fleet.relay import publish as publishing
 from binance_pm.fleet.relay.entries import decode_event
+from binance_pm.fleet.state import FleetState
 from binance_pm.metrics import Metrics
 from binance_pm.signing import Secret
-from tests.cli.pictures import answers
+from tests.cli.snapshots import responses
 from tests.fleet.echo import Echo
 from tests.implausible import GOOD_AMOUNTS, ODD_AMOUNTS
 from tests.metrics.scrape import scrape
@@ -89,11 +89,11 @@ def watched(
             for _ in range(4):
                 await asyncio.sleep(10)
                 scrape(metrics.registry)
-                draw(observe(fleet, at=1_800_000_000.0), history)
-            pictures = fleet.snapshot()
+                draw(msgspec.structs.replace(fleet.state(), at=1_800_000_000.0), history)
+            snapshots = fleet.snapshot()
             assert not taking.done()
             taking.cancel()
-        return events, pictures
+        return events, snapshots
 
     return virtual.run(main, patience=100)
 
@@ -153,44 +153,44 @@ def odd_path(amount: str, field: str) -> Callable[[Echo], None]:
 @pytest.mark.parametrize("amount", [*ODD_AMOUNTS[::20], '"1e1000001"', '"1e999999999"', '"sNaN"', "1e400"])
 def test_an_odd_amount_is_the_failure_of_one_account(field: str, amount: str) -> None:
     """The account fails by name and place; the others are watched on."""
-    events, pictures = watched(odd_path(amount, field))
+    events, snapshots = watched(odd_path(amount, field))
 
     failed = [event for event in events if isinstance(event, AccountFailed)]
     assert {event.label for event in failed} == {"account-0"}
     assert all(event.error_type == "InvalidResponse" and field in event.error for event in failed)
     read = [event.label for event in events if isinstance(event, Reading)]
     assert min(read.count("account-1"), read.count("account-2")) >= 3
-    assert [picture.error == "" for picture in pictures] == [False, True, True]
+    assert [snapshot.error == "" for snapshot in snapshots] == [False, True, True]
 
 
 @pytest.mark.parametrize("amount", EXTREMES)
 def test_an_extreme_amount_is_shown(amount: str) -> None:
     """What is within bounds is watched, drawn and measured, for every account."""
-    events, pictures = watched(
+    events, snapshots = watched(
         lambda echo: echo.uni_mmr.update({0: amount}),
         lambda answer: _with(answer, account_equity=Decimal(amount), account_maint_margin=Decimal(amount)),
     )
 
     assert not [event for event in events if isinstance(event, AccountFailed)]
-    assert pictures[0].uni_mmr == Decimal(amount)
+    assert snapshots[0].uni_mmr == Decimal(amount)
     for event in events:
         assert "E-" not in json_of(event).decode()
         assert decode_event(json_of(event)) == event
-        sentence(event)
+        describe_event(event)
 
 
 @pytest.mark.parametrize("amount", WORSE)
 @pytest.mark.parametrize("field", ["uni_mmr", "account_equity", "account_maint_margin", "unrealized_profit"])
 def test_what_a_client_of_ones_own_brings_is_a_failure_too(field: str, amount: str) -> None:
     """Figures that nothing can be calculated with are refused where they are taken in; it is told and shown."""
-    events, pictures = watched(lambda _: None, lambda answer: _with(answer, **{field: Decimal(amount)}))
+    events, snapshots = watched(lambda _: None, lambda answer: _with(answer, **{field: Decimal(amount)}))
 
     failed = [event for event in events if isinstance(event, AccountFailed)]
     # Nothing is not added to a profit.
     if not (field == "unrealized_profit" and amount.startswith("0e")):
         assert {event.label for event in failed} == {"account-0"}
         assert {event.error for event in failed} <= {"an unexpected ValueError", "an unexpected InvalidOperation"}
-        assert pictures[0].error
+        assert snapshots[0].error
     assert [event.label for event in events if isinstance(event, Reading)].count("account-2") >= 3
 
 
@@ -220,19 +220,19 @@ def _with(answer: Any, **figures: Decimal) -> Any:
 
 def picture_of(amount: str) -> AccountSnapshot:
     """An account all of whose figures are that, also in what was read."""
-    value, read = Decimal(amount), answers("2")
-    account: Any = read["account"].answer
+    value, read = Decimal(amount), responses("2")
+    account: Any = read["account"].response
     odd = msgspec.structs.replace(account, uni_mmr=value, account_equity=value)
     return AccountSnapshot(
         label="odd",
         product="pm",
-        answers={**read, "account": msgspec.structs.replace(read["account"], answer=odd)},
+        responses={**read, "account": msgspec.structs.replace(read["account"], response=odd)},
         status=AccountStatus.NORMAL,
         uni_mmr=value,
         account_equity=value,
         account_maint_margin=value,
         unrealized_profit=value,
-        lines={},
+        thresholds={},
         below=(),
         age=1.0,
         interval=5.0,
@@ -248,18 +248,20 @@ def test_consumers_take_any_figure(amount: str) -> None:
     """The screen, sentences and JSON of what was made by hand are short and soon there; others keep their columns."""
     odd, history = picture_of(amount), History()
     calm = msgspec.structs.replace(picture_of("2"), label="calm", account_equity=Decimal(123_456))
-    reading = Reading(label="odd", at=0.0, answers=odd.answers, changed={"uni_mmr": Change(odd.uni_mmr, Decimal(1))})
-    line = ThresholdCrossed(label="odd", at=0.0, line="warn", threshold=Decimal(2), below=True, uni_mmr=Decimal(amount))
+    reading = Reading(
+        label="odd", at=0.0, responses=odd.responses, changed={"uni_mmr": Change(odd.uni_mmr, Decimal(1))}
+    )
+    line = ThresholdCrossed(label="odd", at=0.0, name="warn", threshold=Decimal(2), below=True, uni_mmr=Decimal(amount))
     began = time.perf_counter()
 
     history.receive(reading)
     text = draw(FleetState(at=1_800_000_000.0, accounts=[odd, calm]), history)
 
     assert any("123,456" in row for row in text[:24])
-    assert all(len(sentence(event)) < 1_000 for event in (reading, line))
-    assert len(as_json(odd.answers["account"].answer)) < 3_000
+    assert all(len(describe_event(event)) < 1_000 for event in (reading, line))
+    assert len(as_json(odd.responses["account"].response)) < 3_000
     subject = Target(label="odd", origin="here", api_key=Secret("k"), secret=Secret("s"))
-    assert len(check_account(subject, {"account": odd.answers["account"].answer}).finding) < 300
+    assert len(check_account(subject, {"account": odd.responses["account"].response}).finding) < 300
     assert time.perf_counter() - began < 2
 
 
@@ -280,7 +282,7 @@ async def test_a_receiver_that_fails_is_no_end(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is logged, by event and account, and everybody else is told."""
-    reading = Reading(label="odd", at=0.0, answers={}, changed={"uni_mmr": Change(None, object())})  # pyright: ignore[reportArgumentType]
+    reading = Reading(label="odd", at=0.0, responses={}, changed={"uni_mmr": Change(None, object())})  # pyright: ignore[reportArgumentType]
     status = StatusChanged(label="other", at=0.0, before=AccountStatus.NORMAL, after=AccountStatus.BANKRUPTED)
     broken = Broken()
 
@@ -288,18 +290,21 @@ async def test_a_receiver_that_fails_is_no_end(
         yield reading
         yield status
 
-    await tell(events(), [Printer(json=True), broken])
+    await dispatch(events(), [Printer(json=True), broken])
 
     assert broken.taken == 1
     assert json.loads(capsys.readouterr().out)["type"] == "StatusChanged"
     told = [record.getMessage() for record in caplog.records]
-    assert told == ["A Reading of odd cannot be told: TypeError", "A Reading of odd cannot be told: OverflowError"]
+    assert told == [
+        "A Reading of odd cannot be reported: TypeError",
+        "A Reading of odd cannot be reported: OverflowError",
+    ]
 
 
 def test_an_event_that_cannot_be_written_is_a_gap(caplog: pytest.LogCaptureFixture) -> None:
     """The publisher goes on, and says that one is missing."""
     publisher = Publisher("redis://127.0.0.1:1")
-    publisher.receive(Reading(label="odd", at=5.0, answers={}, changed={"x": object()}))  # pyright: ignore[reportArgumentType]
+    publisher.receive(Reading(label="odd", at=5.0, responses={}, changed={"x": object()}))  # pyright: ignore[reportArgumentType]
     publisher.receive(StatusChanged(label="a", at=6.0, before=AccountStatus.NORMAL, after=AccountStatus.NORMAL))
 
     gap, event = map(msgspec.json.decode, publisher._outbox.take())
@@ -312,11 +317,11 @@ async def test_an_event_that_cannot_be_written_is_a_failure_of_the_hook() -> Non
     """The command is not run for it, and is for the next."""
     hook = Hook("/bin/true", kinds=["Reading", "StatusChanged"])
     async with hook.running():
-        hook.receive(Reading(label="odd", at=5.0, answers={}, changed={"x": object()}))  # pyright: ignore[reportArgumentType]
+        hook.receive(Reading(label="odd", at=5.0, responses={}, changed={"x": object()}))  # pyright: ignore[reportArgumentType]
         while hook.failures == 0:  # noqa: ASYNC110 - the hook wakes nobody
             await asyncio.sleep(0.01)
         hook.receive(StatusChanged(label="a", at=6.0, before=AccountStatus.NORMAL, after=AccountStatus.NORMAL))
-        while hook._waiting or hook._busy:  # noqa: ASYNC110 - same
+        while hook._queue or hook._busy:  # noqa: ASYNC110 - same
             await asyncio.sleep(0.01)
 
     assert (hook.failures, hook.dropped) == (1, 0)
@@ -325,8 +330,8 @@ async def test_an_event_that_cannot_be_written_is_a_failure_of_the_hook() -> Non
 @pytest.mark.parametrize("amount", [json.loads(text) for text in ODD_AMOUNTS if "\\" not in text])
 def test_an_odd_amount_in_a_published_event_is_no_event(amount: str) -> None:
     """What another program has written into the stream keeps to the same bounds."""
-    line = ThresholdCrossed(label="a", at=0.0, line="warn", threshold=Decimal(2), below=True, uni_mmr=Decimal(1))
-    reading = Reading(label="a", at=0.0, answers={}, changed={"uni_mmr": Change(None, plain(Decimal("0E-8")))})
+    line = ThresholdCrossed(label="a", at=0.0, name="warn", threshold=Decimal(2), below=True, uni_mmr=Decimal(1))
+    reading = Reading(label="a", at=0.0, responses={}, changed={"uni_mmr": Change(None, plain(Decimal("0E-8")))})
     for event, field in ((line, '"uni_mmr":"1"'), (reading, '"0.00000000"')):
         text = msgspec.json.encode(event).decode()
         assert field in text

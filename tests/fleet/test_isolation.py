@@ -239,8 +239,8 @@ def test_answers_are_those_of_the_account(told: Told) -> None:
 
     assert len(readings) > 1_000
     for reading in readings:
-        for name, snapshot in reading.answers.items():
-            answer: Any = snapshot.answer
+        for name, snapshot in reading.responses.items():
+            answer: Any = snapshot.response
             if name == "account":
                 assert answer.account_equity in told.seen.equities[reading.label]
             else:

@@ -293,7 +293,7 @@ async def test_one_wrong_account_stops_the_fleet(pm: Sandbox, tmp_path: Path) ->
 
 
 async def test_the_good_ones_go_on_where_asked(pm: Sandbox, tmp_path: Path) -> None:
-    """The wrong one is an event and stands in the picture."""
+    """The wrong one is an event and stands in the snapshot."""
     path, env = accounts_of(pm, tmp_path)
     seen: set[str] = set()
     failed: list[AccountFailed] = []
@@ -324,7 +324,7 @@ async def test_a_shard_reads_its_own_keys_alone(pm: Sandbox, tmp_path: Path) -> 
         try:
             async with fleet:
                 fleet.watch()
-                labels += [picture.label for picture in fleet.snapshot()]
+                labels += [snapshot.label for snapshot in fleet.snapshot()]
         except ConfigurationError as error:
             # The shard may have the wrong account alone, or none.
             labels += ["third"] if "third" in str(error) else []

@@ -45,7 +45,7 @@ def test_a_thousand_accounts_take_little() -> None:
             async with echo.fleet(ACCOUNTS) as fleet:
                 # Before anybody's second turn, everybody has had the first.
                 await take(fleet.watch(warn="1.5", alarm="1.2"), ACCOUNTS, echo)
-                assert all(picture.age is not None for picture in fleet.snapshot())
+                assert all(snapshot.age is not None for snapshot in fleet.snapshot())
                 gc.collect()
                 return tracemalloc.get_traced_memory()[0]
         finally:

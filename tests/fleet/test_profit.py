@@ -90,7 +90,7 @@ def test_dollars_of_several_kinds_are_added() -> None:
 
 
 def test_a_fleet_tells_profit_by_asset() -> None:
-    """In its events, pictures and metrics; and when the contract in BTC is closed, the sum is known again."""
+    """In its events, snapshots and metrics; and when the contract in BTC is closed, the sum is known again."""
     texts: list[str] = []
 
     async def main() -> list[Reading]:
@@ -114,14 +114,14 @@ def test_a_fleet_tells_profit_by_asset() -> None:
             metrics.watch(fleet)
             taking = tasks.create_task(take())
             await asyncio.sleep(5)
-            (picture,) = fleet.snapshot()
-            assert picture.unrealized_profit is None
-            assert picture.profits == {"BTC": Decimal("-0.5"), "USDT": Decimal(10)}
+            (snapshot,) = fleet.snapshot()
+            assert snapshot.unrealized_profit is None
+            assert snapshot.profits == {"BTC": Decimal("-0.5"), "USDT": Decimal(10)}
             texts.append(scrape(metrics.registry).text)
             del held["ETHBTC"]
             await asyncio.sleep(20)
-            (picture,) = fleet.snapshot()
-            assert (picture.unrealized_profit, picture.profits) == (Decimal(10), {"USDT": Decimal(10)})
+            (snapshot,) = fleet.snapshot()
+            assert (snapshot.unrealized_profit, snapshot.profits) == (Decimal(10), {"USDT": Decimal(10)})
             texts.append(scrape(metrics.registry).text)
             await asyncio.sleep(20)
             taking.cancel()

@@ -67,8 +67,8 @@ async def ten_minutes() -> Watch:
         taking = tasks.create_task(take())
         for _ in range(SECONDS):
             await asyncio.sleep(1)
-            for picture in fleet.snapshot():
-                planned[picture.label].append(picture.interval)
+            for snapshot in fleet.snapshot():
+                planned[snapshot.label].append(snapshot.interval)
         taking.cancel()
 
     arrived: dict[str, list[float]] = defaultdict(list)
@@ -171,8 +171,8 @@ def test_readings_carry_the_answers_of_their_own_account(watch: Watch) -> None:
     assert len(readings) >= 2000
     assert len(set(wallets.values())) == ACCOUNTS
     for reading in readings:
-        assert set(reading.answers) == {"account", "um_account"}
-        um = reading.answers["um_account"].answer
+        assert set(reading.responses) == {"account", "um_account"}
+        um = reading.responses["um_account"].response
         assert isinstance(um, UmAccount)
         assert [one.cross_wallet_balance for one in um.assets if one.asset == "USDT"] == [wallets[reading.label]]
 

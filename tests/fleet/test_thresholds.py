@@ -60,11 +60,11 @@ def test_lines_come_in_the_order_in_which_a_falling_account_meets_them() -> None
     [
         ("1.2", "1.5", r"alarm \(1.5\) is not below warn \(1.2\)"),
         ("1.2", "1.2", r"alarm \(1.2\) is not below warn \(1.2\)"),
-        ("0", None, "warn is 0: a line is a uniMMR above 0"),
-        (None, "NaN", "alarm is NaN: a line is a uniMMR above 0"),
-        ("Infinity", None, "warn is Infinity: a line is a uniMMR above 0"),
-        ("1e999999", None, r"warn is 1E\+999999: a line is a uniMMR above 0, such as 1.5"),
-        (None, "1e-999999", "alarm is 1E-999999: a line is a uniMMR above 0, such as 1.5"),
+        ("0", None, "warn is 0: a threshold is a uniMMR above 0"),
+        (None, "NaN", "alarm is NaN: a threshold is a uniMMR above 0"),
+        ("Infinity", None, "warn is Infinity: a threshold is a uniMMR above 0"),
+        ("1e999999", None, r"warn is 1E\+999999: a threshold is a uniMMR above 0, such as 1.5"),
+        (None, "1e-999999", "alarm is 1E-999999: a threshold is a uniMMR above 0, such as 1.5"),
     ],
 )
 def test_lines_that_cannot_be_are_refused(warn: str | None, alarm: str | None, why: str) -> None:
@@ -81,7 +81,7 @@ def test_a_line_is_a_text_or_a_decimal(value: object, line: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("value", "why"),
-    [(1.5, "warn is float: give a text"), (True, "warn is bool"), ("high", "warn is a text that is no number")],
+    [(1.5, "warn is float: give a text"), (True, "warn is bool"), ("high", "warn is text but not a number")],
 )
 def test_a_line_that_is_no_amount_is_refused(value: object, why: str) -> None:
     """A float cannot hold a line exactly."""

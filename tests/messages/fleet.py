@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from binance_pm.budget import Waiting
-from binance_pm.cli.describe import sentence
+from binance_pm.cli.describe import describe_event
 from binance_pm.cli.tail import as_words
 from binance_pm.enums import AccountStatus
 from binance_pm.fleet import (
@@ -106,7 +106,9 @@ class Keyring(ModuleType):
 
 def told(**kinds: FleetEvent) -> dict[str, Scenario]:
     """Events in words."""
-    return {f"event.{name.replace('_', ' ')}": lambda _, event=event: sentence(event) for name, event in kinds.items()}
+    return {
+        f"event.{name.replace('_', ' ')}": lambda _, event=event: describe_event(event) for name, event in kinds.items()
+    }
 
 
 def entry(event: Any) -> Scenario:
@@ -190,25 +192,33 @@ EVENTS = told(
     reading=Reading(
         at=AT,
         label="desk",
-        answers={},
+        responses={},
         changed={"uni_mmr": Change(None, Decimal(2)), "account_equity": Change(Decimal(1), None)},
     ),
-    reading_unchanged=Reading(at=AT, label="desk", answers={}, changed={}),
+    reading_unchanged=Reading(at=AT, label="desk", responses={}, changed={}),
     status=StatusChanged(at=AT, label="desk", before=AccountStatus.NORMAL, after=AccountStatus.MARGIN_CALL),
     below=ThresholdCrossed(
-        at=AT, label="desk", line="warn", threshold=Decimal("1.5"), below=True, uni_mmr=Decimal("1.4")
+        at=AT, label="desk", name="warn", threshold=Decimal("1.5"), below=True, uni_mmr=Decimal("1.4")
     ),
-    above=ThresholdCrossed(at=AT, label="desk", line="warn", threshold=Decimal("1.5"), below=False, uni_mmr=Decimal(2)),
-    stale=Stale(at=AT, label="desk", age=12.0, bound=10.0, why="no answer", ages={"account": 12.0}, old=("account",)),
-    stale_never_read=Stale(at=AT, label="desk", age=None, bound=10.0, why="no answer"),
+    above=ThresholdCrossed(at=AT, label="desk", name="warn", threshold=Decimal("1.5"), below=False, uni_mmr=Decimal(2)),
+    stale=Stale(
+        at=AT,
+        label="desk",
+        age=12.0,
+        bound=10.0,
+        reason="no answer",
+        ages={"account": 12.0},
+        stale_endpoints=("account",),
+    ),
+    stale_never_read=Stale(at=AT, label="desk", age=None, bound=10.0, reason="no answer"),
     stale_in_part=Stale(
         at=AT,
         label="desk",
         age=12.0,
         bound=10.0,
-        why="no answer",
+        reason="no answer",
         ages={"account": 1.0, "um_account": 12.0},
-        old=("um_account",),
+        stale_endpoints=("um_account",),
     ),
     fresh=Fresh(at=AT, label="desk", age=0.5),
     failed=AccountFailed(**FAILED, retry_at=AT + 5),

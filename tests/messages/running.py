@@ -24,7 +24,7 @@ from binance_pm.api.account import Account
 from binance_pm.api.um_account import UmAsset
 from binance_pm.budget.shared import SharedBudget
 from binance_pm.cli.hook import Hook
-from binance_pm.cli.watch import tell
+from binance_pm.cli.watch import dispatch
 from binance_pm.declaration import EndpointGroup, get, post
 from binance_pm.endpoint import ENDPOINTS, Registry, Weights
 from binance_pm.fleet import Fleet, Fresh, Member, Publisher, decode_event
@@ -435,7 +435,7 @@ async def receivers() -> None:
     async def events() -> AsyncGenerator[Fresh, None]:
         yield Fresh(at=AT, label="desk", age=1.0)
 
-    await tell(events(), [Failing()])
+    await dispatch(events(), [Failing()])
 
 
 def unpublished(_: Stage) -> None:
@@ -652,7 +652,7 @@ SCENARIOS: dict[str, Scenario] = {
     "store.lost": lost,
     "store.lost and found": stores,
     "entry.unknown endpoint": lambda _: decode_event(
-        '{"type":"Reading","at":1,"label":"desk","answers":{"spot":{"answer":{},"at":1}},"changed":{}}'
+        '{"type":"Reading","at":1,"label":"desk","responses":{"spot":{"response":{},"at":1}},"changed":{}}'
     ),
     **DECLARATIONS,
     "import.metrics": lambda stage: importing(stage, "binance_pm.metrics", "binance_pm.metrics.metrics"),

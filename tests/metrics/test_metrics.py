@@ -87,8 +87,8 @@ def test_the_figures_of_an_account() -> None:
         assert now.get("account_unrealized_profit_usd", **mine) == 1
         assert now.get("account_stale", **mine) == 0
         assert 0 <= (now.get("account_age_seconds", **mine) or math.nan) < 20
-        assert [now.get("account_line_uni_mmr", **mine, line=line) for line in LINES] == [1.5, 1.2]
-        assert [now.get("account_below_line", **mine, line=line) for line in LINES] == [1, 0]
+        assert [now.get("account_threshold_uni_mmr", **mine, threshold=line) for line in LINES] == [1.5, 1.2]
+        assert [now.get("account_below_threshold", **mine, threshold=line) for line in LINES] == [1, 0]
         assert now.get("events_total", **mine, type="ThresholdCrossed") == 1
         assert now.get("events_total", **mine, type="StatusChanged") == 0
         readings = {one.labels["endpoint"]: one.value for one in now.all("account_readings_total", **mine)}
@@ -136,15 +136,15 @@ def test_figures_of_a_stale_account_are_absent(trouble: Callable[[int], Awaitabl
             assert blind.get("account_stale", account=label) == 1
             assert (blind.get("account_age_seconds", account=label) or 0) > 100
             assert blind.get("events_total", account=label, type="Stale") == 1
-        assert blind.get("account_below_line", account="account-1", line="warn") == 1
-        assert blind.get("account_below_line", account="account-1", line="alarm") is None
-        assert blind.all("account_below_line", account="account-0") == []
+        assert blind.get("account_below_threshold", account="account-1", threshold="warn") == 1
+        assert blind.get("account_below_threshold", account="account-1", threshold="alarm") is None
+        assert blind.all("account_below_threshold", account="account-0") == []
         echo.trouble, echo.uni_mmr = fine, {}
         await asyncio.sleep(150)
         back = look()
         assert all(back.all(name, account="account-1") for name in FIGURES)
         assert back.get("account_stale", account="account-1") == 0
-        assert back.get("account_below_line", account="account-1", line="warn") == 0
+        assert back.get("account_below_threshold", account="account-1", threshold="warn") == 0
 
     watched(act, prepare=lambda echo: echo.uni_mmr.update({1: "1.4"}))
 
@@ -158,7 +158,7 @@ def test_the_age_of_an_account_that_was_never_read_is_infinite() -> None:
             now = look()
             assert now.get("account_age_seconds", account="account-0") == math.inf
             assert now.get("account_stale", account="account-0") == stale
-            assert [name for name in (*FIGURES, "account_below_line") if now.all(name)] == []
+            assert [name for name in (*FIGURES, "account_below_threshold") if now.all(name)] == []
             assert now.get("account_readings_total", account="account-0", endpoint="account") == 0
 
     watched(act, prepare=lambda echo: setattr(echo, "trouble", hanging))
@@ -268,19 +268,19 @@ def test_a_refusal_closes_the_gate_for_a_known_time() -> None:
     async def act(echo: Echo, look: Callable[[], Scrape]) -> None:
         await asyncio.sleep(10)
         before = look()
-        assert [before.get(f"gate_{what}", host=HOST) for what in ("closed", "opens_seconds")] == [0, 0]
-        assert [one.value for one in before.all("refusals_total", host=HOST)] == [0, 0]
+        assert [before.get(f"gate_{what}", origin=HOST) for what in ("closed", "opens_seconds")] == [0, 0]
+        assert [one.value for one in before.all("refusals_total", origin=HOST)] == [0, 0]
         echo.trouble = trouble
         await asyncio.sleep(20)
         shut = look()
-        assert shut.get("gate_closed", host=HOST) == 1
-        assert 90 < (shut.get("gate_opens_seconds", host=HOST) or 0) <= 120
-        assert (shut.get("refusals_total", host=HOST, status="418") or 0) >= 1
-        assert shut.get("refusals_total", host=HOST, status="429") == 0
+        assert shut.get("gate_closed", origin=HOST) == 1
+        assert 90 < (shut.get("gate_opens_seconds", origin=HOST) or 0) <= 120
+        assert (shut.get("refusals_total", origin=HOST, status="418") or 0) >= 1
+        assert shut.get("refusals_total", origin=HOST, status="429") == 0
         assert [one.value for one in shut.all("events_total", type="HostBlocked")] == [1]
         echo.trouble = fine
         await asyncio.sleep(120)
-        assert look().get("gate_closed", host=HOST) == 0
+        assert look().get("gate_closed", origin=HOST) == 0
 
     watched(act)
 
@@ -299,8 +299,8 @@ def test_a_ban_from_before_is_seen_before_any_call(tmp_path: Path) -> None:
                 await asyncio.sleep(5)
                 now = look()
                 assert echo.arrived == []
-                assert now.get("gate_closed", host=HOST) == 1
-                assert 500 < (now.get("gate_opens_seconds", host=HOST) or 0) <= 600
+                assert now.get("gate_closed", origin=HOST) == 1
+                assert 500 < (now.get("gate_opens_seconds", origin=HOST) or 0) <= 600
 
             await measured(fleet, act)
 
@@ -313,12 +313,12 @@ def test_the_figures_of_a_pool() -> None:
     async def act(_: Echo, look: Callable[[], Scrape]) -> None:
         await asyncio.sleep(20)
         now = look()
-        pool = {"host": HOST, "pool": "IP /papi", "account": ""}
+        pool = {"origin": HOST, "pool": "IP /papi", "account": ""}
         assert now.get("pool_weight_limit", **pool) == 6_000
         assert (now.get("pool_weight_used", **pool) or 0) >= 50
         assert now.get("pool_weight_in_flight", **pool) == 0
         assert (now.get("pool_weight_reserve", **pool) or 0) > 0
-        assert now.get("pool_weight_foreign", **pool) == 0
+        assert now.get("pool_weight_external", **pool) == 0
         waiting = {one.labels["priority"]: one.value for one in now.all("pool_waiting_calls", **pool)}
         assert waiting == {"order": 0, "poll": 0, "background": 0}
 
@@ -453,7 +453,7 @@ async def test_another_thread_is_answered_by_the_event_loop() -> None:
 
 async def test_a_loop_that_hangs_fails_the_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
     """Old figures would look like new ones."""
-    monkeypatch.setattr(module, "_LONGEST_LOOK", 0.05)
+    monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 0.05)
     echo = Echo(asyncio.get_running_loop().time)
     ended: list[str] = []
 

@@ -141,7 +141,7 @@ class TestDoubt:
     async def test_more_than_one_answer_on_a_used_connection(
         self, status: str, surplus: bytes, departure: Departure, engine: Engine, *, chunked: bool
     ) -> None:
-        """Which of them is whose cannot be told: it was sent, and its outcome is unknown."""
+        """Which of them is whose cannot be reported: it was sent, and its outcome is unknown."""
         answer = CHUNKED + b"4\r\nmine\r\n0\r\n\r\n" if chunked else http(b"mine")
         answer = answer.replace(b"200 OK", status.encode())
 

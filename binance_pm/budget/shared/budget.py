@@ -164,7 +164,7 @@ class SharedBudget(Budget):
         gate.close(now + seconds, banned=reply.banned)
         if is_news:
             _log.warning("%s refused another process: nothing is sent to it for %.1f s", origin, seconds)
-            self._emit(Refused(origin, None, reply.banned, seconds))
+            self._listeners.emit(Refused(origin, None, reply.banned, seconds))
 
     def _report(self, origin: str, *, has_closed: bool) -> OriginReport:
         clock, gate, now = self.clock(origin), self.gate(origin), self.monotonic()

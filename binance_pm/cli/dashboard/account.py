@@ -15,7 +15,7 @@ from binance_pm.cli.dashboard.line import Line, Span, line, wrapped
 from binance_pm.cli.dashboard.rows import Row
 from binance_pm.cli.dashboard.table import LOUD, OLD, age_text, spark
 from binance_pm.cli.describe import clock_time
-from binance_pm.fleet import TimedAnswer
+from binance_pm.fleet import TimedResponse
 
 _GAP: Final = 3
 # The columns that a narrow screen leaves out last.
@@ -24,18 +24,18 @@ _FIRST: Final = ("symbol", "position_side", "position_amt", "notional", "unreali
 
 def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[str]) -> list[Line]:
     """The account as lines of a width; amounts have all digits that the exchange told."""
-    picture = row.picture
+    snapshot = row.snapshot
     lines: list[Line] = [_title(row), _plan(row)]
-    if picture.error:
-        retry = "" if picture.retry_at is None else f" (tried again at {clock_time(picture.retry_at)})"
-        lines += [line(text, "red") for text in wrapped(f"last error: {picture.error}{retry}", width, indent=2)]
-    if picture.why and picture.why != picture.error:
-        lines += [line(text, "red") for text in wrapped(f"not seen: {picture.why}", width, indent=2)]
-    if picture.profits:
-        amounts = ", ".join(f"{text_of(value, '+,f')} {asset}" for asset, value in picture.profits.items())
+    if snapshot.error:
+        retry = "" if snapshot.retry_at is None else f" (tried again at {clock_time(snapshot.retry_at)})"
+        lines += [line(text, "red") for text in wrapped(f"last error: {snapshot.error}{retry}", width, indent=2)]
+    if snapshot.reason and snapshot.reason != snapshot.error:
+        lines += [line(text, "red") for text in wrapped(f"not seen: {snapshot.reason}", width, indent=2)]
+    if snapshot.profits:
+        amounts = ", ".join(f"{text_of(value, '+,f')} {asset}" for asset, value in snapshot.profits.items())
         old = OLD if row.is_old("um_account") else ""
         lines += [line(text, old) for text in wrapped(f"unrealized profit {amounts}", width, indent=2)]
-    if not picture.answers:
+    if not snapshot.responses:
         lines.append(line("Nothing was ever read of this account.", LOUD))
     if trend:
         course = Span(spark(trend, len(trend)), "dim" if row.is_blind else "cyan")
@@ -43,7 +43,7 @@ def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[st
     told: list[Line] = []
     tables: list[tuple[str, list[msgspec.Struct]]] = []
     styles: dict[str, str] = {}
-    for name, timed in sorted(picture.answers.items()):
+    for name, timed in sorted(snapshot.responses.items()):
         figures, lists = _taken_apart(timed)
         style = OLD if row.is_old(name) else ""
         title = (Span(name, "bold"), Span(f"  at {clock_time(timed.at)}"), _age(row, name))
@@ -65,37 +65,37 @@ def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[st
 
 
 def _title(row: Row) -> Line:
-    picture = row.picture
-    below = f", at or below {' and '.join(picture.below)}" if picture.below else ""
+    snapshot = row.snapshot
+    below = f", at or below {' and '.join(snapshot.below)}" if snapshot.below else ""
     never = " NEVER READ " if row.condition == "unread" else " PART UNREAD "
-    state = Span(never if picture.age is None else f" STALE: read {age_text(picture.age)} ago ", LOUD)
-    fresh = Span(f"read {age_text(picture.age or 0.0)} ago")
+    state = Span(never if snapshot.age is None else f" STALE: read {age_text(snapshot.age)} ago ", LOUD)
+    fresh = Span(f"read {age_text(snapshot.age or 0.0)} ago")
     return (
-        Span(picture.label, "bold"),
-        Span(f"  {picture.product}  {picture.status or 'UNREAD'}{below}  "),
+        Span(snapshot.label, "bold"),
+        Span(f"  {snapshot.product}  {snapshot.status or 'UNREAD'}{below}  "),
         state if row.condition in {"unread", "partial", "stale"} else fresh,
     )
 
 
 def _age(row: Row, name: str) -> Span:
     """How old what an endpoint told is, if that is not as promised."""
-    age = row.picture.ages.get(name)
+    age = row.snapshot.ages.get(name)
     return Span(f"  STALE {age_text(age)}", LOUD) if age is not None and row.is_old(name) else Span("")
 
 
 def _plan(row: Row) -> Line:
-    picture = row.picture
-    if not picture.interval:
+    snapshot = row.snapshot
+    if not snapshot.interval:
         return line("It is not read.")
-    return line(f"read every {age_text(picture.interval)}, stale from {age_text(picture.bound)} on")
+    return line(f"read every {age_text(snapshot.interval)}, stale from {age_text(snapshot.bound)} on")
 
 
-def _taken_apart(timed: TimedAnswer) -> tuple[list[tuple[str, str]], list[tuple[str, list[msgspec.Struct]]]]:
+def _taken_apart(timed: TimedResponse) -> tuple[list[tuple[str, str]], list[tuple[str, list[msgspec.Struct]]]]:
     """The figures of an answer, each with its name, and its lists."""
     figures: list[tuple[str, str]] = []
     lists: list[tuple[str, list[msgspec.Struct]]] = []
-    for field in msgspec.structs.fields(timed.answer):
-        value: object = getattr(timed.answer, field.name)
+    for field in msgspec.structs.fields(timed.response):
+        value: object = getattr(timed.response, field.name)
         if isinstance(value, list):
             lists.append((_words(field.name), cast("list[msgspec.Struct]", value)))
         else:

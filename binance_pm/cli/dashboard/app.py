@@ -23,10 +23,9 @@ from binance_pm.cli import INTERRUPTED
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.line import Line
 from binance_pm.cli.dashboard.screen import screen_of
-from binance_pm.cli.dashboard.state import FleetState, observe
 from binance_pm.cli.dashboard.table import ColumnName
 from binance_pm.cli.dashboard.view import View, pressed
-from binance_pm.fleet import Fleet
+from binance_pm.fleet import Fleet, FleetState
 
 _REFRESH_SECONDS: Final = 0.25
 
@@ -67,7 +66,7 @@ class Dashboard(App[int]):
     Args:
         look: what is known now.
         history: what was told.
-        every: seconds between two pictures; None to draw only when a key is pressed or `draw` is called.
+        every: seconds between two snapshots; None to draw only when a key is pressed or `draw` is called.
     """
 
     ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
@@ -142,7 +141,7 @@ async def show(fleet: Fleet, history: History) -> int:
         fleet: somebody else takes its events.
         history: a receiver of them.
     """
-    dashboard = Dashboard(lambda: observe(fleet, at=fleet.now()), history)
+    dashboard = Dashboard(fleet.state, history)
     try:
         with history.keeping_logs(fleet.now), _left_on_interrupt(dashboard):
             # Without the mouse, the terminal's own selection copies text.

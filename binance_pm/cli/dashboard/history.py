@@ -11,9 +11,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from binance_pm.amounts import is_near
-from binance_pm.api.account import Account
-from binance_pm.api.pro_account import ProAccount, SpanAccount
-from binance_pm.cli.describe import clock_time, sentence
+from binance_pm.cli.describe import clock_time, describe_event
 from binance_pm.fleet import (
     AccountFailed,
     BudgetTight,
@@ -25,6 +23,7 @@ from binance_pm.fleet import (
     ThresholdCrossed,
 )
 from binance_pm.fleet.events import label_of
+from binance_pm.fleet.summary import headline_of
 
 TREND: Final = 24
 """How many values of uniMMR are kept of an account."""
@@ -70,7 +69,7 @@ class History:
 
     def receive(self, event: FleetEvent) -> None:
         """Remember an event."""
-        told = sentence(event)
+        told = describe_event(event)
         if isinstance(event, Reading):
             self._remember_value(event)
         else:
@@ -115,10 +114,10 @@ class History:
         self.log.extend(reversed(later))
 
     def _remember_value(self, event: Reading) -> None:
-        for timed in event.answers.values():
-            if isinstance(timed.answer, Account | ProAccount | SpanAccount) and is_near(timed.answer.uni_mmr):
-                value = min(max(timed.answer.uni_mmr, -_FARTHEST), _FARTHEST)
-                self._trends.setdefault(event.label, deque(maxlen=TREND)).append(float(value))
+        headline = headline_of({name: timed.response for name, timed in event.responses.items()})
+        if headline is not None and is_near(headline.uni_mmr):
+            value = min(max(headline.uni_mmr, -_FARTHEST), _FARTHEST)
+            self._trends.setdefault(event.label, deque(maxlen=TREND)).append(float(value))
 
 
 class _Keeper(logging.Handler):

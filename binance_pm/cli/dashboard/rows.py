@@ -10,10 +10,9 @@ from typing import Final, Literal, NamedTuple, get_args
 
 import msgspec
 
-from binance_pm.amounts import is_near
 from binance_pm.enums import AccountStatus
 from binance_pm.fleet import AccountSnapshot
-from binance_pm.fleet.accounts import HEADLINES
+from binance_pm.fleet.products import HEADLINES
 from binance_pm.fleet.thresholds import LIQUIDATION
 
 Condition = Literal["unread", "partial", "stale", "failed", "fresh"]
@@ -33,7 +32,7 @@ _WARNED: Final = {AccountStatus.MARGIN_CALL, AccountStatus.SUPPLY_MARGIN}
 class Row(NamedTuple):
     """One account."""
 
-    picture: AccountSnapshot
+    snapshot: AccountSnapshot
     condition: Condition
     level: Level
     """By what was last read of it."""
@@ -41,37 +40,37 @@ class Row(NamedTuple):
     @property
     def is_blind(self) -> bool:
         """Whether uniMMR, status and equity may not be what the account is worth."""
-        return any(self.is_old(name) for name in self.picture.ages or HEADLINES if name in HEADLINES)
+        return any(self.is_old(name) for name in self.snapshot.ages or HEADLINES if name in HEADLINES)
 
     @property
     def headline_age(self) -> float | None:
         """Seconds since uniMMR and status came, None if they never did."""
-        ages = [age for name, age in self.picture.ages.items() if name in HEADLINES]
-        return ages[0] if ages else self.picture.age
+        ages = [age for name, age in self.snapshot.ages.items() if name in HEADLINES]
+        return ages[0] if ages else self.snapshot.age
 
     @property
     def has_failed(self) -> bool:
         """Whether its last reading failed, however young the one before is."""
-        return bool(self.picture.error)
+        return bool(self.snapshot.error)
 
     def is_old(self, name: str) -> bool:
         """Whether what an endpoint told is older than promised, or never came."""
-        picture = self.picture
-        if name not in picture.ages:
+        snapshot = self.snapshot
+        if name not in snapshot.ages:
             return self.condition in {"unread", "partial", "stale"}
-        age = picture.ages[name]
-        return age is None or name in picture.old or age > picture.bound
+        age = snapshot.ages[name]
+        return age is None or name in snapshot.stale_endpoints or age > snapshot.bound
 
     @property
     def reason(self) -> str:
         """Why it failed or is not seen; empty where it is."""
-        return self.picture.error or self.picture.why
+        return self.snapshot.error or self.snapshot.reason
 
     @property
     def brief_reason(self) -> str:
         """The same in about 28 letters."""
-        if not self.picture.error and self.picture.waiting is not None:
-            return self.picture.waiting.brief
+        if not self.snapshot.error and self.snapshot.waiting is not None:
+            return self.snapshot.waiting.brief
         return brief_error(self.reason)
 
 
@@ -100,9 +99,9 @@ class Summary(NamedTuple):
         return self.failed == self.accounts > 0
 
 
-def rows_of(pictures: Iterable[AccountSnapshot]) -> list[Row]:
+def rows_of(snapshots: Iterable[AccountSnapshot]) -> list[Row]:
     """The accounts, each with what it is."""
-    return [Row(picture, _condition(picture), _level(picture)) for picture in map(_plausible, pictures)]
+    return [Row(snapshot, _condition(snapshot), _level(snapshot)) for snapshot in map(_plausible, snapshots)]
 
 
 def ordered(rows: Iterable[Row], by: Order) -> list[Row]:
@@ -116,7 +115,7 @@ def matching(rows: Iterable[Row], text: str) -> list[Row]:
     return [
         row
         for row in rows
-        if any(wanted in word.casefold() for word in (row.picture.label, row.picture.status or "", *row[1:]))
+        if any(wanted in word.casefold() for word in (row.snapshot.label, row.snapshot.status or "", *row[1:]))
     ]
 
 
@@ -135,20 +134,25 @@ def summary_of(rows: Iterable[Row]) -> Summary:
     )
 
 
-def _plausible(picture: AccountSnapshot) -> AccountSnapshot:
-    """The picture, with figures that nothing can be done with as unknown and failed."""
-    figures = {
-        name: getattr(picture, name)
-        for name in ("uni_mmr", "account_equity", "account_maint_margin", "unrealized_profit")
-    }
-    odd = [name for name, value in figures.items() if value is not None and not is_near(value)]
-    odd += [f"profits in {asset}" for asset, value in picture.profits.items() if not is_near(value)]
-    if not odd:
-        return picture
-    error = picture.error or f"{odd[0]} is not plausible"
-    known = {name: None if name in odd else value for name, value in figures.items()}
-    profits = {asset: value for asset, value in picture.profits.items() if is_near(value)}
-    return msgspec.structs.replace(picture, **known, profits=profits, error=error, below=("alarm",))
+def _plausible(snapshot: AccountSnapshot) -> AccountSnapshot:
+    """The snapshot, with figures that nothing can be done with as unknown and failed."""
+    if not (odd := snapshot.implausible()):
+        return snapshot
+    error = snapshot.error or f"{odd[0]} is not plausible"
+    return msgspec.structs.replace(snapshot.plausible(), error=error, below=("alarm",))
+
+
+def aged(snapshots: Iterable[AccountSnapshot], seconds: float) -> list[AccountSnapshot]:
+    """The same snapshots, seconds later, if nothing was read since."""
+    return [_aged(snapshot, seconds) for snapshot in snapshots]
+
+
+def _aged(snapshot: AccountSnapshot, seconds: float) -> AccountSnapshot:
+    age = None if snapshot.age is None else snapshot.age + seconds
+    ages = {name: None if since is None else since + seconds for name, since in snapshot.ages.items()}
+    return msgspec.structs.replace(
+        snapshot, age=age, ages=ages, is_stale=snapshot.is_stale or (age or 0.0) > snapshot.bound
+    )
 
 
 def common_reason(rows: Iterable[Row]) -> str:
@@ -166,32 +170,32 @@ def brief_error(text: str) -> str:
     return f"{code[1]} {sentence}" if code else sentence
 
 
-def _condition(picture: AccountSnapshot) -> Condition:
-    if picture.age is None:
-        return "partial" if picture.answers else "unread"
-    if picture.is_stale or picture.old or picture.age > picture.bound > 0:
+def _condition(snapshot: AccountSnapshot) -> Condition:
+    if snapshot.age is None:
+        return "partial" if snapshot.responses else "unread"
+    if snapshot.is_stale or snapshot.stale_endpoints or snapshot.age > snapshot.bound > 0:
         return "stale"
-    return "failed" if picture.error else "fresh"
+    return "failed" if snapshot.error else "fresh"
 
 
-def _level(picture: AccountSnapshot) -> Level:
-    status, uni_mmr = picture.status, picture.uni_mmr
+def _level(snapshot: AccountSnapshot) -> Level:
+    status, uni_mmr = snapshot.status, snapshot.uni_mmr
     is_known_mild = status is None or status is AccountStatus.NORMAL or status in _WARNED
-    if "alarm" in picture.below or not is_known_mild or (uni_mmr is not None and uni_mmr <= LIQUIDATION):
+    if "alarm" in snapshot.below or not is_known_mild or (uni_mmr is not None and uni_mmr <= LIQUIDATION):
         return "alarm"
-    return "warn" if picture.below or status in _WARNED else "calm"
+    return "warn" if snapshot.below or status in _WARNED else "calm"
 
 
 def _danger(row: Row) -> tuple[int, Decimal, str]:
     urgent = row.is_blind or row.condition == "partial" or row.level == "alarm"
     rank = 0 if urgent else 2 if row.condition == "fresh" and row.level == "calm" else 1
-    return rank, row.picture.uni_mmr or Decimal(0), row.picture.label
+    return rank, row.snapshot.uni_mmr or Decimal(0), row.snapshot.label
 
 
 def _lowest(of: Callable[[AccountSnapshot], Decimal | None]) -> Callable[[Row], tuple[bool, Decimal, str]]:
     def key(row: Row) -> tuple[bool, Decimal, str]:
-        value = of(row.picture)
-        return value is not None, value or Decimal(0), row.picture.label
+        value = of(row.snapshot)
+        return value is not None, value or Decimal(0), row.snapshot.label
 
     return key
 
@@ -200,22 +204,22 @@ _SEVERITY: Final = {status: place for place, status in enumerate(AccountStatus)}
 
 
 def _status(row: Row) -> tuple[bool, int, str]:
-    status = row.picture.status
-    return status is not None, -_SEVERITY.get(status or AccountStatus.NORMAL, len(_SEVERITY)), row.picture.label
+    status = row.snapshot.status
+    return status is not None, -_SEVERITY.get(status or AccountStatus.NORMAL, len(_SEVERITY)), row.snapshot.label
 
 
 def _age(row: Row) -> tuple[bool, float, str]:
-    age = row.picture.age
-    return age is not None, -(age or 0.0), row.picture.label
+    age = row.snapshot.age
+    return age is not None, -(age or 0.0), row.snapshot.label
 
 
 _KEYS: Final[Mapping[Order, Callable[[Row], tuple[float | Decimal | str, ...]]]] = {
     "danger": _danger,
-    "account": lambda row: (row.picture.label,),
+    "account": lambda row: (row.snapshot.label,),
     "status": _status,
-    "uniMMR": _lowest(lambda picture: picture.uni_mmr),
-    "equity": _lowest(lambda picture: picture.account_equity),
-    "margin": _lowest(lambda picture: picture.account_maint_margin),
-    "profit": _lowest(lambda picture: picture.unrealized_profit),
+    "uniMMR": _lowest(lambda snapshot: snapshot.uni_mmr),
+    "equity": _lowest(lambda snapshot: snapshot.account_equity),
+    "margin": _lowest(lambda snapshot: snapshot.account_maint_margin),
+    "profit": _lowest(lambda snapshot: snapshot.unrealized_profit),
     "age": _age,
 }

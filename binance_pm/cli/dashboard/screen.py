@@ -1,4 +1,4 @@
-"""The lines of the whole screen, from what is known, what was told and what the person has chosen."""
+"""The lines of the whole screen, from the state of the fleet, its events and the view that the user has chosen."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from binance_pm.budget import PoolState
 from binance_pm.cli.dashboard.account import account
 from binance_pm.cli.dashboard.history import Entry, History
 from binance_pm.cli.dashboard.line import Line, Span, fitted, line, wrapped
-from binance_pm.cli.dashboard.rows import Row, Summary, common_reason, matching, ordered, rows_of, summary_of
-from binance_pm.cli.dashboard.state import FleetState, aged
+from binance_pm.cli.dashboard.rows import Row, Summary, aged, common_reason, matching, ordered, rows_of, summary_of
 from binance_pm.cli.dashboard.table import LOUD, ColumnName, age_text, table
 from binance_pm.cli.dashboard.view import View
 from binance_pm.cli.describe import clock_time
+from binance_pm.fleet import FleetState
 
 PAUSED: Final = "bold yellow reverse"
 # From so many lines on there is room for blank ones.
@@ -26,27 +26,27 @@ _LEAST_BAR: Final = 8
 _QUIET_SECONDS: Final = 20.0
 _HELP: Final = (
     ("keys", ""),
-    ("s, S", "sort by the next column, by the one before"),
-    ("/", "show accounts of a label, status or state; Enter keeps, Esc ends"),
-    ("arrows", "mark an account, Enter opens it; PgUp, PgDn, Home, End"),
+    ("s, S", "sort by the next, by the previous column"),
+    ("/", "filter by label, status or state; Esc clears the filter"),
+    ("arrows", "select an account, Enter opens it; also PgUp, PgDn, Home, End"),
     ("Esc", "back to all accounts"),
-    ("p", "accounts stand still; their ages go on, and so does watching"),
-    ("e", "the events, as far back as they are kept"),
+    ("p", "freeze the accounts; ages go on, and so does reading"),
+    ("e", "all events that are kept"),
     ("q", "quit; Ctrl-C too"),
     ("words", ""),
-    ("STALE", "older than promised: what is struck out is not what it is worth"),
-    ("STALE um", "its positions are; uniMMR and what is not struck out is as young as promised"),
-    ("NEVER READ", "nothing is known of it"),
-    ("PART UNREAD", "one of its readings never came"),
-    ("FAIL", "its last reading failed; the one before is as young as promised"),
-    ("failed", "accounts whose last reading failed, also those that are stale or unread"),
-    ("!!", "at or below the alarm line or 1.05, or beyond MARGIN_CALL"),
-    ("!", "at or below the warn line, or a MARGIN_CALL"),
-    ("BLIND", "no uniMMR is as young as promised: nothing here is surely so"),
-    ("FAILING", "the last reading of every account failed: soon it will be BLIND"),
-    ("QUIET", "nobody was read for long, although as planned"),
-    ("[##..== ]", "weight of the minute: used, free, kept for orders, kept for safety"),
-    ("danger", "who is blind or in alarm comes first, then by uniMMR"),
+    ("STALE", "older than promised: do not trust figures that are struck out"),
+    ("STALE um", "only its positions are stale; other figures are up to date"),
+    ("NEVER READ", "the account was never read"),
+    ("PART UNREAD", "one of its endpoints was never read"),
+    ("FAIL", "the last reading failed; the figures are still up to date"),
+    ("failed", "accounts whose last reading failed, stale and unread ones too"),
+    ("!!", "at or below the alarm threshold or 1.05, or worse than MARGIN_CALL"),
+    ("!", "at or below the warn threshold, or MARGIN_CALL"),
+    ("BLIND", "every uniMMR is stale: do not trust anything on this screen"),
+    ("FAILING", "the last reading of every account failed: BLIND will follow"),
+    ("QUIET", "no account was read for longer than planned"),
+    ("[##..== ]", "weight of the minute: used, free, reserved for orders, safety margin"),
+    ("danger", "stale accounts and alarms first, then by uniMMR"),
 )
 
 
@@ -54,13 +54,13 @@ class Screen(NamedTuple):
     """A screen."""
 
     lines: list[Line]
-    """From top to bottom, as many as it is high, each as wide as it is."""
+    """From top to bottom, as many as the screen is high, each as wide as the screen."""
     labels: list[str]
-    """Of all accounts that match, in their order."""
+    """Labels of all matching accounts, in their order."""
     body: int
-    """How many rows of them fit."""
+    """Number of accounts that fit on the screen."""
     scrolled: int
-    """How many lines of a page of text are above the screen."""
+    """Number of lines of a text page above the screen."""
     widths: Mapping[ColumnName, int]
 
 
@@ -74,18 +74,18 @@ def screen_of(
     since: float,
     widths: Mapping[ColumnName, int] | None = None,
 ) -> Screen:
-    """The screen.
+    """Return the screen.
 
-    What is paused is the accounts alone: the head, the warnings, the budget and the events are always of now.
+    Pausing freezes only the accounts: the head, the warnings, the budget and the events are always current.
 
     Args:
-        known: what is known now.
-        history: what was told.
-        view: what the person wants to see.
-        width: of the screen.
-        height: of the screen.
+        known: the current state of the fleet.
+        history: the events so far.
+        view: what the user wants to see.
+        width: width of the screen.
+        height: height of the screen.
         since: when watching began, seconds since the epoch.
-        widths: those of the columns on the screen before.
+        widths: column widths of the previous screen.
     """
     now, still = rows_of(known.accounts), view.paused
     rows = now if still is None else rows_of(aged(still.accounts, known.at - still.at))
@@ -102,7 +102,7 @@ def screen_of(
     filled = [*head, *lines, *[line()] * height][: max(0, height - 1)]
     return Screen(
         lines=[fitted(one, width) for one in (*filled, _keys(view, width))][:height],
-        labels=[row.picture.label for row in found],
+        labels=[row.snapshot.label for row in found],
         body=max(1, body),
         scrolled=above,
         widths=widths or {},
@@ -110,7 +110,7 @@ def screen_of(
 
 
 def budget_lines(pools: Sequence[PoolState], width: int) -> list[Line]:
-    """A bar for each limit, the fullest first; of the pools of single accounts the fullest stands for all of a path."""
+    """Return a bar for each limit, the fullest first; the fullest account pool of a path stands for all of them."""
     fullest: dict[tuple[str, ...], PoolState] = {}
     members: dict[tuple[str, ...], int] = {}
     for state in sorted(pools, key=lambda state: -state.used / state.limit):
@@ -130,7 +130,7 @@ def budget_lines(pools: Sequence[PoolState], width: int) -> list[Line]:
 
 
 def waiting_lines(pools: Sequence[PoolState], width: int) -> list[Line]:
-    """What the calls wait for that wait for a limit, the most calls first."""
+    """Return what calls wait for, the reason with the most calls first."""
     reasons: dict[str, int] = {}
     for state in pools:
         if (why := state.waiting_for) is not None:
@@ -140,7 +140,7 @@ def waiting_lines(pools: Sequence[PoolState], width: int) -> list[Line]:
 
 
 def _shortest(text: str, width: int) -> str:
-    """The text without its last parts where they do not fit."""
+    """Return the text without the last parts that do not fit."""
     while len(text) > width and ("; " in text or ", " in text):
         text = text[: max(text.rfind("; "), text.rfind(", "))]
     return text
@@ -160,7 +160,7 @@ def _table_page(
     )
     airy = [line()] if room >= _AIRY else []
     body = max(1, room - 1 - len(budget) - 2 * len(airy) - max(3, room // 5))
-    labels = [row.picture.label for row in found]
+    labels = [row.snapshot.label for row in found]
     place = labels.index(view.chosen) if view.chosen in labels else 0
     above = max(0, min(place - body // 2, len(found) - body))
     seen = found[above : above + body]
@@ -171,20 +171,20 @@ def _table_page(
 
 
 def _text(view: View, rows: list[Row], history: History, width: int) -> list[Line]:
-    """A page that is read from top to bottom."""
+    """Return a text page."""
     if view.page == "help":
         return _help(width)
     if view.page == "events":
-        return [one for entry in reversed(history.log) for one in _entry(entry, width)] or [line("Nothing was told.")]
+        return [one for entry in reversed(history.log) for one in _entry(entry, width)] or [line("No events yet.")]
     for row in rows:
-        if row.picture.label == view.chosen:
-            label = row.picture.label
+        if row.snapshot.label == view.chosen:
+            label = row.snapshot.label
             return account(row, width, trend=history.trend(label), events=history.events(label))
-    return [line(f"{view.chosen} is not watched any more.", LOUD)]
+    return [line(f"{view.chosen} is no longer watched.", LOUD)]
 
 
 def _head(summary: Summary, at: float, view: View, width: int) -> Line:
-    """How many accounts are what; where there is little room, without what is none."""
+    """Return the counts of accounts; on a narrow screen without the zeros."""
     counts = [
         (summary.stale, "stale", LOUD),
         (summary.failed, "failed", "bold red"),
@@ -207,12 +207,14 @@ def _head(summary: Summary, at: float, view: View, width: int) -> Line:
 
 
 def _warnings(rows: Sequence[Row], known: FleetState, view: View, since: float) -> list[Line]:
-    """What must be seen before anything else."""
+    """Return the warnings that must be seen first."""
     lines: list[Line] = []
     if (blindness := _blindness(rows, known.at - since)) is not None:
         lines.append(blindness)
     for gate in known.gates:
-        what = "418, BANNED" if gate.banned else "429, GATE SHUT"
+        if not gate.seconds:
+            continue
+        what = "418, BANNED" if gate.banned else "429, GATE CLOSED"
         host = gate.origin.partition("://")[2] or gate.origin
         until = clock_time(known.at + gate.seconds)
         lines.append(line(f" {what} for {_countdown(gate.seconds)}, until {until}: nothing is sent to {host}", LOUD))
@@ -224,15 +226,15 @@ def _warnings(rows: Sequence[Row], known: FleetState, view: View, since: float) 
 
 
 def _blindness(rows: Sequence[Row], watched: float) -> Line | None:
-    """Where nothing is known as promised, and where nobody was read for long although that was planned."""
+    """Return a warning if all data is stale, or if no account was read for longer than planned."""
     ages = [row.headline_age for row in rows if row.headline_age is not None]
     summary, reason = summary_of(rows), common_reason(rows)
     because = f": {reason}" if reason else ""
-    is_blind = summary.is_blind and (bool(ages) or any(row.picture.is_stale for row in rows) or not rows)
+    is_blind = summary.is_blind and (bool(ages) or any(row.snapshot.is_stale for row in rows) or not rows)
     if summary.is_failing and not is_blind:
         return line(f" FAILING: the last reading of every account failed{because}", LOUD)
     if not summary.is_blind:
-        soonest = min(row.picture.interval for row in rows if row.picture.interval)
+        soonest = min(row.snapshot.interval for row in rows if row.snapshot.interval)
         quiet = f" QUIET: no account was read for {min(ages):.0f} s; the most urgent is planned every {soonest:.0f} s"
         return line(quiet, PAUSED) if min(ages) > _QUIET_SECONDS else None
     if ages:
@@ -243,17 +245,17 @@ def _blindness(rows: Sequence[Row], watched: float) -> Line | None:
 
 
 def _countdown(seconds: float) -> str:
-    """Whole seconds that are left, never too few."""
+    """Return the remaining seconds, rounded up."""
     left = math.ceil(seconds)
     return f"{left} s" if left < 120 else f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
 
 
 def _narrowing(rows: Sequence[Row], found: Sequence[Row], view: View) -> list[Line]:
-    """Whoever filters is told what is not seen."""
+    """Return how many accounts the filter hides, and how many of them are in danger."""
     if not (view.filter or view.is_typing):
         return []
-    labels = {row.picture.label for row in found}
-    hidden = [row for row in rows if row.picture.label not in labels]
+    labels = {row.snapshot.label for row in found}
+    hidden = [row for row in rows if row.snapshot.label not in labels]
     bad = sum(row.is_blind or row.level == "alarm" for row in hidden)
     shown = f" filter: {view.filter}{'_' * view.is_typing}  {len(found)} of {len(rows)} accounts shown"
     return [(Span(shown, PAUSED), Span(f", {bad} of the hidden blind or in alarm" if bad else "", LOUD))]
@@ -264,7 +266,7 @@ def _pool_name(state: PoolState, members: int) -> str:
 
 
 def _pool_figures(state: PoolState, width: int) -> str:
-    """What is used, and as much more as the width allows: who waits, what others use, and the reserve."""
+    """Return the used weight and, if they fit, waiting calls, weight of other programs and the reserve."""
     waiting = sum(state.waiting.values())
     text = f"{state.used:>6,} of {state.limit:,}"
     parts = [
@@ -278,7 +280,7 @@ def _pool_figures(state: PoolState, width: int) -> str:
 
 
 def _bar(state: PoolState, width: int) -> str:
-    """Used, free, kept for orders and rescues, and left of the limit for safety."""
+    """Return a bar of used weight, free weight, the reserve, and the safety margin below the limit."""
     used, polls, cap = (
         round(min(1.0, part / state.limit) * width) for part in (state.used, state.cap - state.reserve, state.cap)
     )
@@ -293,7 +295,7 @@ def _bar_style(state: PoolState) -> str:
 
 
 def _log(log: Iterable[Entry], width: int, room: int) -> list[Line]:
-    """The newest events that fit wholly, the newest at the bottom."""
+    """Return the newest events that fit completely, the newest at the bottom."""
     lines: list[Line] = []
     for entry in reversed([*log][-room:] if room > 0 else []):
         more = _entry(entry, width)
@@ -321,7 +323,7 @@ def _help(width: int) -> list[Line]:
 
 def _keys(view: View, width: int) -> Line:
     if view.is_typing:
-        text = " letters: label, status or state   Enter: keep   Esc: show all"
+        text = " type label, status or state   Enter: keep   Esc: show all"
     elif view.page == "table":
         text = f" q quit  s sort: {view.order}  / filter  p pause  arrows Enter open  e events  ? help"
     else:

@@ -82,17 +82,17 @@ def table(
         chosen: the label of the row to mark.
         widths: what the columns had before: none becomes narrower, so that nothing trembles.
     """
-    cells = [_cells(row, trend(row.picture.label) if trend else ()) for row in rows]
+    cells = [_cells(row, trend(row.snapshot.label) if trend else ()) for row in rows]
     wanted: list[ColumnName] = [name for name in _RIGHT if trend or name != "trend"]
     natural = _natural(cells, widths)
     shown, gap = _chosen_columns(natural, width, wanted)
-    if "profit" not in shown and any(row.picture.profits for row in rows):
+    if "profit" not in shown and any(row.snapshot.profits for row in rows):
         # Amounts of several assets are worth more than a trend; the page of the account has all digits of all of them.
         without: list[ColumnName] = [name for name in wanted if name != "trend"]
         shown, gap = _chosen_columns(natural, width, without)
         if "profit" not in shown:
             for row, spans in zip(rows, cells, strict=True):
-                spans["profit"] = Span(_brief_profit(row.picture), spans["profit"].style)
+                spans["profit"] = Span(_brief_profit(row.snapshot), spans["profit"].style)
             natural = _natural(cells, widths)
             shown, gap = _chosen_columns(natural, width, wanted)
     used = dict(natural)
@@ -107,7 +107,7 @@ def table(
                 spans["reason"] = Span(row.brief_reason, "red")
     head = [_cell(name, Span(name, "bold"), used[name]) for name in shown]
     body = [
-        _line(_row(row, spans, shown, used, gap), gap, width, is_chosen=row.picture.label == chosen)
+        _line(_row(row, spans, shown, used, gap), gap, width, is_chosen=row.snapshot.label == chosen)
         for row, spans in zip(rows, cells, strict=True)
     ]
     return Table(_line(head, gap, width, is_chosen=False), body, natural)
@@ -126,13 +126,13 @@ def _natural(
     return natural
 
 
-def _brief_profit(picture: AccountSnapshot) -> str:
+def _brief_profit(snapshot: AccountSnapshot) -> str:
     """The profit with as many decimals as a narrow column has room for, or in how many assets it is."""
-    if picture.unrealized_profit is not None or not picture.profits:
-        return profit_text(picture)
-    (asset, value), *others = picture.profits.items()
+    if snapshot.unrealized_profit is not None or not snapshot.profits:
+        return profit_text(snapshot)
+    (asset, value), *others = snapshot.profits.items()
     if others:
-        return f"{len(picture.profits)} assets"
+        return f"{len(snapshot.profits)} assets"
     texts = [f"{value:+,.{places}f} {asset}" for places in (3, 2, 1)]
     return next((text for text in texts if len(text) <= _BRIEF_PROFIT), "1 asset")
 
@@ -199,30 +199,30 @@ def _chosen_columns(
 
 
 def _cells(row: Row, trend: Sequence[float]) -> dict[ColumnName, Span]:
-    picture = row.picture
+    snapshot = row.snapshot
     value = OLD if row.is_blind else ""
     # What failed or is old is not surely well.
     is_well = row.level != "calm" or row.condition == "fresh"
     level = OLD if row.is_blind else _LEVELS[row.level] if is_well else ""
-    status = printable(picture.status or "UNREAD")
+    status = printable(snapshot.status or "UNREAD")
     return {
-        "account": Span(picture.label, "bold" if row.level == "alarm" or row.condition != "fresh" else ""),
-        "status": Span(status, "bold red" if picture.status is None else level),
-        "uniMMR": Span(margin_text(picture.uni_mmr) + _MARKS[row.level], level if row.level != "calm" else value),
+        "account": Span(snapshot.label, "bold" if row.level == "alarm" or row.condition != "fresh" else ""),
+        "status": Span(status, "bold red" if snapshot.status is None else level),
+        "uniMMR": Span(margin_text(snapshot.uni_mmr) + _MARKS[row.level], level if row.level != "calm" else value),
         "trend": Span(spark(trend, TREND), "dim" if row.is_blind else "cyan"),
-        "equity": Span(_amount(picture.account_equity), value),
-        "maint.": Span(_amount(picture.account_maint_margin), value),
-        "profit": Span(profit_text(picture), OLD if row.is_old("um_account") else ""),
+        "equity": Span(_amount(snapshot.account_equity), value),
+        "maint.": Span(_amount(snapshot.account_maint_margin), value),
+        "profit": Span(profit_text(snapshot), OLD if row.is_old("um_account") else ""),
         "age": _age(row),
-        "reason": Span(row.reason.replace(f" [{picture.label}]", "", 1), "red"),
+        "reason": Span(row.reason.replace(f" [{snapshot.label}]", "", 1), "red"),
     }
 
 
 def _age(row: Row) -> Span:
-    age = row.picture.age
+    age = row.snapshot.age
     match row.condition:
         case "unread":
-            return Span("NEVER READ", LOUD if row.picture.is_stale else "bold red")
+            return Span("NEVER READ", LOUD if row.snapshot.is_stale else "bold red")
         case "partial":
             return Span("PART UNREAD", LOUD)
         case "stale":
@@ -235,11 +235,11 @@ def _age(row: Row) -> Span:
             return Span(age_text(age or 0.0))
 
 
-def profit_text(picture: AccountSnapshot) -> str:
+def profit_text(snapshot: AccountSnapshot) -> str:
     """The unrealised profit in USD, or of each asset if they cannot be added."""
-    if picture.unrealized_profit is not None or not picture.profits:
-        return _amount(picture.unrealized_profit, sign="+")
-    return " ".join(f"{_asset_amount(asset, value)} {asset}" for asset, value in picture.profits.items())
+    if snapshot.unrealized_profit is not None or not snapshot.profits:
+        return _amount(snapshot.unrealized_profit, sign="+")
+    return " ".join(f"{_asset_amount(asset, value)} {asset}" for asset, value in snapshot.profits.items())
 
 
 def _asset_amount(asset: str, value: Decimal) -> str:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from binance_pm.cli.dashboard.rows import ORDERS, Order
-from binance_pm.cli.dashboard.state import FleetState
+from binance_pm.fleet import FleetState
 
 Page = Literal["table", "account", "events", "help"]
 

@@ -29,7 +29,7 @@ import msgspec
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
 from binance_pm.errors import CallInfo, ConfigurationError
-from binance_pm.fleet.events import Change, FleetEvent, Reading, StateEvent, TimedAnswer
+from binance_pm.fleet.events import Change, FleetEvent, Reading, StateEvent, TimedResponse
 from binance_pm.wire import decoder
 
 STREAM: Final = "fleet"
@@ -136,8 +136,8 @@ def decode_event(text: bytes | str) -> StreamEvent:
     return event if not isinstance(event, _RawReading) else event.reading()
 
 
-class _RawAnswer(msgspec.Struct, frozen=True):
-    answer: msgspec.Raw
+class _RawResponse(msgspec.Struct, frozen=True):
+    response: msgspec.Raw
     at: float
 
 
@@ -146,13 +146,13 @@ class _RawReading(msgspec.Struct, frozen=True, tag="Reading", tag_field="type"):
 
     at: float
     label: str
-    answers: dict[str, _RawAnswer]
+    responses: dict[str, _RawResponse]
     changed: dict[str, tuple[str | None, str | None]]
 
     def reading(self) -> Reading:
-        answers = {name: TimedAnswer(_answer(name, one.answer), one.at) for name, one in self.answers.items()}
+        responses = {name: TimedResponse(_response(name, one.response), one.at) for name, one in self.responses.items()}
         changed = {name: Change(*(_figure(name, value) for value in pair)) for name, pair in self.changed.items()}
-        return Reading(at=self.at, label=self.label, answers=answers, changed=changed)
+        return Reading(at=self.at, label=self.label, responses=responses, changed=changed)
 
 
 _DECODE: Final[Callable[[bytes], StateEvent | StreamMark | _RawReading]] = decoder(
@@ -161,9 +161,9 @@ _DECODE: Final[Callable[[bytes], StateEvent | StreamMark | _RawReading]] = decod
 _AMOUNT: Final = decoder(Decimal)
 
 
-def _answer(name: str, raw: msgspec.Raw) -> Any:
+def _response(name: str, raw: msgspec.Raw) -> Any:
     if name not in ENDPOINTS:
-        raise ValueError("a reading has an answer of an endpoint that is not known")
+        raise ValueError("a reading contains a response of an unknown endpoint")
     return ENDPOINTS[name].decode(bytes(raw))
 
 

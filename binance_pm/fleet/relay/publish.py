@@ -13,7 +13,6 @@ import logging
 import secrets
 import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, Self
 
@@ -22,6 +21,7 @@ import msgspec
 from binance_pm.amounts import json_of
 from binance_pm.arguments import checked
 from binance_pm.errors import CallInfo, ConfigurationError
+from binance_pm.fleet.event_queue import EventQueue
 from binance_pm.fleet.events import FleetEvent, Reading
 from binance_pm.fleet.relay.entries import STREAM, Gap, Started, keys_of
 from binance_pm.redis_client import RedisServer, Script, StoreLost
@@ -272,18 +272,17 @@ class Publisher:
             _log.warning("The stream is back: %s; %d events waited", self._server.where, self.waiting)
 
 
-class _Waiting(NamedTuple):
+class _Text(NamedTuple):
     text: bytes
     at: float
-    is_reading: bool
 
 
 class Outbox:
-    """Events as JSON, in the order in which they came, bounded in bytes.
+    """Events as JSON, in the order in which they happened, bounded in bytes.
 
     Args:
-        shard: whose events they are.
-        memory: bytes that they take at most.
+        shard: the shard that the events belong to.
+        memory: bytes that the events take at most.
 
     Attributes:
         taken_until: when the last event that was taken happened.
@@ -291,57 +290,38 @@ class Outbox:
 
     def __init__(self, shard: str, memory: int) -> None:
         self._shard: Final = shard
-        self._memory: Final = memory
-        self._bytes: int = 0
-        self._count: int = 0
-        self._waiting: Final[OrderedDict[int, _Waiting]] = OrderedDict()
-        self._readings: Final[deque[int]] = deque()
-        """The readings among them."""
+        self._queue: Final = EventQueue[_Text](
+            memory, lambda event, is_reading: self.miss(event.at, is_reading=is_reading)
+        )
         self._dropped: Final[dict[bool, int]] = {True: 0, False: 0}
-        """How many readings and how many others since an event was taken."""
+        """Number of readings and of other events dropped since events were last taken."""
         self._dropped_at: list[float] = []
-        """The first and the last of them."""
+        """Times of the first and the last of them."""
         self.taken_until: float = 0.0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._queue)
 
     def put(self, text: bytes, at: float, *, is_reading: bool) -> None:
-        """Add an event, and drop what is too much: the oldest readings, then the oldest of the others."""
-        self._count += 1
-        self._waiting[self._count] = _Waiting(text, at, is_reading)
-        self._bytes += len(text) + _OVERHEAD
-        if is_reading:
-            self._readings.append(self._count)
-        while self._bytes > self._memory:
-            dropped = self._pop(self._readings[0] if self._readings else next(iter(self._waiting)))
-            self.miss(dropped.at, is_reading=dropped.is_reading)
+        """Add an event, and drop what exceeds the memory: the oldest readings, then the oldest other events."""
+        self._queue.put(_Text(text, at), is_reading=is_reading, size=len(text) + _OVERHEAD)
 
     def miss(self, at: float, *, is_reading: bool) -> None:
-        """Count an event that is not here: a gap is told in its place."""
+        """Count an event that is not in the outbox: a `Gap` takes its place."""
         self._dropped[is_reading] += 1
         self._dropped_at = [min([at, *self._dropped_at]), max([at, *self._dropped_at])]
 
     def take(self) -> list[bytes]:
-        """Some of the oldest; in front of them, what was dropped since the last time."""
+        """Remove and return some of the oldest events, after a `Gap` for those that were dropped."""
         taken: list[bytes] = []
         if self._dropped_at:
             taken.append(msgspec.json.encode(self._gap()))
         size = 0
-        while self._waiting and len(taken) < _BATCH_EVENTS and size < _BATCH_BYTES:
-            event = self._pop(next(iter(self._waiting)))
-            taken.append(event.text)
-            size += len(event.text)
-            self.taken_until = event.at
+        while self._queue and len(taken) < _BATCH_EVENTS and size < _BATCH_BYTES:
+            text, self.taken_until = self._queue.pop()
+            taken.append(text)
+            size += len(text)
         return taken
-
-    def _pop(self, key: int) -> _Waiting:
-        event = self._waiting.pop(key)
-        self._bytes -= len(event.text) + _OVERHEAD
-        if event.is_reading:
-            # Whichever is popped, it is the oldest of its kind.
-            self._readings.popleft()
-        return event
 
     def _gap(self) -> Gap:
         since, until = self._dropped_at

@@ -66,29 +66,29 @@ def hang_at(echo: Echo, path: str) -> None:
 )
 def test_each_reading_has_an_age_of_its_own(path: str, late: str, fresh: str) -> None:
     """Where one endpoint hangs, what the other tells is as young as ever, and the event says which is old."""
-    pictures: list[AccountSnapshot] = []
+    snapshots: list[AccountSnapshot] = []
 
     async def act(echo: Echo, fleet: Fleet) -> None:
         await asyncio.sleep(20)
         hang_at(echo, path)
         await asyncio.sleep(45)
-        pictures.extend(fleet.snapshot())
+        snapshots.extend(fleet.snapshot())
 
     events = watched(1, act)
 
     (stale,) = of(Stale, events)
-    assert stale.old == (late,)
+    assert stale.stale_endpoints == (late,)
     assert stale.ages[late] == stale.age == pytest.approx(20.0, abs=0.1)
     assert stale.ages[fresh] < stale.bound
-    assert f"{late} [account-0]: sent " in stale.why
-    (picture,) = pictures
-    assert (picture.is_stale, picture.old) == (True, (late,))
-    assert (picture.ages[fresh] or 0) < picture.bound < (picture.ages[late] or 0)
-    assert picture.waiting is not None
-    assert picture.waiting.reason == "response"
+    assert f"{late} [account-0]: sent " in stale.reason
+    (snapshot,) = snapshots
+    assert (snapshot.is_stale, snapshot.stale_endpoints) == (True, (late,))
+    assert (snapshot.ages[fresh] or 0) < snapshot.bound < (snapshot.ages[late] or 0)
+    assert snapshot.waiting is not None
+    assert snapshot.waiting.reason == "response"
     written = msgspec.json.decode(msgspec.json.encode(stale))
     assert written["ages"].keys() == {"account", "um_account"}
-    assert written["old"] == [late]
+    assert written["stale_endpoints"] == [late]
 
 
 def test_what_becomes_old_later_is_added_and_all_is_fresh_again() -> None:
@@ -99,17 +99,17 @@ def test_what_becomes_old_later_is_added_and_all_is_fresh_again() -> None:
         await asyncio.sleep(20)
         hang_at(echo, UM)
         await asyncio.sleep(30)
-        old.append(fleet.snapshot()[0].old)
+        old.append(fleet.snapshot()[0].stale_endpoints)
 
         async def dead(_: int) -> httpx.Response | None:
             raise httpx.ConnectError("no network")
 
         echo.trouble = dead
         await asyncio.sleep(40)
-        old.append(fleet.snapshot()[0].old)
+        old.append(fleet.snapshot()[0].stale_endpoints)
         echo.trouble = Echo(echo.clock).trouble
         await asyncio.sleep(60)
-        old.append(fleet.snapshot()[0].old)
+        old.append(fleet.snapshot()[0].stale_endpoints)
 
     events = watched(1, act)
 
@@ -126,10 +126,10 @@ def test_the_reason_follows_what_the_calls_wait_for() -> None:
 
     async def act(echo: Echo, fleet: Fleet) -> None:
         def look(phase: str) -> None:
-            for picture in fleet.snapshot():
-                if picture.is_stale:
-                    seen.setdefault(phase, set()).add(picture.waiting.reason if picture.waiting else picture.why)
-                    texts[phase] = picture.why
+            for snapshot in fleet.snapshot():
+                if snapshot.is_stale:
+                    seen.setdefault(phase, set()).add(snapshot.waiting.reason if snapshot.waiting else snapshot.reason)
+                    texts[phase] = snapshot.reason
 
         await asyncio.sleep(60 - echo.wall() % 60 + 60)
         for _ in range(58):
@@ -137,7 +137,7 @@ def test_the_reason_follows_what_the_calls_wait_for() -> None:
             await asyncio.sleep(1)
         look("full")
         await asyncio.sleep(120)
-        assert not any(picture.is_stale for picture in fleet.snapshot())
+        assert not any(snapshot.is_stale for snapshot in fleet.snapshot())
 
         async def refuse(_: int) -> httpx.Response | None:
             answer = refused(418, -1003, "Way too many requests")
@@ -170,10 +170,10 @@ def test_no_reading_is_said_to_be_sent_that_waits_here() -> None:
             if 60 <= second < 120:
                 echo.used[math.floor(echo.wall() / 60)] += 500
             await asyncio.sleep(1)
-            for picture in fleet.snapshot():
-                if picture.waiting is not None and picture.waiting.reason == "response":
-                    account = int(picture.label.removeprefix("account-"))
-                    since = echo.clock() - (picture.waiting.seconds or 0.0)
+            for snapshot in fleet.snapshot():
+                if snapshot.waiting is not None and snapshot.waiting.reason == "response":
+                    account = int(snapshot.label.removeprefix("account-"))
+                    since = echo.clock() - (snapshot.waiting.seconds or 0.0)
                     assert any(at >= since - 0.01 for at, whose, _ in echo.arrived if whose == account)
         hang_at(echo, UM)
         await asyncio.sleep(60)
@@ -181,7 +181,7 @@ def test_no_reading_is_said_to_be_sent_that_waits_here() -> None:
     events = watched(12, act)
 
     assert of(Stale, events)
-    assert not any("asked for and not answered" in event.why for event in of(Stale, events))
+    assert not any("asked for and not answered" in event.reason for event in of(Stale, events))
 
 
 def test_a_failure_is_the_reason_while_it_lasts() -> None:
@@ -200,7 +200,7 @@ def test_a_failure_is_the_reason_while_it_lasts() -> None:
 
     (stale,) = of(Stale, events)
     (failed,) = of(AccountFailed, events)
-    assert (stale.old, stale.waiting, stale.why) == (("um_account",), None, failed.error)
+    assert (stale.stale_endpoints, stale.waiting, stale.reason) == (("um_account",), None, failed.error)
 
 
 def test_a_tight_budget_is_told_once_and_once_when_it_is_over() -> None:
@@ -242,7 +242,7 @@ def test_a_pool_without_room_keeps_no_other_from_being_read() -> None:
             for _ in range(50):
                 echo.used[math.floor(echo.wall() / 60)] += 400
                 await asyncio.sleep(1)
-            late.extend(picture.old for picture in fleet.snapshot())
+            late.extend(snapshot.stale_endpoints for snapshot in fleet.snapshot())
             taking.cancel()
 
     virtual.run(main, patience=PATIENCE)

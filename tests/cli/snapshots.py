@@ -12,9 +12,9 @@ from binance_pm.api.account import Account
 from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
 from binance_pm.budget import Pool, PoolState, Priority, Waiting
 from binance_pm.cli.dashboard.history import History
-from binance_pm.cli.dashboard.state import ClosedGate, FleetState
 from binance_pm.enums import PositionSide
-from binance_pm.fleet import AccountSnapshot, Reading, TimedAnswer
+from binance_pm.fleet import AccountSnapshot, Reading, TimedResponse
+from binance_pm.fleet.state import FleetState, GateState
 
 NOON = 1_800_014_400.0
 """12:00:00Z of some day."""
@@ -22,7 +22,9 @@ HOST = "https://papi.binance.com"
 MARGINS = ("1.6180", "1.7320", "1.9", "2.0001", "2.2360", "2.4999", "2.7182", "3.1415", "4.2", "5.5", "8", "1234.5678")
 
 
-def answers(uni_mmr: str, *, status: AccountStatus = AccountStatus.NORMAL, at: float = NOON) -> dict[str, TimedAnswer]:
+def responses(
+    uni_mmr: str, *, status: AccountStatus = AccountStatus.NORMAL, at: float = NOON
+) -> dict[str, TimedResponse]:
     """Both readings of an account of a hundred thousand."""
     margin = Decimal(100_000) / Decimal(uni_mmr)
     account = Account(
@@ -48,7 +50,7 @@ def answers(uni_mmr: str, *, status: AccountStatus = AccountStatus.NORMAL, at: f
         update_time=int(1000 * NOON),
     )
     held = [_position("BTCUSDT", "1.50000000", "-345.67000000"), _position("ETHUSDT", "-20.00000000", "222.22000000")]
-    return {"account": TimedAnswer(account, at), "um_account": TimedAnswer(UmAccount([asset], held), at)}
+    return {"account": TimedResponse(account, at), "um_account": TimedResponse(UmAccount([asset], held), at)}
 
 
 def _position(symbol: str, amount: str, profit: str) -> UmPosition:
@@ -67,19 +69,19 @@ def _position(symbol: str, amount: str, profit: str) -> UmPosition:
 def account(label: str, uni_mmr: str | None = "3", *, age: float | None = 1.5, **other: Any) -> AccountSnapshot:
     """An account that was read a moment ago; one without a uniMMR was never read."""
     status = other.get("status", AccountStatus.NORMAL)
-    read = answers(uni_mmr, status=status, at=NOON - (age or 0.0)) if uni_mmr else {}
-    main = read["account"].answer if read else None
+    read = responses(uni_mmr, status=status, at=NOON - (age or 0.0)) if uni_mmr else {}
+    main = read["account"].response if read else None
     assert main is None or isinstance(main, Account)
     figures: dict[str, Any] = {
         "label": label,
         "product": "pm",
-        "answers": read,
+        "responses": read,
         "status": main and main.account_status,
         "uni_mmr": main and main.uni_mmr,
         "account_equity": main and main.account_equity,
         "account_maint_margin": main and main.account_maint_margin,
         "unrealized_profit": main and Decimal("-123.45"),
-        "lines": {},
+        "thresholds": {},
         "below": (),
         "age": age if uni_mmr else None,
         "ages": dict.fromkeys(("account", "um_account"), age if uni_mmr else None),
@@ -90,7 +92,7 @@ def account(label: str, uni_mmr: str | None = "3", *, age: float | None = 1.5, *
         "retry_at": None,
     }
     if "is_stale" in other and "ages" not in other:
-        figures["old"] = ("account", "um_account") if other["is_stale"] else ()
+        figures["stale_endpoints"] = ("account", "um_account") if other["is_stale"] else ()
     return AccountSnapshot(**(figures | other))
 
 
@@ -99,17 +101,17 @@ def calm() -> list[AccountSnapshot]:
     return [account(f"desk-{place:02}", margin, age=place / 2) for place, margin in enumerate(MARGINS, 1)]
 
 
-def changed(pictures: list[AccountSnapshot], **by_label: dict[str, Any] | AccountSnapshot) -> list[AccountSnapshot]:
+def changed(snapshots: list[AccountSnapshot], **by_label: dict[str, Any] | AccountSnapshot) -> list[AccountSnapshot]:
     """The same accounts, of which some differ; ``desk_03`` names one."""
     news = {label.replace("_", "-"): new for label, new in by_label.items()}
-    return [_changed(picture, news.get(picture.label, {})) for picture in pictures]
+    return [_changed(snapshot, news.get(snapshot.label, {})) for snapshot in snapshots]
 
 
-def _changed(picture: AccountSnapshot, new: dict[str, Any] | AccountSnapshot) -> AccountSnapshot:
+def _changed(snapshot: AccountSnapshot, new: dict[str, Any] | AccountSnapshot) -> AccountSnapshot:
     if isinstance(new, AccountSnapshot):
         return new
-    whole = {"ages": dict.fromkeys(picture.ages, new["age"])} if "age" in new else {}
-    return msgspec.structs.replace(picture, **(whole | new))
+    whole = {"ages": dict.fromkeys(snapshot.ages, new["age"])} if "age" in new else {}
+    return msgspec.structs.replace(snapshot, **(whole | new))
 
 
 def pools(
@@ -147,7 +149,7 @@ def pools(
 
 
 def fleet_state(
-    accounts: list[AccountSnapshot], *, limits: list[PoolState] | None = None, gates: list[ClosedGate] | None = None
+    accounts: list[AccountSnapshot], *, limits: list[PoolState] | None = None, gates: list[GateState] | None = None
 ) -> FleetState:
     """Everything at noon."""
     return FleetState(at=NOON, accounts=accounts, pools=pools() if limits is None else limits, gates=gates or [])
@@ -156,9 +158,9 @@ def fleet_state(
 def told(accounts: list[AccountSnapshot]) -> History:
     """A history in which every account that was read has fallen for a while."""
     history = History()
-    for picture in accounts:
-        for step in range(8, -1, -1) if picture.uni_mmr else ():
-            assert picture.uni_mmr is not None
-            read = answers(str(picture.uni_mmr * (100 + step) / 100))
-            history.receive(Reading(label=picture.label, at=NOON - 2 * step, answers=read, changed={}))
+    for snapshot in accounts:
+        for step in range(8, -1, -1) if snapshot.uni_mmr else ():
+            assert snapshot.uni_mmr is not None
+            read = responses(str(snapshot.uni_mmr * (100 + step) / 100))
+            history.receive(Reading(label=snapshot.label, at=NOON - 2 * step, responses=read, changed={}))
     return history

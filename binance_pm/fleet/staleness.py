@@ -1,0 +1,80 @@
+"""Why an account is stale at one moment: what failed, or what its readings wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from binance_pm.budget import Budget, PoolState, Waiting
+from binance_pm.endpoint import ENDPOINTS
+from binance_pm.errors import CallInfo
+from binance_pm.fleet.account_monitor import AccountMonitor
+from binance_pm.fleet.forecast import price_of
+
+
+class StaleReason(NamedTuple):
+    """The reason why an account is stale."""
+
+    text: str
+    waiting: Waiting | None = None
+    """What the reading waits for; None if the reading failed or is not in flight."""
+
+
+class Diagnosis:
+    """The calls of a budget at one moment, which are looked at only if an account is stale.
+
+    Args:
+        budget: the budget that all accounts share.
+        is_behind: whether readings are on hold because the events are not consumed.
+    """
+
+    def __init__(self, budget: Budget, *, is_behind: bool) -> None:
+        self._budget = budget
+        self._is_behind = is_behind
+        self._pending: dict[CallInfo, Waiting] | None = None
+        self._pools: dict[str, PoolState] | None = None
+
+    def reason(self, account: AccountMonitor) -> StaleReason:
+        """Return why the account's overdue readings are late."""
+        names = account.overdue_endpoints() or account.read
+        now = self._budget.monotonic()
+        for origin in sorted({account.client.origin(ENDPOINTS[name]) for name in names}):
+            if closed := self._budget.gate(origin).wait(now):
+                waiting = Waiting(reason="gate", origin=origin, seconds=closed)
+                return StaleReason(waiting.text, waiting)
+        for name in names:
+            if name in account.errors:
+                return StaleReason(account.errors[name])
+        in_flight = {name: self._waits_for(account, name) for name in names if name in account.in_flight}
+        if in_flight:
+            by_text: dict[str, list[str]] = {}
+            for name, waiting in in_flight.items():
+                by_text.setdefault(waiting.text, []).append(name)
+            text = "; ".join(f"{', '.join(late)} [{account.label}]: {text}" for text, late in by_text.items())
+            return StaleReason(text, next(iter(in_flight.values())))
+        if self._is_behind:
+            return StaleReason("the events are not consumed")
+        return self._not_started(account, names)
+
+    def _waits_for(self, account: AccountMonitor, name: str) -> Waiting:
+        if self._pending is None:
+            self._pending = self._budget.pending()
+        waiting = self._pending.get(CallInfo(name, account.label, account.client.key_id))
+        origin = account.client.origin(ENDPOINTS[name])
+        if waiting is None:
+            return Waiting(reason="retry", origin=origin)
+        if waiting.reason == "connection" and not account.client.session.free_slots:
+            return Waiting(reason="slot", origin=origin, seconds=waiting.seconds)
+        return waiting
+
+    def _not_started(self, account: AccountMonitor, names: Sequence[str]) -> StaleReason:
+        """Return the calls that the reading waits behind, or else when the reading is due."""
+        if self._pools is None:
+            self._pools = {state.pool.name: state for state in self._budget.snapshot()}
+        late = f"{', '.join(names)} [{account.label}]"
+        for name in account.read:
+            state = self._pools.get(price_of(self._budget, name).pool)
+            if state is not None and state.waiting_for is not None:
+                number = sum(state.waiting.values())
+                return StaleReason(f"{late}: {number} calls are {state.waiting_for.text}", state.waiting_for)
+        return StaleReason(f"{late}: due in {max(0.0, account.due - self._budget.monotonic()):.1f} s")
