@@ -13,7 +13,9 @@ class AttemptEvent(msgspec.Struct, frozen=True):
     """One attempt of a call has ended; one that its caller cancelled is not told."""
 
     call: CallInfo
+    """The call that the attempt belongs to."""
     priority: Priority
+    """The priority of the call."""
     waited: float
     """Seconds until it had its weight, or until it gave up waiting."""
     seconds: float | None

@@ -7,7 +7,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NoReturn, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar, cast
 from urllib.parse import quote
 
 from binance_pm.api.account import AccountApi
@@ -18,7 +18,8 @@ from binance_pm.arguments import checked
 from binance_pm.attempt_event import attempt_event
 from binance_pm.budget import Charge, LimitType, Pool, Priority, Reservation, pool_of
 from binance_pm.classify import classify, unreadable
-from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
+from binance_pm.declaration import LazyNamespace
+from binance_pm.endpoint import Endpoint, Security, undeclared_endpoint
 from binance_pm.environment import BASE_URL, environment_keys, environment_urls
 from binance_pm.errors import (
     CallInfo,
@@ -41,6 +42,9 @@ from binance_pm.signing import Credential, Secret, Signer, check_key, clear_loca
 from binance_pm.transport.http import Headers, HttpRequest, HttpResponse, Method, NotConnected, SendFailed, Transport
 from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
+
+if TYPE_CHECKING:
+    from binance_pm.api.um import Um
 
 _log = logging.getLogger(__name__)
 
@@ -68,17 +72,17 @@ class _PreparedCall:
         """Where it is counted: the budget's name for the host."""
         self.pools: Final = pools
         """What counts it."""
-        self.charges: Final[dict[int, tuple[Charge, ...]]] = {}
-        """By weight, what a call costs: most endpoints know one weight."""
+        self.charges: Final[dict[tuple[int, ...], tuple[Charge, ...]]] = {}
+        """By weights, what a call costs: those of most endpoints are always the same."""
         self.is_signed: Final = is_signed
         self.headers: Headers | None = None
         """None until the first call has found the keys that it needs."""
         self.hint: str = ""
         """What an error says of how the place was chosen."""
 
-    def charge(self, weight: int) -> tuple[Charge, ...]:
-        """What a call of the weight costs."""
-        self.charges[weight] = charges = tuple([Charge(pool, weight) for pool in self.pools])
+    def charge(self, weights: tuple[int, ...]) -> tuple[Charge, ...]:
+        """Return what a call costs in each of the pools."""
+        self.charges[weights] = charges = tuple(map(Charge, self.pools, weights))
         return charges
 
 
@@ -104,6 +108,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
     Raises:
         ConfigurationError: an argument cannot be used; the text says why, without showing a secret.
     """
+
+    um: ClassVar[LazyNamespace[Um]] = LazyNamespace("binance_pm.api.um", "Um")
+    """USD-M futures."""
 
     @checked("Client")
     def __init__(
@@ -251,11 +258,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         method: Method,
         path: str,
         *,
-        weight: int,
+        weight: int | Mapping[LimitType, int],
         returns: type[T],
         params: Mapping[str, Value | None] | None = None,
         security: Security = "USER_DATA",
-        kinds: Iterable[LimitType] = (LimitType.IP,),
         priority: Priority | None = None,
         repeat: Repeat | None = None,
     ) -> T:
@@ -264,11 +270,11 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         Args:
             method: GET is a read unless `repeat` says otherwise; anything else counts as a write.
             path: such as ``/papi/v1/balance``.
-            weight: what one call costs, as the exchange documents it.
+            weight: what one call costs, as the exchange documents it: a number counted by IP, or a mapping of types of
+                limit to numbers.
             returns: the type to decode the answer into, such as a Struct, or ``dict[str, Any]``.
             params: as the exchange names them; recvWindow, timestamp and signature are added.
             security: what the exchange asks for.
-            kinds: which of the exchange's counters it is charged to.
             priority: its priority in the queue for weight; by default POLL for GET, and ORDER for the rest.
             repeat: whether it may be sent again if its answer is lost. By default GET is, and nothing else.
                 ``"same_effect"`` for a write that may be, such as a cancel or a listen key. ``"never"`` for a GET that
@@ -284,9 +290,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             endpoint = undeclared_endpoint(
                 method,
                 path,
-                weight=weight,
+                weights=weight,
                 security=security,
-                kinds=kinds,
                 priority=priority,
                 repeat=repeat,
                 returns=returns,
@@ -308,9 +313,9 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         route = self._routes.get(endpoint) or self._prepare(endpoint)
         session = self._session or self._opened(route.call)
         headers = route.headers or self._headers(endpoint, route)
-        query = self._query(route, parameters)
-        weight = endpoint.weight_of(parameters)
-        charges = route.charges.get(weight) or route.charge(weight)
+        query = self._query(endpoint, route, parameters)
+        weights = endpoint.weights_of(parameters)
+        charges = route.charges.get(weights) or route.charge(weights)
         trial = _RetryState(session.budget.monotonic())
         while True:
             answer: HttpResponse | SendFailed | None = None
@@ -408,13 +413,15 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         _log.warning("%s The clock is synchronised by the last answer's Date alone.", why)
         session.budget.clock(host).trust_date()
 
-    def _query(self, route: _PreparedCall, parameters: Mapping[str, Value | None]) -> str:
-        """The query of a call, as far as it does not depend on the moment of sending."""
+    def _query(self, endpoint: Endpoint[Any], route: _PreparedCall, parameters: Mapping[str, Value | None]) -> str:
+        """Return the query of a call, as far as it does not depend on the moment of sending."""
         if self._recv_window is not None and route.is_signed and parameters.get("recvWindow") is None:
             parameters = {**parameters, "recvWindow": self._recv_window}
-        if not parameters:
+        if not parameters and endpoint.check is None:
             return ""
         try:
+            if endpoint.check is not None:
+                endpoint.check(endpoint.arguments(parameters))
             _check_recv_window(parameters.get("recvWindow"))
             return _checked_length(encode_query(parameters))
         except ValueError as error:
@@ -464,12 +471,12 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         call = CallInfo(endpoint.name, label, key_id, endpoint.is_write, endpoint.repeat)
         pools = [
             pool_of(endpoint.family, kind, origin=host, path=endpoint.path, key_id=self._key_id)
-            for kind in endpoint.kinds
+            for kind in endpoint.weights
         ]
         route = _PreparedCall(call, url, host, tuple(pools), is_signed=endpoint.is_signed)
         route.hint = self._hints.get("papi" if endpoint.family == "papi" else "sapi", "")
         # Those made on the spot are as many as the caller likes.
-        if ENDPOINTS.get(endpoint.name) is endpoint:
+        if endpoint.is_declared:
             self._routes[endpoint] = route
         return route
 

@@ -1,76 +1,121 @@
-"""An endpoint is a decorated signature.
+"""Endpoints as data: what is declared of each one, the rules of a declaration, and the registry.
 
-The decorator supplies the body: it binds the arguments and awaits ``self.call(endpoint, parameters)``. Signature,
-docstring and return type stay what they are written as, for people and for type checkers::
-
-    class UmAccountApi:
-        @get("/papi/v2/um/account", weight=5)
-        async def um_account(self, *, recv_window: int | None = None) -> UmAccount:
-            '''USD-M assets and positions of the account.'''
-            ...
-
-`ENDPOINTS` holds every declared endpoint by name: the command line, the docs' table and the tests are made from it.
+`ENDPOINTS` holds every declared endpoint by the name under which a client has it, such as ``account`` or
+``um.open_orders``: the command line, the table of the docs and the tests are made from it.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, Generic, Literal, TypeVar, cast, get_args
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, cast, get_args
 
 import msgspec
 
 from binance_pm.errors import Repeat
 from binance_pm.limits import LIMITS, Family, LimitType, Priority
 from binance_pm.transport.http import Method
-from binance_pm.wire import camel, decoder
+from binance_pm.wire import decoder
+
+if TYPE_CHECKING:
+    from binance_pm.paging import Page
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 Security = Literal["NONE", "MARKET_DATA", "USER_STREAM", "USER_DATA", "TRADE", "MARGIN"]
-"""What the exchange asks for: nothing; the key; or the key and a signature (the last three)."""
+"""What the exchange requires: nothing; the key; or the key and a signature (the last three)."""
+
+Check = Callable[[Mapping[str, object]], None]
+"""Raises ValueError if arguments, by name as declared, cannot be sent; the text names them."""
 
 _SIGNED: Final = {"USER_DATA", "TRADE", "MARGIN"}
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """What a call costs in one of the exchange's counters, if that depends on its parameters."""
+
+    weight: int
+    """The weight of a call that has all of the parameters in `without`."""
+    without: Mapping[str, int] = {}
+    """The weight of a call without a parameter, by the parameter's name; the highest counts."""
+
+    def of(self, parameters: Mapping[str, object]) -> int:
+        """Return the weight of a call with these parameters."""
+        if not self.without:
+            return self.weight
+        missing = [weight for name, weight in self.without.items() if parameters.get(name) is None]
+        return max(missing, default=self.weight)
 
 
 class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     """One endpoint of the exchange."""
 
     name: str
+    """Where a client has it, such as ``account`` or ``um.open_orders``."""
     method: Method
+    """The HTTP method."""
     path: str
-    weight: int
-    """Charged in every pool of `kinds`."""
-    weight_without: Mapping[str, int]
-    """What a call costs that leaves out a parameter, by its name on the wire."""
-    priority: Priority
-    """Where its calls stand in the queue for weight."""
-    kinds: tuple[LimitType, ...]
+    """The path, such as ``/papi/v2/um/account``."""
     security: Security
+    """What a request needs: nothing, a key, or a key and a signature."""
+    weights: Mapping[LimitType, Weights]
+    """What a call costs in each of the exchange's counters, with the parameters' names on the wire."""
+    priority: Priority
+    """The priority of its calls in the queue for weight."""
     decode: Callable[[bytes], T]
-    """From the answer's body; raises ValueError where it is not what the endpoint promises."""
-    parameters: Mapping[str, inspect.Parameter]
-    """What it takes, by name as declared, without ``self``."""
+    """Decodes the body of a response; raises ValueError if the body is not what the endpoint promises."""
     returns: type[T]
-    """The type of its answer."""
+    """The type of a decoded response."""
+    parameters: Mapping[str, inspect.Parameter]
+    """The parameters by name as declared, without ``self``."""
+    wire_names: Mapping[str, str]
+    """The parameters' names on the wire, by name as declared."""
     doc: str
+    """The docstring of the declaration."""
+    is_declared: bool = True
+    """Whether the endpoint is a method of a client; not if it was made for `Client.request`."""
     repeat: Repeat | None = None
-    """Whether a request is sent again whose answer was lost. None: a GET is, and nothing else. "same_effect": it is,
+    """Whether a request whose response was lost is sent again. None: a GET is, and nothing else. "same_effect": it is,
     because a second one changes nothing more. "never": it is not, not even a GET, because each one uses up a quota."""
+    client_id: str | None = None
+    """The parameter with the caller's own id of what the call creates."""
+    resolve: str | None = None
+    """The name of the query that tells what became of a call whose outcome is unknown."""
+    check: Check | None = None
+    """Refuses arguments that the exchange would refuse, before they are sent."""
+    page: Page | None = None
+    """How the rest of a long list is asked for."""
+    deprecated: str | None = None
+    """What to use instead, if the endpoint will go away."""
+    one: Endpoint[Any] | None = None
+    """The same endpoint as it responds if `one_with` is given: with one object instead of a list."""
+    one_with: str = ""
+    """On the wire, the parameter that selects one object."""
+    options: type[Any] | None = None
+    """The `TypedDict` that declares most of the parameters."""
+    constant_weights: tuple[int, ...] | None = None
+    """What every call costs, in the order of `weights`; None if that depends on its parameters."""
+
+    def __post_init__(self) -> None:
+        if not any(weights.without for weights in self.weights.values()):
+            constant = tuple(weights.weight for weights in self.weights.values())
+            msgspec.structs.force_setattr(self, "constant_weights", constant)
 
     @property
     def family(self) -> Family:
         """The first part of the path."""
         return cast("Family", self.path.split("/")[1])
 
-    def weight_of(self, parameters: Mapping[str, object]) -> int:
-        """What a call with these parameters costs."""
-        if not self.weight_without:
-            return self.weight
-        dearer = [weight for name, weight in self.weight_without.items() if parameters.get(name) is None]
-        return max(dearer, default=self.weight)
+    @property
+    def descriptions(self) -> Mapping[str, str]:
+        """What the `TypedDict` of the parameters says of each, by name as declared."""
+        if self.options is None:
+            return {}
+        from binance_pm.descriptions import descriptions_of  # noqa: PLC0415
+
+        return descriptions_of(self.options)
 
     @property
     def is_signed(self) -> bool:
@@ -87,140 +132,162 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
         """Whether a call changes something at the exchange: a GET does if a second one is not like the first."""
         return self.method != "GET" or self.repeat is not None
 
+    @property
+    def poll_weights(self) -> Mapping[LimitType, int]:
+        """What a call without parameters costs, by type of limit."""
+        return dict(zip(self.weights, self.weights_of({}), strict=True))
 
-ENDPOINTS: Final[dict[str, Endpoint[Any]]] = {}
+    def weights_of(self, parameters: Mapping[str, object]) -> tuple[int, ...]:
+        """Return what a call with these parameters costs, in the order of `weights`.
+
+        Args:
+            parameters: by name on the wire.
+        """
+        if self.constant_weights is not None:
+            return self.constant_weights
+        return tuple(weights.of(parameters) for weights in self.weights.values())
+
+    def arguments(self, parameters: Mapping[str, object]) -> dict[str, object]:
+        """Return the arguments of a call by name as declared, without those that are None.
+
+        Args:
+            parameters: by name on the wire.
+        """
+        sent = {name: parameters.get(wire_name) for name, wire_name in self.wire_names.items()}
+        return {name: value for name, value in sent.items() if value is not None}
 
 
-def get(
-    path: str,
-    *,
-    weight: int,
-    weight_without: Mapping[str, int] | None = None,
-    security: Security = "USER_DATA",
-    kinds: tuple[LimitType, ...] = (LimitType.IP,),
-    priority: Priority = Priority.POLL,
-    repeat: Repeat | None = None,
-) -> Callable[[F], F]:
-    """Declare a query.
+class Registry(Mapping[str, Endpoint[Any]]):
+    """Endpoints by name, complete when it is read: only then all modules that declare some are imported.
 
     Args:
-        path: such as ``/papi/v2/um/account``.
-        weight: what one call costs.
-        weight_without: what a call costs that leaves out a parameter, such as ``{"symbol": 40}``.
-        security: what the exchange asks for.
-        kinds: which of the exchange's counters it is charged to.
-        priority: where its calls stand in the queue for weight.
-        repeat: ``"never"`` if each call uses up a quota, such as a download id; see `Endpoint.repeat`.
+        package: the package of those modules; empty for endpoints that are added by hand.
     """
-    return functools.partial(_declare, "GET", path, weight, weight_without or {}, security, kinds, priority, repeat)
+
+    def __init__(self, package: str = "") -> None:
+        self._package: str = package
+        self._known: Final[dict[str, Endpoint[Any]]] = {}
+
+    def add(self, endpoint: Endpoint[Any]) -> None:
+        """Register an endpoint.
+
+        Raises:
+            ValueError: there is one of this name.
+        """
+        if endpoint.name in self._known:
+            raise ValueError(f"two endpoints are called {endpoint.name}")
+        self._known[endpoint.name] = endpoint
+
+    def __getitem__(self, name: str) -> Endpoint[Any]:
+        if name not in self._known:
+            self._load()
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._load()
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        self._load()
+        return len(self._known)
+
+    def _load(self) -> None:
+        if self._package:
+            # Imported here: most programs never ask for all endpoints.
+            import pkgutil  # noqa: PLC0415
+
+            for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
+                importlib.import_module(f"{self._package}.{module.name}")
+            self._package = ""
 
 
-def post(
-    path: str,
-    *,
-    weight: int,
-    security: Security = "TRADE",
-    kinds: tuple[LimitType, ...] = (LimitType.IP,),
-    repeat: Repeat | None = None,
-) -> Callable[[F], F]:
-    """Declare an action, which stands in the priority of orders; see `get`, and `Endpoint.repeat`."""
-    return functools.partial(_declare, "POST", path, weight, {}, security, kinds, Priority.ORDER, repeat)
-
-
-def put(
-    path: str,
-    *,
-    weight: int,
-    security: Security = "TRADE",
-    kinds: tuple[LimitType, ...] = (LimitType.IP,),
-    repeat: Repeat | None = None,
-) -> Callable[[F], F]:
-    """Declare a change, which stands in the priority of orders; see `get`, and `Endpoint.repeat`."""
-    return functools.partial(_declare, "PUT", path, weight, {}, security, kinds, Priority.ORDER, repeat)
-
-
-def delete(
-    path: str,
-    *,
-    weight: int,
-    security: Security = "TRADE",
-    kinds: tuple[LimitType, ...] = (LimitType.IP,),
-    repeat: Repeat | None = None,
-) -> Callable[[F], F]:
-    """Declare a removal, which stands in the priority of orders; see `get`, and `Endpoint.repeat`."""
-    return functools.partial(_declare, "DELETE", path, weight, {}, security, kinds, Priority.ORDER, repeat)
+ENDPOINTS: Final = Registry("binance_pm.api")
 
 
 def undeclared_endpoint(
     method: Method,
     path: str,
     *,
-    weight: int,
+    weights: int | Mapping[LimitType, int],
     security: Security,
-    kinds: Iterable[LimitType],
     priority: Priority | None,
     repeat: Repeat | None = None,
     returns: type[T],
 ) -> Endpoint[T]:
-    """An endpoint made on the spot, checked as a declared one is and by its types too: no type checker saw them.
+    """Return an endpoint made on the spot, checked as a declared one is and by its types too.
 
     Raises:
         ValueError: with the reason.
     """
     if method not in get_args(Method):
-        raise ValueError(f"the method {method!r} is none of {', '.join(get_args(Method))}")
+        raise ValueError(f"method {method!r} is not one of {', '.join(get_args(Method))}")
     if security not in get_args(Security):
-        raise ValueError(f"the security {security!r} is none of {', '.join(get_args(Security))}")
+        raise ValueError(f"security {security!r} is not one of {', '.join(get_args(Security))}")
     if priority is not None and not isinstance(priority, Priority):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError(f"the priority {priority!r} is none of {', '.join(map(str, Priority))}")
-    _check_repeat(repeat)
-    counted = _kinds(kinds)
-    check_endpoint(path, weight=weight, kinds=counted)
-    served = priority if priority is not None else Priority.POLL if method == "GET" else Priority.ORDER
+        raise ValueError(f"priority {priority!r} is not one of {', '.join(one.name for one in Priority)}")
+    check_repeat(repeat)
+    charged = tuple((limit_type, one.weight) for limit_type, one in checked_weights(path, weights).items())
     try:
-        return _made(method, path, weight, security, counted, served, repeat, returns)
+        # What no response can be decoded into is refused here, not when one has come.
+        msgspec.json.Decoder(returns)
+        served = default_priority(method) if priority is None else priority
+        return _undeclared(method, path, charged, security, served, repeat, returns)
     except Exception as error:
         # A type of the caller's own may fail in any way of its own.
         raise ValueError(f"nothing can be decoded into the type given as returns: {error}") from error
 
 
-def check_endpoint(path: str, *, weight: int, kinds: tuple[LimitType, ...]) -> None:
-    """Refuse what leads to no known host or is counted by no known pool.
+def default_priority(method: Method) -> Priority:
+    """Return the priority of calls whose declaration names none."""
+    return Priority.POLL if method == "GET" else Priority.ORDER
+
+
+def check_repeat(repeat: object) -> None:
+    """Refuse what `Endpoint.repeat` cannot be.
 
     Raises:
         ValueError: with the reason.
     """
-    family = _checked_family(path)
-    # True is an int too.
-    if type(weight) is not int or weight < 1:
-        raise ValueError(f"the weight is {weight!r}: a call weighs 1 at least, in whole numbers")
-    unknown = [kind for kind in kinds if (family, kind) not in LIMITS]
-    if unknown or not kinds:
-        raise ValueError(f"/{family} is not counted by {', '.join(unknown) or 'nothing'}")
-    if len(set(kinds)) < len(kinds):
-        raise ValueError(f"one of the kinds is there twice: {', '.join(kinds)}")
-
-
-def _check_repeat(repeat: object) -> None:
     if repeat is not None and repeat not in get_args(Repeat):
-        raise ValueError(f"repeat is {repeat!r}, which is none of {', '.join(get_args(Repeat))}")
+        raise ValueError(f"repeat {repeat!r} is not one of {', '.join(get_args(Repeat))}")
 
 
-def _kinds(kinds: Iterable[LimitType]) -> tuple[LimitType, ...]:
+def checked_weights(
+    path: str, weights: int | Weights | Mapping[LimitType, int | Weights]
+) -> Mapping[LimitType, Weights]:
+    """Return what a call costs by type of limit; a number alone is the weight of the IP.
+
+    Raises:
+        ValueError: the path leads to no known host, a limit does not count it, or a weight is not a positive integer.
+    """
+    family = _checked_family(path)
+    given = weights if isinstance(weights, Mapping) else {LimitType.IP: weights}
     try:
-        return tuple(LimitType(kind) for kind in kinds)
-    except (TypeError, ValueError):
-        raise ValueError(f"the kinds are {kinds!r}: give some of {', '.join(LimitType)} in a tuple") from None
+        charged = {
+            LimitType(one): value if isinstance(value, Weights) else Weights(value) for one, value in given.items()
+        }
+    except ValueError:
+        raise ValueError(
+            f"the weight names {', '.join(map(str, given))}: limit types are {', '.join(LimitType)}"
+        ) from None
+    unknown = [one for one in charged if (family, one) not in LIMITS]
+    if unknown or not charged:
+        raise ValueError(f"/{family} is not counted by {', '.join(unknown) or 'nothing'}")
+    for one in charged.values():
+        for weight in (one.weight, *one.without.values()):
+            # True is an int too.
+            if type(weight) is not int or weight < 1:
+                raise ValueError(f"the weight {weight!r} is not a positive integer")
+    return charged
 
 
 # Bounded, as programs may call any number of paths; the arguments were checked before, so that equals are the same.
 @functools.lru_cache(maxsize=256)
-def _made(
+def _undeclared(
     method: Method,
     path: str,
-    weight: int,
+    weights: tuple[tuple[LimitType, int], ...],
     security: Security,
-    kinds: tuple[LimitType, ...],
     priority: Priority,
     repeat: Repeat | None,
     returns: type[T],
@@ -229,21 +296,21 @@ def _made(
         name=f"{method} {path}",
         method=method,
         path=path,
-        weight=weight,
-        weight_without={},
-        priority=priority,
-        kinds=kinds,
         security=security,
-        repeat=repeat,
+        weights={limit_type: Weights(weight) for limit_type, weight in weights},
+        priority=priority,
         decode=decoder(returns),
-        parameters={},
         returns=returns,
+        parameters={},
+        wire_names={},
         doc="",
+        is_declared=False,
+        repeat=repeat,
     )
 
 
-def _checked_family(path: object) -> str:
-    """The first part of a path that can be called."""
+def _checked_family(path: object) -> Family:
+    """Return the first part of a path that can be called."""
     families = {family for family, _ in LIMITS}
     text = path if isinstance(path, str) else ""
     parts = text.split("/")
@@ -253,52 +320,4 @@ def _checked_family(path: object) -> str:
         raise ValueError(f"the path {path!r} has a character that a path cannot have")
     if not {".", ".."}.isdisjoint(parts):
         raise ValueError(f"the path {path!r} leads elsewhere by its dots")
-    return parts[1]
-
-
-def _declare(
-    method: Method,
-    path: str,
-    weight: int,
-    weight_without: Mapping[str, int],
-    security: Security,
-    kinds: tuple[LimitType, ...],
-    priority: Priority,
-    repeat: Repeat | None,
-    function: F,
-) -> F:
-    _check_repeat(repeat)
-    for cost in (weight, *weight_without.values()):
-        check_endpoint(path, weight=cost, kinds=kinds)
-    name = function.__name__
-    if name in ENDPOINTS:
-        raise ValueError(f"two endpoints are called {name}")
-    whole = inspect.signature(function, eval_str=True)
-    signature = whole.replace(parameters=list(whole.parameters.values())[1:])
-    endpoint = ENDPOINTS[name] = Endpoint(
-        name=name,
-        method=method,
-        path=path,
-        weight=weight,
-        weight_without={camel(name): cost for name, cost in weight_without.items()},
-        priority=priority,
-        kinds=kinds,
-        security=security,
-        repeat=repeat,
-        decode=decoder(signature.return_annotation),
-        parameters=signature.parameters,
-        returns=signature.return_annotation,
-        doc=inspect.getdoc(function) or "",
-    )
-    names = {parameter: camel(parameter) for parameter in signature.parameters}
-    needs_none = all(parameter.default is not parameter.empty for parameter in signature.parameters.values())
-
-    @functools.wraps(function)
-    async def method_of_client(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if needs_none and not args and not kwargs:
-            # Binding costs as much as signing, and most polls say nothing.
-            return await self.call(endpoint, {})
-        bound = signature.bind(*args, **kwargs)
-        return await self.call(endpoint, {names[name]: value for name, value in bound.arguments.items()})
-
-    return cast("F", method_of_client)
+    return cast("Family", parts[1])

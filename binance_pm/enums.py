@@ -41,12 +41,19 @@ class AccountStatus(OpenEnum):
     """The risk state of a portfolio margin account, mildest first."""
 
     NORMAL = "NORMAL"
+    """No restriction."""
     MARGIN_CALL = "MARGIN_CALL"
+    """A margin call: add margin or reduce positions."""
     SUPPLY_MARGIN = "SUPPLY_MARGIN"
+    """Margin must be added."""
     REDUCE_ONLY = "REDUCE_ONLY"
+    """Only orders that reduce positions are accepted."""
     ACTIVE_LIQUIDATION = "ACTIVE_LIQUIDATION"
+    """The account is being liquidated actively."""
     FORCE_LIQUIDATION = "FORCE_LIQUIDATION"
+    """The account is being liquidated by force."""
     BANKRUPTED = "BANKRUPTED"
+    """The account is bankrupt."""
 
 
 class AccountType(OpenEnum):
@@ -64,5 +71,8 @@ class PositionSide(OpenEnum):
     """BOTH in one-way mode, LONG or SHORT in hedge mode."""
 
     BOTH = "BOTH"
+    """The one position of a symbol in one-way mode."""
     LONG = "LONG"
+    """The long position of a symbol in hedge mode."""
     SHORT = "SHORT"
+    """The short position of a symbol in hedge mode."""

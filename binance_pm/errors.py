@@ -67,10 +67,10 @@ class PortfolioMarginError(Exception):
 
     Attributes:
         endpoint: the method called, such as ``um_account``; the class or function where no call is involved.
-        account: the label of the account, empty where none is involved.
+        label: the label of the account; empty if no account is involved.
         write: whether the call changes something at the exchange; a query that uses up a quota does.
         repeat: what the endpoint's declaration says of sending it again, "same_effect" or "never"; mostly None.
-        what: what happened, without the rest of the message.
+        reason: what happened, without the rest of the message.
         advice: what to do about it.
         sent: whether the request left this machine (True also where that is not known).
     """

@@ -40,8 +40,11 @@ class Pool(NamedTuple):
     """One of the exchange's counters."""
 
     origin: str
+    """Scheme, host and port, such as ``https://papi.binance.com``."""
     family: Family
+    """The first part of the path."""
     limit_type: LimitType
+    """What the exchange counts by."""
     key_id: str = ""
     """Whose pool it is; empty where the IP is counted."""
     path: str = ""

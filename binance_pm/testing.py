@@ -33,6 +33,7 @@ __all__ = ["Account", "Exchange", "Fault", "Sandbox", "running_sandbox", "sandbo
 
 _POOLS: Final[dict[str, tuple[Family, LimitType]]] = {
     "papi": ("papi", LimitType.IP),
+    "papi-orders": ("papi", LimitType.ORDERS),
     "api": ("api", LimitType.IP),
     "sapi-ip": ("sapi", LimitType.IP),
     "sapi-uid": ("sapi", LimitType.UID),
@@ -125,8 +126,9 @@ def running_sandbox(
         minute: seconds of its minute, for limits and bans; its clients' budget is told.
         seed: what accounts, keys and prices are made up from.
         accounts: how many there are.
-        limits: weight a minute in place of the real one, by pool: ``papi``, ``api``, ``sapi-ip``, ``sapi-uid``; its
-            clients' budget is told. Give a client a session with a budget of its own to see it refused.
+        limits: limits a minute in place of the real ones, by pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip``,
+            ``sapi-uid``; its clients' budget is told. Give a client a session with a budget of its own to see it
+            refused.
 
     Raises:
         ConfigurationError: an argument cannot be used.

@@ -61,8 +61,8 @@ def decoder(returns: type[T]) -> Callable[[bytes], T]:
 
     The function raises ValueError if the body is not what the type promises: with what is wrong, and its path.
     """
-    strictly = msgspec.json.Decoder(returns).decode
-    # To look into the type takes longer than a call: it waits until there is an answer.
+    # To look into the type takes longer than a call, or than importing all else: it waits until there is a response.
+    strictly = cache(lambda: msgspec.json.Decoder(returns).decode)
     kind = cache(lambda: msgspec.inspect.type_info(returns))
     quick_look = cache(lambda: look_of(kind()))
     blank = cache(lambda: _blank_fields(kind()))
@@ -83,7 +83,7 @@ def decoder(returns: type[T]) -> Callable[[bytes], T]:
         try:
             try:
                 # Mostly an answer is just as it is documented, and faster to read so.
-                answer = strictly(body)
+                answer = strictly()(body)
             except msgspec.ValidationError:
                 answer = decode_differently(body)
             look = quick_look()

@@ -9,15 +9,17 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Final, TypeGuard, get_args
 
 import msgspec
 
 from binance_pm import errors as tree
-from binance_pm.budget import LIMITS, LimitType
 from binance_pm.cli.app import run
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS, Endpoint
+from binance_pm.limits import LIMITS, LimitType
 
 _PLACE: Final = re.compile(r"^<!-- generated: (\w+)(?: ([\w -]+))? -->$", re.MULTILINE)
 
@@ -28,21 +30,26 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def endpoints(_: str) -> str:
-    """The table of all endpoints."""
+    """Return the table of all endpoints."""
     rows = [_row(endpoint) for endpoint in sorted(ENDPOINTS.values(), key=lambda one: (one.path, one.method))]
     return "\n".join(
-        [
-            "| method of `Client` | verb | path | weight | counted in | asks for | answer |",
-            "|---|---|---|--:|---|---|---|",
-            *rows,
-        ]
+        ["| method of `Client` | verb | path | weight | requires | response |", "|---|---|---|---|---|---|", *rows]
     )
 
 
+def namespaces(_: str) -> str:
+    """Return every class of endpoints that is an attribute of the client, for mkdocstrings."""
+    names = sorted({name.partition(".")[0] for name in ENDPOINTS if "." in name})
+    classes = {name: attrgetter(name)(Client) for name in names}
+    options = "    options:\n      heading_level: 3\n      inherited_members: true\n      show_root_full_path: false"
+    return "\n\n".join(f"## `client.{name}`\n\n::: {_path(one)}\n{options}" for name, one in classes.items())
+
+
 def answers(_: str) -> str:
-    """Every module of the package that declares answers, for mkdocstrings."""
-    modules = {base.__module__ for base in Client.__mro__ if base.__module__.startswith("binance_pm.api.")}
-    return "\n\n".join(_module(name) for name in sorted(modules))
+    """Return every module that declares responses or enumerations of them, for mkdocstrings."""
+    # Reading the registry loads every module.
+    modules = sorted(name for name in sys.modules if name.startswith("binance_pm.api.")) if len(ENDPOINTS) else []
+    return "\n\n".join(_module(name) for name in modules)
 
 
 def errors(_: str) -> str:
@@ -65,6 +72,7 @@ _MAKERS: Final[dict[str, Callable[[str], str]]] = {
     "answers": answers,
     "endpoints": endpoints,
     "errors": errors,
+    "namespaces": namespaces,
     "help": help_of,
 }
 
@@ -72,24 +80,28 @@ _SECURITY: Final = {"NONE": "nothing", "MARKET_DATA": "key", "USER_STREAM": "key
 
 
 def _row(endpoint: Endpoint[Any]) -> str:
-    pools = ", ".join(_pool(endpoint, kind) for kind in endpoint.kinds)
-    asks = _SECURITY.get(endpoint.security, "key, signature")
+    namespace, _, method = endpoint.name.rpartition(".")
+    owner = _path(attrgetter(namespace)(Client)) if namespace else "binance_pm.Client"
     cells = [
-        f"[`{endpoint.name}`][binance_pm.Client.{endpoint.name}]",
+        f"[`{endpoint.name}`][{owner}.{method}]" + (" (deprecated)" if endpoint.deprecated else ""),
         endpoint.method,
         f"`{endpoint.path}`",
-        str(endpoint.weight),
-        pools,
-        asks,
-        _link(endpoint.returns),
+        "<br>".join(_weight(endpoint, limit_type) for limit_type in endpoint.weights),
+        _SECURITY.get(endpoint.security, "key, signature"),
+        _link(endpoint.returns) + (f", or one with `{endpoint.one_with}`" if endpoint.one else ""),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _pool(endpoint: Endpoint[Any], kind: LimitType) -> str:
-    rule = LIMITS[endpoint.family, kind]
-    whole = "this endpoint" if rule.each_path else f"all `/{endpoint.family}`"
-    return f"{kind}, {whole}, {rule.limit} a minute"
+def _path(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__name__}"
+
+
+def _weight(endpoint: Endpoint[Any], limit_type: LimitType) -> str:
+    weights, limit = endpoint.weights[limit_type], LIMITS[endpoint.family, limit_type]
+    others = "".join(f", {weight} without `{name}`" for name, weight in weights.without.items())
+    whole = "this endpoint" if limit.each_path else f"all `/{endpoint.family}`"
+    return f"{weights.weight}{others} of {limit.limit} a minute ({limit_type}, {whole})"
 
 
 def _link(returns: object) -> str:
@@ -103,12 +115,12 @@ def _link(returns: object) -> str:
 
 def _module(name: str) -> str:
     title = (inspect.getdoc(sys.modules[name]) or name).splitlines()[0].rstrip(".")
-    structs = [f"{name}.{kind.__name__}" for kind in vars(sys.modules[name]).values() if _is_answer(kind, name)]
-    return "\n\n".join([f"## {title}", *map(_class, structs)])
+    shown = [f"{name}.{kind.__name__}" for kind in vars(sys.modules[name]).values() if _is_shown(kind, name)]
+    return "\n\n".join([f"## {title}", *map(_class, shown)])
 
 
-def _is_answer(kind: object, module: str) -> TypeGuard[type[msgspec.Struct]]:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module
+def _is_shown(kind: object, module: str) -> TypeGuard[type[Any]]:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct | StrEnum) and kind.__module__ == module
 
 
 def _class(path: str) -> str:

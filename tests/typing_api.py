@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, assert_type
@@ -34,6 +35,9 @@ from binance_pm import (
     UmAsset,
     UmPosition,
 )
+from binance_pm.api.account import Balance, CmAccount
+from binance_pm.api.um import Leverage, Um, UmIncome, UmPositionRisk
+from binance_pm.api.um_orders import UmOrder
 
 
 async def endpoints(client: Client) -> None:
@@ -74,12 +78,27 @@ def fields(account: Account, um_account: UmAccount, pro: ProAccount, span: SpanA
     account.uni_mmr = Decimal(1)  # pyright: ignore[reportAttributeAccessIssue]
 
 
+async def namespaces(client: Client) -> None:
+    """A namespace is typed like the client, and two shapes have two types."""
+    assert_type(client.um, Um)
+    assert_type(await client.um.open_orders("BTCUSDT"), list[UmOrder])
+    assert_type(await client.um.position_risk(), list[UmPositionRisk])
+    assert_type(await client.um.set_leverage("BTCUSDT", 5), Leverage)
+    assert_type(await client.um.income(income_type="COMMISSION"), list[UmIncome])
+    assert_type(await client.balance(), list[Balance])
+    assert_type(await client.balance("USDT"), Balance)
+    assert_type(await client.cm_account(), CmAccount)
+    await client.um.income(income_type="commission")  # pyright: ignore[reportArgumentType]
+    await client.um.set_leverage("BTCUSDT")  # pyright: ignore[reportCallIssue]
+
+
 async def undeclared(client: Client) -> None:
     """A request of one's own answers with the type asked for."""
     assert_type(await client.request("GET", "/papi/v1/balance", weight=20, returns=UmAsset), UmAsset)
     assert_type(await client.request("GET", "/papi/v1/x", weight=1, returns=dict[str, Any]), dict[str, Any])
     assert_type(await client.request("GET", "/papi/v1/x", weight=1, returns=list[UmAsset]), list[UmAsset])
     await client.request("GET", "/papi/v1/x", weight=1, returns=int, params={"amount": Decimal("0.1"), "all": None})
+    await client.request("POST", "/papi/v1/x", weight={LimitType.IP: 1, LimitType.ORDERS: 1}, returns=int)
     await client.request("GET", "/papi/v1/x", weight=1, returns=int, params={"amount": 0.1})  # pyright: ignore[reportArgumentType]
     await client.request("PATCH", "/papi/v1/x", weight=1, returns=int)  # pyright: ignore[reportArgumentType]
     await client.request("GET", "/papi/v1/x", returns=int)  # pyright: ignore[reportCallIssue]
@@ -135,5 +154,5 @@ def failures(error: PortfolioMarginError) -> None:
 def facts(budget: Budget) -> None:
     """What tools read."""
     assert_type(ENDPOINTS["account"], Endpoint[Any])
-    assert_type(ENDPOINTS["account"].kinds, tuple[LimitType, ...])
+    assert_type(ENDPOINTS["account"].poll_weights, Mapping[LimitType, int])
     assert_type(budget.snapshot(), list[PoolState])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import overload
 
 from msgspec import field
 
-from binance_pm.endpoint import get
-from binance_pm.enums import AccountStatus
+from binance_pm.declaration import EndpointGroup, get
+from binance_pm.enums import AccountStatus, PositionSide
 from binance_pm.wire import Milliseconds, Model
 
 
@@ -25,6 +26,7 @@ class Account(Model, frozen=True):
     account_maint_margin: Decimal
     """USD."""
     account_status: AccountStatus
+    """Risk state, as the exchange reports it."""
     virtual_max_withdraw_amount: Decimal
     """USD that may be transferred out at most."""
     total_available_balance: Decimal | None
@@ -35,14 +37,134 @@ class Account(Model, frozen=True):
     """Milliseconds since the epoch; 0 on an account that never changed."""
 
 
-class AccountApi:
+class Balance(Model, frozen=True):
+    """What the account holds and owes in one asset, in units of the asset."""
+
+    asset: str
+    """Such as ``USDT``."""
+    total_wallet_balance: Decimal
+    """Cross margin, USD-M and COIN-M wallets together; unrealised profit is not included."""
+    cross_margin_borrowed: Decimal
+    """Principal owed."""
+    cross_margin_free: Decimal
+    """Available in cross margin."""
+    cross_margin_interest: Decimal
+    """Interest owed."""
+    cross_margin_locked: Decimal
+    """Held for open orders."""
+    um_wallet_balance: Decimal
+    """Wallet balance of USD-M futures."""
+    um_unrealized_pnl: Decimal = field(name="umUnrealizedPNL")
+    """Unrealized profit of USD-M positions."""
+    cm_wallet_balance: Decimal
+    """Wallet balance of COIN-M futures."""
+    cm_unrealized_pnl: Decimal | None = field(name="cmUnrealizedPNL")
+    """None if the exchange sends empty text, as it does for assets without COIN-M positions."""
+    update_time: Milliseconds
+    """Milliseconds since the epoch; 0 if nothing ever happened."""
+    negative_balance: Decimal
+    """What futures lost beyond their wallets; contained in the wallets already."""
+    cross_margin_asset: Decimal | None = None
+    """Free and locked; the documents leave it out if one asset is asked for."""
+
+
+class CmAsset(Model, frozen=True):
+    """What the COIN-M side of the account holds and owes in one margin asset, in units of the asset."""
+
+    asset: str
+    """The margin asset, such as ``BTC``."""
+    cross_wallet_balance: Decimal
+    """Wallet balance in cross margin, without unrealized profit."""
+    cross_un_pnl: Decimal
+    """Unrealised profit of all positions margined in the asset."""
+    maint_margin: Decimal
+    """Maintenance margin of the positions margined in the asset."""
+    initial_margin: Decimal
+    """Initial margin of positions and open orders together."""
+    position_initial_margin: Decimal
+    """Initial margin of the positions at the mark price."""
+    open_order_initial_margin: Decimal
+    """Initial margin of the open orders."""
+    update_time: Milliseconds
+    """Milliseconds since the epoch; 0 if nothing ever happened."""
+
+
+class CmPosition(Model, frozen=True):
+    """One COIN-M position; amounts in the coin of the symbol unless said otherwise."""
+
+    symbol: str
+    """Such as ``BTCUSD_PERP``."""
+    position_side: PositionSide
+    """Which side the position is on: BOTH in one-way mode, LONG or SHORT in hedge mode."""
+    position_amt: Decimal
+    """In contracts; negative for a short position, also in hedge mode."""
+    entry_price: Decimal
+    """USD."""
+    unrealized_profit: Decimal
+    """Unrealized profit at the mark price."""
+    initial_margin: Decimal
+    """Initial margin of position and open orders together."""
+    maint_margin: Decimal
+    """Maintenance margin."""
+    position_initial_margin: Decimal
+    """Initial margin of the position at the mark price."""
+    open_order_initial_margin: Decimal
+    """Initial margin of the open orders."""
+    leverage: Decimal
+    """A whole number."""
+    max_qty: Decimal
+    """The largest position that the leverage allows."""
+    update_time: Milliseconds
+    """Milliseconds since the epoch; 0 if nothing ever happened."""
+    break_even_price: Decimal | None = None
+    """USD; no document has it, real responses do."""
+    notional_value: Decimal | None = None
+    """Value at the mark price; no document has it, real responses do."""
+
+
+class CmAccount(Model, frozen=True):
+    """Assets and positions of the COIN-M side."""
+
+    assets: list[CmAsset]
+    """One entry for each margin asset."""
+    positions: list[CmPosition]
+    """A symbol without a position may be missing."""
+
+
+class AccountApi(EndpointGroup):
     """The account as a whole."""
 
-    @get("/papi/v1/account", weight=20)
+    @get("/papi/v1/account", weights=20)
     async def account(self, *, recv_window: int | None = None) -> Account:
         """Equity, margin and risk state of the whole Portfolio Margin account.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account/Account-Information
         (read 2026-11-21)
+        """
+        ...
+
+    @overload
+    async def balance(self, asset: None = None, *, recv_window: int | None = None) -> list[Balance]: ...
+    @overload
+    async def balance(self, asset: str, *, recv_window: int | None = None) -> Balance: ...
+    @get("/papi/v1/balance", weights=20, single="asset")
+    async def balance(self, asset: str | None = None, *, recv_window: int | None = None) -> list[Balance] | Balance:
+        """Wallet balances and debts, of one asset or of every asset.
+
+        With ``asset`` one `Balance`, without it a list.
+
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account (read 2026-11-29)
+        """
+        ...
+
+    @get("/papi/v1/cm/account", weights=5)
+    async def cm_account(self, *, recv_window: int | None = None) -> CmAccount:
+        """COIN-M assets and positions of the account.
+
+        Positions count contracts, and amounts are in the coin of the symbol. A symbol without a position may be
+        missing: treat it as flat.
+
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account/Get-CM-Account-Detail
+        (read 2026-11-29)
         """
         ...

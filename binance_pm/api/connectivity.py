@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from binance_pm.endpoint import get
+from binance_pm.declaration import EndpointGroup, get
 from binance_pm.wire import Milliseconds, Model
 
 
@@ -17,10 +17,10 @@ class ServerTime(Model, frozen=True):
     """Milliseconds since the epoch."""
 
 
-class ConnectivityApi:
+class ConnectivityApi(EndpointGroup):
     """Endpoints that need no key."""
 
-    @get("/papi/v1/ping", weight=1, security="NONE")
+    @get("/papi/v1/ping", weights=1, security="NONE")
     async def ping(self) -> Pong:
         """Nothing, from the Portfolio Margin host: a test of the way there and back.
 
@@ -28,7 +28,7 @@ class ConnectivityApi:
         """
         ...
 
-    @get("/papi/v1/time", weight=1, security="NONE")
+    @get("/papi/v1/time", weights=1, security="NONE")
     async def server_time(self) -> ServerTime:
         """The clock of the Portfolio Margin host.
 
@@ -38,7 +38,7 @@ class ConnectivityApi:
         """
         ...
 
-    @get("/api/v3/time", weight=1, security="NONE")
+    @get("/api/v3/time", weights=1, security="NONE")
     async def pro_server_time(self) -> ServerTime:
         """The clock of the host of Portfolio Margin Pro.
 

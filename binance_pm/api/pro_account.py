@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from msgspec import field
 
-from binance_pm.endpoint import get
+from binance_pm.declaration import EndpointGroup, get
 from binance_pm.enums import AccountStatus, AccountType
 from binance_pm.limits import LimitType
 from binance_pm.wire import Model
@@ -28,13 +28,16 @@ class ProAccount(Model, frozen=True):
     total_available_balance: Decimal | None
     """USD; None where the exchange sends an empty text."""
     account_status: AccountStatus
+    """Risk state, as the exchange reports it."""
     account_type: AccountType
+    """The portfolio margin product of the account."""
 
 
 class RiskUnit(Model, frozen=True):
     """The maintenance margin that SPAN asks for everything on one underlying."""
 
     asset: str
+    """The underlying, such as ``BTC``."""
     uni_maintain_usd: Decimal
     """USD."""
 
@@ -51,19 +54,22 @@ class SpanAccount(Model, frozen=True):
     account_maint_margin: Decimal
     """USD: the risk units, the margin part and the rest together."""
     risk_unit_mm_list: list[RiskUnit] = field(name="riskUnitMMList")
+    """Maintenance margin of each underlying."""
     margin_mm: Decimal = field(name="marginMM")
     """Maintenance margin of borrowed assets, USD."""
     other_mm: Decimal = field(name="otherMM")
     """The rest of the maintenance margin, USD."""
     account_status: AccountStatus
+    """Risk state, as the exchange reports it."""
     account_type: AccountType
+    """The portfolio margin product of the account."""
 
 
-class ProAccountApi:
+class ProAccountApi(EndpointGroup):
     """Portfolio Margin Pro accounts."""
 
     # The exchange's documents count this endpoint by IP, its newest SDK by account: it is charged to both.
-    @get("/sapi/v1/portfolio/account", weight=5, kinds=(LimitType.IP, LimitType.UID))
+    @get("/sapi/v1/portfolio/account", weights={LimitType.IP: 5, LimitType.UID: 5})
     async def pro_account(self, *, recv_window: int | None = None) -> ProAccount:
         """Equity, margin and risk state of a Portfolio Margin Pro account.
 
@@ -71,7 +77,7 @@ class ProAccountApi:
         """
         ...
 
-    @get("/sapi/v2/portfolio/account", weight=5)
+    @get("/sapi/v2/portfolio/account", weights=5)
     async def span_account(self, *, recv_window: int | None = None) -> SpanAccount:
         """Equity, margin by risk unit and risk state of a Portfolio Margin Pro SPAN account.
 

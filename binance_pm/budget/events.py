@@ -15,7 +15,9 @@ class PoolState(msgspec.Struct, frozen=True):
     """One pool at one moment, in weight of the current minute."""
 
     pool: Pool
+    """Which pool."""
     limit: int
+    """Weight per minute that the exchange allows."""
     used: int
     """The most that the exchange can have counted, calls on their way included."""
     in_flight: int
@@ -38,7 +40,9 @@ class Admitted(msgspec.Struct, frozen=True):
     """A call got its weight."""
 
     call: CallInfo
+    """The call that got its weight."""
     priority: Priority
+    """The priority of the call."""
     waited: float
     """Seconds."""
 
@@ -47,9 +51,11 @@ class Refused(msgspec.Struct, frozen=True):
     """The exchange refused a call, and the gate of its host is closed."""
 
     origin: str
+    """The origin that refused, such as ``https://papi.binance.com``."""
     status: int | None
     """None where another process was refused that shares the budget."""
     banned: bool
+    """Whether the refusal is a ban (418)."""
     seconds: float
     """For how long it is closed from now on."""
 

@@ -25,13 +25,8 @@ class Priced(Protocol):
         ...
 
     @property
-    def weight(self) -> int:
-        """What a call costs."""
-        ...
-
-    @property
-    def kinds(self) -> tuple[LimitType, ...]:
-        """The counters that it is charged to."""
+    def poll_weights(self) -> Mapping[LimitType, int]:
+        """The cost of a call without parameters, by type of limit."""
         ...
 
 
@@ -52,11 +47,13 @@ class Plan(msgspec.Struct, frozen=True):
     """What becomes of polling a number of accounts at an interval."""
 
     accounts: int
+    """How many accounts are read."""
     every: float
     """Seconds between two readings of the same account."""
     shortest: float
     """The shortest interval that fits, in seconds; infinite where none does."""
     pools: tuple[PoolPlan, ...]
+    """What the plan needs of each pool."""
 
     @property
     def fits(self) -> bool:
@@ -108,7 +105,7 @@ def _weights(endpoints: Iterable[Priced]) -> dict[tuple[Family, LimitType, str],
     """What one reading of one account takes of each pool."""
     weights: dict[tuple[Family, LimitType, str], int] = {}
     for endpoint in endpoints:
-        for kind in endpoint.kinds:
+        for kind, weight in endpoint.poll_weights.items():
             pool = endpoint.family, kind, endpoint.path if LIMITS[endpoint.family, kind].each_path else ""
-            weights[pool] = weights.get(pool, 0) + endpoint.weight
+            weights[pool] = weights.get(pool, 0) + weight
     return weights

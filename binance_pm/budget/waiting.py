@@ -40,6 +40,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """What a call waits for now."""
 
     reason: WaitReason
+    """What the call waits for, see `WaitReason`."""
     origin: str = ""
     """Such as ``https://papi.binance.com``."""
     pool: str = ""
@@ -49,6 +50,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     used: int = 0
     """Weight of this minute in the pool, calls in flight included."""
     limit: int = 0
+    """Weight per minute that the pool allows; 0 if no pool is waited for."""
     external: int = 0
     """Of `used`, what others on the IP surely used."""
 

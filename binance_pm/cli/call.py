@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import anyio
@@ -52,12 +53,12 @@ _HERE = Target()
 def command_of(endpoint: Endpoint[Any]) -> Callable[..., int]:
     """A function with the endpoint's parameters, and those of `Target`, as the command line reads them."""
 
-    def command(target: Target = _HERE, **arguments: Any) -> int:
-        print(anyio.run(_call, endpoint, target, arguments))
+    def command(*arguments: Any, target: Target = _HERE, **options: Any) -> int:
+        print(anyio.run(_call, endpoint, target, arguments, options))
         return 0
 
     target = inspect.Parameter("target", inspect.Parameter.KEYWORD_ONLY, default=_HERE, annotation=Target)
-    parameters = [*endpoint.parameters.values(), target]
+    parameters = [*(_described(endpoint, parameter) for parameter in endpoint.parameters.values()), target]
     command.__name__ = endpoint.name
     command.__doc__ = endpoint.doc
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -65,10 +66,17 @@ def command_of(endpoint: Endpoint[Any]) -> Callable[..., int]:
     return command
 
 
-async def _call(endpoint: Endpoint[Any], target: Target, arguments: dict[str, Any]) -> str:
+def _described(endpoint: Endpoint[Any], parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return the parameter with what the key of a `TypedDict` says of it."""
+    if text := endpoint.descriptions.get(parameter.name):
+        return parameter.replace(annotation=Annotated[parameter.annotation, Parameter(help=text)])
+    return parameter
+
+
+async def _call(endpoint: Endpoint[Any], target: Target, arguments: tuple[Any, ...], options: dict[str, Any]) -> str:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(await _client(endpoint, target, stack))
-        answer = await getattr(client, endpoint.name)(**arguments)
+        answer = await attrgetter(endpoint.name)(client)(*arguments, **options)
         return as_json(answer)
 
 

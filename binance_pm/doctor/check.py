@@ -19,9 +19,11 @@ class Check(msgspec.Struct, frozen=True):
     """One thing that was looked at."""
 
     name: CheckName
+    """Which check."""
     target: str
     """The host or the label of the account that it is about; empty where it is about all of them."""
     verdict: Verdict
+    """How the check ended."""
     finding: str
     """What was found, without secrets."""
     advice: str = ""

@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from binance_pm.budget import Budget
+from binance_pm.budget import Budget, LimitType
 from binance_pm.client import Client
 from binance_pm.doctor import account, limits
 from binance_pm.doctor.check import Check, CheckName, Report
@@ -206,7 +206,7 @@ class _Examination:
     def _count(self, name: str, answer: object) -> None:
         """Add what a call has cost, and remember whether the exchange is heard at all."""
         is_error = isinstance(answer, PortfolioMarginError)
-        self._weight += ENDPOINTS[name].weight if not is_error or answer.sent else 0
+        self._weight += ENDPOINTS[name].poll_weights[LimitType.IP] if not is_error or answer.sent else 0
         self._is_heard = self._is_heard or not is_error or isinstance(answer, ExchangeError)
 
     def _open(self, subject: Target) -> tuple[Check, Client | None]:

@@ -30,11 +30,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     origin: str
     """Where key and secret were found, in words."""
     api_key: Secret
+    """The API key, hidden in every text."""
     secret: Secret
     """An HMAC secret, or a private key in PEM."""
     is_private_key: bool = False
     """Whether the secret was given as a private key."""
     passphrase: Secret | None = None
+    """Passphrase of an encrypted private key; None if it has none."""
     product: Product | None = None
     """What it should be; None for whatever answers."""
     read: tuple[str, ...] = ("account", "span_account", "pro_account")

@@ -25,13 +25,16 @@ class TimedAnswer(msgspec.Struct, frozen=True):
     answer: Model
     """As the endpoint returns it; of a `UmAccount`, the open positions alone."""
     at: float
+    """Seconds since the epoch, by the exchange's clock."""
 
 
 class Change(NamedTuple):
     """What a figure was, and what it is; None where it was not known."""
 
     before: Decimal | str | None
+    """The previous value."""
     after: Decimal | str | None
+    """The new value."""
 
 
 class _Told(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="type"):
@@ -59,18 +62,22 @@ class StatusChanged(_OfAccount, frozen=True, kw_only=True):
     """The account's status is another one; the first reading of a fleet is no change."""
 
     before: AccountStatus
+    """The previous status."""
     after: AccountStatus
+    """The new status."""
 
 
 class ThresholdCrossed(_OfAccount, frozen=True, kw_only=True):
     """The account crossed a line, or was below it when it was first read."""
 
     line: ThresholdName
+    """Which threshold."""
     threshold: Decimal
     """uniMMR of the line."""
     below: bool
     """True where it fell to the line, False where it rose above it by the hysteresis."""
     uni_mmr: Decimal
+    """uniMMR of the account when it crossed the threshold."""
 
 
 class Stale(_OfAccount, frozen=True, kw_only=True):
@@ -116,15 +123,18 @@ class HostBlocked(_Told, frozen=True, kw_only=True):
     """The exchange refused (429) or banned (418) the IP: no account of the host is read before `until`."""
 
     origin: str
+    """The origin that refused, such as ``https://papi.binance.com``."""
     until: float
     """Seconds since the epoch, by the exchange's clock."""
     banned: bool
+    """Whether the IP is banned (418), not only refused (429)."""
 
 
 class HostUnblocked(_Told, frozen=True, kw_only=True):
     """The host may be asked again."""
 
     origin: str
+    """The origin to which requests may be sent again."""
 
 
 class BudgetTight(_Told, frozen=True, kw_only=True):
@@ -162,11 +172,15 @@ class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What a fleet knows of one account at one moment."""
 
     label: str
+    """Label of the account."""
     product: str
+    """Product of the account, see `Product`."""
     answers: Mapping[str, TimedAnswer]
     """The last good answer of each endpoint, by its name."""
     status: AccountStatus | None
+    """Risk state; None if it was never read."""
     uni_mmr: Decimal | None
+    """Equity over maintenance margin; None if it was never read."""
     account_equity: Decimal | None
     """USD."""
     account_maint_margin: Decimal | None
@@ -184,6 +198,7 @@ class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     bound: float
     """Seconds of age from which on it is stale."""
     is_stale: bool
+    """Whether any of the data is older than `bound`."""
     error: str
     """Why the last reading failed; empty where it did not."""
     retry_at: float | None

@@ -52,6 +52,7 @@ class Member(msgspec.Struct, frozen=True):
     client: Client
     """Not entered yet; all of a fleet lead to one session, or to sessions on one budget."""
     product: Product = "pm"
+    """The product of the account, see `Product`."""
     read: tuple[str, ...] = ()
     """Names of endpoints, those of the product where it is empty; exactly one of them tells uniMMR."""
     warn: str | int | Decimal | None = None

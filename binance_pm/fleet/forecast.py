@@ -35,7 +35,7 @@ class Price(NamedTuple):
 def price_of(budget: Budget, name: str) -> Price:
     """What one reading of an endpoint takes of the pool of the IP, by what others on it use now."""
     endpoint = ENDPOINTS[name]
-    pool = budget.plan(1, 1.0, [endpoint]).pools[endpoint.kinds.index(LimitType.IP)]
+    pool = budget.plan(1, 1.0, [endpoint]).pools[list(endpoint.weights).index(LimitType.IP)]
     room = max(pool.available, _LEAST_ROOM * pool.limit / budget.processes)
     return Price(pool.name, pool.needed / room, room, pool.available)
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from binance_pm.sandbox import answers, facts, rules
+from binance_pm.sandbox import facts, rules
 from binance_pm.sandbox.account import Account, make_accounts
 from binance_pm.sandbox.faults import Fault, FaultQueue
+from binance_pm.sandbox.handlers import HANDLERS, Context
 from binance_pm.sandbox.limits import Counter, Limits
 from binance_pm.sandbox.market import Market
 from binance_pm.sandbox.messages import Arrival, Refused, Reply, Request
+from binance_pm.sandbox.state import AccountState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
@@ -35,7 +37,8 @@ class Exchange:
         minute: seconds of what it calls a minute, for limits and bans; shorter ones are for tests.
         clock: seconds since the epoch.
         sleep: how delays of faults are waited for.
-        limits: weight a minute in place of the real one, by pool: ``papi``, ``api``, ``sapi-ip``, ``sapi-uid``.
+        limits: limits a minute in place of the real ones, by pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip``,
+            ``sapi-uid``.
 
     Attributes:
         accounts: in the order made or given.
@@ -66,6 +69,7 @@ class Exchange:
         self._limits = Limits(minute=minute, limits=limits)
         self._armed = FaultQueue()
         self._keys = {key.api_key: rules.Owner(account, key) for account in self.accounts for key in account.keys}
+        self._states = {account.label: AccountState(account) for account in self.accounts}
         self._requests: deque[Arrival] = deque(maxlen=_REMEMBERED)
         self._lock = RLock()
 
@@ -112,8 +116,8 @@ class Exchange:
         """Weight used in this minute.
 
         Args:
-            pool: ``papi``, ``api``, ``sapi-ip`` or ``sapi-uid``.
-            holder: client address, or label of the account for ``sapi-uid``.
+            pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip`` or ``sapi-uid``.
+            holder: client address, or label of the account for ``papi-orders`` and ``sapi-uid``.
             path: the endpoint's, for the two pools of /sapi.
         """
         with self._lock:
@@ -181,15 +185,24 @@ class Exchange:
         endpoint = rules.find_endpoint(request.method, request.path)
         owner = self._keys.get(request.api_key)
         self._charge(request, endpoint, owner, headers, now)
-        where = (endpoint.method, endpoint.path)
-        if not endpoint.signed:
-            rules.check_parameters(request, endpoint)
-            return msgspec.json.encode(answers.PUBLIC[where](now))
+        parameters, state = self._checked(request, endpoint, owner, now)
+        if endpoint.name not in HANDLERS:
+            raise Refused(facts.NOT_SIMULATED, method=endpoint.method, path=endpoint.path)
+        return msgspec.json.encode(HANDLERS[endpoint.name](Context(parameters, now, self.market, state)))
+
+    def _checked(
+        self, request: Request, endpoint: facts.Endpoint, owner: rules.Owner | None, now: float
+    ) -> tuple[dict[str, str], AccountState | None]:
+        """Return the parameters, and the account of the key if one is needed."""
+        if not endpoint.needs_key:
+            return rules.check_parameters(request, endpoint), None
         account, key = rules.check_key(request, endpoint, owner)
-        rules.check_timing(rules.check_parameters(request, endpoint), endpoint, now)
-        rules.check_signature(request, key)
+        parameters = rules.check_parameters(request, endpoint)
+        if endpoint.is_signed:
+            rules.check_timing(parameters, endpoint, now)
+            rules.check_signature(request, key)
         rules.check_account(account, endpoint)
-        return msgspec.json.encode(answers.OF_ACCOUNT[where](self.market.statement(account, now)))
+        return parameters, self._states[account.label]
 
     def _check_ban(self, request: Request, now: float) -> None:
         until = self._limits.banned_until(request.ip, now)
@@ -216,14 +229,19 @@ class Exchange:
         if over is None:
             return
         self._check_ban(request, now)
-        refused = Refused(endpoint.family.over_limit, ip=request.ip, limit=self._limits.limits[over.pool])
+        limit = self._limits.limits[over.pool]
+        if over.pool == "papi-orders":
+            # Without Retry-After: only the account's orders are refused.
+            raise Refused(facts.TOO_MANY_ORDERS, limit=limit)
+        refused = Refused(endpoint.family.over_limit, ip=request.ip, limit=limit)
         refused.headers["Retry-After"] = _whole_seconds(self._limits.window_end(now) - now)
         raise refused
 
 
 def _counters(request: Request, endpoint: facts.Endpoint, owner: rules.Owner | None) -> dict[Counter, int]:
     counters: dict[Counter, int] = {}
-    for name, weight in endpoint.weights.items():
+    sent = dict(rules.pairs(request.body)) | dict(rules.pairs(request.query))
+    for name, weight in endpoint.charges(sent).items():
         pool = facts.POOLS[name]
         holder = request.ip if pool.holder == "IP" else owner and owner.account.label
         if holder is not None:

@@ -1,10 +1,8 @@
 """What the exchange promises, as data: endpoints, limits and errors, with their sources.
 
-Adding an endpoint is one row of ``ENDPOINTS`` and one answer in ``answers.py``.
-
 Sources, all read 2026-11-21:
 
-* weights, security and parameters: the page named beside each endpoint
+* weights, security and parameters: the page named beside each endpoint in ``facts.json`` (read 2026-11-29)
 * limits and signing of /papi: https://developers.binance.com/docs/derivatives/portfolio-margin/general-info
 * limits and signing of /sapi: https://developers.binance.com/docs/derivatives/portfolio-margin-pro/general-info
 * codes and wording: https://developers.binance.com/docs/derivatives/portfolio-margin/error-code and
@@ -14,7 +12,10 @@ Sources, all read 2026-11-21:
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,7 @@ _MBX_HEADERS = ("X-MBX-USED-WEIGHT", "X-MBX-USED-WEIGHT-1M")
 
 POOLS: Mapping[str, Pool] = {
     "papi": Pool(6000, "IP", each_path=False, headers=_MBX_HEADERS),
+    "papi-orders": Pool(1200, "UID", each_path=False, headers=("X-MBX-ORDER-COUNT-1M",)),
     "api": Pool(6000, "IP", each_path=False, headers=_MBX_HEADERS),
     "sapi-ip": Pool(12_000, "IP", each_path=True, headers=("X-SAPI-USED-IP-WEIGHT-1M",)),
     "sapi-uid": Pool(180_000, "UID", each_path=True, headers=("X-SAPI-USED-UID-WEIGHT-1M",)),
@@ -82,6 +84,7 @@ TOO_MUCH_WEIGHT = Error(
     "Too much request weight used; current limit is {limit} request weight per 1 MINUTE."
     " Please use WebSocket Streams for live updates to avoid polling the API.",
 )
+TOO_MANY_ORDERS = Error(-1015, 429, "Too many new orders; current limit is {limit} orders per MINUTE.")
 BANNED = Error(
     -1003,
     418,
@@ -106,8 +109,15 @@ UNREAD_PARAMETERS = Error(
     -1104, 400, "Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'."
 )
 EMPTY_PARAMETER = Error(-1105, 400, "Parameter '{name}' was empty.")
-INVALID_RECV_WINDOW = Error(-1130, 400, "Data sent for parameter 'recvWindow' is not valid.")
 BAD_RECV_WINDOW = Error(-1131, 400, "recvWindow must be less than 60000")
+
+INVALID_PARAMETER = Error(-1130, 400, "Data sent for parameter '{name}' is not valid.")
+INVALID_TIME_RANGE = Error(-1023, 400, "Start time is greater than end time.")
+BAD_ASSET = Error(-1108, 400, "Invalid asset.")
+BAD_SYMBOL = Error(-1121, 400, "Invalid symbol.")
+INVALID_LEVERAGE = Error(-4028, 400, "Leverage {leverage} is not valid")
+# In place of what the exchange would say.
+NOT_SIMULATED = Error(-1020, 404, "The sandbox knows {method} {path}, but does not simulate it.")
 
 BAD_KEY_FORMAT = Error(-2014, 401, "API-key format invalid.")
 REJECTED_KEY = Error(-2015, 401, "Invalid API-key, IP, or permissions for action.")
@@ -120,12 +130,13 @@ class Family(NamedTuple):
     over_limit: Error
     banned: Error
     recv_window: Error
+    """For a recvWindow that is too long."""
     not_enabled: Error
     """For an account without portfolio margin, or of another type than the endpoint serves."""
 
 
 FAMILIES: Mapping[str, Family] = {
-    "papi": Family(TOO_MANY_REQUESTS, BANNED, INVALID_RECV_WINDOW, REJECTED_KEY),
+    "papi": Family(TOO_MANY_REQUESTS, BANNED, INVALID_PARAMETER, REJECTED_KEY),
     "sapi": Family(TOO_MUCH_WEIGHT, BANNED_FOR_WEIGHT, BAD_RECV_WINDOW, NOT_PORTFOLIO_MARGIN),
     "api": Family(TOO_MUCH_WEIGHT, BANNED_FOR_WEIGHT, BAD_RECV_WINDOW, REJECTED_KEY),
 }
@@ -137,66 +148,113 @@ def family_name(path: str) -> str:
     return name if name in FAMILIES else "papi"
 
 
-class Parameter(NamedTuple):
-    """A parameter that an endpoint reads."""
+class Parameter(msgspec.Struct, frozen=True):
+    """What the exchange says of one parameter."""
 
-    name: str
-    pattern: str
-    """What its characters must match."""
-    mandatory: bool
+    type: str = "STRING"
+    required: bool = False
+    values: tuple[str, ...] = ()
+    """What an ENUM may be."""
+    pattern: str = ""
+    """The characters that a STRING may have, if they are documented."""
+
+    @property
+    def legal(self) -> str:
+        """The pattern that its characters must match; empty for any."""
+        return self.pattern or _PATTERNS.get(self.type, "")
 
 
 LONG = "^[0-9]{1,20}$"
+_PATTERNS = {"LONG": LONG, "INT": LONG, "DECIMAL": r"^[0-9]{1,20}(\.[0-9]{1,20})?$", "BOOLEAN": "^(true|false)$"}
 
 # The signature has no legal range of its own: whatever is wrong with it is -1022.
-SIGNED: tuple[Parameter, ...] = (
-    Parameter("recvWindow", LONG, mandatory=False),
-    Parameter("timestamp", LONG, mandatory=True),
-    Parameter("signature", "", mandatory=True),
-)
+_SIGNED_PARAMETERS = {
+    "recvWindow": Parameter("LONG"),
+    "timestamp": Parameter("LONG", required=True),
+    "signature": Parameter(required=True),
+}
 
 AccountType = Literal["PM_1", "PM_2", "PM_3"]
 """PM_1 Portfolio Margin Pro, PM_2 Portfolio Margin, PM_3 Portfolio Margin Pro SPAN."""
-ALL_TYPES: frozenset[AccountType] = frozenset({"PM_1", "PM_2", "PM_3"})
+_ALL_TYPES: frozenset[AccountType] = frozenset({"PM_1", "PM_2", "PM_3"})
+_ACCOUNT_TYPES: Mapping[str, frozenset[AccountType]] = {"span_account": frozenset({"PM_3"})}
 
 
-class Endpoint(NamedTuple):
+class Weight(msgspec.Struct, frozen=True):
+    """A weight that depends on which parameters are sent."""
+
+    weight: int
+    without: dict[str, int] = {}
+    """By parameter, the weight of a call without it; the highest counts."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
     """What the exchange says of one endpoint."""
 
+    name: str
+    """The method of the client that calls it, such as ``um.open_orders``."""
     method: str
     path: str
-    weights: Mapping[str, int]
-    """Weight charged, by the name of the pool."""
-    parameters: tuple[Parameter, ...] = ()
-    """``SIGNED`` and the endpoint's own for USER_DATA, its own alone for NONE."""
-    account_types: frozenset[AccountType] = ALL_TYPES
+    security: str
+    weights: dict[str, int | Weight]
+    """Weight charged, by type of limit: IP, UID, or ORDERS."""
+    parameters: dict[str, Parameter]
+    """Without those of the signature."""
+    source: str
+    """The page that says so."""
 
     @property
-    def signed(self) -> bool:
-        """Whether it needs a key and a signature (USER_DATA)."""
-        return SIGNED[-1] in self.parameters
+    def is_signed(self) -> bool:
+        """Whether a request needs a key and a signature."""
+        return self.security in {"USER_DATA", "TRADE", "MARGIN"}
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether a request needs a key."""
+        return self.security != "NONE"
+
+    @property
+    def all_parameters(self) -> Mapping[str, Parameter]:
+        """With those of the signature."""
+        return self.parameters | _SIGNED_PARAMETERS if self.is_signed else self.parameters
 
     @property
     def family(self) -> Family:
         """The words of its refusals."""
         return FAMILIES[family_name(self.path)]
 
+    @property
+    def account_types(self) -> frozenset[AccountType]:
+        """The accounts that it serves."""
+        return _ACCOUNT_TYPES.get(self.name, _ALL_TYPES)
 
-# Each row with its page, under https://developers.binance.com/docs/ (read 2026-11-21).
+    def charges(self, parameters: Mapping[str, str]) -> dict[str, int]:
+        """Return the weight of a request, by the name of the pool."""
+        charged: dict[str, int] = {}
+        for limit_type, weight in self.weights.items():
+            if isinstance(weight, Weight):
+                missing = [dear for name, dear in weight.without.items() if not parameters.get(name)]
+                weight = max(missing, default=weight.weight)  # noqa: PLW2901
+            charged[_POOL_NAMES[family_name(self.path), limit_type]] = weight
+        return charged
+
+
+_POOL_NAMES = {
+    ("papi", "IP"): "papi",
+    ("papi", "ORDERS"): "papi-orders",
+    ("sapi", "IP"): "sapi-ip",
+    ("sapi", "UID"): "sapi-uid",
+    ("api", "IP"): "api",
+}
+
+_GENERAL = "https://developers.binance.com/docs/derivatives/portfolio-margin/general-info"
+_SPOT = "https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints"
+
 ENDPOINTS: tuple[Endpoint, ...] = (
-    # derivatives/portfolio-margin/market-data
-    Endpoint("GET", "/papi/v1/ping", {"papi": 1}),
-    # On no page, yet it answers; its weight is what the used-weight header rises by (seen 2026-06-11).
-    Endpoint("GET", "/papi/v1/time", {"papi": 1}),
-    # derivatives/portfolio-margin/account/Account-Information
-    Endpoint("GET", "/papi/v1/account", {"papi": 20}, SIGNED),
-    # derivatives/portfolio-margin/account/Get-UM-Account-Detail-V2
-    Endpoint("GET", "/papi/v2/um/account", {"papi": 5}, SIGNED),
-    # derivatives/portfolio-margin-pro/account; by the page 5 for the IP, by the official SDK 9.1.0 5 for the UID.
-    Endpoint("GET", "/sapi/v1/portfolio/account", {"sapi-ip": 5, "sapi-uid": 5}, SIGNED),
-    # derivatives/portfolio-margin-pro/account/Get-Classic-Portfolio-Margin-Account-Info-V2; SPAN accounts only.
-    Endpoint("GET", "/sapi/v2/portfolio/account", {"sapi-ip": 5}, SIGNED, frozenset({"PM_3"})),
-    # binance-spot-api-docs/rest-api/general-endpoints
-    Endpoint("GET", "/api/v3/ping", {"api": 1}),
-    Endpoint("GET", "/api/v3/time", {"api": 1}),
+    *msgspec.json.decode(Path(__file__).with_name("facts.json").read_bytes(), type=tuple[Endpoint, ...]),
+    # On no page, yet it responds; its weight is what the used-weight header rises by (seen 2026-06-11).
+    Endpoint("server_time", "GET", "/papi/v1/time", "NONE", {"IP": 1}, {}, _GENERAL),
+    Endpoint("pro_server_time", "GET", "/api/v3/time", "NONE", {"IP": 1}, {}, _SPOT),
+    Endpoint("pro_ping", "GET", "/api/v3/ping", "NONE", {"IP": 1}, {}, _SPOT),
 )
+"""Every live endpoint of Portfolio Margin and Portfolio Margin Pro (read 2026-11-29)."""

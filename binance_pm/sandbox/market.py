@@ -71,6 +71,10 @@ class Row(NamedTuple):
 
     symbol: str
     amount: Decimal
+    entry: Decimal
+    """Price at which it was opened."""
+    price: Decimal
+    """Mark price."""
     profit: Decimal
     notional: Decimal
     maintenance: Decimal
@@ -84,6 +88,7 @@ class Statement:
         account: whose it is.
         opened: milliseconds since the epoch at which the holdings were opened.
         wallet: USDT.
+        collateral: worth in USD of what counts for 95 % only.
         rows: its positions that are settled in USDT, valued.
         in_btc: the one that is settled in BTC, if it has one.
     """
@@ -103,7 +108,7 @@ class Statement:
         self.wallet: Decimal = portfolio.wallet
         self.rows: tuple[Row, ...] = tuple(_valued(holding, prices[holding.symbol]) for holding in portfolio.holdings)
         self.in_btc: Row | None = in_btc
-        self._collateral = portfolio.collateral
+        self.collateral: Decimal = portfolio.collateral
         self._btc_price = btc_price
 
     @cached_property
@@ -124,12 +129,12 @@ class Statement:
     @cached_property
     def equity(self) -> Decimal:
         """USD, with collateral at what it counts for."""
-        return self._cash + self._collateral * _COLLATERAL_RATE
+        return self._cash + self.collateral * _COLLATERAL_RATE
 
     @cached_property
     def actual_equity(self) -> Decimal:
         """USD, with collateral at what it is worth."""
-        return self._cash + self._collateral
+        return self._cash + self.collateral
 
     @cached_property
     def uni_mmr(self) -> Decimal:
@@ -201,7 +206,7 @@ def _valued(holding: Holding, price: Decimal) -> Row:
     notional = holding.amount * price
     maintenance = abs(notional) * holding.rate
     profit = holding.amount * (price - holding.entry)
-    return Row(holding.symbol, holding.amount, profit, notional, maintenance, 2 * maintenance)
+    return Row(holding.symbol, holding.amount, holding.entry, price, profit, notional, maintenance, 2 * maintenance)
 
 
 @lru_cache(maxsize=4096)

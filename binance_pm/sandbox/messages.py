@@ -40,12 +40,15 @@ class Arrival(msgspec.Struct, kw_only=True):
     """What the exchange remembers of a request; no signature is kept."""
 
     method: str
+    """The HTTP method."""
     path: str
+    """The path, without the query."""
     params: tuple[tuple[str, str], ...]
     """Query and form parameters as decoded, in the order sent, without the signature."""
     account: str | None
     """Label of the account whose key was sent; None for no key or one that is not known."""
     ip: str
+    """The client's address."""
     time: float
     """Seconds since the epoch, by the exchange's clock, when it arrived."""
     status: int | None = None

@@ -14,13 +14,18 @@ from binance_pm.sandbox import facts
 from binance_pm.sandbox.messages import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from binance_pm.sandbox.account import Account
     from binance_pm.sandbox.keys import Key
     from binance_pm.sandbox.messages import Request
 
 Pairs = list[tuple[str, str]]
+
+
+_BY_PATH: dict[str, dict[str, facts.Endpoint]] = {}
+for _endpoint in facts.ENDPOINTS:
+    _BY_PATH.setdefault(_endpoint.path, {})[_endpoint.method] = _endpoint
 
 
 class Owner(NamedTuple):
@@ -30,14 +35,14 @@ class Owner(NamedTuple):
     key: Key
 
 
-def find_endpoint(method: str, path: str, endpoints: Sequence[facts.Endpoint] = facts.ENDPOINTS) -> facts.Endpoint:
-    """The row of facts for a method and path.
+def find_endpoint(method: str, path: str) -> facts.Endpoint:
+    """Return the facts of a method and path.
 
     Raises:
         Refused: 404 for a path that nothing has, 405 for a method that this path has not.
     """
-    here = {endpoint.method: endpoint for endpoint in endpoints if endpoint.path == path}
-    if not here:
+    here = _BY_PATH.get(path)
+    if here is None:
         raise Refused(facts.NOT_FOUND)
     if method not in here:
         refused = Refused(facts.METHOD_NOT_ALLOWED)
@@ -65,16 +70,18 @@ def check_parameters(request: Request, endpoint: facts.Endpoint) -> dict[str, st
     """The parameters by name; where query and body both have one the query wins.
 
     Raises:
-        Refused: -1100 to -1105, for whatever is too many, twice there, illegal, missing or not read.
+        Refused: -1100 to -1105 for what is too many, given twice, illegal, missing or not read; -1130 for a value that
+            is not one of those documented.
     """
     query, body = pairs(request.query), pairs(request.body)
     if any(len(dict(part)) < len(part) for part in (query, body)):
         raise Refused(facts.DUPLICATE_PARAMETER)
     sent = dict(body) | dict(query)
-    if sent and not endpoint.parameters:
+    known = endpoint.all_parameters
+    if sent and not known:
         raise Refused(facts.TOO_MANY_PARAMETERS, expected=0, received=len(sent))
-    _check_values(sent, endpoint.parameters)
-    read = sent.keys() & {parameter.name for parameter in endpoint.parameters}
+    _check_values(sent, known)
+    read = sent.keys() & known.keys()
     if len(read) < len(sent):
         raise Refused(facts.UNREAD_PARAMETERS, read=len(read), sent=len(sent))
     return sent
@@ -93,7 +100,7 @@ def check_timing(parameters: dict[str, str], endpoint: facts.Endpoint, now: floa
     """
     recv_window = int(parameters.get("recvWindow", facts.DEFAULT_RECV_WINDOW))
     if recv_window > facts.MAX_RECV_WINDOW:
-        raise Refused(endpoint.family.recv_window)
+        raise Refused(endpoint.family.recv_window, name="recvWindow")
     behind = int(now * 1000) - int(parameters["timestamp"])
     if behind <= -facts.MAX_AHEAD:
         raise Refused(facts.TIMESTAMP_AHEAD)
@@ -140,15 +147,17 @@ def pairs(form: bytes) -> Pairs:
     return [(unquote_plus(name), unquote_plus(value)) for name, _, value in parts]
 
 
-def _check_values(sent: dict[str, str], parameters: Sequence[facts.Parameter]) -> None:
-    for name, pattern, _ in parameters:
-        if sent.get(name) and pattern and not re.fullmatch(pattern, sent[name]):
-            raise Refused(facts.ILLEGAL_CHARACTERS, name=name, pattern=pattern)
-    for name, _, mandatory in parameters:
-        if mandatory and not sent.get(name):
+def _check_values(sent: dict[str, str], parameters: Mapping[str, facts.Parameter]) -> None:
+    for name, parameter in parameters.items():
+        if sent.get(name) and parameter.legal and not re.fullmatch(parameter.legal, sent[name]):
+            raise Refused(facts.ILLEGAL_CHARACTERS, name=name, pattern=parameter.legal)
+    for name, parameter in parameters.items():
+        if parameter.required and not sent.get(name):
             raise Refused(facts.MANDATORY_MISSING, name=name)
         if sent.get(name) == "":
             raise Refused(facts.EMPTY_PARAMETER, name=name)
+        if name in sent and parameter.values and sent[name] not in parameter.values:
+            raise Refused(facts.INVALID_PARAMETER, name=name)
 
 
 def _without_signature(form: bytes) -> tuple[bytes, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from hypothesis import given
@@ -19,13 +20,12 @@ class Poll(NamedTuple):
 
     path: str
     family: Family
-    weight: int
-    kinds: tuple[LimitType, ...]
+    poll_weights: Mapping[LimitType, int]
 
 
-ACCOUNT = Poll("/papi/v1/account", "papi", 20, (LimitType.IP,))
-PRO = Poll("/sapi/v1/portfolio/account", "sapi", 5, (LimitType.IP, LimitType.UID))
-SPAN = Poll("/sapi/v2/portfolio/account", "sapi", 5, (LimitType.IP,))
+ACCOUNT = Poll("/papi/v1/account", "papi", {LimitType.IP: 20})
+PRO = Poll("/sapi/v1/portfolio/account", "sapi", {LimitType.IP: 5, LimitType.UID: 5})
+SPAN = Poll("/sapi/v2/portfolio/account", "sapi", {LimitType.IP: 5})
 PER_MINUTE = {key: rule.limit for key, rule in LIMITS.items()}
 
 
@@ -109,7 +109,7 @@ def test_a_test_exchange_may_have_another_minute() -> None:
 )
 def test_the_shortest_interval_fits_itself(accounts: int, every: float, weight: int, available: float) -> None:
     """Whoever follows the plan is not told that it does not fit."""
-    poll = ACCOUNT._replace(weight=weight)
+    poll = ACCOUNT._replace(poll_weights={LimitType.IP: weight})
     shortest = plan(accounts, every, poll, available=available).shortest
 
     assert plan(accounts, shortest, poll, available=available).fits

@@ -9,16 +9,30 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Required, TypedDict, Unpack
 
 import pytest
+from cyclopts import App
 
 import binance_pm
-from binance_pm.endpoint import ENDPOINTS
+from binance_pm import Pong
+from binance_pm.cli.call import command_of
+from binance_pm.declaration import Namespace, post
+from binance_pm.endpoint import ENDPOINTS, Registry
 from binance_pm.extras import installation
 from binance_pm.testing import Sandbox
 from tests.cli.command import COMMAND, NO_KEYS, at_terminal, environment_of
 from tests.conftest import refusing_port
+from tests.sample import accepted_call
+
+
+class NewOrder(TypedDict, total=False):
+    """What an order is made of."""
+
+    symbol: Required[str]
+    """The symbol."""
+    time_in_force: Literal["GTC", "IOC"]
+    """How long it waits."""
 
 
 class TestCall:
@@ -44,11 +58,33 @@ class TestCall:
 
     @pytest.mark.parametrize("name", sorted(ENDPOINTS))
     def test_every_endpoint_is_a_command(self, run: Any, name: str) -> None:
-        """Each prints its typed answer as JSON, without a key, from the local exchange."""
-        ended = run("call", name, "--sandbox")
+        """Each prints its typed response as JSON, without a key, from the local exchange."""
+        call = accepted_call(name)
+        options = [part for name, value in call.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        ended = run("call", name, "--sandbox", *options)
 
         assert (ended.code, ended.err) == (0, "")
-        assert isinstance(json.loads(ended.out), dict)
+        assert isinstance(json.loads(ended.out), dict | list)
+
+    def test_the_keys_of_a_typed_dict_are_options(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Each with its own description."""
+        registry = Registry()
+
+        class _Orders(Namespace, name="test", registry=registry):
+            @post("/papi/v1/um/order", weights=1)
+            async def new_order(self, **order: Unpack[NewOrder]) -> Pong:
+                """Place an order."""
+                raise NotImplementedError(order)
+
+        assert _Orders
+        app = App()
+        app.command(command_of(registry["test.new_order"]), name="test.new_order")
+        with pytest.raises(SystemExit):
+            app(["test.new_order", "--help"], exit_on_error=True)
+
+        shown = capsys.readouterr().out
+        assert re.search(r"--symbol .*The symbol\. \[required\]", shown)
+        assert re.search(r"--time-in-force .*How long it waits\. \[choices: GTC, IOC\]", shown)
 
     @pytest.mark.pm_sandbox(accounts=1)
     def test_keys_come_from_the_environment(self, run: Any, pm_sandbox: Sandbox) -> None:

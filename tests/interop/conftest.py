@@ -7,9 +7,12 @@ from collections.abc import Generator
 
 import pytest
 
-from binance_pm.sandbox import Account, Exchange, answers, serve
+from binance_pm.sandbox import Account, Exchange, serve
+from binance_pm.sandbox.handlers import HANDLERS, Context, Fields
 from binance_pm.sandbox.keys import Key
 from binance_pm.sandbox.messages import Arrival
+from binance_pm.sandbox.rules import find_endpoint
+from binance_pm.sandbox.state import AccountState
 
 
 class LastTold:
@@ -47,14 +50,12 @@ class Served:
         """The last request."""
         return self.exchange.requests[-1]
 
-    def answer(self, path: str) -> answers.Fields:
-        """What it answered to the last request, a GET of this path that it found nothing wrong with."""
-        where = (self.last.method, self.last.path)
-        assert (*where, self.last.status) == ("GET", path, 200)
-        if where in answers.PUBLIC:
-            return answers.PUBLIC[where](self._clock.told)
-        assert self.last.account == self.account.label
-        return answers.OF_ACCOUNT[where](self.exchange.market.statement(self.account, self._clock.told))
+    def answer(self, path: str) -> Fields | list[Fields]:
+        """Return the response to the last request, a GET of this path that broke no rule."""
+        assert (self.last.method, self.last.path, self.last.status) == ("GET", path, 200)
+        assert self.last.account in {None, self.account.label}
+        context = Context(dict(self.last.params), self._clock.told, self.exchange.market, AccountState(self.account))
+        return HANDLERS[find_endpoint("GET", path).name](context)
 
 
 def _minute_that_begins_now() -> float:

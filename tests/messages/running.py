@@ -21,13 +21,16 @@ import httpx
 import binance_pm.version
 from binance_pm import Budget, BudgetExceeded, Client, PortfolioMarginError, Session
 from binance_pm.api.account import Account
+from binance_pm.api.um_account import UmAsset
 from binance_pm.cli.hook import Hook
 from binance_pm.cli.watch import tell
-from binance_pm.endpoint import ENDPOINTS, get
+from binance_pm.declaration import EndpointGroup, get, post
+from binance_pm.endpoint import ENDPOINTS, Registry, Weights
 from binance_pm.fleet import Fleet, Fresh, Member, Publisher, decode_event
 from binance_pm.fleet.relay.subscribe import StreamReader
 from binance_pm.limits import LimitType
 from binance_pm.metrics import Metrics
+from binance_pm.paging import ById
 from tests.clocks import FakeClock, ManualClock, settled
 from tests.conftest import refusing_port
 from tests.fleet.streams import beside, wait_for
@@ -535,16 +538,52 @@ def lost(_: Stage) -> object:
     return act()
 
 
-def twice(_: Stage) -> None:
-    """Two endpoints of one name."""
+async def rows(self: object, symbol: str, *, limit: int | None = None, from_id: int | None = None) -> list[UmAsset]:
+    """A method to be declared."""
+    raise NotImplementedError((self, symbol, limit, from_id))
 
-    class Namespace:
-        @get("/papi/v1/ping", weight=1)
-        async def ping(self) -> dict[str, Any]:
-            """Nothing."""
-            raise NotImplementedError
 
-    assert Namespace
+async def anything(self: object, **options: Any) -> UmAsset:
+    """A method that does not say what it takes."""
+    raise NotImplementedError((self, options))
+
+
+async def one(self: object) -> UmAsset:
+    """A method that returns one object."""
+    raise NotImplementedError(self)
+
+
+def declaring(*, times: int = 1, verb: Any = get, method: Any = rows, **facts: Any) -> Scenario:
+    """A declaration that contradicts itself."""
+
+    def declare(_: Stage) -> None:
+        registry = Registry()
+        for _time in range(times):
+            decorated = verb("/papi/v1/ping", **facts)(method)
+            type("Things", (EndpointGroup,), {"thing": decorated}, registry=registry)
+
+    return declare
+
+
+def of_one_object(_: Stage) -> object:
+    """A list in place of one object."""
+    registry = Registry()
+    type("Things", (EndpointGroup,), {"one": get("/papi/v1/x", weights=1, single=True)(one)}, registry=registry)
+    return registry["one"].decode(b"[]")
+
+
+DECLARATIONS: dict[str, Scenario] = {
+    "endpoint.twice": declaring(times=2, weights=1),
+    "endpoint.one object": of_one_object,
+    "endpoint.no weights": declaring(),
+    "endpoint.unknown fact": declaring(weights=1, repaet="never"),
+    "endpoint.any options": declaring(weights=1, method=anything),
+    "endpoint.weight without": declaring(weights=Weights(1, without={"symbol": 40})),
+    "endpoint.client id of a query": declaring(weights=1, client_id="limit"),
+    "endpoint.client id": declaring(verb=post, weights=1, client_id="new_client_order_id"),
+    "endpoint.page without parameter": declaring(weights=1, page=ById("order_id")),
+    "endpoint.page without field": declaring(weights=1, page=ById("from_id")),
+}
 
 
 def importing(stage: Stage, module: str, missing: str) -> object:
@@ -615,7 +654,7 @@ SCENARIOS: dict[str, Scenario] = {
     "entry.unknown endpoint": lambda _: decode_event(
         '{"type":"Reading","at":1,"label":"desk","answers":{"spot":{"answer":{},"at":1}},"changed":{}}'
     ),
-    "endpoint.twice": twice,
+    **DECLARATIONS,
     "import.metrics": lambda stage: importing(stage, "binance_pm.metrics", "binance_pm.metrics.metrics"),
     "import.testing": lambda stage: importing(stage, "binance_pm.testing", "binance_pm.sandbox"),
     "import.old Python": old_python,

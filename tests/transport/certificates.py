@@ -14,6 +14,18 @@ from cryptography.x509.oid import NameOID
 
 _DAY = timedelta(days=1)
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 class Authority:
     """Signs certificates, and is trusted by whoever is given its context."""
@@ -65,6 +77,11 @@ class Authority:
     def _signed(self, builder: x509.CertificateBuilder, *, is_authority: bool) -> x509.Certificate:
         constraints = x509.BasicConstraints(ca=is_authority, path_length=None)
         builder = builder.issuer_name(self._name).add_extension(constraints, critical=True)
+        # From Python 3.13 on, these extensions are required.
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(identifier, critical=False)
+        if is_authority:
+            builder = builder.add_extension(_SIGNS_CERTIFICATES, critical=True)
         return builder.sign(self._key, hashes.SHA256())
 
 
@@ -86,4 +103,5 @@ def _builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: int =
         .serial_number(x509.random_serial_number())
         .not_valid_before(ends - 2 * _DAY)
         .not_valid_after(ends)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )

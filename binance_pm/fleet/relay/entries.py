@@ -59,6 +59,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="type")
     at: float
     """Seconds since the epoch: as `until`."""
     shard: str
+    """The part of the accounts that the writer watches, such as ``1/2``."""
     readings: int
     """How many readings were dropped."""
     events: int
@@ -77,6 +78,7 @@ class Missed(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="typ
     at: float
     """Seconds since the epoch, by the server's clock: when the next entry was appended."""
     shard: str
+    """The part of the accounts that the writer watches, such as ``1/2``."""
     entries: int
     """How many of the run: at least so many are missing here."""
 

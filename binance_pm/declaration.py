@@ -1,0 +1,339 @@
+"""An endpoint is a decorated signature in a class of endpoints.
+
+    class Um(Namespace, name="um"):
+        @get("/papi/v1/um/openOrders", weights=Weights(1, without={"symbol": 40}))
+        async def open_orders(self, symbol: str | None = None) -> list[UmOrder]:
+            '''Open USD-M orders of one symbol, or of every symbol.'''
+            ...
+
+The decorator supplies the body: it binds the arguments and awaits ``self.call(endpoint, parameters)``. Docstring and
+return type stay as written, for people and for type checkers. In the signature, a `TypedDict` behind `Unpack` is
+written out into keyword parameters. The class registers the endpoint under its dotted name.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import warnings
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    NotRequired,
+    Required,
+    TypeVar,
+    Unpack,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+    overload,
+)
+
+import msgspec
+
+from binance_pm.endpoint import (
+    ENDPOINTS,
+    Check,
+    Endpoint,
+    Registry,
+    Security,
+    Weights,
+    check_repeat,
+    checked_weights,
+    default_priority,
+)
+from binance_pm.errors import Repeat
+from binance_pm.limits import LimitType, Priority
+from binance_pm.transport.http import Method
+from binance_pm.wire import Value, camel, decoder
+
+if TYPE_CHECKING:
+    from typing import Protocol, TypedDict
+
+    from binance_pm.paging import Page
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+N = TypeVar("N", bound="Namespace")
+
+
+if TYPE_CHECKING:
+
+    class Caller(Protocol):
+        """What makes the calls of an endpoint's method: a client."""
+
+        async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None], /) -> T:
+            """Make one call."""
+            ...
+
+    class Facts(TypedDict, total=False):
+        """What is declared of an endpoint beside its path and signature."""
+
+        weights: Required[int | Weights | Mapping[LimitType, int | Weights]]
+        """What one call costs, by type of limit; a number alone is the weight of the IP."""
+        security: Security
+        """What the exchange requires; by default USER_DATA of a GET and TRADE of anything else."""
+        priority: Priority
+        """By default POLL of a GET and ORDER of anything else."""
+        repeat: Repeat
+        """See `Endpoint.repeat`: ``"same_effect"`` for cancels and absolute settings, ``"never"`` for download ids."""
+        client_id: str
+        """The optional parameter with the caller's own id, such as ``new_client_order_id``."""
+        resolve: str
+        """The query that tells what became of a write, such as ``um.order``."""
+        check: Check
+        """Refuses arguments before they are sent: it raises ValueError, which becomes a `ConfigurationError`."""
+        page: Page
+        """How the rest of a long list is asked for."""
+        single: bool | str
+        """Whether the response may be one object or a list with it: the method returns the object. As the name of a
+        parameter: only a call with this parameter does, and every other call returns a list."""
+        deprecated: str
+        """What to use instead."""
+
+
+def get(path: str, **facts: Unpack[Facts]) -> Callable[[F], F]:
+    """Declare a query; see `Facts`."""
+    return functools.partial(_declare, "GET", path, facts)
+
+
+def post(path: str, **facts: Unpack[Facts]) -> Callable[[F], F]:
+    """Declare an action; see `Facts`."""
+    return functools.partial(_declare, "POST", path, facts)
+
+
+def put(path: str, **facts: Unpack[Facts]) -> Callable[[F], F]:
+    """Declare a change; see `Facts`."""
+    return functools.partial(_declare, "PUT", path, facts)
+
+
+def delete(path: str, **facts: Unpack[Facts]) -> Callable[[F], F]:
+    """Declare a removal; see `Facts`."""
+    return functools.partial(_declare, "DELETE", path, facts)
+
+
+class _Declaration:
+    """The endpoint of a decorated method, which gets its full name from the class that the method is in."""
+
+    __slots__ = ("endpoint",)
+
+    def __init__(self, endpoint: Endpoint[Any]) -> None:
+        self.endpoint = endpoint
+
+    def rename(self, prefix: str) -> Endpoint[Any]:
+        """Put the name of a namespace before the endpoint's own, and return the endpoint."""
+        if prefix:
+            name, one = prefix + self.endpoint.name, self.endpoint.one
+            one = None if one is None else msgspec.structs.replace(one, name=name)
+            self.endpoint = msgspec.structs.replace(self.endpoint, name=name, one=one)
+        return self.endpoint
+
+
+class EndpointGroup:
+    """Base of a class whose methods are endpoints.
+
+    Args:
+        name: what their names begin with, such as ``um``; empty for endpoints of the client itself.
+        registry: where they are registered.
+    """
+
+    def __init_subclass__(cls, *, name: str = "", registry: Registry = ENDPOINTS, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for method in vars(cls).values():
+            declaration = getattr(method, "declaration", None)
+            if isinstance(declaration, _Declaration):
+                registry.add(declaration.rename(f"{name}." if name else ""))
+
+
+class Namespace(EndpointGroup):
+    """Endpoints of one product, as an attribute of a client.
+
+    Args:
+        client: makes the calls.
+    """
+
+    __slots__ = ("call",)
+
+    def __init__(self, client: Caller) -> None:
+        self.call: Final = client.call
+        """Makes the calls."""
+
+
+class LazyNamespace(Generic[N]):
+    """An attribute of a client whose module is imported when it is first used.
+
+    Args:
+        module: where the class is.
+        class_name: its name.
+    """
+
+    def __init__(self, module: str, class_name: str) -> None:
+        self._module: Final = module
+        self._class_name: Final = class_name
+        self._class: type[N] | None = None
+
+    @overload
+    def __get__(self, client: None, owner: type[Any]) -> type[N]: ...
+    @overload
+    def __get__(self, client: Caller, owner: type[Any]) -> N: ...
+    def __get__(self, client: Caller | None, owner: type[Any]) -> N | type[N]:
+        if self._class is None:
+            self._class = cast("type[N]", getattr(importlib.import_module(self._module), self._class_name))
+        # Not kept: client and namespace would refer to one another, and only the garbage collector would free them.
+        return self._class if client is None else self._class(client)
+
+
+def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
+    if "weights" not in facts:
+        raise TypeError(f"{function.__name__} is declared without weights")
+    if unknown := facts.keys() - _FACTS:
+        raise TypeError(f"{function.__name__} is declared with {', '.join(unknown)}, which is not a fact")
+    signature, options = _written_out(function)
+    bare = signature.replace(parameters=list(signature.parameters.values())[1:])
+    declaration = _Declaration(_endpoint(method, path, facts, function, bare, options))
+    wire_names = declaration.endpoint.wire_names
+    needs_none = all(parameter.default is not parameter.empty for parameter in bare.parameters.values())
+
+    @functools.wraps(function)
+    async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        endpoint = declaration.endpoint
+        if endpoint.deprecated is not None:
+            warnings.warn(f"{endpoint.name} is deprecated: {endpoint.deprecated}", DeprecationWarning, stacklevel=2)
+        if needs_none and not args and not kwargs:
+            # Binding costs as much as signing, and most polls have no arguments.
+            return await self.call(endpoint, {})
+        arguments = bare.bind(*args, **kwargs).arguments
+        parameters = {wire_names[name]: value for name, value in arguments.items()}
+        if endpoint.one is not None and parameters.get(endpoint.one_with) is not None:
+            endpoint = endpoint.one
+        return await self.call(endpoint, parameters)
+
+    decorated = cast("Any", call)
+    decorated.__signature__ = signature
+    decorated.declaration = declaration
+    return cast("F", call)
+
+
+_PASSED_ON: Final = ("repeat", "client_id", "resolve", "check", "page", "deprecated")
+_FACTS: Final = {"weights", "security", "priority", "single", *_PASSED_ON}
+
+
+def _endpoint(
+    method: Method,
+    path: str,
+    facts: Facts,
+    function: Callable[..., object],
+    signature: inspect.Signature,
+    options: type[Any] | None,
+) -> Endpoint[Any]:
+    """Return the endpoint that is declared, under the function's own name.
+
+    Raises:
+        ValueError: the declaration contradicts itself, or leads to no known host.
+    """
+    wire_names = {name: camel(name) for name in signature.parameters}
+    weights = checked_weights(path, facts["weights"])
+    single, returns = facts.get("single", False), signature.return_annotation
+    one, one_with = None, ""
+    if isinstance(single, str):
+        [returns, one], one_with = get_args(returns), camel(single)
+    passed_on: dict[str, Any] = {name: facts.get(name) for name in _PASSED_ON}
+    endpoint = Endpoint[Any](
+        name=function.__name__,
+        method=method,
+        path=path,
+        security=facts.get("security", "USER_DATA" if method == "GET" else "TRADE"),
+        weights={
+            limit_type: Weights(given.weight, {camel(name): weight for name, weight in given.without.items()})
+            for limit_type, given in weights.items()
+        },
+        priority=facts.get("priority", default_priority(method)),
+        decode=_decoder_of_one(returns) if single is True else decoder(returns),
+        returns=returns,
+        parameters=signature.parameters,
+        wire_names=wire_names,
+        doc=inspect.getdoc(function) or "",
+        one_with=one_with,
+        options=options,
+        **passed_on,
+    )
+    _check(endpoint)
+    if one is None:
+        return endpoint
+    selected = msgspec.structs.replace(endpoint, decode=_decoder_of_one(one), returns=one)
+    return msgspec.structs.replace(endpoint, one=selected)
+
+
+def _written_out(function: Callable[..., object]) -> tuple[inspect.Signature, type[Any] | None]:
+    """Return the signature with each key of an unpacked `TypedDict` as a keyword parameter, and the `TypedDict`.
+
+    A key that is not required may be None, and is None by default.
+
+    Raises:
+        ValueError: a variadic parameter is not declared by a `TypedDict`, or a key is a parameter, too.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    parameters = list(signature.parameters.values())
+    variadic = [one for one in parameters if one.kind in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
+    if not variadic:
+        return signature, None
+    options = cast("Any", next(iter(get_args(variadic[-1].annotation)), None))
+    if len(variadic) > 1 or get_origin(variadic[0].annotation) is not Unpack or not is_typeddict(options):
+        raise ValueError(f"{variadic[0]} is not declared as Unpack[a TypedDict]")
+    return signature.replace(parameters=[*parameters[:-1], *_keywords(options)]), options
+
+
+def _keywords(options: type[Any]) -> Iterator[inspect.Parameter]:
+    required: frozenset[str] = cast("Any", options).__required_keys__
+    for name, hint in get_type_hints(options, include_extras=True).items():
+        is_required = name in required
+        # `__required_keys__` does not know qualifiers that are text, as they are in modules with postponed annotations.
+        if (qualifier := get_origin(hint)) in {Required, NotRequired}:
+            is_required, hint = qualifier is Required, get_args(hint)[0]  # noqa: PLW2901
+        yield inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if is_required else None,
+            annotation=hint if is_required else hint | None,
+        )
+
+
+def _decoder_of_one(returns: Any) -> Callable[[bytes], Any]:
+    """Return a function that decodes one object, or a list with it."""
+    decode = decoder(cast("type[Any]", returns | list[returns]))
+
+    def decode_one(body: bytes) -> Any:
+        response = decode(body)
+        objects = cast("list[Any]", response if isinstance(response, list) else [response])
+        if len(objects) != 1:
+            raise ValueError(f"expected one object, got a list of {len(objects)} - at `$`")
+        return objects[0]
+
+    return decode_one
+
+
+def _check(endpoint: Endpoint[Any]) -> None:
+    """Refuse a declaration whose parts do not fit one another.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    check_repeat(endpoint.repeat)
+    optional = {endpoint.wire_names[name] for name, one in endpoint.parameters.items() if one.default is not one.empty}
+    named = {name for weights in endpoint.weights.values() for name in weights.without}
+    named |= {camel(name) for name in [endpoint.client_id, endpoint.one_with] if name}
+    if missing := named - optional:
+        raise ValueError(f"{endpoint.name} has no optional parameter {', '.join(sorted(missing))}")
+    if not endpoint.is_write and (endpoint.client_id or endpoint.resolve):
+        raise ValueError(f"{endpoint.name} is a query: client_id and resolve are facts of a write")
+    if endpoint.page is not None:
+        # Imported here: the endpoints that every program loads have no pages.
+        from binance_pm.paging import check_page  # noqa: PLC0415
+
+        check_page(endpoint.page, endpoint.parameters, endpoint.returns)

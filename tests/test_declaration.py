@@ -1,0 +1,397 @@
+"""A decorated signature is an endpoint, and looks as it is written."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from typing import Any, Literal, NotRequired, Required, TypedDict, Unpack, cast
+
+import pytest
+
+from binance_pm import Client, ConfigurationError, Endpoint
+from binance_pm.declaration import EndpointGroup, LazyNamespace, Namespace, delete, get, post, put
+from binance_pm.endpoint import Registry, Weights
+from binance_pm.limits import LimitType, Priority
+from binance_pm.paging import ById, ByPage, ByTime
+from binance_pm.wire import Model
+
+Method = Callable[..., Awaitable[Any]]
+Declare = Callable[..., Callable[[Method], Method]]
+
+
+class Thing(Model, frozen=True):
+    """What the endpoints of these tests return."""
+
+    id: int
+    amount: Decimal
+    time: int
+
+
+class Things(Model, frozen=True):
+    """A numbered page of them."""
+
+    rows: list[Thing]
+    total: int
+
+
+class Common(TypedDict):
+    """Keys that several orders share."""
+
+    symbol: str
+    """The symbol, such as BTCUSDT."""
+    side: Literal["BUY", "SELL"]
+
+
+class NewOrder(Common, total=False):
+    """What an order is made of."""
+
+    quantity: Required[Decimal]
+    """In units of the base asset.
+
+    Above zero.
+    """
+    time_in_force: Literal["GTC", "IOC"]
+    """How long the order waits."""
+    new_client_order_id: str
+
+
+class Options(TypedDict):
+    """Keys that are required unless they say otherwise."""
+
+    amount: Decimal
+    note: NotRequired[str]
+
+
+def check_quantity(order: Mapping[str, object]) -> None:
+    """Refuse an order that is not above zero."""
+    if cast("Decimal", order["quantity"]) <= 0:
+        raise ValueError("quantity is not above 0")
+
+
+ORDERS = Registry()
+
+
+class Orders(Namespace, name="test", registry=ORDERS):
+    """Declarations with every fact."""
+
+    @get("/papi/v1/um/thing", weights=Weights(1, without={"order_id": 40}))
+    async def thing(self, symbol: str, *, order_id: int | None = None, recv_window: int | None = None) -> Thing:
+        """One thing of the account."""
+        ...
+
+    @get("/papi/v1/silent", weights=1)
+    async def silent(self) -> Thing:  # noqa: D102
+        ...
+
+    @post(
+        "/papi/v1/um/order",
+        weights={LimitType.IP: 1, LimitType.ORDERS: 2},
+        client_id="new_client_order_id",
+        resolve="test.thing",
+        check=check_quantity,
+    )
+    async def new_order(self, *, recv_window: int | None = None, **order: Unpack[NewOrder]) -> Thing:
+        """Place an order."""
+        ...
+
+    @post("/papi/v1/um/transfer", weights=750, priority=Priority.BACKGROUND)
+    async def transfer(self, **options: Unpack[Options]) -> Thing:
+        """Move an amount."""
+        ...
+
+    @get("/papi/v1/old", weights=1, deprecated="use thing")
+    async def old(self) -> Thing:
+        """What there was before."""
+        ...
+
+
+class Caller:
+    """A client that only keeps what it was asked to call."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Endpoint[Any], dict[str, Any]]] = []
+
+    async def call(self, endpoint: Endpoint[Any], parameters: Mapping[str, Any]) -> Any:
+        """Keep the call."""
+        self.calls.append((endpoint, dict(parameters)))
+        return "response"
+
+
+@pytest.fixture
+def caller() -> Caller:
+    """A client that keeps what it was asked to call."""
+    return Caller()
+
+
+async def method(self: object, symbol: str, *, limit: int | None = None, from_id: int | None = None) -> list[Thing]:
+    """A method to be decorated."""
+    raise NotImplementedError((self, symbol, limit, from_id))
+
+
+async def one_or_all(self: object, symbol: str | None = None) -> list[Thing] | Thing:
+    """A method with two shapes, to be decorated."""
+    raise NotImplementedError((self, symbol))
+
+
+def declared(
+    declare: Declare, *, function: Any = method, path: str = "/papi/v1/um/thing", **facts: Any
+) -> Endpoint[Any]:
+    """Return the endpoint that a declaration makes."""
+    registry = Registry()
+    body = {function.__name__: declare(path, **({"weights": 1} | facts))(function)}
+    type("Declared", (EndpointGroup,), body, registry=registry)
+    return registry[function.__name__]
+
+
+def test_a_declared_method_looks_as_it_is_written() -> None:
+    """Name, docstring, signature and being a coroutine function survive the decorator."""
+    decorated = get("/papi/v1/um/thing", weights=1)(cast("Method", method))
+
+    assert (decorated.__name__, decorated.__qualname__, decorated.__doc__) == ("method", "method", method.__doc__)
+    assert inspect.signature(decorated) == inspect.signature(method, eval_str=True)
+    assert inspect.iscoroutinefunction(decorated)
+
+
+def test_a_declared_endpoint_is_registered_by_its_class() -> None:
+    """The registry of the class holds it, under its dotted name and without ``self``."""
+    endpoint = ORDERS["test.thing"]
+
+    assert (endpoint.method, endpoint.path, endpoint.security) == ("GET", "/papi/v1/um/thing", "USER_DATA")
+    assert (endpoint.name, endpoint.doc, endpoint.is_declared) == ("test.thing", "One thing of the account.", True)
+    assert list(endpoint.parameters) == ["symbol", "order_id", "recv_window"]
+    assert endpoint.weights == {LimitType.IP: Weights(1, without={"orderId": 40})}
+    assert (endpoint.weights_of({"orderId": 1}), endpoint.weights_of({})) == ((1,), (40,))
+    assert endpoint.returns is Thing
+    assert endpoint.decode(b'{"id":1,"amount":"1.5","time":2}') == Thing(id=1, amount=Decimal("1.5"), time=2)
+    assert ORDERS["test.silent"].doc == ""
+
+
+def test_every_fact_is_kept() -> None:
+    """What a declaration says can be read from the endpoint."""
+    order = ORDERS["test.new_order"]
+
+    assert order.weights_of({}) == (1, 2)
+    assert list(order.weights) == [LimitType.IP, LimitType.ORDERS]
+    assert (order.client_id, order.resolve, order.check) == ("new_client_order_id", "test.thing", check_quantity)
+    assert ORDERS["test.transfer"].priority is Priority.BACKGROUND
+    assert ORDERS["test.old"].deprecated == "use thing"
+
+
+@pytest.mark.parametrize(
+    ("declare", "verb", "security", "priority", "is_write"),
+    [
+        (get, "GET", "USER_DATA", Priority.POLL, False),
+        (post, "POST", "TRADE", Priority.ORDER, True),
+        (put, "PUT", "TRADE", Priority.ORDER, True),
+        (delete, "DELETE", "TRADE", Priority.ORDER, True),
+    ],
+)
+def test_each_verb_has_its_defaults(
+    declare: Declare, verb: str, security: str, priority: Priority, *, is_write: bool
+) -> None:
+    """A query polls user data, an action trades; each fact can be given for each verb."""
+    endpoint = declared(declare)
+    other = declared(
+        declare,
+        path="/sapi/v1/thing",
+        security="USER_STREAM",
+        weights={LimitType.UID: Weights(1, without={"limit": 5})},
+        priority=Priority.BACKGROUND,
+        repeat="same_effect",
+        deprecated="use nothing",
+        page=ById("from_id"),
+    )
+
+    assert (endpoint.method, endpoint.security, endpoint.priority) == (verb, security, priority)
+    assert (endpoint.weights, endpoint.is_write) == ({LimitType.IP: Weights(1)}, is_write)
+    assert (other.security, other.is_signed, other.sends_key) == ("USER_STREAM", False, True)
+    assert (other.weights_of({}), other.priority) == ((5,), Priority.BACKGROUND)
+    assert (other.repeat, other.is_write) == ("same_effect", True)
+    assert (other.deprecated, other.page) == ("use nothing", ById("from_id"))
+
+
+@pytest.mark.parametrize(
+    ("page", "returns"),
+    [
+        (ById("from_id", key="id"), list[Thing]),
+        (ByTime(key=("id",)), list[Thing]),
+        (ByPage(key=("id", "time")), Things),
+    ],
+)
+def test_how_a_list_is_paged(page: ById | ByTime | ByPage, returns: Any) -> None:
+    """The parameters that select a page, and the fields of a row that paging reads, are there."""
+
+    async def things(self: object, **names: Unpack[Pages]) -> Any:
+        raise NotImplementedError((self, names))
+
+    things.__annotations__["return"] = returns
+
+    assert declared(get, function=things, page=page).page is page
+
+
+class Pages(TypedDict, total=False):
+    """Every parameter that may select a page."""
+
+    from_id: int
+    start_time: int
+    end_time: int
+    limit: int
+    current: int
+    size: int
+
+
+@pytest.mark.parametrize(
+    ("declare", "facts"),
+    [
+        (get, {"repeat": "once"}),
+        (get, {"weights": Weights(1, without={"symbol": 40})}),
+        (get, {"weights": Weights(1, without={"pair": 40})}),
+        (get, {"path": "/fapi/v1/x"}),
+        (get, {"client_id": "limit"}),
+        (get, {"resolve": "um.order"}),
+        (post, {"client_id": "symbol"}),
+        (post, {"client_id": "new_client_order_id"}),
+        (get, {"page": ByTime(key=("id",))}),
+        (get, {"page": ById("order_id")}),
+        (get, {"page": ById("from_id", key="order_id")}),
+        (get, {"single": "limit"}),
+        (get, {"function": one_or_all, "single": "pair"}),
+    ],
+)
+def test_a_declaration_that_contradicts_itself_is_refused(declare: Declare, facts: dict[str, Any]) -> None:
+    """When it is made, so that no call ever meets it."""
+    with pytest.raises(ValueError, match=r"\w"):
+        declared(declare, **facts)
+
+
+@pytest.mark.parametrize("facts", [{}, {"weights": 1, "repaet": "never"}])
+def test_an_unknown_fact_is_refused(facts: dict[str, Any]) -> None:
+    """A misspelt keyword would be a fact that is not declared."""
+    with pytest.raises(TypeError, match="is declared with"):
+        get("/papi/v1/x", **facts)(cast("Method", method))
+
+
+async def test_arguments_become_parameters(caller: Caller) -> None:
+    """Arguments are sent under the exchange's names, in the order declared; what is not given is not sent."""
+    response = await Orders(caller).thing(order_id=7, symbol="BTCUSDT")
+
+    assert cast("Any", response) == "response"
+    assert caller.calls == [(ORDERS["test.thing"], {"symbol": "BTCUSDT", "orderId": 7})]
+    assert list(caller.calls[0][1]) == ["symbol", "orderId"]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((), {}), ((), {"symbl": "x"}), (("x", "y"), {}), (("x",), {"symbol": "x"}), (("x",), {"timestamp": 1})],
+)
+async def test_a_wrong_argument_is_a_type_error(caller: Caller, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Missing, unknown and doubled arguments are Python's own error, and nothing is called."""
+    with pytest.raises(TypeError, match="argument"):
+        await Orders(caller).thing(*args, **kwargs)
+
+    assert not caller.calls
+
+
+def test_a_typed_dict_is_written_out() -> None:
+    """Each key is a keyword parameter; one that is not required is None unless it is given."""
+    parameters = ORDERS["test.new_order"].parameters
+
+    assert [str(parameter) for parameter in parameters.values()] == [
+        "recv_window: int | None = None",
+        "symbol: str",
+        "side: Literal['BUY', 'SELL']",
+        "quantity: decimal.Decimal",
+        "time_in_force: Optional[Literal['GTC', 'IOC']] = None",
+        "new_client_order_id: str | None = None",
+    ]
+    assert {parameter.kind for parameter in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert list(inspect.signature(Orders.new_order).parameters)[1:] == list(parameters)
+    assert [one.default for one in ORDERS["test.transfer"].parameters.values()] == [inspect.Parameter.empty, None]
+
+
+def test_the_keys_of_a_typed_dict_are_described() -> None:
+    """The text below each key is at hand, for those that it inherits too."""
+    assert ORDERS["test.new_order"].descriptions == {
+        "symbol": "The symbol, such as BTCUSDT.",
+        "quantity": "In units of the base asset.\n\nAbove zero.",
+        "time_in_force": "How long the order waits.",
+    }
+    assert ORDERS["test.thing"].descriptions == {}
+
+
+def test_a_typed_dict_without_source_is_not_described() -> None:
+    """Where no source is installed the descriptions are missing, and nothing else."""
+    made = TypedDict("made", {"symbol": str})  # noqa: UP013 - a class would have a source
+
+    async def thing(self: object, **options: Any) -> Thing:
+        raise NotImplementedError((self, options))
+
+    thing.__annotations__["options"] = Unpack[made]
+    endpoint = declared(post, function=thing)
+
+    assert list(endpoint.parameters) == ["symbol"]
+    assert endpoint.descriptions == {}
+
+
+async def test_keys_of_a_typed_dict_are_bound(caller: Caller) -> None:
+    """Keys become parameters in the order declared, and a wrong one is a TypeError."""
+    orders = Orders(caller)
+    await orders.new_order(quantity=Decimal(1), side="BUY", symbol="BTCUSDT", time_in_force="IOC")
+
+    assert list(caller.calls[0][1].items()) == [
+        ("symbol", "BTCUSDT"),
+        ("side", "BUY"),
+        ("quantity", Decimal(1)),
+        ("timeInForce", "IOC"),
+    ]
+    with pytest.raises(TypeError, match="quantity"):
+        await orders.new_order(side="BUY", symbol="BTCUSDT")  # pyright: ignore[reportCallIssue]
+    with pytest.raises(TypeError, match="price"):
+        await orders.new_order(side="BUY", symbol="BTCUSDT", quantity=Decimal(1), price=1)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize("annotation", [Any, "Unpack[Thing]", dict[str, int]])
+def test_variadic_parameters_are_declared_by_a_typed_dict(annotation: object) -> None:
+    """Otherwise there is nothing to write out."""
+
+    async def thing(self: object, **options: Any) -> Thing:
+        raise NotImplementedError((self, options))
+
+    thing.__annotations__["options"] = annotation
+
+    with pytest.raises(ValueError, match="TypedDict"):
+        declared(post, function=thing)
+
+
+async def test_a_deprecated_endpoint_warns(caller: Caller) -> None:
+    """With what to use instead, in the caller's own line."""
+    with pytest.warns(DeprecationWarning, match=r"^test\.old is deprecated: use thing$") as warned:
+        await Orders(caller).old()
+
+    assert warned[0].filename == __file__
+    assert len(caller.calls) == 1
+
+
+async def test_arguments_are_checked_before_they_are_sent() -> None:
+    """What the check refuses is a ConfigurationError, which says that nothing was sent."""
+    async with Client("key", "secret") as client:
+        with pytest.raises(ConfigurationError) as refused:
+            await Orders(client).new_order(symbol="BTCUSDT", side="BUY", quantity=Decimal(0))
+
+    assert refused.value.reason == "quantity is not above 0"
+    assert refused.value.endpoint == "test.new_order"
+
+
+async def test_a_namespace_of_a_client_makes_the_clients_calls(caller: Caller) -> None:
+    """It is loaded when it is first used, and its class is what the client's class has."""
+
+    class Account(Caller):
+        orders = LazyNamespace["Orders"](__name__, "Orders")
+
+    account = Account()
+    await account.orders.silent()
+
+    assert account.calls == [(ORDERS["test.silent"], {})]
+    assert Account.orders.thing is Orders.thing
+    assert not caller.calls
