@@ -199,7 +199,6 @@ LONG_FUNCTIONS = {
     "cli/app.py _watch",
     "client.py __init__",
     "client.py call",
-    "endpoint.py _declare",
     "session.py __init__",
 }
 # Parts with a cycle of imports that are made later, in functions or for types alone.
