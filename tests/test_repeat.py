@@ -24,7 +24,8 @@ from binance_pm.errors import CallInfo, Repeat
 from binance_pm.sandbox import create_app
 from binance_pm.testing import Exchange, Fault, Sandbox
 from binance_pm.transport.httpx import asgi_transport
-from tests.conftest import FakeClock, refusing_port
+from tests.clocks import FakeClock
+from tests.conftest import refusing_port
 
 DOWNLOAD = "/papi/v1/um/income/asyn"
 TIME = "/papi/v1/time"
