@@ -49,7 +49,7 @@ def test_messages(area: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Each scenario says what the file says."""
     said: dict[str, str] = {}
     # What a failure leaves behind, such as a child process, is found by the garbage collector after its event loop.
-    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    monkeypatch.setattr(sys, "unraisablehook", _ignore)
     for number, (name, scenario) in enumerate(area.SCENARIOS.items()):
         folder = tmp_path / f"{number}"
         folder.mkdir()
@@ -71,6 +71,10 @@ def test_messages(area: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not diff, f"UPDATE_MESSAGES=1 pins what is said now:\n{diff}"
 
 
+def _ignore(_: object) -> None:
+    """Leave it at that."""
+
+
 def _pinned() -> dict[str, str]:
     """What the file says, by scenario."""
     sections = re.split(r"^# ", GOLDEN.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
@@ -79,7 +83,7 @@ def _pinned() -> dict[str, str]:
 
 def _pin(said: Mapping[str, str]) -> None:
     """Write these into the file, and leave out what no scenario says any more."""
-    known = (_pinned() if GOLDEN.exists() else {}) | said
+    known = {**(_pinned() if GOLDEN.exists() else {}), **said}
     texts = [f"# {name}\n{known[name]}\n" for name in SCENARIOS if name in known]
     GOLDEN.write_text("\n".join(texts), encoding="utf-8")
 
