@@ -17,6 +17,9 @@ from typing import Any, Final, Self, cast
 import msgspec
 from msgspec.structs import force_setattr
 
+MOST_DIGITS: Final = 64
+"""Significant digits of an amount that is received or sent, and how far from the point the first one may be."""
+
 _EXACT: Final = decimal.Context(
     prec=1_000, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.InvalidOperation]
 )

@@ -8,7 +8,6 @@ import os
 import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar, cast
-from urllib.parse import quote
 
 from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi, ServerTime
@@ -16,30 +15,26 @@ from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
 from binance_pm.arguments import checked
 from binance_pm.attempt_event import attempt_event
-from binance_pm.budget import Charge, LimitType, Pool, Priority, Reservation, pool_of
-from binance_pm.classify import classify, unreadable
+from binance_pm.budget import LimitType, Priority, Reservation, pool_of
+from binance_pm.call import BoundEndpoint, PreparedCall, observe_time, outcome_of, signature_of
+from binance_pm.classify import classify
 from binance_pm.declaration import LazyNamespace
 from binance_pm.endpoint import Endpoint, Security, undeclared_endpoint
 from binance_pm.environment import BASE_URL, environment_keys, environment_urls
 from binance_pm.errors import (
     CallInfo,
-    ClockSkewError,
     ConfigurationError,
-    ConnectError,
     GateClosed,
     InvalidResponse,
-    IpBanned,
-    NoResponse,
     PortfolioMarginError,
     Repeat,
     SessionClosed,
-    closes_gate,
 )
 from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
-from binance_pm.retry import retry_delay
-from binance_pm.session import CLOSED, Session, shared_session
-from binance_pm.signing import Credential, Secret, Signer, check_key, clear_locals, signer
-from binance_pm.transport.http import Headers, HttpRequest, HttpResponse, Method, NotConnected, SendFailed, Transport
+from binance_pm.retry import next_attempt
+from binance_pm.session import Session, shared_session
+from binance_pm.signing import Credential, Secret, Signer, check_key, signer
+from binance_pm.transport.http import Headers, HttpRequest, HttpResponse, Method, SendFailed
 from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
 
@@ -55,35 +50,6 @@ _LONGEST_RECV_WINDOW: Final = 60_000
 # What the transports carry, less path, timestamp, signature and headers.
 _LONGEST_QUERY: Final = 60_000
 _USER_AGENT: Final = f"binance-pm/{VERSION}"
-# Milliseconds since the epoch, of the years 2020 to 2099.
-_PLAUSIBLE_TIMES: Final = range(1_577_836_800_000, 4_102_444_800_000)
-
-
-class _PreparedCall:
-    """What every call of one endpoint for one account has in common."""
-
-    __slots__ = ("call", "charges", "headers", "hint", "is_signed", "origin", "pools", "url")
-
-    def __init__(self, call: CallInfo, url: str, origin: str, pools: tuple[Pool, ...], *, is_signed: bool) -> None:
-        self.call: Final = call
-        self.url: Final = url
-        """Where it is sent."""
-        self.origin: Final = origin
-        """Where it is counted: the budget's name for the host."""
-        self.pools: Final = pools
-        """What counts it."""
-        self.charges: Final[dict[tuple[int, ...], tuple[Charge, ...]]] = {}
-        """By weights, what a call costs: those of most endpoints are always the same."""
-        self.is_signed: Final = is_signed
-        self.headers: Headers | None = None
-        """None until the first call has found the keys that it needs."""
-        self.hint: str = ""
-        """What an error says of how the place was chosen."""
-
-    def charge(self, weights: tuple[int, ...]) -> tuple[Charge, ...]:
-        """Return what a call costs in each of the pools."""
-        self.charges[weights] = charges = tuple(map(Charge, self.pools, weights))
-        return charges
 
 
 class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
@@ -130,14 +96,13 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         try:
-            if passphrase and api_secret is None:
-                raise ValueError("a passphrase was given without a private key")  # noqa: TRY301 - told as the others are
-            self._sign: Final[Signer | None] = None if api_secret is None else signer(api_secret, passphrase=passphrase)
+            self._sign: Final = _checked_signer(api_secret, passphrase)
             if api_key is not None:
                 check_key(api_key.encode(errors="surrogatepass"), "the API key")
+            urls = {"papi": papi_url, "sapi": sapi_url}
             self._urls: Final = {
-                name.removesuffix("_url"): _checked_url(name, url, allow_custom_host=allow_custom_host)
-                for name, url in (("papi_url", papi_url), ("sapi_url", sapi_url))
+                name: _checked_url(f"{name}_url", url, allow_custom_host=allow_custom_host)
+                for name, url in urls.items()
             }
             _check_recv_window(recv_window)
             _check_patience(max_wait, attempts)
@@ -147,7 +112,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self._key_id: Final = _fingerprint(api_key)
         self.label: Final = label or self._key_id
         self._api_key: Final = Secret(api_key or "")
-        # Longer than the digest that is shown: nobody can find another key that is given this one's connections.
+        # Longer than the digest that is shown, so that no other key can be made to share these connections.
         self._connections: Final = hashlib.sha256(self._api_key.reveal()).hexdigest()
         self._recv_window: Final = recv_window
         self._max_wait: Final = max_wait
@@ -156,7 +121,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self._given: Final = session
         self._session: Session | None = None
         self._closed: bool = False
-        self._routes: Final[dict[Endpoint[Any], _PreparedCall]] = {}
+        self._bound: Final[dict[Endpoint[Any], BoundEndpoint[Any]]] = {}
         self._hints: dict[str, str] = {}
         """By family, what an error says of how its place was chosen."""
 
@@ -217,7 +182,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     def origin(self, endpoint: Endpoint[Any]) -> str:
         """Where calls of the endpoint are counted: the budget's name for the host."""
-        return self._prepare(endpoint).origin
+        return self._bind(endpoint).origin
 
     async def open(self) -> Self:
         """Open it on this event loop; ``async with`` does the same, and closes it at the end.
@@ -301,155 +266,150 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         return await self.call(endpoint, params)
 
     async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None]) -> T:
-        """The way of every request: reserve weight, sign, send, settle, decode; and again where that is safe.
+        """Call an endpoint: reserve weight, sign, send, settle, decode; and again if that is safe.
 
         Args:
-            endpoint: what is called.
+            endpoint: the endpoint.
             parameters: as the exchange names them, in the order in which they are sent.
 
         Raises:
             PortfolioMarginError: one of its kinds, whatever goes wrong.
         """
-        route = self._routes.get(endpoint) or self._prepare(endpoint)
-        session = self._session or self._opened(route.call)
-        headers = route.headers or self._headers(endpoint, route)
-        query = self._query(endpoint, route, parameters)
-        weights = endpoint.weights_of(parameters)
-        charges = route.charges.get(weights) or route.charge(weights)
-        trial = _RetryState(session.budget.monotonic())
+        call = self._prepare(endpoint, parameters)
         while True:
-            answer: HttpResponse | SendFailed | None = None
-            refusal: PortfolioMarginError | None = None
-            transport = session.transport(route.call)
-            reservation = session.budget.reserve(
-                charges,
-                call=route.call,
-                priority=endpoint.priority,
-                max_wait=self._max_wait,
-                returning=trial.is_returning,
-            )
-            try:
-                async with session.slot(reservation):
-                    request = await self._request(endpoint, route, query, headers, session, reservation)
-                    try:
-                        answer = await transport.send(request, reservation.mark_sent)
-                        refusal, limit = classify(route.call, answer)
-                        reservation.settle(answer, limit)
-                    except SendFailed as failure:
-                        answer = failure
-                        if not failure.sent:
-                            reservation.mark_unsent()
-                    except GateClosed:
-                        # Somebody was refused after this call's turn had come: it goes back to the head of the queue.
-                        trial.is_returning = True
-                        continue
-            except PortfolioMarginError as error:
-                if session.has_listeners:
-                    session.emit(attempt_event(reservation, answer, error, session.budget.monotonic()))
-                raise
-            ended = session.budget.monotonic()
-            outcome = _outcome(endpoint, route, answer, refusal, session)
-            if session.has_listeners:
-                session.emit(attempt_event(reservation, answer, outcome, ended))
+            outcome = await self._attempt(call)
             if not isinstance(outcome, PortfolioMarginError):
-                session.earn_retries(route.origin)
-                if type(outcome) is ServerTime:
-                    _observe_time(outcome, reservation, session)
+                call.session.earn_retries(call.bound.origin)
                 return outcome
-            _distrust(outcome, transport, request)
-            await self._recover(outcome, trial, endpoint, session)
+            await self._retry_or_raise(outcome, call)
 
-    async def _recover(
-        self, error: PortfolioMarginError, trial: _RetryState, endpoint: Endpoint[Any], session: Session
-    ) -> None:
-        """Return when the call may be made again, or raise what it ended in."""
-        if isinstance(error, ClockSkewError) and error.code == -1021 and endpoint.is_signed and not trial.synchronised:
-            # It was refused, so repeating it is safe even for an order.
-            trial.synchronised = True
-            await self._synchronise(endpoint, session)
-            return
-        trial.attempt += 1
-        trial.is_returning = self._may_return(error, trial, endpoint, session)
-        if trial.is_returning:
-            return
-        delay = retry_delay(
+    def _prepare(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None]) -> PreparedCall[T]:
+        """Do all that can fail before weight is spent."""
+        bound = self._bound.get(endpoint) or self._bind(endpoint)
+        session = self._session or self._opened(bound.info)
+        headers = bound.headers or self._headers(bound)
+        is_plain = not parameters and self._recv_window is None and endpoint.check is None
+        query = "" if is_plain else self._query(bound, parameters)
+        weights = endpoint.weights_of(parameters)
+        return PreparedCall(bound, session, headers, query, bound.charges.get(weights) or bound.charge(weights))
+
+    async def _attempt(self, call: PreparedCall[T]) -> T | PortfolioMarginError:
+        """Send the call once, as soon as it has weight and a slot. Return what the response says.
+
+        `GateClosed` is returned if the gate closed after the call's turn had come, and raised if the wait is too long.
+        """
+        session, info = call.session, call.bound.info
+        response: HttpResponse | SendFailed | None = None
+        refusal: PortfolioMarginError | None = None
+        transport = session.transport(info)
+        reservation = session.budget.reserve(
+            call.charges,
+            call=info,
+            priority=call.bound.endpoint.priority,
+            max_wait=self._max_wait,
+            returning=call.is_returning,
+        )
+        try:
+            async with session.slot(reservation):
+                request = await self._request(call, reservation)
+                try:
+                    response = await transport.send(request, reservation.mark_sent)
+                    refusal, limit = classify(info, response)
+                    reservation.settle(response, limit)
+                except SendFailed as failure:
+                    response = failure
+                    if not failure.sent:
+                        reservation.mark_unsent()
+                except GateClosed as error:
+                    return error
+        except PortfolioMarginError as error:
+            if session.has_listeners:
+                session.emit(attempt_event(reservation, response, error, session.budget.monotonic()))
+            raise
+        ended = session.budget.monotonic()
+        outcome = outcome_of(call, response, refusal)
+        if session.has_listeners:
+            session.emit(attempt_event(reservation, response, outcome, ended))
+        if type(outcome) is ServerTime:
+            observe_time(outcome, reservation, session)
+        if isinstance(outcome, InvalidResponse):
+            # It may belong to another call, and so may whatever else comes on its connection.
+            transport.distrust(request)
+        return outcome
+
+    async def _retry_or_raise(self, error: PortfolioMarginError, call: PreparedCall[Any]) -> None:
+        """Return when the call may be attempted again, or raise what it ended in."""
+        session, origin = call.session, call.bound.origin
+        now = session.budget.monotonic()
+        retry = next_attempt(
             error,
-            attempt=trial.attempt,
-            attempts=self._attempts,
-            elapsed=session.budget.monotonic() - trial.started,
+            attempt=call.attempt + 1,
+            # A closed session makes no further attempt.
+            attempts=0 if session.is_closed else self._attempts,
+            may_synchronise=call.bound.endpoint.is_signed and not call.synchronised,
+            gate_opens_in=session.budget.gate(origin).wait(now),
+            max_wait=self._max_wait,
+            elapsed=now - call.started,
             jitter=self._jitter(),
         )
-        if delay is None or session.is_closed or not session.spend_retry(self._prepare(endpoint).origin):
+        if retry is None or (retry.delay and not session.spend_retry(origin)):
             raise error
-        _log.info("%s It is tried again in %.2f s.", error, delay)
-        await session.bounded(self._prepare(endpoint).call, session.budget.sleep(delay))
+        if retry.after_synchronising:
+            call.synchronised = True
+            await self._synchronise(call)
+            return
+        call.attempt += retry.counts
+        call.is_returning = retry.at_head
+        if retry.delay:
+            _log.info("%s It is tried again in %.2f s.", error, retry.delay)
+            await session.bounded(call.bound.info, session.budget.sleep(retry.delay))
 
-    def _may_return(
-        self, error: PortfolioMarginError, trial: _RetryState, endpoint: Endpoint[Any], session: Session
-    ) -> bool:
-        """Whether a read that a limit refused waits at the head of the queue until the gate opens.
-
-        A write does not, whatever may be repeated: what was worth doing before a refusal may not be after it.
-        """
-        if endpoint.is_write or not closes_gate(error) or isinstance(error, IpBanned) or session.is_closed:
-            return False
-        closed = session.budget.gate(self._prepare(endpoint).origin).wait(session.budget.monotonic())
-        return trial.attempt < self._attempts and closed <= self._max_wait
-
-    async def _synchronise(self, endpoint: Endpoint[Any], session: Session) -> None:
-        """Ask the endpoint's host for its time. Where that fails, the refusal's `Date` has to do."""
-        ask = self.server_time if endpoint.family == "papi" else self.pro_server_time
-        host = self._prepare(endpoint).origin
-        asked = session.budget.monotonic()
-        why = f"The time that {host} tells cannot be."
+    async def _synchronise(self, call: PreparedCall[Any]) -> None:
+        """Ask the origin of a call for its time. If that fails, rely on the `Date` of the refusal."""
+        ask = self.server_time if call.bound.endpoint.family == "papi" else self.pro_server_time
+        budget, origin = call.session.budget, call.bound.origin
+        asked = budget.monotonic()
+        why = f"{origin} told a time that is not plausible."
         try:
-            # What is far from everything known has to be told twice.
+            # A time that is far from all that is known has to be told twice.
             for _ in range(2):
                 await ask()
-                if session.budget.clock(host).exact_at >= asked:
+                if budget.clock(origin).exact_at >= asked:
                     return
         except PortfolioMarginError as error:
             why = str(error)
-        _log.warning("%s The clock is synchronised by the last answer's Date alone.", why)
-        session.budget.clock(host).trust_date()
+        _log.warning("%s The clock is synchronised by the Date of the last response alone.", why)
+        budget.clock(origin).trust_date()
 
-    def _query(self, endpoint: Endpoint[Any], route: _PreparedCall, parameters: Mapping[str, Value | None]) -> str:
+    def _query(self, bound: BoundEndpoint[Any], parameters: Mapping[str, Value | None]) -> str:
         """Return the query of a call, as far as it does not depend on the moment of sending."""
-        if self._recv_window is not None and route.is_signed and parameters.get("recvWindow") is None:
+        if self._recv_window is not None and bound.endpoint.is_signed and parameters.get("recvWindow") is None:
             parameters = {**parameters, "recvWindow": self._recv_window}
-        if not parameters and endpoint.check is None:
-            return ""
         try:
+            endpoint = bound.endpoint
             if endpoint.check is not None:
                 endpoint.check(endpoint.arguments(parameters))
             _check_recv_window(parameters.get("recvWindow"))
             return _checked_length(encode_query(parameters))
         except ValueError as error:
-            raise ConfigurationError(route.call, str(error)) from None
+            raise ConfigurationError(bound.info, str(error)) from None
 
-    def _headers(self, endpoint: Endpoint[Any], route: _PreparedCall) -> Headers:
-        """The headers of every call on the route, where the keys are there that it needs."""
-        if route.is_signed and self._sign is None:
-            raise ConfigurationError(route.call, "no API secret was given", advice=_NO_KEY)
-        key = {"x-mbx-apikey": self._key(route.call)} if endpoint.sends_key else {}
-        route.headers = headers = Headers({"user-agent": _USER_AGENT, "accept-encoding": "identity"} | key)
+    def _headers(self, bound: BoundEndpoint[Any]) -> Headers:
+        """Return the headers of every call of an endpoint, if the keys that it needs are there."""
+        if bound.endpoint.is_signed and self._sign is None:
+            raise ConfigurationError(bound.info, "no API secret was given", advice=_NO_KEY)
+        key = {"x-mbx-apikey": self._key(bound.info)} if bound.endpoint.sends_key else {}
+        bound.headers = headers = Headers({"user-agent": _USER_AGENT, "accept-encoding": "identity"} | key)
         return headers
 
-    async def _request(
-        self,
-        endpoint: Endpoint[Any],
-        route: _PreparedCall,
-        query: str,
-        headers: Headers,
-        session: Session,
-        reservation: Reservation,
-    ) -> HttpRequest:
-        """The request as it will leave: the bytes signed are the bytes sent."""
-        if self._sign is not None and route.is_signed:
+    async def _request(self, call: PreparedCall[Any], reservation: Reservation) -> HttpRequest:
+        """Return the request as it will leave: the bytes signed are the bytes sent."""
+        endpoint, query = call.bound.endpoint, call.query
+        if self._sign is not None and endpoint.is_signed:
             query += f"{'&' if query else ''}timestamp={reservation.clock.milliseconds()}"
-            query += f"&signature={await _signature(self._sign, query, route.call, session)}"
+            query += f"&signature={await signature_of(self._sign, query, call.bound.info, call.session)}"
         target = f"{endpoint.path}?{query}" if query else endpoint.path
-        return HttpRequest(endpoint.method, route.url, target, headers, self._connections)
+        return HttpRequest(endpoint.method, call.bound.url, target, call.headers, self._connections)
 
     def _key(self, call: CallInfo) -> str:
         key = self._api_key.reveal().decode()
@@ -462,107 +422,37 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             raise SessionClosed(call, f"the client {'was closed' if self._closed else 'is not open'}")
         return self._session
 
-    def _prepare(self, endpoint: Endpoint[Any]) -> _PreparedCall:
-        if route := self._routes.get(endpoint):
-            return route
-        url = self._urls["papi" if endpoint.family == "papi" else "sapi"]
-        host = counted_url(url)
+    def _bind(self, endpoint: Endpoint[T]) -> BoundEndpoint[T]:
+        if bound := self._bound.get(endpoint):
+            return bound
+        family = "papi" if endpoint.family == "papi" else "sapi"
+        url = self._urls[family]
+        origin = counted_url(url)
         label, key_id = (self.label, self._key_id) if endpoint.sends_key else ("", "")
-        call = CallInfo(endpoint.name, label, key_id, endpoint.is_write, endpoint.repeat)
+        info = CallInfo(endpoint.name, label, key_id, endpoint.is_write, endpoint.repeat)
         pools = [
-            pool_of(endpoint.family, kind, origin=host, path=endpoint.path, key_id=self._key_id)
+            pool_of(endpoint.family, kind, origin=origin, path=endpoint.path, key_id=self._key_id)
             for kind in endpoint.weights
         ]
-        route = _PreparedCall(call, url, host, tuple(pools), is_signed=endpoint.is_signed)
-        route.hint = self._hints.get("papi" if endpoint.family == "papi" else "sapi", "")
-        # Those made on the spot are as many as the caller likes.
+        bound = BoundEndpoint(endpoint, info, url, origin, tuple(pools))
+        bound.hint = self._hints.get(family, "")
+        # Endpoints made on the spot are as many as the caller likes.
         if endpoint.is_declared:
-            self._routes[endpoint] = route
-        return route
+            self._bound[endpoint] = bound
+        return bound
 
 
-class _RetryState:
-    """How often a call was tried, and since when."""
-
-    __slots__ = ("attempt", "is_returning", "started", "synchronised")
-
-    def __init__(self, started: float) -> None:
-        self.started = started
-        self.attempt = 0
-        self.is_returning = False
-        self.synchronised = False
+_NO_KEY: Final = (
+    "Give key and secret to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
+)
 
 
-async def _signature(sign: Signer, query: str, call: CallInfo, session: Session) -> str:
-    """The signature as it stands in the query."""
-    try:
-        return await _signed(sign, query, call, session)
-    except PortfolioMarginError:
-        raise
-    except Exception as error:
-        # A signer of the caller's own may fail in any way of its own, and its local variables are secret.
-        clear_locals(error)
-        raise ConfigurationError(call, f"the signer failed with {type(error).__name__}") from error
-
-
-async def _signed(sign: Signer, query: str, call: CallInfo, session: Session) -> str:
-    signature = sign(query.encode())
-    if not isinstance(signature, str):
-        signature = await session.bounded(call, signature, seconds=session.timeouts.total)
-    # The usual one is in hexadecimal, where nothing has to be quoted.
-    return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
-
-
-def _distrust(error: PortfolioMarginError, transport: Transport, request: HttpRequest) -> None:
-    """An answer that cannot be read may belong to another call, and so may whatever else comes on its connection."""
-    if isinstance(error, InvalidResponse):
-        transport.distrust(request)
-
-
-def _outcome(
-    endpoint: Endpoint[T],
-    route: _PreparedCall,
-    answer: HttpResponse | SendFailed,
-    refusal: PortfolioMarginError | None,
-    session: Session,
-) -> T | PortfolioMarginError:
-    """The decoded answer, or the error that the attempt ended in."""
-    if isinstance(answer, SendFailed):
-        return _failed(route, answer, session)
-    call = route.call
-    _log.debug("%s [%s]: HTTP %d, %d bytes", call.endpoint, call.label, answer.status, len(answer.body or b""))
-    if refusal is not None:
-        return refusal
-    assert answer.body is not None, "an answer that is too long is no success"  # noqa: S101
-    try:
-        return endpoint.decode(answer.body)
-    except ValueError as error:
-        bad = unreadable(call, answer, str(error))
-        bad.__cause__ = error
-        return bad
-
-
-def _observe_time(told: ServerTime, reservation: Reservation, session: Session) -> None:
-    """Set the clock of the host whose time endpoint has answered."""
-    asked = reservation.sent_at
-    if asked is not None and told.server_time in _PLAUSIBLE_TIMES:
-        seconds = told.server_time / 1000
-        session.budget.observe_time(reservation.origin, seconds, seconds + 0.001, asked=asked)
-
-
-def _failed(route: _PreparedCall, failure: SendFailed, session: Session) -> PortfolioMarginError:
-    call, reason = route.call, CLOSED if session.is_closed else failure.reason
-    if isinstance(failure, NotConnected) and not session.is_closed:
-        reason += route.hint
-    if failure.sent:
-        error = NoResponse(call, reason)
-    else:
-        error = SessionClosed(call, reason) if session.is_closed else ConnectError(call, reason)
-    error.__cause__ = failure
-    return error
-
-
-_NO_KEY: Final = "Give them to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
+def _checked_signer(api_secret: Credential | None, passphrase: str | bytes | None) -> Signer | None:
+    if api_secret is not None:
+        return signer(api_secret, passphrase=passphrase)
+    if passphrase:
+        raise ValueError("a passphrase was given without a private key")
+    return None
 
 
 def _checked_url(name: str, url: str, *, allow_custom_host: bool) -> str:
@@ -574,7 +464,7 @@ def _checked_url(name: str, url: str, *, allow_custom_host: bool) -> str:
 
 def _check_patience(max_wait: float, attempts: int) -> None:
     if not (max_wait >= 0 and attempts >= 1):
-        raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: at least 0 seconds, and 1")
+        raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: give at least 0 seconds and 1 attempt")
 
 
 def _check_names(parameters: object) -> None:
@@ -584,7 +474,7 @@ def _check_names(parameters: object) -> None:
     if odd := [name for name in names if not isinstance(name, str)]:
         raise ValueError(f"the name of a parameter is {type(odd[0]).__name__}: give str")
     if added := _ADDED & names:
-        raise ValueError(f"{' and '.join(sorted(added))} cannot be given: every request gets its own")
+        raise ValueError(f"{' and '.join(sorted(added))} cannot be given: the client adds them to every request")
 
 
 def _checked_length(query: str) -> str:

@@ -1,37 +1,138 @@
-"""How requests leave this machine: the arguments of a session for it, checked."""
+"""How requests leave this machine: the arguments of a session for its transport, checked."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import sniffio
 
 from binance_pm.arguments import check_fields
 from binance_pm.errors import CallInfo, ConfigurationError
+from binance_pm.extras import installation
 from binance_pm.hosts import is_wildcard
-from binance_pm.transport.http import Timeouts
+from binance_pm.transport.http import Timeouts, Transport
 
 if TYPE_CHECKING:
+    import ssl
+
+    from binance_pm.transport.httpx import HttpxLike
     from binance_pm.transport.proxy import Proxy
 
 _CALL: Final = CallInfo("Session")
 _FINGERPRINT: Final = "[0-9a-f]{64}"
 
 
-def fingerprints(pins: Iterable[str]) -> frozenset[str]:
-    """One spelling for each fingerprint of a certificate."""
+class Egress(msgspec.Struct, frozen=True):
+    """How the requests of a session leave this machine."""
+
+    http: HttpxLike | None
+    proxy: Proxy | None
+    local_address: str | None
+    trust_env: bool
+    tls: ssl.SSLContext | None
+    pins: frozenset[str]
+    timeouts: Timeouts
+    max_body: int
+
+    def name(self) -> str:
+        """Return what tells egress IPs apart. A wildcard address chooses only IPv4 or IPv6."""
+        if self.proxy is not None:
+            return self.proxy.place
+        return "" if self.local_address is None or is_wildcard(self.local_address) else self.local_address
+
+    def obstacle(self) -> str | None:
+        """Return why the direct engine cannot be used; None if it can be."""
+        if self.http is not None:
+            return "an httpx client or transport was given"
+        if self.proxy is not None or self.trust_env:
+            return "it does not support proxies, and proxy or trust_env was given"
+        if (loop := sniffio.current_async_library()) != "asyncio":
+            return f"it runs on asyncio, and this is {loop}"
+        if find_spec("httptools") is None:
+            return f"httptools is not installed: {installation('fast')}"
+        return None
+
+    def open_direct(self) -> Transport:
+        """Make the direct engine."""
+        # An extra: it is loaded where it is used.
+        from binance_pm.transport.direct import DirectTransport  # noqa: PLC0415
+
+        return DirectTransport(
+            timeouts=self.timeouts,
+            max_body=self.max_body,
+            tls=self.tls,
+            pins=self.pins,
+            local_address=self.local_address,
+        )
+
+    def open_httpx(self) -> Transport:
+        """Make the httpx engine.
+
+        Raises:
+            ConfigurationError: the environment, or what it names, cannot be used.
+        """
+        # Importing the package is not to pay for an engine that is not used.
+        from binance_pm.transport.httpx import HttpxTransport  # noqa: PLC0415
+
+        try:
+            return HttpxTransport(
+                self.http,
+                timeouts=self.timeouts,
+                max_body=self.max_body,
+                proxy=self.proxy,
+                trust_env=self.trust_env,
+                tls=self.tls,
+                local_address=self.local_address,
+            )
+        except ValueError as error:
+            raise ConfigurationError(_CALL, str(error)) from None
+
+
+def checked_egress(
+    *,
+    http: HttpxLike | None,
+    proxy: str | None,
+    local_address: str | None,
+    trust_env: bool,
+    tls: ssl.SSLContext | None,
+    pins: Iterable[str],
+    timeouts: Timeouts | None,
+    max_body: int,
+) -> Egress:
+    """Check the arguments of a session that concern its transport.
+
+    Raises:
+        ConfigurationError: an argument cannot be used, or two contradict each other.
+    """
+    if http is not None and (proxy is not None or trust_env or tls is not None):
+        raise ConfigurationError(_CALL, "http was given together with proxy, trust_env or tls: set them on it")
+    local = None if local_address is None else _address(local_address)
+    is_specific = local is not None and not is_wildcard(local)
+    if local is not None and (http is not None or (is_specific and (proxy is not None or trust_env))):
+        raise ConfigurationError(_CALL, "local_address was given together with http, proxy or trust_env")
+    if max_body < 1:
+        raise ConfigurationError(_CALL, f"max_body is {max_body}: give the bytes of the longest response, at least 1")
+    fingerprints = _fingerprints(pins)
+    read = None if proxy is None else _proxy(proxy)
+    return Egress(http, read, local, trust_env, tls, fingerprints, _checked_timeouts(timeouts or Timeouts()), max_body)
+
+
+def _fingerprints(pins: Iterable[str]) -> frozenset[str]:
+    """Return one spelling for each fingerprint of a certificate."""
     given: list[object] = list(pins)
     plain = frozenset(pin.replace(":", "").lower() if isinstance(pin, str) else "" for pin in given)
     if not all(re.fullmatch(_FINGERPRINT, pin) for pin in plain):
-        raise ConfigurationError(_CALL, "a pin is no SHA-256 fingerprint: 64 hexadecimal digits")
+        raise ConfigurationError(_CALL, "a pin is not a SHA-256 fingerprint: 64 hexadecimal digits")
     return plain
 
 
-def checked_timeouts(timeouts: Timeouts) -> Timeouts:
-    """What is no number of seconds would fail in the middle of each call, or never."""
+def _checked_timeouts(timeouts: Timeouts) -> Timeouts:
+    """Refuse what would fail in the middle of each call, or never."""
     check_fields("Session", timeouts, prefix="timeouts.")
     for name, seconds in msgspec.structs.asdict(timeouts).items():
         if not seconds > 0:
@@ -40,26 +141,19 @@ def checked_timeouts(timeouts: Timeouts) -> Timeouts:
     return timeouts
 
 
-def address_of(text: str) -> str:
-    """One spelling for each address: the budget of the way out is found by it."""
+def _address(text: str) -> str:
+    """Return one spelling for each address: the budget of an egress IP is found by it."""
     try:
         return str(ip_address(text))
     except ValueError:
         raise ConfigurationError(_CALL, "local_address is not an IP address") from None
 
 
-def proxy_of(url: str) -> Proxy:
-    """The proxy that a URL names."""
+def _proxy(url: str) -> Proxy:
+    """Return the proxy that a URL names."""
     from binance_pm.transport.proxy import read_proxy  # noqa: PLC0415 - few programs need it
 
     try:
         return read_proxy(url)
     except ValueError as error:
         raise ConfigurationError(_CALL, f"the proxy {error}") from None
-
-
-def egress_name(proxy: Proxy | None, local_address: str | None) -> str:
-    """What tells egress IPs apart; the address of no machine chooses nothing but IPv4 or IPv6."""
-    if proxy is not None:
-        return proxy.place
-    return "" if local_address is None or is_wildcard(local_address) else local_address

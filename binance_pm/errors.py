@@ -135,7 +135,7 @@ class BudgetExceeded(NotSent):
         wait: seconds until the weight may be free, infinite where it never is.
     """
 
-    _advice = "Call less often, allow a longer max_wait, or drop what is not needed."
+    _advice = "Call less often, allow a longer max_wait, or drop calls that are not needed."
 
     def __init__(self, call: CallInfo, what: str, *, wait: float) -> None:
         super().__init__(call, what)
@@ -150,7 +150,7 @@ class GateClosed(NotSent):
         banned: whether it was closed by a ban (418).
     """
 
-    _advice = "Wait until then: whatever is sent before makes a ban longer."
+    _advice = "Wait until then: requests sent earlier make a ban longer."
 
     def __init__(self, call: CallInfo, what: str, *, until: float, banned: bool) -> None:
         super().__init__(call, what)
@@ -161,7 +161,7 @@ class GateClosed(NotSent):
 class ConnectError(NotSent):
     """No connection could be made."""
 
-    _advice = "Check the network; it is safe to try again."
+    _advice = "Check DNS or the network; it is safe to try again."
 
 
 class SessionClosed(NotSent):
@@ -221,7 +221,7 @@ class ClockSkewError(ExchangeError):
     waited for the matching engine, which looks again.
     """
 
-    _advice = "The way to the exchange takes longer than recv_window: allow a longer one, at most 60000 ms."
+    _advice = "The latency to the exchange exceeds recv_window: allow a longer one, at most 60000 ms."
 
 
 class RateLimited(ExchangeError):
@@ -259,9 +259,7 @@ class IpBanned(RateLimited):
         until: seconds since the epoch at which the ban ends; None where the exchange did not say.
     """
 
-    _advice = (
-        "Stop everything on this IP until the ban ends: whatever is sent before makes it longer. The gate is closed."
-    )
+    _advice = "Stop everything on this IP until the ban ends: requests sent earlier make it longer. The gate is closed."
 
     def __init__(
         self,
@@ -298,7 +296,7 @@ class InvalidResponse(PortfolioMarginError):
     """
 
     sent = True
-    _advice = "Something between here and the exchange answered in its place, or this version is too old."
+    _advice = "A proxy or gateway may have answered instead of Binance, or this version is too old."
     _uncertain = True
 
     def __init__(self, call: CallInfo, what: str, *, status: int) -> None:
@@ -311,7 +309,7 @@ _TOO_MANY_ORDERS: Final = -1015
 _KEY_ADVICE = (
     "Either the key is wrong, or this IP is not on its list, or a permission is missing. A key made before Portfolio "
     "Margin was enabled on the account never works here: create a new one, with the permission for Portfolio Margin. "
-    "If the list has this machine's IPv4 address and it connects by IPv6, use IPv4 only: "
+    "If the list has this machine's IPv4 address and the machine connects by IPv6, use IPv4 only: "
     "Session(local_address='0.0.0.0')."
 )
 _UNKNOWN_KEY_ADVICE: Final = (

@@ -25,17 +25,17 @@ from typing import Any, Final, NoReturn, cast
 
 from msgspec import inspect
 
+from binance_pm.amounts import MOST_DIGITS
+
 TOO_DEEP: Final = "JSON is nested too deeply"
 
 _DEEPEST: Final = 100
-_MOST_DIGITS: Final = 64
-_FARTHEST: Final = 64
 _INT64: Final = (-(2**63), 2**63 - 1)
 # Compiled with the first value that is compared with them.
 _AMOUNT: Final = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE](?P<exponent>[+-]?[0-9]{1,3}))?"
 _FLOAT: Final = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 # Zeros before or behind the digits that count, sign, point and exponent.
-_LONGEST: Final = _MOST_DIGITS + _FARTHEST + 8
+_LONGEST: Final = 2 * MOST_DIGITS + 8
 _SHOWN: Final = 24
 
 
@@ -90,11 +90,11 @@ def _check_amount(raw: Any, path: str) -> None:
         _refuse("an amount", raw, path)
     value = Decimal(str(raw))
     if (
-        abs(int(found["exponent"] or 0)) > _FARTHEST
-        or abs(value.adjusted()) > _FARTHEST
-        or _digits(value) > _MOST_DIGITS
+        abs(int(found["exponent"] or 0)) > MOST_DIGITS
+        or abs(value.adjusted()) > MOST_DIGITS
+        or _digits(value) > MOST_DIGITS
     ):
-        _refuse(f"an amount of at most {_MOST_DIGITS} digits and an exponent within {_FARTHEST}", raw, path)
+        _refuse(f"an amount of at most {MOST_DIGITS} digits and an exponent within {MOST_DIGITS}", raw, path)
 
 
 def _digits(value: Decimal) -> int:

@@ -52,7 +52,7 @@ def check_url(url: str, *, allow_custom_host: bool) -> str:
         raise ValueError("the base URL is not a URL such as https://papi.binance.com")
     shown = f"{parts.scheme}://{parts.netloc}"
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError(f"the base URL has something behind the host: {shown} is enough")
+        raise ValueError(f"the base URL has something after the host: {shown} is enough")
     local = _is_loopback(parts.hostname)
     if parts.scheme != "https" and not (local and parts.scheme == "http"):
         raise ValueError(f"{shown} is not https: a key would be sent in the clear")

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import inspect
 from msgspec.structs import force_setattr
 
-from binance_pm.amounts import PLAIN
+from binance_pm.amounts import MOST_DIGITS, PLAIN
 from binance_pm.finite import is_amount_or_none
 
 Look = Callable[[Any], bool]
@@ -140,13 +140,17 @@ def _columns(kind: inspect.StructType, outer: tuple[type[Any], ...]) -> _Columns
 
 # Traps all that is not: a Decimal of at most 64 digits, without a positive exponent, from 1E-64 to below 1E+64.
 _STRICT: Final = Context(
-    prec=64, Emax=63, Emin=-64, clamp=1, traps=[InvalidOperation, Overflow, Subnormal, Inexact, Rounded, Clamped]
+    prec=MOST_DIGITS,
+    Emax=MOST_DIGITS - 1,
+    Emin=-MOST_DIGITS,
+    clamp=1,
+    traps=[InvalidOperation, Overflow, Subnormal, Inexact, Rounded, Clamped],
 )
 # Where the first digit may stand; the text of what is smaller than a millionth has an exponent.
 _SMALLEST_PLAIN: Final = -6
 _EXHAUST: Final = deque[Decimal](maxlen=0).extend
-_PLACES: Final = frozenset(range(-64, 64))
-_PLAIN_PLACES: Final = frozenset(range(_SMALLEST_PLAIN, 64))
+_PLACES: Final = frozenset(range(-MOST_DIGITS, MOST_DIGITS))
+_PLAIN_PLACES: Final = frozenset(range(_SMALLEST_PLAIN, MOST_DIGITS))
 
 
 def _look_at_structs(columns: _Columns) -> Look | None:

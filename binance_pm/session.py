@@ -8,21 +8,17 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 from weakref import WeakSet
 
 import anyio
-import sniffio
 
 from binance_pm.arguments import checked
 from binance_pm.attempt_event import AttemptEvent
 from binance_pm.budget import Budget, Priority, Reservation, process_budget
-from binance_pm.egress import address_of, checked_timeouts, egress_name, fingerprints, proxy_of
+from binance_pm.egress import checked_egress
 from binance_pm.environment import ENGINE, environment_engine
 from binance_pm.errors import CallInfo, ConfigurationError, ConnectError, SessionClosed
-from binance_pm.extras import installation
-from binance_pm.hosts import is_wildcard
 from binance_pm.retry import RetryBudget
 from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity
 from binance_pm.transport.http import Timeouts, Transport
@@ -31,14 +27,13 @@ from binance_pm.transport.mocks import replaced
 if TYPE_CHECKING:
     from anyio.lowlevel import RunVar
 
-    # An engine is loaded when a session opens: importing is not to pay for those that are not used.
-    from binance_pm.transport.httpx import HttpxLike, HttpxTransport
+    from binance_pm.transport.httpx import HttpxLike
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CLOSED: Final = "the session was closed before an answer came"
+CLOSED: Final = "the session was closed before a response arrived"
 
 _CALL: Final = CallInfo("Session")
 # Of the requests under way that are no orders; fewer than there are connections, so that an order finds one free.
@@ -98,24 +93,20 @@ class Session:
         max_body: int = _MAX_BODY,
         budget: Budget | None = None,
     ) -> None:
-        if http is not None and (proxy is not None or trust_env or tls is not None):
-            raise ConfigurationError(_CALL, "http was given together with proxy, trust_env or tls: set them on it")
-        self._local_address: Final = None if local_address is None else address_of(local_address)
-        is_one_of_ours = self._local_address is not None and not is_wildcard(self._local_address)
-        if local_address is not None and (http is not None or (is_one_of_ours and (proxy is not None or trust_env))):
-            raise ConfigurationError(_CALL, "local_address was given together with http, proxy or trust_env")
-        if max_body < 1:
-            raise ConfigurationError(_CALL, f"max_body is {max_body}: give the bytes of the longest answer, 1 at least")
-        self._pins: Final = fingerprints(pins)
-        self._wanted: Final = engine
-        self._wish()
-        self._proxy: Final = None if proxy is None else proxy_of(proxy)
-        self.budget: Final = budget or process_budget(egress_name(self._proxy, self._local_address))
-        self.timeouts: Final = checked_timeouts(timeouts or Timeouts())
-        self._http: Final = http
-        self._trust_env: Final = trust_env
-        self._tls: Final = tls
-        self._max_body: Final = max_body
+        self._egress: Final = checked_egress(
+            http=http,
+            proxy=proxy,
+            local_address=local_address,
+            trust_env=trust_env,
+            tls=tls,
+            pins=pins,
+            timeouts=timeouts,
+            max_body=max_body,
+        )
+        self._asked_engine: Final = engine
+        self._wanted_engine()
+        self.budget: Final = budget or process_budget(self._egress.name())
+        self.timeouts: Final = self._egress.timeouts
         self._transport: Transport | None = None
         self._mocked: Transport | None = None
         """What carries the requests while httpx is mocked, on a session that was opened on the direct engine."""
@@ -339,78 +330,39 @@ class Session:
 
     def _open(self) -> Transport:
         self._engine = self._chosen()
-        if self._engine == "direct":
-            # An extra: it is loaded where it is used.
-            from binance_pm.transport.direct import DirectTransport  # noqa: PLC0415
-
-            return DirectTransport(
-                timeouts=self.timeouts,
-                max_body=self._max_body,
-                tls=self._tls,
-                pins=self._pins,
-                local_address=self._local_address,
-            )
-        return self._open_httpx()
-
-    def _open_httpx(self) -> HttpxTransport:
-        from binance_pm.transport.httpx import HttpxTransport  # noqa: PLC0415
-
-        try:
-            return HttpxTransport(
-                self._http,
-                timeouts=self.timeouts,
-                max_body=self._max_body,
-                proxy=self._proxy,
-                trust_env=self._trust_env,
-                tls=self._tls,
-                local_address=self._local_address,
-            )
-        except ValueError as error:
-            raise ConfigurationError(_CALL, str(error)) from None
+        return self._egress.open_direct() if self._engine == "direct" else self._egress.open_httpx()
 
     def _for_mocks(self, call: CallInfo) -> Transport:
         """The httpx engine beside the direct one: a mock that began after the session was opened must not be missed."""
-        if self._pins:
+        if self._egress.pins:
             raise ConfigurationError(call, f"pins need the direct engine: {_mocked(replaced())}")
         if self._mocked is None:
-            self._mocked = self._open_httpx()
+            self._mocked = self._egress.open_httpx()
         return self._mocked
 
-    def _wish(self) -> Literal["auto", "httpx", "direct"]:
-        """The engine that is asked for, by the argument or by the environment."""
-        if self._wanted is not None:
-            return self._wanted
+    def _wanted_engine(self) -> Literal["auto", "httpx", "direct"]:
+        """Return the engine that is asked for, by the argument or by the environment."""
+        if self._asked_engine is not None:
+            return self._asked_engine
         try:
             return environment_engine(os.environ)
         except ValueError as error:
             raise ConfigurationError(_CALL, str(error)) from None
 
     def _chosen(self) -> Engine:
-        wish, obstacle = self._wish(), self._obstacle()
+        wish, obstacle = self._wanted_engine(), self._egress.obstacle()
         if wish == "auto" and obstacle is None and (functions := replaced()):
             obstacle = _mocked(functions)
         self._may_change = wish == "auto" and obstacle is None
         if wish == "httpx" or (wish == "auto" and obstacle):
-            if self._pins:
+            if self._egress.pins:
                 why = obstacle or "the httpx engine was asked for"
                 raise ConfigurationError(_CALL, f"pins need the direct engine: {why}")
             return "httpx"
         if obstacle:
-            asked = f"{ENGINE} is direct, but " if self._wanted is None else ""
+            asked = f"{ENGINE} is direct, but " if self._asked_engine is None else ""
             raise ConfigurationError(_CALL, f"{asked}the direct engine cannot be used: {obstacle}")
         return "direct"
-
-    def _obstacle(self) -> str | None:
-        """Why it cannot be the direct engine."""
-        if self._http is not None:
-            return "an httpx client or transport was given"
-        if self._proxy is not None or self._trust_env:
-            return "it knows no proxies, and proxy or trust_env was given"
-        if (loop := sniffio.current_async_library()) != "asyncio":
-            return f"it runs on asyncio, and this is {loop}"
-        if find_spec("httptools") is None:
-            return f"httptools is not installed: {installation('fast')}"
-        return None
 
 
 class Slot:

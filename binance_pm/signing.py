@@ -23,6 +23,7 @@ from traceback import clear_frames
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from binance_pm.extras import installation
+from binance_pm.files import open_at_once
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -184,7 +185,7 @@ def read_key(path: Path, name: str, *, is_secret: bool) -> bytes:
     except RuntimeError:
         raise ValueError(f"{name} {path} cannot be read: the home directory is not known. Give a whole path") from None
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open(path, "rb", opener=open_at_once) as file:
             if flaw := _file_flaw(path, os.fstat(file.fileno()), is_secret=is_secret):
                 raise ValueError(f"{name} {path} {flaw}")
             return file.read(LARGEST_KEY)
@@ -337,11 +338,6 @@ def _passphrase(passphrase: str | bytes | Secret | None) -> bytes | None:
 def _encoded(text: str | bytes) -> bytes:
     # An error in encoding would quote the whole text: what is not Unicode is let through, and refused as not ASCII.
     return text.encode(errors="surrogatepass") if isinstance(text, str) else text
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    # Without O_NONBLOCK, opening a pipe waits for a writer.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
 def _remedy(path: Path, status: os.stat_result) -> str:

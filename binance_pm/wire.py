@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, TypeAlias, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
 
-from binance_pm.amounts import write_plainly
+from binance_pm.amounts import MOST_DIGITS, write_plainly
 from binance_pm.finite import TOO_DEEP, check, is_amount_or_none
 from binance_pm.quick_check import look_of, surely_plain
 from binance_pm.rows import SMALLEST, Rows, are_rows
@@ -23,8 +23,6 @@ Value = str | int | bool | Decimal
 
 Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
 """A time in milliseconds since the epoch, as far as calendars go: until the end of 9999; 0 often means "never"."""
-
-_LONGEST_NUMBER: Final = 64
 
 
 # The garbage collector would look at every position that a program holds, for tens of milliseconds at a time; but what
@@ -130,8 +128,8 @@ def _plain(name: str, value: Decimal) -> str:
     if not value.is_finite():
         raise ValueError(f"{name} is not a finite number")
     # Decimal("1E+999999999") is a valid value whose plain notation would fill the memory.
-    if abs(value.adjusted()) > _LONGEST_NUMBER or len(value.as_tuple().digits) > _LONGEST_NUMBER:
-        raise ValueError(f"{name} has more than {_LONGEST_NUMBER} digits")
+    if abs(value.adjusted()) > MOST_DIGITS or len(value.as_tuple().digits) > MOST_DIGITS:
+        raise ValueError(f"{name} has more than {MOST_DIGITS} digits")
     # Decimal knows a negative zero; the exchange's patterns need not.
     return format(value or abs(value), "f")
 

@@ -76,7 +76,7 @@ async def test_a_cut_answer(pm_sandbox: Sandbox, cut: int) -> None:
     """A body shorter than promised is no answer at all."""
     pm_sandbox.inject(Fault(cut=cut, times=None))
     async with pm_sandbox.client(attempts=1) as client:
-        with pytest.raises(NoResponse, match="before the whole answer had come"):
+        with pytest.raises(NoResponse):
             await client.um_account()
 
 

@@ -73,7 +73,7 @@ async def test_an_absurd_time_is_not_believed(
         for _ in range(3):
             await client.um_account()
 
-    assert "by the last answer's Date alone" in caplog.text
+    assert "by the Date of the last response alone" in caplog.text
 
 
 async def test_an_absurd_time_changes_nothing_of_a_clock_that_is_right(pm: Sandbox, client: Client) -> None:

@@ -28,9 +28,10 @@ AREAS = arguments, responses, fleet, running, doctor, command
 SCENARIOS: dict[str, Scenario] = {name: scenario for area in AREAS for name, scenario in area.SCENARIOS.items()}
 
 UNPINNED: Final[Mapping[str, str]] = {
+    "the server chose \0, which tls offers. Let tls offer http/1.1 or nothing": "needs a server that speaks HTTP/2",
     "See the message.": "stands in a base class that is never raised",
     "See the exchange's list of error codes.": "stands in a base class that is never raised",
-    "the request holds what none may hold": "whatever would be so is refused before",
+    "the request contains a character that is not allowed": "whatever would be so is refused before",
     "the transport was closed": "a session says itself that it was closed",
     "the answer was complete": "stops a parser and is not shown",
     "no thread can be started": "the cause says it in its own words: too many threads",
@@ -38,7 +39,7 @@ UNPINNED: Final[Mapping[str, str]] = {
     ", with args": "stands in an error of Redis, and is cut off",
     "No scrape can be accepted: \0": "needs a machine without file descriptors: tests/metrics/test_server.py",
     "A message of the shared budget failed.": "a fault of the package itself: tests/budget/test_store_worker.py",
-    "the transport was closed before the whole answer had come": "a session says itself that it was closed",
+    "the transport was closed before the response was complete": "a session says itself that it was closed",
     "1 for what most of them wait for; none if none waits": "describes a metric",
 }
 """Messages that no scenario provokes, as the source has them, and why."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ from binance_pm import (
     SessionClosed,
 )
 from binance_pm.errors import CallInfo
-from binance_pm.retry import RetryBudget, retry_delay
+from binance_pm.retry import NextAttempt, RetryBudget, next_attempt
 
 READ = CallInfo("um_account", "main")
 WRITE = CallInfo("new_um_order", "main", write=True)
@@ -42,11 +44,17 @@ def repeatable(call: CallInfo) -> list[PortfolioMarginError]:
     ]
 
 
-def delay_of(
-    error: PortfolioMarginError, *, attempt: int = 1, attempts: int = 3, elapsed: float = 0.0, jitter: float = 1.0
-) -> float | None:
-    """The delay, of a first attempt of three unless told otherwise."""
-    return retry_delay(error, attempt=attempt, attempts=attempts, elapsed=elapsed, jitter=jitter)
+def decide(error: PortfolioMarginError, **options: Any) -> NextAttempt | None:
+    """Decide after the first attempt of three, unless the options say otherwise."""
+    given: dict[str, Any] = {"attempt": 1, "attempts": 3, "elapsed": 0.0, "jitter": 1.0}
+    given |= {"may_synchronise": True, "gate_opens_in": 1.0, "max_wait": 1.0} | options
+    return next_attempt(error, **given)
+
+
+def delay_of(error: PortfolioMarginError, **options: Any) -> float | None:
+    """Return the seconds until the next attempt; None if there is none."""
+    decided = decide(error, **options)
+    return None if decided is None else decided.delay
 
 
 @pytest.mark.parametrize(
@@ -70,20 +78,54 @@ def test_a_write_is_not(error: PortfolioMarginError) -> None:
     [
         ConfigurationError(READ, "x"),
         BudgetExceeded(READ, "x", wait=1),
-        GateClosed(READ, "x", until=1, banned=False),
         SessionClosed(READ, "x"),
         RequestRejected(READ, "x", status=400),
         AuthenticationError(READ, "x", status=401),
         ClockSkewError(READ, "x", status=400),
-        RateLimited(READ, "x", status=429),
+        RateLimited(WRITE, "x", status=429),
+        RateLimited(CANCEL, "x", status=429),
+        RateLimited(READ, "x", status=429, code=-1015),
         IpBanned(READ, "x", status=418),
         InvalidResponse(READ, "x", status=200),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=lambda error: f"{error.endpoint} {type(error).__name__}",
 )
 def test_other_failures_are_final(error: PortfolioMarginError) -> None:
-    """What would fail again, or make a ban longer, is not repeated."""
-    assert delay_of(error) is None
+    """A request that would fail again, or make a ban longer, is not repeated."""
+    assert decide(error) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, NextAttempt(at_head=True)), ({"attempt": 3}, None), ({"gate_opens_in": 1.1}, None)],
+    ids=["in time", "last attempt", "too long"],
+)
+def test_a_limited_read_waits_at_the_head_of_the_queue(options: dict[str, Any], expected: NextAttempt | None) -> None:
+    """It waits until the gate opens, if an attempt is left and the wait is not too long."""
+    assert decide(RateLimited(READ, "x", status=429), **options) == expected
+
+
+@pytest.mark.parametrize("call", [READ, WRITE])
+def test_a_gate_that_closed_before_sending_costs_no_attempt(call: CallInfo) -> None:
+    """Nothing was sent, so that an order keeps its turn, too."""
+    error = GateClosed(call, "x", until=1, banned=False)
+
+    assert decide(error, attempt=3) == NextAttempt(at_head=True, counts=False)
+
+
+@pytest.mark.parametrize("call", [READ, WRITE])
+@pytest.mark.parametrize(
+    ("code", "may_synchronise", "repeats"), [(-1021, True, True), (-1021, False, False), (-5028, True, False)]
+)
+def test_a_timestamp_outside_the_window_synchronises_once(
+    call: CallInfo, code: int, *, may_synchronise: bool, repeats: bool
+) -> None:
+    """The request was refused for its timestamp, so that repeating an order is safe."""
+    error = ClockSkewError(call, "x", status=400, code=code)
+
+    assert decide(error, attempt=3, may_synchronise=may_synchronise) == (
+        NextAttempt(after_synchronising=True) if repeats else None
+    )
 
 
 @pytest.mark.parametrize(("attempt", "delay"), [(1, 0.2), (2, 0.4), (3, 0.8), (4, 1.6), (5, None), (6, None)])

@@ -229,8 +229,8 @@ class TestEngine:
 
     OBSTACLES: ClassVar[dict[str, dict[str, Any]]] = {
         "an httpx client or transport was given": {"http": httpx.MockTransport(lambda _: httpx.Response(200))},
-        "it knows no proxies, and proxy or trust_env was given": {"proxy": "http://proxy.example:3128"},
-        "it knows no proxies, and proxy or trust_env was given.": {"trust_env": True},
+        "it does not support proxies, and proxy or trust_env was given": {"proxy": "http://proxy.example:3128"},
+        "it does not support proxies, and proxy or trust_env was given.": {"trust_env": True},
     }
 
     async def test_is_chosen(self, each_engine: str) -> None:
@@ -280,7 +280,7 @@ class TestEngine:
     @pytest.mark.parametrize("pin", ["", "ab", "g" * 64, "a" * 63])
     def test_a_pin_is_a_fingerprint(self, pin: str) -> None:
         """What could never match is refused at once."""
-        with pytest.raises(ConfigurationError, match="a pin is no SHA-256 fingerprint"):
+        with pytest.raises(ConfigurationError, match="a pin is not a SHA-256 fingerprint"):
             Session(pins=[pin])
 
     async def test_pins_are_never_ignored(self, each_engine: str) -> None:
@@ -309,7 +309,7 @@ class TestEngine:
     async def test_pins_hold_for_calls(self, pm_sandbox: Sandbox) -> None:
         """A server without the certificate is sent nothing."""
         session = pm_sandbox.session(pins=["0" * 64])
-        with pytest.raises(PortfolioMarginError, match=r"not one of those that are pinned|pins need"):
+        with pytest.raises(PortfolioMarginError, match="pins"):
             async with pm_sandbox.client(session=session, attempts=1) as client:
                 await client.um_account()
 
@@ -352,7 +352,7 @@ class TestLocalAddress:
         """The local exchange has an IPv4 address alone."""
         session = pm_sandbox.session(local_address=address)
         async with pm_sandbox.client(session=session, attempts=1) as client:
-            with pytest.raises(error, match="it is not an IPv6 address") if error else nullcontext():
+            with pytest.raises(error, match="IPv6") if error else nullcontext():
                 await client.um_account()
 
         assert len(pm_sandbox.exchange.requests) == (0 if error else 1)
@@ -495,7 +495,7 @@ class TestTimeouts:
         pm_sandbox.inject(Fault(delay=60))
         session = pm_sandbox.session(timeouts=Timeouts(total=0.2))
         async with pm_sandbox.client(session=session, attempts=1) as client:
-            with pytest.raises(NoResponse, match=r"no whole answer came within 0.2 s. It was sent; a read changes"):
+            with pytest.raises(NoResponse, match=r"no complete response within 0.2 s. It was sent; a read changes"):
                 await client.um_account()
 
         assert pm_sandbox.budget.snapshot()[0].used == 5

@@ -25,6 +25,7 @@ from typing import Final, cast
 import msgspec
 
 from binance_pm.budget.gate import LONGEST_BAN
+from binance_pm.files import open_at_once
 from binance_pm.hosts import is_loopback
 
 if sys.platform != "win32":
@@ -119,7 +120,7 @@ def write_ban(path: Path, key: str, until: float, *, now: float) -> None:
 
 
 def _entries(path: Path) -> Mapping[str, object]:
-    with open(path, "rb", opener=_open_at_once) as file:
+    with open(path, "rb", opener=open_at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("it is no regular file")
@@ -144,11 +145,6 @@ def _is_device(path: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    # Without O_NONBLOCK, opening a pipe waits for a writer.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 @contextmanager

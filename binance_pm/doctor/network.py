@@ -21,9 +21,9 @@ from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from binance_pm.doctor.check import Check
+from binance_pm.transport.connect import RESOLVER
 from binance_pm.transport.proxy import Proxy, environment_proxies
 from binance_pm.transport.reason import CONNECTING, Progress
-from binance_pm.transport.resolve import RESOLVER
 
 SECONDS: Final = 5.0
 """For each step on the way."""

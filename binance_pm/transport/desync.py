@@ -20,8 +20,8 @@ from typing import Any, Final
 from binance_pm.transport.http import SendFailed
 from binance_pm.transport.sockets import unacknowledged, unread
 
-AMBIGUOUS: Final = "more than one answer came, and the connection had been used before: none of them is believed"
-TOO_EARLY: Final = "an answer came before the request can have arrived: it belongs to another"
+AMBIGUOUS: Final = "more than one response arrived on a connection that was used before: none of them can be trusted"
+TOO_EARLY: Final = "a response arrived before the request can have been received: it belongs to another request"
 
 FAREWELL: Final = 31
 """In so many bytes at most TLS says that it ends; the beginning of an answer takes more."""

@@ -13,13 +13,12 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, NoReturn, cast
-from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpResponseParser
 
 from binance_pm.transport import local
+from binance_pm.transport.connect import RESOLVER, Resolver, ServerAddress, dial, readiness
 from binance_pm.transport.desync import AMBIGUOUS, FAREWELL, TOO_EARLY
-from binance_pm.transport.dial import dial, readiness
 from binance_pm.transport.headers import COMPRESSED, LONGEST_HEAD, headers_of, is_compressed, is_too_long
 from binance_pm.transport.http import (
     KEEPALIVE_SECONDS,
@@ -30,19 +29,18 @@ from binance_pm.transport.http import (
     HttpResponse,
     SendFailed,
     Timeouts,
+    parse_origin,
 )
-from binance_pm.transport.reach import ServerAddress
 from binance_pm.transport.reason import Progress, not_connected
-from binance_pm.transport.resolve import RESOLVER, Resolver
 from binance_pm.transport.sockets import Descriptors, unacknowledged, unread
 from binance_pm.transport.tls import tls_settings
 
 _BUFFER_SIZE: Final = 2**18
 _CLOSING_SECONDS: Final = 0.5
 
-_CLOSED: Final = "the transport was closed before the whole answer had come"
-_NOT_HTTP: Final = "the answer was not HTTP"
-_TOO_LONG: Final = "the head of the answer is longer than accepted"
+_CLOSED: Final = "the transport was closed before the response was complete"
+_NOT_HTTP: Final = "the response was not HTTP"
+_TOO_LONG: Final = "the response headers are too long"
 
 
 class DirectTransport:
@@ -133,20 +131,12 @@ class DirectTransport:
 
     def _host(self, origin: str, account: str) -> _Host:
         self._forget_unused()
-        with suppress(ValueError):
-            parts = urlsplit(origin)
-            port = {"http": 80, "https": 443}.get(parts.scheme)
-            if port and parts.hostname:
-                tls = None
-                if parts.scheme == "https":
-                    tls = self._tls = self._tls or self._default_tls(parts.netloc)
-                    # A server that is offered nothing else speaks it.
-                    tls.set_alpn_protocols(["http/1.1"])
-                way = ServerAddress(
-                    parts.hostname, parts.port or port, tls, self._pins, self._local_address, self._resolver
-                )
-                return self._hosts.setdefault((origin, account), _Host(way, parts.netloc, []))
-        raise SendFailed("the URL of the request is none", sent=False)
+        parts = parse_origin(origin)
+        tls = None
+        if parts.scheme == "https":
+            tls = self._tls = self._tls or self._default_tls(parts.netloc)
+        address = ServerAddress(parts.host, parts.port, tls, self._pins, self._local_address, self._resolver)
+        return self._hosts.setdefault((origin, account), _Host(address, parts.netloc, []))
 
     @staticmethod
     def _default_tls(netloc: str) -> ssl.SSLContext:
@@ -187,7 +177,7 @@ class DirectTransport:
         connection = _Connection(host, self._connections, self._timeouts, self._max_body, self._buffer)
         progress = Progress(self._timeouts.connect)
         try:
-            dialled = dial(host.way, connection, progress)
+            dialled = dial(host.address, connection, progress)
             await self._limited(dialled, latest, lambda: not_connected(host.netloc, progress.late))
             if not connection.is_open():
                 raise ConnectionError("the server closed it at once")  # noqa: TRY301 - told as any other failure
@@ -214,7 +204,7 @@ def _no_place() -> SendFailed:
 class _Host(NamedTuple):
     """One origin for one account, and the connections to it that no call is on, the last used last."""
 
-    way: ServerAddress
+    address: ServerAddress
     netloc: str
     idle: list[_Connection]
 
@@ -320,7 +310,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self.descriptor = transport.get_extra_info("socket").fileno()
         self.readable = readiness(self.descriptor)
-        self._farewell = FAREWELL if self.host.way.tls else 0
+        self._farewell = FAREWELL if self.host.address.tls else 0
         self.deadline = self._loop.time() + KEEPALIVE_SECONDS
         self._timer = self._loop.call_at(self.deadline, self._look)
 
@@ -356,13 +346,15 @@ class _Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> None:
         """See `asyncio.Protocol`."""
         # Under TLS asyncio does not tell whether the server said that this is the end.
-        if self._status and not (self.host.way.tls or {"content-length", "transfer-encoding"} & self._headers.keys()):
+        if self._status and not (
+            self.host.address.tls or {"content-length", "transfer-encoding"} & self._headers.keys()
+        ):
             self._settle(b"".join(self._pieces))
-        self.end("the connection closed before the whole answer had come")
+        self.end("the connection was closed before the response was complete")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self.end("the connection broke before the whole answer had come", exc)
+        self.end("the connection broke before the response was complete", exc)
         self._made.discard(self)
         self.lost.set_result(None)
 
@@ -441,4 +433,8 @@ class _Connection(asyncio.BufferedProtocol):
         elif self.deadline == self._latest:
             self.end(SendFailed.overdue(self._timeouts.total, sent=True).reason)
         else:
-            self.end("sending took too long" if self._transport.get_write_buffer_size() else "the answer took too long")
+            self.end(
+                "timed out while sending"
+                if self._transport.get_write_buffer_size()
+                else "timed out waiting for the response"
+            )

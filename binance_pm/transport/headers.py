@@ -10,7 +10,7 @@ from typing import Final
 LONGEST_HEAD: Final = 2**16
 """Bytes of a head that are accepted."""
 
-COMPRESSED: Final = "the answer is compressed, which was not asked for"
+COMPRESSED: Final = "the response is compressed, although no compression was accepted"
 """Why such an answer is refused."""
 
 _MOST_FIELDS: Final = 128

@@ -7,10 +7,12 @@ for every failure, whether the request may have left this machine.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -117,9 +119,9 @@ class HttpRequest:
 
     def _check(self) -> None:
         if len(self.target()) + len(self.headers.text()) > _LONGEST_REQUEST:
-            raise SendFailed("the request is longer than a URL may be", sent=False)
+            raise SendFailed("the request is too long", sent=False)
         if not (self.headers.is_sound and _is_sound(self.target())) or " " in self.target():
-            raise SendFailed("the request holds what none may hold", sent=False)
+            raise SendFailed("the request contains a character that is not allowed", sent=False)
 
     def __repr__(self) -> str:
         return f"HttpRequest({self.method} {self.origin}{self.target().partition('?')[0]})"
@@ -195,7 +197,7 @@ class SendFailed(Exception):
     @classmethod
     def overdue(cls, total: float, *, sent: bool) -> Self:
         """It took longer than the total timeout, in seconds."""
-        what = "no whole answer came" if sent else "it could not be sent"
+        what = "no complete response" if sent else "it could not be sent"
         return cls(f"{what} within {total:g} s", sent=sent)
 
 
@@ -218,7 +220,7 @@ class Transport(Protocol):
                 error is raised.
 
         Raises:
-            SendFailed: no whole answer came.
+            SendFailed: no complete response.
         """
         ...
 
@@ -236,6 +238,34 @@ class Transport(Protocol):
     def abandon(self) -> None:
         """Let go of every connection without closing it: it is another process's, or its event loop is closed."""
         ...
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Scheme, host and port of a server."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    """A host name or an IP address."""
+    port: int
+    netloc: str
+    """Host and port as the header ``Host`` shows them."""
+
+
+@lru_cache(maxsize=64)
+def parse_origin(origin: str) -> Origin:
+    """Split an origin into its parts.
+
+    Raises:
+        SendFailed: the text is no origin that a request could be sent to.
+    """
+    with suppress(ValueError):
+        parts = urlsplit(origin)
+        if parts.hostname and parts.netloc.isascii():
+            if parts.scheme == "https":
+                return Origin("https", parts.hostname, parts.port or 443, parts.netloc)
+            if parts.scheme == "http":
+                return Origin("http", parts.hostname, parts.port or 80, parts.netloc)
+    raise SendFailed("the URL of the request is not valid", sent=False)
 
 
 # Answers of the same second carry the same text.

@@ -1,9 +1,20 @@
 """The httpx engine, which runs everywhere. Nothing else in the package imports httpx.
 
-An engine made here calls `httpx.AsyncHTTPTransport` directly: there is no cookie jar, no redirect, no authentication
-flow and no log line with the URL on the way. Each has one connection: httpcore searches its whole pool at each step of
-each request, so that each of fifty calls at once would cost more. A caller's own `httpx.AsyncClient` or
-`httpx.AsyncBaseTransport` is used as it is, with its redirects and authentication switched off for our requests.
+Without an httpx client of the caller's, requests go to httpcore, the layer below httpx: no cookie jar, no redirect, no
+authentication flow and no log line with the URL is involved. Each httpcore pool holds one connection: httpcore searches
+its whole pool at each step of each request, which fifty concurrent calls would pay for.
+
+A caller's own `httpx.AsyncClient` or `httpx.AsyncBaseTransport` is used as it is, with its redirects and authentication
+switched off for our requests. While a mock replaces httpx, each request goes through a fresh httpx transport, so that
+the mock sees it.
+
+What this engine adds to httpcore, and the promise that needs it:
+
+* Trace events tell when the first byte of a request leaves, so that every failure says whether it was sent.
+* One connection per call and account, closed unless the call ended well, so that no response reaches another call.
+* Streams that close on extra bytes (`transport/desync.py`), also those of a caller's client.
+* Sockets of the parent process are dropped in the child of a fork, which may not write to them.
+* Log filters that take signatures and proxy passwords out of what httpx and httpcore log.
 """
 
 from __future__ import annotations
@@ -13,16 +24,18 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import httpcore
 import httpx
 
 from binance_pm.signing import clear_locals
 from binance_pm.transport import local
+from binance_pm.transport.connect import RESOLVER, Resolver
 from binance_pm.transport.desync import close_on_extra_bytes, descriptor_of
-from binance_pm.transport.headers import COMPRESSED, is_compressed
+from binance_pm.transport.headers import COMPRESSED, headers_of, is_compressed
 from binance_pm.transport.http import (
     KEEPALIVE_SECONDS,
     MAX_CONNECTIONS,
@@ -34,11 +47,10 @@ from binance_pm.transport.http import (
     SendFailed,
     Timeouts,
 )
+from binance_pm.transport.httpcore import Connection, Network, Response
 from binance_pm.transport.idle_connections import IdleConnections
 from binance_pm.transport.mocks import replaced
-from binance_pm.transport.network import Network, limit_reading
 from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress, not_connected, proxy_refusal
-from binance_pm.transport.resolve import RESOLVER, Resolver
 from binance_pm.transport.sockets import Descriptors
 from binance_pm.transport.tls import source_of_settings, tls_settings
 
@@ -49,10 +61,20 @@ HttpxLike = httpx.AsyncClient | httpx.AsyncBaseTransport
 """What a caller may bring along: a client, or a transport such as `httpx.ASGITransport`."""
 
 # Raised only before the first byte of a request.
-_NOT_CONNECTED: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
-_NEVER_SENT: Final = (httpx.InvalidURL, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_PROXY_FAILED: Final = (httpx.ProxyError, httpcore.ProxyError)
+_NOT_CONNECTED: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpcore.ConnectError,
+    httpcore.ConnectTimeout,
+    *_PROXY_FAILED,
+)
+_NEVER_SENT: Final = (httpx.InvalidURL, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpcore.UnsupportedProtocol)
+_NOT_HTTP: Final = (httpx.RemoteProtocolError, httpcore.RemoteProtocolError)
 
-_Handle = Callable[[httpx.Request], Awaitable[httpx.Response]]
+
+_Handle = Callable[[HttpRequest, dict[str, Any]], Awaitable[Response]]
+"""Sends a request with the given extensions of httpcore."""
 
 
 class HttpxTransport:
@@ -74,16 +96,17 @@ class HttpxTransport:
     """
 
     __slots__ = (
-        "_brought",
         "_closed",
         "_connections",
         "_descriptors",
         "_max_body",
+        "_own",
         "_places",
         "_proxy_of",
         "_scopes",
         "_timeout",
         "_timeouts",
+        "_tls",
         "_traced",
     )
 
@@ -99,17 +122,13 @@ class HttpxTransport:
         local_address: str | None = None,
         resolver: Resolver = RESOLVER,
     ) -> None:
-        self._brought: Final = None if http is None else _sender(http)
+        self._own: Final = None if http is None else _through(http)
         self._proxy_of: Final = _proxies(proxy, trust_env=trust_env)
-        make = _maker(self._proxy_of, tls, local_address, resolver, trust_env=trust_env)
-        if http is None:
-            # What cannot be used is refused here, not by the first call; nothing is opened.
-            try:
-                make().prepare("https://binance.invalid")
-            except OSError as error:
-                cause = f"cannot be read ({Progress(None).cause(error)})"
-                raise ValueError(f"{source_of_settings(trust_env=trust_env)} {cause}") from error
-        self._connections: Final = IdleConnections(make, most=MAX_CONNECTIONS, seconds=KEEPALIVE_SECONDS)
+        self._tls: Final = _settings(tls, trust_env=trust_env) if http is None else None
+        network = Network(self._tls, local_address, resolver)
+        self._connections: Final = IdleConnections(
+            lambda: Connection(self._proxy_of, network), most=MAX_CONNECTIONS, seconds=KEEPALIVE_SECONDS
+        )
         self._descriptors: Final = Descriptors()
         self._places: Final = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
         self._max_body: Final = max_body
@@ -129,21 +148,21 @@ class HttpxTransport:
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpResponse:
         """See `Transport.send`."""
-        proxy = None if self._brought is not None else self._proxy_of(request.origin)
+        proxy = None if self._own is not None else self._proxy_of(request.origin)
         trace = _Trace(departing, request.origin, proxy, self._timeouts)
-        trace.descriptors = None if self._brought else self._descriptors
+        trace.descriptors = None if self._own is not None else self._descriptors
         with anyio.CancelScope(deadline=anyio.current_time() + self._timeouts.total) as scope:
             self._scopes.add(scope)
             try:
                 if self._closed:
                     raise SendFailed("the transport was closed", sent=False)
-                if self._brought is not None:
-                    return await self._send(request, trace, scope, self._brought)
+                if self._own is not None:
+                    return await self._send(request, trace, scope, self._own)
                 return await self._send_on_own(request, trace, scope)
             finally:
                 self._scopes.discard(scope)
         if self._closed:
-            raise SendFailed("the transport was closed before the whole answer had come", sent=trace.departed)
+            raise SendFailed("the transport was closed before the response was complete", sent=trace.departed)
         failure = SendFailed.overdue(self._timeouts.total, sent=trace.departed)
         if proxy is not None and not trace.departed:
             failure.reason += f" through the proxy {proxy.place}"
@@ -155,19 +174,30 @@ class HttpxTransport:
             shown = f"plain http would show key and signature to the proxy {trace.proxy.place}"
             raise not_connected(_place_of(request.origin), shown)
         await self._find_place()
-        purpose = request.origin, request.account
-        connection = await self._connections.get(purpose)
-        is_kept = False
         try:
-            handle = _mockable(connection.prepare(request.origin))
-            answer = await self._send(request, trace, scope, handle)
-            is_kept = True
-            return answer
-        finally:
+            if replaced():
+                return await self._send_to_mock(request, trace, scope)
+            purpose = request.origin, request.account
+            connection = await self._connections.get(purpose)
+            is_kept = False
             try:
-                await (self._connections.put(purpose, connection) if is_kept else self._connections.end(connection))
+                response = await self._send(request, trace, scope, connection.handle)
+                is_kept = True
+                return response
             finally:
-                self._places.release()
+                await (self._connections.put(purpose, connection) if is_kept else self._connections.end(connection))
+        finally:
+            self._places.release()
+
+    async def _send_to_mock(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope) -> HttpResponse:
+        """Send it the way that the mock replaces."""
+        transport = httpx.AsyncHTTPTransport(verify=self._tls or True, trust_env=False)
+        is_by_client = any(name.startswith("AsyncClient") for name in replaced())
+        try:
+            http = httpx.AsyncClient(transport=transport) if is_by_client else transport
+            return await self._send(request, trace, scope, _through(http))
+        finally:
+            await transport.aclose()
 
     async def _find_place(self) -> None:
         if self._places.value:
@@ -182,9 +212,13 @@ class HttpxTransport:
         self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope, handle: _Handle
     ) -> HttpResponse:
         try:
-            response = await self._answered(request, trace, handle)
+            # What is in an origin or a target stays what it is, or is refused.
+            request.raw_target()
+            if not self._traced:
+                trace.depart()
+            response = await handle(request, {"timeout": self._timeout, "trace": trace})
             trace.depart()
-            return HttpResponse(response.status_code, response.headers, await self._read(response, scope))
+            return HttpResponse(response.status, response.headers, await self._read(response, scope))
         except SendFailed as failure:
             # Raised within httpcore, whose frames hold the request as it is written.
             clear_locals(failure)
@@ -198,12 +232,6 @@ class HttpxTransport:
         finally:
             await trace.hang_up()
         raise failure
-
-    async def _answered(self, request: HttpRequest, trace: _Trace, handle: _Handle) -> httpx.Response:
-        outgoing = self._outgoing(request, trace)
-        if not self._traced:
-            trace.depart()
-        return await handle(outgoing)
 
     async def aclose(self) -> None:
         """See `Transport.aclose`."""
@@ -222,25 +250,14 @@ class HttpxTransport:
         self._descriptors.drop()
         self._connections.forget()
 
-    def _outgoing(self, request: HttpRequest, trace: _Trace) -> httpx.Request:
-        extensions: dict[str, Any] = {"timeout": self._timeout, "trace": trace}
-        url, target = _url_of(request.origin), request.raw_target()
-        if self._brought is None and trace.proxy is None and not replaced():
-            # Parsing the query again would cost as much as signing it did. To a proxy httpcore (1.0.9) would say it
-            # in place of the host and port that are asked for.
-            extensions["target"] = target
-        else:
-            url = url.copy_with(raw_path=target)
-        return httpx.Request(request.method, url, headers=request.headers.fields(), extensions=extensions)
-
-    async def _read(self, response: httpx.Response, scope: anyio.CancelScope) -> bytes | None:
+    async def _read(self, response: Response, scope: anyio.CancelScope) -> bytes | None:
         """The body, or None where it is longer than `max_body`: the rest of it is not awaited."""
         pieces: list[bytes] = []
         try:
             if is_compressed(response.headers):
-                if response.status_code not in REFUSALS:
+                if response.status not in REFUSALS:
                     raise SendFailed(COMPRESSED, sent=True)
-            elif response.status_code in REFUSALS:
+            elif response.status in REFUSALS:
                 until = min(anyio.current_time() + REFUSALS_BODY_SECONDS, scope.deadline)
                 # Where the request's time is over, or all is closed, the body is given up, not the answer.
                 scope.deadline = until + REFUSALS_BODY_SECONDS
@@ -257,12 +274,10 @@ class HttpxTransport:
             await response.aclose()
         return b"".join(pieces)
 
-    async def _collect(self, response: httpx.Response, pieces: list[bytes]) -> bool:
+    async def _collect(self, response: Response, pieces: list[bytes]) -> bool:
         """Append the body's pieces; False where it is longer than `max_body`."""
         size = 0
-        # What was brought along, or a mock, may have read the body before.
-        is_raw = self._brought is None and not response.is_stream_consumed
-        async for piece in response.aiter_raw() if is_raw else response.aiter_bytes():
+        async for piece in response.pieces:
             size += len(piece)
             if size > self._max_body:
                 return False
@@ -328,7 +343,6 @@ class _Trace:
                 self.descriptors.add(descriptor_of(self._stream))
         elif step == "setup_socks5_connection.started":
             self._progress = Progress(self._timeouts.connect, _TUNNEL)
-            limit_reading(self._stream, self._timeouts.connect)
         elif step == "start_tls.started":
             self._progress = Progress(self._timeouts.connect, HANDSHAKE)
             # A handshake before there is a tunnel is one with the proxy.
@@ -346,13 +360,13 @@ class _Trace:
 
     def failure(self, error: Exception) -> NotConnected:
         """Why no connection stands."""
-        if isinstance(error, httpx.ProxyError):
+        if isinstance(error, _PROXY_FAILED):
             at = self._at if self.proxy is not None else f"{self._at}, by a proxy"
             return not_connected(at, proxy_refusal(str(error)))
-        if isinstance(error, httpx.TimeoutException):
+        if isinstance(error, httpx.TimeoutException | httpcore.TimeoutException):
             return not_connected(self._at, self._progress.late)
         if self._progress.step == _TUNNEL:
-            return not_connected(self._at, "it closed the connection, or did not answer as a proxy does")
+            return not_connected(self._at, "closed the connection, or sent no valid proxy response")
         return not_connected(self._at, self._progress.cause(error))
 
 
@@ -363,25 +377,6 @@ def _place_of(origin: str) -> str:
     return origin.partition("://")[2]
 
 
-class _Connection:
-    """One connection of httpx, by the proxy of its origin. It is made with the first request."""
-
-    def __init__(self, make: Callable[[str], httpx.AsyncHTTPTransport]) -> None:
-        self._make: Final = make
-        self._inside: httpx.AsyncHTTPTransport | None = None
-
-    def prepare(self, origin: str) -> httpx.AsyncHTTPTransport:
-        """Make it, without connecting."""
-        if self._inside is None:
-            self._inside = self._make(origin)
-        return self._inside
-
-    async def aclose(self) -> None:
-        """Close it."""
-        if self._inside is not None:
-            await self._inside.aclose()
-
-
 def _proxies(proxy: Proxy | None, *, trust_env: bool) -> Proxies:
     if trust_env and proxy is None:
         from binance_pm.transport.proxy import environment_proxies  # noqa: PLC0415 - few programs need it
@@ -390,31 +385,15 @@ def _proxies(proxy: Proxy | None, *, trust_env: bool) -> Proxies:
     return lambda _origin: proxy
 
 
-def _maker(
-    proxy_of: Proxies, tls: ssl.SSLContext | None, local_address: str | None, resolver: Resolver, *, trust_env: bool
-) -> Callable[[], _Connection]:
-    """What opens one connection after another; the settings for https are read once."""
-    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_SECONDS)
-
-    @cache
-    def verify() -> ssl.SSLContext:
-        return tls_settings(trust_env=trust_env) if tls is None else tls
-
-    def make(origin: str) -> httpx.AsyncHTTPTransport:
-        proxy = proxy_of(origin)
-        by = None
-        if proxy is not None:
-            secure = verify() if proxy.scheme == "https" else None
-            by = httpx.Proxy(proxy.url, auth=proxy.auth, ssl_context=secure)
-        made = httpx.AsyncHTTPTransport(limits=limits, verify=verify(), trust_env=False, proxy=by)
-        # httpx (0.28) hands no network backend on to httpcore. A mock of the whole class has neither.
-        pool: object = vars(made).get("_pool", made)
-        inside = vars(pool)
-        if "_network_backend" in inside:
-            inside["_network_backend"] = Network(inside["_network_backend"], local_address, resolver)
-        return made
-
-    return lambda: _Connection(make)
+def _settings(tls: ssl.SSLContext | None, *, trust_env: bool) -> ssl.SSLContext:
+    """The caller's settings for https, or the default ones."""
+    if tls is not None:
+        return tls
+    try:
+        return tls_settings(trust_env=trust_env)
+    except OSError as error:
+        cause = f"cannot be read ({Progress(None).cause(error)})"
+        raise ValueError(f"{source_of_settings(trust_env=trust_env)} {cause}") from error
 
 
 @lru_cache(maxsize=16)
@@ -422,20 +401,19 @@ def _url_of(origin: str) -> httpx.URL:
     return httpx.URL(origin)
 
 
-def _sender(http: HttpxLike) -> _Handle:
-    if isinstance(http, httpx.AsyncBaseTransport):
-        return http.handle_async_request
+def _through(http: HttpxLike) -> _Handle:
+    """Send through a client or transport of httpx."""
 
-    async def send(request: httpx.Request) -> httpx.Response:
-        return await http.send(request, stream=True, auth=None, follow_redirects=False)
+    async def handle(request: HttpRequest, extensions: dict[str, Any]) -> Response:
+        url = _url_of(request.origin).copy_with(raw_path=request.raw_target())
+        outgoing = httpx.Request(request.method, url, headers=request.headers.fields(), extensions=extensions)
+        if isinstance(http, httpx.AsyncBaseTransport):
+            response = await http.handle_async_request(outgoing)
+        else:
+            response = await http.send(outgoing, stream=True, auth=None, follow_redirects=False)
+        return Response(response.status_code, headers_of(response.headers.raw), response.aiter_bytes(), response.aclose)
 
-    return send
-
-
-def _mockable(transport: httpx.AsyncHTTPTransport) -> _Handle:
-    """Send over it, by way of a client where clients are mocked."""
-    is_by_client = any(name.startswith("AsyncClient") for name in replaced())
-    return _sender(httpx.AsyncClient(transport=transport) if is_by_client else transport)
+    return handle
 
 
 def _failure(error: Exception, trace: _Trace) -> SendFailed:
@@ -447,37 +425,31 @@ def _failure(error: Exception, trace: _Trace) -> SendFailed:
     if (trace.connects and not trace.departed) or isinstance(error, _NOT_CONNECTED):
         failure = trace.failure(error)
     else:
-        words = _WORDS.get(type(error), type(error).__name__)
-        if isinstance(error, httpx.RemoteProtocolError) and "Transfer-Encoding" in str(error):
+        words = _WORDS.get(type(error).__name__, type(error).__name__)
+        if isinstance(error, _NOT_HTTP) and "Transfer-Encoding" in str(error):
             # h11 knows chunks alone, and says so.
             words = COMPRESSED
         failure = SendFailed(words, sent=not isinstance(error, _NEVER_SENT))
     # A text about the protocol quotes what the server or the proxy said, which may be our key.
-    if not isinstance(error, httpx.RemoteProtocolError | httpx.ProxyError):
+    if not isinstance(error, (*_NOT_HTTP, *_PROXY_FAILED)):
         failure.__cause__ = error
     return failure
 
 
-_WORDS: Final[dict[type[Exception], str]] = {
-    httpx.InvalidURL: "the URL of the request is none",
-    httpx.UnsupportedProtocol: "the URL of the request is none",
-    httpx.PoolTimeout: "no connection was free in time",
-    httpx.ReadTimeout: "the answer took too long",
-    httpx.WriteTimeout: "sending took too long",
-    httpx.ReadError: "the connection broke before the whole answer had come",
-    httpx.WriteError: "the connection broke while sending",
-    httpx.RemoteProtocolError: "the connection closed, or the answer was not HTTP, before the whole answer had come",
-    httpx.DecodingError: "the answer could not be decompressed",
+# By the name of the class: httpx and httpcore call theirs alike.
+_WORDS: Final[dict[str, str]] = {
+    "InvalidURL": "the URL of the request is not valid",
+    "UnsupportedProtocol": "the URL of the request is not valid",
+    "PoolTimeout": "no connection was free in time",
+    "ReadTimeout": "timed out waiting for the response",
+    "WriteTimeout": "timed out while sending",
+    "ReadError": "the connection broke before the response was complete",
+    "WriteError": "the connection broke while sending",
+    "RemoteProtocolError": "the connection was closed, or the response was not HTTP",
+    "DecodingError": "the response could not be decompressed",
 }
 
-_LOGGERS: Final = (
-    "httpx",
-    "httpcore.connection",
-    "httpcore.http11",
-    "httpcore.http2",
-    "httpcore.proxy",
-    "httpcore.socks",
-)
+_LOGGERS: Final = ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.socks")
 _SECRETS: Final = re.compile(r"(signature=)[^&\s'\"]+|(auth=)\([^)]*\)")
 
 

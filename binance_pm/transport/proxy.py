@@ -87,7 +87,7 @@ def read_proxy(url: str) -> Proxy:
             "or take urllib.parse.quote(password, safe='')"
         )
     if tail not in {"", "/"}:
-        raise ValueError("has something behind host and port: leave it out")
+        raise ValueError("has something after host and port: remove it")
     host, port = _host_and_port(place, _PORTS[scheme.lower()])
     if scheme.lower().startswith("socks") and find_spec("socksio") is None:
         raise ValueError(f"is a SOCKS proxy, for which httpx needs its extra: {installing('httpx[socks]')}")

@@ -63,7 +63,7 @@ def not_connected(place: str, cause: str) -> NotConnected:
         place: as messages name it, such as ``papi.binance.com``.
         cause: in words.
     """
-    return NotConnected(f"no connection could be made: {place}: {cause}")
+    return NotConnected(f"{place}: {cause}")
 
 
 def proxy_refusal(text: str) -> str:
@@ -71,10 +71,10 @@ def proxy_refusal(text: str) -> str:
     status = _STATUS.match(text)
     if status is None:
         # httpcore's own names of the replies of SOCKS.
-        return f"it refused ({text.rstrip('.')})"
+        return f"refused ({text.rstrip('.')})"
     with suppress(ValueError):
-        return f"it answered {status[1]} {HTTPStatus(int(status[1])).phrase} to CONNECT"
-    return f"it answered {status[1]} to CONNECT"
+        return f"answered {status[1]} {HTTPStatus(int(status[1])).phrase} to CONNECT"
+    return f"answered {status[1]} to CONNECT"
 
 
 _STATUS: Final = re.compile(r"(\d{3})\b")
@@ -102,7 +102,7 @@ _SYSTEM: Final = {
     errno.EMFILE: "too many open files",
     errno.ENFILE: "too many open files",
     errno.EAGAIN: "too many threads",
-    errno.EADDRNOTAVAIL: "this machine cannot connect from the local address to there",
+    errno.EADDRNOTAVAIL: "no connection is possible from the local address",
     errno.EACCES: "not permitted by this machine",
     errno.EPERM: "not permitted by this machine",
 }
@@ -120,7 +120,7 @@ UNROUTED: Final = frozenset(_SYSTEM[number] for number in (errno.ENETUNREACH, er
 """Causes that say more about this machine's network than about the host."""
 
 _NO_COMMON_VERSION: Final = "no common version of TLS"
-_NO_TLS: Final = "what answers there does not speak TLS"
+_NO_TLS: Final = "the server does not speak TLS"
 # OpenSSL's own names.
 _TLS: Final = {
     "WRONG_VERSION_NUMBER": _NO_TLS,
@@ -140,7 +140,7 @@ def _cause(root: BaseException) -> str:
     if isinstance(root, socket.gaierror):
         return RESOLVING
     if isinstance(root, UnicodeError):
-        return "it is not a host name"
+        return "not a host name"
     # The texts of its subclasses are the system's, and those of other errors may be the server's.
     if isinstance(root, Unreached) or type(root) is ConnectionError:
         return str(root)

@@ -103,9 +103,9 @@ class TestSandbox:
     STRUCK = (
         ("clock", "clock", "failed", "300.0 s behind, .* refused with -1021", "NTP", 1),
         ("slow", "clock", "warning", "round trip 1.2 s", "slows the network", 0),
-        ("silent", "clock", "failed", "the connection closed", "try again", 1),
+        ("silent", "clock", "failed", "the connection was closed", "try again", 1),
         ("place", "clock", "failed", "HTTP 451", "does not serve the place", 1),
-        ("portal", "clock", "failed", "not what this endpoint promises", "answered in its place", 1),
+        ("portal", "clock", "failed", "not what this endpoint promises", "answered instead of Binance", 1),
         ("key", "permissions", "failed", "API-key format invalid .*-2014", "mistyped or cut", 1),
         ("permission", "permissions", "failed", "-2015.* strips the futures permission", "Make a new key", 1),
         ("signature", "permissions", "failed", "-1022", "does not belong to this API key", 1),
@@ -446,7 +446,7 @@ class TestProxies:
     @pytest.mark.parametrize(
         ("behaviour", "what"),
         [
-            (answering(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), "it answered 407 to CONNECT"),
+            (answering(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), "answered 407 to CONNECT"),
             (answering(b"SSH-2.0-OpenSSH\r\n\r\n"), "it answered something else to CONNECT"),
             (answering(), "opened no tunnel"),
             (silent, "opened no tunnel"),

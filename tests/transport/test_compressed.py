@@ -14,7 +14,7 @@ from binance_pm.transport.http import SendFailed, Timeouts
 from tests.raw_server import answering, http, read_request, serve_raw
 from tests.transport.engines import Departure, Engine, httpx_engine, request
 
-COMPRESSED = r"^the answer is compressed, which was not asked for$"
+COMPRESSED = r"^the response is compressed, although no compression was accepted$"
 
 FIELDS = [
     "Content-Encoding: gzip",

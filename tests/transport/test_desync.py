@@ -155,7 +155,7 @@ class TestDoubt:
         with serve_raw(behave) as server:
             async with engine() as transport:
                 assert (await transport.send(request(server.url), departure)).body == b"first"
-                with pytest.raises(SendFailed, match="more than one answer came") as caught:
+                with pytest.raises(SendFailed, match="more than one response arrived") as caught:
                     await transport.send(request(server.url, method="POST"), departure)
                 again = await transport.send(request(server.url), departure)
 
@@ -196,7 +196,7 @@ class TestDoubt:
                 await transport.send(request(server.url), departure)
                 await transport.send(request(server.url), departure)
                 waiting = 20
-                with pytest.raises(SendFailed, match="more than one answer came"):
+                with pytest.raises(SendFailed, match="more than one response arrived"):
                     await transport.send(request(server.url), departure)
                 assert len(server.connections) == 1
 
@@ -237,7 +237,7 @@ class TestDoubt:
             async with engine() as transport:
                 await transport.send(request(server.url), departure)
                 unconfirmed = 10**6
-                with pytest.raises(SendFailed, match="before the request can have arrived") as caught:
+                with pytest.raises(SendFailed, match="before the request can have been received") as caught:
                     await transport.send(request(server.url), departure)
                 unconfirmed = 10
                 await transport.send(request(server.url), departure)

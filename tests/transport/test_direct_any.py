@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from binance_pm.transport.connect import ServerAddress
 from binance_pm.transport.direct import _Connection, _Host
 from binance_pm.transport.http import HttpResponse, SendFailed, Timeouts
-from binance_pm.transport.reach import ServerAddress
 from tests.raw_server import http
 from tests.transport.engines import CHUNKED
 
@@ -198,7 +198,9 @@ def answer_to(number: int, *, chunked: bool) -> bytes:
     return CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else http(body)
 
 
-@pytest.mark.parametrize(("held_back", "words"), [(1, "sending took too long"), (0, "the answer took too long")])
+@pytest.mark.parametrize(
+    ("held_back", "words"), [(1, "timed out while sending"), (0, "timed out waiting for the response")]
+)
 async def test_a_request_that_does_not_leave(held_back: int, words: str, silence: socket.socket) -> None:
     """A server that reads nothing is told from one that does not answer; either way it may have been sent."""
     connection = new_connection(new_host(), Timeouts(read=0.01))

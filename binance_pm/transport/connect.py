@@ -1,0 +1,257 @@
+"""Connecting to a host name: its addresses, looked up in threads of our own, each in turn until one answers.
+
+Event loops look names up in the threads of their default executor. All of these may be busy, and `asyncio.run` waits
+for them at its end, however long the system's resolver hangs. Our threads are daemons: nothing waits for them. Lookups
+of the same name at the same time share one thread.
+
+An address that swallows packets, as IPv6 addresses do if only IPv4 is routed, must not use up the time of the others.
+uvloop would try the addresses of a name one after the other, each for minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import math
+import os
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import anyio
+
+from binance_pm.hosts import is_wildcard
+from binance_pm.transport.reason import CONNECTING, HANDSHAKE, UNROUTED, Progress
+from binance_pm.transport.tls import check_protocol
+from binance_pm.wakeup import waker
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+T = TypeVar("T")
+
+Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""As `socket.getaddrinfo` returns it."""
+
+LookUp = Callable[..., Sequence[Any]]
+"""As `socket.getaddrinfo`."""
+
+_Key = tuple[int, str, int, socket.AddressFamily]
+
+
+class Resolver:
+    """Looks names up; safe to use from many event loops and threads at once.
+
+    Args:
+        look_up: asks the system; None for `socket.getaddrinfo`.
+    """
+
+    def __init__(self, look_up: LookUp | None = None) -> None:
+        self._look_up: Final = look_up
+        self._under_way: Final[dict[_Key, Future[list[Address]]]] = {}
+
+    async def addresses(self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[Address]:
+        """The addresses of a host, its families in turns; an IP address is its own.
+
+        Raises:
+            OSError: the name has no address of the family, or cannot be looked up.
+            UnicodeError: not a host name.
+        """
+        if (known := _known(host, port)) is not None:
+            if family not in {socket.AF_UNSPEC, known[0]}:
+                raise ConnectionError(f"not an {_NAMES[family]} address, and only {_NAMES[family]} may be used")
+            return [known]
+        # A child process has none of its parent's threads.
+        key = (os.getpid(), host, port, family)
+        looking = self._under_way.get(key) or self._start(key)
+        done = anyio.Event()
+        wake = waker(done.set)
+        looking.add_done_callback(lambda _: wake())
+        await done.wait()
+        return _in_turns(looking.result())
+
+    def _start(self, key: _Key) -> Future[list[Address]]:
+        from concurrent.futures import Future  # noqa: PLC0415 - an address needs none
+
+        looking = self._under_way[key] = Future[list[Address]]()
+        _, host, port, family = key
+
+        def look() -> None:
+            try:
+                found = (self._look_up or socket.getaddrinfo)(host, port, family=family, type=socket.SOCK_STREAM)
+            except Exception as error:  # noqa: BLE001 - it is raised where the name is needed
+                self._under_way.pop(key, None)
+                looking.set_exception(_files_are_used_up() or error)
+            else:
+                self._under_way.pop(key, None)
+                looking.set_result(list(found))
+
+        try:
+            threading.Thread(target=look, daemon=True, name="binance-pm resolver").start()
+        except RuntimeError:
+            del self._under_way[key]
+            raise OSError(errno.EAGAIN, "no thread can be started") from None
+        return looking
+
+
+RESOLVER: Final = Resolver()
+"""Of the process."""
+
+_NAMES: Final = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
+
+_LONGEST_SHARE: Final = 1.0
+"""Seconds for one address while there is another one."""
+
+
+class ServerAddress(NamedTuple):
+    """How a server is reached, and told from others."""
+
+    name: str
+    """A host name or an IP address."""
+    port: int
+    tls: ssl.SSLContext | None
+    """None for plain TCP."""
+    pins: frozenset[str] = frozenset()
+    """SHA-256 of the certificates that the server may show, in hexadecimal; empty for whatever `tls` accepts."""
+    local_address: str | None = None
+    """The IP address of this machine to connect from, or ``0.0.0.0`` or ``::`` to choose nothing but its family; None
+    for the system's choice."""
+    resolver: Resolver = RESOLVER
+
+
+async def reached(way: ServerAddress, connect: Callable[[Address, str | None], Awaitable[T]], progress: Progress) -> T:
+    """What connects to the first address of the name that can be reached; each has its share of the time.
+
+    Args:
+        way: where to.
+        connect: connects to one address, from the local address given.
+        progress: how long all addresses have together; it is told of each step.
+
+    Raises:
+        OSError: the name has no address.
+        UnicodeError: the name is not a host name.
+        Exception: whatever `connect` raised for the address that says most.
+    """
+    local = way.local_address
+    family = socket.AF_UNSPEC if local is None else _family_of(local)
+    addresses = await way.resolver.addresses(way.name, way.port, family)
+    bound = None if local is None or is_wildcard(local) else local
+    progress.step = CONNECTING
+    failure: Exception | None = None
+    seconds = math.inf if progress.seconds is None else progress.seconds
+    for address in addresses:
+        try:
+            # The last one has what is left.
+            share = None if address is addresses[-1] else min(_LONGEST_SHARE, seconds / len(addresses))
+            with anyio.fail_after(share):
+                return await connect(address, bound)
+        except Exception as error:  # noqa: BLE001 - a library may have errors of its own
+            if failure is None or _weight(error, progress) > _weight(failure, progress):
+                failure = error
+    raise failure or ConnectionError("the name has no address")
+
+
+async def dial(way: ServerAddress, protocol: asyncio.BaseProtocol, progress: Progress) -> None:
+    """Connect the protocol.
+
+    Args:
+        way: where to.
+        protocol: what is told of the connection once it stands. Where it is told and this fails all the same, cutting
+            off the connection is left to it.
+        progress: how long all addresses have together; it is told of each step.
+
+    Raises:
+        OSError: no address could be reached, or the server's certificate is not what it has to be.
+        UnicodeError: the name is not a host name.
+    """
+    connected = await reached(way, _connected, progress)
+    if way.tls is not None:
+        progress.step = HANDSHAKE
+    name = way.name if way.tls else None
+    loop = asyncio.get_running_loop()
+    try:
+        transport, _ = await loop.create_connection(lambda: protocol, sock=connected, ssl=way.tls, server_hostname=name)
+    finally:
+        # From here on it is the event loop's to close, also where this fails. uvloop closes the descriptor, and where
+        # that happens early it does not tell the socket (0.23), which would close whatever has the number by then.
+        if not isinstance(loop, asyncio.BaseEventLoop):
+            connected.detach()
+    secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    check_protocol(secured)
+    if way.pins and _fingerprint(secured) not in way.pins:
+        raise ConnectionError("the server's certificate matches none of the pins")
+
+
+def readiness(descriptor: int) -> Callable[[int], Sequence[object]]:
+    """Asks the system whether something has arrived, which the event loop hears of only when its turn comes."""
+    if not hasattr(select, "poll"):
+        return lambda _: ()
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return poll.poll
+
+
+def _family_of(address: str) -> socket.AddressFamily:
+    """The family of an IP address."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _known(host: str, port: int) -> Address | None:
+    """The address that the host already is."""
+    with suppress(ValueError):
+        address = ip_address(host)
+        if not isinstance(address, IPv6Address):
+            return (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port))
+        # The number of a network interface is the system's to know.
+        if address.scope_id is None:
+            return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port, 0, 0))
+    return None
+
+
+def _files_are_used_up() -> OSError | None:
+    """A resolver that can open no file says that there is no such name."""
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return error
+    return None
+
+
+def _in_turns(found: Sequence[Address]) -> list[Address]:
+    """The families in turns, the system's favourite first."""
+    favourite = [address for address in found if address[0] == found[0][0]]
+    other = [address for address in found if address[0] != found[0][0]]
+    return [address for pair in zip_longest(favourite, other) for address in pair if address]
+
+
+def _weight(error: Exception, progress: Progress) -> int:
+    """How much a failure says about the host: least if its family is not routed here, most if it is no silence."""
+    if progress.cause(error) in UNROUTED:
+        return 0
+    return 1 if isinstance(error, TimeoutError) else 2
+
+
+def _fingerprint(tls: ssl.SSLObject | None) -> str:
+    certificate = tls.getpeercert(binary_form=True) if tls else None
+    return hashlib.sha256(certificate).hexdigest() if certificate else ""
+
+
+async def _connected(address: Address, local_address: str | None) -> socket.socket:
+    family, kind, protocol, _, place = address
+    connecting = socket.socket(family, kind, protocol)
+    try:
+        connecting.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        if local_address is not None:
+            connecting.bind((local_address, 0))
+        await asyncio.get_running_loop().sock_connect(connecting, place)
+    except BaseException:
+        connecting.close()
+        raise
+    return connecting
