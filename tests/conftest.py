@@ -37,6 +37,46 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
     return loops
 
 
+# Modules whose tests wait in real time, start processes or run long simulations.
+_SLOW = {
+    "test_budget_machine",
+    "test_certificates",
+    "test_dashboard",
+    "test_demo",
+    "test_docs",
+    "test_full_use",
+    "test_hook",
+    "test_implausible_accounts",
+    "test_implausible_fields",
+    "test_implausible_responses",
+    "test_isolation",
+    "test_ledger_machine",
+    "test_lock",
+    "test_memory",
+    "test_publish",
+    "test_published_processes",
+    "test_queue_machine",
+    "test_redis",
+    "test_scenarios",
+    "test_screens",
+    "test_script",
+    "test_shared_processes",
+    "test_store_worker",
+    "test_subscribe",
+    "test_tail",
+    "test_watch_metrics",
+    "test_world",
+}
+_SLOW_IN_FOLDERS = {"cli/test_doctor", "cli/test_sandbox", "fleet/test_sandbox", "sandbox/test_server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow modules: ``-m "not slow"`` leaves them out."""
+    for item in items:
+        if item.path.stem in _SLOW or f"{item.path.parent.name}/{item.path.stem}" in _SLOW_IN_FOLDERS:
+            item.add_marker("slow")
+
+
 @types.coroutine
 def cancelled_at(point: int, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, bool]:
     """Run a coroutine and cancel this task at its given suspension; whether it came to that."""
