@@ -53,7 +53,7 @@ from binance_pm.transport.http import Timeouts
 from binance_pm.version import VERSION
 
 if TYPE_CHECKING:
-    from binance_pm.budget import SharedBudget
+    from binance_pm.budget.shared import SharedBudget
 
 __version__ = VERSION
 
@@ -111,9 +111,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Whoever does not share a budget does not pay for it.
+    # Imported lazily: only shared budgets need it.
     if name == "SharedBudget":
-        from binance_pm.budget import SharedBudget  # noqa: PLC0415
+        from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
 
         return SharedBudget
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -27,13 +27,13 @@ from binance_pm.errors import (
     ExchangeError,
     InvalidResponse,
     IpBanned,
-    LimitHit,
     NotDone,
     OutcomeUnknown,
     PortfolioMarginError,
     RateLimited,
     RequestRejected,
 )
+from binance_pm.limits import USED_HEADERS, Feedback
 from binance_pm.page import presentable, text_of
 from binance_pm.transport.http import HttpResponse
 
@@ -115,8 +115,8 @@ class Verdict(NamedTuple):
 
     error: PortfolioMarginError | None
     """What it is for the caller; None for a success, of which the decoder may still find that it is unreadable."""
-    limit: LimitHit | None
-    """What it is for the budget: the limit that it says was hit."""
+    feedback: Feedback
+    """What the budget learns from the response."""
 
 
 class _Said(NamedTuple):
@@ -138,21 +138,25 @@ class _Said(NamedTuple):
         return self.code is not None and (self.code < 0 or self.code in _POSITIVE_ERRORS)
 
 
-_SUCCESS: Final = Verdict(None, None)
-
-
 def classify(call: CallInfo, answer: HttpResponse) -> Verdict:
-    """What a response means, by status, headers and body: a success, or one error and the limit that it tells of.
+    """Decide by status, headers and body what a response means: a success or one error, and what the budget learns.
 
     A success is looked into for the exchange's refusal, which is a JSON object with an error's code, whatever its
     status. A list is a value, even one with refusals in it: each item tells what became of one part.
     """
-    body = answer.body
-    # Every success comes by here. Searching from the end is three times as fast as from the start.
-    if 200 <= answer.status < 300 and body is not None and body.rfind(b'"code"') < 0:
-        return _SUCCESS
+    status, body = answer.status, answer.body
+    used: dict[str, int] = {}
+    for header in USED_HEADERS:
+        if header in answer.headers and (count := answer.used(header)) is not None:
+            used[header] = count
+    # Most responses end here. Searching from the end is three times as fast as from the start.
+    if 200 <= status < 300 and body is not None and body.rfind(b'"code"') < 0:
+        return Verdict(None, Feedback(status, used, answer.date))
     error = _error(call, answer)
-    return Verdict(error, error.limit if isinstance(error, RateLimited) else None)
+    if not isinstance(error, RateLimited):
+        return Verdict(error, Feedback(status, used, answer.date))
+    when = answer.retry_in, answer.retry_at, answer.banned_until
+    return Verdict(error, Feedback(status, used, answer.date, error.limit, *when))
 
 
 def unreadable(call: CallInfo, answer: HttpResponse, reason: str) -> InvalidResponse:

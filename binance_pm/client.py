@@ -314,8 +314,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                 request = await self._request(call, reservation)
                 try:
                     response = await transport.send(request, reservation.mark_sent)
-                    refusal, limit = classify(info, response)
-                    reservation.settle(response, limit)
+                    refusal, feedback = classify(info, response)
+                    reservation.settle(feedback)
                 except SendFailed as failure:
                     response = failure
                     if not failure.sent:

@@ -108,13 +108,17 @@ class ServerClock:
         """How far the exchange's clocks lay apart when it was last seen."""
         self._spread_at = 0.0
 
-    def bounds(self) -> tuple[float, float]:
-        """The earliest and the latest that the exchange's clock can show now."""
+    def bounds(self, now: float | None = None) -> tuple[float, float]:
+        """The earliest and the latest that the exchange's clock can show now.
+
+        Args:
+            now: what the monotonic clock shows, if it has been read.
+        """
         known = self._known
         if known is None:
             wall = self._wall()
             return wall - _UNHEARD, wall + _UNHEARD
-        now = self._monotonic()
+        now = self._monotonic() if now is None else now
         unsure = DRIFT * abs(now - known.at)
         if self._spread:
             unsure += self._spread_now(now)

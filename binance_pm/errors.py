@@ -7,7 +7,7 @@
         * GateClosed          a 429 or 418 is being waited out; ``until`` says for how long
         * ConnectError        no connection could be made
         * SessionClosed       the client or session is not open, or was opened on another event loop
-    * NoResponse                it was sent and no answer came: a write may have been executed
+    * NoResponse              it was sent and no response came: a write may have been executed
     * ExchangeError           the exchange answered with an error
         * RequestRejected     the request is wrong: change it
         * AuthenticationError key, signature or permission; the message says the likely cause
@@ -16,7 +16,7 @@
             * IpBanned        HTTP 418: stop until ``until``
         * NotDone             the exchange failed and says that nothing was executed
         * OutcomeUnknown      the exchange failed and cannot say: ask by client order id
-    * InvalidResponse               the answer is not what the endpoint promises
+    * InvalidResponse         the response is not what the endpoint promises
 
 Every message says the endpoint, what happened, whether it was sent, whether it may have taken effect and what to do.
 
@@ -29,11 +29,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
-Outcome = Literal["not_done", "unknown"]
+from binance_pm.limits import LimitHit
 
-LimitHit = Literal["ip", "firewall", "orders", "ban"]
-"""Which limit a response says was hit: the weight of the IP, the firewall's own, the orders of one account, or all: the
-IP is banned."""
+Outcome = Literal["not_done", "unknown"]
 
 Repeat = Literal["same_effect", "never"]
 """Whether a request that may have had its effect may be sent again: the effect is the same, or it never may."""
@@ -171,7 +169,7 @@ class SessionClosed(NotSent):
 
 
 class NoResponse(PortfolioMarginError):
-    """It was sent and no answer came: a write may have been executed."""
+    """The request was sent and no response came: a write may have been executed."""
 
     sent = True
     _advice = _TRY_AGAIN
@@ -179,7 +177,7 @@ class NoResponse(PortfolioMarginError):
 
 
 class ExchangeError(PortfolioMarginError):
-    """The exchange answered with an error.
+    """The exchange responded with an error.
 
     Attributes:
         status: HTTP status.

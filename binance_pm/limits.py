@@ -7,11 +7,19 @@ Sources (read 2026-11-21):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import Final, Literal, NamedTuple
 
+import msgspec
+
 Family = Literal["papi", "sapi", "api"]
 """The first part of a path: it decides the host and how its weight is counted."""
+
+
+LimitHit = Literal["ip", "firewall", "orders", "ban"]
+"""The limit that a response says was hit: the weight of the IP, the firewall's own limit, the orders of one account, or
+a ban of the IP."""
 
 
 class LimitType(StrEnum):
@@ -81,6 +89,27 @@ LIMITS: Final[dict[tuple[Family, LimitType], Limit]] = {
     ("sapi", LimitType.UID): Limit(180_000, "x-sapi-used-uid-weight-1m", each_path=True),
     ("api", LimitType.IP): Limit(6_000, "x-mbx-used-weight-1m"),
 }
+
+
+USED_HEADERS: Final = tuple(dict.fromkeys(limit.header for limit in LIMITS.values()))
+"""The headers in which the exchange reports what its counters have counted."""
+
+
+class Feedback(msgspec.Struct, frozen=True):
+    """What one response tells the budget; times are seconds since the epoch, by the exchange's clock."""
+
+    status: int
+    used: Mapping[str, int]
+    """What the exchange has counted in this minute, by header name in lower case."""
+    date: int | None = None
+    limit: LimitHit | None = None
+    """The limit that was hit. Only then the next three are known."""
+    retry_in: float | None = None
+    """Seconds to wait, from `Retry-After`."""
+    retry_at: int | None = None
+    """The time before which nothing may be sent, from `Retry-After`."""
+    banned_until: float | None = None
+    """The end of the ban, from the message."""
 
 
 def pool_of(family: Family, limit_type: LimitType, *, origin: str, path: str, key_id: str) -> Pool:

@@ -1,4 +1,4 @@
-"""What one egress IP shares: connections, budget, retry allowance."""
+"""What one egress IP shares: connections, budget and retry budgets."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Session:
         self._slots: Final = anyio.Semaphore(_SLOTS, fast_acquire=True)
         self._waits: Final[set[anyio.CancelScope]] = set()
         self.in_flight: int = 0
-        """How many requests have a place, or need none."""
+        """How many requests have a slot, or need none."""
         self._retry_budgets: Final[dict[str, RetryBudget]] = {}
         self._listeners: Final[list[Callable[[AttemptEvent], None]]] = []
         self.has_listeners: bool = False
@@ -288,21 +288,21 @@ class Session:
         return self._transport
 
     def earn_retries(self, origin: str) -> None:
-        """A call to the host succeeded."""
-        if (allowance := self._retry_budgets.get(origin)) is not None:
-            allowance.earn()
+        """Count a successful call to the origin."""
+        if (retry_budget := self._retry_budgets.get(origin)) is not None:
+            retry_budget.earn()
 
     def spend_retry(self, origin: str) -> bool:
-        """Take one of the retries that the host has left; False if none is left."""
-        allowance = self._retry_budgets.get(origin)
-        if allowance is None:
-            allowance = self._retry_budgets[origin] = RetryBudget()
-        return allowance.spend()
+        """Take one of the retries that the origin has left; return False if none is left."""
+        retry_budget = self._retry_budgets.get(origin)
+        if retry_budget is None:
+            retry_budget = self._retry_budgets[origin] = RetryBudget()
+        return retry_budget.spend()
 
     def slot(self, reservation: Reservation) -> Slot:
-        """One attempt of a call: entered, it has its weight and a place among the requests under way.
+        """Return a context for one attempt of a call: inside, the attempt has its weight and a slot.
 
-        There are fewer places than connections, and an order needs none, so that it finds a connection free.
+        There are fewer slots than connections, and an order needs none, so that an order finds a free connection.
         """
         return Slot(self, None if reservation.priority is Priority.ORDER else self._slots, reservation)
 
@@ -366,14 +366,14 @@ class Session:
 
 
 class Slot:
-    """See `Session.attempt`."""
+    """One attempt of a call with its weight and its slot; see `Session.slot`."""
 
     # A generator in place of this class would cost a twentieth of a call.
-    __slots__ = ("_places", "_reservation", "_session")
+    __slots__ = ("_reservation", "_session", "_slots")
 
-    def __init__(self, session: Session, places: anyio.Semaphore | None, reservation: Reservation) -> None:
+    def __init__(self, session: Session, slots: anyio.Semaphore | None, reservation: Reservation) -> None:
         self._session = session
-        self._places = places
+        self._slots = slots
         self._reservation = reservation
 
     async def __aenter__(self) -> None:
@@ -381,25 +381,25 @@ class Slot:
         from anyio.lowlevel import checkpoint_if_cancelled  # noqa: PLC0415
 
         await checkpoint_if_cancelled()
-        places = self._places
-        if not self._reservation.try_acquire() or (places is not None and not places.value):
+        slots = self._slots
+        if not self._reservation.try_acquire() or (slots is not None and not slots.value):
             await self._session.bounded(self._reservation.call, self._wait())
-        elif places is not None:
-            places.acquire_nowait()
+        elif slots is not None:
+            slots.acquire_nowait()
         self._session.in_flight += 1
 
     async def __aexit__(self, *_: object) -> None:
         self._session.in_flight -= 1
-        if self._places is not None:
-            self._places.release()
+        if self._slots is not None:
+            self._slots.release()
         if not self._reservation.is_settled:
             self._reservation.release()
 
     async def _wait(self) -> None:
         await self._reservation.acquire()
-        if self._places is not None:
+        if self._slots is not None:
             try:
-                await self._places.acquire()
+                await self._slots.acquire()
             except BaseException:
                 self._reservation.release()
                 raise
@@ -422,7 +422,7 @@ def _shared() -> RunVar[Session | None]:
 
 
 def shared_session() -> Session:
-    """The session that clients of this event loop share; a new one where the last was closed."""
+    """Return the session that clients of this event loop share; a new one if the last was closed."""
     session = _shared().get()
     if session is None or session.is_closed:
         session = Session()
@@ -435,7 +435,7 @@ _open_sessions: Final[WeakSet[Session]] = WeakSet()
 
 
 def _after_fork() -> None:
-    """The connections of a parent process are not the child's: what comes on them answers the parent."""
+    """Abandon the parent's connections in a child process: their responses belong to the parent."""
     for session in list(_open_sessions):
         session.abandon("opened in another process")
 

@@ -19,6 +19,7 @@ import pytest
 
 from binance_pm import Budget, Client, ConfigurationError, LimitType, PortfolioMarginError, Session, Timeouts
 from binance_pm.arguments import check, checked, hints_of
+from binance_pm.budget.shared import SharedBudget
 from binance_pm.fleet import Fleet, Member, Publisher
 from binance_pm.fleet.relay.subscribe import StreamReader
 from binance_pm.metrics import Metrics
@@ -60,7 +61,7 @@ CONSTRUCTORS: dict[str, Callable[[Path], Constructor]] = {
     "Session": lambda _: Constructor(Session, {"budget": Budget()}),
     "Timeouts": lambda _: Constructor(session_with, {}),
     "Budget": lambda _: Constructor(Budget, {}),
-    "Budget.shared": lambda _: Constructor(Budget.shared, {"url": "redis://127.0.0.1:1/0"}),
+    "SharedBudget": lambda _: Constructor(SharedBudget, {"url": "redis://127.0.0.1:1/0"}),
     "Budget.plan": lambda _: Constructor(Budget().plan, {"accounts": 1, "every": 5.0, "endpoints": []}),
     "Budget.plan_groups": lambda _: Constructor(Budget().plan_groups, {"groups": [(1, [])], "every": 5.0}),
     "Fleet": lambda _: Constructor(Fleet, {"members": [Member(Client(API_KEY, SECRET))]}),
@@ -79,7 +80,7 @@ SIGNATURES: dict[str, Callable[..., Any]] = {
     "Session": Session,
     "Timeouts": Timeouts,
     "Budget": Budget,
-    "Budget.shared": Budget.shared,
+    "SharedBudget": SharedBudget,
     "Budget.plan": Budget.plan,
     "Budget.plan_groups": Budget.plan_groups,
     "Fleet": Fleet,
@@ -223,8 +224,8 @@ REPORTED: list[Callable[[], object]] = [
     lambda: Budget(minute=cast("Any", "1")),
     lambda: Budget(instances=cast("Any", 1.5)),
     lambda: Budget(bans=cast("Any", 5)),
-    lambda: Budget.shared(cast("Any", None)),
-    lambda: Budget.shared("redis://127.0.0.1:1/0", processes=cast("Any", 1.5)),
+    lambda: SharedBudget(cast("Any", None)),
+    lambda: SharedBudget("redis://127.0.0.1:1/0", processes=cast("Any", 1.5)),
     lambda: Budget().plan(cast("Any", 1.5), 5, []),
     lambda: Budget().plan(1, 5, cast("Any", ["um_account"])),
     lambda: Budget().plan(1, 5, cast("Any", "um_account")),

@@ -32,7 +32,8 @@ from binance_pm import (
 )
 from binance_pm.budget.bans import read_bans
 from binance_pm.classify import classify
-from binance_pm.errors import PLACE_ADVICE, CallInfo, LimitHit, closes_gate
+from binance_pm.errors import PLACE_ADVICE, CallInfo, closes_gate
+from binance_pm.limits import LimitHit
 from binance_pm.transport.http import HttpResponse
 from tests.conftest import FakeClock
 
@@ -94,10 +95,10 @@ class TestPages:
     )
     def test_a_blocked_country_is_no_limit(self, given: HttpResponse, call: CallInfo) -> None:
         """It closes nothing, is not repeated, and says what to do."""
-        error, limit = classify(call, given)
+        error, feedback = classify(call, given)
 
         assert type(error) is RequestRejected
-        assert (limit, closes_gate(error), error.outcome) == (None, False, "not_done" if call.write else None)
+        assert (feedback.limit, closes_gate(error), error.outcome) == (None, False, "not_done" if call.write else None)
         assert error.advice == PLACE_ADVICE
 
     @pytest.mark.parametrize(
@@ -128,10 +129,10 @@ class TestPages:
     )
     def test_a_limit_is_known_by_its_words(self, given: HttpResponse, limit: LimitHit) -> None:
         """Whatever the status, a page that says that there were too many requests closes the gate."""
-        error, hit = classify(READ, given)
+        error, feedback = classify(READ, given)
 
         assert isinstance(error, RateLimited)
-        assert (hit, error.limit, closes_gate(error), says_closed(error)) == (limit, limit, True, True)
+        assert (feedback.limit, error.limit, closes_gate(error), says_closed(error)) == (limit, limit, True, True)
 
     @pytest.mark.parametrize(
         ("status", "outcome"),
@@ -161,10 +162,10 @@ class TestPages:
     )
     def test_a_page_that_says_nothing_of_a_limit_closes_nothing(self, given: HttpResponse) -> None:
         """The words that every page of the network has do not count."""
-        error, limit = classify(WRITE, given)
+        error, feedback = classify(WRITE, given)
 
         assert type(error) is OutcomeUnknown
-        assert (limit, error.outcome) == (None, "unknown")
+        assert (feedback.limit, error.outcome) == (None, "unknown")
 
     def test_the_sentence_of_a_page_is_in_the_error(self) -> None:
         """Without the tags, the scripts, what is there twice, and anything like a key."""
@@ -262,11 +263,11 @@ class TestRefusalsInASuccess:
     @pytest.mark.parametrize("after", ["", ',"msg":"x"', ',"orderId":1,"code2":200'])
     def test_is_found_anywhere_at_the_top(self, code: str, kind: type[ExchangeError], before: str, after: str) -> None:
         """In any order, and whatever else is there."""
-        error, limit = classify(WRITE, HttpResponse(200, {}, f'{{{before}"code":{code}{after}}}'.encode()))
+        error, feedback = classify(WRITE, HttpResponse(200, {}, f'{{{before}"code":{code}{after}}}'.encode()))
 
         assert type(error) is kind
         assert isinstance(error, ExchangeError)
-        assert limit == ("ip" if kind is RateLimited else None)
+        assert feedback.limit == ("ip" if kind is RateLimited else None)
         assert error.outcome == ("unknown" if kind is OutcomeUnknown else "not_done")
 
     def test_a_large_success_is_not_read_twice(self) -> None:
@@ -368,8 +369,9 @@ HEADERS = st.dictionaries(
 def test_caller_and_budget_agree(status: int, body: bytes | None, headers: Mapping[str, str], call: CallInfo) -> None:
     """The error says that the gate is closed exactly if it is told to close, and one kind says one thing."""
     note(f"seed {SEED}")
-    error, limit = classify(call, HttpResponse(status, headers, body))
+    error, feedback = classify(call, HttpResponse(status, headers, body))
 
+    limit = feedback.limit
     assert limit in {None, *get_args(LimitHit)}
     assert says_closed(error) is closes_gate(error) is (limit in {"ip", "firewall", "ban"})
     assert isinstance(error, RateLimited) is (limit is not None)

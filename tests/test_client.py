@@ -775,10 +775,10 @@ class TestRefusals:
         )
         async with small.client(max_wait=0, session=small.session(budget=budget)) as client:
             await client.account()
-            (ledger,) = budget._ledgers.values()
+            (ledger,) = budget._table.ledgers.values()
             assert isinstance(ledger, Ledger)
             # As after a quiet minute: no poll has to wait for tokens.
-            ledger._tokens = 1000
+            ledger._bucket.tokens = 1000
             results = await asyncio.gather(*(client.account() for _ in range(100)), return_exceptions=True)
 
         kinds = [type(result).__name__ for result in results]

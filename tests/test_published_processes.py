@@ -32,9 +32,10 @@ BUDGET: Final = "killed"
 # The command as it is, before an exchange with a short minute.
 COMMAND = f"""
 from functools import partial
-from binance_pm import Budget, LimitType
+from binance_pm import LimitType
+from binance_pm.budget import shared
 from binance_pm.cli import main
-Budget.shared = partial(Budget.shared, minute={MINUTE}, limits={{("sapi", LimitType.IP): {LIMIT}}})
+shared.SharedBudget = partial(shared.SharedBudget, minute={MINUTE}, limits={{("sapi", LimitType.IP): {LIMIT}}})
 main()
 """
 

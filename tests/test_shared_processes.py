@@ -38,7 +38,7 @@ async def poll(client):
 
 async def main():
     limits = {("papi", LimitType.IP): int(limit)}
-    budget = Budget.shared(store, limits=limits, minute=float(minute))
+    budget = SharedBudget(store, limits=limits, minute=float(minute))
     async with Session(budget=budget) as session:
         async with Client(api_key=key, api_secret=secret, papi_url=url, session=session, max_wait=30) as client:
             await client.account()

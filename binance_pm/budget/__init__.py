@@ -1,25 +1,21 @@
 """The budget: what one egress IP may spend, so that the exchange never refuses or bans it.
 
-`ledger` bounds one of the exchange's counters and paces what draws on it, `external` watches what other programs on the
-IP use, `queue` decides who is next, `gate` keeps a host closed after a refusal, `bans` outlive the program, `plan` says
-what fits, `anomalies` are logged if the count is not as believed, `events` is what can be observed, and `waiting` says
-what a call waits for. A `reservation` is one call's weight; `budget` joins them.
+`budget` owns lock, clocks, tasks and listeners, and drives the `scheduler`, which decides which call of the `queue` may
+go, by the ledgers of the `pools` that the call draws on (`charges`). A `ledger` bounds one of the exchange's counters
+(`pending`, `pacing`, `external`). `origins` have a clock and a `gate`, and `bans` outlive the program. `shared` puts
+the same budget into a store.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from binance_pm.budget.bans import default_path
 from binance_pm.budget.budget import Budget
 from binance_pm.budget.events import Admitted, BudgetEvent, PoolState, Refused
 from binance_pm.budget.plan import Plan, PoolPlan
 from binance_pm.budget.reservation import Reservation
 from binance_pm.budget.waiting import Waiting, WaitReason
 from binance_pm.limits import LIMITS, Charge, Family, Limit, LimitType, Pool, Priority, pool_of
-
-if TYPE_CHECKING:
-    from binance_pm.budget.shared.budget import SharedBudget
 
 __all__ = [
     "LIMITS",
@@ -37,7 +33,6 @@ __all__ = [
     "Priority",
     "Refused",
     "Reservation",
-    "SharedBudget",
     "WaitReason",
     "Waiting",
     "pool_of",
@@ -47,24 +42,18 @@ __all__ = [
 _of_egress: Final[dict[str, Budget]] = {}
 
 
-def __getattr__(name: str) -> object:
-    # Whoever does not share a budget does not pay for it.
-    if name == "SharedBudget":
-        from binance_pm.budget.shared.budget import SharedBudget  # noqa: PLC0415
-
-        return SharedBudget
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
 def process_budget(egress: str = "") -> Budget:
-    """The budget that every session of this process with the same way out shares.
+    """Return the budget that all sessions of this process with the same egress IP share.
 
-    It outlives sessions and event loops: a ban is not forgotten by opening a new client, nor by starting the program
-    again: it is kept in ``binance-pm/bans.json`` in the user's directory for state.
+    The budget outlives sessions and event loops. A ban outlives the program, too: the ban is kept in
+    ``binance-pm/bans.json`` in the user's state directory.
 
     Args:
-        egress: the proxy through which requests leave, or the address of this machine; empty for the usual way.
+        egress: the proxy or the local address through which requests are sent; empty for the default.
     """
+    # Loaded with the first budget of the process: importing the package is to be cheap.
+    from binance_pm.budget.bans import default_path  # noqa: PLC0415
+
     budget = _of_egress.get(egress)
-    # Two threads may make one at once: that of the first is everybody's.
+    # Two threads may make one at the same time: both use the first.
     return budget or _of_egress.setdefault(egress, Budget(bans=default_path(), egress=egress))

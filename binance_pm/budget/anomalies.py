@@ -1,16 +1,16 @@
-"""What is logged once: that the exchange's count does not rise and fall as was believed."""
+"""Anomalies of the exchange's count, each of which is logged once."""
 
 from __future__ import annotations
 
 import logging
 from typing import Final
 
-from binance_pm.budget.reservation import PoolCharge
+from binance_pm.budget.charges import PoolCharge
 from binance_pm.limits import Pool
 
 _log = logging.getLogger(__name__)
 
-# So many times in a row the count has to rise by the same before it is believed.
+# So many times in a row the count has to rise by the same weight before that is believed.
 _OFTEN: Final = 10
 
 
@@ -19,11 +19,11 @@ class AnomalyLog:
 
     def __init__(self) -> None:
         self._heavier: Final[dict[tuple[Pool, str], tuple[int, int]]] = {}
-        """By how much the count has risen with an endpoint, and how many times in a row."""
+        """By how much calls of an endpoint raised the count, and how many times in a row."""
         self._logged: Final[set[tuple[Pool, str]]] = set()
 
     def compare_weight(self, draw: PoolCharge, endpoint: str, counted: int) -> None:
-        """Compare a call's weight with what the exchange's count rose by while nothing else of ours was on its way."""
+        """Compare the weight of a call with the rise of the count while no other of our calls was in flight."""
         pool, ledger, weight = draw
         if counted == weight:
             if self._heavier:
@@ -45,15 +45,15 @@ class AnomalyLog:
             )
 
     def forget(self, pool: Pool) -> None:
-        """Forget what was counted of a pool that was not drawn on for minutes."""
+        """Forget a pool that was not drawn on for minutes."""
         for key in [key for key in self._heavier if key[0] == pool]:
             del self._heavier[key]
 
     def report_window(self, pool: Pool, misplaced: int) -> None:
-        """Tell that the window is not the clock minute.
+        """Log that the window is not the clock minute.
 
         Args:
-            pool: whose.
+            pool: the pool whose count showed it.
             misplaced: see `Ledger.misplaced`.
         """
         self._log_once(

@@ -1,8 +1,7 @@
-"""Bans on disk: a program that is restarted does not make one longer by asking.
+"""Bans on disk, so that a restarted program does not prolong a ban by calling.
 
-The file is one JSON object: the end of each ban, in seconds since the epoch, by the host that banned and the egress.
-Whatever else is found in its place is no ban, and stops no program. Reading and writing block for as long as a small
-file takes; a writer waits for the others at most a second.
+The file is one JSON object: the end of each ban, in seconds since the epoch, by origin and egress. Any other content is
+ignored. Reading and writing block for as long as a small file takes; a writer waits for others at most a second.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ _threads: Final = threading.Lock()
 
 
 def default_path() -> Path | None:
-    """Where the programs of a user tell each other: ``bans.json`` in the platform's directory for state.
+    """Return the file that the programs of a user share: ``bans.json`` in the platform's state directory.
 
-    None where the user has no home directory: then bans are kept in memory alone.
+    None if the user has no home directory: bans are then kept only in memory.
     """
     variable, below = (
         ("LOCALAPPDATA", Path("AppData", "Local"))
@@ -64,9 +63,9 @@ def default_path() -> Path | None:
 
 
 def read_bans(path: Path) -> dict[str, float]:
-    """The end of each ban, seconds since the epoch; nothing where there is no file, or it cannot be read.
+    """Return the end of each ban, seconds since the epoch; empty if there is no readable file.
 
-    What is not the end of a ban is left out, and so are bans of this machine itself: a local exchange begins anew.
+    Invalid entries are left out, and so are bans by this machine itself: a local exchange starts without bans.
     """
     try:
         entries = _entries(path)
@@ -87,30 +86,31 @@ def read_bans(path: Path) -> dict[str, float]:
 
 
 def is_kept_in_memory(key: str) -> bool:
-    """Whether the ban is by a host of this machine, such as the local exchange: no other program is to know it."""
+    """Return whether the ban is by a host of this machine, such as the local exchange, and is not written."""
     return is_loopback(key.partition(" ")[0])
 
 
-def write_ban(path: Path, key: str, until: float, *, now: float) -> None:
-    """Keep a ban beside those that have not ended.
+def write_ban(path: Path, key: str, until: float, *, now: float, lock_seconds: float = _LOCK_SECONDS) -> None:
+    """Write a ban to the file, beside those that have not ended.
 
     Args:
         path: of the file.
-        key: the host, and the egress.
+        key: the origin, and the egress.
         until: when the ban ends, in seconds since the epoch.
         now: seconds since the epoch.
+        lock_seconds: how long to wait for other writers.
     """
     if is_kept_in_memory(key):
         return
     try:
         if not path.name:
-            raise ValueError("the path names no file")  # noqa: TRY301 - told as the others are
+            raise ValueError("the path names no file")  # noqa: TRY301 - logged like the others
         if _is_device(path):
             # As root one could put a file in the place of /dev/null, for every program of the machine.
             raise ValueError("it is a device")  # noqa: TRY301 - same
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _alone(path.parent):
-            # One that is longer than any ban was written by a clock that was wrong.
+        with _alone(path.parent, lock_seconds):
+            # An entry that is longer than any ban was written by a wrong clock.
             bans = {name: min(end, now + LONGEST_BAN) for name, end in read_bans(path).items() if end > now}
             bans[key] = max(until, bans.get(key, 0.0))
             _replace(path, msgspec.json.encode(bans))
@@ -135,7 +135,7 @@ def _entries(path: Path) -> Mapping[str, object]:
 
 
 def _is_writable(name: str) -> bool:
-    """Whether the name can be written again: JSON can hold one half of a surrogate pair."""
+    """Return whether the name can be written again: JSON can contain one half of a surrogate pair."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
@@ -148,11 +148,11 @@ def _is_device(path: Path) -> bool:
 
 
 @contextmanager
-def _alone(folder: Path) -> Generator[None, None, None]:
-    """Keep other writers out; after a second it goes on all the same, as one of them may have been stopped."""
-    until = time.monotonic() + _LOCK_SECONDS
+def _alone(folder: Path, seconds: float) -> Generator[None, None, None]:
+    """Exclude other writers; continue after a second without the lock, as one of them may have been stopped."""
+    until = time.monotonic() + seconds
     if sys.platform == "win32":
-        is_held = _threads.acquire(timeout=_LOCK_SECONDS)
+        is_held = _threads.acquire(timeout=seconds)
         try:
             yield
         finally:
@@ -176,13 +176,13 @@ if sys.platform != "win32":
         except BlockingIOError:
             return False
         except OSError:
-            # The file system knows no locks: nobody can be kept out.
+            # The file system has no locks: other writers cannot be excluded.
             return True
         return True
 
 
 def _replace(path: Path, text: bytes) -> None:
-    """Write it under a name that nobody can know beforehand, and put it in place: no reader sees half of it."""
+    """Write a temporary file with an unpredictable name and move it into place: no reader sees half of it."""
     descriptor, fresh = tempfile.mkstemp(prefix=f".{path.name[:32]}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""What a budget shows of itself: the state of its pools, and what happens to its calls."""
+"""The state of the pools of a budget, and the events of its calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PoolState(msgspec.Struct, frozen=True):
     used: int
     """The most that the exchange can have counted, calls on their way included."""
     in_flight: int
-    """Of it: calls that were neither answered nor given up."""
+    """Of `used`: calls without a response that were not given up."""
     cap: int
     """What may be used of the limit now."""
     reserve: int
@@ -29,7 +29,7 @@ class PoolState(msgspec.Struct, frozen=True):
     external: int
     """What of the latest minute was surely used by others on the IP."""
     closed: float
-    """Seconds until the host's gate opens, 0 where it is open."""
+    """Seconds until the gate of the origin opens; 0 if the gate is open."""
     waiting: Mapping[Priority, int]
     """How many calls wait for it, by priority."""
     waiting_for: Waiting | None = None
@@ -48,16 +48,16 @@ class Admitted(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The exchange refused a call, and the gate of its host is closed."""
+    """The exchange refused a call, and the gate of its origin is closed."""
 
     origin: str
     """The origin that refused, such as ``https://papi.binance.com``."""
     status: int | None
-    """None where another process was refused that shares the budget."""
+    """None if another process that shares the budget was refused."""
     banned: bool
     """Whether the refusal is a ban (418)."""
     seconds: float
-    """For how long it is closed from now on."""
+    """For how long the gate is closed from now on."""
 
 
 BudgetEvent = Admitted | Refused

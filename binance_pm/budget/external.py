@@ -1,7 +1,7 @@
-"""What others on the same IP spend, as far as the exchange's count tells.
+"""What other programs on the same IP use, as far as the exchange's count shows.
 
-The count in a header less all that can be ours is surely theirs. It is sampled twice a second, while little of ours is
-on the way: then it is nearly exact, and never too high, so that a call of ours is not taken for theirs.
+The count in a header less all that can be ours is surely external. It is sampled twice a second while little of our
+weight is in flight: then it is nearly exact, and never too high, so that our own calls never count as external.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ _SAMPLE_SECONDS = 0.5
 _MEMORY_SECONDS = 10.0
 _HALF_LIFE = 60.0
 _SHORTEST_ROUND_TRIP, _LONGEST_ROUND_TRIP = 0.05, 2.0
-# The part of the limit that may be on its way while a sample is taken.
+# The part of the limit that may be in flight while a sample is taken.
 _LITTLE = 0.02
 # Two seconds of samples are enough to know their rate.
 _ENOUGH = 1.0 - math.exp(-2.0 / _MEMORY_SECONDS)
-# However much they once added, that much more is left to be used.
+# The burst is never estimated higher than this part of the limit.
 _MOST_BURST = 0.25
-# The part of the limit that others are believed to use all the time, if they have used as much before our first call.
+# The highest first estimate of external usage, as a part of the limit.
 _MOST_AT_FIRST = 0.3
 
 
 class ExternalUsage:
-    """Their moving rate, and how much they may add while one call is on its way.
+    """The rate of external usage, and how much it may add while one call is in flight.
 
     Args:
-        limit: of the pool.
+        limit: the limit of the pool.
         minute: seconds of the exchange's minute.
     """
 
     def __init__(self, limit: int, minute: float) -> None:
         self.share: int = 0
-        """Weight of the latest minute that was surely theirs."""
+        """Weight of the latest minute that was surely external."""
         self.rate: float = 0.0
-        """Weight a second, averaged over some ten seconds."""
+        """Weight a second, averaged over about ten seconds."""
         self.burst: float = 0.0
-        """The most that they have added within one round trip; half of it is forgotten in a minute."""
+        """The most that was added within one round trip; decays by half in a minute."""
         self.is_known: bool = False
-        """Whether they were watched for long enough."""
+        """Whether external usage was observed for long enough."""
         self._limit = limit
         self._minute_seconds = minute
         self._at_first = 0.0
@@ -52,27 +52,27 @@ class ExternalUsage:
         self._sampled = 0
 
     def ignore(self) -> None:
-        """Learn that the exchange does not tell its count: nothing will ever be known."""
+        """Learn that the exchange sends no count, so that nothing can ever be known."""
         self.is_known = True
         self._update()
 
     def lower_limit(self, limit: int) -> None:
-        """Learn that the pool's limit is smaller."""
+        """Learn that the limit of the pool is smaller."""
         self._limit = limit
         self._update()
 
     def skip_minute(self, minute: int) -> None:
-        """Leave the rest of a minute out, because not all that is ours in it is known."""
+        """Ignore the rest of a minute in which not all of our own usage is known."""
         self._skipped_minute = minute
 
     def observe(self, minute: int, surely: int, unproven: int, *, sent: float, now: float) -> None:
-        """Learn what was surely theirs in a minute.
+        """Learn what was surely external in a minute.
 
         Args:
-            minute: which one.
+            minute: the number of the minute.
             surely: the count less all that can be ours.
-            unproven: weight of ours of which it is not known whether the count contains it.
-            sent: monotonic time when the call left whose answer told the count.
+            unproven: our weight that the count may or may not contain.
+            sent: monotonic time at which the call was sent whose response has the count.
             now: monotonic time.
         """
         if now - sent > self._round_trip:
@@ -81,12 +81,12 @@ class ExternalUsage:
         if unproven > _LITTLE * self._limit or minute == self._skipped_minute:
             return
         if self._minute < 0:
-            # Somebody has used the minute before our first call; this program itself, perhaps, before a restart.
+            # Other programs, or this one before a restart, have used the minute before our first call.
             self._at_first = min(max(0, surely), _MOST_AT_FIRST * self._limit) / self._minute_seconds
             self._peak = 2 * self._at_first
             self._update()
         if minute != self._minute:
-            # What they spent before the first sample of a minute came at an unknown schedule.
+            # It is not known when the usage before the first sample of a minute happened.
             if self._minute >= 0:
                 self._decay(now - self._sampled_at)
             self._minute, self.share = minute, max(0, surely)
@@ -98,7 +98,7 @@ class ExternalUsage:
 
     def _sample(self, now: float) -> None:
         seconds = now - self._sampled_at
-        # More than a minute's whole limit is no traffic that anybody has.
+        # Bounded by the limit of a whole minute.
         grown = min((self.share - self._sampled) / seconds, self._limit / seconds)
         new = 1.0 - math.exp(-seconds / _MEMORY_SECONDS)
         self._sum += (grown - self._sum) * new

@@ -51,7 +51,7 @@ class Plan(msgspec.Struct, frozen=True):
     every: float
     """Seconds between two readings of the same account."""
     shortest: float
-    """The shortest interval that fits, in seconds; infinite where none does."""
+    """The shortest interval that fits, in seconds; infinite if none does."""
     pools: tuple[PoolPlan, ...]
     """What the plan needs of each pool."""
 
@@ -78,7 +78,7 @@ def make_plan(
     Args:
         groups: the accounts, by what is read of each.
         every: seconds between two readings of the same account.
-        available: tells the weight a minute that polls may use in a pool of a family, a kind and a path.
+        available: returns the weight a minute that polls may use in a pool, by family, limit type and path.
         minute: seconds of the exchange's minute.
         limits: weight a minute that the exchange allows.
     """

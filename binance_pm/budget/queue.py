@@ -1,11 +1,11 @@
-"""Who waits for weight, and in which order they are served.
+"""The calls that wait for weight, and the order in which they are served.
 
-Priorities are served in their order. Inside POLL and BACKGROUND the accounts take turns by start-time fair queueing: a
-virtual time moves with the weight served, and an account's next call starts where its last one ended. So an account
-with two hundred calls waiting gets the same share as one with a single call.
+Priorities are served in their order. Inside POLL and BACKGROUND, the accounts take turns by start-time fair queueing: a
+virtual time advances with the weight served, and the next call of an account starts where its last one ended. So an
+account with two hundred waiting calls gets the same share as one with a single call.
 
-Those who wait for the same weight of the same pool stand in one line: where its head finds no room in that pool,
-nobody in the line does. What a call needs of other pools, such as its account's own, holds up nobody else.
+Calls that wait for the same weight of the same pool form one line: if the head finds no room in that pool, no call in
+the line does. What a call needs of other pools, such as that of its account, holds up no other call.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ class Waiter(Protocol):
 
     @property
     def priority(self) -> Priority:
-        """What it is for."""
+        """What the call is for."""
         ...
 
     @property
     def pools(self) -> tuple[Pool, ...]:
-        """What it needs weight in."""
+        """The pools that the call draws on."""
         ...
 
     @property
     def weight(self) -> int:
-        """What it costs in the first of its pools."""
+        """The weight in the first of the pools."""
         ...
 
     @property
     def key_id(self) -> str:
-        """Whose call it is."""
+        """The key id of the account."""
         ...
 
     @property
     def ticket(self) -> int:
-        """Its place in the order of arrival."""
+        """The place in the order of arrival."""
         ...
 
     @property
     def is_returning(self) -> bool:
-        """Whether it was served before and refused: it goes to the head."""
+        """Whether the call was admitted before and refused: it goes to the head."""
         ...
 
 
@@ -58,12 +58,12 @@ _Key = tuple[str, tuple[Pool, ...]]
 
 
 class _Place(NamedTuple):
-    """Where calls of an account stand in their line."""
+    """The place of an account's calls in their line."""
 
     starts: float
     """Virtual time."""
     ticket: int
-    """Of the call."""
+    """The ticket of the call."""
     key: _Key
 
 
@@ -76,36 +76,36 @@ class _Flow(Generic[W]):
 
 
 _FEW: Final = 100
-# Weight by which an account is behind the others at most: after one heavy call it is not blind for long.
+# The most weight by which an account falls behind the others, so that one heavy call does not blind it for long.
 _MOST_DEBT: Final = 300
 
 
 class Turns:
-    """The virtual time of one priority in front of one pool: whose turn it is, whatever the calls weigh."""
+    """The virtual time of one priority in front of one pool, for calls of any weight."""
 
     def __init__(self) -> None:
         self.now: float = 0.0
-        """Where the call that was served last started."""
+        """The start of the call that was served last."""
         self._ends: dict[str, float] = {}
-        """Where the last served call of an account ended."""
+        """The end of the last served call of each account."""
         self._many = _FEW
-        """How many of them are looked through for those that have passed."""
+        """From so many on, ends that have passed are removed."""
 
     def __len__(self) -> int:
         return len(self._ends)
 
     def end(self, key_id: str) -> float:
-        """Where the last served call of the account ended, if that is still to come."""
+        """Return the end of the last served call of an account, if that is still to come."""
         return self._ends.get(key_id, 0.0)
 
     def next(self, key_id: str) -> float:
-        """Where a call of the account that comes now starts."""
+        """Return the start of a call of the account that arrives now."""
         return max(self.now, self.end(key_id))
 
     def serve(self, key_id: str, starts: float, weight: int) -> None:
-        """Move on to a call of the account that started where it was its turn, or later."""
+        """Advance to the start of a call that is served now."""
         self.now = max(self.now, starts)
-        # Who returned started before the turns that its account has had.
+        # A returning call starts before the turns that its account has had.
         self._ends[key_id] = min(max(self.now + weight, self.end(key_id)), self.now + _MOST_DEBT)
         if len(self._ends) > self._many:
             self._ends = {account: end for account, end in self._ends.items() if end > self.now}
@@ -113,13 +113,13 @@ class Turns:
 
 
 class Line(Generic[W]):
-    """Those of one priority that wait for the same weight of the same pool.
+    """The calls of one priority that wait for the same weight of the same pool.
 
     Args:
-        priority: theirs.
-        pool: the first of the pools that they need weight in.
-        weight: what each of them costs there.
-        turns: of the priority in front of the pool.
+        priority: the priority of the calls.
+        pool: the first of the pools that they draw on.
+        weight: the weight of each call in that pool.
+        turns: the virtual time of the priority in front of the pool.
     """
 
     def __init__(self, priority: Priority, pool: Pool, weight: int, turns: Turns) -> None:
@@ -129,24 +129,24 @@ class Line(Generic[W]):
         self._turns: Final = turns
         self._flows: dict[_Key, _Flow[W]] = {}
         self._places: list[_Place] = []
-        """A heap; a place whose flow has left or moved on is passed over."""
+        """A heap; a place whose flow has left or advanced is skipped."""
         self._aside: dict[Pool | None, list[_Place]] = {}
-        """The places of those whose heads wait for room in another pool, or for the end of the round."""
+        """The places of flows whose heads wait for room in another pool, or for the end of the round."""
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[W]:
-        """Everybody, in no certain order."""
+        """Iterate over the calls, in no particular order."""
         return (waiter for flow in self._flows.values() for waiter in flow.waiters.values())
 
     def add(self, waiter: W) -> None:
-        """Stand in line."""
+        """Add a call."""
         key = self._key(waiter)
         self._count += 1
         flow = self._flows.get(key)
-        # Who returns comes before everybody whose turn it is now.
+        # A returning call comes before all calls whose turn it is now.
         starts = math.nextafter(self._turns.now, -math.inf) if waiter.is_returning else self._turns.next(key[0])
         if flow is None:
             flow = self._flows[key] = _Flow(self._stand(_Place(starts, waiter.ticket, key)))
@@ -157,7 +157,7 @@ class Line(Generic[W]):
             flow.waiters.move_to_end(waiter.ticket, last=False)
 
     def remove(self, waiter: W) -> bool:
-        """Leave without having been served; False where it does not stand here."""
+        """Remove a call that was not served; return whether the call was in the line."""
         key = self._key(waiter)
         flow = self._flows.get(key)
         if flow is None or flow.waiters.pop(waiter.ticket, None) is None:
@@ -166,12 +166,12 @@ class Line(Generic[W]):
         if not flow.waiters:
             del self._flows[key]
         elif waiter.ticket == flow.place.ticket:
-            # Whoever is next may find room where the head did not.
+            # The next call may find room although the head did not.
             flow.place = self._stand(_Place(flow.place.starts, next(iter(flow.waiters)), key))
         return True
 
     def head(self) -> tuple[float, W] | None:
-        """Who is next, and at which virtual time it starts; None where everybody waits for something else."""
+        """Return the next call and its virtual start; None if all calls wait for something else."""
         while self._places:
             place = self._places[0]
             flow = self._flows.get(place.key)
@@ -182,19 +182,19 @@ class Line(Generic[W]):
             ended = self._turns.end(place.key[0])
             if ended <= place.starts or waiter.is_returning:
                 return place.starts, waiter
-            # The account was served in another line meanwhile.
+            # The account was served in another line in the meantime.
             flow.place = _Place(ended, waiter.ticket, place.key)
             heapreplace(self._places, flow.place)
         return None
 
     def serve(self) -> None:
-        """Let the head go; the rest of its account waits for its next turn."""
+        """Remove the head, which is served; the other calls of its account wait for their next turn."""
         place = heappop(self._places)
         flow = self._flows[place.key]
         account = place.key[0]
         flow.waiters.popitem(last=False)
         self._count -= 1
-        # Virtual time stands still for orders: they are served in the order of their arrival.
+        # Virtual time does not advance for orders: they are served in the order of arrival.
         self._turns.serve(account, place.starts, 0 if self.priority is Priority.ORDER else self.weight)
         if flow.waiters:
             flow.place = self._stand(_Place(self._turns.next(account), next(iter(flow.waiters)), place.key))
@@ -202,16 +202,16 @@ class Line(Generic[W]):
             del self._flows[place.key]
 
     def pass_over(self, pool: Pool | None) -> None:
-        """Let the next one be the head, until `resume` of another pool that this one needs; None for this round."""
+        """Skip the head until `resume` of the pool that it waits for; None stands for the rest of this round."""
         self._aside.setdefault(pool, []).append(heappop(self._places))
 
     def resume(self, pool: Pool | None) -> None:
-        """Give those their places back who wait for the pool, or for the end of the round."""
+        """Return the places of the calls that wait for a pool, or for the end of the round."""
         for place in self._aside.pop(pool, ()):
             heappush(self._places, place)
 
     def resume_all(self) -> None:
-        """Give everybody the place back."""
+        """Return the places of all calls."""
         for pool in list(self._aside):
             self.resume(pool)
 
@@ -223,7 +223,7 @@ class Line(Generic[W]):
         return place
 
     def _key(self, waiter: W) -> _Key:
-        # Orders are served in the order of their arrival, whosesoever they are.
+        # Orders of all accounts are served in the order of arrival.
         return "" if self.priority is Priority.ORDER else waiter.key_id, waiter.pools
 
 
@@ -231,30 +231,30 @@ _MOST_TURNS: Final = 1000
 
 
 class Queue(Generic[W]):
-    """Every line in front of the pools."""
+    """All lines of waiting calls."""
 
     def __init__(self) -> None:
         self.lines: Final[dict[tuple[Priority, Pool, int], Line[W]]] = {}
-        """The lines in which somebody waits."""
+        """The lines that have waiting calls."""
         self._turns: dict[tuple[Priority, Pool], Turns] = {}
-        """Also where nobody waits now: whose turn it was is known for a while."""
+        """Kept for a while after the last call of a line, so that turns are remembered."""
 
     def __len__(self) -> int:
         return sum(map(len, self.lines.values()))
 
     def __iter__(self) -> Iterator[Line[W]]:
-        """The lines in which somebody waits."""
+        """The lines that have waiting calls."""
         return iter(self.lines.values())
 
     def add(self, waiter: W) -> None:
-        """Stand in the line of its priority, pool and weight."""
+        """Add a call to the line of its priority, pool and weight."""
         line = self.lines.get(_place_of(waiter))
         if line is None:
             line = self.lines[_place_of(waiter)] = self._new_line(waiter)
         line.add(waiter)
 
     def remove(self, waiter: W) -> bool:
-        """Leave without having been served; False where it does not wait."""
+        """Remove a call that was not served; return whether the call was waiting."""
         line = self.lines.get(_place_of(waiter))
         if line is None or not line.remove(waiter):
             return False
@@ -262,23 +262,23 @@ class Queue(Generic[W]):
         return True
 
     def serve(self, line: Line[W]) -> None:
-        """Let the head of a line go."""
+        """Remove the head of a line, which is served."""
         line.serve()
         self._close_empty(line)
 
     def resume(self, pools: Iterable[Pool]) -> None:
-        """Look again at those who were passed over because of one of the pools."""
+        """Consider the calls again that were skipped because of one of the pools."""
         for pool in pools:
             for line in self.lines.values():
                 line.resume(pool)
 
     def resume_all(self) -> None:
-        """Look again at everybody."""
+        """Consider all calls again."""
         for line in self.lines.values():
             line.resume_all()
 
     def clear(self) -> None:
-        """Forget everybody."""
+        """Remove all calls."""
         self.lines.clear()
         self._turns.clear()
 

@@ -1,101 +1,107 @@
-"""Weight taken for one call."""
+"""Weight reserved for one call."""
 
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import Final, Protocol, Self
 
-from binance_pm.budget.gate import Gate
-from binance_pm.budget.ledger import Ledger
-from binance_pm.clock import ServerClock
-from binance_pm.errors import CallInfo, LimitHit
-from binance_pm.limits import Pool, Priority
-from binance_pm.transport.http import HttpResponse
+from binance_pm.budget.charges import ChargeSet
+from binance_pm.errors import CallInfo
+from binance_pm.limits import Feedback, Priority
 from binance_pm.wakeup import Wake
-
-if TYPE_CHECKING:
-    from binance_pm.budget.budget import Budget
-    from binance_pm.budget.shared.leased_pool import LeasedPool
 
 _tickets: Final = count()
 
 
-class PoolCharge(NamedTuple):
-    """What a call takes of one pool."""
+class ReservationOwner(Protocol):
+    """The budget, as a reservation needs it."""
 
-    pool: Pool
-    ledger: Ledger | LeasedPool
-    weight: int
+    def try_acquire(self, reservation: Reservation) -> bool:
+        """Acquire the weight if no call waits and the weight is free."""
+        ...
 
+    async def acquire(self, reservation: Reservation) -> None:
+        """Wait until the weight is acquired."""
+        ...
 
-class ChargeSet(NamedTuple):
-    """What calls with the same charges have in common."""
+    def release(self, reservation: Reservation) -> None:
+        """Free the weight of a call that was never sent."""
+        ...
 
-    charges: tuple[PoolCharge, ...]
-    pools: tuple[Pool, ...]
-    gate: Gate
-    clock: ServerClock
+    def mark_sent(self, reservation: Reservation) -> float:
+        """Return the time at which the first byte leaves."""
+        ...
+
+    def settle(self, reservation: Reservation, sent: float, feedback: Feedback) -> None:
+        """Settle a call that got a response."""
+        ...
+
+    def settle_unknown(self, reservation: Reservation, sent: float) -> None:
+        """Settle a call that was sent and got no response."""
+        ...
 
 
 class Reservation:
-    """Weight taken for one call; it ends in exactly one of answered, lost, or cancelled before sending.
+    """Weight reserved for one call: settled by its response, settled as unknown without one, or released unsent.
 
-    Enter it to wait for the weight, and leave it to settle what was not.
+    Entering it waits for the weight; leaving it settles what was not settled.
     """
 
     def __init__(
         self,
-        budget: Budget,
-        fare: ChargeSet,
+        owner: ReservationOwner,
+        charge_set: ChargeSet,
         call: CallInfo,
         priority: Priority,
         *,
+        asked_at: float,
         max_wait: float,
         is_returning: bool,
     ) -> None:
-        self.charges: Final = fare.charges
-        self.pools: Final = fare.pools
-        self.gate: Final = fare.gate
-        self.clock: Final = fare.clock
+        self.charges: Final = charge_set.charges
+        self.pools: Final = charge_set.pools
+        self.gate: Final = charge_set.gate
+        self.clock: Final = charge_set.clock
         self.call: Final = call
         self.priority: Final = priority
         self.is_returning: Final = is_returning
-        self.asked_at: Final = budget.monotonic()
+        self.asked_at: Final = asked_at
+        """Monotonic time at which the weight was asked for."""
         self.max_wait: Final = max_wait
-        """Seconds that it waits at most."""
-        self.deadline: Final = self.asked_at + max_wait
-        """Monotonic time at which it gives up waiting."""
+        """Seconds to wait at most."""
+        self.deadline: Final = asked_at + max_wait
+        """Monotonic time at which waiting ends."""
         self.ticket: Final = next(_tickets)
         """The place in the order of arrival."""
         self.looks_at: float = self.deadline
-        """Monotonic time at which it looks again whether it fits."""
+        """Monotonic time at which the waiting call looks again whether it fits."""
         self.admitted_at: float | None = None
-        """Monotonic time at which its weight was taken."""
+        """Monotonic time at which the weight was acquired."""
         self.is_settled: bool = False
-        """Whether its weight was given back, or is known to be counted."""
+        """Whether the weight was released, or is known to be counted."""
         self.sent_at: float | None = None
-        """Monotonic time before its first byte left."""
+        """Monotonic time before the first byte left."""
         self.wake: Wake = is_awake
-        self._budget: Final = budget
+        self._owner: Final = owner
 
     @property
     def origin(self) -> str:
-        """The host whose pools are drawn on."""
+        """The origin whose pools are drawn on."""
         return self.pools[0].origin
 
     @property
     def weight(self) -> int:
-        """What it costs in the first of its pools."""
+        """The weight in the first of the pools."""
         return self.charges[0].weight
 
     @property
     def key_id(self) -> str:
-        """The account that takes turns: its key id, whatever label its clients give it."""
+        """The account that takes turns, by its key id, whatever label its clients give it."""
         return self.call.key_id or self.call.label
 
     @property
     def is_admitted(self) -> bool:
-        """Whether its weight was taken."""
+        """Whether the weight was acquired."""
         return self.admitted_at is not None
 
     @property
@@ -111,52 +117,47 @@ class Reservation:
         self.release()
 
     def try_acquire(self) -> bool:
-        """Take the weight, if that needs no waiting."""
-        return self._budget.try_acquire(self)
+        """Acquire the weight if that needs no waiting; return whether it was acquired."""
+        return self._owner.try_acquire(self)
 
     async def acquire(self) -> None:
-        """Take the weight, as soon as it may be taken.
+        """Acquire the weight as soon as the budget admits the call.
 
         Raises:
             BudgetExceeded: as soon as it is known that the wait would be too long.
-            GateClosed: the host's gate stays closed for longer.
+            GateClosed: the gate of the origin stays closed for longer.
         """
         if not (self.is_admitted or self.try_acquire()):
-            await self._budget.acquire(self)
+            await self._owner.acquire(self)
 
     def release(self) -> None:
-        """Settle what was not: as lost where the request departed, as cancelled where it did not."""
+        """Free the weight of a call that was never sent; settle one that was sent and got no response."""
         if self.is_settled:
             return
         if self.sent_at is None:
-            self._budget.release(self)
+            self._owner.release(self)
         else:
-            self._budget.settle_unknown(self, self.sent_at)
+            self._owner.settle_unknown(self, self.sent_at)
 
     def mark_sent(self) -> None:
-        """Say that the first byte is about to leave.
+        """Record that the first byte is about to leave.
 
         Raises:
-            GateClosed: the gate has closed since the weight was taken. Nothing may be sent.
+            GateClosed: the gate has closed since the weight was acquired. Nothing may be sent.
             BudgetExceeded: the weight was given up in the meantime. Nothing may be sent.
         """
-        self.sent_at = self._budget.mark_sent(self)
+        self.sent_at = self._owner.mark_sent(self)
 
     def mark_unsent(self) -> None:
-        """Take `depart` back: the transport knows that no byte left."""
+        """Undo `mark_sent`: the transport knows that no byte left."""
         self.sent_at = None
 
-    def settle(self, answer: HttpResponse, limit: LimitHit | None = None) -> None:
-        """Settle with the exchange's answer, whatever its status.
-
-        Args:
-            answer: what the exchange counted, and its clock.
-            limit: the limit that the answer says was hit, as `classify` found.
-        """
-        assert self.sent_at is not None, "an answer to a request that never departed"  # noqa: S101
-        self._budget.settle(self, self.sent_at, answer, limit)
+    def settle(self, feedback: Feedback) -> None:
+        """Settle the weight of a request that got a response, whatever its status."""
+        assert self.sent_at is not None, "a response to a request that was never sent"  # noqa: S101
+        self._owner.settle(self, self.sent_at, feedback)
 
 
 def is_awake() -> bool:
-    """What wakes a reservation whose task has not gone to sleep yet."""
+    """Stand in for the wake function of a reservation whose task does not sleep."""
     return True

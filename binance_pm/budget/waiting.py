@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from binance_pm.limits import LimitType
-
-if TYPE_CHECKING:
-    from binance_pm.budget.reservation import Reservation
 
 WeightReason = Literal["minute", "reserve", "responses", "probe", "pace", "store"]
 """Why there is no room in a pool, see `WaitReason`."""
@@ -21,10 +18,10 @@ WaitReason = Literal[
 ]  # fmt: skip
 """What is waited for.
 
-* gate: the host's gate is closed by a 429 or 418
+* gate: the gate of the origin is closed by a 429 or 418
 * minute: the limit of this minute is used up
 * reserve: what is left of the minute is kept for orders, and for what others on the IP use
-* responses: calls in flight hold the weight until they are answered
+* responses: calls in flight hold the weight until they have a response
 * probe: one call in flight finds out what others have used; the others wait for its response
 * pace: calls are spread over the rest of the minute
 * store: the store of a shared budget has not granted the weight
@@ -133,31 +130,3 @@ _BRIEF: Final = {
     "connection": "connecting",
     "retry": "waiting to be tried again",
 }
-
-
-def waiting_of(reservation: Reservation, now: float) -> Waiting:
-    """What a call waits for, whether it stands in the queue or has its weight."""
-    host = reservation.origin
-    if reservation.sent_at is not None:
-        return Waiting(reason="response", origin=host, seconds=now - reservation.sent_at)
-    if reservation.admitted_at is not None:
-        return Waiting(reason="connection", origin=host, seconds=now - reservation.admitted_at)
-    if closed := reservation.gate.wait(now):
-        return Waiting(reason="gate", origin=host, seconds=closed)
-    bounds = reservation.clock.bounds()
-    worst = Waiting(reason="turn", origin=host)
-    longest = 0.0
-    for pool, ledger, weight in reservation.charges:
-        seconds = ledger.wait(weight, reservation.priority, now, bounds).seconds
-        if seconds > longest:
-            longest = seconds
-            worst = Waiting(
-                reason=ledger.why(weight, reservation.priority, now, bounds),
-                origin=host,
-                pool=pool.name,
-                seconds=seconds if math.isfinite(seconds) else None,
-                used=ledger.most_used(bounds),
-                limit=ledger.limit,
-                external=ledger.external.share,
-            )
-    return worst

@@ -15,7 +15,6 @@ import anyio
 import msgspec
 
 from binance_pm.amounts import json_of
-from binance_pm.budget import Budget
 from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.history import History, logged
 from binance_pm.cli.describe import clock_time, sentence
@@ -155,7 +154,10 @@ async def _run(request: Request) -> int:
             receivers.append(metrics)
         session: Session | None = None
         if request.budget is not None:
-            budget = Budget.shared(request.budget.url.reveal().decode(), name=request.budget.name)
+            # Imported lazily: only shared budgets need it.
+            from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
+
+            budget = SharedBudget(request.budget.url.reveal().decode(), name=request.budget.name)
             closers.append(budget.close)
             session = Session(budget=budget)
         publisher = _publisher(request)

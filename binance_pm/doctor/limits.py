@@ -32,7 +32,7 @@ def check_budget(budget: Budget, *, is_heard: bool) -> Check:
     what = f"others on this IP used {', '.join(used)}"
     if all(state.external < _MUCH * state.limit for state in states):
         return Check("budget", "", "ok", what)
-    return Check("budget", "", "warning", what, "Let the programs on this IP share one budget: Budget.shared().")
+    return Check("budget", "", "warning", what, "Let the programs on this IP share one budget: SharedBudget.")
 
 
 def check_limits(budget: Budget, hosts: Mapping[str, str], *, weight: int, is_heard: bool) -> Check:

@@ -19,6 +19,7 @@ import msgspec
 
 from binance_pm import ENDPOINTS, Client, Session
 from binance_pm.budget import Budget, Charge, Family, LimitType, Reservation, pool_of
+from binance_pm.classify import classify
 from binance_pm.errors import CallInfo
 from binance_pm.signing import signer
 from binance_pm.transport.http import HttpRequest, HttpResponse
@@ -33,6 +34,7 @@ TARGETS = {"reserve and settle": 20.0, "whole call, 1 position": 60.0}
 DECODING_TARGET = 1.1
 WAITERS = 1_000, 10_000
 # Any minute's start does.
+CALL = CallInfo("um_account")
 EPOCH = 1_800_000_000.0
 
 
@@ -80,12 +82,12 @@ async def measure() -> dict[str, float]:
     charges = (Charge(pool_of("papi", LimitType.IP, origin="h", path="/papi/v2/um/account", key_id="a"), 5),)
     budget = Budget(limits=limits)
     small, large = body_of(SMALL), body_of(LARGE)
-    answers = deque(islice(answers_with(small), ROUNDS * CALLS))
+    answers = deque(classify(CALL, it).feedback for it in islice(answers_with(small), ROUNDS * CALLS))
     decode = ENDPOINTS["um_account"].decode
 
     async def reserve() -> None:
         reservation: Reservation
-        async with budget.reserve(charges, call=CallInfo("um_account"), max_wait=1) as reservation:
+        async with budget.reserve(charges, call=CALL, max_wait=1) as reservation:
             reservation.mark_sent()
             reservation.settle(answers.popleft())
 
@@ -136,7 +138,7 @@ async def wait_in_line(waiters: int) -> float:
         async with budget.reserve((charge,), call=CallInfo("um_account", account), max_wait=math.inf) as reservation:
             reservation.mark_sent()
             await asyncio.sleep(0.05)
-            reservation.settle(next(answers))
+            reservation.settle(classify(CALL, next(answers)).feedback)
 
     began = time.process_time()
     await asyncio.gather(*map(call, range(waiters)))

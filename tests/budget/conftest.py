@@ -11,7 +11,8 @@ import pytest
 
 from binance_pm.budget import Budget, Charge, Family, LimitType, Pool, pool_of
 from binance_pm.classify import classify
-from binance_pm.errors import CallInfo, LimitHit
+from binance_pm.errors import CallInfo
+from binance_pm.limits import Feedback
 from binance_pm.transport.http import HttpResponse
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ IP = pool_of("papi", LimitType.IP, origin=HOST, path="", key_id="")
 SAPI = pool_of("sapi", LimitType.IP, origin=HOST, path="/sapi/v1/x", key_id="")
 
 
-def limit_of(answer: HttpResponse) -> LimitHit | None:
-    """The limit that an answer says was hit, as the client tells the budget."""
-    return classify(CallInfo("x"), answer).limit
+def feedback(status: int, headers: dict[str, str], body: bytes = b"") -> Feedback:
+    """What a response tells the budget."""
+    return classify(CallInfo("x"), HttpResponse(status, headers, body)).feedback
 
 
 def budget_by(clock: ManualClock | FakeClock, *, bans: Path | None = None, egress: str = "") -> Budget:
@@ -64,14 +65,14 @@ def charge() -> Callable[[int], tuple[Charge, ...]]:
 
 
 @pytest.fixture
-def answer(clock: FakeClock) -> Callable[..., HttpResponse]:
-    """An answer of the exchange, whose clock is the fake one."""
+def answer(clock: FakeClock) -> Callable[..., Feedback]:
+    """What a response tells the budget of an exchange whose clock is the fake one."""
 
-    def make(used: int | None = None, *, status: int = 200, body: bytes = b"{}", **headers: str) -> HttpResponse:
+    def make(used: int | None = None, *, status: int = 200, body: bytes = b"{}", **headers: str) -> Feedback:
         told = {name.replace("_", "-"): text for name, text in headers.items()}
         told.setdefault("date", formatdate(int(clock.now), usegmt=True))
         if used is not None:
             told["x-mbx-used-weight-1m"] = str(used)
-        return HttpResponse(status, told, body)
+        return feedback(status, told, body)
 
     return make

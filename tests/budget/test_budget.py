@@ -17,31 +17,30 @@ import pytest
 
 from binance_pm.budget import Budget, Charge, LimitType, Pool, Priority, pool_of, process_budget
 from binance_pm.errors import BudgetExceeded, CallInfo, ConfigurationError, GateClosed
-from binance_pm.transport.http import HttpResponse
-from tests.budget.conftest import limit_of
+from binance_pm.limits import Feedback
 from tests.conftest import ManualClock, settled
 
 if TYPE_CHECKING:
     from tests.conftest import FakeClock
 
 ChargeOf = Callable[[int], tuple[Charge, ...]]
-AnswerOf = Callable[..., HttpResponse]
+AnswerOf = Callable[..., Feedback]
 
 CALL = CallInfo("account", "desk")
 
 
 async def spend(
-    budget: Budget, charges: tuple[Charge, ...], answer: Callable[[], HttpResponse | None], *, max_wait: float = 60.0
+    budget: Budget, charges: tuple[Charge, ...], answer: Callable[[], Feedback | None], *, max_wait: float = 60.0
 ) -> None:
     """One whole call: reserve, depart, and be answered or, with None, lost."""
     async with budget.reserve(charges, call=CALL, priority=Priority.ORDER, max_wait=max_wait) as reservation:
         reservation.mark_sent()
         if (told := answer()) is not None:
-            reservation.settle(told, limit_of(told))
+            reservation.settle(told)
 
 
 async def burst(
-    budget: Budget, charges: tuple[Charge, ...], answers: list[Callable[[], HttpResponse]], *, max_wait: float = 60.0
+    budget: Budget, charges: tuple[Charge, ...], answers: list[Callable[[], Feedback]], *, max_wait: float = 60.0
 ) -> None:
     """Calls that are all on their way before the first of them is answered."""
     async with AsyncExitStack() as stack:
@@ -50,7 +49,7 @@ async def burst(
             (await stack.enter_async_context(reservation)).mark_sent()
         for reservation, told in zip(entered, answers, strict=True):
             given = told()
-            reservation.settle(given, limit_of(given))
+            reservation.settle(given)
 
 
 def used(budget: Budget) -> list[tuple[int, int]]:
@@ -434,7 +433,7 @@ class TestGate:
                 tasks.start_soon(call)
                 await settled()
                 first.mark_sent()
-                first.settle(answer(60, status=429, retry_after="200"), "ip")
+                first.settle(answer(60, status=429, retry_after="200"))
             for _ in range(21):
                 await manual_clock.advance(10)
 
@@ -498,9 +497,9 @@ async def test_nobody_waits_for_a_loop_that_stands_still(
         limits={("papi", LimitType.IP): 110}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep
     )
     await spend(budget, charge(90), lambda: answer(90))
-    served: list[HttpResponse] = []
+    served: list[Feedback] = []
 
-    def serve() -> HttpResponse:
+    def serve() -> Feedback:
         served.append(answer(40))
         return served[-1]
 

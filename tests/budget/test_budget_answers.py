@@ -18,8 +18,7 @@ from binance_pm.budget import (
 from binance_pm.budget.bans import read_bans
 from binance_pm.doctor.limits import check_limits
 from binance_pm.errors import BudgetExceeded, CallInfo, GateClosed
-from binance_pm.transport.http import HttpResponse
-from tests.budget.conftest import HOST, IP, MINUTE, SAPI, budget_by
+from tests.budget.conftest import HOST, IP, MINUTE, SAPI, budget_by, feedback
 from tests.conftest import FakeClock
 
 
@@ -30,7 +29,7 @@ class TestBans:
         """One call is answered by a ban."""
         async with budget.reserve((Charge(IP, 1),), call=CallInfo("x", ""), max_wait=0) as reservation:
             reservation.mark_sent()
-            reservation.settle(HttpResponse(418, {"retry-after": retry_after}, b""), "ban")
+            reservation.settle(feedback(418, {"retry-after": retry_after}, b""))
 
     async def test_one_that_ends_before_the_gate_opens_is_written_all_the_same(
         self, clock: FakeClock, tmp_path: Path
@@ -43,8 +42,8 @@ class TestBans:
         ):
             refused.mark_sent()
             banned.mark_sent()
-            refused.settle(HttpResponse(429, {"retry-after": "400"}, b""), "ip")
-            banned.settle(HttpResponse(418, {"retry-after": "300"}, b""), "ban")
+            refused.settle(feedback(429, {"retry-after": "400"}, b""))
+            banned.settle(feedback(418, {"retry-after": "300"}, b""))
 
         assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == pytest.approx(300, abs=1)
 
@@ -87,7 +86,7 @@ class TestBans:
         budget = budget_by(clock, bans=tmp_path / "bans")
         async with budget.reserve((Charge(pool, 1),), call=CallInfo("x", ""), max_wait=0) as reservation:
             reservation.mark_sent()
-            reservation.settle(HttpResponse(418, {"retry-after": "86400"}, b""), "ban")
+            reservation.settle(feedback(418, {"retry-after": "86400"}, b""))
 
         assert budget.gate(pool.origin).is_banned(clock.now)
         assert budget.ban_advice(pool.origin) == ""
@@ -106,7 +105,7 @@ class TestBans:
         budget = budget_by(clock, bans=tmp_path / "bans")
         async with budget.reserve((Charge(IP, 1),), call=CallInfo("x", ""), max_wait=0) as reservation:
             reservation.mark_sent()
-            reservation.settle(HttpResponse(429, {"retry-after": "300"}, b""), "ip")
+            reservation.settle(feedback(429, {"retry-after": "300"}, b""))
 
         assert not (tmp_path / "bans").exists()
 
@@ -121,7 +120,7 @@ class TestOrderCount:
         own, other = (pool_of("papi", LimitType.ORDERS, origin=HOST, path="", key_id=name) for name in "ab")
         async with budget.reserve((Charge(IP, 1), Charge(own, 1)), call=CallInfo("x", "a"), max_wait=0) as reservation:
             reservation.mark_sent()
-            reservation.settle(HttpResponse(429, {}, b'{"code":-1015,"msg":"Too many new orders."}'), "orders")
+            reservation.settle(feedback(429, {}, b'{"code":-1015,"msg":"Too many new orders."}'))
 
         assert budget.gate(HOST).wait(clock.now) == 0.0
         async with budget.reserve((Charge(IP, 1), Charge(other, 1)), call=CallInfo("x", "b"), max_wait=0):
@@ -146,7 +145,10 @@ class TestWarnings:
         assert caplog.text.count("rises by 6 with each x, not by 2") == 1
         async with budget.reserve((Charge(IP, 200),), call=CallInfo("x", ""), priority=Priority.ORDER, max_wait=0):
             assert (
-                budget._wait(budget.reserve((Charge(IP, 400),), call=CallInfo("y", ""), max_wait=0)).seconds == math.inf
+                budget._scheduler.decide(
+                    budget.reserve((Charge(IP, 400),), call=CallInfo("y", ""), max_wait=0), clock.now
+                ).seconds
+                == math.inf
             )
 
     async def test_a_weight_that_is_too_high_is_told_at_once(
@@ -188,7 +190,7 @@ class TestWarnings:
             ) as one:
                 one.mark_sent()
                 clock.now += 0.01
-                one.settle(HttpResponse(200, {"x-mbx-used-weight-1m": str(since + done * counted)}, b"{}"))
+                one.settle(feedback(200, {"x-mbx-used-weight-1m": str(since + done * counted)}, b"{}"))
 
 
 class TestTurn:
@@ -208,7 +210,7 @@ class TestTurn:
                 (Charge(IP, 1),), call=CallInfo("x", ""), priority=Priority.ORDER, max_wait=0
             ) as later:
                 later.mark_sent()
-                later.settle(HttpResponse(200, {"x-mbx-used-weight-1m": str(count)}, b"{}"))
+                later.settle(feedback(200, {"x-mbx-used-weight-1m": str(count)}, b"{}"))
             used.append(budget.snapshot()[0].used)
 
         assert used == [61, 2]
@@ -221,6 +223,6 @@ class TestTurn:
         async with budget.reserve((Charge(IP, 60),), call=CallInfo("x", ""), max_wait=0) as slow:
             slow.mark_sent()
             clock.now += 2
-            slow.settle(HttpResponse(200, {"x-mbx-used-weight-1m": "900"}, b"{}"))
+            slow.settle(feedback(200, {"x-mbx-used-weight-1m": "900"}, b"{}"))
 
         assert budget.snapshot()[0].used == 60

@@ -10,13 +10,12 @@ import anyio
 import pytest
 
 from binance_pm.budget import Budget, Charge, LimitType, Pool, Priority
-from binance_pm.budget.shared.budget import SharedBudget
+from binance_pm.budget.shared import SharedBudget
+from binance_pm.budget.shared.reference import MemoryStore
 from binance_pm.errors import CallInfo
-from binance_pm.transport.http import HttpResponse
-from tests.budget.conftest import HOST, MINUTE
+from tests.budget.conftest import HOST, MINUTE, feedback
 from tests.budget.test_shared import Hand
 from tests.conftest import ManualClock
-from tests.simulation.store import MemoryStore
 
 CALL = CallInfo("x", "a")
 LONG = 15 * 60.0
@@ -45,7 +44,7 @@ async def spend(budget: Budget, pool: Pool, clock: ManualClock, *, weight: int =
     async with budget.reserve((Charge(pool, weight),), call=CALL, max_wait=0) as reservation:
         reservation.mark_sent()
         headers = {"date": formatdate(int(clock.now), usegmt=True), "x-sapi-used-ip-weight-1m": str(used)}
-        reservation.settle(HttpResponse(200, headers, b"{}"))
+        reservation.settle(feedback(200, headers, b"{}"))
 
 
 async def crowd(budget: Budget, clock: ManualClock, *, first: int = 10_000, paths: int = 600) -> None:
@@ -166,7 +165,7 @@ async def test_a_refusal_is_remembered_for_longer(budget: Budget, clock: ManualC
     pool = pool_of_path(1)
     async with budget.reserve((Charge(pool, 1),), call=CALL, max_wait=0) as reservation:
         reservation.mark_sent()
-        reservation.settle(HttpResponse(429, {"retry-after": "1"}, b""), "ip")
+        reservation.settle(feedback(429, {"retry-after": "1"}, b""))
     clock.now += 300
     await crowd(budget, clock)
     assert pool in pools_of(budget)
@@ -198,7 +197,7 @@ async def test_a_shared_budget_forgets_too(clock: ManualClock) -> None:
                 async with shared.reserve((Charge(pool, 1),), call=CALL, max_wait=60) as reservation:
                     reservation.mark_sent()
                     headers = {"date": formatdate(int(clock.now), usegmt=True), "x-sapi-used-ip-weight-1m": "1"}
-                    reservation.settle(HttpResponse(200, headers, b"{}"))
+                    reservation.settle(feedback(200, headers, b"{}"))
 
             tasks.start_soon(one)
             await clock.advance(0.0)

@@ -16,8 +16,7 @@ from binance_pm.budget import (
     Reservation,
 )
 from binance_pm.errors import CallInfo
-from binance_pm.transport.http import HttpResponse
-from tests.budget.conftest import HOST, IP, LIMIT, MINUTE, budget_by
+from tests.budget.conftest import HOST, IP, LIMIT, MINUTE, budget_by, feedback
 from tests.conftest import FakeClock, settled
 
 
@@ -46,7 +45,7 @@ class TestForgotten:
         late.mark_sent()
         clock.now += 130
         budget.observe_time(HOST, clock.now, clock.now, asked=clock.now)
-        late.settle(HttpResponse(429, {"retry-after": "90"}, b""), "ip")
+        late.settle(feedback(429, {"retry-after": "90"}, b""))
         await late.__aexit__()
 
         assert budget.snapshot()[0].in_flight == 0
@@ -81,7 +80,7 @@ class TestForgotten:
         loop.close()
         before = budget.waiting
         holder.mark_sent()
-        holder.settle(HttpResponse(200, {"x-mbx-used-weight-1m": "600"}, b"{}"))
+        holder.settle(feedback(200, {"x-mbx-used-weight-1m": "600"}, b"{}"))
 
         assert (before, budget.waiting) == (1, 0)
 

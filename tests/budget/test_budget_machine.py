@@ -29,8 +29,7 @@ from binance_pm.budget import (
 )
 from binance_pm.budget.ledger import MARGIN
 from binance_pm.errors import BudgetExceeded, CallInfo, GateClosed
-from binance_pm.transport.http import HttpResponse
-from tests.budget.conftest import limit_of
+from tests.budget.conftest import feedback
 
 # A failure is made small before it is shown, and that takes its time.
 pytestmark = pytest.mark.timeout(600)
@@ -380,7 +379,7 @@ class BudgetMachine(RuleBasedStateMachine):
                 break
             self._advance(min(max(self.clock.next_at() - self.clock.now, 0.0), 60.0))
         assert (self.budget.waiting, self.waiting, self.holding) == (0, [], [])
-        assert not vars(self.budget)["_open"]
+        assert not self.budget._scheduler.open
         assert {state.in_flight for state in self.budget.snapshot()} <= {0}
 
     @property
@@ -446,8 +445,8 @@ class BudgetMachine(RuleBasedStateMachine):
     def _answer(self, calling: Calling, status: int, headers: dict[str, str], *, has_date: bool) -> None:
         if has_date:
             headers["date"] = formatdate(int(self._exchange_now), usegmt=True)
-        told = HttpResponse(status, headers, b"{}")
-        calling.reservation.settle(told, limit_of(told))
+        told = feedback(status, headers, b"{}")
+        calling.reservation.settle(told)
         calling.ended.set()
 
     def _cancel(self, calling: Calling) -> None:

@@ -24,9 +24,10 @@ from binance_pm.budget import (
     pool_of,
 )
 from binance_pm.budget.ledger import PATIENCE, Ledger
+from binance_pm.budget.scheduler import Decision, Scheduler
 from binance_pm.errors import BudgetExceeded, CallInfo, GateClosed
-from binance_pm.transport.http import HttpResponse
-from tests.budget.conftest import HOST, IP, LIMIT, MINUTE, budget_by, limit_of
+from binance_pm.limits import Feedback
+from tests.budget.conftest import HOST, IP, LIMIT, MINUTE, budget_by, feedback
 from tests.conftest import FakeClock, ManualClock, settled
 
 
@@ -83,11 +84,11 @@ class Desk:
         self._release[name].set()
         await settled()
 
-    def answer(self, weight: int) -> HttpResponse:
+    def answer(self, weight: int) -> Feedback:
         """The exchange counts and answers."""
         minute = int(self.clock.now // 60)
         self.counts[minute] += weight
-        return HttpResponse(200, {"x-mbx-used-weight-1m": str(self.counts[minute])}, b"{}")
+        return feedback(200, {"x-mbx-used-weight-1m": str(self.counts[minute])}, b"{}")
 
     async def close(self) -> None:
         """Leave nobody waiting."""
@@ -105,10 +106,10 @@ async def desk(manual_clock: ManualClock) -> AsyncGenerator[Desk, None]:
         manual_clock.now += 0.5
         desk.budget.observe_time(HOST, manual_clock.now, manual_clock.now, asked=manual_clock.now)
         await desk.call("first", 1)
-    ledger = desk.budget._ledger(IP)
+    ledger = desk.budget._table.ledgers[IP]
     assert isinstance(ledger, Ledger)
     # As after a quiet minute: no poll has to wait for tokens.
-    ledger._tokens = LIMIT
+    ledger._bucket.tokens = LIMIT
     desk.served.clear()
     yield desk
     await desk.close()
@@ -261,14 +262,14 @@ class TestWaiting:
     ) -> None:
         """Whether there is room is looked at some times for each call, not once for each of the others."""
         looks, served, number = 0, 0, 10_000
-        look = Budget._wait
+        look = Scheduler.decide
 
-        def counted(budget: Budget, reservation: Reservation) -> object:
+        def counted(scheduler: Scheduler, reservation: Reservation, now: float) -> Decision:
             nonlocal looks
             looks += 1
-            return look(budget, reservation)
+            return look(scheduler, reservation, now)
 
-        monkeypatch.setattr(Budget, "_wait", counted)
+        monkeypatch.setattr(Scheduler, "decide", counted)
         budget = Budget(limits={("papi", LimitType.IP): 2 * number}, monotonic=manual_clock, wall=manual_clock)
 
         async def call(account: str) -> None:
@@ -343,8 +344,8 @@ class TestEvents:
                 )
                 entered[-1].mark_sent()
             for reservation, (status, wait) in zip(entered, ((429, "100"), (418, "200"), (403, "300")), strict=True):
-                given = HttpResponse(status, {"retry-after": wait}, b"")
-                reservation.settle(given, limit_of(given))
+                given = feedback(status, {"retry-after": wait}, b"")
+                reservation.settle(given)
 
         assert events[3:] == [
             Refused(HOST, 429, banned=False, seconds=100.0),

@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
-from binance_pm.transport.http import HttpResponse
+from tests.budget.conftest import feedback
 
 
 def test_is_open_at_first() -> None:
@@ -53,8 +53,7 @@ def closes_for(
 ) -> float:
     """For how long an answer closes the gate, a third into the exchange's minute."""
     headers = {} if retry_after is None else {"retry-after": retry_after}
-    answer = HttpResponse(status, headers, body)
-    return closing_seconds(answer, banned=status == 418, firewall=status == 403, bounds=bounds, minute=60.0)
+    return closing_seconds(feedback(status, headers, body), bounds=bounds, minute=60.0)
 
 
 @pytest.mark.parametrize(
@@ -149,9 +148,7 @@ def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_hea
     if date is not None:
         headers["date"] = formatdate(NOW + date, usegmt=True)
     return closing_seconds(
-        HttpResponse(status, headers, b"banned until %d" % (ends * 1000) if status == 418 else b""),
-        banned=status == 418,
-        firewall=False,
+        feedback(status, headers, b"banned until %d" % (ends * 1000) if status == 418 else b""),
         bounds=(NOW, NOW + 1),
         minute=60.0,
         wall=NOW + wall,
@@ -162,11 +159,9 @@ def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_hea
 @pytest.mark.parametrize("wall", [0.0, 600.0, 4 * 86400.0])
 def test_the_longest_ban_is_believed_by_the_exchanges_clock(wall: float) -> None:
     """Its bounds are a little wide, so that it seems to be a little longer; a wrong wall clock does not shorten it."""
-    answer = HttpResponse(418, {}, b"banned until %d" % ((MINUTE + 20 + LONGEST_BAN) * 1000))
+    answer = feedback(418, {}, b"banned until %d" % ((MINUTE + 20 + LONGEST_BAN) * 1000))
     seconds = closing_seconds(
         answer,
-        banned=True,
-        firewall=False,
         bounds=(MINUTE + 19.3, MINUTE + 20.4),
         minute=60.0,
         wall=MINUTE + 20 + wall,

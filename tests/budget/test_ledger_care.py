@@ -28,7 +28,7 @@ def known(*, instances: int = 1, at: float = 30.0, limit: int = LIMIT) -> Ledger
 
 def filled(ledger: Ledger) -> Ledger:
     """The ledger, with a bucket that holds a whole minute's worth, as after a quiet minute."""
-    ledger._tokens = ledger.limit / ledger.instances
+    ledger._bucket.tokens = ledger.limit / ledger.instances
     return ledger
 
 
@@ -74,7 +74,7 @@ class TestNonsense:
             ledger.acquire(5, ORDERS, second)
             ledger.settle(5, None, range(second // 60, second // 60 + 1), sent=second, now=second + 0.1)
 
-        assert len(ledger._pending) <= 310
+        assert len(ledger._pending.batches) <= 310
 
     def test_a_clock_that_steps_back_makes_no_room(self) -> None:
         """What others may have added since is never less than nothing."""
@@ -542,7 +542,7 @@ class TestPace:
         ledger = known(at=at)
         heard(ledger, used, used, at=at)
         ledger.external.rate = theirs
-        ledger._tokens -= spent
+        ledger._bucket.tokens -= spent
         told = wait(ledger, weight, POLLS, at=at)
         paced = ledger.why(weight, POLLS, at, (at, at)) == "pace"
         # At the very end of a minute, the next one is near.
@@ -716,7 +716,7 @@ class TestNoSilence:
             ledger.settle(1, 1, range(minute, minute + 1), sent=31.0, now=31.0)
             heard(ledger, 1, 1, at=31.0)
 
-        assert max(len(ledger._header), len(ledger._own), len(ledger._heard)) <= 8
+        assert max(len(ledger._header), len(ledger._own), len(ledger._header_at)) <= 8
 
 
 class TestAsking:
@@ -726,7 +726,7 @@ class TestAsking:
         """After a burst of others nothing would drip into the bucket for the rest of the minute."""
         ledger = busy(0.0, seconds=4)
         heard(ledger, 0, 700, at=4.5, priority=POLLS)
-        ledger._tokens = 0.0
+        ledger._bucket.tokens = 0.0
         heard(ledger, 0, 700, at=5.0, priority=POLLS)
         soon, heavy = wait(ledger, 5, POLLS, at=5.5), wait(ledger, 21, POLLS, at=7.1)
         asks = wait(ledger, 5, POLLS, at=7.1)
@@ -740,18 +740,18 @@ class TestAsking:
         """The polls behind it wait for as many tokens as before."""
         ledger = busy(0.0, seconds=4)
         heard(ledger, 0, 700, at=4.5, priority=POLLS)
-        ledger._tokens = 0.0
+        ledger._bucket.tokens = 0.0
         heard(ledger, 0, 700, at=5.0, priority=POLLS)
         asks = wait(ledger, 20, POLLS, at=7.1)
         ledger.acquire(20, POLLS, 7.1)
 
-        assert (asks, ledger._tokens) == (0.0, 0.0)
+        assert (asks, ledger._bucket.tokens) == (0.0, 0.0)
 
     def test_nobody_asks_again_before_the_answer_can_have_come(self) -> None:
         """A gateway that tells no count is not asked all the time."""
         ledger = busy(0.0, seconds=4)
         heard(ledger, 0, 700, at=4.5, priority=POLLS)
-        ledger._tokens = 0.0
+        ledger._bucket.tokens = 0.0
         ledger.acquire(5, POLLS, 7.1)
         ledger.settle(5, None, range(1), sent=7.1, now=7.2, is_probe=False)
 

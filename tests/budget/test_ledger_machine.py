@@ -211,7 +211,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def memory_is_bounded(self) -> None:
         """Three minutes are remembered at most, and the calls that may be in them."""
         state = vars(self.ledger)
-        assert max(len(state["_header"]), len(state["_own"]), len(state["_heard"])) <= 4
+        assert max(len(state["_header"]), len(state["_own"]), len(state["_header_at"])) <= 4
 
     @invariant()
     def minutes_are_not_doubted(self) -> None:

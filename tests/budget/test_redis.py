@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from cryptography.x509.oid import NameOID
 
 from binance_pm import ConfigurationError
 from binance_pm.budget.shared.messages import Demand, Message, OriginReport, PoolReply, PoolReport
-from binance_pm.budget.shared.redis import REPLY_SECONDS, RedisStore
+from binance_pm.budget.shared.redis import RedisStore
 from binance_pm.budget.shared.store import IDLE_SECONDS
 from binance_pm.extras import installation
 from binance_pm.limits import Priority
@@ -59,14 +60,8 @@ def lost(store: RedisStore) -> str:
     return "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(store)
 
 
-MODULE = "binance_pm.budget.shared.redis"
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is busy is no store that is lost."""
-    monkeypatch.setattr(f"{MODULE}.CONNECT_SECONDS", 20.0)
-    monkeypatch.setattr(f"{MODULE}.REPLY_SECONDS", 20.0)
+# On a busy machine, a store takes longer.
+patient = partial(RedisStore, connect_seconds=20.0, reply_seconds=20.0)
 
 
 @pytest.fixture
@@ -78,7 +73,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def shared(valkey: str, name: str) -> Generator[RedisStore, None, None]:
     """A store of the test's own."""
-    with closing(RedisStore(valkey, name)) as opened:
+    with closing(patient(valkey, name)) as opened:
         yield opened
 
 
@@ -93,7 +88,7 @@ def test_processes_share_what_the_store_grants(shared: RedisStore, valkey: str, 
     """What one process holds is missing to the other."""
     told(shared)
 
-    with closing(RedisStore(valkey, name)) as other:
+    with closing(patient(valkey, name)) as other:
         seen = told(other, "b")
 
     assert (seen.granted, seen.in_flight, seen.processes) == ((0,), 1, 2)
@@ -103,7 +98,7 @@ def test_budgets_of_other_names_are_others(shared: RedisStore, valkey: str, name
     """Two egress IPs may use one server."""
     told(shared)
 
-    with closing(RedisStore(valkey, f"{name} 2")) as other:
+    with closing(patient(valkey, f"{name} 2")) as other:
         assert told(other, "b").processes == 1
 
 
@@ -142,7 +137,7 @@ def test_a_ban_outlives_an_idle_budget(shared: RedisStore, beside: Any, name: st
 def test_a_restarted_server_is_found_again(name: str) -> None:
     """While it is away the store is lost; then it begins anew, and believes what the process holds."""
     port = free_port()
-    with closing(RedisStore(f"redis://127.0.0.1:{port}", name)) as opened:
+    with closing(patient(f"redis://127.0.0.1:{port}", name)) as opened:
         with serving_port(port):
             told(opened)
         text = lost(opened)
@@ -157,17 +152,15 @@ def test_nobody_there_is_said_at_once(name: str) -> None:
     """A refused connection is not tried again."""
     with refusing_port() as port:
         begun = time.monotonic()
-        text = lost(RedisStore(f"redis://127.0.0.1:{port}", name))
+        text = lost(patient(f"redis://127.0.0.1:{port}", name))
 
     assert "refused" in text
     assert time.monotonic() - begun < 2
 
 
-def test_silence_is_not_waited_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_is_not_waited_for(name: str) -> None:
     """A server that takes the connection and says nothing is given up after a quarter of a second, and left."""
     done = threading.Event()
-
-    monkeypatch.setattr(f"{MODULE}.REPLY_SECONDS", REPLY_SECONDS)
 
     def keep_silent(_: socket.socket) -> None:
         done.wait(20)
@@ -207,7 +200,7 @@ def saying(answer: bytes) -> Callable[[socket.socket], None]:
 )
 def test_what_is_no_reply_is_a_loss(answer: bytes, said: str, name: str) -> None:
     """Whatever the server says, there is one kind of error."""
-    with serve_raw(saying(answer)) as server, closing(RedisStore(server.url.replace("http", "redis"), name)) as opened:
+    with serve_raw(saying(answer)) as server, closing(patient(server.url.replace("http", "redis"), name)) as opened:
         assert said in lost(opened)
 
 
@@ -232,7 +225,7 @@ def guarded() -> Generator[int, None, None]:
 @pytest.mark.parametrize("who", [f":{PASSWORD}", f"worker:{PASSWORD}"])
 def test_users_and_passwords_are_those_of_the_url(guarded: int, name: str, who: str) -> None:
     """So is the number of the database."""
-    with closing(RedisStore(f"redis://{who}@127.0.0.1:{guarded}/3", name)) as opened:
+    with closing(patient(f"redis://{who}@127.0.0.1:{guarded}/3", name)) as opened:
         assert told(opened).processes == 1
         assert PASSWORD not in repr(opened)
 
@@ -242,7 +235,7 @@ def test_a_wrong_password_is_not_shown(guarded: int, name: str, who: str, caplog
     """What is raised says that it is wrong, and where."""
     caplog.set_level(logging.DEBUG)
 
-    text = lost(RedisStore(f"redis://{who}127.0.0.1:{guarded}", name))
+    text = lost(patient(f"redis://{who}127.0.0.1:{guarded}", name))
 
     assert "AuthenticationError" in text
     assert str(guarded) in text
@@ -254,7 +247,7 @@ def test_a_password_that_the_server_quotes_is_not_shown(name: str, quoting: str)
     """A server that does not know a command tells what it was given."""
     error = f"-ERR unknown command 'AUTH'{quoting % PASSWORD}\r\n"
     with serve_raw(saying(error.encode())) as server:
-        text = lost(RedisStore(server.url.replace("http://", f"redis://:{PASSWORD}@"), name))
+        text = lost(patient(server.url.replace("http://", f"redis://:{PASSWORD}@"), name))
 
     assert "ResponseError" in text
     assert PASSWORD not in text
@@ -277,7 +270,7 @@ def test_a_password_that_the_server_quotes_is_not_shown(name: str, quoting: str)
 def test_a_url_that_cannot_be_read_is_not_shown(url: str) -> None:
     """It is found before anything is sent."""
     with pytest.raises(ConfigurationError) as caught:
-        RedisStore(url, "x")
+        patient(url, "x")
 
     assert "the store's URL" in str(caught.value)
     assert PASSWORD not in "".join(traceback.format_exception(caught.value))
@@ -288,7 +281,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
 
     with pytest.raises(ConfigurationError, match=re.escape(f"Install it: {installation('redis')}")):
-        RedisStore("redis://127.0.0.1", "x")
+        patient("redis://127.0.0.1", "x")
 
 
 def test_a_cluster_is_asked_where_the_budget_is(tmp_path: Path, name: str) -> None:
@@ -296,7 +289,7 @@ def test_a_cluster_is_asked_where_the_budget_is(tmp_path: Path, name: str) -> No
     port = free_port()
     options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(tmp_path)]
     url = f"redis+cluster://127.0.0.1:{port}"
-    with serving_port(port, *options), closing(RedisStore(url, name)) as opened:
+    with serving_port(port, *options), closing(patient(url, name)) as opened:
         text = lost(opened)
         with closing(redis.Redis(port=port, protocol=2)) as node:
             _execute(node, "CLUSTER", "ADDSLOTSRANGE", "0", "16383")
@@ -362,9 +355,9 @@ def test_tls_is_spoken_where_the_url_says_so(valkey: str, certificate: Path, nam
     """With the certificates that are trusted, and no others."""
     with serve_raw(encrypting(valkey, certificate)) as server:
         url = server.url.replace("http", "rediss")
-        with closing(RedisStore(f"{url}?ssl_ca_certs={certificate}", name)) as opened:
+        with closing(patient(f"{url}?ssl_ca_certs={certificate}", name)) as opened:
             seen = told(opened)
-        text = lost(RedisStore(url, name))
+        text = lost(patient(url, name))
 
     assert seen.processes == 1
     assert "CERTIFICATE_VERIFY_FAILED" in text

@@ -13,13 +13,13 @@ import redis
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from binance_pm.budget import external, ledger
+from binance_pm.budget import external, ledger, pacing
 from binance_pm.budget.ledger import Ledger
 from binance_pm.budget.shared import store
 from binance_pm.budget.shared.messages import CallRefused, Message, OriginReport, PoolReport, Reply
 from binance_pm.budget.shared.redis import figures, script
+from binance_pm.budget.shared.reference import MemoryStore
 from tests.simulation.histories import History
-from tests.simulation.store import MemoryStore
 
 keys = count()
 
@@ -91,22 +91,27 @@ def assert_same_ledger(stored: dict[str, Any], ledger: Ledger) -> None:
     """Everything that the script keeps of a pool is what the ledger has."""
     external, pending, last = stored.pop("external"), stored.pop("pending"), stored.pop("last", None)
     assert_alike(external, kept(ledger.external, external), "external")
-    for counts in ("header", "heard", "own"):
+    for counts in ("header", "header_at", "own"):
         stored[counts] = table(stored[counts])
+    bucket = {name: stored.pop(name) for name in ("tokens", "filled_at")}
+    assert_alike(bucket, kept(ledger._bucket, bucket), "bucket")
+    penalty = stored.pop("penalty"), stored.pop("penalised")
+    assert_alike(penalty, (ledger._penalty.weight, ledger._penalty.minute), "penalty")
     assert_alike(stored, kept(ledger, stored), "ledger")
     assert (last and (last["takes"], last["minute"], last["used"])) == ledger._last
-    calls = sorted((c["first"], c["stop"], c["batch"], c["known"], c["weight"], c["told"]) for c in pending)
-    assert_alike(calls, sorted((m.start, m.stop, batch, *p) for (m, batch), p in ledger._pending.items()), "pending")
+    calls = sorted((c["first"], c["stop"], c["batch"], c["known"], c["weight"], c["reported"]) for c in pending)
+    batches = ledger._pending.batches.items()
+    assert_alike(calls, sorted((m.start, m.stop, number, *it) for (m, number), it in batches), "pending")
 
 
 def assert_same_state(stored: dict[str, Any], memory: MemoryStore) -> None:
     """Every host and pool is there, and nothing else."""
     assert stored.pop("swept", -math.inf) == memory._swept
-    expected = {f"host:{name}" for name in memory._hosts} | {f"pool:{name}" for name in memory._pools}
+    expected = {f"host:{name}" for name in memory.origins} | {f"pool:{name}" for name in memory.pools}
     assert stored.keys() == expected
-    for name, host in memory._hosts.items():
+    for name, host in memory.origins.items():
         assert_alike(stored[f"host:{name}"], msgspec.structs.asdict(host), name)
-    for name, pool in memory._pools.items():
+    for name, pool in memory.pools.items():
         state = stored[f"pool:{name}"]
         assert_same_ledger(state["ledger"], pool.ledger)
         holders = [
@@ -130,7 +135,7 @@ def test_refusals_in_every_minute_cost_as_much(on_server: Script) -> None:
         message = Message("a", minute, 60.0, 5.0, hosts, pools)
 
         assert on_server.exchange("{refused}", message, now) == memory.exchange(message, now)
-    assert memory._pools["papi"].ledger._penalty == 200
+    assert memory.pools["papi"].ledger._penalty.weight == 200
 
 
 def test_a_message_may_be_empty(on_server: Script) -> None:
@@ -162,15 +167,15 @@ def test_what_is_unused_is_looked_for_now_and_then(on_server: Script) -> None:
 
         assert on_server.exchange("{swept}", message, now) == memory.exchange(message, now)
         assert_same_state(on_server.states("{swept}"), memory)
-    assert set(memory._pools) == {f"account {now}" for now in (650, 750, 1250, 1300)}
+    assert set(memory.pools) == {f"account {now}" for now in (650, 750, 1250, 1300)}
     on_server.forget("{swept}")
 
 
 def test_a_figure_has_one_source() -> None:
     """No two modules call different figures of the script by one name."""
-    names = [name for module in (ledger, external, store) for name in figures(module)]
+    known = {item for module in (ledger, external, pacing, store) for item in figures(module).items()}
 
-    assert len(names) == len(set(names))
+    assert len(known) == len({name for name, _ in known})
 
 
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 60))

@@ -13,19 +13,21 @@ from typing import Final
 import msgspec
 import pytest
 
-from binance_pm.budget import Budget, BudgetEvent, Charge, LimitType, Pool, Priority, Refused, SharedBudget, pool_of
+from binance_pm.budget import BudgetEvent, Charge, LimitType, Pool, Priority, Refused, pool_of
 from binance_pm.budget.bans import write_ban
 from binance_pm.budget.ledger import Ledger
+from binance_pm.budget.shared import SharedBudget
 from binance_pm.budget.shared.leased_pool import LeasedPool
 from binance_pm.budget.shared.messages import Answered, Demand, Event, Message, OfflineUsage, PoolReply, Reply, Returned
+from binance_pm.budget.shared.reference import MemoryStore
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import BudgetExceeded, CallInfo, ConfigurationError, GateClosed
-from binance_pm.transport.http import HttpResponse
-from tests.budget.conftest import HOST, PAPI, limit_of
+from binance_pm.limits import Feedback
+from tests.budget.conftest import HOST, PAPI, feedback
 from tests.conftest import ManualClock, settled
-from tests.simulation.store import MemoryStore
+from tests.simulation.store import most_used
 
-AnswerOf = Callable[..., HttpResponse]
+AnswerOf = Callable[..., Feedback]
 CALL = CallInfo("account", "desk")
 # The store's clock has nothing to do with ours.
 AHEAD = 5e5
@@ -48,7 +50,8 @@ class Hand:
         self.messages: Final[list[Message]] = []
         self._clock: Final = clock
         self.budget: Final = SharedBudget(
-            lambda _: self,
+            "redis://unused",
+            worker=self,
             limits={("papi", LimitType.IP): limit, ("papi", LimitType.ORDERS): orders},
             processes=2,
             bans=bans,
@@ -127,7 +130,7 @@ def other(store: MemoryStore, manual_clock: ManualClock) -> Hand:
 async def call(
     process: Hand,
     weight: int,
-    told: Callable[[], HttpResponse | None],
+    told: Callable[[], Feedback | None],
     *,
     max_wait: float = 60.0,
     priority: Priority = Priority.ORDER,
@@ -138,18 +141,18 @@ async def call(
     async with process.budget.reserve(wanted, call=CALL, priority=priority, max_wait=max_wait) as reservation:
         reservation.mark_sent()
         if (answer := told()) is not None:
-            reservation.settle(answer, limit_of(answer))
+            reservation.settle(answer)
 
 
 @pytest.fixture
 def answer() -> AnswerOf:
     """An answer of the exchange, which does not tell its clock."""
 
-    def make(used: int | None = None, *, status: int = 200, **headers: str) -> HttpResponse:
+    def make(used: int | None = None, *, status: int = 200, **headers: str) -> Feedback:
         told = {name.replace("_", "-"): text for name, text in headers.items()}
         if used is not None:
             told["x-mbx-used-weight-1m"] = str(used)
-        return HttpResponse(status, told, b"{}")
+        return feedback(status, told, b"{}")
 
     return make
 
@@ -189,7 +192,7 @@ async def test_a_call_waits_until_the_store_has_granted_it(one: Hand, answer: An
     await one.go()
 
     assert [type(event) for event in one.events()] == [Answered]
-    assert (one.store.held(PAPI, one._clock.now + AHEAD), one.used) == (20, 20)
+    assert (most_used(one.store, PAPI, one._clock.now + AHEAD), one.used) == (20, 20)
 
 
 async def test_calls_that_wait_are_asked_for_together(
@@ -268,7 +271,9 @@ async def test_without_the_store_the_smaller_limit_holds(
 
 async def test_a_smaller_limit_holds_at_once_while_a_process_is_alone() -> None:
     """Also before it has told the store everything and draws on it again."""
-    share = LeasedPool(110, minute=60.0, expected=1, lasting=True, store_clock=lambda: (0.0, 0.0), wake=lambda: None)
+    share = LeasedPool(
+        110, minute=60.0, expected=1, stays_counted=True, store_clock=lambda: (0.0, 0.0), wake=lambda: None
+    )
     bounds = MINUTE_BEGINS, MINUTE_BEGINS
     share.enter_fallback(bounds)
     reply = PoolReply((), 0.0, False, (), 1, 0, 0, 50.0, 0, 40.0, 0, 60)  # noqa: FBT003 - as the store tells it
@@ -413,7 +418,7 @@ async def test_without_the_store_it_goes_on_at_once(
 
     assert one.budget.is_store_lost
     assert repr(one.budget) == "SharedBudget(IP /papi 50/110, 0 waiting, the store lost, one of 2)"
-    assert caplog.text.count("is lost (gone): this process goes on with its part of the limits, one of 2") == 1
+    assert caplog.text.count("is lost (gone): this process continues with its part of the limits, one of 2") == 1
 
 
 async def test_it_tells_what_happened_without_the_store(
@@ -467,7 +472,7 @@ async def test_many_pools_are_told_in_several_messages(
 
     manual_clock.now += 0.02
     await one.go()
-    ledgers = [store._pools["|".join(pool)].ledger for pool in order_pools(250)]
+    ledgers = [store.pools["|".join(pool)].ledger for pool in order_pools(250)]
     assert [sum(ledger._own.values()) for ledger in ledgers] == [1] * 250
 
 
@@ -613,7 +618,7 @@ async def test_a_refusal_closes_the_gate_of_all(
     other.budget.add_listener(events.append)
     know_the_time(one, other)
     await done(one, call(one, 1, lambda: answer(1)))
-    await started(call(one, 1, lambda: HttpResponse(status, {"retry-after": "300"}, body)))
+    await started(call(one, 1, lambda: feedback(status, {"retry-after": "300"}, body)))
     one._clock.now += 0.5
     await one.go()
 
@@ -670,7 +675,7 @@ async def test_a_ban_from_the_file_is_told(
     """A process that starts knows it from its last life, and does not keep it to itself."""
     manual_clock.now = MINUTE_BEGINS + 10
     bans = tmp_path / "bans.json"
-    write_ban(bans, HOST, manual_clock.now + 300, now=manual_clock.now)
+    write_ban(bans, f"{HOST} by default", manual_clock.now + 300, now=manual_clock.now)
     one = Hand(store, manual_clock, bans=bans)
     with pytest.raises(GateClosed, match="by a ban"):
         await call(one, 1, lambda: answer(1))
@@ -786,7 +791,7 @@ def test_budgets_of_two_ways_out_may_use_one_file(tmp_path: Path) -> None:
     now = time.time()
     write_ban(tmp_path / "bans.json", f"{HOST} by office", now + 300, now=now)
     office, home = (
-        Budget.shared(f"unix://{tmp_path}/none", name=name, bans=tmp_path / "bans.json") for name in ("office", "home")
+        SharedBudget(f"unix://{tmp_path}/none", name=name, bans=tmp_path / "bans.json") for name in ("office", "home")
     )
 
     assert [budget.gate(HOST).wait(budget.monotonic()) > 0 for budget in (office, home)] == [True, False]
@@ -797,7 +802,7 @@ def test_budgets_of_two_ways_out_may_use_one_file(tmp_path: Path) -> None:
 def test_an_argument_that_makes_no_sense_is_refused(options: dict[str, int | str]) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match="processes is at least 1"):
-        Budget.shared("redis://localhost", **options)  # type: ignore[arg-type]
+        SharedBudget("redis://localhost", **options)  # type: ignore[arg-type]
 
 
 async def test_a_store_whose_clock_steps_back_forgets_the_dead(

@@ -8,21 +8,19 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from binance_pm.budget import Charge, LimitType, Priority, SharedBudget
+from binance_pm.budget import Charge, LimitType, Priority
+from binance_pm.budget.shared import SharedBudget
 from binance_pm.budget.shared.messages import Message, Reply
+from binance_pm.budget.shared.reference import MemoryStore
 from binance_pm.budget.shared.store import Store
-from binance_pm.budget.shared.worker import StoreWorker
 from binance_pm.errors import CallInfo
 from binance_pm.redis_client import StoreLost
-from binance_pm.transport.http import HttpResponse
-from tests.budget.conftest import PAPI
-from tests.simulation.store import MemoryStore
+from tests.budget.conftest import PAPI, feedback
 
 CALL = CallInfo("account", "desk")
 
@@ -61,7 +59,7 @@ class Line:
 
 def process(kept: Kept) -> SharedBudget:
     """A process of the budget."""
-    return SharedBudget(partial(StoreWorker, connect=kept.connect), limits={("papi", LimitType.IP): 6000}, minute=1e6)
+    return SharedBudget("redis://unused", connect=kept.connect, limits={("papi", LimitType.IP): 6000}, minute=1e6)
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
@@ -83,7 +81,7 @@ async def spend(budget: SharedBudget, times: int) -> None:
         async with budget.reserve((Charge(PAPI, 5),), call=CALL, priority=Priority.ORDER, max_wait=20) as reservation:
             reservation.mark_sent()
             await anyio.lowlevel.checkpoint()
-            reservation.settle(HttpResponse(200, {}, b"{}"))
+            reservation.settle(feedback(200, {}, b"{}"))
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -106,8 +104,8 @@ def test_processes_share_what_a_store_grants(backend: str) -> None:
     for budget in budgets:
         budget.close()
 
-    (pool,) = kept._pools.values()
-    assert sum(pending.weight for pending in pool.ledger._pending.values()) == 2 * 5 * 10 * 5
+    (pool,) = kept.pools.values()
+    assert sum(pending.weight for pending in pool.ledger._pending.batches.values()) == 2 * 5 * 10 * 5
     assert pool.ledger.in_flight == 0
 
 

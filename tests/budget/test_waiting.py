@@ -12,8 +12,8 @@ import pytest_asyncio
 
 from binance_pm.budget import Budget, Charge, Pool, Priority, Waiting
 from binance_pm.errors import BudgetExceeded, CallInfo, GateClosed
-from binance_pm.transport.http import HttpResponse
-from tests.budget.conftest import IP, LIMIT, MINUTE, SAPI, budget_by
+from binance_pm.limits import Feedback
+from tests.budget.conftest import IP, LIMIT, MINUTE, SAPI, budget_by, feedback
 from tests.conftest import ManualClock, settled
 
 
@@ -25,7 +25,7 @@ class Line:
         self.budget: Budget = budget_by(clock)
         self.used = 0
         """What the exchange has counted in this minute, as its headers tell."""
-        self._answers: dict[str, asyncio.Future[HttpResponse]] = {}
+        self._answers: dict[str, asyncio.Future[Feedback]] = {}
         self.tasks: list[asyncio.Task[None]] = []
 
     async def ask(self, name: str, weight: int = 10, *, priority: Priority = Priority.POLL, pool: Pool = IP) -> None:
@@ -47,7 +47,7 @@ class Line:
     async def answer(self, name: str, *, status: int = 200) -> None:
         """Answer a call that was sent."""
         headers = {"date": formatdate(self.clock.now, usegmt=True), "x-mbx-used-weight-1m": str(self.used)}
-        self._answers[name].set_result(HttpResponse(status, headers, b"{}"))
+        self._answers[name].set_result(feedback(status, headers, b"{}"))
         await settled()
 
     async def spend(self, weight: int, *, others: int = 0) -> None:

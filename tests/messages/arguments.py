@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from binance_pm import Budget, Client, Session
 from binance_pm.arguments import check
 from binance_pm.budget import LimitType
+from binance_pm.budget.shared import SharedBudget
 from binance_pm.fleet import Fleet, Member, Publisher
 from binance_pm.fleet.relay.subscribe import StreamReader
 from binance_pm.sandbox import Account, Exchange, Fault, serve
@@ -312,11 +313,11 @@ OTHERS: dict[str, Scenario] = {
     "budget.small limit": made(lambda: Budget(limits={("papi", LimitType.IP): 10}, instances=4)),
     "budget.bans": made(lambda: Budget(bans=Path(HOME))),
     "budget.plan": made(lambda: Budget().plan(0, 1.0, [])),
-    "budget.shared": made(lambda: Budget.shared("redis://localhost", name="")),
-    "budget.shared without an extra": without("redis", lambda: Budget.shared("redis://localhost")),
-    "store.URL": made(lambda: Budget.shared("redis://localhost?nothing=1")),
-    "store.password": made(lambda: Budget.shared("redis://me:p@ss@localhost")),
-    "store.database of a cluster": made(lambda: Budget.shared("redis+cluster://localhost/1")),
+    "budget.shared": made(lambda: SharedBudget("redis://localhost", name="")),
+    "budget.shared without an extra": without("redis", lambda: SharedBudget("redis://localhost")),
+    "store.URL": made(lambda: SharedBudget("redis://localhost?nothing=1")),
+    "store.password": made(lambda: SharedBudget("redis://me:p@ss@localhost")),
+    "store.database of a cluster": made(lambda: SharedBudget("redis+cluster://localhost/1")),
     "publisher.length": made(lambda: Publisher("redis://localhost", length=0)),
     "publisher.shard": made(lambda: Publisher("redis://localhost", shard=(3, 2))),
     "publisher.stream": made(lambda: Publisher("redis://localhost", stream="a b")),

@@ -22,6 +22,7 @@ import binance_pm.version
 from binance_pm import Budget, BudgetExceeded, Client, PortfolioMarginError, Session
 from binance_pm.api.account import Account
 from binance_pm.api.um_account import UmAsset
+from binance_pm.budget.shared import SharedBudget
 from binance_pm.cli.hook import Hook
 from binance_pm.cli.watch import tell
 from binance_pm.declaration import EndpointGroup, get, post
@@ -497,7 +498,7 @@ def stores(stage: Stage) -> object:
         reader = stack.enter_context(closing(StreamReader(url, group="g", stream="one")))
         reader.open()
         publisher = stack.enter_context(Publisher(url, stream="one"))
-        first, second = (Budget.shared(url, limits={("papi", LimitType.IP): n}, bans=None) for n in (6000, 3000))
+        first, second = (SharedBudget(url, limits={("papi", LimitType.IP): n}, bans=None) for n in (6000, 3000))
         stack.callback(first.close)
         stack.callback(second.close)
         for budget in (first, second, first):
@@ -527,7 +528,7 @@ def lost(_: Stage) -> object:
 
     async def act() -> None:
         with refusing_port() as port:
-            budget = Budget.shared(f"redis://127.0.0.1:{port}", bans=None)
+            budget = SharedBudget(f"redis://127.0.0.1:{port}", bans=None)
             try:
                 session = Session(http=httpx.MockTransport(answer()), budget=budget)
                 async with Client(KEY, SECRET, label="desk", session=session, attempts=1) as desk:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
 from binance_pm.budget import Budget, Family, LimitType, Pool, Priority
-from binance_pm.budget.shared.budget import SharedBudget
+from binance_pm.budget.shared import SharedBudget
 from binance_pm.budget.shared.messages import Message
 from binance_pm.classify import classify
 from binance_pm.errors import CallInfo, GateClosed, NotSent
@@ -100,7 +100,7 @@ class BudgetLimiter:
                 reservation.mark_sent()
                 answer = await send()
                 if answer is not None:
-                    reservation.settle(answer, classify(call, answer).limit)
+                    reservation.settle(classify(call, answer).feedback)
                 return answer
         except GateClosed:
             return await self._try(ask, send, returning=True)
@@ -133,7 +133,7 @@ class SharedLimiter(BudgetLimiter):
         self._number: Final = number
         self._news: Final = asyncio.Event()
         self.shared: Final = SharedBudget(
-            lambda _: self, limits=machine.limits, monotonic=machine.monotonic, wall=machine.wall
+            "redis://unused", worker=self, limits=machine.limits, monotonic=machine.monotonic, wall=machine.wall
         )
         super().__init__(self.shared)
         self._task: Final = asyncio.get_running_loop().create_task(self._carry())

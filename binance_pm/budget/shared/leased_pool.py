@@ -1,22 +1,24 @@
 """One pool of a shared budget, as one of its processes sees it.
 
-While the store answers, a call needs weight that the store has granted to this process. What a call needs beyond that
-is asked for; what nobody needs goes back. How calls ended is told with the next message.
+While the store replies, a call needs weight that the store has leased to this process. The process asks for what is
+missing, returns what no call needs, and reports how calls ended with the next message.
 
-While the store is lost, a ledger of its own bounds the pool: of what was left of the minute when the store was heard
-last, and of every later minute, each process uses its part and no more.
+While the store is lost, a ledger of this process bounds the pool: of what was left of the minute at the latest reply,
+and of every later minute, each process uses only its own part.
 
-A share has no clock and no I/O, as a ledger has none.
+A leased pool has no clock and no I/O, like a ledger.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final, NamedTuple
 
-from binance_pm.budget.ledger import LEFT_BY_PLANS, MARGIN, RESERVE, Ledger, Wait
+from binance_pm.budget.charges import NO_WAIT, Wait
+from binance_pm.budget.ledger import LEFT_BY_PLANS, MARGIN, RESERVE, Ledger
+from binance_pm.budget.shared.demands import NEXT_SECONDS, Demands, leased_as
 from binance_pm.budget.shared.messages import (
     Answered,
     CallRefused,
@@ -33,68 +35,28 @@ from binance_pm.budget.waiting import WeightReason
 from binance_pm.limits import Priority
 
 OVERDUE_SECONDS: Final = 0.4
-"""Seconds after which a reply of the store is not waited for any more."""
+"""Seconds after which a reply of the store is overdue."""
 LEASE: Final = 5.0
-"""Seconds without a message after which the store takes a process for dead."""
-# Well before that, the process stops using what it was granted: it may have been asleep.
+"""Seconds without a message after which the store considers a process dead."""
+# Well before that, the process stops using what was leased: it may have been suspended.
 _TRUSTED_SECONDS: Final = 0.8 * LEASE
 _RENEWAL_SECONDS: Final = 1.0
-# For so long after its last call a process is counted among those that share a pool.
+# For so long after its last call, a process counts as one that draws on the pool.
 _ACTIVE_SECONDS: Final = 120.0
-# As of `Ledger.is_idle`.
+# The same as in `Ledger.is_idle`.
 _IDLE_MINUTES: Final = 4
-# Events wait for others to travel with.
+# Events wait so long for others, to be sent in one message.
 _GATHER_SECONDS: Final = 0.01
-# What was not needed for so long goes back.
+# Leased weight that was not needed for so long is returned.
 _UNUSED_SECONDS: Final = 0.3
-# Another process may make room earlier than was told: whoever is next asks again, and so does whoever is not.
-_NEXT_SECONDS: Final = 0.05
-_LATER_SECONDS: Final = 1.0
-# Polls do not ask more often: what was saved up meanwhile is granted together.
-_SHORTEST_SECONDS: Final = 0.05
-# Processes take turns with so large a part of the limit.
-_TURN_PART: Final = 1 / 400
-# The most that is asked for at once: a part of the limit, and a number of calls.
-_MOST_PART: Final = 0.05
-MOST_CALLS: Final = 100
-# What is used in so many seconds is asked for in advance: no more than a part of the limit, all processes together.
-_ADVANCE_SECONDS: Final = 0.2
-_ADVANCE_PART: Final = 0.01
-_RATE_SECONDS: Final = 2.0
-# Of more minutes at once no reply tells: the exchange's clock is known better.
+# No reply concerns more minutes at once: the exchange's clock is known better.
 _MOST_MINUTES: Final = 5
 
-_FITS: Final = Wait(0.0)
 _ASKING: Final = Wait(math.inf, holds_up=True)
 
 
-class ReportedExternalUsage(NamedTuple):
-    """What those behind the IP use who do not share the budget."""
-
-    share: int
-    """Weight of the latest minute that was surely theirs."""
-
-
-class _Wanted(NamedTuple):
-    """A demand, and the weight of the calls it is for: some of it may be there already."""
-
-    demand: Demand
-    weight: int
-
-
-class _Denied(NamedTuple):
-    """What the store said of calls that it granted nothing."""
-
-    priority: Priority
-    weight: int
-    until: float
-    """Monotonic time before which it is of no use to wait for."""
-    holds_up: bool
-    ask_at: float
-
-
-class RiseTold(NamedTuple):
-    """By how much a call that was alone on its way raised the exchange's count."""
+class CountRise(NamedTuple):
+    """By how much a call raised the exchange's count while no other was in flight."""
 
     endpoint: str
     weight: int
@@ -102,15 +64,15 @@ class RiseTold(NamedTuple):
 
 
 class LeasedPool:
-    """The part of one pool that this process has.
+    """The part of one pool that the store has leased to this process.
 
     Args:
         limit: what the exchange allows in one minute.
         minute: seconds of one minute.
-        expected: how many processes draw on the pool, until the store tells.
-        lasting: whether the process is counted among them for a while after its last call.
-        store_clock: by how much the store's clock is ahead of the monotonic one, at the least and at the most.
-        wake: called when there is something to tell or to ask at once.
+        expected: how many processes draw on the pool, until the store reports it.
+        stays_counted: whether the process counts as one of them for a while after its last call.
+        store_clock: the least and the most by which the store's clock is ahead of the monotonic one.
+        wake: called when there is something to report or to ask at once.
     """
 
     def __init__(
@@ -119,238 +81,243 @@ class LeasedPool:
         *,
         minute: float,
         expected: int,
-        lasting: bool,
+        stays_counted: bool,
         store_clock: Callable[[], tuple[float, float]],
         wake: Callable[[], None],
     ) -> None:
         self.limit: int = limit
-        """The smallest that any of the processes was given, as far as is known."""
+        """The smallest limit of any process, as far as is known."""
         self.misplaced: int = 0
         """See `Ledger.misplaced`."""
-        self.endpoint: str = ""
-        """Which endpoint's answer is told next."""
         self.processes: int = expected
         """How many processes draw on the pool, the most of the last two minutes."""
         self._minute: Final = minute
-        self._lasting: Final = lasting
+        self._stays_counted: Final = stays_counted
         self._store_clock: Final = store_clock
         self._wake: Final = wake
-        self._alone: Ledger | None = None
+        self._fallback: Ledger | None = None
         """Bounds the pool while the store is lost."""
-        self._on_way = 0
+        self._in_flight = 0
         """Weight of calls that were admitted and not settled."""
         self._free = {Priority.ORDER: 0, Priority.POLL: 0}
-        """Granted and not used; orders may use what was granted for polls."""
-        self._least = dict(self._free)
-        """The least of it since `_watched`: nobody needed that."""
-        self._watched = self._trusted_until = self._used_at = -math.inf
-        self._news: list[Event] = []
-        self._about: list[str] = []
-        """The endpoint of each answer in `_news`."""
-        self._news_since = math.inf
-        self._telling: tuple[Event, ...] = ()
-        """What was told last, until a reply shows that it arrived."""
-        self._telling_about: list[str] = []
-        self._untold: dict[int, OfflineUsage] = {}
+        """Leased and not used; orders may use what was leased for polls."""
+        self._unused = dict(self._free)
+        """The least of that since `_unused_since`: no call needed it."""
+        self._unused_since = self._trusted_until = self._used_at = -math.inf
+        self._events: list[Event] = []
+        self._endpoints: list[str] = []
+        """The endpoint of each response in `_events`."""
+        self._events_since = math.inf
+        self._reported: tuple[Event, ...] = ()
+        """What was reported last, until a reply shows that it arrived."""
+        self._reported_endpoints: list[str] = []
+        self._offline: dict[int, OfflineUsage] = {}
         """What happened without the store, by minute."""
-        self._seen: dict[int, OfflineUsage] = {}
-        """The highest count of a minute that was heard, and what of it is ours."""
-        self._heft = 1.0
-        self._asking: tuple[_Wanted, ...] = ()
-        self._denied: list[_Denied] = []
-        self._turns: dict[Priority, float] = {}
-        """What is left of a turn that has begun, by priority."""
-        self.wanting_since: float = math.inf
-        """Monotonic time since which something is to be asked for; infinite where nothing is."""
-        self._rates = {Priority.ORDER: _Rate(), Priority.POLL: _Rate()}
+        self._minutes: dict[int, OfflineUsage] = {}
+        """The highest count of a minute in a header, and the weight in it that this process has used."""
+        self._weight_factor = 1.0
+        self._demands: Final = Demands()
+        self.demand_since: float = math.inf
+        """Monotonic time since which weight is to be asked for; infinite if none is."""
         self.reported_at: float = -math.inf
-        """Monotonic time at which the store was told of it last."""
+        """Monotonic time of the latest report to the store."""
         self.is_unsettled: bool = False
-        """Whether the store may count weight for this process that it does not have any more."""
+        """Whether the store may hold weight for this process that the process no longer has."""
         self._counted_at = -math.inf
-        """When as many processes as `processes` were told."""
+        """Monotonic time at which the store reported as many processes as `processes`."""
         self._reply: PoolReply | None = None
         self._replied_at = -math.inf
         self._replied_in = range(0)
-        """The minutes that the latest reply may tell of."""
+        """The minutes that the latest reply may concern."""
 
     @property
     def in_flight(self) -> int:
-        """Weight that all processes hold, as far as is known; of this one alone while the store is lost."""
-        return self._reply.in_flight if self._reply and not self._alone else self._on_way + sum(self._free.values())
+        """Weight that all processes hold, as far as is known; only that of this one while the store is lost."""
+        return (
+            self._reply.in_flight if self._reply and not self._fallback else self._in_flight + sum(self._free.values())
+        )
 
     @property
-    def external(self) -> ReportedExternalUsage:
-        """What those use who do not share the budget."""
-        return ReportedExternalUsage(self._reply.external if self._reply else 0)
+    def external_share(self) -> int:
+        """Weight of the latest minute that programs used that do not share the budget."""
+        return self._reply.external if self._reply else 0
+
+    @property
+    def trusted_until(self) -> float:
+        """Monotonic time until which the store surely keeps the leased weight for this process."""
+        return math.inf if self._fallback is not None else self._trusted_until
 
     def minutes(self, bounds: tuple[float, float]) -> range:
-        """The minutes in which the exchange's clock can be."""
+        """Return the minutes in which the exchange's clock can be."""
         return range(math.floor(bounds[0] / self._minute), math.floor(bounds[1] / self._minute) + 1)
 
     def most_used(self, bounds: tuple[float, float]) -> int:
-        """The most that the exchange can have counted in this minute, as the store told last."""
-        if self._alone is not None:
-            return self._alone.most_used(bounds)
-        return self._reply.used if self._reply else self._on_way
+        """Return the most that the exchange can have counted in this minute, by the latest reply."""
+        if self._fallback is not None:
+            return self._fallback.most_used(bounds)
+        return self._reply.used if self._reply else self._in_flight
 
     def cap(self, now: float) -> float:
-        """The part of the limit that may be used in a minute, by all processes together."""
-        if self._alone is not None:
-            return self._alone.cap(now)
+        """Return the part of the limit that all processes together may use in a minute."""
+        if self._fallback is not None:
+            return self._fallback.cap(now)
         return self._reply.cap if self._reply else self.limit - MARGIN
 
     def reserve(self, bounds: tuple[float, float]) -> float:
-        """What is kept for orders and rescues now."""
+        """Return the weight that is kept for orders and rescues now."""
         return RESERVE * self.limit * (1.0 - bounds[1] / self._minute % 1.0)
 
     def for_polls(self, now: float) -> float:
-        """Weight a minute that the polls of this process may use: an equal part of what those of all may."""
-        if self._alone is not None:
-            return self._alone.for_polls(now)
+        """Return the weight a minute that polls of this process may use: an equal part of what all polls may use."""
+        if self._fallback is not None:
+            return self._fallback.for_polls(now)
         if self._reply is None:
             return max(0.0, self.cap(now) - LEFT_BY_PLANS * self.limit) / self.processes
-        # Whoever was killed is not counted any longer than its lease.
+        # A process that was killed counts no longer than its lease.
         return self._reply.for_polls / max(1, self._reply.processes)
 
     def fits_ever(self, weight: int) -> bool:
-        """Whether the weight fits into an empty minute; the store may come back."""
+        """Return whether the weight fits into an empty minute; the store may come back."""
         return weight <= self.limit - MARGIN
 
     def wait(self, weight: int, priority: Priority, now: float, bounds: tuple[float, float]) -> Wait:
-        """How long a call of the weight has to wait; what is lacking is asked for."""
-        if self._alone is not None:
-            # What is too heavy for a part waits for the store, and nobody waits for it.
-            return self._alone.wait(weight, priority, now, bounds) if self._alone.fits_ever(weight) else Wait(math.inf)
+        """Return how long a call of the weight has to wait; ask for weight that is missing."""
+        if self._fallback is not None:
+            # A call that is too heavy for this process's part waits for the store, and holds up no other call.
+            return (
+                self._fallback.wait(weight, priority, now, bounds)
+                if self._fallback.fits_ever(weight)
+                else Wait(math.inf)
+            )
         if self._available(priority) >= weight and now < self._trusted_until:
-            return _FITS
-        for denied in self._denied:
-            if denied.priority == priority and denied.weight <= weight and now < denied.until:
-                return Wait(denied.until - now, denied.holds_up)
-        if not any(it.demand.priority == priority and it.weight <= weight for it in self._asking):
-            self.wanting_since = min(self.wanting_since, now)
+            return NO_WAIT
+        if denied := self._demands.denied(weight, priority, now):
+            return denied.wait(now)
+        if not self._demands.is_asked(weight, priority):
+            self.demand_since = min(self.demand_since, now)
             self._wake()
         return _ASKING
 
+    def known_wait(self, weight: int, priority: Priority, now: float) -> Wait:
+        """Return the wait that the store has reported for such a call, if it is long enough to matter."""
+        if self._fallback is not None or self._available(priority) >= weight:
+            return NO_WAIT
+        denied = self._demands.denied(weight, priority, now + NEXT_SECONDS)
+        return denied.wait(now) if denied else NO_WAIT
+
     def why(self, weight: int, priority: Priority, now: float, bounds: tuple[float, float]) -> WeightReason:
-        """What a call is waiting for for which `wait` has no room, see `Ledger.why`."""
-        if self._alone is not None:
-            return self._alone.why(weight, priority, now, bounds) if self._alone.fits_ever(weight) else "store"
+        """Return the reason for which `wait` has no room for a call."""
+        if self._fallback is not None:
+            return self._fallback.why(weight, priority, now, bounds) if self._fallback.fits_ever(weight) else "store"
         reply = self._reply
-        if reply is None or not any(it.priority == priority and it.weight <= weight for it in self._denied):
+        if reply is None or not self._demands.denied(weight, priority, -math.inf):
             return "store"
         if reply.used + weight <= reply.cap:
             return "reserve" if reply.external else "pace"
         return "responses" if reply.used - reply.in_flight + weight <= reply.cap else "minute"
 
-    def is_trusted(self, now: float) -> bool:
-        """Whether what was granted is surely still kept for this process."""
-        return self._alone is not None or now < self._trusted_until
-
     def acquire(self, weight: int, priority: Priority, now: float) -> None:
-        """Take weight for a call that fits."""
-        self._on_way += weight
+        """Reserve weight for a call that fits."""
+        self._in_flight += weight
         self._used_at = now
-        self._rates[_class(priority)].add(weight, now)
-        if self._alone is not None:
-            self._alone.acquire(weight, priority, now)
+        self._demands.use(weight, priority, now)
+        if self._fallback is not None:
+            self._fallback.acquire(weight, priority, now)
             return
-        own = _class(priority)
+        own = leased_as(priority)
         first = min(weight, self._free[own])
         self._free[own] -= first
         self._free[Priority.POLL] -= weight - first
-        self._least = {priority: min(least, self._free[priority]) for priority, least in self._least.items()}
+        self._unused = {priority: min(least, self._free[priority]) for priority, least in self._unused.items()}
 
     def release(self, weight: int, priority: Priority) -> None:
-        """Give back the weight of a call that never left: the next one may use it."""
-        self._on_way -= weight
-        if self._alone is not None:
-            self._alone.release(weight, priority)
+        """Release the weight of a call that was never sent: the next one may use it."""
+        self._in_flight -= weight
+        if self._fallback is not None:
+            self._fallback.release(weight, priority)
         else:
-            self._free[_class(priority)] += weight
+            self._free[leased_as(priority)] += weight
             self._wake()
 
     def settle(
-        self, weight: int, used: int | None, minutes: range, *, sent: float, now: float, is_probe: bool = True
+        self,
+        weight: int,
+        used: int | None,
+        minutes: range,
+        *,
+        sent: float,
+        now: float,
+        is_probe: bool = True,
+        endpoint: str = "",
     ) -> int | None:
-        """Settle a call that was answered, see `Ledger.answer`; by how much the count rose is told later, by `hear`."""
-        self._on_way -= weight
+        """Settle a call that got a response; `reply_received` returns later by how much it raised the count."""
+        self._in_flight -= weight
         is_sure = minutes.stop - minutes.start == 1
         if is_sure:
-            _add(self._seen, minutes.start, used or 0, weight)
-        if self._alone is not None:
-            self._alone.settle(weight, used, minutes, sent=sent, now=now, is_probe=is_probe)
+            _add(self._minutes, minutes.start, used or 0, weight)
+        if self._fallback is not None:
+            self._fallback.settle(weight, used, minutes, sent=sent, now=now, is_probe=is_probe)
             if is_sure:
-                # A number of answers without end is told as one sum for each minute.
-                _add(self._untold, minutes.start, used or 0, weight)
+                # There may be any number of responses: they are reported as one sum for each minute.
+                _add(self._offline, minutes.start, used or 0, weight)
                 return None
         earliest, latest = self._on_store_clock(sent, now)
         self._record(Answered(weight, used, minutes.start, minutes.stop, earliest, latest, is_probe), now)
-        self._about.append(self.endpoint)
+        self._endpoints.append(endpoint)
         return None
 
     def settle_unknown(self, weight: int, minutes: range, *, known: float) -> None:
-        """Settle a call that left and got no answer, see `Ledger.lose`."""
-        self._on_way -= weight
-        if self._alone is not None:
-            self._alone.settle_unknown(weight, minutes, known=known)
+        """Settle a call that was sent and got no response."""
+        self._in_flight -= weight
+        if self._fallback is not None:
+            self._fallback.settle_unknown(weight, minutes, known=known)
         latest = self._on_store_clock(known, known)[1]
         self._record(Lost(weight, minutes.start, minutes.stop, latest), -math.inf)
 
     def observe_refusal(self, minutes: range, now: float, *, full: bool) -> None:
-        """Learn that the exchange refused a call, see `Ledger.refuse`."""
-        if self._alone is not None:
-            self._alone.observe_refusal(minutes, now, full=full)
+        """Learn that the exchange refused a call of one of the minutes."""
+        if self._fallback is not None:
+            self._fallback.observe_refusal(minutes, now, full=full)
         self._record(CallRefused(minutes.start, minutes.stop, self._on_store_clock(now, now)[1], full), -math.inf)
 
     def raise_weight_factor(self, times: float) -> None:
-        """Count calls on their way as that many times their weight."""
-        if times > self._heft:
-            self._heft = times
+        """Count calls in flight as that many times their weight."""
+        if times > self._weight_factor:
+            self._weight_factor = times
             self._record(Heavier(times), -math.inf)
-        if self._alone is not None:
-            self._alone.raise_weight_factor(times)
+        if self._fallback is not None:
+            self._fallback.raise_weight_factor(times)
 
     @property
-    def has_news(self) -> bool:
-        """Whether there is something that the store was not told."""
-        return bool(self._news or self._untold)
-
-    def denied(self, priority: Priority, weight: int, now: float) -> Wait:
-        """What the store has said of such a call, if that is a wait which is worth to be known."""
-        if self._alone is None and self._available(priority) < weight:
-            for it in self._denied:
-                if it.priority == priority and it.weight <= weight and it.until > now + _NEXT_SECONDS:
-                    return Wait(it.until - now, it.holds_up)
-        return _FITS
+    def has_events(self) -> bool:
+        """Whether there is anything to report to the store."""
+        return bool(self._events or self._offline)
 
     def is_idle(self, now: float) -> bool:
-        """Whether the store counts nothing of it for this process, and all that it knows has passed."""
-        is_used = self._on_way or any(self._free.values()) or self._asking or self.is_unsettled
-        is_telling = self.has_news or self._telling or now < self.reported_at + LEASE
-        knows = self._alone is not None and not self._alone.is_idle(now)
+        """Return whether the store holds nothing for this process, and all that is known of the pool has passed."""
+        is_used = self._in_flight or any(self._free.values()) or self._demands.number or self.is_unsettled
+        is_telling = self.has_events or self._reported or now < self.reported_at + LEASE
+        knows = self._fallback is not None and not self._fallback.is_idle(now)
         return not (is_used or is_telling or knows) and now - self._used_at > _IDLE_MINUTES * self._minute
 
     def due(self, now: float) -> float:
-        """Monotonic time at which it has to be told of, or asked for."""
-        at = min(self.wanting_since, self._news_since + _GATHER_SECONDS)
-        if self._denied:
-            at = min(at, *(it.ask_at for it in self._denied))
+        """Return the monotonic time at which the next report is due."""
+        at = min(self.demand_since, self._events_since + _GATHER_SECONDS, self._demands.ask_at)
         free = self._free[Priority.ORDER] + self._free[Priority.POLL]
         if free:
-            at = min(at, self._watched + _UNUSED_SECONDS)
-        if free or self._on_way or (self._lasting and now < self._used_at + _ACTIVE_SECONDS):
+            at = min(at, self._unused_since + _UNUSED_SECONDS)
+        if free or self._in_flight or (self._stays_counted and now < self._used_at + _ACTIVE_SECONDS):
             at = min(at, self.reported_at + _RENEWAL_SECONDS)
         return at
 
     def takes_turns(self, priority: Priority, weight: int) -> bool:
-        """Whether so much weight is enough to ask for: the store has granted less of late."""
-        return weight > _TURN_PART * self.limit and any(denied.priority == priority for denied in self._denied)
+        """Return whether so much weight is enough to ask for, because the store has recently granted less."""
+        return self._demands.takes_turns(priority, weight, self.limit)
 
     def report(
         self,
         pool: str,
-        host: int,
+        origin: int,
         wanted: Iterable[tuple[Priority, int]],
         now: float,
         *,
@@ -358,245 +325,152 @@ class LeasedPool:
         again: bool,
         leaving: bool = False,
     ) -> PoolReport:
-        """What to tell the store, and what to ask it for.
+        """Return what to report to the store, and what to ask for.
 
         Args:
-            pool: its name in the store.
-            host: the place of its host in the message.
-            wanted: priority and weight of the calls that wait, the first one first.
+            pool: the name of the pool in the store.
+            origin: the index of its origin in the message.
+            wanted: priority and weight of the waiting calls, the most urgent first.
             now: monotonic time.
             bounds: the earliest and the latest that the exchange's clock can show now.
-            again: whether the message repeats one without a reply: its events are the same.
-            leaving: whether the process ends and keeps nothing that it does not need.
+            again: whether the message repeats one without a reply, with the same events.
+            leaving: whether the process ends, and keeps no weight that it does not need.
         """
-        self._forget_old(self.minutes(bounds))
-        self._give_back(now, everything=leaving)
+        self._forget_past(self.minutes(bounds))
+        self._return_unused(now, everything=leaving)
         if not again:
-            sums = self._untold.values()
-            self._telling = (*self._news, *sums)
-            self._telling_about = self._about
-            self._news, self._about, self._untold = [], [], {}
-            self._news_since = math.inf
-        self._asking = () if leaving or self._alone else tuple(self._wanted(wanted, now))
-        self._denied = [denied for denied in self._denied if any(_is_denied(denied, it) for it in self._asking)]
-        self.wanting_since = math.inf
+            sums = self._offline.values()
+            self._reported = (*self._events, *sums)
+            self._reported_endpoints = self._endpoints
+            self._events, self._endpoints, self._offline = [], [], {}
+            self._events_since = math.inf
+        demands: tuple[Demand, ...] = ()
+        if leaving or self._fallback:
+            self._demands.clear()
+        else:
+            demands = self._demands.ask(wanted, self._free, limit=self.limit, processes=self.processes, now=now)
+        self.demand_since = math.inf
         self.reported_at = now
         held = self._held()
-        # What is asked for may be granted by a reply that gets lost.
-        self.is_unsettled = held > 0 or bool(self._asking)
-        return PoolReport(pool, host, self.limit, held, self._telling, tuple(wanted.demand for wanted in self._asking))
+        # A reply that grants the demands may be lost.
+        self.is_unsettled = held > 0 or bool(demands)
+        return PoolReport(pool, origin, self.limit, held, self._reported, demands)
 
     def is_answered(self, reply: PoolReply) -> bool:
-        """Whether the reply is one to the latest report."""
-        return self._alone is not None or len(reply.granted) == len(self._asking)
+        """Return whether a reply fits the latest report."""
+        return self._fallback is not None or len(reply.granted) == self._demands.number
 
     def reply_received(
         self, reply: PoolReply, bounds: tuple[float, float], *, asked: float, now: float
-    ) -> list[RiseTold]:
-        """Learn what the store says.
+    ) -> list[CountRise]:
+        """Learn what the store has replied to the latest report.
 
         Args:
-            reply: of the store, to the latest report.
+            reply: what the store has replied.
             bounds: the earliest and the latest that the exchange's clock could show then.
             asked: monotonic time before the message was sent.
             now: monotonic time after the reply arrived.
         """
-        risen = zip(
-            (it for it in self._telling if isinstance(it, Answered)), self._telling_about, reply.risen, strict=False
-        )
-        rises = [RiseTold(about, event.weight, told) for event, about, told in risen if told is not None]
-        self._telling, self._telling_about = (), []
+        responses = (it for it in self._reported if isinstance(it, Answered))
+        risen = zip(responses, self._reported_endpoints, reply.risen, strict=False)
+        rises = [CountRise(about, event.weight, rise) for event, about, rise in risen if rise is not None]
+        self._reported, self._reported_endpoints = (), []
         self._reply, self._replied_at, self._replied_in = reply, now, self.minutes(bounds)
         self.misplaced = reply.misplaced
         self.limit = min(self.limit, reply.limit)
-        if self._alone is not None:
-            self._alone.lower_limit(self.limit)
+        if self._fallback is not None:
+            self._fallback.lower_limit(self.limit)
         if reply.processes >= self.processes or now > self._counted_at + _ACTIVE_SECONDS:
             self.processes, self._counted_at = max(1, reply.processes), now
-        if self._alone is None:
+        if self._fallback is None:
             self._trusted_until = asked + _TRUSTED_SECONDS
-            self._accept(reply, now)
-        self._asking = ()
+            self._demands.accept(reply, self._free, limit=self.limit, now=now)
+        self._demands.end()
         return rises
 
     def enter_fallback(self, bounds: tuple[float, float]) -> None:
-        """Do without the store.
+        """Continue without the store.
 
         Args:
             bounds: the earliest and the latest that the exchange's clock can show now.
         """
-        alone = self._alone = Ledger(self.limit, minute=self._minute, instances=self.processes)
-        alone.in_flight = self._on_way
-        granted = sum(self._free.values())
+        fallback = self._fallback = Ledger(self.limit, minute=self._minute, instances=self.processes)
+        fallback.in_flight = self._in_flight
+        leased = sum(self._free.values())
         self._free = dict.fromkeys(self._free, 0)
-        self._asking, self._denied, self.wanting_since = (), [], math.inf
-        if self._heft > 1:
-            alone.raise_weight_factor(self._heft)
+        self._demands.clear()
+        self.demand_since = math.inf
+        if self._weight_factor > 1:
+            fallback.raise_weight_factor(self._weight_factor)
         reply = self._reply
         if reply is None:
             return
-        # What others use is known from the store; headers tell it together with what the instances use.
-        theirs = max(0.0, reply.cap - LEFT_BY_PLANS * self.limit - reply.for_polls)
-        alone.external.ignore()
-        alone.set_aside = max(0.0, self.limit - MARGIN - reply.cap) + theirs
-        part = alone.part()
+        # External usage is known from the store; headers report it together with what the other processes use.
+        external = max(0.0, reply.cap - LEFT_BY_PLANS * self.limit - reply.for_polls)
+        fallback.external.ignore()
+        fallback.set_aside = max(0.0, self.limit - MARGIN - reply.cap) + external
+        part = fallback.part()
         possible = self.minutes(bounds)
-        for minute in sorted({*self._seen, *islice(self._replied_in, _MOST_MINUTES)}):
+        for minute in sorted({*self._minutes, *islice(self._replied_in, _MOST_MINUTES)}):
             if minute not in possible:
                 continue
-            seen = self._seen.get(minute, OfflineUsage(minute, 0, 0))
+            seen = self._minutes.get(minute, OfflineUsage(minute, 0, 0))
             if minute not in self._replied_in:
-                alone.catch_up(minute, seen.used, seen.own)
+                fallback.catch_up(minute, seen.used, seen.own)
                 continue
             rest = min(self._minute, self._minute * (minute + 1) - bounds[0]) / self._minute
             since = max(0.0, self.reported_at - self._replied_at) / self._minute
-            left = reply.cap - reply.used - theirs * rest - self.limit * since
-            mine = max(0.0, left) / alone.instances + granted + self._on_way
-            used = max(seen.used, reply.used - granted - self._on_way)
-            alone.catch_up(minute, used, math.ceil(max(0.0, part - mine)))
+            left = reply.cap - reply.used - external * rest - self.limit * since
+            own = max(0.0, left) / fallback.instances + leased + self._in_flight
+            used = max(seen.used, reply.used - leased - self._in_flight)
+            fallback.catch_up(minute, used, math.ceil(max(0.0, part - own)))
 
     def leave_fallback(self) -> None:
-        """Go on with the store, which knows what happened without it."""
-        self._alone = None
-        self._watched = -math.inf
+        """Continue with the store, which knows what happened without it."""
+        self._fallback = None
+        self._unused_since = -math.inf
 
     def _held(self) -> int:
-        """The weight that the store shall count for this process, after what it is being told."""
-        return self._on_way + sum(self._free.values()) + sum(map(_weight, self._news))
+        """Return the weight that the store has to hold for this process after the reported events."""
+        return self._in_flight + sum(self._free.values()) + sum(map(_weight, self._events))
 
     def _available(self, priority: Priority) -> int:
         return self._free[Priority.POLL] + (self._free[Priority.ORDER] if priority is Priority.ORDER else 0)
 
     def _on_store_clock(self, earlier: float, later: float) -> tuple[float, float]:
-        """The earliest and the latest that the store's clock showed at two local moments."""
+        """Return the earliest and the latest time that the store's clock showed at two monotonic times."""
         low, high = self._store_clock()
         return earlier + low, later + high
 
     def _record(self, event: Event, now: float) -> None:
-        self._news.append(event)
-        if now < self._news_since:
-            self._news_since = now
+        self._events.append(event)
+        if now < self._events_since:
+            self._events_since = now
             self._wake()
 
-    def _forget_old(self, possible: range) -> None:
-        """Forget what is of minutes that are over for everybody, and what a wrong clock has told of others."""
+    def _forget_past(self, possible: range) -> None:
+        """Forget minutes that are surely over, and those that a wrong clock has reported."""
         before, ahead = possible.start - 1, possible.stop + 1
-        for counts in (self._seen, self._untold):
+        for counts in (self._minutes, self._offline):
             for minute in [minute for minute in counts if minute < before]:
                 del counts[minute]
-        for minute in [minute for minute in self._seen if minute > ahead]:
-            del self._seen[minute]
-        kept = [it for it in self._news if not isinstance(it, (Answered, Lost, CallRefused)) or it.stop > before]
-        if len(kept) < len(self._news):
-            # Nobody asks any more by how much the count rose.
-            self._news, self._about = kept, [""] * sum(isinstance(it, Answered) for it in kept)
+        for minute in [minute for minute in self._minutes if minute > ahead]:
+            del self._minutes[minute]
+        kept = [it for it in self._events if not isinstance(it, (Answered, Lost, CallRefused)) or it.stop > before]
+        if len(kept) < len(self._events):
+            # By how much the count rose is no longer of interest.
+            self._events, self._endpoints = kept, [""] * sum(isinstance(it, Answered) for it in kept)
 
-    def _give_back(self, now: float, *, everything: bool) -> None:
-        """Return what was not needed for a while."""
-        if not everything and now < self._watched + _UNUSED_SECONDS:
+    def _return_unused(self, now: float, *, everything: bool) -> None:
+        """Return leased weight that was not needed for a while."""
+        if not everything and now < self._unused_since + _UNUSED_SECONDS:
             return
         for priority in self._free:
-            if back := self._free[priority] if everything else self._least[priority]:
+            if back := self._free[priority] if everything else self._unused[priority]:
                 self._free[priority] -= back
-                self._news.append(Returned(back, priority))
-                self._news_since = min(self._news_since, now)
-        self._least, self._watched = dict(self._free), now
-
-    def _wanted(self, calls: Iterable[tuple[Priority, int]], now: float) -> Iterator[_Wanted]:
-        """What the waiting calls need beyond what is there; or else a little in advance."""
-        free = dict(self._free)
-        before: tuple[Priority, int, int, bool] | None = None
-        times, total = 0, 0
-        turns = dict(self._turns)
-        for priority, weight in calls:
-            lacking = weight - _use(free, weight, priority)
-            if not lacking:
-                continue
-            if total + lacking > max(_MOST_PART * self.limit, weight):
-                break
-            # Processes take turns: who got its turn's weight stands behind the others for the rest.
-            left = turns.get(priority, _TURN_PART * self.limit)
-            can_wait = priority is Priority.ORDER or left > 0
-            turns[priority] = left - lacking
-            total += lacking
-            this = priority, weight, lacking, can_wait
-            if before not in (None, this):
-                yield _as_wanted(before, times)
-                times = 0
-            before = this
-            times += 1
-        if before is not None:
-            yield _as_wanted(before, times)
-            return
-        for priority, rate in self._rates.items():
-            most = min(rate.of(now) * _ADVANCE_SECONDS, _ADVANCE_PART * self.limit / max(1, self.processes))
-            if rate.weight and (times := int((most - free[priority]) // rate.weight)) > 0:
-                yield _Wanted(Demand(priority, rate.weight, times, can_wait=False), rate.weight)
-
-    def _accept(self, reply: PoolReply, now: float) -> None:
-        """Use what was granted, and remember what was not."""
-        self._denied = []
-        is_first = True
-        for wanted, times in zip(self._asking, reply.granted, strict=True):
-            demand = wanted.demand
-            self._free[_class(demand.priority)] += times * demand.weight
-            if not demand.can_wait:
-                continue
-            if times == demand.times:
-                self._turns.pop(demand.priority, None)
-                continue
-            left = self._turns.get(demand.priority, _TURN_PART * self.limit)
-            self._turns[demand.priority] = left - times * demand.weight
-            # Only the wait of the first is told; the others ask again soon.
-            wait, holds_up = (reply.wait, reply.holds_up) if is_first else (math.inf, False)
-            is_first = False
-            if demand.priority is not Priority.ORDER:
-                wait = max(wait, _SHORTEST_SECONDS)
-            again = _LATER_SECONDS if wait < math.inf and not holds_up else _NEXT_SECONDS
-            if wait <= 2 * again:
-                again = wait
-            self._denied.append(_Denied(demand.priority, wanted.weight, now + wait, holds_up, now + again))
-
-
-class _Rate:
-    """Weight a second of late."""
-
-    def __init__(self) -> None:
-        self.weight: int = 0
-        """Of the latest call."""
-        self._value = 0.0
-        self._at = -math.inf
-
-    def add(self, weight: int, now: float) -> None:
-        self.weight = weight
-        self._value, self._at = self.of(now) + weight / _RATE_SECONDS, now
-
-    def of(self, now: float) -> float:
-        return self._value * math.exp(-max(0.0, now - self._at) / _RATE_SECONDS) if self._value else 0.0
-
-
-def _class(priority: Priority) -> Priority:
-    """Polls and history are granted alike."""
-    return Priority.ORDER if priority is Priority.ORDER else Priority.POLL
-
-
-def _use(free: dict[Priority, int], weight: int, priority: Priority) -> int:
-    """Take up to the weight from what is free; how much it was."""
-    taken = 0
-    for kind in (Priority.ORDER, Priority.POLL) if priority is Priority.ORDER else (Priority.POLL,):
-        part = min(weight - taken, free[kind])
-        free[kind] -= part
-        taken += part
-    return taken
-
-
-def _as_wanted(it: tuple[Priority, int, int, bool], times: int) -> _Wanted:
-    priority, weight, lacking, can_wait = it
-    return _Wanted(Demand(priority, lacking, times, can_wait), weight)
-
-
-def _is_denied(denied: _Denied, wanted: _Wanted) -> bool:
-    return denied.priority == wanted.demand.priority and denied.weight <= wanted.weight
+                self._events.append(Returned(back, priority))
+                self._events_since = min(self._events_since, now)
+        self._unused, self._unused_since = dict(self._free), now
 
 
 def _weight(event: Event) -> int:

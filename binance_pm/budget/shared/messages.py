@@ -1,11 +1,11 @@
-"""What a process and the store of a shared budget tell each other.
+"""What the processes and the store of a shared budget send each other.
 
-The store keeps one `Ledger` for each pool, for every process behind the IP. A process holds weight of it for its calls:
-it asks for as much as its waiting calls need, admits them by what it was granted, and tells how they ended. One
+The store keeps one `Ledger` for each pool, for all processes behind the IP. A process holds weight of a pool for its
+calls: it asks for what its waiting calls need, admits them by what was granted, and reports how they ended. One
 `Message` is one atomic step of the store.
 
-All moments are of the store's clock. Whoever translates them errs to the safe side: a request left at the earliest, an
-answer came at the latest. Minutes and bounds are of the exchange's clock, as everywhere.
+All times are of the store's clock, translated to the safe side: a request was sent at the earliest, a response came at
+the latest possible time. Minutes and bounds are of the exchange's clock, as everywhere.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from binance_pm.limits import Priority
 
 
 class Answered(msgspec.Struct, array_like=True, frozen=True, tag=0):
-    """A call was answered: see `Ledger.answer`."""
+    """A call got a response: see `PoolLedger.settle`."""
 
     weight: int
     used: int | None
     first: int
-    """The earliest minute in which it can have been counted."""
+    """The earliest minute in which the call can have been counted."""
     stop: int
     """The minute after the latest."""
     sent: float
@@ -30,7 +30,7 @@ class Answered(msgspec.Struct, array_like=True, frozen=True, tag=0):
 
 
 class Lost(msgspec.Struct, array_like=True, frozen=True, tag=1):
-    """A call left and got no answer: see `Ledger.lose`."""
+    """A call was sent and got no response: see `PoolLedger.settle_unknown`."""
 
     weight: int
     first: int
@@ -39,7 +39,7 @@ class Lost(msgspec.Struct, array_like=True, frozen=True, tag=1):
 
 
 class CallRefused(msgspec.Struct, array_like=True, frozen=True, tag=2):
-    """The exchange refused a call: see `Ledger.refuse`."""
+    """The exchange refused a call: see `PoolLedger.observe_refusal`."""
 
     first: int
     stop: int
@@ -48,13 +48,13 @@ class CallRefused(msgspec.Struct, array_like=True, frozen=True, tag=2):
 
 
 class Heavier(msgspec.Struct, array_like=True, frozen=True, tag=3):
-    """Calls weigh more than was believed: see `Ledger.expect_heavier`."""
+    """Calls weigh more than was assumed: see `PoolLedger.raise_weight_factor`."""
 
     times: float
 
 
 class Returned(msgspec.Struct, array_like=True, frozen=True, tag=4):
-    """Weight that was granted is not needed: see `Ledger.cancel`."""
+    """Leased weight is not needed: see `PoolLedger.release`."""
 
     weight: int
     priority: Priority
@@ -65,9 +65,9 @@ class OfflineUsage(msgspec.Struct, array_like=True, frozen=True, tag=5):
 
     minute: int
     used: int
-    """The highest count that it heard; 0 where it heard none."""
+    """The highest count in a header; 0 if there was none."""
     own: int
-    """Answered weight that is proven to be in the minute."""
+    """Settled weight that is proven to be in the minute."""
 
 
 Event = Answered | Lost | CallRefused | Heavier | Returned | OfflineUsage
@@ -79,22 +79,22 @@ class Demand(msgspec.Struct, array_like=True, frozen=True):
     priority: Priority
     weight: int
     times: int
-    """How many of them; each is granted or not."""
+    """How many calls; each is granted or not."""
     can_wait: bool = True
-    """Whether it keeps a place in the queue of processes; what is asked for in advance does not."""
+    """Whether the demand keeps a place in the queue of processes; a demand in advance does not."""
 
 
 class OriginReport(msgspec.Struct, array_like=True, frozen=True):
-    """One host of the exchange, as the process knows it."""
+    """One origin of the exchange, as the process knows it."""
 
     origin: str
     earliest: float
-    """The exchange's clock when the message was sent; `latest` allows for the way of the message."""
+    """The exchange's clock when the message was sent; `latest` allows for the latency of the message."""
     latest: float
     is_heard: bool
-    """Whether an answer has told the exchange's clock; if not, the store takes what another process has told."""
+    """Whether a response has told the exchange's time; if not, the store uses what another process has reported."""
     closed: float = 0.0
-    """Seconds for which a refusal has closed the gate since the last message; 0 where none has."""
+    """Seconds for which a refusal has closed the gate since the last message; 0 if none has."""
     banned: bool = False
 
 
@@ -102,10 +102,10 @@ class PoolReport(msgspec.Struct, array_like=True, frozen=True):
     """One pool: what happened, what the process holds, and what it wants."""
 
     pool: str
-    host: int
-    """The place of its host in the message."""
+    origin: int
+    """The index of its origin in the message."""
     limit: int
-    """What the process was given, or has heard to hold."""
+    """The limit that the process was given, or that the store has reported."""
     held: int
     """The weight that the process has after the events: granted and unused, or on its way."""
     events: tuple[Event, ...] = ()
@@ -113,29 +113,29 @@ class PoolReport(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True):
-    """What one process tells at once."""
+    """The reports and demands of one process."""
 
     peer: str
     """Names the process; a new one after each start."""
     number: int
-    """Counts the messages. One that was sent again, because no reply came, keeps its number: its events count once."""
+    """Counts the messages. A message that is repeated because no reply came keeps its number: its events count once."""
     minute: float
     """Seconds of the exchange's minute."""
     lease: float
-    """Seconds after which the process is taken for dead, and what it holds for lost."""
+    """Seconds after which the process counts as dead, and what it holds as lost."""
     origins: tuple[OriginReport, ...]
     pools: tuple[PoolReport, ...]
 
 
 class OriginReply(msgspec.Struct, array_like=True, frozen=True):
-    """One host, as all processes know it."""
+    """One origin, as all processes know it."""
 
     earliest: float
     """The exchange's clock at the moment of the reply."""
     latest: float
     is_heard: bool
     closed: float
-    """Seconds until the gate opens; 0 where it is open."""
+    """Seconds until the gate opens; 0 if the gate is open."""
     banned: bool
 
 
@@ -143,14 +143,14 @@ class PoolReply(msgspec.Struct, array_like=True, frozen=True):
     """One pool, as all processes know it."""
 
     granted: tuple[int, ...]
-    """Of each demand: how many times."""
+    """How many calls of each demand."""
     wait: float
-    """Seconds after which to ask again for the first demand that was not granted whole; infinite where only an answer
-    can make room, and then another process may have it."""
+    """Seconds after which to ask again for the first demand that was not granted in full; infinite if only a response
+    can make room, maybe one of another process."""
     holds_up: bool
-    """Whether nobody behind it may use the pool meanwhile."""
+    """Whether no call behind that demand may use the pool meanwhile."""
     risen: tuple[int | None, ...]
-    """Of each answer: what `Ledger.answer` returned."""
+    """The result of `PoolLedger.settle` for each response."""
     processes: int
     """How many processes draw on the pool, this one included."""
     used: int
@@ -161,11 +161,11 @@ class PoolReply(msgspec.Struct, array_like=True, frozen=True):
     for_polls: float
     misplaced: int
     limit: int
-    """The smallest that any process was given."""
+    """The smallest limit of any process."""
 
 
 class Reply(msgspec.Struct, array_like=True, frozen=True):
-    """What the store answers."""
+    """The store's answer to a message."""
 
     now: float
     """The store's clock."""

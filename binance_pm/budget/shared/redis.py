@@ -1,6 +1,6 @@
 """The store of a shared budget in Redis or Valkey: one script, run once for each message.
 
-What the URL can say, and what is guaranteed of one message, stands in `binance_pm.redis_client`.
+`binance_pm.redis_client` documents the URL, and what is guaranteed of one message.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, get_args
 
 import msgspec
 
-from binance_pm.budget import external, ledger
+from binance_pm.budget import external, ledger, pacing
 from binance_pm.budget.gate import LONGEST_BAN
 from binance_pm.budget.shared import store
 from binance_pm.budget.shared.messages import Event, Message, Reply
@@ -23,11 +23,11 @@ from binance_pm.limits import Priority
 from binance_pm.redis_client import RedisServer, Script
 
 CONNECT_SECONDS: Final = 0.5
-"""For which a connection is waited for, unless the URL says otherwise with ``socket_connect_timeout``."""
+"""The timeout of a connection, unless the URL sets ``socket_connect_timeout``."""
 REPLY_SECONDS: Final = 0.25
-"""For which a reply is waited for, unless the URL says otherwise with ``socket_timeout``."""
+"""The timeout of a reply, unless the URL sets ``socket_timeout``."""
 
-_CALL: Final = CallInfo("Budget.shared")
+_CALL: Final = CallInfo("SharedBudget")
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(Reply).decode
 
@@ -36,16 +36,20 @@ class RedisStore:
     """The ledgers of one egress IP in a server, for one thread.
 
     Args:
-        url: where the server is; see `binance_pm.redis_client`.
-        name: of the budget; all processes that give the same one share it.
+        url: the server; see `binance_pm.redis_client`.
+        name: the name of the budget; all processes with the same name share it.
+        connect_seconds: the timeout of a connection.
+        reply_seconds: the timeout of a reply.
 
     Raises:
         ConfigurationError: the URL cannot be read, or redis-py is not installed.
     """
 
-    def __init__(self, url: str, name: str) -> None:
-        self._server: Final = RedisServer(url, call=_CALL, connect_seconds=CONNECT_SECONDS, reply_seconds=REPLY_SECONDS)
-        # The braces are a cluster's mark for what decides on the node.
+    def __init__(
+        self, url: str, name: str, *, connect_seconds: float = CONNECT_SECONDS, reply_seconds: float = REPLY_SECONDS
+    ) -> None:
+        self._server: Final = RedisServer(url, call=_CALL, connect_seconds=connect_seconds, reply_seconds=reply_seconds)
+        # On a cluster, the text in braces decides on the node.
         self._key: Final = f"binance-pm:{{{name}}}"
         self._script: Final = Script(script())
 
@@ -63,7 +67,7 @@ class RedisStore:
 
 @cache
 def script() -> str:
-    """The text of ``store.lua`` with the figures of the Python modules in the place of their names."""
+    """Return ``store.lua`` with the constants of the Python modules in place of their names."""
     text = resources.files("binance_pm.budget.shared").joinpath("store.lua").read_text(encoding="utf-8")
     known = {
         "DRIFT": DRIFT,
@@ -71,15 +75,15 @@ def script() -> str:
         "LONGEST_BAN": LONGEST_BAN,
         "PRIORITY_ORDER": int(Priority.ORDER),
     }
-    for module in (ledger, external, store):
+    for module in (ledger, external, pacing, store):
         known |= figures(module)
     for kind in get_args(Event):
         known[f"KIND_{kind.__name__.upper()}"] = kind.__struct_config__.tag
-    # Locals in front of the text would do as well, but with each message every function that uses one is made anew.
+    # Local variables would do as well, but each message would then create every function again that uses one.
     return re.sub(r"\b[A-Z][A-Z_]+\b", lambda found: str(known.get(found[0], found[0])), text)
 
 
 def figures(module: ModuleType) -> dict[str, float]:
-    """The numbers that a module gives names in capitals."""
+    """Return the numeric constants of a module."""
     named = {name.lstrip("_"): value for name, value in vars(module).items() if name.isupper()}
     return {name: value for name, value in named.items() if isinstance(value, (int, float))}

@@ -30,8 +30,8 @@ local function rate_of(ledger)
 end
 
 -- Weight a second that others are left.
-local function theirs_of(ledger)
-    return min(rate_of(ledger), MOST_THEIRS * ledger.limit / ledger.minute)
+local function external_rate(ledger)
+    return min(rate_of(ledger), MAX_EXTERNAL * ledger.limit / ledger.minute)
 end
 
 local function decay(external, seconds)
@@ -52,7 +52,7 @@ local function sample(external, limit, now)
     external.sampled_at, external.sampled = now, external.share
 end
 
-local function hear_foreign(ledger, minute, surely, unproven, sent, now)
+local function observe_external(ledger, minute, surely, unproven, sent, now)
     local external = ledger.external
     external.round_trip = min(max(now - sent, external.round_trip), LONGEST_ROUND_TRIP)
     if unproven > LITTLE * ledger.limit or minute == external.skipped_minute then
@@ -101,11 +101,11 @@ local function new_ledger(limit, minute)
         takes = 0,
         probed = false,
         turned = false,
-        asked = -huge,
-        told = -huge,
+        acquired_at = -huge,
+        counted_at = -huge,
         arrived = -huge,
         header = {},
-        heard = {},
+        header_at = {},
         own = {},
         pending = {},
         careful_until = -huge,
@@ -214,8 +214,8 @@ local function blindness(ledger, now, latest)
     local last = latest_of(ledger.header)
     local is_blind = not ledger.probed
         or (not ledger.turned and last and minute_of(ledger, latest) > last)
-        or (sees_others(ledger) and now - ledger.told > STALE_SECONDS)
-    return is_blind and ledger.asked + PATIENCE - now or 0
+        or (sees_others(ledger) and now - ledger.counted_at > STALE_SECONDS)
+    return is_blind and ledger.acquired_at + PATIENCE - now or 0
 end
 
 local function projected(ledger, minute, now, latest)
@@ -223,13 +223,13 @@ local function projected(ledger, minute, now, latest)
     if rate == 0 or used_in(ledger, minute) == 0 then
         return 0
     end
-    local age = max(0, min(now - ledger.told, latest - ledger.minute * minute))
-    return min(PROJECTION * rate * age, MOST_PROJECTED * ledger.limit)
+    local age = max(0, min(now - ledger.counted_at, latest - ledger.minute * minute))
+    return min(PROJECTION * rate * age, MAX_PROJECTED * ledger.limit)
 end
 
 local function fullness(ledger, minute, room, kept, now, earliest, latest)
     local stop = ledger.minute * (minute + 1)
-    local ends_in = min(stop - earliest, (ledger.heard[minute] or huge) + WINDOW * ledger.minute - now)
+    local ends_in = min(stop - earliest, (ledger.header_at[minute] or huge) + WINDOW * ledger.minute - now)
     if ends_in <= 0 then
         return 0
     end
@@ -254,12 +254,12 @@ local function has_room(ledger, room, now, earliest, latest)
     return true
 end
 
-local function seconds_to_fill(missing, rest, left, least, theirs)
+local function seconds_to_fill(missing, rest, left, least, external)
     if missing <= 0 then
         return 0
     end
-    local b = left - theirs * rest + missing
-    local by_what_is_left = 2 * missing * rest / (b + math.sqrt(b * b + 4 * theirs * missing * rest))
+    local b = left - external * rest + missing
+    local by_what_is_left = 2 * missing * rest / (b + math.sqrt(b * b + 4 * external * missing * rest))
     return min(by_what_is_left, missing * rest / (least + missing))
 end
 
@@ -267,16 +267,16 @@ local function pace(ledger, weight, now, latest)
     local minute = minute_of(ledger, latest)
     local rest = max(ledger.minute * (minute + 1) - latest - TURN_SECONDS, SHORTEST_REST)
     local left = cap_of(ledger, now) - used_in(ledger, minute)
-    local rate = max(left - theirs_of(ledger) * rest, weight) / rest
+    local rate = max(left - external_rate(ledger) * rest, weight) / rest
     if ledger.filled_at > -huge and ledger.filled_at < now then
         ledger.tokens = min(ledger.limit, ledger.tokens + rate * (now - ledger.filled_at))
     end
     ledger.filled_at = now
-    local seconds = seconds_to_fill(weight - ledger.tokens, rest, max(left, weight), weight, theirs_of(ledger))
+    local seconds = seconds_to_fill(weight - ledger.tokens, rest, max(left, weight), weight, external_rate(ledger))
     if ledger.in_flight > 0 or not sees_others(ledger) or weight > LIGHT * ledger.limit then
         return seconds
     end
-    local asks_in = max(0, max(ledger.told, ledger.asked) + STALE_SECONDS - now)
+    local asks_in = max(0, max(ledger.counted_at, ledger.acquired_at) + STALE_SECONDS - now)
     if asks_in == 0 then
         ledger.tokens = max(ledger.tokens, weight)
     end
@@ -284,8 +284,8 @@ local function pace(ledger, weight, now, latest)
 end
 
 local function wait_for_room(ledger, weight, priority, now, earliest, latest, room)
-    local kept = priority == PRIORITY_ORDER and 0 or RESERVE * ledger.limit / ledger.minute + theirs_of(ledger)
-    if ledger.in_flight == 0 and now - ledger.told > STALE_SECONDS then
+    local kept = priority == PRIORITY_ORDER and 0 or RESERVE * ledger.limit / ledger.minute + external_rate(ledger)
+    if ledger.in_flight == 0 and now - ledger.counted_at > STALE_SECONDS then
         kept = 0
     end
     local seconds = 0
@@ -293,7 +293,7 @@ local function wait_for_room(ledger, weight, priority, now, earliest, latest, ro
         seconds = max(seconds, fullness(ledger, minute, room, kept, now, earliest, latest))
     end
     if seconds > 0 then
-        local asks_in = ledger.told + STALE_SECONDS - now
+        local asks_in = ledger.counted_at + STALE_SECONDS - now
         if
             kept > 0
             and ledger.in_flight == 0
@@ -317,9 +317,9 @@ local function wait_for_room(ledger, weight, priority, now, earliest, latest, ro
 end
 
 local function forget_ahead(ledger, now)
-    if max(ledger.arrived, ledger.asked, ledger.told) > now + AHEAD_SECONDS then
-        ledger.arrived, ledger.asked = min(ledger.arrived, now), min(ledger.asked, now)
-        ledger.told = min(ledger.told, now)
+    if max(ledger.arrived, ledger.acquired_at, ledger.counted_at) > now + AHEAD_SECONDS then
+        ledger.arrived, ledger.acquired_at = min(ledger.arrived, now), min(ledger.acquired_at, now)
+        ledger.counted_at = min(ledger.counted_at, now)
     end
 end
 
@@ -348,7 +348,7 @@ end
 local function take(ledger, weight, priority, now)
     ledger.takes = ledger.takes + 1
     ledger.in_flight = ledger.in_flight + weight
-    ledger.asked = now
+    ledger.acquired_at = now
     if priority ~= PRIORITY_ORDER then
         ledger.tokens = ledger.tokens - weight
     end
@@ -361,9 +361,9 @@ local function cancel(ledger, weight, priority)
     end
 end
 
--- A minute that a wrong clock has told is not waited for.
+-- A minute that a wrong clock has reported is not waited for.
 local function forget_minute_ahead(ledger, minute)
-    if ledger.penalised > minute + MOST_MINUTES then
+    if ledger.penalised > minute + MAX_MINUTES then
         ledger.penalised = minute
     end
 end
@@ -390,13 +390,13 @@ end
 local function forget(ledger, before)
     local is_crowded = size_of(ledger.header) > 3 or #ledger.pending > CROWD
     if ledger.header[before - 2] or ledger.own[before - 2] or is_crowded then
-        for _, counts in ipairs({ ledger.header, ledger.own, ledger.heard }) do
+        for _, counts in ipairs({ ledger.header, ledger.own, ledger.header_at }) do
             for minute in pairs(counts) do
                 if minute < before - 1 then
                     counts[minute] = nil
                 end
             end
-            for _ = MOST_MINUTES + 1, size_of(counts) do
+            for _ = MAX_MINUTES + 1, size_of(counts) do
                 counts[latest_of(counts)] = nil
             end
         end
@@ -420,7 +420,7 @@ local function suspect(ledger, new)
         if calls.first == new.first and calls.stop == new.stop and calls.batch == new.batch then
             calls.known = max(calls.known, new.known)
             calls.weight = calls.weight + new.weight
-            calls.told = max(calls.told, new.told)
+            calls.reported = max(calls.reported, new.reported)
             return
         end
     end
@@ -432,7 +432,7 @@ local function prove(ledger, minute, sent)
     local kept, proven = {}, {}
     for _, calls in ipairs(ledger.pending) do
         local is_inside = calls.first <= minute and minute < calls.stop
-        local is_proven = is_inside and (calls.known < sent or calls.told <= highest)
+        local is_proven = is_inside and (calls.known < sent or calls.reported <= highest)
         table.insert(is_proven and proven or kept, calls)
     end
     if #proven == 0 then
@@ -448,7 +448,7 @@ local function prove(ledger, minute, sent)
                     batch = calls.batch,
                     known = calls.known,
                     weight = calls.weight,
-                    told = calls.told,
+                    reported = calls.reported,
                 })
             end
         end
@@ -462,7 +462,7 @@ end
 
 local function hear(ledger, minute, used, weight, sent, now)
     local before, last = ledger.header[minute] or 0, ledger.header[minute - 1] or 0
-    if sent - (ledger.heard[minute] or sent) >= WINDOW * ledger.minute then
+    if sent - (ledger.header_at[minute] or sent) >= WINDOW * ledger.minute then
         before, ledger.own[minute] = 0, nil
     end
     if before == 0 and last ~= 0 then
@@ -473,8 +473,8 @@ local function hear(ledger, minute, used, weight, sent, now)
         end
     end
     if used >= before then
-        ledger.header[minute], ledger.heard[minute] = used, now
-    elseif sent > (ledger.heard[minute] or huge) and before - used > MARGIN then
+        ledger.header[minute], ledger.header_at[minute] = used, now
+    elseif sent > (ledger.header_at[minute] or huge) and before - used > MARGIN then
         doubt_window(ledger, before - used, now)
     end
 end
@@ -493,20 +493,20 @@ local function answer(ledger, weight, used, first, stop, sent, now, is_probe)
     ledger.arrived = max(ledger.arrived, now)
     ledger.probed = ledger.probed or used ~= nil or is_probe
     forget(ledger, first)
-    local calls = { first = first, stop = stop, batch = UNTOLD, known = now, weight = weight, told = huge }
+    local calls = { first = first, stop = stop, batch = UNCOUNTED, known = now, weight = weight, reported = huge }
     if not used then
-        if ledger.told == -huge then
+        if ledger.counted_at == -huge then
             ledger.external.is_known = true
         else
-            calls.batch = UNTOLD - 1 - floor(2 * now)
+            calls.batch = UNCOUNTED - 1 - floor(2 * now)
         end
         suspect(ledger, calls)
         return
     end
-    ledger.told = max(ledger.told, sent)
+    ledger.counted_at = max(ledger.counted_at, sent)
     if stop - first > 1 then
         ledger.header[first] = max(ledger.header[first] or 0, used)
-        calls.first, calls.batch, calls.told = first + 1, floor(now * BATCHES_A_SECOND), used
+        calls.first, calls.batch, calls.reported = first + 1, floor(now * BATCHES_A_SECOND), used
         suspect(ledger, calls)
         for later = first + 1, min(first + 2, stop - 1) do
             prove(ledger, later, -huge)
@@ -517,7 +517,7 @@ local function answer(ledger, weight, used, first, stop, sent, now, is_probe)
     ledger.own[first] = (ledger.own[first] or 0) + weight
     prove(ledger, first, sent)
     local unproven = unproven_in(ledger, first)
-    hear_foreign(ledger, first, used - ledger.own[first] - unproven, unproven, sent, now)
+    observe_external(ledger, first, used - ledger.own[first] - unproven, unproven, sent, now)
     if unproven == 0 then
         return risen_by(ledger, first)
     end
@@ -527,14 +527,14 @@ local function lose(ledger, weight, first, stop, known)
     ledger.in_flight = ledger.in_flight - weight
     ledger.arrived = max(ledger.arrived, known)
     forget(ledger, first)
-    suspect(ledger, { first = first, stop = stop, batch = LOST, known = known, weight = weight, told = huge })
+    suspect(ledger, { first = first, stop = stop, batch = LOST, known = known, weight = weight, reported = huge })
 end
 
 local function catch_up(ledger, minute, used, own)
     ledger.arrived = huge
     forget(ledger, minute)
     ledger.header[minute] = max(ledger.header[minute] or 0, used)
-    ledger.heard[minute] = nil
+    ledger.header_at[minute] = nil
     ledger.own[minute] = (ledger.own[minute] or 0) + own
     ledger.external.skipped_minute = minute
     ledger.tokens = min(ledger.tokens, 0)
@@ -552,7 +552,7 @@ local function refuse(ledger, minute, now, full)
     forget_minute_ahead(ledger, minute)
     decay_penalty(ledger, minute)
     if minute > ledger.penalised then
-        ledger.penalty = min(max(PENALTY * ledger.limit, 2 * ledger.penalty), MOST_PENALTY * ledger.limit)
+        ledger.penalty = min(max(PENALTY * ledger.limit, 2 * ledger.penalty), MAX_PENALTY * ledger.limit)
         ledger.penalised = minute
     end
 end
@@ -576,14 +576,14 @@ end
 local function hear_host(host, report, now)
     local earliest, latest, is_heard, closed, banned = report[2], report[3], report[4], report[5], report[6]
     if is_heard or not host.is_heard then
-        host.low, host.high, host.told, host.is_heard = earliest - now, latest - now, now, is_heard
+        host.low, host.high, host.updated_at, host.is_heard = earliest - now, latest - now, now, is_heard
     end
     if closed > 0 then
         host.banned = banned or (host.banned and host.opens > now)
         host.opens = max(host.opens, now + closed)
     end
     -- Where the server's clock has stepped back, neither bounds nor gate go by what it showed before.
-    local drift = min(DRIFT * math.abs(now - host.told), MOST_UNSURE)
+    local drift = min(DRIFT * math.abs(now - host.updated_at), MOST_UNSURE)
     host.opens = min(host.opens, now + LONGEST_BAN)
     local left = max(0, host.opens - now)
     return { now + host.low - drift, now + host.high + drift, host.is_heard, left, host.banned and left > 0 }
@@ -599,8 +599,8 @@ local function bury(pool, peer, lease, earliest, latest, now)
             remove(pool.waiting, holder.peer)
             if holder.weight > 0 then
                 local first = minute_of(ledger, earliest - (now - min(now, holder.ends - lease)))
-                local stop = minute_of(ledger, latest + LONGEST_WAY) + 1
-                lose(ledger, holder.weight, first, stop, now + LONGEST_WAY)
+                local stop = minute_of(ledger, latest + MAX_LATENCY) + 1
+                lose(ledger, holder.weight, first, stop, now + MAX_LATENCY)
             end
         end
     end
@@ -616,7 +616,7 @@ local function apply(ledger, event)
     elseif kind == KIND_CALLREFUSED then
         refuse(ledger, event[2], event[4], event[5])
     elseif kind == KIND_HEAVIER then
-        ledger.weight_factor = max(ledger.weight_factor, min(event[2], MOST_WEIGHT_FACTOR))
+        ledger.weight_factor = max(ledger.weight_factor, min(event[2], MAX_WEIGHT_FACTOR))
     elseif kind == KIND_RETURNED then
         cancel(ledger, event[2], event[3])
     elseif kind == KIND_OFFLINEUSAGE then
@@ -644,9 +644,9 @@ local function settle(pool, peer, number, lease, held, events, now)
     ledger.in_flight = ledger.in_flight + before - holder.weight
     local risen = {}
     for _, event in ipairs(events) do
-        local told = apply(ledger, event)
+        local rise = apply(ledger, event)
         if event[1] == KIND_ANSWERED then
-            risen[#risen + 1] = pack(told)
+            risen[#risen + 1] = pack(rise)
         end
     end
     holder.weight, holder.ends, holder.number = held, now + lease, max(number, holder.number)
@@ -657,9 +657,9 @@ local function wait_in_turn(pool, weight, priority, since, now, earliest, latest
     for _, waiting in ipairs(pool.waiting) do
         local is_before = waiting.priority < priority or (waiting.priority == priority and waiting.since < since)
         if waiting.ends > now and waiting.ends <= now + 2 * PLACE_SECONDS and is_before then
-            local theirs, holds_up = wait_for(pool.ledger, waiting.weight, waiting.priority, now, earliest, latest)
-            if theirs == 0 or holds_up then
-                return max(theirs, TURN), true
+            local seconds, holds_up = wait_for(pool.ledger, waiting.weight, waiting.priority, now, earliest, latest)
+            if seconds == 0 or holds_up then
+                return max(seconds, TURN), true
             end
         end
     end
@@ -731,8 +731,8 @@ local function time()
     if ARGV[2] then
         return tonumber(ARGV[2])
     end
-    local told = redis.call("TIME")
-    return tonumber(told[1]) + tonumber(told[2]) / 1e6
+    local time = redis.call("TIME")
+    return tonumber(time[1]) + tonumber(time[2]) / 1e6
 end
 
 -- Processes of two versions may share the hash: where what is kept changes, its prefix has to change as well.
@@ -773,17 +773,17 @@ local function read(fields)
 end
 
 local function write(states)
-    local told = {}
+    local written = {}
     for field, state in pairs(states) do
         if state.ledger then
             state.ledger.suspected = nil
         end
-        told[#told + 1] = field
-        told[#told + 1] = pack(state)
+        written[#written + 1] = field
+        written[#written + 1] = pack(state)
     end
     local new = 0
-    for first = 1, #told, 2 * MOST_FIELDS do
-        new = new + redis.call("HSET", key, unpack(told, first, min(first + 2 * MOST_FIELDS - 1, #told)))
+    for first = 1, #written, 2 * MOST_FIELDS do
+        new = new + redis.call("HSET", key, unpack(written, first, min(first + 2 * MOST_FIELDS - 1, #written)))
     end
     return new
 end
@@ -798,7 +798,7 @@ local function sweep(now)
     for place = 1, #stored, 2 do
         if stored[place] ~= SWEPT then
             local state = cmsgpack.unpack(stored[place + 1])
-            local used = max(state.told or 0, state.opens or 0)
+            local used = max(state.updated_at or 0, state.opens or 0)
             for _, holder in ipairs(state.holders or {}) do
                 used = max(used, holder.ends)
             end
@@ -818,7 +818,7 @@ local function step(message, now)
     local hosts, pools, longest = {}, {}, 0
     for place, report in ipairs(message[5]) do
         local field = host_field(report)
-        states[field] = states[field] or { low = 0, high = 0, told = now, is_heard = false, opens = 0, banned = false }
+        states[field] = states[field] or { low = 0, high = 0, updated_at = now, is_heard = false, opens = 0, banned = false }
         hosts[place] = hear_host(states[field], report, now)
         longest = max(longest, hosts[place][4])
     end

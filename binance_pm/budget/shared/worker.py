@@ -1,6 +1,6 @@
 """The thread that carries the messages of a shared budget.
 
-No event loop waits for the store, and no cancelled call interrupts a message: calls wait for weight alone, and the
+No event loop waits for the store, and no cancelled call interrupts a message: calls only wait for weight, and the
 thread wakes them.
 """
 
@@ -12,36 +12,83 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
-from binance_pm.budget.shared.budget import SharedBudget
-from binance_pm.budget.shared.messages import Message
+from binance_pm.budget.shared.messages import Message, Reply
 from binance_pm.budget.shared.store import Store
 from binance_pm.redis_client import StoreLost
 
 _log = logging.getLogger(__name__)
 
 # How long closing waits for the last message.
-_PARTING_SECONDS: Final = 1.0
+_CLOSE_SECONDS: Final = 1.0
+
+
+class MessageSource(Protocol):
+    """A shared budget, as its worker needs it."""
+
+    def monotonic(self) -> float:
+        """Return what the monotonic clock shows."""
+        ...
+
+    def due(self) -> float:
+        """Return the monotonic time at which the next message is due."""
+        ...
+
+    def message(self) -> Message:
+        """Return the next message; one of the next two has to follow."""
+        ...
+
+    def reply_received(self, reply: Reply) -> None:
+        """Learn what the store has replied."""
+        ...
+
+    def no_reply_received(self, why: str) -> None:
+        """Learn that no reply came, and why."""
+        ...
+
+    def leave_message(self) -> Message:
+        """Return the last message of a process that ends."""
+        ...
+
+
+class Worker(Protocol):
+    """Carries the messages of one budget to its store, one at a time, when they are due."""
+
+    def wake(self) -> None:
+        """Look again when the next message is due; callable from any thread, and quick."""
+        ...
+
+    def restart(self) -> None:
+        """Start again in the child of a fork, with a connection of its own."""
+        ...
+
+    def close(self, leave_message: Message | None = None) -> None:
+        """End as soon as the store has been told that the process leaves; a later `wake` starts again.
+
+        Args:
+            leave_message: the last message, if the budget no longer exists.
+        """
+        ...
 
 
 class StoreWorker:
-    """Starts with the first message, and ends when it is closed or nobody uses the budget any more.
+    """A thread that starts with the first message, and ends when it is closed or when the budget is no longer used.
 
     Args:
-        budget: whose messages it carries; it does not keep it alive.
-        connect: a connection to the store, of which nothing is sent before it is used.
+        budget: the budget whose messages are carried; only a weak reference is kept.
+        connect: returns a connection to the store; nothing is sent before it is used.
     """
 
-    def __init__(self, budget: SharedBudget, *, connect: Callable[[], Store]) -> None:
+    def __init__(self, budget: MessageSource, *, connect: Callable[[], Store]) -> None:
         self._budget: Final = weakref.ref(budget)
         self._connect: Final = connect
-        # A wrong address is told at once.
+        # A wrong URL is reported at once.
         self._store: Store | None = connect()
         self._lock: threading.RLock = threading.RLock()
         self._run: _WorkerThread | None = None
         self._last: _WorkerThread | None = None
-        """The latest, which may still be leaving."""
+        """The latest thread, which may still be sending its last message."""
 
     def wake(self) -> None:
         """Look again when the next message is due."""
@@ -51,38 +98,38 @@ class StoreWorker:
                 store, self._store = self._store or self._connect(), None
                 run = self._run = self._last = _WorkerThread(self._budget, store, after=self._last)
                 run.start()
-            run.news.set()
+            run.wake_event.set()
 
     def restart(self) -> None:
-        """Begin anew in the child of a fork: the connection is the parent's."""
+        """Start again in the child of a fork: the connection is the parent's."""
         self._lock = threading.RLock()
         self._run = self._last = self._store = None
 
     def close(self, leave_message: Message | None = None) -> None:
-        """End when the store was told that the process leaves."""
+        """End as soon as the store has been told that the process leaves."""
         with self._lock:
             run, self._run = self._run, None
             if run is None:
                 return
             run.leave_message, run.is_leaving = leave_message, True
-            run.news.set()
-        # Without a budget it may be the thread itself that found that out.
+            run.wake_event.set()
+        # Without a budget, the caller may be the thread itself.
         if leave_message is None:
-            run.join(_PARTING_SECONDS)
+            run.join(_CLOSE_SECONDS)
 
 
 class _WorkerThread(threading.Thread):
     """One life of the thread.
 
     Args:
-        budget: whose messages it carries.
-        store: where to.
-        after: the one before, whose last message has to be answered first.
+        budget: the budget whose messages are carried.
+        store: the connection to the store.
+        after: the previous thread, whose last message has to be answered first.
     """
 
-    def __init__(self, budget: weakref.ref[SharedBudget], store: Store, *, after: _WorkerThread | None) -> None:
+    def __init__(self, budget: weakref.ref[MessageSource], store: Store, *, after: _WorkerThread | None) -> None:
         super().__init__(name="binance-pm shared budget", daemon=True)
-        self.news: Final = threading.Event()
+        self.wake_event: Final = threading.Event()
         self.is_leaving = False
         self.leave_message: Message | None = None
         self._budget = budget
@@ -95,7 +142,7 @@ class _WorkerThread(threading.Thread):
         if before is not None:
             before.join()
             if not before.is_leaving and (budget := self._budget()) is not None:
-                # It ended by itself, maybe in the middle of a message.
+                # The previous thread ended by itself, maybe in the middle of a message.
                 budget.no_reply_received("the thread before has ended")
                 del budget
         while not self.is_leaving:
@@ -108,16 +155,16 @@ class _WorkerThread(threading.Thread):
         self._store.close()
 
     def _step(self) -> None:
-        self.news.clear()
+        self.wake_event.clear()
         budget = self._budget()
         left = budget.due() - budget.monotonic() if budget else math.inf
         if budget and left <= 0:
             self._exchange(budget, budget.message)
             return
         del budget
-        self.news.wait(min(left, threading.TIMEOUT_MAX) if left < math.inf else None)
+        self.wake_event.wait(min(left, threading.TIMEOUT_MAX) if left < math.inf else None)
 
-    def _exchange(self, budget: SharedBudget, message: Callable[[], Message]) -> None:
+    def _exchange(self, budget: MessageSource, message: Callable[[], Message]) -> None:
         try:
             try:
                 reply = self._store.exchange(message())
@@ -125,7 +172,7 @@ class _WorkerThread(threading.Thread):
                 budget.no_reply_received(str(error))
             else:
                 budget.reply_received(reply)
-        except Exception as error:  # noqa: BLE001 - without the thread no call would be served any more
+        except Exception as error:  # noqa: BLE001 - without the thread, no call would be admitted any more
             _log.exception("A message of the shared budget failed.")
             with suppress(Exception):
                 budget.no_reply_received(type(error).__name__)

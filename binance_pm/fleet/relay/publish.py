@@ -95,7 +95,7 @@ class Publisher:
     others, and a `Gap` says so. Loss and return are logged as warnings, once each.
 
     Args:
-        url: where the server is, as for `Budget.shared`.
+        url: where the server is, as for `SharedBudget`.
         stream: the name of the stream.
         shard: which part of the accounts this process watches; no other process has the same.
         length: about how many entries the stream keeps.

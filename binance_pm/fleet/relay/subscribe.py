@@ -114,7 +114,7 @@ async def read_stream(
     While the server is away it waits; loss and return are logged as warnings, once each.
 
     Args:
-        url: where the server is, as for `Budget.shared`.
+        url: where the server is, as for `SharedBudget`.
         group: who reads; it has one reader at a time.
         stream: the name of the stream.
         from_start: where a new group begins: with the oldest entry that is there, or with the next one.
