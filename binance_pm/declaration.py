@@ -1,4 +1,4 @@
-"""An endpoint is a decorated signature in a class of endpoints.
+"""Declare an endpoint as a decorated signature in a class of endpoints.
 
     class Um(Namespace, name="um"):
         @get("/papi/v1/um/openOrders", weights=Weights(1, without={"symbol": 40}))
@@ -66,34 +66,34 @@ N = TypeVar("N", bound="Namespace")
 if TYPE_CHECKING:
 
     class Caller(Protocol):
-        """What makes the calls of an endpoint's method: a client."""
+        """The object that makes the calls of an endpoint's method: a client."""
 
         async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None], /) -> T:
             """Make one call."""
             ...
 
     class Facts(TypedDict, total=False):
-        """What is declared of an endpoint beside its path and signature."""
+        """The facts that an endpoint declares besides its path and signature."""
 
         weights: Required[int | Weights | Mapping[LimitType, int | Weights]]
-        """What one call costs, by type of limit; a number alone is the weight of the IP."""
+        """The weight of a call by limit type; a single number is the weight for the IP."""
         security: Security
-        """What the exchange requires; by default USER_DATA of a GET and TRADE of anything else."""
+        """What the exchange requires; by default USER_DATA for a GET and TRADE for all other methods."""
         priority: Priority
-        """By default POLL of a GET and ORDER of anything else."""
+        """By default POLL for a GET and ORDER for all other methods."""
         repeat: Repeat
         """See `Endpoint.repeat`: ``"same_effect"`` for cancels and absolute settings, ``"never"`` for download ids."""
         client_id: str
-        """The optional parameter with the caller's own id, such as ``new_client_order_id``."""
+        """The optional parameter for the caller's own id, such as ``new_client_order_id``."""
         resolve: str
-        """The query that tells what became of a write, such as ``um.order``."""
+        """The query that finds out whether a write was executed, such as ``um.order``."""
         check: Check
         """Refuses arguments before they are sent: it raises ValueError, which becomes a `ConfigurationError`."""
         page: Page
-        """How the rest of a long list is asked for."""
+        """How further pages of a long list are requested."""
         single: bool | str
-        """Whether the response may be one object or a list with it: the method returns the object. As the name of a
-        parameter: only a call with this parameter does, and every other call returns a list."""
+        """Whether the response is one object, or a list with one object: the method then returns the object. If this is
+        the name of a parameter, only calls with this parameter return the object, and all other calls return a list."""
         deprecated: str
         """What to use instead."""
 
@@ -127,7 +127,7 @@ class _Declaration:
         self.endpoint = endpoint
 
     def rename(self, prefix: str) -> Endpoint[Any]:
-        """Put the name of a namespace before the endpoint's own, and return the endpoint."""
+        """Put the name of a namespace before the endpoint's name, and return the endpoint."""
         if prefix:
             name, one = prefix + self.endpoint.name, self.endpoint.one
             one = None if one is None else msgspec.structs.replace(one, name=name)
@@ -139,8 +139,8 @@ class EndpointGroup:
     """Base of a class whose methods are endpoints.
 
     Args:
-        name: what their names begin with, such as ``um``; empty for endpoints of the client itself.
-        registry: where they are registered.
+        name: the prefix of their names, such as ``um``; empty for endpoints of the client itself.
+        registry: the registry that the endpoints are added to.
     """
 
     def __init_subclass__(cls, *, name: str = "", registry: Registry = ENDPOINTS, **options: Any) -> None:
@@ -169,8 +169,8 @@ class LazyNamespace(Generic[N]):
     """An attribute of a client whose module is imported when it is first used.
 
     Args:
-        module: where the class is.
-        class_name: its name.
+        module: the module of the class.
+        class_name: the name of the class.
     """
 
     def __init__(self, module: str, class_name: str) -> None:
@@ -185,7 +185,7 @@ class LazyNamespace(Generic[N]):
     def __get__(self, client: Caller | None, owner: type[Any]) -> N | type[N]:
         if self._class is None:
             self._class = cast("type[N]", getattr(importlib.import_module(self._module), self._class_name))
-        # Not kept: client and namespace would refer to one another, and only the garbage collector would free them.
+        # Not kept: client and namespace would refer to each other, and only the garbage collector would free them.
         return self._class if client is None else self._class(client)
 
 
@@ -232,10 +232,10 @@ def _endpoint(
     signature: inspect.Signature,
     options: type[Any] | None,
 ) -> Endpoint[Any]:
-    """Return the endpoint that is declared, under the function's own name.
+    """Return the declared endpoint, under the name of the function.
 
     Raises:
-        ValueError: the declaration contradicts itself, or leads to no known host.
+        ValueError: the declaration contradicts itself, or its path belongs to no known host.
     """
     wire_names = {name: camel(name) for name in signature.parameters}
     weights = checked_weights(path, facts["weights"])
@@ -276,7 +276,7 @@ def _written_out(function: Callable[..., object]) -> tuple[inspect.Signature, ty
     A key that is not required may be None, and is None by default.
 
     Raises:
-        ValueError: a variadic parameter is not declared by a `TypedDict`, or a key is a parameter, too.
+        ValueError: a variadic parameter is not declared by a `TypedDict`, or a key is also a parameter.
     """
     signature = inspect.signature(function, eval_str=True)
     parameters = list(signature.parameters.values())
@@ -293,7 +293,7 @@ def _keywords(options: type[Any]) -> Iterator[inspect.Parameter]:
     required: frozenset[str] = cast("Any", options).__required_keys__
     for name, hint in get_type_hints(options, include_extras=True).items():
         is_required = name in required
-        # `__required_keys__` does not know qualifiers that are text, as they are in modules with postponed annotations.
+        # `__required_keys__` ignores qualifiers that are strings, as in modules with postponed annotations.
         if (qualifier := get_origin(hint)) in {Required, NotRequired}:
             is_required, hint = qualifier is Required, get_args(hint)[0]  # noqa: PLW2901
         yield inspect.Parameter(
@@ -319,7 +319,7 @@ def _decoder_of_one(returns: Any) -> Callable[[bytes], Any]:
 
 
 def _check(endpoint: Endpoint[Any]) -> None:
-    """Refuse a declaration whose parts do not fit one another.
+    """Refuse a declaration whose parts contradict each other.
 
     Raises:
         ValueError: with the reason.

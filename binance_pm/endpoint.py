@@ -1,7 +1,7 @@
-"""Endpoints as data: what is declared of each one, the rules of a declaration, and the registry.
+"""Endpoints as data: the facts of each declaration, the rules of a declaration, and the registry.
 
-`ENDPOINTS` holds every declared endpoint by the name under which a client has it, such as ``account`` or
-``um.open_orders``: the command line, the table of the docs and the tests are made from it.
+`ENDPOINTS` maps the name of every declared endpoint, such as ``account`` or ``um.open_orders``, to the endpoint. The
+command line, the table in the documentation and the tests are generated from it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Security = Literal["NONE", "MARKET_DATA", "USER_STREAM", "USER_DATA", "TRADE", "
 """What the exchange requires: nothing; the key; or the key and a signature (the last three)."""
 
 Check = Callable[[Mapping[str, object]], None]
-"""Raises ValueError if arguments, by name as declared, cannot be sent; the text names them."""
+"""Raises ValueError if the arguments, by name as declared, cannot be sent; the error text names them."""
 
 _SIGNED: Final = {"USER_DATA", "TRADE", "MARGIN"}
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """What a call costs in one of the exchange's counters, if that depends on its parameters."""
+    """The weight of a call in one pool, if the weight depends on the parameters."""
 
     weight: int
     """The weight of a call that has all of the parameters in `without`."""
@@ -53,7 +53,7 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     """One endpoint of the exchange."""
 
     name: str
-    """Where a client has it, such as ``account`` or ``um.open_orders``."""
+    """The name of its method on a client, such as ``account`` or ``um.open_orders``."""
     method: Method
     """The HTTP method."""
     path: str
@@ -61,7 +61,7 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     security: Security
     """What a request needs: nothing, a key, or a key and a signature."""
     weights: Mapping[LimitType, Weights]
-    """What a call costs in each of the exchange's counters, with the parameters' names on the wire."""
+    """The weight of a call by limit type, with the parameters' names on the wire."""
     priority: Priority
     """The priority of its calls in the queue for weight."""
     decode: Callable[[bytes], T]
@@ -77,26 +77,26 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     is_declared: bool = True
     """Whether the endpoint is a method of a client; not if it was made for `Client.request`."""
     repeat: Repeat | None = None
-    """Whether a request whose response was lost is sent again. None: a GET is, and nothing else. "same_effect": it is,
-    because a second one changes nothing more. "never": it is not, not even a GET, because each one uses up a quota."""
+    """Whether a request is sent again if its response is lost. None: only a GET. "same_effect": yes, because a second
+    request has no further effect. "never": no, not even a GET, because each request uses up a quota."""
     client_id: str | None = None
-    """The parameter with the caller's own id of what the call creates."""
+    """The parameter for the caller's own id, such as a client order id."""
     resolve: str | None = None
-    """The name of the query that tells what became of a call whose outcome is unknown."""
+    """The name of the query that finds out whether a call with an unknown outcome was executed."""
     check: Check | None = None
     """Refuses arguments that the exchange would refuse, before they are sent."""
     page: Page | None = None
-    """How the rest of a long list is asked for."""
+    """How further pages of a long list are requested."""
     deprecated: str | None = None
-    """What to use instead, if the endpoint will go away."""
+    """What to use instead, if the endpoint is deprecated."""
     one: Endpoint[Any] | None = None
-    """The same endpoint as it responds if `one_with` is given: with one object instead of a list."""
+    """The same endpoint for calls with the parameter `one_with`: the response is one object instead of a list."""
     one_with: str = ""
-    """On the wire, the parameter that selects one object."""
+    """The name, on the wire, of the parameter that selects one object."""
     options: type[Any] | None = None
     """The `TypedDict` that declares most of the parameters."""
     constant_weights: tuple[int, ...] | None = None
-    """What every call costs, in the order of `weights`; None if that depends on its parameters."""
+    """The weight of every call, in the order of `weights`; None if the weight depends on the parameters."""
 
     def __post_init__(self) -> None:
         if not any(weights.without for weights in self.weights.values()):
@@ -110,7 +110,7 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
 
     @property
     def descriptions(self) -> Mapping[str, str]:
-        """What the `TypedDict` of the parameters says of each, by name as declared."""
+        """The descriptions of the parameters in their `TypedDict`, by name as declared."""
         if self.options is None:
             return {}
         from binance_pm.descriptions import descriptions_of  # noqa: PLC0415
@@ -129,16 +129,16 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
 
     @property
     def is_write(self) -> bool:
-        """Whether a call changes something at the exchange: a GET does if a second one is not like the first."""
+        """Whether a call changes something at the exchange; True also for a GET that declares `repeat`."""
         return self.method != "GET" or self.repeat is not None
 
     @property
     def poll_weights(self) -> Mapping[LimitType, int]:
-        """What a call without parameters costs, by type of limit."""
+        """The weight of a call without parameters, by limit type."""
         return dict(zip(self.weights, self.weights_of({}), strict=True))
 
     def weights_of(self, parameters: Mapping[str, object]) -> tuple[int, ...]:
-        """Return what a call with these parameters costs, in the order of `weights`.
+        """Return the weight of a call with these parameters, in the order of `weights`.
 
         Args:
             parameters: by name on the wire.
@@ -158,10 +158,10 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
 
 
 class Registry(Mapping[str, Endpoint[Any]]):
-    """Endpoints by name, complete when it is read: only then all modules that declare some are imported.
+    """Endpoints by name. The first read imports all modules that declare endpoints.
 
     Args:
-        package: the package of those modules; empty for endpoints that are added by hand.
+        package: the package of these modules; empty if endpoints are only added by `add`.
     """
 
     def __init__(self, package: str = "") -> None:
@@ -172,7 +172,7 @@ class Registry(Mapping[str, Endpoint[Any]]):
         """Register an endpoint.
 
         Raises:
-            ValueError: there is one of this name.
+            ValueError: an endpoint of this name exists already.
         """
         if endpoint.name in self._known:
             raise ValueError(f"two endpoints are called {endpoint.name}")
@@ -193,7 +193,7 @@ class Registry(Mapping[str, Endpoint[Any]]):
 
     def _load(self) -> None:
         if self._package:
-            # Imported here: most programs never ask for all endpoints.
+            # Imported here: most programs never list all endpoints.
             import pkgutil  # noqa: PLC0415
 
             for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
@@ -214,7 +214,7 @@ def undeclared_endpoint(
     repeat: Repeat | None = None,
     returns: type[T],
 ) -> Endpoint[T]:
-    """Return an endpoint made on the spot, checked as a declared one is and by its types too.
+    """Return an endpoint for `Client.request`, after the checks of a declared endpoint and of the argument types.
 
     Raises:
         ValueError: with the reason.
@@ -228,22 +228,22 @@ def undeclared_endpoint(
     check_repeat(repeat)
     charged = tuple((limit_type, one.weight) for limit_type, one in checked_weights(path, weights).items())
     try:
-        # What no response can be decoded into is refused here, not when one has come.
+        # A type that responses cannot be decoded into is refused here, not after the response arrived.
         msgspec.json.Decoder(returns)
         served = default_priority(method) if priority is None else priority
         return _undeclared(method, path, charged, security, served, repeat, returns)
     except Exception as error:
-        # A type of the caller's own may fail in any way of its own.
+        # A type that the caller defined may raise any exception.
         raise ValueError(f"nothing can be decoded into the type given as returns: {error}") from error
 
 
 def default_priority(method: Method) -> Priority:
-    """Return the priority of calls whose declaration names none."""
+    """Return the priority of calls whose declaration does not set one."""
     return Priority.POLL if method == "GET" else Priority.ORDER
 
 
 def check_repeat(repeat: object) -> None:
-    """Refuse what `Endpoint.repeat` cannot be.
+    """Refuse a value that is not allowed for `Endpoint.repeat`.
 
     Raises:
         ValueError: with the reason.
@@ -255,10 +255,11 @@ def check_repeat(repeat: object) -> None:
 def checked_weights(
     path: str, weights: int | Weights | Mapping[LimitType, int | Weights]
 ) -> Mapping[LimitType, Weights]:
-    """Return what a call costs by type of limit; a number alone is the weight of the IP.
+    """Return the weights of a call by limit type; a single number is the weight for the IP.
 
     Raises:
-        ValueError: the path leads to no known host, a limit does not count it, or a weight is not a positive integer.
+        ValueError: the path belongs to no known host, a limit type does not apply to it, or a weight is not a positive
+        integer.
     """
     family = _checked_family(path)
     given = weights if isinstance(weights, Mapping) else {LimitType.IP: weights}
@@ -281,7 +282,7 @@ def checked_weights(
     return charged
 
 
-# Bounded, as programs may call any number of paths; the arguments were checked before, so that equals are the same.
+# Bounded, because programs may call any number of paths. The arguments were checked before, so equal ones are the same.
 @functools.lru_cache(maxsize=256)
 def _undeclared(
     method: Method,
@@ -310,7 +311,7 @@ def _undeclared(
 
 
 def _checked_family(path: object) -> Family:
-    """Return the first part of a path that can be called."""
+    """Return the family of a path, after a check of the path."""
     families = {family for family, _ in LIMITS}
     text = path if isinstance(path, str) else ""
     parts = text.split("/")

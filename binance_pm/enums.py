@@ -1,6 +1,6 @@
 """The exchange's enumerations.
 
-What is received is an `OpenEnum`: a value that the exchange adds tomorrow is kept as it is, not refused.
+Received values are members of an `OpenEnum`: if the exchange adds a value, it is kept, not refused.
 
 Source: https://developers.binance.com/docs/derivatives/portfolio-margin/common-definition (read 2026-11-21)
 """
@@ -14,8 +14,8 @@ from typing import Self
 class OpenEnum(StrEnum):
     """An enumeration that keeps values it does not know.
 
-    An unknown value becomes a member that is equal to its text, hashes and prints like it, and is not listed when
-    the class is iterated.
+    An unknown value becomes a member that equals its text and has the same hash and the same printed form. Iteration
+    over the class does not list it.
     """
 
     @classmethod
@@ -28,7 +28,7 @@ class OpenEnum(StrEnum):
         return member
 
     def __reduce_ex__(self, _: object) -> tuple[type[Self], tuple[str]]:
-        # By its value: some releases of Python 3.11 look it up by its name, and unknown values are not listed.
+        # By value: some releases of Python 3.11 look members up by name, and unknown values are not listed.
         return type(self), (self._value_,)
 
     @property
@@ -57,7 +57,7 @@ class AccountStatus(OpenEnum):
 
 
 class AccountType(OpenEnum):
-    """Which portfolio margin product the account is on."""
+    """The portfolio margin product of an account."""
 
     PM_1 = "PM_1"
     """Portfolio Margin Pro."""

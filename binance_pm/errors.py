@@ -4,10 +4,10 @@
     * ConfigurationError      a key, URL or argument is wrong; nothing was sent
     * NotSent                 nothing left this machine
         * BudgetExceeded      the wait for weight would be longer than the caller allows
-        * GateClosed          a 429 or 418 is being waited out; ``until`` says for how long
+        * GateClosed          a 429 or 418 has closed the gate; ``until`` says when it opens
         * ConnectError        no connection could be made
         * SessionClosed       the client or session is not open, or was opened on another event loop
-    * NoResponse              it was sent and no response came: a write may have been executed
+    * NoResponse              it was sent and no response arrived: a write may have been executed
     * ExchangeError           the exchange answered with an error
         * RequestRejected     the request is wrong: change it
         * AuthenticationError key, signature or permission; the message says the likely cause
@@ -18,7 +18,8 @@
         * OutcomeUnknown      the exchange failed and cannot say: ask by client order id
     * InvalidResponse         the response is not what the endpoint promises
 
-Every message says the endpoint, what happened, whether it was sent, whether it may have taken effect and what to do.
+Every message gives the endpoint, what happened, whether the request was sent, whether it may have been executed, and
+what to do.
 
 Sources (read 2026-11-21):
     https://developers.binance.com/docs/derivatives/portfolio-margin/error-code
@@ -34,11 +35,12 @@ from binance_pm.limits import LimitHit
 Outcome = Literal["not_done", "unknown"]
 
 Repeat = Literal["same_effect", "never"]
-"""Whether a request that may have had its effect may be sent again: the effect is the same, or it never may."""
+"""Whether a request that may have been executed may be sent again: yes, because a second request has no further effect,
+or never."""
 
 
 class CallInfo(NamedTuple):
-    """What an error is about: a call of one endpoint for one account."""
+    """The call that an error is about: one endpoint, for one account."""
 
     endpoint: str
     """The method called, such as ``um_account``."""
@@ -49,7 +51,7 @@ class CallInfo(NamedTuple):
     write: bool = False
     """Whether the call changes something at the exchange."""
     repeat: Repeat | None = None
-    """What its declaration says of sending it again; None if nothing."""
+    """The ``repeat`` of the endpoint's declaration; None if there is none."""
 
 
 _TRY_AGAIN: Final = "It is safe to try again."
@@ -64,13 +66,13 @@ class PortfolioMarginError(Exception):
     """Base of every error of this package.
 
     Attributes:
-        endpoint: the method called, such as ``um_account``; the class or function where no call is involved.
+        endpoint: the method called, such as ``um_account``; the class or function if no call is involved.
         label: the label of the account; empty if no account is involved.
-        write: whether the call changes something at the exchange; a query that uses up a quota does.
-        repeat: what the endpoint's declaration says of sending it again, "same_effect" or "never"; mostly None.
+        write: whether the call changes something at the exchange; True also for a query that uses up a quota.
+        repeat: the ``repeat`` of the endpoint's declaration: "same_effect", "never" or, mostly, None.
         reason: what happened, without the rest of the message.
         advice: what to do about it.
-        sent: whether the request left this machine (True also where that is not known).
+        sent: whether the request left this machine (True also if this is not known).
     """
 
     sent: ClassVar[bool] = False
@@ -89,13 +91,13 @@ class PortfolioMarginError(Exception):
 
     @property
     def outcome(self) -> Outcome | None:
-        """For a write, whether it was surely not executed; None for a read, which changes nothing."""
+        """For a write, "not_done" or "unknown"; None for a read, which changes nothing."""
         if not self.write:
             return None
         return "unknown" if self._uncertain else "not_done"
 
     def _advise(self, call: CallInfo, advice: str) -> str:
-        """The advice, after what a write needs that may have been executed."""
+        """Return the advice; for a write that may have been executed, first how to find out."""
         if not (call.write and self._uncertain):
             return advice
         return _FIND_OUT[call.repeat] if advice is _TRY_AGAIN else f"{_FIND_OUT[call.repeat]} {advice}"
@@ -110,7 +112,7 @@ class PortfolioMarginError(Exception):
         return "It was sent and not executed."
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Errors cross process boundaries, and the constructors take more than the message."""
+        """Support pickling: the constructors take more than the message."""
         return _restore, (type(self), self.args, self.__dict__)
 
 
@@ -130,7 +132,7 @@ class BudgetExceeded(NotSent):
     """The wait for weight would be longer than the caller allows.
 
     Attributes:
-        wait: seconds until the weight may be free, infinite where it never is.
+        wait: seconds until the weight may be free; infinite if it never will be.
     """
 
     _advice = "Call less often, allow a longer max_wait, or drop calls that are not needed."
@@ -141,11 +143,11 @@ class BudgetExceeded(NotSent):
 
 
 class GateClosed(NotSent):
-    """A 429 or 418 is being waited out.
+    """A 429 or 418 has closed the gate.
 
     Attributes:
-        until: seconds since the epoch at which the gate opens.
-        banned: whether it was closed by a ban (418).
+        until: when the gate opens, in seconds since the epoch.
+        banned: whether a ban (418) closed the gate.
     """
 
     _advice = "Wait until then: requests sent earlier make a ban longer."
@@ -169,7 +171,7 @@ class SessionClosed(NotSent):
 
 
 class NoResponse(PortfolioMarginError):
-    """The request was sent and no response came: a write may have been executed."""
+    """The request was sent and no response arrived: a write may have been executed."""
 
     sent = True
     _advice = _TRY_AGAIN
@@ -181,7 +183,7 @@ class ExchangeError(PortfolioMarginError):
 
     Attributes:
         status: HTTP status.
-        code: the exchange's own code, such as -1021; None where the body had none.
+        code: the exchange's own code, such as -1021; None if the body had none.
         message: the exchange's own text, without anything that looks like a key or signature.
     """
 
@@ -215,19 +217,19 @@ class AuthenticationError(ExchangeError):
 class ClockSkewError(ExchangeError):
     """The timestamp was outside recv_window.
 
-    With -1021 it was so on arrival, although the clock had just been synchronised; with -5028 it was in time, and then
-    waited for the matching engine, which looks again.
+    With -1021, it was outside on arrival, although the clock had just been synchronised. With -5028, it was inside on
+    arrival, but no longer when the matching engine checked it again.
     """
 
     _advice = "The latency to the exchange exceeds recv_window: allow a longer one, at most 60000 ms."
 
 
 class RateLimited(ExchangeError):
-    """A limit of the exchange was hit (HTTP 429, code -1003, or its firewall said so).
+    """A limit of the exchange was hit (HTTP 429, code -1003, or a page of its firewall).
 
     Attributes:
-        retry_after: seconds to wait, as the exchange said; None where it did not say.
-        limit: which limit it was: all but "orders" close the gate.
+        retry_after: seconds to wait, as the exchange said; None if it did not say.
+        limit: the limit that was hit: all except "orders" close the gate.
     """
 
     _advice = "The gate is closed for every client of this IP until the limit is free again; call less often."
@@ -242,7 +244,7 @@ class RateLimited(ExchangeError):
         retry_after: float | None = None,
         uncertain: bool = False,
     ) -> None:
-        # A gateway that failed cannot know whether it had passed a write on.
+        # A gateway that failed cannot know whether it had forwarded a write.
         self._uncertain = uncertain
         self.limit: LimitHit = _limit_hit(type(self), status, code)
         advice = _ADVICE[_TOO_MANY_ORDERS] if self.limit == "orders" else self._advice
@@ -251,10 +253,10 @@ class RateLimited(ExchangeError):
 
 
 class IpBanned(RateLimited):
-    """The IP is banned (HTTP 418, or code -1003 that says until when).
+    """The IP is banned (HTTP 418, or code -1003 with the end of the ban).
 
     Attributes:
-        until: seconds since the epoch at which the ban ends; None where the exchange did not say.
+        until: when the ban ends, in seconds since the epoch; None if the exchange did not say.
     """
 
     _advice = "Stop everything on this IP until the ban ends: requests sent earlier make it longer. The gate is closed."
@@ -287,7 +289,7 @@ class OutcomeUnknown(ExchangeError):
 
 
 class InvalidResponse(PortfolioMarginError):
-    """The answer is not what the endpoint promises.
+    """The response is not what the endpoint promises.
 
     Attributes:
         status: HTTP status.
@@ -322,7 +324,7 @@ _ACCOUNT_ADVICE: Final = (
     "After it is enabled, create a new key: older ones never work."
 )
 PLACE_ADVICE: Final = "The exchange does not serve the place that this IP is in: use it from where it does."
-"""For HTTP 451, and for a page that says the same."""
+"""For HTTP 451, and for a web page that says the same."""
 
 _ADVICE: Final = {
     -1005: _IP_ADVICE,
@@ -353,15 +355,15 @@ def _limit_hit(kind: type[RateLimited], status: int, code: int | None) -> LimitH
         return "ban"
     if code == _TOO_MANY_ORDERS:
         return "orders"
-    # The firewall counts on its own, and gives no code of the exchange's.
+    # The firewall has its own counters, and its pages have no code of the exchange.
     return "ip" if status == 429 or (code is not None and code < 0) else "firewall"
 
 
 def closes_gate(error: PortfolioMarginError | None) -> bool:
-    """Whether a response with this error refuses whoever asks, so that nothing may be sent to its host for a while.
+    """Return whether this error closes the gate of its origin, so that nothing is sent there for a while.
 
-    A limit of the IP and a ban do, whatever status they come with, and so does the firewall. Too many orders (-1015)
-    are those of one account: its own calls are counted, and the other accounts on the IP need not wait for them.
+    A limit of the IP, a ban and a refusal by the firewall close the gate with any HTTP status. Code -1015 does not: the
+    orders of one account are counted in their own pool, and the other accounts on the IP need not wait.
     """
     return isinstance(error, RateLimited) and error.limit != "orders"
 

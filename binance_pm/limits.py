@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 Family = Literal["papi", "sapi", "api"]
-"""The first part of a path: it decides the host and how its weight is counted."""
+"""The first part of a path. It determines the host and how weight is counted."""
 
 
 LimitHit = Literal["ip", "firewall", "orders", "ban"]
@@ -23,25 +23,25 @@ a ban of the IP."""
 
 
 class LimitType(StrEnum):
-    """Whose requests a pool counts together."""
+    """The requests that a pool counts together."""
 
     IP = "IP"
-    """Those of one egress IP."""
+    """The requests from one egress IP."""
     UID = "UID"
-    """Those of one account."""
+    """The requests of one account."""
     ORDERS = "ORDERS"
     """The orders of one account."""
 
 
 class Priority(IntEnum):
-    """What a call is for: a lower one is served first."""
+    """The priority of a call: the lowest value is served first."""
 
     ORDER = 0
     """Orders and rescues: never paced, and some weight is kept for them."""
     POLL = 1
-    """Readings that are repeated: paced where all of them together would outrun the limit."""
+    """Repeated reads: paced if all of them together would exceed the limit."""
     BACKGROUND = 2
-    """What has time: it is served when no poll waits."""
+    """Calls that can wait: served if no poll waits."""
 
 
 class Pool(NamedTuple):
@@ -52,34 +52,34 @@ class Pool(NamedTuple):
     family: Family
     """The first part of the path."""
     limit_type: LimitType
-    """What the exchange counts by."""
+    """The unit by which the exchange counts."""
     key_id: str = ""
-    """Whose pool it is; empty where the IP is counted."""
+    """The account, as the digest of its API key; empty if the pool counts an IP."""
     path: str = ""
-    """Which endpoint's; empty where all of a family are counted together."""
+    """The path of the endpoint; empty if all endpoints of a family are counted together."""
 
     @property
     def name(self) -> str:
-        """Kind, and path or family, as the table of endpoints shows them; not which host and account."""
+        """Limit type, and path or family, as in the table of endpoints; without host and account."""
         return f"{self.limit_type} {self.path or '/' + self.family}"
 
 
 class Charge(NamedTuple):
-    """What one call costs in one pool."""
+    """The weight of one call in one pool."""
 
     pool: Pool
     weight: int
 
 
 class Limit(NamedTuple):
-    """How the exchange counts one kind in one family."""
+    """How the exchange counts by one limit type in one family."""
 
     limit: int
-    """A minute."""
+    """Weight per minute."""
     header: str
-    """The answer's header that tells the count."""
+    """The response header that contains the count."""
     each_path: bool = False
-    """Whether every endpoint has a counter of its own."""
+    """Whether every endpoint has its own counter."""
 
 
 LIMITS: Final[dict[tuple[Family, LimitType], Limit]] = {
@@ -96,14 +96,14 @@ USED_HEADERS: Final = tuple(dict.fromkeys(limit.header for limit in LIMITS.value
 
 
 class Feedback(msgspec.Struct, frozen=True):
-    """What one response tells the budget; times are seconds since the epoch, by the exchange's clock."""
+    """The facts that the budget learns from a response; times are seconds since the epoch, by the exchange's clock."""
 
     status: int
     used: Mapping[str, int]
     """What the exchange has counted in this minute, by header name in lower case."""
     date: int | None = None
     limit: LimitHit | None = None
-    """The limit that was hit. Only then the next three are known."""
+    """The limit that was hit. The next three fields are set only if a limit was hit."""
     retry_in: float | None = None
     """Seconds to wait, from `Retry-After`."""
     retry_at: int | None = None
@@ -113,10 +113,10 @@ class Feedback(msgspec.Struct, frozen=True):
 
 
 def pool_of(family: Family, limit_type: LimitType, *, origin: str, path: str, key_id: str) -> Pool:
-    """The pool that counts a call of the path for the account.
+    """Return the pool that counts a call of the path for the account.
 
     Raises:
-        KeyError: the family has no such kind.
+        KeyError: the family has no such limit type.
     """
     rule = LIMITS[family, limit_type]
     return Pool(

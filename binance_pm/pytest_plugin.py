@@ -1,15 +1,15 @@
-"""The pytest fixtures ``pm_sandbox``, a local exchange for one test, and ``pm_offline``, which keeps the real one away.
+"""The pytest fixtures ``pm_sandbox``, a local exchange for one test, and ``pm_offline``, which blocks other hosts.
 
     @pytest.mark.pm_sandbox(accounts=2, minute=3.0)
     async def test_reads_the_account(pm_sandbox: Sandbox) -> None:
         async with pm_sandbox.client() as client:
             await client.span_account()
 
-It needs no asyncio plugin: the exchange runs in a thread of its own. With ``pm_offline`` a call to a host that is not
-this machine ends in `ConnectError`, unless a mock of httpx answers it::
+The fixtures need no asyncio plugin, because the exchange runs in its own thread. With ``pm_offline``, a call to a host
+that is not this machine raises `ConnectError`, unless a mock of httpx responds to the call::
 
     @pytest.mark.usefixtures("pm_offline")
-    async def test_calls_nobody() -> None: ...
+    async def test_stays_offline() -> None: ...
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def pm_sandbox(request: pytest.FixtureRequest) -> Generator[Sandbox, None, None]:
-    """A local exchange with its accounts and scripted faults; the marker of the same name takes its options."""
+    """A local exchange with accounts and faults; the marker of the same name sets its options."""
     # Imported late: pytest loads this module in every run of every project that has the package installed.
     from binance_pm.testing import running_sandbox  # noqa: PLC0415
 
@@ -44,5 +44,5 @@ def pm_sandbox(request: pytest.FixtureRequest) -> Generator[Sandbox, None, None]
 
 @pytest.fixture
 def pm_offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing leaves this machine: calls to another host end in `ConnectError`, unless a mock of httpx answers them."""
+    """Block other hosts: a call to another machine raises `ConnectError`, unless a mock of httpx responds to it."""
     monkeypatch.setattr("binance_pm.transport.local.IS_ENFORCED", True)

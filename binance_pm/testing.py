@@ -4,7 +4,7 @@
         async with sandbox() as pm, pm.client() as client:
             assert (await client.span_account()).account_status == "NORMAL"
 
-The same `Sandbox` is what the pytest fixture ``pm_sandbox`` gives. It needs the extra ``sandbox``.
+The pytest fixture ``pm_sandbox`` provides the same `Sandbox`. This module needs the extra ``sandbox``.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _IN_MEMORY_URL: Final = "http://127.0.0.1"
 
 
 class Sandbox:
-    """A local exchange that runs, and clients for its accounts.
+    """A running local exchange, and clients for its accounts.
 
-    Its clients share one budget, as all programs behind one IP have to; connections they do not share.
+    Its clients share one budget, as all programs behind one IP should. They do not share connections.
 
     Attributes:
-        exchange: its accounts, counters, what arrived at it, and its scripted faults.
-        base_url: where it answers.
-        budget: what its clients share.
+        exchange: the local exchange, with its accounts, counters, received requests and faults.
+        base_url: the URL of the local exchange.
+        budget: the budget that its clients share.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Sandbox:
         return self.exchange.accounts
 
     def client(self, account: int = 0, *, key: Literal["hmac", "ed25519", "rsa"] = "hmac", **options: Any) -> Client:
-        """A client for one of the accounts, to be entered.
+        """Return a client for one of the accounts, for ``async with``.
 
         Args:
-            account: its place in `accounts`.
-            key: which of its keys to sign with.
-            **options: as for `Client`; they win over what the sandbox sets.
+            account: the index of the account in `accounts`.
+            key: the type of the key to sign with.
+            **options: as for `Client`; they override the options that the sandbox sets.
         """
         holder = self.accounts[account]
         chosen = getattr(holder, key)
@@ -96,7 +96,7 @@ class Sandbox:
         return Client(**(defaults | options))
 
     def session(self, **options: Any) -> Session:
-        """A session that leads to this exchange and draws on its budget.
+        """Return a session that connects to this exchange and uses its budget.
 
         Args:
             **options: as for `Session`.
@@ -105,11 +105,11 @@ class Sandbox:
         return Session(**(defaults | options))
 
     def inject(self, *faults: Fault) -> None:
-        """Script what goes wrong next; see `Fault`."""
+        """Add faults to the queue; see `Fault`."""
         self.exchange.inject(*faults)
 
     def clear(self) -> None:
-        """Forget the faults that have not struck."""
+        """Remove all faults from the queue."""
         self.exchange.clear()
 
 
@@ -118,17 +118,18 @@ class Sandbox:
 def running_sandbox(
     *, minute: float = 60.0, seed: int = 7, accounts: int = 12, limits: Mapping[str, int] | None = None
 ) -> Generator[Sandbox, None, None]:
-    """A local exchange on a free loopback port, for as long as the block lasts.
+    """Run a local exchange on a free loopback port until the block ends.
 
-    It runs in a thread of its own, so it serves tests of any kind: asyncio, trio, or without an event loop.
+    The exchange runs in its own thread, so tests with asyncio, with trio or without an event loop can use it.
 
     Args:
-        minute: seconds of its minute, for limits and bans; its clients' budget is told.
-        seed: what accounts, keys and prices are made up from.
-        accounts: how many there are.
-        limits: limits a minute in place of the real ones, by pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip``,
-            ``sapi-uid``; its clients' budget is told. Give a client a session with a budget of its own to see it
-            refused.
+        minute: the length of the exchange's minute in seconds, for limits and bans; the budget of its clients uses it
+            too.
+        seed: the seed from which accounts, keys and prices are generated.
+        accounts: the number of accounts.
+        limits: limits per minute instead of the real ones, by pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip``,
+            ``sapi-uid``. The budget of its clients uses the same limits. A client on a session with its own budget can
+            exceed them and is refused.
 
     Raises:
         ConfigurationError: an argument cannot be used.
@@ -148,7 +149,7 @@ async def sandbox(
     accounts: int = 12,
     limits: Mapping[str, int] | None = None,
 ) -> AsyncGenerator[Sandbox, None]:
-    """`running_sandbox` for ``async with``.
+    """Run a local exchange like `running_sandbox`, for ``async with``.
 
     Args:
         in_memory: call the exchange directly, without a socket and without a thread.

@@ -28,13 +28,13 @@ class Account(Model, frozen=True):
     account_status: AccountStatus
     """Risk state, as the exchange reports it."""
     virtual_max_withdraw_amount: Decimal
-    """USD that may be transferred out at most."""
+    """The most that may be transferred out, in USD."""
     total_available_balance: Decimal | None
-    """USD; None where the exchange sends an empty text, as it does on real accounts."""
+    """USD; None if the exchange sends an empty text, as it does for real accounts."""
     total_margin_open_loss: Decimal | None
-    """USD that open margin orders would lose; None where the exchange sends an empty text."""
+    """The loss of the open margin orders, in USD; None if the exchange sends an empty text."""
     update_time: Milliseconds
-    """Milliseconds since the epoch; 0 on an account that never changed."""
+    """Milliseconds since the epoch; 0 if the account never changed."""
 
 
 class Balance(Model, frozen=True):
@@ -43,7 +43,7 @@ class Balance(Model, frozen=True):
     asset: str
     """Such as ``USDT``."""
     total_wallet_balance: Decimal
-    """Cross margin, USD-M and COIN-M wallets together; unrealised profit is not included."""
+    """Cross margin, USD-M and COIN-M wallets together; unrealized profit is not included."""
     cross_margin_borrowed: Decimal
     """Principal owed."""
     cross_margin_free: Decimal
@@ -59,13 +59,13 @@ class Balance(Model, frozen=True):
     cm_wallet_balance: Decimal
     """Wallet balance of COIN-M futures."""
     cm_unrealized_pnl: Decimal | None = field(name="cmUnrealizedPNL")
-    """None if the exchange sends empty text, as it does for assets without COIN-M positions."""
+    """None if the exchange sends an empty text, as it does for assets without COIN-M positions."""
     update_time: Milliseconds
     """Milliseconds since the epoch; 0 if nothing ever happened."""
     negative_balance: Decimal
-    """What futures lost beyond their wallets; contained in the wallets already."""
+    """The loss of futures beyond their wallets; already contained in the wallets."""
     cross_margin_asset: Decimal | None = None
-    """Free and locked; the documents leave it out if one asset is asked for."""
+    """Free and locked together; according to the documents, missing if one asset is requested."""
 
 
 class CmAsset(Model, frozen=True):
@@ -76,7 +76,7 @@ class CmAsset(Model, frozen=True):
     cross_wallet_balance: Decimal
     """Wallet balance in cross margin, without unrealized profit."""
     cross_un_pnl: Decimal
-    """Unrealised profit of all positions margined in the asset."""
+    """Unrealized profit of all positions margined in the asset."""
     maint_margin: Decimal
     """Maintenance margin of the positions margined in the asset."""
     initial_margin: Decimal
@@ -90,7 +90,7 @@ class CmAsset(Model, frozen=True):
 
 
 class CmPosition(Model, frozen=True):
-    """One COIN-M position; amounts in the coin of the symbol unless said otherwise."""
+    """One COIN-M position; amounts in the coin of the symbol unless stated otherwise."""
 
     symbol: str
     """Such as ``BTCUSD_PERP``."""
@@ -117,9 +117,9 @@ class CmPosition(Model, frozen=True):
     update_time: Milliseconds
     """Milliseconds since the epoch; 0 if nothing ever happened."""
     break_even_price: Decimal | None = None
-    """USD; no document has it, real responses do."""
+    """USD; not documented, but present in real responses."""
     notional_value: Decimal | None = None
-    """Value at the mark price; no document has it, real responses do."""
+    """Value at the mark price; not documented, but present in real responses."""
 
 
 class CmAccount(Model, frozen=True):
@@ -151,7 +151,7 @@ class AccountApi(EndpointGroup):
     async def balance(self, asset: str | None = None, *, recv_window: int | None = None) -> list[Balance] | Balance:
         """Wallet balances and debts, of one asset or of every asset.
 
-        With ``asset`` one `Balance`, without it a list.
+        With ``asset``, the method returns one `Balance`, otherwise a list.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account (read 2026-11-29)
         """

@@ -1,4 +1,4 @@
-"""Whether the exchange answers, and what its clock shows."""
+"""The connection to the exchange, and the exchange's time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from binance_pm.wire import Milliseconds, Model
 
 
 class Pong(Model, frozen=True):
-    """An empty answer: the exchange is there."""
+    """An empty response: the exchange is reachable."""
 
 
 class ServerTime(Model, frozen=True):
@@ -22,7 +22,7 @@ class ConnectivityApi(EndpointGroup):
 
     @get("/papi/v1/ping", weights=1, security="NONE")
     async def ping(self) -> Pong:
-        """Nothing, from the Portfolio Margin host: a test of the way there and back.
+        """An empty response from the Portfolio Margin host: a test of the connection.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/market-data (read 2026-11-21)
         """
@@ -32,7 +32,7 @@ class ConnectivityApi(EndpointGroup):
     async def server_time(self) -> ServerTime:
         """The clock of the Portfolio Margin host.
 
-        The exchange does not document this endpoint; it answered on 2026-06-11 and many clients rely on it.
+        The exchange does not document this endpoint; it responded on 2026-06-11, and many clients rely on it.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/general-info (read 2026-11-21)
         """
@@ -40,7 +40,7 @@ class ConnectivityApi(EndpointGroup):
 
     @get("/api/v3/time", weights=1, security="NONE")
     async def pro_server_time(self) -> ServerTime:
-        """The clock of the host of Portfolio Margin Pro.
+        """The clock of the Portfolio Margin Pro host.
 
         Source: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints (read 2026-11-21)
         """

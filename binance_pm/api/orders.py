@@ -1,4 +1,4 @@
-"""What orders of USD-M, COIN-M and margin share."""
+"""What orders of USD-M, COIN-M and margin have in common."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from binance_pm.enums import OpenEnum
 
 
 class Side(OpenEnum):
-    """Which side of the book an order is on."""
+    """Whether an order buys or sells."""
 
     BUY = "BUY"
     SELL = "SELL"
 
 
 class OrderType(OpenEnum):
-    """What kind of order it is, on USD-M and COIN-M futures."""
+    """The type of an order, on USD-M and COIN-M futures."""
 
     LIMIT = "LIMIT"
     MARKET = "MARKET"
@@ -25,7 +25,7 @@ class TimeInForce(OpenEnum):
     GTC = "GTC"
     """Until it is cancelled; the exchange cancels it after a year."""
     IOC = "IOC"
-    """What cannot be filled at once is cancelled."""
+    """The part that cannot be filled at once is cancelled."""
     FOK = "FOK"
     """Filled at once and completely, or refused."""
     GTX = "GTX"
@@ -35,7 +35,7 @@ class TimeInForce(OpenEnum):
 
 
 class OrderStatus(OpenEnum):
-    """What has become of an order."""
+    """The state of an order."""
 
     NEW = "NEW"
     PARTIALLY_FILLED = "PARTIALLY_FILLED"
@@ -44,11 +44,11 @@ class OrderStatus(OpenEnum):
     REJECTED = "REJECTED"
     EXPIRED = "EXPIRED"
     EXPIRED_IN_MATCH = "EXPIRED_IN_MATCH"
-    """Ended by self-trade prevention."""
+    """Expired by self-trade prevention."""
 
 
 class SelfTradePreventionMode(OpenEnum):
-    """Which of two orders of one owner ends when they meet."""
+    """Which of two matching orders of the same user expires."""
 
     NONE = "NONE"
     EXPIRE_TAKER = "EXPIRE_TAKER"
@@ -57,7 +57,7 @@ class SelfTradePreventionMode(OpenEnum):
 
 
 class PriceMatch(OpenEnum):
-    """At which level of the book the exchange prices an order."""
+    """The level of the order book at which the exchange prices an order."""
 
     NONE = "NONE"
     OPPONENT = "OPPONENT"

@@ -26,7 +26,7 @@ class ProAccount(Model, frozen=True):
     account_initial_margin: Decimal
     """USD."""
     total_available_balance: Decimal | None
-    """USD; None where the exchange sends an empty text."""
+    """USD; None if the exchange sends an empty text."""
     account_status: AccountStatus
     """Risk state, as the exchange reports it."""
     account_type: AccountType
@@ -34,7 +34,7 @@ class ProAccount(Model, frozen=True):
 
 
 class RiskUnit(Model, frozen=True):
-    """The maintenance margin that SPAN asks for everything on one underlying."""
+    """The maintenance margin that SPAN requires for all positions on one underlying."""
 
     asset: str
     """The underlying, such as ``BTC``."""
@@ -52,7 +52,7 @@ class SpanAccount(Model, frozen=True):
     actual_equity: Decimal
     """USD, without collateral haircut."""
     account_maint_margin: Decimal
-    """USD: the risk units, the margin part and the rest together."""
+    """USD: the sum of the risk units, ``margin_mm`` and ``other_mm``."""
     risk_unit_mm_list: list[RiskUnit] = field(name="riskUnitMMList")
     """Maintenance margin of each underlying."""
     margin_mm: Decimal = field(name="marginMM")
@@ -68,7 +68,8 @@ class SpanAccount(Model, frozen=True):
 class ProAccountApi(EndpointGroup):
     """Portfolio Margin Pro accounts."""
 
-    # The exchange's documents count this endpoint by IP, its newest SDK by account: it is charged to both.
+    # According to the documents, this endpoint counts by IP, according to the newest SDK by account: it is charged to
+    # both.
     @get("/sapi/v1/portfolio/account", weights={LimitType.IP: 5, LimitType.UID: 5})
     async def pro_account(self, *, recv_window: int | None = None) -> ProAccount:
         """Equity, margin and risk state of a Portfolio Margin Pro account.

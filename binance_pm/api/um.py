@@ -33,11 +33,11 @@ UmIncomeType: TypeAlias = Literal[
     "COIN_SWAP_WITHDRAW",
     "POSITION_LIMIT_INCREASE_FEE",
 ]
-"""The income types that can be asked for."""
+"""The income types that can be requested."""
 
 
 class IncomeType(OpenEnum):
-    """What a row of the income history is about, on USD-M and COIN-M futures."""
+    """The type of a row of the income history, on USD-M and COIN-M futures."""
 
     TRANSFER = "TRANSFER"
     WELCOME_BONUS = "WELCOME_BONUS"
@@ -62,7 +62,7 @@ class IncomeType(OpenEnum):
 
 
 class UmPositionRisk(Model, frozen=True):
-    """One position with its prices; amounts in the margin asset of the symbol unless said otherwise."""
+    """One position with its prices; amounts in the margin asset of the symbol unless stated otherwise."""
 
     symbol: str
     """Such as ``BTCUSDT``."""
@@ -75,7 +75,7 @@ class UmPositionRisk(Model, frozen=True):
     mark_price: Decimal
     """The current mark price."""
     liquidation_price: Decimal
-    """By the positions of the whole account; 0 if no price would liquidate the account."""
+    """Calculated from all positions of the account; 0 if no price would liquidate the account."""
     notional: Decimal
     """Value at the mark price; negative for a short position."""
     un_realized_profit: Decimal
@@ -87,7 +87,7 @@ class UmPositionRisk(Model, frozen=True):
     update_time: Milliseconds
     """Milliseconds since the epoch; 0 if nothing ever happened."""
     break_even_price: Decimal | None = None
-    """Price at which nothing would be lost, fees included; no document has it, real responses do."""
+    """Price without profit or loss, fees included; not documented, but present in real responses."""
 
 
 class Leverage(Model, frozen=True):
@@ -102,20 +102,20 @@ class Leverage(Model, frozen=True):
 
 
 class UmIncome(Model, frozen=True):
-    """One row of the income history: what changed a USD-M wallet."""
+    """One row of the income history: one change of a USD-M wallet."""
 
     income_type: IncomeType
-    """What the row is about."""
+    """The type of the change."""
     tran_id: int
     """Unique among the rows of an income type."""
     symbol: str
-    """Empty if no symbol is concerned, such as for a transfer."""
+    """Empty if the row concerns no symbol, such as for a transfer."""
     income: Decimal
     """In units of the asset; negative if the wallet lost."""
     asset: str
     """The asset of the wallet that changed."""
     info: str
-    """Mostly the income type again."""
+    """Usually the same text as the income type."""
     trade_id: str
     """Empty if the row belongs to no trade."""
     time: Milliseconds
@@ -130,7 +130,7 @@ class Um(UmOrders, name="um"):
         """Open USD-M positions with mark price, liquidation price and leverage, of one symbol or of all.
 
         A symbol without a position may be missing: treat it as flat. In hedge mode a symbol has up to three rows. The
-        user data stream tells changes sooner and costs no weight.
+        user data stream reports changes sooner and uses no weight.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account/Query-UM-Position-Information
         (read 2026-11-29)
@@ -139,9 +139,10 @@ class Um(UmOrders, name="um"):
 
     @post("/papi/v1/um/leverage", weights=1, repeat="same_effect")
     async def set_leverage(self, symbol: str, leverage: int, *, recv_window: int | None = None) -> Leverage:
-        """Set the leverage of a USD-M symbol; it is returned with the largest notional that it allows.
+        """Set the leverage of a USD-M symbol, and return it with the largest notional that it allows.
 
-        From 1 to the ``initial_leverage`` of the symbol's first bracket, at most 125. The setting is absolute, so a
+        The leverage is from 1 to the ``initial_leverage`` of the symbol's first bracket, at most 125. The setting is
+        absolute, so a
         request whose response was lost is sent again.
 
         Raises:
@@ -170,8 +171,9 @@ class Um(UmOrders, name="um"):
     ) -> list[UmIncome]:
         """Income rows of the USD-M side, oldest first: profits, fees, funding and transfers.
 
-        Without times, the last seven days; the exchange keeps three months. Both times are inclusive milliseconds. At
-        most ``limit`` rows come back, 100 by default and 1000 at most, and rows of one millisecond may be cut apart.
+        Without times, the response covers the last seven days; the exchange keeps three months. Both times are
+        inclusive milliseconds. The response has at most ``limit`` rows, by default 100 and at most 1000, and may end
+        between rows of the same millisecond.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account/Get-UM-Income-History
         (read 2026-11-29)

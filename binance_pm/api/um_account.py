@@ -17,7 +17,7 @@ class UmAsset(Model, frozen=True):
     cross_wallet_balance: Decimal
     """Wallet balance in cross margin, without unrealized profit."""
     cross_un_pnl: Decimal
-    """Unrealised profit of all positions margined in the asset."""
+    """Unrealized profit of all positions margined in the asset."""
     maint_margin: Decimal
     """Maintenance margin of the positions margined in the asset."""
     initial_margin: Decimal
@@ -27,11 +27,11 @@ class UmAsset(Model, frozen=True):
     open_order_initial_margin: Decimal
     """Initial margin of the open orders."""
     update_time: Milliseconds
-    """Milliseconds since the epoch; 0 where nothing ever happened."""
+    """Milliseconds since the epoch; 0 if nothing ever happened."""
 
 
 class UmPosition(Model, frozen=True):
-    """One position, or the empty place of one; amounts in the margin asset of the symbol unless said otherwise."""
+    """One position, which may be empty; amounts in the margin asset of the symbol unless stated otherwise."""
 
     symbol: str
     """Such as ``BTCUSDT``."""
@@ -46,7 +46,7 @@ class UmPosition(Model, frozen=True):
     position_amt: Decimal
     """In units of the base asset; negative for a short position, also in hedge mode."""
     update_time: Milliseconds
-    """Milliseconds since the epoch; 0 where nothing ever happened."""
+    """Milliseconds since the epoch; 0 if nothing ever happened."""
     notional: Decimal
     """Value at the mark price; negative for a short position."""
 
@@ -67,8 +67,8 @@ class UmAccountApi(EndpointGroup):
     async def um_account(self, *, recv_window: int | None = None) -> UmAccount:
         """USD-M assets and positions of the account.
 
-        Positions cover every symbol of the market: filter on ``position_amt`` for the open ones. Equity and risk
-        state of the account are not here but in ``account``.
+        Positions cover every symbol of the market: filter on ``position_amt`` for the open ones. ``account`` returns
+        the equity and the risk state of the account.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/account/Get-UM-Account-Detail-V2
         (read 2026-11-21)

@@ -26,7 +26,7 @@ class UmOrder(Model, frozen=True):
     order_id: int
     """The exchange's id of the order, unique for the symbol."""
     client_order_id: str
-    """The caller's own id, unique among open orders only; the exchange makes one up if none was given."""
+    """The caller's own id, unique among open orders only; the exchange generates one if none was given."""
     side: Side
     """Whether the order buys or sells."""
     position_side: PositionSide
@@ -34,15 +34,15 @@ class UmOrder(Model, frozen=True):
     type: OrderType
     """The type of the order now."""
     orig_type: OrderType
-    """The type with which the order was placed; of a liquidation, LIMIT."""
+    """The type with which the order was placed; LIMIT for a liquidation."""
     time_in_force: TimeInForce
     """How long the order stays open."""
     reduce_only: bool
     """Whether the order may only reduce a position."""
     price: Decimal
-    """The limit; 0 of a market order."""
+    """The limit price; 0 for a market order."""
     avg_price: Decimal
-    """The average price of what was filled; 0 if nothing was."""
+    """The average price of the filled quantity; 0 if nothing was filled."""
     orig_qty: Decimal
     """The quantity ordered."""
     executed_qty: Decimal
@@ -52,15 +52,15 @@ class UmOrder(Model, frozen=True):
     status: OrderStatus
     """The state of the order."""
     self_trade_prevention_mode: SelfTradePreventionMode
-    """What happens if the order meets another order of the same user."""
+    """What happens if the order matches another order of the same user."""
     good_till_date: Milliseconds
-    """When a GTD order is cancelled; 0 of any other."""
+    """When a GTD order is cancelled; 0 for any other order."""
     time: Milliseconds
     """When the order was placed, in milliseconds since the epoch."""
     update_time: Milliseconds
     """When the order last changed, in milliseconds since the epoch."""
     price_match: PriceMatch | None = None
-    """None in some real responses of 2024, which leave it out."""
+    """None if it is missing, as in some real responses of 2024."""
 
 
 class UmOrders(Namespace, name="um"):
@@ -70,7 +70,7 @@ class UmOrders(Namespace, name="um"):
     async def open_orders(self, symbol: str | None = None, *, recv_window: int | None = None) -> list[UmOrder]:
         """Open USD-M orders of one symbol, or of every symbol at forty times the weight.
 
-        Conditional orders that have not triggered are not among them. Orders of the last few milliseconds may be
+        Conditional orders that have not triggered are not included. Orders of the last few milliseconds may be
         missing.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/trade/Query-All-Current-UM-Open-Orders

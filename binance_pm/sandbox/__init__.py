@@ -1,13 +1,13 @@
-"""A strict local exchange: Portfolio Margin as Binance answers for it, without a key or a network.
+"""A strict local exchange that simulates Binance Portfolio Margin, without a key or a network.
 
 Binance has no Portfolio Margin testnet. This package checks signatures, timestamps and parameters, counts weight by the
-clock minute, refuses and bans, and fails on demand, for demos and for tests.
+clock minute, refuses requests, bans clients, and produces faults on demand, for demos and tests.
 
     with serve(Exchange()) as url:
         ...  # any client, pointed at url
 
-In memory, ``create_app(exchange)`` is an ASGI application. Amounts, accounts and keys are made up from a seed: the same
-seed gives the same exchange.
+In memory, ``create_app(exchange)`` is an ASGI application. Amounts, accounts and keys are generated from a seed: the
+same seed generates the same exchange.
 """
 
 from __future__ import annotations

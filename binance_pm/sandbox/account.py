@@ -1,4 +1,4 @@
-"""An account of the local exchange: what it is, what its keys may do, and the keys."""
+"""An account of the local exchange: its type, its keys and their permissions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ EVERY_FAMILY = frozenset({"papi", "sapi", "api"})
 
 @dataclass(frozen=True)
 class Account:
-    """One account. Its text shows no key and no secret.
+    """One account. Its ``repr`` shows no key and no secret.
 
     Attributes:
-        label: its name, such as ``account-01``; holdings and keys are made up from it and the seed.
-        seed: what else the keys are made up from.
+        label: the name, such as ``account-01``; holdings and keys are generated from label and seed.
+        seed: the seed from which the keys are generated, together with the label.
         account_type: PM_1 Portfolio Margin Pro, PM_2 Portfolio Margin, PM_3 Portfolio Margin Pro SPAN.
-        enabled: whether portfolio margin is enabled; if not, -21001 on /sapi and -2015 on /papi.
-        families: the parts of the API its keys are permitted to use; elsewhere -2015.
-        allowed_ips: client addresses its keys are bound to, None for any; from elsewhere -2015.
-        uni_mmr: its uniMMR when the exchange starts; the market moves it from there.
-        holds_ethbtc: whether it also holds ETHBTC, a contract that is settled in BTC.
+        enabled: whether portfolio margin is enabled; if not, /sapi refuses with -21001 and /papi with -2015.
+        families: the parts of the API that its keys may use; other parts refuse with -2015.
+        allowed_ips: the client addresses that may use its keys, None for any; others are refused with -2015.
+        uni_mmr: uniMMR when the exchange starts; prices then change it.
+        holds_ethbtc: whether the account also holds ETHBTC, a contract that is settled in BTC.
     """
 
     label: str
@@ -74,11 +74,11 @@ class Account:
         return f"{self.seed}:{self.label}"
 
 
-# uniMMR at the start. The market falls for two minutes: several of these pass a line on the way.
+# uniMMR at the start. The market falls for two minutes: several of these accounts cross a threshold meanwhile.
 _STARTS = ("2.40", "1.56", "1.90", "3.20", "1.66", "1.28", "5.00", "1.12", "8.00", "2.10", "1.54", "12.00")
 
 
 def make_accounts(count: int, *, seed: int) -> list[Account]:
-    """SPAN accounts named ``account-01`` and on, near to and far from the lines that matter."""
+    """Return SPAN accounts named ``account-01`` and so on, near and far from the thresholds."""
     starts = (_STARTS[number % len(_STARTS)] for number in range(count))
     return [Account(f"account-{number:02}", seed=seed, uni_mmr=start) for number, start in enumerate(starts, 1)]

@@ -23,19 +23,20 @@ if TYPE_CHECKING:
     Handler = Callable[[HttpRequest], Awaitable[Response]]
 
 DROP = "drop"
-"""Where a server puts, into the state of a scope, the function that closes the connection at once."""
+"""The key in a scope's state under which a server stores the function that closes the connection at once."""
 
 _BODILESS = (204, 304)
 
 
 def create_app(exchange: Exchange) -> Starlette:
-    """The application that answers for an exchange, on asyncio and on trio.
+    """Return the ASGI application of an exchange, for asyncio and trio.
 
-    Below ``/sandbox/`` is what steers it, never weighed and out of reach of faults: ``GET state`` shows accounts with
-    their API keys, counters and faults, ``POST faults`` arms a ``Fault`` given as JSON, ``DELETE faults`` disarms all.
+    The paths below ``/sandbox/`` control the exchange. They have no weight, and faults do not apply to them. ``GET
+    state`` shows accounts with their API keys, counters and faults; ``POST faults`` adds a ``Fault`` given as JSON;
+    ``DELETE faults`` removes all faults.
 
-    Without a server there is no connection to drop: where a fault drops one or cuts a body short, the application
-    raises ConnectionResetError, which ``httpx.ASGITransport`` passes on to the caller.
+    Without a server, there is no connection to close: if a fault drops the connection or cuts the body, the application
+    raises ConnectionResetError, and ``httpx.ASGITransport`` passes this exception on to the caller.
     """
     return Starlette(
         routes=[
@@ -102,7 +103,7 @@ async def _send(reply: Reply, send: Send) -> None:
     await send({"type": "http.response.start", "status": reply.status, "headers": raw})
     await send({"type": "http.response.body", "body": body[: reply.cut], "more_body": reply.cut is not None})
     if reply.cut is not None:
-        # A server closes the connection, once all is sent, of an application that fails in mid-answer.
+        # If an application fails during a response, the server closes the connection after it has sent all data.
         _reset()
 
 

@@ -1,4 +1,4 @@
-"""The exchange itself: its accounts, its state and its rules. It knows nothing of HTTP servers."""
+"""The exchange itself: accounts, state and rules, independent of HTTP servers."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _REMEMBERED = 10_000
 
 
 class Exchange:
-    """One exchange. Its methods may be called from any thread while a server runs on it.
+    """One exchange. Its methods may be called from any thread while a server serves it.
 
     Args:
-        seed: what accounts, keys, holdings and prices are made up from.
-        accounts: how many SPAN accounts to make up, or the accounts themselves.
-        minute: seconds of what it calls a minute, for limits and bans; shorter ones are for tests.
-        clock: seconds since the epoch.
-        sleep: how delays of faults are waited for.
-        limits: limits a minute in place of the real ones, by pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip``,
+        seed: the seed from which accounts, keys, holdings and prices are generated.
+        accounts: how many SPAN accounts to generate, or the accounts themselves.
+        minute: the length of the exchange's minute in seconds, for limits and bans; tests use shorter ones.
+        clock: returns seconds since the epoch.
+        sleep: waits for the delays of faults.
+        limits: limits per minute instead of the real ones, by pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip``,
             ``sapi-uid``.
 
     Attributes:
-        accounts: in the order made or given.
-        market: where prices and the worth of accounts come from.
-        connections: what its servers have open now, a collection for each server.
+        accounts: the accounts, in the order in which they were generated or given.
+        market: calculates prices and the value of accounts.
+        connections: the open connections of its servers, one collection for each server.
 
     Raises:
         ValueError: ``limits`` names a pool that does not exist.
@@ -75,19 +75,19 @@ class Exchange:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """The faults still armed; ``times`` is what is left of each."""
+        """The faults in the queue; ``times`` is the remaining number of each."""
         with self._lock:
             return self._armed.faults
 
     @property
     def requests(self) -> tuple[Arrival, ...]:
-        """The last 10000 that arrived, oldest first, whatever faults then did to them."""
+        """The last 10000 requests that arrived, oldest first, including those that faults changed."""
         with self._lock:
             return tuple(self._requests)
 
     @property
     def open_connections(self) -> int:
-        """How many connections its servers have open now."""
+        """The number of open connections of its servers."""
         return sum(map(len, self.connections))
 
     def now(self) -> float:
@@ -96,7 +96,7 @@ class Exchange:
             return self._clock() + self._armed.skew
 
     def inject(self, *faults: Fault) -> None:
-        """Arm faults, behind those already armed.
+        """Add faults at the end of the queue.
 
         Raises:
             ValueError: the fault uses a pool that does not exist.
@@ -107,24 +107,24 @@ class Exchange:
                 self._armed.add(fault)
 
     def clear(self) -> None:
-        """Disarm all faults; weight already stolen stays used until the minute turns."""
+        """Remove all faults; external usage so far stays counted until the minute ends."""
         with self._lock:
             self._limits.clear_external_usage(self.now())
             self._armed.clear()
 
     def used(self, pool: str, *, holder: str = "127.0.0.1", path: str = "") -> int:
-        """Weight used in this minute.
+        """Return the weight used in this minute.
 
         Args:
             pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip`` or ``sapi-uid``.
             holder: client address, or label of the account for ``papi-orders`` and ``sapi-uid``.
-            path: the endpoint's, for the two pools of /sapi.
+            path: the path of the endpoint, for the two pools of /sapi.
         """
         with self._lock:
             return self._limits.used(Counter(pool, holder, path), self.now())
 
     def state(self) -> dict[str, object]:
-        """Accounts with their API keys, counters and faults, for whoever steers it from outside. No secrets."""
+        """Return accounts with their API keys, counters and faults, for control from outside. Contains no secrets."""
         with self._lock:
             now = self.now()
             return {
@@ -139,7 +139,7 @@ class Exchange:
             }
 
     async def handle(self, request: Request) -> Reply:
-        """Let a request take effect, and whatever fault strikes it."""
+        """Let a request take effect, and apply the fault that matches it."""
         arrival, fault = self._arrive(request)
         await self._pause(fault.delay)
         reply = self._answer(request) if fault.effect else Reply(headers=_date_and_type(self.now(), b"{}"))
@@ -180,7 +180,7 @@ class Exchange:
         return Reply(status=status, headers=_date_and_type(now, body) | headers, body=body)
 
     def _obey(self, request: Request, headers: dict[str, str], now: float) -> bytes:
-        """The answer to a request that breaks no rule; the headers gain the weight used."""
+        """Return the body for a request that breaks no rule, and add the weight used to the headers."""
         self._check_ban(request, now)
         endpoint = rules.find_endpoint(request.method, request.path)
         owner = self._keys.get(request.api_key)

@@ -1,4 +1,4 @@
-"""What the exchange promises, as data: endpoints, limits and errors, with their sources.
+"""The documented rules of the exchange, as data: endpoints, limits and errors, with their sources.
 
 Sources, all read 2026-11-21:
 
@@ -7,7 +7,7 @@ Sources, all read 2026-11-21:
 * limits and signing of /sapi: https://developers.binance.com/docs/derivatives/portfolio-margin-pro/general-info
 * codes and wording: https://developers.binance.com/docs/derivatives/portfolio-margin/error-code and
   https://developers.binance.com/docs/derivatives/portfolio-margin-pro/error-code
-* wording with the IP in it, and the pages of 404: seen in public answers of the exchange
+* wording that contains the IP, and the 404 page: seen in public responses of the exchange
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Pool(NamedTuple):
     """One of the exchange's counters of weight."""
 
     limit: int
-    """Weight a minute."""
+    """Weight per minute."""
     holder: Literal["IP", "UID"]
-    """Whose weight is counted together: a client address or an account."""
+    """The unit by which weight is counted: a client address or an account."""
     each_path: bool
-    """Whether every path has a counter of its own."""
+    """Whether every path has its own counter."""
     headers: tuple[str, ...]
-    """The headers that tell the weight used."""
+    """The headers that contain the weight used."""
 
 
 _MBX_HEADERS = ("X-MBX-USED-WEIGHT", "X-MBX-USED-WEIGHT-1M")
@@ -45,7 +45,7 @@ POOLS: Mapping[str, Pool] = {
 }
 
 # How refusals escalate is not published beyond "2 minutes to 3 days, growing": the tenth refusal in one minute is this
-# exchange's own, strict, reading of "continuing to send requests after receiving 429". SAPI is treated alike.
+# exchange's own, strict, reading of "continuing to send requests after receiving 429". SAPI is treated in the same way.
 OFFENCES_BEFORE_BAN = 10
 FIRST_BAN_MINUTES = 2
 LONGEST_BAN_MINUTES = 3 * 24 * 60
@@ -55,18 +55,18 @@ DEFAULT_RECV_WINDOW = 5_000
 MAX_RECV_WINDOW = 60_000
 """Milliseconds."""
 MAX_AHEAD = 1_000
-"""Milliseconds: a timestamp this far ahead of the exchange, or farther, is refused."""
+"""Milliseconds: a timestamp that is ahead of the exchange by this or more is refused."""
 
 API_KEY_PATTERN = "^[A-Za-z0-9]{64}$"
 
 
 class Error(NamedTuple):
-    """A refusal: a code and message as JSON, or a page where there is no code."""
+    """A refusal: a code and message as JSON, or a web page if there is no code."""
 
     code: int | None
     status: int
     text: str
-    """With the names of what varies in braces."""
+    """The text, with the names of variable parts in braces."""
 
 
 NOT_FOUND = Error(None, 404, "<html><body><h2>404 Not found</h2></body></html>")
@@ -116,7 +116,7 @@ INVALID_TIME_RANGE = Error(-1023, 400, "Start time is greater than end time.")
 BAD_ASSET = Error(-1108, 400, "Invalid asset.")
 BAD_SYMBOL = Error(-1121, 400, "Invalid symbol.")
 INVALID_LEVERAGE = Error(-4028, 400, "Leverage {leverage} is not valid")
-# In place of what the exchange would say.
+# Instead of the real response of the exchange.
 NOT_SIMULATED = Error(-1020, 404, "The sandbox knows {method} {path}, but does not simulate it.")
 
 BAD_KEY_FORMAT = Error(-2014, 401, "API-key format invalid.")
@@ -125,7 +125,7 @@ NOT_PORTFOLIO_MARGIN = Error(-21001, 400, "Request ID is not a Portfolio Margin 
 
 
 class Family(NamedTuple):
-    """The first part of a path, whose endpoints refuse in the same words."""
+    """The first part of a path; its endpoints refuse with the same messages."""
 
     over_limit: Error
     banned: Error
@@ -143,31 +143,31 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def family_name(path: str) -> str:
-    """The first part of a path, such as ``papi``; ``papi`` too where it is none of the families."""
+    """Return the first part of a path, such as ``papi``; also ``papi`` if it is not a known family."""
     name = path.lstrip("/").partition("/")[0]
     return name if name in FAMILIES else "papi"
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """What the exchange says of one parameter."""
+    """The documented rules of one parameter."""
 
     type: str = "STRING"
     required: bool = False
     values: tuple[str, ...] = ()
-    """What an ENUM may be."""
+    """The values of an ENUM."""
     pattern: str = ""
     """The characters that a STRING may have, if they are documented."""
 
     @property
     def legal(self) -> str:
-        """The pattern that its characters must match; empty for any."""
+        """The pattern that the value must match; empty if any value is allowed."""
         return self.pattern or _PATTERNS.get(self.type, "")
 
 
 LONG = "^[0-9]{1,20}$"
 _PATTERNS = {"LONG": LONG, "INT": LONG, "DECIMAL": r"^[0-9]{1,20}(\.[0-9]{1,20})?$", "BOOLEAN": "^(true|false)$"}
 
-# The signature has no legal range of its own: whatever is wrong with it is -1022.
+# The signature has no legal range: every wrong signature is -1022.
 _SIGNED_PARAMETERS = {
     "recvWindow": Parameter("LONG"),
     "timestamp": Parameter("LONG", required=True),
@@ -189,7 +189,7 @@ class Weight(msgspec.Struct, frozen=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """What the exchange says of one endpoint."""
+    """The documented rules of one endpoint."""
 
     name: str
     """The method of the client that calls it, such as ``um.open_orders``."""
@@ -199,9 +199,9 @@ class Endpoint(msgspec.Struct, frozen=True):
     weights: dict[str, int | Weight]
     """Weight charged, by type of limit: IP, UID, or ORDERS."""
     parameters: dict[str, Parameter]
-    """Without those of the signature."""
+    """The parameters, without those of the signature."""
     source: str
-    """The page that says so."""
+    """The documentation page."""
 
     @property
     def is_signed(self) -> bool:
@@ -215,17 +215,17 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     @property
     def all_parameters(self) -> Mapping[str, Parameter]:
-        """With those of the signature."""
+        """The parameters, including those of the signature."""
         return self.parameters | _SIGNED_PARAMETERS if self.is_signed else self.parameters
 
     @property
     def family(self) -> Family:
-        """The words of its refusals."""
+        """The family of the path, which determines the messages of refusals."""
         return FAMILIES[family_name(self.path)]
 
     @property
     def account_types(self) -> frozenset[AccountType]:
-        """The accounts that it serves."""
+        """The types of account that may call the endpoint."""
         return _ACCOUNT_TYPES.get(self.name, _ALL_TYPES)
 
     def charges(self, parameters: Mapping[str, str]) -> dict[str, int]:
@@ -252,7 +252,7 @@ _SPOT = "https://developers.binance.com/docs/binance-spot-api-docs/rest-api/gene
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *msgspec.json.decode(Path(__file__).with_name("facts.json").read_bytes(), type=tuple[Endpoint, ...]),
-    # On no page, yet it responds; its weight is what the used-weight header rises by (seen 2026-06-11).
+    # Not documented, but it responds; the weight is the increase of the used-weight header (seen 2026-06-11).
     Endpoint("server_time", "GET", "/papi/v1/time", "NONE", {"IP": 1}, {}, _GENERAL),
     Endpoint("pro_server_time", "GET", "/api/v3/time", "NONE", {"IP": 1}, {}, _SPOT),
     Endpoint("pro_ping", "GET", "/api/v3/ping", "NONE", {"IP": 1}, {}, _SPOT),

@@ -1,4 +1,4 @@
-"""What goes wrong on demand: faults as data, and the list of those still armed."""
+"""Faults on demand: a fault as data, and the queue of faults."""
 
 from __future__ import annotations
 
@@ -8,55 +8,56 @@ from binance_pm.sandbox.messages import Reply
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One thing that goes wrong, as JSON on ``POST /sandbox/faults`` too (there ``body`` is base64).
+    """One fault. ``POST /sandbox/faults`` accepts it as JSON, with ``body`` in base64.
 
-    A request that matches goes through: wait ``delay``, take effect (checks, weight, the act itself), wait
-    ``delay_after``, then answer, changed as the fault says. The first armed fault that matches applies, alone.
+    A matching request waits ``delay``, takes effect (checks, weight, and the action itself), waits ``delay_after``, and
+    gets a response that the fault changes. Only the first fault in the queue that matches is applied.
 
     * an error: ``Fault(status=503, code=-1008, msg="Request throttled")``
     * an error, and nothing was done or counted: ``Fault(status=503, code=0, msg="Service Unavailable.", effect=False)``
     * a wrong body: ``Fault(body=b"<html>")``, ``Fault(body=b"null")``, ``Fault(body=b"x" * 20_000_000)``
     * a redirect: ``Fault(status=307, headers={"Location": "http://127.0.0.1:1/"}, body=b"")``
-    * a slow exchange: ``Fault(delay=10)``; a slow way back: ``Fault(delay_after=10)``
-    * a lost request: ``Fault(drop=True, effect=False)``; a lost answer: ``Fault(drop=True)``
-    * an answer that breaks off after 10 bytes: ``Fault(cut=10)``
+    * a slow exchange: ``Fault(delay=10)``; a slow response: ``Fault(delay_after=10)``
+    * a lost request: ``Fault(drop=True, effect=False)``; a lost response: ``Fault(drop=True)``
+    * a response that ends after 10 bytes: ``Fault(cut=10)``
     * a clock 2 s fast: ``Fault(skew=2)``
     * other programs on the same IP: ``Fault(external_usage={"papi": 0.3})``
 
     Raises:
-        ValueError: ``skew`` or ``external_usage`` together with what concerns single requests; ``times`` below 1.
+        ValueError: ``skew`` or ``external_usage`` together with fields for single requests; ``times`` below 1.
     """
 
     path: str = "*"
-    """The path it strikes, ``*`` for all."""
+    """The path that the fault applies to; ``*`` for all paths."""
     account: str | None = None
-    """Label or API key of the account it strikes, None for all."""
+    """Label or API key of the account that the fault applies to; None for all requests."""
     times: int | None = 1
-    """How many requests it strikes, None for all until it is cleared."""
+    """How many requests the fault applies to; None for all until it is cleared."""
     effect: bool = True
-    """Whether the exchange still does what it was asked: checks the request, counts its weight, acts."""
+    """Whether the request takes effect: the exchange checks it, counts its weight and executes it."""
     delay: float = 0.0
     """Seconds before the effect."""
     delay_after: float = 0.0
-    """Seconds between the effect and the answer."""
+    """Seconds between the effect and the response."""
     drop: bool = False
-    """Close the connection without a byte of an answer."""
+    """Close the connection before the first byte of a response."""
     status: int | None = None
-    """HTTP status in place of the real one."""
+    """HTTP status instead of the real one."""
     code: int | None = None
     """The exchange's error code; ``code`` or ``msg`` makes the body ``{"code": ..., "msg": ...}``."""
     msg: str | None = None
     """The error message."""
     body: bytes | None = None
-    """The body in place of the real one."""
+    """The body instead of the real one."""
     headers: dict[str, str | None] = {}
-    """Headers added or replaced; None takes one away."""
+    """Headers to add or replace; None removes a header."""
     cut: int | None = None
-    """How many bytes of the body are sent before the connection closes; Content-Length promises all of it."""
+    """How many bytes of the body are sent before the connection closes; Content-Length is that of the whole body."""
     skew: float = 0.0
-    """Seconds the exchange's clock is ahead, for every request until cleared."""
+    """Seconds by which the exchange's clock is ahead, for every request until cleared."""
     external_usage: dict[str, float] = {}
-    """Foreign traffic by pool (``papi``, ``api``, ``sapi-ip``, ``sapi-uid``), as a part of its limit, until cleared."""
+    """External usage by pool (``papi``, ``api``, ``sapi-ip``, ``sapi-uid``), as a fraction of its limit, until
+    cleared."""
 
     def __post_init__(self) -> None:
         if self.standing and msgspec.structs.replace(self, times=1, skew=0.0, external_usage={}) != Fault():
@@ -66,15 +67,15 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
 
     @property
     def standing(self) -> bool:
-        """Whether it is a state of the exchange rather than the fate of a request."""
+        """Whether the fault changes the state of the exchange, not single requests."""
         return self.skew != 0 or bool(self.external_usage)
 
     def matches(self, path: str, names: tuple[str, ...]) -> bool:
-        """Whether a request for this path, by an account of these names, is one of those it strikes."""
+        """Whether the fault applies to a request for this path, by an account with these names."""
         return not self.standing and self.path in ("*", path) and (self.account is None or self.account in names)
 
     def apply(self, reply: Reply) -> Reply:
-        """The reply as the fault changes it."""
+        """Return the reply, changed by the fault."""
         return Reply(
             status=self.status or reply.status,
             headers=_merged(reply.headers, self.headers),
@@ -93,18 +94,18 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
 
 
 NO_FAULT = Fault()
-"""The fate of a request that nothing strikes."""
+"""Applied to requests that no fault matches."""
 
 
 class FaultQueue:
-    """The faults that have not run out yet. Not safe for threads: its owner locks."""
+    """The faults that are still in the queue. Not thread-safe: the owner locks."""
 
     def __init__(self) -> None:
         self._left: list[tuple[Fault, int | None]] = []
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Those still armed, in the order in which they were injected; ``times`` is what is left."""
+        """The faults in the queue, in the order of injection; ``times`` is the remaining number."""
         return tuple(msgspec.structs.replace(fault, times=left) for fault, left in self._left)
 
     @property
@@ -113,15 +114,15 @@ class FaultQueue:
         return sum(fault.skew for fault, _ in self._left)
 
     def add(self, fault: Fault) -> None:
-        """Arm a fault behind the others."""
+        """Add a fault at the end of the queue."""
         self._left.append((fault, fault.times))
 
     def clear(self) -> None:
-        """Disarm all."""
+        """Remove all faults."""
         self._left.clear()
 
     def take(self, path: str, names: tuple[str, ...]) -> Fault:
-        """The fault that strikes this request, used up by one; ``NO_FAULT`` where none does."""
+        """Return the fault for this request and count it down; ``NO_FAULT`` if none matches."""
         for place, (fault, left) in enumerate(self._left):
             if fault.matches(path, names):
                 self._left[place : place + 1] = [] if left == 1 else [(fault, left and left - 1)]

@@ -1,6 +1,6 @@
-"""What each simulated endpoint responds, in the exchange's own names and order.
+"""The responses of the simulated endpoints, with the exchange's own names and order.
 
-Adding an endpoint is one function: its path, parameters, security and weights are in ``facts.json``, with the page that
+A new endpoint needs one function: path, parameters, security and weights are in ``facts.json``, with the page that
 describes the response.
 """
 
@@ -26,7 +26,7 @@ Fields = dict[str, "str | int | bool | list[Fields]"]
 
 
 class Context:
-    """What a handler may look at.
+    """The data that a handler may use.
 
     Attributes:
         parameters: as decoded, already checked against the facts.
@@ -83,7 +83,7 @@ def handles(*names: str) -> Callable[[F], F]:
 
 @handles("ping", "pro_ping")
 def ping(_: Context) -> Fields:
-    """Nothing: that the exchange responds is the response."""
+    """An empty object."""
     return {}
 
 
@@ -95,10 +95,10 @@ def server_time(context: Context) -> Fields:
 
 @handles("account")
 def account(context: Context) -> Fields:
-    """The whole account as ``GET /papi/v1/account`` tells it.
+    """The whole account as ``GET /papi/v1/account`` returns it.
 
-    Two amounts are empty text at times, as real answers have them: ``totalMarginOpenLoss`` always and
-    ``totalAvailableBalance`` where nothing is available.
+    As in real responses, two amounts may be empty text: ``totalMarginOpenLoss`` always, and ``totalAvailableBalance``
+    if nothing is available.
     """
     statement = context.statement
     return {
@@ -138,7 +138,7 @@ def um_account(context: Context) -> Fields:
 
 @handles("pro_account")
 def pro_account(context: Context) -> Fields:
-    """The whole account as ``GET /sapi/v1/portfolio/account`` tells it."""
+    """The whole account as ``GET /sapi/v1/portfolio/account`` returns it."""
     statement = context.statement
     return {
         "uniMMR": amount(statement.uni_mmr),
@@ -154,7 +154,7 @@ def pro_account(context: Context) -> Fields:
 
 @handles("span_account")
 def span_account(context: Context) -> Fields:
-    """The whole account with its maintenance margin by risk unit: a base asset each."""
+    """The whole account, with the maintenance margin by risk unit (one for each base asset)."""
     statement = context.statement
     units: list[Fields] = [
         {"asset": row.symbol.removesuffix("USDT"), "uniMaintainUsd": amount(row.maintenance)} for row in statement.rows
@@ -175,7 +175,7 @@ def span_account(context: Context) -> Fields:
 
 @handles("balance")
 def balance(context: Context) -> Fields | list[Fields]:
-    """Wallets by asset: every asset in a list, or one that is asked for as an object."""
+    """Wallets by asset: all assets as a list, or one requested asset as an object."""
     statement = context.statement
     btc = statement.in_btc
     rows = [
@@ -186,7 +186,7 @@ def balance(context: Context) -> Fields | list[Fields]:
     ]
     if (asset := context.parameters.get("asset")) is None:
         return rows
-    # The documents leave a field out of the single object.
+    # According to the documents, the single object lacks this field.
     row = next((row for row in rows if row["asset"] == asset), None)
     if row is None:
         raise Refused(facts.BAD_ASSET)
@@ -220,7 +220,7 @@ def _balance(
 
 @handles("cm_account")
 def cm_account(_: Context) -> Fields:
-    """COIN-M assets and positions: no account of the sandbox has any."""
+    """COIN-M assets and positions; accounts of the local exchange have none."""
     return {"assets": [_asset("BTC")], "positions": []}
 
 
@@ -253,7 +253,7 @@ def _position_risk(row: Row, context: Context) -> Fields:
 
 @handles("um.set_leverage")
 def set_um_leverage(context: Context) -> Fields:
-    """Keep the leverage; it limits the notional, and `um.position_risk` shows it."""
+    """Store the leverage, which limits the notional; `um.position_risk` returns it."""
     symbol, leverage = context.parameters["symbol"], int(context.parameters["leverage"])
     _known_symbol(context)
     if not 1 <= leverage <= _MAX_LEVERAGE:
@@ -264,7 +264,7 @@ def set_um_leverage(context: Context) -> Fields:
 
 @handles("um.income")
 def um_income(context: Context) -> list[Fields]:
-    """The fees of opening each position, and the transfer that left the wallet as it is."""
+    """The fee for opening each position, and the transfer that makes the wallet balance match."""
     parameters, statement = context.parameters, context.statement
     end = int(parameters.get("endTime", context.now * 1000))
     start = int(parameters.get("startTime", end - _WEEK))
@@ -299,7 +299,7 @@ def _income_rows(statement: Statement) -> Iterator[Fields]:
 
 @handles("um.open_orders")
 def um_open_orders(context: Context) -> list[Fields]:
-    """Two orders that rest far from the market and would close half of a position; they need no margin."""
+    """Two orders far from the market that would each close half of a position and need no margin."""
     symbol = _known_symbol(context)
     rows = [row for row in context.statement.rows[:2] if symbol in {None, row.symbol}]
     return [_take_profit(row, context.statement) for row in rows]
@@ -367,7 +367,7 @@ def _position(symbol: str, row: Row | None, opened: int) -> Fields:
 
 
 def _known_symbol(context: Context) -> str | None:
-    """Return the symbol that is asked for, if any; refuse one that the market does not have."""
+    """Return the requested symbol, if any; refuse a symbol that the market does not have."""
     symbol = context.parameters.get("symbol")
     if symbol is not None and symbol not in _SYMBOLS:
         raise Refused(facts.BAD_SYMBOL)

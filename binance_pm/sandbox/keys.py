@@ -1,7 +1,7 @@
-"""API keys of the three kinds the exchange knows, made up from a seed, and the check of their signatures.
+"""API keys of the three types that the exchange supports, generated from a seed, and the check of their signatures.
 
-Source: https://developers.binance.com/docs/derivatives/portfolio-margin/general-info (read 2026-11-21). It describes
-HMAC and RSA; Ed25519 is what the official SDK signs with as well, for every product and in the same way.
+Source: https://developers.binance.com/docs/derivatives/portfolio-margin/general-info (read 2026-11-21). The page
+describes HMAC and RSA; the official SDK also signs with Ed25519, for every product and in the same way.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _GENERATING = Lock()
 
 @dataclass(frozen=True)
 class Key:
-    """One API key. Its text shows its kind and nothing else.
+    """One API key. Its ``repr`` shows only its type.
 
-    The HMAC and Ed25519 keys of a seed are always the same. An RSA key is generated when first asked for, which takes a
-    tenth of a second, and differs from run to run; only its ``api_key`` is fixed.
+    The HMAC and Ed25519 keys of a seed are always the same. An RSA key is generated on first use, which takes a tenth
+    of a second, and differs between runs; only its ``api_key`` is fixed.
     """
 
     kind: KeyKind
@@ -46,24 +46,24 @@ class Key:
 
     @cached_property
     def secret(self) -> str:
-        """What its owner signs with: the secret of an HMAC key, the PKCS#8 PEM of the others."""
+        """The signing secret: the secret of an HMAC key, or the PKCS#8 PEM of the other types."""
         if self.kind == "HMAC":
             return _letters(f"{self.seed}:{self.kind}:secret")
         return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
     @cached_property
     def public_pem(self) -> str:
-        """The public key as PEM, which its owner hands to the exchange; an HMAC key has none.
+        """The public key as PEM, which the owner registers at the exchange; an HMAC key has none.
 
         Raises:
-            ValueError: it is an HMAC key.
+            ValueError: the key is an HMAC key.
         """
         if self.kind == "HMAC":
             raise ValueError("an HMAC key has no public key")
         return self._private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     def verify(self, payload: bytes, signature: str) -> bool:
-        """Whether the signature is of this payload: hex in any case for HMAC, base64 for the others."""
+        """Return whether the signature is valid for this payload: hex for HMAC, base64 for the other types."""
         if self.kind == "HMAC":
             expected = hmac.new(self.secret.encode(), payload, hashlib.sha256).hexdigest()
             return hmac.compare_digest(expected.encode(), signature.lower().encode())
@@ -88,7 +88,7 @@ class Key:
 
     @property
     def _rsa(self) -> RSAPrivateKey:
-        # Client and server threads may both be the first to ask, and must get the same key.
+        # Client and server threads may request the key at the same time, and must get the same key.
         with _GENERATING:
             if "_generated" not in self.__dict__:
                 self.__dict__["_generated"] = generate_private_key(public_exponent=65537, key_size=2048)

@@ -1,13 +1,14 @@
-"""Weight counted by the exchange's clock minute, refusals, and bans that grow.
+"""Weight by the exchange's clock minute, refusals, and bans of increasing length.
 
-What the exchange does: it counts by fixed minutes of its own clock (documented for spot), tells the weight used in
-every answer, refuses with 429 above the limit, and bans an address that goes on (418), for 2 minutes to 3 days.
+What the exchange does: it counts by fixed minutes of its own clock (documented for spot), sends the weight used with
+every response, refuses requests above the limit with 429, and bans an address that keeps sending (418), for 2 minutes
+to 3 days.
 
-What nobody has published, and what this module therefore decides, on the strict side: a refused request counts too; the
-tenth refusal of an address within one minute is its ban, whichever pools refused; each further ban of an address is
-twice as long. While the ban lasts nothing from that address is counted and the ban does not grow.
+What is not published, and is decided here on the strict side: a refused request counts too; the tenth refusal of an
+address within one minute, by any pools, leads to a ban; each further ban of an address is twice as long. During a ban,
+nothing from that address is counted, and the ban does not become longer.
 
-Pure: time comes in as an argument, in seconds of the exchange's clock. Not safe for threads: its owner locks.
+Pure: time is an argument, in seconds of the exchange's clock. Not thread-safe: the owner locks.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ V = TypeVar("V")
 
 
 class Counter(NamedTuple):
-    """One counter of a pool: of an address or an account, and of a path where the pool counts by path."""
+    """One counter of a pool: for an address or an account, and for a path if the pool counts by path."""
 
     pool: str
     holder: str
@@ -33,11 +34,11 @@ class Counter(NamedTuple):
 
 
 class _ExternalUsage(NamedTuple):
-    """Foreign traffic on a pool from one moment to another."""
+    """External usage of a pool between two times."""
 
     pool: str
     rate: float
-    """Weight a second."""
+    """Weight per second."""
     begin: float
     end: float = math.inf
 
@@ -49,8 +50,8 @@ class Limits:
     """The counters of one exchange.
 
     Attributes:
-        minute: length in seconds of what the exchange calls a minute; shorter ones are for tests.
-        limits: weight a minute, by the name of the pool.
+        minute: the length of the exchange's minute in seconds; tests use shorter ones.
+        limits: weight per minute, by the name of the pool.
     """
 
     def __init__(self, *, minute: float = 60.0, limits: Mapping[str, int] | None = None) -> None:
@@ -63,17 +64,17 @@ class Limits:
         self._thefts: list[_ExternalUsage] = []
 
     def used(self, counter: Counter, now: float) -> int:
-        """Weight used in the minute of ``now``, foreign traffic included."""
+        """Return the weight used in the minute of ``now``, including external usage."""
         begin = self._window(now) * self.minute
         stolen = sum(theft.weight(begin, now) for theft in self._thefts if theft.pool == counter.pool)
         return self._count(self._used, counter, now) + int(stolen)
 
     def snapshot(self, now: float) -> dict[Counter, int]:
-        """Weight used in the minute of ``now``, of every counter that was ever charged."""
+        """Return the weight used in the minute of ``now``, for every counter that was ever charged."""
         return {counter: self.used(counter, now) for counter in self._used}
 
     def charge(self, weights: Mapping[Counter, int], *, ip: str, now: float) -> Counter | None:
-        """Count a request in all of its pools, and say which one is over its limit, if any."""
+        """Count a request in all of its pools, and return the first counter that exceeds its limit."""
         for counter, weight in weights.items():
             self._add(self._used, counter, weight, now)
         over = (counter for counter in weights if self.used(counter, now) > self.limits[counter.pool])
@@ -83,21 +84,21 @@ class Limits:
         return first
 
     def banned_until(self, ip: str, now: float) -> float | None:
-        """When the ban of this address ends; None where there is none."""
+        """Return when the ban of this address ends; None if there is no ban."""
         until, _ = self._bans.get(ip, (0.0, 0))
         return until if now < until else None
 
     def window_end(self, now: float) -> float:
-        """When the minute of ``now`` ends."""
+        """Return when the minute of ``now`` ends."""
         return (self._window(now) + 1) * self.minute
 
     def set_external_usage(self, shares: Mapping[str, float], now: float) -> None:
-        """Add foreign traffic from now on: a part of the limit of each pool, spread evenly over the minute."""
+        """Add external usage from now on: a fraction of the limit of each pool, spread evenly over the minute."""
         for pool, share in _known(shares).items():
             self._thefts.append(_ExternalUsage(pool, share * self.limits[pool] / self.minute, now))
 
     def clear_external_usage(self, now: float) -> None:
-        """End the foreign traffic; what it has used stays used."""
+        """End the external usage; the weight used so far stays counted."""
         begin = self._window(now) * self.minute
         recent = (theft for theft in self._thefts if theft.end > begin)
         self._thefts = [theft._replace(end=min(theft.end, now)) for theft in recent]

@@ -1,8 +1,8 @@
-"""A market made up from a seed, and what an account in it is worth at any moment.
+"""A market generated from a seed, and the value of an account at any time.
 
-A price is a closed form of seed, symbol and time: nothing is stepped, and any moment can be asked for in any order.
-The whole market falls by 3 % in the first two minutes and climbs back in the next two, for ever; each symbol trembles
-around that. Holdings are mostly long, so accounts near a line cross it on the way.
+A price is a closed formula of seed, symbol and time: there are no steps, and prices can be calculated for any time in
+any order. The whole market falls by 3 % in two minutes and recovers in the next two, repeatedly; the price of each
+symbol fluctuates around that. Holdings are mostly long, so accounts near a threshold cross it.
 
 Amounts are Decimals of 8 digits. Margin: one maintenance rate for each holding, initial margin twice that.
 """
@@ -27,7 +27,7 @@ _SYMBOL_COUNT = 300
 _MINORS = (f"TKN{number:03}" for number in range(1, _SYMBOL_COUNT - len(_MAJORS) + 1))
 
 SYMBOLS: tuple[str, ...] = tuple(f"{asset}USDT" for asset in (*_MAJORS, *_MINORS))
-"""The USD-M symbols of the market. Accounts hold the first few; the others are listed flat."""
+"""The USD-M symbols of the market. Accounts hold some of the first; the others are listed without a position."""
 ETHBTC = "ETHBTC"
 """A USD-M contract that is settled in BTC; only accounts that hold it list it."""
 
@@ -39,7 +39,7 @@ _RATES = (Decimal("0.04"), Decimal("0.05"), Decimal("0.065"))
 _COLLATERAL_RATE = Decimal("0.95")
 _DIGITS = Decimal("0.00000001")
 
-# uniMMR above which an account of Portfolio Margin Pro has each status; at or below the last it is liquidated.
+# uniMMR above which a Portfolio Margin Pro account has each status; at or below the last, it is liquidated.
 # https://developers.binance.com/docs/derivatives/portfolio-margin-pro (read 2026-11-21)
 _LINES = ((Decimal("1.5"), "NORMAL"), (Decimal("1.2"), "MARGIN_CALL"), (Decimal("1.05"), "REDUCE_ONLY"))
 
@@ -49,25 +49,25 @@ class Holding(NamedTuple):
 
     symbol: str
     amount: Decimal
-    """Negative for a short one."""
+    """Negative for a short position."""
     entry: Decimal
     """Price at which it was opened."""
     rate: Decimal
-    """Maintenance margin as a part of the notional."""
+    """Maintenance margin as a fraction of the notional."""
 
 
 class Portfolio(NamedTuple):
-    """What an account holds; nothing in it moves."""
+    """The holdings of an account; they do not change."""
 
     wallet: Decimal
     """USDT."""
     collateral: Decimal
-    """Worth in USD of what counts for 95 % only."""
+    """Value in USD of the assets that count for only 95 %."""
     holdings: tuple[Holding, ...]
 
 
 class Row(NamedTuple):
-    """A position valued at a moment, in the asset that its contract is settled in."""
+    """A position valued at a given time, in the asset in which its contract is settled."""
 
     symbol: str
     amount: Decimal
@@ -82,15 +82,15 @@ class Row(NamedTuple):
 
 
 class Statement:
-    """An account valued at a moment.
+    """An account valued at a given time.
 
     Attributes:
-        account: whose it is.
+        account: the account that is valued.
         opened: milliseconds since the epoch at which the holdings were opened.
         wallet: USDT.
-        collateral: worth in USD of what counts for 95 % only.
+        collateral: value in USD of the assets that count for only 95 %.
         rows: its positions that are settled in USDT, valued.
-        in_btc: the one that is settled in BTC, if it has one.
+        in_btc: the position that is settled in BTC, if there is one.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Statement:
 
     @cached_property
     def profit(self) -> Decimal:
-        """Unrealised, of all positions that are settled in USDT."""
+        """Unrealized profit of all positions that are settled in USDT."""
         return sum((row.profit for row in self.rows), Decimal(0))
 
     @cached_property
@@ -128,12 +128,12 @@ class Statement:
 
     @cached_property
     def equity(self) -> Decimal:
-        """USD, with collateral at what it counts for."""
+        """USD, after collateral haircut."""
         return self._cash + self.collateral * _COLLATERAL_RATE
 
     @cached_property
     def actual_equity(self) -> Decimal:
-        """USD, with collateral at what it is worth."""
+        """USD, without collateral haircut."""
         return self._cash + self.collateral
 
     @cached_property
@@ -143,12 +143,12 @@ class Statement:
 
     @property
     def free(self) -> Decimal:
-        """USD that no initial margin needs."""
+        """USD that is not needed for initial margin."""
         return max(self.equity - self.initial, Decimal(0))
 
     @property
     def status(self) -> str:
-        """By the line that uniMMR is above."""
+        """The status for the threshold that uniMMR exceeds."""
         return next((status for line, status in _LINES if self.uni_mmr > line), "FORCE_LIQUIDATION")
 
     @property
@@ -163,9 +163,9 @@ class Market:
     """The market of one exchange.
 
     Attributes:
-        seed: what it is made up from.
-        start: seconds since the epoch at which it begins to fall.
-        fall_seconds: how long it falls, and climbs.
+        seed: the seed from which the market is generated.
+        start: when the market begins to fall, in seconds since the epoch.
+        fall_seconds: how long the market falls, and then rises.
     """
 
     def __init__(self, *, seed: int, start: float, fall_seconds: float = _FALL_SECONDS) -> None:
@@ -174,7 +174,7 @@ class Market:
         self.fall_seconds = fall_seconds
 
     def price(self, symbol: str, now: float) -> Decimal:
-        """USDT for one of the symbol."""
+        """Return the price of the symbol in USDT."""
         first, draws = _nature(self.seed, symbol)
         elapsed = now - self.start
         fall = _FALL / 2 * (1 - math.cos(math.pi * elapsed / self.fall_seconds))
@@ -183,7 +183,7 @@ class Market:
         return _rounded(first * (1 - fall + tremble))
 
     def statement(self, account: Account, now: float) -> Statement:
-        """The account valued at a moment."""
+        """Return the account valued at a given time."""
         portfolio = _portfolio(self.seed, account.label, account.uni_mmr)
         prices = {holding.symbol: self.price(holding.symbol, now) for holding in portfolio.holdings}
         opened = int(self.start * 1000)
@@ -198,7 +198,7 @@ class Market:
 
 
 def amount(value: Decimal) -> str:
-    """The value as the exchange sends it: plain, with 8 digits."""
+    """Return the value as the exchange sends it: in plain notation, with 8 decimal places."""
     return f"{value:.8f}"
 
 
@@ -238,7 +238,7 @@ def _holding(seed: int, label: str, symbol: str, scale: float) -> Holding:
 
 
 def _draws(*names: object) -> tuple[float, ...]:
-    """Eight numbers from 0 to 1, always the same for the same names."""
+    """Return eight numbers from 0 to 1, always the same for the same names."""
     digest = hashlib.sha512(":".join(map(str, names)).encode()).digest()
     return tuple(int.from_bytes(digest[place : place + 8]) / 2**64 for place in range(0, 64, 8))
 

@@ -1,4 +1,4 @@
-"""A request as it arrived, the reply to it, and the refusal that may become the reply."""
+"""The request as it arrived, the reply, and the refusal that may become the reply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A request, byte for byte as far as it is signed."""
+    """A request; the signed parts are the original bytes."""
 
     method: str
     path: str
@@ -19,13 +19,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Raw, without the question mark."""
     body: bytes = b""
     api_key: str = ""
-    """The header ``X-MBX-APIKEY``; empty where it was not sent."""
+    """The header ``X-MBX-APIKEY``; empty if it was not sent."""
     ip: str = "127.0.0.1"
     """The client's address."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """A reply, and how much of it gets through."""
+    """A reply, and how much of it is sent."""
 
     status: int = 200
     headers: dict[str, str] = {}
@@ -33,11 +33,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     cut: int | None = None
     """How many bytes of the body are sent before the connection closes."""
     drop: bool = False
-    """Whether the connection closes without a byte of an answer."""
+    """Whether the connection closes before the first byte of a response."""
 
 
 class Arrival(msgspec.Struct, kw_only=True):
-    """What the exchange remembers of a request; no signature is kept."""
+    """A request that arrived, as the exchange records it, without the signature."""
 
     method: str
     """The HTTP method."""
@@ -46,27 +46,27 @@ class Arrival(msgspec.Struct, kw_only=True):
     params: tuple[tuple[str, str], ...]
     """Query and form parameters as decoded, in the order sent, without the signature."""
     account: str | None
-    """Label of the account whose key was sent; None for no key or one that is not known."""
+    """Label of the account whose key was sent; None without a key or with an unknown key."""
     ip: str
     """The client's address."""
     time: float
-    """Seconds since the epoch, by the exchange's clock, when it arrived."""
+    """When the request arrived, in seconds since the epoch by the exchange's clock."""
     status: int | None = None
-    """What was answered; None while it is not, and where the connection was dropped."""
+    """The HTTP status of the response; None before the response, and if the connection was dropped."""
 
 
 class Refused(Exception):
-    """A rule was broken; caught where the reply is made."""
+    """A request broke a rule; caught where the reply is created."""
 
     def __init__(self, error: Error, **words: object) -> None:
         super().__init__(error.text.format(**words))
         self.error = error
         self.headers: dict[str, str] = {}
-        """What the reply says beside the error, such as how long to wait."""
+        """Headers of the reply in addition to the error, such as ``Retry-After``."""
 
     @property
     def body(self) -> bytes:
-        """The error as the exchange sends it: JSON, or a page where it has no code."""
+        """The error as the exchange sends it: JSON, or a web page if the error has no code."""
         if self.error.code is None:
             return str(self).encode()
         return msgspec.json.encode({"code": self.error.code, "msg": str(self)})

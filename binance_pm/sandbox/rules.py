@@ -1,7 +1,7 @@
-"""The rules a request must obey, in the order in which the exchange looks at them.
+"""The rules for requests, in the order in which the exchange checks them.
 
-Sources: the pages named in ``facts.py``; the order is that in which the exchange is seen to complain when a request
-breaks several rules at once.
+Sources: the pages named in ``facts.py``; the order is the observed order of refusals for
+requests that break several rules.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ for _endpoint in facts.ENDPOINTS:
 
 
 class Owner(NamedTuple):
-    """Whose API key it is."""
+    """The account and the key that an API key belongs to."""
 
     account: Account
     key: Key
@@ -39,7 +39,7 @@ def find_endpoint(method: str, path: str) -> facts.Endpoint:
     """Return the facts of a method and path.
 
     Raises:
-        Refused: 404 for a path that nothing has, 405 for a method that this path has not.
+        Refused: 404 for an unknown path, 405 for a method that the path does not support.
     """
     here = _BY_PATH.get(path)
     if here is None:
@@ -52,10 +52,10 @@ def find_endpoint(method: str, path: str) -> facts.Endpoint:
 
 
 def check_key(request: Request, endpoint: facts.Endpoint, owner: Owner | None) -> Owner:
-    """The owner of the key that was sent.
+    """Return the owner of the key that was sent.
 
     Raises:
-        Refused: -2014 for no key or none of the right form, -2015 for one that is unknown or may not do this from here.
+        Refused: -2014 if the key is missing or has the wrong form, -2015 if it is unknown or lacks permission.
     """
     if not re.fullmatch(facts.API_KEY_PATTERN, request.api_key):
         raise Refused(facts.BAD_KEY_FORMAT)
@@ -67,11 +67,11 @@ def check_key(request: Request, endpoint: facts.Endpoint, owner: Owner | None) -
 
 
 def check_parameters(request: Request, endpoint: facts.Endpoint) -> dict[str, str]:
-    """The parameters by name; where query and body both have one the query wins.
+    """Return the parameters by name; the query takes precedence over the body.
 
     Raises:
-        Refused: -1100 to -1105 for what is too many, given twice, illegal, missing or not read; -1130 for a value that
-            is not one of those documented.
+        Refused: -1100 to -1105 for parameters that are too many, duplicate, illegal, missing or unknown; -1130 for a
+            value that is not documented.
     """
     query, body = pairs(request.query), pairs(request.body)
     if any(len(dict(part)) < len(part) for part in (query, body)):
@@ -88,11 +88,11 @@ def check_parameters(request: Request, endpoint: facts.Endpoint) -> dict[str, st
 
 
 def check_timing(parameters: dict[str, str], endpoint: facts.Endpoint, now: float) -> None:
-    """See that the request is neither old nor from the future.
+    """Check that the timestamp is neither too old nor ahead of the exchange's clock.
 
     Args:
         parameters: what ``check_parameters`` returned.
-        endpoint: whose family words the refusal.
+        endpoint: its family determines the message of the refusal.
         now: seconds of the exchange's clock.
 
     Raises:
@@ -109,10 +109,10 @@ def check_timing(parameters: dict[str, str], endpoint: facts.Endpoint, now: floa
 
 
 def check_signature(request: Request, key: Key) -> None:
-    """See that the signature is over what was sent, byte for byte.
+    """Check that the signature matches the bytes that were sent.
 
     Raises:
-        Refused: -1022, for a signature that is wrong, of another kind than the key, or not the last parameter.
+        Refused: -1022, for a signature that is wrong, of another type than the key, or not the last parameter.
     """
     payload, signature = split_signature(request.query, request.body)
     if signature is None or not key.verify(payload, signature):
@@ -120,19 +120,19 @@ def check_signature(request: Request, key: Key) -> None:
 
 
 def check_account(account: Account, endpoint: facts.Endpoint) -> None:
-    """See that the endpoint serves this account.
+    """Check that the account may call the endpoint.
 
     Raises:
-        Refused: -21001 on /sapi, -2015 on /papi, for one without portfolio margin or of another type.
+        Refused: -21001 on /sapi, -2015 on /papi, for an account without portfolio margin or of another type.
     """
     if not account.enabled or account.account_type not in endpoint.account_types:
         raise Refused(endpoint.family.not_enabled)
 
 
 def split_signature(query: bytes, body: bytes) -> tuple[bytes, str | None]:
-    """What was signed, and the signature: query and body without it and with nothing between them.
+    """Return the signed bytes and the signature: query and body, concatenated, without the signature.
 
-    The signature is the last parameter of the query, or else of the body; None where it is neither.
+    The signature is the last parameter of the query, or otherwise of the body; None if it is neither.
     """
     rest, signature = _without_signature(query)
     if signature is not None:
@@ -142,7 +142,7 @@ def split_signature(query: bytes, body: bytes) -> tuple[bytes, str | None]:
 
 
 def pairs(form: bytes) -> Pairs:
-    """Names and values of a query or a form body, decoded, in the order sent."""
+    """Return the decoded names and values of a query or a form body, in the order sent."""
     parts = (part.partition("=") for part in form.decode("latin-1").split("&") if part)
     return [(unquote_plus(name), unquote_plus(value)) for name, _, value in parts]
 

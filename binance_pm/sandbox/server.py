@@ -1,4 +1,4 @@
-"""The exchange on a socket of this machine, served from a thread of its own."""
+"""Serve the exchange on a socket of this machine, from a separate thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from binance_pm.sandbox.exchange import Exchange
 
-# uvicorn reports what faults provoke as errors of the application; nobody needs to read of them.
+# uvicorn reports the effects of faults as errors of the application; these messages are not useful.
 _SILENT = logging.getLogger("binance_pm.sandbox.connections")
 _SILENT.setLevel(logging.CRITICAL + 1)
 _SILENT.disabled = True
@@ -35,12 +35,13 @@ _KEEP_ALIVE_SECONDS = 75
 def serve(
     exchange: Exchange, *, host: str = "127.0.0.1", port: int = 0, beyond_loopback: bool = False
 ) -> Generator[str]:
-    """Serve an exchange from a background thread for as long as the block lasts.
+    """Serve an exchange from a background thread until the block ends.
 
-    It listens when the block begins. When the block ends connections are closed at once, whatever is going on in them.
+    The server listens when the block begins. When the block ends, all connections are closed at once, even during a
+    request.
 
     Args:
-        exchange: what is served. It may be steered and read from the block meanwhile.
+        exchange: the exchange to serve. The block may control and read it meanwhile.
         host: the address to listen on.
         port: the port to listen on, 0 for any free one.
         beyond_loopback: allow an address that other machines can reach.
@@ -49,7 +50,7 @@ def serve(
         The base URL, such as ``http://127.0.0.1:54321``.
 
     Raises:
-        OSError: it cannot listen there; mostly because the port is taken.
+        OSError: the address cannot be used, usually because the port is in use.
         ValueError: other machines could reach the address.
     """
     with _listen(host, port, beyond_loopback=beyond_loopback) as listener:
@@ -67,7 +68,7 @@ def _listen(host: str, port: int, *, beyond_loopback: bool) -> socket.socket:
         raise ValueError(f"other machines could reach {host}: say beyond_loopback=True if they should")
     listener = socket.socket(family, kind, protocol)
     try:
-        # A port whose last connections are still fading away is free; on Windows the option would mean shared.
+        # On POSIX, allow a port with connections in TIME_WAIT; on Windows, the option would allow a second listener.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")
         listener.bind(address)
         listener.listen(_BACKLOG)
@@ -101,7 +102,7 @@ async def _serving(exchange: Exchange, listener: socket.socket) -> AsyncGenerato
 
 
 def _protocol(config: Config, state: ServerState) -> H11Protocol:
-    """What talks on one connection; without uvicorn.Server, which would log and add headers of its own."""
+    """Return the protocol of one connection; without uvicorn.Server, which would log and add its own headers."""
     scope_state: dict[str, Any] = {}
     protocol = H11Protocol(config=config, server_state=state, app_state=scope_state)
     protocol.logger = _SILENT
@@ -117,7 +118,7 @@ def _protocol(config: Config, state: ServerState) -> H11Protocol:
 async def _hang_up(state: ServerState) -> None:
     for connection in tuple(state.connections):
         connection.transport.abort()
-    # Each protocol learns in the next turn of the loop that it is disconnected, and then writes no more.
+    # In the next iteration of the loop, each protocol notices that it is disconnected and stops writing.
     await asyncio.sleep(0)
     tasks = tuple(state.tasks)
     for task in tasks:

@@ -1,4 +1,4 @@
-"""What an account of the local exchange has set; what it holds is the market's."""
+"""The settings of an account of the local exchange; its holdings are in the market."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class AccountState:
     """The settings of one account.
 
     Attributes:
-        account: whose they are.
-        leverage: by symbol, if it was changed.
+        account: the account that the settings belong to.
+        leverage: the leverage by symbol, for symbols whose leverage was changed.
     """
 
     def __init__(self, account: Account) -> None:
