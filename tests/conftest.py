@@ -1,4 +1,4 @@
-"""What tests share: a clock that only moves when told, and both event loops of asyncio."""
+"""Fixtures of all tests, and the event loops that they run on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.lowlevel
 import pytest
 import pytest_asyncio
 import uvloop
@@ -23,62 +21,60 @@ from coverage.exceptions import CoverageWarning
 
 from binance_pm import Client
 from binance_pm.testing import Sandbox, sandbox
+from tests.clocks import FakeClock, ManualClock
+from tests.clocks import settled as settled  # noqa: PLC0414 - tests take it from here
 from tests.valkey import serving
 
-
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Every asynchronous test runs on asyncio's own event loop and on uvloop."""
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+# What depends on how an event loop does its work: connections, and who is woken when.
+_ON_BOTH_LOOPS = {"transport", "test_session", "test_cancellation", "test_wakeup", "test_budget", "test_budget_idle"}
 
 
-class FakeClock:
-    """A clock that only moves when told, or when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now: float = 1_800_000_010.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        """The time in seconds."""
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        """Let the time pass at once."""
-        self.slept.append(seconds)
-        self.now += seconds
-        await anyio.lowlevel.checkpoint()
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run asynchronous tests on asyncio's own event loop, and those of connections and wake-ups on uvloop as well."""
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    if _ON_BOTH_LOOPS & {item.path.stem, item.path.parent.name}:
+        loops["uvloop"] = uvloop.new_event_loop
+    return loops
 
 
-class ManualClock:
-    """A clock that only moves when told; who sleeps waits for it."""
+# Modules whose tests wait in real time, start processes or run long simulations.
+_SLOW = {
+    "test_budget_machine",
+    "test_certificates",
+    "test_dashboard",
+    "test_demo",
+    "test_docs",
+    "test_full_use",
+    "test_hook",
+    "test_implausible_accounts",
+    "test_implausible_fields",
+    "test_implausible_responses",
+    "test_isolation",
+    "test_ledger_machine",
+    "test_lock",
+    "test_memory",
+    "test_publish",
+    "test_published_processes",
+    "test_queue_machine",
+    "test_redis",
+    "test_scenarios",
+    "test_screens",
+    "test_script",
+    "test_shared_processes",
+    "test_store_worker",
+    "test_subscribe",
+    "test_tail",
+    "test_watch_metrics",
+    "test_world",
+}
+_SLOW_IN_FOLDERS = {"cli/test_doctor", "cli/test_sandbox", "fleet/test_sandbox", "sandbox/test_server"}
 
-    def __init__(self) -> None:
-        self.now: float = 1_800_000_010.0
-        self._sleepers: list[tuple[float, anyio.Event]] = []
 
-    def __call__(self) -> float:
-        """The time in seconds."""
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait until the clock was moved far enough."""
-        woken = anyio.Event()
-        self._sleepers.append((self.now + seconds, woken))
-        await woken.wait()
-
-    async def advance(self, seconds: float) -> None:
-        """Move the clock and let everybody run who was waiting for it."""
-        self.now += seconds
-        for at, woken in self._sleepers:
-            if at <= self.now:
-                woken.set()
-        await settled()
-
-
-async def settled() -> None:
-    """Let every task that can run do so."""
-    for _ in range(20):
-        await anyio.lowlevel.checkpoint()
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow modules: ``-m "not slow"`` leaves them out."""
+    for item in items:
+        if item.path.stem in _SLOW or f"{item.path.parent.name}/{item.path.stem}" in _SLOW_IN_FOLDERS:
+            item.add_marker("slow")
 
 
 @types.coroutine

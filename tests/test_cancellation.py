@@ -13,7 +13,8 @@ from binance_pm import Client, Session
 from binance_pm.budget import Budget
 from binance_pm.testing import Fault, Sandbox
 from binance_pm.transport.http import Method
-from tests.conftest import cancelled_at, settled
+from tests.clocks import settled
+from tests.conftest import cancelled_at
 
 Way = Callable[[Sandbox, Client], Coroutine[Any, Any, Any]]
 

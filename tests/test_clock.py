@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from binance_pm.clock import ServerClock
 
 if TYPE_CHECKING:
-    from tests.conftest import FakeClock
+    from tests.clocks import FakeClock
 
 SLACK = 0.005
 DRIFT = 200e-6

@@ -80,7 +80,7 @@ def test_a_value_survives_pickling_and_copying(value: str) -> None:
 @pytest.mark.parametrize("value", [None, 1, 1.5, b"NORMAL", ("NORMAL",)])
 def test_what_is_no_text_is_refused(value: object) -> None:
     """Only text can be a value."""
-    with pytest.raises(ValueError, match="is not a valid AccountStatus"):
+    with pytest.raises(ValueError, match="AccountStatus"):
         AccountStatus(value)
 
 

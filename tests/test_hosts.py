@@ -80,7 +80,7 @@ FOREIGN = [
 @pytest.mark.parametrize("url", FOREIGN)
 def test_another_host_is_refused(url: str) -> None:
     """A host that only looks like the exchange's is refused, and the text says how to insist."""
-    with pytest.raises(ValueError, match="is not the exchange's: allow_custom_host=True"):
+    with pytest.raises(ValueError, match="allow_custom_host"):
         check_url(url, allow_custom_host=False)
 
 
@@ -106,7 +106,7 @@ def test_another_host_is_accepted_where_the_caller_insists(url: str) -> None:
 )
 def test_a_key_is_never_sent_in_the_clear(url: str, *, insisting: bool) -> None:
     """Other than to this machine, nothing but https will do."""
-    with pytest.raises(ValueError, match="is not https: a key would be sent in the clear"):
+    with pytest.raises(ValueError, match="not https"):
         check_url(url, allow_custom_host=insisting)
 
 
@@ -183,7 +183,7 @@ def test_a_key_is_never_sent_in_the_clear(url: str, *, insisting: bool) -> None:
 )
 def test_what_is_no_plain_url_is_refused(url: str) -> None:
     """White space, backslashes, other scripts, wrong ports and halves of URLs are refused even where hosts are free."""
-    with pytest.raises(ValueError, match=r"^the base URL is not a URL such as https://papi.binance.com$"):
+    with pytest.raises(ValueError, match=r"such as https://papi\.binance\.com"):
         check_url(url, allow_custom_host=True)
 
 
@@ -299,7 +299,7 @@ def is_loopback(host: str) -> bool:
 )
 def test_only_the_host_belongs_there(url: str) -> None:
     """A path or query would be lost or doubled; the text shows what is enough."""
-    with pytest.raises(ValueError, match=r"https://papi\.binance\.com"):
+    with pytest.raises(ValueError, match=r"https://papi\.binance\.com\b"):
         check_url(url, allow_custom_host=True)
 
 
@@ -316,7 +316,7 @@ def test_only_the_host_belongs_there(url: str) -> None:
 )
 def test_a_user_name_is_refused(url: str) -> None:
     """What stands before an @ would be taken for the host by a hasty reader."""
-    with pytest.raises(ValueError, match=r"^the base URL has a user name in it: remove it$"):
+    with pytest.raises(ValueError, match="user name"):
         check_url(url, allow_custom_host=True)
 
 

@@ -26,11 +26,9 @@ import binance_pm
 from binance_pm import ENDPOINTS, Client, PortfolioMarginError, Session
 from binance_pm.budget import LIMITS, Budget
 from binance_pm.transport.http import Method, Timeouts
+from tests.clocks import ShiftedClock
 from tests.raw_server import read_request, serve_raw
 from tests.test_samples import SECRET, sample_of
-
-# How an event loop is made has no part in what is read from a response.
-pytestmark = pytest.mark.asyncio(loop_factories=["asyncio"])
 
 EngineName = Literal["direct", "httpx"]
 
@@ -78,26 +76,11 @@ def dates(now: float) -> list[str]:
     return near + far + doubled + none
 
 
-class Clock:
-    """The monotonic clock of this machine, which a test can set forward."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def monotonic(self) -> float:
-        """Seconds that never step back."""
-        return time.monotonic() + self.ahead
-
-    def wall(self) -> float:
-        """Seconds since the epoch."""
-        return time.time() + self.ahead
-
-
 class Exchange:
     """A server whose next response a test writes in bytes; the others are plausible."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = ShiftedClock()
         self.response: bytes | None = None
         self.url = ""
 
@@ -159,7 +142,7 @@ class Pair(NamedTuple):
 @asynccontextmanager
 async def pair_of(exchange: Exchange, engine: EngineName) -> AsyncGenerator[Pair, None]:
     """Clients with a budget of their own."""
-    exchange.clock, exchange.response = Clock(), None
+    exchange.clock, exchange.response = ShiftedClock(), None
     budget = Budget(monotonic=exchange.clock.monotonic, wall=exchange.clock.wall)
     options: dict[str, Any] = {"papi_url": exchange.url, "sapi_url": exchange.url, "attempts": 1, "max_wait": 1.0}
     async with (

@@ -281,7 +281,7 @@ async def test_shapes(method: str, arguments: dict[str, Any], response: object, 
 )
 async def test_other_shapes_are_refused(method: str, arguments: dict[str, Any], response: object) -> None:
     """A caller who was promised one object never gets a list, and the other way round."""
-    with pytest.raises(ValueError, match=r"expected .* got"):
+    with pytest.raises(ValueError, match="got"):
         await getattr(Shapes(Exchange(response)), method)(**arguments)
 
 

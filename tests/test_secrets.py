@@ -328,7 +328,7 @@ async def test_a_signer_that_fails_shows_nothing(pm_sandbox: Sandbox) -> None:
     async with Client(
         account.api_key, namespace["sign"], session=pm_sandbox.session(), papi_url=pm_sandbox.base_url
     ) as client:
-        with pytest.raises(ConfigurationError, match="the signer failed with TypeError") as caught:
+        with pytest.raises(ConfigurationError, match="TypeError") as caught:
             await client.um_account()
 
     canary.look(texts_of_error(caught.value))
@@ -350,7 +350,7 @@ class Broken(httpx.AsyncBaseTransport):
     async with Client(
         canary.key, canary.secret, session=session, papi_url=pm_sandbox.base_url, attempts=1, **canary.options
     ) as client:
-        with pytest.raises(NoResponse, match="broke while sending") as caught:
+        with pytest.raises(NoResponse) as caught:
             await client.um_account()
 
     canary.look(texts_of_error(caught.value), "signature=")

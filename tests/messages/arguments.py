@@ -6,16 +6,17 @@ import asyncio
 import base64
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from binance_pm import Budget, Client, Session
+from binance_pm.arguments import check
 from binance_pm.budget import LimitType
 from binance_pm.budget.shared import SharedBudget
 from binance_pm.fleet import Fleet, Member, Publisher
@@ -267,7 +268,45 @@ SESSION: dict[str, Scenario] = {
     "proxy.exemption with a user": opened({"https_proxy": "http://proxy:1", "no_proxy": "a@b"}, trust_env=True),
 }
 
+TYPES: list[tuple[object, Any]] = [
+    (5, str),
+    ("1", float),
+    (True, int),
+    (10**5000, int),
+    (0, bool),
+    (5, str | None),
+    ("c", Literal["a", "b"]),
+    (True, Literal[1]),
+    ("green", LimitType),
+    ("x", Callable[[], None]),
+    (5, Callable[..., None] | None),
+    ((1, 2, 3), tuple[int, int]),
+    ("ab", Iterable[str]),
+    (["a", 5], Iterable[str]),
+    ((1, None), tuple[int, ...] | None),
+    ({1: "a"}, Mapping[str, str]),
+    ({"a": ["b", 2**70]}, Mapping[str, list[int]] | None),
+    ([str], Iterable[str]),
+    (iter([5]), list[str]),
+    ("a", Secret),
+    (str, Secret),
+]
+"""Values, and the types that they are not of."""
+
+
+def types(_: Stage) -> object:
+    """Values of a wrong type."""
+    said: list[object] = []
+    for value, hint in TYPES:
+        try:
+            check("it", value, hint)
+        except ValueError as error:
+            said.append(str(error))
+    return said
+
+
 OTHERS: dict[str, Scenario] = {
+    "argument.types": types,
     "budget.limit": made(lambda: Budget(limits={("papi", LimitType.UID): 1})),
     "budget.minute": made(lambda: Budget(minute=0.0)),
     "budget.instances": made(lambda: Budget(instances=0)),

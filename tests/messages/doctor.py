@@ -26,7 +26,8 @@ from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import AuthenticationError, CallInfo, RateLimited
 from binance_pm.signing import Secret
 from binance_pm.testing import sandbox
-from tests.conftest import FakeClock, refusing_port
+from tests.clocks import FakeClock
+from tests.conftest import refusing_port
 from tests.messages.arguments import ELLIPTIC, LOCKED, PEM
 from tests.messages.fleet import ACCOUNT, ENV
 from tests.messages.responses import client_of, in_the_clear, tls_server

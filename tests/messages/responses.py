@@ -19,7 +19,8 @@ from binance_pm import Budget, Client, ConnectError, Session
 from binance_pm.sandbox import Fault, create_app
 from binance_pm.testing import sandbox
 from binance_pm.transport.http import Timeouts
-from tests.conftest import FakeClock, refusing_port
+from tests.clocks import FakeClock
+from tests.conftest import refusing_port
 from tests.messages.stage import KEY, SECRET, Scenario, Stage
 from tests.raw_server import Behaviour, answering, http, read_request, reset, serve_raw, silent
 from tests.tls_server import make_certificate

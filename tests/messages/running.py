@@ -32,7 +32,8 @@ from binance_pm.fleet.relay.subscribe import StreamReader
 from binance_pm.limits import LimitType
 from binance_pm.metrics import Metrics
 from binance_pm.paging import ById
-from tests.conftest import FakeClock, ManualClock, refusing_port, settled
+from tests.clocks import FakeClock, ManualClock, settled
+from tests.conftest import refusing_port
 from tests.fleet.streams import beside, wait_for
 from tests.messages.responses import DATE, client_of, ping
 from tests.messages.stage import KEY, SECRET, Scenario, Stage

@@ -18,28 +18,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from binance_pm.sandbox import Exchange, create_app
 from binance_pm.sandbox.keys import Key
+from tests.clocks import FakeClock
 
 NOON = 1_800_000_000.0
 """The beginning of a clock minute."""
 
 ACCOUNT = "/papi/v1/account"
-
-
-class FakeClock:
-    """Time that moves only when told to, or slept through."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        """Seconds since the epoch."""
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        """Let the time pass at once."""
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 def sign(key: Key, payload: str) -> str:
@@ -99,7 +83,7 @@ class Caller:
 @pytest.fixture
 def clock() -> FakeClock:
     """A clock at noon."""
-    return FakeClock()
+    return FakeClock(NOON)
 
 
 @pytest.fixture

@@ -528,7 +528,7 @@ async def test_fault_steal(caller: Caller) -> None:
 
 def test_unknown_pools_cannot_be_stolen_from(exchange: Exchange) -> None:
     """A misspelt pool is an error, and arms nothing."""
-    with pytest.raises(ValueError, match="no such pool: fapi"):
+    with pytest.raises(ValueError, match="fapi"):
         exchange.inject(Fault(external_usage={"fapi": 0.5}))
 
     assert exchange.faults == ()

@@ -113,21 +113,21 @@ def test_defaults_are_not_sent() -> None:
 
 def test_misspelt_fields_are_refused() -> None:
     """A field that does not exist is an error, not a fault that does nothing."""
-    with pytest.raises(msgspec.ValidationError, match="unknown field `stauts`"):
+    with pytest.raises(msgspec.ValidationError, match="stauts"):
         msgspec.json.decode(b'{"stauts": 503}', type=Fault)
 
 
 @pytest.mark.parametrize("other", [{"path": PING}, {"account": "account-01"}, {"status": 503}, {"delay": 1.0}])
 def test_states_of_the_exchange_stand_alone(other: dict[str, str | int | float]) -> None:
     """A skew that seems to be of one request only is refused."""
-    with pytest.raises(ValueError, match="fault of their own"):
+    with pytest.raises(ValueError, match="skew"):
         msgspec.convert({"skew": 1.0, **other}, Fault)
 
 
 @pytest.mark.parametrize("times", [0, -1])
 def test_strikes_at_least_once(times: int) -> None:
     """A fault that never strikes is refused."""
-    with pytest.raises(ValueError, match="times is 1 or more"):
+    with pytest.raises(ValueError, match="times"):
         Fault(times=times)
 
 

@@ -209,5 +209,5 @@ def test_foreign_traffic_uses_up_the_limit() -> None:
 @pytest.mark.parametrize("pool", ["fapi", "PAPI"])
 def test_refuses_pools_it_does_not_know(pool: str) -> None:
     """A misspelt pool is an error, not a limit that never applies."""
-    with pytest.raises(ValueError, match=f"no such pool: {pool}"):
+    with pytest.raises(ValueError, match=pool):
         Limits(limits={pool: 1})

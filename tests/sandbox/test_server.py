@@ -280,14 +280,14 @@ def test_port_taken(exchange: Exchange) -> None:
     """A port that is taken is an OSError that names it."""
     with serve(exchange) as url:
         port = int(url.rpartition(":")[2])
-        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}: "), serve(exchange, port=port):
+        with pytest.raises(OSError, match=f"{port}"), serve(exchange, port=port):
             pass
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - they are what must be refused
 def test_refuses_other_machines(exchange: Exchange, host: str) -> None:
     """Nothing that others could reach is opened by accident."""
-    with pytest.raises(ValueError, match="other machines could reach"), serve(exchange, host=host):
+    with pytest.raises(ValueError, match="beyond_loopback"), serve(exchange, host=host):
         pass
 
 
