@@ -36,7 +36,7 @@ def _one_place(_: object, target: Target | None) -> None:
 @Parameter(name="*", validator=_one_place)
 @dataclass(frozen=True)
 class Target:
-    """Where a call goes."""
+    """The destination of a call, and the engine that sends it."""
 
     sandbox: Annotated[bool, Parameter(help="Call a local exchange, which needs no key.", show_default=False)] = False
     base_url: Annotated[str | None, Parameter(help="Call this address, such as that of `binance-pm sandbox`.")] = None

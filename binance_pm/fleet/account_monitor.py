@@ -303,7 +303,7 @@ class AccountMonitor:
         figures["account_status"] = summary.status
         if profits and figures["unrealized_profit"] is None:
             figures |= {f"unrealized_profit.{asset}": profit for asset, profit in profits.items()}
-        # An asset without positions has a profit of 0. The asset's figure is None if the sum now contains its profit.
+        # An asset without positions has a profit of 0. If the sum now contains the asset's profit, its figure is None.
         for name, value in self.reported.items():
             asset = name.partition(".")[2]
             if asset and value and name not in figures:

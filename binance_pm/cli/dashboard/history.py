@@ -59,7 +59,7 @@ class History:
     """A receiver that keeps the events of a watch for the screen.
 
     Attributes:
-        log: the last 500 events without readings, which the accounts show; oldest first.
+        log: the last 500 entries, oldest first; readings are left out, because the accounts show them.
     """
 
     def __init__(self) -> None:

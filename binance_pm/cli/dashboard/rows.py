@@ -1,4 +1,4 @@
-"""The accounts as shown: blind accounts and accounts in danger first, and no account better than is known."""
+"""The accounts as rows: blind accounts and accounts in danger come first, and unknown data never counts as good."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def summary_of(rows: Iterable[Row]) -> Summary:
 
 
 def _plausible(snapshot: AccountSnapshot) -> AccountSnapshot:
-    """Return the snapshot; if it has implausible figures, without them, and marked as failed and in alarm."""
+    """Return the snapshot without implausible figures; an account with such figures counts as failed and in alarm."""
     if not (odd := snapshot.implausible()):
         return snapshot
     error = snapshot.error or f"{odd[0]} is not plausible"

@@ -96,7 +96,7 @@ class StreamEntry(msgspec.Struct, frozen=True, kw_only=True):
     shard: str
     """The part of the accounts that the writer watches, such as ``1/2``."""
     run: str
-    """Id of the process that wrote the entry."""
+    """Id of the run, which is one process, that wrote the entry."""
     number: int | None
     """Number of the entry, counted by the run from 1; None for `Missed`."""
     event: StreamEvent | None

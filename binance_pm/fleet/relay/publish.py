@@ -89,7 +89,7 @@ class _Record(msgspec.Struct):
 
 
 class Publisher:
-    """A writer of events to a stream in Redis or Valkey, in its own thread; a context manager.
+    """A context manager that appends events to a stream in Redis or Valkey from its own thread.
 
     While the server is unavailable, events wait. Beyond `memory`, the oldest readings are dropped, then the oldest
     other events, and a `Gap` marks the loss. Loss and recovery of the connection are logged as warnings, once each.
