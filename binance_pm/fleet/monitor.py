@@ -4,7 +4,7 @@ What is promised
     * An account is read within its planned interval. The plan uses at most nine tenths of what polls may use, so the
       reserve for orders and rescues stays free; see `schedule`.
     * An account whose data is older than its planned interval plus the slack becomes `Stale`, whatever the cause: a
-      dead network, a call that hangs, a closed gate, or other programs that use up the budget.
+      dead network, a call that hangs, a closed gate, or external usage that exhausts the budget.
     * A failure of one account does not stop the others, and is reported once until it changes.
     * No state event is dropped; see `EventBuffer`.
 
@@ -56,7 +56,7 @@ _BURST_SECONDS: Final = 5.0
 _CONGESTED: Final = 10
 _CONGESTED_SECONDS: Final = 0.25
 # The budget becomes tight above the first ratio of demand to supply, and stops being tight after a whole minute below
-# the second: the usage of other programs rises and falls within a minute.
+# the second: external usage rises and falls within a minute.
 _TIGHT: Final = 1.05
 _RELAXED: Final = 0.95
 _RELAXED_SECONDS: Final = 60.0

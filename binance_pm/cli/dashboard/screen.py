@@ -266,7 +266,7 @@ def _pool_name(state: PoolState, members: int) -> str:
 
 
 def _pool_figures(state: PoolState, width: int) -> str:
-    """Return the used weight and, if they fit, waiting calls, weight of other programs and the reserve."""
+    """Return the used weight and, if they fit, waiting calls, external usage and the reserve."""
     waiting = sum(state.waiting.values())
     text = f"{state.used:>6,} of {state.limit:,}"
     parts = [
