@@ -17,9 +17,10 @@ _TERMINATED: Final = 143
 
 
 def main() -> None:
-    """Run the command, and exit.
+    """Run the command and exit.
 
-    The code is 0 on success, 1 on a failure it explains in one line, 2 on wrong usage, 130 on Ctrl-C, 143 on SIGTERM.
+    The exit code is 0 on success, 1 on a failure that one line explains, 2 on wrong usage, 130 on Ctrl-C, and 143 on
+    SIGTERM.
     """
     _open_what_is_closed()
     with _terminable() as terminated:
@@ -42,11 +43,11 @@ def _code() -> int | str:
 
 def _run() -> int | str:
     if sys.argv[1:] == ["--version"]:
-        # Neither an extra nor the API is loaded for it.
+        # This option loads neither an extra nor the API.
         print(VERSION)
         return 0
     try:
-        from binance_pm.cli.app import run  # noqa: PLC0415 - what the command needs is an extra
+        from binance_pm.cli.app import run  # noqa: PLC0415 - the command needs an extra
 
         return run(sys.argv[1:])
     except ImportError as missing:
@@ -84,12 +85,12 @@ def _open_what_is_closed() -> None:
     """Open the null device in place of standard streams that the caller closed, which are None in Python."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # Open until the process ends, so that no socket gets the file descriptor of the stream.
+            # Kept open until the process ends, so that no socket gets the file descriptor of the stream.
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def _holds(error: BaseException, kind: type[BaseException]) -> bool:
-    """Whether the error is of a kind, or a group that contains one: task groups raise groups."""
+    """Return whether the error is of a kind or is a group that contains such an error, as task groups raise."""
     return BaseExceptionGroup("", [error]).subgroup(kind) is not None
 
 

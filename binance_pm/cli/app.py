@@ -1,6 +1,7 @@
 """The commands and their options.
 
-Each command is a module of its own, imported when it runs: ``--help`` loads neither local exchange nor dashboard.
+Each command is a separate module, imported when the command runs: ``--help`` loads neither the local exchange nor the
+dashboard.
 """
 
 # ruff: noqa: PLC0415 - the reason is above
@@ -56,7 +57,7 @@ app: App = App(
     help="Binance Portfolio Margin from the command line. Neither made nor endorsed by Binance.",
     version=VERSION,
     version_flags=["--version"],
-    # A flag is given or left out: there is no --no-json.
+    # Flags have no negative form such as --no-json.
     default_parameter=Parameter(negative=""),
     suppress_keyboard_interrupt=False,
 )

@@ -36,7 +36,7 @@ def _one_place(_: object, target: Target | None) -> None:
 @Parameter(name="*", validator=_one_place)
 @dataclass(frozen=True)
 class Target:
-    """Where a call goes."""
+    """The destination of a call, and the engine that sends it."""
 
     sandbox: Annotated[bool, Parameter(help="Call a local exchange, which needs no key.", show_default=False)] = False
     base_url: Annotated[str | None, Parameter(help="Call this address, such as that of `binance-pm sandbox`.")] = None
@@ -50,7 +50,7 @@ _HERE = Target()
 
 
 def command_of(endpoint: Endpoint[Any]) -> Callable[..., int]:
-    """A function with the endpoint's parameters, and those of `Target`, as the command line reads them."""
+    """Return a function with the parameters of the endpoint and of `Target`, for the command line parser."""
 
     def command(*arguments: Any, target: Target = _HERE, **options: Any) -> int:
         print(anyio.run(_call, endpoint, target, arguments, options))
@@ -66,7 +66,7 @@ def command_of(endpoint: Endpoint[Any]) -> Callable[..., int]:
 
 
 def _described(endpoint: Endpoint[Any], parameter: inspect.Parameter) -> inspect.Parameter:
-    """Return the parameter with what the key of a `TypedDict` says of it."""
+    """Return the parameter with the description from the key of a `TypedDict` as its help text."""
     if text := endpoint.descriptions.get(parameter.name):
         return parameter.replace(annotation=Annotated[parameter.annotation, Parameter(help=text)])
     return parameter
@@ -81,7 +81,7 @@ async def _call(endpoint: Endpoint[Any], target: Target, arguments: tuple[Any, .
 
 async def _client(endpoint: Endpoint[Any], target: Target, stack: AsyncExitStack) -> Client:
     if target.sandbox:
-        # The local exchange takes a while to load.
+        # Imported lazily: the local exchange takes a while to load.
         from binance_pm.testing import sandbox  # noqa: PLC0415
 
         pm = await stack.enter_async_context(sandbox(accounts=1))
@@ -94,7 +94,7 @@ async def _client(endpoint: Endpoint[Any], target: Target, stack: AsyncExitStack
 
 
 def as_json(answer: object) -> str:
-    """As the exchange spells it: amounts as text in plain notation, even those that its type does not know."""
+    """Return JSON in the exchange's format: amounts as text in plain notation, even in undeclared fields."""
     plain = msgspec.to_builtins(answer, builtin_types=(Decimal,))
     text = json.dumps(plain, indent=2, ensure_ascii=False, default=text_of)
     return "\n".join(map(printable, text.split("\n")))

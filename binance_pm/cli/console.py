@@ -1,4 +1,4 @@
-"""Text that is safe to print on a terminal, and the console that the commands print tables on."""
+"""Text that is safe to print on a terminal, and the console for the commands' tables."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ class Output(Console):
     """A console that raises on a closed pipe, so that `main` decides; rich itself would exit with 1."""
 
     def on_broken_pipe(self) -> None:
-        """Called by rich when the pipe is closed."""
+        """Raise `BrokenPipeError`; called by rich when the pipe is closed."""
         raise BrokenPipeError

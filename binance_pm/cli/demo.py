@@ -1,4 +1,4 @@
-"""``binance-pm demo``: a dozen accounts of a local exchange, watched while everything goes wrong that can."""
+"""``binance-pm demo``: twelve accounts of a local exchange, watched while faults are injected."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from binance_pm.testing import Sandbox
 WARN: Final = "1.5"
 ALARM: Final = "1.2"
 MINUTE_TURNS: Final = 50.0
-"""Second of the story at which a minute of the exchange ends, and with it what a 429 has closed."""
+"""Second of the story at which a minute of the exchange ends and the gate that a 429 closed opens."""
 FALL_SECONDS: Final = 30.0
-"""The market falls for so long, and climbs back for as long, for ever."""
+"""Seconds for which the market falls, then climbs back, repeatedly without end."""
 
 _ONCE_SECONDS: Final = 10.0
-# uniMMR at the start: some will cross a line while the market falls, most are far from any.
+# uniMMR at the start: some accounts will cross a threshold while the market falls, most are far above all thresholds.
 _STARTS: Final = (
     "2.40", "1.62", "1.95", "3.20", "2.60", "1.55", "5.00", "2.10", "1.68", "4.10", "1.80", "12.00"
 )  # fmt: skip
 
 
 class Scene(NamedTuple):
-    """What is so from a second of the story on."""
+    """The faults and the caption from a second of the story on."""
 
     second: float
     caption: str
     faults: tuple[Fault, ...] = ()
-    """All that go wrong now; those of the scene before are over."""
+    """All faults of this scene; they replace the faults of the previous scene."""
 
 
 _LOST: Final = Fault(account="account-04", drop=True, effect=False, times=None)
@@ -71,13 +71,13 @@ STORY: Final[tuple[Scene, ...]] = (
 async def play(
     story: Iterable[Scene], exchange: Exchange, say: Callable[[str], None], *, sleep: Callable[[float], Awaitable[None]]
 ) -> None:
-    """Let each scene happen in its second, and say its caption.
+    """Inject the faults of each scene at its second, and show its caption.
 
     Args:
         story: scenes in the order of their seconds.
-        exchange: whose faults are set.
-        say: takes the captions.
-        sleep: waits for seconds.
+        exchange: the exchange into which the faults are injected.
+        say: called with each caption.
+        sleep: waits for a number of seconds.
     """
     passed = 0.0
     for scene in story:
@@ -89,17 +89,17 @@ async def play(
 
 
 def story_clock(wall: Callable[[], float] = time.time) -> Callable[[], float]:
-    """A clock for the exchange by which a minute ends in the right second of a story that begins now.
+    """Return a clock for the exchange whose minute ends at `MINUTE_TURNS` of a story that begins now.
 
-    It differs from the wall clock by half a minute at most.
+    The clock differs from the wall clock by at most half a minute.
     """
     ahead = (-MINUTE_TURNS - wall() + 30) % 60 - 30
     return lambda: wall() + ahead
 
 
 def made_exchange(*, seed: int, clock: Callable[[], float]) -> Exchange:
-    """The local exchange, in a market that falls and climbs faster than usual."""
-    # The last one holds a contract in BTC, too: its profit is no sum of dollars.
+    """Return the local exchange, in a market that falls and climbs faster than usual."""
+    # The last account also holds a contract settled in BTC, so its profit has no sum in dollars.
     accounts = [
         Account(f"account-{place:02}", seed=seed, uni_mmr=start, holds_ethbtc=place == len(_STARTS))
         for place, start in enumerate(_STARTS, 1)
@@ -110,7 +110,7 @@ def made_exchange(*, seed: int, clock: Callable[[], float]) -> Exchange:
 
 
 def fleet_of(pm: Sandbox, budget: Budget) -> Fleet:
-    """All accounts of the local exchange."""
+    """Return a fleet of all accounts of the local exchange."""
     session = pm.session(budget=budget)
     read = ("span_account", "um_account")
     members = [Member(pm.client(place, session=session), "span", read) for place in range(len(pm.accounts))]
@@ -118,7 +118,7 @@ def fleet_of(pm: Sandbox, budget: Budget) -> Fleet:
 
 
 def run(*, once: bool, plain: bool, json: bool, seed: int) -> int:
-    """Watch the accounts until Ctrl-C, or until each was read."""
+    """Watch the accounts until Ctrl-C or, with ``once``, until each account was read."""
     return anyio.run(_run, once, plain, json, seed)
 
 
@@ -151,7 +151,7 @@ async def _run(once: bool, plain: bool, json: bool, seed: int) -> int:  # noqa: 
 
 
 async def _once(fleet: Fleet, events: AsyncIterable[FleetEvent], *, plain: bool, json: bool) -> int:
-    """Print what is told until each account was read, or the accounts as they are then."""
+    """Read each account once, and print the events meanwhile or the table of accounts afterwards."""
     unread = {snapshot.label for snapshot in fleet.snapshot()}
     printer = Printer(json=json) if plain or json else None
     with anyio.move_on_after(_ONCE_SECONDS):

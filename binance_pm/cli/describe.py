@@ -24,7 +24,7 @@ from binance_pm.fleet import (
 
 
 def describe_event(event: FleetEvent) -> str:
-    """Return one line with time, type, subject and details of an event, for a person or for `grep`."""
+    """Return one line with time, type, subject and details of an event, readable and suitable for `grep`."""
     return printable(f"{clock_time(event.at)} {type(event).__name__:<16} {_subject(event)}: {_details(event)}")
 
 

@@ -1,4 +1,4 @@
-"""``binance-pm doctor``: what is wrong between here and an account, and the one thing to do about it."""
+"""``binance-pm doctor``: check the setup of an account, and say what to do about each problem."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NAME: Final = 14
 _NARROWEST: Final = 40
 _ARROW: Final = "-> "
 _OF_HOST: Final = {"clock", "egress", "tls"}
-"""Their words name the host."""
+"""Checks whose finding names the host."""
 
 _STYLES: Final[Mapping[Verdict, str]] = {
     "ok": "green",
@@ -85,23 +85,23 @@ FAULTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "limit": (Fault(status=429, code=-1003, msg="Too many requests.", headers={"Retry-After": "30"}, times=None),),
     "ban": (Fault(status=418, code=-1003, msg="Way too many requests.", headers={"Retry-After": "120"}, times=None),),
 }
-"""What can be made to go wrong with the local exchange, by name."""
+"""Faults that can be injected into the local exchange, by name."""
 
 
 def run(
     *, accounts: Path | None, local: bool, fault: Sequence[str], base_url: str | None, trust_env: bool, json: bool
 ) -> int:
-    """Print each check: 0 if none failed.
+    """Print each check, and return 0 if none failed.
 
     Raises:
-        CycloptsError: options contradict each other, or there is no such fault.
-        ConfigurationError: the accounts file cannot be read, or the address is not one.
+        CycloptsError: options contradict each other, or a fault does not exist.
+        ConfigurationError: the accounts file cannot be read, or the address is invalid.
     """
     if local and (accounts is not None or base_url is not None):
         raise CycloptsError(msg="--sandbox excludes --accounts and --base-url.")
     if fault and not local:
         raise CycloptsError(msg="--fault needs --sandbox: it is the local exchange that fails.")
-    # What the budget warns of is one of the checks.
+    # The budget's warnings are reported by one of the checks.
     logging.getLogger("binance_pm").addHandler(logging.NullHandler())
     printer = _Printer(json=json)
     if local:
@@ -127,7 +127,7 @@ def _faults(name: str) -> tuple[Fault, ...]:
 
 
 async def _examine_sandbox(faults: Sequence[Fault], trust_env: bool, printer: _Printer) -> None:  # noqa: FBT001
-    # Started inside the event loop: there Ctrl-C cancels, and does not break off the start of its thread.
+    # Started inside the event loop: there, Ctrl-C cancels a task and does not interrupt the start of the thread.
     async with sandbox(accounts=1) as pm:
         try:
             pm.inject(*faults)
@@ -155,7 +155,7 @@ async def _examine(accounts: Path | None, options: Mapping[str, Any], printer: _
 
 
 class _Printer:
-    """Prints a line for each check, or a JSON object."""
+    """A printer of one line, or one JSON object, for each check."""
 
     def __init__(self, *, json: bool) -> None:
         self._json = json
@@ -163,7 +163,7 @@ class _Printer:
         self.code = 0
 
     def tell(self, check: Check) -> None:
-        """Print it at once."""
+        """Print the check immediately."""
         if check.verdict == "failed":
             self.code = 1
         if self._json:
@@ -174,7 +174,7 @@ class _Printer:
 
 
 def _line(check: Check, *, width: int) -> Text:
-    """Verdict, name, what was found and what to do, wrapped beside the first two."""
+    """Return verdict and name, and beside them finding and advice, wrapped."""
     whom = f"{check.target}: " if check.name not in _OF_HOST and check.target else ""
     found = textwrap.wrap(printable(whom + check.finding), max(width - _VERDICT - _NAME, _NARROWEST))
     advice = textwrap.wrap(printable(check.advice), max(width - _VERDICT - _NAME - len(_ARROW), _NARROWEST))

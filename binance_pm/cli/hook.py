@@ -50,14 +50,14 @@ _AT_ONCE: Final = 4
 
 
 class Hook:
-    """A command that is run for events during ``async with hook.running()``.
+    """A command that is run for events inside ``async with hook.running()``.
 
     Args:
         command: the program and its arguments, split as by a shell, but not run by one.
         kinds: types of the events that the command is run for.
         timeout: seconds after which the command is killed.
         grace: seconds that running commands have to finish when the watch ends.
-        limit: number of events that wait at most.
+        limit: maximum number of events that wait.
 
     Attributes:
         failures: number of commands that failed.
@@ -106,7 +106,7 @@ class Hook:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Self, None]:
-        """Run commands while the block lasts; then let running commands finish shortly, and start no others."""
+        """Run commands while the block lasts; then let running commands finish briefly, and start no others."""
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._work, tasks)

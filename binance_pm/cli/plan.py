@@ -1,4 +1,4 @@
-"""``binance-pm plan``: whether reading many accounts again and again fits the limits, and how often it would."""
+"""``binance-pm plan``: whether reading many accounts repeatedly fits the limits, and at which intervals."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What the caller of the command asks for."""
+    """The options of the command."""
 
     accounts: str
-    """How many there are, or the path of an accounts file."""
+    """Number of accounts, or the path of an accounts file."""
     endpoints: tuple[str, ...] = ()
     product: ProductName | None = None
     every: str | None = None
-    """The same interval for all; None for one that follows the danger."""
+    """The same interval for all accounts; None for intervals that depend on the danger."""
     floor: float | None = None
     ceiling: float | None = None
     shard: tuple[int, int] | None = None
@@ -47,10 +47,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(request: Request) -> int:
-    """Tell what becomes of the plan: 0 if it fits.
+    """Print the plan, and return 0 if the plan fits the limits.
 
     Raises:
-        CycloptsError: options contradict each other, or one cannot be read.
+        CycloptsError: options contradict each other, or one is invalid.
         ConfigurationError: the accounts file cannot be used.
     """
     every = None if request.every is None else _interval(request.every)
@@ -61,13 +61,13 @@ def run(request: Request) -> int:
         return _plan_fixed(reads, every, json=request.json)
     floor = schedule.FLOOR if request.floor is None else request.floor
     ceiling = schedule.CEILING if request.ceiling is None else request.ceiling
-    # It says what is wrong with them.
+    # The constructor raises if floor or ceiling is invalid.
     Fleet([], floor=floor, ceiling=ceiling)
     return _plan_adaptive(forecast(Budget(), reads, floor=floor, ceiling=ceiling), json=request.json)
 
 
 def _reads(request: Request) -> list[tuple[str, ...]]:
-    """What is read of each account."""
+    """Return the endpoints that are read of each account."""
     is_number = request.accounts.removeprefix("-").isdecimal()
     if not is_number:
         if request.endpoints or request.product:
@@ -98,7 +98,7 @@ def _reads_of_file(path: Path, shard: tuple[int, int] | None) -> list[tuple[str,
 
 
 def _interval(text: str) -> float:
-    """Seconds of a text such as 5, 5s, 500ms or 2m."""
+    """Return the seconds that a text such as 5, 5s, 500ms or 2m stands for."""
     unit = next((unit for unit in _SECONDS if text.endswith(unit)), "")
     try:
         seconds = float(text.removesuffix(unit)) * _SECONDS.get(unit, 1.0)
@@ -142,7 +142,7 @@ def _plan_adaptive(made: Forecast, *, json: bool) -> int:
 
 
 def _pools(pools: Iterable[PoolPlan], *, room: float) -> Table:
-    """A row for each pool; more than the given part of what polls may use is too much."""
+    """Return a row for each pool, highlighted if it needs more than a fraction ``room`` of what polls may use."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("weight a minute", no_wrap=True)
     for name in ("limit", "available", "needed", "share"):
@@ -190,7 +190,7 @@ def _adaptive_verdict(made: Forecast) -> str:
 
 
 def _need(pools: Iterable[PoolPlan]) -> tuple[str, PoolPlan]:
-    """What the fullest pool would have to give."""
+    """Return a text on what the fullest pool would have to provide, and the pool."""
     fullest = max(pools, key=lambda pool: pool.needed / pool.available)
     return f"it needs {math.ceil(fullest.needed):,} a minute", fullest
 
@@ -213,6 +213,6 @@ def _print_json(whole: dict[str, Any]) -> None:
 
 
 def _ceiled(seconds: float) -> float:
-    """Rounded up to a few digits, so that the interval that is shown fits."""
+    """Round up to a few digits, so that the interval shown fits the limits."""
     places = _DIGITS - 1 - math.floor(math.log10(seconds))
     return math.ceil(seconds * 10**places) / 10**places

@@ -21,8 +21,8 @@ def run(*, port: int, accounts: int, seed: int, keys: bool, accounts_file: Path 
     """Serve until Ctrl-C.
 
     Raises:
-        ConfigurationError: there is another file where the accounts file is to be.
-        OSError: it cannot listen there, or the accounts file cannot be written.
+        ConfigurationError: the path of the accounts file belongs to another file.
+        OSError: listening on the port failed, or the accounts file cannot be written.
     """
     exchange = Exchange(accounts=accounts, seed=seed)
     if accounts_file is not None:
@@ -39,7 +39,7 @@ def run(*, port: int, accounts: int, seed: int, keys: bool, accounts_file: Path 
 
 
 def _as_text(base_url: str, accounts: list[Account], *, keys: bool, accounts_file: Path | None) -> str:
-    """What is pasted comes last: whatever is above it may have left the screen."""
+    """Return the text to print; the lines to paste come last, because earlier lines may have scrolled away."""
     first, *others = accounts
     lines: list[str] = []
     if keys:
@@ -76,13 +76,13 @@ def _as_json(base_url: str, accounts: list[Account]) -> str:
 
 
 def _check_ours(path: Path) -> None:
-    """Refuse to write over what another has written.
+    """Check that no file of another program would be overwritten.
 
     Raises:
-        ConfigurationError: it exists, and a local exchange has not written it.
+        ConfigurationError: the file or its folder of keys exists and was not written by a local exchange.
     """
     try:
-        # A name that leads elsewhere, or to no file, is not ours either.
+        # A symbolic link, or a path that is not a regular file, is not ours either.
         is_ours = not path.is_symlink() and path.is_file() and path.read_bytes().startswith(_MARK.encode())
     except OSError as error:
         raise _cannot_write(path, error) from error
@@ -93,7 +93,7 @@ def _check_ours(path: Path) -> None:
 
 
 def _write(path: Path, base_url: str, accounts: list[Account]) -> None:
-    """The accounts file, and beside it a folder of the files with the keys that it names."""
+    """Write the accounts file, and next to the file a folder with the key files that it refers to."""
     folder = _folder_of(path)
     tables = [_MARK, f'base_url = "{base_url}"\n']
     files: dict[str, str] = {}
@@ -105,7 +105,7 @@ def _write(path: Path, base_url: str, accounts: list[Account]) -> None:
             files[place] = value
             tables.append(f"{name} = {{ file = {msgspec.json.encode(f'{folder.name}/{place}').decode()} }}\n")
     try:
-        # First, so that what is written below is known for a local exchange's even if it is not completed.
+        # The accounts file comes first: its mark identifies the folder as ours even if writing is not completed.
         _write_private(path, "".join(tables))
         folder.mkdir(mode=0o700, exist_ok=True)
         for place, value in files.items():
@@ -119,7 +119,7 @@ def _folder_of(path: Path) -> Path:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a new file, which only its owner may read."""
+    """Write a new file that only its owner may read."""
     path.unlink(missing_ok=True)
     path.touch(0o600, exist_ok=False)
     path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""``binance-pm tail``: what a watch has published, for a person or another program."""
+"""``binance-pm tail``: the events that a watch has published, as text or JSON."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def run(*, url: str, stream: str, group: str, from_start: bool, json: bool) -> i
     """Print every entry until Ctrl-C.
 
     Raises:
-        ConfigurationError: an argument cannot be used, or another reader took over the group.
-        ConnectError: the server does not answer at the beginning.
+        ConfigurationError: an argument is invalid, or another reader took over the group.
+        ConnectError: the server does not respond at the start.
     """
     with closing(StreamReader(url, group=group, stream=stream, from_start=from_start)) as reader:
         reader.open()
         while True:
-            # What was printed is acknowledged when the next is asked for.
+            # Printed entries are acknowledged when the next ones are requested.
             for entry in reader.read():
                 print(printable(as_json(entry) if json else as_words(entry)))
             sys.stdout.flush()
 
 
 def as_json(entry: StreamEntry) -> str:
-    """The entry as one object, its event as it stands in the stream."""
+    """Return the entry as one JSON object, with the event unchanged from the stream."""
     whole = {
         "shard": entry.shard,
         "run": entry.run,
@@ -41,7 +41,7 @@ def as_json(entry: StreamEntry) -> str:
 
 
 def as_words(entry: StreamEntry) -> str:
-    """One line: the sentence that a watch prints of an event, and one for each mark between them."""
+    """Return the entry as one line: the line that a watch prints for the event, or a line for a mark."""
     match entry.event:
         case Started() | Gap() | Missed() as mark:
             return f"{clock_time(mark.at)} {type(mark).__name__:<16} shard {entry.shard}: {_what(mark)}"

@@ -1,4 +1,4 @@
-"""``binance-pm watch``: the accounts of a file, watched until Ctrl-C."""
+"""``binance-pm watch``: watch the accounts of a file until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Publishing(msgspec.Struct, frozen=True):
 
 
 class Printer:
-    """Prints one line for each event: text, or a JSON object."""
+    """A receiver that prints one line for each event: text, or a JSON object."""
 
     def __init__(self, *, json: bool) -> None:
         self._json = json
@@ -90,14 +90,14 @@ def run(request: Request) -> int:
     """Watch until Ctrl-C.
 
     Raises:
-        ConfigurationError: the file or a key in it cannot be used, or an extra is missing.
-        OSError: the metrics cannot be served at that address.
+        ConfigurationError: the accounts file or one of its keys cannot be used, or an extra is missing.
+        OSError: the metrics cannot be served at the requested address.
     """
     return anyio.run(_run, request)
 
 
 def fills_screen(*, plain: bool, json: bool) -> bool:
-    """Whether the dashboard is shown: on a terminal that can move its cursor, unless lines are requested."""
+    """Return whether to show the dashboard: on a terminal that can move its cursor, unless lines are requested."""
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     return is_terminal and os.environ.get("TERM", "") not in {"", "dumb"} and not plain and not json
 
@@ -114,7 +114,7 @@ async def show(
         ConfigurationError: a library that the dashboard needs is not installed.
     """
     try:
-        # Loading takes a while, and only this command needs it.
+        # Imported lazily: the dashboard takes a while to load, and only this command needs it.
         from binance_pm.cli.dashboard import app  # noqa: PLC0415
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
@@ -139,7 +139,7 @@ async def dispatch(events: AsyncIterable[FleetEvent], receivers: Iterable[Receiv
             except OSError:
                 # The reader has closed the pipe, as `head` does.
                 raise
-            except Exception as error:  # noqa: BLE001 - it is one event of one account
+            except Exception as error:  # noqa: BLE001 - only one event of one account is affected
                 kind = type(event).__name__
                 _log.warning("A %s of %s cannot be reported: %s", kind, label_of(event), type(error).__name__)
 
@@ -205,20 +205,20 @@ def stamped_logs(clock: Callable[[], float]) -> Generator[None]:
 
 
 class _Stamped(logging.Handler):
-    """Writes records in the format of `Printer`."""
+    """A log handler that writes records in the format of `Printer`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(logging.WARNING)
         self._clock = clock
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called from any thread."""
+        """Print a record; called from any thread."""
         print(f"{clock_time(self._clock())} {logged(record)}", file=sys.stderr, flush=True)
 
 
 def _new_metrics() -> Metrics:
     try:
-        from binance_pm.metrics import Metrics  # noqa: PLC0415 - an extra of its own
+        from binance_pm.metrics import Metrics  # noqa: PLC0415 - needs a separate extra
     except ImportError as missing:
         advice = f"Install it: {installation('metrics')}"
         raise ConfigurationError(CallInfo("--metrics"), "it needs the extra `metrics`", advice=advice) from missing

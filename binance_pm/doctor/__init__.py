@@ -1,8 +1,8 @@
-"""What is wrong between here and an account: the key, the way to the exchange, permissions, product, budget.
+"""Diagnosis of the setup of an account: key, network path to the exchange, permissions, product, budget.
 
-`check` is what is told, `subjects` are the accounts and their keys, `key` looks at a key, `way` at the way to a host,
-`clock` at the time, `account` at what the exchange says to a signed read, `limits` at the budget; `examination` joins
-them. It reads, and changes nothing.
+`check` defines the results, `targets` the accounts and their keys. `key` checks a key, `network` the path to a host,
+`clock` the time, `account` the responses to signed reads, and `limits` the budget. `examination` runs all checks. The
+checks only read; nothing is changed.
 """
 
 from __future__ import annotations

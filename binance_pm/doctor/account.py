@@ -1,4 +1,4 @@
-"""What the exchange says to signed reads of an account: permissions, product and status."""
+"""Checks of the responses to signed reads of an account: permissions, product and status."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from binance_pm.fleet.products import BY_ACCOUNT_TYPE, HEADLINES, PRODUCTS, Prod
 from binance_pm.fleet.summary import headline_of
 
 Answers = Mapping[str, Any]
-"""By endpoint, what was answered: a Struct, or the error that the call ended in."""
+"""The outcome of the call of each endpoint, by name: a Struct, or the error that the call raised."""
 
 _NO_PORTFOLIO_MARGIN: Final = -21001
 _REFUSED_KEY: Final = -2015
-# Somebody must be waited for: it says nothing of the key.
+# Errors of the limits, which give no information about the key.
 _WAITING: Final = (BudgetExceeded, GateClosed, RateLimited)
 
 _KEY_REFUSED: Final = (
@@ -37,7 +37,7 @@ _NEW_KEY: Final = (
 
 
 async def ask(client: Client, names: Sequence[str]) -> dict[str, Any]:
-    """Read the named endpoints; where one is refused for its product, also what tells of another product."""
+    """Read the named endpoints; if one is refused for its product, also read the headline endpoints of all products."""
     answers = await _ask_all(client, names)
     if any(isinstance(answer, ExchangeError) and answer.code in _OF_PRODUCT for answer in answers.values()):
         answers |= await _ask_all(client, [name for name in HEADLINES if name not in answers])
@@ -59,19 +59,19 @@ async def _ask_all(client: Client, names: Sequence[str]) -> dict[str, Any]:
     async with anyio.create_task_group() as tasks:
         for name in names:
             tasks.start_soon(ask_one, name)
-    # Not in the order in which they came.
+    # In the order of the names, not in the order in which the responses arrived.
     return {name: answers[name] for name in names}
 
 
 def check_permissions(subject: Target, answers: Answers) -> Check:
-    """Whether a signed read works, and if not what stands in its way."""
+    """Check whether a signed read works, and if not, why."""
     errors = {name: answer for name, answer in answers.items() if isinstance(answer, PortfolioMarginError)}
     if works := [name for name in answers if name not in errors]:
         return Check("permissions", subject.label, "ok", f"a signed read works: {', '.join(works)}")
     codes = _codes(answers)
     if _NO_PORTFOLIO_MARGIN in codes:
         return Check("permissions", subject.label, "ok", "the exchange knows the key and its signature (-21001)")
-    # What the exchange says tells more than that it said nothing.
+    # An error of the exchange is more informative than a missing response.
     error = min(errors.values(), key=lambda error: not isinstance(error, ExchangeError))
     if isinstance(error, _WAITING):
         return Check("permissions", subject.label, "not checked", error.reason)
@@ -81,7 +81,7 @@ def check_permissions(subject: Target, answers: Answers) -> Check:
 
 
 def check_product(subject: Target, answers: Answers) -> Check:
-    """Which product the account is on, and whether it is the one that is expected."""
+    """Check which product the account is on, and whether that is the expected product."""
     found = _product(answers)
     refused = [answers[name] for name in subject.read if isinstance(answers.get(name), PortfolioMarginError)]
     if found is None and len(refused) in {0, len(subject.read)}:
@@ -109,7 +109,7 @@ def _on_no_product(subject: Target, answers: Answers) -> Check:
 
 
 def check_account(subject: Target, answers: Answers) -> Check:
-    """How the account is: only NORMAL is."""
+    """Check the status of the account: only NORMAL is ok."""
     answer = headline_of(answers)
     if answer is None:
         return Check("account", subject.label, "not checked", "nothing that tells it could be read")
@@ -120,12 +120,12 @@ def check_account(subject: Target, answers: Answers) -> Check:
 
 
 def _codes(answers: Answers) -> set[int | None]:
-    """The exchange's own codes of what it refused."""
+    """Return the exchange's codes of the refused calls."""
     return {answer.code for answer in answers.values() if isinstance(answer, ExchangeError)}
 
 
 def _product(answers: Answers) -> Product | None:
-    """Return the product that the account reports, or else the product of an endpoint that answered."""
+    """Return the product that the account reports, or else the product of an endpoint that responded without error."""
     for answer in answers.values():
         if isinstance(answer, SpanAccount | ProAccount) and answer.account_type in BY_ACCOUNT_TYPE:
             return BY_ACCOUNT_TYPE[answer.account_type]

@@ -1,4 +1,4 @@
-"""What is told of each thing that was looked at, in a fixed order."""
+"""The results of the checks, reported in a fixed order."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ CheckName = Literal[
 ]
 
 Verdict = Literal["ok", "warning", "failed", "not checked"]
-"""A warning is no failure. What cannot be looked at because something else failed is not checked."""
+"""The outcome of a check. A warning is not a failure. ``not checked``: the check could not be made."""
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: CheckName
-    """Which check."""
+    """Name of the check."""
     target: str
-    """The host or the label of the account that it is about; empty where it is about all of them."""
+    """The host or the label of the account that was checked; empty if the check concerns all of them."""
     verdict: Verdict
-    """How the check ended."""
+    """The outcome of the check."""
     finding: str
     """What was found, without secrets."""
     advice: str = ""
-    """The one thing to do; empty where there is nothing."""
+    """What to do about the finding; empty if there is nothing to do."""
 
 
 class Report:
-    """Passes checks on in the expected order, each as soon as those before it are there.
+    """A report that passes checks on in the expected order, each as soon as all checks before it are available.
 
     Args:
-        expected: name and subject of every check, in their order.
-        tell: is given each.
+        expected: name and target of every check, in order.
+        tell: called with each check.
     """
 
     def __init__(self, expected: Iterable[tuple[CheckName, str]], tell: Callable[[Check], None]) -> None:
@@ -45,7 +45,7 @@ class Report:
         self._told = 0
 
     def put(self, check: Check) -> None:
-        """Take a check in. One that is there already stays, and one that was not expected is left out."""
+        """Add a check; ignore a check that was not expected or that was added already."""
         for place, key in enumerate(self._expected):
             if key == (check.name, check.target) and self._found[place] is None:
                 self._found[place] = check
@@ -55,12 +55,12 @@ class Report:
             self._tell(ready)
 
     def skip(self, names: Iterable[CheckName], subject: str, why: str) -> None:
-        """Say that some checks of a subject cannot be made."""
+        """Report that some checks of a target cannot be made."""
         for name in names:
             self.put(Check(name, subject, "not checked", why))
 
     def close(self, why: str) -> None:
-        """Say of everything that is still missing that it was not checked."""
+        """Report all missing checks as not checked."""
         for place in range(self._told, len(self._expected)):
             if self._found[place] is None:
                 self.put(Check(*self._expected[place], "not checked", why))

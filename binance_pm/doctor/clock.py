@@ -1,4 +1,4 @@
-"""This machine's clock beside the exchange's, and how long an answer takes."""
+"""Check of this machine's clock against the exchange's, and of the round-trip time."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from binance_pm.client import Client
 from binance_pm.doctor.check import Check
 from binance_pm.errors import PortfolioMarginError
 
-# What the exchange accepts of a timestamp (general-info, read 2026-11-21).
+# Seconds by which the exchange accepts a timestamp ahead of or behind its clock (general-info, read 2026-11-21).
 _AHEAD: Final = 1.0
 _BEHIND: Final = 5.0
 _SLOW: Final = 1.0
 
 CALLS: Final = 2
-"""How often a host is asked: the second time over an open connection."""
+"""Number of requests to each host: the second one uses a connection that is open already."""
 
 
 async def check_clock(
     client: Client, host: str, *, is_papi: bool, wall: Callable[[], float] = time.time
 ) -> tuple[Check, PortfolioMarginError | None]:
-    """Ask a host for its time; and the error if there was one.
+    """Check this machine's clock against a host's, and return the check and the error if there was one.
 
     Args:
-        client: any, its key is not sent.
-        host: what is told.
-        is_papi: whether ``/papi`` is there.
+        client: any client; its key is not sent.
+        host: the host's name in the check.
+        is_papi: whether the host serves ``/papi``.
         wall: this machine's clock, seconds since the epoch.
     """
     ask = client.server_time if is_papi else client.pro_server_time

@@ -1,4 +1,4 @@
-"""All checks of all accounts, in a bounded time."""
+"""All checks of all accounts, within a time limit."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from binance_pm.transport.http import Timeouts
 from binance_pm.transport.tls import tls_settings
 
 LONGEST: Final = 30.0
-"""Seconds that an examination of one account takes at most; each further account may take one more."""
+"""Time limit in seconds for the examination of one account; each further account adds one second."""
 
 _TIMEOUTS: Final = Timeouts(connect=3.0, read=5.0, total=8.0)
-# A gate that is closed for longer is told, and not waited for.
+# Seconds: a gate that is closed for longer is reported, not waited for.
 _PATIENCE: Final = 2.0
 _MINUTE: Final = 60.0
-# Seconds; the exchange's clock is known to half of one at least.
+# Seconds; the exchange's clock is known to within half a second.
 _NEAR: Final = 1.5
 _log = logging.getLogger(__name__)
 
 _CALL: Final = CallInfo("doctor")
 _OF_HOST: Final[tuple[CheckName, ...]] = ("clock", "egress", "tls")
 _OF_KEY: Final[tuple[CheckName, ...]] = ("key", "permissions", "product")
-# After these the host need not be asked for more.
+# After one of these errors, further requests to the host would be useless.
 _IN_VAIN: Final = (NotSent, NoResponse, RateLimited, InvalidResponse)
 
 
@@ -63,19 +63,20 @@ async def examine(
     budget: Budget | None = None,
     seconds: float = LONGEST,
 ) -> None:
-    """Look at everything between here and the accounts, and change nothing.
+    """Check everything between this machine and the accounts, without changing anything.
 
     Args:
-        subjects: the accounts, or what is wrong with them already.
-        tell: is given each check, in the order of `CheckName`.
-        papi_url: as for `Client`, and so is the next.
-        sapi_url: where Portfolio Margin Pro is.
-        trust_env: as for `Session`, and so is the next.
-        budget: what the calls draw on.
-        seconds: after which what is left is not checked; each account beyond the first adds one.
+        subjects: the accounts, or a failed check for each account that cannot be opened.
+        tell: called with each check, in the order of `CheckName`.
+        papi_url: as for `Client`.
+        sapi_url: as for `Client`: URL of Portfolio Margin Pro.
+        trust_env: as for `Session`.
+        budget: as for `Session`: the budget that the calls draw on.
+        seconds: time limit, after which the remaining checks are not made; each account beyond the first adds one
+            second.
 
     Raises:
-        ConfigurationError: a URL cannot be used, or the certificates that the environment names cannot be read.
+        ConfigurationError: a URL is invalid, or the certificates that the environment names cannot be read.
     """
     examination = _Examination(
         subjects,
@@ -109,7 +110,7 @@ class _Examination:
         self._routes: Final = {url: network_path(url, trust_env=trust_env) for url in self._urls()}
         self._report: Final = Report(self._expected(), tell)
         self._unreached: Final[dict[str, str]] = {}
-        """By URL, why nothing can be asked there."""
+        """Why no request can be sent to a host, by URL."""
         self._weight = 0
         self._is_heard = False
 
@@ -139,11 +140,11 @@ class _Examination:
                         if isinstance(subject, Target):
                             tasks.start_soon(self._look_at, subject)
         except ConfigurationError as error:
-            # Nothing else raises it: the proxy of the environment cannot be used.
+            # The only cause: the proxy that the environment names cannot be used.
             self._give_up(error)
 
     async def _pass_turn(self) -> None:
-        """Near the turn of the exchange's minute it is not known of which one a count is: wait until it has turned."""
+        """Wait if the exchange's minute is about to end: it would be unclear to which minute a count belongs."""
         hosts = {
             self._client.origin(ENDPOINTS[name]) for url, name in self._clocks().items() if url not in self._unreached
         }
@@ -175,7 +176,7 @@ class _Examination:
             self._unreached[url] = f"{route.name} cannot be asked, see clock"
 
     async def _look_at(self, subject: Target) -> None:
-        """Look at one account; whatever goes wrong there, the others are looked at all the same."""
+        """Check one account; an unexpected error does not stop the checks of the others."""
         try:
             await self._look_at_subject(subject)
         except Exception as error:  # noqa: BLE001
@@ -204,13 +205,13 @@ class _Examination:
             self._report.put(look(subject, answers))
 
     def _count(self, name: str, answer: object) -> None:
-        """Add what a call has cost, and remember whether the exchange is heard at all."""
+        """Add the weight of a call, and remember whether any response came from the exchange."""
         is_error = isinstance(answer, PortfolioMarginError)
         self._weight += ENDPOINTS[name].poll_weights[LimitType.IP] if not is_error or answer.sent else 0
         self._is_heard = self._is_heard or not is_error or isinstance(answer, ExchangeError)
 
     def _open(self, subject: Target) -> tuple[Check, Client | None]:
-        """What is told of the key, and a client with it where it can be used."""
+        """Return the check of the key, and a client if the key can be used."""
         check = check_key(subject)
         if check.verdict == "failed":
             return check, None
@@ -239,18 +240,18 @@ class _Examination:
         return self._papi_url if ENDPOINTS[name].family == "papi" else self._sapi_url
 
     def _urls(self) -> list[str]:
-        """The hosts that are needed, each once."""
+        """Return the URLs of the hosts that are needed, each once."""
         read = [name for subject in self._subjects if isinstance(subject, Target) for name in subject.read]
         return sorted({self._url_of(name) for name in read or ("account", "span_account")}, reverse=True)
 
     def _clocks(self) -> dict[str, str]:
-        """By URL, the endpoint that tells the time there."""
+        """Return the endpoint that returns the server time, by URL."""
         return {url: "server_time" if url == self._papi_url else "pro_server_time" for url in self._routes}
 
     def _expected(self) -> Iterable[tuple[CheckName, str]]:
-        """Name and subject of every check, in the order in which they are told."""
+        """Iterate over name and target of every check, in the order of the report."""
         labels = [one.target if isinstance(one, Check) else one.label for one in self._subjects]
-        # Of an account of a file that has no key, nothing more is told.
+        # For an account of a file without a usable key, only the configuration is reported.
         looked_at = [one.label for one in self._subjects if isinstance(one, Target)] or [""]
         for label in labels:
             yield "configuration", label

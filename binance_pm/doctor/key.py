@@ -1,4 +1,4 @@
-"""What can be seen of a key without asking anybody."""
+"""Checks of a key that need no request."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from binance_pm.signing import key_kind
 
 _LENGTH: Final = 64
 _PEM: Final = b"-----BEGIN"
-# How a PKCS#8 Ed25519 and RSA key go on below the line that a PEM begins with.
+# The text that follows the first line of a PEM with a PKCS#8 Ed25519 or RSA key.
 _INSIDE_PEM: Final = (b"MC4CAQAwBQYDK2VwBCIE", b"MIIE", b"MIIJ")
 _SHORTEST_RSA: Final = 2048
 _QUOTES: Final = {b"'", b'"', b"`"}
 
 
 def check_key(subject: Target) -> Check:
-    """Whether key and secret have the form that the exchange gives them, and of which kind they are."""
+    """Check whether key and secret have the exchange's format, and of which kind they are."""
     api_key, secret = subject.api_key.reveal(), subject.secret.reveal()
     is_private_key = subject.is_private_key or _PEM in secret
     flaw = _api_key_flaw(api_key) or (_private_key_flaw(secret) if is_private_key else _secret_flaw(secret, api_key))
@@ -39,7 +39,7 @@ def check_key(subject: Target) -> Check:
 
 
 _Flaw = tuple[str, str]
-"""What is wrong, and what to do about it."""
+"""A flaw, and what to do about it."""
 
 
 def _api_key_flaw(key: bytes) -> _Flaw | None:

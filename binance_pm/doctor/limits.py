@@ -1,4 +1,4 @@
-"""What others on this IP use of the budget, and what is left of the limits."""
+"""Checks of the external usage of this IP's budget, and of the limits."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from binance_pm.doctor.check import Check
 from binance_pm.fleet.state import gate_states
 
 _MUCH = 0.5
-"""The part of a limit from which on others are in the way."""
+"""Fraction of a limit at and above which external usage is a problem."""
 
 
 def check_budget(budget: Budget, *, is_heard: bool) -> Check:
-    """What others on this IP were seen to use: the exchange's count less all that can be ours.
+    """Check the external usage that was seen: the exchange's count minus all weight that this process may have used.
 
     Args:
-        budget: what was drawn on.
-        is_heard: whether anything was answered.
+        budget: the budget of the examination.
+        is_heard: whether any response came from the exchange.
     """
     states = _counted(budget)
     if not states or not is_heard:
@@ -37,13 +37,13 @@ def check_budget(budget: Budget, *, is_heard: bool) -> Check:
 
 
 def check_limits(budget: Budget, hosts: Mapping[str, str], *, weight: int, is_heard: bool) -> Check:
-    """Whether the exchange may be asked now, and how much of it a minute.
+    """Check whether requests may be sent now, and report the limits per minute.
 
     Args:
-        budget: what was drawn on.
-        hosts: by the budget's name for each host, what it is told as.
-        weight: what this examination weighed.
-        is_heard: whether anything was answered.
+        budget: the budget of the examination.
+        hosts: the name in the report of each host, by origin.
+        weight: the weight of this examination.
+        is_heard: whether any response came from the exchange.
     """
     for gate in gate_states(budget, hosts):
         if gate.seconds:
@@ -61,7 +61,7 @@ def check_limits(budget: Budget, hosts: Mapping[str, str], *, weight: int, is_he
 
 
 def _counted(budget: Budget) -> list[PoolState]:
-    """The pools of this IP that were drawn on, by name."""
+    """Return the pools of this IP that were drawn on, sorted by name."""
     return sorted((state for state in budget.snapshot() if state.pool.limit_type is LimitType.IP), key=_name)
 
 

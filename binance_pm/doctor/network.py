@@ -1,4 +1,4 @@
-"""The way to a host: its name, an address that answers, and who proves to be there. No request is sent."""
+"""Checks of the path to a host: name resolution, connection and certificate. No request is sent."""
 
 # ruff: noqa: S610 - `extra` is not Django's
 
@@ -26,10 +26,10 @@ from binance_pm.transport.proxy import Proxy, environment_proxies
 from binance_pm.transport.reason import CONNECTING, Progress
 
 SECONDS: Final = 5.0
-"""For each step on the way."""
+"""Time limit in seconds for each step."""
 _PORTS: Final = {"http": 80, "https": 443}
 _TRIED: Final = 4
-"""Addresses of a host that are tried."""
+"""Number of addresses of a host that are tried."""
 _LONGEST_HEAD: Final = 1 << 16
 _SOON: Final = 14 * 86400
 
@@ -39,29 +39,29 @@ _WRONG_HOST: Final = {62, 64}
 
 
 class NetworkPath(NamedTuple):
-    """How a host is reached."""
+    """The network path to a host."""
 
     host: str
     port: int
     is_https: bool
     proxy: Proxy | None
-    """The proxy that is used."""
+    """The proxy that is used; None for a direct connection."""
     ignored: tuple[str, ...]
-    """Variables of the environment that name a proxy which is not used."""
+    """Environment variables that name a proxy which is not used."""
 
     @property
     def name(self) -> str:
-        """The host as it is told, with its port where that says something."""
+        """The host, with its port if that is not the default port of the scheme."""
         shown = f"[{self.host}]" if ":" in self.host else self.host
         return shown if self.port == _PORTS["https" if self.is_https else "http"] else f"{shown}:{self.port}"
 
 
 def network_path(url: str, *, trust_env: bool) -> NetworkPath:
-    """How the client reaches a URL.
+    """Return the network path by which the client reaches a URL.
 
     Args:
         url: scheme, host and port.
-        trust_env: whether the environment may name proxies. Those that cannot be used are told by the session.
+        trust_env: whether the environment may name proxies. The session reports proxies that cannot be used.
     """
     parts = urlsplit(url)
     host, is_https = parts.hostname or "", parts.scheme == "https"
@@ -77,11 +77,11 @@ _VARIABLES: Final = {"http_proxy", "https_proxy", "all_proxy"}
 
 
 async def check_network(route: NetworkPath, tls: ssl.SSLContext) -> tuple[Check, Check]:
-    """Whether an address answers, and whether the exchange proves to be there: the checks ``egress`` and ``tls``.
+    """Check whether a connection can be made and whether the certificate is valid: the checks ``egress`` and ``tls``.
 
     Args:
-        route: how the host is reached.
-        tls: settings of the client.
+        route: the network path to the host.
+        tls: TLS settings of the client.
     """
     began = time.monotonic()
     try:
@@ -98,12 +98,12 @@ async def check_network(route: NetworkPath, tls: ssl.SSLContext) -> tuple[Check,
 
 
 class _Failed(Exception):
-    """What went wrong, and what to do about it."""
+    """A failure: the finding and what to do about it."""
 
 
 @asynccontextmanager
 async def _connection(route: NetworkPath) -> AsyncGenerator[anyio.abc.SocketStream, None]:
-    """A connection to the host, or to the proxy and its tunnel to the host."""
+    """Connect to the host, or to the host through the proxy's tunnel."""
     host, port = route.host, route.port
     if route.proxy is not None:
         host, port = route.proxy.host, route.proxy.port
@@ -115,7 +115,7 @@ async def _connection(route: NetworkPath) -> AsyncGenerator[anyio.abc.SocketStre
 
 
 async def _connect(addresses: list[str], port: int, route: NetworkPath) -> anyio.abc.SocketStream:
-    """A connection to the first address that answers."""
+    """Connect to the first address that accepts a connection."""
     reason = "the name has no address"
     for address in addresses[:_TRIED]:
         try:
@@ -131,7 +131,7 @@ def _whose(route: NetworkPath) -> str:
 
 
 def _open(route: NetworkPath) -> str:
-    """What to do where nothing answers."""
+    """Return what to do if no connection can be made."""
     if route.proxy is not None:
         return "Correct the proxy in the environment, or go without --trust-env."
     if route.ignored:
@@ -142,7 +142,7 @@ def _open(route: NetworkPath) -> str:
 
 
 async def _resolve(host: str, port: int, route: NetworkPath) -> list[str]:
-    """The addresses of a name, in the order in which they are tried."""
+    """Return the addresses of a name, in the order in which they are tried."""
     advice = "Check the name server of this machine, and whether it has a network."
     if route.proxy is None and route.ignored:
         advice = _open(route)
@@ -155,7 +155,7 @@ async def _resolve(host: str, port: int, route: NetworkPath) -> list[str]:
 
 
 async def _tunnel(stream: anyio.abc.SocketStream, route: NetworkPath, proxy: Proxy) -> None:
-    """Have the proxy open a tunnel to the host."""
+    """Ask the proxy to open a tunnel to the host."""
     place = f"[{route.host}]:{route.port}" if ":" in route.host else f"{route.host}:{route.port}"
     lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
     if proxy.auth is not None:
@@ -227,7 +227,7 @@ def _proven(route: NetworkPath, stream: TLSStream) -> Check:
 
 
 async def _unverified(route: NetworkPath, error: ssl.SSLCertVerificationError) -> Check:
-    """What is wrong with a certificate that was refused, with what it says of itself."""
+    """Return the check for a certificate that failed verification, with details from the certificate."""
     seen = await _look_at_certificate(route)
     issuer = f", issued by {seen.issuer}" if seen else ""
     if error.verify_code in _EXPIRED:
@@ -250,12 +250,12 @@ class _Certificate(NamedTuple):
 
 
 async def _look_at_certificate(route: NetworkPath) -> _Certificate | None:
-    """What stands in a certificate that nobody vouches for; nothing of it is believed."""
+    """Read the certificate without verification, for the finding only; None if it cannot be read."""
     try:
         from cryptography import x509  # noqa: PLC0415 - the extra `keys`
     except ImportError:
         return None
-    # `ssl.create_default_context` would ask the environment where to write the keys of the connection.
+    # `ssl.create_default_context` would write the connection's keys to a file if SSLKEYLOGFILE is set.
     unchecked = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
     try:
@@ -281,7 +281,7 @@ def _names(certificate: Any) -> str:
 
 
 def _presentable(text: str) -> str:
-    """One line: whoever made the certificate chose the words."""
+    """Return one short printable line: the text of a certificate is not trusted."""
     return "".join(character for character in text if character.isprintable())[:80]
 
 

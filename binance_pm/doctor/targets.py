@@ -1,4 +1,4 @@
-"""The accounts that are examined, and where their keys were found."""
+"""The accounts that are examined, and the sources of their keys."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ _AT_ONCE: Final = 8
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """An account and its key; no text of it shows the key."""
+    """An account and its key; no textual representation shows the key."""
 
     label: str = ""
-    """Empty where there is one account alone."""
+    """Label of the account; empty if there is only one account."""
     origin: str
-    """Where key and secret were found, in words."""
+    """Text that names the sources of key and secret."""
     api_key: Secret
-    """The API key, hidden in every text."""
+    """The API key, hidden in every textual representation."""
     secret: Secret
     """An HMAC secret, or a private key in PEM."""
     is_private_key: bool = False
     """Whether the secret was given as a private key."""
     passphrase: Secret | None = None
-    """Passphrase of an encrypted private key; None if it has none."""
+    """Passphrase of an encrypted private key; None if there is none."""
     product: ProductName | None = None
-    """What it should be; None for whatever answers."""
+    """The expected product; None if any product is accepted."""
     read: tuple[str, ...] = ("account", "span_account", "pro_account")
-    """Endpoints that are asked; one of them has to answer, or all where the product is given."""
+    """Endpoints that are read; one must succeed, or all of them if the product is given."""
 
     @property
     def fingerprint(self) -> str:
-        """A digest that tells keys apart and shows nothing of them."""
+        """A digest of the API key, which distinguishes keys without revealing them."""
         return hashlib.sha256(self.api_key.reveal()).hexdigest()[:8]
 
 
 def target_from_environment(environment: Mapping[str, str] | None = None) -> Target | Check:
-    """The account whose keys are in the environment, or what is wrong with them; see `Client.from_env`."""
+    """Return the account whose keys are in the environment, or a failed check; see `Client.from_env`."""
     env = os.environ if environment is None else environment
     try:
         keys = environment_keys(env)
@@ -75,7 +75,9 @@ def target_from_environment(environment: Mapping[str, str] | None = None) -> Tar
 
 
 async def targets_from_file(path: Path, environment: Mapping[str, str] | None = None) -> list[Target | Check]:
-    """The accounts of a file in its order, each with its keys or with what is wrong with it.
+    """Return the accounts of a file, each with its keys, or a failed check for an account with a mistake.
+
+    Accounts with mistakes in the file come first, then the others in the order of the file.
 
     Raises:
         ConfigurationError: the file cannot be read, is not TOML, or has no accounts.
@@ -125,7 +127,7 @@ def _place(reference: Reference) -> str:
         case "file":
             return f"the file {words[0]}"
         case "command":
-            # Its arguments may be telling.
+            # The arguments may contain a secret.
             return f"the command {words[0]}"
         case "keyring":
             return f"the keyring's {' '.join(words)}"

@@ -2,10 +2,10 @@
 
 `accounts` reads the file, and `keys` the keys that the file refers to. `products` describes the products. `schedule`
 calculates how often each account is read, `thresholds` when uniMMR crosses a threshold, and `summary` the main figures
-of an account. `account_monitor` turns responses and failures into the events of `events`, `staleness` finds out why an
+of an account. `account_monitor` turns responses and failures into the events of `events`, `staleness` determines why an
 account is stale, `event_buffer` holds events until they are consumed, and `monitor` schedules the readings. `fleet`
-joins them, `state` is everything that is known at one moment, `shard` divides accounts among processes, and `forecast`
-calculates in advance how often accounts would be read. `relay` passes events on to other programs.
+combines these modules, `state` is the state at one moment, `shard` divides accounts among processes, and `forecast`
+calculates in advance how often accounts would be read. `relay` publishes events to other programs.
 """
 
 from __future__ import annotations

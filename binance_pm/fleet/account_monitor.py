@@ -1,4 +1,4 @@
-"""What a fleet knows of one account, and which events new readings cause. Nothing here waits or asks for the time."""
+"""The state of one account of a fleet, and the events that new readings cause. No function waits or reads a clock."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class AccountMonitor:
         return {name: now - self.received_at[name] if name in self.received_at else None for name in self.read}
 
     def mark_overdue(self, now: float, slack: float) -> None:
-        """Note which endpoints have responses older than promised, or have been unread for so long."""
+        """Add to `overdue` the endpoints whose last good response, or the start of monitoring, is too long ago."""
         bound = self.max_interval + slack
         self.overdue.update(name for name in self.read if now - self.received_at.get(name, self.began) >= bound)
 
@@ -168,7 +168,7 @@ class AccountMonitor:
         return tuple(name for name in self.read if name not in self.backoffs or self.backoffs[name].until <= now)
 
     def update_wish(self, *, floor: float, ceiling: float) -> None:
-        """Calculate how soon the account should be read."""
+        """Calculate the interval after which the account should be read."""
         uni_mmr = self.summary.uni_mmr
         self.wished_interval = schedule.wish(
             None if uni_mmr is None else float(uni_mmr),
@@ -192,10 +192,10 @@ class AccountMonitor:
         """Store a good response and return the events that it causes.
 
         Raises:
-            ValueError: a figure cannot be calculated with; nothing was stored.
+            ValueError: a figure is implausible; nothing was stored.
         """
         if isinstance(response, UmAccount):
-            # The empty positions of three hundred symbols would take most of a fleet's memory.
+            # The empty positions of 300 symbols would take most of a fleet's memory.
             held = [position for position in response.positions if position.position_amt]
             response = msgspec.structs.replace(response, positions=held)
         _check_figures(response)
@@ -303,7 +303,7 @@ class AccountMonitor:
         figures["account_status"] = summary.status
         if profits and figures["unrealized_profit"] is None:
             figures |= {f"unrealized_profit.{asset}": profit for asset, profit in profits.items()}
-        # An asset without positions has no profit any more; a profit that is part of the sum is reported there.
+        # An asset without positions has a profit of 0. If the sum now contains the asset's profit, its figure is None.
         for name, value in self.reported.items():
             asset = name.partition(".")[2]
             if asset and value and name not in figures:
@@ -326,7 +326,7 @@ class AccountMonitor:
 
 
 def _check_figures(response: Model) -> None:
-    """Raise if a figure is implausible: decoding checks responses, but a client of the user's own may not decode."""
+    """Raise if a figure is implausible: decoding checks responses, but a user's own client may not decode them."""
     if isinstance(response, UmAccount):
         figures = [*profits_of(response).values(), *(position.position_amt for position in response.positions)]
     elif isinstance(response, Headline):

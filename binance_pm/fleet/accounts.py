@@ -1,6 +1,6 @@
-"""The accounts file: which accounts there are, what is read of each, and where their keys are; never the keys.
+"""The accounts file: the accounts, the endpoints read for each, and the sources of their keys; never the keys.
 
-A file is TOML with a table ``[[accounts]]`` for each account, and above them perhaps ``base_url``::
+A file is TOML with a table ``[[accounts]]`` for each account and an optional ``base_url`` above them::
 
     [[accounts]]
     label = "desk-1"
@@ -9,7 +9,7 @@ A file is TOML with a table ``[[accounts]]`` for each account, and above them pe
     api_secret = { command = ["pass", "show", "binance/desk-1"] }
     warn = "2.0"
 
-Every mistake in it is found at once, and told with its line and the account.
+All mistakes in the file are reported together, each with its line and account.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ Source = Literal["env", "file", "command", "keyring"]
 _CALL: Final = CallInfo("Fleet.from_toml")
 _LONGEST_LABEL: Final = 64
 _FIELDS: Final = ("label", "product", "read", "api_key", "api_secret", "private_key", "passphrase", "warn", "alarm")
-# That of every API key and HMAC secret of the exchange.
+# The format of every API key and HMAC secret of the exchange.
 _KEY: Final = re.compile(r"[A-Za-z0-9]{64}")
 _REFERENCE: Final = 'name where it is, such as { env = "NAME" }'
 
 
 class Reference(NamedTuple):
-    """Where a key is."""
+    """The source of a key."""
 
     source: Source
     words: tuple[str, ...]
-    """The variable; the path; the program and its arguments; the service and the name."""
+    """The variable, the path, the program and its arguments, or the service and the name."""
 
 
 class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     label: str
     line: int
-    """Where it stands in the file."""
+    """Line number of the account in the file."""
     product: ProductName
     read: tuple[str, ...]
     """Names of endpoints."""
@@ -71,31 +71,31 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What is wrong with one account of the file."""
+    """The mistakes in one account of the file."""
 
     label: str
-    """``#3`` for the third where it has no label that can be used."""
+    """The account's label; ``#3`` for the third account if its label is missing or invalid."""
     line: int
     text: str
 
 
 class AccountsFile(NamedTuple):
-    """What a file says."""
+    """The content of an accounts file."""
 
     path: Path
     entries: list[AccountEntry]
     problems: list[Problem]
     base_url: str | None = None
-    """Where both hosts are, if not at Binance."""
+    """URL of both hosts, if they are not Binance's."""
 
     @property
     def urls(self) -> dict[str, Any]:
-        """Where the file says that the exchange is, as arguments of `Client`; none if it says nothing."""
+        """The URLs that the file sets, as arguments of `Client`; empty if the file sets none."""
         return {"papi_url": self.base_url, "sapi_url": self.base_url} if self.base_url else {}
 
 
 def read_accounts(path: Path) -> AccountsFile:
-    """Read the file; what is wrong with single accounts is collected.
+    """Read the file and collect the mistakes in single accounts.
 
     Raises:
         ConfigurationError: the file cannot be read, is not TOML, or has no accounts.
@@ -119,10 +119,10 @@ def read_accounts(path: Path) -> AccountsFile:
 
 
 def part_of(file: AccountsFile, number: int, shards: int) -> AccountsFile:
-    """What one of several processes watches of a file.
+    """Return the accounts of a file that one of several processes watches.
 
     Raises:
-        ConfigurationError: there is no such process.
+        ConfigurationError: ``number`` is not from 1 to ``shards``.
     """
     try:
         ours = set(shard([one.label for one in (*file.entries, *file.problems)], number, shards))
@@ -135,16 +135,17 @@ def part_of(file: AccountsFile, number: int, shards: int) -> AccountsFile:
 
 
 def refusal(path: Path, problems: Iterable[Problem]) -> ConfigurationError:
-    """The one error for everything that is wrong with the accounts of a file."""
+    """Return one error for all mistakes in the accounts of a file."""
     told = "; ".join(f"line {line} [{label}]: {text}" for label, line, text in map(msgspec.structs.astuple, problems))
     return ConfigurationError(_CALL, f"{path}: {told}")
 
 
 def check_read(names: object) -> tuple[str, ...]:
-    """The endpoints to read of an account.
+    """Return the endpoints to read for an account.
 
     Raises:
-        ValueError: one does not exist or is no snapshot of an account, or none of them tells uniMMR.
+        ValueError: an endpoint does not exist or does not return a snapshot of an account, an endpoint is named twice,
+            or not exactly one of them returns uniMMR.
     """
     if not isinstance(names, list | tuple) or not names:
         raise ValueError('read is no list of endpoints: give one such as ["account", "um_account"]')
@@ -168,7 +169,7 @@ def _tables(path: Path) -> tuple[str, list[Mapping[str, Any]], str | None]:
     try:
         document = tomllib.loads(text, parse_float=Decimal)
     except (tomllib.TOMLDecodeError, ValueError, ArithmeticError, RecursionError) as error:
-        # Its text may quote what is written there; the place is all that is needed.
+        # The text of the error may quote a secret from the file; its position is enough.
         place = re.search(r"\(at ([\w ,]+)\)$", str(error))
         where = f" (at {place[1]})" if place else ""
         raise ConfigurationError(_CALL, f"{path} is not TOML{where}") from None
@@ -200,17 +201,17 @@ _HEADER: Final = re.compile(
 
 
 def _header_lines(text: str, accounts: int) -> list[int]:
-    """The line of each account; of all of them the first, where they are not written as ``[[accounts]]``."""
+    """Return the line of each account; the first line for all if they are not written as ``[[accounts]]``."""
     places = [match.start() for match in _HEADER.finditer(text)]
     if len(places) > accounts:
-        # What looks like a header may stand inside a text of several lines: there, what is above is no TOML by itself.
+        # A multi-line string may contain text that looks like a header: the lines above are then not valid TOML.
         places = [place for place in places if _or_none(tomllib.loads, text[:place]) is not None]
     lines = [text.count("\n", 0, place) + 1 for place in places]
     return lines if len(lines) == accounts else [next(iter(lines), 1)] * accounts
 
 
 def _entry(table: Mapping[str, Any], line: int) -> tuple[AccountEntry | None, list[str]]:
-    """The entry, or everything that is wrong with it."""
+    """Return the entry, or all mistakes in the table."""
     faults = [f"{_shown(name)} is not known: there are {', '.join(_FIELDS)}" for name in table if name not in _FIELDS]
 
     def parse(reader: Callable[[object], T], value: object) -> T | None:
@@ -294,7 +295,7 @@ def _reference(name: str, value: object) -> Reference:
     source, told = next(iter(table.items()))
     if not (words := _words(source, told)):
         raise ValueError(f"{name}: {source} must be {_WORDS[source]}")
-    # What a program is told may well look so.
+    # Arguments of a program may legitimately have the format of a key.
     if any(map(_KEY.fullmatch, words[:1] if source == "command" else words)):
         raise ValueError(f"{name}: {source} has the form of a key itself: {_REFERENCE}, and take it out of the file")
     return Reference(cast("Source", source), words)
@@ -309,7 +310,7 @@ _WORDS: Final = {
 
 
 def _words(source: str, told: object) -> tuple[str, ...]:
-    """The words of a reference, or none where they are not what the source takes."""
+    """Return the words of a reference; empty if the source does not accept them."""
     match source, told:
         case "env" | "file", str():
             words: list[object] = [told]
@@ -335,15 +336,15 @@ def _endpoint_name(name: object) -> str:
 
 
 def _is_account_read(endpoint: Endpoint[Any]) -> bool:
-    """Whether it tells something of an account without being told anything else."""
+    """Return whether an endpoint reads one snapshot of an account and needs no arguments."""
     needed = [one for one in endpoint.parameters.values() if one.default is one.empty]
-    # A list of answers is no class.
+    # A list type, such as list[UmOrder], is not a class.
     is_answer = inspect.isclass(endpoint.returns) and issubclass(endpoint.returns, Model)
     return endpoint.is_signed and not endpoint.is_write and not needed and is_answer
 
 
 def _shown(name: object) -> str:
-    """A name out of the file, unless it could be a secret in the wrong place."""
+    """Return a name from the file, unless the name could be a secret in the wrong place."""
     return name if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,32}", name) else "something"
 
 

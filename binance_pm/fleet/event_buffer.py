@@ -1,4 +1,4 @@
-"""Events that wait for the task that watches the fleet: bounded without dropping a state event."""
+"""A bounded buffer of events for the task that watches the fleet: state events are never dropped."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ _LEAST: Final = 1_000
 
 
 class EventBuffer:
-    """Events in the order in which they happened; each is taken once.
+    """A buffer of events in the order in which they happened; each event is returned once.
 
     Every state event is kept. At most one reading waits for each account, in the place of the first: a newer reading is
-    merged into it, so that no old figure is read and no change is lost. While `is_behind`, the fleet starts no reading:
+    merged into the waiting one, so no outdated figure is returned and no change is lost. While `is_behind` is true, the
+    fleet starts no reading:
     only calls in flight and one `Stale` for each account can add to the queue.
 
     Args:
@@ -38,7 +39,7 @@ class EventBuffer:
 
     @property
     def is_behind(self) -> bool:
-        """Whether so many events wait that everything that can be postponed should be."""
+        """Whether so many events wait that no reading should be started."""
         return len(self._queue) >= self._capacity + len(self._readings)
 
     def put(self, event: FleetEvent) -> None:
@@ -58,7 +59,7 @@ class EventBuffer:
     async def get(self) -> FleetEvent | None:
         """Return the next event, or None once the buffer is closed, even if events still wait."""
         while not self._closed and not self._queue:
-            # Other waiting tasks must be woken as well.
+            # The event is replaced only when set, because other tasks may be waiting for it.
             if self._changed.is_set():
                 self._changed = anyio.Event()
             await self._changed.wait()
@@ -70,13 +71,13 @@ class EventBuffer:
         return event
 
     def close(self) -> None:
-        """Return no more events."""
+        """Close the buffer: `get` then returns None."""
         self._closed = True
         self._changed.set()
 
 
 def _merged(before: Reading, after: Reading) -> Reading:
-    """Return the newest of each response, and every change since the reading before both."""
+    """Return a reading with the newer of each response and every change since the reading before both."""
     changed = dict(before.changed)
     for name, change in after.changed.items():
         since = changed.pop(name, change)

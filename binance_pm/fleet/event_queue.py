@@ -1,4 +1,4 @@
-"""Events that wait, in order, within a bound: the oldest readings are dropped first."""
+"""A bounded queue of events in order: the oldest readings are dropped first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EventQueue(Generic[T]):
 
     Args:
         limit: the largest total size.
-        on_drop: called with every dropped item, and whether the item is a reading.
+        on_drop: called with every dropped item and whether the item is a reading.
     """
 
     def __init__(self, limit: float = inf, on_drop: Callable[[T, bool], None] | None = None) -> None:
@@ -36,11 +36,11 @@ class EventQueue(Generic[T]):
         return len(self._queued)
 
     def __iter__(self) -> Iterator[tuple[int, T]]:
-        """Yield key and item, the oldest first."""
+        """Iterate over keys and items, the oldest first."""
         return ((key, queued.item) for key, queued in self._queued.items())
 
     def put(self, item: T, *, is_reading: bool, size: int = 1) -> int:
-        """Add an item, drop what exceeds the limit, and return the key of the item."""
+        """Add an item, drop items while the size exceeds the limit, and return the key of the new item."""
         self._count += 1
         self._queued[self._count] = _Queued(item, size, is_reading)
         self._size += size
@@ -55,7 +55,7 @@ class EventQueue(Generic[T]):
         return self._count
 
     def replace(self, key: int, item: T) -> None:
-        """Put another item in the place of one that waits."""
+        """Replace the item with a key, at the same place in the queue."""
         self._queued[key] = self._queued[key]._replace(item=item)
 
     def get(self, key: int) -> T:
@@ -69,7 +69,7 @@ class EventQueue(Generic[T]):
         self._size = 0
 
     def pop(self, key: int | None = None) -> T:
-        """Remove and return the item with a key; by default the oldest."""
+        """Remove and return the item with a key, by default the oldest item."""
         key = next(iter(self._queued)) if key is None else key
         queued = self._queued.pop(key)
         self._readings.pop(key, None)

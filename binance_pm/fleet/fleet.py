@@ -277,9 +277,9 @@ class Fleet:
         return exchange_time(self.budget, self.origins)
 
     def snapshot(self) -> list[AccountSnapshot]:
-        """Return what is known of every account now, in the order of the members, after them those not opened.
+        """Return what is known of every account now, in the order of the members, then the accounts not opened.
 
-        Before the first `watch` the list is empty.
+        The list is empty before the first `watch`.
 
         Raises:
             SessionClosed: the fleet is not open.
@@ -325,7 +325,7 @@ class Fleet:
 def _check_members(members: Iterable[Member]) -> None:
     labels: set[str] = set()
     for member in members:
-        # What a generator yields is not known before.
+        # The type of what a generator yields is known only at run time.
         if not isinstance(member, Member):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(_CALL, f"members contains {type(member).__name__}: give a Member for each account")
         label = member.client.label

@@ -1,4 +1,4 @@
-"""How often accounts would be read, by what the budget has: the plan of a watch before it begins."""
+"""A forecast of how often a fleet would read its accounts with the room that the budget has now."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from binance_pm.endpoint import ENDPOINTS
 from binance_pm.fleet import schedule
 from binance_pm.fleet.thresholds import LIQUIDATION
 
-# However little others leave of a pool, readings are planned, and missed, as if it were so small a part of the limit:
-# who is planned to be read in minutes is not told as unseen for minutes.
+# Readings are planned as if at least this fraction of the limit were available, even if external usage leaves less.
+# Accounts then miss their planned interval and become stale; with an interval of minutes, they would not for minutes.
 _LEAST_ROOM: Final = 0.25
 _FEW: Final = 5
 _SLACK: Final = 1e-9
 
 
 class Price(NamedTuple):
-    """What one reading of an endpoint takes."""
+    """The pool and the cost of one reading of an endpoint."""
 
     pool: str
     """See `Pool.name`."""
     cost: float
-    """Seconds for which the pool's whole room for polls would have to be spent on it: see `schedule.loads`."""
+    """Seconds for which one reading would take the pool's whole room for polls: see `schedule.loads`."""
     room: float
-    """Weight a minute with which polls are planned."""
+    """Weight per minute with which polls are planned."""
     available: float
-    """Weight a minute that polls may use."""
+    """Weight per minute that polls may use."""
 
 
 def price_of(budget: Budget, name: str) -> Price:
-    """What one reading of an endpoint takes of the pool of the IP, by what others on it use now."""
+    """Return the cost of one reading of an endpoint in the pool of the IP, given the current external usage."""
     endpoint = ENDPOINTS[name]
     pool = budget.plan(1, 1.0, [endpoint]).pools[list(endpoint.weights).index(LimitType.IP)]
     room = max(pool.available, _LEAST_ROOM * pool.limit / budget.processes)
@@ -41,22 +41,22 @@ def price_of(budget: Budget, name: str) -> Price:
 
 
 class Intervals(msgspec.Struct, frozen=True):
-    """How often the accounts are read of which the same is read, in seconds between two readings."""
+    """The reading intervals, in seconds, of all accounts for which the same endpoints are read."""
 
     read: tuple[str, ...]
     accounts: int
     calm: float
-    """Of each, while all accounts are calm."""
+    """Interval of each account while all accounts are calm."""
     near: float | None
-    """While a few accounts are at their last line: of those that are of this group; None where none is."""
+    """Interval of the few accounts at their last threshold that are in this group; None if there are none."""
     others: float | None
-    """Of the calm ones of this group meanwhile; None where there are none."""
+    """Interval of the calm accounts of this group meanwhile; None if there are none."""
     all_near: float
-    """Of each, while all accounts are at their last line."""
+    """Interval of each account while all accounts are at their last threshold."""
 
 
 class Forecast(msgspec.Struct, frozen=True):
-    """What becomes of a watch."""
+    """The expected intervals and pool usage of a fleet."""
 
     accounts: int
     floor: float
@@ -64,10 +64,11 @@ class Forecast(msgspec.Struct, frozen=True):
     ceiling: float
     """Seconds."""
     few: int
-    """How many are taken to be at their last line in `Intervals.near`: five, those whose readings take most."""
+    """Number of accounts assumed to be at their last threshold in `Intervals.near`: at most five, those with the most
+    expensive readings."""
     groups: tuple[Intervals, ...]
     pools: tuple[PoolPlan, ...]
-    """What the readings need while all are calm and read at the ceiling."""
+    """What the readings need of each pool while all accounts are calm and read at the ceiling."""
 
     @property
     def fits(self) -> bool:
@@ -76,10 +77,10 @@ class Forecast(msgspec.Struct, frozen=True):
 
 
 def forecast(budget: Budget, reads: Sequence[tuple[str, ...]], *, floor: float, ceiling: float) -> Forecast:
-    """How often a `Fleet` would read accounts.
+    """Return how often a `Fleet` would read accounts.
 
     Args:
-        budget: what they draw on.
+        budget: the budget that the accounts draw on.
         reads: for each account the endpoints that are read.
         floor: see `Fleet`.
         ceiling: see `Fleet`.
@@ -112,7 +113,7 @@ _Costs = Mapping[tuple[str, ...], Mapping[str, float]]
 
 
 def _costs(budget: Budget, reads: Iterable[tuple[str, ...]]) -> _Costs:
-    """What one reading of all the endpoints takes of each pool."""
+    """Return the cost of one reading of each set of endpoints, by pool."""
     costs: dict[tuple[str, ...], dict[str, float]] = {}
     for read in dict.fromkeys(reads):
         of_read = costs[read] = {}
@@ -124,7 +125,7 @@ def _costs(budget: Budget, reads: Iterable[tuple[str, ...]]) -> _Costs:
 def _intervals(
     reads: Sequence[tuple[str, ...]], costs: _Costs, at_line: set[int], *, floor: float, ceiling: float
 ) -> list[float]:
-    """The planned interval of each account, with some of them at their last line and the others calm."""
+    """Return the planned interval of each account if some are at their last threshold and the others are calm."""
     wishes = [
         schedule.wish(float(LIQUIDATION) if place in at_line else None, (), fall=0.0, floor=floor, ceiling=ceiling)
         for place in range(len(reads))

@@ -1,4 +1,4 @@
-"""Reading keys from where the accounts file says they are: it blocks, so it is done aside, and for a bounded time."""
+"""Reading of the keys that the accounts file refers to: blocking reads run in a thread, and each has a time limit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from binance_pm.wakeup import waker
 T = TypeVar("T")
 
 LONGEST: Final = 30.0
-"""Seconds that a key may take: a keyring or a password manager may ask a person."""
+"""Time limit in seconds for reading one key: a keyring or a password manager may ask the user."""
 _AT_ONCE: Final = 8
 
 
@@ -44,14 +44,14 @@ async def open_entries(
     environment: Mapping[str, str] | None = None,
     longest: float = LONGEST,
 ) -> tuple[dict[str, Client], list[Problem]]:
-    """A client for each account of the file, by label, and what is wrong with those that have none.
+    """Return a client for each account of the file, by label, and the problems of accounts without a client.
 
     Args:
         file: the accounts.
-        session: what the clients share.
+        session: the session that the clients share.
         options: further arguments of `Client`.
-        environment: read instead of `os.environ`.
-        longest: seconds that one key may take.
+        environment: replaces `os.environ`.
+        longest: time limit in seconds for reading one key.
     """
     clients: dict[str, Client] = {}
     problems: list[Problem] = []
@@ -74,7 +74,7 @@ async def open_entries(
 
 
 class Keys(NamedTuple):
-    """What stands behind the references of an account, without white space around it."""
+    """The keys that the references of an account lead to, without surrounding white space."""
 
     api_key: Secret
     secret: Secret
@@ -86,12 +86,12 @@ async def read_keys(entry: AccountEntry, folder: Path, env: Mapping[str, str], *
 
     Args:
         entry: the account.
-        folder: where the file is that names it.
+        folder: the folder of the accounts file.
         env: the environment.
-        longest: seconds that one key may take.
+        longest: time limit in seconds for reading one key.
 
     Raises:
-        ValueError: a reference leads to nothing; the text says why and shows nothing of it.
+        ValueError: a key cannot be read; the text gives the reason and contains no part of the key.
     """
     secret_name = "private_key" if entry.is_private_key else "api_secret"
     api_key = Secret(await _value("api_key", entry.api_key, folder, env, longest))
@@ -112,7 +112,7 @@ async def _client(
     key, secret, opening = await read_keys(entry, folder, env, longest=longest)
 
     def make() -> Client:
-        # Not a partial: that would show its arguments.
+        # Not a partial, because its repr would show the arguments.
         return Client(
             key.reveal().decode(errors="surrogateescape"),
             secret.reveal(),
@@ -126,15 +126,15 @@ async def _client(
         return make()
     if not is_pem(secret.reveal()):
         raise ValueError(f"private_key is {key_form(secret.reveal()) or 'not PEM'}")
-    # Opening an encrypted key takes long on purpose.
+    # Decrypting a private key is slow by design.
     return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
 
 
 async def _value(name: str, reference: Reference, folder: Path, env: Mapping[str, str], longest: float) -> bytes:
-    """What the reference leads to, without white space around it.
+    """Return the value that a reference leads to, without surrounding white space.
 
     Raises:
-        ValueError: it leads to nothing; the text says why and shows nothing of it.
+        ValueError: the value cannot be read; the text gives the reason and contains no part of the value.
     """
     source, words = reference
     try:
@@ -156,7 +156,7 @@ async def _value(name: str, reference: Reference, folder: Path, env: Mapping[str
 
 
 async def _aside(function: Callable[..., T], *arguments: object) -> T:
-    """What a function returns that may block for ever: the end of the program does not wait for it."""
+    """Run a function that may block forever in a daemon thread, so that the program can exit meanwhile."""
     outcome: Future[T] = Future()
     is_done = anyio.Event()
     wake = waker(is_done.set)
@@ -164,7 +164,7 @@ async def _aside(function: Callable[..., T], *arguments: object) -> T:
     def work() -> None:
         try:
             outcome.set_result(function(*arguments))
-        except BaseException as error:  # noqa: BLE001 - it is raised where it was called
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller
             outcome.set_exception(error)
         wake()
 
@@ -194,7 +194,7 @@ def _file(name: str, folder: Path, path: str) -> bytes:
 
 
 async def _command(name: str, words: tuple[str, ...], folder: Path) -> bytes:
-    """What the program prints. It is not run by a shell, and what it says on stderr may be secret: nobody is shown."""
+    """Return the output of a program, run without a shell; stderr may contain secrets and is discarded."""
     try:
         process = await anyio.open_process(
             words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, start_new_session=True
@@ -218,7 +218,7 @@ async def _command(name: str, words: tuple[str, ...], folder: Path) -> bytes:
 
 
 async def _printed(process: anyio.abc.Process) -> bytearray:
-    """What it prints, up to a piece beyond what a key has."""
+    """Return the output of a process, read until its end or until it is larger than any key."""
     assert process.stdout is not None  # noqa: S101
     printed = bytearray()
     with suppress(anyio.EndOfStream):
@@ -234,6 +234,6 @@ def _keyring(name: str, service: str, user: str) -> bytes:
         raise ValueError(f"{name}: a keyring needs the extra `keyring`: {installation('keyring')}") from None
     try:
         found = keyring.get_password(service, user)
-    except Exception as error:  # noqa: BLE001 - every system's keyring fails in its own way, and may quote anything
+    except Exception as error:  # noqa: BLE001 - backends raise their own errors, which may quote a secret
         raise ValueError(f"{name}: the keyring failed with {type(error).__name__}") from None
     return (found or "").encode(errors="surrogateescape")

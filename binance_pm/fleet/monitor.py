@@ -4,7 +4,7 @@ What is promised
     * An account is read within its planned interval. The plan uses at most nine tenths of what polls may use, so the
       reserve for orders and rescues stays free; see `schedule`.
     * An account whose data is older than its planned interval plus the slack becomes `Stale`, whatever the cause: a
-      dead network, a call that hangs, a closed gate, or other programs that use up the budget.
+      dead network, a call that hangs, a closed gate, or external usage that exhausts the budget.
     * A failure of one account does not stop the others, and is reported once until it changes.
     * No state event is dropped; see `EventBuffer`.
 
@@ -49,18 +49,18 @@ _log = logging.getLogger(__name__)
 
 _PLAN_SECONDS: Final = 1.0
 _SHORTEST_SLEEP: Final = 0.001
-# Readings that are due at once are started a little faster than planned, to make up for lateness.
+# Fraction of a pool's room for polls at which readings are started: a little faster than planned, to catch up.
 _RATE: Final = 0.95
 _BURST_SECONDS: Final = 5.0
-# So many polls wait for weight only if the budget has less room than it seemed, such as after calls that were lost.
+# This many polls wait for weight only if the budget has less room than planned, for example after calls were lost.
 _CONGESTED: Final = 10
 _CONGESTED_SECONDS: Final = 0.25
 # The budget becomes tight above the first ratio of demand to supply, and stops being tight after a whole minute below
-# the second: the usage of other programs rises and falls within a minute.
+# the second: external usage rises and falls within a minute.
 _TIGHT: Final = 1.05
 _RELAXED: Final = 0.95
 _RELAXED_SECONDS: Final = 60.0
-# A gate that stays closed for so much longer than reported is reported again, in seconds.
+# A gate that stays closed for longer than reported by more than this number of seconds is reported again.
 _GATE_CHANGE: Final = 1.5
 
 
@@ -86,7 +86,7 @@ class Monitor:
         self._slack: Final = slack
         self._events: Final = EventBuffer(len(accounts))
         self._heap: list[tuple[float, int, int]] = []
-        """Due time and index of each account, and the ticket that tells whether the entry is still valid."""
+        """Due time and index of each account, and the ticket that shows whether the entry is still valid."""
         self._indexes: Final = {id(account): index for index, account in enumerate(accounts)}
         self._plan_at: float = budget.monotonic()
         self._stretches: dict[str, float] = {}
@@ -137,7 +137,7 @@ class Monitor:
         return event
 
     def snapshots(self) -> list[AccountSnapshot]:
-        """See `Fleet.snapshot`."""
+        """Return the snapshots of all accounts, as `Fleet.snapshot` does."""
         now, at = self._budget.monotonic(), self._wall()
         diagnosis = self._diagnosis()
         return [self._snapshot(account, diagnosis, at, now) for account in self._accounts] + [
@@ -187,7 +187,7 @@ class Monitor:
         self._report_tightness(demands, now)
 
     def _can_start(self, account: AccountMonitor, now: float) -> bool:
-        """Whether the gates are open and the pools have room for all readings of an account."""
+        """Return whether the gates are open and the pools have room for all readings of an account."""
         return all(
             self._costs[name][0] not in self._congested
             and not self._budget.gate(account.client.origin(ENDPOINTS[name])).wait(now)
@@ -246,7 +246,7 @@ class Monitor:
             )
 
     def _is_tight(self, pool: str, ratio: float, now: float) -> bool:
-        """Whether the pool counts as tight, given the ratio of what is wanted to what may be planned."""
+        """Return whether the pool counts as tight, given the ratio of wanted weight to weight that may be planned."""
         if pool not in self._tight:
             return ratio > _TIGHT
         self._tight[pool] = min(self._tight[pool], now) if ratio <= _RELAXED else math.inf
@@ -300,7 +300,7 @@ class Monitor:
         return min(soonest, self._heap[0][0]) if self._heap else soonest
 
     def _find_congestion(self) -> None:
-        """Find the pools with so many waiting calls that more would only wait behind them, however urgent they are."""
+        """Find the pools with so many waiting calls that any further call would only be queued behind them."""
         self._congested.clear()
         if self._budget.waiting < _CONGESTED:
             return
@@ -415,7 +415,7 @@ def exchange_time(budget: Budget, origins: Sequence[str]) -> float:
 
 
 class _Round:
-    """Readings of one account that were started together."""
+    """The readings of one account that were started together."""
 
     __slots__ = ("left", "succeeded")
 

@@ -1,4 +1,4 @@
-"""Programs that are run for a key or for an event, and how they are ended."""
+"""Ending of child processes that are run for a key or for an event."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _REAP_SECONDS: Final = 0.3
 
 
 async def end_process(process: anyio.abc.Process, *, kill: bool) -> None:
-    """Leave no zombie.
+    """Wait for a process to end, so that no zombie remains.
 
     Args:
-        process: one that was opened in a session of its own.
-        kill: whether to kill it first, with what it has started.
+        process: a process that was opened in its own session.
+        kill: whether to kill the process first, with the processes that it started.
     """
     if kill:
         with suppress(ProcessLookupError, PermissionError):

@@ -19,9 +19,9 @@ class Product(msgspec.Struct, frozen=True):
     name: ProductName
     """Name in accounts files and options."""
     label: str
-    """As Binance calls the product."""
+    """Binance's name of the product."""
     account_type: AccountType
-    """As the endpoints of Portfolio Margin Pro report it."""
+    """The account type that the endpoints of Portfolio Margin Pro report."""
     headline: str
     """The endpoint that returns uniMMR and status."""
     read: tuple[str, ...]

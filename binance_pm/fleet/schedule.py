@@ -1,4 +1,4 @@
-"""How often each account is read: pure functions of what is known of the account.
+"""The reading interval of each account, as pure functions of the account's figures.
 
 Every account has a wished interval between a floor and a ceiling: the ceiling while the account is calm, the floor when
 uniMMR is at the last threshold. In between, the interval shrinks geometrically with the danger, which goes from 0 to 1
@@ -13,7 +13,8 @@ are stretched by the same factor, so accounts in danger keep their lead over cal
 the ceiling.
 
 An account that has been unread for longer than planned is read up to twice as often, within a small part of each pool.
-If every account is unread because the network is down, none is read more often, and no other account has to wait.
+If every account is unread because the network is down, the accounts are read hardly more often, and none has to wait
+for another.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PLANNED: Final = 0.9
 FLOOR: Final = 1.0
 """Seconds between two readings of an account in danger, by default."""
 CEILING: Final = 15.0
-"""Seconds between two readings of a calm one, by default."""
+"""Seconds between two readings of a calm account, by default."""
 LONGEST: Final = 900.0
 """Seconds: no interval is longer, even if a pool has no room."""
 
@@ -51,7 +52,7 @@ def wish(uni_mmr: float | None, thresholds: Sequence[float], *, fall: float, flo
         thresholds: uniMMR of the thresholds; the one of liquidation is added.
         fall: fraction of uniMMR lost per second, see `fall_rate`.
         floor: the shortest interval.
-        ceiling: the longest.
+        ceiling: the longest interval.
     """
     danger = 0.0 if uni_mmr is None else _danger(uni_mmr * max(0.0, 1 - fall * _LOOKAHEAD_SECONDS), thresholds)
     return ceiling * (floor / ceiling) ** danger
@@ -118,7 +119,7 @@ def hurries(plans: Sequence[tuple[float, Mapping[str, float]]], overdue: Sequenc
 
 
 class Turn(NamedTuple):
-    """When an account is due, and what a reading costs."""
+    """The due time of an account, and the cost of a reading."""
 
     due: float
     interval: float

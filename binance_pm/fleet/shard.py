@@ -1,4 +1,4 @@
-"""Which process watches which account."""
+"""Assignment of accounts to processes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Iterable
 
 
 def shard(labels: Iterable[str], number: int, shards: int) -> list[str]:
-    """The labels that one of several processes watches, in their order.
+    """Return the labels that one of several processes watches, in the order given.
 
-    Every label belongs to exactly one process, by nothing but its own text. With one process more, a label either stays
-    where it was or goes to the new one; with one less, only those of the last one move.
+    Every label belongs to exactly one process, determined by its text and the number of processes alone. If a process
+    is added, each label stays with its process or moves to the new one. If the last process is removed, only its labels
+    move.
 
     Args:
-        labels: all of them.
-        number: which process, from 1.
-        shards: how many there are.
+        labels: the labels of all accounts.
+        number: number of the process, from 1.
+        shards: number of processes.
 
     Raises:
-        ValueError: there is no such process.
+        ValueError: ``number`` is not from 1 to ``shards``.
     """
     if not 1 <= number <= shards:
         raise ValueError(f"there is no shard {number} of {shards}: they are numbered from 1")
@@ -26,5 +27,5 @@ def shard(labels: Iterable[str], number: int, shards: int) -> list[str]:
 
 
 def _home(label: str, shards: int) -> int:
-    """The process that draws the highest for the label (rendezvous hashing)."""
+    """Return the process with the highest hash for the label (rendezvous hashing)."""
     return max(range(1, shards + 1), key=lambda number: hashlib.sha256(f"{number}:{label}".encode()).digest())

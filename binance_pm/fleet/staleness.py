@@ -1,4 +1,4 @@
-"""Why an account is stale at one moment: what failed, or what its readings wait for."""
+"""The reason why an account is stale: the error of a reading, or what the readings wait for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StaleReason(NamedTuple):
 
 
 class Diagnosis:
-    """The calls of a budget at one moment, which are looked at only if an account is stale.
+    """The calls of a budget at one moment, inspected only if an account is stale.
 
     Args:
         budget: the budget that all accounts share.
@@ -68,7 +68,7 @@ class Diagnosis:
         return waiting
 
     def _not_started(self, account: AccountMonitor, names: Sequence[str]) -> StaleReason:
-        """Return the calls that the reading waits behind, or else when the reading is due."""
+        """Return the calls that are queued before the reading, or if there are none, when the reading is due."""
         if self._pools is None:
             self._pools = {state.pool.name: state for state in self._budget.snapshot()}
         late = f"{', '.join(names)} [{account.label}]"

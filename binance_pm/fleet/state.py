@@ -1,4 +1,4 @@
-"""Everything that is known of a fleet at one moment."""
+"""The state of a fleet at one moment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class GateState(msgspec.Struct, frozen=True):
     origin: str
     """Scheme, host and port."""
     seconds: float
-    """Until the gate opens; 0 if it is open."""
+    """Seconds until the gate opens; 0 if the gate is open."""
     banned: bool = False
     """Whether a 418 closed the gate."""
 
@@ -31,7 +31,7 @@ class FleetState(msgspec.Struct, frozen=True, kw_only=True):
     pools: list[PoolState] = []
     """The pools in use, see `Budget.snapshot`."""
     gates: list[GateState] = []
-    """One for each origin of the fleet and of its pools."""
+    """One gate for each origin of the fleet and of its pools."""
 
 
 def gate_states(budget: Budget, origins: Iterable[str]) -> list[GateState]:

@@ -1,4 +1,4 @@
-"""The figures that say how an account is doing, taken from the responses of its endpoints."""
+"""The main figures of an account, taken from the responses of its endpoints."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class AccountSummary(msgspec.Struct, frozen=True, kw_only=True):
         return [name for name, value in amounts.items() if value is not None and not is_near(value)]
 
     def plausible(self) -> Self:
-        """Return the same with implausible figures as not known."""
+        """Return a copy in which implausible figures are not known."""
         if not (odd := self.implausible()):
             return self
         unknown: dict[str, object] = {name: None for name in AMOUNTS if name in odd}

@@ -1,4 +1,4 @@
-"""Thresholds of uniMMR: when an account counts as below one, and when as above it again."""
+"""Thresholds of uniMMR: when an account counts as below a threshold and when as above the threshold again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIQUIDATION: Final = Decimal("1.05")
 HYSTERESIS: Final = Decimal("0.02")
 """Fraction of a threshold by which uniMMR must rise above the threshold to count as recovered."""
 
-# An account without debts has a uniMMR of a hundred million; a million digits would fill any screen.
+# An account without debts has a uniMMR of 100 million; the limit keeps absurdly long numbers off the screen.
 _MOST_PLACES: Final = 12
 
 

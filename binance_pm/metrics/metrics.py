@@ -35,7 +35,7 @@ from binance_pm.wakeup import waker
 _PREFIX: Final = "binance_pm_"
 _DURATION_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _WAIT_SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
-# Prometheus gives a scrape ten seconds.
+# Prometheus aborts a scrape after 10 seconds by default.
 _TIMEOUT_SECONDS: Final = 5.0
 _REFUSALS: Final = "429", "418"
 _UNKNOWN: Final = "unknown"
@@ -50,13 +50,13 @@ class Metrics:
     collecting fails instead of showing old figures.
 
     Args:
-        registry: where the metrics are registered; None for a new registry that includes the process metrics.
+        registry: registry for the metrics; None for a new registry that includes the process metrics.
 
     Raises:
         ValueError: the registry contains these metrics already.
 
     Attributes:
-        registry: where the metrics are registered.
+        registry: registry that contains the metrics.
     """
 
     @checked("Metrics")
@@ -227,7 +227,7 @@ def _account_metrics(snapshots: Iterable[AccountSnapshot]) -> Iterator[Metric]:
     )
     stale = _gauge("account_stale", "1 if data of an endpoint is older than promised", "account")
     failed = _gauge("account_failed", "1 if the last reading failed", "account")
-    # An implausible figure is not known.
+    # Implausible figures are treated as not known.
     snapshots = [snapshot.plausible() for snapshot in snapshots]
     for snapshot in snapshots:
         label = snapshot.label
@@ -279,12 +279,12 @@ def _ages(snapshots: Iterable[AccountSnapshot]) -> list[GaugeMetricFamily]:
 
 
 def _is_stale(snapshot: AccountSnapshot) -> bool:
-    # The fleet itself checks once a second.
+    # The fleet updates `is_stale` only once a second.
     return snapshot.is_stale or (snapshot.age is not None and snapshot.age > snapshot.bound)
 
 
 def _is_old(snapshot: AccountSnapshot, names: Iterable[str]) -> bool:
-    """Whether the data of one of the endpoints is older than promised."""
+    """Return whether the data of one of the endpoints is older than promised."""
     ages = {name: age for name, age in snapshot.ages.items() if name in names}
     is_late = any(
         name in snapshot.stale_endpoints or (age is not None and age > snapshot.bound) for name, age in ages.items()

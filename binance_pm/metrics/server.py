@@ -1,4 +1,4 @@
-"""A registry served over HTTP from the event loop of the fleet: while the loop hangs, so does the scrape."""
+"""An HTTP server for a registry in the event loop of the fleet: while the loop is blocked, scrapes get no response."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Page(NamedTuple):
 async def serving(
     registry: CollectorRegistry, is_ready: Callable[[], bool], *, host: str, port: int
 ) -> AsyncGenerator[None]:
-    """See `Metrics.serve`."""
+    """Serve a registry while the block lasts; see `Metrics.serve`."""
     try:
         listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
     except OSError as error:
@@ -78,7 +78,7 @@ async def _answer(
     is_ready: Callable[[], bool],
     one_at_a_time: anyio.CapacityLimiter,
 ) -> None:
-    """Answer one request; close the connection of a client that is slow or does not speak HTTP."""
+    """Respond to one request; close the connection of a client that is slow or does not speak HTTP."""
     try:
         with anyio.fail_after(_LONGEST_SECONDS):
             head = await BufferedByteReceiveStream(connection).receive_until(b"\r\n\r\n", _LONGEST_HEAD)
@@ -102,7 +102,7 @@ def _refusal(request: re.Match[bytes] | None, is_ready: Callable[[], bool]) -> _
 
 async def _metrics(registry: CollectorRegistry, one_at_a_time: anyio.CapacityLimiter) -> _Page:
     try:
-        # Done in a thread because it takes a while; the state of the fleet is still read in the event loop.
+        # In a thread, because formatting takes a while; the state of the fleet is still read in the event loop.
         text = await anyio.to_thread.run_sync(written, registry, limiter=one_at_a_time)
         return _Page(HTTPStatus.OK, text, _METRICS)
     except Exception:  # noqa: BLE001 - only this scrape fails

@@ -1,4 +1,4 @@
-"""One account with everything that was read of it."""
+"""The page of one account, with everything that was read of the account."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from binance_pm.cli.describe import clock_time
 from binance_pm.fleet import TimedResponse
 
 _GAP: Final = 3
-# The columns that a narrow screen leaves out last.
+# The columns that a narrow screen omits last.
 _FIRST: Final = ("symbol", "position_side", "position_amt", "notional", "unrealized_profit")
 
 
 def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[str]) -> list[Line]:
-    """The account as lines of a width; amounts have all digits that the exchange told."""
+    """Return the account as lines of a width; amounts have all digits that the exchange sent."""
     snapshot = row.snapshot
     lines: list[Line] = [_title(row), _plan(row)]
     if snapshot.error:
@@ -50,7 +50,7 @@ def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[st
         told += [line(), title, *_figures(figures, width, style)] if figures else []
         tables += lists
         styles |= dict.fromkeys((table for table, _ in lists), style)
-    # What is held is what people open an account for.
+    # Positions come first: they are the main reason to open the page of an account.
     for name, items in sorted(tables, key=lambda table: table[0] != "positions"):
         style = styles[name]
         shown = [line(), *_items(name, items, width, style)]
@@ -78,7 +78,7 @@ def _title(row: Row) -> Line:
 
 
 def _age(row: Row, name: str) -> Span:
-    """How old what an endpoint told is, if that is not as promised."""
+    """Return the age of an endpoint's data if the data is older than promised, else an empty span."""
     age = row.snapshot.ages.get(name)
     return Span(f"  STALE {age_text(age)}", LOUD) if age is not None and row.is_old(name) else Span("")
 
@@ -91,7 +91,7 @@ def _plan(row: Row) -> Line:
 
 
 def _taken_apart(timed: TimedResponse) -> tuple[list[tuple[str, str]], list[tuple[str, list[msgspec.Struct]]]]:
-    """The figures of an answer, each with its name, and its lists."""
+    """Return the figures of a response, each with its name, and the lists of the response."""
     figures: list[tuple[str, str]] = []
     lists: list[tuple[str, list[msgspec.Struct]]] = []
     for field in msgspec.structs.fields(timed.response):
@@ -122,7 +122,7 @@ def _figures(figures: Sequence[tuple[str, str]], width: int, style: str) -> list
 
 
 def _items(name: str, items: Sequence[msgspec.Struct], width: int, style: str) -> list[Line]:
-    """Structs as a table, without those whose amounts are all 0; columns that do not fit are left out."""
+    """Return Structs as a table, without Structs whose amounts are all 0 and without columns that do not fit."""
     held = [
         item for item in items if any(isinstance(value, Decimal) and value for value in msgspec.structs.astuple(item))
     ]

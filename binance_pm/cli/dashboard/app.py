@@ -1,4 +1,4 @@
-"""The dashboard at a terminal: asks for the lines of the screen, draws what has changed, and passes keys on."""
+"""The dashboard as a Textual application: draws the lines of the screen that have changed, and passes keys on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REFRESH_SECONDS: Final = 0.25
 
 
 class Canvas(Widget):
-    """Lines, drawn where they differ from those before."""
+    """A widget of lines, of which only changed ones are drawn again."""
 
     DEFAULT_CSS: ClassVar[str] = "Canvas { width: 100%; height: 100%; }"
 
@@ -40,7 +40,7 @@ class Canvas(Widget):
         self._lines: list[Line] = []
 
     def draw(self, lines: list[Line]) -> None:
-        """Show these lines."""
+        """Replace the lines, and draw those that have changed."""
         before, self._lines = self._lines, lines
         if len(before) != len(lines):
             self.refresh()
@@ -54,18 +54,18 @@ class Canvas(Widget):
             self.refresh(*changed)
 
     def render_line(self, y: int) -> Strip:
-        """Called by Textual for each line that it draws."""
+        """Return one line; called by Textual when it draws."""
         if y >= len(self._lines):
             return Strip.blank(self.size.width)
         return Strip([Segment(text, Style.parse(style)) for text, style in self._lines[y] if text])
 
 
 class Dashboard(App[int]):
-    """The screen.
+    """The Textual application of the dashboard.
 
     Args:
-        look: what is known now.
-        history: what was told.
+        look: returns the current state of the fleet.
+        history: the events so far.
         every: seconds between two snapshots; None to draw only when a key is pressed or `draw` is called.
     """
 
@@ -75,7 +75,7 @@ class Dashboard(App[int]):
     def __init__(
         self, look: Callable[[], FleetState], history: History, *, every: float | None = _REFRESH_SECONDS
     ) -> None:
-        # The terminal's own colours: what is readable there, its user has chosen.
+        # Use the terminal's own colors, which the user has chosen to be readable.
         super().__init__(ansi_color=True)
         self._look: Final = look
         self._history: Final = history
@@ -88,23 +88,23 @@ class Dashboard(App[int]):
         self._widths: Mapping[ColumnName, int] = {}
 
     def compose(self) -> ComposeResult:
-        """The one thing on the screen."""
+        """Return the only widget of the screen."""
         yield self._canvas
 
     def on_mount(self) -> None:
-        """Begin to draw."""
-        # Textual has tasks of the whole event loop start at once, which the fleet's own do not expect.
+        """Start drawing."""
+        # Textual makes all tasks of the event loop start eagerly, which the fleet's tasks do not support.
         asyncio.get_running_loop().set_task_factory(None)
         if self._every is not None:
             self.set_interval(self._every, self.draw)
 
     def on_resize(self, _: Resize) -> None:
-        """Columns may become narrower on another screen."""
+        """Draw again; columns may become narrower on a screen of another size."""
         self._widths = {}
         self.draw()
 
     def on_key(self, event: Key) -> None:
-        """Change the view."""
+        """Change the view, or leave the dashboard on ``q``."""
         if event.key == "q" and not self._view.is_typing:
             self.exit(0)
             return
@@ -114,7 +114,7 @@ class Dashboard(App[int]):
         self.draw()
 
     def draw(self) -> None:
-        """Show what is known now."""
+        """Draw the current state."""
         width, height = self.size
         shown = screen_of(
             self._look(),
@@ -130,16 +130,16 @@ class Dashboard(App[int]):
         self._canvas.draw(shown.lines)
 
     def action_interrupt(self) -> None:
-        """Ctrl-C, which a terminal in this mode sends as a key."""
+        """Leave the dashboard on Ctrl-C, which a terminal in this mode sends as a key."""
         self.exit(INTERRUPTED)
 
 
 async def show(fleet: Fleet, history: History) -> int:
-    """Show a fleet that is open until the person leaves, and say with which exit code to end.
+    """Show an open fleet until the user leaves, and return the exit code.
 
     Args:
-        fleet: somebody else takes its events.
-        history: a receiver of them.
+        fleet: the fleet; the caller consumes its events.
+        history: a receiver of the events.
     """
     dashboard = Dashboard(fleet.state, history)
     try:
@@ -153,12 +153,12 @@ async def show(fleet: Fleet, history: History) -> int:
 
 @contextmanager
 def _left_on_interrupt(dashboard: Dashboard) -> Generator[None]:
-    """While the block lasts, SIGINT leaves the dashboard: Textual may swallow the cancellation it would become."""
+    """While the block lasts, SIGINT leaves the dashboard; a cancellation on SIGINT could be swallowed by Textual."""
     loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
     try:
         loop.add_signal_handler(signal.SIGINT, dashboard.exit, INTERRUPTED)
     except (NotImplementedError, RuntimeError, ValueError):
-        # Some systems have no such handlers, nor have other threads.
+        # Some systems, and threads other than the main thread, do not support signal handlers.
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""What has been told of a fleet: its events in words, and the course of every account's uniMMR. It stays small."""
+"""The bounded history of a fleet: its events as text, and the latest values of every account's uniMMR."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from binance_pm.fleet.events import label_of
 from binance_pm.fleet.summary import headline_of
 
 TREND: Final = 24
-"""How many values of uniMMR are kept of an account."""
+"""Number of values of uniMMR that are kept for each account."""
 _LOG: Final = 500
 _OF_ACCOUNT: Final = 10
-# Beyond it nobody sees a course, and floats end.
+# Values are clipped here: a trend of larger ones is not visible, and they could exceed the range of floats.
 _FARTHEST: Final = Decimal(10**12)
 
 _STYLES: Final[dict[type[object], str]] = {
@@ -42,7 +42,7 @@ _STYLES: Final[dict[type[object], str]] = {
 }
 
 
-# What is told a little later than something that happened after it stands before that.
+# An entry is inserted before entries that are up to this much more recent: events arrive later than log records.
 _REORDERED_SECONDS: Final = 2.0
 
 
@@ -56,10 +56,10 @@ class Entry(NamedTuple):
 
 
 class History:
-    """A receiver of a watch that remembers for the screen.
+    """A receiver that keeps the events of a watch for the screen.
 
     Attributes:
-        log: the last five hundred events but readings, which the accounts show; oldest first.
+        log: the last 500 entries, oldest first; readings are left out, because the accounts show them.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class History:
         self._trends: Final[dict[str, deque[float]]] = {}
 
     def receive(self, event: FleetEvent) -> None:
-        """Remember an event."""
+        """Add an event."""
         told = describe_event(event)
         if isinstance(event, Reading):
             self._remember_value(event)
@@ -79,23 +79,23 @@ class History:
             self._events.setdefault(label, deque(maxlen=_OF_ACCOUNT)).append(told)
 
     def say(self, text: str, *, at: float, style: str = "bold") -> None:
-        """Remember what is no event of the fleet."""
+        """Add a text that is not an event of the fleet."""
         self._add(Entry(f"{clock_time(at)} {text}", style, at))
 
     def events(self, label: str) -> Sequence[str]:
-        """The last ten events of an account, oldest first."""
+        """Return the last ten events of an account, oldest first."""
         return tuple(self._events.get(label, ()))
 
     def trend(self, label: str) -> Sequence[float]:
-        """The last values of uniMMR of an account, at each reading one, oldest first."""
+        """Return the last values of an account's uniMMR, one for each reading, oldest first."""
         return tuple(self._trends.get(label, ()))
 
     @contextmanager
     def keeping_logs(self, clock: Callable[[], float] = time.time) -> Generator[None]:
-        """While the block lasts, what is logged as a warning or worse stands here, and nowhere else.
+        """While the block lasts, add log records of level WARNING and above to the history, and only there.
 
         Args:
-            clock: that of the events, in seconds since the epoch: a record's own time is this machine's.
+            clock: the clock of the events, in seconds since the epoch; the time of a record is this machine's.
         """
         root = logging.getLogger()
         before = root.handlers[:]
@@ -106,7 +106,7 @@ class History:
             root.handlers[:] = before
 
     def _add(self, entry: Entry) -> None:
-        """Add a line behind those that happened before it: events come a moment later than what is logged."""
+        """Add an entry in the order of time: events arrive a moment later than log records."""
         later: list[Entry] = []
         while self.log and 0 < self.log[-1].at - entry.at <= _REORDERED_SECONDS:
             later.append(self.log.pop())
@@ -121,7 +121,7 @@ class History:
 
 
 class _Keeper(logging.Handler):
-    """Puts records among the events, without their tracebacks: the screen has no room for them."""
+    """A log handler that adds records to the history, without tracebacks: the screen has no room for them."""
 
     def __init__(self, history: History, clock: Callable[[], float]) -> None:
         super().__init__(logging.WARNING)
@@ -129,15 +129,15 @@ class _Keeper(logging.Handler):
         self._clock = clock
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called from any thread."""
+        """Add a record to the history; called from any thread."""
         self._history.say(logged(record), at=self._clock(), style="yellow")
 
 
 def logged(record: logging.LogRecord) -> str:
-    """A log record as one line, without its time."""
+    """Return a log record as one line, without its time."""
     try:
         text = record.getMessage()
-    except Exception:  # noqa: BLE001 - as logging itself, it survives what cannot be written
+    except Exception:  # noqa: BLE001 - like logging itself, continue if a record cannot be formatted
         text = str(record.msg)
     words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return f"{record.levelname.lower()}: {words}"

@@ -1,4 +1,4 @@
-"""Lines of a screen as data: pieces of text, each with a style."""
+"""Lines of a screen as data: spans of text, each with a style."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from binance_pm.cli.console import printable
 
 
 class Span(NamedTuple):
-    """A piece of a line."""
+    """A part of a line."""
 
     text: str
     style: str = ""
-    """As rich reads it, such as ``bold red``."""
+    """A style in the syntax of rich, such as ``bold red``."""
 
 
 Line = tuple[Span, ...]
 
 
 def line(text: str = "", style: str = "") -> Line:
-    """A line of one piece."""
+    """Return a line of one span."""
     return (Span(text, style),)
 
 
 def text_of(spans: Iterable[Span]) -> str:
-    """The line without styles and without blanks at its end."""
+    """Return the text of a line without styles and trailing blanks."""
     return "".join(span.text for span in spans).rstrip()
 
 
 def fitted(spans: Iterable[Span], width: int) -> Line:
-    """The line cut or filled with blanks to a width; the blanks carry the style of its last piece.
+    """Return the line cut or filled with blanks to a width; the blanks are reversed if the last span is.
 
-    Nothing in it is obeyed by a terminal.
+    Control characters are escaped, so the line contains no terminal commands.
     """
     pieces: list[Span] = []
     left = width
@@ -49,7 +49,7 @@ def fitted(spans: Iterable[Span], width: int) -> Line:
 
 
 def shortened(text: str, width: int) -> str:
-    """The text with its middle left out where it is too long: names often differ at their ends."""
+    """Return the text, without its middle if it is too long: names often differ at their ends."""
     if cell_len(text) <= width:
         return text
     tail = (width - 1) // 2
@@ -60,7 +60,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def wrapped(text: str, width: int, *, indent: int = 0) -> list[str]:
-    """The text in lines of a width, broken at blanks where it can be; all but the first are indented."""
-    # Wide characters take two places.
+    """Return the text in lines of a width, broken at blanks if possible; all but the first line are indented."""
+    # Wide characters take two columns.
     letters = max(indent + 10, width * len(text) // max(cell_len(text), 1))
     return textwrap.wrap(text, letters, subsequent_indent=" " * indent) or [""]

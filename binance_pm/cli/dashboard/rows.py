@@ -1,4 +1,4 @@
-"""Accounts as a person should see them: who is blind or in danger first, and never better than what is known."""
+"""The accounts as rows: blind accounts and accounts in danger come first, and unknown data never counts as good."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from binance_pm.fleet.products import HEADLINES
 from binance_pm.fleet.thresholds import LIQUIDATION
 
 Condition = Literal["unread", "partial", "stale", "failed", "fresh"]
-"""What is known: nothing; a part never came; a part is older than promised; the last try failed; all is as promised."""
+"""The data of an account: never read; partly never read; partly older than promised; last reading failed; all fresh."""
 Level = Literal["alarm", "warn", "calm"]
 Order = Literal["danger", "account", "status", "uniMMR", "equity", "margin", "profit", "age"]
 
 ORDERS: Final[tuple[Order, ...]] = get_args(Order)
 
-# "um_account [desk-1]: papi.binance.com: ", of which the first or the second part may be missing.
+# "um_account [desk-1]: papi.binance.com: ", in which the first or the second part may be missing.
 _PLACE: Final = re.compile(r"^(?:[\w.]+ \[[^\]]*\]: )?(?:[\w-]+(?:\.[\w-]+)+(?::\d+)?: )?")
 _CODE: Final = re.compile(r"\(code (-?\d+)")
 
@@ -35,26 +35,26 @@ class Row(NamedTuple):
     snapshot: AccountSnapshot
     condition: Condition
     level: Level
-    """By what was last read of it."""
+    """The level of danger, by the last reading."""
 
     @property
     def is_blind(self) -> bool:
-        """Whether uniMMR, status and equity may not be what the account is worth."""
+        """Whether uniMMR, status and equity are older than promised or were never read."""
         return any(self.is_old(name) for name in self.snapshot.ages or HEADLINES if name in HEADLINES)
 
     @property
     def headline_age(self) -> float | None:
-        """Seconds since uniMMR and status came, None if they never did."""
+        """Seconds since uniMMR and status were received, None if they never were."""
         ages = [age for name, age in self.snapshot.ages.items() if name in HEADLINES]
         return ages[0] if ages else self.snapshot.age
 
     @property
     def has_failed(self) -> bool:
-        """Whether its last reading failed, however young the one before is."""
+        """Whether the last reading failed, even if the data of the previous reading is fresh."""
         return bool(self.snapshot.error)
 
     def is_old(self, name: str) -> bool:
-        """Whether what an endpoint told is older than promised, or never came."""
+        """Return whether the data of an endpoint is older than promised or was never received."""
         snapshot = self.snapshot
         if name not in snapshot.ages:
             return self.condition in {"unread", "partial", "stale"}
@@ -63,34 +63,34 @@ class Row(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """Why it failed or is not seen; empty where it is."""
+        """Why the last reading failed or the account is stale; empty if neither is the case."""
         return self.snapshot.error or self.snapshot.reason
 
     @property
     def brief_reason(self) -> str:
-        """The same in about 28 letters."""
+        """The reason in about 28 characters."""
         if not self.snapshot.error and self.snapshot.waiting is not None:
             return self.snapshot.waiting.brief
         return brief_error(self.reason)
 
 
 class Summary(NamedTuple):
-    """How many accounts are what."""
+    """The number of accounts in each condition."""
 
     accounts: int
     fresh: int
     stale: int
     failed: int
-    """The last reading failed; some of them are stale or unread, too."""
+    """Accounts whose last reading failed, including stale and unread ones."""
     unread: int
-    """Never, or never wholly."""
+    """Accounts that were never read, or never read completely."""
     alarm: int
     blind: int
-    """Of which not even uniMMR is as young as promised."""
+    """Accounts whose uniMMR is older than promised or was never read."""
 
     @property
     def is_blind(self) -> bool:
-        """Whether nothing that is known is surely so."""
+        """Whether every account is blind, or there are no accounts."""
         return self.blind == self.accounts
 
     @property
@@ -100,17 +100,17 @@ class Summary(NamedTuple):
 
 
 def rows_of(snapshots: Iterable[AccountSnapshot]) -> list[Row]:
-    """The accounts, each with what it is."""
+    """Return the accounts, each with its condition and level."""
     return [Row(snapshot, _condition(snapshot), _level(snapshot)) for snapshot in map(_plausible, snapshots)]
 
 
 def ordered(rows: Iterable[Row], by: Order) -> list[Row]:
-    """The rows sorted; what is unknown comes first."""
+    """Return the rows sorted; unknown values come first."""
     return sorted(rows, key=_KEYS[by])
 
 
 def matching(rows: Iterable[Row], text: str) -> list[Row]:
-    """Those whose label, status, condition or level contains the text, in letters of any size."""
+    """Return the rows whose label, status, condition or level contains the text, ignoring case."""
     wanted = text.casefold()
     return [
         row
@@ -120,7 +120,7 @@ def matching(rows: Iterable[Row], text: str) -> list[Row]:
 
 
 def summary_of(rows: Iterable[Row]) -> Summary:
-    """How many are what."""
+    """Return the number of accounts in each condition."""
     rows = list(rows)
     conditions = [row.condition for row in rows]
     return Summary(
@@ -135,7 +135,7 @@ def summary_of(rows: Iterable[Row]) -> Summary:
 
 
 def _plausible(snapshot: AccountSnapshot) -> AccountSnapshot:
-    """The snapshot, with figures that nothing can be done with as unknown and failed."""
+    """Return the snapshot without implausible figures; an account with such figures counts as failed and in alarm."""
     if not (odd := snapshot.implausible()):
         return snapshot
     error = snapshot.error or f"{odd[0]} is not plausible"
@@ -143,7 +143,7 @@ def _plausible(snapshot: AccountSnapshot) -> AccountSnapshot:
 
 
 def aged(snapshots: Iterable[AccountSnapshot], seconds: float) -> list[AccountSnapshot]:
-    """The same snapshots, seconds later, if nothing was read since."""
+    """Return the snapshots as they would be a number of seconds later if nothing was read meanwhile."""
     return [_aged(snapshot, seconds) for snapshot in snapshots]
 
 
@@ -156,14 +156,14 @@ def _aged(snapshot: AccountSnapshot, seconds: float) -> AccountSnapshot:
 
 
 def common_reason(rows: Iterable[Row]) -> str:
-    """The reason of most accounts that have one, in brief."""
-    # Seconds that differ are no other reason.
+    """Return the most common reason among accounts that have a reason, in brief."""
+    # Brief reasons, so that reasons that differ only in seconds count as the same.
     reasons = Counter(row.brief_reason for row in rows if row.reason)
     return reasons.most_common(1)[0][0] if reasons else ""
 
 
 def brief_error(text: str) -> str:
-    """The first sentence of an error without endpoint, label and host, behind the exchange's code if there is one."""
+    """Return the first sentence of an error without endpoint, label and host, after the exchange's code if present."""
     what = _PLACE.sub("", text)
     code = _CODE.search(what)
     sentence = what.partition(" (code ")[0].partition(". ")[0].rstrip(".")

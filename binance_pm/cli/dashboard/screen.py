@@ -19,7 +19,7 @@ from binance_pm.cli.describe import clock_time
 from binance_pm.fleet import FleetState
 
 PAUSED: Final = "bold yellow reverse"
-# From so many lines on there is room for blank ones.
+# Number of lines from which on there is room for blank lines.
 _AIRY: Final = 30
 _FULL: Final = 0.85
 _LEAST_BAR: Final = 8
@@ -51,7 +51,7 @@ _HELP: Final = (
 
 
 class Screen(NamedTuple):
-    """A screen."""
+    """The content of the screen."""
 
     lines: list[Line]
     """From top to bottom, as many as the screen is high, each as wide as the screen."""
@@ -115,7 +115,7 @@ def budget_lines(pools: Sequence[PoolState], width: int) -> list[Line]:
     members: dict[tuple[str, ...], int] = {}
     for state in sorted(pools, key=lambda state: -state.used / state.limit):
         pool = state.pool
-        # The pools of the IP are one for each host.
+        # There is one pool of the IP for each host.
         place = (pool.family, pool.limit_type, pool.path, "" if pool.key_id else pool.origin)
         fullest.setdefault(place, state)
         members[place] = members.get(place, 0) + 1
@@ -266,7 +266,7 @@ def _pool_name(state: PoolState, members: int) -> str:
 
 
 def _pool_figures(state: PoolState, width: int) -> str:
-    """Return the used weight and, if they fit, waiting calls, weight of other programs and the reserve."""
+    """Return the used weight and, if they fit, waiting calls, external usage and the reserve."""
     waiting = sum(state.waiting.values())
     text = f"{state.used:>6,} of {state.limit:,}"
     parts = [

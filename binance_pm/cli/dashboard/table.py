@@ -1,4 +1,4 @@
-"""The accounts as a table that fits any width: columns are left out, values are not cut."""
+"""The accounts as a table that fits any width: columns are omitted, values are not cut."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from binance_pm.fleet.profit import DOLLARS
 ColumnName = Literal["account", "status", "uniMMR", "trend", "equity", "maint.", "profit", "age", "reason"]
 
 DROPPED: Final[tuple[ColumnName, ...]] = ("reason", "profit", "maint.", "equity", "trend")
-"""What a narrow screen leaves out, in this order."""
+"""Columns that a narrow screen omits, in this order."""
 
 LOUD: Final = "bold red reverse"
 OLD: Final = "dim strike"
-"""Figures that may not be so any more."""
+"""Style of figures that may be outdated."""
 
-# With these, all but the reason fit 80 columns.
+# With these widths, all columns but the reason fit on 80 columns.
 _LEAST: Final[Mapping[ColumnName, int]] = {
     "account": 10,
     "status": 11,
@@ -40,29 +40,29 @@ _LEAST: Final[Mapping[ColumnName, int]] = {
 }
 _LABEL: Final = 24
 _BRIEF_PROFIT: Final = 9
-# Where there is less room for a reason, the brief one tells more than the beginning of the whole.
+# If there is less room for a reason, the brief reason is more informative than the beginning of the whole reason.
 _WHOLE_REASON: Final = 60
 _NAMES: Final[tuple[ColumnName, ...]] = ("account", "status")
-# Where there is no column for it, the reason stands in place of these figures, which then are worth less than it.
+# If there is no column for the reason, it replaces these figures, which are then less important.
 _COVERED: Final[tuple[ColumnName, ...]] = ("equity", "maint.", "profit")
-# An account without debts has a uniMMR of a hundred million.
+# An account without debts has a uniMMR of 100 million.
 _FAR: Final = 10_000
 _FARTHEST: Final = 10**12
 _SMALL: Final = Decimal("0.001")
 _BARS: Final = "▁▂▃▄▅▆▇█"
-# A course is drawn in full height only where it moves by more than that part of its value.
+# A trend is drawn in full height only if its range is larger than this fraction of its highest value.
 _FLAT: Final = 0.02
 _LEVELS: Final = {"alarm": "bold red", "warn": "yellow", "calm": "green"}
 _MARKS: Final = {"alarm": "!!", "warn": "! ", "calm": "  "}
 
 
 class Table(NamedTuple):
-    """A table as lines."""
+    """A table as lines of text."""
 
     head: Line
     body: list[Line]
     widths: Mapping[ColumnName, int]
-    """Of all columns, also of those that were left out."""
+    """Widths of all columns, including omitted ones."""
 
 
 def table(
@@ -73,21 +73,21 @@ def table(
     chosen: str | None = None,
     widths: Mapping[ColumnName, int] | None = None,
 ) -> Table:
-    """The rows as lines of a width.
+    """Return the rows as lines of a width.
 
     Args:
-        rows: those that are seen.
-        width: in characters.
-        trend: the course of uniMMR of the account with a label, oldest value first; None for no such column.
-        chosen: the label of the row to mark.
-        widths: what the columns had before: none becomes narrower, so that nothing trembles.
+        rows: the visible rows.
+        width: width in characters.
+        trend: returns the latest values of uniMMR of the account with a label, oldest first; None for no such column.
+        chosen: the label of the selected row.
+        widths: the previous widths of the columns: no column becomes narrower, so that the table does not flicker.
     """
     cells = [_cells(row, trend(row.snapshot.label) if trend else ()) for row in rows]
     wanted: list[ColumnName] = [name for name in _RIGHT if trend or name != "trend"]
     natural = _natural(cells, widths)
     shown, gap = _chosen_columns(natural, width, wanted)
     if "profit" not in shown and any(row.snapshot.profits for row in rows):
-        # Amounts of several assets are worth more than a trend; the page of the account has all digits of all of them.
+        # Profits in several assets are more important than a trend; the page of the account shows all their digits.
         without: list[ColumnName] = [name for name in wanted if name != "trend"]
         shown, gap = _chosen_columns(natural, width, without)
         if "profit" not in shown:
@@ -116,7 +116,7 @@ def table(
 def _natural(
     cells: Sequence[Mapping[ColumnName, Span]], widths: Mapping[ColumnName, int] | None
 ) -> dict[ColumnName, int]:
-    """How wide each column is by its values."""
+    """Return the width of each column that its values need."""
     natural: dict[ColumnName, int] = {
         name: max([least, widths[name] if widths else 0, *(cell_len(row[name].text) for row in cells)])
         for name, least in _LEAST.items()
@@ -127,7 +127,7 @@ def _natural(
 
 
 def _brief_profit(snapshot: AccountSnapshot) -> str:
-    """The profit with as many decimals as a narrow column has room for, or in how many assets it is."""
+    """Return the profit with as many decimals as fit in a narrow column, or the number of assets."""
     if snapshot.unrealized_profit is not None or not snapshot.profits:
         return profit_text(snapshot)
     (asset, value), *others = snapshot.profits.items()
@@ -140,7 +140,7 @@ def _brief_profit(snapshot: AccountSnapshot) -> str:
 def _row(
     row: Row, spans: Mapping[ColumnName, Span], shown: Sequence[ColumnName], used: Mapping[ColumnName, int], gap: int
 ) -> list[Line]:
-    """The cells of an account; its reason covers figures where the screen has no column for it."""
+    """Return the cells of an account; the reason replaces figures if the screen has no column for the reason."""
     covered: list[ColumnName] = [name for name in shown if name in _COVERED]
     if not row.reason or "reason" in shown or not covered:
         return [_cell(name, spans[name], used[name]) for name in shown]
@@ -151,7 +151,7 @@ def _row(
 
 
 def age_text(seconds: float) -> str:
-    """A duration in a few characters."""
+    """Return a duration in a few characters."""
     if seconds < 100:
         return f"{seconds:.1f}s"
     if seconds < 1_000:
@@ -160,7 +160,7 @@ def age_text(seconds: float) -> str:
 
 
 def margin_text(uni_mmr: Decimal | None) -> str:
-    """A uniMMR with two decimals where they matter, never rounded up: what is at a line is not shown above it."""
+    """Return uniMMR with two decimals below 1,000, never rounded up: a value at a threshold is not shown above it."""
     if uni_mmr is None:
         return "-"
     if not is_near(uni_mmr):
@@ -171,25 +171,25 @@ def margin_text(uni_mmr: Decimal | None) -> str:
 
 
 def spark(values: Sequence[float], width: int) -> str:
-    """The last values as a line of bars."""
+    """Return the last values as a line of bars."""
     last = values[-width:]
     if not last:
         return ""
     low, high = min(last), max(last)
     span = max(high - low, _FLAT * abs(high), 1e-9)
     middle = (low + high) / 2
-    # What is flat stands in the middle of a bar, so that it does not tremble between two.
+    # Flat values are in the middle of a bar's range, so that they do not flicker between two bars.
     return "".join(_BARS[min(7, int((value - middle) / span * 8 + 4.5))] for value in last)
 
 
-# Whether a column's values stand at its right edge.
+# Whether the values of a column are aligned to the right.
 _RIGHT: Final[dict[ColumnName, bool]] = {name: name not in {"account", "status", "reason"} for name in _LEAST}
 
 
 def _chosen_columns(
     natural: Mapping[ColumnName, int], width: int, wanted: Sequence[ColumnName]
 ) -> tuple[list[ColumnName], int]:
-    """Which columns fit, and how many blanks stand between two."""
+    """Return the columns that fit, and the number of blanks between two columns."""
     shown = list(wanted)
     for name in DROPPED:
         if sum(natural[one] for one in shown) + len(shown) - 1 > width and name in shown:
@@ -201,7 +201,7 @@ def _chosen_columns(
 def _cells(row: Row, trend: Sequence[float]) -> dict[ColumnName, Span]:
     snapshot = row.snapshot
     value = OLD if row.is_blind else ""
-    # What failed or is old is not surely well.
+    # Green is only for fresh data: an account whose reading failed may no longer be calm.
     is_well = row.level != "calm" or row.condition == "fresh"
     level = OLD if row.is_blind else _LEVELS[row.level] if is_well else ""
     status = printable(snapshot.status or "UNREAD")
@@ -226,7 +226,7 @@ def _age(row: Row) -> Span:
         case "partial":
             return Span("PART UNREAD", LOUD)
         case "stale":
-            # A row whose uniMMR is fresh says that what is old are the positions.
+            # If uniMMR is fresh, only the positions are stale.
             whole = f"{math.floor(age)}s" if age is not None and age < 1_000 else age_text(age or 0.0)
             return Span(f"STALE {age_text(age or 0.0)}" if row.is_blind else f"STALE um {whole}", LOUD)
         case "failed":
@@ -236,14 +236,14 @@ def _age(row: Row) -> Span:
 
 
 def profit_text(snapshot: AccountSnapshot) -> str:
-    """The unrealised profit in USD, or of each asset if they cannot be added."""
+    """Return the unrealized profit in USD, or the profit in each asset if the profits cannot be added."""
     if snapshot.unrealized_profit is not None or not snapshot.profits:
         return _amount(snapshot.unrealized_profit, sign="+")
     return " ".join(f"{_asset_amount(asset, value)} {asset}" for asset, value in snapshot.profits.items())
 
 
 def _asset_amount(asset: str, value: Decimal) -> str:
-    """An amount with its sign: whole dollars, of other assets as many decimals as matter."""
+    """Return an amount with its sign: whole dollars, or other assets with the significant decimals."""
     if not is_near(value) or asset in DOLLARS or abs(value) >= _FAR:
         return _amount(value, sign="+")
     text = format(value, "+,.4f" if abs(value) >= _SMALL else "+,.8f")
@@ -254,7 +254,7 @@ def _amount(value: Decimal | None, *, sign: str = "") -> str:
     if value is None or not is_near(value):
         return "-" if value is None else "?"
     if abs(value) >= _FARTHEST:
-        # Of one account all columns would become so wide that others have no room.
+        # Otherwise one account could make a column so wide that other columns have no room.
         return f"{'<-' if value < 0 else '>'}{_FARTHEST - 1:,}"
     return format(value, f"{sign},.0f")
 

@@ -1,4 +1,4 @@
-"""What the person in front of the screen has chosen, and what a key makes of it."""
+"""The view that the user has chosen, and how a key changes the view."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ Page = Literal["table", "account", "events", "help"]
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """What is looked at, and how."""
+    """The page, order, filter and position that the user has chosen."""
 
     page: Page = "table"
     order: Order = "danger"
     filter: str = ""
     is_typing: bool = False
-    """Whether letters go to the filter."""
+    """Whether typed letters are added to the filter."""
     chosen: str | None = None
-    """The label of the account that is marked, or open."""
+    """The label of the account that is selected or open."""
     scrolled: int = 0
-    """How many lines of a page of text are above the screen."""
+    """Number of lines of a text page above the screen."""
     paused: FleetState | None = None
-    """When the accounts were made to stand still."""
+    """The state at which the accounts were frozen; None if they are live."""
 
 
 def pressed(
     view: View, key: str, character: str | None, *, labels: Sequence[str], known: FleetState, page: int
 ) -> View:
-    """The view after a key.
+    """Return the view after a key was pressed.
 
     Args:
-        view: before it.
-        key: its name, as Textual calls it.
-        character: what it types, None where it types nothing.
-        labels: of the rows in their order, those that do not fit the screen too.
-        known: what is shown.
-        page: how many rows fit the screen.
+        view: the view before the key.
+        key: Textual's name of the key.
+        character: the character that the key types, or None.
+        labels: labels of all rows in order, including rows that do not fit on the screen.
+        known: the state that is shown.
+        page: number of rows that fit on the screen.
     """
     if view.is_typing:
         return _typed(view, key, character)
@@ -73,7 +73,7 @@ def _moved(view: View, by: int, labels: Sequence[str]) -> View:
         return msgspec.structs.replace(view, scrolled=max(0, view.scrolled + by))
     if not labels:
         return view
-    # Nothing is marked at first: whatever the way, the first key marks the worst.
+    # No row is selected at first: the first key selects the worst account, in either direction.
     place = labels.index(view.chosen) + by if view.chosen in labels else 0
     return msgspec.structs.replace(view, chosen=labels[max(0, min(place, len(labels) - 1))])
 

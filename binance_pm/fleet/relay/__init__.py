@@ -1,1 +1,1 @@
-"""Events of a fleet for other programs, through a stream in Redis or Valkey."""
+"""Publishing of a fleet's events to other programs through a stream in Redis or Valkey."""

@@ -1,21 +1,22 @@
-"""What stands in a published stream: entries, the marks between the events, and the way back to typed events.
+"""The format of a published stream: its entries, the marks between the events, and the decoding of events.
 
-A stream is three kinds of keys in a Redis or Valkey server; the braces keep them on one node of a cluster:
+A stream uses three kinds of keys on a Redis or Valkey server; the braces keep them on one node of a cluster:
 
 ``binance-pm:{fleet}:events``
-    The stream. Each entry has the fields ``shard`` (such as ``1/2``), ``run`` (which process), ``number`` (of the
-    entry, counted by the process from 1) and ``event`` (one JSON object, its class as ``type``).
+    The stream. Each entry has the fields ``shard`` (such as ``1/2``), ``run`` (an id of the process), ``number`` (of
+    the entry, counted by the process from 1) and ``event`` (one JSON object, its class as ``type``).
 ``binance-pm:{fleet}:writers``
-    A hash: for each shard the run that appended last, the number of its last entry, and when that was.
+    A hash: for each shard the run that appended last, the number of its last entry, and the time of that entry.
 ``binance-pm:{fleet}:group:tail``
-    A hash for each group of readers: who reads, and the last number of each run that was read.
+    A hash for each group of readers: the id of the current reader, and the last number that was read of each run.
 
 What is a gap, and what marks it
-    * The numbers of a run follow each other. Where one is left out, the entries have vanished from the stream: by its
-      bounded length, or with the server's memory. A reader tells that as `Missed`.
-    * Each run begins with `Started`, which says since when nothing of its shard was published, and which number the run
-      before had reached.
-    * What a run had to drop, or what it knows that the server forgot, is told by `Gap` before its next event.
+    * The numbers of a run are consecutive. If numbers are missing, the entries have vanished from the stream: by its
+      bounded length, or because the server lost its data. The reader reports them as `Missed`.
+    * Each run begins with `Started`, which contains the time since which nothing of its shard was published and the
+      last number of the previous run.
+    * Events that a run had to drop, and entries that the run knows the server has lost, are reported by a `Gap` before
+      the next event of the run.
 """
 
 from __future__ import annotations
@@ -33,58 +34,58 @@ from binance_pm.fleet.events import Change, FleetEvent, Reading, StateEvent, Tim
 from binance_pm.wire import decoder
 
 STREAM: Final = "fleet"
-"""The name of a stream where none is given."""
+"""Default name of a stream."""
 
 _LONGEST_NAME: Final = 64
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="type"):
-    """A process began to publish the events of a shard: the first entry of its run."""
+    """The first entry of a run: a process started to publish the events of a shard."""
 
     at: float
     """Seconds since the epoch, by the server's clock."""
     shard: str
-    """Such as ``1/2``."""
+    """The part of the accounts that the writer watches, such as ``1/2``."""
     since: float | None
-    """When an entry of the shard was appended last: from then to `at`, nothing was; None where that is not known."""
+    """Time of the previous entry of the shard, after which none was appended until `at`; None if not known."""
     previous_run: str | None
-    """Who appended it."""
+    """The run that appended the previous entry; None if not known."""
     previous_number: int
-    """The number of that entry."""
+    """The number of the previous entry; 0 if not known."""
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="type"):
-    """Events of this run are missing before this entry: the server was away for too long, or lost its memory."""
+    """A mark before which events of this run are missing: the server was unavailable for too long or lost its data."""
 
     at: float
-    """Seconds since the epoch: as `until`."""
+    """Seconds since the epoch: the same as `until`."""
     shard: str
     """The part of the accounts that the writer watches, such as ``1/2``."""
     readings: int
-    """How many readings were dropped."""
+    """Number of readings that were dropped."""
     events: int
-    """How many state events were dropped, after all readings that waited."""
+    """Number of state events that were dropped, after all waiting readings."""
     vanished: int
-    """How many entries that had been appended the server has forgotten."""
+    """Number of entries that had been appended and that the server has lost."""
     since: float
-    """When the first of what is missing happened, at the earliest."""
+    """Earliest possible time of the first missing event."""
     until: float
-    """When the last of it happened."""
+    """Time of the last missing event."""
 
 
 class Missed(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="type"):
-    """Entries had vanished from the stream before this reader came to them; it is not in the stream itself."""
+    """A mark for entries that had vanished from the stream before they were read; the stream does not contain it."""
 
     at: float
-    """Seconds since the epoch, by the server's clock: when the next entry was appended."""
+    """Seconds since the epoch, by the server's clock: the time at which the next entry was appended."""
     shard: str
     """The part of the accounts that the writer watches, such as ``1/2``."""
     entries: int
-    """How many of the run: at least so many are missing here."""
+    """Number of entries of the run that are missing here, a lower bound."""
 
 
 StreamMark = Started | Gap | Missed
-"""What says that something is missing, or might be."""
+"""Marks for events that are, or may be, missing."""
 
 StreamEvent = FleetEvent | StreamMark
 
@@ -93,13 +94,13 @@ class StreamEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of a published stream."""
 
     shard: str
-    """Which part of the accounts its writer watches, such as ``1/2``."""
+    """The part of the accounts that the writer watches, such as ``1/2``."""
     run: str
-    """Which process wrote it."""
+    """Id of the run, which is one process, that wrote the entry."""
     number: int | None
-    """Counted by the run from 1; None for `Missed`."""
+    """Number of the entry, counted by the run from 1; None for `Missed`."""
     event: StreamEvent | None
-    """None where another version has written what this one does not know."""
+    """The event; None if this version does not know the event that another version wrote."""
     text: str
     """The event as JSON."""
 
@@ -113,10 +114,10 @@ class Keys(msgspec.Struct, frozen=True):
 
 
 def keys_of(stream: str, group: str, call: CallInfo) -> Keys:
-    """The keys of a stream and of one group of its readers.
+    """Return the keys of a stream and of one group of its readers.
 
     Raises:
-        ConfigurationError: a name cannot be used.
+        ConfigurationError: a name is invalid.
     """
     for name in (stream, group):
         if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable() or set(name) & set("{} "):
@@ -127,10 +128,10 @@ def keys_of(stream: str, group: str, call: CallInfo) -> Keys:
 
 
 def decode_event(text: bytes | str) -> StreamEvent:
-    """The event that `msgspec.json.encode` wrote.
+    """Decode an event that `msgspec.json.encode` wrote.
 
     Raises:
-        ValueError: it is none that this version knows.
+        ValueError: the text is not an event that this version knows.
     """
     event = _DECODE(text.encode(errors="surrogatepass") if isinstance(text, str) else text)
     return event if not isinstance(event, _RawReading) else event.reading()
@@ -142,7 +143,7 @@ class _RawResponse(msgspec.Struct, frozen=True):
 
 
 class _RawReading(msgspec.Struct, frozen=True, tag="Reading", tag_field="type"):
-    """A `Reading` whose answers wait for the types that their names tell."""
+    """A `Reading` whose responses are decoded later, by the names of their endpoints."""
 
     at: float
     label: str
@@ -173,5 +174,5 @@ def _figure(name: str, value: str | None) -> Decimal | str | None:
     if name == "account_status":
         return AccountStatus(value)
     amount = _AMOUNT(msgspec.json.encode(value))
-    # Other versions wrote exponents: what is read is written again as it was.
+    # Other versions wrote exponents: keep the spelling, so that encoding returns the same text.
     return Decimal(value) if "E" in value else amount

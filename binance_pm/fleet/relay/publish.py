@@ -1,10 +1,10 @@
-"""Events on their way into a stream of a Redis or Valkey server, for other programs.
+"""Publishing of events to a stream on a Redis or Valkey server, for other programs.
 
 What is promised
-    * Whoever tells an event never waits, and no memory beyond a bound is used, whatever the server does.
-    * Entries come in the order of the events, each once: where a reply was lost, the server's record of the run says
-      what of the message is there already. That record and the entries are written in one step.
-    * What is missing is marked; see `binance_pm.fleet.relay.entries`.
+    * Publishing an event never waits, and memory is bounded, whatever the server does.
+    * Entries are appended in the order of the events, each once: if a reply was lost, the server's record of the run
+      shows which entries of the batch have been appended already. The record and the entries are written in one step.
+    * Missing events are marked; see `binance_pm.fleet.relay.entries`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from binance_pm.fleet.relay.entries import STREAM, Gap, Started, keys_of
 from binance_pm.redis_client import RedisServer, Script, StoreLost
 
 LENGTH: Final = 10_000
-"""About so many entries a stream keeps, where nothing else is said."""
+"""Approximate number of entries that a stream keeps by default."""
 MEMORY: Final = 16 * 2**20
-"""Bytes of events that wait for the server at most."""
+"""Maximum size in bytes of the events that wait for the server, by default."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _RETRY_SECONDS: Final = 1.0
 _PARTING_SECONDS: Final = 0.6
 _BATCH_EVENTS: Final = 100
 _BATCH_BYTES: Final = 2**20
-# What Python needs for an event beside its text.
+# Bytes that Python needs for an event in addition to its text.
 _OVERHEAD: Final = 200
 
 _RECALL: Final = Script("""
@@ -81,7 +81,7 @@ return last
 
 
 class _Record(msgspec.Struct):
-    """What the server knows of a shard."""
+    """The server's record of a shard."""
 
     run: str
     number: int
@@ -89,20 +89,20 @@ class _Record(msgspec.Struct):
 
 
 class Publisher:
-    """Appends events to a stream in Redis or Valkey, from a thread of its own: use it with ``with``.
+    """A context manager that appends events to a stream in Redis or Valkey from its own thread.
 
-    While the server is away, events wait; beyond `memory` the oldest readings are dropped, then the oldest of the
-    others, and a `Gap` says so. Loss and return are logged as warnings, once each.
+    While the server is unavailable, events wait. Beyond `memory`, the oldest readings are dropped, then the oldest
+    other events, and a `Gap` marks the loss. Loss and recovery of the connection are logged as warnings, once each.
 
     Args:
-        url: where the server is, as for `SharedBudget`.
+        url: URL of the server, as for `SharedBudget`.
         stream: the name of the stream.
-        shard: which part of the accounts this process watches; no other process has the same.
-        length: about how many entries the stream keeps.
-        memory: bytes of events that wait at most.
+        shard: (i, n) for the i-th of n shards of the accounts; no other process may publish the same shard.
+        length: approximate number of entries that the stream keeps.
+        memory: maximum size in bytes of the events that wait.
 
     Raises:
-        ConfigurationError: an argument cannot be used, or the extra ``redis`` is not installed.
+        ConfigurationError: an argument is invalid, or the extra ``redis`` is not installed.
     """
 
     @checked("Publisher")
@@ -136,14 +136,14 @@ class Publisher:
         self._leaving: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._work, name="binance-pm publisher", daemon=True)
         self._batch: list[bytes] = []
-        """What is on its way, unchanged until the server has it."""
+        """The entries that are being sent, unchanged until the server has appended them."""
         self._sent: int = 0
-        """The number before the first of the batch."""
+        """The number before the first entry of the batch."""
         self._least: int = 0
-        """The number that the server has to know."""
+        """The number that the server's record must have reached."""
         self._started_at: float | None = None
         self._latest: float = 0.0
-        """When the last of what was sent happened."""
+        """Time of the latest event that was sent."""
         self._is_lost: bool = False
 
     def __repr__(self) -> str:
@@ -158,25 +158,25 @@ class Publisher:
 
     @property
     def waiting(self) -> int:
-        """How many events the server does not have yet, as far as this process knows."""
+        """Number of events that the server does not have yet, as far as this process knows."""
         with self._lock:
             return len(self._outbox) + len(self._batch)
 
     @property
     def is_store_lost(self) -> bool:
-        """Whether the server does not answer."""
+        """Whether the server does not respond."""
         return self._is_lost
 
     def start(self) -> None:
-        """Begin; once."""
+        """Start publishing; call this only once."""
         self._thread.start()
         self._news.set()
 
     def receive(self, event: FleetEvent) -> None:
-        """Take an event; it neither waits nor fails."""
+        """Queue an event; never waits and never fails."""
         try:
             text = json_of(event)
-        except Exception as error:  # noqa: BLE001 - the other events are to be told all the same
+        except Exception as error:  # noqa: BLE001 - the other events must be published nevertheless
             _log.warning("A %s cannot be written: %s", type(event).__name__, type(error).__name__)
             with self._lock:
                 self._outbox.miss(event.at, is_reading=isinstance(event, Reading))
@@ -186,7 +186,7 @@ class Publisher:
         self._news.set()
 
     def close(self) -> None:
-        """Append what waits, and end; it takes 0.6 s at most, and logs how many events were not appended."""
+        """Append the waiting events and stop, within 0.6 s; log the number of events that were not appended."""
         self._leaving.set()
         self._news.set()
         self._thread.join(_PARTING_SECONDS)
@@ -204,7 +204,7 @@ class Publisher:
                 return
 
     def _append(self) -> bool:
-        """Append what waits next; whether there may be more to do."""
+        """Append the next batch, and return whether there may be more to do."""
         try:
             if self._started_at is None:
                 self._start()
@@ -220,7 +220,7 @@ class Publisher:
         except StoreLost as error:
             self._tell_lost(str(error))
             return not self._leaving.wait(_RETRY_SECONDS)
-        except Exception as error:  # noqa: BLE001 - without the thread nothing would be published any more
+        except Exception as error:  # noqa: BLE001 - if the thread ended, nothing more would be published
             self._tell_lost(type(error).__name__)
             return not self._leaving.wait(_RETRY_SECONDS)
         self._tell_back()
@@ -234,7 +234,7 @@ class Publisher:
 
     def _start(self) -> None:
         known, now = self._server.run(_RECALL, self._keys[1:], self._shard, read=_recalled)
-        # The server may have been away when this process began.
+        # The server may have been unavailable when this process started.
         self._started_at = at = now - (time.monotonic() - self._began)
         started = Started(
             at=at,
@@ -247,7 +247,7 @@ class Publisher:
         self._batch = [msgspec.json.encode(started)]
 
     def _mark_vanished(self, last: int) -> None:
-        """The server has forgotten what it had: it was started again without its memory, or with an old one."""
+        """Mark entries that the server has lost because it restarted without its data or with old data."""
         assert self._started_at is not None  # noqa: S101
         gap = Gap(
             at=self._latest,
@@ -278,14 +278,14 @@ class _Text(NamedTuple):
 
 
 class Outbox:
-    """Events as JSON, in the order in which they happened, bounded in bytes.
+    """A queue of events as JSON, in the order in which they happened, bounded in bytes.
 
     Args:
         shard: the shard that the events belong to.
-        memory: bytes that the events take at most.
+        memory: maximum size in bytes of the events.
 
     Attributes:
-        taken_until: when the last event that was taken happened.
+        taken_until: time of the last event that was taken.
     """
 
     def __init__(self, shard: str, memory: int) -> None:
@@ -296,7 +296,7 @@ class Outbox:
         self._dropped: Final[dict[bool, int]] = {True: 0, False: 0}
         """Number of readings and of other events dropped since events were last taken."""
         self._dropped_at: list[float] = []
-        """Times of the first and the last of them."""
+        """Times of the first and the last dropped event."""
         self.taken_until: float = 0.0
 
     def __len__(self) -> int:
@@ -343,6 +343,6 @@ _read_record: Final[Callable[[bytes], _Record]] = msgspec.json.Decoder(_Record).
 
 
 def _recalled(reply: tuple[bytes | None, bytes]) -> tuple[_Record | None, float]:
-    """The shard's record, where there is one, and the server's time."""
+    """Return the shard's record, None if there is none, and the server's time."""
     known, now = reply
     return None if known is None else _read_record(known), float(now)

@@ -1,11 +1,12 @@
-"""A published stream, read by a group that takes up where it left off.
+"""Reading of a published stream by a group that continues after the last acknowledged entry.
 
 What is promised
-    * Every entry is returned at least once: it is acknowledged when the next ones are asked for. After a crash those
-      that were not come again first.
-    * What the stream holds twice is returned once, and what has vanished from it is told as `Missed`: the group keeps
-      the last number of each run that it has read, in the same step as it acknowledges.
-    * A group has one reader: a new one takes over, and the one before is told.
+    * Every entry is returned at least once: an entry is acknowledged when the next entries are requested. After a
+      crash, entries that were not acknowledged are returned again first.
+    * An entry that the stream contains twice is returned once, and entries that have vanished from the stream are
+      reported as `Missed`: the group stores the last number that it has read of each run, in the same step as it
+      acknowledges.
+    * A group has one reader: a new reader takes over the group, and the previous reader raises an error.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _REPLY_SECONDS: Final = 2.0
 _WAIT_SECONDS: Final = 0.8
 _RETRY_SECONDS: Final = 0.8
 _COUNT: Final = 100
-# Far more than the processes that publish at any time.
+# Far more than the number of processes that publish at the same time.
 _MOST_RUNS: Final = 1_000
 
 _OPEN: Final = Script("""
@@ -108,21 +109,22 @@ return 'done'
 async def read_stream(
     url: str, *, group: str, stream: str = STREAM, from_start: bool = False
 ) -> AsyncGenerator[StreamEntry, None]:
-    """The entries that the group has not read, then every new one, until it is closed.
+    """Iterate over the entries that the group has not read, then over every new entry, until the generator is closed.
 
-    Entries come at least once: they are fetched up to a hundred at a time, and acknowledged when those have been taken.
-    While the server is away it waits; loss and return are logged as warnings, once each.
+    Every entry is returned at least once: up to 100 entries are fetched at a time, and acknowledged after all of them
+    have been taken. While the server is unavailable, the generator waits; loss and recovery of the connection are
+    logged as warnings, once each.
 
     Args:
-        url: where the server is, as for `SharedBudget`.
-        group: who reads; it has one reader at a time.
+        url: URL of the server, as for `SharedBudget`.
+        group: name of the reader group; a group has one reader at a time.
         stream: the name of the stream.
-        from_start: where a new group begins: with the oldest entry that is there, or with the next one.
+        from_start: whether a new group begins with the oldest entry in the stream instead of the next new one.
 
     Raises:
-        ConfigurationError: an argument cannot be used, the extra ``redis`` is not installed, or another reader took
-            over the group.
-        ConnectError: the server did not answer at the beginning.
+        ConfigurationError: an argument is invalid, the extra ``redis`` is not installed, or another reader took over
+            the group.
+        ConnectError: the server did not respond at the start.
     """
     reader = StreamReader(url, group=group, stream=stream, from_start=from_start)
     try:
@@ -135,16 +137,16 @@ async def read_stream(
 
 
 class StreamReader:
-    """`read_stream` for one thread: each step blocks for a few seconds at most.
+    """The blocking counterpart of `read_stream`, for one thread: each call blocks for a few seconds at most.
 
     Args:
-        url: as for `read_stream`, and so are the others.
-        group: who reads.
-        stream: its name.
-        from_start: where a new group begins.
+        url: as for `read_stream`, like the other arguments.
+        group: name of the reader group.
+        stream: the name of the stream.
+        from_start: whether a new group begins with the oldest entry in the stream.
 
     Raises:
-        ConfigurationError: an argument cannot be used, or the extra ``redis`` is not installed.
+        ConfigurationError: an argument is invalid, or the extra ``redis`` is not installed.
     """
 
     @checked("read_stream")
@@ -157,11 +159,11 @@ class StreamReader:
         self._start: Final = "0" if from_start else "$"
         self._name: Final = secrets.token_hex(6)
         self._read: dict[str, int] | None = None
-        """The last number of each run that was returned; None before it was opened."""
+        """The last number that was returned of each run; None before the group was opened."""
         self._due: list[bytes] = []
         """Entries to acknowledge."""
         self._from: str = "0"
-        """From where entries are taken: first those that were not acknowledged."""
+        """The id from which entries are read: first entries that were not acknowledged, then new ones."""
         self._is_open: bool = False
         self._is_lost: bool = False
         self._is_closed: bool = False
@@ -170,10 +172,10 @@ class StreamReader:
         return f"StreamReader({self._server.where!r}, {self._keys.group!r})"
 
     def open(self) -> None:
-        """Take the group over.
+        """Take over the group.
 
         Raises:
-            ConnectError: the server does not answer.
+            ConnectError: the server does not respond.
         """
         try:
             self._open(takes_over=True)
@@ -184,7 +186,7 @@ class StreamReader:
         raise ConnectError(_CALL, why)
 
     def read(self) -> list[StreamEntry]:
-        """Acknowledge what was returned before, and return what comes next; nothing where nothing came for a while.
+        """Acknowledge the entries returned before, and return the next ones; an empty list if none arrive in time.
 
         Raises:
             ConfigurationError: another reader took over the group.
@@ -203,7 +205,7 @@ class StreamReader:
         return [entry for one in found for entry in self._entries(*one)]
 
     def close(self) -> None:
-        """Close the connection; what was not acknowledged is returned to the next reader of the group."""
+        """Close the connection; entries that were not acknowledged are returned to the next reader of the group."""
         self._is_closed = True
         self._server.close()
 
@@ -232,7 +234,7 @@ class StreamReader:
             if isinstance(found, list):
                 return found
             self._check(found)
-        # It shows whether there is something new, and touches nothing.
+        # XREAD waits for new entries and, unlike XREADGROUP, does not change the group.
         milliseconds = int(_WAIT_SECONDS * 1000)
         self._server.command("XREAD", "COUNT", 1, "BLOCK", milliseconds, "STREAMS", self._keys.events, found)
         return []
@@ -248,10 +250,10 @@ class StreamReader:
             raise StoreLost(f"{self._server.where}: it has forgotten the group {self._group!r}")
 
     def _entries(self, place: bytes, words: list[bytes] | None) -> list[StreamEntry]:
-        """What an entry of the stream tells: nothing where it was returned before."""
+        """Decode an entry of the stream, with a `Missed` for each gap before it; empty if it was returned before."""
         self._due.append(place)
         if words is None:
-            # It was trimmed before it was acknowledged: the next number shows it.
+            # The entry was trimmed before it was acknowledged: the next number shows the gap.
             return []
         told = {
             name.decode(): value.decode(errors="replace") for name, value in zip(words[::2], words[1::2], strict=True)
@@ -270,14 +272,14 @@ class StreamReader:
         return [*(_missing(shard, run, entries, at) for run, entries in missed.items()), entry]
 
     def _missed(self, run: str, number: int, event: StreamEvent | None) -> Mapping[str, int] | None:
-        """How many entries of which runs are missing before this one; None where it was returned before."""
+        """Return the number of missing entries before this entry, by run; None if this entry was returned before."""
         read = self._read
         assert read is not None  # noqa: S101
         missed: dict[str, int] = {}
         if isinstance(event, Started) and event.previous_run is not None:
             missed[event.previous_run] = event.previous_number - read.get(event.previous_run, 0)
         last = read.pop(run, 0)
-        # The one that was read last stands last.
+        # The run that was read last is the last key, so the loop below removes the runs not read for longest.
         read[run] = max(last, number)
         if number <= last:
             return None
@@ -298,7 +300,7 @@ class StreamReader:
 
 
 def _opened(reply: tuple[bytes, bytes]) -> tuple[bytes, dict[str, int]]:
-    """What opening a group came to, and the last number of each run that it has read."""
+    """Return the result of opening a group, and the last number that the group has read of each run."""
     state, read = reply
     return state, msgspec.json.decode(read or b"{}", type=dict[str, int])
 
