@@ -119,7 +119,7 @@ class ServerAddress(NamedTuple):
     tls: ssl.SSLContext | None
     """None for plain TCP."""
     pins: frozenset[str] = frozenset()
-    """SHA-256 of the certificates that the server may present, in hexadecimal; empty if `tls` alone decides."""
+    """SHA-256 of the certificates that the server may present, in hexadecimal; empty for any that `tls` accepts."""
     local_address: str | None = None
     """The IP address of this machine to connect from; ``0.0.0.0`` or ``::`` selects only the address family; None for
     the system's choice."""

@@ -79,7 +79,7 @@ def close_on_extra_bytes(stream: Any, *, tls: bool) -> None:
 
 
 class ResponseLengths:
-    """Tracks where the responses on one connection end. Data that cannot be parsed count as surplus."""
+    """Tracks where the responses on one connection end. Data that cannot be parsed counts as surplus."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -88,7 +88,7 @@ class ResponseLengths:
         """How many responses have ended."""
 
     def exceeded_by(self, data: bytes) -> bool:
-        """Return whether the data extend beyond the end of a response."""
+        """Return whether the data extends beyond the end of a response."""
         while self._body is None:
             head, end, data = (self._head + data).partition(_HEAD_END)
             if not end:

@@ -50,8 +50,8 @@ class DirectTransport:
         timeouts: the time limits of one request.
         max_body: the largest accepted response body, in bytes.
         tls: settings for https; None for the defaults of httpx.
-        pins: SHA-256 of the certificates that a server may present, in lower-case hexadecimal digits; empty if `tls`
-            alone decides.
+        pins: SHA-256 of the certificates that a server may present, in lower-case hexadecimal digits; empty for any
+            that `tls` accepts.
         local_address: the IP address of this machine to connect from; ``0.0.0.0`` or ``::`` selects only the address
             family; None for the system's choice.
         resolver: resolves host names.
@@ -79,7 +79,7 @@ class DirectTransport:
         """By origin and account: accounts never share a connection."""
         self._descriptors: Final = Descriptors()
         self._connections: Final[set[_Connection]] = set()
-        # Shared by all connections: received data are parsed before the next connection is read.
+        # Shared by all connections: received data is parsed before the next connection is read.
         self._buffer: Final = memoryview(bytearray(_BUFFER_SIZE))
         self._limits: Final[set[asyncio.Timeout]] = set()
         self._closed: bool = False
@@ -222,7 +222,7 @@ class _Connection(asyncio.BufferedProtocol):
     """A connection that carries one call at a time and parses its response."""
 
     readable: Callable[[int], Sequence[object]]
-    """Called with 0: whether any data have arrived, as far as the system knows."""
+    """Called with 0: whether any data has arrived, as far as the system knows."""
     _transport: asyncio.Transport
     _timer: asyncio.TimerHandle
     _answer: asyncio.Future[HttpResponse] | None = None

@@ -54,7 +54,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     read: float = 10.0
     """Longest wait between two pieces of the response, and for the first piece; the same limit applies to writing."""
     total: float = 20.0
-    """From the moment the call has weight and a place among the requests in flight to the response's last byte.
+    """From the moment the call has weight and a slot to the last byte of the response.
 
     If signing has to wait, such as for a hardware module, signing has the same limit for itself.
     """

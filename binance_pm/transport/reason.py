@@ -57,10 +57,10 @@ class Progress:
 
 
 def not_connected(place: str, cause: str) -> NotConnected:
-    """Return the failure to connect to a place.
+    """Return the failure to connect to a server.
 
     Args:
-        place: as shown in messages, such as ``papi.binance.com``.
+        place: the server as shown in messages, such as ``papi.binance.com``.
         cause: the cause in words.
     """
     return NotConnected(f"{place}: {cause}")
