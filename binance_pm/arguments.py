@@ -1,7 +1,7 @@
 """Checks the arguments of public functions against their annotations, so that an error names the wrong argument.
 
-A parameter that is added later is checked, too. The function itself checks what its
-types do not express, such as a range.
+A parameter that is added later is checked, too. The function itself checks what its types do not
+express, such as a range.
 """
 
 from __future__ import annotations

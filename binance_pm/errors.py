@@ -217,8 +217,8 @@ class AuthenticationError(ExchangeError):
 class ClockSkewError(ExchangeError):
     """The timestamp was outside recv_window.
 
-    With -1021, it was outside on arrival, although the clock had just been synchronised. With -5028, it was inside on
-    arrival, but no longer when the matching engine checked it again.
+    With -1021, the timestamp was outside on arrival, although the clock had just been synchronised. With -5028, the
+    timestamp was inside on arrival, but no longer when the matching engine checked it again.
     """
 
     _advice = "The latency to the exchange exceeds recv_window: allow a longer one, at most 60000 ms."

@@ -1,4 +1,4 @@
-"""Fast checks that find out if the numbers of a response are certainly valid, and need no comparison value by value.
+"""Fast checks for responses whose numbers are certainly valid and need no comparison value by value.
 
 Nearly every response is valid, and one with 600 positions holds 3,000 amounts. Therefore `surely_plain` searches the
 body for texts that Decimal would accept although amounts are not written that way, and a `Look` examines the decoded

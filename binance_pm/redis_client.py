@@ -8,7 +8,7 @@ What the URL can contain
     Sentinel is not supported: give an address that leads to the primary, as managed services provide.
 
 What is guaranteed
-    A step takes effect once or not at all; if no reply arrives, it is unknown which. The next step then opens a new
+    A step takes effect once or not at all; if no reply arrives, the outcome is unknown. The next step then opens a new
     connection, so that after a failover it reaches the new primary.
 """
 

@@ -222,7 +222,7 @@ class _Connection(asyncio.BufferedProtocol):
     """A connection that carries one call at a time and parses its response."""
 
     readable: Callable[[int], Sequence[object]]
-    """Called with 0: whether any data has arrived, as far as the system knows."""
+    """Called with 0: whether anything has arrived, as far as the system knows."""
     _transport: asyncio.Transport
     _timer: asyncio.TimerHandle
     _answer: asyncio.Future[HttpResponse] | None = None

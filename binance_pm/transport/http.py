@@ -142,7 +142,7 @@ class HttpResponse(msgspec.Struct, frozen=True):
 
     @property
     def date(self) -> int | None:
-        """The exchange's clock at the time of the response, whole seconds since the epoch; None for two dates."""
+        """The exchange's clock at the time of the response, whole seconds since the epoch; None if ambiguous."""
         text = self.headers.get("date")
         return _date(text) if text else None
 
