@@ -1,7 +1,8 @@
-"""Amounts whose text is plain: ``str`` of a Decimal such as ``0.00000000`` is ``0E-8``, and so msgspec would write it.
+"""Amounts with plain text: ``str`` of a Decimal such as ``0.00000000`` is ``0E-8``, which msgspec would write, too.
 
-msgspec writes a Decimal by its text, and refuses subclasses of Decimal. Members of an enumeration it writes by their
-value, whatever else they are: a `PlainDecimal` is a Decimal and such a member, with the plain text as its value.
+msgspec writes a Decimal by its text and rejects subclasses of Decimal. Members of an enumeration are written by their
+value, whatever other types they have: a `PlainDecimal` is both a Decimal and such a member, and its value is the plain
+text.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 MOST_DIGITS: Final = 64
-"""Significant digits of an amount that is received or sent, and how far from the point the first one may be."""
+"""Limit for amounts received or sent: significant digits, and places between the first digit and the point."""
 
 _EXACT: Final = decimal.Context(
     prec=1_000, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.InvalidOperation]
@@ -26,16 +27,16 @@ _EXACT: Final = decimal.Context(
 
 
 class PlainDecimal(Decimal, Enum):
-    """A Decimal that is written without an exponent by ``str``, `msgspec` and everything that asks for its text.
+    """A Decimal that ``str``, `msgspec` and everything else that uses its text write without an exponent.
 
-    It equals, hashes and calculates like the Decimal that it is; what is calculated from it is a Decimal.
+    A `PlainDecimal` equals, hashes and calculates like the same Decimal; the result of a calculation is a Decimal.
     """
 
-    # A class without members cannot be called, as `statistics.mean` does with the type of what it is given.
+    # An enumeration without members cannot be called, but `statistics.mean` calls the type of its arguments.
     ZERO = "0"
 
     def __new__(cls, text: str) -> Self:
-        """Make the member of the text."""
+        """Create the member for the text."""
         amount = Decimal.__new__(cls, text)
         amount._value_ = Decimal.__format__(amount, "f")
         return amount
@@ -60,7 +61,7 @@ class PlainDecimal(Decimal, Enum):
         return self
 
     def __conform__(self, _: object) -> str:
-        # sqlite3 looks an adapter up by the very type: one that a program has registered for Decimal is not found.
+        # sqlite3 looks up an adapter by the exact type: an adapter registered for Decimal is not found.
         return self._value_
 
     def __reduce_ex__(self, _: object) -> tuple[Any, ...]:
@@ -68,7 +69,7 @@ class PlainDecimal(Decimal, Enum):
 
 
 class _Plain(dict[str, PlainDecimal]):
-    """By the text of a Decimal that has an exponent, the same in plain notation; zeros are made once."""
+    """Maps the text of a Decimal with an exponent to the amount in plain notation; zeros are created once."""
 
     def __missing__(self, text: str) -> PlainDecimal:
         amount = _from_text(text)
@@ -79,13 +80,13 @@ class _Plain(dict[str, PlainDecimal]):
 
 _MOST_ZEROS: Final = 1_000
 PLAIN: Final = _Plain()
-"""What `plain` looks into, for callers that know that the text has an exponent and few digits."""
+"""The mapping behind `plain`, for callers that know that the text has an exponent and few digits."""
 
 
 def plain(value: Decimal) -> Decimal:
-    """The same amount; one whose text has an exponent as a `PlainDecimal`.
+    """Return the same amount, as a `PlainDecimal` if its text has an exponent.
 
-    What has more digits than any text should have stays as it is.
+    An amount with more digits than any text should have is returned unchanged.
     """
     if "E" not in (text := str(value)) or not is_near(value):
         return value
@@ -93,19 +94,19 @@ def plain(value: Decimal) -> Decimal:
 
 
 def is_near(value: Decimal) -> bool:
-    """Whether an amount can be written out: what is decoded always can."""
+    """Return whether an amount can be written out, which is true of every decoded amount."""
     return value.is_finite() and abs(value.adjusted()) <= _MOST_PLACES and len(value.as_tuple().digits) <= _MOST_PLACES
 
 
 def text_of(value: Decimal, form: str = "f") -> str:
-    """The amount as text of this format; with an exponent if plain notation would fill a screen, or the memory."""
+    """Format the amount; with an exponent if plain notation would fill a screen, or the memory."""
     if value.is_nan():
         return "NaN"
     return format(value, form if is_near(value) or value.is_infinite() else ".6E")
 
 
 def exact_sum(values: Iterable[Decimal]) -> Decimal:
-    """Their sum with all digits, whatever the precision of the caller's context, in plain notation."""
+    """Return the sum with all digits, whatever the precision of the caller's context, in plain notation."""
     total = Decimal(0)
     for value in values:
         total = _EXACT.add(total, value)
@@ -113,7 +114,7 @@ def exact_sum(values: Iterable[Decimal]) -> Decimal:
 
 
 def write_plainly(value: Any) -> Any:
-    """The value with every Decimal in it as `plain` has it: in place where it can be, else a copy."""
+    """Apply `plain` to every Decimal in the value: in place if possible, else in a copy."""
     match value:
         case Decimal():
             return plain(value)
@@ -133,7 +134,7 @@ def write_plainly(value: Any) -> Any:
             return mapping
         case tuple() | set() | frozenset():
             items, kind = cast("Iterable[Any]", value), cast("type[Any]", type(cast("object", value)))
-            # A NamedTuple takes its items one by one.
+            # A NamedTuple takes its items as separate arguments.
             return kind(*map(write_plainly, items)) if hasattr(kind, "_fields") else kind(map(write_plainly, items))
         case _:
             for name in getattr(cast("object", value), "__dataclass_fields__", ()):
@@ -142,13 +143,13 @@ def write_plainly(value: Any) -> Any:
 
 
 def json_of(value: object) -> bytes:
-    """The value as JSON with amounts in plain notation, also those that do not come from a response."""
+    """Return the value as JSON with amounts in plain notation, including those that do not come from a response."""
     text = msgspec.json.encode(value)
     return msgspec.json.encode(write_plainly(value)) if re.search(_WITH_EXPONENT, text) else text
 
 
 _WITH_EXPONENT: Final = rb'"-?\d[\d.]*E[+-]\d+"'
-# Plain text of more places would fill a screen, and then the memory.
+# Plain text with more places would fill a screen, or the memory.
 _MOST_PLACES: Final = 200
 
 
@@ -160,7 +161,7 @@ def _from_text(text: str) -> PlainDecimal:
 
 @cache
 def _can_be_name() -> bool:
-    """Whether msgspec writes such members as names, too: it does from 0.22 on."""
+    """Return whether msgspec also accepts such members as names, which it does from 0.22 on."""
     try:
         msgspec.json.encode({PLAIN["0E-8"]: None})
     except TypeError:

@@ -1,6 +1,7 @@
-"""Arguments of public functions, checked against their annotations: a mistake is told where it was made, by its name.
+"""Checks the arguments of public functions against their annotations, so that an error names the wrong argument.
 
-A parameter that is declared later is checked, too. What its type does not say, such as a range, the function checks.
+A parameter that is added later is checked, too. The function itself checks what its types do not
+express, such as a range.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ T = TypeVar("T")
 
 
 def checked(name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Refuse arguments that are not of the types declared.
+    """Reject arguments that are not of the declared types.
 
     The traceback of the error ends here, without local variables: an error reporter would show keys in them.
 
     Args:
-        name: what an error calls the function, such as ``Client``.
+        name: name of the function in an error, such as ``Client``.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        # Names that the annotations use may be defined below the function, and importing is not to pay for it.
+        # Annotations may use names that are defined below the function, and resolving them would slow down importing.
         @functools.cache
         def known() -> tuple[inspect.Signature, Mapping[str, Any]]:
             return inspect.signature(function), hints_of(function)
@@ -63,15 +64,15 @@ def checked(name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 
 def check_fields(name: str, thing: object, *, prefix: str = "") -> None:
-    """Refuse fields of a Struct that are not of the types declared.
+    """Reject fields of a Struct that are not of the declared types.
 
     Args:
-        name: what an error calls the Struct.
+        name: name of the Struct in an error.
         thing: the Struct.
-        prefix: what its fields are found behind.
+        prefix: put in front of each field name.
 
     Raises:
-        ConfigurationError: by the name of the field.
+        ConfigurationError: a field has a wrong type; the text names the field.
     """
     try:
         for field, hint in _fields_of(type(thing)).items():
@@ -81,17 +82,17 @@ def check_fields(name: str, thing: object, *, prefix: str = "") -> None:
 
 
 def check(name: str, value: object, hint: Any) -> None:
-    """Refuse a value that is not of the type.
+    """Reject a value that is not of the type.
 
     Raises:
-        ValueError: with the name and the type that is meant, never with a value that may be secret.
+        ValueError: the value has a wrong type; the text gives the name and the expected type, never a possible secret.
     """
     if not _is_of(value, hint):
         raise _WrongTypeError(f"{name} is {_shown(value, hint)}: give {_words(hint)}")
 
 
 def hints_of(function: Callable[..., object]) -> Mapping[str, Any]:
-    """The types of a function's parameters, by name."""
+    """Return the types of a function's parameters, by name."""
     function = inspect.unwrap(function)
     annotations = {
         name: annotation
@@ -103,7 +104,7 @@ def hints_of(function: Callable[..., object]) -> Mapping[str, Any]:
         try:
             return get_type_hints(SimpleNamespace(__annotations__=annotations), function.__globals__, late)
         except NameError as missing:
-            # What a module loads when it is asked for.
+            # A name that the module loads on demand.
             unknown = str(missing.name)
             late[unknown] = getattr(sys.modules[function.__module__], unknown)
 
@@ -146,14 +147,14 @@ def _is_one(value: object, hint: Any) -> bool:
 
 
 def _is_number(value: object, hint: type) -> bool:
-    # True is a number, too, and NaN compares as nothing does.
+    # bool is a subclass of int, and NaN fails every comparison.
     if type(value) is int:
         return abs(value) <= _LARGEST
     return hint is float and type(value) is float and not math.isnan(value)
 
 
 def _holds(value: object, kind: type, parts: tuple[Any, ...]) -> bool:
-    """Whether it is a collection of the kind, of such parts as far as looking at them does not use them up."""
+    """Return whether the value is a collection of the kind; its items are checked if this does not consume them."""
     if not isinstance(value, kind) or (isinstance(value, str | bytes) and issubclass(kind, Iterable)):
         return False
     if issubclass(kind, Mapping):
@@ -168,7 +169,7 @@ def _holds(value: object, kind: type, parts: tuple[Any, ...]) -> bool:
 
 
 def _wrong_part(value: object, hint: Any) -> tuple[object, Any] | None:
-    """The first part of a collection that is not of its type, and that type; None if the collection itself is not."""
+    """Return the first item that is not of its type, and that type; None if the collection itself is of another."""
     for one in get_args(hint) if get_origin(hint) in {Union, UnionType} else [hint]:
         kind, parts = get_origin(one), get_args(one)
         is_fixed = kind is tuple and Ellipsis not in parts
@@ -184,7 +185,7 @@ def _wrong_part(value: object, hint: Any) -> tuple[object, Any] | None:
 
 
 def _shown(value: object, hint: Any) -> str:
-    """What it is: only what can hold no secret is shown itself."""
+    """Describe the value; only a value that cannot be a secret is shown itself."""
     if value is None:
         return "None"
     if isinstance(value, int | float) and any(part in _NUMBERS for part in (hint, *get_args(hint))):

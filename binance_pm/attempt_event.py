@@ -1,4 +1,4 @@
-"""What is told of each attempt of a call."""
+"""The event that reports one attempt of a call."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from binance_pm.transport.http import HttpResponse, SendFailed
 
 
 class AttemptEvent(msgspec.Struct, frozen=True):
-    """One attempt of a call has ended; one that its caller cancelled is not told."""
+    """The end of one attempt of a call. Attempts that the caller cancelled are not reported."""
 
     call: CallInfo
     """The call that the attempt belongs to."""
     priority: Priority
     """The priority of the call."""
     waited: float
-    """Seconds until it had its weight, or until it gave up waiting."""
+    """Seconds until the attempt had its weight, or until it gave up waiting."""
     seconds: float | None
-    """From its first byte until the answer had come or was given up; None where nothing was sent."""
+    """Seconds from the request's first byte until the response arrived or was given up; None if nothing was sent."""
     status: int | None
-    """The answer's HTTP status; None where none came."""
+    """HTTP status of the response; None if no response arrived."""
     error: type[PortfolioMarginError] | None
-    """What it ended in; None where it was answered as promised."""
+    """The error that ended the attempt; None if the response was as expected."""
 
 
 def attempt_event(
     reservation: Reservation, answer: HttpResponse | SendFailed | None, outcome: object, ended: float
 ) -> AttemptEvent:
-    """How an attempt ended: in an answer or an error, and when by the monotonic clock."""
+    """Return the event for an attempt that ended in a response or an error, at a monotonic time."""
     admitted, departed = reservation.admitted_at, reservation.sent_at
     return AttemptEvent(
         call=reservation.call,

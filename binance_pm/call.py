@@ -40,12 +40,12 @@ class BoundEndpoint(Generic[T]):
         self.is_signed: Final = endpoint.is_signed
         self.info: Final = info
         self.url: Final = url
-        """The origin that it is sent to."""
+        """The origin that the requests are sent to."""
         self.origin: Final = origin
-        """The origin that its pools go by: the exchange's numbered hosts share one."""
+        """The origin that identifies the pools: the exchange's numbered hosts share one."""
         self.pools: Final = pools
         self.charges: Final[dict[tuple[int, ...], tuple[Charge, ...]]] = {}
-        """What a call costs, by its weights: those of most endpoints are always the same."""
+        """The charges of a call, by its weights, which are always the same for most endpoints."""
         self.headers: Headers | None = None
         """None until the first call has found the keys that the endpoint needs."""
         self.hint: str = ""
@@ -94,19 +94,19 @@ async def signature_of(sign: Signer, query: str, info: CallInfo, session: Sessio
     """Return the signature of a query, quoted for the query.
 
     Raises:
-        ConfigurationError: a signer of the caller's failed.
-        ConnectError, SessionClosed: it took too long, or the session was closed.
+        ConfigurationError: the caller's signer failed.
+        ConnectError, SessionClosed: signing took too long, or the session was closed.
     """
     try:
         signature = sign(query.encode())
         if not isinstance(signature, str):
             signature = await session.bounded(info, signature, seconds=session.timeouts.total)
-        # An HMAC signature is hexadecimal, and needs no quoting.
+        # An HMAC signature is hexadecimal and needs no quoting.
         return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
     except PortfolioMarginError:
         raise
     except Exception as error:
-        # A caller's signer may raise or return anything, and local variables are secret: also the one of this frame.
+        # A caller's signer may raise or return anything, and local variables are secret, also in this frame.
         signature = ""
         clear_locals(error)
         raise ConfigurationError(info, f"the signer failed with {type(error).__name__}") from error

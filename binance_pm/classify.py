@@ -1,7 +1,7 @@
-"""What a response means, decided once: budget, retry and caller go by the one result.
+"""Decides once what a response means: budget, retry and caller use the same result.
 
-The exchange's own code decides, and the status where there is none. Where neither is the exchange's word, because a
-gateway or firewall answered in its place, the words of the page do.
+The exchange's own code decides, or the status if there is no code. If neither comes from the exchange, because a
+gateway or firewall responded instead, the words of the page decide.
 
 Sources:
     https://developers.binance.com/docs/derivatives/portfolio-margin/error-code (read 2026-11-21)
@@ -39,9 +39,9 @@ from binance_pm.transport.http import HttpResponse
 
 _TOO_MUCH_WEIGHT: Final = -1003
 
-# Codes whose kind is not that of the status. Of the exchange's other codes a 4xx says that the request is wrong.
+# Codes whose class is not that of the status. For the exchange's other codes a 4xx means that the request is wrong.
 _KINDS: Final[dict[int, type[ExchangeError]]] = {
-    # Portfolio Margin, error-code; general-info decides where it says more of what was executed.
+    # Portfolio Margin, error-code; general-info decides if it says more about what was executed.
     -1000: OutcomeUnknown,  # UNKNOWN
     -1001: NotDone,  # DISCONNECTED: "Internal error; unable to process your request."
     -1002: AuthenticationError,  # UNAUTHORIZED
@@ -71,30 +71,31 @@ _KINDS: Final[dict[int, type[ExchangeError]]] = {
     -2017: AuthenticationError,  # API_KEYS_LOCKED
 }
 
-# Two pages give these numbers two meanings, and the text tells which it is.
+# Two pages of the documentation give these codes different meanings; the text of the error shows which one applies.
 _KINDS_BY_WORDS: Final[dict[int, tuple[str, type[ExchangeError]]]] = {
     # SERVER_BUSY of Portfolio Margin Pro; DUPLICATE_IP of Portfolio Margin.
     -1004: (r"\bbusy\b", NotDone),
-    # USD-M futures: there is no depth for a price match, and so no order.
+    # USD-M futures: there is no depth for a price match, so no order was placed.
     -5041: (r"\bdepth\b", RequestRejected),
 }
 
-# Errors of Portfolio Margin have positive codes there (error-code, 51xxx); any other code from 0 on is a success's, or
-# a gateway's own.
+# Some errors of Portfolio Margin have positive codes (error-code, 51xxx); any other code from 0 on belongs to a success
+# or to a gateway.
 _POSITIVE_ERRORS: Final = range(51_000, 52_000)
 
-# These say enough by themselves, however long the page that comes with them.
+# These statuses are clear, however long the page that comes with them.
 _LIMITING: Final = {403, 418, 429}
-# What a gateway says that gave up waiting or was left (408, 460, 499), or that keeps requests apart (409, 425): it does
-# not know what became of one that it had passed on. The exchange itself documents 409 for replacing a spot order, where
-# it means that a part was done; so of its codes only those are believed there that have a kind of their own.
+# Statuses of a gateway that stopped waiting or was abandoned (408, 460, 499), or that keeps requests apart (409, 425):
+# the gateway does not know the outcome of a request that it had forwarded. The exchange itself documents 409 for
+# replacing a spot order, where 409 means that a part was executed. Therefore, with these statuses, only the exchange's
+# codes that have a class of their own are trusted.
 _UNCERTAIN: Final = {408, 409, 425, 460, 499}
 _BAD_GATEWAY: Final = {502, 504}
 
-# Characters of a text in which words are looked for.
+# How many characters of a text are searched for words.
 _MOST_READ: Final = 2000
-# Patterns, which are compiled when a text is first looked into.
-# Every page of CloudFront speaks of "too much traffic", so these words say nothing.
+# Patterns, which are compiled when a text is first searched.
+# Every page of CloudFront mentions "too much traffic", so these words mean nothing.
 _LIMIT_WORDS: Final = (
     r"too many (?:\w+ )?requests|rate (?:is |was )?(?:too high|exceeded)|\brate[ -]?limit|reduce your request rate"
     r"|requests? per (?:second|minute|hour)|\bbanned until \d"
@@ -114,22 +115,22 @@ class Verdict(NamedTuple):
     """What a response means."""
 
     error: PortfolioMarginError | None
-    """What it is for the caller; None for a success, of which the decoder may still find that it is unreadable."""
+    """The error for the caller; None for a success, whose body the decoder may still find invalid."""
     feedback: Feedback
     """What the budget learns from the response."""
 
 
 class _Said(NamedTuple):
-    """What the body of an error says."""
+    """The content of an error's body."""
 
     code: int | None
-    """The code that it gives, if it is a whole number."""
+    """The code, if it is a whole number."""
     is_negative: bool
     """Whether the code is a number below zero, whole or not."""
     text: str
 
     def has(self, words: str) -> bool:
-        """Whether words of the pattern are in its text, as far as that is read."""
+        """Return whether the pattern occurs in the part of the text that is searched."""
         return re.search(words, self.text[:_MOST_READ], re.IGNORECASE) is not None
 
     @property
@@ -139,10 +140,10 @@ class _Said(NamedTuple):
 
 
 def classify(call: CallInfo, answer: HttpResponse) -> Verdict:
-    """Decide by status, headers and body what a response means: a success or one error, and what the budget learns.
+    """Decide by status, headers and body whether a response is a success or an error, and what the budget learns.
 
-    A success is looked into for the exchange's refusal, which is a JSON object with an error's code, whatever its
-    status. A list is a value, even one with refusals in it: each item tells what became of one part.
+    A success is also searched for a refusal by the exchange: a JSON object with an error code, whatever the status. A
+    list is a value, even if it contains refusals: each item reports the outcome of one part.
     """
     status, body = answer.status, answer.body
     used: dict[str, int] = {}
@@ -160,7 +161,7 @@ def classify(call: CallInfo, answer: HttpResponse) -> Verdict:
 
 
 def unreadable(call: CallInfo, answer: HttpResponse, reason: str) -> InvalidResponse:
-    """The error for a success whose body is not what the endpoint promises."""
+    """Return the error for a success whose body is not what the endpoint promises."""
     what = f"the answer is not what this endpoint promises: {presentable(reason)}"
     return InvalidResponse(call, what, status=answer.status)
 
@@ -201,7 +202,7 @@ def _kind(answer: HttpResponse, said: _Said) -> type[ExchangeError]:
     if not said.is_of_exchange:
         return _kind_of_gateway(answer, said)
     kind = _kind_of_code(said)
-    # Both are an invitation to send it again, and a gateway that lost the exchange cannot know that nothing was done.
+    # Both classes invite a retry, but a gateway that lost the exchange cannot know that nothing was executed.
     if kind is not None and not (status in _BAD_GATEWAY and kind in {NotDone, ClockSkewError}):
         return kind
     return _kind_of_status(status, said)
@@ -214,13 +215,13 @@ def _kind_of_code(said: _Said) -> type[ExchangeError] | None:
 
 
 def _kind_of_gateway(answer: HttpResponse, said: _Said) -> type[ExchangeError]:
-    """The kind of an error that has no code of the exchange's."""
+    """Return the class of an error without a code of the exchange."""
     status = answer.status
     if status >= 400 and said.has(_LIMIT_WORDS):
         return IpBanned if answer.banned_until is not None else RateLimited
     if status == 503 and said.has(_EXCEEDED_WORDS):
         return RateLimited
-    # The exchange's firewall blocks countries and clients that ask too often: without a word of a country, the latter.
+    # The exchange's firewall blocks countries and clients that send too often: without a country, it is the latter.
     if status == 403 and not said.has(_PLACE_WORDS):
         return RateLimited
     # A success with a code below zero that is not one of the exchange's.
@@ -236,7 +237,7 @@ def _kind_of_status(status: int, said: _Said) -> type[ExchangeError]:
 
 
 def _is_unavailable(said: _Said) -> bool:
-    """Whether the exchange itself says that it did nothing: a gateway says the same of what it cannot know.
+    """Return whether the exchange itself says that nothing was executed; a gateway says the same without knowing.
 
     A gateway says so as plain text, without a code, or with the status as the code; the exchange's codes are not
     positive here.
@@ -252,7 +253,7 @@ class _Refusal(msgspec.Struct):
 
 _REFUSAL: Final = msgspec.json.Decoder(_Refusal)
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-# A whole number, or text of one; no code of the exchange is longer.
+# A whole number, or its text; no code of the exchange is longer.
 _WHOLE: Final = rb'"?\s*(-?\d{1,18})(?:\.0{1,18})?\s*"?'
 _BELOW_ZERO: Final = rb'"?\s*-[0.]*[1-9]'
 
@@ -271,7 +272,7 @@ def _said(body: bytes | None) -> _Said:
 
 
 def _text(value: msgspec.Raw) -> str:
-    """A JSON text; nothing where it is null or something else: the code alone says what happened."""
+    """Return a JSON text, or an empty text for null or another type, because the code alone says what happened."""
     try:
         return msgspec.json.decode(bytes(value).decode(errors="replace"), type=str)
     except ValueError:

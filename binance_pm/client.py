@@ -1,4 +1,4 @@
-"""The facade: one account, every endpoint, and the one `call()` that all of them go through."""
+"""The client of one account: every endpoint, and the one `call()` that all of them go through."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 _ADDED: Final = {"timestamp", "signature"}
 _LONGEST_RECV_WINDOW: Final = 60_000
-# What the transports carry, less path, timestamp, signature and headers.
+# What the transports accept, minus path, timestamp, signature and headers.
 _LONGEST_QUERY: Final = 60_000
 _USER_AGENT: Final = f"binance-pm/{VERSION}"
 
@@ -56,19 +56,19 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
     """One account of the exchange: open it with ``async with``, or with `open` and `aclose`.
 
     Args:
-        api_key: the key as the exchange shows it; None for endpoints that need none.
+        api_key: the key as the exchange shows it; None for endpoints that need no key.
         api_secret: the HMAC secret; or an Ed25519 or RSA private key, as PEM text or as the `pathlib.Path` of its
             file; or a function that signs.
-        passphrase: opens an encrypted private key.
+        passphrase: decrypts an encrypted private key.
         label: names the account in errors and logs; by default a digest of the key.
-        session: what to share connections and budget with; by default the event loop's.
+        session: shares connections and budget; by default the session of the event loop.
         recv_window: milliseconds for which the exchange accepts a request, 5000 if None, at most 60000.
         max_wait: seconds that a call may wait for weight or a closed gate before it gives up.
-        attempts: how often a call is tried in all that may be repeated: a read, and a write whose effect is the same
-            the second time. Any other write is repeated only if it was refused for its timestamp.
-        papi_url: where Portfolio Margin (``/papi``) is.
-        sapi_url: where Portfolio Margin Pro (``/sapi``) is.
-        allow_custom_host: accept URLs of hosts that are not the exchange's: they are sent the key.
+        attempts: maximum number of attempts of a call that may be repeated: a read, or a write whose effect is the
+            same the second time. Any other write is repeated only if it was refused for its timestamp.
+        papi_url: URL of Portfolio Margin (``/papi``).
+        sapi_url: URL of Portfolio Margin Pro (``/sapi``).
+        allow_custom_host: accept URLs of hosts other than the exchange's. Those hosts receive the key.
         jitter: a random number from 0 to 1, for the delay of a retry.
 
     Raises:
@@ -108,11 +108,11 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             _check_patience(max_wait, attempts)
         except ValueError as error:
             raise ConfigurationError(CallInfo("Client", label), str(error)) from None
-        # Two labels of one key are one account to the exchange.
+        # To the exchange, two labels of one key are one account.
         self._key_id: Final = _fingerprint(api_key)
         self.label: Final = label or self._key_id
         self._api_key: Final = Secret(api_key or "")
-        # Longer than the digest that is shown, so that no other key can be made to share these connections.
+        # Longer than the digest that is shown, so that no other key can be crafted to share these connections.
         self._connections: Final = hashlib.sha256(self._api_key.reveal()).hexdigest()
         self._recv_window: Final = recv_window
         self._max_wait: Final = max_wait
@@ -123,21 +123,21 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         self._closed: bool = False
         self._bound: Final[dict[Endpoint[Any], BoundEndpoint[Any]]] = {}
         self._hints: dict[str, str] = {}
-        """By family, what an error says of how its place was chosen."""
+        """By family, what an error adds about the source of the URL."""
 
     @classmethod
     @checked("Client.from_env")
     def from_env(cls, environment: Mapping[str, str] | None = None, **options: Any) -> Self:
-        """A client with the keys of the environment.
+        """Create a client with the keys of the environment.
 
         ``BINANCE_PM_API_KEY``, and ``BINANCE_PM_API_SECRET`` (HMAC) or ``BINANCE_PM_PRIVATE_KEY_FILE`` (PEM; with
-        ``BINANCE_PM_PRIVATE_KEY_PASSPHRASE`` where it is encrypted). ``BINANCE_PM_BASE_URL`` points both hosts to
-        one place, such as the local exchange.
+        ``BINANCE_PM_PRIVATE_KEY_PASSPHRASE`` if it is encrypted). ``BINANCE_PM_BASE_URL`` replaces both hosts by one,
+        such as the local exchange.
 
         Args:
             environment: read instead of `os.environ`.
-            **options: as for `Client`; they win over the environment. With ``api_key=None, api_secret=None`` it reads
-                no key, and calls what needs none.
+            **options: as for `Client`; they take precedence over the environment. With ``api_key=None,
+                api_secret=None`` no key is read, and only endpoints that need no key can be called.
 
         Raises:
             ConfigurationError: a variable is missing, or two exclude each other; the text names them.
@@ -150,10 +150,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         return client
 
     def note_source(self, variable: str, arguments: Iterable[str]) -> None:
-        """Have errors name the variable of the environment that some of the URLs came from.
+        """Make errors name the environment variable that some of the URLs came from.
 
         Args:
-            variable: its name.
+            variable: name of the variable.
             arguments: ``papi_url``, ``sapi_url``, or both.
         """
         for name in arguments:
@@ -168,28 +168,28 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     @property
     def session(self) -> Session:
-        """The session that it is open on.
+        """The session that the client is open on.
 
         Raises:
-            SessionClosed: it is not open.
+            SessionClosed: the client is not open.
         """
         return self._opened(CallInfo("Client", self.label))
 
     @property
     def key_id(self) -> str:
-        """What pools call the account: a digest of its key, which shows no part of it."""
+        """The account's name in the pools: a digest of the key, which shows no part of the key."""
         return self._key_id
 
     def origin(self, endpoint: Endpoint[Any]) -> str:
-        """Where calls of the endpoint are counted: the budget's name for the host."""
+        """Return the origin under which the budget counts calls of the endpoint."""
         return self._bind(endpoint).origin
 
     async def open(self) -> Self:
-        """Open it on this event loop; ``async with`` does the same, and closes it at the end.
+        """Open the client on this event loop; ``async with`` does the same, and closes the client at the end.
 
         Raises:
-            SessionClosed: it is open or was closed, or its session is open on another event loop.
-            ConfigurationError: its session cannot be opened as it was made.
+            SessionClosed: the client is open or was closed, or its session is open on another event loop.
+            ConfigurationError: the client's session cannot be opened with its arguments.
         """
         if self._session is not None or self._closed:
             raise SessionClosed(
@@ -201,10 +201,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         return self
 
     async def aclose(self) -> None:
-        """Close it, and with it the connections, if no other client needs them; closing what is closed does nothing.
+        """Close the client, and the connections if no other client needs them; closing a closed client does nothing.
 
         Raises:
-            SessionClosed: it is open on another event loop that has not ended: it stays open.
+            SessionClosed: the client is open on another event loop that has not ended, and stays open.
         """
         if self._session is not None:
             self._session.check_place(CallInfo("Client", self.label))
@@ -233,18 +233,18 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         """Call an endpoint that is not declared here, with the same budget, signature and errors.
 
         Args:
-            method: GET is a read unless `repeat` says otherwise; anything else counts as a write.
+            method: GET is a read unless `repeat` says otherwise; any other method counts as a write.
             path: such as ``/papi/v1/balance``.
-            weight: what one call costs, as the exchange documents it: a number counted by IP, or a mapping of types of
-                limit to numbers.
-            returns: the type to decode the answer into, such as a Struct, or ``dict[str, Any]``.
-            params: as the exchange names them; recvWindow, timestamp and signature are added.
-            security: what the exchange asks for.
-            priority: its priority in the queue for weight; by default POLL for GET, and ORDER for the rest.
-            repeat: whether it may be sent again if its answer is lost. By default GET is, and nothing else.
-                ``"same_effect"`` for a write that may be, such as a cancel or a listen key. ``"never"`` for a GET that
-                uses up a quota, such as a download id: it counts as a write then, so that an error says whether it may
-                have taken effect.
+            weight: weight of one call, as the exchange documents it: a number counted by IP, or a mapping from limit
+                types to numbers.
+            returns: the type to decode the response into, such as a Struct, or ``dict[str, Any]``.
+            params: parameters as the exchange names them; recvWindow, timestamp and signature are added.
+            security: the security type of the endpoint, as the exchange documents it.
+            priority: priority in the queue for weight; by default POLL for GET, and ORDER for all other methods.
+            repeat: whether the request may be sent again if its response is lost. By default only a GET may.
+                ``"same_effect"`` for a write that may be repeated, such as a cancel or a listen key. ``"never"`` for a
+                GET that uses up a quota, such as a download id: such a GET counts as a write, so that an error says
+                whether the request may have taken effect.
 
         Raises:
             ConfigurationError: an argument cannot be used; the text says which and why.
@@ -266,14 +266,14 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         return await self.call(endpoint, params)
 
     async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None]) -> T:
-        """Call an endpoint: reserve weight, sign, send, settle, decode; and again if that is safe.
+        """Call an endpoint: reserve weight, sign, send, settle, decode; repeat the call if that is safe.
 
         Args:
             endpoint: the endpoint.
             parameters: as the exchange names them, in the order in which they are sent.
 
         Raises:
-            PortfolioMarginError: one of its kinds, whatever goes wrong.
+            PortfolioMarginError: the call failed; the subclass says how.
         """
         call = self._prepare(endpoint, parameters)
         while True:
@@ -333,12 +333,12 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         if type(outcome) is ServerTime:
             observe_time(outcome, reservation, session)
         if isinstance(outcome, InvalidResponse):
-            # It may belong to another call, and so may whatever else comes on its connection.
+            # The response may belong to another call, and so may later data on its connection.
             transport.distrust(request)
         return outcome
 
     async def _retry_or_raise(self, error: PortfolioMarginError, call: PreparedCall[Any]) -> None:
-        """Return when the call may be attempted again, or raise what it ended in."""
+        """Return when the call may be attempted again, or raise the error that ended it."""
         session, origin = call.session, call.bound.origin
         now = session.budget.monotonic()
         retry = next_attempt(
@@ -365,13 +365,13 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             await session.bounded(call.bound.info, session.budget.sleep(retry.delay))
 
     async def _synchronise(self, call: PreparedCall[Any]) -> None:
-        """Ask the origin of a call for its time. If that fails, rely on the `Date` of the refusal."""
+        """Request the server time from the origin of a call. If that fails, rely on the `Date` of the refusal."""
         ask = self.server_time if call.bound.endpoint.family == "papi" else self.pro_server_time
         budget, origin = call.session.budget, call.bound.origin
         asked = budget.monotonic()
         why = f"{origin} told a time that is not plausible."
         try:
-            # A time that is far from all that is known has to be told twice.
+            # A time that is far from everything known has to be confirmed by a second response.
             for _ in range(2):
                 await ask()
                 if budget.clock(origin).exact_at >= asked:
@@ -395,7 +395,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             raise ConfigurationError(bound.info, str(error)) from None
 
     def _headers(self, bound: BoundEndpoint[Any]) -> Headers:
-        """Return the headers of every call of an endpoint, if the keys that it needs are there."""
+        """Return the headers of every call of an endpoint; fail if a key that the endpoint needs is missing."""
         if bound.is_signed and self._sign is None:
             raise ConfigurationError(bound.info, "no API secret was given", advice=_NO_KEY)
         key = {"x-mbx-apikey": self._key(bound.info)} if bound.endpoint.sends_key else {}
@@ -403,7 +403,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         return headers
 
     async def _request(self, call: PreparedCall[Any], reservation: Reservation) -> HttpRequest:
-        """Return the request as it will leave: the bytes signed are the bytes sent."""
+        """Return the request as it will be sent: the signed bytes are the bytes sent."""
         endpoint, query = call.bound.endpoint, call.query
         if self._sign is not None and call.bound.is_signed:
             query += f"{'&' if query else ''}timestamp={reservation.clock.milliseconds()}"
@@ -436,7 +436,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         ]
         bound = BoundEndpoint(endpoint, info, url, origin, tuple(pools))
         bound.hint = self._hints.get(family, "")
-        # Endpoints made on the spot are as many as the caller likes.
+        # Callers may create any number of undeclared endpoints, so these are not kept.
         if endpoint.is_declared:
             self._bound[endpoint] = bound
         return bound
@@ -489,5 +489,5 @@ def _check_recv_window(value: object) -> None:
 
 
 def _fingerprint(api_key: str | None) -> str:
-    """Tells accounts apart in errors and logs without showing any part of the key."""
+    """Return a digest that distinguishes accounts in errors and logs without showing any part of the key."""
     return hashlib.sha256(api_key.encode()).hexdigest()[:8] if api_key else "no key"

@@ -1,24 +1,26 @@
-"""The exchange's clock, as an interval learned from its answers.
+"""The exchange's clock, as an interval learned from its responses.
 
-What the exchange does: every answer carries `Date`, its clock in whole seconds; a time endpoint tells milliseconds.
+What the exchange does: every response carries `Date`, the exchange's clock in whole seconds; a time endpoint returns
+milliseconds.
 
-What is guaranteed: while every answer's stamp was made between the moment its request left and the moment it arrived,
-and the two clocks drift by less than 200 millionths, the exchange's clock lies inside `ServerClock.bounds()`. It is
-kept on the monotonic clock, so steps of this machine's wall clock do not exist for it. The bounds are never wider than
-three minutes, whatever answers say.
+What is guaranteed: if every response was stamped between the moment its request left and the moment the response
+arrived, and the two clocks drift by less than 200 parts per million, the exchange's clock lies inside
+`ServerClock.bounds()`. The interval is kept on the monotonic clock, so steps of this machine's wall clock have no
+effect. The bounds are never wider than three minutes, whatever the responses say.
 
-What is believed: not every `Date` is the exchange's. Caches repeat old ones, proxies write their own.
+What is accepted: not every `Date` comes from the exchange. Caches repeat old ones, proxies write their own.
 
-* The first `Date` is believed if it is within two minutes of the wall clock. Otherwise a second response has to agree.
-* A later `Date` that is off by up to five seconds shows how far the clocks of the exchange's edges lie apart: from then
-  on the bounds are wider by as much on both sides, which is halved every ten minutes.
-* One that is off by more is ignored, until three of them in a row, over two seconds, agree with one another and with
-  the monotonic clock: then the monotonic clock stood still, as it does while a machine is suspended.
+* The first `Date` is accepted if it is within two minutes of the wall clock. Otherwise a second response has to agree.
+* A later `Date` that is off by up to five seconds shows how far the clocks of the exchange's edge servers are apart:
+  from then on the bounds are wider by that much on both sides, and this margin is halved every ten minutes.
+* A `Date` that is off by more is ignored, until three of them in a row, over two seconds, agree with one another and
+  with the monotonic clock: then the monotonic clock had stopped, as it does while a machine is suspended.
 * The time endpoint outweighs every `Date`. If its time is more than two minutes from everything else that is known,
-  the wall clock included, it has to say so twice. A `Date` that contradicts it by more than a second is ignored; only
-  if the two have agreed before, and then disagree for ten minutes, it is believed again.
+  including the wall clock, a second response of the time endpoint has to agree. A `Date` that contradicts the time
+  endpoint by more than a second is ignored; `Date` is accepted again only if the two have agreed before, and then
+  disagree for ten minutes.
 
-What nobody knows: how far the clocks of the exchange's edges lie apart.
+What is unknown: how far the clocks of the exchange's edge servers are apart.
 """
 
 from __future__ import annotations
@@ -31,24 +33,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DRIFT: Final = 200e-6
-"""By how much two clocks may drift apart, in seconds a second."""
+"""Largest drift between two clocks, in seconds per second."""
 NEAR: Final = 120.0
-"""Seconds from what is known within which an answer is believed at once."""
+"""Distance in seconds from the known time within which a response is accepted at once."""
 MOST_UNSURE: Final = 60.0
-"""Seconds by which drift and contradictions widen the bounds on either side, at most."""
+"""Maximum number of seconds by which drift and contradictions widen the bounds on either side."""
 _SLACK = 0.005
-# Before the first answer the wall clock is all there is. It was right enough if the exchange accepts a signed
-# request: at most 1 s ahead, at most recv_window (5 s) behind.
+# Before the first response only the wall clock is known. The wall clock was accurate enough if the exchange accepts a
+# signed request: at most 1 s ahead, at most recv_window (5 s) behind.
 _UNHEARD = 5.0
 # A timestamp may be less than 1 s ahead of the exchange's clock (general-info, read 2026-11-21): stay well inside.
 _AHEAD = 0.5
-# An answer that took longer says too little, and so does an interval that holds two contradicting answers.
+# A response that took longer says too little, and so does an interval that covers two contradicting responses.
 _LONGEST_TRIP = 30.0
 _WIDEST = 45.0
-# By so much the clocks of the exchange's edges may differ: from one another, and from the time endpoint.
+# Largest differences between the clocks of the exchange's edge servers, and from the time endpoint.
 _WIDEST_SPREAD, _WIDEST_FROM_EXACT = 5.0, 1.0
 _SPREAD_HALF_LIFE = 600.0
-# How many answers have to agree, and over how many seconds: a `Date` that stands still is no clock.
+# How many responses have to agree, and over how many seconds: a `Date` that never advances is not a clock.
 _FIRST_WITNESSES, _WITNESSES, _WITNESSED_SECONDS = 2, 3, 2.0
 _AGAINST_EXACT, _AGAINST_EXACT_SECONDS = 20, 600.0
 _FRESH_SECONDS = 60.0
@@ -57,7 +59,7 @@ _END_OF_TIME = 253_402_300_800.0
 
 
 class _Interval(NamedTuple):
-    """The exchange's clock less the monotonic one, and the monotonic time at which that was learned."""
+    """The exchange's clock minus the monotonic clock, and the monotonic time of this observation."""
 
     low: float
     high: float
@@ -65,21 +67,21 @@ class _Interval(NamedTuple):
 
 
 class _UnconfirmedTime(NamedTuple):
-    """What answers say that contradict what is known."""
+    """Responses that contradict the known time."""
 
     told: _Interval
     since: float
-    """Monotonic time of the first of them."""
+    """Monotonic time of the first such response."""
     times: int
 
 
 class ServerClock:
-    """The clock of one host of the exchange; seconds since the epoch.
+    """The clock of one host of the exchange, in seconds since the epoch.
 
     Args:
         monotonic: this machine's clock that never steps, in seconds.
-        wall: this machine's wall clock, used until the exchange was heard.
-        near: seconds from what is known within which an answer is believed at once.
+        wall: this machine's wall clock, used until the exchange's time is known.
+        near: distance in seconds from the known time within which a response is accepted at once.
     """
 
     def __init__(
@@ -93,26 +95,26 @@ class ServerClock:
         self._wall = wall
         self._near = near
         self.is_synchronised: bool = False
-        """Whether an answer that is believed has told the exchange's time yet."""
+        """Whether the exchange's time is known from an accepted response."""
         self.exact_at: float = -math.inf
-        """Monotonic time of the latest answer of the time endpoint that was believed."""
+        """Monotonic time of the latest accepted response of the time endpoint."""
         self._known: _Interval | None = None
         self._is_exact = False
-        """Whether what is known is the time endpoint's."""
+        """Whether the known time comes from the time endpoint."""
         self._has_agreed = False
-        """Whether a `Date` has agreed with it since."""
+        """Whether a `Date` has agreed with the known time since."""
         self._rumour: _UnconfirmedTime | None = None
         self._claim: _Interval | None = None
-        """What the time endpoint has said that is far from everything known."""
+        """A time of the time endpoint that is far from everything known."""
         self._spread = 0.0
-        """How far the exchange's clocks lay apart when it was last seen."""
+        """How far apart the exchange's clocks were when this was last observed."""
         self._spread_at = 0.0
 
     def bounds(self, now: float | None = None) -> tuple[float, float]:
-        """The earliest and the latest that the exchange's clock can show now.
+        """Return the earliest and the latest time that the exchange's clock can show now.
 
         Args:
-            now: what the monotonic clock shows, if it has been read.
+            now: the monotonic time, if it has already been read.
         """
         known = self._known
         if known is None:
@@ -126,30 +128,30 @@ class ServerClock:
         return now + known.low - unsure, now + known.high + unsure
 
     def milliseconds(self) -> int:
-        """The timestamp for a request signed now: the middle of the bounds, and surely not too far ahead."""
+        """Return the timestamp for a request signed now: the middle of the bounds, but never too far ahead."""
         known = self._known
         if known is None:
             return int(self._wall() * 1000)
         low, high = self.bounds()
         if self._is_exact:
-            # What edges of the exchange say beside the time endpoint does not make its time less sure.
+            # Deviating edge servers do not make the time of the time endpoint less certain.
             now = self._monotonic()
             drift = min(DRIFT * abs(now - known.at), MOST_UNSURE)
             low, high = now + known.low - drift, now + known.high + drift
         return int((low + min((high - low) / 2, _AHEAD)) * 1000)
 
     def observe(self, earliest: float, latest: float, *, asked: float, answered: float, exact: bool = False) -> bool:
-        """Learn that the exchange's clock showed something in [earliest, latest] between two local moments.
+        """Record that the exchange's clock showed a time in [earliest, latest] between two local moments.
 
         Args:
             earliest: seconds since the epoch.
             latest: seconds since the epoch; one second after a `Date`, a millisecond after a server time.
             asked: monotonic time before the first byte left.
-            answered: monotonic time after the answer arrived.
-            exact: whether it is the time endpoint that says so.
+            answered: monotonic time after the response arrived.
+            exact: whether the time comes from the time endpoint.
 
         Returns:
-            Whether it is believed.
+            Whether the time is accepted.
         """
         if not (0 <= earliest <= latest < _END_OF_TIME and answered - asked <= _LONGEST_TRIP):
             return False
@@ -157,14 +159,14 @@ class ServerClock:
         return self._observe_exact(told) if exact else self._observe_date(told, asked)
 
     def take_over(self, earliest: float, latest: float, *, asked: float, answered: float) -> None:
-        """Learn what another process that shares the budget has learned, if nothing was heard yet."""
+        """Use the time that another process with the same budget has learned, if none was learned here yet."""
         if not self.is_synchronised and 0 <= earliest <= latest < _END_OF_TIME:
             middle = (earliest + latest) / 2
             earliest, latest = max(earliest, middle - _WIDEST / 2), min(latest, middle + _WIDEST / 2)
             self._learn(_Interval(earliest - answered - _SLACK, latest - asked + _SLACK, answered))
 
     def trust_date(self) -> None:
-        """Believe the latest `Date`: the exchange has refused a timestamp, and does not tell its time otherwise."""
+        """Accept the latest `Date`, after the exchange has refused a timestamp and its time endpoint cannot be used."""
         rumour = self._rumour
         if rumour is None or self._monotonic() - rumour.told.at > _FRESH_SECONDS:
             return
@@ -206,7 +208,7 @@ class ServerClock:
         return self._replace(told, exact=True)
 
     def _witness(self, told: _Interval, asked: float, times: float, seconds: float) -> bool:
-        """Believe what contradicts everything known, once enough answers have said so for long enough."""
+        """Accept a time that contradicts everything known, once enough responses have confirmed it for long enough."""
         rumour = self._rumour
         if rumour is None or _apart(told, rumour.told) > 0:
             rumour = _UnconfirmedTime(told, told.at, 1)
@@ -235,11 +237,11 @@ class ServerClock:
 
 
 def _apart(one: _Interval, other: _Interval) -> float:
-    """By how much two intervals miss each other, however their clocks drifted meanwhile; 0 or less where they meet."""
+    """Return the gap between two intervals, allowing for drift between them; 0 or less if they overlap."""
     return max(one.low - other.high, other.low - one.high) - DRIFT * abs(one.at - other.at)
 
 
 def _common(new: _Interval, old: _Interval) -> _Interval:
-    """What two intervals that meet have in common. Answers that crossed on their way are heard in any order."""
+    """Return the intersection of two overlapping intervals. Responses in flight together arrive in any order."""
     drift = DRIFT * abs(new.at - old.at)
     return _Interval(max(new.low, old.low - drift), min(new.high, old.high + drift), new.at)

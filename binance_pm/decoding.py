@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 def make_decoder(returns: type[T]) -> Callable[[bytes], T]:
-    """Return a function from the body of a response to the given type.
+    """Return a function that decodes the body of a response into the given type.
 
     Fields typed ``Decimal | None`` may be ``""`` on the wire, and times may be text: real responses contain both.
     Numbers are within the bounds of `binance_pm.finite`, and amounts have plain text.
 
-    The function raises ValueError if the body is not what the type promises, with the reason and the path.
+    The function raises ValueError, with the reason and the path, if the body does not match the type.
     """
     strictly = msgspec.json.Decoder(returns).decode
     kind = msgspec.inspect.type_info(returns)
@@ -62,7 +62,7 @@ def make_decoder(returns: type[T]) -> Callable[[bytes], T]:
 
 
 def _unexplained(error: Exception) -> str:
-    """What can be said of what msgspec refused and `check` would not."""
+    """Describe an error that msgspec raised although `check` found none."""
     if not isinstance(error, msgspec.ValidationError):
         return "it is not JSON"
     place = re.search(r"`(\$[^`]*)`", str(error))
@@ -70,13 +70,13 @@ def _unexplained(error: Exception) -> str:
 
 
 def _blank_fields(kind: msgspec.inspect.Type) -> re.Pattern[bytes] | None:
-    """Finds ``"name": ""`` for the fields typed ``Decimal | None``; a JSON text cannot hold unescaped quotes."""
+    """Return a pattern for ``"name": ""`` of fields typed ``Decimal | None``; JSON text has no unescaped quotes."""
     names = {re.escape(field.encode_name) for field in _fields(kind) if is_amount_or_none(field.type)}
     return re.compile(rf'("(?:{"|".join(sorted(names))})"\s*:\s*)""'.encode()) if names else None
 
 
 def _fields(kind: msgspec.inspect.Type) -> Iterable[msgspec.inspect.Field]:
-    """Every field of the type and of the Structs inside it."""
+    """Yield every field of the type and of the Structs inside it."""
     seen: set[type[Any]] = set()
     waiting = [kind]
     while waiting:

@@ -1,4 +1,4 @@
-"""How requests leave this machine: the arguments of a session for its transport, checked."""
+"""How requests leave this machine: a session's arguments for its transport, checked."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Egress(msgspec.Struct, frozen=True):
     max_body: int
 
     def name(self) -> str:
-        """Return what tells egress IPs apart. A wildcard address chooses only IPv4 or IPv6."""
+        """Return what distinguishes egress IPs. A wildcard address selects only IPv4 or IPv6."""
         if self.proxy is not None:
             return self.proxy.place
         return "" if self.local_address is None or is_wildcard(self.local_address) else self.local_address
@@ -58,8 +58,8 @@ class Egress(msgspec.Struct, frozen=True):
         return None
 
     def open_direct(self) -> Transport:
-        """Make the direct engine."""
-        # An extra: it is loaded where it is used.
+        """Create the direct engine."""
+        # An extra, so it is loaded only when it is used.
         from binance_pm.transport.direct import DirectTransport  # noqa: PLC0415
 
         return DirectTransport(
@@ -71,12 +71,12 @@ class Egress(msgspec.Struct, frozen=True):
         )
 
     def open_httpx(self) -> Transport:
-        """Make the httpx engine.
+        """Create the httpx engine.
 
         Raises:
-            ConfigurationError: the environment, or what it names, cannot be used.
+            ConfigurationError: the environment, or a proxy or file that it names, cannot be used.
         """
-        # Importing the package is not to pay for an engine that is not used.
+        # Importing the package must not load an engine that is not used.
         from binance_pm.transport.httpx import HttpxTransport  # noqa: PLC0415
 
         try:
@@ -123,7 +123,7 @@ def checked_egress(
 
 
 def _fingerprints(pins: Iterable[str]) -> frozenset[str]:
-    """Return one spelling for each fingerprint of a certificate."""
+    """Return the fingerprints of certificates in one spelling."""
     given: list[object] = list(pins)
     plain = frozenset(pin.replace(":", "").lower() if isinstance(pin, str) else "" for pin in given)
     if not all(re.fullmatch(_FINGERPRINT, pin) for pin in plain):
@@ -132,7 +132,7 @@ def _fingerprints(pins: Iterable[str]) -> frozenset[str]:
 
 
 def _checked_timeouts(timeouts: Timeouts) -> Timeouts:
-    """Refuse what would fail in the middle of each call, or never."""
+    """Reject values that would fail in the middle of each call, or never expire."""
     check_fields("Session", timeouts, prefix="timeouts.")
     for name, seconds in msgspec.structs.asdict(timeouts).items():
         if not seconds > 0:
@@ -142,7 +142,7 @@ def _checked_timeouts(timeouts: Timeouts) -> Timeouts:
 
 
 def _address(text: str) -> str:
-    """Return one spelling for each address: the budget of an egress IP is found by it."""
+    """Return one spelling for each address, because the budget of an egress IP is looked up by address."""
     try:
         return str(ip_address(text))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the environment variables say: keys, addresses, engine."""
+"""The environment variables for keys, URLs and the engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENGINES: Final = ("auto", "httpx", "direct")
 
 
 def environment_keys(env: Mapping[str, str], *, given: Container[str] = ()) -> dict[str, Any]:
-    """What of key and secret was not given already, as arguments of `Client`.
+    """Return the parts of key and secret that were not already given, as arguments of `Client`.
 
     Raises:
         ConfigurationError: a variable is missing, or two exclude each other; the text names them.
@@ -38,16 +38,16 @@ def environment_keys(env: Mapping[str, str], *, given: Container[str] = ()) -> d
 
 
 def environment_urls(env: Mapping[str, str]) -> dict[str, Any]:
-    """Where the environment says that the exchange is, as arguments of `Client`; none where it says nothing."""
+    """Return the URLs of the exchange as arguments of `Client`; empty if the environment names none."""
     url = env.get(BASE_URL)
     return {"papi_url": url, "sapi_url": url} if url else {}
 
 
 def environment_engine(env: Mapping[str, str]) -> Literal["auto", "httpx", "direct"]:
-    """The engine that the environment asks for; "auto" if it asks for none.
+    """Return the engine that the environment asks for; "auto" if the environment names none.
 
     Raises:
-        ValueError: there is no such engine.
+        ValueError: the named engine does not exist.
     """
     named = env.get(ENGINE) or "auto"
     if named not in _ENGINES:

@@ -7,8 +7,8 @@
         * GateClosed          a 429 or 418 has closed the gate; ``until`` says when it opens
         * ConnectError        no connection could be made
         * SessionClosed       the client or session is not open, or was opened on another event loop
-    * NoResponse              it was sent and no response arrived: a write may have been executed
-    * ExchangeError           the exchange answered with an error
+    * NoResponse              the request was sent and no response arrived: a write may have been executed
+    * ExchangeError           the exchange responded with an error
         * RequestRejected     the request is wrong: change it
         * AuthenticationError key, signature or permission; the message says the likely cause
         * ClockSkewError      timestamp outside recv_window
@@ -217,8 +217,8 @@ class AuthenticationError(ExchangeError):
 class ClockSkewError(ExchangeError):
     """The timestamp was outside recv_window.
 
-    With -1021, it was outside on arrival, although the clock had just been synchronised. With -5028, it was inside on
-    arrival, but no longer when the matching engine checked it again.
+    With -1021, the timestamp was outside on arrival, although the clock had just been synchronised. With -5028, the
+    timestamp was inside on arrival, but no longer when the matching engine checked it again.
     """
 
     _advice = "The latency to the exchange exceeds recv_window: allow a longer one, at most 60000 ms."
@@ -228,7 +228,7 @@ class RateLimited(ExchangeError):
     """A limit of the exchange was hit (HTTP 429, code -1003, or a page of its firewall).
 
     Attributes:
-        retry_after: seconds to wait, as the exchange said; None if it did not say.
+        retry_after: seconds to wait, as stated by the exchange; None if not stated.
         limit: the limit that was hit: all except "orders" close the gate.
     """
 
@@ -256,7 +256,7 @@ class IpBanned(RateLimited):
     """The IP is banned (HTTP 418, or code -1003 with the end of the ban).
 
     Attributes:
-        until: when the ban ends, in seconds since the epoch; None if the exchange did not say.
+        until: end of the ban as stated by the exchange, in seconds since the epoch; None if not stated.
     """
 
     _advice = "Stop everything on this IP until the ban ends: requests sent earlier make it longer. The gate is closed."
@@ -355,7 +355,7 @@ def _limit_hit(kind: type[RateLimited], status: int, code: int | None) -> LimitH
         return "ban"
     if code == _TOO_MANY_ORDERS:
         return "orders"
-    # The firewall has its own counters, and its pages have no code of the exchange.
+    # The firewall has its own counters, and its pages carry no code of the exchange.
     return "ip" if status == 429 or (code is not None and code < 0) else "firewall"
 
 

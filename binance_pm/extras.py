@@ -1,4 +1,4 @@
-"""How to install an extra of this package, from where the package itself was installed."""
+"""How to install an extra of this package, from the same source as the package itself."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _NAME: Final = "binance-pm"
 
 @cache
 def installation(extra: str) -> str:
-    """The command that installs an extra into this Python, whatever the current folder is.
+    """Return the command that installs an extra into this Python, from any current folder.
 
-    The package need not be on an index: the command names the folder, archive or repository that it came from.
+    The package need not be on an index: the command names the folder, archive or repository of the installed package.
     """
     return installing(*_source(extra))
 
 
 def installing(*words: str) -> str:
-    """The command that installs something of an index into this Python, whatever the current folder is."""
-    import shlex  # noqa: PLC0415 - it takes a while to load, and is needed here alone
+    """Return the command that installs packages from an index into this Python, from any current folder."""
+    import shlex  # noqa: PLC0415 - it takes a while to load, and only this function needs it
 
     python = sys.executable or "python3"
     if find_spec("pip") is None:
@@ -33,7 +33,7 @@ def installing(*words: str) -> str:
 
 
 def _source(extra: str) -> list[str]:
-    """What an installer is told."""
+    """Return the arguments for the installer."""
     named = f"{_NAME}[{extra}]"
     direct = _direct_url()
     if direct is None:
@@ -52,8 +52,8 @@ def _source(extra: str) -> list[str]:
 
 
 def _direct_url() -> dict[str, Any] | None:
-    """What the installer noted of where the package is from; None if it is from an index, or was not installed."""
-    from importlib import metadata  # noqa: PLC0415 - it takes a while to load, and is needed here alone
+    """Return the installer's record of the package's origin; None if it came from an index, or was not installed."""
+    from importlib import metadata  # noqa: PLC0415 - it takes a while to load, and only this function needs it
 
     try:
         noted = metadata.distribution(_NAME).read_text("direct_url.json")
@@ -63,13 +63,13 @@ def _direct_url() -> dict[str, Any] | None:
 
 
 def _path(url: str) -> str:
-    from urllib.request import url2pathname  # noqa: PLC0415 - it takes a while to load, and is needed here alone
+    from urllib.request import url2pathname  # noqa: PLC0415 - it takes a while to load, and only this function needs it
 
     return url2pathname(urlsplit(url).path)
 
 
 def _without_password(url: str) -> str:
-    """Installers do not note passwords; a message shows none even if one did."""
+    """Return the URL without a password. Installers record no passwords; a message never shows one in any case."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host)) if ":" in user else url

@@ -1,15 +1,15 @@
-"""Which numbers are believed, and where in a response one is not.
+"""Which numbers are accepted, and where a response contains one that is not.
 
 An amount is an optional minus sign, ASCII digits, optionally a point and more digits, optionally an exponent, as text
 or as a number: at most 64 significant digits, the first of them at most 64 places from the point, and an exponent from
--64 to 64. Decimal itself would read ``1_000``, ``+1``, `` 1 ``, digits of other scripts, and ``1e999999999``, whose
+-64 to 64. Decimal itself would accept ``1_000``, ``+1``, `` 1 ``, digits of other scripts, and ``1e999999999``, whose
 plain text fills the memory.
 
 Integers have 64 bits, times are `Milliseconds`, floats are finite, and nothing is nested more than 100 levels deep.
 
 A Decimal does not show how it was written. `check` compares the body with the type value by value, and names the first
-that is not believed; `binance_pm.quick_check` says when there is no need to. It also tells what else does not fit the
-type, in this package's words, whatever msgspec says.
+value that is not accepted; `binance_pm.quick_check` finds out if this can be skipped. `check` also reports everything
+else that does not match the type, in this package's words, whatever the text of msgspec's error.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ TOO_DEEP: Final = "JSON is nested too deeply"
 
 _DEEPEST: Final = 100
 _INT64: Final = (-(2**63), 2**63 - 1)
-# Compiled with the first value that is compared with them.
+# Compiled when the first value is compared with them.
 _AMOUNT: Final = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE](?P<exponent>[+-]?[0-9]{1,3}))?"
 _FLOAT: Final = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
-# Zeros before or behind the digits that count, sign, point and exponent.
+# Allows for leading and trailing zeros, sign, point and exponent.
 _LONGEST: Final = 2 * MOST_DIGITS + 8
 _SHOWN: Final = 24
 
@@ -43,7 +43,7 @@ def check(kind: inspect.Type, body: bytes) -> None:
     """Compare a body with the type that was, or was not, decoded from it.
 
     Raises:
-        ValueError: with the first thing that is wrong, and its path.
+        ValueError: something is wrong; the text gives the first error and its path.
     """
     try:
         _check(kind, _read(body.decode()), "$", 0)
@@ -98,7 +98,7 @@ def _check_amount(raw: Any, path: str) -> None:
 
 
 def _digits(value: Decimal) -> int:
-    """Significant digits: 1e64 has one, and so has the same in plain notation."""
+    """Return the number of significant digits: 1e64 has one, and so has the same number in plain notation."""
     _, digits, exponent = value.as_tuple()
     is_whole = exponent == 0
     return len("".join(map(str, digits)).rstrip("0") if is_whole else digits)
@@ -159,7 +159,7 @@ def _check_structure(  # noqa: C901, PLR0912 - one for each kind
             if type(raw) is not str:
                 _refuse("text", raw, path)
         case inspect.BoolType():
-            # A text may be tolerated.
+            # A text may be accepted.
             if raw is None or isinstance(raw, list | dict):
                 _refuse("true or false", cast("object", raw), path)
         case inspect.NoneType():
@@ -168,7 +168,7 @@ def _check_structure(  # noqa: C901, PLR0912 - one for each kind
         case inspect.RawType() | inspect.CustomType():
             pass
         case _:
-            # Everything else is one text or number.
+            # All other types are a single text or number.
             if isinstance(raw, list | dict):
                 _refuse("one value", cast("object", raw), path)
 
@@ -202,7 +202,7 @@ def _check_union(kind: inspect.UnionType, raw: Any, path: str, depth: int) -> No
 
 
 def _fits(kind: inspect.Type, raw: Any) -> bool:  # noqa: PLR0911 - one for each kind
-    """Whether such a value may stand there, as far as its JSON type tells."""
+    """Return whether the type may hold such a value, judged by the value's JSON type."""
     match kind:
         case inspect.Metadata():
             return _fits(kind.type, raw)
@@ -223,7 +223,7 @@ def _fits(kind: inspect.Type, raw: Any) -> bool:  # noqa: PLR0911 - one for each
 
 
 def _closest(kinds: list[inspect.Type], raw: Any) -> list[inspect.Type]:
-    """Of several members of a union, the ones that msgspec would choose, best first."""
+    """Return those of several members of a union that msgspec would choose, best first."""
     if isinstance(raw, dict):
         return sorted(kinds, key=lambda kind: not _is_tagged(kind, cast("dict[str, Any]", raw)))
     is_whole = isinstance(raw, _Number) and raw.lstrip("-").isdigit()
@@ -269,7 +269,7 @@ def _refuse(wanted: str, raw: object, path: str) -> NoReturn:
 
 
 def _shown(raw: object) -> str:
-    """A value that is short; never a long one, which might be a key, or fill a log."""
+    """Return the value if it is short; a long value is never shown, because it may be a key or fill a log."""
     match raw:
         case None:
             return "null"
@@ -287,7 +287,7 @@ def _shown(raw: object) -> str:
 
 
 def is_amount_or_none(kind: inspect.Type) -> bool:
-    """Whether a field is typed ``Decimal | None``: an empty text is None there."""
+    """Return whether a field is typed ``Decimal | None``: an empty text is None there."""
     if not isinstance(kind, inspect.UnionType):
         return False
     return {type(member) for member in kind.types} == {inspect.DecimalType, inspect.NoneType}

@@ -1,4 +1,4 @@
-"""Where the exchange is, and which other addresses a key may be sent to.
+"""The exchange's hosts, and the other hosts that a key may be sent to.
 
 Sources (read 2026-11-21):
     https://developers.binance.com/docs/derivatives/portfolio-margin/general-info
@@ -18,7 +18,7 @@ SAPI_URL: Final = "https://api.binance.com"
 _HOSTS: Final = {
     "papi.binance.com",
     "api.binance.com",
-    # Faster but less stable, as the exchange says.
+    # Faster but less stable, according to the exchange.
     "api1.binance.com",
     "api2.binance.com",
     "api3.binance.com",
@@ -26,10 +26,10 @@ _HOSTS: Final = {
 }
 
 _LABEL: Final = "[A-Za-z0-9_-]{1,63}"
-# Libraries disagree about everything else that may stand here, such as "[::1]evil.example" and "[::1%25eth0]": the host
-# that is checked must be the host that is called.
+# Libraries disagree about all other forms, such as "[::1]evil.example" and "[::1%25eth0]": the host that is checked
+# must be the host that is called.
 _NETLOC: Final = rf"(?:\[[0-9A-Fa-f:.]+\]|{_LABEL}(?:\.{_LABEL})*\.?)(?::[0-9]*)?"
-# The system's resolver takes 2130706433, 127.1 and 0x7f.0.0.1 for addresses: a name does not end in a number.
+# The system's resolver reads 2130706433, 127.1 and 0x7f.0.0.1 as addresses, so a name must not end in a number.
 _NUMBER: Final = r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?"
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -38,12 +38,12 @@ _SAPI_DOORS: Final = {f"https://api{number}.binance.com" for number in range(1, 
 
 
 def check_url(url: str, *, allow_custom_host: bool) -> str:
-    """Scheme, host and port of a URL that keys may be sent to.
+    """Return the origin of a URL that keys may be sent to.
 
-    That is one of the exchange's hosts over https, or this machine, where plain http is allowed too.
+    That is one of the exchange's hosts over https, or this machine, for which plain http is allowed, too.
 
     Raises:
-        ValueError: with the reason; the text does not show a password in the URL.
+        ValueError: the URL is rejected; the text gives the reason and shows no password.
     """
     parts = _split(url)
     if parts is not None and "@" in parts.netloc:
@@ -62,12 +62,12 @@ def check_url(url: str, *, allow_custom_host: bool) -> str:
 
 
 def counted_url(url: str) -> str:
-    """The URL under which the exchange counts: its numbered hosts are other doors to one counter."""
+    """Return the URL under which the exchange counts: its numbered hosts share one counter."""
     return SAPI_URL if url in _SAPI_DOORS else url
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the URL, or the host alone, is this machine's own."""
+    """Return whether the URL, or a host without a scheme, is this machine's own."""
     try:
         return _is_loopback(urlsplit(url if "//" in url else f"//{url}").hostname or "")
     except ValueError:
@@ -75,12 +75,12 @@ def is_loopback(url: str) -> bool:
 
 
 def is_wildcard(address: str) -> bool:
-    """Whether it is the address of no machine, which chooses nothing but the family."""
+    """Return whether the address belongs to no machine, and selects only the address family."""
     return ip_address(address).is_unspecified
 
 
 def _split(url: str) -> SplitResult | None:
-    # urlsplit drops tabs and line ends on its own, and browsers and libraries read a backslash differently.
+    # urlsplit silently drops tabs and line ends, and browsers and libraries interpret backslashes differently.
     if not (url.isascii() and url.isprintable()) or "\\" in url or " " in url:
         return None
     try:
@@ -91,14 +91,14 @@ def _split(url: str) -> SplitResult | None:
 
 
 def _is_host_and_port(parts: SplitResult) -> bool:
-    """Whether it is a name, an IPv4 address or an IPv6 address in brackets, and perhaps a port."""
+    """Return whether the URL has a name, an IPv4 address or an IPv6 address in brackets, with an optional port."""
     host = parts.hostname or ""
     is_address = parts.netloc.startswith("[") or re.fullmatch(_NUMBER, host)
     return re.fullmatch(_NETLOC, parts.netloc) is not None and (not is_address or _address(host) is not None)
 
 
 def _origin(parts: SplitResult, host: str) -> str:
-    """One spelling for each place: what is counted for a host is found by its URL."""
+    """Return one spelling for each origin, because counters are looked up by URL."""
     address = _address(host)
     name = f"[{address}]" if isinstance(address, IPv6Address) else host
     port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"

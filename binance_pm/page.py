@@ -1,4 +1,4 @@
-"""The words of a page that came in place of an answer, and any text of the exchange as it may be shown."""
+"""The text of a page that arrived instead of a response, and texts of the exchange in a form that may be shown."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from string import ascii_letters, digits
 from typing import Final
 
-# Error pages are small; of anything longer the beginning is looked at.
+# Error pages are small; of anything longer only the beginning is examined.
 _MOST_BYTES: Final = 2**15
 _MOST_CHARACTERS: Final = 2000
-# An error page has some dozens.
+# An error page has a few dozen tags.
 _MOST_TAGS: Final = 4000
 _MOST_SHOWN: Final = 300
 _HIDDEN: Final = frozenset({"noscript", "script", "style", "svg", "template"})
@@ -20,10 +20,10 @@ _SECRET_LIKE: Final = f"[{re.escape(_OF_SECRETS)}]{{40,}}"
 
 
 def text_of(body: bytes) -> str:
-    """The words of a body that is not the exchange's JSON: of a page, or of a text for people."""
+    """Return the words of a body that is not the exchange's JSON, such as a web page or plain text."""
     start = body[:_MOST_BYTES].decode(errors="replace").strip("\ufeff \r\n\t")
     if len(body) > _MOST_BYTES:
-        # The beginning of a key may be too short to be known as one.
+        # The beginning of a key may be too short to be recognised as a key.
         start = start.rstrip(_OF_SECRETS)
     words = _words_of_page(start) if "<" in start else start
     if words[:1] in {"{", "["} or (body and not words):
@@ -32,7 +32,7 @@ def text_of(body: bytes) -> str:
 
 
 def presentable(text: str) -> str:
-    """One line of at most 300 characters, without keys and signatures that the text may echo."""
+    """Return one line of at most 300 characters, without keys and signatures that the text may echo."""
     if len(text) > _MOST_CHARACTERS:
         text = text[:_MOST_CHARACTERS].rstrip(_OF_SECRETS) + "…"
     printable = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -40,7 +40,7 @@ def presentable(text: str) -> str:
 
 
 def _words_of_page(page: str) -> str:
-    """What a page shows, in one line, without what it has said before: the title is mostly there twice."""
+    """Return the visible text of a page in one line, without repetitions: most pages contain their title twice."""
     words = ""
     for piece in _pieces(page):
         shown = " ".join(piece.split())
@@ -54,7 +54,7 @@ def _words_of_page(page: str) -> str:
 
 
 def _pieces(page: str) -> Iterator[str]:
-    """The texts between the tags, those that are not shown left out. It reads a page once, however odd the page is."""
+    """Yield the visible texts between the tags, in a single pass, however malformed the page is."""
     hidden = ""
     first, *parts = page.split("<", _MOST_TAGS)
     yield first

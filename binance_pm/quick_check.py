@@ -1,8 +1,9 @@
-"""Whether the numbers of a response can be wrong at all: what surely is right is not compared value by value.
+"""Fast checks for responses whose numbers are certainly valid and need no comparison value by value.
 
-Nearly every response is right, and one of 600 positions holds 3,000 amounts. So `surely_plain` searches the body for
-what Decimal would read although no amount is written so, and a `Look` has C go through what was read. Both may say "not
-sure" of a response that is right, which costs time; neither may say "sure" of one that is wrong.
+Nearly every response is valid, and one with 600 positions holds 3,000 amounts. Therefore `surely_plain` searches the
+body for texts that Decimal would accept although amounts are not written that way, and a `Look` examines the decoded
+values in C code. Both may say "not sure" of a valid response, which costs time; neither may say "sure" of an invalid
+one.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from binance_pm.amounts import MOST_DIGITS, PLAIN
 from binance_pm.finite import is_amount_or_none
 
 Look = Callable[[Any], bool]
-"""Gives the amounts in a value plain text, and tells whether all of its numbers surely are within bounds."""
+"""Gives the amounts in a value plain text, and returns whether all of its numbers are certainly within bounds."""
 
 _BACKSLASH, _PLUS, _BLANK, _UNDERSCORE = b"\\+ _"
-# An amount of more than 64 digits has at least eight characters at every eighth place in a row that are part of it.
+# An amount of more than 64 digits covers at least eight consecutive samples, if every eighth byte is sampled.
 _STRIDE: Final = 8
 _LONG: Final = b"0" * _STRIDE
 _DIGITS: Final = bytes(48 if character in b"0123456789." else 32 for character in range(256))
-# Below -64. What such a number amounts to may be within bounds all the same.
+# Below -64. A number with such an exponent may still be within bounds.
 _SMALL_EXPONENT: Final = rb"[0-9.][eE]-0*(?:6[5-9]|[7-9][0-9]|[1-9][0-9]{2})"
 _POINTS: Final = bytes(48 if character in b"0123456789" else character for character in range(256))
 _ASCII: Final = bytes(range(128))
@@ -38,7 +39,7 @@ _BESIDE_UNDERSCORE: Final = frozenset(b'0123456789"-.eE')
 
 
 def surely_plain(body: bytes) -> bool:
-    """Whether no text in the body can be read as a number although it is not written as one."""
+    """Return whether the body has no text that can be read as a number although it is not written as one."""
     if _BACKSLASH in body or _PLUS in body or (_BLANK in body and _has_odd_blanks(body)):
         return False
     if not body.isascii() and _has_odd_letters(body):
@@ -47,30 +48,30 @@ def surely_plain(body: bytes) -> bool:
         return False
     if body[::_STRIDE].translate(_DIGITS).find(_LONG) >= 0:
         return False
-    # A point without a digit on both sides; two in one number are not told apart from it.
+    # A point without a digit on both sides, or two points in one number.
     if body.translate(_POINTS).count(b"0.0") != body.count(b"."):
         return False
     return _UNDERSCORE not in body or not _has_odd_underscores(body)
 
 
 def look_of(kind: inspect.Type) -> Look | None:
-    """A quick look at values of a type; None if there is no number in them."""
+    """Return a quick look at values of a type; None if the type contains no numbers."""
     return _look(kind, ())
 
 
 def _has_odd_blanks(body: bytes) -> bool:
-    """Whether a blank stands elsewhere than behind a colon or comma."""
+    """Return whether a blank appears anywhere except after a colon or comma."""
     return body.count(b" ") > body.count(b": ") + body.count(b", ")
 
 
 def _has_odd_letters(body: bytes) -> bool:
-    """Whether a digit or blank of another script is there."""
+    """Return whether the body contains a digit or blank of another script."""
     letters = set(body.translate(None, _ASCII).decode(errors="replace"))
     return any(letter.isdecimal() or letter.isspace() for letter in letters)
 
 
 def _has_odd_underscores(body: bytes) -> bool:
-    """Whether both neighbours of an underscore could stand beside one in an amount."""
+    """Return whether both neighbours of an underscore could stand next to one in an amount."""
     before, *rest = body.split(b"_")
     for after in rest:
         if (not before or before[-1] in _BESIDE_UNDERSCORE) and (not after or after[0] in _BESIDE_UNDERSCORE):
@@ -120,7 +121,7 @@ class _Columns(NamedTuple):
     """The fields of a Struct that hold numbers."""
 
     amounts: list[str]
-    """Those that are never None."""
+    """Amounts that are never None."""
     missing: list[str]
     """Amounts that may be None."""
     others: list[tuple[attrgetter[Any], Look]]
@@ -138,7 +139,7 @@ def _columns(kind: inspect.StructType, outer: tuple[type[Any], ...]) -> _Columns
     return columns
 
 
-# Traps all that is not: a Decimal of at most 64 digits, without a positive exponent, from 1E-64 to below 1E+64.
+# Traps everything except a Decimal of at most 64 digits, without a positive exponent, from 1E-64 to below 1E+64.
 _STRICT: Final = Context(
     prec=MOST_DIGITS,
     Emax=MOST_DIGITS - 1,
@@ -146,7 +147,7 @@ _STRICT: Final = Context(
     clamp=1,
     traps=[InvalidOperation, Overflow, Subnormal, Inexact, Rounded, Clamped],
 )
-# Where the first digit may stand; the text of what is smaller than a millionth has an exponent.
+# Allowed places of the first digit; the text of a number below a millionth has an exponent.
 _SMALLEST_PLAIN: Final = -6
 _EXHAUST: Final = deque[Decimal](maxlen=0).extend
 _PLACES: Final = frozenset(range(-MOST_DIGITS, MOST_DIGITS))
@@ -157,7 +158,7 @@ def _look_at_structs(columns: _Columns) -> Look | None:
     if not any(columns):
         return None
     amounts, missing, others = columns
-    # Of two names or more it makes tuples.
+    # With two or more names, attrgetter returns tuples.
     read_all = attrgetter(*amounts, *amounts[:1]) if amounts else None
     names = [*amounts, *amounts[:1]]
     read_missing = [(name, attrgetter(name)) for name in missing]
@@ -181,7 +182,7 @@ def _look_at_structs(columns: _Columns) -> Look | None:
 
 
 def _look_at_amounts(structs: list[Any], names: list[str], values: list[Decimal]) -> bool:
-    """Whether all are within bounds: the values of these fields, Struct after Struct."""
+    """Return whether all values of these fields, Struct after Struct, are within bounds."""
     try:
         _EXHAUST(map(_STRICT.plus, values))
     except ArithmeticError:
@@ -192,7 +193,7 @@ def _look_at_amounts(structs: list[Any], names: list[str], values: list[Decimal]
 
 
 def _write_plainly(structs: list[Any], names: list[str], values: list[Decimal]) -> bool:
-    """Replace the amounts whose text has an exponent, unless one is too far from 1."""
+    """Replace the amounts whose text has an exponent; return False if one is too far from 1."""
     places = list(map(Decimal.adjusted, values))
     if not _PLACES.issuperset(places):
         return False

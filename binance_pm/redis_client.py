@@ -1,15 +1,15 @@
-"""A Redis or Valkey server, as its URL says: for one thread, each step is tried once.
+"""A client of one Redis or Valkey server, for one thread. Each step is tried once.
 
-What the URL can say
+What the URL can contain
     * ``redis://user:password@host:6379/0``, ``rediss://`` over TLS and ``unix://`` for a local socket, with the options
-      of redis-py behind a question mark, such as ``?ssl_ca_certs=/etc/ca.pem``;
-    * ``redis+cluster://`` and ``rediss+cluster://``, where the host is any node of a cluster.
+      of redis-py after a question mark, such as ``?ssl_ca_certs=/etc/ca.pem``;
+    * ``redis+cluster://`` and ``rediss+cluster://``, with any node of a cluster as the host.
 
-    Sentinel is not supported: give the address that leads to the primary, as managed services have one.
+    Sentinel is not supported: give an address that leads to the primary, as managed services provide.
 
 What is guaranteed
-    One step takes effect once or not at all, and where no reply comes, nobody can say which. After that the next one
-    begins with a new connection, so that it finds the primary where another took over.
+    A step takes effect once or not at all; if no reply arrives, the outcome is unknown. The next step then opens a new
+    connection, so that after a failover it reaches the new primary.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ Word = str | bytes | int | float
 
 
 class StoreLost(Exception):
-    """The store did not answer, or not with a reply: what it made of the message is not known.
+    """The store did not respond, or not with a valid reply: the effect of the message is unknown.
 
     The text says what happened, never a password.
     """
 
 
 class Script:
-    """What the server runs in one step.
+    """A script that the server runs in one step.
 
     Args:
-        text: in Lua.
+        text: the source of the script, in Lua.
     """
 
     def __init__(self, text: str) -> None:
@@ -49,14 +49,13 @@ class Script:
 
 
 class RedisServer:
-    """A server, for one thread; nothing is connected before the first step.
+    """A server, for one thread. No connection is opened before the first step.
 
     Args:
-        url: where the server is; see the module.
-        call: who wants to know, for errors.
-        connect_seconds: for which a connection is waited for, unless the URL says otherwise with
-            ``socket_connect_timeout``.
-        reply_seconds: for which a reply is waited for, unless the URL says otherwise with ``socket_timeout``.
+        url: the URL of the server; see the module docstring.
+        call: names the caller in errors.
+        connect_seconds: how long to wait for a connection, unless the URL sets ``socket_connect_timeout``.
+        reply_seconds: how long to wait for a reply, unless the URL sets ``socket_timeout``.
 
     Raises:
         ConfigurationError: the URL cannot be read, or redis-py is not installed.
@@ -70,7 +69,7 @@ class RedisServer:
         self._seconds: Final = connect_seconds, reply_seconds
         said = self._library.read(self._url, call, is_cluster=self._is_cluster)
         self.where: Final = str(said.get("path") or f"{said.get('host', 'localhost')}:{said.get('port', 6379)}")
-        """Its address, without the password."""
+        """The server's address, without the password."""
         self._secrets: Final = [str(said[key]) for key in ("password", "ssl_password") if said.get(key)]
         self._client: _Client | None = None
 
@@ -80,17 +79,17 @@ class RedisServer:
     def run(
         self, script: Script, keys: Sequence[str], *words: Word, read: Callable[[Any], T] = lambda reply: reply
     ) -> T:
-        """Run a script, and read its reply.
+        """Run a script, and return its reply as converted by `read`.
 
         Raises:
-            StoreLost: no reply came, or it was an error, or cannot be read.
+            StoreLost: no reply arrived, or the reply was an error or cannot be read.
         """
 
         def step(client: _Client) -> Any:
             try:
                 return client.evalsha(script.sha, len(keys), *keys, *words)
             except self._library.script_missing:
-                # A server that was restarted, or took over, does not have it. This loads and runs it in one step.
+                # A restarted server or a new primary lacks the script. This call loads and runs the script in one step.
                 return client.eval(script.text, len(keys), *keys, *words)
 
         return self._try(lambda client: read(step(client)))
@@ -99,12 +98,12 @@ class RedisServer:
         """Run one command.
 
         Raises:
-            StoreLost: no reply came, or it was an error.
+            StoreLost: no reply arrived, or the reply was an error.
         """
         return self._try(lambda client: client.execute_command(*words))
 
     def close(self) -> None:
-        """Close the connections; the next step would open them anew."""
+        """Close the connections; the next step would open new ones."""
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -117,12 +116,12 @@ class RedisServer:
         except Exception as error:  # noqa: BLE001 - redis-py raises many kinds, and not all are its own
             what = self._told(error)
         self.close()
-        # Outside of the handler: what went before may quote the password.
+        # Outside the handler, because the original error may quote the password.
         raise StoreLost(f"{self.where}: {what}")
 
     def _told(self, error: Exception) -> str:
         kind = type(error).__name__
-        # A server that does not know a command quotes what it was given, be it a password.
+        # A server that does not know a command quotes its arguments, which may include a password.
         text = str(error).partition(", with args")[0]
         return kind if not text or any(secret in text for secret in self._secrets) else f"{kind}: {text}"
 
@@ -150,7 +149,7 @@ class _Pools(Protocol):
 
 
 class _Library(NamedTuple):
-    """What is used of redis-py, whose own types leave much open."""
+    """The used parts of redis-py, whose own types leave much unspecified."""
 
     pools: type[_Pools]
     clients: _Clients
@@ -158,37 +157,37 @@ class _Library(NamedTuple):
     error: type[Exception]
     script_missing: type[Exception]
     once: object
-    """Its way to say that nothing is tried again: that is for whoever counts the messages."""
+    """The setting that disables the retries of redis-py, because callers count the messages."""
 
     def read(self, url: str, call: CallInfo, *, is_cluster: bool) -> Mapping[str, Any]:
-        """What the URL says."""
+        """Return the options in the URL."""
         said: Mapping[str, Any] | None = None
         try:
             pool = self.pools.from_url(url)
-            # Opens nothing, but shows options that do not exist.
+            # Opens no connection, but rejects unknown options.
             pool.make_connection()
             said = pool.connection_kwargs
         except (self.error, ValueError, TypeError):
             pass
-        # Outside of the handler: what went before may quote the password.
+        # Outside the handler, because the original error may quote the password.
         if said is None:
             raise ConfigurationError(call, "the store's URL, or an option in it, is not one that redis-py knows")
         rest = url.partition("://")[2]
         if rest.count("@") > 1 or "@" in rest[len(re.split("[/?#]", rest, maxsplit=1)[0]) :]:
-            # A piece of the password would be taken for the host, and shown.
+            # Part of the password would be taken for the host, and shown.
             raise ConfigurationError(call, "a user, password or path in the store's URL has to be percent-encoded")
         if is_cluster and said.get("db"):
             raise ConfigurationError(call, "the store's URL names a database: a cluster has only one")
         return said
 
     def connect(self, url: str, connect_seconds: float, reply_seconds: float, *, is_cluster: bool) -> _Client:
-        """A client; one of a cluster asks for its nodes at once."""
+        """Create a client; a client of a cluster requests its nodes at once."""
         return (self.clusters if is_cluster else self.clients).from_url(
             url,
             socket_connect_timeout=connect_seconds,
             socket_timeout=reply_seconds,
             retry=self.once,
-            # It takes fewer steps to connect, and nothing of the newer one is needed.
+            # Connecting takes fewer steps with protocol 2, and no feature of the newer one is needed.
             protocol=2,
         )
 

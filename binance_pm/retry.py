@@ -1,7 +1,8 @@
-"""Whether a call that failed is made again, and when.
+"""Decides whether a failed call is attempted again, and when.
 
-Reads are repeated, and writes whose effect is the same the second time, but only after failures that say nothing about
-the request itself. An outage must not multiply traffic: every retry is paid from a budget that only successes refill.
+Reads are repeated, and so are writes whose effect is the same the second time, but only after failures that do not
+concern the request itself. An outage must not multiply traffic: every retry is paid from a budget that only successful
+calls refill.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ _LONGEST: Final = 30.0
 
 
 class NextAttempt(msgspec.Struct, frozen=True):
-    """How a call that failed is attempted again."""
+    """How a failed call is attempted again."""
 
     delay: float = 0.0
-    """Seconds to wait before it; any delay costs one retry of the origin's budget."""
+    """Seconds to wait before the attempt; any delay costs one retry of the origin's budget."""
     at_head: bool = False
-    """Whether it waits at the head of the queue until the gate opens."""
+    """Whether the attempt waits at the head of the queue until the gate opens."""
     after_synchronising: bool = False
     """Whether the server clock is synchronised first."""
     counts: bool = True
-    """Whether the attempt that failed counts as one."""
+    """Whether the failed attempt counts as one."""
 
 
 def next_attempt(
@@ -51,12 +52,12 @@ def next_attempt(
     elapsed: float,
     jitter: float,
 ) -> NextAttempt | None:
-    """Decide how a call is attempted again; None if its error is raised.
+    """Decide how a call is attempted again; return None if its error is to be raised.
 
     Args:
-        error: what the attempt ended in.
-        attempt: its number, from 1.
-        attempts: how many there may be.
+        error: the error that ended the attempt.
+        attempt: number of the attempt, from 1.
+        attempts: maximum number of attempts.
         may_synchronise: whether the call is signed and its clock was not synchronised yet.
         gate_opens_in: seconds until the gate of the origin opens.
         max_wait: seconds that the call may wait for the gate.
@@ -67,12 +68,12 @@ def next_attempt(
         # The request was refused, so repeating it is safe even for an order.
         return NextAttempt(after_synchronising=True)
     if isinstance(error, GateClosed):
-        # Another call was refused after the turn of this one had come: nothing was sent.
+        # The gate was closed for another call after this call's turn had come: nothing was sent.
         return NextAttempt(at_head=True, counts=False)
     if attempt >= attempts:
         return None
     if closes_gate(error) and not isinstance(error, IpBanned):
-        # A write does not wait for the gate: what was worth doing before a refusal may not be after it.
+        # A write does not wait for the gate: an action that was useful before a refusal may not be useful after it.
         return NextAttempt(at_head=True) if not error.write and gate_opens_in <= max_wait else None
     if not isinstance(error, _REPEATABLE) or (error.write and error.repeat != "same_effect"):
         return None

@@ -1,7 +1,7 @@
-"""Large responses, row by row: a row that is the same bytes as one before is the same Struct, and not decoded again.
+"""Decodes large responses row by row: a row with the same bytes as an earlier one is not decoded again.
 
-Most of 600 positions are empty or have not changed since the response before, of this account or of another. Rows are
-frozen, so that they can be shared. The last 8,192 of each type of row are kept, about 1 kB each.
+Most of 600 positions are empty or have not changed since the previous response, of this account or of another one. Rows
+are frozen, so the same Struct can be shared. Up to 8,192 rows of each type are kept, about 1 kB each.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import msgspec
 from msgspec import inspect
 
 SMALLEST: Final = 4096
-"""Bytes of the smallest body for which it is worth while."""
+"""Size in bytes of the smallest body that is worth decoding row by row."""
 
 _MOST: Final = 8_192
-# If most rows of several responses in a row are new, it is not tried again for a while.
+# If most rows of several consecutive responses are new, decoding by rows pauses for a while.
 _VAIN: Final = 4
 _REST: Final = 64
 
@@ -32,11 +32,11 @@ class _Table(NamedTuple):
 
 
 class Rows:
-    """Decodes bodies of a type that is made of lists of frozen Structs.
+    """A decoder for a type that consists of lists of frozen Structs.
 
     Args:
-        kind: the type, one that `are_rows` is true of.
-        decoder: makes the function that decodes bodies of a type.
+        kind: the type; `are_rows` must be true of it.
+        decoder: returns the function that decodes bodies of a type.
     """
 
     def __init__(self, kind: inspect.StructType, decoder: Callable[[Any], Decode]) -> None:
@@ -49,7 +49,7 @@ class Rows:
         self._resting: int = 0
 
     def decode(self, body: bytes) -> Any | None:
-        """What the body holds; None if that has to be found out from the whole of it."""
+        """Return the decoded body; None if the body has to be decoded as a whole."""
         if self._resting:
             self._resting -= 1
             return None
@@ -63,7 +63,7 @@ class Rows:
                 total += len(keys)
                 new += unknown
         except (ValueError, msgspec.DecodeError, TypeError, RecursionError):
-            # The error is to name the place in the whole.
+            # Decoding the whole body names the place of the error.
             return None
         self._vain = self._vain + 1 if 2 * new > total else 0
         if self._vain >= _VAIN:
@@ -72,7 +72,7 @@ class Rows:
 
 
 def are_rows(kind: inspect.Type) -> bool:
-    """Whether a type is a Struct of nothing but lists of frozen Structs."""
+    """Return whether a type is a Struct that contains only lists of frozen Structs."""
     return (
         isinstance(kind, inspect.StructType)
         and _is_plain_struct(kind)
@@ -99,7 +99,7 @@ def _row_of(field: inspect.Field) -> inspect.StructType:
 
 
 def _rows(table: _Table, keys: list[bytes]) -> tuple[list[Any], int]:
-    """The rows, and how many of them were not known."""
+    """Return the rows, and how many of them were unknown."""
     rows = list(map(table.known.get, keys))
     unknown = [place for place, row in enumerate(rows) if row is None]
     if unknown:

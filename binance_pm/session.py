@@ -1,4 +1,4 @@
-"""What one egress IP shares: connections, budget and retry budgets."""
+"""The resources shared by the clients of one egress IP: connections, budget and retry budgets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 CLOSED: Final = "the session was closed before a response arrived"
 
 _CALL: Final = CallInfo("Session")
-# Of the requests under way that are no orders; fewer than there are connections, so that an order finds one free.
+# For requests in flight that are not orders; fewer than there are connections, so that an order finds one free.
 _SLOTS: Final = 100
 _MAX_BODY: Final = 16 * 2**20
 _CLOSING_SECONDS: Final = 0.8
@@ -48,32 +48,32 @@ Engine = Literal["httpx", "direct"]
 class Session:
     """Connections, budget and server clock of one egress IP, for any number of clients.
 
-    Clients that are given no session share one for each event loop, and the budget of the process. Open one
-    explicitly to choose a proxy, timeouts, or an httpx client of your own::
+    Clients without an explicit session share one per event loop, and the budget of the process. Open a session
+    explicitly to choose a proxy, timeouts, or your own httpx client::
 
         async with Session(timeouts=Timeouts(total=5)) as session, Client(key, secret, session=session) as client:
             ...
 
-    It is yours: clients that are given it never close it. If you have not opened it yourself, it is open as long as a
-    client is on it. It belongs to the event loop and the process in which it was opened.
+    An explicit session is yours: its clients never close it. A session that you have not opened yourself stays open
+    as long as a client is open on it. A session belongs to the event loop and the process in which it was opened.
 
     Args:
-        http: an `httpx.AsyncClient` or `httpx.AsyncBaseTransport` to send through; it stays yours to close.
-        engine: what carries the requests: ``"direct"`` is the faster, and needs the extra `fast` and the event loop
-            of asyncio or uvloop; ``"httpx"`` runs everywhere; ``"auto"`` is the direct one where it can be: where
-            none of `http`, `proxy` and `trust_env` is given either, and httpx is not mocked. None for what the
-            environment variable ``BINANCE_PM_ENGINE`` says, and ``"auto"`` where it says nothing.
-        proxy: URL of an HTTP or SOCKS proxy, for https alone. Another way out is another IP: it has a budget of its
+        http: an `httpx.AsyncClient` or `httpx.AsyncBaseTransport` to send through, which you close yourself.
+        engine: the HTTP engine: ``"direct"`` is the faster one, and needs the extra `fast` and an asyncio or uvloop
+            event loop; ``"httpx"`` runs everywhere; ``"auto"`` is the direct engine if its requirements are met, none
+            of `http`, `proxy` and `trust_env` is given, and httpx is not mocked, else the httpx engine. None for the
+            environment variable ``BINANCE_PM_ENGINE``, or ``"auto"`` if the variable is not set.
+        proxy: URL of an HTTP or SOCKS proxy, for https only. A proxy means another egress IP, with a budget of its
             own.
-        local_address: the IP address of this machine to connect from. Another one is another way out, with a budget
-            of its own; ``0.0.0.0`` stands for IPv4 only and ``::`` for IPv6 only, both with the usual budget.
-        trust_env: whether the environment may name proxies and certificates.
-        tls: settings for https.
-        pins: SHA-256 fingerprints of certificates in hexadecimal, with colons or without. A server that shows another
-            is sent nothing. It needs the direct engine.
-        timeouts: how long one request may take; `math.inf` where it does not matter.
-        max_body: bytes of an answer that are accepted.
-        budget: what the IP may spend; None for the one that the process shares.
+        local_address: the IP address of this machine to connect from. Another address means another egress IP, with a
+            budget of its own; ``0.0.0.0`` means IPv4 only and ``::`` IPv6 only, both with the usual budget.
+        trust_env: whether proxies and certificates may come from the environment.
+        tls: TLS settings for https.
+        pins: SHA-256 fingerprints of certificates in hexadecimal, with or without colons. A server that presents
+            another certificate is sent nothing. Pins need the direct engine.
+        timeouts: the time limits of one request; `math.inf` for no limit.
+        max_body: the largest accepted response body, in bytes.
+        budget: the budget of the egress IP; None for the one that the process shares.
 
     Raises:
         ConfigurationError: an argument cannot be used, or two contradict each other.
@@ -110,20 +110,20 @@ class Session:
         self.timeouts: Final = self._egress.timeouts
         self._transport: Transport | None = None
         self._mocked: Transport | None = None
-        """What carries the requests while httpx is mocked, on a session that was opened on the direct engine."""
+        """The httpx engine for requests while httpx is mocked, on a session that was opened on the direct engine."""
         self._affinity: Affinity | None = None
-        """The place where it was opened; None where it is not open."""
+        """The event loop and process of the open session; None if the session is not open."""
         self._engine: Engine | None = None
         self._may_change: bool = False
-        """Whether the engine was not asked for, so that it may be another while httpx is mocked."""
+        """Whether the engine was chosen automatically, so that another one may be used while httpx is mocked."""
         self._holders: int = 0
-        """How often it was opened by its owner."""
+        """How often the owner has opened the session."""
         self._clients: int = 0
         self.is_shared: bool = False
-        """Whether it has no owner: it closes with the last client."""
+        """Whether the session has no owner: it closes with the last client."""
         self._closed: bool = False
         self._why_closed: str = ""
-        """What happened to it, where nobody closed it."""
+        """What happened to the session, if it was abandoned rather than closed."""
         self._slots: Final = anyio.Semaphore(_SLOTS, fast_acquire=True)
         self._waits: Final[set[anyio.CancelScope]] = set()
         self.in_flight: int = 0
@@ -137,19 +137,19 @@ class Session:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it was closed; it cannot be opened again."""
+        """Whether the session was closed; a closed session cannot be opened again."""
         return self._closed
 
     @property
     def engine(self) -> Engine | None:
-        """What carries the requests; None before it was opened."""
+        """The engine that sends the requests; None before the session was opened."""
         return self._engine
 
     async def open(self) -> Self:
-        """Open it here; ``async with`` does the same, and closes it at the end.
+        """Open the session here; ``async with`` does the same, and closes the session at the end.
 
         Raises:
-            SessionClosed: it was closed, or is open on another event loop.
+            SessionClosed: the session was closed, or is open on another event loop.
             ConfigurationError: the engine or the proxy cannot be used.
         """
         self._open_here()
@@ -166,38 +166,38 @@ class Session:
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Close it for every client, within a second: calls under way end in `SessionClosed` or `NoResponse`.
+        """Close the session for every client, within a second: calls in flight end in `SessionClosed` or `NoResponse`.
 
-        Closing what is closed does nothing.
+        Closing a closed session does nothing.
 
         Raises:
-            SessionClosed: it is open on another event loop that has not ended: it stays open.
+            SessionClosed: the session is open on another event loop that has not ended, and stays open.
         """
         self.check_place(_CALL)
         self._closed = True
         await self._disconnect()
 
     def check_place(self, call: CallInfo) -> None:
-        """Whether it can be closed from here.
+        """Check that the session can be closed from here.
 
         Raises:
-            SessionClosed: it is open on another event loop that has not ended.
+            SessionClosed: the session is open on another event loop that has not ended.
         """
         affinity = self._affinity
         if affinity is not None and (mismatch := affinity.mismatch()) and not affinity.is_over():
             raise SessionClosed(call, f"the session was {mismatch}", advice=CLOSE_THERE)
 
     def attach_client(self) -> None:
-        """A client opens: the session is open as long as it is on it.
+        """Register a client that opens: the session stays open as long as it has clients.
 
         Raises:
-            SessionClosed: as of `open`.
+            SessionClosed: as for `open`.
         """
         self._open_here()
         self._clients += 1
 
     async def detach_client(self) -> None:
-        """A client closes; it has called `check_place`."""
+        """Unregister a client that closes, and that has called `check_place`."""
         self._clients -= 1
         if self._clients or self._holders or self._closed:
             return
@@ -205,7 +205,7 @@ class Session:
         await self._disconnect()
 
     def abandon(self, why: str) -> None:
-        """Close it in a process that is not the one where it was opened, without a word to the exchange."""
+        """Close the session in a process other than the one that opened it, without notifying the exchange."""
         self._closed, self._why_closed = True, why
         self._let_go()
 
@@ -235,7 +235,7 @@ class Session:
         self._affinity = self._transport = self._mocked = None
         for scope in self._waits:
             scope.cancel()
-        # Closing must not be cut short by the cancellation that led to it.
+        # The cancellation that led to closing must not cut the closing short.
         with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
             for transport in transports:
                 if transport is not None:
@@ -250,9 +250,9 @@ class Session:
                 transport.abandon()
 
     def add_listener(self, listener: Callable[[AttemptEvent], None]) -> None:
-        """Have a function called with every `AttemptEvent`, such as one that measures durations.
+        """Call a function with every `AttemptEvent`, for example to measure durations.
 
-        It is called in the middle of a call and must be quick. What it raises is logged.
+        The function is called in the middle of a call and must be quick. If the function raises, the error is logged.
         """
         self.listeners.append(listener)
 
@@ -262,10 +262,10 @@ class Session:
         return self._slots.value
 
     def transport(self, call: CallInfo) -> Transport:
-        """What carries the requests.
+        """Return the transport that sends the requests.
 
         Raises:
-            SessionClosed: the session is not open, or not here.
+            SessionClosed: the session is not open, or was opened elsewhere.
             ConfigurationError: httpx is mocked, and only the direct engine could carry the request.
         """
         if self._transport is None or self._affinity is None or self._closed:
@@ -300,12 +300,12 @@ class Session:
 
         Args:
             call: names the call in an error.
-            what: ends early when the session closes.
-            seconds: how long it may take.
+            what: the awaitable, which ends early if the session closes.
+            seconds: the time limit.
 
         Raises:
             SessionClosed: the session was closed.
-            ConnectError: it took too long.
+            ConnectError: the time limit was exceeded.
         """
         with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:
             self._waits.add(scope)
@@ -322,7 +322,7 @@ class Session:
         return self._egress.open_direct() if self._engine == "direct" else self._egress.open_httpx()
 
     def _for_mocks(self, call: CallInfo) -> Transport:
-        """The httpx engine beside the direct one: a mock that began after the session was opened must not be missed."""
+        """Return an httpx engine next to the direct one, so that requests do not bypass a mock that began later."""
         if self._egress.pins:
             raise ConfigurationError(call, f"pins need the direct engine: {_mocked(replaced())}")
         if self._mocked is None:
@@ -330,7 +330,7 @@ class Session:
         return self._mocked
 
     def _wanted_engine(self) -> Literal["auto", "httpx", "direct"]:
-        """Return the engine that is asked for, by the argument or by the environment."""
+        """Return the engine that the argument or the environment asks for."""
         if self._asked_engine is not None:
             return self._asked_engine
         try:
@@ -357,7 +357,7 @@ class Session:
 class Slot:
     """One attempt of a call with its weight and its slot; see `Session.slot`."""
 
-    # A generator in place of this class would cost a twentieth of a call.
+    # A generator instead of this class would cost a twentieth of a call.
     __slots__ = ("_reservation", "_session", "_slots")
 
     def __init__(self, session: Session, slots: anyio.Semaphore | None, reservation: Reservation) -> None:
@@ -366,7 +366,7 @@ class Slot:
         self._reservation = reservation
 
     async def __aenter__(self) -> None:
-        # The event loop's part of anyio has loaded it; importing this package is not to pay for it.
+        # anyio has loaded this module for the event loop; importing this package must not load it.
         from anyio.lowlevel import checkpoint_if_cancelled  # noqa: PLC0415
 
         await checkpoint_if_cancelled()

@@ -1,10 +1,10 @@
-"""Signatures, and the one type that holds secrets.
+"""Signatures, and the type that holds secrets.
 
-HMAC-SHA256 keys, Ed25519 and RSA keys (PKCS#8 PEM, encrypted too), or a function of the caller's own for a key that
-lives in a hardware module or a key service.
+Supported are HMAC-SHA256 keys, Ed25519 and RSA keys (PKCS#8 PEM, also encrypted), and a caller's own function for a key
+in a hardware module or a key service.
 
 Source: https://developers.binance.com/docs/derivatives/portfolio-margin/general-info (read 2026-11-21); Ed25519 is
-not described there, the exchange's own SDK signs with it for every product.
+not described there, but the exchange's own SDK signs with it for every product.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 Signer = Callable[[bytes], str | Awaitable[str]]
-"""From the bytes to sign to the signature as the exchange expects it: hex for HMAC, base64 for Ed25519 and RSA."""
+"""Maps the bytes to sign to the signature in the exchange's format: hex for HMAC, base64 for Ed25519 and RSA."""
 
 Credential = str | bytes | Path | Signer
 """An HMAC secret; a private key in PEM, as text or as the path of its file; or a `Signer`."""
 
 LARGEST_KEY: Final = 2**16
-"""Bytes; the largest private key in use is a fifth of it."""
+"""In bytes; the largest private key in use is a fifth of this size."""
 
-# They are compiled when they are needed: importing is not to pay for them.
+# Compiled when they are needed, to keep importing fast.
 _BLOCK: Final = rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----"
 # An ASN.1 sequence that begins with a small integer, or with a sequence that begins with an object identifier: every
-# private key, plain or encrypted, every public key and every certificate begins so.
+# private key, plain or encrypted, every public key and every certificate begins like this.
 _DER: Final = rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)(?:\x02\x01[\x00-\x04]|\x30(?:.|\x81.|\x82..)[\x06\xa0])"
 _QUOTES: Final = "'\"`´‘’‚“”„«»"  # noqa: RUF001 - those that word processors make of them
 _PLACEHOLDER: Final = (
@@ -52,7 +52,7 @@ _PATH: Final = rb"(?:~|\.{1,2})?/.*|[A-Za-z]:\\.*|file:.*|.*\.(?:pem|key|txt|der
 
 
 class Secret:
-    """A text that cannot be printed, pickled, copied or compared, only revealed where it is used."""
+    """A text that cannot be printed, pickled, copied or compared, only revealed when it is used."""
 
     __slots__ = ("__reveal",)
 
@@ -62,7 +62,7 @@ class Secret:
         self.__reveal: Final = lambda: held
 
     def reveal(self) -> bytes:
-        """The secret itself."""
+        """Return the secret itself."""
         return self.__reveal()
 
     def __repr__(self) -> str:
@@ -76,21 +76,21 @@ class Secret:
 
 
 def signer(credential: Credential, *, passphrase: str | bytes | Secret | None = None) -> Signer:
-    """The function that signs with the given credential.
+    """Return the function that signs with the given credential.
 
     Args:
-        credential: what the exchange, or the caller, holds the other half of.
-        passphrase: opens an encrypted private key.
+        credential: an HMAC secret, a private key, or a function that signs.
+        passphrase: decrypts an encrypted private key.
 
     Raises:
-        ValueError: the credential cannot be used; the text says why and never shows it.
+        ValueError: the credential cannot be used; the text says why and never shows the credential.
     """
     if isinstance(credential, Path):
         return _private_key_signer(read_private(credential, "the private key file"), passphrase)
-    # A class is callable, and makes something of the bytes that is no signature.
+    # A class is callable, but its result is not a signature.
     if callable(credential) and not isinstance(credential, type):
         return credential
-    # What a caller without a type checker may hand over.
+    # Callers without a type checker may pass other types.
     if not isinstance(credential, str | bytes):
         kind = type(credential).__name__
         raise ValueError(f"the API secret is {kind}: give text, bytes, a pathlib.Path or a function that signs")
@@ -104,19 +104,19 @@ def signer(credential: Credential, *, passphrase: str | bytes | Secret | None = 
 
 
 def is_pem(credential: bytes) -> bool:
-    """Whether it is a private key as text rather than an HMAC secret."""
+    """Return whether the credential is a private key as text rather than an HMAC secret."""
     return b"-----BEGIN" in _plain(credential)
 
 
 def key_kind(credential: str | bytes, *, passphrase: str | bytes | Secret | None = None) -> str:
-    """What the exchange calls such a key: ``HMAC``, ``Ed25519``, or ``RSA of 2048 bits``.
+    """Return what the exchange calls such a key: ``HMAC``, ``Ed25519``, or ``RSA of 2048 bits``.
 
     Args:
         credential: an HMAC secret, or a private key in PEM.
-        passphrase: opens an encrypted private key.
+        passphrase: decrypts an encrypted private key.
 
     Raises:
-        ValueError: the credential cannot be used; the text says why and never shows it.
+        ValueError: the credential cannot be used; the text says why and never shows the credential.
     """
     held = _encoded(credential)
     if not is_pem(held):
@@ -127,10 +127,10 @@ def key_kind(credential: str | bytes, *, passphrase: str | bytes | Secret | None
 
 
 def check_key(key: bytes, name: str) -> None:
-    """Refuse a key that was cut or copied with something around it, before the exchange does with -2014 or -1022.
+    """Reject a key that is truncated or has extra characters, before the exchange does with -2014 or -1022.
 
     Raises:
-        ValueError: with the reason, never the key.
+        ValueError: the key is rejected; the text gives the reason, never the key.
     """
     if not key.strip():
         raise ValueError(f"{name} is empty")
@@ -146,10 +146,10 @@ def check_key(key: bytes, name: str) -> None:
 
 
 def check_secret(secret: bytes) -> None:
-    """Refuse what is no HMAC secret: it would sign, and every signature would be wrong.
+    """Reject a text that is not an HMAC secret: signing would succeed, but every signature would be wrong.
 
     Raises:
-        ValueError: with the reason, never the secret.
+        ValueError: the secret is rejected; the text gives the reason, never the secret.
     """
     if form := key_form(secret):
         raise ValueError(f"the API secret is a private key {form}")
@@ -159,24 +159,24 @@ def check_secret(secret: bytes) -> None:
 
 
 def read_private(path: Path, name: str) -> bytes:
-    """The bytes of a file that nobody else may read, as ssh asks for it.
+    """Return the bytes of a file that other users must not be able to read, as ssh requires.
 
     Raises:
-        ValueError: it cannot be read, or by too many; the text says why, by the given name.
+        ValueError: the file cannot be read, or too many users can read it; the text says why and contains `name`.
     """
     return read_key(path, name, is_secret=True)
 
 
 def read_key(path: Path, name: str, *, is_secret: bool) -> bytes:
-    """The bytes of a small file; it never waits for a writer, as reading a pipe does.
+    """Return the bytes of a small file without waiting for a writer, as reading a pipe would.
 
     Args:
-        path: of the file; ``~`` is the home directory.
-        name: what an error calls it.
-        is_secret: whether nobody else may read it.
+        path: path of the file; ``~`` is the home directory.
+        name: name of the file in an error.
+        is_secret: whether other users must not be able to read the file.
 
     Raises:
-        ValueError: it cannot be read, or by too many; the text says why, by the given name.
+        ValueError: the file cannot be read, or too many users can read it; the text says why and contains `name`.
     """
     if "\0" in str(path):
         raise ValueError(f"{name} cannot be read: its path has a null character in it")
@@ -204,7 +204,7 @@ def _file_flaw(path: Path, status: os.stat_result, *, is_secret: bool) -> str:
 
 
 def clear_locals(error: BaseException) -> None:
-    """Have the traceback of an error, and of what led to it, keep its lines without the local variables."""
+    """Remove the local variables from the tracebacks of an error and of its causes, but keep the lines."""
     link: BaseException | None = error
     while link is not None:
         clear_frames(link.__traceback__)
@@ -212,7 +212,7 @@ def clear_locals(error: BaseException) -> None:
 
 
 def _hmac_signer(secret: bytes) -> Signer:
-    # The keyed state is what is kept: the secret itself is gone, and each signature saves the key schedule.
+    # Only the keyed state is kept: the secret itself is gone, and each signature saves the key schedule.
     keyed = hmac.new(secret, digestmod=hashlib.sha256)
 
     def sign(payload: bytes) -> str:
@@ -263,10 +263,10 @@ _UNREADABLE_OPENSSH: Final = (
 
 
 def _private_block(pem: bytes) -> tuple[bytes, bytes]:
-    """Label and text of the one private key in a PEM, without what stands around it.
+    """Return label and text of the one private key in a PEM, without the text around it.
 
     Raises:
-        ValueError: there is none, or more than one.
+        ValueError: the PEM has no private key, or more than one.
     """
     blocks: list[tuple[bytes, bytes]] = re.findall(_BLOCK, _plain(pem), re.DOTALL)
     private = [(label, body) for label, body in blocks if label.endswith(b"PRIVATE KEY")]
@@ -284,7 +284,7 @@ def _private_block(pem: bytes) -> tuple[bytes, bytes]:
 
 
 def _folded(body: bytes) -> bytes:
-    """The lines of a PEM as they were made: on the way through a variable they are indented, or joined."""
+    """Restore the line breaks of a PEM: an environment variable may have indented or joined the lines."""
     if b":" in body:
         return b"\n".join(line.strip() for line in body.strip().splitlines())
     joined = b"".join(body.split())
@@ -292,7 +292,7 @@ def _folded(body: bytes) -> bytes:
 
 
 def _plain(pem: bytes) -> bytes:
-    r"""A PEM in ASCII, with line ends where a variable has ``\n``."""
+    r"""Return a PEM in ASCII, with line ends in place of the ``\n`` of an environment variable."""
     if pem.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         pem = pem.decode("utf-16", errors="replace").encode()
     if b"-----BEGIN" not in pem:
@@ -301,7 +301,7 @@ def _plain(pem: bytes) -> bytes:
 
 
 def key_form(held: bytes, *, times: str = " twice") -> str:
-    """What has to be done to a private key that is no PEM; nothing where it is none."""
+    """Return how to fix a private key that is not a PEM; an empty text if the value is not a private key."""
     if b"-----END " in held or b"PRIVATE KEY" in held:
         return "without its line BEGIN: give the whole PEM"
     if re.match(_DER, held, re.DOTALL):
@@ -317,12 +317,12 @@ def key_form(held: bytes, *, times: str = " twice") -> str:
 
 
 def _decodings(text: bytes) -> Iterator[tuple[str, bytes]]:
-    """What the text stands for, as far as it can be base64 or hexadecimal."""
+    """Yield the decoded text, if it can be hexadecimal, and if it can be base64."""
     joined = b"".join(text.replace(b"\\n", b"").split()).strip(b"'\"")
     with suppress(ValueError):
         yield "hexadecimal", bytes.fromhex(joined.decode("ascii"))
     with suppress(ValueError):
-        # What was cut at its end is recognised by its beginning.
+        # A truncated key is recognised by its beginning.
         whole = joined.rstrip(b"=").translate(_URL_SAFE)
         yield "base64", base64.b64decode(whole[: len(whole) // 4 * 4], validate=True)
 
@@ -331,17 +331,17 @@ _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 
 
 def _passphrase(passphrase: str | bytes | Secret | None) -> bytes | None:
-    # An empty one opens nothing: it is what an unset variable or a skipped prompt leaves.
+    # An empty passphrase counts as missing: it is the result of an unset variable or a skipped prompt.
     return (passphrase.reveal() if isinstance(passphrase, Secret) else _encoded(passphrase or b"")) or None
 
 
 def _encoded(text: str | bytes) -> bytes:
-    # An error in encoding would quote the whole text: what is not Unicode is let through, and refused as not ASCII.
+    # An encoding error would quote the whole text, so invalid Unicode passes here and is rejected later as not ASCII.
     return text.encode(errors="surrogatepass") if isinstance(text, str) else text
 
 
 def _remedy(path: Path, status: os.stat_result) -> str:
-    """What its user can do about a file that too many may read."""
+    """Return what the user can do about a file that too many users can read."""
     is_mounted = bool(os.statvfs(path).f_flag & os.ST_RDONLY) or not status.st_mode & 0o222
     if not is_mounted and os.geteuid() in {0, status.st_uid}:
         return "chmod 600 it"
@@ -354,7 +354,7 @@ def _remedy(path: Path, status: os.stat_result) -> str:
 def _readers(status: os.stat_result) -> str:
     if status.st_mode & stat.S_IRWXO:
         return "everybody"
-    # A group may read a file that somebody else owns: that is how secrets are mounted into a container.
+    # A group may read a file that another user owns: secrets are mounted into containers in this way.
     if status.st_mode & stat.S_IRWXG and status.st_uid == os.geteuid():
         return "its group"
     return ""

@@ -1,4 +1,4 @@
-"""Waking a task of any event loop from any thread."""
+"""Wakes a task of any event loop from any thread."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import sniffio
 
 Wake = Callable[[], bool]
-"""False where the event loop has ended: nobody is left to wake."""
+"""Returns False if the event loop has ended, so that there is nothing to wake."""
 
 
 def waker(wake: Callable[[], None]) -> Wake:
-    """The given function of this task's event loop, made safe to call from another one and from another thread."""
+    """Return a function that calls `wake` on this task's event loop, from any event loop and any thread."""
     running, schedule = _loop()
     here = running()
 
@@ -31,8 +31,8 @@ def waker(wake: Callable[[], None]) -> Wake:
 
 
 def _loop() -> tuple[Callable[[], object], Callable[[Callable[[], None]], object]]:
-    """What tells the running event loop, and what runs a function in this one."""
-    # Whichever library runs this task is loaded: importing both here would slow every program down.
+    """Return a function that identifies the running event loop, and one that schedules a function on this loop."""
+    # The library that runs this task is already loaded; importing both here would slow down every program.
     if sniffio.current_async_library() == "trio":
         lowlevel: Any = sys.modules["trio"].lowlevel
         return lowlevel.current_trio_token, lowlevel.current_trio_token().run_sync_soon

@@ -1,4 +1,4 @@
-"""What stands on the wire: parameters as a query, answers as Structs."""
+"""The wire format: parameters as a query, responses as Structs."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from binance_pm.amounts import MOST_DIGITS
 T = TypeVar("T")
 
 Value = str | int | bool | Decimal
-"""What a parameter may be. A float is refused: 0.1 is not one tenth, and 0.00001 would be sent as 1e-05."""
+"""The types of a parameter. A float is rejected: 0.1 is not one tenth, and 0.00001 would be sent as 1e-05."""
 
 Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
-"""A time in milliseconds since the epoch, as far as calendars go: until the end of 9999; 0 often means "never"."""
+"""A time in milliseconds since the epoch, up to the end of the year 9999; 0 often means "never"."""
 
 
-# The garbage collector would look at every position that a program holds, for tens of milliseconds at a time; but what
-# cannot be changed cannot come to hold itself.
+# Otherwise the garbage collector would visit every position that a program holds, for tens of milliseconds at a time.
+# Immutable objects cannot come to refer to themselves.
 class Model(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel"):
-    """Base of every decoded answer: snake_case here, camelCase on the wire.
+    """Base of every decoded response: snake_case here, camelCase on the wire.
 
     Amounts are Decimal. Fields that this version does not know are ignored.
     """
 
 
 def camel(name: str) -> str:
-    """``recv_window`` as the exchange writes it: ``recvWindow``."""
+    """Convert a name such as ``recv_window`` to the exchange's form, ``recvWindow``."""
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
 
 
 def encode_query(parameters: Mapping[str, Value | None]) -> str:
-    """The parameters as a query in RFC 3986 encoding, in their order, without those that are None.
+    """Encode the parameters as a query according to RFC 3986, in their order, without those that are None.
 
     Raises:
         ValueError: a value cannot be sent; the text names the parameter, never the value.
@@ -48,9 +48,9 @@ def encode_query(parameters: Mapping[str, Value | None]) -> str:
 
 
 def decoder(returns: type[T]) -> Callable[[bytes], T]:
-    """Return a function from the body of a response to the given type; see `binance_pm.decoding.make_decoder`."""
+    """Return a decoder from the body of a response to the given type; see `binance_pm.decoding.make_decoder`."""
 
-    # Examining a type takes longer than a call, and longer than all other imports: it waits for the first response.
+    # Examining a type takes longer than a call, and longer than all other imports, so it waits for the first response.
     @cache
     def made() -> Callable[[bytes], T]:
         from binance_pm.decoding import make_decoder  # noqa: PLC0415
@@ -80,13 +80,13 @@ def _encode(name: str, value: object) -> str:
 
 
 def _plain(name: str, value: Decimal) -> str:
-    """Plain notation: the exchange rejects an exponent with -1100."""
+    """Return the value in plain notation: the exchange rejects an exponent with -1100."""
     if not value.is_finite():
         raise ValueError(f"{name} is not a finite number")
     # Decimal("1E+999999999") is a valid value whose plain notation would fill the memory.
     if abs(value.adjusted()) > MOST_DIGITS or len(value.as_tuple().digits) > MOST_DIGITS:
         raise ValueError(f"{name} has more than {MOST_DIGITS} digits")
-    # Decimal knows a negative zero; the exchange's patterns need not.
+    # Decimal has a negative zero, which the exchange's patterns may not allow.
     return format(value or abs(value), "f")
 
 

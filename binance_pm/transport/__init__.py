@@ -1,1 +1,1 @@
-"""HTTP to the exchange: the protocol of a transport, and its two engines."""
+"""HTTP to the exchange: the transport protocol, and its two engines."""

@@ -1,4 +1,4 @@
-"""The event loop and the process that connections belong to: elsewhere they can be neither used nor closed."""
+"""The event loop and process that connections belong to; elsewhere they can be neither used nor closed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLOSE_THERE: Final = "Close it on its own event loop; it stays open."
 
 
 class Affinity:
-    """Remembers the event loop and the process that it is made in."""
+    """The event loop and process in which this object was created."""
 
     __slots__ = ("_current", "_loop", "_process")
 
@@ -24,7 +24,7 @@ class Affinity:
         self._process: Final = os.getpid()
 
     def mismatch(self) -> str | None:
-        """What is wrong with this place, as the end of "it was ..."; None in the place where it was made."""
+        """Return the mismatch with this event loop or process, as the end of "it was ..."; None if both match."""
         if os.getpid() != self._process:
             return "opened in another process"
         try:
@@ -34,7 +34,7 @@ class Affinity:
         return None if is_same else "opened on another event loop"
 
     def is_over(self) -> bool:
-        """Whether its event loop has ended, or is that of another process: nobody can close anything on it."""
+        """Return whether the event loop has ended or is that of another process: nothing can be closed on it."""
         if os.getpid() != self._process:
             return True
         if hasattr(self._loop, "is_closed"):
@@ -48,7 +48,7 @@ class Affinity:
 
 
 def _loop_finder() -> Callable[[], Any]:
-    # Either was imported by what runs it, and is not loaded for others.
+    # The running async library has already imported its own module; the other module is not loaded.
     if sniffio.current_async_library() == "asyncio":
         return sys.modules["asyncio"].get_running_loop
     return sys.modules["trio"].lowlevel.current_trio_token

@@ -1,11 +1,11 @@
-"""Connecting to a host name: its addresses, looked up in threads of our own, each in turn until one answers.
+"""Connects to a host name: resolves its addresses in dedicated threads and tries each in turn until one connects.
 
-Event loops look names up in the threads of their default executor. All of these may be busy, and `asyncio.run` waits
-for them at its end, however long the system's resolver hangs. Our threads are daemons: nothing waits for them. Lookups
-of the same name at the same time share one thread.
+Event loops resolve names in the threads of their default executor. All of these threads may be busy, and `asyncio.run`
+waits for them on exit, however long the system's resolver hangs. The resolver threads here are daemons: nothing waits
+for them. Concurrent lookups of the same name share one thread.
 
-An address that swallows packets, as IPv6 addresses do if only IPv4 is routed, must not use up the time of the others.
-uvloop would try the addresses of a name one after the other, each for minutes.
+An address that drops packets, such as an IPv6 address if only IPv4 is routed, must not use up the time of the other
+addresses. uvloop would try the addresses of a name one after the other, each for minutes.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
-"""As `socket.getaddrinfo` returns it."""
+"""An address as `socket.getaddrinfo` returns it."""
 
 LookUp = Callable[..., Sequence[Any]]
-"""As `socket.getaddrinfo`."""
+"""A function like `socket.getaddrinfo`."""
 
 _Key = tuple[int, str, int, socket.AddressFamily]
 
 
 class Resolver:
-    """Looks names up; safe to use from many event loops and threads at once.
+    """Resolves host names; safe to use from many event loops and threads at once.
 
     Args:
-        look_up: asks the system; None for `socket.getaddrinfo`.
+        look_up: the system's lookup function; None for `socket.getaddrinfo`.
     """
 
     def __init__(self, look_up: LookUp | None = None) -> None:
@@ -58,17 +58,17 @@ class Resolver:
         self._under_way: Final[dict[_Key, Future[list[Address]]]] = {}
 
     async def addresses(self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[Address]:
-        """The addresses of a host, its families in turns; an IP address is its own.
+        """Return the addresses of a host, with the families interleaved; an IP address resolves to itself.
 
         Raises:
             OSError: the name has no address of the family, or cannot be looked up.
-            UnicodeError: not a host name.
+            UnicodeError: the text is not a host name.
         """
         if (known := _known(host, port)) is not None:
             if family not in {socket.AF_UNSPEC, known[0]}:
                 raise ConnectionError(f"not an {_NAMES[family]} address, and only {_NAMES[family]} may be used")
             return [known]
-        # A child process has none of its parent's threads.
+        # A child process inherits none of its parent's threads.
         key = (os.getpid(), host, port, family)
         looking = self._under_way.get(key) or self._start(key)
         done = anyio.Event()
@@ -78,7 +78,7 @@ class Resolver:
         return _in_turns(looking.result())
 
     def _start(self, key: _Key) -> Future[list[Address]]:
-        from concurrent.futures import Future  # noqa: PLC0415 - an address needs none
+        from concurrent.futures import Future  # noqa: PLC0415 - not needed for an IP address
 
         looking = self._under_way[key] = Future[list[Address]]()
         _, host, port, family = key
@@ -86,7 +86,7 @@ class Resolver:
         def look() -> None:
             try:
                 found = (self._look_up or socket.getaddrinfo)(host, port, family=family, type=socket.SOCK_STREAM)
-            except Exception as error:  # noqa: BLE001 - it is raised where the name is needed
+            except Exception as error:  # noqa: BLE001 - the error is raised in `addresses`
                 self._under_way.pop(key, None)
                 looking.set_exception(_files_are_used_up() or error)
             else:
@@ -102,16 +102,16 @@ class Resolver:
 
 
 RESOLVER: Final = Resolver()
-"""Of the process."""
+"""The resolver of this process."""
 
 _NAMES: Final = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 
 _LONGEST_SHARE: Final = 1.0
-"""Seconds for one address while there is another one."""
+"""Seconds for one address if another address is left to try."""
 
 
 class ServerAddress(NamedTuple):
-    """How a server is reached, and told from others."""
+    """How to reach a server, and what identifies it."""
 
     name: str
     """A host name or an IP address."""
@@ -119,25 +119,25 @@ class ServerAddress(NamedTuple):
     tls: ssl.SSLContext | None
     """None for plain TCP."""
     pins: frozenset[str] = frozenset()
-    """SHA-256 of the certificates that the server may show, in hexadecimal; empty for whatever `tls` accepts."""
+    """SHA-256 of the certificates that the server may present, in hexadecimal; empty for any that `tls` accepts."""
     local_address: str | None = None
-    """The IP address of this machine to connect from, or ``0.0.0.0`` or ``::`` to choose nothing but its family; None
-    for the system's choice."""
+    """The IP address of this machine to connect from; ``0.0.0.0`` or ``::`` selects only the address family; None for
+    the system's choice."""
     resolver: Resolver = RESOLVER
 
 
 async def reached(way: ServerAddress, connect: Callable[[Address, str | None], Awaitable[T]], progress: Progress) -> T:
-    """What connects to the first address of the name that can be reached; each has its share of the time.
+    """Return the result of connecting to the first reachable address of the name; each address has a share of the time.
 
     Args:
-        way: where to.
-        connect: connects to one address, from the local address given.
-        progress: how long all addresses have together; it is told of each step.
+        way: the server.
+        connect: connects to one address, from the given local address.
+        progress: holds the time limit for all addresses together, and is updated at each step.
 
     Raises:
         OSError: the name has no address.
         UnicodeError: the name is not a host name.
-        Exception: whatever `connect` raised for the address that says most.
+        Exception: the most informative error that `connect` raised for an address.
     """
     local = way.local_address
     family = socket.AF_UNSPEC if local is None else _family_of(local)
@@ -148,27 +148,27 @@ async def reached(way: ServerAddress, connect: Callable[[Address, str | None], A
     seconds = math.inf if progress.seconds is None else progress.seconds
     for address in addresses:
         try:
-            # The last one has what is left.
+            # The last address gets all the remaining time.
             share = None if address is addresses[-1] else min(_LONGEST_SHARE, seconds / len(addresses))
             with anyio.fail_after(share):
                 return await connect(address, bound)
-        except Exception as error:  # noqa: BLE001 - a library may have errors of its own
+        except Exception as error:  # noqa: BLE001 - a library may define its own errors
             if failure is None or _weight(error, progress) > _weight(failure, progress):
                 failure = error
     raise failure or ConnectionError("the name has no address")
 
 
 async def dial(way: ServerAddress, protocol: asyncio.BaseProtocol, progress: Progress) -> None:
-    """Connect the protocol.
+    """Connect the protocol to the server.
 
     Args:
-        way: where to.
-        protocol: what is told of the connection once it stands. Where it is told and this fails all the same, cutting
-            off the connection is left to it.
-        progress: how long all addresses have together; it is told of each step.
+        way: the server.
+        protocol: notified once the connection is open. If `dial` fails after that, the protocol must abort the
+            connection.
+        progress: holds the time limit for all addresses together, and is updated at each step.
 
     Raises:
-        OSError: no address could be reached, or the server's certificate is not what it has to be.
+        OSError: no address could be reached, or the server's certificate was not accepted.
         UnicodeError: the name is not a host name.
     """
     connected = await reached(way, _connected, progress)
@@ -179,8 +179,8 @@ async def dial(way: ServerAddress, protocol: asyncio.BaseProtocol, progress: Pro
     try:
         transport, _ = await loop.create_connection(lambda: protocol, sock=connected, ssl=way.tls, server_hostname=name)
     finally:
-        # From here on it is the event loop's to close, also where this fails. uvloop closes the descriptor, and where
-        # that happens early it does not tell the socket (0.23), which would close whatever has the number by then.
+        # From here on the event loop closes the socket, also if this call fails. uvloop closes the descriptor; if this
+        # happens early, the socket object is not notified (0.23) and would later close a reused descriptor number.
         if not isinstance(loop, asyncio.BaseEventLoop):
             connected.detach()
     secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
@@ -190,7 +190,7 @@ async def dial(way: ServerAddress, protocol: asyncio.BaseProtocol, progress: Pro
 
 
 def readiness(descriptor: int) -> Callable[[int], Sequence[object]]:
-    """Asks the system whether something has arrived, which the event loop hears of only when its turn comes."""
+    """Return a function that asks the system for arrived data that the event loop has not processed yet."""
     if not hasattr(select, "poll"):
         return lambda _: ()
     poll = select.poll()
@@ -199,24 +199,24 @@ def readiness(descriptor: int) -> Callable[[int], Sequence[object]]:
 
 
 def _family_of(address: str) -> socket.AddressFamily:
-    """The family of an IP address."""
+    """Return the address family of an IP address."""
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _known(host: str, port: int) -> Address | None:
-    """The address that the host already is."""
+    """Return the address if the host is already an IP address, else None."""
     with suppress(ValueError):
         address = ip_address(host)
         if not isinstance(address, IPv6Address):
             return (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port))
-        # The number of a network interface is the system's to know.
+        # Only the system knows the number of a network interface.
         if address.scope_id is None:
             return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(address), port, 0, 0))
     return None
 
 
 def _files_are_used_up() -> OSError | None:
-    """A resolver that can open no file says that there is no such name."""
+    """Return the error if no file can be opened: a resolver in that state reports that the name does not exist."""
     try:
         socket.socket().close()
     except OSError as error:
@@ -225,14 +225,14 @@ def _files_are_used_up() -> OSError | None:
 
 
 def _in_turns(found: Sequence[Address]) -> list[Address]:
-    """The families in turns, the system's favourite first."""
+    """Interleave the address families, starting with the one that the system prefers."""
     favourite = [address for address in found if address[0] == found[0][0]]
     other = [address for address in found if address[0] != found[0][0]]
     return [address for pair in zip_longest(favourite, other) for address in pair if address]
 
 
 def _weight(error: Exception, progress: Progress) -> int:
-    """How much a failure says about the host: least if its family is not routed here, most if it is no silence."""
+    """Rank a failure by what it says about the host: 0 if the address is not routed here, 1 for a timeout, else 2."""
     if progress.cause(error) in UNROUTED:
         return 0
     return 1 if isinstance(error, TimeoutError) else 2

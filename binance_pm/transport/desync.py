@@ -1,15 +1,17 @@
-"""Bytes that follow an answer on its connection, or come before it can have been given.
+"""Detects bytes that follow a response on its connection, or arrive before a response is possible.
 
-A server that answers one request twice, or late, shifts its connection by one: each request is shown the answer to the
-one before it. What both engines do about that:
+A server that responds to one request twice, or late, shifts its connection by one: each request receives the response
+to the previous request. Both engines handle this as follows:
 
-* A connection that brings bytes beyond the end of an answer is closed at once. The answer before them is believed only
-  where it was the first on its connection: on one that was used before it may belong to the request before.
-* Bytes that come before the other side has confirmed any of the request are no answer to it.
-* A connection on which something has arrived is not used for a request.
+* A connection that delivers bytes beyond the end of a response is closed at once. The response before those bytes is
+  accepted only if it was the first on its connection: on a connection that was used before, the response may belong to
+  the previous request.
+* Bytes that arrive before the peer has acknowledged any byte of the request are not a response to that request.
+* A connection on which data has arrived is not used for a request.
 
-What comes alone, after the next request has reached the server and before that is answered, cannot be told from its
-answer. So accounts do not share connections, and an answer that is not what was promised ends those of its account.
+A stray response that arrives alone, after the server has received the next request and before it responds to that
+request, cannot be distinguished from the real response. Therefore accounts do not share connections, and an invalid
+response closes the connections of its account.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ AMBIGUOUS: Final = "more than one response arrived on a connection that was used
 TOO_EARLY: Final = "a response arrived before the request can have been received: it belongs to another request"
 
 FAREWELL: Final = 31
-"""In so many bytes at most TLS says that it ends; the beginning of an answer takes more."""
+"""Largest size of a TLS close notification in bytes; the beginning of a response is longer."""
 
 _HEAD_END: Final = b"\r\n\r\n"
 _LONGEST_HEAD: Final = 2**17
@@ -35,19 +37,19 @@ _CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked[ \t]*\r\n")
 
 
 def descriptor_of(stream: Any) -> int:
-    """The number of the socket under a network stream of httpcore, or -1."""
+    """Return the socket descriptor of an httpcore network stream, or -1."""
     opened = stream.get_extra_info("socket")
     return -1 if opened is None else opened.fileno()
 
 
 def close_on_extra_bytes(stream: Any, *, tls: bool) -> None:
-    """Close the network stream of httpcore as soon as it brings more than an answer.
+    """Close the httpcore network stream as soon as it delivers more than a response.
 
-    It raises `SendFailed` in place of an answer that cannot be believed.
+    Reading from the stream raises `SendFailed` instead of returning a response that cannot be trusted.
 
     Args:
-        stream: an `httpcore.AsyncNetworkStream`, as httpcore's trace tells it.
-        tls: whether it is encrypted.
+        stream: an `httpcore.AsyncNetworkStream`, as reported by httpcore's trace.
+        tls: whether the stream is encrypted.
     """
     read, write = stream.read, stream.write
     answers = ResponseLengths()
@@ -77,16 +79,16 @@ def close_on_extra_bytes(stream: Any, *, tls: bool) -> None:
 
 
 class ResponseLengths:
-    """Follows where the answers on one connection end. What it cannot follow counts as surplus."""
+    """Tracks where the responses on one connection end. Data that cannot be parsed counts as surplus."""
 
     def __init__(self) -> None:
         self._head = b""
         self._body: _Body | None = None
         self.count: int = 0
-        """How many have ended."""
+        """How many responses have ended."""
 
     def exceeded_by(self, data: bytes) -> bool:
-        """Whether the data reach beyond the end of an answer."""
+        """Return whether the data extends beyond the end of a response."""
         while self._body is None:
             head, end, data = (self._head + data).partition(_HEAD_END)
             if not end:
@@ -109,7 +111,7 @@ class _Length:
         self._left = length
 
     def feed(self, data: bytes) -> int | None:
-        """How many of the bytes lie behind the end, or None while it has not come."""
+        """Return how many of the bytes lie beyond the end of the body, or None if the body has not ended."""
         self._left -= len(data)
         return None if self._left > 0 else -self._left
 
@@ -119,7 +121,7 @@ class _Chunks:
 
     def __init__(self) -> None:
         self._left = 0
-        """Bytes of the chunk that have not come, with the line end behind them."""
+        """Bytes missing from the current chunk, including the line end after it."""
         self._line = b""
         self._is_last = False
 
@@ -149,7 +151,7 @@ class _Chunks:
 
 
 class _UntilClosed:
-    """A body that ends with its connection."""
+    """A body that ends when its connection is closed."""
 
     def feed(self, data: bytes) -> int | None:
         """See `_Length.feed`."""
@@ -161,7 +163,7 @@ _Body = _Length | _Chunks | _UntilClosed
 
 
 def _body_behind(head: bytes) -> _Body | None:
-    """The body that the head announces; None where another head follows."""
+    """Return the body that the head announces; None if another head follows."""
     status = _STATUS.search(head)
     code = int(status[1]) if status else 0
     lower = head.lower()

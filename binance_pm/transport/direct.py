@@ -1,9 +1,9 @@
-"""The direct engine: asyncio's own connections, parsed by httptools. Nothing else in the package imports httptools.
+"""The direct engine: asyncio connections, parsed by httptools. No other module of the package imports httptools.
 
-It speaks HTTP/1.1 without proxies on asyncio and uvloop; what it does not do, the httpx engine does. A request is
-written in one piece right after `departing`: before that nothing of it has left, from then on it counts as sent,
-whatever becomes of the connection. A connection is used again only where an answer ended as it was announced and
-nothing came after it; one that is in any other state is cut off at once.
+The engine speaks HTTP/1.1 without proxies on asyncio and uvloop; the httpx engine covers everything else. A request is
+written in one piece right after `departing` is called: before that call no byte has left this machine, and from then on
+the request counts as sent, whatever happens to the connection. A connection is reused only if its response ended as
+announced and nothing followed; a connection in any other state is aborted at once.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ _TOO_LONG: Final = "the response headers are too long"
 
 
 class DirectTransport:
-    """Sends requests over connections of its own. It belongs to the event loop of asyncio that it is made on.
+    """A transport with its own connections, bound to the asyncio event loop on which it is created.
 
     Args:
-        timeouts: how long one request may take.
-        max_body: bytes of an answer that are accepted.
+        timeouts: the time limits of one request.
+        max_body: the largest accepted response body, in bytes.
         tls: settings for https; None for the defaults of httpx.
-        pins: SHA-256 of the certificates that a server may show, in hexadecimal digits of lower case; empty for
-            whatever `tls` accepts.
-        local_address: the IP address of this machine to connect from, or ``0.0.0.0`` or ``::`` to choose nothing but
-            its family; None for the system's choice.
-        resolver: looks names up.
+        pins: SHA-256 of the certificates that a server may present, in lower-case hexadecimal digits; empty for any
+            that `tls` accepts.
+        local_address: the IP address of this machine to connect from; ``0.0.0.0`` or ``::`` selects only the address
+            family; None for the system's choice.
+        resolver: resolves host names.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class DirectTransport:
         self._resolver: Final = resolver
         self._places: Final = asyncio.Semaphore(MAX_CONNECTIONS)
         self._hosts: Final[dict[tuple[str, str], _Host]] = {}
-        """By origin and account: no account is sent anything over a connection of another."""
+        """By origin and account: accounts never share a connection."""
         self._descriptors: Final = Descriptors()
         self._connections: Final[set[_Connection]] = set()
-        # Shared by all: what arrives is parsed before the next connection is read.
+        # Shared by all connections: received data is parsed before the next connection is read.
         self._buffer: Final = memoryview(bytearray(_BUFFER_SIZE))
         self._limits: Final[set[asyncio.Timeout]] = set()
         self._closed: bool = False
@@ -147,14 +147,14 @@ class DirectTransport:
             raise not_connected(netloc, f"the trusted certificates cannot be read ({cause})") from error
 
     def _forget_unused(self) -> None:
-        """Accounts come and go: keep no more of what has no connection than there may be connections."""
+        """Forget hosts without connections if there are more than MAX_CONNECTIONS hosts: accounts come and go."""
         if len(self._hosts) > MAX_CONNECTIONS:
             used = {id(connection.host) for connection in self._connections}
             for place in [place for place, host in self._hosts.items() if id(host) not in used]:
                 del self._hosts[place]
 
     async def _limited(self, what: Awaitable[object], latest: float, too_late: Callable[[], SendFailed]) -> None:
-        """Wait at most for the connect timeout, or until the request's time is over, or the transport is closed."""
+        """Wait, but at most for the connect timeout, until the request's deadline or until the transport is closed."""
         until = min(self._loop.time() + self._timeouts.connect, latest)
         try:
             async with asyncio.timeout_at(0 if self._closed else until) as limit:
@@ -169,7 +169,7 @@ class DirectTransport:
             raise (SendFailed("the transport was closed", sent=False) if self._closed else too_late()) from None
 
     async def _connect(self, host: _Host, latest: float) -> _Connection:
-        """A new connection; where there are as many as may be, that which was idle for longest makes way."""
+        """Open a connection; at the connection limit, first close the connection that has been idle longest."""
         if self._closed:
             raise SendFailed("the transport was closed", sent=False)
         if len(self._connections) >= MAX_CONNECTIONS:
@@ -180,7 +180,7 @@ class DirectTransport:
             dialled = dial(host.address, connection, progress)
             await self._limited(dialled, latest, lambda: not_connected(host.netloc, progress.late))
             if not connection.is_open():
-                raise ConnectionError("the server closed it at once")  # noqa: TRY301 - told as any other failure
+                raise ConnectionError("the server closed it at once")  # noqa: TRY301 - reported like any other failure
             self._descriptors.add(connection.descriptor)
         except BaseException as error:
             self._connections.discard(connection)
@@ -192,7 +192,7 @@ class DirectTransport:
 
     def _make_room(self) -> None:
         idle = [connection for known in self._hosts.values() for connection in known.idle]
-        # Those that are about to be lost take no room.
+        # Connections that are being closed do not count.
         if idle and sum(not connection.is_ended for connection in self._connections) >= MAX_CONNECTIONS:
             min(idle, key=lambda connection: connection.deadline).end(_CLOSED)
 
@@ -202,14 +202,14 @@ def _no_place() -> SendFailed:
 
 
 class _Host(NamedTuple):
-    """One origin for one account, and the connections to it that no call is on, the last used last."""
+    """One origin for one account, and its idle connections, the most recently used last."""
 
     address: ServerAddress
     netloc: str
     idle: list[_Connection]
 
     def idle_connection(self) -> _Connection | None:
-        """The connection used last: the one most likely to be open still."""
+        """Return the most recently used connection, which is the most likely to be still open; None without one."""
         while self.idle:
             connection = self.idle.pop()
             if connection.is_open() and not connection.readable(0):
@@ -219,29 +219,29 @@ class _Host(NamedTuple):
 
 
 class _Connection(asyncio.BufferedProtocol):
-    """One connection: it carries one call at a time, and parses its answer."""
+    """A connection that carries one call at a time and parses its response."""
 
     readable: Callable[[int], Sequence[object]]
-    """Asked with 0: whether something has arrived, by what the system knows."""
+    """Called with 0: whether anything has arrived, as far as the system knows."""
     _transport: asyncio.Transport
     _timer: asyncio.TimerHandle
     _answer: asyncio.Future[HttpResponse] | None = None
     _status: int = 0
-    """That of the answer, once its head is complete."""
+    """Status of the response, once its head is complete."""
     _unproductive: int = 0
-    """How many bytes have come that brought neither the end of a head nor any of a body."""
+    """Number of bytes received without completing a head or adding to a body."""
     _unanswered: int = 0
-    """Bytes of the request that is under way, as long as nothing has come."""
+    """Size in bytes of the request in flight, as long as nothing has been received."""
     _is_whole: bool = False
-    """Whether the answer to the last request has come to its end."""
+    """Whether the response to the last request is complete."""
     _ends_here: bool = False
-    """Whether that answer is the last on the connection."""
+    """Whether that response is the last on the connection."""
     is_ended: bool = False
-    """Whether it was cut off; the event loop may still have to close it."""
+    """Whether the connection was aborted; the event loop may still have to close the socket."""
     _farewell: int = 0
-    """How many bytes may wait behind an answer without being surplus."""
+    """How many bytes may be waiting after a response without counting as surplus."""
     _was_used: bool = False
-    """Whether another request was answered before."""
+    """Whether the connection has already delivered an earlier response."""
     descriptor: int
 
     def __init__(
@@ -259,18 +259,18 @@ class _Connection(asyncio.BufferedProtocol):
         self._pieces: list[bytes] = []
         self._size: int = 0
         self.deadline: float = 0.0
-        """The event loop's time at which the call under way fails, or the connection was idle for long enough."""
+        """Event loop time at which the call in flight fails, or at which an idle connection expires."""
         self._latest: float = 0.0
-        """When the call under way fails, whatever comes until then."""
+        """Event loop time at which the call in flight fails, whatever has arrived by then."""
         self.lost: Final[asyncio.Future[None]] = self._loop.create_future()
         made.add(self)
 
     def is_open(self) -> bool:
-        """Whether it can carry a call, by what the event loop knows."""
+        """Return whether the connection can carry a call, as far as the event loop knows."""
         return self._loop.time() < self.deadline and not self._transport.is_closing()
 
     def ask(self, request: bytes, latest: float) -> asyncio.Future[HttpResponse]:
-        """Write the request, to be answered until then; from here on it counts as sent."""
+        """Write the request and return its response, due at `latest`; from here on the request counts as sent."""
         self._latest = latest
         self.deadline = min(self._loop.time() + self._timeouts.read, self._latest)
         self._status = self._unproductive = 0
@@ -283,14 +283,14 @@ class _Connection(asyncio.BufferedProtocol):
         return answer
 
     def keep_or_end(self) -> None:
-        """Its call is over. Where that was given up, the answer may still come: it must not meet another call."""
+        """Finish the call. If the call was abandoned, its response may still arrive and must not reach another call."""
         if self._answer is None and not self._transport.is_closing():
             self.host.idle.append(self)
         else:
             self.end(_CLOSED)
 
     def end(self, reason: str, cause: Exception | None = None) -> None:
-        """Cut it off; the call under way, if any, fails for the reason given, or has its refusal."""
+        """Abort the connection; a call in flight fails with the given reason, or receives its refusal."""
         self.is_ended = True
         with suppress(ValueError):
             self.host.idle.remove(self)
@@ -345,7 +345,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         """See `asyncio.Protocol`."""
-        # Under TLS asyncio does not tell whether the server said that this is the end.
+        # Under TLS, asyncio does not report whether the server announced the end of the stream.
         if self._status and not (
             self.host.address.tls or {"content-length", "transfer-encoding"} & self._headers.keys()
         ):
@@ -365,7 +365,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._fields, self._pieces, self._size = [], [], 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See `HttpResponseParser`. What follows a body comes too late to be read."""
+        """See `HttpResponseParser`. Trailers after a body arrive too late to be read."""
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -402,9 +402,9 @@ class _Connection(asyncio.BufferedProtocol):
             self._ends_here = not self._parser.should_keep_alive()
 
     def _believe_or_end(self, *, surplus: bool) -> None:
-        """Settle the call with the answer that has come to its end, where that is surely its own."""
+        """Settle the call with the complete response, if the response certainly belongs to the call."""
         if self._was_used and (surplus or (not self._ends_here and unread(self.descriptor) > self._farewell)):
-            # Not even a refusal is believed: the request may have been executed.
+            # Not even a refusal is trusted: the request may have been executed.
             self._status = 0
             self.end(AMBIGUOUS)
             return
@@ -414,19 +414,19 @@ class _Connection(asyncio.BufferedProtocol):
             self.end(_CLOSED)
 
     def _settle(self, body: bytes | None) -> None:
-        """The call has its answer."""
+        """Give the call its response."""
         answer, self._answer = self._answer, None
         self.deadline = self._loop.time() + KEEPALIVE_SECONDS
         if answer is not None and not answer.done():
             answer.set_result(HttpResponse(self._status, self._headers, body))
 
     def _stop(self, reason: str) -> NoReturn:
-        """End it from within the parser, which an error stops."""
+        """End the connection from within the parser, which an error stops."""
         self.end(reason)
         raise ValueError(reason)
 
     def _look(self) -> None:
-        """End it where its time has come, else look again then: few calls set a timer of their own."""
+        """End the connection if its deadline has passed, else check again then: few calls set a new timer."""
         self._timer.cancel()
         if self._loop.time() < self.deadline:
             self._timer = self._loop.call_at(self.deadline, self._look)

@@ -1,4 +1,4 @@
-"""The headers of an answer, from bytes to text."""
+"""Response headers, decoded from bytes to text."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from itertools import chain
 from typing import Final
 
 LONGEST_HEAD: Final = 2**16
-"""Bytes of a head that are accepted."""
+"""Largest accepted head, in bytes."""
 
 COMPRESSED: Final = "the response is compressed, although no compression was accepted"
-"""Why such an answer is refused."""
+"""Why a compressed response is rejected."""
 
 _MOST_FIELDS: Final = 128
 
 
 def is_too_long(fields: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether the names and values are more than a head may hold."""
+    """Return whether the names and values exceed the limits of a head."""
     return len(fields) > _MOST_FIELDS or sum(map(len, chain.from_iterable(fields))) > LONGEST_HEAD
 
 
 def is_compressed(headers: Mapping[str, str]) -> bool:
-    """Whether the body is anything else than what the server means: a few bytes of it may stand for gigabytes.
+    """Return whether the body has a content encoding: a few compressed bytes may expand to gigabytes.
 
     Args:
-        headers: names in lower case, or in any.
+        headers: names in lower case, or a mapping that ignores case.
     """
     codings = headers.get("content-encoding")
     return codings is not None and any(coding.strip().lower() not in {"", "identity"} for coding in codings.split(","))
 
 
 def headers_of(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Names in lower case, and values without the white space around them.
+    """Return the headers with names in lower case, and values without surrounding white space.
 
     Args:
-        fields: names and values as they came; what is said more than once is one list (RFC 9110, 5.3).
+        fields: names and values as received; values of a repeated name form one list (RFC 9110, 5.3).
     """
     headers = {_name(name): _value(value) for name, value in fields}
     if len(headers) < len(fields):
@@ -44,7 +44,7 @@ def headers_of(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
-# The same few names come with every answer.
+# The same few names occur in every response.
 @lru_cache(maxsize=256)
 def _name(raw: bytes) -> str:
     return raw.decode("latin-1").lower()

@@ -1,7 +1,7 @@
-"""What carries one request to the exchange and brings its answer.
+"""The transport protocol: sends one request to the exchange and returns its response.
 
-A transport sends a request once. It follows no redirect, repeats nothing, adds no credentials of its own and knows,
-for every failure, whether the request may have left this machine.
+A transport sends a request once. A transport follows no redirects, repeats nothing, adds no credentials of its own and
+knows, for every failure, whether the request may have left this machine.
 """
 
 from __future__ import annotations
@@ -24,46 +24,46 @@ if TYPE_CHECKING:
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
 MAX_CONNECTIONS: Final = 240
-"""How many connections one session has at once, those included that no request is on: each account has its own."""
+"""Maximum number of connections of one session, including idle ones: each account has its own connections."""
 
 KEEPALIVE_SECONDS: Final = 30.0
-"""How long a connection is kept that no request is on."""
+"""How long an idle connection is kept, in seconds."""
 
 REFUSALS: Final = frozenset({403, 418, 429})
-"""Their status alone is news that must not be lost: their body need not be whole."""
+"""Statuses that must not be lost, even if the response body is incomplete."""
 
 REFUSALS_BODY_SECONDS: Final = 1.0
-"""How long their body is waited for."""
+"""How long to wait for the body of a refusal, in seconds."""
 
-# Event loops take so much at once: no writer ever has to pause.
+# Event loops accept this many bytes at once, so that no writer ever has to pause.
 _LONGEST_REQUEST: Final = 2**16
 
 _BANNED_UNTIL: Final = rb"(?i)\buntil +(\d+)\b(?![.,]\d)"
 # Seconds, milliseconds, microseconds or nanoseconds since the epoch, by the number of digits.
 _UNITS: Final = {10: 1, 13: 10**3, 16: 10**6, 19: 10**9}
 _DECIMAL: Final = r"([0-9]+)(\.[0-9]+)?"
-# Longer than the longest ban of the exchange, three days.
+# Longer than the exchange's longest ban, which is three days.
 _LONGEST_WAIT: Final = 7 * 86400
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """How long one request may take, in seconds."""
+    """Time limits of one request, in seconds."""
 
     connect: float = 5.0
-    """To wait for a free connection at most, and again to make one: for TCP, and for TLS."""
+    """Longest wait for a free connection, and again for opening one: for TCP, and for TLS."""
     read: float = 10.0
-    """Between two pieces of the answer, the first included; the same bound holds for writing."""
+    """Longest wait between two pieces of the response, and for the first piece; the same limit applies to writing."""
     total: float = 20.0
-    """From the moment there is weight and a place among the requests under way to the answer's last byte.
+    """From the moment the call has weight and a slot to the last byte of the response.
 
-    A signature that has to be waited for, as that of a hardware module, has as long for itself.
+    If signing has to wait, such as for a hardware module, signing has the same limit for itself.
     """
 
 
 class Headers:
-    """What the heads of many requests have in common, and how HTTP/1.1 writes it.
+    """The headers that many requests have in common, as a mapping and as HTTP/1.1 text.
 
-    The API key is among it: what is held stands in closures, so that listing attributes shows functions.
+    The API key is one of them, so the values are held in closures: listing the attributes shows functions.
     """
 
     __slots__ = ("fields", "is_sound", "text")
@@ -71,9 +71,9 @@ class Headers:
     def __init__(self, fields: Mapping[str, str]) -> None:
         text = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         self.fields: Final = lambda: fields
-        """The values by name."""
+        """Returns the values by name."""
         self.text: Final = lambda: text
-        """The lines as HTTP/1.1 writes them."""
+        """Returns the lines as HTTP/1.1 text."""
         self.is_sound: Final = _is_sound("".join(fields) + "".join(fields.values()))
 
     def __repr__(self) -> str:
@@ -81,7 +81,7 @@ class Headers:
 
 
 class HttpRequest:
-    """One request, ready to leave: the bytes signed are the bytes sent."""
+    """One request, ready to send: the signed bytes are the bytes sent."""
 
     __slots__ = ("account", "headers", "method", "origin", "target")
 
@@ -90,29 +90,29 @@ class HttpRequest:
         self.origin: Final = origin
         """Scheme, host and port, such as ``https://papi.binance.com``."""
         self.target: Final = lambda: target
-        """Path and query, percent-encoded; the signature is in it."""
+        """Path and query, percent-encoded, including the signature."""
         self.headers: Final = headers
         self.account: Final = account
-        """Whose request it is, such as a digest of the key: it shares connections with requests of the same account."""
+        """Identifies the account, such as a digest of the key: only requests of the same account share connections."""
 
     def head(self, host: str) -> Secret:
-        """All of it, as HTTP/1.1 writes it; no request has a body.
+        """Return the complete request as HTTP/1.1 text; no request has a body.
 
         Args:
-            host: the name of the host, with its port where that is not the usual one.
+            host: the host name, with the port if that is not the default port.
 
         Raises:
-            SendFailed: it is too long, or would not stay what it is.
+            SendFailed: the request is too long, or contains a character that would change its meaning.
         """
         self._check()
         size = "Content-Length: 0\r\n" if self.method in {"POST", "PUT"} else ""
         return Secret(f"{self.method} {self.target()} HTTP/1.1\r\nHost: {host}\r\n{self.headers.text()}{size}\r\n")
 
     def raw_target(self) -> bytes:
-        """The target alone.
+        """Return the target as bytes.
 
         Raises:
-            SendFailed: as of `head`.
+            SendFailed: as for `head`.
         """
         self._check()
         return self.target().encode()
@@ -128,27 +128,27 @@ class HttpRequest:
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
-    """What came back for one request, whatever its status."""
+    """The response to one request, whatever its status."""
 
     status: int
     headers: Mapping[str, str]
     """Names in lower case."""
     body: bytes | None
-    """None where it was longer than the transport accepts."""
+    """None if the body was longer than the transport accepts."""
 
     def __repr__(self) -> str:
-        # A server may quote the request back: key, signature and all.
+        # A server may quote the request, including key and signature.
         return f"HttpResponse({self.status}, {len(self.body or b'')} bytes)"
 
     @property
     def date(self) -> int | None:
-        """The exchange's clock when it answered, whole seconds since the epoch; None where two are told."""
+        """The exchange's clock at the time of the response, whole seconds since the epoch; None if ambiguous."""
         text = self.headers.get("date")
         return _date(text) if text else None
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds to wait, as the exchange said; the longest where it said so in several ways."""
+        """Seconds to wait according to the exchange; the longest if stated in several ways."""
         told, ends, date = self.retry_in, self.retry_at, self.date
         if ends is None or date is None or ends - date > _LONGEST_WAIT:
             return told
@@ -156,24 +156,24 @@ class HttpResponse(msgspec.Struct, frozen=True):
 
     @property
     def retry_in(self) -> float | None:
-        """The seconds that `Retry-After` tells; not the date that it may tell instead."""
+        """The seconds given in `Retry-After`; a date in that header is ignored."""
         elements = _elements(self.headers.get("retry-after", ""))
         return max((told for element in elements if (told := _duration(element)) is not None), default=None)
 
     @property
     def retry_at(self) -> int | None:
-        """The date before which to wait, where `Retry-After` tells one, seconds since the epoch."""
+        """The date given in `Retry-After` before which to wait, seconds since the epoch; None without a date."""
         elements = _elements(self.headers.get("retry-after", ""))
         return max((date for element in elements if (date := _seconds(element)) is not None), default=None)
 
     @property
     def banned_until(self) -> float | None:
-        """The end of a ban as its message says, seconds since the epoch."""
+        """The end of a ban according to the message in the response, seconds since the epoch."""
         found = re.findall(_BANNED_UNTIL, self.body or b"")
         return max((int(digits) / _UNITS[len(digits)] for digits in found if len(digits) in _UNITS), default=None)
 
     def used(self, header: str) -> int | None:
-        """The weight that the exchange says to have counted, from the named header; the most where it is repeated."""
+        """Return the weight that the exchange reports in the named header; the highest if the header is repeated."""
         text = self.headers.get(header, "")
         if "," not in text:
             return _number(text, most=2**53)
@@ -182,11 +182,11 @@ class HttpResponse(msgspec.Struct, frozen=True):
 
 
 class SendFailed(Exception):
-    """No answer came; the transport's own failure is its ``__cause__``.
+    """No response was received; the transport's own failure is the ``__cause__``.
 
     Attributes:
         reason: what happened, without secrets.
-        sent: False only where no byte of the request can have left this machine.
+        sent: False only if no byte of the request can have left this machine.
     """
 
     def __init__(self, reason: str, *, sent: bool) -> None:
@@ -196,7 +196,7 @@ class SendFailed(Exception):
 
     @classmethod
     def overdue(cls, total: float, *, sent: bool) -> Self:
-        """It took longer than the total timeout, in seconds."""
+        """Return the failure of a request that exceeded the total timeout, in seconds."""
         what = "no complete response" if sent else "it could not be sent"
         return cls(f"{what} within {total:g} s", sent=sent)
 
@@ -209,15 +209,15 @@ class NotConnected(SendFailed):
 
 
 class Transport(Protocol):
-    """Carries requests; safe to use from many tasks at once."""
+    """An HTTP engine that is safe to use from many tasks at once."""
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpResponse:
-        """Send the request once, in the time that its `Timeouts` allow.
+        """Send the request once, within the transport's `Timeouts`.
 
         Args:
             request: what to send.
-            departing: called once, right before the first byte may leave. Where it raises, nothing is sent and its
-                error is raised.
+            departing: called once, right before the first byte may leave. If `departing` raises, nothing is sent and
+                that error is raised.
 
         Raises:
             SendFailed: no complete response.
@@ -225,18 +225,18 @@ class Transport(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close every connection that this transport opened; what is under way fails."""
+        """Close every connection that this transport opened; requests in flight fail."""
         ...
 
     def distrust(self, request: HttpRequest) -> None:
-        """Use no connection again that is idle now and that the next such request could be sent over.
+        """Never reuse the connections that are idle now and that the next such request could use.
 
-        For an answer that is not one to the request: what else comes on its connection may not be, either.
+        For a response that does not belong to the request: later data on its connection may not belong, either.
         """
         ...
 
     def abandon(self) -> None:
-        """Let go of every connection without closing it: it is another process's, or its event loop is closed."""
+        """Drop every connection without closing it: it belongs to another process, or its event loop is closed."""
         ...
 
 
@@ -248,7 +248,7 @@ class Origin(msgspec.Struct, frozen=True):
     """A host name or an IP address."""
     port: int
     netloc: str
-    """Host and port as the header ``Host`` shows them."""
+    """Host and port as in the ``Host`` header."""
 
 
 @lru_cache(maxsize=64)
@@ -256,7 +256,7 @@ def parse_origin(origin: str) -> Origin:
     """Split an origin into its parts.
 
     Raises:
-        SendFailed: the text is no origin that a request could be sent to.
+        SendFailed: the text is not an origin that a request could be sent to.
     """
     with suppress(ValueError):
         parts = urlsplit(origin)
@@ -268,7 +268,7 @@ def parse_origin(origin: str) -> Origin:
     raise SendFailed("the URL of the request is not valid", sent=False)
 
 
-# Answers of the same second carry the same text.
+# Responses of the same second carry the same text.
 @lru_cache(maxsize=64)
 def _date(text: str) -> int | None:
     dates = {_seconds(element) for element in _elements(text)}
@@ -276,7 +276,7 @@ def _date(text: str) -> int | None:
 
 
 def _elements(text: str) -> list[str]:
-    """What a header tells that was sent several times; the comma after a date's day of the week parts nothing."""
+    """Split a header that was sent several times; the comma after the weekday of a date is not a separator."""
     elements: list[str] = []
     day = ""
     for part in text.split(","):
@@ -294,7 +294,7 @@ def _seconds(text: str) -> int | None:
         date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    # A date of HTTP is in GMT even where it does not say so (RFC 9110, 5.6.7); Python takes that for local time.
+    # An HTTP date is in GMT even if it does not say so (RFC 9110, 5.6.7); Python would treat it as local time.
     return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
 
 
@@ -302,7 +302,7 @@ def _duration(text: str) -> float | None:
     found = re.fullmatch(_DECIMAL, text)
     if found is None:
         return None
-    # Python refuses to read thousands of digits, and whatever is so long is too long.
+    # Python refuses to parse thousands of digits, and a number that long exceeds the limit anyway.
     whole = min(int(found[1][:20]), _LONGEST_WAIT)
     return min(whole + float(found[2][:20]), _LONGEST_WAIT) if found[2] else whole
 

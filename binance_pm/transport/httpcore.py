@@ -1,4 +1,4 @@
-"""One connection of httpcore, below the httpx engine. Its network backend is the public way to connect for it."""
+"""One httpcore connection for the httpx engine. A network backend is httpcore's public hook for connecting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Response(NamedTuple):
-    """A response whose body has not been read, by httpx or by httpcore."""
+    """A response from httpx or httpcore whose body has not been read."""
 
     status: int
     headers: dict[str, str]
@@ -29,7 +29,7 @@ class Response(NamedTuple):
 
 
 class Connection:
-    """One connection of httpcore, through the proxy of its origin. The first request on it connects."""
+    """One httpcore connection, through the proxy of its origin. The first request opens the connection."""
 
     def __init__(self, proxy_of: Proxies, network: Any) -> None:
         self._proxy_of: Final = proxy_of
@@ -37,14 +37,14 @@ class Connection:
         self._pool: httpcore.AsyncConnectionPool | None = None
 
     async def handle(self, request: HttpRequest, extensions: dict[str, Any]) -> Response:
-        """Send a request over it."""
+        """Send a request over this connection."""
         if self._pool is None:
             self._pool = _pool(self._proxy_of(request.origin), self._network)
         response = await self._pool.handle_async_request(_outgoing(request, extensions))
         return Response(response.status, headers_of(response.headers), response.aiter_stream(), response.aclose)
 
     async def aclose(self) -> None:
-        """Close it."""
+        """Close the connection."""
         if self._pool is not None:
             await self._pool.aclose()
 
@@ -59,7 +59,7 @@ def _outgoing(request: HttpRequest, extensions: dict[str, Any]) -> httpcore.Requ
 
 
 def _pool(proxy: Proxy | None, network: Any) -> httpcore.AsyncConnectionPool:
-    # httpcore sets the protocols that a context offers: it is given one that is not used, in place of the caller's.
+    # httpcore sets the protocols that a context offers, so it is given an unused context instead of the caller's.
     unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     options: dict[str, Any] = {
         "ssl_context": unused,
@@ -76,16 +76,16 @@ def _pool(proxy: Proxy | None, network: Any) -> httpcore.AsyncConnectionPool:
 
 
 class Network(httpcore.AsyncNetworkBackend):
-    """Connects to names that are looked up in threads of our own, and to their addresses in turn.
+    """A network backend that resolves names in dedicated threads and tries their addresses in turn.
 
     Args:
-        tls: settings for https.
+        tls: TLS settings for https.
         local_address: as for `ServerAddress`.
-        resolver: looks names up.
+        resolver: resolves host names.
     """
 
     def __init__(self, tls: ssl.SSLContext | None, local_address: str | None, resolver: Resolver) -> None:
-        # If anyio is not installed, httpcore has a stand-in here: its type is not known.
+        # If anyio is not installed, httpcore has a stand-in here, so the type is unknown.
         self._inside: Final[Any] = httpcore.AnyIOBackend()
         self._tls: Final = tls
         self._local_address: Final = local_address
@@ -115,7 +115,7 @@ class Network(httpcore.AsyncNetworkBackend):
 
 
 def _with_settings(stream: Any, tls: ssl.SSLContext | None) -> Any:
-    """Have a stream of httpcore use these settings for TLS, also for TLS to a host inside TLS to a proxy."""
+    """Make an httpcore stream use these TLS settings, also for TLS to a host inside TLS to a proxy."""
     start_tls = stream.start_tls
 
     async def start(
@@ -123,7 +123,7 @@ def _with_settings(stream: Any, tls: ssl.SSLContext | None) -> Any:
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
     ) -> Any:
-        # httpcore has set the protocols that it offers.
+        # httpcore has set the protocols that this context offers.
         del ssl_context
         secured = await start_tls(tls, server_hostname, timeout)
         check_protocol(secured.get_extra_info("ssl_object"))

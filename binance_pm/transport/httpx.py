@@ -1,20 +1,20 @@
-"""The httpx engine, which runs everywhere. Nothing else in the package imports httpx.
+"""The httpx engine, which runs everywhere. No other module of the package imports httpx.
 
-Without an httpx client of the caller's, requests go to httpcore, the layer below httpx: no cookie jar, no redirect, no
-authentication flow and no log line with the URL is involved. Each httpcore pool holds one connection: httpcore searches
-its whole pool at each step of each request, which fifty concurrent calls would pay for.
+Without a caller's own httpx client, requests go to httpcore, the layer below httpx: no cookie jar, redirect,
+authentication flow or log line with the URL is involved. Each httpcore pool holds one connection: httpcore searches its
+whole pool at each step of each request, which would slow down fifty concurrent calls.
 
-A caller's own `httpx.AsyncClient` or `httpx.AsyncBaseTransport` is used as it is, with its redirects and authentication
-switched off for our requests. While a mock replaces httpx, each request goes through a fresh httpx transport, so that
-the mock sees it.
+A caller's own `httpx.AsyncClient` or `httpx.AsyncBaseTransport` is used unchanged, with its redirects and
+authentication disabled for our requests. While a mock replaces httpx, each request goes through a new httpx transport,
+so that the mock sees the request.
 
-What this engine adds to httpcore, and the promise that needs it:
+What this engine adds to httpcore, and the guarantee that needs it:
 
-* Trace events tell when the first byte of a request leaves, so that every failure says whether it was sent.
+* Trace events report when the first byte of a request leaves, so that every failure says whether the request was sent.
 * One connection per call and account, closed unless the call ended well, so that no response reaches another call.
-* Streams that close on extra bytes (`transport/desync.py`), also those of a caller's client.
-* Sockets of the parent process are dropped in the child of a fork, which may not write to them.
-* Log filters that take signatures and proxy passwords out of what httpx and httpcore log.
+* Streams that close on extra bytes (`transport/desync.py`), including those of a caller's client.
+* Sockets of the parent process are dropped in a forked child, which must not write to them.
+* Log filters that remove signatures and proxy passwords from the log records of httpx and httpcore.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from binance_pm.transport.proxy import Proxies, Proxy
 
 HttpxLike = httpx.AsyncClient | httpx.AsyncBaseTransport
-"""What a caller may bring along: a client, or a transport such as `httpx.ASGITransport`."""
+"""What a caller may pass: a client, or a transport such as `httpx.ASGITransport`."""
 
 # Raised only before the first byte of a request.
 _PROXY_FAILED: Final = (httpx.ProxyError, httpcore.ProxyError)
@@ -74,25 +74,25 @@ _NOT_HTTP: Final = (httpx.RemoteProtocolError, httpcore.RemoteProtocolError)
 
 
 _Handle = Callable[[HttpRequest, dict[str, Any]], Awaitable[Response]]
-"""Sends a request with the given extensions of httpcore."""
+"""Sends a request with the given httpcore extensions."""
 
 
 class HttpxTransport:
-    """Sends requests through httpx.
+    """A transport that sends requests through httpx.
 
     Args:
-        http: the caller's own client or transport, which stays the caller's to close; None to make one.
-        timeouts: how long one request may take.
-        max_body: bytes of an answer that are accepted.
-        proxy: the proxy that every request goes through.
-        trust_env: whether the environment may name proxies and certificates.
+        http: the caller's own client or transport, which the caller closes; None to create one.
+        timeouts: the time limits of one request.
+        max_body: the largest accepted response body, in bytes.
+        proxy: the proxy for every request.
+        trust_env: whether proxies and certificates may come from the environment.
         tls: settings for https; None for the defaults of httpx.
-        local_address: the IP address of this machine to connect from, or ``0.0.0.0`` or ``::`` to choose nothing but
-            its family.
-        resolver: looks names up.
+        local_address: the IP address of this machine to connect from; ``0.0.0.0`` or ``::`` selects only the address
+            family.
+        resolver: resolves host names.
 
     Raises:
-        ValueError: the environment, or what it names, cannot be used; the text says what.
+        ValueError: the environment, or a proxy or file that it names, cannot be used; the text says which.
     """
 
     __slots__ = (
@@ -141,7 +141,7 @@ class HttpxTransport:
             "read": timeouts.read,
             "write": timeouts.read,
         }
-        # httpx's own transport tells when it writes; what a caller brings along, or derives from it, may not.
+        # httpx's own transport reports when it writes; a caller's client, or a transport derived from httpx's, may not.
         self._traced: Final = http is None or type(http) is httpx.AsyncHTTPTransport
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_redact)
@@ -169,7 +169,7 @@ class HttpxTransport:
         raise failure
 
     async def _send_on_own(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope) -> HttpResponse:
-        """Send it over a connection of ours."""
+        """Send the request over a connection of this transport."""
         if trace.proxy is not None and not request.origin.startswith("https:"):
             shown = f"plain http would show key and signature to the proxy {trace.proxy.place}"
             raise not_connected(_place_of(request.origin), shown)
@@ -190,7 +190,7 @@ class HttpxTransport:
             self._places.release()
 
     async def _send_to_mock(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope) -> HttpResponse:
-        """Send it the way that the mock replaces."""
+        """Send the request through the functions that the mock replaces."""
         transport = httpx.AsyncHTTPTransport(verify=self._tls or True, trust_env=False)
         is_by_client = any(name.startswith("AsyncClient") for name in replaced())
         try:
@@ -212,7 +212,7 @@ class HttpxTransport:
         self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope, handle: _Handle
     ) -> HttpResponse:
         try:
-            # What is in an origin or a target stays what it is, or is refused.
+            # The origin and the target are sent unchanged, or the request is refused.
             request.raw_target()
             if not self._traced:
                 trace.depart()
@@ -220,10 +220,10 @@ class HttpxTransport:
             trace.depart()
             return HttpResponse(response.status, response.headers, await self._read(response, scope))
         except SendFailed as failure:
-            # Raised within httpcore, whose frames hold the request as it is written.
+            # Raised inside httpcore, whose frames hold the serialized request.
             clear_locals(failure)
             raise
-        except Exception as error:  # noqa: BLE001 - a transport brought along may fail in any way
+        except Exception as error:  # noqa: BLE001 - a caller's transport may fail in any way
             if trace.refusal is not None:
                 raise trace.refusal from None
             failure = _failure(error, trace)
@@ -241,7 +241,7 @@ class HttpxTransport:
         await self._connections.aclose()
 
     def distrust(self, request: HttpRequest) -> None:
-        """See `Transport.distrust`; the connections of what a caller brought along are the caller's."""
+        """See `Transport.distrust`; the connections of a caller's client or transport are left alone."""
         self._connections.distrust((request.origin, request.account))
 
     def abandon(self) -> None:
@@ -251,7 +251,7 @@ class HttpxTransport:
         self._connections.forget()
 
     async def _read(self, response: Response, scope: anyio.CancelScope) -> bytes | None:
-        """The body, or None where it is longer than `max_body`: the rest of it is not awaited."""
+        """Return the body, or None if the body is longer than `max_body`: the rest of the body is not awaited."""
         pieces: list[bytes] = []
         try:
             if is_compressed(response.headers):
@@ -259,7 +259,7 @@ class HttpxTransport:
                     raise SendFailed(COMPRESSED, sent=True)
             elif response.status in REFUSALS:
                 until = min(anyio.current_time() + REFUSALS_BODY_SECONDS, scope.deadline)
-                # Where the request's time is over, or all is closed, the body is given up, not the answer.
+                # If the request's time is over or the transport is closed, the body is abandoned, not the response.
                 scope.deadline = until + REFUSALS_BODY_SECONDS
                 self._scopes.discard(scope)
                 with suppress(Exception), anyio.CancelScope(deadline=until) as for_body:
@@ -275,7 +275,7 @@ class HttpxTransport:
         return b"".join(pieces)
 
     async def _collect(self, response: Response, pieces: list[bytes]) -> bool:
-        """Append the body's pieces; False where it is longer than `max_body`."""
+        """Append the pieces of the body; return False if the body is longer than `max_body`."""
         size = 0
         async for piece in response.pieces:
             size += len(piece)
@@ -286,7 +286,7 @@ class HttpxTransport:
 
 
 class _Trace:
-    """Follows httpcore's events: which step of connecting it is at, and when the first byte of our request leaves."""
+    """The progress of a request by httpcore's events: the step of connecting, and when the first byte leaves."""
 
     __slots__ = (
         "_at",
@@ -326,7 +326,7 @@ class _Trace:
         self.departed = True
 
     async def hang_up(self) -> None:
-        """Close what was opened for a request that did not leave: httpcore 1.0 forgets some of it."""
+        """Close the stream of a request that was not sent: httpcore 1.0 forgets some of these streams."""
         if self._stream is not None and not self.departed:
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
@@ -345,21 +345,21 @@ class _Trace:
             self._progress = Progress(self._timeouts.connect, _TUNNEL)
         elif step == "start_tls.started":
             self._progress = Progress(self._timeouts.connect, HANDSHAKE)
-            # A handshake before there is a tunnel is one with the proxy.
+            # A handshake before the tunnel is open is a handshake with the proxy.
             if part != "connection":
                 self._at = info["server_hostname"]
         elif step == "start_tls.complete":
             self._stream = info["return_value"]
             close_on_extra_bytes(self._stream, tls=True)
         elif step == "send_request_headers.started":
-            # A proxy is asked for a tunnel by a request of its own.
+            # The tunnel is requested from the proxy with a separate request.
             if info["request"].method != b"CONNECT":
                 self.depart()
             else:
                 self._progress = Progress(self._timeouts.read, _TUNNEL)
 
     def failure(self, error: Exception) -> NotConnected:
-        """Why no connection stands."""
+        """Return why no connection was made."""
         if isinstance(error, _PROXY_FAILED):
             at = self._at if self.proxy is not None else f"{self._at}, by a proxy"
             return not_connected(at, proxy_refusal(str(error)))
@@ -379,14 +379,14 @@ def _place_of(origin: str) -> str:
 
 def _proxies(proxy: Proxy | None, *, trust_env: bool) -> Proxies:
     if trust_env and proxy is None:
-        from binance_pm.transport.proxy import environment_proxies  # noqa: PLC0415 - few programs need it
+        from binance_pm.transport.proxy import environment_proxies  # noqa: PLC0415 - few programs need the module
 
         return environment_proxies()
     return lambda _origin: proxy
 
 
 def _settings(tls: ssl.SSLContext | None, *, trust_env: bool) -> ssl.SSLContext:
-    """The caller's settings for https, or the default ones."""
+    """Return the caller's TLS settings, or the default ones."""
     if tls is not None:
         return tls
     try:
@@ -402,7 +402,7 @@ def _url_of(origin: str) -> httpx.URL:
 
 
 def _through(http: HttpxLike) -> _Handle:
-    """Send through a client or transport of httpx."""
+    """Return a function that sends through an httpx client or transport."""
 
     async def handle(request: HttpRequest, extensions: dict[str, Any]) -> Response:
         url = _url_of(request.origin).copy_with(raw_path=request.raw_target())
@@ -417,7 +417,7 @@ def _through(http: HttpxLike) -> _Handle:
 
 
 def _failure(error: Exception, trace: _Trace) -> SendFailed:
-    # The frames of httpx and httpcore hold the request as it is written: the traceback keeps its lines alone.
+    # The frames of httpx and httpcore hold the serialized request: the traceback keeps only its lines.
     clear_locals(error)
     if isinstance(error, httpx.RequestError):
         # The request holds the key and the signature, and an error outlives the call.
@@ -427,16 +427,16 @@ def _failure(error: Exception, trace: _Trace) -> SendFailed:
     else:
         words = _WORDS.get(type(error).__name__, type(error).__name__)
         if isinstance(error, _NOT_HTTP) and "Transfer-Encoding" in str(error):
-            # h11 knows chunks alone, and says so.
+            # h11 supports only the chunked encoding, and says so.
             words = COMPRESSED
         failure = SendFailed(words, sent=not isinstance(error, _NEVER_SENT))
-    # A text about the protocol quotes what the server or the proxy said, which may be our key.
+    # The text of a protocol error quotes the server or the proxy, which may have quoted our key.
     if not isinstance(error, (*_NOT_HTTP, *_PROXY_FAILED)):
         failure.__cause__ = error
     return failure
 
 
-# By the name of the class: httpx and httpcore call theirs alike.
+# By class name: httpx and httpcore use the same names.
 _WORDS: Final[dict[str, str]] = {
     "InvalidURL": "the URL of the request is not valid",
     "UnsupportedProtocol": "the URL of the request is not valid",
@@ -454,7 +454,7 @@ _SECRETS: Final = re.compile(r"(signature=)[^&\s'\"]+|(auth=)\([^)]*\)")
 
 
 def _redact(record: logging.LogRecord) -> bool:
-    """Keep signatures and proxy passwords out of what httpx and httpcore log; it drops nothing."""
+    """Remove signatures and proxy passwords from the log records of httpx and httpcore; drop no record."""
     message = record.getMessage()
     if _SECRETS.search(message):
         record.msg, record.args = _SECRETS.sub(lambda found: f"{found[1] or found[2]}…", message), ()
@@ -462,5 +462,5 @@ def _redact(record: logging.LogRecord) -> bool:
 
 
 def asgi_transport(app: Any) -> httpx.AsyncBaseTransport:
-    """Leads to an ASGI application in this process in place of the network."""
+    """Return a transport to an ASGI application in this process instead of the network."""
     return httpx.ASGITransport(app, client=("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Connections that are kept open between two requests, the last used first."""
+"""Connections that are kept open between two requests; the most recently used is reused first."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import anyio
 
 
 class Connection(Protocol):
-    """What carries one request at a time."""
+    """A connection that carries one request at a time."""
 
     async def aclose(self) -> None:
-        """Close it."""
+        """Close the connection."""
         ...
 
 
@@ -21,12 +21,12 @@ C = TypeVar("C", bound=Connection)
 
 
 class IdleConnections(Generic[C]):
-    """Gives each request a connection of its own.
+    """A pool that gives each request a connection of its own.
 
     Args:
-        make: opens a connection; the first request on it connects.
-        most: how many there are at most, idle ones included, as long as no more are in use.
-        seconds: after which an idle one is closed, when another one is given back.
+        make: creates a connection, which its first request opens.
+        most: the maximum number of connections, including idle ones, unless more are in use.
+        seconds: idle time after which a connection is closed, when another connection is returned.
     """
 
     def __init__(self, make: Callable[[], C], *, most: int, seconds: float) -> None:
@@ -34,11 +34,11 @@ class IdleConnections(Generic[C]):
         self._most: Final = most
         self._seconds: Final = seconds
         self._idle: Final[list[tuple[Hashable, float, C]]] = []
-        """What it is for, since when it is idle, and the connection: the last used last."""
+        """Purpose, start of the idle time, and connection; the most recently used last."""
         self._made: Final[set[C]] = set()
 
     async def get(self, purpose: Hashable) -> C:
-        """The connection for the purpose, such as an origin and an account, that was used last, or a new one."""
+        """Return the most recently used connection for the purpose, such as an origin and an account, or a new one."""
         for place in range(len(self._idle) - 1, -1, -1):
             if self._idle[place][0] == purpose:
                 return self._idle.pop(place)[2]
@@ -49,32 +49,32 @@ class IdleConnections(Generic[C]):
         return made
 
     async def put(self, purpose: Hashable, connection: C) -> None:
-        """Keep it for the next request of the same purpose."""
+        """Keep the connection for the next request with the same purpose."""
         now = anyio.current_time()
         self._idle.append((purpose, now, connection))
-        # While one is closed, another request may take the last.
+        # While one connection is closed, another request may take the last idle one.
         while self._idle and self._idle[0][1] < now - self._seconds:
             await self.end(self._idle.pop(0)[2])
 
     def distrust(self, purpose: Hashable) -> None:
-        """Take the idle ones of the purpose for too old to be used; the next that is given back closes them."""
+        """Treat the idle connections of the purpose as expired; returning the next connection closes them."""
         kept = [entry for entry in self._idle if entry[0] != purpose]
         ended = [(None, -math.inf, connection) for known, _, connection in self._idle if known == purpose]
         self._idle[:] = [*ended, *kept]
 
     def forget(self) -> None:
-        """Drop all without closing them."""
+        """Drop all connections without closing them."""
         self._idle.clear()
         self._made.clear()
 
     async def end(self, connection: C) -> None:
-        """Close it: it is in no state to be used again."""
+        """Close a connection that is not fit for reuse."""
         self._made.discard(connection)
         with anyio.CancelScope(shield=True):
             await connection.aclose()
 
     async def aclose(self) -> None:
-        """Close all, those in use too."""
+        """Close all connections, including those in use."""
         self._idle.clear()
         while self._made:
             await self.end(next(iter(self._made)))

@@ -1,4 +1,4 @@
-"""A switch for tests: nothing leaves this machine."""
+"""A switch for tests that blocks requests to other machines."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ IS_ENFORCED: bool = False
 
 
 def check_is_local(origin: str) -> None:
-    """Refuse what would leave this machine.
+    """Refuse an origin on another machine.
 
     Raises:
-        SendFailed: nothing was sent.
+        SendFailed: the origin is on another machine; nothing was sent.
     """
     if not is_loopback(origin):
         host = urlsplit(origin).hostname

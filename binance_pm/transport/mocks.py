@@ -1,4 +1,4 @@
-"""Whether something stands in for httpx, such as a mock in a user's tests: it must be asked, not gone past."""
+"""Detects replaced httpx functions, such as mocks in a user's tests: requests must not bypass them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _last_seen: Final[list[Any]] = [(), ()]
 
 
 def replaced() -> tuple[str, ...]:
-    """The functions of httpx and httpcore that are not their own, such as those that respx replaces.
+    """Return the functions of httpx and httpcore that have been replaced, such as those that respx replaces.
 
-    What traces requests replaces them too. Where it does so in `httpx.AsyncClient.send` and says what it wraps, it is
-    not counted; anything else may be a mock.
+    Tracing libraries replace functions, too. A replacement of `httpx.AsyncClient.send` that declares what it wraps is
+    not counted; any other replacement may be a mock.
     """
-    # This is asked with every call. What was not imported was not replaced; httpx imports httpcore when it is used.
+    # Runs for every call. A module that was not imported was not replaced; httpx imports httpcore when it is used.
     httpx, core = sys.modules.get("httpx"), sys.modules.get("httpcore")
     if httpx is None:
         return ()

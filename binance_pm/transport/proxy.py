@@ -1,8 +1,8 @@
-"""Proxies, as an argument or the environment names them.
+"""Proxies from an argument or from the environment.
 
-An HTTP proxy is asked for a tunnel with CONNECT, a SOCKS proxy for a connection; what passes through is encrypted, and
-the proxy learns the exchange's host and port alone. Plain http is for this machine alone, and through a proxy it would
-show key and signature: it goes through none.
+An HTTP proxy is asked for a tunnel with CONNECT, a SOCKS proxy for a connection. The traffic is encrypted: the proxy
+learns only the exchange's host and port. Plain http is only for this machine and would show key and signature to a
+proxy, so such requests use no proxy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
 class Proxy:
-    """One proxy. No text of it shows its password."""
+    """A proxy whose text representations never show its password."""
 
     __slots__ = ("_auth", "host", "port", "scheme")
 
@@ -44,7 +44,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Without user and password."""
+        """The URL without user and password."""
         return f"{self.scheme}://{self.place}"
 
     @property
@@ -60,14 +60,14 @@ class Proxy:
 
 
 Proxies = Callable[[str], Proxy | None]
-"""From an origin to the proxy that its requests go through; None for no proxy."""
+"""Maps an origin to the proxy for its requests; None for no proxy."""
 
 
 def read_proxy(url: str) -> Proxy:
-    """The proxy that a URL names.
+    """Return the proxy that a URL names.
 
     Raises:
-        ValueError: it cannot be used; the text says why, without showing any part of it that may be a password.
+        ValueError: the URL cannot be used; the text says why, without showing any part that may be a password.
     """
     if not url:
         raise ValueError("is empty")
@@ -95,13 +95,13 @@ def read_proxy(url: str) -> Proxy:
 
 
 def environment_proxies() -> Proxies:
-    """What the environment says, as it is now.
+    """Return the proxies that the environment currently names.
 
     Raises:
         ValueError: a variable cannot be used; the text names it and shows no password.
     """
     found = urllib.request.getproxies()
-    # Where https has a proxy of its own, nothing goes through the others, however odd they are.
+    # If https has its own proxy, the other variables are unused, even if they are invalid.
     schemes = ("https",) if found.get("https") else ("http", "all")
     named = {scheme: found[scheme] for scheme in schemes if found.get(scheme)}
     if not named:
@@ -129,7 +129,7 @@ def environment_proxies() -> Proxies:
 
 
 def _variable(scheme: str) -> str:
-    """The variable as it is spelled here."""
+    """Return the name of the variable as spelled in this environment."""
     for name in (f"{scheme}_proxy", *os.environ):
         if name.lower() == f"{scheme}_proxy" and os.environ.get(name):
             return name
@@ -172,7 +172,7 @@ def _port(text: str) -> int:
 
 
 def _exemptions(text: str) -> list[_Exemption]:
-    """What ``NO_PROXY`` says: hosts that no proxy is used for."""
+    """Parse ``NO_PROXY``: the hosts that are reached without a proxy."""
     found: list[_Exemption] = []
     for entry in re.split(r"[,\s]+", text):
         if not entry:
@@ -218,7 +218,7 @@ def _is_inside(host: str, network: IPv4Network | IPv6Network) -> bool:
 
 
 def _is_of(host: str, pattern: str) -> bool:
-    """Whether it is the name, or a name below it."""
+    """Return whether the host is the name, or a subdomain of the name."""
     name = pattern.lstrip("*").strip(".")
     host = host.rstrip(".")
     return fnmatchcase(host, name) if "*" in name else host == name or host.endswith(f".{name}")

@@ -1,6 +1,6 @@
-"""Why no connection could be made, in the same words on both engines.
+"""Why no connection could be made, in the same words for both engines.
 
-The words name the cause as the system or the TLS library knows it. Nothing that a server or proxy said is quoted.
+The words name the cause as the system or the TLS library reports it. Texts from a server or proxy are never quoted.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ HANDSHAKE: Final = "TLS handshake not finished"
 
 
 class Unreached(OSError):
-    """No connection; its text is the cause in words."""
+    """No connection was made; the text of the error is the cause in words."""
 
 
 class Progress:
-    """Which step of making a connection is under way.
+    """The current step of opening a connection.
 
     Args:
-        seconds: how long the step may take.
-        step: what it has not come to, in words.
+        seconds: the time limit of the step.
+        step: what has not happened yet, in words.
     """
 
     __slots__ = ("seconds", "step")
@@ -43,11 +43,11 @@ class Progress:
 
     @property
     def late(self) -> str:
-        """The cause, if the time is over now."""
+        """The cause if the time limit is reached now."""
         return self.step if self.seconds is None else f"{self.step} within {self.seconds:g} s"
 
     def cause(self, error: BaseException) -> str:
-        """The cause that an error is."""
+        """Return the cause in words for an error."""
         root = _root(error)
         if isinstance(root, TimeoutError) and root.errno is None:
             return self.late
@@ -57,20 +57,20 @@ class Progress:
 
 
 def not_connected(place: str, cause: str) -> NotConnected:
-    """The failure to connect to a place.
+    """Return the failure to connect to a server.
 
     Args:
-        place: as messages name it, such as ``papi.binance.com``.
-        cause: in words.
+        place: the server as shown in messages, such as ``papi.binance.com``.
+        cause: the cause in words.
     """
     return NotConnected(f"{place}: {cause}")
 
 
 def proxy_refusal(text: str) -> str:
-    """What a proxy answered, by its number: the words are the proxy's own."""
+    """Describe a proxy's refusal by its status code, because the words are the proxy's own."""
     status = _STATUS.match(text)
     if status is None:
-        # httpcore's own names of the replies of SOCKS.
+        # httpcore's own names for SOCKS replies.
         return f"refused ({text.rstrip('.')})"
     with suppress(ValueError):
         return f"answered {status[1]} {HTTPStatus(int(status[1])).phrase} to CONNECT"
@@ -117,11 +117,11 @@ _WITHOUT_NUMBER: Final[dict[type[BaseException], int]] = {
 }
 
 UNROUTED: Final = frozenset(_SYSTEM[number] for number in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL))
-"""Causes that say more about this machine's network than about the host."""
+"""Causes that point to this machine's network rather than to the host."""
 
 _NO_COMMON_VERSION: Final = "no common version of TLS"
 _NO_TLS: Final = "the server does not speak TLS"
-# OpenSSL's own names.
+# Names used by OpenSSL.
 _TLS: Final = {
     "WRONG_VERSION_NUMBER": _NO_TLS,
     "HTTP_REQUEST": _NO_TLS,
@@ -141,7 +141,7 @@ def _cause(root: BaseException) -> str:
         return RESOLVING
     if isinstance(root, UnicodeError):
         return "not a host name"
-    # The texts of its subclasses are the system's, and those of other errors may be the server's.
+    # The texts of its subclasses come from the system, and those of other errors may come from the server.
     if isinstance(root, Unreached) or type(root) is ConnectionError:
         return str(root)
     number = root.errno if isinstance(root, OSError) else None
@@ -156,15 +156,15 @@ def _tls_cause(error: ssl.SSLError) -> str:
         return error.verify_message.rstrip(".")
     if error.reason in _TLS:
         return _TLS[error.reason]
-    # OpenSSL's own names again.
+    # Names used by OpenSSL, too.
     said = (error.reason or "").lower().replace("_", " ")
     return f"TLS failed ({said})" if said else "TLS failed"
 
 
 def _root(error: BaseException) -> BaseException:
-    """What an error was raised from, in the end: libraries wrap the system's errors in their own."""
+    """Return the original cause of an error: libraries wrap the system's errors in their own."""
     while True:
-        # httpcore takes the causes of its errors away again.
+        # httpcore removes the causes of its errors.
         wrapped = error.__cause__ or error.__context__
         if isinstance(error, BaseExceptionGroup):
             error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
@@ -175,7 +175,7 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _tells(error: BaseException) -> bool:
-    """Whether the error itself says what happened."""
+    """Return whether the error itself says what happened."""
     if isinstance(error, UnicodeError | TimeoutError | Unreached) or type(error) is ConnectionError:
         return True
     return isinstance(error, OSError) and error.errno is not None

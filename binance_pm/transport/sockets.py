@@ -1,4 +1,4 @@
-"""What the system knows of a socket, and how a process lets go of one that it shares with another process."""
+"""What the system knows about a socket, and how to drop a socket that is shared with another process."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if sys.platform != "win32":
     import termios
 
 
-# Each is asked for every answer: what they have in common is written out.
+# Both functions run for every response, so their common code is inlined.
 
 
 def unread(descriptor: int) -> int:
-    """How many bytes have arrived and were not read; 0 where the system does not tell."""
+    """Return how many bytes have arrived and were not read; 0 if the system cannot tell."""
     if sys.platform == "win32":
         return 0
     try:
@@ -27,7 +27,7 @@ def unread(descriptor: int) -> int:
 
 
 def unacknowledged(descriptor: int) -> int:
-    """How many of the bytes written the other side has not confirmed; 0 where the system does not tell."""
+    """Return how many written bytes the peer has not acknowledged; 0 if the system cannot tell."""
     if sys.platform != "linux":
         return 0
     try:
@@ -37,9 +37,9 @@ def unacknowledged(descriptor: int) -> int:
 
 
 class Descriptors:
-    """The sockets that a transport has opened, to be dropped in a process that may not use them.
+    """The sockets that a transport has opened, to be dropped in a process that must not use them.
 
-    A number stands for the socket that was opened last under it, so they are never more than a process may have.
+    A number stands for the last socket opened under it, so there are never more entries than descriptors of a process.
     """
 
     __slots__ = ("_inodes",)
@@ -48,16 +48,16 @@ class Descriptors:
         self._inodes: Final[dict[int, int]] = {}
 
     def add(self, descriptor: int) -> None:
-        """Remember a socket that was opened here."""
+        """Record a socket that was opened in this process."""
         with suppress(OSError):
             self._inodes[descriptor] = os.fstat(descriptor).st_ino
 
     def drop(self) -> None:
-        """Put a dead socket in the place of each that is still open here, without a byte or a word to the other side.
+        """Replace each socket that is still open in this process with a dead socket, without notifying the peer.
 
-        The child of a fork has copies of the parent's descriptors, and even its selector: to close the connection
-        would shut it down for the parent, and to unregister it would make the parent's event loop deaf to it. Libraries
-        may go on to use or close the number: they reach the dead socket.
+        A forked child has copies of the parent's descriptors, and even of the parent's selector: closing the connection
+        would shut it down for the parent, and unregistering the socket would hide its events from the parent's event
+        loop. Libraries may still use or close the descriptor number: they reach the dead socket.
         """
         with suppress(OSError):
             dead, other = socket.socketpair()
