@@ -74,10 +74,12 @@ class ManualClock:
 
 
 class ShiftedClock:
-    """The clocks of this machine, which a test can set forward."""
+    """Clocks that go on by themselves from 20 s after the turn of a minute, and that a test can set forward."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
+        self._began = time.monotonic()
+        self._epoch = time.time() // 60 * 60 + 20
 
     def monotonic(self) -> float:
         """Return seconds that never step back."""
@@ -85,4 +87,4 @@ class ShiftedClock:
 
     def wall(self) -> float:
         """Return seconds since the epoch."""
-        return time.time() + self.ahead
+        return self._epoch + time.monotonic() - self._began + self.ahead

@@ -204,4 +204,4 @@ async def test_what_could_not_be_sent(clock: FakeClock, repeat: Repeat | None, r
 def test_the_advice_after_an_unknown_outcome(call: CallInfo, advice: str) -> None:
     """It depends on what a second request would do."""
     assert NoResponse(call, "x").advice == OutcomeUnknown(call, "x", status=500).advice == advice
-    assert InvalidResponse(call, "x", status=200).advice.startswith(f"{advice} Something between")
+    assert InvalidResponse(call, "x", status=200).advice.startswith(f"{advice} A proxy or gateway")

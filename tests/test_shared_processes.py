@@ -26,7 +26,7 @@ LONGEST = 45.0
 
 PROGRAM = """
 import asyncio, sys, time
-from binance_pm import Budget, Client, LimitType, Session
+from binance_pm import Client, LimitType, Session, SharedBudget
 
 store, url, key, secret, minute, limit = sys.argv[1:]
 

@@ -42,6 +42,8 @@ def without_dashboard(stage: Stage) -> object:
     stage.without("textual")
     for name in [name for name in sys.modules if name.startswith("binance_pm.cli.dashboard.app")]:
         stage.patch.delitem(sys.modules, name)
+    # A loaded module is an attribute of its package, too.
+    stage.patch.delattr("binance_pm.cli.dashboard.app", raising=False)
     return show(Fleet([]), None, [], History())  # type: ignore[arg-type]
 
 

@@ -42,7 +42,9 @@ class Stage:
         return path
 
     def without(self, module: str) -> None:
-        """Make a module impossible to import."""
+        """Make a module impossible to import, also if a part of it is loaded."""
+        for name in [name for name in sys.modules if name.startswith(f"{module}.")]:
+            self.patch.delitem(sys.modules, name)
         self.patch.setitem(sys.modules, module, None)
 
 
