@@ -46,7 +46,7 @@ class TestBans:
         assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == pytest.approx(300, abs=1)
 
     async def test_a_new_budget_knows_the_rest_of_a_ban(self, clock: FakeClock, tmp_path: Path) -> None:
-        """By the wall clock, as the monotonic clock starts anew with each process."""
+        """By the wall clock, as each process has its own monotonic clock."""
         await self.ban(budget_by(clock, bans=tmp_path / "bans"))
         clock.now += 100
         restarted = budget_by(clock, bans=tmp_path / "bans")
