@@ -107,7 +107,7 @@ def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_uv_is_named_if_pip_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """uv creates environments without pip and installs from outside."""
+    """An environment created by uv has no pip; uv installs from outside."""
 
     def nothing(_: str) -> None:
         return None
