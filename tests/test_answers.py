@@ -1,4 +1,4 @@
-"""Whatever comes back: a value or one documented error, never another exception, never a hang."""
+"""Any response ends in a value or one documented error, never in another exception or a hang."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ SPAN = (
     ],
     ids=lambda body: repr(body[:20]),
 )
-async def test_a_200_that_is_no_answer(pm: Sandbox, client: Client, body: bytes) -> None:
-    """It is `InvalidResponse`, and the weight is settled."""
+async def test_a_200_without_a_valid_body(pm: Sandbox, client: Client, body: bytes) -> None:
+    """The error is `InvalidResponse`, and the weight is settled."""
     pm.inject(Fault(body=body))
 
     with pytest.raises(InvalidResponse, match="span_account") as caught:
@@ -53,7 +53,7 @@ async def test_a_200_that_is_no_answer(pm: Sandbox, client: Client, body: bytes)
     assert [state.in_flight for state in pm.budget.snapshot()] == [0]
 
 
-async def test_a_refusal_that_calls_itself_a_success(pm: Sandbox, client: Client) -> None:
+async def test_a_refusal_with_status_200(pm: Sandbox, client: Client) -> None:
     """A 200 with the exchange's error inside is that error."""
     pm.inject(Fault(body=b'{"code":-21001,"msg":"Request ID is not a Portfolio Margin Account."}'))
 
@@ -62,7 +62,7 @@ async def test_a_refusal_that_calls_itself_a_success(pm: Sandbox, client: Client
 
 
 async def test_fifty_digits_are_kept(pm: Sandbox, client: Client) -> None:
-    """An amount is as long as it is sent, as text or as a number."""
+    """An amount keeps all its digits, as text or as a number."""
     digits = "12345678901234567890123456789012345678901234567890.123"
     for text in (SPAN % digits, SPAN.replace('"%s"', "%s") % digits):
         pm.inject(Fault(body=text.encode()))
@@ -72,8 +72,8 @@ async def test_fifty_digits_are_kept(pm: Sandbox, client: Client) -> None:
 
 @pytest.mark.parametrize("cut", [0, 1, 100])
 @pytest.mark.pm_sandbox(accounts=1)
-async def test_a_cut_answer(pm_sandbox: Sandbox, cut: int) -> None:
-    """A body shorter than promised is no answer at all."""
+async def test_a_truncated_response(pm_sandbox: Sandbox, cut: int) -> None:
+    """A body shorter than announced is no response."""
     pm_sandbox.inject(Fault(cut=cut, times=None))
     async with pm_sandbox.client(attempts=1) as client:
         with pytest.raises(NoResponse):
@@ -82,8 +82,8 @@ async def test_a_cut_answer(pm_sandbox: Sandbox, cut: int) -> None:
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(status=st.integers(200, 599), body=st.binary(max_size=200) | st.text().map(str.encode), data=st.data())
-async def test_any_answer(status: int, body: bytes, data: st.DataObject) -> None:
-    """Any status with any body and any headers ends in an error of ours."""
+async def test_any_response(status: int, body: bytes, data: st.DataObject) -> None:
+    """Any status with any body and any headers ends in a documented error."""
     names = ["Retry-After", "Date", "X-SAPI-USED-IP-WEIGHT-1M", "Location", "Content-Type"]
     text = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
     headers: dict[str, Any] = data.draw(st.dictionaries(st.sampled_from(names), text, max_size=5))
@@ -102,7 +102,7 @@ async def test_any_answer(status: int, body: bytes, data: st.DataObject) -> None
 async def test_a_redirect_is_refused(
     pm_sandbox: Sandbox, status: int, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """To another port, host or scheme, or just another path: no byte reaches the target."""
+    """To another port, host, scheme or path: no byte reaches the target."""
     with caplog.at_level(logging.DEBUG), serve_raw(silent) as target:
         location = target.url + path if path.startswith("/") else target.url.replace("http", "https")
         pm_sandbox.inject(Fault(status=status, headers={"Location": location}, body=b"", times=None))

@@ -1,4 +1,4 @@
-"""Every argument of every public constructor is checked where it is given: the table is made from their signatures."""
+"""Every argument of every public constructor is checked early: the table is made from their signatures."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ CANARY = "canary-4410"
 
 
 class Constructor(NamedTuple):
-    """A public function that makes something, and arguments with which it does."""
+    """A public constructor, and valid arguments."""
 
     function: Callable[..., Any]
     arguments: dict[str, Any]
 
 
 def accounts_file(folder: Path) -> Path:
-    """A file that `Fleet.from_toml` accepts."""
+    """Write a file that `Fleet.from_toml` accepts."""
     path = folder / "accounts.toml"
     path.write_text('[[accounts]]\nlabel = "a"\nproduct = "pm"\napi_key = { env = "A" }\napi_secret = { env = "B" }\n')
     return path
 
 
 def session_with(**timeouts: Any) -> Session:
-    """A session with a `Timeouts` of these fields."""
+    """Return a session with a `Timeouts` of these fields."""
     return Session(timeouts=Timeouts(**timeouts), budget=Budget())
 
 
 def fleet_with(**member: Any) -> Fleet:
-    """A fleet of one member with these fields."""
+    """Return a fleet of one member with these fields."""
     return Fleet([Member(**member)])
 
 
@@ -72,7 +72,7 @@ CONSTRUCTORS: dict[str, Callable[[Path], Constructor]] = {
     "Metrics": lambda _: Constructor(Metrics, {}),
     "sandbox": lambda _: Constructor(sandbox, {"in_memory": True, "accounts": 1}),
 }
-"""What takes arguments, by the name that errors give it."""
+"""Everything with checked arguments, by its name in errors."""
 
 SIGNATURES: dict[str, Callable[..., Any]] = {
     "Client": Client,
@@ -126,13 +126,13 @@ WRONG: dict[str, Any] = {
 
 
 def parameters_of(name: str) -> Iterator[inspect.Parameter]:
-    """The named parameters of a constructor."""
+    """Return the named parameters of a constructor."""
     for parameter in inspect.signature(SIGNATURES[name]).parameters.values():
         if parameter.name not in {"self", "cls"} and parameter.kind is not parameter.VAR_KEYWORD:
             yield parameter
 
 
-# What else an error may call them.
+# Other names of a parameter in errors.
 CALLED = {
     "api_secret": ("api_secret", "private key"),
     "environment": ("environment", "BINANCE_PM_API_KEY".lower()),
@@ -144,7 +144,7 @@ CASES = [(name, parameter.name) for name in CONSTRUCTORS for parameter in parame
 
 
 async def made(constructor: Constructor, changed: dict[str, Any]) -> None:
-    """Make it, and open what can be opened without a network: nothing is sent."""
+    """Construct the object, and open it if that needs no network: nothing is sent."""
     thing = constructor.function(**constructor.arguments | changed)
     if isinstance(thing, AbstractAsyncContextManager) and not isinstance(thing, Fleet):
         context = cast("AbstractAsyncContextManager[object]", thing)
@@ -155,7 +155,7 @@ async def made(constructor: Constructor, changed: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("name", "parameter"), CASES, ids=lambda word: word)
 async def test_a_wrong_argument_is_named(name: str, parameter: str, tmp_path: Path) -> None:
-    """Whatever is given, it works or is refused as a `ConfigurationError` that names it and does not show it."""
+    """Any value works or is refused with a `ConfigurationError` that names the argument without its value."""
     constructor = CONSTRUCTORS[name](tmp_path)
     refusals: list[ConfigurationError] = []
     for value in WRONG.values():
@@ -172,7 +172,7 @@ async def test_a_wrong_argument_is_named(name: str, parameter: str, tmp_path: Pa
     assert len(refusals) > len(WRONG) / 2
 
 
-# Where not a number is no number either, be it in a field or in an argument.
+# Every parameter that takes a number, as a field or an argument.
 NUMBERS = [
     (name, parameter.name)
     for name in CONSTRUCTORS
@@ -183,8 +183,8 @@ NUMBERS = [
 
 @pytest.mark.parametrize(("name", "parameter"), NUMBERS, ids=lambda word: word)
 @pytest.mark.parametrize("value", [math.nan, True, "1", None, b"1", Decimal(1)], ids=str)
-async def test_what_is_no_number_is_refused(name: str, parameter: str, value: Any, tmp_path: Path) -> None:
-    """It would be compared with others, and count as neither less nor more."""
+async def test_a_value_that_is_not_a_number_is_refused(name: str, parameter: str, value: Any, tmp_path: Path) -> None:
+    """NaN would compare as neither less nor more than a bound."""
     constructor = CONSTRUCTORS[name](tmp_path)
     if value is None and inspect.signature(SIGNATURES[name]).parameters[parameter].default is None:
         await made(constructor, {parameter: value})
@@ -251,27 +251,27 @@ REPORTED: list[Callable[[], object]] = [
 
 
 @pytest.mark.parametrize("make", REPORTED, ids=map(str, range(len(REPORTED))))
-def test_a_mistake_is_told_at_once(make: Callable[[], object]) -> None:
+def test_a_mistake_is_reported_at_once(make: Callable[[], object]) -> None:
     """Not by the first call, in the middle of an order."""
     with pytest.raises(ConfigurationError):
         make()
 
 
 async def test_a_fleet_without_accounts_is_refused() -> None:
-    """It may be filled from a file: the error comes when it is entered."""
+    """A fleet may be filled from a file, so the error is raised when the fleet is entered."""
     with pytest.raises(ConfigurationError):
         await Fleet([]).__aenter__()
 
 
-async def test_an_argument_that_was_a_generator_is_not_used_up() -> None:
-    """It is looked at once."""
+async def test_a_generator_argument_is_not_used_up() -> None:
+    """The generator is read once."""
     fleet = Fleet(Member(client) for client in [Client(API_KEY, SECRET)])
 
     assert len(fleet.members) == 1
 
 
-def test_the_traceback_of_a_refusal_shows_no_key() -> None:
-    """An error reporter that records local variables sees none of those that were checked."""
+def test_the_traceback_of_a_refused_argument_shows_no_key() -> None:
+    """An error reporter that records local variables sees no checked value."""
     make: list[Callable[[], object]] = [
         partial(Client, API_KEY, f"{SECRET}\n"),
         partial(Client, f"{API_KEY}\n", SECRET),
@@ -298,7 +298,7 @@ class Colour(StrEnum):
 
 
 class Named(Protocol):
-    """What has a name."""
+    """Has a name."""
 
     name: str
 
@@ -328,8 +328,8 @@ ANNOTATIONS: list[tuple[Any, list[Any], list[Any]]] = [
 
 
 @pytest.mark.parametrize(("hint", "good", "bad"), ANNOTATIONS, ids=range(len(ANNOTATIONS)))
-def test_a_value_is_of_its_type(hint: Any, good: list[Any], bad: list[Any]) -> None:
-    """By the annotation, as a type checker sees it."""
+def test_a_value_is_checked_against_its_type(hint: Any, good: list[Any], bad: list[Any]) -> None:
+    """By the annotation, as a type checker does."""
     for value in good:
         check("what", value, hint)
     for value in bad:
@@ -337,8 +337,8 @@ def test_a_value_is_of_its_type(hint: Any, good: list[Any], bad: list[Any]) -> N
             check("what", value, hint)
 
 
-def test_a_protocol_is_what_has_its_members() -> None:
-    """Without being derived from it."""
+def test_a_protocol_is_checked_by_its_members() -> None:
+    """Without inheritance."""
 
     class Thing(msgspec.Struct):
         name: str
@@ -350,7 +350,7 @@ def test_a_protocol_is_what_has_its_members() -> None:
 
 
 def test_a_parameter_declared_later_is_checked() -> None:
-    """The decorator reads the signature, defaults are not looked at, and what it raises has the function's name."""
+    """The decorator reads the signature, ignores defaults, and raises errors with the function's name."""
 
     @checked("make")
     def make(size: int, *, colour: Literal["red"] = cast("Any", None), **rest: object) -> tuple[object, ...]:
@@ -364,8 +364,8 @@ def test_a_parameter_declared_later_is_checked() -> None:
         cast("Any", make)()
 
 
-def test_other_errors_pass_as_they_are() -> None:
-    """Only what is wrong with the arguments becomes another error."""
+def test_other_errors_are_not_changed() -> None:
+    """Only errors of the arguments become a ConfigurationError."""
 
     @checked("make")
     def make(number: int) -> float:

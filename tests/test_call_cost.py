@@ -1,4 +1,4 @@
-"""A guard against slow growth: what one call does is counted, not timed, so that a busy machine changes nothing."""
+"""A guard against slow growth: the work of one call is counted, not timed, so a busy machine has no effect."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from tests.benchmarks.call_cost import Instant
 
 PACKAGE = str(Path(binance_pm.__file__).parent)
 MOST_FUNCTIONS = 76
-"""So many functions of the package run for one call where nothing has to be waited for; more need a reason."""
+"""Functions of the package that one call without waiting may enter; a higher number needs a reason."""
 
 
 class Calls:
-    """Counts the functions of the package that are entered, coroutines each time that they go on."""
+    """Counts entered functions of the package; a coroutine counts each time it resumes."""
 
     def __init__(self) -> None:
         self.entered: Counter[str] = Counter()
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
-        """As `sys.setprofile` wants it."""
+        """The callback of `sys.setprofile`."""
         del argument
         if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
             self.entered[frame.f_code.co_qualname] += 1
 
 
 def test_one_call_enters_few_functions() -> None:
-    """From the facade to the typed answer: reserve, sign, send, settle, decode."""
+    """From the method to the decoded response: reserve, sign, send, settle, decode."""
     limits: dict[tuple[Family, LimitType], int] = {("papi", LimitType.IP): 10**9}
     calls = Calls()
 
     async def measure() -> None:
-        # In the middle of a minute: near its turn there are two to look at.
+        # In mid-minute: near the turn there are two minutes to check.
         session = Session(budget=Budget(limits=limits, wall=lambda: 1_800_000_030.0))
         async with session, Client("k" * 64, "s" * 64, session=session) as client:
             vars(session)["_transport"] = Instant(body_of(SMALL))

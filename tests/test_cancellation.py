@@ -1,4 +1,4 @@
-"""Every await may be the last: cancelled anywhere, a call leaves nothing behind."""
+"""A call that is cancelled at any await leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ async def first_call(_: Sandbox, client: Client) -> None:
 
 
 async def later_call(_: Sandbox, client: Client) -> None:
-    """A call on a connection that is open."""
+    """A call on an open connection."""
     await client.um_account()
     await client.um_account()
 
 
 async def repeated_call(pm: Sandbox, client: Client) -> None:
-    """A call that is tried again after a failure."""
+    """A call that is repeated after a failure."""
     pm.inject(Fault(status=500, code=-1000, msg="x"))
     await client.um_account()
 
 
 async def resynchronised_call(pm: Sandbox, client: Client) -> None:
-    """A call that asks for the time in between."""
+    """A call that synchronises the clock in between."""
     pm.inject(Fault(status=400, code=-1021, msg="Timestamp."))
     await client.um_account()
 
 
 async def waiting_call(_: Sandbox, client: Client) -> None:
-    """A call that waits in the queue for the answer of another."""
+    """A call that waits in the queue for the response to another."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(client.um_account)
         await settled()
@@ -51,7 +51,7 @@ async def waiting_call(_: Sandbox, client: Client) -> None:
 
 
 async def soon(seconds: float) -> None:
-    """Waiting for an answer takes as long as it takes; waiting before another attempt does not."""
+    """Sleep if the wait is long; a short wait before another attempt takes no time."""
     await (anyio.sleep(seconds) if seconds > 1 else anyio.lowlevel.checkpoint())
 
 
@@ -59,7 +59,7 @@ async def soon(seconds: float) -> None:
 @pytest.mark.parametrize("way", [first_call, later_call, repeated_call, resynchronised_call, waiting_call])
 @pytest.mark.pm_sandbox(accounts=1)
 async def test_no_await_point_leaks(way: Way, engine: str, pm_sandbox: Sandbox) -> None:
-    """Cancelled at its first, second, ... last suspension: no reservation, task or connection is left."""
+    """Cancelled at its first, second, ... suspension: no reservation, task or connection is left."""
     points = 0
     while True:
         pm_sandbox.clear()
@@ -71,7 +71,7 @@ async def test_no_await_point_leaks(way: Way, engine: str, pm_sandbox: Sandbox) 
             await settled()
             assert [state.in_flight for state in budget.snapshot() if state.in_flight] == [], points
             assert (budget.waiting, session.in_flight, vars(session)["_waits"]) == (0, 0, set()), points
-            # The session can still be used: no connection is stuck in its pool.
+            # The session is still usable: no connection is stuck in its pool.
             await client.um_account()
         assert asyncio.all_tasks() == before, points
         if not reached:
@@ -89,7 +89,7 @@ async def test_no_await_point_leaks(way: Way, engine: str, pm_sandbox: Sandbox) 
 async def test_cancelled_before_it_was_called_sends_nothing(
     method: Method, engine: Literal["httpx", "direct"], pm_sandbox: Sandbox
 ) -> None:
-    """A connection is open and no weight has to be waited for: an order must not slip out all the same."""
+    """Even with an open connection and free weight, a cancelled order must not be sent."""
     session = pm_sandbox.session(engine=engine)
     async with session, pm_sandbox.client(session=session) as client:
         await client.um_account()
@@ -103,7 +103,7 @@ async def test_cancelled_before_it_was_called_sends_nothing(
 
 
 async def test_cancelled_before_sending_costs_nothing(pm: Sandbox) -> None:
-    """A call that is cancelled while it waits to be signed gives its weight back at once."""
+    """A call cancelled while it waits for its signature releases its weight at once."""
 
     async def sign(_: bytes) -> str:
         await anyio.sleep_forever()
@@ -120,7 +120,7 @@ async def test_cancelled_before_sending_costs_nothing(pm: Sandbox) -> None:
 
 @pytest.mark.pm_sandbox(accounts=1, minute=1e9)
 async def test_cancelled_after_sending_stays_counted(pm_sandbox: Sandbox) -> None:
-    """The exchange may have counted it: the weight is not spent a second time."""
+    """The exchange may have counted the call, so its weight is not spent again."""
     pm_sandbox.inject(Fault(delay_after=60))
     async with pm_sandbox.client() as client, anyio.create_task_group() as tasks:
         tasks.start_soon(client.um_account)
@@ -131,8 +131,8 @@ async def test_cancelled_after_sending_stays_counted(pm_sandbox: Sandbox) -> Non
     assert [(state.used, state.in_flight) for state in pm_sandbox.budget.snapshot()] == [(5, 0)]
 
 
-async def test_a_caller_that_times_out_is_not_told_our_errors(pm: Sandbox) -> None:
-    """The caller's own time limit raises what the caller expects."""
+async def test_the_callers_timeout_raises_its_own_error(pm: Sandbox) -> None:
+    """The caller's time limit raises the error that the caller expects."""
     pm.inject(Fault(delay=60))
     async with pm.client() as client:
         with pytest.raises(TimeoutError):
@@ -143,7 +143,7 @@ async def test_a_caller_that_times_out_is_not_told_our_errors(pm: Sandbox) -> No
 
 
 async def test_opening_can_be_cancelled(pm: Sandbox) -> None:
-    """A client whose opening was cut short holds no session."""
+    """A client whose opening was cancelled holds no session."""
     session: Session = pm.session()
     async with session:
         with anyio.CancelScope() as scope:

@@ -1,4 +1,4 @@
-"""Certificates that cannot be read are named when a session opens, or before its first request is sent."""
+"""Unreadable certificates are named when a session opens, or before its first request is sent."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.conftest import refusing_port
 
 
 def session_of(**options: Any) -> Session:
-    """A session with a budget of its own."""
+    """Return a session with its own budget."""
     return Session(budget=Budget(), **options)
 
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is named but what a test names."""
+    """Remove certificate variables that a test does not set."""
     for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(variable, raising=False)
 
@@ -34,10 +34,10 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.parametrize("options", [{}, {"proxy": "http://127.0.0.1:1"}], ids=["direct", "proxy"])
-async def test_a_file_that_holds_none_is_named(
+async def test_a_file_without_certificates_is_named(
     place: str, reason: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the variable that leads to it."""
+    """With the variable that names it."""
     (tmp_path / "empty.pem").touch()
     (tmp_path / "text.pem").write_text("no certificate")
     path = place.format(tmp_path)
@@ -50,8 +50,8 @@ async def test_a_file_that_holds_none_is_named(
     assert reason in str(caught.value)
 
 
-async def test_a_directory_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing would be trusted."""
+async def test_a_missing_directory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server would be trusted."""
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
 
     with pytest.raises(ConfigurationError, match="SSL_CERT_DIR"):
@@ -59,8 +59,8 @@ async def test_a_directory_that_is_missing_is_named(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-async def test_the_environment_is_not_read_unasked(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without `trust_env` it does not matter what it names."""
+async def test_the_environment_is_ignored_by_default(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `trust_env` its certificates do not matter."""
     monkeypatch.setenv(variable, "/no/such/place")
 
     async with session_of():
@@ -68,10 +68,10 @@ async def test_the_environment_is_not_read_unasked(variable: str, monkeypatch: p
 
 
 @pytest.mark.parametrize("engine", ["httpx", "direct"])
-async def test_certificates_that_were_removed_are_named(
+async def test_missing_certificates_of_certifi_are_named(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of certifi belong to the installation: nothing is sent without them."""
+    """They belong to the installation: nothing is sent without them."""
     monkeypatch.setattr(certifi, "where", lambda: str(tmp_path / "none.pem"))
     with refusing_port() as port:
         client = Client(session=session_of(engine=engine), papi_url=f"https://127.0.0.1:{port}", attempts=1)

@@ -1,4 +1,4 @@
-"""A response is decided once: what the caller is told and what the budget does agree, whatever came."""
+"""A response is classified once: the caller's error and the budget's reaction agree, for any response."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ BANNED = "Way too much request weight used; IP banned until 1900000000123. Pleas
 
 
 def page(status: int, sentence: str) -> HttpResponse:
-    """A page of the exchange's content network."""
+    """Return a page of the exchange's content network."""
     return HttpResponse(status, {}, CLOUDFRONT.format(status=status, sentence=sentence).encode())
 
 
@@ -76,7 +76,7 @@ def says_closed(error: object) -> bool:
 
 
 class TestPages:
-    """What a page says that came in place of the exchange's JSON."""
+    """Pages that arrive instead of the exchange's JSON."""
 
     @pytest.mark.parametrize("call", [READ, WRITE], ids=["read", "write"])
     @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ class TestPages:
         ids=lambda value: f"{value.status} {len(value.body or b'')}",
     )
     def test_a_blocked_country_is_no_limit(self, given: HttpResponse, call: CallInfo) -> None:
-        """It closes nothing, is not repeated, and says what to do."""
+        """The error closes no gate, is not repeated, and says what to do."""
         error, feedback = classify(call, given)
 
         assert type(error) is RequestRejected
@@ -127,8 +127,8 @@ class TestPages:
         ],
         ids=lambda value: f"{value.status} {len(value.body or b'')}" if isinstance(value, HttpResponse) else value,
     )
-    def test_a_limit_is_known_by_its_words(self, given: HttpResponse, limit: LimitHit) -> None:
-        """Whatever the status, a page that says that there were too many requests closes the gate."""
+    def test_a_rate_limit_page_is_recognised_by_its_words(self, given: HttpResponse, limit: LimitHit) -> None:
+        """Whatever the status, a page that reports too many requests closes the gate."""
         error, feedback = classify(READ, given)
 
         assert isinstance(error, RateLimited)
@@ -138,8 +138,8 @@ class TestPages:
         ("status", "outcome"),
         [(400, "not_done"), (403, "not_done"), (408, "unknown"), (429, "not_done"), (503, "unknown")],
     )
-    def test_a_gateway_may_have_passed_on_what_it_limits(self, status: int, outcome: str) -> None:
-        """If it failed itself, it does not know; the exchange's own code does."""
+    def test_a_gateway_error_leaves_the_outcome_unknown(self, status: int, outcome: str) -> None:
+        """A gateway that failed may have passed the request on; the exchange's own code decides."""
         error, _ = classify(WRITE, page(status, "Too many requests."))
         known, _ = classify(WRITE, HttpResponse(status, {}, b'{"code":-1003,"msg":"Too many requests."}'))
 
@@ -160,15 +160,15 @@ class TestPages:
         ],
         ids=lambda value: str(value.status),
     )
-    def test_a_page_that_says_nothing_of_a_limit_closes_nothing(self, given: HttpResponse) -> None:
-        """The words that every page of the network has do not count."""
+    def test_a_page_without_a_rate_limit_closes_nothing(self, given: HttpResponse) -> None:
+        """Words found on every page of the network do not count."""
         error, feedback = classify(WRITE, given)
 
         assert type(error) is OutcomeUnknown
         assert (feedback.limit, error.outcome) == (None, "unknown")
 
-    def test_the_sentence_of_a_page_is_in_the_error(self) -> None:
-        """Without the tags, the scripts, what is there twice, and anything like a key."""
+    def test_the_text_of_a_page_is_in_the_error(self) -> None:
+        """Without tags, scripts, repetitions, and anything like a key."""
         sentence = "The Amazon CloudFront distribution is configured to block access from your country."
         error, _ = classify(READ, page(403, sentence))
 
@@ -193,16 +193,16 @@ class TestPages:
             ("word " * 399 + KEY[:30], ("word " * 60).strip()),
         ],
     )
-    def test_the_words_of_a_page(self, body: str, words: str) -> None:
-        """What a person would see of it, in one bounded line."""
+    def test_the_visible_text_of_a_page(self, body: str, words: str) -> None:
+        """In one line of bounded length."""
         error, _ = classify(READ, HttpResponse(500, {}, body.encode()))
 
         assert isinstance(error, OutcomeUnknown)
         assert error.message == words
 
     @pytest.mark.parametrize("before", ["x" * 1960 + " a ", "<style>" + "x" * 32727 + "</style> a "])
-    def test_the_beginning_of_a_key_is_not_shown_where_a_text_is_cut(self, before: str) -> None:
-        """Masked keys and what is hidden make a long text short, and its end would show what is left of the next."""
+    def test_the_start_of_a_key_is_not_shown_at_the_end_of_a_cut_text(self, before: str) -> None:
+        """Masking shortens the text, so that the cut could expose the start of a later key."""
         error, _ = classify(READ, HttpResponse(500, {}, f"{before}{KEY}".encode()))
 
         assert isinstance(error, OutcomeUnknown)
@@ -231,7 +231,7 @@ class TestPages:
     )
     @pytest.mark.parametrize("status", [200, 403, 503])
     def test_no_page_takes_long(self, body: bytes, status: int) -> None:
-        """Nor does it become a long text, however odd it is."""
+        """Any page gives a short text quickly."""
         began = time.process_time()
         error, _ = classify(READ, HttpResponse(status, {}, body))
         took = time.process_time() - began
@@ -241,7 +241,7 @@ class TestPages:
 
 
 class TestRefusalsInASuccess:
-    """The code decides although the status says success."""
+    """The code decides although the status is a success."""
 
     @pytest.mark.parametrize(
         ("code", "kind"),
@@ -252,7 +252,7 @@ class TestRefusalsInASuccess:
             ("-2147483648", RequestRejected),
             ("-1003", RateLimited),
             ("51006", RequestRejected),
-            # No code of the exchange's: nothing is known of what was done.
+            # No code of the exchange: the outcome is not known.
             ("-1.5", OutcomeUnknown),
             ("-2e3", OutcomeUnknown),
             ("-" + "9" * 40, OutcomeUnknown),
@@ -261,8 +261,10 @@ class TestRefusalsInASuccess:
     )
     @pytest.mark.parametrize("before", ["", '"msg":"x",', '"data":{"code":1,"list":[[{"code":2}]]},', '"\\n":null,'])
     @pytest.mark.parametrize("after", ["", ',"msg":"x"', ',"orderId":1,"code2":200'])
-    def test_is_found_anywhere_at_the_top(self, code: str, kind: type[ExchangeError], before: str, after: str) -> None:
-        """In any order, and whatever else is there."""
+    def test_a_code_is_found_anywhere_at_the_top_level(
+        self, code: str, kind: type[ExchangeError], before: str, after: str
+    ) -> None:
+        """In any order, whatever else is there."""
         error, feedback = classify(WRITE, HttpResponse(200, {}, f'{{{before}"code":{code}{after}}}'.encode()))
 
         assert type(error) is kind
@@ -271,7 +273,7 @@ class TestRefusalsInASuccess:
         assert error.outcome == ("unknown" if kind is OutcomeUnknown else "not_done")
 
     def test_a_large_success_is_not_read_twice(self) -> None:
-        """It is searched for a code, and read for one only where the word is there."""
+        """Only a body with the word is parsed for a code."""
         position = {"symbol": "BTCUSDT", "positionAmt": "0.00000000", "notional": "0.00000000"}
         plain = json.dumps({"positions": [position] * 5000}).encode()
         with_word = json.dumps({"positions": [position | {"code": 5}] * 5000}).encode()
@@ -287,7 +289,7 @@ ROWS = re.findall(r"^\| (-?\d+) \| (.+) \| `(\w+)` \| .+ \|$", ERRORS_PAGE.read_
 @pytest.mark.parametrize(("code", "name", "kind"), ROWS)
 @pytest.mark.parametrize("status", [200, 400, 401, 500, 503])
 def test_the_documented_table_of_codes(code: str, name: str, kind: str, status: int) -> None:
-    """Each code has the kind that the page says, with any status but those that say more."""
+    """Each code has the kind of the documentation, with any status without a more specific meaning."""
     said = "Server is busy" if "busy" in name else "x"
     error, _ = classify(WRITE, HttpResponse(status, {}, json.dumps({"code": int(code), "msg": said}).encode()))
 
@@ -295,7 +297,7 @@ def test_the_documented_table_of_codes(code: str, name: str, kind: str, status: 
 
 
 def test_the_table_of_codes_is_complete() -> None:
-    """No code below has another kind than one that the table leaves out."""
+    """No missing code of the table has another kind."""
     listed = {int(code) for code, _, _ in ROWS}
     for code in [*range(-25_000, 0), *range(51_000, 52_000)]:
         error, _ = classify(WRITE, HttpResponse(400, {}, b'{"code":%d}' % code))
@@ -303,7 +305,7 @@ def test_the_table_of_codes_is_complete() -> None:
 
 
 def codes() -> st.SearchStrategy[bytes]:
-    """A code as JSON, from what the exchange sends to what none should."""
+    """Return a code as JSON, plausible or not."""
     known = [-1000, -1002, -1003, -1004, -1008, -1015, -1021, -1022, -2008, -2010, -2015, -5028, -5041, 0, 200, 51999]
     return (
         st.sampled_from([json.dumps(code).encode() for code in [*known, *map(str, known), *map(float, known)]])
@@ -329,7 +331,7 @@ WORDS = [
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes | None:
-    """What may come as a body: the exchange's JSON in any order, pages, lists, nothing, anything."""
+    """Return any body: the exchange's JSON in any order, pages, lists, nothing, anything."""
     words = draw(st.sampled_from(WORDS))
     form = draw(st.integers(0, 5))
     if form == 0:
@@ -366,8 +368,8 @@ HEADERS = st.dictionaries(
     headers=HEADERS,
     call=st.sampled_from([READ, WRITE, QUOTA]),
 )
-def test_caller_and_budget_agree(status: int, body: bytes | None, headers: Mapping[str, str], call: CallInfo) -> None:
-    """The error says that the gate is closed exactly if it is told to close, and one kind says one thing."""
+def test_error_and_budget_agree(status: int, body: bytes | None, headers: Mapping[str, str], call: CallInfo) -> None:
+    """The error mentions a closed gate exactly if the gate closes, and one kind has one text."""
     note(f"seed {SEED}")
     error, feedback = classify(call, HttpResponse(status, headers, body))
 
@@ -395,14 +397,14 @@ def test_caller_and_budget_agree(status: int, body: bytes | None, headers: Mappi
 
 
 class Replies:
-    """An exchange that gives the same answer to every request, and counts them."""
+    """An exchange that gives the same response to every request, and counts requests."""
 
     def __init__(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         self.asked = 0
         self._answer = (status, body, headers)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        """As `httpx.MockTransport` wants it."""
+        """The handler of `httpx.MockTransport`."""
         del request
         self.asked += 1
         status, body, headers = self._answer
@@ -410,7 +412,7 @@ class Replies:
 
 
 async def outcome_of(client: Client, method: Any) -> PortfolioMarginError | None:
-    """What one call ends in, if not in a value."""
+    """Return the error of one call, if any."""
     try:
         await client.request(method, "/papi/v1/x", weight=1, returns=dict[str, Any], security="NONE")
     except PortfolioMarginError as error:
@@ -429,7 +431,7 @@ async def outcome_of(client: Client, method: Any) -> PortfolioMarginError | None
 async def test_the_gate_is_closed_exactly_if_the_error_says_so(
     status: int, body: bytes, headers: Mapping[str, str], method: str
 ) -> None:
-    """And what comes after is not sent then, by any client of the budget."""
+    """Further calls are not sent then, by any client of the budget."""
     note(f"seed {SEED}")
     clock = FakeClock()
     budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
@@ -450,10 +452,10 @@ async def test_the_gate_is_closed_exactly_if_the_error_says_so(
 @pytest.mark.parametrize("status", [200, 302, 400, 418, 429, 500, 503])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("message", ["Too many requests.", BANNED])
-async def test_after_a_limit_nothing_is_sent_whatever_its_status(
+async def test_after_a_rate_limit_nothing_is_sent_whatever_its_status(
     status: int, method: str, message: str, tmp_path: Path
 ) -> None:
-    """None of two hundred further calls, and a ban is known to the next program."""
+    """None of two hundred further calls is sent, and the next program knows of a ban."""
     clock = FakeClock()
     bans = tmp_path / "bans.json"
     budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep, bans=bans)
@@ -474,14 +476,14 @@ async def test_after_a_limit_nothing_is_sent_whatever_its_status(
 @pytest.mark.parametrize(
     ("given", "sent", "slept"),
     [
-        # Nothing is wrong with the way: one more would be blocked as well, and another account need not wait.
+        # The connection is fine: a new one would be blocked too, and another account need not wait.
         (page(403, "The Amazon CloudFront distribution is configured to block access from your country."), 2, 0.0),
         (page(503, "The distribution exceeded the limit on requests per second."), 1, 0.0),
     ],
     ids=["country", "limit"],
 )
 async def test_pages_of_the_content_network(given: HttpResponse, sent: int, slept: float) -> None:
-    """A blocked country closes nothing and is not asked again; a limit closes the gate."""
+    """A blocked country closes nothing and is not retried; a rate limit closes the gate."""
     clock = FakeClock()
     budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
     replies = Replies(given.status, given.body or b"", {})
@@ -493,8 +495,8 @@ async def test_pages_of_the_content_network(given: HttpResponse, sent: int, slep
     assert (replies.asked, sum(clock.slept)) == (sent, slept)
 
 
-async def test_a_read_waits_a_page_with_a_limit_out(clock: FakeClock) -> None:
-    """A minute, as the firewall's window is not known."""
+async def test_a_read_waits_after_a_rate_limit_page(clock: FakeClock) -> None:
+    """A minute, as the window of the firewall is not known."""
     budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
     replies = Replies(503, page(503, "Request rate too high.").body or b"", {})
     session = Session(http=httpx.MockTransport(replies), budget=budget)
@@ -506,7 +508,7 @@ async def test_a_read_waits_a_page_with_a_limit_out(clock: FakeClock) -> None:
 
 
 async def test_a_value_with_a_code_is_a_value() -> None:
-    """What the exchange answers to a cancellation of all is its success."""
+    """A cancellation of all orders succeeds with a code."""
     for body in (b'{"code":200,"msg":"success"}', b'{"code":"200","msg":"x"}', b'{"code":"000000"}', b'{"code":0}'):
         session = Session(http=httpx.MockTransport(Replies(200, body, {})), budget=Budget())
         async with Client(session=session) as client:
@@ -516,7 +518,7 @@ async def test_a_value_with_a_code_is_a_value() -> None:
 
 
 async def test_refusals_in_a_list_are_values() -> None:
-    """Each tells what became of one part of what was asked."""
+    """Each item reports the result of one part of the request."""
     body = b'[{"orderId":1},{"code":-2010,"msg":"x"}]'
     session = Session(http=httpx.MockTransport(Replies(200, body, {})), budget=Budget())
     async with Client(session=session) as client:

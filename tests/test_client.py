@@ -1,4 +1,4 @@
-"""The facade and the way of a call, against the local exchange."""
+"""The client and its calls, against the local exchange."""
 
 from __future__ import annotations
 
@@ -55,24 +55,24 @@ TIME = "/papi/v1/time"
 
 
 def paths(pm: Sandbox) -> list[str]:
-    """What arrived at the exchange."""
+    """Return the paths of the requests at the exchange."""
     return [request.path for request in pm.exchange.requests]
 
 
 def living_by(clock: FakeClock) -> tuple[Sandbox, Session]:
-    """A local exchange and a session that both live by the clock."""
+    """A local exchange and a session on the same clock."""
     exchange = Exchange(accounts=1, clock=clock, sleep=clock.sleep)
     pm = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
     return pm, pm.session(budget=Budget(monotonic=clock, wall=clock, sleep=clock.sleep))
 
 
 def hasty(pm: Sandbox, clock: FakeClock | None = None) -> Session:
-    """A session that does not wait before it tries again."""
+    """A session that does not wait before retries."""
     return pm.session(budget=Budget(sleep=(clock or FakeClock()).sleep))
 
 
 async def finished(clock: ManualClock, calls: Iterable[Awaitable[object]]) -> None:
-    """Let the time pass until all the calls have succeeded."""
+    """Let time pass until all calls have succeeded."""
     ends = asyncio.gather(*calls)
     await settled()
     while not ends.done():
@@ -81,15 +81,15 @@ async def finished(clock: ManualClock, calls: Iterable[Awaitable[object]]) -> No
 
 
 def holdings(um: UmAccount) -> dict[str, Decimal]:
-    """What an account holds: it does not change with prices."""
+    """Return what an account holds, which does not change with prices."""
     return {position.symbol: position.position_amt for position in um.positions if position.position_amt}
 
 
 class TestEndpoints:
-    """Every declared endpoint, read for real."""
+    """Every declared endpoint, against the local exchange."""
 
     async def test_span_account(self, client: Client) -> None:
-        """A SPAN account arrives typed: amounts are Decimal, states are enums."""
+        """Amounts of a SPAN account are Decimal, states are enums."""
         span = await client.span_account()
 
         assert span.account_status == "NORMAL"
@@ -98,25 +98,25 @@ class TestEndpoints:
         assert abs(units + span.margin_mm + span.other_mm - span.account_maint_margin) < Decimal("0.001")
 
     async def test_um_account(self, client: Client) -> None:
-        """The USD-M side lists every symbol; the open positions are those with an amount."""
+        """The USD-M side lists every symbol; open positions have an amount."""
         um = await client.um_account()
 
         assert len(um.positions) == 300
         assert 0 < len([position for position in um.positions if position.position_amt]) < 20
 
     async def test_account(self, client: Client) -> None:
-        """The exchange sends an empty text where it has no amount: it is None here."""
+        """An empty text of a missing amount becomes None."""
         account = await client.account()
 
         assert account.total_margin_open_loss is None
         assert account.account_equity > account.account_maint_margin
 
     async def test_pro_account(self, client: Client) -> None:
-        """The Pro endpoint tells the kind of account."""
+        """The Pro endpoint returns the kind of account."""
         assert (await client.pro_account()).account_type == "PM_3"
 
     async def test_connectivity_needs_no_key(self, pm: Sandbox) -> None:
-        """Ping and both clocks answer a client without a key."""
+        """Ping and both time endpoints work without a key."""
         async with Client(session=pm.session(), papi_url=pm.base_url, sapi_url=pm.base_url) as client:
             await client.ping()
             times = [(await client.server_time()).server_time, (await client.pro_server_time()).server_time]
@@ -125,28 +125,28 @@ class TestEndpoints:
         assert times[1] >= times[0]
 
     async def test_recv_window_of_one_call(self, pm: Sandbox, client: Client) -> None:
-        """It is sent as the exchange names it."""
+        """The parameter has the exchange's name."""
         await client.um_account(recv_window=1234)
 
         assert dict(pm.exchange.requests[-1].params)["recvWindow"] == "1234"
 
-    async def test_recv_window_of_one_call_goes_before_that_of_the_client(self, pm: Sandbox) -> None:
-        """Whoever knows better for one call is heard."""
+    async def test_recv_window_of_one_call_overrides_that_of_the_client(self, pm: Sandbox) -> None:
+        """The value of the call is sent."""
         async with pm.client(recv_window=2000) as client:
             await client.um_account(recv_window=1234)
             await client.um_account()
 
         assert [dict(request.params)["recvWindow"] for request in pm.exchange.requests] == ["1234", "2000"]
 
-    async def test_undeclared_endpoint(self, pm: Sandbox, client: Client) -> None:
-        """Nobody is blocked by an endpoint that is not declared."""
+    async def test_an_undeclared_endpoint_can_be_called(self, pm: Sandbox, client: Client) -> None:
+        """By path, weight and type."""
         answer = await client.request("GET", UM, weight=5, returns=dict[str, Any], params={"recvWindow": 4000})
 
         assert len(answer["positions"]) == 300
         assert dict(pm.exchange.requests[-1].params)["recvWindow"] == "4000"
 
-    async def test_an_undeclared_path_must_lead_somewhere(self, client: Client) -> None:
-        """A path of no known host is refused before anything is sent."""
+    async def test_an_undeclared_path_needs_a_known_host(self, client: Client) -> None:
+        """Any other path is refused before anything is sent."""
         with pytest.raises(ConfigurationError, match="does not begin with one of api, papi, sapi"):
             await client.request("GET", "/fapi/v1/x", weight=1, returns=dict[str, Any])
 
@@ -188,18 +188,18 @@ class TestEndpoints:
             ),
         ],
     )
-    async def test_an_undeclared_endpoint_must_make_sense(
+    async def test_an_invalid_undeclared_endpoint_is_refused(
         self, pm: Sandbox, client: Client, options: dict[str, Any], words: str
     ) -> None:
-        """What would spoil the count or the signature is refused."""
+        """Values that would spoil the count or the signature are refused."""
         whole: dict[str, Any] = {"method": "GET", "path": UM, "weight": 5, "returns": dict[str, Any]} | options
         with pytest.raises(ConfigurationError, match=words):
             await client.request(**whole)
 
         assert paths(pm) == []
 
-    async def test_what_was_accepted_once_is_still_checked(self, client: Client) -> None:
-        """True equals 1, but it is no weight."""
+    async def test_a_repeated_call_is_still_checked(self, client: Client) -> None:
+        """True equals 1, but is no weight."""
         odd: Any = True
         await client.request("GET", UM, weight=1, returns=dict[str, Any])
 
@@ -208,13 +208,13 @@ class TestEndpoints:
 
     @pytest.mark.parametrize("weight", [5, {LimitType.IP: 5}, {"IP": 5}])
     async def test_a_weight_may_name_its_limit(self, pm: Sandbox, client: Client, weight: Any) -> None:
-        """It is charged in the one pool that every account of the IP shares, however it is given."""
+        """The weight is charged in the pool that all accounts of the IP share, in any spelling."""
         await client.request("GET", UM, weight=weight, returns=dict[str, Any])
 
         assert [(state.pool.limit_type, state.pool.key_id) for state in pm.budget.snapshot()] == [(LimitType.IP, "")]
 
-    async def test_endpoints_made_on_the_spot_are_not_kept(self, client: Client) -> None:
-        """A program that runs for months calls as many as it likes; the declared ones are prepared once."""
+    async def test_undeclared_endpoints_are_not_kept(self, client: Client) -> None:
+        """A program may call any number for months; only declared endpoints are prepared once."""
         await client.um_account()
         for weight in range(1, 6):
             await client.request("GET", UM, weight=weight, returns=dict[str, Any])
@@ -224,10 +224,10 @@ class TestEndpoints:
 
 
 class TestKeys:
-    """Whose signature it is."""
+    """Keys and signatures."""
 
     @pytest.mark.parametrize("kind", ["hmac", "ed25519", "rsa"])
-    async def test_every_kind_of_key(self, pm: Sandbox, kind: Any) -> None:
+    async def test_every_type_of_key(self, pm: Sandbox, kind: Any) -> None:
         """HMAC, Ed25519 and RSA signatures are accepted."""
         async with pm.client(key=kind) as client:
             await client.um_account()
@@ -235,8 +235,8 @@ class TestKeys:
         assert pm.exchange.requests[-1].status == 200
 
     @pytest.mark.parametrize("asynchronous", [False, True])
-    async def test_a_signer_of_the_callers_own(self, pm: Sandbox, *, asynchronous: bool) -> None:
-        """A function signs in place of a secret, such as one that asks a hardware module."""
+    async def test_a_signer_of_the_caller(self, pm: Sandbox, *, asynchronous: bool) -> None:
+        """A function may sign instead of a secret, such as one that uses a hardware module."""
         secret = pm.accounts[0].api_secret.encode()
 
         def sign(payload: bytes) -> str:
@@ -252,7 +252,7 @@ class TestKeys:
         assert pm.exchange.requests[-1].status == 200
 
     async def test_a_signer_that_hangs(self, pm: Sandbox) -> None:
-        """A call ends in time although the module that signs does not answer."""
+        """A call ends in time although the signing function hangs."""
 
         async def sign(_: bytes) -> str:
             await anyio.sleep_forever()
@@ -266,7 +266,7 @@ class TestKeys:
         assert paths(pm) == []
 
     async def test_a_signer_that_fails(self, pm: Sandbox) -> None:
-        """Its failure is one of ours, and nothing was sent or spent."""
+        """Its failure becomes an error of the package, and nothing was sent or spent."""
 
         def sign(_: bytes) -> str:
             raise RuntimeError("the module is locked")
@@ -293,7 +293,7 @@ class TestKeys:
 
     @pytest.mark.parametrize("missing", ["api_key", "api_secret"])
     async def test_no_key(self, pm: Sandbox, missing: str) -> None:
-        """A signed call without a key is refused here, not there."""
+        """A signed call without a key is refused before anything is sent."""
         options: dict[str, Any] = {missing: None}
         async with pm.client(**options) as client:
             with pytest.raises(ConfigurationError, match="set BINANCE_PM_API_KEY"):
@@ -302,8 +302,8 @@ class TestKeys:
         assert paths(pm) == []
 
 
-async def test_an_open_client_tells_its_session_and_where_it_is_counted(pm: Sandbox) -> None:
-    """Whoever polls many clients asks for their budget and for the gate of their host."""
+async def test_an_open_client_exposes_its_session_and_origin(pm: Sandbox) -> None:
+    """For a program that polls many clients and needs their budget and the gate of their host."""
     async with pm.session() as session:
         client = pm.client(session=session)
         with pytest.raises(SessionClosed, match="the client is not open"):
@@ -315,7 +315,7 @@ async def test_an_open_client_tells_its_session_and_where_it_is_counted(pm: Sand
 
 
 class TestConstruction:
-    """What cannot be used is refused at once, in words."""
+    """Invalid arguments are refused at once."""
 
     @pytest.mark.parametrize(
         ("options", "words"),
@@ -335,14 +335,14 @@ class TestConstruction:
             ({"sapi_url": "http://api.binance.com"}, "is not https"),
         ],
     )
-    def test_refuses(self, options: dict[str, Any], words: str) -> None:
-        """The error says which argument and why."""
+    def test_refuses_an_invalid_argument(self, options: dict[str, Any], words: str) -> None:
+        """The error names the argument and the reason."""
         whole: dict[str, Any] = {"api_key": KEY, "api_secret": "s"} | options
         with pytest.raises(ConfigurationError, match=words):
             Client(**whole)
 
     async def test_a_recv_window_of_one_call_is_checked_too(self, pm: Sandbox, client: Client) -> None:
-        """Too long a window is refused before the exchange does."""
+        """Too long a window is refused before anything is sent."""
         with pytest.raises(ConfigurationError, match="recv_window is 70000: the exchange allows 1 to 60000 ms"):
             await client.um_account(recv_window=70_000)
 
@@ -354,15 +354,15 @@ class TestConstruction:
         with pytest.raises(ConfigurationError, match="amount is a float"):
             await client.request("POST", "/papi/v1/x", weight=1, returns=dict[str, Any], params={"amount": amount})
 
-    async def test_parameters_that_no_url_holds(self, client: Client, pm: Sandbox) -> None:
-        """They are refused before anything is sent, and without being tried again."""
+    async def test_parameters_too_long_for_a_url(self, client: Client, pm: Sandbox) -> None:
+        """They are refused before anything is sent, without a retry."""
         with pytest.raises(ConfigurationError, match=r"the parameters are 70,007 characters as a query: 60,000 fit"):
             await client.request("GET", UM, weight=5, returns=dict[str, Any], params={"symbol": "x" * 70_000})
 
         assert paths(pm) == []
 
     def test_label_is_a_digest_of_the_key(self) -> None:
-        """Accounts are told apart without showing any part of a key."""
+        """Labels distinguish accounts without showing any part of a key."""
         client = Client(KEY, "s")
 
         assert client.label == hashlib.sha256(KEY.encode()).hexdigest()[:8]
@@ -379,7 +379,7 @@ class TestFromEnvironment:
         assert client.label == "desk"
 
     async def test_private_key_file(self, pm: Sandbox, tmp_path: Path) -> None:
-        """An encrypted PEM, its passphrase and an address, all from the environment."""
+        """An encrypted PEM, its passphrase and a URL, all from the environment."""
         file = tmp_path / "key.pem"
         file.write_text(pm.accounts[0].ed25519.secret)
         file.chmod(0o600)
@@ -394,7 +394,7 @@ class TestFromEnvironment:
         assert pm.exchange.requests[-1].status == 200
 
     def test_passphrase(self, pm: Sandbox) -> None:
-        """A passphrase reaches the key."""
+        """The passphrase is used for the key."""
         environment = {
             "BINANCE_PM_API_KEY": KEY,
             "BINANCE_PM_API_SECRET": pm.accounts[0].ed25519.secret,
@@ -414,13 +414,13 @@ class TestFromEnvironment:
             ),
         ],
     )
-    def test_says_what_is_missing(self, environment: dict[str, str], words: str) -> None:
+    def test_the_error_names_missing_variables(self, environment: dict[str, str], words: str) -> None:
         """The error names the variables."""
         with pytest.raises(ConfigurationError, match=words):
             Client.from_env(environment)
 
-    async def test_options_win(self, pm: Sandbox) -> None:
-        """What is given is not read: here the environment gives the key, and the program signs."""
+    async def test_options_override_the_environment(self, pm: Sandbox) -> None:
+        """A given option is not read: the environment has the key, and the program signs."""
         account = pm.accounts[0]
 
         def sign(payload: bytes) -> str:
@@ -438,7 +438,7 @@ class TestFromEnvironment:
         assert pm.exchange.requests[-1].status == 200
 
     async def test_without_a_key(self, pm: Sandbox) -> None:
-        """The address holds for a client without a key, too."""
+        """The URL is used by a client without a key, too."""
         environment = {"BINANCE_PM_BASE_URL": pm.base_url}
         async with Client.from_env(environment, api_key=None, api_secret=None, session=pm.session()) as client:
             await client.ping()
@@ -446,7 +446,7 @@ class TestFromEnvironment:
         assert paths(pm) == ["/papi/v1/ping"]
 
     def test_reads_the_process_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without an argument it is the process's own."""
+        """Without an argument, the environment of the process is used."""
         monkeypatch.delenv("BINANCE_PM_API_KEY", raising=False)
 
         with pytest.raises(ConfigurationError, match="BINANCE_PM_API_KEY is not set"):
@@ -454,11 +454,11 @@ class TestFromEnvironment:
 
 
 class TestClock:
-    """Signatures carry the exchange's time."""
+    """Signatures use the exchange's time."""
 
     @pytest.mark.parametrize("skew", [-3600, -30, 30, 3600])
     async def test_a_wrong_clock_is_synchronised_once(self, pm: Sandbox, client: Client, skew: float) -> None:
-        """-1021 leads to one look at the exchange's clock and one repetition, which is accepted."""
+        """After -1021 the exchange's time is requested once, and the repeated call is accepted."""
         pm.inject(Fault(skew=skew))
 
         await client.um_account()
@@ -466,7 +466,7 @@ class TestClock:
         assert paths(pm) == [UM, TIME, UM]
 
     async def test_it_stays_synchronised(self, pm: Sandbox, client: Client) -> None:
-        """The next call needs no second look, nor does another client of the session's budget."""
+        """Neither the next call nor another client of the budget requests the time again."""
         pm.inject(Fault(skew=3600))
         await client.um_account()
         async with pm.client(1) as other:
@@ -475,15 +475,15 @@ class TestClock:
         assert paths(pm) == [UM, TIME, UM, UM]
 
     async def test_each_host_has_its_clock(self, pm: Sandbox, client: Client) -> None:
-        """The Pro endpoint is synchronised by the Pro host's time."""
+        """The Pro endpoint is synchronised by the time of the Pro host."""
         pm.inject(Fault(skew=3600))
 
         await client.span_account()
 
         assert paths(pm) == ["/sapi/v2/portfolio/account", "/api/v3/time", "/sapi/v2/portfolio/account"]
 
-    async def test_refused_again_is_an_error(self, pm: Sandbox, client: Client) -> None:
-        """After the second refusal the caller is told."""
+    async def test_a_second_refusal_is_an_error(self, pm: Sandbox, client: Client) -> None:
+        """The call fails after the second refusal."""
         pm.inject(Fault(path=UM, status=400, code=-1021, msg="Timestamp is outside.", times=None))
 
         with pytest.raises(ClockSkewError, match="allow a longer one"):
@@ -491,8 +491,8 @@ class TestClock:
 
         assert paths(pm) == [UM, TIME, UM]
 
-    async def test_a_time_that_is_refused_itself_is_an_error(self, pm: Sandbox, client: Client) -> None:
-        """A host that refuses even the unsigned request for its time is not asked again and again."""
+    async def test_a_refused_time_request_is_an_error(self, pm: Sandbox, client: Client) -> None:
+        """A host that refuses even the unsigned time request is not asked again and again."""
         pm.inject(Fault(status=400, code=-1021, msg="Timestamp is outside.", times=None))
 
         with pytest.raises(ClockSkewError):
@@ -501,7 +501,7 @@ class TestClock:
         assert paths(pm) == [UM, TIME, UM]
 
     async def test_a_write_is_repeated_too(self, pm: Sandbox, client: Client) -> None:
-        """It was refused for its time alone, so nothing was executed."""
+        """A request refused for its timestamp was not executed."""
         pm.inject(Fault(path="/papi/v1/x", status=400, code=-1021, msg="Timestamp.", times=1))
 
         with pytest.raises(PortfolioMarginError):
@@ -510,7 +510,7 @@ class TestClock:
         assert paths(pm) == ["/papi/v1/x", TIME, "/papi/v1/x"]
 
     async def test_an_absurd_date_does_no_harm(self, pm: Sandbox, client: Client) -> None:
-        """A Date of 1970, from whatever stands in between, is ignored."""
+        """A Date of 1970, written by a proxy, is ignored."""
         await client.um_account()
         pm.inject(Fault(headers={"Date": "Thu, 01 Jan 1970 00:00:00 GMT"}))
         await client.um_account()
@@ -519,10 +519,10 @@ class TestClock:
 
         assert paths(pm) == [UM, UM, UM]
 
-    async def test_the_date_will_do_where_the_time_is_not_told(
+    async def test_the_date_is_used_if_the_time_endpoint_fails(
         self, pm: Sandbox, client: Client, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Where the time endpoint fails, the refusal's own Date synchronises."""
+        """The refusal's own Date synchronises the clock."""
         pm.inject(Fault(skew=3600), Fault(path=TIME, status=404, code=-1000, msg="gone", times=None))
 
         with caplog.at_level(logging.WARNING, "binance_pm"):
@@ -532,7 +532,7 @@ class TestClock:
         assert "by the Date of the last response alone" in caplog.text
 
     async def test_the_timestamp_is_taken_after_the_wait(self, clock: FakeClock) -> None:
-        """A call that waited a minute for weight is signed with the time after it."""
+        """A call that waited a minute for weight is signed with the time after the wait."""
         budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
         stamps: list[int] = []
 
@@ -550,7 +550,7 @@ class TestClock:
 
 
 class TestRetries:
-    """Reads are repeated where that is safe, writes never."""
+    """Reads are repeated if that is safe, writes never."""
 
     @pytest.mark.parametrize(
         "fault",
@@ -568,7 +568,7 @@ class TestRetries:
         ],
     )
     async def test_a_read_is_repeated(self, pm: Sandbox, fault: Fault) -> None:
-        """What says nothing about the request is tried again."""
+        """After failures that say nothing about the request."""
         async with pm.client(session=hasty(pm)) as client:
             pm.inject(fault)
 
@@ -576,8 +576,8 @@ class TestRetries:
 
         assert paths(pm) == [UM, UM]
 
-    async def test_each_attempt_is_signed_anew(self, clock: FakeClock) -> None:
-        """A repetition carries the time at which it is made."""
+    async def test_each_attempt_has_its_own_signature(self, clock: FakeClock) -> None:
+        """A repeated request carries its own time."""
         pm, session = living_by(clock)
         pm.inject(Fault(drop=True))
         async with pm.client(session=session, jitter=lambda: 1.0) as client:
@@ -606,8 +606,8 @@ class TestRetries:
 
         assert len(paths(pm)) == 20 + 10
 
-    async def test_calls_that_succeed_allow_retries_again(self, pm: Sandbox) -> None:
-        """One for every ten."""
+    async def test_successful_calls_earn_retries(self, pm: Sandbox) -> None:
+        """One retry for every ten."""
         fault = Fault(status=500, code=-1000, msg="An unknown error occurred.", times=None)
         async with pm.client(session=hasty(pm)) as client:
 
@@ -647,7 +647,7 @@ class TestRetries:
     async def test_a_write_is_never_repeated(
         self, pm: Sandbox, client: Client, fault: Fault, kind: type[PortfolioMarginError], outcome: str
     ) -> None:
-        """It is sent once, and the error says whether it may have been executed."""
+        """A write is sent once, and the error says whether it may have been executed."""
         pm.inject(fault)
 
         with pytest.raises(kind) as caught:
@@ -662,7 +662,7 @@ class TestRetries:
             (Fault(body=b"<html>"), InvalidResponse),
         ],
     )
-    async def test_what_the_request_is_to_blame_for_is_not_repeated(
+    async def test_an_invalid_request_is_not_repeated(
         self, pm: Sandbox, client: Client, fault: Fault, kind: type[PortfolioMarginError]
     ) -> None:
         """The same request would be refused again."""
@@ -675,10 +675,10 @@ class TestRetries:
 
 
 class TestRefusals:
-    """429 and 418 close the gate for everybody."""
+    """429 and 418 close the gate for all clients."""
 
     async def test_429(self, pm: Sandbox, client: Client) -> None:
-        """The caller learns how long; another client of the budget sends nothing."""
+        """The error says for how long; another client of the budget sends nothing."""
         pm.inject(Fault(status=429, code=-1003, msg="Too many requests.", headers={"Retry-After": "90"}))
         with pytest.raises(RateLimited) as caught:
             await client.um_account()
@@ -689,8 +689,8 @@ class TestRefusals:
 
         assert (caught.value.retry_after, len(paths(pm))) == (90, 1)
 
-    async def test_a_read_waits_a_429_out(self, clock: FakeClock) -> None:
-        """It goes back to the head of the queue, and is signed anew when the gate opens."""
+    async def test_a_read_waits_until_a_429_is_over(self, clock: FakeClock) -> None:
+        """The read goes to the head of the queue, and gets a new signature when the gate opens."""
         pm, session = living_by(clock)
         pm.inject(Fault(status=429, code=-1003, msg="Too many requests.", headers={"Retry-After": "50"}))
         async with pm.client(session=session, max_wait=60) as client:
@@ -699,8 +699,8 @@ class TestRefusals:
         first, second = (int(dict(request.params)["timestamp"]) for request in pm.exchange.requests)
         assert second - first == pytest.approx(50_000, abs=1_100)
 
-    async def test_a_read_is_refused_as_often_as_it_has_attempts(self, clock: FakeClock) -> None:
-        """After that its caller has to know."""
+    async def test_a_read_is_refused_at_most_as_often_as_it_has_attempts(self, clock: FakeClock) -> None:
+        """Then the call fails."""
         pm, session = living_by(clock)
         pm.inject(Fault(status=429, code=-1003, msg="Too many requests.", times=None))
         async with pm.client(session=session, attempts=2, max_wait=200) as client:
@@ -710,10 +710,10 @@ class TestRefusals:
         assert len(paths(pm)) == 2
 
     @pytest.mark.parametrize(("status", "retry_after"), [(429, "61"), (418, "1")])
-    async def test_a_read_does_not_wait_for_longer_than_it_may_nor_for_a_ban(
+    async def test_a_read_waits_neither_beyond_its_limit_nor_for_a_ban(
         self, clock: FakeClock, status: int, retry_after: str
     ) -> None:
-        """Its caller is told at once."""
+        """The call fails at once."""
         pm, session = living_by(clock)
         pm.inject(Fault(status=status, code=-1003, msg="No.", headers={"Retry-After": retry_after}))
         async with pm.client(session=session, max_wait=60) as client:
@@ -722,8 +722,8 @@ class TestRefusals:
 
         assert (len(paths(pm)), clock.slept) == (1, [])
 
-    async def test_an_order_is_not_kept_for_later(self, clock: FakeClock) -> None:
-        """What was worth ordering before a refusal may not be after it: its caller decides."""
+    async def test_a_refused_order_is_not_repeated(self, clock: FakeClock) -> None:
+        """The caller decides whether the order is still wanted."""
         pm, session = living_by(clock)
         pm.inject(Fault(status=429, code=-1003, msg="Too many requests.", headers={"Retry-After": "5"}))
         async with pm.client(session=session, max_wait=600) as client:
@@ -733,7 +733,7 @@ class TestRefusals:
         assert (len(paths(pm)), clock.slept) == (1, [])
 
     async def test_418(self, pm: Sandbox, client: Client) -> None:
-        """A ban names its end."""
+        """The error of a ban names its end."""
         msg = "Way too many requests; IP(127.0.0.1) banned until 1900000000000."
         pm.inject(Fault(status=418, code=-1003, msg=msg, headers={"Retry-After": "120"}))
 
@@ -742,8 +742,8 @@ class TestRefusals:
 
         assert (caught.value.until, caught.value.retry_after) == (1_900_000_000.0, 120)
 
-    async def test_a_ban_that_tells_seconds_alone(self, clock: FakeClock) -> None:
-        """Its end is the exchange's time and those seconds."""
+    async def test_a_ban_with_only_a_duration(self, clock: FakeClock) -> None:
+        """Its end is the exchange's time plus the seconds."""
         pm, session = living_by(clock)
         pm.inject(Fault(status=418, code=-1003, msg="Banned.", headers={"Retry-After": "120"}))
 
@@ -753,8 +753,8 @@ class TestRefusals:
 
         assert caught.value.until == pytest.approx(clock.now + 120, abs=1)
 
-    async def test_what_does_not_fit_is_not_sent(self, pm: Sandbox) -> None:
-        """Others spent the minute: our call does not even leave."""
+    async def test_a_call_without_room_is_not_sent(self, pm: Sandbox) -> None:
+        """External usage has filled the minute."""
         pm.inject(Fault(headers={"X-MBX-USED-WEIGHT-1M": "5999"}))
         async with pm.client(max_wait=0) as client:
             await client.um_account()
@@ -785,8 +785,8 @@ class TestRefusals:
         assert (kinds.count("Account"), kinds.count("BudgetExceeded")) == (41, 59)
         assert {request.status for request in exchange.requests} == {200}
 
-    async def test_a_refusal_overtakes_those_about_to_send(self) -> None:
-        """A call whose turn had come before somebody was refused waits the refusal out, and is signed anew."""
+    async def test_a_refusal_holds_back_calls_about_to_be_sent(self) -> None:
+        """A call admitted before a refusal waits until it is over, and gets a new signature."""
         clock = FakeClock()
         exchange = Exchange(accounts=2, minute=1e9, clock=FakeClock())
         pm = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
@@ -810,7 +810,7 @@ class TestRefusals:
                 with pytest.raises(AuthenticationError):
                     await call
 
-        # The exchange's own clock stood still meanwhile: it asks for a look at it.
+        # The exchange's clock stood still meanwhile, so a synchronisation follows.
         assert (paths(pm), sum(clock.slept)) == ([UM, UM, UM, TIME, UM], 90)
 
     async def test_a_restart_at_the_turn_of_the_minute_is_not_refused(self, manual_clock: ManualClock) -> None:
@@ -830,7 +830,7 @@ class TestRefusals:
         assert {request.status for request in exchange.requests} == {200}
 
     async def test_two_labels_of_one_key_share_its_pools(self, pm: Sandbox) -> None:
-        """What the exchange counts for an account is counted once, whatever the account is called here."""
+        """The exchange counts by account, whatever its labels are."""
         for label in ("one", "other"):
             async with pm.client(label=label) as client:
                 await client.request(
@@ -840,8 +840,8 @@ class TestRefusals:
         assert [state.used for state in pm.budget.snapshot()] == [10]
 
 
-async def test_what_was_not_sent_after_all_costs_nothing() -> None:
-    """A transport brought along is taken to send at once; where it says that it could not connect, nothing was."""
+async def test_a_request_that_was_not_sent_after_all_costs_nothing() -> None:
+    """A custom transport counts as sending at once, unless the transport reports a failed connection."""
 
     def refuse(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
@@ -856,10 +856,10 @@ async def test_what_was_not_sent_after_all_costs_nothing() -> None:
 
 
 class TestConcurrency:
-    """Many calls at once."""
+    """Many concurrent calls."""
 
-    async def test_requests_under_way_are_bounded(self, clock: FakeClock) -> None:
-        """The others wait for a place with their weight, and give it back when they leave; an order needs no place."""
+    async def test_concurrent_requests_are_bounded(self, clock: FakeClock) -> None:
+        """Others wait for a slot with their weight, and release it if cancelled; an order needs no slot."""
         under_way: list[int] = []
         open_requests = 0
         go = asyncio.Event()
@@ -896,8 +896,8 @@ class TestConcurrency:
 
         assert (len(under_way), max(under_way)) == (251, 101)
 
-    async def test_what_cannot_be_sent_does_not_wait_for_weight(self, pm: Sandbox) -> None:
-        """A wrong argument is told at once, however full the minute is."""
+    async def test_an_invalid_call_does_not_wait_for_weight(self, pm: Sandbox) -> None:
+        """A wrong argument is reported at once, however full the minute is."""
         clock = FakeClock()
         session = pm.session(budget=Budget(monotonic=clock, sleep=clock.sleep))
         pm.inject(Fault(headers={"X-MBX-USED-WEIGHT-1M": "5999"}))
@@ -910,10 +910,10 @@ class TestConcurrency:
 
 
 class TestLifetime:
-    """Open, close, and nothing in between."""
+    """Opening and closing."""
 
     async def test_is_not_open_before_it_is_entered(self) -> None:
-        """A constructor does no I/O; a call before entering is told so."""
+        """A constructor does no I/O; a call before entering fails."""
         client = Client(KEY, "s")
 
         with pytest.raises(SessionClosed, match=r"um_account .*: the client is not open. Nothing was sent"):
@@ -931,7 +931,7 @@ class TestLifetime:
         assert repr(client) == "Client(account-01, closed)"
 
     async def test_cannot_be_entered_twice(self, client: Client) -> None:
-        """One client is one account's, opened once."""
+        """A client is opened once."""
         with pytest.raises(SessionClosed, match="the client is open"):
             await client.__aenter__()
 
@@ -953,8 +953,8 @@ class TestLifetime:
         if session is not None:
             await session.aclose()
 
-    async def test_closing_at_once_twice_is_harmless(self, pm: Sandbox) -> None:
-        """A block and a signal handler may both do it."""
+    async def test_concurrent_closing_is_harmless(self, pm: Sandbox) -> None:
+        """A block and a signal handler may both close the client."""
         session = pm.session()
         async with pm.client(1, session=session) as other, pm.client(session=session) as client:
             async with anyio.create_task_group() as tasks:
@@ -962,8 +962,8 @@ class TestLifetime:
                     tasks.start_soon(client.aclose)
             await other.um_account()
 
-    async def test_that_could_not_open_can_be_opened_later(self, pm: Sandbox) -> None:
-        """A failure to open leaves nothing behind."""
+    async def test_a_client_that_failed_to_open_can_be_opened_later(self, pm: Sandbox) -> None:
+        """A failed opening leaves nothing behind."""
         session = pm.session(engine="direct")
         client = pm.client(session=session)
         for _ in range(2):
@@ -972,8 +972,8 @@ class TestLifetime:
         assert repr(client) == "Client(account-01, not open)"
         assert repr(session).startswith("Session(not open")
 
-    async def test_an_answer_that_is_none_ends_the_connections_of_its_account(self) -> None:
-        """It may have been another call's: what comes next on that connection may be, too."""
+    async def test_an_invalid_response_ends_the_connections_of_its_account(self) -> None:
+        """The response may belong to another call, and so may the next one on that connection."""
         bodies = iter([b"{}", b"[]", b"{}"])
 
         def behave(connection: socket.socket) -> None:
@@ -989,11 +989,11 @@ class TestLifetime:
                 await client.ping()
             assert len(server.connections) == 2
 
-    async def test_leaving_what_was_never_entered_is_harmless(self) -> None:
-        """A failure while opening may lead here."""
+    async def test_leaving_a_client_that_was_never_entered_is_harmless(self) -> None:
+        """A failure while opening may have this effect."""
         await Client(KEY, "s").__aexit__()
 
-    async def test_no_account_sees_anothers_answer(self, pm: Sandbox) -> None:
+    async def test_no_account_receives_the_response_of_another(self, pm: Sandbox) -> None:
         """Concurrent calls of two accounts on one session each get their own."""
         session = pm.session()
         async with session, pm.client(0, session=session) as one, pm.client(1, session=session) as other:
@@ -1005,7 +1005,7 @@ class TestLifetime:
 
     @pytest.mark.usefixtures("each_engine")
     async def test_connection_refused(self) -> None:
-        """No connection: nothing was sent, it may be tried again."""
+        """Nothing was sent, and the call may be repeated."""
         clock = FakeClock()
         budget = Budget(sleep=clock.sleep)
         with refusing_port() as port:
@@ -1017,7 +1017,7 @@ class TestLifetime:
         assert (caught.value.sent, len(clock.slept), budget.snapshot()[0].used) == (False, 2, 0)
 
     def test_signature_text_is_percent_encoded(self) -> None:
-        """Base64 has characters that mean something in a query."""
+        """Base64 has characters with a meaning in a query."""
         queries: list[bytes] = []
 
         def answer(request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""Calls are signed with the exchange's time, whatever stands between it and the client says of the time."""
+"""Calls are signed with the exchange's time, whatever a proxy in between writes as the time."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ class DatingProxy(httpx.AsyncBaseTransport):
         self._ahead = ahead
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Carry the request, and change what the response says of the time."""
+        """Forward the request, and change the time in the response."""
         response = await self._to.handle_async_request(request)
         response.headers["date"] = formatdate(0 if self._ahead is None else time.time() + self._ahead, usegmt=True)
         return response
 
 
 def behind(pm: Sandbox, ahead: float | None) -> Client:
-    """A client behind such a proxy."""
+    """Return a client behind such a proxy."""
     assert isinstance(pm._http, httpx.AsyncBaseTransport)
     return pm.client(session=pm.session(http=DatingProxy(pm._http, ahead)))
 
 
 def paths(pm: Sandbox) -> list[str]:
-    """What arrived."""
+    """Return the paths of the requests."""
     return [request.path for request in pm.exchange.requests]
 
 
 @pytest.mark.parametrize("skew", [0.0, HOUR, -HOUR])
 @pytest.mark.parametrize("ahead", [-6.0, -60.0, -HOUR, 6.0, HOUR, None])
-async def test_a_proxy_with_a_clock_of_its_own_disturbs_no_call(pm: Sandbox, ahead: float | None, skew: float) -> None:
-    """Whether or not this machine's clock is right: the time endpoint is asked at most twice for fifty calls."""
+async def test_a_proxy_with_a_wrong_clock_disturbs_no_call(pm: Sandbox, ahead: float | None, skew: float) -> None:
+    """With a right or wrong local clock, fifty calls need at most two time requests."""
     if skew:
         pm.inject(Fault(skew=skew))
     async with behind(pm, ahead) as client:
@@ -62,10 +62,10 @@ async def test_a_proxy_with_a_clock_of_its_own_disturbs_no_call(pm: Sandbox, ahe
 
 
 @pytest.mark.parametrize("told", [10**26, 10**400, 2**63, 2**62, -1, 0, 1, 10**12, "NaN", 1e300])
-async def test_an_absurd_time_is_not_believed(
+async def test_an_impossible_time_is_ignored(
     pm: Sandbox, client: Client, caplog: pytest.LogCaptureFixture, told: object
 ) -> None:
-    """The refusal's `Date` has to do, and calls go on."""
+    """The refusal's `Date` is used, and calls go on."""
     body = f'{{"serverTime":{told}}}'.encode()
     pm.inject(Fault(skew=HOUR), Fault(path=TIME, body=body, times=None))
 
@@ -76,8 +76,8 @@ async def test_an_absurd_time_is_not_believed(
     assert "by the Date of the last response alone" in caplog.text
 
 
-async def test_an_absurd_time_changes_nothing_of_a_clock_that_is_right(pm: Sandbox, client: Client) -> None:
-    """Any program may ask for the time; what is far from everything known is not believed."""
+async def test_an_impossible_time_does_not_change_a_right_clock(pm: Sandbox, client: Client) -> None:
+    """A time far from all known times is ignored, in requests of the program too."""
     await client.um_account()
     for told in (10**26, 0, -(10**30), 10**12):
         pm.inject(Fault(path=TIME, body=f'{{"serverTime":{told}}}'.encode(), times=1))
@@ -89,8 +89,8 @@ async def test_an_absurd_time_changes_nothing_of_a_clock_that_is_right(pm: Sandb
 
 
 @pytest.mark.parametrize("skew", [HOUR, -HOUR, 3 * 365 * 86_400.0])
-async def test_the_time_alone_does_where_no_response_has_a_date(pm: Sandbox, client: Client, skew: float) -> None:
-    """A machine whose clock is wrong by years: what is far from everything known is asked for twice."""
+async def test_the_time_endpoint_suffices_without_a_date(pm: Sandbox, client: Client, skew: float) -> None:
+    """With a local clock that is years off, a time far from all known times is requested twice."""
     pm.inject(Fault(skew=skew), Fault(headers={"Date": None}, times=None))
 
     for _ in range(3):
@@ -99,8 +99,8 @@ async def test_the_time_alone_does_where_no_response_has_a_date(pm: Sandbox, cli
     assert paths(pm) == [UM, TIME, TIME, UM, UM, UM]
 
 
-async def test_asking_for_the_time_sets_the_clock(pm: Sandbox, client: Client) -> None:
-    """Also where a program asks, and its `Date` agrees: the next call needs no refusal."""
+async def test_requesting_the_time_sets_the_clock(pm: Sandbox, client: Client) -> None:
+    """If the `Date` agrees, the next call needs no refusal."""
     pm.inject(Fault(skew=HOUR))
     await client.server_time()
 

@@ -1,4 +1,4 @@
-"""The exchange's clock is an interval that holds the truth, and timestamps stay inside what is accepted."""
+"""The exchange's clock is an interval that contains the true time, and timestamps stay within the accepted range."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ DRIFT = 200e-6
 
 @pytest.fixture
 def server(clock: FakeClock) -> ServerClock:
-    """A clock of the exchange on a monotonic clock at 100 s, with the wall clock at 7050 s then."""
+    """A clock of the exchange, on a monotonic clock at 100 s with the wall clock at 7050 s."""
     clock.now = 100.0
     return ServerClock(monotonic=clock, wall=lambda: clock.now + 6950.0)
 
 
-def test_the_wall_clock_has_to_do_at_first(server: ServerClock) -> None:
-    """Before the first answer the exchange's clock is taken to be within 5 s of the wall clock."""
+def test_the_wall_clock_is_used_at_first(server: ServerClock) -> None:
+    """Before the first response, the exchange's clock is assumed within 5 s of the wall clock."""
     assert server.bounds() == (7045.0, 7055.0)
 
 
 def test_the_first_timestamp_is_the_wall_clock(server: ServerClock) -> None:
-    """Before the first answer a request is signed with this machine's own time."""
+    """Before the first response, a request is signed with this machine's time."""
     assert (server.is_synchronised, server.milliseconds()) == (False, 7_050_000)
 
 
-def test_the_first_date_is_known_to_the_second_and_the_way(server: ServerClock, clock: FakeClock) -> None:
-    """A `Date` was made somewhere between question and answer, and is cut to the second."""
+def test_the_first_date_is_known_to_the_second_plus_the_round_trip(server: ServerClock, clock: FakeClock) -> None:
+    """A `Date` was written between request and response, and is cut to the second."""
     clock.now = 100.2
     server.observe(7000, 7001, asked=100.0, answered=100.2)
 
@@ -45,14 +45,14 @@ def test_the_first_date_is_known_to_the_second_and_the_way(server: ServerClock, 
 
 
 def test_a_server_time_is_known_to_the_millisecond(server: ServerClock) -> None:
-    """A time endpoint that answers at once leaves a millisecond and the slack."""
+    """A time endpoint that responds at once leaves a millisecond and the slack."""
     server.observe(7000.5, 7000.501, asked=100.0, answered=100.0, exact=True)
 
     assert server.bounds() == pytest.approx((7000.5 - SLACK, 7000.501 + SLACK))
 
 
 def test_another_date_narrows_the_interval(server: ServerClock, clock: FakeClock) -> None:
-    """Dates that are read just before and just after the second turns say where it turns."""
+    """Dates just before and just after the turn of a second locate the turn."""
     server.observe(7000, 7001, asked=100.0, answered=100.0)
     clock.now = 100.1
     server.observe(7001, 7002, asked=100.1, answered=100.1)
@@ -60,8 +60,8 @@ def test_another_date_narrows_the_interval(server: ServerClock, clock: FakeClock
     assert server.bounds() == pytest.approx((7001 - SLACK, 7001.1 + SLACK), abs=1e-4)
 
 
-def test_a_wider_answer_widens_nothing(server: ServerClock) -> None:
-    """An answer that took long and says less leaves what is known."""
+def test_a_less_precise_response_widens_nothing(server: ServerClock) -> None:
+    """A slow response does not replace what is known."""
     server.observe(7000.5, 7000.501, asked=100.0, answered=100.0)
     known = server.bounds()
     server.observe(7000, 7001, asked=90.0, answered=100.0)
@@ -70,8 +70,8 @@ def test_a_wider_answer_widens_nothing(server: ServerClock) -> None:
 
 
 @pytest.mark.parametrize("shift", [-4.0, 5.9])
-def test_a_small_contradiction_widens_the_interval_to_hold_both(server: ServerClock, shift: float) -> None:
-    """If the clocks of the exchange's edges differ, either may be right, and the next answers may differ as much."""
+def test_a_small_contradiction_widens_the_interval_to_contain_both(server: ServerClock, shift: float) -> None:
+    """If the clocks of the edges differ, either may be right."""
     server.observe(7000, 7001, asked=100.0, answered=100.0)
     believed = server.observe(7000 + shift, 7001 + shift, asked=100.0, answered=100.0)
 
@@ -90,8 +90,8 @@ def test_silence_widens_the_interval(server: ServerClock, clock: FakeClock) -> N
     assert server.bounds() == pytest.approx((low, high), abs=1e-6)
 
 
-def test_answers_that_crossed_are_heard_in_any_order(server: ServerClock) -> None:
-    """What is known at one moment is less sure at an earlier one too."""
+def test_responses_are_accepted_in_any_order(server: ServerClock) -> None:
+    """What is known at one moment is less certain for an earlier one."""
     server.observe(7100.0, 7100.001, asked=200.0, answered=200.0)
     server.observe(6990.0, 7010.0, asked=100.0, answered=100.0)
 
@@ -99,22 +99,22 @@ def test_answers_that_crossed_are_heard_in_any_order(server: ServerClock) -> Non
     assert server.bounds() == pytest.approx((low, high), abs=1e-6)
 
 
-def test_a_narrow_interval_is_met_in_its_middle(server: ServerClock) -> None:
+def test_a_narrow_interval_gives_its_middle(server: ServerClock) -> None:
     """A timestamp is the likeliest time."""
     server.observe(7000.5, 7001.0, asked=100.0, answered=100.0)
 
     assert server.milliseconds() == 7_000_750
 
 
-def test_a_wide_interval_is_met_near_its_beginning(server: ServerClock) -> None:
-    """A timestamp is at most half a second ahead of the exchange, which refuses a whole one."""
+def test_a_wide_interval_gives_a_time_near_its_start(server: ServerClock) -> None:
+    """A timestamp is at most half a second ahead of the exchange, which refuses a whole second."""
     server.observe(7000, 7020, asked=100.0, answered=100.0)
 
     assert server.milliseconds() == math.floor((7000 - SLACK + 0.5) * 1000)
 
 
-def test_steps_of_the_wall_clock_do_not_exist(clock: FakeClock) -> None:
-    """After the first answer only the monotonic clock counts."""
+def test_steps_of_the_wall_clock_have_no_effect(clock: FakeClock) -> None:
+    """After the first response only the monotonic clock counts."""
     clock.now = 100.0
     wall = [7000.0]
     server = ServerClock(monotonic=clock, wall=lambda: wall[0])
@@ -129,8 +129,8 @@ YEAR_9999 = 253_402_214_400
 
 
 @pytest.mark.parametrize("date", [0, YEAR_9999, 7050 - 3600, 7050 + 3600, 7050 + 122])
-def test_a_first_date_far_from_the_wall_clock_needs_a_second(server: ServerClock, date: int) -> None:
-    """A cache or a proxy may have written it; the wall clock has to do until a second response agrees."""
+def test_a_first_date_far_from_the_wall_clock_needs_a_second_one(server: ServerClock, date: int) -> None:
+    """A cache or proxy may have written it; the wall clock is used until a second response agrees."""
     believed = server.observe(date, date + 1, asked=100.0, answered=100.0)
     bounds = server.bounds()
 
@@ -139,8 +139,8 @@ def test_a_first_date_far_from_the_wall_clock_needs_a_second(server: ServerClock
     assert server.bounds() == pytest.approx((date, date + 1), abs=0.2)
 
 
-def test_a_right_date_after_an_absurd_one_is_believed_at_once(server: ServerClock) -> None:
-    """The wall clock is its second witness."""
+def test_a_right_date_after_an_impossible_one_is_accepted_at_once(server: ServerClock) -> None:
+    """The wall clock confirms it."""
     server.observe(0, 1, asked=100.0, answered=100.0)
 
     assert server.observe(7060, 7061, asked=100.0, answered=100.0)
@@ -165,8 +165,8 @@ ABSURD = [
 
 @pytest.mark.parametrize("date", ABSURD)
 @pytest.mark.parametrize("exact", [False, True])
-def test_what_contradicts_the_monotonic_clock_is_ignored(server: ServerClock, date: float, *, exact: bool) -> None:
-    """One answer, however absurd, changes nothing."""
+def test_a_contradiction_to_the_monotonic_clock_is_ignored(server: ServerClock, date: float, *, exact: bool) -> None:
+    """One response changes nothing."""
     server.observe(7000, 7001, asked=100.0, answered=100.0)
     known = server.bounds(), server.milliseconds()
 
@@ -175,17 +175,17 @@ def test_what_contradicts_the_monotonic_clock_is_ignored(server: ServerClock, da
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_an_answer_that_took_long_says_too_little(server: ServerClock, *, exact: bool) -> None:
-    """It would make the bounds as wide as its trip."""
+def test_a_slow_response_is_ignored(server: ServerClock, *, exact: bool) -> None:
+    """Its bounds would be as wide as the round trip."""
     assert not server.observe(7000, 7001, asked=0.0, answered=100.0, exact=exact)
     assert not server.is_synchronised
 
 
 @pytest.mark.parametrize("shift", [-3600.0, 6.5, 3600.0, 1e9])
-def test_three_dates_in_a_row_over_two_seconds_are_believed(
+def test_three_consecutive_dates_over_two_seconds_are_accepted(
     server: ServerClock, clock: FakeClock, shift: float
 ) -> None:
-    """The machine was suspended: its monotonic clock stood still meanwhile."""
+    """The machine was suspended, so that its monotonic clock stood still."""
     server.observe(7000, 7001, asked=100.0, answered=100.0)
     believed: list[bool] = []
     for second in (1, 2, 3, 4):
@@ -197,7 +197,7 @@ def test_three_dates_in_a_row_over_two_seconds_are_believed(
     assert server.bounds() == pytest.approx((7004 + shift, 7005 + shift), abs=0.02)
 
 
-def test_a_date_that_stands_still_is_never_believed(server: ServerClock, clock: FakeClock) -> None:
+def test_a_constant_date_is_never_accepted(server: ServerClock, clock: FakeClock) -> None:
     """A cache repeats its page a thousand times."""
     server.observe(7000, 7001, asked=100.0, answered=100.0)
     for _ in range(1000):
@@ -207,8 +207,8 @@ def test_a_date_that_stands_still_is_never_believed(server: ServerClock, clock: 
     assert server.bounds() == pytest.approx((7010, 7011), abs=0.02)
 
 
-def test_dates_that_take_turns_with_right_ones_are_never_believed(server: ServerClock, clock: FakeClock) -> None:
-    """A right one in between shows that the others are wrong."""
+def test_wrong_dates_between_right_ones_are_never_accepted(server: ServerClock, clock: FakeClock) -> None:
+    """A right date in between shows that the other ones are wrong."""
     for second in range(20):
         clock.now = 100.0 + second
         believed = [
@@ -225,7 +225,7 @@ def test_dates_that_take_turns_with_right_ones_are_never_believed(server: Server
 def test_the_time_endpoint_outweighs_every_date(
     server: ServerClock, clock: FakeClock, behind: float, *, is_first: bool
 ) -> None:
-    """A proxy writes a `Date` of its own: timestamps are the exchange's all the same."""
+    """A proxy writes its own `Date`: timestamps still follow the exchange."""
     wrong = 7050 - behind
     if not is_first:
         server.observe(wrong, wrong + 1, asked=100.0, answered=100.0)
@@ -239,31 +239,31 @@ def test_the_time_endpoint_outweighs_every_date(
     assert server.bounds()[1] - server.bounds()[0] < 3
 
 
-def test_a_time_far_from_everything_has_to_be_told_twice(server: ServerClock) -> None:
-    """The wall clock is wrong by years, and no response has a `Date`: the second look believes."""
+def test_a_time_far_from_all_known_times_is_needed_twice(server: ServerClock) -> None:
+    """With a wall clock that is years off and no `Date`, the second time request is accepted."""
     told = [server.observe(1e9, 1e9 + 0.001, asked=100.0, answered=100.0, exact=True) for _ in range(2)]
 
     assert told == [False, True]
     assert server.milliseconds() == pytest.approx(1e12, abs=10)
 
 
-def test_a_time_that_a_date_agrees_with_is_believed_at_once(server: ServerClock) -> None:
-    """The wall clock is wrong by an hour: the refusal's `Date` and the time endpoint say the same."""
+def test_a_time_that_agrees_with_a_date_is_accepted_at_once(server: ServerClock) -> None:
+    """With a wall clock that is an hour off, the refusal's `Date` and the time endpoint agree."""
     server.observe(3400, 3401, asked=100.0, answered=100.0)
 
     assert server.observe(3400.5, 3400.501, asked=100.0, answered=100.0, exact=True)
     assert server.milliseconds() == pytest.approx(3_400_500, abs=10)
 
 
-def test_times_that_contradict_one_another_are_not_believed(server: ServerClock) -> None:
-    """Each is far from everything that was told before."""
+def test_contradicting_times_are_ignored(server: ServerClock) -> None:
+    """Each is far from all earlier ones."""
     assert not any(
         server.observe(time, time + 0.001, asked=100.0, answered=100.0, exact=True) for time in (1e6, 1e7, 1e8, 1e9)
     )
 
 
 def test_dates_that_agreed_with_the_time_endpoint_win_after_ten_minutes(server: ServerClock, clock: FakeClock) -> None:
-    """A machine that was suspended after it has asked for the time."""
+    """A machine was suspended after a time request."""
     server.observe(7050, 7050.001, asked=100.0, answered=100.0, exact=True)
     server.observe(7050, 7051, asked=100.0, answered=100.0)
     while not server.observe(clock.now + 7350, clock.now + 7351, asked=clock.now, answered=clock.now):
@@ -274,8 +274,8 @@ def test_dates_that_agreed_with_the_time_endpoint_win_after_ten_minutes(server: 
     assert server.bounds() == pytest.approx((8050, 8051), abs=0.2)
 
 
-def test_the_edges_of_the_exchange_widen_the_bounds_and_not_the_timestamp(server: ServerClock) -> None:
-    """Where a minute turns is less sure; which time it is at the time endpoint's edge is as sure as before."""
+def test_differing_edges_widen_the_bounds_and_not_the_timestamp(server: ServerClock) -> None:
+    """The turn of a minute is less certain; the time of the time endpoint's edge is as certain as before."""
     server.observe(7050, 7050.001, asked=100.0, answered=100.0, exact=True)
     stamp = server.milliseconds()
     server.observe(7050.7, 7051.7, asked=100.0, answered=100.0)
@@ -284,8 +284,8 @@ def test_the_edges_of_the_exchange_widen_the_bounds_and_not_the_timestamp(server
     assert (low < 7049.4, high > 7050.6, server.milliseconds()) == (True, True, stamp)
 
 
-def test_after_a_refused_timestamp_the_date_has_to_do(server: ServerClock, clock: FakeClock) -> None:
-    """Where the time endpoint fails, the latest `Date` is believed alone; an old one is not."""
+def test_after_a_refused_timestamp_the_date_is_used(server: ServerClock, clock: FakeClock) -> None:
+    """If the time endpoint fails, the latest `Date` alone is accepted; an old one is not."""
     server.observe(3400, 3401, asked=100.0, answered=100.0)
     clock.now = 161.0
     server.trust_date()
@@ -297,8 +297,8 @@ def test_after_a_refused_timestamp_the_date_has_to_do(server: ServerClock, clock
     assert server.bounds() == pytest.approx((9461, 9462), abs=0.1)
 
 
-def test_after_a_refused_timestamp_a_date_that_never_agreed_is_not_believed(server: ServerClock) -> None:
-    """It was a proxy's before the time was asked for, and still is."""
+def test_after_a_refused_timestamp_a_date_that_never_agreed_is_ignored(server: ServerClock) -> None:
+    """A proxy wrote the date before the time request, and still does."""
     server.observe(7050, 7050.001, asked=100.0, answered=100.0, exact=True)
     server.observe(7040, 7041, asked=100.0, answered=100.0)
     server.trust_date()
@@ -306,8 +306,8 @@ def test_after_a_refused_timestamp_a_date_that_never_agreed_is_not_believed(serv
     assert server.milliseconds() == 7_050_000
 
 
-def test_a_process_takes_over_what_another_has_heard(server: ServerClock) -> None:
-    """Once, before it has heard anything itself; and never bounds that are wider than any are."""
+def test_a_process_adopts_the_bounds_of_another(server: ServerClock) -> None:
+    """Once, before its own first response, and never bounds that are wider than the maximum."""
     server.take_over(1e9, 1e9 + 1000, asked=100.0, answered=100.0)
     low, high = server.bounds()
     server.take_over(2e9, 2e9 + 1, asked=100.0, answered=100.0)
@@ -315,7 +315,7 @@ def test_a_process_takes_over_what_another_has_heard(server: ServerClock) -> Non
     assert (low, high) == server.bounds() == pytest.approx((1e9 + 477.5, 1e9 + 522.5), abs=0.1)
 
 
-def test_years_of_silence_do_not_widen_the_bounds_without_end(server: ServerClock, clock: FakeClock) -> None:
+def test_long_silence_widens_the_bounds_to_a_maximum(server: ServerClock, clock: FakeClock) -> None:
     """Three minutes at most."""
     server.observe(7000, 7001, asked=100.0, answered=100.0)
     clock.now += 1e9
@@ -325,7 +325,7 @@ def test_years_of_silence_do_not_widen_the_bounds_without_end(server: ServerCloc
 
 
 class Told(NamedTuple):
-    """Any answer."""
+    """Any response."""
 
     pause: float
     stamp: float
@@ -356,8 +356,8 @@ STAMPS = st.one_of(
     ),
     runs=st.booleans(),
 )
-def test_the_bounds_are_narrow_whatever_is_told(heard: list[Told], *, runs: bool) -> None:
-    """Any sequence of answers: three minutes at most, and a timestamp inside."""
+def test_the_bounds_stay_narrow_for_any_responses(heard: list[Told], *, runs: bool) -> None:
+    """Three minutes at most, and a timestamp within."""
     now = [100.0]
     server = ServerClock(monotonic=lambda: now[0], wall=lambda: now[0] + 6950)
     for told in heard:
@@ -370,17 +370,17 @@ def test_the_bounds_are_narrow_whatever_is_told(heard: list[Told], *, runs: bool
 
 
 class Exchanged(NamedTuple):
-    """One question to the exchange and its answer."""
+    """One request to the exchange and its response."""
 
     asked: float
     there: float
     back: float
     exact: bool
-    """Whether the answer tells milliseconds, or a Date in whole seconds."""
+    """Whether the response has milliseconds, or a Date in whole seconds."""
 
 
 def seconds(most: float) -> st.SearchStrategy[float]:
-    """A time between nothing and the given one."""
+    """Return a time between zero and the given one."""
     return st.floats(0, most)
 
 
@@ -392,10 +392,10 @@ def seconds(most: float) -> st.SearchStrategy[float]:
     later=seconds(86_400),
     wrong=st.sampled_from([0.0, -100.0, 100.0, 3600.0, -1e9]),
 )
-def test_the_truth_lies_inside_the_interval(
+def test_the_true_time_lies_within_the_interval(
     offset: float, rate: float, heard: list[Exchanged], later: float, wrong: float
 ) -> None:
-    """Whatever the true time, the drift and the ways, and in whatever order answers come, the bounds hold the truth."""
+    """For any true time, drift and latency, and in any order of the responses."""
     now = [0.0]
     server = ServerClock(monotonic=lambda: now[0], wall=lambda: now[0] + offset + wrong)
 
@@ -409,7 +409,7 @@ def test_the_truth_lies_inside_the_interval(
         server.observe(stamp, stamp + unit, asked=asked, answered=answered, exact=exact)
         now[0] = max(now[0], answered)
         if not server.is_synchronised:
-            # The wall clock is wrong, and nobody has confirmed what was told.
+            # The wall clock is wrong, and no response has confirmed the time.
             assert abs(wrong) > 100
             continue
         low, high = server.bounds()

@@ -21,7 +21,7 @@ Declare = Callable[..., Callable[[Method], Method]]
 
 
 class Thing(Model, frozen=True):
-    """What the endpoints of these tests return."""
+    """The response of these tests' endpoints."""
 
     id: int
     amount: Decimal
@@ -29,14 +29,14 @@ class Thing(Model, frozen=True):
 
 
 class Things(Model, frozen=True):
-    """A numbered page of them."""
+    """A page with a number."""
 
     rows: list[Thing]
     total: int
 
 
 class Common(TypedDict):
-    """Keys that several orders share."""
+    """Keys shared by several orders."""
 
     symbol: str
     """The symbol, such as BTCUSDT."""
@@ -44,7 +44,7 @@ class Common(TypedDict):
 
 
 class NewOrder(Common, total=False):
-    """What an order is made of."""
+    """The parameters of an order."""
 
     quantity: Required[Decimal]
     """In units of the base asset.
@@ -57,7 +57,7 @@ class NewOrder(Common, total=False):
 
 
 class Options(TypedDict):
-    """Keys that are required unless they say otherwise."""
+    """Keys that are required unless marked otherwise."""
 
     amount: Decimal
     note: NotRequired[str]
@@ -107,45 +107,45 @@ class Orders(Namespace, name="test", registry=ORDERS):
 
 
 class Caller:
-    """A client that only keeps what it was asked to call."""
+    """A client that only records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Endpoint[Any], dict[str, Any]]] = []
 
     async def call(self, endpoint: Endpoint[Any], parameters: Mapping[str, Any]) -> Any:
-        """Keep the call."""
+        """Record the call."""
         self.calls.append((endpoint, dict(parameters)))
         return "response"
 
 
 @pytest.fixture
 def caller() -> Caller:
-    """A client that keeps what it was asked to call."""
+    """A client that records its calls."""
     return Caller()
 
 
 async def method(self: object, symbol: str, *, limit: int | None = None, from_id: int | None = None) -> list[Thing]:
-    """A method to be decorated."""
+    """A method to decorate."""
     raise NotImplementedError((self, symbol, limit, from_id))
 
 
 async def one_or_all(self: object, symbol: str | None = None) -> list[Thing] | Thing:
-    """A method with two shapes, to be decorated."""
+    """A method with two shapes, to decorate."""
     raise NotImplementedError((self, symbol))
 
 
 def declared(
     declare: Declare, *, function: Any = method, path: str = "/papi/v1/um/thing", **facts: Any
 ) -> Endpoint[Any]:
-    """Return the endpoint that a declaration makes."""
+    """Return the declared endpoint."""
     registry = Registry()
     body = {function.__name__: declare(path, **({"weights": 1} | facts))(function)}
     type("Declared", (EndpointGroup,), body, registry=registry)
     return registry[function.__name__]
 
 
-def test_a_declared_method_looks_as_it_is_written() -> None:
-    """Name, docstring, signature and being a coroutine function survive the decorator."""
+def test_a_declared_method_keeps_its_metadata() -> None:
+    """Name, docstring and signature, and the method stays a coroutine function."""
     decorated = get("/papi/v1/um/thing", weights=1)(cast("Method", method))
 
     assert (decorated.__name__, decorated.__qualname__, decorated.__doc__) == ("method", "method", method.__doc__)
@@ -154,7 +154,7 @@ def test_a_declared_method_looks_as_it_is_written() -> None:
 
 
 def test_a_declared_endpoint_is_registered_by_its_class() -> None:
-    """The registry of the class holds it, under its dotted name and without ``self``."""
+    """The registry of the class has it under its dotted name, without ``self``."""
     endpoint = ORDERS["test.thing"]
 
     assert (endpoint.method, endpoint.path, endpoint.security) == ("GET", "/papi/v1/um/thing", "USER_DATA")
@@ -168,7 +168,7 @@ def test_a_declared_endpoint_is_registered_by_its_class() -> None:
 
 
 def test_every_fact_is_kept() -> None:
-    """What a declaration says can be read from the endpoint."""
+    """The endpoint has each fact of its declaration."""
     order = ORDERS["test.new_order"]
 
     assert order.weights_of({}) == (1, 2)
@@ -190,7 +190,7 @@ def test_every_fact_is_kept() -> None:
 def test_each_verb_has_its_defaults(
     declare: Declare, verb: str, security: str, priority: Priority, *, is_write: bool
 ) -> None:
-    """A query polls user data, an action trades; each fact can be given for each verb."""
+    """A query polls user data, an action trades; any fact can be given for any verb."""
     endpoint = declared(declare)
     other = declared(
         declare,
@@ -219,8 +219,8 @@ def test_each_verb_has_its_defaults(
         (ByPage(key=("id", "time")), Things),
     ],
 )
-def test_how_a_list_is_paged(page: ById | ByTime | ByPage, returns: Any) -> None:
-    """The parameters that select a page, and the fields of a row that paging reads, are there."""
+def test_a_paged_list_keeps_its_facts(page: ById | ByTime | ByPage, returns: Any) -> None:
+    """The parameters that select a page, and the fields of a row that paging reads."""
 
     async def things(self: object, **names: Unpack[Pages]) -> Any:
         raise NotImplementedError((self, names))
@@ -259,21 +259,21 @@ class Pages(TypedDict, total=False):
         (get, {"function": one_or_all, "single": "pair"}),
     ],
 )
-def test_a_declaration_that_contradicts_itself_is_refused(declare: Declare, facts: dict[str, Any]) -> None:
-    """When it is made, so that no call ever meets it."""
+def test_a_contradictory_declaration_is_refused(declare: Declare, facts: dict[str, Any]) -> None:
+    """At the declaration, before any call."""
     with pytest.raises(ValueError, match=r"\w"):
         declared(declare, **facts)
 
 
 @pytest.mark.parametrize("facts", [{}, {"weights": 1, "repaet": "never"}])
 def test_an_unknown_fact_is_refused(facts: dict[str, Any]) -> None:
-    """A misspelt keyword would be a fact that is not declared."""
+    """A misspelt keyword would be a missing fact."""
     with pytest.raises(TypeError, match="is declared with"):
         get("/papi/v1/x", **facts)(cast("Method", method))
 
 
 async def test_arguments_become_parameters(caller: Caller) -> None:
-    """Arguments are sent under the exchange's names, in the order declared; what is not given is not sent."""
+    """With the exchange's names, in the declared order; omitted arguments are not sent."""
     response = await Orders(caller).thing(order_id=7, symbol="BTCUSDT")
 
     assert cast("Any", response) == "response"
@@ -286,15 +286,15 @@ async def test_arguments_become_parameters(caller: Caller) -> None:
     [((), {}), ((), {"symbl": "x"}), (("x", "y"), {}), (("x",), {"symbol": "x"}), (("x",), {"timestamp": 1})],
 )
 async def test_a_wrong_argument_is_a_type_error(caller: Caller, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Missing, unknown and doubled arguments are Python's own error, and nothing is called."""
+    """Missing, unknown and repeated arguments raise Python's own error, and nothing is called."""
     with pytest.raises(TypeError, match="argument"):
         await Orders(caller).thing(*args, **kwargs)
 
     assert not caller.calls
 
 
-def test_a_typed_dict_is_written_out() -> None:
-    """Each key is a keyword parameter; one that is not required is None unless it is given."""
+def test_a_typed_dict_becomes_parameters() -> None:
+    """Each key is a keyword parameter; optional keys default to None."""
     parameters = ORDERS["test.new_order"].parameters
 
     assert [str(parameter) for parameter in parameters.values()] == [
@@ -311,7 +311,7 @@ def test_a_typed_dict_is_written_out() -> None:
 
 
 def test_the_keys_of_a_typed_dict_are_described() -> None:
-    """The text below each key is at hand, for those that it inherits too."""
+    """The text below each key is available, for inherited keys too."""
     assert ORDERS["test.new_order"].descriptions == {
         "symbol": "The symbol, such as BTCUSDT.",
         "quantity": "In units of the base asset.\n\nAbove zero.",
@@ -321,7 +321,7 @@ def test_the_keys_of_a_typed_dict_are_described() -> None:
 
 
 def test_a_typed_dict_without_source_is_not_described() -> None:
-    """Where no source is installed the descriptions are missing, and nothing else."""
+    """Without source code only the descriptions are missing."""
     made = TypedDict("made", {"symbol": str})  # noqa: UP013 - a class would have a source
 
     async def thing(self: object, **options: Any) -> Thing:
@@ -335,7 +335,7 @@ def test_a_typed_dict_without_source_is_not_described() -> None:
 
 
 async def test_keys_of_a_typed_dict_are_bound(caller: Caller) -> None:
-    """Keys become parameters in the order declared, and a wrong one is a TypeError."""
+    """Keys become parameters in the declared order, and a wrong one is a TypeError."""
     orders = Orders(caller)
     await orders.new_order(quantity=Decimal(1), side="BUY", symbol="BTCUSDT", time_in_force="IOC")
 
@@ -352,8 +352,8 @@ async def test_keys_of_a_typed_dict_are_bound(caller: Caller) -> None:
 
 
 @pytest.mark.parametrize("annotation", [Any, "Unpack[Thing]", dict[str, int]])
-def test_variadic_parameters_are_declared_by_a_typed_dict(annotation: object) -> None:
-    """Otherwise there is nothing to write out."""
+def test_variadic_parameters_need_a_typed_dict(annotation: object) -> None:
+    """Other annotations cannot be expanded."""
 
     async def thing(self: object, **options: Any) -> Thing:
         raise NotImplementedError((self, options))
@@ -365,7 +365,7 @@ def test_variadic_parameters_are_declared_by_a_typed_dict(annotation: object) ->
 
 
 async def test_a_deprecated_endpoint_warns(caller: Caller) -> None:
-    """With what to use instead, in the caller's own line."""
+    """With the replacement, at the caller's own line."""
     with pytest.warns(DeprecationWarning, match=r"^test\.old is deprecated: use thing$") as warned:
         await Orders(caller).old()
 
@@ -374,7 +374,7 @@ async def test_a_deprecated_endpoint_warns(caller: Caller) -> None:
 
 
 async def test_arguments_are_checked_before_they_are_sent() -> None:
-    """What the check refuses is a ConfigurationError, which says that nothing was sent."""
+    """The check raises a ConfigurationError, which says that nothing was sent."""
     async with Client("key", "secret") as client:
         with pytest.raises(ConfigurationError) as refused:
             await Orders(client).new_order(symbol="BTCUSDT", side="BUY", quantity=Decimal(0))
@@ -383,8 +383,8 @@ async def test_arguments_are_checked_before_they_are_sent() -> None:
     assert refused.value.endpoint == "test.new_order"
 
 
-async def test_a_namespace_of_a_client_makes_the_clients_calls(caller: Caller) -> None:
-    """It is loaded when it is first used, and its class is what the client's class has."""
+async def test_a_namespace_uses_the_calls_of_its_client(caller: Caller) -> None:
+    """It is loaded on first use, and its class is that of the declaration."""
 
     class Account(Caller):
         orders = LazyNamespace["Orders"](__name__, "Orders")

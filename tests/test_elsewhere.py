@@ -1,4 +1,4 @@
-"""Another event loop, thread or process than that in which a client was opened."""
+"""A client in another event loop, thread or process than the one in which it was opened."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 @pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine on an event loop of its own."""
+    """Runs a coroutine on its own event loop."""
     return request.param
 
 
 @pytest.fixture
 def collected() -> Generator[None, None, None]:
-    """What an event loop that has ended left open is collected here, not in another test."""
+    """Collect what an ended event loop left open here, not in another test."""
     yield
     gc.collect()
 
@@ -53,7 +53,7 @@ leaves_open = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pyt
 
 
 class Counting:
-    """Answers every request, and counts what arrived."""
+    """Answers every request, and counts arrivals."""
 
     def __init__(self) -> None:
         self.heads: list[bytes] = []
@@ -72,17 +72,17 @@ class Counting:
 
 
 def client_of(server: RawServer, **options: Any) -> Client:
-    """A client of the server with a budget of its own."""
+    """Return a client of the server with its own budget."""
     return Client(KEY, "s", papi_url=server.url, session=Session(budget=Budget(), **options))
 
 
 async def order(client: Client) -> dict[str, Any]:
-    """Something that must not be sent twice."""
+    """Send a request that must not be sent twice."""
     return await client.request("POST", "/papi/v1/um/order", weight=1, returns=dict[str, Any])
 
 
 def in_thread(run: Run, main: Callable[[], Coroutine[Any, Any, Any]]) -> list[BaseException]:
-    """Run it on another event loop in another thread; what it raised."""
+    """Run a coroutine on another event loop in another thread, and return its error."""
     raised: list[BaseException] = []
 
     def work() -> None:
@@ -98,12 +98,12 @@ def in_thread(run: Run, main: Callable[[], Coroutine[Any, Any, Any]]) -> list[Ba
 
 
 class TestEventLoop:
-    """A second one."""
+    """A second event loop."""
 
     @leaves_open
     @pytest.mark.usefixtures("collected")
-    def test_a_client_of_a_loop_that_has_ended(self, run: Run) -> None:
-        """Nothing is sent and nothing is spent; it can still be closed."""
+    def test_a_client_of_an_ended_loop(self, run: Run) -> None:
+        """Nothing is sent or spent; the client can still be closed."""
         behave = Counting()
         with serve_raw(behave) as server:
             client = client_of(server)
@@ -148,8 +148,8 @@ class TestEventLoop:
             trio.run(second)
             assert len(behave.heads) == 1
 
-    def test_a_session_that_all_its_clients_have_left_opens_on_the_next_loop(self, run: Run) -> None:
-        """It is open only as long as a client is on it."""
+    def test_a_session_without_clients_opens_on_the_next_loop(self, run: Run) -> None:
+        """The session is open only while a client is open on it."""
         behave = Counting()
         with serve_raw(behave) as server:
             session = Session(budget=Budget())
@@ -165,8 +165,8 @@ class TestEventLoop:
 
     @leaves_open
     @pytest.mark.usefixtures("collected")
-    def test_each_loop_has_a_shared_session_of_its_own(self, run: Run) -> None:
-        """A client that was left open on a loop that has ended holds up nobody."""
+    def test_each_loop_has_its_own_shared_session(self, run: Run) -> None:
+        """A client left open on an ended loop does not block other loops."""
         with serve_raw(Counting()) as server:
             left = Client(KEY, "s", papi_url=server.url)
 
@@ -179,10 +179,10 @@ class TestEventLoop:
 
 
 class TestThread:
-    """An event loop of another thread, while the first goes on."""
+    """An event loop in another thread, while the first one runs."""
 
-    async def test_calls_are_refused_and_the_first_loop_goes_on(self, run: Run) -> None:
-        """On the same connection, as if nothing had been tried."""
+    async def test_calls_are_refused_and_the_first_loop_continues(self, run: Run) -> None:
+        """On the same connection, as if no other loop had tried."""
         behave = Counting()
         with serve_raw(behave) as server:
             async with client_of(server) as client:
@@ -194,7 +194,7 @@ class TestThread:
                 assert (len(behave.heads), len(server.connections)) == (2, 1)
 
     async def test_another_client_does_not_open_the_session_there(self, run: Run) -> None:
-        """It is told at once, not by its first call."""
+        """The client fails when opened, not at its first call."""
         with serve_raw(Counting()) as server:
             async with Session(budget=Budget()) as session:
                 other = Client(KEY, "s", papi_url=server.url, session=session)
@@ -204,7 +204,7 @@ class TestThread:
                     await order(other)
 
     async def test_a_call_in_flight_is_not_disturbed(self, run: Run) -> None:
-        """Its answer comes to where it is awaited."""
+        """Its response arrives at its own loop."""
         behave = Counting()
         behave.may_answer.clear()
         with serve_raw(behave) as server:
@@ -217,7 +217,7 @@ class TestThread:
             assert len(behave.heads) == 1
 
     async def test_a_fleet(self, run: Run, pm: Sandbox) -> None:
-        """It is neither watched nor left from another event loop; on its own it goes on."""
+        """The fleet can neither be watched nor left from another event loop; its own loop continues."""
         async with pm.session() as session, Fleet([Member(pm.client(session=session))]) as fleet:
             events = fleet.watch()
             await anext(events)
@@ -240,8 +240,8 @@ class TestThread:
 
 @leaves_open
 @pytest.mark.usefixtures("collected")
-def test_a_fleet_of_a_loop_that_has_ended_can_be_left(run: Run) -> None:
-    """Its tasks are gone with the loop."""
+def test_a_fleet_of_an_ended_loop_can_be_left(run: Run) -> None:
+    """Its tasks ended with the loop."""
     with serve_raw(Counting()) as server:
         fleet = Fleet([Member(client_of(server))])
 
@@ -259,14 +259,14 @@ class TestFork:
     """A child process with copies of its parent's connections."""
 
     def child_says(self, work: Callable[[], object]) -> str:
-        """What happens in a child of this process, as text."""
+        """Return the output of a child of this process."""
         reading, writing = os.pipe()
         with warnings.catch_warnings():
             # The servers of the tests run in threads.
             warnings.simplefilter("ignore", DeprecationWarning)
             child = os.fork()
         if child == 0:
-            # It ends even where it hangs: the parent waits for it.
+            # The child ends even if it hangs, as the parent waits for it.
             signal.alarm(20)
             try:
                 said = repr(work())
@@ -282,10 +282,10 @@ class TestFork:
 
     @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
     @pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-    def test_the_child_is_refused_and_the_parent_goes_on(
+    def test_the_child_is_refused_and_the_parent_continues(
         self, factory: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path, *, secure: bool
     ) -> None:
-        """The child sends not a byte, whatever it does with the client; the parent keeps its connection."""
+        """The child sends no byte, whatever it does with the client; the parent keeps its connection."""
         authority = Authority(tmp_path)
         behave = Counting()
         tls = authority.server(authority.issue()) if secure else None
@@ -312,7 +312,7 @@ class TestFork:
             assert (len(behave.heads), len(server.connections)) == (2, 1)
 
     def test_the_child_holds_no_connection(self, run: Run) -> None:
-        """The server learns of the parent's end, and nothing in the child can write to it."""
+        """The server notices the parent's end, and the child cannot write to the connection."""
         with serve_raw(Counting()) as server:
 
             async def main() -> None:
@@ -325,8 +325,8 @@ class TestFork:
 
             run(main())
 
-    def test_a_call_in_flight_is_the_parents(self, run: Run) -> None:
-        """The child does not read its answer."""
+    def test_a_call_in_flight_belongs_to_the_parent(self, run: Run) -> None:
+        """The child does not read its response."""
         behave = Counting()
         behave.may_answer.clear()
         with serve_raw(behave) as server:
@@ -343,8 +343,8 @@ class TestFork:
             run(main())
             assert len(behave.heads) == 2
 
-    def test_the_child_opens_a_client_of_its_own(self, run: Run) -> None:
-        """In the same program, also without a session."""
+    def test_the_child_opens_its_own_client(self, run: Run) -> None:
+        """In the same program, without a session too."""
         behave = Counting()
         with serve_raw(behave) as server:
 
@@ -363,7 +363,7 @@ class TestFork:
 
 
 def peer_ports() -> list[int]:
-    """The ports that sockets of this process are connected to."""
+    """Return the ports to which sockets of this process are connected."""
     ports: list[int] = []
     for descriptor in range(1024):
         with suppress(OSError):
@@ -375,7 +375,7 @@ def peer_ports() -> list[int]:
 
 
 def in_thread_value(main: Callable[[], Coroutine[Any, Any, Any]]) -> list[Any]:
-    """What a coroutine returns on another event loop in another thread."""
+    """Return the result of a coroutine on another event loop in another thread."""
     values: list[Any] = []
     thread = threading.Thread(target=lambda: values.append(asyncio.run(main())))
     thread.start()

@@ -1,4 +1,4 @@
-"""The declared facts are the exchange's, and an endpoint that contradicts itself is refused."""
+"""Declared facts match the exchange's documents, and a contradictory endpoint is refused."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Thing(Model, frozen=True):
 
 
 def test_every_fact_is_declared_or_known_to_be_missing() -> None:
-    """An endpoint without facts, facts without an endpoint, and a missing endpoint that is there are named."""
+    """Endpoints without facts, facts without an endpoint, and endpoints wrongly listed as missing are named."""
     assert set(ENDPOINTS) | NOT_DECLARED == set(FACTS)
     assert NOT_DECLARED.isdisjoint(ENDPOINTS)
 
@@ -127,15 +127,15 @@ def test_the_client_has_every_endpoint(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, fact in FACTS.items() if fact.is_signed and name not in NOT_DECLARED])
 def test_a_signed_endpoint_takes_a_recv_window(name: str) -> None:
-    """If a timestamp is sent, the caller may say for how long it is good."""
+    """A request with a timestamp has a window of validity."""
     parameter = ENDPOINTS[name].parameters["recv_window"]
 
     assert (parameter.kind, parameter.default) == (inspect.Parameter.KEYWORD_ONLY, None)
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
-def test_the_outcome_of_a_write_can_be_found_out(name: str) -> None:
-    """The query that an action names exists, and can be asked by the id that the action is given."""
+def test_the_query_for_the_outcome_of_a_write_exists(name: str) -> None:
+    """The query accepts the client order id that the action sends."""
     endpoint = ENDPOINTS[name]
     if endpoint.resolve is None:
         return
@@ -158,7 +158,7 @@ def test_the_outcome_of_a_write_can_be_found_out(name: str) -> None:
     ],
 )
 def test_a_missing_parameter_may_raise_the_weight(parameters: dict[str, object], weight: int) -> None:
-    """The highest weight counts; a parameter is there if it is sent, whatever its value."""
+    """The highest weight counts; a parameter is present if it is sent, whatever its value."""
     assert Weights(1, without={"symbol": 40, "orderId": 5}).of(parameters) == weight
 
 
@@ -191,8 +191,8 @@ def test_weights_are_by_type_of_limit(path: str, weights: Any, charged: object) 
         *(("/papi/v1/x", {LimitType.IP: weight}) for weight in (0, "1")),
     ],
 )
-def test_a_call_is_counted_somewhere(path: str, weights: Any) -> None:
-    """What weighs nothing, or is counted by a limit that does not exist, would spoil the count."""
+def test_a_call_is_counted_by_a_known_limit(path: str, weights: Any) -> None:
+    """No weight, or an unknown limit, would spoil the count."""
     with pytest.raises(ValueError, match=r"weight|counted"):
         checked_weights(path, weights)
 
@@ -218,8 +218,8 @@ def test_a_call_is_counted_somewhere(path: str, weights: Any) -> None:
         *(f"/papi/v1/a{character}b" for character in "?#%\\ \t\r\n\x00\x7fé\u2028"),
     ],
 )
-def test_a_path_leads_to_a_known_host(path: str) -> None:
-    """What would lead elsewhere, end the path, or end the line of the request is refused."""
+def test_a_path_needs_a_known_host(path: str) -> None:
+    """A path to another host, or with characters that end the path or the line, is refused."""
     with pytest.raises(ValueError, match="the path"):
         checked_weights(path, 1)
 
@@ -231,7 +231,7 @@ def undeclared(**options: Any) -> Endpoint[Any]:
 
 
 def test_an_undeclared_endpoint_is_like_a_declared_one() -> None:
-    """It is named by what it calls, decodes as its type says, and is in no registry."""
+    """It has a name, decodes to its type, and is in no registry."""
     endpoint = undeclared()
 
     assert (endpoint.name, endpoint.doc, endpoint.parameters) == ("GET /papi/v1/x", "", {})
@@ -266,7 +266,7 @@ def test_an_undeclared_endpoint_is_made_once() -> None:
 
 
 def test_endpoints_are_compared_by_identity() -> None:
-    """An endpoint can be a key: two that look alike are two."""
+    """An endpoint can be a key: two equal ones are different keys."""
     first = undeclared()
     twin = msgspec.structs.replace(first)
 
@@ -274,8 +274,8 @@ def test_endpoints_are_compared_by_identity() -> None:
     assert len({first, twin}) == 2
 
 
-def test_a_name_stands_for_one_endpoint() -> None:
-    """A second endpoint of the name is refused, and the first stays."""
+def test_a_name_belongs_to_one_endpoint() -> None:
+    """A second endpoint with the name is refused, and the first stays."""
     registry, first = Registry(), undeclared()
     registry.add(first)
 

@@ -1,4 +1,4 @@
-"""A value that the exchange adds tomorrow is kept as it is."""
+"""Values that the exchange adds later are kept."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_values_are_the_exchanges() -> None:
 @pytest.mark.parametrize("enum", ENUMS)
 @pytest.mark.parametrize("value", ["NEW_STATE", "", "normal", "中", "is_known"])
 def test_an_unknown_value_is_kept(enum: type[OpenEnum], value: str) -> None:
-    """An unknown value is a member that is, prints and is named as its text."""
+    """An unknown value is a member whose text, repr and name come from its value."""
     member = enum(value)
 
     assert type(member) is enum
@@ -49,7 +49,7 @@ def test_equal_values_are_equal_members(member: AccountStatus) -> None:
 
 
 def test_unknown_values_differ() -> None:
-    """Two unknown values are two."""
+    """Two unknown values are not equal."""
     assert AccountStatus("A") != AccountStatus("B")
 
 
@@ -60,7 +60,7 @@ def test_is_known(value: str, known: bool) -> None:  # noqa: FBT001 - the fact o
 
 
 def test_an_unknown_value_is_not_listed() -> None:
-    """Having met an unknown value changes neither iteration nor what is known."""
+    """An unknown value changes neither iteration nor the known values."""
     listed = list(PositionSide)
     PositionSide("SIDEWAYS")
 
@@ -70,7 +70,7 @@ def test_an_unknown_value_is_not_listed() -> None:
 
 @pytest.mark.parametrize("value", ["NORMAL", "NEW_STATE"])
 def test_a_value_survives_pickling_and_copying(value: str) -> None:
-    """A member arrives in another process as what it was."""
+    """A member is the same in another process."""
     member = AccountStatus(value)
     copies = [pickle.loads(pickle.dumps(member)), copy.copy(member), copy.deepcopy(member)]  # noqa: S301 - our own
 
@@ -78,7 +78,7 @@ def test_a_value_survives_pickling_and_copying(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 1, 1.5, b"NORMAL", ("NORMAL",)])
-def test_what_is_no_text_is_refused(value: object) -> None:
+def test_a_value_that_is_not_text_is_refused(value: object) -> None:
     """Only text can be a value."""
     with pytest.raises(ValueError, match="AccountStatus"):
         AccountStatus(value)
@@ -86,7 +86,7 @@ def test_what_is_no_text_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["NORMAL", "NEW_STATE", ""])
 def test_msgspec_reads_and_writes_it(value: str) -> None:
-    """An answer with an unknown value is decoded, and encoded as it was."""
+    """A response with an unknown value is decoded, and encoded unchanged."""
     body = msgspec.json.encode([value])
 
     read = msgspec.json.decode(body, type=list[AccountStatus])
@@ -95,7 +95,7 @@ def test_msgspec_reads_and_writes_it(value: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"5", b"null", b"[]", b"true"])
-def test_msgspec_refuses_what_is_no_text(body: bytes) -> None:
-    """A number where a value should be is an error."""
+def test_msgspec_refuses_a_value_that_is_not_text(body: bytes) -> None:
+    """A number instead of a value is an error."""
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(body, type=AccountStatus)

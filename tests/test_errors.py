@@ -1,4 +1,4 @@
-"""Every failure is one kind by what can be done about it, and its text says all that is needed and no secret."""
+"""Each failure has one class by what the caller can do, and a complete text without secrets."""
 
 from __future__ import annotations
 
@@ -74,29 +74,29 @@ SENT = UNCERTAIN | {
 
 
 def answer(status: int, body: bytes | None, **headers: str) -> HttpResponse:
-    """An answer of the exchange."""
+    """Return a response of the exchange."""
     return HttpResponse(status, headers, body)
 
 
 def refused(status: int, code: int | str, message: str = "It is wrong.") -> HttpResponse:
-    """A refusal as the exchange words it."""
+    """Return a refusal in the exchange's format."""
     return answer(status, json.dumps({"code": code, "msg": message}).encode())
 
 
 def error_of(call: CallInfo, given: HttpResponse) -> PortfolioMarginError | None:
-    """The error that an answer is, if it is one."""
+    """Return the error of a response, or None."""
     return classify(call, given).error
 
 
 def error_for(given: HttpResponse, call: CallInfo = READ) -> PortfolioMarginError:
-    """The error that an answer is."""
+    """Return the error of a response."""
     error = error_of(call, given)
     assert error is not None
     return error
 
 
 def documented() -> Iterator[tuple[str, str]]:
-    """Class and parent of every line of the tree in the module's docstring."""
+    """Return class and parent of every line of the tree in the module's docstring."""
     above: list[str] = []
     for indent, name in re.findall(r"^( *)\* (\w+)", textwrap.dedent(errors.__doc__ or ""), re.MULTILINE):
         above = [*above[: len(indent) // 4], name]
@@ -104,7 +104,7 @@ def documented() -> Iterator[tuple[str, str]]:
 
 
 def below(kind: type[BaseException]) -> Iterator[type[BaseException]]:
-    """A class and every class of the module that derives from it."""
+    """Return a class and all its subclasses in the module."""
     yield kind
     for child in kind.__subclasses__():
         if child.__module__ == errors.__name__:
@@ -112,28 +112,28 @@ def below(kind: type[BaseException]) -> Iterator[type[BaseException]]:
 
 
 def test_the_tree_is_as_documented() -> None:
-    """The docstring shows every class at its place, and nothing else."""
+    """The docstring lists every class at its place, and nothing else."""
     tree = {(kind.__name__, parent.__name__) for kind in below(PortfolioMarginError) for parent in kind.__bases__}
 
     assert set(documented()) == tree
 
 
 def test_every_exception_of_the_module_is_in_the_tree() -> None:
-    """One base catches everything."""
+    """One base class covers everything."""
     held = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BaseException)}
 
     assert held == set(below(PortfolioMarginError)) == set(MAKE)
 
 
 def test_every_public_exception_is_in_the_tree() -> None:
-    """What the package exports can be caught by the one base, and the whole tree is exported."""
+    """The base class covers every exported exception, and the whole tree is exported."""
     public = [getattr(binance_pm, name) for name in binance_pm.__all__]
 
     assert {kind for kind in public if isinstance(kind, type) and issubclass(kind, BaseException)} == set(MAKE)
 
 
-def test_the_tree_says_what_each_class_is() -> None:
-    """The line of the tree is the first line of the class in other words: each has both."""
+def test_the_tree_explains_each_class() -> None:
+    """Each class has a line in the tree and its own docstring."""
     lines = re.findall(r"^ +\* \w+ +(\S.*)$", errors.__doc__ or "", re.MULTILINE)
 
     assert len(lines) == len(MAKE) - 1
@@ -142,7 +142,7 @@ def test_the_tree_says_what_each_class_is() -> None:
 
 @pytest.mark.parametrize("kind", MAKE)
 @pytest.mark.parametrize("call", [READ, WRITE], ids=["read", "write"])
-def test_a_message_says_everything(kind: type[PortfolioMarginError], call: CallInfo) -> None:
+def test_a_message_is_complete(kind: type[PortfolioMarginError], call: CallInfo) -> None:
     """Endpoint, account, what happened, and what to do."""
     error = MAKE[kind](call)
 
@@ -161,30 +161,30 @@ def test_a_message_says_everything(kind: type[PortfolioMarginError], call: CallI
 
 @pytest.mark.parametrize("kind", MAKE)
 def test_the_outcome_of_a_write(kind: type[PortfolioMarginError]) -> None:
-    """After a write an error says whether it may have been executed."""
+    """The error of a write says whether the write may have been executed."""
     assert MAKE[kind](WRITE).outcome == ("unknown" if kind in UNCERTAIN else "not_done")
 
 
 @pytest.mark.parametrize("kind", MAKE)
 def test_the_outcome_of_a_read(kind: type[PortfolioMarginError]) -> None:
-    """A read has no outcome: it changes nothing."""
+    """A read has no outcome, as it changes nothing."""
     assert MAKE[kind](READ).outcome is None
 
 
-def test_advice_may_be_given() -> None:
-    """Whoever raises an error may know better what to do."""
+def test_advice_can_be_overridden() -> None:
+    """The code that raises an error may have better advice."""
     assert str(ConfigurationError(READ, "no key", advice="Give one.")).endswith(" Give one.")
 
 
 def test_without_an_account_there_are_no_brackets() -> None:
-    """Where no account is involved none is shown."""
+    """The label is omitted."""
     assert str(SessionClosed(CallInfo("Session"), "it was closed")).startswith("Session: it was closed. ")
 
 
 @pytest.mark.parametrize("kind", MAKE)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_an_error_crosses_processes(kind: type[PortfolioMarginError], protocol: int) -> None:
-    """Class, message, attributes and notes survive pickling."""
+def test_an_error_can_be_pickled(kind: type[PortfolioMarginError], protocol: int) -> None:
+    """Class, message, attributes and notes are kept."""
     error = MAKE[kind](WRITE)
     error.add_note("of the caller")
 
@@ -197,14 +197,14 @@ def test_an_error_crosses_processes(kind: type[PortfolioMarginError], protocol: 
 
 @pytest.mark.parametrize("kind", MAKE)
 def test_an_error_can_be_copied(kind: type[PortfolioMarginError]) -> None:
-    """A copy is equal in everything it says."""
+    """A copy has the same content."""
     error = MAKE[kind](READ)
 
     assert (str(copy.copy(error)), vars(copy.deepcopy(error))) == (str(error), vars(error))
 
 
-def test_attributes_of_their_own() -> None:
-    """Errors carry what a program needs to act, not only what a person reads."""
+def test_errors_have_attributes() -> None:
+    """For programs, not only for people."""
     wait, gate, banned = (MAKE[kind](READ) for kind in (BudgetExceeded, GateClosed, IpBanned))
     assert isinstance(wait, BudgetExceeded)
     assert isinstance(gate, GateClosed)
@@ -217,7 +217,7 @@ def test_attributes_of_their_own() -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_a_success_is_no_error(status: int) -> None:
-    """Whatever its body, an answer with a status of success is left to the decoder."""
+    """A response with a status of success is left to the decoder, whatever its body."""
     assert error_of(READ, answer(status, b"<html>")) is None
 
 
@@ -239,7 +239,7 @@ GATEWAYS_GAVE_UP = [408, 409, 425, 460, 499]
         (answer(429, b""), RateLimited),
         (answer(429, None), RateLimited),
         (answer(418, None), IpBanned),
-        # The firewall answers with a page, or with JSON of its own.
+        # The firewall answers with a page, or with its own JSON.
         (answer(403, HTML), RateLimited),
         (answer(403, b""), RateLimited),
         (answer(403, None), RateLimited),
@@ -289,25 +289,25 @@ GATEWAYS_GAVE_UP = [408, 409, 425, 460, 499]
         (refused(400, 51998), NotDone),
         (refused(400, 51999), OutcomeUnknown),
         (refused(500, 51998), NotDone),
-        # A ban is one by its words.
+        # A ban is recognised by its text.
         (refused(400, -1003, BANNED), IpBanned),
         (refused(429, -1003, BANNED), IpBanned),
         (refused(400, -1121, BANNED), RequestRejected),
-        # A gateway that gave up does not know, unless the exchange's own code does.
+        # A gateway that gave up does not know the outcome, unless the exchange's own code states it.
         *((answer(status, HTML), OutcomeUnknown) for status in GATEWAYS_GAVE_UP),
         *((answer(status, b""), OutcomeUnknown) for status in GATEWAYS_GAVE_UP),
         *((refused(status, -9999), OutcomeUnknown) for status in GATEWAYS_GAVE_UP),
         *((refused(status, -1007), OutcomeUnknown) for status in GATEWAYS_GAVE_UP),
         *((refused(status, -1022), AuthenticationError) for status in GATEWAYS_GAVE_UP),
         (refused(409, -1008), NotDone),
-        # An order of spot that was cancelled and not replaced, which is another thing for a futures order.
+        # An order of spot that was cancelled and not replaced; the code differs for a futures order.
         (refused(409, -2021), OutcomeUnknown),
         (refused(400, -2021), RequestRejected),
-        # What the gateway got from the exchange, if anything, is not what its code says.
+        # The code does not say what the gateway received from the exchange.
         *((refused(status, code), OutcomeUnknown) for status in (502, 504) for code in (-1001, -1008, -1021, 51998)),
         *((refused(status, -2015), AuthenticationError) for status in (502, 504)),
         *((refused(status, -1003), RateLimited) for status in (502, 504)),
-        # By status, where the code has no meaning of its own.
+        # By status, if the code has no meaning of its own.
         (refused(401, -9999), AuthenticationError),
         (answer(401, b""), AuthenticationError),
         (refused(400, -1121), RequestRejected),
@@ -323,7 +323,7 @@ GATEWAYS_GAVE_UP = [408, 409, 425, 460, 499]
         (answer(504, HTML), OutcomeUnknown),
         (refused(503, 0, "Service Unavailable."), NotDone),
         (refused(500, 0, "Service Unavailable."), OutcomeUnknown),
-        # Only the exchange knows that it did nothing.
+        # Only the exchange knows that nothing was executed.
         (answer(503, b"Service Unavailable"), OutcomeUnknown),
         (answer(503, b"Service Unavailable."), OutcomeUnknown),
         (answer(503, b'{"message":"Service Unavailable"}'), OutcomeUnknown),
@@ -331,7 +331,7 @@ GATEWAYS_GAVE_UP = [408, 409, 425, 460, 499]
         (refused(503, 503, "Service Unavailable"), OutcomeUnknown),
         (answer(503, HTML), OutcomeUnknown),
         (refused(503, 0, "Unknown error, please check your request or try again later."), OutcomeUnknown),
-        # Statuses that are no answer to a call.
+        # Statuses that are no response to a call.
         (answer(100, b""), OutcomeUnknown),
         (answer(101, HTML), OutcomeUnknown),
         (refused(199, -9999), OutcomeUnknown),
@@ -350,14 +350,14 @@ GATEWAYS_GAVE_UP = [408, 409, 425, 460, 499]
     ],
     ids=lambda value: f"{value.status} {value.body}" if isinstance(value, HttpResponse) else value.__name__,
 )
-def test_what_an_answer_means(given: HttpResponse, kind: type[PortfolioMarginError]) -> None:
-    """Status and code together decide what the caller can do."""
+def test_status_and_code_decide_the_error(given: HttpResponse, kind: type[PortfolioMarginError]) -> None:
+    """Together they decide what the caller can do."""
     assert type(error_for(given)) is kind
 
 
 @pytest.mark.parametrize("code", [-1021, "-1021"])
 def test_the_exchanges_code_and_text_are_kept(code: int | str) -> None:
-    """A program reads code and text from attributes, and a person both in the message."""
+    """A program reads them as attributes, a person in the message."""
     error = error_for(refused(400, code, "Timestamp for this request is outside of the recvWindow."))
 
     assert isinstance(error, ClockSkewError)
@@ -381,7 +381,7 @@ def test_the_exchanges_code_and_text_are_kept(code: int | str) -> None:
     ],
 )
 def test_a_body_without_a_code(body: bytes, message: str) -> None:
-    """Where the body is not the exchange's JSON, its length is all that is said of it."""
+    """If the body is not the exchange's JSON, the error states only its length."""
     error = error_for(answer(400, body))
 
     assert isinstance(error, RequestRejected)
@@ -408,8 +408,8 @@ def test_a_code_without_text(body: bytes) -> None:
     assert (error.code, error.message) == (-1121, "no text")
 
 
-def test_a_text_that_is_not_utf_8_is_kept_as_far_as_it_can_be_read() -> None:
-    """A code is not lost for a letter."""
+def test_a_text_with_invalid_utf_8_is_kept_as_far_as_readable() -> None:
+    """The code is not lost for one invalid byte."""
     error = error_for(answer(400, b'{"code":-1121,"msg":"Invalid symbol \xa3\xa4."}'))
 
     assert isinstance(error, RequestRejected)
@@ -417,7 +417,7 @@ def test_a_text_that_is_not_utf_8_is_kept_as_far_as_it_can_be_read() -> None:
 
 
 def test_how_long_to_wait() -> None:
-    """The end of a limit or ban is told as the exchange told it."""
+    """The end of a limit or ban is what the exchange stated."""
     limited = error_for(answer(429, b'{"code":-1003,"msg":"x"}', **{"retry-after": "17"}))
     said = b'{"code":-1003,"msg":"Way too many requests; IP(1.2.3.4) banned until 1800000000123."}'
     banned = error_for(answer(418, said, **{"retry-after": "120"}))
@@ -427,8 +427,8 @@ def test_how_long_to_wait() -> None:
     assert (limited.retry_after, banned.retry_after, banned.until) == (17, 120, 1800000000.123)
 
 
-def test_how_long_to_wait_may_be_unknown() -> None:
-    """Where the exchange does not say, nothing is made up."""
+def test_the_wait_may_be_unknown() -> None:
+    """If the exchange states no time, the error has none."""
     limited, banned = error_for(answer(429, b"")), error_for(answer(418, b""))
 
     assert isinstance(limited, RateLimited)
@@ -438,23 +438,23 @@ def test_how_long_to_wait_may_be_unknown() -> None:
 
 @pytest.mark.parametrize("secret", [KEY, "ab12" * 16, "A+/b" * 21 + "A==", "x" * 40, "a-_%2F" * 10])
 @pytest.mark.parametrize("around", ["{}", "signature={}&x=1", '"{}"', "key {} is invalid", "{}, {}"])
-def test_what_looks_like_a_key_is_left_out(secret: str, around: str) -> None:
-    """A text of the exchange that echoes a key or signature does not bring it into logs."""
+def test_text_that_looks_like_a_key_is_masked(secret: str, around: str) -> None:
+    """A text of the exchange that echoes a key or signature does not reach logs."""
     error = error_for(refused(400, -1121, around.replace("{}", secret)))
 
     assert secret[:12] not in f"{error!r} {error} {vars(error)}"
     assert "…" in str(error)
 
 
-def test_what_is_shorter_than_a_key_is_kept() -> None:
-    """Names and numbers that help are no keys."""
+def test_text_shorter_than_a_key_is_kept() -> None:
+    """Useful names and numbers are not masked."""
     said = "Unknown order 4611875134427365377 of client my-order-0123456789-0123456789-01234"
 
     assert said in str(error_for(refused(400, -2013, said)))
 
 
 def test_a_message_is_one_line_of_plain_text() -> None:
-    """Line ends, escapes and other control characters of the exchange cannot write into a log or a terminal."""
+    """Control characters of the exchange cannot write into a log or a terminal."""
     error = error_for(refused(400, -1121, "one\r\ntwo\x1b[31m\x00\u202e three\u2028four\t five \n"))
 
     assert isinstance(error, RequestRejected)
@@ -463,7 +463,7 @@ def test_a_message_is_one_line_of_plain_text() -> None:
 
 
 def test_a_message_is_short() -> None:
-    """A page of text is cut."""
+    """A long page is cut."""
     error = error_for(refused(400, -1121, "word " * 10_000))
 
     assert isinstance(error, RequestRejected)
@@ -474,8 +474,8 @@ def test_a_message_is_short() -> None:
     "body",
     [b"[]", b"{}", b"", b'{"code":0,"msg":"x"}', b'{"code":200,"msg":"success"}', b'{"code":50999,"msg":"x"}'],
 )
-def test_a_success_that_cannot_be_read(body: bytes) -> None:
-    """A body that is not what the endpoint promises is a `InvalidResponse` with the reason."""
+def test_an_unreadable_success(body: bytes) -> None:
+    """A body of another shape is an `InvalidResponse` with the reason."""
     error = unreadable(READ, answer(200, body), "Expected `object`, got `array`")
 
     assert isinstance(error, InvalidResponse)
@@ -503,7 +503,7 @@ SUCCESSES_THAT_ARE_REFUSALS = pytest.mark.parametrize(
 
 @SUCCESSES_THAT_ARE_REFUSALS
 def test_a_refusal_with_the_status_of_a_success(code: int | str, kind: type[ExchangeError]) -> None:
-    """The exchange's refusal is one even where the status says otherwise, before anybody decodes it."""
+    """A refusal is recognised before the decoder runs."""
     error = error_of(WRITE, refused(200, code, f"Bad {KEY}."))
 
     assert type(error) is kind
@@ -529,8 +529,8 @@ def test_a_refusal_with_the_status_of_a_success(code: int | str, kind: type[Exch
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_refusal_is_known_by_its_code(status: int, body: bytes) -> None:
-    """However it is spaced and wherever it stands, a negative code at the top makes a body a refusal."""
+def test_a_refusal_is_recognised_by_its_code(status: int, body: bytes) -> None:
+    """Whatever its spacing and position, a negative code at the top level is a refusal."""
     assert type(error_of(READ, answer(status, body))) is RequestRejected
 
 
@@ -563,14 +563,14 @@ def test_a_refusal_is_known_by_its_code(status: int, body: bytes) -> None:
     ],
     ids=lambda body: repr(body[:40]),
 )
-def test_what_is_no_refusal_is_the_decoders(body: bytes) -> None:
-    """A success is not read twice: what is no refusal, or is cut off, is left to whoever knows the type."""
+def test_other_bodies_are_left_to_the_decoder(body: bytes) -> None:
+    """A body without a refusal, or a truncated one, is parsed only by the decoder."""
     assert error_of(READ, answer(200, body)) is None
 
 
 @pytest.mark.parametrize("status", [100, 200, 302, 400, 429, 503, 999])
 def test_a_limit_keeps_its_wait_whatever_its_status(status: int) -> None:
-    """Too much weight is told with how long to wait, by the code alone too."""
+    """Too much weight is reported with the wait, by its code alone too."""
     given = answer(status, b'{"code":-1003,"msg":"Too many requests."}', **{"retry-after": "17"})
 
     error = error_of(READ, given)
@@ -581,7 +581,7 @@ def test_a_limit_keeps_its_wait_whatever_its_status(status: int) -> None:
 
 @pytest.mark.parametrize("status", [100, 200, 302, 400, 418, 429, 503, 999])
 def test_a_ban_keeps_its_end_whatever_its_status(status: int) -> None:
-    """A text that says until when is a ban, by the code alone too."""
+    """A text with an end is a ban, by its code alone too."""
     given = answer(status, json.dumps({"code": -1003, "msg": BANNED}).encode(), **{"retry-after": "17"})
 
     error = error_of(READ, given)
@@ -625,18 +625,18 @@ def test_a_ban_keeps_its_end_whatever_its_status(status: int) -> None:
     ids=lambda value: f"{value.status} {value.body}" if isinstance(value, HttpResponse) else "",
 )
 def test_what_closes_the_gate(given: HttpResponse, *, closes: bool) -> None:
-    """What refuses the IP closes the host for everybody; what refuses one account does not."""
+    """A refusal of the IP closes the host for all accounts; a refusal of one account does not."""
     assert closes_gate(error_of(READ, given)) is closes
 
 
 @pytest.mark.parametrize("kind", MAKE)
 def test_only_a_limit_closes_the_gate(kind: type[PortfolioMarginError]) -> None:
-    """No other failure says anything about the next caller."""
+    """No other failure concerns the next caller."""
     assert closes_gate(MAKE[kind](READ)) is (kind in {RateLimited, IpBanned})
 
 
-def test_the_reason_of_an_unreadable_answer_shows_no_secret() -> None:
-    """The decoder may quote the body: what looks like a key is left out of that too."""
+def test_the_reason_of_an_unreadable_response_shows_no_secret() -> None:
+    """The decoder may quote the body, in which keys are masked, too."""
     error = unreadable(READ, answer(200, b"[]"), f"Invalid enum value '{KEY}'\n at `$.x`")
 
     assert KEY not in str(error)

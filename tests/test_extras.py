@@ -1,4 +1,4 @@
-"""The command that installs an extra is one that works where the package came from."""
+"""The command that installs an extra matches the origin of the package."""
 
 from __future__ import annotations
 
@@ -19,27 +19,29 @@ URL = "https://git.example/binance-pm"
 
 
 class Installed:
-    """A distribution that an installer has noted an origin of."""
+    """A distribution with a recorded origin."""
 
     def __init__(self, noted: dict[str, Any] | None) -> None:
         self._noted = noted
 
     def read_text(self, name: str) -> str | None:
-        """The file of the origin; there is no other."""
+        """Return the file of the origin, the only one."""
         assert name == "direct_url.json"
         return None if self._noted is None else json.dumps(self._noted)
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> Generator[None]:
-    """What is remembered of another installation is forgotten, before and after."""
+    """Clear the cached origin before and after a test."""
     installation.cache_clear()
     yield
     installation.cache_clear()
 
 
-def told(monkeypatch: pytest.MonkeyPatch, noted: dict[str, Any] | None, *, python: str = "/venv/bin/python") -> str:
-    """The command for an origin."""
+def command_for(
+    monkeypatch: pytest.MonkeyPatch, noted: dict[str, Any] | None, *, python: str = "/venv/bin/python"
+) -> str:
+    """Return the command for an origin."""
 
     def distribution(_: str) -> Installed:
         return Installed(noted)
@@ -69,15 +71,13 @@ def told(monkeypatch: pytest.MonkeyPatch, noted: dict[str, Any] | None, *, pytho
     ],
     ids=["folder", "space", "editable", "git", "archive"],
 )
-def test_an_extra_comes_from_where_the_package_came_from(
-    noted: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A folder, in place or not; a commit; an archive."""
-    assert told(monkeypatch, noted) == f"/venv/bin/python -m pip install {words}"
+def test_the_command_matches_the_origin(noted: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder, editable or not; a commit; an archive."""
+    assert command_for(monkeypatch, noted) == f"/venv/bin/python -m pip install {words}"
 
 
-def test_without_a_note_the_checkout_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package runs from a checkout that is on the path of modules."""
+def test_without_a_record_the_checkout_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is imported from a checkout."""
     folder = Path(extras.__file__).parents[1]
 
     def distribution(_: str) -> Installed:
@@ -90,37 +90,37 @@ def test_without_a_note_the_checkout_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_package_of_an_index_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No origin is noted of what came from an index, and there is no checkout around it."""
+    """No origin is recorded for a package from an index, and there is no checkout around it."""
     monkeypatch.setattr(extras, "__file__", str(tmp_path / "binance_pm" / "extras.py"))
 
-    assert told(monkeypatch, None) == "/venv/bin/python -m pip install 'binance-pm[redis]'"
+    assert command_for(monkeypatch, None) == "/venv/bin/python -m pip install 'binance-pm[redis]'"
 
 
-def test_a_password_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installer should not have noted it."""
+def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installer should not have recorded one."""
     noted = {"url": "https://me:hunter2@git.example/binance-pm", "vcs_info": {"vcs": "git", "commit_id": "0a1b2c"}}
 
-    text = told(monkeypatch, noted)
+    text = command_for(monkeypatch, noted)
 
     assert "hunter2" not in text
     assert "git+https://me@git.example/binance-pm@0a1b2c" in text
 
 
-def test_an_environment_without_pip_is_told_of_uv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was made by uv, which installs into it from outside."""
+def test_uv_is_named_if_pip_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment created by uv has no pip; uv installs from outside."""
 
     def nothing(_: str) -> None:
         return None
 
     monkeypatch.setattr(extras, "find_spec", nothing)
 
-    text = told(monkeypatch, {"url": "file:///home/me/binance-pm", "dir_info": {}})
+    text = command_for(monkeypatch, {"url": "file:///home/me/binance-pm", "dir_info": {}})
 
     assert text == "uv pip install --python /venv/bin/python '/home/me/binance-pm[redis]'"
 
 
 def test_metrics_name_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra the import says how to get it."""
+    """Without the extra, the ImportError names the command."""
     monkeypatch.setitem(sys.modules, "binance_pm.metrics.metrics", None)
     monkeypatch.delitem(sys.modules, "binance_pm.metrics", raising=False)
 
@@ -128,8 +128,8 @@ def test_metrics_name_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         __import__("binance_pm.metrics")
 
 
-def test_no_message_has_a_command_of_its_own() -> None:
-    """Each names the command of this module, which is tested."""
+def test_every_message_uses_the_tested_command() -> None:
+    """No message has its own command."""
     package = Path(extras.__file__).parent
     texts = {path.name: path.read_text(encoding="utf-8") for path in package.rglob("*.py") if path.name != "extras.py"}
 

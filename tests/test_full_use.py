@@ -1,4 +1,4 @@
-"""The whole of it against the clock: fifty accounts on one budget use up the limit, and are never refused."""
+"""The whole package in real time: fifty accounts on one budget use up the limit, and are never refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ USE = 0.95
 
 
 async def saturate(pm: Sandbox, seconds: float, engine: str) -> None:
-    """Read every account again and again, all of them on one budget."""
+    """Read every account again and again on one budget."""
 
     async def keep_reading(client: Client) -> None:
         while True:
@@ -41,10 +41,10 @@ async def saturate(pm: Sandbox, seconds: float, engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ["httpx", "direct"])
 def test_the_limit_is_used_up_without_a_refusal(engine: str) -> None:
-    """At least 95 % of it over three minutes, and nobody is told to stop."""
-    # Measured, the calls would take more than a busy machine has left.
+    """At least 95 % over three minutes, without a refusal."""
+    # With coverage the calls would take more time than a busy machine has left.
     with unmeasured(), running_sandbox(minute=MINUTE, accounts=ACCOUNTS, limits={"papi": LIMIT}) as pm:
-        # One minute passes until the budget knows that nobody else is there.
+        # After one minute the budget knows that there is no external usage.
         first = math.ceil(pm.exchange.now() / MINUTE) + 1
         asyncio.run(saturate(pm, (first + MEASURED) * MINUTE - pm.exchange.now(), engine))
         arrived = pm.exchange.requests

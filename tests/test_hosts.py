@@ -1,4 +1,4 @@
-"""A key goes to the exchange, to this machine, or where the caller insists: nowhere else."""
+"""A key is sent only to the exchange, to this machine, or to a host that the caller allows explicitly."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOCAL = [
 
 @pytest.mark.parametrize("url", [PAPI_URL, SAPI_URL, *EXCHANGE, *LOCAL])
 def test_the_exchange_and_this_machine_are_accepted(url: str) -> None:
-    """The exchange's hosts over https and loopback addresses are accepted as they are."""
+    """The exchange's hosts over https, and loopback addresses."""
     assert check_url(url, allow_custom_host=False) == url
 
 
@@ -53,8 +53,8 @@ def test_the_exchange_and_this_machine_are_accepted(url: str) -> None:
         ("https://[::1]:443", "https://[::1]"),
     ],
 )
-def test_one_place_has_one_spelling(url: str, origin: str) -> None:
-    """However it is written, one host is one host: its weight is counted once."""
+def test_a_host_has_one_spelling(url: str, origin: str) -> None:
+    """In any spelling, a host is one host, whose weight is counted once."""
     assert check_url(url, allow_custom_host=False) == origin
 
 
@@ -79,14 +79,14 @@ FOREIGN = [
 
 @pytest.mark.parametrize("url", FOREIGN)
 def test_another_host_is_refused(url: str) -> None:
-    """A host that only looks like the exchange's is refused, and the text says how to insist."""
+    """A host with a similar name is refused, and the error says how to allow it."""
     with pytest.raises(ValueError, match="allow_custom_host"):
         check_url(url, allow_custom_host=False)
 
 
 @pytest.mark.parametrize("url", FOREIGN)
-def test_another_host_is_accepted_where_the_caller_insists(url: str) -> None:
-    """A gateway of one's own can be named."""
+def test_another_host_is_accepted_if_the_caller_allows_it(url: str) -> None:
+    """Such as a gateway of the caller."""
     assert check_url(url, allow_custom_host=True) == url
 
 
@@ -104,8 +104,8 @@ def test_another_host_is_accepted_where_the_caller_insists(url: str) -> None:
         "//papi.binance.com",
     ],
 )
-def test_a_key_is_never_sent_in_the_clear(url: str, *, insisting: bool) -> None:
-    """Other than to this machine, nothing but https will do."""
+def test_a_key_is_never_sent_unencrypted(url: str, *, insisting: bool) -> None:
+    """Except to this machine, https is required."""
     with pytest.raises(ValueError, match="not https"):
         check_url(url, allow_custom_host=insisting)
 
@@ -169,7 +169,7 @@ def test_a_key_is_never_sent_in_the_clear(url: str, *, insisting: bool) -> None:
         f"https://{'a' * 64}.example",
         "https://papi.binance.com:+443",
         "https://papi.binance.com:4_43",
-        # Numbers that a resolver takes for 127.0.0.1.
+        # Numbers that a resolver reads as 127.0.0.1.
         "http://2130706433",
         "http://0x7f000001",
         "http://127.1",
@@ -181,8 +181,8 @@ def test_a_key_is_never_sent_in_the_clear(url: str, *, insisting: bool) -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_plain_url_is_refused(url: str) -> None:
-    """White space, backslashes, other scripts, wrong ports and halves of URLs are refused even where hosts are free."""
+def test_an_irregular_url_is_refused(url: str) -> None:
+    """White space, backslashes, other scripts, wrong ports and partial URLs, even if other hosts are allowed."""
     with pytest.raises(ValueError, match=r"such as https://papi\.binance\.com"):
         check_url(url, allow_custom_host=True)
 
@@ -245,8 +245,8 @@ PIECES = [
 )
 @example(scheme="http", netloc="[::1]", insisting=False)
 @example(scheme="https", netloc="a", insisting=True)
-def test_the_host_that_is_checked_is_the_host_that_is_called(scheme: str, netloc: str, *, insisting: bool) -> None:
-    """Whatever is accepted, the standard library and httpx read the same host and port in it, before and after."""
+def test_the_checked_host_is_the_called_host(scheme: str, netloc: str, *, insisting: bool) -> None:
+    """The standard library and httpx read the same host and port, before and after normalisation."""
     try:
         origin = check_url(f"{scheme}://{netloc}", allow_custom_host=insisting)
     except ValueError:
@@ -262,7 +262,7 @@ def test_the_host_that_is_checked_is_the_host_that_is_called(scheme: str, netloc
 
 
 def place(url: str) -> tuple[tuple[str, int], tuple[str, int]]:
-    """Host and port as the standard library reads them, and as httpx does."""
+    """Return host and port as the standard library and httpx read them."""
     standard, other = urlsplit(url), httpx.URL(url)
     usual = {"http": 80, "https": 443}[standard.scheme]
     return (
@@ -272,7 +272,7 @@ def place(url: str) -> tuple[tuple[str, int], tuple[str, int]]:
 
 
 def plain(host: str) -> str:
-    """An address in its one spelling; a name as it is."""
+    """Return the one spelling of an address; a name as it is."""
     try:
         return str(ip_address(host))
     except ValueError:
@@ -280,7 +280,7 @@ def plain(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether it is an address of this machine."""
+    """Whether the host is an address of this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -297,8 +297,8 @@ def is_loopback(host: str) -> bool:
         "https://papi.binance.com/.",
     ],
 )
-def test_only_the_host_belongs_there(url: str) -> None:
-    """A path or query would be lost or doubled; the text shows what is enough."""
+def test_only_the_host_is_accepted(url: str) -> None:
+    """A path or query would be lost or repeated; the error shows the valid part."""
     with pytest.raises(ValueError, match=r"https://papi\.binance\.com\b"):
         check_url(url, allow_custom_host=True)
 
@@ -315,7 +315,7 @@ def test_only_the_host_belongs_there(url: str) -> None:
     ],
 )
 def test_a_user_name_is_refused(url: str) -> None:
-    """What stands before an @ would be taken for the host by a hasty reader."""
+    """A name before an @ could be mistaken for the host."""
     with pytest.raises(ValueError, match="user name"):
         check_url(url, allow_custom_host=True)
 
@@ -335,7 +335,7 @@ def test_a_user_name_is_refused(url: str) -> None:
     ],
 )
 def test_a_password_is_never_shown(url: str) -> None:
-    """Whatever is wrong with a URL, the text does not show a password in it."""
+    """No error for a URL shows a password."""
     with pytest.raises(ValueError, match="base URL") as caught:
         check_url(url, allow_custom_host=False)
 
@@ -344,11 +344,11 @@ def test_a_password_is_never_shown(url: str) -> None:
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_numbered_hosts_are_counted_as_one(number: int) -> None:
-    """They are other doors to the same exchange: four budgets would spend four times the limit."""
+    """They lead to the same exchange: four budgets would spend four times the limit."""
     assert counted_url(f"https://api{number}.binance.com") == SAPI_URL
 
 
 @pytest.mark.parametrize("url", [PAPI_URL, SAPI_URL, "http://127.0.0.1:8000"])
-def test_other_hosts_are_counted_apart(url: str) -> None:
-    """Everything else is its own counter."""
+def test_other_hosts_are_counted_separately(url: str) -> None:
+    """Each has its own pool."""
     assert counted_url(url) == url

@@ -27,7 +27,7 @@ Place = tuple[str | int, ...]
 
 
 def fields_of(value: Any, path: Place = ()) -> Iterator[Place]:
-    """The place of every value in a sample: of lists, the first item."""
+    """Return the place of every value in a sample: for lists, of the first item."""
     yield path
     if isinstance(value, dict):
         for name, inside in cast("dict[str, Any]", value).items():
@@ -37,7 +37,7 @@ def fields_of(value: Any, path: Place = ()) -> Iterator[Place]:
 
 
 def with_value(value: Any, path: Place, raw: str) -> bytes:
-    """The sample as JSON with another value in one place."""
+    """Return the sample as JSON with another value in one place."""
     whole = json.loads(json.dumps(value))
     if not path:
         return raw.encode()
@@ -49,17 +49,17 @@ def with_value(value: Any, path: Place, raw: str) -> bytes:
 
 
 def shown(path: Place) -> str:
-    """A place as errors name it."""
+    """Return a place in the format of errors."""
     return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
 
 
 def sample_of(name: str) -> Any:
-    """What the exchange's documents show for an endpoint."""
+    """Return the documented response of an endpoint."""
     return json.loads((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))["answer"]
 
 
 def outcome_of(decode: Callable[[bytes], Any], body: bytes) -> tuple[Any, float]:
-    """What was decoded, or the error; and the seconds that it took."""
+    """Return the decoded value or the error, and the seconds."""
     started = time.perf_counter()
     try:
         outcome = decode(body)
@@ -72,7 +72,7 @@ FIELDS = [(name, path) for name in ENDPOINTS for path in fields_of(sample_of(nam
 
 
 def amounts_of(kind: msgspec.inspect.Type, path: Place = ()) -> Iterator[tuple[Place, bool]]:
-    """The place of every amount and time in a type, and whether it is a time."""
+    """Return the place of every amount and time in a type, and whether it is a time."""
     match kind:
         case msgspec.inspect.StructType():
             for field in kind.fields:
@@ -100,14 +100,14 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("name", "path"), FIELDS, ids=lambda part: part if isinstance(part, str) else shown(part))
-def test_a_field_holds_what_is_plausible_or_is_refused(name: str, path: Place) -> None:
-    """Whatever stands in a field: an error that names a place in the response, or numbers within bounds; and soon."""
+def test_a_field_is_plausible_or_refused(name: str, path: Place) -> None:
+    """Any value is refused with its place, or gives numbers within bounds, in a short time."""
     endpoint, sample = ENDPOINTS[name], sample_of(name)
     endpoint.decode(json.dumps(sample).encode())
     for raw in ALL:
         body = with_value(sample, path, raw)
         outcome, seconds = outcome_of(endpoint.decode, body)
-        # The machine may have been busy with something else meanwhile.
+        # The machine may have been busy.
         assert seconds < LONGEST or min(outcome_of(endpoint.decode, body)[1] for _ in range(TRIES)) < LONGEST, raw[:40]
         if isinstance(outcome, Exception):
             assert type(outcome) is ValueError, "the words of msgspec reach the user"
@@ -123,8 +123,8 @@ def test_a_field_holds_what_is_plausible_or_is_refused(name: str, path: Place) -
     NUMBERS,
     ids=lambda part: part if isinstance(part, str) else shown(part) if part not in {False, True} else "",
 )
-def test_a_number_that_is_refused_is_named(name: str, path: Place, is_time: bool) -> None:  # noqa: FBT001
-    """The error of an odd amount or time has its path, and nothing of a long value."""
+def test_a_refused_number_is_named(name: str, path: Place, is_time: bool) -> None:  # noqa: FBT001
+    """The error of an odd amount or time has its path, and no long value."""
     sample = sample_of(name)
     for raw in ODD_TIMES if is_time else ODD_AMOUNTS:
         with pytest.raises(ValueError, match=r"`\$|JSON") as raised:
@@ -134,8 +134,8 @@ def test_a_number_that_is_refused_is_named(name: str, path: Place, is_time: bool
         assert len(str(raised.value)) < 200
 
 
-def test_every_time_is_declared_as_one() -> None:
-    """A field that is called a time is bounded by the calendar."""
+def test_every_time_is_declared_as_a_time() -> None:
+    """A field named like a time is bounded by the calendar."""
     for name, path, is_time in NUMBERS:
         if is_time:
             kind = msgspec.inspect.type_info(ENDPOINTS[name].returns)
@@ -160,7 +160,7 @@ NESTED = [("[", "]"), ('{"a":', "}")]
 
 
 async def outcome_of_call(status: int, body: bytes, frames: int) -> object:
-    """What a call of an endpoint that is not declared ends in, from so many frames down."""
+    """Return the result or error of a call to an undeclared endpoint, from so many frames down."""
 
     def exchange(_: httpx.Request) -> httpx.Response:
         return httpx.Response(status, content=body)
@@ -180,8 +180,8 @@ async def outcome_of_call(status: int, body: bytes, frames: int) -> object:
 
 @pytest.mark.parametrize(("opening", "closing"), NESTED)
 @pytest.mark.parametrize("frames", [0, 300])
-async def test_a_nested_response_is_a_value_or_a_bad_answer(opening: str, closing: str, frames: int) -> None:
-    """At no depth, and nowhere in the caller's stack, does anything else come out."""
+async def test_a_nested_response_is_a_value_or_an_invalid_response(opening: str, closing: str, frames: int) -> None:
+    """At any depth, and anywhere in the caller's stack."""
     for depth in (1, 50, 90, 99, 100, 101, 200, 300, 400, 499, 500, 640, 750, 900, 990, 997, 1_000, 5_000):
         body = f'{{"a":{opening * depth}1{closing * depth}}}'.encode()
 
@@ -197,7 +197,7 @@ async def test_a_nested_response_is_a_value_or_a_bad_answer(opening: str, closin
 @pytest.mark.parametrize(("opening", "closing"), NESTED)
 @pytest.mark.parametrize("frames", [0, 300])
 async def test_a_nested_error_is_a_documented_one(opening: str, closing: str, frames: int) -> None:
-    """Nested text or data in an error of the exchange hides it at worst."""
+    """Nested text or data may only hide an error of the exchange."""
     for depth in (1, 90, 100, 200, 500, 640, 990, 1_000, 5_000):
         deep = opening * depth + "1" + closing * depth
         for body in (

@@ -46,7 +46,7 @@ TEXTS = [
     "0, 99999999999", "null", "true", "%00", "x" * 60_000, "gzip", "gzip, gzip", "chunked", "br, chunked", "close",
     "identity",
 ]  # fmt: skip
-"""Texts of a header; every header is given all of them."""
+"""Header texts; every header gets all of them."""
 
 FIELD_VALUES: list[Any] = [
     "", "0", "-0", "1_000", "+1", " 1 ", "٣", "1e64", "1e65", "1e1000001", "1e999999999", "-1e-999999999", "NaN",
@@ -57,7 +57,7 @@ FIELD_VALUES: list[Any] = [
 
 
 def deep(depth: int) -> bytes:
-    """Lists in lists."""
+    """Return nested lists."""
     return b"[" * depth + b"]" * depth
 
 
@@ -69,7 +69,7 @@ BODIES = [
 
 
 def dates(now: float) -> list[str]:
-    """Texts of a `Date`: wrong by seconds to thousands of years, and no dates at all."""
+    """Return texts of a `Date`: wrong by seconds to thousands of years, and invalid ones."""
     offsets = [-86400.0 * 365, -3600.0, -61.0, -6.0, 6.0, 61.0, 3600.0, 7200.0, 86400.0 * 365]
     near = [formatdate(now + offset, usegmt=True) for offset in offsets]
     far = ["Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"]
@@ -79,7 +79,7 @@ def dates(now: float) -> list[str]:
 
 
 class Exchange:
-    """A server whose next response a test writes in bytes; the others are plausible."""
+    """A server whose next response is written by the test in bytes; the others are plausible."""
 
     def __init__(self) -> None:
         self.clock = ShiftedClock()
@@ -89,7 +89,7 @@ class Exchange:
     def plausible(
         self, body: bytes = ANSWER, *, status: str = "200 OK", odd: tuple[tuple[str, str], ...] = ()
     ) -> bytes:
-        """A response as the exchange sends it, except for the headers given."""
+        """Return a response as the exchange sends it, except for the given headers."""
         fields = {rule.header: "40" for rule in LIMITS.values()} | {"date": formatdate(self.clock.wall(), usegmt=True)}
         fields |= {"content-length": str(len(body))} | dict(odd)
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
@@ -104,12 +104,12 @@ class Exchange:
 
 @pytest.fixture(scope="module")
 def exchange() -> Generator[Exchange, None, None]:
-    """A server whose responses a test writes."""
+    """A server whose responses are written by the test."""
     running = Exchange()
     # Loaded with the first response, whatever it is.
     for module in ("budget.bans", "decoding"):
         importlib.import_module(f"binance_pm.{module}")
-    # A look of the garbage collector at all that pytest holds takes longer than the call that it meets.
+    # A garbage collection of everything that pytest holds takes longer than the call it meets.
     gc.freeze()
     with serve_raw(running.serve) as server:
         running.url = server.url
@@ -127,17 +127,17 @@ class Pair(NamedTuple):
     """Two clients on one budget, on a clock that can be set forward."""
 
     hasty: Client
-    """Gives up soon on a response that never ends."""
+    """Times out soon on a response that never ends."""
     patient: Client
     exchange: Exchange
 
     async def hear(self, response: bytes) -> object:
-        """What a poll ends in that is answered so."""
+        """Return the result of a poll with that response."""
         self.exchange.response = response
         return await outcome_of(lambda: balance(self.hasty))
 
     async def check_that_sending_goes_on(self) -> None:
-        """A minute later an order and a poll are sent at once."""
+        """Check that an order and a poll are sent at once a minute later."""
         self.exchange.clock.ahead += MINUTE
         self.exchange.response = None
         for method in METHODS:
@@ -146,7 +146,7 @@ class Pair(NamedTuple):
 
 @asynccontextmanager
 async def pair_of(exchange: Exchange, engine: EngineName) -> AsyncGenerator[Pair, None]:
-    """Clients with a budget of their own."""
+    """Return clients with their own budget."""
     exchange.clock, exchange.response = ShiftedClock(), None
     budget = Budget(monotonic=exchange.clock.monotonic, wall=exchange.clock.wall)
     options: dict[str, Any] = {"papi_url": exchange.url, "sapi_url": exchange.url, "attempts": 1, "max_wait": 1.0}
@@ -160,12 +160,12 @@ async def pair_of(exchange: Exchange, engine: EngineName) -> AsyncGenerator[Pair
 
 
 async def balance(client: Client, method: Method = "GET") -> object:
-    """A poll, or an order."""
+    """Send a poll or an order."""
     return await client.request(method, "/papi/v1/balance", weight=1, returns=dict[str, Any])
 
 
 async def outcome_of(call: Callable[[], Awaitable[object]]) -> object:
-    """What a call returns or raises, which has to be documented, quick and small."""
+    """Return the result or error of a call, which has to be documented, quick and small."""
     tracemalloc.start()
     began = time.thread_time()
     try:
@@ -181,7 +181,7 @@ async def outcome_of(call: Callable[[], Awaitable[object]]) -> object:
 
 
 def read_headers() -> list[str]:
-    """Every header that the package reads, by its source, and those that the engines' libraries act on."""
+    """Return every header that the package reads, by its source, and those used by the engines' libraries."""
     found = {rule.header for rule in LIMITS.values()} | {"content-length", "connection", "location", "upgrade"}
     package = Path(binance_pm.__file__).parent
     for path in package.rglob("*.py"):
@@ -203,8 +203,8 @@ async def test_no_header_stops_sending_for_more_than_a_minute(
 
 
 @pytest.mark.parametrize("used", ["40", "5995", "9" * 15])
-async def test_no_date_stops_sending_beside_a_count(used: str, engine: EngineName, exchange: Exchange) -> None:
-    """A response says that it is another time, and what was counted: the first of all, and after a plausible one."""
+async def test_no_date_with_a_count_stops_sending(used: str, engine: EngineName, exchange: Exchange) -> None:
+    """In the first response, and after a plausible one."""
     for date in dates(time.time()):
         odd = (("date", date), ("x-mbx-used-weight-1m", used), ("x-mbx-order-count-1m", used))
         async with pair_of(exchange, engine) as pair:
@@ -215,7 +215,7 @@ async def test_no_date_stops_sending_beside_a_count(used: str, engine: EngineNam
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every value in a sample; of a list, of its first item."""
+    """Return the path of every value in a sample; for a list, of its first item."""
     yield path
     keys: list[Any] = []
     if isinstance(value, dict):
@@ -227,7 +227,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
-    """A copy with one value replaced."""
+    """Return a copy with one value replaced."""
     if not path:
         return by
     changed = value.copy()
@@ -236,15 +236,15 @@ def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
-async def test_no_field_ends_in_anything_undocumented(name: str, engine: EngineName, exchange: Exchange) -> None:
-    """Each field of the sample in turn holds each implausible value; what is accepted is written in plain notation."""
+async def test_every_field_gives_a_documented_result(name: str, engine: EngineName, exchange: Exchange) -> None:
+    """Each field holds each implausible value in turn; accepted values are written in plain notation."""
     sample = sample_of(name)
     async with pair_of(exchange, engine) as pair:
         call: Callable[[], Awaitable[object]] = functools.partial(attrgetter(name)(pair.patient), **sample["call"])
         for path in places(sample["answer"]):
             for value in FIELD_VALUES:
                 body = json.dumps(replaced(sample["answer"], path, value)).encode()
-                # No call waits for weight that those before it have used.
+                # No call waits for weight used by earlier ones.
                 exchange.clock.ahead += 2.0
                 exchange.response = exchange.plausible(body)
                 outcome = await outcome_of(call)
@@ -256,13 +256,13 @@ async def test_no_field_ends_in_anything_undocumented(name: str, engine: EngineN
 
 
 @pytest.mark.parametrize("status", ["200 OK", "302 Found", "400 Bad Request", "500 Oops", "503 Service Unavailable"])
-async def test_no_body_ends_in_anything_undocumented(status: str, engine: EngineName, exchange: Exchange) -> None:
-    """Every body, with every kind of status, for a read and a write."""
+async def test_every_body_gives_a_documented_result(status: str, engine: EngineName, exchange: Exchange) -> None:
+    """With every kind of status, for a read and a write."""
     async with pair_of(exchange, engine) as pair:
         for body in BODIES:
             for method in METHODS:
                 exchange.response = exchange.plausible(body, status=status)
                 await outcome_of(lambda method=method: balance(pair.patient, method))
-            # A limit that was hit demands its minute.
+            # A full limit requires a minute of waiting.
             exchange.clock.ahead += MINUTE if b"-1003" in body else 0.0
             await pair.check_that_sending_goes_on()

@@ -1,4 +1,4 @@
-"""A key in a form that is not the exchange's either works or is refused by name; none signs wrongly in silence."""
+"""A key in another form works or is refused by name; none gives wrong signatures."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def pem_of(
     passphrase: bytes | None = None,
     encoding: Encoding = Encoding.PEM,
 ) -> bytes:
-    """The key as it would be written to a file."""
+    """Return the key as PEM."""
     return key.private_bytes(encoding, form, BestAvailableEncryption(passphrase) if passphrase else NoEncryption())
 
 
 def body_of(pem: str) -> str:
-    """What stands between the first and the last line."""
+    """Return what stands between the first and the last line."""
     return "\n".join(pem.splitlines()[1:-1])
 
 
-def told(error: BaseException) -> str:
-    """Everything that the error shows, but for the lines of this test."""
+def report_of(error: BaseException) -> str:
+    """Return everything that the error shows, except the lines of this test."""
     return "".join(traceback.format_exception_only(error)) + repr(error.__cause__) + repr(error.__context__)
 
 
-# What happens to a PEM on its way through variables, files and editors.
+# What variables, files and editors do to a PEM.
 HARMLESS: dict[str, Pem] = {
     "as it is": str,
     "literal line ends": lambda pem: pem.replace("\n", "\\n"),
@@ -85,15 +85,15 @@ HARMLESS: dict[str, Pem] = {
 
 
 def public_of(key: Ed25519PrivateKey | RSAPrivateKey, encoding: Encoding) -> bytes:
-    """The half that the exchange holds."""
+    """Return the half that the exchange holds."""
     return key.public_key().public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
 
 
 @pytest.mark.parametrize("change", HARMLESS.values(), ids=HARMLESS)
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "encrypted"])
-def test_a_pem_survives_its_way(key: Ed25519PrivateKey | RSAPrivateKey, change: Pem, passphrase: bytes | None) -> None:
-    """What was put around it or between its lines changes no signature."""
+def test_a_reformatted_pem_works(key: Ed25519PrivateKey | RSAPrivateKey, change: Pem, passphrase: bytes | None) -> None:
+    """Text around or between its lines changes no signature."""
     expected = signer(pem_of(key))(PAYLOAD)
     pem = pem_of(key, passphrase=passphrase).decode()
 
@@ -101,7 +101,7 @@ def test_a_pem_survives_its_way(key: Ed25519PrivateKey | RSAPrivateKey, change: 
 
 
 @pytest.mark.parametrize("change", HARMLESS.values(), ids=HARMLESS)
-def test_a_pem_file_survives_its_way(change: Pem, tmp_path: Path) -> None:
+def test_a_reformatted_pem_file_works(change: Pem, tmp_path: Path) -> None:
     """The same holds for a file."""
     path = tmp_path / "key.pem"
     path.touch(mode=0o600)
@@ -123,13 +123,13 @@ def test_a_pem_file_survives_its_way(change: Pem, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("name", ["as it is", "BOM", "literal line ends", "indented", "Windows line ends"])
 def test_other_containers_work(key: Any, form: PrivateFormat, passphrase: bytes | None, name: str) -> None:
-    """Older tools and ssh-keygen write the same keys in another frame."""
+    """Older tools and ssh-keygen write the same keys in other formats."""
     pem = HARMLESS[name](pem_of(key, form, passphrase).decode())
 
     assert signer(pem, passphrase=passphrase)(PAYLOAD) == signer(pem_of(key))(PAYLOAD)
 
 
-# Each of them was once used as an HMAC secret, or refused by a sentence that did not help.
+# Each of them was once used as an HMAC secret, or refused with an unhelpful error.
 MISTAKES: dict[str, tuple[Pem, str]] = {
     "body alone": (body_of, "BEGIN and END"),
     "body on one line": (lambda pem: body_of(pem).replace("\n", ""), "BEGIN and END"),
@@ -166,16 +166,16 @@ MISTAKES: dict[str, tuple[Pem, str]] = {
 @pytest.mark.parametrize(("change", "reason"), MISTAKES.values(), ids=MISTAKES)
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "encrypted"])
-def test_a_pem_that_lost_its_form_is_named(
+def test_a_damaged_pem_is_named(
     key: Ed25519PrivateKey | RSAPrivateKey, change: Pem, reason: str, passphrase: bytes | None
 ) -> None:
-    """It is never taken for an HMAC secret, and the text shows nothing of it."""
+    """It is never used as an HMAC secret, and the error shows nothing of it."""
     pem = pem_of(key, passphrase=passphrase).decode()
 
     with pytest.raises(ConfigurationError, match=reason) as caught:
         Client(API_KEY, change(pem), passphrase=passphrase)
 
-    assert body_of(pem)[:20] not in told(caught.value)
+    assert body_of(pem)[:20] not in report_of(caught.value)
 
 
 OTHER_KEYS: dict[str, tuple[bytes, str]] = {
@@ -207,12 +207,14 @@ OTHER_KEYS: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize(("credential", "reason"), OTHER_KEYS.values(), ids=OTHER_KEYS)
-def test_a_key_of_another_kind_is_named(credential: bytes, reason: str) -> None:
-    """The exchange cannot verify what it signs."""
+def test_a_key_of_another_type_is_named(credential: bytes, reason: str) -> None:
+    """The exchange cannot verify its signatures."""
     with pytest.raises(ConfigurationError, match=reason) as caught:
         Client(API_KEY, credential)
 
-    assert credential.splitlines()[min(1, len(credential.splitlines()) - 1)][:40].decode() not in told(caught.value)
+    assert credential.splitlines()[min(1, len(credential.splitlines()) - 1)][:40].decode() not in report_of(
+        caught.value
+    )
 
 
 QUOTED = ['"{}"', "'{}'", "`{}`", '"{}', "{}'", "“{}”", "‘{}’", "«{}»", ' "{}"\n']  # noqa: RUF001
@@ -242,7 +244,7 @@ PLACEHOLDERS = [
 @pytest.mark.parametrize("field", ["api_key", "api_secret"])
 @pytest.mark.parametrize("from_env", [False, True], ids=["given", "environment"])
 def test_quotes_around_a_key_are_named(text: str, field: str, *, from_env: bool) -> None:
-    """Files of environment variables are read by programs that leave quotes where they are."""
+    """Some readers of environment files keep the quotes."""
     keys: dict[str, Any] = {"api_key": API_KEY, "api_secret": SECRET} | {field: text.format(SECRET)}
     name = {"api_key": "API key", "api_secret": "API secret"}[field]
 
@@ -251,13 +253,13 @@ def test_quotes_around_a_key_are_named(text: str, field: str, *, from_env: bool)
     with pytest.raises(ConfigurationError, match=f"the {name} .*quotes") as caught:
         _ = Client.from_env(environment) if from_env else Client(**keys)
 
-    assert SECRET[:9] not in told(caught.value)
+    assert SECRET[:9] not in report_of(caught.value)
 
 
 @pytest.mark.parametrize("text", PLACEHOLDERS)
 @pytest.mark.parametrize("field", ["api_key", "api_secret"])
 def test_a_placeholder_is_no_key(text: str, field: str) -> None:
-    """What stands in an example was copied along with it."""
+    """The text of an example was copied."""
     keys: dict[str, Any] = {"api_key": API_KEY, "api_secret": SECRET} | {field: text}
 
     with pytest.raises(ConfigurationError, match="placeholder"):
@@ -268,19 +270,19 @@ def test_a_placeholder_is_no_key(text: str, field: str) -> None:
     "path", ["/run/secrets/key", "~/key.pem", "./key", "../key.pem", "key.pem", "C:\\key.pem", "file:///key", "a.key"]
 )
 def test_a_path_as_text_is_no_secret(path: str) -> None:
-    """As a secret it would sign, and every signature would be wrong."""
+    """Every signature with a path as the secret would be wrong."""
     with pytest.raises(ConfigurationError, match=r"pathlib\.Path"):
         Client(API_KEY, path)
 
 
 def test_a_private_key_is_no_api_key() -> None:
-    """The two were mistaken for each other: the private half would be sent to the exchange."""
+    """Swapped by mistake, the private key would be sent to the exchange."""
     with pytest.raises(ConfigurationError, match="PEM"):
         Client(pem_of(ED25519).decode(), SECRET)
 
 
 @pytest.mark.parametrize("key", [b"", " ", "\n", "\ufeff" + API_KEY, API_KEY + "\n", "ключ" * 16, API_KEY + "\u200b"])
-def test_a_key_that_was_copied_badly_is_refused(key: Any) -> None:
+def test_a_badly_copied_key_is_refused(key: Any) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match=r"API key|api_key"):
         Client(key, SECRET)
@@ -301,12 +303,12 @@ WRONG_TYPES: list[Any] = [
 
 
 @pytest.mark.parametrize("key", WRONG_TYPES, ids=lambda key: type(key).__name__)
-def test_an_api_key_is_text(key: Any) -> None:
-    """A wrong type is told by its name, not by what it holds."""
+def test_an_api_key_has_to_be_text(key: Any) -> None:
+    """The error names the type, not the value."""
     with pytest.raises(ConfigurationError, match="api_key") as caught:
         Client(key, SECRET)
 
-    assert API_KEY not in told(caught.value)
+    assert API_KEY not in report_of(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -315,19 +317,19 @@ def test_an_api_key_is_text(key: Any) -> None:
     ids=range(9),
 )
 def test_a_secret_of_a_wrong_type_is_refused(secret: Any) -> None:
-    """A class is none, although it can be called."""
+    """A class is no signer, although it can be called."""
     with pytest.raises(ConfigurationError, match=r"api_secret|API secret"):
         Client(API_KEY, secret)
 
 
-def test_a_passphrase_opens_something() -> None:
-    """Without a secret it was given in vain."""
+def test_a_passphrase_needs_a_secret() -> None:
+    """Without a secret the passphrase has no use."""
     with pytest.raises(ConfigurationError, match="passphrase"):
         Client(API_KEY, passphrase="word")
 
 
 async def test_a_signed_call_needs_key_and_secret() -> None:
-    """A client without them calls what needs none, and says what is missing before anything is sent."""
+    """A client without them makes unsigned calls, and names what is missing before anything is sent."""
     for client, missing in (
         (Client(API_KEY), "API secret"),
         (Client(None, SECRET), "API key"),
@@ -339,44 +341,44 @@ async def test_a_signed_call_needs_key_and_secret() -> None:
 
 
 class Odd:
-    """Files that are no key, by name."""
+    """Files that contain no key, by name."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def directory(self) -> Path:
-        """A folder."""
+        """A directory."""
         return self.folder
 
     def pipe(self) -> Path:
-        """A pipe that has no writer."""
+        """A pipe without a writer."""
         os.mkfifo(self.folder / "pipe", mode=0o600)
         return self.folder / "pipe"
 
     def device(self) -> Path:
-        """What never ends."""
+        """A device that can be read without end."""
         return Path("/dev/zero")
 
     def large(self) -> Path:
-        """More than any key has."""
+        """A file larger than any key."""
         path = self.folder / "large"
         path.touch(mode=0o600)
         os.truncate(path, 2**40)
         return path
 
     def binary(self) -> Path:
-        """No text."""
+        """A file without text."""
         path = self.folder / "binary"
         path.touch(mode=0o600)
         path.write_bytes(bytes(range(256)))
         return path
 
     def null(self) -> Path:
-        """What no file can be called."""
+        """An invalid file name."""
         return Path("a\0b")
 
     def elsewhere(self) -> Path:
-        """The home of a user who is not there."""
+        """The home of an unknown user."""
         return Path("~no-such-user-7391/key.pem")
 
 
@@ -393,8 +395,8 @@ class Odd:
         "elsewhere",
     ],
 )
-def test_a_file_that_is_no_key_is_refused_at_once(name: str, tmp_path: Path) -> None:
-    """Nothing is waited for, and no more is read than a key has."""
+def test_a_file_without_a_key_is_refused_at_once(name: str, tmp_path: Path) -> None:
+    """Reading never blocks, and no more is read than a key can have."""
     path = getattr(Odd(tmp_path), name)()
 
     with pytest.raises(ConfigurationError):
@@ -402,7 +404,7 @@ def test_a_file_that_is_no_key_is_refused_at_once(name: str, tmp_path: Path) -> 
 
 
 def test_a_home_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path may begin with a tilde, as in a shell."""
+    """A path may start with a tilde, as in a shell."""
     path = tmp_path / "key.pem"
     path.touch(mode=0o600)
     path.write_bytes(pem_of(ED25519))
@@ -413,8 +415,8 @@ def test_a_home_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
 @pytest.mark.parametrize("mode", [0o444, 0o440, 0o555])
-def test_a_mounted_key_gets_advice_that_can_be_followed(mode: int, tmp_path: Path) -> None:
-    """A secret that is mounted cannot be changed by the program that reads it."""
+def test_a_mounted_key_gets_feasible_advice(mode: int, tmp_path: Path) -> None:
+    """The mode of a mounted secret cannot be changed by its reader."""
     path = tmp_path / "key.pem"
     path.write_bytes(pem_of(ED25519))
     path.chmod(mode)
@@ -426,10 +428,8 @@ def test_a_mounted_key_gets_advice_that_can_be_followed(mode: int, tmp_path: Pat
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
-def test_the_key_of_another_user_gets_advice_that_can_be_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only its owner may change its mode."""
+def test_the_key_of_another_user_gets_feasible_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its owner can change the mode."""
     path = tmp_path / "key.pem"
     path.write_bytes(pem_of(ED25519))
     path.chmod(0o644)

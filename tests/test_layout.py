@@ -1,4 +1,4 @@
-"""Imports point one way, cost little, and load nothing that was not asked for."""
+"""Imports point one way, cost little, and load only what is needed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PACKAGE = Path(binance_pm.__file__).parent
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
-# A part may import those above it, and modules of its own.
+# A part may import those above it, and its own modules.
 ORDER = [
     "version",
     "extras",
@@ -94,15 +94,15 @@ EXTRAS = {
 
 
 class Import(NamedTuple):
-    """One import statement's module."""
+    """The module of one import statement."""
 
     module: str
     at_once: bool
-    """Whether importing the file imports it, not only calling a function of it or checking its types."""
+    """Whether importing the file runs the import, not only calling a function or checking types."""
 
 
 def imports(file: str) -> list[Import]:
-    """Every module that a file of the package imports."""
+    """Return every module that a file of the package imports."""
     return list(_imports(ast.parse((PACKAGE / file).read_text(encoding="utf-8")), at_once=True))
 
 
@@ -122,17 +122,17 @@ def _imports(node: ast.AST, *, at_once: bool) -> Iterator[Import]:
 
 
 def part_of(file: str) -> str:
-    """The part of the package that a file belongs to."""
+    """Return the part of the package that a file belongs to."""
     return file.partition("/")[0].removesuffix(".py")
 
 
 def root_of(module: str) -> str:
-    """The distribution's module, such as ``httpx``."""
+    """Return the distribution's module, such as ``httpx``."""
     return module.partition(".")[0]
 
 
 def parts_imported(file: str) -> set[str]:
-    """The parts of the package that a file imports."""
+    """Return the parts of the package that a file imports."""
     return {found.module.split(".")[1] for found in imports(file) if root_of(found.module) == "binance_pm"}
 
 
@@ -150,7 +150,7 @@ BUDGET = [file for file in FILES if part_of(file) == "budget"]
 
 @pytest.mark.parametrize("file", BUDGET)
 def test_the_budget_knows_neither_http_nor_error_classification(file: str) -> None:
-    """The budget is given facts, so that it can be tested and shared without a transport."""
+    """The budget receives facts, and can be tested and shared without a transport."""
     assert parts_imported(file).isdisjoint({"transport", "classify"})
 
 
@@ -163,7 +163,7 @@ def test_only_a_shared_budget_needs_the_store(file: str) -> None:
 
 
 def test_the_modules_of_the_budget_form_no_cycle() -> None:
-    """Also not for type checking alone."""
+    """Not even for type checking."""
     names = {"binance_pm." + file.removesuffix(".py").replace("/", "."): file for file in BUDGET}
     left = {
         file: {names[it] for found in imports(file) for it in _prefixes(found.module) & names.keys()} for file in BUDGET
@@ -181,19 +181,19 @@ def _prefixes(module: str) -> set[str]:
 
 @pytest.mark.parametrize("file", [file for file in FILES if part_of(file) == "api"])
 def test_declarations_import_little(file: str) -> None:
-    """A topic is Structs and declarations, and knows nothing of how calls are made."""
+    """A topic contains Structs and declarations, and knows nothing of how calls are made."""
     assert parts_imported(file) <= {"api", "declaration", "endpoint", "enums", "limits", "paging", "wire"}
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if part_of(file) == "sandbox"])
 def test_the_sandbox_imports_nothing_of_the_client(file: str) -> None:
-    """The local exchange has its own facts: a mistake of the client's is not repeated by its judge."""
+    """The local exchange has its own facts, so that it does not repeat a mistake of the client."""
     assert parts_imported(file) <= {"sandbox"}
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if part_of(file) not in {"sandbox", "testing", "cli"}])
 def test_the_client_imports_nothing_of_the_sandbox(file: str) -> None:
-    """Only what joins the two, for tests and on the command line, knows both."""
+    """Only the parts that join the two, for tests and the command line, know both."""
     assert "sandbox" not in parts_imported(file)
 
 
@@ -206,8 +206,8 @@ def test_the_client_imports_nothing_of_the_sandbox(file: str) -> None:
         ("textual", "cli/dashboard/app.py"),
     ],
 )
-def test_one_file_knows_the_library(library: str, home: str) -> None:
-    """What carries requests and what draws can be exchanged: one file knows each of the libraries."""
+def test_one_file_imports_each_library(library: str, home: str) -> None:
+    """The libraries for requests and for drawing can be replaced in one file each."""
     users = {file for file in FILES for found in imports(file) if root_of(found.module) == library}
 
     assert users <= set(home.split())
@@ -215,7 +215,7 @@ def test_one_file_knows_the_library(library: str, home: str) -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_the_core_needs_no_extra(file: str) -> None:
-    """Outside of the parts that are extras themselves, extras are imported where they are used and not before."""
+    """Except in parts that are extras themselves, extras are imported on use."""
     if part_of(file) in {"cli", "metrics", "sandbox", "testing", "pytest_plugin"} or file == "transport/direct.py":
         return
     loaded = {root_of(found.module) for found in imports(file) if found.at_once}
@@ -227,14 +227,14 @@ def test_the_core_needs_no_extra(file: str) -> None:
 
 
 LONGEST_FILE, LONGEST_FUNCTION = 500, 40
-# What still breaks a rule. Each list only shrinks: the tests fail as well if one of these has come to keep the rule.
+# Exceptions to the rules. Each list may only shrink: the tests fail if an exception is no longer needed.
 LONG_FILES: set[str] = set()
 LONG_FUNCTIONS = {
     "cli/app.py _watch",
     "client.py __init__",
     "session.py __init__",
 }
-# Parts with a cycle of imports that are made later, in functions or for types alone.
+# Parts with a cycle of imports inside functions or for types only.
 LATE_CYCLES = {"cli"}
 CLASSES_ALIKE = {
     "Account",
@@ -279,7 +279,7 @@ def _lines_of_code(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list
 
 
 def test_imports_form_no_cycle() -> None:
-    """Neither those that are made at once, nor those in functions and for types alone."""
+    """Neither at import time, nor in functions and for types."""
     at_once = {file: _files_imported(file, at_once_only=True) for file in FILES}
     any_time = {file: _files_imported(file, at_once_only=False) for file in FILES}
 
@@ -288,20 +288,20 @@ def test_imports_form_no_cycle() -> None:
 
 
 def _files_imported(file: str, *, at_once_only: bool) -> set[str]:
-    """The files of the package that a file imports."""
+    """Return the files of the package that a file imports."""
     wanted = [found.module for found in imports(file) if found.at_once or not at_once_only]
     return {_file_of(module) for module in wanted if root_of(module) == "binance_pm"} - {file}
 
 
 def _file_of(module: str) -> str:
-    """The file of a module, or of the module that has a name in it."""
+    """Return the file of a module, or of the module that contains a name."""
     path = "/".join(module.split(".")[1:])
     places = (f"{one}{end}" for one in (path, path.rpartition("/")[0]) for end in (".py", "/__init__.py"))
     return next((place for place in places if place in FILES), "__init__.py")
 
 
 def _cycles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
-    """The groups of files each of which leads to each."""
+    """Return the groups of files that import each other."""
     reach = {file: _reached(file, graph) for file in graph}
     groups = {frozenset(other for other in reach[file] if file in reach[other]) for file in graph}
     return {group for group in groups if len(group) > 1}
@@ -315,7 +315,7 @@ def _reached(file: str, graph: dict[str, set[str]]) -> set[str]:
     return found
 
 
-def test_no_two_classes_are_called_alike() -> None:
+def test_no_two_classes_have_the_same_name() -> None:
     """One class name has one meaning."""
     names = Counter(
         node.name
@@ -328,16 +328,16 @@ def test_no_two_classes_are_called_alike() -> None:
 
 
 def python(code: str, **environment: str) -> str:
-    """What a fresh interpreter prints."""
+    """Return the output of a new interpreter."""
     command = [sys.executable, "-c", code]
-    # Measuring coverage would cost more than what is measured here.
+    # Coverage would cost more than what is measured here.
     unwatched = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=unwatched | environment)
     return done.stdout
 
 
 def test_importing_loads_no_extra() -> None:
-    """``import binance_pm`` loads no module of an extra, beyond what httpx loads of its own accord."""
+    """``import binance_pm`` loads no module of an extra, except those that httpx loads."""
     loaded = python(
         "import sys, anyio, httpx, msgspec\n"
         "before = set(sys.modules)\n"
@@ -351,7 +351,7 @@ def test_importing_loads_no_extra() -> None:
 
 
 def test_declarations_do_not_load_the_budget() -> None:
-    """A topic can be imported without anything that makes calls: here without what the top of the package imports."""
+    """A topic imports nothing that makes calls, apart from what the top of the package imports."""
     loaded = python(
         "import importlib, pkgutil, sys, types\n"
         f"top = sys.modules['binance_pm'] = types.ModuleType('binance_pm'); top.__path__ = [{str(PACKAGE)!r}]\n"
@@ -378,15 +378,15 @@ def test_namespaces_are_loaded_on_first_use() -> None:
 
 
 def test_reading_the_registry_loads_every_topic() -> None:
-    """It is complete as soon as it is looked at as a whole."""
+    """The registry is complete on first access as a whole."""
     topics = {path.stem for path in (PACKAGE / "api").glob("*.py")} - {"__init__"}
 
     loaded = python("import sys, binance_pm\nlist(binance_pm.ENDPOINTS)\nprint(*sys.modules)").split()
     assert {f"binance_pm.api.{topic}" for topic in topics} <= set(loaded)
 
 
-def test_the_list_of_extras_is_whole() -> None:
-    """Every library that an extra brings is one that importing must not load."""
+def test_the_list_of_extras_is_complete() -> None:
+    """Every library of an extra must not be loaded by importing the package."""
     required = importlib.metadata.requires("binance-pm") or []
     named = {line.split(";")[0].split(">")[0].split("[")[0].strip() for line in required if "extra ==" in line}
 
@@ -394,7 +394,7 @@ def test_the_list_of_extras_is_whole() -> None:
 
 
 def brought_by(extra: str) -> set[str]:
-    """The libraries that an extra brings, with those of the extras that it refers to."""
+    """Return the libraries of an extra, with those of the extras that it includes."""
     extras = PROJECT["optional-dependencies"]
     brought: set[str] = set()
     for requirement in extras[extra]:
@@ -410,8 +410,8 @@ def brought_by(extra: str) -> set[str]:
     ("extra", "parts"),
     [("cli", {"cli", "testing", "sandbox"}), ("sandbox", {"testing", "sandbox"}), ("metrics", {"metrics"})],
 )
-def test_an_extra_brings_what_its_parts_import(extra: str, parts: set[str]) -> None:
-    """Who installs it needs no second one."""
+def test_an_extra_installs_what_its_parts_import(extra: str, parts: set[str]) -> None:
+    """No second extra is needed."""
     used = {root_of(found.module) for file in FILES if part_of(file) in parts for found in imports(file)}
     foreign = used - set(sys.stdlib_module_names) - {"binance_pm", "__future__"} - CORE
 
@@ -419,8 +419,8 @@ def test_an_extra_brings_what_its_parts_import(extra: str, parts: set[str]) -> N
     assert foreign <= brought_by(extra)
 
 
-# httpx loads its command line with click, rich and pygments where they happen to be installed: not counted for it.
-# Otherwise chance decides whether a garbage collection of what the others made falls into this package's part.
+# httpx loads its command line with click, rich and pygments if they are installed: not counted for httpx.
+# Otherwise a garbage collection of other objects may fall into this package's part.
 MEASURE = """
 import gc, sys, time
 sys.modules["click"] = None
@@ -436,13 +436,13 @@ print(alone, time.process_time() - middle)
 
 def test_importing_costs_little(tmp_path: Path) -> None:
     """Importing takes at most a quarter more than importing httpx, msgspec and anyio alone."""
-    # Installed packages have their bytecode at hand; here it may be switched off, so it is kept aside.
+    # Installed packages have cached bytecode; the cache may be off here, so a separate one is used.
     environment = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
     python(MEASURE, **environment)
     alone: list[float] = []
     added: list[float] = []
 
-    # Other programs only ever make a run slower: the fastest of each is what it takes.
+    # Other programs only slow a run down: the fastest of each counts.
     for _ in range(20):
         of_others, ours = map(float, python(MEASURE, **environment).split())
         alone.append(of_others)
@@ -454,11 +454,11 @@ def test_importing_costs_little(tmp_path: Path) -> None:
 
 
 LAZY = {"SharedBudget"}
-"""What is loaded when it is asked for."""
+"""What is loaded on access."""
 
 
 def public() -> set[str]:
-    """The names that the package holds and that are neither modules nor private."""
+    """Return the names of the package that are neither modules nor private."""
     names = {name for name, value in inspect.getmembers(binance_pm) if not inspect.ismodule(value)}
     return {name for name in names if not name.startswith("_")} - {"annotations", "TYPE_CHECKING", "VERSION"} | LAZY
 
@@ -469,13 +469,13 @@ def test_all_is_sorted() -> None:
 
 
 def test_all_is_complete() -> None:
-    """What the package's top level holds is what it exports, each once."""
+    """The top level exports everything that it holds, each once."""
     assert sorted(binance_pm.__all__) == sorted(public() | {"__version__"})
 
 
 @pytest.mark.parametrize("name", binance_pm.__all__)
 def test_every_public_name_can_be_imported(name: str) -> None:
-    """An exported name exists and, where it can, explains itself."""
+    """An exported name exists and, if possible, has a docstring."""
     value = getattr(binance_pm, name)
 
     assert value is not None
@@ -483,15 +483,15 @@ def test_every_public_name_can_be_imported(name: str) -> None:
 
 
 def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
-    """Every class of the package that derives from the given one."""
+    """Return every subclass of the given class in the package."""
     for child in kind.__subclasses__():
         if child.__module__.startswith("binance_pm."):
             yield child
             yield from subclasses(child)
 
 
-def test_everything_a_user_meets_is_public() -> None:
-    """Errors and general enumerations can be imported from the top; Structs are imported from their topic."""
+def test_everything_for_users_is_public() -> None:
+    """Errors and general enumerations are exported at the top; Structs are imported from their topic."""
     met = {errors.PortfolioMarginError, *subclasses(errors.PortfolioMarginError)}
     met |= {kind for kind in subclasses(OpenEnum) if kind.__module__ == OpenEnum.__module__}
 
@@ -503,21 +503,21 @@ MODELS = list(subclasses(Model)) if list(ENDPOINTS) else []
 
 
 @pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.__name__)
-def test_responses_can_be_shared(kind: type[Model]) -> None:
-    """A response cannot be changed, tolerates new fields, and makes nothing up if one is missing."""
+def test_responses_are_frozen_and_strict_about_missing_fields(kind: type[Model]) -> None:
+    """A response is immutable, ignores new fields, and invents no missing ones."""
     config = kind.__struct_config__
 
     assert (config.frozen, config.forbid_unknown_fields, config.array_like) == (True, False, False)
     assert all(field.required or field.default is None for field in msgspec.structs.fields(kind))
 
 
-def test_structs_have_names_of_their_own() -> None:
-    """No two Structs are called alike."""
+def test_structs_have_unique_names() -> None:
+    """No two Structs have the same name."""
     assert len({kind.__name__ for kind in MODELS}) == len(MODELS)
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    """The version in the code is the one that was installed."""
+    """The version in the code is the installed one."""
     assert binance_pm.__version__ == importlib.metadata.version("binance-pm")
 
 

@@ -1,4 +1,4 @@
-"""pylock.toml: what nox installs is locked for every platform, and the README installs the nox that is locked."""
+"""pylock.toml: the packages that nox installs are locked for every platform, as is nox in the README."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PLACES = [
 
 
 def direct() -> Iterator[Requirement]:
-    """Everything that pyproject.toml names, of extras, groups and the build."""
+    """Return all requirements of pyproject.toml: extras, groups and the build."""
     project = PYPROJECT["project"]
     extras = (line for lines in project["optional-dependencies"].values() for line in lines)
     grouped = (line for lines in GROUPS.values() for line in lines if isinstance(line, str))
@@ -49,18 +49,18 @@ def direct() -> Iterator[Requirement]:
 
 
 def applies(marker: Marker | None, place: dict[str, str]) -> bool:
-    """Whether something is installed there."""
+    """Whether the package is installed in that environment."""
     return marker is None or marker.evaluate({"extra": "", **place})
 
 
 def files_of(package: Package) -> list[Any]:
-    """The files to choose from."""
+    """Return the candidate files."""
     return [*(package.wheels or ()), *([package.sdist] if package.sdist else ())]
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_everything_that_pyproject_names_is_locked_once(place: dict[str, str]) -> None:
-    """On each platform and Python, one version of it, and one that pyproject.toml allows."""
+def test_every_requirement_is_locked_once(place: dict[str, str]) -> None:
+    """For each platform and Python, one version that pyproject.toml allows."""
     locked = {
         requirement: [
             package.version
@@ -79,7 +79,7 @@ def test_everything_that_pyproject_names_is_locked_once(place: dict[str, str]) -
     assert wrong == {}
 
 
-def test_every_file_has_its_hash() -> None:
+def test_every_file_has_a_hash() -> None:
     """Another file of the same name is refused."""
     assert all(files_of(package) for package in LOCK.packages)
     hashes = [file.hashes.get("sha256", "") for package in LOCK.packages for file in files_of(package)]
@@ -87,19 +87,19 @@ def test_every_file_has_its_hash() -> None:
     assert [text for text in hashes if not re.fullmatch("[0-9a-f]{64}", text)] == []
 
 
-def test_no_address_is_locked() -> None:
-    """Files come from the index that the machine is configured to use."""
+def test_no_index_url_is_locked() -> None:
+    """Files come from the configured index of the machine."""
     assert "://" not in TEXT
     assert [package.name for package in LOCK.packages if package.index is not None] == []
 
 
-def test_the_pythons_are_those_of_the_package() -> None:
+def test_the_python_versions_are_those_of_the_package() -> None:
     """The lock file is for every Python that the package allows."""
     assert LOCK.requires_python == SpecifierSet(PYPROJECT["project"]["requires-python"])
 
 
-def test_readme_installs_the_nox_that_is_locked() -> None:
-    """Its command names exact versions of all that it installs, and they are the group's."""
+def test_the_readme_installs_the_locked_nox() -> None:
+    """Its command names exact versions of everything that it installs, those of the group."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     command = re.findall(r"install ((?:[a-z]+==[\w.]+ ?)+)", readme)
 
@@ -107,8 +107,8 @@ def test_readme_installs_the_nox_that_is_locked() -> None:
 
 
 @pytest.mark.parametrize("version", [(3, 10, 13), (3, 6, 15)])
-def test_an_old_python_is_told(version: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What builds the package runs its version first, and ends there with one line."""
+def test_an_old_python_is_reported(version: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The build starts with a check that ends with one line."""
     monkeypatch.setattr(sys, "version_info", version)
 
     with pytest.raises(SystemExit) as caught:

@@ -42,14 +42,14 @@ UNPINNED: Final[Mapping[str, str]] = {
     "the transport was closed before the response was complete": "a session says itself that it was closed",
     "1 for what most of the calls wait for; none if no call waits": "describes a metric",
 }
-"""Messages that no scenario provokes, as the source has them, and why."""
+"""Messages without a scenario, as in the source, and why."""
 
 
 @pytest.mark.parametrize("area", AREAS, ids=lambda area: area.__name__.rpartition(".")[2])
 def test_messages(area: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each scenario says what the file says."""
+    """Each scenario gives the text of the file."""
     said: dict[str, str] = {}
-    # What a failure leaves behind, such as a child process, is found by the garbage collector after its event loop.
+    # Leftovers of a failure, such as a child process, are collected after the event loop.
     monkeypatch.setattr(sys, "unraisablehook", _ignore)
     for number, (name, scenario) in enumerate(area.SCENARIOS.items()):
         folder = tmp_path / f"{number}"
@@ -73,29 +73,29 @@ def test_messages(area: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def _ignore(_: object) -> None:
-    """Leave it at that."""
+    """Ignore the error."""
 
 
 def _pinned() -> dict[str, str]:
-    """What the file says, by scenario."""
+    """Return the texts of the file, by scenario."""
     sections = re.split(r"^# ", GOLDEN.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     return {name: text.strip("\n") for name, _, text in (section.partition("\n") for section in sections)}
 
 
 def _pin(said: Mapping[str, str]) -> None:
-    """Write these into the file, and leave out what no scenario says any more."""
+    """Write these texts to the file, without ended scenarios."""
     known = {**(_pinned() if GOLDEN.exists() else {}), **said}
     texts = [f"# {name}\n{known[name]}\n" for name in SCENARIOS if name in known]
     GOLDEN.write_text("\n".join(texts), encoding="utf-8")
 
 
-def test_nothing_else_is_pinned() -> None:
-    """The file has a part for each scenario, in their order."""
+def test_only_scenarios_are_pinned() -> None:
+    """The file has one part for each scenario, in order."""
     assert list(_pinned()) == list(SCENARIOS)
 
 
 def test_every_message_is_pinned() -> None:
-    """Each text that the package raises, logs or reports is in the file, or listed with a reason why it is not."""
+    """Each text that the package raises, logs or reports is in the file, or listed with a reason."""
     pinned = GOLDEN.read_text(encoding="utf-8")
     missing = {text: place for text, place in _texts() if not re.search(_pattern(text), pinned)}
 
@@ -104,13 +104,13 @@ def test_every_message_is_pinned() -> None:
 
 
 _LOGS = {"info", "warning", "error", "exception"}
-# What is said in the exchange's place, and the dashboard, whose screens are pinned as a whole in tests/cli/screens.
+# Texts of the local exchange, and of the dashboard, whose screens are pinned in tests/cli/screens.
 _OTHERS = ("sandbox/facts.py", "cli/dashboard/")
 _HOLE = "\0"
 
 
 def _texts() -> Iterator[tuple[str, str]]:
-    """Every text that is raised, logged or reported, with the place; holes stand for what is filled in."""
+    """Return every text that is raised, logged or reported, with its place; fields are gaps."""
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
         if name.startswith(_OTHERS):
@@ -154,5 +154,5 @@ def _literals(node: ast.AST) -> Iterator[str]:
 
 
 def _pattern(text: str) -> str:
-    """Matches the text as it is said, whatever fills the holes."""
+    """Return a pattern for the text with any values in its gaps."""
     return ".*".join(re.escape(part.strip(" .")) for part in text.strip(f" .{_HOLE}").split(_HOLE))

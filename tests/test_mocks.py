@@ -1,4 +1,4 @@
-"""Mocks of httpx and the engine: a test of a user's program never reaches the exchange by the side of them."""
+"""Mocks of httpx with either engine: a test of a user's program never reaches the exchange."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ PATCHES = [
 
 
 def fresh() -> Session:
-    """A session that chooses by itself."""
+    """Return a session that chooses its engine."""
     return Session(budget=Budget())
 
 
 def respx_by(name: str) -> respx.MockRouter:
-    """A router of respx that takes the place of that library."""
+    """Return a router of respx that replaces that library."""
     router = respx.mock(using=name, assert_all_called=False)
     router.get(URL).mock(httpx.Response(200, json={}))
     return router
 
 
 def patched(target: str) -> Callable[[pytest.MonkeyPatch], list[str]]:
-    """Have a function answer in the place of one of httpx, as pytest-httpx and many tests do."""
+    """Let a function respond instead of one of httpx, as pytest-httpx and many tests do."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen: list[str] = []
@@ -56,10 +56,10 @@ def patched(target: str) -> Callable[[pytest.MonkeyPatch], list[str]]:
 
 
 class TestRespx:
-    """The usual mock, in both of its ways."""
+    """The usual mock, in both of its variants."""
 
     @pytest.mark.parametrize("using", ["httpcore", "httpx"])
-    async def test_stands_in_when_the_session_opens(self, using: str) -> None:
+    async def test_is_used_when_the_session_opens(self, using: str) -> None:
         """The engine is httpx then."""
         with respx_by(using) as router:
             async with fresh() as session, Client(session=session) as client:
@@ -68,8 +68,8 @@ class TestRespx:
             assert router.calls.call_count == 1
 
     @pytest.mark.parametrize("using", ["httpcore", "httpx"])
-    async def test_stands_in_when_it_begins_later(self, using: str) -> None:
-        """A client that lives longer than a test is answered by the mock as long as there is one."""
+    async def test_is_used_when_the_mock_starts_later(self, using: str) -> None:
+        """A client that outlives a test gets the mock's responses while the mock is active."""
         with serve_raw(answering(http(b"{}"))) as server:
             async with fresh() as session, Client(session=session, papi_url=server.url) as client:
                 assert session.engine == "direct"
@@ -81,8 +81,8 @@ class TestRespx:
                 assert len(server.connections) == 1
 
     @pytest.mark.parametrize("using", ["httpcore", "httpx"])
-    async def test_what_is_not_mocked_is_not_sent(self, using: str) -> None:
-        """The mock is asked, and says so."""
+    async def test_an_unknown_request_is_not_sent(self, using: str) -> None:
+        """The mock raises its own error."""
         with serve_raw(silent) as server:
             async with fresh() as session, Client(session=session, papi_url=server.url, attempts=1) as client:
                 with respx_by(using), pytest.raises(PortfolioMarginError, match="AllMockedAssertionError"):
@@ -93,7 +93,7 @@ class TestRespx:
 
 
 async def test_a_mock_of_the_whole_class_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has nothing of what httpx keeps inside."""
+    """It has none of the internals of httpx."""
     seen: list[str] = []
 
     class Mock(httpx.AsyncBaseTransport):
@@ -113,10 +113,10 @@ async def test_a_mock_of_the_whole_class_is_called(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("target", PATCHES)
 class TestPatched:
-    """A function of a test in the place of one of httpx."""
+    """A function of a test that replaces one of httpx."""
 
     async def test_is_called_when_the_session_opens(self, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With the whole URL, so that it can tell requests apart."""
+        """With the complete URL, so that requests can be distinguished."""
         seen = patched(target)(monkeypatch)
         async with fresh() as session, Client(session=session) as client:
             await client.ping()
@@ -124,8 +124,8 @@ class TestPatched:
 
         assert seen == [URL]
 
-    async def test_is_called_when_it_begins_later(self, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Also on a session of the direct engine, and of the httpx engine."""
+    async def test_is_called_when_the_patch_starts_later(self, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On a session with either engine."""
         for engine in (None, "httpx"):
             async with Session(budget=Budget(), engine=engine) as session, Client(session=session) as client:
                 with monkeypatch.context() as patch:
@@ -134,7 +134,7 @@ class TestPatched:
                 assert seen == [URL]
 
     async def test_pins_are_never_ignored(self, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Only the direct engine checks them: nothing is sent, by either."""
+        """Only the direct engine checks pins: neither engine sends anything."""
         pinned = Session(budget=Budget(), pins=["0" * 64])
         async with pinned, Client(session=pinned) as client:
             patched(target)(monkeypatch)
@@ -143,8 +143,8 @@ class TestPatched:
         with pytest.raises(ConfigurationError, match="pins"):
             await Session(budget=Budget(), pins=["0" * 64]).open()
 
-    async def test_the_direct_engine_can_be_asked_for(self, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The argument has the last word."""
+    async def test_the_direct_engine_can_be_requested(self, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The argument overrides the detection of mocks."""
         seen = patched(target)(monkeypatch)
         with serve_raw(answering(http(b"{}"))) as server:
             session = Session(budget=Budget(), engine="direct")
@@ -154,8 +154,8 @@ class TestPatched:
         assert seen == []
 
 
-def test_what_traces_a_client_is_no_mock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what it wraps, and calls it: a program that is traced keeps its engine."""
+def test_a_tracer_is_no_mock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracer wraps the function and calls it: a traced program keeps its engine."""
     really = httpx.AsyncClient.send
 
     @functools.wraps(really)
@@ -174,13 +174,13 @@ class TestEnvironment:
         ("named", "engine"), [("httpx", "httpx"), ("direct", "direct"), ("auto", "direct"), ("", "direct")]
     )
     async def test_chooses(self, named: str, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where no argument does."""
+        """If no argument does."""
         monkeypatch.setenv("BINANCE_PM_ENGINE", named)
         async with fresh() as session, Client() as client:
             assert (session.engine, client.session.engine) == (engine, engine)
 
     async def test_is_read_when_the_session_opens(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A session of a module may be older than the fixture that sets it."""
+        """A module's session may be older than the fixture that sets the variable."""
         session = fresh()
         monkeypatch.setenv("BINANCE_PM_ENGINE", "httpx")
         async with session:
@@ -190,14 +190,14 @@ class TestEnvironment:
     async def test_an_argument_wins(
         self, asked: Literal["httpx", "direct", "auto"], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whatever it says."""
+        """Whatever the variable says."""
         monkeypatch.setenv("BINANCE_PM_ENGINE", "httpx" if asked != "httpx" else "direct")
         async with Session(budget=Budget(), engine=asked) as session:
             assert session.engine == {"auto": "direct"}.get(asked, asked)
 
     @pytest.mark.parametrize("named", ["fast", "HTTPX", " direct", "none"])
-    async def test_has_to_be_one_of_them(self, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The error names the variable and what it may be."""
+    async def test_has_to_be_a_known_engine(self, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The error names the variable and the possible values."""
         monkeypatch.setenv("BINANCE_PM_ENGINE", named)
         with pytest.raises(ConfigurationError, match="BINANCE_PM_ENGINE"):
             fresh()
@@ -205,16 +205,18 @@ class TestEnvironment:
             await Client().open()
         assert Session(budget=Budget(), engine="auto")
 
-    async def test_says_so_where_the_direct_engine_cannot_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It was not the program that asked for it."""
+    async def test_an_impossible_direct_engine_is_attributed_to_the_variable(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The program did not request the engine."""
         monkeypatch.setenv("BINANCE_PM_ENGINE", "direct")
         brought = Session(budget=Budget(), http=httpx.MockTransport(lambda _: httpx.Response(200)))
         with pytest.raises(ConfigurationError, match="BINANCE_PM_ENGINE"):
             await brought.open()
 
 
-def test_what_is_imported_with_a_mock_is_seen_through() -> None:
-    """The functions of httpx are known by where they come from, not by what they were at first."""
+def test_functions_imported_during_a_mock_are_recognised() -> None:
+    """The functions of httpx are recognised by their module, not by their first value."""
     context: AbstractContextManager[Any] = respx_by("httpcore")
     with context:
         assert replaced() == ("AsyncConnectionPool.handle_async_request",)
@@ -235,8 +237,8 @@ class TestOffline:
                 await client.ping()
 
     @pytest.mark.usefixtures("each_engine")
-    async def test_holds_for_connections_that_are_open(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A client may have called before the test began."""
+    async def test_holds_for_open_connections(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A client may have connected before the test."""
 
         def is_elsewhere(_: str) -> bool:
             return False
@@ -252,13 +254,13 @@ class TestOffline:
 
     @pytest.mark.usefixtures("each_engine")
     async def test_leaves_the_local_exchange_reachable(self, pm_sandbox: Sandbox) -> None:
-        """It is on this machine."""
+        """The local exchange runs on this machine."""
         async with pm_sandbox.client() as client:
             await client.um_account()
 
     @pytest.mark.parametrize("using", ["httpcore", "httpx"])
     async def test_leaves_mocks_alone(self, using: str) -> None:
-        """They send nothing."""
+        """Mocks send nothing."""
         with respx_by(using) as router:
             async with Client() as client:
                 await client.ping()

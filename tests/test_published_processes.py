@@ -1,4 +1,4 @@
-"""Real processes watch, publish and read, and are killed: nobody is refused, and no gap goes without a mark."""
+"""Real processes watch, publish and read, and are killed: no request is refused, and every gap has a mark."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LONGEST: Final = 60.0
 STREAM: Final = "killed"
 BUDGET: Final = "killed"
 
-# The command as it is, before an exchange with a short minute.
+# The command itself, against an exchange with a short minute.
 COMMAND = f"""
 from functools import partial
 from binance_pm import LimitType
@@ -69,7 +69,7 @@ class Desk:
         self._accounts.write_text("\n".join(tables), encoding="utf-8")
 
     def watch(self, number: int) -> subprocess.Popen[bytes]:
-        """Start one of two shards; it asks for more than the exchange allows."""
+        """Start one of two shards, which requests more than the exchange allows."""
         store = (
             "--budget",
             self.url,
@@ -86,7 +86,7 @@ class Desk:
         return self._start("watch", "--accounts", str(self._accounts), "--shard", f"{number}/2", *pace, *store)
 
     def tail(self, *options: str) -> subprocess.Popen[bytes]:
-        """Start to read the stream."""
+        """Start a reader of the stream."""
         return self._start("tail", self.url, "--stream", STREAM, "--json", "--from-start", *options)
 
     def _start(self, name: str, *words: str) -> subprocess.Popen[bytes]:
@@ -98,31 +98,31 @@ class Desk:
         return process
 
     def wait_for(self, holds: Callable[[], bool]) -> None:
-        """Wait for what the processes do."""
+        """Wait until the processes have done something."""
         while not holds():
             assert time.monotonic() < self._ends, f"it did not happen: {self.errors()}"
             time.sleep(0.1)
 
     def errors(self) -> str:
-        """What the processes have said on stderr."""
+        """Return the stderr of the processes."""
         return (self.folder / "errors").read_text(encoding="utf-8")
 
     def read_since(self, since: float) -> set[str]:
-        """The accounts that the exchange was asked about since a time."""
+        """Return the accounts that were requested since a time."""
         return {arrival.account or "" for arrival in self.exchange.exchange.requests if arrival.time > since}
 
     def all_are_read(self) -> None:
-        """Wait until every account was read from now on."""
+        """Wait until every account was read after now."""
         since = time.time()
         labels = {account.label for account in self.exchange.accounts}
         self.wait_for(lambda: self.read_since(since) >= labels)
 
     def seen(self) -> list[Seen]:
-        """What stands in the stream."""
+        """Return the entries of the stream."""
         return seen_in(self.url, STREAM)
 
     def printed(self) -> list[Line]:
-        """What the readers have printed."""
+        """Return the output of the readers."""
         lines = (self.folder / "tail").read_text(encoding="utf-8").splitlines()
         return [Line(one["shard"], one["run"], one["number"], one["event"]["type"]) for one in map(json.loads, lines)]
 
@@ -142,7 +142,7 @@ class Line(NamedTuple):
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Generator[Callable[[str], Desk], None, None]:
-    """Makes a desk at a server."""
+    """Makes the processes of a test for a server."""
     with running_sandbox(minute=MINUTE, limits={"sapi-ip": LIMIT}, accounts=ACCOUNTS) as exchange, ExitStack() as stack:
 
         def make(url: str) -> Desk:
@@ -154,7 +154,7 @@ def desk(tmp_path: Path) -> Generator[Callable[[str], Desk], None, None]:
 
 
 def check_numbers(seen: list[Seen]) -> dict[str, list[Seen]]:
-    """No entry of a run is missing between others, and each run of a shard says where the one before has ended."""
+    """Check that no entry of a run is missing, and that each run of a shard states the end of the one before."""
     runs: dict[str, list[Seen]] = defaultdict(list)
     latest: dict[str, Seen] = {}
     for one in seen:
@@ -170,7 +170,7 @@ def check_numbers(seen: list[Seen]) -> dict[str, list[Seen]]:
             )
             assert (one.event.since is None) is (last is None)
         else:
-            # The server has forgotten the beginning.
+            # The server has lost the beginning.
             assert isinstance(one.event, Gap)
             assert one.event.vanished == one.number - 1
         before.append(one)
@@ -179,12 +179,12 @@ def check_numbers(seen: list[Seen]) -> dict[str, list[Seen]]:
 
 
 def check_not_refused(desk: Desk) -> None:
-    """What is being answered has no status yet."""
+    """Check that no request was refused; one in progress has no status yet."""
     assert {arrival.status for arrival in desk.exchange.exchange.requests} <= {200, None}
 
 
 def fullest(desk: Desk) -> float:
-    """The part of the limit that was used in the fullest minute."""
+    """Return the share of the limit that was used in the fullest minute."""
     used: dict[float, int] = defaultdict(int)
     for arrival in desk.exchange.exchange.requests:
         used[arrival.time // MINUTE] += WEIGHT
@@ -192,7 +192,7 @@ def fullest(desk: Desk) -> float:
 
 
 def test_a_killed_shard_leaves_no_gap_without_a_mark(valkey: str, desk: Callable[[str], Desk]) -> None:
-    """Nobody is refused, the other shard goes on, and all accounts are read again."""
+    """No request is refused, the other shard continues, and all accounts are read again."""
     here = desk(valkey)
     first = here.watch(1)
     here.watch(2)
@@ -223,7 +223,7 @@ def test_a_killed_shard_leaves_no_gap_without_a_mark(valkey: str, desk: Callable
     starts = [one.event for one in seen if isinstance(one.event, Started)]
     assert [start.shard for start in starts].count("1/2") == 2
     mark = starts[-1]
-    # The time during which nothing was published is told, to a moment before the kill and to one after the restart.
+    # The time without publishing is stated, to a moment before the kill and to one after the restart.
     assert mark.since is not None
     assert killed - 2 < mark.since < killed + 0.1
     assert restarted < mark.at < restarted + 20
@@ -246,7 +246,7 @@ def wait_for_runs(desk: Desk, count: int) -> None:
 
 @contextmanager
 def keeping_server(port: int, folder: Path) -> Generator[subprocess.Popen[str], None, None]:
-    """A server that writes down each command before it answers."""
+    """A server that stores each command before its reply."""
     options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
     command = [str(program()), *options, "--appendonly", "yes", "--appendfsync", "always"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -257,10 +257,8 @@ def keeping_server(port: int, folder: Path) -> Generator[subprocess.Popen[str], 
             process.kill()
 
 
-def test_a_killed_server_that_comes_back_with_its_memory_has_every_entry(
-    tmp_path: Path, desk: Callable[[str], Desk]
-) -> None:
-    """What happened meanwhile was kept for it."""
+def test_a_killed_server_with_its_memory_has_every_entry(tmp_path: Path, desk: Callable[[str], Desk]) -> None:
+    """Events of the outage were kept for the server."""
     port = free_port()
     here = desk(f"redis://127.0.0.1:{port}")
     with keeping_server(port, tmp_path):
@@ -291,8 +289,8 @@ def newer(one: Seen, than: float) -> bool:
     return one.event.at > than + 1
 
 
-def test_a_killed_server_that_comes_back_empty_is_told_what_vanished(desk: Callable[[str], Desk]) -> None:
-    """Each shard says how many of its entries are no longer there."""
+def test_a_killed_server_without_its_memory_gets_marks_of_the_loss(desk: Callable[[str], Desk]) -> None:
+    """Each shard states how many of its entries are lost."""
     port = free_port()
     here = desk(f"redis://127.0.0.1:{port}")
     with serving_port(port):
@@ -318,5 +316,5 @@ def test_a_killed_server_that_comes_back_empty_is_told_what_vanished(desk: Calla
 
 
 def keys(seen: list[Seen]) -> set[tuple[str, int | None]]:
-    """What tells entries apart."""
+    """Return what identifies entries."""
     return {(one.run, one.number) for one in seen}

@@ -1,4 +1,4 @@
-"""The reference: every public name is on a page, and every public member of a class is documented."""
+"""The reference: every public name is on a page, and every public member of a class has a docstring."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ SELECTED = {
         r"^::: ([\w.]+)\n    options:\n(?:      \w.*\n)*?      members: \[(.+)\]$", REFERENCE, re.MULTILINE
     )
 }
-"""The members that a page selects, by class; of every other class, all public members are shown."""
+"""The members selected by a page, for each class; of other classes, all public members are shown."""
 
 
 def public_names() -> Iterator[tuple[str, object]]:
-    """Every name that a user imports."""
+    """Return every name that a user imports."""
     for package in PACKAGES:
         module = importlib.import_module(package)
         yield from ((name, getattr(module, name)) for name in module.__all__ if name != "__version__")
 
 
 def api_classes() -> Iterator[tuple[str, type]]:
-    """The classes of the topic files, which the reference lists by module."""
+    """Return the classes of the topic files, which the reference lists by module."""
     for topic in pkgutil.iter_modules(api.__path__):
         module = importlib.import_module(f"{api.__name__}.{topic.name}")
         for name, value in vars(module).items():
@@ -55,11 +55,11 @@ CLASSES = {name: value for name, value in (*public_names(), *api_classes()) if i
 
 
 def members(kind: type) -> Iterator[tuple[str, bool]]:
-    """The public members that the source of a class declares, each with whether it is documented."""
+    """Return the public members in the source of a class, each with whether it has a docstring."""
     node = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(node, ast.ClassDef)
     listed = set(re.findall(r"^ +(\w+): ", inspect.getdoc(kind) or "", re.MULTILINE))
-    # The members of an open enumeration are the exchange's own words.
+    # The members of an open enumeration are values of the exchange.
     has_members = Enum in kind.__mro__ and OpenEnum not in kind.__mro__
     assigned = (ast.AnnAssign, ast.Assign) if has_members else (ast.AnnAssign,)
     for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
@@ -74,7 +74,7 @@ def members(kind: type) -> Iterator[tuple[str, bool]]:
 
 
 def attributes(constructor: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[str, bool]]:
-    """The attributes that a constructor sets, each with whether a text follows."""
+    """Return the attributes that a constructor sets, each with whether a docstring follows."""
     for statement, after in zip(constructor.body, [*constructor.body[1:], None], strict=True):
         if isinstance(statement, ast.AnnAssign | ast.Assign):
             target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
@@ -110,10 +110,10 @@ def test_every_public_name_is_in_the_reference() -> None:
 
 
 def errors_in_tree() -> set[str]:
-    """The errors that the module's own tree names, from which the reference is generated."""
+    """Return the errors of the module's tree, from which the reference is generated."""
     return set(re.findall(r"^ *\* (\w+)", errors.__doc__ or "", re.MULTILINE))
 
 
-def test_the_package_exports_what_the_tree_of_errors_names() -> None:
-    """No error is documented that cannot be imported."""
+def test_the_package_exports_every_error_of_the_tree() -> None:
+    """Every documented error can be imported."""
     assert errors_in_tree() <= set(binance_pm.__all__)

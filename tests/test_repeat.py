@@ -1,4 +1,4 @@
-"""What is sent again, and what never is: by the method, or by what the declaration says."""
+"""Which requests are repeated and which never are: by their method, or by their declaration."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ REJECTED = Fault(path=DOWNLOAD, status=400, code=-1121, msg="Invalid symbol.", t
 
 @pytest.fixture
 def pm(clock: FakeClock) -> Sandbox:
-    """A local exchange that lives by the clock."""
+    """A local exchange on the test's clock."""
     exchange = Exchange(accounts=1, clock=clock, sleep=clock.sleep)
     return Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
 
 
 def session_of(pm: Sandbox, clock: FakeClock) -> Session:
-    """A session that lives by the clock."""
+    """Return a session on the test's clock."""
     return pm.session(budget=Budget(monotonic=clock, wall=clock, sleep=clock.sleep))
 
 
 async def ask(client: Client, method: Any, repeat: Repeat | None) -> object:
-    """A call that is not declared."""
+    """Make an undeclared call."""
     return await client.request(method, DOWNLOAD, weight=1, returns=dict[str, Any], repeat=repeat)
 
 
 def sent(pm: Sandbox) -> list[str]:
-    """What arrived at the exchange, in order."""
+    """Return the requests at the exchange, in order."""
     return [request.path for request in pm.exchange.requests]
 
 
@@ -79,10 +79,10 @@ def sent(pm: Sandbox) -> list[str]:
     ids=lambda value: f"{value.status}" if isinstance(value, Fault) else str(value),
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-async def test_what_uses_up_a_quota_is_sent_once(
+async def test_a_call_that_uses_up_a_quota_is_sent_once(
     pm: Sandbox, clock: FakeClock, fault: Fault, method: str, kind: type[PortfolioMarginError], outcome: str
 ) -> None:
-    """Whatever comes back, nor is it kept for later, and the error says whether a part of the quota may be gone."""
+    """Whatever the response; the error says whether a part of the quota may be used."""
     pm.inject(fault)
     async with pm.client(session=session_of(pm, clock), max_wait=600) as client:
         with pytest.raises(kind) as caught:
@@ -94,8 +94,8 @@ async def test_what_uses_up_a_quota_is_sent_once(
 
 @pytest.mark.usefixtures("each_engine")
 @pytest.mark.pm_sandbox(accounts=1)
-async def test_a_download_id_is_asked_for_once(pm_sandbox: Sandbox) -> None:
-    """Over a real connection that breaks: an account has five of them a month."""
+async def test_a_download_id_is_requested_once(pm_sandbox: Sandbox) -> None:
+    """Over a real connection that breaks: an account has five requests a month."""
     pm_sandbox.inject(LOST)
     async with pm_sandbox.client() as client:
         with pytest.raises(NoResponse):
@@ -106,10 +106,10 @@ async def test_a_download_id_is_asked_for_once(pm_sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
 @pytest.mark.parametrize("repeat", [None, "same_effect", "never"])
-async def test_what_was_refused_for_its_timestamp_is_sent_again(
+async def test_a_call_refused_for_its_timestamp_is_repeated(
     pm: Sandbox, clock: FakeClock, method: str, repeat: Repeat | None
 ) -> None:
-    """Once, whatever it is: it was not executed."""
+    """Once, for any call, as none was executed."""
     refusal = Fault(path=DOWNLOAD, status=400, code=-1021, msg="Timestamp for this request is outside.")
     pm.inject(refusal, Fault(path=DOWNLOAD, body=b'{"downloadId":"1"}', status=200))
     async with pm.client(session=session_of(pm, clock)) as client:
@@ -129,10 +129,10 @@ async def test_what_was_refused_for_its_timestamp_is_sent_again(
     ids=lambda value: f"{value.status}" if isinstance(value, Fault) else str(value),
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "GET"])
-async def test_what_has_the_same_effect_is_repeated_as_a_read_is(
+async def test_an_idempotent_call_is_repeated_like_a_read(
     pm: Sandbox, clock: FakeClock, fault: Fault, method: str, kind: type[PortfolioMarginError], outcome: str
 ) -> None:
-    """A cancel, or a listen key. The error of the last attempt still says whether it may have been executed."""
+    """A cancellation, or a listen key; the last error still says whether it may have been executed."""
     pm.inject(fault)
     async with pm.client(session=session_of(pm, clock), jitter=lambda: 1.0) as client:
         with pytest.raises(kind) as caught:
@@ -154,10 +154,10 @@ async def test_what_has_the_same_effect_is_repeated_as_a_read_is(
         (UNREADABLE, InvalidResponse),
     ],
 )
-async def test_what_has_the_same_effect_is_not_kept_for_later(
+async def test_an_idempotent_write_is_not_delayed_by_a_refusal(
     pm: Sandbox, clock: FakeClock, fault: Fault, kind: type[PortfolioMarginError]
 ) -> None:
-    """What was worth cancelling before a refusal may not be after it: its caller decides."""
+    """The caller decides whether a cancellation is still wanted after a refusal."""
     pm.inject(fault)
     async with pm.client(session=session_of(pm, clock), max_wait=600) as client:
         with pytest.raises(kind):
@@ -167,7 +167,7 @@ async def test_what_has_the_same_effect_is_not_kept_for_later(
 
 
 @pytest.mark.parametrize(("method", "times"), [("GET", 3), ("POST", 1), ("PUT", 1), ("DELETE", 1)])
-async def test_the_method_decides_where_nothing_is_said(pm: Sandbox, clock: FakeClock, method: str, times: int) -> None:
+async def test_the_method_decides_by_default(pm: Sandbox, clock: FakeClock, method: str, times: int) -> None:
     """GET is a read."""
     pm.inject(LOST)
     async with pm.client(session=session_of(pm, clock)) as client:
@@ -179,8 +179,8 @@ async def test_the_method_decides_where_nothing_is_said(pm: Sandbox, clock: Fake
 
 
 @pytest.mark.parametrize(("repeat", "retries"), [("same_effect", 2), ("never", 0), (None, 0)])
-async def test_what_could_not_be_sent(clock: FakeClock, repeat: Repeat | None, retries: int) -> None:
-    """It surely has no effect, and is tried again only where any failure is."""
+async def test_a_call_that_was_not_sent(clock: FakeClock, repeat: Repeat | None, retries: int) -> None:
+    """It has no effect, and is repeated only if any failure is."""
     session = Session(budget=Budget(monotonic=clock, wall=clock, sleep=clock.sleep))
     with refusing_port() as port:
         async with Client("k" * 64, "s", session=session, papi_url=f"http://127.0.0.1:{port}") as client:
@@ -202,6 +202,6 @@ async def test_what_could_not_be_sent(clock: FakeClock, repeat: Repeat | None, r
     ],
 )
 def test_the_advice_after_an_unknown_outcome(call: CallInfo, advice: str) -> None:
-    """It depends on what a second request would do."""
+    """The advice depends on the effect of a second request."""
     assert NoResponse(call, "x").advice == OutcomeUnknown(call, "x", status=500).advice == advice
     assert InvalidResponse(call, "x", status=200).advice.startswith(f"{advice} A proxy or gateway")

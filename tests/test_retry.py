@@ -1,4 +1,4 @@
-"""Only what may be is repeated, only where that is safe, and never so often that an outage multiplies traffic."""
+"""Only safe repetitions are made, and never so many that an outage multiplies traffic."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUOTA = CallInfo("um_income_download_id", "main", write=True, repeat="never")
 
 
 def repeatable(call: CallInfo) -> list[PortfolioMarginError]:
-    """The failures after which a read may be repeated."""
+    """Return the failures after which a read may be repeated."""
     return [
         ConnectError(call, "x"),
         NoResponse(call, "x"),
@@ -61,15 +61,15 @@ def delay_of(error: PortfolioMarginError, **options: Any) -> float | None:
     "error", [*repeatable(READ), *repeatable(CANCEL)], ids=lambda error: f"{error.endpoint} {type(error).__name__}"
 )
 def test_a_read_is_repeated(error: PortfolioMarginError) -> None:
-    """As is what has the same effect the second time, after failures that say nothing about the request."""
+    """So is an idempotent call, after failures that say nothing about the request."""
     assert delay_of(error) == 0.2
 
 
 @pytest.mark.parametrize(
     "error", [*repeatable(WRITE), *repeatable(QUOTA)], ids=lambda error: f"{error.endpoint} {type(error).__name__}"
 )
-def test_a_write_is_not(error: PortfolioMarginError) -> None:
-    """A write is never repeated, not even where it surely was not done."""
+def test_a_write_is_not_repeated(error: PortfolioMarginError) -> None:
+    """A write is never repeated, not even if it was certainly not executed."""
     assert delay_of(error) is None
 
 
@@ -91,7 +91,7 @@ def test_a_write_is_not(error: PortfolioMarginError) -> None:
     ids=lambda error: f"{error.endpoint} {type(error).__name__}",
 )
 def test_other_failures_are_final(error: PortfolioMarginError) -> None:
-    """A request that would fail again, or make a ban longer, is not repeated."""
+    """A request that would fail again, or prolong a ban, is not repeated."""
     assert decide(error) is None
 
 
@@ -101,13 +101,13 @@ def test_other_failures_are_final(error: PortfolioMarginError) -> None:
     ids=["in time", "last attempt", "too long"],
 )
 def test_a_limited_read_waits_at_the_head_of_the_queue(options: dict[str, Any], expected: NextAttempt | None) -> None:
-    """It waits until the gate opens, if an attempt is left and the wait is not too long."""
+    """The read waits until the gate opens, if an attempt is left and the wait is short enough."""
     assert decide(RateLimited(READ, "x", status=429), **options) == expected
 
 
 @pytest.mark.parametrize("call", [READ, WRITE])
 def test_a_gate_that_closed_before_sending_costs_no_attempt(call: CallInfo) -> None:
-    """Nothing was sent, so that an order keeps its turn, too."""
+    """Nothing was sent, so an order keeps its place, too."""
     error = GateClosed(call, "x", until=1, banned=False)
 
     assert decide(error, attempt=3) == NextAttempt(at_head=True, counts=False)
@@ -120,7 +120,7 @@ def test_a_gate_that_closed_before_sending_costs_no_attempt(call: CallInfo) -> N
 def test_a_timestamp_outside_the_window_synchronises_once(
     call: CallInfo, code: int, *, may_synchronise: bool, repeats: bool
 ) -> None:
-    """The request was refused for its timestamp, so that repeating an order is safe."""
+    """The request was refused for its timestamp, so repeating an order is safe."""
     error = ClockSkewError(call, "x", status=400, code=code)
 
     assert decide(error, attempt=3, may_synchronise=may_synchronise) == (
@@ -158,18 +158,18 @@ def test_jitter_has_bounds(jitter: float, attempt: int) -> None:
 
 
 def spent(allowance: RetryBudget) -> int:
-    """How many retries it gives away until it runs dry, of thirty asked for."""
+    """Return how many of thirty requested retries the retry budget grants."""
     return sum(allowance.spend() for _ in range(30))
 
 
 def test_ten_retries_are_allowed_at_first() -> None:
-    """A host that answers nothing is asked ten times more, by all calls together."""
+    """A host that answers nothing gets ten more requests from all calls together."""
     assert spent(RetryBudget()) == 10
 
 
 @pytest.mark.parametrize(("answered", "earned"), [(0, 0), (9, 0), (10, 1), (19, 1), (20, 2), (100, 10), (1000, 10)])
-def test_ten_answers_earn_one_retry(answered: int, earned: int) -> None:
-    """Every ten calls that are answered earn one retry, up to ten."""
+def test_ten_responses_earn_one_retry(answered: int, earned: int) -> None:
+    """Every ten answered calls earn one retry, up to ten."""
     allowance = RetryBudget()
     spent(allowance)
 
@@ -179,8 +179,8 @@ def test_ten_answers_earn_one_retry(answered: int, earned: int) -> None:
     assert spent(allowance) == earned
 
 
-def test_answers_do_not_pile_up() -> None:
-    """A day of answers allows no more than ten retries in a row."""
+def test_earned_retries_are_bounded() -> None:
+    """A day of responses allows no more than ten retries in a row."""
     allowance = RetryBudget()
 
     for _ in range(100_000):

@@ -1,4 +1,4 @@
-"""Large responses, row by row: the same as decoding the whole, only that equal rows are one."""
+"""Large responses, decoded row by row: the same result, but equal rows are one object."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.benchmarks.answering import LARGE, body_of
 
 
 def positions(*amounts: str) -> bytes:
-    """A large body with positions of these amounts."""
+    """Return a large body with positions of these amounts."""
     whole = json.loads(body_of(LARGE))
     whole["positions"] = [
         {**whole["positions"][0], "symbol": f"S{place}USDT", "positionAmt": amount}
@@ -27,8 +27,8 @@ def positions(*amounts: str) -> bytes:
     return body
 
 
-def test_rows_that_came_before_are_the_same_objects() -> None:
-    """What is the same bytes is decoded once, and stands where it stood."""
+def test_repeated_rows_are_the_same_objects() -> None:
+    """Equal bytes are decoded once, and keep their place."""
     decode = decoder(UmAccount)
     first = decode(positions("1", "2", "3"))
 
@@ -41,7 +41,7 @@ def test_rows_that_came_before_are_the_same_objects() -> None:
 
 
 def test_another_account_has_its_own_lists() -> None:
-    """Whoever changes a list of a response changes it nowhere else."""
+    """Changing a list of one response changes no other."""
     decode = decoder(UmAccount)
     first = decode(positions("1"))
     first.positions.clear()
@@ -50,8 +50,8 @@ def test_another_account_has_its_own_lists() -> None:
 
 
 @pytest.mark.parametrize("bad", ['"1_0"', '"NaN"', "null", "[]", '"1e999"'])
-def test_an_error_names_the_row_in_the_whole(bad: str) -> None:
-    """A row that is refused is found again in the whole response, with whatever was read before."""
+def test_an_error_names_the_row_in_the_whole_response(bad: str) -> None:
+    """Whatever rows were decoded before."""
     decode = decoder(UmAccount)
     decode(positions("1", "2", "3"))
     body = positions("1", "2", "3").replace(b'"positionAmt":"3"', f'"positionAmt":{bad}'.encode())
@@ -63,13 +63,13 @@ def test_an_error_names_the_row_in_the_whole(bad: str) -> None:
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"assets":null,"positions":[]}', b'{"assets":[],"positions":{}}'])
 def test_another_shape_is_refused(body: bytes) -> None:
-    """A large body of another shape is an error as a small one is."""
+    """Large and small bodies of another shape give the same error."""
     with pytest.raises(ValueError, match=r"`\$"):
         decoder(UmAccount)(body + b" " * SMALLEST)
 
 
-def test_memory_is_bounded_and_what_always_changes_is_decoded_all_the_same() -> None:
-    """Rows that are always new are not kept for ever."""
+def test_memory_is_bounded_although_rows_always_change() -> None:
+    """New rows are not kept forever."""
     decode = decoder(UmAccount)
     for number in range(400):
         amounts = [f"{number}.{place}" for place in range(100)]
@@ -80,13 +80,13 @@ def test_memory_is_bounded_and_what_always_changes_is_decoded_all_the_same() -> 
 
 
 class Mutable(msgspec.Struct):
-    """A row that could be changed by one of those who hold it."""
+    """A row that could be changed by one of its users."""
 
     amount: Decimal
 
 
 class Beside(Model, frozen=True):
-    """Not only rows."""
+    """Rows and another field."""
 
     rows: list[UmPosition]
     total: Decimal

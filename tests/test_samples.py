@@ -1,4 +1,4 @@
-"""Every endpoint decodes all of what the exchange's own documents show."""
+"""Every endpoint decodes its documented responses completely."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def variants_of(endpoint: Endpoint[Any]) -> list[Endpoint[Any]]:
 
 
 def test_every_endpoint_has_its_sample() -> None:
-    """An endpoint without a sample is named, and a sample without an endpoint too."""
+    """Endpoints without a sample and samples without an endpoint are named."""
     assert {path.name for path in FOLDER.iterdir()} == {f"{name}.json" for name in ENDPOINTS}
 
 
@@ -137,13 +137,13 @@ def test_a_sample_names_its_source(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_fields_have_their_own_names(name: str) -> None:
-    """A field is called as on the wire, so two fields cannot be swapped."""
+    """A field has its name on the wire, so two fields cannot be swapped."""
     assert [field for endpoint in variants_of(ENDPOINTS[name]) for field in misnamed(endpoint.returns)] == []
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_field_that_is_not_declared_is_noticed(case: Case) -> None:
-    """The package ignores a field that the exchange adds, and the comparison with the sample fails."""
+def test_an_undeclared_field_is_noticed(case: Case) -> None:
+    """The package ignores an additional field, and the comparison with the sample fails."""
     shape = json.loads(json.dumps(case.sample["answer"]), object_hook=lambda fields: fields | {"added": "1"})
     fitting = [endpoint for endpoint in variants_of(ENDPOINTS[case.name]) if _is_decoded(endpoint, shape)]
 
@@ -171,7 +171,7 @@ def test_an_endpoint_names_its_source(name: str) -> None:
     assert endpoint.doc.partition("\n")[0].endswith(".")
 
 
-# What the samples of other endpoints look like, on declarations of these tests' own.
+# Unusual samples, on declarations of these tests.
 
 SHAPES = Registry()
 
@@ -201,7 +201,7 @@ class Cancelled(Model, frozen=True):
 
 
 class Swapped(Model, frozen=True):
-    """Two fields with one another's names."""
+    """Two fields with each other's names."""
 
     entry: Decimal = msgspec.field(name="mark")
     mark: Decimal = msgspec.field(name="entry")
@@ -232,7 +232,7 @@ class Shapes(Namespace, registry=SHAPES):
 
 
 class Exchange:
-    """Responds to every call with the same."""
+    """An exchange that gives every call the same response."""
 
     def __init__(self, response: object) -> None:
         self.response = response
@@ -280,11 +280,11 @@ async def test_shapes(method: str, arguments: dict[str, Any], response: object, 
     ],
 )
 async def test_other_shapes_are_refused(method: str, arguments: dict[str, Any], response: object) -> None:
-    """A caller who was promised one object never gets a list, and the other way round."""
+    """A method declared to return one object never returns a list, nor the other way round."""
     with pytest.raises(ValueError, match="got"):
         await getattr(Shapes(Exchange(response)), method)(**arguments)
 
 
 def test_swapped_fields_are_noticed() -> None:
-    """A round trip alone would not tell."""
+    """A round trip alone would not notice."""
     assert misnamed(SHAPES["swapped"].returns) == ["Swapped.entry", "Swapped.mark"]

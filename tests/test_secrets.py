@@ -1,4 +1,4 @@
-"""No secret is shown by anything that can be printed, logged, raised, pickled or copied."""
+"""Nothing that can be printed, logged, raised, pickled or copied shows a secret."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ LOGGERS = ["", "httpx", "httpcore", "binance_pm", "asyncio"]
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """Everything that is logged at DEBUG, the transport's loggers included."""
+    """Return everything that is logged at DEBUG, including the transport's loggers."""
     for name in LOGGERS:
         caplog.set_level(logging.DEBUG, name)
     return caplog
 
 
 class Canary:
-    """One account's secrets, and what to look for."""
+    """The secrets of one account, and the texts to look for."""
 
     def __init__(self, key: str, secret: str, **options: Any) -> None:
         self.key = key
@@ -51,7 +51,7 @@ class Canary:
         self.secrets += lines
 
     def look(self, texts: Iterable[str], *more: str) -> None:
-        """Fail where one of the texts shows a secret."""
+        """Fail if one of the texts shows a secret."""
         for text in texts:
             for secret in (*self.secrets, *more):
                 assert secret not in text, f"{secret[:8]}… is shown"
@@ -59,7 +59,7 @@ class Canary:
 
 @pytest.fixture(params=["hmac", "ed25519", "encrypted"])
 def canary(request: pytest.FixtureRequest, pm_sandbox: Sandbox) -> Canary:
-    """Each kind of credential."""
+    """Each type of credential."""
     account = pm_sandbox.accounts[0]
     if request.param == "hmac":
         return Canary(account.api_key, account.api_secret)
@@ -85,7 +85,7 @@ async def client(canary: Canary, pm_sandbox: Sandbox) -> AsyncGenerator[Client, 
 
 
 def texts_of(thing: object) -> list[str]:
-    """What one sees of an object and of everything reachable by attributes."""
+    """Return the text of an object and of everything reachable by attributes."""
     seen: set[int] = set()
     waiting = [thing]
     texts: list[str] = []
@@ -139,7 +139,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
 @pytest.mark.pm_sandbox(accounts=1)
-async def test_calls_and_failures(
+async def test_calls_and_failures_show_no_secret(
     each_engine: str,
     client: Client,
     canary: Canary,
@@ -147,7 +147,7 @@ async def test_calls_and_failures(
     logged: pytest.LogCaptureFixture,
     fault: Fault | None,
 ) -> None:
-    """Logs, errors with their causes, and the client itself keep silent, however the call ends."""
+    """Logs, errors with their causes, and the client itself, however the call ends."""
     if fault is not None:
         pm_sandbox.inject(fault)
     error: PortfolioMarginError | None = None
@@ -168,8 +168,8 @@ async def test_calls_and_failures(
 
 
 @pytest.mark.pm_sandbox(accounts=1)
-async def test_an_exchange_that_echoes_them(canary: Canary, logged: pytest.LogCaptureFixture) -> None:
-    """A text that quotes the request back, in the body or in a redirect, is not passed on."""
+async def test_an_exchange_that_echoes_secrets(canary: Canary, logged: pytest.LogCaptureFixture) -> None:
+    """Text that quotes the request, in the body or in a redirect, is masked."""
 
     def echo(connection: Any) -> None:
         head = read_request(connection).decode()
@@ -196,10 +196,8 @@ async def test_an_exchange_that_echoes_them(canary: Canary, logged: pytest.LogCa
 
 
 @pytest.mark.pm_sandbox(accounts=1)
-async def test_a_client_of_the_callers_own(
-    canary: Canary, pm_sandbox: Sandbox, logged: pytest.LogCaptureFixture
-) -> None:
-    """A client of httpx logs the URL of every request: the signature is taken out of it."""
+async def test_a_client_of_the_caller(canary: Canary, pm_sandbox: Sandbox, logged: pytest.LogCaptureFixture) -> None:
+    """A client of httpx logs the URL of every request: the signature is removed."""
     urls = {"papi_url": pm_sandbox.base_url, "sapi_url": pm_sandbox.base_url}
     options: dict[str, Any] = {**urls, **canary.options}
     async with httpx.AsyncClient() as http_client:
@@ -217,8 +215,8 @@ async def test_a_client_of_the_callers_own(
 
 
 @pytest.mark.pm_sandbox(accounts=1)
-async def test_a_proxy_password(canary: Canary, logged: pytest.LogCaptureFixture) -> None:
-    """The proxy's password is shown by no error, log or session."""
+async def test_a_proxy_password_is_not_shown(canary: Canary, logged: pytest.LogCaptureFixture) -> None:
+    """In no error, log or repr of a session."""
     with serve_raw(answering(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")) as proxy:
         url = proxy.url.replace("http://", f"http://u:{PROXY_PASSWORD}@")
         session = Session(proxy=url, budget=Budget())
@@ -233,14 +231,14 @@ async def test_a_proxy_password(canary: Canary, logged: pytest.LogCaptureFixture
 
 @pytest.mark.pm_sandbox(accounts=1)
 async def test_a_client_is_neither_pickled_nor_copied(client: Client) -> None:
-    """What holds secrets cannot be sent elsewhere by accident."""
+    """Secrets cannot be sent elsewhere by accident."""
     for spread in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError):
             spread(client)
 
 
 async def test_a_key_file_is_named_but_not_shown(tmp_path: Path) -> None:
-    """An unreadable key file is named by its path alone."""
+    """The error for an unreadable key file contains only the path."""
     file = tmp_path / "key.pem"
     file.write_text(f"-----BEGIN PRIVATE KEY-----\n{PASSPHRASE}\n-----END PRIVATE KEY-----\n")
     file.chmod(0o600)
@@ -252,26 +250,26 @@ async def test_a_key_file_is_named_but_not_shown(tmp_path: Path) -> None:
 
 
 async def stopped(client: Client, pm: Sandbox) -> None:
-    """The caller does not wait for the answer."""
+    """The caller does not wait for the response."""
     pm.inject(Fault(delay=30))
     with anyio.fail_after(0.2):
         await client.um_account()
 
 
 async def cut_off(client: Client, pm: Sandbox) -> None:
-    """The connection breaks in the middle of the answer."""
+    """The connection breaks in the middle of the response."""
     pm.inject(Fault(cut=3))
     await client.um_account()
 
 
 async def dropped(client: Client, pm: Sandbox) -> None:
-    """It breaks before the answer."""
+    """The connection breaks before the response."""
     pm.inject(Fault(drop=True))
     await client.um_account()
 
 
 async def garbled(client: Client, pm: Sandbox) -> None:
-    """The answer is not what was promised."""
+    """The response has another shape."""
     pm.inject(Fault(body=b"null"))
     await client.um_account()
 
@@ -283,16 +281,16 @@ async def refused(client: Client, pm: Sandbox) -> None:
 
 
 async def too_long(client: Client, _: Sandbox) -> None:
-    """The request is longer than any may be."""
+    """The request is too long."""
     await client.request("GET", "/papi/v1/account", weight=1, returns=dict[str, Any], params={"symbol": "x" * 2**17})
 
 
 @pytest.mark.parametrize("fail", [stopped, cut_off, dropped, garbled, refused, too_long])
 @pytest.mark.pm_sandbox(accounts=1)
-async def test_local_variables_show_nothing(
+async def test_local_variables_show_no_secret(
     each_engine: str, client: Client, canary: Canary, pm_sandbox: Sandbox, fail: Callable[[Client, Sandbox], Any]
 ) -> None:
-    """An error reporter records those of every frame: of ours, of httpx, and of httpcore."""
+    """An error reporter records those of every frame: of this package, httpx, and httpcore."""
     await client.um_account()
 
     with pytest.raises((PortfolioMarginError, TimeoutError)) as caught:
@@ -304,8 +302,8 @@ async def test_local_variables_show_nothing(
 
 
 @pytest.mark.pm_sandbox(accounts=1)
-async def test_a_connection_that_is_refused_shows_nothing(each_engine: str, canary: Canary) -> None:
-    """Nothing was sent, but all of it was made."""
+async def test_a_refused_connection_shows_no_secret(each_engine: str, canary: Canary) -> None:
+    """Nothing was sent, but the request was complete."""
     with refusing_port() as port:
         session = Session(budget=Budget(), engine="httpx" if each_engine == "httpx" else "direct")
         url = f"http://127.0.0.1:{port}"
@@ -317,12 +315,12 @@ async def test_a_connection_that_is_refused_shows_nothing(each_engine: str, cana
 
 
 @pytest.mark.pm_sandbox(accounts=1)
-async def test_a_signer_that_fails_shows_nothing(pm_sandbox: Sandbox) -> None:
+async def test_a_failing_signer_shows_no_secret(pm_sandbox: Sandbox) -> None:
     """Its local variables are its secrets."""
     account = pm_sandbox.accounts[0]
     canary = Canary(account.api_key, account.api_secret)
     namespace: dict[str, Any] = {}
-    # Compiled elsewhere: it is not one of the frames that are left out.
+    # Compiled elsewhere, so that its frame is not left out.
     exec(compile("def sign(payload):\n    held = SECRET\n    return [held.encode()]", "signer.py", "exec"), namespace)  # noqa: S102
     namespace["SECRET"] = account.api_secret
     async with Client(
@@ -335,8 +333,8 @@ async def test_a_signer_that_fails_shows_nothing(pm_sandbox: Sandbox) -> None:
 
 
 @pytest.mark.pm_sandbox(accounts=1)
-async def test_a_transport_that_fails_shows_nothing(canary: Canary, pm_sandbox: Sandbox) -> None:
-    """Its local variables hold the request as it is written."""
+async def test_a_failing_transport_shows_no_secret(canary: Canary, pm_sandbox: Sandbox) -> None:
+    """Its local variables contain the request."""
     namespace: dict[str, Any] = {"httpx": httpx}
     source = """
 class Broken(httpx.AsyncBaseTransport):
@@ -344,7 +342,7 @@ class Broken(httpx.AsyncBaseTransport):
         held = str(request.url), dict(request.headers)
         raise httpx.WriteError("broken")
 """
-    # Compiled elsewhere: it is not one of the frames that are left out.
+    # Compiled elsewhere, so that its frame is not left out.
     exec(compile(source, "transport.py", "exec"), namespace)  # noqa: S102
     session = Session(budget=Budget(), http=namespace["Broken"]())
     async with Client(
@@ -356,8 +354,8 @@ class Broken(httpx.AsyncBaseTransport):
     canary.look(texts_of_error(caught.value), "signature=")
 
 
-def test_what_a_request_is_made_of_is_not_shown() -> None:
-    """By any of the ways in which tools look at a value."""
+def test_the_parts_of_a_request_are_not_shown() -> None:
+    """In any way in which tools inspect a value."""
     headers = Headers({"x-mbx-apikey": "canary-key"})
     request = HttpRequest("GET", "https://papi.binance.com", "/papi/v1/account?signature=canary-signature", headers)
     for thing in (headers, request, request.head("papi.binance.com")):

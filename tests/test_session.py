@@ -1,4 +1,4 @@
-"""What one egress IP shares, and how it ends."""
+"""What the clients of one egress IP share, and how a session ends."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ KEY = "k" * 64
 
 
 def client_of(pm: Sandbox, number: int = 0) -> Client:
-    """A client that is given no session."""
+    """Return a client without a session of its own."""
     return pm.client(number, session=None)
 
 
 class TestShared:
-    """The session of clients that are given none."""
+    """The shared session of clients without their own."""
 
-    async def test_clients_share_one(self, pm_sandbox: Sandbox) -> None:
-        """Two clients draw on one budget, each over connections of its own."""
+    async def test_clients_share_one_session(self, pm_sandbox: Sandbox) -> None:
+        """Two clients draw on one budget, each over its own connections."""
         async with client_of(pm_sandbox) as one, client_of(pm_sandbox, 1) as other:
             for client in (one, other):
                 await client.um_account()
@@ -63,7 +63,7 @@ class TestShared:
             assert pm_sandbox.exchange.open_connections == 2
 
     async def test_the_last_client_closes_it(self, pm_sandbox: Sandbox) -> None:
-        """It stays open for those who are left, and ends with them."""
+        """The session stays open for the remaining clients."""
         async with client_of(pm_sandbox) as one:
             session = shared_session()
             async with client_of(pm_sandbox, 1):
@@ -73,8 +73,8 @@ class TestShared:
 
         assert session.is_closed
 
-    async def test_the_next_client_opens_a_new_one_on_the_same_budget(self, pm_sandbox: Sandbox) -> None:
-        """A closed session is not reopened, and what was spent is not forgotten."""
+    async def test_the_next_client_opens_a_new_session_on_the_same_budget(self, pm_sandbox: Sandbox) -> None:
+        """A closed session is not reopened, and the budget keeps its usage."""
         async with client_of(pm_sandbox):
             first = shared_session()
         async with client_of(pm_sandbox):
@@ -83,8 +83,8 @@ class TestShared:
         assert first is not second
         assert first.budget is second.budget
 
-    def test_each_event_loop_has_its_own(self) -> None:
-        """Connections belong to one loop; the budget to the process."""
+    def test_each_event_loop_has_its_own_session(self) -> None:
+        """Connections belong to one loop, the budget to the process."""
 
         async def session() -> Session:
             return shared_session()
@@ -96,10 +96,10 @@ class TestShared:
 
 
 class TestExplicit:
-    """A session that the caller opens."""
+    """A session opened by the caller."""
 
     async def test_a_client_leaves_it_open(self, pm: Sandbox) -> None:
-        """Who opened it closes it."""
+        """The caller closes the session."""
         async with pm.session() as session:
             async with pm.client(session=session) as client:
                 await client.um_account()
@@ -107,7 +107,7 @@ class TestExplicit:
             assert not session.is_closed
 
     async def test_no_client_closes_it(self, pm_sandbox: Sandbox) -> None:
-        """It is the caller's, also where the caller has not opened it: the next client finds it usable."""
+        """Even if the caller has not opened the session: the next client can still use it."""
         session = pm_sandbox.session()
         for _ in range(2):
             async with pm_sandbox.client(session=session) as one, pm_sandbox.client(1, session=session) as other:
@@ -123,7 +123,7 @@ class TestExplicit:
         with pytest.raises(SessionClosed, match="the session was closed"):
             await pm_sandbox.client(session=session).open()
 
-    async def test_that_was_opened_keeps_its_connections(self, pm_sandbox: Sandbox) -> None:
+    async def test_an_open_session_keeps_its_connections(self, pm_sandbox: Sandbox) -> None:
         """From one client of an account to the next."""
         session = await pm_sandbox.session().open()
         for _ in range(3):
@@ -132,8 +132,8 @@ class TestExplicit:
             assert pm_sandbox.exchange.open_connections == 1
         await session.aclose()
 
-    async def test_closes_with_its_block_for_every_client(self, pm_sandbox: Sandbox) -> None:
-        """A client that was forgotten does not keep it open."""
+    async def test_its_block_closes_it_for_every_client(self, pm_sandbox: Sandbox) -> None:
+        """A client that was not closed does not keep the session open."""
         async with pm_sandbox.session() as session, session:
             client = await pm_sandbox.client(session=session).open()
             await client.um_account()
@@ -142,8 +142,8 @@ class TestExplicit:
             await client.um_account()
         await client.aclose()
 
-    async def test_is_left_by_a_client_with_a_call_under_way(self, pm_sandbox: Sandbox) -> None:
-        """The call ends, and the next client is not disturbed by it."""
+    async def test_a_client_may_leave_it_during_a_call(self, pm_sandbox: Sandbox) -> None:
+        """The call ends, and the next client is not disturbed."""
         pm_sandbox.inject(Fault(delay=60))
         session = pm_sandbox.session()
         errors: list[PortfolioMarginError] = []
@@ -167,7 +167,7 @@ class TestExplicit:
         assert [state.in_flight for state in pm_sandbox.budget.snapshot()] == [0]
 
     async def test_cannot_be_reopened(self, pm: Sandbox) -> None:
-        """Nothing reopens itself."""
+        """A closed session stays closed."""
         session = pm.session()
         async with session:
             pass
@@ -176,7 +176,7 @@ class TestExplicit:
             await session.__aenter__()
 
     async def test_use_after_close(self, pm: Sandbox) -> None:
-        """A client that outlives its session is told so."""
+        """A client that outlives its session gets an error."""
         session = pm.session()
         async with session, pm.client(session=session) as client:
             await session.aclose()
@@ -185,7 +185,7 @@ class TestExplicit:
                 await client.um_account()
 
     async def test_closing_twice_is_harmless(self, pm: Sandbox) -> None:
-        """Whoever comes second has nothing left to do."""
+        """The second call has no effect."""
         session = pm.session()
         await session.aclose()
         await session.aclose()
@@ -199,13 +199,13 @@ class TestExplicit:
     @pytest.mark.parametrize(
         "options", [{"proxy": "http://127.0.0.1:1"}, {"trust_env": True}, {"tls": httpx.create_ssl_context()}]
     )
-    def test_an_own_client_excludes_settings_for_ours(self, options: dict[str, Any]) -> None:
-        """What would be ignored is refused."""
+    def test_a_client_of_the_caller_excludes_settings(self, options: dict[str, Any]) -> None:
+        """Settings that would be ignored are refused."""
         with pytest.raises(ConfigurationError, match="together with proxy, trust_env or tls"):
             Session(http=httpx.MockTransport(lambda _: httpx.Response(200)), **options)
 
-    def test_a_proxy_is_another_way_out(self) -> None:
-        """Sessions through one proxy share a budget, which is not that of the direct way."""
+    def test_a_proxy_has_its_own_budget(self) -> None:
+        """Sessions through one proxy share a budget, which is not that of direct connections."""
         first, second = (Session(proxy=f"http://user:{word}@proxy.example:3128") for word in ("a", "b"))
 
         assert first.budget is second.budget
@@ -214,7 +214,7 @@ class TestExplicit:
     @pytest.mark.parametrize(
         "proxy", ["ftp://user:canary@proxy:1", "http://user:canary@proxy:port", "socks5://canary@"]
     )
-    async def test_a_proxy_that_cannot_be_used(self, proxy: str) -> None:
+    async def test_an_invalid_proxy(self, proxy: str) -> None:
         """The error does not show its password."""
         with pytest.raises(ConfigurationError, match="the proxy") as caught:
             async with Session(proxy=proxy, budget=Budget()):
@@ -225,7 +225,7 @@ class TestExplicit:
 
 
 class TestEngine:
-    """What carries the requests."""
+    """The engine that sends requests."""
 
     OBSTACLES: ClassVar[dict[str, dict[str, Any]]] = {
         "an httpx client or transport was given": {"http": httpx.MockTransport(lambda _: httpx.Response(200))},
@@ -233,8 +233,8 @@ class TestEngine:
         "it does not support proxies, and proxy or trust_env was given.": {"trust_env": True},
     }
 
-    async def test_is_chosen(self, each_engine: str) -> None:
-        """The direct one, where it is installed."""
+    async def test_the_direct_engine_is_the_default(self, each_engine: str) -> None:
+        """If it is installed."""
         session = Session(budget=Budget())
         assert session.engine is None
         async with session:
@@ -242,7 +242,7 @@ class TestEngine:
 
     @pytest.mark.parametrize("engine", ["httpx", "direct"])
     async def test_can_be_named(self, engine: Literal["httpx", "direct"], pm_sandbox: Sandbox) -> None:
-        """It is that one or none."""
+        """The named engine is used, or the session fails."""
         session = pm_sandbox.session(engine=engine)
         try:
             async with pm_sandbox.client(session=session) as client:
@@ -252,8 +252,8 @@ class TestEngine:
             assert f"httptools is not installed: {installation('fast')}" in str(error)  # noqa: PT017
 
     @pytest.mark.parametrize("reason", OBSTACLES)
-    async def test_is_httpx_where_only_that_can(self, reason: str) -> None:
-        """By default the way out decides; a direct engine that was asked for says why it cannot be."""
+    async def test_is_httpx_if_the_direct_engine_cannot_be_used(self, reason: str) -> None:
+        """By default the settings decide; an explicitly requested direct engine gives the reason."""
         async with Session(budget=Budget(), **self.OBSTACLES[reason]) as session:
             assert session.engine == "httpx"
         with pytest.raises(ConfigurationError, match=f"the direct engine cannot be used: {reason.rstrip('.')}"):
@@ -261,7 +261,7 @@ class TestEngine:
                 pass
 
     def test_is_httpx_under_trio(self) -> None:
-        """The direct one is made of asyncio."""
+        """The direct engine needs asyncio."""
 
         async def main() -> None:
             async with Session(budget=Budget()) as session:
@@ -272,19 +272,19 @@ class TestEngine:
 
         trio.run(main)
 
-    def test_has_to_be_one_of_them(self) -> None:
-        """A name that is none is refused at once."""
+    def test_has_to_be_a_known_engine(self) -> None:
+        """An unknown name is refused at once."""
         with pytest.raises(ConfigurationError, match="engine is str: give 'auto', 'httpx' or 'direct'"):
             Session(engine=cast("Any", "fast"))
 
     @pytest.mark.parametrize("pin", ["", "ab", "g" * 64, "a" * 63])
-    def test_a_pin_is_a_fingerprint(self, pin: str) -> None:
-        """What could never match is refused at once."""
+    def test_a_pin_has_to_be_a_fingerprint(self, pin: str) -> None:
+        """A value that could never match is refused at once."""
         with pytest.raises(ConfigurationError, match="a pin is not a SHA-256 fingerprint"):
             Session(pins=[pin])
 
     async def test_pins_are_never_ignored(self, each_engine: str) -> None:
-        """Where the engine cannot check them, the session does not open."""
+        """If the engine cannot check pins, the session does not open."""
         pin = ":".join(["AB"] * 32)
         if each_engine == "direct":
             async with Session(budget=Budget(), pins=[pin]) as session:
@@ -296,7 +296,7 @@ class TestEngine:
                 await Session(budget=Budget(), pins=[pin]).__aenter__()
 
     async def test_gets_the_settings_of_the_session(self, tmp_path: Path) -> None:
-        """Whom to trust, and how long an answer may be."""
+        """Trusted authorities, and the maximum size of a response."""
         authority = Authority(tmp_path)
         context = authority.server(authority.issue())
         with serve_raw(answering(http(b"{}" + b" " * 100)), tls=context) as server:
@@ -307,7 +307,7 @@ class TestEngine:
                         await client.ping()
 
     async def test_pins_hold_for_calls(self, pm_sandbox: Sandbox) -> None:
-        """A server without the certificate is sent nothing."""
+        """A server without the pinned certificate receives nothing."""
         session = pm_sandbox.session(pins=["0" * 64])
         with pytest.raises(PortfolioMarginError, match="pins"):
             async with pm_sandbox.client(session=session, attempts=1) as client:
@@ -317,10 +317,10 @@ class TestEngine:
 
 
 class TestLocalAddress:
-    """Another way out of the same machine."""
+    """Another egress IP of the same machine."""
 
-    async def test_calls_leave_by_it(self, pm_sandbox: Sandbox) -> None:
-        """Where the system has no such address, nothing is sent."""
+    async def test_calls_use_the_local_address(self, pm_sandbox: Sandbox) -> None:
+        """If the system has no such address, nothing is sent."""
         for address, error in (("127.0.0.3", None), ("192.0.2.1", ConnectError)):
             session = pm_sandbox.session(local_address=address)
             async with pm_sandbox.client(session=session, attempts=1) as client:
@@ -329,16 +329,16 @@ class TestLocalAddress:
 
         assert len(pm_sandbox.exchange.requests) == 1
 
-    def test_has_a_budget_of_its_own(self) -> None:
-        """However it is spelled."""
+    def test_has_its_own_budget(self) -> None:
+        """In any spelling."""
         one, same, other = (Session(local_address=text) for text in ("::1", "0:0:0:0:0:0:0:1", "::2"))
 
         assert one.budget is same.budget
         assert len({id(budget) for budget in (one.budget, other.budget, process_budget())}) == 3
 
     @pytest.mark.parametrize("address", ["0.0.0.0", "::", "0:0:0:0:0:0:0:0"])  # noqa: S104 - nothing listens there
-    def test_a_family_is_no_other_way_out(self, address: str) -> None:
-        """IPv4 only has the budget of the process, with a proxy that of the proxy."""
+    def test_a_family_is_no_other_egress_ip(self, address: str) -> None:
+        """With IPv4 only, the budget is that of the process, or of the proxy."""
         assert Session(local_address=address).budget is process_budget()
         assert Session(local_address=address, trust_env=True).budget is process_budget()
         proxy = "http://proxy.example:3128"
@@ -349,7 +349,7 @@ class TestLocalAddress:
     async def test_calls_use_one_family(
         self, address: str, error: type[ConnectError] | None, pm_sandbox: Sandbox
     ) -> None:
-        """The local exchange has an IPv4 address alone."""
+        """The local exchange has only an IPv4 address."""
         session = pm_sandbox.session(local_address=address)
         async with pm_sandbox.client(session=session, attempts=1) as client:
             with pytest.raises(error, match="IPv6") if error else nullcontext():
@@ -359,34 +359,34 @@ class TestLocalAddress:
 
     @pytest.mark.parametrize("value", [0, True, b"127.0.0.1"])
     def test_has_to_be_text(self, value: object) -> None:
-        """Python takes numbers for addresses."""
+        """Python accepts numbers as addresses."""
         with pytest.raises(ConfigurationError, match=f"local_address is {type(value).__name__}: give text or None"):
             Session(local_address=value)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - same
-    def test_does_not_go_with_a_client_of_ones_own(self, address: str) -> None:
-        """It connects as it likes."""
+    def test_cannot_be_combined_with_a_client_of_the_caller(self, address: str) -> None:
+        """That client chooses its own address."""
         with pytest.raises(ConfigurationError, match="local_address was given together with http"):
             Session(local_address=address, http=httpx.MockTransport(lambda _: httpx.Response(200)))
 
     def test_has_to_be_an_address(self) -> None:
-        """A name may have many."""
+        """A name may have several."""
         with pytest.raises(ConfigurationError, match="local_address is not an IP address"):
             Session(local_address="localhost")
 
     @pytest.mark.parametrize("options", TestEngine.OBSTACLES.values())
-    def test_goes_with_no_other_way_out(self, options: dict[str, Any]) -> None:
-        """What would be ignored is refused."""
+    def test_cannot_be_combined_with_a_proxy(self, options: dict[str, Any]) -> None:
+        """Settings that would be ignored are refused."""
         with pytest.raises(ConfigurationError, match="local_address was given together with http, proxy or trust_env"):
             Session(local_address="127.0.0.1", **options)
 
 
 class TestClosing:
-    """A session ends within a second, whatever is under way."""
+    """A session ends within a second, whatever its calls do."""
 
     @pytest.mark.pm_sandbox(accounts=1)
     async def test_with_calls_in_flight(self, pm_sandbox: Sandbox) -> None:
-        """Calls whose answer is awaited end in `NoResponse`; those that wait for weight in `SessionClosed`."""
+        """Calls that wait for a response end in `NoResponse`, those that wait for weight in `SessionClosed`."""
         pm_sandbox.inject(Fault(delay=60, times=None))
         session = pm_sandbox.session()
         errors: list[PortfolioMarginError] = []
@@ -406,14 +406,14 @@ class TestClosing:
             began.append(anyio.current_time())
             await session.aclose()
 
-        # Before the first answer only one call asks; the other two wait for it.
+        # Before the first response only one call is sent; the other two wait for that response.
         assert sorted(type(error).__name__ for error in errors) == ["NoResponse", "SessionClosed", "SessionClosed"]
-        # Whoever waited for the answer would do so for ten seconds.
+        # Waiting for the response would take ten seconds.
         assert anyio.current_time() - began[0] < 5
         assert (pm_sandbox.budget.waiting, pm_sandbox.budget.snapshot()[0].in_flight) == (0, 0)
 
     async def test_with_a_call_between_two_attempts(self, pm: Sandbox) -> None:
-        """A call that waits before it tries again ends at once."""
+        """A call that waits before another attempt ends at once."""
         pm.inject(Fault(status=500, code=-1000, msg="x", times=None))
         session = pm.session(budget=Budget(sleep=lambda _: anyio.sleep_forever()))
         errors: list[PortfolioMarginError] = []
@@ -431,8 +431,8 @@ class TestClosing:
 
         assert [type(error) for error in errors] == [SessionClosed]
 
-    async def test_with_a_call_that_is_being_signed(self, pm: Sandbox) -> None:
-        """A module that does not answer holds nothing up."""
+    async def test_with_a_call_that_waits_for_its_signature(self, pm: Sandbox) -> None:
+        """A hanging signer delays nothing."""
 
         async def sign(_: bytes) -> str:
             await anyio.sleep_forever()
@@ -456,7 +456,7 @@ class TestClosing:
         assert [state.used for state in pm.budget.snapshot()] == [0]
 
     async def test_while_being_cancelled(self, pm: Sandbox) -> None:
-        """A cancellation that leads to closing does not cut it short."""
+        """A cancellation that leads to closing does not interrupt it."""
         closed: list[bool] = []
 
         class Slow(httpx.AsyncBaseTransport):
@@ -475,23 +475,23 @@ class TestClosing:
 
 
 class TestTimeouts:
-    """How long one request may take."""
+    """The time limits of one request."""
 
     @pytest.mark.parametrize("name", ["connect", "read", "total"])
     @pytest.mark.parametrize("seconds", [None, "5", 0, -1, math.nan])
     def test_are_numbers_of_seconds(self, name: str, seconds: Any) -> None:
-        """None, which stands for no timeout elsewhere, would fail in the middle of an order."""
+        """None, which elsewhere means no timeout, would fail in the middle of an order."""
         with pytest.raises(ConfigurationError, match=rf"timeouts\.{name} is .*: give a number"):
             Session(timeouts=Timeouts(**{name: seconds}))
 
-    def test_may_be_none_at_all(self) -> None:
-        """Whoever keeps the time otherwise says so."""
+    def test_can_be_infinite(self) -> None:
+        """For callers with their own time limit."""
         forever = Timeouts(connect=math.inf, read=math.inf, total=math.inf)
         assert Session(timeouts=forever).timeouts is forever
 
     @pytest.mark.pm_sandbox(accounts=1, minute=1e9)
     async def test_total(self, pm_sandbox: Sandbox) -> None:
-        """No whole answer in time: it was sent, and its weight stays counted."""
+        """No complete response in time: the request was sent, and its weight stays counted."""
         pm_sandbox.inject(Fault(delay=60))
         session = pm_sandbox.session(timeouts=Timeouts(total=0.2))
         async with pm_sandbox.client(session=session, attempts=1) as client:
@@ -501,7 +501,7 @@ class TestTimeouts:
         assert pm_sandbox.budget.snapshot()[0].used == 5
 
     async def test_total_while_connecting(self) -> None:
-        """Nothing was sent: a server that accepts and never speaks TLS holds the request back."""
+        """Nothing was sent: a server that accepts and never speaks TLS delays the request."""
         with serve_raw(silent) as server:
             budget = Budget()
             session = Session(budget=budget, timeouts=Timeouts(total=0.2))
@@ -516,8 +516,8 @@ class TestTimeouts:
 class TestListening:
     """`Session.add_listener`: once for each attempt of a call."""
 
-    async def test_an_answer(self, pm: Sandbox) -> None:
-        """Whose call it was, what it waited, how long it took."""
+    async def test_a_response(self, pm: Sandbox) -> None:
+        """Whose call it was, how long it waited, and how long it took."""
         told: list[AttemptEvent] = []
         session = pm.session()
         session.add_listener(told.append)
@@ -531,8 +531,8 @@ class TestListening:
         assert one.seconds is not None
         assert 0 < one.seconds < 5
 
-    async def test_every_attempt_is_told(self, pm: Sandbox) -> None:
-        """A read that is tried again is told as often as it was tried."""
+    async def test_every_attempt_is_reported(self, pm: Sandbox) -> None:
+        """A repeated read is reported for each attempt."""
         told: list[AttemptEvent] = []
         session = pm.session()
         session.add_listener(told.append)
@@ -555,7 +555,7 @@ class TestListening:
     async def test_failures(
         self, pm: Sandbox, fault: Fault, status: int | None, error: type[PortfolioMarginError]
     ) -> None:
-        """The class that the caller meets, with the time until it was given up."""
+        """The class of the caller's error, with the time until the failure."""
         told: list[AttemptEvent] = []
         session = pm.session(timeouts=Timeouts(total=0.2))
         session.add_listener(told.append)
@@ -567,8 +567,8 @@ class TestListening:
         assert [(one.status, one.error) for one in told] == [(status, error)]
         assert told[0].seconds is not None
 
-    async def test_what_never_left(self, manual_clock: ManualClock) -> None:
-        """It took no time on the wire: there was no connection, or no weight in time."""
+    async def test_a_call_that_was_not_sent(self, manual_clock: ManualClock) -> None:
+        """No time on the wire: there was no connection, or no weight in time."""
         told: list[AttemptEvent] = []
         budget = Budget(limits={("papi", LimitType.IP): 95}, monotonic=manual_clock, wall=manual_clock)
         session = Session(budget=budget)
@@ -586,8 +586,8 @@ class TestListening:
             (None, BudgetExceeded, None),
         ]
 
-    async def test_what_its_caller_cancelled_is_not_told(self, pm: Sandbox) -> None:
-        """Nobody waits for how it ended."""
+    async def test_a_cancelled_call_is_not_reported(self, pm: Sandbox) -> None:
+        """Its result is not needed."""
         told: list[AttemptEvent] = []
         session = pm.session()
         session.add_listener(told.append)
@@ -598,8 +598,8 @@ class TestListening:
 
         assert told == []
 
-    async def test_a_listener_that_fails_hurts_nobody(self, pm: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-        """The call is answered, the other listeners are told, and the failure is logged."""
+    async def test_a_failing_listener_disturbs_no_call(self, pm: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+        """The call is answered, other listeners are called, and the failure is logged."""
         told: list[AttemptEvent] = []
 
         def fail(_: AttemptEvent) -> None:
@@ -636,7 +636,7 @@ def test_calls_work_under_trio(pm_sandbox: Sandbox) -> None:
     assert [request.status for request in pm_sandbox.exchange.requests] == [200] * 5 + [400, 200, 200]
 
 
-def test_one_budget_serves_threads_with_loops_of_their_own() -> None:
+def test_one_budget_serves_threads_with_their_own_event_loops() -> None:
     """Two event loops in two threads draw on one budget, and every call is answered."""
     with running_sandbox(accounts=2, minute=1e9) as pm:
 

@@ -1,4 +1,4 @@
-"""Real processes share one budget on a real server, before an exchange with a short minute: nobody is refused."""
+"""Real processes share one budget on a real server, before an exchange with a short minute: no request is refused."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tests.valkey import serving
 MINUTE = 4.0
 LIMIT = 1000
 PROCESSES = 3
-# Of a call of the program.
+# Weight of a call of the program.
 WEIGHT = 20
-# Without the store each takes itself for one of four: together they use no more of a minute than this.
+# Without the store each process takes one of four parts: together they use no more of a minute than this.
 ALONE = PROCESSES / 4
 LONGEST = 45.0
 
@@ -59,14 +59,14 @@ asyncio.run(main())
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Generator[str, None, None]:
-    """A server of its own, which the processes reach by a socket file."""
+    """A dedicated server, which the processes reach by a socket file."""
     path = tmp_path / "socket"
     with serving("--port", "0", "--unixsocket", str(path)):
         yield f"unix://{path}"
 
 
-def test_nobody_is_refused(valkey: str) -> None:
-    """Though every process asks for all it can get, and one of them is killed and started again."""
+def test_no_request_is_refused(valkey: str) -> None:
+    """Although every process requests all it can, and one is killed and restarted."""
     until = time.monotonic() + LONGEST
     with running_sandbox(minute=MINUTE, limits={"papi": LIMIT}) as exchange, ExitStack() as running:
 
@@ -93,11 +93,11 @@ def test_nobody_is_refused(valkey: str) -> None:
         since = time.time()
         wait_for(lambda: fullest(exchange, since) > ALONE * LIMIT)
 
-        # What is being answered has no status yet.
+        # A request in progress has no status yet.
         assert {arrival.status for arrival in exchange.exchange.requests} <= {200, None}
 
 
 def fullest(exchange: Sandbox, since: float) -> int:
-    """The most weight that was used in a minute which began after that time."""
+    """Return the highest weight used in a minute that began after that time."""
     minutes = Counter(arrival.time // MINUTE for arrival in exchange.exchange.requests)
     return max((WEIGHT * calls for minute, calls in minutes.items() if minute * MINUTE > since), default=0)

@@ -1,4 +1,4 @@
-"""The bytes signed are the bytes sent, every kind of key signs as the exchange asks, and no secret is ever shown."""
+"""The signed bytes are the sent bytes, every type of key gives valid signatures, and no secret is shown."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ posix = pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has 
 
 
 class Pair(NamedTuple):
-    """A private key, in PEM and as itself, to verify with its public half."""
+    """A private key, as PEM and as an object, to verify with its public half."""
 
     key: Ed25519PrivateKey | RSAPrivateKey
     plain: str
     encrypted: str
 
     def verify(self, signature: str, payload: bytes) -> None:
-        """Raise where the signature is not the key's for the payload."""
+        """Raise if the signature is not the key's for the payload."""
         held = base64.b64decode(signature, validate=True)
         if isinstance(self.key, Ed25519PrivateKey):
             self.key.public_key().verify(held, payload)
@@ -65,7 +65,7 @@ class Pair(NamedTuple):
 
 
 def pair_of(key: Ed25519PrivateKey | RSAPrivateKey) -> Pair:
-    """The key with its two PEM texts."""
+    """Return the key with its two PEM texts."""
     plain, encrypted = (
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
         for encryption in (NoEncryption(), BestAvailableEncryption(PASSPHRASE.encode()))
@@ -75,7 +75,7 @@ def pair_of(key: Ed25519PrivateKey | RSAPrivateKey) -> Pair:
 
 @pytest.fixture(scope="module")
 def rsa() -> Pair:
-    """An RSA key: made once, for it takes long."""
+    """An RSA key, made once because it takes long."""
     return pair_of(generate_rsa_key(public_exponent=65537, key_size=2048))
 
 
@@ -87,19 +87,19 @@ def ed25519() -> Pair:
 
 @pytest.fixture(params=["ed25519", "rsa"])
 def pair(request: pytest.FixtureRequest) -> Pair:
-    """A key of either kind."""
+    """A key of either type."""
     return request.getfixturevalue(request.param)
 
 
 def signed(sign: Signer, payload: bytes) -> str:
-    """The signature of a signer that needs no waiting."""
+    """Return the signature of a synchronous signer."""
     signature = sign(payload)
     assert isinstance(signature, str)
     return signature
 
 
-def told(error: BaseException) -> str:
-    """Everything that an error, its chain and a report made of it show."""
+def report_of(error: BaseException) -> str:
+    """Return everything that an error, its chain and a report show."""
     shown = "".join(traceback.format_exception(error))
     chain: BaseException | None = error
     while chain is not None:
@@ -109,14 +109,14 @@ def told(error: BaseException) -> str:
 
 
 def refusal(credential: Credential, passphrase: str | bytes | Secret | None = None) -> ValueError:
-    """The error with which a credential is refused."""
+    """Return the error with which a credential is refused."""
     with pytest.raises(ValueError, match=r"key|secret") as caught:
         signer(credential, passphrase=passphrase)
     return caught.value
 
 
 def key_file(folder: Path, text: str, mode: int = 0o600) -> Path:
-    """A file of the given text and permissions."""
+    """Write a file with the given text and permissions."""
     path = folder / "key.pem"
     path.write_text(text)
     path.chmod(mode)
@@ -131,19 +131,19 @@ REST = "quantity=1&price=0.1&recvWindow=5000&timestamp=1499827319559"
     ("payload", "signature"),
     [
         (f"{ORDER}&{REST}", "c8db56825ae71d6d79447849e617115f4a920fa2acdcab2b053c4b2838bd6b71"),
-        # Query and body mixed are joined without a separator.
+        # Query and body are joined without a separator.
         (f"{ORDER}{REST}", "0fd168b8ddb4876a0358a8d14d0c9f3da0e9b20c5d52b2a00fcf7d1c602f9a77"),
     ],
     ids=["query", "query and body"],
 )
 @pytest.mark.parametrize("secret", [SECRET, SECRET.encode()], ids=["text", "bytes"])
 def test_the_exchanges_own_examples(secret: str | bytes, payload: str, signature: str) -> None:
-    """An HMAC signer makes the signatures that stand on the exchange's pages."""
+    """An HMAC signer gives the signatures on the exchange's pages."""
     assert signer(secret)(payload.encode()) == signature
 
 
 def test_an_example_with_another_key() -> None:
-    """The key of the Portfolio Margin page; the signatures there are wrong, this one is recomputed."""
+    """The key of the Portfolio Margin page; its signatures are wrong, so this one is recomputed."""
     payload = (
         b"symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=1&price=2000&recvWindow=5000"
         b"&timestamp=1611825601400"
@@ -155,7 +155,7 @@ def test_an_example_with_another_key() -> None:
 
 
 def test_signatures_are_independent() -> None:
-    """The state that is kept between signatures is not changed by one."""
+    """A signature does not change the state kept between signatures."""
     sign = signer(SECRET)
 
     assert sign(PAYLOAD) == sign(PAYLOAD) != sign(b"")
@@ -168,8 +168,8 @@ def test_a_private_key_signs(pair: Pair) -> None:
 
 @pytest.mark.parametrize("around", ["", "\n", "  \r\n\t"])
 @pytest.mark.parametrize("kind", ["text", "bytes", "path"])
-def test_a_private_key_is_given_in_three_ways(ed25519: Pair, tmp_path: Path, kind: str, around: str) -> None:
-    """PEM may be text, bytes or the path of a file, with white space around it."""
+def test_a_private_key_is_accepted_in_three_ways(ed25519: Pair, tmp_path: Path, kind: str, around: str) -> None:
+    """PEM as text, bytes or the path of a file, with white space around it."""
     text = around + ed25519.plain + around
     given: Credential = {"text": text, "bytes": text.encode(), "path": key_file(tmp_path, text)}[kind]
 
@@ -178,29 +178,29 @@ def test_a_private_key_is_given_in_three_ways(ed25519: Pair, tmp_path: Path, kin
 
 @pytest.mark.parametrize("passphrase", [PASSPHRASE, PASSPHRASE.encode(), Secret(PASSPHRASE)], ids=repr)
 def test_the_passphrase_opens_an_encrypted_key(pair: Pair, passphrase: str | bytes | Secret) -> None:
-    """A passphrase may be text, bytes or a `Secret`."""
+    """The passphrase as text, bytes or a `Secret`."""
     sign = signer(pair.encrypted, passphrase=passphrase)
 
     pair.verify(signed(sign, PAYLOAD), PAYLOAD)
 
 
 @pytest.mark.parametrize("passphrase", ["", b"", Secret("")], ids=repr)
-def test_an_empty_passphrase_is_none(ed25519: Pair, passphrase: str | bytes | Secret) -> None:
-    """What an unset variable leaves opens nothing: it is no passphrase for a key that needs none."""
+def test_an_empty_passphrase_is_no_passphrase(ed25519: Pair, passphrase: str | bytes | Secret) -> None:
+    """An unset variable leaves an empty text, which is ignored for a key that needs none."""
     ed25519.verify(signed(signer(ed25519.plain, passphrase=passphrase), PAYLOAD), PAYLOAD)
 
 
 @pytest.mark.parametrize("passphrase", [None, "", Secret(""), "wrong-and-secret", "wrong-and-secret\ud800"], ids=repr)
-def test_an_encrypted_key_stays_closed(pair: Pair, passphrase: str | Secret | None) -> None:
-    """The text says whether the passphrase is missing or wrong, and nothing shows it or the key."""
+def test_an_encrypted_key_needs_its_passphrase(pair: Pair, passphrase: str | Secret | None) -> None:
+    """The error says whether the passphrase is missing or wrong, and shows neither it nor the key."""
     error = refusal(pair.encrypted, passphrase)
 
     assert ("passphrase" in str(error), "encrypted" in str(error)) == (
         True,
         not (isinstance(passphrase, str) and passphrase),
     )
-    assert "wrong-and-secret" not in told(error)
-    assert pair.encrypted.splitlines()[1] not in told(error)
+    assert "wrong-and-secret" not in report_of(error)
+    assert pair.encrypted.splitlines()[1] not in report_of(error)
 
 
 def test_a_superfluous_passphrase_is_refused(pair: Pair) -> None:
@@ -208,49 +208,49 @@ def test_a_superfluous_passphrase_is_refused(pair: Pair) -> None:
     error = refusal(pair.plain, PASSPHRASE)
 
     assert "passphrase" in str(error)
-    assert PASSPHRASE not in told(error)
+    assert PASSPHRASE not in report_of(error)
 
 
 def other_kind() -> str:
-    """A private key that the exchange does not know."""
+    """Return a private key of an unsupported type."""
     key = generate_private_key(SECP256R1())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
-def test_another_kind_of_key_is_refused() -> None:
-    """Elliptic curves other than Ed25519 are not the exchange's."""
+def test_another_type_of_key_is_refused() -> None:
+    """Elliptic curves other than Ed25519 are not supported by the exchange."""
     pem = other_kind()
 
     error = refusal(pem)
 
     assert "Ed25519 or RSA" in str(error)
-    assert pem.splitlines()[1] not in told(error)
+    assert pem.splitlines()[1] not in report_of(error)
 
 
 def cut(pem: str) -> str:
-    """A key whose end was not copied."""
+    """Return a truncated key."""
     return pem[:-60]
 
 
 def changed(pem: str) -> str:
-    """A key with letters changed."""
+    """Return a key with changed letters."""
     return pem.replace("M", "N")
 
 
 def broken(pem: str) -> str:
-    """A key with half a character in it."""
+    """Return a key with an invalid character."""
     return f"{pem[:60]}\ud800{pem[60:]}"
 
 
 @pytest.mark.parametrize("spoil", [cut, changed, broken])
-def test_a_spoilt_key_is_refused(pair: Pair, spoil: Callable[[str], str]) -> None:
-    """PEM that was cut or changed is refused without showing what is left of it."""
+def test_a_damaged_key_is_refused(pair: Pair, spoil: Callable[[str], str]) -> None:
+    """The error shows no part of the PEM."""
     spoilt = spoil(pair.plain)
 
     error = refusal(spoilt)
 
     assert "PKCS#8" in str(error)
-    assert spoilt.splitlines()[1][:20] not in told(error)
+    assert spoilt.splitlines()[1][:20] not in report_of(error)
 
 
 def test_a_public_key_is_refused(ed25519: Pair) -> None:
@@ -260,7 +260,7 @@ def test_a_public_key_is_refused(ed25519: Pair) -> None:
     assert "PKCS#8" in str(refusal(public))
 
 
-def test_the_extra_is_named_where_it_is_missing(ed25519: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named(ed25519: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without cryptography a private key is refused with what to install."""
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
 
@@ -269,8 +269,8 @@ def test_the_extra_is_named_where_it_is_missing(ed25519: Pair, monkeypatch: pyte
 
 @posix
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o601, 0o666, 0o777])
-def test_a_file_that_everybody_may_read_is_refused(ed25519: Pair, tmp_path: Path, mode: int) -> None:
-    """A key file is for its owner alone; the text says what to do."""
+def test_a_file_that_is_readable_by_all_is_refused(ed25519: Pair, tmp_path: Path, mode: int) -> None:
+    """Only the owner may read a key file; the error says what to do."""
     path = key_file(tmp_path, ed25519.plain, mode)
 
     assert str(path) in str(refusal(path))
@@ -279,17 +279,17 @@ def test_a_file_that_everybody_may_read_is_refused(ed25519: Pair, tmp_path: Path
 @posix
 @pytest.mark.parametrize("mode", [0o640, 0o660, 0o620, 0o610])
 def test_ones_own_file_that_a_group_may_read_is_refused(ed25519: Pair, tmp_path: Path, mode: int) -> None:
-    """Not even one's group may read one's key."""
+    """Even if the user belongs to the group."""
     path = key_file(tmp_path, ed25519.plain, mode)
 
     assert str(path) in str(refusal(path))
 
 
 @posix
-def test_another_owners_file_may_be_read_by_a_group(
+def test_another_owners_file_may_be_readable_by_a_group(
     ed25519: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Secrets that are mounted into a container belong to somebody else, and to the reader's group."""
+    """Secrets mounted into a container have another owner, and the reader's group."""
     path = key_file(tmp_path, ed25519.plain, 0o440)
     monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
 
@@ -298,15 +298,15 @@ def test_another_owners_file_may_be_read_by_a_group(
 
 @posix
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
-def test_a_file_of_ones_own_is_accepted(ed25519: Pair, tmp_path: Path, mode: int) -> None:
-    """A key file that only its owner may read is read."""
+def test_a_private_file_of_ones_own_is_accepted(ed25519: Pair, tmp_path: Path, mode: int) -> None:
+    """Only its owner may read it."""
     path = key_file(tmp_path, ed25519.plain, mode)
 
     ed25519.verify(signed(signer(path), PAYLOAD), PAYLOAD)
 
 
-def test_a_missing_file_is_said(tmp_path: Path) -> None:
-    """Where there is no file the text names it and the reason."""
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
+    """With its path and the reason."""
     path = tmp_path / "key.pem"
 
     assert str(path) in str(refusal(path))
@@ -318,11 +318,11 @@ def test_a_directory_is_no_key(tmp_path: Path) -> None:
 
 
 def test_a_file_without_a_key_is_refused(tmp_path: Path) -> None:
-    """A file that holds no PEM, such as an HMAC secret, is refused and not shown."""
+    """A file without PEM, such as an HMAC secret, is refused and not shown."""
     error = refusal(key_file(tmp_path, SECRET))
 
     assert "PKCS#8" in str(error)
-    assert SECRET not in told(error)
+    assert SECRET not in report_of(error)
 
 
 @pytest.mark.parametrize(
@@ -343,28 +343,28 @@ def test_a_file_without_a_key_is_refused(tmp_path: Path) -> None:
     ],
     ids=ascii,
 )
-def test_a_secret_that_was_copied_badly_is_refused(secret: str | bytes) -> None:
-    """What came along in copying is found here and not by the exchange; the text shows nothing of the secret."""
+def test_a_badly_copied_secret_is_refused(secret: str | bytes) -> None:
+    """Extra characters are found before anything is sent; the error shows nothing of the secret."""
     error = refusal(secret)
 
     assert "API secret" in str(error)
-    assert SECRET[:9] not in told(error)
+    assert SECRET[:9] not in report_of(error)
 
 
 @pytest.mark.parametrize("key", [b"", b" ", b"key ", b"a\nb", b"\xc3\xa9", b"\x7f"])
-def test_a_key_that_was_copied_badly_is_refused(key: bytes) -> None:
+def test_a_badly_copied_api_key_is_refused(key: bytes) -> None:
     """The same holds for the API key, under its own name."""
     with pytest.raises(ValueError, match="API key"):
         check_key(key, "the API key")
 
 
 def test_a_key_may_have_any_printable_character() -> None:
-    """What the exchange makes tomorrow is not refused: all of ASCII that can be seen is fine."""
+    """Future formats of the exchange are accepted: all visible ASCII characters."""
     check_key(bytes(range(0x21, 0x7F)), "the API key")
 
 
-def test_a_function_signs_itself() -> None:
-    """A signer of the caller's own is used as it is."""
+def test_a_function_is_used_as_the_signer() -> None:
+    """A signer of the caller is called directly."""
 
     def sign(payload: bytes) -> str:
         return payload.hex()
@@ -372,7 +372,7 @@ def test_a_function_signs_itself() -> None:
     assert signer(sign) is sign
 
 
-# What people and tools do to look at a value.
+# Ways in which people and tools inspect a value.
 LOOKS: dict[str, Callable[[Any], object]] = {
     "repr": repr,
     "str": str,
@@ -401,11 +401,11 @@ LOOKS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
 def test_a_secret_is_not_shown(look: Callable[[Any], object]) -> None:
-    """However it is looked at, a secret either refuses or shows nothing of itself."""
+    """Each way fails or shows nothing of the secret."""
     try:
         seen = look(Secret(SECRET))
     except (TypeError, AttributeError) as refused:
-        seen = told(refused)
+        seen = report_of(refused)
 
     assert SECRET not in f"{seen!r} {seen}"
 
@@ -423,27 +423,27 @@ TAKES: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("take", TAKES.values(), ids=TAKES)
-def test_a_secret_is_not_taken_along(take: Callable[[Any], object]) -> None:
-    """A secret can be neither copied nor pickled."""
+def test_a_secret_cannot_be_copied_or_pickled(take: Callable[[Any], object]) -> None:
+    """Both are refused."""
     with pytest.raises(TypeError, match="secret"):
         take(Secret(SECRET))
 
 
 def test_secrets_are_not_compared() -> None:
-    """Equal secrets are not equal: comparing would tell."""
+    """Equal secrets are not equal, as a comparison would leak information."""
     held, other = Secret(SECRET), Secret(SECRET)
 
     assert (held == other, held == SECRET, held == held) == (False, False, True)  # noqa: PLR0124 - identity is the fact
 
 
 @pytest.mark.parametrize(("value", "revealed"), [("a", b"a"), (b"\xff", b"\xff"), ("é", "é".encode()), ("", b"")])
-def test_a_secret_reveals_itself_where_it_is_used(value: str | bytes, revealed: bytes) -> None:
-    """Its user gets the bytes."""
+def test_a_secret_reveals_its_bytes_on_request(value: str | bytes, revealed: bytes) -> None:
+    """For the code that signs."""
     assert Secret(value).reveal() == revealed
 
 
 def test_making_a_secret_shows_nothing() -> None:
-    """Text that is not valid Unicode is held too: an error would quote it."""
+    """Invalid Unicode is accepted, as an error would quote the text."""
     assert Secret(f"{SECRET}\ud800").reveal().startswith(SECRET.encode())
 
 
@@ -451,23 +451,23 @@ ADDED = {"recvWindow", "timestamp", "signature"}
 
 
 class Heard:
-    """An exchange in memory that keeps what it was sent."""
+    """An exchange in memory that records requests."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        """Keep it, and answer with nothing."""
+        """Record the request, and send an empty response."""
         self.requests.append(request)
         return httpx.Response(200, json={})
 
     @property
     def query(self) -> bytes:
-        """The query of the last request, byte for byte."""
+        """Return the query of the last request, byte for byte."""
         return self.requests[-1].url.raw_path.partition(b"?")[2]
 
     def client(self, secret: Credential | None = SECRET) -> Client:
-        """A client that leads here."""
+        """Return a client of this exchange."""
         session = Session(http=httpx.MockTransport(self), budget=Budget())
         return Client(API_KEY, secret, session=session)
 
@@ -483,7 +483,7 @@ class Heard:
 @example({"a": "\ud800"})
 @example({"a": "中😀\u202e"})
 async def test_the_bytes_signed_are_the_bytes_sent(parameters: dict[str, str | int]) -> None:
-    """Over all of Unicode, what stands before the signature is what was signed, and is what was asked for."""
+    """For all of Unicode, the text before the signature is the signed text and has the requested values."""
     exchange = Heard()
     async with exchange.client() as client:
         try:
@@ -500,8 +500,8 @@ async def test_the_bytes_signed_are_the_bytes_sent(parameters: dict[str, str | i
     assert (name, len(timestamp)) == ("timestamp", 13)
 
 
-async def test_the_key_travels_in_its_header() -> None:
-    """The key is in the header, and neither key nor secret in the URL."""
+async def test_the_key_is_sent_in_its_header() -> None:
+    """Neither key nor secret is in the URL."""
     exchange = Heard()
     async with exchange.client() as client:
         await client.request("GET", "/papi/v1/x", weight=1, returns=dict[str, str])
@@ -522,8 +522,8 @@ async def test_a_base64_signature_arrives_whole(pair: Pair) -> None:
     pair.verify(httpx.QueryParams(b"s=" + signature)["s"], payload)
 
 
-async def test_a_signer_may_take_its_time() -> None:
-    """A function that returns an awaitable signs too, for a key that lives elsewhere."""
+async def test_a_signer_may_be_asynchronous() -> None:
+    """A function that returns an awaitable signs too, for a remote key."""
     exchange = Heard()
 
     async def sign(payload: bytes) -> str:
@@ -536,8 +536,8 @@ async def test_a_signer_may_take_its_time() -> None:
     assert signature.decode() == f"{len(payload)}%2B"
 
 
-async def test_a_signer_that_fails_is_named() -> None:
-    """Whatever a signer of the caller's own raises, nothing is sent and the error says so."""
+async def test_a_failing_signer_is_named() -> None:
+    """Whatever the caller's signer raises, nothing is sent and the error says so."""
     exchange = Heard()
 
     def sign(_: bytes) -> str | Awaitable[str]:
@@ -551,8 +551,8 @@ async def test_a_signer_that_fails_is_named() -> None:
     assert SECRET not in str(caught.value)
 
 
-def test_what_is_no_credential_is_refused_at_once() -> None:
-    """A mistaken type is told when the client is made, not at its first call."""
+def test_an_invalid_credential_is_refused_at_once() -> None:
+    """A wrong type is reported when the client is made, not at its first call."""
     credential: Any = 42
 
     with pytest.raises(ValueError, match="int"):
@@ -560,6 +560,6 @@ def test_what_is_no_credential_is_refused_at_once() -> None:
 
 
 def test_a_passphrase_beside_an_hmac_secret_is_a_mistake() -> None:
-    """Whoever gives one believes to have given a private key."""
+    """The caller probably believes that the secret is a private key."""
     with pytest.raises(ValueError, match="passphrase"):
         signer("secret", passphrase="word")

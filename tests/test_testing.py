@@ -1,4 +1,4 @@
-"""What users test with: the sandbox as a context and as a pytest fixture."""
+"""Helpers for users' tests: the sandbox as a context and as a pytest fixture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytest_plugins = ["pytester"]
 
 @pytest.mark.parametrize("in_memory", [False, True])
 async def test_sandbox_and_client(*, in_memory: bool) -> None:
-    """Two lines give an exchange and a client of it."""
+    """Two lines give an exchange and a client."""
     async with sandbox(in_memory=in_memory) as pm, pm.client() as client:
         span = await client.span_account()
 
@@ -27,7 +27,7 @@ async def test_sandbox_and_client(*, in_memory: bool) -> None:
 
 
 async def test_clients_share_the_sandbox_budget(pm: Sandbox) -> None:
-    """What one client spends, the others know."""
+    """All clients know what one client spends."""
     async with pm.client(0) as one, pm.client(1) as other:
         await one.um_account()
         await other.um_account()
@@ -35,8 +35,8 @@ async def test_clients_share_the_sandbox_budget(pm: Sandbox) -> None:
     assert pm.budget.snapshot()[0].used == 10
 
 
-async def test_options_win(pm: Sandbox) -> None:
-    """A client of the sandbox may be given anything that a client may be given."""
+async def test_options_of_a_client_are_passed_on(pm: Sandbox) -> None:
+    """A client of the sandbox accepts all arguments of a client."""
     budget = Budget(minute=1e9)
     session = pm.session(budget=budget)
     async with pm.client(label="mine", session=session) as client:
@@ -45,8 +45,8 @@ async def test_options_win(pm: Sandbox) -> None:
     assert (client.label, budget.snapshot()[0].used, pm.budget.snapshot()) == ("mine", 5, [])
 
 
-async def test_faults_are_scripted_and_forgotten(pm: Sandbox) -> None:
-    """What was injected and cleared does not strike."""
+async def test_faults_are_injected_and_cleared(pm: Sandbox) -> None:
+    """A cleared fault has no effect."""
     pm.inject(Fault(status=400, code=-1000, msg="x", times=None))
     pm.clear()
     async with pm.client() as client:
@@ -55,8 +55,8 @@ async def test_faults_are_scripted_and_forgotten(pm: Sandbox) -> None:
     assert pm.exchange.requests[-1].status == 200
 
 
-async def test_limits_are_told_to_the_budget() -> None:
-    """Its clients keep to the limits of a sandbox that allows less; one with a budget of its own is refused."""
+async def test_the_budget_knows_the_limits() -> None:
+    """Clients keep to the lower limits of a sandbox; one with its own budget is refused."""
     limits = {"papi": 35, "api": 60, "sapi-ip": 70, "sapi-uid": 80}
     # A minute that does not turn while the test runs.
     options: dict[str, Any] = {"in_memory": True, "accounts": 1, "limits": limits, "minute": 1e9}
@@ -71,8 +71,8 @@ async def test_limits_are_told_to_the_budget() -> None:
     assert [state.limit for state in pm.budget.snapshot()] == [35]
 
 
-def test_shows_where_it_is() -> None:
-    """Its text tells the address."""
+def test_repr_shows_the_address() -> None:
+    """The repr contains the URL."""
     with running_sandbox(accounts=3) as pm:
         assert repr(pm) == f"Sandbox({pm.base_url}, 3 accounts)"
         assert repr(pm.session()).startswith("Session(not open")
@@ -80,7 +80,7 @@ def test_shows_where_it_is() -> None:
 
 
 def test_names_the_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra the import says how to get it."""
+    """Without the extra, the ImportError names the command."""
     monkeypatch.setitem(sys.modules, "binance_pm.sandbox", None)
     monkeypatch.delitem(sys.modules, "binance_pm.testing")
 
@@ -89,7 +89,7 @@ def test_names_the_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_fixture(pytester: pytest.Pytester) -> None:
-    """The plugin is found by itself; its fixture serves plain, asyncio and parametrised tests alike."""
+    """The plugin is discovered; its fixture serves plain, asyncio and parametrised tests alike."""
     pytester.makepyfile(
         """
         import asyncio

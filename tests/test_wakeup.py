@@ -16,7 +16,7 @@ BACKENDS = ("asyncio", "trio")
 
 
 async def woken_by(call: Callable[[Wake], object]) -> bool:
-    """Whether a sleeping task is woken, where `call` is given what wakes it."""
+    """Whether a sleeping task is woken, if `call` gets the waking function."""
     with anyio.move_on_after(5), anyio.CancelScope() as scope:
         call(waker(scope.cancel))
         await anyio.sleep_forever()
@@ -25,7 +25,7 @@ async def woken_by(call: Callable[[Wake], object]) -> bool:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_wakes_a_task_of_the_same_loop(backend: str) -> None:
-    """Nothing needs to be scheduled: it is awake at once."""
+    """The task is woken at once, without scheduling."""
 
     def at_once(wake: Wake) -> None:
         wake()
@@ -46,7 +46,7 @@ def test_wakes_a_task_from_another_thread(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("other", BACKENDS)
 def test_wakes_a_task_from_another_loop(backend: str, other: str) -> None:
-    """Whichever libraries run the two."""
+    """Whichever libraries run the two loops."""
 
     def from_loop(wake: Wake) -> None:
         async def run() -> bool:
@@ -58,8 +58,8 @@ def test_wakes_a_task_from_another_loop(backend: str, other: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_says_that_a_loop_has_ended(backend: str) -> None:
-    """Nobody is left to wake."""
+def test_reports_an_ended_loop(backend: str) -> None:
+    """There is no task to wake."""
 
     async def make() -> Wake:
         return waker(lambda: None)
@@ -67,8 +67,8 @@ def test_says_that_a_loop_has_ended(backend: str) -> None:
     assert anyio.run(make, backend=backend)() is False
 
 
-async def test_says_so_inside_another_loop_too() -> None:
-    """As where a thread with a loop of its own has ended."""
+async def test_reports_an_ended_loop_from_another_loop() -> None:
+    """Such as after the end of a thread with its own loop."""
 
     async def make() -> Wake:
         return waker(lambda: None)

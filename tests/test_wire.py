@@ -1,4 +1,4 @@
-"""What stands on the wire: no exponent ever leaves, and whatever comes back is the promised type or a ValueError."""
+"""Encoding and decoding: no exponent is ever sent, and any response is the promised type or a ValueError."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DEEP = b"[" * 100_000
 
 
 class Coin(Model, frozen=True):
-    """Something of every kind that an answer holds."""
+    """A field of every type in responses."""
 
     amount: Decimal
     spare_amount: Decimal | None = None
@@ -53,7 +53,7 @@ class Coin(Model, frozen=True):
 
 
 class Purse(Model, frozen=True):
-    """Coins inside everything that can hold them."""
+    """Coins in all types of containers."""
 
     coins: list[Coin]
     by_name: dict[str, Coin] = field(default_factory=dict[str, Coin])
@@ -70,13 +70,13 @@ class Quote(Model, frozen=True):
 
 
 class Price(Model, frozen=True):
-    """One amount and nothing else."""
+    """A single amount."""
 
     price: Decimal
 
 
 class Rates(Model, frozen=True):
-    """Amounts inside everything that can hold them."""
+    """Amounts in all types of containers."""
 
     listed: list[Decimal] = field(default_factory=list[Decimal])
     pair: tuple[Decimal, Decimal] | None = None
@@ -86,7 +86,7 @@ class Rates(Model, frozen=True):
 
 @dataclass
 class Chest:
-    """What `Client.request` may be asked for in place of a Struct."""
+    """A type that is no Struct, for `Client.request`."""
 
     amount: Decimal
     inside: Chest | None = None
@@ -106,7 +106,7 @@ class Pair(NamedTuple):
 
 
 class Weighed(Model, frozen=True):
-    """An amount that says more about itself."""
+    """An amount with constraints."""
 
     amount: Annotated[Decimal, Meta(description="in grams")]
 
@@ -118,19 +118,19 @@ class Counted(Model, frozen=True):
 
 
 class Big(Model, frozen=True, tag=True):
-    """One of two kinds that a tag tells apart."""
+    """One of two types distinguished by a tag."""
 
     name: str
 
 
 class Tiny(Model, frozen=True, tag=True):
-    """The other."""
+    """The other type."""
 
     size: Decimal
 
 
 class Row(Model, frozen=True, array_like=True):
-    """A Struct that is a list on the wire, as a candle is."""
+    """A Struct that is a list on the wire, such as a candle."""
 
     name: str
     amount: Decimal
@@ -163,22 +163,22 @@ class Row(Model, frozen=True, array_like=True):
     ],
 )
 def test_a_value_is_sent_in_plain_notation(value: Value, sent: str) -> None:
-    """Text is percent-encoded as RFC 3986 has it, numbers have no exponent, truth is in lower case."""
+    """Text is percent-encoded by RFC 3986, numbers have no exponent, booleans are in lower case."""
     assert encode_query({"x": value}) == f"x={sent}"
 
 
-def test_the_order_is_kept_and_none_is_left_out() -> None:
-    """Parameters stand in the order given; None means that the parameter is not sent."""
+def test_the_order_is_kept_and_none_is_omitted() -> None:
+    """Parameters keep the given order; a parameter that is None is not sent."""
     assert encode_query({"symbol": "BTCUSDT", "side": None, "asset": "BTC", "a": 1}) == "symbol=BTCUSDT&asset=BTC&a=1"
 
 
-def test_nothing_is_an_empty_query() -> None:
-    """No parameters, or none but None, are an empty text."""
+def test_no_parameters_give_an_empty_query() -> None:
+    """No parameters, or only None, give an empty text."""
     assert encode_query({"symbol": None}) == ""
 
 
 def test_a_name_is_encoded_too() -> None:
-    """A name cannot smuggle in another parameter."""
+    """A name cannot add another parameter."""
     assert encode_query({"a&b=c": 1}) == "a%26b%3Dc=1"
 
 
@@ -186,8 +186,8 @@ def test_a_name_is_encoded_too() -> None:
 @given(st.decimals())
 @example(Decimal("1E+999999"))
 @example(Decimal("1E-999999"))
-def test_a_decimal_is_sent_whole_or_refused(value: Decimal) -> None:
-    """No Decimal is ever sent with an exponent, or as another number."""
+def test_a_decimal_is_sent_exactly_or_refused(value: Decimal) -> None:
+    """No Decimal is sent with an exponent, or as another number."""
     try:
         sent = encode_query({"x": value}).removeprefix("x=")
     except ValueError:
@@ -203,8 +203,8 @@ def test_a_decimal_is_sent_whole_or_refused(value: Decimal) -> None:
 @example({"x": "a\udfffb"})
 @example({"x": "\x00\r\n\t%00&x=y"})
 @example({"": ""})
-def test_text_arrives_as_it_was_or_is_refused(parameters: dict[str, str]) -> None:
-    """Over all of Unicode a query reads back as it was; half a surrogate pair is refused."""
+def test_text_is_sent_exactly_or_refused(parameters: dict[str, str]) -> None:
+    """For all of Unicode a query decodes to the same text; half a surrogate pair is refused."""
     broken = any("\ud800" <= character <= "\udfff" for text in parameters.values() for character in text)
     try:
         sent = encode_query(parameters)
@@ -218,14 +218,14 @@ def test_text_arrives_as_it_was_or_is_refused(parameters: dict[str, str]) -> Non
 
 @pytest.mark.parametrize("value", [0.1, 1.0, 1e-05, float("nan"), float("inf")])
 def test_a_float_is_refused_by_name(value: Any) -> None:
-    """A float cannot hold an amount; the text names the parameter and what to give in its place."""
+    """A float cannot hold an amount exactly; the error names the parameter and the types to use."""
     with pytest.raises(ValueError, match="price"):
         encode_query({"symbol": "BTCUSDT", "price": value})
 
 
 @pytest.mark.parametrize("value", ["NaN", "-NaN", "sNaN", "Infinity", "-Infinity"])
 def test_an_infinite_decimal_is_refused(value: str) -> None:
-    """What is not a finite number has no plain notation."""
+    """Only finite numbers have a plain notation."""
     with pytest.raises(ValueError, match="price"):
         encode_query({"price": Decimal(value)})
 
@@ -244,8 +244,8 @@ def test_an_infinite_decimal_is_refused(value: str) -> None:
         pytest.param(-(10**5_000), id="long"),
     ],
 )
-def test_an_absurd_number_is_refused_at_once(value: Value) -> None:
-    """A number that would fill the memory is refused before it is written out."""
+def test_a_huge_number_is_refused_at_once(value: Value) -> None:
+    """A number that would fill memory is refused before it is written out."""
     with pytest.raises(ValueError, match="quantity"):
         encode_query({"quantity": value})
 
@@ -254,13 +254,13 @@ def test_an_absurd_number_is_refused_at_once(value: Value) -> None:
     ("value", "kind"), [(b"x", "bytes"), ([1], "list"), ({"a": 1}, "dict"), (1j, "complex"), (object(), "object")]
 )
 def test_another_type_is_refused_by_name(value: Any, kind: str) -> None:
-    """What the exchange cannot be sent is refused; the text names parameter and type."""
+    """The error names the parameter and the type."""
     with pytest.raises(ValueError, match=f"symbol.*{kind}"):
         encode_query({"symbol": value})
 
 
 def test_half_a_surrogate_pair_is_refused_by_name() -> None:
-    """Text that is not valid Unicode is refused; the text names the parameter, not the value."""
+    """Text that is not valid Unicode is refused; the error names the parameter, not the value."""
     with pytest.raises(ValueError, match="note"):
         encode_query({"note": "abc\ud800"})
 
@@ -275,12 +275,12 @@ def test_half_a_surrogate_pair_is_refused_by_name() -> None:
     ],
 )
 def test_camel(name: str, wire: str) -> None:
-    """Python's spelling becomes the exchange's."""
+    """Python's names become the exchange's."""
     assert camel(name) == wire
 
 
 def test_fields_are_found_by_their_names_on_the_wire() -> None:
-    """What is sent in camelCase is read in snake_case."""
+    """Names in camelCase become names in snake_case."""
     coin = decoder(Coin)(b'{"amount":"1.50","spareAmount":"-2","updateTime":1657707212154,"note":"x","side":"LONG"}')
 
     assert coin == Coin(
@@ -294,7 +294,7 @@ def test_fields_are_found_by_their_names_on_the_wire() -> None:
 
 @pytest.mark.parametrize("sent", [f'"{DIGITS}"', DIGITS])
 def test_every_digit_is_kept(sent: str) -> None:
-    """An amount has as many digits as the exchange sent, as text and as a number."""
+    """An amount keeps all its digits, as text and as a number."""
     assert str(decoder(Coin)(b'{"amount":%s}' % sent.encode()).amount) == DIGITS
 
 
@@ -306,19 +306,19 @@ def test_a_number_may_come_for_text(sent: bytes) -> None:
 
 @pytest.mark.parametrize(("sent", "time"), [(b"0", 0), (b'"0"', 0), (b'"1657707212154"', 1657707212154)])
 def test_a_time_may_come_as_text(sent: bytes, time: int) -> None:
-    """A time may be text, as ``"0"`` is seen to be."""
+    """A time may be text, such as the observed ``"0"``."""
     assert decoder(Coin)(b'{"amount":"1","updateTime":%s}' % sent).update_time == time
 
 
-def test_what_is_held_is_no_work_for_the_garbage_collector() -> None:
-    """Hundreds of accounts with hundreds of positions each would hold up the event loop at every full collection."""
+def test_decoded_responses_are_not_tracked_by_the_garbage_collector() -> None:
+    """Hundreds of accounts with hundreds of positions would block the event loop at each full collection."""
     answer = ENDPOINTS["um_account"].decode(body_of(LARGE))
 
     assert not any(map(gc.is_tracked, [answer, *answer.assets, *answer.positions]))
 
 
 def test_an_unknown_field_is_ignored() -> None:
-    """A field that the exchange adds breaks nothing."""
+    """A field that the exchange adds is ignored."""
     assert decoder(Coin)(b'{"new":{"deep":[1,null,"x"]},"amount":"1"}') == Coin(amount=Decimal(1))
 
 
@@ -331,7 +331,7 @@ def test_an_empty_text_is_none_where_an_amount_may_be_missing(gap: bytes) -> Non
 
 
 def test_an_empty_text_is_none_however_deep() -> None:
-    """Fields typed ``Decimal | None`` are found inside lists, mappings, unions and Structs that hold themselves."""
+    """Fields typed ``Decimal | None`` are found in lists, mappings, unions and recursive Structs."""
     coin = b'{"amount":"1","spareAmount":""}'
     purse = b'{"coins":[%s,%s],"byName":{"a":%s},"last":%s}' % (coin, coin, coin, coin)
 
@@ -352,26 +352,26 @@ def test_an_empty_text_is_none_however_deep() -> None:
     ],
 )
 def test_an_empty_text_is_refused_elsewhere(body: bytes) -> None:
-    """Where something must be, an empty text is an error, and so is any other text that is no number."""
+    """Without None in the type, an empty or invalid text is an error."""
     with pytest.raises(ValueError, match=r"at `\$\.(amount|updateTime|spareAmount)`"):
         decoder(Coin)(body)
 
 
-def test_a_type_without_missing_amounts_has_no_empty_texts() -> None:
-    """Where no field may be missing nothing is replaced."""
+def test_a_type_without_optional_amounts_replaces_no_empty_texts() -> None:
+    """If no field may be missing, nothing is replaced."""
     with pytest.raises(ValueError, match=r"`\$\.listed\[0\]`$"):
         decoder(Rates)(b'{"listed":[""]}')
 
 
-def test_text_that_looks_like_a_field_is_left_alone() -> None:
-    """Only fields are read as missing, not text that quotes them."""
+def test_text_that_looks_like_a_field_is_kept() -> None:
+    """Only fields are replaced, not text that quotes them."""
     body = rb'{"amount":"1","spareAmount":"","note":"\"spareAmount\":\"\""}'
 
     assert decoder(Coin)(body).note == '"spareAmount":""'
 
 
 def test_an_empty_note_stays_empty() -> None:
-    """Text may be empty beside an amount that is missing."""
+    """Text may be empty beside a missing amount."""
     assert decoder(Coin)(b'{"amount":"1","spareAmount":"","note":""}').note == ""
 
 
@@ -410,8 +410,8 @@ HOLDERS = [
 
 
 @pytest.mark.parametrize(("returns", "body", "place"), HOLDERS, ids=str)
-def test_an_odd_amount_is_refused_wherever_it_stands(returns: type[Any], body: str, place: str) -> None:
-    """What is not written as an amount is refused where it arrives, by its path, in words of this package."""
+def test_an_odd_amount_is_refused_everywhere(returns: type[Any], body: str, place: str) -> None:
+    """The error has the path, in the words of this package."""
     decode = decoder(returns)
     for text in (*ODD_AMOUNTS, *ESCAPED_AMOUNTS):
         with pytest.raises(ValueError, match=r"`\$|JSON") as raised:
@@ -422,8 +422,8 @@ def test_an_odd_amount_is_refused_wherever_it_stands(returns: type[Any], body: s
 
 
 @pytest.mark.parametrize(("returns", "body", "place"), HOLDERS[:-4], ids=str)
-def test_a_number_out_of_bounds_is_refused_wherever_it_stands(returns: type[Any], body: str, place: str) -> None:
-    """A JSON number for an amount keeps to the same bounds."""
+def test_a_number_out_of_bounds_is_refused_everywhere(returns: type[Any], body: str, place: str) -> None:
+    """A JSON number for an amount has the same bounds."""
     decode = decoder(returns)
     for number in LARGE_NUMBERS:
         with pytest.raises(ValueError, match=r"`\$") as raised:
@@ -433,8 +433,8 @@ def test_a_number_out_of_bounds_is_refused_wherever_it_stands(returns: type[Any]
 
 
 @pytest.mark.parametrize(("returns", "body", "place"), [one for one in HOLDERS if one[0] is not Decimal | int], ids=str)
-def test_a_good_amount_is_read_wherever_it_stands(returns: type[Any], body: str, place: str) -> None:
-    """An amount within bounds is read with all its digits, and its text has no exponent."""
+def test_a_valid_amount_is_read_everywhere(returns: type[Any], body: str, place: str) -> None:
+    """An amount within bounds keeps all its digits, and its text has no exponent."""
     del place
     decode = decoder(returns)
     for sent, written in GOOD_AMOUNTS.items():
@@ -447,7 +447,7 @@ def test_a_good_amount_is_read_wherever_it_stands(returns: type[Any], body: str,
 @pytest.mark.parametrize("rows", [1, 5, 100])
 @pytest.mark.parametrize("last", [False, True])
 def test_an_odd_amount_is_found_among_many(rows: int, *, last: bool) -> None:
-    """The path tells the row; that a row was read before makes no difference."""
+    """The path names the row, whether or not the row was decoded before."""
     decode = ENDPOINTS["um_account"].decode
     whole = json.loads(body_of(LARGE))
     whole["positions"] = [{**whole["positions"][0], "symbol": f"S{row}"} for row in range(rows)]
@@ -459,15 +459,15 @@ def test_an_odd_amount_is_found_among_many(rows: int, *, last: bool) -> None:
             decode(json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode())
 
 
-def test_json_has_plain_amounts_wherever_they_come_from() -> None:
-    """An amount that was calculated, or given by a user, has an exponent where Decimal writes one."""
+def test_json_has_plain_amounts_from_any_source() -> None:
+    """A calculated or given amount may have an exponent as a Decimal."""
     event = {"line": Decimal("1E-10"), "sums": [Decimal("0E-8"), Decimal("1E+3")], "name": "1E-10"}
 
     assert json_of(event) == b'{"line":"0.0000000001","sums":["0.00000000","1000"],"name":"1E-10"}'
 
 
-def test_a_symbol_of_another_script_is_no_reason_to_refuse() -> None:
-    """Contracts have names in Chinese, and with underscores; text may hold blanks and digits of any script."""
+def test_symbols_in_other_scripts_are_accepted() -> None:
+    """Contracts have Chinese names and underscores; text may have blanks and digits of any script."""
     whole = json.loads(body_of(LARGE))
     for place, name in enumerate(["币安人生USDT", "BTCUSDT_260327", "A B", "\u0661 1_0", "1_000", " 1 ", "+1"]):
         whole["positions"][place]["symbol"] = name
@@ -481,7 +481,7 @@ def test_a_symbol_of_another_script_is_no_reason_to_refuse() -> None:
     "text", ["NaN", "sNaN", "Infinity", "-inf", "1_0", " 1", "+1", "\u0661", "1e999999999", "9" * 65]
 )
 @pytest.mark.parametrize("returns", [dict[Decimal, Decimal], dict[Decimal, str]])
-def test_an_odd_amount_in_place_of_a_name_is_refused(returns: type[Any], text: str) -> None:
+def test_an_odd_amount_as_a_name_is_refused(returns: type[Any], text: str) -> None:
     """Prices may be names, as in an order book."""
     assert decoder(returns)(b'{"1.5":"1"}').keys() == {Decimal("1.5")}
     with pytest.raises(ValueError, match=r"`key of \$`$"):
@@ -490,14 +490,14 @@ def test_an_odd_amount_in_place_of_a_name_is_refused(returns: type[Any], text: s
 
 @pytest.mark.parametrize("text", ['"nan"', '"inf"', '"-Infinity"', "1e400", '"1e400"', '"1_0"', '"\u0661"'])
 def test_a_float_is_finite(text: str) -> None:
-    """The same holds for a float, which `Client.request` may be asked for."""
+    """The same holds for floats requested through `Client.request`."""
     with pytest.raises(ValueError, match=r"`\$\.rough`$"):
         decoder(Rates)(f'{{"rough":{text}}}'.encode())
 
 
 @pytest.mark.parametrize("returns", [Coin, Counted, dict[str, Any], dict[str, int], Any, object, dict[str, object]])
 def test_an_integer_has_64_bits(returns: Any) -> None:
-    """What no database or other program could hold is refused by its path, and so is no integer at all."""
+    """A larger integer, or a number that is no integer, is refused with its path."""
     decode = decoder(returns)
     for good in (2**63 - 1, -(2**63), 0):
         if returns is not Coin:
@@ -515,15 +515,15 @@ def test_an_integer_has_64_bits(returns: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ODD_TIMES, ids=lambda text: text[:20])
-def test_a_time_is_in_the_calendar(text: str) -> None:
-    """A time that no calendar has is refused by its path."""
+def test_a_time_has_to_be_in_the_calendar(text: str) -> None:
+    """A time outside is refused with its path."""
     with pytest.raises(ValueError, match=r"`\$\.updateTime`$"):
         decoder(Coin)(f'{{"amount":"1","updateTime":{text}}}'.encode())
 
 
 @pytest.mark.parametrize("time", [0, 253402300799999])
 def test_the_first_and_last_time_of_the_calendar(time: int) -> None:
-    """They are read, and Python knows them: 0 stands for "never"."""
+    """Both are read and known to Python: 0 means "never"."""
     read = decoder(Coin)(b'{"amount":"1","updateTime":%d}' % time).update_time
 
     assert datetime.fromtimestamp(read / 1000, UTC).year in {1970, 9999}
@@ -535,7 +535,7 @@ def test_the_first_and_last_time_of_the_calendar(time: int) -> None:
 )
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 def test_deep_nesting_is_a_value_or_one_error(returns: Any, inside: str, opening: str, closing: str) -> None:
-    """At every depth, and wherever the caller stands: what is returned can be written again."""
+    """At any depth, and at any depth of the caller: a returned value can be encoded again."""
     decode = decoder(returns)
     decode(inside.format("[]").encode())
 
@@ -573,16 +573,16 @@ def test_deep_nesting_is_a_value_or_one_error(returns: Any, inside: str, opening
         (b'{"amount":"%b"}' % (b"k" * 64), "`$.amount`"),
     ],
 )
-def test_what_is_wrong_is_found_by_its_place(body: bytes, place: str) -> None:
-    """Whatever the library says; a long text, which may be a key, is never shown."""
+def test_errors_name_the_place(body: bytes, place: str) -> None:
+    """Whatever the library reports; a long text, which may be a key, is never shown."""
     with pytest.raises(ValueError, match=re.escape(place)) as raised:
         decoder(Coin)(body)
 
     assert "kkkk" not in str(raised.value)
 
 
-def test_what_is_written_again_is_plain() -> None:
-    """What was read is written by msgspec in plain notation, with the digits that were sent."""
+def test_decoded_amounts_are_encoded_in_plain_notation() -> None:
+    """With the digits that were received."""
     body = b'{"amount":"0.00000000","spareAmount":"-0.00000012","updateTime":0,"note":"","side":"BOTH"}'
 
     assert msgspec.json.encode(decoder(Coin)(body)) == body
@@ -590,7 +590,7 @@ def test_what_is_written_again_is_plain() -> None:
 
 @pytest.mark.parametrize("text", ["0E-8", "-0E-8", "1.2E-7", "1E+3", "1E-64"])
 def test_a_plain_amount_is_the_same_amount(text: str) -> None:
-    """A Decimal with plain text equals, hashes, sorts, calculates, copies and pickles as a Decimal does."""
+    """It equals, hashes, sorts, calculates, copies and pickles like a Decimal."""
     amount, same = plain(Decimal(text)), Decimal(text)
 
     assert (amount, hash(amount), repr(amount), amount.as_tuple()) == (same, hash(same), repr(same), same.as_tuple())
@@ -604,8 +604,8 @@ def test_a_plain_amount_is_the_same_amount(text: str) -> None:
 
 
 @pytest.mark.parametrize("texts", [["0E-8", "1E-7"], ["0E-8", "1.5"], ["1E-7", "1E-9", "2"]])
-def test_plain_amounts_are_averaged(texts: list[str]) -> None:
-    """`statistics` makes new numbers of the type that it is given, and so may other libraries."""
+def test_plain_amounts_work_with_statistics(texts: list[str]) -> None:
+    """`statistics` and other libraries make new numbers of the type that they get."""
     amounts = [Decimal(text) for text in texts]
 
     assert statistics.mean(map(plain, amounts)) == statistics.mean(amounts)
@@ -613,14 +613,14 @@ def test_plain_amounts_are_averaged(texts: list[str]) -> None:
     assert [str(type(plain(amounts[0]))(value)) for value in ("1E-9", 5, 0)] == ["0.000000001", "5", "0"]
 
 
-def test_a_plain_amount_is_stored_as_text() -> None:
-    """In SQLite, by the way of programs that have told it how to store a Decimal."""
+def test_a_plain_amount_is_stored_as_text_in_sqlite() -> None:
+    """By the adapter that programs register for Decimal."""
     with closing(sqlite3.connect(":memory:")) as store:
         assert store.execute("select ?", (plain(Decimal("0E-8")),)).fetchone() == ("0.00000000",)
 
 
 def test_a_sum_has_all_digits() -> None:
-    """Amounts of any size are added exactly, whatever the caller's context is."""
+    """Amounts of any size are added exactly, whatever the caller's context."""
     with localcontext(prec=3):
         assert exact_sum([Decimal("9" * 40), Decimal("1E-64"), Decimal(1)]) == Decimal(
             "1" + "0" * 40 + "." + "0" * 63 + "1"
@@ -628,8 +628,8 @@ def test_a_sum_has_all_digits() -> None:
         assert str(exact_sum([Decimal("0.00000000")])) == "0.00000000"
 
 
-def test_letters_of_infinity_elsewhere_are_fine() -> None:
-    """A name with such letters in it is a name."""
+def test_the_letters_of_infinity_in_a_name_are_accepted() -> None:
+    """Only amounts are checked."""
     assert decoder(Coin)(b'{"amount":"1","note":"NaN Infinity"}').note == "NaN Infinity"
 
 
@@ -660,22 +660,22 @@ def test_letters_of_infinity_elsewhere_are_fine() -> None:
     ],
     ids=lambda body: repr(body[:40]),
 )
-def test_another_answer_is_a_value_error(body: bytes) -> None:
-    """Pages, cut answers, other JSON and JSON that is nested without end are all one error."""
+def test_an_invalid_response_is_a_value_error(body: bytes) -> None:
+    """Pages, truncated responses, other JSON and endlessly nested JSON give the same error."""
     with pytest.raises(ValueError):  # noqa: PT011 - the texts are msgspec's
         decoder(Coin)(body)
 
 
-def test_endless_nesting_is_said() -> None:
-    """The error for nesting without end says so, since Python's own is no ValueError."""
+def test_endless_nesting_is_reported() -> None:
+    """The error says so, as Python's own is no ValueError."""
     with pytest.raises(ValueError, match=TOO_DEEP):
         decoder(dict[str, Any])(b'{"x":' + DEEP)
 
 
 @settings(deadline=None)
 @given(st.data())
-def test_whatever_comes_is_the_type_or_a_value_error(data: st.DataObject) -> None:
-    """Bytes of any kind, and good answers with anything inside them, raise nothing but ValueError."""
+def test_any_response_is_the_type_or_a_value_error(data: st.DataObject) -> None:
+    """Any bytes, and valid responses with anything inside, raise only ValueError."""
     good = b'{"coins":[{"amount":"1.5","spareAmount":"","updateTime":"0","side":"NEW","note":"x"}],"byName":{}}'
     start = data.draw(st.integers(0, len(good)))
     end = data.draw(st.integers(start, len(good)))

@@ -1,4 +1,4 @@
-"""What the tests of the budget share: a budget on the fake clock, and answers of the exchange."""
+"""Shared by the tests of the budget: a budget on the fake clock, and responses of the exchange."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 HOST = "https://papi.example"
 LIMIT = 1000
 MINUTE = 30_000_000 * 60.0
-"""When a minute begins."""
+"""Start of a minute."""
 PAPI = pool_of("papi", LimitType.IP, origin=HOST, path="/papi/v1/account", key_id="a")
 IP = pool_of("papi", LimitType.IP, origin=HOST, path="", key_id="")
 SAPI = pool_of("sapi", LimitType.IP, origin=HOST, path="/sapi/v1/x", key_id="")
 
 
 def feedback(status: int, headers: dict[str, str], body: bytes = b"") -> Feedback:
-    """What a response tells the budget."""
+    """What a response reports to the budget."""
     return classify(CallInfo("x"), HttpResponse(status, headers, body)).feedback
 
 
@@ -40,13 +40,13 @@ def budget_by(clock: ManualClock | FakeClock, *, bans: Path | None = None, egres
 
 @pytest.fixture
 def budget(clock: FakeClock) -> Budget:
-    """A budget with a limit of 110 a minute: 100 can be spent."""
+    """A budget with a limit of 110 a minute, of which 100 can be spent."""
     return Budget(limits={("papi", LimitType.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
 
 
 @pytest.fixture
 def patient_budget(manual_clock: ManualClock) -> Budget:
-    """The same, on the clock that only moves when told: who waits is woken by an answer."""
+    """The same budget on a manual clock: a waiting call is woken by a response."""
     return Budget(
         limits={("papi", LimitType.IP): 110}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep
     )
@@ -60,13 +60,13 @@ def pool() -> Pool:
 
 @pytest.fixture
 def charge() -> Callable[[int], tuple[Charge, ...]]:
-    """What a call of the given weight costs."""
+    """The weight of a call as charges."""
     return lambda weight: (Charge(PAPI, weight),)
 
 
 @pytest.fixture
 def answer(clock: FakeClock) -> Callable[..., Feedback]:
-    """What a response tells the budget of an exchange whose clock is the fake one."""
+    """What a response of an exchange on the fake clock reports to the budget."""
 
     def make(used: int | None = None, *, status: int = 200, body: bytes = b"{}", **headers: str) -> Feedback:
         told = {name.replace("_", "-"): text for name, text in headers.items()}

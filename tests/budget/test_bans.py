@@ -1,4 +1,4 @@
-"""Bans on disk."""
+"""Bans stored on disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOW = 1_800_000_000.0
 
 
 def test_a_ban_is_read_back(tmp_path: Path) -> None:
-    """The directory is made for it."""
+    """Writing a ban creates the missing directory."""
     path = tmp_path / "new" / "bans.json"
     write_ban(path, "host", NOW + 100, now=NOW)
 
@@ -33,12 +33,12 @@ def test_a_ban_is_read_back(tmp_path: Path) -> None:
 
 
 def test_no_file_is_no_ban(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Most programs were never banned: nothing is said about it."""
+    """A missing file means no bans, and no warning is logged."""
     assert (read_bans(tmp_path / "bans.json"), caplog.text) == ({}, "")
 
 
-def test_a_ban_is_never_made_shorter(tmp_path: Path) -> None:
-    """A second program may have been told an earlier end."""
+def test_a_ban_is_never_shortened(tmp_path: Path) -> None:
+    """An earlier end does not replace a later one."""
     path = tmp_path / "bans.json"
     for until in (NOW + 100, NOW + 50):
         write_ban(path, "host", until, now=NOW)
@@ -46,8 +46,8 @@ def test_a_ban_is_never_made_shorter(tmp_path: Path) -> None:
     assert read_bans(path) == {"host": NOW + 100}
 
 
-def test_bans_of_others_are_kept_until_they_end(tmp_path: Path) -> None:
-    """The file does not grow with the hosts that were ever banned."""
+def test_bans_of_other_hosts_are_kept_until_they_end(tmp_path: Path) -> None:
+    """Bans that have ended are removed, so the file does not grow."""
     path = tmp_path / "bans.json"
     write_ban(path, "ended", NOW + 10, now=NOW)
     write_ban(path, "lasting", NOW + 1000, now=NOW)
@@ -59,8 +59,10 @@ def test_bans_of_others_are_kept_until_they_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b'{"host": "soon"}', b"\xff\xfe", b'{"host": null}', b"[" * 100_000]
 )
-def test_a_damaged_file_is_no_ban_and_is_told(content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A program starts in spite of it, and its next ban mends it."""
+def test_a_damaged_file_is_logged_and_means_no_bans(
+    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next ban replaces the damaged file."""
     path = tmp_path / "bans.json"
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING, "binance_pm"):
@@ -71,8 +73,8 @@ def test_a_damaged_file_is_no_ban_and_is_told(content: bytes, tmp_path: Path, ca
     assert "cannot be read" in caplog.text
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A directory in its place, for instance."""
+def test_an_unreadable_file_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Such as a directory at its path."""
     path = tmp_path / "bans.json"
     path.mkdir()
 
@@ -80,8 +82,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, caplog: pytest.LogCa
     assert "(IsADirectoryError): a ban from before is not known" in caplog.text or sys.platform == "win32"
 
 
-def test_where_nothing_can_be_written_it_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The ban is kept in memory all the same."""
+def test_an_unwritable_path_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The failure raises no error."""
     (tmp_path / "file").write_text("in the way of the directory")
 
     write_ban(tmp_path / "file" / "bans.json", "host", NOW + 1, now=NOW)
@@ -90,17 +92,17 @@ def test_where_nothing_can_be_written_it_is_told(tmp_path: Path, caplog: pytest.
 
 
 @pytest.mark.parametrize("path", [Path(), Path("/"), Path("a\0b"), Path("\udcff" * 300)])
-def test_where_no_file_can_be_it_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever the path is: the caller has to close its gate."""
+def test_an_invalid_path_is_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the path is, writing raises no error, so the caller can close its gate."""
     write_ban(path, "host", NOW + 1, now=NOW)
 
     assert "a restart will not know" in caplog.text
 
 
-def test_a_directory_that_may_not_be_written_to_is_told(
+def test_a_directory_without_write_permission_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing is left behind half written."""
+    """No partial file is left behind."""
 
     def refuse(path: Path, *_: object) -> int:
         raise PermissionError(13, "Permission denied", str(path))
@@ -112,8 +114,8 @@ def test_a_directory_that_may_not_be_written_to_is_told(
     assert (list(tmp_path.iterdir()), "(Permission denied): a restart will not know" in caplog.text) == ([], True)
 
 
-def test_programs_that_write_at_once_leave_a_whole_file(tmp_path: Path) -> None:
-    """No reader ever sees a file that is cut, and none of their bans is lost."""
+def test_threads_writing_at_once_leave_a_complete_file(tmp_path: Path) -> None:
+    """No reader ever sees a truncated file, and no ban is lost."""
     path = tmp_path / "bans.json"
     write_ban(path, "first", NOW + 100, now=NOW)
 
@@ -131,10 +133,10 @@ def test_programs_that_write_at_once_leave_a_whole_file(tmp_path: Path) -> None:
     ("platform", "variable", "otherwise"),
     [("linux", "XDG_STATE_HOME", ".local/state"), ("win32", "LOCALAPPDATA", "AppData/Local")],
 )
-def test_programs_of_a_user_meet_in_the_platforms_directory(
+def test_the_default_path_is_in_the_state_directory_of_the_platform(
     platform: str, variable: str, otherwise: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Where the environment names none, it is where the platform's programs keep such things."""
+    """If the variable is not set, the platform's usual directory is used."""
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     monkeypatch.setenv(variable, os.fspath(tmp_path / "named"))
@@ -146,7 +148,7 @@ def test_programs_of_a_user_meet_in_the_platforms_directory(
 
 
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
-    """Each reads what the others have written before it writes itself."""
+    """Each process reads the stored bans before it writes."""
     path = tmp_path / "bans.json"
     code = "import sys, pathlib\nfrom binance_pm.budget.bans import write_ban\nsys.stdin.read()\n"
     code += f"write_ban(pathlib.Path(sys.argv[1]), sys.argv[2], {NOW + 100}, now={NOW})"
@@ -160,8 +162,8 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     assert set(read_bans(path)) == {f"host {number}" for number in range(8)}
 
 
-def test_a_writer_that_was_stopped_is_not_waited_for(tmp_path: Path) -> None:
-    """It may hold the lock for ever: a ban that another may lose is better than none."""
+def test_a_stopped_writer_is_not_waited_for(tmp_path: Path) -> None:
+    """A stopped process may hold the lock forever, so the wait for the lock is bounded."""
     holder = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(holder, fcntl.LOCK_EX)
     began = time.monotonic()
@@ -189,8 +191,8 @@ BAD: dict[str, str] = {
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
-def test_one_bad_entry_is_left_out_alone(bad: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The bans beside it are honoured, and kept by the next that is written."""
+def test_only_the_invalid_entry_is_ignored(bad: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The other bans of the file hold, and the next write keeps them."""
     path = tmp_path / "bans.json"
     path.write_text(f'{{"one": {NOW + 100}, "bad": {bad}, "two": {int(NOW) + 200}}}')
 
@@ -200,8 +202,8 @@ def test_one_bad_entry_is_left_out_alone(bad: str, tmp_path: Path, caplog: pytes
     assert read_bans(path) == {"one": NOW + 100, "two": NOW + 200, "three": NOW + 300}
 
 
-def test_a_ban_beyond_the_longest_is_cut(tmp_path: Path) -> None:
-    """A clock that was wrong has written it: it does not close the gate at every start for ever."""
+def test_a_ban_is_cut_to_the_longest_duration(tmp_path: Path) -> None:
+    """A ban written by a wrong clock does not close the gate at every start."""
     path = tmp_path / "bans.json"
     path.write_text(json.dumps({"far": NOW + 1e9}))
 
@@ -211,37 +213,37 @@ def test_a_ban_beyond_the_longest_is_cut(tmp_path: Path) -> None:
 
 
 def a_pipe(path: Path) -> None:
-    """It has no writer."""
+    """Create a pipe without a writer."""
     os.mkfifo(path)
 
 
 def a_socket(path: Path) -> None:
-    """Nobody listens."""
+    """Create a socket without a listener."""
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(path.name)
 
 
 def a_link_to_a_device(path: Path) -> None:
-    """It never ends."""
+    """Create a link to a device that can be read without end."""
     path.symlink_to("/dev/zero")
 
 
 def a_link_to_nothing(path: Path) -> None:
-    """It leads nowhere."""
+    """Create a link to a missing file."""
     path.symlink_to(path.parent / "nothing")
 
 
 def a_large_file(path: Path) -> None:
-    """It would take all of the memory."""
+    """Create a file too large for memory."""
     path.touch()
     os.truncate(path, 2**40)
 
 
 @pytest.mark.parametrize("place", [a_pipe, a_socket, a_link_to_a_device, a_link_to_nothing, a_large_file])
-def test_what_is_no_file_is_no_ban(
+def test_a_path_without_a_regular_file_means_no_bans(
     place: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is waited for, and the next ban puts a file there."""
+    """Reading does not block, and the next ban creates a regular file."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "bans.json"
     place(path)
@@ -252,10 +254,10 @@ def test_what_is_no_file_is_no_ban(
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_device_stays_a_device(
+def test_a_device_is_never_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where /dev/null is given in order to keep no bans, root would put a file in its place for every program."""
+    """With /dev/null as the path, root would replace the device for every program on the machine."""
     path = tmp_path / "bans.json"
     path.write_text("{}")
     genuine = Path.lstat
@@ -272,8 +274,8 @@ def test_a_device_stays_a_device(
 
 
 @pytest.mark.parametrize("text", ['{"\\ud800": 1800000050, "host": 1800000050}', '\ufeff{"host": 1800000050}'])
-def test_what_an_editor_or_another_program_has_written(tmp_path: Path, text: str) -> None:
-    """Neither a byte order mark nor a name that cannot be written again stands in the way of the bans."""
+def test_reads_files_with_a_byte_order_mark_or_an_invalid_name(tmp_path: Path, text: str) -> None:
+    """The bans of the file are read in spite of either."""
     path = tmp_path / "bans.json"
     path.write_text(text, encoding="utf-8")
 
@@ -283,7 +285,7 @@ def test_what_an_editor_or_another_program_has_written(tmp_path: Path, text: str
 
 
 def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever name somebody has guessed, the file that it leads to is not written."""
+    """A link at a guessed temporary name is not followed, so the target is not overwritten."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
     path = tmp_path / "state" / "bans.json"
@@ -305,13 +307,13 @@ def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.Monk
 
     assert victim.read_text() == "precious"
     assert read_bans(path) == {"host": NOW + 100}
-    # The first name was taken: another was tried.
+    # The first name was taken, so a second one was tried.
     assert len(made) == 2
     assert all(flags & os.O_EXCL for flags, _ in made)
 
 
-def test_only_their_user_reads_them(tmp_path: Path) -> None:
-    """The hosts that were called are nobody else's business."""
+def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
+    """Other users cannot see which hosts were called."""
     path = tmp_path / "state" / "bans.json"
     write_ban(path, "host", NOW + 100, now=NOW)
 
@@ -329,21 +331,21 @@ LOOPBACK = [
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
-def test_bans_of_this_machine_are_forgotten(host: str, tmp_path: Path) -> None:
-    """A local exchange begins anew with each start, and so does what it has banned."""
+def test_bans_of_loopback_hosts_are_not_stored(host: str, tmp_path: Path) -> None:
+    """A local exchange starts without bans."""
     path = tmp_path / "bans.json"
     write_ban(path, host, NOW + 100, now=NOW)
     assert not path.exists()
 
-    # What an earlier version has written is not honoured either.
+    # Bans that an earlier version has stored are ignored.
     path.write_text(
         json.dumps({host: NOW + 100, f"{host} by 10.0.0.1": NOW + 100, "https://papi.binance.com": NOW + 9})
     )
     assert list(read_bans(path)) == ["https://papi.binance.com"]
 
 
-def test_a_proxy_on_this_machine_is_no_local_exchange(tmp_path: Path) -> None:
-    """The ban is the exchange's, whatever way leads to it."""
+def test_a_ban_through_a_local_proxy_is_stored(tmp_path: Path) -> None:
+    """Through a proxy on this machine, the ban is still the exchange's."""
     path = tmp_path / "bans.json"
     write_ban(path, "https://papi.binance.com by 127.0.0.1:3128", NOW + 100, now=NOW)
 
@@ -354,7 +356,7 @@ def test_a_proxy_on_this_machine_is_no_local_exchange(tmp_path: Path) -> None:
 def test_a_user_without_a_home_keeps_bans_in_memory(
     variable: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A container has users whom no file names: a program of theirs runs all the same."""
+    """A user in a container may have no home directory; programs run without a file."""
 
     def unknown() -> Path:
         raise RuntimeError("Could not determine home directory.")

@@ -32,7 +32,7 @@ CALL = CallInfo("account", "desk")
 async def spend(
     budget: Budget, charges: tuple[Charge, ...], answer: Callable[[], Feedback | None], *, max_wait: float = 60.0
 ) -> None:
-    """One whole call: reserve, depart, and be answered or, with None, lost."""
+    """Make one whole call: reserve, mark as sent, then settle, or lose the call if the response is None."""
     async with budget.reserve(charges, call=CALL, priority=Priority.ORDER, max_wait=max_wait) as reservation:
         reservation.mark_sent()
         if (told := answer()) is not None:
@@ -42,7 +42,7 @@ async def spend(
 async def burst(
     budget: Budget, charges: tuple[Charge, ...], answers: list[Callable[[], Feedback]], *, max_wait: float = 60.0
 ) -> None:
-    """Calls that are all on their way before the first of them is answered."""
+    """Send all calls before the first of them is answered."""
     async with AsyncExitStack() as stack:
         entered = [budget.reserve(charges, call=CALL, priority=Priority.ORDER, max_wait=max_wait) for _ in answers]
         for reservation in entered:
@@ -53,14 +53,14 @@ async def burst(
 
 
 def used(budget: Budget) -> list[tuple[int, int]]:
-    """Used and in flight of each pool."""
+    """Used weight and weight in flight of each pool."""
     return [(state.used, state.in_flight) for state in budget.snapshot()]
 
 
 async def test_a_call_that_fits_does_not_wait(
     budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
 ) -> None:
-    """Nothing is slept for while there is weight."""
+    """No call sleeps while there is weight."""
     await spend(budget, charge(20), lambda: answer(20))
 
     assert (clock.slept, used(budget)) == ([], [(20, 0)])
@@ -76,10 +76,10 @@ async def test_waits_for_the_next_minute(budget: Budget, charge: ChargeOf, answe
     assert sum(clock.slept) == pytest.approx(30, abs=1.1)
 
 
-async def test_a_header_may_say_that_others_spend(
+async def test_a_header_may_show_external_usage(
     budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
 ) -> None:
-    """Weight that other programs on the IP used is not there for us."""
+    """Weight used by other programs on the IP is not available."""
     clock.now = 30_000_000 * 60.0 + 30
     await spend(budget, charge(1), lambda: answer(100))
 
@@ -87,34 +87,34 @@ async def test_a_header_may_say_that_others_spend(
         await spend(budget, charge(5), answer, max_wait=5)
 
 
-async def test_what_weighs_more_than_a_minute_is_refused_at_once(
+async def test_a_call_heavier_than_a_minute_is_refused_at_once(
     budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
 ) -> None:
-    """It would never fit: there is nothing to wait for."""
+    """Such a call would never fit."""
     with pytest.raises(BudgetExceeded, match="more than the exchange allows") as caught:
         await spend(budget, charge(101), answer)
 
     assert (caught.value.wait, clock.slept, budget.waiting) == (math.inf, [], 0)
 
 
-async def test_a_call_that_never_left_costs_nothing(budget: Budget, charge: ChargeOf) -> None:
-    """Cancelled before sending: the weight is back at once."""
+async def test_a_call_that_was_not_sent_costs_nothing(budget: Budget, charge: ChargeOf) -> None:
+    """If the call is cancelled before sending, its weight is free at once."""
     async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0):
         assert used(budget) == [(60, 60)]
 
     assert used(budget) == [(0, 0)]
 
 
-async def test_a_call_that_left_and_got_no_answer_stays_counted(budget: Budget, charge: ChargeOf) -> None:
-    """Lost: the exchange may count it in this minute or in the next."""
+async def test_a_call_without_a_response_stays_counted(budget: Budget, charge: ChargeOf) -> None:
+    """The exchange may count a lost call in this minute or in the next."""
     async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as reservation:
         reservation.mark_sent()
 
     assert used(budget) == [(60, 0)]
 
 
-async def test_a_departure_taken_back_costs_nothing(budget: Budget, charge: ChargeOf) -> None:
-    """The transport may find out that no byte left after all."""
+async def test_a_call_marked_as_unsent_costs_nothing(budget: Budget, charge: ChargeOf) -> None:
+    """The transport may find out that no byte was sent after all."""
     async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as reservation:
         reservation.mark_sent()
         reservation.mark_unsent()
@@ -123,7 +123,7 @@ async def test_a_departure_taken_back_costs_nothing(budget: Budget, charge: Char
 
 
 async def test_all_pools_of_a_call_are_taken_or_none(clock: FakeClock) -> None:
-    """A call that one of its pools refuses takes nothing from the others."""
+    """If one pool refuses a call, the other pools are not charged."""
     path = "/sapi/v1/portfolio/account"
     pools = [pool_of("sapi", kind, origin="h", path=path, key_id="a") for kind in (LimitType.IP, LimitType.UID)]
     budget = Budget(limits={("sapi", LimitType.UID): 20}, monotonic=clock, wall=clock, sleep=clock.sleep)
@@ -134,10 +134,10 @@ async def test_all_pools_of_a_call_are_taken_or_none(clock: FakeClock) -> None:
     assert used(budget) == [(0, 0), (0, 0)]
 
 
-async def test_callers_are_served_in_the_order_of_arrival(
+async def test_calls_are_served_in_the_order_of_arrival(
     patient_budget: Budget, charge: ChargeOf, answer: AnswerOf
 ) -> None:
-    """Nobody overtakes, not even a call that would fit before the one in front of it."""
+    """No call overtakes another, not even one that would fit before the one in front."""
     order: list[str] = []
 
     async def call(name: str, weight: int) -> None:
@@ -160,10 +160,10 @@ async def test_callers_are_served_in_the_order_of_arrival(
     assert order == ["heavy", "light", "middle"]
 
 
-async def test_a_new_call_does_not_overtake_those_that_wait(
+async def test_a_new_call_does_not_overtake_waiting_calls(
     patient_budget: Budget, charge: ChargeOf, answer: AnswerOf, pool: Pool
 ) -> None:
-    """A call that arrives while another waits for one of its pools stands behind it, though it would fit."""
+    """A call queues behind another that waits for one of its pools, although it would fit."""
     order = Charge(pool_of("papi", LimitType.ORDERS, origin=pool.origin, path="", key_id="a"), 1)
     await spend(patient_budget, charge(1), lambda: answer(1))
     async with (
@@ -179,8 +179,8 @@ async def test_a_new_call_does_not_overtake_those_that_wait(
     assert patient_budget.waiting == 0
 
 
-async def test_another_pool_is_not_held_up(patient_budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
-    """A full pool makes nobody wait for another one."""
+async def test_a_full_pool_does_not_block_another(patient_budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
+    """Calls to the other pool do not wait."""
     other = Charge(pool_of("sapi", LimitType.IP, origin="h", path="/sapi/v1/x", key_id=""), 5)
     async with (
         anyio.create_task_group() as tasks,
@@ -192,8 +192,10 @@ async def test_another_pool_is_not_held_up(patient_budget: Budget, charge: Charg
         assert patient_budget.waiting == 1
 
 
-async def test_a_cancelled_waiter_leaves_no_trace(patient_budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
-    """Who gives up waiting keeps no place and no weight, and whoever stood behind moves up."""
+async def test_a_cancelled_waiting_call_leaves_no_trace(
+    patient_budget: Budget, charge: ChargeOf, answer: AnswerOf
+) -> None:
+    """The call keeps no place and no weight, and the next call moves up."""
     await spend(patient_budget, charge(1), lambda: answer(1))
     async with patient_budget.reserve(charge(50), call=CALL, priority=Priority.ORDER, max_wait=0):
         first = asyncio.ensure_future(spend(patient_budget, charge(90), lambda: answer(0)))
@@ -208,10 +210,8 @@ async def test_a_cancelled_waiter_leaves_no_trace(patient_budget: Budget, charge
     assert used(patient_budget) == [(41, 0)]
 
 
-async def test_a_waiter_cancelled_in_the_moment_of_its_admission_gives_the_weight_back(
-    patient_budget: Budget, charge: ChargeOf
-) -> None:
-    """Weight that was handed to a task which is being cancelled is not lost."""
+async def test_a_call_cancelled_at_its_admission_returns_the_weight(patient_budget: Budget, charge: ChargeOf) -> None:
+    """Weight granted to a task that is being cancelled is not lost."""
     async with patient_budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0):
         waiting = asyncio.ensure_future(spend(patient_budget, charge(60), lambda: None))
         await settled()
@@ -222,10 +222,10 @@ async def test_a_waiter_cancelled_in_the_moment_of_its_admission_gives_the_weigh
     assert (waiting.cancelled(), used(patient_budget)) == (True, [(0, 0)])
 
 
-async def test_only_one_asks_until_the_count_is_known(
+async def test_one_call_probes_until_the_count_is_known(
     patient_budget: Budget, charge: ChargeOf, answer: AnswerOf
 ) -> None:
-    """After a start in mid-minute the first answer's count decides what the others may send."""
+    """After a start in mid-minute, the first response's count decides what other calls may send."""
     started: list[int] = []
 
     async def call(number: int) -> None:
@@ -244,10 +244,10 @@ async def test_only_one_asks_until_the_count_is_known(
     assert started == [0, 1, 2]
 
 
-async def test_waiting_ends_when_the_calls_in_front_are_not_answered(
+async def test_max_wait_holds_if_the_calls_in_front_are_not_answered(
     clock: FakeClock, charge: ChargeOf, answer: AnswerOf
 ) -> None:
-    """A caller is told after max_wait, whatever happens to the others."""
+    """A call fails after max_wait, whatever happens to other calls."""
     budget = Budget(limits={("papi", LimitType.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
     async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0):
         with pytest.raises(BudgetExceeded, match="it waited for 7 s, as long as max_wait allows"):
@@ -256,10 +256,10 @@ async def test_waiting_ends_when_the_calls_in_front_are_not_answered(
     assert clock.slept == [7.0]
 
 
-async def test_only_the_pools_that_are_lacking_hold_others_up(
+async def test_only_the_pools_that_lack_weight_block_other_calls(
     patient_budget: Budget, charge: ChargeOf, answer: AnswerOf, pool: Pool
 ) -> None:
-    """An order that waits for its account's count of orders does not hold back the weight of the IP."""
+    """An order that waits for its account's pool does not block the pool of the IP."""
     orders = pool_of("papi", LimitType.ORDERS, origin=pool.origin, path="", key_id="a")
     budget = patient_budget
     await spend(budget, charge(1), lambda: answer(1))
@@ -275,10 +275,10 @@ async def test_only_the_pools_that_are_lacking_hold_others_up(
     assert budget.waiting == 0
 
 
-async def test_what_nobody_settles_is_given_up(
+async def test_a_reservation_that_is_never_settled_expires(
     budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
 ) -> None:
-    """Weight held by an event loop that ended in the middle of a call comes back after two minutes."""
+    """Weight held by an event loop that ended during a call is freed after two minutes."""
     forgotten = await budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0).__aenter__()
     forgotten.mark_sent()
     clock.now += 180
@@ -289,10 +289,10 @@ async def test_what_nobody_settles_is_given_up(
     assert used(budget) == [(60, 0)]
 
 
-async def test_nothing_departs_after_it_was_given_up(
+async def test_nothing_is_sent_after_its_reservation_expired(
     budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
 ) -> None:
-    """A call whose weight was counted as lost in the meantime may not be sent on top of it."""
+    """A call whose weight was counted as lost may not be sent in addition."""
     async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as late:
         clock.now += 180
         await spend(budget, charge(60), lambda: answer(60), max_wait=0)
@@ -305,8 +305,8 @@ async def test_nothing_departs_after_it_was_given_up(
 class TestGate:
     """What a refusal of the exchange closes."""
 
-    async def test_closes_for_those_about_to_send(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
-        """Weight that was taken before the refusal does not let anything leave after it."""
+    async def test_closes_for_calls_about_to_be_sent(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
+        """Weight that was acquired before the refusal may not be used after it."""
         await spend(budget, charge(1), lambda: answer(1))
         async with budget.reserve(charge(1), call=CALL, priority=Priority.ORDER, max_wait=0) as late:
             await spend(budget, charge(1), lambda: answer(2, status=429))
@@ -318,7 +318,7 @@ class TestGate:
     async def test_an_absurd_date_does_not_close_it_for_days(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
     ) -> None:
-        """The clock that was heard before says when the minute ends."""
+        """The clock known before the refusal decides when the minute ends."""
         await spend(budget, charge(1), lambda: answer(1))
         await spend(budget, charge(1), lambda: answer(1, status=429, date="Fri, 01 Jan 2038 00:00:00 GMT"))
 
@@ -327,7 +327,7 @@ class TestGate:
     async def test_429_waits_as_long_as_the_exchange_says(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
     ) -> None:
-        """Retry-After beyond the minute is obeyed to the end."""
+        """Retry-After is obeyed to the end, beyond the minute too."""
         await spend(budget, charge(1), lambda: answer(1, status=429, retry_after="100"))
 
         await spend(budget, charge(1), lambda: answer(1), max_wait=1000)
@@ -337,7 +337,7 @@ class TestGate:
     async def test_429_without_retry_after_waits_for_the_next_minute(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
     ) -> None:
-        """Not a moment of this minute is used again."""
+        """The rest of this minute is not used."""
         clock.now = 30_000_000 * 60.0 + 20
         await spend(budget, charge(1), lambda: answer(1, status=429))
 
@@ -363,7 +363,7 @@ class TestGate:
         told: dict[str, str | bytes],
         seconds: float,
     ) -> None:
-        """Retry-After, the time in the message, or two minutes: nothing is sent before."""
+        """For Retry-After, the time in the message, or two minutes; nothing is sent before."""
         body = told.get("body")
         if isinstance(body, bytes):
             told = {"body": body % int((clock.now + 600) * 1000)}
@@ -378,17 +378,17 @@ class TestGate:
     async def test_the_firewall_closes_it_too(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
     ) -> None:
-        """A 403 says nothing about its end: a minute passes without a request."""
+        """A 403 states no end: nothing is sent for a minute."""
         await spend(budget, charge(1), lambda: answer(status=403, body=b"<html>"))
 
         await spend(budget, charge(1), lambda: answer(1), max_wait=100)
 
         assert sum(clock.slept) == pytest.approx(60)
 
-    async def test_a_403_of_the_exchange_itself_closes_nothing(
+    async def test_a_403_of_the_exchange_closes_nothing(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
     ) -> None:
-        """In its own JSON it speaks of this request alone."""
+        """In its own JSON, the exchange refuses this request only."""
         await spend(budget, charge(1), lambda: answer(status=403, body=b'{"code":-1002,"msg":"x"}'))
 
         await spend(budget, charge(1), lambda: answer(1))
@@ -396,16 +396,16 @@ class TestGate:
         assert clock.slept == []
 
     async def test_no_ban_is_longer_than_three_days(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
-        """A text that names the year 2286 does not close the gate for good."""
+        """A message with the year 2286 does not close the gate longer."""
         await spend(budget, charge(1), lambda: answer(status=418, body=b"banned until 9999999999999"))
 
         with pytest.raises(GateClosed, match=r"closed for 259200.0 s more"):
             await spend(budget, charge(1), answer)
 
-    async def test_fails_at_once_where_it_opens_too_late(
+    async def test_fails_at_once_if_it_opens_too_late(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
     ) -> None:
-        """Whoever cannot wait that long is not kept waiting."""
+        """A call that cannot wait that long does not wait at all."""
         await spend(budget, charge(1), lambda: answer(1, status=429, retry_after="3600"))
 
         with pytest.raises(GateClosed, match=r"account \[desk\]: the gate of https://papi.example is closed for 3600"):
@@ -413,10 +413,10 @@ class TestGate:
 
         assert clock.slept == []
 
-    async def test_closes_for_those_already_waiting(
+    async def test_closes_for_waiting_calls(
         self, patient_budget: Budget, charge: ChargeOf, answer: AnswerOf, manual_clock: ManualClock
     ) -> None:
-        """A refusal holds back what stood in the queue before it came."""
+        """A refusal holds back calls that were queued before."""
         departures: list[float] = []
 
         async def call() -> None:
@@ -439,10 +439,10 @@ class TestGate:
 
         assert departures == [began + 200]
 
-    async def test_says_so_in_the_log(
+    async def test_is_logged_once(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A closed gate is told, not silence, and once for all the calls that were on their way."""
+        """One log line for all calls that were in flight."""
         await spend(budget, charge(1), lambda: answer(1))
         with caplog.at_level(logging.WARNING, "binance_pm"):
             await burst(budget, charge(1), [lambda: answer(1, status=429, retry_after="200")] * 5)
@@ -450,7 +450,7 @@ class TestGate:
         assert caplog.text.count("answered HTTP 429: nothing is sent to it for 200.0 s") == 1
 
     async def test_another_host_is_open(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
-        """The gate is one host's."""
+        """A gate belongs to one host."""
         await spend(budget, charge(1), lambda: answer(1, status=418))
         other = Charge(pool_of("sapi", LimitType.IP, origin="https://other", path="/sapi/v1/x", key_id=""), 5)
 
@@ -458,7 +458,7 @@ class TestGate:
 
 
 async def test_a_wrong_wall_clock_does_not_matter(clock: FakeClock, charge: ChargeOf, answer: AnswerOf) -> None:
-    """Minutes are the exchange's: a clock wrong by half a minute overspends none."""
+    """Minutes are the exchange's: a clock that is half a minute wrong overspends none."""
     budget = Budget(
         limits={("papi", LimitType.IP): 110}, monotonic=lambda: clock.now - 1.7e9, wall=lambda: clock.now - 30
     )
@@ -469,8 +469,8 @@ async def test_a_wrong_wall_clock_does_not_matter(clock: FakeClock, charge: Char
         await spend(budget, charge(20), answer, max_wait=10)
 
 
-async def test_a_thread_with_a_loop_of_its_own_shares_the_budget(charge: ChargeOf, answer: AnswerOf) -> None:
-    """A call that waits in one event loop is woken by an answer in another thread."""
+async def test_threads_with_their_own_event_loop_share_the_budget(charge: ChargeOf, answer: AnswerOf) -> None:
+    """A call that waits in one event loop is woken by a response in another thread."""
     budget = Budget(limits={("papi", LimitType.IP): 110})
     entered = threading.Event()
 
@@ -489,10 +489,10 @@ async def test_a_thread_with_a_loop_of_its_own_shares_the_budget(charge: ChargeO
     assert budget.waiting == 0
 
 
-async def test_nobody_waits_for_a_loop_that_stands_still(
+async def test_a_stopped_event_loop_does_not_block_other_calls(
     manual_clock: ManualClock, charge: ChargeOf, answer: AnswerOf
 ) -> None:
-    """The first in line waits in another thread, whose event loop runs no more: the next one goes seconds later."""
+    """If the event loop of the first call has stopped, the next call goes seconds later."""
     budget = Budget(
         limits={("papi", LimitType.IP): 110}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep
     )
@@ -524,8 +524,8 @@ async def test_nobody_waits_for_a_loop_that_stands_still(
     loop.close()
 
 
-def test_a_loop_that_ended_with_calls_waiting_does_not_disturb(charge: ChargeOf) -> None:
-    """Waking a task whose loop is gone is not an error for the one that settles, and gives nothing away."""
+def test_an_event_loop_that_ended_with_waiting_calls_does_no_harm(charge: ChargeOf) -> None:
+    """Waking a task of a closed loop raises no error for the caller that settles, and loses no weight."""
     budget = Budget(limits={("papi", LimitType.IP): 110})
 
     async def hold() -> Callable[[], None]:
@@ -551,14 +551,14 @@ def test_a_loop_that_ended_with_calls_waiting_does_not_disturb(charge: ChargeOf)
     assert (used(budget), budget.waiting) == ([(0, 0)], 0)
 
 
-def test_the_process_has_one_budget_for_each_way_out() -> None:
-    """Whoever asks again, from wherever, gets the same; a proxy is another IP."""
+def test_a_process_has_one_budget_for_each_egress_ip() -> None:
+    """Every caller gets the same budget; a proxy is another IP."""
     assert process_budget() is process_budget()
     assert process_budget("proxy:3128") is not process_budget()
 
 
-async def test_shows_what_it_holds(budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
-    """Its text says how much of each pool is used and how many wait."""
+async def test_repr_shows_the_pools(budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
+    """How much of each pool is used, and how many calls wait."""
     await spend(budget, charge(20), lambda: answer(20))
 
     assert repr(budget) == "Budget(IP /papi 20/110, 0 waiting)"
@@ -576,7 +576,7 @@ async def test_shows_what_it_holds(budget: Budget, charge: ChargeOf, answer: Ans
         ({"limits": {("api", LimitType.UID): 100}}, "there is no limit"),
     ],
 )
-def test_arguments_that_cannot_be_used_are_refused(arguments: dict[str, Any], what: str) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, Any], what: str) -> None:
     """At once, and not by the first call that finds no room."""
     with pytest.raises(ConfigurationError, match=what):
         Budget(**arguments)
@@ -584,6 +584,6 @@ def test_arguments_that_cannot_be_used_are_refused(arguments: dict[str, Any], wh
 
 @pytest.mark.parametrize(("accounts", "every"), [(0, 1.0), (1, 0.0), (1, math.inf)])
 def test_a_plan_needs_accounts_and_an_interval(budget: Budget, accounts: int, every: float) -> None:
-    """Nothing is divided by nothing."""
+    """Zero accounts or an invalid interval are refused."""
     with pytest.raises(ConfigurationError, match="a plan needs accounts"):
         budget.plan(accounts, every, [])

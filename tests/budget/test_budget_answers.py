@@ -1,4 +1,4 @@
-"""What answers teach: bans, counts, wrong weights, and the turn of the minute."""
+"""What responses change: bans, counts, wrong weights, and the turn of the minute."""
 
 from __future__ import annotations
 
@@ -23,18 +23,16 @@ from tests.conftest import FakeClock
 
 
 class TestBans:
-    """A restart does not ask during a ban."""
+    """No request is sent during a ban, even after a restart."""
 
     async def ban(self, budget: Budget, *, retry_after: str = "300") -> None:
-        """One call is answered by a ban."""
+        """Make one call that is answered with a ban."""
         async with budget.reserve((Charge(IP, 1),), call=CallInfo("x", ""), max_wait=0) as reservation:
             reservation.mark_sent()
             reservation.settle(feedback(418, {"retry-after": retry_after}, b""))
 
-    async def test_one_that_ends_before_the_gate_opens_is_written_all_the_same(
-        self, clock: FakeClock, tmp_path: Path
-    ) -> None:
-        """The gate was closed for longer by a refusal that was no ban."""
+    async def test_a_ban_that_ends_before_the_gate_opens_is_stored(self, clock: FakeClock, tmp_path: Path) -> None:
+        """A refusal without a ban had closed the gate for longer."""
         budget = budget_by(clock, bans=tmp_path / "bans")
         async with (
             budget.reserve((Charge(IP, 1),), call=CallInfo("x", ""), max_wait=0) as refused,
@@ -47,8 +45,8 @@ class TestBans:
 
         assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == pytest.approx(300, abs=1)
 
-    async def test_a_new_budget_knows_what_is_left_of_it(self, clock: FakeClock, tmp_path: Path) -> None:
-        """By the wall clock, as its monotonic clock is another one."""
+    async def test_a_new_budget_knows_the_rest_of_a_ban(self, clock: FakeClock, tmp_path: Path) -> None:
+        """By the wall clock, as each process has its own monotonic clock."""
         await self.ban(budget_by(clock, bans=tmp_path / "bans"))
         clock.now += 100
         restarted = budget_by(clock, bans=tmp_path / "bans")
@@ -57,17 +55,17 @@ class TestBans:
         with pytest.raises(GateClosed, match="by a ban"):
             await self.ban(restarted)
 
-    async def test_it_is_over_when_it_has_ended(self, clock: FakeClock, tmp_path: Path) -> None:
-        """The file alone closes nothing."""
+    async def test_a_ban_that_has_ended_closes_nothing(self, clock: FakeClock, tmp_path: Path) -> None:
+        """A stored ban counts only until its end."""
         await self.ban(budget_by(clock, bans=tmp_path / "bans"))
         clock.now += 300
 
         assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == 0.0
 
-    async def test_says_where_it_is_kept_and_how_to_forget_it(
+    async def test_the_error_says_where_a_ban_is_stored_and_how_to_delete_it(
         self, clock: FakeClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The machine may have another IP by then."""
+        """The machine may have another IP after a while."""
         await self.ban(budget_by(clock, bans=tmp_path / "bans"))
         restarted = budget_by(clock, bans=tmp_path / "bans")
 
@@ -80,8 +78,8 @@ class TestBans:
             restarted.ban_advice(HOST)
         )
 
-    async def test_of_this_machine_is_not_kept(self, clock: FakeClock, tmp_path: Path) -> None:
-        """A local exchange that begins anew has banned nobody."""
+    async def test_a_ban_of_this_machine_is_not_stored(self, clock: FakeClock, tmp_path: Path) -> None:
+        """A restarted local exchange has no bans."""
         pool = Pool("http://127.0.0.1:9", "papi", LimitType.IP)
         budget = budget_by(clock, bans=tmp_path / "bans")
         async with budget.reserve((Charge(pool, 1),), call=CallInfo("x", ""), max_wait=0) as reservation:
@@ -92,16 +90,16 @@ class TestBans:
         assert budget.ban_advice(pool.origin) == ""
         assert not (tmp_path / "bans").exists()
 
-    async def test_another_way_out_is_not_banned(self, clock: FakeClock, tmp_path: Path) -> None:
-        """A proxy has an IP of its own, though the file is the same."""
+    async def test_a_ban_does_not_hold_for_another_egress_ip(self, clock: FakeClock, tmp_path: Path) -> None:
+        """A proxy has its own IP, although the file is the same."""
         await self.ban(budget_by(clock, bans=tmp_path / "bans", egress="proxy:1"))
 
         assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == 0.0
         assert budget_by(clock, bans=tmp_path / "bans", egress="proxy:1").gate(HOST).wait(clock.now) == 300.0
         assert list(read_bans(tmp_path / "bans")) == [f"{HOST} by proxy:1"]
 
-    async def test_a_429_is_not_written_down(self, clock: FakeClock, tmp_path: Path) -> None:
-        """It ends with the minute."""
+    async def test_a_429_is_not_stored(self, clock: FakeClock, tmp_path: Path) -> None:
+        """Only bans are stored."""
         budget = budget_by(clock, bans=tmp_path / "bans")
         async with budget.reserve((Charge(IP, 1),), call=CallInfo("x", ""), max_wait=0) as reservation:
             reservation.mark_sent()
@@ -113,7 +111,7 @@ class TestBans:
 class TestOrderCount:
     """The count of one account's orders."""
 
-    async def test_too_many_orders_fill_that_account_alone(self, clock: FakeClock) -> None:
+    async def test_too_many_orders_fill_only_the_pool_of_that_account(self, clock: FakeClock) -> None:
         """Its next order waits for the minute, while the host and other accounts go on."""
         budget = budget_by(clock)
         clock.now = MINUTE + 30
@@ -130,12 +128,12 @@ class TestOrderCount:
 
 
 class TestWarnings:
-    """What the exchange's count shows of our beliefs."""
+    """What the exchange's count shows about the declared weights."""
 
-    async def test_a_weight_that_is_too_low_is_told_when_it_was_seen_ten_times(
+    async def test_a_weight_that_is_too_low_is_logged_when_seen_ten_times(
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """And calls on their way count as more from then on."""
+        """Calls in flight count for more from then on."""
         budget = budget_by(clock)
         await self.calls(budget, clock, weight=2, counted=6, number=10)
         early = caplog.text
@@ -151,25 +149,25 @@ class TestWarnings:
                 == math.inf
             )
 
-    async def test_a_weight_that_is_too_high_is_told_at_once(
+    async def test_a_weight_that_is_too_high_is_logged_at_once(
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Nobody else makes a count rise by less."""
+        """External usage cannot make a count rise by less."""
         await self.calls(budget_by(clock), clock, weight=6, counted=2, number=4)
 
         assert caplog.messages == ["x weighs 2 in IP /papi, not 6."]
 
-    async def test_others_that_call_now_and_then_are_no_wrong_weight(
+    async def test_occasional_external_usage_is_not_taken_for_a_wrong_weight(
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The count has to rise by the same each time."""
+        """The count has to rise by the same amount each time."""
         for number in range(12):
             await self.calls(budget_by(clock), clock, weight=2, counted=4 + number % 2, number=2)
 
         assert caplog.text == ""
 
-    async def test_another_window_is_told_once(self, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
-        """With what follows from it."""
+    async def test_another_window_is_logged_once(self, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+        """With the consequence."""
         budget = budget_by(clock)
         await self.calls(budget, clock, weight=500, counted=500, number=1)
         clock.now += 5
@@ -183,7 +181,7 @@ class TestWarnings:
     async def calls(
         budget: Budget, clock: FakeClock, *, weight: int, counted: int, number: int, since: int = 0
     ) -> None:
-        """Calls one after the other that make the count rise by so much each."""
+        """Make calls one after the other, each of which raises the count by so much."""
         for done in range(1, number + 1):
             async with budget.reserve(
                 (Charge(IP, weight),), call=CallInfo("x", ""), priority=Priority.ORDER, max_wait=0
@@ -194,10 +192,10 @@ class TestWarnings:
 
 
 class TestTurn:
-    """Calls that are on their way while the exchange's minute turns."""
+    """Calls in flight while the exchange's minute turns."""
 
-    async def test_a_call_that_was_given_up_may_arrive_for_ten_seconds(self, clock: FakeClock) -> None:
-        """It is counted in the minute that begins meanwhile, until a later call's count does not contain it."""
+    async def test_a_lost_call_may_arrive_for_ten_seconds(self, clock: FakeClock) -> None:
+        """It counts in the new minute until a later call's count does not contain it."""
         budget = budget_by(clock)
         clock.now = MINUTE + 55
         budget.observe_time(HOST, clock.now, clock.now, asked=clock.now)
@@ -215,8 +213,8 @@ class TestTurn:
 
         assert used == [61, 2]
 
-    async def test_a_count_that_was_told_on_the_way_is_not_the_new_minutes(self, clock: FakeClock) -> None:
-        """The call itself may be in it, and nothing else."""
+    async def test_a_count_of_a_slow_call_is_not_taken_for_the_new_minute(self, clock: FakeClock) -> None:
+        """The count may include the call itself, and is otherwise of the minute before."""
         budget = budget_by(clock)
         clock.now = MINUTE + 59
         budget.observe_time(HOST, clock.now, clock.now, asked=clock.now)

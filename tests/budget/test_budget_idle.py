@@ -1,4 +1,4 @@
-"""What a budget keeps of pools that nobody draws on any more: nothing, once all of it has passed."""
+"""What a budget keeps of idle pools: nothing, once their usage has expired."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ LONG = 15 * 60.0
 
 @pytest.fixture
 def clock(manual_clock: ManualClock) -> ManualClock:
-    """A clock at the beginning of a minute."""
+    """A clock at the start of a minute."""
     manual_clock.now = MINUTE + 1
     return manual_clock
 
 
 @pytest.fixture
 def budget(clock: ManualClock) -> Budget:
-    """A budget on it."""
+    """A budget on that clock."""
     return Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
 
 
 def pool_of_path(number: int) -> Pool:
-    """Every path of Portfolio Margin Pro has a counter of its own."""
+    """Return the pool of a path: each path of Portfolio Margin Pro has its own."""
     return Pool(HOST, "sapi", LimitType.IP, path=f"/sapi/v1/x/{number}")
 
 
 async def spend(budget: Budget, pool: Pool, clock: ManualClock, *, weight: int = 1, used: int = 1) -> None:
-    """One call that is answered at once."""
+    """Make one call that is answered at once."""
     async with budget.reserve((Charge(pool, weight),), call=CALL, max_wait=0) as reservation:
         reservation.mark_sent()
         headers = {"date": formatdate(int(clock.now), usegmt=True), "x-sapi-used-ip-weight-1m": str(used)}
@@ -48,18 +48,18 @@ async def spend(budget: Budget, pool: Pool, clock: ManualClock, *, weight: int =
 
 
 async def crowd(budget: Budget, clock: ManualClock, *, first: int = 10_000, paths: int = 600) -> None:
-    """Calls of so many other paths that the budget looks for what it can forget."""
+    """Call so many other paths that the budget looks for pools to forget."""
     for number in range(first, first + paths):
         await spend(budget, pool_of_path(number), clock)
 
 
 def pools_of(budget: Budget) -> set[Pool]:
-    """What it knows of."""
+    """Return the pools that the budget knows."""
     return {state.pool for state in budget.snapshot()}
 
 
-async def test_thousands_of_paths_take_no_more_than_hundreds(budget: Budget, clock: ManualClock) -> None:
-    """Called one after the other for hours, the memory stays what it was after the first."""
+async def test_thousands_of_paths_take_no_more_memory_than_hundreds(budget: Budget, clock: ManualClock) -> None:
+    """With calls one after the other for hours, the memory stays as after the first hundreds."""
     taken: list[int] = []
     tracemalloc.start()
     try:
@@ -73,12 +73,12 @@ async def test_thousands_of_paths_take_no_more_than_hundreds(budget: Budget, clo
         tracemalloc.stop()
 
     assert len(budget.snapshot()) < 1_000
-    # 2.5 kB are kept for every path that is known, and 500 come and go: 2000 that stay would be 5 MB.
+    # 2.5 kB are kept for every known path, and 500 come and go: 2000 that stay would be 5 MB.
     assert taken[1] - taken[0] < 2_000_000
 
 
-async def test_what_may_still_count_is_not_forgotten(budget: Budget, clock: ManualClock) -> None:
-    """However many paths are called in a minute, each is known until that is over."""
+async def test_pools_with_current_usage_are_kept(budget: Budget, clock: ManualClock) -> None:
+    """However many paths are called in a minute, each is known until the minute ends."""
     for number in range(1_200):
         await spend(budget, pool_of_path(number), clock, weight=10, used=10)
 
@@ -87,10 +87,10 @@ async def test_what_may_still_count_is_not_forgotten(budget: Budget, clock: Manu
 
 
 @pytest.mark.parametrize(("seconds", "is_known"), [(0.0, True), (100.0, True), (200.0, True), (LONG, False)])
-async def test_a_pool_is_known_for_minutes(
+async def test_a_pool_is_kept_for_minutes(
     budget: Budget, clock: ManualClock, seconds: float, *, is_known: bool
 ) -> None:
-    """A call that was given up late is counted in a minute that has not begun yet."""
+    """A lost call may be counted in a minute that has not begun."""
     pool = pool_of_path(1)
     await spend(budget, pool, clock)
 
@@ -100,8 +100,8 @@ async def test_a_pool_is_known_for_minutes(
     assert (pool in pools_of(budget)) is is_known
 
 
-async def test_a_pool_that_was_forgotten_begins_anew(budget: Budget, clock: ManualClock) -> None:
-    """As after a start of the program."""
+async def test_a_forgotten_pool_starts_empty(budget: Budget, clock: ManualClock) -> None:
+    """As after a restart of the program."""
     pool = pool_of_path(1)
     await spend(budget, pool, clock, used=9_000)
     clock.now += LONG
@@ -112,8 +112,8 @@ async def test_a_pool_that_was_forgotten_begins_anew(budget: Budget, clock: Manu
     assert {state.used for state in budget.snapshot() if state.pool == pool} == {3}
 
 
-async def test_what_is_on_its_way_is_not_forgotten(budget: Budget, clock: ManualClock) -> None:
-    """Its answer may be late."""
+async def test_a_pool_with_calls_in_flight_is_kept(budget: Budget, clock: ManualClock) -> None:
+    """Their responses may be late."""
     pool = pool_of_path(1)
     async with budget.reserve((Charge(pool, 7),), call=CALL, max_wait=0) as reservation:
         reservation.mark_sent()
@@ -124,8 +124,8 @@ async def test_what_is_on_its_way_is_not_forgotten(budget: Budget, clock: Manual
         assert {state.in_flight for state in budget.snapshot() if state.pool == pool} == {7}
 
 
-async def test_a_pool_that_is_waited_for_is_not_forgotten(budget: Budget, clock: ManualClock) -> None:
-    """Calls stand in front of it for as long as a gate is closed."""
+async def test_a_pool_with_waiting_calls_is_kept(budget: Budget, clock: ManualClock) -> None:
+    """Calls wait for as long as a gate is closed."""
     pool = Pool("https://papi.example", "papi", LimitType.IP)
     other = Pool("https://other.example", "papi", LimitType.IP)
     budget.gate(pool.origin).close(clock.now + 2 * LONG, banned=False)
@@ -144,7 +144,7 @@ async def test_a_pool_that_is_waited_for_is_not_forgotten(budget: Budget, clock:
 
 
 async def test_a_reservation_keeps_its_pool(budget: Budget, clock: ManualClock) -> None:
-    """It was made before the pool was forgotten, and is taken after: the pool has one ledger all the same."""
+    """A reservation made before the pool was forgotten is acquired later: the pool still has one ledger."""
     pool = pool_of_path(1)
     early = budget.reserve((Charge(pool, 5),), call=CALL, max_wait=LONG)
     late = budget.reserve((Charge(pool, 6),), call=CALL, max_wait=LONG)
@@ -155,13 +155,13 @@ async def test_a_reservation_keeps_its_pool(budget: Budget, clock: ManualClock) 
     assert early.try_acquire()
     await crowd(budget, clock, first=20_000)
     assert {state.in_flight for state in budget.snapshot() if state.pool == pool} == {5}
-    # Nothing of the pool was heard: a second call waits for the answer of the first.
+    # The pool has no count yet: a second call waits for the response of the first.
     assert not late.try_acquire()
     assert not budget.reserve((Charge(pool, 1),), call=CALL, max_wait=LONG).try_acquire()
 
 
-async def test_a_refusal_is_remembered_for_longer(budget: Budget, clock: ManualClock) -> None:
-    """What is kept free after it melts with the minutes."""
+async def test_a_refusal_is_kept_for_longer(budget: Budget, clock: ManualClock) -> None:
+    """The penalty after a refusal shrinks over minutes."""
     pool = pool_of_path(1)
     async with budget.reserve((Charge(pool, 1),), call=CALL, max_wait=0) as reservation:
         reservation.mark_sent()
@@ -175,8 +175,8 @@ async def test_a_refusal_is_remembered_for_longer(budget: Budget, clock: ManualC
     assert pool not in pools_of(budget)
 
 
-async def test_many_weights_of_one_pool_are_few(budget: Budget) -> None:
-    """What calls have in common is looked up again, and draws on the same pool."""
+async def test_many_weights_of_one_pool_share_the_pool(budget: Budget) -> None:
+    """Shared objects that were forgotten are made again, and draw on the same pool."""
     pool = Pool(HOST, "papi", LimitType.IP)
     for weight in range(1, 2_000):
         budget.reserve((Charge(pool, weight),), call=CALL, max_wait=0)
@@ -185,7 +185,7 @@ async def test_many_weights_of_one_pool_are_few(budget: Budget) -> None:
 
 
 async def test_a_shared_budget_forgets_too(clock: ManualClock) -> None:
-    """What the store counts nothing of any more, no process has to tell of."""
+    """A process does not report a pool without usage in the store."""
     hand = Hand(MemoryStore(), clock)
     shared: SharedBudget = hand.budget
     pool = pool_of_path(1)

@@ -1,4 +1,4 @@
-"""Calls that nobody settles: given up, abandoned with their event loop, or left by a fork."""
+"""Calls that are never settled: expired, abandoned with their event loop, or left by a fork."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.budget.conftest import HOST, IP, LIMIT, MINUTE, budget_by, feedback
 from tests.conftest import FakeClock, settled
 
 
-class TestForgotten:
-    """Weight that nobody will settle."""
+class TestExpired:
+    """Weight that is never settled."""
 
-    async def test_a_call_that_left_is_counted_for_as_long_as_it_may_arrive(self, clock: FakeClock) -> None:
-        """Two minutes after it was given up it can no longer be in the current one."""
+    async def test_a_sent_call_is_counted_as_long_as_it_may_arrive(self, clock: FakeClock) -> None:
+        """Two minutes after it expired, the call cannot be in the current minute."""
         budget = budget_by(clock)
         clock.now = MINUTE + 55
         forgotten = await budget.reserve((Charge(IP, 60),), call=CallInfo("x", ""), max_wait=0).__aenter__()
@@ -38,8 +38,8 @@ class TestForgotten:
 
         assert states == [(60, 60), (60, 0), (0, 0)]
 
-    async def test_its_late_answer_is_still_listened_to(self, clock: FakeClock) -> None:
-        """It settles nothing twice, and a refusal in it closes the gate."""
+    async def test_a_late_response_is_still_evaluated(self, clock: FakeClock) -> None:
+        """It settles nothing twice, and a refusal closes the gate."""
         budget = budget_by(clock)
         late = await budget.reserve((Charge(IP, 60),), call=CallInfo("x", ""), max_wait=0).__aenter__()
         late.mark_sent()
@@ -51,8 +51,8 @@ class TestForgotten:
         assert budget.snapshot()[0].in_flight == 0
         assert budget.gate(HOST).wait(clock.now) == 90.0
 
-    async def test_giving_up_a_call_that_was_forgotten_gives_nothing_back_twice(self, clock: FakeClock) -> None:
-        """It may have left all the same, as far as anybody knows."""
+    async def test_leaving_an_expired_reservation_releases_nothing_twice(self, clock: FakeClock) -> None:
+        """The call may have been sent after all."""
         budget = budget_by(clock)
         async with budget.reserve((Charge(IP, 60),), call=CallInfo("x", ""), max_wait=0):
             clock.now += 130
@@ -60,8 +60,8 @@ class TestForgotten:
 
         assert budget.snapshot()[0].in_flight == 0
 
-    def test_a_timer_of_a_loop_that_has_ended_is_given_up(self) -> None:
-        """Whoever stands behind its task is next, and holds the timer."""
+    def test_a_timer_of_an_ended_event_loop_is_given_up(self) -> None:
+        """The call behind its task is next, and holds the timer."""
         budget = Budget(limits={("papi", LimitType.IP): LIMIT})
         abandoned: list[asyncio.Task[None]] = []
 
@@ -130,8 +130,8 @@ sys.exit(asyncio.run(parent()))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
-def test_a_child_that_was_forked_in_the_middle_of_everything_goes_on() -> None:
-    """Neither a lock that was held nor those who waited stop it; what its parent holds is counted."""
+def test_a_child_forked_during_calls_goes_on() -> None:
+    """Neither a held lock nor waiting calls stop the child; weight held by the parent is counted."""
     ended = run([sys.executable, "-c", _FORKING], capture_output=True, text=True, timeout=50, check=False)
 
     assert (ended.returncode, ended.stderr) == (0, "")

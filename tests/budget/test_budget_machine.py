@@ -1,4 +1,4 @@
-"""A budget never overspends, never leaks, and never lets anybody wait for what is there, whatever calls do."""
+"""A budget never overspends, never leaks, and never delays a call that fits, whatever calls do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from binance_pm.budget.ledger import MARGIN
 from binance_pm.errors import BudgetExceeded, CallInfo, GateClosed
 from tests.budget.conftest import feedback
 
-# A failure is made small before it is shown, and that takes its time.
+# Shrinking a failing example takes long.
 pytestmark = pytest.mark.timeout(600)
 
 HOST = "https://papi.example"
@@ -40,21 +40,21 @@ ORDERS_LIMIT = 60
 ACCOUNTS = "ab"
 BEGINNING = 30_000_000 * 60.0
 LONGEST_WAY = 10.0
-"""Seconds for which a call that was given up can still arrive."""
+"""Seconds for which a lost call can still arrive."""
 LONGEST_CALL = 20.0
-"""Seconds after which a call is given up."""
+"""Seconds after which a call is lost."""
 
 IP = pool_of("papi", LimitType.IP, origin=HOST, path="", key_id="")
 HEADERS = {LimitType.IP: "x-mbx-used-weight-1m", LimitType.ORDERS: "x-mbx-order-count-1m"}
 
 
 def orders_of(account: str) -> Pool:
-    """The account's count of orders."""
+    """Return the pool of the account's orders."""
     return pool_of("papi", LimitType.ORDERS, origin=HOST, path="", key_id=account)
 
 
 class Timers:
-    """A clock of which each sleeper is woken in its moment, one after the other."""
+    """A clock that wakes each sleeping task at its moment, one after the other."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -62,7 +62,7 @@ class Timers:
         self._numbers = count()
 
     def __call__(self) -> float:
-        """The time in seconds."""
+        """Return the time in seconds."""
         return self.now
 
     async def sleep(self, seconds: float) -> None:
@@ -72,19 +72,19 @@ class Timers:
         await woken
 
     def next_at(self) -> float:
-        """When the next sleeper wakes."""
+        """Return when the next sleeping task wakes."""
         while self._sleepers and self._sleepers[0][-1].done():
             heappop(self._sleepers)
         return self._sleepers[0][0] if self._sleepers else math.inf
 
     def wake(self) -> None:
-        """Wake everybody whose time has come."""
+        """Wake every task whose time has come."""
         while self.next_at() <= self.now:
             heappop(self._sleepers)[-1].set_result(None)
 
 
 class Calling:
-    """A call, from the moment in which it asks for weight to its end."""
+    """A call, from its request for weight to its end."""
 
     def __init__(self, reservation: Reservation, max_wait: float, at: float) -> None:
         self.reservation = reservation
@@ -92,14 +92,14 @@ class Calling:
         self.admitted_at = math.inf
         self.arrived_in: int | None = None
         self.told: dict[Pool, int] = {}
-        """The exchange's counts when it arrived."""
+        """The exchange's counts when the call arrived."""
         self.ended: asyncio.Event = asyncio.Event()
         self.error: BudgetExceeded | GateClosed | None = None
         self.task: asyncio.Task[None] | None = None
 
     @property
     def is_admitted(self) -> bool:
-        """Whether it holds weight."""
+        """Whether the call holds weight."""
         return self.admitted_at < math.inf
 
     def __repr__(self) -> str:
@@ -108,31 +108,31 @@ class Calling:
 
 
 class BudgetMachine(RuleBasedStateMachine):
-    """A budget, the calls that use it, and an exchange that counts arrivals by a clock of its own."""
+    """A budget, the calls that use it, and an exchange that counts arrivals by its own clock."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.clock = Timers()
         self.ahead = BEGINNING
-        """What the exchange's clock shows more than ours."""
+        """How far the exchange's clock is ahead of ours."""
         self.events: list[BudgetEvent] = []
         self.budget = Budget()
         self.waiting: list[Calling] = []
         self.holding: list[Calling] = []
         self.straying: list[tuple[float, Calling]] = []
-        """Given up calls that still arrive, and when."""
+        """Lost calls that still arrive, and when."""
         self.ours: Counter[tuple[Pool, int]] = Counter()
         self.theirs: Counter[int] = Counter()
         self.closed_until = -math.inf
         self.closed_in = -1
-        """The exchange's minute in which it refused last."""
+        """The exchange's minute of its last refusal."""
         self.asked: list[Calling] = []
         self.refusals = 0
 
     @initialize(since=st.floats(0, 60), skew=st.floats(-4.5, 4.5), is_known=st.sampled_from([True, True, False]))
     def begin(self, since: float, skew: float, is_known: bool) -> None:  # noqa: FBT001 - hypothesis names it
-        """The first call is made at any moment of a minute, by a wall clock that is nearly right."""
+        """Make the first call at any moment of a minute, with a nearly correct wall clock."""
         self.ahead = BEGINNING + since - self.clock.now
         offset = self.ahead + skew
         self.budget = Budget(
@@ -167,7 +167,7 @@ class BudgetMachine(RuleBasedStateMachine):
         number: int,
         returning: bool,  # noqa: FBT001 - as above
     ) -> None:
-        """Calls ask for weight, one or some at once."""
+        """Request weight for one or several calls at once."""
         charges = (Charge(IP, weight),) * ("IP" in pools) + (Charge(orders_of(account), 1),) * ("ORDERS" in pools)
         for _ in range(number):
             reservation = self.budget.reserve(
@@ -181,22 +181,22 @@ class BudgetMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
-    def cancel_a_waiter(self, data: st.DataObject) -> None:
-        """Whoever waits may be cancelled."""
+    def cancel_a_waiting_call(self, data: st.DataObject) -> None:
+        """Cancel a waiting call."""
         self._cancel(data.draw(st.sampled_from(self.waiting)))
 
     @precondition(lambda self: self.holding)
     @rule(data=st.data())
-    def cancel_a_holder(self, data: st.DataObject) -> None:
-        """So may who holds weight, before its request left and after; it may be counted all the same."""
+    def cancel_an_admitted_call(self, data: st.DataObject) -> None:
+        """Cancel a call with weight, before or after it was sent; it may still be counted."""
         calling = data.draw(st.sampled_from(self.holding))
         self._stray(calling, data)
         self._cancel(calling)
 
     @precondition(lambda self: self.holding and self.waiting)
     @rule(data=st.data())
-    def cancel_in_the_moment_of_admission(self, data: st.DataObject) -> None:
-        """Weight that is handed to a task which is being cancelled is given back."""
+    def cancel_at_admission(self, data: st.DataObject) -> None:
+        """Weight granted to a task that is being cancelled is returned."""
         calling = data.draw(st.sampled_from(self.holding))
         self._stray(calling, data)
         if (departed := calling.reservation.sent_at) is None:
@@ -213,7 +213,7 @@ class BudgetMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(not calling.reservation.is_sent for calling in self.holding))
     @rule()
     def depart(self) -> None:
-        """Every call that has its weight leaves, unless the gate was closed meanwhile."""
+        """Send every call that has its weight, unless the gate was closed."""
         for calling in [calling for calling in self.holding if not calling.reservation.is_sent]:
             try:
                 calling.reservation.mark_sent()
@@ -228,7 +228,7 @@ class BudgetMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.holding)
     @rule()
     def send(self) -> None:
-        """Every call that has its weight leaves and is counted."""
+        """Send and count every call that has its weight."""
         self.depart()
         for calling in self._on_the_way():
             self._arrive(calling)
@@ -236,7 +236,7 @@ class BudgetMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._on_the_way())
     @rule(data=st.data(), all_of_them=st.booleans())
     def arrive(self, data: st.DataObject, all_of_them: bool) -> None:  # noqa: FBT001 - as above
-        """The exchange counts, in any order."""
+        """Count calls at the exchange, in any order."""
         on_the_way = self._on_the_way()
         for calling in on_the_way if all_of_them else [data.draw(st.sampled_from(on_the_way))]:
             self._arrive(calling)
@@ -257,7 +257,7 @@ class BudgetMachine(RuleBasedStateMachine):
         has_date: bool,  # noqa: FBT001 - as above
         retry_after: int | None,
     ) -> None:
-        """Answers come back in any order; some refuse, for whatever reason."""
+        """Return responses in any order; some are refusals, for any reason."""
         calling = data.draw(st.sampled_from(self._arrived()))
         headers = {HEADERS[pool.limit_type]: str(told) for pool, told in calling.told.items() if has_header}
         if retry_after is not None:
@@ -266,7 +266,7 @@ class BudgetMachine(RuleBasedStateMachine):
         if status in {429, 418}:
             ban = (retry_after or 120.0) * (status == 418)
             self.closed_until = max(self.closed_until, self.clock.now + max(retry_after or 0.0, ban))
-            # A ban ends when it was said to, and the exchange's are longer than a minute.
+            # A ban ends at the stated time, and the exchange's bans are longer than a minute.
             self.closed_in = max(self.closed_in, (calling.arrived_in or 0) * (status == 429))
             self.refusals += 1
         self._settle()
@@ -278,10 +278,10 @@ class BudgetMachine(RuleBasedStateMachine):
         retry_after=st.sampled_from([None, 0, 20, 200]),
         weight=st.sampled_from([1, 5, 15]),
     )
-    def refuse_while_others_are_about_to_leave(
+    def refuse_while_calls_are_about_to_be_sent(
         self, data: st.DataObject, status: int, retry_after: int | None, weight: int
     ) -> None:
-        """Whoever was admitted before a refusal may not leave after it, until the gate opens."""
+        """A call admitted before a refusal may not be sent until the gate opens."""
         self.reserve("a", weight, Priority.ORDER, "IP", 0.0, 2, returning=False)
         self.answer(data, status, has_header=True, has_date=True, retry_after=retry_after)
         self.depart()
@@ -289,7 +289,7 @@ class BudgetMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._arrived())
     @rule()
     def answer_all(self) -> None:
-        """Everything that was counted is answered, in the order of departure."""
+        """Answer every counted call, in the order of sending."""
         for calling in self._arrived():
             headers = {HEADERS[pool.limit_type]: str(told) for pool, told in calling.told.items()}
             self._answer(calling, 200, headers, has_date=True)
@@ -297,39 +297,39 @@ class BudgetMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.001, 0.05, 0.3, 1.0, 2.5, 7.0, 15.0]))
     def let_time_pass(self, seconds: float) -> None:
-        """Timers go off, calls that take too long are given up, and some of those arrive after all."""
+        """Let timers expire and slow calls be lost; some of these arrive after all."""
         self._advance(seconds)
 
     @rule(turns=st.integers(1, 2))
     def let_the_minute_turn(self, turns: int) -> None:
-        """Everything that is on its way is given up first."""
+        """Treat every call in flight as lost first."""
         for calling in list(self.holding):
             calling.ended.set()
         self._settle()
         self._advance(60 * (self._minute + turns) - self._exchange_now + 0.01)
 
     @rule(weight=st.integers(1, 60))
-    def others_call(self, weight: int) -> None:
-        """Another program on the IP spends."""
+    def external_call(self, weight: int) -> None:
+        """Spend weight of another program on the IP."""
         self.theirs[self._minute] += weight
 
     @rule(way=st.floats(0, 0.5))
     def hear_the_time(self, way: float) -> None:
-        """The exchange tells its time to the millisecond."""
+        """Receive the exchange's time to the millisecond."""
         now = math.floor(self._exchange_now * 1000) / 1000
         self.budget.observe_time(HOST, now, now + 0.001, asked=self.clock.now - way)
         self._settle()
 
     @invariant()
     def bound_holds(self) -> None:
-        """What the exchange has counted of ours is inside the limit, and at most what is believed to be used."""
+        """What the exchange has counted of ours is within the limit, and at most what the budget counts as used."""
         for state in self.budget.snapshot():
             assert self.ours[state.pool, self._minute] <= state.used
             assert self.ours[state.pool, self._minute] <= state.limit - MARGIN
 
     @invariant()
     def no_weight_leaks(self) -> None:
-        """What is in flight is what those hold who were admitted and have not ended."""
+        """Weight in flight is the weight of admitted calls that have not ended."""
         held: Counter[Pool] = Counter()
         for calling in self.holding:
             held.update({draw.pool: draw.weight for draw in calling.reservation.charges})
@@ -338,8 +338,8 @@ class BudgetMachine(RuleBasedStateMachine):
         assert self.budget.waiting == len(self.waiting)
 
     @invariant()
-    def nobody_waits_for_what_is_there(self) -> None:
-        """Looking again admits nobody, but for those whose timer is about to go off."""
+    def no_call_waits_for_free_weight(self) -> None:
+        """Another check admits no call, except those whose timer is about to expire."""
         soon = {
             calling.reservation for calling in self.waiting if calling.reservation.looks_at <= self.clock.now + 0.02
         }
@@ -349,19 +349,19 @@ class BudgetMachine(RuleBasedStateMachine):
         assert {calling.reservation for calling in self.holding} - admitted <= soon
 
     @invariant()
-    def nobody_waits_for_too_long(self) -> None:
-        """A waiter is told when its time is over."""
+    def no_call_waits_too_long(self) -> None:
+        """A waiting call fails when its time is over."""
         assert all(calling.deadline >= self.clock.now - 0.01 for calling in self.waiting)
 
     @invariant()
-    def listeners_are_told(self) -> None:
-        """Of every admission and every refusal."""
+    def listeners_are_called(self) -> None:
+        """For every admission and every refusal."""
         kinds = Counter(type(event) for event in self.events)
         admitted = sum(calling.reservation.is_admitted for calling in self.asked)
         assert (kinds[Admitted], kinds[Refused]) == (admitted, self.refusals)
 
     def teardown(self) -> None:
-        """When everything has ended, everybody is served who waits, and nothing is left."""
+        """When every call has ended, all waiting calls are served, and nothing is left."""
         try:
             self._end()
         finally:
@@ -464,8 +464,8 @@ async def _everybody_had_a_turn() -> None:
         await asyncio.sleep(0)
 
 
-def test_a_poll_leaves_as_soon_as_there_are_tokens() -> None:
-    """A call gets no answer, and the one behind it has less and less of the minute to be spread over."""
+def test_a_poll_is_sent_as_soon_as_there_are_tokens() -> None:
+    """A call gets no response, and the rest of the minute for the call behind it shrinks."""
     machine = BudgetMachine()
     machine.begin(since=0.0, skew=0.0, is_known=True)
     machine.let_the_minute_turn(turns=1)
@@ -473,7 +473,7 @@ def test_a_poll_leaves_as_soon_as_there_are_tokens() -> None:
     machine.depart()
     machine.let_the_minute_turn(turns=1)
 
-    machine.nobody_waits_for_what_is_there()
+    machine.no_call_waits_for_free_weight()
     machine.teardown()
 
 

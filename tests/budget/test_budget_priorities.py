@@ -1,4 +1,4 @@
-"""Who is served first, who is woken, and what is told."""
+"""The order in which calls are served and woken, and what listeners receive."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.conftest import FakeClock, ManualClock, settled
 
 
 class Desk:
-    """Calls that hold their weight until they are told to end, and an exchange that counts them."""
+    """Calls that hold their weight until the test ends them, and an exchange that counts them."""
 
     def __init__(self, budget: Budget, clock: ManualClock) -> None:
         self.budget = budget
@@ -57,7 +57,7 @@ class Desk:
         returning: bool = False,
         pools: tuple[Pool, ...] = (IP,),
     ) -> None:
-        """Begin a call; `served` names it when it got its weight."""
+        """Start a call; `served` lists its name once it has weight."""
         release = self._release[name] = anyio.Event()
         if not holds:
             release.set()
@@ -80,18 +80,18 @@ class Desk:
         await settled()
 
     async def end(self, name: str) -> None:
-        """Let a call that holds its weight be answered."""
+        """End a call that holds its weight with a response."""
         self._release[name].set()
         await settled()
 
     def answer(self, weight: int) -> Feedback:
-        """The exchange counts and answers."""
+        """Count the call at the exchange and return the response."""
         minute = int(self.clock.now // 60)
         self.counts[minute] += weight
         return feedback(200, {"x-mbx-used-weight-1m": str(self.counts[minute])}, b"{}")
 
     async def close(self) -> None:
-        """Leave nobody waiting."""
+        """Cancel all waiting calls."""
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -99,7 +99,7 @@ class Desk:
 
 @pytest_asyncio.fixture
 async def desk(manual_clock: ManualClock) -> AsyncGenerator[Desk, None]:
-    """Calls at the start of a minute, where the exchange's clock and count are known and nobody else is there."""
+    """Calls at the start of a minute; the exchange's clock and count are known, without external usage."""
     manual_clock.now = MINUTE
     desk = Desk(budget_by(manual_clock), manual_clock)
     for _ in range(6):
@@ -115,11 +115,11 @@ async def desk(manual_clock: ManualClock) -> AsyncGenerator[Desk, None]:
     await desk.close()
 
 
-class TestLanes:
-    """Orders first, then polls, then what has time."""
+class TestPriorities:
+    """Orders first, then polls, then background calls."""
 
-    async def test_an_order_goes_in_front_of_all_that_wait(self, desk: Desk) -> None:
-        """Though it came last."""
+    async def test_an_order_goes_before_all_waiting_calls(self, desk: Desk) -> None:
+        """Although the order came last."""
         await desk.call("holder", 900, holds=True)
         for priority in reversed(Priority):
             await desk.call(priority.name, 200, priority=priority)
@@ -128,8 +128,8 @@ class TestLanes:
 
         assert desk.served == ["holder", "ORDER", "POLL", "BACKGROUND"]
 
-    async def test_who_returns_goes_in_front_of_its_lane(self, desk: Desk) -> None:
-        """But not in front of orders."""
+    async def test_a_returning_call_goes_first_in_its_priority(self, desk: Desk) -> None:
+        """But not before orders."""
         await desk.call("holder", 900, holds=True)
         await desk.call("poll", 200, priority=Priority.POLL)
         await desk.call("returning", 150, priority=Priority.POLL, returning=True)
@@ -140,7 +140,7 @@ class TestLanes:
         assert desk.served == ["holder", "order", "returning", "poll"]
 
     async def test_accounts_take_turns(self, desk: Desk) -> None:
-        """One with many polls does not keep the others waiting, though each is counted in a pool of its own."""
+        """Many polls of one account do not delay the other, although each account has its own pool."""
         own = {name: pool_of("papi", LimitType.ORDERS, origin=HOST, path="", key_id=name) for name in "ab"}
         for account, pool in own.items():
             await desk.call(account, 1, account=account, pools=(IP, pool))
@@ -156,7 +156,7 @@ class TestLanes:
         assert sorted(desk.served) == ["a0", "a1", "b0", "b1"]
 
     async def test_a_heavy_call_is_not_starved_by_light_ones(self, manual_clock: ManualClock) -> None:
-        """What needs half of the limit is served, however many light ones keep coming."""
+        """A call that needs half of the limit is served, however many light ones keep coming."""
         manual_clock.now = MINUTE
         desk = Desk(Budget(monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep), manual_clock)
         await desk.call("first", 3000, priority=Priority.POLL)
@@ -173,17 +173,17 @@ class TestLanes:
 
 
 class TestWaiting:
-    """How long, and for what."""
+    """How long calls wait, and for what."""
 
-    async def test_who_would_wait_too_long_is_told_at_once(self, desk: Desk) -> None:
-        """Where it is known that the minute has no room, nobody waits in vain."""
+    async def test_a_call_that_would_wait_too_long_fails_at_once(self, desk: Desk) -> None:
+        """If the minute is known to be full, no call waits in vain."""
         await desk.call("full", 900)
         await desk.call("impatient", 200, max_wait=50.0)
 
         assert (desk.failed, desk.budget.waiting) == (["impatient"], 0)
 
-    async def test_who_can_wait_as_long_does(self, desk: Desk) -> None:
-        """To the turn of the minute, and not longer."""
+    async def test_a_call_with_enough_time_waits(self, desk: Desk) -> None:
+        """Until the turn of the minute, and no longer."""
         await desk.call("full", 900)
         await desk.call("patient", 200, max_wait=58.0)
         await desk.clock.advance(56.9)
@@ -192,8 +192,8 @@ class TestWaiting:
 
         assert (before, desk.served) == (["full"], ["full", "patient"])
 
-    async def test_a_call_in_front_that_gives_up_lets_the_next_one_go(self, desk: Desk) -> None:
-        """At once, and nothing of it is left."""
+    async def test_cancelling_the_call_in_front_lets_the_next_one_go(self, desk: Desk) -> None:
+        """At once; the cancelled call leaves nothing behind."""
         await desk.call("holder", 900, holds=True)
         await desk.call("heavy", 500)
         await desk.call("light", 10)
@@ -202,8 +202,8 @@ class TestWaiting:
 
         assert (desk.served, desk.failed, desk.budget.waiting) == (["holder", "light"], ["heavy"], 0)
 
-    async def test_a_call_that_waits_for_two_pools_holds_up_each_no_longer_than_it_has_to(self, desk: Desk) -> None:
-        """One of its pools may be free for those behind long before the other has room for it."""
+    async def test_a_call_waiting_for_two_pools_blocks_each_only_as_long_as_needed(self, desk: Desk) -> None:
+        """One pool may be free for the calls behind long before the other has room."""
         own = pool_of("papi", LimitType.ORDERS, origin=HOST, path="", key_id="desk")
         await desk.call("holder", 900, holds=True, pools=(IP, own))
         await desk.call("waits for both", 100, pools=(IP, own))
@@ -213,8 +213,8 @@ class TestWaiting:
 
         assert (before, desk.served) == (["holder"], ["holder", "behind"])
 
-    async def test_an_answer_lets_those_go_that_were_passed_over(self, desk: Desk) -> None:
-        """The account's own pool is not known until its first call is answered: the second one waits for that alone."""
+    async def test_a_response_releases_calls_that_were_passed_over(self, desk: Desk) -> None:
+        """The account's pool is unknown until its first response, and the second call waits only for that."""
         own = pool_of("papi", LimitType.ORDERS, origin=HOST, path="", key_id="desk")
         await desk.call("holder", 1, holds=True, pools=(IP, own))
         await desk.call("waits for the answer", 1, pools=(IP, own))
@@ -224,8 +224,8 @@ class TestWaiting:
 
         assert (before, desk.served[-1]) == (["holder", "of another account"], "waits for the answer")
 
-    async def test_a_clock_that_is_heard_better_shortens_the_wait(self, manual_clock: ManualClock) -> None:
-        """Who waits for the turn goes when it is known to have come."""
+    async def test_a_more_precise_clock_shortens_the_wait(self, manual_clock: ManualClock) -> None:
+        """A call that waits for the turn goes once the turn is known to have come."""
         manual_clock.now = MINUTE + 30
         desk = Desk(budget_by(manual_clock), manual_clock)
         await desk.call("full", 940)
@@ -238,8 +238,8 @@ class TestWaiting:
 
         assert (before, desk.served) == (["full"], ["full", "next"])
 
-    async def test_only_who_fits_is_woken(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An answer that makes room for one does not wake a hundred."""
+    async def test_only_calls_that_fit_are_woken(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A response with room for one call does not wake a hundred."""
         await desk.call("holder", 900, holds=True)
         for number in range(100):
             await desk.call(str(number), 500)
@@ -257,10 +257,10 @@ class TestWaiting:
         assert (len(desk.served), len(looked)) == (2, 1)
 
     @pytest.mark.timeout(300)
-    def test_ten_thousand_who_wait_cost_a_few_looks_each(
+    def test_ten_thousand_waiting_calls_need_few_checks_each(
         self, manual_clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whether there is room is looked at some times for each call, not once for each of the others."""
+        """Each call is checked a few times, not once for each of the other calls."""
         looks, served, number = 0, 0, 10_000
         look = Scheduler.decide
 
@@ -296,10 +296,10 @@ class TestWaiting:
 
 
 class TestEvents:
-    """What listeners are told."""
+    """What listeners receive."""
 
-    async def test_of_every_admission_and_how_long_it_took(self, desk: Desk) -> None:
-        """Those that did not wait too."""
+    async def test_every_admission_with_its_waiting_time(self, desk: Desk) -> None:
+        """Calls that did not wait are included."""
         events: list[BudgetEvent] = []
         desk.budget.add_listener(events.append)
         await desk.call("full", 900)
@@ -312,7 +312,7 @@ class TestEvents:
             Admitted(CallInfo("waits", "desk"), Priority.POLL, 60.0),
         ]
 
-    async def test_one_that_fails_disturbs_neither_the_call_nor_the_others(
+    async def test_a_failing_listener_disturbs_neither_the_call_nor_other_listeners(
         self, desk: Desk, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Its error is logged, and no weight is kept."""
@@ -328,7 +328,7 @@ class TestEvents:
         assert ([type(event) for event in events], desk.budget.snapshot()[0].in_flight) == ([Admitted], 0)
         assert "A listener of the budget failed" in caplog.text
 
-    async def test_of_every_refusal(self, clock: FakeClock) -> None:
+    async def test_every_refusal(self, clock: FakeClock) -> None:
         """By a limit, a ban and the firewall, with the time for which the gate closes."""
         events: list[BudgetEvent] = []
         budget = budget_by(clock)
@@ -355,10 +355,10 @@ class TestEvents:
 
 
 class TestSnapshot:
-    """What is shown of each pool."""
+    """The state shown for each pool."""
 
-    async def test_shows_what_is_used_kept_and_waited_for(self, desk: Desk) -> None:
-        """In weight of the current minute."""
+    async def test_shows_used_reserved_and_waiting(self, desk: Desk) -> None:
+        """Weight of the current minute."""
         await desk.call("holder", 894, holds=True)
         await desk.call("order", 200)
         for number in range(2):
@@ -370,14 +370,14 @@ class TestSnapshot:
         assert state.waiting == {Priority.ORDER: 1, Priority.POLL: 2, Priority.BACKGROUND: 0}
         assert repr(desk.budget) == "Budget(IP /papi 900/1000, 1 order waiting, 2 poll waiting, 3 waiting)"
 
-    async def test_shows_that_the_gate_is_closed(self, desk: Desk) -> None:
-        """And for how long."""
+    async def test_shows_a_closed_gate(self, desk: Desk) -> None:
+        """With the time until it opens."""
         desk.budget.gate(HOST).close(desk.clock.now + 90, banned=False)
 
         assert repr(desk.budget) == "Budget(IP /papi 6/1000, closed for 90 s, 0 waiting)"
 
-    async def test_shows_what_others_used(self, desk: Desk) -> None:
-        """As far as it is surely theirs."""
+    async def test_shows_external_usage(self, desk: Desk) -> None:
+        """As far as the usage is certainly external."""
         desk.counts[int(MINUTE // 60)] += 40
         await desk.call("hears of it", 1)
 

@@ -1,4 +1,4 @@
-"""What others on the same IP spend."""
+"""External usage: what other programs on the same IP spend."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ LIMIT = 6000
 
 
 class Watched:
-    """Their traffic as it is heard through our answers."""
+    """External usage as seen through our responses."""
 
     def __init__(self) -> None:
         self.external = ExternalUsage(LIMIT, 60.0)
         self.now = 0.0
 
     def hear(self, surely: float, *, unproven: int = 0, trip: float = 0.01) -> None:
-        """An answer tells what is surely theirs in this minute."""
+        """Observe a response with external usage in this minute."""
         self.external.observe(int(self.now / 60), int(surely), unproven, sent=self.now - trip, now=self.now)
 
     def watch(self, rate: float, seconds: float, *, each: float = 0.5) -> None:
-        """They go on at a rate, from nothing in each minute, and we hear of it."""
+        """Observe external usage at a steady rate, from zero in each minute."""
         for _ in range(round(seconds / each)):
             self.now += each
             self.hear(rate * (self.now % 60))
 
 
-def test_nobody_is_seen_at_first() -> None:
-    """Nothing is known, and nothing believed."""
+def test_no_usage_is_assumed_at_first() -> None:
+    """Nothing is known yet."""
     external = ExternalUsage(LIMIT, 60.0)
 
     assert (external.is_known, external.rate, external.burst, external.share) == (False, 0.0, 0.0, 0)
 
 
-def test_two_seconds_are_enough_to_know_them() -> None:
-    """One second is not."""
+def test_two_seconds_are_enough_to_know_the_usage() -> None:
+    """One second is not enough."""
     watched = Watched()
     watched.watch(10, 1.5)
     before = watched.external.is_known
@@ -45,15 +45,15 @@ def test_two_seconds_are_enough_to_know_them() -> None:
 
 
 def test_a_steady_rate_is_known_at_once_and_kept() -> None:
-    """From the first samples on, through the turns of minutes."""
+    """From the first samples on, across the turns of minutes."""
     watched = Watched()
     for _ in range(4):
         watched.watch(20, 50)
         assert watched.external.rate == pytest.approx(20, rel=0.1)
 
 
-def test_an_absurd_count_is_not_believed_for_long() -> None:
-    """A header without sense, or a burst after a slow answer, is bounded at once and fades by the minute."""
+def test_an_impossible_count_has_a_bounded_and_fading_effect() -> None:
+    """Such as a senseless header, or a burst after a slow response."""
     watched = Watched()
     watched.watch(0, 10)
     watched.now += 0.6
@@ -68,7 +68,7 @@ def test_an_absurd_count_is_not_believed_for_long() -> None:
 
 
 def test_a_rate_that_ended_is_forgotten() -> None:
-    """A minute later nothing is left of it."""
+    """A minute later the rate is nearly zero."""
     watched = Watched()
     watched.watch(20, 30)
     last = watched.now % 60 * 20
@@ -79,8 +79,8 @@ def test_a_rate_that_ended_is_forgotten() -> None:
     assert watched.external.rate < 0.5
 
 
-def test_what_was_used_before_our_first_call_may_go_on() -> None:
-    """It is taken for theirs until they were watched, but for no more than three tenths of the limit."""
+def test_usage_before_our_first_call_may_continue() -> None:
+    """Counted as external until known, but as no more than three tenths of the limit."""
     some, much = Watched(), Watched()
     some.hear(600)
     much.hear(6000)
@@ -88,8 +88,8 @@ def test_what_was_used_before_our_first_call_may_go_on() -> None:
     assert (some.external.rate, much.external.rate) == (10, 30)
 
 
-def test_what_was_used_before_our_first_call_was_our_own_perhaps() -> None:
-    """After a restart nobody else is there: two seconds show it."""
+def test_usage_before_our_first_call_may_have_been_ours() -> None:
+    """After a restart without external usage, two seconds show this."""
     watched = Watched()
     watched.hear(3000)
     for _ in range(5):
@@ -99,8 +99,8 @@ def test_what_was_used_before_our_first_call_was_our_own_perhaps() -> None:
     assert (watched.external.rate, watched.external.share) == (0.0, 3000)
 
 
-def test_a_jump_is_what_comes_in_one_round_trip() -> None:
-    """A burst of two hundred in a second, while a call takes a tenth of it."""
+def test_a_burst_is_the_usage_of_one_round_trip() -> None:
+    """Two hundred in a second, with a round trip of a tenth of that."""
     watched = Watched()
     watched.watch(0, 2)
     watched.now += 1
@@ -109,8 +109,8 @@ def test_a_jump_is_what_comes_in_one_round_trip() -> None:
     assert watched.external.burst == pytest.approx(200 * 0.1, rel=0.02)
 
 
-def test_half_of_a_jump_is_forgotten_in_a_minute() -> None:
-    """So is half of a long trip."""
+def test_half_of_a_burst_is_forgotten_in_a_minute() -> None:
+    """So is half of a long round trip."""
     watched = Watched()
     watched.watch(0, 2)
     watched.now += 1
@@ -124,8 +124,8 @@ def test_half_of_a_jump_is_forgotten_in_a_minute() -> None:
 
 
 @pytest.mark.parametrize(("trip", "believed"), [(0.001, 0.05), (0.5, 0.5), (60.0, 2.0)])
-def test_a_trip_is_believed_within_reason(trip: float, believed: float) -> None:
-    """A call may hang; the next one is not shorter than light allows."""
+def test_a_round_trip_is_bounded(trip: float, believed: float) -> None:
+    """A call may hang, and a response may seem faster than light allows."""
     watched = Watched()
     watched.hear(0)
     watched.now += 1
@@ -134,8 +134,8 @@ def test_a_trip_is_believed_within_reason(trip: float, believed: float) -> None:
     assert watched.external.burst == pytest.approx(100 * believed, rel=0.02)
 
 
-def test_samples_closer_than_half_a_second_are_taken_together() -> None:
-    """Two answers that come together show no rate."""
+def test_samples_within_half_a_second_are_merged() -> None:
+    """Two responses at nearly the same time show no rate."""
     watched = Watched()
     watched.hear(0)
     watched.now += 0.001
@@ -144,8 +144,8 @@ def test_samples_closer_than_half_a_second_are_taken_together() -> None:
     assert (watched.external.burst, watched.external.share) == (0.0, 50)
 
 
-def test_nothing_is_sampled_while_much_of_ours_is_on_its_way() -> None:
-    """It may be ours: a fiftieth of the limit is little."""
+def test_no_sample_is_taken_with_much_of_ours_in_flight() -> None:
+    """The rise may be ours, unless no more than a fiftieth of the limit is in flight."""
     watched = Watched()
     watched.hear(0)
     watched.now += 1
@@ -156,8 +156,8 @@ def test_nothing_is_sampled_while_much_of_ours_is_on_its_way() -> None:
     assert (unseen, watched.external.share) == (0, 500)
 
 
-def test_what_came_before_the_first_sample_of_a_minute_is_no_burst() -> None:
-    """Nobody knows at which pace it came."""
+def test_usage_before_the_first_sample_of_a_minute_is_no_burst() -> None:
+    """Its pace is not known."""
     watched = Watched()
     watched.watch(0, 10)
     watched.now = 119.0
@@ -166,8 +166,8 @@ def test_what_came_before_the_first_sample_of_a_minute_is_no_burst() -> None:
     assert (watched.external.rate, watched.external.burst, watched.external.share) == (0.0, 0.0, 3000)
 
 
-def test_a_minute_that_was_passed_over_tells_nothing() -> None:
-    """Not all that is ours in it is known; the next minute is watched again."""
+def test_a_skipped_minute_gives_no_sample() -> None:
+    """Our own usage in that minute is not fully known; the next minute is sampled again."""
     watched = Watched()
     watched.watch(0, 2)
     watched.external.skip_minute(0)
@@ -180,16 +180,16 @@ def test_a_minute_that_was_passed_over_tells_nothing() -> None:
     assert (passed, watched.external.share) == (0, 7)
 
 
-def test_counts_are_not_waited_for_where_there_are_none() -> None:
-    """An exchange that does not tell them never will."""
+def test_counts_are_not_waited_for_if_there_are_none() -> None:
+    """Some exchanges never return counts."""
     external = ExternalUsage(LIMIT, 60.0)
     external.ignore()
 
     assert (external.is_known, external.rate) == (True, 0.0)
 
 
-def test_less_than_nothing_is_nothing() -> None:
-    """Where all that can be ours is more than the count, nothing is surely theirs."""
+def test_negative_usage_counts_as_zero() -> None:
+    """If all that can be ours exceeds the count, no usage is certainly external."""
     watched = Watched()
     watched.hear(-40)
     watched.now = 61.0

@@ -11,12 +11,12 @@ from tests.budget.conftest import feedback
 
 
 def test_is_open_at_first() -> None:
-    """Nothing is waited for before the exchange refused anything."""
+    """No call waits before the exchange has refused one."""
     assert Gate().wait(now=0.0) == 0.0
 
 
-def test_stays_closed_until_it_was_told() -> None:
-    """The wait is what is left of the time."""
+def test_stays_closed_until_the_given_time() -> None:
+    """The wait is the rest of that time."""
     gate = Gate()
     gate.close(100.0, banned=False)
 
@@ -33,7 +33,7 @@ def test_is_never_opened_earlier() -> None:
 
 
 def test_forgets_the_ban_when_it_opens() -> None:
-    """The refusal after a ban has ended is an ordinary one again."""
+    """A refusal after the end of a ban is an ordinary one again."""
     gate = Gate()
     gate.close(100.0, banned=True)
     gate.close(200.0, banned=False)
@@ -51,7 +51,7 @@ def closes_for(
     body: bytes = b"",
     bounds: tuple[float, float] = (MINUTE + 20, MINUTE + 21),
 ) -> float:
-    """For how long an answer closes the gate, a third into the exchange's minute."""
+    """Return for how long a response closes the gate, a third into the exchange's minute."""
     headers = {} if retry_after is None else {"retry-after": retry_after}
     return closing_seconds(feedback(status, headers, body), bounds=bounds, minute=60.0)
 
@@ -59,20 +59,18 @@ def closes_for(
 @pytest.mark.parametrize(
     ("retry_after", "seconds"), [(None, 40.0), ("0", 40.0), ("10", 40.0), ("41", 41.0), ("300", 300.0), ("soon", 40.0)]
 )
-def test_too_many_requests_close_it_for_the_rest_of_the_minute_at_least(
-    retry_after: str | None, seconds: float
-) -> None:
-    """Until it has surely turned, by the clock of the exchange that may be the latest."""
+def test_a_429_closes_it_at_least_for_the_rest_of_the_minute(retry_after: str | None, seconds: float) -> None:
+    """Until the minute has surely turned, by the latest possible clock of the exchange."""
     assert closes_for(429, retry_after=retry_after) == seconds
 
 
-def test_where_the_minute_may_have_turned_the_next_one_is_waited_for() -> None:
-    """The refusal may have been of this minute or of the one that begins."""
+def test_waits_for_the_next_minute_if_the_minute_may_have_turned() -> None:
+    """The refusal may belong to either of the two minutes."""
     assert closes_for(429, bounds=(MINUTE + 59.5, MINUTE + 60.5)) == 60.5
 
 
 def test_bounds_that_span_years_close_it_for_two_minutes() -> None:
-    """Nothing is known of the minute then."""
+    """The current minute is not known then."""
     assert closes_for(429, bounds=(0.0, MINUTE)) == 120.0
 
 
@@ -89,10 +87,10 @@ def test_bounds_that_span_years_close_it_for_two_minutes() -> None:
         ("604800", None, 259_200.0),
     ],
 )
-def test_a_ban_closes_it_for_the_longest_time_that_it_tells(
+def test_a_ban_closes_it_for_the_longest_stated_time(
     retry_after: str | None, until: float | None, seconds: float
 ) -> None:
-    """The end that is told is in the exchange's time; two minutes are the shortest ban, three days the longest."""
+    """The stated end is in the exchange's time; a ban lasts from two minutes to three days."""
     body = b"" if until is None else b"IP banned until %d." % (until * 1000)
 
     assert closes_for(418, retry_after=retry_after, body=body) == seconds
@@ -100,7 +98,7 @@ def test_a_ban_closes_it_for_the_longest_time_that_it_tells(
 
 @pytest.mark.parametrize("retry_after", [None, "5", "90", "604800", "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_the_firewall_closes_it_for_a_minute(retry_after: str | None) -> None:
-    """It says nothing about itself, and only a 429 or 418 may ask for more."""
+    """A 403 of the firewall states no end, and only a 429 or 418 may close the gate for longer."""
     assert closes_for(403, retry_after=retry_after) == 60.0
 
 
@@ -112,10 +110,10 @@ HOURS, NOW = 7200.0, MINUTE + 20
 @pytest.mark.parametrize("wall", [0.0, HOURS, -HOURS])
 @pytest.mark.parametrize("by", ["date", "wall", "exchange"])
 @pytest.mark.parametrize("is_heard", [True, False])
-def test_it_opens_by_the_last_of_all_clocks(
+def test_it_opens_by_the_latest_of_all_clocks(
     status: int, date: float | None, wall: float, by: str, *, is_heard: bool
 ) -> None:
-    """Whichever is right, the moment that the refusal names has passed; a `Date` counts where it is all there is."""
+    """By any clock, the stated end has passed; a `Date` counts only if no other time is known."""
     clocks = {"wall": NOW + wall, "exchange": NOW}
     if date is not None and not is_heard:
         clocks["date"] = NOW + date
@@ -137,13 +135,13 @@ def test_a_clock_that_is_years_off_closes_it_for_no_longer(
 
 
 @pytest.mark.parametrize("ends", [2_000_000_000, 9_999_999_999])
-def test_an_end_in_years_closes_it_for_three_days(ends: int) -> None:
-    """By whichever clock."""
+def test_an_end_years_ahead_closes_it_for_three_days(ends: int) -> None:
+    """By any of the clocks."""
     assert closes_by(418, ends, date=0.0, wall=0.0, is_heard=True) == LONGEST_BAN
 
 
 def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_heard: bool) -> float:
-    """For how long a refusal closes the gate that names its end, where clocks are off by so much."""
+    """Return for how long a refusal with a stated end closes the gate if the clocks are off by so much."""
     headers = {"retry-after": formatdate(ends, usegmt=True)} if status == 429 else {}
     if date is not None:
         headers["date"] = formatdate(NOW + date, usegmt=True)
@@ -157,8 +155,8 @@ def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_hea
 
 
 @pytest.mark.parametrize("wall", [0.0, 600.0, 4 * 86400.0])
-def test_the_longest_ban_is_believed_by_the_exchanges_clock(wall: float) -> None:
-    """Its bounds are a little wide, so that it seems to be a little longer; a wrong wall clock does not shorten it."""
+def test_the_longest_ban_is_accepted_by_the_exchanges_clock(wall: float) -> None:
+    """Wide clock bounds make the ban seem longer; a wrong wall clock does not shorten the ban."""
     answer = feedback(418, {}, b"banned until %d" % ((MINUTE + 20 + LONGEST_BAN) * 1000))
     seconds = closing_seconds(
         answer,

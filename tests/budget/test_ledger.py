@@ -20,12 +20,12 @@ AT_THE_TURN = (59.5, 60.5)
 
 
 def seconds(ledger: Ledger, weight: int, bounds: tuple[float, float], *, priority: Priority = Priority.ORDER) -> float:
-    """How long a call has to wait, on a machine whose clock shows the exchange's earliest time."""
+    """Return how long a call has to wait if this machine's clock shows the exchange's earliest time."""
     return ledger.wait(weight, priority, bounds[0], bounds).seconds
 
 
 def probed(limit: int = 110) -> Ledger:
-    """A ledger that has heard of an empty minute 0."""
+    """Return a ledger that has received the count of an empty minute 0."""
     ledger = Ledger(limit)
     ledger.external.ignore()
     ledger.acquire(0, Priority.ORDER, 30.0)
@@ -33,13 +33,13 @@ def probed(limit: int = 110) -> Ledger:
     return ledger
 
 
-def test_first_call_fits_without_knowing_anything() -> None:
-    """Nothing is known and nothing is in flight: one call may ask."""
+def test_the_first_call_fits_without_a_count() -> None:
+    """Without a count, one call may go if no other is in flight."""
     assert seconds(Ledger(110), 100, INSIDE) == 0.0
 
 
-def test_second_call_waits_for_the_first_answer() -> None:
-    """Before the exchange told its count, one call at a time asks for it; after a while another asks too."""
+def test_the_second_call_waits_for_the_first_response() -> None:
+    """Until the count is known, one call at a time may go; after a while another may."""
     ledger = Ledger(110)
     ledger.acquire(1, Priority.ORDER, 30.0)
 
@@ -47,8 +47,8 @@ def test_second_call_waits_for_the_first_answer() -> None:
 
 
 @pytest.mark.parametrize(("is_probe", "wait"), [(True, 0.0), (False, PATIENCE)])
-def test_a_gateways_answer_tells_nothing(is_probe: bool, wait: float) -> None:  # noqa: FBT001
-    """An answer without a count settles the question only where it is the exchange's own."""
+def test_a_gateway_response_gives_no_count(is_probe: bool, wait: float) -> None:  # noqa: FBT001
+    """A response without a count ends the probing only if the exchange itself has sent the response."""
     ledger = Ledger(110)
     for _ in range(2):
         ledger.acquire(1, Priority.ORDER, 30.0)
@@ -58,7 +58,7 @@ def test_a_gateways_answer_tells_nothing(is_probe: bool, wait: float) -> None:  
 
 
 def test_a_lost_probe_is_followed_by_another() -> None:
-    """A call that got no answer told nothing: the next one asks, alone again."""
+    """A call without a response gives no count: the next call probes, one at a time again."""
     ledger = Ledger(110)
     ledger.acquire(1, Priority.ORDER, 30.0)
     ledger.settle_unknown(1, range(1), known=10.0)
@@ -67,28 +67,28 @@ def test_a_lost_probe_is_followed_by_another() -> None:
 
 
 def test_calls_in_flight_are_counted() -> None:
-    """What is on its way cannot be spent a second time."""
+    """Weight in flight cannot be spent twice."""
     ledger = probed()
     ledger.acquire(60, Priority.ORDER, 30.0)
 
     assert (seconds(ledger, 40, INSIDE), seconds(ledger, 41, INSIDE)) == (0.0, math.inf)
 
 
-def test_margin_is_never_spent() -> None:
-    """The limit less the margin is all there is."""
+def test_the_margin_is_never_spent() -> None:
+    """The available weight is the limit less the margin."""
     ledger = probed()
 
     assert (seconds(ledger, 110 - MARGIN, INSIDE), seconds(ledger, 111 - MARGIN, INSIDE)) == (0.0, math.inf)
 
 
 @pytest.mark.parametrize(("weight", "fits"), [(100, True), (101, False)])
-def test_says_what_never_fits(weight: int, *, fits: bool) -> None:
+def test_reports_a_weight_that_never_fits(weight: int, *, fits: bool) -> None:
     """More than an empty minute holds never fits."""
     assert Ledger(110).fits_ever(weight) is fits
 
 
-def test_header_counts_what_others_used() -> None:
-    """The exchange's own count stands above ours."""
+def test_the_header_includes_external_usage() -> None:
+    """The exchange's count replaces a lower count of our own."""
     ledger = Ledger(110)
     ledger.acquire(5, Priority.ORDER, 30.0)
     ledger.settle(5, 95, range(1), sent=0.0, now=1.0)
@@ -97,7 +97,7 @@ def test_header_counts_what_others_used() -> None:
 
 
 def test_an_older_header_does_not_lower_the_count() -> None:
-    """Answers overtake each other: the highest count of a minute holds."""
+    """Responses may arrive out of order: the highest count of a minute holds."""
     ledger = probed()
     for weight in (5, 5):
         ledger.acquire(weight, Priority.ORDER, 30.0)
@@ -107,8 +107,8 @@ def test_an_older_header_does_not_lower_the_count() -> None:
     assert ledger.used(0) == 80
 
 
-def test_a_full_minute_is_waited_for_until_it_has_surely_ended() -> None:
-    """The wait ends when the slowest possible clock of the exchange has turned."""
+def test_waits_until_a_full_minute_has_surely_ended() -> None:
+    """The wait ends when the minute has turned by the slowest possible clock of the exchange."""
     ledger = probed()
     ledger.acquire(100, Priority.ORDER, 30.0)
     ledger.settle(100, 100, range(1), sent=0.0, now=1.0)
@@ -117,7 +117,7 @@ def test_a_full_minute_is_waited_for_until_it_has_surely_ended() -> None:
 
 
 def test_a_new_minute_is_empty() -> None:
-    """What was counted in one minute does not burden the next."""
+    """Weight counted in one minute does not count in the next."""
     ledger = probed()
     ledger.acquire(100, Priority.ORDER, 30.0)
     ledger.settle(100, 100, range(1), sent=0.0, now=1.0)
@@ -126,7 +126,7 @@ def test_a_new_minute_is_empty() -> None:
 
 
 def test_a_call_at_the_turn_is_counted_in_both_minutes() -> None:
-    """Where it is not known in which minute a call arrived, neither forgets it."""
+    """If the minute of arrival is not known, both minutes count the call."""
     ledger = probed()
     ledger.acquire(60, Priority.ORDER, 30.0)
     ledger.settle(60, 60, range(2), sent=59.0, now=61.0)
@@ -134,8 +134,8 @@ def test_a_call_at_the_turn_is_counted_in_both_minutes() -> None:
     assert (ledger.used(0), ledger.used(1)) == (60, 60)
 
 
-def test_a_header_sent_for_later_proves_earlier_calls() -> None:
-    """A count taken after a call had been answered contains it: it is not counted twice."""
+def test_a_header_of_a_later_call_includes_earlier_calls() -> None:
+    """A count taken after a call was answered contains that call, which is not counted twice."""
     ledger = probed()
     ledger.acquire(60, Priority.ORDER, 30.0)
     ledger.settle(60, 60, range(2), sent=59.0, now=61.0)
@@ -145,8 +145,8 @@ def test_a_header_sent_for_later_proves_earlier_calls() -> None:
     assert ledger.used(1) == 65
 
 
-def test_a_header_of_before_proves_nothing() -> None:
-    """A count that may have been taken before a call arrived does not contain it."""
+def test_a_header_of_an_earlier_call_includes_no_later_call() -> None:
+    """A count that may be older than a call's arrival does not contain that call."""
     ledger = probed()
     for weight in (60, 5):
         ledger.acquire(weight, Priority.ORDER, 30.0)
@@ -156,8 +156,8 @@ def test_a_header_of_before_proves_nothing() -> None:
     assert ledger.used(1) == 65
 
 
-def test_an_answer_without_header_stays_suspected() -> None:
-    """Where the exchange told no count, ours stands."""
+def test_a_response_without_header_keeps_our_count() -> None:
+    """If the exchange sent no count, ours holds."""
     ledger = probed()
     ledger.acquire(60, Priority.ORDER, 30.0)
     ledger.settle(60, None, range(1), sent=1.0, now=2.0)
@@ -165,8 +165,8 @@ def test_an_answer_without_header_stays_suspected() -> None:
     assert ledger.used(0) == 60
 
 
-def test_a_cancelled_call_leaves_nothing() -> None:
-    """What never left costs nothing."""
+def test_a_cancelled_call_costs_nothing() -> None:
+    """A call that was not sent costs no weight."""
     ledger = probed()
     ledger.acquire(60, Priority.ORDER, 30.0)
     ledger.release(60, Priority.ORDER)
@@ -175,7 +175,7 @@ def test_a_cancelled_call_leaves_nothing() -> None:
 
 
 def test_old_minutes_are_forgotten() -> None:
-    """Memory does not grow with the hours, whether calls are answered or lost."""
+    """Memory does not grow over hours, whether calls are answered or lost."""
     ledger = probed()
     for minute in range(1000):
         for _ in range(3):
@@ -187,8 +187,8 @@ def test_old_minutes_are_forgotten() -> None:
     assert len(vars(ledger)["_header"]) + len(vars(ledger)["_own"]) + len(ledger._pending.batches) <= 12
 
 
-def test_a_clock_that_may_be_anywhere_costs_nothing() -> None:
-    """Where bounds span years, the minutes in between are not counted one by one, and nobody waits for their end."""
+def test_wide_clock_bounds_cost_no_time() -> None:
+    """If bounds span years, minutes are not counted one by one, and no call waits for their end."""
     ledger = probed()
     years = (0.0, 2e9)
     ledger.acquire(60, Priority.ORDER, 30.0)
@@ -200,8 +200,8 @@ def test_a_clock_that_may_be_anywhere_costs_nothing() -> None:
     assert seconds(ledger, 41, years) <= 63.0
 
 
-def test_what_needs_almost_a_whole_minute_is_not_held_up_by_what_others_may_have_used_of_it() -> None:
-    """A heavy call goes first in a minute of which nothing was heard: or each minute would be too late for it."""
+def test_a_very_heavy_call_is_not_blocked_by_possible_external_usage() -> None:
+    """A call that needs nearly a whole minute goes first in a minute without a count."""
     ledger = Ledger(110)
     ledger.acquire(1, Priority.ORDER, 30.0)
     ledger.settle(1, 31, range(1), sent=30.0, now=30.0)
@@ -219,7 +219,7 @@ class History(NamedTuple):
     weight: int
     end: Literal["answered", "without a count", "lost", "cancelled"]
     blur: tuple[float, float]
-    """How far the exchange's clock may be behind and ahead, as far as is known when it starts and ends."""
+    """How far the exchange's clock may be behind and ahead, as known when the call starts and ends."""
 
 
 def histories() -> st.SearchStrategy[list[History]]:
@@ -231,7 +231,7 @@ def histories() -> st.SearchStrategy[list[History]]:
 
 
 class Exchange:
-    """Counts on arrival, tells its count of that moment, and asserts the bound."""
+    """Counts on arrival, returns the count of that moment, and asserts the bound."""
 
     def __init__(self, external: int) -> None:
         self.ledger = Ledger(110)
@@ -239,10 +239,10 @@ class Exchange:
         self._own: Counter[int] = Counter()
         self._told: dict[History, int] = {}
         self._heard: dict[int, float] = {}
-        """When the ledger first learned the count of a minute."""
+        """When the ledger first received the count of a minute."""
 
     def arrive(self, call: History) -> None:
-        """The call is counted."""
+        """Count the call."""
         minute = math.floor((call.start + call.there) / 60)
         self._own[minute] += call.weight
         count = self._told[call] = self._foreign + self._own[minute]
@@ -251,7 +251,7 @@ class Exchange:
             assert count <= 110 - MARGIN
 
     def end(self, call: History, now: float) -> None:
-        """The ledger is told how the call ended."""
+        """Report to the ledger how the call ended."""
         low, high = call.blur
         minutes = self.ledger.minutes((call.start - low, now + high))
         if call.end == "lost":

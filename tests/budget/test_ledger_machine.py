@@ -1,4 +1,4 @@
-"""The upper bound of one pool holds, and never blocks for good, whatever happens in whatever order."""
+"""The upper bound of one pool holds, and never blocks forever, for any events in any order."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from binance_pm.budget import Priority
 from binance_pm.budget.ledger import MARGIN, Ledger
 
-# A failure is made small before it is shown, and that takes its time.
+# Shrinking a failing example takes long.
 pytestmark = pytest.mark.timeout(600)
 
 LIMIT = 200
 MINUTE = 60.0
 LONGEST_WAY = 10.0
-"""Seconds for which a call that was given up can still arrive."""
+"""Seconds for which a lost call can still arrive."""
 BEGINNING = 30_000_000 * MINUTE
 LANES = st.sampled_from([*Priority])
 PASSING = st.sampled_from([0.001, 0.05, 0.3, 0.6, 1.0, 2.5, 7.0, 20.0, 60.0, 130.0])
@@ -36,14 +36,14 @@ class Sent:
         self.priority = priority
         self.departed: float | None = None
         self.told: int | None = None
-        """The exchange's count when it arrived."""
+        """The exchange's count when the call arrived."""
 
     def __repr__(self) -> str:
         return f"Sent({self.weight}, {self.priority.name}, departed={self.departed}, told={self.told})"
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """A ledger, and an exchange that counts on arrival, by its own clock inside the bounds given."""
+    """A ledger, and an exchange that counts on arrival, by its own clock within the given bounds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,15 +53,15 @@ class LedgerMachine(RuleBasedStateMachine):
         self.blur = (0.0, 0.0)
         self.open: list[Sent] = []
         self.straying: list[tuple[float, Sent]] = []
-        """Given up calls that still arrive, and when."""
+        """Lost calls that still arrive, and when."""
         self.ours: Counter[int] = Counter()
         self.theirs: Counter[int] = Counter()
         self.told: Counter[int] = Counter()
-        """The highest count that an answer surely told of a minute."""
+        """The highest count of a minute that a response surely returned."""
 
     @initialize(since=st.floats(0, MINUTE), instances=st.sampled_from([1, 1, 2, 4]))
     def begin(self, since: float, instances: int) -> None:
-        """The first call is made at any moment of a minute; other programs may have a budget of their own."""
+        """Start at any moment of a minute; other programs may have a budget of their own."""
         self.now += since
         self.ledger = Ledger(LIMIT, instances=instances)
         self.most /= instances
@@ -77,13 +77,13 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.now - BEGINNING + 1000
 
     @rule(low=st.floats(0, 1.5), high=st.floats(0, 1.5))
-    def hear_the_time(self, low: float, high: float) -> None:
-        """Something else is known of the exchange's clock."""
+    def receive_the_time(self, low: float, high: float) -> None:
+        """Change what is known of the exchange's clock."""
         self.blur = low, high
 
     @rule(seconds=PASSING)
     def let_time_pass(self, seconds: float) -> None:
-        """Calls that nobody waits for any more arrive meanwhile."""
+        """Lost calls arrive meanwhile."""
         until = self.now + seconds
         due = sorted((one for one in self.straying if one[0] <= until), key=lambda one: one[0])
         self.straying = [one for one in self.straying if one[0] > until]
@@ -93,13 +93,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now = until
 
     @rule(weight=st.integers(1, 60))
-    def others_call(self, weight: int) -> None:
-        """Another program on the IP spends."""
+    def external_call(self, weight: int) -> None:
+        """Spend weight of another program on the IP."""
         self.theirs[self._minute] += weight
 
     @rule(weight=WEIGHTS, priority=LANES, number=st.integers(1, 10))
     def take(self, weight: int, priority: Priority, number: int) -> None:
-        """Calls that fit take their weight."""
+        """Acquire weight for calls that fit."""
         for _ in range(number):
             if not self._fits(self.ledger, weight, priority):
                 break
@@ -109,7 +109,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(sent.departed is None for sent in self.open))
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        """A call that has not left gives its weight back."""
+        """Release the weight of a call that was not sent."""
         sent = data.draw(st.sampled_from([sent for sent in self.open if sent.departed is None]))
         self.open.remove(sent)
         self.ledger.release(sent.weight, sent.priority)
@@ -117,14 +117,14 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(sent.departed is None for sent in self.open))
     @rule()
     def depart(self) -> None:
-        """Every call that has its weight leaves."""
+        """Send every call that has its weight."""
         for sent in self.open:
             sent.departed = self.now if sent.departed is None else sent.departed
 
     @precondition(lambda self: any(sent.departed is not None and sent.told is None for sent in self.open))
     @rule(data=st.data(), all_of_them=st.booleans())
     def arrive(self, data: st.DataObject, all_of_them: bool) -> None:  # noqa: FBT001 - hypothesis names it
-        """The exchange counts, in any order."""
+        """Count calls at the exchange, in any order."""
         on_the_way = [sent for sent in self.open if sent.departed is not None and sent.told is None]
         for sent in on_the_way if all_of_them else [data.draw(st.sampled_from(on_the_way))]:
             self._arrive(sent)
@@ -132,20 +132,20 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(sent.told is not None for sent in self.open))
     @rule(data=st.data(), has_header=st.sampled_from([True, True, True, False]), is_probe=st.booleans())
     def answer(self, data: st.DataObject, has_header: bool, is_probe: bool) -> None:  # noqa: FBT001 - as above
-        """Answers come back late or soon, and overtake one another."""
+        """Return responses late or soon, in any order."""
         self._answer(self._counted(data), has_header=has_header, is_probe=is_probe)
 
     @precondition(lambda self: any(sent.told is not None for sent in self.open))
     @rule()
     def answer_all(self) -> None:
-        """Everything that was counted is answered, in the order of arrival."""
+        """Answer every counted call, in the order of arrival."""
         for sent in [sent for sent in self.open if sent.told is not None]:
             self._answer(sent, has_header=True, is_probe=True)
 
     @precondition(lambda self: any(sent.told is not None for sent in self.open))
     @rule(data=st.data(), full=st.booleans())
     def refuse(self, data: st.DataObject, full: bool) -> None:  # noqa: FBT001 - as above
-        """The exchange counts a call and refuses it."""
+        """Count a call and refuse it."""
         sent = self._counted(data)
         minutes = self._minutes(sent)
         self._answer(sent, has_header=True, is_probe=True)
@@ -154,7 +154,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(sent.departed is not None for sent in self.open))
     @rule(data=st.data(), later=st.one_of(st.none(), st.floats(0, LONGEST_WAY)))
     def lose(self, data: st.DataObject, later: float | None) -> None:
-        """A call is given up: it was counted, will be in some seconds, or never."""
+        """Lose a call: counted already, counted within seconds, or never."""
         sent = data.draw(st.sampled_from([sent for sent in self.open if sent.departed is not None]))
         self._lose(self.ledger, sent)
         self.open.remove(sent)
@@ -163,20 +163,20 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(times=st.floats(1, 3))
     def expect_heavier(self, times: float) -> None:
-        """A weight was seen to be wrong."""
+        """Find a declared weight too low."""
         self.ledger.raise_weight_factor(times)
 
     @precondition(lambda self: not self.open and not self.straying and not any(self.blur))
     @rule(weight=st.integers(0, 40))
     def catch_up(self, weight: int) -> None:
-        """A while in which others kept this ledger is made up for."""
+        """Take over counts of a time in which another process kept this ledger."""
         own = min(weight, max(0, int(self.most - self.ledger.used(self._minute))))
         self.ours[self._minute] += own
         self.ledger.catch_up(self._minute, self.ours[self._minute] + self.theirs[self._minute], own)
 
     @rule(weight=WEIGHTS, priority=LANES)
     def everything_ends(self, weight: int, priority: Priority) -> None:
-        """Were nothing to happen from now on, any call that can ever fit would go within two minutes."""
+        """Without further events, any call that can ever fit goes within two minutes."""
         ledger, waited = copy.deepcopy(self.ledger), 0.0
         for sent in self.open:
             if sent.departed is None:
@@ -197,25 +197,25 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def bound_holds(self) -> None:
-        """What the exchange has counted of ours is at most what the ledger holds, and inside the limit."""
+        """What the exchange has counted of ours is at most what the ledger holds, and within the limit."""
         for minute in self.ledger.minutes(self.bounds):
             assert max(self.ours[minute], self.told[minute]) <= self.ledger.used(minute)
         assert max(self.ours.values(), default=0) <= self.most
 
     @invariant()
     def every_call_is_accounted_for(self) -> None:
-        """What is in flight is what was taken and not settled."""
+        """Weight in flight is the weight acquired and not settled."""
         assert self.ledger.in_flight == sum(sent.weight for sent in self.open)
 
     @invariant()
     def memory_is_bounded(self) -> None:
-        """Three minutes are remembered at most, and the calls that may be in them."""
+        """Three minutes are kept at most, and the calls that may belong to them."""
         state = vars(self.ledger)
         assert max(len(state["_header"]), len(state["_own"]), len(state["_header_at"])) <= 4
 
     @invariant()
     def minutes_are_not_doubted(self) -> None:
-        """This exchange does count clock minutes; only a burst of others at the turn may look otherwise."""
+        """This exchange counts clock minutes; only an external burst at the turn may look otherwise."""
         assert self.ledger.misplaced == 0 or max(self.theirs.values()) > LIMIT / 4
 
     @property

@@ -37,7 +37,7 @@ Dated = float | str | None
 
 
 class Step(NamedTuple):
-    """One call, and what came of it."""
+    """One call and its response."""
 
     pause: float = 0.0
     priority: Literal["orders", "polls"] = "polls"
@@ -48,7 +48,7 @@ class Step(NamedTuple):
     retry_after: str = ""
     body: bytes = b"{}"
     told_time: float | None = None
-    """What the time endpoint says before it, less the truth."""
+    """What the time endpoint returned before the call, less the true time."""
     is_lost: bool = False
     has_store: bool = True
 
@@ -78,7 +78,7 @@ class Program:
         return EPOCH + self.now() - START
 
     async def step(self, step: Step) -> None:
-        """Make one call, as soon as it may be made."""
+        """Make one call as soon as allowed."""
         await asyncio.sleep(step.pause)
         self.has_store = step.has_store
         if step.told_time is not None:
@@ -110,7 +110,7 @@ class Program:
 
 @contextmanager
 def quiet() -> Generator[None, None, None]:
-    """Warnings by the thousand are not printed."""
+    """Suppress thousands of warnings."""
     logging.disable(logging.CRITICAL)
     try:
         yield
@@ -119,7 +119,7 @@ def quiet() -> Generator[None, None, None]:
 
 
 def waits_of(steps: list[Step], *, wall_error: float = 0.0, is_shared: bool = False) -> list[float]:
-    """Seconds that each call waited, and an order and a poll after them."""
+    """Return how many seconds each call waited, and an order and a poll after all steps."""
 
     async def main() -> list[float]:
         program = Program(wall_error=wall_error, is_shared=is_shared)
@@ -130,7 +130,7 @@ def waits_of(steps: list[Step], *, wall_error: float = 0.0, is_shared: bool = Fa
         return program.waits
 
     with quiet():
-        # A loop over the minutes between two bounds would take longer.
+        # Iterating over all minutes between two bounds would take longer.
         return run(main, start=START, patience=10.0)
 
 
@@ -144,7 +144,7 @@ FULL = "6000"
 @pytest.mark.parametrize("date", DATES)
 @pytest.mark.parametrize("times", [1, 2, 5])
 def test_a_full_minute_with_a_wrong_date(date: Dated, times: int, *, is_shared: bool) -> None:
-    """The response that fills a minute is a cached page's, or a proxy's: the next minute is sent in all the same."""
+    """A cached or proxied response fills a minute: calls are sent in the next minute all the same."""
     full = [Step(date=date, used=FULL, pause=0.7)] * times
     first, *others = waits_of([Step(used="5"), *full], is_shared=is_shared)
 
@@ -156,7 +156,7 @@ def test_a_full_minute_with_a_wrong_date(date: Dated, times: int, *, is_shared: 
 @pytest.mark.parametrize("wall_error", [0.0, -HOUR, HOUR, -1e9])
 @pytest.mark.parametrize("date", DATES)
 def test_a_first_response_with_a_wrong_date(date: Dated, wall_error: float, *, is_shared: bool) -> None:
-    """Nothing was heard before it."""
+    """No earlier response exists."""
     waits = waits_of([Step(date=date, used=FULL)], is_shared=is_shared, wall_error=wall_error)
 
     assert max(waits) <= MINUTE + SLACK
@@ -167,7 +167,7 @@ def test_a_first_response_with_a_wrong_date(date: Dated, wall_error: float, *, i
     "used", ["9007199254740992", "9" * 19, "9" * 26, "-1", "0", "5, 6000", "6000, 5", "NaN", "1e9", "6000.5"]
 )
 def test_any_count(used: str, *, is_shared: bool) -> None:
-    """Of the IP and of the account's orders, however often it is told."""
+    """Of the IP and of the account's orders, however often the count is returned."""
     waits = waits_of(
         [Step(used="5"), *[Step(used=used), Step(priority="orders", used=used, weight=1)] * 3], is_shared=is_shared
     )
@@ -177,7 +177,7 @@ def test_any_count(used: str, *, is_shared: bool) -> None:
 
 @pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:00 GMT", -HOUR, HOUR])
 def test_a_wrong_date_and_then_the_loss_of_the_store(date: Dated) -> None:
-    """The event loop does not stop to go over all the minutes in between."""
+    """The event loop does not stop to iterate over all minutes in between."""
     waits = waits_of(
         [Step(used="5"), *[Step(date=date, used=FULL, pause=0.9)] * 5, *[Step(has_store=False, used="5")] * 3],
         is_shared=True,
@@ -188,7 +188,7 @@ def test_a_wrong_date_and_then_the_loss_of_the_store(date: Dated) -> None:
 
 @pytest.mark.parametrize("retry_after", ["", "259200", "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_the_firewall(retry_after: str) -> None:
-    """Its page closes the gate for a minute, whatever else it says."""
+    """A page of the firewall closes the gate for a minute, whatever else the response says."""
     page = Step(status=403, retry_after=retry_after, body=b"<html>Forbidden</html>", date=-HOUR, used=FULL)
 
     assert 59 < max(waits_of([Step(used="5"), page])) <= MINUTE + SLACK
@@ -221,7 +221,7 @@ STEPS = st.builds(
 @settings(deadline=None, max_examples=150, print_blob=True)
 @given(steps=st.lists(STEPS, max_size=25), wall_error=st.sampled_from([0.0, 0.0, 40.0, -HOUR, 1e8, -1.8e9]))
 def test_any_history(steps: list[Step], wall_error: float, *, is_shared: bool) -> None:
-    """Each call is sent within a minute of being asked for, or of the moment in which a lost one can have arrived."""
+    """Each call is sent within a minute, counted from the request or from the latest arrival of a lost call."""
     waits = waits_of(steps, wall_error=wall_error, is_shared=is_shared)
 
     longest = MINUTE + SLACK + LONGEST_WAY * any(step.is_lost for step in steps)

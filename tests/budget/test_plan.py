@@ -1,4 +1,4 @@
-"""Whether a polling plan fits."""
+"""Whether a polling plan fits the limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import FakeClock
 
 
 class Poll(NamedTuple):
-    """A priced endpoint."""
+    """An endpoint and its poll weights."""
 
     path: str
     family: Family
@@ -30,21 +30,21 @@ PER_MINUTE = {key: rule.limit for key, rule in LIMITS.items()}
 
 
 def plan(accounts: int, every: float, *polls: Poll, available: float = 6000, minute: float = 60) -> Plan:
-    """A plan where each pool has the same weight for polls."""
+    """Return a plan in which every pool has the same weight available for polls."""
     return make_plan(
         [(accounts, polls)], every, lambda _family, _kind, _path: available, minute=minute, limits=PER_MINUTE
     )
 
 
-def test_weight_of_the_ip_is_needed_for_every_account() -> None:
-    """What it needs is what all accounts read in a minute."""
+def test_ip_weight_is_needed_for_every_account() -> None:
+    """The pool of the IP needs the weight of all accounts' readings in a minute."""
     made = plan(10, 5, ACCOUNT)
 
     assert (made.pools[0].needed, made.shortest, made.fits) == (2400, 2, True)
 
 
-def test_weight_of_an_account_is_needed_once() -> None:
-    """A counter of each account's own does not know the others."""
+def test_weight_counted_per_account_is_needed_once() -> None:
+    """A pool of each account counts the readings of that account only."""
     made = plan(10, 5, PRO)
 
     assert {pool.name: pool.needed for pool in made.pools} == {
@@ -53,14 +53,14 @@ def test_weight_of_an_account_is_needed_once() -> None:
     }
 
 
-def test_endpoints_of_one_counter_are_added() -> None:
-    """Those with a counter each are not."""
+def test_endpoints_of_one_pool_are_added() -> None:
+    """Endpoints with a pool each are not added."""
     assert [pool.needed for pool in plan(1, 60, ACCOUNT, ACCOUNT).pools] == [40]
     assert [pool.needed for pool in plan(1, 60, PRO, SPAN).pools] == [5, 5, 5]
 
 
-def test_groups_of_accounts_are_added_in_what_they_share() -> None:
-    """A counter of each account's own is filled by the one that reads most."""
+def test_groups_of_accounts_are_added_in_shared_pools() -> None:
+    """For pools of each account, the account with the most readings decides."""
     made = Budget().plan_groups([(3, [ACCOUNT]), (2, [ACCOUNT, PRO]), (1, [PRO, PRO])], 60)
 
     assert made.accounts == 6
@@ -72,7 +72,7 @@ def test_groups_of_accounts_are_added_in_what_they_share() -> None:
 
 
 def test_the_fullest_pool_decides() -> None:
-    """The interval has to fit everywhere."""
+    """The interval has to fit in every pool."""
     made = make_plan(
         [(10, (ACCOUNT, SPAN))],
         1,
@@ -84,20 +84,20 @@ def test_the_fullest_pool_decides() -> None:
     assert (made.shortest, made.fits) == (30, False)
 
 
-def test_where_nothing_is_left_no_interval_fits() -> None:
-    """Others use it all."""
+def test_no_interval_fits_if_nothing_is_left() -> None:
+    """External usage takes the whole limit."""
     made = plan(1, 1e9, ACCOUNT, available=0)
 
     assert (made.shortest, made.fits) == (math.inf, False)
 
 
-def test_nothing_read_always_fits() -> None:
-    """There is nothing to wait for."""
+def test_reading_nothing_always_fits() -> None:
+    """Without endpoints the shortest interval is 0."""
     assert (plan(10, 1).shortest, plan(10, 1).fits) == (0, True)
 
 
-def test_a_test_exchange_may_have_another_minute() -> None:
-    """Weight is for each of its minutes."""
+def test_a_test_exchange_may_have_a_minute_of_another_length() -> None:
+    """The limit holds for each of the exchange's minutes."""
     assert plan(10, 5, ACCOUNT, minute=6).shortest == 0.2
 
 
@@ -108,7 +108,7 @@ def test_a_test_exchange_may_have_another_minute() -> None:
     available=st.floats(0.1, 1e6),
 )
 def test_the_shortest_interval_fits_itself(accounts: int, every: float, weight: int, available: float) -> None:
-    """Whoever follows the plan is not told that it does not fit."""
+    """The shortest interval that a plan reports fits, and a shorter one does not."""
     poll = ACCOUNT._replace(poll_weights={LimitType.IP: weight})
     shortest = plan(accounts, every, poll, available=available).shortest
 
@@ -116,15 +116,15 @@ def test_the_shortest_interval_fits_itself(accounts: int, every: float, weight: 
     assert not plan(accounts, shortest * 0.999, poll, available=available).fits
 
 
-def test_a_fresh_budget_plans_by_what_it_keeps_free(clock: FakeClock) -> None:
-    """Margin, reserve, and a share for others who were not watched yet."""
+def test_a_new_budget_plans_with_what_it_keeps_free(clock: FakeClock) -> None:
+    """Margin, reserve, and an allowance for external usage that is not yet known."""
     budget = Budget(monotonic=clock, wall=clock)
 
     assert budget.plan(1, 60, [ENDPOINTS["account"]]).pools[0].available == 6000 - 10 - 300 - 180
 
 
-def test_peers_plan_by_their_part(clock: FakeClock) -> None:
-    """Of an IP that four programs share, each has a fourth; what is counted for an account is its own."""
+def test_instances_plan_with_their_part(clock: FakeClock) -> None:
+    """Each of four programs on an IP has a fourth of its limit; limits per account are not divided."""
     one, four = (Budget(monotonic=clock, wall=clock, instances=peers) for peers in (1, 4))
 
     def available(budget: Budget) -> list[float]:

@@ -15,8 +15,8 @@ def test_portfolio_margin_counts_all_paths_of_an_ip_together() -> None:
     assert one == other
 
 
-def test_pro_counts_every_endpoint_of_an_ip_apart() -> None:
-    """Two endpoints of /sapi have a pool each, whoever calls them."""
+def test_pro_counts_each_endpoint_separately() -> None:
+    """Each of two /sapi endpoints has its own pool, for every account."""
     one = pool_of("sapi", LimitType.IP, origin="h", path="/sapi/v1/portfolio/account", key_id="a")
     same = pool_of("sapi", LimitType.IP, origin="h", path="/sapi/v1/portfolio/account", key_id="b")
     other = pool_of("sapi", LimitType.IP, origin="h", path="/sapi/v2/portfolio/account", key_id="a")
@@ -25,7 +25,7 @@ def test_pro_counts_every_endpoint_of_an_ip_apart() -> None:
 
 
 @pytest.mark.parametrize(("family", "kind"), [("papi", LimitType.ORDERS), ("sapi", LimitType.UID)])
-def test_what_is_counted_by_account_is_apart_for_each(family: Family, kind: LimitType) -> None:
+def test_accounts_have_separate_pools_if_counted_by_account(family: Family, kind: LimitType) -> None:
     """Two accounts never share a pool that the exchange counts by account."""
     pools = {pool_of(family, kind, origin="h", path=f"/{family}/v1/x", key_id=account) for account in "ab"}
 
@@ -33,7 +33,7 @@ def test_what_is_counted_by_account_is_apart_for_each(family: Family, kind: Limi
 
 
 def test_limits_are_the_documented_ones() -> None:
-    """The limits a minute, as general-info of both products tells them."""
+    """The limits per minute, as the general information of both products states them."""
     assert {key: rule.limit for key, rule in LIMITS.items()} == {
         ("papi", LimitType.IP): 6_000,
         ("papi", LimitType.ORDERS): 1_200,

@@ -1,4 +1,4 @@
-"""Who is next: by priority, in turns of the accounts, in the order of arrival."""
+"""Which call is next: by priority, in turns of the accounts, in the order of arrival."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _tickets = count()
 
 
 class WaitingCall:
-    """A call that waits."""
+    """A waiting call."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class WaitingCall:
 
 
 def queue_of(*waiters: WaitingCall) -> Queue[WaitingCall]:
-    """A queue to which they have come in this order."""
+    """Return a queue to which the calls were added in this order."""
     made = Queue[WaitingCall]()
     for waiter in waiters:
         made.add(waiter)
@@ -45,21 +45,21 @@ def queue_of(*waiters: WaitingCall) -> Queue[WaitingCall]:
 
 
 def first_of(queue: Queue[WaitingCall]) -> tuple[WaitingCall, Line[WaitingCall]]:
-    """Who is next where everybody has room: by priority, turn and arrival."""
+    """Return the next call if all of them fit: by priority, turn and arrival."""
     heads = [(line.priority, head[0], head[1].ticket, head[1], line) for line in queue if (head := line.head())]
     *_, waiter, line = min(heads, key=itemgetter(0, 1, 2))
     return waiter, line
 
 
 def served_next(queue: Queue[WaitingCall]) -> WaitingCall:
-    """Serve as a budget with room for everybody does."""
+    """Serve the next call, as a budget with enough weight does."""
     waiter, line = first_of(queue)
     queue.serve(line)
     return waiter
 
 
 def served(queue: Queue[WaitingCall], most: int = 1000) -> list[str]:
-    """Whose calls are served, in their order."""
+    """Return the accounts of the served calls, in order."""
     order: list[str] = []
     while queue and len(order) < most:
         order.append(served_next(queue).key_id)
@@ -67,17 +67,17 @@ def served(queue: Queue[WaitingCall], most: int = 1000) -> list[str]:
 
 
 def pools_of(account: str) -> tuple[Pool, ...]:
-    """A pool that the exchange counts by account."""
+    """Return a pool that the exchange counts by account."""
     return (pool_of("papi", LimitType.ORDERS, origin="h", path="", key_id=account),)
 
 
 def test_accounts_take_turns() -> None:
-    """Who has many calls waiting gets no more than who has one after the other."""
+    """An account with many waiting calls gets no more than one that sends its calls one by one."""
     assert "".join(served(queue_of(*map(WaitingCall, "aaaabbc")))) == "abcabaa"
 
 
 def test_turns_are_by_weight() -> None:
-    """An account whose calls weigh four times as much has a fourth of the turns."""
+    """An account with calls of four times the weight gets a fourth of the turns."""
     standing = queue_of(*(WaitingCall("heavy", 4) for _ in range(5)), *(WaitingCall("light") for _ in range(20)))
 
     order = served(standing, 15)
@@ -87,22 +87,22 @@ def test_turns_are_by_weight() -> None:
 
 @pytest.mark.parametrize("priority", Priority)
 def test_calls_of_an_account_are_served_in_the_order_of_arrival(priority: Priority) -> None:
-    """Nobody overtakes a call of the same account, whatever either weighs."""
+    """No call overtakes one of the same account, whatever their weights."""
     waiters = [WaitingCall("a", weight, priority=priority) for weight in (5, 1, 9, 3)]
     standing = queue_of(*waiters)
 
     assert [served_next(standing) for _ in waiters] == waiters
 
 
-def test_orders_are_served_in_the_order_of_arrival_whosesoever_they_are() -> None:
-    """Accounts do not take turns there: an order that came later would be worth less."""
+def test_orders_of_all_accounts_are_served_in_the_order_of_arrival() -> None:
+    """Accounts take no turns for orders: a later order would be worth less."""
     standing = queue_of(*(WaitingCall(account, priority=Priority.ORDER) for account in "aaabab"))
 
     assert "".join(served(standing)) == "aaabab"
 
 
-def test_who_was_served_last_goes_behind_who_comes_new() -> None:
-    """An account cannot get ahead by standing in line with one call at a time."""
+def test_the_account_served_last_goes_behind_a_new_one() -> None:
+    """An account gets no advantage by queueing one call at a time."""
     standing = queue_of(WaitingCall("a", 5), WaitingCall("b", 1))
     served(standing)
     for account in "ab":
@@ -111,8 +111,8 @@ def test_who_was_served_last_goes_behind_who_comes_new() -> None:
     assert served(standing) == ["b", "a"]
 
 
-def test_an_account_is_not_left_behind_for_a_heavy_call() -> None:
-    """It waits for a few rounds of the others, and not until each of them has used as much."""
+def test_an_account_is_not_set_back_far_by_a_heavy_call() -> None:
+    """The account waits for a few rounds, not until every other one has used as much."""
     standing = queue_of(WaitingCall("heavy", 3000), *(WaitingCall("other", 20) for _ in range(100)))
     served(standing, 1)
     standing.add(WaitingCall("heavy", 5))
@@ -120,8 +120,8 @@ def test_an_account_is_not_left_behind_for_a_heavy_call() -> None:
     assert served(standing, 20).count("heavy") == 1
 
 
-def test_nothing_is_saved_up_by_not_calling() -> None:
-    """An account that was silent for long gets its turns from now on, and none for the time before."""
+def test_idle_time_earns_no_turns() -> None:
+    """An account that was idle for long gets its turns from now on, and none for the time before."""
     standing = queue_of(*(WaitingCall("busy") for _ in range(100)))
     served(standing, 50)
     for _ in range(10):
@@ -130,8 +130,8 @@ def test_nothing_is_saved_up_by_not_calling() -> None:
     assert served(standing, 10).count("silent") == 5
 
 
-def test_who_returns_goes_to_the_head_of_its_account() -> None:
-    """A call that was served and refused is not put behind those that came after it."""
+def test_a_returning_call_goes_to_the_head_of_its_account() -> None:
+    """A refused call is not put behind calls of its account that came later."""
     standing = queue_of(*map(WaitingCall, "ab"))
     returning = WaitingCall("a", is_returning=True)
     standing.add(returning)
@@ -139,8 +139,8 @@ def test_who_returns_goes_to_the_head_of_its_account() -> None:
     assert first_of(standing)[0] is returning
 
 
-def test_who_returns_to_a_line_without_its_account_is_next() -> None:
-    """It had its turn once, and is not charged for it before it is served again."""
+def test_a_returning_call_is_next_in_a_line_without_its_account() -> None:
+    """The call had its turn, and is not charged again before it is served again."""
     standing = queue_of(WaitingCall("a", 9), WaitingCall("b", 9), WaitingCall("b", 9), WaitingCall("b", 9))
     served(standing, 3)
     returning = WaitingCall("a", is_returning=True)
@@ -149,8 +149,8 @@ def test_who_returns_to_a_line_without_its_account_is_next() -> None:
     assert first_of(standing)[0] is returning
 
 
-def test_who_returns_is_not_forgiven_what_it_was_served_before() -> None:
-    """A light call that is refused again and again does not let the heavy ones of its account go first."""
+def test_a_returning_call_keeps_the_earlier_usage_of_its_account() -> None:
+    """A light call refused again and again does not let heavy calls of its account go first."""
     standing = queue_of(WaitingCall("a", 40), WaitingCall("b", 1))
     assert served(standing, 1) == ["a"]
     standing.add(WaitingCall("a", 1, is_returning=True))
@@ -161,7 +161,7 @@ def test_who_returns_is_not_forgiven_what_it_was_served_before() -> None:
     assert "".join(served(standing, 4)) == "abbb"
 
 
-def test_who_leaves_makes_room_for_the_next_of_its_account() -> None:
+def test_a_removed_call_makes_room_for_the_next_of_its_account() -> None:
     """A cancelled call costs its account no turn."""
     first, second = WaitingCall("a"), WaitingCall("a")
     standing = queue_of(first, second, WaitingCall("b"))
@@ -169,8 +169,8 @@ def test_who_leaves_makes_room_for_the_next_of_its_account() -> None:
     assert (standing.remove(first), first_of(standing)[0], len(standing)) == (True, second, 2)
 
 
-def test_who_has_left_cannot_leave_again() -> None:
-    """Neither can who was served, and who never stood there."""
+def test_only_a_waiting_call_can_be_removed() -> None:
+    """Not one that was removed before, and not one that was never added."""
     gone, stays = WaitingCall("a"), WaitingCall("a")
     standing = queue_of(gone, stays)
     standing.remove(gone)
@@ -179,8 +179,8 @@ def test_who_has_left_cannot_leave_again() -> None:
     assert len(standing) == 1
 
 
-def test_an_account_that_left_and_came_back_has_one_place() -> None:
-    """The place that it left behind is passed over."""
+def test_an_account_that_left_and_returned_has_one_place() -> None:
+    """Its earlier place is passed over."""
     first = WaitingCall("a")
     standing = queue_of(first, WaitingCall("b"))
     standing.remove(first)
@@ -190,7 +190,7 @@ def test_an_account_that_left_and_came_back_has_one_place() -> None:
 
 
 class Counted(float):
-    """A weight that counts how often virtual times made of it are compared."""
+    """A weight that counts comparisons of the virtual times made from it."""
 
     compared: ClassVar[int] = 0
 
@@ -215,8 +215,8 @@ class Counted(float):
 
 
 @pytest.mark.parametrize("accounts", [1, 100, 10_000])
-def test_ten_thousand_wait_without_many_comparisons(accounts: int) -> None:
-    """It costs the logarithm of those who wait in each line, however many accounts they are of."""
+def test_ten_thousand_calls_need_few_comparisons(accounts: int) -> None:
+    """A step costs the logarithm of the calls of a line, however many accounts they belong to."""
     number, weights = 10_000, 7
     Counted.compared = 0
     standing = queue_of(*(WaitingCall(str(n % accounts), cast("int", Counted(1 + n % weights))) for n in range(number)))
@@ -227,8 +227,8 @@ def test_ten_thousand_wait_without_many_comparisons(accounts: int) -> None:
     assert Counted.compared < 2 * weights * number * math.log2(number)
 
 
-def test_turns_of_long_ago_are_forgotten() -> None:
-    """Memory does not grow with the accounts that have called, whether they were served or left."""
+def test_old_turns_are_forgotten() -> None:
+    """Memory does not grow with past accounts, whether their calls were served or removed."""
     standing = queue_of()
     for number in range(5_000):
         for account in (f"served {number}", "always"):
@@ -241,8 +241,8 @@ def test_turns_of_long_ago_are_forgotten() -> None:
     assert sum(map(len, standing._turns.values())) + sum(len(line._places) for line in standing) <= 300
 
 
-def test_who_comes_and_leaves_leaves_nothing_behind_those_who_wait() -> None:
-    """Places that were given up are cleared away, and the turns of the others stay what they were."""
+def test_removed_calls_leave_nothing_behind() -> None:
+    """Removed places are cleared, and the turns of the waiting calls stay."""
     standing = queue_of(*(WaitingCall(str(weight), weight) for weight in range(10, 0, -1)))
     served(standing, 10)
     for weight in range(10, 0, -1):
@@ -257,10 +257,10 @@ def test_who_comes_and_leaves_leaves_nothing_behind_those_who_wait() -> None:
 
 
 class TestQueue:
-    """Every line in front of the pools."""
+    """All lines in front of the pools."""
 
-    def test_those_with_the_same_wish_stand_in_one_line(self) -> None:
-        """For the same weight of the same pool, for the same purpose: what finds no room for one finds none for all."""
+    def test_calls_with_equal_weight_pool_and_priority_share_a_line(self) -> None:
+        """If one call of a line does not fit, no other does."""
         wishes = [((*PAPI, *pools_of("a")), 1), (PAPI, 1), (PAPI, 2), (pools_of("a"), 1)]
         queue = queue_of(
             *(
@@ -277,8 +277,8 @@ class TestQueue:
         ]
         assert (len(queue), bool(queue)) == (12, True)
 
-    def test_who_waits_for_another_pool_is_passed_over_until_it_has_room(self) -> None:
-        """The others of the line go on, and its place is kept."""
+    def test_a_call_that_waits_for_another_pool_is_passed_over(self) -> None:
+        """The other calls of the line go on, and the call keeps its place."""
         busy, other = (WaitingCall(account, pools=(*PAPI, *pools_of(account))) for account in ("busy", "other"))
         queue = queue_of(busy, other)
         line = first_of(queue)[1]
@@ -293,7 +293,7 @@ class TestQueue:
         assert line.head() == (0.0, busy)
 
     def test_a_line_may_have_no_head(self) -> None:
-        """Everybody in it waits for something else, until the round is over or all are looked at again."""
+        """All its calls wait for something else, until the round ends or all are checked again."""
         queue = queue_of(*(WaitingCall(account, pools=(*PAPI, *pools_of(account))) for account in "ab"))
         line = first_of(queue)[1]
         line.pass_over(None)
@@ -308,8 +308,8 @@ class TestQueue:
         queue.resume_all()
         assert served_next(queue).key_id == "b"
 
-    def test_who_comes_after_one_that_left_is_looked_at(self) -> None:
-        """The call that waited for another pool is cancelled: the next of its account may find room."""
+    def test_the_call_behind_a_removed_one_is_checked(self) -> None:
+        """After a call that waited for another pool was cancelled, the next of its account may fit."""
         first, second = (WaitingCall("a", pools=(*PAPI, *pools_of("a"))) for _ in range(2))
         queue = queue_of(first, second)
         line = first_of(queue)[1]
@@ -321,8 +321,8 @@ class TestQueue:
         queue.resume_all()
         assert [served_next(queue), bool(queue)] == [second, False]
 
-    def test_who_does_not_wait_cannot_leave(self) -> None:
-        """Neither where others wait, nor where nobody does."""
+    def test_a_call_that_does_not_wait_cannot_be_removed(self) -> None:
+        """Neither from an empty queue nor from one with other calls."""
         queue = Queue[WaitingCall]()
         stranger = WaitingCall("a")
         nobody = queue.remove(stranger)
@@ -330,8 +330,8 @@ class TestQueue:
 
         assert (nobody, queue.remove(stranger), len(queue)) == (False, False, 1)
 
-    def test_an_empty_line_knows_whose_turn_it_was(self) -> None:
-        """An account whose calls come one by one does not go first each time."""
+    def test_an_empty_line_remembers_the_turns(self) -> None:
+        """An account with single calls does not go first each time."""
         queue = queue_of(WaitingCall("a", 5))
         served_next(queue)
         for account in "ab":
@@ -339,8 +339,8 @@ class TestQueue:
 
         assert served(queue) == ["b", "a"]
 
-    def test_everybody_is_forgotten(self) -> None:
-        """A process that begins anew has nobody waiting."""
+    def test_clearing_removes_every_call(self) -> None:
+        """After a fork the child has no waiting calls."""
         queue = Queue[WaitingCall]()
         queue.add(WaitingCall("a"))
         queue.clear()
@@ -348,7 +348,7 @@ class TestQueue:
         assert (len(queue), bool(queue), list(queue)) == (0, False, [])
 
     def test_orders_of_all_lines_are_served_in_the_order_of_arrival(self) -> None:
-        """An account that trades a lot is not put behind one that has just begun."""
+        """An account that trades a lot is not put behind a new one."""
         queue = Queue[WaitingCall]()
         for number in range(100):
             queue.add(WaitingCall("trader", 3, priority=Priority.ORDER, pools=(*PAPI, *pools_of("trader"))))
@@ -362,8 +362,8 @@ class TestQueue:
 
         assert [served_next(queue) for _ in waiters] == waiters
 
-    def test_accounts_take_turns_though_each_has_a_pool_of_its_own(self) -> None:
-        """Whoever was served a thousand times does not wait until another has caught up."""
+    def test_accounts_take_turns_although_each_has_its_own_pool(self) -> None:
+        """An account with a thousand served calls does not wait until another has caught up."""
         queue = Queue[WaitingCall]()
         for _ in range(1_000):
             queue.add(WaitingCall("old", pools=(*PAPI, *pools_of("old"))))
@@ -374,8 +374,8 @@ class TestQueue:
 
         assert [served_next(queue).key_id for _ in range(20)].count("old") == pytest.approx(10, abs=1)
 
-    def test_the_lines_of_nobody_are_forgotten(self) -> None:
-        """Memory does not grow with the pools that were waited for."""
+    def test_empty_lines_are_forgotten(self) -> None:
+        """Memory does not grow with the pools that calls have waited for."""
         queue = Queue[WaitingCall]()
         for number in range(5_000):
             waiter = WaitingCall("a", pools=pools_of(str(number)))

@@ -1,4 +1,4 @@
-"""Nobody who waits is lost, served twice, overtaken by a call of the same account, or starved by other accounts."""
+"""No waiting call is lost, served twice, overtaken by a call of its account, or starved by other accounts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from binance_pm.budget import LimitType, Pool, Priority, pool_of
 from binance_pm.budget.queue import Line, Queue
 
-# A failure is made small before it is shown, and that takes its time.
+# Shrinking a failing example takes long.
 pytestmark = pytest.mark.timeout(600)
 
 ACCOUNTS = "abc"
@@ -23,11 +23,11 @@ UID = {name: pool_of("papi", LimitType.ORDERS, origin="h", path="", key_id=name)
 
 
 Taker = tuple[Priority, str]
-"""An account in a priority: it gets no more than another, whatever its calls weigh."""
+"""An account and a priority: each gets the same share, whatever its calls weigh."""
 
 
 class WaitingCall(NamedTuple):
-    """A call that waits."""
+    """A waiting call."""
 
     ticket: int
     key_id: str
@@ -38,7 +38,7 @@ class WaitingCall(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """Calls that are served in the order of their arrival, whatever else is."""
+    """Calls that are always served in the order of arrival."""
 
     priority: Priority
     pools: tuple[Pool, ...]
@@ -47,18 +47,18 @@ class Flow(NamedTuple):
 
     @property
     def taker(self) -> Taker:
-        """Who takes the turns for it."""
+        """The account and priority whose turns the calls use."""
         return self.priority, self.account
 
 
 def flow_of(waiter: WaitingCall) -> Flow:
-    """Orders of all accounts are one flow."""
+    """Return the flow of a call; orders of all accounts are one flow."""
     account = "" if waiter.priority is Priority.ORDER else waiter.key_id
     return Flow(waiter.priority, waiter.pools, waiter.weight, account)
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """A queue, and lists of who should wait in it."""
+    """A queue, and lists of the calls that should wait in it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,12 +67,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.waiting: dict[Flow, list[WaitingCall]] = {}
         self.heaviest: defaultdict[Taker, int] = defaultdict(int)
         self.ahead: defaultdict[tuple[Taker, Taker], int] = defaultdict(int)
-        """What the first was served while both of them waited, less what the second was."""
+        """Weight served to the first while both of them waited, less the weight served to the second."""
         self.tickets = count()
 
     @initialize(in_turn=st.sampled_from([True, True, False]))
     def begin(self, in_turn: bool) -> None:  # noqa: FBT001 - hypothesis names it
-        """Either there is room for whoever is next, or the pools of some lines are full."""
+        """Either every next call fits, or the pools of some lines are full."""
         self.in_turn = in_turn
 
     @rule(
@@ -82,7 +82,7 @@ class QueueMachine(RuleBasedStateMachine):
         is_counted=st.sampled_from([True, False, False]),
     )
     def add(self, account: str, weights: list[int], priority: Priority, is_counted: bool) -> None:  # noqa: FBT001 - as above
-        """Calls of an account stand in line, one behind the other."""
+        """Add calls of one account, one behind the other."""
         pools = (IP, UID[account]) if is_counted else (IP,)
         for weight in weights:
             waiter = WaitingCall(next(self.tickets), account, weight, priority, pools, is_returning=False)
@@ -97,7 +97,7 @@ class QueueMachine(RuleBasedStateMachine):
         is_counted=st.booleans(),
     )
     def come_back(self, account: str, weight: int, priority: Priority, is_counted: bool) -> None:  # noqa: FBT001 - as above
-        """A call that was refused goes to the head of its account."""
+        """Add a refused call at the head of its account."""
         pools = (IP, UID[account]) if is_counted else (IP,)
         waiter = WaitingCall(next(self.tickets), account, weight, priority, pools, is_returning=True)
         self._forgive(flow_of(waiter).taker)
@@ -107,7 +107,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
-        """Whoever waits may give up, once."""
+        """Remove a waiting call; removing the call twice has no effect."""
         flow = data.draw(st.sampled_from(sorted(self.waiting)))
         waiter = data.draw(st.sampled_from(self.waiting[flow]))
         self._forget(waiter)
@@ -118,22 +118,22 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     @rule(data=st.data(), number=st.integers(1, 15))
     def serve(self, data: st.DataObject, number: int) -> None:
-        """As many as there is room for are served: who is next, or of any line where others have to wait."""
+        """Serve the next calls, or the heads of any lines if other lines are blocked."""
         for _ in range(number):
             if self.waiting:
                 heads = sorted(map(head_of, self.queue))
                 self._serve(heads[0] if self.in_turn else data.draw(st.sampled_from(heads)))
 
     @rule()
-    def begin_anew(self) -> None:
-        """A child of a fork forgets who waits."""
+    def clear_the_queue(self) -> None:
+        """Clear the queue, as the child of a fork does."""
         self.queue.clear()
         self.waiting.clear()
         self.ahead.clear()
 
     @invariant()
-    def everybody_waits(self) -> None:
-        """Those who came and were not served are in the queue, in lines that are not empty."""
+    def all_calls_are_queued(self) -> None:
+        """All calls that were added and not served are in the queue, and no line is empty."""
         wanted: defaultdict[tuple[Priority, Pool, int], list[WaitingCall]] = defaultdict(list)
         for flow, waiters in self.waiting.items():
             wanted[flow.priority, flow.pools[0], flow.weight] += waiters
@@ -143,7 +143,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert (len(self.queue), bool(self.queue)) == (sum(map(len, wanted.values())), bool(wanted))
 
     def teardown(self) -> None:
-        """In the end everybody is served."""
+        """Every call is served in the end."""
         while self.waiting:
             self._serve(min(map(head_of, self.queue)))
         assert list(self.queue) == []
@@ -156,7 +156,7 @@ class QueueMachine(RuleBasedStateMachine):
         taker = flow.taker
         self.heaviest[taker] = max(self.heaviest[taker], waiter.weight)
         if waiter.is_returning:
-            # It had its turn before.
+            # A returning call had its turn before.
             self._forgive(taker)
             self._forget(waiter)
             return
@@ -175,7 +175,7 @@ class QueueMachine(RuleBasedStateMachine):
             del self.waiting[flow]
 
     def _forgive(self, taker: Taker, *, only_if_new: bool = False) -> None:
-        """Compare an account with others anew: it was not waiting, or somebody goes to its head."""
+        """Reset the comparison: the account was not waiting, or a returning call goes to its head."""
         if only_if_new and any(flow.taker == taker for flow in self.waiting):
             return
         for pair in [pair for pair in self.ahead if taker in pair]:
@@ -183,7 +183,7 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 class Head(NamedTuple):
-    """The head of a line, in the order in which a budget with room for everybody serves."""
+    """The head of a line, in the order in which a budget with enough weight serves."""
 
     priority: Priority
     starts: float
@@ -193,7 +193,7 @@ class Head(NamedTuple):
 
 
 def head_of(line: Line[WaitingCall]) -> Head:
-    """Nobody is passed over here."""
+    """Return the head of a line; no call of the line is passed over."""
     head = line.head()
     assert head is not None
     return Head(line.priority, head[0], head[1].ticket, head[1], line)

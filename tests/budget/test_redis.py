@@ -1,4 +1,4 @@
-"""The store of a shared budget in Redis or Valkey: what it survives, what it says, and what it never shows."""
+"""The store of a shared budget in Redis or Valkey: failures, messages, and secrets that are never shown."""
 
 from __future__ import annotations
 
@@ -42,31 +42,31 @@ _numbers = count()
 
 
 def asking(peer: str = "a", *, held: int = 0, host: str = "papi", closed: float = 0.0) -> Message:
-    """A message of a process that wants to send an order of the weight 1."""
+    """A message of a process that wants to send an order of weight 1."""
     hosts = (OriginReport(host, 1.8e9, 1.8e9 + 0.1, is_heard=True, closed=closed),)
     pool = PoolReport("papi", 0, 110, held, demands=(Demand(Priority.ORDER, 1, 1),))
     return Message(peer, next(_numbers), 60.0, 5.0, hosts, (pool,))
 
 
-def told(store: RedisStore, peer: str = "a", *, held: int = 0) -> PoolReply:
-    """What the store tells of the pool."""
+def state_of(store: RedisStore, peer: str = "a", *, held: int = 0) -> PoolReply:
+    """Return what the store reports of the pool."""
     return store.exchange(asking(peer, held=held)).pools[0]
 
 
 def lost(store: RedisStore) -> str:
-    """How the store says that it was lost, with all that a log would show of it."""
+    """Return the error for a lost store, with everything that a log would show."""
     with pytest.raises(StoreLost) as caught:
-        told(store)
+        state_of(store)
     return "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(store)
 
 
-# On a busy machine, a store takes longer.
+# A store takes longer on a busy machine.
 patient = partial(RedisStore, connect_seconds=20.0, reply_seconds=20.0)
 
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A budget that no other test has."""
+    """A budget name that no other test uses."""
     return request.node.originalname
 
 
@@ -79,31 +79,31 @@ def shared(valkey: str, name: str) -> Generator[RedisStore, None, None]:
 
 @pytest.fixture
 def beside(valkey: str) -> Generator[Any, None, None]:
-    """What an operator sees of the server."""
+    """A connection to inspect the server."""
     with closing(redis.Redis(unix_socket_path=valkey.removeprefix("unix://"), protocol=2)) as opened:
         yield opened
 
 
-def test_processes_share_what_the_store_grants(shared: RedisStore, valkey: str, name: str) -> None:
-    """What one process holds is missing to the other."""
-    told(shared)
+def test_processes_share_the_weight(shared: RedisStore, valkey: str, name: str) -> None:
+    """Weight that one process holds is not available to the other."""
+    state_of(shared)
 
     with closing(patient(valkey, name)) as other:
-        seen = told(other, "b")
+        seen = state_of(other, "b")
 
     assert (seen.granted, seen.in_flight, seen.processes) == ((0,), 1, 2)
 
 
-def test_budgets_of_other_names_are_others(shared: RedisStore, valkey: str, name: str) -> None:
+def test_budgets_with_other_names_are_separate(shared: RedisStore, valkey: str, name: str) -> None:
     """Two egress IPs may use one server."""
-    told(shared)
+    state_of(shared)
 
     with closing(patient(valkey, f"{name} 2")) as other:
-        assert told(other, "b").processes == 1
+        assert state_of(other, "b").processes == 1
 
 
-def test_the_time_is_the_servers(shared: RedisStore) -> None:
-    """All processes are timed by one clock."""
+def test_time_is_the_time_of_the_server(shared: RedisStore) -> None:
+    """All processes use one clock."""
     before = time.time()
 
     now = shared.exchange(asking()).now
@@ -111,45 +111,45 @@ def test_the_time_is_the_servers(shared: RedisStore) -> None:
     assert before - 0.001 <= now <= time.time() + 0.001
 
 
-def test_a_server_that_lost_the_script_gets_it_again(shared: RedisStore, beside: Any) -> None:
-    """Flushed scripts cost one more round trip, nothing else."""
-    told(shared)
+def test_a_flushed_script_is_loaded_again(shared: RedisStore, beside: Any) -> None:
+    """A flushed script costs one more round trip."""
+    state_of(shared)
     beside.script_flush()
 
-    assert told(shared, held=1).in_flight == 1
+    assert state_of(shared, held=1).in_flight == 1
 
 
-def test_an_idle_budget_vanishes(shared: RedisStore, beside: Any, name: str) -> None:
-    """Not before an hour."""
-    told(shared)
+def test_an_idle_budget_expires(shared: RedisStore, beside: Any, name: str) -> None:
+    """An idle budget is kept for an hour."""
+    state_of(shared)
 
     assert IDLE_SECONDS < beside.ttl(f"binance-pm:{{{name}}}") <= 2 * IDLE_SECONDS
 
 
 def test_a_ban_outlives_an_idle_budget(shared: RedisStore, beside: Any, name: str) -> None:
-    """Neither does a message that does not know of it make it shorter."""
+    """A message without the ban does not shorten the ban."""
     shared.exchange(asking(closed=259_200.0))
     shared.exchange(asking(host="sapi"))
 
     assert beside.ttl(f"binance-pm:{{{name}}}") > 259_200.0
 
 
-def test_a_restarted_server_is_found_again(name: str) -> None:
-    """While it is away the store is lost; then it begins anew, and believes what the process holds."""
+def test_reconnects_to_a_restarted_server(name: str) -> None:
+    """The store is lost until then; afterwards it starts empty and accepts what the process holds."""
     port = free_port()
     with closing(patient(f"redis://127.0.0.1:{port}", name)) as opened:
         with serving_port(port):
-            told(opened)
+            state_of(opened)
         text = lost(opened)
         with serving_port(port):
-            seen = told(opened, held=20)
+            seen = state_of(opened, held=20)
 
     assert f"127.0.0.1:{port}: ConnectionError" in text
     assert (seen.granted, seen.in_flight) == ((1,), 21)
 
 
-def test_nobody_there_is_said_at_once(name: str) -> None:
-    """A refused connection is not tried again."""
+def test_a_refused_connection_is_reported_at_once(name: str) -> None:
+    """A refused connection is not retried."""
     with refusing_port() as port:
         begun = time.monotonic()
         text = lost(patient(f"redis://127.0.0.1:{port}", name))
@@ -158,8 +158,8 @@ def test_nobody_there_is_said_at_once(name: str) -> None:
     assert time.monotonic() - begun < 2
 
 
-def test_silence_is_not_waited_for(name: str) -> None:
-    """A server that takes the connection and says nothing is given up after a quarter of a second, and left."""
+def test_a_silent_server_is_given_up(name: str) -> None:
+    """A server that accepts the connection and sends nothing is dropped after a quarter of a second."""
     done = threading.Event()
 
     def keep_silent(_: socket.socket) -> None:
@@ -179,7 +179,7 @@ def test_silence_is_not_waited_for(name: str) -> None:
 
 
 def saying(answer: bytes) -> Callable[[socket.socket], None]:
-    """A server that knows nothing and says the same to everything but the greeting."""
+    """A server that sends the same reply to every command except the greeting."""
 
     def behave(connection: socket.socket) -> None:
         while received := connection.recv(65536):
@@ -198,14 +198,14 @@ def saying(answer: bytes) -> Callable[[socket.socket], None]:
         (b"-LOADING Valkey is loading the dataset in memory\r\n", "BusyLoadingError"),
     ],
 )
-def test_what_is_no_reply_is_a_loss(answer: bytes, said: str, name: str) -> None:
-    """Whatever the server says, there is one kind of error."""
+def test_an_invalid_reply_means_a_lost_store(answer: bytes, said: str, name: str) -> None:
+    """Whatever the server sends, one kind of error is raised."""
     with serve_raw(saying(answer)) as server, closing(patient(server.url.replace("http", "redis"), name)) as opened:
         assert said in lost(opened)
 
 
-def test_what_others_keep_under_the_name_is_left_alone(shared: RedisStore, beside: Any, name: str) -> None:
-    """A key of another kind is an error and stays what it is."""
+def test_a_key_of_another_type_is_left_alone(shared: RedisStore, beside: Any, name: str) -> None:
+    """A key of another type is an error and is not changed."""
     beside.set(f"binance-pm:{{{name}}}", "theirs", ex=60)
 
     assert "WRONGTYPE" in lost(shared)
@@ -214,7 +214,7 @@ def test_what_others_keep_under_the_name_is_left_alone(shared: RedisStore, besid
 
 @pytest.fixture(scope="module")
 def guarded() -> Generator[int, None, None]:
-    """The port of a server with a password, and a user who may do what the guide says and no more."""
+    """The port of a server with a password, and a user with only the permissions that the guide names."""
     port = free_port()
     allowed = "+select +client|setinfo +evalsha +eval +time +hget +hmget +hset +hgetall +hdel +pttl +pexpire"
     user = f"worker on >{PASSWORD} ~binance-pm:* {allowed}"
@@ -223,16 +223,16 @@ def guarded() -> Generator[int, None, None]:
 
 
 @pytest.mark.parametrize("who", [f":{PASSWORD}", f"worker:{PASSWORD}"])
-def test_users_and_passwords_are_those_of_the_url(guarded: int, name: str, who: str) -> None:
-    """So is the number of the database."""
+def test_user_and_password_come_from_the_url(guarded: int, name: str, who: str) -> None:
+    """The number of the database comes from the URL, too."""
     with closing(patient(f"redis://{who}@127.0.0.1:{guarded}/3", name)) as opened:
-        assert told(opened).processes == 1
+        assert state_of(opened).processes == 1
         assert PASSWORD not in repr(opened)
 
 
 @pytest.mark.parametrize("who", ["", f":not-{PASSWORD}@", f"nobody:{PASSWORD}@"])
 def test_a_wrong_password_is_not_shown(guarded: int, name: str, who: str, caplog: pytest.LogCaptureFixture) -> None:
-    """What is raised says that it is wrong, and where."""
+    """The error names the server and the cause."""
     caplog.set_level(logging.DEBUG)
 
     text = lost(patient(f"redis://{who}127.0.0.1:{guarded}", name))
@@ -244,7 +244,7 @@ def test_a_wrong_password_is_not_shown(guarded: int, name: str, who: str, caplog
 
 @pytest.mark.parametrize("quoting", [", with args beginning with: '%s'", " %s"])
 def test_a_password_that_the_server_quotes_is_not_shown(name: str, quoting: str) -> None:
-    """A server that does not know a command tells what it was given."""
+    """A server may quote the arguments of an unknown command."""
     error = f"-ERR unknown command 'AUTH'{quoting % PASSWORD}\r\n"
     with serve_raw(saying(error.encode())) as server:
         text = lost(patient(server.url.replace("http://", f"redis://:{PASSWORD}@"), name))
@@ -267,8 +267,8 @@ def test_a_password_that_the_server_quotes_is_not_shown(name: str, quoting: str)
         f"{PASSWORD}",
     ],
 )
-def test_a_url_that_cannot_be_read_is_not_shown(url: str) -> None:
-    """It is found before anything is sent."""
+def test_an_invalid_url_is_not_shown(url: str) -> None:
+    """The mistake is found before anything is sent."""
     with pytest.raises(ConfigurationError) as caught:
         patient(url, "x")
 
@@ -277,15 +277,15 @@ def test_a_url_that_cannot_be_read_is_not_shown(url: str) -> None:
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What to install is said where the budget is made."""
+    """The error for a missing package names the extra to install when the budget is created."""
     monkeypatch.setitem(sys.modules, "redis", None)
 
     with pytest.raises(ConfigurationError, match=re.escape(f"Install it: {installation('redis')}")):
         patient("redis://127.0.0.1", "x")
 
 
-def test_a_cluster_is_asked_where_the_budget_is(tmp_path: Path, name: str) -> None:
-    """The URL of any node will do; until the cluster is up, the store is lost."""
+def test_a_cluster_is_asked_at_the_right_node(tmp_path: Path, name: str) -> None:
+    """The URL of any node works; until the cluster is up, the store is lost."""
     port = free_port()
     options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(tmp_path)]
     url = f"redis+cluster://127.0.0.1:{port}"
@@ -293,7 +293,7 @@ def test_a_cluster_is_asked_where_the_budget_is(tmp_path: Path, name: str) -> No
         text = lost(opened)
         with closing(redis.Redis(port=port, protocol=2)) as node:
             _execute(node, "CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-        seen = _patiently(lambda: told(opened))
+        seen = _patiently(lambda: state_of(opened))
 
     assert "slots are not covered" in text
     assert seen.processes == 1
@@ -304,7 +304,7 @@ def _execute(client: Any, *command: str) -> None:
 
 
 def _patiently(ask: Callable[[], PoolReply]) -> PoolReply:
-    """A node takes two seconds to believe that it is a cluster."""
+    """Retry: a node takes two seconds to join the cluster."""
     begun = time.monotonic()
     while time.monotonic() - begun < 15:
         with suppress(StoreLost):
@@ -314,7 +314,7 @@ def _patiently(ask: Callable[[], PoolReply]) -> PoolReply:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of this machine, signed by itself, and its key."""
+    """A self-signed certificate of this machine, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     named = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = dt.datetime.now(dt.UTC)
@@ -337,7 +337,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def encrypting(valkey: str, certificate: Path) -> Callable[[socket.socket], None]:
-    """TLS in front of the server, which was built without."""
+    """A TLS endpoint for the server, which was built without TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
@@ -351,12 +351,12 @@ def encrypting(valkey: str, certificate: Path) -> Callable[[socket.socket], None
     return behave
 
 
-def test_tls_is_spoken_where_the_url_says_so(valkey: str, certificate: Path, name: str) -> None:
-    """With the certificates that are trusted, and no others."""
+def test_tls_is_used_if_the_url_says_so(valkey: str, certificate: Path, name: str) -> None:
+    """Only trusted certificates are accepted."""
     with serve_raw(encrypting(valkey, certificate)) as server:
         url = server.url.replace("http", "rediss")
         with closing(patient(f"{url}?ssl_ca_certs={certificate}", name)) as opened:
-            seen = told(opened)
+            seen = state_of(opened)
         text = lost(patient(url, name))
 
     assert seen.processes == 1

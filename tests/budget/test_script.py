@@ -1,4 +1,4 @@
-"""The script in Redis or Valkey does what the store in memory does, message by message."""
+"""The script in Redis or Valkey does the same as the store in memory, message by message."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ keys = count()
 
 
 class Script:
-    """The script on the server, at times that the test tells."""
+    """The script on the server, with times from the test."""
 
     def __init__(self, url: str) -> None:
         self._client: Any = redis.Redis(unix_socket_path=url.removeprefix("unix://"), protocol=2)
         self._run: Any = self._client.register_script(script())
 
     def exchange(self, key: str, message: Message, now: float) -> Reply:
-        """One step."""
+        """Exchange one message."""
         answer = self._run([key], [msgspec.msgpack.encode(message), repr(now)])
         return msgspec.msgpack.decode(answer, type=Reply)
 
     def states(self, key: str) -> dict[str, Any]:
-        """What it keeps."""
+        """Return the stored state."""
         kept: dict[bytes, bytes] = self._client.hgetall(key)
         return {field.decode(): msgspec.msgpack.decode(state, strict=False) for field, state in kept.items()}
 
     def forget(self, key: str) -> None:
-        """Forget everything."""
+        """Delete the stored state."""
         self._client.delete(key)
 
     def close(self) -> None:
@@ -52,14 +52,14 @@ class Script:
 
 @pytest.fixture(scope="module")
 def on_server(valkey: str) -> Generator[Script, None, None]:
-    """The script on the server of the tests."""
+    """The script on the test server."""
     opened = Script(valkey)
     yield opened
     opened.close()
 
 
 def assert_alike(one: object, other: object, at: str = "") -> None:
-    """The same, but for the last digits of fractions."""
+    """Assert equality except for the last digits of fractions."""
     if one == other:
         return
     if isinstance(one, float) and isinstance(other, (float, int)):
@@ -78,17 +78,17 @@ def assert_alike(one: object, other: object, at: str = "") -> None:
 
 
 def table(stored: Mapping[int, Any] | Sequence[Any]) -> Mapping[int, Any]:
-    """Lua has one kind of table, and an empty one is kept as an array."""
+    """Convert a table: Lua has one kind, and an empty one is stored as an array."""
     return stored if isinstance(stored, Mapping) else dict(enumerate(stored, 1))
 
 
 def kept(thing: object, names: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of that name of a ledger, or of what it knows of others."""
+    """Return the state of that name, of a ledger or of its external usage."""
     return {name: getattr(thing, name, None) if hasattr(thing, name) else getattr(thing, f"_{name}") for name in names}
 
 
 def assert_same_ledger(stored: dict[str, Any], ledger: Ledger) -> None:
-    """Everything that the script keeps of a pool is what the ledger has."""
+    """Assert that the script keeps the same state of a pool as the ledger."""
     external, pending, last = stored.pop("external"), stored.pop("pending"), stored.pop("last", None)
     assert_alike(external, kept(ledger.external, external), "external")
     for counts in ("header", "header_at", "own"):
@@ -105,7 +105,7 @@ def assert_same_ledger(stored: dict[str, Any], ledger: Ledger) -> None:
 
 
 def assert_same_state(stored: dict[str, Any], memory: MemoryStore) -> None:
-    """Every host and pool is there, and nothing else."""
+    """Assert that every host and pool is there, and nothing else."""
     assert stored.pop("swept", -math.inf) == memory._swept
     expected = {f"host:{name}" for name in memory.origins} | {f"pool:{name}" for name in memory.pools}
     assert stored.keys() == expected
@@ -125,8 +125,8 @@ def assert_same_state(stored: dict[str, Any], memory: MemoryStore) -> None:
         assert_alike(state["waiting"], waiting, "waiting")
 
 
-def test_refusals_in_every_minute_cost_as_much(on_server: Script) -> None:
-    """A penalty that doubles ends at the same height, which no other history reaches."""
+def test_refusals_in_every_minute_cost_the_same(on_server: Script) -> None:
+    """The doubling penalty reaches the same maximum, which no other history reaches."""
     memory = MemoryStore()
     for minute in range(10):
         now = 60.0 * minute
@@ -139,19 +139,19 @@ def test_refusals_in_every_minute_cost_as_much(on_server: Script) -> None:
 
 
 def test_a_message_may_be_empty(on_server: Script) -> None:
-    """Who asks for nothing hears the time."""
+    """The reply to an empty message contains the time."""
     assert on_server.exchange("{nothing}", Message("a", 0, 60.0, 5.0, (), ()), 7.5) == Reply(7.5, (), ())
 
 
 def crowd(number: int, first: int, last: int) -> Message:
-    """A message that tells of so many accounts."""
+    """Return a message about so many accounts."""
     hosts = (OriginReport("papi", 1.8e9, 1.8e9, is_heard=True),)
     pools = tuple(PoolReport(f"account {account}", 0, 1200, 0) for account in range(first, last))
     return Message("a", number, 60.0, 5.0, hosts, pools)
 
 
-def test_a_message_may_tell_of_thousands_of_pools(on_server: Script) -> None:
-    """More than Lua takes at once."""
+def test_a_message_may_report_thousands_of_pools(on_server: Script) -> None:
+    """More than Lua accepts as arguments at once."""
     memory = MemoryStore()
 
     assert on_server.exchange("{crowd}", crowd(1, 0, 9000), 7.5) == memory.exchange(crowd(1, 0, 9000), 7.5)
@@ -159,8 +159,8 @@ def test_a_message_may_tell_of_thousands_of_pools(on_server: Script) -> None:
     on_server.forget("{crowd}")
 
 
-def test_what_is_unused_is_looked_for_now_and_then(on_server: Script) -> None:
-    """Not with each pool that comes: thousands may be there."""
+def test_unused_pools_are_looked_for_from_time_to_time(on_server: Script) -> None:
+    """Not with each new pool, as there may be thousands."""
     memory = MemoryStore()
     for now in (0.0, 100.0, 650.0, 750.0, 1250.0, 1300.0):
         message = crowd(int(now), int(now), int(now) + 1)
@@ -171,8 +171,8 @@ def test_what_is_unused_is_looked_for_now_and_then(on_server: Script) -> None:
     on_server.forget("{swept}")
 
 
-def test_a_figure_has_one_source() -> None:
-    """No two modules call different figures of the script by one name."""
+def test_a_constant_has_one_source() -> None:
+    """No two modules use one name for different constants of the script."""
     known = {item for module in (ledger, external, pacing, store) for item in figures(module).items()}
 
     assert len(known) == len({name for name, _ in known})
@@ -181,8 +181,8 @@ def test_a_figure_has_one_source() -> None:
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 60))
 @example(seed=1329121, length=39)
 @settings(max_examples=200, deadline=None)
-def test_the_script_does_what_the_store_in_memory_does(on_server: Script, seed: int, length: int) -> None:
-    """The same messages get the same replies, and leave the same behind."""
+def test_the_script_does_the_same_as_the_store_in_memory(on_server: Script, seed: int, length: int) -> None:
+    """The same messages get the same replies and leave the same state."""
     key, memory, history = f"{{{next(keys)}}}", MemoryStore(), History(seed)
 
     for _ in range(length):

@@ -1,4 +1,4 @@
-"""A budget that several processes share: what they tell the store, and what they do without it."""
+"""A budget that several processes share: what they report to the store, and what they do without it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from tests.simulation.store import most_used
 
 AnswerOf = Callable[..., Feedback]
 CALL = CallInfo("account", "desk")
-# The store's clock has nothing to do with ours.
+# The store's clock is independent of ours.
 AHEAD = 5e5
 MINUTE_BEGINS = 30_000_000 * 60.0
 
 
 class Hand:
-    """A process of a shared budget, whose messages are carried when a test says so."""
+    """A process of a shared budget, whose messages are exchanged when a test says so."""
 
     def __init__(
         self,
@@ -61,27 +61,27 @@ class Hand:
         )
 
     def wake(self) -> None:
-        """Nothing happens by itself."""
+        """Do nothing: messages are exchanged by the test."""
 
     def restart(self) -> None:
-        """Nobody forks."""
+        """Do nothing: no test forks."""
 
     def close(self, leave_message: Message | None = None) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
         del leave_message
 
     @property
     def is_due(self) -> bool:
-        """Whether there is something to tell or to ask now."""
+        """Whether a message to the store is due."""
         return self.budget.due() <= self._clock.now
 
     def ask(self) -> Reply:
-        """Carry the next message to the store; the reply is not heard yet."""
+        """Send the next message to the store, without receiving the reply."""
         self.messages.append(self.budget.message())
         return self.store.exchange(self.messages[-1], self._clock.now + AHEAD)
 
     async def go(self) -> None:
-        """Carry messages and replies as long as any are due."""
+        """Exchange messages and replies as long as any are due."""
         for _ in range(10):
             if not self.is_due:
                 return
@@ -89,17 +89,17 @@ class Hand:
             await settled()
 
     def lose(self) -> None:
-        """Have the store lost at once."""
+        """Treat the store as lost at once."""
         for _ in range(2):
             self.budget.message()
             self.budget.no_reply_received("gone")
 
     def events(self) -> list[Event]:
-        """What the last message told of the pool of the IP."""
+        """What the last message reported of the pool of the IP."""
         return [event for pool in self.messages[-1].pools if "|IP|" in pool.pool for event in pool.events]
 
     def demands(self) -> list[Demand]:
-        """What it asked of it."""
+        """What the last message demanded of the pool of the IP."""
         return [demand for pool in self.messages[-1].pools if "|IP|" in pool.pool for demand in pool.demands]
 
     @property
@@ -116,14 +116,14 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def one(store: MemoryStore, manual_clock: ManualClock) -> Hand:
-    """A process; it is ten seconds into a minute."""
+    """A process, ten seconds into a minute."""
     manual_clock.now = MINUTE_BEGINS + 10
     return Hand(store, manual_clock)
 
 
 @pytest.fixture
 def other(store: MemoryStore, manual_clock: ManualClock) -> Hand:
-    """Another one."""
+    """A second process."""
     return Hand(store, manual_clock)
 
 
@@ -136,7 +136,7 @@ async def call(
     priority: Priority = Priority.ORDER,
     charges: tuple[Charge, ...] = (),
 ) -> None:
-    """One whole call; with None it is lost."""
+    """Make one whole call, which is lost if the response is None."""
     wanted = charges or (Charge(PAPI, weight),)
     async with process.budget.reserve(wanted, call=CALL, priority=priority, max_wait=max_wait) as reservation:
         reservation.mark_sent()
@@ -146,7 +146,7 @@ async def call(
 
 @pytest.fixture
 def answer() -> AnswerOf:
-    """An answer of the exchange, which does not tell its clock."""
+    """A response of the exchange without its clock."""
 
     def make(used: int | None = None, *, status: int = 200, **headers: str) -> Feedback:
         told = {name.replace("_", "-"): text for name, text in headers.items()}
@@ -158,21 +158,21 @@ def answer() -> AnswerOf:
 
 
 def know_the_time(*processes: Hand) -> None:
-    """Let them know the exchange's clock: it is ours."""
+    """Set the clock of the exchange to ours in all the processes."""
     for process in processes:
         now = process.budget.monotonic()
         process.budget.observe_time(HOST, now, now, asked=now)
 
 
 async def started(work: Awaitable[None]) -> asyncio.Future[None]:
-    """It waits now, if it has to."""
+    """Start the call, which waits if it has to."""
     task = asyncio.ensure_future(work)
     await settled()
     return task
 
 
 async def done(process: Hand, work: Awaitable[None]) -> None:
-    """It is done, and the store knows."""
+    """Finish the call and report it to the store."""
     task = await started(work)
     await process.go()
     await task
@@ -180,8 +180,8 @@ async def done(process: Hand, work: Awaitable[None]) -> None:
     await process.go()
 
 
-async def test_a_call_waits_until_the_store_has_granted_it(one: Hand, answer: AnswerOf) -> None:
-    """And the store learns how it ended."""
+async def test_a_call_waits_until_the_store_grants_its_weight(one: Hand, answer: AnswerOf) -> None:
+    """The store receives the outcome."""
     know_the_time(one)
     task = await started(call(one, 20, lambda: answer(20)))
     assert (task.done(), one.is_due) == (False, True)
@@ -195,10 +195,10 @@ async def test_a_call_waits_until_the_store_has_granted_it(one: Hand, answer: An
     assert (most_used(one.store, PAPI, one._clock.now + AHEAD), one.used) == (20, 20)
 
 
-async def test_calls_that_wait_are_asked_for_together(
+async def test_waiting_calls_are_demanded_together(
     store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
 ) -> None:
-    """One message for many."""
+    """One message for many calls."""
     one = Hand(store, manual_clock, limit=6000)
     know_the_time(one)
     await done(one, call(one, 1, lambda: answer(1)))
@@ -212,8 +212,8 @@ async def test_calls_that_wait_are_asked_for_together(
     assert all(task.done() for task in tasks)
 
 
-async def test_together_they_use_the_limit_and_no_more(one: Hand, other: Hand, answer: AnswerOf) -> None:
-    """What one has used is not there for the other, which is told at once when its weight is free."""
+async def test_two_processes_use_the_limit_and_no_more(one: Hand, other: Hand, answer: AnswerOf) -> None:
+    """Weight used by one is not free for the other, which fails at once with the time when it will be."""
     know_the_time(one, other)
     await done(one, call(one, 60, lambda: answer(60)))
 
@@ -234,7 +234,7 @@ async def test_the_smaller_of_two_limits_holds_for_all(
     caplog: pytest.LogCaptureFixture,
     is_first: bool,  # noqa: FBT001 - pytest passes it by name
 ) -> None:
-    """Whoever came first: the process with the larger one says so once, and refuses at once what can never fit."""
+    """In either order of start: the process with the larger limit logs this once, and refuses too heavy calls."""
     smaller = Hand(store, manual_clock, limit=60)
     know_the_time(one, smaller)
     for process in (smaller, one) if is_first else (one, smaller, one):
@@ -251,10 +251,10 @@ async def test_the_smaller_of_two_limits_holds_for_all(
     assert told == [f"{what}: the smaller holds for all. Give all of them the same `limits`."]
 
 
-async def test_without_the_store_the_smaller_limit_holds(
+async def test_the_smaller_limit_holds_without_the_store(
     one: Hand, store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
 ) -> None:
-    """A limit that was heard while the store came back bounds what is done alone, too."""
+    """A limit received while the store was back also bounds what a process does alone."""
     smaller = Hand(store, manual_clock, limit=60)
     know_the_time(one, smaller)
     await done(smaller, call(smaller, 1, lambda: answer(1)))
@@ -270,7 +270,7 @@ async def test_without_the_store_the_smaller_limit_holds(
 
 
 async def test_a_smaller_limit_holds_at_once_while_a_process_is_alone() -> None:
-    """Also before it has told the store everything and draws on it again."""
+    """Even before the process has reported everything and uses the store again."""
     share = LeasedPool(
         110, minute=60.0, expected=1, stays_counted=True, store_clock=lambda: (0.0, 0.0), wake=lambda: None
     )
@@ -283,8 +283,8 @@ async def test_a_smaller_limit_holds_at_once_while_a_process_is_alone() -> None:
     assert share.cap(0.0) == Ledger(60).cap(0.0) < Ledger(110).cap(0.0)
 
 
-async def test_a_plan_is_for_an_equal_part_of_what_polls_may_use(one: Hand, other: Hand, answer: AnswerOf) -> None:
-    """Of as many processes as the store knows of now."""
+async def test_a_plan_uses_an_equal_part_for_each_process(one: Hand, other: Hand, answer: AnswerOf) -> None:
+    """As many parts as the store knows processes."""
     endpoint = ENDPOINTS["um_account"]
     know_the_time(one, other)
     await done(one, call(one, 1, lambda: answer(1)))
@@ -297,8 +297,8 @@ async def test_a_plan_is_for_an_equal_part_of_what_polls_may_use(one: Hand, othe
     assert one.budget.plan(1, 60.0, [endpoint]).pools[0].available == pytest.approx(alone / 2, rel=0.1)
 
 
-async def test_a_call_without_time_to_wait_still_asks(one: Hand, answer: AnswerOf) -> None:
-    """The store is given a moment, whatever max_wait is."""
+async def test_a_call_without_max_wait_still_asks_the_store(one: Hand, answer: AnswerOf) -> None:
+    """The store gets a moment, whatever max_wait is."""
     task = await started(call(one, 20, lambda: answer(20), max_wait=0))
     await one.go()
 
@@ -306,8 +306,8 @@ async def test_a_call_without_time_to_wait_still_asks(one: Hand, answer: AnswerO
     assert task.exception() is None
 
 
-async def test_asking_is_no_reason_to_give_up(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
-    """A call whose time is nearly over is served by a reply that comes in time."""
+async def test_a_call_near_its_end_waits_for_the_reply(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """A call whose time is nearly over is served by a reply in time."""
     task = await started(call(one, 20, lambda: answer(20), max_wait=1))
     one.ask()
     one.budget.no_reply_received("no reply")
@@ -318,8 +318,8 @@ async def test_asking_is_no_reason_to_give_up(one: Hand, answer: AnswerOf, manua
     assert task.exception() is None
 
 
-async def test_what_is_not_used_goes_back(one: Hand, answer: AnswerOf) -> None:
-    """A waiter that was cancelled in the moment of its admission leaves weight behind, for less than a second."""
+async def test_unused_weight_is_returned(one: Hand, answer: AnswerOf) -> None:
+    """A call cancelled at its admission leaves weight unused for less than a second."""
     task = await started(call(one, 60, lambda: answer(60)))
     reply = one.ask()
     task.cancel()
@@ -335,8 +335,8 @@ async def test_what_is_not_used_goes_back(one: Hand, answer: AnswerOf) -> None:
     assert (one.events(), one.used) == ([Returned(60, Priority.ORDER)], 0)
 
 
-async def test_weight_that_was_given_back_serves_the_next_call(one: Hand, answer: AnswerOf) -> None:
-    """Nobody asks the store for what is there."""
+async def test_returned_weight_serves_the_next_call(one: Hand, answer: AnswerOf) -> None:
+    """No new message to the store is needed."""
     reservation = one.budget.reserve((Charge(PAPI, 60),), call=CALL, priority=Priority.ORDER, max_wait=60)
     entering = asyncio.ensure_future(reservation.__aenter__())
     await settled()
@@ -349,8 +349,8 @@ async def test_weight_that_was_given_back_serves_the_next_call(one: Hand, answer
     assert len(one.messages) == 1
 
 
-async def test_an_order_may_use_what_was_granted_for_a_poll(one: Hand, answer: AnswerOf) -> None:
-    """The poll asks again; a poll may not use what was granted for an order."""
+async def test_an_order_may_use_weight_granted_for_a_poll(one: Hand, answer: AnswerOf) -> None:
+    """A poll may not use weight granted for an order."""
     task = await started(call(one, 60, lambda: answer(60), priority=Priority.POLL))
     reply = one.ask()
     task.cancel()
@@ -363,8 +363,8 @@ async def test_an_order_may_use_what_was_granted_for_a_poll(one: Hand, answer: A
     assert len(one.messages) == 1
 
 
-async def test_times_are_told_on_the_safe_side(one: Hand, answer: AnswerOf) -> None:
-    """By the store's clock, a request left at the earliest and its answer came at the latest."""
+async def test_times_are_reported_on_the_safe_side(one: Hand, answer: AnswerOf) -> None:
+    """By the store's clock: the earliest time of sending, and the latest of the response."""
     task = await started(call(one, 20, lambda: answer(20)))
     reply = one.ask()
     one._clock.now += 0.03
@@ -380,8 +380,8 @@ async def test_times_are_told_on_the_safe_side(one: Hand, answer: AnswerOf) -> N
     assert event.now - event.sent < 0.06
 
 
-async def test_without_a_reply_the_same_is_told_again(one: Hand, answer: AnswerOf) -> None:
-    """Under the same number: the store counts it once, and what the lost reply granted is free again."""
+async def test_without_a_reply_the_message_is_repeated(one: Hand, answer: AnswerOf) -> None:
+    """Its number is the same, so the store counts it once; weight granted by the lost reply is freed."""
     know_the_time(one)
     await done(one, call(one, 20, lambda: answer(20)))
     task = await started(call(one, 30, lambda: answer(50)))
@@ -401,10 +401,10 @@ async def test_without_a_reply_the_same_is_told_again(one: Hand, answer: AnswerO
     assert (one.budget.is_store_lost, one.used) == (False, 50)
 
 
-async def test_without_the_store_it_goes_on_at_once(
+async def test_continues_at_once_without_the_store(
     one: Hand, other: Hand, answer: AnswerOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each of two processes uses half of what was left, whatever the other does; the log says so once."""
+    """Each of two processes uses half of what was left; the loss is logged once."""
     know_the_time(one, other)
     await done(other, call(other, 10, lambda: answer(10)))
     await done(one, call(one, 10, lambda: answer(20)))
@@ -421,10 +421,10 @@ async def test_without_the_store_it_goes_on_at_once(
     assert caplog.text.count("is lost (gone): this process continues with its part of the limits, one of 2") == 1
 
 
-async def test_it_tells_what_happened_without_the_store(
+async def test_usage_without_the_store_is_reported_later(
     one: Hand, answer: AnswerOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One sum for each minute, however many calls there were; and it asks the store again from then on."""
+    """One sum per minute, however many calls there were; afterwards the store is asked again."""
     know_the_time(one)
     await done(one, call(one, 10, lambda: answer(10)))
     one.lose()
@@ -442,14 +442,14 @@ async def test_it_tells_what_happened_without_the_store(
 
 
 def order_pools(number: int) -> list[Pool]:
-    """The pools of so many accounts."""
+    """Return the order pools of so many accounts."""
     return [pool_of("papi", LimitType.ORDERS, origin=HOST, path="", key_id=f"{account}") for account in range(number)]
 
 
-async def test_many_pools_are_told_in_several_messages(
+async def test_many_pools_are_reported_in_several_messages(
     store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
 ) -> None:
-    """The process returns when the store knows of all of them, though each message takes a while."""
+    """The store is back once it has all pools, although each message takes a while."""
     manual_clock.now = MINUTE_BEGINS + 10
     one = Hand(store, manual_clock, limit=6000)
     know_the_time(one)
@@ -467,7 +467,7 @@ async def test_many_pools_are_told_in_several_messages(
         sizes.append(len(reply.pools))
         manual_clock.now += 0.06
         one.budget.reply_received(reply)
-    # The first repeats the one that was lost.
+    # The first message repeats the one that was lost.
     assert sizes == [100, 100, 100, 51]
 
     manual_clock.now += 0.02
@@ -476,8 +476,8 @@ async def test_many_pools_are_told_in_several_messages(
     assert [sum(ledger._own.values()) for ledger in ledgers] == [1] * 250
 
 
-async def test_a_farewell_names_what_the_store_knows(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
-    """Pools that the process has not used for long know nothing of it."""
+async def test_the_last_message_names_pools_in_use(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """Pools that the process has not used for long are left out."""
     know_the_time(one)
     old, new = order_pools(2)
     await done(one, call(one, 1, lambda: answer(1), charges=(Charge(old, 1),)))
@@ -487,8 +487,8 @@ async def test_a_farewell_names_what_the_store_knows(one: Hand, answer: AnswerOf
     assert [pool.pool for pool in one.budget.leave_message().pools] == ["|".join(new)]
 
 
-async def test_calls_that_wait_go_on_without_the_store(one: Hand, answer: AnswerOf) -> None:
-    """Who has asked and gets no answer is not kept waiting."""
+async def test_waiting_calls_continue_without_the_store(one: Hand, answer: AnswerOf) -> None:
+    """A call whose demand gets no reply does not wait on."""
     task = await started(call(one, 20, lambda: answer(20)))
     one.lose()
     await settled()
@@ -496,10 +496,8 @@ async def test_calls_that_wait_go_on_without_the_store(one: Hand, answer: Answer
     assert task.done()
 
 
-async def test_a_reply_that_is_overdue_is_not_waited_for(
-    one: Hand, answer: AnswerOf, manual_clock: ManualClock
-) -> None:
-    """Even where whoever carries the messages is stuck; what the late reply grants is given back."""
+async def test_an_overdue_reply_is_not_waited_for(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """Even if the worker is stuck; weight granted by a late reply is returned."""
     task = await started(call(one, 20, lambda: answer(20)))
     reply = one.ask()
     await manual_clock.advance(0.45)
@@ -512,8 +510,10 @@ async def test_a_reply_that_is_overdue_is_not_waited_for(
     assert (one.budget.is_store_lost, one.used) == (False, 20)
 
 
-async def test_what_nobody_carries_is_not_waited_for(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
-    """Whoever should have asked may be gone."""
+async def test_a_message_that_is_never_sent_is_not_waited_for(
+    one: Hand, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """The worker may have ended."""
     task = await started(call(one, 20, lambda: answer(20)))
     await manual_clock.advance(0.35)
     assert not task.done()
@@ -523,10 +523,10 @@ async def test_what_nobody_carries_is_not_waited_for(one: Hand, answer: AnswerOf
     assert (task.done(), one.budget.is_store_lost) == (True, True)
 
 
-async def test_what_nobody_tells_again_is_not_waited_for(
+async def test_a_message_that_is_never_repeated_is_not_waited_for(
     one: Hand, answer: AnswerOf, manual_clock: ManualClock
 ) -> None:
-    """The same holds after a loss."""
+    """The same holds after a lost reply."""
     task = await started(call(one, 20, lambda: answer(20)))
     one.ask()
     one.budget.no_reply_received("no reply")
@@ -535,8 +535,8 @@ async def test_what_nobody_tells_again_is_not_waited_for(
     assert (task.done(), one.budget.is_store_lost) == (True, True)
 
 
-async def test_a_slow_store_is_a_lost_one(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
-    """Three replies in a row that took long; a prompt one brings everybody back."""
+async def test_a_slow_store_counts_as_lost(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """After three slow replies in a row; a prompt reply ends the loss."""
     for _ in range(3):
         assert not one.budget.is_store_lost
         await manual_clock.advance(1)
@@ -552,8 +552,8 @@ async def test_a_slow_store_is_a_lost_one(one: Hand, answer: AnswerOf, manual_cl
     assert not one.budget.is_store_lost
 
 
-async def test_a_reply_of_another_version_is_a_loss(one: Hand, answer: AnswerOf) -> None:
-    """It is not guessed what it means."""
+async def test_a_reply_of_another_version_counts_as_a_loss(one: Hand, answer: AnswerOf) -> None:
+    """An unexpected reply is not interpreted."""
     task = await started(call(one, 20, lambda: answer(20)))
     reply = one.ask()
     one.budget.reply_received(
@@ -566,10 +566,10 @@ async def test_a_reply_of_another_version_is_a_loss(one: Hand, answer: AnswerOf)
     assert (one.budget.is_store_lost, task.done()) == (True, True)
 
 
-async def test_a_store_that_has_forgotten_everything_is_told_what_is_held(
+async def test_a_store_that_lost_its_memory_receives_what_is_held(
     one: Hand, answer: AnswerOf, manual_clock: ManualClock
 ) -> None:
-    """The weight on its way is counted at once, and the next answer tells the rest."""
+    """Weight in flight is counted at once, and the rest with the next response."""
     know_the_time(one)
     await done(one, call(one, 30, lambda: answer(30)))
     reservation = one.budget.reserve((Charge(PAPI, 20),), call=CALL, priority=Priority.ORDER, max_wait=60)
@@ -590,8 +590,8 @@ async def test_a_store_that_has_forgotten_everything_is_told_what_is_held(
     assert one.used == 50
 
 
-async def test_what_is_too_heavy_for_a_part_waits_for_the_store(one: Hand, other: Hand, answer: AnswerOf) -> None:
-    """And nobody waits behind it."""
+async def test_a_call_too_heavy_for_a_part_waits_for_the_store(one: Hand, other: Hand, answer: AnswerOf) -> None:
+    """Other calls do not wait behind it."""
     know_the_time(one, other)
     await done(other, call(other, 1, lambda: answer(1)))
     await done(one, call(one, 1, lambda: answer(2)))
@@ -610,10 +610,10 @@ async def test_what_is_too_heavy_for_a_part_waits_for_the_store(one: Hand, other
 @pytest.mark.parametrize(
     ("status", "body"), [(418, b""), (200, b'{"msg":"IP banned until 1800000300000.","code":-1003}')]
 )
-async def test_a_refusal_closes_the_gate_of_all(
+async def test_a_refusal_closes_the_gate_of_all_processes(
     one: Hand, other: Hand, answer: AnswerOf, caplog: pytest.LogCaptureFixture, status: int, body: bytes
 ) -> None:
-    """It is told at once; a process that has just started asks before its first call, and says once what it heard."""
+    """A new process asks before its first call, and logs the refusal once."""
     events: list[BudgetEvent] = []
     other.budget.add_listener(events.append)
     know_the_time(one, other)
@@ -636,8 +636,8 @@ async def test_a_refusal_closes_the_gate_of_all(
     assert (event.origin, event.status, event.banned, round(event.seconds)) == (HOST, None, True, 300)
 
 
-async def test_a_gate_is_told_until_the_store_has_heard(one: Hand, answer: AnswerOf) -> None:
-    """A lost message does not keep it secret."""
+async def test_a_closed_gate_is_reported_until_the_store_has_it(one: Hand, answer: AnswerOf) -> None:
+    """A lost message is repeated."""
     know_the_time(one)
     await done(one, call(one, 1, lambda: answer(1)))
     task = await started(call(one, 1, lambda: answer(status=429, retry_after="30")))
@@ -651,8 +651,10 @@ async def test_a_gate_is_told_until_the_store_has_heard(one: Hand, answer: Answe
     assert [host.closed for it in one.messages for host in it.origins if host.closed] == [pytest.approx(50, abs=1)]
 
 
-async def test_a_store_that_forgot_a_ban_is_told_again(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
-    """A process that starts then does not send into it."""
+async def test_a_store_that_lost_a_ban_receives_it_again(
+    one: Hand, answer: AnswerOf, manual_clock: ManualClock
+) -> None:
+    """A process that starts afterwards sends nothing."""
     know_the_time(one)
     await done(one, call(one, 1, lambda: answer(1)))
     await done(one, call(one, 1, lambda: answer(status=418, retry_after="3000")))
@@ -669,10 +671,10 @@ async def test_a_store_that_forgot_a_ban_is_told_again(one: Hand, answer: Answer
     assert sum(host.closed > 0 for message in one.messages for host in message.origins) == 2
 
 
-async def test_a_ban_from_the_file_is_told(
+async def test_a_ban_from_the_file_is_reported(
     store: MemoryStore, other: Hand, answer: AnswerOf, manual_clock: ManualClock, tmp_path: Path
 ) -> None:
-    """A process that starts knows it from its last life, and does not keep it to itself."""
+    """A process reads the ban from its file and reports the ban to the others."""
     manual_clock.now = MINUTE_BEGINS + 10
     bans = tmp_path / "bans.json"
     write_ban(bans, f"{HOST} by default", manual_clock.now + 300, now=manual_clock.now)
@@ -688,7 +690,7 @@ async def test_a_ban_from_the_file_is_told(
         await task
 
 
-async def test_a_new_process_is_told_the_exchanges_clock(one: Hand, other: Hand, answer: AnswerOf) -> None:
+async def test_a_new_process_receives_the_exchanges_clock(one: Hand, other: Hand, answer: AnswerOf) -> None:
     """Its own wall clock may be wrong."""
     know_the_time(one)
     await done(one, call(one, 1, lambda: answer(1)))
@@ -700,10 +702,10 @@ async def test_a_new_process_is_told_the_exchanges_clock(one: Hand, other: Hand,
     assert latest - earliest < 0.5
 
 
-async def test_weight_of_one_pool_is_not_asked_for_before_the_others_have_it(
+async def test_weight_is_demanded_only_after_the_other_pools_have_room(
     store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
 ) -> None:
-    """An order of an account whose orders are used up leaves the weight of the IP to others."""
+    """An order without room in its account's pool leaves the weight of the IP to other calls."""
     manual_clock.now = MINUTE_BEGINS + 10
     one = Hand(store, manual_clock, orders=12)
     know_the_time(one)
@@ -724,10 +726,10 @@ async def test_weight_of_one_pool_is_not_asked_for_before_the_others_have_it(
         await waiting
 
 
-async def test_the_store_says_by_how_much_the_count_rose(
+async def test_the_store_reports_the_rise_of_the_count(
     one: Hand, answer: AnswerOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A weight that is stated wrong is noticed by all processes together."""
+    """All processes together notice a wrong declared weight."""
     know_the_time(one)
     with caplog.at_level(logging.WARNING, "binance_pm"):
         for used in (3, 6):
@@ -752,7 +754,7 @@ async def test_steady_use_is_granted_in_advance(
 
 
 async def test_weight_that_may_have_expired_is_not_used(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
-    """A process that was asleep longer than its lease asks again."""
+    """A process suspended for longer than its lease asks again."""
     task = await started(call(one, 20, lambda: answer(20)))
     reply = one.ask()
     task.cancel()
@@ -768,8 +770,8 @@ async def test_weight_that_may_have_expired_is_not_used(one: Hand, answer: Answe
     assert late.done()
 
 
-async def test_a_process_that_was_asleep_does_not_send(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
-    """Its calls had their turn before, and the store has given the weight to others since."""
+async def test_a_suspended_process_does_not_send(one: Hand, answer: AnswerOf, manual_clock: ManualClock) -> None:
+    """The store has granted the weight of its admitted calls to other processes."""
     know_the_time(one)
     await done(one, call(one, 1, lambda: answer(1)))
     entering = asyncio.ensure_future(
@@ -786,8 +788,8 @@ async def test_a_process_that_was_asleep_does_not_send(one: Hand, answer: Answer
     assert one.budget.snapshot()[0].waiting[Priority.ORDER] == 0
 
 
-def test_budgets_of_two_ways_out_may_use_one_file(tmp_path: Path) -> None:
-    """A ban of one IP is none of the other's."""
+def test_budgets_of_two_egress_ips_may_use_one_file(tmp_path: Path) -> None:
+    """A ban of one IP does not close the gate of the other."""
     now = time.time()
     write_ban(tmp_path / "bans.json", f"{HOST} by office", now + 300, now=now)
     office, home = (
@@ -799,16 +801,16 @@ def test_budgets_of_two_ways_out_may_use_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"processes": 0}, {"name": ""}])
-def test_an_argument_that_makes_no_sense_is_refused(options: dict[str, int | str]) -> None:
+def test_an_invalid_argument_is_refused(options: dict[str, int | str]) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match="processes is at least 1"):
         SharedBudget("redis://localhost", **options)  # type: ignore[arg-type]
 
 
-async def test_a_store_whose_clock_steps_back_forgets_the_dead(
+async def test_a_store_whose_clock_steps_back_forgets_ended_processes(
     store: MemoryStore, answer: AnswerOf, manual_clock: ManualClock
 ) -> None:
-    """What a process held that died is not held for as long as the clock has stepped."""
+    """Weight of an ended process is not held for as long as the step."""
     manual_clock.now = MINUTE_BEGINS + 10
     dies, lives = Hand(store, manual_clock), Hand(store, manual_clock)
     know_the_time(dies, lives)

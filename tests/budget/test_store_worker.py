@@ -1,4 +1,4 @@
-"""The thread that carries the messages of a shared budget: it blocks nobody, and it ends."""
+"""The thread that exchanges messages with the store: it blocks no call, and ends."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ class Kept(MemoryStore):
         self.error: BaseException | None = None
 
     def connect(self) -> Store:
-        """A connection of one process."""
+        """Return a connection of one process."""
         return Line(self)
 
 
 class Line:
-    """One process's connection to it."""
+    """The connection of one process."""
 
     def __init__(self, kept: Kept) -> None:
         self._kept = kept
 
     def exchange(self, message: Message) -> Reply:
-        """One step."""
+        """Exchange one message."""
         if self._kept.error:
             raise self._kept.error
         with self._kept.lock:
@@ -54,7 +54,7 @@ class Line:
             return self._kept.exchange(message, time.monotonic())
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Nothing has to be closed."""
 
 
 def process(kept: Kept) -> SharedBudget:
@@ -63,7 +63,7 @@ def process(kept: Kept) -> SharedBudget:
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
-    """Whether it comes to hold within ten seconds."""
+    """Whether the condition holds within ten seconds."""
     until = time.monotonic() + 10
     while not holds() and time.monotonic() < until:
         time.sleep(0.005)
@@ -71,12 +71,12 @@ def eventually(holds: Callable[[], bool]) -> bool:
 
 
 def threads() -> int:
-    """How many couriers there are."""
+    """Return the number of worker threads."""
     return sum(thread.name == "binance-pm shared budget" for thread in threading.enumerate())
 
 
 async def spend(budget: SharedBudget, times: int) -> None:
-    """So many polls of the weight 5, one after the other."""
+    """Send so many polls of weight 5, one after the other."""
     for _ in range(times):
         async with budget.reserve((Charge(PAPI, 5),), call=CALL, priority=Priority.ORDER, max_wait=20) as reservation:
             reservation.mark_sent()
@@ -85,8 +85,8 @@ async def spend(budget: SharedBudget, times: int) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_processes_share_what_a_store_grants(backend: str) -> None:
-    """Calls of several tasks are woken by the thread, on either event loop, and all of them are counted."""
+def test_processes_share_the_weight(backend: str) -> None:
+    """The thread wakes calls of several tasks, on either event loop, and all calls are counted."""
     kept = Kept()
     budgets = [process(kept) for _ in range(2)]
 
@@ -110,7 +110,7 @@ def test_processes_share_what_a_store_grants(backend: str) -> None:
 
 
 def test_calls_go_on_without_the_store() -> None:
-    """Nobody waits for it, and the thread tries it again."""
+    """Calls do not wait for the lost store, and the thread tries again."""
     kept = Kept()
     kept.error = StoreLost("gone")
     budget = process(kept)
@@ -124,7 +124,7 @@ def test_calls_go_on_without_the_store() -> None:
 
 
 def test_an_error_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever it is, calls go on, the log tells of it, and the store is tried again."""
+    """Whatever the error, calls go on, the error is logged, and the store is tried again."""
     kept = Kept()
     kept.error = ValueError("a fault")
     budget = process(kept)
@@ -138,8 +138,8 @@ def test_an_error_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> N
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_has_ended_has_an_heir() -> None:
-    """A later call starts it, and it knows that the last message may be lost."""
+def test_an_ended_thread_is_replaced() -> None:
+    """A later call starts a new thread, which treats the last message as possibly lost."""
     kept = Kept()
     kept.error = SystemExit()
     budget = process(kept)
@@ -156,8 +156,8 @@ def test_a_thread_that_has_ended_has_an_heir() -> None:
     budget.close()
 
 
-def test_closing_while_others_call_disturbs_nobody() -> None:
-    """Each life of the thread ends before the next one speaks, and no call hears of it."""
+def test_closing_during_calls_disturbs_no_call() -> None:
+    """Each thread ends before the next one sends, and no call fails."""
     budget = process(Kept())
     before = threads()
 
@@ -178,7 +178,7 @@ def test_closing_while_others_call_disturbs_nobody() -> None:
 
 
 def test_nothing_runs_before_the_first_call_nor_after_the_last() -> None:
-    """The thread starts with the first call, and closing ends it; it starts again with the next one."""
+    """The first call starts the thread and closing ends the thread; the next call starts a new one."""
     budget = process(Kept())
     before = threads()
     for _ in range(2):
@@ -189,8 +189,8 @@ def test_nothing_runs_before_the_first_call_nor_after_the_last() -> None:
     budget.close()
 
 
-def test_a_budget_that_nobody_uses_any_more_returns_what_it_has() -> None:
-    """The thread does not keep it alive."""
+def test_an_unused_budget_returns_its_weight() -> None:
+    """The thread does not keep the budget alive."""
     kept = Kept()
     budget = process(kept)
     before = threads()
@@ -205,7 +205,7 @@ def test_a_budget_that_nobody_uses_any_more_returns_what_it_has() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_is_a_process_of_its_own() -> None:
-    """It has another name, holds nothing of its parent's, and a thread and a connection of its own."""
+    """The child has another name, no weight of its parent's, and a thread and a connection of its own."""
     kept = Kept()
     budget = process(kept)
     anyio.run(spend, budget, 1)

@@ -1,4 +1,4 @@
-"""What calls wait for: the reason that is shown is the one that holds at the moment."""
+"""What calls wait for: the reason shown is the current one."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tests.conftest import ManualClock, settled
 
 
 class Line:
-    """Polls of one weight each, answered when they are told to be."""
+    """Polls of one weight each, answered when the test says so."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.budget: Budget = budget_by(clock)
         self.used = 0
-        """What the exchange has counted in this minute, as its headers tell."""
+        """What the exchange has counted in this minute, as its headers say."""
         self._answers: dict[str, asyncio.Future[Feedback]] = {}
         self.tasks: list[asyncio.Task[None]] = []
 
     async def ask(self, name: str, weight: int = 10, *, priority: Priority = Priority.POLL, pool: Pool = IP) -> None:
-        """Begin a call."""
+        """Start a call."""
         answer = self._answers[name] = asyncio.get_running_loop().create_future()
 
         async def one() -> None:
@@ -51,7 +51,7 @@ class Line:
         await settled()
 
     async def spend(self, weight: int, *, others: int = 0) -> None:
-        """An order that is sent and answered, while others spend too."""
+        """Send and answer an order, with external usage."""
         self.used += weight + others
         await self.ask("spent", weight, priority=Priority.ORDER)
         await self.answer("spent")
@@ -72,8 +72,8 @@ async def line(manual_clock: ManualClock) -> AsyncGenerator[Line]:
     await asyncio.gather(*made.tasks, return_exceptions=True)
 
 
-async def test_a_call_that_was_sent_waits_for_its_response(line: Line, manual_clock: ManualClock) -> None:
-    """Not for weight; and one that was answered waits for nothing."""
+async def test_a_sent_call_waits_for_its_response(line: Line, manual_clock: ManualClock) -> None:
+    """Not for weight; an answered call waits for nothing."""
     await line.ask("a")
     await manual_clock.advance(3.2)
 
@@ -83,8 +83,8 @@ async def test_a_call_that_was_sent_waits_for_its_response(line: Line, manual_cl
     assert line.budget.pending() == {}
 
 
-async def test_a_call_that_has_its_weight_waits_for_a_connection(line: Line, manual_clock: ManualClock) -> None:
-    """It was not sent yet."""
+async def test_a_call_with_weight_waits_for_a_connection(line: Line, manual_clock: ManualClock) -> None:
+    """The call was not sent yet."""
     async with line.budget.reserve((Charge(IP, 10),), call=CallInfo("a", "desk"), max_wait=1):
         await manual_clock.advance(2)
 
@@ -92,8 +92,8 @@ async def test_a_call_that_has_its_weight_waits_for_a_connection(line: Line, man
         assert line.waits("a").text == "connecting to papi.example since 2.0 s, nothing was sent yet"
 
 
-async def test_a_full_minute_names_who_used_it(line: Line) -> None:
-    """Others, and how much of it is our own; until the minute ends."""
+async def test_a_full_minute_shows_external_and_own_usage(line: Line) -> None:
+    """Both are shown until the minute ends."""
     await line.spend(60)
     await line.spend(40, others=800)
 
@@ -116,8 +116,8 @@ async def test_a_full_minute_names_who_used_it(line: Line) -> None:
     assert line.waits("a").brief == "weight: others 800/1,000"
 
 
-async def test_a_full_minute_of_our_own_blames_nobody_else(line: Line) -> None:
-    """Whatever kind of call it is."""
+async def test_a_minute_filled_by_own_calls_shows_no_external_usage(line: Line) -> None:
+    """For calls of any priority."""
     await line.spend(940)
 
     await line.ask("a", 60, priority=Priority.ORDER)
@@ -126,7 +126,7 @@ async def test_a_full_minute_of_our_own_blames_nobody_else(line: Line) -> None:
 
 
 async def test_calls_in_flight_hold_the_weight(line: Line) -> None:
-    """Their responses make room, not the next minute."""
+    """Their responses free weight before the next minute."""
     await line.spend(10)
     await line.ask("heavy", 900, priority=Priority.ORDER)
 
@@ -137,8 +137,8 @@ async def test_calls_in_flight_hold_the_weight(line: Line) -> None:
     assert "calls in flight hold what is left of 1,000 of /papi" in line.waits("a").text
 
 
-async def test_behind_the_first_call_the_others_wait_for_its_response(line: Line) -> None:
-    """Nothing is known of what others have used."""
+async def test_calls_wait_for_the_response_to_the_first(line: Line) -> None:
+    """External usage is not known before."""
     await line.ask("first")
     await line.ask("second")
 
@@ -146,7 +146,7 @@ async def test_behind_the_first_call_the_others_wait_for_its_response(line: Line
 
 
 async def test_polls_are_spread_over_the_minute(line: Line) -> None:
-    """Those that would outrun it, although the minute has room."""
+    """Polls beyond the pace wait although the minute has room."""
     await line.spend(10)
     name = ""
     for number in range(9):
@@ -161,8 +161,8 @@ async def test_polls_are_spread_over_the_minute(line: Line) -> None:
     assert line.waits(name).text == "waiting for weight: calls are spread over the rest of the minute of /papi"
 
 
-async def test_a_closed_gate_is_told_with_its_host(line: Line, manual_clock: ManualClock) -> None:
-    """And for how long, counting down."""
+async def test_a_closed_gate_is_shown_with_its_host(line: Line, manual_clock: ManualClock) -> None:
+    """The remaining time is shown, too."""
     line.budget.gate(IP.origin).close(manual_clock.now + 41, banned=False)
     await line.ask("a")
 
@@ -171,8 +171,8 @@ async def test_a_closed_gate_is_told_with_its_host(line: Line, manual_clock: Man
     assert line.waits("a").text == "the gate of papi.example is closed for 1 s"
 
 
-async def test_the_snapshot_tells_what_the_calls_of_a_pool_wait_for(line: Line, manual_clock: ManualClock) -> None:
-    """Of each pool its own, and nothing where none waits."""
+async def test_the_snapshot_shows_what_the_calls_of_a_pool_wait_for(line: Line, manual_clock: ManualClock) -> None:
+    """Each pool shows the reason of its own calls."""
     await line.spend(10)
     await line.ask("other", pool=SAPI)
     await line.ask("behind", pool=SAPI)

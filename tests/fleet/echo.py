@@ -58,7 +58,7 @@ class Echo(httpx.AsyncBaseTransport):
         return START + self.clock()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Count, and answer."""
+        """Count a request and answer."""
         account = int(request.headers["x-mbx-apikey"].removeprefix("key"))
         self.arrived.append((self.clock(), account, request.url.path))
         minute = math.floor(self.wall() / 60)
@@ -93,11 +93,11 @@ class Echo(httpx.AsyncBaseTransport):
         return msgspec.json.encode(um if path.endswith("um/account") else whole)
 
     def session(self, **options: Any) -> Session:
-        """A session that leads here, on a budget in the exchange's time."""
+        """Return a session that leads here, on a budget in the exchange's time."""
         return Session(http=self, budget=Budget(limits=self.limits, monotonic=self.clock, wall=self.wall), **options)
 
     def fleet(self, accounts: int, *, read: tuple[str, ...] = (), **options: Any) -> Fleet:
-        """Portfolio Margin accounts named by their numbers, on one session."""
+        """Return Portfolio Margin accounts named by their numbers, on one session."""
         session = self.session()
         return Fleet(
             [
@@ -109,7 +109,7 @@ class Echo(httpx.AsyncBaseTransport):
 
 
 def refused(status: int, code: int, message: str) -> httpx.Response:
-    """An error of the exchange."""
+    """Return an error response of the exchange."""
     return httpx.Response(status, json={"code": code, "msg": message})
 
 

@@ -1,4 +1,4 @@
-"""What tests of a published stream share: events, a look at the stream, and a server whose replies get lost."""
+"""Shared by tests of a published stream: events, entries of the stream, and a server whose replies are lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START = 1_800_000_000.0
 
 
 class Seen(msgspec.Struct):
-    """An entry as it stands in the stream."""
+    """An entry of the stream."""
 
     shard: str
     run: str
@@ -28,18 +28,18 @@ class Seen(msgspec.Struct):
 
 
 def fresh(number: int, label: str = "desk-1") -> Fresh:
-    """A state event that a number tells from others."""
+    """Return a state event identified by a number."""
     return Fresh(at=START + number, label=label, age=float(number))
 
 
 def reading(number: int, label: str = "desk-1") -> Reading:
-    """A reading that a number tells from others."""
+    """Return a reading identified by a number."""
     return Reading(at=START + number, label=label, responses={}, changed={})
 
 
 @contextmanager
 def beside(url: str) -> Generator[Any, None, None]:
-    """What an operator does with the server."""
+    """A connection to inspect and change the server."""
     client: Any = cast("Any", redis.Redis).from_url(url, protocol=2)
     try:
         yield client
@@ -48,7 +48,7 @@ def beside(url: str) -> Generator[Any, None, None]:
 
 
 def seen_in(url: str, stream: str) -> list[Seen]:
-    """Everything that stands in a stream."""
+    """Return everything in a stream."""
     with beside(url) as client:
         found = client.xrange(f"binance-pm:{{{stream}}}:events")
     told = [{name.decode(): value.decode() for name, value in words.items()} for _, words in found]
@@ -56,7 +56,7 @@ def seen_in(url: str, stream: str) -> list[Seen]:
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
-    """Wait for what another thread or process does."""
+    """Wait for another thread or process."""
     until = time.monotonic() + LONGEST
     while not holds():
         assert time.monotonic() < until, "it did not happen"
@@ -65,7 +65,7 @@ def wait_for(holds: Callable[[], bool]) -> None:
 
 @contextmanager
 def losing_replies(path: str, which: Callable[[bytes], bool]) -> Generator[str, None, None]:
-    """A way to the server of a socket file on which it gets what is sent, but some replies never arrive."""
+    """Forward to the server of a socket file; some replies are lost."""
 
     def behave(connection: socket.socket) -> None:
         with socket.socket(socket.AF_UNIX) as server:

@@ -1,4 +1,4 @@
-"""The accounts file: every mistake in it is told with its line and account, and no secret ever is."""
+"""The accounts file: every mistake is reported with its line and account, and never with a secret."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ACCOUNT = '[[accounts]]\nlabel = "desk"\nproduct = "pm"\n' + KEYS
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the file is."""
+    """Path of the file."""
     return tmp_path / "accounts.toml"
 
 
 def entries(path: Path, text: str) -> list[AccountEntry]:
-    """The accounts of a file without mistakes."""
+    """Return the accounts of a valid file."""
     path.write_text(text, encoding="utf-8")
     file = read_accounts(path)
     assert file.problems == []
@@ -33,15 +33,15 @@ def entries(path: Path, text: str) -> list[AccountEntry]:
 
 
 def problem(path: Path, text: str) -> str:
-    """Everything that is told about a file with mistakes."""
+    """Return the error for a file with mistakes."""
     path.write_text(text, encoding="utf-8")
     file = read_accounts(path)
     assert file.problems
     return str(refusal(file.path, file.problems))
 
 
-def test_an_account_is_read_as_it_stands(path: Path) -> None:
-    """Every kind of reference, and lines as they are written."""
+def test_an_account_is_read_as_written(path: Path) -> None:
+    """Every kind of reference, and thresholds as written."""
     (entry,) = entries(
         path,
         """
@@ -75,8 +75,8 @@ def test_an_account_is_read_as_it_stands(path: Path) -> None:
     ("product", "read"),
     [("pm", ("account", "um_account")), ("pm_pro", ("pro_account",)), ("span", ("span_account",))],
 )
-def test_the_product_says_what_is_read(path: Path, product: str, read: tuple[str, ...]) -> None:
-    """Where the file does not."""
+def test_the_product_decides_what_is_read(path: Path, product: str, read: tuple[str, ...]) -> None:
+    """If the file does not."""
     (entry,) = entries(path, ACCOUNT.replace('"pm"', f'"{product}"'))
 
     assert entry.read == read
@@ -127,8 +127,8 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("right", "wrong", "told"), MISTAKES, ids=[told[:40] for _, _, told in MISTAKES])
-def test_a_mistake_is_told(path: Path, right: str, wrong: str, told: str) -> None:
-    """With the file, the line, the account and what is wrong; never with a secret."""
+def test_a_mistake_is_reported(path: Path, right: str, wrong: str, told: str) -> None:
+    """With the file, the line, the account and the mistake; never with a secret."""
     text = problem(path, ACCOUNT.replace(right, wrong, 1))
 
     assert told in text
@@ -137,20 +137,20 @@ def test_a_mistake_is_told(path: Path, right: str, wrong: str, told: str) -> Non
     assert KEY not in text
 
 
-def test_what_a_program_is_told_may_look_like_a_key(path: Path) -> None:
-    """Some name what they keep by a digest."""
+def test_an_argument_of_a_command_may_look_like_a_key(path: Path) -> None:
+    """Some programs name their entries by a digest."""
     entry = entries(path, ACCOUNT.replace('{ env = "SECRET" }', f'{{ command = ["show", "{KEY}"] }}'))[0]
 
     assert entry.secret.words == ("show", KEY)
 
 
-def test_the_mark_that_some_editors_write_first_is_no_mistake(path: Path) -> None:
-    """A byte order mark."""
+def test_a_byte_order_mark_is_no_mistake(path: Path) -> None:
+    """Some editors write one."""
     assert [entry.label for entry in entries(path, "\ufeff" + ACCOUNT)] == ["desk"]
 
 
-def test_all_mistakes_are_told_at_once(path: Path) -> None:
-    """Each by the line where its account begins; the good ones are there, too."""
+def test_all_mistakes_are_reported_together(path: Path) -> None:
+    """Each with the line of its account; valid accounts are there, too."""
     path.write_text(
         "# all desks\n"
         + ACCOUNT
@@ -168,8 +168,8 @@ def test_all_mistakes_are_told_at_once(path: Path) -> None:
     assert file.problems[1].text == "the account of line 2 has the same label"
 
 
-def test_what_looks_like_an_account_inside_a_text_is_none(path: Path) -> None:
-    """The lines that are told are those of the accounts."""
+def test_text_that_looks_like_an_account_is_ignored(path: Path) -> None:
+    """Reported lines are those of real accounts."""
     text = problem(path, '[[accounts]]\nlabel = """a\n[[accounts]]\n"""\n[["accounts"]]\nlabel = "b"\n')
 
     assert "line 1 [#1]: label is no printable text" in text
@@ -177,7 +177,7 @@ def test_what_looks_like_an_account_inside_a_text_is_none(path: Path) -> None:
 
 
 def test_accounts_on_one_line_are_found(path: Path) -> None:
-    """TOML knows another way to write a list of tables."""
+    """TOML has another notation for a list of tables."""
     assert "line 2 [b]: product is missing" in problem(path, '\naccounts = [{ label = "a" }, { label = "b" }]\n')
 
 
@@ -197,8 +197,8 @@ def test_accounts_on_one_line_are_found(path: Path) -> None:
         ("warn = 1e999999999999999999999", "is not TOML"),
     ],
 )
-def test_a_file_that_is_no_accounts_file_is_refused(path: Path, text: str, told: str) -> None:
-    """With its name and the place, and without quoting it."""
+def test_an_invalid_file_is_refused(path: Path, text: str, told: str) -> None:
+    """With its name and the place, and without quoting the file."""
     path.write_text(text, encoding="utf-8")
 
     with pytest.raises(ConfigurationError) as refused:
@@ -209,8 +209,8 @@ def test_a_file_that_is_no_accounts_file_is_refused(path: Path, text: str, told:
     assert SECRET not in str(refused.value)
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    """It says why."""
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
+    """The error says why."""
     (tmp_path / "latin.toml").write_bytes(b"[[accounts]]\nlabel = '\xe9'")
 
     with pytest.raises(ConfigurationError, match=r"missing.toml cannot be read: No such file or directory"):
@@ -219,8 +219,8 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         read_accounts(tmp_path / "latin.toml")
 
 
-def test_what_is_read_can_be_checked_by_itself() -> None:
-    """Members that are made by hand are checked as those of a file are."""
+def test_members_can_be_checked_directly() -> None:
+    """Members made by hand are checked like those of a file."""
     assert check_read(("span_account", "um_account")) == ("span_account", "um_account")
     with pytest.raises(ValueError, match="read names orders"):
         check_read(["orders"])
@@ -245,8 +245,8 @@ fields = st.sampled_from(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.dictionaries(fields, values, max_size=6), min_size=1, max_size=3))
-def test_any_shape_is_told_and_no_secret_is(path: Path, tables: list[dict[str, str]]) -> None:
-    """Whatever stands where, the file is read or refused; a text that stands in place of a table is never quoted."""
+def test_any_shape_is_read_or_refused_without_showing_secrets(path: Path, tables: list[dict[str, str]]) -> None:
+    """Text in place of a table is never quoted."""
     lines: list[int] = []
     text = ""
     for table in tables:

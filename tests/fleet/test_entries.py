@@ -1,4 +1,4 @@
-"""What stands in a stream can be read back: nothing lost, nothing renamed."""
+"""Entries of a stream can be read back: nothing is lost or renamed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def timed(name: str) -> TimedResponse:
-    """The sampled answer of an endpoint."""
+    """Return the sampled response of an endpoint."""
     sample = msgspec.json.decode((SAMPLES / f"{name}.json").read_bytes())
     return TimedResponse(ENDPOINTS[name].decode(msgspec.json.encode(sample["answer"])), AT)
 
@@ -70,14 +70,14 @@ EVENTS: list[StreamEvent] = [
 ]
 
 
-def test_every_event_is_here() -> None:
-    """Whoever adds one adds it to the stream."""
+def test_every_event_is_tested() -> None:
+    """A new event has to be added to these tests."""
     assert {type(event) for event in EVENTS} == {*get_args(FleetEvent), Started, Gap, Missed}
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
-def test_an_event_is_read_back_as_it_was(event: StreamEvent) -> None:
-    """Its class, its amounts to the digit, and the types of the answers in it."""
+def test_an_event_is_read_back_unchanged(event: StreamEvent) -> None:
+    """Its class, its amounts to the digit, and the types of its responses."""
     text = msgspec.json.encode(event)
     back = decode_event(text)
 
@@ -98,19 +98,19 @@ def test_an_event_is_read_back_as_it_was(event: StreamEvent) -> None:
         '{"type":"Reading","at":1.0,"label":"a","responses":{},"changed":{"uni_mmr":["x",null]}}',
     ],
 )
-def test_what_is_no_event_is_refused(text: str) -> None:
-    """With one kind of error, whatever is wrong with it."""
+def test_an_invalid_entry_is_refused(text: str) -> None:
+    """With one kind of error, whatever is wrong."""
     with pytest.raises(ValueError, match=r"."):
         decode_event(text)
 
 
-def test_a_new_field_is_ignored() -> None:
-    """A newer version may have written it."""
+def test_an_unknown_field_is_ignored() -> None:
+    """A newer version may have written the field."""
     assert decode_event('{"type":"Fresh","at":1.0,"label":"a","age":0.5,"new":1}') == Fresh(at=1.0, label="a", age=0.5)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a{b", "a\nb", "x" * 65])
-def test_names_that_would_lead_elsewhere_are_refused(name: str) -> None:
+def test_names_that_change_the_key_are_refused(name: str) -> None:
     """A brace would put the keys on different nodes of a cluster."""
     with pytest.raises(ConfigurationError):
         keys_of(name, "g", CallInfo("x"))

@@ -1,4 +1,4 @@
-"""The fleet in virtual time: what is read when, what is told, and that nothing stops it."""
+"""The fleet in virtual time: when accounts are read, which events follow, and that no failure stops the fleet."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from binance_pm.fleet import (
 from tests.fleet.echo import START, Echo, refused
 from tests.simulation import virtual
 
-# Hundreds of accounts for minutes of virtual time take a while on a busy machine.
+# Hundreds of accounts for minutes of virtual time take long on a busy machine.
 pytestmark = pytest.mark.timeout(300)
 PATIENCE = 280
 
@@ -46,7 +46,7 @@ Act = Callable[[Echo, Fleet], Awaitable[None]]
 def watched(
     accounts: int, act: Act, *, prepare: Callable[[Echo], None] = lambda _: None, **options: Any
 ) -> list[FleetEvent]:
-    """What is told while something is done; the fleet is left when it is over."""
+    """Return the events while an action runs; the fleet is left afterwards."""
 
     async def main() -> list[FleetEvent]:
         echo = Echo(asyncio.get_running_loop().time)
@@ -62,18 +62,18 @@ def watched(
 
 
 async def collect(source: AsyncIterable[FleetEvent], into: list[FleetEvent]) -> None:
-    """Take events until there are no more, or until it is cancelled."""
+    """Take events until there are no more, or until cancelled."""
     async for event in source:
         into.append(event)  # noqa: PERF401 - what was taken before it is cancelled counts
 
 
-def of(kind: type[Any], events: list[FleetEvent]) -> list[Any]:
-    """The events of one kind."""
+def events_of(kind: type[Any], events: list[FleetEvent]) -> list[Any]:
+    """Return the events of one kind."""
     return [event for event in events if isinstance(event, kind)]
 
 
 def after(seconds: float) -> Act:
-    """Do nothing for a while."""
+    """Return an action that only waits."""
 
     async def act(_: Echo, __: Fleet) -> None:
         await asyncio.sleep(seconds)
@@ -81,8 +81,8 @@ def after(seconds: float) -> Act:
     return act
 
 
-def test_the_first_reading_tells_everything_and_the_next_what_changed() -> None:
-    """Figures of all endpoints, and of um_account the open positions alone."""
+def test_the_first_reading_reports_everything_and_the_next_what_changed() -> None:
+    """Values of all endpoints; of um_account only the open positions."""
 
     async def act(echo: Echo, fleet: Fleet) -> None:
         await asyncio.sleep(10)
@@ -94,7 +94,7 @@ def test_the_first_reading_tells_everything_and_the_next_what_changed() -> None:
         assert snapshot.age is not None
         assert snapshot.age <= 15.0
 
-    first, second, *_ = [event for event in of(Reading, watched(8, act)) if event.label == "account-7"]
+    first, second, *_ = [event for event in events_of(Reading, watched(8, act)) if event.label == "account-7"]
 
     assert first.changed == {
         "uni_mmr": Change(None, Decimal(5)),
@@ -109,8 +109,8 @@ def test_the_first_reading_tells_everything_and_the_next_what_changed() -> None:
     assert second.changed == {"uni_mmr": Change(Decimal(5), Decimal("4.9"))}
 
 
-def test_a_line_and_a_status_are_told_when_they_change() -> None:
-    """The first reading is no change of status, but being below a line is news; the way back has its hysteresis."""
+def test_a_threshold_and_a_status_are_reported_when_they_change() -> None:
+    """The first reading changes no status but may be below a threshold; recovering has its hysteresis."""
 
     async def act(echo: Echo, _: Fleet) -> None:
         for uni_mmr, status in (("1.4", "NORMAL"), ("1.1", "REDUCE_ONLY"), ("1.21", "REDUCE_ONLY"), ("2", "NEW_ONE")):
@@ -119,11 +119,11 @@ def test_a_line_and_a_status_are_told_when_they_change() -> None:
 
     events = watched(1, act, prepare=lambda echo: echo.uni_mmr.update({0: "1.45"}))
 
-    assert [(event.before, event.after) for event in of(StatusChanged, events)] == [
+    assert [(event.before, event.after) for event in events_of(StatusChanged, events)] == [
         ("NORMAL", "REDUCE_ONLY"),
         ("REDUCE_ONLY", "NEW_ONE"),
     ]
-    assert [(event.name, event.below, event.uni_mmr) for event in of(ThresholdCrossed, events)] == [
+    assert [(event.name, event.below, event.uni_mmr) for event in events_of(ThresholdCrossed, events)] == [
         ("warn", True, Decimal("1.4")),
         ("alarm", True, Decimal("1.1")),
         ("warn", False, Decimal(2)),
@@ -152,27 +152,27 @@ def test_every_event_can_be_written_as_json() -> None:
 
 
 async def dead(_: int) -> httpx.Response | None:
-    """Nothing gets through."""
+    """Fail every request."""
     raise httpx.ConnectError("no network")
 
 
 async def fine(_: int) -> httpx.Response | None:
-    """Everything does."""
+    """Let every request succeed."""
     return None
 
 
 async def hanging(_: int) -> httpx.Response | None:
-    """No answer ever comes."""
+    """Leave every request without a response."""
     await asyncio.sleep(1e6)
     return None
 
 
 @pytest.mark.parametrize("trouble", [dead, hanging])
 @pytest.mark.parametrize("accounts", [5, 100])
-def test_a_dead_network_is_stale_for_every_account_within_the_bound(
+def test_with_a_dead_network_every_account_is_stale_within_the_bound(
     trouble: Callable[[int], Awaitable[httpx.Response | None]], accounts: int
 ) -> None:
-    """Refused or hanging: each account is told by the age that was promised, once; and fresh when it is back."""
+    """Refused or hanging: reported once per account by the promised age; fresh when the network is back."""
     bounds: dict[str, float] = {}
     cut: list[float] = []
 
@@ -190,14 +190,14 @@ def test_a_dead_network_is_stale_for_every_account_within_the_bound(
 
     events = watched(accounts, act)
 
-    stale = {event.label: event for event in reversed(of(Stale, events))}
+    stale = {event.label: event for event in reversed(events_of(Stale, events))}
     assert len(stale) == accounts
-    assert len(of(Stale, events)) == len(of(Fresh, events))
-    # What hung may be counted by the exchange: after it, the budget is careful, and some may have to wait again.
-    assert trouble is hanging or len(of(Stale, events)) == accounts
+    assert len(events_of(Stale, events)) == len(events_of(Fresh, events))
+    # The exchange may have counted hanging calls: the budget is careful afterwards, and some accounts wait again.
+    assert trouble is hanging or len(events_of(Stale, events)) == accounts
     for label, event in stale.items():
         assert event.at - cut[0] >= 0
-        # The clock that stamps events is known to a second.
+        # The clock for the times of events is known to a second.
         assert event.at - cut[0] <= bounds[label] * 1.05 + 1.0
         assert event.age == pytest.approx(event.bound, abs=0.01)
     assert {event.reason.partition(":")[0] for event in stale.values()} <= {
@@ -206,7 +206,7 @@ def test_a_dead_network_is_stale_for_every_account_within_the_bound(
         for names in ("account", "um_account", "account, um_account")
     }
     if trouble is hanging:
-        # There are slots for eighty calls: the accounts beyond wait for one.
+        # There are slots for eighty calls: the other accounts wait for one.
         texts = {"response": r"\]: sent \d+\.\d s ago, no response yet", "slot": r"\]: waiting for a free connection"}
         assert {event.waiting.reason for event in stale.values()} == set(texts if accounts == 100 else ["response"])
         assert all(re.search(texts[event.waiting.reason], event.reason) for event in stale.values())
@@ -215,14 +215,16 @@ def test_a_dead_network_is_stale_for_every_account_within_the_bound(
 
 
 def test_an_account_that_is_never_answered_is_stale() -> None:
-    """Although it has no age."""
+    """Although no age is known."""
     events = watched(3, after(30), prepare=lambda echo: setattr(echo, "trouble", hanging))
 
-    assert [(event.label, event.age) for event in of(Stale, events)] == [(f"account-{n}", None) for n in range(3)]
+    assert [(event.label, event.age) for event in events_of(Stale, events)] == [
+        (f"account-{n}", None) for n in range(3)
+    ]
 
 
-def test_a_failure_is_told_once_and_stops_nobody() -> None:
-    """A key that is refused is tried rarely; the others are read as ever."""
+def test_a_failure_is_reported_once_and_stops_no_other_account() -> None:
+    """A refused key is rarely tried; the other accounts are read as before."""
 
     async def trouble(account: int) -> httpx.Response | None:
         return refused(401, -2015, f"Invalid API-key of {account}") if account == 1 else None
@@ -239,7 +241,7 @@ def test_a_failure_is_told_once_and_stops_nobody() -> None:
         assert snapshot.retry_at is not None
 
     events = watched(3, act)
-    (failed,) = of(AccountFailed, events)
+    (failed,) = events_of(AccountFailed, events)
 
     assert (failed.label, failed.error_type) == ("account-1", "AuthenticationError")
     assert failed.error.startswith(("account [account-1]: ", "um_account [account-1]: "))
@@ -247,11 +249,11 @@ def test_a_failure_is_told_once_and_stops_nobody() -> None:
     # At 0, 60, 180 and 420 s.
     assert requests[1] == 4
     assert min(requests[0], requests[2]) >= 40
-    assert {event.label for event in of(Stale, events)} == {"account-1"}
+    assert {event.label for event in events_of(Stale, events)} == {"account-1"}
 
 
-def test_another_failure_is_told_and_a_good_answer_forgets_it() -> None:
-    """Each change of the error is news, its repetition is not."""
+def test_another_failure_is_reported_and_a_good_response_ends_it() -> None:
+    """Each change of the error is reported, a repetition is not."""
     said = iter(["a", "a", "b", "a", "", "a"])
 
     async def trouble(_: int) -> httpx.Response | None:
@@ -275,14 +277,14 @@ def test_another_failure_is_told_and_a_good_answer_forgets_it() -> None:
                 await collect(fleet.watch(), events)
         return events
 
-    failed = of(AccountFailed, virtual.run(main, patience=PATIENCE))
+    failed = events_of(AccountFailed, virtual.run(main, patience=PATIENCE))
 
     assert [event.error_type for event in failed] == ["OutcomeUnknown", "NotDone", "OutcomeUnknown", "OutcomeUnknown"]
     assert all(event.retry_at is not None and event.retry_at > event.at for event in failed)
 
 
-def test_a_request_that_is_rejected_once_is_made_again_at_the_usual_pace() -> None:
-    """Only one that is rejected again is put off as a refused key is."""
+def test_a_request_that_is_rejected_once_is_repeated_at_the_usual_interval() -> None:
+    """Only a second rejection slows it down like a refused key."""
     put_off: list[bool] = []
 
     async def act(echo: Echo, fleet: Fleet) -> None:
@@ -304,8 +306,8 @@ def test_a_request_that_is_rejected_once_is_made_again_at_the_usual_pace() -> No
     assert put_off == [False, True]
 
 
-def test_one_endpoint_that_fails_does_not_slow_the_other() -> None:
-    """The snapshot is stale, as a part of it is missing; what is known goes on being told."""
+def test_one_failing_endpoint_does_not_slow_the_other() -> None:
+    """The snapshot is stale, as a part is missing; the known values are still reported."""
 
     async def act(echo: Echo, fleet: Fleet) -> None:
         async def trouble(_: int) -> httpx.Response | None:
@@ -321,12 +323,17 @@ def test_one_endpoint_that_fails_does_not_slow_the_other() -> None:
 
     events = watched(1, act)
 
-    assert len(of(AccountFailed, events)) == len(of(Stale, events)) == len(of(StatusChanged, events)) == 1
-    assert {name for event in of(Reading, events) for name in event.responses} == {"account"}
+    assert (
+        len(events_of(AccountFailed, events))
+        == len(events_of(Stale, events))
+        == len(events_of(StatusChanged, events))
+        == 1
+    )
+    assert {name for event in events_of(Reading, events) for name in event.responses} == {"account"}
 
 
 def test_a_hanging_reading_does_not_hide_a_change_of_status() -> None:
-    """The endpoints of an account do not wait for one another."""
+    """The endpoints of an account do not wait for each other."""
 
     async def act(echo: Echo, _: Fleet) -> None:
         await asyncio.sleep(20)
@@ -339,13 +346,13 @@ def test_a_hanging_reading_does_not_hide_a_change_of_status() -> None:
         echo.status[0] = "MARGIN_CALL"
         await asyncio.sleep(16)
 
-    (changed,) = of(StatusChanged, watched(1, act))
+    (changed,) = events_of(StatusChanged, watched(1, act))
 
     assert changed.at <= START + 52 + 1
 
 
-def test_a_closed_gate_is_told_until_it_opens() -> None:
-    """Nothing is sent meanwhile, and afterwards everybody is read again."""
+def test_a_closed_gate_is_reported_until_it_opens() -> None:
+    """Nothing is sent meanwhile, and afterwards all accounts are read again."""
     closed: list[float] = []
 
     async def act(echo: Echo, fleet: Fleet) -> None:
@@ -365,29 +372,29 @@ def test_a_closed_gate_is_told_until_it_opens() -> None:
         assert not any(snapshot.is_stale for snapshot in fleet.snapshot())
 
     events = watched(10, act)
-    (shut,), (reopened,) = of(HostBlocked, events), of(HostUnblocked, events)
+    (shut,), (reopened,) = events_of(HostBlocked, events), events_of(HostUnblocked, events)
 
     assert (shut.origin, shut.banned) == ("https://papi.binance.com", True)
     assert shut.until - shut.at == pytest.approx(120, abs=3)
     assert reopened.at == pytest.approx(shut.until, abs=2)
-    for event in of(Stale, events):
+    for event in events_of(Stale, events):
         assert event.reason == f"the gate of papi.binance.com is closed for {math.ceil(event.waiting.seconds)} s"
         assert event.waiting.seconds == pytest.approx(shut.until - event.at, abs=0.1)
 
 
-def test_a_tight_budget_is_told_and_when_it_is_not() -> None:
-    """Two hundred accounts wish for more than there is; ten do not."""
-    tight = of(BudgetTight, watched(200, after(10)))
+def test_a_tight_budget_is_reported_and_its_end() -> None:
+    """Two hundred accounts wish for more than the limit; ten do not."""
+    tight = events_of(BudgetTight, watched(200, after(10)))
 
-    assert of(BudgetTight, watched(10, after(10))) == []
+    assert events_of(BudgetTight, watched(10, after(10))) == []
     assert [(event.pool, event.is_tight) for event in tight] == [("IP /papi", True)]
     assert tight[0].wanted == pytest.approx(200 * 25 * 4)
     assert tight[0].available == pytest.approx(0.9 * 5_510)
     assert tight[0].interval == pytest.approx(200 * 25 / (0.9 * 5_510) * 60)
 
 
-def test_others_that_use_up_the_limit_blind_nobody_silently() -> None:
-    """The plan grows, but not the promise without end: who is not read is stale, and the budget is told as tight."""
+def test_external_usage_of_the_whole_limit_is_reported() -> None:
+    """The plan grows only up to the promised age: unread accounts are stale, and the budget is tight."""
     blind: list[int] = []
 
     async def act(echo: Echo, fleet: Fleet) -> None:
@@ -404,15 +411,15 @@ def test_others_that_use_up_the_limit_blind_nobody_silently() -> None:
     events = watched(12, act)
 
     assert max(blind) == 12
-    assert {event.waiting.reason for event in of(Stale, events)} <= {"minute", "reserve", "pace"}
-    named = [event.reason for event in of(Stale, events) if event.waiting.external]
+    assert {event.waiting.reason for event in events_of(Stale, events)} <= {"minute", "reserve", "pace"}
+    named = [event.reason for event in events_of(Stale, events) if event.waiting.external]
     assert named
     assert all(re.search(r"waiting for weight: others used [\d,]+ of 6,000 of /papi", why) for why in named)
-    assert [event.is_tight for event in of(BudgetTight, events)] == [True]
+    assert [event.is_tight for event in events_of(BudgetTight, events)] == [True]
 
 
 def test_random_faults_never_mix_up_accounts() -> None:
-    """A hundred accounts, errors, delays and hang-ups: every answer and every text stands under its own label."""
+    """A hundred accounts with errors, delays and hangs: every response and every text has its own label."""
     random = Random(5)  # noqa: S311 - the same each time
 
     async def trouble(account: int) -> httpx.Response | None:
@@ -435,26 +442,29 @@ def test_random_faults_never_mix_up_accounts() -> None:
 
     events = watched(100, act, prepare=lambda echo: setattr(echo, "trouble", trouble))
 
-    assert len(of(Reading, events)) > 500
+    assert len(events_of(Reading, events)) > 500
     assert {type(event).__name__ for event in events} >= {"Reading", "AccountFailed", "Stale", "Fresh"}
-    for event in (*of(Reading, events), *snapshots):
+    for event in (*events_of(Reading, events), *snapshots):
         for snapshot in event.responses.values():
             assert f"account-{worth(snapshot.response)}" == event.label
-    for event in (*of(AccountFailed, events), *(event for event in of(Stale, events) if ": " in event.reason)):
+    for event in (
+        *events_of(AccountFailed, events),
+        *(event for event in events_of(Stale, events) if ": " in event.reason),
+    ):
         text = event.error if isinstance(event, AccountFailed) else event.reason
         assert f"[{event.label}]" in text
         assert set(re.findall(r" for (\d+)\.", text)) <= {event.label.removeprefix("account-")}
 
 
 def worth(answer: Any) -> Decimal:
-    """The number of the account that an answer is about."""
+    """Return the number of the account in a response."""
     if hasattr(answer, "account_equity"):
         return answer.account_equity
     return sum((position.position_amt for position in answer.positions), Decimal(0))
 
 
 def test_a_slow_consumer_misses_no_state_and_no_change() -> None:
-    """State events are all there, in their order; of readings the newest, which tells all that changed since."""
+    """All state events are there, in order; of readings the newest, with all changes since."""
 
     async def main() -> tuple[list[FleetEvent], int]:
         echo = Echo(asyncio.get_running_loop().time)
@@ -473,7 +483,7 @@ def test_a_slow_consumer_misses_no_state_and_no_change() -> None:
             await asyncio.sleep(1_500)
             behind = len(echo.arrived)
             await asyncio.sleep(1_500)
-            # So much waits that no reading was started any more, and that is told, too.
+            # So many events wait that readings were paused, which is reported, too.
             assert len(echo.arrived) == behind
             assert all(snapshot.is_stale for snapshot in fleet.snapshot())
             with anyio.move_on_after(30):
@@ -485,24 +495,24 @@ def test_a_slow_consumer_misses_no_state_and_no_change() -> None:
 
     for number in range(20):
         label = f"account-{number}"
-        told = [event for event in of(StatusChanged, events) if event.label == label]
+        told = [event for event in events_of(StatusChanged, events) if event.label == label]
         assert all(one.after == other.before for one, other in pairwise(told))
-        readings = [event for event in of(Reading, events) if event.label == label]
+        readings = [event for event in events_of(Reading, events) if event.label == label]
         known: dict[str, object] = {}
         for reading in readings:
             assert {name: change.before for name, change in reading.changed.items()} == {
                 name: known.get(name) for name in reading.changed
             }
             known |= {name: change.after for name, change in reading.changed.items()}
-        assert len(of(Stale, [event for event in events if getattr(event, "label", "") == label])) == 1
-    # One that waited for each, and what was read while the others were taken.
-    assert len(of(Reading, events)) <= 20 * 4 < behind / 10
-    assert len(of(StatusChanged, events)) >= 900
+        assert len(events_of(Stale, [event for event in events if getattr(event, "label", "") == label])) == 1
+    # One reading waited for each account, and others were made while events were taken.
+    assert len(events_of(Reading, events)) <= 20 * 4 < behind / 10
+    assert len(events_of(StatusChanged, events)) >= 900
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_cancelling_at_any_moment_ends_everything_within_a_second(seed: int) -> None:
-    """While it opens, reads, waits for weight or for an answer, or is left; no task and no call is left behind."""
+    """While opening, reading, waiting for weight or a response, or leaving; no task and no call is left."""
     random = Random(seed)  # noqa: S311 - the same each time
 
     async def trouble(_: int) -> httpx.Response | None:
@@ -543,8 +553,8 @@ def test_cancelling_at_any_moment_ends_everything_within_a_second(seed: int) -> 
     virtual.run(main, patience=PATIENCE)
 
 
-def test_an_error_of_the_callers_own_passes_as_it_is() -> None:
-    """Leaving by an exception ends everything, too, and wraps nothing."""
+def test_an_exception_of_the_caller_is_not_wrapped() -> None:
+    """Leaving by an exception ends everything, too."""
 
     async def main() -> None:
         echo = Echo(asyncio.get_running_loop().time)
@@ -561,7 +571,7 @@ def test_an_error_of_the_callers_own_passes_as_it_is() -> None:
 
 
 def test_a_later_watch_ends_the_one_before_it() -> None:
-    """Whoever still takes events of the first is told that there are no more."""
+    """The consumer of the first watch gets no more events, and its loop ends."""
 
     async def main() -> None:
         echo = Echo(asyncio.get_running_loop().time)
@@ -576,7 +586,7 @@ def test_a_later_watch_ends_the_one_before_it() -> None:
 
 
 def test_leaving_ends_a_watch_in_another_task() -> None:
-    """It does not wait for ever."""
+    """The watch does not wait forever."""
 
     async def main() -> int:
         echo = Echo(asyncio.get_running_loop().time)
@@ -589,8 +599,8 @@ def test_leaving_ends_a_watch_in_another_task() -> None:
     assert virtual.run(main, patience=PATIENCE) == 6
 
 
-def test_two_may_take_from_one_watch() -> None:
-    """Each event goes to one of them, and neither waits for ever when it ends."""
+def test_two_consumers_may_share_one_watch() -> None:
+    """Each event goes to one of them, and neither waits forever at the end."""
 
     async def main() -> int:
         echo = Echo(asyncio.get_running_loop().time)
@@ -605,7 +615,7 @@ def test_two_may_take_from_one_watch() -> None:
     assert virtual.run(main, patience=PATIENCE) == 6
 
 
-def test_what_cannot_be_watched_is_refused() -> None:
+def test_invalid_members_are_refused() -> None:
     """With the account and the reason, before anything is sent."""
     session = Session()
 
@@ -622,7 +632,7 @@ def test_what_cannot_be_watched_is_refused() -> None:
             make()
 
 
-async def test_a_fleet_has_one_budget_and_is_used_while_it_is_open() -> None:
+async def test_a_fleet_has_one_budget_and_is_used_while_open() -> None:
     """Clients on several budgets would spend one limit several times."""
     echo = Echo(lambda: 0.0)
     several = Fleet([Member(Client("key0", "s", label=label, session=echo.session())) for label in "ab"])

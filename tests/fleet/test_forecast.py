@@ -1,4 +1,4 @@
-"""What a watch would do is what it does: the same functions on the same prices."""
+"""A forecast agrees with the watch: both use the same functions on the same weights."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PM, SPAN = ("account", "um_account"), ("span_account",)
 
 
 def made(*reads: tuple[str, ...], ceiling: float = 15.0) -> Forecast:
-    """A forecast with nobody else on the IP."""
+    """Return a forecast without external usage."""
     return forecast(Budget(), reads, floor=1.0, ceiling=ceiling)
 
 
-def test_what_fits_is_read_as_wished() -> None:
-    """At the ceiling while calm, at the floor in danger."""
+def test_accounts_that_fit_are_read_as_wished() -> None:
+    """At the maximum interval while calm, at the minimum in danger."""
     (group,) = made(PM).groups
 
     assert (group.calm, group.near, group.others, group.all_near) == (
@@ -30,27 +30,27 @@ def test_what_fits_is_read_as_wished() -> None:
 
 
 def test_more_than_fits_is_stretched() -> None:
-    """Who is in danger stays as many times ahead."""
+    """The ratio of the intervals stays the same for accounts in danger."""
     whole = made(*[PM] * 200)
 
     (group,) = whole.groups
     assert group.near is not None
     assert group.others is not None
     assert not whole.fits
-    # 200 readings of weight 25 in nine tenths of what polls may use.
+    # 200 readings of weight 25 in nine tenths of the weight for polls.
     assert group.calm == pytest.approx(200 * 25 * 60 / (0.9 * whole.pools[0].available))
     assert group.others / group.near == pytest.approx(15)
     assert group.others > group.calm > group.near
 
 
 def test_pools_do_not_stretch_each_other() -> None:
-    """An account waits for what it reads alone."""
+    """An interval depends only on the pools that the account uses."""
     crowded, alone = made(*[PM] * 200, SPAN).groups
 
     assert (crowded.calm > 60, alone.calm) == (True, 15.0)
 
 
-def test_a_ceiling_that_holds_fits() -> None:
+def test_a_maximum_interval_that_holds_fits() -> None:
     """To the last digit."""
     longest = made(*[PM] * 200).groups[0].calm
 
@@ -58,7 +58,7 @@ def test_a_ceiling_that_holds_fits() -> None:
     assert not made(*[PM] * 200, ceiling=longest * 0.999).fits
 
 
-async def test_a_watch_does_as_was_forecast() -> None:
+async def test_a_watch_follows_its_forecast() -> None:
     """Calm accounts of the local exchange, more than fit in its small limits."""
     async with sandbox(accounts=7, in_memory=True, limits={"sapi-ip": 400}) as pm, pm.session() as session:
         members = [Member(pm.client(place, session=session), "span") for place in (3, 6)]

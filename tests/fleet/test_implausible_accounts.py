@@ -1,4 +1,4 @@
-"""No value of one account ends the watch, the screen or the metrics of all: it is that account's failure only."""
+"""No value of one account ends the watch, the screen or the metrics of all: only that account fails."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from tests.simulation import virtual
 pytestmark = pytest.mark.timeout(120)
 
 WORSE = ["NaN", "sNaN", "-Infinity", "1e999999999", "-1e-999999999", "0e999999999", "1e1000001", "9" * 5_000]
-"""What no response brings, but a program of one's own may."""
+"""Values that no response contains, but that a caller's own client may return."""
 EXTREMES = [*list(GOOD_AMOUNTS)[::2], "-1e64", "-" + "9" * 64]
 STATES = [
     (page, order) for page in ("table", "account") for order in ("danger", "uniMMR", "equity", "margin", "profit")
@@ -60,12 +60,12 @@ STATES = [
 
 
 class Own(Client):
-    """A client of one's own, which makes its answers worse than the exchange could."""
+    """A client of the caller, with worse values than the exchange could send."""
 
     change: Callable[[Any], Any] | None = None
 
     async def call(self, endpoint: Endpoint[Any], parameters: Mapping[str, Any]) -> Any:
-        """Change what was read."""
+        """Change the result of a call."""
         answer = await super().call(endpoint, parameters)
         return answer if self.change is None else self.change(answer)
 
@@ -73,7 +73,7 @@ class Own(Client):
 def watched(
     echo_of: Callable[[Echo], None], change: Callable[[Any], Any] = lambda answer: answer
 ) -> tuple[list[FleetEvent], list[AccountSnapshot]]:
-    """What is told of three accounts, of which the first is odd, while a screen and metrics show them."""
+    """Return the events of three accounts, the first of which is odd, while a screen and metrics show them."""
 
     async def main() -> tuple[list[FleetEvent], list[AccountSnapshot]]:
         echo = Echo(asyncio.get_running_loop().time)
@@ -107,7 +107,7 @@ async def collect(fleet: Fleet, receivers: list[Any], into: list[FleetEvent]) ->
 
 
 def draw(state: FleetState, history: History) -> list[str]:
-    """Every page of the screen in every order, as text."""
+    """Return every page of the screen in every order, as text."""
     text: list[str] = []
     for page, order in STATES:
         view = View(page=page, order=order, chosen=state.accounts[0].label)  # pyright: ignore[reportArgumentType]
@@ -119,7 +119,7 @@ def draw(state: FleetState, history: History) -> list[str]:
 
 
 def odd_path(amount: str, field: str) -> Callable[[Echo], None]:
-    """An exchange that answers to the first account with an odd value in one field."""
+    """Return an exchange with an odd value in one field for the first account."""
 
     async def trouble(account: int) -> httpx.Response | None:
         if account:
@@ -152,7 +152,7 @@ def odd_path(amount: str, field: str) -> Callable[[Echo], None]:
 @pytest.mark.parametrize("field", ["uniMMR", "accountEquity", "accountMaintMargin", "unrealizedProfit", "positionAmt"])
 @pytest.mark.parametrize("amount", [*ODD_AMOUNTS[::20], '"1e1000001"', '"1e999999999"', '"sNaN"', "1e400"])
 def test_an_odd_amount_is_the_failure_of_one_account(field: str, amount: str) -> None:
-    """The account fails by name and place; the others are watched on."""
+    """The failure has the account's name and the place; the others are still watched."""
     events, snapshots = watched(odd_path(amount, field))
 
     failed = [event for event in events if isinstance(event, AccountFailed)]
@@ -165,7 +165,7 @@ def test_an_odd_amount_is_the_failure_of_one_account(field: str, amount: str) ->
 
 @pytest.mark.parametrize("amount", EXTREMES)
 def test_an_extreme_amount_is_shown(amount: str) -> None:
-    """What is within bounds is watched, drawn and measured, for every account."""
+    """A value within bounds is watched, drawn and measured, for every account."""
     events, snapshots = watched(
         lambda echo: echo.uni_mmr.update({0: amount}),
         lambda answer: _with(answer, account_equity=Decimal(amount), account_maint_margin=Decimal(amount)),
@@ -181,12 +181,12 @@ def test_an_extreme_amount_is_shown(amount: str) -> None:
 
 @pytest.mark.parametrize("amount", WORSE)
 @pytest.mark.parametrize("field", ["uni_mmr", "account_equity", "account_maint_margin", "unrealized_profit"])
-def test_what_a_client_of_ones_own_brings_is_a_failure_too(field: str, amount: str) -> None:
-    """Figures that nothing can be calculated with are refused where they are taken in; it is told and shown."""
+def test_values_of_the_callers_client_are_checked_too(field: str, amount: str) -> None:
+    """Values that cannot be calculated with are refused on arrival, and the failure is reported."""
     events, snapshots = watched(lambda _: None, lambda answer: _with(answer, **{field: Decimal(amount)}))
 
     failed = [event for event in events if isinstance(event, AccountFailed)]
-    # Nothing is not added to a profit.
+    # None is not added to a profit.
     if not (field == "unrealized_profit" and amount.startswith("0e")):
         assert {event.label for event in failed} == {"account-0"}
         assert {event.error for event in failed} <= {"an unexpected ValueError", "an unexpected InvalidOperation"}
@@ -194,8 +194,8 @@ def test_what_a_client_of_ones_own_brings_is_a_failure_too(field: str, amount: s
     assert [event.label for event in events if isinstance(event, Reading)].count("account-2") >= 3
 
 
-def test_whatever_fails_is_the_failure_of_one_account(caplog: pytest.LogCaptureFixture) -> None:
-    """An answer that raises when it is looked at ends nothing."""
+def test_any_exception_is_the_failure_of_one_account(caplog: pytest.LogCaptureFixture) -> None:
+    """A response that raises when accessed ends nothing."""
 
     def change(answer: Any) -> Any:
         return msgspec.structs.replace(answer, positions=None) if hasattr(answer, "positions") else answer
@@ -208,7 +208,7 @@ def test_whatever_fails_is_the_failure_of_one_account(caplog: pytest.LogCaptureF
 
 
 def _with(answer: Any, **figures: Decimal) -> Any:
-    """The answer with other figures, as far as it has them; of positions in the first."""
+    """Return the response with other values in the fields that it has, or in its first position."""
     if hasattr(answer, "positions"):
         profit = figures.get("unrealized_profit")
         if profit is None or not answer.positions:
@@ -219,7 +219,7 @@ def _with(answer: Any, **figures: Decimal) -> Any:
 
 
 def picture_of(amount: str) -> AccountSnapshot:
-    """An account all of whose figures are that, also in what was read."""
+    """Return an account all of whose values are that one, including those in responses."""
     value, read = Decimal(amount), responses("2")
     account: Any = read["account"].response
     odd = msgspec.structs.replace(account, uni_mmr=value, account_equity=value)
@@ -244,8 +244,8 @@ def picture_of(amount: str) -> AccountSnapshot:
 
 
 @pytest.mark.parametrize("amount", [*WORSE, *EXTREMES])
-def test_consumers_take_any_figure(amount: str) -> None:
-    """The screen, sentences and JSON of what was made by hand are short and soon there; others keep their columns."""
+def test_consumers_accept_any_value(amount: str) -> None:
+    """Screen, sentences and JSON stay short and quick; other columns are kept."""
     odd, history = picture_of(amount), History()
     calm = msgspec.structs.replace(picture_of("2"), label="calm", account_equity=Decimal(123_456))
     reading = Reading(
@@ -266,22 +266,22 @@ def test_consumers_take_any_figure(amount: str) -> None:
 
 
 class Broken:
-    """A receiver that cannot take any event of one account."""
+    """A receiver that fails for every event of one account."""
 
     def __init__(self) -> None:
         self.taken = 0
 
     def receive(self, event: FleetEvent) -> None:
-        """Fail."""
+        """Fail for the account."""
         if isinstance(event, Reading):
             raise OverflowError
         self.taken += 1
 
 
-async def test_a_receiver_that_fails_is_no_end(
+async def test_a_failing_receiver_ends_nothing(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged, by event and account, and everybody else is told."""
+    """The failure is logged with event and account, and other receivers get the event."""
     reading = Reading(label="odd", at=0.0, responses={}, changed={"uni_mmr": Change(None, object())})  # pyright: ignore[reportArgumentType]
     status = StatusChanged(label="other", at=0.0, before=AccountStatus.NORMAL, after=AccountStatus.BANKRUPTED)
     broken = Broken()
@@ -302,7 +302,7 @@ async def test_a_receiver_that_fails_is_no_end(
 
 
 def test_an_event_that_cannot_be_written_is_a_gap(caplog: pytest.LogCaptureFixture) -> None:
-    """The publisher goes on, and says that one is missing."""
+    """The publisher goes on, and reports that one event is missing."""
     publisher = Publisher("redis://127.0.0.1:1")
     publisher.receive(Reading(label="odd", at=5.0, responses={}, changed={"x": object()}))  # pyright: ignore[reportArgumentType]
     publisher.receive(StatusChanged(label="a", at=6.0, before=AccountStatus.NORMAL, after=AccountStatus.NORMAL))
@@ -314,7 +314,7 @@ def test_an_event_that_cannot_be_written_is_a_gap(caplog: pytest.LogCaptureFixtu
 
 
 async def test_an_event_that_cannot_be_written_is_a_failure_of_the_hook() -> None:
-    """The command is not run for it, and is for the next."""
+    """The command does not run for that event, and runs for the next."""
     hook = Hook("/bin/true", kinds=["Reading", "StatusChanged"])
     async with hook.running():
         hook.receive(Reading(label="odd", at=5.0, responses={}, changed={"x": object()}))  # pyright: ignore[reportArgumentType]
@@ -328,8 +328,8 @@ async def test_an_event_that_cannot_be_written_is_a_failure_of_the_hook() -> Non
 
 
 @pytest.mark.parametrize("amount", [json.loads(text) for text in ODD_AMOUNTS if "\\" not in text])
-def test_an_odd_amount_in_a_published_event_is_no_event(amount: str) -> None:
-    """What another program has written into the stream keeps to the same bounds."""
+def test_an_odd_amount_in_a_published_event_is_refused(amount: str) -> None:
+    """Entries of other programs have to keep the same bounds."""
     line = ThresholdCrossed(label="a", at=0.0, name="warn", threshold=Decimal(2), below=True, uni_mmr=Decimal(1))
     reading = Reading(label="a", at=0.0, responses={}, changed={"uni_mmr": Change(None, plain(Decimal("0E-8")))})
     for event, field in ((line, '"uni_mmr":"1"'), (reading, '"0.00000000"')):

@@ -33,10 +33,10 @@ from tests.simulation import virtual
 ACCOUNTS, SECONDS, SEED = 100, 300, 20261121
 START = 1_800_000_007.0
 LABEL = re.compile(r"account-\d{3}")
-# More than there are accounts: what a body's length leaves over is the number of its account.
+# More than there are accounts: the remainder of a body's length is the number of its account.
 MARK = 128
 
-# What may go wrong for an account, always in the same way, and the errors that it may end in.
+# What may fail for an account, always in the same way, and the errors that may follow.
 TROUBLES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "none": ({}, set()),
     "unknown": ({"status": 503, "code": -1000}, {"OutcomeUnknown"}),
@@ -55,16 +55,16 @@ NOT_SENT = {"GateClosed", "BudgetExceeded"}
 
 
 class Line(msgspec.Struct):
-    """What the line to the exchange has seen, by label."""
+    """What was sent and answered, by label."""
 
     statuses: Counter[tuple[str, int | None]]
-    """How often each was answered what; None where no answer came through."""
+    """How often each account got which status; None if no response arrived."""
     equities: defaultdict[str, set[Decimal]]
     uni_mmrs: defaultdict[str, set[Decimal]]
 
 
 class Tap(httpx.AsyncBaseTransport):
-    """Leads to the exchange, and keeps what was answered to which key."""
+    """Forwards to the exchange, and records the responses for each key."""
 
     def __init__(self, exchange: Exchange) -> None:
         self.seen = Line(Counter(), defaultdict(set), defaultdict(set))
@@ -72,7 +72,7 @@ class Tap(httpx.AsyncBaseTransport):
         self._inner = asgi_transport(create_app(exchange))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Pass it on, and mark the answer by its length."""
+        """Forward a request, and mark the response by its length."""
         label = self._labels[request.headers["x-mbx-apikey"]]
         try:
             response = await self._inner.handle_async_request(request)
@@ -94,12 +94,12 @@ class Tap(httpx.AsyncBaseTransport):
             self.seen.equities[label].add(Decimal(figures["accountEquity"]))
             self.seen.uni_mmrs[label].add(Decimal(figures["uniMMR"]))
         except (ValueError, KeyError, ArithmeticError):
-            # A fault has changed it.
+            # A fault has changed the body.
             return
 
 
 class Told(NamedTuple):
-    """Everything that was told in five minutes."""
+    """Everything that was reported in five minutes."""
 
     seen: Line
     troubles: dict[str, str]
@@ -108,13 +108,13 @@ class Told(NamedTuple):
     attempts: list[AttemptEvent]
     scrapes: list[Scrape]
     lines: list[str]
-    """Of the log."""
+    """Messages of the log."""
     worst: int
-    """The highest level of them."""
+    """The highest level of the messages."""
 
 
 def made(random: Random) -> list[Account]:
-    """Accounts far from the lines and near to them."""
+    """Accounts far from the thresholds and near to them."""
     return [
         Account(f"account-{number:03}", account_type="PM_2", uni_mmr=f"{random.uniform(1.3, 9):.4f}")
         for number in range(1, ACCOUNTS + 1)
@@ -122,7 +122,7 @@ def made(random: Random) -> list[Account]:
 
 
 def fault(label: str, trouble: str, random: Random) -> Fault:
-    """What goes wrong for the account, once or a few times."""
+    """Inject a fault for the account, once or a few times."""
     what = dict(TROUBLES[trouble][0])
     if "code" in what:
         what["msg"] = f"The trouble of {label}."
@@ -134,7 +134,7 @@ def fault(label: str, trouble: str, random: Random) -> Fault:
 
 @contextmanager
 def logged() -> Generator[list[logging.LogRecord]]:
-    """Everything that the package logs."""
+    """Record everything that the package logs."""
     records: list[logging.LogRecord] = []
 
     class Handler(logging.Handler):
@@ -153,7 +153,7 @@ def logged() -> Generator[list[logging.LogRecord]]:
 
 
 async def five_minutes() -> Told:
-    """Watch them all, while again and again something goes wrong for some."""
+    """Watch all accounts while faults hit some of them."""
     random = Random(SEED)  # noqa: S311 - the same each time
     print("seed:", SEED)  # noqa: T201
     loop = asyncio.get_running_loop()
@@ -164,7 +164,7 @@ async def five_minutes() -> Told:
     exchange = Exchange(accounts=made(random), clock=wall)
     often = [name for name in TROUBLES if name != "refused"]
     troubles = {account.label: random.choice(often) for account in exchange.accounts}
-    # It closes the gate for all of them: once is enough.
+    # A fault that closes the gate for all accounts: once is enough.
     refused = random.choice(list(troubles))
     troubles[refused] = "refused"
     troubled = [label for label, trouble in troubles.items() if trouble not in {"none", "refused"}]
@@ -212,16 +212,16 @@ def told() -> Told:
         return virtual.run(five_minutes, patience=280)
 
 
-# The first of them lives through the five minutes, which take a while on a busy machine.
+# The first test runs through the five minutes, which takes long on a busy machine.
 pytestmark = pytest.mark.timeout(300)
 
 
 def labels_in(text: str) -> set[str]:
-    """Every account that a text is about."""
+    """Return every account that a text names."""
     return set(LABEL.findall(text))
 
 
-def test_every_trouble_has_struck_and_amounts_tell_accounts_apart(told: Told) -> None:
+def test_every_fault_occurred_and_amounts_identify_accounts(told: Told) -> None:
     """Otherwise the other tests would prove nothing."""
     errors = {one.error.__name__ for one in told.attempts if one.error}
 
@@ -233,7 +233,7 @@ def test_every_trouble_has_struck_and_amounts_tell_accounts_apart(told: Told) ->
     assert len(set(told.wallets.values())) == len(told.seen.equities) == ACCOUNTS
 
 
-def test_answers_are_those_of_the_account(told: Told) -> None:
+def test_responses_belong_to_the_account(told: Told) -> None:
     """All endpoints of a reading."""
     readings = [event for event in told.events if isinstance(event, Reading)]
 
@@ -250,7 +250,7 @@ def test_answers_are_those_of_the_account(told: Told) -> None:
 
 
 def test_events_name_no_other_account(told: Told) -> None:
-    """Neither do the texts of errors in them; and every account fails in its own way alone."""
+    """Neither do their error texts; and every account fails only in its own way."""
     for event in told.events:
         label = getattr(event, "label", None)
         assert labels_in(msgspec.json.encode(event).decode()) == ({label} if label else set())
@@ -258,23 +258,23 @@ def test_events_name_no_other_account(told: Told) -> None:
             assert event.error_type in TROUBLES[told.troubles[event.label]][1] | NOT_SENT
 
 
-def test_attempts_are_told_of_the_account_that_made_them(told: Told) -> None:
-    """With the status that the exchange answered it."""
+def test_attempts_are_reported_for_the_account_that_made_them(told: Told) -> None:
+    """With the status of the exchange's response."""
     sent = [one for one in told.attempts if one.error is None or one.error.__name__ not in NOT_SENT]
 
     assert {one.call.label for one in told.attempts} == set(told.troubles)
     for one in told.attempts:
         if one.error is not None:
             assert one.error.__name__ in TROUBLES[told.troubles[one.call.label]][1] | NOT_SENT
-    # What was under way at the end was cut off: it was seen on the line, and told to nobody.
+    # Calls in flight at the end were cancelled: the exchange has seen them, and no event reports them.
     lost = told.seen.statuses - Counter((one.call.label, one.status) for one in sent)
     assert {status for _, status in lost} <= {None}
     assert Counter((one.call.label, one.status) for one in sent) - told.seen.statuses == Counter()
     assert lost.total() <= 10
 
 
-def test_log_lines_are_about_one_account(told: Told) -> None:
-    """The label in brackets, the text of the error and the length of the answer are of the same one."""
+def test_log_lines_name_one_account(told: Told) -> None:
+    """The label in brackets, the text of the error and the length of the response belong together."""
     answered = [line for line in told.lines if line.endswith(" bytes")]
 
     assert told.worst < logging.ERROR
@@ -288,8 +288,8 @@ def test_log_lines_are_about_one_account(told: Told) -> None:
             assert labels == {f"account-{int(length[1]) % MARK:03}"}
 
 
-def test_metrics_are_those_of_the_account(told: Told) -> None:
-    """Every figure of every scrape was told to that account and no other."""
+def test_metrics_belong_to_the_account(told: Told) -> None:
+    """Every value of every scrape was sent to that account and no other."""
     for now in told.scrapes:
         for name, known in (("account_equity_usd", told.seen.equities), ("account_uni_mmr", told.seen.uni_mmrs)):
             for one in now.all(name):
@@ -300,8 +300,8 @@ def test_metrics_are_those_of_the_account(told: Told) -> None:
     assert min(len(now.all("account_equity_usd")) for now in told.scrapes) < ACCOUNTS
 
 
-def test_counters_count_what_the_account_met(told: Told) -> None:
-    """As many readings and errors as it has made requests, and only errors of its own kind."""
+def test_counters_count_the_requests_of_the_account(told: Told) -> None:
+    """As many readings and errors as its requests, and only errors of its own kind."""
     last = told.scrapes[-1]
     for label, trouble in told.troubles.items():
         errors = {

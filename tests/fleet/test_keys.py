@@ -1,4 +1,4 @@
-"""Keys are read from where the file says they are; whatever goes wrong is told without showing any of it."""
+"""Keys are read from their sources; every failure is reported without showing any part of a key."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SECRET = "s" * 40 + "Secret"
 ENV = {"KEY": "k" * 64, "SECRET": SECRET}
 
 
-async def told(tmp_path: Path, secret: str, *, name: str = "api_secret", env: Mapping[str, str] = ENV) -> str:
-    """What is wrong with an account whose secret is given so; nothing where it could be opened."""
+async def problem_with(tmp_path: Path, secret: str, *, name: str = "api_secret", env: Mapping[str, str] = ENV) -> str:
+    """Return the error for an account with such a secret; nothing if the account could be opened."""
     path = tmp_path / "accounts.toml"
     path.write_text(
         f'\n[[accounts]]\nlabel = "desk"\nproduct = "pm"\napi_key = {{ env = "KEY" }}\n{name} = {secret}\n',
@@ -39,14 +39,14 @@ async def told(tmp_path: Path, secret: str, *, name: str = "api_secret", env: Ma
 
 
 def private(path: Path, text: str) -> Path:
-    """A file that only its owner can read."""
+    """Write a file that only its owner can read."""
     path.touch(mode=0o600)
     path.write_text(text, encoding="utf-8")
     return path
 
 
 class Keyring(ModuleType):
-    """In place of the library."""
+    """Replaces the library."""
 
     def get_password(self, service_name: str, username: str) -> str | None:
         """One secret is known; one service is locked."""
@@ -55,19 +55,19 @@ class Keyring(ModuleType):
         return {("binance", "desk"): SECRET}.get((service_name, username))
 
 
-async def test_every_source_leads_to_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path is looked up beside the file; white space around a key is no part of it."""
+async def test_every_source_gives_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths are relative to the accounts file; white space around a key is stripped."""
     monkeypatch.setitem(sys.modules, "keyring", Keyring("keyring"))
     private(tmp_path / "desk.secret", f"{SECRET}\n")
     program = private(tmp_path / "print.py", f"print('{SECRET}')").name
 
-    assert await told(tmp_path, '{ env = "SECRET" }') == ""
-    assert await told(tmp_path, '{ file = "desk.secret" }') == ""
-    assert await told(tmp_path, f'{{ command = ["{sys.executable}", "{program}"] }}') == ""
-    assert await told(tmp_path, '{ keyring = { service = "binance", name = "desk" } }') == ""
+    assert await problem_with(tmp_path, '{ env = "SECRET" }') == ""
+    assert await problem_with(tmp_path, '{ file = "desk.secret" }') == ""
+    assert await problem_with(tmp_path, f'{{ command = ["{sys.executable}", "{program}"] }}') == ""
+    assert await problem_with(tmp_path, '{ keyring = { service = "binance", name = "desk" } }') == ""
 
 
-async def test_what_leads_to_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_source_without_a_key_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the file, the line, the account and the reason."""
     monkeypatch.setitem(sys.modules, "keyring", Keyring("keyring"))
     private(tmp_path / "empty", "\n")
@@ -86,37 +86,39 @@ async def test_what_leads_to_nothing_is_told(tmp_path: Path, monkeypatch: pytest
     }
 
     for secret, reason in reasons.items():
-        text = await told(tmp_path, secret)
+        text = await problem_with(tmp_path, secret)
         assert f"accounts.toml: line 2 [desk]: api_secret: {reason}" in text
         assert SECRET not in text
 
 
-async def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
+async def test_a_secret_readable_by_others_is_refused(tmp_path: Path) -> None:
     """As a private key is."""
     private(tmp_path / "desk.secret", SECRET).chmod(0o644)
 
-    assert "can be read by everybody: chmod 600 it" in await told(tmp_path, '{ file = "desk.secret" }')
+    assert "can be read by everybody: chmod 600 it" in await problem_with(tmp_path, '{ file = "desk.secret" }')
 
 
-async def test_without_the_library_there_is_no_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what to install."""
+async def test_a_keyring_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install."""
     monkeypatch.setitem(sys.modules, "keyring", None)
 
-    text = await told(tmp_path, '{ keyring = { service = "binance", name = "desk" } }')
+    text = await problem_with(tmp_path, '{ keyring = { service = "binance", name = "desk" } }')
 
     assert f"a keyring needs the extra `keyring`: {installation('keyring')}" in text
 
 
-async def test_a_key_that_cannot_be_used_is_told(tmp_path: Path) -> None:
-    """By what the client says of it."""
-    assert "the API secret has white space" in await told(tmp_path, '{ env = "SECRET" }', env=ENV | {"SECRET": "a b"})
-    assert "private_key is not PEM" in await told(tmp_path, '{ env = "SECRET" }', name="private_key")
+async def test_an_unusable_key_is_reported(tmp_path: Path) -> None:
+    """In the words of the client."""
+    assert "the API secret has white space" in await problem_with(
+        tmp_path, '{ env = "SECRET" }', env=ENV | {"SECRET": "a b"}
+    )
+    assert "private_key is not PEM" in await problem_with(tmp_path, '{ env = "SECRET" }', name="private_key")
     broken = ENV | {"SECRET": "-----BEGIN PRIVATE KEY-----"}
-    assert "cannot be read" in await told(tmp_path, '{ env = "SECRET" }', name="private_key", env=broken)
+    assert "cannot be read" in await problem_with(tmp_path, '{ env = "SECRET" }', name="private_key", env=broken)
 
 
-async def test_a_command_that_hangs_is_given_up(tmp_path: Path) -> None:
-    """After a bounded time, and it is ended."""
+async def test_a_hanging_command_is_ended(tmp_path: Path) -> None:
+    """After a bounded time."""
     path = tmp_path / "accounts.toml"
     sleeping = f'{{ command = ["{sys.executable}", "-c", "import time; time.sleep(600)"] }}'
     path.write_text(
@@ -130,7 +132,7 @@ async def test_a_command_that_hangs_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_leaving_while_keys_are_read_ends_at_once(tmp_path: Path) -> None:
-    """A program that hangs is not waited for, and it is ended."""
+    """A hanging program is ended, not waited for."""
     path = tmp_path / "accounts.toml"
     running = tmp_path / "running"
     os.mkfifo(running)
@@ -154,30 +156,30 @@ async def test_leaving_while_keys_are_read_ends_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    """Nobody may ever write to it."""
+    """The pipe may never have a writer."""
     os.mkfifo(tmp_path / "pipe", mode=0o600)
 
-    assert "cannot be read: it is no regular file" in await told(tmp_path, '{ file = "pipe" }')
+    assert "cannot be read: it is no regular file" in await problem_with(tmp_path, '{ file = "pipe" }')
 
 
 ENDLESS = "import os\nwhile True: os.write(1, b'x' * 4096)"
-# The shell goes on while what it has started in the background prints.
+# The shell goes on while its background process prints.
 BEHIND = "import os, time\nif os.fork(): os._exit(0)\nprint(os.getpid(), file=open({running!r}, 'w'), flush=True)\n"
 
 
 async def test_a_command_that_prints_without_end_is_killed(tmp_path: Path) -> None:
-    """No more is kept of it than a key has."""
+    """No more output is kept than a key can have."""
     program = private(tmp_path / "endless.py", ENDLESS).name
 
     with anyio.fail_after(30):
-        text = await told(tmp_path, f'{{ command = ["{sys.executable}", "{program}"] }}')
+        text = await problem_with(tmp_path, f'{{ command = ["{sys.executable}", "{program}"] }}')
 
     assert f"the command {sys.executable} printed more than 65536 bytes, which no key has" in text
     assert children_named("endless.py") == []
 
 
-async def test_what_a_command_has_started_is_killed_with_it(tmp_path: Path) -> None:
-    """It keeps the output open after the command itself has ended."""
+async def test_the_children_of_a_command_are_killed_with_it(tmp_path: Path) -> None:
+    """They would keep the output open after the command itself has ended."""
     running = tmp_path / "running"
     code = BEHIND.format(running=str(running)) + "time.sleep(600)"
     program = private(tmp_path / "behind.py", code).name
@@ -195,19 +197,19 @@ async def test_what_a_command_has_started_is_killed_with_it(tmp_path: Path) -> N
     assert children_named("behind.py") == []
 
 
-async def test_what_a_command_says_besides_is_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """It may hold the secret, whether the command succeeds or not."""
+async def test_other_output_of_a_command_is_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The output may contain the secret, whether the command succeeds or not."""
     for ending in ("", "; sys.exit(3)"):
         code = f"import sys; sys.stderr.write('{SECRET}'); print('{SECRET}'){ending}"
         program = private(tmp_path / "loud.py", code).name
-        text = await told(tmp_path, f'{{ command = ["{sys.executable}", "{program}"] }}')
+        text = await problem_with(tmp_path, f'{{ command = ["{sys.executable}", "{program}"] }}')
         assert ("ended with status 3" in text) is bool(ending)
         assert SECRET not in text
     assert SECRET not in "".join(capfd.readouterr())
 
 
 def children_named(name: str) -> list[str]:
-    """Processes that still run a program of that name, zombies included."""
+    """Return the running processes of that name, including zombies."""
     found: list[str] = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -220,10 +222,10 @@ def children_named(name: str) -> list[str]:
     return found
 
 
-async def test_a_private_key_that_lost_its_form_is_named(tmp_path: Path) -> None:
-    """As that of a client is."""
+async def test_a_damaged_private_key_is_named(tmp_path: Path) -> None:
+    """As for a single client."""
     body = "MC4CAQAwBQYDK2VwBCIEIFRn" + "A" * 40
-    text = await told(tmp_path, '{ env = "SECRET" }', name="private_key", env=ENV | {"SECRET": body})
+    text = await problem_with(tmp_path, '{ env = "SECRET" }', name="private_key", env=ENV | {"SECRET": body})
 
     assert "private_key is without its lines BEGIN and END: give the whole PEM" in text
     assert body not in text
@@ -232,8 +234,8 @@ async def test_a_private_key_that_lost_its_form_is_named(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "place", ['{ command = ["sleep", "600"] }', '{ keyring = { service = "binance", name = "desk" } }']
 )
-def test_the_program_ends_while_a_key_is_waited_for(tmp_path: Path, place: str) -> None:
-    """The program prints nothing, and the keyring asks a person who is not there."""
+def test_the_program_ends_while_a_key_is_read(tmp_path: Path, place: str) -> None:
+    """The command prints nothing, and the keyring waits for a user's input."""
     (tmp_path / "keyring.py").write_text("import time\nget_password = lambda *_: time.sleep(600)\n", encoding="utf-8")
     (tmp_path / "accounts.toml").write_text(
         f'[[accounts]]\nlabel = "desk"\nproduct = "pm"\napi_key = {{ env = "KEY" }}\napi_secret = {place}\n',
@@ -252,7 +254,7 @@ def test_the_program_ends_while_a_key_is_waited_for(tmp_path: Path, place: str) 
 
 
 def accounts_of(pm: Sandbox, tmp_path: Path) -> tuple[Path, dict[str, str]]:
-    """A file with the accounts of the local exchange, signed in each of the ways, and the environment for it."""
+    """Return a file with accounts of the local exchange, signed in each of the ways, and its environment."""
     first, second = pm.accounts
     env = {"BINANCE_PM_BASE_URL": pm.base_url, "KEY_1": first.api_key, "SECRET_1": first.api_secret}
     env |= {"KEY_2": second.ed25519.api_key}
@@ -284,7 +286,7 @@ def accounts_of(pm: Sandbox, tmp_path: Path) -> tuple[Path, dict[str, str]]:
 
 
 async def test_one_wrong_account_stops_the_fleet(pm: Sandbox, tmp_path: Path) -> None:
-    """Unless it was asked to go on; nothing is left open."""
+    """Unless the fleet is asked to continue; nothing stays open."""
     path, env = accounts_of(pm, tmp_path)
     fleet = Fleet.from_toml(path, environment=env, session=pm.session())
 
@@ -292,8 +294,8 @@ async def test_one_wrong_account_stops_the_fleet(pm: Sandbox, tmp_path: Path) ->
         await fleet.__aenter__()
 
 
-async def test_the_good_ones_go_on_where_asked(pm: Sandbox, tmp_path: Path) -> None:
-    """The wrong one is an event and stands in the snapshot."""
+async def test_the_other_accounts_continue_if_asked(pm: Sandbox, tmp_path: Path) -> None:
+    """The wrong account is reported by an event and in the snapshot."""
     path, env = accounts_of(pm, tmp_path)
     seen: set[str] = set()
     failed: list[AccountFailed] = []
@@ -314,8 +316,8 @@ async def test_the_good_ones_go_on_where_asked(pm: Sandbox, tmp_path: Path) -> N
     assert "line 14: api_key: the variable KEY_3 is not set" in third.error == failed[0].error
 
 
-async def test_a_shard_reads_its_own_keys_alone(pm: Sandbox, tmp_path: Path) -> None:
-    """The keys of other accounts need not be there."""
+async def test_a_shard_reads_only_its_own_keys(pm: Sandbox, tmp_path: Path) -> None:
+    """The keys of other accounts may be missing."""
     path, env = accounts_of(pm, tmp_path)
     labels: list[str] = []
 
@@ -326,7 +328,7 @@ async def test_a_shard_reads_its_own_keys_alone(pm: Sandbox, tmp_path: Path) -> 
                 fleet.watch()
                 labels += [snapshot.label for snapshot in fleet.snapshot()]
         except ConfigurationError as error:
-            # The shard may have the wrong account alone, or none.
+            # The shard may have only the wrong account, or no account.
             labels += ["third"] if "third" in str(error) else []
 
     assert sorted(labels) == ["account-01", "account-02", "third"]

@@ -1,4 +1,4 @@
-"""A thousand accounts in one process: what they take, and that it does not grow; counted, not timed."""
+"""A thousand accounts in one process: their memory is bounded and does not grow; counted, not timed."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from tests.simulation import virtual
 ACCOUNTS = 1_000
 READINGS = 10_000
 MOST = 20_000
-# Wide enough for the ceiling: the accounts are what is measured, not the minutes.
+# Large enough for the maximum interval: the accounts are measured, not the minutes.
 LIMITS: dict[tuple[Family, LimitType], int] = {("papi", LimitType.IP): 1_000_000}
 
 pytestmark = pytest.mark.timeout(300)
 
 
 async def take(watch: AsyncIterator[FleetEvent], readings: int, echo: Echo) -> None:
-    """Take events until there were so many readings; the exchange forgets what it saw."""
+    """Take events until there were so many readings; the exchange forgets its requests."""
     while readings:
         readings -= isinstance(await anext(watch), Reading)
         echo.arrived.clear()
 
 
-def test_a_thousand_accounts_take_little() -> None:
-    """At most 20 kB each: client, budget, the last answers, and thirty positions of which one is open."""
+def test_a_thousand_accounts_take_little_memory() -> None:
+    """At most 20 kB each: client, budget, last responses, and thirty positions of which one is open."""
 
     async def measure() -> int:
         echo = Echo(asyncio.get_running_loop().time)
@@ -43,7 +43,7 @@ def test_a_thousand_accounts_take_little() -> None:
         tracemalloc.start()
         try:
             async with echo.fleet(ACCOUNTS) as fleet:
-                # Before anybody's second turn, everybody has had the first.
+                # Every account has been read once before any is read twice.
                 await take(fleet.watch(warn="1.5", alarm="1.2"), ACCOUNTS, echo)
                 assert all(snapshot.age is not None for snapshot in fleet.snapshot())
                 gc.collect()
@@ -58,8 +58,8 @@ def test_a_thousand_accounts_take_little() -> None:
     assert whole / ACCOUNTS <= MOST
 
 
-def test_ten_thousand_readings_later_they_take_no_more() -> None:
-    """What is kept is of the accounts, not of the readings: as many blocks of memory as before."""
+def test_ten_thousand_readings_later_memory_is_the_same() -> None:
+    """Memory is kept per account, not per reading: the number of blocks does not grow."""
 
     async def measure() -> tuple[int, int]:
         echo = Echo(asyncio.get_running_loop().time)
@@ -77,5 +77,5 @@ def test_ten_thousand_readings_later_they_take_no_more() -> None:
         before, after = virtual.run(measure, patience=280)
     print("blocks:", before, "and", READINGS, "readings later:", after)  # noqa: T201
 
-    # If one reading in ten left anything behind, it would show.
+    # One reading in ten that left anything behind would show.
     assert after - before <= READINGS / 10

@@ -1,4 +1,4 @@
-"""Unrealised profit: of each asset, and of all of them only where all are dollars."""
+"""Unrealised profit: for each asset, and in total only if all assets are dollars."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.simulation import virtual
 
 
 def position(symbol: str, profit: str) -> dict[str, Any]:
-    """An open position as the exchange tells it."""
+    """Return an open position as the exchange sends it."""
     amounts = dict.fromkeys(("initialMargin", "maintMargin", "notional"), "1")
     held = {"symbol": symbol, "positionSide": "BOTH", "updateTime": 0, "positionAmt": "1", "unrealizedProfit": profit}
     return amounts | held
 
 
 def asset(name: str, profit: str) -> dict[str, Any]:
-    """A margin asset as the exchange tells it."""
+    """Return a margin asset as the exchange sends it."""
     names = ("crossWalletBalance", "maintMargin", "initialMargin", "positionInitialMargin", "openOrderInitialMargin")
     return dict.fromkeys(names, "0") | {"asset": name, "crossUnPnl": profit, "updateTime": 0}
 
 
 def account(positions: dict[str, str], assets: dict[str, str] | None = None) -> bytes:
-    """A body of um_account."""
+    """Return a body of um_account."""
     return msgspec.json.encode(
         {
             "assets": [asset(*one) for one in (assets or {}).items()],
@@ -44,7 +44,7 @@ def account(positions: dict[str, str], assets: dict[str, str] | None = None) -> 
 
 @pytest.mark.parametrize("assets", [{}, {"USDT": "10", "BTC": "-0.5"}, {"USDT": "0", "BTC": "0"}, {"USDT": "10"}])
 def test_bitcoins_are_not_added_to_dollars(assets: dict[str, str]) -> None:
-    """Whether the account lists its assets or not."""
+    """Whether or not the account lists its assets."""
     um = msgspec.json.decode(account({"BTCUSDT": "10", "ETHBTC": "-0.5"}, assets), type=UmAccount)
 
     profits = profits_of(um)
@@ -67,30 +67,30 @@ def test_bitcoins_are_not_added_to_dollars(assets: dict[str, str]) -> None:
     ],
 )
 def test_the_asset_of_a_position_is_the_end_of_its_symbol(symbol: str, of: str) -> None:
-    """One that is not known stands under its symbol, and is no dollar."""
+    """An unknown asset is listed by its symbol, and is no dollar."""
     um = msgspec.json.decode(account({symbol: "-3"}), type=UmAccount)
 
     assert profits_of(um) == {of: Decimal(-3)}
     assert (in_dollars(profits_of(um)) is None) is (of not in {"USDT", "USDC", "FDUSD"})
 
 
-def test_the_exchanges_own_sum_of_an_asset_wins() -> None:
-    """And an asset that the account lists is known by the symbols that end with it."""
+def test_the_exchanges_own_sum_of_an_asset_is_used() -> None:
+    """An asset listed by the account is recognised at the end of symbols."""
     body = account({"BTCUSDT": "1", "BTCXYZ": "2"}, {"USDT": "1.5", "XYZ": "0"})
 
     assert profits_of(msgspec.json.decode(body, type=UmAccount)) == {"USDT": Decimal("1.5"), "XYZ": Decimal(2)}
 
 
 def test_dollars_of_several_kinds_are_added() -> None:
-    """And what has no profit keeps no sum from being known."""
+    """An asset without profit does not prevent the total."""
     um = msgspec.json.decode(account({"BTCUSDT": "10", "ETHUSDC": "-3", "ETHBTC": "0"}), type=UmAccount)
 
     assert in_dollars(profits_of(um)) == Decimal(7)
     assert in_dollars({}) == Decimal(0)
 
 
-def test_a_fleet_tells_profit_by_asset() -> None:
-    """In its events, snapshots and metrics; and when the contract in BTC is closed, the sum is known again."""
+def test_a_fleet_reports_profit_by_asset() -> None:
+    """In events, snapshots and metrics; after the contract in BTC is closed, the total is known again."""
     texts: list[str] = []
 
     async def main() -> list[Reading]:

@@ -1,4 +1,4 @@
-"""What of the fleet is public."""
+"""The public names of the fleet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from binance_pm import fleet
 REFERENCE = Path(__file__).parents[2] / "docs" / "pages" / "reference" / "fleet.md"
 
 
-def test_all_is_sorted_and_stands_in_the_reference() -> None:
+def test_all_is_sorted_and_in_the_reference() -> None:
     """Each name once."""
     listed = re.findall(r"^::: binance_pm\.fleet\.(\w+)$", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE)
 
@@ -25,7 +25,7 @@ def test_all_is_sorted_and_stands_in_the_reference() -> None:
 
 @pytest.mark.parametrize("name", fleet.__all__)
 def test_one_name_means_one_thing(name: str) -> None:
-    """None of them is another thing at the top level, and each that can explains itself."""
+    """No name has another meaning at the top level, and each object that can has a docstring."""
     value = getattr(fleet, name)
 
     assert not hasattr(binance_pm, name)
@@ -33,7 +33,7 @@ def test_one_name_means_one_thing(name: str) -> None:
 
 
 def test_every_event_is_tagged_by_its_class() -> None:
-    """And none can be changed."""
+    """No event can be changed."""
     kinds = get_args(fleet.FleetEvent)
 
     assert {kind.__struct_config__.tag for kind in kinds} == {kind.__name__ for kind in kinds}

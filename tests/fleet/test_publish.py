@@ -1,4 +1,4 @@
-"""Publishing: everything once and in order, whatever the server does, and what is missing is marked."""
+"""Publishing: every event once and in order, whatever the server does; missing events are marked."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ PASSWORD = "canary-4711"
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A stream that no other test has."""
+    """A stream name that no other test uses."""
     return hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
 
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is busy is no server that is lost, and nobody waits for long to try again."""
+    """A busy machine is no lost server, and no test waits long for a retry."""
     monkeypatch.setattr(module, "_CONNECT_SECONDS", 20.0)
     monkeypatch.setattr(module, "_REPLY_SECONDS", 20.0)
     monkeypatch.setattr(module, "_PARTING_SECONDS", 20.0)
@@ -42,15 +42,15 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def numbered(seen: list[Seen]) -> list[int]:
-    """The numbers of the entries."""
+    """Return the numbers of the entries."""
     return [one.number for one in seen]
 
 
 class TestEntries:
     """What is appended."""
 
-    def test_every_event_in_order_behind_the_start(self, valkey: str, name: str) -> None:
-        """Numbered from 1, under the shard and one run."""
+    def test_every_event_is_appended_in_order_after_the_start(self, valkey: str, name: str) -> None:
+        """Numbered from 1, with the shard and one run."""
         before = time.time()
         with Publisher(valkey, stream=name, shard=(1, 2)) as publisher:
             for number in range(250):
@@ -66,7 +66,7 @@ class TestEntries:
         assert [one.event for one in seen[1:]] == [fresh(number) for number in range(250)]
 
     def test_the_next_run_says_since_when_nothing_was_published(self, valkey: str, name: str) -> None:
-        """And which number the one before had reached; another shard is not asked about."""
+        """And the last number of the run before; other shards are not read."""
         for shard in ((1, 2), (2, 2), (1, 2)):
             with Publisher(valkey, stream=name, shard=shard) as publisher:
                 publisher.receive(fresh(0))
@@ -83,7 +83,7 @@ class TestEntries:
         assert first.event.at < second.event.since < second.event.at
 
     def test_the_stream_is_bounded(self, valkey: str, name: str) -> None:
-        """The server keeps a block of entries more than it was told at most."""
+        """The server keeps at most a block of entries more than requested."""
         with Publisher(valkey, stream=name, length=100) as publisher:
             for number in range(2_000):
                 publisher.receive(fresh(number))
@@ -93,7 +93,7 @@ class TestEntries:
         assert numbered(seen)[-1] == 2_001
 
     def test_two_processes_of_one_shard_lose_nothing(self, valkey: str, name: str) -> None:
-        """One that was asleep when its successor began goes on beside it, under a run of its own."""
+        """A process suspended while its successor started goes on beside it, with its own run."""
         with Publisher(valkey, stream=name) as asleep:
             wait_for(lambda: len(seen_in(valkey, name)) == 1)
             with Publisher(valkey, stream=name) as successor:
@@ -108,11 +108,11 @@ class TestEntries:
 
 
 class TestTrouble:
-    """What the server may do."""
+    """Failures of the server."""
 
     @pytest.mark.parametrize("every", [2, 3, 5])
-    def test_a_lost_reply_doubles_and_drops_nothing(self, valkey: str, name: str, every: int) -> None:
-        """Whatever took effect is not appended again."""
+    def test_a_lost_reply_neither_repeats_nor_drops_entries(self, valkey: str, name: str, every: int) -> None:
+        """An append that took effect is not repeated."""
         calls = count(1)
 
         def is_lost(sent: bytes) -> bool:
@@ -132,10 +132,10 @@ class TestTrouble:
         assert numbered(seen) == list(range(1, 102))
         assert [one.event for one in seen[1:]] == [fresh(number) for number in range(100)]
 
-    def test_a_server_that_comes_back_empty_is_told_what_vanished(
+    def test_a_server_without_its_memory_gets_a_mark_of_the_loss(
         self, name: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The numbers go on, and the loss and the return are logged once each, however long it was away."""
+        """Numbers go on; the loss and the return are logged once each, however long the outage."""
         port = free_port()
         url = f"redis://127.0.0.1:{port}"
         with ExitStack() as stack:
@@ -160,8 +160,8 @@ class TestTrouble:
             "The stream is back",
         ]
 
-    def test_a_server_that_comes_back_with_an_old_memory_is_told_so(self, valkey: str, name: str) -> None:
-        """A replica that took over did not have the last entries."""
+    def test_a_server_with_an_older_memory_gets_a_mark_of_the_loss(self, valkey: str, name: str) -> None:
+        """A replica that took over may lack the last entries."""
         with Publisher(valkey, stream=name) as publisher:
             for number in range(5):
                 publisher.receive(fresh(number))
@@ -181,8 +181,8 @@ class TestTrouble:
         assert isinstance(gap, Gap)
         assert gap.vanished == 2
 
-    def test_a_silent_server_holds_nobody_up(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        """Memory is bounded, telling takes no time, and leaving takes less than a second."""
+    def test_a_silent_server_delays_no_caller(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        """Memory is bounded, adding an event takes no time, and leaving takes less than a second."""
         monkeypatch.setattr(module, "_PARTING_SECONDS", 0.6)
         done = threading.Event()
 
@@ -205,18 +205,18 @@ class TestTrouble:
         assert leaving < 1
         assert 0 < publisher.waiting < 500
 
-    def test_what_was_not_published_is_said_at_the_end(
+    def test_unpublished_events_are_counted_at_the_end(
         self, monkeypatch: pytest.MonkeyPatch, name: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The count alone."""
+        """Only their number is logged."""
         monkeypatch.setattr(module, "_RETRY_SECONDS", 5.0)
         with refusing_port() as port, Publisher(f"redis://127.0.0.1:{port}", stream=name) as publisher:
             publisher.receive(fresh(1))
 
         assert caplog.messages[-1] == f"127.0.0.1:{port}: 1 events were not published"
 
-    def test_events_from_before_the_server_was_reached_lie_behind_the_start(self, name: str) -> None:
-        """The run began when the process did, not when the server came."""
+    def test_events_before_the_first_connection_follow_the_start(self, name: str) -> None:
+        """The run starts with the process, not with the connection."""
         port = free_port()
         url = f"redis://127.0.0.1:{port}"
         with Publisher(url, stream=name) as publisher:
@@ -231,10 +231,10 @@ class TestTrouble:
         assert start.at < begun + 0.1
         assert event == fresh(1)
 
-    def test_a_mistake_of_ours_does_not_end_it(
+    def test_an_internal_error_does_not_end_publishing(
         self, valkey: str, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It is told as a loss, and tried again."""
+        """The error counts as a lost server, and the publisher tries again."""
         take, calls = Outbox.take, count()
 
         def fail_once(outbox: Outbox) -> list[bytes]:
@@ -250,7 +250,7 @@ class TestTrouble:
         assert caplog.messages[0].endswith(": IndexError")
 
     def test_no_password_is_shown(self, name: str, caplog: pytest.LogCaptureFixture) -> None:
-        """Not where it is wrong, nor anywhere else."""
+        """Not in the error for a wrong password, nor anywhere else."""
         caplog.set_level(logging.DEBUG)
         port = free_port()
         with serving_port(port, "--requirepass", "another"):
@@ -263,18 +263,18 @@ class TestTrouble:
         assert PASSWORD not in caplog.text + repr(publisher)
 
     @pytest.mark.parametrize("options", [{"length": 0}, {"memory": 0}, {"stream": "a b"}], ids=str)
-    def test_arguments_that_cannot_be_used(self, options: dict[str, object]) -> None:
+    def test_invalid_arguments(self, options: dict[str, object]) -> None:
         """They are refused before anything is sent."""
         with pytest.raises(ConfigurationError):
             Publisher("redis://127.0.0.1", **options)  # pyright: ignore[reportArgumentType]
 
 
 class TestOutbox:
-    """What waits, and what gives way."""
+    """Waiting events, and which of them are dropped."""
 
     @pytest.fixture
     def put(self) -> Callable[[Outbox, str], None]:
-        """Adds events: r for a reading, s for a state event, their times counted from 1."""
+        """Add events: r for a reading, s for a state event, with times counted from 1."""
 
         def put(outbox: Outbox, kinds: str) -> None:
             for at, kind in enumerate(kinds, 1):
@@ -283,21 +283,21 @@ class TestOutbox:
         return put
 
     def taken(self, outbox: Outbox) -> list[object]:
-        """The events; of a gap, its counts and times."""
+        """Return the events; of a gap, its counts and times."""
         return [
             text.decode() if len(text) < 10 else tuple(msgspec.json.decode(text)[name] for name in COUNTS)
             for text in outbox.take()
         ]
 
-    def test_the_oldest_readings_give_way_first(self, put: Callable[[Outbox, str], None]) -> None:
+    def test_the_oldest_readings_are_dropped_first(self, put: Callable[[Outbox, str], None]) -> None:
         """State events stay as long as there is a reading to drop."""
         outbox = Outbox("1/1", 4 * 202)
         put(outbox, "srsrrs")
 
         assert self.taken(outbox) == [(2, 0, 2.0, 4.0), "s1", "s3", "r5", "s6"]
 
-    def test_then_the_oldest_of_the_others(self, put: Callable[[Outbox, str], None]) -> None:
-        """A gap counts both kinds, and is told once."""
+    def test_the_oldest_state_events_are_dropped_next(self, put: Callable[[Outbox, str], None]) -> None:
+        """A gap counts both kinds, and is reported once."""
         outbox = Outbox("1/1", 2 * 202)
         put(outbox, "rsss")
 
@@ -306,8 +306,8 @@ class TestOutbox:
         assert self.taken(outbox) == ["s1"]
         assert self.taken(outbox) == []
 
-    def test_an_event_that_never_fits_is_told_as_a_gap(self, put: Callable[[Outbox, str], None]) -> None:
-        """It stops nothing."""
+    def test_an_event_that_never_fits_is_reported_as_a_gap(self, put: Callable[[Outbox, str], None]) -> None:
+        """Other events are not affected."""
         outbox = Outbox("1/1", 100)
         put(outbox, "s")
 

@@ -1,4 +1,4 @@
-"""Two hundred accounts of the local exchange for ten minutes of virtual time, in a market that falls and rises."""
+"""Two hundred accounts of the local exchange for ten virtual minutes, in a market that falls and rises."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ START = 1_800_000_007.0
 
 
 class Watch(NamedTuple):
-    """What ten minutes have shown."""
+    """Results of ten minutes."""
 
     exchange: Exchange
     events: list[FleetEvent]
@@ -35,7 +35,7 @@ class Watch(NamedTuple):
 
 
 def made() -> list[Account]:
-    """Five accounts just above a line, the others far from any."""
+    """Five accounts just above a threshold, the others far from any."""
     starts = ["1.55"] * NEAREST + [str(5 + number % 7) for number in range(ACCOUNTS - NEAREST)]
     return [
         Account(f"account-{number:03}", account_type="PM_2", uni_mmr=start) for number, start in enumerate(starts, 1)
@@ -43,7 +43,7 @@ def made() -> list[Account]:
 
 
 async def ten_minutes() -> Watch:
-    """Watch them all on one budget, in the time of the event loop."""
+    """Watch all accounts on one budget, in the time of the event loop."""
     loop = asyncio.get_running_loop()
 
     def wall() -> float:
@@ -85,12 +85,12 @@ def watch() -> Watch:
         return virtual.run(ten_minutes, patience=280)
 
 
-# The first of them lives through the ten minutes, which take a while on a busy machine.
+# The first test runs through the ten minutes, which takes long on a busy machine.
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_nobody_is_refused(watch: Watch) -> None:
-    """Not one 429, and what polls may use is used."""
+def test_no_request_is_refused(watch: Watch) -> None:
+    """There is no 429, and the weight for polls is used."""
     arrived = watch.exchange.requests
 
     assert {request.status for request in arrived} == {200}
@@ -99,7 +99,7 @@ def test_nobody_is_refused(watch: Watch) -> None:
 
 
 def test_every_account_is_read_within_its_planned_interval_and_a_second(watch: Watch) -> None:
-    """From the first moment to the last; what was planned may have changed in between."""
+    """From first to last reading; the plan may change in between."""
     late = 0.0
     for label, times in watch.arrived.items():
         for before, after in pairwise([0.0, *times, float(SECONDS)]):
@@ -113,7 +113,7 @@ def test_every_account_is_read_within_its_planned_interval_and_a_second(watch: W
 
 
 def test_equal_accounts_are_read_equally_often(watch: Watch) -> None:
-    """Jain's index of the calm ones is 0.99 at least."""
+    """Jain's index of the calm accounts is at least 0.99."""
     counts = [len(times) for label, times in watch.arrived.items() if label > f"account-{NEAREST:03}"]
     jain = sum(counts) ** 2 / len(counts) / sum(count**2 for count in counts)
     print("Jain:", jain, Counter(counts))  # noqa: T201
@@ -122,8 +122,8 @@ def test_equal_accounts_are_read_equally_often(watch: Watch) -> None:
     assert jain >= 0.99
 
 
-def test_the_nearest_to_a_line_are_read_five_times_as_often(watch: Watch) -> None:
-    """Each of the five, and each of the calm ones."""
+def test_accounts_nearest_to_a_threshold_are_read_five_times_as_often(watch: Watch) -> None:
+    """Each of the five, compared with each calm account."""
     counts = {label: len(times) for label, times in watch.arrived.items()}
     nearest = [count for label, count in counts.items() if label <= f"account-{NEAREST:03}"]
     calm = [count for label, count in counts.items() if label > f"account-{NEAREST:03}"]
@@ -132,8 +132,8 @@ def test_the_nearest_to_a_line_are_read_five_times_as_often(watch: Watch) -> Non
     assert min(nearest) >= 5 * max(calm)
 
 
-def test_a_change_of_status_is_told_within_one_planned_interval(watch: Watch) -> None:
-    """Each that lasted long enough to be seen, of every account, and none that was not."""
+def test_a_change_of_status_is_reported_within_one_planned_interval(watch: Watch) -> None:
+    """Every change that lasted long enough, of every account, and no other."""
     told: dict[str, list[StatusChanged]] = defaultdict(list)
     for event in watch.events:
         if isinstance(event, StatusChanged):
@@ -152,7 +152,7 @@ def test_a_change_of_status_is_told_within_one_planned_interval(watch: Watch) ->
             planned = max(watch.planned[account.label][int(since) : int(since) + 20])
             if began and until - since > planned + 1:
                 changes += 1
-                # The clock of the exchange is known to a second.
+                # The exchange's clock is known to a second.
                 seen = [event.at - START - since for event in told[account.label] if event.after == status]
                 assert any(-1.5 <= after <= planned + 1.5 for after in seen)
             began = place
@@ -161,8 +161,8 @@ def test_a_change_of_status_is_told_within_one_planned_interval(watch: Watch) ->
     assert changes >= 20
 
 
-def test_readings_carry_the_answers_of_their_own_account(watch: Watch) -> None:
-    """Holdings are made up from the label: what is told of an account is what the exchange says of it."""
+def test_readings_carry_the_responses_of_their_own_account(watch: Watch) -> None:
+    """Holdings derive from the label, so each response can be compared with the exchange's data."""
     wallets = {
         account.label: watch.exchange.market.statement(account, START).wallet for account in watch.exchange.accounts
     }
@@ -178,7 +178,7 @@ def test_readings_carry_the_answers_of_their_own_account(watch: Watch) -> None:
 
 
 def test_it_runs_on_trio() -> None:
-    """As everything else does; leaving ends it at once."""
+    """Leaving ends the watch at once there, too."""
 
     async def main() -> list[str]:
         labels: list[str] = []

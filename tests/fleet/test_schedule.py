@@ -21,27 +21,27 @@ delays = st.floats(-100, 1000)
 
 
 def wish(uni_mmr: float | None, *, fall: float = 0.0) -> float:
-    """The interval that an account with the lines 1.5 and 1.2 wishes."""
+    """The interval wished by an account with the thresholds 1.5 and 1.2."""
     return schedule.wish(uni_mmr, LINES, fall=fall, floor=FLOOR, ceiling=CEILING)
 
 
-def test_calm_accounts_wish_the_ceiling_and_those_at_the_last_line_the_floor() -> None:
-    """An account that was never read is not known to be in danger."""
+def test_calm_accounts_wish_the_maximum_and_those_at_the_last_threshold_the_minimum() -> None:
+    """An account without a reading is not known to be in danger."""
     assert wish(3.0) == CEILING
     assert wish(None) == CEILING
     assert wish(1.05) == pytest.approx(FLOOR)
     assert wish(0.5) == pytest.approx(FLOOR)
 
 
-def test_at_the_first_line_an_account_is_read_many_times_as_often() -> None:
-    """Which of two lines it nears matters less than that it nears one."""
+def test_an_account_at_the_first_threshold_is_read_many_times_as_often() -> None:
+    """Being near any threshold matters more than near which."""
     assert wish(3.0) / wish(1.5) > 8
     assert wish(3.0) / wish(1.55) > 5
 
 
 @given(amounts, amounts, falls)
 def test_nearer_is_sooner(one: float, other: float, fall: float) -> None:
-    """Of two accounts that differ in uniMMR alone, the lower is never read later."""
+    """Of two accounts that differ only in uniMMR, the lower is never read later."""
     low, high = sorted((one, other))
 
     assert wish(low, fall=fall) <= wish(high, fall=fall)
@@ -49,20 +49,20 @@ def test_nearer_is_sooner(one: float, other: float, fall: float) -> None:
 
 @given(amounts, falls, falls)
 def test_falling_faster_is_sooner(uni_mmr: float, one: float, other: float) -> None:
-    """An account counts as where it would be in a while."""
+    """An account counts as where its fall will lead in a while."""
     slow, fast = sorted((one, other))
 
     assert wish(uni_mmr, fall=fast) <= wish(uni_mmr, fall=slow)
 
 
 @given(st.one_of(st.none(), amounts), st.floats(-1, 1))
-def test_a_wish_is_within_floor_and_ceiling(uni_mmr: float | None, fall: float) -> None:
+def test_a_wish_is_between_minimum_and_maximum(uni_mmr: float | None, fall: float) -> None:
     """Whatever is known of the account."""
     assert FLOOR * 0.999 <= wish(uni_mmr, fall=fall) <= CEILING * 1.001
 
 
-def test_without_lines_the_one_of_liquidation_counts() -> None:
-    """Nobody who set no line is read blindly into it."""
+def test_without_thresholds_liquidation_counts() -> None:
+    """An account without thresholds is read more often near liquidation."""
     assert schedule.wish(1.06, (), fall=0.0, floor=FLOOR, ceiling=CEILING) < 2 * FLOOR
 
 
@@ -84,7 +84,7 @@ demands = st.lists(
 
 @given(demands)
 def test_the_plan_keeps_a_tenth_of_every_pool(wishes: list[tuple[float, dict[str, float]]]) -> None:
-    """However much is wished, the intervals that result leave a tenth of what polls may use, where that can be."""
+    """Whatever is wished, the intervals leave a tenth of the weight for polls if that is possible."""
     by = schedule.stretches(schedule.loads(wishes))
     planned = [(schedule.stretched(interval, costs, by), costs) for interval, costs in wishes]
 
@@ -94,8 +94,8 @@ def test_the_plan_keeps_a_tenth_of_every_pool(wishes: list[tuple[float, dict[str
 
 
 @given(st.lists(st.tuples(st.floats(1, 900), st.floats(0.01, 10), delays), min_size=1, max_size=50))
-def test_longer_unseen_is_sooner_within_a_small_part_of_the_pool(accounts: list[tuple[float, float, float]]) -> None:
-    """Who is overdue is read up to twice as often; nobody else is, and together it costs a twentieth of the pool."""
+def test_longer_overdue_is_sooner_within_a_small_part_of_the_pool(accounts: list[tuple[float, float, float]]) -> None:
+    """Only overdue accounts are read up to twice as often, for a twentieth of the pool together."""
     plans = [(interval, {"a": cost}) for interval, cost, _ in accounts]
     overdue = [late for _, _, late in accounts]
     hurries = schedule.hurries(plans, overdue)
@@ -108,8 +108,8 @@ def test_longer_unseen_is_sooner_within_a_small_part_of_the_pool(accounts: list[
     assert schedule.loads(hurried)["a"] <= schedule.loads(plans)["a"] + 0.0501
 
 
-def test_one_that_is_unseen_is_read_twice_as_often() -> None:
-    """Where there is room for it."""
+def test_one_overdue_account_is_read_twice_as_often() -> None:
+    """If there is room."""
     assert schedule.hurries([(10.0, {"a": 0.1})] * 3, [-1.0, 30.0, 60.0]) == [1, 1.5, 2]
 
 
@@ -120,8 +120,8 @@ turns = st.lists(
 
 
 @given(turns)
-def test_who_is_due_together_is_started_one_after_the_other_before_it(accounts: list[schedule.Turn]) -> None:
-    """Everybody is started when due at the latest, and no two closer than the rate allows."""
+def test_accounts_due_together_are_started_one_by_one_before(accounts: list[schedule.Turn]) -> None:
+    """Each starts when due at the latest, and no two closer than the rate allows."""
     starts = schedule.levelled(accounts, rate=0.5)
     order = sorted((start, turn.due, turn.costs["a"]) for start, turn in zip(starts, accounts, strict=True))
 
@@ -130,37 +130,37 @@ def test_who_is_due_together_is_started_one_after_the_other_before_it(accounts: 
         assert following - start >= cost / 0.5 - 1e-6 or following - start >= min(c for *_, c in order) / 0.5 - 1e-6
 
 
-def test_who_is_not_in_the_way_of_others_starts_when_due() -> None:
+def test_an_account_without_competition_starts_when_due() -> None:
     """As late as possible."""
     accounts = [schedule.Turn(due, 60.0, {"a": 1.0}) for due in (10.0, 20.0, 20.5)]
 
     assert schedule.levelled(accounts, rate=1.0) == [10.0, 19.5, 20.5]
 
 
-def test_room_is_left_for_those_who_come_again_and_again() -> None:
-    """They start when due, and the calm ones are parted by more."""
+def test_room_is_left_for_frequent_accounts() -> None:
+    """Frequent accounts start when due, and calm ones are further apart."""
     accounts = [schedule.Turn(1.0, 2.0, {"a": 1.0}), *[schedule.Turn(20.0, 60.0, {"a": 1.0})] * 2]
 
     assert sorted(schedule.levelled(accounts, rate=1.0)) == [1.0, 18.0, 20.0]
 
 
 def test_a_pool_that_is_not_tight_is_not_stretched() -> None:
-    """Only who draws on a tight pool waits longer."""
+    """Only accounts of a tight pool wait longer."""
     by = schedule.stretches(schedule.loads([(10.0, {"tight": 20.0}), (10.0, {"wide": 1.0})]))
 
     assert schedule.stretched(10.0, ("tight",), by) > 10.0
     assert schedule.stretched(10.0, ("wide",), by) == 10.0
 
 
-def test_no_interval_is_endless() -> None:
-    """Where nothing is left of a pool, an account is still read some day."""
+def test_no_interval_is_infinite() -> None:
+    """If nothing is left of a pool, an account is still read at some time."""
     by = schedule.stretches(schedule.loads([(10.0, {"full": math.inf})]))
 
     assert schedule.stretched(10.0, ("full",), by) == schedule.LONGEST
 
 
 def test_two_hundred_accounts_share_six_thousand() -> None:
-    """Five in danger are read at least five times as often as 195 calm ones, within what polls may use."""
+    """Five in danger are read at least five times as often as 195 calm ones, within the weight for polls."""
     budget = Budget()
     endpoints = [ENDPOINTS["account"], ENDPOINTS["um_account"]]
     cost = budget.plan(1, 1.0, endpoints).shortest

@@ -14,13 +14,13 @@ LABELS = [f"account-{number:04}" for number in range(1, 1001)]
 
 
 def home(shards: int) -> dict[str, int]:
-    """The process of each label."""
+    """Return the process of each label."""
     return {label: number for number in range(1, shards + 1) for label in shard(LABELS, number, shards)}
 
 
 @given(st.lists(st.text(min_size=1), unique=True), st.integers(1, 8))
 def test_every_label_has_one_process(labels: list[str], shards: int) -> None:
-    """All together watch every account once, each in the order of the file."""
+    """Together all processes watch every account once, in the order of the file."""
     parts = [shard(labels, number, shards) for number in range(1, shards + 1)]
 
     assert sorted(label for part in parts for label in part) == sorted(labels)
@@ -28,8 +28,8 @@ def test_every_label_has_one_process(labels: list[str], shards: int) -> None:
 
 
 @pytest.mark.parametrize("shards", range(1, 8))
-def test_one_process_more_moves_only_what_it_takes(shards: int) -> None:
-    """A label stays where it was or goes to the new process, and about one in n of them does."""
+def test_one_more_process_moves_only_its_own_accounts(shards: int) -> None:
+    """A label stays or goes to the new process, and about one in n of them moves."""
     before, after = home(shards), home(shards + 1)
     moved = [label for label in LABELS if before[label] != after[label]]
 
@@ -44,6 +44,6 @@ def test_the_processes_have_about_the_same_number() -> None:
 
 @pytest.mark.parametrize(("number", "shards"), [(0, 3), (4, 3), (1, 0), (-1, 2)])
 def test_a_process_that_does_not_exist_is_refused(number: int, shards: int) -> None:
-    """They are numbered from 1."""
+    """Processes are numbered from 1."""
     with pytest.raises(ValueError, match=f"{number} of {shards}"):
         shard(LABELS, number, shards)

@@ -1,4 +1,4 @@
-"""What a fleet says of an account that it does not see: which figure is old, and what the readings wait for."""
+"""What a fleet reports of an account without new responses: which value is old, and what its readings wait for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from binance_pm.fleet import AccountFailed, AccountSnapshot, BudgetTight, Fleet,
 from tests.fleet.echo import Echo, refused
 from tests.simulation import virtual
 
-# An hour of virtual time takes a while on a busy machine.
+# An hour of virtual time takes long on a busy machine.
 pytestmark = pytest.mark.timeout(300)
 PATIENCE = 280
 UM = "/papi/v2/um/account"
@@ -25,7 +25,7 @@ Act = Callable[[Echo, Fleet], Awaitable[None]]
 
 
 def watched(accounts: int, act: Act, *, limit: int = 6_000) -> list[FleetEvent]:
-    """What is told while something is done."""
+    """Return the events while an action runs."""
 
     async def main() -> list[FleetEvent]:
         echo = Echo(asyncio.get_running_loop().time)
@@ -45,13 +45,13 @@ def watched(accounts: int, act: Act, *, limit: int = 6_000) -> list[FleetEvent]:
     return virtual.run(main, patience=PATIENCE)
 
 
-def of(kind: type[Any], events: list[FleetEvent]) -> list[Any]:
-    """The events of one kind."""
+def events_of(kind: type[Any], events: list[FleetEvent]) -> list[Any]:
+    """Return the events of one kind."""
     return [event for event in events if isinstance(event, kind)]
 
 
 def hang_at(echo: Echo, path: str) -> None:
-    """From now on, requests of a path are never answered."""
+    """Leave requests of a path without a response from now on."""
 
     async def trouble(_: int) -> httpx.Response | None:
         if echo.arrived[-1][2] == path:
@@ -64,8 +64,8 @@ def hang_at(echo: Echo, path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "late", "fresh"), [(UM, "um_account", "account"), ("/papi/v1/account", "account", "um_account")]
 )
-def test_each_reading_has_an_age_of_its_own(path: str, late: str, fresh: str) -> None:
-    """Where one endpoint hangs, what the other tells is as young as ever, and the event says which is old."""
+def test_each_reading_has_its_own_age(path: str, late: str, fresh: str) -> None:
+    """If one endpoint hangs, values of the other stay fresh, and the event names the old one."""
     snapshots: list[AccountSnapshot] = []
 
     async def act(echo: Echo, fleet: Fleet) -> None:
@@ -76,7 +76,7 @@ def test_each_reading_has_an_age_of_its_own(path: str, late: str, fresh: str) ->
 
     events = watched(1, act)
 
-    (stale,) = of(Stale, events)
+    (stale,) = events_of(Stale, events)
     assert stale.stale_endpoints == (late,)
     assert stale.ages[late] == stale.age == pytest.approx(20.0, abs=0.1)
     assert stale.ages[fresh] < stale.bound
@@ -91,7 +91,7 @@ def test_each_reading_has_an_age_of_its_own(path: str, late: str, fresh: str) ->
     assert written["stale_endpoints"] == [late]
 
 
-def test_what_becomes_old_later_is_added_and_all_is_fresh_again() -> None:
+def test_stale_readings_are_added_and_all_become_fresh_again() -> None:
     """First the positions, then everything, then nothing."""
     old: list[tuple[str, ...]] = []
 
@@ -115,12 +115,12 @@ def test_what_becomes_old_later_is_added_and_all_is_fresh_again() -> None:
 
     assert old == [("um_account",), ("account", "um_account"), ()]
     assert [type(event) for event in events if isinstance(event, Stale | Fresh)] == [Stale, Fresh]
-    (fresh,) = of(Fresh, events)
+    (fresh,) = events_of(Fresh, events)
     assert set(fresh.ages) == {"account", "um_account"}
 
 
 def test_the_reason_follows_what_the_calls_wait_for() -> None:
-    """Others use the limit up, then the exchange refuses, then the network hangs: each is named in its time."""
+    """External usage takes the limit, then the exchange refuses, then the network hangs: each reason is given."""
     seen: dict[str, set[str]] = {}
     texts: dict[str, str] = {}
 
@@ -162,8 +162,8 @@ def test_the_reason_follows_what_the_calls_wait_for() -> None:
     assert "response" in seen["hung"]
 
 
-def test_no_reading_is_said_to_be_sent_that_waits_here() -> None:
-    """Whatever happens, a reason that speaks of sending is one of a call that the exchange has seen."""
+def test_no_waiting_reading_is_reported_as_sent() -> None:
+    """A reason that mentions sending belongs to a call that the exchange has received."""
 
     async def act(echo: Echo, fleet: Fleet) -> None:
         for second in range(240):
@@ -180,12 +180,12 @@ def test_no_reading_is_said_to_be_sent_that_waits_here() -> None:
 
     events = watched(12, act)
 
-    assert of(Stale, events)
-    assert not any("asked for and not answered" in event.reason for event in of(Stale, events))
+    assert events_of(Stale, events)
+    assert not any("asked for and not answered" in event.reason for event in events_of(Stale, events))
 
 
 def test_a_failure_is_the_reason_while_it_lasts() -> None:
-    """Of the reading that failed, not of the other."""
+    """Of the failed reading, not of the other."""
 
     async def act(echo: Echo, _: Fleet) -> None:
         await asyncio.sleep(20)
@@ -198,13 +198,13 @@ def test_a_failure_is_the_reason_while_it_lasts() -> None:
 
     events = watched(1, act)
 
-    (stale,) = of(Stale, events)
-    (failed,) = of(AccountFailed, events)
+    (stale,) = events_of(Stale, events)
+    (failed,) = events_of(AccountFailed, events)
     assert (stale.stale_endpoints, stale.waiting, stale.reason) == (("um_account",), None, failed.error)
 
 
-def test_a_tight_budget_is_told_once_and_once_when_it_is_over() -> None:
-    """In an hour in which others use much for ten minutes, in bursts and pauses within each, and then again."""
+def test_a_tight_budget_is_reported_once_and_once_when_it_is_over() -> None:
+    """During an hour with two times of ten minutes with heavy external usage in bursts."""
 
     async def act(echo: Echo, _: Fleet) -> None:
         for second in range(3600):
@@ -215,13 +215,13 @@ def test_a_tight_budget_is_told_once_and_once_when_it_is_over() -> None:
 
     events = watched(4, act, limit=600)
 
-    tight = of(BudgetTight, events)
+    tight = events_of(BudgetTight, events)
     assert [event.is_tight for event in tight] == [True, False, True, False]
     assert [round((event.at - tight[0].at) / 60) for event in tight[1:]] == pytest.approx([11, 30, 41], abs=1)
 
 
-def test_a_pool_without_room_keeps_no_other_from_being_read() -> None:
-    """Others use up /papi, where positions are counted: uniMMR, which is counted elsewhere, stays fresh."""
+def test_a_full_pool_does_not_delay_readings_of_other_pools() -> None:
+    """External usage fills /papi, which delays positions: uniMMR, counted elsewhere, stays fresh."""
     late: list[tuple[str, ...]] = []
 
     async def main() -> None:

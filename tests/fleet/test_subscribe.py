@@ -1,4 +1,4 @@
-"""Reading a published stream: at least once, nothing twice without reason, and what is missing is told."""
+"""Reading a published stream: at least once, with few repetitions, and missing entries are reported."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ Open = Callable[..., StreamReader]
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A stream that no other test has."""
+    """A stream name that no other test uses."""
     return hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
 
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is busy is no server that is lost, and nobody waits for long to try again."""
+    """A busy machine is no lost server, and no test waits long for a retry."""
     for one in (module, writing):
         monkeypatch.setattr(one, "_CONNECT_SECONDS", 20.0)
         monkeypatch.setattr(one, "_REPLY_SECONDS", 20.0)
@@ -62,14 +62,14 @@ def opened(valkey: str, name: str) -> Generator[Open, None, None]:
 
 
 def publish(url: str, stream: str, *numbers: int, shard: tuple[int, int] = (1, 1)) -> None:
-    """One run of a publisher, which is there when this is over."""
+    """Publish one run; its entries are there afterwards."""
     with Publisher(url, stream=stream, shard=shard) as publisher:
         for number in numbers:
             publisher.receive(fresh(number))
 
 
-def told(entry: StreamEntry) -> object:
-    """What a test says of an entry: the number of the event, or its kind."""
+def summary(entry: StreamEntry) -> object:
+    """Return the number of an entry's event, or its kind."""
     match entry.event:
         case Fresh() as event:
             return int(event.age)
@@ -80,22 +80,22 @@ def told(entry: StreamEntry) -> object:
 
 
 def read(reader: StreamReader, entries: int) -> list[object]:
-    """So many entries, and what comes with them."""
+    """Read so many entries, and their gaps."""
     found: list[object] = []
-    wait_for(lambda: len(found) >= entries or bool(found.extend(map(told, reader.read()))))
+    wait_for(lambda: len(found) >= entries or bool(found.extend(map(summary, reader.read()))))
     return found
 
 
 def rest(reader: StreamReader) -> list[object]:
-    """What comes until nothing does."""
-    return [told(entry) for _ in range(4) for entry in reader.read()]
+    """Read until nothing arrives."""
+    return [summary(entry) for _ in range(4) for entry in reader.read()]
 
 
-class TestTakingUp:
-    """Where a reader begins."""
+class TestResuming:
+    """Where a reader starts."""
 
-    def test_a_group_takes_up_where_it_left_off(self, opened: Open, valkey: str, name: str) -> None:
-        """What was acknowledged does not come again."""
+    def test_a_group_resumes_after_its_last_entry(self, opened: Open, valkey: str, name: str) -> None:
+        """Acknowledged entries are not returned again."""
         publish(valkey, name, 1, 2)
         first = opened()
         assert rest(first) == ["Started", 1, 2]
@@ -104,16 +104,16 @@ class TestTakingUp:
 
         assert rest(opened()) == ["Started", 3]
 
-    def test_what_was_not_acknowledged_comes_again_first(self, opened: Open, valkey: str, name: str) -> None:
-        """A reader that crashed may not have printed it."""
+    def test_unacknowledged_entries_are_returned_first(self, opened: Open, valkey: str, name: str) -> None:
+        """A reader that crashed may not have printed them."""
         publish(valkey, name, 1, 2)
         assert read(opened(), 3) == ["Started", 1, 2]
         publish(valkey, name, 3)
 
         assert rest(opened()) == ["Started", 1, 2, "Started", 3]
 
-    def test_a_new_group_begins_with_what_comes(self, opened: Open, valkey: str, name: str) -> None:
-        """What was there is not missed, and what is lost from then on is."""
+    def test_a_new_group_starts_with_new_entries(self, opened: Open, valkey: str, name: str) -> None:
+        """Earlier entries are not returned, and losses from then on are reported."""
         with Publisher(valkey, stream=name) as publisher:
             publisher.receive(fresh(1))
             wait_for(lambda: not publisher.waiting)
@@ -128,10 +128,8 @@ class TestTakingUp:
 
         assert rest(other) == ["Missed 2", 5]
 
-    def test_a_group_whose_stream_was_deleted_reads_the_new_one_whole(
-        self, opened: Open, valkey: str, name: str
-    ) -> None:
-        """What stands there, nobody of the group has read."""
+    def test_a_group_reads_a_recreated_stream_from_the_start(self, opened: Open, valkey: str, name: str) -> None:
+        """The group has read no entry of the new stream."""
         publish(valkey, name, 1)
         before = opened(from_start=True)
         assert rest(before) == ["Started", 1]
@@ -143,21 +141,21 @@ class TestTakingUp:
         assert rest(opened(from_start=False)) == ["Started", 2]
 
     def test_groups_do_not_share(self, opened: Open, valkey: str, name: str) -> None:
-        """Each reads everything."""
+        """Each group reads everything."""
         publish(valkey, name, 1)
 
         assert rest(opened(group="a")) == rest(opened(group="b")) == ["Started", 1]
 
-    def test_more_than_one_fetch(self, opened: Open, valkey: str, name: str) -> None:
-        """All of it comes, in order, after a crash in the middle as well."""
+    def test_more_entries_than_one_fetch(self, opened: Open, valkey: str, name: str) -> None:
+        """All of them in order, even after a crash in the middle."""
         publish(valkey, name, *range(250))
         crashed = opened()
         assert len(read(crashed, 101)) == 200
 
         assert rest(opened()) == list(range(99, 250))
 
-    def test_a_new_reader_takes_over(self, opened: Open, valkey: str, name: str) -> None:
-        """The one before is told, whatever it does next, and has stolen nothing."""
+    def test_a_new_reader_replaces_the_old_one(self, opened: Open, valkey: str, name: str) -> None:
+        """The old reader fails at its next step, and has taken no entries."""
         before = opened()
         after = opened()
         publish(valkey, name, 1)
@@ -168,16 +166,16 @@ class TestTakingUp:
 
 
 def trim(url: str, name: str, length: int) -> None:
-    """What a bounded length does to a stream."""
+    """Trim a stream as a bounded length does."""
     with beside(url) as client:
         client.xtrim(f"binance-pm:{{{name}}}:events", maxlen=length, approximate=False)
 
 
 class TestGaps:
-    """What is missing, and what only looks so."""
+    """Missing entries, and those that only seem to be missing."""
 
-    def test_what_was_trimmed_is_told_before_the_next(self, opened: Open, valkey: str, name: str) -> None:
-        """By how much."""
+    def test_trimmed_entries_are_reported_before_the_next(self, opened: Open, valkey: str, name: str) -> None:
+        """With their number."""
         with Publisher(valkey, stream=name) as publisher:
             reader = opened()
             publisher.receive(fresh(1))
@@ -189,8 +187,8 @@ class TestGaps:
 
             assert rest(reader) == ["Missed 7", 9, 10, 11]
 
-    def test_what_was_trimmed_of_the_run_before_is_told(self, opened: Open, valkey: str, name: str) -> None:
-        """The next run says which number it had reached."""
+    def test_trimmed_entries_of_an_earlier_run_are_reported(self, opened: Open, valkey: str, name: str) -> None:
+        """The next run states the last number of the run before."""
         publish(valkey, name, 1)
         reader = opened()
         assert rest(reader) == ["Started", 1]
@@ -200,16 +198,16 @@ class TestGaps:
 
         assert rest(reader) == ["Missed 4", "Started", 5]
 
-    def test_what_was_trimmed_before_it_was_acknowledged(self, opened: Open, valkey: str, name: str) -> None:
-        """A reader that crashed does not get it again, and the next one says so."""
+    def test_entries_trimmed_before_they_were_acknowledged(self, opened: Open, valkey: str, name: str) -> None:
+        """They are not returned again after a crash, and the next reader reports them."""
         publish(valkey, name, 1, 2, 3)
         read(opened(), 4)
         trim(valkey, name, 1)
 
         assert rest(opened()) == ["Missed 3", 3]
 
-    def test_an_entry_that_is_there_twice_is_returned_once(self, opened: Open, valkey: str, name: str) -> None:
-        """Two processes of one shard might do that."""
+    def test_a_repeated_entry_is_returned_once(self, opened: Open, valkey: str, name: str) -> None:
+        """Two processes of one shard may repeat an entry."""
         publish(valkey, name, 1, 2)
         with beside(valkey) as client:
             key = f"binance-pm:{{{name}}}:events"
@@ -233,10 +231,10 @@ class TestGaps:
 
         assert sum(isinstance(one, str) and one.startswith("Missed") for one in rest(opened())) == 0
 
-    def test_what_others_append_is_passed_over(
+    def test_entries_of_other_programs_are_skipped(
         self, opened: Open, valkey: str, name: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """With a warning; what a newer version appends is returned without an event."""
+        """With a warning; an entry of a newer version is returned without an event."""
         publish(valkey, name, 1)
         with beside(valkey) as client:
             key = f"binance-pm:{{{name}}}:events"
@@ -248,10 +246,10 @@ class TestGaps:
 
 
 class TestTrouble:
-    """What the server may do."""
+    """Failures of the server."""
 
     def test_a_server_that_comes_back_empty(self, name: str, caplog: pytest.LogCaptureFixture) -> None:
-        """The group begins anew with all that is there, and the loss and the return are logged once each."""
+        """The group starts with all present entries, and the loss and the return are logged once each."""
         port = free_port()
         url = f"redis://127.0.0.1:{port}"
         with ExitStack() as stack:
@@ -272,11 +270,11 @@ class TestTrouble:
 
     @pytest.mark.parametrize("every", [3, 4, 5, 7])
     def test_a_lost_reply_repeats_and_drops_nothing(self, opened: Open, valkey: str, name: str, every: int) -> None:
-        """Whether it was of taking or of acknowledging."""
+        """To a read or an acknowledgement."""
         calls = count(1)
 
         def is_lost(sent: bytes) -> bool:
-            # The very first opens the group.
+            # The very first reply opens the group.
             number = next(calls) if b"EVAL" in sent else 0
             return number > 2 and number % every == 0
 
@@ -292,8 +290,8 @@ class TestTrouble:
         assert next(calls) > every
         assert [one for one in found if one != "Started"] == list(range(10))
 
-    def test_nobody_there_is_said_at_once(self, name: str) -> None:
-        """Later, a reader would wait."""
+    def test_a_refused_connection_is_reported_at_once(self, name: str) -> None:
+        """A reader that was connected before would wait."""
         with refusing_port() as port:
             reader = StreamReader(f"redis://:{PASSWORD}@127.0.0.1:{port}", group="g", stream=name)
             with pytest.raises(ConnectError, match="refused") as caught:
@@ -301,7 +299,7 @@ class TestTrouble:
 
         assert PASSWORD not in str(caught.value) + repr(reader)
 
-    def test_a_user_needs_what_the_guide_says(self, name: str) -> None:
+    def test_a_user_needs_the_permissions_of_the_guide(self, name: str) -> None:
         """Both to publish and to read."""
         port = free_port()
         user = f"worker on >{PASSWORD} ~binance-pm:* {ALLOWED}"
@@ -315,7 +313,7 @@ class TestTrouble:
             assert rest(reader) == ["Started", 1]
             assert rest(reader) == []
 
-    def test_a_cluster_keeps_it_on_one_node(self, name: str, tmp_path: object) -> None:
+    def test_a_cluster_keeps_a_stream_on_one_node(self, name: str, tmp_path: object) -> None:
         """All keys of a stream belong together."""
         port = free_port()
         options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(tmp_path)]
@@ -331,7 +329,7 @@ class TestTrouble:
 
 
 def is_open(reader: StreamReader) -> bool:
-    """A node takes two seconds to believe that it is a cluster."""
+    """Whether the cluster is up: a node takes two seconds to join."""
     try:
         reader.open()
     except ConnectError:
@@ -342,8 +340,8 @@ def is_open(reader: StreamReader) -> bool:
 class TestReadStream:
     """The same for programs."""
 
-    async def test_entries_come_as_they_are_published(self, valkey: str, name: str) -> None:
-        """Typed, until the caller has seen enough."""
+    async def test_entries_arrive_as_they_are_published(self, valkey: str, name: str) -> None:
+        """Typed, until the caller stops."""
         found: list[object] = []
         with Publisher(valkey, stream=name, shard=(2, 3)) as publisher:
             publisher.receive(fresh(1))
@@ -360,7 +358,7 @@ class TestReadStream:
 
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
     def test_cancelling_ends_it_at_once(self, valkey: str, name: str, backend: str) -> None:
-        """Though its thread waits for the server."""
+        """Although its thread waits for the server."""
 
         async def main() -> float:
             with anyio.move_on_after(0.3):
@@ -373,14 +371,14 @@ class TestReadStream:
 
         assert 0.3 <= ended - begun < 1.3
 
-    async def test_wrong_arguments_are_told(self, name: str) -> None:
-        """Before anything is waited for."""
+    async def test_invalid_arguments_are_reported(self, name: str) -> None:
+        """Before any waiting."""
         with pytest.raises(ConfigurationError):
             await anext(read_stream("http://127.0.0.1", group="g", stream=name))
 
 
 def test_a_gap_of_the_publisher_is_an_entry(valkey: str, name: str, opened: Open) -> None:
-    """What it had to drop, counted, before the next event."""
+    """The dropped events, counted, before the next event."""
     publisher = Publisher(valkey, stream=name, memory=1_000)
     for number in range(10):
         publisher.receive(fresh(number))
@@ -394,8 +392,8 @@ def test_a_gap_of_the_publisher_is_an_entry(valkey: str, name: str, opened: Open
     assert entries[2:] == [fresh(number) for number in range(gap.events, 10)]
 
 
-def test_a_record_that_others_have_overwritten_is_no_crash(opened: Open, valkey: str, name: str) -> None:
-    """It is told as what it is: nothing can be read with it."""
+def test_an_overwritten_record_is_no_crash(opened: Open, valkey: str, name: str) -> None:
+    """The error says that the record is unreadable."""
     with beside(valkey) as client:
         client.hset(f"binance-pm:{{{name}}}:group:g", "read", "nonsense")
 

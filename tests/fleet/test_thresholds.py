@@ -1,4 +1,4 @@
-"""Margin lines and their hysteresis."""
+"""Margin thresholds and their hysteresis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WARN = Decimal("1.5")
 
 
 def crossings(course: list[Decimal], line: Decimal = WARN) -> list[bool]:
-    """Whether the account counts as below the line at each point of its course."""
+    """Return whether the account counts as below the threshold at each point of its course."""
     below = False
     told: list[bool] = []
     for uni_mmr in course:
@@ -24,32 +24,32 @@ def crossings(course: list[Decimal], line: Decimal = WARN) -> list[bool]:
     return told
 
 
-def test_is_below_from_the_line_on_and_back_only_above_the_hysteresis() -> None:
-    """1.5 is below the line of 1.5; 1.53 is not yet back, anything more is."""
+def test_is_below_from_the_threshold_and_above_only_beyond_the_hysteresis() -> None:
+    """1.5 is below the threshold of 1.5; 1.53 is still below, anything more is above."""
     course = [Decimal(text) for text in ("1.51", "1.5", "1.52", "1.53", "1.531", "1.51", "1.499")]
 
     assert crossings(course) == [False, True, True, True, False, False, True]
 
 
 @given(st.lists(st.decimals("1.4701", "1.5299", places=4), min_size=2))
-def test_trembling_around_a_line_is_told_once(course: list[Decimal]) -> None:
-    """Inside the hysteresis an account crosses downwards once and never back."""
+def test_movement_within_the_hysteresis_is_reported_once(course: list[Decimal]) -> None:
+    """An account crosses downwards once and never back."""
     changes = [after for before, after in pairwise([False, *crossings(course)]) if before != after]
 
     assert changes in ([], [True])
 
 
 @given(st.decimals("0.5", "3", places=4), st.booleans())
-def test_hysteresis_only_ever_delays_the_way_back(uni_mmr: Decimal, was_below: bool) -> None:  # noqa: FBT001 - hypothesis
-    """At or below the line every account counts as below, and far enough above it none does."""
+def test_hysteresis_delays_only_the_way_up(uni_mmr: Decimal, was_below: bool) -> None:  # noqa: FBT001 - hypothesis
+    """Any account at or below the threshold counts as below, and none far enough above."""
     below = is_below(WARN, uni_mmr, was_below=was_below)
 
     assert below or uni_mmr > WARN
     assert not below or uni_mmr <= WARN * Decimal("1.02")
 
 
-def test_lines_come_in_the_order_in_which_a_falling_account_meets_them() -> None:
-    """Those that are not set are left out."""
+def test_thresholds_come_in_the_order_of_a_falling_account() -> None:
+    """Thresholds that are not set are left out."""
     assert thresholds_of(WARN, Decimal("1.2")) == (Threshold("warn", WARN), Threshold("alarm", Decimal("1.2")))
     assert thresholds_of(None, WARN) == (Threshold("alarm", WARN),)
     assert thresholds_of(None, None) == ()
@@ -67,15 +67,15 @@ def test_lines_come_in_the_order_in_which_a_falling_account_meets_them() -> None
         (None, "1e-999999", "alarm is 1E-999999: a threshold is a uniMMR above 0, such as 1.5"),
     ],
 )
-def test_lines_that_cannot_be_are_refused(warn: str | None, alarm: str | None, why: str) -> None:
-    """The text says which and why."""
+def test_impossible_thresholds_are_refused(warn: str | None, alarm: str | None, why: str) -> None:
+    """The error says which and why."""
     with pytest.raises(ValueError, match=why):
         thresholds_of(threshold_value(warn, "warn"), threshold_value(alarm, "alarm"))
 
 
 @pytest.mark.parametrize(("value", "line"), [("1.50", "1.50"), (2, "2"), (Decimal("1.2"), "1.2"), (None, None)])
-def test_a_line_is_a_text_or_a_decimal(value: object, line: str | None) -> None:
-    """It is kept exactly."""
+def test_a_threshold_is_text_or_a_decimal(value: object, line: str | None) -> None:
+    """The value is exact."""
     assert threshold_value(value, "warn") == (None if line is None else Decimal(line))
 
 
@@ -83,7 +83,7 @@ def test_a_line_is_a_text_or_a_decimal(value: object, line: str | None) -> None:
     ("value", "why"),
     [(1.5, "warn is float: give a text"), (True, "warn is bool"), ("high", "warn is text but not a number")],
 )
-def test_a_line_that_is_no_amount_is_refused(value: object, why: str) -> None:
-    """A float cannot hold a line exactly."""
+def test_a_threshold_that_is_no_amount_is_refused(value: object, why: str) -> None:
+    """A float cannot hold a threshold exactly."""
     with pytest.raises(ValueError, match=why):
         threshold_value(value, "warn")

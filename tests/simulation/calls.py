@@ -1,4 +1,4 @@
-"""What the programs of the simulation ask for, and in which of the exchange's counters it is counted."""
+"""The calls of the simulated programs, and the pools that count them."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from binance_pm.budget import Charge, LimitType, Pool, pool_of
 from binance_pm.transport.http import HttpResponse
 
 Priority = Literal["rescue", "orders", "polls", "history"]
-"""How urgent a call is, most urgent first."""
+"""Priorities of a call, most urgent first."""
 
 Send = Callable[[], Awaitable[HttpResponse | None]]
-"""Carries one call to the exchange; None where no answer came."""
+"""Carries one call to the exchange; None if no response arrived."""
 
 HOST: Final = "https://papi.example"
 PAPI: Final = pool_of("papi", LimitType.IP, origin=HOST, path="", key_id="")
-"""The counter of the IP, which all but SAPI calls share."""
+"""The pool of the IP, shared by all calls but SAPI."""
 
 
 class Ask(NamedTuple):
-    """One call that a program wants answered."""
+    """One call that a program makes."""
 
     priority: Priority
     account: str
     weight: int
     path: str = ""
-    """A SAPI endpoint, which is counted by itself; empty for Portfolio Margin."""
+    """A SAPI endpoint, which has its own pool; empty for Portfolio Margin."""
 
 
 @lru_cache(maxsize=4096)
 def charges_of(ask: Ask) -> tuple[Charge, ...]:
-    """What the exchange counts for the call."""
+    """Return what the exchange counts for the call."""
     if ask.path:
         return (Charge(_pool(ask, LimitType.IP), ask.weight),)
     if ask.priority == "orders":

@@ -1,4 +1,4 @@
-"""What the tests of the simulation share: an exchange with a clock that is set by hand."""
+"""Shared by the tests of the simulation: an exchange with a manual clock."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ class Exchange:
 
 @pytest.fixture
 def exchange() -> Callable[[Variants], Exchange]:
-    """An exchange of the given variants."""
+    """Makes an exchange with the given variants."""
     return Exchange

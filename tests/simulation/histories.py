@@ -1,4 +1,4 @@
-"""Messages as processes of one IP may send them, by chance: sensible ones, late ones, wrong ones."""
+"""Random messages as processes of one IP may send them: plausible, late, and wrong ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from binance_pm.budget.shared.messages import (
 from binance_pm.limits import Priority
 
 _MINUTE = 60.0
-# Of the exchange's clock to the store's.
+# Offset of the exchange's clock to the store's.
 _AHEAD = 7.5
 _HOSTS = ("papi", "sapi")
 _POOLS = (("papi", 0, 400), ("orders", 0, 110), ("sapi", 1, 1000))
@@ -44,7 +44,7 @@ class History:
         self.now = 30_000_000 * _MINUTE + 50
         """The store's clock."""
         self._chance = Random(seed)
-        # Some things show only where the same happens again and again.
+        # Some effects need the same event again and again.
         self._pauses = self._often(_LATER, (self._chance.choice(_LATER),))
         self._kinds = self._often(_KINDS, (self._chance.choice(_KINDS),))
         self._numbers = dict.fromkeys(range(3), 0)
@@ -54,12 +54,12 @@ class History:
         self._pools: list[int] = []
 
     def next(self) -> Message:
-        """What a process says next."""
+        """Return the next message of a process."""
         self.now += self._chance.choice(self._often(self._pauses, _LATER)) * self._often(
             1.0, self._chance.uniform(0.5, 1.5)
         )
         self._peer = self._often(0, 1, 2)
-        # Some are sent again, some were overtaken.
+        # Some messages are repeated, some were overtaken.
         self._numbers[self._peer] += self._often(1, 0, -1)
         self._pools = [self._often(0, 1, 2) for _ in range(self._chance.randint(0, 3))]
         hosts = tuple(self._host(host) for host in _HOSTS)
@@ -67,7 +67,7 @@ class History:
         return Message(str(self._peer), self._numbers[self._peer], _MINUTE, 5.0, hosts, pools)
 
     def hear(self, message: Message, reply: Reply) -> None:
-        """Hold what was granted."""
+        """Hold the granted weight."""
         for pool, report, told in zip(self._pools, message.pools, reply.pools, strict=True):
             for times, demand in zip(told.granted, report.demands, strict=True):
                 self._held[self._peer, pool] += times * demand.weight
@@ -89,7 +89,7 @@ class History:
             event = self._event(pool, held)
             held -= event.weight if isinstance(event, (Answered, Lost, Returned)) else 0
             events.append(event)
-        # It may be wrong about what it holds.
+        # A process may be wrong about what it holds.
         self._held[self._peer, pool] = held = max(0, held + self._often(0, 5, -5))
         demands = tuple(self._demand() for _ in range(self._chance.randint(0, 3)))
         given = limit - 10 * self._often(0, -10, self._chance.randint(1, 5))
@@ -127,5 +127,5 @@ class History:
         return self._chance.random() < 0.6
 
     def _often(self, usual: _Value, *seldom: _Value) -> _Value:
-        """Mostly the first."""
+        """Return the first, mostly."""
         return usual if self._mostly() else self._chance.choice(seldom)

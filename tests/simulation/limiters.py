@@ -1,4 +1,4 @@
-"""What stands between a program and the exchange: one protocol, and our own budget behind it."""
+"""What stands between a program and the exchange: one protocol, and our own budget as one implementation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from binance_pm.transport.http import HttpResponse
 from tests.simulation.calls import Ask, Send, charges_of
 from tests.simulation.store import RemoteStore
 
-# Nothing in the simulation is given up because it waits: a starved call shall be seen in the figures.
+# No call is given up because it waits: a starved call has to show in the results.
 _MAX_WAIT: Final = 86_400.0
 _LANES: Final = {
     "rescue": Priority.ORDER,
@@ -53,12 +53,12 @@ class Limiter(Protocol):
         """Send the call once, as soon as it may be sent.
 
         Returns:
-            The exchange's answer, be it a refusal; None where none came or the call was not sent.
+            The exchange's response, which may be a refusal; None if none came or the call was not sent.
         """
         ...
 
     def held(self, pool: Pool) -> int | None:
-        """The most that the exchange can have counted, as far as the limiter knows; None where it claims nothing."""
+        """The most that the exchange can have counted, as far as the limiter knows; None if it states no bound."""
         ...
 
 
@@ -78,13 +78,13 @@ class Rival(NamedTuple):
 
 
 class BudgetLimiter:
-    """Our budget, as a session uses it."""
+    """Our budget, used as a session uses it."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget: Final = budget
 
     async def call(self, ask: Ask, send: Send) -> HttpResponse | None:
-        """Reserve, depart, send, settle; a read that is refused goes back to the head of the queue."""
+        """Reserve, mark as sent, send, settle; a refused read goes back to the head of the queue."""
         answer = await self._try(ask, send, returning=False)
         while answer is not None and answer.status == 429 and ask.priority in {"polls", "history"}:
             answer = await self._try(ask, send, returning=True)
@@ -108,7 +108,7 @@ class BudgetLimiter:
             return None
 
     def held(self, pool: Pool) -> int | None:
-        """What its snapshot says is used."""
+        """The usage shown by the snapshot."""
         return next((state.used for state in self.budget.snapshot() if state.pool == pool), 0)
 
 
@@ -122,11 +122,11 @@ def _ours(machine: Machine, processes: int) -> list[Limiter]:
 
 
 OURS: Final = Rival("binance_pm", _ours)
-"""One budget for each process, which know nothing of one another."""
+"""One budget for each process, without shared state."""
 
 
 class SharedLimiter(BudgetLimiter):
-    """One process of a shared budget, and the task that carries its messages to the store and back."""
+    """One process of a shared budget, and the task that exchanges its messages with the store."""
 
     def __init__(self, machine: Machine, number: int) -> None:
         self._machine: Final = machine
@@ -139,19 +139,19 @@ class SharedLimiter(BudgetLimiter):
         self._task: Final = asyncio.get_running_loop().create_task(self._carry())
 
     def wake(self) -> None:
-        """Look again when the next message is due."""
+        """Check again when the next message is due."""
         self._news.set()
 
     def restart(self) -> None:
-        """Nobody forks here."""
+        """Do nothing: no process forks here."""
 
     def close(self, leave_message: Message | None = None) -> None:
-        """A process that is killed says nothing."""
+        """Do nothing: a killed process sends no last message."""
         del leave_message
         self._task.cancel()
 
     def held(self, pool: Pool) -> int | None:
-        """What the store holds, while all the processes talk to it and it has heard of the minute."""
+        """What the store holds, while all processes reach it and it knows the minute."""
         return self._machine.store.held(pool)
 
     async def _carry(self) -> None:
@@ -175,4 +175,4 @@ def _shared(machine: Machine, processes: int) -> list[Limiter]:
 
 
 OURS_SHARED: Final = Rival("binance_pm", _shared)
-"""One budget that several processes share."""
+"""One budget shared by several processes."""

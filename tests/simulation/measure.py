@@ -1,4 +1,4 @@
-"""What came of one scenario, and whether that is what is wanted."""
+"""The results of one scenario, and whether they meet its targets."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from tests.simulation.server import FOREIGN, Server, minute_of
 
 
 class Targets(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wanted of a scenario; None where nothing is."""
+    """Targets of a scenario; None if there is no target."""
 
     refusals: int | None = 0
-    """429 and 418 that our calls got, at most."""
+    """Responses 429 and 418 to our calls, at most."""
     use: float | None = None
-    """Share of the limit that was served, foreign traffic included, at least."""
+    """Share of the limit that was served, including external usage, at least."""
     order_p99: float | None = None
     order_max: float | None = None
     poll_p99: float | None = None
     rescue_max: float | None = None
     jain: float | None = None
-    """How equally the accounts were served, at least."""
+    """Fairness between the accounts, at least."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """The figures of one scenario. Seconds are from the wish to the answer, network included."""
+    """Results of one scenario; seconds are from the request to the response, including the network."""
 
     refusals: int
-    """Answers 429 to our calls."""
+    """Responses 429 to our calls."""
     banned_calls: int
-    """Answers 418 to our calls."""
+    """Responses 418 to our calls."""
     bans: int
     neighbour_refusals: int
-    """429 and 418 that others on the IP got."""
+    """Responses 429 and 418 to other programs on the IP."""
     use: float
-    """Share of the limit that was served, foreign traffic included, in every minute that has ended."""
+    """Share of the limit that was served, including external usage, over all complete minutes."""
     own_use: float
-    """Of it: ours."""
+    """Our part of that share."""
     peak: float
     """The highest count of a minute, as a share of the limit."""
     calls: int
-    """Calls of ours that were answered with success."""
+    """Our calls that were answered with success."""
     unanswered: int
     """Calls that were lost or not sent."""
     order_p50: float
@@ -58,10 +58,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     broken_bounds: tuple[str, ...]
     """When the exchange had counted more of ours than the limiter held."""
     longest_open: float
-    """Seconds since which the longest waiting call waited at the end."""
+    """Waiting time of the longest waiting call at the end, in seconds."""
 
     def missed(self, targets: Targets) -> list[str]:
-        """The targets that were not met, in words."""
+        """Return the missed targets in words."""
         figures = (
             ("429 and 418", self.refusals + self.banned_calls, targets.refusals),
             ("order wait p99", self.order_p99, targets.order_p99),
@@ -91,14 +91,14 @@ class Record:
         self.broken_bounds: Final[list[str]] = []
 
     def answered(self, ask: Ask, *, began: float, now: float) -> None:
-        """A call was answered with success."""
+        """Record a call that was answered with success."""
         if began >= self.since:
             self.waits[ask.priority].append(now - began)
         if now >= self.since and ask.priority == "polls":
             self.served[ask.account] += ask.weight
 
     def result(self, server: Server, now: float) -> Result:
-        """The figures at the end."""
+        """Return the results at the end."""
         statuses = Counter(refusal.status for refusal in server.refusals if refusal.owner != FOREIGN)
         whole = range(minute_of(self.since), minute_of(now))
         use, own_use = _use(server, whole)
@@ -126,7 +126,7 @@ class Record:
         )
 
     def _waits(self, priority: Priority, now: float) -> Iterable[float]:
-        """With those that still wait and have waited for long already: who starves shall be seen."""
+        """Include calls that still wait and have waited for long, so that starvation shows."""
         yield from self.waits[priority]
         for still, began in self.open.values():
             if still == priority and began >= self.since and now - began > 1:
@@ -142,18 +142,18 @@ def _use(server: Server, minutes: range) -> tuple[float, float]:
 
 
 def _peak(server: Server, minutes: range) -> float:
-    """The highest count as a share of the limit, in the incomplete minute after them, too."""
+    """The highest count as a share of the limit, including the incomplete last minute."""
     numbers = range(minutes.start, minutes.stop + 1)
     return max(server.minute(PAPI, number).counted for number in numbers) / server.limit(PAPI)
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The value below which the share of the ordered values lies; 0 where there are none."""
+    """Return the value below which the share of the ordered values lies; 0 if there are none."""
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
 
 
 def jain(served: Iterable[float]) -> float:
-    """Jain's index: 1 where all got the same, 1/n where one got everything."""
+    """Return Jain's index: 1 if all got the same, 1/n if one got everything."""
     amounts = list(served)
     squares = sum(amount * amount for amount in amounts)
     return sum(amounts) ** 2 / (len(amounts) * squares) if squares else 1.0

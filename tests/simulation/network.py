@@ -1,4 +1,4 @@
-"""The way to the simulated exchange and back: slow, uneven, and sometimes the end of a call."""
+"""The network to the simulated exchange: slow, with varying latency, and sometimes lossy."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tests.simulation.server import Server
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
-    """How long calls are on their way. Each is as fast as it is: they overtake one another."""
+    """Latency and loss of calls; each latency is random, so calls overtake each other."""
 
     up: tuple[float, float] = (0.005, 0.08)
     """Seconds to the exchange, at least and at most."""
     down: tuple[float, float] = (0.005, 0.08)
-    """Seconds back."""
+    """Seconds of the way back."""
     lost: float = 0.0
-    """How many calls are never answered; half of them have arrived."""
+    """Share of the calls without a response; half of them have arrived."""
     timeout: float = 10.0
-    """Seconds after which a program stops waiting for an answer."""
+    """Seconds after which a program stops waiting for a response."""
 
 
 class Wire:
@@ -50,7 +50,7 @@ class Wire:
         self._arrived: Final = arrived
 
     async def carry(self, charges: tuple[Charge, ...], owner: str) -> HttpResponse | None:
-        """Send one call; None where no answer came in time. It arrives even when the caller has gone."""
+        """Send one call; None if no response came in time. The call arrives even if its caller is cancelled."""
         loop = asyncio.get_running_loop()
         network, draw = self._network, self._random
         up, down = draw.uniform(*network.up), draw.uniform(*network.down)

@@ -1,10 +1,10 @@
 """The limiters that people use today, each through its own package and set up for 6000 weight a minute.
 
-A refusal is handled as people do: whoever got it sleeps for `Retry-After` and goes on. None of these has priorities, so
+A refusal is handled as people do: the caller sleeps for `Retry-After` and goes on. None of these has priorities, so
 orders queue with polls. Where a package lets every waiter poll for itself, a lock in front keeps them in order.
 """
 
-# The packages are installed by one nox session alone, so that their types are known to nobody else.
+# The packages are installed by one nox session only, so their types are unknown elsewhere.
 # pyright: basic, reportMissingImports=false
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HEADER: Final = "x-mbx-used-weight-1m"
 
 
 class Peer:
-    """What all of them have in common."""
+    """What all of these limiters have in common."""
 
     async def call(self, ask: Ask, send: Send) -> HttpResponse | None:
         """Acquire, send, and sleep after a refusal."""
@@ -46,7 +46,7 @@ class Peer:
         return answer
 
     def held(self, pool: Pool) -> int | None:
-        """They claim nothing."""
+        """Return None: these limiters state no bound."""
         del pool
 
     async def acquire(self, weight: int) -> None:
@@ -54,11 +54,11 @@ class Peer:
         raise NotImplementedError
 
     def learn(self, answer: HttpResponse) -> None:
-        """Most of them learn nothing from an answer."""
+        """Ignore the response, as most of these limiters do."""
 
 
 class TokenBucket(Peer):
-    """A plain token bucket: it holds the limit and is refilled with the limit a minute."""
+    """A plain token bucket: its size is the limit, and it is refilled with the limit per minute."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -67,7 +67,7 @@ class TokenBucket(Peer):
         self._turn = asyncio.Lock()
 
     async def acquire(self, weight: int) -> None:
-        """Take the tokens, once they are there."""
+        """Take the tokens once they are available."""
         async with self._turn:
             while (missing := weight - self._fill()) > 0:  # noqa: ASYNC110 - it is the time that it waits for
                 await asyncio.sleep(missing * MINUTE / self._limit)
@@ -90,7 +90,7 @@ class LocalWindow(Peer):
         self._turn = asyncio.Lock()
 
     async def acquire(self, weight: int) -> None:
-        """Wait for the next minute where this one is used up."""
+        """Wait for the next minute if this one is used up."""
         async with self._turn:
             while self._used_now() + weight > self._limit:  # noqa: ASYNC110 - same
                 await asyncio.sleep(MINUTE - time.time() % MINUTE)
@@ -104,10 +104,10 @@ class LocalWindow(Peer):
 
 
 class HeaderOverwrite(LocalWindow):
-    """The same, and every answer's header overwrites the count."""
+    """The same, but each response's header replaces the count."""
 
     def learn(self, answer: HttpResponse) -> None:
-        """Believe the exchange."""
+        """Use the exchange's count."""
         told = answer.used(_HEADER)
         if told is not None:
             self._used = told
@@ -120,7 +120,7 @@ class AioLimiter(Peer):
         self._limiter = AsyncLimiter(limit, MINUTE)
 
     async def acquire(self, weight: int) -> None:
-        """As its documentation does it."""
+        """Acquire as its documentation does."""
         await self._limiter.acquire(weight)
 
 
@@ -128,13 +128,13 @@ class Pyrate(Peer):
     """pyrate-limiter's sliding log, its default."""
 
     def __init__(self, limit: int) -> None:
-        # Its own thread would throw old entries away by the real clock.
+        # Its own thread would drop old entries by the real clock.
         self._bucket = InMemoryBucket([Rate(limit, Duration.MINUTE)])
         self._limiter = PyrateLimiterOfPackage(SingleBucketFactory(self._bucket, schedule_leak=False))
         self._leaked = time.monotonic()
 
     async def acquire(self, weight: int) -> None:
-        """As its documentation does it."""
+        """Acquire as its documentation does."""
         await self._limiter.try_acquire_async("papi", weight)
         if time.monotonic() > self._leaked + 10:
             self._leaked = time.monotonic()
@@ -142,7 +142,7 @@ class Pyrate(Peer):
 
 
 class Limits(Peer):
-    """The moving window of limits, the most careful of its strategies."""
+    """The moving window of limits, the strictest of its strategies."""
 
     def __init__(self, limit: int) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -150,7 +150,7 @@ class Limits(Peer):
         self._turn = asyncio.Lock()
 
     async def acquire(self, weight: int) -> None:
-        """Ask again when its oldest entry has gone: it cannot wait by itself."""
+        """Try again when the oldest entry has expired: the package cannot wait by itself."""
         async with self._turn:
             while not await self._limiter.hit(self._item, "papi", cost=weight):
                 stats = await self._limiter.get_window_stats(self._item, "papi")
@@ -158,9 +158,9 @@ class Limits(Peer):
 
 
 class Ccxt(Peer):
-    """ccxt's throttler, as its class for Binance sets it up. One for all accounts, though ccxt has one for each."""
+    """ccxt's throttler as its class for Binance configures it; one for all accounts, though ccxt has one for each."""
 
-    # A fifth of the weight is what ccxt enters as the cost of a PAPI endpoint.
+    # ccxt enters a fifth of the weight as the cost of a PAPI endpoint.
     COST: Final = 0.2
 
     def __init__(self, limit: int) -> None:
@@ -169,7 +169,7 @@ class Ccxt(Peer):
         self._throttler = Throttler({**setup, "rateLimit": milliseconds, "refillRate": 1 / milliseconds})
 
     async def acquire(self, weight: int) -> None:
-        """As every call of ccxt does it."""
+        """Acquire as every call of ccxt does."""
         await self._throttler(weight * self.COST)
 
 
@@ -190,4 +190,4 @@ PEERS: Final = (
     _rival("limits", Limits, "limits"),
     _rival("ccxt", Ccxt, "ccxt.async_support.base.throttler"),
 )
-"""All of them."""
+"""All limiters."""

@@ -33,7 +33,7 @@ Row = Literal[
     "shared",
     "redis lost",
 ]
-"""To which row of the printed table a scenario belongs."""
+"""The row of the printed table to which a scenario belongs."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,42 +41,42 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     demand: tuple[Demand, ...]
-    """What each process wants."""
+    """The demand of each process."""
     demand_of_others: tuple[Demand, ...] | None = None
-    """What all but the first want, where that is something else."""
+    """The demand of all processes but the first, if different."""
     targets: Targets
     row: Row = "none"
     external: ExternalTraffic = ExternalTraffic()
     variants: Variants = Variants()
     network: Network = Network()
     processes: int = 1
-    """How many processes run on the machine, each with a limiter of its own."""
+    """How many processes run on the machine, each with its own limiter."""
     shared: bool = False
-    """Whether their limiters share what they know."""
+    """Whether their limiters share their state."""
     instances: int = 1
-    """Among how many processes a limiter is told to divide the limit."""
+    """Among how many processes a limiter divides the limit."""
     store_gone: tuple[float, float] = (math.inf, math.inf)
-    """From when to when the store through which limiters share cannot be reached, in seconds from the start."""
+    """From when to when the shared store cannot be reached, in seconds from the start."""
     store_gone_every: float = math.inf
-    """After how many seconds it happens again."""
+    """After how many seconds the outage repeats."""
     store_gone_for_first: tuple[float, float] = (math.inf, math.inf)
-    """The same, for the first process alone."""
+    """The same, for the first process only."""
     store_emptied: float | None = None
-    """When the store is started anew without its memory, in seconds from the start."""
+    """When the store restarts without its memory, in seconds from the start."""
     first_killed: tuple[float, ...] = ()
-    """When the first process is killed and started again, in seconds from the start."""
+    """When the first process is killed and restarted, in seconds from the start."""
     restart_every: float | None = None
-    """Seconds after which a process is killed and started again."""
+    """Seconds after which a process is killed and restarted."""
     wall_error: float = 0.0
     """By how many seconds the machine's wall clock is wrong."""
     wall_steps: tuple[tuple[float, float], ...] = ()
-    """When it steps, in seconds from the start, and by how much."""
+    """When the wall clock steps, in seconds from the start, and by how much."""
     minutes: int = 3
-    """How long the test of it is; the table takes an hour."""
+    """Duration of the test of the scenario; the table takes an hour."""
 
 
 def saturating(accounts: int) -> Polling:
-    """Polls beyond the limit, of so many accounts."""
+    """Return polls beyond the limit, of so many accounts."""
     return Polling(accounts=accounts, outstanding=max(1, 50 // accounts))
 
 
@@ -130,7 +130,7 @@ SCENARIOS: Final = (
     Scenario(
         name="orders, cold starts",
         demand=_TRADING,
-        # Every start is in the middle of a minute, and many are in one that the life before has used already.
+        # Every restart is in mid-minute, and many are in a minute that the process has used before.
         restart_every=47,
         targets=_PROMPT,
         row="cold",
@@ -171,7 +171,7 @@ SCENARIOS: Final = (
         demand=(Polling(accounts=15, hog=200),),
         targets=Targets(jain=0.99, use=0.99),
         row="fair",
-        # At the start the bucket is served at once to whoever asks, and only one account asks for much.
+        # At the start the bucket serves any call at once, and only one account has high demand.
         minutes=9,
     ),
     Scenario(
@@ -249,7 +249,7 @@ SCENARIOS: Final = (
         name="rolling window",
         demand=(saturating(50),),
         variants=Variants(rolling=True),
-        # It is noticed at the first turn; nothing is sent until the burst has left the window, then half of the limit.
+        # Noticed at the first turn: nothing is sent until the burst has left the window, then half of the limit.
         targets=Targets(use=0.2),
     ),
     Scenario(
@@ -359,4 +359,4 @@ SCENARIOS: Final = (
         targets=Targets(order_p99=0.2, use=0.985),
     ),
 )
-"""All of them."""
+"""All scenarios."""

@@ -1,6 +1,6 @@
 """The simulated exchange: it counts by its own clock, refuses, bans, and remembers what it did.
 
-What nobody has published is assumed to be the worse: a 429 raises the counter like any other call, and the tenth of
+Unpublished behaviour is assumed to be the worse: a 429 raises the counter like any other call, and the tenth of
 them within a minute bans the IP.
 """
 
@@ -21,32 +21,32 @@ from binance_pm.transport.http import HttpResponse
 
 MINUTE: Final = 60.0
 FOREIGN: Final = ""
-"""Who sends what is not ours."""
+"""Owner of the calls of other programs."""
 
 
 class Variants(msgspec.Struct, frozen=True, kw_only=True):
-    """In what an exchange may differ from the one that is assumed."""
+    """How an exchange may differ from the assumed one."""
 
     limits: dict[tuple[Family, LimitType], int] = msgspec.field(default_factory=dict[tuple[Family, LimitType], int])
-    """Where they are not those of `LIMITS`."""
+    """Limits that differ from those of `LIMITS`."""
     refusals_count: bool = True
     """Whether a call answered with 429 raises the counter."""
     rolling: bool = False
-    """Whether it counts the last 60 s in place of the minute of its clock."""
+    """Whether the exchange counts the last 60 s instead of the minute of its clock."""
     header_share: float = 1.0
-    """How many of the answers tell the count."""
+    """Share of the responses with a count."""
     edges: tuple[float, ...] = (0.0,)
-    """By how many seconds the `Date` of each of its edges is off."""
+    """By how many seconds the `Date` of each edge is off."""
     retry_after: Literal["seconds", "zero", "absent"] = "seconds"
     """What a 429 says about its end."""
     offences_before_ban: int = 10
-    """The 429 of one minute that bans."""
+    """The number of the 429 within one minute that bans."""
     ban: float = 120.0
     """Seconds of the first ban; each further one is twice as long."""
 
 
 class Refusal(NamedTuple):
-    """A call that was answered with 429 or 418."""
+    """A call answered with 429 or 418."""
 
     at: float
     owner: str
@@ -54,7 +54,7 @@ class Refusal(NamedTuple):
 
 
 class Ban(NamedTuple):
-    """When the IP was banned, and for how many seconds."""
+    """Start and duration of a ban in seconds."""
 
     at: float
     seconds: float
@@ -79,7 +79,7 @@ class _Count(Protocol):
     """A counter of the exchange."""
 
     def __call__(self, now: float) -> int:
-        """The count at a time."""
+        """Return the count at a time."""
         ...
 
     def add(self, now: float, weight: int) -> None:
@@ -135,19 +135,19 @@ class Server:
         self._banned_until: float = -math.inf
 
     def limit(self, pool: Pool) -> int:
-        """What the pool allows in a minute."""
+        """Return the limit of the pool per minute."""
         return self._variants.limits.get((pool.family, pool.limit_type), LIMITS[pool.family, pool.limit_type].limit)
 
     def minute(self, pool: Pool, number: int) -> Minute:
-        """What the pool's counter saw in that minute."""
+        """Return what the pool's counter saw in that minute."""
         return self._minutes.setdefault((pool, number), Minute())
 
     def owned(self, pool: Pool, owner: str) -> int:
-        """What it has counted in the running minute of the owner's calls."""
+        """Return the counted weight of the owner's calls in the current minute."""
         return self.minute(pool, minute_of(self.clock())).owned[owner]
 
     def arrive(self, charges: tuple[Charge, ...], owner: str) -> HttpResponse:
-        """A call arrives: count it and answer."""
+        """Count an arriving call and answer it."""
         now = self.clock()
         if now < self._banned_until:
             return self._banned(now, owner)
@@ -184,7 +184,7 @@ class Server:
             self.bans.append(Ban(now, seconds))
             self._banned_until = now + seconds
         headers = self._headers(charges, now)
-        # An order count that is used up is refused without a word on its end.
+        # A full order count is refused without a stated end.
         if timed and self._variants.retry_after != "absent":
             left = math.ceil(MINUTE * (number + 1) - now)
             headers["retry-after"] = "0" if self._variants.retry_after == "zero" else str(left)
@@ -208,7 +208,7 @@ class Server:
 
 
 def minute_of(time: float) -> int:
-    """The number of the minute since the epoch."""
+    """Return the number of the minute since the epoch."""
     return math.floor(time / MINUTE)
 
 

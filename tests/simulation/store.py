@@ -15,7 +15,7 @@ from binance_pm.redis_client import StoreLost
 
 # The store's clock is independent of the clocks of the processes.
 AHEAD: Final = 1e6
-# Seconds of a message in transit, and those after which a process stops waiting.
+# Latency of a message in seconds, and the timeout of a process.
 LATENCY: Final = (0.0003, 0.002)
 TIMEOUT: Final = 0.25
 # Seconds after which every process has returned and reported what it did without the store.
@@ -28,7 +28,7 @@ class RemoteStore:
     Args:
         clock: what time it is.
         reaches: whether a process of that number can reach it now.
-        emptied: when it is started anew without its memory, by the same clock.
+        emptied: when the store restarts without its memory, by the same clock.
         random: decides how long messages are on their way.
     """
 
@@ -58,7 +58,7 @@ class RemoteStore:
         return reply
 
     def held(self, pool: Pool) -> int | None:
-        """What it holds; None where some process did without it of late, or it has lost its memory."""
+        """What the store holds; None if a process recently went on without it, or its memory was lost."""
         now = self._clock()
         if now < self._unsettled_until:
             return None

@@ -1,4 +1,4 @@
-"""The budget in the simulated world: nothing is refused, and nothing is left unused."""
+"""The budget in the simulated world: no request is refused, and no weight is left unused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.simulation.scenarios import SCENARIOS, Scenario
 from tests.simulation.world import simulate
 
 SEEDS = (1,)
-# What happens in them happens in no other test: coverage looks on.
+# The scenarios cover branches that no other test reaches, so coverage is measured.
 ALONE = {"edges disagree", "four processes, store gone", "four processes, rescue of 3000"}
 
 
@@ -28,8 +28,8 @@ def test_scenario(scenario: Scenario, seed: int) -> None:
     assert not result.missed(scenario.targets), f"seed {seed}: {result}"
 
 
-def test_each_scenario_has_a_name_of_its_own() -> None:
-    """The table finds them by it."""
+def test_each_scenario_has_its_own_name() -> None:
+    """The table finds scenarios by name."""
     names = {scenario.name for scenario in SCENARIOS}
 
     assert len(names) == len(SCENARIOS)

@@ -17,7 +17,7 @@ from tests.simulation.virtual import Deadlock, TooSlow, clocks_told_by, run
 
 
 def test_an_hour_passes_at_once() -> None:
-    """Whoever sleeps wakes when the clock shows it, and nobody has waited."""
+    """A sleeping task wakes when the clock shows its time, and no real time passes."""
 
     async def main() -> float:
         began = asyncio.get_running_loop().time()
@@ -30,8 +30,8 @@ def test_an_hour_passes_at_once() -> None:
     assert perf_counter() - began < 5
 
 
-def test_timers_go_off_in_their_order() -> None:
-    """The earliest first, whichever was set first, in asyncio and in anyio."""
+def test_timers_expire_in_order() -> None:
+    """The earliest first, in any order of creation, in asyncio and in anyio."""
     order: list[float] = []
 
     async def wait(seconds: float) -> None:
@@ -48,8 +48,8 @@ def test_timers_go_off_in_their_order() -> None:
     assert order == [0.5, 1, 2, 3, 4]
 
 
-def test_a_deadlock_is_told() -> None:
-    """A task that waits for nothing that can happen ends the run."""
+def test_a_deadlock_is_reported() -> None:
+    """A task that waits for an impossible event ends the run."""
 
     async def main() -> None:
         await asyncio.Event().wait()
@@ -58,8 +58,8 @@ def test_a_deadlock_is_told() -> None:
         run(main)
 
 
-def test_what_never_ends_is_given_up() -> None:
-    """The CPU time is bounded, even where the virtual one goes on."""
+def test_an_endless_program_is_given_up() -> None:
+    """The CPU time is bounded, even if virtual time goes on."""
 
     async def main() -> None:
         for _ in count():
@@ -69,8 +69,8 @@ def test_what_never_ends_is_given_up() -> None:
         run(main, patience=0.01)
 
 
-def test_sleeping_for_next_to_nothing_lets_time_pass() -> None:
-    """Less than the clock can show is a round of the loop."""
+def test_very_short_sleeps_let_time_pass() -> None:
+    """A sleep below the clock's resolution is one round of the loop."""
 
     async def main() -> float:
         for _ in range(1000):
@@ -81,7 +81,7 @@ def test_sleeping_for_next_to_nothing_lets_time_pass() -> None:
 
 
 def test_threads_take_no_time() -> None:
-    """What asyncio gives to a thread is done when the clock moves again, and its errors arrive."""
+    """Work for a thread is done before the clock moves again, and its errors are raised."""
 
     async def main() -> float:
         assert await asyncio.to_thread(int, "3") == 3
@@ -92,8 +92,8 @@ def test_threads_take_no_time() -> None:
     assert run(main) < 0.001
 
 
-def test_programs_that_ask_the_time_module_are_told() -> None:
-    """Also those that imported a function of it by name, and only as long as it is wanted."""
+def test_programs_that_use_the_time_module_get_virtual_time() -> None:
+    """Including functions imported by name, and only while patched."""
     before = time.time, perf_counter
 
     with clocks_told_by(monotonic=lambda: 7.5, wall=lambda: 1e9, readers=(__name__,)):
@@ -103,7 +103,7 @@ def test_programs_that_ask_the_time_module_are_told() -> None:
 
 
 def test_leaving_does_not_wait_for_a_thread() -> None:
-    """Nothing but the loop's own thread has worked for it, and none is started to end it."""
+    """All work is done in the thread of the loop, and no thread is started to end it."""
     started: list[threading.Thread] = []
 
     async def main() -> int:
@@ -116,8 +116,8 @@ def test_leaving_does_not_wait_for_a_thread() -> None:
     assert started == []
 
 
-def test_coverage_pauses_and_goes_on() -> None:
-    """Where it is measured at all."""
+def test_coverage_pauses_and_resumes() -> None:
+    """If coverage is measured."""
     measured = Coverage.current()
 
     with unmeasured():

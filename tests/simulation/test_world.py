@@ -1,4 +1,4 @@
-"""The simulated exchange and the way to it do what is known of the real ones."""
+"""The simulated exchange and network behave as the real ones are known to."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ Make = Callable[[Variants], Exchange]
 HEADER = "x-mbx-used-weight-1m"
 
 
-def test_it_counts_until_its_minute_turns(exchange: Make) -> None:
-    """The header tells the count at this call's arrival, the others' calls included."""
+def test_counts_until_its_minute_turns(exchange: Make) -> None:
+    """The header contains the count at this call's arrival, including other programs."""
     it = exchange(Variants())
     first, second = it.call(5), it.call(7, FOREIGN)
     it.now += 40
@@ -39,7 +39,7 @@ def test_it_counts_until_its_minute_turns(exchange: Make) -> None:
 
 
 def test_a_refused_call_is_counted_too(exchange: Make) -> None:
-    """A 429 names the seconds to the next minute and raises the count."""
+    """A 429 states the seconds to the next minute and raises the count."""
     it = exchange(Variants())
     it.call(5999)
 
@@ -49,7 +49,7 @@ def test_a_refused_call_is_counted_too(exchange: Make) -> None:
 
 
 @pytest.mark.parametrize(("told", "seconds"), [("zero", 0), ("absent", None)])
-def test_a_refusal_may_say_nothing_of_use(exchange: Make, told: Literal["zero", "absent"], seconds: int | None) -> None:
+def test_a_refusal_may_state_no_time(exchange: Make, told: Literal["zero", "absent"], seconds: int | None) -> None:
     """Retry-After may be 0 or absent, and the refusal need not be counted."""
     it = exchange(Variants(retry_after=told, refusals_count=False))
     it.call(5999)
@@ -60,7 +60,7 @@ def test_a_refusal_may_say_nothing_of_use(exchange: Make, told: Literal["zero", 
 
 
 def test_the_tenth_refusal_bans_and_bans_double(exchange: Make) -> None:
-    """Two minutes at first; whoever asks again is told when it ends."""
+    """Two minutes at first; a call during a ban gets its end."""
     it = exchange(Variants())
     for _ in range(2):
         it.call(6000)
@@ -75,7 +75,7 @@ def test_the_tenth_refusal_bans_and_bans_double(exchange: Make) -> None:
 
 
 def test_a_rolling_window_forgets_second_by_second(exchange: Make) -> None:
-    """The turn of the minute means nothing to it."""
+    """The turn of the minute has no effect."""
     it = exchange(Variants(rolling=True))
     it.call(4000)
     it.now += 45
@@ -86,7 +86,7 @@ def test_a_rolling_window_forgets_second_by_second(exchange: Make) -> None:
 
 
 def test_headers_may_be_missing_and_edges_disagree(exchange: Make) -> None:
-    """A share of the answers tells the count; the date is that of the edge that answered."""
+    """A part of the responses has the count; the date is that of the edge that responded."""
     it = exchange(Variants(header_share=0.5, edges=(-3.0, 0.0, 3.0)))
 
     answers = [it.call(1) for _ in range(200)]
@@ -95,8 +95,8 @@ def test_headers_may_be_missing_and_edges_disagree(exchange: Make) -> None:
     assert {(answer.date or 0) - int(it.now) for answer in answers} == {-3, 0, 3}
 
 
-def test_orders_are_counted_for_each_account_as_well(exchange: Make) -> None:
-    """Too many orders are refused without a word on the end, and another account's are not."""
+def test_orders_are_counted_for_each_account_too(exchange: Make) -> None:
+    """Too many orders are refused without a stated end, and another account's are not refused."""
     it = exchange(Variants())
     order = charges_of(Ask("orders", "a", 1))
     answers = [it.server.arrive(order, "us") for _ in range(1201)]
@@ -107,8 +107,8 @@ def test_orders_are_counted_for_each_account_as_well(exchange: Make) -> None:
     assert it.server.arrive(charges_of(Ask("orders", "b", 1)), "us").status == 200
 
 
-def test_each_sapi_endpoint_is_counted_by_itself(exchange: Make) -> None:
-    """And not among those of Portfolio Margin."""
+def test_each_sapi_endpoint_is_counted_separately(exchange: Make) -> None:
+    """And not in the pool of Portfolio Margin."""
     it = exchange(Variants())
     it.call(6000)
 
@@ -118,7 +118,7 @@ def test_each_sapi_endpoint_is_counted_by_itself(exchange: Make) -> None:
 
 
 async def _arrivals(network: Network, calls: int) -> tuple[list[int], list[int], float]:
-    """In which order calls arrive and are answered, and how long the last answer takes."""
+    """Return in which order calls arrive and are answered, and how long the last response takes."""
     loop = asyncio.get_running_loop()
     arrived: list[int] = []
     answered: list[int] = []
@@ -135,8 +135,8 @@ async def _arrivals(network: Network, calls: int) -> tuple[list[int], list[int],
     return arrived, answered, loop.time()
 
 
-def test_calls_overtake_one_another_both_ways() -> None:
-    """All arrive and all are answered, in another order each time, within two longest ways."""
+def test_calls_and_responses_overtake_each_other() -> None:
+    """All arrive and are answered, each in a random order, within twice the longest latency."""
     arrived, answered, took = run(partial(_arrivals, Network(), 50))
 
     assert sorted(arrived) == sorted(answered) == list(range(1, 51))
@@ -144,8 +144,8 @@ def test_calls_overtake_one_another_both_ways() -> None:
     assert 0.05 < took < 0.161
 
 
-def test_some_answers_are_lost() -> None:
-    """Half of the lost calls have been counted; whoever waits for one gives up in the end."""
+def test_some_responses_are_lost() -> None:
+    """Half of the lost calls are counted; their callers time out."""
     arrived, answered, took = run(partial(_arrivals, Network(lost=0.5), 400))
 
     assert len(answered) == pytest.approx(200, abs=40)
@@ -157,8 +157,8 @@ def test_some_answers_are_lost() -> None:
     ("external", "share"),
     [(ExternalTraffic(steady=0.3), 0.3), (ExternalTraffic(steady=0.1, burst=200), 0.1 + 800 / 6000)],
 )
-def test_foreign_traffic_is_as_heavy_as_it_says(external: ExternalTraffic, share: float) -> None:
-    """Of the limit, in the long run."""
+def test_external_traffic_uses_its_share(external: ExternalTraffic, share: float) -> None:
+    """Of the limit, on average."""
 
     async def main() -> int:
         loop = asyncio.get_running_loop()
@@ -172,16 +172,16 @@ def test_foreign_traffic_is_as_heavy_as_it_says(external: ExternalTraffic, share
     assert run(main) / 60_000 == pytest.approx(share, rel=0.1)
 
 
-def test_the_same_seed_makes_the_same_world() -> None:
-    """Every figure is equal; another seed makes another world."""
+def test_the_same_seed_gives_the_same_world() -> None:
+    """All results are equal; another seed gives another world."""
     with unmeasured():
         first, again, other = (simulate(SCENARIOS[1], OURS, seed=seed, minutes=1.5) for seed in (1, 1, 2))
 
     assert first == again != other
 
 
-def test_a_bound_that_does_not_hold_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the exchange has counted more of ours than the ledger holds, the result says when."""
+def test_a_violated_bound_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the exchange has counted more of ours than the ledger holds, the result says when."""
 
     def held(_: BudgetLimiter, pool: Pool) -> int:
         assert pool == PAPI
@@ -195,6 +195,6 @@ def test_a_bound_that_does_not_hold_is_noticed(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_quantiles_and_fairness() -> None:
-    """The figures are the usual ones."""
+    """Known values are computed correctly."""
     assert [quantile(range(100), share) for share in (0.5, 0.99, 1)] == [50, 99, 99]
     assert (jain([5, 5, 5, 5]), jain([9, 0, 0]), jain([])) == (1, pytest.approx(1 / 3), 1)

@@ -1,4 +1,4 @@
-"""Who sends: our own programs, and others on the same IP."""
+"""The senders: our own programs, and other programs on the same IP."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tests.simulation.calls import PAPI, Ask
 from tests.simulation.server import FOREIGN, MINUTE, Server
 
 Asking = Callable[[Ask], Awaitable[bool]]
-"""Gets one call answered; False where it was given up."""
+"""Repeats one call until it is answered; False if given up."""
 
 Activity = Coroutine[Any, Any, None]
 
 
 class Demand(Protocol):
-    """What a program wants, as data."""
+    """The demand of a program, as data."""
 
     def activities(self, ask: Asking, random: Random) -> Iterator[Activity]:
-        """What it does all its life, each to be run as a task of its own."""
+        """Return the activities of a program, each to be run as a task."""
         ...
 
 
@@ -33,16 +33,16 @@ class Polling(msgspec.Struct, frozen=True, kw_only=True):
 
     accounts: int
     outstanding: int = 1
-    """How many polls each account has under way or waiting."""
+    """How many polls each account has in flight or waiting."""
     weights: tuple[int, ...] = (5,)
-    """One of them at random is the weight of a poll."""
+    """The weight of a poll is drawn from these."""
     hog: int = 0
-    """How many the first account has outstanding instead, if any."""
+    """How many polls the first account has in flight or waiting instead, if set."""
     path: str = ""
-    """A SAPI endpoint, to poll that instead."""
+    """A SAPI endpoint to poll instead."""
 
     def activities(self, ask: Asking, random: Random) -> Iterator[Activity]:
-        """One for each poll that is outstanding."""
+        """Return one activity for each poll."""
         for number in range(self.accounts):
             outstanding = self.hog if self.hog and number == 0 else self.outstanding
             for _ in range(outstanding):
@@ -56,18 +56,18 @@ class Polling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bursts(msgspec.Struct, frozen=True, kw_only=True):
-    """A steady share of the limit, and now and then very many polls at once."""
+    """A steady part of the limit, with bursts of many polls."""
 
     size: int = 300
     gap: tuple[float, float] = (15.0, 45.0)
-    """Seconds from one burst to the next, at least and at most."""
+    """Seconds between bursts, at least and at most."""
     base: float = 0.2
     """The steady share of the limit."""
     weight: int = 5
     accounts: int = 50
 
     def activities(self, ask: Asking, random: Random) -> Iterator[Activity]:
-        """The base and the bursts."""
+        """Return the steady polls and the bursts."""
         yield self._bursts(ask, random)
         yield self._base(ask, random)
 
@@ -90,13 +90,13 @@ class Bursts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """Orders of some accounts, at random moments, sent without waiting for the one before."""
+    """Orders of some accounts at random times, sent without waiting for earlier ones."""
 
     per_second: float = 2.0
     accounts: int = 10
 
     def activities(self, ask: Asking, random: Random) -> Iterator[Activity]:
-        """All of them in one."""
+        """Return one activity for all orders."""
         yield self._trade(ask, random)
 
     async def _trade(self, ask: Asking, random: Random) -> None:
@@ -107,14 +107,14 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rescue(msgspec.Struct, frozen=True, kw_only=True):
-    """A very heavy call that cannot wait."""
+    """A very heavy call that is urgent."""
 
     weight: int = 3000
     every: tuple[float, float] = (80.0, 100.0)
-    """Seconds from one to the next, at least and at most."""
+    """Seconds between the calls, at least and at most."""
 
     def activities(self, ask: Asking, random: Random) -> Iterator[Activity]:
-        """One after the other."""
+        """Return one activity: one call after the other."""
         yield self._rescue(ask, random)
 
     async def _rescue(self, ask: Asking, random: Random) -> None:
@@ -124,18 +124,18 @@ class Rescue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExternalTraffic(msgspec.Struct, frozen=True, kw_only=True):
-    """Another program on the same IP. It stops until the next minute when it is refused."""
+    """Another program on the same IP, which stops until the next minute after a refusal."""
 
     steady: float = 0.0
-    """Share of the limit that it uses all the time."""
+    """Share of the limit that is used all the time."""
     burst: int = 0
-    """Weight that it sends within a second, again and again."""
+    """Weight sent within a second, again and again."""
     every: float = 15.0
     """Seconds from one burst to the next."""
     weight: int = 5
 
     def activities(self, server: Server, random: Random) -> Iterator[Activity]:
-        """What it does all the time."""
+        """Run the traffic."""
         if self.steady:
             yield self._run(server, self._steady_gaps(random))
         if self.burst:

@@ -23,20 +23,20 @@ T = TypeVar("T")
 
 Clock = Callable[[], float]
 
-# What the process itself spends: other work on the machine shall not decide what is too slow.
+# CPU time of the process: other work on the machine must not decide what is too slow.
 _spent: Final = time.process_time
-# Asking the real clock in every round would cost more than many a round.
+# Reading the real clock in every round would cost more than many rounds.
 _ROUNDS_BETWEEN_LOOKS: Final = 256
-# Without it, a program that sleeps for less than the clock can show would spin for ever.
+# Without a minimum, a program that sleeps for less than the clock's resolution would spin forever.
 _ROUND: Final = 1e-6
 
 
 class Deadlock(Exception):
-    """Every task waits and no timer is set: nothing could ever happen again."""
+    """Every task waits and no timer is set, so no event can follow."""
 
 
 class TooSlow(Exception):
-    """The CPU time that was allowed is spent."""
+    """The allowed CPU time is spent."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -57,11 +57,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumps.now
 
     async def shutdown_default_executor(self, *_: object) -> None:
-        """There is no thread to wait for, and asyncio would wait in a new one: the loop could not see it at work."""
+        """Do nothing: there is no thread, and asyncio would wait in a new one that the loop cannot see."""
 
 
 class _Jumps(selectors.SelectSelector):
-    """Where another selector would wait, it moves the clock."""
+    """Moves the clock instead of waiting."""
 
     def __init__(self, start: float, patience: float | None) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class _Jumps(selectors.SelectSelector):
         self._rounds = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Nothing is ever ready, but the time has passed."""
+        """Advance the time; no socket is ever ready."""
         self._rounds += 1
         if self._ends is not None and self._rounds % _ROUNDS_BETWEEN_LOOKS == 0 and _spent() > self._ends:
             self._ends = None
@@ -82,10 +82,10 @@ class _Jumps(selectors.SelectSelector):
 
 
 class _Inline(ThreadPoolExecutor):
-    """Does the work at once: the clock must not jump while a thread is busy."""
+    """Runs work at once, as the clock must not jump while a thread is busy."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """The result of the call, or its error."""
+        """Return the result of the call, or its error."""
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))

@@ -1,4 +1,4 @@
-"""Puts one world together, lets it live, and tells what came of it."""
+"""Builds one simulated world, runs it, and returns the result."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def simulate(scenario: Scenario, rival: Rival, *, seed: int, minutes: float, pat
 
 
 class World:
-    """The exchange, the network, and everybody who sends.
+    """The exchange, the network, and all senders.
 
     Args:
         scenario: what happens.
@@ -72,7 +72,7 @@ class World:
         self._limiters: dict[str, Limiter] = {}
 
     async def live(self, minutes: float) -> Result:
-        """Let it happen for so many minutes."""
+        """Run for so many minutes."""
         readers = self._rival.readers
         told = clocks_told_by(monotonic=self._now, wall=self._wall, readers=readers) if readers is not None else None
         with told or nullcontext():
@@ -82,7 +82,7 @@ class World:
                 return self._record.result(self._server, self._server_time())
 
     async def _processes(self) -> None:
-        """The programs on the machine, killed and started again where the scenario wants it."""
+        """The programs on the machine, killed and restarted as the scenario says."""
         for life in count():
             limiters = self._rival.make(self._machine, self._scenario.processes)
             tasks = [
@@ -92,7 +92,7 @@ class World:
                 self._limiters = {}
 
     async def _process(self, limiter: Limiter, life: int, number: int) -> None:
-        """One of them; the first may be killed alone."""
+        """One process; the first may be killed alone."""
         owner = f"life {life}, {'all' if self._scenario.shared else number}"
         purpose = f"demand {life} {number}"
         for at in (*(self._scenario.first_killed if number == 0 else ()), math.inf):
@@ -116,7 +116,7 @@ class World:
             yield from demand.activities(partial(self._ask, limiter, owner), random)
 
     async def _ask(self, limiter: Limiter, owner: str, ask: Ask) -> bool:
-        """Get one call answered with success, however often it is refused."""
+        """Repeat one call until it is answered with success."""
         began = self._server_time()
         me = object()
         self._record.open[me] = ask.priority, began
@@ -131,7 +131,7 @@ class World:
             del self._record.open[me]
 
     def _check_bound(self, charges: tuple[Charge, ...], owner: str) -> None:
-        """What the exchange has counted of a program's calls is at most what its limiter holds."""
+        """Check that the exchange has counted at most what the limiter of the program holds."""
         limiter = self._limiters.get(owner)
         for pool, _ in charges if limiter else ():
             held, owned = limiter.held(pool) if limiter else None, self._server.owned(pool, owner)
@@ -146,7 +146,7 @@ class World:
         return EPOCH + passed + self._scenario.wall_error + steps
 
     def _reaches_store(self, number: int) -> bool:
-        """Whether a process can reach the store through which limiters share what they know."""
+        """Whether a process can reach the store through which limiters share their state."""
         passed = self._now() - START
         begins, ends = self._scenario.store_gone
         if passed >= begins and (passed - begins) % self._scenario.store_gone_every < ends - begins:
@@ -158,13 +158,13 @@ class World:
         return EPOCH + (self._now() - START) * (1 + self._drift) + self._offset
 
     def _random(self, purpose: str) -> Random:
-        """A stream of its own for each purpose: what one draws does not change what another one is told."""
+        """Return a random stream for one purpose: drawing from it does not change other streams."""
         return Random(f"{self._seed} {self._scenario.name} {purpose}")
 
 
 @asynccontextmanager
 async def _living(tasks: list[asyncio.Task[None]], seconds: float | None) -> AsyncGenerator[None]:
-    """Enter when they have run for so long, or with the error of one that failed; leaving ends them."""
+    """Enter after so many seconds, or with the error of a failed task; leaving ends all tasks."""
     try:
         done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -1,4 +1,4 @@
-"""Certificates of our own, for servers and clients on this machine."""
+"""Certificates for servers and clients on this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SIGNS_CERTIFICATES = x509.KeyUsage(
 
 
 class Authority:
-    """Signs certificates, and is trusted by whoever is given its context."""
+    """Signs certificates; a client with its context trusts the authority."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -39,14 +39,14 @@ class Authority:
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def client(self, certificate: Path | None = None) -> ssl.SSLContext:
-        """Settings of a client that trusts this authority, perhaps with a certificate of its own."""
+        """Settings of a client that trusts this authority, optionally with a client certificate."""
         context = ssl.create_default_context(cadata=self._certificate.public_bytes(serialization.Encoding.DER))
         if certificate is not None:
             context.load_cert_chain(certificate)
         return context
 
     def server(self, certificate: Path, *, asks_client: bool = False) -> ssl.SSLContext:
-        """Settings of a server that shows the certificate."""
+        """Settings of a server with the certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         if asks_client:
@@ -77,7 +77,7 @@ class Authority:
     def _signed(self, builder: x509.CertificateBuilder, *, is_authority: bool) -> x509.Certificate:
         constraints = x509.BasicConstraints(ca=is_authority, path_length=None)
         builder = builder.issuer_name(self._name).add_extension(constraints, critical=True)
-        # From Python 3.13 on, these extensions are required.
+        # Python 3.13 and later require these extensions.
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(identifier, critical=False)
         if is_authority:
@@ -86,7 +86,7 @@ class Authority:
 
 
 def fingerprint(file: Path) -> str:
-    """SHA-256 of the certificate in the file, as a pin is written."""
+    """SHA-256 of the certificate in the file, in the format of a pin."""
     return x509.load_pem_x509_certificate(file.read_bytes()).fingerprint(hashes.SHA256()).hex(":").upper()
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the transports share."""
+"""Shared by the tests of the transports."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def departure() -> Departure:
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Engine:
-    """Each of the engines: what one guarantees, the other does too."""
+    """Each of the engines: both give the same guarantees."""
     return ENGINES[request.param]

@@ -1,4 +1,4 @@
-"""Both engines, with short timeouts, and what every test of them needs."""
+"""Both engines with short timeouts, and helpers for every test of them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Engine = Callable[..., AbstractAsyncContextManager[Transport]]
 
 
 class Departure:
-    """Counts how often the transport said that the first byte is about to leave."""
+    """Counts how often the transport reported that the first byte is about to be sent."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def __call__(self) -> None:
-        """It is about to leave."""
+        """Count a request that is about to be sent."""
         self.count += 1
 
 

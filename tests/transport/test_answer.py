@@ -1,4 +1,4 @@
-"""What an answer says besides its body: the exchange's clock, how long to wait, and what was counted."""
+"""Facts of a response besides its body: the exchange's clock, how long to wait, and the count."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ MOMENT = 1_795_262_282
 
 
 def dated(text: str) -> int | None:
-    """The exchange's clock, as an answer with this Date tells it."""
+    """Return the exchange's clock by a response with this Date."""
     return HttpResponse(200, {"date": text}, b"").date
 
 
 @pytest.fixture(params=["UTC", "Asia/Tokyo", "America/St_Johns"])
 def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Generator[str, None, None]:
-    """This machine is in another part of the world."""
+    """Set this machine's time zone."""
     monkeypatch.setenv("TZ", request.param)
     time.tzset()
-    # What was read in another zone is remembered.
+    # Dates parsed in another time zone are cached.
     _seconds.cache_clear()
     yield request.param
     monkeypatch.undo()
@@ -45,8 +45,8 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Gen
         "Sat, 21 Nov 2026 20:58:02 +0900",
     ],
 )
-def test_a_date_is_the_exchanges_wherever_this_machine_is(text: str) -> None:
-    """A date of HTTP is in GMT in each of its three spellings, and never this machine's local time."""
+def test_a_date_does_not_depend_on_the_local_time_zone(text: str) -> None:
+    """A date of HTTP is in GMT in each of its three formats, and never in local time."""
     assert dated(text) == MOMENT
 
 
@@ -55,12 +55,12 @@ def test_a_date_is_the_exchanges_wherever_this_machine_is(text: str) -> None:
     ["", " ", "GMT", "0", "1795262282", "Sat, 31 Feb 2026 11:58:02 GMT", "Sat, 21 Nov 2026 25:58:02 GMT",
      "Sat, 21 Nov 2026 11:58:02 +9999", "Sat, 21 Nov 99999999999999999999 11:58:02 GMT"],
 )  # fmt: skip
-def test_what_is_no_date_tells_nothing(text: str) -> None:
-    """Without a date the clock stays as it is."""
+def test_an_invalid_date_is_ignored(text: str) -> None:
+    """Without a date the clock does not change."""
     assert dated(text) is None
 
 
-def test_without_a_date_there_is_none() -> None:
+def test_a_missing_date_is_none() -> None:
     """The header may be missing."""
     assert HttpResponse(200, {}, b"").date is None
 
@@ -75,12 +75,12 @@ def test_without_a_date_there_is_none() -> None:
     ).map(" ".join)
 )
 def test_any_date(text: str) -> None:
-    """Whatever stands there is a whole number of seconds or nothing, never an exception."""
+    """Any text is a whole number of seconds or None, never an exception."""
     assert isinstance(dated(text), int | None)
 
 
-def test_the_end_of_time() -> None:
-    """A date that its zone moves beyond what a calendar has is told all the same."""
+def test_a_date_beyond_the_calendar() -> None:
+    """A date that its time zone moves beyond the year 9999 is read all the same."""
     assert dated("Fri, 31 Dec 9999 23:59:59 -2359") == 253_402_387_139
 
 
@@ -92,8 +92,8 @@ LATER = "Sat, 21 Nov 2026 12:03:02 GMT"
     ("text", "seconds"),
     [(f"{DATE}, {DATE}", MOMENT), (f"{DATE}, {LATER}", None), (f"{DATE}, x", None), (f"{DATE},", None), (",", None)],
 )
-def test_a_date_that_is_told_twice(text: str, seconds: int | None) -> None:
-    """Two that differ tell nothing: one of them is a proxy's."""
+def test_a_repeated_date(text: str, seconds: int | None) -> None:
+    """Two different dates are ignored: one of them is a proxy's."""
     assert dated(text) == seconds
 
 
@@ -108,12 +108,12 @@ def test_a_date_that_is_told_twice(text: str, seconds: int | None) -> None:
      (".5", None), ("1_0", None), ("\u0663", None), ("0x10", None)],
 )  # fmt: skip
 def test_how_long_to_wait(text: str, seconds: float | None) -> None:
-    """Seconds or a date, the longest of all, at most a week; everything else is not said."""
+    """Seconds or a date, the longest of all, at most a week; other texts are ignored."""
     assert HttpResponse(429, {"retry-after": text, "date": DATE}, b"").retry_after == seconds
 
 
-def test_a_date_to_wait_for_is_told_where_the_answer_has_none_itself() -> None:
-    """From when to count the seconds is for the clock to say."""
+def test_retry_at_is_the_latest_date_of_retry_after() -> None:
+    """The clock decides from when seconds count."""
     answer = HttpResponse(429, {"retry-after": f"5, {LATER}, {DATE}"}, b"")
 
     assert (answer.retry_after, answer.retry_at) == (5, MOMENT + 300)
@@ -139,6 +139,6 @@ def test_when_a_ban_ends(text: str, until: float | None) -> None:
     [("17", 17), ("5, 60", 60), ("60, 5", 60), ("5, x", 5), ("x, y", None), ("-1", None), ("1.5", None),
      ("9007199254740993", 2**53), ("9" * 19, 2**53), ("9" * 26, None), ("9" * 5000, None), ("", None), ("5,", 5)],
 )  # fmt: skip
-def test_what_was_counted(text: str, used: int | None) -> None:
-    """A whole number, the most of several; everything else tells nothing."""
+def test_the_used_weight(text: str, used: int | None) -> None:
+    """A whole number, the highest of several; other texts are ignored."""
     assert HttpResponse(200, {"x-mbx-used-weight-1m": text}, b"").used("x-mbx-used-weight-1m") == used

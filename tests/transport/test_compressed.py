@@ -1,4 +1,4 @@
-"""A few compressed bytes may stand for gigabytes: no engine takes them."""
+"""A few compressed bytes may expand to gigabytes: no engine accepts them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ CODED = ["Transfer-Encoding: gzip, chunked", "Transfer-Encoding: gzip", "Transfe
 
 
 @pytest.mark.parametrize("fields", FIELDS)
-async def test_a_compressed_answer(fields: str, departure: Departure, engine: Engine) -> None:
-    """It is refused in the same words, and is told as sent."""
+async def test_a_compressed_response(fields: str, departure: Departure, engine: Engine) -> None:
+    """Both engines refuse the response with the same text, as sent."""
     with serve_raw(answering(http(b"{}", headers=f"{fields}\r\n"))) as server:
         async with engine() as transport:
             with pytest.raises(SendFailed, match=COMPRESSED) as caught:
@@ -46,7 +46,7 @@ async def test_a_compressed_answer(fields: str, departure: Departure, engine: En
 
 @pytest.mark.parametrize("fields", CODED)
 async def test_a_compressed_transfer(fields: str, departure: Departure, engine: Engine) -> None:
-    """The same on its way."""
+    """The same for the transfer encoding."""
     body = b"2\r\n{}\r\n0\r\n\r\n"
     with serve_raw(answering(f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n".encode() + body)) as server:
         async with engine() as transport:
@@ -57,8 +57,8 @@ async def test_a_compressed_transfer(fields: str, departure: Departure, engine: 
 
 
 @pytest.mark.parametrize("fields", ["Content-Encoding: identity", "Content-Encoding: Identity", "Content-Encoding:"])
-async def test_an_answer_that_is_as_it_was_meant(fields: str, departure: Departure, engine: Engine) -> None:
-    """It is taken."""
+async def test_an_uncompressed_response(fields: str, departure: Departure, engine: Engine) -> None:
+    """The response is accepted."""
     with serve_raw(answering(http(b"{}", headers=f"{fields}\r\n"))) as server:
         async with engine() as transport:
             answer = await transport.send(request(server.url), departure)
@@ -69,7 +69,7 @@ async def test_an_answer_that_is_as_it_was_meant(fields: str, departure: Departu
 @pytest.mark.parametrize("status", [403, 418, 429])
 @pytest.mark.parametrize("fields", ["Content-Encoding: gzip", "Content-Encoding: gzip, br"])
 async def test_a_compressed_refusal(status: int, fields: str, departure: Departure, engine: Engine) -> None:
-    """Its status is news all the same."""
+    """Its status and Retry-After are kept."""
     with serve_raw(answering(http(b"abc", status=f"{status} No", headers=f"{fields}\r\nRetry-After: 7\r\n"))) as server:
         async with engine() as transport:
             answer = await transport.send(request(server.url), departure)
@@ -77,8 +77,8 @@ async def test_a_compressed_refusal(status: int, fields: str, departure: Departu
     assert (answer.status, answer.retry_after, answer.body) == (status, 7, b"")
 
 
-async def test_it_costs_neither_memory_nor_time(departure: Departure, engine: Engine) -> None:
-    """1.8 kB that stand for two gigabytes are not unpacked."""
+async def test_refusing_costs_neither_memory_nor_time(departure: Departure, engine: Engine) -> None:
+    """1.8 kB that expand to gigabytes are not decompressed."""
     bomb = gzip.compress(gzip.compress(bytes(2**24)))
     with serve_raw(answering(http(bomb, headers="Content-Encoding: gzip, gzip\r\n"))) as server:
         async with engine(timeouts=Timeouts()) as transport:
@@ -90,8 +90,8 @@ async def test_it_costs_neither_memory_nor_time(departure: Departure, engine: En
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**13
 
 
-async def test_the_connection_is_not_used_again(departure: Departure, engine: Engine) -> None:
-    """What follows an answer that is refused belongs to no request."""
+async def test_the_connection_is_not_reused(departure: Departure, engine: Engine) -> None:
+    """Bytes after a refused response belong to no request."""
 
     def behave(connection: socket.socket) -> None:
         while read_request(connection):
@@ -108,11 +108,11 @@ async def test_the_connection_is_not_used_again(departure: Departure, engine: En
 
 
 class TestBrought:
-    """What a caller brings along would decompress."""
+    """Clients and transports of the caller that decompress."""
 
     @pytest.mark.parametrize("fields", FIELDS)
     async def test_a_client(self, fields: str, departure: Departure) -> None:
-        """It is not given the occasion."""
+        """The client gets no chance to decompress."""
         with serve_raw(answering(http(gzip.compress(b"{}"), headers=f"{fields}\r\n"))) as server:
             async with httpx.AsyncClient(trust_env=False) as http_client, httpx_engine(http=http_client) as transport:
                 with pytest.raises(SendFailed, match=COMPRESSED) as caught:
@@ -121,7 +121,7 @@ class TestBrought:
         assert (caught.value.sent, departure.count) == (True, 1)
 
     async def test_a_transport(self, departure: Departure) -> None:
-        """Its answer is refused, though it may be whole in memory."""
+        """The response is refused, although it may already be complete in memory."""
         statuses = [200, 429]
 
         def answer(_: httpx.Request) -> httpx.Response:

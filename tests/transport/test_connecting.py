@@ -1,4 +1,4 @@
-"""Why the place and the cause, in the same words on both engines."""
+"""Connection errors: place and cause, in the same words on both engines."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ KEY = "k" * 64
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Whom the client trusts."""
+    """The authority that the client trusts."""
     return Authority(tmp_path_factory.mktemp("certificates"))
 
 
 async def reason_of(transport: AbstractAsyncContextManager[Transport], url: str) -> str:
-    """Why a request could not be sent."""
+    """Return why a request could not be sent."""
     departure = Departure()
     async with transport as opened:
         with pytest.raises(NotConnected) as caught:
@@ -48,7 +48,7 @@ async def reason_of(transport: AbstractAsyncContextManager[Transport], url: str)
 
 
 def reasons_of(url: str, **options: Any) -> set[str]:
-    """The reason on each engine, and on trio."""
+    """Return the reasons on each engine, and on trio."""
 
     async def both() -> set[str]:
         return {await reason_of(engine(**options), url) for engine in (httpx_engine, direct_engine)}
@@ -60,7 +60,7 @@ def reasons_of(url: str, **options: Any) -> set[str]:
 
 
 def failing(error: Exception) -> Resolver:
-    """A resolver that cannot."""
+    """Return a resolver that fails."""
 
     def fail(*_: Any, **__: Any) -> Any:
         raise error
@@ -69,7 +69,7 @@ def failing(error: Exception) -> Resolver:
 
 
 def finding(*addresses: str, port: int) -> Resolver:
-    """A resolver that finds these addresses."""
+    """Return a resolver that finds these addresses."""
     found = [
         (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (address, port, 0, 0))
         if ":" in address
@@ -90,13 +90,13 @@ def finding(*addresses: str, port: int) -> Resolver:
     ],
 )
 def test_a_name_that_is_not_resolved(error: Exception, words: str) -> None:
-    """It is the name that is at fault."""
+    """The error names the host."""
     url = "https://papi.binance.com"
     assert reasons_of(url, resolver=failing(error)) == {f"papi.binance.com: {words}"}
 
 
 def test_a_name_without_addresses() -> None:
-    """A resolver may find nothing at all."""
+    """A resolver may return no address."""
     told = reasons_of("https://papi.binance.com", resolver=Resolver(lambda *_, **__: []))
 
     assert told == {"papi.binance.com: the name has no address"}
@@ -104,15 +104,15 @@ def test_a_name_without_addresses() -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_refused_connection(scheme: str) -> None:
-    """The port is named where it is not the usual one."""
+    """The port is named unless it is the default one."""
     with refusing_port() as port:
         told = reasons_of(f"{scheme}://127.0.0.1:{port}")
 
     assert told == {f"127.0.0.1:{port}: connection refused"}
 
 
-def test_a_name_whose_addresses_all_refuse() -> None:
-    """The last of them is as good as the first."""
+def test_a_name_all_of_whose_addresses_refuse() -> None:
+    """The error is that of the last address."""
     with refusing_port() as port:
         resolver = finding("127.0.0.1", "127.0.0.2", port=port)
         told = reasons_of(f"https://many.example:{port}", resolver=resolver)
@@ -130,7 +130,7 @@ def test_a_name_whose_addresses_all_refuse() -> None:
     ],
     ids=["expired", "self-signed", "wrong address", "wrong host"],
 )
-def test_a_certificate_that_is_not_trusted(certificate: dict[str, Any], words: str, authority: Authority) -> None:
+def test_an_untrusted_certificate(certificate: dict[str, Any], words: str, authority: Authority) -> None:
     """In the words of the TLS library."""
     with serve_raw(answering(), tls=authority.server(authority.issue(**certificate))) as server:
         told = reasons_of(server.url, tls=authority.client())
@@ -139,7 +139,7 @@ def test_a_certificate_that_is_not_trusted(certificate: dict[str, Any], words: s
 
 
 def test_a_certificate_of_another_host(authority: Authority) -> None:
-    """The name is the one that was asked for, not the one that was shown."""
+    """The error names the requested host, not the one in the certificate."""
     with serve_raw(answering(), tls=authority.server(authority.issue("other.example"))) as server:
         port = int(server.url.rpartition(":")[2])
         resolver = finding("127.0.0.1", port=port)
@@ -150,7 +150,7 @@ def test_a_certificate_of_another_host(authority: Authority) -> None:
 
 
 def test_an_unknown_authority(authority: Authority) -> None:
-    """It is what a program sees whose network opens its connections."""
+    """Seen in networks that intercept TLS connections."""
     with serve_raw(answering(), tls=authority.server(authority.issue())) as server:
         told = reasons_of(server.url)
 
@@ -158,8 +158,8 @@ def test_an_unknown_authority(authority: Authority) -> None:
     assert told == {f"{server.url.partition('//')[2]}: {words}"}
 
 
-def test_versions_of_tls_that_do_not_meet(authority: Authority) -> None:
-    """What the settings ask for is not spoken there."""
+def test_tls_versions_without_overlap(authority: Authority) -> None:
+    """The server does not support the versions that the settings allow."""
     old, client = authority.server(authority.issue()), authority.client()
     old.maximum_version, client.minimum_version = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
     with serve_raw(answering(), tls=old) as server:
@@ -196,8 +196,8 @@ def breaking(connection: socket.socket) -> None:
     ],
     ids=["plain", "closed", "reset", "silent"],
 )
-def test_a_handshake_that_fails(behaviour: Behaviour, words: str) -> None:
-    """Nothing that was said is quoted."""
+def test_a_failed_handshake(behaviour: Behaviour, words: str) -> None:
+    """Received bytes are not quoted."""
     with serve_raw(behaviour) as server:
         place = server.url.partition("//")[2]
         told = reasons_of(f"https://{place}", timeouts=SHORT)
@@ -207,7 +207,7 @@ def test_a_handshake_that_fails(behaviour: Behaviour, words: str) -> None:
 
 @pytest.fixture
 def few_files() -> Generator[None, None, None]:
-    """All but few of the descriptors that the system allows are used."""
+    """Use up all file descriptors but a few."""
     resource: Any = __import__("resource")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as open_files:
@@ -226,11 +226,11 @@ def few_files() -> Generator[None, None, None]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_too_many_open_files(host: str, engine: Engine, request: pytest.FixtureRequest) -> None:
-    """It is this machine that is at fault."""
+    """The error is reported as one of this machine."""
     with refusing_port() as port:
         opened = engine(tls=tls_settings())
         async with opened as transport:
-            # Event loops and name servers need some of their own.
+            # Event loops and name servers need some file descriptors of their own.
             request.getfixturevalue("few_files")
             with pytest.raises(NotConnected) as caught:
                 await transport.send(make_request(f"https://{host}:{port}"), Departure())
@@ -256,8 +256,8 @@ make_request = request
         (errno.ENOBUFS, "no buffer space available"),
     ],
 )
-def test_the_systems_errors_by_number(number: int, words: str) -> None:
-    """However deep libraries have wrapped them, and whatever they say themselves."""
+def test_system_errors_are_recognised_by_number(number: int, words: str) -> None:
+    """However deeply they are wrapped, and whatever their text."""
     error = OSError(number, "canary")
     outer = OSError("All connection attempts failed")
     outer.__cause__ = ExceptionGroup("canary", [error])
@@ -268,17 +268,17 @@ def test_the_systems_errors_by_number(number: int, words: str) -> None:
         assert Progress(1, CONNECTING).cause(each) == words
 
 
-def test_an_error_that_says_nothing() -> None:
-    """Its text may be anybody's."""
+def test_an_unknown_error_is_reported_by_class() -> None:
+    """Its text may contain anything."""
     assert Progress(1, HANDSHAKE).cause(ValueError("canary")) == "the connection failed (ValueError)"
 
 
 class TestBaseUrl:
-    """A forgotten variable is found by its name."""
+    """A forgotten variable is named in the error."""
 
     @pytest.mark.usefixtures("each_engine")
     async def test_is_named_if_it_chose_the_place(self) -> None:
-        """Of both products."""
+        """For both products."""
         with refusing_port() as port:
             environment = {"BINANCE_PM_BASE_URL": f"http://127.0.0.1:{port}"}
             options: dict[str, Any] = {"api_key": KEY, "api_secret": "s", "attempts": 1}
@@ -290,8 +290,8 @@ class TestBaseUrl:
                     words = f"127.0.0.1:{port}: connection refused (BINANCE_PM_BASE_URL is set). Nothing was sent."
                     assert words in str(caught.value)
 
-    async def test_is_named_by_a_fleet(self, tmp_path: Path) -> None:
-        """Its file names no place."""
+    async def test_is_named_for_a_fleet(self, tmp_path: Path) -> None:
+        """The accounts file names no URL."""
         path = tmp_path / "accounts.toml"
         path.write_text(
             '[[accounts]]\nlabel = "one"\nproduct = "pm"\napi_key = { env = "K" }\napi_secret = { env = "S" }\n'
@@ -303,8 +303,8 @@ class TestBaseUrl:
                 with pytest.raises(ConnectError, match=r"connection refused \(BINANCE_PM_BASE_URL is set\)"):
                     await fleet.members[0].client.ping()
 
-    async def test_is_not_named_where_an_argument_chose(self) -> None:
-        """It is not to blame, though it may be set."""
+    async def test_is_not_named_if_an_argument_chose_the_place(self) -> None:
+        """The variable is not the cause, although it may be set."""
         with refusing_port() as port:
             url = f"http://127.0.0.1:{port}"
             environment = {"BINANCE_PM_BASE_URL": url}
@@ -321,7 +321,7 @@ class TestBaseUrl:
 
 
 class Hanging:
-    """A resolver that does not come back before it is told to."""
+    """A resolver that hangs until the test ends."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
@@ -337,29 +337,29 @@ class Hanging:
 
 @pytest.fixture
 def hanging() -> Generator[Hanging, None, None]:
-    """A resolver that hangs until the test is over."""
+    """A resolver that hangs until the test ends."""
     made = Hanging()
     yield made
     made.done.set()
 
 
 class TestResolving:
-    """Names are looked up in threads of our own."""
+    """Names are looked up in threads of the package."""
 
     def test_a_resolver_that_hangs(self, hanging: Hanging) -> None:
-        """The wait is bounded, and the end of the event loop does not wait for it."""
+        """The wait is bounded, and closing the event loop does not wait for the resolver."""
         began = time.monotonic()
         told = reasons_of("https://papi.binance.com", resolver=hanging.resolver, timeouts=SHORT)
 
         assert told == {"papi.binance.com: name not resolved within 0.3 s"}
         assert time.monotonic() - began < 10
-        # A daemon: the end of the process does not wait for it, either.
+        # A daemon thread: the end of the process does not wait for it, either.
         assert {one.daemon for one in threading.enumerate() if one.name == "binance-pm resolver"} == {True}
-        # The third found the thread of the first.
+        # The third call found the thread of the first.
         assert hanging.asked == 1
 
     async def test_a_name_is_looked_up_once_at_a_time(self, hanging: Hanging, engine: Engine) -> None:
-        """Fifty calls at once need one thread."""
+        """Fifty concurrent calls need one thread."""
         async with engine(resolver=hanging.resolver, timeouts=SHORT) as transport:
             calls = (transport.send(request("https://papi.binance.com"), Departure()) for _ in range(50))
             failures = await asyncio.gather(*calls, return_exceptions=True)
@@ -367,7 +367,7 @@ class TestResolving:
         assert (hanging.asked, {type(failure) for failure in failures}) == (1, {NotConnected})
 
     async def test_a_busy_default_executor(self, engine: Engine) -> None:
-        """It may be working on anything."""
+        """The default executor may be busy with other work."""
         loop, done = asyncio.get_running_loop(), threading.Event()
         executor = ThreadPoolExecutor(1)
         loop.set_default_executor(executor)
@@ -412,14 +412,14 @@ class TestResolving:
         [("127.0.0.1", "::", "IPv6"), ("127.0.0.1", "::1", "IPv6"), ("[::1]", "0.0.0.0", "IPv4")],  # noqa: S104
     )
     def test_an_address_of_another_family(self, host: str, local_address: str, name: str) -> None:
-        """There is no way there."""
+        """No connection is possible."""
         words = f"not an {name} address, and only {name} may be used"
         told = reasons_of(f"http://{host}:1", local_address=local_address)
 
         assert told == {f"{host}:1: {words}"}
 
     async def test_a_thread_that_cannot_be_started(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is an error of ours."""
+        """The failure is reported as a NotConnected error."""
 
         def fail(_: threading.Thread) -> None:
             raise RuntimeError("can't start new thread")
@@ -441,11 +441,11 @@ def serve_once(listener: socket.socket) -> None:
 
 
 class TestFamily:
-    """IPv4 alone, or IPv6 alone."""
+    """Only IPv4, or only IPv6."""
 
     @pytest.mark.parametrize(("local_address", "family"), [("0.0.0.0", socket.AF_INET), ("::", socket.AF_INET6)])  # noqa: S104
     async def test_is_chosen(self, local_address: str, family: socket.AddressFamily, engine: Engine) -> None:
-        """Only addresses of the family are looked up."""
+        """Only addresses of that family are looked up."""
         asked: list[Any] = []
 
         def look_up(*_: Any, **options: Any) -> list[Any]:
@@ -462,7 +462,7 @@ class TestFamily:
 
 
 class TestKeysOfConnections:
-    """``SSLKEYLOGFILE`` names a file that lets its reader decrypt everything."""
+    """``SSLKEYLOGFILE`` names a file with which traffic can be decrypted."""
 
     async def test_are_not_written(
         self, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine
@@ -481,14 +481,14 @@ class TestKeysOfConnections:
     async def test_are_written_if_the_environment_is_trusted(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It says so, after all."""
+        """The environment asks for the file."""
         file = tmp_path / "keys"
         monkeypatch.setenv("SSLKEYLOGFILE", str(file))
 
         assert tls_settings(trust_env=True).keylog_filename == str(file)
 
     def test_the_settings_are_those_of_python(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without what the environment says."""
+        """Except for the settings of the environment."""
         for name in ("SSLKEYLOGFILE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
             monkeypatch.delenv(name, raising=False)
         ours, usual = tls_settings(), tls_settings(trust_env=True)

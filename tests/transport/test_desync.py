@@ -1,4 +1,4 @@
-"""Answers that no request asked for: none reaches another account, and what can be told is not believed."""
+"""Responses without a request: none reaches another account, and those that can be detected are rejected."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LATE_SECONDS = 0.005
 
 
 def target_of(head: bytes) -> bytes:
-    """What was asked for."""
+    """Return the target of the request."""
     return head.split(b" ")[1]
 
 
 def answering_twice(*, after: float) -> Behaviour:
-    """Answer every request with its own target, and a moment later once more."""
+    """Answer every request with its own target, and again a moment later."""
 
     def behave(connection: socket.socket) -> None:
         with suppress(OSError):
@@ -40,18 +40,18 @@ def answering_twice(*, after: float) -> Behaviour:
 
 
 async def outcome(transport: Transport, url: str, account: str, number: int) -> bytes | None:
-    """The body of the answer to one account's request; None where none was believed."""
+    """Return the body of the response to one account's request; None if it was rejected."""
     with suppress(SendFailed):
         return (await transport.send(request(url, f"/{account}/{number}", account=account), Departure())).body
     return None
 
 
 class TestAccounts:
-    """No fault of a server shows one account what belongs to another."""
+    """No faulty server makes one account see another's response."""
 
     @pytest.mark.parametrize("after", [0.0, LATE_SECONDS])
-    async def test_late_answers_stay_in_their_account(self, after: float, engine: Engine) -> None:
-        """Although every connection is shifted by one answer, as often as the server likes."""
+    async def test_late_responses_stay_in_their_account(self, after: float, engine: Engine) -> None:
+        """Although every connection is shifted by one response, as often as the server likes."""
         with serve_raw(answering_twice(after=after)) as server:
             async with engine(timeouts=Timeouts()) as transport:
                 for number in range(20):
@@ -59,8 +59,8 @@ class TestAccounts:
                         body = await outcome(transport, server.url, account, number)
                         assert body is None or body.startswith(b"/%s/" % account.encode())
 
-    async def test_late_answers_to_calls_at_once_stay_in_their_account(self, engine: Engine) -> None:
-        """Also where connections are given back and taken while others are in flight."""
+    async def test_late_responses_to_concurrent_calls_stay_in_their_account(self, engine: Engine) -> None:
+        """Even if connections are returned and taken while other calls are in flight."""
         seen: list[tuple[str, bytes]] = []
 
         with serve_raw(answering_twice(after=LATE_SECONDS)) as server:
@@ -79,7 +79,7 @@ class TestAccounts:
         assert all(body.startswith(b"/%s/" % account.encode()) for account, body in seen)
 
     async def test_an_account_keeps_its_connection(self, engine: Engine) -> None:
-        """Accounts that take turns do not connect again each time."""
+        """Accounts that take turns do not reconnect each time."""
         with serve_raw(echoing) as server:
             async with engine(timeouts=Timeouts()) as transport:
                 for number in range(3):
@@ -88,7 +88,7 @@ class TestAccounts:
             assert len(server.connections) == 3
 
     async def test_two_hundred_accounts_take_turns(self, engine: Engine) -> None:
-        """Each keeps a connection of its own: reading all of them again connects to nothing."""
+        """Each account keeps its own connection: reading all of them again opens none."""
         with serve_raw(echoing) as server:
             async with engine(timeouts=Timeouts()) as transport:
                 for number in range(2):
@@ -97,7 +97,7 @@ class TestAccounts:
                 assert len(server.connections) == 200
 
     async def test_more_accounts_than_connections(self, monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
-        """The connection idle for longest makes way, one for each that is needed, and every request is answered."""
+        """The connection idle for longest is replaced, and every request is answered."""
         narrow(monkeypatch, 4)
         with serve_raw(echoing) as server:
             async with engine(timeouts=Timeouts()) as transport:
@@ -120,8 +120,8 @@ class TestAccounts:
                     # The four used last were kept.
                     assert len(server.connections) == made
 
-    async def test_accounts_that_went_are_forgotten(self, monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
-        """Clients come and go on a session that stays open: what is kept of them is bounded."""
+    async def test_past_accounts_are_forgotten(self, monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
+        """Clients come and go on an open session: what is kept of them is bounded."""
         narrow(monkeypatch, 2)
         with serve_raw(echoing) as server:
             async with engine(timeouts=Timeouts()) as transport:
@@ -133,15 +133,15 @@ class TestAccounts:
 
 
 class TestDoubt:
-    """An answer that may belong to the request before is not believed."""
+    """A response that may belong to an earlier request is rejected."""
 
     @pytest.mark.parametrize("surplus", [http(b"another's"), b"HTTP/1.1 2", b"{}"])
     @pytest.mark.parametrize("status", ["200 OK", "429 Too Many Requests"])
     @pytest.mark.parametrize("chunked", [False, True])
-    async def test_more_than_one_answer_on_a_used_connection(
+    async def test_more_than_one_response_on_a_used_connection(
         self, status: str, surplus: bytes, departure: Departure, engine: Engine, *, chunked: bool
     ) -> None:
-        """Which of them is whose cannot be reported: it was sent, and its outcome is unknown."""
+        """Which response belongs to the request is not known: it was sent, and its outcome is unknown."""
         answer = CHUNKED + b"4\r\nmine\r\n0\r\n\r\n" if chunked else http(b"mine")
         answer = answer.replace(b"200 OK", status.encode())
 
@@ -163,10 +163,10 @@ class TestDoubt:
 
     @pytest.mark.parametrize("surplus", [http(b"another's"), b"HTTP/1.1 2", b"{}"])
     @pytest.mark.parametrize("chunked", [False, True])
-    async def test_more_behind_a_first_answer_is_nobodys(
+    async def test_surplus_after_the_first_response_is_discarded(
         self, surplus: bytes, departure: Departure, engine: Engine, *, chunked: bool
     ) -> None:
-        """The answer is believed, and the next request goes over another connection."""
+        """The response is accepted, and the next request uses another connection."""
 
         def behave(connection: socket.socket) -> None:
             target = target_of(read_request(connection))
@@ -180,10 +180,10 @@ class TestDoubt:
 
         assert (bodies, len(server.connections)) == ([b"/1", b"/2", b"/3"], 3)
 
-    async def test_more_that_waits_to_be_read(
+    async def test_unread_surplus_is_detected(
         self, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
     ) -> None:
-        """The event loop has not read it, but the system has it: it is looked for before an answer is believed."""
+        """Before a response is accepted, the system is asked for data that the event loop has not read yet."""
         waiting = 0
 
         def asked(_: int) -> int:
@@ -200,10 +200,10 @@ class TestDoubt:
                     await transport.send(request(server.url), departure)
                 assert len(server.connections) == 1
 
-    async def test_the_farewell_of_tls_is_no_answer(
+    async def test_the_closing_message_of_tls_is_no_surplus(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, departure: Departure, engine: Engine
     ) -> None:
-        """A server that closes right after its answer has said nothing else."""
+        """A server may close right after its response."""
         authority = Authority(tmp_path)
 
         def asked(_: int) -> int:
@@ -217,10 +217,10 @@ class TestDoubt:
                     await transport.send(request(server.url), departure)
 
     @pytest.mark.parametrize("status", ["200 OK", "429 Too Many Requests", "408 Request Timeout"])
-    async def test_an_answer_to_what_has_not_arrived(
+    async def test_a_response_before_the_request_arrived(
         self, status: str, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
     ) -> None:
-        """The system on the other side has confirmed nothing of the request: it answered something else."""
+        """If the other side has not acknowledged the request, the response belongs to another one."""
         unconfirmed = 0
 
         def asked(_: int) -> int:
@@ -244,8 +244,8 @@ class TestDoubt:
 
         assert (caught.value.sent, len(server.connections)) == (True, 2)
 
-    async def test_connections_that_are_distrusted_are_not_used(self, departure: Departure, engine: Engine) -> None:
-        """Those of the account, and no others."""
+    async def test_distrusted_connections_are_not_used(self, departure: Departure, engine: Engine) -> None:
+        """Only connections of the account are affected."""
         with serve_raw(echoing) as server:
             async with engine(timeouts=Timeouts()) as transport:
                 for account in ("a", "b"):
@@ -260,13 +260,13 @@ class TestDoubt:
 
 
 class TestSystem:
-    """What the system is asked."""
+    """What the operating system is asked."""
 
     @pytest.mark.usefixtures("socket_enabled")
-    def test_knows_what_has_arrived_and_what_was_not_confirmed(self) -> None:
+    def test_reports_unread_and_unacknowledged_bytes(self) -> None:
         """On both ends of one connection."""
         with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as one:
-            # What a small window does not take is not confirmed.
+            # Data beyond a small window is not acknowledged.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             one.connect(listener.getsockname())
             other, _ = listener.accept()
@@ -279,6 +279,6 @@ class TestSystem:
                 assert unread(other.fileno()) > 0
                 assert unacknowledged(one.fileno()) > 0
 
-    def test_a_descriptor_that_is_none_tells_nothing(self) -> None:
-        """It may be closed by now."""
+    def test_an_invalid_descriptor_reports_nothing(self) -> None:
+        """The connection may be closed already."""
         assert [ask(number) for ask in (unread, unacknowledged) for number in (-1, 10**6)] == [0] * 4

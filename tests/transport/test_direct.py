@@ -1,4 +1,4 @@
-"""The direct engine alone: what it is stricter about, its bounds, and how it ends."""
+"""The direct engine alone: stricter checks, bounds, and closing."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ OK = b"HTTP/1.1 200 OK\r\n"
          "folded", "indented", "space before colon", "bare line end", "bare line ends", "101",
          "099", "000", "endless extension", "endless trailer"],
 )  # fmt: skip
-async def test_what_could_be_read_in_two_ways_is_refused(answer: bytes, departure: Departure) -> None:
-    """Where programs on the way may disagree about the answer's end, there is no answer."""
+async def test_ambiguous_responses_are_refused(answer: bytes, departure: Departure) -> None:
+    """If programs on the path may disagree about the end of a response, it is refused."""
     with serve_raw(answering(answer)) as server:
         async with direct_engine(timeouts=Timeouts()) as transport:
             with pytest.raises(SendFailed) as caught:
@@ -68,7 +68,7 @@ async def test_what_could_be_read_in_two_ways_is_refused(answer: bytes, departur
     ids=["long", "many", "1xx"],
 )
 async def test_heads_are_bounded(head: bytes, departure: Departure) -> None:
-    """An answer is no place to keep things."""
+    """Long or numerous headers are refused."""
     with serve_raw(answering(head + b"Content-Length: 2\r\n\r\n{}")) as server:
         async with direct_engine() as transport:
             with pytest.raises(SendFailed, match="the response headers are too long") as caught:
@@ -78,7 +78,7 @@ async def test_heads_are_bounded(head: bytes, departure: Departure) -> None:
 
 
 async def test_headers_are_latin_1_in_lower_case(departure: Departure) -> None:
-    """Each byte is a character; a name that comes twice has both values."""
+    """Each byte is a character; a repeated name has both values."""
     answer = OK + b"X-Caf\x43: \xe9\r\nx-cafc: b \r\nContent-Length: 2\r\n\r\n{}"
     with serve_raw(answering(answer)) as server:
         async with direct_engine() as transport:
@@ -94,8 +94,8 @@ async def test_headers_are_latin_1_in_lower_case(departure: Departure) -> None:
         (answering(b"SSH-2.0-OpenSSH\r\n\r\n"), "the response was not HTTP"),
     ],
 )
-async def test_says_what_happened(behaviour: Behaviour, words: str, departure: Departure) -> None:
-    """A server that hangs up and one that speaks something else are two things."""
+async def test_the_error_says_what_happened(behaviour: Behaviour, words: str, departure: Departure) -> None:
+    """Closing the connection and another protocol have different texts."""
     with serve_raw(behaviour) as server:
         async with direct_engine() as transport:
             with pytest.raises(SendFailed) as caught:
@@ -105,7 +105,7 @@ async def test_says_what_happened(behaviour: Behaviour, words: str, departure: D
 
 
 async def test_an_idle_connection_ends_by_itself(monkeypatch: pytest.MonkeyPatch, departure: Departure) -> None:
-    """Nobody has to call for it."""
+    """Without another call."""
     monkeypatch.setattr("binance_pm.transport.direct.KEEPALIVE_SECONDS", 0.05)
     ended = threading.Event()
 
@@ -121,8 +121,8 @@ async def test_an_idle_connection_ends_by_itself(monkeypatch: pytest.MonkeyPatch
             assert await anyio.to_thread.run_sync(ended.wait, 5)
 
 
-async def test_an_idle_connection_whose_time_is_over_is_not_used(departure: Departure) -> None:
-    """Also where the event loop had no turn to end it."""
+async def test_an_expired_idle_connection_is_not_used(departure: Departure) -> None:
+    """Even if the event loop had no time to close the connection."""
     with serve_raw(echoing) as server:
         async with direct_engine() as transport:
             await transport.send(request(server.url), departure)
@@ -145,7 +145,7 @@ def echoing(connection: socket.socket) -> None:
 async def test_the_port_is_that_of_the_url(
     url: str, port: int, monkeypatch: pytest.MonkeyPatch, departure: Departure
 ) -> None:
-    """Or the usual one, where it names none."""
+    """Or the default port, if the URL has none."""
     dialled: list[int] = []
 
     async def refuse(way: ServerAddress, protocol: asyncio.Protocol, progress: Progress) -> None:
@@ -161,10 +161,10 @@ async def test_the_port_is_that_of_the_url(
     assert dialled == [port]
 
 
-async def test_a_connection_that_ends_as_it_stands_is_told_as_not_sent(
+async def test_a_connection_closed_at_once_is_reported_as_not_sent(
     monkeypatch: pytest.MonkeyPatch, departure: Departure
 ) -> None:
-    """A server may have enough connections already."""
+    """The server may have too many connections."""
 
     async def dial_in_vain(way: ServerAddress, protocol: asyncio.Protocol, progress: Progress) -> None:
         await dial(way, protocol, progress)
@@ -179,10 +179,10 @@ async def test_a_connection_that_ends_as_it_stands_is_told_as_not_sent(
     assert (caught.value.sent, departure.count) == (False, 0)
 
 
-async def test_where_the_system_cannot_be_asked_the_event_loop_is(
+async def test_without_poll_the_event_loop_notices_closed_connections(
     monkeypatch: pytest.MonkeyPatch, departure: Departure
 ) -> None:
-    """Windows has no poll: a connection that was closed is noticed when its turn comes."""
+    """Windows has no poll: a closed connection is noticed when the event loop reads it."""
     monkeypatch.delattr(select, "poll")
     with serve_raw(answering(http(b"{}"))) as server:
         async with direct_engine() as transport:
@@ -194,8 +194,8 @@ async def test_where_the_system_cannot_be_asked_the_event_loop_is(
     assert (departure.count, len(server.connections)) == (2, 2)
 
 
-async def test_what_is_late_before_it_left_is_not_sent(monkeypatch: pytest.MonkeyPatch, departure: Departure) -> None:
-    """The caller's own code held up the event loop for longer than the total: no answer would be waited for."""
+async def test_a_late_request_is_not_sent(monkeypatch: pytest.MonkeyPatch, departure: Departure) -> None:
+    """The caller's code blocked the event loop for longer than the total timeout."""
 
     async def dial_and_stand_still(way: ServerAddress, protocol: asyncio.Protocol, progress: Progress) -> None:
         await dial(way, protocol, progress)
@@ -210,8 +210,8 @@ async def test_what_is_late_before_it_left_is_not_sent(monkeypatch: pytest.Monke
     assert (caught.value.sent, departure.count) == (False, 0)
 
 
-async def test_closing_in_the_moment_in_which_a_wait_is_over(departure: Departure) -> None:
-    """Whoever waited is about to be told: closing goes on, and ends what else there is."""
+async def test_closing_at_the_moment_of_a_timeout(departure: Departure) -> None:
+    """Closing goes on and ends all other calls."""
     failures: list[SendFailed] = []
     with serve_raw(silent) as server:
         async with direct_engine(timeouts=Timeouts()) as transport:
@@ -235,8 +235,8 @@ async def test_closing_in_the_moment_in_which_a_wait_is_over(departure: Departur
     assert sorted(failure.sent for failure in failures) == [False, True]
 
 
-async def test_a_refused_departure_leaves_the_connection(departure: Departure) -> None:
-    """Nothing was written, so the next request can go over it."""
+async def test_a_refused_departure_keeps_the_connection(departure: Departure) -> None:
+    """Nothing was written, so the next request can use the connection."""
 
     def forbid() -> None:
         raise PermissionError("the gate is closed")
@@ -250,8 +250,8 @@ async def test_a_refused_departure_leaves_the_connection(departure: Departure) -
     assert len(server.connections) == 1
 
 
-async def test_what_never_stood_is_forgotten(departure: Departure) -> None:
-    """A host that is down for hours fills no memory, and holds up no closing."""
+async def test_a_failed_connection_is_forgotten(departure: Departure) -> None:
+    """A host that is down for hours fills no memory, and does not delay closing."""
     with refusing_port() as port:
         async with direct_engine() as transport:
             with pytest.raises(SendFailed):
@@ -260,8 +260,8 @@ async def test_what_never_stood_is_forgotten(departure: Departure) -> None:
             assert not vars(transport)["_connections"]
 
 
-async def test_closing_waits_until_all_is_closed(departure: Departure) -> None:
-    """The event loop may end right after it."""
+async def test_closing_waits_until_all_connections_are_closed(departure: Departure) -> None:
+    """The event loop may end right after."""
     with serve_raw(echoing) as server:
         async with direct_engine() as transport:
             await transport.send(request(server.url), departure)
@@ -269,7 +269,7 @@ async def test_closing_waits_until_all_is_closed(departure: Departure) -> None:
         assert not vars(transport)["_connections"]
 
 
-async def test_memory_is_flat(departure: Departure) -> None:
+async def test_memory_does_not_grow(departure: Departure) -> None:
     """Five thousand calls leave nothing behind."""
     with serve_raw(echoing) as server:
         async with direct_engine() as transport:
@@ -291,23 +291,23 @@ async def test_memory_is_flat(departure: Departure) -> None:
 
 
 class Leaving(asyncio.Protocol):
-    """Hangs up at once."""
+    """A protocol that closes at once."""
 
     def __init__(self) -> None:
         self.lost = asyncio.Event()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
+        """Record that the connection is lost."""
         del exc
         self.lost.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It stands."""
+        """Close the connection."""
         transport.close()
 
 
 class TestDial:
-    """Names with many addresses."""
+    """Names with several addresses."""
 
     async def connect(self, *addresses: tuple[str, int], seconds: float = 1.0) -> None:
         """Connect to a name with these addresses."""
@@ -322,13 +322,13 @@ class TestDial:
         await leaving.lost.wait()
 
     async def test_the_next_address_is_tried(self) -> None:
-        """Where one refuses, another may accept."""
+        """If one address refuses, another may accept."""
         with serve_raw(silent) as server:
             port = int(server.url.rpartition(":")[2])
             await self.connect(("127.0.0.1", 1), ("127.0.0.1", port))
 
-    async def test_a_family_that_is_not_routed_holds_up_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The families take turns, and an address that does not answer has its share of the time and no more."""
+    async def test_an_unreachable_family_does_not_block_the_other(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The families take turns, and an address that does not respond gets only its share of the time."""
         held: list[float] = []
 
         async def swallow(self: asyncio.AbstractEventLoop, sock: socket.socket, address: Any) -> None:
@@ -349,10 +349,10 @@ class TestDial:
         assert len(held) == 2
 
     @pytest.mark.parametrize("addresses", [("127.0.0.1", "192.0.2.1"), ("192.0.2.1", "127.0.0.1")])
-    async def test_the_failure_that_says_most_is_told(
+    async def test_the_most_specific_failure_is_reported(
         self, addresses: tuple[str, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """That one network is not routed says nothing about the host."""
+        """An unreachable network says nothing about the host."""
         loop = type(asyncio.get_running_loop())
         really = loop.sock_connect
 

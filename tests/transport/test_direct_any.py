@@ -1,4 +1,4 @@
-"""The direct engine's parser on whatever a server may say: an answer or an error, and never another call's answer."""
+"""The direct engine's parser on arbitrary input: a response or an error, and never another call's response."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SURPLUS = [b"\r\n", b"{}", EARLY, *(STALE[:length] for length in range(len(STALE
 
 
 class Wire(asyncio.Transport):
-    """Stands in for the network: it says whether it was cut off, and that nothing waits to be read."""
+    """A network that records whether it was cut off, and whose socket never has unread data."""
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__({"socket": connection})
@@ -57,43 +57,43 @@ class Wire(asyncio.Transport):
         """The calls that were written here and not answered yet."""
 
     def is_closing(self) -> bool:
-        """Whether it was cut off."""
+        """Whether the connection was cut off."""
         return self.is_cut
 
     def abort(self) -> None:
-        """Cut it off."""
+        """Cut the connection off."""
         self.is_cut = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Nobody reads what is sent."""
+        """Discard what is sent."""
 
     def get_write_buffer_size(self) -> int:
-        """How much has not left."""
+        """Return how many bytes were not sent yet."""
         return self.held_back
 
 
 @pytest.fixture(scope="module")
 def silence() -> Generator[socket.socket, None, None]:
-    """A socket on which nothing ever arrives."""
+    """A socket that never receives anything."""
     one, other = socket.socketpair()
     with one, other:
         yield one
 
 
 def new_connection(host: _Host, timeouts: Timeouts) -> _Connection:
-    """A connection that is read in small pieces."""
+    """Return a connection with a small read buffer."""
     return _Connection(host, set(), timeouts, MAX_BODY, memoryview(bytearray(64)))
 
 
 def connected(silence: socket.socket, host: _Host) -> tuple[_Connection, Wire]:
-    """A connection that stands, and the other side's end of it."""
+    """Return an established connection, and its network."""
     connection, wire = new_connection(host, Timeouts(read=10.0)), Wire(silence)
     connection.connection_made(wire)
     return connection, wire
 
 
-def told(connection: _Connection, wire: Wire, pieces: Iterable[bytes]) -> None:
-    """The server says the pieces, as far as it is listened to."""
+def receive(connection: _Connection, wire: Wire, pieces: Iterable[bytes]) -> None:
+    """Let the connection receive the pieces until it is cut off."""
     for piece in pieces:
         left = piece
         while left and not wire.is_cut:
@@ -104,21 +104,21 @@ def told(connection: _Connection, wire: Wire, pieces: Iterable[bytes]) -> None:
             left = left[size:]
 
 
-def ended(connection: _Connection, wire: Wire) -> None:
-    """The server closes."""
+def end_of_stream(connection: _Connection, wire: Wire) -> None:
+    """Let the server close the connection."""
     if not wire.is_cut:
         connection.eof_received()
     connection.connection_lost(None)
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
-    """The data in pieces."""
+    """Return the data in pieces."""
     at = sorted({place % (len(data) + 1) for place in places})
     return [data[start:end] for start, end in zip([0, *at], [*at, len(data)], strict=True)]
 
 
 def outcome(answer: asyncio.Future[HttpResponse]) -> HttpResponse | SendFailed:
-    """What the call came to; it has come to something."""
+    """Return the result of a completed call."""
     assert answer.done()
     error = answer.exception()
     assert error is None or (isinstance(error, SendFailed) and error.sent)
@@ -126,13 +126,13 @@ def outcome(answer: asyncio.Future[HttpResponse]) -> HttpResponse | SendFailed:
 
 
 def new_host() -> _Host:
-    """A server without connections."""
+    """Return a server without connections."""
     return _Host(ServerAddress("127.0.0.1", 80, None), "Host: x", [])
 
 
 @pytest.fixture(scope="module")
 def runner() -> Generator[asyncio.Runner, None, None]:
-    """An event loop for every example."""
+    """An event loop for all examples."""
     with asyncio.Runner() as running:
         yield running
 
@@ -142,16 +142,16 @@ ANY = settings(derandomize=True, max_examples=300, deadline=None, suppress_healt
 
 @ANY
 @given(st.sampled_from(list(ANSWERS)), st.lists(st.integers(0, 300), max_size=20))
-def test_however_it_is_cut_the_answer_is_the_same(
+def test_a_response_in_any_pieces_is_the_same(
     runner: asyncio.Runner, silence: socket.socket, whole: bytes, places: list[int]
 ) -> None:
-    """Status, body, and whether the connection may be used again."""
+    """Status, body, and whether the connection may be reused."""
 
     async def main() -> tuple[int, bytes | None, bool]:
         host = new_host()
         connection, wire = connected(silence, host)
         answer = connection.ask(b"", math.inf)
-        told(connection, wire, cut(whole, places))
+        receive(connection, wire, cut(whole, places))
         if not answer.done():
             connection.eof_received()
         connection.keep_or_end()
@@ -170,18 +170,18 @@ def test_however_it_is_cut_the_answer_is_the_same(
 )
 @example(b"HTTP/1.1 429 No\r\nContent-Encoding: gzip\r\n\r\n{}", [])
 @example(b"HTTP/1.1 429 No\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\nx\r\n", [])
-def test_anything_ends_in_an_answer_or_an_error(
+def test_any_input_ends_in_a_response_or_an_error(
     runner: asyncio.Runner, silence: socket.socket, data: bytes, places: list[int]
 ) -> None:
-    """Nothing else is raised, nothing is left waiting, and no more is kept than was allowed."""
+    """No other exception, no waiting call, and no more memory than allowed."""
 
     async def main() -> HttpResponse | SendFailed:
         connection, wire = connected(silence, new_host())
         answer = connection.ask(b"", math.inf)
-        told(connection, wire, cut(data, places))
+        receive(connection, wire, cut(data, places))
         if answer.done():
             connection.keep_or_end()
-        ended(connection, wire)
+        end_of_stream(connection, wire)
         return outcome(answer)
 
     came = runner.run(main())
@@ -193,7 +193,7 @@ def test_anything_ends_in_an_answer_or_an_error(
 
 
 def answer_to(number: int, *, chunked: bool) -> bytes:
-    """What belongs to one call alone."""
+    """Return a response that belongs to one call only."""
     body = b"%d" % number
     return CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else http(body)
 
@@ -201,8 +201,8 @@ def answer_to(number: int, *, chunked: bool) -> bytes:
 @pytest.mark.parametrize(
     ("held_back", "words"), [(1, "timed out while sending"), (0, "timed out waiting for the response")]
 )
-async def test_a_request_that_does_not_leave(held_back: int, words: str, silence: socket.socket) -> None:
-    """A server that reads nothing is told from one that does not answer; either way it may have been sent."""
+async def test_a_request_that_cannot_be_written(held_back: int, words: str, silence: socket.socket) -> None:
+    """A server that reads nothing differs from one without a response; the request may have been sent in both."""
     connection = new_connection(new_host(), Timeouts(read=0.01))
     wire = Wire(silence)
     wire.held_back = held_back
@@ -215,7 +215,7 @@ async def test_a_request_that_does_not_leave(held_back: int, words: str, silence
 
 
 class Calls(RuleBasedStateMachine):
-    """One call after the other to a server that misbehaves: no call is shown what was meant for an earlier one."""
+    """Calls one after the other to a faulty server: no call gets the response of an earlier one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -227,7 +227,7 @@ class Calls(RuleBasedStateMachine):
         self.number = 0
 
     def run(self, step: Any) -> None:
-        """Take a step on the event loop."""
+        """Run a step on the event loop."""
 
         async def main() -> None:
             step()
@@ -237,7 +237,7 @@ class Calls(RuleBasedStateMachine):
     @precondition(lambda self: self.asked is None)
     @rule()
     def ask(self) -> None:
-        """The next call takes a connection as the transport does."""
+        """Send the next call over a connection chosen as the transport chooses."""
 
         def step() -> None:
             self.number += 1
@@ -260,34 +260,34 @@ class Calls(RuleBasedStateMachine):
         places=st.lists(st.integers(0, 200), max_size=6),
     )
     def answer(self, shape: bytes, surplus: bytes, places: list[int], *, chunked: bool) -> None:
-        """The server answers what it was asked on this connection, in its order, and perhaps says more."""
+        """Answer the requests on this connection in order, perhaps with surplus bytes."""
         assert self.asked is not None
         _, connection, wire, _ = self.asked
         said = b"".join(shape.replace(b"%s", answer_to(number, chunked=chunked)) for number in wire.owed) + surplus
         wire.owed.clear()
-        self.run(partial(told, connection, wire, cut(said, places)))
+        self.run(partial(receive, connection, wire, cut(said, places)))
 
     @precondition(lambda self: self.asked is not None)
     @rule(data=st.sampled_from(PIECES), places=st.lists(st.integers(0, 200), max_size=3))
     def say(self, data: bytes, places: list[int]) -> None:
-        """The server says something that is no answer to this call's own question."""
+        """Send bytes that are no response to this call."""
         assert self.asked is not None
         _, connection, wire, answer = self.asked
-        # Before the answer this would be the answer: whose it is, nobody can tell.
+        # Before the response these bytes would be the response, which cannot be told apart.
         if answer.done():
-            self.run(partial(told, connection, wire, cut(data, places)))
+            self.run(partial(receive, connection, wire, cut(data, places)))
 
     @rule(data=st.sampled_from(SURPLUS).filter(len))
     def say_while_idle(self, data: bytes) -> None:
-        """The server says something on a connection that no call is on."""
+        """Send bytes on an idle connection."""
         for connection, wire in self.live:
             if connection in self.host.idle:
-                self.run(partial(told, connection, wire, [data]))
+                self.run(partial(receive, connection, wire, [data]))
 
     @precondition(lambda self: self.asked is not None)
     @rule()
     def give_up(self) -> None:
-        """The call is cancelled, whatever has come so far."""
+        """Cancel the call, whatever has arrived."""
         assert self.asked is not None
         _, connection, _, answer = self.asked
         self.asked = None
@@ -298,7 +298,7 @@ class Calls(RuleBasedStateMachine):
     @precondition(lambda self: self.asked is not None and self.asked[3].done())
     @rule()
     def finish(self) -> None:
-        """The call wakes up."""
+        """Finish the call."""
         assert self.asked is not None
         number, connection, _, answer = self.asked
         self.asked = None
@@ -308,18 +308,18 @@ class Calls(RuleBasedStateMachine):
 
     @rule()
     def close(self) -> None:
-        """The server closes every connection."""
+        """Close every connection of the server."""
         live, self.live = self.live, []
         for connection, wire in live:
-            self.run(partial(ended, connection, wire))
+            self.run(partial(end_of_stream, connection, wire))
 
     @invariant()
     def only_clean_connections_are_kept(self) -> None:
-        """What is cut off is not kept beyond the moment at which it is lost."""
+        """A connection that was cut off is not kept after its loss."""
         assert not any(connection.lost.done() for connection in self.host.idle)
 
     def teardown(self) -> None:
-        """The test is over."""
+        """End the call and close the connections."""
         if self.asked is not None:
             self.give_up()
         self.close()

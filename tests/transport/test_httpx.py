@@ -1,4 +1,4 @@
-"""The httpx engine alone: clients and transports of the caller's own, proxies, and what httpcore does not do."""
+"""The httpx engine alone: the caller's clients and transports, proxies, and what httpcore does not do."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ ANSWERS = [
 ]
 
 
-async def test_a_full_pool_is_told_as_not_sent(departure: Departure) -> None:
-    """Whoever got no connection in time sent nothing."""
+async def test_a_full_pool_is_reported_as_not_sent(departure: Departure) -> None:
+    """A request without a free connection in time was not sent."""
     narrow = httpx.AsyncClient(limits=httpx.Limits(max_connections=1))
     failures: list[SendFailed] = []
     with serve_raw(silent) as server:
@@ -52,7 +52,7 @@ async def test_a_full_pool_is_told_as_not_sent(departure: Departure) -> None:
 
 
 class Derived(httpx.AsyncHTTPTransport):
-    """A transport of the caller's own that does not tell when it writes."""
+    """A transport of the caller that does not report when it writes."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send without the trace."""
@@ -60,8 +60,8 @@ class Derived(httpx.AsyncHTTPTransport):
         return await super().handle_async_request(request)
 
 
-async def test_what_a_derived_transport_sent_is_told_as_sent(departure: Departure) -> None:
-    """Only httpx's own transport is known to tell when it writes."""
+async def test_a_derived_transport_reports_failures_as_sent(departure: Departure) -> None:
+    """Only httpx's own transport is known to report when it writes."""
     with serve_raw(silent) as server:
         async with Derived() as brought, engine(timeouts=SHORT, http=brought) as transport:
             with pytest.raises(SendFailed) as caught:
@@ -70,8 +70,8 @@ async def test_what_a_derived_transport_sent_is_told_as_sent(departure: Departur
     assert (caught.value.sent, departure.count) == (True, 1)
 
 
-async def test_a_derived_transport_sends_nothing_that_was_forbidden() -> None:
-    """As nobody knows when it writes, it is not called at all."""
+async def test_a_derived_transport_sends_no_forbidden_request() -> None:
+    """Its time of writing is not known, so the transport is not called at all."""
 
     def forbid() -> None:
         raise PermissionError("the gate is closed")
@@ -86,7 +86,7 @@ async def test_a_derived_transport_sends_nothing_that_was_forbidden() -> None:
 
 
 async def test_a_failure_does_not_keep_the_request(departure: Departure) -> None:
-    """An error outlives the call, and the request holds the key and the signature."""
+    """An error outlives the call, and the request contains the key and the signature."""
     secret = HttpRequest("GET", "http://127.0.0.1:1", "/?signature=canary", Headers({"x-mbx-apikey": "canary"}))
     async with httpx.AsyncClient() as own, engine(http=own) as transport:
         with pytest.raises(SendFailed) as caught:
@@ -98,11 +98,11 @@ async def test_a_failure_does_not_keep_the_request(departure: Departure) -> None
 
 
 class TestSurplus:
-    """Nothing that follows an answer is taken for the answer to the next request."""
+    """Bytes after a response are never taken for the next response."""
 
     @pytest.mark.parametrize("surplus", [http(b"another's"), b"HTTP/1.1 2", b"{}"])
-    async def test_closes_the_connection_of_a_client_brought_along(self, surplus: bytes, departure: Departure) -> None:
-        """The answer is whole; the next request goes over another connection."""
+    async def test_closes_the_connection_of_the_callers_client(self, surplus: bytes, departure: Departure) -> None:
+        """The response is complete; the next request uses another connection."""
 
         def behave(connection: socket.socket) -> None:
             read_request(connection)
@@ -119,8 +119,8 @@ class TestSurplus:
         st.lists(st.sampled_from(ANSWERS), min_size=1, max_size=4),
         st.lists(st.integers(1, 60), min_size=1),
     )
-    def test_answers_are_followed_however_they_are_cut(self, whole: list[bytes], sizes: list[int]) -> None:
-        """Answers that come one after the other, in any pieces that do not join two of them, are no surplus."""
+    def test_responses_in_any_pieces_are_followed(self, whole: list[bytes], sizes: list[int]) -> None:
+        """Consecutive responses are no surplus, unless one piece contains parts of two."""
         answers = ResponseLengths()
         for answer in whole:
             at = 0
@@ -132,31 +132,31 @@ class TestSurplus:
 
         assert answers.exceeded_by(whole[0] + ANSWERS[0])
 
-    def test_an_endless_head_is_given_up(self) -> None:
-        """What never becomes an answer does not fill the memory."""
+    def test_endless_headers_are_given_up(self) -> None:
+        """Memory stays bounded if a response never begins."""
         answers = ResponseLengths()
 
         assert [answers.exceeded_by(b"x" * 100_000) for _ in range(2)] == [False, True]
 
     def test_a_body_that_ends_with_the_connection_has_no_surplus(self) -> None:
-        """Such a connection is not used again anyway."""
+        """Such a connection is not reused anyway."""
         answers = ResponseLengths()
 
         assert not answers.exceeded_by(b"HTTP/1.1 200 OK\r\n\r\nwhatever" + ANSWERS[0])
 
 
 class TestBrought:
-    """A client or transport of the caller's own."""
+    """A client or transport of the caller."""
 
     async def test_client_stays_open(self, departure: Departure) -> None:
-        """It is the caller's to close."""
+        """The caller closes the client."""
         async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as brought:
             async with engine(http=brought) as transport:
                 await transport.send(request("https://papi.binance.com"), departure)
 
             assert not brought.is_closed
 
-    async def test_clients_own_credentials_and_cookies_stay_out(self, departure: Departure) -> None:
+    async def test_the_clients_credentials_and_cookies_are_not_used(self, departure: Departure) -> None:
         """Its authentication flow could resend, and its cookies are not part of what was signed."""
         seen: list[httpx.Headers] = []
 
@@ -175,8 +175,8 @@ class TestBrought:
         assert not {"authorization", "cookie"} & set(seen[0])
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-    async def test_clients_redirects_stay_off(self, status: int, departure: Departure) -> None:
-        """No byte reaches the target, also where a client follows redirects by itself."""
+    async def test_the_clients_redirects_are_not_followed(self, status: int, departure: Departure) -> None:
+        """No byte reaches the target, even if the client follows redirects by default."""
         with serve_raw(silent) as target:
             location = f"Location: {target.url}/papi/v1/ping\r\n"
             with serve_raw(answering(http(b"", status=f"{status} Moved", headers=location))) as server:
@@ -187,7 +187,7 @@ class TestBrought:
         assert (answer.status, arrived) == (status, 0)
 
     async def test_transport(self, departure: Departure) -> None:
-        """An httpx transport takes the place of the network."""
+        """An httpx transport replaces the network."""
         transport = httpx.MockTransport(lambda request: httpx.Response(200, text=request.url.path))
         async with engine(http=transport) as ours:
             answer = await ours.send(request("https://papi.binance.com"), departure)
@@ -205,8 +205,8 @@ class TestBrought:
             (ValueError("a fault of the transport's own"), True),
         ],
     )
-    async def test_its_failures_are_told(self, failure: Exception, departure: Departure, *, sent: bool) -> None:
-        """What cannot be known is told as sent."""
+    async def test_its_failures_are_reported(self, failure: Exception, departure: Departure, *, sent: bool) -> None:
+        """A failure of unknown kind is reported as sent."""
 
         def fail(_: httpx.Request) -> httpx.Response:
             raise failure
@@ -218,10 +218,10 @@ class TestBrought:
         assert caught.value.sent is sent
 
     @pytest.mark.parametrize(("effect", "sent"), [(httpx.ReadTimeout, True), (httpx.ConnectError, False)])
-    async def test_respx_stands_in_for_the_exchange(
+    async def test_respx_replaces_the_exchange(
         self, effect: type[httpx.TransportError], departure: Departure, *, sent: bool
     ) -> None:
-        """The usual mock of httpx works on the engine made here, and its failures mean what they say."""
+        """The usual mock of httpx works with this engine, and its failures keep their meaning."""
         with respx.mock:
             route = respx.get("https://papi.binance.com/papi/v1/ping")
             route.side_effect = [httpx.Response(200, json={}), effect]

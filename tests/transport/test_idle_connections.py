@@ -1,4 +1,4 @@
-"""Connections that are kept open between two requests."""
+"""Connections that are kept open between requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HERE, THERE = "https://here", "https://there"
 
 
 class Made:
-    """A connection that knows whether it was closed."""
+    """A connection that records whether it was closed."""
 
     numbers = count()
 
@@ -23,18 +23,18 @@ class Made:
         self.is_closed = False
 
     async def aclose(self) -> None:
-        """Close it; this takes a moment."""
+        """Close the connection; this takes a moment."""
         await anyio.sleep(0.01)
         self.is_closed = True
 
 
 def kept(*, most: int = 10) -> IdleConnections[Made]:
-    """Connections that are closed when they were idle for 30 seconds."""
+    """Connections that are closed after 30 idle seconds."""
     return IdleConnections(Made, most=most, seconds=30.0)
 
 
-async def test_the_last_used_goes_first() -> None:
-    """Few stay busy, and the rest may grow old."""
+async def test_the_connection_used_last_is_used_first() -> None:
+    """Few connections stay busy, and the others may expire."""
     connections = kept()
     first, second = await connections.get(HERE), await connections.get(HERE)
     await connections.put(HERE, second)
@@ -45,8 +45,8 @@ async def test_the_last_used_goes_first() -> None:
     assert await connections.get(HERE) not in {first, second}
 
 
-async def test_origins_do_not_mix() -> None:
-    """A connection leads to one place."""
+async def test_origins_do_not_share_connections() -> None:
+    """A connection belongs to one origin."""
     connections = kept()
     here = await connections.get(HERE)
     await connections.put(HERE, here)
@@ -55,8 +55,8 @@ async def test_origins_do_not_mix() -> None:
     assert await connections.get(HERE) is here
 
 
-async def test_the_one_idle_for_longest_makes_way() -> None:
-    """Where there are as many as may be."""
+async def test_the_connection_idle_for_longest_is_replaced() -> None:
+    """If the maximum number of connections is open."""
     connections = kept(most=2)
     first, second = await connections.get(HERE), await connections.get(HERE)
     await connections.put(HERE, first)
@@ -67,8 +67,8 @@ async def test_the_one_idle_for_longest_makes_way() -> None:
     assert (first.is_closed, second.is_closed) == (True, False)
 
 
-def test_what_nobody_needs_is_closed() -> None:
-    """When another one is given back later."""
+def test_an_expired_connection_is_closed() -> None:
+    """At the next return of another connection."""
 
     async def main() -> tuple[bool, bool]:
         connections = kept()
@@ -81,8 +81,8 @@ def test_what_nobody_needs_is_closed() -> None:
     assert virtual.run(main) == (True, False)
 
 
-async def test_closing_closes_those_in_use_too() -> None:
-    """Whoever waits on one is told by it."""
+async def test_closing_includes_connections_in_use() -> None:
+    """A call that waits on one gets an error."""
     connections = kept()
     used, idle = await connections.get(HERE), await connections.get(HERE)
     await connections.put(HERE, idle)
@@ -93,8 +93,8 @@ async def test_closing_closes_those_in_use_too() -> None:
     assert idle.is_closed
 
 
-async def test_ending_one_is_not_cut_short() -> None:
-    """Although the call that used it is cancelled."""
+async def test_ending_a_connection_is_not_cut_short() -> None:
+    """Even if the call that used the connection is cancelled."""
     connections = kept()
     used = await connections.get(HERE)
     with anyio.CancelScope() as scope:

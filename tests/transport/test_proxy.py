@@ -1,4 +1,4 @@
-"""Through a proxy: it learns the host and port, and nothing else."""
+"""Calls through a proxy, which learns the host and port and nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.raw_server import Behaviour, RawServer, answering, http, read_request
 from tests.transport.certificates import Authority
 
 KEY, SECRET = "k" * 64, "s" * 64
-# Whatever may stand in a password, and in none of the URLs that it is written into.
+# Any character of a password that must not appear unescaped in a URL.
 PASSWORD = "p@ss/w#rd?:%"
 VARIABLES = [f"{name}_proxy" for name in ("http", "https", "all", "no")]
 
@@ -29,20 +29,20 @@ Proxying = Callable[..., Behaviour]
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Whom the client trusts."""
+    """The authority that the client trusts."""
     return Authority(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The developer's own environment names none."""
+    """Remove the proxies of the developer's own environment."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
 
 class Exchange:
-    """What arrived at the server that stands in for the exchange."""
+    """What arrived at the server that plays the exchange."""
 
     def __init__(self, server: RawServer, requests: list[bytes]) -> None:
         self.place = server.url.partition("://")[2]
@@ -73,13 +73,13 @@ def exchange(authority: Authority) -> Generator[Exchange, None, None]:
 
 
 async def call(session: Session, url: str = "https://papi.binance.com") -> None:
-    """One signed call."""
+    """Make one signed call."""
     async with session, Client(KEY, SECRET, session=session, papi_url=url, attempts=1) as client:
         await client.request("GET", "/papi/v1/account", weight=20, returns=dict)
 
 
 def assert_nothing_shown(seen: Seen) -> None:
-    """The proxy saw neither key, signature, query nor path."""
+    """Assert that the proxy saw neither key, signature, query nor path."""
     for head in seen.heads:
         for secret in (KEY, "signature", "timestamp", "/papi", "X-MBX", "x-mbx"):
             assert secret.encode() not in head
@@ -91,7 +91,7 @@ KINDS: Mapping[str, Proxying] = {"http": connect_proxy, "socks5": socks_proxy, "
 @pytest.mark.parametrize("url", ["https://papi.binance.com", "https://127.0.0.1"])
 @pytest.mark.parametrize("user", [None, f"user:{PASSWORD}"])
 @pytest.mark.parametrize("kind", [*KINDS, "https"])
-async def test_a_proxy_is_asked_for_the_host_alone(kind: str, user: str | None, url: str, authority: Authority) -> None:
+async def test_a_proxy_learns_only_the_host(kind: str, user: str | None, url: str, authority: Authority) -> None:
     """The request passes through the tunnel, encrypted for the exchange."""
     seen = Seen()
     secure = authority.server(authority.issue()) if kind == "https" else None
@@ -118,7 +118,7 @@ async def test_a_proxy_is_asked_for_the_host_alone(kind: str, user: str | None, 
 async def test_the_environment_names_the_proxy(
     scheme: str, user: str | None, variable: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If it is trusted; the scheme may be left out there."""
+    """If the environment is trusted; its URL may have no scheme."""
     seen = Seen()
     with exchange(authority) as there:
         behave = (socks_proxy if scheme == "socks5://" else connect_proxy)(seen, there.places, user=user)
@@ -131,8 +131,8 @@ async def test_the_environment_names_the_proxy(
     assert_nothing_shown(seen)
 
 
-async def test_several_requests_go_through_one_tunnel(authority: Authority) -> None:
-    """The connection is kept, and so is its tunnel."""
+async def test_several_requests_use_one_tunnel(authority: Authority) -> None:
+    """The connection and its tunnel are kept."""
     seen = Seen()
     with exchange(authority) as there, serve_raw(connect_proxy(seen, there.places)) as proxy:
         session = Session(proxy=proxy.url, tls=authority.client(), budget=Budget())
@@ -164,7 +164,7 @@ def resetting(connection: socket.socket) -> None:
 
 
 def head(status: str) -> bytes:
-    """An answer of a proxy."""
+    """Return the response headers of a proxy."""
     return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
 
 
@@ -185,7 +185,7 @@ def head(status: str) -> bytes:
     ids=["407", "403", "502", "599", "302", "garbage", "endless", "closed", "reset", "slow"],
 )
 async def test_a_tunnel_that_does_not_open(behaviour: Behaviour, words: str) -> None:
-    """Nothing of the request was sent; the error names the proxy and its answer, and quotes no word of it."""
+    """Nothing of the request was sent; the error names the proxy and the status, without quoting the body."""
     with serve_raw(behaviour) as proxy:
         url = proxy.url.replace("//", "//user:canary@")
         session = Session(proxy=url, timeouts=Timeouts(connect=0.3, read=0.3), budget=Budget())
@@ -201,7 +201,7 @@ async def test_a_tunnel_that_does_not_open(behaviour: Behaviour, words: str) -> 
 
 
 def dripping(connection: socket.socket) -> None:
-    """Answer one byte after the other, each in time."""
+    """Answer byte by byte, each in time."""
     read_request(connection)
     while True:
         connection.sendall(b"H")
@@ -210,7 +210,7 @@ def dripping(connection: socket.socket) -> None:
 
 @pytest.mark.parametrize(("scheme", "behaviour"), [("http", dripping), ("socks5", silent)])
 async def test_a_tunnel_that_opens_too_slowly(scheme: str, behaviour: Behaviour) -> None:
-    """The total timeout bounds it, and nothing was sent."""
+    """The total timeout applies, and nothing was sent."""
     with serve_raw(behaviour) as proxy:
         place = proxy.url.partition("://")[2]
         session = Session(proxy=f"{scheme}://{place}", timeouts=Timeouts(read=0.3, total=0.5), budget=Budget())
@@ -219,7 +219,7 @@ async def test_a_tunnel_that_opens_too_slowly(scheme: str, behaviour: Behaviour)
 
 
 def saying(data: bytes) -> Behaviour:
-    """Read the first bytes, say something, and close."""
+    """Read the first bytes, send a reply, and close."""
 
     def behave(connection: socket.socket) -> None:
         connection.recv(100)
@@ -238,7 +238,7 @@ def saying(data: bytes) -> Behaviour:
     ids=["garbage", "asks for more", "closed"],
 )
 async def test_a_socks_proxy_that_does_not_connect(behaviour: Behaviour, words: str) -> None:
-    """The same of the other kind."""
+    """The same for SOCKS."""
     with serve_raw(behaviour) as proxy:
         place = proxy.url.partition("://")[2]
         session = Session(proxy=f"socks5://{place}", timeouts=Timeouts(connect=0.3, read=0.3), budget=Budget())
@@ -251,7 +251,7 @@ async def test_a_socks_proxy_that_does_not_connect(behaviour: Behaviour, words: 
 
 @pytest.mark.parametrize(("kind", "words"), [("http", "502 Bad Gateway"), ("socks5", "Connection refused")])
 async def test_a_proxy_that_does_not_find_the_host(kind: str, words: str) -> None:
-    """It says so, and nothing was sent."""
+    """The error says so, and nothing was sent."""
     with serve_raw(KINDS[kind](Seen(), {})) as proxy:
         url = proxy.url.replace("http", kind)
         with pytest.raises(ConnectError, match=words):
@@ -259,8 +259,8 @@ async def test_a_proxy_that_does_not_find_the_host(kind: str, words: str) -> Non
 
 
 @pytest.mark.parametrize(("host", "words"), [("127.0.0.1", "connection refused"), ("x.invalid", "name not resolved")])
-async def test_a_proxy_that_cannot_be_reached(host: str, words: str) -> None:
-    """It is the proxy that is named, not the exchange."""
+async def test_an_unreachable_proxy(host: str, words: str) -> None:
+    """The error names the proxy, not the exchange."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
@@ -268,8 +268,8 @@ async def test_a_proxy_that_cannot_be_reached(host: str, words: str) -> None:
             await call(Session(proxy=f"http://u:canary@{host}:{port}", budget=Budget()))
 
 
-async def test_a_host_behind_the_proxy_that_is_not_trusted(authority: Authority) -> None:
-    """It is the exchange that is named then."""
+async def test_an_untrusted_host_behind_the_proxy(authority: Authority) -> None:
+    """The error names the exchange."""
     words = r": papi\.binance\.com: unable to get local issuer certificate"
     with (
         exchange(authority) as there,
@@ -281,8 +281,8 @@ async def test_a_host_behind_the_proxy_that_is_not_trusted(authority: Authority)
     assert there.requests == []
 
 
-async def test_a_proxy_that_is_not_trusted(authority: Authority) -> None:
-    """An https proxy has to show who it is."""
+async def test_an_untrusted_proxy(authority: Authority) -> None:
+    """An https proxy needs a valid certificate."""
     secure = authority.server(authority.issue())
     with serve_raw(connect_proxy(Seen(), {}), tls=secure) as proxy:
         place = proxy.url.partition("://")[2]
@@ -291,7 +291,7 @@ async def test_a_proxy_that_is_not_trusted(authority: Authority) -> None:
 
 
 async def test_a_host_that_closes_behind_the_proxy(authority: Authority) -> None:
-    """What breaks after the request has left is told as sent."""
+    """A failure after the request was written is reported as sent."""
     with serve_raw(answering(), tls=authority.server(authority.issue("papi.binance.com"))) as server:
         places = {"papi.binance.com:443": server.url.partition("://")[2]}
         with serve_raw(connect_proxy(Seen(), places)) as proxy, pytest.raises(NoResponse):
@@ -299,8 +299,8 @@ async def test_a_host_that_closes_behind_the_proxy(authority: Authority) -> None
 
 
 @pytest.mark.parametrize("user", ["user:word@", ""])
-async def test_the_proxy_of_a_client_of_ones_own(user: str, authority: Authority) -> None:
-    """It is asked for the host alone too, and its refusal is told as not sent."""
+async def test_the_proxy_of_the_callers_client(user: str, authority: Authority) -> None:
+    """The proxy learns only the host, and its refusal is reported as not sent."""
     seen = Seen()
     with exchange(authority) as there, serve_raw(connect_proxy(seen, there.places, user="user:word")) as proxy:
         url = proxy.url.replace("//", f"//{user}")
@@ -321,7 +321,7 @@ class TestPlainHttp:
 
     @pytest.mark.parametrize("kind", ["http", "socks5"])
     async def test_is_not_sent_through_a_proxy(self, kind: str) -> None:
-        """The error says what would be shown to whom."""
+        """The error says what would be visible to the proxy."""
         with serve_raw(silent) as proxy:
             url = proxy.url.replace("http", kind)
             with pytest.raises(ConnectError, match=r"127\.0\.0\.1:1: plain http would show key and signature"):
@@ -329,8 +329,8 @@ class TestPlainHttp:
 
             assert proxy.connections == []
 
-    async def test_goes_past_the_proxies_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is for this machine alone."""
+    async def test_bypasses_the_proxies_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Plain HTTP is for this machine only."""
         with serve_raw(silent) as proxy, serve_raw(answering(http(b"{}"))) as server:
             for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
                 monkeypatch.setenv(name, proxy.url)
@@ -376,7 +376,7 @@ UNUSABLE = {
 
 
 class TestUnusable:
-    """What cannot be a proxy is refused before anything is sent; no password is shown."""
+    """An invalid proxy is refused before anything is sent; no password is shown."""
 
     @pytest.mark.parametrize("url", UNUSABLE)
     def test_an_argument(self, url: str) -> None:
@@ -391,7 +391,7 @@ class TestUnusable:
     @pytest.mark.parametrize("variable", ["http_proxy", "HTTPS_PROXY", "ALL_PROXY"])
     @pytest.mark.parametrize("url", [url for url in UNUSABLE if "://" in url])
     async def test_a_variable(self, url: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is named; without trust_env it is not looked at."""
+        """The error names the variable, which is ignored without trust_env."""
         monkeypatch.setenv(variable, url)
         async with Session(budget=Budget()):
             pass
@@ -405,8 +405,8 @@ class TestUnusable:
 
     @pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
     @pytest.mark.parametrize("url", ["socks://127.0.0.1:1080/", "socks5://127.0.0.1:1080", "http://us#er@proxy"])
-    def test_a_variable_that_is_not_used(self, url: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Desktops set all of them, and https has a proxy of its own."""
+    def test_an_unused_variable(self, url: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Desktops set all of them, and https has its own proxy."""
         monkeypatch.setitem(sys.modules, "socksio", None)
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
         monkeypatch.setenv(variable, url)
@@ -428,8 +428,8 @@ class TestUnusable:
 
         assert "canary" not in str(caught.value)
 
-    def test_what_may_stand_there(self) -> None:
-        """Anything that can be read in one way alone."""
+    def test_valid_proxy_urls(self) -> None:
+        """Any URL that can be read in only one way."""
         usable = {
             "http://proxy": ("http", "proxy:80"),
             "HTTP://proxy.example:3128/": ("http", "proxy.example:3128"),
@@ -496,7 +496,7 @@ class TestNoProxy:
         ],
     )
     def test_an_address(self, host: str, entries: str, monkeypatch: pytest.MonkeyPatch, *, is_exempt: bool) -> None:
-        """Addresses are compared as such."""
+        """Addresses are compared as addresses."""
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
         monkeypatch.setenv("NO_PROXY", entries)
 
@@ -519,10 +519,8 @@ class TestNoProxy:
             "://x",
         ],
     )
-    async def test_an_entry_that_cannot_be_read(
-        self, entry: str, variable: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """It is named if there is a proxy, and does not matter otherwise."""
+    async def test_an_invalid_entry(self, entry: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The entry is named if there is a proxy, and ignored otherwise."""
         monkeypatch.setenv(variable, f"localhost,{entry}")
         async with Session(trust_env=True, budget=Budget()):
             pass
@@ -538,7 +536,7 @@ class TestNoProxy:
     async def test_an_exempt_host_is_called_directly(
         self, authority: Authority, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Others of the same session are not."""
+        """Other hosts of the same session use the proxy."""
         seen = Seen()
         with exchange(authority) as there, serve_raw(connect_proxy(seen, there.places)) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", proxy.url)
@@ -552,7 +550,7 @@ class TestNoProxy:
         assert (seen.places, len(there.requests)) == (["papi.binance.com:443"], 2)
 
 
-async def test_certificates_of_the_environment_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreadable_certificates_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the variable."""
     monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
     with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):

@@ -1,4 +1,4 @@
-"""Who the engines speak to: a server that cannot show who it is gets no byte of a request."""
+"""Server authentication: a server without a valid certificate receives no byte of a request."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.transport.engines import Departure, Engine, direct_engine, httpx_engi
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Whom the client trusts."""
+    """The authority that the client trusts."""
     return Authority(tmp_path_factory.mktemp("certificates"))
 
 
 def recording(arrived: list[bytes]) -> Behaviour:
-    """Keep what arrives, and answer it."""
+    """Record the received bytes, and answer."""
 
     def behave(connection: socket.socket) -> None:
         arrived.append(read_request(connection))
@@ -31,8 +31,8 @@ def recording(arrived: list[bytes]) -> Behaviour:
     return behave
 
 
-async def test_a_server_that_is_trusted(authority: Authority, departure: Departure, engine: Engine) -> None:
-    """Two requests go over one connection."""
+async def test_a_trusted_server(authority: Authority, departure: Departure, engine: Engine) -> None:
+    """Two requests use one connection."""
 
     def behave(connection: socket.socket) -> None:
         for _ in range(2):
@@ -47,7 +47,7 @@ async def test_a_server_that_is_trusted(authority: Authority, departure: Departu
 
 
 def agreeing(agreed: list[str | None]) -> Behaviour:
-    """Note the protocol that was negotiated, and answer."""
+    """Record the negotiated protocol, and answer."""
 
     def behave(connection: socket.socket) -> None:
         assert isinstance(connection, ssl.SSLSocket)
@@ -59,16 +59,16 @@ def agreeing(agreed: list[str | None]) -> Behaviour:
 
 @pytest.fixture
 def preferring_http2(authority: Authority) -> ssl.SSLContext:
-    """Settings of a server that would rather speak HTTP/2."""
+    """Settings of a server that prefers HTTP/2."""
     context = authority.server(authority.issue())
     context.set_alpn_protocols(["h2", "http/1.1"])
     return context
 
 
-async def test_offers_http_1_1_alone(
+async def test_offers_only_http_1_1(
     preferring_http2: ssl.SSLContext, authority: Authority, departure: Departure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The default settings never let a server choose HTTP/2."""
+    """With the default settings no server can choose HTTP/2."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     agreed: list[str | None] = []
     with serve_raw(agreeing(agreed), tls=preferring_http2) as server:
@@ -78,10 +78,10 @@ async def test_offers_http_1_1_alone(
     assert (agreed, tls_settings().check_hostname) == (["http/1.1"], True)
 
 
-async def test_leaves_the_callers_settings_alone(
+async def test_does_not_change_the_callers_settings(
     preferring_http2: ssl.SSLContext, authority: Authority, departure: Departure, engine: Engine
 ) -> None:
-    """A context that the caller uses elsewhere, too, offers the same protocols before and after."""
+    """A context that is also used elsewhere offers the same protocols before and after."""
     agreed: list[str | None] = []
     callers = authority.client()
     callers.set_alpn_protocols(["h2", "http/1.1"])
@@ -103,10 +103,10 @@ async def test_leaves_the_callers_settings_alone(
     assert agreed == ["h2", "h2"]
 
 
-async def test_refuses_a_protocol_that_only_the_callers_settings_offer(
+async def test_refuses_a_protocol_offered_only_by_the_callers_settings(
     preferring_http2: ssl.SSLContext, authority: Authority, departure: Departure, engine: Engine
 ) -> None:
-    """A server that chose HTTP/2 is sent nothing."""
+    """A server that chooses HTTP/2 receives no request."""
     callers = authority.client()
     callers.set_alpn_protocols(["h2", "http/1.1"])
     with serve_raw(silent, tls=preferring_http2) as server:
@@ -128,10 +128,10 @@ async def test_refuses_a_protocol_that_only_the_callers_settings_offer(
     ],
     ids=["expired", "self-signed", "wrong address", "wrong host"],
 )
-async def test_a_server_that_is_not_trusted(
+async def test_an_untrusted_server(
     certificate: dict[str, Any], words: str, authority: Authority, departure: Departure, engine: Engine
 ) -> None:
-    """The request stays here, and the error says why."""
+    """Nothing is sent, and the error says why."""
     arrived: list[bytes] = []
     with serve_raw(recording(arrived), tls=authority.server(authority.issue(**certificate))) as server:
         async with engine(tls=authority.client()) as transport:
@@ -142,10 +142,10 @@ async def test_a_server_that_is_not_trusted(
     assert words in f"{caught.value} {caught.value.__cause__}"
 
 
-async def test_nobody_is_trusted_by_default_but_the_known(
+async def test_only_known_authorities_are_trusted_by_default(
     authority: Authority, departure: Departure, engine: Engine
 ) -> None:
-    """Without settings of the caller's, an authority of one's own is a stranger."""
+    """Without settings of the caller, a private authority is not trusted."""
     with serve_raw(answering(http(b"{}")), tls=authority.server(authority.issue())) as server:
         async with engine() as transport:
             with pytest.raises(NotConnected) as caught:
@@ -154,10 +154,10 @@ async def test_nobody_is_trusted_by_default_but_the_known(
     assert (caught.value.sent, departure.count) == (False, 0)
 
 
-async def test_the_environment_is_not_asked_whom_to_trust(
+async def test_the_environment_does_not_change_the_trusted_authorities(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
 ) -> None:
-    """Whoever sets a variable of the program could read along otherwise."""
+    """Otherwise a variable would be enough to read the traffic."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     with serve_raw(answering(http(b"{}")), tls=authority.server(authority.issue())) as server:
         async with engine() as transport:
@@ -167,8 +167,10 @@ async def test_the_environment_is_not_asked_whom_to_trust(
     assert departure.count == 0
 
 
-async def test_a_server_that_speaks_too_old_a_tls(authority: Authority, departure: Departure, engine: Engine) -> None:
-    """What the settings ask for is what is spoken."""
+async def test_a_server_with_an_outdated_tls_version(
+    authority: Authority, departure: Departure, engine: Engine
+) -> None:
+    """The settings decide which versions are accepted."""
     old, client = authority.server(authority.issue()), authority.client()
     old.maximum_version = ssl.TLSVersion.TLSv1_2
     client.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -180,8 +182,8 @@ async def test_a_server_that_speaks_too_old_a_tls(authority: Authority, departur
     assert (caught.value.sent, departure.count) == (False, 0)
 
 
-async def test_a_certificate_of_the_clients_own(authority: Authority, departure: Departure, engine: Engine) -> None:
-    """A server may ask for it."""
+async def test_a_client_certificate(authority: Authority, departure: Departure, engine: Engine) -> None:
+    """A server may require one."""
     asking = authority.server(authority.issue(), asks_client=True)
     with serve_raw(answering(http(b"{}")), tls=asking) as server:
         async with engine(tls=authority.client(authority.issue())) as transport:
@@ -190,10 +192,8 @@ async def test_a_certificate_of_the_clients_own(authority: Authority, departure:
     assert answer.body == b"{}"
 
 
-async def test_a_missing_certificate_of_the_clients_own(
-    authority: Authority, departure: Departure, engine: Engine
-) -> None:
-    """Where the handshake tells, nothing was sent."""
+async def test_a_missing_client_certificate(authority: Authority, departure: Departure, engine: Engine) -> None:
+    """If the handshake fails, nothing was sent."""
     asking = authority.server(authority.issue(), asks_client=True)
     asking.maximum_version = ssl.TLSVersion.TLSv1_2
     with serve_raw(answering(http(b"{}")), tls=asking) as server:
@@ -205,10 +205,10 @@ async def test_a_missing_certificate_of_the_clients_own(
 
 
 class TestPins:
-    """Certificates that are known beforehand."""
+    """Certificates that are known in advance."""
 
-    async def test_the_pinned_one(self, authority: Authority, departure: Departure) -> None:
-        """It is accepted, whatever else is pinned."""
+    async def test_the_pinned_certificate(self, authority: Authority, departure: Departure) -> None:
+        """Accepted beside other pins."""
         shown = authority.issue()
         pins = frozenset({fingerprint(shown).replace(":", "").lower(), "0" * 64})
         with serve_raw(answering(http(b"{}")), tls=authority.server(shown)) as server:
@@ -217,8 +217,8 @@ class TestPins:
 
         assert answer.body == b"{}"
 
-    async def test_another_of_the_same_authority(self, authority: Authority, departure: Departure) -> None:
-        """It gets no byte of the request."""
+    async def test_another_certificate_of_the_same_authority(self, authority: Authority, departure: Departure) -> None:
+        """The server receives no byte of the request."""
         arrived: list[bytes] = []
         pins = frozenset({fingerprint(authority.issue()).replace(":", "").lower()})
         with serve_raw(recording(arrived), tls=authority.server(authority.issue())) as server:
@@ -228,8 +228,8 @@ class TestPins:
 
         assert (caught.value.sent, departure.count, b"".join(arrived)) == (False, 0, b"")
 
-    async def test_no_certificate_at_all(self, departure: Departure) -> None:
-        """Plain HTTP proves nothing."""
+    async def test_no_certificate(self, departure: Departure) -> None:
+        """Plain HTTP has no certificate to check."""
         with serve_raw(answering(http(b"{}"))) as server:
             async with direct_engine(pins=frozenset({"0" * 64})) as transport:
                 with pytest.raises(NotConnected) as caught:
@@ -239,7 +239,7 @@ class TestPins:
 
 
 async def test_surplus_closes_the_connection(authority: Authority, departure: Departure, engine: Engine) -> None:
-    """It is looked for behind the encryption."""
+    """Surplus bytes are found in the decrypted data."""
 
     def behave(connection: socket.socket) -> None:
         read_request(connection)
@@ -253,8 +253,8 @@ async def test_surplus_closes_the_connection(authority: Authority, departure: De
     assert ([answer.body for answer in answers], len(server.connections)) == ([b"mine"] * 2, 2)
 
 
-async def test_an_answer_cut_off_below_tls(authority: Authority, departure: Departure) -> None:
-    """Under TLS an answer has to say how long it is: anybody on the way could end it sooner."""
+async def test_a_response_cut_off_below_tls(authority: Authority, departure: Departure) -> None:
+    """Under TLS a response has to state its length, as anyone on the path could cut it short."""
 
     def behave(connection: socket.socket) -> None:
         read_request(connection)

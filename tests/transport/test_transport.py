@@ -1,4 +1,4 @@
-"""Both engines on real sockets: what was sent is known for every failure, and no answer meets another call."""
+"""Both engines on real sockets: every failure says what was sent, and no call gets another's response."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from tests.raw_server import Behaviour, answering, http, read_request, reset, se
 from tests.transport.certificates import Authority
 from tests.transport.engines import CHUNKED, SHORT, Departure, Engine, request
 
-# The engines leave different checks of it to the system.
+# The engines leave different checks of the address to the system.
 
 
-async def test_brings_an_answer(departure: Departure, engine: Engine) -> None:
-    """Status, headers in any case, and the body; the departure was told once."""
+async def test_returns_the_response(departure: Departure, engine: Engine) -> None:
+    """Status, headers in any case, and the body; the departure was reported once."""
     with serve_raw(answering(http(b"{}", headers="X-MBX-Used-Weight-1M: 7\r\n"))) as server:
         async with engine() as transport:
             answer = await transport.send(request(server.url), departure)
@@ -45,8 +45,8 @@ async def test_brings_an_answer(departure: Departure, engine: Engine) -> None:
     assert (answer.status, answer.used("x-mbx-used-weight-1m"), answer.body, departure.count) == (200, 7, b"{}", 1)
 
 
-async def test_sends_exactly_the_target_and_nothing_of_its_own(departure: Departure, engine: Engine) -> None:
-    """What was signed is what leaves: no re-encoding, no cookies, no content codings asked for."""
+async def test_sends_exactly_the_target_and_nothing_else(departure: Departure, engine: Engine) -> None:
+    """The signed text is sent: no re-encoding, no cookies, no content codings requested."""
     heads: list[bytes] = []
 
     def behave(connection: socket.socket) -> None:
@@ -66,8 +66,8 @@ async def test_sends_exactly_the_target_and_nothing_of_its_own(departure: Depart
     assert {line.split(b":")[0].lower() for line in heads[0].split(b"\r\n")[1:] if line} == {b"host", b"user-agent"}
 
 
-async def test_an_answer_longer_than_accepted_has_no_body(departure: Departure, engine: Engine) -> None:
-    """Its headers still count; the rest of it is not awaited, and meets no other request."""
+async def test_a_response_that_is_too_long_has_no_body(departure: Departure, engine: Engine) -> None:
+    """Its headers still count; the rest is not awaited, and reaches no other request."""
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\nX-MBX-USED-WEIGHT-1M: 7\r\n\r\n" + b"x" * 2000
     with serve_raw(answering(endless)) as server:
         async with engine() as transport:
@@ -78,10 +78,10 @@ async def test_an_answer_longer_than_accepted_has_no_body(departure: Departure, 
 
 
 @pytest.mark.parametrize(("length", "is_accepted"), [(200_000, True), (200_001, False)])
-async def test_a_body_may_be_as_long_as_it_is_accepted(
+async def test_a_body_may_have_the_maximum_length(
     length: int, departure: Departure, engine: Engine, *, is_accepted: bool
 ) -> None:
-    """It comes in many pieces; not one byte more may come."""
+    """In many pieces; one byte more is refused."""
     body = b"x" * length
     with serve_raw(answering(http(body))) as server:
         async with engine(timeouts=Timeouts(), max_body=200_000) as transport:
@@ -90,8 +90,8 @@ async def test_a_body_may_be_as_long_as_it_is_accepted(
     assert answer.body == (body if is_accepted else None)
 
 
-async def test_of_a_refusal_longer_than_accepted_the_beginning_is_brought(departure: Departure, engine: Engine) -> None:
-    """It says until when nothing may be sent."""
+async def test_the_start_of_an_oversized_refusal_is_kept(departure: Departure, engine: Engine) -> None:
+    """The start says until when nothing may be sent."""
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (b"banned until 1780000000000.", b"x" * 2000))
     with serve_raw(answering(CHUNKED.replace(b"200 OK", b"418 No") + chunks)) as server:
         async with engine() as transport:
@@ -101,7 +101,7 @@ async def test_of_a_refusal_longer_than_accepted_the_beginning_is_brought(depart
 
 
 def stalling(connection: socket.socket) -> None:
-    """Begin an answer and stop in the middle of it."""
+    """Send part of a response, then stall."""
     read_request(connection)
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123")
     silent(connection)
@@ -119,8 +119,10 @@ def stalling(connection: socket.socket) -> None:
         stalling,
     ],
 )
-async def test_no_whole_answer_to_what_was_sent(behaviour: Behaviour, departure: Departure, engine: Engine) -> None:
-    """Whatever happens after the request has left is told as sent."""
+async def test_a_request_without_a_complete_response(
+    behaviour: Behaviour, departure: Departure, engine: Engine
+) -> None:
+    """Any failure after the request was written is reported as sent."""
     with serve_raw(behaviour) as server:
         async with engine(timeouts=SHORT) as transport:
             with pytest.raises(SendFailed) as caught:
@@ -129,8 +131,8 @@ async def test_no_whole_answer_to_what_was_sent(behaviour: Behaviour, departure:
     assert (caught.value.sent, departure.count) == (True, 1)
 
 
-async def test_nothing_is_resent_on_a_connection_that_died_in_use(departure: Departure, engine: Engine) -> None:
-    """The second request finds its connection closed after it was written: that is an error, not another try."""
+async def test_nothing_is_resent_on_a_connection_that_broke(departure: Departure, engine: Engine) -> None:
+    """The second connection fails after the request was written: an error, not another attempt."""
     requests: list[int] = []
 
     def behave(connection: socket.socket) -> None:
@@ -149,8 +151,8 @@ async def test_nothing_is_resent_on_a_connection_that_died_in_use(departure: Dep
     assert (caught.value.sent, requests, len(server.connections)) == (True, [1, 2], 1)
 
 
-async def test_refused_connection_is_told_as_not_sent(departure: Departure, engine: Engine) -> None:
-    """Nobody listens there: no byte of the request can have left."""
+async def test_a_refused_connection_is_reported_as_not_sent(departure: Departure, engine: Engine) -> None:
+    """No byte of the request was sent."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     async with engine() as transport:
@@ -160,8 +162,8 @@ async def test_refused_connection_is_told_as_not_sent(departure: Departure, engi
     assert (caught.value.sent, departure.count) == (False, 0)
 
 
-async def test_failed_tls_is_told_as_not_sent(departure: Departure, engine: Engine) -> None:
-    """A server that speaks no TLS gets a greeting, not the request."""
+async def test_failed_tls_is_reported_as_not_sent(departure: Departure, engine: Engine) -> None:
+    """A server without TLS receives a handshake message, not the request."""
     with serve_raw(answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         async with engine(timeouts=SHORT) as transport:
             with pytest.raises(SendFailed) as caught:
@@ -171,7 +173,7 @@ async def test_failed_tls_is_told_as_not_sent(departure: Departure, engine: Engi
 
 
 async def test_an_error_while_departing_stops_the_request(departure: Departure, engine: Engine) -> None:
-    """Whoever is told of the departure may forbid it: no byte of the request arrives."""
+    """The callback may forbid the departure: no byte of the request arrives."""
     arrived: list[bytes] = []
 
     def behave(connection: socket.socket) -> None:
@@ -189,8 +191,8 @@ async def test_an_error_while_departing_stops_the_request(departure: Departure, 
     assert (b"".join(arrived), departure.count) == (b"", 1)
 
 
-async def test_a_request_too_long_for_a_url_is_told_as_not_sent(departure: Departure, engine: Engine) -> None:
-    """Servers refuse it, and event loops take no more at once."""
+async def test_a_request_too_long_for_a_url_is_reported_as_not_sent(departure: Departure, engine: Engine) -> None:
+    """Servers refuse such a request, and event loops may not write it at once."""
     async with engine() as transport:
         with pytest.raises(SendFailed) as caught:
             await transport.send(request("http://127.0.0.1:1", "/" + "x" * 70_000), departure)
@@ -200,10 +202,10 @@ async def test_a_request_too_long_for_a_url_is_told_as_not_sent(departure: Depar
 
 @pytest.mark.parametrize("status", [403, 418, 429])
 @pytest.mark.parametrize("then", [answering(), silent], ids=["cut", "stalled"])
-async def test_a_refusal_is_brought_without_its_whole_body(
+async def test_a_refusal_is_returned_without_its_complete_body(
     status: int, then: Behaviour, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
 ) -> None:
-    """Its status closes the gate: it must not be lost with the rest of the answer."""
+    """Its status closes the gate and must not be lost with the rest of the response."""
     wait_for_refusals(monkeypatch, 0.1)
 
     def behave(connection: socket.socket) -> None:
@@ -219,8 +221,8 @@ async def test_a_refusal_is_brought_without_its_whole_body(
     assert (answer.status, answer.retry_after, answer.body) == (status, 7.0, b"{")
 
 
-async def test_what_the_server_said_is_not_quoted(departure: Departure, engine: Engine) -> None:
-    """A broken answer may echo the key; a failure's chain does not."""
+async def test_received_bytes_are_not_quoted(departure: Departure, engine: Engine) -> None:
+    """A broken response may echo the key; the error chain does not."""
     with serve_raw(answering(b"HTTP/1.1 200 OK\r\nx-mbx-apikey canary\r\n\r\n")) as server:
         async with engine() as transport:
             with pytest.raises(SendFailed) as caught:
@@ -230,7 +232,7 @@ async def test_what_the_server_said_is_not_quoted(departure: Departure, engine: 
 
 
 async def test_a_cancelled_request_leaves_no_connection(departure: Departure, engine: Engine) -> None:
-    """Giving up while waiting for the answer closes the connection: its answer must not meet another request."""
+    """A cancelled request closes its connection: the response must not reach another request."""
     arrived, ended = threading.Event(), threading.Event()
 
     def behave(connection: socket.socket) -> None:
@@ -250,7 +252,7 @@ async def test_a_cancelled_request_leaves_no_connection(departure: Departure, en
 
 
 async def test_closing_ends_idle_connections(departure: Departure, engine: Engine) -> None:
-    """Nothing stays open behind a closed transport."""
+    """No connection of a closed transport stays open."""
     ended: list[bytes] = []
 
     def behave(connection: socket.socket) -> None:
@@ -280,7 +282,7 @@ async def test_closing_ends_idle_connections(departure: Departure, engine: Engin
 async def test_surplus_closes_the_connection(
     first: bytes, body: bytes, surplus: bytes, departure: Departure, engine: Engine
 ) -> None:
-    """The answer is whole; the next request goes over another connection."""
+    """The response is complete; the next request uses another connection."""
 
     def behave(connection: socket.socket) -> None:
         read_request(connection)
@@ -296,7 +298,7 @@ async def test_surplus_closes_the_connection(
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_no_byte_reaches_the_target_of_a_redirect(status: int, departure: Departure, engine: Engine) -> None:
-    """A redirect is brought as the answer it is."""
+    """A redirect is returned like any other response."""
     with serve_raw(silent) as target:
         location = f"Location: {target.url}/papi/v1/ping\r\n"
         with serve_raw(answering(http(b"", status=f"{status} Moved", headers=location))) as server:
@@ -307,10 +309,10 @@ async def test_no_byte_reaches_the_target_of_a_redirect(status: int, departure: 
     assert (answer.status, arrived) == (status, 0)
 
 
-async def test_the_environment_is_not_asked(
+async def test_the_environment_is_ignored(
     monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
 ) -> None:
-    """A proxy in the environment sees nothing unless it is trusted."""
+    """A proxy in the environment gets no connection unless the environment is trusted."""
     with serve_raw(silent) as proxy, serve_raw(answering(http(b"{}"))) as server:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("ALL_PROXY", proxy.url)
@@ -337,10 +339,10 @@ async def test_the_environment_is_not_asked(
     ids=["length", "empty", "twice", "chunked", "HTTP/1.0", "until closed", "204", "304", "1xx first"],
 )
 @pytest.mark.parametrize("step", [1, 7, 1000], ids=["each byte", "pieces", "at once"])
-async def test_answers_in_any_pieces(
+async def test_a_response_in_any_pieces(
     answer: bytes, expected: tuple[int, str | None, bytes], step: int, departure: Departure, engine: Engine
 ) -> None:
-    """However slowly it comes, the answer is the same."""
+    """However slowly the pieces arrive, the response is the same."""
     pieces = [answer[at : at + step] for at in range(0, len(answer), step)]
     with serve_raw(answering(*pieces)) as server:
         async with engine() as transport:
@@ -360,7 +362,7 @@ def resetting(*pieces: bytes) -> Behaviour:
 
 
 def half_closing(connection: socket.socket) -> None:
-    """Close the way of the answer and keep that of the request."""
+    """Close the direction of the response and keep that of the request."""
     read_request(connection)
     connection.shutdown(socket.SHUT_WR)
     silent(connection)
@@ -392,8 +394,8 @@ def half_closing(connection: socket.socket) -> None:
          "two lengths", "negative chunk", "no chunk", "long chunk", "short status", "no status", "nul", "no colon",
          "TLS", "noughts", "endless head"],
 )  # fmt: skip
-async def test_what_is_no_whole_answer(behaviour: Behaviour, departure: Departure, engine: Engine) -> None:
-    """It was sent, and nothing that came can be used."""
+async def test_an_incomplete_response(behaviour: Behaviour, departure: Departure, engine: Engine) -> None:
+    """The request was sent, and the received bytes are unusable."""
     with serve_raw(behaviour) as server:
         async with engine() as transport:
             with pytest.raises(SendFailed) as caught:
@@ -402,8 +404,8 @@ async def test_what_is_no_whole_answer(behaviour: Behaviour, departure: Departur
     assert (caught.value.sent, departure.count, len(server.connections)) == (True, 1, 1)
 
 
-async def test_a_server_that_resets_at_once_is_told_as_sent_or_not(departure: Departure, engine: Engine) -> None:
-    """Whether the request had left when the connection broke is told as `departing` was."""
+async def test_a_server_that_resets_at_once_is_reported_consistently(departure: Departure, engine: Engine) -> None:
+    """A failure counts as sent if and only if `departing` was called."""
     with serve_raw(reset) as server:
         async with engine() as transport:
             for _ in range(20):
@@ -414,8 +416,8 @@ async def test_a_server_that_resets_at_once_is_told_as_sent_or_not(departure: De
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
-async def test_a_write_says_that_it_has_no_body(method: Method, departure: Departure, engine: Engine) -> None:
-    """Servers wait for the body of a POST that does not say so."""
+async def test_a_write_declares_its_empty_body(method: Method, departure: Departure, engine: Engine) -> None:
+    """Servers wait for the body of a POST without a length."""
     heads: list[bytes] = []
 
     def behave(connection: socket.socket) -> None:
@@ -437,7 +439,7 @@ class TestIdle:
     async def test_a_connection_that_the_server_closed_is_not_used(
         self, end: Behaviour, departure: Departure, engine: Engine
     ) -> None:
-        """Although the event loop has had no turn to hear of it: the caller's own code may hold it up for long."""
+        """Even if the caller's code has blocked the event loop, so that the close was not noticed."""
         closed = threading.Event()
 
         def behave(connection: socket.socket) -> None:
@@ -457,8 +459,8 @@ class TestIdle:
 
         assert (answer.body, departure.count, len(server.connections)) == (b"{}", 2, 2)
 
-    async def test_an_answer_that_nobody_asked_for_is_not_used(self, departure: Departure, engine: Engine) -> None:
-        """What comes between two requests is not the answer to the second."""
+    async def test_an_unrequested_response_is_not_used(self, departure: Departure, engine: Engine) -> None:
+        """Bytes between two requests are not the response to the second."""
         came = threading.Event()
 
         def behave(connection: socket.socket) -> None:
@@ -480,10 +482,10 @@ class TestIdle:
         assert (answer.body, len(server.connections)) == (b"mine", 2)
 
     @pytest.mark.parametrize("answer", [b"HTTP/1.0 200 OK\r\n", b"HTTP/1.1 200 OK\r\nConnection: close\r\n"])
-    async def test_a_connection_that_the_server_gives_up_is_not_used(
+    async def test_a_connection_announced_as_closing_is_not_used(
         self, answer: bytes, departure: Departure, engine: Engine
     ) -> None:
-        """It says so in the answer, long before it closes."""
+        """The response announces the close."""
 
         def behave(connection: socket.socket) -> None:
             read_request(connection)
@@ -505,7 +507,7 @@ def echoing(connection: socket.socket) -> None:
 
 
 def counting(served: list[int]) -> Behaviour:
-    """Answer every request; when the connection ends, tell how many there were."""
+    """Answer every request; when the connection ends, record how many there were."""
 
     def behave(connection: socket.socket) -> None:
         count = 0
@@ -519,10 +521,10 @@ def counting(served: list[int]) -> Behaviour:
 
 
 class TestMany:
-    """Requests at once."""
+    """Concurrent requests."""
 
     async def test_the_connection_used_last_is_used_first(self, engine: Engine) -> None:
-        """Whoever comes alone keeps one connection busy, and the others may grow old."""
+        """Single requests keep one connection busy, and the others may expire."""
         served: list[int] = []
         with serve_raw(counting(served)) as server:
             async with engine(timeouts=Timeouts()) as transport:
@@ -532,10 +534,10 @@ class TestMany:
 
         assert sorted(served) == [1, 6]
 
-    async def test_the_connection_idle_for_longest_makes_way(
+    async def test_the_connection_idle_for_longest_is_replaced(
         self, monkeypatch: pytest.MonkeyPatch, engine: Engine
     ) -> None:
-        """Where there are as many as may be, and one to another server is needed."""
+        """If the maximum is open and a connection to another server is needed."""
         narrow(monkeypatch, 2)
         served: list[int] = []
         with serve_raw(counting(served)) as one, serve_raw(echoing) as other:
@@ -549,7 +551,7 @@ class TestMany:
                 assert served == [1]
 
     async def send_all(self, transport: Transport, url: str, count: int) -> list[bytes | None]:
-        """Send all at once, each with a target of its own; their answers."""
+        """Send all at once, each with its own target, and return the responses."""
         bodies: list[bytes | None] = [None] * count
 
         async def send(number: int) -> None:
@@ -560,7 +562,7 @@ class TestMany:
                 tasks.start_soon(send, number)
         return bodies
 
-    async def test_each_has_its_own_answer(self, engine: Engine) -> None:
+    async def test_each_request_gets_its_own_response(self, engine: Engine) -> None:
         """Fifty at once, three times, over at most fifty connections."""
         with serve_raw(echoing) as server:
             async with engine(timeouts=Timeouts()) as transport:
@@ -571,7 +573,7 @@ class TestMany:
         assert len(server.connections) <= 50
 
     async def test_connections_are_bounded(self, monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
-        """Whoever finds no place waits for one; a server that is no longer called makes way for another."""
+        """Further requests wait for a connection; idle connections to another server are replaced."""
         narrow(monkeypatch, 3)
         with serve_raw(echoing) as one, serve_raw(echoing) as other:
             async with engine(timeouts=Timeouts()) as transport:
@@ -582,10 +584,10 @@ class TestMany:
         assert len(other.connections) <= 3
         assert len(one.connections) <= 6
 
-    async def test_a_full_pool_is_told_as_not_sent(
+    async def test_a_full_pool_is_reported_as_not_sent(
         self, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
     ) -> None:
-        """Whoever got no connection in time sent nothing."""
+        """A request without a free connection in time was not sent."""
         narrow(monkeypatch, 1)
         failures: list[SendFailed] = []
         with serve_raw(silent) as server:
@@ -606,10 +608,10 @@ class TestMany:
             ("timed out waiting for the response", True),
         ]
 
-    async def test_who_gave_up_waiting_blocks_nobody(
+    async def test_a_cancelled_waiting_request_blocks_no_other(
         self, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
     ) -> None:
-        """A place goes to the next who still wants it."""
+        """A free connection goes to the next waiting request."""
         narrow(monkeypatch, 1)
         with serve_raw(echoing) as server:
             async with engine(timeouts=Timeouts()) as transport:
@@ -624,7 +626,7 @@ class TestMany:
 
 
 def dribbling(connection: socket.socket) -> None:
-    """Answer the first request at once, the second a byte at a time for as long as anybody listens."""
+    """Answer the first request at once, the second byte by byte until the connection is closed."""
     read_request(connection)
     connection.sendall(http(b"{}"))
     read_request(connection)
@@ -633,17 +635,17 @@ def dribbling(connection: socket.socket) -> None:
 
 
 def drip(connection: socket.socket) -> None:
-    """Send a byte at a time for as long as anybody listens."""
+    """Send byte after byte until the connection is closed."""
     with suppress(OSError):
         while not select.select([connection], [], [], 0.02)[0]:
             connection.sendall(b"x")
 
 
 @pytest.mark.parametrize("status", [403, 418, 429])
-async def test_a_refusal_is_not_kept_waiting_by_its_body(
+async def test_a_refusal_does_not_wait_for_its_body(
     status: int, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
 ) -> None:
-    """However much of it still comes, and however long another answer might take."""
+    """However long the body, and however long another response might take."""
     wait_for_refusals(monkeypatch, 0.1)
 
     def behave(connection: socket.socket) -> None:
@@ -661,10 +663,10 @@ async def test_a_refusal_is_not_kept_waiting_by_its_body(
 
 
 class TestTotal:
-    """A request may take no longer, whatever happens meanwhile."""
+    """The total timeout bounds a request in every phase."""
 
-    async def test_an_answer_that_comes_bit_by_bit(self, departure: Departure, engine: Engine) -> None:
-        """Every bit is in time, the whole is not."""
+    async def test_a_response_that_arrives_byte_by_byte(self, departure: Departure, engine: Engine) -> None:
+        """Each byte is in time, the whole response is not."""
         with serve_raw(dribbling) as server:
             async with engine(timeouts=Timeouts(read=5, total=0.3), max_body=10_000) as transport:
                 await transport.send(request(server.url), departure)
@@ -677,7 +679,7 @@ class TestTotal:
     async def test_the_body_of_a_refusal(
         self, status: int, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
     ) -> None:
-        """What is known of the refusal is not lost."""
+        """The received part of the refusal is kept."""
         wait_for_refusals(monkeypatch, 60)
 
         def behave(connection: socket.socket) -> None:
@@ -701,8 +703,8 @@ class TestTotal:
 
         assert (caught.value.sent, departure.count) == (False, 0)
 
-    async def test_what_was_spent_on_connecting_counts(self, departure: Departure, engine: Engine) -> None:
-        """A name that is slow to be found leaves less time for the answer, not as much as if it had been quick."""
+    async def test_connecting_counts_towards_the_total(self, departure: Departure, engine: Engine) -> None:
+        """A slow name lookup leaves less time for the response."""
 
         def look_up_slowly(*_: Any, **__: Any) -> list[Any]:
             threading.Event().wait(0.8)
@@ -720,7 +722,7 @@ class TestTotal:
         assert (caught.value.sent, departure.count) == (True, 1)
         assert 0.99 <= seconds < 1.6
 
-    async def test_while_waiting_for_a_place(
+    async def test_while_waiting_for_a_connection(
         self, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
     ) -> None:
         """Nothing was sent."""
@@ -734,17 +736,17 @@ class TestTotal:
 
 
 class TestClosing:
-    """Everything ends within a second."""
+    """Closing takes less than a second."""
 
     @pytest.mark.parametrize(
         ("behaviour", "scheme", "sent"),
         [(silent, "http", True), (silent, "https", False)],
         ids=["waiting for the answer", "waiting for TLS"],
     )
-    async def test_whoever_waits_is_told(
+    async def test_waiting_calls_fail(
         self, behaviour: Behaviour, scheme: str, departure: Departure, engine: Engine, *, sent: bool
     ) -> None:
-        """Each knows whether its request had left."""
+        """Each error says whether the request was sent."""
         failures: list[SendFailed] = []
         with serve_raw(behaviour) as server:
             async with engine(timeouts=Timeouts()) as transport:
@@ -763,10 +765,10 @@ class TestClosing:
 
         assert [failure.sent for failure in failures] == [sent]
 
-    async def test_whoever_waits_for_a_place_is_told(
+    async def test_calls_waiting_for_a_connection_fail(
         self, monkeypatch: pytest.MonkeyPatch, departure: Departure, engine: Engine
     ) -> None:
-        """It sent nothing."""
+        """Their requests were not sent."""
         narrow(monkeypatch, 1)
         told: list[bool] = []
         with serve_raw(silent) as server:
@@ -788,10 +790,10 @@ class TestClosing:
         assert sorted(told) == [False, False, True]
 
     @pytest.mark.parametrize("status", [403, 418, 429])
-    async def test_a_refusal_whose_body_is_awaited_is_told(
+    async def test_a_refusal_without_its_body_is_returned(
         self, status: int, departure: Departure, engine: Engine
     ) -> None:
-        """The budget outlives the session: it has to hear of a ban, whoever closes meanwhile."""
+        """The budget outlives the session and needs to know of a ban."""
         answers: list[HttpResponse] = []
 
         def behave(connection: socket.socket) -> None:
@@ -816,7 +818,7 @@ class TestClosing:
         assert [answer.status for answer in answers] == [status]
 
     async def test_nothing_is_sent_afterwards(self, departure: Departure, engine: Engine) -> None:
-        """Nothing reopens itself."""
+        """A closed transport does not reopen."""
         with serve_raw(answering(http(b"{}"))) as server:
             async with engine() as transport:
                 await transport.aclose()
@@ -828,20 +830,20 @@ class TestClosing:
 
 
 def wait_for_refusals(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Wait only so long for their bodies."""
+    """Set how long to wait for the bodies of refusals."""
     for module in ("direct", "httpx"):
         monkeypatch.setattr(f"binance_pm.transport.{module}.REFUSALS_BODY_SECONDS", seconds)
 
 
 def narrow(monkeypatch: pytest.MonkeyPatch, connections: int) -> None:
-    """Allow only so many connections."""
+    """Set the maximum number of connections."""
     for module in ("direct", "httpx"):
         monkeypatch.setattr(f"binance_pm.transport.{module}.MAX_CONNECTIONS", connections)
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 async def test_no_await_point_leaks(*, secure: bool, tmp_path: Path, engine: Engine) -> None:
-    """Cancelled at its first, second, ... last suspension: no socket is left open, and the next request is answered."""
+    """Cancelled at its first, second, ... suspension: no socket stays open, and the next request is answered."""
     authority = Authority(tmp_path)
     points = 0
     with serve_raw(echoing, tls=authority.server(authority.issue()) if secure else None) as server:
@@ -860,7 +862,7 @@ async def test_no_await_point_leaks(*, secure: bool, tmp_path: Path, engine: Eng
 
 
 async def test_connects_from_the_given_address(departure: Departure, engine: Engine) -> None:
-    """The server sees it."""
+    """The server sees the address."""
     seen: list[str] = []
 
     def behave(connection: socket.socket) -> None:
@@ -874,8 +876,8 @@ async def test_connects_from_the_given_address(departure: Departure, engine: Eng
     assert seen == ["127.0.0.2"]
 
 
-async def test_an_address_of_another_machine_is_told_as_not_sent(departure: Departure, engine: Engine) -> None:
-    """The system refuses to connect from it."""
+async def test_an_address_of_another_machine_is_reported_as_not_sent(departure: Departure, engine: Engine) -> None:
+    """The system refuses to connect from that address."""
     with serve_raw(answering(http(b"{}"))) as server:
         async with engine(local_address="192.0.2.1") as transport:
             with pytest.raises(NotConnected) as caught:
@@ -896,10 +898,10 @@ async def test_an_address_of_another_machine_is_told_as_not_sent(departure: Depa
         ("/", {"x": "é"}),
     ],
 )
-async def test_a_request_that_would_be_two_is_not_sent(
+async def test_a_request_with_control_characters_is_not_sent(
     target: str, headers: dict[str, str], departure: Departure, engine: Engine
 ) -> None:
-    """Nothing in it may end a line of the head."""
+    """No part of a request may end a line of the headers."""
     async with engine() as transport:
         with pytest.raises(SendFailed, match="contains a character that is not allowed") as caught:
             await transport.send(HttpRequest("GET", "http://127.0.0.1:1", target, Headers(headers)), departure)
@@ -920,8 +922,8 @@ async def test_a_request_that_would_be_two_is_not_sent(
         "http://[::1",
     ],
 )
-async def test_a_url_that_is_none_is_told_as_not_sent(url: str, departure: Departure, engine: Engine) -> None:
-    """It leads to no host."""
+async def test_an_invalid_url_is_reported_as_not_sent(url: str, departure: Departure, engine: Engine) -> None:
+    """The URL names no host."""
     async with engine() as transport:
         with pytest.raises(SendFailed) as caught:
             await transport.send(request(url), departure)
@@ -930,8 +932,10 @@ async def test_a_url_that_is_none_is_told_as_not_sent(url: str, departure: Depar
 
 
 @pytest.mark.parametrize("name", ["nowhere.invalid", "a" * 64, "-.-", ".x"])
-async def test_a_name_without_an_address_is_told_as_not_sent(name: str, departure: Departure, engine: Engine) -> None:
-    """It cannot be resolved, or is none."""
+async def test_a_name_without_an_address_is_reported_as_not_sent(
+    name: str, departure: Departure, engine: Engine
+) -> None:
+    """The name cannot be resolved, or is invalid."""
     async with engine(timeouts=Timeouts()) as transport:
         with pytest.raises(SendFailed) as caught:
             await transport.send(request(f"http://{name}"), departure)
@@ -939,8 +943,8 @@ async def test_a_name_without_an_address_is_told_as_not_sent(name: str, departur
     assert (caught.value.sent, departure.count) == (False, 0)
 
 
-async def test_a_slow_answer_that_goes_on_is_waited_for(departure: Departure, engine: Engine) -> None:
-    """The read timeout is between two pieces."""
+async def test_a_slow_response_that_continues_is_waited_for(departure: Departure, engine: Engine) -> None:
+    """The read timeout counts between two pieces."""
     answer = http(b"{}", headers="Date: x\r\n")
 
     def behave(connection: socket.socket) -> None:
@@ -957,8 +961,8 @@ async def test_a_slow_answer_that_goes_on_is_waited_for(departure: Departure, en
     assert came.body == b"{}"
 
 
-async def test_the_read_timeout_holds_after_a_long_rest(departure: Departure, engine: Engine) -> None:
-    """What looks after an idle connection looks often enough for the next call."""
+async def test_the_read_timeout_holds_after_a_long_idle_time(departure: Departure, engine: Engine) -> None:
+    """The check of an idle connection runs often enough for the next call."""
     served = itertools.count()
 
     def behave(connection: socket.socket) -> None:
@@ -974,10 +978,10 @@ async def test_the_read_timeout_holds_after_a_long_rest(departure: Departure, en
                 await transport.send(request(server.url), departure)
 
 
-async def test_an_answer_that_came_while_the_event_loop_stood_still_is_not_late(
+async def test_a_response_received_while_the_event_loop_was_blocked_is_not_late(
     departure: Departure, engine: Engine
 ) -> None:
-    """The caller's own code held up the event loop for longer than the read timeout; the answer had come in time."""
+    """The caller's code blocked the event loop beyond the read timeout; the response had arrived."""
     sent, pause = threading.Event(), threading.Event()
 
     def behave(connection: socket.socket) -> None:
