@@ -1,8 +1,8 @@
 """Virtual time: an asyncio event loop whose clock jumps to the next timer as soon as nothing is left to do.
 
 Ordinary asyncio code runs unchanged, an hour in seconds and always in the same order. A round of the loop takes a
-microsecond. There is no input or output: sockets are never ready, and threads that asyncio starts do their work at once,
-in the loop's own thread.
+microsecond. There is no input or output: sockets are never ready, and threads that asyncio starts work at once, in the
+loop's own thread.
 """
 
 from __future__ import annotations
