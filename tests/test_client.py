@@ -764,9 +764,9 @@ class TestRefusals:
         assert len(paths(pm)) == 1
 
     async def test_many_at_once_never_overspend(self, manual_clock: ManualClock) -> None:
-        """A hundred concurrent calls of 20 in a minute of 1000: what fits is sent, the rest is told and not sent.
+        """A hundred concurrent calls of 20 in a minute of 1000: what fits is sent, the rest fails unsent.
 
-        Besides the margin, a twentieth is kept for others who were not watched yet, and some for orders.
+        Besides the margin, a twentieth is kept for external usage that is not yet known, and some for orders.
         """
         exchange = Exchange(accounts=1, limits={"papi": 1000}, clock=manual_clock)
         small = Sandbox(exchange, "http://127.0.0.1", minute=60, http=asgi_transport(create_app(exchange)))

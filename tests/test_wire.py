@@ -323,7 +323,7 @@ def test_an_unknown_field_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("gap", [b"", b" ", b"\r\n\t "])
-def test_an_empty_text_is_none_where_an_amount_may_be_missing(gap: bytes) -> None:
+def test_an_empty_text_is_none_if_an_amount_may_be_missing(gap: bytes) -> None:
     """An empty text is None for a field typed ``Decimal | None``."""
     body = b'{"spareAmount"%s:%s"","amount":"1"}' % (gap, gap)
 

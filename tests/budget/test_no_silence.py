@@ -1,6 +1,6 @@
-"""Nothing that responses say stops sending for more than a minute, but a 429 or a 418.
+"""No response except a 429 or 418 stops sending for more than a minute.
 
-One program calls again and again, in virtual time. The responses say anything: any `Date`, any count, any status, any
+One program calls again and again, in virtual time. Responses contain anything: any `Date`, any count, any status, any
 time of the time endpoint. Each call is sent within a minute of being asked for.
 """
 
@@ -58,7 +58,7 @@ class Program:
 
     Args:
         wall_error: by how many seconds the machine's clock is wrong.
-        is_shared: whether the budget is one that processes share.
+        is_shared: whether the budget is shared by processes.
     """
 
     def __init__(self, *, wall_error: float, is_shared: bool) -> None:

@@ -1,7 +1,7 @@
-"""A tiny exchange that answers to every account with its own number, and that goes wrong on demand.
+"""A tiny exchange that answers every account with its own number, and that fails on demand.
 
-It counts weight as the exchange does; it checks nothing. What an account is worth is its number, so that an answer that
-ends up with another account shows.
+This exchange counts weight as the real one does and checks nothing. The equity of an account is its number, so that a
+response that reaches another account is noticed.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Echo(httpx.AsyncBaseTransport):
         clock: seconds of this machine's clock; the exchange's is the same and `START`.
 
     Attributes:
-        uni_mmr: of each account, by its number; 5 where it is not named.
-        status: of each account; NORMAL where it is not named.
-        trouble: awaited before every answer; what it returns is answered in its place.
+        uni_mmr: of each account, by its number; 5 if not set.
+        status: of each account; NORMAL if not set.
+        trouble: awaited before every response; a returned response is sent instead.
         arrived: when each request came, its account and its path.
-        positions: how many there are, of which the first is open.
-        limits: what the budget of its sessions is told.
+        positions: their number; the first is open.
+        limits: the limits of the budget of its sessions.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:

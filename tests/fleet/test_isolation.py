@@ -1,7 +1,7 @@
-"""A hundred accounts of the local exchange with random errors: nothing of one stands under another's label.
+"""A hundred accounts of the local exchange with random errors: no data of one account has another's label.
 
-Whatever is told of an account bears its mark: amounts that the exchange told no other account, a text with its label
-in every error, and a number of bytes that gives its number away.
+Everything reported of an account identifies it: amounts that no other account has, its label in the text of every
+error, and response lengths that encode its number.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class History:
     """Three processes that draw on three pools of two hosts.
 
     Args:
-        seed: the same one begins the same history.
+        seed: the same seed gives the same history.
     """
 
     def __init__(self, seed: int) -> None:

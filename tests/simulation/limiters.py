@@ -29,13 +29,13 @@ _LANES: Final = {
 
 
 class Machine(NamedTuple):
-    """What a program is told when it starts.
+    """The environment of a program at its start.
 
     Attributes:
         monotonic: the machine's clock that never steps.
         wall: its clock that may be wrong.
-        store: through which limiters share what they know.
-        limits: those that are not the usual ones.
+        store: through which limiters share their state.
+        limits: those that differ from the usual ones.
         instances: among how many processes the limits are to be divided.
     """
 
@@ -63,13 +63,12 @@ class Limiter(Protocol):
 
 
 class Rival(NamedTuple):
-    """A way of limiting that is tried.
+    """A limiter to be compared.
 
     Attributes:
         name: what the table calls it.
         make: the limiters of so many processes on one machine, in the state after a start.
-        readers: modules that ask the `time` module themselves, by the beginning of their names; None where no module
-            does.
+        readers: modules that use the `time` module, by the prefix of their names; None if no module does.
     """
 
     name: str

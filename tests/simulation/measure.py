@@ -76,7 +76,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record:
-    """What the programs lived through, from the first call on.
+    """The events of the programs, from the first call on.
 
     Args:
         since: the exchange's time from which it counts.

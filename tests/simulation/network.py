@@ -31,10 +31,10 @@ class Wire:
     """Carries calls to the exchange.
 
     Args:
-        network: how long they take.
+        network: latency and loss.
         server: the exchange.
-        random: decides the fate of each.
-        arrived: told the call and its owner when it has been counted.
+        random: decides latency and loss of each call.
+        arrived: called with the call and its owner after it was counted.
     """
 
     def __init__(

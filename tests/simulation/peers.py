@@ -1,7 +1,7 @@
 """The limiters that people use today, each through its own package and set up for 6000 weight a minute.
 
 A refusal is handled as people do: the caller sleeps for `Retry-After` and goes on. None of these has priorities, so
-orders queue with polls. Where a package lets every waiter poll for itself, a lock in front keeps them in order.
+orders queue with polls. If a package lets every waiting call poll for itself, a lock in front keeps the order.
 """
 
 # The packages are installed by one nox session only, so their types are unknown elsewhere.

@@ -1,4 +1,4 @@
-"""The scenarios, as data: who sends what in which world, and what is wanted of it.
+"""The scenarios, as data: senders, their world, and the targets.
 
 To add one, write a row into `SCENARIOS`: the tests and the table take it from there.
 """

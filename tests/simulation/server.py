@@ -118,9 +118,9 @@ class Server:
     """The exchange.
 
     Args:
-        variants: in what it differs from the one assumed.
+        variants: how it differs from the assumed one.
         clock: its own clock, in seconds since the epoch.
-        random: decides which answers lack the header, and which edge answers.
+        random: decides which responses lack the header, and which edge responds.
     """
 
     def __init__(self, variants: Variants, clock: Callable[[], float], random: Random) -> None:

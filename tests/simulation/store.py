@@ -23,13 +23,13 @@ SETTLED: Final = 3.0
 
 
 class RemoteStore:
-    """A store in memory behind a network, where things happen to it.
+    """A store in memory behind a network, with outages.
 
     Args:
         clock: what time it is.
         reaches: whether a process of that number can reach it now.
         emptied: when the store restarts without its memory, by the same clock.
-        random: decides how long messages are on their way.
+        random: decides the latency of messages.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Virtual time: an asyncio event loop whose clock jumps to the next timer as soon as nothing is left to do.
 
-Ordinary asyncio code runs on it unchanged, an hour in seconds and always in the same order. A round of the loop takes a
-microsecond. There is no outside world: sockets are never ready, and threads that asyncio starts do their work at once,
-in the loop's own thread.
+Ordinary asyncio code runs unchanged, an hour in seconds and always in the same order. A round of the loop takes a
+microsecond. There is no input or output: sockets are never ready, and threads that asyncio starts work at once, in the
+loop's own thread.
 """
 
 from __future__ import annotations
@@ -116,12 +116,12 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], *, start: float = 0.0, patie
 
 @contextmanager
 def clocks_told_by(*, monotonic: Clock, wall: Clock, readers: tuple[str, ...] = ()) -> Generator[None]:
-    """Let programs that ask the `time` module themselves be told the given times.
+    """Give programs that use the `time` module the given times.
 
     Args:
         monotonic: for `time.monotonic` and `time.perf_counter`.
         wall: for `time.time`.
-        readers: the loaded modules whose names begin so have imported these functions by name: they are told, too.
+        readers: prefixes of loaded modules that have imported these functions by name: they are patched, too.
     """
     clocks: dict[Callable[[], float], Callable[[], float]] = {
         time.time: wall,

@@ -28,18 +28,18 @@ EPOCH: Final = 30_000_000 * MINUTE + 20.0
 
 
 def simulate(scenario: Scenario, rival: Rival, *, seed: int, minutes: float, patience: float | None = None) -> Result:
-    """Let the scenario happen.
+    """Run the scenario.
 
     Args:
         scenario: what happens.
-        rival: the limiter that is tried.
-        seed: the same seed makes the same world.
+        rival: the limiter to be compared.
+        seed: the same seed gives the same world.
         minutes: virtual time, the incomplete minute at the start included.
         patience: seconds of CPU time after which to give up.
 
     Raises:
-        TooSlow: the CPU time that was allowed is spent.
-        Deadlock: the programs wait for one another for ever.
+        TooSlow: the allowed CPU time is spent.
+        Deadlock: the programs wait for each other forever.
     """
     return run(lambda: World(scenario, rival, seed).live(minutes), start=START, patience=patience)
 
@@ -49,8 +49,8 @@ class World:
 
     Args:
         scenario: what happens.
-        rival: the limiter that is tried.
-        seed: the same seed makes the same world.
+        rival: the limiter to be compared.
+        seed: the same seed gives the same world.
     """
 
     def __init__(self, scenario: Scenario, rival: Rival, seed: int) -> None:
