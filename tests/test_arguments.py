@@ -304,7 +304,7 @@ class Named(Protocol):
 
     @property
     def size(self) -> int:
-        """And a size."""
+        """Return a size."""
         ...
 
 

@@ -384,7 +384,7 @@ async def test_arguments_are_checked_before_they_are_sent() -> None:
 
 
 async def test_a_namespace_uses_the_calls_of_its_client(caller: Caller) -> None:
-    """It is loaded on first use, and its class is that of the declaration."""
+    """A namespace is loaded on first use, and its class is that of the declaration."""
 
     class Account(Caller):
         orders = LazyNamespace["Orders"](__name__, "Orders")

@@ -231,7 +231,7 @@ def undeclared(**options: Any) -> Endpoint[Any]:
 
 
 def test_an_undeclared_endpoint_is_like_a_declared_one() -> None:
-    """It has a name, decodes to its type, and is in no registry."""
+    """An undeclared endpoint has a name, decodes to its type, and is in no registry."""
     endpoint = undeclared()
 
     assert (endpoint.name, endpoint.doc, endpoint.parameters) == ("GET /papi/v1/x", "", {})

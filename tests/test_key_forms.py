@@ -169,7 +169,7 @@ MISTAKES: dict[str, tuple[Pem, str]] = {
 def test_a_damaged_pem_is_named(
     key: Ed25519PrivateKey | RSAPrivateKey, change: Pem, reason: str, passphrase: bytes | None
 ) -> None:
-    """It is never used as an HMAC secret, and the error shows nothing of it."""
+    """A damaged key is never used as an HMAC secret, and the error shows nothing of the key."""
     pem = pem_of(key, passphrase=passphrase).decode()
 
     with pytest.raises(ConfigurationError, match=reason) as caught:

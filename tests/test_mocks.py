@@ -93,7 +93,7 @@ class TestRespx:
 
 
 async def test_a_mock_of_the_whole_class_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has none of the internals of httpx."""
+    """Such a mock has none of the internals of httpx."""
     seen: list[str] = []
 
     class Mock(httpx.AsyncBaseTransport):

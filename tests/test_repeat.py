@@ -180,7 +180,7 @@ async def test_the_method_decides_by_default(pm: Sandbox, clock: FakeClock, meth
 
 @pytest.mark.parametrize(("repeat", "retries"), [("same_effect", 2), ("never", 0), (None, 0)])
 async def test_a_call_that_was_not_sent(clock: FakeClock, repeat: Repeat | None, retries: int) -> None:
-    """It has no effect, and is repeated only if any failure is."""
+    """An unsent call has no effect, and is repeated only if any failure is."""
     session = Session(budget=Budget(monotonic=clock, wall=clock, sleep=clock.sleep))
     with refusing_port() as port:
         async with Client("k" * 64, "s", session=session, papi_url=f"http://127.0.0.1:{port}") as client:

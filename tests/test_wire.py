@@ -590,7 +590,7 @@ def test_decoded_amounts_are_encoded_in_plain_notation() -> None:
 
 @pytest.mark.parametrize("text", ["0E-8", "-0E-8", "1.2E-7", "1E+3", "1E-64"])
 def test_a_plain_amount_is_the_same_amount(text: str) -> None:
-    """It equals, hashes, sorts, calculates, copies and pickles like a Decimal."""
+    """A plain amount equals, hashes, sorts, calculates, copies and pickles like a Decimal."""
     amount, same = plain(Decimal(text)), Decimal(text)
 
     assert (amount, hash(amount), repr(amount), amount.as_tuple()) == (same, hash(same), repr(same), same.as_tuple())

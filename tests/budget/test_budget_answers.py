@@ -195,7 +195,7 @@ class TestTurn:
     """Calls in flight while the exchange's minute turns."""
 
     async def test_a_lost_call_may_arrive_for_ten_seconds(self, clock: FakeClock) -> None:
-        """It counts in the new minute until a later call's count does not contain it."""
+        """A lost call counts in the new minute until a later count does not contain that call."""
         budget = budget_by(clock)
         clock.now = MINUTE + 55
         budget.observe_time(HOST, clock.now, clock.now, asked=clock.now)

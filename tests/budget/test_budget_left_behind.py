@@ -39,7 +39,7 @@ class TestExpired:
         assert states == [(60, 60), (60, 0), (0, 0)]
 
     async def test_a_late_response_is_still_evaluated(self, clock: FakeClock) -> None:
-        """It settles nothing twice, and a refusal closes the gate."""
+        """A late response settles nothing twice, and a refusal closes the gate."""
         budget = budget_by(clock)
         late = await budget.reserve((Charge(IP, 60),), call=CallInfo("x", ""), max_wait=0).__aenter__()
         late.mark_sent()

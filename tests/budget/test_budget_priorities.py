@@ -129,7 +129,7 @@ class TestPriorities:
         assert desk.served == ["holder", "ORDER", "POLL", "BACKGROUND"]
 
     async def test_a_returning_call_goes_first_in_its_priority(self, desk: Desk) -> None:
-        """But not before orders."""
+        """Only orders go before a returning call."""
         await desk.call("holder", 900, holds=True)
         await desk.call("poll", 200, priority=Priority.POLL)
         await desk.call("returning", 150, priority=Priority.POLL, returning=True)

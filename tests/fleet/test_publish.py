@@ -66,7 +66,7 @@ class TestEntries:
         assert [one.event for one in seen[1:]] == [fresh(number) for number in range(250)]
 
     def test_the_next_run_says_since_when_nothing_was_published(self, valkey: str, name: str) -> None:
-        """And the last number of the run before; other shards are not read."""
+        """The mark has the last number of the run before; other shards are not read."""
         for shard in ((1, 2), (2, 2), (1, 2)):
             with Publisher(valkey, stream=name, shard=shard) as publisher:
                 publisher.receive(fresh(0))

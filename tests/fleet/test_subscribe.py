@@ -218,7 +218,7 @@ class TestGaps:
         assert rest(opened()) == ["Started", 1, 2, "Started", 3]
 
     def test_shards_are_counted_apart(self, opened: Open, valkey: str, name: str) -> None:
-        """And so are two processes of one shard."""
+        """Two processes of one shard are counted separately, too."""
         with (
             Publisher(valkey, stream=name, shard=(1, 2)) as one,
             Publisher(valkey, stream=name, shard=(2, 2)) as two,

@@ -108,7 +108,7 @@ def test_orders_are_counted_for_each_account_too(exchange: Make) -> None:
 
 
 def test_each_sapi_endpoint_is_counted_separately(exchange: Make) -> None:
-    """And not in the pool of Portfolio Margin."""
+    """The pool of Portfolio Margin does not change."""
     it = exchange(Variants())
     it.call(6000)
 

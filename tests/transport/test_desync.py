@@ -141,7 +141,7 @@ class TestDoubt:
     async def test_more_than_one_response_on_a_used_connection(
         self, status: str, surplus: bytes, departure: Departure, engine: Engine, *, chunked: bool
     ) -> None:
-        """Which response belongs to the request is not known: it was sent, and its outcome is unknown."""
+        """Which response belongs to the request is not known; the error says sent, with unknown outcome."""
         answer = CHUNKED + b"4\r\nmine\r\n0\r\n\r\n" if chunked else http(b"mine")
         answer = answer.replace(b"200 OK", status.encode())
 
