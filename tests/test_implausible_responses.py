@@ -241,6 +241,9 @@ async def test_every_field_gives_a_documented_result(name: str, engine: EngineNa
     sample = sample_of(name)
     async with pair_of(exchange, engine) as pair:
         call: Callable[[], Awaitable[object]] = functools.partial(attrgetter(name)(pair.patient), **sample["call"])
+        # The decoder is made with the first response, which is not what is measured here.
+        exchange.response = exchange.plausible(json.dumps(sample["answer"]).encode())
+        await call()
         for path in places(sample["answer"]):
             for value in FIELD_VALUES:
                 body = json.dumps(replaced(sample["answer"], path, value)).encode()
