@@ -166,12 +166,16 @@ async def balance(client: Client, method: Method = "GET") -> object:
 
 async def outcome_of(call: Callable[[], Awaitable[object]]) -> object:
     """Return the result or error of a call, which has to be documented, quick and small."""
+    # A garbage collection by chance is not the call's.
+    gc.disable()
     tracemalloc.start()
     began = time.thread_time()
     try:
         outcome = await call()
     except PortfolioMarginError as error:
         outcome = error
+    finally:
+        gc.enable()
     seconds = time.thread_time() - began
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
