@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import sys
-import types
-import warnings
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 import uvloop
-from coverage import Coverage
-from coverage.exceptions import CoverageWarning
 
 from binance_pm import Client
 from binance_pm.testing import Sandbox, sandbox
-from tests.clocks import FakeClock, ManualClock
-from tests.clocks import settled as settled  # noqa: PLC0414 - tests take it from here
-from tests.valkey import serving
+from tests.support.clocks import FakeClock, ManualClock
+from tests.support.paths import TESTS
+from tests.support.valkey import serving
 
-# What depends on how an event loop does its work: connections, and who is woken when.
+# What depends on how an event loop works: connections, and the order of wake-ups.
 _ON_BOTH_LOOPS = {"transport", "test_session", "test_cancellation", "test_wakeup", "test_budget", "test_budget_idle"}
 
 
@@ -38,100 +31,14 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
 
 
 # Modules whose tests wait in real time, start processes or run long simulations.
-_SLOW = {
-    "test_budget_machine",
-    "test_certificates",
-    "test_dashboard",
-    "test_demo",
-    "test_docs",
-    "test_full_use",
-    "test_hook",
-    "test_implausible_accounts",
-    "test_implausible_fields",
-    "test_implausible_responses",
-    "test_isolation",
-    "test_ledger_machine",
-    "test_lock",
-    "test_memory",
-    "test_publish",
-    "test_published_processes",
-    "test_queue_machine",
-    "test_redis",
-    "test_scenarios",
-    "test_screens",
-    "test_script",
-    "test_shared_processes",
-    "test_store_worker",
-    "test_subscribe",
-    "test_tail",
-    "test_watch_metrics",
-    "test_world",
-}
-_SLOW_IN_FOLDERS = {"cli/test_doctor", "cli/test_sandbox", "fleet/test_sandbox", "sandbox/test_server"}
+_SLOW: frozenset[str] = frozenset()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of slow modules: ``-m "not slow"`` leaves them out."""
     for item in items:
-        if item.path.stem in _SLOW or f"{item.path.parent.name}/{item.path.stem}" in _SLOW_IN_FOLDERS:
+        if item.path.relative_to(TESTS).with_suffix("").as_posix() in _SLOW:
             item.add_marker("slow")
-
-
-@types.coroutine
-def cancelled_at(point: int, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, bool]:
-    """Run a coroutine and cancel this task at its given suspension; whether it came to that."""
-    task = asyncio.current_task()
-    assert task is not None
-    sent: Any = None
-    count = 0
-    reached = False
-    thrown: BaseException | None = None
-    while True:
-        try:
-            awaited = coroutine.throw(thrown) if thrown else coroutine.send(sent)
-        except StopIteration:
-            return reached
-        except asyncio.CancelledError:
-            assert reached
-            task.uncancel()
-            return True
-        sent, thrown = None, None
-        if count == point:
-            reached = True
-            task.cancel()
-        count += 1
-        try:
-            sent = yield awaited
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the coroutine's to handle
-            thrown = error
-
-
-@contextmanager
-def refusing_port() -> Generator[int, None, None]:
-    """A port of this machine that nobody listens on, and that nobody else can take meanwhile."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield bound.getsockname()[1]
-
-
-@contextmanager
-def unmeasured() -> Generator[None, None, None]:
-    """Coverage does not look on: what takes long in here takes three times as long with it.
-
-    For simulations that go over and over what other tests have covered.
-    """
-    coverage = Coverage.current()
-    if coverage is None:
-        yield
-        return
-    coverage.stop()
-    try:
-        yield
-    finally:
-        with warnings.catch_warnings():
-            # That the package is imported already is as it should be: coverage looked on when it was.
-            warnings.simplefilter("ignore", CoverageWarning)
-            coverage.start()
 
 
 @pytest.fixture(scope="session", autouse=True)

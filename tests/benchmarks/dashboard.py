@@ -17,7 +17,7 @@ from binance_pm.cli.dashboard.rows import aged
 from binance_pm.cli.dashboard.screen import screen_of
 from binance_pm.cli.dashboard.view import View
 from binance_pm.fleet.state import FleetState
-from tests.cli.snapshots import NOON, account, fleet_state, told
+from tests.support.snapshots import NOON, account, fleet_state, told
 
 REFRESHES = 40
 SIZES = [(80, 24), (200, 60)]

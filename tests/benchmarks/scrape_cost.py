@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from binance_pm.metrics import Metrics
 from binance_pm.metrics.server import written
-from tests.fleet.echo import Echo
 from tests.simulation.virtual import run
+from tests.support.echo import Echo
 
 ACCOUNTS = 200, 1_000
 ROUNDS = 7

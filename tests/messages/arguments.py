@@ -25,8 +25,8 @@ from binance_pm.sandbox import Account, Exchange, Fault, serve
 from binance_pm.signing import Secret
 from binance_pm.testing import running_sandbox
 from binance_pm.transport.http import Timeouts
-from tests.conftest import refusing_port
 from tests.messages.stage import KEY, SECRET, Scenario, Stage
+from tests.support.raw_server import refusing_port
 
 PEM = Account("account-01").ed25519.secret
 _ELLIPTIC = ec.generate_private_key(ec.SECP256R1())

@@ -8,7 +8,6 @@ import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 import httpx
@@ -26,16 +25,15 @@ from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import AuthenticationError, CallInfo, RateLimited
 from binance_pm.signing import Secret
 from binance_pm.testing import sandbox
-from tests.clocks import FakeClock
-from tests.conftest import refusing_port
 from tests.messages.arguments import ELLIPTIC, LOCKED, PEM
 from tests.messages.fleet import ACCOUNT, ENV
 from tests.messages.responses import client_of, in_the_clear, tls_server
 from tests.messages.stage import KEY, SECRET, Scenario, Stage
-from tests.raw_server import answering, serve_raw, silent
-from tests.tls_server import make_certificate
+from tests.support.clocks import FakeClock
+from tests.support.paths import SAMPLES
+from tests.support.raw_server import answering, refusing_port, serve_raw, silent
+from tests.support.tls_server import make_certificate
 
-SAMPLES = Path(__file__).parents[1] / "samples"
 SHORT_RSA = (
     rsa.generate_private_key(65537, 1024)  # noqa: S505 - too short on purpose
     .private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

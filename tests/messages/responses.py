@@ -19,11 +19,10 @@ from binance_pm import Budget, Client, ConnectError, Session
 from binance_pm.sandbox import Fault, create_app
 from binance_pm.testing import sandbox
 from binance_pm.transport.http import Timeouts
-from tests.clocks import FakeClock
-from tests.conftest import refusing_port
 from tests.messages.stage import KEY, SECRET, Scenario, Stage
-from tests.raw_server import Behaviour, answering, http, read_request, reset, serve_raw, silent
-from tests.tls_server import make_certificate
+from tests.support.clocks import FakeClock
+from tests.support.raw_server import Behaviour, answering, http, read_request, refusing_port, reset, serve_raw, silent
+from tests.support.tls_server import make_certificate
 
 DATE = "Fri, 15 Jan 2027 08:00:10 GMT"
 CALLS: Mapping[str, dict[str, Any]] = {

@@ -32,12 +32,13 @@ from binance_pm.fleet.relay.subscribe import StreamReader
 from binance_pm.limits import LimitType
 from binance_pm.metrics import Metrics
 from binance_pm.paging import ById
-from tests.clocks import FakeClock, ManualClock, settled
-from tests.conftest import refusing_port
-from tests.fleet.streams import beside, wait_for
 from tests.messages.responses import DATE, client_of, ping
 from tests.messages.stage import KEY, SECRET, Scenario, Stage
-from tests.valkey import free_port, serving_port
+from tests.support.clocks import FakeClock, ManualClock, settled
+from tests.support.paths import SAMPLES
+from tests.support.raw_server import refusing_port
+from tests.support.relay_streams import beside, wait_for
+from tests.support.valkey import free_port, serving_port
 
 AT = 1_800_000_010.0
 Respond = Callable[[httpx.Request], httpx.Response]
@@ -385,7 +386,7 @@ def watched(stage: Stage, respond: Callable[[object], object]) -> object:
 
 def implausible(_: object) -> Account:
     """An account whose figures no exchange has."""
-    text = (Path(__file__).parents[1] / "samples" / "account.json").read_text(encoding="utf-8")
+    text = (SAMPLES / "account.json").read_text(encoding="utf-8")
     account = ENDPOINTS["account"].decode(json.dumps(json.loads(text)["answer"]).encode())
     return type(account)(**{name: getattr(account, name) for name in account.__struct_fields__} | {"uni_mmr": _HUGE})
 

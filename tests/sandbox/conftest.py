@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from binance_pm.sandbox import Exchange, create_app
 from binance_pm.sandbox.keys import Key
-from tests.clocks import FakeClock
+from tests.support.clocks import FakeClock
 
 NOON = 1_800_000_000.0
 """The beginning of a clock minute."""

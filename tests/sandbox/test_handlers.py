@@ -12,7 +12,7 @@ import pytest
 from binance_pm import ENDPOINTS, Client, RequestRejected
 from binance_pm.sandbox.handlers import HANDLERS
 from binance_pm.testing import Sandbox
-from tests.sample import accepted_call
+from tests.support.sample import accepted_call
 
 DAY = 24 * 3600 * 1000
 

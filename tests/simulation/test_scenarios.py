@@ -6,10 +6,10 @@ from contextlib import nullcontext
 
 import pytest
 
-from tests.conftest import unmeasured
 from tests.simulation.limiters import OURS, OURS_SHARED
 from tests.simulation.scenarios import SCENARIOS, Scenario
 from tests.simulation.world import simulate
+from tests.support.coverage import unmeasured
 
 SEEDS = (1,)
 # The scenarios cover branches that no other test reaches, so coverage is measured.

@@ -12,8 +12,8 @@ import anyio
 import pytest
 from coverage import Coverage
 
-from tests.conftest import unmeasured
 from tests.simulation.virtual import Deadlock, TooSlow, clocks_told_by, run
+from tests.support.coverage import unmeasured
 
 
 def test_an_hour_passes_at_once() -> None:

@@ -11,7 +11,6 @@ from typing import Literal
 import pytest
 
 from binance_pm.budget import Charge, Pool
-from tests.conftest import unmeasured
 from tests.simulation.calls import PAPI, Ask, charges_of
 from tests.simulation.conftest import Exchange
 from tests.simulation.limiters import OURS, BudgetLimiter
@@ -22,6 +21,7 @@ from tests.simulation.server import FOREIGN, Server, Variants, minute_of
 from tests.simulation.traffic import ExternalTraffic
 from tests.simulation.virtual import run
 from tests.simulation.world import simulate
+from tests.support.coverage import unmeasured
 
 Make = Callable[[Variants], Exchange]
 HEADER = "x-mbx-used-weight-1m"
