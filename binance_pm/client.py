@@ -265,17 +265,18 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             raise ConfigurationError(CallInfo("request", self.label), str(error)) from None
         return await self.call(endpoint, params)
 
-    async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None]) -> T:
+    async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None], *, check: bool = True) -> T:
         """Call an endpoint: reserve weight, sign, send, settle, decode; repeat the call if that is safe.
 
         Args:
             endpoint: the endpoint.
             parameters: as the exchange names them, in the order in which they are sent.
+            check: whether the arguments are checked by the rules that the endpoint declares.
 
         Raises:
             PortfolioMarginError: the call failed; the subclass says how.
         """
-        call = self._prepare(endpoint, parameters)
+        call = self._prepare(endpoint, parameters, check=check)
         while True:
             outcome = await self._attempt(call)
             if not isinstance(outcome, PortfolioMarginError):
@@ -283,13 +284,15 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
                 return outcome
             await self._retry_or_raise(outcome, call)
 
-    def _prepare(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None]) -> PreparedCall[T]:
+    def _prepare(
+        self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None], *, check: bool
+    ) -> PreparedCall[T]:
         """Do all that can fail before weight is spent."""
         bound = self._bound.get(endpoint) or self._bind(endpoint)
         session = self._session or self._opened(bound.info)
         headers = bound.headers or self._headers(bound)
         is_plain = not parameters and self._recv_window is None and endpoint.check is None
-        query = "" if is_plain else self._query(bound, parameters)
+        query = "" if is_plain else self._query(bound, parameters, check=check)
         weights = endpoint.weights_of(parameters)
         return PreparedCall(bound, session, headers, query, bound.charges.get(weights) or bound.charge(weights))
 
@@ -381,13 +384,13 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         _log.warning("%s The clock is synchronised by the Date of the last response alone.", why)
         budget.clock(origin).trust_date()
 
-    def _query(self, bound: BoundEndpoint[Any], parameters: Mapping[str, Value | None]) -> str:
+    def _query(self, bound: BoundEndpoint[Any], parameters: Mapping[str, Value | None], *, check: bool) -> str:
         """Return the query of a call, as far as it does not depend on the moment of sending."""
         if self._recv_window is not None and bound.is_signed and parameters.get("recvWindow") is None:
             parameters = {**parameters, "recvWindow": self._recv_window}
         try:
             endpoint = bound.endpoint
-            if endpoint.check is not None:
+            if check and endpoint.check is not None:
                 endpoint.check(endpoint.arguments(parameters))
             _check_recv_window(parameters.get("recvWindow"))
             return _checked_length(encode_query(parameters))

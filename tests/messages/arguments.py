@@ -7,6 +7,7 @@ import base64
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -224,6 +225,7 @@ REQUEST: dict[str, Scenario] = {
     "request.params added": request(params={"timestamp": 1, "signature": "x"}),
     "request.params float": request(params={"quantity": 1.5}),
     "request.params of another type": request(params={"quantity": ["1"]}),
+    "request.params without time zone": request(params={"startTime": datetime(2026, 11, 1)}),  # noqa: DTZ001
     "request.params not finite": request(params={"quantity": Decimal("NaN")}),
     "request.params too many digits": request(params={"quantity": Decimal("1E+2000")}),
     "request.params not Unicode": request(params={"symbol": "\ud800"}),

@@ -58,6 +58,7 @@ ORDER = [
     "retry",
     "descriptions",
     "paging",
+    "resolution",
     "endpoint",
     "declaration",
     "api",
