@@ -9,6 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from binance_pm.sandbox.conditional import Triggers
 from binance_pm.sandbox.futures import Futures
 from binance_pm.sandbox.liquidation import Liquidation
 from binance_pm.sandbox.market import ETHBTC
@@ -41,6 +42,7 @@ class AccountState:
         wallet: its balances.
         um: its USD-M futures.
         cm: its COIN-M futures.
+        triggers: its algo and conditional orders, by product.
         is_hedged: whether the position mode is that of two legs, for USD-M and COIN-M.
         liquidation: closes its positions in need; None if the exchange never does.
         lists_all_symbols: whether the USD-M account lists flat symbols too.
@@ -55,6 +57,7 @@ class AccountState:
         self.wallet = Wallet(account.label)
         self.um = Futures(account.label, "UM", market, self.wallet)
         self.cm = Futures(account.label, "CM", market, self.wallet)
+        self.triggers: dict[Product, Triggers] = {"UM": Triggers(self.um), "CM": Triggers(self.cm)}
         self.is_hedged = False
         self.liquidation = Liquidation(self.um, self.cm) if is_liquidated else None
         self.lists_all_symbols = lists_all_symbols
@@ -98,6 +101,7 @@ class AccountState:
                 desk.fund(moment)
         for desk in (self.um, self.cm):
             desk.matching.step(at)
+            self.triggers[desk.product].step(self, at)
         if self.liquidation is not None:
             self.liquidation.step(self, at)
 
@@ -116,7 +120,7 @@ class AccountState:
         if self.account.holds_ethbtc and contract is not None:
             # Bought at twice today's price, for a hundredth of the wallet.
             bought = contract.rounded(held.wallet / 100 / self.market.usd("ETH", now))
-            self.um.adopt(contract, bought, self.market.price_of(contract, now) * 2, now)
+            self.um.adopt(contract, max(bought, contract.step), self.market.price_of(contract, now) * 2, now)
 
     def _take_profit(self, symbol: str) -> None:
         position = self.um.positions[symbol, "BOTH"]

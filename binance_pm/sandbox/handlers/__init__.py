@@ -6,7 +6,7 @@ describes the response.
 
 from __future__ import annotations
 
-from binance_pm.sandbox.handlers import accounts, futures, futures_orders, income
+from binance_pm.sandbox.handlers import accounts, conditional_orders, futures, futures_orders, income
 from binance_pm.sandbox.handlers.registry import HANDLERS, Context, Fields
 
-__all__ = ["HANDLERS", "Context", "Fields", "accounts", "futures", "futures_orders", "income"]
+__all__ = ["HANDLERS", "Context", "Fields", "accounts", "conditional_orders", "futures", "futures_orders", "income"]
