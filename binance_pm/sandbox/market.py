@@ -36,7 +36,7 @@ SYMBOLS: tuple[str, ...] = tuple(f"{asset}USDT" for asset in (*MAJORS, *_MINORS)
 """The USD-M symbols of the market that are settled in USDT."""
 ETHBTC = "ETHBTC"
 """A USD-M contract that is settled in BTC."""
-STABLE = frozenset({"USDT", "USDC", "USD"})
+STABLE = frozenset({"USDT", "USDC", "USD", "LDUSDT"})
 """The assets that are worth one US dollar."""
 
 _FALL = 0.03
