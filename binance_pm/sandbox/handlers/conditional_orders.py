@@ -325,6 +325,6 @@ def _ended(record: ConditionalRecord) -> Fields:
     """Return a conditional order with the order that it became."""
     order = record.order
     if order is None:
-        return _strategy(record) | {"orderId": 0}
+        return _strategy(record) | {"orderId": 0, "type": "MARKET" if record.is_market else "LIMIT"}
     became: Fields = {"orderId": order.order_id, "status": order.status, "type": order.type}
     return _strategy(record) | became | {"triggerTime": record.trigger_time}

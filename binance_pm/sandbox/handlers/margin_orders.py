@@ -56,7 +56,7 @@ def _made(context: Context) -> OrderRecord:
     sent, contract, side = context.parameters, context.contract("MARGIN"), side_of(context)
     kind = sent["type"]
     order_checks.require(sent, *sorted(_REQUIRED[kind]))
-    allowed = _REQUIRED[kind] | ({"quantity"} if kind == "MARKET" else set())
+    allowed = _REQUIRED[kind] | {"quantity"}
     order_checks.forbid(sent, *sorted({"price", "stopPrice", "timeInForce"} - allowed))
     quantity = _quantity(context, contract, side, kind)
     order = OrderRecord(
@@ -219,27 +219,29 @@ def _legs(context: Context) -> tuple[OrderRecord, OrderRecord]:
     given = [name for name in names if name]
     if len(set(given)) < len(given):
         raise Refused(order_errors.DUPLICATE_ORDER)
-    shared = {"product": "MARGIN", "contract": contract, "side": side, "quantity": context.decimal("quantity") or ZERO}
-    shared |= {"side_effect": sent.get("sideEffectType", "NO_SIDE_EFFECT"), "hidden_until": context.hidden_until}
-    stop = OrderRecord(
-        **shared,
-        type="STOP_LOSS_LIMIT" if "stopLimitPrice" in sent else "STOP_LOSS",
-        client_order_id=sent.get("stopClientOrderId", ""),
-        price=context.decimal("stopLimitPrice") or ZERO,
-        stop_price=stop_price,
-        time_in_force=sent.get("stopLimitTimeInForce", "GTC"),
-        iceberg=context.decimal("stopIcebergQty") or ZERO,
-    )
-    limit = OrderRecord(
-        **shared,
-        type="LIMIT_MAKER",
-        client_order_id=sent.get("limitClientOrderId", ""),
-        price=price,
-        iceberg=context.decimal("limitIcebergQty") or ZERO,
-    )
+    stop = _leg(context, contract, "stop")
+    stop.type = "STOP_LOSS_LIMIT" if "stopLimitPrice" in sent else "STOP_LOSS"
+    stop.price, stop.stop_price = context.decimal("stopLimitPrice") or ZERO, stop_price
+    stop.time_in_force = sent.get("stopLimitTimeInForce", "GTC")
+    limit = _leg(context, contract, "limit")
+    limit.type, limit.price = "LIMIT_MAKER", price
     for leg in (stop, limit):
         _check_filters(context, leg)
     return stop, limit
+
+
+def _leg(context: Context, contract: Contract, name: str) -> OrderRecord:
+    """Return what the two orders of a list share."""
+    return OrderRecord(
+        product="MARGIN",
+        contract=contract,
+        client_order_id=context.text(f"{name}ClientOrderId") or "",
+        side=side_of(context),
+        quantity=context.decimal("quantity") or ZERO,
+        iceberg=context.decimal(f"{name}IcebergQty") or ZERO,
+        side_effect=context.text("sideEffectType") or "NO_SIDE_EFFECT",
+        hidden_until=context.hidden_until,
+    )
 
 
 @handles("margin.cancel_oco")
