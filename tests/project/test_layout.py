@@ -233,7 +233,6 @@ LONG_FILES: set[str] = set()
 LONG_FUNCTIONS = {
     "cli/app.py _watch",
     "client.py __init__",
-    "session.py __init__",
 }
 # Parts with a cycle of imports inside functions or for types only.
 LATE_CYCLES = {"cli"}
@@ -247,7 +246,6 @@ CLASSES_ALIKE = {
     "Request",
     "Row",
     "Target",
-    "Connection",
     "_Pool",
 }
 

@@ -14,7 +14,7 @@ import respx
 from binance_pm import Client, ConfigurationError, ConnectError, PortfolioMarginError, Session
 from binance_pm.budget import Budget
 from binance_pm.testing import Sandbox
-from binance_pm.transport.httpx import replaced
+from binance_pm.transport.mocks import replaced
 from tests.support.raw_server import always, answering, http, serve_raw, silent
 
 KEY = "k" * 64
@@ -247,7 +247,7 @@ class TestOffline:
             session = Session(budget=Budget())
             async with session, Client(session=session, papi_url=server.url, attempts=1) as client:
                 await client.ping()
-                monkeypatch.setattr("binance_pm.transport.local.is_loopback", is_elsewhere)
+                monkeypatch.setattr("binance_pm.transport.mocks.is_loopback", is_elsewhere)
                 with pytest.raises(ConnectError, match="pm_offline"):
                     await client.ping()
                 assert session.budget.snapshot()[0].in_flight == 0
