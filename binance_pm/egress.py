@@ -49,22 +49,14 @@ class Egress(msgspec.Struct, frozen=True):
         return "" if address is None or is_wildcard(address) else address
 
     def wanted_engine(self) -> EngineChoice:
-        """Return the engine that the argument or the environment asks for.
-
-        Raises:
-            ConfigurationError: the environment names an unknown engine.
-        """
+        """Return the engine that the argument or the environment asks for; refuse an unknown engine."""
         try:
             return self.asked_engine or environment_engine(os.environ)
         except ValueError as error:
             raise ConfigurationError(_CALL, str(error)) from None
 
     def choose_engine(self) -> tuple[Engine, bool]:
-        """Return the engine to open, and whether the httpx engine may replace it while httpx is mocked.
-
-        Raises:
-            ConfigurationError: the wanted engine cannot be used, or pins would be ignored.
-        """
+        """Return the engine to open, and whether the httpx engine may replace it while httpx is mocked."""
         wanted, obstacle = self.wanted_engine(), self._obstacle()
         if wanted == "auto" and obstacle is None and (functions := replaced()):
             obstacle = _mocked(functions)
@@ -91,11 +83,7 @@ class Egress(msgspec.Struct, frozen=True):
         return None
 
     def open(self, engine: Engine) -> Transport:
-        """Create the transport of an engine.
-
-        Raises:
-            ConfigurationError: a proxy or certificate of the environment cannot be used.
-        """
+        """Create the transport of an engine; refuse proxies and certificates of the environment that are unusable."""
         if engine == "direct":
             # An extra, so it is loaded only when it is used.
             from binance_pm.transport.direct import DirectTransport  # noqa: PLC0415
@@ -109,11 +97,7 @@ class Egress(msgspec.Struct, frozen=True):
             raise ConfigurationError(_CALL, str(error)) from None
 
     def open_for_mocks(self, call: CallInfo) -> Transport:
-        """Create an httpx engine next to the direct one, so that requests do not bypass a mock that began later.
-
-        Raises:
-            ConfigurationError: pins would be ignored.
-        """
+        """Create an httpx engine next to the direct one, so that requests do not bypass a mock that began later."""
         if self.settings.pins:
             raise ConfigurationError(call, f"pins need the direct engine: {_mocked(replaced())}")
         return self.open("httpx")

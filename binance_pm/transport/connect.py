@@ -47,11 +47,7 @@ _Key = tuple[int, str, int, socket.AddressFamily]
 
 
 class Resolver:
-    """Resolves host names; safe to use from many event loops and threads at once.
-
-    Args:
-        look_up: the system's lookup function; None for `socket.getaddrinfo`.
-    """
+    """Resolves host names; safe to use from many event loops and threads at once."""
 
     def __init__(self, look_up: LookUp | None = None) -> None:
         self._look_up: Final = look_up
@@ -127,15 +123,8 @@ async def reached(
 ) -> T:
     """Return the result of connecting to the first reachable address of the name; each address has a share of the time.
 
-    Args:
-        server: the server.
-        connect: connects to one address, from the given local address.
-        progress: holds the time limit for all addresses together, and is updated at each step.
-
-    Raises:
-        OSError: the name has no address.
-        UnicodeError: the name is not a host name.
-        Exception: the most informative error that `connect` raised for an address.
+    If all addresses fail, the most informative error is raised. The progress holds the time limit for all addresses
+    together, and is updated at each step.
     """
     local = server.settings.local_address
     family = socket.AF_UNSPEC if local is None else socket.AF_INET6 if ":" in local else socket.AF_INET

@@ -46,10 +46,6 @@ def close_on_extra_bytes(stream: Any, *, tls: bool) -> None:
     """Close the httpcore network stream as soon as it delivers more than a response.
 
     Reading from the stream raises `SendFailed` instead of returning a response that cannot be trusted.
-
-    Args:
-        stream: an `httpcore.AsyncNetworkStream`, as reported by httpcore's trace.
-        tls: whether the stream is encrypted.
     """
     read, write = stream.read, stream.write
     responses = ResponseLengths()

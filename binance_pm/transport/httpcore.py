@@ -55,12 +55,7 @@ class HttpcoreConnection:
 
 
 class IdleConnections:
-    """Gives each request a connection of its own; the connection that was used last is reused first.
-
-    Args:
-        make: creates a connection.
-        settings: how many connections there may be, including idle ones, and how long one may be idle.
-    """
+    """Gives each request a connection of its own; the connection that was used last is reused first."""
 
     def __init__(self, make: Callable[[], HttpcoreConnection], settings: TransportSettings) -> None:
         self._make: Final = make
