@@ -195,7 +195,7 @@ class TestDoubt:
                 await send(transport, *[request_of(server.url, account) for account in "ab"])
                 for account in ("a", "never seen"):
                     transport.discard_idle_connections(request_of(server.url, account))
-                await send(transport, *[request_of(server.url, account) for account in "ba"])
+                await send(transport, *[request_of(server.url, account) for account in "ab"])
 
         assert len(server.connections) == 3
 

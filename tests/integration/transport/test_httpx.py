@@ -22,6 +22,7 @@ ANSWERS = [
     http(b"{}"),
     http(b"x" * 100, headers="Date: Sat, 21 Nov 2026 12:00:00 GMT\r\n"),
     b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n",
     CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
     CHUNKED + b"1;name=value\r\n{\r\nf\r\n" + b"}" * 15 + b"\r\n0\r\nTrailer: x\r\n\r\n",
     b"HTTP/1.1 103 Early Hints\r\n\r\n" + http(b"{}"),
