@@ -87,14 +87,15 @@ class ResponseLengths:
         """Return whether the data extends beyond the end of a response, or cannot be parsed."""
         try:
             self._response.send(data)
+            return False
         except StopIteration as ended:
-            self._response = _response()
-            next(self._response)
-            self.count += 1
-            return bool(ended.value)
+            surplus = bool(ended.value)
         except ValueError:
-            return True
-        return False
+            surplus = True
+        self._response = _response()
+        next(self._response)
+        self.count += 1
+        return surplus
 
 
 def _response() -> Generator[None, bytes, bytes]:

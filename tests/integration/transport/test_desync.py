@@ -14,7 +14,7 @@ from binance_pm.transport.direct import DirectTransport
 from binance_pm.transport.http import HttpRequest, HttpResponse, Transport
 from binance_pm.transport.sockets import unacknowledged, unread
 from tests.support.certificates import Authority
-from tests.support.engines import CHUNKED, Engine, failure_of, request, send, send_at_once
+from tests.support.engines import CHUNKED, Engine, failure_of, httpx_engine, request, send, send_at_once
 from tests.support.raw_server import Behaviour, answering, echoing, http, read_request, serve_raw
 
 LATE_SECONDS = 0.005
@@ -133,6 +133,21 @@ class TestDoubt:
                 (again,) = await send(transport, request(server.url))
 
         assert (failure.sent, again.body, len(server.connections)) == (True, b"first", 2)
+        assert failure.reason.startswith("more than one response arrived")
+
+    async def test_a_response_that_only_one_of_two_parsers_understands(self) -> None:
+        """h11 accepts more digits in the size of a chunk than the check for surplus."""
+
+        def behave(connection: socket.socket) -> None:
+            answering(http(b"first"))(connection)
+            answering(CHUNKED + b"0" * 17 + b"4\r\nmine\r\n0\r\n\r\n")(connection)
+            connection.recv(100)
+
+        with serve_raw(behave) as server:
+            async with httpx_engine() as transport:
+                await send(transport, request(server.url))
+                failure = await failure_of(transport, request(server.url))
+
         assert failure.reason.startswith("more than one response arrived")
 
     @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
