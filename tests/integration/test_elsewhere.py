@@ -81,9 +81,9 @@ class Counting:
                 connection.sendall(http(b"{}"))
 
 
-def client_of(server: RawServer, **options: Any) -> Client:
+def client_of(server: RawServer, session: Session | None = None) -> Client:
     """Return a client of the server with its own budget."""
-    return Client(KEY, "s", papi_url=server.url, session=Session(budget=Budget(), **options))
+    return Client(KEY, "s", papi_url=server.url, session=session or Session(budget=Budget()))
 
 
 async def order(client: Client) -> dict[str, Any]:
@@ -117,8 +117,8 @@ class TestEventLoop:
         """Nothing is sent or spent; the client can still be closed."""
         behave = Counting()
         with serve_raw(behave) as server:
-            client = client_of(server)
-            budget = vars(client)["_given"].budget
+            budget = Budget()
+            client = client_of(server, Session(budget=budget))
 
             async def first() -> None:
                 await client.open()
@@ -280,8 +280,8 @@ class TestFork:
         behave = Counting()
         tls = authority.server(authority.issue()) if secure else None
         with serve_raw(behave, tls=tls) as server, asyncio.Runner(loop_factory=factory) as runner:
-            client = client_of(server, tls=authority.client())
-            session = vars(client)["_given"]
+            session = Session(budget=Budget(), tls=authority.client())
+            client = client_of(server, session)
             runner.run(client.open())
             runner.run(order(client))
 
