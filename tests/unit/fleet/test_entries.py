@@ -57,7 +57,7 @@ EVENTS: list[StreamEvent] = [
     ),
     StatusChanged(at=AT, label="desk-1", before=AccountStatus.NORMAL, after=AccountStatus("FROZEN")),
     ThresholdCrossed(at=AT, label="ü", name="warn", threshold=Decimal("1.5"), below=True, uni_mmr=Decimal("1.49")),
-    Stale(at=AT, label="desk-1", age=None, bound=6.0, reason="NoResponse"),
+    Stale(at=AT, label="desk-1", age=None, max_age=6.0, reason="NoResponse"),
     Fresh(at=AT, label="desk-1", age=0.25),
     AccountFailed(at=AT, label="desk-1", endpoint="account", error="e", error_type="NoResponse", retry_at=None),
     HostBlocked(at=AT, origin="https://papi.binance.com", until=AT + 60, banned=False),
