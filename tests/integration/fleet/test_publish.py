@@ -14,9 +14,8 @@ import pytest
 
 from binance_pm.fleet import Gap, Publisher, Started
 from binance_pm.fleet.relay import publish as module
-from binance_pm.fleet.relay import server
 from binance_pm.fleet.relay.publish import Outbox
-from tests.support.raw_server import refusing_port, serve_raw
+from tests.support.raw_server import serve_raw
 from tests.support.relay_streams import START, Seen, beside, fresh, key_of, losing_replies, reading, seen_in
 from tests.support.valkey import free_port, serving_port
 from tests.support.waiting import wait_until
@@ -184,16 +183,6 @@ class TestTrouble:
         assert taken < 2
         assert leaving < 1
         assert 0 < publisher.waiting < 500
-
-    def test_unpublished_events_are_counted_at_the_end(
-        self, monkeypatch: pytest.MonkeyPatch, name: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Only their number is logged."""
-        monkeypatch.setattr(server, "RETRY_SECONDS", 5.0)
-        with refusing_port() as port, Publisher(f"redis://127.0.0.1:{port}", stream=name) as publisher:
-            publisher.receive(fresh(1))
-
-        assert caplog.messages[-1] == f"127.0.0.1:{port}: 1 events were not published"
 
     def test_events_before_the_first_connection_follow_the_start(self, name: str) -> None:
         """The run starts with the process, not with the connection."""

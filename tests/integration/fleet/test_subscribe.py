@@ -14,7 +14,7 @@ import redis
 import trio
 
 from binance_pm import ConfigurationError, ConnectError
-from binance_pm.fleet import Fresh, Gap, Missed, Publisher, Started, StreamEntry, read_stream
+from binance_pm.fleet import Fresh, Missed, Publisher, Started, StreamEntry, read_stream
 from binance_pm.fleet.relay import server
 from binance_pm.fleet.relay.subscribe import StreamReader
 from tests.support.raw_server import refusing_port
@@ -350,21 +350,6 @@ class TestReadStream:
         ended = asyncio.run(main()) if backend == "asyncio" else trio.run(main)
 
         assert 0.3 <= ended - begun < 1.3
-
-
-def test_a_gap_of_the_publisher_is_an_entry(valkey: str, name: str, opened: Open) -> None:
-    """The dropped events, counted, before the next event."""
-    publisher = Publisher(valkey, stream=name, memory=1_000)
-    for number in range(10):
-        publisher.receive(fresh(number))
-    with publisher:
-        wait_until(lambda: not publisher.waiting)
-
-    entries = [entry.event for entry in opened().read()]
-    gap = entries[1]
-    assert isinstance(gap, Gap)
-    assert gap.events == 10 - len(entries[2:]) > 0
-    assert entries[2:] == [fresh(number) for number in range(gap.events, 10)]
 
 
 def test_an_unreadable_record_of_a_group_is_reported(opened: Open, valkey: str, name: str) -> None:
