@@ -11,6 +11,7 @@ from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
+from functools import partial
 from math import inf
 from typing import Final, get_args
 from weakref import WeakSet
@@ -39,7 +40,7 @@ _WAIT_SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 3
 _TIMEOUT_SECONDS: Final = 5.0
 _REFUSALS: Final = "429", "418"
 _UNKNOWN: Final = "unknown"
-_POOL: Final = "origin", "pool", "account"
+_POOL: Final = "origin pool account"
 _ACCOUNT_EVENTS: Final = [kind.__name__ for kind in get_args(FleetEvent) if "label" in kind.__struct_fields__]
 
 
@@ -62,32 +63,30 @@ class Metrics:
 
     @checked("Metrics")
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry: Final = _own_registry() if registry is None else registry
+        # The global registry of the library belongs to the embedding program.
+        self.registry: Final = CollectorRegistry() if registry is None else registry
+        if registry is None:
+            ProcessCollector(registry=self.registry)
         self._source: _Source | None = None
         self._observed: Final[WeakSet[Session | Budget]] = WeakSet()
-        self._readings: Final = self._counter(
-            "account_readings", "Successful responses to readings", "account", "endpoint"
+        counter, histogram = partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry)
+        self._readings: Final = counter(
+            f"{_PREFIX}account_readings", "Successful responses to readings", ("account", "endpoint")
         )
-        self._errors: Final = self._counter(
-            "account_errors", "Attempts that ended in an error, by class of the error", "account", "endpoint", "error"
+        self._errors: Final = counter(
+            f"{_PREFIX}account_errors", "Failed attempts by class of the error", ("account", "endpoint", "error")
         )
-        self._events: Final = self._counter("events", "Events of the fleet by type", "account", "type")
-        self._refusals: Final = self._counter(
-            "refusals", "Responses that closed the gate of an origin", "origin", "status"
+        self._events: Final = counter(f"{_PREFIX}events", "Events of the fleet by type", ("account", "type"))
+        self._refusals: Final = counter(
+            f"{_PREFIX}refusals", "Responses that closed the gate of an origin", ("origin", "status")
         )
-        self._durations: Final = self._histogram(
-            "request_duration_seconds",
-            "Seconds from the first byte of a request until its response was received or given up",
-            _DURATION_SECONDS,
-            "endpoint",
-            "outcome",
+        about = "Seconds from the first byte of a request until its response was received or given up"
+        self._durations: Final = histogram(
+            f"{_PREFIX}request_duration_seconds", about, ("endpoint", "outcome"), buckets=_DURATION_SECONDS
         )
-        self._waits: Final = self._histogram(
-            "budget_wait_seconds",
-            "Seconds that a request waited for weight or a gate",
-            _WAIT_SECONDS,
-            "endpoint",
-            "priority",
+        about = "Seconds that a request waited for weight or a gate"
+        self._waits: Final = histogram(
+            f"{_PREFIX}budget_wait_seconds", about, ("endpoint", "priority"), buckets=_WAIT_SECONDS
         )
         self.registry.register(self)
 
@@ -172,12 +171,6 @@ class Metrics:
         if isinstance(event, Refused):
             self._refusals.labels(event.origin, _UNKNOWN if event.status is None else str(event.status)).inc()
 
-    def _counter(self, name: str, about: str, *labels: str) -> Counter:
-        return Counter(_PREFIX + name, about, labels, registry=self.registry)
-
-    def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(_PREFIX + name, about, labels, registry=self.registry, buckets=buckets)
-
 
 class _Source:
     """An open fleet, whose state is read in its own event loop for any thread."""
@@ -213,51 +206,29 @@ class _Source:
                 answer.set_exception(error)
 
 
-def _own_registry() -> CollectorRegistry:
-    # The global registry of the library belongs to the embedding program.
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    return registry
-
-
-# Name without the prefix: the help text and the labels.
-_GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "account_uni_mmr": ("Equity divided by maintenance margin", ("account",)),
-    "account_equity_usd": ("Equity after collateral haircut, in USD", ("account",)),
-    "account_maintenance_margin_usd": ("Maintenance margin, in USD", ("account",)),
-    "account_unrealized_profit_usd": (
-        "Unrealized profit of all USD-M positions; absent if a position is settled in an asset other than a dollar",
-        ("account",),
-    ),
-    "account_unrealized_profit": (
-        "Unrealized profit of USD-M positions by margin asset, in units of the asset",
-        ("account", "asset"),
-    ),
-    "account_status": ("1 for the current status of the account, 0 for every other status", ("account", "status")),
-    "account_threshold_uni_mmr": ("uniMMR of each threshold", ("account", "threshold")),
-    "account_below_threshold": (
-        "1 if uniMMR fell to the threshold and has not risen above the threshold again",
-        ("account", "threshold"),
-    ),
-    "account_stale": ("1 if data of an endpoint is older than promised", ("account",)),
-    "account_failed": ("1 if the last reading failed", ("account",)),
-    "account_age_seconds": ("Age of the oldest response; +Inf if an endpoint never responded", ("account",)),
-    "account_reading_age_seconds": (
-        "Age of the last good response of each endpoint; +Inf if there was none",
-        ("account", "endpoint"),
-    ),
-    "pool_weight_limit": ("Weight that the exchange allows per minute", _POOL),
-    "pool_weight_used": ("Upper bound of the weight that the exchange has counted in this minute", _POOL),
-    "pool_weight_in_flight": ("Weight of requests in flight, included in the weight used", _POOL),
-    "pool_weight_reserve": ("Weight that polls may not use, kept for orders and rescues", _POOL),
-    "pool_weight_external": (
-        "Lower bound of the weight that other programs on the IP used in the latest minute",
-        _POOL,
-    ),
-    "pool_waiting_calls": ("Number of calls that wait for weight or a gate", (*_POOL, "priority")),
-    "pool_waiting_reason": ("1 for what most of the waiting calls wait for; none if no call waits", (*_POOL, "reason")),
-    "gate_closed": ("1 while nothing may be sent to the origin", ("origin",)),
-    "gate_opens_seconds": ("Seconds until the gate opens; 0 if the gate is open", ("origin",)),
+# By name without the prefix: the labels and the help text.
+_GAUGES: Final = {
+    "account_uni_mmr": ("account", "Equity divided by maintenance margin"),
+    "account_equity_usd": ("account", "Equity after collateral haircut, in USD"),
+    "account_maintenance_margin_usd": ("account", "Maintenance margin, in USD"),
+    "account_unrealized_profit_usd": ("account", "USD-M profit; absent if a position is not settled in dollars"),
+    "account_unrealized_profit": ("account asset", "USD-M profit by margin asset, in units of the asset"),
+    "account_status": ("account status", "1 for the current status of the account, 0 for every other status"),
+    "account_threshold_uni_mmr": ("account threshold", "uniMMR of each threshold"),
+    "account_below_threshold": ("account threshold", "1 from falling to the threshold until uniMMR is above it again"),
+    "account_stale": ("account", "1 if data of an endpoint is older than promised"),
+    "account_failed": ("account", "1 if the last reading failed"),
+    "account_age_seconds": ("account", "Age of the oldest response; +Inf if an endpoint never responded"),
+    "account_reading_age_seconds": ("account endpoint", "Age of the last good response; +Inf if there was none"),
+    "pool_weight_limit": (_POOL, "Weight that the exchange allows per minute"),
+    "pool_weight_used": (_POOL, "Upper bound of the weight that the exchange has counted in this minute"),
+    "pool_weight_in_flight": (_POOL, "Weight of requests in flight, included in the weight used"),
+    "pool_weight_reserve": (_POOL, "Weight that polls may not use, kept for orders and rescues"),
+    "pool_weight_external": (_POOL, "Lower bound of the weight that other programs used in the latest minute"),
+    "pool_waiting_calls": (f"{_POOL} priority", "Number of calls that wait for weight or a gate"),
+    "pool_waiting_reason": (f"{_POOL} reason", "1 for what most of the waiting calls wait for; none if no call waits"),
+    "gate_closed": ("origin", "1 while nothing may be sent to the origin"),
+    "gate_opens_seconds": ("origin", "Seconds until the gate opens; 0 if the gate is open"),
 }
 
 
@@ -265,9 +236,8 @@ class _Gauges(dict[str, GaugeMetricFamily]):
     """The gauges of one scrape, by name."""
 
     def __init__(self) -> None:
-        super().__init__(
-            {name: GaugeMetricFamily(_PREFIX + name, about, labels=labels) for name, (about, labels) in _GAUGES.items()}
-        )
+        for name, (labels, about) in _GAUGES.items():
+            self[name] = GaugeMetricFamily(_PREFIX + name, about, labels=labels.split())
 
     def set(self, name: str, value: Decimal | float | None, *labels: str) -> None:
         """Set a gauge, unless the value is not known."""

@@ -29,8 +29,11 @@ def test_each_endpoint_has_its_own_age(path: str, late: str, fresh: str) -> None
         echo.trouble_at(path, hanging)
         await asyncio.sleep(16)
         echo.status[0] = "MARGIN_CALL"
-        await asyncio.sleep(29)
-        snapshots.extend(fleet.snapshot())
+        for _ in range(29):
+            await asyncio.sleep(1)
+            (snapshot,) = snapshots[:] = fleet.snapshot()
+            stale = [name for name, age in snapshot.ages.items() if age is None or age >= snapshot.max_age]
+            assert list(snapshot.stale_endpoints) == stale
 
     events = watched(act)
 
