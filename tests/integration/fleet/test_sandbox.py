@@ -17,10 +17,9 @@ from binance_pm.testing import Account, Exchange, Sandbox
 from binance_pm.transport.httpx import asgi_transport
 from tests.simulation import virtual
 from tests.support.coverage import unmeasured
-from tests.support.echo import collect
+from tests.support.echo import START, collect
 
 ACCOUNTS, NEAREST, SECONDS = 200, 5, 600
-START = 1_800_000_007.0
 
 
 class Watch(NamedTuple):
@@ -129,14 +128,14 @@ def test_accounts_nearest_to_a_threshold_are_read_five_times_as_often(watch: Wat
 
 def test_a_change_of_status_is_reported_within_one_planned_interval(watch: Watch) -> None:
     """Every change that lasted long enough, of every account, and no other."""
-    told: dict[str, list[StatusChanged]] = defaultdict(list)
+    reported: dict[str, list[StatusChanged]] = defaultdict(list)
     for event in watch.events:
         if isinstance(event, StatusChanged):
-            told[event.label].append(event)
+            reported[event.label].append(event)
     changes = 0
     for account in watch.exchange.accounts:
         if Decimal(account.uni_mmr) > 2:
-            assert told[account.label] == []
+            assert reported[account.label] == []
             continue
         course = [
             str(watch.exchange.market.statement(account, START + second / 4).status) for second in range(4 * SECONDS)
@@ -148,7 +147,7 @@ def test_a_change_of_status_is_reported_within_one_planned_interval(watch: Watch
             if began and until - since > planned + 1:
                 changes += 1
                 # The exchange's clock is known to a second.
-                seen = [event.at - START - since for event in told[account.label] if event.after == status]
+                seen = [event.at - START - since for event in reported[account.label] if event.after == status]
                 assert any(-1.5 <= after <= planned + 1.5 for after in seen)
             began = place
     print("changes of status:", changes)  # noqa: T201

@@ -70,8 +70,9 @@ EVENTS: list[StreamEvent] = [
 
 
 def test_every_event_is_tested() -> None:
-    """A new event has to be added to these tests."""
+    """A new event has to be added to these tests; no event can be changed."""
     assert {type(event) for event in EVENTS} == {*get_args(FleetEvent), Started, Gap, Missed}
+    assert all(event.__struct_config__.frozen for event in EVENTS)
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
