@@ -283,12 +283,8 @@ def test_external_usage_of_the_whole_limit_is_reported() -> None:
         await asyncio.sleep(60)
         calm = {snapshot.label: snapshot.max_age for snapshot in fleet.snapshot()}
         for _ in range(90):
-            previous = fleet.snapshot()
             await echo.use(400, seconds=1)
             snapshots = fleet.snapshot()
-            for one, other in zip(previous, snapshots, strict=True):
-                # A longer plan does not make stale data fresh.
-                assert one.responses != other.responses or set(one.stale_endpoints) <= set(other.stale_endpoints)
             assert all(snapshot.max_age <= 4 * calm[snapshot.label] for snapshot in snapshots)
             assert all(snapshot.is_stale for snapshot in snapshots if (snapshot.age or 0) > snapshot.max_age)
             stale.append(sum(snapshot.is_stale for snapshot in snapshots))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
 
-from binance_pm import LimitType
+from binance_pm import Client, LimitType
 from binance_pm.fleet import AccountFailed, AccountSnapshot, BudgetTight, Fleet, Fresh, Reading, Stale, StatusChanged
+from binance_pm.fleet.account_monitor import AccountMonitor
 from tests.support.echo import START, Echo, dead, events_of, fine, hanging, refused, watched
 
 # An hour of virtual time takes long on a busy machine.
@@ -91,6 +93,19 @@ def test_stale_endpoints_are_added_and_all_become_fresh_again() -> None:
     assert stale == [("um_account",), ("account", "um_account"), ()]
     assert [type(event) for event in events if isinstance(event, Stale | Fresh)] == [Stale, Fresh]
     assert set(events_of(Fresh, events)[0].ages) == {"account", "um_account"}
+
+
+def test_a_longer_plan_does_not_make_stale_data_fresh() -> None:
+    """The maximum age of a stale account stays the same until the account is read."""
+    account = AccountMonitor(Client(label="a"), "pm", ("account",), (), hysteresis=Decimal(0), slack=5.0, now=0.0)
+    account.replan(10.0, 0.0)
+    account.replan(12.0, 1.0)
+    assert (account.stale_endpoints(16.9), account.stale_endpoints(17.0)) == ((), ("account",))
+
+    account.stale("", None, at=START, now=17.0)
+    account.replan(60.0, 17.0)
+
+    assert account.stale_endpoints(17.0) == ("account",)
 
 
 def test_no_waiting_reading_is_reported_as_sent() -> None:
