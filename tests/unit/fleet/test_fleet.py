@@ -337,6 +337,7 @@ def test_a_slow_consumer_misses_no_state_and_no_change() -> None:
             assert {name: change.before for name, change in reading.changed.items()} == {
                 name: known.get(name) for name in reading.changed
             }
+            assert all(change.before != change.after for change in reading.changed.values())
             known |= {name: change.after for name, change in reading.changed.items()}
         assert len(events_of(Stale, own)) == 1
     # One reading waited for each account, and others were made while events were taken.
