@@ -48,7 +48,7 @@ async def ten_minutes() -> Watch:
     def wall() -> float:
         return START + loop.time()
 
-    exchange = Exchange(accounts=made(), clock=wall)
+    exchange = Exchange(accounts=made(), clock=wall, liquidation=False)
     pm = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
     session = pm.session(budget=Budget(monotonic=loop.time, wall=wall))
     events: list[FleetEvent] = []
@@ -137,9 +137,7 @@ def test_a_change_of_status_is_reported_within_one_planned_interval(watch: Watch
         if Decimal(account.uni_mmr) > 2:
             assert reported[account.label] == []
             continue
-        course = [
-            str(watch.exchange.market.statement(account, START + second / 4).status) for second in range(4 * SECONDS)
-        ]
+        course = [str(watch.exchange.statement(account, START + second / 4).status) for second in range(4 * SECONDS)]
         began = 0
         for place in [*(place for place, (one, other) in enumerate(pairwise(course), 1) if one != other), len(course)]:
             status, since, until = course[began], began / 4, place / 4
