@@ -39,7 +39,6 @@ UNPINNED: Final[Mapping[str, str]] = {
     "No scrape can be accepted: \0": "needs a machine without file descriptors: integration/metrics/test_server.py",
     "A message of the shared budget failed.": "a fault of the package itself: unit/budget/test_store_worker.py",
     "the transport was closed before the response was complete": "a session says itself that it was closed",
-    "1 for what most of the calls wait for; none if no call waits": "describes a metric",
 }
 """Messages without a scenario, as in the source, and why."""
 

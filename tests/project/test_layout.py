@@ -253,7 +253,6 @@ LATE_CYCLES = {"cli"}
 CLASSES_ALIKE = {
     "Account",
     "Endpoint",
-    "Keys",
     "Pool",
     "Refused",
     "Reply",
