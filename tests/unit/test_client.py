@@ -394,15 +394,6 @@ class TestClock:
 
         assert paths(pm) == [UM, TIME, UM]
 
-    async def test_a_write_is_repeated_too(self, pm: Sandbox, client: Client) -> None:
-        """A request refused for its timestamp was not executed."""
-        pm.inject(Fault(path="/papi/v1/x", status=400, code=-1021, msg="Timestamp.", times=1))
-
-        with pytest.raises(PortfolioMarginError):
-            await client.request("POST", "/papi/v1/x", weight=1, returns=dict[str, Any])
-
-        assert paths(pm) == ["/papi/v1/x", TIME, "/papi/v1/x"]
-
     async def test_the_timestamp_is_taken_after_the_wait(self, clock: FakeClock) -> None:
         """A call that waited a minute for weight is signed with the time after the wait."""
         budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
