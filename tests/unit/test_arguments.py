@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from traceback import TracebackException
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import anyio
 import msgspec
@@ -48,40 +48,28 @@ def fleet_with(**member: Any) -> Fleet:
     return Fleet([Member(**member)])
 
 
-"""Everything with checked arguments, by its name in errors."""
-
-
-class Constructor(NamedTuple):
-    """A function with checked arguments."""
-
-    signature: Callable[..., Any]
-    make: Callable[[Path], Callable[..., Any]]
-    """Returns the function with valid arguments."""
+"""Everything with checked arguments, by its name in errors: the signature, and how it is called with valid arguments."""
 
 
 URL = "redis://127.0.0.1:1/0"
-CONSTRUCTORS: dict[str, Constructor] = {
-    "Client": Constructor(Client, lambda _: partial(Client, api_key=API_KEY, api_secret=SECRET)),
-    "Client.from_env": Constructor(Client.from_env, lambda _: partial(Client.from_env, environment=ENVIRONMENT)),
-    "Session": Constructor(Session, lambda _: partial(Session, budget=Budget())),
-    "Timeouts": Constructor(Timeouts, lambda _: session_with),
-    "Budget": Constructor(Budget, lambda _: Budget),
-    "SharedBudget": Constructor(SharedBudget, lambda _: partial(SharedBudget, url=URL)),
-    "Budget.plan": Constructor(Budget.plan, lambda _: partial(Budget().plan, accounts=1, every=5.0, endpoints=[])),
-    "Budget.plan_groups": Constructor(
-        Budget.plan_groups, lambda _: partial(Budget().plan_groups, groups=[(1, [])], every=5.0)
-    ),
-    "Fleet": Constructor(Fleet, lambda _: partial(Fleet, members=[Member(Client(API_KEY, SECRET))])),
-    "Fleet.from_toml": Constructor(
-        Fleet.from_toml, lambda folder: partial(Fleet.from_toml, path=accounts_file(folder))
-    ),
-    "Member": Constructor(Member, lambda _: partial(fleet_with, client=Client(API_KEY, SECRET))),
-    "Publisher": Constructor(Publisher, lambda _: partial(Publisher, url=URL)),
-    "read_stream": Constructor(StreamReader, lambda _: partial(StreamReader, url=URL, group="g")),
-    "Metrics": Constructor(Metrics, lambda _: Metrics),
-    "sandbox": Constructor(sandbox, lambda _: partial(sandbox, in_memory=True, accounts=1)),
+CONSTRUCTORS: dict[str, tuple[Callable[..., Any], Callable[[Path], Callable[..., Any]]]] = {
+    "Client": (Client, lambda _: partial(Client, api_key=API_KEY, api_secret=SECRET)),
+    "Client.from_env": (Client.from_env, lambda _: partial(Client.from_env, environment=ENVIRONMENT)),
+    "Session": (Session, lambda _: partial(Session, budget=Budget())),
+    "Timeouts": (Timeouts, lambda _: session_with),
+    "Budget": (Budget, lambda _: Budget),
+    "SharedBudget": (SharedBudget, lambda _: partial(SharedBudget, url=URL)),
+    "Budget.plan": (Budget.plan, lambda _: partial(Budget().plan, accounts=1, every=5.0, endpoints=[])),
+    "Budget.plan_groups": (Budget.plan_groups, lambda _: partial(Budget().plan_groups, groups=[(1, [])], every=5.0)),
+    "Fleet": (Fleet, lambda _: partial(Fleet, members=[Member(Client(API_KEY, SECRET))])),
+    "Fleet.from_toml": (Fleet.from_toml, lambda folder: partial(Fleet.from_toml, path=accounts_file(folder))),
+    "Member": (Member, lambda _: partial(fleet_with, client=Client(API_KEY, SECRET))),
+    "Publisher": (Publisher, lambda _: partial(Publisher, url=URL)),
+    "read_stream": (StreamReader, lambda _: partial(StreamReader, url=URL, group="g")),
+    "Metrics": (Metrics, lambda _: Metrics),
+    "sandbox": (sandbox, lambda _: partial(sandbox, in_memory=True, accounts=1)),
 }
-"""Everything with checked arguments, by its name in errors."""
+"""Everything with checked arguments, by its name in errors: the signature, and how it is called with valid arguments."""
 
 WRONG: dict[str, Any] = {
     "None": None,
@@ -118,7 +106,7 @@ WRONG: dict[str, Any] = {
 
 def parameters_of(name: str) -> Iterator[inspect.Parameter]:
     """Yield the named parameters of a constructor."""
-    for parameter in inspect.signature(CONSTRUCTORS[name].signature).parameters.values():
+    for parameter in inspect.signature(CONSTRUCTORS[name][0]).parameters.values():
         if parameter.name not in {"self", "cls"} and parameter.kind is not parameter.VAR_KEYWORD:
             yield parameter
 
@@ -147,7 +135,7 @@ async def made(make: Callable[..., Any], **changed: Any) -> None:
 @pytest.mark.parametrize(("name", "parameter"), CASES, ids=lambda word: word)
 async def test_a_wrong_argument_is_named(name: str, parameter: str, tmp_path: Path) -> None:
     """Any value works or is refused with a `ConfigurationError` that names the argument without its value."""
-    make = CONSTRUCTORS[name].make(tmp_path)
+    make = CONSTRUCTORS[name][1](tmp_path)
     refusals: list[ConfigurationError] = []
     for value in WRONG.values():
         try:
@@ -176,8 +164,8 @@ NUMBERS = [
 @pytest.mark.parametrize("value", [math.nan, True, "1", None, b"1", Decimal(1)], ids=str)
 async def test_a_value_that_is_not_a_number_is_refused(name: str, parameter: str, value: Any, tmp_path: Path) -> None:
     """NaN would compare as neither less nor more than a bound."""
-    make = CONSTRUCTORS[name].make(tmp_path)
-    if value is None and inspect.signature(CONSTRUCTORS[name].signature).parameters[parameter].default is None:
+    make = CONSTRUCTORS[name][1](tmp_path)
+    if value is None and inspect.signature(CONSTRUCTORS[name][0]).parameters[parameter].default is None:
         await made(make, **{parameter: value})
         return
 
