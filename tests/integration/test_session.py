@@ -495,7 +495,9 @@ class TestTimeouts:
         pm_sandbox.inject(Fault(delay=60))
         session = pm_sandbox.session(timeouts=Timeouts(total=0.2))
         async with pm_sandbox.client(session=session, attempts=1) as client:
-            with pytest.raises(NoResponse, match=r"no complete response within 0.2 s. It was sent; a read changes"):
+            with pytest.raises(
+                NoResponse, match=r"no complete response within 0.2 s. The request was sent; a read changes"
+            ):
                 await client.um_account()
 
         assert pm_sandbox.budget.snapshot()[0].used == 5

@@ -107,9 +107,7 @@ async def test_a_redirect_is_refused(
         location = target.url + path if path.startswith("/") else target.url.replace("http", "https")
         pm_sandbox.inject(Fault(status=status, headers={"Location": location}, body=b"", times=None))
         async with pm_sandbox.client() as client:
-            with pytest.raises(
-                InvalidResponse, match="it was redirected to another place, which was refused"
-            ) as caught:
+            with pytest.raises(InvalidResponse, match="the request was redirected") as caught:
                 await client.span_account()
         arrived = len(target.connections)
 

@@ -48,9 +48,6 @@ def fleet_with(**member: Any) -> Fleet:
     return Fleet([Member(**member)])
 
 
-"""Everything with checked arguments, by its name in errors: the signature, and how it is called with valid arguments."""
-
-
 URL = "redis://127.0.0.1:1/0"
 CONSTRUCTORS: dict[str, tuple[Callable[..., Any], Callable[[Path], Callable[..., Any]]]] = {
     "Client": (Client, lambda _: partial(Client, api_key=API_KEY, api_secret=SECRET)),
@@ -69,7 +66,7 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], Callable[[Path], Callable[...,
     "Metrics": (Metrics, lambda _: Metrics),
     "sandbox": (sandbox, lambda _: partial(sandbox, in_memory=True, accounts=1)),
 }
-"""Everything with checked arguments, by its name in errors: the signature, and how it is called with valid arguments."""
+"""Everything with checked arguments, by its name in errors: the signature, and a call with valid arguments."""
 
 WRONG: dict[str, Any] = {
     "None": None,

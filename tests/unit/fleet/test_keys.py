@@ -95,7 +95,7 @@ async def test_a_secret_readable_by_others_is_refused(tmp_path: Path) -> None:
     """As a private key is."""
     private(tmp_path / "desk.secret", SECRET).chmod(0o644)
 
-    assert "can be read by everybody: chmod 600 it" in await problem_with(tmp_path, '{ file = "desk.secret" }')
+    assert "can be read by all users: run chmod 600" in await problem_with(tmp_path, '{ file = "desk.secret" }')
 
 
 async def test_a_keyring_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ async def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     """The pipe may never have a writer."""
     os.mkfifo(tmp_path / "pipe", mode=0o600)
 
-    assert "cannot be read: it is no regular file" in await problem_with(tmp_path, '{ file = "pipe" }')
+    assert "cannot be read: it is not a regular file" in await problem_with(tmp_path, '{ file = "pipe" }')
 
 
 ENDLESS = "import os\nwhile True: os.write(1, b'x' * 4096)"
