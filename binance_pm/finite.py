@@ -125,6 +125,14 @@ def _check(  # noqa: C901, PLR0912 - one for each kind
             for key, value in raw.items():
                 _check(kind.key_type, key, f"key of {path}", depth + 1)
                 _check(kind.value_type, value, f"{path}[...]", depth + 1)
+        case _ if shape is not object:
+            _check_scalar(kind, raw, path)
+        case _:
+            pass
+
+
+def _check_scalar(kind: inspect.Type, raw: Any, path: str) -> None:
+    match kind:
         case inspect.StrType() if type(raw) is not str:
             _refuse("text", raw, path)
         case inspect.NoneType() if raw is not None:
@@ -133,7 +141,7 @@ def _check(  # noqa: C901, PLR0912 - one for each kind
         case inspect.BoolType() if raw is None or isinstance(raw, list | dict):
             _refuse("true or false", cast("object", raw), path)
         # All other types are a single text or number.
-        case _ if shape is not object and isinstance(raw, list | dict):
+        case _ if isinstance(raw, list | dict):
             _refuse("one value", cast("object", raw), path)
         case _:
             pass
