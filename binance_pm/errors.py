@@ -28,15 +28,33 @@ Sources (read 2026-11-21):
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, Literal, NamedTuple
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple
 
 from binance_pm.limits import LimitHit
+
+if TYPE_CHECKING:
+    from binance_pm.resolution import WriteOutcome
 
 Outcome = Literal["not_done", "unknown"]
 
 Repeat = Literal["same_effect", "never"]
 """Whether a request that may have been executed may be sent again: yes, because a second request has no further effect,
 or never."""
+
+
+class SentWrite(NamedTuple):
+    """A write as the client prepared it: what is needed to find out whether it was executed."""
+
+    parameters: Mapping[str, Any]
+    """Its parameters by the exchange's names, without timestamp and signature."""
+    client_id: str | None = None
+    """The caller's own id of the order, or the one that the client created."""
+    timestamp: int | None = None
+    """The timestamp that was signed last, in milliseconds since the epoch; None if nothing was signed."""
+    expires_at: int | None = None
+    """When the exchange stops accepting the request, by its own clock: timestamp plus recv_window."""
 
 
 class CallInfo(NamedTuple):
@@ -52,12 +70,14 @@ class CallInfo(NamedTuple):
     """Whether the call changes something at the exchange."""
     repeat: Repeat | None = None
     """The ``repeat`` of the endpoint's declaration; None if there is none."""
+    find_out: str = ""
+    """How to find out whether a write was executed, if the endpoint declares it."""
 
 
 _TOO_MANY_ORDERS: Final = -1015
 _TRY_AGAIN: Final = "It is safe to try again."
 _FIND_OUT: Final[dict[Repeat | None, str]] = {
-    None: "Query the order by its client order id before you send it again.",
+    None: "Find out whether the request was executed before you send it again.",
     "same_effect": "Sending the request again is safe: the effect is the same.",
     "never": "The request may have used up part of a quota: check this before you send it again.",
 }
@@ -74,9 +94,13 @@ class PortfolioMarginError(Exception):
         reason: what happened, without the rest of the message.
         advice: what to do about it.
         sent: whether the request left this machine (True also if this is not known).
+        request: for a write, its parameters, client order id and expiry; None for a read.
+        resolved: what `Client.resolve` found out before the error was raised; None if it was not asked to.
     """
 
     sent: ClassVar[bool] = False
+    request: SentWrite | None = None
+    resolved: WriteOutcome | None = None
     _advice: ClassVar[str] = "See the message."
     _uncertain: bool = False
 
@@ -88,7 +112,8 @@ class PortfolioMarginError(Exception):
         self.reason = reason
         self.advice: str = advice or self._advice
         if call.write and self._uncertain:
-            self.advice = f"{_FIND_OUT[call.repeat]} {self.advice}".removesuffix(f" {_TRY_AGAIN}")
+            first = _FIND_OUT[call.repeat] if call.repeat else call.find_out or _FIND_OUT[None]
+            self.advice = f"{first} {self.advice}".removesuffix(f" {_TRY_AGAIN}")
         name = f"{call.endpoint} [{call.label}]" if call.label else call.endpoint
         super().__init__(f"{name}: {reason}. {self._fate()} {self.advice}")
 
@@ -98,6 +123,22 @@ class PortfolioMarginError(Exception):
         if not self.write:
             return None
         return "unknown" if self._uncertain else "not_done"
+
+    @property
+    def client_order_id(self) -> str | None:
+        """The client order id of a placement; None if the call places nothing."""
+        return None if self.request is None else self.request.client_id
+
+    def describe_write(self, request: SentWrite) -> None:
+        """Attach the write that the error is about, and name its client order id in the message."""
+        self.request = request
+        if request.client_id is None:
+            return
+        text = f"{self} Client order id: {request.client_id}"
+        if self._uncertain and request.expires_at is not None:
+            expiry = datetime.fromtimestamp(request.expires_at / 1000, UTC)
+            text += f"; the exchange accepts the request until {expiry:%H:%M:%S} UTC"
+        self.args = (f"{text}.",)
 
     def _fate(self) -> str:
         if not self.sent:

@@ -10,6 +10,7 @@ import base64
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 import binance_pm
 from binance_pm import Budget, Client, Session
+from binance_pm.api import checks
 from binance_pm.arguments import check
 from binance_pm.budget import LimitType
 from binance_pm.budget.shared import SharedBudget
@@ -40,6 +42,7 @@ LOCKED = _ELLIPTIC.private_bytes(_PRIVATE, _PKCS8, serialization.BestAvailableEn
 DER = base64.b64decode("".join(PEM.splitlines()[1:-1]))
 HOME = "~nobody-of-this-name/file"
 HTTP = httpx.MockTransport(lambda _: httpx.Response(200, json={}))
+SHAPES = {"LIMIT": checks.Shape(needs=("price|price_match",)), "STOP": checks.Shape(needs=("stop_price",))}
 TYPES: list[tuple[object, Any]] = [
     (5, str),
     ("1", float),

@@ -18,7 +18,9 @@ import certifi
 import httpx
 import msgspec
 
-from binance_pm import Budget, Client, ConnectError, Session
+from binance_pm import Budget, Client, ConnectError, NoResponse, Session
+from binance_pm.errors import CallInfo, SentWrite
+from binance_pm.resolution import ByOrder, advice_on
 from binance_pm.sandbox import Fault, create_app
 from binance_pm.testing import sandbox
 from binance_pm.transport.http import Timeouts
@@ -112,6 +114,20 @@ async def unsynchronised(time: httpx.Response) -> object:
     """Call with a timestamp that is always refused, and a time endpoint without a usable answer."""
     refusal = httpx.Response(400, json={"code": -1021, "msg": "Timestamp."})
     return await call(lambda asked: time if asked.url.path == TIME else refusal)
+
+
+async def resolving() -> object:
+    """Resolve an error that is not about a write."""
+    async with Client(session=Session(budget=Budget())) as client:
+        return await client.resolve(NoResponse(CallInfo("ping"), "timed out"))
+
+
+def placement() -> NoResponse:
+    """Return the error of an order whose response was lost."""
+    call = CallInfo("um.new_order", "desk", write=True, find_out=advice_on(ByOrder(queries=())))
+    error = NoResponse(call, "timed out")
+    error.describe_write(SentWrite({}, "desk-1", 1_800_000_010_000, 1_800_000_015_000))
+    return error
 
 
 async def failing(error: Exception) -> object:

@@ -36,6 +36,7 @@ from binance_pm.fleet.relay.subscribe import StreamReader
 from binance_pm.limits import LimitType
 from binance_pm.metrics import Metrics
 from binance_pm.paging import ById
+from binance_pm.resolution import ByClientId
 from tests.messages.arguments import HTTP
 from tests.messages.fleet import AT
 from tests.messages.responses import DATE, Respond, client_of, ping
@@ -417,6 +418,11 @@ async def anything(self: object, **options: Any) -> UmAsset:
 async def one(self: object) -> UmAsset:
     """A method that returns one object."""
     raise NotImplementedError(self)
+
+
+async def optional(self: object, *, check: bool = True, resolve: bool | None = None) -> UmAsset:
+    """A method with both call options."""
+    raise NotImplementedError((self, check, resolve))
 
 
 def declaring(*, times: int = 1, verb: Any = get, method: Any = rows, **facts: Any) -> Registry:
