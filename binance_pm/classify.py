@@ -181,7 +181,7 @@ def _error(call: CallInfo, response: HttpResponse) -> PortfolioMarginError | Non
         until = response.banned_until if kind is IpBanned else None
         if kind is IpBanned and until is None and response.date is not None and wait is not None:
             until = response.date + wait
-        uncertain = (status >= 500 or status in _UNCERTAIN) and not said.is_of_exchange and kind is not IpBanned
+        uncertain = (status >= 500 or status in _UNCERTAIN) and not said.is_of_exchange
         return kind(call, message, status=status, code=code, retry_after=wait, until=until, uncertain=uncertain)
     place = kind is RequestRejected and not said.is_of_exchange and said.has(_PLACE_WORDS)
     return kind(call, message, status=status, code=code, advice=PLACE_ADVICE if place else None)

@@ -139,9 +139,10 @@ class TestPages:
         ("status", "outcome"),
         [(400, "not_done"), (403, "not_done"), (408, "unknown"), (429, "not_done"), (503, "unknown")],
     )
-    def test_a_gateway_error_leaves_the_outcome_unknown(self, status: int, outcome: str) -> None:
+    @pytest.mark.parametrize("sentence", ["Too many requests.", BANNED])
+    def test_a_gateway_error_leaves_the_outcome_unknown(self, status: int, outcome: str, sentence: str) -> None:
         """A gateway that failed may have passed the request on; the exchange's own code decides."""
-        error, _ = classify(WRITE, page(status, "Too many requests."))
+        error, _ = classify(WRITE, page(status, sentence))
         known, _ = classify(WRITE, HttpResponse(status, {}, b'{"code":-1003,"msg":"Too many requests."}'))
 
         assert error is not None
