@@ -81,10 +81,10 @@ def _disarm(exchange: Exchange) -> Handler:
 
 def _show_orders(exchange: Exchange) -> Handler:
     async def show_orders(http: HttpRequest) -> Response:
-        label = http.query_params.get("account")
-        account = next((one for one in exchange.accounts if one.label == label), None)
-        if account is None:
-            return Response("account must be the label of an account", status_code=422, media_type="text/plain")
+        try:
+            account = exchange.account(http.query_params.get("account", ""))
+        except ValueError as wrong:
+            return Response(str(wrong), status_code=422, media_type="text/plain")
         rows = [recorded_fields(order) for order in exchange.orders(account)]
         return Response(msgspec.json.encode(rows), media_type="application/json")
 

@@ -154,6 +154,17 @@ class Exchange:
                 "openConnections": self.open_connections,
             }
 
+    def account(self, label: str) -> Account:
+        """Return the account of this label.
+
+        Raises:
+            ValueError: there is none.
+        """
+        found = next((account for account in self.accounts if account.label == label), None)
+        if found is None:
+            raise ValueError(f"no account is labelled {label!r}: GET /sandbox/state lists the accounts")
+        return found
+
     def statement(self, account: Account, at: float | None = None) -> Statement:
         """Return the present holdings of an account, valued now or at the prices of any other time."""
         with self._lock:
@@ -253,10 +264,10 @@ class Exchange:
         return reply
 
     def _copy(self, label: str | None) -> AccountState | None:
-        """Return a copy of the state of an account that shares the market."""
-        owner = next((account for account in self.accounts if account.label == label), None)
-        if owner is None:
+        """Return a copy of the state of an account that shares the market; None without a label."""
+        if label is None:
             return None
+        owner = self.account(label)
         return copy.deepcopy(self._state(owner), {id(self.market): self.market, id(owner): owner})
 
     def _run_delayed(self, now: float) -> None:
