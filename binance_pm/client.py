@@ -307,7 +307,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             call=info,
             priority=call.bound.endpoint.priority,
             max_wait=self._max_wait,
-            returning=call.is_returning,
+            requeued=call.is_requeued,
         )
         try:
             async with session.slot(reservation):
@@ -359,7 +359,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             await self._synchronise(call)
             return
         call.attempt += retry.counts
-        call.is_returning = retry.at_head
+        call.is_requeued = retry.at_head
         if retry.delay:
             _log.info("%s It is tried again in %.2f s.", error, retry.delay)
             await session.bounded(call.bound.info, session.budget.sleep(retry.delay))

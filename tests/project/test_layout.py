@@ -243,12 +243,10 @@ CLASSES_ALIKE = {
     "Keys",
     "Pool",
     "Refused",
-    "Reply",
     "Request",
     "Row",
     "Target",
     "Connection",
-    "_Pool",
 }
 
 

@@ -1,7 +1,7 @@
 -- One step of a shared budget: what `Ledger`, `ExternalUsage` and the tests' `MemoryStore` do, for Redis 7 and Valkey 8 on.
 --
 --   KEYS[1]  a hash with a field for each host and each pool of one egress IP
---   ARGV[1]  the Message, in MessagePack; the answer is the Reply
+--   ARGV[1]  the StoreMessage, in MessagePack; the answer is the StoreReply
 --   ARGV[2]  seconds to take for the time, in tests; else it is missing, and the time is the server's own
 --
 -- Names in capitals are figures of the Python modules, which take their place when this text is loaded. Why things are
@@ -574,9 +574,9 @@ local function remove(instances, name)
 end
 
 local function hear_host(host, report, now)
-    local earliest, latest, is_heard, closed, banned = report[2], report[3], report[4], report[5], report[6]
-    if is_heard or not host.is_heard then
-        host.low, host.high, host.updated_at, host.is_heard = earliest - now, latest - now, now, is_heard
+    local earliest, latest, is_synchronised, closed, banned = report[2], report[3], report[4], report[5], report[6]
+    if is_synchronised or not host.is_synchronised then
+        host.low, host.high, host.updated_at, host.is_synchronised = earliest - now, latest - now, now, is_synchronised
     end
     if closed > 0 then
         host.banned = banned or (host.banned and host.opens > now)
@@ -586,7 +586,7 @@ local function hear_host(host, report, now)
     local drift = min(DRIFT * math.abs(now - host.updated_at), MOST_UNSURE)
     host.opens = min(host.opens, now + LONGEST_BAN)
     local left = max(0, host.opens - now)
-    return { now + host.low - drift, now + host.high + drift, host.is_heard, left, host.banned and left > 0 }
+    return { now + host.low - drift, now + host.high + drift, host.is_synchronised, left, host.banned and left > 0 }
 end
 
 local function bury(pool, peer, lease, earliest, latest, now)
@@ -818,7 +818,7 @@ local function step(message, now)
     local hosts, pools, longest = {}, {}, 0
     for place, report in ipairs(message[5]) do
         local field = host_field(report)
-        states[field] = states[field] or { low = 0, high = 0, updated_at = now, is_heard = false, opens = 0, banned = false }
+        states[field] = states[field] or { low = 0, high = 0, updated_at = now, is_synchronised = false, opens = 0, banned = false }
         hosts[place] = hear_host(states[field], report, now)
         longest = max(longest, hosts[place][4])
     end

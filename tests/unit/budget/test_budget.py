@@ -57,107 +57,42 @@ def used(budget: Budget) -> list[tuple[int, int]]:
     return [(state.used, state.in_flight) for state in budget.snapshot()]
 
 
-async def test_a_call_that_fits_does_not_wait(
+async def test_waits_until_the_minute_has_surely_turned(
     budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
 ) -> None:
-    """No call sleeps while there is weight."""
-    await spend(budget, charge(20), lambda: answer(20))
-
-    assert (clock.slept, used(budget)) == ([], [(20, 0)])
-
-
-async def test_waits_for_the_next_minute(budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock) -> None:
-    """A call that does not fit waits until the exchange's minute has surely turned, and no longer."""
-    clock.now = 30_000_000 * 60.0 + 30
-    await spend(budget, charge(90), lambda: answer(90))
-
-    await spend(budget, charge(20), lambda: answer(20))
-
-    assert sum(clock.slept) == pytest.approx(30, abs=1.1)
-
-
-async def test_a_header_may_show_external_usage(
-    budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
-) -> None:
-    """Weight used by other programs on the IP is not available."""
+    """A call waits no longer than that; if it may not wait so long, it fails at once with the wait."""
     clock.now = 30_000_000 * 60.0 + 30
     await spend(budget, charge(1), lambda: answer(100))
 
-    with pytest.raises(BudgetExceeded, match=r"its weight is free in .* s at the earliest"):
+    with pytest.raises(BudgetExceeded) as caught:
         await spend(budget, charge(5), answer, max_wait=5)
+    assert (caught.value.wait, clock.slept) == (pytest.approx(30, abs=1.1), [])
+
+    await spend(budget, charge(20), lambda: answer(20))
+    assert sum(clock.slept) == pytest.approx(30, abs=1.1)
 
 
 async def test_a_call_heavier_than_a_minute_is_refused_at_once(
     budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
 ) -> None:
-    """Such a call would never fit."""
-    with pytest.raises(BudgetExceeded, match="more than the exchange allows") as caught:
+    """The call would never fit."""
+    with pytest.raises(BudgetExceeded) as caught:
         await spend(budget, charge(101), answer)
 
     assert (caught.value.wait, clock.slept, budget.waiting) == (math.inf, [], 0)
 
 
-async def test_a_call_that_was_not_sent_costs_nothing(budget: Budget, charge: ChargeOf) -> None:
-    """If the call is cancelled before sending, its weight is free at once."""
-    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0):
+@pytest.mark.parametrize(("steps", "left"), [("", 0), ("mark_sent", 60), ("mark_sent mark_unsent", 0)])
+async def test_a_call_without_a_response_counts_only_if_it_was_sent(
+    budget: Budget, charge: ChargeOf, steps: str, left: int
+) -> None:
+    """The exchange may count a lost call, and the transport may find out that no byte was sent after all."""
+    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as reservation:
+        for step in steps.split():
+            getattr(reservation, step)()
         assert used(budget) == [(60, 60)]
 
-    assert used(budget) == [(0, 0)]
-
-
-async def test_a_call_without_a_response_stays_counted(budget: Budget, charge: ChargeOf) -> None:
-    """The exchange may count a lost call in this minute or in the next."""
-    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as reservation:
-        reservation.mark_sent()
-
-    assert used(budget) == [(60, 0)]
-
-
-async def test_a_call_marked_as_unsent_costs_nothing(budget: Budget, charge: ChargeOf) -> None:
-    """The transport may find out that no byte was sent after all."""
-    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as reservation:
-        reservation.mark_sent()
-        reservation.mark_unsent()
-
-    assert used(budget) == [(0, 0)]
-
-
-async def test_all_pools_of_a_call_are_taken_or_none(clock: FakeClock) -> None:
-    """If one pool refuses a call, the other pools are not charged."""
-    path = "/sapi/v1/portfolio/account"
-    pools = [pool_of("sapi", kind, origin="h", path=path, key_id="a") for kind in (LimitType.IP, LimitType.UID)]
-    budget = Budget(limits={("sapi", LimitType.UID): 20}, monotonic=clock, wall=clock, sleep=clock.sleep)
-
-    with pytest.raises(BudgetExceeded):
-        await spend(budget, tuple(Charge(pool, 11) for pool in pools), lambda: None)
-
-    assert used(budget) == [(0, 0), (0, 0)]
-
-
-async def test_calls_are_served_in_the_order_of_arrival(
-    patient_budget: Budget, charge: ChargeOf, answer: AnswerOf
-) -> None:
-    """No call overtakes another, not even one that would fit before the one in front."""
-    order: list[str] = []
-
-    async def call(name: str, weight: int) -> None:
-        async with patient_budget.reserve(
-            charge(weight), call=CALL, priority=Priority.ORDER, max_wait=600
-        ) as reservation:
-            order.append(name)
-            reservation.mark_sent()
-            reservation.settle(answer(0))
-
-    async with (
-        anyio.create_task_group() as tasks,
-        patient_budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0),
-    ):
-        for name, weight in (("heavy", 60), ("light", 1), ("middle", 30)):
-            tasks.start_soon(call, name, weight)
-            await settled()
-        assert (order, patient_budget.waiting) == ([], 3)
-
-    assert order == ["heavy", "light", "middle"]
+    assert used(budget) == [(left, 0)]
 
 
 async def test_a_new_call_does_not_overtake_waiting_calls(
@@ -179,78 +114,13 @@ async def test_a_new_call_does_not_overtake_waiting_calls(
     assert patient_budget.waiting == 0
 
 
-async def test_a_full_pool_does_not_block_another(patient_budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
-    """Calls to the other pool do not wait."""
-    other = Charge(pool_of("sapi", LimitType.IP, origin="h", path="/sapi/v1/x", key_id=""), 5)
-    async with (
-        anyio.create_task_group() as tasks,
-        patient_budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0),
-    ):
-        tasks.start_soon(spend, patient_budget, charge(60), lambda: answer(60))
-        await settled()
-        await spend(patient_budget, (other,), lambda: None, max_wait=0)
-        assert patient_budget.waiting == 1
-
-
-async def test_a_cancelled_waiting_call_leaves_no_trace(
-    patient_budget: Budget, charge: ChargeOf, answer: AnswerOf
-) -> None:
-    """The call keeps no place and no weight, and the next call moves up."""
-    await spend(patient_budget, charge(1), lambda: answer(1))
-    async with patient_budget.reserve(charge(50), call=CALL, priority=Priority.ORDER, max_wait=0):
-        first = asyncio.ensure_future(spend(patient_budget, charge(90), lambda: answer(0)))
-        await settled()
-        second = asyncio.ensure_future(spend(patient_budget, charge(40), lambda: answer(0)))
-        await settled()
-        assert patient_budget.waiting == 2
-        first.cancel()
-        await asyncio.wait([first, second], timeout=1)
-
-    assert (first.cancelled(), second.done(), patient_budget.waiting) == (True, True, 0)
-    assert used(patient_budget) == [(41, 0)]
-
-
-async def test_a_call_cancelled_at_its_admission_returns_the_weight(patient_budget: Budget, charge: ChargeOf) -> None:
-    """Weight granted to a task that is being cancelled is not lost."""
-    async with patient_budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0):
-        waiting = asyncio.ensure_future(spend(patient_budget, charge(60), lambda: None))
-        await settled()
-    assert used(patient_budget) == [(60, 60)]
-    waiting.cancel()
-    await asyncio.wait([waiting])
-
-    assert (waiting.cancelled(), used(patient_budget)) == (True, [(0, 0)])
-
-
-async def test_one_call_probes_until_the_count_is_known(
-    patient_budget: Budget, charge: ChargeOf, answer: AnswerOf
-) -> None:
-    """After a start in mid-minute, the first response's count decides what other calls may send."""
-    started: list[int] = []
-
-    async def call(number: int) -> None:
-        async with patient_budget.reserve(charge(5), call=CALL, priority=Priority.ORDER, max_wait=60) as reservation:
-            started.append(number)
-            reservation.mark_sent()
-            await settled()
-            reservation.settle(answer(85))
-
-    async with anyio.create_task_group() as tasks:
-        for number in range(3):
-            tasks.start_soon(call, number)
-        await anyio.lowlevel.checkpoint()
-        assert started == [0]
-
-    assert started == [0, 1, 2]
-
-
 async def test_max_wait_holds_if_the_calls_in_front_are_not_answered(
     clock: FakeClock, charge: ChargeOf, answer: AnswerOf
 ) -> None:
     """A call fails after max_wait, whatever happens to other calls."""
     budget = Budget(limits={("papi", LimitType.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
     async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0):
-        with pytest.raises(BudgetExceeded, match="it waited for 7 s, as long as max_wait allows"):
+        with pytest.raises(BudgetExceeded):
             await spend(budget, charge(60), answer, max_wait=7)
 
     assert clock.slept == [7.0]
@@ -296,7 +166,7 @@ async def test_nothing_is_sent_after_its_reservation_expired(
     async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as late:
         clock.now += 180
         await spend(budget, charge(60), lambda: answer(60), max_wait=0)
-        with pytest.raises(BudgetExceeded, match="too long after its turn"):
+        with pytest.raises(BudgetExceeded):
             late.mark_sent()
 
     assert not late.is_sent
@@ -310,134 +180,43 @@ class TestGate:
         await spend(budget, charge(1), lambda: answer(1))
         async with budget.reserve(charge(1), call=CALL, priority=Priority.ORDER, max_wait=0) as late:
             await spend(budget, charge(1), lambda: answer(2, status=429))
-            with pytest.raises(GateClosed, match="is closed for"):
+            with pytest.raises(GateClosed):
                 late.mark_sent()
 
         assert (late.is_sent, used(budget)) == (False, [(2, 0)])
 
-    async def test_an_absurd_date_does_not_close_it_for_days(
-        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
-    ) -> None:
-        """The clock known before the refusal decides when the minute ends."""
-        await spend(budget, charge(1), lambda: answer(1))
-        await spend(budget, charge(1), lambda: answer(1, status=429, date="Fri, 01 Jan 2038 00:00:00 GMT"))
-
-        assert budget.gate("https://papi.example").wait(clock.now) == pytest.approx(50.0, abs=0.1)
-
-    async def test_429_waits_as_long_as_the_exchange_says(
-        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
-    ) -> None:
-        """Retry-After is obeyed to the end, beyond the minute too."""
-        await spend(budget, charge(1), lambda: answer(1, status=429, retry_after="100"))
-
-        await spend(budget, charge(1), lambda: answer(1), max_wait=1000)
-
-        assert sum(clock.slept) == pytest.approx(100)
-
-    async def test_429_without_retry_after_waits_for_the_next_minute(
-        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
-    ) -> None:
-        """The rest of this minute is not used."""
-        clock.now = 30_000_000 * 60.0 + 20
-        await spend(budget, charge(1), lambda: answer(1, status=429))
-
-        await spend(budget, charge(1), lambda: answer(1))
-
-        assert 40 <= sum(clock.slept) <= 41.1
-
     @pytest.mark.parametrize(
-        ("told", "seconds"),
+        ("told", "seconds", "is_ban"),
         [
-            ({"retry_after": "300"}, 300.0),
-            ({"body": b'{"code":-1003,"msg":"banned until %d."}'}, 600.0),
-            ({}, 120.0),
-            ({"retry_after": "0"}, 120.0),
+            ({"status": 429, "retry_after": "100"}, 100.0, False),
+            ({"status": 429, "date": "Fri, 01 Jan 2038 00:00:00 GMT"}, 50.0, False),
+            ({"status": 418, "retry_after": "300"}, 300.0, True),
+            ({"status": 403, "body": b"<html>"}, 60.0, False),
+            ({"status": 403, "body": b'{"code":-1002,"msg":"x"}'}, 0.0, False),
         ],
     )
-    async def test_418_closes_for_the_whole_ban(
+    async def test_calls_wait_until_it_opens_or_fail_at_once(
         self,
         budget: Budget,
         charge: ChargeOf,
         answer: AnswerOf,
         clock: FakeClock,
-        told: dict[str, str | bytes],
+        told: dict[str, Any],
         seconds: float,
+        is_ban: bool,  # noqa: FBT001 - pytest passes it by name
     ) -> None:
-        """For Retry-After, the time in the message, or two minutes; nothing is sent before."""
-        body = told.get("body")
-        if isinstance(body, bytes):
-            told = {"body": body % int((clock.now + 600) * 1000)}
-        await spend(budget, charge(1), lambda: answer(status=418, **told))
-
-        with pytest.raises(GateClosed, match="by a ban") as caught:
-            await spend(budget, charge(1), answer, max_wait=seconds - 2)
-
-        assert caught.value.banned
-        assert caught.value.until == pytest.approx(clock.now + seconds, abs=1.1)
-
-    async def test_the_firewall_closes_it_too(
-        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
-    ) -> None:
-        """A 403 states no end: nothing is sent for a minute."""
-        await spend(budget, charge(1), lambda: answer(status=403, body=b"<html>"))
-
-        await spend(budget, charge(1), lambda: answer(1), max_wait=100)
-
-        assert sum(clock.slept) == pytest.approx(60)
-
-    async def test_a_403_of_the_exchange_closes_nothing(
-        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
-    ) -> None:
-        """In its own JSON, the exchange refuses this request only."""
-        await spend(budget, charge(1), lambda: answer(status=403, body=b'{"code":-1002,"msg":"x"}'))
-
+        """A call fails with the end of the refusal if it may not wait so long; only a refusal closes the gate."""
         await spend(budget, charge(1), lambda: answer(1))
+        await spend(budget, charge(1), lambda: answer(2, **told))
 
-        assert clock.slept == []
+        if seconds:
+            with pytest.raises(GateClosed) as caught:
+                await spend(budget, charge(1), answer, max_wait=seconds - 2)
+            assert (caught.value.banned, clock.slept) == (is_ban, [])
+            assert caught.value.until == pytest.approx(clock.now + seconds, abs=1.1)
+        await spend(budget, charge(1), lambda: answer(1), max_wait=1000)
 
-    async def test_no_ban_is_longer_than_three_days(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
-        """A message with the year 2286 does not close the gate longer."""
-        await spend(budget, charge(1), lambda: answer(status=418, body=b"banned until 9999999999999"))
-
-        with pytest.raises(GateClosed, match=r"closed for 259200.0 s more"):
-            await spend(budget, charge(1), answer)
-
-    async def test_fails_at_once_if_it_opens_too_late(
-        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
-    ) -> None:
-        """A call that cannot wait that long does not wait at all."""
-        await spend(budget, charge(1), lambda: answer(1, status=429, retry_after="3600"))
-
-        with pytest.raises(GateClosed, match=r"account \[desk\]: the gate of https://papi.example is closed for 3600"):
-            await spend(budget, charge(1), answer, max_wait=60)
-
-        assert clock.slept == []
-
-    async def test_closes_for_waiting_calls(
-        self, patient_budget: Budget, charge: ChargeOf, answer: AnswerOf, manual_clock: ManualClock
-    ) -> None:
-        """A refusal holds back calls that were queued before."""
-        departures: list[float] = []
-
-        async def call() -> None:
-            async with patient_budget.reserve(
-                charge(60), call=CALL, priority=Priority.ORDER, max_wait=1000
-            ) as reservation:
-                departures.append(manual_clock.now)
-                reservation.mark_sent()
-                reservation.settle(answer(60))
-
-        began = manual_clock.now
-        async with anyio.create_task_group() as tasks:
-            async with patient_budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as first:
-                tasks.start_soon(call)
-                await settled()
-                first.mark_sent()
-                first.settle(answer(60, status=429, retry_after="200"))
-            for _ in range(21):
-                await manual_clock.advance(10)
-
-        assert departures == [began + 200]
+        assert sum(clock.slept) == pytest.approx(seconds, abs=0.1)
 
     async def test_is_logged_once(
         self, budget: Budget, charge: ChargeOf, answer: AnswerOf, caplog: pytest.LogCaptureFixture
@@ -455,18 +234,6 @@ class TestGate:
         other = Charge(pool_of("sapi", LimitType.IP, origin="https://other", path="/sapi/v1/x", key_id=""), 5)
 
         await spend(budget, (other,), lambda: None, max_wait=0)
-
-
-async def test_a_wrong_wall_clock_does_not_matter(clock: FakeClock, charge: ChargeOf, answer: AnswerOf) -> None:
-    """Minutes are the exchange's: a clock that is half a minute wrong overspends none."""
-    budget = Budget(
-        limits={("papi", LimitType.IP): 110}, monotonic=lambda: clock.now - 1.7e9, wall=lambda: clock.now - 30
-    )
-    clock.now = 30_000_000 * 60.0 + 45
-    await spend(budget, charge(90), lambda: answer(90))
-
-    with pytest.raises(BudgetExceeded):
-        await spend(budget, charge(20), answer, max_wait=10)
 
 
 async def test_threads_with_their_own_event_loop_share_the_budget(charge: ChargeOf, answer: AnswerOf) -> None:
@@ -566,24 +333,24 @@ async def test_repr_shows_the_pools(budget: Budget, charge: ChargeOf, answer: An
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what"),
+    "arguments",
     [
-        ({"minute": 0.0}, "a minute has more than 0 seconds"),
-        ({"minute": math.nan}, "minute is nan: give a number"),
-        ({"instances": 0}, "instances counts this program, too"),
-        ({"limits": {("papi", LimitType.IP): 10}}, "the limit 10 of IP /papi is too small"),
-        ({"limits": {("papi", LimitType.IP): 40}, "instances": 4}, "the limit 40 of IP /papi is too small"),
-        ({"limits": {("api", LimitType.UID): 100}}, "there is no limit"),
+        {"minute": 0.0},
+        {"minute": math.nan},
+        {"instances": 0},
+        {"limits": {("papi", LimitType.IP): 10}},
+        {"limits": {("papi", LimitType.IP): 40}, "instances": 4},
+        {"limits": {("api", LimitType.UID): 100}},
     ],
 )
-def test_invalid_arguments_are_refused(arguments: dict[str, Any], what: str) -> None:
-    """At once, and not by the first call that finds no room."""
-    with pytest.raises(ConfigurationError, match=what):
+def test_invalid_arguments_are_refused(arguments: dict[str, Any]) -> None:
+    """The error comes at once, not with the first call that finds no room."""
+    with pytest.raises(ConfigurationError):
         Budget(**arguments)
 
 
 @pytest.mark.parametrize(("accounts", "every"), [(0, 1.0), (1, 0.0), (1, math.inf)])
 def test_a_plan_needs_accounts_and_an_interval(budget: Budget, accounts: int, every: float) -> None:
     """Zero accounts or an invalid interval are refused."""
-    with pytest.raises(ConfigurationError, match="a plan needs accounts"):
+    with pytest.raises(ConfigurationError):
         budget.plan(accounts, every, [])

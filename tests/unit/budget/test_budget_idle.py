@@ -11,11 +11,11 @@ import pytest
 
 from binance_pm.budget import Budget, Charge, LimitType, Pool, Priority
 from binance_pm.budget.shared import SharedBudget
-from binance_pm.budget.shared.reference import MemoryStore
 from binance_pm.errors import CallInfo
 from tests.support.budget import HOST, MINUTE, feedback
 from tests.support.clocks import ManualClock
-from tests.unit.budget.test_shared import Hand
+from tests.support.memory_store import MemoryStore
+from tests.unit.budget.test_shared import Process
 
 CALL = CallInfo("x", "a")
 LONG = 15 * 60.0
@@ -186,8 +186,8 @@ async def test_many_weights_of_one_pool_share_the_pool(budget: Budget) -> None:
 
 async def test_a_shared_budget_forgets_too(clock: ManualClock) -> None:
     """A process does not report a pool without usage in the store."""
-    hand = Hand(MemoryStore(), clock)
-    shared: SharedBudget = hand.budget
+    process = Process(MemoryStore(), clock)
+    shared: SharedBudget = process.budget
     pool = pool_of_path(1)
 
     async def call(pool: Pool) -> None:
@@ -201,15 +201,15 @@ async def test_a_shared_budget_forgets_too(clock: ManualClock) -> None:
 
             tasks.start_soon(one)
             await clock.advance(0.0)
-            await hand.go()
+            await process.exchange()
             await clock.advance(0.1)
-            await hand.go()
+            await process.exchange()
 
     await call(pool)
     assert pool in pools_of(shared)
     for _ in range(20):
         await clock.advance(LONG / 20)
-        await hand.go()
+        await process.exchange()
     for number in range(600):
         shared.reserve((Charge(pool_of_path(10_000 + number), 1),), call=CALL, max_wait=60)
 

@@ -109,38 +109,38 @@ HOURS, NOW = 7200.0, MINUTE + 20
 @pytest.mark.parametrize("date", [None, 0.0, HOURS, -HOURS])
 @pytest.mark.parametrize("wall", [0.0, HOURS, -HOURS])
 @pytest.mark.parametrize("by", ["date", "wall", "exchange"])
-@pytest.mark.parametrize("is_heard", [True, False])
+@pytest.mark.parametrize("is_synchronised", [True, False])
 def test_it_opens_by_the_latest_of_all_clocks(
-    status: int, date: float | None, wall: float, by: str, *, is_heard: bool
+    status: int, date: float | None, wall: float, by: str, *, is_synchronised: bool
 ) -> None:
     """By any clock, the stated end has passed; a `Date` counts only if no other time is known."""
     clocks = {"wall": NOW + wall, "exchange": NOW}
-    if date is not None and not is_heard:
+    if date is not None and not is_synchronised:
         clocks["date"] = NOW + date
     ends = int(clocks.get(by, NOW)) + 300
 
-    seconds = closes_by(status, ends, date=date, wall=wall, is_heard=is_heard)
+    seconds = closes_by(status, ends, date=date, wall=wall, is_synchronised=is_synchronised)
 
     assert seconds == max(ends - clock for clock in clocks.values())
 
 
 @pytest.mark.parametrize("status", [429, 418])
-@pytest.mark.parametrize("is_heard", [True, False])
+@pytest.mark.parametrize("is_synchronised", [True, False])
 @pytest.mark.parametrize(("date", "wall"), [(-1e8, 0.0), (0.0, -1e8), (1e8, 0.0), (0.0, 1e8)])
 def test_a_clock_that_is_years_off_closes_it_for_no_longer(
-    status: int, date: float, wall: float, *, is_heard: bool
+    status: int, date: float, wall: float, *, is_synchronised: bool
 ) -> None:
     """No ban is longer than three days."""
-    assert closes_by(status, int(NOW) + 300, date=date, wall=wall, is_heard=is_heard) == 300
+    assert closes_by(status, int(NOW) + 300, date=date, wall=wall, is_synchronised=is_synchronised) == 300
 
 
 @pytest.mark.parametrize("ends", [2_000_000_000, 9_999_999_999])
 def test_an_end_years_ahead_closes_it_for_three_days(ends: int) -> None:
     """By any of the clocks."""
-    assert closes_by(418, ends, date=0.0, wall=0.0, is_heard=True) == LONGEST_BAN
+    assert closes_by(418, ends, date=0.0, wall=0.0, is_synchronised=True) == LONGEST_BAN
 
 
-def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_heard: bool) -> float:
+def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_synchronised: bool) -> float:
     """Return for how long a refusal with a stated end closes the gate if the clocks are off by so much."""
     headers = {"retry-after": formatdate(ends, usegmt=True)} if status == 429 else {}
     if date is not None:
@@ -150,7 +150,7 @@ def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_hea
         bounds=(NOW, NOW + 1),
         minute=60.0,
         wall=NOW + wall,
-        is_heard=is_heard,
+        is_synchronised=is_synchronised,
     )
 
 
