@@ -34,55 +34,71 @@ class PoolLedger(Protocol):
     @property
     def limit(self) -> int:
         """What the exchange allows in one minute."""
+        ...
 
     @property
     def misplaced(self) -> int:
         """Weight that shows that the exchange's window is not the clock minute; 0 if nothing does."""
+        ...
 
     @property
     def in_flight(self) -> int:
         """Weight that is reserved or sent, and not settled."""
+        ...
 
     @property
     def external_share(self) -> int:
         """Weight of the latest minute that other programs on the IP surely used."""
+        ...
 
     @property
     def trusted_until(self) -> float:
         """Monotonic time until which acquired weight is surely still reserved for this process."""
+        ...
 
     def minutes(self, bounds: Bounds) -> range:
         """Return the minutes in which the exchange's clock can be."""
+        ...
 
     def most_used(self, bounds: Bounds) -> int:
         """Return the most that the exchange can have counted in this minute."""
+        ...
 
     def cap(self, now: float) -> float:
         """Return the part of the limit that may be used in a minute."""
+        ...
 
     def reserve(self, bounds: Bounds) -> float:
         """Return the weight that is kept for orders and rescues now."""
+        ...
 
     def for_polls(self, now: float) -> float:
         """Return the weight a minute that polls of this process may use."""
+        ...
 
     def fits_ever(self, weight: int) -> bool:
         """Return whether the weight fits into an empty minute."""
+        ...
 
     def known_wait(self, weight: int, priority: Priority, now: float) -> Wait:
         """Return the wait that a store has already reported for such a call, without asking for its weight."""
+        ...
 
     def wait(self, weight: int, priority: Priority, now: float, bounds: Bounds) -> Wait:
         """Return how long a call of the weight has to wait."""
+        ...
 
     def why(self, weight: int, priority: Priority, now: float, bounds: Bounds) -> WeightReason:
         """Return the reason for which `wait` has no room for a call."""
+        ...
 
     def acquire(self, weight: int, priority: Priority, now: float) -> None:
         """Reserve weight for a call that fits."""
+        ...
 
     def release(self, weight: int, priority: Priority) -> None:
         """Release the weight of a call that was never sent."""
+        ...
 
     def settle(
         self,
@@ -109,6 +125,7 @@ class PoolLedger(Protocol):
         Returns:
             By how much this call raised the count, if no other of our calls was in flight since the count before.
         """
+        ...
 
     def settle_unknown(self, weight: int, minutes: range, *, known: float) -> None:
         """Settle a call that was sent and got no response.
@@ -118,6 +135,7 @@ class PoolLedger(Protocol):
             minutes: the minutes in which the call can be counted.
             known: monotonic time after which the call can no longer arrive.
         """
+        ...
 
     def observe_refusal(self, minutes: range, now: float, *, full: bool) -> None:
         """Learn that the exchange refused a call of one of the minutes: the bound was wrong.
@@ -127,12 +145,15 @@ class PoolLedger(Protocol):
             now: monotonic time.
             full: whether surely the limit of this pool was hit.
         """
+        ...
 
     def raise_weight_factor(self, times: float) -> None:
         """Count calls in flight as that many times their weight."""
+        ...
 
     def is_idle(self, now: float) -> bool:
         """Return whether all that the ledger knows has passed."""
+        ...
 
 
 class PoolCharge(NamedTuple):

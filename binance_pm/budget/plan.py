@@ -17,14 +17,17 @@ class Priced(Protocol):
     @property
     def path(self) -> str:
         """The path."""
+        ...
 
     @property
     def family(self) -> Family:
         """The first part of the path."""
+        ...
 
     @property
     def poll_weights(self) -> Mapping[LimitType, int]:
         """The weight of a call without parameters, by limit type."""
+        ...
 
 
 class PoolPlan(msgspec.Struct, frozen=True):

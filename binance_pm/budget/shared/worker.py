@@ -32,9 +32,11 @@ class Store(Protocol):
         Raises:
             StoreLost: no reply came. The message can be sent again under its number.
         """
+        ...
 
     def close(self) -> None:
         """Close the connection; `exchange` would open it again."""
+        ...
 
 
 class _Budget(Protocol):
@@ -53,9 +55,11 @@ class Worker(Protocol):
 
     def wake(self) -> None:
         """Look again when the next message is due; callable from any thread, and quick."""
+        ...
 
     def restart(self) -> None:
         """Start again in the child of a fork, with a connection of its own."""
+        ...
 
     def close(self, leave_message: StoreMessage | None = None) -> None:
         """End as soon as the store knows that the process leaves; a later `wake` starts again.
@@ -63,6 +67,7 @@ class Worker(Protocol):
         Args:
             leave_message: the last message, if the budget no longer exists.
         """
+        ...
 
 
 class StoreWorker:

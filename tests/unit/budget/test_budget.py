@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from binance_pm.budget import Budget, Charge, LimitType, Pool, Priority, pool_of, process_budget

@@ -100,30 +100,6 @@ async def test_a_pool_is_kept_for_minutes(
     assert (pool in pools_of(budget)) is is_known
 
 
-async def test_a_forgotten_pool_starts_empty(budget: Budget, clock: ManualClock) -> None:
-    """As after a restart of the program."""
-    pool = pool_of_path(1)
-    await spend(budget, pool, clock, used=9_000)
-    clock.now += LONG
-    await crowd(budget, clock)
-
-    await spend(budget, pool, clock, used=3)
-
-    assert {state.used for state in budget.snapshot() if state.pool == pool} == {3}
-
-
-async def test_a_pool_with_calls_in_flight_is_kept(budget: Budget, clock: ManualClock) -> None:
-    """Their responses may be late."""
-    pool = pool_of_path(1)
-    async with budget.reserve((Charge(pool, 7),), call=CALL, max_wait=0) as reservation:
-        reservation.mark_sent()
-        clock.now += 100
-        await crowd(budget, clock)
-        clock.now += 15
-        await crowd(budget, clock, first=20_000)
-        assert {state.in_flight for state in budget.snapshot() if state.pool == pool} == {7}
-
-
 async def test_a_pool_with_waiting_calls_is_kept(budget: Budget, clock: ManualClock) -> None:
     """Calls wait for as long as a gate is closed."""
     pool = Pool("https://papi.example", "papi", LimitType.IP)

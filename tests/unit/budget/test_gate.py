@@ -1,4 +1,4 @@
-"""The gate of a host."""
+"""The gate of an origin."""
 
 from __future__ import annotations
 
@@ -10,35 +10,17 @@ from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
 from tests.support.budget import feedback
 
 
-def test_is_open_at_first() -> None:
-    """No call waits before the exchange has refused one."""
-    assert Gate().wait(now=0.0) == 0.0
-
-
-def test_stays_closed_until_the_given_time() -> None:
-    """The wait is the rest of that time."""
+def test_stays_closed_until_the_latest_of_the_given_times() -> None:
+    """A gate is open at first, a shorter refusal does not shorten a longer one, and a ban ends by itself."""
     gate = Gate()
-    gate.close(100.0, banned=False)
-
-    assert (gate.wait(90.0), gate.wait(100.0)) == (10.0, 0.0)
-
-
-def test_is_never_opened_earlier() -> None:
-    """A later, shorter refusal does not shorten the first."""
-    gate = Gate()
+    waits = [gate.wait(0.0)]
     gate.close(100.0, banned=True)
     gate.close(50.0, banned=False)
-
-    assert (gate.until, gate.is_banned(99.0)) == (100.0, True)
-
-
-def test_forgets_the_ban_when_it_opens() -> None:
-    """A refusal after the end of a ban is an ordinary one again."""
-    gate = Gate()
-    gate.close(100.0, banned=True)
+    waits += [gate.wait(90.0), gate.wait(100.0)]
     gate.close(200.0, banned=False)
 
-    assert (gate.is_banned(99.0), gate.is_banned(100.0)) == (True, False)
+    assert (waits, gate.until) == ([0.0, 10.0, 0.0], 200.0)
+    assert (gate.is_banned(99.0), gate.is_banned(100.0), gate.ban_left(90.0)) == (True, False, 10.0)
 
 
 MINUTE = 30_000_000 * 60.0
@@ -64,14 +46,10 @@ def test_a_429_closes_it_at_least_for_the_rest_of_the_minute(retry_after: str | 
     assert closes_for(429, retry_after=retry_after) == seconds
 
 
-def test_waits_for_the_next_minute_if_the_minute_may_have_turned() -> None:
-    """The refusal may belong to either of the two minutes."""
-    assert closes_for(429, bounds=(MINUTE + 59.5, MINUTE + 60.5)) == 60.5
-
-
-def test_bounds_that_span_years_close_it_for_two_minutes() -> None:
-    """The current minute is not known then."""
-    assert closes_for(429, bounds=(0.0, MINUTE)) == 120.0
+@pytest.mark.parametrize(("bounds", "seconds"), [((MINUTE + 59.5, MINUTE + 60.5), 60.5), ((0.0, MINUTE), 120.0)])
+def test_waits_for_the_minute_after_the_latest_that_is_possible(bounds: tuple[float, float], seconds: float) -> None:
+    """The refusal may belong to any of the possible minutes; two minutes are enough if the bounds span years."""
+    assert closes_for(429, bounds=bounds) == seconds
 
 
 @pytest.mark.parametrize(

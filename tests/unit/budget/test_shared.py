@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -355,20 +354,13 @@ async def test_unused_weight_is_returned(one: Process) -> None:
     assert (one.events(), one.used) == ([Returned(60, Priority.ORDER)], 0)
 
 
-async def test_returned_weight_serves_the_next_call(one: Process, answer: AnswerOf) -> None:
-    """No new message to the store is needed."""
+@pytest.mark.parametrize("priority", [Priority.ORDER, Priority.POLL])
+async def test_unused_weight_serves_the_next_order(one: Process, answer: AnswerOf, priority: Priority) -> None:
+    """No new message to the store is needed, even if the weight was granted for a poll."""
+    await granted_and_unused(one, 60, priority)
     (await admitted(one, 60)).release()
 
     await call(one, 60, lambda: answer(60), max_wait=0)
-
-    assert len(one.messages) == 1
-
-
-async def test_an_order_may_use_weight_granted_for_a_poll(one: Process, answer: AnswerOf) -> None:
-    """A poll may not use weight granted for an order."""
-    await granted_and_unused(one, 60, Priority.POLL)
-
-    await call(one, 60, lambda: answer(60), priority=Priority.ORDER, max_wait=0)
 
     assert len(one.messages) == 1
 
@@ -763,18 +755,6 @@ async def test_a_suspended_process_does_not_send(one: Process, answer: AnswerOf,
         reservation.mark_sent()
     reservation.release()
     assert one.budget.snapshot()[0].waiting[Priority.ORDER] == 0
-
-
-def test_budgets_of_two_egress_ips_may_use_one_file(tmp_path: Path) -> None:
-    """A ban of one IP does not close the gate of the other."""
-    now = time.time()
-    write_ban(tmp_path / "bans.json", f"{HOST} by office", now + 300, now=now)
-    office, home = (
-        SharedBudget(f"unix://{tmp_path}/none", name=name, bans=tmp_path / "bans.json") for name in ("office", "home")
-    )
-
-    assert [budget.gate(HOST).wait(budget.monotonic()) > 0 for budget in (office, home)] == [True, False]
-    office.close()
 
 
 @pytest.mark.parametrize("options", [{"processes": 0}, {"name": ""}])
