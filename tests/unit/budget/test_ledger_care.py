@@ -271,13 +271,6 @@ class TestBlindness:
 
         assert (fresh, wait(ledger, 1, at=42.5)) == (0.0, PATIENCE)
 
-    def test_no_probe_is_needed_without_external_usage(self) -> None:
-        """Our own count is exact."""
-        ledger = known()
-        ledger.acquire(1, ORDERS, 50.0)
-
-        assert wait(ledger, 1, at=50.0) == 0.0
-
 
 def busy(rate: float, *, seconds: int = 40) -> Ledger:
     """Return a ledger that has seen external usage twice a second since the start of minute 0."""
@@ -386,15 +379,6 @@ class TestCatchingUp:
 
         assert (ledger.used(0), wait(ledger, 940, at=32.0), wait(ledger, 941, at=32.0)) == (50, 0.0, 28.0)
 
-    def test_does_not_treat_our_usage_as_external(self) -> None:
-        """The count rose by our own usage."""
-        ledger = known()
-        ledger.catch_up(0, used=500, own=0)
-        answered_call(ledger, 5, 505, at=31.0)
-        answered_call(ledger, 5, 510, at=32.0)
-
-        assert (ledger.external.share, ledger.external.rate) == (0, 0.0)
-
     def test_a_minute_that_was_proven_has_begun(self) -> None:
         """Even if a slower clock still shows the minute before; a minute that a wrong clock reports has not."""
         ledger = known()
@@ -475,14 +459,6 @@ class TestPace:
         assert wait(after_a_burst(4), 200, POLLS, at=0.1) == pytest.approx(
             wait(after_a_burst(0), 200, POLLS, at=0.1), rel=0.05
         )
-
-    def test_a_poll_that_was_not_sent_returns_its_tokens(self) -> None:
-        """Cancelled polls do not slow down later ones."""
-        ledger = filled(known(at=0.0))
-        ledger.acquire(890, POLLS, 0.0)
-        ledger.release(890, POLLS)
-
-        assert wait(ledger, 890, POLLS, at=0.0) == 0.0
 
     def test_only_pacing_blocks_the_calls_behind(self) -> None:
         """If the minute is full, a lighter call of another line may still fit."""
@@ -580,28 +556,11 @@ class TestNoSilence:
 
         assert waits == pytest.approx([1.06, 0.06, 0.0])
 
-    def test_a_call_that_may_still_arrive_is_waited_for(self) -> None:
-        """A minute after that, the exchange's window holds nothing of ours."""
-        ledger = known()
-        ledger.acquire(600, ORDERS, 31.0)
-        ledger.settle_unknown(600, range(1000), known=45.0)
-
-        assert (wait(ledger, 600, at=61.0), wait(ledger, 600, at=105.0)) == (44.0, 0.0)
-
     def test_a_call_that_never_fits_is_never_admitted(self) -> None:
         """However long no call was sent."""
         ledger = known(instances=2)
 
         assert wait(ledger, LIMIT // 2, at=1e9) == math.inf
-
-    def test_a_clock_that_stepped_back_is_not_waited_for(self) -> None:
-        """A store's clock may step back: older entries count as old as the step."""
-        ledger = known(at=3600.0)
-        answered_call(ledger, 5, 2**53, at=3600.0)
-        early = ledger.wait(5, ORDERS, 0.0, (3600.0, 3660.0)).seconds
-
-        assert early == 60.0
-        assert ledger.wait(5, ORDERS, 60.0, (3600.0, 3660.0)).seconds == 0.0
 
     def test_minutes_of_a_wrong_clock_fill_no_memory(self) -> None:
         """Only the few nearest minutes are kept."""

@@ -328,20 +328,6 @@ async def test_a_plan_uses_an_equal_part_for_each_process(one: Process, other: P
     assert one.budget.plan(1, 60.0, [endpoint]).pools[0].available == pytest.approx(alone / 2, rel=0.1)
 
 
-async def test_a_call_near_its_end_waits_for_the_reply(
-    one: Process, answer: AnswerOf, manual_clock: ManualClock
-) -> None:
-    """A call whose time is nearly over is served by a reply in time."""
-    task = await started(call(one, 20, lambda: answer(20), max_wait=1))
-    one.send()
-    one.budget.no_reply_received("no reply")
-    await manual_clock.advance(0.8)
-    await one.exchange()
-
-    assert task.done()
-    assert task.exception() is None
-
-
 async def test_unused_weight_is_returned(one: Process) -> None:
     """A call cancelled at its admission leaves weight unused for less than a second."""
     await granted_and_unused(one, 60)
