@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from typing import Protocol, TypedDict
 
     from binance_pm.paging import Page
+    from binance_pm.resolution import Resolution
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
@@ -68,7 +69,14 @@ if TYPE_CHECKING:
     class Caller(Protocol):
         """The object that makes the calls of an endpoint's method: a client."""
 
-        async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None], /) -> T:
+        async def call(
+            self,
+            endpoint: Endpoint[T],
+            parameters: Mapping[str, Value | None],
+            /,
+            *,
+            check: bool = True,
+        ) -> T:
             """Make one call."""
             ...
 
@@ -85,10 +93,12 @@ if TYPE_CHECKING:
         """See `Endpoint.repeat`: ``"same_effect"`` for cancels and absolute settings, ``"never"`` for download ids."""
         client_id: str
         """The optional parameter for the caller's own id, such as ``new_client_order_id``."""
-        resolve: str
-        """The query that finds out whether a write was executed, such as ``um.order``."""
+        resolve: Resolution
+        """How `Client.resolve` finds out whether a write was executed. The method may have a parameter ``resolve``,
+        which is not sent: whether a call resolves an unknown outcome before it raises."""
         check: Check
-        """Refuses arguments before they are sent: it raises ValueError, which becomes a `ConfigurationError`."""
+        """Refuses arguments before they are sent: it raises ValueError, which becomes a `ConfigurationError`. The
+        method has a parameter ``check``, which is not sent: whether a call is checked."""
         page: Page
         """How further pages of a long list are requested."""
         single: bool | str
@@ -196,9 +206,11 @@ def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
         raise TypeError(f"{function.__name__} is declared with {', '.join(unknown)}, which is not a fact")
     signature, options = _written_out(function)
     bare = signature.replace(parameters=list(signature.parameters.values())[1:])
+    _check_call_options(function.__name__, bare, facts)
     declaration = _Declaration(_endpoint(method, path, facts, function, bare, options))
     wire_names = declaration.endpoint.wire_names
     needs_none = all(parameter.default is not parameter.empty for parameter in bare.parameters.values())
+    call_options = CALL_OPTIONS & bare.parameters.keys()
 
     @functools.wraps(function)
     async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -209,10 +221,11 @@ def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
             # Binding costs as much as signing, and most polls have no arguments.
             return await self.call(endpoint, {})
         arguments = bare.bind(*args, **kwargs).arguments
+        given = {name: arguments.pop(name) for name in call_options if name in arguments} if call_options else {}
         parameters = {wire_names[name]: value for name, value in arguments.items()}
         if endpoint.one is not None and parameters.get(endpoint.one_with) is not None:
             endpoint = endpoint.one
-        return await self.call(endpoint, parameters)
+        return await self.call(endpoint, parameters, **given)
 
     decorated = cast("Any", call)
     decorated.__signature__ = signature
@@ -220,6 +233,8 @@ def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
     return cast("F", call)
 
 
+CALL_OPTIONS: Final = frozenset({"check", "resolve"})
+"""Parameters of a method that choose how the call is made, and that are not sent."""
 _PASSED_ON: Final = ("repeat", "client_id", "resolve", "check", "page", "deprecated")
 _FACTS: Final = {"weights", "security", "priority", "single", *_PASSED_ON}
 
@@ -237,7 +252,8 @@ def _endpoint(
     Raises:
         ValueError: the declaration contradicts itself, or its path belongs to no known host.
     """
-    wire_names = {name: camel(name) for name in signature.parameters}
+    parameters = {name: one for name, one in signature.parameters.items() if name not in CALL_OPTIONS}
+    wire_names = {name: camel(name) for name in parameters}
     weights = checked_weights(path, facts["weights"])
     single, returns = facts.get("single", False), signature.return_annotation
     one, one_with = None, ""
@@ -256,7 +272,7 @@ def _endpoint(
         priority=facts.get("priority", default_priority(method)),
         decode=_decoder_of_one(returns) if single is True else decoder(returns),
         returns=returns,
-        parameters=signature.parameters,
+        parameters=parameters,
         wire_names=wire_names,
         doc=inspect.getdoc(function) or "",
         one_with=one_with,
@@ -268,6 +284,18 @@ def _endpoint(
         return endpoint
     selected = msgspec.structs.replace(endpoint, decode=_decoder_of_one(one), returns=one)
     return msgspec.structs.replace(endpoint, one=selected)
+
+
+def _check_call_options(name: str, signature: inspect.Signature, facts: Facts) -> None:
+    """Refuse a method whose call options do not fit its facts.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if ("check" in facts) != ("check" in signature.parameters):
+        raise ValueError(f"{name} has either a check or a parameter check, and needs both or neither")
+    if "resolve" in signature.parameters and "resolve" not in facts:
+        raise ValueError(f"{name} has a parameter resolve, and does not declare how its outcome is found out")
 
 
 def _written_out(function: Callable[..., object]) -> tuple[inspect.Signature, type[Any] | None]:

@@ -43,10 +43,13 @@ ORDER = [
     "decoding",
     "wire",
     "signing",
+    "client_ids",
+    "settings",
     "clock",
     "wakeup",
     "listeners",
     "transport",
+    "resolution",
     "errors",
     "environment",
     "arguments",
@@ -64,6 +67,7 @@ ORDER = [
     "attempt_event",
     "session",
     "call",
+    "resolve",
     "client",
     "fleet",
     "metrics",
@@ -232,7 +236,6 @@ LONGEST_FILE, LONGEST_FUNCTION = 500, 40
 LONG_FILES: set[str] = set()
 LONG_FUNCTIONS = {
     "cli/app.py _watch",
-    "client.py __init__",
     "session.py __init__",
 }
 # Parts with a cycle of imports inside functions or for types only.

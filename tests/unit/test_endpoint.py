@@ -14,6 +14,7 @@ import pytest
 from binance_pm import ENDPOINTS, Client, Endpoint
 from binance_pm.endpoint import Registry, Weights, checked_weights, undeclared_endpoint
 from binance_pm.limits import LIMITS, LimitType, Priority
+from binance_pm.resolution import ByClientId, queries_of
 from binance_pm.sandbox import facts
 from binance_pm.wire import Model
 
@@ -134,16 +135,16 @@ def test_a_signed_endpoint_takes_a_recv_window(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
-def test_the_query_for_the_outcome_of_a_write_exists(name: str) -> None:
-    """The query accepts the client order id that the action sends."""
+def test_the_queries_for_the_outcome_of_a_write_exist(name: str) -> None:
+    """They are reads, and find a placement by the client id that it sends."""
     endpoint = ENDPOINTS[name]
     if endpoint.resolve is None:
         return
-    query = ENDPOINTS[endpoint.resolve]
 
-    assert not query.is_write
-    if endpoint.client_id is not None:
-        assert {endpoint.client_id, f"orig_{endpoint.client_id.removeprefix('new_')}"} & query.parameters.keys()
+    assert not any(ENDPOINTS[query].is_write for query in queries_of(endpoint.resolve))
+    if isinstance(endpoint.resolve, ByClientId):
+        assert endpoint.client_id is not None
+        assert all(endpoint.resolve.parameter in ENDPOINTS[query].parameters for query in endpoint.resolve.queries)
 
 
 @pytest.mark.parametrize(
