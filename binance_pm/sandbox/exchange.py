@@ -18,7 +18,7 @@ from binance_pm.sandbox.faults import Fault, FaultQueue
 from binance_pm.sandbox.handlers import HANDLERS, Context
 from binance_pm.sandbox.limits import Counter, Limits
 from binance_pm.sandbox.market import Market
-from binance_pm.sandbox.messages import Arrival, Refused, Reply, Request
+from binance_pm.sandbox.messages import Arrival, Reply, Request, RequestRefused
 from binance_pm.sandbox.state import AccountState
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Exchange:
             headers: dict[str, str] = {}
             try:
                 status, body = 200, self._obey(request, headers, now)
-            except Refused as refused:
+            except RequestRefused as refused:
                 status, body = refused.error.status, refused.body
                 headers |= refused.headers
         return Reply(status=status, headers=_date_and_type(now, body) | headers, body=body)
@@ -187,7 +187,7 @@ class Exchange:
         self._charge(request, endpoint, owner, headers, now)
         parameters, state = self._checked(request, endpoint, owner, now)
         if endpoint.name not in HANDLERS:
-            raise Refused(facts.NOT_SIMULATED, method=endpoint.method, path=endpoint.path)
+            raise RequestRefused(facts.NOT_SIMULATED, method=endpoint.method, path=endpoint.path)
         return msgspec.json.encode(HANDLERS[endpoint.name](Context(parameters, now, self.market, state)))
 
     def _checked(
@@ -209,7 +209,7 @@ class Exchange:
         if until is None:
             return
         family = facts.FAMILIES[facts.family_name(request.path)]
-        refused = Refused(family.banned, ip=request.ip, until=math.ceil(until * 1000))
+        refused = RequestRefused(family.banned, ip=request.ip, until=math.ceil(until * 1000))
         refused.headers["Retry-After"] = _whole_seconds(until - now)
         raise refused
 
@@ -232,8 +232,8 @@ class Exchange:
         limit = self._limits.limits[over.pool]
         if over.pool == "papi-orders":
             # Without Retry-After: only the account's orders are refused.
-            raise Refused(facts.TOO_MANY_ORDERS, limit=limit)
-        refused = Refused(endpoint.family.over_limit, ip=request.ip, limit=limit)
+            raise RequestRefused(facts.TOO_MANY_ORDERS, limit=limit)
+        refused = RequestRefused(endpoint.family.over_limit, ip=request.ip, limit=limit)
         refused.headers["Retry-After"] = _whole_seconds(self._limits.window_end(now) - now)
         raise refused
 

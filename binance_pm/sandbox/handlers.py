@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from binance_pm.sandbox import facts
 from binance_pm.sandbox.market import ETHBTC, SYMBOLS, amount
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import RequestRefused
 from binance_pm.sandbox.state import DEFAULT_LEVERAGE
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def balance(context: Context) -> Fields | list[Fields]:
     # According to the documents, the single object lacks this field.
     row = next((row for row in rows if row["asset"] == asset), None)
     if row is None:
-        raise Refused(facts.BAD_ASSET)
+        raise RequestRefused(facts.BAD_ASSET)
     return {name: value for name, value in row.items() if name != "crossMarginAsset"}
 
 
@@ -257,7 +257,7 @@ def set_um_leverage(context: Context) -> Fields:
     symbol, leverage = context.parameters["symbol"], int(context.parameters["leverage"])
     _known_symbol(context)
     if not 1 <= leverage <= _MAX_LEVERAGE:
-        raise Refused(facts.INVALID_LEVERAGE, leverage=leverage)
+        raise RequestRefused(facts.INVALID_LEVERAGE, leverage=leverage)
     context.state.leverage[symbol] = leverage
     return {"leverage": leverage, "maxNotionalValue": _max_notional(leverage), "symbol": symbol}
 
@@ -269,7 +269,7 @@ def um_income(context: Context) -> list[Fields]:
     end = int(parameters.get("endTime", context.now * 1000))
     start = int(parameters.get("startTime", end - _WEEK))
     if start > end:
-        raise Refused(facts.INVALID_TIME_RANGE)
+        raise RequestRefused(facts.INVALID_TIME_RANGE)
     symbol = _known_symbol(context)
     rows = [
         row
@@ -370,7 +370,7 @@ def _known_symbol(context: Context) -> str | None:
     """Return the requested symbol, if any; refuse a symbol that the market does not have."""
     symbol = context.parameters.get("symbol")
     if symbol is not None and symbol not in _SYMBOLS:
-        raise Refused(facts.BAD_SYMBOL)
+        raise RequestRefused(facts.BAD_SYMBOL)
     return symbol
 
 

@@ -55,7 +55,7 @@ class Arrival(msgspec.Struct, kw_only=True):
     """The HTTP status of the response; None before the response, and if the connection was dropped."""
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request broke a rule; caught where the reply is created."""
 
     def __init__(self, error: Error, **words: object) -> None:

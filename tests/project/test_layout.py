@@ -244,8 +244,6 @@ CLASSES_ALIKE = {
     "Account",
     "Endpoint",
     "Keys",
-    "Pool",
-    "Refused",
     "Request",
     "Row",
     "Target",
