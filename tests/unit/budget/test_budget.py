@@ -8,47 +8,62 @@ import math
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import pytest
 
-from binance_pm.budget import Budget, Charge, LimitType, Pool, Priority, pool_of, process_budget
+from binance_pm.budget import Budget, Charge, LimitType, Pool, Priority, Reservation, pool_of, process_budget
 from binance_pm.errors import BudgetExceeded, CallInfo, ConfigurationError, GateClosed
 from binance_pm.limits import Feedback
-from tests.support.clocks import ManualClock, settled
-
-if TYPE_CHECKING:
-    from tests.support.clocks import FakeClock
-
-ChargeOf = Callable[[int], tuple[Charge, ...]]
-AnswerOf = Callable[..., Feedback]
+from tests.support.budget import PAPI, feedback
+from tests.support.clocks import FakeClock, ManualClock, settled
 
 CALL = CallInfo("account", "desk")
+ORDERS = pool_of("papi", LimitType.ORDERS, origin=PAPI.origin, path="", key_id="a")
+
+
+def reserve(budget: Budget, weight: int, *pools: Pool, max_wait: float = 0.0) -> Reservation:
+    """Return the reservation of an order, in the pool of the IP or in the given pools."""
+    charges = tuple(Charge(pool, weight) for pool in pools or (PAPI,))
+    return budget.reserve(charges, call=CALL, priority=Priority.ORDER, max_wait=max_wait)
+
+
+def answer(used: int | None = None, *, status: int = 200, body: bytes = b"{}", **headers: str) -> Feedback:
+    """Return a response of the exchange without its clock."""
+    sent = {name.replace("_", "-"): text for name, text in headers.items()}
+    if used is not None:
+        sent["x-mbx-used-weight-1m"] = str(used)
+    return feedback(status, sent, body)
 
 
 async def spend(
-    budget: Budget, charges: tuple[Charge, ...], answer: Callable[[], Feedback | None], *, max_wait: float = 60.0
+    budget: Budget, weight: int, used: int | None = None, *pools: Pool, max_wait: float = 60.0, **response: Any
 ) -> None:
-    """Make one whole call: reserve, mark as sent, then settle, or lose the call if the response is None."""
-    async with budget.reserve(charges, call=CALL, priority=Priority.ORDER, max_wait=max_wait) as reservation:
+    """Make one whole call, which is lost if there is neither a count nor anything else of a response."""
+    async with reserve(budget, weight, *pools, max_wait=max_wait) as reservation:
         reservation.mark_sent()
-        if (told := answer()) is not None:
-            reservation.settle(told)
+        if used is not None or response:
+            reservation.settle(answer(used, **response))
 
 
-async def burst(
-    budget: Budget, charges: tuple[Charge, ...], answers: list[Callable[[], Feedback]], *, max_wait: float = 60.0
-) -> None:
-    """Send all calls before the first of them is answered."""
-    async with AsyncExitStack() as stack:
-        entered = [budget.reserve(charges, call=CALL, priority=Priority.ORDER, max_wait=max_wait) for _ in answers]
-        for reservation in entered:
-            (await stack.enter_async_context(reservation)).mark_sent()
-        for reservation, told in zip(entered, answers, strict=True):
-            given = told()
-            reservation.settle(given)
+def budget_of(clock: FakeClock | ManualClock) -> Budget:
+    """Return a budget with a limit of 110 a minute, of which 100 can be spent, that knows the exchange's clock."""
+    budget = Budget(limits={("papi", LimitType.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
+    budget.observe_time(PAPI.origin, clock.now, clock.now, asked=clock.now)
+    return budget
+
+
+@pytest.fixture
+def budget(clock: FakeClock) -> Budget:
+    """A budget on a clock that moves when a task sleeps."""
+    return budget_of(clock)
+
+
+@pytest.fixture
+def patient_budget(manual_clock: ManualClock) -> Budget:
+    """A budget on a manual clock: a waiting call is woken by a response."""
+    return budget_of(manual_clock)
 
 
 def used(budget: Budget) -> list[tuple[int, int]]:
@@ -56,37 +71,31 @@ def used(budget: Budget) -> list[tuple[int, int]]:
     return [(state.used, state.in_flight) for state in budget.snapshot()]
 
 
-async def test_waits_until_the_minute_has_surely_turned(
-    budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
-) -> None:
+async def test_waits_until_the_minute_has_surely_turned(budget: Budget, clock: FakeClock) -> None:
     """A call waits no longer than that; if it may not wait so long, it fails at once with the wait."""
     clock.now = 30_000_000 * 60.0 + 30
-    await spend(budget, charge(1), lambda: answer(100))
+    await spend(budget, 1, 100)
 
     with pytest.raises(BudgetExceeded) as caught:
-        await spend(budget, charge(5), answer, max_wait=5)
+        await spend(budget, 5, max_wait=5)
     assert (caught.value.wait, clock.slept) == (pytest.approx(30, abs=1.1), [])
 
-    await spend(budget, charge(20), lambda: answer(20))
+    await spend(budget, 20, 20)
     assert sum(clock.slept) == pytest.approx(30, abs=1.1)
 
 
-async def test_a_call_heavier_than_a_minute_is_refused_at_once(
-    budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
-) -> None:
+async def test_a_call_heavier_than_a_minute_is_refused_at_once(budget: Budget, clock: FakeClock) -> None:
     """The call would never fit."""
     with pytest.raises(BudgetExceeded) as caught:
-        await spend(budget, charge(101), answer)
+        await spend(budget, 101)
 
     assert (caught.value.wait, clock.slept, budget.waiting) == (math.inf, [], 0)
 
 
 @pytest.mark.parametrize(("steps", "left"), [("", 0), ("mark_sent", 60), ("mark_sent mark_unsent", 0)])
-async def test_a_call_without_a_response_counts_only_if_it_was_sent(
-    budget: Budget, charge: ChargeOf, steps: str, left: int
-) -> None:
+async def test_a_call_without_a_response_counts_only_if_it_was_sent(budget: Budget, steps: str, left: int) -> None:
     """The exchange may count a lost call, and the transport may find out that no byte was sent after all."""
-    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as reservation:
+    async with reserve(budget, 60) as reservation:
         for step in steps.split():
             getattr(reservation, step)()
         assert used(budget) == [(60, 60)]
@@ -94,77 +103,64 @@ async def test_a_call_without_a_response_counts_only_if_it_was_sent(
     assert used(budget) == [(left, 0)]
 
 
-async def test_a_new_call_does_not_overtake_waiting_calls(
-    patient_budget: Budget, charge: ChargeOf, answer: AnswerOf, pool: Pool
-) -> None:
+async def test_a_new_call_does_not_overtake_waiting_calls(patient_budget: Budget) -> None:
     """A call queues behind another that waits for one of its pools, although it would fit."""
-    order = Charge(pool_of("papi", LimitType.ORDERS, origin=pool.origin, path="", key_id="a"), 1)
-    await spend(patient_budget, charge(1), lambda: answer(1))
+    await spend(patient_budget, 1, 1)
     async with (
         anyio.create_task_group() as tasks,
-        patient_budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0),
+        reserve(patient_budget, 60),
     ):
-        tasks.start_soon(spend, patient_budget, charge(60), lambda: answer(60))
+        tasks.start_soon(spend, patient_budget, 60, 60)
         await settled()
-        tasks.start_soon(spend, patient_budget, (*charge(1), order), lambda: answer(61))
+        tasks.start_soon(spend, patient_budget, 1, 61, PAPI, ORDERS)
         await settled()
         assert patient_budget.waiting == 2
 
     assert patient_budget.waiting == 0
 
 
-async def test_max_wait_holds_if_the_calls_in_front_are_not_answered(
-    clock: FakeClock, charge: ChargeOf, answer: AnswerOf
-) -> None:
+async def test_max_wait_holds_if_the_calls_in_front_are_not_answered(budget: Budget, clock: FakeClock) -> None:
     """A call fails after max_wait, whatever happens to other calls."""
-    budget = Budget(limits={("papi", LimitType.IP): 110}, monotonic=clock, wall=clock, sleep=clock.sleep)
-    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0):
+    async with reserve(budget, 60):
         with pytest.raises(BudgetExceeded):
-            await spend(budget, charge(60), answer, max_wait=7)
+            await spend(budget, 60, max_wait=7)
 
     assert clock.slept == [7.0]
 
 
-async def test_only_the_pools_that_lack_weight_block_other_calls(
-    patient_budget: Budget, charge: ChargeOf, answer: AnswerOf, pool: Pool
-) -> None:
+async def test_only_the_pools_that_lack_weight_block_other_calls(patient_budget: Budget) -> None:
     """An order that waits for its account's pool does not block the pool of the IP."""
-    orders = pool_of("papi", LimitType.ORDERS, origin=pool.origin, path="", key_id="a")
     budget = patient_budget
-    await spend(budget, charge(1), lambda: answer(1))
+    await spend(budget, 1, 1)
     async with (
         anyio.create_task_group() as tasks,
-        budget.reserve((Charge(orders, 1190),), call=CALL, priority=Priority.ORDER, max_wait=0),
+        reserve(budget, 1190, ORDERS),
     ):
-        tasks.start_soon(spend, budget, (*charge(5), Charge(orders, 1)), lambda: answer(6))
+        tasks.start_soon(spend, budget, 5, 6, PAPI, ORDERS)
         await settled()
-        await spend(budget, charge(5), lambda: answer(6), max_wait=0)
+        await spend(budget, 5, 6, max_wait=0)
         assert budget.waiting == 1
 
     assert budget.waiting == 0
 
 
-async def test_a_reservation_that_is_never_settled_expires(
-    budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
-) -> None:
+async def test_a_reservation_that_is_never_settled_expires(budget: Budget, clock: FakeClock) -> None:
     """Weight held by an event loop that ended during a call is freed after two minutes."""
-    forgotten = await budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0).__aenter__()
+    forgotten = await reserve(budget, 60).__aenter__()
     forgotten.mark_sent()
     clock.now += 180
 
-    await spend(budget, charge(60), lambda: answer(60), max_wait=0)
+    await spend(budget, 60, 60, max_wait=0)
     await forgotten.__aexit__()
 
     assert used(budget) == [(60, 0)]
 
 
-async def test_nothing_is_sent_after_its_reservation_expired(
-    budget: Budget, charge: ChargeOf, answer: AnswerOf, clock: FakeClock
-) -> None:
+async def test_nothing_is_sent_after_its_reservation_expired(budget: Budget, clock: FakeClock) -> None:
     """A call whose weight was counted as lost may not be sent in addition."""
-    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0) as late:
+    async with reserve(budget, 60) as late:
         clock.now += 180
-        await spend(budget, charge(60), lambda: answer(60), max_wait=0)
+        await spend(budget, 60, 60, max_wait=0)
         with pytest.raises(BudgetExceeded):
             late.mark_sent()
 
@@ -174,11 +170,11 @@ async def test_nothing_is_sent_after_its_reservation_expired(
 class TestGate:
     """What a refusal of the exchange closes."""
 
-    async def test_closes_for_calls_about_to_be_sent(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
+    async def test_closes_for_calls_about_to_be_sent(self, budget: Budget) -> None:
         """Weight that was acquired before the refusal may not be used after it."""
-        await spend(budget, charge(1), lambda: answer(1))
-        async with budget.reserve(charge(1), call=CALL, priority=Priority.ORDER, max_wait=0) as late:
-            await spend(budget, charge(1), lambda: answer(2, status=429))
+        await spend(budget, 1, 1)
+        async with reserve(budget, 1) as late:
+            await spend(budget, 1, 2, status=429)
             with pytest.raises(GateClosed):
                 late.mark_sent()
 
@@ -197,56 +193,57 @@ class TestGate:
     async def test_calls_wait_until_it_opens_or_fail_at_once(
         self,
         budget: Budget,
-        charge: ChargeOf,
-        answer: AnswerOf,
         clock: FakeClock,
         told: dict[str, Any],
         seconds: float,
         is_ban: bool,  # noqa: FBT001 - pytest passes it by name
     ) -> None:
         """A call fails with the end of the refusal if it may not wait so long; only a refusal closes the gate."""
-        await spend(budget, charge(1), lambda: answer(1))
-        await spend(budget, charge(1), lambda: answer(2, **told))
+        await spend(budget, 1, 1)
+        await spend(budget, 1, 2, **told)
 
         if seconds:
             with pytest.raises(GateClosed) as caught:
-                await spend(budget, charge(1), answer, max_wait=seconds - 2)
+                await spend(budget, 1, max_wait=seconds - 2)
             assert (caught.value.banned, clock.slept) == (is_ban, [])
             assert caught.value.until == pytest.approx(clock.now + seconds, abs=1.1)
-        await spend(budget, charge(1), lambda: answer(1), max_wait=1000)
+        await spend(budget, 1, 1, max_wait=1000)
 
         assert sum(clock.slept) == pytest.approx(seconds, abs=0.1)
 
-    async def test_is_logged_once(
-        self, budget: Budget, charge: ChargeOf, answer: AnswerOf, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_is_logged_once(self, budget: Budget, caplog: pytest.LogCaptureFixture) -> None:
         """One log line for all calls that were in flight."""
-        await spend(budget, charge(1), lambda: answer(1))
+        await spend(budget, 1, 1)
         with caplog.at_level(logging.WARNING, "binance_pm"):
-            await burst(budget, charge(1), [lambda: answer(1, status=429, retry_after="200")] * 5)
+            async with AsyncExitStack() as stack:
+                entered = [await stack.enter_async_context(reserve(budget, 1)) for _ in range(5)]
+                for reservation in entered:
+                    reservation.mark_sent()
+                for reservation in entered:
+                    reservation.settle(answer(1, status=429, retry_after="200"))
 
         assert caplog.text.count("answered HTTP 429: nothing is sent to it for 200.0 s") == 1
 
-    async def test_another_host_is_open(self, budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
+    async def test_another_host_is_open(self, budget: Budget) -> None:
         """A gate belongs to one host."""
-        await spend(budget, charge(1), lambda: answer(1, status=418))
-        other = Charge(pool_of("sapi", LimitType.IP, origin="https://other", path="/sapi/v1/x", key_id=""), 5)
+        await spend(budget, 1, 1, status=418)
+        other = pool_of("sapi", LimitType.IP, origin="https://other", path="/sapi/v1/x", key_id="")
 
-        await spend(budget, (other,), lambda: None, max_wait=0)
+        await spend(budget, 5, None, other, max_wait=0)
 
 
-async def test_threads_with_their_own_event_loop_share_the_budget(charge: ChargeOf, answer: AnswerOf) -> None:
+async def test_threads_with_their_own_event_loop_share_the_budget() -> None:
     """A call that waits in one event loop is woken by a response in another thread."""
     budget = Budget(limits={("papi", LimitType.IP): 110})
     entered = threading.Event()
 
     async def wait_for_weight() -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(spend, budget, charge(60), lambda: answer(60))
+            tasks.start_soon(spend, budget, 60, 60)
             await settled()
             entered.set()
 
-    async with budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0):
+    async with reserve(budget, 60):
         thread = threading.Thread(target=anyio.run, args=(wait_for_weight,))
         thread.start()
         await anyio.to_thread.run_sync(entered.wait)
@@ -255,34 +252,30 @@ async def test_threads_with_their_own_event_loop_share_the_budget(charge: Charge
     assert budget.waiting == 0
 
 
-async def test_a_stopped_event_loop_does_not_block_other_calls(
-    manual_clock: ManualClock, charge: ChargeOf, answer: AnswerOf
-) -> None:
+async def test_a_stopped_event_loop_does_not_block_other_calls(manual_clock: ManualClock) -> None:
     """If the event loop of the first call has stopped, the next call goes seconds later."""
-    budget = Budget(
-        limits={("papi", LimitType.IP): 110}, monotonic=manual_clock, wall=manual_clock, sleep=manual_clock.sleep
-    )
-    await spend(budget, charge(90), lambda: answer(90))
-    served: list[Feedback] = []
+    budget = budget_of(manual_clock)
+    await spend(budget, 90, 90)
+    served: list[int] = []
 
-    def serve() -> Feedback:
-        served.append(answer(40))
-        return served[-1]
+    async def serve() -> None:
+        await spend(budget, 20, 40, max_wait=600)
+        served.append(20)
 
     loop = asyncio.new_event_loop()
-    first = loop.create_task(spend(budget, charge(20), lambda: answer(20), max_wait=600))
+    first = loop.create_task(spend(budget, 20, 20, max_wait=600))
     thread = threading.Thread(target=loop.run_until_complete, args=(settled(),))
     thread.start()
     await anyio.to_thread.run_sync(thread.join)
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(partial(spend, budget, charge(20), serve, max_wait=600))
+        tasks.start_soon(serve)
         await settled()
         assert budget.waiting == 2
         for _ in range(14):
             await manual_clock.advance(5)
         tasks.cancel_scope.cancel()
-    assert len(served) == 1
+    assert served == [20]
 
     first.cancel()
     await anyio.to_thread.run_sync(loop.run_until_complete, settled())
@@ -290,18 +283,18 @@ async def test_a_stopped_event_loop_does_not_block_other_calls(
     loop.close()
 
 
-def test_an_event_loop_that_ended_with_waiting_calls_does_no_harm(charge: ChargeOf) -> None:
+def test_an_event_loop_that_ended_with_waiting_calls_does_no_harm() -> None:
     """Waking a task of a closed loop raises no error for the caller that settles, and loses no weight."""
     budget = Budget(limits={("papi", LimitType.IP): 110})
 
     async def hold() -> Callable[[], None]:
-        first = await budget.reserve(charge(60), call=CALL, priority=Priority.ORDER, max_wait=0).__aenter__()
+        first = await reserve(budget, 60).__aenter__()
         return lambda: budget.release(first)
 
     def abandon() -> Callable[[], None]:
         loop = asyncio.new_event_loop()
         release = loop.run_until_complete(hold())
-        waiting = loop.create_task(spend(budget, charge(60), lambda: None))
+        waiting = loop.create_task(spend(budget, 60))
         loop.run_until_complete(settled())
         loop.close()
         abandoned.append(waiting)
@@ -323,9 +316,9 @@ def test_a_process_has_one_budget_for_each_egress_ip() -> None:
     assert process_budget("proxy:3128") is not process_budget()
 
 
-async def test_repr_shows_the_pools(budget: Budget, charge: ChargeOf, answer: AnswerOf) -> None:
+async def test_repr_shows_the_pools(budget: Budget) -> None:
     """How much of each pool is used, and how many calls wait."""
-    await spend(budget, charge(20), lambda: answer(20))
+    await spend(budget, 20, 20)
 
     assert repr(budget) == "Budget(IP /papi 20/110, 0 waiting)"
     assert repr(Budget()) == "Budget(unused, 0 waiting)"
