@@ -107,7 +107,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(call.sent_at is None for call in self.open))
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        """Release the weight of a call that was not call."""
+        """Release the weight of a call that was not sent."""
         call = data.draw(st.sampled_from([call for call in self.open if call.sent_at is None]))
         self.open.remove(call)
         self.ledger.release(call.weight, call.priority)

@@ -224,7 +224,7 @@ def test_user_and_password_come_from_the_url(guarded: int, name: str, who: str) 
         assert PASSWORD not in repr(opened)
 
 
-@pytest.mark.parametrize("who", ["", f":not-{PASSWORD}@", f"nobody:{PASSWORD}@"])
+@pytest.mark.parametrize("who", ["", f":not-{PASSWORD}@", f"unknown:{PASSWORD}@"])
 def test_a_wrong_password_is_not_shown(guarded: int, name: str, who: str, caplog: pytest.LogCaptureFixture) -> None:
     """The error names the server and the cause."""
     caplog.set_level(logging.DEBUG)

@@ -181,7 +181,7 @@ class TestGate:
         assert (late.is_sent, used(budget)) == (False, [(2, 0)])
 
     @pytest.mark.parametrize(
-        ("told", "seconds", "is_ban"),
+        ("response", "seconds", "is_ban"),
         [
             ({"status": 429, "retry_after": "100"}, 100.0, False),
             ({"status": 429, "date": "Fri, 01 Jan 2038 00:00:00 GMT"}, 50.0, False),
@@ -194,13 +194,13 @@ class TestGate:
         self,
         budget: Budget,
         clock: FakeClock,
-        told: dict[str, Any],
+        response: dict[str, Any],
         seconds: float,
         is_ban: bool,  # noqa: FBT001 - pytest passes it by name
     ) -> None:
         """A call fails with the end of the refusal if it may not wait so long; only a refusal closes the gate."""
         await spend(budget, 1, 1)
-        await spend(budget, 1, 2, **told)
+        await spend(budget, 1, 2, **response)
 
         if seconds:
             with pytest.raises(GateClosed) as caught:

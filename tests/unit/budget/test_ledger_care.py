@@ -408,14 +408,14 @@ class TestPace:
         ledger = filled(known(at=0.0))
         ledger.acquire(950, POLLS, 0.0)
         ledger.settle(950, 950, range(1), sent=0.0, now=0.1)
-        departures = [60.0]
-        while len(departures) < 9:
-            now = departures[-1] + wait(ledger, 100, POLLS, at=departures[-1])
+        times = [60.0]
+        while len(times) < 9:
+            now = times[-1] + wait(ledger, 100, POLLS, at=times[-1])
             ledger.acquire(100, POLLS, now)
-            ledger.settle(100, 100 * len(departures), range(1, 2), sent=now, now=now)
-            departures.append(now)
+            ledger.settle(100, 100 * len(times), range(1, 2), sent=now, now=now)
+            times.append(now)
 
-        apart = [later - earlier for earlier, later in pairwise(departures[2:])]
+        apart = [later - earlier for earlier, later in pairwise(times[2:])]
         assert apart == [pytest.approx(60 / 9, rel=0.15)] * len(apart)
 
     @given(
@@ -434,13 +434,13 @@ class TestPace:
         answered_call(ledger, used, used, at=at)
         ledger.external.rate = theirs
         ledger._bucket.tokens -= spent
-        told = wait(ledger, weight, POLLS, at=at)
+        seconds = wait(ledger, weight, POLLS, at=at)
         paced = ledger.why(weight, POLLS, at, (at, at)) == "pace"
         # The next minute is near at the very end of a minute.
-        assume(paced and 0.05 < told < 60 - at - 0.25)
+        assume(paced and 0.05 < seconds < 60 - at - 0.25)
 
-        early, due = deepcopy(ledger), at + 1.001 * told
-        assert wait(early, weight, POLLS, at=at + sooner * told) > 0.0
+        early, due = deepcopy(ledger), at + 1.001 * seconds
+        assert wait(early, weight, POLLS, at=at + sooner * seconds) > 0.0
         assert not wait(ledger, weight, POLLS, at=due) or ledger.why(weight, POLLS, due, (due, due)) != "pace"
 
     def test_orders_are_not_paced(self) -> None:
@@ -497,13 +497,13 @@ def test_a_long_random_history_leaves_little_in_memory(seed: int) -> None:
         weight = chance.randint(1, 40)
         ledger.acquire(weight, chance.choice([*Priority]), now)
         minutes = ledger.minutes((low, high))
-        end = chance.choice(["answered", "answered", "untold", "lost", "cancelled", "refused"])
+        end = chance.choice(["answered", "answered", "without a count", "lost", "cancelled", "refused"])
         if end == "cancelled":
             ledger.release(weight, POLLS)
         elif end == "lost":
             ledger.settle_unknown(weight, ledger.minutes((low, high + 10)), known=now + 10)
         else:
-            used = None if end == "untold" else ledger.used(minutes.start)
+            used = None if end == "without a count" else ledger.used(minutes.start)
             ledger.settle(weight, used, minutes, sent=now - 0.1, now=now)
         if end == "refused":
             ledger.observe_refusal(minutes, now, full=False)

@@ -80,11 +80,12 @@ def test_an_account_is_not_set_back_far_by_a_heavy_call() -> None:
     assert served(standing, 20).count("heavy") == 1
 
 
-def test_a_requeued_call_is_next_in_a_line_without_its_account() -> None:
-    """The call had its turn, and is not charged again before it is served again."""
-    standing = queue_of(WaitingCall("a", 9), WaitingCall("b", 9), WaitingCall("b", 9), WaitingCall("b", 9))
-    served(standing, 3)
-    requeued = WaitingCall("a", is_requeued=True)
+@pytest.mark.parametrize(("waiting", "times"), [("ab", 0), ("abbb", 3)])
+def test_a_requeued_call_is_next(waiting: str, times: int) -> None:
+    """The call had its turn, and is not charged again, whether or not other calls of its account wait."""
+    standing = queue_of(*(WaitingCall(account, 9) for account in waiting))
+    served(standing, times)
+    requeued = WaitingCall("a", 9, is_requeued=True)
     standing.add(requeued)
 
     assert first_of(standing)[0] is requeued

@@ -370,12 +370,12 @@ async def test_without_a_reply_the_message_is_repeated(one: Process) -> None:
     waiting = await started(one, 10, 60)
     one._clock.now += 0.02
     one.send()
-    first, told = one.messages[-1], one.events()
+    first, events = one.messages[-1], one.events()
     one.budget.no_reply_received("no reply")
     await cancelled(waiting)
     await one.exchange()
 
-    assert (one.messages[-1].number, one.events()) == (first.number, told)
+    assert (one.messages[-1].number, one.events()) == (first.number, events)
     assert (one.budget.is_store_lost, one.used) == (False, 50)
 
 

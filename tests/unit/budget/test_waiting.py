@@ -126,7 +126,7 @@ async def test_the_snapshot_shows_what_the_calls_of_a_pool_wait_for(desk: Desk, 
     desk.budget.gate(IP.origin).close(manual_clock.now + 5, banned=False)
     await start(desk, "a")
 
-    told = {state.pool: state.waiting_for for state in desk.budget.snapshot()}
+    reasons = {state.pool: state.waiting_for for state in desk.budget.snapshot()}
 
-    assert (told[IP], told[SAPI]) == (waits(desk, "a"), waits(desk, "behind"))
+    assert (reasons[IP], reasons[SAPI]) == (waits(desk, "a"), waits(desk, "behind"))
     assert waits(desk, "a").reason == "gate"
