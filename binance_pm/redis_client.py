@@ -38,11 +38,7 @@ class StoreLost(Exception):
 
 
 class Script:
-    """A script that the server runs in one step.
-
-    Args:
-        text: the source of the script, in Lua.
-    """
+    """A script in Lua, which the server runs in one step."""
 
     def __init__(self, text: str) -> None:
         self.text: Final = text
@@ -54,7 +50,7 @@ class RedisServer:
 
     Args:
         url: the URL of the server; see the module docstring.
-        call: names the caller in errors.
+        call: the caller, for errors.
         connect_seconds: how long to wait for a connection, unless the URL sets ``socket_connect_timeout``.
         reply_seconds: how long to wait for a reply, unless the URL sets ``socket_timeout``.
 

@@ -54,7 +54,7 @@ def closing_seconds(
     """Return for how many seconds a refusal closes the gate.
 
     Args:
-        feedback: what the refusal says.
+        feedback: the facts of the refusal.
         bounds: the earliest and the latest time that the exchange's clock can show now.
         minute: seconds of the exchange's minute.
         wall: what this machine's clock shows, seconds since the epoch.

@@ -156,7 +156,7 @@ class Scheduler:
         return used
 
     def waiting(self, now: float) -> Iterator[tuple[Reservation, Waiting]]:
-        """Iterate over the calls in the queue with what they wait for, computed once for equal charges."""
+        """Iterate over the calls in the queue and what they wait for, which is computed once for equal charges."""
         for line in self.queue:
             known: dict[tuple[PoolCharge, ...], Waiting] = {}
             for reservation in line:

@@ -127,7 +127,7 @@ class SharedBudget(Budget):
             return self._coordinator.due()
 
     def message(self) -> StoreMessage:
-        """Return the next message to the store: `reply_received` or `no_reply_received` has to follow."""
+        """Return the next message to the store; `reply_received` or `no_reply_received` has to follow."""
         with self._lock:
             return self._coordinator.message(self._report, self._wanted())
 
@@ -223,7 +223,7 @@ class SharedBudget(Budget):
 
     def _look_at(self, at: float, deadline: float, now: float) -> float:
         if at == math.inf:
-            # If the store does not reply, a waiting call has to notice.
+            # A waiting call has to notice if the store does not reply.
             return now + OVERDUE_SECONDS + _TICK
         # A call that waits in vain looks at once, and fails.
         return now if at > deadline else at

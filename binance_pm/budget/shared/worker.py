@@ -117,13 +117,7 @@ class StoreWorker:
 
 
 class _WorkerThread(threading.Thread):
-    """One life of the thread.
-
-    Args:
-        budget: the budget whose messages are carried.
-        store: the connection to the store.
-        after: the previous thread, whose last message has to be answered first.
-    """
+    """One life of the thread; `after` is the previous one, whose last message has to be replied to first."""
 
     def __init__(self, budget: weakref.ref[_Budget], store: Store, *, after: _WorkerThread | None) -> None:
         super().__init__(name="binance-pm shared budget", daemon=True)
