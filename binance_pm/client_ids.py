@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 LONGEST_PREFIX: Final = 10
-RESERVED: Final = ("autoclose-", "adl_autoclose", "settlement_autoclose-", "web_", "ios_", "android_", "electron_")
+RESERVED_IDS: Final = ("autoclose-", "adl_autoclose", "settlement_autoclose-", "web_", "ios_", "android_", "electron_")
 """Prefixes of the orders that the exchange and its apps place; liquidations are recognised by them."""
 
 # The digits sort as text in the order of their values, and no two of them look alike.
@@ -58,7 +58,7 @@ def _checked(prefix: str) -> str:
         raise ValueError(
             f"client_order_id_prefix is {prefix!r}: give up to {LONGEST_PREFIX} letters, digits, '-' and '_'"
         )
-    if taken := [one for one in RESERVED if prefix.startswith(one[:LONGEST_PREFIX])]:
+    if taken := [one for one in RESERVED_IDS if prefix.startswith(one[:LONGEST_PREFIX])]:
         raise ValueError(f"client_order_id_prefix begins with {taken[0]!r}, which the exchange reserves")
     return prefix
 
