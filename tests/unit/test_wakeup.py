@@ -15,6 +15,11 @@ from binance_pm.wakeup import Wake, waker
 BACKENDS = ("asyncio", "trio")
 
 
+def at_once(wake: Wake) -> None:
+    """Wake from the task's own event loop."""
+    wake()
+
+
 def from_thread(wake: Wake) -> None:
     """Wake from a thread without an event loop."""
     threading.Thread(target=wake).start()
@@ -33,7 +38,7 @@ def from_loop(backend: str) -> Callable[[Wake], None]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("call", [lambda wake: wake(), from_thread, *map(from_loop, BACKENDS)])
+@pytest.mark.parametrize("call", [at_once, from_thread, *map(from_loop, BACKENDS)])
 def test_wakes_a_sleeping_task(backend: str, call: Callable[[Wake], object]) -> None:
     """From the task's own event loop, from a thread, and from another event loop of either library."""
 
