@@ -119,6 +119,18 @@ async def test_a_new_call_does_not_overtake_waiting_calls(patient_budget: Budget
     assert patient_budget.waiting == 0
 
 
+async def test_a_call_cancelled_at_its_admission_returns_the_weight(patient_budget: Budget) -> None:
+    """Weight granted to a task that is being cancelled is not lost."""
+    async with reserve(patient_budget, 60):
+        waiting = asyncio.ensure_future(spend(patient_budget, 60))
+        await settled()
+    assert used(patient_budget) == [(60, 60)]
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+    assert (waiting.cancelled(), used(patient_budget)) == (True, [(0, 0)])
+
+
 async def test_max_wait_holds_if_the_calls_in_front_are_not_answered(budget: Budget, clock: FakeClock) -> None:
     """A call fails after max_wait, whatever happens to other calls."""
     async with reserve(budget, 60):

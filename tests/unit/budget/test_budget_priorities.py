@@ -106,6 +106,16 @@ class TestPriorities:
 class TestWaiting:
     """How long calls wait, and for what."""
 
+    async def test_cancelling_the_call_in_front_lets_the_next_one_go(self, desk: Desk) -> None:
+        """At once; the cancelled call leaves nothing behind."""
+        await desk.call("holder", 900, holds=True)
+        await desk.call("heavy", 500)
+        await desk.call("light", 10)
+        desk.scopes["heavy"].cancel()
+        await settled()
+
+        assert (desk.served, desk.failed, desk.budget.waiting) == (["holder", "light"], ["heavy"], 0)
+
     async def test_a_call_waiting_for_two_pools_blocks_each_only_as_long_as_needed(self, desk: Desk) -> None:
         """One pool may be free for the calls behind long before the other has room."""
         own = pool_of("papi", LimitType.ORDERS, origin=HOST, path="", key_id="desk")
