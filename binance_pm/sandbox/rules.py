@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote_plus
 
 from binance_pm.sandbox import facts
-from binance_pm.sandbox.messages import RequestRefused
+from binance_pm.sandbox.messages import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,13 +39,13 @@ def find_endpoint(method: str, path: str) -> facts.Endpoint:
     """Return the facts of a method and path.
 
     Raises:
-        RequestRefused: 404 for an unknown path, 405 for a method that the path does not support.
+        Refused: 404 for an unknown path, 405 for a method that the path does not support.
     """
     here = _BY_PATH.get(path)
     if here is None:
-        raise RequestRefused(facts.NOT_FOUND)
+        raise Refused(facts.NOT_FOUND)
     if method not in here:
-        refused = RequestRefused(facts.METHOD_NOT_ALLOWED)
+        refused = Refused(facts.METHOD_NOT_ALLOWED)
         refused.headers["Allow"] = ", ".join(sorted(here))
         raise refused
     return here[method]
@@ -55,14 +55,14 @@ def check_key(request: Request, endpoint: facts.Endpoint, owner: Owner | None) -
     """Return the owner of the key that was sent.
 
     Raises:
-        RequestRefused: -2014 if the key is missing or has the wrong form, -2015 if it is unknown or lacks permission.
+        Refused: -2014 if the key is missing or has the wrong form, -2015 if it is unknown or lacks permission.
     """
     if not re.fullmatch(facts.API_KEY_PATTERN, request.api_key):
-        raise RequestRefused(facts.BAD_KEY_FORMAT)
+        raise Refused(facts.BAD_KEY_FORMAT)
     if owner is None or facts.family_name(endpoint.path) not in owner.account.families:
-        raise RequestRefused(facts.REJECTED_KEY)
+        raise Refused(facts.REJECTED_KEY)
     if owner.account.allowed_ips is not None and request.ip not in owner.account.allowed_ips:
-        raise RequestRefused(facts.REJECTED_KEY)
+        raise Refused(facts.REJECTED_KEY)
     return owner
 
 
@@ -70,20 +70,22 @@ def check_parameters(request: Request, endpoint: facts.Endpoint) -> dict[str, st
     """Return the parameters by name; the query takes precedence over the body.
 
     Raises:
-        RequestRefused: -1100 to -1105 for parameters that are too many, duplicate, illegal, missing or unknown; -1130
-            for a value that is not documented.
+        Refused: -1100 to -1105 for parameters that are too many, duplicate, illegal, missing or unknown; -1130 for a
+            value that is not documented.
     """
     query, body = pairs(request.query), pairs(request.body)
     if any(len(dict(part)) < len(part) for part in (query, body)):
-        raise RequestRefused(facts.DUPLICATE_PARAMETER)
+        raise Refused(facts.DUPLICATE_PARAMETER)
     sent = dict(body) | dict(query)
     known = endpoint.all_parameters
     if sent and not known:
-        raise RequestRefused(facts.TOO_MANY_PARAMETERS, expected=0, received=len(sent))
+        raise Refused(facts.TOO_MANY_PARAMETERS, expected=0, received=len(sent))
+    if endpoint.name == "um.new_order" and sent.get("type") in facts.ALGO_TYPES:
+        raise Refused(facts.USE_ALGO_ORDERS)
     _check_values(sent, known)
     read = sent.keys() & known.keys()
     if len(read) < len(sent):
-        raise RequestRefused(facts.UNREAD_PARAMETERS, read=len(read), sent=len(sent))
+        raise Refused(facts.UNREAD_PARAMETERS, read=len(read), sent=len(sent))
     return sent
 
 
@@ -96,37 +98,37 @@ def check_timing(parameters: dict[str, str], endpoint: facts.Endpoint, now: floa
         now: seconds of the exchange's clock.
 
     Raises:
-        RequestRefused: -1130 or -1131 for a recvWindow that is too long, -1021 for the timestamp.
+        Refused: -1130 or -1131 for a recvWindow that is too long, -1021 for the timestamp.
     """
     recv_window = int(parameters.get("recvWindow", facts.DEFAULT_RECV_WINDOW))
     if recv_window > facts.MAX_RECV_WINDOW:
-        raise RequestRefused(endpoint.family.recv_window, name="recvWindow")
+        raise Refused(endpoint.family.recv_window, name="recvWindow")
     behind = int(now * 1000) - int(parameters["timestamp"])
     if behind <= -facts.MAX_AHEAD:
-        raise RequestRefused(facts.TIMESTAMP_AHEAD)
+        raise Refused(facts.TIMESTAMP_AHEAD)
     if behind > recv_window:
-        raise RequestRefused(facts.TIMESTAMP_TOO_OLD)
+        raise Refused(facts.TIMESTAMP_TOO_OLD)
 
 
 def check_signature(request: Request, key: Key) -> None:
     """Check that the signature matches the bytes that were sent.
 
     Raises:
-        RequestRefused: -1022, for a signature that is wrong, of another type than the key, or not the last parameter.
+        Refused: -1022, for a signature that is wrong, of another type than the key, or not the last parameter.
     """
     payload, signature = split_signature(request.query, request.body)
     if signature is None or not key.verify(payload, signature):
-        raise RequestRefused(facts.WRONG_SIGNATURE)
+        raise Refused(facts.WRONG_SIGNATURE)
 
 
 def check_account(account: Account, endpoint: facts.Endpoint) -> None:
     """Check that the account may call the endpoint.
 
     Raises:
-        RequestRefused: -21001 on /sapi, -2015 on /papi, for an account without portfolio margin or of another type.
+        Refused: -21001 on /sapi, -2015 on /papi, for an account without portfolio margin or of another type.
     """
     if not account.enabled or account.account_type not in endpoint.account_types:
-        raise RequestRefused(endpoint.family.not_enabled)
+        raise Refused(endpoint.family.not_enabled)
 
 
 def split_signature(query: bytes, body: bytes) -> tuple[bytes, str | None]:
@@ -149,15 +151,18 @@ def pairs(form: bytes) -> Pairs:
 
 def _check_values(sent: dict[str, str], parameters: Mapping[str, facts.Parameter]) -> None:
     for name, parameter in parameters.items():
+        if parameter.pattern and len(sent.get(name, "")) > facts.LONGEST_CLIENT_ID:
+            raise Refused(facts.CLIENT_ID_LENGTH)
         if sent.get(name) and parameter.legal and not re.fullmatch(parameter.legal, sent[name]):
-            raise RequestRefused(facts.ILLEGAL_CHARACTERS, name=name, pattern=parameter.legal)
+            raise Refused(facts.ILLEGAL_CHARACTERS, name=name, pattern=parameter.legal)
     for name, parameter in parameters.items():
         if parameter.required and not sent.get(name):
-            raise RequestRefused(facts.MANDATORY_MISSING, name=name)
+            raise Refused(facts.MANDATORY_MISSING, name=name)
         if sent.get(name) == "":
-            raise RequestRefused(facts.EMPTY_PARAMETER, name=name)
+            raise Refused(facts.EMPTY_PARAMETER, name=name)
         if name in sent and parameter.values and sent[name] not in parameter.values:
-            raise RequestRefused(facts.INVALID_PARAMETER, name=name)
+            error = facts.WRONG_VALUES.get(name, facts.INVALID_PARAMETER)
+            raise Refused(error, name=name, value=sent[name])
 
 
 def _without_signature(form: bytes) -> tuple[bytes, str | None]:

@@ -255,6 +255,7 @@ CLASSES_ALIKE = {
     "Account",
     "Endpoint",
     "Keys",
+    "Refused",
     "Request",
     "Row",
     "Target",

@@ -9,7 +9,7 @@ import pytest
 
 from binance_pm.sandbox import Account, Exchange, facts, rules
 from binance_pm.sandbox.keys import Key
-from binance_pm.sandbox.messages import Request, RequestRefused
+from binance_pm.sandbox.messages import Refused, Request
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import Caller
@@ -349,4 +349,4 @@ async def test_refused_requests_weigh_as_much(caller: Caller, api_key: str | Non
 
 def test_a_refusal_without_a_code_is_a_page() -> None:
     """An error of the gateway is HTML."""
-    assert RequestRefused(facts.NOT_FOUND).body.startswith(b"<html>")
+    assert Refused(facts.NOT_FOUND).body.startswith(b"<html>")
