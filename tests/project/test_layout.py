@@ -178,7 +178,7 @@ LONG_FUNCTIONS = {
 }
 # Parts with a cycle of imports inside functions or for types only.
 LATE_CYCLES = {"cli"}
-_CLASSES_ALIKE = "Account Endpoint Pool Refused Reply Request Row Target _Pool"
+_CLASSES_ALIKE = "Account Endpoint Refused Request Row Target"
 CLASSES_ALIKE = set(_CLASSES_ALIKE.split())
 
 
