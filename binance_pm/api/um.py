@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
+from binance_pm.api.um_algo_orders import UmAlgoOrders
 from binance_pm.api.um_orders import UmOrders
 from binance_pm.declaration import get, post
 from binance_pm.enums import OpenEnum, PositionSide
@@ -122,7 +123,7 @@ class UmIncome(Model, frozen=True):
     """Milliseconds since the epoch."""
 
 
-class Um(UmOrders, name="um"):
+class Um(UmOrders, UmAlgoOrders, name="um"):
     """USD-M futures, as ``client.um``."""
 
     @get("/papi/v1/um/positionRisk", weights=5)

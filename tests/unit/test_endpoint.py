@@ -39,9 +39,8 @@ pro.delete_margin_call_level pro.delta_mode pro.earn_asset_balance pro.earn_asse
 pro.margin_call_level pro.negative_balance_interest_history pro.repay_bankruptcy_loan pro.repay_futures_negative_balance
 pro.repay_futures_switch pro.set_delta_mode pro.set_margin_call_level pro.set_repay_futures_switch
 pro.tiered_collateral_rate pro_ping repay_futures_negative_balance repay_futures_switch set_repay_futures_switch
-um.account_config um.account_v1 um.adl_quantile um.algo_order um.all_algo_orders um.cancel_algo_order
-um.cancel_all_algo_orders um.commission_rate um.fee_burn um.income_download_id um.income_download_link
-um.leverage_brackets um.new_algo_order um.open_algo_orders um.order_download_id um.order_download_link um.position_mode
+um.account_config um.account_v1 um.adl_quantile um.commission_rate um.fee_burn um.income_download_id
+um.income_download_link um.leverage_brackets um.order_download_id um.order_download_link um.position_mode
 um.set_fee_burn um.set_position_mode um.sign_tradfi_contract um.symbol_config um.trade_download_id
 um.trade_download_link um.trading_status
 """

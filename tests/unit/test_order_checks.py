@@ -127,7 +127,80 @@ UM: list[Row] = [
     ("trades", SYMBOL, {"from_id": 1, "end_time": 1}, "from_id end_time", {"end_time": 1}),
 ]
 
-ROWS = [(f"um.{name}", *rest) for name, *rest in [*NEW_ORDER, *CHANGE_AND_QUERIES, *UM]]
+STOP: Arguments = {
+    "algo_type": "CONDITIONAL",
+    "symbol": "BTCUSDT",
+    "side": "SELL",
+    "type": "STOP",
+    "quantity": "0.01",
+    "price": "90000",
+    "trigger_price": "91000",
+}
+STOP_MARKET = {name: value for name, value in STOP.items() if name != "price"} | {"type": "STOP_MARKET"}
+TRAILING: Arguments = {
+    "algo_type": "CONDITIONAL",
+    "symbol": "BTCUSDT",
+    "side": "SELL",
+    "type": "TRAILING_STOP_MARKET",
+    "quantity": 1,
+    "callback_rate": "0.1",
+}
+CLOSING = {name: value for name, value in STOP_MARKET.items() if name != "quantity"} | {"close_position": True}
+ALGO: Arguments = {"algo_id": 1}
+
+UM_ALGO: list[Row] = [
+    ("new_algo_order", STOP, {"algo_type": "VP"}, "algo_type", {"type": "TAKE_PROFIT"}),
+    ("new_algo_order", STOP, {"type": "LIMIT"}, "type", {"working_type": "MARK_PRICE"}),
+    ("new_algo_order", STOP, {"working_type": "INDEX"}, "working_type", {"price_protect": True}),
+    ("new_algo_order", STOP, {"quantity": None}, "quantity", {}),
+    ("new_algo_order", STOP, {"price": None}, "price price_match", {"price": None, "price_match": "QUEUE"}),
+    ("new_algo_order", STOP, {"price_match": "QUEUE"}, "price price_match", {"time_in_force": "GTX"}),
+    ("new_algo_order", STOP, {"trigger_price": None}, "trigger_price", {}),
+    ("new_algo_order", STOP, {"close_position": True}, "close_position", {"close_position": False}),
+    ("new_algo_order", STOP, {"callback_rate": 1}, "callback_rate", {}),
+    ("new_algo_order", STOP, {"good_till_date": NOW}, "good_till_date", {"reduce_only": True}),
+    (
+        "new_algo_order",
+        STOP,
+        {"time_in_force": "GTD"},
+        "good_till_date",
+        {"time_in_force": "GTD", "good_till_date": NOW},
+    ),
+    ("new_algo_order", STOP, {"reduce_only": True, "position_side": "SHORT"}, "reduce_only position_side", {}),
+    ("new_algo_order", STOP, {"client_algo_id": "x" * 37}, "client_algo_id", {"client_algo_id": "x" * 36}),
+    ("new_algo_order", STOP, {"client_algo_id": "autoclose-1"}, "client_algo_id", {"client_algo_id": "a-autoclose-"}),
+    ("new_algo_order", STOP_MARKET, {"price": 1}, "price", {"type": "TAKE_PROFIT_MARKET"}),
+    ("new_algo_order", STOP_MARKET, {"time_in_force": "GTC"}, "time_in_force", {}),
+    ("new_algo_order", STOP_MARKET, {"quantity": None}, "quantity close_position", {"close_position": False}),
+    ("new_algo_order", CLOSING, {"quantity": 1}, "quantity close_position", {}),
+    ("new_algo_order", CLOSING, {"close_position": False}, "quantity close_position", {}),
+    ("new_algo_order", CLOSING, {"reduce_only": True}, "close_position reduce_only", {}),
+    ("new_algo_order", CLOSING, {"position_side": "SHORT"}, "close_position position_side", {"position_side": "LONG"}),
+    (
+        "new_algo_order",
+        CLOSING,
+        {"side": "BUY", "position_side": "LONG"},
+        "close_position position_side",
+        {"side": "BUY", "position_side": "SHORT"},
+    ),
+    ("new_algo_order", TRAILING, {"callback_rate": None}, "callback_rate", {"activate_price": 1}),
+    ("new_algo_order", TRAILING, {"callback_rate": "0.09"}, "callback_rate", {}),
+    ("new_algo_order", TRAILING, {"callback_rate": "20.1"}, "callback_rate", {"callback_rate": 20}),
+    ("new_algo_order", TRAILING, {"trigger_price": 1}, "trigger_price", {}),
+    ("new_algo_order", TRAILING, {"close_position": True}, "close_position", {}),
+    ("cancel_algo_order", ALGO, {"algo_id": None}, "algo_id client_algo_id", {"client_algo_id": "a"}),
+    ("algo_order", ALGO, {"algo_id": None}, "algo_id client_algo_id", {"client_algo_id": "a", "algo_id": None}),
+    ("cancel_all_algo_orders", SYMBOL, {"symbol": ""}, "symbol", {}),
+    (
+        "all_algo_orders",
+        SYMBOL,
+        {"start_time": NOW, "end_time": NOW + WEEK},
+        "start_time end_time",
+        {"start_time": NOW, "end_time": NOW + WEEK - 1},
+    ),
+]
+
+ROWS = [(f"um.{name}", *rest) for name, *rest in [*NEW_ORDER, *CHANGE_AND_QUERIES, *UM, *UM_ALGO]]
 
 
 @pytest.mark.parametrize(("name", "call", "refused", "named", "accepted"), ROWS)
