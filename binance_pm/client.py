@@ -39,6 +39,7 @@ from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
 
 if TYPE_CHECKING:
+    from binance_pm.api.cm import Cm
     from binance_pm.api.um import Um
 
 _log = logging.getLogger(__name__)
@@ -77,6 +78,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     um: ClassVar[LazyNamespace[Um]] = LazyNamespace("binance_pm.api.um", "Um")
     """USD-M futures."""
+    cm: ClassVar[LazyNamespace[Cm]] = LazyNamespace("binance_pm.api.cm", "Cm")
+    """COIN-M futures."""
 
     @checked("Client")
     def __init__(

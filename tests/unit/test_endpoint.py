@@ -24,11 +24,8 @@ SIGNED = {"USER_DATA", "TRADE", "MARGIN"}
 BOOLEAN = {"BOOLEAN": {"true", "false"}}
 
 MISSING = """
-asset_collection auto_collection bnb_transfer close_listen_key cm.adl_quantile cm.all_conditional_orders cm.all_orders
-cm.cancel_all_conditional_orders cm.cancel_all_orders cm.cancel_conditional_order cm.cancel_order cm.commission_rate
-cm.conditional_order_history cm.force_orders cm.income cm.leverage_brackets cm.modify_order cm.new_conditional_order
-cm.new_order cm.open_conditional_order cm.open_conditional_orders cm.open_order cm.open_orders cm.order
-cm.order_amendments cm.position_mode cm.position_risk cm.set_leverage cm.set_position_mode cm.trades create_listen_key
+asset_collection auto_collection bnb_transfer close_listen_key cm.adl_quantile cm.commission_rate cm.income
+cm.leverage_brackets cm.position_mode cm.position_risk cm.set_leverage cm.set_position_mode create_listen_key
 keepalive_listen_key margin.all_ocos margin.all_orders margin.borrow margin.cancel_all_orders margin.cancel_oco
 margin.cancel_order margin.force_orders margin.interest_history margin.loan_history margin.max_borrowable
 margin.max_withdraw margin.new_oco margin.new_order margin.oco margin.open_ocos margin.open_orders margin.order

@@ -23,11 +23,11 @@ LIMIT: Arguments = {
     "symbol": "BTCUSDT",
     "side": "BUY",
     "type": "LIMIT",
-    "quantity": "0.01",
+    "quantity": "1",
     "price": "98450.1",
     "time_in_force": "GTC",
 }
-MARKET: Arguments = {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET", "quantity": Decimal("0.01")}
+MARKET: Arguments = {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET", "quantity": Decimal("1.00")}
 CHANGE: Arguments = {"symbol": "BTCUSDT", "side": "BUY", "quantity": "1", "price": 2, "order_id": 1}
 ORDER: Arguments = {"symbol": "BTCUSDT", "order_id": 1}
 SYMBOL: Arguments = {"symbol": "BTCUSDT"}
@@ -200,7 +200,94 @@ UM_ALGO: list[Row] = [
     ),
 ]
 
-ROWS = [(f"um.{name}", *rest) for name, *rest in [*NEW_ORDER, *CHANGE_AND_QUERIES, *UM, *UM_ALGO]]
+CM: list[Row] = [
+    ("new_order", LIMIT, {"quantity": "1.5"}, "quantity", {"quantity": "2.0"}),
+    ("new_order", LIMIT, {"time_in_force": "GTD"}, "time_in_force", {"time_in_force": "GTX"}),
+    ("modify_order", CHANGE, {"quantity": "1.5"}, "quantity", {"quantity": 2}),
+    ("all_orders", SYMBOL, {"symbol": None}, "symbol pair", {"symbol": None, "pair": "BTCUSD"}),
+    ("all_orders", SYMBOL, {"pair": "BTCUSD"}, "symbol pair", {"order_id": 1}),
+    ("all_orders", SYMBOL, {"start_time": 2, "end_time": 1}, "start_time end_time", {"start_time": 1, "end_time": NOW}),
+    ("trades", SYMBOL, {"symbol": None}, "symbol pair", {"symbol": None, "pair": "BTCUSD"}),
+    ("trades", SYMBOL, {"pair": "BTCUSD"}, "symbol pair", {"from_id": 1}),
+    ("trades", SYMBOL, {"symbol": None, "pair": "BTCUSD", "from_id": 1}, "from_id pair", {"from_id": 0}),
+    ("trades", SYMBOL, {"from_id": 1, "start_time": 1}, "from_id start_time", {"start_time": 1}),
+    ("trades", SYMBOL, {"from_id": 1, "end_time": 1}, "from_id end_time", {"end_time": 1}),
+    (
+        "trades",
+        SYMBOL,
+        {"start_time": NOW, "end_time": NOW + DAY + 1},
+        "start_time end_time",
+        {"start_time": NOW, "end_time": NOW + DAY},
+    ),
+]
+
+CM_STOP: Arguments = {
+    "symbol": "BTCUSD_PERP",
+    "side": "SELL",
+    "strategy_type": "STOP",
+    "quantity": 10,
+    "price": "90000",
+    "stop_price": "91000",
+}
+CM_MARKET = {name: value for name, value in CM_STOP.items() if name != "price"} | {"strategy_type": "STOP_MARKET"}
+CM_TRAILING: Arguments = {
+    "symbol": "BTCUSD_PERP",
+    "side": "SELL",
+    "strategy_type": "TRAILING_STOP_MARKET",
+    "quantity": 1,
+    "callback_rate": "0.1",
+}
+STRATEGY: Arguments = {"symbol": "BTCUSD_PERP", "strategy_id": 1}
+BY_CLIENT = {"strategy_id": None, "new_client_strategy_id": "a"}
+
+CM_CONDITIONAL: list[Row] = [
+    ("new_conditional_order", CM_STOP, {"strategy_type": "LIMIT"}, "strategy_type", {"strategy_type": "TAKE_PROFIT"}),
+    ("new_conditional_order", CM_STOP, {"quantity": None}, "quantity", {}),
+    ("new_conditional_order", CM_STOP, {"quantity": "0.5"}, "quantity", {"quantity": "5"}),
+    ("new_conditional_order", CM_STOP, {"price": None}, "price", {"time_in_force": "GTX"}),
+    ("new_conditional_order", CM_STOP, {"stop_price": None}, "stop_price", {}),
+    ("new_conditional_order", CM_STOP, {"time_in_force": "GTD"}, "time_in_force", {}),
+    ("new_conditional_order", CM_STOP, {"callback_rate": 1}, "callback_rate", {}),
+    ("new_conditional_order", CM_STOP, {"working_type": "INDEX"}, "working_type", {"working_type": "MARK_PRICE"}),
+    (
+        "new_conditional_order",
+        CM_STOP,
+        {"reduce_only": True, "position_side": "SHORT"},
+        "reduce_only position_side",
+        {"position_side": "SHORT"},
+    ),
+    (
+        "new_conditional_order",
+        CM_STOP,
+        {"new_client_strategy_id": "x" * 37},
+        "new_client_strategy_id",
+        {"new_client_strategy_id": "x" * 36},
+    ),
+    ("new_conditional_order", CM_MARKET, {"price": 1}, "price", {"strategy_type": "TAKE_PROFIT_MARKET"}),
+    ("new_conditional_order", CM_MARKET, {"quantity": None}, "quantity", {}),
+    ("new_conditional_order", CM_MARKET, {"time_in_force": "GTC"}, "time_in_force", {}),
+    ("new_conditional_order", CM_MARKET, {"activation_price": 1}, "activation_price", {}),
+    ("new_conditional_order", CM_TRAILING, {"callback_rate": None}, "callback_rate", {"activation_price": 1}),
+    ("new_conditional_order", CM_TRAILING, {"callback_rate": "5.1"}, "callback_rate", {"callback_rate": 5}),
+    ("new_conditional_order", CM_TRAILING, {"callback_rate": "0.09"}, "callback_rate", {}),
+    ("new_conditional_order", CM_TRAILING, {"stop_price": 1}, "stop_price", {}),
+    *(
+        (name, STRATEGY, {"strategy_id": None}, "strategy_id new_client_strategy_id", BY_CLIENT)
+        for name in ("cancel_conditional_order", "open_conditional_order", "conditional_order_history")
+    ),
+    ("cancel_all_conditional_orders", SYMBOL, {"symbol": ""}, "symbol", {}),
+    (
+        "all_conditional_orders",
+        {},
+        {"start_time": NOW, "end_time": NOW + WEEK},
+        "start_time end_time",
+        {"start_time": NOW, "end_time": NOW + WEEK - 1},
+    ),
+]
+
+UM_ROWS = [*NEW_ORDER, *CHANGE_AND_QUERIES, *UM, *UM_ALGO]
+CM_ROWS = [*NEW_ORDER, *CHANGE_AND_QUERIES, *CM, *CM_CONDITIONAL]
+ROWS = [(f"{prefix}.{name}", *rest) for prefix, rows in [("um", UM_ROWS), ("cm", CM_ROWS)] for name, *rest in rows]
 
 
 @pytest.mark.parametrize(("name", "call", "refused", "named", "accepted"), ROWS)

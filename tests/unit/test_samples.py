@@ -116,7 +116,11 @@ async def test_sample(case: Case) -> None:
     async with Client("key", SECRET, session=session) as client:
         response = await attrgetter(case.name)(client)(**case.sample["call"])
 
-    assert encoded(response, case.sample["answer"]) == case.sample["answer"]
+    answer = case.sample["answer"]
+    if isinstance(answer, list) and not isinstance(response, list):
+        # An endpoint that returns one object accepts a list with it.
+        [answer] = cast("list[object]", answer)
+    assert encoded(response, answer) == answer
     endpoint, [request] = ENDPOINTS[case.name], sent
     assert (request.method, request.url.path, request.content) == (endpoint.method, endpoint.path, b"")
     query = dict(parse_qsl(request.url.query.decode(), keep_blank_values=True, strict_parsing=bool(request.url.query)))
