@@ -20,7 +20,6 @@ from binance_pm.api.checks import (
 from binance_pm.api.cm_orders import CmTimeInForce
 from binance_pm.api.orders import (
     CallOptions,
-    CancelAllResult,
     ConditionalOrderPlacement,
     OrderStatus,
     OrderType,
@@ -28,6 +27,7 @@ from binance_pm.api.orders import (
     QueryOptions,
     SentTriggerType,
     Side,
+    Success,
     TimeInForce,
     TriggerType,
     Window,
@@ -226,7 +226,7 @@ class CmConditionalOrders(Namespace, name="cm"):
         repeat="same_effect",
         resolve=ByOpenOrders("cm.open_conditional_orders"),
     )
-    async def cancel_all_conditional_orders(self, symbol: str, **options: Unpack[CallOptions]) -> CancelAllResult:
+    async def cancel_all_conditional_orders(self, symbol: str, **options: Unpack[CallOptions]) -> Success:
         """Cancel all conditional orders of a COIN-M symbol that wait for a price, and no ordinary order.
 
         The response does not list them: read the open conditional orders afterwards.

@@ -21,7 +21,6 @@ from binance_pm.api.checks import (
 from binance_pm.api.orders import (
     Amendment,
     CallOptions,
-    CancelAllResult,
     FuturesOrder,
     FuturesOrderPlacement,
     OrderCancel,
@@ -30,6 +29,7 @@ from binance_pm.api.orders import (
     OrderType,
     SentAutoCloseType,
     Side,
+    Success,
     Window,
 )
 from binance_pm.declaration import Namespace, delete, get, post, put
@@ -222,7 +222,7 @@ class CmOrders(Namespace, name="cm"):
         ...
 
     @delete("/papi/v1/cm/allOpenOrders", weights=1, repeat="same_effect", resolve=ByOpenOrders("cm.open_orders"))
-    async def cancel_all_orders(self, symbol: str, **options: Unpack[CallOptions]) -> CancelAllResult:
+    async def cancel_all_orders(self, symbol: str, **options: Unpack[CallOptions]) -> Success:
         """Cancel all open orders of a COIN-M symbol, except conditional orders that wait for a price.
 
         The response does not list them: read the open orders afterwards.

@@ -289,8 +289,8 @@ class Amendment(Model, frozen=True):
     """The caller's own number for the change; None if the change was sent without one."""
 
 
-class CancelAllResult(Model, frozen=True):
-    """The confirmation that all orders of a symbol were cancelled."""
+class Success(Model, frozen=True):
+    """The confirmation that a call was carried out."""
 
     code: int
     """200."""

@@ -20,7 +20,6 @@ from binance_pm.api.checks import (
 )
 from binance_pm.api.orders import (
     CallOptions,
-    CancelAllResult,
     ConditionalOrderPlacement,
     PriceMatch,
     QueryOptions,
@@ -29,6 +28,7 @@ from binance_pm.api.orders import (
     SentResponseType,
     SentTriggerType,
     Side,
+    Success,
     TimeInForce,
     TriggerType,
     Window,
@@ -293,7 +293,7 @@ class UmAlgoOrders(Namespace, name="um"):
         repeat="same_effect",
         resolve=ByOpenOrders("um.open_algo_orders"),
     )
-    async def cancel_all_algo_orders(self, symbol: str, **options: Unpack[CallOptions]) -> CancelAllResult:
+    async def cancel_all_algo_orders(self, symbol: str, **options: Unpack[CallOptions]) -> Success:
         """Cancel all algo orders of a USD-M symbol that wait for a price, and no ordinary order.
 
         The response does not list them: read the open algo orders afterwards.

@@ -1,4 +1,4 @@
-"""What new orders, changes and queries of USD-M and COIN-M futures refuse before they are sent."""
+"""What the endpoints of USD-M and COIN-M futures refuse before a request is sent."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ MARKET: Arguments = {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET", "qua
 CHANGE: Arguments = {"symbol": "BTCUSDT", "side": "BUY", "quantity": "1", "price": 2, "order_id": 1}
 ORDER: Arguments = {"symbol": "BTCUSDT", "order_id": 1}
 SYMBOL: Arguments = {"symbol": "BTCUSDT"}
+
+HEDGE: Arguments = {"dual_side_position": True}
 
 # An endpoint, a valid call, a change that is refused, the parameters that the text names, a change that is accepted.
 Row = tuple[str, Arguments, Change, str, Change]
@@ -80,6 +82,11 @@ CHANGE_AND_QUERIES: list[Row] = [
         ]
     ),
     ("cancel_all_orders", SYMBOL, {"symbol": ""}, "symbol", {}),
+    ("set_leverage", {"symbol": "BTCUSDT", "leverage": 1}, {"leverage": 0}, "leverage", {"leverage": 150}),
+    ("set_leverage", {"symbol": "BTCUSDT", "leverage": 1}, {"leverage": "5"}, "leverage", {"leverage": 5}),
+    ("set_position_mode", HEDGE, {"dual_side_position": "true"}, "dual_side_position", {"dual_side_position": False}),
+    ("income", {}, {"income_type": "FEES"}, "income_type", {"income_type": "FUNDING_FEE"}),
+    ("income", {}, {"start_time": 2, "end_time": 1}, "start_time end_time", {"start_time": 1, "end_time": 2}),
     ("order_amendments", ORDER, {"start_time": 2, "end_time": 1}, "start_time end_time", {"start_time": 1}),
     ("force_orders", {}, {"auto_close_type": "BOTH"}, "auto_close_type", {"auto_close_type": "ADL"}),
     ("force_orders", {}, {"start_time": 2, "end_time": 1}, "start_time end_time", {"end_time": 1}),
@@ -125,6 +132,12 @@ UM: list[Row] = [
     ),
     ("trades", SYMBOL, {"from_id": 1, "start_time": 1}, "from_id start_time", {"from_id": 1, "limit": 1000}),
     ("trades", SYMBOL, {"from_id": 1, "end_time": 1}, "from_id end_time", {"end_time": 1}),
+]
+
+UM_DOWNLOADS: list[Row] = [
+    (name, {"start_time": NOW, "end_time": NOW}, refused, "start_time end_time", {"end_time": NOW + 365 * DAY})
+    for name in ("trade_download_id", "order_download_id", "income_download_id")
+    for refused in ({"end_time": NOW - 1}, {"end_time": NOW + 367 * DAY})
 ]
 
 STOP: Arguments = {
@@ -201,6 +214,13 @@ UM_ALGO: list[Row] = [
 ]
 
 CM: list[Row] = [
+    (
+        "income",
+        {},
+        {"start_time": NOW, "end_time": NOW + 201 * DAY},
+        "start_time end_time",
+        {"start_time": NOW, "end_time": NOW + 200 * DAY},
+    ),
     ("new_order", LIMIT, {"quantity": "1.5"}, "quantity", {"quantity": "2.0"}),
     ("new_order", LIMIT, {"time_in_force": "GTD"}, "time_in_force", {"time_in_force": "GTX"}),
     ("modify_order", CHANGE, {"quantity": "1.5"}, "quantity", {"quantity": 2}),
@@ -285,7 +305,7 @@ CM_CONDITIONAL: list[Row] = [
     ),
 ]
 
-UM_ROWS = [*NEW_ORDER, *CHANGE_AND_QUERIES, *UM, *UM_ALGO]
+UM_ROWS = [*NEW_ORDER, *CHANGE_AND_QUERIES, *UM, *UM_DOWNLOADS, *UM_ALGO]
 CM_ROWS = [*NEW_ORDER, *CHANGE_AND_QUERIES, *CM, *CM_CONDITIONAL]
 ROWS = [(f"{prefix}.{name}", *rest) for prefix, rows in [("um", UM_ROWS), ("cm", CM_ROWS)] for name, *rest in rows]
 
