@@ -206,11 +206,10 @@ def _close_position(arguments: Arguments) -> None:
         return
     if "reduce_only" in arguments:
         raise ValueError("close_position and reduce_only exclude each other")
-    opening = {"LONG": "BUY", "SHORT": "SELL"}.get(str(arguments.get("position_side")))
-    if opening == arguments["side"]:
-        raise ValueError(
-            f"close_position cannot be sent with side {opening} of this position_side, which would open it"
-        )
+    position_side = str(arguments.get("position_side"))
+    closing = {"LONG": "SELL", "SHORT": "BUY"}.get(position_side, arguments["side"])
+    if arguments["side"] != closing:
+        raise ValueError(f"close_position with position_side {position_side} needs side {closing}")
 
 
 _WHICH_ORDER = at_least_one("algo_id", "client_algo_id")
