@@ -52,6 +52,7 @@ from binance_pm.transport.http import HttpResponse, Method, SendFailed
 from binance_pm.wire import Value
 
 if TYPE_CHECKING:
+    from binance_pm.api.cm import Cm
     from binance_pm.api.um import Um
     from binance_pm.resolution import WriteOutcome
 
@@ -90,6 +91,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     um: ClassVar[LazyNamespace[Um]] = LazyNamespace("binance_pm.api.um", "Um")
     """USD-M futures."""
+    cm: ClassVar[LazyNamespace[Cm]] = LazyNamespace("binance_pm.api.cm", "Cm")
+    """COIN-M futures."""
 
     @checked("Client")
     def __init__(
