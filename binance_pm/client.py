@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar,
 
 from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi, ServerTime
-from binance_pm.api.pro_account import ProAccountApi
-from binance_pm.api.um_account import UmAccountApi
 from binance_pm.arguments import checked
 from binance_pm.attempt_event import attempt_event
 from binance_pm.budget import LimitType, Priority, Reservation, pool_of
@@ -52,7 +50,7 @@ _LONGEST_QUERY: Final = 60_000
 _USER_AGENT: Final = f"binance-pm/{VERSION}"
 
 
-class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
+class Client(ConnectivityApi, AccountApi):
     """One account of the exchange: open it with ``async with``, or with `open` and `aclose`.
 
     Args:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from binance_pm.amounts import exact_sum
-from binance_pm.api.um_account import UmAccount
+from binance_pm.api.account import UmAccount
 
 DOLLARS: Final = frozenset({"USD", "USDT", "USDC", "FDUSD", "BUSD", "TUSD"})
 """Assets counted as one USD per unit. Other assets have a price, which no response about the account contains."""

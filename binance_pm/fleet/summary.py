@@ -9,9 +9,7 @@ from typing import Self
 import msgspec
 
 from binance_pm.amounts import is_near
-from binance_pm.api.account import Account
-from binance_pm.api.pro_account import ProAccount, SpanAccount
-from binance_pm.api.um_account import UmAccount
+from binance_pm.api.account import Account, ProAccount, SpanAccount, UmAccount
 from binance_pm.enums import AccountStatus
 from binance_pm.fleet.products import HEADLINES
 from binance_pm.fleet.profit import in_dollars, profits_of

@@ -20,8 +20,7 @@ import httpx
 
 import binance_pm.version
 from binance_pm import Budget, BudgetExceeded, Client, PortfolioMarginError, Session
-from binance_pm.api.account import Account
-from binance_pm.api.um_account import UmAsset
+from binance_pm.api.account import Account, UmAsset
 from binance_pm.budget.shared import SharedBudget
 from binance_pm.cli.hook import Hook
 from binance_pm.cli.watch import dispatch
