@@ -85,7 +85,7 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     resolve: Resolution | None = None
     """How `Client.resolve` finds out whether a call with an unknown outcome was executed."""
     check: Check | None = None
-    """Refuses arguments that the exchange would refuse, before they are sent."""
+    """Refuses arguments that the exchange would refuse, before they are sent: first by the declared types."""
     page: Page | None = None
     """How further pages of a long list are requested."""
     deprecated: str | None = None

@@ -58,6 +58,19 @@ def encode_query(parameters: Mapping[str, Value | None]) -> str:
     )
 
 
+def milliseconds(name: str, value: Time) -> int:
+    """Return a time in milliseconds since the epoch.
+
+    Raises:
+        ValueError: the time is a datetime without a time zone; the text names the parameter.
+    """
+    if not isinstance(value, datetime):
+        return value
+    if value.tzinfo is None:
+        raise ValueError(f"{name} is a datetime without a time zone: give one with tzinfo, such as datetime.now(UTC)")
+    return (value - _EPOCH) // timedelta(milliseconds=1)
+
+
 def decoder(returns: type[T]) -> Callable[[bytes], T]:
     """Return a decoder from the body of a response to the given type; see `binance_pm.decoding.make_decoder`."""
 
@@ -83,19 +96,13 @@ def _encode(name: str, value: object) -> str:
         case Decimal():
             return _plain(name, value)
         case datetime():
-            return str(_milliseconds(name, value))
+            return str(milliseconds(name, value))
         case str():
             return _quote(name, value)
         case float():
             raise ValueError(f"{name} is a float, which cannot hold an amount exactly: give Decimal, str or int")
         case _:
             raise ValueError(f"{name} is {type(value).__name__}, which cannot be sent: give one of {_SENT}")
-
-
-def _milliseconds(name: str, value: datetime) -> int:
-    if value.tzinfo is None:
-        raise ValueError(f"{name} is a datetime without a time zone: give one with tzinfo, such as datetime.now(UTC)")
-    return (value - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _plain(name: str, value: Decimal) -> str:

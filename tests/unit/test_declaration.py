@@ -57,7 +57,14 @@ class NewOrder(Common, total=False):
     new_client_order_id: str
 
 
-class Options(TypedDict):
+class Base(TypedDict, total=False):
+    """Keys of every call."""
+
+    recv_window: int
+    check: bool
+
+
+class Options(Base):
     """Keys that are required unless marked otherwise."""
 
     amount: Decimal
@@ -65,9 +72,9 @@ class Options(TypedDict):
 
 
 def check_quantity(order: Mapping[str, object]) -> None:
-    """Refuse an order that is not above zero."""
-    if cast("Decimal", order["quantity"]) <= 0:
-        raise ValueError("quantity is not above 0")
+    """Refuse a large order."""
+    if cast("Decimal", order["quantity"]) > 100:
+        raise ValueError("quantity is above 100")
 
 
 ORDERS = Registry()
@@ -189,7 +196,7 @@ def test_every_fact_is_kept() -> None:
 
     assert order.weights_of({}) == (1, 2)
     assert list(order.weights) == [LimitType.IP, LimitType.ORDERS]
-    assert (order.client_id, order.resolve, order.check) == ("new_client_order_id", FOUND, check_quantity)
+    assert (order.client_id, order.resolve) == ("new_client_order_id", FOUND)
     assert ORDERS["test.transfer"].priority is Priority.BACKGROUND
     assert ORDERS["test.old"].deprecated == "use thing"
 
@@ -267,8 +274,8 @@ class Pages(TypedDict, total=False):
         (get, {"client_id": "limit"}),
         (get, {"resolve": ByClientId(queries=("um.order",))}),
         (post, {"check": check_quantity}),
-        (post, {"function": with_options, "check": check_quantity}),
         (post, {"function": with_options, "resolve": FOUND}),
+        (post, {"function": with_options, "check": check_quantity}),
         (post, {"client_id": "symbol"}),
         (post, {"client_id": "new_client_order_id"}),
         (get, {"page": ByTime(key=("id",))}),
@@ -335,7 +342,8 @@ def test_a_typed_dict_becomes_parameters() -> None:
     ]
     assert {parameter.kind for parameter in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
     assert set(inspect.signature(Orders.new_order).parameters) - {"self", "check", "resolve"} == set(parameters)
-    assert [one.default for one in ORDERS["test.transfer"].parameters.values()] == [inspect.Parameter.empty, None]
+    transfer = ORDERS["test.transfer"].parameters.values()
+    assert [one.default for one in transfer] == [inspect.Parameter.empty, None, None]
 
 
 def test_the_keys_of_a_typed_dict_are_described() -> None:
@@ -405,10 +413,31 @@ async def test_arguments_are_checked_before_they_are_sent() -> None:
     """The check raises a ConfigurationError, which says that nothing was sent."""
     async with Client("key", "secret") as client:
         with pytest.raises(ConfigurationError) as refused:
-            await Orders(client).new_order(symbol="BTCUSDT", side="BUY", quantity=Decimal(0))
+            await Orders(client).new_order(symbol="BTCUSDT", side="BUY", quantity=Decimal(101))
 
-    assert refused.value.reason == "quantity is not above 0"
+    assert refused.value.reason == "quantity is above 100"
     assert refused.value.endpoint == "test.new_order"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("side", "HOLD"), ("time_in_force", "GTX"), ("quantity", Decimal(0)), ("symbol", "")]
+)
+def test_a_check_includes_the_declared_types(name: str, value: object) -> None:
+    """What a type excludes is refused before the declared check, which then need not examine it."""
+    check = ORDERS["test.new_order"].check
+    order: dict[str, object] = {"symbol": "BTCUSDT", "side": "BUY", "quantity": Decimal(1)}
+
+    assert check is not None
+    check(order)
+    with pytest.raises(ValueError, match=f"^{name} "):
+        check(order | {name: value})
+
+
+def test_call_options_come_last() -> None:
+    """A `TypedDict` that extends one with call options does not put these before its own keys."""
+    names = list(inspect.signature(Orders.transfer).parameters)
+
+    assert names == ["self", "amount", "note", "recv_window", "check"]
 
 
 async def test_a_namespace_uses_the_calls_of_its_client(caller: Caller) -> None:

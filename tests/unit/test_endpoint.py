@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from binance_pm import ENDPOINTS, Client, Endpoint
+from binance_pm.declaration import CALL_OPTIONS
 from binance_pm.endpoint import Registry, Weights, checked_weights, undeclared_endpoint
 from binance_pm.limits import LIMITS, LimitType, Priority
 from binance_pm.resolution import ByClientId, queries_of
@@ -20,6 +21,7 @@ from binance_pm.wire import Model
 
 FACTS = {endpoint.name: endpoint for endpoint in facts.ENDPOINTS}
 SIGNED = {"USER_DATA", "TRADE", "MARGIN"}
+BOOLEAN = {"BOOLEAN": {"true", "false"}}
 
 MISSING = """
 asset_collection auto_collection bnb_transfer close_listen_key cm.adl_quantile cm.all_conditional_orders
@@ -76,9 +78,8 @@ def test_declarations_agree_with_the_facts(name: str) -> None:
     assert {one.value: weights_as_facts(weights) for one, weights in endpoint.weights.items()} == fact.weights
     own = {one: required for one, required in needs(endpoint).items() if one != "recvWindow"}
     assert own == {one: parameter.required for one, parameter in fact.parameters.items()}
-    assert choices(endpoint) == {
-        one: set(parameter.values) for one, parameter in fact.parameters.items() if parameter.values
-    }
+    values = {one: {*parameter.values} or BOOLEAN.get(parameter.type) for one, parameter in fact.parameters.items()}
+    assert choices(endpoint) == {one: allowed for one, allowed in values.items() if allowed}
 
 
 def weights_as_facts(weights: Weights) -> int | facts.Weight:
@@ -98,6 +99,8 @@ def choices(endpoint: Endpoint[Any]) -> dict[str, set[str]]:
         parts: Iterable[Any] = [parameter.annotation, *get_args(parameter.annotation)]
         if literal := next((part for part in parts if get_origin(part) is Literal), None):
             found[endpoint.wire_names[name]] = set(get_args(literal))
+        elif bool in parts:
+            found[endpoint.wire_names[name]] = {"true", "false"}
     return found
 
 
@@ -118,7 +121,7 @@ def test_declarations_agree_with_one_another(name: str) -> None:
 def test_the_client_has_every_endpoint(name: str) -> None:
     """Each endpoint is a coroutine method of the client or of one of its namespaces, with its declared parameters."""
     method = attrgetter(name)(Client)
-    parameters = list(inspect.signature(method).parameters.values())
+    parameters = [one for one in inspect.signature(method).parameters.values() if one.name not in CALL_OPTIONS]
 
     assert inspect.iscoroutinefunction(method)
     assert inspect.getdoc(method) == ENDPOINTS[name].doc
