@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar, cast
 
+from binance_pm.api import FundsApi, ListenKeyApi
 from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi, ServerTime
 from binance_pm.arguments import checked
@@ -37,6 +38,7 @@ from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
 
 if TYPE_CHECKING:
+    from binance_pm.api.pro import Pro
     from binance_pm.api.um import Um
 
 _log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ _LONGEST_QUERY: Final = 60_000
 _USER_AGENT: Final = f"binance-pm/{VERSION}"
 
 
-class Client(ConnectivityApi, AccountApi):
+class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
     """One account of the exchange: open it with ``async with``, or with `open` and `aclose`.
 
     Args:
@@ -75,6 +77,8 @@ class Client(ConnectivityApi, AccountApi):
 
     um: ClassVar[LazyNamespace[Um]] = LazyNamespace("binance_pm.api.um", "Um")
     """USD-M futures."""
+    pro: ClassVar[LazyNamespace[Pro]] = LazyNamespace("binance_pm.api.pro", "Pro")
+    """Portfolio Margin Pro."""
 
     @checked("Client")
     def __init__(

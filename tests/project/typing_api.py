@@ -21,7 +21,6 @@ from binance_pm import (
     GateClosed,
     IpBanned,
     LimitType,
-    Pong,
     PoolState,
     PortfolioMarginError,
     PositionSide,
@@ -36,13 +35,14 @@ from binance_pm import (
     UmPosition,
 )
 from binance_pm.api.account import Balance, CmAccount
+from binance_pm.api.connectivity import Empty
 from binance_pm.api.um import Leverage, Um, UmIncome, UmPositionRisk
 from binance_pm.api.um_orders import UmOrder
 
 
 async def endpoints(client: Client) -> None:
     """Every endpoint answers with its own type."""
-    assert_type(await client.ping(), Pong)
+    assert_type(await client.ping(), Empty)
     assert_type(await client.server_time(), ServerTime)
     assert_type(await client.pro_server_time(), ServerTime)
     assert_type(await client.account(), Account)

@@ -60,7 +60,7 @@ def encoded(value: object, like: Any) -> Any:
         case None:
             return "" if like == "" else None
         case Decimal():
-            return float(value) if isinstance(like, float) else format(value, "f")
+            return type(like)(value) if isinstance(like, int | float) else format(value, "f")
         case int() if isinstance(like, str):
             return str(value)
         case _:
