@@ -38,6 +38,7 @@ from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
 
 if TYPE_CHECKING:
+    from binance_pm.api.margin import Margin
     from binance_pm.api.pro import Pro
     from binance_pm.api.um import Um
 
@@ -77,6 +78,8 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
 
     um: ClassVar[LazyNamespace[Um]] = LazyNamespace("binance_pm.api.um", "Um")
     """USD-M futures."""
+    margin: ClassVar[LazyNamespace[Margin]] = LazyNamespace("binance_pm.api.margin", "Margin")
+    """Cross margin."""
     pro: ClassVar[LazyNamespace[Pro]] = LazyNamespace("binance_pm.api.pro", "Pro")
     """Portfolio Margin Pro."""
 
@@ -245,8 +248,7 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
             priority: priority in the queue for weight; by default POLL for GET, and ORDER for all other methods.
             repeat: whether the request may be sent again if its response is lost. By default only a GET may.
                 ``"same_effect"`` for a write that may be repeated, such as a cancel or a listen key. ``"never"`` for a
-                GET that uses up a quota, such as a download id: such a GET counts as a write, so that an error says
-                whether the request may have taken effect.
+                GET that uses up a quota, such as a download id: such a GET counts as a write.
 
         Raises:
             ConfigurationError: an argument cannot be used; the text says which and why.

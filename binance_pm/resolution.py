@@ -40,6 +40,8 @@ class ByOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Queries of the order, asked in turn, which take the order's ids from the arguments of the cancel."""
     parameters: tuple[tuple[str, str], ...] = ()
     """Parameters that the query calls otherwise: the cancel's name and the query's name."""
+    legs: str | None = None
+    """The query of each order of an order list, whose own state does not tell whether its orders were cancelled."""
 
 
 class ByOpenOrders(msgspec.Struct, frozen=True):
@@ -78,7 +80,9 @@ def queries_of(resolution: Resolution) -> tuple[str, ...]:
             return (*resolution.queries, *resolution.lists, *trades)
         case ByAmendment():
             return (resolution.query, resolution.amendments)
-        case ByOrder() | ByReading():
+        case ByOrder():
+            return (*resolution.queries, *([] if resolution.legs is None else [resolution.legs]))
+        case ByReading():
             return resolution.queries
         case ByOpenOrders() | ByValue():
             return (resolution.query,)

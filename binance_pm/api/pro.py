@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Unpack
 
 from binance_pm.api.checks import between, time_range
 from binance_pm.api.funds import Confirmation, RepayFuturesSwitch, Transaction
+from binance_pm.api.orders import Pages
 from binance_pm.api.pro_funds import ProFunds
 from binance_pm.declaration import Namespace, delete, get, post
 from binance_pm.endpoint import Weights
 from binance_pm.limits import LimitType, Priority
 from binance_pm.paging import ByPage
 from binance_pm.resolution import ByReading, ByValue
-from binance_pm.wire import Amount, Milliseconds, Model, Time
+from binance_pm.wire import Amount, Milliseconds, Model
 
 
 class BankruptcyLoan(Model, frozen=True):
@@ -256,20 +258,11 @@ class Pro(ProFunds, ProSettings, name="pro"):
         page=ByPage(key=("asset", "amount", "repay_time"), window=timedelta(days=360)),
         check=time_range(timedelta(days=360)),
     )
-    async def bankruptcy_loan_repay_history(
-        self,
-        *,
-        start_time: Time | None = None,
-        end_time: Time | None = None,
-        size: int | None = None,
-        current: int | None = None,
-        check: bool = True,
-        recv_window: int | None = None,
-    ) -> BankruptcyRepayments:
+    async def bankruptcy_loan_repay_history(self, **pages: Unpack[Pages]) -> BankruptcyRepayments:
         """Repayments of the bankruptcy loan, by page.
 
         Without times, the response covers the last 30 days; a range has at most 360 days, and both of its ends are
-        included. The page ``current`` counts from 1 and has at most ``size`` rows, by default 10 and at most 100.
+        included. A page has at most ``size`` rows, by default 10 and at most 100.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin-pro/account/Query-Portfolio-Margin-Pro-Bankruptcy-Loan-Repay-History
         (read 2026-11-29)

@@ -16,14 +16,17 @@ from tests.support.sample import accepted_call
 
 DAY = 24 * 3600 * 1000
 WITHOUT_HANDLER = """
-asset_collection auto_collection bnb_transfer close_listen_key create_listen_key keepalive_listen_key
-negative_balance_exchange_history negative_balance_interest_history order_rate_limit pro.asset_collection
-pro.asset_index_price pro.auto_collection pro.balance pro.bankruptcy_loan pro.bankruptcy_loan_repay_history
-pro.bnb_transfer pro.collateral_rate pro.delete_margin_call_level pro.delta_mode pro.earn_asset_balance
-pro.earn_asset_transfer pro.margin_asset_leverage pro.margin_call_level pro.negative_balance_interest_history
-pro.repay_bankruptcy_loan pro.repay_futures_negative_balance pro.repay_futures_switch pro.set_delta_mode
-pro.set_margin_call_level pro.set_repay_futures_switch pro.tiered_collateral_rate repay_futures_negative_balance
-repay_futures_switch set_repay_futures_switch
+asset_collection auto_collection bnb_transfer close_listen_key create_listen_key keepalive_listen_key margin.all_ocos
+margin.all_orders margin.borrow margin.cancel_all_orders margin.cancel_oco margin.cancel_order margin.force_orders
+margin.interest_history margin.loan_history margin.max_borrowable margin.max_withdraw margin.new_oco margin.new_order
+margin.oco margin.open_ocos margin.open_orders margin.order margin.repay margin.repay_debt margin.repay_history
+margin.trades negative_balance_exchange_history negative_balance_interest_history order_rate_limit
+pro.asset_collection pro.asset_index_price pro.auto_collection pro.balance pro.bankruptcy_loan
+pro.bankruptcy_loan_repay_history pro.bnb_transfer pro.collateral_rate pro.delete_margin_call_level pro.delta_mode
+pro.earn_asset_balance pro.earn_asset_transfer pro.margin_asset_leverage pro.margin_call_level
+pro.negative_balance_interest_history pro.repay_bankruptcy_loan pro.repay_futures_negative_balance
+pro.repay_futures_switch pro.set_delta_mode pro.set_margin_call_level pro.set_repay_futures_switch
+pro.tiered_collateral_rate repay_futures_negative_balance repay_futures_switch set_repay_futures_switch
 """
 """Declared endpoints that the local exchange does not have yet."""
 
