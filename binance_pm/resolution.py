@@ -6,7 +6,29 @@ depends on the endpoint; `Client.resolve` follows what is declared here.
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import msgspec
+
+
+class WriteOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What `Client.resolve` found out about a write."""
+
+    state: Literal["done", "not_done", "not_found", "still_unknown"]
+    """``done``: the write was executed. ``not_done``: the write was not executed. ``not_found``: no query showed the
+    write until well after the exchange would have refused it; this is no proof that it does not exist.
+    ``still_unknown``: the queries failed, or nothing that can be read proves this kind of write."""
+    reason: str
+    """What was found, in one sentence."""
+    result: Any = None
+    """The order as a query returned it, or what the query of a setting or of open orders returned; None if nothing was
+    found."""
+    client_id: str | None = None
+    """The client order id that was looked for."""
+    looked_in: tuple[str, ...] = ()
+    """The queries that responded, such as ``um.order``."""
+    seconds: float = 0.0
+    """How long it took."""
 
 
 class ByClientId(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +63,7 @@ class ByOrder(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[tuple[str, str], ...] = ()
     """Parameters that the query calls otherwise: the cancel's name and the query's name."""
     legs: str | None = None
-    """The query of each order of an order list, whose own state does not tell whether its orders were cancelled."""
+    """The query of one order of an order list, whose state shows what happened to the list."""
 
 
 class ByOpenOrders(msgspec.Struct, frozen=True):
@@ -72,6 +94,17 @@ class ByReading(msgspec.Struct, frozen=True):
 Resolution = ByClientId | ByAmendment | ByOrder | ByOpenOrders | ByValue | ByReading
 
 
+def advice_on(resolution: Resolution | None) -> str:
+    """Return what an error advises if the outcome of a write is unknown; empty if nothing is declared."""
+    match resolution:
+        case None:
+            return ""
+        case ByReading():
+            return f"Read {' and '.join(resolution.queries)} before sending it again: it has no id that proves it."
+        case _:
+            return "`await client.resolve(error)` finds out whether it was executed."
+
+
 def queries_of(resolution: Resolution) -> tuple[str, ...]:
     """Return the names of all endpoints that a resolution calls or names."""
     match resolution:
@@ -81,7 +114,7 @@ def queries_of(resolution: Resolution) -> tuple[str, ...]:
         case ByAmendment():
             return (resolution.query, resolution.amendments)
         case ByOrder():
-            return (*resolution.queries, *([] if resolution.legs is None else [resolution.legs]))
+            return resolution.queries if resolution.legs is None else (*resolution.queries, resolution.legs)
         case ByReading():
             return resolution.queries
         case ByOpenOrders() | ByValue():

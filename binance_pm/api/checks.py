@@ -13,14 +13,12 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import NamedTuple, cast
 
+from binance_pm.client_ids import RESERVED_IDS
 from binance_pm.endpoint import Check
 from binance_pm.wire import Amount, Time, milliseconds
 
 Arguments = Mapping[str, object]
 """The arguments of a call by the names of the parameters, without those that are None."""
-
-RESERVED_IDS = ("autoclose-", "adl_autoclose", "settlement_autoclose-", "web_", "ios_", "android_", "electron_")
-"""How client ids of liquidations and of the exchange's own applications begin."""
 
 # The exchange's limit, which is one second below the largest time of the year 9999.
 _LATEST = 253_402_300_799_000

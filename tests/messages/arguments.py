@@ -188,6 +188,8 @@ CLIENT: dict[str, Scenario] = {
     "client.file missing": lambda stage: Client(KEY, stage.folder / "nothing"),
     "client.file with a null character": client(Path("a\0b")),
     "client.file of no home": client(Path(HOME)),
+    "client.prefix": client(client_order_id_prefix="desk 1"),
+    "client.prefix of the exchange": client(client_order_id_prefix="web_1"),
     "client.recv_window": client(recv_window=60_001),
     "client.max_wait": client(max_wait=-1.0),
     "client.papi_url with a user": client(papi_url="https://me:secret@papi.binance.com"),

@@ -43,10 +43,13 @@ ORDER = [
     "decoding",
     "wire",
     "signing",
+    "client_ids",
+    "settings",
     "clock",
     "wakeup",
     "listeners",
     "transport",
+    "resolution",
     "errors",
     "environment",
     "arguments",
@@ -58,7 +61,6 @@ ORDER = [
     "retry",
     "descriptions",
     "paging",
-    "resolution",
     "argument_types",
     "endpoint",
     "declaration",
@@ -66,6 +68,7 @@ ORDER = [
     "attempt_event",
     "session",
     "call",
+    "resolve",
     "client",
     "fleet",
     "metrics",
@@ -185,7 +188,17 @@ def _prefixes(module: str) -> set[str]:
 @pytest.mark.parametrize("file", [file for file in FILES if part_of(file) == "api"])
 def test_declarations_import_little(file: str) -> None:
     """A topic contains Structs and declarations, and knows nothing of how calls are made."""
-    assert parts_imported(file) <= {"api", "declaration", "endpoint", "enums", "limits", "paging", "resolution", "wire"}
+    assert parts_imported(file) <= {
+        "api",
+        "client_ids",
+        "declaration",
+        "endpoint",
+        "enums",
+        "limits",
+        "paging",
+        "resolution",
+        "wire",
+    }
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if part_of(file) == "sandbox"])
@@ -234,7 +247,6 @@ LONGEST_FILE, LONGEST_FUNCTION = 500, 40
 LONG_FILES: set[str] = set()
 LONG_FUNCTIONS = {
     "cli/app.py _watch",
-    "client.py __init__",
     "session.py __init__",
 }
 # Parts with a cycle of imports inside functions or for types only.

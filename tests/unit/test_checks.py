@@ -137,7 +137,16 @@ def parameters(**annotations: Any) -> dict[str, inspect.Parameter]:
 
 
 TYPES = type_check(
-    parameters(side=Literal["BUY", "SELL"], force=Literal["GTC"] | None, amount=Amount | None, symbol=str | None)
+    parameters(
+        side=Literal["BUY", "SELL"],
+        force=Literal["GTC"] | None,
+        amount=Amount | None,
+        symbol=str | None,
+        limit=int | None,
+        start_time=Time | None,
+        reduce_only=bool | None,
+        other=object,
+    )
 )
 
 
@@ -148,6 +157,14 @@ TYPES = type_check(
         ("side", b"BUY", "SELL"),
         ("force", "GTX", "GTC"),
         ("symbol", "", "BTCUSDT"),
+        ("symbol", 5, "BTCUSDT"),
+        ("limit", True, 0),
+        ("limit", "5", 5),
+        ("start_time", NOON.replace(tzinfo=None), NOON),
+        ("start_time", "2026-11-29", 0),
+        ("start_time", 1.5, 1),
+        ("reduce_only", "true", True),
+        ("reduce_only", 0, False),
         *(("amount", value, "0.00000001") for value in (0, -1, "0", "0.000", "-1", Decimal(0), Decimal("-0"))),
         *(
             ("amount", value, Decimal("1E-8"))
@@ -158,14 +175,14 @@ TYPES = type_check(
     ],
 )
 def test_the_declared_types_are_checked(name: str, refused: object, accepted: object) -> None:
-    """Values that are not listed, amounts that are not above 0 in plain notation, and empty texts are refused."""
+    """Values of other types or not listed, amounts that are not above 0, and empty texts are refused."""
     assert TYPES is not None
     with pytest.raises(ValueError, match=rf"^{name} "):
         TYPES({name: refused})
 
-    TYPES({name: accepted, "limit": 0})
+    TYPES({name: accepted, "other": "", "undeclared": ""})
 
 
 def test_other_types_are_not_checked() -> None:
-    """Without such a type, there is no check."""
-    assert type_check(parameters(limit=int | None, start_time=Time | None, flag=bool)) is None
+    """Without a type that can be checked, there is no check."""
+    assert type_check(parameters(other=object, either=list[str] | None)) is None

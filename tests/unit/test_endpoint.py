@@ -29,11 +29,10 @@ cm.cancel_conditional_order cm.cancel_order cm.commission_rate cm.conditional_or
 cm.leverage_brackets cm.modify_order cm.new_conditional_order cm.new_order cm.open_conditional_order
 cm.open_conditional_orders cm.open_order cm.open_orders cm.order cm.order_amendments cm.position_mode cm.position_risk
 cm.set_leverage cm.set_position_mode cm.trades um.account_config um.account_v1 um.adl_quantile um.algo_order
-um.all_algo_orders um.all_orders um.cancel_algo_order um.cancel_all_algo_orders um.cancel_all_orders um.cancel_order
-um.commission_rate um.fee_burn um.force_orders um.income_download_id um.income_download_link um.leverage_brackets
-um.modify_order um.new_algo_order um.new_order um.open_algo_orders um.open_order um.order um.order_amendments
-um.order_download_id um.order_download_link um.position_mode um.set_fee_burn um.set_position_mode
-um.sign_tradfi_contract um.symbol_config um.trade_download_id um.trade_download_link um.trades um.trading_status
+um.all_algo_orders um.cancel_algo_order um.cancel_all_algo_orders um.commission_rate um.fee_burn um.income_download_id
+um.income_download_link um.leverage_brackets um.new_algo_order um.open_algo_orders um.order_download_id
+um.order_download_link um.position_mode um.set_fee_burn um.set_position_mode um.sign_tradfi_contract um.symbol_config
+um.trade_download_id um.trade_download_link um.trading_status
 """
 
 NOT_DECLARED = frozenset(MISSING.split())

@@ -180,6 +180,7 @@ QUERIES: list[Row] = [
             "negative_balance_interest_history",
         )
     ),
+    ("margin.loan_history", ASSET, {"archived": "yes"}, "archived", {"archived": True}),
     ("negative_balance_exchange_history", INSTANT, window(93 * DAY), "start_time end_time", window(92 * DAY)),
     ("pro.negative_balance_interest_history", {}, BACKWARDS, "start_time end_time", window(1000 * DAY)),
     ("pro.bankruptcy_loan_repay_history", {}, window(360 * DAY + 1), "start_time end_time", window(360 * DAY)),

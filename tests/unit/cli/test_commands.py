@@ -36,6 +36,14 @@ class NewOrder(TypedDict, total=False):
     """How long it waits."""
 
 
+def option_of(argument: str, value: object) -> list[str]:
+    """Return an argument as an option of the command line; a flag has no value."""
+    option = argument.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{option}" if value else f"--no-{option}"]
+    return [f"--{option}", str(value)]
+
+
 class TestCall:
     """``binance-pm call``."""
 
@@ -57,11 +65,11 @@ class TestCall:
         assert f"httptools is not installed: {installation('fast')}" in ended.err
         assert ended.err.count("\n") <= 1
 
-    @pytest.mark.parametrize("name", sorted(ENDPOINTS.keys() & HANDLERS.keys()))
-    def test_every_endpoint_is_a_command(self, run: Any, name: str) -> None:
+    @pytest.mark.parametrize("name", sorted(ENDPOINTS.keys() & HANDLERS))
+    def test_every_simulated_endpoint_is_a_command(self, run: Any, name: str) -> None:
         """Each prints its typed response as JSON, without a key, from the local exchange."""
         call = accepted_call(name)
-        options = [part for name, value in call.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        options = [part for argument, value in call.items() for part in option_of(argument, value)]
         ended = run("call", name, "--sandbox", *options)
 
         assert (ended.code, ended.err) == (0, "")
