@@ -91,10 +91,20 @@ def amounts_of(kind: msgspec.inspect.Type, path: Place = ()) -> Iterator[tuple[P
             pass
 
 
+def has_object_of(value: Any, path: Place) -> bool:
+    """Return whether a sample has the object that a field belongs to; lists that are optional may be missing."""
+    for step in path[:-1]:
+        if isinstance(step, str) and step not in value:
+            return False
+        value = value[step]
+    return True
+
+
 NUMBERS = [
     (name, path, is_time)
     for name, endpoint in ENDPOINTS.items()
     for path, is_time in amounts_of(msgspec.inspect.type_info(endpoint.returns))
+    if has_object_of(sample_of(name), path)
 ]
 
 
@@ -158,6 +168,9 @@ def _fields(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Field]:
                 yield from _fields(field.type)
         case msgspec.inspect.ListType():
             yield from _fields(kind.item_type)
+        case msgspec.inspect.UnionType():
+            for member in kind.types:
+                yield from _fields(member)
         case _:
             pass
 
