@@ -420,7 +420,7 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
             observe_time(outcome, reservation, session)
         if isinstance(outcome, InvalidResponse):
             # The response may belong to another call, and so may later data on its connection.
-            transport.distrust(request)
+            transport.discard_idle_connections(request)
         return outcome
 
     async def _retry_or_raise(self, error: PortfolioMarginError, call: PreparedCall[Any]) -> None:

@@ -96,7 +96,7 @@ async def targets_from_file(path: Path, environment: Mapping[str, str] | None = 
             tasks.start_soon(open_one, place, entry)
     faulty = [
         Check("configuration", label, "failed", f"line {line}: {text}", f"Correct line {line} of {path}.")
-        for label, line, text in map(msgspec.structs.astuple, file.problems)
+        for label, line, text in file.problems
     ]
     return [*faulty, *(found[place] for place in sorted(found))]
 

@@ -29,10 +29,10 @@ from tests.messages.arguments import ELLIPTIC, LOCKED, PEM
 from tests.messages.fleet import ACCOUNT, ENV
 from tests.messages.responses import client_of, in_the_clear, tls_server
 from tests.messages.stage import KEY, SECRET, Scenario, Stage
+from tests.support.certificates import make_certificate
 from tests.support.clocks import FakeClock
 from tests.support.paths import SAMPLES
 from tests.support.raw_server import answering, refusing_port, serve_raw, silent
-from tests.support.tls_server import make_certificate
 
 SHORT_RSA = (
     rsa.generate_private_key(65537, 1024)  # noqa: S505 - too short on purpose

@@ -22,9 +22,9 @@ from binance_pm.sandbox import Fault, create_app
 from binance_pm.testing import sandbox
 from binance_pm.transport.http import Timeouts
 from tests.messages.stage import KEY, SECRET, Scenario, Stage
+from tests.support.certificates import make_certificate
 from tests.support.clocks import FakeClock
 from tests.support.raw_server import Behaviour, answering, http, read_request, refusing_port, reset, serve_raw, silent
-from tests.support.tls_server import make_certificate
 
 DATE = "Fri, 15 Jan 2027 08:00:10 GMT"
 CALLS: Mapping[str, dict[str, Any]] = {
@@ -360,7 +360,7 @@ async def through_closed_proxy() -> object:
 
 def offline(stage: Stage) -> object:
     """A call to the exchange under the fixture ``pm_offline``."""
-    stage.patch.setattr("binance_pm.transport.local.IS_ENFORCED", True)
+    stage.patch.setattr("binance_pm.transport.mocks.IS_OFFLINE", True)
     return ping("https://papi.binance.com", "direct")
 
 

@@ -33,14 +33,12 @@ UNPINNED: Final[Mapping[str, str]] = {
     "See the exchange's list of error codes.": "stands in a base class that is never raised",
     "the request contains a character that is not allowed": "whatever would be so is refused before",
     "the transport was closed": "a session says itself that it was closed",
-    "the answer was complete": "stops a parser and is not shown",
     "no thread can be started": "the cause says it in its own words: too many threads",
     "the server closed it at once": "only if the server closes before the handshake is seen to be over",
     ", with args": "stands in an error of Redis, and is cut off",
     "No scrape can be accepted: \0": "needs a machine without file descriptors: integration/metrics/test_server.py",
     "A message of the shared budget failed.": "a fault of the package itself: unit/budget/test_store_worker.py",
     "the transport was closed before the response was complete": "a session says itself that it was closed",
-    "1 for what most of the calls wait for; none if no call waits": "describes a metric",
 }
 """Messages without a scenario, as in the source, and why."""
 

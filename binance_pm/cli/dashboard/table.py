@@ -15,7 +15,7 @@ from binance_pm.cli.dashboard.history import TREND
 from binance_pm.cli.dashboard.line import Line, Span, fitted, shortened
 from binance_pm.cli.dashboard.rows import Row
 from binance_pm.fleet import AccountSnapshot
-from binance_pm.fleet.profit import DOLLARS
+from binance_pm.fleet.summary import DOLLARS
 
 ColumnName = Literal["account", "status", "uniMMR", "trend", "equity", "maint.", "profit", "age", "reason"]
 

@@ -19,7 +19,8 @@ from binance_pm.cli import app, watch
 from binance_pm.extras import installation
 from binance_pm.testing import Sandbox
 from tests.support.command import COMMAND, NO_KEYS
-from tests.support.scrape import Scrape, free_port
+from tests.support.scrape import Scrape
+from tests.support.valkey import free_port
 
 ENTRY = """
 [[accounts]]

@@ -63,10 +63,10 @@ class TestOrder:
         accounts = [
             account("calm", "1.9"),
             account("calmer", "9"),
-            account("warned", "1.4", below=("warn",)),
+            account("warned", "1.4", crossed=("warn",)),
             account("failed", "8", error="no"),
             account("stale", "7", is_stale=True),
-            account("alarmed", "1.1", below=("warn", "alarm")),
+            account("alarmed", "1.1", crossed=("warn", "alarm")),
             account("liquidated", "5", status=AccountStatus.FORCE_LIQUIDATION),
             account("new status", "6", status=AccountStatus("SOMETHING_NEW")),
             account("at liquidation", "1.05"),
@@ -103,7 +103,7 @@ class TestWidth:
     @pytest.mark.parametrize("width", [44, 50, 60, 70, 80, 100, 200])
     def test_a_narrow_screen_leaves_columns_out_and_cuts_no_value(self, width: int) -> None:
         """In the stated order; every value of a column that is shown is whole."""
-        rows = rows_of(changed(calm(), desk_02={"age": 99.9, "is_stale": True, "bound": 20.0}))
+        rows = rows_of(changed(calm(), desk_02={"age": 99.9, "is_stale": True, "max_age": 20.0}))
         shown = table(rows, width, trend=told(calm()).trend)
 
         head = text_of(shown.head)
@@ -429,7 +429,7 @@ class TestWarnings:
 
     def test_a_plan_that_hardly_reads_is_told(self) -> None:
         """Where others use up the limit, everything is as promised, and yet nobody looks."""
-        accounts = [account("a", "3", age=40.0, interval=80.0, bound=85.0), account("b", "3", age=60.0, bound=85.0)]
+        accounts = [account("a", "3", age=40.0, interval=80.0, max_age=85.0), account("b", "3", age=60.0, max_age=85.0)]
 
         assert texts(screen(fleet_state(accounts)))[1] == (
             " QUIET: no account was read for 40 s; the most urgent is planned every 15 s"
@@ -462,7 +462,7 @@ class TestWarnings:
 
     def test_a_thousand_accounts_in_trouble_are_all_counted(self) -> None:
         """Where the screen is narrow, words are left out rather than counts."""
-        accounts = [account(f"{n}", "1.1", below=("alarm",), is_stale=n < 400, error="no") for n in range(999)]
+        accounts = [account(f"{n}", "1.1", crossed=("alarm",), is_stale=n < 400, error="no") for n in range(999)]
         accounts += [account(f"u{n}", None) for n in range(111)]
 
         head = texts(screen(fleet_state(accounts)))[0]
@@ -538,7 +538,7 @@ class TestHistory:
     def test_readings_do_not_push_events_out(self) -> None:
         """The log is of what happened; what was read stands in the table."""
         history = History()
-        history.receive(Stale(label="a", at=NOON, age=None, bound=5.0, reason="nobody knows"))
+        history.receive(Stale(label="a", at=NOON, age=None, max_age=5.0, reason="nobody knows"))
         history.receive(Reading(label="b", at=NOON, responses=responses("3"), changed={}))
 
         assert [entry.text for entry in history.log] == [
@@ -580,7 +580,7 @@ def test_a_dead_network_is_blindness_within_the_bound() -> None:
 
             await asyncio.sleep(100)
             assert " 50 fresh " in texts(seen())[0]
-            bound = max(known.bound for known in fleet.snapshot())
+            bound = max(known.max_age for known in fleet.snapshot())
             echo.trouble = dead
             for looks in count(1):
                 await asyncio.sleep(0.25)

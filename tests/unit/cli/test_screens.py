@@ -51,7 +51,7 @@ def normal() -> Case:
 def alarm() -> Case:
     """One account fell below both of its lines."""
     status = AccountStatus.REDUCE_ONLY
-    accounts = changed(calm(), desk_07=account("desk-07", "1.1999", age=0.4, status=status, below=("warn", "alarm")))
+    accounts = changed(calm(), desk_07=account("desk-07", "1.1999", age=0.4, status=status, crossed=("warn", "alarm")))
     history = told(accounts)
     at, label, worth = NOON - 3, "desk-07", accounts[6].uni_mmr
     assert worth is not None
@@ -73,7 +73,7 @@ def stale() -> Case:
         label="desk-03", at=NOON - 4, endpoint="um_account", error=ERROR, error_type="NoResponse", retry_at=NOON + 15
     )
     history.receive(failed)
-    history.receive(Stale(label="desk-03", at=NOON - 3, age=20.0, bound=20.0, reason=ERROR))
+    history.receive(Stale(label="desk-03", at=NOON - 3, age=20.0, max_age=20.0, reason=ERROR))
     return Case(fleet_state(accounts), history)
 
 
@@ -102,7 +102,13 @@ def part() -> Case:
     history = told(accounts)
     why = accounts[2].reason
     stale = Stale(
-        label="desk-03", at=NOON - 1.5, age=20.0, bound=20.0, reason=why, waiting=crowd, stale_endpoints=("um_account",)
+        label="desk-03",
+        at=NOON - 1.5,
+        age=20.0,
+        max_age=20.0,
+        reason=why,
+        waiting=crowd,
+        stale_endpoints=("um_account",),
     )
     history.receive(stale)
     return Case(fleet_state(accounts, limits=pools(5458, external=4027, waiting=10, waiting_for=crowd)), history)
@@ -331,7 +337,7 @@ async def test_a_cut_network_is_seen() -> None:
                 await screen.until(lambda: " 4 fresh " in screen.text() and "green" in screen.colours())
                 pm.inject(Fault(drop=True, effect=False, times=None))
                 began = loop_time()
-                promised = max(snapshot.bound for snapshot in fleet.snapshot())
+                promised = max(snapshot.max_age for snapshot in fleet.snapshot())
                 await screen.until(lambda: "BLIND" in screen.text())
                 took = loop_time() - began
 

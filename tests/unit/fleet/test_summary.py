@@ -1,4 +1,4 @@
-"""Unrealised profit: for each asset, and in total only if all assets are dollars."""
+"""Unrealized profit is known for each asset, and in total only if all assets are dollars."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import msgspec
 import pytest
 
 from binance_pm.api.account import UmAccount
-from binance_pm.fleet import Change, Reading
-from binance_pm.fleet.profit import in_dollars, profits_of
+from binance_pm.fleet import Change, Fleet, Reading
+from binance_pm.fleet.summary import in_dollars, profits_of
 from binance_pm.metrics import Metrics
-from tests.simulation import virtual
-from tests.support.echo import Echo
+from tests.support.echo import Echo, events_of, watched
 from tests.support.scrape import scrape
 
 
@@ -90,55 +89,43 @@ def test_dollars_of_several_kinds_are_added() -> None:
 
 
 def test_a_fleet_reports_profit_by_asset() -> None:
-    """In events, snapshots and metrics; after the contract in BTC is closed, the total is known again."""
+    """After the contract in BTC is closed, the total is known again, in snapshots, events and metrics."""
+    held = {"BTCUSDT": "10", "ETHBTC": "-0.5"}
+    metrics = Metrics()
     texts: list[str] = []
 
-    async def main() -> list[Reading]:
-        echo = Echo(asyncio.get_running_loop().time)
-        held = {"BTCUSDT": "10", "ETHBTC": "-0.5"}
-        metrics = Metrics()
+    async def trouble(_: int) -> httpx.Response | None:
+        return httpx.Response(200, content=account(held))
 
-        async def trouble(_: int) -> httpx.Response | None:
-            is_um = echo.arrived[-1][2].endswith("um/account")
-            return httpx.Response(200, content=account(held)) if is_um else None
+    async def act(echo: Echo, fleet: Fleet) -> None:
+        metrics.watch(fleet)
+        echo.trouble_at("/papi/v2/um/account", trouble)
+        await asyncio.sleep(5)
+        (snapshot,) = fleet.snapshot()
+        assert (snapshot.unrealized_profit, snapshot.profits) == (None, {"BTC": Decimal("-0.5"), "USDT": Decimal(10)})
+        texts.append(scrape(metrics.registry).text)
+        del held["ETHBTC"]
+        await asyncio.sleep(20)
+        (snapshot,) = fleet.snapshot()
+        assert (snapshot.unrealized_profit, snapshot.profits) == (Decimal(10), {"USDT": Decimal(10)})
+        texts.append(scrape(metrics.registry).text)
+        await asyncio.sleep(20)
 
-        echo.trouble = trouble
-        readings: list[Reading] = []
+    readings = events_of(Reading, watched(act))[:3]
+    first, second, third = (
+        {name: change for name, change in reading.changed.items() if "profit" in name} for reading in readings
+    )
 
-        async def take() -> None:
-            async for event in fleet.watch():
-                if isinstance(event, Reading):
-                    readings.append(event)  # noqa: PERF401 - what was taken before it is cancelled counts
-
-        async with echo.fleet(1) as fleet, asyncio.TaskGroup() as tasks:
-            metrics.watch(fleet)
-            taking = tasks.create_task(take())
-            await asyncio.sleep(5)
-            (snapshot,) = fleet.snapshot()
-            assert snapshot.unrealized_profit is None
-            assert snapshot.profits == {"BTC": Decimal("-0.5"), "USDT": Decimal(10)}
-            texts.append(scrape(metrics.registry).text)
-            del held["ETHBTC"]
-            await asyncio.sleep(20)
-            (snapshot,) = fleet.snapshot()
-            assert (snapshot.unrealized_profit, snapshot.profits) == (Decimal(10), {"USDT": Decimal(10)})
-            texts.append(scrape(metrics.registry).text)
-            await asyncio.sleep(20)
-            taking.cancel()
-        return readings
-
-    first, second, third = virtual.run(main, patience=50)[:3]
-
-    told = {name: change for name, change in first.changed.items() if "profit" in name}
-    assert told == {
+    assert first == {
         "unrealized_profit.BTC": Change(None, Decimal("-0.5")),
         "unrealized_profit.USDT": Change(None, Decimal(10)),
     }
-    told = {name: change for name, change in second.changed.items() if "profit" in name}
-    assert told["unrealized_profit"] == Change(None, Decimal(10))
-    assert told["unrealized_profit.BTC"] == Change(Decimal("-0.5"), Decimal(0))
-    assert told["unrealized_profit.USDT"] == Change(Decimal(10), None)
-    assert not any("profit" in name for name in third.changed)
+    assert second == {
+        "unrealized_profit": Change(None, Decimal(10)),
+        "unrealized_profit.BTC": Change(Decimal("-0.5"), Decimal(0)),
+        "unrealized_profit.USDT": Change(Decimal(10), None),
+    }
+    assert third == {}
     assert 'account_unrealized_profit{account="account-0",asset="BTC"} -0.5' in texts[0]
     assert 'account_unrealized_profit_usd{account="account-0"}' not in texts[0]
     assert 'account_unrealized_profit_usd{account="account-0"} 10.0' in texts[1]
