@@ -51,6 +51,7 @@ from binance_pm.transport.http import HttpResponse, Method, SendFailed
 from binance_pm.wire import Value
 
 if TYPE_CHECKING:
+    from binance_pm.api.cm import Cm
     from binance_pm.api.margin import Margin
     from binance_pm.api.pro import Pro
     from binance_pm.api.um import Um
@@ -95,6 +96,8 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
     """Cross margin."""
     pro: ClassVar[LazyNamespace[Pro]] = LazyNamespace("binance_pm.api.pro", "Pro")
     """Portfolio Margin Pro."""
+    cm: ClassVar[LazyNamespace[Cm]] = LazyNamespace("binance_pm.api.cm", "Cm")
+    """COIN-M futures."""
 
     @checked("Client")
     def __init__(

@@ -133,7 +133,7 @@ class FundsApi(EndpointGroup):
         "/papi/v1/auto-collection",
         weights=750,
         priority=Priority.BACKGROUND,
-        resolve=ByReading(("balance", "um.income")),
+        resolve=ByReading(("balance", "um.income", "cm.income")),
     )
     async def auto_collection(self, *, recv_window: int | None = None) -> Confirmation:
         """Collect all assets except BNB from the futures wallets into the margin wallet.
@@ -149,7 +149,7 @@ class FundsApi(EndpointGroup):
     @post(
         "/papi/v1/asset-collection",
         weights=30,
-        resolve=ByReading(("balance", "um.income")),
+        resolve=ByReading(("balance", "um.income", "cm.income")),
         check=all_or_none("amount", "future_type"),
     )
     async def asset_collection(

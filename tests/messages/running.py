@@ -561,6 +561,11 @@ async def optional(self: object, *, check: bool = True, resolve: bool | None = N
     raise NotImplementedError((self, check, resolve))
 
 
+async def only_checked(self: object, *, check: bool = True) -> UmAsset:
+    """A method with nothing to check."""
+    raise NotImplementedError((self, check))
+
+
 def declaring(*, times: int = 1, verb: Any = get, method: Any = rows, **facts: Any) -> Scenario:
     """A declaration that contradicts itself."""
 
@@ -586,7 +591,8 @@ DECLARATIONS: dict[str, Scenario] = {
     "endpoint.no weights": declaring(),
     "endpoint.unknown fact": declaring(weights=1, repaet="never"),
     "endpoint.any options": declaring(weights=1, method=anything),
-    "endpoint.no check": declaring(verb=post, weights=1, method=optional),
+    "endpoint.no parameter check": declaring(weights=1, check=print),
+    "endpoint.no check": declaring(verb=post, weights=1, method=only_checked),
     "endpoint.no resolve": declaring(verb=post, weights=1, method=optional, check=print),
     "endpoint.weight without": declaring(weights=Weights(1, without={"symbol": 40})),
     "endpoint.client id of a query": declaring(weights=1, client_id="limit"),

@@ -19,12 +19,12 @@ from typing import Any, Final
 import pytest
 
 import binance_pm
-from tests.messages import arguments, command, doctor, fleet, responses, running
+from tests.messages import arguments, checks, command, doctor, fleet, responses, running
 from tests.messages.stage import Scenario, Stage, observe
 
 GOLDEN: Final = Path(__file__).parent / "messages.txt"
 PACKAGE: Final = Path(binance_pm.__file__).parent
-AREAS = arguments, responses, fleet, running, doctor, command
+AREAS = arguments, checks, responses, fleet, running, doctor, command
 SCENARIOS: dict[str, Scenario] = {name: scenario for area in AREAS for name, scenario in area.SCENARIOS.items()}
 
 UNPINNED: Final[Mapping[str, str]] = {

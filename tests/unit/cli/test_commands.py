@@ -24,7 +24,7 @@ from binance_pm.sandbox.handlers import HANDLERS
 from binance_pm.testing import Sandbox
 from tests.support.command import COMMAND, NO_KEYS, at_terminal, environment_of
 from tests.support.raw_server import refusing_port
-from tests.support.sample import accepted_call
+from tests.support.sample import REFUSED, accepted_call
 
 
 class NewOrder(TypedDict, total=False):
@@ -67,11 +67,15 @@ class TestCall:
 
     @pytest.mark.parametrize("name", sorted(ENDPOINTS.keys() & HANDLERS))
     def test_every_simulated_endpoint_is_a_command(self, run: Any, name: str) -> None:
-        """Each prints its typed response as JSON, without a key, from the local exchange."""
+        """Each prints the typed response of the local exchange as JSON, or its refusal, without a key."""
         call = accepted_call(name)
         options = [part for argument, value in call.items() for part in option_of(argument, value)]
         ended = run("call", name, "--sandbox", *options)
 
+        if name in REFUSED:
+            assert (ended.code, ended.out) == (1, "")
+            assert f"(code {REFUSED[name]}, " in ended.err
+            return
         assert (ended.code, ended.err) == (0, "")
         assert isinstance(json.loads(ended.out), dict | list)
 
