@@ -12,7 +12,7 @@ import pytest
 from binance_pm import ENDPOINTS, Client, RequestRejected
 from binance_pm.sandbox.handlers import HANDLERS
 from binance_pm.testing import Sandbox
-from tests.support.sample import accepted_call
+from tests.support.sample import NO_SUCH_THING, accepted_call
 
 DAY = 24 * 3600 * 1000
 
@@ -42,15 +42,13 @@ um.cancel_all_algo_orders um.income_download_id um.income_download_link um.new_a
 um.order_download_id um.order_download_link um.trade_download_id um.trade_download_link
 """
 
-NO_SUCH_THING = {-1121, -2011, -2013, -2022}
-"""Codes by which the exchange refuses ids, symbols and positions that the account does not have."""
 NOT_SIMULATED = frozenset(MISSING.split())
 """Endpoints that the local exchange knows, and does not simulate yet."""
 
 
 @pytest.mark.parametrize("name", [name for name in ENDPOINTS if name in HANDLERS])
 async def test_every_endpoint_is_simulated(client: Client, name: str) -> None:
-    """The response to the sampled call has the declared type, or says that the account has no such order."""
+    """The response to the sampled call has the declared type, or says that the account has no such order or mode."""
     try:
         assert await attrgetter(name)(client)(**accepted_call(name)) is not None
     except RequestRejected as error:

@@ -8,7 +8,6 @@ seen.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from tests.support.paths import SAMPLES
@@ -36,23 +35,8 @@ def sample_of(name: str) -> Sample:
     return json.loads((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))
 
 
-REFUSED: Mapping[str, int] = {
-    "cm.cancel_order": -2011,
-    "cm.modify_order": -2013,
-    "cm.new_order": -4061,
-    "cm.open_order": -2013,
-    "cm.order": -2013,
-    "cm.order_amendments": -2013,
-    "cm.set_position_mode": -4059,
-    "um.cancel_order": -2011,
-    "um.modify_order": -2013,
-    "um.new_order": -2022,
-    "um.open_order": -2013,
-    "um.order": -2013,
-    "um.order_amendments": -1121,
-    "um.set_position_mode": -4067,
-}
-"""Codes with which the local exchange refuses sampled calls: its accounts have other orders and another mode."""
+NO_SUCH_THING = {-1121, -2011, -2013, -2022, -4059, -4061, -4067}
+"""Codes by which the local exchange refuses sampled calls: its accounts have other orders, positions and modes."""
 
 
 def accepted_call(name: str) -> dict[str, Any]:
