@@ -123,7 +123,7 @@ def _entries(path: Path) -> Mapping[str, object]:
     with open(path, "rb", opener=open_at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no regular file")
+            raise ValueError("it is not a regular file")
         if status.st_size > _LARGEST:
             raise ValueError(f"it is larger than {_LARGEST} bytes")
         text = file.read(_LARGEST)

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from binance_pm import ENDPOINTS
-from binance_pm.api.checks import all_or_none
-from tests.messages.stage import Scenario, Stage
 
 LIMIT = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "quantity": 1, "price": 1, "time_in_force": "GTC"}
 MARKET = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": 1}
@@ -78,7 +76,7 @@ CALLS: list[tuple[str, Mapping[str, object]]] = [
 """Endpoints, and arguments that they refuse."""
 
 
-def refusals(_: Stage) -> object:
+def refusals() -> object:
     """The texts of refusals, each after the name of the endpoint."""
     said: list[object] = []
     for name, arguments in CALLS:
@@ -90,9 +88,3 @@ def refusals(_: Stage) -> object:
             said.append(f"{name}: {error}")
     assert len(said) == len(CALLS)
     return said
-
-
-SCENARIOS: dict[str, Scenario] = {
-    "check.arguments": refusals,
-    "check.some of several": lambda _: all_or_none("amount", "future_type")({"amount": 1}),
-}
