@@ -15,7 +15,7 @@ import pytest
 from cyclopts import App
 
 import binance_pm
-from binance_pm import Pong
+from binance_pm.api.connectivity import Empty
 from binance_pm.cli.call import command_of
 from binance_pm.declaration import Namespace, post
 from binance_pm.endpoint import ENDPOINTS, Registry
@@ -84,7 +84,7 @@ class TestCall:
 
         class _Orders(Namespace, name="test", registry=registry):
             @post("/papi/v1/um/order", weights=1)
-            async def new_order(self, **order: Unpack[NewOrder]) -> Pong:
+            async def new_order(self, **order: Unpack[NewOrder]) -> Empty:
                 """Place an order."""
                 raise NotImplementedError(order)
 
