@@ -1,6 +1,7 @@
 """Loans of cross margin: borrowing, interest by the hour, and repaying.
 
 Interest is charged when a loan is taken and at the end of every hour, also on negative balances of the futures wallets.
+Large negative balances are covered every hour by converting other assets.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 DAILY_RATE = Decimal("0.0003")
 NEGATIVE_BALANCE_RATE = Decimal("0.0001164")
 """By day."""
+NEGATIVE_BALANCE_LIMIT = Decimal(100_000)
+"""USD that a negative balance may be worth before it is covered by conversion; the exchange's own limit differs."""
 BORROWABLE = frozenset({"USDT", "USDC", *MAJORS})
 BORROW_LIMIT = Decimal(500_000)
 """USD that may be owed of one asset."""
@@ -53,6 +56,16 @@ class InterestRow(msgspec.Struct, frozen=True, kw_only=True):
     time: int
 
 
+class ExchangeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversion of other assets that covered a negative balance."""
+
+    asset: str
+    negative: Decimal
+    """The negative balance, as a number above 0."""
+    threshold: Decimal
+    time: int
+
+
 class Loans:
     """The loans of one account.
 
@@ -61,6 +74,7 @@ class Loans:
         repayments: what was repaid, oldest first.
         interest: the interest of loans, oldest first.
         negative: the interest of negative balances, oldest first.
+        exchanges: the conversions that covered negative balances, oldest first.
     """
 
     def __init__(self, wallet: Wallet, market: Market) -> None:
@@ -68,6 +82,7 @@ class Loans:
         self.repayments: list[LoanRow] = []
         self.interest: list[InterestRow] = []
         self.negative: list[InterestRow] = []
+        self.exchanges: list[ExchangeRow] = []
         self._wallet = wallet
         self._market = market
 
@@ -136,6 +151,23 @@ class Loans:
             if interest:
                 self._wallet.interest[asset] += interest
                 self.negative.append(self._row(asset, principal, interest, NEGATIVE_BALANCE_RATE, "PORTFOLIO", now))
+
+    def convert(self, now: float) -> None:
+        """Cover negative balances above the threshold with stable coins of cross margin, at index prices."""
+        wallet = self._wallet
+        for (product, asset), balance in tuple(wallet.futures.items()):
+            price = self._market.usd(asset, now)
+            threshold = (NEGATIVE_BALANCE_LIMIT / price).quantize(_DIGITS)
+            if -balance <= threshold:
+                continue
+            left = -balance * price
+            for coin in ("USDT", "USDC"):
+                part = min(left, wallet.free[coin])
+                wallet.free[coin] -= part
+                left -= part
+            wallet.book(product, asset, -balance - left / price, "TRANSFER", int(now * 1000))
+            row = ExchangeRow(asset=asset, negative=-balance, threshold=threshold, time=int(now * 1000))
+            self.exchanges.append(row)
 
     def _charge(self, asset: str, principal: Decimal, kind: str, now: float) -> None:
         interest = (principal * DAILY_RATE / 24).quantize(_DIGITS)

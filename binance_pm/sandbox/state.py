@@ -118,6 +118,7 @@ class AccountState:
             self.loans.accrue(moment)
             if self.settings.repays_futures:
                 cover_negative(self.wallet, moment)
+            self.loans.convert(moment)
         self.margin.step(at)
         for desk in (self.um, self.cm):
             desk.matching.step(at)

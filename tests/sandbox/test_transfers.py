@@ -90,6 +90,28 @@ async def test_a_negative_balance_is_covered_every_hour(desk: Desk, *, switched_
     assert await desk("GET", "repay-futures-switch") == {"autoRepay": switched_on}
 
 
+async def test_a_large_negative_balance_is_converted(desk: Desk) -> None:
+    """Every hour, into stable coins of cross margin at index prices; the equity stays."""
+    start = int(desk.clock.now * 1000)
+    await desk("POST", "cm/order", symbol="BTCUSD_PERP", side="BUY", type="MARKET", quantity="20000")
+    desk.move("BTCUSDT", "55000")
+    await desk("POST", "cm/order", symbol="BTCUSD_PERP", side="SELL", type="MARKET", quantity="20000")
+    before = desk.exchange.statement(desk.account).actual_equity
+    lost = -Decimal(next(row for row in await desk("GET", "balance") if row["asset"] == "BTC")["negativeBalance"])
+    desk.clock.now += HOUR
+    history = await desk("GET", "portfolio/negative-balance-exchange-record", startTime=start, endTime=start + 10**8)
+
+    [row] = history["rows"]
+    assert history["total"] == 1
+    assert row["details"] == [
+        {"asset": "BTC", "negativeBalance": float(lost), "negativeMaxThreshold": pytest.approx(100_000 / 55_000)}
+    ]
+    assert await desk("GET", "balance", asset="BTC") | {"negativeBalance": "0.00000000"} == await desk(
+        "GET", "balance", asset="BTC"
+    )
+    assert desk.exchange.statement(desk.account).actual_equity == pytest.approx(before, rel=Decimal("0.001"))
+
+
 async def test_the_listen_key_belongs_to_the_account(desk: Desk) -> None:
     """The same one while it lives, another one afterwards; -1125 if there is none."""
     none = await desk("PUT", "listenKey")

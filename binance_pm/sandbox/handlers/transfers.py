@@ -12,6 +12,7 @@ from binance_pm.sandbox.market import amount
 from binance_pm.sandbox.messages import Refused
 from binance_pm.sandbox.records import ZERO
 from binance_pm.sandbox.settings import RepaymentRow
+from binance_pm.sandbox.views import plain
 from binance_pm.sandbox.wallet import collect, cover_negative
 
 if TYPE_CHECKING:
@@ -106,9 +107,24 @@ def repay_futures_negative_balance(context: Context) -> Fields:
 
 @handles("negative_balance_exchange_history")
 def negative_balance_exchange_history(context: Context) -> Fields:
-    """None: the local exchange never converts other assets for a negative balance."""
-    context.window(92 * DAY)
-    return {"total": 0, "rows": []}
+    """The conversions that covered negative balances, newest first."""
+    start, end = context.window(92 * DAY)
+    found = [row for row in reversed(context.state.loans.exchanges) if start <= row.time <= end]
+    rows: list[Fields] = [
+        {
+            "startTime": row.time,
+            "endTime": row.time,
+            "details": [
+                {
+                    "asset": row.asset,
+                    "negativeBalance": plain(row.negative),
+                    "negativeMaxThreshold": plain(row.threshold),
+                }
+            ],
+        }
+        for row in found
+    ]
+    return {"total": len(rows), "rows": rows}
 
 
 @handles("pro.negative_balance_interest_history")
