@@ -352,8 +352,16 @@ def _is_account_read(endpoint: Endpoint[Any]) -> bool:
     """Return whether an endpoint reads one snapshot of an account and needs no arguments."""
     needed = [one for one in endpoint.parameters.values() if one.default is one.empty]
     # A list type, such as list[UmOrder], is not a class.
-    is_snapshot = inspect.isclass(endpoint.returns) and issubclass(endpoint.returns, Model)
-    return endpoint.is_signed and not endpoint.is_write and not needed and is_snapshot
+    is_snapshot = inspect.isclass(endpoint.returns) and issubclass(endpoint.returns, Model) and endpoint.page is None
+    return endpoint.is_signed and not endpoint.is_write and not needed and is_snapshot and _accepts_nothing(endpoint)
+
+
+def _accepts_nothing(endpoint: Endpoint[Any]) -> bool:
+    """Return whether the checks of an endpoint accept a call without arguments."""
+    try:
+        return endpoint.check is None or endpoint.check({}) is None
+    except ValueError:
+        return False
 
 
 def _shown(name: object) -> str:

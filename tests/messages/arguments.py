@@ -42,7 +42,6 @@ LOCKED = _ELLIPTIC.private_bytes(_PRIVATE, _PKCS8, serialization.BestAvailableEn
 DER = base64.b64decode("".join(PEM.splitlines()[1:-1]))
 HOME = "~nobody-of-this-name/file"
 HTTP = httpx.MockTransport(lambda _: httpx.Response(200, json={}))
-SHAPES = {"LIMIT": checks.Shape(needs=("price|price_match",)), "STOP": checks.Shape(needs=("stop_price",))}
 TYPES: list[tuple[object, Any]] = [
     (5, str),
     ("1", float),

@@ -122,7 +122,6 @@ def test_imports_nothing_of_the_client(source: Path) -> None:
     assert foreign == []
 
 
-def test_public_names_are_sorted_and_there() -> None:
-    """What the package exports exists, in order."""
-    assert sorted(sandbox.__all__) == sandbox.__all__
+def test_public_names_exist() -> None:
+    """The package has what it exports."""
     assert all(hasattr(sandbox, name) for name in sandbox.__all__)
