@@ -13,7 +13,7 @@ NOT_REQUIRED = Error(-1106, 400, "Parameter '{name}' sent when not required.")
 TOO_PRECISE = Error(-1111, 400, "Precision is over the maximum defined for this asset.")
 INVALID_SIDE = Error(-1117, 400, "Invalid side.")
 BAD_COMBINATION = Error(-1128, 400, "Combination of optional parameters invalid.")
-TOO_LONG = Error(-1127, 400, "Lookup interval is too big.")
+LOOKUP_TOO_LONG = Error(-1127, 400, "Lookup interval is too big.")
 
 FILTER_FAILURE = Error(-1013, 400, "Filter failure: {name}")
 DUPLICATE_ORDER = Error(-2010, 400, "Duplicate order sent.")
@@ -33,7 +33,6 @@ MIN_LEVERAGE_RATIO = Error(-2028, 400, "Leverage is smaller than permitted: insu
 
 PRICE_TOO_SMALL = Error(-4001, 400, "Price less than 0.")
 QUANTITY_TOO_SMALL = Error(-4003, 400, "Quantity less than zero.")
-QUANTITY_BELOW_MINIMUM = Error(-4004, 400, "Quantity less than min quantity.")
 QUANTITY_ABOVE_MAXIMUM = Error(-4005, 400, "Quantity greater than max quantity.")
 PRICE_OFF_TICK = Error(-4014, 400, "Price not increased by tick size.")
 PRICE_TOO_HIGH = Error(-4016, 400, "Price is higher than mark price multiplier cap.")
@@ -56,7 +55,6 @@ ACCOUNT_REDUCES_ONLY = Error(-4407, 400, "Account is in reduce-only mode: it acc
 CANNOT_FILL = Error(-5021, 400, "Due to the order could not be filled immediately, the FOK order has been rejected.")
 WOULD_TAKE = Error(-5022, 400, "Due to the order could not be executed as maker, the Post Only order will be rejected.")
 NOTHING_TO_CHANGE = Error(-5027, 400, "No need to modify the order.")
-TOO_OLD_FOR_ENGINE = Error(-5028, 400, "The request arrived at the matching engine outside of the recvWindow.")
 
 EXCEEDS_DEBT = Error(-3015, 400, "Repay amount exceeds borrow amount.")
 BALANCE_TOO_SMALL = Error(-3041, 400, "Balance is not enough.")

@@ -277,3 +277,15 @@ async def test_loans_count_in_margin(desk: Desk) -> None:
 
     assert after.equity == pytest.approx(equity, abs=1)
     assert after.initial == initial + 100
+
+
+@pytest.mark.parametrize("path", ["margin/allOrders", "margin/myTrades"])
+async def test_a_window_of_cross_margin_is_a_day(desk: Desk, path: str) -> None:
+    """A longer one is refused; without times, everything is shown."""
+    await market(desk)
+    end = int(desk.clock.now * 1000)
+    refused = await desk("GET", path, symbol="BTCUSDT", startTime=end - 25 * 3600 * 1000, endTime=end)
+
+    assert refused["code"] == -1127
+    assert len(await desk("GET", path, symbol="BTCUSDT", startTime=end - 1, endTime=end)) == 1
+    assert len(await desk("GET", path, symbol="BTCUSDT")) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, TypeAlias
 
 import msgspec
 import pytest
@@ -14,6 +14,8 @@ from binance_pm.sandbox import facts
 from tests.sandbox.scenario import Scenario, calls
 from tests.support.paths import SAMPLES
 from tests.support.sample import sample_of
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | bool | None"
 
 NAMES = [endpoint.name for endpoint in facts.ENDPOINTS]
 SAMPLED = [name for name in NAMES if (SAMPLES / f"{name}.json").exists()]
@@ -82,19 +84,15 @@ def respond(lived: Scenario, name: str) -> Any:
     return lived.ask(name, **call_of(name))
 
 
-def shapes(value: object, path: str = "") -> Iterator[tuple[str, frozenset[str]]]:
+def shapes(value: Json, path: str = "") -> Iterator[tuple[str, frozenset[str]]]:
     """Yield the field names of every object, with the place where it is."""
-    match value:
-        case [*rows]:
-            for row in cast("list[object]", rows):
-                yield from shapes(row, f"{path}[]")
-        case {**fields} if not path.endswith(("indicators", "adlQuantile")):
-            inner = cast("dict[str, object]", fields)
-            yield path, frozenset(inner)
-            for name, one in inner.items():
-                yield from shapes(one, f"{path}.{name}")
-        case _:
-            return
+    if isinstance(value, list):
+        for row in value:
+            yield from shapes(row, f"{path}[]")
+    elif isinstance(value, dict) and not path.endswith(("indicators", "adlQuantile")):
+        yield path, frozenset(value)
+        for name, inner in value.items():
+            yield from shapes(inner, f"{path}.{name}")
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLED if name != "cm.set_position_mode"])

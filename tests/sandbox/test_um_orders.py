@@ -528,6 +528,16 @@ async def test_faults_of_writes(desk: Desk, name: str, effects: int, records: in
     assert len(desk.orders("mine")) == records
 
 
+async def test_the_second_delivery_of_a_resting_order_is_refused(desk: Desk) -> None:
+    """Its client order id is in use, so the order exists once."""
+    desk.exchange.inject(WRITE_FAULTS["delivered twice"])
+    placed = await place(desk, newClientOrderId="mine")
+
+    assert placed["status"] == "NEW"
+    assert desk.exchange.requests[-1].effects == 1
+    assert len(desk.orders("mine")) == 1
+
+
 async def test_a_late_effect(desk: Desk) -> None:
     """The order appears when the delay is over, at the price of that time."""
     desk.exchange.inject(Fault(method="POST", path="/papi/v1/um/order", drop=True, effect_after=3.0))

@@ -184,7 +184,9 @@ def margin_trades(context: Context) -> list[Fields]:
 
 def _window(context: Context, first: int | None) -> tuple[int, int]:
     is_timed = {"startTime", "endTime"} & context.parameters.keys()
-    return context.window(DAY) if is_timed and first is None else (0, context.time)
+    if not is_timed or first is not None:
+        return 0, context.time
+    return context.window(DAY, too_long=order_errors.LOOKUP_TOO_LONG)
 
 
 @handles("margin.force_orders")

@@ -12,6 +12,7 @@ from binance_pm.sandbox.messages import Refused
 
 if TYPE_CHECKING:
     from binance_pm.sandbox.contracts import Contract, Product
+    from binance_pm.sandbox.facts import Error
     from binance_pm.sandbox.market import Market
     from binance_pm.sandbox.state import AccountState
     from binance_pm.sandbox.valuation import Statement
@@ -102,22 +103,25 @@ class Context:
         """Return how many rows are wanted."""
         return min(self.number(name) or default, most)
 
-    def window(self, longest: int, *, default: int | None = None) -> tuple[int, int]:
+    def window(
+        self, longest: int, *, default: int | None = None, too_long: Error = order_errors.INVALID_INTERVAL
+    ) -> tuple[int, int]:
         """Return the first and the last millisecond that are wanted.
 
         Args:
             longest: milliseconds that start and end may lie apart.
             default: milliseconds before the end, if no start was sent.
+            too_long: the error for a window that is too long.
 
         Raises:
-            Refused: -1023, the end is before the start; -4165, they lie too far apart.
+            Refused: -1023, the end is before the start; ``too_long``, they lie too far apart.
         """
         start, end = self.number("startTime"), self.number("endTime")
         if start is not None and end is not None:
             if start > end:
                 raise Refused(facts.INVALID_TIME_RANGE)
             if end - start > longest:
-                raise Refused(order_errors.INVALID_INTERVAL)
+                raise Refused(too_long)
         if end is None:
             end = self.time if start is None else min(self.time, start + longest)
         if start is None:
