@@ -158,7 +158,7 @@ class Exchange:
         """Return the account of this label.
 
         Raises:
-            ValueError: there is none.
+            ValueError: no account has this label.
         """
         found = next((account for account in self.accounts if account.label == label), None)
         if found is None:

@@ -112,7 +112,7 @@ EMPTY_PARAMETER = Error(-1105, 400, "Parameter '{name}' was empty.")
 BAD_RECV_WINDOW = Error(-1131, 400, "recvWindow must be less than 60000")
 
 INVALID_PARAMETER = Error(-1130, 400, "Data sent for parameter '{name}' is not valid.")
-# Instead of -1130, by the parameter whose value is none of the documented ones.
+# By parameter: the error for a value that is not documented, instead of -1130.
 WRONG_VALUES: Mapping[str, Error] = {
     "timeInForce": Error(-1115, 400, "Invalid timeInForce."),
     "stopLimitTimeInForce": Error(-1115, 400, "Invalid timeInForce."),

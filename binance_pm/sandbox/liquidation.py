@@ -40,7 +40,7 @@ class Liquidation:
 
     def step(self, account: Valued, at: float) -> None:
         """Close positions if the account needs it at this time."""
-        if at - self._checked < _SECONDS or not any(desk.held for desk in self._desks):
+        if abs(at - self._checked) < _SECONDS or not any(desk.held for desk in self._desks):
             return
         self._checked = at
         statement = account.statement(at)

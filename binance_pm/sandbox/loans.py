@@ -96,7 +96,7 @@ class Loans:
         """Borrow an amount, and return the transaction id.
 
         Raises:
-            Refused: 51014 for an asset that nobody can borrow, 51006 for too much.
+            Refused: 51014 for an asset that cannot be borrowed, 51006 for too much.
         """
         if asset not in BORROWABLE:
             raise Refused(order_errors.NOT_BORROWABLE)

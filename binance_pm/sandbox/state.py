@@ -100,9 +100,10 @@ class AccountState:
             at_once: look at the market now, even if that was done less than a twentieth of a second ago.
         """
         before = self._reached
-        if now - before < _SHORTEST_STEP and not at_once:
+        if abs(now - before) < _SHORTEST_STEP and not at_once:
             return
         if now <= before:
+            # The clock was set back: nothing is charged a second time.
             self._step(now, now)
             return
         for at in _steps(before, now):

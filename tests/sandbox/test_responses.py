@@ -85,7 +85,7 @@ def respond(lived: Scenario, name: str) -> Any:
 
 
 def shapes(value: Json, path: str = "") -> Iterator[tuple[str, frozenset[str]]]:
-    """Yield the field names of every object, with the place where it is."""
+    """Yield the field names of every object, with its place in the response."""
     if isinstance(value, list):
         for row in value:
             yield from shapes(row, f"{path}[]")

@@ -113,7 +113,7 @@ async def test_a_large_negative_balance_is_converted(desk: Desk) -> None:
 
 
 async def test_the_listen_key_belongs_to_the_account(desk: Desk) -> None:
-    """The same one while it lives, another one afterwards; -1125 if there is none."""
+    """It stays the same while it lives, then another follows; without one, the exchange refuses with -1125."""
     none = await desk("PUT", "listenKey")
     first = [await desk("POST", "listenKey") for _ in range(2)]
     desk.clock.now += HOUR - 1

@@ -445,6 +445,24 @@ async def test_funding_every_eight_hours(desk: Desk) -> None:
     assert sum(Decimal(row["income"]) for row in everything) == Decimal(wallet)
 
 
+async def test_a_clock_that_is_set_back_charges_nothing_twice(desk: Desk) -> None:
+    """Orders are filled meanwhile, and funding is paid once."""
+    skew = Fault(skew=9 * 3600)
+    desk.exchange.inject(skew)
+    first = await desk(
+        "GET", "um/income", incomeType="FUNDING_FEE", recvWindow=60000, timestamp=int(desk.exchange.now() * 1000)
+    )
+    desk.exchange.clear()
+    await place(desk, newClientOrderId="mine", price="59000")
+    desk.clock.now += 10
+    desk.move("BTCUSDT", "58900")
+    desk.exchange.inject(skew)
+    again = await desk("GET", "um/income", incomeType="FUNDING_FEE", timestamp=int(desk.exchange.now() * 1000))
+
+    assert desk.orders("mine")[0].status == "FILLED"
+    assert again == first != []
+
+
 async def test_leverage_limits_the_position(desk: Desk) -> None:
     """With a higher leverage the largest position is smaller."""
     await desk("POST", "um/leverage", symbol="BTCUSDT", leverage=125)

@@ -130,7 +130,7 @@ def earn_asset_balance(context: Context) -> Fields:
 
 @handles("pro.earn_asset_transfer")
 def earn_asset_transfer(context: Context) -> Fields:
-    """Move LDUSDT between savings and the USD-M wallet, where it is an asset of its own."""
+    """Move LDUSDT between savings and the USD-M wallet."""
     state, moved = context.state, context.decimal("amount") or ZERO
     is_to_futures = context.parameters["transferType"] == "EARN_TO_FUTURE"
     available = state.settings.earn if is_to_futures else state.earned
