@@ -42,6 +42,7 @@ def option_of(argument: str, value: object) -> list[str]:
         return [f"--{option}" if value else f"--no-{option}"]
     return [f"--{option}", str(value)]
 
+
 MALFORMED = {-1020, *range(-1120, -1099)}
 """Codes by which the exchange refuses a request that does not fit the endpoint."""
 
