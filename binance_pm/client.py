@@ -391,7 +391,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             call=info,
             priority=call.priority,
             max_wait=self._settings.max_wait,
-            returning=call.is_returning,
+            requeued=call.is_requeued,
         )
         call.reservation = reservation
         try:
@@ -444,7 +444,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             await synchronise(call, self.server_time if call.bound.endpoint.family == "papi" else self.pro_server_time)
             return
         call.attempt += retry.counts
-        call.is_returning = retry.at_head
+        call.is_requeued = retry.at_head
         if retry.delay:
             _log.info("%s It is tried again in %.2f s.", error, retry.delay)
             await session.bounded(call.bound.info, session.budget.sleep(retry.delay))

@@ -1,4 +1,4 @@
-"""What the endpoints refuse before a call is sent."""
+"""For the sections about arguments that are refused before a call is sent."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from binance_pm import ENDPOINTS
-from binance_pm.api.checks import all_or_none
-from tests.messages.stage import Scenario, Stage
 
 LIMIT = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "quantity": 1, "price": 1, "time_in_force": "GTC"}
 MARKET = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": 1}
@@ -69,9 +67,9 @@ CALLS: list[tuple[str, Mapping[str, object]]] = [
 """Endpoints, and arguments that they refuse."""
 
 
-def refusals(_: Stage) -> object:
-    """The texts of refusals, each after the name of the endpoint."""
-    said: list[object] = []
+def refusals() -> list[str]:
+    """Return the texts of refusals, each after the name of the endpoint."""
+    said: list[str] = []
     for name, arguments in CALLS:
         check = ENDPOINTS[name].check
         assert check is not None
@@ -81,9 +79,3 @@ def refusals(_: Stage) -> object:
             said.append(f"{name}: {error}")
     assert len(said) == len(CALLS)
     return said
-
-
-SCENARIOS: dict[str, Scenario] = {
-    "check.arguments": refusals,
-    "check.some of several": lambda _: all_or_none("amount", "future_type")({"amount": 1}),
-}

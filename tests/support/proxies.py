@@ -53,7 +53,7 @@ def connect_proxy(seen: Seen, places: Mapping[str, str], *, user: str | None = N
             return
         with _connected(places[place]) as inside:
             connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            _pump(connection, inside)
+            pump(connection, inside)
 
     return behave
 
@@ -91,7 +91,7 @@ def socks_proxy(seen: Seen, places: Mapping[str, str], *, user: str | None = Non
             return
         with _connected(places[place]) as inside:
             connection.sendall(b"\x05\x00" + nowhere)
-            _pump(connection, inside)
+            pump(connection, inside)
 
     return behave
 
@@ -117,12 +117,12 @@ def encrypting(url: str, certificate: Path) -> Behaviour:
 
     def behave(connection: socket.socket) -> None:
         with context.wrap_socket(connection, server_side=True) as outside, _connected(urlsplit(url).netloc) as inside:
-            _pump(outside, inside)
+            pump(outside, inside)
 
     return behave
 
 
-def _pump(one: socket.socket, other: socket.socket) -> None:
+def pump(one: socket.socket, other: socket.socket) -> None:
     """Pass on all data until one of the two closes."""
     while ready := select.select([one, other], [], [], 20)[0]:
         for source in ready:

@@ -104,8 +104,8 @@ class TestSandbox:
         ("clock", "clock", "failed", "300.0 s behind, .* refused with -1021", "NTP", 1),
         ("slow", "clock", "warning", "round trip 1.2 s", "slows the network", 0),
         ("silent", "clock", "failed", "the connection was closed", "try again", 1),
-        ("place", "clock", "failed", "HTTP 451", "does not serve the place", 1),
-        ("portal", "clock", "failed", "not what this endpoint promises", "answered instead of Binance", 1),
+        ("place", "clock", "failed", "HTTP 451", "does not serve the country", 1),
+        ("portal", "clock", "failed", "unexpected response", "answered instead of Binance", 1),
         ("key", "permissions", "failed", "API-key format invalid .*-2014", "mistyped or cut", 1),
         ("permission", "permissions", "failed", "-2015.* strips the futures permission", "Make a new key", 1),
         ("signature", "permissions", "failed", "-1022", "does not belong to this API key", 1),
@@ -218,7 +218,7 @@ class TestOwnKey:
         file.chmod(0o644)
         refused = run("doctor", "--json", **environment)
         assert (refused.code, check(refused, "configuration")["verdict"]) == (1, "failed")
-        assert "can be read by everybody" in check(refused, "configuration")["finding"]
+        assert "can be read by all users" in check(refused, "configuration")["finding"]
 
     @pytest.mark.pm_sandbox(accounts=1)
     def test_no_key(self, run: Any, pm_sandbox: Sandbox) -> None:

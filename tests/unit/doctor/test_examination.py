@@ -90,7 +90,7 @@ async def test_a_place_that_is_not_served_is_told_once(status: int, body: bytes)
         asked = {request.path for request in pm.exchange.requests}
 
     assert {one.verdict for one in told if one.name in {"permissions", "product", "account"}} == {"not checked"}
-    assert all("use it from where it does" in one.advice for one in told if one.name == "clock")
+    assert all("from a country that it serves" in one.advice for one in told if one.name == "clock")
     assert asked == {"/papi/v1/time"}
 
 

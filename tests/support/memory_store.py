@@ -1,7 +1,4 @@
-"""The store of a shared budget in memory: the specification of ``store.lua``.
-
-A test sends the same messages to both, and compares their replies and all that they keep.
-"""
+"""The store of a shared budget in memory: the specification of ``store.lua``."""
 
 from __future__ import annotations
 
@@ -20,31 +17,35 @@ from binance_pm.budget.shared.messages import (
     Event,
     Heavier,
     Lost,
-    Message,
     OfflineUsage,
     OriginReply,
     OriginReport,
     PoolReply,
     PoolReport,
-    Reply,
     Returned,
+    StoreMessage,
+    StoreReply,
 )
-from binance_pm.budget.shared.store import PLACE_SECONDS, STEP_SECONDS, TURN, UNUSED_SECONDS
+from binance_pm.budget.shared.redis import PLACE_SECONDS, STEP_SECONDS, TURN, UNUSED_SECONDS
 from binance_pm.clock import DRIFT, MOST_UNSURE
 from binance_pm.limits import Priority
 
 
-class _Origin(msgspec.Struct):
+class StoredOrigin(msgspec.Struct):
+    """One origin."""
+
     low: float
     """The exchange's clock less the store's, at the earliest, by the latest report."""
     high: float
     updated_at: float
-    is_heard: bool
+    is_synchronised: bool
     opens: float = 0.0
     banned: bool = False
 
 
-class _Holder(msgspec.Struct):
+class Holder(msgspec.Struct):
+    """A process with leased weight."""
+
     weight: int
     until: float
     """The end of the lease."""
@@ -52,35 +53,39 @@ class _Holder(msgspec.Struct):
     """Of the last message."""
 
 
-class _Waiting(msgspec.Struct):
+class WaitingDemand(msgspec.Struct):
+    """A demand that keeps its place."""
+
     priority: Priority
     weight: int
     since: float
     until: float
 
 
-class _Pool(msgspec.Struct):
+class StoredPool(msgspec.Struct):
+    """One pool."""
+
     ledger: Ledger
-    holders: dict[str, _Holder] = {}
-    waiting: dict[str, _Waiting] = {}
+    holders: dict[str, Holder] = {}
+    waiting: dict[str, WaitingDemand] = {}
 
 
 class MemoryStore:
     """The ledgers of one egress IP."""
 
     def __init__(self) -> None:
-        self.origins: Final[dict[str, _Origin]] = {}
-        self.pools: Final[dict[str, _Pool]] = {}
+        self.origins: Final[dict[str, StoredOrigin]] = {}
+        self.pools: Final[dict[str, StoredPool]] = {}
         self._swept = -math.inf
 
-    def exchange(self, message: Message, now: float) -> Reply:
+    def exchange(self, message: StoreMessage, now: float) -> StoreReply:
         """Process a message atomically."""
         before = len(self.origins) + len(self.pools)
         origins = tuple(self._update_origin(report, now) for report in message.origins)
         pools = tuple(self._update_pool(message, report, origins[report.origin], now) for report in message.pools)
         if len(self.origins) + len(self.pools) > before:
             self._sweep(now)
-        return Reply(now, origins, pools)
+        return StoreReply(now, origins, pools)
 
     def _sweep(self, now: float) -> None:
         """Forget what was not used for long; only a new pool or origin can make them too many."""
@@ -97,10 +102,10 @@ class MemoryStore:
     def _update_origin(self, report: OriginReport, now: float) -> OriginReply:
         origin = self.origins.get(report.origin)
         if origin is None:
-            origin = self.origins[report.origin] = _Origin(0.0, 0.0, now, is_heard=False)
-        if report.is_heard or not origin.is_heard:
+            origin = self.origins[report.origin] = StoredOrigin(0.0, 0.0, now, is_synchronised=False)
+        if report.is_synchronised or not origin.is_synchronised:
             origin.low, origin.high, origin.updated_at = report.earliest - now, report.latest - now, now
-            origin.is_heard = report.is_heard
+            origin.is_synchronised = report.is_synchronised
         if report.closed:
             origin.banned = report.banned or (origin.banned and origin.opens > now)
             origin.opens = max(origin.opens, now + report.closed)
@@ -108,13 +113,17 @@ class MemoryStore:
         origin.opens = min(origin.opens, now + LONGEST_BAN)
         closed = max(0.0, origin.opens - now)
         return OriginReply(
-            now + origin.low - drift, now + origin.high + drift, origin.is_heard, closed, origin.banned and closed > 0
+            now + origin.low - drift,
+            now + origin.high + drift,
+            origin.is_synchronised,
+            closed,
+            origin.banned and closed > 0,
         )
 
-    def _update_pool(self, message: Message, report: PoolReport, origin: OriginReply, now: float) -> PoolReply:
+    def _update_pool(self, message: StoreMessage, report: PoolReport, origin: OriginReply, now: float) -> PoolReply:
         pool = self.pools.get(report.pool)
         if pool is None:
-            pool = self.pools[report.pool] = _Pool(Ledger(report.limit, minute=message.minute))
+            pool = self.pools[report.pool] = StoredPool(Ledger(report.limit, minute=message.minute))
         pool.ledger.lower_limit(report.limit)
         bounds = pool.ledger.latest_bounds((origin.earliest, origin.latest))
         _expire_leases(pool, message, bounds, now)
@@ -138,29 +147,29 @@ class MemoryStore:
         )
 
 
-def _expire_leases(pool: _Pool, message: Message, bounds: Bounds, now: float) -> None:
+def _expire_leases(pool: StoredPool, message: StoreMessage, bounds: Bounds, now: float) -> None:
     """Settle as unknown what processes hold whose leases have ended: all of that may have been sent."""
     for peer, holder in list(pool.holders.items()):
         if not now <= holder.until <= now + STEP_SECONDS and peer != message.peer:
             del pool.holders[peer]
             pool.waiting.pop(peer, None)
             if holder.weight:
-                heard = min(now, holder.until - message.lease)
-                minutes = pool.ledger.minutes((bounds[0] - (now - heard), bounds[1] + MAX_LATENCY))
+                renewed_at = min(now, holder.until - message.lease)
+                minutes = pool.ledger.minutes((bounds[0] - (now - renewed_at), bounds[1] + MAX_LATENCY))
                 pool.ledger.settle_unknown(holder.weight, minutes, known=now + MAX_LATENCY)
 
 
-def _settle(pool: _Pool, message: Message, report: PoolReport, now: float) -> tuple[int | None, ...]:
+def _settle(pool: StoredPool, message: StoreMessage, report: PoolReport, now: float) -> tuple[int | None, ...]:
     """Learn how calls ended; skip events that were reported before."""
     holder = pool.holders.get(message.peer)
     if holder is None:
-        holder = pool.holders[message.peer] = _Holder(0, 0.0, -1)
+        holder = pool.holders[message.peer] = Holder(0, 0.0, -1)
     events = report.events if message.number > holder.number else ()
     before = report.held + sum(event.weight for event in events if isinstance(event, (Answered, Lost, Returned)))
     # What the process says about its weight counts: a reply, or the store's memory, may have been lost.
     pool.ledger.in_flight += before - holder.weight
     risen = [rise for event in events for rise in _apply(pool.ledger, event)]
-    pool.holders[message.peer] = _Holder(report.held, now + message.lease, max(message.number, holder.number))
+    pool.holders[message.peer] = Holder(report.held, now + message.lease, max(message.number, holder.number))
     return tuple(risen)
 
 
@@ -182,7 +191,7 @@ def _apply(ledger: Ledger, event: Event) -> tuple[int | None, ...]:
 
 
 def _grant(
-    pool: _Pool, peer: str, demands: tuple[Demand, ...], now: float, bounds: Bounds
+    pool: StoredPool, peer: str, demands: tuple[Demand, ...], now: float, bounds: Bounds
 ) -> tuple[tuple[int, ...], Wait]:
     """Grant what fits, by priority and then by order of the processes; keep a place for what does not."""
     before = pool.waiting.pop(peer, None)
@@ -202,7 +211,7 @@ def _grant(
         if times < demand.times and demand.can_wait and not first.seconds:
             first = wait
             until = now + min(wait.seconds, PLACE_SECONDS) + PLACE_SECONDS
-            pool.waiting[peer] = _Waiting(demand.priority, demand.weight, since, until)
+            pool.waiting[peer] = WaitingDemand(demand.priority, demand.weight, since, until)
         if first.holds_up:
             # No demand behind it may use the pool.
             granted += [0] * (len(demands) - len(granted))
@@ -210,7 +219,7 @@ def _grant(
     return tuple(granted), first
 
 
-def _wait(pool: _Pool, demand: Demand, since: float, now: float, bounds: Bounds) -> Wait:
+def _wait(pool: StoredPool, demand: Demand, since: float, now: float, bounds: Bounds) -> Wait:
     """Return how long a demand has to wait for the ledger, and for processes that came before."""
     for waiting in pool.waiting.values():
         if now < waiting.until <= now + 2 * PLACE_SECONDS and (waiting.priority, waiting.since) < (
