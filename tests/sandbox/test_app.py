@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
@@ -608,9 +608,9 @@ def test_runs_on_trio(caller: Caller) -> None:
 
 async def test_orders_and_prices_can_be_controlled(caller: Caller) -> None:
     """From another program: it sets a price, and sees what became of an order."""
-    params = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
+    params: dict[str, Any] = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC"}
     await caller.send("/sandbox/prices", method="POST", content='{"BTCUSDT": "60000"}')
-    query = caller.query(**params, price="59000", newClientOrderId="mine")
+    query = caller.query(**params, quantity="0.01", price="59000", newClientOrderId="mine")
     await caller.send("/papi/v1/um/order", query, method="POST", api_key=caller.key.api_key)
     moved = await caller.send("/sandbox/prices", method="POST", content='{"BTCUSDT": "58900"}')
     orders = (await caller.send("/sandbox/orders", "account=account-01")).json()

@@ -84,17 +84,14 @@ def respond(lived: Scenario, name: str) -> Any:
 
 def shapes(value: object, path: str = "") -> Iterator[tuple[str, frozenset[str]]]:
     """Yield the field names of every object, with the place where it is."""
-    match value:
-        case [*rows]:
-            for row in cast("list[object]", rows):
-                yield from shapes(row, f"{path}[]")
-        case {**fields} if not path.endswith(("indicators", "adlQuantile")):
-            inner = cast("dict[str, object]", fields)
-            yield path, frozenset(inner)
-            for name, one in inner.items():
-                yield from shapes(one, f"{path}.{name}")
-        case _:
-            return
+    if isinstance(value, list):
+        for row in cast("list[object]", value):
+            yield from shapes(row, f"{path}[]")
+    elif isinstance(value, dict) and not path.endswith(("indicators", "adlQuantile")):
+        fields = cast("dict[str, object]", value)
+        yield path, frozenset(fields)
+        for name, one in fields.items():
+            yield from shapes(one, f"{path}.{name}")
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLED if name != "cm.set_position_mode"])
