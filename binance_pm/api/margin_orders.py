@@ -253,7 +253,7 @@ class MarginForceOrders(Model, frozen=True):
 
 def check_side_effects(order: Mapping[str, object]) -> None:
     """Refuse parameters whose effect depends on others that are not sent."""
-    if "iceberg_qty" in order and order.get("time_in_force") != "GTC":
+    if "iceberg_qty" in order and order.get("time_in_force") != "GTC" and order.get("type") != "LIMIT_MAKER":
         raise ValueError("iceberg_qty needs time_in_force GTC")
     if "auto_repay_at_cancel" in order and order.get("side_effect_type") not in {"MARGIN_BUY", "AUTO_BORROW_REPAY"}:
         raise ValueError("auto_repay_at_cancel needs side_effect_type MARGIN_BUY or AUTO_BORROW_REPAY")
@@ -273,7 +273,7 @@ _SHAPES: Final = {
     "STOP_LOSS_LIMIT": Shape((*_LIMIT, "stop_price"), ("iceberg_qty",)),
     "TAKE_PROFIT": Shape(("quantity", "stop_price")),
     "TAKE_PROFIT_LIMIT": Shape((*_LIMIT, "stop_price"), ("iceberg_qty",)),
-    "LIMIT_MAKER": Shape(("quantity", "price")),
+    "LIMIT_MAKER": Shape(("quantity", "price"), ("iceberg_qty",)),
 }
 
 

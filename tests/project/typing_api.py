@@ -36,6 +36,7 @@ from binance_pm import (
     UmPosition,
 )
 from binance_pm.api.account import Balance, CmAccount
+from binance_pm.api.cm_orders import CmOrder
 from binance_pm.api.connectivity import Empty
 from binance_pm.api.funds import Transaction
 from binance_pm.api.futures import Income
@@ -106,6 +107,10 @@ async def namespaces(client: Client) -> None:
     assert_type(await client.um.open_orders("BTCUSDT"), list[UmOrder])
     assert_type(await client.um.position_risk(), list[UmPositionRisk])
     assert_type(await client.um.set_leverage("BTCUSDT", 5), Leverage)
+    assert_type(await client.um.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.01"), UmOrder)
+    assert_type(await client.um.cancel_order("BTCUSDT", order_id=1, check=False), UmOrder)
+    assert_type(await client.cm.all_orders(pair="BTCUSD", start_time=datetime.now(UTC), limit=5), list[CmOrder])
+    await client.um.new_order(symbol="BTCUSDT", side="HOLD", type="MARKET")  # pyright: ignore[reportArgumentType]
     assert_type(await client.um.income(income_type="COMMISSION"), list[Income])
     assert_type(await client.balance(), list[Balance])
     assert_type(await client.balance("USDT"), Balance)

@@ -54,7 +54,7 @@ NEW_ORDER: list[Row] = [
         (PLACE, call, {"iceberg_qty": 1, "time_in_force": "IOC"}, "iceberg_qty", {"iceberg_qty": 1})
         for call in (LIMIT, STOP_LIMIT, PROFIT_LIMIT)
     ),
-    (PLACE, MAKER, {"iceberg_qty": 1}, "iceberg_qty", {}),
+    (PLACE, MAKER, {"iceberg_qty": 1, "stop_price": 1}, "stop_price", {"iceberg_qty": 1}),
     (PLACE, MARKET, {"side": "HOLD"}, "side", {"side": "SELL"}),
     (PLACE, MARKET, {"type": "STOP"}, "type", {}),
     (PLACE, LIMIT, {"time_in_force": "GTX"}, "time_in_force", {"time_in_force": "FOK"}),
