@@ -39,9 +39,12 @@ async def test_collecting_one_asset(desk: Desk) -> None:
     after = await wallets(desk, "USDT")
     half = await desk("POST", "asset-collection", asset="USDT", amount="10")
     bnb = await desk("POST", "asset-collection", asset="BNB")
+    nothing = await desk("POST", "asset-collection", asset="ETH")
+    too_much = await desk("POST", "asset-collection", asset="ETH", amount="1", futureType="CM")
 
     assert after == (before[0] + 10, before[1] - 10)
-    assert (half["code"], bnb["code"]) == (-1128, -1108)
+    assert (half["code"], bnb["code"], too_much["code"]) == (-1128, -1108, -2018)
+    assert nothing == {"msg": "success"}
 
 
 @pytest.mark.parametrize(("path", "most"), [("bnb-transfer", 10), (f"{SAPI}/bnb-transfer", 2)])

@@ -8,6 +8,7 @@ from binance_pm.sandbox import facts, order_errors
 from binance_pm.sandbox.handlers.accounts import balances
 from binance_pm.sandbox.handlers.loans import negative_interest
 from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles
+from binance_pm.sandbox.loans import BORROWABLE
 from binance_pm.sandbox.market import amount
 from binance_pm.sandbox.messages import Refused
 from binance_pm.sandbox.records import ZERO
@@ -42,7 +43,7 @@ def asset_collection(context: Context) -> Fields:
     if (wanted is None) != (kind is None):
         raise Refused(order_errors.BAD_COMBINATION)
     wallet = context.state.wallet
-    if asset == _BNB or not any((product, asset) in wallet.futures for product in _PRODUCTS):
+    if asset == _BNB or asset not in BORROWABLE:
         raise Refused(facts.BAD_ASSET)
     for product in _PRODUCTS:
         held = wallet.futures.get((product, asset), ZERO)
