@@ -43,7 +43,8 @@ async def test_collecting_one_asset(desk: Desk) -> None:
     too_much = await desk("POST", "asset-collection", asset="ETH", amount="1", futureType="CM")
 
     assert after == (before[0] + 10, before[1] - 10)
-    assert (half["code"], bnb["code"], too_much["code"]) == (-1128, -1108, -2018)
+    options = await desk("POST", "asset-collection", asset="USDT", amount="1", futureType="OPTION")
+    assert (half["code"], bnb["code"], too_much["code"], options["code"]) == (-1128, -1108, -2018, -2018)
     assert nothing == {"msg": "success"}
 
 

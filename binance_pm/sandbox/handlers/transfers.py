@@ -45,6 +45,9 @@ def asset_collection(context: Context) -> Fields:
     wallet = context.state.wallet
     if asset == _BNB or asset not in BORROWABLE:
         raise Refused(facts.BAD_ASSET)
+    if kind == "OPTION":
+        # No account of the local exchange holds options.
+        raise Refused(order_errors.BALANCE_NOT_SUFFICIENT)
     for product in _PRODUCTS:
         held = wallet.futures.get((product, asset), ZERO)
         if kind not in (None, product):
