@@ -55,9 +55,7 @@ class ClientIds:
 
 def _checked(prefix: str) -> str:
     if not re.fullmatch(rf"[A-Za-z0-9_-]{{0,{LONGEST_PREFIX}}}", prefix):
-        raise ValueError(
-            f"client_order_id_prefix is {prefix!r}: give up to {LONGEST_PREFIX} letters, digits, '-' and '_'"
-        )
+        raise ValueError(f"client_order_id_prefix must be up to {LONGEST_PREFIX} letters, digits, '-' and '_'")
     if taken := [one for one in RESERVED_IDS if prefix.startswith(one[:LONGEST_PREFIX])]:
         raise ValueError(f"client_order_id_prefix begins with {taken[0]!r}, which the exchange reserves")
     return prefix

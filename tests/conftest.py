@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_asyncio
 import uvloop
@@ -17,6 +18,10 @@ from binance_pm.testing import Sandbox, sandbox
 from tests.support.clocks import FakeClock, ManualClock
 from tests.support.paths import TESTS
 from tests.support.valkey import serving
+
+# A slow machine is no failure, and a failure says how to repeat it.
+hypothesis.settings.register_profile("tests", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("tests")
 
 # What depends on how an event loop works: connections, and the order of wake-ups.
 _ON_BOTH_LOOPS = {"transport", "test_session", "test_cancellation", "test_wakeup", "test_budget", "test_budget_idle"}

@@ -443,10 +443,8 @@ def test_a_poll_is_sent_as_soon_as_there_are_tokens() -> None:
 
 TestBudget: Any = BudgetMachine.TestCase
 TestBudget.settings = settings(
-    deadline=None,
     # A busy machine is no failure.
     suppress_health_check=[HealthCheck.too_slow],
-    print_blob=True,
     max_examples=100,
     stateful_step_count=30,
 )

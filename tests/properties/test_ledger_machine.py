@@ -250,10 +250,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestLedger: Any = LedgerMachine.TestCase
 TestLedger.settings = settings(
-    deadline=None,
     # A busy machine is no failure.
     suppress_health_check=[HealthCheck.too_slow],
-    print_blob=True,
     max_examples=150,
     stateful_step_count=40,
 )

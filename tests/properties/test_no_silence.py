@@ -210,7 +210,7 @@ STEPS = st.builds(
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("is_shared", [False, True])
-@settings(deadline=None, max_examples=150, print_blob=True)
+@settings(max_examples=150)
 @given(steps=st.lists(STEPS, max_size=25), wall_error=st.sampled_from([0.0, 0.0, 40.0, -HOUR, 1e8, -1.8e9]))
 def test_any_history(steps: list[Step], wall_error: float, *, is_shared: bool) -> None:
     """Each call is sent within a minute, counted from the request or from the latest arrival of a lost call."""

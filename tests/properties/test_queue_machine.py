@@ -201,10 +201,8 @@ def head_of(line: Line[WaitingCall]) -> Head:
 
 TestQueue: Any = QueueMachine.TestCase
 TestQueue.settings = settings(
-    deadline=None,
     # A busy machine is no failure.
     suppress_health_check=[HealthCheck.too_slow],
-    print_blob=True,
     max_examples=150,
     stateful_step_count=40,
 )

@@ -178,7 +178,7 @@ def test_a_constant_has_one_source() -> None:
 
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(1, 60))
 @example(seed=1329121, length=39)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_script_does_the_same_as_the_store_in_memory(on_server: Script, seed: int, length: int) -> None:
     """The same messages get the same replies and leave the same state."""
     key, memory, history = f"{{{next(keys)}}}", MemoryStore(), History(seed)

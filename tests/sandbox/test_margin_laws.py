@@ -135,7 +135,5 @@ TestMargin = Margin.TestCase
 TestMargin.settings = settings(
     max_examples=15,
     stateful_step_count=20,
-    deadline=None,
-    print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )

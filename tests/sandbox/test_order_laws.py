@@ -185,7 +185,5 @@ TestTrading = Trading.TestCase
 TestTrading.settings = settings(
     max_examples=40,
     stateful_step_count=25,
-    deadline=None,
-    print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -82,7 +82,7 @@ async def test_a_truncated_response(pm_sandbox: Sandbox, cut: int) -> None:
             await client.um_account()
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(status=st.integers(200, 599), body=st.binary(max_size=200) | st.text().map(str.encode), data=st.data())
 async def test_any_response(status: int, body: bytes, data: st.DataObject) -> None:
     """Any status with any body and any headers ends in a documented error."""

@@ -354,7 +354,7 @@ HEADERS = st.dictionaries(
 
 
 @seed(SEED)
-@settings(deadline=None, max_examples=1500)
+@settings(max_examples=1500)
 @given(
     status=STATUSES | MORE_STATUSES,
     body=bodies(),
@@ -409,7 +409,7 @@ async def outcome_of(client: Client, method: Any) -> PortfolioMarginError | None
 
 
 @seed(SEED)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     status=(STATUSES | MORE_STATUSES).filter(lambda status: status >= 200),
     body=bodies().map(lambda body: body or b""),

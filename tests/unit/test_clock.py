@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from binance_pm.clock import ServerClock
@@ -307,7 +307,6 @@ STAMPS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(
     heard=st.lists(
         st.builds(
@@ -350,7 +349,6 @@ def seconds(most: float) -> st.SearchStrategy[float]:
     return st.floats(0, most)
 
 
-@settings(deadline=None)
 @given(
     offset=st.floats(0, 4e9),
     rate=st.floats(-199e-6, 199e-6),

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from binance_pm import Budget, Client, ConfigurationError, Session
@@ -370,7 +370,6 @@ class Heard:
         return Client(API_KEY, secret, session=session)
 
 
-@settings(deadline=None)
 @given(
     parameters=st.dictionaries(
         st.text(st.characters(exclude_categories=["Cs"])).filter(lambda name: name not in ADDED),

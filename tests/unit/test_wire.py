@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Meta, field
 
@@ -201,7 +201,6 @@ def test_what_cannot_be_sent_is_refused_by_name(value: Any) -> None:
     assert "abc" not in str(refused.value)
 
 
-@settings(deadline=None)
 @given(st.decimals())
 @example(Decimal("1E+999999"))
 @example(Decimal("1E-999999"))
@@ -216,7 +215,6 @@ def test_a_decimal_is_sent_exactly_or_refused(value: Decimal) -> None:
     assert Decimal(sent) == value
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters())))
 @example({"x": "\ud800"})
 @example({"x": "a\udfffb"})
@@ -543,7 +541,6 @@ def test_a_sum_has_all_digits() -> None:
         assert str(exact_sum([Decimal("0.00000000")])) == "0.00000000"
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_response_is_the_type_or_a_value_error(data: st.DataObject) -> None:
     """Any bytes, and valid responses with anything inside, raise only ValueError."""

@@ -137,7 +137,7 @@ def runner() -> Generator[asyncio.Runner, None, None]:
         yield running
 
 
-ANY = settings(derandomize=True, max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ANY = settings(derandomize=True, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 
 
 @ANY
@@ -329,4 +329,4 @@ class Calls(RuleBasedStateMachine):
 
 
 TestCalls = Calls.TestCase
-TestCalls.settings = settings(derandomize=True, max_examples=100, stateful_step_count=30, deadline=None)
+TestCalls.settings = settings(derandomize=True, max_examples=100, stateful_step_count=30)

@@ -218,5 +218,5 @@ class TestPlanOfFile:
         path = tmp_path / "accounts.toml"
         path.write_text(ACCOUNTS.format(label="desk", product="spot"), encoding="utf-8")
 
-        assert "line 2 [desk]: product is none of pm, pm_pro, span" in run("plan", "--accounts", str(path)).err
+        assert "line 2 [desk]: product is not one of pm, pm_pro, span" in run("plan", "--accounts", str(path)).err
         assert "cannot be read" in run("plan", "--accounts", str(tmp_path / "none.toml")).err

@@ -203,7 +203,7 @@ fields = st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(fields, values, max_size=6), min_size=1, max_size=3))
 def test_any_shape_is_read_or_refused_without_showing_secrets(path: Path, tables: list[dict[str, str]]) -> None:
     """Text in place of a table is never quoted."""

@@ -107,7 +107,7 @@ async def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     """The pipe may never have a writer."""
     os.mkfifo(tmp_path / "pipe", mode=0o600)
 
-    assert "no regular file" in await problem_with(tmp_path, '{ file = "pipe" }')
+    assert "not a regular file" in await problem_with(tmp_path, '{ file = "pipe" }')
 
 
 async def test_leaving_while_keys_are_read_ends_at_once(tmp_path: Path) -> None:
