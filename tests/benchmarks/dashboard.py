@@ -28,7 +28,8 @@ def moments(accounts: int) -> Iterator[FleetState]:
     chance = Random(7)  # noqa: S311 - nothing is kept secret by it
     known = [account(f"desk-{place:04}", str(round(chance.uniform(1.1, 9), 4))) for place in range(accounts)]
     for second in count():
-        yield FleetState(at=NOON + second, accounts=aged(known, chance.random()), pools=fleet_state([]).pools)
+        later = chance.random()
+        yield FleetState(at=NOON + second, accounts=[aged(one, later) for one in known], pools=fleet_state([]).pools)
 
 
 def seconds_of_pictures(accounts: int, size: tuple[int, int]) -> float:

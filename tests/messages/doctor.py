@@ -94,20 +94,12 @@ def of_account(answers: dict[str, Any], options: dict[str, Any]) -> Scenario:
     return lambda _: [look(looked_at, answers) for look in (check_permissions, check_product, check_account)]
 
 
-def clock(ahead: float, *, fails: bool = False, slow: bool = False) -> Scenario:
+async def clock(ahead: float, *, status: int = 200, slow: float = 1.0) -> object:
     """This machine's clock beside the exchange's."""
-
-    async def act() -> object:
-        respond = partial(httpx.Response, 500 if fails else 200, json={"serverTime": 1_800_000_000_000})
-        async with client_of(httpx.MockTransport(lambda _: respond()), FakeClock()) as desk:
-            return (await check_clock(desk, "host", is_papi=True, wall=lambda: 1_800_000_000.0 + ahead))[0]
-
-    def scenario(stage: Stage) -> object:
-        if slow:
-            stage.patch.setattr("binance_pm.doctor.clock._SLOW", -1.0)
-        return act()
-
-    return scenario
+    respond = partial(httpx.Response, status, json={"serverTime": 1_800_000_000_000})
+    async with client_of(httpx.MockTransport(lambda _: respond()), FakeClock()) as desk:
+        now = 1_800_000_000.0 + ahead
+        return (await check_clock(desk, "host", is_papi=True, wall=lambda: now, slow=slow))[0]
 
 
 async def limits(used: int, status: int = 200, **headers: str) -> object:
@@ -131,9 +123,18 @@ def unheard(_: Stage) -> object:
     return [check_budget(Budget(), is_heard=False), check_limits(Budget(), {}, weight=0, is_heard=False)]
 
 
-async def network(url: str, tls: ssl.SSLContext | None = None, *, trust_env: bool = False) -> object:
-    """The way to a host."""
-    return list(await check_network(network_path(url, trust_env=trust_env), tls or ssl.create_default_context()))
+async def network(
+    url: str, tls: ssl.SSLContext | None = None, *, trust_env: bool = False, seconds: float = 5
+) -> object:
+    """The path to a host."""
+    route = network_path(url, trust_env=trust_env)
+    return list(await check_network(route, tls or ssl.create_default_context(), seconds=seconds))
+
+
+async def without_handshake() -> object:
+    """A server that never answers a greeting of TLS."""
+    with serve_raw(silent) as server:
+        return await network(server.url.replace("http:", "https:"), seconds=0.2)
 
 
 def reaching(stage: Stage, scheme: str = "http", **environment: str) -> object:
@@ -274,19 +275,20 @@ SCENARIOS: dict[str, Scenario] = {
     "doctor.file": lambda stage: targets_from_file(stage.file(f"{ACCOUNT}x = 1"), ENV),
     "doctor.file key": lambda stage: targets_from_file(stage.file(ACCOUNT), {}),
     **{f"doctor.account {name}": of_account(*given) for name, given in PRODUCTS.items()},
-    "doctor.clock right": clock(0.0),
-    "doctor.clock slow": clock(0.0, slow=True),
-    "doctor.clock ahead": clock(3.0),
-    "doctor.clock behind": clock(-9.0),
-    "doctor.clock unheard": clock(0.0, fails=True),
-    "doctor.limits alone": lambda _: limits(20),
-    "doctor.limits others": lambda _: limits(1000),
-    "doctor.limits many others": lambda _: limits(4000),
+    "doctor.clock right": lambda _: clock(0.0),
+    "doctor.clock slow": lambda _: clock(0.0, slow=-1.0),
+    "doctor.clock ahead": lambda _: clock(3.0),
+    "doctor.clock behind": lambda _: clock(-9.0),
+    "doctor.clock unheard": lambda _: clock(0.0, status=500),
+    "doctor.limits no external usage": lambda _: limits(20),
+    "doctor.limits external usage": lambda _: limits(1000),
+    "doctor.limits much external usage": lambda _: limits(4000),
     "doctor.limits refused": lambda _: limits(20, 429, **{"retry-after": "30"}),
     "doctor.limits banned": lambda _: limits(20, 418, **{"retry-after": "120"}),
     "doctor.limits unheard": unheard,
     "doctor.network plain": reaching,
     "doctor.network no TLS": lambda stage: reaching(stage, "https"),
+    "doctor.network no handshake": lambda _: without_handshake(),
     "doctor.network proxy not used": lambda stage: reaching(stage, https_proxy="http://proxy:1"),
     "doctor.network refused": unreachable,
     "doctor.network refused beside a proxy": lambda stage: unreachable(stage, https_proxy="http://proxy:1"),
@@ -302,7 +304,7 @@ SCENARIOS: dict[str, Scenario] = {
     "doctor.certificate about to end": lambda stage: certified(stage, days=3),
     "doctor.certificate ended": lambda stage: certified(stage, days=-1),
     "doctor.certificate of another host": lambda stage: certified(stage, host="example.com"),
-    "doctor.certificate of nobody": lambda stage: certified(stage, trusted=False),
+    "doctor.certificate not trusted": lambda stage: certified(stage, trusted=False),
     "doctor.examination unreached": lambda _: examined(target()),
     "doctor.examination without a key": lambda _: examined(Check("configuration", "", "failed", "no key")),
     "doctor.examination of a bad key": lambda _: examined(target("x")),

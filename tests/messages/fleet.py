@@ -8,8 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from binance_pm.budget import Waiting
-from binance_pm.cli.describe import describe_event
-from binance_pm.cli.tail import as_words
+from binance_pm.cli.output import describe_event
+from binance_pm.cli.tail import as_text
 from binance_pm.enums import AccountStatus
 from binance_pm.fleet import (
     AccountFailed,
@@ -113,7 +113,7 @@ def told(**kinds: FleetEvent) -> dict[str, Scenario]:
 
 def entry(event: Any) -> Scenario:
     """An entry of a stream in words."""
-    return lambda _: as_words(StreamEntry(shard="1/2", run="r", number=1, event=event, text="{}"))
+    return lambda _: as_text(StreamEntry(shard="1/2", run="r", number=1, event=event, text="{}"))
 
 
 def waits(**options: Any) -> Scenario:

@@ -231,12 +231,11 @@ LONGEST_FILE, LONGEST_FUNCTION = 500, 40
 # Exceptions to the rules. Each list may only shrink: the tests fail if an exception is no longer needed.
 LONG_FILES: set[str] = set()
 LONG_FUNCTIONS = {
-    "cli/app.py _watch",
     "client.py __init__",
     "session.py __init__",
 }
 # Parts with a cycle of imports inside functions or for types only.
-LATE_CYCLES = {"cli"}
+LATE_CYCLES: set[str] = set()
 CLASSES_ALIKE = {
     "Account",
     "Endpoint",
@@ -244,9 +243,6 @@ CLASSES_ALIKE = {
     "Pool",
     "Refused",
     "Reply",
-    "Request",
-    "Row",
-    "Target",
     "Connection",
     "_Pool",
 }

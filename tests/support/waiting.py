@@ -1,0 +1,23 @@
+"""Wait in real time until another task, thread or process has done something."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import anyio
+
+
+def wait_until(holds: Callable[[], object], *, seconds: float = 20.0) -> None:
+    """Wait until the condition holds, and fail if it does not hold in time."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "the condition does not hold in time"
+        time.sleep(0.005)
+
+
+async def eventually(holds: Callable[[], object], *, seconds: float = 20.0) -> None:
+    """Let other tasks run until the condition holds, and fail if it does not hold in time."""
+    with anyio.fail_after(seconds):
+        while not holds():  # noqa: ASYNC110 - other processes set no event
+            await anyio.sleep(0.005)
