@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import quote
 
 from binance_pm.api.connectivity import ServerTime
-from binance_pm.budget import Charge, Pool, Reservation
+from binance_pm.budget import Charge, Pool, Priority, Reservation
 from binance_pm.classify import unreadable
+from binance_pm.client_ids import ClientIds
 from binance_pm.endpoint import Endpoint
 from binance_pm.errors import (
     CallInfo,
@@ -16,13 +18,27 @@ from binance_pm.errors import (
     ConnectError,
     NoResponse,
     PortfolioMarginError,
+    SentWrite,
     SessionClosed,
 )
 from binance_pm.session import CLOSED, Session
+from binance_pm.settings import Identity, check_recv_window
 from binance_pm.signing import Signer, clear_locals
-from binance_pm.transport.http import Headers, HttpResponse, NotConnected, SendFailed
+from binance_pm.transport.http import Headers, HttpRequest, HttpResponse, NotConnected, SendFailed
+from binance_pm.version import VERSION
+from binance_pm.wire import Value, encode_query
 
 _log = logging.getLogger(__name__)
+
+_USER_AGENT: Final = f"binance-pm/{VERSION}"
+_WINDOW: Final = 5_000
+"""Milliseconds for which the exchange accepts a request that has no ``recvWindow``."""
+# What the transports accept, minus path, timestamp, signature and headers.
+_LONGEST_QUERY: Final = 60_000
+_ADDED: Final = {"timestamp", "signature"}
+_NO_KEY: Final = (
+    "Give key and secret to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
+)
 
 T = TypeVar("T")
 
@@ -66,14 +82,25 @@ class PreparedCall(Generic[T]):
         "charges",
         "headers",
         "is_returning",
+        "parameters",
+        "priority",
         "query",
+        "reservation",
         "session",
         "started",
         "synchronised",
+        "timestamp",
     )
 
     def __init__(
-        self, bound: BoundEndpoint[T], session: Session, headers: Headers, query: str, charges: tuple[Charge, ...]
+        self,
+        bound: BoundEndpoint[T],
+        session: Session,
+        headers: Headers,
+        query: str,
+        charges: tuple[Charge, ...],
+        priority: Priority,
+        parameters: Mapping[str, Value | None],
     ) -> None:
         self.bound: Final = bound
         self.session: Final = session
@@ -81,6 +108,8 @@ class PreparedCall(Generic[T]):
         self.query: Final = query
         """The query without timestamp and signature, which each attempt adds."""
         self.charges: Final = charges
+        self.priority: Final = priority
+        self.parameters: Final = parameters
         self.started: Final = session.budget.monotonic()
         self.attempt: int = 0
         """How many attempts have failed."""
@@ -88,6 +117,119 @@ class PreparedCall(Generic[T]):
         """Whether the next attempt waits at the head of the queue."""
         self.synchronised: bool = False
         """Whether the clock was synchronised for this call."""
+        self.timestamp: int | None = None
+        """The timestamp of the latest attempt, in milliseconds since the epoch."""
+        self.reservation: Reservation | None = None
+        """The weight of the latest attempt."""
+
+    def sent_write(self) -> SentWrite:
+        """Return what is needed to find out whether the call was executed."""
+        endpoint, parameters = self.bound.endpoint, self.parameters
+        client_id = parameters.get(endpoint.wire_names[endpoint.client_id]) if endpoint.client_id else None
+        window = parameters.get("recvWindow")
+        expires_at = None if self.timestamp is None else self.timestamp + (window if type(window) is int else _WINDOW)
+        return SentWrite(parameters, None if client_id is None else str(client_id), self.timestamp, expires_at)
+
+    def log_if_forgotten(self) -> None:
+        """Log a write that was sent and whose response is no longer awaited, so that no order is forgotten."""
+        reservation = self.reservation
+        if not self.bound.info.write or reservation is None or not reservation.is_sent:
+            return
+        error = NoResponse(self.bound.info, "cancelled before a response arrived")
+        error.describe_write(self.sent_write())
+        _log.warning("%s", error)
+
+
+def with_client_id(
+    endpoint: Endpoint[Any], parameters: Mapping[str, Value | None], client_ids: ClientIds
+) -> Mapping[str, Value | None]:
+    """Return the parameters with a client id: a placement without one could not be found after a lost response."""
+    declared = endpoint.client_id or ""
+    name = endpoint.wire_names[declared]
+    if parameters.get(name) is not None:
+        return parameters
+    is_number = endpoint.parameters[declared].annotation == (int | None)
+    return {**parameters, name: client_ids.number() if is_number else client_ids.new()}
+
+
+def check_names(parameters: object) -> None:
+    """Refuse names of parameters that the client adds itself, or that are no names.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if not isinstance(parameters, Mapping):
+        raise ValueError(f"params is {type(parameters).__name__}: give a mapping of names to values")
+    names = set(cast("Mapping[object, object]", parameters))
+    if odd := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(f"the name of a parameter is {type(odd[0]).__name__}: give str")
+    if added := _ADDED & names:
+        raise ValueError(f"{' and '.join(sorted(added))} cannot be given: the client adds them to every request")
+
+
+def query_of(
+    bound: BoundEndpoint[Any], parameters: Mapping[str, Value | None], *, recv_window: int | None, check: bool
+) -> str:
+    """Return the query of a call, as far as it does not depend on the moment of sending.
+
+    Raises:
+        ConfigurationError: the parameters cannot be sent.
+    """
+    if recv_window is not None and bound.is_signed and parameters.get("recvWindow") is None:
+        parameters = {**parameters, "recvWindow": recv_window}
+    try:
+        endpoint = bound.endpoint
+        if check and endpoint.check is not None:
+            endpoint.check(endpoint.arguments(parameters))
+        check_recv_window(parameters.get("recvWindow"))
+        return _checked_length(encode_query(parameters))
+    except ValueError as error:
+        raise ConfigurationError(bound.info, str(error)) from None
+
+
+def headers_of(bound: BoundEndpoint[Any], identity: Identity) -> Headers:
+    """Return the headers of every call of an endpoint.
+
+    Raises:
+        ConfigurationError: a key that the endpoint needs is missing.
+    """
+    if bound.is_signed and identity.sign is None:
+        raise ConfigurationError(bound.info, "no API secret was given", advice=_NO_KEY)
+    headers = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
+    if bound.endpoint.sends_key:
+        headers["x-mbx-apikey"] = identity.key.reveal().decode()
+        if not headers["x-mbx-apikey"]:
+            raise ConfigurationError(bound.info, "no API key was given", advice=_NO_KEY)
+    bound.headers = Headers(headers)
+    return bound.headers
+
+
+async def request_of(call: PreparedCall[Any], identity: Identity, reservation: Reservation) -> HttpRequest:
+    """Return the request as it will be sent: the signed bytes are the bytes sent."""
+    endpoint, query = call.bound.endpoint, call.query
+    if identity.sign is not None and call.bound.is_signed:
+        call.timestamp = reservation.clock.milliseconds()
+        query += f"{'&' if query else ''}timestamp={call.timestamp}"
+        query += f"&signature={await signature_of(identity.sign, query, call.bound.info, call.session)}"
+    target = f"{endpoint.path}?{query}" if query else endpoint.path
+    return HttpRequest(endpoint.method, call.bound.url, target, call.headers, identity.connections)
+
+
+async def synchronise(call: PreparedCall[Any], ask: Callable[[], Awaitable[object]]) -> None:
+    """Request the server time from the origin of a call. If that fails, rely on the `Date` of the refusal."""
+    budget, origin = call.session.budget, call.bound.origin
+    asked = budget.monotonic()
+    why = f"{origin} told a time that is not plausible."
+    try:
+        # A time that is far from everything known has to be confirmed by a second response.
+        for _ in range(2):
+            await ask()
+            if budget.clock(origin).exact_at >= asked:
+                return
+    except PortfolioMarginError as error:
+        why = str(error)
+    _log.warning("%s The clock is synchronised by the Date of the last response alone.", why)
+    budget.clock(origin).trust_date()
 
 
 async def signature_of(sign: Signer, query: str, info: CallInfo, session: Session) -> str:
@@ -156,3 +298,9 @@ def observe_time(told: ServerTime, reservation: Reservation, session: Session) -
     if asked is not None and told.server_time in _PLAUSIBLE_TIMES:
         seconds = told.server_time / 1000
         session.budget.observe_time(reservation.origin, seconds, seconds + 0.001, asked=asked)
+
+
+def _checked_length(query: str) -> str:
+    if len(query) > _LONGEST_QUERY:
+        raise ValueError(f"the parameters are {len(query):,} characters as a query: {_LONGEST_QUERY:,} fit")
+    return query

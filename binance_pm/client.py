@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar
+
+import msgspec
 
 from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi, ServerTime
@@ -15,9 +16,21 @@ from binance_pm.api.pro_account import ProAccountApi
 from binance_pm.api.um_account import UmAccountApi
 from binance_pm.arguments import checked
 from binance_pm.attempt_event import attempt_event
-from binance_pm.budget import LimitType, Priority, Reservation, pool_of
-from binance_pm.call import BoundEndpoint, PreparedCall, observe_time, outcome_of, signature_of
+from binance_pm.budget import LimitType, Priority, pool_of
+from binance_pm.call import (
+    BoundEndpoint,
+    PreparedCall,
+    check_names,
+    headers_of,
+    observe_time,
+    outcome_of,
+    query_of,
+    request_of,
+    synchronise,
+    with_client_id,
+)
 from binance_pm.classify import classify
+from binance_pm.client_ids import ClientIds
 from binance_pm.declaration import LazyNamespace
 from binance_pm.endpoint import Endpoint, Security, undeclared_endpoint
 from binance_pm.environment import BASE_URL, environment_keys, environment_urls
@@ -30,26 +43,21 @@ from binance_pm.errors import (
     Repeat,
     SessionClosed,
 )
-from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
+from binance_pm.hosts import PAPI_URL, SAPI_URL, counted_url
 from binance_pm.retry import next_attempt
 from binance_pm.session import Session, shared_session
-from binance_pm.signing import Credential, Secret, Signer, check_key, signer
-from binance_pm.transport.http import Headers, HttpRequest, HttpResponse, Method, SendFailed
-from binance_pm.version import VERSION
-from binance_pm.wire import Value, encode_query
+from binance_pm.settings import CallSettings, Identity, Urls
+from binance_pm.signing import Credential
+from binance_pm.transport.http import HttpResponse, Method, SendFailed
+from binance_pm.wire import Value
 
 if TYPE_CHECKING:
     from binance_pm.api.um import Um
+    from binance_pm.resolution import WriteOutcome
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_ADDED: Final = {"timestamp", "signature"}
-_LONGEST_RECV_WINDOW: Final = 60_000
-# What the transports accept, minus path, timestamp, signature and headers.
-_LONGEST_QUERY: Final = 60_000
-_USER_AGENT: Final = f"binance-pm/{VERSION}"
 
 
 class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
@@ -66,6 +74,11 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         max_wait: seconds that a call may wait for weight or a closed gate before it gives up.
         attempts: maximum number of attempts of a call that may be repeated: a read, or a write whose effect is the
             same the second time. Any other write is repeated only if it was refused for its timestamp.
+        resolve: whether an unknown outcome of an order is resolved before the call raises; see `resolve`.
+        client_order_id_prefix: begins the client order ids that the client creates; up to 10 letters, digits, ``-``
+            and ``_``. No broker id is added unless it is given here.
+        account_id: any text that names the account, if clients with other keys of the same account exist: to the
+            budget, clients with the same text are one account.
         papi_url: URL of Portfolio Margin (``/papi``).
         sapi_url: URL of Portfolio Margin Pro (``/sapi``).
         allow_custom_host: accept URLs of hosts other than the exchange's. Those hosts receive the key.
@@ -90,40 +103,25 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         recv_window: int | None = None,
         max_wait: float = 60.0,
         attempts: int = 3,
+        resolve: bool = False,
+        client_order_id_prefix: str = "",
+        account_id: str | None = None,
         papi_url: str = PAPI_URL,
         sapi_url: str = SAPI_URL,
         allow_custom_host: bool = False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         try:
-            self._sign: Final = _checked_signer(api_secret, passphrase)
-            if api_key is not None:
-                check_key(api_key.encode(errors="surrogatepass"), "the API key")
-            urls = {"papi": papi_url, "sapi": sapi_url}
-            self._urls: Final = {
-                name: _checked_url(f"{name}_url", url, allow_custom_host=allow_custom_host)
-                for name, url in urls.items()
-            }
-            _check_recv_window(recv_window)
-            _check_patience(max_wait, attempts)
+            self._identity: Final = Identity(api_key, api_secret, passphrase, label=label, account_id=account_id)
+            self._urls: Final = Urls(papi_url=papi_url, sapi_url=sapi_url, allow_custom_host=allow_custom_host)
+            self._settings: CallSettings = CallSettings(
+                max_wait=max_wait, resolve=resolve, attempts=attempts, recv_window=recv_window, jitter=jitter
+            )
+            self._client_ids: Final = ClientIds(client_order_id_prefix)
         except ValueError as error:
             raise ConfigurationError(CallInfo("Client", label), str(error)) from None
-        # To the exchange, two labels of one key are one account.
-        self._key_id: Final = _fingerprint(api_key)
-        self.label: Final = label or self._key_id
-        self._api_key: Final = Secret(api_key or "")
-        # Longer than the digest that is shown, so that no other key can be crafted to share these connections.
-        self._connections: Final = hashlib.sha256(self._api_key.reveal()).hexdigest()
-        self._recv_window: Final = recv_window
-        self._max_wait: Final = max_wait
-        self._attempts: Final = attempts
-        self._jitter: Final = jitter
-        self._given: Final = session
-        self._session: Session | None = None
-        self._closed: bool = False
-        self._bound: Final[dict[Endpoint[Any], BoundEndpoint[Any]]] = {}
-        self._hints: dict[str, str] = {}
-        """By family, what an error adds about the source of the URL."""
+        self.label: Final = self._identity.label
+        self._state: Final = _State(session)
 
     @classmethod
     @checked("Client.from_env")
@@ -156,11 +154,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             variable: name of the variable.
             arguments: ``papi_url``, ``sapi_url``, or both.
         """
-        for name in arguments:
-            self._hints[name.removesuffix("_url")] = f" ({variable} is set)"
+        self._urls.note_source(variable, arguments)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "open" if self._session else "not open"
+        state = "closed" if self._state.is_closed else "open" if self._state.session else "not open"
         return f"Client({self.label}, {state})"
 
     def __reduce__(self) -> NoReturn:
@@ -177,8 +174,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     @property
     def key_id(self) -> str:
-        """The account's name in the pools: a digest of the key, which shows no part of the key."""
-        return self._key_id
+        """The account's name in the pools: a digest of the key, or of ``account_id``, which shows no part of them."""
+        return self._identity.key_id
 
     def origin(self, endpoint: Endpoint[Any]) -> str:
         """Return the origin under which the budget counts calls of the endpoint."""
@@ -191,13 +188,14 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             SessionClosed: the client is open or was closed, or its session is open on another event loop.
             ConfigurationError: the client's session cannot be opened with its arguments.
         """
-        if self._session is not None or self._closed:
+        state = self._state
+        if state.session is not None or state.is_closed:
             raise SessionClosed(
-                CallInfo("Client", self.label), f"the client {'was closed' if self._closed else 'is open'}"
+                CallInfo("Client", self.label), f"the client {'was closed' if state.is_closed else 'is open'}"
             )
-        session = self._given or shared_session()
+        session = state.given or shared_session()
         session.attach_client()
-        self._session = session
+        state.session = session
         return self
 
     async def aclose(self) -> None:
@@ -206,9 +204,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         Raises:
             SessionClosed: the client is open on another event loop that has not ended, and stays open.
         """
-        if self._session is not None:
-            self._session.check_place(CallInfo("Client", self.label))
-        session, self._session, self._closed = self._session, None, True
+        state = self._state
+        if state.session is not None:
+            state.session.check_place(CallInfo("Client", self.label))
+        session, state.session, state.is_closed = state.session, None, True
         if session is not None:
             await session.detach_client()
 
@@ -251,7 +250,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         """
         params = params or {}
         try:
-            _check_names(params)
+            check_names(params)
             endpoint = undeclared_endpoint(
                 method,
                 path,
@@ -265,33 +264,115 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             raise ConfigurationError(CallInfo("request", self.label), str(error)) from None
         return await self.call(endpoint, params)
 
-    async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None]) -> T:
+    async def call(
+        self,
+        endpoint: Endpoint[T],
+        parameters: Mapping[str, Value | None],
+        *,
+        check: bool = True,
+        resolve: bool | None = None,
+    ) -> T:
         """Call an endpoint: reserve weight, sign, send, settle, decode; repeat the call if that is safe.
 
         Args:
             endpoint: the endpoint.
             parameters: as the exchange names them, in the order in which they are sent.
+            check: whether the arguments are checked by the rules that the endpoint declares.
+            resolve: whether an unknown outcome of an order is resolved before the call raises; None for the client's
+                setting.
 
         Raises:
             PortfolioMarginError: the call failed; the subclass says how.
         """
-        call = self._prepare(endpoint, parameters)
-        while True:
-            outcome = await self._attempt(call)
-            if not isinstance(outcome, PortfolioMarginError):
-                call.session.earn_retries(call.bound.origin)
-                return outcome
-            await self._retry_or_raise(outcome, call)
+        if endpoint.client_id is not None:
+            parameters = with_client_id(endpoint, parameters, self._client_ids)
+        call = self._prepare(endpoint, parameters, check=check)
+        try:
+            while True:
+                outcome = await self._attempt(call)
+                if not isinstance(outcome, PortfolioMarginError):
+                    call.session.earn_retries(call.bound.origin)
+                    return outcome
+                await self._retry_or_raise(outcome, call)
+        except PortfolioMarginError as error:
+            if not endpoint.is_write:
+                raise
+            error.describe_write(call.sent_write())
+            if not (self._settings.resolve if resolve is None else resolve):
+                raise
+            # Imported lazily: most programs never lose a response.
+            from binance_pm.resolve import resolve_or_raise  # noqa: PLC0415
 
-    def _prepare(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None]) -> PreparedCall[T]:
+            return await resolve_or_raise(self.resolve, endpoint, error)
+        except BaseException:
+            call.log_if_forgotten()
+            raise
+
+    async def resolve(self, error: PortfolioMarginError, *, give_up_after: float = 120.0) -> WriteOutcome:
+        """Find out whether the write that an error is about was executed, with the priority of orders.
+
+        Queries that can show the write are made at once and then with growing pauses, at least until the exchange
+        would have refused the request by its timestamp, and 10 s longer. Failed queries count for nothing.
+
+        Args:
+            error: raised by a method of this client.
+            give_up_after: seconds after which the outcome is ``still_unknown`` if nothing has decided it.
+
+        Raises:
+            ConfigurationError: the error is not about a write of a declared endpoint.
+        """
+        # Imported lazily: most programs never lose a response.
+        from binance_pm.resolve import find_out  # noqa: PLC0415
+
+        return await find_out(self.options(priority=Priority.ORDER), error, give_up_after=give_up_after)
+
+    def options(
+        self,
+        *,
+        max_wait: float | None = None,
+        priority: Priority | None = None,
+        attempts: int | None = None,
+        recv_window: int | None = None,
+        resolve: bool | None = None,
+    ) -> Self:
+        """Return a view of this client whose calls have other settings, such as ``client.options(max_wait=1)``.
+
+        The view shares session, connections and budget with the client, and is neither opened nor closed itself.
+
+        Raises:
+            ConfigurationError: a value is out of range.
+        """
+        given: dict[str, Any] = {
+            "max_wait": max_wait,
+            "priority": priority,
+            "attempts": attempts,
+            "recv_window": recv_window,
+            "resolve": resolve,
+        }
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        try:
+            view._settings = msgspec.structs.replace(
+                self._settings, **{name: one for name, one in given.items() if one is not None}
+            )
+        except ValueError as error:
+            raise ConfigurationError(CallInfo("Client.options", self.label), str(error)) from None
+        return view
+
+    def _prepare(
+        self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None], *, check: bool
+    ) -> PreparedCall[T]:
         """Do all that can fail before weight is spent."""
-        bound = self._bound.get(endpoint) or self._bind(endpoint)
-        session = self._session or self._opened(bound.info)
-        headers = bound.headers or self._headers(bound)
-        is_plain = not parameters and self._recv_window is None and endpoint.check is None
-        query = "" if is_plain else self._query(bound, parameters)
+        bound = self._state.bound.get(endpoint) or self._bind(endpoint)
+        session = self._state.session or self._opened(bound.info)
+        headers = bound.headers or headers_of(bound, self._identity)
+        recv_window = self._settings.recv_window
+        is_plain = not parameters and recv_window is None and endpoint.check is None
+        query = "" if is_plain else query_of(bound, parameters, recv_window=recv_window, check=check)
         weights = endpoint.weights_of(parameters)
-        return PreparedCall(bound, session, headers, query, bound.charges.get(weights) or bound.charge(weights))
+        charges = bound.charges.get(weights) or bound.charge(weights)
+        priority = endpoint.priority if self._settings.priority is None else self._settings.priority
+        return PreparedCall(bound, session, headers, query, charges, priority, parameters)
 
     async def _attempt(self, call: PreparedCall[T]) -> T | PortfolioMarginError:
         """Send the call once, as soon as it has weight and a slot. Return what the response says.
@@ -305,13 +386,14 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
         reservation = session.budget.reserve(
             call.charges,
             call=info,
-            priority=call.bound.endpoint.priority,
-            max_wait=self._max_wait,
+            priority=call.priority,
+            max_wait=self._settings.max_wait,
             returning=call.is_returning,
         )
+        call.reservation = reservation
         try:
             async with session.slot(reservation):
-                request = await self._request(call, reservation)
+                request = await request_of(call, self._identity, reservation)
                 try:
                     response = await transport.send(request, reservation.mark_sent)
                     refusal, feedback = classify(info, response)
@@ -345,18 +427,18 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             error,
             attempt=call.attempt + 1,
             # A closed session makes no further attempt.
-            attempts=0 if session.is_closed else self._attempts,
+            attempts=0 if session.is_closed else self._settings.attempts,
             may_synchronise=call.bound.is_signed and not call.synchronised,
             gate_opens_in=session.budget.gate(origin).wait(now),
-            max_wait=self._max_wait,
+            max_wait=self._settings.max_wait,
             elapsed=now - call.started,
-            jitter=self._jitter(),
+            jitter=self._settings.jitter(),
         )
         if retry is None or (retry.delay and not session.spend_retry(origin)):
             raise error
         if retry.after_synchronising:
             call.synchronised = True
-            await self._synchronise(call)
+            await synchronise(call, self.server_time if call.bound.endpoint.family == "papi" else self.pro_server_time)
             return
         call.attempt += retry.counts
         call.is_returning = retry.at_head
@@ -364,130 +446,46 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             _log.info("%s It is tried again in %.2f s.", error, retry.delay)
             await session.bounded(call.bound.info, session.budget.sleep(retry.delay))
 
-    async def _synchronise(self, call: PreparedCall[Any]) -> None:
-        """Request the server time from the origin of a call. If that fails, rely on the `Date` of the refusal."""
-        ask = self.server_time if call.bound.endpoint.family == "papi" else self.pro_server_time
-        budget, origin = call.session.budget, call.bound.origin
-        asked = budget.monotonic()
-        why = f"{origin} told a time that is not plausible."
-        try:
-            # A time that is far from everything known has to be confirmed by a second response.
-            for _ in range(2):
-                await ask()
-                if budget.clock(origin).exact_at >= asked:
-                    return
-        except PortfolioMarginError as error:
-            why = str(error)
-        _log.warning("%s The clock is synchronised by the Date of the last response alone.", why)
-        budget.clock(origin).trust_date()
-
-    def _query(self, bound: BoundEndpoint[Any], parameters: Mapping[str, Value | None]) -> str:
-        """Return the query of a call, as far as it does not depend on the moment of sending."""
-        if self._recv_window is not None and bound.is_signed and parameters.get("recvWindow") is None:
-            parameters = {**parameters, "recvWindow": self._recv_window}
-        try:
-            endpoint = bound.endpoint
-            if endpoint.check is not None:
-                endpoint.check(endpoint.arguments(parameters))
-            _check_recv_window(parameters.get("recvWindow"))
-            return _checked_length(encode_query(parameters))
-        except ValueError as error:
-            raise ConfigurationError(bound.info, str(error)) from None
-
-    def _headers(self, bound: BoundEndpoint[Any]) -> Headers:
-        """Return the headers of every call of an endpoint; fail if a key that the endpoint needs is missing."""
-        if bound.is_signed and self._sign is None:
-            raise ConfigurationError(bound.info, "no API secret was given", advice=_NO_KEY)
-        key = {"x-mbx-apikey": self._key(bound.info)} if bound.endpoint.sends_key else {}
-        bound.headers = headers = Headers({"user-agent": _USER_AGENT, "accept-encoding": "identity"} | key)
-        return headers
-
-    async def _request(self, call: PreparedCall[Any], reservation: Reservation) -> HttpRequest:
-        """Return the request as it will be sent: the signed bytes are the bytes sent."""
-        endpoint, query = call.bound.endpoint, call.query
-        if self._sign is not None and call.bound.is_signed:
-            query += f"{'&' if query else ''}timestamp={reservation.clock.milliseconds()}"
-            query += f"&signature={await signature_of(self._sign, query, call.bound.info, call.session)}"
-        target = f"{endpoint.path}?{query}" if query else endpoint.path
-        return HttpRequest(endpoint.method, call.bound.url, target, call.headers, self._connections)
-
-    def _key(self, call: CallInfo) -> str:
-        key = self._api_key.reveal().decode()
-        if not key:
-            raise ConfigurationError(call, "no API key was given", advice=_NO_KEY)
-        return key
-
     def _opened(self, call: CallInfo) -> Session:
-        if self._session is None:
-            raise SessionClosed(call, f"the client {'was closed' if self._closed else 'is not open'}")
-        return self._session
+        if self._state.session is None:
+            raise SessionClosed(call, f"the client {'was closed' if self._state.is_closed else 'is not open'}")
+        return self._state.session
 
     def _bind(self, endpoint: Endpoint[T]) -> BoundEndpoint[T]:
-        if bound := self._bound.get(endpoint):
+        if bound := self._state.bound.get(endpoint):
             return bound
-        family = "papi" if endpoint.family == "papi" else "sapi"
-        url = self._urls[family]
+        url, hint = self._urls.of(endpoint.family)
         origin = counted_url(url)
-        label, key_id = (self.label, self._key_id) if endpoint.sends_key else ("", "")
-        info = CallInfo(endpoint.name, label, key_id, endpoint.is_write, endpoint.repeat)
+        label, key_id = (self.label, self._identity.key_id) if endpoint.sends_key else ("", "")
+        info = CallInfo(endpoint.name, label, key_id, endpoint.is_write, endpoint.repeat, _advice(endpoint))
         pools = [
-            pool_of(endpoint.family, kind, origin=origin, path=endpoint.path, key_id=self._key_id)
+            pool_of(endpoint.family, kind, origin=origin, path=endpoint.path, key_id=self._identity.key_id)
             for kind in endpoint.weights
         ]
         bound = BoundEndpoint(endpoint, info, url, origin, tuple(pools))
-        bound.hint = self._hints.get(family, "")
+        bound.hint = hint
         # Callers may create any number of undeclared endpoints, so these are not kept.
         if endpoint.is_declared:
-            self._bound[endpoint] = bound
+            self._state.bound[endpoint] = bound
         return bound
 
 
-_NO_KEY: Final = (
-    "Give key and secret to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
-)
+class _State:
+    """What a client shares with the views that `Client.options` returns."""
+
+    __slots__ = ("bound", "given", "is_closed", "session")
+
+    def __init__(self, given: Session | None) -> None:
+        self.given: Final = given
+        self.session: Session | None = None
+        self.is_closed: bool = False
+        self.bound: Final[dict[Endpoint[Any], BoundEndpoint[Any]]] = {}
 
 
-def _checked_signer(api_secret: Credential | None, passphrase: str | bytes | None) -> Signer | None:
-    if api_secret is not None:
-        return signer(api_secret, passphrase=passphrase)
-    if passphrase:
-        raise ValueError("a passphrase was given without a private key")
-    return None
+def _advice(endpoint: Endpoint[Any]) -> str:
+    """Return what an error advises if the outcome of a write is unknown."""
+    if endpoint.resolve is None:
+        return ""
+    from binance_pm.resolution import advice_on  # noqa: PLC0415 - loaded with the first endpoint that declares it
 
-
-def _checked_url(name: str, url: str, *, allow_custom_host: bool) -> str:
-    try:
-        return check_url(url, allow_custom_host=allow_custom_host)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-
-
-def _check_patience(max_wait: float, attempts: int) -> None:
-    if not (max_wait >= 0 and attempts >= 1):
-        raise ValueError(f"max_wait is {max_wait!r} and attempts {attempts!r}: give at least 0 seconds and 1 attempt")
-
-
-def _check_names(parameters: object) -> None:
-    if not isinstance(parameters, Mapping):
-        raise ValueError(f"params is {type(parameters).__name__}: give a mapping of names to values")
-    names = set(cast("Mapping[object, object]", parameters))
-    if odd := [name for name in names if not isinstance(name, str)]:
-        raise ValueError(f"the name of a parameter is {type(odd[0]).__name__}: give str")
-    if added := _ADDED & names:
-        raise ValueError(f"{' and '.join(sorted(added))} cannot be given: the client adds them to every request")
-
-
-def _checked_length(query: str) -> str:
-    if len(query) > _LONGEST_QUERY:
-        raise ValueError(f"the parameters are {len(query):,} characters as a query: {_LONGEST_QUERY:,} fit")
-    return query
-
-
-def _check_recv_window(value: object) -> None:
-    if value is not None and not (type(value) is int and 0 < value <= _LONGEST_RECV_WINDOW):
-        raise ValueError(f"recv_window is {value!r}: the exchange allows 1 to {_LONGEST_RECV_WINDOW} ms")
-
-
-def _fingerprint(api_key: str | None) -> str:
-    """Return a digest that distinguishes accounts in errors and logs without showing any part of the key."""
-    return hashlib.sha256(api_key.encode()).hexdigest()[:8] if api_key else "no key"
+    return advice_on(endpoint.resolve)

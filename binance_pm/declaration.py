@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from typing import Protocol, TypedDict
 
     from binance_pm.paging import Page
+    from binance_pm.resolution import Resolution
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
@@ -68,7 +69,14 @@ if TYPE_CHECKING:
     class Caller(Protocol):
         """The object that makes the calls of an endpoint's method: a client."""
 
-        async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None], /) -> T:
+        async def call(
+            self,
+            endpoint: Endpoint[T],
+            parameters: Mapping[str, Value | None],
+            /,
+            *,
+            check: bool = True,
+        ) -> T:
             """Make one call."""
             ...
 
@@ -85,10 +93,13 @@ if TYPE_CHECKING:
         """See `Endpoint.repeat`: ``"same_effect"`` for cancels and absolute settings, ``"never"`` for download ids."""
         client_id: str
         """The optional parameter for the caller's own id, such as ``new_client_order_id``."""
-        resolve: str
-        """The query that finds out whether a write was executed, such as ``um.order``."""
+        resolve: Resolution
+        """How `Client.resolve` finds out whether a write was executed. The method may have a parameter ``resolve``,
+        which is not sent: whether a call resolves an unknown outcome before it raises."""
         check: Check
-        """Refuses arguments before they are sent: it raises ValueError, which becomes a `ConfigurationError`."""
+        """Refuses arguments before they are sent: it raises ValueError, which becomes a `ConfigurationError`. The
+        method has a parameter ``check``, which is not sent: whether a call is checked. Arguments of such a method are
+        checked against the declared types first; see `binance_pm.argument_types`."""
         page: Page
         """How further pages of a long list are requested."""
         single: bool | str
@@ -196,9 +207,11 @@ def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
         raise TypeError(f"{function.__name__} is declared with {', '.join(unknown)}, which is not a fact")
     signature, options = _written_out(function)
     bare = signature.replace(parameters=list(signature.parameters.values())[1:])
+    _check_call_options(function.__name__, bare, facts)
     declaration = _Declaration(_endpoint(method, path, facts, function, bare, options))
     wire_names = declaration.endpoint.wire_names
     needs_none = all(parameter.default is not parameter.empty for parameter in bare.parameters.values())
+    call_options = CALL_OPTIONS & bare.parameters.keys()
 
     @functools.wraps(function)
     async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -209,10 +222,11 @@ def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
             # Binding costs as much as signing, and most polls have no arguments.
             return await self.call(endpoint, {})
         arguments = bare.bind(*args, **kwargs).arguments
+        given = {name: arguments.pop(name) for name in call_options if name in arguments} if call_options else {}
         parameters = {wire_names[name]: value for name, value in arguments.items()}
         if endpoint.one is not None and parameters.get(endpoint.one_with) is not None:
             endpoint = endpoint.one
-        return await self.call(endpoint, parameters)
+        return await self.call(endpoint, parameters, **given)
 
     decorated = cast("Any", call)
     decorated.__signature__ = signature
@@ -220,8 +234,11 @@ def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
     return cast("F", call)
 
 
-_PASSED_ON: Final = ("repeat", "client_id", "resolve", "check", "page", "deprecated")
-_FACTS: Final = {"weights", "security", "priority", "single", *_PASSED_ON}
+CALL_OPTIONS: Final = frozenset({"check", "resolve"})
+"""Parameters of a method that choose how the call is made, and that are not sent."""
+_LAST: Final = {"recv_window", *CALL_OPTIONS}
+_PASSED_ON: Final = ("repeat", "client_id", "resolve", "page", "deprecated")
+_FACTS: Final = {"weights", "security", "priority", "single", "check", *_PASSED_ON}
 
 
 def _endpoint(
@@ -237,8 +254,8 @@ def _endpoint(
     Raises:
         ValueError: the declaration contradicts itself, or its path belongs to no known host.
     """
-    wire_names = {name: camel(name) for name in signature.parameters}
-    weights = checked_weights(path, facts["weights"])
+    parameters = {name: one for name, one in signature.parameters.items() if name not in CALL_OPTIONS}
+    wire_names = {name: camel(name) for name in parameters}
     single, returns = facts.get("single", False), signature.return_annotation
     one, one_with = None, ""
     if isinstance(single, str):
@@ -249,18 +266,16 @@ def _endpoint(
         method=method,
         path=path,
         security=facts.get("security", "USER_DATA" if method == "GET" else "TRADE"),
-        weights={
-            limit_type: Weights(given.weight, {camel(name): weight for name, weight in given.without.items()})
-            for limit_type, given in weights.items()
-        },
+        weights=_wire_weights(path, facts),
         priority=facts.get("priority", default_priority(method)),
         decode=_decoder_of_one(returns) if single is True else decoder(returns),
         returns=returns,
-        parameters=signature.parameters,
+        parameters=parameters,
         wire_names=wire_names,
         doc=inspect.getdoc(function) or "",
         one_with=one_with,
         options=options,
+        check=_whole_check(function.__name__, parameters, facts) if "check" in signature.parameters else None,
         **passed_on,
     )
     _check(endpoint)
@@ -270,10 +285,50 @@ def _endpoint(
     return msgspec.structs.replace(endpoint, one=selected)
 
 
+def _check_call_options(name: str, signature: inspect.Signature, facts: Facts) -> None:
+    """Refuse a method whose call options do not fit its facts.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if "check" in facts and "check" not in signature.parameters:
+        raise ValueError(f"{name} declares a check, and has no parameter check")
+    if "resolve" in signature.parameters and "resolve" not in facts:
+        raise ValueError(f"{name} has a parameter resolve, and does not declare how its outcome is found out")
+
+
+def _wire_weights(path: str, facts: Facts) -> Mapping[LimitType, Weights]:
+    """Return the declared weights, with the names of parameters on the wire."""
+    return {
+        limit_type: Weights(given.weight, {camel(name): weight for name, weight in given.without.items()})
+        for limit_type, given in checked_weights(path, facts["weights"]).items()
+    }
+
+
+def _whole_check(name: str, parameters: Mapping[str, inspect.Parameter], facts: Facts) -> Check:
+    """Return the check of the declared types, followed by the declared check.
+
+    Raises:
+        ValueError: there is nothing to check.
+    """
+    # Imported here: the endpoints that every program loads have no checks.
+    from binance_pm.argument_types import type_check  # noqa: PLC0415
+
+    checks = [one for one in (type_check(parameters), facts.get("check")) if one is not None]
+    if not checks:
+        raise ValueError(f"{name} has a parameter check, and nothing to check")
+
+    def check(arguments: Mapping[str, object]) -> None:
+        for one in checks:
+            one(arguments)
+
+    return check
+
+
 def _written_out(function: Callable[..., object]) -> tuple[inspect.Signature, type[Any] | None]:
     """Return the signature with each key of an unpacked `TypedDict` as a keyword parameter, and the `TypedDict`.
 
-    A key that is not required may be None, and is None by default.
+    A key that is not required may be None, and is None by default. ``recv_window`` and call options come last.
 
     Raises:
         ValueError: a variadic parameter is not declared by a `TypedDict`, or a key is also a parameter.
@@ -286,7 +341,8 @@ def _written_out(function: Callable[..., object]) -> tuple[inspect.Signature, ty
     options = cast("Any", next(iter(get_args(variadic[-1].annotation)), None))
     if len(variadic) > 1 or get_origin(variadic[0].annotation) is not Unpack or not is_typeddict(options):
         raise ValueError(f"{variadic[0]} is not declared as Unpack[a TypedDict]")
-    return signature.replace(parameters=[*parameters[:-1], *_keywords(options)]), options
+    keywords = sorted(_keywords(options), key=lambda one: one.name in _LAST)
+    return signature.replace(parameters=[*parameters[:-1], *keywords]), options
 
 
 def _keywords(options: type[Any]) -> Iterator[inspect.Parameter]:

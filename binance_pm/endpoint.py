@@ -21,6 +21,7 @@ from binance_pm.wire import decoder
 
 if TYPE_CHECKING:
     from binance_pm.paging import Page
+    from binance_pm.resolution import Resolution
 
 T = TypeVar("T")
 
@@ -81,10 +82,10 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     request has no further effect. "never": no, not even a GET, because each request uses up a quota."""
     client_id: str | None = None
     """The parameter for the caller's own id, such as a client order id."""
-    resolve: str | None = None
-    """The name of the query that finds out whether a call with an unknown outcome was executed."""
+    resolve: Resolution | None = None
+    """How `Client.resolve` finds out whether a call with an unknown outcome was executed."""
     check: Check | None = None
-    """Refuses arguments that the exchange would refuse, before they are sent."""
+    """Refuses arguments that the exchange would refuse, before they are sent: first by the declared types."""
     page: Page | None = None
     """How further pages of a long list are requested."""
     deprecated: str | None = None

@@ -28,15 +28,33 @@ Sources (read 2026-11-21):
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, Literal, NamedTuple
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple
 
 from binance_pm.limits import LimitHit
+
+if TYPE_CHECKING:
+    from binance_pm.resolution import WriteOutcome
 
 Outcome = Literal["not_done", "unknown"]
 
 Repeat = Literal["same_effect", "never"]
 """Whether a request that may have been executed may be sent again: yes, because a second request has no further effect,
 or never."""
+
+
+class SentWrite(NamedTuple):
+    """A write as the client prepared it: what is needed to find out whether it was executed."""
+
+    parameters: Mapping[str, Any]
+    """Its parameters by the exchange's names, without timestamp and signature."""
+    client_id: str | None = None
+    """The caller's own id of the order, or the one that the client created."""
+    timestamp: int | None = None
+    """The timestamp that was signed last, in milliseconds since the epoch; None if nothing was signed."""
+    expires_at: int | None = None
+    """When the exchange stops accepting the request, by its own clock: timestamp plus recv_window."""
 
 
 class CallInfo(NamedTuple):
@@ -52,11 +70,13 @@ class CallInfo(NamedTuple):
     """Whether the call changes something at the exchange."""
     repeat: Repeat | None = None
     """The ``repeat`` of the endpoint's declaration; None if there is none."""
+    find_out: str = ""
+    """How to find out whether a write was executed, if the endpoint declares it."""
 
 
 _TRY_AGAIN: Final = "It is safe to try again."
 _FIND_OUT: Final[dict[Repeat | None, str]] = {
-    None: "Ask by client order id before sending it again.",
+    None: "Find out whether it was executed before sending it again.",
     "same_effect": "It is safe to send it again: the effect is the same.",
     "never": "It may have used up part of a quota: find out what became of it before sending it again.",
 }
@@ -73,9 +93,13 @@ class PortfolioMarginError(Exception):
         reason: what happened, without the rest of the message.
         advice: what to do about it.
         sent: whether the request left this machine (True also if this is not known).
+        request: for a write, its parameters, client order id and expiry; None for a read.
+        resolved: what `Client.resolve` found out before the error was raised; None if it was not asked to.
     """
 
     sent: ClassVar[bool] = False
+    request: SentWrite | None = None
+    resolved: WriteOutcome | None = None
     _advice: ClassVar[str] = "See the message."
     _uncertain: bool = False
 
@@ -96,11 +120,28 @@ class PortfolioMarginError(Exception):
             return None
         return "unknown" if self._uncertain else "not_done"
 
+    @property
+    def client_order_id(self) -> str | None:
+        """The client order id of a placement; None if the call places nothing."""
+        return None if self.request is None else self.request.client_id
+
+    def describe_write(self, request: SentWrite) -> None:
+        """Attach the write that the error is about, and name its client order id in the message."""
+        self.request = request
+        if request.client_id is None:
+            return
+        text = f"{self} Client order id: {request.client_id}"
+        if self._uncertain and request.expires_at is not None:
+            expiry = datetime.fromtimestamp(request.expires_at / 1000, UTC)
+            text += f"; the exchange accepts the request until {expiry:%H:%M:%S} UTC"
+        self.args = (f"{text}.",)
+
     def _advise(self, call: CallInfo, advice: str) -> str:
         """Return the advice; for a write that may have been executed, first how to find out."""
         if not (call.write and self._uncertain):
             return advice
-        return _FIND_OUT[call.repeat] if advice is _TRY_AGAIN else f"{_FIND_OUT[call.repeat]} {advice}"
+        first = _FIND_OUT[call.repeat] if call.repeat else call.find_out or _FIND_OUT[None]
+        return first if advice is _TRY_AGAIN else f"{first} {advice}"
 
     def _fate(self) -> str:
         if not self.sent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Annotated, TypeAlias, TypeVar
@@ -14,11 +15,21 @@ from binance_pm.amounts import MOST_DIGITS
 
 T = TypeVar("T")
 
-Value = str | int | bool | Decimal
+Value = str | int | bool | Decimal | datetime
 """The types of a parameter. A float is rejected: 0.1 is not one tenth, and 0.00001 would be sent as 1e-05."""
+
+Amount: TypeAlias = Decimal | int | str
+"""An amount that is sent: a quantity, a price or a rate."""
+
+Time: TypeAlias = int | datetime
+"""A time that is sent: milliseconds since the epoch, or a datetime with a time zone."""
 
 Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
 """A time in milliseconds since the epoch, up to the end of the year 9999; 0 often means "never"."""
+
+
+_SENT = "str, int, bool, Decimal, datetime"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 # Otherwise the garbage collector would visit every position that a program holds, for tens of milliseconds at a time.
@@ -47,6 +58,19 @@ def encode_query(parameters: Mapping[str, Value | None]) -> str:
     )
 
 
+def milliseconds(name: str, value: Time) -> int:
+    """Return a time in milliseconds since the epoch.
+
+    Raises:
+        ValueError: the time is a datetime without a time zone; the text names the parameter.
+    """
+    if not isinstance(value, datetime):
+        return value
+    if value.tzinfo is None:
+        raise ValueError(f"{name} is a datetime without a time zone: give one with tzinfo, such as datetime.now(UTC)")
+    return (value - _EPOCH) // timedelta(milliseconds=1)
+
+
 def decoder(returns: type[T]) -> Callable[[bytes], T]:
     """Return a decoder from the body of a response to the given type; see `binance_pm.decoding.make_decoder`."""
 
@@ -71,12 +95,14 @@ def _encode(name: str, value: object) -> str:
             return _plain(name, Decimal(int(value)))
         case Decimal():
             return _plain(name, value)
+        case datetime():
+            return str(milliseconds(name, value))
         case str():
             return _quote(name, value)
         case float():
             raise ValueError(f"{name} is a float, which cannot hold an amount exactly: give Decimal, str or int")
         case _:
-            raise ValueError(f"{name} is {type(value).__name__}, which cannot be sent: give str, int, bool or Decimal")
+            raise ValueError(f"{name} is {type(value).__name__}, which cannot be sent: give one of {_SENT}")
 
 
 def _plain(name: str, value: Decimal) -> str:

@@ -30,14 +30,29 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
     return loops
 
 
-# Modules whose tests wait in real time, start processes or run long simulations.
-_SLOW: frozenset[str] = frozenset()
+# Folders and modules whose tests wait in real time, start processes or run long simulations.
+_SLOW = (
+    "integration",
+    "messages",
+    "project/test_docs",
+    "project/test_layout",
+    "properties/test_implausible_accounts",
+    "properties/test_implausible_responses",
+    "properties/test_no_silence",
+    "simulation",
+    "unit/cli/test_commands",
+    "unit/cli/test_screens",
+    "unit/fleet/test_fleet",
+    "unit/fleet/test_isolation",
+    "unit/fleet/test_memory",
+    "unit/test_secrets",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of slow modules: ``-m "not slow"`` leaves them out."""
+    """Mark slow tests: ``-m "not slow"`` leaves them out."""
     for item in items:
-        if item.path.relative_to(TESTS).with_suffix("").as_posix() in _SLOW:
+        if item.path.relative_to(TESTS).as_posix().startswith(_SLOW):
             item.add_marker("slow")
 
 

@@ -7,6 +7,7 @@ import base64
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -187,6 +188,8 @@ CLIENT: dict[str, Scenario] = {
     "client.file missing": lambda stage: Client(KEY, stage.folder / "nothing"),
     "client.file with a null character": client(Path("a\0b")),
     "client.file of no home": client(Path(HOME)),
+    "client.prefix": client(client_order_id_prefix="desk 1"),
+    "client.prefix of the exchange": client(client_order_id_prefix="web_1"),
     "client.recv_window": client(recv_window=60_001),
     "client.max_wait": client(max_wait=-1.0),
     "client.papi_url with a user": client(papi_url="https://me:secret@papi.binance.com"),
@@ -224,6 +227,7 @@ REQUEST: dict[str, Scenario] = {
     "request.params added": request(params={"timestamp": 1, "signature": "x"}),
     "request.params float": request(params={"quantity": 1.5}),
     "request.params of another type": request(params={"quantity": ["1"]}),
+    "request.params without time zone": request(params={"startTime": datetime(2026, 11, 1)}),  # noqa: DTZ001
     "request.params not finite": request(params={"quantity": Decimal("NaN")}),
     "request.params too many digits": request(params={"quantity": Decimal("1E+2000")}),
     "request.params not Unicode": request(params={"symbol": "\ud800"}),

@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NoReturn, TypedDict
 
 import certifi
 import httpx
 import msgspec
 
-from binance_pm import Budget, Client, ConnectError, Session
+from binance_pm import Budget, Client, ConnectError, NoResponse, Session
+from binance_pm.errors import CallInfo, SentWrite
+from binance_pm.resolution import ByOrder, WriteOutcome, advice_on
 from binance_pm.sandbox import Fault, create_app
 from binance_pm.testing import sandbox
 from binance_pm.transport.http import Timeouts
@@ -71,6 +73,21 @@ def decoded(returns: Any, body: str) -> Scenario:
     return response(200, body, returns=returns)
 
 
+async def resolving(_: object) -> WriteOutcome:
+    """The outcome of something that is no write."""
+    async with Client(session=Session(budget=Budget())) as client:
+        return await client.resolve(NoResponse(CallInfo("ping"), "timed out"))
+
+
+def placement(_: object) -> NoReturn:
+    """An order whose response was lost."""
+    error = NoResponse(
+        CallInfo("um.new_order", "desk", write=True, find_out=advice_on(ByOrder(queries=()))), "timed out"
+    )
+    error.describe_write(SentWrite({}, "desk-1", 1_800_000_010_000, 1_800_000_015_000))
+    raise error
+
+
 class Figures(msgspec.Struct):
     """A response with one field of each kind."""
 
@@ -93,6 +110,8 @@ class Needed(TypedDict):
 
 
 CODES: dict[str, Scenario] = {
+    "resolve.a read": resolving,
+    "resolve.a placement": placement,
     "code.-1000": code(-1000, "An unknown error occurred while processing the request."),
     "code.-1001": code(-1001, "Internal error; unable to process your request. Please try again."),
     "code.-1002": code(-1002, "You are not authorized to execute this request.", 401),

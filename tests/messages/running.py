@@ -554,6 +554,11 @@ async def one(self: object) -> UmAsset:
     raise NotImplementedError(self)
 
 
+async def optional(self: object, *, check: bool = True, resolve: bool | None = None) -> UmAsset:
+    """A method with both call options."""
+    raise NotImplementedError((self, check, resolve))
+
+
 def declaring(*, times: int = 1, verb: Any = get, method: Any = rows, **facts: Any) -> Scenario:
     """A declaration that contradicts itself."""
 
@@ -579,6 +584,8 @@ DECLARATIONS: dict[str, Scenario] = {
     "endpoint.no weights": declaring(),
     "endpoint.unknown fact": declaring(weights=1, repaet="never"),
     "endpoint.any options": declaring(weights=1, method=anything),
+    "endpoint.no check": declaring(verb=post, weights=1, method=optional),
+    "endpoint.no resolve": declaring(verb=post, weights=1, method=optional, check=print),
     "endpoint.weight without": declaring(weights=Weights(1, without={"symbol": 40})),
     "endpoint.client id of a query": declaring(weights=1, client_id="limit"),
     "endpoint.client id": declaring(verb=post, weights=1, client_id="new_client_order_id"),

@@ -105,7 +105,7 @@ def _shown(result: object) -> Iterable[str]:
             return [line for line in str(result).splitlines() if line.strip()]
 
 
-_IN_THE_TEXT = {"endpoint", "label", "reason", "advice", "message"}
+_IN_THE_TEXT = {"endpoint", "label", "reason", "advice", "message", "request"}
 
 
 def _attributes(error: PortfolioMarginError) -> Mapping[str, Any]:

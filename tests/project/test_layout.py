@@ -43,10 +43,13 @@ ORDER = [
     "decoding",
     "wire",
     "signing",
+    "client_ids",
+    "settings",
     "clock",
     "wakeup",
     "listeners",
     "transport",
+    "resolution",
     "errors",
     "environment",
     "arguments",
@@ -58,12 +61,14 @@ ORDER = [
     "retry",
     "descriptions",
     "paging",
+    "argument_types",
     "endpoint",
     "declaration",
     "api",
     "attempt_event",
     "session",
     "call",
+    "resolve",
     "client",
     "fleet",
     "metrics",
@@ -183,7 +188,17 @@ def _prefixes(module: str) -> set[str]:
 @pytest.mark.parametrize("file", [file for file in FILES if part_of(file) == "api"])
 def test_declarations_import_little(file: str) -> None:
     """A topic contains Structs and declarations, and knows nothing of how calls are made."""
-    assert parts_imported(file) <= {"api", "declaration", "endpoint", "enums", "limits", "paging", "wire"}
+    assert parts_imported(file) <= {
+        "api",
+        "client_ids",
+        "declaration",
+        "endpoint",
+        "enums",
+        "limits",
+        "paging",
+        "resolution",
+        "wire",
+    }
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if part_of(file) == "sandbox"])
@@ -231,7 +246,6 @@ LONGEST_FILE, LONGEST_FUNCTION = 500, 40
 # Exceptions to the rules. Each list may only shrink: the tests fail if an exception is no longer needed.
 LONG_FILES: set[str] = set()
 LONG_FUNCTIONS = {
-    "client.py __init__",
     "session.py __init__",
 }
 # Parts with a cycle of imports inside functions or for types only.

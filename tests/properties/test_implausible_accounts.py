@@ -65,9 +65,9 @@ class Own(Client):
 
     change: Callable[[Any], Any] | None = None
 
-    async def call(self, endpoint: Endpoint[Any], parameters: Mapping[str, Any]) -> Any:
+    async def call(self, endpoint: Endpoint[Any], parameters: Mapping[str, Any], **options: Any) -> Any:
         """Change the result of a call."""
-        answer = await super().call(endpoint, parameters)
+        answer = await super().call(endpoint, parameters, **options)
         return answer if self.change is None else self.change(answer)
 
 

@@ -220,7 +220,7 @@ class TestEndpoints:
             await client.request("GET", UM, weight=weight, returns=dict[str, Any])
         await client.um_account()
 
-        assert list(client._bound) == [ENDPOINTS["um_account"]]
+        assert list(client._state.bound) == [ENDPOINTS["um_account"]]
 
 
 class TestKeys:

@@ -14,6 +14,7 @@ from binance_pm.declaration import EndpointGroup, LazyNamespace, Namespace, dele
 from binance_pm.endpoint import Registry, Weights
 from binance_pm.limits import LimitType, Priority
 from binance_pm.paging import ById, ByPage, ByTime
+from binance_pm.resolution import ByClientId
 from binance_pm.wire import Model
 
 Method = Callable[..., Awaitable[Any]]
@@ -56,7 +57,14 @@ class NewOrder(Common, total=False):
     new_client_order_id: str
 
 
-class Options(TypedDict):
+class Base(TypedDict, total=False):
+    """Keys of every call."""
+
+    recv_window: int
+    check: bool
+
+
+class Options(Base):
     """Keys that are required unless marked otherwise."""
 
     amount: Decimal
@@ -64,12 +72,13 @@ class Options(TypedDict):
 
 
 def check_quantity(order: Mapping[str, object]) -> None:
-    """Refuse an order that is not above zero."""
-    if cast("Decimal", order["quantity"]) <= 0:
-        raise ValueError("quantity is not above 0")
+    """Refuse a large order."""
+    if cast("Decimal", order["quantity"]) > 100:
+        raise ValueError("quantity is above 100")
 
 
 ORDERS = Registry()
+FOUND = ByClientId(queries=("test.thing",))
 
 
 class Orders(Namespace, name="test", registry=ORDERS):
@@ -88,10 +97,17 @@ class Orders(Namespace, name="test", registry=ORDERS):
         "/papi/v1/um/order",
         weights={LimitType.IP: 1, LimitType.ORDERS: 2},
         client_id="new_client_order_id",
-        resolve="test.thing",
+        resolve=FOUND,
         check=check_quantity,
     )
-    async def new_order(self, *, recv_window: int | None = None, **order: Unpack[NewOrder]) -> Thing:
+    async def new_order(
+        self,
+        *,
+        recv_window: int | None = None,
+        check: bool = True,
+        resolve: bool | None = None,
+        **order: Unpack[NewOrder],
+    ) -> Thing:
         """Place an order."""
         ...
 
@@ -111,10 +127,12 @@ class Caller:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Endpoint[Any], dict[str, Any]]] = []
+        self.options: dict[str, bool | None] = {}
 
-    async def call(self, endpoint: Endpoint[Any], parameters: Mapping[str, Any]) -> Any:
+    async def call(self, endpoint: Endpoint[Any], parameters: Mapping[str, Any], **options: bool | None) -> Any:
         """Record the call."""
         self.calls.append((endpoint, dict(parameters)))
+        self.options = options
         return "response"
 
 
@@ -132,6 +150,11 @@ async def method(self: object, symbol: str, *, limit: int | None = None, from_id
 async def one_or_all(self: object, symbol: str | None = None) -> list[Thing] | Thing:
     """A method with two shapes, to decorate."""
     raise NotImplementedError((self, symbol))
+
+
+async def with_options(self: object, *, check: bool = True, resolve: bool | None = None) -> Thing:
+    """A method with both call options, to decorate."""
+    raise NotImplementedError((self, check, resolve))
 
 
 def declared(
@@ -173,7 +196,7 @@ def test_every_fact_is_kept() -> None:
 
     assert order.weights_of({}) == (1, 2)
     assert list(order.weights) == [LimitType.IP, LimitType.ORDERS]
-    assert (order.client_id, order.resolve, order.check) == ("new_client_order_id", "test.thing", check_quantity)
+    assert (order.client_id, order.resolve) == ("new_client_order_id", FOUND)
     assert ORDERS["test.transfer"].priority is Priority.BACKGROUND
     assert ORDERS["test.old"].deprecated == "use thing"
 
@@ -249,7 +272,10 @@ class Pages(TypedDict, total=False):
         (get, {"weights": Weights(1, without={"pair": 40})}),
         (get, {"path": "/fapi/v1/x"}),
         (get, {"client_id": "limit"}),
-        (get, {"resolve": "um.order"}),
+        (get, {"resolve": ByClientId(queries=("um.order",))}),
+        (post, {"check": check_quantity}),
+        (post, {"function": with_options, "resolve": FOUND}),
+        (post, {"function": with_options, "check": check_quantity}),
         (post, {"client_id": "symbol"}),
         (post, {"client_id": "new_client_order_id"}),
         (get, {"page": ByTime(key=("id",))}),
@@ -281,6 +307,15 @@ async def test_arguments_become_parameters(caller: Caller) -> None:
     assert list(caller.calls[0][1]) == ["symbol", "orderId"]
 
 
+async def test_call_options_are_not_sent(caller: Caller) -> None:
+    """They choose how the call is made, and are no parameters of the endpoint."""
+    await Orders(caller).new_order(symbol="BTCUSDT", side="BUY", quantity=Decimal(1), check=False, resolve=True)
+
+    assert caller.calls == [(ORDERS["test.new_order"], {"symbol": "BTCUSDT", "side": "BUY", "quantity": Decimal(1)})]
+    assert caller.options == {"check": False, "resolve": True}
+    assert not {"check", "resolve"} & ORDERS["test.new_order"].parameters.keys()
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs"),
     [((), {}), ((), {"symbl": "x"}), (("x", "y"), {}), (("x",), {"symbol": "x"}), (("x",), {"timestamp": 1})],
@@ -306,8 +341,9 @@ def test_a_typed_dict_becomes_parameters() -> None:
         "new_client_order_id: str | None = None",
     ]
     assert {parameter.kind for parameter in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
-    assert list(inspect.signature(Orders.new_order).parameters)[1:] == list(parameters)
-    assert [one.default for one in ORDERS["test.transfer"].parameters.values()] == [inspect.Parameter.empty, None]
+    assert set(inspect.signature(Orders.new_order).parameters) - {"self", "check", "resolve"} == set(parameters)
+    transfer = ORDERS["test.transfer"].parameters.values()
+    assert [one.default for one in transfer] == [inspect.Parameter.empty, None, None]
 
 
 def test_the_keys_of_a_typed_dict_are_described() -> None:
@@ -377,10 +413,31 @@ async def test_arguments_are_checked_before_they_are_sent() -> None:
     """The check raises a ConfigurationError, which says that nothing was sent."""
     async with Client("key", "secret") as client:
         with pytest.raises(ConfigurationError) as refused:
-            await Orders(client).new_order(symbol="BTCUSDT", side="BUY", quantity=Decimal(0))
+            await Orders(client).new_order(symbol="BTCUSDT", side="BUY", quantity=Decimal(101))
 
-    assert refused.value.reason == "quantity is not above 0"
+    assert refused.value.reason == "quantity is above 100"
     assert refused.value.endpoint == "test.new_order"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("side", "HOLD"), ("time_in_force", "GTX"), ("quantity", Decimal(0)), ("symbol", "")]
+)
+def test_a_check_includes_the_declared_types(name: str, value: object) -> None:
+    """What a type excludes is refused before the declared check, which then need not examine it."""
+    check = ORDERS["test.new_order"].check
+    order: dict[str, object] = {"symbol": "BTCUSDT", "side": "BUY", "quantity": Decimal(1)}
+
+    assert check is not None
+    check(order)
+    with pytest.raises(ValueError, match=f"^{name} "):
+        check(order | {name: value})
+
+
+def test_call_options_come_last() -> None:
+    """A `TypedDict` that extends one with call options does not put these before its own keys."""
+    names = list(inspect.signature(Orders.transfer).parameters)
+
+    assert names == ["self", "amount", "note", "recv_window", "check"]
 
 
 async def test_a_namespace_uses_the_calls_of_its_client(caller: Caller) -> None:

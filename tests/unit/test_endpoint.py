@@ -12,37 +12,38 @@ import msgspec
 import pytest
 
 from binance_pm import ENDPOINTS, Client, Endpoint
+from binance_pm.declaration import CALL_OPTIONS
 from binance_pm.endpoint import Registry, Weights, checked_weights, undeclared_endpoint
 from binance_pm.limits import LIMITS, LimitType, Priority
+from binance_pm.resolution import ByClientId, queries_of
 from binance_pm.sandbox import facts
 from binance_pm.wire import Model
 
 FACTS = {endpoint.name: endpoint for endpoint in facts.ENDPOINTS}
 SIGNED = {"USER_DATA", "TRADE", "MARGIN"}
+BOOLEAN = {"BOOLEAN": {"true", "false"}}
 
 MISSING = """
-asset_collection auto_collection bnb_transfer close_listen_key cm.adl_quantile cm.all_conditional_orders
-cm.all_orders cm.cancel_all_conditional_orders cm.cancel_all_orders cm.cancel_conditional_order cm.cancel_order
-cm.commission_rate cm.conditional_order_history cm.force_orders cm.income cm.leverage_brackets cm.modify_order
-cm.new_conditional_order cm.new_order cm.open_conditional_order cm.open_conditional_orders cm.open_order
-cm.open_orders cm.order cm.order_amendments cm.position_mode cm.position_risk cm.set_leverage cm.set_position_mode
-cm.trades create_listen_key keepalive_listen_key margin.all_ocos margin.all_orders margin.borrow
-margin.cancel_all_orders margin.cancel_oco margin.cancel_order margin.force_orders margin.interest_history
-margin.loan_history margin.max_borrowable margin.max_withdraw margin.new_oco margin.new_order margin.oco
-margin.open_ocos margin.open_orders margin.order margin.repay margin.repay_debt margin.repay_history margin.trades
-negative_balance_exchange_history negative_balance_interest_history order_rate_limit pro.asset_collection
-pro.asset_index_price pro.auto_collection pro.balance pro.bankruptcy_loan pro.bankruptcy_loan_repay_history
-pro.bnb_transfer pro.collateral_rate pro.delete_margin_call_level pro.delta_mode pro.earn_asset_balance
-pro.earn_asset_transfer pro.margin_asset_leverage pro.margin_call_level pro.negative_balance_interest_history
-pro.repay_bankruptcy_loan pro.repay_futures_negative_balance pro.repay_futures_switch pro.set_delta_mode
-pro.set_margin_call_level pro.set_repay_futures_switch pro.tiered_collateral_rate pro_ping
-repay_futures_negative_balance repay_futures_switch set_repay_futures_switch um.account_config um.account_v1
-um.adl_quantile um.algo_order um.all_algo_orders um.all_orders um.cancel_algo_order um.cancel_all_algo_orders
-um.cancel_all_orders um.cancel_order um.commission_rate um.fee_burn um.force_orders um.income_download_id
-um.income_download_link um.leverage_brackets um.modify_order um.new_algo_order um.new_order um.open_algo_orders
-um.open_order um.order um.order_amendments um.order_download_id um.order_download_link
-um.position_mode um.set_fee_burn um.set_position_mode um.sign_tradfi_contract
-um.symbol_config um.trade_download_id um.trade_download_link um.trades um.trading_status
+asset_collection auto_collection bnb_transfer close_listen_key cm.adl_quantile cm.all_conditional_orders cm.all_orders
+cm.cancel_all_conditional_orders cm.cancel_all_orders cm.cancel_conditional_order cm.cancel_order cm.commission_rate
+cm.conditional_order_history cm.force_orders cm.income cm.leverage_brackets cm.modify_order cm.new_conditional_order
+cm.new_order cm.open_conditional_order cm.open_conditional_orders cm.open_order cm.open_orders cm.order
+cm.order_amendments cm.position_mode cm.position_risk cm.set_leverage cm.set_position_mode cm.trades create_listen_key
+keepalive_listen_key margin.all_ocos margin.all_orders margin.borrow margin.cancel_all_orders margin.cancel_oco
+margin.cancel_order margin.force_orders margin.interest_history margin.loan_history margin.max_borrowable
+margin.max_withdraw margin.new_oco margin.new_order margin.oco margin.open_ocos margin.open_orders margin.order
+margin.repay margin.repay_debt margin.repay_history margin.trades negative_balance_exchange_history
+negative_balance_interest_history order_rate_limit pro.asset_collection pro.asset_index_price pro.auto_collection
+pro.balance pro.bankruptcy_loan pro.bankruptcy_loan_repay_history pro.bnb_transfer pro.collateral_rate
+pro.delete_margin_call_level pro.delta_mode pro.earn_asset_balance pro.earn_asset_transfer pro.margin_asset_leverage
+pro.margin_call_level pro.negative_balance_interest_history pro.repay_bankruptcy_loan pro.repay_futures_negative_balance
+pro.repay_futures_switch pro.set_delta_mode pro.set_margin_call_level pro.set_repay_futures_switch
+pro.tiered_collateral_rate pro_ping repay_futures_negative_balance repay_futures_switch set_repay_futures_switch
+um.account_config um.account_v1 um.adl_quantile um.algo_order um.all_algo_orders um.cancel_algo_order
+um.cancel_all_algo_orders um.commission_rate um.fee_burn um.income_download_id um.income_download_link
+um.leverage_brackets um.new_algo_order um.open_algo_orders um.order_download_id um.order_download_link um.position_mode
+um.set_fee_burn um.set_position_mode um.sign_tradfi_contract um.symbol_config um.trade_download_id
+um.trade_download_link um.trading_status
 """
 
 NOT_DECLARED = frozenset(MISSING.split())
@@ -75,9 +76,8 @@ def test_declarations_agree_with_the_facts(name: str) -> None:
     assert {one.value: weights_as_facts(weights) for one, weights in endpoint.weights.items()} == fact.weights
     own = {one: required for one, required in needs(endpoint).items() if one != "recvWindow"}
     assert own == {one: parameter.required for one, parameter in fact.parameters.items()}
-    assert choices(endpoint) == {
-        one: set(parameter.values) for one, parameter in fact.parameters.items() if parameter.values
-    }
+    values = {one: {*parameter.values} or BOOLEAN.get(parameter.type) for one, parameter in fact.parameters.items()}
+    assert choices(endpoint) == {one: allowed for one, allowed in values.items() if allowed}
 
 
 def weights_as_facts(weights: Weights) -> int | facts.Weight:
@@ -97,6 +97,8 @@ def choices(endpoint: Endpoint[Any]) -> dict[str, set[str]]:
         parts: Iterable[Any] = [parameter.annotation, *get_args(parameter.annotation)]
         if literal := next((part for part in parts if get_origin(part) is Literal), None):
             found[endpoint.wire_names[name]] = set(get_args(literal))
+        elif bool in parts:
+            found[endpoint.wire_names[name]] = {"true", "false"}
     return found
 
 
@@ -117,7 +119,7 @@ def test_declarations_agree_with_one_another(name: str) -> None:
 def test_the_client_has_every_endpoint(name: str) -> None:
     """Each endpoint is a coroutine method of the client or of one of its namespaces, with its declared parameters."""
     method = attrgetter(name)(Client)
-    parameters = list(inspect.signature(method).parameters.values())
+    parameters = [one for one in inspect.signature(method).parameters.values() if one.name not in CALL_OPTIONS]
 
     assert inspect.iscoroutinefunction(method)
     assert inspect.getdoc(method) == ENDPOINTS[name].doc
@@ -134,16 +136,16 @@ def test_a_signed_endpoint_takes_a_recv_window(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
-def test_the_query_for_the_outcome_of_a_write_exists(name: str) -> None:
-    """The query accepts the client order id that the action sends."""
+def test_the_queries_for_the_outcome_of_a_write_exist(name: str) -> None:
+    """They are reads, and find a placement by the client id that it sends."""
     endpoint = ENDPOINTS[name]
     if endpoint.resolve is None:
         return
-    query = ENDPOINTS[endpoint.resolve]
 
-    assert not query.is_write
-    if endpoint.client_id is not None:
-        assert {endpoint.client_id, f"orig_{endpoint.client_id.removeprefix('new_')}"} & query.parameters.keys()
+    assert not any(ENDPOINTS[query].is_write for query in queries_of(endpoint.resolve))
+    if isinstance(endpoint.resolve, ByClientId):
+        assert endpoint.client_id is not None
+        assert all(endpoint.resolve.parameter in ENDPOINTS[query].parameters for query in endpoint.resolve.queries)
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ async def test_a_call_that_was_not_sent(clock: FakeClock, repeat: Repeat | None,
 @pytest.mark.parametrize(
     ("call", "advice"),
     [
-        (CallInfo("x", write=True), "Ask by client order id before sending it again."),
+        (CallInfo("x", write=True), "Find out whether it was executed before sending it again."),
         (CallInfo("x", write=True, repeat="same_effect"), "It is safe to send it again: the effect is the same."),
         (
             CallInfo("x", write=True, repeat="never"),

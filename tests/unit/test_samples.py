@@ -237,8 +237,9 @@ class Exchange:
     def __init__(self, response: object) -> None:
         self.response = response
 
-    async def call(self, endpoint: Endpoint[Any], _: object) -> Any:
+    async def call(self, endpoint: Endpoint[Any], _: object, **options: bool) -> Any:
         """Decode the response as the endpoint does."""
+        assert not options
         return endpoint.decode(json.dumps(self.response).encode())
 
 
