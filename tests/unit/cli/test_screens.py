@@ -245,10 +245,13 @@ async def test_the_selected_account_stays_on_the_screen(key: str) -> None:
         assert "desk-0999  pm" in await screen.text("enter")
 
 
-async def test_log_records_are_added_to_the_events(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_warnings_are_added_to_the_events(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     """They do not overwrite the screen, and afterwards go to the previous handlers."""
     shown, history, *_ = normal()
     log = logging.getLogger("binance_pm.budget")
+    caplog.set_level(logging.INFO, log.name)
     handlers = logging.getLogger().handlers[:]
     async with running(lambda: shown, history) as screen:
         with history.keeping_logs():
