@@ -154,7 +154,7 @@ def fleet_state(
     return FleetState(at=NOON, accounts=accounts, pools=pools() if limits is None else limits, gates=gates or [])
 
 
-def told(accounts: list[AccountSnapshot]) -> History:
+def history_of(accounts: list[AccountSnapshot]) -> History:
     """Return a history in which the uniMMR of every account that was read has fallen."""
     history = History()
     for snapshot in accounts:

@@ -67,14 +67,14 @@ class History:
 
     def receive(self, event: FleetEvent) -> None:
         """Add an event."""
-        told = describe_event(event)
+        text = describe_event(event)
         if isinstance(event, Reading):
             self._remember_value(event)
         else:
             is_well = isinstance(event, BudgetTight) and not event.is_tight
-            self._add(Entry(told, "" if is_well else _STYLES.get(type(event), ""), event.at))
+            self._add(Entry(text, "" if is_well else _STYLES.get(type(event), ""), event.at))
         if label := label_of(event):
-            self._events.setdefault(label, deque(maxlen=_OF_ACCOUNT)).append(told)
+            self._events.setdefault(label, deque(maxlen=_OF_ACCOUNT)).append(text)
 
     def say(self, text: str, *, at: float, style: str = "bold") -> None:
         """Add a text that is not an event of the fleet."""

@@ -145,19 +145,6 @@ class TestFailures:
         await eventually(lambda: not any(map(is_there, processes)))
         assert logged(caplog)[0] == "/bin/sh was killed after 0.3 s (event: Fresh, failures: 1)"
 
-    async def test_a_deleted_program_is_a_failure(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """The watch continues, for example while the program is updated."""
-        program = tmp_path / "page"
-        program.write_text("#!/bin/sh\n", encoding="utf-8")
-        program.chmod(0o755)
-        hook = Hook(str(program))
-        program.unlink()
-        async with hook.running():
-            hook.receive(fresh(1))
-            await eventually(lambda: hook.failures == 1)
-
-        assert "No such file or directory" in caplog.text
-
     async def test_waiting_events_are_bounded(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """The oldest readings are dropped first, then the oldest other events, with one warning and a final count."""
         out = tmp_path / "out"

@@ -156,6 +156,14 @@ def test_wrong_usage(run: Any, arguments: str, why: str) -> None:
     assert ended.err.replace('"', "").startswith(f"binance-pm: {why}")
 
 
+def test_urls_of_stores_may_come_from_the_environment(run: Any) -> None:
+    """A URL with a password need not be an option, which every user of the machine can see."""
+    stores = {"BINANCE_PM_BUDGET": "redis://127.0.0.1:1", "BINANCE_PM_PUBLISH": "redis://127.0.0.1:1"}
+    ended = run("watch", "--accounts", "none.toml", "--budget-name", "x", "--stream", "x", **stores)
+
+    assert (ended.code, "none.toml" in ended.err) == (1, True)
+
+
 def test_version(run: Any) -> None:
     """The version is that of the package."""
     assert run("--version") == (0, f"{binance_pm.__version__}\n", "")

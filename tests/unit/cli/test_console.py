@@ -16,7 +16,7 @@ from binance_pm.cli.dashboard.view import View
 from binance_pm.cli.output import describe_event, print_event, printable
 from binance_pm.cli.tail import as_json, as_text
 from binance_pm.fleet import StatusChanged, StreamEntry
-from tests.support.snapshots import NOON, account, calm, changed, fleet_state, responses, told
+from tests.support.snapshots import NOON, account, calm, changed, fleet_state, history_of, responses
 
 EVIL = "\x1b[2J\x1b]0;pwned\x07[red]\n\x9b31m\u202e\U000e0041"
 STATUS = AccountStatus(EVIL)
@@ -52,7 +52,7 @@ def test_lines_of_a_stream_are_printable(event: StatusChanged | None) -> None:
 def test_lines_of_the_screen_are_printable(page: Literal["table", "account", "events"]) -> None:
     """The columns keep their places."""
     accounts = changed(calm(), desk_07=account("desk-07", "1.1", status=STATUS))
-    history = told(accounts)
+    history = history_of(accounts)
     history.receive(TOLD)
     shown = screen_of(
         fleet_state(accounts), history, View(page=page, chosen="desk-07"), width=100, height=40, since=NOON
@@ -85,7 +85,7 @@ def test_times_outside_the_calendar_are_dashes() -> None:
     }
     accounts = [msgspec.structs.replace(strange, responses=read)]
     view = View(page="account", chosen=strange.label)
-    shown = screen_of(fleet_state(accounts), told(accounts), view, width=100, height=40, since=NOON)
+    shown = screen_of(fleet_state(accounts), history_of(accounts), view, width=100, height=40, since=NOON)
 
     assert any("--:--:--Z" in span.text for line in shown.lines for span in line)
 
@@ -94,7 +94,7 @@ def test_times_outside_the_calendar_are_dashes() -> None:
 def test_implausible_figures_do_not_stop_the_screen(uni_mmr: str) -> None:
     """The account is still shown."""
     accounts = changed(calm(), desk_07={"uni_mmr": Decimal(uni_mmr)})
-    history = told(accounts)
+    history = history_of(accounts)
     for view in (View(), View(page="account", chosen="desk-07")):
         shown = screen_of(fleet_state(accounts), history, view, width=100, height=40, since=NOON)
 

@@ -28,8 +28,10 @@ from binance_pm.fleet.state import FleetState, GateState
 from tests.simulation import virtual
 from tests.support.coverage import unmeasured
 from tests.support.echo import START, Echo
-from tests.support.snapshots import HOST, NOON, account, calm, changed, fleet_state, pools, responses, told
+from tests.support.snapshots import HOST, NOON, account, calm, changed, fleet_state, history_of, pools, responses
 
+NO_NAME = "account [a]: papi.binance.com: name not resolved. Nothing was sent."
+FAILED = "the last reading of every account failed: name not resolved"
 PATIENCE = 100
 """Seconds of CPU time."""
 
@@ -100,7 +102,7 @@ class TestWidth:
     def test_a_narrow_screen_omits_columns_and_cuts_no_value(self, width: int) -> None:
         """The columns are omitted in the documented order."""
         rows = rows_of(changed(calm(), desk_02={"age": 99.9, "is_stale": True, "bound": 20.0}))
-        shown = table(rows, width, trend=told(calm()).trend)
+        shown = table(rows, width, trend=history_of(calm()).trend)
 
         head = text_of(shown.head)
         left_out = [name for name in DROPPED if name not in head]
@@ -231,30 +233,6 @@ class TestReasons:
         assert "-2015" in row
         assert "FAIL" in row
 
-    def test_failures_are_counted_in_every_condition(self) -> None:
-        """Fresh, stale and unread accounts can have failed."""
-        accounts = [
-            account("fresh", "3", error="no"),
-            account("stale", "3", error="no", is_stale=True),
-            account("unread", None, error="no"),
-            account("well", "3"),
-        ]
-
-        head = texts(screen(fleet_state(accounts)))[0]
-
-        assert all(text in head for text in ("1 fresh", "1 stale", "3 failed", "1 unread"))
-
-    @pytest.mark.parametrize("uni_mmr", ["3", None])
-    def test_failures_of_all_accounts_are_a_warning(self, uni_mmr: str | None) -> None:
-        """The warning appears before the accounts are stale, and nothing is green."""
-        error = "account [{}]: papi.binance.com: name not resolved. Nothing was sent."
-        accounts = [account(f"a{n}", uni_mmr, error=error.format(f"a{n}")) for n in range(3)]
-        shown = screen(fleet_state(accounts), since=NOON - 1)
-
-        assert texts(shown)[1] == " FAILING: the last reading of every account failed: name not resolved"
-        assert shown.lines[1][0].style == "bold red reverse"
-        assert "green" not in styles(shown)
-
 
 class TestAges:
     """Each endpoint has its own age."""
@@ -354,6 +332,7 @@ class TestWarnings:
                 [account("a", "3", age=40.0, interval=80.0, bound=85.0), account("b", "3", age=60.0, bound=85.0)],
                 " QUIET: no account was read for 40 s; the most urgent is planned every 15 s",
             ),
+            ([account("a", "3", error=NO_NAME), account("b", None, error=NO_NAME)], f" FAILING: {FAILED}"),
             ([account("a", "3", age=50, is_stale=True), account("b", "3")], None),
             ([account("a", "3", error="no"), account("b", "3")], None),
         ],
@@ -483,7 +462,7 @@ class TestHistory:
 def test_a_refresh_costs_little() -> None:
     """The lines of a screen of 200 accounts take at most a tenth of the refresh interval."""
     accounts = [account(f"desk-{n:03}", str(2 + n / 100)) for n in range(200)]
-    history, shown = told(accounts), fleet_state(accounts)
+    history, shown = history_of(accounts), fleet_state(accounts)
 
     def seconds() -> float:
         began = time.process_time()
