@@ -125,10 +125,11 @@ class PreparedCall(Generic[T]):
     def sent_write(self) -> SentWrite:
         """Return what is needed to find out whether the call was executed."""
         endpoint, parameters = self.bound.endpoint, self.parameters
-        client_id = parameters.get(endpoint.wire_names[endpoint.client_id]) if endpoint.client_id else None
+        name = endpoint.client_id or ""
+        client_id = parameters.get(endpoint.wire_names[name]) if name else None
         window = parameters.get("recvWindow")
         expires_at = None if self.timestamp is None else self.timestamp + (window if type(window) is int else _WINDOW)
-        return SentWrite(parameters, None if client_id is None else str(client_id), self.timestamp, expires_at)
+        return SentWrite(parameters, None if client_id is None else str(client_id), name, self.timestamp, expires_at)
 
     def log_if_forgotten(self) -> None:
         """Log a write that was sent and whose response is no longer awaited, so that no order is forgotten."""

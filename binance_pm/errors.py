@@ -50,7 +50,9 @@ class SentWrite(NamedTuple):
     parameters: Mapping[str, Any]
     """Its parameters by the exchange's names, without timestamp and signature."""
     client_id: str | None = None
-    """The caller's own id of the order, or the one that the client created."""
+    """The caller's own id of the order or change, or the one that the client created."""
+    id_name: str = ""
+    """The parameter of the id, such as ``new_client_order_id``."""
     timestamp: int | None = None
     """The timestamp that was signed last, in milliseconds since the epoch; None if nothing was signed."""
     expires_at: int | None = None
@@ -121,16 +123,16 @@ class PortfolioMarginError(Exception):
         return "unknown" if self._uncertain else "not_done"
 
     @property
-    def client_order_id(self) -> str | None:
-        """The client order id of a placement; None if the call places nothing."""
+    def client_id(self) -> str | None:
+        """The caller's own id of an order or change that was to be made; None for other calls."""
         return None if self.request is None else self.request.client_id
 
     def describe_write(self, request: SentWrite) -> None:
-        """Attach the write that the error is about, and name its client order id in the message."""
+        """Attach the write that the error is about, and name its id in the message."""
         self.request = request
         if request.client_id is None:
             return
-        text = f"{self} Client order id: {request.client_id}"
+        text = f"{self} Its {request.id_name} is {request.client_id}"
         if self._uncertain and request.expires_at is not None:
             expiry = datetime.fromtimestamp(request.expires_at / 1000, UTC)
             text += f"; the exchange accepts the request until {expiry:%H:%M:%S} UTC"

@@ -198,6 +198,7 @@ class UmOrders(Namespace, name="um"):
     @put(
         "/papi/v1/um/order",
         weights={LimitType.IP: 1, LimitType.ORDERS: 1},
+        client_id="modify_id",
         resolve=ByAmendment(query="um.order", amendments="um.order_amendments"),
         check=all_of(_WHICH_ORDER, exactly_one("price", "price_match")),
     )

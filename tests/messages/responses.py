@@ -84,7 +84,7 @@ def placement(_: object) -> NoReturn:
     error = NoResponse(
         CallInfo("um.new_order", "desk", write=True, find_out=advice_on(ByOrder(queries=()))), "timed out"
     )
-    error.describe_write(SentWrite({}, "desk-1", 1_800_000_010_000, 1_800_000_015_000))
+    error.describe_write(SentWrite({}, "desk-1", "new_client_order_id", 1_800_000_010_000, 1_800_000_015_000))
     raise error
 
 

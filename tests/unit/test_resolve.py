@@ -1,0 +1,406 @@
+"""What became of a write whose response was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Callable
+from decimal import Decimal
+from email.utils import formatdate
+from typing import Any, Literal
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from binance_pm import (
+    Budget,
+    Client,
+    ConfigurationError,
+    NoResponse,
+    PortfolioMarginError,
+    RequestRejected,
+    Session,
+)
+from binance_pm.api.um_orders import UmOrder
+from tests.support.clocks import START, FakeClock
+from tests.support.sample import sample_of
+
+KEY, SECRET = "k" * 64, "s" * 64
+ORDER = "/papi/v1/um/order"
+UNKNOWN = (400, {"code": -2013, "msg": "Order does not exist."})
+NOT_OPEN = (400, {"code": -2011, "msg": "Unknown order sent."})
+BUSY = (503, {"code": -1008, "msg": "Server is currently overloaded."})
+EXPIRES = 5.0
+"""Seconds after which the exchange refuses a request of these tests."""
+
+Reply = tuple[int, Any] | Literal["lost"]
+
+
+class Scripted:
+    """An exchange that answers from a script, and whose clock is the test's.
+
+    Attributes:
+        replies: what each method and path answers in turn; the last reply is repeated.
+        sent: the requests that arrived.
+    """
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.replies: dict[str, list[Reply | Callable[[httpx.Request], Reply]]] = {}
+        self.sent: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        self.sent.append(request)
+        script = self.replies[f"{request.method} {request.url.path}"]
+        reply = script.pop(0) if len(script) > 1 else script[0]
+        if callable(reply):
+            reply = reply(request)
+        if reply == "lost":
+            raise httpx.ReadTimeout("lost", request=request)
+        status, body = reply
+        return httpx.Response(status, json=body, headers={"date": formatdate(self.clock(), usegmt=True)})
+
+    def count(self, method: str, path: str) -> int:
+        """Return how many requests have arrived."""
+        return sum((one.method, one.url.path) == (method, path) for one in self.sent)
+
+
+@pytest.fixture
+def exchange(clock: FakeClock) -> Scripted:
+    """An exchange that loses the response to every placement, change and cancel."""
+    scripted = Scripted(clock)
+    lost = ["POST", "PUT", "DELETE"]
+    scripted.replies = {f"{method} {ORDER}": ["lost"] for method in lost}
+    scripted.replies |= {"GET /papi/v1/um/openOrders": [(200, [])], "GET /papi/v1/um/userTrades": [(200, [])]}
+    return scripted
+
+
+@pytest_asyncio.fixture
+async def desk(exchange: Scripted, clock: FakeClock) -> AsyncGenerator[Client, None]:
+    """A client of the scripted exchange."""
+    budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
+    async with (
+        Session(http=httpx.MockTransport(exchange), budget=budget) as session,
+        Client(KEY, SECRET, label="desk", session=session, attempts=1) as client,
+    ):
+        yield client
+
+
+def row(**changed: Any) -> dict[str, Any]:
+    """Return an order as a query returns it, placed at the beginning of the test."""
+    return sample_of("um.order")["answer"] | {"time": int(START * 1000), "clientOrderId": "mine"} | changed
+
+
+async def lost(desk: Client, **order: Any) -> PortfolioMarginError:
+    """Place an order whose response is lost."""
+    with pytest.raises(NoResponse) as raised:
+        await desk.um.new_order(**_ORDER | order)
+    return raised.value
+
+
+_ORDER: dict[str, Any] = {
+    "symbol": "BTCUSDT",
+    "side": "BUY",
+    "type": "LIMIT",
+    "time_in_force": "GTC",
+    "quantity": Decimal("0.4"),
+    "price": Decimal("97120.5"),
+    "new_client_order_id": "mine",
+}
+
+
+class TestPlacements:
+    """An order that may have been placed."""
+
+    async def test_an_error_carries_the_id_that_the_client_created(self, desk: Client, exchange: Scripted) -> None:
+        """The id was sent, and the error says until when the exchange accepts the request."""
+        error = await lost(desk, new_client_order_id=None)
+
+        assert error.request is not None
+        assert error.request.timestamp is not None
+        assert error.client_id is not None
+        assert error.client_id == exchange.sent[0].url.params["newClientOrderId"]
+        assert error.client_id in str(error)
+        assert error.request.timestamp == int(exchange.sent[0].url.params["timestamp"])
+        assert error.request.expires_at == error.request.timestamp + EXPIRES * 1000
+
+    async def test_a_longer_recv_window_expires_later(self, desk: Client) -> None:
+        """The moment after which nothing of the request can be executed."""
+        request = (await lost(desk, recv_window=20_000)).request
+
+        assert request is not None
+        assert request.timestamp is not None
+        assert request.expires_at == request.timestamp + 20_000
+
+    async def test_an_order_that_appears_late_is_done(self, desk: Client, exchange: Scripted, clock: FakeClock) -> None:
+        """Queries lag behind the matching engine."""
+        error = await lost(desk)
+        exchange.replies["GET " + ORDER] = [UNKNOWN, UNKNOWN, (200, row())]
+        clock.slept.clear()
+
+        outcome = await desk.resolve(error)
+
+        assert (outcome.state, outcome.client_id, outcome.looked_in) == ("done", "mine", ("um.order",))
+        assert isinstance(outcome.result, UmOrder)
+        assert outcome.result.executed_qty == Decimal("0.030")
+        assert clock.slept == [0.25, 0.5]
+        assert outcome.seconds == pytest.approx(0.75)
+        assert exchange.sent[-1].url.params["origClientOrderId"] == "mine"
+        assert exchange.count("POST", ORDER) == 1
+
+    async def test_it_is_not_found_only_after_the_last_moment(self, desk: Client, exchange: Scripted) -> None:
+        """Ten seconds after the exchange would have refused the request, and after a look at open orders and fills."""
+        error = await lost(desk)
+        exchange.replies["GET " + ORDER] = [UNKNOWN]
+
+        outcome = await desk.resolve(error)
+
+        assert outcome.state == "not_found"
+        assert outcome.seconds >= EXPIRES + 10
+        assert outcome.looked_in == ("um.order", "um.open_orders", "um.trades")
+
+    async def test_an_open_order_that_the_query_missed_is_found(self, desk: Client, exchange: Scripted) -> None:
+        """The list of open orders may know more than the query."""
+        error = await lost(desk)
+        exchange.replies["GET " + ORDER] = [UNKNOWN]
+        exchange.replies["GET /papi/v1/um/openOrders"] = [(200, [row(clientOrderId="other"), row()])]
+
+        outcome = await desk.resolve(error)
+
+        assert (outcome.state, outcome.result.client_order_id) == ("done", "mine")
+
+    async def test_a_filled_order_that_the_query_missed_is_found(self, desk: Client, exchange: Scripted) -> None:
+        """Its fill is in the list of trades, with its order id."""
+
+        def by_id(request: httpx.Request) -> Reply:
+            return (200, row(status="FILLED")) if "orderId" in request.url.params else UNKNOWN
+
+        error = await lost(desk)
+        exchange.replies["GET " + ORDER] = [by_id]
+        exchange.replies["GET /papi/v1/um/userTrades"] = [(200, sample_of("um.trades")["answer"])]
+
+        outcome = await desk.resolve(error)
+
+        assert (outcome.state, outcome.result.status) == ("done", "FILLED")
+
+    async def test_an_earlier_order_with_the_same_id_is_not_ours(self, desk: Client, exchange: Scripted) -> None:
+        """The id of a closed order can be used again."""
+        error = await lost(desk)
+        exchange.replies["GET " + ORDER] = [(200, row(time=int(START * 1000) - 60_000))]
+
+        assert (await desk.resolve(error)).state == "not_found"
+
+    async def test_failed_queries_prove_nothing(self, desk: Client, exchange: Scripted) -> None:
+        """While they fail the outcome stays unknown, for as long as the caller allows."""
+        error = await lost(desk)
+        exchange.replies["GET " + ORDER] = [UNKNOWN, BUSY]
+
+        outcome = await desk.resolve(error, give_up_after=40)
+
+        assert outcome.state == "still_unknown"
+        assert 40 <= outcome.seconds < 50
+
+    async def test_a_query_that_recovers_decides(self, desk: Client, exchange: Scripted) -> None:
+        """Failures before the order is found do not count."""
+        error = await lost(desk)
+        exchange.replies["GET " + ORDER] = [BUSY, "lost", (200, row())]
+
+        assert (await desk.resolve(error)).state == "done"
+
+    async def test_a_refused_order_is_not_done(self, desk: Client, exchange: Scripted) -> None:
+        """A post-only order that would have taken has no record: no query is made."""
+        exchange.replies["POST " + ORDER] = [(400, {"code": -5022, "msg": "Post Only order will be rejected."})]
+        with pytest.raises(RequestRejected) as raised:
+            await desk.um.new_order(**_ORDER)
+
+        outcome = await desk.resolve(raised.value)
+
+        assert (outcome.state, raised.value.client_id) == ("not_done", "mine")
+        assert len(exchange.sent) == 1
+
+    async def test_a_closed_gate_is_waited_out(self, desk: Client, exchange: Scripted, clock: FakeClock) -> None:
+        """Queries go through the budget."""
+        error = await lost(desk)
+        limited = (429, {"code": -1003, "msg": "Too many requests."})
+        exchange.replies["GET " + ORDER] = [limited, (200, row())]
+
+        outcome = await desk.resolve(error)
+
+        assert outcome.state == "done"
+        assert clock() - START > 1
+
+
+class TestResolveBeforeRaising:
+    """``resolve=True``."""
+
+    async def test_the_order_is_returned(self, desk: Client, exchange: Scripted) -> None:
+        """As if its response had arrived."""
+        exchange.replies["GET " + ORDER] = [(200, row())]
+
+        order = await desk.um.new_order(**_ORDER, resolve=True)
+
+        assert order.client_order_id == "mine"
+
+    async def test_the_setting_of_the_client_counts(self, exchange: Scripted, clock: FakeClock) -> None:
+        """`Client(resolve=True)`, unless a call says otherwise."""
+        exchange.replies["GET " + ORDER] = [(200, row())]
+        budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
+        async with (
+            Session(http=httpx.MockTransport(exchange), budget=budget) as session,
+            Client(KEY, SECRET, session=session, resolve=True) as client,
+        ):
+            assert (await client.um.new_order(**_ORDER)).client_order_id == "mine"
+            with pytest.raises(NoResponse) as raised:
+                await client.um.new_order(**_ORDER, resolve=False)
+            assert raised.value.resolved is None
+
+    async def test_an_order_that_was_not_found_raises(self, desk: Client, exchange: Scripted) -> None:
+        """The error carries what was found out."""
+        exchange.replies["GET " + ORDER] = [UNKNOWN]
+
+        with pytest.raises(NoResponse) as raised:
+            await desk.um.new_order(**_ORDER, resolve=True)
+
+        assert raised.value.resolved is not None
+        assert raised.value.resolved.state == "not_found"
+
+    async def test_a_refused_order_raises_at_once(self, desk: Client, exchange: Scripted) -> None:
+        """There is nothing to find out."""
+        exchange.replies["POST " + ORDER] = [(400, {"code": -2019, "msg": "Margin is insufficient."})]
+
+        with pytest.raises(RequestRejected):
+            await desk.um.new_order(**_ORDER, resolve=True)
+
+        assert len(exchange.sent) == 1
+
+
+class TestChanges:
+    """An order whose price and quantity may have been changed."""
+
+    async def changed(self, desk: Client, **change: Any) -> PortfolioMarginError:
+        """Change an order; the response is lost."""
+        with pytest.raises(NoResponse) as raised:
+            await desk.um.modify_order(symbol="BTCUSDT", side="BUY", quantity=2, price=100, order_id=7, **change)
+        return raised.value
+
+    async def test_the_id_of_the_change_proves_it(self, desk: Client, exchange: Scripted) -> None:
+        """Also if the order was changed again since."""
+        error = await self.changed(desk)
+        amendments = json.loads(json.dumps(sample_of("um.order_amendments")["answer"]))
+        amendments[1]["amendment"]["modifyId"] = int(error.client_id or "")
+        exchange.replies |= {
+            "GET " + ORDER: [(200, row())],
+            "GET /papi/v1/um/orderAmendment": [(200, amendments)],
+        }
+
+        assert (await desk.resolve(error)).state == "done"
+
+    @pytest.mark.parametrize(
+        ("order", "state"),
+        [
+            (row(price="100.0", origQty="2.000"), "done"),
+            (row(price="99", origQty="2"), "not_done"),
+            (row(status="FILLED"), "not_done"),
+        ],
+    )
+    async def test_the_order_shows_it(
+        self, desk: Client, exchange: Scripted, order: dict[str, Any], state: str
+    ) -> None:
+        """New price and quantity; old ones after the last moment; or an order that is closed."""
+        error = await self.changed(desk, modify_id=5)
+        exchange.replies |= {"GET " + ORDER: [(200, order)], "GET /papi/v1/um/orderAmendment": [(200, [])]}
+
+        outcome = await desk.resolve(error)
+
+        assert (outcome.state, outcome.result.status) == (state, order["status"])
+
+
+class TestCancels:
+    """An order that may have been cancelled."""
+
+    @pytest.mark.parametrize(
+        ("replies", "state"),
+        [
+            ([(200, row(status="CANCELED"))], "done"),
+            ([(200, row(status="NEW")), (200, row(status="CANCELED"))], "done"),
+            ([(200, row(status="FILLED"))], "not_done"),
+            ([(200, row(status="NEW"))], "not_done"),
+            ([UNKNOWN], "not_found"),
+        ],
+    )
+    async def test_the_order_shows_it(self, desk: Client, exchange: Scripted, replies: list[Any], state: str) -> None:
+        """Its state, for as long as it may change."""
+        with pytest.raises(NoResponse) as raised:
+            await desk.um.cancel_order("BTCUSDT", orig_client_order_id="mine")
+        exchange.replies["GET " + ORDER] = replies
+
+        assert (await desk.resolve(raised.value)).state == state
+
+    async def test_an_order_that_is_not_open_may_be_filled(self, desk: Client, exchange: Scripted) -> None:
+        """-2011 does not say that the order was cancelled."""
+        exchange.replies |= {"DELETE " + ORDER: [NOT_OPEN], "GET " + ORDER: [(200, row(status="FILLED"))]}
+        with pytest.raises(RequestRejected) as raised:
+            await desk.um.cancel_order("BTCUSDT", order_id=7)
+
+        outcome = await desk.resolve(raised.value)
+
+        assert (outcome.state, outcome.result.executed_qty) == ("not_done", Decimal("0.030"))
+
+    @pytest.mark.parametrize(("rows", "state"), [([], "done"), ([row()], "not_done")])
+    async def test_all_orders(self, desk: Client, exchange: Scripted, rows: list[Any], state: str) -> None:
+        """The list of open orders is empty, or is not."""
+        exchange.replies |= {
+            "DELETE /papi/v1/um/allOpenOrders": ["lost"],
+            "GET /papi/v1/um/openOrders": [(200, rows)],
+        }
+        with pytest.raises(NoResponse) as raised:
+            await desk.um.cancel_all_orders("BTCUSDT")
+
+        outcome = await desk.resolve(raised.value)
+
+        assert (outcome.state, len(outcome.result)) == (state, len(rows))
+
+
+async def test_a_cancelled_placement_is_logged(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    """The order is not forgotten when its task is."""
+    reached = asyncio.Event()
+
+    async def hang(_: httpx.Request) -> httpx.Response:
+        reached.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
+    async with (
+        Session(http=httpx.MockTransport(hang), budget=budget) as session,
+        Client(KEY, SECRET, session=session) as client,
+    ):
+        task = asyncio.ensure_future(client.um.new_order(**_ORDER))
+        await reached.wait()
+        task.cancel()
+        with caplog.at_level(logging.WARNING), pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert "mine" in caplog.text
+
+
+async def test_a_read_cannot_be_resolved(desk: Client, exchange: Scripted) -> None:
+    """A read changes nothing."""
+    exchange.replies["GET " + ORDER] = ["lost"]
+    with pytest.raises(NoResponse) as raised:
+        await desk.um.order("BTCUSDT", order_id=7)
+
+    with pytest.raises(ConfigurationError):
+        await desk.resolve(raised.value)
+
+
+async def test_an_undeclared_write_stays_unknown(desk: Client, exchange: Scripted) -> None:
+    """Only a declaration says which query shows its effect."""
+    exchange.replies["POST /papi/v1/new"] = ["lost"]
+    with pytest.raises(NoResponse) as raised:
+        await desk.request("POST", "/papi/v1/new", weight=1, returns=dict)
+
+    assert (await desk.resolve(raised.value)).state == "still_unknown"
