@@ -19,7 +19,6 @@ from binance_pm.cli.output import Output, clock_time, print_event, stamped_logs
 from binance_pm.cli.watch import dispatch, fills_screen, show
 from binance_pm.fleet import Fleet, FleetEvent, FleetState, Member, Reading
 from binance_pm.sandbox import Account, Exchange, Fault, serve
-from binance_pm.sandbox.market import Market
 from binance_pm.testing import Sandbox
 
 WARN: Final = "1.5"
@@ -90,9 +89,8 @@ def made_exchange(*, seed: int, clock: Callable[[], float]) -> Exchange:
         Account(f"account-{place:02}", seed=seed, uni_mmr=start, holds_ethbtc=place == len(_STARTS))
         for place, start in enumerate(_STARTS, 1)
     ]
-    exchange = Exchange(seed=seed, accounts=accounts, clock=clock)
-    exchange.market = Market(seed=seed, start=clock(), fall_seconds=FALL_SECONDS)
-    return exchange
+    # The story is about falling and rising accounts, so no position is closed by force.
+    return Exchange(seed=seed, accounts=accounts, clock=clock, fall_seconds=FALL_SECONDS, liquidation=False)
 
 
 def fleet_of(pm: Sandbox, budget: Budget) -> Fleet:

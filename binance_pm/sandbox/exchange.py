@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections import deque
@@ -23,6 +24,11 @@ from binance_pm.sandbox.state import AccountState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+    from decimal import Decimal
+
+    from binance_pm.sandbox.handlers import Fields
+    from binance_pm.sandbox.records import OrderRecord
+    from binance_pm.sandbox.valuation import Statement
 
 
 _REMEMBERED = 10_000
@@ -39,10 +45,14 @@ class Exchange:
         sleep: waits for the delays of faults.
         limits: limits per minute instead of the real ones, by pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip``,
             ``sapi-uid``.
+        fall_seconds: how long the market falls, and then rises, repeatedly.
+        liquidation: whether positions are closed by force when uniMMR falls to 1.05.
+        all_symbols: whether ``um_account`` lists the flat symbols too, as its page says; the real exchange leaves them
+            out.
 
     Attributes:
         accounts: the accounts, in the order in which they were generated or given.
-        market: calculates prices and the value of accounts.
+        market: calculates prices.
         connections: the open connections of its servers, one collection for each server.
 
     Raises:
@@ -58,18 +68,24 @@ class Exchange:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
         limits: Mapping[str, int] | None = None,
+        fall_seconds: float = 120.0,
+        liquidation: bool = True,
+        all_symbols: bool = False,
     ) -> None:
         self.accounts: list[Account] = (
             make_accounts(accounts, seed=seed) if isinstance(accounts, int) else list(accounts)
         )
-        self.market: Market = Market(seed=seed, start=clock())
+        self.market: Market = Market(seed=seed, start=clock(), fall_seconds=fall_seconds)
         self.connections: list[Collection[object]] = []
         self._clock = clock
         self._sleep = sleep
         self._limits = Limits(minute=minute, limits=limits)
         self._armed = FaultQueue()
         self._keys = {key.api_key: rules.Owner(account, key) for account in self.accounts for key in account.keys}
-        self._states = {account.label: AccountState(account) for account in self.accounts}
+        self._states: dict[str, AccountState] = {}
+        self._is_liquidated = liquidation
+        self._lists_all_symbols = all_symbols
+        self._delayed: list[tuple[float, Request, Arrival]] = []
         self._requests: deque[Arrival] = deque(maxlen=_REMEMBERED)
         self._lock = RLock()
 
@@ -138,11 +154,52 @@ class Exchange:
                 "openConnections": self.open_connections,
             }
 
+    def statement(self, account: Account, at: float | None = None) -> Statement:
+        """Return the present holdings of an account, valued now or at the prices of any other time."""
+        with self._lock:
+            state = self._up_to_date(account, self.now())
+            return state.statement(self.now() if at is None else at)
+
+    def orders(self, account: Account, client_order_id: str | None = None) -> tuple[OrderRecord, ...]:
+        """Return all orders that an account ever had, as they are, whatever queries find.
+
+        Args:
+            account: the account.
+            client_order_id: only the orders with this client order id.
+        """
+        with self._lock:
+            rows = self._up_to_date(account, self.now()).orders()
+            return tuple(copy.copy(row) for row in rows if client_order_id in (None, row.client_order_id))
+
+    def set_price(self, symbol: str, price: Decimal) -> None:
+        """Let a USD-M symbol that is quoted in USDT trade at this price from now on.
+
+        Resting orders that the price crosses are filled at once. The index price of the base asset follows.
+        """
+        with self._lock:
+            now = self.now()
+            # What the old price fills comes first.
+            states = [self._up_to_date(account, now) for account in self.accounts]
+            self.market.set_price(symbol, price, now)
+            for state in states:
+                state.advance(now, at_once=True)
+
+    def respond(self, name: str, parameters: Mapping[str, str], account: Account | None, now: float) -> object:
+        """Return what an endpoint responds to parameters that break no rule, without counting or recording.
+
+        Args:
+            name: the endpoint, such as ``um.open_orders``.
+            parameters: the parameters, decoded.
+            account: the account that asks; None for an endpoint without a key.
+            now: seconds since the epoch.
+        """
+        return self._response(name, parameters, account, now)
+
     async def handle(self, request: Request) -> Reply:
         """Let a request take effect, and apply the fault that matches it."""
         arrival, fault = self._arrive(request)
         await self._pause(fault.delay)
-        reply = self._answer(request) if fault.effect else Reply(headers=_date_and_type(self.now(), b"{}"))
+        reply = self._execute(request, arrival, fault)
         await self._pause(fault.delay_after)
         reply = fault.apply(reply)
         arrival.status = None if reply.drop else reply.status
@@ -153,6 +210,7 @@ class Exchange:
         label = owner.account.label if owner else None
         sent = rules.pairs(request.query) + rules.pairs(request.body)
         with self._lock:
+            self._run_delayed(self.now())
             arrival = Arrival(
                 method=request.method,
                 path=request.path,
@@ -162,37 +220,92 @@ class Exchange:
                 time=self.now(),
             )
             self._requests.append(arrival)
-            return arrival, self._armed.take(request.path, (label, request.api_key) if label else ())
+            names = (label, request.api_key) if label else ()
+            return arrival, self._armed.take(request.method, request.path, names)
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:
             await self._sleep(seconds)
 
-    def _answer(self, request: Request) -> Reply:
+    def _execute(self, request: Request, arrival: Arrival, fault: Fault) -> Reply:
+        """Let the request take effect as often, as late and as lastingly as the fault says."""
         with self._lock:
             now = self.now()
-            headers: dict[str, str] = {}
-            try:
-                status, body = 200, self._obey(request, headers, now)
-            except Refused as refused:
-                status, body = refused.error.status, refused.body
-                headers |= refused.headers
+            if not fault.effect or fault.effect_after > 0:
+                if fault.effect:
+                    self._delayed.append((now + fault.effect_after, request, arrival))
+                return Reply(headers=_date_and_type(now, b"{}"))
+            owner = self._keys.get(request.api_key)
+            label = owner.account.label if owner and fault.discard else None
+            before = self._copy(label)
+            reply = self._answer(request, arrival, now, fault.hidden_for)
+            for _ in range(1, fault.deliveries):
+                self._answer(request, arrival, now, fault.hidden_for)
+            if label is not None and before is not None:
+                self._states[label] = before
+                arrival.effects = 0
+        return reply
+
+    def _copy(self, label: str | None) -> AccountState | None:
+        """Return a copy of the state of an account that shares the market."""
+        owner = next((account for account in self.accounts if account.label == label), None)
+        if owner is None:
+            return None
+        return copy.deepcopy(self._state(owner), {id(self.market): self.market, id(owner): owner})
+
+    def _run_delayed(self, now: float) -> None:
+        """Let the delayed requests take effect whose time has come, at that time."""
+        due = [row for row in self._delayed if row[0] <= now]
+        self._delayed = [row for row in self._delayed if row[0] > now]
+        for at, request, arrival in sorted(due, key=lambda row: row[0]):
+            self._answer(request, arrival, at)
+
+    def _answer(self, request: Request, arrival: Arrival, now: float, hidden_for: float = 0.0) -> Reply:
+        headers: dict[str, str] = {}
+        try:
+            status, body = 200, self._obey(request, headers, now, hidden_for)
+            arrival.effects += 1
+        except Refused as refused:
+            status, body = refused.error.status, refused.body
+            headers |= refused.headers
         return Reply(status=status, headers=_date_and_type(now, body) | headers, body=body)
 
-    def _obey(self, request: Request, headers: dict[str, str], now: float) -> bytes:
+    def _obey(self, request: Request, headers: dict[str, str], now: float, hidden_for: float) -> bytes:
         """Return the body for a request that breaks no rule, and add the weight used to the headers."""
         self._check_ban(request, now)
         endpoint = rules.find_endpoint(request.method, request.path)
         owner = self._keys.get(request.api_key)
         self._charge(request, endpoint, owner, headers, now)
-        parameters, state = self._checked(request, endpoint, owner, now)
+        parameters, account = self._checked(request, endpoint, owner, now)
         if endpoint.name not in HANDLERS:
             raise Refused(facts.NOT_SIMULATED, method=endpoint.method, path=endpoint.path)
-        return msgspec.json.encode(HANDLERS[endpoint.name](Context(parameters, now, self.market, state)))
+        return msgspec.json.encode(self._response(endpoint.name, parameters, account, now, hidden_for))
+
+    def _response(
+        self, name: str, parameters: Mapping[str, str], account: Account | None, now: float, hidden_for: float = 0.0
+    ) -> Fields | list[Fields]:
+        state = None if account is None else self._up_to_date(account, now)
+        return HANDLERS[name](Context(parameters, now, self.market, state, hidden_for=hidden_for))
+
+    def _up_to_date(self, account: Account, now: float) -> AccountState:
+        self._run_delayed(now)
+        state = self._state(account)
+        state.advance(now)
+        return state
+
+    def _state(self, account: Account) -> AccountState:
+        if account.label not in self._states:
+            self._states[account.label] = AccountState(
+                account,
+                self.market,
+                is_liquidated=self._is_liquidated,
+                lists_all_symbols=self._lists_all_symbols,
+            )
+        return self._states[account.label]
 
     def _checked(
         self, request: Request, endpoint: facts.Endpoint, owner: rules.Owner | None, now: float
-    ) -> tuple[dict[str, str], AccountState | None]:
+    ) -> tuple[dict[str, str], Account | None]:
         """Return the parameters, and the account of the key if one is needed."""
         if not endpoint.needs_key:
             return rules.check_parameters(request, endpoint), None
@@ -202,7 +315,7 @@ class Exchange:
             rules.check_timing(parameters, endpoint, now)
             rules.check_signature(request, key)
         rules.check_account(account, endpoint)
-        return parameters, self._states[account.label]
+        return parameters, account
 
     def _check_ban(self, request: Request, now: float) -> None:
         until = self._limits.banned_until(request.ip, now)

@@ -112,6 +112,24 @@ EMPTY_PARAMETER = Error(-1105, 400, "Parameter '{name}' was empty.")
 BAD_RECV_WINDOW = Error(-1131, 400, "recvWindow must be less than 60000")
 
 INVALID_PARAMETER = Error(-1130, 400, "Data sent for parameter '{name}' is not valid.")
+# Instead of -1130, by the parameter whose value is none of the documented ones.
+WRONG_VALUES: Mapping[str, Error] = {
+    "timeInForce": Error(-1115, 400, "Invalid timeInForce."),
+    "stopLimitTimeInForce": Error(-1115, 400, "Invalid timeInForce."),
+    "type": Error(-1116, 400, "Invalid orderType."),
+    "strategyType": Error(-1116, 400, "Invalid orderType."),
+    "side": Error(-1117, 400, "Invalid side."),
+    "newOrderRespType": Error(-1136, 400, "Invalid newOrderRespType."),
+    "workingType": Error(-4031, 400, "Invalid parameter working type: {value}"),
+    "positionSide": Error(-4060, 400, "Invalid position side."),
+}
+ALGO_TYPES = frozenset({"STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"})
+"""The types of order that moved to endpoints of their own."""
+USE_ALGO_ORDERS = Error(
+    -4120, 400, "Order type not supported for this endpoint. Please use the Algo Order API endpoints instead."
+)
+CLIENT_ID_LENGTH = Error(-4015, 400, "Client order id length should not be more than 36 chars.")
+LONGEST_CLIENT_ID = 36
 INVALID_TIME_RANGE = Error(-1023, 400, "Start time is greater than end time.")
 BAD_ASSET = Error(-1108, 400, "Invalid asset.")
 BAD_SYMBOL = Error(-1121, 400, "Invalid symbol.")

@@ -53,6 +53,8 @@ class Arrival(msgspec.Struct, kw_only=True):
     """When the request arrived, in seconds since the epoch by the exchange's clock."""
     status: int | None = None
     """The HTTP status of the response; None before the response, and if the connection was dropped."""
+    effects: int = 0
+    """How often the exchange executed the request: 0 if refused or lost, 2 if delivered twice and accepted twice."""
 
 
 class Refused(Exception):

@@ -80,6 +80,8 @@ def check_parameters(request: Request, endpoint: facts.Endpoint) -> dict[str, st
     known = endpoint.all_parameters
     if sent and not known:
         raise Refused(facts.TOO_MANY_PARAMETERS, expected=0, received=len(sent))
+    if endpoint.name == "um.new_order" and sent.get("type") in facts.ALGO_TYPES:
+        raise Refused(facts.USE_ALGO_ORDERS)
     _check_values(sent, known)
     read = sent.keys() & known.keys()
     if len(read) < len(sent):
@@ -149,6 +151,8 @@ def pairs(form: bytes) -> Pairs:
 
 def _check_values(sent: dict[str, str], parameters: Mapping[str, facts.Parameter]) -> None:
     for name, parameter in parameters.items():
+        if parameter.pattern and len(sent.get(name, "")) > facts.LONGEST_CLIENT_ID:
+            raise Refused(facts.CLIENT_ID_LENGTH)
         if sent.get(name) and parameter.legal and not re.fullmatch(parameter.legal, sent[name]):
             raise Refused(facts.ILLEGAL_CHARACTERS, name=name, pattern=parameter.legal)
     for name, parameter in parameters.items():
@@ -157,7 +161,8 @@ def _check_values(sent: dict[str, str], parameters: Mapping[str, facts.Parameter
         if sent.get(name) == "":
             raise Refused(facts.EMPTY_PARAMETER, name=name)
         if name in sent and parameter.values and sent[name] not in parameter.values:
-            raise Refused(facts.INVALID_PARAMETER, name=name)
+            error = facts.WRONG_VALUES.get(name, facts.INVALID_PARAMETER)
+            raise Refused(error, name=name, value=sent[name])
 
 
 def _without_signature(form: bytes) -> tuple[bytes, str | None]:

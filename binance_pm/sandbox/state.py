@@ -1,23 +1,151 @@
-"""The settings of an account of the local exchange; its holdings are in the market."""
+"""The state of one account, and how time changes it.
+
+An account is brought up to date when a request or a test asks for it: the time since the last visit is passed through
+in steps of a second, or in at most 120 steps if more time has passed.
+"""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from binance_pm.sandbox.account import Account
+from binance_pm.sandbox.futures import Futures
+from binance_pm.sandbox.liquidation import Liquidation
+from binance_pm.sandbox.market import ETHBTC
+from binance_pm.sandbox.opening import portfolio
+from binance_pm.sandbox.records import ZERO, OrderRecord
+from binance_pm.sandbox.valuation import Statement
+from binance_pm.sandbox.wallet import Wallet
 
-DEFAULT_LEVERAGE = 20
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from binance_pm.sandbox.account import Account
+    from binance_pm.sandbox.contracts import Product
+    from binance_pm.sandbox.market import Market
+
+FUNDING_SECONDS = 8 * 3600
+_HOUR = 3600
+_MOST_STEPS = 120
+_SHORTEST_STEP = 0.05
+_FEE = Decimal("0.0005")
 
 
 class AccountState:
-    """The settings of one account.
+    """The state of one account.
 
     Attributes:
-        account: the account that the settings belong to.
-        leverage: the leverage by symbol, for symbols whose leverage was changed.
+        account: the account.
+        market: prices and contracts.
+        opened: when the account was opened, in milliseconds since the epoch.
+        wallet: its balances.
+        um: its USD-M futures.
+        cm: its COIN-M futures.
+        is_hedged: whether the position mode is that of two legs, for USD-M and COIN-M.
+        liquidation: closes its positions in need; None if the exchange never does.
+        lists_all_symbols: whether the USD-M account lists flat symbols too.
     """
 
-    def __init__(self, account: Account) -> None:
+    def __init__(
+        self, account: Account, market: Market, *, is_liquidated: bool = True, lists_all_symbols: bool = False
+    ) -> None:
         self.account = account
-        self.leverage: dict[str, int] = {}
+        self.market = market
+        self.opened = int(market.start * 1000)
+        self.wallet = Wallet(account.label)
+        self.um = Futures(account.label, "UM", market, self.wallet)
+        self.cm = Futures(account.label, "CM", market, self.wallet)
+        self.is_hedged = False
+        self.liquidation = Liquidation(self.um, self.cm) if is_liquidated else None
+        self.lists_all_symbols = lists_all_symbols
+        self._reached = market.start
+        self._open()
+
+    def futures(self, product: Product) -> Futures:
+        """Return the futures of a product."""
+        return self.um if product == "UM" else self.cm
+
+    def orders(self) -> list[OrderRecord]:
+        """Return all orders ever, of every product."""
+        return [order for desk in (self.um, self.cm) for order in desk.matching.orders.values()]
+
+    def statement(self, at: float) -> Statement:
+        """Return the account with its present holdings, valued at the prices of any time."""
+        is_bankrupt = self.liquidation is not None and self.liquidation.loan > 0
+        return Statement(self.account, self.market, self.wallet, um=self.um, cm=self.cm, at=at, is_bankrupt=is_bankrupt)
+
+    def advance(self, now: float, *, at_once: bool = False) -> None:
+        """Let the time until now pass: fills, funding and liquidation.
+
+        Args:
+            now: seconds since the epoch.
+            at_once: look at the market now, even if that was done less than a twentieth of a second ago.
+        """
+        before = self._reached
+        if now - before < _SHORTEST_STEP and not at_once:
+            return
+        if now <= before:
+            self._step(now, now)
+            return
+        for at in _steps(before, now):
+            self._step(before, at)
+            before = at
+        self._reached = now
+
+    def _step(self, before: float, at: float) -> None:
+        for moment in _ends(before, at, FUNDING_SECONDS):
+            for desk in (self.um, self.cm):
+                desk.fund(moment)
+        for desk in (self.um, self.cm):
+            desk.matching.step(at)
+        if self.liquidation is not None:
+            self.liquidation.step(self, at)
+
+    def _open(self) -> None:
+        """Book the deposits, the positions of the start, and two orders that would close half of a position each."""
+        held, now = portfolio(self.account, self.market), self.market.start
+        fees = sum((abs(row.amount * row.entry * _FEE).quantize(Decimal("0.00000001")) for row in held.holdings), ZERO)
+        self.wallet.book("UM", "USDT", held.wallet + fees, "TRANSFER", self.opened)
+        self.wallet.free["USDT"] = held.margin
+        self.wallet.free["USDC"] = held.collateral
+        for row in held.holdings:
+            self.um.adopt(row.contract, row.amount, row.entry, now)
+        for row in held.holdings[:2]:
+            self._take_profit(row.contract.symbol)
+        contract = self.market.contract("UM", ETHBTC)
+        if self.account.holds_ethbtc and contract is not None:
+            # Bought at twice today's price, for a hundredth of the wallet.
+            bought = contract.rounded(held.wallet / 100 / self.market.usd("ETH", now))
+            self.um.adopt(contract, bought, self.market.price_of(contract, now) * 2, now)
+
+    def _take_profit(self, symbol: str) -> None:
+        position = self.um.positions[symbol, "BOTH"]
+        contract, is_long = position.contract, position.amount > 0
+        price = position.entry * (Decimal("1.25") if is_long else Decimal("0.75"))
+        quantity = contract.rounded(abs(position.amount) / 2) or contract.step
+        order = OrderRecord(
+            product="UM",
+            contract=contract,
+            side="SELL" if is_long else "BUY",
+            quantity=quantity,
+            price=contract.on_tick(price, up=is_long),
+            reduce_only=True,
+            closing=True,
+        )
+        self.um.matching.add(order, self.market.start)
+
+
+def _steps(before: float, now: float) -> Iterator[float]:
+    """Return the times between the last visit and now at which the account is looked at, ending with now."""
+    step = max(1.0, (now - before) / _MOST_STEPS)
+    at = before - before % 1.0 + step
+    while at < now:
+        yield at
+        at += step
+    yield now
+
+
+def _ends(before: float, at: float, period: float) -> Iterator[float]:
+    """Return the ends of the exchange's periods after the one time, until and including the other."""
+    for number in range(int(before // period) + 1, int(at // period) + 1):
+        yield number * period

@@ -8,11 +8,9 @@ from collections.abc import Generator
 import pytest
 
 from binance_pm.sandbox import Account, Exchange, serve
-from binance_pm.sandbox.handlers import HANDLERS, Context, Fields
 from binance_pm.sandbox.keys import Key
 from binance_pm.sandbox.messages import Arrival
 from binance_pm.sandbox.rules import find_endpoint
-from binance_pm.sandbox.state import AccountState
 
 
 class LastTold:
@@ -50,12 +48,12 @@ class Served:
         """The last request."""
         return self.exchange.requests[-1]
 
-    def answer(self, path: str) -> Fields | list[Fields]:
+    def answer(self, path: str) -> object:
         """Return the response to the last request, a GET of this path that broke no rule."""
         assert (self.last.method, self.last.path, self.last.status) == ("GET", path, 200)
         assert self.last.account in {None, self.account.label}
-        context = Context(dict(self.last.params), self._clock.told, self.exchange.market, AccountState(self.account))
-        return HANDLERS[find_endpoint("GET", path).name](context)
+        name = find_endpoint("GET", path).name
+        return self.exchange.respond(name, dict(self.last.params), self.account, self._clock.told)
 
 
 def _minute_that_begins_now() -> float:

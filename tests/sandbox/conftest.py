@@ -6,6 +6,8 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 import httpx
@@ -16,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from binance_pm.sandbox import Exchange, create_app
+from binance_pm.sandbox import Account, Exchange, create_app
 from binance_pm.sandbox.keys import Key
+from binance_pm.sandbox.records import OrderRecord
 from tests.support.clocks import FakeClock
 
 NOON = 1_800_000_000.0
@@ -78,6 +81,49 @@ class Caller:
         """Send a signed request."""
         key = key or self.key
         return await self.send(path, self.query(key, **params), api_key=key.api_key, ip=ip)
+
+
+class Desk:
+    """A program of one account that calls signed endpoints by verb and path below ``/papi/v1/``."""
+
+    def __init__(self, caller: Caller, account: Account) -> None:
+        self.caller = caller
+        self.exchange = caller.exchange
+        self.clock = caller.clock
+        self.account = account
+
+    async def __call__(self, method: str, path: str, **params: object) -> Any:
+        """Return the decoded response, whatever its status."""
+        key, path = self.account.hmac, path if path.startswith("/") else f"/papi/v1/{path}"
+        sent = {name: str(value).lower() if isinstance(value, bool) else value for name, value in params.items()}
+        response = await self.caller.send(path, self.caller.query(key, **sent), method=method, api_key=key.api_key)
+        return response.json()
+
+    def move(self, symbol: str, price: str | Decimal) -> None:
+        """Let the symbol trade at another price."""
+        self.exchange.set_price(symbol, Decimal(price))
+
+    def orders(self, client_order_id: str | None = None) -> tuple[OrderRecord, ...]:
+        """Return what the exchange knows of the account's orders."""
+        return self.exchange.orders(self.account, client_order_id)
+
+
+@pytest.fixture
+def desk(clock: FakeClock) -> Desk:
+    """A program of a rich account on an exchange where BTC and ETH trade at fixed prices."""
+    account = Account("desk", uni_mmr="50")
+    exchange = Exchange(accounts=[account], clock=clock, sleep=clock.sleep, limits={"papi": 1_000_000})
+    desk = Desk(Caller(exchange, clock), account)
+    desk.move("BTCUSDT", "60000")
+    desk.move("ETHUSDT", "3000")
+    return desk
+
+
+@pytest.fixture
+def poor(clock: FakeClock) -> Desk:
+    """A program of an account that is near its margin call."""
+    account = Account("poor", uni_mmr="1.52")
+    return Desk(Caller(Exchange(accounts=[account], clock=clock, sleep=clock.sleep), clock), account)
 
 
 @pytest.fixture

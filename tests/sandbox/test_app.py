@@ -94,28 +94,33 @@ async def test_um_account_assets(caller: Caller) -> None:
 
 
 async def test_um_account_positions(caller: Caller) -> None:
-    """The positions have the documented fields, in order, for every symbol."""
+    """The positions have the documented fields, in order, for the symbols with a position or an order."""
     positions = (await caller.ask(UM)).json()["positions"]
 
     fields = ("symbol", "initialMargin", "maintMargin", "unrealizedProfit", "positionSide", "positionAmt",
               "updateTime", "notional")  # fmt: skip
     assert {tuple(position) for position in positions} == {fields}
-    assert len(positions) == 300
+    assert 4 <= len(positions) <= 8
+    assert all(float(position["positionAmt"]) for position in positions)
 
 
-async def test_most_positions_are_flat(caller: Caller) -> None:
+async def test_every_symbol_is_listed_if_wanted(calling: Calling, clock: FakeClock) -> None:
     """An account holds a few symbols; the others are listed with zeros."""
+    caller = calling(Exchange(accounts=2, clock=clock, all_symbols=True))
+
     positions = (await caller.ask(UM)).json()["positions"]
 
+    assert len(positions) == 300
     assert 4 <= sum(position["notional"] != "0.00000000" for position in positions) <= 8
 
 
 @pytest.mark.parametrize("path", [ACCOUNT, PRO, SPAN, UM])
 async def test_amounts_are_plain_text(caller: Caller, path: str) -> None:
-    """No amount is a number or has an exponent: all are text with eight digits."""
+    """No amount is a number or has an exponent: all are text with eight digits, but for quantities."""
     answer = await caller.ask(path)
 
-    amounts = re.findall(r'"-?\d[^"]*"|[:,]-?\d+\.\d+', answer.text)
+    text = re.sub(r'"positionAmt":"[0-9.-]+"', "", answer.text)
+    amounts = re.findall(r'"-?\d[^"]*"|[:,]-?\d+\.\d+', text)
     assert all(re.fullmatch(r'"-?\d+\.\d{8}"', amount) for amount in amounts)
     assert amounts
 

@@ -75,12 +75,12 @@ async def test_an_endpoint_that_is_not_simulated(caller: Caller) -> None:
     """The sandbox says so, after it has checked and counted the request."""
     query = caller.query(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="1")
 
-    unsigned = await caller.send("/papi/v1/um/order", query[:-1], method="POST", api_key=caller.key.api_key)
-    response = await caller.send("/papi/v1/um/order", query, method="POST", api_key=caller.key.api_key)
+    unsigned = await caller.send("/papi/v1/margin/order", query[:-1], method="POST", api_key=caller.key.api_key)
+    response = await caller.send("/papi/v1/margin/order", query, method="POST", api_key=caller.key.api_key)
 
     assert unsigned.json()["code"] == -1022
     assert (response.status_code, response.json()["code"]) == (404, -1020)
-    assert "POST /papi/v1/um/order" in response.json()["msg"]
+    assert "POST /papi/v1/margin/order" in response.json()["msg"]
     assert response.headers["X-MBX-ORDER-COUNT-1M"] == "2"
     assert response.headers["X-MBX-USED-WEIGHT-1M"] == "2"
 
@@ -100,7 +100,7 @@ async def test_too_many_orders(caller: Caller) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "code"),
-    [("side", "buy", -1130), ("quantity", "1e3", -1100), ("newClientOrderId", "a b", -1100), ("orderId", "1", -1104)],
+    [("side", "buy", -1117), ("quantity", "1e3", -1100), ("newClientOrderId", "a b", -1100), ("orderId", "1", -1104)],
 )
 async def test_parameters_of_an_endpoint_are_checked(caller: Caller, name: str, value: str, code: int) -> None:
     """Values, characters and names are those that are documented."""

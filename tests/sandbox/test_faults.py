@@ -35,27 +35,27 @@ def armed(*faults: Fault) -> FaultQueue:
 )
 def test_strikes_what_it_names(fault: Fault, *, strikes: bool) -> None:
     """A fault strikes requests of its path and of its account, by label or key."""
-    assert fault.matches(PING, ("account-01", "key")) is strikes
+    assert fault.matches("GET", PING, ("account-01", "key")) is strikes
 
 
 def test_strikes_nobody_by_name_without_a_key() -> None:
     """A fault of an account leaves requests without a key alone."""
-    assert not Fault(account="account-01").matches(PING, ())
+    assert not Fault(account="account-01").matches("GET", PING, ())
 
 
 def test_strikes_once_by_default() -> None:
     """A fault is used up by the first request."""
     faults = armed(Fault(status=500))
-    faults.take(PING, ())
+    faults.take("GET", PING, ())
 
-    assert faults.take(PING, ()) is NO_FAULT
+    assert faults.take("GET", PING, ()) is NO_FAULT
 
 
 def test_strikes_as_often_as_told() -> None:
     """A fault of three times shows how often it is left."""
     faults = armed(Fault(status=500, times=3))
 
-    faults.take(PING, ())
+    faults.take("GET", PING, ())
 
     assert faults.faults == (Fault(status=500, times=2),)
 
@@ -64,7 +64,7 @@ def test_may_never_run_out() -> None:
     """A fault without an end stays as it is."""
     faults = armed(Fault(status=500, times=None))
 
-    faults.take(PING, ())
+    faults.take("GET", PING, ())
 
     assert faults.faults == (Fault(status=500, times=None),)
 
@@ -74,7 +74,7 @@ def test_the_first_that_matches_applies() -> None:
     first, second = Fault(path="/papi/v1/time"), Fault(status=502)
     faults = armed(first, second, Fault(status=503))
 
-    assert faults.take(PING, ()) == second
+    assert faults.take("GET", PING, ()) == second
 
 
 def test_cleared() -> None:

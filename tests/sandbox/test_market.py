@@ -1,4 +1,4 @@
-"""A market that can be asked for any moment, and accounts that are worth what their positions say."""
+"""A market that can be asked for any moment."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from binance_pm.sandbox import Account, Exchange
-from binance_pm.sandbox.account import make_accounts
-from binance_pm.sandbox.market import SYMBOLS, Market, Statement, amount
+from binance_pm.sandbox.market import SYMBOLS, Market, amount
 
 NOON = 1_800_000_000.0
 
@@ -57,111 +55,9 @@ def test_the_market_recovers(market: Market) -> None:
     assert change == pytest.approx(Decimal(0), abs=Decimal("0.003"))
 
 
-@pytest.mark.parametrize("uni_mmr", ["1.10", "1.60", "12.00"])
-def test_an_account_starts_where_it_is_told(market: Market, uni_mmr: str) -> None:
-    """The uniMMR of an account at the start is the one it was made with."""
-    statement = market.statement(Account("desk", uni_mmr=uni_mmr), NOON)
-
-    assert round(statement.uni_mmr, 6) == Decimal(uni_mmr)
-
-
-def test_equity_follows_the_profit(market: Market) -> None:
-    """Equity changes by exactly what the positions gain or lose."""
-    before, after = (market.statement(Account("desk"), NOON + elapsed) for elapsed in (0, 60))
-
-    assert after.equity - before.equity == after.profit - before.profit
-
-
-def test_profit_is_of_amount_and_price(market: Market) -> None:
-    """A position gains its amount times the change of its price."""
-    before, after = (market.statement(Account("desk"), NOON + elapsed).rows[0] for elapsed in (0, 60))
-
-    change = market.price(before.symbol, NOON + 60) - market.price(before.symbol, NOON)
-
-    assert after.profit - before.profit == before.amount * change
-
-
-def test_some_accounts_are_short() -> None:
-    """Not everybody bets on the same side."""
-    market = Market(seed=7, start=NOON)
-    rows = [row for account in make_accounts(12, seed=7) for row in market.statement(account, NOON).rows]
-
-    assert {row.amount > 0 for row in rows} == {True, False}
-
-
-def test_statuses_change_within_a_minute() -> None:
-    """Of a dozen accounts at least two pass a line in the first minute, and one reaches the last."""
-    market = Market(seed=7, start=NOON)
-
-    before, after = (
-        [market.statement(account, NOON + elapsed).status for account in make_accounts(12, seed=7)]
-        for elapsed in (0, 60)
-    )
-
-    assert sum(was != now for was, now in zip(before, after, strict=True)) >= 2
-    assert "FORCE_LIQUIDATION" in after
-
-
-@pytest.mark.parametrize(
-    ("equity", "status"),
-    [
-        ("1.51", "NORMAL"),
-        ("1.50", "MARGIN_CALL"),
-        ("1.21", "MARGIN_CALL"),
-        ("1.20", "REDUCE_ONLY"),
-        ("1.06", "REDUCE_ONLY"),
-        ("1.05", "FORCE_LIQUIDATION"),
-        ("-0.10", "FORCE_LIQUIDATION"),
-    ],
-)
-def test_status_by_the_lines(market: Market, equity: str, status: str) -> None:
-    """An account is in the state of the highest line it is above."""
-    statement = market.statement(Account("desk"), NOON)
-    statement.__dict__["uni_mmr"] = Decimal(equity)
-
-    assert statement.status == status
-
-
-def test_nothing_is_free_in_need(market: Market) -> None:
-    """Where initial margin needs more than there is, nothing is free."""
-    statement = market.statement(Account("desk", uni_mmr="1.10"), NOON)
-
-    assert statement.free == 0
-
-
-def test_margin_adds_up(market: Market) -> None:
-    """The margin of the account is that of its positions."""
-    statement = market.statement(Account("desk"), NOON + 30)
-
-    assert statement.initial == 2 * sum(row.maintenance for row in statement.rows)
-
-
 @pytest.mark.parametrize(
     ("value", "sent"), [("1E-8", "0.00000001"), ("1E+5", "100000.00000000"), ("-2", "-2.00000000")]
 )
 def test_amounts_are_plain(value: str, sent: str) -> None:
     """No exponent is ever sent."""
     assert amount(Decimal(value)) == sent
-
-
-def test_same_seed_same_exchange() -> None:
-    """Two exchanges of one seed have the same accounts, keys and holdings."""
-
-    def summary(statement: Statement) -> tuple[str, str, Decimal]:
-        return statement.account.api_key, statement.account.api_secret, statement.equity
-
-    one, two = (Exchange(clock=lambda: NOON) for _ in range(2))
-
-    assert [summary(one.market.statement(account, NOON)) for account in one.accounts] == [
-        summary(two.market.statement(account, NOON)) for account in two.accounts
-    ]
-
-
-def test_other_seed_other_exchange() -> None:
-    """Another seed changes the keys."""
-    assert Exchange(seed=1).accounts[0].api_key != Exchange(seed=2).accounts[0].api_key
-
-
-def test_default_accounts_have_names() -> None:
-    """Accounts are numbered from one."""
-    assert [account.label for account in Exchange(accounts=2).accounts] == ["account-01", "account-02"]

@@ -98,10 +98,9 @@ class TestEndpoints:
         assert abs(units + span.margin_mm + span.other_mm - span.account_maint_margin) < Decimal("0.001")
 
     async def test_um_account(self, client: Client) -> None:
-        """The USD-M side lists every symbol; open positions have an amount."""
+        """The USD-M side lists the open positions."""
         um = await client.um_account()
 
-        assert len(um.positions) == 300
         assert 0 < len([position for position in um.positions if position.position_amt]) < 20
 
     async def test_account(self, client: Client) -> None:
@@ -142,7 +141,7 @@ class TestEndpoints:
         """By path, weight and type."""
         answer = await client.request("GET", UM, weight=5, returns=dict[str, Any], params={"recvWindow": 4000})
 
-        assert len(answer["positions"]) == 300
+        assert answer["positions"]
         assert dict(pm.exchange.requests[-1].params)["recvWindow"] == "4000"
 
     async def test_an_undeclared_path_needs_a_known_host(self, client: Client) -> None:

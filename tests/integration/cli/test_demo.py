@@ -259,7 +259,7 @@ class TestStory:
         for seed in range(1, 41):
             exchange = demo.made_exchange(seed=seed, clock=lambda: START)
             seconds = [START + second for second in range(int(demo.FALL_SECONDS))]
-            courses = [{exchange.market.statement(one, at).status for at in seconds} for one in exchange.accounts]
+            courses = [{exchange.statement(one, at).status for at in seconds} for one in exchange.accounts]
             similar += any({"NORMAL", "MARGIN_CALL", "REDUCE_ONLY"} <= course for course in courses)
 
         assert similar >= 30

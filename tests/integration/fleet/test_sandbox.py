@@ -49,7 +49,7 @@ async def ten_minutes() -> Watch:
     def wall() -> float:
         return START + loop.time()
 
-    exchange = Exchange(accounts=made(), clock=wall)
+    exchange = Exchange(accounts=made(), clock=wall, liquidation=False)
     pm = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
     session = pm.session(budget=Budget(monotonic=loop.time, wall=wall))
     events: list[FleetEvent] = []
@@ -143,9 +143,7 @@ def test_a_change_of_status_is_reported_within_one_planned_interval(watch: Watch
         if Decimal(account.uni_mmr) > 2:
             assert told[account.label] == []
             continue
-        course = [
-            str(watch.exchange.market.statement(account, START + second / 4).status) for second in range(4 * SECONDS)
-        ]
+        course = [str(watch.exchange.statement(account, START + second / 4).status) for second in range(4 * SECONDS)]
         began = 0
         for place in [*(place for place, (one, other) in enumerate(pairwise(course), 1) if one != other), len(course)]:
             status, since, until = course[began], began / 4, place / 4
@@ -163,9 +161,7 @@ def test_a_change_of_status_is_reported_within_one_planned_interval(watch: Watch
 
 def test_readings_carry_the_responses_of_their_own_account(watch: Watch) -> None:
     """Holdings derive from the label, so each response can be compared with the exchange's data."""
-    wallets = {
-        account.label: watch.exchange.market.statement(account, START).wallet for account in watch.exchange.accounts
-    }
+    wallets = {account.label: watch.exchange.statement(account, START).wallet for account in watch.exchange.accounts}
     readings = [event for event in watch.events if isinstance(event, Reading)]
 
     assert len(readings) >= 2000

@@ -161,7 +161,7 @@ async def five_minutes() -> Told:
     def wall() -> float:
         return START + loop.time()
 
-    exchange = Exchange(accounts=made(random), clock=wall)
+    exchange = Exchange(accounts=made(random), clock=wall, liquidation=False)
     often = [name for name in TROUBLES if name != "refused"]
     troubles = {account.label: random.choice(often) for account in exchange.accounts}
     # A fault that closes the gate for all accounts: once is enough.
@@ -175,7 +175,7 @@ async def five_minutes() -> Told:
     told = Told(
         tap.seen,
         troubles,
-        {one.label: exchange.market.statement(one, START).wallet for one in exchange.accounts},
+        {one.label: exchange.statement(one, START).wallet for one in exchange.accounts},
         [], [], [], [], 0,
     )  # fmt: skip
 

@@ -1,0 +1,42 @@
+"""Income of the futures wallets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles_futures
+from binance_pm.sandbox.history import page
+from binance_pm.sandbox.market import amount
+
+if TYPE_CHECKING:
+    from binance_pm.sandbox.contracts import Product
+
+_WEEK = 7 * DAY
+# The longest window of a request in days.
+_LONGEST = {"UM": 92, "CM": 200}
+
+
+@handles_futures("income")
+def income(context: Context, product: Product) -> list[Fields]:
+    """The changes of a futures wallet in a window: fees, profit, funding and transfers."""
+    parameters = context.parameters
+    start, end = context.window(_LONGEST[product] * DAY, default=_WEEK)
+    symbol, kind = context.symbol(product), parameters.get("incomeType")
+    rows = [
+        row
+        for row in context.state.wallet.income[product]
+        if start <= row.time <= end and symbol in (None, row.symbol) and kind in (None, row.kind)
+    ]
+    return [
+        {
+            "symbol": row.symbol,
+            "incomeType": row.kind,
+            "income": amount(row.amount),
+            "asset": row.asset,
+            "info": row.kind,
+            "time": row.time,
+            "tranId": str(row.transaction),
+            "tradeId": row.trade,
+        }
+        for row in page(rows, context.limit(100, 1000), is_forward=True)
+    ]
