@@ -120,7 +120,7 @@ def pools(
 ) -> list[PoolState]:
     """Return the pools of an IP and of two accounts."""
     figures: dict[str, Any] = {"in_flight": 0, "external": 0, "closed": 0.0, "waiting": dict.fromkeys(Priority, 0)}
-    ip = {
+    ip: dict[str, Any] = {
         "pool": Pool(HOST, "papi", LimitType.IP),
         "limit": 6000,
         "used": used,
@@ -132,7 +132,7 @@ def pools(
         "waiting": {Priority.ORDER: 0, Priority.POLL: waiting, Priority.BACKGROUND: 0},
         "waiting_for": waiting_for,
     }
-    of_accounts = [
+    of_accounts: list[dict[str, Any]] = [
         {
             "pool": Pool(
                 "https://api.binance.com", "sapi", LimitType.UID, f"desk-{place}", "/sapi/v1/portfolio/account"
