@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import decimal
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import Enum
 from functools import cache
@@ -118,28 +118,25 @@ def write_plainly(value: Any) -> Any:
     match value:
         case Decimal():
             return plain(value)
-        case msgspec.Struct():
-            for name in value.__struct_fields__:
-                _replace(value, name)
-            return value
         case list():
             items = cast("list[Any]", value)
             items[:] = map(write_plainly, items)
-            return items
         case dict():
             mapping = cast("dict[Any, Any]", value)
             items = [(_name(key), write_plainly(item)) for key, item in mapping.items()]
             mapping.clear()
             mapping.update(items)
-            return mapping
         case tuple() | set() | frozenset():
             items, kind = cast("Iterable[Any]", value), cast("type[Any]", type(cast("object", value)))
             # A NamedTuple takes its items as separate arguments.
             return kind(*map(write_plainly, items)) if hasattr(kind, "_fields") else kind(map(write_plainly, items))
+        case msgspec.Struct():
+            for name in value.__struct_fields__:
+                _replace(value, name, force_setattr)
         case _:
             for name in getattr(cast("object", value), "__dataclass_fields__", ()):
-                _replace(value, name)
-            return value
+                _replace(value, name, object.__setattr__)
+    return cast("object", value)
 
 
 def json_of(value: object) -> bytes:
@@ -161,7 +158,7 @@ def _from_text(text: str) -> PlainDecimal:
 
 @cache
 def _can_be_name() -> bool:
-    """Return whether msgspec also accepts such members as names, which it does from 0.22 on."""
+    """Return whether msgspec accepts such members as names, which it does from 0.22 on."""
     try:
         msgspec.json.encode({PLAIN["0E-8"]: None})
     except TypeError:
@@ -173,11 +170,8 @@ def _name(key: Any) -> Any:
     return plain(key) if isinstance(key, Decimal) and _can_be_name() else key
 
 
-def _replace(holder: Any, name: str) -> None:
+def _replace(holder: Any, name: str, assign: Callable[[Any, str, Any], None]) -> None:
     before = getattr(holder, name)
     after = write_plainly(before)
     if after is not before:
-        if isinstance(holder, msgspec.Struct):
-            force_setattr(holder, name, after)
-        else:
-            object.__setattr__(holder, name, after)
+        assign(holder, name, after)

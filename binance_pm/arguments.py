@@ -75,7 +75,7 @@ def check_fields(name: str, thing: object, *, prefix: str = "") -> None:
         ConfigurationError: a field has a wrong type; the text names the field.
     """
     try:
-        for field, hint in _fields_of(type(thing)).items():
+        for field, hint in _hints_of_fields(type(thing)).items():
             check(prefix + field, getattr(thing, field), hint)
     except _WrongTypeError as error:
         raise ConfigurationError(CallInfo(name), str(error)) from None
@@ -113,12 +113,8 @@ class _WrongTypeError(ValueError):
     pass
 
 
+_hints_of_fields: Final = functools.cache(get_type_hints)
 _VARIADIC: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
-
-
-@functools.cache
-def _fields_of(kind: type) -> Mapping[str, Any]:
-    return get_type_hints(kind)
 
 
 def _is_of(value: object, hint: Any) -> bool:
@@ -140,7 +136,7 @@ def _is_one(value: object, hint: Any) -> bool:
     if hint is Any or not isinstance(hint, type):
         return True
     if issubclass(hint, StrEnum):
-        return any(value == member for member in hint)
+        return value in list(hint)
     if Protocol in hint.__mro__:
         return all(hasattr(value, name) for name in vars(cast("type[object]", hint)) if not name.startswith("_"))
     return isinstance(value, hint)

@@ -81,7 +81,7 @@ class PreparedCall(Generic[T]):
         "bound",
         "charges",
         "headers",
-        "is_returning",
+        "is_requeued",
         "parameters",
         "priority",
         "query",
@@ -113,7 +113,7 @@ class PreparedCall(Generic[T]):
         self.started: Final = session.budget.monotonic()
         self.attempt: int = 0
         """How many attempts have failed."""
-        self.is_returning: bool = False
+        self.is_requeued: bool = False
         """Whether the next attempt waits at the head of the queue."""
         self.synchronised: bool = False
         """Whether the clock was synchronised for this call."""

@@ -139,90 +139,77 @@ class _Said(NamedTuple):
         return self.code is not None and (self.code < 0 or self.code in _POSITIVE_ERRORS)
 
 
-def classify(call: CallInfo, answer: HttpResponse) -> Verdict:
+def classify(call: CallInfo, response: HttpResponse) -> Verdict:
     """Decide by status, headers and body whether a response is a success or an error, and what the budget learns.
 
     A success is also searched for a refusal by the exchange: a JSON object with an error code, whatever the status. A
     list is a value, even if it contains refusals: each item reports the outcome of one part.
     """
-    status, body = answer.status, answer.body
+    status, body = response.status, response.body
     used: dict[str, int] = {}
     for header in USED_HEADERS:
-        if header in answer.headers and (count := answer.used(header)) is not None:
+        if header in response.headers and (count := response.used(header)) is not None:
             used[header] = count
     # Most responses end here. Searching from the end is three times as fast as from the start.
     if 200 <= status < 300 and body is not None and body.rfind(b'"code"') < 0:
-        return Verdict(None, Feedback(status, used, answer.date))
-    error = _error(call, answer)
+        return Verdict(None, Feedback(status, used, response.date))
+    error = _error(call, response)
     if not isinstance(error, RateLimited):
-        return Verdict(error, Feedback(status, used, answer.date))
-    when = answer.retry_in, answer.retry_at, answer.banned_until
-    return Verdict(error, Feedback(status, used, answer.date, error.limit, *when))
+        return Verdict(error, Feedback(status, used, response.date))
+    when = response.retry_in, response.retry_at, response.banned_until
+    return Verdict(error, Feedback(status, used, response.date, error.limit, *when))
 
 
-def unreadable(call: CallInfo, answer: HttpResponse, reason: str) -> InvalidResponse:
+def unreadable(call: CallInfo, response: HttpResponse, reason: str) -> InvalidResponse:
     """Return the error for a success whose body is not what the endpoint promises."""
-    what = f"the answer is not what this endpoint promises: {presentable(reason)}"
-    return InvalidResponse(call, what, status=answer.status)
+    what = f"unexpected response: {presentable(reason)}"
+    return InvalidResponse(call, what, status=response.status)
 
 
-def _error(call: CallInfo, answer: HttpResponse) -> PortfolioMarginError | None:
-    status = answer.status
-    if answer.body is None and status not in _LIMITING:
-        return InvalidResponse(call, "the answer is longer than this session accepts", status=status)
-    said = _said(answer.body)
+def _error(call: CallInfo, response: HttpResponse) -> PortfolioMarginError | None:
+    status = response.status
+    if response.body is None and status not in _LIMITING:
+        advice = "Give Session a larger max_body, if such a response is plausible."
+        return InvalidResponse(call, "the response is longer than max_body allows", status=status, advice=advice)
+    said = _said(response.body)
     if 200 <= status < 300 and not (said.is_of_exchange or said.is_negative):
         return None
-    kind = _kind(answer, said)
+    kind, code, message, wait = _kind(response, said), said.code, presentable(said.text), response.retry_after
     if 300 <= status < 400 and not (said.is_of_exchange and issubclass(kind, RateLimited)):
-        return InvalidResponse(call, "it was redirected to another place, which was refused", status=status)
-    return _refused(call, answer, said, kind)
-
-
-def _refused(call: CallInfo, answer: HttpResponse, said: _Said, kind: type[ExchangeError]) -> ExchangeError:
-    status, code, message = answer.status, said.code, presentable(said.text)
-    if issubclass(kind, IpBanned):
-        until = answer.banned_until
-        if until is None and answer.date is not None and answer.retry_after is not None:
-            until = answer.date + answer.retry_after
-        return kind(call, message, status=status, code=code, retry_after=answer.retry_after, until=until)
+        return InvalidResponse(call, "the request was redirected, and redirects are not followed", status=status)
     if issubclass(kind, RateLimited):
+        until = response.banned_until if kind is IpBanned else None
+        if kind is IpBanned and until is None and response.date is not None and wait is not None:
+            until = response.date + wait
         uncertain = (status >= 500 or status in _UNCERTAIN) and not said.is_of_exchange
-        return kind(call, message, status=status, code=code, retry_after=answer.retry_after, uncertain=uncertain)
+        return kind(call, message, status=status, code=code, retry_after=wait, until=until, uncertain=uncertain)
     place = kind is RequestRejected and not said.is_of_exchange and said.has(_PLACE_WORDS)
     return kind(call, message, status=status, code=code, advice=PLACE_ADVICE if place else None)
 
 
-def _kind(answer: HttpResponse, said: _Said) -> type[ExchangeError]:
-    status, code = answer.status, said.code
-    if status == 418 or (code == _TOO_MUCH_WEIGHT and answer.banned_until is not None):
+def _kind(response: HttpResponse, said: _Said) -> type[ExchangeError]:
+    status, code = response.status, said.code or 0
+    if status == 418 or (code == _TOO_MUCH_WEIGHT and response.banned_until is not None):
         return IpBanned
     if status == 429:
         return RateLimited
     if not said.is_of_exchange:
-        return _kind_of_gateway(answer, said)
-    kind = _kind_of_code(said)
+        return _kind_of_gateway(response, said)
+    words, other = _KINDS_BY_WORDS.get(code, ("", None))
+    kind = other if words and said.has(words) else _KINDS.get(code)
     # Both classes invite a retry, but a gateway that lost the exchange cannot know that nothing was executed.
-    if kind is not None and not (status in _BAD_GATEWAY and kind in {NotDone, ClockSkewError}):
-        return kind
-    return _kind_of_status(status, said)
+    if kind is None or (status in _BAD_GATEWAY and kind in {NotDone, ClockSkewError}):
+        return _kind_of_status(status, said)
+    return kind
 
 
-def _kind_of_code(said: _Said) -> type[ExchangeError] | None:
-    code = said.code or 0
-    words, other = _KINDS_BY_WORDS.get(code, (None, None))
-    return other if words is not None and said.has(words) else _KINDS.get(code)
-
-
-def _kind_of_gateway(answer: HttpResponse, said: _Said) -> type[ExchangeError]:
+def _kind_of_gateway(response: HttpResponse, said: _Said) -> type[ExchangeError]:
     """Return the class of an error without a code of the exchange."""
-    status = answer.status
+    status = response.status
     if status >= 400 and said.has(_LIMIT_WORDS):
-        return IpBanned if answer.banned_until is not None else RateLimited
-    if status == 503 and said.has(_EXCEEDED_WORDS):
-        return RateLimited
+        return IpBanned if response.banned_until is not None else RateLimited
     # The exchange's firewall blocks countries and clients that send too often: without a country, it is the latter.
-    if status == 403 and not said.has(_PLACE_WORDS):
+    if (status == 503 and said.has(_EXCEEDED_WORDS)) or (status == 403 and not said.has(_PLACE_WORDS)):
         return RateLimited
     # A success with a code below zero that is not one of the exchange's.
     return OutcomeUnknown if 200 <= status < 300 else _kind_of_status(status, said)
@@ -233,16 +220,10 @@ def _kind_of_status(status: int, said: _Said) -> type[ExchangeError]:
         return AuthenticationError
     if 200 <= status < 500 and status not in _UNCERTAIN:
         return RequestRejected
-    return NotDone if status == 503 and _is_unavailable(said) else OutcomeUnknown
-
-
-def _is_unavailable(said: _Said) -> bool:
-    """Return whether the exchange itself says that nothing was executed; a gateway says the same without knowing.
-
-    A gateway says so as plain text, without a code, or with the status as the code; the exchange's codes are not
-    positive here.
-    """
-    return said.code is not None and said.code <= 0 and said.text.startswith("Service Unavailable")
+    # Only the exchange knows that nothing was executed. A gateway says the same without knowing, but as plain text,
+    # without a code, or with the status as the code; the exchange's codes are not positive here.
+    is_known = said.code is not None and said.code <= 0 and said.text.startswith("Service Unavailable")
+    return NotDone if status == 503 and is_known else OutcomeUnknown
 
 
 class _Refusal(msgspec.Struct):
@@ -260,7 +241,7 @@ _BELOW_ZERO: Final = rb'"?\s*-[0.]*[1-9]'
 
 def _said(body: bytes | None) -> _Said:
     if body is None:
-        return _Said(None, is_negative=False, text="more bytes than this session accepts")
+        return _Said(None, is_negative=False, text="a response that is longer than max_body allows")
     try:
         refusal = _REFUSAL.decode(body.removeprefix(_BYTE_ORDER_MARK))
     except (ValueError, RecursionError):
@@ -272,7 +253,7 @@ def _said(body: bytes | None) -> _Said:
 
 
 def _text(value: msgspec.Raw) -> str:
-    """Return a JSON text, or an empty text for null or another type, because the code alone says what happened."""
+    """Return a JSON text, or an empty text for null or another type: the code alone says what happened."""
     try:
         return msgspec.json.decode(bytes(value).decode(errors="replace"), type=str)
     except ValueError:

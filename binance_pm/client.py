@@ -52,6 +52,7 @@ from binance_pm.transport.http import HttpResponse, Method, SendFailed
 from binance_pm.wire import Value
 
 if TYPE_CHECKING:
+    from binance_pm.api.cm import Cm
     from binance_pm.api.um import Um
     from binance_pm.resolution import WriteOutcome
 
@@ -90,6 +91,8 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     um: ClassVar[LazyNamespace[Um]] = LazyNamespace("binance_pm.api.um", "Um")
     """USD-M futures."""
+    cm: ClassVar[LazyNamespace[Cm]] = LazyNamespace("binance_pm.api.cm", "Cm")
+    """COIN-M futures."""
 
     @checked("Client")
     def __init__(
@@ -388,7 +391,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             call=info,
             priority=call.priority,
             max_wait=self._settings.max_wait,
-            returning=call.is_returning,
+            requeued=call.is_requeued,
         )
         call.reservation = reservation
         try:
@@ -416,7 +419,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             observe_time(outcome, reservation, session)
         if isinstance(outcome, InvalidResponse):
             # The response may belong to another call, and so may later data on its connection.
-            transport.distrust(request)
+            transport.discard_idle_connections(request)
         return outcome
 
     async def _retry_or_raise(self, error: PortfolioMarginError, call: PreparedCall[Any]) -> None:
@@ -441,7 +444,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             await synchronise(call, self.server_time if call.bound.endpoint.family == "papi" else self.pro_server_time)
             return
         call.attempt += retry.counts
-        call.is_returning = retry.at_head
+        call.is_requeued = retry.at_head
         if retry.delay:
             _log.info("%s It is tried again in %.2f s.", error, retry.delay)
             await session.bounded(call.bound.info, session.budget.sleep(retry.delay))

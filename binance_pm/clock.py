@@ -110,11 +110,12 @@ class ServerClock:
         """How far apart the exchange's clocks were when this was last observed."""
         self._spread_at = 0.0
 
-    def bounds(self, now: float | None = None) -> tuple[float, float]:
+    def bounds(self, now: float | None = None, *, with_spread: bool = True) -> tuple[float, float]:
         """Return the earliest and the latest time that the exchange's clock can show now.
 
         Args:
             now: the monotonic time, if it has already been read.
+            with_spread: whether the clocks of all edge servers lie within the bounds.
         """
         known = self._known
         if known is None:
@@ -122,22 +123,17 @@ class ServerClock:
             return wall - _UNHEARD, wall + _UNHEARD
         now = self._monotonic() if now is None else now
         unsure = DRIFT * abs(now - known.at)
-        if self._spread:
+        if with_spread and self._spread:
             unsure += self._spread_now(now)
         unsure = min(unsure, MOST_UNSURE)
         return now + known.low - unsure, now + known.high + unsure
 
     def milliseconds(self) -> int:
         """Return the timestamp for a request signed now: the middle of the bounds, but never too far ahead."""
-        known = self._known
-        if known is None:
+        if self._known is None:
             return int(self._wall() * 1000)
-        low, high = self.bounds()
-        if self._is_exact:
-            # Deviating edge servers do not make the time of the time endpoint less certain.
-            now = self._monotonic()
-            drift = min(DRIFT * abs(now - known.at), MOST_UNSURE)
-            low, high = now + known.low - drift, now + known.high + drift
+        # Deviating edge servers do not make the time of the time endpoint less certain.
+        low, high = self.bounds(with_spread=not self._is_exact)
         return int((low + min((high - low) / 2, _AHEAD)) * 1000)
 
     def observe(self, earliest: float, latest: float, *, asked: float, answered: float, exact: bool = False) -> bool:

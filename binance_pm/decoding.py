@@ -64,9 +64,9 @@ def make_decoder(returns: type[T]) -> Callable[[bytes], T]:
 def _unexplained(error: Exception) -> str:
     """Describe an error that msgspec raised although `check` found none."""
     if not isinstance(error, msgspec.ValidationError):
-        return "it is not JSON"
+        return "the body is not JSON"
     place = re.search(r"`(\$[^`]*)`", str(error))
-    return f"a value has another type - at `{place[1] if place else '$'}`"
+    return f"unexpected value - at `{place[1] if place else '$'}`"
 
 
 def _blank_fields(kind: msgspec.inspect.Type) -> re.Pattern[bytes] | None:

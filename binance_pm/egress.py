@@ -1,21 +1,24 @@
-"""How requests leave this machine: a session's arguments for its transport, checked."""
+"""How the requests of a session leave this machine: its arguments for the transport, checked, and its engine."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from importlib.util import find_spec
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 import sniffio
 
 from binance_pm.arguments import check_fields
+from binance_pm.environment import ENGINE, environment_engine
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.extras import installation
 from binance_pm.hosts import is_wildcard
-from binance_pm.transport.http import Timeouts, Transport
+from binance_pm.transport.http import Timeouts, Transport, TransportSettings
+from binance_pm.transport.mocks import replaced
 
 if TYPE_CHECKING:
     import ssl
@@ -26,30 +29,52 @@ if TYPE_CHECKING:
 _CALL: Final = CallInfo("Session")
 _FINGERPRINT: Final = "[0-9a-f]{64}"
 
+Engine = Literal["httpx", "direct"]
+EngineChoice = Literal["auto", "httpx", "direct"]
+
 
 class Egress(msgspec.Struct, frozen=True):
     """How the requests of a session leave this machine."""
 
     http: HttpxLike | None
-    proxy: Proxy | None
-    local_address: str | None
-    trust_env: bool
-    tls: ssl.SSLContext | None
-    pins: frozenset[str]
-    timeouts: Timeouts
-    max_body: int
+    asked_engine: EngineChoice | None
+    """None for the engine that the environment names."""
+    settings: TransportSettings
 
     def name(self) -> str:
         """Return what distinguishes egress IPs. A wildcard address selects only IPv4 or IPv6."""
-        if self.proxy is not None:
-            return self.proxy.place
-        return "" if self.local_address is None or is_wildcard(self.local_address) else self.local_address
+        if self.settings.proxy is not None:
+            return self.settings.proxy.place
+        address = self.settings.local_address
+        return "" if address is None or is_wildcard(address) else address
 
-    def obstacle(self) -> str | None:
+    def wanted_engine(self) -> EngineChoice:
+        """Return the engine that the argument or the environment asks for; refuse an unknown engine."""
+        try:
+            return self.asked_engine or environment_engine(os.environ)
+        except ValueError as error:
+            raise ConfigurationError(_CALL, str(error)) from None
+
+    def choose_engine(self) -> tuple[Engine, bool]:
+        """Return the engine to open, and whether the httpx engine may replace it while httpx is mocked."""
+        wanted, obstacle = self.wanted_engine(), self._obstacle()
+        if wanted == "auto" and obstacle is None and (functions := replaced()):
+            obstacle = _mocked(functions)
+        if wanted == "httpx" or (wanted == "auto" and obstacle):
+            if self.settings.pins:
+                why = obstacle or "the httpx engine was asked for"
+                raise ConfigurationError(_CALL, f"pins need the direct engine: {why}")
+            return "httpx", False
+        if obstacle:
+            asked = f"{ENGINE} is direct, but " if self.asked_engine is None else ""
+            raise ConfigurationError(_CALL, f"{asked}the direct engine cannot be used: {obstacle}")
+        return "direct", wanted == "auto"
+
+    def _obstacle(self) -> str | None:
         """Return why the direct engine cannot be used; None if it can be."""
         if self.http is not None:
             return "an httpx client or transport was given"
-        if self.proxy is not None or self.trust_env:
+        if self.settings.proxy is not None or self.settings.trust_env:
             return "it does not support proxies, and proxy or trust_env was given"
         if (loop := sniffio.current_async_library()) != "asyncio":
             return f"it runs on asyncio, and this is {loop}"
@@ -57,45 +82,31 @@ class Egress(msgspec.Struct, frozen=True):
             return f"httptools is not installed: {installation('fast')}"
         return None
 
-    def open_direct(self) -> Transport:
-        """Create the direct engine."""
-        # An extra, so it is loaded only when it is used.
-        from binance_pm.transport.direct import DirectTransport  # noqa: PLC0415
+    def open(self, engine: Engine) -> Transport:
+        """Create the transport of an engine; refuse proxies and certificates of the environment that are unusable."""
+        if engine == "direct":
+            # An extra, so it is loaded only when it is used.
+            from binance_pm.transport.direct import DirectTransport  # noqa: PLC0415
 
-        return DirectTransport(
-            timeouts=self.timeouts,
-            max_body=self.max_body,
-            tls=self.tls,
-            pins=self.pins,
-            local_address=self.local_address,
-        )
-
-    def open_httpx(self) -> Transport:
-        """Create the httpx engine.
-
-        Raises:
-            ConfigurationError: the environment, or a proxy or file that it names, cannot be used.
-        """
-        # Importing the package must not load an engine that is not used.
-        from binance_pm.transport.httpx import HttpxTransport  # noqa: PLC0415
+            return DirectTransport(self.settings)
+        from binance_pm.transport.httpx import HttpxTransport  # noqa: PLC0415 - loading httpx takes a while
 
         try:
-            return HttpxTransport(
-                self.http,
-                timeouts=self.timeouts,
-                max_body=self.max_body,
-                proxy=self.proxy,
-                trust_env=self.trust_env,
-                tls=self.tls,
-                local_address=self.local_address,
-            )
+            return HttpxTransport(self.http, self.settings)
         except ValueError as error:
             raise ConfigurationError(_CALL, str(error)) from None
 
+    def open_for_mocks(self, call: CallInfo) -> Transport:
+        """Create an httpx engine next to the direct one, so that requests do not bypass a mock that began later."""
+        if self.settings.pins:
+            raise ConfigurationError(call, f"pins need the direct engine: {_mocked(replaced())}")
+        return self.open("httpx")
+
 
 def checked_egress(
-    *,
     http: HttpxLike | None,
+    engine: EngineChoice | None,
+    *,
     proxy: str | None,
     local_address: str | None,
     trust_env: bool,
@@ -117,9 +128,22 @@ def checked_egress(
         raise ConfigurationError(_CALL, "local_address was given together with http, proxy or trust_env")
     if max_body < 1:
         raise ConfigurationError(_CALL, f"max_body is {max_body}: give the bytes of the longest response, at least 1")
-    fingerprints = _fingerprints(pins)
-    read = None if proxy is None else _proxy(proxy)
-    return Egress(http, read, local, trust_env, tls, fingerprints, _checked_timeouts(timeouts or Timeouts()), max_body)
+    settings = TransportSettings(
+        timeouts=_checked_timeouts(timeouts or Timeouts()),
+        max_body=max_body,
+        tls=tls,
+        pins=_fingerprints(pins),
+        local_address=local,
+        proxy=None if proxy is None else _proxy(proxy),
+        trust_env=trust_env,
+    )
+    egress = Egress(http, engine, settings)
+    egress.wanted_engine()
+    return egress
+
+
+def _mocked(functions: Iterable[str]) -> str:
+    return f"httpx is mocked ({', '.join(functions)}), and the direct engine does not use it"
 
 
 def _fingerprints(pins: Iterable[str]) -> frozenset[str]:

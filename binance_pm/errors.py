@@ -76,11 +76,12 @@ class CallInfo(NamedTuple):
     """How to find out whether a write was executed, if the endpoint declares it."""
 
 
+_TOO_MANY_ORDERS: Final = -1015
 _TRY_AGAIN: Final = "It is safe to try again."
 _FIND_OUT: Final[dict[Repeat | None, str]] = {
-    None: "Find out whether it was executed before sending it again.",
-    "same_effect": "It is safe to send it again: the effect is the same.",
-    "never": "It may have used up part of a quota: find out what became of it before sending it again.",
+    None: "Find out whether the request was executed before you send it again.",
+    "same_effect": "Sending the request again is safe: the effect is the same.",
+    "never": "The request may have used up part of a quota: check this before you send it again.",
 }
 
 
@@ -111,7 +112,10 @@ class PortfolioMarginError(Exception):
         self.write: bool = call.write
         self.repeat: Repeat | None = call.repeat
         self.reason = reason
-        self.advice: str = self._advise(call, advice or self._advice)
+        self.advice: str = advice or self._advice
+        if call.write and self._uncertain:
+            first = _FIND_OUT[call.repeat] if call.repeat else call.find_out or _FIND_OUT[None]
+            self.advice = f"{first} {self.advice}".removesuffix(f" {_TRY_AGAIN}")
         name = f"{call.endpoint} [{call.label}]" if call.label else call.endpoint
         super().__init__(f"{name}: {reason}. {self._fate()} {self.advice}")
 
@@ -138,21 +142,14 @@ class PortfolioMarginError(Exception):
             text += f"; the exchange accepts the request until {expiry:%H:%M:%S} UTC"
         self.args = (f"{text}.",)
 
-    def _advise(self, call: CallInfo, advice: str) -> str:
-        """Return the advice; for a write that may have been executed, first how to find out."""
-        if not (call.write and self._uncertain):
-            return advice
-        first = _FIND_OUT[call.repeat] if call.repeat else call.find_out or _FIND_OUT[None]
-        return first if advice is _TRY_AGAIN else f"{first} {advice}"
-
     def _fate(self) -> str:
         if not self.sent:
             return "Nothing was sent."
         if not self.write:
-            return "It was sent; a read changes nothing."
+            return "The request was sent; a read changes nothing."
         if self._uncertain:
-            return "It was sent and may have been executed."
-        return "It was sent and not executed."
+            return "The request was sent and may have been executed."
+        return "The request was sent and not executed."
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Support pickling: the constructors take more than the message."""
@@ -168,7 +165,7 @@ class ConfigurationError(PortfolioMarginError):
 class NotSent(PortfolioMarginError):
     """Nothing left this machine."""
 
-    _advice = "It is safe to try again."
+    _advice = _TRY_AGAIN
 
 
 class BudgetExceeded(NotSent):
@@ -210,7 +207,7 @@ class ConnectError(NotSent):
 class SessionClosed(NotSent):
     """The client or its session is not open, or was opened on another event loop or in another process."""
 
-    _advice = "Use it inside `async with`; nothing reopens itself."
+    _advice = "Use the client or session inside `async with`; neither reopens itself."
 
 
 class NoResponse(PortfolioMarginError):
@@ -272,37 +269,12 @@ class RateLimited(ExchangeError):
 
     Attributes:
         retry_after: seconds to wait, as stated by the exchange; None if not stated.
+        until: end of the ban as stated by the exchange, in seconds since the epoch; None if not stated or not banned.
         limit: the limit that was hit: all except "orders" close the gate.
     """
 
-    _advice = "The gate is closed for every client of this IP until the limit is free again; call less often."
-
-    def __init__(
-        self,
-        call: CallInfo,
-        message: str,
-        *,
-        status: int,
-        code: int | None = None,
-        retry_after: float | None = None,
-        uncertain: bool = False,
-    ) -> None:
-        # A gateway that failed cannot know whether it had forwarded a write.
-        self._uncertain = uncertain
-        self.limit: LimitHit = _limit_hit(type(self), status, code)
-        advice = _ADVICE[_TOO_MANY_ORDERS] if self.limit == "orders" else self._advice
-        super().__init__(call, message, status=status, code=code, advice=advice)
-        self.retry_after = retry_after
-
-
-class IpBanned(RateLimited):
-    """The IP is banned (HTTP 418, or code -1003 with the end of the ban).
-
-    Attributes:
-        until: end of the ban as stated by the exchange, in seconds since the epoch; None if not stated.
-    """
-
-    _advice = "Stop everything on this IP until the ban ends: requests sent earlier make it longer. The gate is closed."
+    _advice = "The gate is closed for every client of this IP until the limit resets. Call less often."
+    _limit: ClassVar[LimitHit | None] = None
 
     def __init__(
         self,
@@ -313,9 +285,27 @@ class IpBanned(RateLimited):
         code: int | None = None,
         retry_after: float | None = None,
         until: float | None = None,
+        uncertain: bool = False,
     ) -> None:
-        super().__init__(call, message, status=status, code=code, retry_after=retry_after)
+        # A gateway that failed cannot know whether it had forwarded a write.
+        self._uncertain = uncertain
+        # The firewall has its own counters, and its pages carry no code of the exchange.
+        is_exchanges = status == 429 or (code is not None and code < 0)
+        limit: LimitHit = "orders" if code == _TOO_MANY_ORDERS else "ip" if is_exchanges else "firewall"
+        self.limit: LimitHit = self._limit or limit
+        advice = (
+            "Too many orders for this account: wait for the next minute." if self.limit == "orders" else self._advice
+        )
+        super().__init__(call, message, status=status, code=code, advice=advice)
+        self.retry_after = retry_after
         self.until = until
+
+
+class IpBanned(RateLimited):
+    """The IP is banned (HTTP 418, or code -1003 with the end of the ban)."""
+
+    _advice = "Stop everything on this IP until the ban ends: earlier requests make it longer. The gate is closed."
+    _limit = "ban"
 
 
 class NotDone(ExchangeError):
@@ -339,17 +329,15 @@ class InvalidResponse(PortfolioMarginError):
     """
 
     sent = True
-    _advice = "A proxy or gateway may have answered instead of Binance, or this version is too old."
+    _advice = "A proxy or gateway may have answered instead of Binance. Otherwise, update this package."
     _uncertain = True
 
-    def __init__(self, call: CallInfo, what: str, *, status: int) -> None:
-        super().__init__(call, f"{what} (HTTP {status})")
+    def __init__(self, call: CallInfo, what: str, *, status: int, advice: str | None = None) -> None:
+        super().__init__(call, f"{what} (HTTP {status})", advice=advice)
         self.status = status
 
 
-_TOO_MANY_ORDERS: Final = -1015
-
-_KEY_ADVICE = (
+_KEY_ADVICE: Final = (
     "Either the key is wrong, or this IP is not on its list, or a permission is missing. A key made before Portfolio "
     "Margin was enabled on the account never works here: create a new one, with the permission for Portfolio Margin. "
     "If the list has this machine's IPv4 address and the machine connects by IPv6, use IPv4 only: "
@@ -359,14 +347,14 @@ _UNKNOWN_KEY_ADVICE: Final = (
     "The exchange does not know this API key: it is mistyped, deleted, or of another exchange, such as a testnet. "
     "Copy it again, or create a new one."
 )
-_IP_ADVICE: Final = "This IP may not do that: add it to the API key's list of IP addresses."
-_KEY_KIND_ADVICE: Final = "The exchange does not take keys of this kind here: create another one."
+_IP_ADVICE: Final = "This IP address is not allowed: add it to the API key's list of IP addresses."
+_KEY_KIND_ADVICE: Final = "The exchange does not accept this kind of key here: create a key of another kind."
 _ACCOUNT_ADVICE: Final = (
     "The account is not a portfolio margin account, or not of the product of this endpoint "
     "(span_account is for Portfolio Margin Pro SPAN, pro_account for Portfolio Margin Pro). "
     "After it is enabled, create a new key: older ones never work."
 )
-PLACE_ADVICE: Final = "The exchange does not serve the place that this IP is in: use it from where it does."
+PLACE_ADVICE: Final = "Binance does not serve the country of this IP address: connect from a country that it serves."
 """For HTTP 451, and for a web page that says the same."""
 
 _ADVICE: Final = {
@@ -385,21 +373,11 @@ _ADVICE: Final = {
     -9000: _ACCOUNT_ADVICE,
     -21001: _ACCOUNT_ADVICE,
     451: PLACE_ADVICE,
-    _TOO_MANY_ORDERS: "Too many orders for this account: wait for the next minute.",
     -5028: (
-        "It came in time, but reached the matching engine later than recv_window allows: the exchange is slow. "
-        "Send it again, or allow a longer recv_window, at most 60000 ms."
+        "The request arrived in time, but reached the matching engine later than recv_window allows: the exchange is "
+        "slow. Send it again, or allow a longer recv_window, at most 60000 ms."
     ),
 }
-
-
-def _limit_hit(kind: type[RateLimited], status: int, code: int | None) -> LimitHit:
-    if issubclass(kind, IpBanned):
-        return "ban"
-    if code == _TOO_MANY_ORDERS:
-        return "orders"
-    # The firewall has its own counters, and its pages carry no code of the exchange.
-    return "ip" if status == 429 or (code is not None and code < 0) else "firewall"
 
 
 def closes_gate(error: PortfolioMarginError | None) -> bool:

@@ -20,6 +20,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import partial
 from itertools import repeat
 from typing import Any, Final, NoReturn, cast
 
@@ -50,9 +51,9 @@ def check(kind: inspect.Type, body: bytes) -> None:
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8 (byte {error.start})") from None
+        raise ValueError(f"the body is not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON (character {error.pos})") from None
+        raise ValueError(f"the body is not JSON (character {error.pos})") from None
 
 
 class _Number(str):
@@ -64,9 +65,41 @@ class _Number(str):
 _read: Final = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_Number).decode
 
 
-def _check(kind: inspect.Type, raw: Any, path: str, depth: int) -> None:
+_OBJECTS: Final = inspect.StructType, inspect.DictType, inspect.DataclassType, inspect.TypedDictType
+_LISTS: Final = inspect.CollectionType, inspect.TupleType, inspect.NamedTupleType
+_NAMES: Final[dict[type[Any], str]] = {
+    inspect.DecimalType: "an amount",
+    inspect.IntType: "an integer",
+    inspect.StrType: "text",
+    dict: "an object",
+    list: "a list",
+}
+
+
+def _shape(kind: inspect.Type) -> type[Any]:
+    """Return the class of the raw values that a type can hold: dict, list, bool or str; object if it can hold any."""
+    match kind:
+        case inspect.Metadata():
+            return _shape(kind.type)
+        case inspect.StructType() if kind.array_like:
+            return list
+        case inspect.AnyType() | inspect.CustomType() | inspect.RawType():
+            return object
+        case inspect.NoneType():
+            return type(None)
+        case inspect.BoolType():
+            return bool
+        case _:
+            return dict if isinstance(kind, _OBJECTS) else list if isinstance(kind, _LISTS) else str
+
+
+def _check(  # noqa: C901, PLR0912 - one for each kind
+    kind: inspect.Type, raw: Any, path: str, depth: int
+) -> None:
     if depth > _DEEPEST:
         raise ValueError(TOO_DEEP)
+    shape = _shape(kind)
+    _expect(shape, raw, path)
     match kind:
         case inspect.Metadata():
             _check(kind.type, raw, path, depth)
@@ -80,8 +113,43 @@ def _check(kind: inspect.Type, raw: Any, path: str, depth: int) -> None:
             _check_union(kind, raw, path, depth)
         case inspect.AnyType() | inspect.CustomType(cls=builtins.object):
             _check_anything(raw, path, depth)
+        case inspect.StructType() | inspect.DataclassType() | inspect.TypedDictType() if shape is dict:
+            _check_fields(kind.fields, raw, path, depth)
+        case inspect.StructType() | inspect.NamedTupleType():
+            _check_all([field.type for field in kind.fields], raw, path, depth)
+        case inspect.TupleType():
+            _check_all(kind.item_types, raw, path, depth)
+        case inspect.CollectionType():
+            _check_all(repeat(kind.item_type), raw, path, depth)
+        case inspect.DictType():
+            for key, value in raw.items():
+                _check(kind.key_type, key, f"key of {path}", depth + 1)
+                _check(kind.value_type, value, f"{path}[...]", depth + 1)
+        case _ if shape is not object:
+            _check_scalar(kind, raw, path)
         case _:
-            _check_structure(kind, raw, path, depth)
+            pass
+
+
+def _check_scalar(kind: inspect.Type, raw: Any, path: str) -> None:
+    match kind:
+        case inspect.StrType() if type(raw) is not str:
+            _refuse("text", raw, path)
+        case inspect.NoneType() if raw is not None:
+            _refuse("null", raw, path)
+        # A text may be accepted.
+        case inspect.BoolType() if raw is None or isinstance(raw, list | dict):
+            _refuse("true or false", cast("object", raw), path)
+        # All other types are a single text or number.
+        case _ if isinstance(raw, list | dict):
+            _refuse("one value", cast("object", raw), path)
+        case _:
+            pass
+
+
+def _expect(shape: type[Any], raw: object, path: str) -> None:
+    if shape in {dict, list} and type(raw) is not shape:
+        _refuse(_NAMES[shape], raw, path)
 
 
 def _check_amount(raw: Any, path: str) -> None:
@@ -89,19 +157,14 @@ def _check_amount(raw: Any, path: str) -> None:
     if found is None:
         _refuse("an amount", raw, path)
     value = Decimal(str(raw))
-    if (
-        abs(int(found["exponent"] or 0)) > MOST_DIGITS
-        or abs(value.adjusted()) > MOST_DIGITS
-        or _digits(value) > MOST_DIGITS
-    ):
+    if max(abs(int(found["exponent"] or 0)), abs(value.adjusted()), _digits(value)) > MOST_DIGITS:
         _refuse(f"an amount of at most {MOST_DIGITS} digits and an exponent within {MOST_DIGITS}", raw, path)
 
 
 def _digits(value: Decimal) -> int:
     """Return the number of significant digits: 1e64 has one, and so has the same number in plain notation."""
     _, digits, exponent = value.as_tuple()
-    is_whole = exponent == 0
-    return len("".join(map(str, digits)).rstrip("0") if is_whole else digits)
+    return len("".join(map(str, digits)).rstrip("0") if exponent == 0 else digits)
 
 
 def _check_integer(kind: inspect.IntType, raw: Any, path: str) -> None:
@@ -135,44 +198,6 @@ def _check_anything(raw: Any, path: str, depth: int) -> None:
             pass
 
 
-def _check_structure(  # noqa: C901, PLR0912 - one for each kind
-    kind: inspect.Type, raw: Any, path: str, depth: int
-) -> None:
-    match kind:
-        case inspect.StructType() if kind.array_like:
-            kinds = [field.type for field in kind.fields]
-            _check_all(kinds, _expect(raw, list[Any], "a list", path), path, depth)
-        case inspect.StructType() | inspect.DataclassType() | inspect.TypedDictType():
-            _check_fields(kind.fields, _expect(raw, dict[str, Any], "an object", path), path, depth)
-        case inspect.NamedTupleType():
-            kinds = [field.type for field in kind.fields]
-            _check_all(kinds, _expect(raw, list[Any], "a list", path), path, depth)
-        case inspect.TupleType():
-            _check_all(kind.item_types, _expect(raw, list[Any], "a list", path), path, depth)
-        case inspect.CollectionType():
-            _check_all(repeat(kind.item_type), _expect(raw, list[Any], "a list", path), path, depth)
-        case inspect.DictType():
-            for key, value in _expect(raw, dict[str, Any], "an object", path).items():
-                _check(kind.key_type, key, f"key of {path}", depth + 1)
-                _check(kind.value_type, value, f"{path}[...]", depth + 1)
-        case inspect.StrType():
-            if type(raw) is not str:
-                _refuse("text", raw, path)
-        case inspect.BoolType():
-            # A text may be accepted.
-            if raw is None or isinstance(raw, list | dict):
-                _refuse("true or false", cast("object", raw), path)
-        case inspect.NoneType():
-            if raw is not None:
-                _refuse("null", raw, path)
-        case inspect.RawType() | inspect.CustomType():
-            pass
-        case _:
-            # All other types are a single text or number.
-            if isinstance(raw, list | dict):
-                _refuse("one value", cast("object", raw), path)
-
-
 def _check_fields(fields: Iterable[inspect.Field], raw: Mapping[str, Any], path: str, depth: int) -> None:
     for field in fields:
         place = f"{path}.{field.encode_name}"
@@ -192,76 +217,35 @@ def _check_all(kinds: Iterable[inspect.Type], raw: Iterable[Any], path: str, dep
 def _check_union(kind: inspect.UnionType, raw: Any, path: str, depth: int) -> None:
     if (raw is None or raw == "null") and kind.includes_none:
         return
-    fitting = [member for member in kind.types if _fits(member, raw)]
-    if len(fitting) > 1:
-        fitting = _closest(fitting, raw)
+    fitting = [member for member in kind.types if isinstance(raw, _shape(member))]
     if not fitting:
-        others = [_name(member) for member in kind.types if not isinstance(member, inspect.NoneType)]
-        _refuse(" or ".join(others), raw, path)
-    _check(fitting[0], raw, path, depth)
+        others = [member for member in kind.types if not isinstance(member, inspect.NoneType)]
+        names = [_NAMES.get(type(member)) or _NAMES.get(_shape(member), "another value") for member in others]
+        _refuse(" or ".join(names), raw, path)
+    _check(min(fitting, key=partial(_rank, raw)), raw, path, depth)
 
 
-def _fits(kind: inspect.Type, raw: Any) -> bool:  # noqa: PLR0911 - one for each kind
-    """Return whether the type may hold such a value, judged by the value's JSON type."""
-    match kind:
-        case inspect.Metadata():
-            return _fits(kind.type, raw)
-        case inspect.AnyType() | inspect.CustomType():
-            return True
-        case inspect.NoneType():
-            return raw is None
-        case inspect.StructType():
-            return isinstance(raw, list if kind.array_like else dict)
-        case inspect.DictType() | inspect.DataclassType() | inspect.TypedDictType():
-            return isinstance(raw, dict)
-        case inspect.CollectionType() | inspect.TupleType() | inspect.NamedTupleType():
-            return isinstance(raw, list)
-        case inspect.BoolType():
-            return isinstance(raw, bool)
-        case _:
-            return isinstance(raw, str)
-
-
-def _closest(kinds: list[inspect.Type], raw: Any) -> list[inspect.Type]:
-    """Return those of several members of a union that msgspec would choose, best first."""
+def _rank(raw: Any, kind: inspect.Type) -> int:
+    """Return the place in which msgspec would choose this member of a union for such a value."""
     if isinstance(raw, dict):
-        return sorted(kinds, key=lambda kind: not _is_tagged(kind, cast("dict[str, Any]", raw)))
+        fields = cast("dict[str, Any]", raw)
+        if not isinstance(kind, inspect.StructType) or kind.tag_field is None:
+            return 1
+        return 0 if str(fields.get(kind.tag_field)) == str(kind.tag) else 1
     is_whole = isinstance(raw, _Number) and raw.lstrip("-").isdigit()
-    if is_whole:
-        order: tuple[type[inspect.Type], ...] = (inspect.IntType, inspect.FloatType, inspect.DecimalType)
-    elif isinstance(raw, _Number):
-        order = (inspect.FloatType, inspect.DecimalType, inspect.IntType)
-    else:
-        order = (inspect.DecimalType, inspect.StrType, inspect.EnumType, inspect.IntType, inspect.FloatType)
-    return sorted(kinds, key=lambda kind: order.index(type(kind)) if type(kind) in order else len(order))
+    order = _OF_INTEGER if is_whole else _OF_NUMBER if isinstance(raw, _Number) else _OF_TEXT
+    return order.index(type(kind)) if type(kind) in order else len(order)
 
 
-def _is_tagged(kind: inspect.Type, raw: Mapping[str, Any]) -> bool:
-    if not isinstance(kind, inspect.StructType) or kind.tag_field is None:
-        return False
-    return str(raw.get(kind.tag_field)) == str(kind.tag)
-
-
-def _name(kind: inspect.Type) -> str:
-    match kind:
-        case inspect.DecimalType():
-            return "an amount"
-        case inspect.IntType():
-            return "an integer"
-        case inspect.StrType():
-            return "text"
-        case inspect.StructType() | inspect.DictType() | inspect.DataclassType() | inspect.TypedDictType():
-            return "an object"
-        case inspect.CollectionType() | inspect.TupleType() | inspect.NamedTupleType():
-            return "a list"
-        case _:
-            return "another value"
-
-
-def _expect(raw: Any, shape: type[Any], what: str, path: str) -> Any:
-    if not isinstance(raw, cast("Any", shape).__origin__):
-        _refuse(what, raw, path)
-    return raw
+_OF_TEXT: Final[list[type[inspect.Type]]] = [
+    inspect.DecimalType,
+    inspect.StrType,
+    inspect.EnumType,
+    inspect.IntType,
+    inspect.FloatType,
+]
+_OF_INTEGER: Final[list[type[inspect.Type]]] = [inspect.IntType, inspect.FloatType, inspect.DecimalType]
+_OF_NUMBER: Final[list[type[inspect.Type]]] = [inspect.FloatType, inspect.DecimalType, inspect.IntType]
 
 
 def _refuse(wanted: str, raw: object, path: str) -> NoReturn:

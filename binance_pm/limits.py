@@ -18,8 +18,7 @@ Family = Literal["papi", "sapi", "api"]
 
 
 LimitHit = Literal["ip", "firewall", "orders", "ban"]
-"""The limit that a response says was hit: the weight of the IP, the firewall's own limit, the orders of one account, or
-a ban of the IP."""
+"""The limit that was hit: of the IP, the firewall or the orders of one account; or a ban of the IP."""
 
 
 class LimitType(StrEnum):
@@ -96,7 +95,7 @@ USED_HEADERS: Final = tuple(dict.fromkeys(limit.header for limit in LIMITS.value
 
 
 class Feedback(msgspec.Struct, frozen=True):
-    """The facts that the budget learns from a response; times are seconds since the epoch, by the exchange's clock."""
+    """What a response tells the budget; times are seconds since the epoch, by the exchange's clock."""
 
     status: int
     used: Mapping[str, int]

@@ -45,4 +45,4 @@ def pm_sandbox(request: pytest.FixtureRequest) -> Generator[Sandbox, None, None]
 @pytest.fixture
 def pm_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Block other hosts: a call to another machine raises `ConnectError`, unless a mock of httpx responds to it."""
-    monkeypatch.setattr("binance_pm.transport.local.IS_ENFORCED", True)
+    monkeypatch.setattr("binance_pm.transport.mocks.IS_OFFLINE", True)

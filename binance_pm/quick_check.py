@@ -26,7 +26,7 @@ from binance_pm.finite import is_amount_or_none
 Look = Callable[[Any], bool]
 """Gives the amounts in a value plain text, and returns whether all of its numbers are certainly within bounds."""
 
-_BACKSLASH, _PLUS, _BLANK, _UNDERSCORE = b"\\+ _"
+_BACKSLASH, _PLUS, _UNDERSCORE = b"\\+_"
 # An amount of more than 64 digits covers at least eight consecutive samples, if every eighth byte is sampled.
 _STRIDE: Final = 8
 _LONG: Final = b"0" * _STRIDE
@@ -40,7 +40,9 @@ _BESIDE_UNDERSCORE: Final = frozenset(b'0123456789"-.eE')
 
 def surely_plain(body: bytes) -> bool:
     """Return whether the body has no text that can be read as a number although it is not written as one."""
-    if _BACKSLASH in body or _PLUS in body or (_BLANK in body and _has_odd_blanks(body)):
+    # A blank is odd anywhere except after a colon or comma.
+    has_odd_blanks = b" " in body and body.count(b" ") > body.count(b": ") + body.count(b", ")
+    if has_odd_blanks or _BACKSLASH in body or _PLUS in body:
         return False
     if not body.isascii() and _has_odd_letters(body):
         return False
@@ -52,16 +54,6 @@ def surely_plain(body: bytes) -> bool:
     if body.translate(_POINTS).count(b"0.0") != body.count(b"."):
         return False
     return _UNDERSCORE not in body or not _has_odd_underscores(body)
-
-
-def look_of(kind: inspect.Type) -> Look | None:
-    """Return a quick look at values of a type; None if the type contains no numbers."""
-    return _look(kind, ())
-
-
-def _has_odd_blanks(body: bytes) -> bool:
-    """Return whether a blank appears anywhere except after a colon or comma."""
-    return body.count(b" ") > body.count(b": ") + body.count(b", ")
 
 
 def _has_odd_letters(body: bytes) -> bool:
@@ -84,22 +76,24 @@ def _unsure(_: object) -> bool:
     return False
 
 
-def _look(  # noqa: PLR0911 - one for each kind
-    kind: inspect.Type, outer: tuple[type[Any], ...]
+def look_of(  # noqa: PLR0911 - one for each kind
+    kind: inspect.Type, outer: tuple[type[Any], ...] = ()
 ) -> Look | None:
+    """Return a quick look at values of a type inside these Structs; None if the type contains no numbers."""
     match kind:
         case inspect.Metadata():
-            return _look(kind.type, outer)
+            return look_of(kind.type, outer)
         case inspect.StructType() if not kind.array_like and kind.cls not in outer:
             look = _look_at_structs(_columns(kind, outer))
             return look and (lambda struct: look([struct]))
         case inspect.ListType(inspect.StructType() as item) if not item.array_like and item.cls not in outer:
             return _look_at_structs(_columns(item, outer))
         case inspect.UnionType() if kind.includes_none and len(kind.types) == 2:
-            inside = next(_look(one, outer) for one in kind.types if not isinstance(one, inspect.NoneType))
+            inside = next(look_of(one, outer) for one in kind.types if not isinstance(one, inspect.NoneType))
             return inside and (lambda value: value is None or inside(value))
         case inspect.IntType():
-            return None if kind.ge is not None and kind.le is not None else _is_int64
+            is_bounded = kind.ge is not None and kind.le is not None
+            return None if is_bounded else lambda value: -(2**63) <= value < 2**63
         case inspect.FloatType():
             return math.isfinite
         case (
@@ -112,7 +106,7 @@ def _look(  # noqa: PLR0911 - one for each kind
         ):
             return None
         case inspect.CollectionType() if not isinstance(kind.item_type, inspect.DecimalType):
-            return _unsure if _look(kind.item_type, outer) else None
+            return _unsure if look_of(kind.item_type, outer) else None
         case _:
             return _unsure
 
@@ -134,7 +128,7 @@ def _columns(kind: inspect.StructType, outer: tuple[type[Any], ...]) -> _Columns
             columns.amounts.append(field.name)
         elif is_amount_or_none(field.type):
             columns.missing.append(field.name)
-        elif look := _look(field.type, (*outer, kind.cls)):
+        elif look := look_of(field.type, (*outer, kind.cls)):
             columns.others.append((attrgetter(field.name), look))
     return columns
 
@@ -201,7 +195,3 @@ def _write_plainly(structs: list[Any], names: list[str], values: list[Decimal]) 
     for at in compress(count(), map(_SMALLEST_PLAIN.__gt__, places)):
         force_setattr(structs[at // width], names[at % width], PLAIN[str(values[at])])
     return True
-
-
-def _is_int64(value: int) -> bool:
-    return -(2**63) <= value < 2**63

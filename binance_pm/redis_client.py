@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from binance_pm.errors import CallInfo, ConfigurationError
@@ -37,11 +38,7 @@ class StoreLost(Exception):
 
 
 class Script:
-    """A script that the server runs in one step.
-
-    Args:
-        text: the source of the script, in Lua.
-    """
+    """A script in Lua, which the server runs in one step."""
 
     def __init__(self, text: str) -> None:
         self.text: Final = text
@@ -53,7 +50,7 @@ class RedisServer:
 
     Args:
         url: the URL of the server; see the module docstring.
-        call: names the caller in errors.
+        call: the caller, for errors.
         connect_seconds: how long to wait for a connection, unless the URL sets ``socket_connect_timeout``.
         reply_seconds: how long to wait for a reply, unless the URL sets ``socket_timeout``.
 
@@ -67,10 +64,12 @@ class RedisServer:
         self._is_cluster: Final = scheme.endswith(_CLUSTER)
         self._url: Final = scheme.removesuffix(_CLUSTER) + mark + rest
         self._seconds: Final = connect_seconds, reply_seconds
-        said = self._library.read(self._url, call, is_cluster=self._is_cluster)
-        self.where: Final = str(said.get("path") or f"{said.get('host', 'localhost')}:{said.get('port', 6379)}")
+        options = self._library.read(self._url, call, is_cluster=self._is_cluster)
+        self.where: Final = str(
+            options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        )
         """The server's address, without the password."""
-        self._secrets: Final = [str(said[key]) for key in ("password", "ssl_password") if said.get(key)]
+        self._secrets: Final = [str(options[key]) for key in ("password", "ssl_password") if options.get(key)]
         self._client: _Client | None = None
 
     def __repr__(self) -> str:
@@ -114,12 +113,12 @@ class RedisServer:
                 self._client = self._library.connect(self._url, *self._seconds, is_cluster=self._is_cluster)
             return step(self._client)
         except Exception as error:  # noqa: BLE001 - redis-py raises many kinds, and not all are its own
-            what = self._told(error)
+            what = self._text_of(error)
         self.close()
-        # Outside the handler, because the original error may quote the password.
+        # Not in the handler, because the original error may quote the password.
         raise StoreLost(f"{self.where}: {what}")
 
-    def _told(self, error: Exception) -> str:
+    def _text_of(self, error: Exception) -> str:
         kind = type(error).__name__
         # A server that does not know a command quotes its arguments, which may include a password.
         text = str(error).partition(", with args")[0]
@@ -133,27 +132,12 @@ class _Client(Protocol):
     def close(self) -> None: ...
 
 
-class _Clients(Protocol):
-    def from_url(self, url: str, **options: Any) -> _Client: ...
-
-
-class _Pool(Protocol):
-    @property
-    def connection_kwargs(self) -> Mapping[str, Any]: ...
-    def make_connection(self) -> object: ...
-
-
-class _Pools(Protocol):
-    @classmethod
-    def from_url(cls, url: str) -> _Pool: ...
-
-
 class _Library(NamedTuple):
     """The used parts of redis-py, whose own types leave much unspecified."""
 
-    pools: type[_Pools]
-    clients: _Clients
-    clusters: _Clients
+    pools: Any
+    clients: Any
+    clusters: Any
     error: type[Exception]
     script_missing: type[Exception]
     once: object
@@ -161,24 +145,22 @@ class _Library(NamedTuple):
 
     def read(self, url: str, call: CallInfo, *, is_cluster: bool) -> Mapping[str, Any]:
         """Return the options in the URL."""
-        said: Mapping[str, Any] | None = None
-        try:
+        options: Mapping[str, Any] | None = None
+        with suppress(self.error, ValueError, TypeError):
             pool = self.pools.from_url(url)
             # Opens no connection, but rejects unknown options.
             pool.make_connection()
-            said = pool.connection_kwargs
-        except (self.error, ValueError, TypeError):
-            pass
-        # Outside the handler, because the original error may quote the password.
-        if said is None:
+            options = pool.connection_kwargs
+        # Not in a handler, because the original error may quote the password.
+        if options is None:
             raise ConfigurationError(call, "the store's URL, or an option in it, is not one that redis-py knows")
         rest = url.partition("://")[2]
         if rest.count("@") > 1 or "@" in rest[len(re.split("[/?#]", rest, maxsplit=1)[0]) :]:
             # Part of the password would be taken for the host, and shown.
             raise ConfigurationError(call, "a user, password or path in the store's URL has to be percent-encoded")
-        if is_cluster and said.get("db"):
+        if is_cluster and options.get("db"):
             raise ConfigurationError(call, "the store's URL names a database: a cluster has only one")
-        return said
+        return options
 
     def connect(self, url: str, connect_seconds: float, reply_seconds: float, *, is_cluster: bool) -> _Client:
         """Create a client; a client of a cluster requests its nodes at once."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 from weakref import WeakSet
 
 import anyio
@@ -16,21 +15,18 @@ import anyio
 from binance_pm.arguments import checked
 from binance_pm.attempt_event import AttemptEvent
 from binance_pm.budget import Budget, Priority, Reservation, process_budget
-from binance_pm.egress import checked_egress
-from binance_pm.environment import ENGINE, environment_engine
-from binance_pm.errors import CallInfo, ConfigurationError, ConnectError, SessionClosed
+from binance_pm.egress import Engine, EngineChoice, checked_egress
+from binance_pm.errors import CallInfo, ConnectError, SessionClosed
 from binance_pm.listeners import Listeners
 from binance_pm.retry import RetryBudget
 from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity
-from binance_pm.transport.http import Timeouts, Transport
+from binance_pm.transport.http import MAX_BODY, Timeouts, Transport
 from binance_pm.transport.mocks import replaced
 
 if TYPE_CHECKING:
     from anyio.lowlevel import RunVar
 
     from binance_pm.transport.httpx import HttpxLike
-
-_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -39,10 +35,7 @@ CLOSED: Final = "the session was closed before a response arrived"
 _CALL: Final = CallInfo("Session")
 # For requests in flight that are not orders; fewer than there are connections, so that an order finds one free.
 _SLOTS: Final = 100
-_MAX_BODY: Final = 16 * 2**20
 _CLOSING_SECONDS: Final = 0.8
-
-Engine = Literal["httpx", "direct"]
 
 
 class Session:
@@ -79,23 +72,29 @@ class Session:
         ConfigurationError: an argument cannot be used, or two contradict each other.
     """
 
+    is_shared: bool = False
+    """Whether the session has no owner: it closes with the last client."""
+    in_flight: int = 0
+    """How many requests have a slot, or need none."""
+
     @checked("Session")
     def __init__(
         self,
         *,
         http: HttpxLike | None = None,
-        engine: Literal["auto", "httpx", "direct"] | None = None,
+        engine: EngineChoice | None = None,
         proxy: str | None = None,
         local_address: str | None = None,
         trust_env: bool = False,
         tls: ssl.SSLContext | None = None,
         pins: Iterable[str] = (),
         timeouts: Timeouts | None = None,
-        max_body: int = _MAX_BODY,
+        max_body: int = MAX_BODY,
         budget: Budget | None = None,
     ) -> None:
         self._egress: Final = checked_egress(
-            http=http,
+            http,
+            engine,
             proxy=proxy,
             local_address=local_address,
             trust_env=trust_env,
@@ -104,32 +103,25 @@ class Session:
             timeouts=timeouts,
             max_body=max_body,
         )
-        self._asked_engine: Final = engine
-        self._wanted_engine()
         self.budget: Final = budget or process_budget(self._egress.name())
-        self.timeouts: Final = self._egress.timeouts
+        self.timeouts: Final = self._egress.settings.timeouts
+        self.listeners: Final = Listeners[AttemptEvent]("session")
+        self._engine: Engine | None = None
         self._transport: Transport | None = None
         self._mocked: Transport | None = None
         """The httpx engine for requests while httpx is mocked, on a session that was opened on the direct engine."""
-        self._affinity: Affinity | None = None
-        """The event loop and process of the open session; None if the session is not open."""
-        self._engine: Engine | None = None
         self._may_change: bool = False
         """Whether the engine was chosen automatically, so that another one may be used while httpx is mocked."""
+        self._affinity: Affinity | None = None
+        """The event loop and process of the open session; None if the session is not open."""
         self._holders: int = 0
         """How often the owner has opened the session."""
         self._clients: int = 0
-        self.is_shared: bool = False
-        """Whether the session has no owner: it closes with the last client."""
-        self._closed: bool = False
-        self._why_closed: str = ""
-        """What happened to the session, if it was abandoned rather than closed."""
+        self._closed: str = ""
+        """What happened to a closed session."""
         self._slots: Final = anyio.Semaphore(_SLOTS, fast_acquire=True)
         self._waits: Final[set[anyio.CancelScope]] = set()
-        self.in_flight: int = 0
-        """How many requests have a slot, or need none."""
         self._retry_budgets: Final[dict[str, RetryBudget]] = {}
-        self.listeners: Final = Listeners[AttemptEvent]("session")
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._transport else "not open"
@@ -138,7 +130,7 @@ class Session:
     @property
     def is_closed(self) -> bool:
         """Whether the session was closed; a closed session cannot be opened again."""
-        return self._closed
+        return bool(self._closed)
 
     @property
     def engine(self) -> Engine | None:
@@ -174,7 +166,7 @@ class Session:
             SessionClosed: the session is open on another event loop that has not ended, and stays open.
         """
         self.check_place(_CALL)
-        self._closed = True
+        self._closed = self._closed or "closed"
         await self._disconnect()
 
     def check_place(self, call: CallInfo) -> None:
@@ -201,53 +193,54 @@ class Session:
         self._clients -= 1
         if self._clients or self._holders or self._closed:
             return
-        self._closed = self.is_shared
+        self._closed = "closed" if self.is_shared else ""
         await self._disconnect()
 
     def abandon(self, why: str) -> None:
         """Close the session in a process other than the one that opened it, without notifying the exchange."""
-        self._closed, self._why_closed = True, why
-        self._let_go()
+        self._closed = why
+        self._drop()
 
     def _not_open(self, call: CallInfo) -> SessionClosed:
-        if self._why_closed:
-            return SessionClosed(call, f"the session was {self._why_closed}", advice=ONE_EACH)
-        return SessionClosed(call, f"the session {'was closed' if self._closed else 'is not open'}")
+        advice = ONE_EACH if self._closed not in {"", "closed"} else None
+        return SessionClosed(
+            call, f"the session {f'was {self._closed}' if self._closed else 'is not open'}", advice=advice
+        )
 
     def _open_here(self) -> None:
         if self._closed:
             raise self._not_open(_CALL)
         if self._affinity is None:
-            self._transport = self._open()
+            self._engine, self._may_change = self._egress.choose_engine()
+            self._transport = self._egress.open(self._engine)
             self._affinity = Affinity()
             _open_sessions.add(self)
         elif mismatch := self._affinity.mismatch():
             raise SessionClosed(_CALL, f"the session was {mismatch}", advice=ONE_EACH)
 
     async def _disconnect(self) -> None:
-        affinity = self._affinity
-        if affinity is None:
+        if self._affinity is None:
             return
-        if affinity.mismatch():
-            self._let_go()
+        if self._affinity.mismatch():
+            self._drop()
             return
-        transports = self._transport, self._mocked
-        self._affinity = self._transport = self._mocked = None
         for scope in self._waits:
             scope.cancel()
+        transports = self._take_transports()
         # The cancellation that led to closing must not cut the closing short.
         with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
             for transport in transports:
-                if transport is not None:
-                    await transport.aclose()
+                await transport.aclose()
 
-    def _let_go(self) -> None:
-        transports = self._transport, self._mocked
-        self._affinity = self._transport = self._mocked = None
+    def _drop(self) -> None:
         self._waits.clear()
-        for transport in transports:
-            if transport is not None:
-                transport.abandon()
+        for transport in self._take_transports():
+            transport.abandon()
+
+    def _take_transports(self) -> list[Transport]:
+        transports = [transport for transport in (self._transport, self._mocked) if transport is not None]
+        self._affinity = self._transport = self._mocked = None
+        return transports
 
     def add_listener(self, listener: Callable[[AttemptEvent], None]) -> None:
         """Call a function with every `AttemptEvent`, for example to measure durations.
@@ -272,9 +265,11 @@ class Session:
             raise self._not_open(call)
         if mismatch := self._affinity.mismatch():
             raise SessionClosed(call, f"the session was {mismatch}", advice=ONE_EACH)
-        if self._may_change and replaced():
-            return self._for_mocks(call)
-        return self._transport
+        if not (self._may_change and replaced()):
+            return self._transport
+        if self._mocked is None:
+            self._mocked = self._egress.open_for_mocks(call)
+        return self._mocked
 
     def earn_retries(self, origin: str) -> None:
         """Count a successful call to the origin."""
@@ -316,42 +311,6 @@ class Session:
         if self._closed or anyio.current_time() < scope.deadline:
             raise SessionClosed(call, CLOSED)
         raise ConnectError(call, f"it could not be sent within {seconds:g} s")
-
-    def _open(self) -> Transport:
-        self._engine = self._chosen()
-        return self._egress.open_direct() if self._engine == "direct" else self._egress.open_httpx()
-
-    def _for_mocks(self, call: CallInfo) -> Transport:
-        """Return an httpx engine next to the direct one, so that requests do not bypass a mock that began later."""
-        if self._egress.pins:
-            raise ConfigurationError(call, f"pins need the direct engine: {_mocked(replaced())}")
-        if self._mocked is None:
-            self._mocked = self._egress.open_httpx()
-        return self._mocked
-
-    def _wanted_engine(self) -> Literal["auto", "httpx", "direct"]:
-        """Return the engine that the argument or the environment asks for."""
-        if self._asked_engine is not None:
-            return self._asked_engine
-        try:
-            return environment_engine(os.environ)
-        except ValueError as error:
-            raise ConfigurationError(_CALL, str(error)) from None
-
-    def _chosen(self) -> Engine:
-        wish, obstacle = self._wanted_engine(), self._egress.obstacle()
-        if wish == "auto" and obstacle is None and (functions := replaced()):
-            obstacle = _mocked(functions)
-        self._may_change = wish == "auto" and obstacle is None
-        if wish == "httpx" or (wish == "auto" and obstacle):
-            if self._egress.pins:
-                why = obstacle or "the httpx engine was asked for"
-                raise ConfigurationError(_CALL, f"pins need the direct engine: {why}")
-            return "httpx"
-        if obstacle:
-            asked = f"{ENGINE} is direct, but " if self._asked_engine is None else ""
-            raise ConfigurationError(_CALL, f"{asked}the direct engine cannot be used: {obstacle}")
-        return "direct"
 
 
 class Slot:
@@ -431,7 +390,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def _mocked(functions: Iterable[str]) -> str:
-    return f"httpx is mocked ({', '.join(functions)}), and the direct engine does not use it"

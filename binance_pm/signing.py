@@ -86,7 +86,7 @@ def signer(credential: Credential, *, passphrase: str | bytes | Secret | None = 
         ValueError: the credential cannot be used; the text says why and never shows the credential.
     """
     if isinstance(credential, Path):
-        return _private_key_signer(read_private(credential, "the private key file"), passphrase)
+        return _private_key_signer(read_key(credential, "the private key file"), passphrase)
     # A class is callable, but its result is not a signature.
     if callable(credential) and not isinstance(credential, type):
         return credential
@@ -99,7 +99,7 @@ def signer(credential: Credential, *, passphrase: str | bytes | Secret | None = 
         return _private_key_signer(held, passphrase)
     check_secret(held)
     if passphrase:
-        raise ValueError("a passphrase was given, but the API secret is no private key")
+        raise ValueError("a passphrase was given, but the API secret is not a private key")
     return _hmac_signer(held)
 
 
@@ -140,7 +140,7 @@ def check_key(key: bytes, name: str) -> None:
     if text[0] in _QUOTES or text[-1] in _QUOTES:
         raise ValueError(f"{name} has quotes around it: remove them")
     if re.fullmatch(_PLACEHOLDER, key.strip(), re.IGNORECASE):
-        raise ValueError(f"{name} is a placeholder: replace it by the key that Binance shows")
+        raise ValueError(f"{name} is a placeholder: replace it with the key that Binance shows")
     if any(byte <= 0x20 or byte >= 0x7F for byte in key):
         raise ValueError(f"{name} has white space or a character outside ASCII in it: copy it again")
 
@@ -158,22 +158,13 @@ def check_secret(secret: bytes) -> None:
         raise ValueError("the API secret is the path of a file: give a pathlib.Path, or BINANCE_PM_PRIVATE_KEY_FILE")
 
 
-def read_private(path: Path, name: str) -> bytes:
-    """Return the bytes of a file that other users must not be able to read, as ssh requires.
-
-    Raises:
-        ValueError: the file cannot be read, or too many users can read it; the text says why and contains `name`.
-    """
-    return read_key(path, name, is_secret=True)
-
-
-def read_key(path: Path, name: str, *, is_secret: bool) -> bytes:
+def read_key(path: Path, name: str, *, is_secret: bool = True) -> bytes:
     """Return the bytes of a small file without waiting for a writer, as reading a pipe would.
 
     Args:
         path: path of the file; ``~`` is the home directory.
         name: name of the file in an error.
-        is_secret: whether other users must not be able to read the file.
+        is_secret: whether other users must not be able to read the file, as ssh requires.
 
     Raises:
         ValueError: the file cannot be read, or too many users can read it; the text says why and contains `name`.
@@ -183,7 +174,9 @@ def read_key(path: Path, name: str, *, is_secret: bool) -> bytes:
     try:
         path = path.expanduser()
     except RuntimeError:
-        raise ValueError(f"{name} {path} cannot be read: the home directory is not known. Give a whole path") from None
+        raise ValueError(
+            f"{name} {path} cannot be read: the home directory is not known. Give an absolute path"
+        ) from None
     try:
         with open(path, "rb", opener=open_at_once) as file:
             if flaw := _file_flaw(path, os.fstat(file.fileno()), is_secret=is_secret):
@@ -191,16 +184,6 @@ def read_key(path: Path, name: str, *, is_secret: bool) -> bytes:
             return file.read(LARGEST_KEY)
     except OSError as error:
         raise ValueError(f"{name} {path} cannot be read: {error.strerror}") from None
-
-
-def _file_flaw(path: Path, status: os.stat_result, *, is_secret: bool) -> str:
-    if not stat.S_ISREG(status.st_mode):
-        return "cannot be read: it is no regular file"
-    if status.st_size > LARGEST_KEY:
-        return f"cannot be read: it is larger than {LARGEST_KEY} bytes, which no key is"
-    if is_secret and os.name == "posix" and (others := _readers(status)):
-        return f"can be read by {others}: {_remedy(path, status)}"
-    return ""
 
 
 def clear_locals(error: BaseException) -> None:
@@ -253,7 +236,7 @@ def _private_key(pem: bytes, passphrase: str | bytes | Secret | None) -> Ed25519
         raise ValueError(_UNREADABLE_OPENSSH if load is serialization.load_ssh_private_key else _UNREADABLE) from None
     if isinstance(key, ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey):
         return key
-    raise ValueError("the private key is of a kind that the exchange does not know: give Ed25519 or RSA")
+    raise ValueError("the exchange does not support this kind of private key: give Ed25519 or RSA")
 
 
 _UNREADABLE: Final = "the private key cannot be read: not PKCS#8 PEM, or the passphrase is wrong"
@@ -274,10 +257,10 @@ def _private_block(pem: bytes) -> tuple[bytes, bytes]:
         label, body = private[0]
         return label, b"-----BEGIN %s-----\n%s\n-----END %s-----\n" % (label, _folded(body), label)
     if private:
-        raise ValueError("the PEM holds several private keys: keep the one that belongs to the API key")
+        raise ValueError("the PEM contains several private keys: keep the one that belongs to the API key")
     if blocks:
         what = blocks[0][0].decode().lower()
-        raise ValueError(f"the PEM holds a {what}, no private key: give the private half")
+        raise ValueError(f"the PEM contains a {what}, not a private key: give the private key")
     if not is_pem(pem) and (form := key_form(pem)):
         raise ValueError(f"the private key is {form}")
     raise ValueError(_UNREADABLE)
@@ -340,21 +323,22 @@ def _encoded(text: str | bytes) -> bytes:
     return text.encode(errors="surrogatepass") if isinstance(text, str) else text
 
 
-def _remedy(path: Path, status: os.stat_result) -> str:
-    """Return what the user can do about a file that too many users can read."""
-    is_mounted = bool(os.statvfs(path).f_flag & os.ST_RDONLY) or not status.st_mode & 0o222
-    if not is_mounted and os.geteuid() in {0, status.st_uid}:
-        return "chmod 600 it"
-    return (
-        "chmod 400 it. If it is mounted and cannot be changed, mount it with mode 0400 (Kubernetes: defaultMode; "
-        "Docker: mode and uid), or start the program with a copy of its own that has mode 0600"
-    )
-
-
-def _readers(status: os.stat_result) -> str:
-    if status.st_mode & stat.S_IRWXO:
-        return "everybody"
+def _file_flaw(path: Path, status: os.stat_result, *, is_secret: bool) -> str:
+    if not stat.S_ISREG(status.st_mode):
+        return "cannot be read: it is not a regular file"
+    if status.st_size > LARGEST_KEY:
+        return f"cannot be read: it is larger than any key ({LARGEST_KEY} bytes)"
+    if not is_secret or os.name != "posix":
+        return ""
     # A group may read a file that another user owns: secrets are mounted into containers in this way.
-    if status.st_mode & stat.S_IRWXG and status.st_uid == os.geteuid():
-        return "its group"
-    return ""
+    is_own = status.st_uid == os.geteuid()
+    others = "all users" if status.st_mode & stat.S_IRWXO else "its group" if status.st_mode & stat.S_IRWXG else ""
+    if not others or (others == "its group" and not is_own):
+        return ""
+    is_mounted = bool(os.statvfs(path).f_flag & os.ST_RDONLY) or not status.st_mode & 0o222
+    if not is_mounted and (is_own or os.geteuid() == 0):
+        return f"can be read by {others}: run chmod 600"
+    return (
+        f"can be read by {others}: run chmod 400. If the file is mounted and cannot be changed, mount it with mode "
+        "0400 (Kubernetes: defaultMode, Docker: mode and uid) or start the program with its own copy of mode 0600"
+    )

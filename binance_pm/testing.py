@@ -170,7 +170,7 @@ async def sandbox(
 def _exchange(minute: float, seed: int, accounts: int, limits: Mapping[str, int] | None) -> Exchange:
     call = CallInfo("sandbox")
     if not 0 < minute < math.inf or accounts < 1:
-        raise ConfigurationError(call, f"minute is {minute} and accounts {accounts}: both are above 0")
+        raise ConfigurationError(call, f"minute is {minute} and accounts {accounts}: both must be above 0")
     try:
         return Exchange(minute=minute, seed=seed, accounts=accounts, limits=limits)
     except ValueError as error:

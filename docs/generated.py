@@ -49,7 +49,7 @@ def answers(_: str) -> str:
     """Return every module that declares responses or enumerations of them, for mkdocstrings."""
     # Reading the registry loads every module.
     modules = sorted(name for name in sys.modules if name.startswith("binance_pm.api.")) if len(ENDPOINTS) else []
-    return "\n\n".join(_module(name) for name in modules)
+    return "\n\n".join(filter(None, map(_module, modules)))
 
 
 def errors(_: str) -> str:
@@ -114,9 +114,10 @@ def _link(returns: object) -> str:
 
 
 def _module(name: str) -> str:
+    """Return a heading and the classes of a module, or an empty text if the module has none."""
     title = (inspect.getdoc(sys.modules[name]) or name).splitlines()[0].rstrip(".")
     shown = [f"{name}.{kind.__name__}" for kind in vars(sys.modules[name]).values() if _is_shown(kind, name)]
-    return "\n\n".join([f"## {title}", *map(_class, shown)])
+    return "\n\n".join([f"## {title}", *map(_class, shown)]) if shown else ""
 
 
 def _is_shown(kind: object, module: str) -> TypeGuard[type[Any]]:

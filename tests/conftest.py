@@ -84,13 +84,13 @@ def each_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """A clock that moves when somebody sleeps."""
+    """A clock that moves when a task sleeps."""
     return FakeClock()
 
 
 @pytest.fixture
 def manual_clock() -> ManualClock:
-    """A clock that only moves when told."""
+    """A clock that only the test moves."""
     return ManualClock()
 
 

@@ -140,15 +140,18 @@ def client_id(name: str, *, longest: int = 32, characters: str = ".A-Z:/a-z0-9_-
 
 def time_range(widest: timedelta | None = None, *, start: str = "start_time", end: str = "end_time") -> Check:
     """Refuse a range of time that ends before it begins, or that is wider than one response covers."""
+    days = 0 if widest is None else widest / timedelta(days=1)
+    length = f"{days:.0f} days" if days > 1 else "24 hours"
+    bound = f"at most {length}" if days % 1 == 0 else f"less than {length}"
 
     def check(arguments: Arguments) -> None:
         if start not in arguments or end not in arguments:
             return
-        length = _time(arguments, end) - _time(arguments, start)
-        if length < 0:
+        apart = _time(arguments, end) - _time(arguments, start)
+        if apart < 0:
             raise ValueError(f"{start} is after {end}")
-        if widest is not None and length > widest / timedelta(milliseconds=1):
-            raise ValueError(f"{start} and {end} are more than {widest} apart")
+        if widest is not None and apart > widest / timedelta(milliseconds=1):
+            raise ValueError(f"{start} and {end} must be {bound} apart")
 
     return check
 

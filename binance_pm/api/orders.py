@@ -106,6 +106,27 @@ class FuturesOrderPlacement(CallOptions, total=False):
     """ACK, which is the default, has no fills. RESULT has the final state of a MARKET, IOC, FOK or GTX order."""
 
 
+class ConditionalOrderPlacement(CallOptions, total=False):
+    """The parameters that new orders which wait for a price have in common on USD-M and COIN-M futures."""
+
+    symbol: Required[str]
+    """Such as ``BTCUSDT`` or ``BTCUSD_PERP``."""
+    side: Required[SentSide]
+    """Whether the order buys or sells."""
+    quantity: Amount
+    """In units of the base asset on USD-M, and a whole number of contracts on COIN-M."""
+    position_side: SentPositionSide
+    """BOTH in one-way mode, which is the default; LONG or SHORT is required in hedge mode."""
+    reduce_only: bool
+    """Whether the order may only reduce a position. In hedge mode, side and position side already say so."""
+    price: Amount
+    """The limit price of a STOP or TAKE_PROFIT order."""
+    working_type: SentWorkingType
+    """The price that triggers the order: CONTRACT_PRICE, which is the default, or MARK_PRICE."""
+    price_protect: bool
+    """Whether the order is not triggered while mark price and latest price are far apart; by default, it is."""
+
+
 class OrderChange(CallOptions, total=False):
     """The parameters of a change of an open LIMIT order on USD-M or COIN-M futures."""
 
@@ -268,8 +289,8 @@ class Amendment(Model, frozen=True):
     """The caller's own number for the change; None if the change was sent without one."""
 
 
-class CancelAllResult(Model, frozen=True):
-    """The confirmation that all orders of a symbol were cancelled."""
+class Success(Model, frozen=True):
+    """The confirmation that a call was carried out."""
 
     code: int
     """200."""

@@ -21,7 +21,6 @@ from binance_pm.api.checks import (
 from binance_pm.api.orders import (
     Amendment,
     CallOptions,
-    CancelAllResult,
     FuturesOrder,
     FuturesOrderPlacement,
     OrderCancel,
@@ -32,6 +31,7 @@ from binance_pm.api.orders import (
     SelfTradePreventionMode,
     SentAutoCloseType,
     Side,
+    Success,
     Window,
 )
 from binance_pm.declaration import Namespace, delete, get, post, put
@@ -242,7 +242,7 @@ class UmOrders(Namespace, name="um"):
         repeat="same_effect",
         resolve=ByOpenOrders("um.open_orders"),
     )
-    async def cancel_all_orders(self, symbol: str, **options: Unpack[CallOptions]) -> CancelAllResult:
+    async def cancel_all_orders(self, symbol: str, **options: Unpack[CallOptions]) -> Success:
         """Cancel all open orders of a USD-M symbol, except algo orders that wait for a price.
 
         The response does not list them: read the open orders afterwards.

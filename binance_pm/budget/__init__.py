@@ -1,9 +1,8 @@
-"""The budget: what one egress IP may spend, so that the exchange never refuses or bans it.
+"""The budget: what one egress IP may spend, so that the exchange never refuses or bans the IP.
 
-`budget` owns lock, clocks, tasks and listeners, and drives the `scheduler`, which decides which call of the `queue` may
-go, by the ledgers of the `pools` that the call draws on (`charges`). A `ledger` bounds one of the exchange's counters
-(`pending`, `pacing`, `external`). `origins` have a clock and a `gate`, and `bans` outlive the program. `shared` puts
-the same budget into a store.
+`budget` owns lock, clocks, tasks and listeners, and drives the `scheduler`, which decides by the ledgers of the `pools`
+which calls of the `queue` may go. A `ledger` bounds one of the exchange's counters (`pending`, `pacing`, `external`).
+`origins` have a clock and a `gate`, and `bans` outlive the program. `shared` keeps the same budget in a store.
 """
 
 from __future__ import annotations
@@ -51,9 +50,9 @@ def process_budget(egress: str = "") -> Budget:
     Args:
         egress: the proxy or the local address through which requests are sent; empty for the default.
     """
-    # Loaded with the first budget of the process: importing the package is to be cheap.
+    # Loaded with the first budget of the process: importing the package has to be cheap.
     from binance_pm.budget.bans import default_path  # noqa: PLC0415
 
     budget = _of_egress.get(egress)
-    # Two threads may make one at the same time: both use the first.
+    # Two threads may create a budget at the same time: both use the first.
     return budget or _of_egress.setdefault(egress, Budget(bans=default_path(), egress=egress))

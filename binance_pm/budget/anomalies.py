@@ -22,9 +22,9 @@ class AnomalyLog:
         """By how much calls of an endpoint raised the count, and how many times in a row."""
         self._logged: Final[set[tuple[Pool, str]]] = set()
 
-    def compare_weight(self, draw: PoolCharge, endpoint: str, counted: int) -> None:
+    def compare_weight(self, charge: PoolCharge, endpoint: str, counted: int) -> None:
         """Compare the weight of a call with the rise of the count while no other of our calls was in flight."""
-        pool, ledger, weight = draw
+        pool, ledger, weight = charge
         if counted == weight:
             if self._heavier:
                 self._heavier.pop((pool, endpoint), None)
@@ -41,7 +41,7 @@ class AnomalyLog:
                 pool,
                 endpoint,
                 f"The exchange's count of {pool.name} rises by {counted} with each {endpoint}, not by {weight}: "
-                "the weight is wrong, or another program calls as often. Calls on their way count as that much.",
+                "the weight is wrong, or another program calls as often. Calls in flight count as that much.",
             )
 
     def forget(self, pool: Pool) -> None:
@@ -50,12 +50,7 @@ class AnomalyLog:
             del self._heavier[key]
 
     def report_window(self, pool: Pool, misplaced: int) -> None:
-        """Log that the window is not the clock minute.
-
-        Args:
-            pool: the pool whose count showed it.
-            misplaced: see `Ledger.misplaced`.
-        """
+        """Log that the window is not the clock minute; see `Ledger.misplaced`."""
         self._log_once(
             pool,
             "",

@@ -81,7 +81,7 @@ def read_bans(path: Path) -> dict[str, float]:
         if isinstance(end, float) and 0 <= end < math.inf and _is_writable(name)
     }
     if bad := len(entries) - len(bans):
-        _log.warning("%d of the bans in %s cannot be read: the others are honoured.", bad, ascii(str(path)))
+        _log.warning("%d of the bans in %s cannot be read: the others are respected.", bad, ascii(str(path)))
     return {name: end for name, end in bans.items() if not is_kept_in_memory(name)}
 
 
@@ -91,13 +91,13 @@ def is_kept_in_memory(key: str) -> bool:
 
 
 def write_ban(path: Path, key: str, until: float, *, now: float, lock_seconds: float = _LOCK_SECONDS) -> None:
-    """Write a ban to the file, beside those that have not ended.
+    """Write a ban to the file, beside those that have not ended; times are seconds since the epoch.
 
     Args:
-        path: of the file.
-        key: the origin, and the egress.
-        until: when the ban ends, in seconds since the epoch.
-        now: seconds since the epoch.
+        path: the file.
+        key: the origin, and the egress IP if there are several.
+        until: when the ban ends.
+        now: what the wall clock shows.
         lock_seconds: how long to wait for other writers.
     """
     if is_kept_in_memory(key):
@@ -106,7 +106,7 @@ def write_ban(path: Path, key: str, until: float, *, now: float, lock_seconds: f
         if not path.name:
             raise ValueError("the path names no file")  # noqa: TRY301 - logged like the others
         if _is_device(path):
-            # As root one could put a file in the place of /dev/null, for every program of the machine.
+            # Root could replace /dev/null with a file, for every program on the machine.
             raise ValueError("it is a device")  # noqa: TRY301 - same
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(path.parent, lock_seconds):
@@ -123,7 +123,7 @@ def _entries(path: Path) -> Mapping[str, object]:
     with open(path, "rb", opener=open_at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no regular file")
+            raise ValueError("it is not a regular file")
         if status.st_size > _LARGEST:
             raise ValueError(f"it is larger than {_LARGEST} bytes")
         text = file.read(_LARGEST)

@@ -22,11 +22,11 @@ from binance_pm.budget.anomalies import AnomalyLog
 from binance_pm.budget.charges import Bounds, ChargeSet, PoolCharge, PoolLedger
 from binance_pm.budget.events import Admitted, BudgetEvent, PoolState, Refused, shown
 from binance_pm.budget.gate import Gate
+from binance_pm.budget.ledger import Ledger
 from binance_pm.budget.origins import Origins
 from binance_pm.budget.plan import Group, Plan, Priced, make_plan
-from binance_pm.budget.pools import LedgerSource, LocalLedgers, PoolTable, check_limits, new_ledger
-from binance_pm.budget.refusal import gate_closed, refusal
-from binance_pm.budget.reservation import Reservation, is_awake
+from binance_pm.budget.pools import PoolTable, check_limits
+from binance_pm.budget.reservation import Reservation, gate_closed, is_awake, refusal
 from binance_pm.budget.scheduler import Scheduler, waiting_of
 from binance_pm.budget.waiting import Waiting
 from binance_pm.clock import ServerClock
@@ -44,23 +44,24 @@ _STALL_SECONDS: Final = 5.0
 
 
 class Budget:
-    """What one egress IP may spend, shared by every client behind it.
-
-    It may be used from several event loops and threads at once.
+    """What one egress IP may spend, shared by every client behind it, in any event loop and thread.
 
     Args:
         limits: limits that differ from `LIMITS`, by family and limit type.
-        minute: seconds of the exchange's minute; only a test exchange has another than 60.
-        instances: how many programs behind the IP have a budget like this one without sharing it.
-        bans: a file in which bans outlive the program; None to keep them in memory.
+        minute: seconds of the exchange's minute; only a test exchange has another length than 60.
+        instances: how many programs behind the IP have such a budget without sharing one.
+        bans: a file in which bans outlive the program; None to keep bans in memory.
         egress: the name of the egress IP in that file.
         monotonic: this machine's clock that never steps, in seconds.
-        wall: this machine's wall clock, used until the exchange has told its time.
+        wall: this machine's wall clock, used until the exchange has reported its time.
         sleep: waits for seconds of the monotonic clock.
 
     Raises:
         ConfigurationError: an argument cannot be used.
     """
+
+    _min_wait: float = 0.0
+    """Seconds for which a call may wait at least, even if its `max_wait` is shorter."""
 
     @checked("Budget")
     def __init__(
@@ -83,7 +84,6 @@ class Budget:
         self.sleep: Final = sleep
         self._lock: threading.RLock = threading.RLock()
         self._origins: Final = Origins(bans, egress, monotonic=monotonic, wall=wall)
-        self._source: LedgerSource = LocalLedgers(self._limits, minute=minute, instances=instances)
         self._table: Final = PoolTable(self._limits)
         self._scheduler: Final = Scheduler()
         self._threads: Counter[int] = Counter()
@@ -99,8 +99,7 @@ class Budget:
     @property
     def processes(self) -> int:
         """How many programs use the limits of the IP, this one included."""
-        with self._lock:
-            return self._source.processes
+        return self._instances
 
     @property
     def waiting(self) -> int:
@@ -119,7 +118,7 @@ class Budget:
             is_new = not self._origins.has_gate(origin)
             gate = self._origins.gate(origin)
             if is_new and gate.until > self.monotonic():
-                self._source.gate_closed(origin)
+                self._report_closed_gate(origin)
             return gate
 
     def ban_advice(self, origin: str) -> str:
@@ -147,10 +146,9 @@ class Budget:
             return calls | {reservation.call: why for reservation, why in self._scheduler.waiting(now)}
 
     def add_listener(self, listener: Callable[[BudgetEvent], None]) -> None:
-        """Have a function called with every `BudgetEvent`, such as one that counts for metrics.
+        """Call a function with every `BudgetEvent`, such as one that counts for metrics.
 
-        The function is called in the middle of a call, from any thread, and must be quick. An exception that it raises
-        is logged.
+        The function is called in the middle of a call, from any thread, and must be quick. Its exceptions are logged.
         """
         self._listeners.append(listener)
 
@@ -192,20 +190,20 @@ class Budget:
         call: CallInfo,
         max_wait: float,
         priority: Priority = Priority.POLL,
-        returning: bool = False,
+        requeued: bool = False,
     ) -> Reservation:
         """Return a reservation of weight in every pool that counts a call; entering it waits for the weight.
 
         Args:
-            charges: what the call costs, in pools of one origin.
+            charges: the weight of the call, in pools of one origin.
             call: the call and its account, for errors and fair queueing.
             max_wait: seconds to wait at most.
-            priority: what the call is for.
-            returning: whether the call was admitted before and was refused because of other programs: it goes to the
+            priority: the priority of the call.
+            requeued: whether the call was admitted before and was refused because of other programs: it goes to the
                 head of the queue.
 
         Raises:
-            BudgetExceeded: on entering, as soon as it is known that the wait would be longer.
+            BudgetExceeded: on entering, as soon as the wait is known to be longer.
             GateClosed: on entering, if the gate of the origin stays closed for longer.
         """
         charge_set = self._table.charge_sets.get(charges) or self._charge_set(charges)
@@ -215,8 +213,8 @@ class Budget:
             call,
             priority,
             asked_at=self.monotonic(),
-            max_wait=max(max_wait, self._source.min_wait),
-            is_returning=returning,
+            max_wait=max(max_wait, self._min_wait),
+            is_requeued=requeued,
         )
 
     def try_acquire(self, reservation: Reservation) -> bool:
@@ -263,7 +261,7 @@ class Budget:
             for _, ledger, _ in reservation.charges:
                 is_held = is_held and now < ledger.trusted_until
             if not is_held:
-                raise BudgetExceeded(reservation.call, "sending began too long after its turn had come", wait=0.0)
+                raise BudgetExceeded(reservation.call, "the reservation expired before the request was sent", wait=0.0)
         return now
 
     def release(self, reservation: Reservation) -> None:
@@ -298,16 +296,16 @@ class Budget:
             self._dispatch()
 
     def observe_time(self, origin: str, earliest: float, latest: float, *, asked: float) -> bool:
-        """Learn that the time endpoint of an origin has told a time in [earliest, latest].
+        """Learn that the time endpoint of an origin has reported a time in [earliest, latest].
 
         Args:
-            origin: whose time it is.
+            origin: the origin of the endpoint.
             earliest: seconds since the epoch.
             latest: seconds since the epoch.
             asked: monotonic time before the request was sent.
 
         Returns:
-            Whether the time is believed: one far from everything known has to be reported twice.
+            Whether the time is believed: a time far from all that is known has to be reported twice.
         """
         now = self.monotonic()
         with self._lock:
@@ -316,15 +314,41 @@ class Budget:
             return is_believed
 
     def restart(self) -> None:
-        """Start again in a process without the tasks that wait and send, such as the child of a fork."""
+        """Start again in the child of a fork, which has none of the tasks that wait and send."""
         self._lock = threading.RLock()
         self._scheduler.queue.clear()
         self._threads.clear()
-        if self._source.restart():
-            self._scheduler.settle_all(self.monotonic())
-        else:
-            self._scheduler.open.clear()
-            self._table.clear()
+        self._restart_ledgers()
+
+    def _restart_ledgers(self) -> None:
+        """Count what the parent of a forked process has sent, too."""
+        self._scheduler.settle_all(self.monotonic())
+
+    def _open_ledger(self, pool: Pool, bounds: Bounds) -> PoolLedger:
+        """Return a ledger of a pool that has none."""
+        del bounds
+        return self._new_ledger(pool.family, pool.limit_type)
+
+    def _new_ledger(self, family: Family, limit_type: LimitType) -> Ledger:
+        """Return an empty ledger; only what is counted for the IP is divided among instances."""
+        instances = self._instances if limit_type is LimitType.IP else 1
+        return Ledger(self._limits[family, limit_type], minute=self._minute, instances=instances)
+
+    def _is_done_with(self, pool: Pool) -> bool:
+        """Return whether the ledger of an idle pool may be forgotten."""
+        del pool
+        return True
+
+    def _refresh(self) -> None:
+        """Prepare the ledgers for a decision."""
+
+    def _look_at(self, at: float, deadline: float, now: float) -> float:
+        """Return when to look again at a call that may fit at a monotonic time, and gives up at another."""
+        del deadline, now
+        return at
+
+    def _report_closed_gate(self, origin: str) -> None:
+        """Report to other processes that the gate of an origin has closed."""
 
     async def _wait_in_queue(self, reservation: Reservation) -> None:
         """Wait in the queue; the first call of a line holds the timer."""
@@ -367,18 +391,18 @@ class Budget:
     def _dispatch(self) -> None:
         """Admit every call that fits, and wake those that have to look again."""
         now = self.monotonic()
-        self._source.refresh()
+        self._refresh()
         if self._scheduler.open:
             self._scheduler.expire(now)
         while self._scheduler.queue.lines:
-            admitted, earlier = self._scheduler.schedule(now, self._source.look_at)
+            admitted, earlier = self._scheduler.schedule(now, self._look_at)
             gone = [reservation for reservation in earlier if not reservation.wake()]
             for reservation in admitted:
                 if reservation.wake():
                     self._note_admitted(reservation, now)
                 else:
                     gone.append(reservation)
-            # The event loops of these have ended: others may have their weight and their place.
+            # The event loops of these calls have ended: other calls may have their weight and their place.
             for reservation in gone:
                 if not self._scheduler.release(reservation):
                     self._scheduler.queue.remove(reservation)
@@ -419,7 +443,7 @@ class Budget:
             return
         origin = reservation.origin
         seconds = self._origins.close_gate(origin, feedback, now, minute=self._minute)
-        self._source.gate_closed(origin)
+        self._report_closed_gate(origin)
         if self._listeners:
             self._listeners.emit(Refused(origin, feedback.status, feedback.limit == "ban", seconds))
 
@@ -427,11 +451,10 @@ class Budget:
         with self._lock:
             if self._table.is_full:
                 used = self._scheduler.pools()
-                for pool in self._table.forget_idle(self._source.is_done_with, used, self.monotonic()):
+                for pool in self._table.forget_idle(self._is_done_with, used, self.monotonic()):
                     self._anomalies.forget(pool)
             origin = charges[0].pool.origin
-            open_ledger = partial(self._source.open, bounds=self._origins.bounds(origin))
-            found = self._table.charges(charges, open_ledger)
+            found = self._table.charges(charges, partial(self._open_ledger, bounds=self._origins.bounds(origin)))
             charge_set = ChargeSet(found, tuple(it.pool for it in found), self.gate(origin), self.clock(origin))
             self._table.charge_sets[charges] = charge_set
             return charge_set
@@ -444,8 +467,7 @@ class Budget:
             for pool, ledger in self._table.ledgers.items()
             if (pool.family, pool.limit_type) == (family, kind) and pool.path in {"", path}
         ]
-        unused = new_ledger(self._limits, family, kind, minute=self._minute, instances=self._instances)
-        return min(ledger.for_polls(now) for ledger in known or [unused])
+        return min(ledger.for_polls(now) for ledger in known or [self._new_ledger(family, kind)])
 
     def _state(
         self, pool: Pool, ledger: PoolLedger, waiting: Mapping[Priority, int], reasons: Counter[Waiting], now: float

@@ -1,4 +1,4 @@
-"""What a call takes of each pool, and what a pool's ledger has to offer for that."""
+"""The weight that a call needs of each pool, and the ledger of a pool."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class PoolLedger(Protocol):
 
 
 class PoolCharge(NamedTuple):
-    """What a call takes of one pool."""
+    """The weight that a call needs of one pool."""
 
     pool: Pool
     ledger: PoolLedger

@@ -15,25 +15,25 @@ class PoolState(msgspec.Struct, frozen=True):
     """One pool at one moment, in weight of the current minute."""
 
     pool: Pool
-    """Which pool."""
+    """The pool."""
     limit: int
     """Weight per minute that the exchange allows."""
     used: int
-    """The most that the exchange can have counted, calls on their way included."""
+    """The most that the exchange can have counted, calls in flight included."""
     in_flight: int
     """Of `used`: calls without a response that were not given up."""
     cap: int
-    """What may be used of the limit now."""
+    """The part of the limit that may be used now."""
     reserve: int
-    """What is kept of that for orders and rescues."""
+    """The part of `cap` that is kept for orders and rescues."""
     external: int
-    """What of the latest minute was surely used by others on the IP."""
+    """The weight of the latest minute that other programs on the IP surely used."""
     closed: float
     """Seconds until the gate of the origin opens; 0 if the gate is open."""
     waiting: Mapping[Priority, int]
-    """How many calls wait for it, by priority."""
+    """How many calls wait for the pool, by priority."""
     waiting_for: Waiting | None = None
-    """What most of them wait for now; None if none waits."""
+    """What most of these calls wait for; None if no call waits."""
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class Admitted(msgspec.Struct, frozen=True):
     priority: Priority
     """The priority of the call."""
     waited: float
-    """Seconds."""
+    """Seconds for which the call waited."""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -57,14 +57,14 @@ class Refused(msgspec.Struct, frozen=True):
     banned: bool
     """Whether the refusal is a ban (418)."""
     seconds: float
-    """For how long the gate is closed from now on."""
+    """Seconds until the gate opens."""
 
 
 BudgetEvent = Admitted | Refused
 
 
 def shown(state: PoolState) -> str:
-    """The state in a few words."""
+    """Return the state in a few words."""
     waiting = "".join(
         f", {number} {priority.name.lower()} waiting" for priority, number in state.waiting.items() if number
     )

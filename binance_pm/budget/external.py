@@ -23,12 +23,7 @@ _MOST_AT_FIRST = 0.3
 
 
 class ExternalUsage:
-    """The rate of external usage, and how much it may add while one call is in flight.
-
-    Args:
-        limit: the limit of the pool.
-        minute: seconds of the exchange's minute.
-    """
+    """The rate of external usage, and how much external usage may add while one call is in flight."""
 
     def __init__(self, limit: int, minute: float) -> None:
         self.share: int = 0

@@ -49,19 +49,19 @@ def closing_seconds(
     bounds: tuple[float, float],
     minute: float,
     wall: float = math.inf,
-    is_heard: bool = True,
+    is_synchronised: bool = True,
 ) -> float:
     """Return for how many seconds a refusal closes the gate.
 
     Args:
-        feedback: what the refusal says.
+        feedback: the facts of the refusal.
         bounds: the earliest and the latest time that the exchange's clock can show now.
         minute: seconds of the exchange's minute.
         wall: what this machine's clock shows, seconds since the epoch.
-        is_heard: whether the bounds are the exchange's; if not, the refusal's own `Date` counts as well.
+        is_synchronised: whether the bounds are the exchange's; if not, the refusal's own `Date` counts as well.
     """
     earliest, latest = bounds
-    clocks = [earliest, wall] if is_heard or feedback.date is None else [earliest, wall, feedback.date]
+    clocks = [earliest, wall] if is_synchronised or feedback.date is None else [earliest, wall, feedback.date]
     asked = max(feedback.retry_in or 0.0, _seconds_until(feedback.retry_at, clocks))
     # The bounds are as wide as an absurd history has made them.
     turn = min(minute * (math.floor(latest / minute) + 1) - earliest, 2 * minute)

@@ -40,7 +40,7 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-from binance_pm.budget.charges import NO_WAIT, Wait
+from binance_pm.budget.charges import NO_WAIT, Bounds, Wait
 from binance_pm.budget.external import ExternalUsage
 from binance_pm.budget.pacing import MAX_MINUTES, Penalty, TokenBucket
 from binance_pm.budget.pending import PendingCalls
@@ -135,7 +135,7 @@ class Ledger:
         """Weight of the latest minute that other programs on the IP surely used."""
         return self.external.share
 
-    def minutes(self, bounds: tuple[float, float]) -> range:
+    def minutes(self, bounds: Bounds) -> range:
         """Return the minutes in which the exchange's clock can be."""
         return range(math.floor(bounds[0] / self._minute), math.floor(bounds[1] / self._minute) + 1)
 
@@ -144,7 +144,7 @@ class Ledger:
         counted = max(self._header.get(minute, 0), self._own.get(minute, 0))
         return counted + self.in_flight + self._pending.weight(minute)
 
-    def most_used(self, bounds: tuple[float, float]) -> int:
+    def most_used(self, bounds: Bounds) -> int:
         """Return `used` of the fullest minute in which the exchange's clock can be."""
         return max(map(self.used, self._remembered(bounds)), default=self.in_flight)
 
@@ -156,7 +156,7 @@ class Ledger:
         # However wrong the bound is, a few calls have to correct it.
         return max(whole - kept, _LEAST * self.limit - MARGIN)
 
-    def reserve(self, bounds: tuple[float, float]) -> float:
+    def reserve(self, bounds: Bounds) -> float:
         """Return the weight that is kept for orders and rescues now."""
         return self._reserve_rate * (self._minute - bounds[1] % self._minute)
 
@@ -165,7 +165,7 @@ class Ledger:
         external = self.external.rate * self._minute
         return max(0.0, self.cap(now) - external - LEFT_BY_PLANS * self.limit) / self.instances
 
-    def latest_bounds(self, bounds: tuple[float, float]) -> tuple[float, float]:
+    def latest_bounds(self, bounds: Bounds) -> Bounds:
         """Return the bounds, narrowed by the latest minute that a response was proven to be in: it has begun."""
         # A minute far ahead of the bounds was reported by a wrong clock.
         latest = math.floor(bounds[1] / self._minute) + 1
@@ -180,7 +180,7 @@ class Ledger:
         """Return whether the weight fits into an empty minute."""
         return weight <= (self.limit - MARGIN) / self.instances
 
-    def wait(self, weight: int, priority: Priority, now: float, bounds: tuple[float, float]) -> Wait:
+    def wait(self, weight: int, priority: Priority, now: float, bounds: Bounds) -> Wait:
         """Return how long a call of the weight has to wait."""
         if max(self._arrived, self._acquired_at, self._counted_at) > now + _AHEAD_SECONDS:
             self._forget_ahead(now)
@@ -203,7 +203,7 @@ class Ledger:
         return self._wait_for_room(weight, priority, now, bounds, room, cap)
 
     def _wait_for_room(
-        self, weight: int, priority: Priority, now: float, bounds: tuple[float, float], room: float, cap: float
+        self, weight: int, priority: Priority, now: float, bounds: Bounds, room: float, cap: float
     ) -> Wait:
         external = self._external_rate
         # What polls leave for each second of the rest of the minute: the reserve, and what other programs use.
@@ -226,7 +226,7 @@ class Ledger:
             return Wait(left, holds_up=True)
         return NO_WAIT
 
-    def why(self, weight: int, priority: Priority, now: float, bounds: tuple[float, float]) -> WeightReason:
+    def why(self, weight: int, priority: Priority, now: float, bounds: Bounds) -> WeightReason:
         """Return the reason for which `wait` has no room for a call."""
         if self.wait(weight, priority, now, bounds).seconds == math.inf:
             return "responses"
@@ -337,13 +337,7 @@ class Ledger:
         self._weight_factor = max(self._weight_factor, min(times, _MAX_WEIGHT_FACTOR))
 
     def catch_up(self, minute: int, used: int, own: int) -> None:
-        """Learn what happened in a minute without reports.
-
-        Args:
-            minute: which one.
-            used: the highest count in a header; 0 if there was none.
-            own: settled weight that is proven to be in the minute.
-        """
+        """Learn the highest count of a minute without reports, and our settled weight that is proven to be in it."""
         # The time is not reported: it was before the next decision.
         self._arrived = math.inf
         self._forget(minute)
@@ -366,7 +360,7 @@ class Ledger:
         self._bucket.drain(now)
         self._penalty.add(minute, self.limit)
 
-    def _blindness(self, now: float, bounds: tuple[float, float]) -> float:
+    def _blindness(self, now: float, bounds: Bounds) -> float:
         """Return the seconds to wait for the response of a call in flight, which reports what others have used."""
         # Other programs, or this one before a restart, may have used most of the minute.
         is_blind = not self._probed
@@ -387,13 +381,11 @@ class Ledger:
     def _ours(self, minute: int) -> int:
         return self._own.get(minute, 0) + self.in_flight + self._pending.weight(minute)
 
-    def _has_room(self, weight: int, room: float, now: float, bounds: tuple[float, float]) -> bool:
+    def _has_room(self, weight: int, room: float, now: float, bounds: Bounds) -> bool:
         """Return whether the call would fit if nothing were kept for other programs and for orders."""
         return not any(self._fullness(minute, weight, room, 0.0, now, bounds) for minute in self._remembered(bounds))
 
-    def _fullness(
-        self, minute: int, weight: int, room: float, kept: float, now: float, bounds: tuple[float, float]
-    ) -> float:
+    def _fullness(self, minute: int, weight: int, room: float, kept: float, now: float, bounds: Bounds) -> float:
         """Return the seconds until the minute has room, or has surely ended."""
         end = self._minute * (minute + 1)
         ends_in = min(end - bounds[0], self._header_at.get(minute, math.inf) + _WINDOW * self._minute - now)
@@ -413,7 +405,7 @@ class Ledger:
         # Only what is kept is in the way, and that decreases.
         return max(_SHORTEST_REST, rest - left / kept)
 
-    def _projected(self, minute: int, now: float, bounds: tuple[float, float]) -> float:
+    def _projected(self, minute: int, now: float, bounds: Bounds) -> float:
         """Return the weight that other programs may have added since the latest header."""
         # Bounded, counted from the minute's start, and not applied to its first call, which corrects the estimate.
         if not self.used(minute):
@@ -421,7 +413,7 @@ class Ledger:
         age = max(0.0, min(now - self._counted_at, bounds[1] - self._minute * minute))
         return min(_PROJECTION * self.external.rate * age, _MAX_PROJECTED * self.limit)
 
-    def _pace(self, weight: int, cap: float, external: float, now: float, bounds: tuple[float, float]) -> float:
+    def _pace(self, weight: int, cap: float, external: float, now: float, bounds: Bounds) -> float:
         """Return the seconds until the bucket has tokens for the weight."""
         minute = math.floor(bounds[1] / self._minute)
         rest = max(self._minute * (minute + 1) - bounds[1] - _TURN_SECONDS, _SHORTEST_REST)
@@ -472,7 +464,7 @@ class Ledger:
             # The header may contain the weight, and this program may use only its own part of the limit.
             self._own[minute] = self._own.get(minute, 0) + weight
 
-    def _remembered(self, bounds: tuple[float, float]) -> Iterable[int]:
+    def _remembered(self, bounds: Bounds) -> Iterable[int]:
         """Return the possible minutes of which anything is known: they are few, however many are possible."""
         possible = self.minutes(bounds)
         if possible.stop - possible.start <= 3:

@@ -1,4 +1,4 @@
-"""The clock and the gate of each origin; bans from before the program started close the gate, too."""
+"""The origins of the exchange; bans from before the program started close the gate, too."""
 
 from __future__ import annotations
 
@@ -20,14 +20,7 @@ NEWS_SECONDS: Final = 1.5
 
 
 class Origins:
-    """What is known of each origin of the exchange.
-
-    Args:
-        bans: the file in which bans outlive the program; None to keep them in memory.
-        egress: the name of the egress IP in that file.
-        monotonic: the monotonic clock, in seconds.
-        wall: the wall clock, in seconds since the epoch.
-    """
+    """The clock and the gate of each origin; the arguments are those of `Budget`."""
 
     def __init__(
         self, bans: Path | str | None, egress: str, *, monotonic: Callable[[], float], wall: Callable[[], float]
@@ -58,7 +51,7 @@ class Origins:
         """Return the gate of an origin; the first time, a ban that the file knows closes it."""
         gate = self._gates.get(origin)
         if gate is None:
-            # Loaded with the first origin: importing the package is to be cheap.
+            # Loaded with the first origin: importing the package has to be cheap.
             from binance_pm.budget.bans import is_kept_in_memory, read_bans  # noqa: PLC0415
 
             gate = self._gates[origin] = Gate()
@@ -73,7 +66,7 @@ class Origins:
         """Close the gate after a refusal, and keep a ban in the file; return for how many seconds it is closed."""
         banned, clock, gate = feedback.limit == "ban", self.clock(origin), self.gate(origin)
         seconds = closing_seconds(
-            feedback, bounds=clock.bounds(), minute=minute, wall=self._wall(), is_heard=clock.is_synchronised
+            feedback, bounds=clock.bounds(), minute=minute, wall=self._wall(), is_synchronised=clock.is_synchronised
         )
         if seconds > gate.wait(now) + NEWS_SECONDS:
             _log.warning("%s answered HTTP %d: nothing is sent to it for %.1f s", origin, feedback.status, seconds)

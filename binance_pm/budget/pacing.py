@@ -13,12 +13,7 @@ MAX_MINUTES: Final = 8
 
 
 class TokenBucket:
-    """Tokens for polls, filled at the rate of what is left of a minute over the time that is left.
-
-    Args:
-        capacity: the most tokens that it holds.
-        tokens: those that it holds at first.
-    """
+    """Tokens for polls, filled at the rate of what is left of a minute over the time that is left."""
 
     def __init__(self, capacity: float, tokens: float) -> None:
         self.capacity: float = capacity
@@ -37,10 +32,10 @@ class TokenBucket:
         """Fill the bucket, and return the seconds until it has tokens for the weight if nothing is sent meanwhile.
 
         Args:
-            weight: of the call.
-            left: weight that is left of the minute.
-            rest: seconds that are left of it.
-            external: weight a second that other programs use.
+            weight: the weight of the call.
+            left: the weight that is left of the minute.
+            rest: the seconds that are left of the minute.
+            external: the weight a second that other programs use.
             now: monotonic time.
         """
         if -math.inf < self.filled_at < now:

@@ -1,4 +1,4 @@
-"""Calls that the exchange may have counted, and of which no header proves it yet."""
+"""Calls that the exchange may have counted, and that no header proves yet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PendingCalls:
     def __init__(self) -> None:
         self.batches: Final[dict[tuple[range, int], Batch]] = {}
         self._weights: Final[dict[int, int]] = {}
-        """The sum for a minute, if it was asked for since the last change."""
+        """The sums that were computed since the last change, by minute."""
 
     def weight(self, minute: int) -> int:
         """Return the weight that may be in a minute."""
@@ -44,10 +44,10 @@ class PendingCalls:
         """Remove from a minute the calls that its header contains, and return their weight.
 
         Args:
-            minute: whose header it is.
-            sent: monotonic time at which the call with the header was sent: what was known before is contained.
-            highest: the highest count of the minute: what was counted as the same or less is contained, too, as a
-                count only grows within a minute.
+            minute: the minute of the header.
+            sent: monotonic time at which the call with the header was sent: the header contains what was known before.
+            highest: the highest count of the minute: a count only grows within a minute, so calls whose responses
+                reported no more are contained, too.
         """
         proven = [
             (key, batch)

@@ -1,4 +1,4 @@
-"""Whether a polling plan fits into the limits, and which interval would."""
+"""Whether a polling plan fits the limits, and the shortest interval that does."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from binance_pm.limits import LIMITS, Family, LimitType, Pool
 
 
 class Priced(Protocol):
-    """What a plan needs to know of an endpoint."""
+    """An endpoint, as a plan needs it."""
 
     @property
     def path(self) -> str:
-        """Its path."""
+        """The path."""
         ...
 
     @property
@@ -26,12 +26,12 @@ class Priced(Protocol):
 
     @property
     def poll_weights(self) -> Mapping[LimitType, int]:
-        """The cost of a call without parameters, by type of limit."""
+        """The weight of a call without parameters, by limit type."""
         ...
 
 
 class PoolPlan(msgspec.Struct, frozen=True):
-    """What a plan asks of one pool."""
+    """The weight that a plan needs of one pool."""
 
     name: str
     """See `Pool.name`."""
@@ -44,16 +44,16 @@ class PoolPlan(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What becomes of polling a number of accounts at an interval."""
+    """Whether a number of accounts can be polled at an interval."""
 
     accounts: int
-    """How many accounts are read."""
+    """How many accounts are polled."""
     every: float
-    """Seconds between two readings of the same account."""
+    """Seconds between two polls of the same account."""
     shortest: float
     """The shortest interval that fits, in seconds; infinite if none does."""
     pools: tuple[PoolPlan, ...]
-    """What the plan needs of each pool."""
+    """The weight that the plan needs of each pool."""
 
     @property
     def fits(self) -> bool:
@@ -62,7 +62,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 Group = tuple[int, Iterable[Priced]]
-"""How many accounts, and what is read of each."""
+"""A number of accounts, and the endpoints that are polled of each."""
 
 
 def make_plan(
@@ -73,11 +73,11 @@ def make_plan(
     minute: float,
     limits: Mapping[tuple[Family, LimitType], int],
 ) -> Plan:
-    """The plan of reading all the endpoints of each account once an interval.
+    """Return the plan of polling all the endpoints of each account once an interval.
 
     Args:
-        groups: the accounts, by what is read of each.
-        every: seconds between two readings of the same account.
+        groups: how many accounts each group has, and the endpoints that are polled of each.
+        every: seconds between two polls of the same account.
         available: returns the weight a minute that polls may use in a pool, by family, limit type and path.
         minute: seconds of the exchange's minute.
         limits: weight a minute that the exchange allows.
@@ -87,7 +87,7 @@ def make_plan(
     for count, endpoints in groups:
         accounts += count
         for pool, weight in _weights(endpoints).items():
-            # What is counted for each account by itself is decided by the one that needs most.
+            # In a pool that each account has for itself, the account that needs most decides.
             known = rounds.get(pool, 0)
             rounds[pool] = known + count * weight if pool[1] is LimitType.IP else max(known, weight)
     pools: list[PoolPlan] = []
@@ -96,13 +96,13 @@ def make_plan(
         most = available(family, kind, path)
         name = Pool("", family, kind, path=path).name
         pools.append(PoolPlan(name, weight * minute / every, most, limits[family, kind]))
-        # Not by way of `every`: its rounding would make the shortest interval miss itself.
+        # Not computed from `every`: by rounding, the shortest interval would not fit itself.
         shortest = max(shortest, weight * minute / most if most else math.inf)
     return Plan(accounts, every, shortest, tuple(pools))
 
 
 def _weights(endpoints: Iterable[Priced]) -> dict[tuple[Family, LimitType, str], int]:
-    """What one reading of one account takes of each pool."""
+    """Return the weight of one poll of one account in each pool."""
     weights: dict[tuple[Family, LimitType, str], int] = {}
     for endpoint in endpoints:
         for kind, weight in endpoint.poll_weights.items():

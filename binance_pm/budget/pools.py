@@ -1,14 +1,14 @@
-"""The ledgers of the pools in use, and where they come from."""
+"""The ledgers of the pools in use."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol
+from typing import Final
 from weakref import WeakValueDictionary
 
-from binance_pm.budget.charges import Bounds, ChargeSet, PoolCharge, PoolLedger
-from binance_pm.budget.ledger import MARGIN, Ledger
+from binance_pm.budget.charges import ChargeSet, PoolCharge, PoolLedger
+from binance_pm.budget.ledger import MARGIN
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.limits import LIMITS, Charge, Family, LimitType, Pool
 
@@ -17,91 +17,6 @@ Limits = Mapping[tuple[Family, LimitType], int]
 
 # So many sets of charges are remembered; those of more are looked up again.
 _MAX_CHARGE_SETS: Final = 512
-
-
-class LedgerSource(Protocol):
-    """What makes ledgers, and what joins them to those of other processes, if any share the budget."""
-
-    @property
-    def processes(self) -> int:
-        """How many processes use the limits of the IP, this one included."""
-        ...
-
-    @property
-    def min_wait(self) -> float:
-        """Seconds for which a call may wait at least, even if its `max_wait` is shorter."""
-        ...
-
-    def open(self, pool: Pool, bounds: Bounds) -> PoolLedger:
-        """Return a ledger of a pool that has none."""
-        ...
-
-    def is_done_with(self, pool: Pool) -> bool:
-        """Return whether the ledger of the pool may be forgotten."""
-        ...
-
-    def refresh(self) -> None:
-        """Prepare the ledgers for a decision."""
-        ...
-
-    def look_at(self, at: float, deadline: float, now: float) -> float:
-        """Return when to look again at a call that may fit at a monotonic time, and gives up at another."""
-        ...
-
-    def gate_closed(self, origin: str) -> None:
-        """Learn that the gate of an origin has closed."""
-        ...
-
-    def restart(self) -> bool:
-        """Start again in the child of a fork; return whether the ledgers still hold what the parent has sent."""
-        ...
-
-
-class LocalLedgers:
-    """Ledgers of this process alone.
-
-    Args:
-        limits: the limit a minute, by family and limit type.
-        minute: seconds of the exchange's minute.
-        instances: how many programs share the limits without a shared budget.
-    """
-
-    min_wait: float = 0.0
-
-    def __init__(self, limits: Limits, *, minute: float, instances: int) -> None:
-        self.processes: int = instances
-        self._limits: Final = limits
-        self._minute: Final = minute
-
-    def open(self, pool: Pool, bounds: Bounds) -> Ledger:
-        """Return a ledger of a pool that has none."""
-        del bounds
-        return new_ledger(self._limits, pool.family, pool.limit_type, minute=self._minute, instances=self.processes)
-
-    def is_done_with(self, pool: Pool) -> bool:
-        """Return True: no other process is interested."""
-        del pool
-        return True
-
-    def refresh(self) -> None:
-        """Do nothing: the ledgers are always up to date."""
-
-    def look_at(self, at: float, deadline: float, now: float) -> float:
-        """Return when the call may fit."""
-        del deadline, now
-        return at
-
-    def gate_closed(self, origin: str) -> None:
-        """Do nothing: no other process shares the gate."""
-
-    def restart(self) -> bool:
-        """Return True: what the parent has sent counts for the child, too."""
-        return True
-
-
-def new_ledger(limits: Limits, family: Family, limit_type: LimitType, *, minute: float, instances: int) -> Ledger:
-    """Return an empty ledger; only what is counted for the IP is divided among instances."""
-    return Ledger(limits[family, limit_type], minute=minute, instances=instances if limit_type is LimitType.IP else 1)
 
 
 class PoolTable:

@@ -19,59 +19,40 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 from binance_pm.limits import Pool, Priority
 
 
-class Waiter(Protocol):
-    """A call that may wait."""
+class _Waiter(Protocol):
+    """A call that may wait; `weight` is that in the first of its pools."""
 
     @property
-    def priority(self) -> Priority:
-        """What the call is for."""
-        ...
-
+    def priority(self) -> Priority: ...
     @property
-    def pools(self) -> tuple[Pool, ...]:
-        """The pools that the call draws on."""
-        ...
-
+    def pools(self) -> tuple[Pool, ...]: ...
     @property
-    def weight(self) -> int:
-        """The weight in the first of the pools."""
-        ...
-
+    def weight(self) -> int: ...
     @property
-    def key_id(self) -> str:
-        """The key id of the account."""
-        ...
-
+    def key_id(self) -> str: ...
     @property
-    def ticket(self) -> int:
-        """The place in the order of arrival."""
-        ...
-
+    def ticket(self) -> int: ...
     @property
-    def is_returning(self) -> bool:
-        """Whether the call was admitted before and refused: it goes to the head."""
-        ...
+    def is_requeued(self) -> bool: ...
 
 
-W = TypeVar("W", bound=Waiter)
+W = TypeVar("W", bound=_Waiter)
 _Key = tuple[str, tuple[Pool, ...]]
 
 
-class _Place(NamedTuple):
-    """The place of an account's calls in their line."""
+class _HeapEntry(NamedTuple):
+    """The next call of a flow; `starts` is its virtual time."""
 
     starts: float
-    """Virtual time."""
     ticket: int
-    """The ticket of the call."""
     key: _Key
 
 
 class _Flow(Generic[W]):
     """The calls of one account in a line that need the same pools, in the order of their arrival."""
 
-    def __init__(self, place: _Place) -> None:
-        self.place = place
+    def __init__(self, entry: _HeapEntry) -> None:
+        self.entry = entry
         self.waiters: Final[OrderedDict[int, W]] = OrderedDict()
 
 
@@ -105,7 +86,7 @@ class Turns:
     def serve(self, key_id: str, starts: float, weight: int) -> None:
         """Advance to the start of a call that is served now."""
         self.now = max(self.now, starts)
-        # A returning call starts before the turns that its account has had.
+        # A requeued call starts before the turns that its account has had.
         self._ends[key_id] = min(max(self.now + weight, self.end(key_id)), self.now + _MOST_DEBT)
         if len(self._ends) > self._many:
             self._ends = {account: end for account, end in self._ends.items() if end > self.now}
@@ -113,14 +94,7 @@ class Turns:
 
 
 class Line(Generic[W]):
-    """The calls of one priority that wait for the same weight of the same pool.
-
-    Args:
-        priority: the priority of the calls.
-        pool: the first of the pools that they draw on.
-        weight: the weight of each call in that pool.
-        turns: the virtual time of the priority in front of the pool.
-    """
+    """The calls of one priority that wait for the same weight of the same pool, the first of the pools they need."""
 
     def __init__(self, priority: Priority, pool: Pool, weight: int, turns: Turns) -> None:
         self.priority: Final = priority
@@ -128,10 +102,10 @@ class Line(Generic[W]):
         self.weight: Final = weight
         self._turns: Final = turns
         self._flows: dict[_Key, _Flow[W]] = {}
-        self._places: list[_Place] = []
-        """A heap; a place whose flow has left or advanced is skipped."""
-        self._aside: dict[Pool | None, list[_Place]] = {}
-        """The places of flows whose heads wait for room in another pool, or for the end of the round."""
+        self._heap: list[_HeapEntry] = []
+        """A heap; the entry of a flow that has left or advanced is skipped."""
+        self._blocked: dict[Pool | None, list[_HeapEntry]] = {}
+        """The entries of flows whose heads wait for room in another pool, or for the end of the round."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -146,14 +120,14 @@ class Line(Generic[W]):
         key = self._key(waiter)
         self._count += 1
         flow = self._flows.get(key)
-        # A returning call comes before all calls whose turn it is now.
-        starts = math.nextafter(self._turns.now, -math.inf) if waiter.is_returning else self._turns.next(key[0])
+        # A requeued call comes before all calls whose turn it is now.
+        starts = math.nextafter(self._turns.now, -math.inf) if waiter.is_requeued else self._turns.next(key[0])
         if flow is None:
-            flow = self._flows[key] = _Flow(self._stand(_Place(starts, waiter.ticket, key)))
-        elif waiter.is_returning:
-            flow.place = self._stand(_Place(min(starts, flow.place.starts), waiter.ticket, key))
+            flow = self._flows[key] = _Flow(self._push(_HeapEntry(starts, waiter.ticket, key)))
+        elif waiter.is_requeued:
+            flow.entry = self._push(_HeapEntry(min(starts, flow.entry.starts), waiter.ticket, key))
         flow.waiters[waiter.ticket] = waiter
-        if waiter.is_returning:
+        if waiter.is_requeued:
             flow.waiters.move_to_end(waiter.ticket, last=False)
 
     def remove(self, waiter: W) -> bool:
@@ -165,62 +139,62 @@ class Line(Generic[W]):
         self._count -= 1
         if not flow.waiters:
             del self._flows[key]
-        elif waiter.ticket == flow.place.ticket:
+        elif waiter.ticket == flow.entry.ticket:
             # The next call may find room although the head did not.
-            flow.place = self._stand(_Place(flow.place.starts, next(iter(flow.waiters)), key))
+            flow.entry = self._push(_HeapEntry(flow.entry.starts, next(iter(flow.waiters)), key))
         return True
 
     def head(self) -> tuple[float, W] | None:
         """Return the next call and its virtual start; None if all calls wait for something else."""
-        while self._places:
-            place = self._places[0]
-            flow = self._flows.get(place.key)
-            if flow is None or flow.place is not place:
-                heappop(self._places)
+        while self._heap:
+            entry = self._heap[0]
+            flow = self._flows.get(entry.key)
+            if flow is None or flow.entry is not entry:
+                heappop(self._heap)
                 continue
             waiter = next(iter(flow.waiters.values()))
-            ended = self._turns.end(place.key[0])
-            if ended <= place.starts or waiter.is_returning:
-                return place.starts, waiter
+            ended = self._turns.end(entry.key[0])
+            if ended <= entry.starts or waiter.is_requeued:
+                return entry.starts, waiter
             # The account was served in another line in the meantime.
-            flow.place = _Place(ended, waiter.ticket, place.key)
-            heapreplace(self._places, flow.place)
+            flow.entry = _HeapEntry(ended, waiter.ticket, entry.key)
+            heapreplace(self._heap, flow.entry)
         return None
 
     def serve(self) -> None:
         """Remove the head, which is served; the other calls of its account wait for their next turn."""
-        place = heappop(self._places)
-        flow = self._flows[place.key]
-        account = place.key[0]
+        entry = heappop(self._heap)
+        flow = self._flows[entry.key]
+        account = entry.key[0]
         flow.waiters.popitem(last=False)
         self._count -= 1
         # Virtual time does not advance for orders: they are served in the order of arrival.
-        self._turns.serve(account, place.starts, 0 if self.priority is Priority.ORDER else self.weight)
+        self._turns.serve(account, entry.starts, 0 if self.priority is Priority.ORDER else self.weight)
         if flow.waiters:
-            flow.place = self._stand(_Place(self._turns.next(account), next(iter(flow.waiters)), place.key))
+            flow.entry = self._push(_HeapEntry(self._turns.next(account), next(iter(flow.waiters)), entry.key))
         else:
-            del self._flows[place.key]
+            del self._flows[entry.key]
 
     def pass_over(self, pool: Pool | None) -> None:
         """Skip the head until `resume` of the pool that it waits for; None stands for the rest of this round."""
-        self._aside.setdefault(pool, []).append(heappop(self._places))
+        self._blocked.setdefault(pool, []).append(heappop(self._heap))
 
     def resume(self, pool: Pool | None) -> None:
-        """Return the places of the calls that wait for a pool, or for the end of the round."""
-        for place in self._aside.pop(pool, ()):
-            heappush(self._places, place)
+        """Return the entries of the calls that wait for a pool, or for the end of the round."""
+        for entry in self._blocked.pop(pool, ()):
+            heappush(self._heap, entry)
 
     def resume_all(self) -> None:
-        """Return the places of all calls."""
-        for pool in list(self._aside):
+        """Return the entries of all calls."""
+        for pool in list(self._blocked):
             self.resume(pool)
 
-    def _stand(self, place: _Place) -> _Place:
-        if len(self._places) > 2 * len(self._flows) + _FEW:
-            self._places = [flow.place for flow in self._flows.values()]
-            heapify(self._places)
-        heappush(self._places, place)
-        return place
+    def _push(self, entry: _HeapEntry) -> _HeapEntry:
+        if len(self._heap) > 2 * len(self._flows) + _FEW:
+            self._heap = [flow.entry for flow in self._flows.values()]
+            heapify(self._heap)
+        heappush(self._heap, entry)
+        return entry
 
     def _key(self, waiter: W) -> _Key:
         # Orders of all accounts are served in the order of arrival.
@@ -248,14 +222,14 @@ class Queue(Generic[W]):
 
     def add(self, waiter: W) -> None:
         """Add a call to the line of its priority, pool and weight."""
-        line = self.lines.get(_place_of(waiter))
+        line = self.lines.get(_line_of(waiter))
         if line is None:
-            line = self.lines[_place_of(waiter)] = self._new_line(waiter)
+            line = self.lines[_line_of(waiter)] = self._new_line(waiter)
         line.add(waiter)
 
     def remove(self, waiter: W) -> bool:
         """Remove a call that was not served; return whether the call was waiting."""
-        line = self.lines.get(_place_of(waiter))
+        line = self.lines.get(_line_of(waiter))
         if line is None or not line.remove(waiter):
             return False
         self._close_empty(line)
@@ -283,7 +257,7 @@ class Queue(Generic[W]):
         self._turns.clear()
 
     def _new_line(self, waiter: W) -> Line[W]:
-        priority, pool, weight = _place_of(waiter)
+        priority, pool, weight = _line_of(waiter)
         if len(self._turns) >= _MOST_TURNS:
             waited_for = {key[:2] for key in self.lines}
             self._turns = {key: turns for key, turns in self._turns.items() if key in waited_for}
@@ -297,5 +271,5 @@ class Queue(Generic[W]):
             del self.lines[line.priority, line.pool, line.weight]
 
 
-def _place_of(waiter: Waiter) -> tuple[Priority, Pool, int]:
+def _line_of(waiter: _Waiter) -> tuple[Priority, Pool, int]:
     return waiter.priority, waiter.pools[0], waiter.weight

@@ -1,44 +1,28 @@
-"""Weight reserved for one call."""
+"""Weight reserved for one call, and the errors of a call that gets none."""
 
 from __future__ import annotations
 
+import math
 from itertools import count
 from typing import Final, Protocol, Self
 
 from binance_pm.budget.charges import ChargeSet
-from binance_pm.errors import CallInfo
+from binance_pm.errors import BudgetExceeded, CallInfo, GateClosed
 from binance_pm.limits import Feedback, Priority
 from binance_pm.wakeup import Wake
 
 _tickets: Final = count()
 
 
-class ReservationOwner(Protocol):
+class _Owner(Protocol):
     """The budget, as a reservation needs it."""
 
-    def try_acquire(self, reservation: Reservation) -> bool:
-        """Acquire the weight if no call waits and the weight is free."""
-        ...
-
-    async def acquire(self, reservation: Reservation) -> None:
-        """Wait until the weight is acquired."""
-        ...
-
-    def release(self, reservation: Reservation) -> None:
-        """Free the weight of a call that was never sent."""
-        ...
-
-    def mark_sent(self, reservation: Reservation) -> float:
-        """Return the time at which the first byte leaves."""
-        ...
-
-    def settle(self, reservation: Reservation, sent: float, feedback: Feedback) -> None:
-        """Settle a call that got a response."""
-        ...
-
-    def settle_unknown(self, reservation: Reservation, sent: float) -> None:
-        """Settle a call that was sent and got no response."""
-        ...
+    def try_acquire(self, reservation: Reservation) -> bool: ...
+    async def acquire(self, reservation: Reservation) -> None: ...
+    def release(self, reservation: Reservation) -> None: ...
+    def mark_sent(self, reservation: Reservation) -> float: ...
+    def settle(self, reservation: Reservation, sent: float, feedback: Feedback) -> None: ...
+    def settle_unknown(self, reservation: Reservation, sent: float) -> None: ...
 
 
 class Reservation:
@@ -49,14 +33,14 @@ class Reservation:
 
     def __init__(
         self,
-        owner: ReservationOwner,
+        owner: _Owner,
         charge_set: ChargeSet,
         call: CallInfo,
         priority: Priority,
         *,
         asked_at: float,
         max_wait: float,
-        is_returning: bool,
+        is_requeued: bool,
     ) -> None:
         self.charges: Final = charge_set.charges
         self.pools: Final = charge_set.pools
@@ -64,7 +48,7 @@ class Reservation:
         self.clock: Final = charge_set.clock
         self.call: Final = call
         self.priority: Final = priority
-        self.is_returning: Final = is_returning
+        self.is_requeued: Final = is_requeued
         self.asked_at: Final = asked_at
         """Monotonic time at which the weight was asked for."""
         self.max_wait: Final = max_wait
@@ -161,3 +145,32 @@ class Reservation:
 def is_awake() -> bool:
     """Stand in for the wake function of a reservation whose task does not sleep."""
     return True
+
+
+def refusal(
+    reservation: Reservation, wait: float, now: float, *, never: bool, advice: str
+) -> BudgetExceeded | GateClosed:
+    """Return the error of a call whose weight may be free after `wait` seconds, or never."""
+    left = reservation.deadline - now
+    if never:
+        what = "the weight is more than the exchange allows in a minute"
+    elif reservation.gate.wait(now) > max(left, 0.0):
+        return gate_closed(reservation, now, advice=advice)
+    elif left <= 0 < reservation.max_wait:
+        what = f"no weight within max_wait ({reservation.max_wait:g} s)"
+    elif left < wait < math.inf:
+        what = f"the weight is free in {wait:.1f} s at the earliest, later than max_wait allows"
+    else:
+        what = "timed out after max_wait behind other queued calls"
+    return BudgetExceeded(reservation.call, what, wait=math.inf if never else wait)
+
+
+def gate_closed(reservation: Reservation, now: float, *, advice: str) -> GateClosed:
+    """Return the error of a call that may not be sent because the gate of its origin is closed."""
+    gate = reservation.gate
+    until = reservation.clock.milliseconds() / 1000 + gate.wait(now)
+    banned = gate.is_banned(now)
+    what = f"the gate of {reservation.origin} is closed for another {gate.wait(now):.1f} s" + " by a ban" * banned
+    if banned and advice:
+        what += f". {advice.removesuffix('.')}"
+    return GateClosed(reservation.call, what, until=until, banned=banned)

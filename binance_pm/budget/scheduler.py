@@ -17,9 +17,9 @@ from binance_pm.budget.reservation import Reservation
 from binance_pm.budget.waiting import Waiting
 from binance_pm.limits import Pool, Priority
 
-# An event loop that ended in the middle of a call has left behind what is older than this.
+# Weight that a call has held for longer was left behind by an event loop that ended.
 _LONGEST_CALL: Final = 120.0
-# Timers are not moved for less: the exchange's clock is not known better.
+# Timers are not moved by less: the exchange's clock is not known more exactly.
 _TOLERANCE: Final = 0.01
 
 LookAt = Callable[[float, float, float], float]
@@ -139,7 +139,7 @@ class Scheduler:
         self.queue.resume(reservation.pools)
 
     def expire(self, now: float) -> None:
-        """Settle as unknown what an ended event loop has left behind; it would hold its weight for ever."""
+        """Settle as unknown the calls that an ended event loop has left behind."""
         while self.open and (since := next(iter(self.open.values()))) < now - _LONGEST_CALL:
             reservation = next(iter(self.open))
             self.settle_unknown(reservation, reservation.sent_at or since, since + _LONGEST_CALL, now)
@@ -156,7 +156,7 @@ class Scheduler:
         return used
 
     def waiting(self, now: float) -> Iterator[tuple[Reservation, Waiting]]:
-        """Iterate over the calls in the queue with what they wait for, computed once for equal charges."""
+        """Iterate over the calls in the queue and what they wait for, which is computed once for equal charges."""
         for line in self.queue:
             known: dict[tuple[PoolCharge, ...], Waiting] = {}
             for reservation in line:
@@ -167,7 +167,7 @@ class Scheduler:
 
 
 def denied_pools(reservation: Reservation, now: float) -> dict[Pool, Wait]:
-    """Return those of several pools that a store has said to have no room for a call, so that none need be asked."""
+    """Return those of several pools that have no room for a call by the latest reply of the store."""
     if len(reservation.charges) == 1:
         return {}
     waits = (

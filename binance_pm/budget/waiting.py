@@ -1,4 +1,4 @@
-"""What a call waits for that has asked for weight, as data and in words."""
+"""What a call waits for, as data and in words."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ WaitReason = Literal[
     "gate", "minute", "reserve", "responses", "probe", "pace", "store", "turn", "slot", "connection", "response",
     "retry",
 ]  # fmt: skip
-"""What is waited for.
+"""What a call waits for.
 
 * gate: the gate of the origin is closed by a 429 or 418
 * minute: the limit of this minute is used up
-* reserve: what is left of the minute is kept for orders, and for what others on the IP use
+* reserve: what is left of the minute is kept for orders, and for other programs on the IP
 * responses: calls in flight hold the weight until they have a response
-* probe: one call in flight finds out what others have used; the others wait for its response
+* probe: the response of one call in flight will show what other programs have used
 * pace: calls are spread over the rest of the minute
 * store: the store of a shared budget has not granted the weight
 * turn: other calls are served first
 * slot: all slots for calls in flight are taken
 * connection: the call has its weight, and nothing was sent yet
-* response: it was sent, and no response has come
+* response: the call was sent, and no response has come
 * retry: an attempt failed, and the next one has not begun
 """
 
@@ -43,17 +43,17 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     pool: str = ""
     """The pool that has no room, see `Pool.name`; empty if none is waited for."""
     seconds: float | None = None
-    """Until the gate opens or weight is free, at the earliest; since it was sent or given its weight. None: unknown."""
+    """Seconds until the gate opens or weight may be free, or since the call was sent or admitted; None: unknown."""
     used: int = 0
     """Weight of this minute in the pool, calls in flight included."""
     limit: int = 0
     """Weight per minute that the pool allows; 0 if no pool is waited for."""
     external: int = 0
-    """Of `used`, what others on the IP surely used."""
+    """Of `used`: what other programs on the IP surely used."""
 
     @property
     def text(self) -> str:
-        """In words, such as ``waiting for weight: others used 4,027 of 6,000 of /papi``."""
+        """A text, such as ``waiting for weight: others used 4,027 of 6,000 of /papi``."""
         seconds = 0.0 if self.seconds is None else self.seconds
         match self.reason:
             case "gate":
@@ -61,7 +61,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
             case "response":
                 text = f"sent {seconds:.1f} s ago, no response yet"
             case "connection":
-                text = f"connecting to {self._name} since {seconds:.1f} s, nothing was sent yet"
+                text = f"connecting to {self._name} for {seconds:.1f} s, nothing was sent yet"
             case "minute":
                 text = f"waiting for weight: {self._users}; the minute ends in {math.ceil(seconds)} s"
             case "reserve":
@@ -72,7 +72,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def brief(self) -> str:
-        """In about 28 letters, for a table."""
+        """About 28 letters, for a table."""
         match self.reason:
             case "gate":
                 return "gate closed" if self.seconds is None else f"gate closed, {math.ceil(self.seconds):,} s"

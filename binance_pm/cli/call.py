@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import attrgetter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import anyio
 import msgspec
@@ -68,10 +68,16 @@ def command_of(endpoint: Endpoint[Any]) -> Callable[..., int]:
 
 
 def _described(endpoint: Endpoint[Any], parameter: inspect.Parameter) -> inspect.Parameter:
-    """Return the parameter with the description from the key of a `TypedDict` as its help text."""
-    if text := endpoint.descriptions.get(parameter.name):
-        return parameter.replace(annotation=Annotated[parameter.annotation, Parameter(help=text)])
-    return parameter
+    """Return the parameter with the description from the key of a `TypedDict` as its help text.
+
+    A flag has a negative form too, because an endpoint may tell False from a flag that is not sent.
+    """
+    is_flag = bool in {parameter.annotation, *get_args(parameter.annotation)}
+    shown = Parameter(
+        help=endpoint.descriptions.get(parameter.name),
+        negative=f"--no-{parameter.name.replace('_', '-')}" if is_flag else None,
+    )
+    return parameter.replace(annotation=Annotated[parameter.annotation, shown])
 
 
 async def _call(

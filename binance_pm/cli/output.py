@@ -129,7 +129,7 @@ def _details(event: FleetEvent) -> str:  # noqa: PLR0911 - one for each event
             since = "never read" if event.age is None else f"last read {event.age:.1f} s ago"
             # Name the late endpoints only if others are up to date.
             which = f"{', '.join(event.stale_endpoints)} " if 0 < len(event.stale_endpoints) < len(event.ages) else ""
-            return f"{which}{since}, bound {event.bound:.1f} s: {event.reason}"
+            return f"{which}{since}, maximum age {event.max_age:.1f} s: {event.reason}"
         case Fresh():
             return f"fresh again, {event.age:.1f} s old"
         case AccountFailed():

@@ -17,7 +17,7 @@ from binance_pm.errors import ConfigurationError
 from binance_pm.fleet.accounts import AccountEntry, Reference, read_accounts
 from binance_pm.fleet.keys import read_keys
 from binance_pm.fleet.products import ProductName
-from binance_pm.signing import Secret, read_private
+from binance_pm.signing import Secret, read_key
 
 _KEY_SECONDS: Final = 10.0
 _AT_ONCE: Final = 8
@@ -56,7 +56,7 @@ def target_from_environment(environment: Mapping[str, str] | None = None) -> Tar
         keys = environment_keys(env)
         secret = keys["api_secret"]
         name = "BINANCE_PM_PRIVATE_KEY_FILE" if isinstance(secret, Path) else "BINANCE_PM_API_SECRET"
-        held = read_private(secret, "the private key file") if isinstance(secret, Path) else secret
+        held = read_key(secret, "the private key file") if isinstance(secret, Path) else secret
     except ConfigurationError as error:
         is_twice = error.reason.startswith("both")
         advice = "Unset one." if is_twice else "Set the variable. Without a key: binance-pm doctor --sandbox."
@@ -95,7 +95,7 @@ async def targets_from_file(path: Path, environment: Mapping[str, str] | None = 
             tasks.start_soon(open_one, place, entry)
     faulty = [
         Check("configuration", label, "failed", f"line {line}: {text}", f"Correct line {line} of {path}.")
-        for label, line, text in map(msgspec.structs.astuple, file.problems)
+        for label, line, text in file.problems
     ]
     return [*faulty, *(found[place] for place in sorted(found))]
 

@@ -1,15 +1,16 @@
 """Many accounts monitored together on one budget: `Fleet`, its events, and the accounts file.
 
-`accounts` reads the file, and `keys` the keys that the file refers to. `products` describes the products. `schedule`
-calculates how often each account is read, `thresholds` when uniMMR crosses a threshold, and `summary` the main figures
-of an account. `account_monitor` turns responses and failures into the events of `events`, `staleness` determines why an
-account is stale, `event_buffer` holds events until they are consumed, and `monitor` schedules the readings. `fleet`
-combines these modules, `state` is the state at one moment, `shard` divides accounts among processes, and `forecast`
-calculates in advance how often accounts would be read. `relay` publishes events to other programs.
+`accounts` reads the file and divides accounts among processes, `keys` reads the keys that the file refers to, and
+`products` describes the products. `schedule` calculates how often each account is read, `thresholds` when uniMMR
+crosses a threshold, and `summary` the main figures of an account. `account_monitor` turns responses and failures into
+the events of `events`, `staleness` determines why an account is stale, `event_queue` holds events until they are
+consumed, and `monitor` schedules the readings. `fleet` combines these modules, `state` is the state at one moment, and
+`forecast` calculates in advance how often accounts would be read. `relay` publishes events to other programs.
 """
 
 from __future__ import annotations
 
+from binance_pm.fleet.accounts import shard
 from binance_pm.fleet.events import (
     AccountFailed,
     AccountSnapshot,
@@ -31,7 +32,6 @@ from binance_pm.fleet.products import Product, ProductName
 from binance_pm.fleet.relay.entries import Gap, Missed, Started, StreamEntry, StreamEvent, StreamMark, decode_event
 from binance_pm.fleet.relay.publish import Publisher
 from binance_pm.fleet.relay.subscribe import read_stream
-from binance_pm.fleet.shard import shard
 from binance_pm.fleet.state import FleetState, GateState
 from binance_pm.fleet.summary import AccountSummary
 from binance_pm.fleet.thresholds import ThresholdName

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -33,8 +34,7 @@ from binance_pm.fleet.events import (
     ThresholdCrossed,
     TimedResponse,
 )
-from binance_pm.fleet.profit import profits_of
-from binance_pm.fleet.summary import AMOUNTS, AccountSummary, Headline, summary_of
+from binance_pm.fleet.summary import AMOUNTS, AccountSummary, Headline, profits_of, summary_of
 from binance_pm.fleet.thresholds import Threshold, ThresholdName, is_below
 from binance_pm.wire import Model
 
@@ -43,15 +43,18 @@ _FIRST_DELAY: Final = 60.0
 _LONGEST_DELAY: Final = 900.0
 
 _Figures = Mapping[str, Decimal | str | None]
-_Failure = tuple[str, int | None]
 
 
-class Backoff(msgspec.Struct, frozen=True):
-    """The delay of a reading that would fail again in the same way."""
+class _Failure(NamedTuple):
+    """Why the last reading of an endpoint failed, and how long the next one is delayed."""
 
-    until: float
-    """Monotonic seconds."""
+    kind: tuple[str, int | None]
+    """Class and code of the error."""
+    text: str
+    retry_at: float
+    """Monotonic seconds before which the endpoint is not read."""
     delay: float
+    """Length of the delay; 0 if there was none."""
 
 
 class AccountMonitor:
@@ -65,37 +68,9 @@ class AccountMonitor:
         read: names of the endpoints that are read.
         thresholds: the thresholds of uniMMR that are reported.
         hysteresis: see `is_below`.
+        slack: seconds beyond the planned interval after which data is stale.
         now: current time.
     """
-
-    __slots__ = (
-        "backoffs",
-        "began",
-        "below",
-        "client",
-        "due",
-        "error",
-        "errors",
-        "failing",
-        "fall_rate",
-        "hysteresis",
-        "in_flight",
-        "interval",
-        "is_stale",
-        "label",
-        "max_interval",
-        "overdue",
-        "product",
-        "read",
-        "received_at",
-        "reported",
-        "responses",
-        "skipped",
-        "summary",
-        "thresholds",
-        "ticket",
-        "wished_interval",
-    )
 
     def __init__(
         self,
@@ -105,6 +80,7 @@ class AccountMonitor:
         thresholds: tuple[Threshold, ...],
         *,
         hysteresis: Decimal,
+        slack: float,
         now: float,
     ) -> None:
         self.client: Final = client
@@ -113,6 +89,7 @@ class AccountMonitor:
         self.read: Final = read
         self.thresholds: Final = thresholds
         self.hysteresis: Final = hysteresis
+        self.slack: Final = slack
         self.began: Final = now
         self.responses: Final[dict[str, TimedResponse]] = {}
         self.summary: AccountSummary = AccountSummary()
@@ -123,17 +100,12 @@ class AccountMonitor:
         """Endpoints that are being read."""
         self.skipped: bool = False
         """Whether a reading was not started with the others because of a closed gate or a pool without room."""
-        self.backoffs: Final[dict[str, Backoff]] = {}
-        self.failing: Final[dict[str, _Failure]] = {}
-        self.errors: Final[dict[str, str]] = {}
-        """Text of the last error of each endpoint whose last reading failed."""
-        self.overdue: Final[set[str]] = set()
-        """Endpoints whose last good response is older than promised."""
-        self.below: Final[set[ThresholdName]] = set()
+        self.failures: Final[dict[str, _Failure]] = {}
+        """By endpoint whose last reading failed, the latest failure last."""
+        self.crossed: set[ThresholdName] = set()
         """Thresholds that the account counts as below."""
         self.reported: _Figures = {}
         """The figures of the last `Reading`."""
-        self.error: str = ""
         self.fall_rate: float = 0.0
         self.is_stale: bool = False
         self.wished_interval: float = 0.0
@@ -142,9 +114,19 @@ class AccountMonitor:
         self.max_interval: float = 0.0
         """The longest interval planned since the last reading: a shorter plan must not make the account stale."""
         self.due: float = now
-        """When the account is read next."""
-        self.ticket: int = 0
-        """Identifies the valid entry of the account in the heap."""
+        """When the account should be read next."""
+        self.start_at: float = now
+        """When the next reading is started: when it is due, or earlier or later to keep readings apart."""
+
+    @property
+    def error(self) -> str:
+        """Why the latest failed reading failed; empty if the last reading of every endpoint succeeded."""
+        return next(reversed(self.failures.values())).text if self.failures else ""
+
+    @property
+    def max_age(self) -> float:
+        """Age in seconds from which on data is stale."""
+        return self.max_interval + self.slack
 
     def age(self, now: float) -> float | None:
         """Return the age of the oldest response in seconds, or None if an endpoint never responded."""
@@ -158,14 +140,13 @@ class AccountMonitor:
         """Return the age of the last good response of each endpoint, None if there was none."""
         return {name: now - self.received_at[name] if name in self.received_at else None for name in self.read}
 
-    def mark_overdue(self, now: float, slack: float) -> None:
-        """Add to `overdue` the endpoints whose last good response, or the start of monitoring, is too long ago."""
-        bound = self.max_interval + slack
-        self.overdue.update(name for name in self.read if now - self.received_at.get(name, self.began) >= bound)
+    def stale_endpoints(self, now: float) -> tuple[str, ...]:
+        """Return the endpoints whose last good response, or the start of monitoring, is too long ago."""
+        return tuple(name for name in self.read if now - self.received_at.get(name, self.began) >= self.max_age)
 
     def active(self, now: float) -> tuple[str, ...]:
-        """Return the endpoints that are not backing off."""
-        return tuple(name for name in self.read if name not in self.backoffs or self.backoffs[name].until <= now)
+        """Return the endpoints whose next reading is not delayed after a failure."""
+        return tuple(name for name in self.read if name not in self.failures or self.failures[name].retry_at <= now)
 
     def update_wish(self, *, floor: float, ceiling: float) -> None:
         """Calculate the interval after which the account should be read."""
@@ -186,9 +167,10 @@ class AccountMonitor:
         if self.interval and self.due > now:
             self.due = now + (self.due - now) * interval / self.interval
         self.interval = interval
-        self.max_interval = max(self.max_interval, interval)
+        if not self.is_stale:
+            self.max_interval = max(self.max_interval, interval)
 
-    def record_response(self, name: str, response: Model, *, at: float, now: float, slack: float) -> list[StateEvent]:
+    def record_response(self, name: str, response: Model, *, at: float, now: float) -> list[StateEvent]:
         """Store a good response and return the events that it causes.
 
         Raises:
@@ -202,10 +184,7 @@ class AccountMonitor:
         before, last = self.summary, self.received_at.get(name)
         self.responses[name], self.received_at[name] = TimedResponse(response, at), now
         self.summary = summary_of({name: timed.response for name, timed in self.responses.items()})
-        for failures in (self.failing, self.errors, self.backoffs):
-            failures.pop(name, None)
-        self.overdue.discard(name)
-        self.error = self.error if self.failing else ""
+        self.failures.pop(name, None)
         self.max_interval = self.interval
         events: list[StateEvent] = []
         if isinstance(response, Headline):
@@ -216,36 +195,31 @@ class AccountMonitor:
                     events.append(StatusChanged(label=self.label, at=at, before=before.status, after=after))
             events += self._crossings(response.uni_mmr, at)
         age = self.age(now)
-        if self.is_stale and age is not None and age <= self.max_interval + slack:
+        if self.is_stale and age is not None and age <= self.max_age:
             self.is_stale = False
-            self.overdue.clear()
             events.append(Fresh(label=self.label, at=at, age=age, ages=self.ages(now)))
         return events
 
     def record_failure(self, name: str, error: Exception, *, at: float, now: float) -> list[StateEvent]:
         """Store a failure, and return an event unless this failure was reported already."""
-        self.error = self.errors[name] = _text(error)
-        failure = type(error).__name__, error.code if isinstance(error, ExchangeError) else None
+        kind = type(error).__name__, error.code if isinstance(error, ExchangeError) else None
+        is_known = any(kind == failure.kind for failure in self.failures.values())
+        before = self.failures.pop(name, None)
+        retry_at, delay = (before.retry_at, before.delay) if before else (-math.inf, 0.0)
         # A gateway may reject a request once: only a repeated rejection delays the next reading.
-        is_repeated = isinstance(error, RequestRejected) and self.failing.get(name) == failure
-        if is_repeated or isinstance(error, _LASTING):
-            before = self.backoffs.get(name)
-            delay = _FIRST_DELAY if before is None else min(2 * before.delay, _LONGEST_DELAY)
-            self.backoffs[name] = Backoff(now + delay, delay)
-        is_known = failure in self.failing.values()
-        self.failing[name] = failure
+        is_repeated = before is not None and before.kind == kind
+        if isinstance(error, _LASTING) or (isinstance(error, RequestRejected) and is_repeated):
+            delay = min(2 * delay, _LONGEST_DELAY) or _FIRST_DELAY
+            retry_at = now + delay
+        # Errors of other packages may contain secrets.
+        text = str(error) if isinstance(error, PortfolioMarginError) else f"an unexpected {kind[0]}"
+        self.failures[name] = _Failure(kind, text, retry_at, delay)
         if is_known:
             return []
-        retry = self.backoffs[name].until if name in self.backoffs else max(self.due, now)
-        failed = AccountFailed(
-            label=self.label,
-            at=at,
-            endpoint=name,
-            error=self.error,
-            error_type=failure[0],
-            retry_at=at + retry - now,
-        )
-        return [failed]
+        retry_at = at + max(retry_at, self.due, now) - now
+        return [
+            AccountFailed(label=self.label, at=at, endpoint=name, error=text, error_type=kind[0], retry_at=retry_at)
+        ]
 
     def reading(self, names: Iterable[str], *, at: float) -> Reading:
         """Return the event for readings that were started together, with the figures that changed."""
@@ -255,27 +229,21 @@ class AccountMonitor:
         responses = {name: self.responses[name] for name in names}
         return Reading(label=self.label, at=at, responses=responses, changed=changed)
 
-    def stale(self, reason: str, waiting: Waiting | None, *, at: float, now: float, slack: float) -> Stale:
+    def stale(self, reason: str, waiting: Waiting | None, *, at: float, now: float) -> Stale:
         """Mark the account as stale and return the event."""
         self.is_stale = True
         return Stale(
             label=self.label,
             at=at,
             age=self.age(now),
-            bound=self.max_interval + slack,
+            max_age=self.max_age,
             reason=reason,
             waiting=waiting,
             ages=self.ages(now),
-            stale_endpoints=self.overdue_endpoints(),
+            stale_endpoints=self.stale_endpoints(now),
         )
 
-    def overdue_endpoints(self) -> tuple[str, ...]:
-        """Return the endpoints whose last good response is older than promised, in the order of `read`."""
-        return tuple(name for name in self.read if name in self.overdue)
-
-    def snapshot(
-        self, *, at: float, now: float, slack: float, reason: str = "", waiting: Waiting | None = None
-    ) -> AccountSnapshot:
+    def snapshot(self, reason: str, waiting: Waiting | None, *, at: float, now: float) -> AccountSnapshot:
         """Return what is known of the account now."""
         return AccountSnapshot(
             **msgspec.structs.asdict(self.summary),
@@ -283,15 +251,15 @@ class AccountMonitor:
             product=self.product,
             responses=dict(self.responses),
             thresholds={threshold.name: threshold.at for threshold in self.thresholds},
-            below=tuple(threshold.name for threshold in self.thresholds if threshold.name in self.below),
+            crossed=tuple(threshold.name for threshold in self.thresholds if threshold.name in self.crossed),
             age=self.age(now),
             interval=self.interval,
-            bound=self.max_interval + slack,
+            max_age=self.max_age,
             is_stale=self.is_stale,
             error=self.error,
-            retry_at=max((at + one.until - now for one in self.backoffs.values()), default=None),
+            retry_at=max((at + one.retry_at - now for one in self.failures.values() if one.delay), default=None),
             ages=self.ages(now),
-            stale_endpoints=self.overdue_endpoints(),
+            stale_endpoints=self.stale_endpoints(now),
             reason=reason,
             waiting=waiting,
         )
@@ -311,32 +279,27 @@ class AccountMonitor:
         return figures
 
     def _crossings(self, uni_mmr: Decimal, at: float) -> list[StateEvent]:
-        events: list[StateEvent] = []
-        for name, threshold in self.thresholds:
-            was_below = name in self.below
-            below = is_below(threshold, uni_mmr, was_below=was_below, hysteresis=self.hysteresis)
-            if below != was_below:
-                (self.below.add if below else self.below.discard)(name)
-                events.append(
-                    ThresholdCrossed(
-                        label=self.label, at=at, name=name, threshold=threshold, below=below, uni_mmr=uni_mmr
-                    )
-                )
-        return events
+        before = self.crossed
+        self.crossed = {
+            name
+            for name, threshold in self.thresholds
+            if is_below(threshold, uni_mmr, was_below=name in before, hysteresis=self.hysteresis)
+        }
+        return [
+            ThresholdCrossed(
+                label=self.label, at=at, name=name, threshold=threshold, below=name in self.crossed, uni_mmr=uni_mmr
+            )
+            for name, threshold in self.thresholds
+            if (name in before) != (name in self.crossed)
+        ]
 
 
 def _check_figures(response: Model) -> None:
     """Raise if a figure is implausible: decoding checks responses, but a user's own client may not decode them."""
+    figures: list[Decimal] = []
     if isinstance(response, UmAccount):
         figures = [*profits_of(response).values(), *(position.position_amt for position in response.positions)]
     elif isinstance(response, Headline):
         figures = [response.uni_mmr, response.account_equity, response.account_maint_margin]
-    else:
-        return
     if not all(map(is_near, figures)):
         raise ValueError("a figure is not plausible")
-
-
-def _text(error: Exception) -> str:
-    # Errors of other packages may contain secrets.
-    return str(error) if isinstance(error, PortfolioMarginError) else f"an unexpected {type(error).__name__}"

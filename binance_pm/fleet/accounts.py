@@ -14,6 +14,7 @@ All mistakes in the file are reported together, each with its line and account.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import re
 import tomllib
@@ -27,7 +28,6 @@ import msgspec
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.fleet.products import HEADLINES, PRODUCTS, ProductName
-from binance_pm.fleet.shard import shard
 from binance_pm.fleet.thresholds import threshold_value, thresholds_of
 from binance_pm.hosts import check_url
 from binance_pm.wire import Model
@@ -41,7 +41,7 @@ _LONGEST_LABEL: Final = 64
 _FIELDS: Final = ("label", "product", "read", "api_key", "api_secret", "private_key", "passphrase", "warn", "alarm")
 # The format of every API key and HMAC secret of the exchange.
 _KEY: Final = re.compile(r"[A-Za-z0-9]{64}")
-_REFERENCE: Final = 'name where it is, such as { env = "NAME" }'
+_ADVICE: Final = 'give its source, such as { env = "NAME" }'
 
 
 class Reference(NamedTuple):
@@ -70,7 +70,7 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
     alarm: Decimal | None
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Problem(NamedTuple):
     """The mistakes in one account of the file."""
 
     label: str
@@ -136,8 +136,33 @@ def part_of(file: AccountsFile, number: int, shards: int) -> AccountsFile:
 
 def refusal(path: Path, problems: Iterable[Problem]) -> ConfigurationError:
     """Return one error for all mistakes in the accounts of a file."""
-    told = "; ".join(f"line {line} [{label}]: {text}" for label, line, text in map(msgspec.structs.astuple, problems))
-    return ConfigurationError(_CALL, f"{path}: {told}")
+    mistakes = "; ".join(f"line {line} [{label}]: {text}" for label, line, text in problems)
+    return ConfigurationError(_CALL, f"{path}: {mistakes}")
+
+
+def shard(labels: Iterable[str], number: int, shards: int) -> list[str]:
+    """Return the labels that one of several processes watches, in the order given.
+
+    Every label belongs to exactly one process, determined by its text and the number of processes alone. If a process
+    is added, each label stays with its process or moves to the new one. If the last process is removed, only its labels
+    move.
+
+    Args:
+        labels: the labels of all accounts.
+        number: number of the process, from 1.
+        shards: number of processes.
+
+    Raises:
+        ValueError: ``number`` is not from 1 to ``shards``.
+    """
+    if not 1 <= number <= shards:
+        raise ValueError(f"there is no shard {number} of {shards}: shards are numbered from 1")
+
+    def home(label: str) -> int:
+        # Rendezvous hashing: the process with the highest hash for the label.
+        return max(range(1, shards + 1), key=lambda number: hashlib.sha256(f"{number}:{label}".encode()).digest())
+
+    return [label for label in labels if home(label) == number]
 
 
 def check_read(names: object) -> tuple[str, ...]:
@@ -148,18 +173,18 @@ def check_read(names: object) -> tuple[str, ...]:
             or not exactly one of them returns uniMMR.
     """
     if not isinstance(names, list | tuple) or not names:
-        raise ValueError('read is no list of endpoints: give one such as ["account", "um_account"]')
+        raise ValueError('read is not a list of endpoints, such as ["account", "um_account"]')
     chosen = [_endpoint_name(name) for name in cast("Iterable[object]", names)]
     if len(set(chosen)) < len(chosen):
         raise ValueError("read names an endpoint twice")
     if sum(name in HEADLINES for name in chosen) != 1:
-        raise ValueError(f"read must name exactly one of {', '.join(HEADLINES)}: it tells uniMMR and status")
+        raise ValueError(f"read must name exactly one of {', '.join(HEADLINES)}, which return uniMMR and status")
     return tuple(chosen)
 
 
 def _tables(path: Path) -> tuple[str, list[Mapping[str, Any]], str | None]:
     if "\0" in str(path):
-        raise ConfigurationError(_CALL, "the path has a null character in it")
+        raise ConfigurationError(_CALL, "the path contains a null character")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -174,23 +199,20 @@ def _tables(path: Path) -> tuple[str, list[Mapping[str, Any]], str | None]:
         where = f" (at {place[1]})" if place else ""
         raise ConfigurationError(_CALL, f"{path} is not TOML{where}") from None
     if unknown := [_shown(name) for name in document if name not in {"accounts", "base_url"}]:
-        what = f"{', '.join(unknown)} is not known: there are base_url and [[accounts]] alone"
-        raise ConfigurationError(_CALL, f"{path}: {what}")
+        raise ConfigurationError(_CALL, f"{path}: unknown: {', '.join(unknown)}; expected base_url and [[accounts]]")
     tables: object = document.get("accounts")
     if not isinstance(tables, list) or not tables:
         raise ConfigurationError(_CALL, f"{path} has no [[accounts]]")
     if not all(isinstance(table, dict) for table in cast("list[object]", tables)):
-        raise ConfigurationError(_CALL, f"{path}: accounts is no list of tables: write [[accounts]] above each")
+        raise ConfigurationError(_CALL, f"{path}: accounts is not a list of tables: write [[accounts]] above each")
     return text, cast("list[Mapping[str, Any]]", tables), _base_url(path, document.get("base_url"))
 
 
 def _base_url(path: Path, value: object) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str):
-        raise ConfigurationError(_CALL, f"{path}: base_url is no text")
     try:
-        return check_url(value, allow_custom_host=False)
+        return check_url(value if isinstance(value, str) else "", allow_custom_host=False)
     except ValueError as error:
         raise ConfigurationError(_CALL, f"{path}: base_url: {error}") from None
 
@@ -212,27 +234,28 @@ def _header_lines(text: str, accounts: int) -> list[int]:
 
 def _entry(table: Mapping[str, Any], line: int) -> tuple[AccountEntry | None, list[str]]:
     """Return the entry, or all mistakes in the table."""
-    faults = [f"{_shown(name)} is not known: there are {', '.join(_FIELDS)}" for name in table if name not in _FIELDS]
+    expected = ", ".join(_FIELDS)
+    faults = [f"{_shown(name)} is unknown: expected {expected}" for name in table if name not in _FIELDS]
 
-    def parse(reader: Callable[[object], T], value: object) -> T | None:
+    def attempt(function: Callable[..., T], *arguments: object) -> T | None:
         try:
-            return reader(value)
+            return function(*arguments)
         except ValueError as error:
             faults.append(str(error))
             return None
 
-    label = parse(_label, table.get("label"))
-    product = parse(_product, table.get("product"))
-    read = parse(check_read, table["read"]) if "read" in table else PRODUCTS[product or "pm"].read
-    api_key = parse(_reference_of("api_key"), table.get("api_key"))
-    name = parse(_secret_name, table)
-    secret = parse(_reference_of(name), table[name]) if name else None
-    opening = parse(_reference_of("passphrase"), table["passphrase"]) if "passphrase" in table else None
-    warn, alarm = (parse(_line_of(which), table.get(which)) for which in ("warn", "alarm"))
+    label = attempt(_label, table.get("label"))
+    product = attempt(_product, table.get("product"))
+    read = attempt(check_read, table["read"]) if "read" in table else PRODUCTS[product or "pm"].read
+    api_key = attempt(_reference, "api_key", table.get("api_key"))
+    name = attempt(_secret_name, table)
+    secret = attempt(_reference, name, table[name]) if name else None
+    passphrase = attempt(_reference, "passphrase", table["passphrase"]) if "passphrase" in table else None
+    warn, alarm = (attempt(threshold_value, table.get(which), which) for which in ("warn", "alarm"))
     if not faults:
-        parse(lambda _: thresholds_of(warn, alarm), None)
-    if opening is not None and name == "api_secret":
-        faults.append("passphrase opens a private_key, and there is none")
+        attempt(thresholds_of, warn, alarm)
+    if passphrase is not None and name == "api_secret":
+        faults.append("passphrase is given without a private_key")
     if faults or not (label and product and read and api_key and secret):
         return None, faults
     entry = AccountEntry(
@@ -243,7 +266,7 @@ def _entry(table: Mapping[str, Any], line: int) -> tuple[AccountEntry | None, li
         api_key=api_key,
         secret=secret,
         is_private_key=name == "private_key",
-        passphrase=opening,
+        passphrase=passphrase,
         warn=warn,
         alarm=alarm,
     )
@@ -254,9 +277,9 @@ def _label(value: object) -> str:
     if value is None:
         raise ValueError("label is missing")
     if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > _LONGEST_LABEL:
-        raise ValueError(f"label is no printable text of 1 to {_LONGEST_LABEL} characters")
+        raise ValueError(f"label is not a printable string of 1 to {_LONGEST_LABEL} characters")
     if _KEY.fullmatch(value):
-        raise ValueError("label has the form of a key: take it out of the file")
+        raise ValueError("label has the format of a key: take it out of the file")
     return value
 
 
@@ -264,74 +287,64 @@ def _product(value: object) -> ProductName:
     if value is None:
         raise ValueError(f"product is missing: give one of {', '.join(PRODUCTS)}")
     if not isinstance(value, str) or value not in PRODUCTS:
-        raise ValueError(f"product is none of {', '.join(PRODUCTS)}")
+        raise ValueError(f"product is not one of {', '.join(PRODUCTS)}")
     return cast("ProductName", value)
 
 
-def _secret_name(table: object) -> Literal["api_secret", "private_key"]:
-    names = [name for name in ("api_secret", "private_key") if name in cast("Mapping[str, object]", table)]
+def _secret_name(table: Mapping[str, object]) -> str:
+    names = [name for name in ("api_secret", "private_key") if name in table]
     if len(names) != 1:
-        there = "both of them are" if names else "none of them is"
-        raise ValueError(f"give api_secret or private_key: {there} there")
-    return cast("Literal['api_secret', 'private_key']", names[0])
-
-
-def _line_of(name: str) -> Callable[[object], Decimal | None]:
-    return lambda value: threshold_value(value, name)
-
-
-def _reference_of(name: str) -> Callable[[object], Reference]:
-    return lambda value: _reference(name, value)
+        raise ValueError(f"give either api_secret or private_key: {'both are' if names else 'neither is'} given")
+    return names[0]
 
 
 def _reference(name: str, value: object) -> Reference:
     if value is None:
-        raise ValueError(f"{name} is missing: {_REFERENCE}")
+        raise ValueError(f"{name} is missing: {_ADVICE}")
     if isinstance(value, str):
-        raise ValueError(f"{name} is given literally: {_REFERENCE}, and take it out of the file")
+        raise ValueError(f"{name} is given literally: {_ADVICE}, and take it out of the file")
     table: Mapping[str, object] = cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
     if len(table) != 1 or next(iter(table)) not in get_args(Source):
         raise ValueError(f"{name} must be a table with exactly one of {', '.join(get_args(Source))}")
-    source, told = next(iter(table.items()))
-    if not (words := _words(source, told)):
+    source, place = next(iter(table.items()))
+    if not (words := _words(source, place)):
         raise ValueError(f"{name}: {source} must be {_WORDS[source]}")
     # Arguments of a program may legitimately have the format of a key.
     if any(map(_KEY.fullmatch, words[:1] if source == "command" else words)):
-        raise ValueError(f"{name}: {source} has the form of a key itself: {_REFERENCE}, and take it out of the file")
+        raise ValueError(f"{name}: {source} has the format of a key itself: {_ADVICE}, and take it out of the file")
     return Reference(cast("Source", source), words)
 
 
 _WORDS: Final = {
     "env": "the name of a variable",
     "file": "a path",
-    "command": 'a list of texts, the program first, such as ["pass", "show", "desk-1"]',
+    "command": 'a list of strings, the program first, such as ["pass", "show", "desk-1"]',
     "keyring": "a table of service and name",
 }
 
 
-def _words(source: str, told: object) -> tuple[str, ...]:
+def _words(source: str, place: Any) -> tuple[str, ...]:
     """Return the words of a reference; empty if the source does not accept them."""
-    match source, told:
+    match source, place:
         case "env" | "file", str():
-            words: list[object] = [told]
+            words = [place]
         case "command", list():
-            words = cast("list[object]", told)
-        case "keyring", dict():
-            table = cast("dict[str, object]", told)
-            words = [table["service"], table["name"]] if set(table) == {"service", "name"} else []
+            words = cast("list[Any]", place)
+        case "keyring", {"service": service, "name": name, **others} if not others:
+            words = [service, name]
         case _:
             words = []
-    texts = tuple(word for word in words if isinstance(word, str) and "\0" not in word)
     # A program may be given empty arguments.
-    named = texts[:1] if source == "command" else texts
-    return texts if len(texts) == len(words) and all(named) else ()
+    must_be_given = words[:1] if source == "command" else words
+    is_valid = all(isinstance(word, str) and "\0" not in word for word in words) and all(must_be_given)
+    return tuple(words) if is_valid else ()
 
 
 def _endpoint_name(name: object) -> str:
     endpoint: Endpoint[Any] | None = ENDPOINTS.get(name) if isinstance(name, str) else None
     if endpoint is None or not _is_account_read(endpoint):
         known = sorted(known for known, candidate in ENDPOINTS.items() if _is_account_read(candidate))
-        raise ValueError(f"read names {_shown(name)}: there are {', '.join(known)}")
+        raise ValueError(f"read names {_shown(name)}: expected {', '.join(known)}")
     return endpoint.name
 
 
@@ -339,8 +352,16 @@ def _is_account_read(endpoint: Endpoint[Any]) -> bool:
     """Return whether an endpoint reads one snapshot of an account and needs no arguments."""
     needed = [one for one in endpoint.parameters.values() if one.default is one.empty]
     # A list type, such as list[UmOrder], is not a class.
-    is_answer = inspect.isclass(endpoint.returns) and issubclass(endpoint.returns, Model)
-    return endpoint.is_signed and not endpoint.is_write and not needed and is_answer
+    is_snapshot = inspect.isclass(endpoint.returns) and issubclass(endpoint.returns, Model)
+    return endpoint.is_signed and not endpoint.is_write and not needed and is_snapshot and _accepts_nothing(endpoint)
+
+
+def _accepts_nothing(endpoint: Endpoint[Any]) -> bool:
+    """Return whether the checks of an endpoint accept a call without arguments."""
+    try:
+        return endpoint.check is None or endpoint.check({}) is None
+    except ValueError:
+        return False
 
 
 def _shown(name: object) -> str:

@@ -86,8 +86,8 @@ class Stale(_AccountEvent, frozen=True, kw_only=True):
 
     age: float | None
     """Seconds since the oldest response; None if an endpoint never responded."""
-    bound: float
-    """The promised age in seconds: the planned interval plus the slack of the fleet."""
+    max_age: float
+    """Age in seconds from which on the data is stale: the planned interval plus the slack of the fleet."""
     reason: str
     """What failed, or what the reading waits for, such as ``um_account: sent 5.0 s ago, no response yet``."""
     waiting: Waiting | None = None
@@ -95,7 +95,7 @@ class Stale(_AccountEvent, frozen=True, kw_only=True):
     ages: Mapping[str, float | None] = {}
     """Seconds since the last good response of each endpoint, by name; None if there was none."""
     stale_endpoints: tuple[str, ...] = ()
-    """The endpoints whose last good response is older than `bound`; the data of the others is up to date."""
+    """The endpoints whose last good response is older than `max_age`; the data of the others is up to date."""
 
 
 class Fresh(_AccountEvent, frozen=True, kw_only=True):
@@ -174,30 +174,30 @@ class AccountSnapshot(AccountSummary, frozen=True, kw_only=True):
 
     label: str
     """Label of the account."""
-    product: str
-    """Product of the account, see `ProductName`."""
-    responses: Mapping[str, TimedResponse]
+    product: str = ""
+    """Product of the account, see `ProductName`; empty if the account could not be opened."""
+    responses: Mapping[str, TimedResponse] = {}
     """The last good response of each endpoint, by name."""
-    thresholds: Mapping[ThresholdName, Decimal]
+    thresholds: Mapping[ThresholdName, Decimal] = {}
     """uniMMR of each threshold."""
-    below: tuple[ThresholdName, ...]
-    """The thresholds that the account counts as below."""
-    age: float | None
+    crossed: tuple[ThresholdName, ...] = ()
+    """The thresholds that uniMMR fell to and has not risen above again by the hysteresis."""
+    age: float | None = None
     """Seconds since the oldest response; None if an endpoint never responded."""
-    interval: float
+    interval: float = 0.0
     """Planned seconds between two readings."""
-    bound: float
-    """Age in seconds from which on the account is stale."""
-    is_stale: bool
-    """Whether any of the data is older than `bound`."""
-    error: str
+    max_age: float = 0.0
+    """Age in seconds from which on data is stale."""
+    is_stale: bool = True
+    """Whether the account was reported as stale, or could not be opened."""
+    error: str = ""
     """Why the last reading failed; empty if it succeeded."""
-    retry_at: float | None
+    retry_at: float | None = None
     """When a reading that is delayed after a failure is tried again, seconds since the epoch; None if none is."""
     ages: Mapping[str, float | None] = {}
     """Seconds since the last good response of each endpoint, by name; None if there was none."""
     stale_endpoints: tuple[str, ...] = ()
-    """The endpoints whose last good response is older than `bound`; the data of the others is up to date."""
+    """The endpoints whose last good response is older than `max_age`; the data of the others is up to date."""
     reason: str = ""
     """Why the account is stale, see `Stale.reason`; empty if it is not."""
     waiting: Waiting | None = None

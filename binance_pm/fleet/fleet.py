@@ -24,14 +24,7 @@ from binance_pm.environment import BASE_URL, environment_urls
 from binance_pm.errors import CallInfo, ConfigurationError, SessionClosed
 from binance_pm.fleet import schedule
 from binance_pm.fleet.account_monitor import AccountMonitor
-from binance_pm.fleet.accounts import (
-    AccountsFile,
-    Problem,
-    check_read,
-    part_of,
-    read_accounts,
-    refusal,
-)
+from binance_pm.fleet.accounts import AccountsFile, Problem, check_read, part_of, read_accounts, refusal
 from binance_pm.fleet.events import AccountSnapshot, FleetEvent
 from binance_pm.fleet.keys import open_entries
 from binance_pm.fleet.monitor import Monitor, exchange_time
@@ -97,10 +90,9 @@ class Fleet:
         hysteresis: Decimal = HYSTERESIS,
     ) -> None:
         if not 0 < floor <= ceiling <= schedule.LONGEST or slack <= 0 or not 0 <= hysteresis < inf:
-            raise ConfigurationError(
-                _CALL, f"0 < floor <= ceiling <= {schedule.LONGEST:g}, slack > 0 and hysteresis >= 0 do not hold"
-            )
-        self._members: list[Member] = list(members)
+            rule = f"0 < floor <= ceiling <= {schedule.LONGEST:g}, slack > 0 and hysteresis >= 0 are required"
+            raise ConfigurationError(_CALL, rule)
+        self._members: list[Member] = _checked_members(members)
         self._floor: Final = floor
         self._ceiling: Final = ceiling
         self._slack: Final = slack
@@ -116,7 +108,6 @@ class Fleet:
         self._budget: Budget | None = None
         self._affinity: Affinity | None = None
         self._closed: bool = False
-        _check_members(self._members)
 
     @classmethod
     @checked("Fleet.from_toml")
@@ -150,7 +141,7 @@ class Fleet:
         try:
             file = read_accounts(Path(path).expanduser())
         except RuntimeError:
-            raise ConfigurationError(_CALL, f"the home directory in the path {path} is not known") from None
+            raise ConfigurationError(_CALL, f"the home directory in the path {path} is unknown") from None
         if shard is not None:
             file = part_of(file, *shard)
         if file.problems and not keep_going:
@@ -245,25 +236,22 @@ class Fleet:
         assert tasks is not None and self._affinity is not None  # noqa: S101, PT018
         if mismatch := self._affinity.mismatch():
             raise SessionClosed(_CALL, f"the fleet was {mismatch}", advice=ONE_EACH)
-        now = budget.monotonic()
-        accounts: list[AccountMonitor] = []
-        for member in self._members:
-            thresholds = _thresholds(member, warn, alarm)
-            accounts.append(
-                AccountMonitor(
-                    member.client, member.product, member.endpoints, thresholds, hysteresis=self._hysteresis, now=now
-                )
+        accounts = [
+            AccountMonitor(
+                member.client,
+                member.product,
+                member.endpoints,
+                _thresholds("Fleet.watch", member, warn, alarm),
+                hysteresis=self._hysteresis,
+                slack=self._slack,
+                now=budget.monotonic(),
             )
+            for member in self._members
+        ]
         if self._monitor is not None:
             self._monitor.stop()
         self._monitor = Monitor(
-            budget,
-            accounts,
-            self._problems,
-            origins=self.origins,
-            floor=self._floor,
-            ceiling=self._ceiling,
-            slack=self._slack,
+            budget, accounts, self._problems, origins=self.origins, floor=self._floor, ceiling=self._ceiling
         )
         tasks.start_soon(self._monitor.run)
         return self._monitor
@@ -302,10 +290,7 @@ class Fleet:
             return
         urls = environment_urls(self._environment)
         clients, problems = await open_entries(
-            self._file,
-            session=self._session,
-            options=urls | self._file.urls,
-            environment=self._environment,
+            self._file, session=self._session, options=urls | self._file.urls, environment=self._environment
         )
         for client in clients.values():
             client.note_source(BASE_URL, urls.keys() - self._file.urls.keys())
@@ -322,39 +307,44 @@ class Fleet:
         ]
 
 
-def _check_members(members: Iterable[Member]) -> None:
-    labels: set[str] = set()
+def _checked_members(members: Iterable[Member]) -> list[Member]:
+    checked_members: dict[str, Member] = {}
     for member in members:
         # The type of what a generator yields is known only at run time.
         if not isinstance(member, Member):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(_CALL, f"members contains {type(member).__name__}: give a Member for each account")
         label = member.client.label
-        if label in labels:
+        if label in checked_members:
             raise ConfigurationError(CallInfo("Fleet", label), "two members have this label")
         try:
-            if member.read:
-                check_read(member.read)
-            thresholds_of(threshold_value(member.warn, "warn"), threshold_value(member.alarm, "alarm"))
+            check_read(member.endpoints)
         except ValueError as error:
             raise ConfigurationError(CallInfo("Fleet", label), str(error)) from None
-        labels.add(label)
+        _thresholds("Fleet", member)
+        checked_members[label] = member
+    return list(checked_members.values())
 
 
 def _thresholds(
-    member: Member, warn: str | int | Decimal | None, alarm: str | int | Decimal | None
+    name: str,
+    member: Member,
+    warn: str | int | Decimal | None = None,
+    alarm: str | int | Decimal | None = None,
 ) -> tuple[Threshold, ...]:
+    """Return the thresholds of an account, by default those of all accounts."""
     try:
         return thresholds_of(
             threshold_value(warn if member.warn is None else member.warn, "warn"),
             threshold_value(alarm if member.alarm is None else member.alarm, "alarm"),
         )
     except ValueError as error:
-        raise ConfigurationError(CallInfo("Fleet.watch", member.client.label), str(error)) from None
+        raise ConfigurationError(CallInfo(name, member.client.label), str(error)) from None
 
 
 def _one_budget(members: list[Member]) -> Budget:
-    budgets = {id(member.client.session.budget): member.client.session.budget for member in members}
-    if len(budgets) != 1:
-        what = "its clients draw on several budgets: give them one session" if budgets else "it has no accounts"
-        raise ConfigurationError(_CALL, what)
-    return next(iter(budgets.values()))
+    if not members:
+        raise ConfigurationError(_CALL, "the fleet has no accounts")
+    budget, *others = {id(member.client.session.budget): member.client.session.budget for member in members}.values()
+    if others:
+        raise ConfigurationError(_CALL, "the clients draw on several budgets: give them one session")
+    return budget

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -38,6 +38,14 @@ def price_of(budget: Budget, name: str) -> Price:
     pool = budget.plan(1, 1.0, [endpoint]).pools[list(endpoint.weights).index(LimitType.IP)]
     room = max(pool.available, _LEAST_ROOM * pool.limit / budget.processes)
     return Price(pool.name, pool.needed / room, room, pool.available)
+
+
+def cost_of(prices: Iterable[Price]) -> dict[str, float]:
+    """Return the cost of several readings by pool."""
+    costs: dict[str, float] = {}
+    for price in prices:
+        costs[price.pool] = costs.get(price.pool, 0.0) + price.cost
+    return costs
 
 
 class Intervals(msgspec.Struct, frozen=True):
@@ -85,49 +93,34 @@ def forecast(budget: Budget, reads: Sequence[tuple[str, ...]], *, floor: float, 
         floor: see `Fleet`.
         ceiling: see `Fleet`.
     """
-    costs = _costs(budget, reads)
-    dearest = sorted(range(len(reads)), key=lambda place: -max(costs[reads[place]].values()))[:_FEW]
+    costs = {read: cost_of(price_of(budget, name) for name in read) for read in dict.fromkeys(reads)}
+    everyone = range(len(reads))
+    dearest = sorted(everyone, key=lambda place: -max(costs[reads[place]].values()))[:_FEW]
     calm, near, all_near = (
-        _intervals(reads, costs, at_line, floor=floor, ceiling=ceiling)
-        for at_line in (set[int](), set(dearest), set(range(len(reads))))
+        _intervals(reads, costs, endangered, floor=floor, ceiling=ceiling) for endangered in ((), dearest, everyone)
     )
     groups: list[Intervals] = []
-    for read in dict.fromkeys(reads):
-        places = [place for place, one in enumerate(reads) if one == read]
-        groups.append(
-            Intervals(
-                read,
-                len(places),
-                calm[places[0]],
-                next((near[place] for place in places if place in dearest), None),
-                next((near[place] for place in places if place not in dearest), None),
-                all_near[places[0]],
-            )
-        )
+    for read in costs:
+        places = [place for place in everyone if reads[place] == read]
+        few = next((near[place] for place in places if place in dearest), None)
+        others = next((near[place] for place in places if place not in dearest), None)
+        groups.append(Intervals(read, len(places), calm[places[0]], few, others, all_near[places[0]]))
     priced = [(group.accounts, [ENDPOINTS[name] for name in group.read]) for group in groups]
     pools = budget.plan_groups(priced, ceiling).pools
     return Forecast(len(reads), floor, ceiling, len(dearest), tuple(groups), pools)
 
 
-_Costs = Mapping[tuple[str, ...], Mapping[str, float]]
-
-
-def _costs(budget: Budget, reads: Iterable[tuple[str, ...]]) -> _Costs:
-    """Return the cost of one reading of each set of endpoints, by pool."""
-    costs: dict[tuple[str, ...], dict[str, float]] = {}
-    for read in dict.fromkeys(reads):
-        of_read = costs[read] = {}
-        for price in (price_of(budget, name) for name in read):
-            of_read[price.pool] = of_read.get(price.pool, 0.0) + price.cost
-    return costs
-
-
 def _intervals(
-    reads: Sequence[tuple[str, ...]], costs: _Costs, at_line: set[int], *, floor: float, ceiling: float
+    reads: Sequence[tuple[str, ...]],
+    costs: Mapping[tuple[str, ...], Mapping[str, float]],
+    endangered: Container[int],
+    *,
+    floor: float,
+    ceiling: float,
 ) -> list[float]:
     """Return the planned interval of each account if some are at their last threshold and the others are calm."""
     wishes = [
-        schedule.wish(float(LIQUIDATION) if place in at_line else None, (), fall=0.0, floor=floor, ceiling=ceiling)
+        schedule.wish(float(LIQUIDATION) if place in endangered else None, (), fall=0.0, floor=floor, ceiling=ceiling)
         for place in range(len(reads))
     ]
     by = schedule.stretches(schedule.loads((wish, costs[read]) for wish, read in zip(wishes, reads, strict=True)))

@@ -10,16 +10,15 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar
 
 import anyio
-import anyio.abc
 import anyio.to_thread
 
 from binance_pm.client import Client
 from binance_pm.errors import ConfigurationError
 from binance_pm.extras import installation
-from binance_pm.fleet.accounts import AccountEntry, AccountsFile, Problem, Reference
+from binance_pm.fleet.accounts import AccountEntry, AccountsFile, Problem, Reference, Source
 from binance_pm.fleet.processes import end_process
 from binance_pm.session import Session
 from binance_pm.signing import LARGEST_KEY, Secret, is_pem, key_form, read_key
@@ -29,11 +28,7 @@ T = TypeVar("T")
 
 LONGEST: Final = 30.0
 """Time limit in seconds for reading one key: a keyring or a password manager may ask the user."""
-_AT_ONCE: Final = 8
-
-
-class _Keyring(Protocol):
-    def get_password(self, service_name: str, username: str) -> str | None: ...
+_CONCURRENT: Final = 8
 
 
 async def open_entries(
@@ -41,7 +36,7 @@ async def open_entries(
     *,
     session: Session | None,
     options: Mapping[str, Any],
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str],
     longest: float = LONGEST,
 ) -> tuple[dict[str, Client], list[Problem]]:
     """Return a client for each account of the file, by label, and the problems of accounts without a client.
@@ -50,18 +45,18 @@ async def open_entries(
         file: the accounts.
         session: the session that the clients share.
         options: further arguments of `Client`.
-        environment: replaces `os.environ`.
+        environment: the environment.
         longest: time limit in seconds for reading one key.
     """
     clients: dict[str, Client] = {}
     problems: list[Problem] = []
-    places = anyio.Semaphore(_AT_ONCE)
-    env = os.environ if environment is None else environment
+    limiter = anyio.Semaphore(_CONCURRENT)
 
     async def open_one(entry: AccountEntry) -> None:
-        async with places:
+        async with limiter:
             try:
-                clients[entry.label] = await _client(entry, file.path.parent, env, longest, session, options)
+                keys = await read_keys(entry, file.path.parent, environment, longest=longest)
+                clients[entry.label] = await _client(entry, keys, session, options)
             except ConfigurationError as error:
                 problems.append(Problem(entry.label, entry.line, error.reason))
             except ValueError as error:
@@ -73,7 +68,7 @@ async def open_entries(
     return clients, sorted(problems, key=lambda problem: problem.line)
 
 
-class Keys(NamedTuple):
+class AccountKeys(NamedTuple):
     """The keys that the references of an account lead to, without surrounding white space."""
 
     api_key: Secret
@@ -81,7 +76,9 @@ class Keys(NamedTuple):
     passphrase: Secret | None
 
 
-async def read_keys(entry: AccountEntry, folder: Path, env: Mapping[str, str], *, longest: float = LONGEST) -> Keys:
+async def read_keys(
+    entry: AccountEntry, folder: Path, env: Mapping[str, str], *, longest: float = LONGEST
+) -> AccountKeys:
     """Read the keys of one account.
 
     Args:
@@ -93,30 +90,36 @@ async def read_keys(entry: AccountEntry, folder: Path, env: Mapping[str, str], *
     Raises:
         ValueError: a key cannot be read; the text gives the reason and contains no part of the key.
     """
-    secret_name = "private_key" if entry.is_private_key else "api_secret"
-    api_key = Secret(await _value("api_key", entry.api_key, folder, env, longest))
-    secret = Secret(await _value(secret_name, entry.secret, folder, env, longest))
-    if entry.passphrase is None:
-        return Keys(api_key, secret, None)
-    return Keys(api_key, secret, Secret(await _value("passphrase", entry.passphrase, folder, env, longest)))
+
+    async def read(name: str, reference: Reference) -> Secret:
+        source, words = reference
+        try:
+            with anyio.fail_after(longest):
+                value = await _value(name, source, words, folder, env)
+        except TimeoutError:
+            raise ValueError(f"{name}: the {source} did not respond within {longest:g} s") from None
+        if not value.strip():
+            raise ValueError(f"{name}: {_EMPTY[source].format(*words)}")
+        return Secret(value.strip())
+
+    return AccountKeys(
+        await read("api_key", entry.api_key),
+        await read("private_key" if entry.is_private_key else "api_secret", entry.secret),
+        entry.passphrase and await read("passphrase", entry.passphrase),
+    )
 
 
 async def _client(
-    entry: AccountEntry,
-    folder: Path,
-    env: Mapping[str, str],
-    longest: float,
-    session: Session | None,
-    options: Mapping[str, Any],
+    entry: AccountEntry, keys: AccountKeys, session: Session | None, options: Mapping[str, Any]
 ) -> Client:
-    key, secret, opening = await read_keys(entry, folder, env, longest=longest)
+    key, secret, passphrase = keys
 
     def make() -> Client:
         # Not a partial, because its repr would show the arguments.
         return Client(
             key.reveal().decode(errors="surrogateescape"),
             secret.reveal(),
-            passphrase=opening and opening.reveal(),
+            passphrase=passphrase and passphrase.reveal(),
             label=entry.label,
             session=session,
             **options,
@@ -130,29 +133,24 @@ async def _client(
     return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
 
 
-async def _value(name: str, reference: Reference, folder: Path, env: Mapping[str, str], longest: float) -> bytes:
-    """Return the value that a reference leads to, without surrounding white space.
+_EMPTY: Final[Mapping[Source, str]] = {
+    "env": "the variable {0} is not set",
+    "file": "the file {0} is empty",
+    "command": "the command {0} printed nothing",
+    "keyring": "the keyring has no key named {1} of the service {0}",
+}
 
-    Raises:
-        ValueError: the value cannot be read; the text gives the reason and contains no part of the value.
-    """
-    source, words = reference
-    try:
-        with anyio.fail_after(longest):
-            match source:
-                case "env":
-                    value = os.fsencode(env.get(words[0], ""))
-                case "file":
-                    value = await _aside(_file, name, folder, words[0])
-                case "command":
-                    value = await _command(name, words, folder)
-                case "keyring":
-                    value = await _aside(_keyring, name, words[0], words[1])
-    except TimeoutError:
-        raise ValueError(f"{name}: the {source} did not answer within {longest:g} s") from None
-    if not value.strip():
-        raise ValueError(f"{name}: {_nothing(source, words)}")
-    return value.strip()
+
+async def _value(name: str, source: Source, words: tuple[str, ...], folder: Path, env: Mapping[str, str]) -> bytes:
+    match source:
+        case "env":
+            return os.fsencode(env.get(words[0], ""))
+        case "file":
+            return await _aside(_file, name, folder, words[0])
+        case "command":
+            return await _command(name, words, folder)
+        case "keyring":
+            return await _aside(_keyring, name, *words)
 
 
 async def _aside(function: Callable[..., T], *arguments: object) -> T:
@@ -173,23 +171,11 @@ async def _aside(function: Callable[..., T], *arguments: object) -> T:
     return outcome.result()
 
 
-def _nothing(source: str, words: tuple[str, ...]) -> str:
-    match source:
-        case "env":
-            return f"the variable {words[0]} is not set"
-        case "file":
-            return f"the file {words[0]} is empty"
-        case "command":
-            return f"the command {words[0]} printed nothing"
-        case _:
-            return f"the keyring has no {words[1]} of the service {words[0]}"
-
-
 def _file(name: str, folder: Path, path: str) -> bytes:
     try:
         place = folder / Path(path).expanduser()
     except RuntimeError:
-        raise ValueError(f"{name}: the home directory in the path {path} is not known") from None
+        raise ValueError(f"{name}: the home directory in the path {path} is unknown") from None
     return read_key(place, f"{name}: the file", is_secret=name != "api_key")
 
 
@@ -201,9 +187,12 @@ async def _command(name: str, words: tuple[str, ...], folder: Path) -> bytes:
         )
     except OSError as error:
         raise ValueError(f"{name}: the command {words[0]} cannot be run: {error.strerror}") from None
-    is_done = False
+    assert process.stdout is not None  # noqa: S101
+    printed, is_done = bytearray(), False
     try:
-        printed = await _printed(process)
+        with suppress(anyio.EndOfStream):
+            while len(printed) <= LARGEST_KEY:
+                printed += await process.stdout.receive()
         if len(printed) <= LARGEST_KEY:
             await process.wait()
             is_done = True
@@ -211,29 +200,19 @@ async def _command(name: str, words: tuple[str, ...], folder: Path) -> bytes:
         with anyio.CancelScope(shield=True):
             await end_process(process, kill=not is_done)
     if not is_done:
-        raise ValueError(f"{name}: the command {words[0]} printed more than {LARGEST_KEY} bytes, which no key has")
+        raise ValueError(f"{name}: the command {words[0]} printed more than {LARGEST_KEY} bytes, the longest key")
     if process.returncode:
         raise ValueError(f"{name}: the command {words[0]} ended with status {process.returncode}")
     return bytes(printed)
 
 
-async def _printed(process: anyio.abc.Process) -> bytearray:
-    """Return the output of a process, read until its end or until it is larger than any key."""
-    assert process.stdout is not None  # noqa: S101
-    printed = bytearray()
-    with suppress(anyio.EndOfStream):
-        while len(printed) <= LARGEST_KEY:
-            printed += await process.stdout.receive()
-    return printed
-
-
 def _keyring(name: str, service: str, user: str) -> bytes:
     try:
-        keyring = cast("_Keyring", importlib.import_module("keyring"))
+        keyring: Any = importlib.import_module("keyring")
     except ImportError:
         raise ValueError(f"{name}: a keyring needs the extra `keyring`: {installation('keyring')}") from None
     try:
-        found = keyring.get_password(service, user)
+        found: str | None = keyring.get_password(service, user)
     except Exception as error:  # noqa: BLE001 - backends raise their own errors, which may quote a secret
         raise ValueError(f"{name}: the keyring failed with {type(error).__name__}") from None
     return (found or "").encode(errors="surrogateescape")

@@ -19,8 +19,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from heapq import heapify, heappop, heappush
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import anyio
 import anyio.abc
@@ -31,7 +30,7 @@ from binance_pm.errors import CallInfo, ConfigurationError, PortfolioMarginError
 from binance_pm.fleet import schedule
 from binance_pm.fleet.account_monitor import AccountMonitor
 from binance_pm.fleet.accounts import Problem
-from binance_pm.fleet.event_buffer import EventBuffer
+from binance_pm.fleet.event_queue import EventBuffer
 from binance_pm.fleet.events import (
     AccountFailed,
     AccountSnapshot,
@@ -41,7 +40,7 @@ from binance_pm.fleet.events import (
     HostUnblocked,
     StateEvent,
 )
-from binance_pm.fleet.forecast import price_of
+from binance_pm.fleet.forecast import Price, cost_of, price_of
 from binance_pm.fleet.staleness import Diagnosis
 from binance_pm.transport.affinity import ONE_EACH, Affinity
 
@@ -63,6 +62,9 @@ _RELAXED_SECONDS: Final = 60.0
 # A gate that stays closed for longer than reported by more than this number of seconds is reported again.
 _GATE_CHANGE: Final = 1.5
 
+_Demand = tuple[float, Mapping[str, float]]
+"""The wished interval of an account, and the cost of one reading by pool."""
+
 
 class Monitor:
     """The scheduler of all accounts, and an iterator over their events until it is stopped."""
@@ -76,31 +78,22 @@ class Monitor:
         origins: Sequence[str],
         floor: float,
         ceiling: float,
-        slack: float,
     ) -> None:
         self._budget: Final = budget
         self._accounts: Final = accounts
         self._problems: Final = problems
+        self._origins: Final = origins
         self._floor: Final = floor
         self._ceiling: Final = ceiling
-        self._slack: Final = slack
         self._events: Final = EventBuffer(len(accounts))
-        self._heap: list[tuple[float, int, int]] = []
-        """Due time and index of each account, and the ticket that shows whether the entry is still valid."""
-        self._indexes: Final = {id(account): index for index, account in enumerate(accounts)}
         self._plan_at: float = budget.monotonic()
+        self._prices: dict[str, Price] = {}
+        """By endpoint."""
         self._stretches: dict[str, float] = {}
-        self._costs: dict[str, tuple[str, float]] = {}
-        """By endpoint, the pool and the cost of one reading: see `schedule.loads`."""
-        self._rooms: dict[str, float] = {}
-        """Weight per minute with which polls are planned, by pool."""
-        self._available: dict[str, float] = {}
-        """Weight per minute that polls may use, by pool."""
         self._booked: Final[dict[str, float]] = {}
         """Until when the readings already started use the planned share of each pool, monotonic seconds."""
-        self._congested: Final[set[str]] = set()
-        """Pools with too many waiting calls."""
-        self._origins: Final = origins
+        self._congested: set[str] = set()
+        """Pools with so many waiting calls that any further call would only be queued behind them."""
         self._closed_gates: Final[dict[str, float]] = {}
         """Until when each gate reported as closed stays closed, by origin, monotonic seconds."""
         self._tight: Final[dict[str, float]] = {}
@@ -138,18 +131,17 @@ class Monitor:
 
     def snapshots(self) -> list[AccountSnapshot]:
         """Return the snapshots of all accounts, as `Fleet.snapshot` does."""
-        now, at = self._budget.monotonic(), self._wall()
-        diagnosis = self._diagnosis()
-        return [self._snapshot(account, diagnosis, at, now) for account in self._accounts] + [
-            _unopened(problem) for problem in self._problems
-        ]
+        now, at, diagnosis = self._budget.monotonic(), self._wall(), self._diagnosis()
+        unopened = [AccountSnapshot(label=label, error=f"line {line}: {text}") for label, line, text in self._problems]
+        return [self._snapshot(account, diagnosis, at, now) for account in self._accounts] + unopened
 
     def _snapshot(self, account: AccountMonitor, diagnosis: Diagnosis, at: float, now: float) -> AccountSnapshot:
         try:
-            text, waiting = diagnosis.reason(account) if account.is_stale else ("", None)
-            return account.snapshot(at=at, now=now, slack=self._slack, reason=text, waiting=waiting)
+            text, waiting = diagnosis.reason(account, now) if account.is_stale else ("", None)
+            return account.snapshot(text, waiting, at=at, now=now)
         except Exception as error:  # noqa: BLE001 - the other accounts must be shown nevertheless
-            return _unread(account.label, account.product, f"an unexpected {type(error).__name__}")
+            text = f"an unexpected {type(error).__name__}"
+            return AccountSnapshot(label=account.label, product=account.product, error=text)
 
     def _diagnosis(self) -> Diagnosis:
         return Diagnosis(self._budget, is_behind=self._events.is_behind)
@@ -166,9 +158,11 @@ class Monitor:
 
     def _plan(self, now: float) -> None:
         """Plan the interval of every account from its danger and from the room in the budget."""
-        self._price()
+        self._prices = {
+            name: price_of(self._budget, name) for name in {name for account in self._accounts for name in account.read}
+        }
         self._find_congestion()
-        demands: list[tuple[float, Mapping[str, float]]] = []
+        demands: list[_Demand] = []
         for account in self._accounts:
             self._update_wish(account)
             demands.append((account.wished_interval, self._cost(account.active(now))))
@@ -183,16 +177,19 @@ class Monitor:
             if account.skipped and self._can_start(account, now):
                 account.skipped, account.due = False, now
             turns.append(schedule.Turn(account.due, account.interval, costs))
-        self._queue_turns(turns)
+        for account, start in zip(self._accounts, schedule.levelled(turns, rate=_RATE), strict=True):
+            account.start_at = start
         self._report_tightness(demands, now)
 
     def _can_start(self, account: AccountMonitor, now: float) -> bool:
         """Return whether the gates are open and the pools have room for all readings of an account."""
         return all(
-            self._costs[name][0] not in self._congested
-            and not self._budget.gate(account.client.origin(ENDPOINTS[name])).wait(now)
+            self._prices[name].pool not in self._congested and not self._gate_wait(account, name, now)
             for name in account.active(now)
         )
+
+    def _gate_wait(self, account: AccountMonitor, name: str, now: float) -> float:
+        return self._budget.gate(account.client.origin(ENDPOINTS[name])).wait(now)
 
     def _update_wish(self, account: AccountMonitor) -> None:
         try:
@@ -201,31 +198,14 @@ class Monitor:
             # An account that cannot be judged may be in danger.
             account.wished_interval = self._floor
 
-    def _queue_turns(self, turns: list[schedule.Turn]) -> None:
-        self._heap.clear()
-        for place, start in enumerate(schedule.levelled(turns, rate=_RATE)):
-            account = self._accounts[place]
-            account.ticket += 1
-            self._heap.append((start, place, account.ticket))
-        heapify(self._heap)
-
-    def _price(self) -> None:
-        for name in {name for account in self._accounts for name in account.read}:
-            price = price_of(self._budget, name)
-            self._costs[name] = price.pool, price.cost
-            self._rooms[price.pool], self._available[price.pool] = price.room, price.available
-
     def _cost(self, names: Iterable[str]) -> dict[str, float]:
-        costs: dict[str, float] = {}
-        for name in names:
-            pool, cost = self._costs[name]
-            costs[pool] = costs.get(pool, 0.0) + cost
-        return costs
+        return cost_of(self._prices[name] for name in names)
 
-    def _report_tightness(self, demands: list[tuple[float, Mapping[str, float]]], now: float) -> None:
+    def _report_tightness(self, demands: list[_Demand], now: float) -> None:
+        prices = {price.pool: price for price in self._prices.values()}
         for pool in self._stretches:
-            wanted = self._rooms[pool] * sum(costs.get(pool, 0.0) / interval for interval, costs in demands)
-            available = self._available[pool] * schedule.PLANNED
+            wanted = prices[pool].room * sum(costs.get(pool, 0.0) / interval for interval, costs in demands)
+            available = prices[pool].available * schedule.PLANNED
             is_tight = self._is_tight(pool, wanted / max(1.0, available), now)
             if is_tight == (pool in self._tight):
                 continue
@@ -233,15 +213,10 @@ class Monitor:
                 self._tight[pool] = math.inf
             else:
                 del self._tight[pool]
-            concerned = [a.interval for a, (_, costs) in zip(self._accounts, demands, strict=True) if pool in costs]
+            longest = max(a.interval for a, (_, costs) in zip(self._accounts, demands, strict=True) if pool in costs)
             self._events.put(
                 BudgetTight(
-                    at=self._wall(),
-                    pool=pool,
-                    wanted=wanted,
-                    available=available,
-                    interval=max(concerned),
-                    is_tight=is_tight,
+                    at=self._wall(), pool=pool, wanted=wanted, available=available, interval=longest, is_tight=is_tight
                 )
             )
 
@@ -265,59 +240,43 @@ class Monitor:
 
     def _check_ages(self, now: float) -> float:
         """Report accounts that have become stale, and return when the next one could."""
-        soonest = float("inf")
-        diagnosis = self._diagnosis()
+        soonest, diagnosis = math.inf, self._diagnosis()
         for account in self._accounts:
             if account.is_stale:
-                account.mark_overdue(now, self._slack)
                 continue
-            left = account.max_interval + self._slack - account.unread_seconds(now)
+            left = account.max_age - account.unread_seconds(now)
             if left > 0:
                 soonest = min(soonest, now + left)
             else:
-                account.mark_overdue(now, self._slack)
-                text, waiting = diagnosis.reason(account)
-                self._events.put(account.stale(text, waiting, at=self._wall(), now=now, slack=self._slack))
+                text, waiting = diagnosis.reason(account, now)
+                self._events.put(account.stale(text, waiting, at=self._wall(), now=now))
         return soonest
 
     def _start_due(self, now: float) -> float:
         """Start the readings that are due, the most urgent first, and return when the next can be started."""
         if self._events.is_behind:
             return self._plan_at
-        ready: list[tuple[float, float, int]] = []
-        while self._heap and self._heap[0][0] <= now:
-            _, place, ticket = heappop(self._heap)
-            account = self._accounts[place]
-            if ticket == account.ticket:
-                ready.append((account.interval, account.due, place))
-        soonest = float("inf")
         self._find_congestion()
-        for _, _, place in sorted(ready):
-            account = self._accounts[place]
-            if (later := self._start(account, now)) > now:
-                self._push(account, later)
-                soonest = min(soonest, later)
-        return min(soonest, self._heap[0][0]) if self._heap else soonest
+        due = [account for account in self._accounts if account.start_at <= now]
+        for account in sorted(due, key=lambda account: (account.interval, account.due)):
+            account.start_at = self._start(account, now)
+        return min((account.start_at for account in self._accounts), default=math.inf)
 
     def _find_congestion(self) -> None:
-        """Find the pools with so many waiting calls that any further call would only be queued behind them."""
-        self._congested.clear()
-        if self._budget.waiting < _CONGESTED:
-            return
-        for state in self._budget.snapshot():
-            if state.waiting[Priority.POLL] >= _CONGESTED:
-                self._congested.add(state.pool.name)
+        # Usually no call waits, and the snapshot of all pools is not needed.
+        states = self._budget.snapshot() if self._budget.waiting >= _CONGESTED else []
+        self._congested = {state.pool.name for state in states if state.waiting[Priority.POLL] >= _CONGESTED}
 
     def _start(self, account: AccountMonitor, now: float) -> float:
-        """Start the readings of an account that can be started; if none can, return when to try again."""
+        """Start the readings of an account that can be started, and return when to start the next."""
         names = [name for name in account.active(now) if name not in account.in_flight]
-        waits = {name: self._budget.gate(account.client.origin(ENDPOINTS[name])).wait(now) for name in names}
+        waits = {name: self._gate_wait(account, name, now) for name in names}
         open_now = [name for name in names if not waits[name]]
         if not open_now:
-            pending = [one.until for one in account.backoffs.values() if one.until > now]
-            return max(now + _SHORTEST_SLEEP, min([*(now + wait for wait in waits.values()), *pending, now + 1.0]))
+            delayed = [failure.retry_at for failure in account.failures.values() if failure.retry_at > now]
+            return max(now + _SHORTEST_SLEEP, min([*(now + wait for wait in waits.values()), *delayed, now + 1.0]))
         # A pool without room does not delay the readings that another pool counts.
-        open_now = [name for name in open_now if self._costs[name][0] not in self._congested]
+        open_now = [name for name in open_now if self._prices[name].pool not in self._congested]
         if not open_now:
             return now + _CONGESTED_SECONDS
         account.skipped = len(open_now) < len(names)
@@ -328,17 +287,12 @@ class Monitor:
         for pool, cost in costs.items():
             self._booked[pool] = max(self._booked.get(pool, now), now) + cost / _RATE
         account.due = now + account.interval
-        self._push(account, account.due)
-        group, together = self._tasks, _Round(len(open_now))
-        assert group is not None  # noqa: S101
+        assert self._tasks is not None  # noqa: S101
+        together = _Round(pending=set(open_now), succeeded=[])
+        account.in_flight.update(open_now)
         for name in open_now:
-            account.in_flight.add(name)
-            group.start_soon(self._read, account, ENDPOINTS[name], together)
-        return now
-
-    def _push(self, account: AccountMonitor, at: float) -> None:
-        account.ticket += 1
-        heappush(self._heap, (at, self._indexes[id(account)], account.ticket))
+            self._tasks.start_soon(self._read, account, ENDPOINTS[name], together)
+        return account.due
 
     async def _read(self, account: AccountMonitor, endpoint: Endpoint[Any], together: _Round) -> None:
         name = endpoint.name
@@ -348,23 +302,22 @@ class Monitor:
             response = await account.client.call(endpoint, {})
         except PortfolioMarginError as error:
             failure = error
-        except Exception as error:  # noqa: BLE001
-            # The other accounts must be monitored nevertheless.
+        except Exception as error:  # noqa: BLE001 - the other accounts must be monitored nevertheless
             _log.exception("%s [%s] failed unexpectedly", name, account.label)
             failure = error
         account.in_flight.discard(name)
         now, at = self._budget.monotonic(), self._wall()
         if failure is None:
             try:
-                self._report(account.record_response(name, response, at=at, now=now, slack=self._slack))
+                self._report(account.record_response(name, response, at=at, now=now))
                 self._bring_forward(account, now)
                 together.succeeded.append(name)
             except Exception as error:  # noqa: BLE001
                 failure = self._unusable(account, name, error)
         if failure is not None:
             self._report(account.record_failure(name, failure, at=at, now=now))
-        together.left -= 1
-        if not together.left and together.succeeded:
+        together.pending.discard(name)
+        if not together.pending and together.succeeded:
             try:
                 self._events.put(account.reading(together.succeeded, at=at))
             except Exception as error:  # noqa: BLE001
@@ -382,7 +335,7 @@ class Monitor:
         if interval >= account.interval:
             return
         account.replan(interval, now)
-        self._push(account, account.due)
+        account.start_at = account.due
         if self._sleep is not None:
             self._sleep.cancel()
 
@@ -391,13 +344,13 @@ class Monitor:
             self._events.put(event)
 
     def _report_problems(self) -> None:
-        for problem in self._problems:
+        for label, line, text in self._problems:
             self._events.put(
                 AccountFailed(
-                    label=problem.label,
+                    label=label,
                     at=self._wall(),
                     endpoint="",
-                    error=f"line {problem.line}: {problem.text}",
+                    error=f"line {line}: {text}",
                     error_type=ConfigurationError.__name__,
                     retry_at=None,
                 )
@@ -414,31 +367,8 @@ def exchange_time(budget: Budget, origins: Sequence[str]) -> float:
     return next((clock for clock in clocks if clock.is_synchronised), clocks[0]).milliseconds() / 1000
 
 
-class _Round:
+class _Round(NamedTuple):
     """The readings of one account that were started together."""
 
-    __slots__ = ("left", "succeeded")
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-        self.succeeded: list[str] = []
-
-
-def _unopened(problem: Problem) -> AccountSnapshot:
-    return _unread(problem.label, "", f"line {problem.line}: {problem.text}")
-
-
-def _unread(label: str, product: str, error: str) -> AccountSnapshot:
-    return AccountSnapshot(
-        label=label,
-        product=product,
-        responses={},
-        thresholds={},
-        below=(),
-        age=None,
-        interval=0.0,
-        bound=0.0,
-        is_stale=True,
-        error=error,
-        retry_at=None,
-    )
+    pending: set[str]
+    succeeded: list[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from binance_pm.budget import Budget, PoolState, Waiting
@@ -31,34 +32,36 @@ class Diagnosis:
     def __init__(self, budget: Budget, *, is_behind: bool) -> None:
         self._budget = budget
         self._is_behind = is_behind
-        self._pending: dict[CallInfo, Waiting] | None = None
-        self._pools: dict[str, PoolState] | None = None
 
-    def reason(self, account: AccountMonitor) -> StaleReason:
+    def reason(self, account: AccountMonitor, now: float) -> StaleReason:
         """Return why the account's overdue readings are late."""
-        names = account.overdue_endpoints() or account.read
-        now = self._budget.monotonic()
+        names = account.stale_endpoints(now) or account.read
         for origin in sorted({account.client.origin(ENDPOINTS[name]) for name in names}):
             if closed := self._budget.gate(origin).wait(now):
                 waiting = Waiting(reason="gate", origin=origin, seconds=closed)
                 return StaleReason(waiting.text, waiting)
         for name in names:
-            if name in account.errors:
-                return StaleReason(account.errors[name])
-        in_flight = {name: self._waits_for(account, name) for name in names if name in account.in_flight}
-        if in_flight:
+            if name in account.failures:
+                return StaleReason(account.failures[name].text)
+        if in_flight := [(name, self._waits_for(account, name)) for name in names if name in account.in_flight]:
             by_text: dict[str, list[str]] = {}
-            for name, waiting in in_flight.items():
+            for name, waiting in in_flight:
                 by_text.setdefault(waiting.text, []).append(name)
             text = "; ".join(f"{', '.join(late)} [{account.label}]: {text}" for text, late in by_text.items())
-            return StaleReason(text, next(iter(in_flight.values())))
+            return StaleReason(text, in_flight[0][1])
         if self._is_behind:
             return StaleReason("the events are not consumed")
-        return self._not_started(account, names)
+        return self._not_started(account, names, now)
+
+    @cached_property
+    def _pending(self) -> dict[CallInfo, Waiting]:
+        return self._budget.pending()
+
+    @cached_property
+    def _pools(self) -> dict[str, PoolState]:
+        return {state.pool.name: state for state in self._budget.snapshot()}
 
     def _waits_for(self, account: AccountMonitor, name: str) -> Waiting:
-        if self._pending is None:
-            self._pending = self._budget.pending()
         waiting = self._pending.get(CallInfo(name, account.label, account.client.key_id))
         origin = account.client.origin(ENDPOINTS[name])
         if waiting is None:
@@ -67,14 +70,12 @@ class Diagnosis:
             return Waiting(reason="slot", origin=origin, seconds=waiting.seconds)
         return waiting
 
-    def _not_started(self, account: AccountMonitor, names: Sequence[str]) -> StaleReason:
+    def _not_started(self, account: AccountMonitor, names: Sequence[str], now: float) -> StaleReason:
         """Return the calls that are queued before the reading, or if there are none, when the reading is due."""
-        if self._pools is None:
-            self._pools = {state.pool.name: state for state in self._budget.snapshot()}
         late = f"{', '.join(names)} [{account.label}]"
         for name in account.read:
             state = self._pools.get(price_of(self._budget, name).pool)
             if state is not None and state.waiting_for is not None:
                 number = sum(state.waiting.values())
                 return StaleReason(f"{late}: {number} calls are {state.waiting_for.text}", state.waiting_for)
-        return StaleReason(f"{late}: due in {max(0.0, account.due - self._budget.monotonic()):.1f} s")
+        return StaleReason(f"{late}: due in {max(0.0, account.due - now):.1f} s")

@@ -1,23 +1,31 @@
-"""The main figures of an account, taken from the responses of its endpoints."""
+"""The main figures of an account, taken from the responses of its endpoints.
+
+USD-M contracts are settled in USDT, USDC, BTC and other assets, so profit is summed by asset.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
-from binance_pm.amounts import is_near
+from binance_pm.amounts import exact_sum, is_near
 from binance_pm.api.account import Account
 from binance_pm.api.pro_account import ProAccount, SpanAccount
 from binance_pm.api.um_account import UmAccount
 from binance_pm.enums import AccountStatus
 from binance_pm.fleet.products import HEADLINES
-from binance_pm.fleet.profit import in_dollars, profits_of
 
 Headline = Account | ProAccount | SpanAccount
 """The responses that contain uniMMR and status."""
+
+DOLLARS: Final = frozenset({"USD", "USDT", "USDC", "FDUSD", "BUSD", "TUSD"})
+"""Assets counted as one USD per unit. Other assets have a price, which no response about the account contains."""
+
+# Quote assets of USD-M contracts, for symbols whose asset the account does not list.
+_QUOTES: Final = DOLLARS | {"BTC", "ETH", "BNB"}
 
 AMOUNTS = ("uni_mmr", "account_equity", "account_maint_margin", "unrealized_profit")
 
@@ -75,3 +83,32 @@ def summary_of(responses: Mapping[str, object]) -> AccountSummary:
         unrealized_profit=None if profits is None else in_dollars(profits),
         profits=profits or {},
     )
+
+
+def profits_of(um: UmAccount) -> dict[str, Decimal]:
+    """Return the unrealized profit by margin asset, in units of the asset; zero profits are left out.
+
+    The exchange's own sum for an asset takes precedence. The profits of positions in an asset that the exchange does
+    not list are added up by the quote asset at the end of their symbol, or by the symbol if that asset is not known.
+    """
+    listed = {asset.asset: asset.cross_un_pnl for asset in um.assets}
+    names = sorted(_QUOTES.union(listed), key=len, reverse=True)
+    profits: dict[str, Decimal] = {}
+    for position in um.positions:
+        asset = _asset_of(position.symbol, names)
+        profits[asset] = exact_sum((profits.get(asset, Decimal(0)), position.unrealized_profit))
+    profits |= {asset: profit for asset, profit in listed.items() if profit}
+    return {asset: profit for asset, profit in sorted(profits.items()) if profit}
+
+
+def in_dollars(profits: Mapping[str, Decimal]) -> Decimal | None:
+    """Return the sum of the profits in USD; None if one of them is in an asset other than a dollar."""
+    if not DOLLARS.issuperset(profits):
+        return None
+    return exact_sum(profits.values())
+
+
+def _asset_of(symbol: str, names: Iterable[str]) -> str:
+    # Symbols of delivery contracts end with the delivery date: BTCUSDT_260327.
+    pair = symbol.partition("_")[0]
+    return next((name for name in names if pair.endswith(name) and pair != name), symbol)

@@ -64,8 +64,8 @@ def threshold_value(value: object, name: str) -> Decimal | None:
     if value is None or isinstance(value, Decimal):
         return value
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f'{name} is {type(value).__name__}: give a text such as "1.5", or a Decimal')
+        raise ValueError(f'{name} is {type(value).__name__}: give a string such as "1.5", or a Decimal')
     try:
         return Decimal(value)
     except ArithmeticError:
-        raise ValueError(f"{name} is text but not a number") from None
+        raise ValueError(f"{name} is a string but not a number") from None

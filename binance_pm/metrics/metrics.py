@@ -7,10 +7,11 @@ would look healthy while the account is not being read. Only ages, ``stale``, ``
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
+from functools import partial
 from math import inf
 from typing import Final, get_args
 from weakref import WeakSet
@@ -20,7 +21,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, 
 
 from binance_pm.arguments import checked
 from binance_pm.attempt_event import AttemptEvent
-from binance_pm.budget import Budget, BudgetEvent, Pool, PoolState, Refused
+from binance_pm.budget import Budget, BudgetEvent, PoolState, Refused
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
 from binance_pm.errors import SessionClosed
@@ -39,6 +40,7 @@ _WAIT_SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 3
 _TIMEOUT_SECONDS: Final = 5.0
 _REFUSALS: Final = "429", "418"
 _UNKNOWN: Final = "unknown"
+_POOL: Final = "origin pool account"
 _ACCOUNT_EVENTS: Final = [kind.__name__ for kind in get_args(FleetEvent) if "label" in kind.__struct_fields__]
 
 
@@ -61,30 +63,30 @@ class Metrics:
 
     @checked("Metrics")
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry: Final = _own_registry() if registry is None else registry
+        # The global registry of the library belongs to the embedding program.
+        self.registry: Final = CollectorRegistry() if registry is None else registry
+        if registry is None:
+            ProcessCollector(registry=self.registry)
         self._source: _Source | None = None
         self._observed: Final[WeakSet[Session | Budget]] = WeakSet()
-        self._readings: Final = self._counter("account_readings", "Good responses", "account", "endpoint")
-        self._errors: Final = self._counter(
-            "account_errors", "Attempts that ended in an error, by its class", "account", "endpoint", "error"
+        counter, histogram = partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry)
+        self._readings: Final = counter(
+            f"{_PREFIX}account_readings", "Successful responses to readings", ("account", "endpoint")
         )
-        self._events: Final = self._counter("events", "Events of the fleet, by type", "account", "type")
-        self._refusals: Final = self._counter(
-            "refusals", "Responses that closed the gate of an origin", "origin", "status"
+        self._errors: Final = counter(
+            f"{_PREFIX}account_errors", "Failed attempts by class of the error", ("account", "endpoint", "error")
         )
-        self._durations: Final = self._histogram(
-            "request_duration_seconds",
-            "From the first byte of a request until its response was received or abandoned",
-            _DURATION_SECONDS,
-            "endpoint",
-            "outcome",
+        self._events: Final = counter(f"{_PREFIX}events", "Events of the fleet by type", ("account", "type"))
+        self._refusals: Final = counter(
+            f"{_PREFIX}refusals", "Responses that closed the gate of an origin", ("origin", "status")
         )
-        self._waits: Final = self._histogram(
-            "budget_wait_seconds",
-            "Time a request waited for weight or a gate",
-            _WAIT_SECONDS,
-            "endpoint",
-            "priority",
+        about = "Seconds from the first byte of a request until its response was received or given up"
+        self._durations: Final = histogram(
+            f"{_PREFIX}request_duration_seconds", about, ("endpoint", "outcome"), buckets=_DURATION_SECONDS
+        )
+        about = "Seconds that a request waited for weight or a gate"
+        self._waits: Final = histogram(
+            f"{_PREFIX}budget_wait_seconds", about, ("endpoint", "priority"), buckets=_WAIT_SECONDS
         )
         self.registry.register(self)
 
@@ -118,7 +120,7 @@ class Metrics:
         self._events.labels(label_of(event), type(event).__name__).inc()
 
     def serve(self, *, port: int, host: str = "127.0.0.1") -> AbstractAsyncContextManager[None]:
-        """Serve ``GET /metrics`` while the block lasts, from its event loop.
+        """Serve ``GET /metrics`` in threads while the block lasts.
 
         The response is 503 until an open fleet is watched.
 
@@ -137,15 +139,17 @@ class Metrics:
         Raises:
             TimeoutError: the event loop of the fleet does not respond.
         """
-        build = InfoMetricFamily(f"{_PREFIX}build", "Version of the package")
-        build.add_metric((), {"version": VERSION})
-        yield build
+        yield InfoMetricFamily(f"{_PREFIX}build", "Version of the package", {"version": VERSION})
         source = self._source
-        state = source and source.ask()
-        if source is not None and state is not None:
-            yield from _account_metrics(state.accounts)
-            yield from _pool_metrics(state.pools, source.labels)
-            yield from _gate_metrics(state.gates)
+        if source is not None and (state := source.ask()) is not None:
+            gauges = _Gauges()
+            for snapshot in state.accounts:
+                gauges.set_account(snapshot)
+            for pool in state.pools:
+                gauges.set_pool(pool, source.labels)
+            for gate in state.gates:
+                gauges.set_gate(gate)
+            yield from gauges.values()
 
     def _is_watching(self) -> bool:
         return self._source is not None and self._source.is_open
@@ -166,12 +170,6 @@ class Metrics:
     def _count_refusal(self, event: BudgetEvent) -> None:
         if isinstance(event, Refused):
             self._refusals.labels(event.origin, _UNKNOWN if event.status is None else str(event.status)).inc()
-
-    def _counter(self, name: str, about: str, *labels: str) -> Counter:
-        return Counter(_PREFIX + name, about, labels, registry=self.registry)
-
-    def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(_PREFIX + name, about, labels, registry=self.registry, buckets=buckets)
 
 
 class _Source:
@@ -208,135 +206,82 @@ class _Source:
                 answer.set_exception(error)
 
 
-def _own_registry() -> CollectorRegistry:
-    # The global registry of the library belongs to the embedding program.
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    return registry
-
-
-def _account_metrics(snapshots: Iterable[AccountSnapshot]) -> Iterator[Metric]:
-    figures = {name: _gauge(f"account_{name}", about, "account") for name, (_, about) in _FIGURES.items()}
-    status = _gauge("account_status", "1 for the status of the account, 0 for the others", "account", "status")
-    line = _gauge("account_threshold_uni_mmr", "uniMMR of each threshold", "account", "threshold")
-    below = _gauge(
-        "account_below_threshold",
-        "1 from falling to a threshold until a reading is back above it",
-        "account",
-        "threshold",
-    )
-    stale = _gauge("account_stale", "1 if data of an endpoint is older than promised", "account")
-    failed = _gauge("account_failed", "1 if the last reading failed", "account")
-    # Implausible figures are treated as not known.
-    snapshots = [snapshot.plausible() for snapshot in snapshots]
-    for snapshot in snapshots:
-        label = snapshot.label
-        is_stale = _is_old(snapshot, HEADLINES)
-        stale.add_metric((label,), _is_stale(snapshot))
-        failed.add_metric((label,), bool(snapshot.error))
-        for name, at in snapshot.thresholds.items():
-            line.add_metric((label, name), float(at))
-            is_below = name in snapshot.below
-            if is_below or (snapshot.uni_mmr is not None and not is_stale):
-                below.add_metric((label, name), is_below)
-        if is_stale:
-            continue
-        for name, (attribute, _) in _FIGURES.items():
-            value: Decimal | None = getattr(snapshot, attribute)
-            if value is not None:
-                figures[name].add_metric((label,), float(value))
-        if snapshot.status is not None:
-            shown = snapshot.status if snapshot.status.is_known else _UNKNOWN
-            for known in (*AccountStatus, _UNKNOWN):
-                status.add_metric((label, known), known == shown)
-    return iter([*figures.values(), status, line, below, stale, failed, *_profits(snapshots), *_ages(snapshots)])
-
-
-def _profits(snapshots: Iterable[AccountSnapshot]) -> list[GaugeMetricFamily]:
-    about = "Of all USD-M positions; absent if one is settled in an asset other than a dollar"
-    dollars = _gauge("account_unrealized_profit_usd", about, "account")
-    assets = _gauge("account_unrealized_profit", "Of USD-M positions, in units of the asset", "account", "asset")
-    for snapshot in snapshots:
-        if _is_old(snapshot, ("um_account",)):
-            continue
-        for asset, value in snapshot.profits.items():
-            assets.add_metric((snapshot.label, asset), float(value))
-        if snapshot.unrealized_profit is not None:
-            dollars.add_metric((snapshot.label,), float(snapshot.unrealized_profit))
-    return [dollars, assets]
-
-
-def _ages(snapshots: Iterable[AccountSnapshot]) -> list[GaugeMetricFamily]:
-    age = _gauge("account_age_seconds", "Since the oldest response; +Inf if an endpoint never responded", "account")
-    ages = _gauge(
-        "account_reading_age_seconds", "Since the last good response; +Inf if there was none", "account", "endpoint"
-    )
-    for snapshot in snapshots:
-        age.add_metric((snapshot.label,), inf if snapshot.age is None else snapshot.age)
-        for name, seconds in snapshot.ages.items():
-            ages.add_metric((snapshot.label, name), inf if seconds is None else seconds)
-    return [age, ages]
-
-
-def _is_stale(snapshot: AccountSnapshot) -> bool:
-    # The fleet updates `is_stale` only once a second.
-    return snapshot.is_stale or (snapshot.age is not None and snapshot.age > snapshot.bound)
-
-
-def _is_old(snapshot: AccountSnapshot, names: Iterable[str]) -> bool:
-    """Return whether the data of one of the endpoints is older than promised."""
-    ages = {name: age for name, age in snapshot.ages.items() if name in names}
-    is_late = any(
-        name in snapshot.stale_endpoints or (age is not None and age > snapshot.bound) for name, age in ages.items()
-    )
-    return is_late if snapshot.ages else _is_stale(snapshot)
-
-
-_FIGURES: Final = {
-    "uni_mmr": ("uni_mmr", "Equity over maintenance margin"),
-    "equity_usd": ("account_equity", "Equity after collateral haircut"),
-    "maintenance_margin_usd": ("account_maint_margin", "Maintenance margin"),
+# By name without the prefix: the labels and the help text.
+_GAUGES: Final = {
+    "account_uni_mmr": ("account", "Equity divided by maintenance margin"),
+    "account_equity_usd": ("account", "Equity after collateral haircut, in USD"),
+    "account_maintenance_margin_usd": ("account", "Maintenance margin, in USD"),
+    "account_unrealized_profit_usd": ("account", "USD-M profit; absent if a position is not settled in dollars"),
+    "account_unrealized_profit": ("account asset", "USD-M profit by margin asset, in units of the asset"),
+    "account_status": ("account status", "1 for the current status of the account, 0 for every other status"),
+    "account_threshold_uni_mmr": ("account threshold", "uniMMR of each threshold"),
+    "account_below_threshold": ("account threshold", "1 from falling to the threshold until uniMMR is above it again"),
+    "account_stale": ("account", "1 if data of an endpoint is older than promised"),
+    "account_failed": ("account", "1 if the last reading failed"),
+    "account_age_seconds": ("account", "Age of the oldest response; +Inf if an endpoint never responded"),
+    "account_reading_age_seconds": ("account endpoint", "Age of the last good response; +Inf if there was none"),
+    "pool_weight_limit": (_POOL, "Weight that the exchange allows per minute"),
+    "pool_weight_used": (_POOL, "Upper bound of the weight that the exchange has counted in this minute"),
+    "pool_weight_in_flight": (_POOL, "Weight of requests in flight, included in the weight used"),
+    "pool_weight_reserve": (_POOL, "Weight that polls may not use, kept for orders and rescues"),
+    "pool_weight_external": (_POOL, "Lower bound of the weight that other programs used in the latest minute"),
+    "pool_waiting_calls": (f"{_POOL} priority", "Number of calls that wait for weight or a gate"),
+    "pool_waiting_reason": (f"{_POOL} reason", "1 for what most of the waiting calls wait for; none if no call waits"),
+    "gate_closed": ("origin", "1 while nothing may be sent to the origin"),
+    "gate_opens_seconds": ("origin", "Seconds until the gate opens; 0 if the gate is open"),
 }
 
 
-def _pool_metrics(pools: Iterable[PoolState], labels: Mapping[str, str]) -> Iterator[Metric]:
-    names = "origin", "pool", "account"
-    limit = _gauge("pool_weight_limit", "Weight that the exchange allows per minute", *names)
-    used = _gauge("pool_weight_used", "Upper bound of what the exchange has counted in this minute", *names)
-    in_flight = _gauge("pool_weight_in_flight", "Weight of requests in flight, part of the weight used", *names)
-    reserve = _gauge("pool_weight_reserve", "Weight that polls may not use, kept for orders and rescues", *names)
-    external = _gauge(
-        "pool_weight_external", "Weight that other programs on the IP used in the latest minute, a lower bound", *names
-    )
-    waiting = _gauge("pool_waiting_calls", "Calls that wait for weight or a gate", *names, "priority")
-    reason = _gauge(
-        "pool_waiting_reason", "1 for what most of the calls wait for; none if no call waits", *names, "reason"
-    )
-    for state in pools:
-        pool = _pool_labels(state.pool, labels)
-        limit.add_metric(pool, state.limit)
-        used.add_metric(pool, state.used)
-        in_flight.add_metric(pool, state.in_flight)
-        reserve.add_metric(pool, state.reserve)
-        external.add_metric(pool, state.external)
+class _Gauges(dict[str, GaugeMetricFamily]):
+    """The gauges of one scrape, by name."""
+
+    def __init__(self) -> None:
+        for name, (labels, about) in _GAUGES.items():
+            self[name] = GaugeMetricFamily(_PREFIX + name, about, labels=labels.split())
+
+    def set(self, name: str, value: Decimal | float | None, *labels: str) -> None:
+        """Set a gauge, unless the value is not known."""
+        if value is not None:
+            self[name].add_metric(labels, float(value))
+
+    def set_account(self, snapshot: AccountSnapshot) -> None:
+        # Implausible figures are treated as not known.
+        snapshot, label = snapshot.plausible(), snapshot.label
+        self.set("account_stale", snapshot.is_stale or bool(snapshot.stale_endpoints), label)
+        self.set("account_failed", bool(snapshot.error), label)
+        self.set("account_age_seconds", inf if snapshot.age is None else snapshot.age, label)
+        for name, age in snapshot.ages.items():
+            self.set("account_reading_age_seconds", inf if age is None else age, label, name)
+        is_known = snapshot.uni_mmr is not None and not _is_stale(snapshot, HEADLINES)
+        for name, threshold in snapshot.thresholds.items():
+            self.set("account_threshold_uni_mmr", threshold, label, name)
+            if name in snapshot.crossed or is_known:
+                self.set("account_below_threshold", name in snapshot.crossed, label, name)
+        if not _is_stale(snapshot, HEADLINES):
+            self.set("account_uni_mmr", snapshot.uni_mmr, label)
+            self.set("account_equity_usd", snapshot.account_equity, label)
+            self.set("account_maintenance_margin_usd", snapshot.account_maint_margin, label)
+            if snapshot.status is not None:
+                shown = snapshot.status if snapshot.status.is_known else _UNKNOWN
+                for status in (*AccountStatus, _UNKNOWN):
+                    self.set("account_status", status == shown, label, status)
+        if not _is_stale(snapshot, ("um_account",)):
+            self.set("account_unrealized_profit_usd", snapshot.unrealized_profit, label)
+            for asset, profit in snapshot.profits.items():
+                self.set("account_unrealized_profit", profit, label, asset)
+
+    def set_pool(self, state: PoolState, labels: Mapping[str, str]) -> None:
+        pool = state.pool.origin, state.pool.name, labels.get(state.pool.key_id, state.pool.key_id)
+        for name in ("limit", "used", "in_flight", "reserve", "external"):
+            self.set(f"pool_weight_{name}", getattr(state, name), *pool)
         for priority, number in state.waiting.items():
-            waiting.add_metric((*pool, priority.name.lower()), number)
-        reason.add_metric((*pool, state.waiting_for.reason if state.waiting_for else "none"), 1)
-    return iter([limit, used, in_flight, reserve, external, waiting, reason])
+            self.set("pool_waiting_calls", number, *pool, priority.name.lower())
+        self.set("pool_waiting_reason", 1, *pool, state.waiting_for.reason if state.waiting_for else "none")
+
+    def set_gate(self, gate: GateState) -> None:
+        self.set("gate_closed", gate.seconds > 0, gate.origin)
+        self.set("gate_opens_seconds", gate.seconds, gate.origin)
 
 
-def _pool_labels(pool: Pool, labels: Mapping[str, str]) -> tuple[str, str, str]:
-    return pool.origin, pool.name, labels.get(pool.key_id, pool.key_id)
-
-
-def _gate_metrics(gates: Iterable[GateState]) -> Iterator[Metric]:
-    closed = _gauge("gate_closed", "1 while nothing may be sent to an origin", "origin")
-    opens = _gauge("gate_opens_seconds", "Seconds until the gate opens; 0 if it is open", "origin")
-    for gate in gates:
-        closed.add_metric((gate.origin,), gate.seconds > 0)
-        opens.add_metric((gate.origin,), gate.seconds)
-    return iter([closed, opens])
-
-
-def _gauge(name: str, about: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(_PREFIX + name, about, labels=labels)
+def _is_stale(snapshot: AccountSnapshot, names: Container[str]) -> bool:
+    return any(name in names for name in snapshot.stale_endpoints)

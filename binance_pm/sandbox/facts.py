@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Pool(NamedTuple):
+class WeightCounter(NamedTuple):
     """One of the exchange's counters of weight."""
 
     limit: int
@@ -36,12 +36,12 @@ class Pool(NamedTuple):
 
 _MBX_HEADERS = ("X-MBX-USED-WEIGHT", "X-MBX-USED-WEIGHT-1M")
 
-POOLS: Mapping[str, Pool] = {
-    "papi": Pool(6000, "IP", each_path=False, headers=_MBX_HEADERS),
-    "papi-orders": Pool(1200, "UID", each_path=False, headers=("X-MBX-ORDER-COUNT-1M",)),
-    "api": Pool(6000, "IP", each_path=False, headers=_MBX_HEADERS),
-    "sapi-ip": Pool(12_000, "IP", each_path=True, headers=("X-SAPI-USED-IP-WEIGHT-1M",)),
-    "sapi-uid": Pool(180_000, "UID", each_path=True, headers=("X-SAPI-USED-UID-WEIGHT-1M",)),
+POOLS: Mapping[str, WeightCounter] = {
+    "papi": WeightCounter(6000, "IP", each_path=False, headers=_MBX_HEADERS),
+    "papi-orders": WeightCounter(1200, "UID", each_path=False, headers=("X-MBX-ORDER-COUNT-1M",)),
+    "api": WeightCounter(6000, "IP", each_path=False, headers=_MBX_HEADERS),
+    "sapi-ip": WeightCounter(12_000, "IP", each_path=True, headers=("X-SAPI-USED-IP-WEIGHT-1M",)),
+    "sapi-uid": WeightCounter(180_000, "UID", each_path=True, headers=("X-SAPI-USED-UID-WEIGHT-1M",)),
 }
 
 # How refusals escalate is not published beyond "2 minutes to 3 days, growing": the tenth refusal in one minute is this

@@ -93,9 +93,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         if self.standing and msgspec.structs.replace(self, times=1, skew=0.0, external_usage={}) != Fault():
             raise ValueError("skew and external_usage hold for every request: give them a fault of their own")
         if self.times is not None and self.times < 1:
-            raise ValueError("a fault strikes at least once: times is 1 or more, or None")
+            raise ValueError("times is less than 1: give a number of requests, or None for all")
         if self.deliveries < 1:
-            raise ValueError("deliveries is 1 or more: effect=False lets a request have no effect")
+            raise ValueError("deliveries is less than 1: effect=False lets a request have no effect")
         own = self.drop or self.status is not None or self.code is not None or self.body is not None
         if self.effect_after and not own:
             raise ValueError("effect_after needs drop, status, code or body: the effect comes after the response")

@@ -268,6 +268,8 @@ class Matching:
         for order in orders:
             while order.is_open and left and order.accepts(left[0].price):
                 filled = self._fill(order, left[0]._replace(price=order.price), now, is_maker=True)
+                if not filled:
+                    break
                 rest = left[0].quantity - filled
                 left[:1] = [left[0]._replace(quantity=rest)] if rest > 0 else []
 

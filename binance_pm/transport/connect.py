@@ -15,7 +15,6 @@ import errno
 import hashlib
 import math
 import os
-import select
 import socket
 import ssl
 import threading
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import anyio
 
 from binance_pm.hosts import is_wildcard
+from binance_pm.transport.http import TransportSettings
 from binance_pm.transport.reason import CONNECTING, HANDSHAKE, UNROUTED, Progress
 from binance_pm.transport.tls import check_protocol
 from binance_pm.wakeup import waker
@@ -47,15 +47,11 @@ _Key = tuple[int, str, int, socket.AddressFamily]
 
 
 class Resolver:
-    """Resolves host names; safe to use from many event loops and threads at once.
-
-    Args:
-        look_up: the system's lookup function; None for `socket.getaddrinfo`.
-    """
+    """Resolves host names; safe to use from many event loops and threads at once."""
 
     def __init__(self, look_up: LookUp | None = None) -> None:
         self._look_up: Final = look_up
-        self._under_way: Final[dict[_Key, Future[list[Address]]]] = {}
+        self._running: Final[dict[_Key, Future[list[Address]]]] = {}
 
     async def addresses(self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[Address]:
         """Return the addresses of a host, with the families interleaved; an IP address resolves to itself.
@@ -70,7 +66,7 @@ class Resolver:
             return [known]
         # A child process inherits none of its parent's threads.
         key = (os.getpid(), host, port, family)
-        looking = self._under_way.get(key) or self._start(key)
+        looking = self._running.get(key) or self._start(key)
         done = anyio.Event()
         wake = waker(done.set)
         looking.add_done_callback(lambda _: wake())
@@ -80,23 +76,23 @@ class Resolver:
     def _start(self, key: _Key) -> Future[list[Address]]:
         from concurrent.futures import Future  # noqa: PLC0415 - not needed for an IP address
 
-        looking = self._under_way[key] = Future[list[Address]]()
+        looking = self._running[key] = Future[list[Address]]()
         _, host, port, family = key
 
         def look() -> None:
             try:
                 found = (self._look_up or socket.getaddrinfo)(host, port, family=family, type=socket.SOCK_STREAM)
             except Exception as error:  # noqa: BLE001 - the error is raised in `addresses`
-                self._under_way.pop(key, None)
+                self._running.pop(key, None)
                 looking.set_exception(_files_are_used_up() or error)
             else:
-                self._under_way.pop(key, None)
+                self._running.pop(key, None)
                 looking.set_result(list(found))
 
         try:
             threading.Thread(target=look, daemon=True, name="binance-pm resolver").start()
         except RuntimeError:
-            del self._under_way[key]
+            del self._running[key]
             raise OSError(errno.EAGAIN, "no thread can be started") from None
         return looking
 
@@ -118,30 +114,21 @@ class ServerAddress(NamedTuple):
     port: int
     tls: ssl.SSLContext | None
     """None for plain TCP."""
-    pins: frozenset[str] = frozenset()
-    """SHA-256 of the certificates that the server may present, in hexadecimal; empty for any that `tls` accepts."""
-    local_address: str | None = None
-    """The IP address of this machine to connect from; ``0.0.0.0`` or ``::`` selects only the address family; None for
-    the system's choice."""
+    settings: TransportSettings = TransportSettings()
     resolver: Resolver = RESOLVER
 
 
-async def reached(way: ServerAddress, connect: Callable[[Address, str | None], Awaitable[T]], progress: Progress) -> T:
+async def reached(
+    server: ServerAddress, connect: Callable[[Address, str | None], Awaitable[T]], progress: Progress
+) -> T:
     """Return the result of connecting to the first reachable address of the name; each address has a share of the time.
 
-    Args:
-        way: the server.
-        connect: connects to one address, from the given local address.
-        progress: holds the time limit for all addresses together, and is updated at each step.
-
-    Raises:
-        OSError: the name has no address.
-        UnicodeError: the name is not a host name.
-        Exception: the most informative error that `connect` raised for an address.
+    If all addresses fail, the most informative error is raised. The progress holds the time limit for all addresses
+    together, and is updated at each step.
     """
-    local = way.local_address
-    family = socket.AF_UNSPEC if local is None else _family_of(local)
-    addresses = await way.resolver.addresses(way.name, way.port, family)
+    local = server.settings.local_address
+    family = socket.AF_UNSPEC if local is None else socket.AF_INET6 if ":" in local else socket.AF_INET
+    addresses = await server.resolver.addresses(server.name, server.port, family)
     bound = None if local is None or is_wildcard(local) else local
     progress.step = CONNECTING
     failure: Exception | None = None
@@ -158,26 +145,24 @@ async def reached(way: ServerAddress, connect: Callable[[Address, str | None], A
     raise failure or ConnectionError("the name has no address")
 
 
-async def dial(way: ServerAddress, protocol: asyncio.BaseProtocol, progress: Progress) -> None:
+async def dial(server: ServerAddress, protocol: asyncio.BaseProtocol, progress: Progress) -> None:
     """Connect the protocol to the server.
 
-    Args:
-        way: the server.
-        protocol: notified once the connection is open. If `dial` fails after that, the protocol must abort the
-            connection.
-        progress: holds the time limit for all addresses together, and is updated at each step.
+    If `dial` fails after the protocol was notified, the protocol must abort the connection.
 
     Raises:
         OSError: no address could be reached, or the server's certificate was not accepted.
         UnicodeError: the name is not a host name.
     """
-    connected = await reached(way, _connected, progress)
-    if way.tls is not None:
+    connected = await reached(server, _connected, progress)
+    if server.tls is not None:
         progress.step = HANDSHAKE
-    name = way.name if way.tls else None
+    name = server.name if server.tls else None
     loop = asyncio.get_running_loop()
     try:
-        transport, _ = await loop.create_connection(lambda: protocol, sock=connected, ssl=way.tls, server_hostname=name)
+        transport, _ = await loop.create_connection(
+            lambda: protocol, sock=connected, ssl=server.tls, server_hostname=name
+        )
     finally:
         # From here on the event loop closes the socket, also if this call fails. uvloop closes the descriptor; if this
         # happens early, the socket object is not notified (0.23) and would later close a reused descriptor number.
@@ -185,22 +170,8 @@ async def dial(way: ServerAddress, protocol: asyncio.BaseProtocol, progress: Pro
             connected.detach()
     secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
     check_protocol(secured)
-    if way.pins and _fingerprint(secured) not in way.pins:
+    if (pins := server.settings.pins) and _fingerprint(secured) not in pins:
         raise ConnectionError("the server's certificate matches none of the pins")
-
-
-def readiness(descriptor: int) -> Callable[[int], Sequence[object]]:
-    """Return a function that asks the system for arrived data that the event loop has not processed yet."""
-    if not hasattr(select, "poll"):
-        return lambda _: ()
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return poll.poll
-
-
-def _family_of(address: str) -> socket.AddressFamily:
-    """Return the address family of an IP address."""
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _known(host: str, port: int) -> Address | None:

@@ -17,6 +17,7 @@ response closes the connections of its account.
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
 from typing import Any, Final
 
 from binance_pm.transport.http import SendFailed
@@ -25,10 +26,9 @@ from binance_pm.transport.sockets import unacknowledged, unread
 AMBIGUOUS: Final = "more than one response arrived on a connection that was used before: none of them can be trusted"
 TOO_EARLY: Final = "a response arrived before the request can have been received: it belongs to another request"
 
-FAREWELL: Final = 31
+TLS_CLOSE_SIZE: Final = 31
 """Largest size of a TLS close notification in bytes; the beginning of a response is longer."""
 
-_HEAD_END: Final = b"\r\n\r\n"
 _LONGEST_HEAD: Final = 2**17
 _STATUS: Final = re.compile(rb"HTTP/1\.\d (\d{3})")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n")
@@ -46,15 +46,11 @@ def close_on_extra_bytes(stream: Any, *, tls: bool) -> None:
     """Close the httpcore network stream as soon as it delivers more than a response.
 
     Reading from the stream raises `SendFailed` instead of returning a response that cannot be trusted.
-
-    Args:
-        stream: an `httpcore.AsyncNetworkStream`, as reported by httpcore's trace.
-        tls: whether the stream is encrypted.
     """
     read, write = stream.read, stream.write
-    answers = ResponseLengths()
+    responses = ResponseLengths()
     descriptor = descriptor_of(stream)
-    size, farewell = 0, FAREWELL if tls else 0
+    size, expected = 0, TLS_CLOSE_SIZE if tls else 0
 
     async def written(buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
         nonlocal size
@@ -65,10 +61,10 @@ def close_on_extra_bytes(stream: Any, *, tls: bool) -> None:
         nonlocal size
         data: bytes = await read(max_bytes, timeout)
         early, size = 0 < size <= unacknowledged(descriptor) and data != b"", 0
-        before = answers.count
-        surplus = answers.exceeded_by(data)
-        ended = answers.count > before
-        doubtful = ended and before > 0 and (surplus or unread(descriptor) > farewell)
+        before = responses.count
+        surplus = responses.exceeded_by(data)
+        ended = responses.count > before
+        doubtful = ended and before > 0 and (surplus or unread(descriptor) > expected)
         if early or surplus or doubtful:
             await stream.aclose()
         if early or doubtful:
@@ -79,99 +75,76 @@ def close_on_extra_bytes(stream: Any, *, tls: bool) -> None:
 
 
 class ResponseLengths:
-    """Tracks where the responses on one connection end. Data that cannot be parsed counts as surplus."""
+    """Tracks where the responses on one connection end."""
 
     def __init__(self) -> None:
-        self._head = b""
-        self._body: _Body | None = None
+        self._response: Generator[None, bytes, bytes] = _response()
+        next(self._response)
         self.count: int = 0
         """How many responses have ended."""
 
     def exceeded_by(self, data: bytes) -> bool:
-        """Return whether the data extends beyond the end of a response."""
-        while self._body is None:
-            head, end, data = (self._head + data).partition(_HEAD_END)
-            if not end:
-                self._head = head
-                return len(head) > _LONGEST_HEAD
-            self._head = b""
-            self._body = _body_behind(head + end)
-        surplus = self._body.feed(data)
-        if surplus is None:
+        """Return whether the data extends beyond the end of a response, or cannot be parsed."""
+        try:
+            self._response.send(data)
             return False
-        self._body = None
+        except StopIteration as ended:
+            surplus = bool(ended.value)
+        except ValueError:
+            surplus = True
+        self._response = _response()
+        next(self._response)
         self.count += 1
-        return surplus > 0
+        return surplus
 
 
-class _Length:
-    """A body of a known length."""
-
-    def __init__(self, length: int) -> None:
-        self._left = length
-
-    def feed(self, data: bytes) -> int | None:
-        """Return how many of the bytes lie beyond the end of the body, or None if the body has not ended."""
-        self._left -= len(data)
-        return None if self._left > 0 else -self._left
-
-
-class _Chunks:
-    """A body in chunks."""
-
-    def __init__(self) -> None:
-        self._left = 0
-        """Bytes missing from the current chunk, including the line end after it."""
-        self._line = b""
-        self._is_last = False
-
-    def feed(self, data: bytes) -> int | None:
-        """See `_Length.feed`."""
-        while data:
-            if self._left:
-                skipped = min(self._left, len(data))
-                self._left -= skipped
-                data = data[skipped:]
-                continue
-            line, end, rest = (self._line + data).partition(b"\r\n")
-            self._line = b"" if end else line
-            if not end:
-                return None
-            data = rest
-            if self._is_last:
-                if not line:
-                    return len(data)
-            elif _SIZE.fullmatch(size := line.partition(b";")[0].strip()) is None:
-                return 1
-            else:
-                length = int(size, 16)
-                self._left = length + 2 if length else 0
-                self._is_last = not length
-        return None
+def _response() -> Generator[None, bytes, bytes]:
+    """Receive the pieces of one response, and return the bytes after the response."""
+    status, head, rest = 100, b"", b""
+    while 100 <= status < 200:
+        head, rest = yield from _until(b"\r\n\r\n", rest)
+        found = _STATUS.search(head)
+        status = int(found[1]) if found else 0
+    fields = head.lower() + b"\r\n"
+    if status in {204, 304}:
+        return rest
+    if _CHUNKED.search(fields):
+        return (yield from _chunks(rest))
+    if length := _LENGTH.search(fields):
+        return (yield from _beyond(int(length[1]), rest))
+    # The body ends with the connection.
+    while True:
+        yield
 
 
-class _UntilClosed:
-    """A body that ends when its connection is closed."""
+def _chunks(rest: bytes) -> Generator[None, bytes, bytes]:
+    size = 1
+    while size:
+        line, rest = yield from _until(b"\r\n", rest)
+        digits = line.partition(b";")[0].strip()
+        if not _SIZE.fullmatch(digits):
+            raise ValueError
+        if size := int(digits, 16):
+            rest = yield from _beyond(size + 2, rest)
+    trailer = b"trailer"
+    while trailer:
+        trailer, rest = yield from _until(b"\r\n", rest)
+    return rest
 
-    def feed(self, data: bytes) -> int | None:
-        """See `_Length.feed`."""
-        del data
-        return None
+
+def _until(mark: bytes, data: bytes) -> Generator[None, bytes, tuple[bytes, bytes]]:
+    """Receive data until the mark, and return the data before and after the mark."""
+    while mark not in data:
+        if len(data) > _LONGEST_HEAD:
+            raise ValueError
+        data += yield
+    before, _, after = data.partition(mark)
+    return before, after
 
 
-_Body = _Length | _Chunks | _UntilClosed
-
-
-def _body_behind(head: bytes) -> _Body | None:
-    """Return the body that the head announces; None if another head follows."""
-    status = _STATUS.search(head)
-    code = int(status[1]) if status else 0
-    lower = head.lower()
-    if 100 <= code < 200:
-        return None
-    if code in {204, 304}:
-        return _Length(0)
-    if _CHUNKED.search(lower):
-        return _Chunks()
-    length = _LENGTH.search(lower)
-    return _Length(int(length[1])) if length else _UntilClosed()
+def _beyond(size: int, data: bytes) -> Generator[None, bytes, bytes]:
+    """Receive as many bytes, and return the bytes after them."""
+    while len(data) < size:
+        size -= len(data)
+        data = yield
+    return data[size:]

@@ -16,23 +16,24 @@ from typing import Final, NamedTuple, NoReturn, cast
 
 from httptools import HttpParserError, HttpResponseParser
 
-from binance_pm.transport import local
-from binance_pm.transport.connect import RESOLVER, Resolver, ServerAddress, dial, readiness
-from binance_pm.transport.desync import AMBIGUOUS, FAREWELL, TOO_EARLY
-from binance_pm.transport.headers import COMPRESSED, LONGEST_HEAD, headers_of, is_compressed, is_too_long
+from binance_pm.transport import mocks
+from binance_pm.transport.connect import RESOLVER, Resolver, ServerAddress, dial
+from binance_pm.transport.desync import AMBIGUOUS, TLS_CLOSE_SIZE, TOO_EARLY
 from binance_pm.transport.http import (
-    KEEPALIVE_SECONDS,
-    MAX_CONNECTIONS,
+    COMPRESSED,
+    LONGEST_HEAD,
     REFUSALS,
-    REFUSALS_BODY_SECONDS,
     HttpRequest,
     HttpResponse,
     SendFailed,
-    Timeouts,
+    TransportSettings,
+    headers_of,
+    is_compressed,
+    is_too_long,
     parse_origin,
 )
 from binance_pm.transport.reason import Progress, not_connected
-from binance_pm.transport.sockets import Descriptors, unacknowledged, unread
+from binance_pm.transport.sockets import Descriptors, readiness, unacknowledged, unread
 from binance_pm.transport.tls import tls_settings
 
 _BUFFER_SIZE: Final = 2**18
@@ -44,37 +45,15 @@ _TOO_LONG: Final = "the response headers are too long"
 
 
 class DirectTransport:
-    """A transport with its own connections, bound to the asyncio event loop on which it is created.
+    """A transport with its own connections, bound to the asyncio event loop on which it is created."""
 
-    Args:
-        timeouts: the time limits of one request.
-        max_body: the largest accepted response body, in bytes.
-        tls: settings for https; None for the defaults of httpx.
-        pins: SHA-256 of the certificates that a server may present, in lower-case hexadecimal digits; empty for any
-            that `tls` accepts.
-        local_address: the IP address of this machine to connect from; ``0.0.0.0`` or ``::`` selects only the address
-            family; None for the system's choice.
-        resolver: resolves host names.
-    """
-
-    def __init__(
-        self,
-        *,
-        timeouts: Timeouts,
-        max_body: int,
-        tls: ssl.SSLContext | None = None,
-        pins: frozenset[str] = frozenset(),
-        local_address: str | None = None,
-        resolver: Resolver = RESOLVER,
-    ) -> None:
+    def __init__(self, settings: TransportSettings, resolver: Resolver = RESOLVER) -> None:
         self._loop: Final = asyncio.get_running_loop()
-        self._timeouts: Final = timeouts
-        self._max_body: Final = max_body
-        self._tls: ssl.SSLContext | None = tls
-        self._pins: Final = pins
-        self._local_address: Final = local_address
+        self._settings: Final = settings
+        self._timeouts: Final = settings.timeouts
+        self._tls: ssl.SSLContext | None = settings.tls
         self._resolver: Final = resolver
-        self._places: Final = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._places: Final = asyncio.Semaphore(settings.max_connections)
         self._hosts: Final[dict[tuple[str, str], _Host]] = {}
         """By origin and account: accounts never share a connection."""
         self._descriptors: Final = Descriptors()
@@ -86,8 +65,8 @@ class DirectTransport:
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpResponse:
         """See `Transport.send`."""
-        if local.IS_ENFORCED:
-            local.check_is_local(request.origin)
+        if mocks.IS_OFFLINE:
+            mocks.check_is_local(request.origin)
         latest = self._loop.time() + self._timeouts.total
         place = self._places.acquire()
         await (self._limited(place, latest, _no_place) if self._places.locked() else place)
@@ -99,7 +78,7 @@ class DirectTransport:
             if self._loop.time() >= latest:
                 raise SendFailed.overdue(self._timeouts.total, sent=False)
             departing()
-            return await connection.ask(head.reveal(), latest)
+            return await connection.send(head.reveal(), latest)
         finally:
             if connection is not None:
                 connection.keep_or_end()
@@ -116,8 +95,8 @@ class DirectTransport:
         if lost := [connection.lost for connection in self._connections]:
             await asyncio.wait(lost, timeout=_CLOSING_SECONDS)
 
-    def distrust(self, request: HttpRequest) -> None:
-        """See `Transport.distrust`."""
+    def discard_idle_connections(self, request: HttpRequest) -> None:
+        """See `Transport.discard_idle_connections`."""
         host = self._hosts.get((request.origin, request.account))
         for connection in list(host.idle) if host else ():
             connection.end(_CLOSED)
@@ -135,7 +114,7 @@ class DirectTransport:
         tls = None
         if parts.scheme == "https":
             tls = self._tls = self._tls or self._default_tls(parts.netloc)
-        address = ServerAddress(parts.host, parts.port, tls, self._pins, self._local_address, self._resolver)
+        address = ServerAddress(parts.host, parts.port, tls, self._settings, self._resolver)
         return self._hosts.setdefault((origin, account), _Host(address, parts.netloc, []))
 
     @staticmethod
@@ -147,8 +126,8 @@ class DirectTransport:
             raise not_connected(netloc, f"the trusted certificates cannot be read ({cause})") from error
 
     def _forget_unused(self) -> None:
-        """Forget hosts without connections if there are more than MAX_CONNECTIONS hosts: accounts come and go."""
-        if len(self._hosts) > MAX_CONNECTIONS:
+        """Forget hosts without connections if there are more hosts than connections: accounts come and go."""
+        if len(self._hosts) > self._settings.max_connections:
             used = {id(connection.host) for connection in self._connections}
             for place in [place for place, host in self._hosts.items() if id(host) not in used]:
                 del self._hosts[place]
@@ -172,9 +151,9 @@ class DirectTransport:
         """Open a connection; at the connection limit, first close the connection that has been idle longest."""
         if self._closed:
             raise SendFailed("the transport was closed", sent=False)
-        if len(self._connections) >= MAX_CONNECTIONS:
+        if len(self._connections) >= self._settings.max_connections:
             self._make_room()
-        connection = _Connection(host, self._connections, self._timeouts, self._max_body, self._buffer)
+        connection = _Connection(host, self._connections, self._settings, self._buffer)
         progress = Progress(self._timeouts.connect)
         try:
             dialled = dial(host.address, connection, progress)
@@ -193,7 +172,7 @@ class DirectTransport:
     def _make_room(self) -> None:
         idle = [connection for known in self._hosts.values() for connection in known.idle]
         # Connections that are being closed do not count.
-        if idle and sum(not connection.is_ended for connection in self._connections) >= MAX_CONNECTIONS:
+        if idle and sum(not connection.is_ended for connection in self._connections) >= self._settings.max_connections:
             min(idle, key=lambda connection: connection.deadline).end(_CLOSED)
 
 
@@ -225,12 +204,12 @@ class _Connection(asyncio.BufferedProtocol):
     """Called with 0: whether anything has arrived, as far as the system knows."""
     _transport: asyncio.Transport
     _timer: asyncio.TimerHandle
-    _answer: asyncio.Future[HttpResponse] | None = None
+    _response: asyncio.Future[HttpResponse] | None = None
     _status: int = 0
     """Status of the response, once its head is complete."""
     _unproductive: int = 0
     """Number of bytes received without completing a head or adding to a body."""
-    _unanswered: int = 0
+    _unacknowledged: int = 0
     """Size in bytes of the request in flight, as long as nothing has been received."""
     _is_whole: bool = False
     """Whether the response to the last request is complete."""
@@ -238,20 +217,17 @@ class _Connection(asyncio.BufferedProtocol):
     """Whether that response is the last on the connection."""
     is_ended: bool = False
     """Whether the connection was aborted; the event loop may still have to close the socket."""
-    _farewell: int = 0
+    _close_size: int = 0
     """How many bytes may be waiting after a response without counting as surplus."""
     _was_used: bool = False
     """Whether the connection has already delivered an earlier response."""
     descriptor: int
 
-    def __init__(
-        self, host: _Host, made: set[_Connection], timeouts: Timeouts, max_body: int, buffer: memoryview
-    ) -> None:
+    def __init__(self, host: _Host, made: set[_Connection], settings: TransportSettings, buffer: memoryview) -> None:
         self._loop: Final = asyncio.get_running_loop()
         self.host: Final = host
         self._made: Final = made
-        self._timeouts: Final = timeouts
-        self._max_body: Final = max_body
+        self._settings: Final = settings
         self._buffer: Final = buffer
         self._parser: Final = HttpResponseParser(self)
         self._fields: list[tuple[bytes, bytes]] = []
@@ -269,22 +245,22 @@ class _Connection(asyncio.BufferedProtocol):
         """Return whether the connection can carry a call, as far as the event loop knows."""
         return self._loop.time() < self.deadline and not self._transport.is_closing()
 
-    def ask(self, request: bytes, latest: float) -> asyncio.Future[HttpResponse]:
+    def send(self, request: bytes, latest: float) -> asyncio.Future[HttpResponse]:
         """Write the request and return its response, due at `latest`; from here on the request counts as sent."""
         self._latest = latest
-        self.deadline = min(self._loop.time() + self._timeouts.read, self._latest)
+        self.deadline = min(self._loop.time() + self._settings.timeouts.read, self._latest)
         self._status = self._unproductive = 0
         self._is_whole = False
-        self._unanswered = len(request)
-        self._answer = answer = self._loop.create_future()
+        self._unacknowledged = len(request)
+        self._response = response = self._loop.create_future()
         self._transport.write(request)
         if self.deadline < self._timer.when():
-            self._look()
-        return answer
+            self._check_deadline()
+        return response
 
     def keep_or_end(self) -> None:
         """Finish the call. If the call was abandoned, its response may still arrive and must not reach another call."""
-        if self._answer is None and not self._transport.is_closing():
+        if self._response is None and not self._transport.is_closing():
             self.host.idle.append(self)
         else:
             self.end(_CLOSED)
@@ -299,20 +275,20 @@ class _Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         if self._status in REFUSALS:
             self._settle(b"".join(self._pieces))
-        answer, self._answer = self._answer, None
-        if answer is not None and not answer.done():
+        response, self._response = self._response, None
+        if response is not None and not response.done():
             failure = SendFailed(reason, sent=True)
             failure.__cause__ = cause
-            answer.set_exception(failure)
+            response.set_exception(failure)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)
         self.descriptor = transport.get_extra_info("socket").fileno()
         self.readable = readiness(self.descriptor)
-        self._farewell = FAREWELL if self.host.address.tls else 0
-        self.deadline = self._loop.time() + KEEPALIVE_SECONDS
-        self._timer = self._loop.call_at(self.deadline, self._look)
+        self._close_size = TLS_CLOSE_SIZE if self.host.address.tls else 0
+        self.deadline = self._loop.time() + self._settings.keepalive_seconds
+        self._timer = self._loop.call_at(self.deadline, self._check_deadline)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """See `asyncio.BufferedProtocol`."""
@@ -320,14 +296,14 @@ class _Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """See `asyncio.BufferedProtocol`."""
-        if self._answer is None:
+        if self._response is None:
             self.end(_CLOSED)
             return
         if self._status not in REFUSALS:
-            self.deadline = min(self._loop.time() + self._timeouts.read, self._latest)
+            self.deadline = min(self._loop.time() + self._settings.timeouts.read, self._latest)
         self._unproductive += nbytes
-        if size := self._unanswered:
-            self._unanswered = 0
+        if size := self._unacknowledged:
+            self._unacknowledged = 0
             if size <= unacknowledged(self.descriptor):
                 self.end(TOO_EARLY)
                 return
@@ -339,7 +315,7 @@ class _Connection(asyncio.BufferedProtocol):
             if not surplus:
                 self.end(_NOT_HTTP, error)
         if self._is_whole:
-            self._believe_or_end(surplus=surplus)
+            self._accept_or_end(surplus=surplus)
         elif self._unproductive > LONGEST_HEAD:
             self.end(_TOO_LONG)
 
@@ -361,7 +337,7 @@ class _Connection(asyncio.BufferedProtocol):
     def on_message_begin(self) -> None:
         """See `HttpResponseParser`."""
         if self._is_whole:
-            raise ValueError("the answer was complete")
+            raise ValueError("the response was complete")
         self._fields, self._pieces, self._size = [], [], 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -383,14 +359,14 @@ class _Connection(asyncio.BufferedProtocol):
             self._stop(_NOT_HTTP)
         self._unproductive = 0
         if status in REFUSALS:
-            self.deadline = min(self._loop.time() + REFUSALS_BODY_SECONDS, self._latest)
-            self._look()
+            self.deadline = min(self._loop.time() + self._settings.refusal_seconds, self._latest)
+            self._check_deadline()
 
     def on_body(self, piece: bytes) -> None:
         """See `HttpResponseParser`."""
         self._unproductive = 0
         self._size += len(piece)
-        if self._size > self._max_body:
+        if self._size > self._settings.max_body:
             self._settle(b"".join(self._pieces) if self._status in REFUSALS else None)
             self._stop(_TOO_LONG)
         self._pieces.append(piece)
@@ -401,9 +377,9 @@ class _Connection(asyncio.BufferedProtocol):
             self._is_whole = True
             self._ends_here = not self._parser.should_keep_alive()
 
-    def _believe_or_end(self, *, surplus: bool) -> None:
+    def _accept_or_end(self, *, surplus: bool) -> None:
         """Settle the call with the complete response, if the response certainly belongs to the call."""
-        if self._was_used and (surplus or (not self._ends_here and unread(self.descriptor) > self._farewell)):
+        if self._was_used and (surplus or (not self._ends_here and unread(self.descriptor) > self._close_size)):
             # Not even a refusal is trusted: the request may have been executed.
             self._status = 0
             self.end(AMBIGUOUS)
@@ -415,23 +391,23 @@ class _Connection(asyncio.BufferedProtocol):
 
     def _settle(self, body: bytes | None) -> None:
         """Give the call its response."""
-        answer, self._answer = self._answer, None
-        self.deadline = self._loop.time() + KEEPALIVE_SECONDS
-        if answer is not None and not answer.done():
-            answer.set_result(HttpResponse(self._status, self._headers, body))
+        response, self._response = self._response, None
+        self.deadline = self._loop.time() + self._settings.keepalive_seconds
+        if response is not None and not response.done():
+            response.set_result(HttpResponse(self._status, self._headers, body))
 
     def _stop(self, reason: str) -> NoReturn:
         """End the connection from within the parser, which an error stops."""
         self.end(reason)
         raise ValueError(reason)
 
-    def _look(self) -> None:
+    def _check_deadline(self) -> None:
         """End the connection if its deadline has passed, else check again then: few calls set a new timer."""
         self._timer.cancel()
         if self._loop.time() < self.deadline:
-            self._timer = self._loop.call_at(self.deadline, self._look)
+            self._timer = self._loop.call_at(self.deadline, self._check_deadline)
         elif self.deadline == self._latest:
-            self.end(SendFailed.overdue(self._timeouts.total, sent=True).reason)
+            self.end(SendFailed.overdue(self._settings.timeouts.total, sent=True).reason)
         else:
             self.end(
                 "timed out while sending"

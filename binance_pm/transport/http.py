@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 from urllib.parse import urlsplit
 
@@ -19,21 +20,26 @@ import msgspec
 from binance_pm.signing import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import ssl
+    from collections.abc import Callable, Mapping, Sequence
+
+    from binance_pm.transport.proxy import Proxy
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
-MAX_CONNECTIONS: Final = 240
-"""Maximum number of connections of one session, including idle ones: each account has its own connections."""
-
-KEEPALIVE_SECONDS: Final = 30.0
-"""How long an idle connection is kept, in seconds."""
+MAX_BODY: Final = 16 * 2**20
+"""Default limit of a response body, in bytes."""
 
 REFUSALS: Final = frozenset({403, 418, 429})
 """Statuses that must not be lost, even if the response body is incomplete."""
 
-REFUSALS_BODY_SECONDS: Final = 1.0
-"""How long to wait for the body of a refusal, in seconds."""
+LONGEST_HEAD: Final = 2**16
+"""Largest accepted head, in bytes."""
+
+COMPRESSED: Final = "the response is compressed, although no compression was accepted"
+"""Why a compressed response is rejected."""
+
+_MOST_FIELDS: Final = 128
 
 # Event loops accept this many bytes at once, so that no writer ever has to pause.
 _LONGEST_REQUEST: Final = 2**16
@@ -58,6 +64,32 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
     If signing has to wait, such as for a hardware module, signing has the same limit for itself.
     """
+
+
+class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How an engine connects, and the bounds of what it holds."""
+
+    timeouts: Timeouts = Timeouts()
+    max_body: int = MAX_BODY
+    """The largest accepted response body, in bytes."""
+    tls: ssl.SSLContext | None = None
+    """Settings for https; None for the defaults of httpx."""
+    pins: frozenset[str] = frozenset()
+    """SHA-256 of the certificates that a server may present, in lower-case hexadecimal digits; empty for any that `tls`
+    accepts. Only the direct engine checks pins."""
+    local_address: str | None = None
+    """The IP address of this machine to connect from; ``0.0.0.0`` or ``::`` selects only the address family; None for
+    the system's choice."""
+    proxy: Proxy | None = None
+    """The proxy for every request; only the httpx engine supports proxies."""
+    trust_env: bool = False
+    """Whether proxies and certificates may come from the environment; only with the httpx engine."""
+    max_connections: int = 240
+    """Maximum number of connections, including idle ones: each account has its own connections."""
+    keepalive_seconds: float = 30.0
+    """How long an idle connection is kept."""
+    refusal_seconds: float = 1.0
+    """How long to wait for the body of a refusal."""
 
 
 class Headers:
@@ -228,7 +260,7 @@ class Transport(Protocol):
         """Close every connection that this transport opened; requests in flight fail."""
         ...
 
-    def distrust(self, request: HttpRequest) -> None:
+    def discard_idle_connections(self, request: HttpRequest) -> None:
         """Never reuse the connections that are idle now and that the next such request could use.
 
         For a response that does not belong to the request: later data on its connection may not belong, either.
@@ -266,6 +298,44 @@ def parse_origin(origin: str) -> Origin:
             if parts.scheme == "http":
                 return Origin("http", parts.hostname, parts.port or 80, parts.netloc)
     raise SendFailed("the URL of the request is not valid", sent=False)
+
+
+def is_too_long(fields: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Return whether the names and values exceed the limits of a head."""
+    return len(fields) > _MOST_FIELDS or sum(map(len, chain.from_iterable(fields))) > LONGEST_HEAD
+
+
+def is_compressed(headers: Mapping[str, str]) -> bool:
+    """Return whether the body has a content encoding: a few compressed bytes may expand to gigabytes.
+
+    Args:
+        headers: names in lower case, or a mapping that ignores case.
+    """
+    codings = headers.get("content-encoding")
+    return codings is not None and any(coding.strip().lower() not in {"", "identity"} for coding in codings.split(","))
+
+
+def headers_of(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the headers with names in lower case, and values without surrounding white space.
+
+    Args:
+        fields: names and values as received; values of a repeated name form one list (RFC 9110, 5.3).
+    """
+    headers = {_name(name): _value(value) for name, value in fields}
+    if len(headers) < len(fields):
+        for known in headers:
+            headers[known] = ", ".join(_value(value) for name, value in fields if _name(name) == known)
+    return headers
+
+
+# The same few names occur in every response.
+@lru_cache(maxsize=256)
+def _name(raw: bytes) -> str:
+    return raw.decode("latin-1").lower()
+
+
+def _value(raw: bytes) -> str:
+    return raw.decode("latin-1").strip(" \t")
 
 
 # Responses of the same second carry the same text.

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import logging
 import re
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -32,29 +31,28 @@ import httpcore
 import httpx
 
 from binance_pm.signing import clear_locals
-from binance_pm.transport import local
+from binance_pm.transport import mocks
 from binance_pm.transport.connect import RESOLVER, Resolver
 from binance_pm.transport.desync import close_on_extra_bytes, descriptor_of
-from binance_pm.transport.headers import COMPRESSED, headers_of, is_compressed
 from binance_pm.transport.http import (
-    KEEPALIVE_SECONDS,
-    MAX_CONNECTIONS,
+    COMPRESSED,
     REFUSALS,
-    REFUSALS_BODY_SECONDS,
     HttpRequest,
     HttpResponse,
     NotConnected,
     SendFailed,
-    Timeouts,
+    TransportSettings,
+    headers_of,
+    is_compressed,
 )
-from binance_pm.transport.httpcore import Connection, Network, Response
-from binance_pm.transport.idle_connections import IdleConnections
-from binance_pm.transport.mocks import replaced
+from binance_pm.transport.httpcore import HttpcoreConnection, IdleConnections, Network, UnreadResponse
 from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress, not_connected, proxy_refusal
 from binance_pm.transport.sockets import Descriptors
 from binance_pm.transport.tls import source_of_settings, tls_settings
 
 if TYPE_CHECKING:
+    import ssl
+
     from binance_pm.transport.proxy import Proxies, Proxy
 
 HttpxLike = httpx.AsyncClient | httpx.AsyncBaseTransport
@@ -73,7 +71,7 @@ _NEVER_SENT: Final = (httpx.InvalidURL, httpx.PoolTimeout, httpx.UnsupportedProt
 _NOT_HTTP: Final = (httpx.RemoteProtocolError, httpcore.RemoteProtocolError)
 
 
-_Handle = Callable[[HttpRequest, dict[str, Any]], Awaitable[Response]]
+_Handle = Callable[[HttpRequest, dict[str, Any]], Awaitable[UnreadResponse]]
 """Sends a request with the given httpcore extensions."""
 
 
@@ -82,59 +80,27 @@ class HttpxTransport:
 
     Args:
         http: the caller's own client or transport, which the caller closes; None to create one.
-        timeouts: the time limits of one request.
-        max_body: the largest accepted response body, in bytes.
-        proxy: the proxy for every request.
-        trust_env: whether proxies and certificates may come from the environment.
-        tls: settings for https; None for the defaults of httpx.
-        local_address: the IP address of this machine to connect from; ``0.0.0.0`` or ``::`` selects only the address
-            family.
+        settings: the proxy, the certificates and the local address are ignored if `http` is given.
         resolver: resolves host names.
 
     Raises:
         ValueError: the environment, or a proxy or file that it names, cannot be used; the text says which.
     """
 
-    __slots__ = (
-        "_closed",
-        "_connections",
-        "_descriptors",
-        "_max_body",
-        "_own",
-        "_places",
-        "_proxy_of",
-        "_scopes",
-        "_timeout",
-        "_timeouts",
-        "_tls",
-        "_traced",
-    )
-
-    def __init__(
-        self,
-        http: HttpxLike | None = None,
-        *,
-        timeouts: Timeouts,
-        max_body: int,
-        proxy: Proxy | None = None,
-        trust_env: bool = False,
-        tls: ssl.SSLContext | None = None,
-        local_address: str | None = None,
-        resolver: Resolver = RESOLVER,
-    ) -> None:
+    def __init__(self, http: HttpxLike | None, settings: TransportSettings, resolver: Resolver = RESOLVER) -> None:
         self._own: Final = None if http is None else _through(http)
-        self._proxy_of: Final = _proxies(proxy, trust_env=trust_env)
-        self._tls: Final = _settings(tls, trust_env=trust_env) if http is None else None
-        network = Network(self._tls, local_address, resolver)
+        self._settings: Final = settings
+        self._proxy_of: Final = _proxies(settings)
+        self._tls: Final = _tls(settings) if http is None else None
+        network = Network(self._tls, settings, resolver)
         self._connections: Final = IdleConnections(
-            lambda: Connection(self._proxy_of, network), most=MAX_CONNECTIONS, seconds=KEEPALIVE_SECONDS
+            lambda: HttpcoreConnection(self._proxy_of, network, settings.keepalive_seconds), settings
         )
         self._descriptors: Final = Descriptors()
-        self._places: Final = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
-        self._max_body: Final = max_body
+        self._places: Final = anyio.Semaphore(settings.max_connections, fast_acquire=True)
         self._scopes: Final[set[anyio.CancelScope]] = set()
         self._closed: bool = False
-        self._timeouts: Final = timeouts
+        timeouts = settings.timeouts
         self._timeout: Final = {
             "connect": timeouts.connect,
             "pool": timeouts.connect,
@@ -149,9 +115,10 @@ class HttpxTransport:
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpResponse:
         """See `Transport.send`."""
         proxy = None if self._own is not None else self._proxy_of(request.origin)
-        trace = _Trace(departing, request.origin, proxy, self._timeouts)
-        trace.descriptors = None if self._own is not None else self._descriptors
-        with anyio.CancelScope(deadline=anyio.current_time() + self._timeouts.total) as scope:
+        descriptors = None if self._own is not None else self._descriptors
+        trace = _Trace(departing, request.origin, proxy, self._settings, descriptors)
+        total = self._settings.timeouts.total
+        with anyio.CancelScope(deadline=anyio.current_time() + total) as scope:
             self._scopes.add(scope)
             try:
                 if self._closed:
@@ -163,7 +130,7 @@ class HttpxTransport:
                 self._scopes.discard(scope)
         if self._closed:
             raise SendFailed("the transport was closed before the response was complete", sent=trace.departed)
-        failure = SendFailed.overdue(self._timeouts.total, sent=trace.departed)
+        failure = SendFailed.overdue(total, sent=trace.departed)
         if proxy is not None and not trace.departed:
             failure.reason += f" through the proxy {proxy.place}"
         raise failure
@@ -175,7 +142,7 @@ class HttpxTransport:
             raise not_connected(_place_of(request.origin), shown)
         await self._find_place()
         try:
-            if replaced():
+            if mocks.replaced():
                 return await self._send_to_mock(request, trace, scope)
             purpose = request.origin, request.account
             connection = await self._connections.get(purpose)
@@ -192,7 +159,7 @@ class HttpxTransport:
     async def _send_to_mock(self, request: HttpRequest, trace: _Trace, scope: anyio.CancelScope) -> HttpResponse:
         """Send the request through the functions that the mock replaces."""
         transport = httpx.AsyncHTTPTransport(verify=self._tls or True, trust_env=False)
-        is_by_client = any(name.startswith("AsyncClient") for name in replaced())
+        is_by_client = any(name.startswith("AsyncClient") for name in mocks.replaced())
         try:
             http = httpx.AsyncClient(transport=transport) if is_by_client else transport
             return await self._send(request, trace, scope, _through(http))
@@ -240,9 +207,9 @@ class HttpxTransport:
             scope.cancel()
         await self._connections.aclose()
 
-    def distrust(self, request: HttpRequest) -> None:
-        """See `Transport.distrust`; the connections of a caller's client or transport are left alone."""
-        self._connections.distrust((request.origin, request.account))
+    def discard_idle_connections(self, request: HttpRequest) -> None:
+        """See `Transport`; the connections of a caller's client or transport are left alone."""
+        self._connections.discard((request.origin, request.account))
 
     def abandon(self) -> None:
         """See `Transport.abandon`."""
@@ -250,7 +217,7 @@ class HttpxTransport:
         self._descriptors.drop()
         self._connections.forget()
 
-    async def _read(self, response: Response, scope: anyio.CancelScope) -> bytes | None:
+    async def _read(self, response: UnreadResponse, scope: anyio.CancelScope) -> bytes | None:
         """Return the body, or None if the body is longer than `max_body`: the rest of the body is not awaited."""
         pieces: list[bytes] = []
         try:
@@ -258,9 +225,9 @@ class HttpxTransport:
                 if response.status not in REFUSALS:
                     raise SendFailed(COMPRESSED, sent=True)
             elif response.status in REFUSALS:
-                until = min(anyio.current_time() + REFUSALS_BODY_SECONDS, scope.deadline)
+                until = min(anyio.current_time() + self._settings.refusal_seconds, scope.deadline)
                 # If the request's time is over or the transport is closed, the body is abandoned, not the response.
-                scope.deadline = until + REFUSALS_BODY_SECONDS
+                scope.deadline = until + self._settings.refusal_seconds
                 self._scopes.discard(scope)
                 with suppress(Exception), anyio.CancelScope(deadline=until) as for_body:
                     self._scopes.add(for_body)
@@ -274,12 +241,12 @@ class HttpxTransport:
             await response.aclose()
         return b"".join(pieces)
 
-    async def _collect(self, response: Response, pieces: list[bytes]) -> bool:
+    async def _collect(self, response: UnreadResponse, pieces: list[bytes]) -> bool:
         """Append the pieces of the body; return False if the body is longer than `max_body`."""
         size = 0
         async for piece in response.pieces:
             size += len(piece)
-            if size > self._max_body:
+            if size > self._settings.max_body:
                 return False
             pieces.append(piece)
         return True
@@ -288,31 +255,24 @@ class HttpxTransport:
 class _Trace:
     """The progress of a request by httpcore's events: the step of connecting, and when the first byte leaves."""
 
-    __slots__ = (
-        "_at",
-        "_departing",
-        "_origin",
-        "_progress",
-        "_stream",
-        "_timeouts",
-        "connects",
-        "departed",
-        "descriptors",
-        "proxy",
-        "refusal",
-    )
-
-    def __init__(self, departing: Callable[[], None], origin: str, proxy: Proxy | None, timeouts: Timeouts) -> None:
-        self._departing = departing
-        self._origin = origin
-        self.descriptors: Descriptors | None = None
-        self._timeouts = timeouts
+    def __init__(
+        self,
+        departing: Callable[[], None],
+        origin: str,
+        proxy: Proxy | None,
+        settings: TransportSettings,
+        descriptors: Descriptors | None,
+    ) -> None:
+        self._departing: Final = departing
+        self._origin: Final = origin
+        self._timeouts: Final = settings.timeouts
+        self._descriptors: Final = descriptors
         self._stream: Any = None
-        self._at = _place_of(origin) if proxy is None else f"the proxy {proxy.place}"
-        self._progress = Progress(timeouts.connect, CONNECTING)
-        self.proxy = proxy
-        self.connects = False
-        self.departed = False
+        self._at: str = _place_of(origin) if proxy is None else f"the proxy {proxy.place}"
+        self._progress: Progress = Progress(settings.timeouts.connect, CONNECTING)
+        self.proxy: Final = proxy
+        self.connects: bool = False
+        self.departed: bool = False
         self.refusal: Exception | None = None
 
     def depart(self) -> None:
@@ -332,15 +292,15 @@ class _Trace:
                 await self._stream.aclose()
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        if local.IS_ENFORCED:
-            local.check_is_local(self._origin)
+        if mocks.IS_OFFLINE:
+            mocks.check_is_local(self._origin)
         self.connects = True
         part, _, step = event.partition(".")
         if step == "connect_tcp.complete":
             self._stream = info["return_value"]
             close_on_extra_bytes(self._stream, tls=False)
-            if self.descriptors is not None:
-                self.descriptors.add(descriptor_of(self._stream))
+            if self._descriptors is not None:
+                self._descriptors.add(descriptor_of(self._stream))
         elif step == "setup_socks5_connection.started":
             self._progress = Progress(self._timeouts.connect, _TUNNEL)
         elif step == "start_tls.started":
@@ -377,23 +337,23 @@ def _place_of(origin: str) -> str:
     return origin.partition("://")[2]
 
 
-def _proxies(proxy: Proxy | None, *, trust_env: bool) -> Proxies:
-    if trust_env and proxy is None:
+def _proxies(settings: TransportSettings) -> Proxies:
+    if settings.trust_env and settings.proxy is None:
         from binance_pm.transport.proxy import environment_proxies  # noqa: PLC0415 - few programs need the module
 
         return environment_proxies()
-    return lambda _origin: proxy
+    return lambda _origin: settings.proxy
 
 
-def _settings(tls: ssl.SSLContext | None, *, trust_env: bool) -> ssl.SSLContext:
+def _tls(settings: TransportSettings) -> ssl.SSLContext:
     """Return the caller's TLS settings, or the default ones."""
-    if tls is not None:
-        return tls
+    if settings.tls is not None:
+        return settings.tls
     try:
-        return tls_settings(trust_env=trust_env)
+        return tls_settings(trust_env=settings.trust_env)
     except OSError as error:
         cause = f"cannot be read ({Progress(None).cause(error)})"
-        raise ValueError(f"{source_of_settings(trust_env=trust_env)} {cause}") from error
+        raise ValueError(f"{source_of_settings(trust_env=settings.trust_env)} {cause}") from error
 
 
 @lru_cache(maxsize=16)
@@ -404,14 +364,16 @@ def _url_of(origin: str) -> httpx.URL:
 def _through(http: HttpxLike) -> _Handle:
     """Return a function that sends through an httpx client or transport."""
 
-    async def handle(request: HttpRequest, extensions: dict[str, Any]) -> Response:
+    async def handle(request: HttpRequest, extensions: dict[str, Any]) -> UnreadResponse:
         url = _url_of(request.origin).copy_with(raw_path=request.raw_target())
         outgoing = httpx.Request(request.method, url, headers=request.headers.fields(), extensions=extensions)
         if isinstance(http, httpx.AsyncBaseTransport):
             response = await http.handle_async_request(outgoing)
         else:
             response = await http.send(outgoing, stream=True, auth=None, follow_redirects=False)
-        return Response(response.status_code, headers_of(response.headers.raw), response.aiter_bytes(), response.aclose)
+        return UnreadResponse(
+            response.status_code, headers_of(response.headers.raw), response.aiter_bytes(), response.aclose
+        )
 
     return handle
 

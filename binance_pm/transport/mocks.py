@@ -1,4 +1,4 @@
-"""Detects replaced httpx functions, such as mocks in a user's tests: requests must not bypass them."""
+"""What a user's tests may set: mocks of httpx, which requests must not bypass, and the fixture ``pm_offline``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import inspect
 import sys
 from types import FunctionType
 from typing import Any, Final
+from urllib.parse import urlsplit
+
+from binance_pm.hosts import is_loopback
+from binance_pm.transport.http import SendFailed
+
+IS_OFFLINE: bool = False
+"""Whether requests to other machines are blocked: set by the pytest fixture ``pm_offline``."""
 
 _NAMES: Final = (
     "AsyncHTTPTransport.handle_async_request",
@@ -48,3 +55,14 @@ def _is_foreign(name: str, function: Any) -> bool:
         return False
     module = function.__globals__.get("__name__", "") if isinstance(function, FunctionType) else ""
     return module.partition(".")[0] not in {"httpx", "httpcore"}
+
+
+def check_is_local(origin: str) -> None:
+    """Refuse an origin on another machine.
+
+    Raises:
+        SendFailed: the origin is on another machine; nothing was sent.
+    """
+    if not is_loopback(origin):
+        host = urlsplit(origin).hostname
+        raise SendFailed(f"{host} is not this machine, and the fixture pm_offline lets nothing leave it", sent=False)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -34,6 +36,15 @@ def unacknowledged(descriptor: int) -> int:
         return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0\0\0\0"), sys.byteorder)
     except (OSError, ValueError):
         return 0
+
+
+def readiness(descriptor: int) -> Callable[[int], Sequence[object]]:
+    """Return a function that asks the system for arrived data that the event loop has not processed yet."""
+    if not hasattr(select, "poll"):
+        return lambda _: ()
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return poll.poll
 
 
 class Descriptors:

@@ -15,6 +15,7 @@ from binance_pm.testing import Fault, Sandbox
 from binance_pm.transport.http import Method
 from tests.support.cancelling import cancelled_at
 from tests.support.clocks import settled
+from tests.support.waiting import eventually
 
 Way = Callable[[Sandbox, Client], Coroutine[Any, Any, Any]]
 
@@ -79,9 +80,7 @@ async def test_no_await_point_leaks(way: Way, engine: str, pm_sandbox: Sandbox) 
         points += 1
 
     assert points >= 3
-    with anyio.fail_after(5):
-        while pm_sandbox.exchange.open_connections:
-            await anyio.lowlevel.checkpoint()
+    await eventually(lambda: not pm_sandbox.exchange.open_connections)
 
 
 @pytest.mark.parametrize("engine", ["httpx", "direct"])
@@ -124,8 +123,7 @@ async def test_cancelled_after_sending_stays_counted(pm_sandbox: Sandbox) -> Non
     pm_sandbox.inject(Fault(delay_after=60))
     async with pm_sandbox.client() as client, anyio.create_task_group() as tasks:
         tasks.start_soon(client.um_account)
-        while not pm_sandbox.exchange.requests:
-            await anyio.lowlevel.checkpoint()
+        await eventually(lambda: pm_sandbox.exchange.requests)
         tasks.cancel_scope.cancel()
 
     assert [(state.used, state.in_flight) for state in pm_sandbox.budget.snapshot()] == [(5, 0)]

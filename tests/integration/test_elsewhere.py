@@ -42,6 +42,16 @@ def run(request: pytest.FixtureRequest) -> Run:
     return request.param
 
 
+async def awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Await a coroutine that was created before."""
+    return await coroutine
+
+
+def run_on_trio(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine with trio."""
+    return trio.run(awaited, coroutine)
+
+
 @pytest.fixture
 def collected() -> Generator[None, None, None]:
     """Collect what an ended event loop left open here, not in another test."""
@@ -71,9 +81,9 @@ class Counting:
                 connection.sendall(http(b"{}"))
 
 
-def client_of(server: RawServer, **options: Any) -> Client:
+def client_of(server: RawServer, session: Session | None = None) -> Client:
     """Return a client of the server with its own budget."""
-    return Client(KEY, "s", papi_url=server.url, session=Session(budget=Budget(), **options))
+    return Client(KEY, "s", papi_url=server.url, session=session or Session(budget=Budget()))
 
 
 async def order(client: Client) -> dict[str, Any]:
@@ -81,20 +91,20 @@ async def order(client: Client) -> dict[str, Any]:
     return await client.request("POST", "/papi/v1/um/order", weight=1, returns=dict[str, Any])
 
 
-def in_thread(run: Run, main: Callable[[], Coroutine[Any, Any, Any]]) -> list[BaseException]:
-    """Run a coroutine on another event loop in another thread, and return its error."""
-    raised: list[BaseException] = []
+def in_thread(run: Run, main: Callable[[], Coroutine[Any, Any, Any]]) -> object:
+    """Run a coroutine on another event loop in another thread, and return its result or error."""
+    results: list[object] = []
 
     def work() -> None:
         try:
-            run(main())
+            results.append(run(main()))
         except SessionClosed as error:
-            raised.append(error)
+            results.append(error)
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    return raised
+    return results[0]
 
 
 class TestEventLoop:
@@ -102,12 +112,13 @@ class TestEventLoop:
 
     @leaves_open
     @pytest.mark.usefixtures("collected")
+    @pytest.mark.parametrize("run", [asyncio.run, uvloop.run, run_on_trio])
     def test_a_client_of_an_ended_loop(self, run: Run) -> None:
         """Nothing is sent or spent; the client can still be closed."""
         behave = Counting()
         with serve_raw(behave) as server:
-            client = client_of(server)
-            budget = vars(client)["_given"].budget
+            budget = Budget()
+            client = client_of(server, Session(budget=budget))
 
             async def first() -> None:
                 await client.open()
@@ -125,27 +136,6 @@ class TestEventLoop:
 
             run(first())
             run(second())
-            assert len(behave.heads) == 1
-
-    @leaves_open
-    @pytest.mark.usefixtures("collected")
-    def test_under_trio(self) -> None:
-        """The same for two runs of trio."""
-        behave = Counting()
-        with serve_raw(behave) as server:
-            client = client_of(server)
-
-            async def first() -> None:
-                await client.open()
-                await order(client)
-
-            async def second() -> None:
-                with pytest.raises(SessionClosed):
-                    await order(client)
-                await client.aclose()
-
-            trio.run(first)
-            trio.run(second)
             assert len(behave.heads) == 1
 
     def test_a_session_without_clients_opens_on_the_next_loop(self, run: Run) -> None:
@@ -290,8 +280,8 @@ class TestFork:
         behave = Counting()
         tls = authority.server(authority.issue()) if secure else None
         with serve_raw(behave, tls=tls) as server, asyncio.Runner(loop_factory=factory) as runner:
-            client = client_of(server, tls=authority.client())
-            session = vars(client)["_given"]
+            session = Session(budget=Budget(), tls=authority.client())
+            client = client_of(server, session)
             runner.run(client.open())
             runner.run(order(client))
 
@@ -355,7 +345,7 @@ class TestFork:
             async def main() -> None:
                 async with Client(KEY, "s", papi_url=server.url) as client:
                     await order(client)
-                    assert "{}" in self.child_says(lambda: in_thread_value(call))
+                    assert "{}" in self.child_says(lambda: in_thread(asyncio.run, call))
                     await order(client)
 
             run(main())
@@ -372,12 +362,3 @@ def peer_ports() -> list[int]:
                     if copy.family in {socket.AF_INET, socket.AF_INET6}:
                         ports.append(copy.getpeername()[1])
     return ports
-
-
-def in_thread_value(main: Callable[[], Coroutine[Any, Any, Any]]) -> list[Any]:
-    """Return the result of a coroutine on another event loop in another thread."""
-    values: list[Any] = []
-    thread = threading.Thread(target=lambda: values.append(asyncio.run(main())))
-    thread.start()
-    thread.join(10)
-    return values

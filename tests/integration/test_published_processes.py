@@ -11,21 +11,22 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import pytest
 
 from binance_pm.fleet import Gap, Started, shard
 from binance_pm.testing import Sandbox, running_sandbox
 from tests.support.relay_streams import Seen, beside, seen_in
-from tests.support.valkey import free_port, program, serving_port
+from tests.support.valkey import free_port, program
+from tests.support.waiting import wait_until
 
 MINUTE: Final = 4.0
 LIMIT: Final = 600
 WEIGHT: Final = 5
 ACCOUNTS: Final = 12
-LONGEST: Final = 60.0
 STREAM: Final = "killed"
 BUDGET: Final = "killed"
 
@@ -39,11 +40,13 @@ shared.SharedBudget = partial(shared.SharedBudget, minute={MINUTE}, limits={{("s
 main()
 """
 
+wait_long = partial(wait_until, seconds=60.0)
+
 pytestmark = [pytest.mark.timeout(150), pytest.mark.usefixtures("interruptible")]
 
 
 class Desk:
-    """A sandbox, a server, two shards of a watch, and what they have to say.
+    """A sandbox, a server and two shards of a watch.
 
     Args:
         exchange: the sandbox.
@@ -56,7 +59,6 @@ class Desk:
         self.folder = folder
         self.url = url
         self._stack = ExitStack()
-        self._ends = time.monotonic() + LONGEST
         self._accounts = folder / "accounts.toml"
         self._environment = os.environ | {"BINANCE_PM_BASE_URL": exchange.base_url}
         tables: list[str] = []
@@ -64,26 +66,16 @@ class Desk:
             name = account.label.upper().replace("-", "_")
             self._environment |= {f"{name}_KEY": account.hmac.api_key, f"{name}_SECRET": account.hmac.secret}
             key, secret = (f'{{ env = "{name}_{kind}" }}' for kind in ("KEY", "SECRET"))
-            told = {"label": f'"{account.label}"', "product": '"span"', "api_key": key, "api_secret": secret}
-            tables.append("\n".join(["[[accounts]]", *(f"{field} = {value}" for field, value in told.items())]))
+            fields = {"label": f'"{account.label}"', "product": '"span"', "api_key": key, "api_secret": secret}
+            tables.append("\n".join(["[[accounts]]", *(f"{field} = {value}" for field, value in fields.items())]))
         self._accounts.write_text("\n".join(tables), encoding="utf-8")
 
     def watch(self, number: int) -> subprocess.Popen[bytes]:
         """Start one of two shards, which requests more than the exchange allows."""
-        store = (
-            "--budget",
-            self.url,
-            "--budget-name",
-            BUDGET,
-            "--publish",
-            self.url,
-            "--stream",
-            STREAM,
-            "--length",
-            "1000000",
-        )
-        pace = ("--floor", "0.05", "--ceiling", "0.05", "--warn", "1.5")
-        return self._start("watch", "--accounts", str(self._accounts), "--shard", f"{number}/2", *pace, *store)
+        store = f"--budget {self.url} --budget-name {BUDGET} --publish {self.url} --stream {STREAM} --length 1000000"
+        pace = "--floor 0.05 --ceiling 0.05 --warn 1.5"
+        words = f"--shard {number}/2 {pace} {store}".split()
+        return self._start("watch", "--accounts", str(self._accounts), *words)
 
     def tail(self, *options: str) -> subprocess.Popen[bytes]:
         """Start a reader of the stream."""
@@ -97,12 +89,6 @@ class Desk:
         self._stack.callback(process.kill)
         return process
 
-    def wait_for(self, holds: Callable[[], bool]) -> None:
-        """Wait until the processes have done something."""
-        while not holds():
-            assert time.monotonic() < self._ends, f"it did not happen: {self.errors()}"
-            time.sleep(0.1)
-
     def errors(self) -> str:
         """Return the stderr of the processes."""
         return (self.folder / "errors").read_text(encoding="utf-8")
@@ -115,29 +101,24 @@ class Desk:
         """Wait until every account was read after now."""
         since = time.time()
         labels = {account.label for account in self.exchange.accounts}
-        self.wait_for(lambda: self.read_since(since) >= labels)
+        wait_long(lambda: self.read_since(since) >= labels)
+
+    def wait_for_runs(self, count: int) -> None:
+        """Wait until so many runs have published more than their start."""
+        wait_long(lambda: sum(one.number == 2 for one in self.seen()) >= count)
 
     def seen(self) -> list[Seen]:
         """Return the entries of the stream."""
         return seen_in(self.url, STREAM)
 
-    def printed(self) -> list[Line]:
-        """Return the output of the readers."""
+    def printed(self) -> list[tuple[str, int | None]]:
+        """Return the run and number of the entries that the readers have printed."""
         lines = (self.folder / "tail").read_text(encoding="utf-8").splitlines()
-        return [Line(one["shard"], one["run"], one["number"], one["event"]["type"]) for one in map(json.loads, lines)]
+        return [(one["run"], one["number"]) for one in map(json.loads, lines)]
 
     def close(self) -> None:
         """End every process."""
         self._stack.close()
-
-
-class Line(NamedTuple):
-    """A line of a reader."""
-
-    shard: str
-    run: str
-    number: int | None
-    kind: str
 
 
 @pytest.fixture
@@ -161,7 +142,8 @@ def check_numbers(seen: list[Seen]) -> dict[str, list[Seen]]:
         before = runs[one.run]
         if before:
             assert one.number == before[-1].number + 1
-        elif one.number == 1:
+        else:
+            assert one.number == 1
             assert isinstance(one.event, Started)
             last = latest.get(one.shard)
             assert (one.event.previous_run, one.event.previous_number) == (
@@ -169,10 +151,6 @@ def check_numbers(seen: list[Seen]) -> dict[str, list[Seen]]:
                 last.number if last else 0,
             )
             assert (one.event.since is None) is (last is None)
-        else:
-            # The server has lost the beginning.
-            assert isinstance(one.event, Gap)
-            assert one.event.vanished == one.number - 1
         before.append(one)
         latest[one.shard] = one
     return runs
@@ -198,7 +176,7 @@ def test_a_killed_shard_leaves_no_gap_without_a_mark(valkey: str, desk: Callable
     here.watch(2)
     reader = here.tail()
     here.all_are_read()
-    wait_for_runs(here, 2)
+    here.wait_for_runs(2)
 
     first.kill()
     first.wait()
@@ -206,42 +184,34 @@ def test_a_killed_shard_leaves_no_gap_without_a_mark(valkey: str, desk: Callable
     reader.wait()
     killed = time.time()
     others = set(shard((account.label for account in here.exchange.accounts), 2, 2))
-    here.wait_for(lambda: here.read_since(killed) >= others)
+    wait_long(lambda: here.read_since(killed) >= others)
     time.sleep(1)
     here.watch(1)
     restarted = time.time()
     reader = here.tail()
-    wait_for_runs(here, 3)
+    here.wait_for_runs(3)
     here.all_are_read()
-    here.wait_for(lambda: fullest(here) > 0.6)
+    wait_long(lambda: fullest(here) > 0.6)
     check_not_refused(here)
     with beside(valkey) as client:
         assert client.exists(f"binance-pm:{{{BUDGET}}}")
 
     seen = here.seen()
-    runs = check_numbers(seen)
+    check_numbers(seen)
     starts = [one.event for one in seen if isinstance(one.event, Started)]
     assert [start.shard for start in starts].count("1/2") == 2
     mark = starts[-1]
     # The time without publishing is stated, to a moment before the kill and to one after the restart.
     assert mark.since is not None
     assert killed - 2 < mark.since < killed + 0.1
-    assert restarted < mark.at < restarted + 20
+    assert restarted < mark.at < time.time()
     assert not any(isinstance(one.event, Gap) for one in seen)
 
-    last = len(seen)
-    here.wait_for(lambda: len({(line.run, line.number) for line in here.printed()}) >= last)
-    printed = here.printed()
-    assert {(line.run, line.number) for line in printed} >= {(run, one.number) for run in runs for one in runs[run]}
-    assert "Missed" not in {line.kind for line in printed}
+    wait_long(lambda: keys(seen) <= set(here.printed()))
+    assert None not in {number for _, number in here.printed()}
     reader.send_signal(signal.SIGINT)
     assert reader.wait(timeout=20) == 130
     assert "Traceback" not in here.errors()
-
-
-def wait_for_runs(desk: Desk, count: int) -> None:
-    """Wait until so many runs have published more than their start."""
-    desk.wait_for(lambda: sum(one.number == 2 for one in desk.seen()) >= count)
 
 
 @contextmanager
@@ -265,22 +235,22 @@ def test_a_killed_server_with_its_memory_has_every_entry(tmp_path: Path, desk: C
         here.watch(1)
         here.watch(2)
         here.tail()
-        wait_for_runs(here, 2)
+        here.wait_for_runs(2)
         here.all_are_read()
     here.all_are_read()
     with keeping_server(port, tmp_path):
         back = time.time()
-        here.wait_for(lambda: all(any(newer(one, back) for one in run) for run in check_numbers(here.seen()).values()))
+        wait_long(lambda: all(any(newer(one, back) for one in run) for run in check_numbers(here.seen()).values()))
         check_not_refused(here)
         seen = here.seen()
         assert len(check_numbers(seen)) == 2
         assert not any(isinstance(one.event, Gap) for one in seen)
-        here.wait_for(lambda: len(here.printed()) >= len(seen))
+        wait_long(lambda: len(here.printed()) >= len(seen))
         printed = here.printed()
 
-    assert "Missed" not in {line.kind for line in printed}
-    assert len({(line.run, line.number) for line in printed}) == len(printed)
-    assert here.errors().count("The stream is lost, events wait for it") == 2
+    assert None not in {number for _, number in printed}
+    assert len(set(printed)) == len(printed)
+    assert here.errors().count("The stream is available again") == 3
     assert "Traceback" not in here.errors()
 
 
@@ -289,32 +259,6 @@ def newer(one: Seen, than: float) -> bool:
     return one.event.at > than + 1
 
 
-def test_a_killed_server_without_its_memory_gets_marks_of_the_loss(desk: Callable[[str], Desk]) -> None:
-    """Each shard states how many of its entries are lost."""
-    port = free_port()
-    here = desk(f"redis://127.0.0.1:{port}")
-    with serving_port(port):
-        here.watch(1)
-        here.watch(2)
-        here.tail()
-        wait_for_runs(here, 2)
-        here.all_are_read()
-        here.wait_for(lambda: len(here.printed()) > 20)
-        before = {one.run: one.number for one in here.seen()}
-    here.all_are_read()
-    with serving_port(port):
-        here.wait_for(lambda: len({one.run for one in here.seen()}) == 2)
-        here.all_are_read()
-        check_not_refused(here)
-        seen = here.seen()
-        runs = check_numbers(seen)
-        here.wait_for(lambda: len({(line.run, line.number) for line in here.printed()} & keys(seen)) == len(seen))
-
-    assert set(runs) == set(before)
-    assert all(isinstance(run[0].event, Gap) and run[0].number > before[name] for name, run in runs.items())
-    assert "Traceback" not in here.errors()
-
-
 def keys(seen: list[Seen]) -> set[tuple[str, int | None]]:
-    """Return what identifies entries."""
+    """Return the run and number of entries."""
     return {(one.run, one.number) for one in seen}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import anyio
 import httpx
@@ -38,15 +39,45 @@ from binance_pm.testing import Fault, Sandbox, running_sandbox, sandbox
 from tests.support.certificates import Authority
 from tests.support.clocks import ManualClock, settled
 from tests.support.raw_server import answering, http, refusing_port, serve_raw, silent
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("each_engine")
 
 KEY = "k" * 64
+PROXY = "http://proxy.example:3128"
+MOCK = httpx.MockTransport(lambda _: httpx.Response(200))
 
 
 def client_of(pm: Sandbox, number: int = 0) -> Client:
     """Return a client without a session of its own."""
     return pm.client(number, session=None)
+
+
+def listening(session: Session) -> list[AttemptEvent]:
+    """Return a list that records the attempts of a session."""
+    told: list[AttemptEvent] = []
+    session.add_listener(told.append)
+    return told
+
+
+async def errors_of(
+    client: Client, until: Callable[[], Awaitable[object]], end: Callable[[], Awaitable[object]], *, calls: int = 1
+) -> list[str]:
+    """Return the errors of calls that are in flight when something ends them."""
+    errors: list[str] = []
+
+    async def call() -> None:
+        with pytest.raises(PortfolioMarginError) as caught:
+            await client.um_account()
+        errors.append(type(caught.value).__name__)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(calls):
+            tasks.start_soon(call)
+        await until()
+        with anyio.fail_after(5):
+            await end()
+    return sorted(errors)
 
 
 class TestShared:
@@ -115,12 +146,10 @@ class TestExplicit:
                 await other.um_account()
                 assert repr(session).startswith("Session(open")
             assert not session.is_closed
-            with anyio.fail_after(5):
-                while pm_sandbox.exchange.open_connections:
-                    await anyio.lowlevel.checkpoint()
+            await eventually(lambda: not pm_sandbox.exchange.open_connections)
 
         await session.aclose()
-        with pytest.raises(SessionClosed, match="the session was closed"):
+        with pytest.raises(SessionClosed):
             await pm_sandbox.client(session=session).open()
 
     async def test_an_open_session_keeps_its_connections(self, pm_sandbox: Sandbox) -> None:
@@ -138,7 +167,7 @@ class TestExplicit:
             client = await pm_sandbox.client(session=session).open()
             await client.um_account()
         assert session.is_closed
-        with pytest.raises(SessionClosed, match="the session was closed"):
+        with pytest.raises(SessionClosed):
             await client.um_account()
         await client.aclose()
 
@@ -146,63 +175,36 @@ class TestExplicit:
         """The call ends, and the next client is not disturbed."""
         pm_sandbox.inject(Fault(delay=60))
         session = pm_sandbox.session()
-        errors: list[PortfolioMarginError] = []
         client = await pm_sandbox.client(session=session, attempts=1).open()
 
-        async def call() -> None:
-            with pytest.raises(PortfolioMarginError) as caught:
-                await client.um_account()
-            errors.append(caught.value)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(2):
-                tasks.start_soon(call)
-            while not pm_sandbox.exchange.requests:
-                await anyio.lowlevel.checkpoint()
+        async def leave() -> None:
             await client.aclose()
             async with pm_sandbox.client(session=session) as other:
                 await other.um_account()
 
-        assert sorted(type(error).__name__ for error in errors) == ["NoResponse", "SessionClosed"]
+        errors = await errors_of(client, lambda: eventually(lambda: pm_sandbox.exchange.requests), leave, calls=2)
+
+        assert errors == ["NoResponse", "SessionClosed"]
         assert [state.in_flight for state in pm_sandbox.budget.snapshot()] == [0]
 
-    async def test_cannot_be_reopened(self, pm: Sandbox) -> None:
-        """A closed session stays closed."""
-        session = pm.session()
-        async with session:
-            pass
-
-        with pytest.raises(SessionClosed, match="the session was closed"):
-            await session.__aenter__()
-
     async def test_use_after_close(self, pm: Sandbox) -> None:
-        """A client that outlives its session gets an error."""
+        """A client that outlives its session gets an error; closing twice has no effect; nothing reopens."""
         session = pm.session()
         async with session, pm.client(session=session) as client:
             await session.aclose()
+            await session.aclose()
 
-            with pytest.raises(SessionClosed, match=r"um_account .*: the session was closed. Nothing was sent"):
+            with pytest.raises(SessionClosed) as caught:
                 await client.um_account()
 
-    async def test_closing_twice_is_harmless(self, pm: Sandbox) -> None:
-        """The second call has no effect."""
-        session = pm.session()
-        await session.aclose()
-        await session.aclose()
-
+        assert (caught.value.endpoint, caught.value.sent) == ("um_account", False)
         assert repr(session).startswith("Session(closed, 0 calls, Budget(")
+        with pytest.raises(SessionClosed):
+            await session.open()
 
     def test_is_not_open_before_it_is_entered(self) -> None:
         """A constructor opens nothing."""
         assert repr(Session(budget=Budget())) == "Session(not open, 0 calls, Budget(unused, 0 waiting))"
-
-    @pytest.mark.parametrize(
-        "options", [{"proxy": "http://127.0.0.1:1"}, {"trust_env": True}, {"tls": httpx.create_ssl_context()}]
-    )
-    def test_a_client_of_the_caller_excludes_settings(self, options: dict[str, Any]) -> None:
-        """Settings that would be ignored are refused."""
-        with pytest.raises(ConfigurationError, match="together with proxy, trust_env or tls"):
-            Session(http=httpx.MockTransport(lambda _: httpx.Response(200)), **options)
 
     def test_a_proxy_has_its_own_budget(self) -> None:
         """Sessions through one proxy share a budget, which is not that of direct connections."""
@@ -227,12 +229,6 @@ class TestExplicit:
 class TestEngine:
     """The engine that sends requests."""
 
-    OBSTACLES: ClassVar[dict[str, dict[str, Any]]] = {
-        "an httpx client or transport was given": {"http": httpx.MockTransport(lambda _: httpx.Response(200))},
-        "it does not support proxies, and proxy or trust_env was given": {"proxy": "http://proxy.example:3128"},
-        "it does not support proxies, and proxy or trust_env was given.": {"trust_env": True},
-    }
-
     async def test_the_direct_engine_is_the_default(self, each_engine: str) -> None:
         """If it is installed."""
         session = Session(budget=Budget())
@@ -251,14 +247,13 @@ class TestEngine:
         except ConfigurationError as error:
             assert f"httptools is not installed: {installation('fast')}" in str(error)  # noqa: PT017
 
-    @pytest.mark.parametrize("reason", OBSTACLES)
-    async def test_is_httpx_if_the_direct_engine_cannot_be_used(self, reason: str) -> None:
-        """By default the settings decide; an explicitly requested direct engine gives the reason."""
-        async with Session(budget=Budget(), **self.OBSTACLES[reason]) as session:
+    @pytest.mark.parametrize("obstacle", [{"http": MOCK}, {"proxy": PROXY}, {"trust_env": True}])
+    async def test_is_httpx_if_the_direct_engine_cannot_be_used(self, obstacle: dict[str, Any]) -> None:
+        """By default the settings decide; an explicitly requested direct engine is refused."""
+        async with Session(budget=Budget(), **obstacle) as session:
             assert session.engine == "httpx"
-        with pytest.raises(ConfigurationError, match=f"the direct engine cannot be used: {reason.rstrip('.')}"):
-            async with Session(budget=Budget(), engine="direct", **self.OBSTACLES[reason]):
-                pass
+        with pytest.raises(ConfigurationError):
+            await Session(budget=Budget(), engine="direct", **obstacle).open()
 
     def test_is_httpx_under_trio(self) -> None:
         """The direct engine needs asyncio."""
@@ -266,22 +261,11 @@ class TestEngine:
         async def main() -> None:
             async with Session(budget=Budget()) as session:
                 assert session.engine == "httpx"
-            with pytest.raises(ConfigurationError, match="it runs on asyncio, and this is trio"):
+            with pytest.raises(ConfigurationError):
                 async with Session(budget=Budget(), engine="direct"):
                     pass
 
         trio.run(main)
-
-    def test_has_to_be_a_known_engine(self) -> None:
-        """An unknown name is refused at once."""
-        with pytest.raises(ConfigurationError, match="engine is str: give 'auto', 'httpx' or 'direct'"):
-            Session(engine=cast("Any", "fast"))
-
-    @pytest.mark.parametrize("pin", ["", "ab", "g" * 64, "a" * 63])
-    def test_a_pin_has_to_be_a_fingerprint(self, pin: str) -> None:
-        """A value that could never match is refused at once."""
-        with pytest.raises(ConfigurationError, match="a pin is not a SHA-256 fingerprint"):
-            Session(pins=[pin])
 
     async def test_pins_are_never_ignored(self, each_engine: str) -> None:
         """If the engine cannot check pins, the session does not open."""
@@ -289,10 +273,10 @@ class TestEngine:
         if each_engine == "direct":
             async with Session(budget=Budget(), pins=[pin]) as session:
                 assert session.engine == "direct"
-            with pytest.raises(ConfigurationError, match="pins need the direct engine: the httpx engine was asked for"):
+            with pytest.raises(ConfigurationError):
                 await Session(budget=Budget(), pins=[pin], engine="httpx").__aenter__()
         else:
-            with pytest.raises(ConfigurationError, match="pins need the direct engine: httptools is not installed"):
+            with pytest.raises(ConfigurationError):
                 await Session(budget=Budget(), pins=[pin]).__aenter__()
 
     async def test_gets_the_settings_of_the_session(self, tmp_path: Path) -> None:
@@ -341,8 +325,7 @@ class TestLocalAddress:
         """With IPv4 only, the budget is that of the process, or of the proxy."""
         assert Session(local_address=address).budget is process_budget()
         assert Session(local_address=address, trust_env=True).budget is process_budget()
-        proxy = "http://proxy.example:3128"
-        assert Session(local_address=address, proxy=proxy).budget is Session(proxy=proxy).budget
+        assert Session(local_address=address, proxy=PROXY).budget is Session(proxy=PROXY).budget
 
     @pytest.mark.usefixtures("each_engine")
     @pytest.mark.parametrize(("address", "error"), [("0.0.0.0", None), ("::", ConnectError)])  # noqa: S104 - same
@@ -357,28 +340,35 @@ class TestLocalAddress:
 
         assert len(pm_sandbox.exchange.requests) == (0 if error else 1)
 
-    @pytest.mark.parametrize("value", [0, True, b"127.0.0.1"])
-    def test_has_to_be_text(self, value: object) -> None:
-        """Python accepts numbers as addresses."""
-        with pytest.raises(ConfigurationError, match=f"local_address is {type(value).__name__}: give text or None"):
-            Session(local_address=value)  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - same
-    def test_cannot_be_combined_with_a_client_of_the_caller(self, address: str) -> None:
-        """That client chooses its own address."""
-        with pytest.raises(ConfigurationError, match="local_address was given together with http"):
-            Session(local_address=address, http=httpx.MockTransport(lambda _: httpx.Response(200)))
-
-    def test_has_to_be_an_address(self) -> None:
-        """A name may have several."""
-        with pytest.raises(ConfigurationError, match="local_address is not an IP address"):
-            Session(local_address="localhost")
-
-    @pytest.mark.parametrize("options", TestEngine.OBSTACLES.values())
-    def test_cannot_be_combined_with_a_proxy(self, options: dict[str, Any]) -> None:
-        """Settings that would be ignored are refused."""
-        with pytest.raises(ConfigurationError, match="local_address was given together with http, proxy or trust_env"):
-            Session(local_address="127.0.0.1", **options)
+@pytest.mark.parametrize(
+    "options",
+    [
+        # Settings that would be ignored.
+        *[
+            {"http": MOCK, **more}
+            for more in ({"proxy": PROXY}, {"trust_env": True}, {"tls": httpx.create_ssl_context()})
+        ],
+        *[{"http": MOCK, "local_address": address} for address in ("127.0.0.1", "0.0.0.0")],  # noqa: S104 - same
+        *[{"local_address": "127.0.0.1", **more} for more in ({"proxy": PROXY}, {"trust_env": True})],
+        # A name may have several addresses, and Python accepts numbers as addresses.
+        *[{"local_address": address} for address in ("localhost", 0, True, b"127.0.0.1")],
+        {"engine": "fast"},
+        {"max_body": 0},
+        # Pins that could never match.
+        *[{"pins": [pin]} for pin in ("", "ab", "g" * 64, "a" * 63)],
+        # None, which elsewhere means no timeout, would fail in the middle of an order.
+        *[
+            {"timeouts": Timeouts(**{name: seconds})}
+            for name in ("connect", "read", "total")
+            for seconds in (cast("Any", None), cast("Any", "5"), 0, -1, math.nan)
+        ],
+    ],
+)
+def test_an_argument_that_cannot_be_used(options: dict[str, Any]) -> None:
+    """The argument is refused at once."""
+    with pytest.raises(ConfigurationError):
+        Session(**options)
 
 
 class TestClosing:
@@ -389,47 +379,21 @@ class TestClosing:
         """Calls that wait for a response end in `NoResponse`, those that wait for weight in `SessionClosed`."""
         pm_sandbox.inject(Fault(delay=60, times=None))
         session = pm_sandbox.session()
-        errors: list[PortfolioMarginError] = []
-        began: list[float] = []
-
-        async def call(client: Client) -> None:
-            try:
-                await client.um_account()
-            except PortfolioMarginError as error:
-                errors.append(error)
-
-        async with session, pm_sandbox.client(session=session) as client, anyio.create_task_group() as tasks:
-            for _ in range(3):
-                tasks.start_soon(call, client)
-            while not pm_sandbox.exchange.requests:
-                await anyio.lowlevel.checkpoint()
-            began.append(anyio.current_time())
-            await session.aclose()
+        async with session, pm_sandbox.client(session=session) as client:
+            errors = await errors_of(
+                client, lambda: eventually(lambda: pm_sandbox.exchange.requests), session.aclose, calls=3
+            )
 
         # Before the first response only one call is sent; the other two wait for that response.
-        assert sorted(type(error).__name__ for error in errors) == ["NoResponse", "SessionClosed", "SessionClosed"]
-        # Waiting for the response would take ten seconds.
-        assert anyio.current_time() - began[0] < 5
+        assert errors == ["NoResponse", "SessionClosed", "SessionClosed"]
         assert (pm_sandbox.budget.waiting, pm_sandbox.budget.snapshot()[0].in_flight) == (0, 0)
 
     async def test_with_a_call_between_two_attempts(self, pm: Sandbox) -> None:
         """A call that waits before another attempt ends at once."""
         pm.inject(Fault(status=500, code=-1000, msg="x", times=None))
         session = pm.session(budget=Budget(sleep=lambda _: anyio.sleep_forever()))
-        errors: list[PortfolioMarginError] = []
-
-        async def call(client: Client) -> None:
-            try:
-                await client.um_account()
-            except PortfolioMarginError as error:
-                errors.append(error)
-
-        async with session, pm.client(session=session) as client, anyio.create_task_group() as tasks:
-            tasks.start_soon(call, client)
-            await settled()
-            await session.aclose()
-
-        assert [type(error) for error in errors] == [SessionClosed]
+        async with session, pm.client(session=session) as client:
+            assert await errors_of(client, settled, session.aclose) == ["SessionClosed"]
 
     async def test_with_a_call_that_waits_for_its_signature(self, pm: Sandbox) -> None:
         """A hanging signer delays nothing."""
@@ -439,20 +403,9 @@ class TestClosing:
             return ""
 
         session = pm.session()
-        errors: list[PortfolioMarginError] = []
+        async with session, pm.client(api_secret=sign, session=session) as client:
+            assert await errors_of(client, settled, session.aclose) == ["SessionClosed"]
 
-        async def call(client: Client) -> None:
-            try:
-                await client.um_account()
-            except PortfolioMarginError as error:
-                errors.append(error)
-
-        async with session, pm.client(api_secret=sign, session=session) as client, anyio.create_task_group() as tasks:
-            tasks.start_soon(call, client)
-            await settled()
-            await session.aclose()
-
-        assert [type(error) for error in errors] == [SessionClosed]
         assert [state.used for state in pm.budget.snapshot()] == [0]
 
     async def test_while_being_cancelled(self, pm: Sandbox) -> None:
@@ -477,13 +430,6 @@ class TestClosing:
 class TestTimeouts:
     """The time limits of one request."""
 
-    @pytest.mark.parametrize("name", ["connect", "read", "total"])
-    @pytest.mark.parametrize("seconds", [None, "5", 0, -1, math.nan])
-    def test_are_numbers_of_seconds(self, name: str, seconds: Any) -> None:
-        """None, which elsewhere means no timeout, would fail in the middle of an order."""
-        with pytest.raises(ConfigurationError, match=rf"timeouts\.{name} is .*: give a number"):
-            Session(timeouts=Timeouts(**{name: seconds}))
-
     def test_can_be_infinite(self) -> None:
         """For callers with their own time limit."""
         forever = Timeouts(connect=math.inf, read=math.inf, total=math.inf)
@@ -495,7 +441,7 @@ class TestTimeouts:
         pm_sandbox.inject(Fault(delay=60))
         session = pm_sandbox.session(timeouts=Timeouts(total=0.2))
         async with pm_sandbox.client(session=session, attempts=1) as client:
-            with pytest.raises(NoResponse, match=r"no complete response within 0.2 s. It was sent; a read changes"):
+            with pytest.raises(NoResponse):
                 await client.um_account()
 
         assert pm_sandbox.budget.snapshot()[0].used == 5
@@ -507,7 +453,7 @@ class TestTimeouts:
             session = Session(budget=budget, timeouts=Timeouts(total=0.2))
             url = server.url.replace("http", "https")
             async with Client(KEY, "s", session=session, papi_url=url, attempts=1) as client:
-                with pytest.raises(ConnectError, match=r"it could not be sent within 0.2 s. Nothing was sent"):
+                with pytest.raises(ConnectError):
                     await client.um_account()
 
         assert budget.snapshot()[0].used == 0
@@ -518,9 +464,8 @@ class TestListening:
 
     async def test_a_response(self, pm: Sandbox) -> None:
         """Whose call it was, how long it waited, and how long it took."""
-        told: list[AttemptEvent] = []
         session = pm.session()
-        session.add_listener(told.append)
+        told = listening(session)
         async with pm.client(session=session) as client:
             await client.um_account()
 
@@ -533,9 +478,8 @@ class TestListening:
 
     async def test_every_attempt_is_reported(self, pm: Sandbox) -> None:
         """A repeated read is reported for each attempt."""
-        told: list[AttemptEvent] = []
         session = pm.session()
-        session.add_listener(told.append)
+        told = listening(session)
         pm.inject(Fault(status=503, code=-1008, msg="Request throttled", times=2))
         async with pm.client(session=session, jitter=lambda: 0.0) as client:
             await client.um_account()
@@ -556,9 +500,8 @@ class TestListening:
         self, pm: Sandbox, fault: Fault, status: int | None, error: type[PortfolioMarginError]
     ) -> None:
         """The class of the caller's error, with the time until the failure."""
-        told: list[AttemptEvent] = []
         session = pm.session(timeouts=Timeouts(total=0.2))
-        session.add_listener(told.append)
+        told = listening(session)
         pm.inject(fault)
         async with pm.client(session=session, attempts=1) as client:
             with pytest.raises(error):
@@ -569,10 +512,9 @@ class TestListening:
 
     async def test_a_call_that_was_not_sent(self, manual_clock: ManualClock) -> None:
         """No time on the wire: there was no connection, or no weight in time."""
-        told: list[AttemptEvent] = []
         budget = Budget(limits={("papi", LimitType.IP): 95}, monotonic=manual_clock, wall=manual_clock)
         session = Session(budget=budget)
-        session.add_listener(told.append)
+        told = listening(session)
         with refusing_port() as port:
             url = f"http://127.0.0.1:{port}"
             async with Client(KEY, "s", session=session, papi_url=url, attempts=1, max_wait=0) as client:
@@ -588,9 +530,8 @@ class TestListening:
 
     async def test_a_cancelled_call_is_not_reported(self, pm: Sandbox) -> None:
         """Its result is not needed."""
-        told: list[AttemptEvent] = []
         session = pm.session()
-        session.add_listener(told.append)
+        told = listening(session)
         pm.inject(Fault(delay=60))
         async with pm.client(session=session) as client:
             with anyio.move_on_after(0.05):
@@ -600,14 +541,13 @@ class TestListening:
 
     async def test_a_failing_listener_disturbs_no_call(self, pm: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
         """The call is answered, other listeners are called, and the failure is logged."""
-        told: list[AttemptEvent] = []
 
         def fail(_: AttemptEvent) -> None:
             raise RuntimeError("the listener's own")
 
         session = pm.session()
         session.add_listener(fail)
-        session.add_listener(told.append)
+        told = listening(session)
         async with pm.client(session=session) as client:
             await client.um_account()
 

@@ -14,6 +14,7 @@ import pytest
 
 from binance_pm.testing import Sandbox, running_sandbox
 from tests.support.valkey import serving
+from tests.support.waiting import wait_until
 
 MINUTE = 4.0
 LIMIT = 1000
@@ -67,7 +68,6 @@ def valkey(tmp_path: Path) -> Generator[str, None, None]:
 
 def test_no_request_is_refused(valkey: str) -> None:
     """Although every process requests all it can, and one is killed and restarted."""
-    until = time.monotonic() + LONGEST
     with running_sandbox(minute=MINUTE, limits={"papi": LIMIT}) as exchange, ExitStack() as running:
 
         def start() -> subprocess.Popen[bytes]:
@@ -79,10 +79,8 @@ def test_no_request_is_refused(valkey: str) -> None:
             return process
 
         def wait_for(holds: Callable[[], bool]) -> None:
-            while not holds() and time.monotonic() < until:
-                assert [process.poll() for process in processes] == [None] * PROCESSES
-                time.sleep(0.05)
-            assert holds()
+            wait_until(lambda: holds() or any(process.poll() is not None for process in processes), seconds=LONGEST)
+            assert [process.poll() for process in processes] == [None] * PROCESSES
 
         processes = [start() for _ in range(PROCESSES)]
         wait_for(lambda: len(exchange.exchange.requests) >= 20)

@@ -1,4 +1,4 @@
-"""How the message of a scenario is provoked, and how it is written down."""
+"""How the message of a section is provoked, and how it is written down."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
 
@@ -21,12 +21,12 @@ KEY, SECRET = "k" * 64, "s" * 64
 
 
 class Stage:
-    """What a scenario may use: a folder of its own, and changes that are undone after it.
+    """A folder, and changes that are undone after the section.
 
     Attributes:
         folder: an empty directory.
         patch: changes the environment or a module.
-        is_unordered: whether threads log as they come, and in real time.
+        is_unordered: whether threads log in any order, and in real time.
     """
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -35,21 +35,41 @@ class Stage:
         self.is_unordered: bool = False
 
     def file(self, content: str | bytes, *, name: str = "file", mode: int = 0o600) -> Path:
-        """A file with the content."""
+        """Return the path of a file with the content."""
         path = self.folder / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         path.chmod(mode)
         return path
 
+    def env(self, **variables: str) -> None:
+        """Set environment variables."""
+        for name, value in variables.items():
+            self.patch.setenv(name, value)
+
+    def fails(self, holder: object, name: str, error: Exception) -> None:
+        """Let a function raise the error."""
+
+        def fail(*_: object, **__: object) -> NoReturn:
+            raise error
+
+        self.patch.setattr(holder, name, fail)
+
     def without(self, module: str) -> None:
-        """Make a module impossible to import, also if a part of it is loaded."""
+        """Make a module impossible to import, even if a part of it is loaded."""
         for name in [name for name in sys.modules if name.startswith(f"{module}.")]:
             self.patch.delitem(sys.modules, name)
         self.patch.setitem(sys.modules, module, None)
 
 
-Scenario = Callable[[Stage], object]
-"""Provokes messages: raises an error, logs, or returns text (also as a coroutine, or several in a list)."""
+async def errors_of(*acts: Callable[[], Awaitable[object]]) -> list[Exception]:
+    """Return what the calls raise, made one after another."""
+    raised: list[Exception] = []
+    for act in acts:
+        try:
+            await act()
+        except Exception as error:  # noqa: BLE001 - the message of any error is wanted
+            raised.append(error)
+    return raised
 
 
 class _Log(logging.Handler):
@@ -64,19 +84,17 @@ class _Log(logging.Handler):
         self._lines.append(f"{record.levelname.lower()}: {record.getMessage()}{cause}")
 
 
-def observe(scenario: Scenario, stage: Stage) -> str:
-    """Everything that a scenario says, one message a line."""
+def observe(act: Callable[[], object], stage: Stage) -> str:
+    """Return everything that an act says, one message per line: an error, logs, or a result, also of a coroutine."""
     lines: list[str] = []
     handler, logger = _Log(lines), logging.getLogger("binance_pm")
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        result = scenario(stage)
-        if inspect.iscoroutine(result):
-            result = asyncio.run(result)
-        shown = _shown(result)
-    except Exception as error:  # noqa: BLE001 - the message of any error is what is wanted
+        result = act()
+        shown = _shown(asyncio.run(result) if inspect.iscoroutine(result) else result)
+    except Exception as error:  # noqa: BLE001 - the message of any error is wanted
         shown = _shown(error)
     finally:
         logger.removeHandler(handler)
@@ -90,15 +108,12 @@ def _shown(result: object) -> Iterable[str]:
     match result:
         case None:
             return []
-        case PortfolioMarginError():
-            attributes = ", ".join(f"{name}={value!r}" for name, value in _attributes(result).items())
-            return [f"{type(result).__name__}: {result}"] + [f"    {attributes}"] * bool(attributes)
         case BaseException():
-            return [f"{type(result).__name__}: {result}"]
+            attributes = _attributes(result) if isinstance(result, PortfolioMarginError) else ""
+            return [f"{type(result).__name__}: {result}"] + [f"    {attributes}"] * bool(attributes)
         case Check():
-            return [f"{result.verdict} {result.name}: {result.finding}"] + [f"    -> {result.advice}"] * bool(
-                result.advice
-            )
+            advice = [f"    -> {result.advice}"] * bool(result.advice)
+            return [f"{result.verdict} {result.name}: {result.finding}", *advice]
         case list():
             return [line for part in cast("list[object]", result) for line in _shown(part)]
         case _:
@@ -108,20 +123,18 @@ def _shown(result: object) -> Iterable[str]:
 _IN_THE_TEXT = {"endpoint", "label", "reason", "advice", "message", "request"}
 
 
-def _attributes(error: PortfolioMarginError) -> Mapping[str, Any]:
-    """What a program can go by; what is part of the text, and what is empty, is left out."""
-    known = {name: value for name, value in vars(error).items() if not name.startswith("_")} | {
-        "outcome": error.outcome
-    }
-    return {
-        name: value
+def _attributes(error: PortfolioMarginError) -> str:
+    """Return the attributes that are neither part of the text nor empty."""
+    known: Mapping[str, Any] = vars(error) | {"outcome": error.outcome}
+    return ", ".join(
+        f"{name}={value!r}"
         for name, value in sorted(known.items())
-        if name not in _IN_THE_TEXT and value is not None and value is not False
-    }
+        if not name.startswith("_") and name not in _IN_THE_TEXT and value is not None and value is not False
+    )
 
 
 def _masked(line: str, folder: Path) -> str:
-    """The line without what differs from machine to machine, or from run to run."""
+    """Return the line without what differs from machine to machine, or from run to run."""
     for extra in ("keys", "fast", "redis", "cli", "sandbox", "metrics", "keyring"):
         line = line.replace(installation(extra), f"INSTALL {extra}")
     line = line.replace(installing("httpx[socks]"), "INSTALL httpx[socks]")

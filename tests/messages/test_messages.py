@@ -1,7 +1,8 @@
 """Every message that a user may see, pinned in one place: ``tests/messages/messages.txt``.
 
-``UPDATE_MESSAGES=1 python -m pytest tests/messages`` writes the file again. A changed text is then one changed line in
-a diff, and no other test has to know it.
+Each section of the file is an expression and what it says. The expression is evaluated with the names of the module in
+front of it, and with ``stage``. ``UPDATE_MESSAGES=1 python -m pytest tests/messages`` writes the texts again: a changed
+text is then one changed line in a diff, and no other test depends on it.
 """
 
 from __future__ import annotations
@@ -13,19 +14,26 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 import binance_pm
-from tests.messages import arguments, command, doctor, fleet, responses, running
-from tests.messages.stage import Scenario, Stage, observe
+from tests.messages.stage import Stage, observe
 
 GOLDEN: Final = Path(__file__).parent / "messages.txt"
 PACKAGE: Final = Path(binance_pm.__file__).parent
-AREAS = arguments, responses, fleet, running, doctor, command
-SCENARIOS: dict[str, Scenario] = {name: scenario for area in AREAS for name, scenario in area.SCENARIOS.items()}
+
+
+def _pinned() -> dict[str, str]:
+    """Return the texts of the file, by module and expression."""
+    sections = re.split(r"^# ", GOLDEN.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return {name: text.strip("\n") for name, _, text in (section.partition("\n") for section in sections)}
+
+
+AREAS = sorted({name.partition(": ")[0] for name in _pinned()})
 
 UNPINNED: Final[Mapping[str, str]] = {
     "the server chose \0, which tls offers. Let tls offer http/1.1 or nothing": "needs a server that speaks HTTP/2",
@@ -33,65 +41,52 @@ UNPINNED: Final[Mapping[str, str]] = {
     "See the exchange's list of error codes.": "stands in a base class that is never raised",
     "the request contains a character that is not allowed": "whatever would be so is refused before",
     "the transport was closed": "a session says itself that it was closed",
-    "the answer was complete": "stops a parser and is not shown",
     "no thread can be started": "the cause says it in its own words: too many threads",
     "the server closed it at once": "only if the server closes before the handshake is seen to be over",
     ", with args": "stands in an error of Redis, and is cut off",
     "No scrape can be accepted: \0": "needs a machine without file descriptors: integration/metrics/test_server.py",
     "A message of the shared budget failed.": "a fault of the package itself: unit/budget/test_store_worker.py",
     "the transport was closed before the response was complete": "a session says itself that it was closed",
-    "1 for what most of the calls wait for; none if no call waits": "describes a metric",
 }
 """Messages without a scenario, as in the source, and why."""
 
 
-@pytest.mark.parametrize("area", AREAS, ids=lambda area: area.__name__.rpartition(".")[2])
-def test_messages(area: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each scenario gives the text of the file."""
-    said: dict[str, str] = {}
+@pytest.mark.parametrize("area", AREAS)
+def test_messages(area: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each expression says the text of the file."""
     # Leftovers of a failure, such as a child process, are collected after the event loop.
     monkeypatch.setattr(sys, "unraisablehook", _ignore)
-    for number, (name, scenario) in enumerate(area.SCENARIOS.items()):
+    pinned = {name: text for name, text in _pinned().items() if name.startswith(f"{area}: ")}
+    said: dict[str, str] = {}
+    for number, name in enumerate(pinned):
         folder = tmp_path / f"{number}"
         folder.mkdir()
         with pytest.MonkeyPatch.context() as patch:
             for variable in os.environ:
                 if re.search(r"_proxy$|^SSL_CERT|^BINANCE_PM_|^COLUMNS$", variable, re.IGNORECASE):
                     patch.delenv(variable)
-            said[name] = observe(scenario, Stage(folder, patch))
+            said[name] = _said(area, name.removeprefix(f"{area}: "), Stage(folder, patch))
         assert said[name], f"{name} says nothing"
     gc.collect()
     if os.environ.get("UPDATE_MESSAGES"):
-        _pin(said)
-    pinned = _pinned()
+        texts = [f"# {name}\n{said.get(name, text)}\n" for name, text in _pinned().items()]
+        GOLDEN.write_text("\n".join(texts), encoding="utf-8")
+        return
     diff = "\n".join(
         line
         for name, text in said.items()
-        for line in difflib.unified_diff(pinned.get(name, "").splitlines(), text.splitlines(), name, name, lineterm="")
+        for line in difflib.unified_diff(pinned[name].splitlines(), text.splitlines(), name, name, lineterm="")
     )
     assert not diff, f"UPDATE_MESSAGES=1 pins what is said now:\n{diff}"
 
 
 def _ignore(_: object) -> None:
-    """Ignore the error."""
+    pass
 
 
-def _pinned() -> dict[str, str]:
-    """Return the texts of the file, by scenario."""
-    sections = re.split(r"^# ", GOLDEN.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    return {name: text.strip("\n") for name, _, text in (section.partition("\n") for section in sections)}
-
-
-def _pin(said: Mapping[str, str]) -> None:
-    """Write these texts to the file, without ended scenarios."""
-    known = {**(_pinned() if GOLDEN.exists() else {}), **said}
-    texts = [f"# {name}\n{known[name]}\n" for name in SCENARIOS if name in known]
-    GOLDEN.write_text("\n".join(texts), encoding="utf-8")
-
-
-def test_only_scenarios_are_pinned() -> None:
-    """The file has one part for each scenario, in order."""
-    assert list(_pinned()) == list(SCENARIOS)
+def _said(area: str, expression: str, stage: Stage) -> str:
+    known = vars(import_module(f"tests.messages.{area}")) | {"stage": stage}
+    return observe(lambda: eval(expression, known), stage)  # noqa: S307 - an expression of this folder
 
 
 def test_every_message_is_pinned() -> None:
@@ -99,13 +94,13 @@ def test_every_message_is_pinned() -> None:
     pinned = GOLDEN.read_text(encoding="utf-8")
     missing = {text: place for text, place in _texts() if not re.search(_pattern(text), pinned)}
 
-    assert {text: place for text, place in missing.items() if text not in UNPINNED} == {}
+    assert [f"{place}: {text}" for text, place in missing.items() if text not in UNPINNED] == []
     assert UNPINNED.keys() <= missing.keys(), "no longer an exception"
 
 
 _LOGS = {"info", "warning", "error", "exception"}
-# Texts of the local exchange, and of the dashboard, whose screens are pinned in tests/cli/screens.
-_OTHERS = ("sandbox/facts.py", "cli/dashboard/")
+# Texts of the local exchange, and of the dashboard, whose screens are pinned in tests/unit/cli/screens.
+_OTHERS = ("sandbox/facts.py", "sandbox/order_", "cli/dashboard/")
 _HOLE = "\0"
 
 

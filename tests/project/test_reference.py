@@ -13,7 +13,6 @@ from enum import Enum
 
 import pytest
 
-import binance_pm
 from binance_pm import api, errors
 from binance_pm.enums import OpenEnum
 from tests.support.paths import DOCS
@@ -112,8 +111,3 @@ def test_every_public_name_is_in_the_reference() -> None:
 def errors_in_tree() -> set[str]:
     """Return the errors of the module's tree, from which the reference is generated."""
     return set(re.findall(r"^ *\* (\w+)", errors.__doc__ or "", re.MULTILINE))
-
-
-def test_the_package_exports_every_error_of_the_tree() -> None:
-    """Every documented error can be imported."""
-    assert errors_in_tree() <= set(binance_pm.__all__)

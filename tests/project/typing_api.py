@@ -36,8 +36,10 @@ from binance_pm import (
     UmPosition,
 )
 from binance_pm.api.account import Balance, CmAccount
-from binance_pm.api.um import Leverage, Um, UmIncome, UmPositionRisk
+from binance_pm.api.futures import Income
+from binance_pm.api.um import Um, UmPositionRisk
 from binance_pm.api.um_orders import UmOrder
+from binance_pm.api.um_settings import Leverage
 
 
 async def endpoints(client: Client) -> None:
@@ -84,7 +86,7 @@ async def namespaces(client: Client) -> None:
     assert_type(await client.um.open_orders("BTCUSDT"), list[UmOrder])
     assert_type(await client.um.position_risk(), list[UmPositionRisk])
     assert_type(await client.um.set_leverage("BTCUSDT", 5), Leverage)
-    assert_type(await client.um.income(income_type="COMMISSION"), list[UmIncome])
+    assert_type(await client.um.income(income_type="COMMISSION"), list[Income])
     assert_type(await client.balance(), list[Balance])
     assert_type(await client.balance("USDT"), Balance)
     assert_type(await client.cm_account(), CmAccount)

@@ -6,8 +6,6 @@ import asyncio
 import math
 from collections import Counter
 from email.utils import formatdate
-from heapq import heappop, heappush
-from itertools import count
 from typing import Any, Literal
 
 import pytest
@@ -27,60 +25,27 @@ from binance_pm.budget import (
     Reservation,
     pool_of,
 )
-from binance_pm.budget.ledger import MARGIN
+from binance_pm.budget.ledger import MARGIN, MAX_LATENCY
 from binance_pm.errors import BudgetExceeded, CallInfo, GateClosed
-from tests.support.budget import feedback
+from tests.support.budget import HOST, IP, feedback
+from tests.support.clocks import ManualClock
 
 # Shrinking a failing example takes long.
 pytestmark = pytest.mark.timeout(600)
 
-HOST = "https://papi.example"
 LIMIT = 200
 ORDERS_LIMIT = 60
 ACCOUNTS = "ab"
 BEGINNING = 30_000_000 * 60.0
-LONGEST_WAY = 10.0
-"""Seconds for which a lost call can still arrive."""
 LONGEST_CALL = 20.0
 """Seconds after which a call is lost."""
 
-IP = pool_of("papi", LimitType.IP, origin=HOST, path="", key_id="")
 HEADERS = {LimitType.IP: "x-mbx-used-weight-1m", LimitType.ORDERS: "x-mbx-order-count-1m"}
 
 
 def orders_of(account: str) -> Pool:
     """Return the pool of the account's orders."""
     return pool_of("papi", LimitType.ORDERS, origin=HOST, path="", key_id=account)
-
-
-class Timers:
-    """A clock that wakes each sleeping task at its moment, one after the other."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._numbers = count()
-
-    def __call__(self) -> float:
-        """Return the time in seconds."""
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait until the clock gets there."""
-        woken = asyncio.get_running_loop().create_future()
-        heappush(self._sleepers, (self.now + seconds, next(self._numbers), woken))
-        await woken
-
-    def next_at(self) -> float:
-        """Return when the next sleeping task wakes."""
-        while self._sleepers and self._sleepers[0][-1].done():
-            heappop(self._sleepers)
-        return self._sleepers[0][0] if self._sleepers else math.inf
-
-    def wake(self) -> None:
-        """Wake every task whose time has come."""
-        while self.next_at() <= self.now:
-            heappop(self._sleepers)[-1].set_result(None)
 
 
 class Calling:
@@ -91,7 +56,7 @@ class Calling:
         self.deadline = at + max_wait
         self.admitted_at = math.inf
         self.arrived_in: int | None = None
-        self.told: dict[Pool, int] = {}
+        self.counts: dict[Pool, int] = {}
         """The exchange's counts when the call arrived."""
         self.ended: asyncio.Event = asyncio.Event()
         self.error: BudgetExceeded | GateClosed | None = None
@@ -113,7 +78,7 @@ class BudgetMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.clock = Timers()
+        self.clock = ManualClock(1_000.0)
         self.ahead = BEGINNING
         """How far the exchange's clock is ahead of ours."""
         self.events: list[BudgetEvent] = []
@@ -144,7 +109,7 @@ class BudgetMachine(RuleBasedStateMachine):
         self.budget.add_listener(self.events.append)
         if is_known:
             for account in ACCOUNTS:
-                self.reserve(account, 1, Priority.ORDER, "IP and ORDERS", 0.0, 1, returning=False)
+                self.reserve(account, 1, Priority.ORDER, "IP and ORDERS", 0.0, 1, requeued=False)
                 self.send()
                 self.answer_all()
 
@@ -155,7 +120,7 @@ class BudgetMachine(RuleBasedStateMachine):
         pools=st.sampled_from(["IP", "IP", "IP and ORDERS", "ORDERS"]),
         max_wait=st.sampled_from([0.0, 1.0, 30.0, 300.0, 300.0]),
         number=st.integers(1, 8),
-        returning=st.sampled_from([False, False, False, True]),
+        requeued=st.sampled_from([False, False, False, True]),
     )
     def reserve(
         self,
@@ -165,13 +130,13 @@ class BudgetMachine(RuleBasedStateMachine):
         pools: Literal["IP", "IP and ORDERS", "ORDERS"],
         max_wait: float,
         number: int,
-        returning: bool,  # noqa: FBT001 - as above
+        requeued: bool,  # noqa: FBT001 - as above
     ) -> None:
         """Request weight for one or several calls at once."""
         charges = (Charge(IP, weight),) * ("IP" in pools) + (Charge(orders_of(account), 1),) * ("ORDERS" in pools)
         for _ in range(number):
             reservation = self.budget.reserve(
-                charges, call=CallInfo("x", account), priority=priority, max_wait=max_wait, returning=returning
+                charges, call=CallInfo("x", account), priority=priority, max_wait=max_wait, requeued=requeued
             )
             calling = Calling(reservation, max_wait, self.clock.now)
             calling.task = self.loop.create_task(self._call(calling))
@@ -199,10 +164,10 @@ class BudgetMachine(RuleBasedStateMachine):
         """Weight granted to a task that is being cancelled is returned."""
         calling = data.draw(st.sampled_from(self.holding))
         self._stray(calling, data)
-        if (departed := calling.reservation.sent_at) is None:
+        if (sent := calling.reservation.sent_at) is None:
             self.budget.release(calling.reservation)
         else:
-            self.budget.settle_unknown(calling.reservation, departed)
+            self.budget.settle_unknown(calling.reservation, sent)
         calling.ended.set()
         for waiter in self.waiting:
             if waiter.reservation.is_admitted and data.draw(st.booleans()):
@@ -212,7 +177,7 @@ class BudgetMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: any(not calling.reservation.is_sent for calling in self.holding))
     @rule()
-    def depart(self) -> None:
+    def mark_sent(self) -> None:
         """Send every call that has its weight, unless the gate was closed."""
         for calling in [calling for calling in self.holding if not calling.reservation.is_sent]:
             try:
@@ -229,16 +194,16 @@ class BudgetMachine(RuleBasedStateMachine):
     @rule()
     def send(self) -> None:
         """Send and count every call that has its weight."""
-        self.depart()
-        for calling in self._on_the_way():
+        self.mark_sent()
+        for calling in self._in_transit():
             self._arrive(calling)
 
-    @precondition(lambda self: self._on_the_way())
+    @precondition(lambda self: self._in_transit())
     @rule(data=st.data(), all_of_them=st.booleans())
     def arrive(self, data: st.DataObject, all_of_them: bool) -> None:  # noqa: FBT001 - as above
         """Count calls at the exchange, in any order."""
-        on_the_way = self._on_the_way()
-        for calling in on_the_way if all_of_them else [data.draw(st.sampled_from(on_the_way))]:
+        in_transit = self._in_transit()
+        for calling in in_transit if all_of_them else [data.draw(st.sampled_from(in_transit))]:
             self._arrive(calling)
 
     @precondition(lambda self: self._arrived())
@@ -259,7 +224,7 @@ class BudgetMachine(RuleBasedStateMachine):
     ) -> None:
         """Return responses in any order; some are refusals, for any reason."""
         calling = data.draw(st.sampled_from(self._arrived()))
-        headers = {HEADERS[pool.limit_type]: str(told) for pool, told in calling.told.items() if has_header}
+        headers = {HEADERS[pool.limit_type]: str(count) for pool, count in calling.counts.items() if has_header}
         if retry_after is not None:
             headers["retry-after"] = str(retry_after)
         self._answer(calling, status, headers, has_date=has_date)
@@ -282,16 +247,16 @@ class BudgetMachine(RuleBasedStateMachine):
         self, data: st.DataObject, status: int, retry_after: int | None, weight: int
     ) -> None:
         """A call admitted before a refusal may not be sent until the gate opens."""
-        self.reserve("a", weight, Priority.ORDER, "IP", 0.0, 2, returning=False)
+        self.reserve("a", weight, Priority.ORDER, "IP", 0.0, 2, requeued=False)
         self.answer(data, status, has_header=True, has_date=True, retry_after=retry_after)
-        self.depart()
+        self.mark_sent()
 
     @precondition(lambda self: self._arrived())
     @rule()
     def answer_all(self) -> None:
         """Answer every counted call, in the order of sending."""
         for calling in self._arrived():
-            headers = {HEADERS[pool.limit_type]: str(told) for pool, told in calling.told.items()}
+            headers = {HEADERS[pool.limit_type]: str(count) for pool, count in calling.counts.items()}
             self._answer(calling, 200, headers, has_date=True)
         self._settle()
 
@@ -313,11 +278,11 @@ class BudgetMachine(RuleBasedStateMachine):
         """Spend weight of another program on the IP."""
         self.theirs[self._minute] += weight
 
-    @rule(way=st.floats(0, 0.5))
-    def hear_the_time(self, way: float) -> None:
+    @rule(latency=st.floats(0, 0.5))
+    def observe_time(self, latency: float) -> None:
         """Receive the exchange's time to the millisecond."""
         now = math.floor(self._exchange_now * 1000) / 1000
-        self.budget.observe_time(HOST, now, now + 0.001, asked=self.clock.now - way)
+        self.budget.observe_time(HOST, now, now + 0.001, asked=self.clock.now - latency)
         self._settle()
 
     @invariant()
@@ -332,7 +297,7 @@ class BudgetMachine(RuleBasedStateMachine):
         """Weight in flight is the weight of admitted calls that have not ended."""
         held: Counter[Pool] = Counter()
         for calling in self.holding:
-            held.update({draw.pool: draw.weight for draw in calling.reservation.charges})
+            held.update({charge.pool: charge.weight for charge in calling.reservation.charges})
         for state in self.budget.snapshot():
             assert state.in_flight == held[state.pool]
         assert self.budget.waiting == len(self.waiting)
@@ -405,7 +370,7 @@ class BudgetMachine(RuleBasedStateMachine):
                     place.remove(calling)
 
     def _settle(self) -> None:
-        self.loop.run_until_complete(_everybody_had_a_turn())
+        self.loop.run_until_complete(_let_tasks_run())
 
     def _advance(self, seconds: float) -> None:
         until = self.clock.now + seconds
@@ -418,7 +383,7 @@ class BudgetMachine(RuleBasedStateMachine):
             self.clock.now = at
             self._let_happen(at)
         else:
-            pytest.fail("somebody wakes all the time")
+            pytest.fail("tasks wake without end")
         self.clock.now = until
 
     def _let_happen(self, now: float) -> None:
@@ -430,7 +395,7 @@ class BudgetMachine(RuleBasedStateMachine):
         self.clock.wake()
         self._settle()
 
-    def _on_the_way(self) -> list[Calling]:
+    def _in_transit(self) -> list[Calling]:
         return [one for one in self.holding if one.reservation.is_sent and one.arrived_in is None]
 
     def _arrived(self) -> list[Calling]:
@@ -440,13 +405,12 @@ class BudgetMachine(RuleBasedStateMachine):
         calling.arrived_in = self._minute
         for pool, _, weight in calling.reservation.charges:
             self.ours[pool, self._minute] += weight
-            calling.told[pool] = self.ours[pool, self._minute] + self.theirs[self._minute] * (pool == IP)
+            calling.counts[pool] = self.ours[pool, self._minute] + self.theirs[self._minute] * (pool == IP)
 
     def _answer(self, calling: Calling, status: int, headers: dict[str, str], *, has_date: bool) -> None:
         if has_date:
             headers["date"] = formatdate(int(self._exchange_now), usegmt=True)
-        told = feedback(status, headers, b"{}")
-        calling.reservation.settle(told)
+        calling.reservation.settle(feedback(status, headers, b"{}"))
         calling.ended.set()
 
     def _cancel(self, calling: Calling) -> None:
@@ -456,10 +420,10 @@ class BudgetMachine(RuleBasedStateMachine):
 
     def _stray(self, calling: Calling, data: st.DataObject) -> None:
         if calling.reservation.is_sent and calling.arrived_in is None and data.draw(st.booleans()):
-            self.straying.append((self.clock.now + data.draw(st.floats(0, LONGEST_WAY - 0.1)), calling))
+            self.straying.append((self.clock.now + data.draw(st.floats(0, MAX_LATENCY - 0.1)), calling))
 
 
-async def _everybody_had_a_turn() -> None:
+async def _let_tasks_run() -> None:
     for _ in range(8):
         await asyncio.sleep(0)
 
@@ -469,8 +433,8 @@ def test_a_poll_is_sent_as_soon_as_there_are_tokens() -> None:
     machine = BudgetMachine()
     machine.begin(since=0.0, skew=0.0, is_known=True)
     machine.let_the_minute_turn(turns=1)
-    machine.reserve("a", 90, Priority.POLL, "IP", 300.0, 2, returning=False)
-    machine.depart()
+    machine.reserve("a", 90, Priority.POLL, "IP", 300.0, 2, requeued=False)
+    machine.mark_sent()
     machine.let_the_minute_turn(turns=1)
 
     machine.no_call_waits_for_free_weight()

@@ -13,33 +13,31 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from binance_pm.budget import Priority
-from binance_pm.budget.ledger import MARGIN, Ledger
+from binance_pm.budget.ledger import MARGIN, MAX_LATENCY, Ledger
 
 # Shrinking a failing example takes long.
 pytestmark = pytest.mark.timeout(600)
 
 LIMIT = 200
 MINUTE = 60.0
-LONGEST_WAY = 10.0
-"""Seconds for which a lost call can still arrive."""
 BEGINNING = 30_000_000 * MINUTE
 LANES = st.sampled_from([*Priority])
 PASSING = st.sampled_from([0.001, 0.05, 0.3, 0.6, 1.0, 2.5, 7.0, 20.0, 60.0, 130.0])
 WEIGHTS = st.one_of(st.integers(1, 40), st.integers(1, LIMIT))
 
 
-class Sent:
+class Call:
     """A call that took weight."""
 
     def __init__(self, weight: int, priority: Priority) -> None:
         self.weight = weight
         self.priority = priority
-        self.departed: float | None = None
-        self.told: int | None = None
+        self.sent_at: float | None = None
+        self.count: int | None = None
         """The exchange's count when the call arrived."""
 
     def __repr__(self) -> str:
-        return f"Sent({self.weight}, {self.priority.name}, departed={self.departed}, told={self.told})"
+        return f"Call({self.weight}, {self.priority.name}, sent_at={self.sent_at}, count={self.count})"
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -51,12 +49,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.most = float(LIMIT - MARGIN)
         self.now = BEGINNING
         self.blur = (0.0, 0.0)
-        self.open: list[Sent] = []
-        self.straying: list[tuple[float, Sent]] = []
+        self.open: list[Call] = []
+        self.straying: list[tuple[float, Call]] = []
         """Lost calls that still arrive, and when."""
         self.ours: Counter[int] = Counter()
         self.theirs: Counter[int] = Counter()
-        self.told: Counter[int] = Counter()
+        self.reported: Counter[int] = Counter()
         """The highest count of a minute that a response surely returned."""
 
     @initialize(since=st.floats(0, MINUTE), instances=st.sampled_from([1, 1, 2, 4]))
@@ -87,9 +85,9 @@ class LedgerMachine(RuleBasedStateMachine):
         until = self.now + seconds
         due = sorted((one for one in self.straying if one[0] <= until), key=lambda one: one[0])
         self.straying = [one for one in self.straying if one[0] > until]
-        for at, sent in due:
+        for at, call in due:
             self.now = at
-            self._arrive(sent)
+            self._arrive(call)
         self.now = until
 
     @rule(weight=st.integers(1, 60))
@@ -104,62 +102,62 @@ class LedgerMachine(RuleBasedStateMachine):
             if not self._fits(self.ledger, weight, priority):
                 break
             self.ledger.acquire(weight, priority, self.monotonic)
-            self.open.append(Sent(weight, priority))
+            self.open.append(Call(weight, priority))
 
-    @precondition(lambda self: any(sent.departed is None for sent in self.open))
+    @precondition(lambda self: any(call.sent_at is None for call in self.open))
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         """Release the weight of a call that was not sent."""
-        sent = data.draw(st.sampled_from([sent for sent in self.open if sent.departed is None]))
-        self.open.remove(sent)
-        self.ledger.release(sent.weight, sent.priority)
+        call = data.draw(st.sampled_from([call for call in self.open if call.sent_at is None]))
+        self.open.remove(call)
+        self.ledger.release(call.weight, call.priority)
 
-    @precondition(lambda self: any(sent.departed is None for sent in self.open))
+    @precondition(lambda self: any(call.sent_at is None for call in self.open))
     @rule()
-    def depart(self) -> None:
+    def send(self) -> None:
         """Send every call that has its weight."""
-        for sent in self.open:
-            sent.departed = self.now if sent.departed is None else sent.departed
+        for call in self.open:
+            call.sent_at = self.now if call.sent_at is None else call.sent_at
 
-    @precondition(lambda self: any(sent.departed is not None and sent.told is None for sent in self.open))
+    @precondition(lambda self: any(call.sent_at is not None and call.count is None for call in self.open))
     @rule(data=st.data(), all_of_them=st.booleans())
     def arrive(self, data: st.DataObject, all_of_them: bool) -> None:  # noqa: FBT001 - hypothesis names it
         """Count calls at the exchange, in any order."""
-        on_the_way = [sent for sent in self.open if sent.departed is not None and sent.told is None]
-        for sent in on_the_way if all_of_them else [data.draw(st.sampled_from(on_the_way))]:
-            self._arrive(sent)
+        in_transit = [call for call in self.open if call.sent_at is not None and call.count is None]
+        for call in in_transit if all_of_them else [data.draw(st.sampled_from(in_transit))]:
+            self._arrive(call)
 
-    @precondition(lambda self: any(sent.told is not None for sent in self.open))
+    @precondition(lambda self: any(call.count is not None for call in self.open))
     @rule(data=st.data(), has_header=st.sampled_from([True, True, True, False]), is_probe=st.booleans())
     def answer(self, data: st.DataObject, has_header: bool, is_probe: bool) -> None:  # noqa: FBT001 - as above
         """Return responses late or soon, in any order."""
         self._answer(self._counted(data), has_header=has_header, is_probe=is_probe)
 
-    @precondition(lambda self: any(sent.told is not None for sent in self.open))
+    @precondition(lambda self: any(call.count is not None for call in self.open))
     @rule()
     def answer_all(self) -> None:
         """Answer every counted call, in the order of arrival."""
-        for sent in [sent for sent in self.open if sent.told is not None]:
-            self._answer(sent, has_header=True, is_probe=True)
+        for call in [call for call in self.open if call.count is not None]:
+            self._answer(call, has_header=True, is_probe=True)
 
-    @precondition(lambda self: any(sent.told is not None for sent in self.open))
+    @precondition(lambda self: any(call.count is not None for call in self.open))
     @rule(data=st.data(), full=st.booleans())
     def refuse(self, data: st.DataObject, full: bool) -> None:  # noqa: FBT001 - as above
         """Count a call and refuse it."""
-        sent = self._counted(data)
-        minutes = self._minutes(sent)
-        self._answer(sent, has_header=True, is_probe=True)
+        call = self._counted(data)
+        minutes = self._minutes(call)
+        self._answer(call, has_header=True, is_probe=True)
         self.ledger.observe_refusal(minutes, self.monotonic, full=full)
 
-    @precondition(lambda self: any(sent.departed is not None for sent in self.open))
-    @rule(data=st.data(), later=st.one_of(st.none(), st.floats(0, LONGEST_WAY)))
+    @precondition(lambda self: any(call.sent_at is not None for call in self.open))
+    @rule(data=st.data(), later=st.one_of(st.none(), st.floats(0, MAX_LATENCY)))
     def lose(self, data: st.DataObject, later: float | None) -> None:
         """Lose a call: counted already, counted within seconds, or never."""
-        sent = data.draw(st.sampled_from([sent for sent in self.open if sent.departed is not None]))
-        self._lose(self.ledger, sent)
-        self.open.remove(sent)
-        if sent.told is None and later is not None:
-            self.straying.append((self.now + later, sent))
+        call = data.draw(st.sampled_from([call for call in self.open if call.sent_at is not None]))
+        self._lose(self.ledger, call)
+        self.open.remove(call)
+        if call.count is None and later is not None:
+            self.straying.append((self.now + later, call))
 
     @rule(times=st.floats(1, 3))
     def expect_heavier(self, times: float) -> None:
@@ -178,11 +176,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def everything_ends(self, weight: int, priority: Priority) -> None:
         """Without further events, any call that can ever fit goes within two minutes."""
         ledger, waited = copy.deepcopy(self.ledger), 0.0
-        for sent in self.open:
-            if sent.departed is None:
-                ledger.release(sent.weight, sent.priority)
+        for call in self.open:
+            if call.sent_at is None:
+                ledger.release(call.weight, call.priority)
             else:
-                self._lose(ledger, sent)
+                self._lose(ledger, call)
         assert ledger.in_flight == 0
         for _ in range(30):
             if not ledger.fits_ever(weight):
@@ -192,20 +190,20 @@ class LedgerMachine(RuleBasedStateMachine):
             if wait == 0:
                 return
             waited += max(wait, 0.001)
-            assert waited <= 2 * MINUTE + LONGEST_WAY
+            assert waited <= 2 * MINUTE + MAX_LATENCY
         pytest.fail(f"looked 30 times in {waited} s")
 
     @invariant()
     def bound_holds(self) -> None:
         """What the exchange has counted of ours is at most what the ledger holds, and within the limit."""
         for minute in self.ledger.minutes(self.bounds):
-            assert max(self.ours[minute], self.told[minute]) <= self.ledger.used(minute)
+            assert max(self.ours[minute], self.reported[minute]) <= self.ledger.used(minute)
         assert max(self.ours.values(), default=0) <= self.most
 
     @invariant()
     def every_call_is_accounted_for(self) -> None:
         """Weight in flight is the weight acquired and not settled."""
-        assert self.ledger.in_flight == sum(sent.weight for sent in self.open)
+        assert self.ledger.in_flight == sum(call.weight for call in self.open)
 
     @invariant()
     def memory_is_bounded(self) -> None:
@@ -225,29 +223,29 @@ class LedgerMachine(RuleBasedStateMachine):
     def _fits(self, ledger: Ledger, weight: int, priority: Priority) -> bool:
         return ledger.fits_ever(weight) and ledger.wait(weight, priority, self.monotonic, self.bounds).seconds == 0
 
-    def _arrive(self, sent: Sent) -> None:
-        self.ours[self._minute] += sent.weight
-        sent.told = self.ours[self._minute] + self.theirs[self._minute]
+    def _arrive(self, call: Call) -> None:
+        self.ours[self._minute] += call.weight
+        call.count = self.ours[self._minute] + self.theirs[self._minute]
 
-    def _counted(self, data: st.DataObject) -> Sent:
-        return data.draw(st.sampled_from([sent for sent in self.open if sent.told is not None]))
+    def _counted(self, data: st.DataObject) -> Call:
+        return data.draw(st.sampled_from([call for call in self.open if call.count is not None]))
 
-    def _minutes(self, sent: Sent, *, longer: float = 0.0) -> range:
-        assert sent.departed is not None
-        return self.ledger.minutes((sent.departed - self.blur[0], self.now + self.blur[1] + longer))
+    def _minutes(self, call: Call, *, longer: float = 0.0) -> range:
+        assert call.sent_at is not None
+        return self.ledger.minutes((call.sent_at - self.blur[0], self.now + self.blur[1] + longer))
 
-    def _answer(self, sent: Sent, *, has_header: bool, is_probe: bool) -> None:
-        assert sent.departed is not None
-        self.open.remove(sent)
-        used = sent.told if has_header else None
-        minutes = self._minutes(sent)
+    def _answer(self, call: Call, *, has_header: bool, is_probe: bool) -> None:
+        assert call.sent_at is not None
+        self.open.remove(call)
+        used = call.count if has_header else None
+        minutes = self._minutes(call)
         if used is not None and len(minutes) == 1:
-            self.told[minutes.start] = max(used, self.told[minutes.start])
-        departed = sent.departed - self.now + self.monotonic
-        self.ledger.settle(sent.weight, used, minutes, sent=departed, now=self.monotonic, is_probe=is_probe)
+            self.reported[minutes.start] = max(used, self.reported[minutes.start])
+        at = call.sent_at - self.now + self.monotonic
+        self.ledger.settle(call.weight, used, minutes, sent=at, now=self.monotonic, is_probe=is_probe)
 
-    def _lose(self, ledger: Ledger, sent: Sent) -> None:
-        ledger.settle_unknown(sent.weight, self._minutes(sent, longer=LONGEST_WAY), known=self.monotonic + LONGEST_WAY)
+    def _lose(self, ledger: Ledger, call: Call) -> None:
+        ledger.settle_unknown(call.weight, self._minutes(call, longer=MAX_LATENCY), known=self.monotonic + MAX_LATENCY)
 
 
 TestLedger: Any = LedgerMachine.TestCase

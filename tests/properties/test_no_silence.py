@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from email.utils import formatdate
 from random import Random
 from typing import Final, Literal, NamedTuple
@@ -19,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from binance_pm.budget import LIMITS, Budget, LimitType
+from binance_pm.budget.ledger import MAX_LATENCY
 from binance_pm.transport.http import HttpResponse
 from tests.simulation.calls import HOST, Ask
 from tests.simulation.limiters import BudgetLimiter, Machine, SharedLimiter
@@ -26,13 +26,11 @@ from tests.simulation.store import RemoteStore
 from tests.simulation.virtual import run
 
 MINUTE, SLACK = 60.0, 1.0
-# Seconds for which a call that was lost may still arrive.
-LONGEST_WAY = 10.0
 START, EPOCH = 1_000.0, 30_000_000 * MINUTE + 20
 HEADER = LIMITS["papi", LimitType.IP].header
 ORDERS_HEADER = LIMITS["papi", LimitType.ORDERS].header
 
-# None: as it should be.
+# None: the correct date.
 Dated = float | str | None
 
 
@@ -47,7 +45,7 @@ class Step(NamedTuple):
     status: int = 200
     retry_after: str = ""
     body: bytes = b"{}"
-    told_time: float | None = None
+    reported_time: float | None = None
     """What the time endpoint returned before the call, less the true time."""
     is_lost: bool = False
     has_store: bool = True
@@ -81,9 +79,9 @@ class Program:
         """Make one call as soon as allowed."""
         await asyncio.sleep(step.pause)
         self.has_store = step.has_store
-        if step.told_time is not None:
-            told = self.truth() + step.told_time
-            self.limiter.budget.observe_time(HOST, told, told + 0.001, asked=self.now())
+        if step.reported_time is not None:
+            time = self.truth() + step.reported_time
+            self.limiter.budget.observe_time(HOST, time, time + 0.001, asked=self.now())
         began = self.now()
 
         async def send() -> HttpResponse | None:
@@ -108,16 +106,6 @@ class Program:
         return headers
 
 
-@contextmanager
-def quiet() -> Generator[None, None, None]:
-    """Suppress thousands of warnings."""
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
 def waits_of(steps: list[Step], *, wall_error: float = 0.0, is_shared: bool = False) -> list[float]:
     """Return how many seconds each call waited, and an order and a poll after all steps."""
 
@@ -129,9 +117,13 @@ def waits_of(steps: list[Step], *, wall_error: float = 0.0, is_shared: bool = Fa
             program.limiter.close()
         return program.waits
 
-    with quiet():
+    # There would be thousands of warnings.
+    logging.disable(logging.CRITICAL)
+    try:
         # Iterating over all minutes between two bounds would take longer.
         return run(main, start=START, patience=10.0)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 HOUR = 3600.0
@@ -210,7 +202,7 @@ STEPS = st.builds(
     status=st.sampled_from([200, 200, 200, 204, 302, 400, 403, 404, 500, 503]),
     retry_after=st.sampled_from(["", "", "5", "259200", "Fri, 31 Dec 9999 23:59:59 GMT", "-1", "NaN"]),
     body=st.sampled_from([b"{}", b"<html></html>", b"", b'{"code":-1021,"msg":"Timestamp."}']),
-    told_time=st.one_of(st.none(), st.none(), st.sampled_from([0.0, -6.0, 50.0, -HOUR, HOUR, -1.7e9, 1e12, 1e26])),
+    reported_time=st.one_of(st.none(), st.none(), st.sampled_from([0.0, -6.0, 50.0, -HOUR, HOUR, -1.7e9, 1e12, 1e26])),
     is_lost=st.sampled_from([False] * 7 + [True]),
     has_store=st.sampled_from([True] * 4 + [False]),
 )
@@ -224,7 +216,7 @@ def test_any_history(steps: list[Step], wall_error: float, *, is_shared: bool) -
     """Each call is sent within a minute, counted from the request or from the latest arrival of a lost call."""
     waits = waits_of(steps, wall_error=wall_error, is_shared=is_shared)
 
-    longest = MINUTE + SLACK + LONGEST_WAY * any(step.is_lost for step in steps)
+    longest = MINUTE + SLACK + MAX_LATENCY * any(step.is_lost for step in steps)
     # Without the store a heavy poll waits for tokens of this process's part, after the gate of a 403 as well.
     longest += FILLING * any(not step.has_store for step in steps)
     assert len(waits) == len(steps) + 2

@@ -34,7 +34,7 @@ class WaitingCall(NamedTuple):
     weight: int
     priority: Priority
     pools: tuple[Pool, ...]
-    is_returning: bool
+    is_requeued: bool
 
 
 class Flow(NamedTuple):
@@ -85,7 +85,7 @@ class QueueMachine(RuleBasedStateMachine):
         """Add calls of one account, one behind the other."""
         pools = (IP, UID[account]) if is_counted else (IP,)
         for weight in weights:
-            waiter = WaitingCall(next(self.tickets), account, weight, priority, pools, is_returning=False)
+            waiter = WaitingCall(next(self.tickets), account, weight, priority, pools, is_requeued=False)
             self._forgive(flow_of(waiter).taker, only_if_new=True)
             self.waiting.setdefault(flow_of(waiter), []).append(waiter)
             self.queue.add(waiter)
@@ -99,7 +99,7 @@ class QueueMachine(RuleBasedStateMachine):
     def come_back(self, account: str, weight: int, priority: Priority, is_counted: bool) -> None:  # noqa: FBT001 - as above
         """Add a refused call at the head of its account."""
         pools = (IP, UID[account]) if is_counted else (IP,)
-        waiter = WaitingCall(next(self.tickets), account, weight, priority, pools, is_returning=True)
+        waiter = WaitingCall(next(self.tickets), account, weight, priority, pools, is_requeued=True)
         self._forgive(flow_of(waiter).taker)
         self.waiting.setdefault(flow_of(waiter), []).insert(0, waiter)
         self.queue.add(waiter)
@@ -155,8 +155,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.serve(line)
         taker = flow.taker
         self.heaviest[taker] = max(self.heaviest[taker], waiter.weight)
-        if waiter.is_returning:
-            # A returning call had its turn before.
+        if waiter.is_requeued:
+            # A requeued call had its turn before.
             self._forgive(taker)
             self._forget(waiter)
             return
@@ -175,7 +175,7 @@ class QueueMachine(RuleBasedStateMachine):
             del self.waiting[flow]
 
     def _forgive(self, taker: Taker, *, only_if_new: bool = False) -> None:
-        """Reset the comparison: the account was not waiting, or a returning call goes to its head."""
+        """Reset the comparison: the account was not waiting, or a requeued call goes to its head."""
         if only_if_new and any(flow.taker == taker for flow in self.waiting):
             return
         for pair in [pair for pair in self.ahead if taker in pair]:

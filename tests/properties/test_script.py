@@ -13,13 +13,11 @@ import redis
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from binance_pm.budget import external, ledger, pacing
 from binance_pm.budget.ledger import Ledger
-from binance_pm.budget.shared import store
-from binance_pm.budget.shared.messages import CallRefused, Message, OriginReport, PoolReport, Reply
-from binance_pm.budget.shared.redis import figures, script
-from binance_pm.budget.shared.reference import MemoryStore
+from binance_pm.budget.shared.messages import CallRefused, OriginReport, PoolReport, StoreMessage, StoreReply
+from binance_pm.budget.shared.redis import SOURCES, figures, script
 from tests.simulation.histories import History
+from tests.support.memory_store import MemoryStore
 
 keys = count()
 
@@ -31,10 +29,10 @@ class Script:
         self._client: Any = redis.Redis(unix_socket_path=url.removeprefix("unix://"), protocol=2)
         self._run: Any = self._client.register_script(script())
 
-    def exchange(self, key: str, message: Message, now: float) -> Reply:
+    def exchange(self, key: str, message: StoreMessage, now: float) -> StoreReply:
         """Exchange one message."""
         answer = self._run([key], [msgspec.msgpack.encode(message), repr(now)])
-        return msgspec.msgpack.decode(answer, type=Reply)
+        return msgspec.msgpack.decode(answer, type=StoreReply)
 
     def states(self, key: str) -> dict[str, Any]:
         """Return the stored state."""
@@ -130,9 +128,9 @@ def test_refusals_in_every_minute_cost_the_same(on_server: Script) -> None:
     memory = MemoryStore()
     for minute in range(10):
         now = 60.0 * minute
-        hosts = (OriginReport("papi", now, now, is_heard=True),)
+        hosts = (OriginReport("papi", now, now, is_synchronised=True),)
         pools = (PoolReport("papi", 0, 400, 0, (CallRefused(minute, minute + 1, now, full=False),)),)
-        message = Message("a", minute, 60.0, 5.0, hosts, pools)
+        message = StoreMessage("a", minute, 60.0, 5.0, hosts, pools)
 
         assert on_server.exchange("{refused}", message, now) == memory.exchange(message, now)
     assert memory.pools["papi"].ledger._penalty.weight == 200
@@ -140,14 +138,14 @@ def test_refusals_in_every_minute_cost_the_same(on_server: Script) -> None:
 
 def test_a_message_may_be_empty(on_server: Script) -> None:
     """The reply to an empty message contains the time."""
-    assert on_server.exchange("{nothing}", Message("a", 0, 60.0, 5.0, (), ()), 7.5) == Reply(7.5, (), ())
+    assert on_server.exchange("{nothing}", StoreMessage("a", 0, 60.0, 5.0, (), ()), 7.5) == StoreReply(7.5, (), ())
 
 
-def crowd(number: int, first: int, last: int) -> Message:
+def crowd(number: int, first: int, last: int) -> StoreMessage:
     """Return a message about so many accounts."""
-    hosts = (OriginReport("papi", 1.8e9, 1.8e9, is_heard=True),)
+    hosts = (OriginReport("papi", 1.8e9, 1.8e9, is_synchronised=True),)
     pools = tuple(PoolReport(f"account {account}", 0, 1200, 0) for account in range(first, last))
-    return Message("a", number, 60.0, 5.0, hosts, pools)
+    return StoreMessage("a", number, 60.0, 5.0, hosts, pools)
 
 
 def test_a_message_may_report_thousands_of_pools(on_server: Script) -> None:
@@ -173,7 +171,7 @@ def test_unused_pools_are_looked_for_from_time_to_time(on_server: Script) -> Non
 
 def test_a_constant_has_one_source() -> None:
     """No two modules use one name for different constants of the script."""
-    known = {item for module in (ledger, external, pacing, store) for item in figures(module).items()}
+    known = {item for module in SOURCES for item in figures(module).items()}
 
     assert len(known) == len({name for name, _ in known})
 

@@ -12,12 +12,12 @@ from binance_pm.budget.shared.messages import (
     Event,
     Heavier,
     Lost,
-    Message,
     OfflineUsage,
     OriginReport,
     PoolReport,
-    Reply,
     Returned,
+    StoreMessage,
+    StoreReply,
 )
 from binance_pm.limits import Priority
 
@@ -53,7 +53,7 @@ class History:
         self._peer = 0
         self._pools: list[int] = []
 
-    def next(self) -> Message:
+    def next(self) -> StoreMessage:
         """Return the next message of a process."""
         self.now += self._chance.choice(self._often(self._pauses, _LATER)) * self._often(
             1.0, self._chance.uniform(0.5, 1.5)
@@ -64,9 +64,9 @@ class History:
         self._pools = [self._often(0, 1, 2) for _ in range(self._chance.randint(0, 3))]
         hosts = tuple(self._host(host) for host in _HOSTS)
         pools = tuple(self._pool(pool) for pool in self._pools)
-        return Message(str(self._peer), self._numbers[self._peer], _MINUTE, 5.0, hosts, pools)
+        return StoreMessage(str(self._peer), self._numbers[self._peer], _MINUTE, 5.0, hosts, pools)
 
-    def hear(self, message: Message, reply: Reply) -> None:
+    def hear(self, message: StoreMessage, reply: StoreReply) -> None:
         """Hold the granted weight."""
         for pool, report, told in zip(self._pools, message.pools, reply.pools, strict=True):
             for times, demand in zip(told.granted, report.demands, strict=True):
@@ -74,12 +74,12 @@ class History:
 
     def _host(self, host: str) -> OriginReport:
         clock, width = self.now + _AHEAD, self._often(0.02, 0.0, 0.5, 5.0, 110.0, 300.0, 1.8e9)
-        is_heard, closed, banned = (
+        is_synchronised, closed, banned = (
             self._mostly(),
             self._often(0.0, 1.0, 130.0, 4000.0),
             self._mostly(),
         )
-        return OriginReport(host, clock - width, clock + width / 2, is_heard, closed, banned)
+        return OriginReport(host, clock - width, clock + width / 2, is_synchronised, closed, banned)
 
     def _pool(self, pool: int) -> PoolReport:
         name, host, limit = _POOLS[pool]

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 from binance_pm.budget import Budget, Family, LimitType, Pool, Priority
 from binance_pm.budget.shared import SharedBudget
-from binance_pm.budget.shared.messages import Message
+from binance_pm.budget.shared.messages import StoreMessage
 from binance_pm.classify import classify
 from binance_pm.errors import CallInfo, GateClosed, NotSent
 from binance_pm.redis_client import StoreLost
@@ -84,16 +84,16 @@ class BudgetLimiter:
 
     async def call(self, ask: Ask, send: Send) -> HttpResponse | None:
         """Reserve, mark as sent, send, settle; a refused read goes back to the head of the queue."""
-        answer = await self._try(ask, send, returning=False)
+        answer = await self._try(ask, send, requeued=False)
         while answer is not None and answer.status == 429 and ask.priority in {"polls", "history"}:
-            answer = await self._try(ask, send, returning=True)
+            answer = await self._try(ask, send, requeued=True)
         return answer
 
-    async def _try(self, ask: Ask, send: Send, *, returning: bool) -> HttpResponse | None:
+    async def _try(self, ask: Ask, send: Send, *, requeued: bool) -> HttpResponse | None:
         call = CallInfo(ask.priority, ask.account, write=ask.priority == "orders")
         try:
             reservation = self.budget.reserve(
-                charges_of(ask), call=call, priority=_LANES[ask.priority], max_wait=_MAX_WAIT, returning=returning
+                charges_of(ask), call=call, priority=_LANES[ask.priority], max_wait=_MAX_WAIT, requeued=requeued
             )
             async with reservation:
                 reservation.mark_sent()
@@ -102,7 +102,7 @@ class BudgetLimiter:
                     reservation.settle(classify(call, answer).feedback)
                 return answer
         except GateClosed:
-            return await self._try(ask, send, returning=True)
+            return await self._try(ask, send, requeued=True)
         except NotSent:
             return None
 
@@ -144,7 +144,7 @@ class SharedLimiter(BudgetLimiter):
     def restart(self) -> None:
         """Do nothing: no process forks here."""
 
-    def close(self, leave_message: Message | None = None) -> None:
+    def close(self, leave_message: StoreMessage | None = None) -> None:
         """Do nothing: a killed process sends no last message."""
         del leave_message
         self._task.cancel()

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from binance_pm.budget.shared.messages import Message, Reply
-from binance_pm.budget.shared.reference import MemoryStore
+from binance_pm.budget.shared.messages import StoreMessage, StoreReply
 from binance_pm.limits import Pool
 from binance_pm.redis_client import StoreLost
+from tests.support.memory_store import MemoryStore
 
 # The store's clock is independent of the clocks of the processes.
 AHEAD: Final = 1e6
@@ -42,7 +42,7 @@ class RemoteStore:
         self._store = MemoryStore()
         self._unsettled_until = -math.inf
 
-    async def exchange(self, message: Message, number: int) -> Reply:
+    async def exchange(self, message: StoreMessage, number: int) -> StoreReply:
         """Carry a message there and the reply back.
 
         Raises:

@@ -21,11 +21,11 @@ SAPI = pool_of("sapi", LimitType.IP, origin=HOST, path="/sapi/v1/x", key_id="")
 
 
 def feedback(status: int, headers: dict[str, str], body: bytes = b"") -> Feedback:
-    """What a response reports to the budget."""
+    """Return what a response reports to the budget."""
     return classify(CallInfo("x"), HttpResponse(status, headers, body)).feedback
 
 
 def budget_by(clock: ManualClock | FakeClock, *, bans: Path | None = None, egress: str = "") -> Budget:
-    """A budget with a limit of 1000 a minute on the clock."""
+    """Return a budget with a limit of 1000 a minute on the clock."""
     limits: dict[tuple[Family, LimitType], int] = {("papi", LimitType.IP): LIMIT}
     return Budget(limits=limits, monotonic=clock, wall=clock, sleep=clock.sleep, bans=bans, egress=egress)

@@ -54,25 +54,11 @@ class Authority:
             context.load_verify_locations(cadata=self._certificate.public_bytes(serialization.Encoding.DER))
         return context
 
-    def issue(self, name: str = "127.0.0.1", *, expired: bool = False, self_signed: bool = False) -> Path:
-        """A file with a certificate for an address or a host name, and its key."""
+    def issue(self, name: str = "127.0.0.1", *, expired: bool = False) -> Path:
+        """Return a file with a certificate for an address or a host name, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = _named(name)
-        builder = _builder(subject, key, days=-1 if expired else 1)
-        place = x509.DNSName(name) if name[0].isalpha() else x509.IPAddress(ip_address(name))
-        builder = builder.add_extension(x509.SubjectAlternativeName([place]), critical=False)
-        if self_signed:
-            certificate = builder.issuer_name(subject).sign(key, hashes.SHA256())
-        else:
-            certificate = self._signed(builder, is_authority=False)
-        file = self._directory / f"{name}-{certificate.serial_number}.pem"
-        file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + certificate.public_bytes(serialization.Encoding.PEM)
-        )
-        return file
+        builder = _builder(_named(name), key, days=-1 if expired else 1).add_extension(_for(name), critical=False)
+        return _written(self._directory, name, key, self._signed(builder, is_authority=False))
 
     def _signed(self, builder: x509.CertificateBuilder, *, is_authority: bool) -> x509.Certificate:
         constraints = x509.BasicConstraints(ca=is_authority, path_length=None)
@@ -85,23 +71,48 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256())
 
 
+def make_certificate(folder: Path, *, host: str = "127.0.0.1", issuer: str = "Test House", days: float = 90) -> Path:
+    """Return a file with a self-signed certificate and its key.
+
+    Args:
+        folder: the folder of the file.
+        host: the address or host name of the certificate.
+        issuer: the organisation in the certificate.
+        days: how long the certificate is still valid; negative if it has expired.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _builder(_named(issuer), key, days=days).add_extension(_for(host), critical=False)
+    return _written(folder, host, key, builder.issuer_name(_named(issuer)).sign(key, hashes.SHA256()))
+
+
 def fingerprint(file: Path) -> str:
     """SHA-256 of the certificate in the file, in the format of a pin."""
     return x509.load_pem_x509_certificate(file.read_bytes()).fingerprint(hashes.SHA256()).hex(":").upper()
 
 
+def _written(folder: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> Path:
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    file = folder / f"{name}-{certificate.serial_number}.pem"
+    file.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + certificate.public_bytes(pem))
+    return file
+
+
+def _for(name: str) -> x509.SubjectAlternativeName:
+    return x509.SubjectAlternativeName([x509.DNSName(name) if name[0].isalpha() else x509.IPAddress(ip_address(name))])
+
+
 def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
 
 
-def _builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: int = 1) -> x509.CertificateBuilder:
-    ends = datetime.now(UTC) + days * _DAY
+def _builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: float = 1) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(ends - 2 * _DAY)
-        .not_valid_after(ends)
+        .not_valid_before(now - 400 * _DAY)
+        .not_valid_after(now + days * _DAY)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )

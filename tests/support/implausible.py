@@ -215,3 +215,29 @@ def is_plausible(number: Decimal | float) -> bool:
             return math.isfinite(number)
         case _:
             return -(2**63) <= number < 2**63
+
+
+Place = tuple[str | int, ...]
+_MARK: Final = "\ue000mark\ue000"
+
+
+def fields_of(value: Any, path: Place = ()) -> Iterator[Place]:
+    """Yield the place of every value in a sample: for lists, of the first item."""
+    yield path
+    if isinstance(value, dict):
+        for name, inside in cast("dict[str, Any]", value).items():
+            yield from fields_of(inside, (*path, name))
+    elif isinstance(value, list) and value:
+        yield from fields_of(value[0], (*path, 0))
+
+
+def with_value(value: Any, path: Place, raw: str) -> bytes:
+    """Return the sample as JSON with another value in one place."""
+    whole = json.loads(json.dumps(value))
+    if not path:
+        return raw.encode()
+    holder = whole
+    for step in path[:-1]:
+        holder = holder[step]
+    holder[path[-1]] = _MARK
+    return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).replace(f'"{_MARK}"', raw).encode()

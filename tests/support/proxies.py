@@ -1,21 +1,24 @@
-"""Proxies of ours on a loopback socket, which take nothing that is not exactly what they may be asked."""
+"""Strict proxies on a loopback socket, which refuse every other request."""
 
 from __future__ import annotations
 
 import base64
 import re
+import select
 import socket
+import ssl
 from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.support.raw_server import Behaviour, read_request
-from tests.support.tls_server import pump
 
 _CONNECT = re.compile(rb"CONNECT ([a-z0-9.-]+|\[[0-9a-f:]+\]):([0-9]+) HTTP/1\.1\r\n")
 _FIELD = re.compile(rb"([A-Za-z-]+): ?([^\r\n]*)\r\n")
 
 
 class Seen:
-    """What reached a proxy outside of its tunnels, and which places it was asked for."""
+    """What reached a proxy outside its tunnels, and the requested places."""
 
     def __init__(self) -> None:
         self.heads: list[bytes] = []
@@ -26,9 +29,9 @@ def connect_proxy(seen: Seen, places: Mapping[str, str], *, user: str | None = N
     """An HTTP proxy that opens tunnels with CONNECT, and answers everything else with 400.
 
     Args:
-        seen: is told.
-        places: from host and port, as asked for, to the address and port that they are found at.
-        user: user and password that it asks for.
+        seen: records the requests.
+        places: maps a requested host and port to an address and port.
+        user: the required user and password.
     """
 
     def behave(connection: socket.socket) -> None:
@@ -105,3 +108,24 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 def _connected(place: str) -> socket.socket:
     host, _, port = place.rpartition(":")
     return socket.create_connection((host, int(port)), timeout=5)
+
+
+def encrypting(url: str, certificate: Path) -> Behaviour:
+    """Speak TLS, and pass everything on to a server without TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def behave(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as outside, _connected(urlsplit(url).netloc) as inside:
+            pump(outside, inside)
+
+    return behave
+
+
+def pump(one: socket.socket, other: socket.socket) -> None:
+    """Pass on all data until one of the two closes."""
+    while ready := select.select([one, other], [], [], 20)[0]:
+        for source in ready:
+            if not (piece := source.recv(65536)):
+                return
+            (other if source is one else one).sendall(piece)

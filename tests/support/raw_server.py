@@ -1,4 +1,4 @@
-"""A server of ours on a loopback socket, which says exactly the bytes it is told to."""
+"""A server on a loopback socket that sends exactly the given bytes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ class RawServer:
     """Where a `serve_raw` listens, and what arrived there."""
 
     def __init__(self, listener: socket.socket, scheme: str) -> None:
-        self.url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+        self.port: int = listener.getsockname()[1]
+        self.place = f"127.0.0.1:{self.port}"
+        self.url = f"{scheme}://{self.place}"
         self.connections: list[socket.socket] = []
 
 
 @contextmanager
 def serve_raw(behaviour: Behaviour, *, tls: ssl.SSLContext | None = None) -> Generator[RawServer, None, None]:
-    """Run a behaviour on every connection, each in a thread of its own, for as long as the block lasts."""
+    """Run a behaviour on every connection, each in its own thread, until the block ends."""
     closing = threading.Event()
     with ExitStack() as threads, socket.create_server(("127.0.0.1", 0)) as listener:
         server = RawServer(listener, "https" if tls else "http")
@@ -65,7 +67,7 @@ def _start(target: Callable[[], None]) -> threading.Thread:
 
 
 def read_request(connection: socket.socket) -> bytes:
-    """The head of one request, up to the empty line."""
+    """Return the head of one request, up to the empty line."""
     head = b""
     while b"\r\n\r\n" not in head and (piece := connection.recv(65536)):
         head += piece
@@ -84,7 +86,7 @@ def answering(*pieces: bytes) -> Behaviour:
 
 
 def always(answer: bytes) -> Behaviour:
-    """Answer every request with it."""
+    """Answer every request with these bytes."""
 
     def behave(connection: socket.socket) -> None:
         while read_request(connection):
@@ -93,26 +95,32 @@ def always(answer: bytes) -> Behaviour:
     return behave
 
 
+def echoing(connection: socket.socket) -> None:
+    """Answer every request with its own target."""
+    while head := read_request(connection):
+        connection.sendall(http(head.split(b" ")[1]))
+
+
 def reset(connection: socket.socket) -> None:
-    """End the connection as a machine does that has forgotten it."""
+    """Reset the connection."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
 def http(body: bytes, *, status: str = "200 OK", headers: str = "") -> bytes:
-    """One whole answer."""
+    """Return a complete response."""
     return f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def silent(connection: socket.socket) -> None:
-    """Read whatever comes and never answer."""
+    """Read everything and never answer."""
     while connection.recv(65536):
         pass
 
 
 @contextmanager
 def refusing_port() -> Generator[int, None, None]:
-    """A port of this machine that nobody listens on, and that nobody else can take meanwhile."""
+    """Reserve a port of this machine on which nothing listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]

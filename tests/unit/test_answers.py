@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from binance_pm import Client, InvalidResponse, NoResponse, PortfolioMarginError
+from binance_pm import Client, ExchangeError, InvalidResponse, NoResponse, PortfolioMarginError
 from binance_pm.testing import Fault, Sandbox, sandbox
 from tests.support.raw_server import serve_raw, silent
 
@@ -46,10 +46,10 @@ async def test_a_200_without_a_valid_body(pm: Sandbox, client: Client, body: byt
     """The error is `InvalidResponse`, and the weight is settled."""
     pm.inject(Fault(body=body))
 
-    with pytest.raises(InvalidResponse, match="span_account") as caught:
+    with pytest.raises(InvalidResponse) as caught:
         await client.span_account()
 
-    assert caught.value.status == 200
+    assert (caught.value.endpoint, caught.value.status) == ("span_account", 200)
     assert [state.in_flight for state in pm.budget.snapshot()] == [0]
 
 
@@ -57,8 +57,10 @@ async def test_a_refusal_with_status_200(pm: Sandbox, client: Client) -> None:
     """A 200 with the exchange's error inside is that error."""
     pm.inject(Fault(body=b'{"code":-21001,"msg":"Request ID is not a Portfolio Margin Account."}'))
 
-    with pytest.raises(PortfolioMarginError, match="code -21001, HTTP 200"):
+    with pytest.raises(ExchangeError) as caught:
         await client.span_account()
+
+    assert (caught.value.code, caught.value.status) == (-21001, 200)
 
 
 async def test_fifty_digits_are_kept(pm: Sandbox, client: Client) -> None:
@@ -107,9 +109,7 @@ async def test_a_redirect_is_refused(
         location = target.url + path if path.startswith("/") else target.url.replace("http", "https")
         pm_sandbox.inject(Fault(status=status, headers={"Location": location}, body=b"", times=None))
         async with pm_sandbox.client() as client:
-            with pytest.raises(
-                InvalidResponse, match="it was redirected to another place, which was refused"
-            ) as caught:
+            with pytest.raises(InvalidResponse) as caught:
                 await client.span_account()
         arrived = len(target.connections)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import hmac
-import logging
 import socket
 from collections.abc import Awaitable, Iterable
 from decimal import Decimal
@@ -38,7 +36,6 @@ from binance_pm import (
     RateLimited,
     Session,
     SessionClosed,
-    Timeouts,
     UmAccount,
 )
 from binance_pm.budget import Family
@@ -97,23 +94,6 @@ class TestEndpoints:
         units = sum(unit.uni_maintain_usd for unit in span.risk_unit_mm_list)
         assert abs(units + span.margin_mm + span.other_mm - span.account_maint_margin) < Decimal("0.001")
 
-    async def test_um_account(self, client: Client) -> None:
-        """The USD-M side lists the open positions."""
-        um = await client.um_account()
-
-        assert 0 < len([position for position in um.positions if position.position_amt]) < 20
-
-    async def test_account(self, client: Client) -> None:
-        """An empty text of a missing amount becomes None."""
-        account = await client.account()
-
-        assert account.total_margin_open_loss is None
-        assert account.account_equity > account.account_maint_margin
-
-    async def test_pro_account(self, client: Client) -> None:
-        """The Pro endpoint returns the kind of account."""
-        assert (await client.pro_account()).account_type == "PM_3"
-
     async def test_connectivity_needs_no_key(self, pm: Sandbox) -> None:
         """Ping and both time endpoints work without a key."""
         async with Client(session=pm.session(), papi_url=pm.base_url, sapi_url=pm.base_url) as client:
@@ -122,12 +102,6 @@ class TestEndpoints:
 
         assert times[0] == pytest.approx(pm.exchange.now() * 1000, abs=60_000)
         assert times[1] >= times[0]
-
-    async def test_recv_window_of_one_call(self, pm: Sandbox, client: Client) -> None:
-        """The parameter has the exchange's name."""
-        await client.um_account(recv_window=1234)
-
-        assert dict(pm.exchange.requests[-1].params)["recvWindow"] == "1234"
 
     async def test_recv_window_of_one_call_overrides_that_of_the_client(self, pm: Sandbox) -> None:
         """The value of the call is sent."""
@@ -144,55 +118,37 @@ class TestEndpoints:
         assert answer["positions"]
         assert dict(pm.exchange.requests[-1].params)["recvWindow"] == "4000"
 
-    async def test_an_undeclared_path_needs_a_known_host(self, client: Client) -> None:
-        """Any other path is refused before anything is sent."""
-        with pytest.raises(ConfigurationError, match="does not begin with one of api, papi, sapi"):
-            await client.request("GET", "/fapi/v1/x", weight=1, returns=dict[str, Any])
-
     @pytest.mark.parametrize(
-        ("options", "words"),
+        "options",
         [
-            ({"weight": 0}, "the weight 0 "),
-            ({"weight": {LimitType.UID: 5}}, "/papi is not counted by UID"),
-            ({"weight": {}}, "/papi is not counted by nothing"),
-            ({"params": {"timestamp": 1, "signature": "x"}}, "signature and timestamp cannot be given"),
-            ({"params": {1: "x"}}, "the name of a parameter is int: give str"),
-            ({"params": [("x", 1)]}, "params is list: give a mapping of names to values"),
-            ({"params": 5}, "params is int: give a mapping"),
-            ({"weight": True}, "the weight True is not a positive integer"),
-            ({"weight": "5"}, "the weight '5' "),
-            ({"weight": {"IP": None}}, "the weight None "),
-            ({"weight": [5]}, r"the weight \[5\] "),
-            ({"weight": {"ip": 5}}, "limit types are IP, UID, ORDERS"),
-            ({"weight": {5: 5}}, "limit types are IP, UID, ORDERS"),
-            ({"priority": 1}, "priority 1 is not one of"),
-            (
-                {"security": "SIGNED"},
-                "security 'SIGNED' is not one of NONE, MARKET_DATA, USER_STREAM, USER_DATA, TRADE",
-            ),
-            ({"security": []}, r"security \[\] is not one of"),
-            ({"repeat": "always"}, "repeat 'always' is not one of same_effect, never"),
-            ({"repeat": True}, "repeat True is not one of"),
-            ({"repeat": []}, r"repeat \[\] is not one of"),
-            ({"method": "get"}, "method 'get' is not one of GET, POST, PUT, DELETE"),
-            ({"method": "PATCH"}, "method 'PATCH' is not one of"),
-            ({"path": b"/papi/v1/x"}, "the path b'/papi/v1/x' does not begin with one of api, papi, sapi"),
-            ({"path": None}, "the path None does not begin"),
-            ({"returns": 5}, "nothing can be decoded into the type given as returns"),
-            ({"returns": []}, "nothing can be decoded into the type given as returns"),
-            ({"returns": {"a": int}}, "nothing can be decoded into the type given as returns"),
-            (
-                {"returns": dict[bytes, Client] | dict[str, int]},
-                "nothing can be decoded into the type given as returns",
-            ),
+            {"weight": 0},
+            {"params": {"timestamp": 1, "signature": "x"}},
+            {"params": {1: "x"}},
+            {"params": [("x", 1)]},
+            {"params": {"amount": 0.00001}},
+            {"params": {"symbol": "x" * 70_000}},
+            {"priority": 1},
+            {"security": "SIGNED"},
+            {"security": []},
+            {"repeat": "always"},
+            {"repeat": True},
+            {"repeat": []},
+            {"method": "get"},
+            {"method": "PATCH"},
+            {"path": "/fapi/v1/x"},
+            {"path": None},
+            {"returns": 5},
+            {"returns": []},
+            {"returns": dict[bytes, Client] | dict[str, int]},
         ],
+        ids=lambda options: str(options)[:40],
     )
     async def test_an_invalid_undeclared_endpoint_is_refused(
-        self, pm: Sandbox, client: Client, options: dict[str, Any], words: str
+        self, pm: Sandbox, client: Client, options: dict[str, Any]
     ) -> None:
-        """Values that would spoil the count or the signature are refused."""
+        """Values that would spoil the count, the signature or an amount are refused without a retry."""
         whole: dict[str, Any] = {"method": "GET", "path": UM, "weight": 5, "returns": dict[str, Any]} | options
-        with pytest.raises(ConfigurationError, match=words):
+        with pytest.raises(ConfigurationError):
             await client.request(**whole)
 
         assert paths(pm) == []
@@ -202,7 +158,7 @@ class TestEndpoints:
         odd: Any = True
         await client.request("GET", UM, weight=1, returns=dict[str, Any])
 
-        with pytest.raises(ConfigurationError, match="the weight True"):
+        with pytest.raises(ConfigurationError):
             await client.request("GET", UM, weight=odd, returns=dict[str, Any])
 
     @pytest.mark.parametrize("weight", [5, {LimitType.IP: 5}, {"IP": 5}])
@@ -250,52 +206,34 @@ class TestKeys:
 
         assert pm.exchange.requests[-1].status == 200
 
-    async def test_a_signer_that_hangs(self, pm: Sandbox) -> None:
-        """A call ends in time although the signing function hangs."""
-
-        async def sign(_: bytes) -> str:
-            await anyio.sleep_forever()
-            return ""
-
-        session = pm.session(timeouts=Timeouts(total=0.05))
-        async with pm.client(api_secret=sign, session=session, attempts=1) as client:
-            with pytest.raises(ConnectError, match="could not be sent within"):
-                await client.um_account()
-
-        assert paths(pm) == []
-
     async def test_a_signer_that_fails(self, pm: Sandbox) -> None:
-        """Its failure becomes an error of the package, and nothing was sent or spent."""
+        """Its failure becomes an error of the package without its text, and nothing was sent or spent."""
 
         def sign(_: bytes) -> str:
-            raise RuntimeError("the module is locked")
+            raise LookupError(KEY)
 
         async with pm.client(api_secret=sign) as client:
-            with pytest.raises(ConfigurationError, match=r"the signer failed with RuntimeError. Nothing was sent"):
+            with pytest.raises(ConfigurationError) as caught:
                 await client.um_account()
 
         assert (paths(pm), [state.used for state in pm.budget.snapshot()]) == ([], [0])
+        assert KEY not in str(caught.value)
 
-    async def test_a_wrong_secret(self, pm: Sandbox) -> None:
-        """-1022 names the likely cause."""
-        async with pm.client(api_secret="wrong") as client:
-            with pytest.raises(AuthenticationError, match="does not belong to this API key") as caught:
+    @pytest.mark.parametrize(("options", "code"), [({"api_secret": "wrong"}, -1022), ({"api_key": KEY}, -2015)])
+    async def test_a_refused_key(self, pm: Sandbox, options: dict[str, Any], code: int) -> None:
+        """The error has the code of the exchange and the label of the account."""
+        async with pm.client(**options) as client:
+            with pytest.raises(AuthenticationError) as caught:
                 await client.span_account()
 
-        assert (caught.value.code, caught.value.status, caught.value.label) == (-1022, 400, "account-01")
-
-    async def test_an_unknown_key(self, pm: Sandbox) -> None:
-        """-2015 says that keys made before Portfolio Margin never work."""
-        async with pm.client(api_key=KEY) as client:
-            with pytest.raises(AuthenticationError, match=r"before Portfolio Margin was enabled .* never works"):
-                await client.span_account()
+        assert (caught.value.code, caught.value.label) == (code, "account-01")
 
     @pytest.mark.parametrize("missing", ["api_key", "api_secret"])
     async def test_no_key(self, pm: Sandbox, missing: str) -> None:
         """A signed call without a key is refused before anything is sent."""
         options: dict[str, Any] = {missing: None}
         async with pm.client(**options) as client:
-            with pytest.raises(ConfigurationError, match="set BINANCE_PM_API_KEY"):
+            with pytest.raises(ConfigurationError):
                 await client.um_account()
 
         assert paths(pm) == []
@@ -305,7 +243,7 @@ async def test_an_open_client_exposes_its_session_and_origin(pm: Sandbox) -> Non
     """For a program that polls many clients and needs their budget and the gate of their host."""
     async with pm.session() as session:
         client = pm.client(session=session)
-        with pytest.raises(SessionClosed, match="the client is not open"):
+        with pytest.raises(SessionClosed):
             _ = client.session
 
         async with client:
@@ -317,48 +255,21 @@ class TestConstruction:
     """Invalid arguments are refused at once."""
 
     @pytest.mark.parametrize(
-        ("options", "words"),
+        "options",
         [
-            ({"api_key": "with space"}, "the API key has white space"),
-            ({"api_key": ""}, "the API key is empty"),
-            ({"api_secret": ""}, "the API secret is empty"),
-            ({"api_secret": "-----BEGIN PRIVATE KEY-----"}, "cannot be read"),
-            ({"api_secret": Path("/does/not/exist.pem")}, "No such file"),
-            ({"recv_window": 60_001}, "1 to 60000"),
-            ({"recv_window": 0}, "1 to 60000"),
-            ({"max_wait": -1.0}, "max_wait is -1.0 and attempts 3"),
-            ({"max_wait": float("nan")}, "max_wait is nan"),
-            ({"max_wait": "5"}, "max_wait is str: give a number"),
-            ({"attempts": 0}, "attempts 0"),
-            ({"papi_url": "https://papi.example.com"}, "is not the exchange's"),
-            ({"sapi_url": "http://api.binance.com"}, "is not https"),
+            {"recv_window": 60_001},
+            {"recv_window": 0},
+            {"max_wait": -1.0},
+            {"attempts": 0},
+            {"papi_url": "https://papi.example.com"},
+            {"sapi_url": "http://api.binance.com"},
         ],
+        ids=str,
     )
-    def test_refuses_an_invalid_argument(self, options: dict[str, Any], words: str) -> None:
-        """The error names the argument and the reason."""
-        whole: dict[str, Any] = {"api_key": KEY, "api_secret": "s"} | options
-        with pytest.raises(ConfigurationError, match=words):
-            Client(**whole)
-
-    async def test_a_recv_window_of_one_call_is_checked_too(self, pm: Sandbox, client: Client) -> None:
-        """Too long a window is refused before anything is sent."""
-        with pytest.raises(ConfigurationError, match="recv_window is 70000: the exchange allows 1 to 60000 ms"):
-            await client.um_account(recv_window=70_000)
-
-        assert paths(pm) == []
-
-    async def test_a_float_is_refused(self, client: Client) -> None:
-        """A float cannot hold an amount exactly."""
-        amount: Any = 0.00001
-        with pytest.raises(ConfigurationError, match="amount is a float"):
-            await client.request("POST", "/papi/v1/x", weight=1, returns=dict[str, Any], params={"amount": amount})
-
-    async def test_parameters_too_long_for_a_url(self, client: Client, pm: Sandbox) -> None:
-        """They are refused before anything is sent, without a retry."""
-        with pytest.raises(ConfigurationError, match=r"the parameters are 70,007 characters as a query: 60,000 fit"):
-            await client.request("GET", UM, weight=5, returns=dict[str, Any], params={"symbol": "x" * 70_000})
-
-        assert paths(pm) == []
+    def test_refuses_an_invalid_argument(self, options: dict[str, Any]) -> None:
+        """Values outside their range, and hosts to which a key would be shown."""
+        with pytest.raises(ConfigurationError):
+            Client(KEY, "s", **options)
 
     def test_label_is_a_digest_of_the_key(self) -> None:
         """Labels distinguish accounts without showing any part of a key."""
@@ -399,23 +310,7 @@ class TestFromEnvironment:
             "BINANCE_PM_API_SECRET": pm.accounts[0].ed25519.secret,
             "BINANCE_PM_PRIVATE_KEY_PASSPHRASE": "superfluous",
         }
-        with pytest.raises(ConfigurationError, match="is not encrypted"):
-            Client.from_env(environment)
-
-    @pytest.mark.parametrize(
-        ("environment", "words"),
-        [
-            ({}, "BINANCE_PM_API_KEY is not set"),
-            ({"BINANCE_PM_API_KEY": KEY}, "neither BINANCE_PM_API_SECRET nor BINANCE_PM_PRIVATE_KEY_FILE is set"),
-            (
-                {"BINANCE_PM_API_KEY": KEY, "BINANCE_PM_API_SECRET": "s", "BINANCE_PM_PRIVATE_KEY_FILE": "f"},
-                "both BINANCE_PM_API_SECRET and BINANCE_PM_PRIVATE_KEY_FILE are set",
-            ),
-        ],
-    )
-    def test_the_error_names_missing_variables(self, environment: dict[str, str], words: str) -> None:
-        """The error names the variables."""
-        with pytest.raises(ConfigurationError, match=words):
+        with pytest.raises(ConfigurationError):
             Client.from_env(environment)
 
     async def test_options_override_the_environment(self, pm: Sandbox) -> None:
@@ -448,7 +343,7 @@ class TestFromEnvironment:
         """Without an argument, the environment of the process is used."""
         monkeypatch.delenv("BINANCE_PM_API_KEY", raising=False)
 
-        with pytest.raises(ConfigurationError, match="BINANCE_PM_API_KEY is not set"):
+        with pytest.raises(ConfigurationError):
             Client.from_env()
 
 
@@ -485,7 +380,7 @@ class TestClock:
         """The call fails after the second refusal."""
         pm.inject(Fault(path=UM, status=400, code=-1021, msg="Timestamp is outside.", times=None))
 
-        with pytest.raises(ClockSkewError, match="allow a longer one"):
+        with pytest.raises(ClockSkewError):
             await client.um_account()
 
         assert paths(pm) == [UM, TIME, UM]
@@ -498,37 +393,6 @@ class TestClock:
             await client.um_account()
 
         assert paths(pm) == [UM, TIME, UM]
-
-    async def test_a_write_is_repeated_too(self, pm: Sandbox, client: Client) -> None:
-        """A request refused for its timestamp was not executed."""
-        pm.inject(Fault(path="/papi/v1/x", status=400, code=-1021, msg="Timestamp.", times=1))
-
-        with pytest.raises(PortfolioMarginError):
-            await client.request("POST", "/papi/v1/x", weight=1, returns=dict[str, Any])
-
-        assert paths(pm) == ["/papi/v1/x", TIME, "/papi/v1/x"]
-
-    async def test_an_absurd_date_does_no_harm(self, pm: Sandbox, client: Client) -> None:
-        """A Date of 1970, written by a proxy, is ignored."""
-        await client.um_account()
-        pm.inject(Fault(headers={"Date": "Thu, 01 Jan 1970 00:00:00 GMT"}))
-        await client.um_account()
-
-        await client.um_account()
-
-        assert paths(pm) == [UM, UM, UM]
-
-    async def test_the_date_is_used_if_the_time_endpoint_fails(
-        self, pm: Sandbox, client: Client, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """The refusal's own Date synchronises the clock."""
-        pm.inject(Fault(skew=3600), Fault(path=TIME, status=404, code=-1000, msg="gone", times=None))
-
-        with caplog.at_level(logging.WARNING, "binance_pm"):
-            await client.um_account()
-
-        assert paths(pm)[-1] == UM
-        assert "by the Date of the last response alone" in caplog.text
 
     async def test_the_timestamp_is_taken_after_the_wait(self, clock: FakeClock) -> None:
         """A call that waited a minute for weight is signed with the time after the wait."""
@@ -574,36 +438,6 @@ class TestRetries:
             await client.um_account()
 
         assert paths(pm) == [UM, UM]
-
-    async def test_each_attempt_has_its_own_signature(self, clock: FakeClock) -> None:
-        """A repeated request carries its own time."""
-        pm, session = living_by(clock)
-        pm.inject(Fault(drop=True))
-        async with pm.client(session=session, jitter=lambda: 1.0) as client:
-            await client.um_account()
-
-        first, second = (int(dict(request.params)["timestamp"]) for request in pm.exchange.requests)
-        assert second - first == 200
-
-    async def test_attempts_are_bounded(self, pm: Sandbox) -> None:
-        """After three attempts the last failure is raised."""
-        clock = FakeClock()
-        pm.inject(Fault(status=503, code=-1008, msg="Request throttled.", times=None))
-        async with pm.client(session=hasty(pm, clock), jitter=lambda: 1.0) as client:
-            with pytest.raises(NotDone, match="Request throttled"):
-                await client.um_account()
-
-        assert (len(paths(pm)), clock.slept) == (3, [0.2, 0.4])
-
-    async def test_an_outage_does_not_multiply_traffic(self, pm: Sandbox) -> None:
-        """After ten retries without a success, calls are made once."""
-        pm.inject(Fault(status=500, code=-1000, msg="An unknown error occurred.", times=None))
-        async with pm.client(session=hasty(pm)) as client:
-            for _ in range(20):
-                with pytest.raises(OutcomeUnknown):
-                    await client.um_account()
-
-        assert len(paths(pm)) == 20 + 10
 
     async def test_successful_calls_earn_retries(self, pm: Sandbox) -> None:
         """One retry for every ten."""
@@ -683,7 +517,7 @@ class TestRefusals:
             await client.um_account()
 
         async with pm.client(1) as other:
-            with pytest.raises(GateClosed, match="is closed for"):
+            with pytest.raises(GateClosed):
                 await other.um_account()
 
         assert (caught.value.retry_after, len(paths(pm))) == (90, 1)
@@ -757,7 +591,7 @@ class TestRefusals:
         pm.inject(Fault(headers={"X-MBX-USED-WEIGHT-1M": "5999"}))
         async with pm.client(max_wait=0) as client:
             await client.um_account()
-            with pytest.raises(BudgetExceeded, match=r"um_account \[account-01\]"):
+            with pytest.raises(BudgetExceeded):
                 await client.um_account()
 
         assert len(paths(pm)) == 1
@@ -902,7 +736,7 @@ class TestConcurrency:
         pm.inject(Fault(headers={"X-MBX-USED-WEIGHT-1M": "5999"}))
         async with pm.client(session=session) as client:
             await client.um_account()
-            with pytest.raises(ConfigurationError, match="recv_window"):
+            with pytest.raises(ConfigurationError):
                 await client.um_account(recv_window=0)
 
         assert clock.slept == []
@@ -911,41 +745,18 @@ class TestConcurrency:
 class TestLifetime:
     """Opening and closing."""
 
-    async def test_is_not_open_before_it_is_entered(self) -> None:
-        """A constructor does no I/O; a call before entering fails."""
-        client = Client(KEY, "s")
-
-        with pytest.raises(SessionClosed, match=r"um_account .*: the client is not open. Nothing was sent"):
-            await client.um_account()
-
-    async def test_use_after_close(self, pm: Sandbox) -> None:
-        """A closed client stays closed."""
-        async with pm.client() as client:
-            pass
-
-        with pytest.raises(SessionClosed, match="the client was closed"):
-            await client.um_account()
-        with pytest.raises(SessionClosed, match="the client was closed"):
-            await client.__aenter__()
-        assert repr(client) == "Client(account-01, closed)"
-
-    async def test_cannot_be_entered_twice(self, client: Client) -> None:
-        """A client is opened once."""
-        with pytest.raises(SessionClosed, match="the client is open"):
-            await client.__aenter__()
-
     @pytest.mark.parametrize("share", [False, True], ids=["of its own", "given"])
     async def test_can_be_opened_and_closed_without_a_block(self, pm: Sandbox, *, share: bool) -> None:
         """`open` returns the client, and closing it again does nothing."""
         session = await pm.session().open() if share else None
         client = await pm.client(session=session or pm.session()).open()
         await client.um_account()
-        with pytest.raises(SessionClosed, match="the client is open"):
+        with pytest.raises(SessionClosed):
             await client.open()
         for _ in range(2):
             await client.aclose()
             assert repr(client) == "Client(account-01, closed)"
-        with pytest.raises(SessionClosed, match="the client was closed"):
+        with pytest.raises(SessionClosed):
             await client.open()
 
         assert session is None or not session.is_closed
@@ -966,7 +777,7 @@ class TestLifetime:
         session = pm.session(engine="direct")
         client = pm.client(session=session)
         for _ in range(2):
-            with pytest.raises(ConfigurationError, match="the direct engine cannot be used"):
+            with pytest.raises(ConfigurationError):
                 await client.open()
         assert repr(client) == "Client(account-01, not open)"
         assert repr(session).startswith("Session(not open")
@@ -1010,25 +821,7 @@ class TestLifetime:
         with refusing_port() as port:
             url = f"http://127.0.0.1:{port}"
             async with Client(KEY, "s", session=Session(budget=budget), papi_url=url) as client:
-                with pytest.raises(ConnectError, match=r"connection refused\. Nothing was sent") as caught:
+                with pytest.raises(ConnectError) as caught:
                     await client.um_account()
 
         assert (caught.value.sent, len(clock.slept), budget.snapshot()[0].used) == (False, 2, 0)
-
-    def test_signature_text_is_percent_encoded(self) -> None:
-        """Base64 has characters with a meaning in a query."""
-        queries: list[bytes] = []
-
-        def answer(request: httpx.Request) -> httpx.Response:
-            queries.append(request.url.query)
-            return httpx.Response(200, json={})
-
-        async def call() -> None:
-            session = Session(http=httpx.MockTransport(answer), budget=Budget())
-            signature = base64.b64encode(b"\xfb\xef\xff?>").decode()
-            async with Client(KEY, lambda _: signature, session=session) as client:
-                await client.request("GET", "/papi/v1/x", weight=1, returns=dict[str, Any])
-
-        anyio.run(call)
-
-        assert queries[0].endswith(b"&signature=%2B%2B%2F%2FPz4%3D")

@@ -61,13 +61,13 @@ async def test_a_proxy_with_a_wrong_clock_disturbs_no_call(pm: Sandbox, ahead: f
     assert len(paths(pm)) <= 54
 
 
-@pytest.mark.parametrize("told", [10**26, 10**400, 2**63, 2**62, -1, 0, 1, 10**12, "NaN", 1e300])
+@pytest.mark.parametrize("told", [10**26, 10**400, 2**63, 2**62, -1, 0, 1, 10**12, "NaN", 1e300, None])
 async def test_an_impossible_time_is_ignored(
     pm: Sandbox, client: Client, caplog: pytest.LogCaptureFixture, told: object
 ) -> None:
-    """The refusal's `Date` is used, and calls go on."""
+    """The refusal's `Date` is used, and calls go on, as if the time endpoint had failed."""
     body = f'{{"serverTime":{told}}}'.encode()
-    pm.inject(Fault(skew=HOUR), Fault(path=TIME, body=body, times=None))
+    pm.inject(Fault(skew=HOUR), Fault(path=TIME, body=body, status=404 if told is None else 200, times=None))
 
     with caplog.at_level(logging.WARNING, "binance_pm"):
         for _ in range(3):

@@ -14,6 +14,9 @@ from binance_pm.clock import ServerClock
 if TYPE_CHECKING:
     from tests.support.clocks import FakeClock
 
+Heard = tuple[float, float, float, float]
+"""Earliest and latest time, and the monotonic time before and after."""
+
 SLACK = 0.005
 DRIFT = 200e-6
 
@@ -28,45 +31,49 @@ def server(clock: FakeClock) -> ServerClock:
 def test_the_wall_clock_is_used_at_first(server: ServerClock) -> None:
     """Before the first response, the exchange's clock is assumed within 5 s of the wall clock."""
     assert server.bounds() == (7045.0, 7055.0)
-
-
-def test_the_first_timestamp_is_the_wall_clock(server: ServerClock) -> None:
-    """Before the first response, a request is signed with this machine's time."""
     assert (server.is_synchronised, server.milliseconds()) == (False, 7_050_000)
 
 
-def test_the_first_date_is_known_to_the_second_plus_the_round_trip(server: ServerClock, clock: FakeClock) -> None:
-    """A `Date` was written between request and response, and is cut to the second."""
-    clock.now = 100.2
-    server.observe(7000, 7001, asked=100.0, answered=100.2)
+@pytest.mark.parametrize(
+    ("heard", "now", "bounds"),
+    [
+        # A `Date` was written between request and response, and is cut to the second.
+        ([(7000, 7001, 100.0, 100.2)], 100.2, (7000, 7001.2)),
+        # A time endpoint has milliseconds.
+        ([(7000.5, 7000.501, 100.0, 100.0)], 100.0, (7000.5, 7000.501)),
+        # Dates just before and just after the turn of a second locate the turn.
+        ([(7000, 7001, 100.0, 100.0), (7001, 7002, 100.1, 100.1)], 100.1, (7001, 7001.1)),
+        # A slow response does not replace what is known.
+        ([(7000.5, 7000.501, 100.0, 100.0), (7000, 7001, 90.0, 100.0)], 100.0, (7000.5, 7000.501)),
+        # Two clocks drift apart by up to 200 millionths, but the bounds stay within three minutes.
+        ([(7000, 7001, 100.0, 100.0)], 1100.0, (8000 - 1000 * DRIFT, 8001 + 1000 * DRIFT)),
+        ([(7000, 7001, 100.0, 100.0)], 1e9, (1e9 + 6900 - 60, 1e9 + 6901 + 60)),
+        # What is known at one moment is less certain for an earlier one: responses arrive in any order.
+        (
+            [(7100.0, 7100.001, 200.0, 200.0), (6990.0, 7010.0, 100.0, 100.0)],
+            100.0,
+            (7000 - 100 * DRIFT, 7000.001 + 100 * DRIFT),
+        ),
+    ],
+)
+def test_responses_bound_the_time(
+    server: ServerClock, clock: FakeClock, heard: list[Heard], now: float, bounds: tuple[float, float]
+) -> None:
+    """Each response gives an interval, and the common part of all of them is known."""
+    for earliest, latest, asked, answered in heard:
+        assert server.observe(earliest, latest, asked=asked, answered=answered)
+    clock.now = now
 
     assert server.is_synchronised
-    assert server.bounds() == pytest.approx((7000 - SLACK, 7001.2 + SLACK))
+    assert server.bounds() == pytest.approx((bounds[0] - SLACK, bounds[1] + SLACK), rel=0, abs=1e-4)
 
 
-def test_a_server_time_is_known_to_the_millisecond(server: ServerClock) -> None:
-    """A time endpoint that responds at once leaves a millisecond and the slack."""
-    server.observe(7000.5, 7000.501, asked=100.0, answered=100.0, exact=True)
+@pytest.mark.parametrize(("latest", "stamp"), [(7000.9, 7000.45), (7020.0, 7000 - SLACK + 0.5)])
+def test_a_timestamp_is_the_likeliest_time(server: ServerClock, latest: float, stamp: float) -> None:
+    """The middle of the bounds, but at most half a second ahead: the exchange refuses a whole second."""
+    server.observe(7000, latest, asked=100.0, answered=100.0)
 
-    assert server.bounds() == pytest.approx((7000.5 - SLACK, 7000.501 + SLACK))
-
-
-def test_another_date_narrows_the_interval(server: ServerClock, clock: FakeClock) -> None:
-    """Dates just before and just after the turn of a second locate the turn."""
-    server.observe(7000, 7001, asked=100.0, answered=100.0)
-    clock.now = 100.1
-    server.observe(7001, 7002, asked=100.1, answered=100.1)
-
-    assert server.bounds() == pytest.approx((7001 - SLACK, 7001.1 + SLACK), abs=1e-4)
-
-
-def test_a_less_precise_response_widens_nothing(server: ServerClock) -> None:
-    """A slow response does not replace what is known."""
-    server.observe(7000.5, 7000.501, asked=100.0, answered=100.0)
-    known = server.bounds()
-    server.observe(7000, 7001, asked=90.0, answered=100.0)
-
-    assert server.bounds() == known
+    assert server.milliseconds() == pytest.approx(stamp * 1000, abs=1)
 
 
 @pytest.mark.parametrize("shift", [-4.0, 5.9])
@@ -79,38 +86,6 @@ def test_a_small_contradiction_widens_the_interval_to_contain_both(server: Serve
     apart = abs(shift) - 1 - SLACK
     assert believed
     assert server.bounds() == pytest.approx((low - apart, high + apart), abs=2 * SLACK)
-
-
-def test_silence_widens_the_interval(server: ServerClock, clock: FakeClock) -> None:
-    """Two clocks drift apart by up to 200 millionths."""
-    server.observe(7000, 7001, asked=100.0, answered=100.0)
-    clock.now += 1000
-
-    low, high = 8000 - SLACK - 1000 * DRIFT, 8001 + SLACK + 1000 * DRIFT
-    assert server.bounds() == pytest.approx((low, high), abs=1e-6)
-
-
-def test_responses_are_accepted_in_any_order(server: ServerClock) -> None:
-    """What is known at one moment is less certain for an earlier one."""
-    server.observe(7100.0, 7100.001, asked=200.0, answered=200.0)
-    server.observe(6990.0, 7010.0, asked=100.0, answered=100.0)
-
-    low, high = 7000 - SLACK - 100 * DRIFT, 7000.001 + SLACK + 100 * DRIFT
-    assert server.bounds() == pytest.approx((low, high), abs=1e-6)
-
-
-def test_a_narrow_interval_gives_its_middle(server: ServerClock) -> None:
-    """A timestamp is the likeliest time."""
-    server.observe(7000.5, 7001.0, asked=100.0, answered=100.0)
-
-    assert server.milliseconds() == 7_000_750
-
-
-def test_a_wide_interval_gives_a_time_near_its_start(server: ServerClock) -> None:
-    """A timestamp is at most half a second ahead of the exchange, which refuses a whole second."""
-    server.observe(7000, 7020, asked=100.0, answered=100.0)
-
-    assert server.milliseconds() == math.floor((7000 - SLACK + 0.5) * 1000)
 
 
 def test_steps_of_the_wall_clock_have_no_effect(clock: FakeClock) -> None:
@@ -313,15 +288,6 @@ def test_a_process_adopts_the_bounds_of_another(server: ServerClock) -> None:
     server.take_over(2e9, 2e9 + 1, asked=100.0, answered=100.0)
 
     assert (low, high) == server.bounds() == pytest.approx((1e9 + 477.5, 1e9 + 522.5), abs=0.1)
-
-
-def test_long_silence_widens_the_bounds_to_a_maximum(server: ServerClock, clock: FakeClock) -> None:
-    """Three minutes at most."""
-    server.observe(7000, 7001, asked=100.0, answered=100.0)
-    clock.now += 1e9
-
-    low, high = server.bounds()
-    assert high - low < 122
 
 
 class Told(NamedTuple):

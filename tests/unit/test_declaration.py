@@ -291,13 +291,6 @@ def test_a_contradictory_declaration_is_refused(declare: Declare, facts: dict[st
         declared(declare, **facts)
 
 
-@pytest.mark.parametrize("facts", [{}, {"weights": 1, "repaet": "never"}])
-def test_an_unknown_fact_is_refused(facts: dict[str, Any]) -> None:
-    """A misspelt keyword would be a missing fact."""
-    with pytest.raises(TypeError, match="is declared with"):
-        get("/papi/v1/x", **facts)(cast("Method", method))
-
-
 async def test_arguments_become_parameters(caller: Caller) -> None:
     """With the exchange's names, in the declared order; omitted arguments are not sent."""
     response = await Orders(caller).thing(order_id=7, symbol="BTCUSDT")

@@ -24,26 +24,17 @@ SIGNED = {"USER_DATA", "TRADE", "MARGIN"}
 BOOLEAN = {"BOOLEAN": {"true", "false"}}
 
 MISSING = """
-asset_collection auto_collection bnb_transfer close_listen_key cm.adl_quantile cm.all_conditional_orders cm.all_orders
-cm.cancel_all_conditional_orders cm.cancel_all_orders cm.cancel_conditional_order cm.cancel_order cm.commission_rate
-cm.conditional_order_history cm.force_orders cm.income cm.leverage_brackets cm.modify_order cm.new_conditional_order
-cm.new_order cm.open_conditional_order cm.open_conditional_orders cm.open_order cm.open_orders cm.order
-cm.order_amendments cm.position_mode cm.position_risk cm.set_leverage cm.set_position_mode cm.trades create_listen_key
-keepalive_listen_key margin.all_ocos margin.all_orders margin.borrow margin.cancel_all_orders margin.cancel_oco
-margin.cancel_order margin.force_orders margin.interest_history margin.loan_history margin.max_borrowable
-margin.max_withdraw margin.new_oco margin.new_order margin.oco margin.open_ocos margin.open_orders margin.order
-margin.repay margin.repay_debt margin.repay_history margin.trades negative_balance_exchange_history
-negative_balance_interest_history order_rate_limit pro.asset_collection pro.asset_index_price pro.auto_collection
-pro.balance pro.bankruptcy_loan pro.bankruptcy_loan_repay_history pro.bnb_transfer pro.collateral_rate
-pro.delete_margin_call_level pro.delta_mode pro.earn_asset_balance pro.earn_asset_transfer pro.margin_asset_leverage
-pro.margin_call_level pro.negative_balance_interest_history pro.repay_bankruptcy_loan pro.repay_futures_negative_balance
-pro.repay_futures_switch pro.set_delta_mode pro.set_margin_call_level pro.set_repay_futures_switch
-pro.tiered_collateral_rate pro_ping repay_futures_negative_balance repay_futures_switch set_repay_futures_switch
-um.account_config um.account_v1 um.adl_quantile um.algo_order um.all_algo_orders um.cancel_algo_order
-um.cancel_all_algo_orders um.commission_rate um.fee_burn um.income_download_id um.income_download_link
-um.leverage_brackets um.new_algo_order um.open_algo_orders um.order_download_id um.order_download_link um.position_mode
-um.set_fee_burn um.set_position_mode um.sign_tradfi_contract um.symbol_config um.trade_download_id
-um.trade_download_link um.trading_status
+asset_collection auto_collection bnb_transfer close_listen_key create_listen_key keepalive_listen_key margin.all_ocos
+margin.all_orders margin.borrow margin.cancel_all_orders margin.cancel_oco margin.cancel_order margin.force_orders
+margin.interest_history margin.loan_history margin.max_borrowable margin.max_withdraw margin.new_oco margin.new_order
+margin.oco margin.open_ocos margin.open_orders margin.order margin.repay margin.repay_debt margin.repay_history
+margin.trades negative_balance_exchange_history negative_balance_interest_history order_rate_limit pro.asset_collection
+pro.asset_index_price pro.auto_collection pro.balance pro.bankruptcy_loan pro.bankruptcy_loan_repay_history
+pro.bnb_transfer pro.collateral_rate pro.delete_margin_call_level pro.delta_mode pro.earn_asset_balance
+pro.earn_asset_transfer pro.margin_asset_leverage pro.margin_call_level pro.negative_balance_interest_history
+pro.repay_bankruptcy_loan pro.repay_futures_negative_balance pro.repay_futures_switch pro.set_delta_mode
+pro.set_margin_call_level pro.set_repay_futures_switch pro.tiered_collateral_rate pro_ping
+repay_futures_negative_balance repay_futures_switch set_repay_futures_switch
 """
 
 NOT_DECLARED = frozenset(MISSING.split())

@@ -20,7 +20,7 @@ from binance_pm import (
     RequestRejected,
     Session,
 )
-from binance_pm.errors import CallInfo, Repeat
+from binance_pm.errors import Repeat
 from binance_pm.sandbox import create_app
 from binance_pm.testing import Exchange, Fault, Sandbox
 from binance_pm.transport.httpx import asgi_transport
@@ -188,20 +188,3 @@ async def test_a_call_that_was_not_sent(clock: FakeClock, repeat: Repeat | None,
                 await ask(client, "DELETE", repeat)
 
     assert (caught.value.outcome, len(clock.slept)) == ("not_done", retries)
-
-
-@pytest.mark.parametrize(
-    ("call", "advice"),
-    [
-        (CallInfo("x", write=True), "Find out whether it was executed before sending it again."),
-        (CallInfo("x", write=True, repeat="same_effect"), "It is safe to send it again: the effect is the same."),
-        (
-            CallInfo("x", write=True, repeat="never"),
-            "It may have used up part of a quota: find out what became of it before sending it again.",
-        ),
-    ],
-)
-def test_the_advice_after_an_unknown_outcome(call: CallInfo, advice: str) -> None:
-    """The advice depends on the effect of a second request."""
-    assert NoResponse(call, "x").advice == OutcomeUnknown(call, "x", status=500).advice == advice
-    assert InvalidResponse(call, "x", status=200).advice.startswith(f"{advice} A proxy or gateway")

@@ -57,10 +57,19 @@ def encoded(value: object, like: Any) -> Any:
             }
         case list():
             return [encoded(one, other) for one, other in zip(cast("list[object]", value), like, strict=True)]
+        case dict():
+            return {key: encoded(one, like[key]) for key, one in cast("dict[str, object]", value).items()}
+        case _:
+            return scalar(value, like)
+
+
+def scalar(value: object, like: Any) -> Any:
+    """Return an amount, a number, a text or None in the form that the sample has."""
+    match value:
         case None:
             return "" if like == "" else None
         case Decimal():
-            return float(value) if isinstance(like, float) else format(value, "f")
+            return type(like)(value) if isinstance(like, int | float) else format(value, "f")
         case int() if isinstance(like, str):
             return str(value)
         case _:
@@ -76,6 +85,8 @@ def structs_in(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.StructTyp
                 yield from structs_in(field.type)
         case msgspec.inspect.ListType():
             yield from structs_in(kind.item_type)
+        case msgspec.inspect.DictType():
+            yield from structs_in(kind.value_type)
         case msgspec.inspect.UnionType():
             for one in kind.types:
                 yield from structs_in(one)
@@ -116,7 +127,8 @@ async def test_sample(case: Case) -> None:
     async with Client("key", SECRET, session=session) as client:
         response = await attrgetter(case.name)(client)(**case.sample["call"])
 
-    assert encoded(response, case.sample["answer"]) == case.sample["answer"]
+    answer = as_returned(case.sample["answer"], response)
+    assert encoded(response, answer) == answer
     endpoint, [request] = ENDPOINTS[case.name], sent
     assert (request.method, request.url.path, request.content) == (endpoint.method, endpoint.path, b"")
     query = dict(parse_qsl(request.url.query.decode(), keep_blank_values=True, strict_parsing=bool(request.url.query)))
@@ -144,11 +156,23 @@ def test_fields_have_their_own_names(name: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_an_undeclared_field_is_noticed(case: Case) -> None:
     """The package ignores an additional field, and the comparison with the sample fails."""
-    shape = json.loads(json.dumps(case.sample["answer"]), object_hook=lambda fields: fields | {"added": "1"})
+    shape = json.loads(json.dumps(case.sample["answer"]), object_hook=with_another_field)
     fitting = [endpoint for endpoint in variants_of(ENDPOINTS[case.name]) if _is_decoded(endpoint, shape)]
 
     response = fitting[0].decode(json.dumps(shape).encode())
     assert encoded(response, shape) != shape
+
+
+def as_returned(answer: Any, response: object) -> Any:
+    """Return the sampled response without the list around it, if the endpoint returns the one object in the list."""
+    is_list = isinstance(cast("object", answer), list)
+    return answer[0] if is_list and not isinstance(response, list) else answer
+
+
+def with_another_field(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with a field that is not declared; a map, which has only lists, stays as it is."""
+    is_map = bool(fields) and all(isinstance(value, list) for value in fields.values())
+    return fields if is_map else fields | {"added": "1"}
 
 
 def _is_decoded(endpoint: Endpoint[Any], response: object) -> bool:

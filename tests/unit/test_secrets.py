@@ -8,7 +8,7 @@ import inspect
 import logging
 import pickle
 import traceback
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ import pytest_asyncio
 from cryptography.hazmat.primitives import serialization
 
 from binance_pm import CallInfo, Client, ConfigurationError, NoResponse, PortfolioMarginError, Session
+from binance_pm.api.account import Account
 from binance_pm.budget import Budget
 from binance_pm.testing import Fault, Sandbox
 from binance_pm.transport.http import Headers, HttpRequest
@@ -49,6 +50,11 @@ class Canary:
         self.secrets = [key, PASSPHRASE, PROXY_PASSWORD, base64.b64encode(f"u:{PROXY_PASSWORD}".encode()).decode()]
         self.secrets += lines
 
+    def client(self, session: Session, url: str = "https://papi.binance.com") -> Client:
+        """Return a client with these secrets."""
+        options: dict[str, Any] = {"papi_url": url, "sapi_url": url, "attempts": 1, **self.options}
+        return Client(self.key, self.secret, session=session, **options)
+
     def look(self, texts: Iterable[str], *more: str) -> None:
         """Fail if one of the texts shows a secret."""
         for text in texts:
@@ -77,9 +83,7 @@ def canary(request: pytest.FixtureRequest, pm_sandbox: Sandbox) -> Canary:
 @pytest_asyncio.fixture
 async def client(canary: Canary, pm_sandbox: Sandbox) -> AsyncGenerator[Client, None]:
     """A client with those secrets."""
-    urls = {"papi_url": pm_sandbox.base_url, "sapi_url": pm_sandbox.base_url}
-    options: dict[str, Any] = {**urls, **canary.options}
-    async with Client(canary.key, canary.secret, session=pm_sandbox.session(), attempts=1, **options) as opened:
+    async with canary.client(pm_sandbox.session(), pm_sandbox.base_url) as opened:
         yield opened
 
 
@@ -169,22 +173,15 @@ async def test_calls_and_failures_show_no_secret(
 @pytest.mark.pm_sandbox(accounts=1)
 async def test_an_exchange_that_echoes_secrets(canary: Canary, logged: pytest.LogCaptureFixture) -> None:
     """Text that quotes the request, in the body or in a redirect, is masked."""
+    for status, location in (("302 Found", "Location: https://evil.example%s\r\n"), ("400 Bad Request", "")):
 
-    def echo(connection: Any) -> None:
-        head = read_request(connection).decode()
-        target = head.split(" ")[1]
-        body = b'{"code":-1100,"msg":"%s %s"}' % (target.encode(), canary.key.encode())
-        connection.sendall(http(body, status="302 Found", headers=f"Location: https://evil.example{target}\r\n"))
+        def echo(connection: Any, status: str = status, location: str = location) -> None:
+            target = read_request(connection).decode().split(" ")[1]
+            body = b'{"code":-1100,"msg":"%s %s"}' % (target.encode(), canary.key.encode())
+            connection.sendall(http(body, status=status, headers=location % target if location else ""))
 
-    def refuse(connection: Any) -> None:
-        head = read_request(connection).decode()
-        body = b'{"code":-1100,"msg":"%s %s"}' % (head.split(" ")[1].encode(), canary.key.encode())
-        connection.sendall(http(body, status="400 Bad Request"))
-
-    for behaviour in (echo, refuse):
-        with serve_raw(behaviour) as server:
-            options: dict[str, Any] = {"papi_url": server.url, **canary.options}
-            async with Client(canary.key, canary.secret, session=Session(budget=Budget()), **options) as told:
+        with serve_raw(echo) as server:
+            async with canary.client(Session(budget=Budget()), server.url) as told:
                 with pytest.raises(PortfolioMarginError) as caught:
                     await told.um_account()
         signature = caught.value.reason.partition("signature=")[2].strip("… ")
@@ -197,11 +194,9 @@ async def test_an_exchange_that_echoes_secrets(canary: Canary, logged: pytest.Lo
 @pytest.mark.pm_sandbox(accounts=1)
 async def test_a_client_of_the_caller(canary: Canary, pm_sandbox: Sandbox, logged: pytest.LogCaptureFixture) -> None:
     """A client of httpx logs the URL of every request: the signature is removed."""
-    urls = {"papi_url": pm_sandbox.base_url, "sapi_url": pm_sandbox.base_url}
-    options: dict[str, Any] = {**urls, **canary.options}
     async with httpx.AsyncClient() as http_client:
         session = Session(http=http_client, budget=Budget())
-        async with Client(canary.key, canary.secret, session=session, attempts=1, **options) as client:
+        async with canary.client(session, pm_sandbox.base_url) as client:
             await client.um_account()
             pm_sandbox.inject(Fault(drop=True))
             with pytest.raises(PortfolioMarginError) as caught:
@@ -219,7 +214,7 @@ async def test_a_proxy_password_is_not_shown(canary: Canary, logged: pytest.LogC
     with serve_raw(answering(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")) as proxy:
         url = proxy.url.replace("http://", f"http://u:{PROXY_PASSWORD}@")
         session = Session(proxy=url, budget=Budget())
-        async with Client(canary.key, canary.secret, session=session, attempts=1, **canary.options) as client:
+        async with canary.client(session) as client:
             with pytest.raises(PortfolioMarginError) as caught:
                 await client.um_account()
             canary.look(texts_of(session))
@@ -248,52 +243,20 @@ async def test_a_key_file_is_named_but_not_shown(tmp_path: Path) -> None:
     assert PASSPHRASE not in "".join(texts_of_error(caught.value))
 
 
-async def stopped(client: Client, pm: Sandbox) -> None:
-    """The caller does not wait for the response."""
-    pm.inject(Fault(delay=30))
-    with anyio.fail_after(0.2):
-        await client.um_account()
-
-
-async def cut_off(client: Client, pm: Sandbox) -> None:
-    """The connection breaks in the middle of the response."""
-    pm.inject(Fault(cut=3))
-    await client.um_account()
-
-
-async def dropped(client: Client, pm: Sandbox) -> None:
-    """The connection breaks before the response."""
-    pm.inject(Fault(drop=True))
-    await client.um_account()
-
-
-async def garbled(client: Client, pm: Sandbox) -> None:
-    """The response has another shape."""
-    pm.inject(Fault(body=b"null"))
-    await client.um_account()
-
-
-async def refused(client: Client, pm: Sandbox) -> None:
-    """The exchange refuses the signature."""
-    pm.inject(Fault(status=400, code=-1022, msg="Signature for this request is not valid."))
-    await client.um_account()
-
-
-async def too_long(client: Client, _: Sandbox) -> None:
-    """The request is too long."""
-    await client.request("GET", "/papi/v1/account", weight=1, returns=dict[str, Any], params={"symbol": "x" * 2**17})
-
-
-@pytest.mark.parametrize("fail", [stopped, cut_off, dropped, garbled, refused, too_long])
+@pytest.mark.parametrize("fault", [Fault(delay=30), *FAULTS[1:], None], ids=repr)
 @pytest.mark.pm_sandbox(accounts=1)
 async def test_local_variables_show_no_secret(
-    each_engine: str, client: Client, canary: Canary, pm_sandbox: Sandbox, fail: Callable[[Client, Sandbox], Any]
+    each_engine: str, client: Client, canary: Canary, pm_sandbox: Sandbox, fault: Fault | None
 ) -> None:
     """An error reporter records those of every frame: of this package, httpx, and httpcore."""
     await client.um_account()
+    if fault is not None:
+        pm_sandbox.inject(fault)
+    # A request that is too long is not sent.
+    params = {} if fault else {"symbol": "x" * 2**17}
 
-    with pytest.raises((PortfolioMarginError, TimeoutError)) as caught:
-        await fail(client, pm_sandbox)
+    with pytest.raises((PortfolioMarginError, TimeoutError)) as caught, anyio.fail_after(1):
+        await client.request("GET", "/papi/v1/account", weight=1, returns=Account, params=params)
 
     assert client.session.engine == each_engine
     canary.look(texts_of_error(caught.value), "signature=")
@@ -305,8 +268,7 @@ async def test_a_refused_connection_shows_no_secret(each_engine: str, canary: Ca
     """Nothing was sent, but the request was complete."""
     with refusing_port() as port:
         session = Session(budget=Budget(), engine="httpx" if each_engine == "httpx" else "direct")
-        url = f"http://127.0.0.1:{port}"
-        async with Client(canary.key, canary.secret, session=session, papi_url=url, **canary.options) as client:
+        async with canary.client(session, f"http://127.0.0.1:{port}") as client:
             with pytest.raises(PortfolioMarginError) as caught:
                 await client.um_account()
             canary.look(texts_of_error(caught.value), "signature=")
@@ -344,9 +306,7 @@ class Broken(httpx.AsyncBaseTransport):
     # Compiled elsewhere, so that its frame is not left out.
     exec(compile(source, "transport.py", "exec"), namespace)  # noqa: S102
     session = Session(budget=Budget(), http=namespace["Broken"]())
-    async with Client(
-        canary.key, canary.secret, session=session, papi_url=pm_sandbox.base_url, attempts=1, **canary.options
-    ) as client:
+    async with canary.client(session, pm_sandbox.base_url) as client:
         with pytest.raises(NoResponse) as caught:
             await client.um_account()
 

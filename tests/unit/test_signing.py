@@ -10,9 +10,8 @@ import inspect
 import json
 import os
 import pickle
-import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -20,7 +19,6 @@ from urllib.parse import parse_qsl
 import httpx
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -36,7 +34,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from binance_pm import Budget, Client, ConfigurationError, Session
-from binance_pm.extras import installation
 from binance_pm.signing import Credential, Secret, Signer, check_key, signer
 
 API_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
@@ -125,33 +122,28 @@ def key_file(folder: Path, text: str, mode: int = 0o600) -> Path:
 
 ORDER = "symbol=LTCBTC&side=BUY&type=LIMIT&timeInForce=GTC"
 REST = "quantity=1&price=0.1&recvWindow=5000&timestamp=1499827319559"
+# The key of the Portfolio Margin page; the signatures there are wrong, so this one is recomputed.
+OTHER_SECRET = "YtP1BudNOWZE1ag5uzCkh4hIC7qSmQOu797r5EJBFGhxBYivjj8HIX0iiiPof5yG"
+OTHER_ORDER = "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=1&price=2000&recvWindow=5000"
 
 
 @pytest.mark.parametrize(
-    ("payload", "signature"),
+    ("secret", "payload", "signature"),
     [
-        (f"{ORDER}&{REST}", "c8db56825ae71d6d79447849e617115f4a920fa2acdcab2b053c4b2838bd6b71"),
+        (SECRET, f"{ORDER}&{REST}", "c8db56825ae71d6d79447849e617115f4a920fa2acdcab2b053c4b2838bd6b71"),
         # Query and body are joined without a separator.
-        (f"{ORDER}{REST}", "0fd168b8ddb4876a0358a8d14d0c9f3da0e9b20c5d52b2a00fcf7d1c602f9a77"),
+        (SECRET.encode(), f"{ORDER}{REST}", "0fd168b8ddb4876a0358a8d14d0c9f3da0e9b20c5d52b2a00fcf7d1c602f9a77"),
+        (
+            OTHER_SECRET,
+            f"{OTHER_ORDER}&timestamp=1611825601400",
+            "4c633cd74726176f44d7a81ac9c86ffd6045169b3fadac568b577285ac95ca45",
+        ),
     ],
-    ids=["query", "query and body"],
+    ids=["query", "query and body", "another key"],
 )
-@pytest.mark.parametrize("secret", [SECRET, SECRET.encode()], ids=["text", "bytes"])
 def test_the_exchanges_own_examples(secret: str | bytes, payload: str, signature: str) -> None:
-    """An HMAC signer gives the signatures on the exchange's pages."""
+    """An HMAC signer gives the signatures on the exchange's pages, for a secret as text or bytes."""
     assert signer(secret)(payload.encode()) == signature
-
-
-def test_an_example_with_another_key() -> None:
-    """The key of the Portfolio Margin page; its signatures are wrong, so this one is recomputed."""
-    payload = (
-        b"symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=1&price=2000&recvWindow=5000"
-        b"&timestamp=1611825601400"
-    )
-
-    signature = signer("YtP1BudNOWZE1ag5uzCkh4hIC7qSmQOu797r5EJBFGhxBYivjj8HIX0iiiPof5yG")(payload)
-
-    assert signature == "4c633cd74726176f44d7a81ac9c86ffd6045169b3fadac568b577285ac95ca45"
 
 
 def test_signatures_are_independent() -> None:
@@ -192,97 +184,37 @@ def test_an_empty_passphrase_is_no_passphrase(ed25519: Pair, passphrase: str | b
 
 @pytest.mark.parametrize("passphrase", [None, "", Secret(""), "wrong-and-secret", "wrong-and-secret\ud800"], ids=repr)
 def test_an_encrypted_key_needs_its_passphrase(pair: Pair, passphrase: str | Secret | None) -> None:
-    """The error says whether the passphrase is missing or wrong, and shows neither it nor the key."""
+    """The error shows neither a wrong passphrase nor the key."""
     error = refusal(pair.encrypted, passphrase)
 
-    assert ("passphrase" in str(error), "encrypted" in str(error)) == (
-        True,
-        not (isinstance(passphrase, str) and passphrase),
-    )
     assert "wrong-and-secret" not in report_of(error)
     assert pair.encrypted.splitlines()[1] not in report_of(error)
 
 
-def test_a_superfluous_passphrase_is_refused(pair: Pair) -> None:
-    """A key that is not encrypted has no passphrase."""
-    error = refusal(pair.plain, PASSPHRASE)
-
-    assert "passphrase" in str(error)
-    assert PASSPHRASE not in report_of(error)
-
-
-def other_kind() -> str:
-    """Return a private key of an unsupported type."""
-    key = generate_private_key(SECP256R1())
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+SPOILED: dict[str, Callable[[str], str]] = {
+    "truncated": lambda pem: pem[:-60],
+    "changed": lambda pem: pem.replace("M", "N"),
+    "not Unicode": lambda pem: f"{pem[:60]}\ud800{pem[60:]}",
+}
 
 
-def test_another_type_of_key_is_refused() -> None:
-    """Elliptic curves other than Ed25519 are not supported by the exchange."""
-    pem = other_kind()
-
-    error = refusal(pem)
-
-    assert "Ed25519 or RSA" in str(error)
-    assert pem.splitlines()[1] not in report_of(error)
-
-
-def cut(pem: str) -> str:
-    """Return a truncated key."""
-    return pem[:-60]
-
-
-def changed(pem: str) -> str:
-    """Return a key with changed letters."""
-    return pem.replace("M", "N")
-
-
-def broken(pem: str) -> str:
-    """Return a key with an invalid character."""
-    return f"{pem[:60]}\ud800{pem[60:]}"
-
-
-@pytest.mark.parametrize("spoil", [cut, changed, broken])
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
 def test_a_damaged_key_is_refused(pair: Pair, spoil: Callable[[str], str]) -> None:
     """The error shows no part of the PEM."""
     spoilt = spoil(pair.plain)
 
-    error = refusal(spoilt)
-
-    assert "PKCS#8" in str(error)
-    assert spoilt.splitlines()[1][:20] not in report_of(error)
-
-
-def test_a_public_key_is_refused(ed25519: Pair) -> None:
-    """The half that the exchange holds cannot sign."""
-    public = "-----BEGIN PUBLIC KEY-----\n" + "\n".join(ed25519.plain.splitlines()[1:])
-
-    assert "PKCS#8" in str(refusal(public))
-
-
-def test_a_missing_extra_is_named(ed25519: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without cryptography a private key is refused with what to install."""
-    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
-
-    assert str(refusal(ed25519.plain)).endswith(installation("keys"))
+    assert spoilt.splitlines()[1][:20] not in report_of(refusal(spoilt))
 
 
 @posix
-@pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o601, 0o666, 0o777])
-def test_a_file_that_is_readable_by_all_is_refused(ed25519: Pair, tmp_path: Path, mode: int) -> None:
-    """Only the owner may read a key file; the error says what to do."""
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o700, 0o644, 0o604, 0o602, 0o601, 0o666, 0o777, 0o640, 0o620, 0o610])
+def test_only_the_owner_may_read_a_key_file(ed25519: Pair, tmp_path: Path, mode: int) -> None:
+    """A file that others or a group may use is refused, even if the user belongs to the group."""
     path = key_file(tmp_path, ed25519.plain, mode)
-
-    assert str(path) in str(refusal(path))
-
-
-@posix
-@pytest.mark.parametrize("mode", [0o640, 0o660, 0o620, 0o610])
-def test_ones_own_file_that_a_group_may_read_is_refused(ed25519: Pair, tmp_path: Path, mode: int) -> None:
-    """Even if the user belongs to the group."""
-    path = key_file(tmp_path, ed25519.plain, mode)
-
-    assert str(path) in str(refusal(path))
+    if mode & 0o077:
+        refusal(path)
+    else:
+        ed25519.verify(signed(signer(path), PAYLOAD), PAYLOAD)
 
 
 @posix
@@ -296,33 +228,9 @@ def test_another_owners_file_may_be_readable_by_a_group(
     ed25519.verify(signed(signer(path), PAYLOAD), PAYLOAD)
 
 
-@posix
-@pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
-def test_a_private_file_of_ones_own_is_accepted(ed25519: Pair, tmp_path: Path, mode: int) -> None:
-    """Only its owner may read it."""
-    path = key_file(tmp_path, ed25519.plain, mode)
-
-    ed25519.verify(signed(signer(path), PAYLOAD), PAYLOAD)
-
-
-def test_a_missing_file_is_reported(tmp_path: Path) -> None:
-    """With its path and the reason."""
-    path = tmp_path / "key.pem"
-
-    assert str(path) in str(refusal(path))
-
-
-def test_a_directory_is_no_key(tmp_path: Path) -> None:
-    """A directory cannot be read as a key."""
-    assert str(tmp_path) in str(refusal(tmp_path))
-
-
 def test_a_file_without_a_key_is_refused(tmp_path: Path) -> None:
     """A file without PEM, such as an HMAC secret, is refused and not shown."""
-    error = refusal(key_file(tmp_path, SECRET))
-
-    assert "PKCS#8" in str(error)
-    assert SECRET not in report_of(error)
+    assert SECRET not in report_of(refusal(key_file(tmp_path, SECRET)))
 
 
 @pytest.mark.parametrize(
@@ -345,17 +253,7 @@ def test_a_file_without_a_key_is_refused(tmp_path: Path) -> None:
 )
 def test_a_badly_copied_secret_is_refused(secret: str | bytes) -> None:
     """Extra characters are found before anything is sent; the error shows nothing of the secret."""
-    error = refusal(secret)
-
-    assert "API secret" in str(error)
-    assert SECRET[:9] not in report_of(error)
-
-
-@pytest.mark.parametrize("key", [b"", b" ", b"key ", b"a\nb", b"\xc3\xa9", b"\x7f"])
-def test_a_badly_copied_api_key_is_refused(key: bytes) -> None:
-    """The same holds for the API key, under its own name."""
-    with pytest.raises(ValueError, match="API key"):
-        check_key(key, "the API key")
+    assert SECRET[:9] not in report_of(refusal(secret))
 
 
 def test_a_key_may_have_any_printable_character() -> None:
@@ -520,46 +418,3 @@ async def test_a_base64_signature_arrives_whole(pair: Pair) -> None:
     payload, _, signature = exchange.query.rpartition(b"&signature=")
     assert not set(b"+/=") & set(signature)
     pair.verify(httpx.QueryParams(b"s=" + signature)["s"], payload)
-
-
-async def test_a_signer_may_be_asynchronous() -> None:
-    """A function that returns an awaitable signs too, for a remote key."""
-    exchange = Heard()
-
-    async def sign(payload: bytes) -> str:
-        return f"{len(payload)}+"
-
-    async with exchange.client(sign) as client:
-        await client.request("GET", "/papi/v1/x", weight=1, returns=dict[str, str])
-
-    payload, _, signature = exchange.query.rpartition(b"&signature=")
-    assert signature.decode() == f"{len(payload)}%2B"
-
-
-async def test_a_failing_signer_is_named() -> None:
-    """Whatever the caller's signer raises, nothing is sent and the error says so."""
-    exchange = Heard()
-
-    def sign(_: bytes) -> str | Awaitable[str]:
-        raise LookupError(SECRET)
-
-    async with exchange.client(sign) as client:
-        with pytest.raises(ConfigurationError, match="LookupError") as caught:
-            await client.request("GET", "/papi/v1/x", weight=1, returns=dict[str, str])
-
-    assert not exchange.requests
-    assert SECRET not in str(caught.value)
-
-
-def test_an_invalid_credential_is_refused_at_once() -> None:
-    """A wrong type is reported when the client is made, not at its first call."""
-    credential: Any = 42
-
-    with pytest.raises(ValueError, match="int"):
-        signer(credential)
-
-
-def test_a_passphrase_beside_an_hmac_secret_is_a_mistake() -> None:
-    """The caller probably believes that the secret is a private key."""
-    with pytest.raises(ValueError, match="passphrase"):
-        signer("secret", passphrase="word")

@@ -18,16 +18,14 @@ from binance_pm.budget.budget import Budget
 from binance_pm.budget.charges import Bounds, PoolCharge
 from binance_pm.budget.events import Refused
 from binance_pm.budget.gate import LONGEST_BAN
-from binance_pm.budget.origins import NEWS_SECONDS, Origins
-from binance_pm.budget.pools import Limits
+from binance_pm.budget.origins import NEWS_SECONDS
 from binance_pm.budget.scheduler import denied_pools, head_of
 from binance_pm.budget.shared.coordinator import LATENCY, Coordinator, ReplyResult
 from binance_pm.budget.shared.demands import MAX_CALLS
 from binance_pm.budget.shared.leased_pool import OVERDUE_SECONDS, LeasedPool
-from binance_pm.budget.shared.messages import Message, OriginReply, OriginReport, Reply
+from binance_pm.budget.shared.messages import OriginReply, OriginReport, StoreMessage, StoreReply
 from binance_pm.budget.shared.redis import RedisStore
-from binance_pm.budget.shared.store import Store
-from binance_pm.budget.shared.worker import StoreWorker, Worker
+from binance_pm.budget.shared.worker import Store, StoreWorker, Worker
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.limits import Family, LimitType, Pool, Priority
 
@@ -51,12 +49,15 @@ class SharedBudget(Budget):
         connect: opens a connection to another store than the server at the URL.
         worker: carries the messages to the store in place of a thread.
         monotonic: this machine's clock that never steps, in seconds.
-        wall: this machine's wall clock, used until the exchange has told its time.
+        wall: this machine's wall clock, used until the exchange has reported its time.
         sleep: waits for seconds of the monotonic clock.
 
     Raises:
         ConfigurationError: an argument cannot be used, or the extra is not installed.
     """
+
+    # The store has time to reply, however little time a call has.
+    _min_wait = OVERDUE_SECONDS + 0.1
 
     @checked("SharedBudget")
     def __init__(
@@ -76,18 +77,24 @@ class SharedBudget(Budget):
     ) -> None:
         if processes < 1 or not name:
             raise ConfigurationError(CallInfo("SharedBudget"), "processes is at least 1, and the name is not empty")
+        self._worker: Final = worker or StoreWorker(self, connect=connect or partial(RedisStore, url, name))
         super().__init__(
             limits=limits, minute=minute, bans=bans, egress=name, monotonic=monotonic, wall=wall, sleep=sleep
         )
-        self._worker: Final = worker or StoreWorker(self, connect=connect or partial(RedisStore, url, name))
-        self._ledgers: Final = _LeasedLedgers(
-            self._limits, self._origins, self._worker, minute=minute, expected=processes, monotonic=monotonic, wall=wall
+        self._new_coordinator: Final = partial(
+            Coordinator,
+            bounds=self._origins.bounds,
+            minute=minute,
+            expected=processes,
+            monotonic=monotonic,
+            wall=wall,
+            wake=self._worker.wake,
         )
-        self._source = self._ledgers
+        self._coordinator: Coordinator = self._new_coordinator()
 
     def __del__(self) -> None:
         # The worker has only a weak reference to the budget, so the last message is built here.
-        if hasattr(self, "_ledgers"):
+        if hasattr(self, "_coordinator"):
             self._worker.close(self.leave_message())
 
     def __repr__(self) -> str:
@@ -96,14 +103,16 @@ class SharedBudget(Budget):
         return f"SharedBudget({pools}, {store} {self.processes})"
 
     @property
+    def processes(self) -> int:
+        """How many processes share the budget, this one included, by the latest reply of the store."""
+        with self._lock:
+            return self._coordinator.processes
+
+    @property
     def is_store_lost(self) -> bool:
         """Whether the store does not answer, so that this process uses only its own part of the limits."""
         with self._lock:
             return self._coordinator.is_fallback
-
-    @property
-    def _coordinator(self) -> Coordinator:
-        return self._ledgers.coordinator
 
     def close(self) -> None:
         """Return the weight that this process does not need, and end the thread that talks to the store.
@@ -117,17 +126,17 @@ class SharedBudget(Budget):
         with self._lock:
             return self._coordinator.due()
 
-    def message(self) -> Message:
-        """Return the next message to the store: `reply_received` or `no_reply_received` has to follow."""
+    def message(self) -> StoreMessage:
+        """Return the next message to the store; `reply_received` or `no_reply_received` has to follow."""
         with self._lock:
             return self._coordinator.message(self._report, self._wanted())
 
-    def leave_message(self) -> Message:
+    def leave_message(self) -> StoreMessage:
         """Return the last message of a process that ends."""
         with self._lock:
             return self._coordinator.message(self._report, {}, leaving=True)
 
-    def reply_received(self, reply: Reply) -> None:
+    def reply_received(self, reply: StoreReply) -> None:
         """Learn what the store has replied."""
         with self._lock:
             if result := self._coordinator.reply_received(reply):
@@ -145,7 +154,7 @@ class SharedBudget(Budget):
     def _apply_reply(self, result: ReplyResult) -> None:
         now = self.monotonic()
         for origin, reply in result.origins:
-            if reply.is_heard:
+            if reply.is_synchronised:
                 self.clock(origin).take_over(reply.earliest, reply.latest, asked=now - result.took, answered=now)
             gate = self.gate(origin)
             if reply.closed:
@@ -166,7 +175,7 @@ class SharedBudget(Budget):
             _log.warning("%s refused another process: nothing is sent to it for %.1f s", origin, seconds)
             self._listeners.emit(Refused(origin, None, reply.banned, seconds))
 
-    def _report(self, origin: str, *, has_closed: bool) -> OriginReport:
+    def _report(self, origin: str, has_closed: bool) -> OriginReport:  # noqa: FBT001 - a callback
         clock, gate, now = self.clock(origin), self.gate(origin), self.monotonic()
         earliest, latest = clock.bounds()
         closed = gate.wait(now) if has_closed else 0.0
@@ -196,78 +205,28 @@ class SharedBudget(Budget):
                     break
         return wanted
 
+    def _restart_ledgers(self) -> None:
+        """Start again without the weight of the parent, which the parent settles itself."""
+        self._worker.restart()
+        self._coordinator = self._new_coordinator()
+        self._scheduler.open.clear()
+        self._table.clear()
 
-class _LeasedLedgers:
-    """The ledgers of a shared budget: each is the part of a pool that the store has leased to this process.
+    def _open_ledger(self, pool: Pool, bounds: Bounds) -> LeasedPool:
+        return self._coordinator.pool(pool, self._limits[pool.family, pool.limit_type], bounds)
 
-    Args:
-        limits: the limit a minute, by family and limit type.
-        origins: the clocks and gates of the budget.
-        worker: carries the messages.
-        minute: seconds of the exchange's minute.
-        expected: how many processes share the budget, until the store reports it.
-        monotonic: the monotonic clock, in seconds.
-        wall: the wall clock.
-    """
+    def _is_done_with(self, pool: Pool) -> bool:
+        return self._coordinator.is_done_with(pool)
 
-    # The store has time to answer, however little time a call has.
-    min_wait: float = OVERDUE_SECONDS + 0.1
+    def _refresh(self) -> None:
+        self._coordinator.give_up()
 
-    def __init__(
-        self,
-        limits: Limits,
-        origins: Origins,
-        worker: Worker,
-        *,
-        minute: float,
-        expected: int,
-        monotonic: Callable[[], float],
-        wall: Callable[[], float],
-    ) -> None:
-        self._limits: Final = limits
-        self._worker: Final = worker
-        self._new_coordinator: Final = partial(
-            Coordinator,
-            bounds=origins.bounds,
-            minute=minute,
-            expected=expected,
-            monotonic=monotonic,
-            wall=wall,
-            wake=worker.wake,
-        )
-        self.coordinator: Coordinator = self._new_coordinator()
-
-    @property
-    def processes(self) -> int:
-        """How many processes share the budget, this one included, by the latest reply of the store."""
-        return self.coordinator.processes
-
-    def open(self, pool: Pool, bounds: Bounds) -> LeasedPool:
-        """Return a leased pool without any weight."""
-        return self.coordinator.pool(pool, self._limits[pool.family, pool.limit_type], bounds)
-
-    def is_done_with(self, pool: Pool) -> bool:
-        """Return whether no message under way or to be repeated concerns the pool."""
-        return self.coordinator.is_done_with(pool)
-
-    def refresh(self) -> None:
-        """Stop waiting for an overdue reply."""
-        self.coordinator.give_up()
-
-    def look_at(self, at: float, deadline: float, now: float) -> float:
-        """Return when to look again at a call that may fit at a monotonic time, and gives up at another."""
+    def _look_at(self, at: float, deadline: float, now: float) -> float:
         if at == math.inf:
-            # If the store does not answer, a waiting call has to notice.
+            # A waiting call has to notice if the store does not reply.
             return now + OVERDUE_SECONDS + _TICK
         # A call that waits in vain looks at once, and fails.
         return now if at > deadline else at
 
-    def gate_closed(self, origin: str) -> None:
-        """Report the closed gate to the other processes."""
-        self.coordinator.close_gate(origin)
-
-    def restart(self) -> bool:
-        """Start again in the child of a fork; return False: what the parent holds is the parent's to settle."""
-        self._worker.restart()
-        self.coordinator = self._new_coordinator()
-        return False
+    def _report_closed_gate(self, origin: str) -> None:
+        self._coordinator.close_gate(origin)

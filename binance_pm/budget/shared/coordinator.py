@@ -21,12 +21,12 @@ import logging
 import math
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from binance_pm.budget.charges import Bounds
 from binance_pm.budget.shared.leased_pool import LEASE, OVERDUE_SECONDS, CountRise, LeasedPool
-from binance_pm.budget.shared.messages import Message, OriginReply, OriginReport, PoolReport, Reply
+from binance_pm.budget.shared.messages import OriginReply, OriginReport, PoolReport, StoreMessage, StoreReply
 from binance_pm.clock import ServerClock
 from binance_pm.limits import LimitType, Pool, Priority
 
@@ -48,12 +48,8 @@ _RETRY_SECONDS: Final = 1.0
 _SOON_SECONDS: Final = 0.005
 
 
-class ReportOrigin(Protocol):
-    """What to report of an origin of the exchange."""
-
-    def __call__(self, origin: str, *, has_closed: bool) -> OriginReport:
-        """Return the report of an origin whose gate has closed since the last message, or has not."""
-        ...
+ReportOrigin = Callable[[str, bool], OriginReport]
+"""Returns the report of an origin, and whether its gate has closed since the last message."""
 
 
 class ReplyResult(NamedTuple):
@@ -80,9 +76,9 @@ class Coordinator:
     """The side of one process.
 
     Args:
-        bounds: the bounds of the clock of an origin.
+        bounds: returns the bounds of the clock of an origin.
         minute: seconds of the exchange's minute.
-        expected: how many processes share the budget, until the store reports it.
+        expected: how many processes share the budget, until the store reports their number.
         monotonic: this machine's clock that never steps, in seconds.
         wall: this machine's wall clock.
         wake: called when a message is due.
@@ -132,11 +128,6 @@ class Coordinator:
         """How many processes draw on the pool that most draw on, this one included, as far as is known."""
         return max((leased.processes for leased in self.pools.values()), default=self._expected)
 
-    @property
-    def overdue_at(self) -> float:
-        """Monotonic time at which a reply is overdue; infinite if none is awaited."""
-        return self._sent.asked + OVERDUE_SECONDS if self._sent and not self.is_fallback else math.inf
-
     def pool(self, pool: Pool, limit: int, bounds: Bounds) -> LeasedPool:
         """Return a new leased pool."""
         leased = LeasedPool(
@@ -179,7 +170,7 @@ class Coordinator:
         wanted: Mapping[Pool, Iterable[tuple[Priority, int]]],
         *,
         leaving: bool = False,
-    ) -> Message:
+    ) -> StoreMessage:
         """Return the next message; `reply_received` or `no_reply_received` has to follow.
 
         Args:
@@ -192,7 +183,7 @@ class Coordinator:
             self._number += 1
         pools = self._leaving(now) if leaving else self._next(now)
         origins = list({pool.origin: None for pool in pools} | dict.fromkeys(self._closed))
-        origin_reports = tuple(report(origin, has_closed=origin in self._closed) for origin in origins)
+        origin_reports = tuple(report(origin, origin in self._closed) for origin in origins)
         reports: list[PoolReport] = []
         for pool in pools:
             index = origins.index(pool.origin)
@@ -210,11 +201,11 @@ class Coordinator:
             )
         self._sent = _SentMessage(origins, pools, self._closed, now, self.is_fallback and not self._is_repeat)
         self._closed, self._woken_at = set(), math.inf
-        return Message(
+        return StoreMessage(
             self._name, self._number, self._minute, 0.0 if leaving else LEASE, origin_reports, tuple(reports)
         )
 
-    def reply_received(self, reply: Reply) -> ReplyResult | None:
+    def reply_received(self, reply: StoreReply) -> ReplyResult | None:
         """Learn what the store has replied; return None if the reply does not fit the message."""
         now, sent = self._monotonic(), self._sent
         if sent is None or not self._is_answered(sent, reply):
@@ -271,7 +262,7 @@ class Coordinator:
             if now >= self._retry_at + OVERDUE_SECONDS:
                 # The worker may be gone: waiting calls wake it again.
                 self._wake_worker()
-        elif now >= self.overdue_at:
+        elif self._sent and now >= self._sent.asked + OVERDUE_SECONDS:
             self._enter_fallback("it does not answer")
         elif not self._sent and now >= self._idle_since + OVERDUE_SECONDS and self._is_stuck(now):
             self._enter_fallback("no message was sent")
@@ -285,7 +276,7 @@ class Coordinator:
             self._woken_at = min((leased.demand_since for leased in self.pools.values()), default=math.inf)
         return now >= self._woken_at + OVERDUE_SECONDS
 
-    def _is_answered(self, sent: _SentMessage, reply: Reply) -> bool:
+    def _is_answered(self, sent: _SentMessage, reply: StoreReply) -> bool:
         if (len(reply.origins), len(reply.pools)) != (len(sent.origins), len(sent.pools)):
             return False
         return all(self.pools[pool].is_answered(it) for pool, it in zip(sent.pools, reply.pools, strict=True))

@@ -106,14 +106,9 @@ class Demands:
         processes: int,
         now: float,
     ) -> tuple[Demand, ...]:
-        """Return what the waiting calls need beyond the leased weight that is free; or else a little in advance.
+        """Return what the waiting calls need beyond the free leased weight; if nothing, a little in advance.
 
-        Args:
-            calls: priority and weight of each call, the most urgent first.
-            free: leased weight that is not used.
-            limit: of the pool.
-            processes: how many draw on the pool.
-            now: monotonic time.
+        The calls are given by priority and weight, the most urgent first.
         """
         self._asking = tuple(self._needed(calls, dict(free), limit) or self._advance(free, limit, processes, now))
         self._denied = [denied for denied in self._denied if any(_is_denied(denied, it) for it in self._asking)]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final, NamedTuple
 
-from binance_pm.budget.charges import NO_WAIT, Wait
+from binance_pm.budget.charges import NO_WAIT, Bounds, Wait
 from binance_pm.budget.ledger import LEFT_BY_PLANS, MARGIN, RESERVE, Ledger
 from binance_pm.budget.shared.demands import NEXT_SECONDS, Demands, leased_as
 from binance_pm.budget.shared.messages import (
@@ -67,9 +67,9 @@ class LeasedPool:
     """The part of one pool that the store has leased to this process.
 
     Args:
-        limit: what the exchange allows in one minute.
+        limit: the weight that the exchange allows in one minute.
         minute: seconds of one minute.
-        expected: how many processes draw on the pool, until the store reports it.
+        expected: how many processes draw on the pool, until the store reports their number.
         stays_counted: whether the process counts as one of them for a while after its last call.
         store_clock: the least and the most by which the store's clock is ahead of the monotonic one.
         wake: called when there is something to report or to ask at once.
@@ -147,11 +147,11 @@ class LeasedPool:
         """Monotonic time until which the store surely keeps the leased weight for this process."""
         return math.inf if self._fallback is not None else self._trusted_until
 
-    def minutes(self, bounds: tuple[float, float]) -> range:
+    def minutes(self, bounds: Bounds) -> range:
         """Return the minutes in which the exchange's clock can be."""
         return range(math.floor(bounds[0] / self._minute), math.floor(bounds[1] / self._minute) + 1)
 
-    def most_used(self, bounds: tuple[float, float]) -> int:
+    def most_used(self, bounds: Bounds) -> int:
         """Return the most that the exchange can have counted in this minute, by the latest reply."""
         if self._fallback is not None:
             return self._fallback.most_used(bounds)
@@ -163,7 +163,7 @@ class LeasedPool:
             return self._fallback.cap(now)
         return self._reply.cap if self._reply else self.limit - MARGIN
 
-    def reserve(self, bounds: tuple[float, float]) -> float:
+    def reserve(self, bounds: Bounds) -> float:
         """Return the weight that is kept for orders and rescues now."""
         return RESERVE * self.limit * (1.0 - bounds[1] / self._minute % 1.0)
 
@@ -180,7 +180,7 @@ class LeasedPool:
         """Return whether the weight fits into an empty minute; the store may come back."""
         return weight <= self.limit - MARGIN
 
-    def wait(self, weight: int, priority: Priority, now: float, bounds: tuple[float, float]) -> Wait:
+    def wait(self, weight: int, priority: Priority, now: float, bounds: Bounds) -> Wait:
         """Return how long a call of the weight has to wait; ask for weight that is missing."""
         if self._fallback is not None:
             # A call that is too heavy for this process's part waits for the store, and holds up no other call.
@@ -205,7 +205,7 @@ class LeasedPool:
         denied = self._demands.denied(weight, priority, now + NEXT_SECONDS)
         return denied.wait(now) if denied else NO_WAIT
 
-    def why(self, weight: int, priority: Priority, now: float, bounds: tuple[float, float]) -> WeightReason:
+    def why(self, weight: int, priority: Priority, now: float, bounds: Bounds) -> WeightReason:
         """Return the reason for which `wait` has no room for a call."""
         if self._fallback is not None:
             return self._fallback.why(weight, priority, now, bounds) if self._fallback.fits_ever(weight) else "store"
@@ -321,7 +321,7 @@ class LeasedPool:
         wanted: Iterable[tuple[Priority, int]],
         now: float,
         *,
-        bounds: tuple[float, float],
+        bounds: Bounds,
         again: bool,
         leaving: bool = False,
     ) -> PoolReport:
@@ -332,9 +332,9 @@ class LeasedPool:
             origin: the index of its origin in the message.
             wanted: priority and weight of the waiting calls, the most urgent first.
             now: monotonic time.
-            bounds: the earliest and the latest that the exchange's clock can show now.
-            again: whether the message repeats one without a reply, with the same events.
-            leaving: whether the process ends, and keeps no weight that it does not need.
+            bounds: the bounds of the exchange's clock.
+            again: whether the message repeats the events of one without a reply.
+            leaving: whether the process ends, and returns the weight that it does not need.
         """
         self._forget_past(self.minutes(bounds))
         self._return_unused(now, everything=leaving)
@@ -360,17 +360,8 @@ class LeasedPool:
         """Return whether a reply fits the latest report."""
         return self._fallback is not None or len(reply.granted) == self._demands.number
 
-    def reply_received(
-        self, reply: PoolReply, bounds: tuple[float, float], *, asked: float, now: float
-    ) -> list[CountRise]:
-        """Learn what the store has replied to the latest report.
-
-        Args:
-            reply: what the store has replied.
-            bounds: the earliest and the latest that the exchange's clock could show then.
-            asked: monotonic time before the message was sent.
-            now: monotonic time after the reply arrived.
-        """
+    def reply_received(self, reply: PoolReply, bounds: Bounds, *, asked: float, now: float) -> list[CountRise]:
+        """Learn the reply to the latest report, whose message was sent after `asked`; return the rises of the count."""
         responses = (it for it in self._reported if isinstance(it, Answered))
         risen = zip(responses, self._reported_endpoints, reply.risen, strict=False)
         rises = [CountRise(about, event.weight, rise) for event, about, rise in risen if rise is not None]
@@ -388,12 +379,8 @@ class LeasedPool:
         self._demands.end()
         return rises
 
-    def enter_fallback(self, bounds: tuple[float, float]) -> None:
-        """Continue without the store.
-
-        Args:
-            bounds: the earliest and the latest that the exchange's clock can show now.
-        """
+    def enter_fallback(self, bounds: Bounds) -> None:
+        """Continue without the store."""
         fallback = self._fallback = Ledger(self.limit, minute=self._minute, instances=self.processes)
         fallback.in_flight = self._in_flight
         leased = sum(self._free.values())

@@ -2,7 +2,7 @@
 
 The store keeps one `Ledger` for each pool, for all processes behind the IP. A process holds weight of a pool for its
 calls: it asks for what its waiting calls need, admits them by what was granted, and reports how they ended. One
-`Message` is one atomic step of the store.
+`StoreMessage` is one atomic step of the store.
 
 All times are of the store's clock, translated to the safe side: a request was sent at the earliest, a response came at
 the latest possible time. Minutes and bounds are of the exchange's clock, as everywhere.
@@ -91,8 +91,8 @@ class OriginReport(msgspec.Struct, array_like=True, frozen=True):
     earliest: float
     """The exchange's clock when the message was sent; `latest` allows for the latency of the message."""
     latest: float
-    is_heard: bool
-    """Whether a response has told the exchange's time; if not, the store uses what another process has reported."""
+    is_synchronised: bool
+    """Whether a response has reported the exchange's time; if not, the store uses the report of another process."""
     closed: float = 0.0
     """Seconds for which a refusal has closed the gate since the last message; 0 if none has."""
     banned: bool = False
@@ -107,12 +107,12 @@ class PoolReport(msgspec.Struct, array_like=True, frozen=True):
     limit: int
     """The limit that the process was given, or that the store has reported."""
     held: int
-    """The weight that the process has after the events: granted and unused, or on its way."""
+    """The weight that the process has after the events: granted and unused, or in flight."""
     events: tuple[Event, ...] = ()
     demands: tuple[Demand, ...] = ()
 
 
-class Message(msgspec.Struct, array_like=True, frozen=True):
+class StoreMessage(msgspec.Struct, array_like=True, frozen=True):
     """The reports and demands of one process."""
 
     peer: str
@@ -133,7 +133,7 @@ class OriginReply(msgspec.Struct, array_like=True, frozen=True):
     earliest: float
     """The exchange's clock at the moment of the reply."""
     latest: float
-    is_heard: bool
+    is_synchronised: bool
     closed: float
     """Seconds until the gate opens; 0 if the gate is open."""
     banned: bool
@@ -164,7 +164,7 @@ class PoolReply(msgspec.Struct, array_like=True, frozen=True):
     """The smallest limit of any process."""
 
 
-class Reply(msgspec.Struct, array_like=True, frozen=True):
+class StoreReply(msgspec.Struct, array_like=True, frozen=True):
     """The store's answer to a message."""
 
     now: float

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from functools import cache
 from importlib import resources
 from types import ModuleType
@@ -15,8 +16,7 @@ import msgspec
 
 from binance_pm.budget import external, ledger, pacing
 from binance_pm.budget.gate import LONGEST_BAN
-from binance_pm.budget.shared import store
-from binance_pm.budget.shared.messages import Event, Message, Reply
+from binance_pm.budget.shared.messages import Event, StoreMessage, StoreReply
 from binance_pm.clock import DRIFT, MOST_UNSURE
 from binance_pm.errors import CallInfo
 from binance_pm.limits import Priority
@@ -27,9 +27,22 @@ CONNECT_SECONDS: Final = 0.5
 REPLY_SECONDS: Final = 0.25
 """The timeout of a reply, unless the URL sets ``socket_timeout``."""
 
+PLACE_SECONDS: Final = 1.0
+"""Seconds for which a demand keeps its place after the time at which it should be repeated."""
+TURN: Final = 0.02
+"""Seconds after which a process that came before its turn asks again."""
+STEP_SECONDS: Final = 60.0
+"""A lease that ends more seconds ahead was made before the store's clock stepped back."""
+UNUSED_SECONDS: Final = 600.0
+"""Seconds after which an unused pool or origin is forgotten when a new one comes; a closed gate is not."""
+IDLE_SECONDS: Final = 3600.0
+"""Seconds after which an unused budget expires, but not before its gates have opened."""
+
+SOURCES: Final = (ledger, external, pacing, sys.modules[__name__])
+"""The modules whose constants the script uses."""
 _CALL: Final = CallInfo("SharedBudget")
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
-_DECODE: Final = msgspec.msgpack.Decoder(Reply).decode
+_DECODE: Final = msgspec.msgpack.Decoder(StoreReply).decode
 
 
 class RedisStore:
@@ -56,7 +69,7 @@ class RedisStore:
     def __repr__(self) -> str:
         return f"RedisStore({self._server.where!r}, {self._key!r})"
 
-    def exchange(self, message: Message) -> Reply:
+    def exchange(self, message: StoreMessage) -> StoreReply:
         """Run the script with the message; see `Store`."""
         return self._server.run(self._script, [self._key], _ENCODE(message), read=_DECODE)
 
@@ -69,13 +82,9 @@ class RedisStore:
 def script() -> str:
     """Return ``store.lua`` with the constants of the Python modules in place of their names."""
     text = resources.files("binance_pm.budget.shared").joinpath("store.lua").read_text(encoding="utf-8")
-    known = {
-        "DRIFT": DRIFT,
-        "MOST_UNSURE": MOST_UNSURE,
-        "LONGEST_BAN": LONGEST_BAN,
-        "PRIORITY_ORDER": int(Priority.ORDER),
-    }
-    for module in (ledger, external, pacing, store):
+    known = {"DRIFT": DRIFT, "MOST_UNSURE": MOST_UNSURE, "LONGEST_BAN": LONGEST_BAN}
+    known["PRIORITY_ORDER"] = int(Priority.ORDER)
+    for module in SOURCES:
         known |= figures(module)
     for kind in get_args(Event):
         known[f"KIND_{kind.__name__.upper()}"] = kind.__struct_config__.tag

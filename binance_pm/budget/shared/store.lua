@@ -1,19 +1,18 @@
--- One step of a shared budget: what `Ledger`, `ExternalUsage` and the tests' `MemoryStore` do, for Redis 7 and Valkey 8 on.
+-- One step of a shared budget, for Redis 7 and Valkey 8 or later: a copy of `Ledger` and `ExternalUsage`.
 --
---   KEYS[1]  a hash with a field for each host and each pool of one egress IP
---   ARGV[1]  the Message, in MessagePack; the answer is the Reply
---   ARGV[2]  seconds to take for the time, in tests; else it is missing, and the time is the server's own
+--   KEYS[1]  a hash with a field for each origin and each pool of one egress IP
+--   ARGV[1]  the StoreMessage, in MessagePack; the result is the StoreReply
+--   ARGV[2]  the time in seconds, in tests; if missing, the time is the server's own
 --
--- Names in capitals are figures of the Python modules, which take their place when this text is loaded. Why things are
--- as they are is said there; comments here say what Lua or the server adds. All who share this budget tell each other:
--- what `Ledger` does for several `instances` that do not is left out.
+-- Names in capitals are constants of the Python modules, inserted when this text is loaded. The Python modules give the
+-- reasons; comments here are about Lua and the server. The `instances` of `Ledger` are left out.
 --
--- Nothing is written before everything is worked out: a message that fails changes nothing.
+-- Everything is computed before anything is written: a message that fails changes nothing.
 
 local floor, max, min, huge = math.floor, math.max, math.min, math.huge
 local pack = cmsgpack.pack
 
--- A table that is empty or ends in nil has no certain length in MessagePack: the head of such an array is written here.
+-- The head of a MessagePack array: Lua cannot pack a table that is empty or ends in nil as an array of known length.
 local function array(length)
     if length < 16 then
         return string.char(0x90 + length)
@@ -21,7 +20,7 @@ local function array(length)
     return string.char(0xdc, floor(length / 256), length % 256)
 end
 
--- What others use: `ExternalUsage`.
+-- `ExternalUsage`.
 
 local function rate_of(ledger)
     local external = ledger.external
@@ -29,7 +28,7 @@ local function rate_of(ledger)
     return external.is_known and seen or max(seen, external.at_first)
 end
 
--- Weight a second that others are left.
+-- The weight a second that is left to other programs.
 local function external_rate(ledger)
     return min(rate_of(ledger), MAX_EXTERNAL * ledger.limit / ledger.minute)
 end
@@ -76,7 +75,7 @@ local function observe_external(ledger, minute, surely, unproven, sent, now)
     end
 end
 
--- The bound of one pool: `Ledger`.
+-- `Ledger`.
 
 local function new_ledger(limit, minute)
     return {
@@ -138,7 +137,7 @@ local function latest_bounds(ledger, earliest, latest)
     return max(earliest, began), max(latest, began)
 end
 
--- `suspected` spares adding up; it is not kept from one message to the next.
+-- `suspected` caches the sums; it is not stored.
 local function unproven_in(ledger, minute)
     local suspected = ledger.suspected[minute]
     if not suspected then
@@ -157,7 +156,7 @@ local function used_in(ledger, minute)
     return max(ledger.header[minute] or 0, ledger.own[minute] or 0) + unproven_in(ledger, minute)
 end
 
--- The possible minutes of which anything is known; one may be there twice.
+-- The possible minutes of which anything is known, with duplicates.
 local function remembered(ledger, earliest, latest)
     local first, last = minute_of(ledger, earliest), minute_of(ledger, latest)
     local minutes = {}
@@ -244,7 +243,7 @@ local function fullness(ledger, minute, room, kept, now, earliest, latest)
     return max(SHORTEST_REST, rest - left / kept)
 end
 
--- Whether only what is kept for others and for orders is in the way.
+-- Whether the call would fit if nothing were kept for other programs and for orders.
 local function has_room(ledger, room, now, earliest, latest)
     for _, minute in ipairs(remembered(ledger, earliest, latest)) do
         if fullness(ledger, minute, room, 0, now, earliest, latest) > 0 then
@@ -323,7 +322,7 @@ local function forget_ahead(ledger, now)
     end
 end
 
--- Seconds to wait, and whether nobody behind may use the pool meanwhile.
+-- Seconds to wait, and whether no call behind may use the pool meanwhile.
 local function wait_for(ledger, weight, priority, now, earliest, latest)
     forget_ahead(ledger, now)
     local room = min(max(cap_of(ledger, now, priority), weight), ledger.limit - MARGIN) - weight
@@ -361,7 +360,7 @@ local function cancel(ledger, weight, priority)
     end
 end
 
--- A minute that a wrong clock has reported is not waited for.
+-- `not_ahead`.
 local function forget_minute_ahead(ledger, minute)
     if ledger.penalised > minute + MAX_MINUTES then
         ledger.penalised = minute
@@ -557,9 +556,9 @@ local function refuse(ledger, minute, now, full)
     end
 end
 
--- The steps of the store, on what is read from the hash.
+-- The step of the store, on the states that were read from the hash.
 
--- Processes are few: a list keeps the order in which they came, which a table by name would not.
+-- Processes are in a list, which keeps their order; a table by name would not.
 local function place_of(instances, name)
     for place, peer in ipairs(instances) do
         if peer.peer == name then
@@ -574,19 +573,19 @@ local function remove(instances, name)
 end
 
 local function hear_host(host, report, now)
-    local earliest, latest, is_heard, closed, banned = report[2], report[3], report[4], report[5], report[6]
-    if is_heard or not host.is_heard then
-        host.low, host.high, host.updated_at, host.is_heard = earliest - now, latest - now, now, is_heard
+    local earliest, latest, is_synchronised, closed, banned = report[2], report[3], report[4], report[5], report[6]
+    if is_synchronised or not host.is_synchronised then
+        host.low, host.high, host.updated_at, host.is_synchronised = earliest - now, latest - now, now, is_synchronised
     end
     if closed > 0 then
         host.banned = banned or (host.banned and host.opens > now)
         host.opens = max(host.opens, now + closed)
     end
-    -- Where the server's clock has stepped back, neither bounds nor gate go by what it showed before.
+    -- If the server's clock has stepped back, times that it showed before count for neither bounds nor gate.
     local drift = min(DRIFT * math.abs(now - host.updated_at), MOST_UNSURE)
     host.opens = min(host.opens, now + LONGEST_BAN)
     local left = max(0, host.opens - now)
-    return { now + host.low - drift, now + host.high + drift, host.is_heard, left, host.banned and left > 0 }
+    return { now + host.low - drift, now + host.high + drift, host.is_synchronised, left, host.banned and left > 0 }
 end
 
 local function bury(pool, peer, lease, earliest, latest, now)
@@ -624,7 +623,7 @@ local function apply(ledger, event)
     end
 end
 
--- What `Ledger.answer` returned for each answer, packed, for nil may be among it; and the process among the holders.
+-- Returns the rise of each response, packed, as some are nil; and the holder.
 local function settle(pool, peer, number, lease, held, events, now)
     local place = place_of(pool.holders, peer)
     if not place then
@@ -735,7 +734,7 @@ local function time()
     return tonumber(time[1]) + tonumber(time[2]) / 1e6
 end
 
--- Processes of two versions may share the hash: where what is kept changes, its prefix has to change as well.
+-- Processes of two versions may share the hash: if the stored state changes, its prefix has to change, too.
 local function host_field(report)
     return "host:" .. report[1]
 end
@@ -744,7 +743,7 @@ local function pool_field(report)
     return "pool:" .. report[1]
 end
 
--- When unused fields were looked for last: that takes a while where there are thousands.
+-- The time of the last search for unused fields, which is slow if there are thousands.
 local SWEPT = "swept"
 
 local function fields_of(message)
@@ -758,7 +757,7 @@ local function fields_of(message)
     return fields
 end
 
--- More arguments than some thousands do not fit on Lua's stack.
+-- Lua's stack holds a few thousand arguments.
 local MOST_FIELDS = 1000
 
 local function read(fields)
@@ -818,7 +817,8 @@ local function step(message, now)
     local hosts, pools, longest = {}, {}, 0
     for place, report in ipairs(message[5]) do
         local field = host_field(report)
-        states[field] = states[field] or { low = 0, high = 0, updated_at = now, is_heard = false, opens = 0, banned = false }
+        states[field] = states[field]
+            or { low = 0, high = 0, updated_at = now, is_synchronised = false, opens = 0, banned = false }
         hosts[place] = hear_host(states[field], report, now)
         longest = max(longest, hosts[place][4])
     end
@@ -828,11 +828,11 @@ local function step(message, now)
         pool.ledger.suspected, states[field] = {}, pool
         pools[place] = hear_pool(pool, message, report, hosts[report[2] + 1], now)
     end
-    -- The hash grows by new fields alone: that is when old ones are looked for.
+    -- Only new fields make the hash larger.
     if write(states) > 0 then
         sweep(now)
     end
-    -- Never shortened: a host that the message does not name may be banned for days.
+    -- Never shortened: an origin that the message does not name may be banned for days.
     local idle = floor((IDLE_SECONDS + longest) * 1000)
     if redis.call("PTTL", key) < idle then
         redis.call("PEXPIRE", key, 2 * idle)

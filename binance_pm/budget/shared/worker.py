@@ -14,8 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol
 
-from binance_pm.budget.shared.messages import Message, Reply
-from binance_pm.budget.shared.store import Store
+from binance_pm.budget.shared.messages import StoreMessage, StoreReply
 from binance_pm.redis_client import StoreLost
 
 _log = logging.getLogger(__name__)
@@ -24,32 +23,31 @@ _log = logging.getLogger(__name__)
 _CLOSE_SECONDS: Final = 1.0
 
 
-class MessageSource(Protocol):
+class Store(Protocol):
+    """A store of shared budgets, used by one thread; each step blocks."""
+
+    def exchange(self, message: StoreMessage) -> StoreReply:
+        """Send a message and return the reply.
+
+        Raises:
+            StoreLost: no reply came. The message can be sent again under its number.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection; `exchange` would open it again."""
+        ...
+
+
+class _Budget(Protocol):
     """A shared budget, as its worker needs it."""
 
-    def monotonic(self) -> float:
-        """Return what the monotonic clock shows."""
-        ...
-
-    def due(self) -> float:
-        """Return the monotonic time at which the next message is due."""
-        ...
-
-    def message(self) -> Message:
-        """Return the next message; one of the next two has to follow."""
-        ...
-
-    def reply_received(self, reply: Reply) -> None:
-        """Learn what the store has replied."""
-        ...
-
-    def no_reply_received(self, why: str) -> None:
-        """Learn that no reply came, and why."""
-        ...
-
-    def leave_message(self) -> Message:
-        """Return the last message of a process that ends."""
-        ...
+    def monotonic(self) -> float: ...
+    def due(self) -> float: ...
+    def message(self) -> StoreMessage: ...
+    def reply_received(self, reply: StoreReply) -> None: ...
+    def no_reply_received(self, why: str) -> None: ...
+    def leave_message(self) -> StoreMessage: ...
 
 
 class Worker(Protocol):
@@ -63,8 +61,8 @@ class Worker(Protocol):
         """Start again in the child of a fork, with a connection of its own."""
         ...
 
-    def close(self, leave_message: Message | None = None) -> None:
-        """End as soon as the store has been told that the process leaves; a later `wake` starts again.
+    def close(self, leave_message: StoreMessage | None = None) -> None:
+        """End as soon as the store knows that the process leaves; a later `wake` starts again.
 
         Args:
             leave_message: the last message, if the budget no longer exists.
@@ -80,7 +78,7 @@ class StoreWorker:
         connect: returns a connection to the store; nothing is sent before it is used.
     """
 
-    def __init__(self, budget: MessageSource, *, connect: Callable[[], Store]) -> None:
+    def __init__(self, budget: _Budget, *, connect: Callable[[], Store]) -> None:
         self._budget: Final = weakref.ref(budget)
         self._connect: Final = connect
         # A wrong URL is reported at once.
@@ -105,8 +103,8 @@ class StoreWorker:
         self._lock = threading.RLock()
         self._run = self._last = self._store = None
 
-    def close(self, leave_message: Message | None = None) -> None:
-        """End as soon as the store has been told that the process leaves."""
+    def close(self, leave_message: StoreMessage | None = None) -> None:
+        """End as soon as the store knows that the process leaves."""
         with self._lock:
             run, self._run = self._run, None
             if run is None:
@@ -119,19 +117,13 @@ class StoreWorker:
 
 
 class _WorkerThread(threading.Thread):
-    """One life of the thread.
+    """One life of the thread; `after` is the previous one, whose last message has to be replied to first."""
 
-    Args:
-        budget: the budget whose messages are carried.
-        store: the connection to the store.
-        after: the previous thread, whose last message has to be answered first.
-    """
-
-    def __init__(self, budget: weakref.ref[MessageSource], store: Store, *, after: _WorkerThread | None) -> None:
+    def __init__(self, budget: weakref.ref[_Budget], store: Store, *, after: _WorkerThread | None) -> None:
         super().__init__(name="binance-pm shared budget", daemon=True)
         self.wake_event: Final = threading.Event()
         self.is_leaving = False
-        self.leave_message: Message | None = None
+        self.leave_message: StoreMessage | None = None
         self._budget = budget
         self._store = store
         self._after = after
@@ -164,7 +156,7 @@ class _WorkerThread(threading.Thread):
         del budget
         self.wake_event.wait(min(left, threading.TIMEOUT_MAX) if left < math.inf else None)
 
-    def _exchange(self, budget: MessageSource, message: Callable[[], Message]) -> None:
+    def _exchange(self, budget: _Budget, message: Callable[[], StoreMessage]) -> None:
         try:
             try:
                 reply = self._store.exchange(message())

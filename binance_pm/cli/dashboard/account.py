@@ -61,7 +61,7 @@ def account(row: AccountRow, width: int, *, trend: Sequence[float], events: Sequ
 
 def _title(row: AccountRow) -> Line:
     snapshot = row.snapshot
-    below = f", at or below {' and '.join(snapshot.below)}" if snapshot.below else ""
+    below = f", at or below {' and '.join(snapshot.crossed)}" if snapshot.crossed else ""
     never = " NEVER READ " if row.condition == "unread" else " PART UNREAD "
     state = Span(never if snapshot.age is None else f" STALE: read {age_text(snapshot.age)} ago ", LOUD)
     fresh = Span(f"read {age_text(snapshot.age or 0.0)} ago")
@@ -82,7 +82,7 @@ def _plan(row: AccountRow) -> Line:
     snapshot = row.snapshot
     if not snapshot.interval:
         return line("The account is not read.")
-    return line(f"read every {age_text(snapshot.interval)}, stale after {age_text(snapshot.bound)}")
+    return line(f"read every {age_text(snapshot.interval)}, stale after {age_text(snapshot.max_age)}")
 
 
 def _taken_apart(timed: TimedResponse) -> tuple[list[tuple[str, str]], list[tuple[str, list[msgspec.Struct]]]]:

@@ -53,7 +53,7 @@ class AccountRow(NamedTuple):
         if name not in snapshot.ages:
             return self.condition in {"unread", "partial", "stale"}
         age = snapshot.ages[name]
-        return age is None or name in snapshot.stale_endpoints or age > snapshot.bound
+        return age is None or name in snapshot.stale_endpoints or age > snapshot.max_age
 
     @property
     def reason(self) -> str:
@@ -96,7 +96,7 @@ def _plausible(snapshot: AccountSnapshot) -> AccountSnapshot:
     if not (odd := snapshot.implausible()):
         return snapshot
     error = snapshot.error or f"{odd[0]} is not plausible"
-    return msgspec.structs.replace(snapshot.plausible(), error=error, below=("alarm",))
+    return msgspec.structs.replace(snapshot.plausible(), error=error, crossed=("alarm",))
 
 
 def aged(snapshot: AccountSnapshot, seconds: float) -> AccountSnapshot:
@@ -104,14 +104,14 @@ def aged(snapshot: AccountSnapshot, seconds: float) -> AccountSnapshot:
     age = None if snapshot.age is None else snapshot.age + seconds
     ages = {name: None if since is None else since + seconds for name, since in snapshot.ages.items()}
     return msgspec.structs.replace(
-        snapshot, age=age, ages=ages, is_stale=snapshot.is_stale or (age or 0.0) > snapshot.bound
+        snapshot, age=age, ages=ages, is_stale=snapshot.is_stale or (age or 0.0) > snapshot.max_age
     )
 
 
 def _condition(snapshot: AccountSnapshot) -> Condition:
     if snapshot.age is None:
         return "partial" if snapshot.responses else "unread"
-    if snapshot.is_stale or snapshot.stale_endpoints or snapshot.age > snapshot.bound > 0:
+    if snapshot.is_stale or snapshot.stale_endpoints or snapshot.age > snapshot.max_age > 0:
         return "stale"
     return "failed" if snapshot.error else "fresh"
 
@@ -119,9 +119,9 @@ def _condition(snapshot: AccountSnapshot) -> Condition:
 def _level(snapshot: AccountSnapshot) -> Level:
     status, uni_mmr = snapshot.status, snapshot.uni_mmr
     is_known_mild = status is None or status is AccountStatus.NORMAL or status in _WARNED
-    if "alarm" in snapshot.below or not is_known_mild or (uni_mmr is not None and uni_mmr <= LIQUIDATION):
+    if "alarm" in snapshot.crossed or not is_known_mild or (uni_mmr is not None and uni_mmr <= LIQUIDATION):
         return "alarm"
-    return "warn" if snapshot.below or status in _WARNED else "calm"
+    return "warn" if snapshot.crossed or status in _WARNED else "calm"
 
 
 def _danger(row: AccountRow) -> tuple[int, Decimal, str]:

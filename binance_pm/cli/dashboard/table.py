@@ -15,7 +15,7 @@ from binance_pm.cli.dashboard.line import Line, Span, fitted, shortened
 from binance_pm.cli.dashboard.rows import AccountRow
 from binance_pm.cli.output import printable
 from binance_pm.fleet import AccountSnapshot
-from binance_pm.fleet.profit import DOLLARS
+from binance_pm.fleet.summary import DOLLARS
 
 ColumnName = Literal["account", "status", "uniMMR", "trend", "equity", "maint.", "profit", "age", "reason"]
 

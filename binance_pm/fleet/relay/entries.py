@@ -45,7 +45,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="ty
     at: float
     """Seconds since the epoch, by the server's clock."""
     shard: str
-    """The part of the accounts that the writer watches, such as ``1/2``."""
+    """The part of the accounts that the publisher watches, such as ``1/2``."""
     since: float | None
     """Time of the previous entry of the shard, after which none was appended until `at`; None if not known."""
     previous_run: str | None
@@ -60,7 +60,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="type")
     at: float
     """Seconds since the epoch: the same as `until`."""
     shard: str
-    """The part of the accounts that the writer watches, such as ``1/2``."""
+    """The part of the accounts that the publisher watches, such as ``1/2``."""
     readings: int
     """Number of readings that were dropped."""
     events: int
@@ -79,7 +79,7 @@ class Missed(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="typ
     at: float
     """Seconds since the epoch, by the server's clock: the time at which the next entry was appended."""
     shard: str
-    """The part of the accounts that the writer watches, such as ``1/2``."""
+    """The part of the accounts that the publisher watches, such as ``1/2``."""
     entries: int
     """Number of entries of the run that are missing here, a lower bound."""
 
@@ -94,7 +94,7 @@ class StreamEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of a published stream."""
 
     shard: str
-    """The part of the accounts that the writer watches, such as ``1/2``."""
+    """The part of the accounts that the publisher watches, such as ``1/2``."""
     run: str
     """Id of the run, which is one process, that wrote the entry."""
     number: int | None
@@ -105,7 +105,7 @@ class StreamEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The event as JSON."""
 
 
-class Keys(msgspec.Struct, frozen=True):
+class StreamKeys(msgspec.Struct, frozen=True):
     """The names of a stream's keys."""
 
     events: str
@@ -113,7 +113,7 @@ class Keys(msgspec.Struct, frozen=True):
     group: str
 
 
-def keys_of(stream: str, group: str, call: CallInfo) -> Keys:
+def keys_of(stream: str, group: str, call: CallInfo) -> StreamKeys:
     """Return the keys of a stream and of one group of its readers.
 
     Raises:
@@ -121,10 +121,10 @@ def keys_of(stream: str, group: str, call: CallInfo) -> Keys:
     """
     for name in (stream, group):
         if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable() or set(name) & set("{} "):
-            what = f"the name of a stream or group has 1 to {_LONGEST_NAME} characters without spaces and braces"
+            what = f"the name of a stream or group must have 1 to {_LONGEST_NAME} characters, no space and no brace"
             raise ConfigurationError(call, what)
     place = f"binance-pm:{{{stream}}}"
-    return Keys(f"{place}:events", f"{place}:writers", f"{place}:group:{group}")
+    return StreamKeys(f"{place}:events", f"{place}:writers", f"{place}:group:{group}")
 
 
 def decode_event(text: bytes | str) -> StreamEvent:

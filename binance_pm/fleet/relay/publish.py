@@ -23,8 +23,9 @@ from binance_pm.arguments import checked
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.fleet.event_queue import EventQueue
 from binance_pm.fleet.events import FleetEvent, Reading
+from binance_pm.fleet.relay import server
 from binance_pm.fleet.relay.entries import STREAM, Gap, Started, keys_of
-from binance_pm.redis_client import RedisServer, Script, StoreLost
+from binance_pm.redis_client import Script, StoreLost
 
 LENGTH: Final = 10_000
 """Approximate number of entries that a stream keeps by default."""
@@ -34,26 +35,23 @@ MEMORY: Final = 16 * 2**20
 _log = logging.getLogger(__name__)
 
 _CALL: Final = CallInfo("Publisher")
-_CONNECT_SECONDS: Final = 1.0
-_REPLY_SECONDS: Final = 2.0
-_RETRY_SECONDS: Final = 1.0
-_PARTING_SECONDS: Final = 0.6
+_CLOSE_SECONDS: Final = 0.6
 _BATCH_EVENTS: Final = 100
 _BATCH_BYTES: Final = 2**20
 # Bytes that Python needs for an event in addition to its text.
 _OVERHEAD: Final = 200
 
 _RECALL: Final = Script("""
--- KEYS: the record of the writers. ARGV: the shard. What is known of it, and the time.
+-- KEYS: the record of the writers. ARGV: the shard. Returns the shard's record and the time.
 local time = redis.call('TIME')
 return {redis.call('HGET', KEYS[1], ARGV[1]), time[1] .. string.format('.%06d', time[2])}
 """)
 
 _APPEND: Final = Script("""
 -- KEYS: the stream, the record of the writers.
--- ARGV: the shard, the run, the number before the first entry, the least number that is known to be there, about how
--- many entries to keep, the entries.
--- It returns the last number of the run; where that is less than what is known to be there, nothing was appended.
+-- ARGV: the shard, the run, the number before the first entry, the least number that the record must have reached, the
+-- approximate number of entries to keep, the entries.
+-- Returns the last number of the run; if that is less than the least number, nothing was appended.
 local sent = tonumber(ARGV[3])
 local known = redis.call('HGET', KEYS[2], ARGV[1])
 local record = known and cjson.decode(known)
@@ -116,15 +114,11 @@ class Publisher:
         memory: int = MEMORY,
     ) -> None:
         if length < 1 or memory < 1:
-            raise ConfigurationError(_CALL, "length and memory are 1 at least")
+            raise ConfigurationError(_CALL, "length and memory must be at least 1")
         if not 1 <= shard[0] <= shard[1]:
-            raise ConfigurationError(
-                _CALL, f"shard is {shard!r}: (i, n) is the i-th of n processes, from (1, n) to (n, n)"
-            )
+            raise ConfigurationError(_CALL, f"shard is {shard!r}: give (i, n) for the i-th of n processes")
         keys = keys_of(stream, "-", _CALL)
-        self._server: Final = RedisServer(
-            url, call=_CALL, connect_seconds=_CONNECT_SECONDS, reply_seconds=_REPLY_SECONDS
-        )
+        self._server: Final = server.StreamServer(url, _CALL)
         self._keys: Final = [keys.events, keys.writers]
         self._shard: Final = "{}/{}".format(*shard)
         self._length: Final = length
@@ -132,7 +126,7 @@ class Publisher:
         self._began: Final = time.monotonic()
         self._lock: Final = threading.Lock()
         self._outbox: Final = Outbox(self._shard, memory)
-        self._news: Final = threading.Event()
+        self._has_work: Final = threading.Event()
         self._leaving: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._work, name="binance-pm publisher", daemon=True)
         self._batch: list[bytes] = []
@@ -144,7 +138,6 @@ class Publisher:
         self._started_at: float | None = None
         self._latest: float = 0.0
         """Time of the latest event that was sent."""
-        self._is_lost: bool = False
 
     def __repr__(self) -> str:
         return f"Publisher({self._server.where!r}, {self._keys[0]!r}, {self._shard})"
@@ -165,12 +158,12 @@ class Publisher:
     @property
     def is_store_lost(self) -> bool:
         """Whether the server does not respond."""
-        return self._is_lost
+        return self._server.is_lost
 
     def start(self) -> None:
         """Start publishing; call this only once."""
         self._thread.start()
-        self._news.set()
+        self._has_work.set()
 
     def receive(self, event: FleetEvent) -> None:
         """Queue an event; never waits and never fails."""
@@ -183,20 +176,20 @@ class Publisher:
             return
         with self._lock:
             self._outbox.put(text, event.at, is_reading=isinstance(event, Reading))
-        self._news.set()
+        self._has_work.set()
 
     def close(self) -> None:
         """Append the waiting events and stop, within 0.6 s; log the number of events that were not appended."""
         self._leaving.set()
-        self._news.set()
-        self._thread.join(_PARTING_SECONDS)
+        self._has_work.set()
+        self._thread.join(_CLOSE_SECONDS)
         if self.waiting:
             _log.warning("%s: %d events were not published", self._server.where, self.waiting)
 
     def _work(self) -> None:
         while True:
-            self._news.wait()
-            self._news.clear()
+            self._has_work.wait()
+            self._has_work.clear()
             while self._append():
                 pass
             if self._leaving.is_set():
@@ -217,13 +210,11 @@ class Publisher:
                 _APPEND, self._keys, self._shard, self._run, self._sent, self._least, self._length, *self._batch,
                 read=int,
             )  # fmt: skip
-        except StoreLost as error:
-            self._tell_lost(str(error))
-            return not self._leaving.wait(_RETRY_SECONDS)
         except Exception as error:  # noqa: BLE001 - if the thread ended, nothing more would be published
-            self._tell_lost(type(error).__name__)
-            return not self._leaving.wait(_RETRY_SECONDS)
-        self._tell_back()
+            # Errors of other packages may contain secrets.
+            self._server.note_lost(str(error) if isinstance(error, StoreLost) else type(error).__name__)
+            return not self._leaving.wait(server.RETRY_SECONDS)
+        self._server.note_back()
         if last < self._least:
             self._mark_vanished(last)
         else:
@@ -260,16 +251,6 @@ class Publisher:
         )
         self._batch.insert(0, msgspec.json.encode(gap))
         self._least = last
-
-    def _tell_lost(self, why: str) -> None:
-        if not self._is_lost:
-            self._is_lost = True
-            _log.warning("The stream is lost, events wait for it: %s", why)
-
-    def _tell_back(self) -> None:
-        if self._is_lost:
-            self._is_lost = False
-            _log.warning("The stream is back: %s; %d events waited", self._server.where, self.waiting)
 
 
 class _Text(NamedTuple):

@@ -22,37 +22,27 @@ import msgspec
 
 from binance_pm.arguments import checked
 from binance_pm.errors import CallInfo, ConfigurationError, ConnectError
-from binance_pm.fleet.relay.entries import (
-    STREAM,
-    Missed,
-    Started,
-    StreamEntry,
-    StreamEvent,
-    decode_event,
-    keys_of,
-)
-from binance_pm.redis_client import RedisServer, Script, StoreLost
+from binance_pm.fleet.relay import server
+from binance_pm.fleet.relay.entries import STREAM, Missed, Started, StreamEntry, StreamEvent, decode_event, keys_of
+from binance_pm.redis_client import Script, StoreLost
 
 _log = logging.getLogger(__name__)
 
 _CALL: Final = CallInfo("read_stream")
-_CONNECT_SECONDS: Final = 1.0
-_REPLY_SECONDS: Final = 2.0
 _WAIT_SECONDS: Final = 0.8
-_RETRY_SECONDS: Final = 0.8
 _COUNT: Final = 100
 # Far more than the number of processes that publish at the same time.
 _MOST_RUNS: Final = 1_000
 
 _OPEN: Final = Script("""
--- KEYS: the stream, the record of its writers, the group's. ARGV: the group, where a new one starts, who reads, whether
--- it takes over. It returns the last number of each run that the group has read.
+-- KEYS: the stream, the record of its writers, the group's record. ARGV: the group, the id at which a new group starts,
+-- the reader, whether the reader takes over. Returns the last number of each run that the group has read.
 local reader = redis.call('HGET', KEYS[3], 'reader')
 if ARGV[4] == '0' and reader and reader ~= ARGV[3] then
     return {'displaced', ''}
 end
 local read = redis.call('HGET', KEYS[3], 'read')
--- What stands in the stream of a group that has vanished is new.
+-- If the stream's group has vanished, all entries of the stream are new.
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], read and '0' or ARGV[2], 'MKSTREAM')
 if made.err and not made.err:find('BUSYGROUP', 1, true) then
     return made
@@ -73,8 +63,8 @@ return {'open', read}
 """)
 
 _TAKE: Final = Script("""
--- KEYS: the stream, the group's record. ARGV: the group, who reads, how many, from where. It returns entries; or where
--- the stream ends, if there are none.
+-- KEYS: the stream, the group's record. ARGV: the group, the reader, the number of entries, the id at which to start.
+-- Returns entries or, if there are none, the last id of the stream.
 local reader = redis.call('HGET', KEYS[2], 'reader')
 if reader ~= ARGV[2] then
     return reader and 'displaced' or 'gone'
@@ -95,7 +85,7 @@ end
 """)
 
 _ACKNOWLEDGE: Final = Script("""
--- KEYS: the stream, the group's record. ARGV: the group, who reads, the last number of each run, the entries.
+-- KEYS: the stream, the group's record. ARGV: the group, the reader, the last number of each run, the entries.
 local reader = redis.call('HGET', KEYS[2], 'reader')
 if reader ~= ARGV[2] then
     return reader and 'displaced' or 'gone'
@@ -152,9 +142,7 @@ class StreamReader:
     @checked("read_stream")
     def __init__(self, url: str, *, group: str, stream: str = STREAM, from_start: bool = False) -> None:
         self._keys: Final = keys_of(stream, group, _CALL)
-        self._server: Final = RedisServer(
-            url, call=_CALL, connect_seconds=_CONNECT_SECONDS, reply_seconds=_REPLY_SECONDS
-        )
+        self._server: Final = server.StreamServer(url, _CALL)
         self._group: Final = group
         self._start: Final = "0" if from_start else "$"
         self._name: Final = secrets.token_hex(6)
@@ -165,7 +153,6 @@ class StreamReader:
         self._from: str = "0"
         """The id from which entries are read: first entries that were not acknowledged, then new ones."""
         self._is_open: bool = False
-        self._is_lost: bool = False
         self._is_closed: bool = False
 
     def __repr__(self) -> str:
@@ -198,10 +185,12 @@ class StreamReader:
             found = self._take()
         except StoreLost as error:
             self._is_open = False
-            self._tell_lost(str(error))
-            time.sleep(_RETRY_SECONDS)
+            # A step that `close` interrupted is not a lost server.
+            if not self._is_closed:
+                self._server.note_lost(str(error))
+                time.sleep(server.RETRY_SECONDS)
             return []
-        self._tell_back()
+        self._server.note_back()
         return [entry for one in found for entry in self._entries(*one)]
 
     def close(self) -> None:
@@ -247,7 +236,7 @@ class StreamReader:
                 advice="Give each reader a group of its own.",
             )
         if state == b"gone":
-            raise StoreLost(f"{self._server.where}: it has forgotten the group {self._group!r}")
+            raise StoreLost(f"{self._server.where}: the group {self._group!r} has vanished")
 
     def _entries(self, place: bytes, words: list[bytes] | None) -> list[StreamEntry]:
         """Decode an entry of the stream, with a `Missed` for each gap before it; empty if it was returned before."""
@@ -255,15 +244,16 @@ class StreamReader:
         if words is None:
             # The entry was trimmed before it was acknowledged: the next number shows the gap.
             return []
-        told = {
-            name.decode(): value.decode(errors="replace") for name, value in zip(words[::2], words[1::2], strict=True)
-        }
+        fields = {name: value.decode(errors="replace") for name, value in zip(words[::2], words[1::2], strict=True)}
         try:
-            shard, run, number, text = told["shard"], told["run"], int(told["number"]), told["event"]
+            shard, run, number, text = fields[b"shard"], fields[b"run"], int(fields[b"number"]), fields[b"event"]
         except (KeyError, ValueError):
-            _log.warning("The entry %s of %s is not one of a publisher", place.decode(), self._keys.events)
+            _log.warning("The entry %s of %s was not written by a publisher", place.decode(), self._keys.events)
             return []
-        event = _decoded(text)
+        try:
+            event = decode_event(text)
+        except ValueError:
+            event = None
         at = int(place.partition(b"-")[0]) / 1000
         missed = self._missed(run, number, event)
         if missed is None:
@@ -288,28 +278,11 @@ class StreamReader:
             del read[next(iter(read))]
         return {run: entries for run, entries in missed.items() if entries > 0}
 
-    def _tell_lost(self, why: str) -> None:
-        if not (self._is_lost or self._is_closed):
-            self._is_lost = True
-            _log.warning("The stream is lost: %s", why)
-
-    def _tell_back(self) -> None:
-        if self._is_lost:
-            self._is_lost = False
-            _log.warning("The stream is back: %s", self._server.where)
-
 
 def _opened(reply: tuple[bytes, bytes]) -> tuple[bytes, dict[str, int]]:
     """Return the result of opening a group, and the last number that the group has read of each run."""
     state, read = reply
     return state, msgspec.json.decode(read or b"{}", type=dict[str, int])
-
-
-def _decoded(text: str) -> StreamEvent | None:
-    try:
-        return decode_event(text)
-    except ValueError:
-        return None
 
 
 def _missing(shard: str, run: str, entries: int, at: float) -> StreamEntry:

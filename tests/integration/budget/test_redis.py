@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import logging
 import re
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -21,30 +18,28 @@ from typing import Any
 
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from binance_pm import ConfigurationError
-from binance_pm.budget.shared.messages import Demand, Message, OriginReport, PoolReply, PoolReport
-from binance_pm.budget.shared.redis import RedisStore
-from binance_pm.budget.shared.store import IDLE_SECONDS
+from binance_pm.budget.shared.messages import Demand, OriginReport, PoolReply, PoolReport, StoreMessage
+from binance_pm.budget.shared.redis import IDLE_SECONDS, RedisStore
 from binance_pm.extras import installation
 from binance_pm.limits import Priority
 from binance_pm.redis_client import StoreLost
+from tests.support.certificates import Authority
+from tests.support.proxies import pump
 from tests.support.raw_server import refusing_port, serve_raw
 from tests.support.valkey import free_port, serving_port
+from tests.support.waiting import wait_until
 
 PASSWORD = "canary-4711"
 _numbers = count()
 
 
-def asking(peer: str = "a", *, held: int = 0, host: str = "papi", closed: float = 0.0) -> Message:
+def asking(peer: str = "a", *, held: int = 0, host: str = "papi", closed: float = 0.0) -> StoreMessage:
     """A message of a process that wants to send an order of weight 1."""
-    hosts = (OriginReport(host, 1.8e9, 1.8e9 + 0.1, is_heard=True, closed=closed),)
+    hosts = (OriginReport(host, 1.8e9, 1.8e9 + 0.1, is_synchronised=True, closed=closed),)
     pool = PoolReport("papi", 0, 110, held, demands=(Demand(Priority.ORDER, 1, 1),))
-    return Message(peer, next(_numbers), 60.0, 5.0, hosts, (pool,))
+    return StoreMessage(peer, next(_numbers), 60.0, 5.0, hosts, (pool,))
 
 
 def state_of(store: RedisStore, peer: str = "a", *, held: int = 0) -> PoolReply:
@@ -229,7 +224,7 @@ def test_user_and_password_come_from_the_url(guarded: int, name: str, who: str) 
         assert PASSWORD not in repr(opened)
 
 
-@pytest.mark.parametrize("who", ["", f":not-{PASSWORD}@", f"nobody:{PASSWORD}@"])
+@pytest.mark.parametrize("who", ["", f":not-{PASSWORD}@", f"unknown:{PASSWORD}@"])
 def test_a_wrong_password_is_not_shown(guarded: int, name: str, who: str, caplog: pytest.LogCaptureFixture) -> None:
     """The error names the server and the cause."""
     caplog.set_level(logging.DEBUG)
@@ -288,73 +283,37 @@ def test_a_cluster_is_asked_at_the_right_node(tmp_path: Path, name: str) -> None
     port = free_port()
     options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(tmp_path)]
     url = f"redis+cluster://127.0.0.1:{port}"
+    states: list[PoolReply] = []
+
+    def is_up() -> bool:
+        with suppress(StoreLost):
+            states.append(state_of(opened))
+        return bool(states)
+
     with serving_port(port, *options), closing(patient(url, name)) as opened:
         text = lost(opened)
-        with closing(redis.Redis(port=port, protocol=2)) as node:
-            _execute(node, "CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-        seen = _patiently(lambda: state_of(opened))
+        node: Any = redis.Redis(port=port, protocol=2)
+        with closing(node):
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        # A node takes two seconds to join the cluster.
+        wait_until(is_up, seconds=15)
 
     assert "slots are not covered" in text
-    assert seen.processes == 1
+    assert states[0].processes == 1
 
 
-def _execute(client: Any, *command: str) -> None:
-    client.execute_command(*command)
-
-
-def _patiently(ask: Callable[[], PoolReply]) -> PoolReply:
-    """Retry: a node takes two seconds to join the cluster."""
-    begun = time.monotonic()
-    while time.monotonic() - begun < 15:
-        with suppress(StoreLost):
-            return ask()
-    return ask()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate of this machine, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    named = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(dt.UTC)
-    day = dt.timedelta(days=1)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(named)
-        .issuer_name(named)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - day)
-        .not_valid_after(now + day)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    path.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + made.public_bytes(pem))
-    return path
-
-
-def encrypting(valkey: str, certificate: Path) -> Callable[[socket.socket], None]:
-    """A TLS endpoint for the server, which was built without TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-
-    def behave(connection: socket.socket) -> None:
-        with context.wrap_socket(connection, server_side=True) as outside, socket.socket(socket.AF_UNIX) as inside:
-            inside.connect(valkey.removeprefix("unix://"))
-            while received := outside.recv(65536):
-                inside.sendall(received)
-                outside.sendall(inside.recv(65536))
-
-    return behave
-
-
-def test_tls_is_used_if_the_url_says_so(valkey: str, certificate: Path, name: str) -> None:
+def test_tls_is_used_if_the_url_says_so(valkey: str, tmp_path: Path, name: str) -> None:
     """Only trusted certificates are accepted."""
-    with serve_raw(encrypting(valkey, certificate)) as server:
-        url = server.url.replace("http", "rediss")
-        with closing(patient(f"{url}?ssl_ca_certs={certificate}", name)) as opened:
+    authority = Authority(tmp_path)
+
+    def relay(outside: socket.socket) -> None:
+        with socket.socket(socket.AF_UNIX) as inside:
+            inside.connect(valkey.removeprefix("unix://"))
+            pump(outside, inside)
+
+    with serve_raw(relay, tls=authority.server(authority.issue())) as server:
+        url = server.url.replace("https", "rediss")
+        with closing(patient(f"{url}?ssl_ca_certs={authority.file}", name)) as opened:
             seen = state_of(opened)
         text = lost(patient(url, name))
 

@@ -20,9 +20,10 @@ from binance_pm.cli.doctor import FAULTS
 from binance_pm.doctor import CheckName
 from binance_pm.doctor.network import check_network, network_path
 from binance_pm.testing import Fault, Sandbox
+from tests.support.certificates import make_certificate
 from tests.support.command import NO_KEYS, Outcome, at_terminal, environment_of
+from tests.support.proxies import Seen, connect_proxy, encrypting
 from tests.support.raw_server import Behaviour, refusing_port, serve_raw, silent
-from tests.support.tls_server import encrypting, make_certificate, tunnelling
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "no_proxy", "NO_PROXY")
 KEYS = {"BINANCE_PM_API_KEY": "k" * 64, "BINANCE_PM_API_SECRET": "s" * 64}
@@ -316,12 +317,12 @@ class TestNetwork:
         self, run: Any, pm_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The certificate is checked through the tunnel, against the certificates of the environment."""
-        heads: list[bytes] = []
+        seen = Seen()
         trusted = make_certificate(tmp_path)
         monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
         with (
             serve_raw(encrypting(pm_sandbox.base_url, trusted)) as server,
-            serve_raw(tunnelling(server.url, heads)) as proxy,
+            serve_raw(connect_proxy(seen, {server.place: server.place}, user="user:canary")) as proxy,
         ):
             environment = environment_of(pm_sandbox) | {"BINANCE_PM_BASE_URL": over_tls(server.url)}
             proxy_url = proxy.url.replace("//", "//user:canary@")
@@ -330,8 +331,7 @@ class TestNetwork:
         found = verdicts(ended)
         assert (ended.code, found["tls"], found["permissions"]) == (0, "ok", "ok")
         assert f"{proxy.url.partition('//')[2]} (IPv4 127.0.0.1)" in check(ended, "egress")["finding"]
-        assert heads[0].startswith(b"CONNECT 127.0.0.1:")
-        assert b"Proxy-Authorization: Basic dXNlcjpjYW5hcnk=" in heads[0]
+        assert set(seen.places) == {server.place}
         assert "canary" not in ended.out
 
     @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:{port}", "http://[bad", "carrier://pigeon"])

@@ -31,7 +31,8 @@ from tests.support.command import (
 )
 from tests.support.raw_server import refusing_port
 from tests.support.relay_streams import beside, seen_in
-from tests.support.scrape import Scrape, free_port
+from tests.support.scrape import Scrape
+from tests.support.valkey import free_port
 from tests.support.waiting import wait_until
 
 PASSWORD = "canary-4711"

@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import count
 
 import msgspec
 import pytest
 
-from binance_pm import ConfigurationError
 from binance_pm.fleet import Gap, Publisher, Started
 from binance_pm.fleet.relay import publish as module
 from binance_pm.fleet.relay.publish import Outbox
-from tests.support.raw_server import refusing_port, serve_raw
-from tests.support.relay_streams import START, Seen, beside, fresh, losing_replies, reading, seen_in, wait_for
+from tests.support.raw_server import serve_raw
+from tests.support.relay_streams import START, Seen, beside, fresh, key_of, losing_replies, reading, seen_in
 from tests.support.valkey import free_port, serving_port
+from tests.support.waiting import wait_until
 
 PASSWORD = "canary-4711"
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """A stream name that no other test uses."""
-    return hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine is no lost server, and no test waits long for a retry."""
-    monkeypatch.setattr(module, "_CONNECT_SECONDS", 20.0)
-    monkeypatch.setattr(module, "_REPLY_SECONDS", 20.0)
-    monkeypatch.setattr(module, "_PARTING_SECONDS", 20.0)
-    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.05)
 
 
 def numbered(seen: list[Seen]) -> list[int]:
@@ -46,7 +29,7 @@ def numbered(seen: list[Seen]) -> list[int]:
 
 
 class TestEntries:
-    """What is appended."""
+    """The entries that are appended."""
 
     def test_every_event_is_appended_in_order_after_the_start(self, valkey: str, name: str) -> None:
         """Numbered from 1, with the shard and one run."""
@@ -70,7 +53,7 @@ class TestEntries:
             with Publisher(valkey, stream=name, shard=shard) as publisher:
                 publisher.receive(fresh(0))
             ended = time.time()
-            wait_for(lambda ended=ended: time.time() > ended + 0.05)
+            wait_until(lambda ended=ended: time.time() > ended + 0.05)
 
         first, _, other, _, second, _ = seen_in(valkey, name)
         assert isinstance(other.event, Started)
@@ -94,7 +77,7 @@ class TestEntries:
     def test_two_processes_of_one_shard_lose_nothing(self, valkey: str, name: str) -> None:
         """A process suspended while its successor started goes on beside it, with its own run."""
         with Publisher(valkey, stream=name) as asleep:
-            wait_for(lambda: len(seen_in(valkey, name)) == 1)
+            wait_until(lambda: len(seen_in(valkey, name)) == 1)
             with Publisher(valkey, stream=name) as successor:
                 for number in range(20):
                     asleep.receive(fresh(number))
@@ -117,14 +100,11 @@ class TestTrouble:
         def is_lost(sent: bytes) -> bool:
             return b"EVAL" in sent and next(calls) % every == 0
 
-        with (
-            losing_replies(valkey.removeprefix("unix://"), is_lost) as url,
-            Publisher(url, stream=name) as publisher,
-        ):
+        with losing_replies(valkey, is_lost) as url, Publisher(url, stream=name) as publisher:
             for number in range(100):
                 publisher.receive(fresh(number))
-                wait_for(lambda: publisher.waiting < 3)
-            wait_for(lambda: not publisher.waiting)
+                wait_until(lambda: publisher.waiting < 3)
+            wait_until(lambda: not publisher.waiting)
 
         seen = seen_in(valkey, name)
         assert next(calls) > every
@@ -141,12 +121,12 @@ class TestTrouble:
             with serving_port(port):
                 publisher = stack.enter_context(Publisher(url, stream=name))
                 publisher.receive(fresh(1))
-                wait_for(lambda: len(seen_in(url, name)) == 2)
+                wait_until(lambda: len(seen_in(url, name)) == 2)
             publisher.receive(fresh(2))
-            wait_for(lambda: publisher.is_store_lost)
+            wait_until(lambda: publisher.is_store_lost)
             time.sleep(0.3)
             with serving_port(port):
-                wait_for(lambda: not publisher.waiting)
+                wait_until(lambda: not publisher.waiting)
                 seen = seen_in(url, name)
 
         assert numbered(seen) == [3, 4]
@@ -155,8 +135,8 @@ class TestTrouble:
         assert (gap.vanished, gap.readings, gap.events, gap.until) == (2, 0, 0, START + 1)
         assert seen[1].event == fresh(2)
         assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
-            "The stream is lost, events wait for it",
-            "The stream is back",
+            "The stream is unavailable",
+            "The stream is available again",
         ]
 
     def test_a_server_with_an_older_memory_gets_a_mark_of_the_loss(self, valkey: str, name: str) -> None:
@@ -164,15 +144,15 @@ class TestTrouble:
         with Publisher(valkey, stream=name) as publisher:
             for number in range(5):
                 publisher.receive(fresh(number))
-            wait_for(lambda: not publisher.waiting and len(seen_in(valkey, name)) == 6)
+            wait_until(lambda: not publisher.waiting and len(seen_in(valkey, name)) == 6)
             with beside(valkey) as client:
-                events, writers = (f"binance-pm:{{{name}}}:{kind}" for kind in ("events", "writers"))
+                events, writers = key_of(name), key_of(name, "writers")
                 for place, _ in client.xrevrange(events, count=2):
                     client.xdel(events, place)
                 record = msgspec.json.decode(client.hget(writers, "1/1"))
                 client.hset(writers, "1/1", msgspec.json.encode(record | {"number": 4}))
             publisher.receive(fresh(5))
-            wait_for(lambda: not publisher.waiting)
+            wait_until(lambda: not publisher.waiting)
 
         seen = seen_in(valkey, name)
         gap = seen[4].event
@@ -182,14 +162,14 @@ class TestTrouble:
 
     def test_a_silent_server_delays_no_caller(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         """Memory is bounded, adding an event takes no time, and leaving takes less than a second."""
-        monkeypatch.setattr(module, "_PARTING_SECONDS", 0.6)
+        monkeypatch.setattr(module, "_CLOSE_SECONDS", 0.6)
         done = threading.Event()
 
         def keep_silent(_: socket.socket) -> None:
             done.wait(20)
 
-        with serve_raw(keep_silent) as server:
-            publisher = Publisher(server.url.replace("http", "redis"), stream=name, memory=100_000)
+        with serve_raw(keep_silent) as raw:
+            publisher = Publisher(raw.url.replace("http", "redis"), stream=name, memory=100_000)
             publisher.start()
             begun = time.process_time()
             for number in range(20_000):
@@ -204,16 +184,6 @@ class TestTrouble:
         assert leaving < 1
         assert 0 < publisher.waiting < 500
 
-    def test_unpublished_events_are_counted_at_the_end(
-        self, monkeypatch: pytest.MonkeyPatch, name: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Only their number is logged."""
-        monkeypatch.setattr(module, "_RETRY_SECONDS", 5.0)
-        with refusing_port() as port, Publisher(f"redis://127.0.0.1:{port}", stream=name) as publisher:
-            publisher.receive(fresh(1))
-
-        assert caplog.messages[-1] == f"127.0.0.1:{port}: 1 events were not published"
-
     def test_events_before_the_first_connection_follow_the_start(self, name: str) -> None:
         """The run starts with the process, not with the connection."""
         port = free_port()
@@ -221,9 +191,9 @@ class TestTrouble:
         with Publisher(url, stream=name) as publisher:
             begun = time.time()
             publisher.receive(fresh(1))
-            wait_for(lambda: publisher.is_store_lost and time.time() > begun + 0.5)
+            wait_until(lambda: publisher.is_store_lost and time.time() > begun + 0.5)
             with serving_port(port):
-                wait_for(lambda: not publisher.waiting)
+                wait_until(lambda: not publisher.waiting)
                 start, event = (one.event for one in seen_in(url, name))
 
         assert isinstance(start, Started)
@@ -244,7 +214,7 @@ class TestTrouble:
         monkeypatch.setattr(Outbox, "take", fail_once)
         with Publisher(valkey, stream=name) as publisher:
             publisher.receive(fresh(1))
-            wait_for(lambda: len(seen_in(valkey, name)) == 2)
+            wait_until(lambda: len(seen_in(valkey, name)) == 2)
 
         assert caplog.messages[0].endswith(": IndexError")
 
@@ -255,31 +225,20 @@ class TestTrouble:
         with serving_port(port, "--requirepass", "another"):
             publisher = Publisher(f"redis://:{PASSWORD}@127.0.0.1:{port}", stream=name)
             publisher.start()
-            wait_for(lambda: publisher.is_store_lost)
+            wait_until(lambda: publisher.is_store_lost)
             publisher.close()
 
         assert "AuthenticationError" in caplog.text
         assert PASSWORD not in caplog.text + repr(publisher)
 
-    @pytest.mark.parametrize("options", [{"length": 0}, {"memory": 0}, {"stream": "a b"}], ids=str)
-    def test_invalid_arguments(self, options: dict[str, object]) -> None:
-        """They are refused before anything is sent."""
-        with pytest.raises(ConfigurationError):
-            Publisher("redis://127.0.0.1", **options)  # pyright: ignore[reportArgumentType]
-
 
 class TestOutbox:
     """Waiting events, and which of them are dropped."""
 
-    @pytest.fixture
-    def put(self) -> Callable[[Outbox, str], None]:
+    def put(self, outbox: Outbox, kinds: str) -> None:
         """Add events: r for a reading, s for a state event, with times counted from 1."""
-
-        def put(outbox: Outbox, kinds: str) -> None:
-            for at, kind in enumerate(kinds, 1):
-                outbox.put(f"{kind}{at}".encode(), float(at), is_reading=kind == "r")
-
-        return put
+        for at, kind in enumerate(kinds, 1):
+            outbox.put(f"{kind}{at}".encode(), float(at), is_reading=kind == "r")
 
     def taken(self, outbox: Outbox) -> list[object]:
         """Return the events; of a gap, its counts and times."""
@@ -288,29 +247,22 @@ class TestOutbox:
             for text in outbox.take()
         ]
 
-    def test_the_oldest_readings_are_dropped_first(self, put: Callable[[Outbox, str], None]) -> None:
-        """State events stay as long as there is a reading to drop."""
-        outbox = Outbox("1/1", 4 * 202)
-        put(outbox, "srsrrs")
+    @pytest.mark.parametrize(
+        ("events", "kinds", "left"),
+        [
+            (4, "srsrrs", [(2, 0, 2.0, 4.0), "s1", "s3", "r5", "s6"]),
+            (2, "rsss", [(1, 1, 1.0, 2.0), "s3", "s4"]),
+            (0.5, "s", [(0, 1, 1.0, 1.0)]),
+        ],
+    )
+    def test_the_oldest_readings_are_dropped_first(self, events: float, kinds: str, left: list[object]) -> None:
+        """State events follow when no reading is left, and a gap counts both kinds once."""
+        outbox = Outbox("1/1", int(events * 202))
+        self.put(outbox, kinds)
 
-        assert self.taken(outbox) == [(2, 0, 2.0, 4.0), "s1", "s3", "r5", "s6"]
-
-    def test_the_oldest_state_events_are_dropped_next(self, put: Callable[[Outbox, str], None]) -> None:
-        """A gap counts both kinds, and is reported once."""
-        outbox = Outbox("1/1", 2 * 202)
-        put(outbox, "rsss")
-
-        assert self.taken(outbox) == [(1, 1, 1.0, 2.0), "s3", "s4"]
-        put(outbox, "s")
-        assert self.taken(outbox) == ["s1"]
-        assert self.taken(outbox) == []
-
-    def test_an_event_that_never_fits_is_reported_as_a_gap(self, put: Callable[[Outbox, str], None]) -> None:
-        """Other events are not affected."""
-        outbox = Outbox("1/1", 100)
-        put(outbox, "s")
-
-        assert self.taken(outbox) == [(0, 1, 1.0, 1.0)]
+        assert self.taken(outbox) == left
+        outbox.put(b"r", 9.0, is_reading=True)
+        assert self.taken(outbox) == (["r"] if events > 1 else [(1, 0, 9.0, 9.0)])
 
     def test_a_message_is_bounded(self) -> None:
         """In events and in bytes."""

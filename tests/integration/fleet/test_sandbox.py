@@ -9,18 +9,17 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
-import trio
 
-from binance_pm import Budget, UmAccount
-from binance_pm.fleet import Fleet, FleetEvent, Member, Reading, Stale, StatusChanged
+from binance_pm import Budget
+from binance_pm.fleet import Fleet, FleetEvent, Member, Stale, StatusChanged
 from binance_pm.sandbox import create_app
-from binance_pm.testing import Account, Exchange, Sandbox, sandbox
+from binance_pm.testing import Account, Exchange, Sandbox
 from binance_pm.transport.httpx import asgi_transport
 from tests.simulation import virtual
 from tests.support.coverage import unmeasured
+from tests.support.echo import START, collect
 
 ACCOUNTS, NEAREST, SECONDS = 200, 5, 600
-START = 1_800_000_007.0
 
 
 class Watch(NamedTuple):
@@ -59,12 +58,7 @@ async def ten_minutes() -> Watch:
         Fleet([Member(pm.client(place, session=session)) for place in range(ACCOUNTS)]) as fleet,
         asyncio.TaskGroup() as tasks,
     ):
-
-        async def take() -> None:
-            async for event in fleet.watch(warn="1.5", alarm="1.2"):
-                events.append(event)  # noqa: PERF401 - what was taken before it is cancelled counts
-
-        taking = tasks.create_task(take())
+        taking = tasks.create_task(collect(fleet.watch(warn="1.5", alarm="1.2"), events))
         for _ in range(SECONDS):
             await asyncio.sleep(1)
             for snapshot in fleet.snapshot():
@@ -134,14 +128,14 @@ def test_accounts_nearest_to_a_threshold_are_read_five_times_as_often(watch: Wat
 
 def test_a_change_of_status_is_reported_within_one_planned_interval(watch: Watch) -> None:
     """Every change that lasted long enough, of every account, and no other."""
-    told: dict[str, list[StatusChanged]] = defaultdict(list)
+    reported: dict[str, list[StatusChanged]] = defaultdict(list)
     for event in watch.events:
         if isinstance(event, StatusChanged):
-            told[event.label].append(event)
+            reported[event.label].append(event)
     changes = 0
     for account in watch.exchange.accounts:
         if Decimal(account.uni_mmr) > 2:
-            assert told[account.label] == []
+            assert reported[account.label] == []
             continue
         course = [str(watch.exchange.statement(account, START + second / 4).status) for second in range(4 * SECONDS)]
         began = 0
@@ -151,43 +145,9 @@ def test_a_change_of_status_is_reported_within_one_planned_interval(watch: Watch
             if began and until - since > planned + 1:
                 changes += 1
                 # The exchange's clock is known to a second.
-                seen = [event.at - START - since for event in told[account.label] if event.after == status]
+                seen = [event.at - START - since for event in reported[account.label] if event.after == status]
                 assert any(-1.5 <= after <= planned + 1.5 for after in seen)
             began = place
     print("changes of status:", changes)  # noqa: T201
 
     assert changes >= 20
-
-
-def test_readings_carry_the_responses_of_their_own_account(watch: Watch) -> None:
-    """Holdings derive from the label, so each response can be compared with the exchange's data."""
-    wallets = {account.label: watch.exchange.statement(account, START).wallet for account in watch.exchange.accounts}
-    readings = [event for event in watch.events if isinstance(event, Reading)]
-
-    assert len(readings) >= 2000
-    assert len(set(wallets.values())) == ACCOUNTS
-    for reading in readings:
-        assert set(reading.responses) == {"account", "um_account"}
-        um = reading.responses["um_account"].response
-        assert isinstance(um, UmAccount)
-        assert [one.cross_wallet_balance for one in um.assets if one.asset == "USDT"] == [wallets[reading.label]]
-
-
-def test_it_runs_on_trio() -> None:
-    """Leaving ends the watch at once there, too."""
-
-    async def main() -> list[str]:
-        labels: list[str] = []
-        async with sandbox(in_memory=True, accounts=3) as pm:
-            session = pm.session()
-            members = [Member(pm.client(place, session=session), product="span") for place in range(3)]
-            async with Fleet(members) as fleet:
-                async for event in fleet.watch(warn="1.5"):
-                    labels += [event.label] if isinstance(event, Reading) else []
-                    if len(labels) == 3:
-                        break
-            began = trio.current_time()
-        assert trio.current_time() - began < 5
-        return sorted(labels)
-
-    assert trio.run(main) == ["account-01", "account-02", "account-03"]

@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, ExitStack
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,26 @@ import trio
 from binance_pm import Budget, Client, ConnectError, Session
 from binance_pm.fleet import Fleet
 from binance_pm.transport.connect import Resolver
-from binance_pm.transport.http import NotConnected, Timeouts, Transport
+from binance_pm.transport.http import NotConnected, Timeouts
 from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress
 from binance_pm.transport.tls import tls_settings
-from tests.support.certificates import Authority
-from tests.support.engines import SHORT, Departure, Engine, direct_engine, httpx_engine, request
-from tests.support.raw_server import Behaviour, answering, http, refusing_port, reset, serve_raw, silent
+from tests.support.certificates import Authority, make_certificate
+from tests.support.engines import (
+    SHORT,
+    Engine,
+    OpenTransport,
+    direct_engine,
+    failure_of,
+    httpx_engine,
+    only_failure,
+    request,
+    send,
+    send_at_once,
+)
+from tests.support.raw_server import Behaviour, answering, http, read_request, refusing_port, reset, serve_raw, silent
 
 KEY = "k" * 64
+PAPI = "https://papi.binance.com"
 
 
 @pytest.fixture(scope="module")
@@ -36,26 +49,22 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("certificates"))
 
 
-async def reason_of(transport: AbstractAsyncContextManager[Transport], url: str) -> str:
-    """Return why a request could not be sent."""
-    departure = Departure()
-    async with transport as opened:
-        with pytest.raises(NotConnected) as caught:
-            await opened.send(request(url), departure)
-    assert (caught.value.sent, departure.count) == (False, 0)
-    return caught.value.reason
+def reason_of(url: str, **options: Any) -> str:
+    """Return why a request could not be sent, which is the same on each engine, and on trio."""
 
+    async def reason(opening: OpenTransport) -> str:
+        failure = await only_failure(opening, request(url))
+        assert isinstance(failure, NotConnected)
+        return failure.reason
 
-def reasons_of(url: str, **options: Any) -> set[str]:
-    """Return the reasons on each engine, and on trio."""
-
-    async def both() -> set[str]:
-        return {await reason_of(engine(**options), url) for engine in (httpx_engine, direct_engine)}
+    async def reasons() -> set[str]:
+        return {await reason(engine(**options)) for engine in (httpx_engine, direct_engine)}
 
     async def on_trio() -> str:
-        return await reason_of(httpx_engine(**options), url)
+        return await reason(httpx_engine(**options))
 
-    return {trio.run(on_trio), *asyncio.run(both())}
+    (told,) = {trio.run(on_trio), *asyncio.run(reasons())}
+    return told
 
 
 def failing(error: Exception) -> Resolver:
@@ -69,92 +78,62 @@ def failing(error: Exception) -> Resolver:
 
 def finding(*addresses: str, port: int) -> Resolver:
     """Return a resolver that finds these addresses."""
-    found = [
-        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (address, port, 0, 0))
-        if ":" in address
-        else (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
-        for address in addresses
-    ]
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
     return Resolver(lambda *_, **__: found)
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("resolver", "words"),
     [
-        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name not resolved"),
-        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "name not resolved"),
-        (socket.gaierror(socket.EAI_FAIL, "Non-recoverable failure"), "name not resolved"),
-        (UnicodeError("label empty or too long"), "not a host name"),
-        (OSError(errno.EMFILE, "Too many open files"), "too many open files"),
+        (failing(socket.gaierror(socket.EAI_NONAME, "Name or service not known")), "name not resolved"),
+        (failing(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")), "name not resolved"),
+        (failing(UnicodeError("label empty or too long")), "not a host name"),
+        (failing(OSError(errno.EMFILE, "Too many open files")), "too many open files"),
+        (finding(port=443), "the name has no address"),
     ],
 )
-def test_a_name_that_is_not_resolved(error: Exception, words: str) -> None:
+def test_a_name_that_is_not_resolved(resolver: Resolver, words: str) -> None:
     """The error names the host."""
-    url = "https://papi.binance.com"
-    assert reasons_of(url, resolver=failing(error)) == {f"papi.binance.com: {words}"}
-
-
-def test_a_name_without_addresses() -> None:
-    """A resolver may return no address."""
-    told = reasons_of("https://papi.binance.com", resolver=Resolver(lambda *_, **__: []))
-
-    assert told == {"papi.binance.com: the name has no address"}
+    assert reason_of(PAPI, resolver=resolver) == f"papi.binance.com: {words}"
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_refused_connection(scheme: str) -> None:
-    """The port is named unless it is the default one."""
+@pytest.mark.parametrize("host", ["127.0.0.1", "many.example"])
+def test_a_refused_connection(scheme: str, host: str) -> None:
+    """The port is named unless it is the default one; each address of a name is tried."""
     with refusing_port() as port:
-        told = reasons_of(f"{scheme}://127.0.0.1:{port}")
+        told = reason_of(f"{scheme}://{host}:{port}", resolver=finding("127.0.0.1", "127.0.0.2", port=port))
 
-    assert told == {f"127.0.0.1:{port}: connection refused"}
-
-
-def test_a_name_all_of_whose_addresses_refuse() -> None:
-    """The error is that of the last address."""
-    with refusing_port() as port:
-        resolver = finding("127.0.0.1", "127.0.0.2", port=port)
-        told = reasons_of(f"https://many.example:{port}", resolver=resolver)
-
-    assert told == {f"many.example:{port}: connection refused"}
+    assert told == f"{host}:{port}: connection refused"
 
 
 @pytest.mark.parametrize(
-    ("certificate", "words"),
+    ("certificate", "host", "words"),
     [
-        ({"expired": True}, "certificate has expired"),
-        ({"self_signed": True}, "self-signed certificate"),
-        ({"name": "127.0.0.2"}, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
-        ({"name": "localhost"}, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        ({"expired": True}, "127.0.0.1", "certificate has expired"),
+        ({"issuer": "itself"}, "127.0.0.1", "self-signed certificate"),
+        ({"name": "127.0.0.2"}, "127.0.0.1", "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        ({"name": "localhost"}, "127.0.0.1", "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        # The error names the requested host, not the one in the certificate.
+        ({"name": "other.example"}, "papi.example", "Hostname mismatch, certificate is not valid for 'papi.example'"),
+        ({}, "127.0.0.1", "unable to get local issuer certificate"),
     ],
-    ids=["expired", "self-signed", "wrong address", "wrong host"],
+    ids=["expired", "self-signed", "wrong address", "wrong host", "another host", "unknown authority"],
 )
-def test_an_untrusted_certificate(certificate: dict[str, Any], words: str, authority: Authority) -> None:
-    """In the words of the TLS library."""
-    with serve_raw(answering(), tls=authority.server(authority.issue(**certificate))) as server:
-        told = reasons_of(server.url, tls=authority.client())
+def test_an_untrusted_certificate(
+    certificate: dict[str, Any], host: str, words: str, authority: Authority, tmp_path: Path
+) -> None:
+    """In the words of the TLS library; no byte of a request arrives."""
+    arrived: list[bytes] = []
+    tls = authority.client() if certificate else None
+    make = partial(make_certificate, tmp_path) if "issuer" in certificate else authority.issue
+    with serve_raw(
+        lambda connection: arrived.append(read_request(connection)), tls=authority.server(make(**certificate))
+    ) as server:
+        resolver = finding("127.0.0.1", port=server.port)
+        told = reason_of(f"https://{host}:{server.port}", tls=tls, resolver=resolver)
 
-    assert told == {f"{server.url.partition('//')[2]}: {words}"}
-
-
-def test_a_certificate_of_another_host(authority: Authority) -> None:
-    """The error names the requested host, not the one in the certificate."""
-    with serve_raw(answering(), tls=authority.server(authority.issue("other.example"))) as server:
-        port = int(server.url.rpartition(":")[2])
-        resolver = finding("127.0.0.1", port=port)
-        told = reasons_of(f"https://papi.example:{port}", tls=authority.client(), resolver=resolver)
-
-    words = "Hostname mismatch, certificate is not valid for 'papi.example'"
-    assert told == {f"papi.example:{port}: {words}"}
-
-
-def test_an_unknown_authority(authority: Authority) -> None:
-    """Seen in networks that intercept TLS connections."""
-    with serve_raw(answering(), tls=authority.server(authority.issue())) as server:
-        told = reasons_of(server.url)
-
-    words = "unable to get local issuer certificate"
-    assert told == {f"{server.url.partition('//')[2]}: {words}"}
+    assert (told, b"".join(arrived)) == (f"{host}:{server.port}: {words}", b"")
 
 
 def test_tls_versions_without_overlap(authority: Authority) -> None:
@@ -162,10 +141,9 @@ def test_tls_versions_without_overlap(authority: Authority) -> None:
     old, client = authority.server(authority.issue()), authority.client()
     old.maximum_version, client.minimum_version = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
     with serve_raw(answering(), tls=old) as server:
-        told = reasons_of(server.url, tls=client)
+        told = reason_of(server.url, tls=client)
 
-    words = "no common version of TLS"
-    assert told == {f"{server.url.partition('//')[2]}: {words}"}
+    assert told == f"{server.place}: no common version of TLS"
 
 
 def hasty(connection: socket.socket) -> None:
@@ -198,10 +176,7 @@ def breaking(connection: socket.socket) -> None:
 def test_a_failed_handshake(behaviour: Behaviour, words: str) -> None:
     """Received bytes are not quoted."""
     with serve_raw(behaviour) as server:
-        place = server.url.partition("//")[2]
-        told = reasons_of(f"https://{place}", timeouts=SHORT)
-
-    assert told == {f"{place}: {words}"}
+        assert reason_of(f"https://{server.place}", timeouts=SHORT) == f"{server.place}: {words}"
 
 
 @pytest.fixture
@@ -223,21 +198,19 @@ def few_files() -> Generator[None, None, None]:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+make_request = request
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_too_many_open_files(host: str, engine: Engine, request: pytest.FixtureRequest) -> None:
     """The error is reported as one of this machine."""
     with refusing_port() as port:
-        opened = engine(tls=tls_settings())
-        async with opened as transport:
+        async with engine(tls=tls_settings()) as transport:
             # Event loops and name servers need some file descriptors of their own.
             request.getfixturevalue("few_files")
-            with pytest.raises(NotConnected) as caught:
-                await transport.send(make_request(f"https://{host}:{port}"), Departure())
+            failure = await failure_of(transport, make_request(f"https://{host}:{port}"))
 
-    assert caught.value.reason == f"{host}:{port}: too many open files"
-
-
-make_request = request
+    assert failure.reason == f"{host}:{port}: too many open files"
 
 
 @pytest.mark.parametrize(
@@ -275,19 +248,23 @@ def test_an_unknown_error_is_reported_by_class() -> None:
 class TestBaseUrl:
     """A forgotten variable is named in the error."""
 
+    HINT = "connection refused (BINANCE_PM_BASE_URL is set). Nothing was sent."
+
     @pytest.mark.usefixtures("each_engine")
-    async def test_is_named_if_it_chose_the_place(self) -> None:
-        """For both products."""
+    @pytest.mark.parametrize("is_chosen", [True, False])
+    async def test_is_named_if_it_chose_the_place(self, *, is_chosen: bool) -> None:
+        """For both products, and not if an argument chose the place."""
         with refusing_port() as port:
-            environment = {"BINANCE_PM_BASE_URL": f"http://127.0.0.1:{port}"}
+            url = f"http://127.0.0.1:{port}"
             options: dict[str, Any] = {"api_key": KEY, "api_secret": "s", "attempts": 1}
-            client = Client.from_env(environment, session=Session(budget=Budget()), **options)
+            if not is_chosen:
+                options |= {"papi_url": url, "sapi_url": url}
+            client = Client.from_env({"BINANCE_PM_BASE_URL": url}, session=Session(budget=Budget()), **options)
             async with client:
                 for ask in (client.ping, client.account, client.pro_account):
                     with pytest.raises(ConnectError) as caught:
                         await ask()
-                    words = f"127.0.0.1:{port}: connection refused (BINANCE_PM_BASE_URL is set). Nothing was sent."
-                    assert words in str(caught.value)
+                    assert (f"127.0.0.1:{port}: {self.HINT}" in str(caught.value)) is is_chosen
 
     async def test_is_named_for_a_fleet(self, tmp_path: Path) -> None:
         """The accounts file names no URL."""
@@ -299,24 +276,10 @@ class TestBaseUrl:
             environment = {"BINANCE_PM_BASE_URL": f"http://127.0.0.1:{port}", "K": KEY, "S": "s"}
             session = Session(budget=Budget(), timeouts=SHORT)
             async with Fleet.from_toml(path, environment=environment, session=session) as fleet:
-                with pytest.raises(ConnectError, match=r"connection refused \(BINANCE_PM_BASE_URL is set\)"):
+                with pytest.raises(ConnectError) as caught:
                     await fleet.members[0].client.ping()
 
-    async def test_is_not_named_if_an_argument_chose_the_place(self) -> None:
-        """The variable is not the cause, although it may be set."""
-        with refusing_port() as port:
-            url = f"http://127.0.0.1:{port}"
-            environment = {"BINANCE_PM_BASE_URL": url}
-            options: dict[str, Any] = {"api_key": KEY, "api_secret": "s", "attempts": 1}
-            clients = [
-                Client.from_env(environment, papi_url=url, session=Session(budget=Budget()), **options),
-                Client(session=Session(budget=Budget()), papi_url=url, **options),
-            ]
-            for client in clients:
-                async with client:
-                    with pytest.raises(ConnectError) as caught:
-                        await client.account()
-                assert "BINANCE_PM_BASE_URL" not in str(caught.value)
+        assert self.HINT in str(caught.value)
 
 
 class Hanging:
@@ -348,9 +311,9 @@ class TestResolving:
     def test_a_resolver_that_hangs(self, hanging: Hanging) -> None:
         """The wait is bounded, and closing the event loop does not wait for the resolver."""
         began = time.monotonic()
-        told = reasons_of("https://papi.binance.com", resolver=hanging.resolver, timeouts=SHORT)
+        told = reason_of(PAPI, resolver=hanging.resolver, timeouts=SHORT)
 
-        assert told == {"papi.binance.com: name not resolved within 0.3 s"}
+        assert told == "papi.binance.com: name not resolved within 0.3 s"
         assert time.monotonic() - began < 10
         # A daemon thread: the end of the process does not wait for it, either.
         assert {one.daemon for one in threading.enumerate() if one.name == "binance-pm resolver"} == {True}
@@ -360,27 +323,22 @@ class TestResolving:
     async def test_a_name_is_looked_up_once_at_a_time(self, hanging: Hanging, engine: Engine) -> None:
         """Fifty concurrent calls need one thread."""
         async with engine(resolver=hanging.resolver, timeouts=SHORT) as transport:
-            calls = (transport.send(request("https://papi.binance.com"), Departure()) for _ in range(50))
-            failures = await asyncio.gather(*calls, return_exceptions=True)
+            failures = await send_at_once(transport, *[request(PAPI)] * 50)
 
         assert (hanging.asked, {type(failure) for failure in failures}) == (1, {NotConnected})
 
     async def test_a_busy_default_executor(self, engine: Engine) -> None:
         """The default executor may be busy with other work."""
         loop, done = asyncio.get_running_loop(), threading.Event()
-        executor = ThreadPoolExecutor(1)
-        loop.set_default_executor(executor)
+        loop.set_default_executor(ThreadPoolExecutor(1))
         working = loop.run_in_executor(None, done.wait, 30)
         try:
             with serve_raw(answering(http(b"{}"))) as server:
-                url = server.url.replace("127.0.0.1", "localhost")
                 async with engine(timeouts=Timeouts(connect=5)) as transport:
-                    answer = await transport.send(request(url), Departure())
+                    await send(transport, request(f"http://localhost:{server.port}"))
         finally:
             done.set()
             await working
-
-        assert answer.body == b"{}"
 
     @pytest.mark.parametrize(
         ("host", "local_address"),
@@ -394,17 +352,20 @@ class TestResolving:
         def fail(*_: object, **__: object) -> Any:
             raise AssertionError("it was looked up")
 
+        def serve_once() -> None:
+            with listener.accept()[0] as connection:
+                answering(http(b"{}"))(connection)
+
         monkeypatch.setattr(socket, "getaddrinfo", fail)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host.strip("[]"), 0), family=family) as listener:
-            serving = threading.Thread(target=serve_once, args=(listener,))
+            serving = threading.Thread(target=serve_once)
             serving.start()
-            url = f"http://{host}:{listener.getsockname()[1]}"
             async with engine(resolver=hanging.resolver, local_address=local_address) as transport:
-                answer = await transport.send(request(url), Departure())
+                await send(transport, request(f"http://{host}:{listener.getsockname()[1]}"))
             serving.join()
 
-        assert (answer.body, hanging.asked) == (b"{}", 0)
+        assert hanging.asked == 0
 
     @pytest.mark.parametrize(
         ("host", "local_address", "name"),
@@ -412,86 +373,38 @@ class TestResolving:
     )
     def test_an_address_of_another_family(self, host: str, local_address: str, name: str) -> None:
         """No connection is possible."""
-        words = f"not an {name} address, and only {name} may be used"
-        told = reasons_of(f"http://{host}:1", local_address=local_address)
+        told = reason_of(f"http://{host}:1", local_address=local_address)
 
-        assert told == {f"{host}:1: {words}"}
-
-    async def test_a_thread_that_cannot_be_started(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The failure is reported as a NotConnected error."""
-
-        def fail(_: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        resolver = Resolver()
-        async with engine(resolver=resolver) as transport:
-            with monkeypatch.context() as patch:
-                patch.setattr(threading.Thread, "start", fail)
-                with pytest.raises(NotConnected, match=r"papi\.example: too many threads"):
-                    await transport.send(request("https://papi.example"), Departure())
-        assert vars(resolver)["_under_way"] == {}
-
-
-def serve_once(listener: socket.socket) -> None:
-    """Answer one request."""
-    connection, _ = listener.accept()
-    with connection:
-        answering(http(b"{}"))(connection)
-
-
-class TestFamily:
-    """Only IPv4, or only IPv6."""
+        assert told == f"{host}:1: not an {name} address, and only {name} may be used"
 
     @pytest.mark.parametrize(("local_address", "family"), [("0.0.0.0", socket.AF_INET), ("::", socket.AF_INET6)])  # noqa: S104
-    async def test_is_chosen(self, local_address: str, family: socket.AddressFamily, engine: Engine) -> None:
-        """Only addresses of that family are looked up."""
+    async def test_only_addresses_of_the_chosen_family_are_looked_up(
+        self, local_address: str, family: socket.AddressFamily, engine: Engine
+    ) -> None:
+        """Only IPv4, or only IPv6."""
         asked: list[Any] = []
 
         def look_up(*_: Any, **options: Any) -> list[Any]:
             asked.append(options["family"])
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
 
         with serve_raw(answering(http(b"{}"))) as server:
-            port = int(server.url.rpartition(":")[2])
-            url = f"http://papi.example:{port}"
             async with engine(resolver=Resolver(look_up), local_address=local_address) as transport:
-                await transport.send(request(url), Departure())
+                await send(transport, request(f"http://papi.example:{server.port}"))
 
         assert asked == [family]
 
+    async def test_a_thread_that_cannot_be_started(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The failure is reported, and the next call tries again."""
 
-class TestKeysOfConnections:
-    """``SSLKEYLOGFILE`` names a file with which traffic can be decrypted."""
+        def fail(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
 
-    async def test_are_not_written(
-        self, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine
-    ) -> None:
-        """Unless the environment is trusted."""
-        file = tmp_path / "keys"
-        monkeypatch.setenv("SSLKEYLOGFILE", str(file))
-        with serve_raw(answering(), tls=authority.server(authority.issue())) as server:
-            async with engine() as transport:
-                with pytest.raises(NotConnected):
-                    await transport.send(request(server.url), Departure())
+        resolver = failing(OSError(errno.EMFILE, "again"))
+        async with engine(resolver=resolver) as transport:
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", fail)
+                first = await failure_of(transport, request("https://papi.example"))
+            second = await failure_of(transport, request("https://papi.example"))
 
-        assert tls_settings().keylog_filename is None
-        assert not file.exists()
-
-    async def test_are_written_if_the_environment_is_trusted(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The environment asks for the file."""
-        file = tmp_path / "keys"
-        monkeypatch.setenv("SSLKEYLOGFILE", str(file))
-
-        assert tls_settings(trust_env=True).keylog_filename == str(file)
-
-    def test_the_settings_are_those_of_python(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Except for the settings of the environment."""
-        for name in ("SSLKEYLOGFILE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
-            monkeypatch.delenv(name, raising=False)
-        ours, usual = tls_settings(), tls_settings(trust_env=True)
-
-        names = ("check_hostname", "verify_mode", "verify_flags", "minimum_version", "maximum_version", "options")
-        assert [getattr(ours, name) for name in names] == [getattr(usual, name) for name in names]
-        assert ours.cert_store_stats() == usual.cert_store_stats()
+        assert [first.reason, second.reason] == ["papi.example: too many threads", "papi.example: too many open files"]

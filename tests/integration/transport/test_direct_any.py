@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from binance_pm.transport.connect import ServerAddress
 from binance_pm.transport.direct import _Connection, _Host
-from binance_pm.transport.http import HttpResponse, SendFailed, Timeouts
+from binance_pm.transport.http import HttpResponse, SendFailed, Timeouts, TransportSettings
 from tests.support.engines import CHUNKED
 from tests.support.raw_server import http
 
@@ -82,7 +82,7 @@ def silence() -> Generator[socket.socket, None, None]:
 
 def new_connection(host: _Host, timeouts: Timeouts) -> _Connection:
     """Return a connection with a small read buffer."""
-    return _Connection(host, set(), timeouts, MAX_BODY, memoryview(bytearray(64)))
+    return _Connection(host, set(), TransportSettings(timeouts=timeouts, max_body=MAX_BODY), memoryview(bytearray(64)))
 
 
 def connected(silence: socket.socket, host: _Host) -> tuple[_Connection, Wire]:
@@ -150,7 +150,7 @@ def test_a_response_in_any_pieces_is_the_same(
     async def main() -> tuple[int, bytes | None, bool]:
         host = new_host()
         connection, wire = connected(silence, host)
-        answer = connection.ask(b"", math.inf)
+        answer = connection.send(b"", math.inf)
         receive(connection, wire, cut(whole, places))
         if not answer.done():
             connection.eof_received()
@@ -177,7 +177,7 @@ def test_any_input_ends_in_a_response_or_an_error(
 
     async def main() -> HttpResponse | SendFailed:
         connection, wire = connected(silence, new_host())
-        answer = connection.ask(b"", math.inf)
+        answer = connection.send(b"", math.inf)
         receive(connection, wire, cut(data, places))
         if answer.done():
             connection.keep_or_end()
@@ -209,7 +209,7 @@ async def test_a_request_that_cannot_be_written(held_back: int, words: str, sile
     connection.connection_made(wire)
 
     with pytest.raises(SendFailed, match=words) as caught:
-        await connection.ask(b"", math.inf)
+        await connection.send(b"", math.inf)
 
     assert (caught.value.sent, wire.is_cut) == (True, True)
 
@@ -248,7 +248,7 @@ class Calls(RuleBasedStateMachine):
                 self.live.append((connection, wire))
             assert not wire.is_cut
             wire.owed.append(self.number)
-            self.asked = self.number, connection, wire, connection.ask(b"", math.inf)
+            self.asked = self.number, connection, wire, connection.send(b"", math.inf)
 
         self.run(step)
 

@@ -45,7 +45,7 @@ class Exchange:
     """What arrived at the server that plays the exchange."""
 
     def __init__(self, server: RawServer, requests: list[bytes]) -> None:
-        self.place = server.url.partition("://")[2]
+        self.place = server.place
         self.requests = requests
         self.places = {"papi.binance.com:443": self.place, self.place: self.place}
 
@@ -98,7 +98,7 @@ async def test_a_proxy_learns_only_the_host(kind: str, user: str | None, url: st
     with exchange(authority) as there:
         behave = KINDS.get(kind, connect_proxy)(seen, there.places, user=user)
         with serve_raw(behave, tls=secure) as proxy:
-            place = proxy.url.partition("://")[2]
+            place = proxy.place
             login = "" if user is None else f"user:{quote(PASSWORD, safe='')}@"
             session = Session(proxy=f"{kind}://{login}{place}", tls=authority.client(), budget=Budget())
             asked = url if "binance" in url else f"https://{there.place}"
@@ -124,7 +124,7 @@ async def test_the_environment_names_the_proxy(
         behave = (socks_proxy if scheme == "socks5://" else connect_proxy)(seen, there.places, user=user)
         with serve_raw(behave) as proxy:
             login = "" if user is None else f"{user}@"
-            monkeypatch.setenv(variable, f"{scheme}{login}{proxy.url.partition('://')[2]}")
+            monkeypatch.setenv(variable, f"{scheme}{login}{proxy.place}")
             await call(Session(trust_env=True, tls=authority.client(), budget=Budget()))
 
     assert (seen.places, len(there.requests)) == (["papi.binance.com:443"], 1)
@@ -163,59 +163,9 @@ def resetting(connection: socket.socket) -> None:
     reset(connection)
 
 
-def head(status: str) -> bytes:
-    """Return the response headers of a proxy."""
-    return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "words"),
-    [
-        (answering(head("407 canary-of-proxy")), "answered 407 Proxy Authentication Required to CONNECT"),
-        (answering(head("403 canary-of-proxy")), "answered 403 Forbidden to CONNECT"),
-        (answering(head("502 canary-of-proxy")), "answered 502 Bad Gateway to CONNECT"),
-        (answering(head("599 canary-of-proxy")), "answered 599 to CONNECT"),
-        (answering(head("302 canary-of-proxy")), "answered 302 Found to CONNECT"),
-        (answering(b"SSH-2.0-canary-of-proxy\r\n\r\n"), "closed the connection, or sent no valid proxy response"),
-        (answering(b"HTTP/1.1 200 " + b"x" * 200_000), "closed the connection, or sent no valid proxy response"),
-        (answering(), "closed the connection, or sent no valid proxy response"),
-        (resetting, "closed the connection, or sent no valid proxy response"),
-        (silent, r"no tunnel opened within 0\.3 s"),
-    ],
-    ids=["407", "403", "502", "599", "302", "garbage", "endless", "closed", "reset", "slow"],
-)
-async def test_a_tunnel_that_does_not_open(behaviour: Behaviour, words: str) -> None:
-    """Nothing of the request was sent; the error names the proxy and the status, without quoting the body."""
-    with serve_raw(behaviour) as proxy:
-        url = proxy.url.replace("//", "//user:canary@")
-        session = Session(proxy=url, timeouts=Timeouts(connect=0.3, read=0.3), budget=Budget())
-        place = proxy.url.partition("://")[2]
-        with pytest.raises(ConnectError, match=f"the proxy {place}: {words}") as caught:
-            await call(session)
-
-    assert not caught.value.sent
-    error: BaseException | None = caught.value
-    while error is not None:
-        assert "canary" not in f"{error!r} {error}"
-        error = error.__cause__ or error.__context__
-
-
-def dripping(connection: socket.socket) -> None:
-    """Answer byte by byte, each in time."""
-    read_request(connection)
-    while True:
-        connection.sendall(b"H")
-        threading.Event().wait(0.05)
-
-
-@pytest.mark.parametrize(("scheme", "behaviour"), [("http", dripping), ("socks5", silent)])
-async def test_a_tunnel_that_opens_too_slowly(scheme: str, behaviour: Behaviour) -> None:
-    """The total timeout applies, and nothing was sent."""
-    with serve_raw(behaviour) as proxy:
-        place = proxy.url.partition("://")[2]
-        session = Session(proxy=f"{scheme}://{place}", timeouts=Timeouts(read=0.3, total=0.5), budget=Budget())
-        with pytest.raises(ConnectError, match=rf"it could not be sent within 0\.5 s through the proxy {place}"):
-            await call(session)
+def refusing(status: str) -> Behaviour:
+    """Answer like a proxy that opens no tunnel."""
+    return answering(f"HTTP/1.1 {status} canary-of-proxy\r\nContent-Length: 0\r\n\r\n".encode())
 
 
 def saying(data: bytes) -> Behaviour:
@@ -228,34 +178,56 @@ def saying(data: bytes) -> Behaviour:
     return behave
 
 
+def dripping(connection: socket.socket) -> None:
+    """Answer byte by byte, each in time."""
+    read_request(connection)
+    while True:
+        connection.sendall(b"H")
+        threading.Event().wait(0.05)
+
+
+INVALID = ": closed the connection, or sent no valid proxy response"
+LATE = ": no tunnel opened within 0.3 s"
+
+
 @pytest.mark.parametrize(
-    ("behaviour", "words"),
+    ("scheme", "behaviour", "words"),
     [
-        (saying(b"SSH-2.0-x\r\n"), "closed the connection, or sent no valid proxy response"),
-        (saying(b"\x05\xff"), "refused (Requested NO AUTHENTICATION REQUIRED"),
-        (saying(b""), "closed the connection, or sent no valid proxy response"),
+        ("http", refusing("407"), ": answered 407 Proxy Authentication Required to CONNECT"),
+        ("http", refusing("403"), ": answered 403 Forbidden to CONNECT"),
+        ("http", refusing("599"), ": answered 599 to CONNECT"),
+        ("http", refusing("302"), ": answered 302 Found to CONNECT"),
+        ("http", connect_proxy(Seen(), {}, user="user:canary"), ": answered 502 Bad Gateway to CONNECT"),
+        ("http", answering(b"SSH-2.0-canary-of-proxy\r\n\r\n"), INVALID),
+        ("http", answering(b"HTTP/1.1 200 " + b"x" * 200_000), INVALID),
+        ("http", answering(), INVALID),
+        ("http", resetting, INVALID),
+        ("http", silent, LATE),
+        ("http", dripping, "it could not be sent within 0.5 s through the proxy "),
+        ("socks5", saying(b"SSH-2.0-canary-of-proxy\r\n"), INVALID),
+        ("socks5", saying(b"\x05\xff"), ": refused (Requested "),
+        ("socks5", socks_proxy(Seen(), {}, user="user:canary"), ": refused (Proxy Server could not connect"),
+        ("socks5", saying(b""), INVALID),
+        ("socks5", silent, "it could not be sent within 0.5 s through the proxy "),
     ],
-    ids=["garbage", "asks for more", "closed"],
-)
-async def test_a_socks_proxy_that_does_not_connect(behaviour: Behaviour, words: str) -> None:
-    """The same for SOCKS."""
+    ids=["407", "403", "599", "302", "unknown host", "garbage", "endless", "closed", "reset", "slow", "dripping",
+         "socks garbage", "socks asks for more", "socks unknown host", "socks closed", "socks slow"],
+)  # fmt: skip
+async def test_a_tunnel_that_does_not_open(scheme: str, behaviour: Behaviour, words: str) -> None:
+    """Nothing of the request was sent; the error names the proxy and the status, without quoting the body."""
     with serve_raw(behaviour) as proxy:
-        place = proxy.url.partition("://")[2]
-        session = Session(proxy=f"socks5://{place}", timeouts=Timeouts(connect=0.3, read=0.3), budget=Budget())
+        url = f"{scheme}://user:canary@{proxy.place}"
+        session = Session(proxy=url, timeouts=Timeouts(connect=0.3, read=0.3, total=0.5), budget=Budget())
         with pytest.raises(ConnectError) as caught:
             await call(session)
 
+    place = f"the proxy {proxy.place}"
+    assert (f"{words}{proxy.place}" if words.endswith("proxy ") else f"{place}{words}") in str(caught.value)
     assert not caught.value.sent
-    assert f"the proxy {place}: {words}" in str(caught.value)
-
-
-@pytest.mark.parametrize(("kind", "words"), [("http", "502 Bad Gateway"), ("socks5", "Connection refused")])
-async def test_a_proxy_that_does_not_find_the_host(kind: str, words: str) -> None:
-    """The error says so, and nothing was sent."""
-    with serve_raw(KINDS[kind](Seen(), {})) as proxy:
-        url = proxy.url.replace("http", kind)
-        with pytest.raises(ConnectError, match=words):
-            await call(Session(proxy=url, budget=Budget()))
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "canary" not in f"{error!r} {error}"
+        error = error.__cause__ or error.__context__
 
 
 @pytest.mark.parametrize(("host", "words"), [("127.0.0.1", "connection refused"), ("x.invalid", "name not resolved")])
@@ -268,32 +240,26 @@ async def test_an_unreachable_proxy(host: str, words: str) -> None:
             await call(Session(proxy=f"http://u:canary@{host}:{port}", budget=Budget()))
 
 
-async def test_an_untrusted_host_behind_the_proxy(authority: Authority) -> None:
-    """The error names the exchange."""
-    words = r": papi\.binance\.com: unable to get local issuer certificate"
+@pytest.mark.parametrize("is_proxy", [False, True], ids=["exchange", "proxy"])
+async def test_an_untrusted_certificate(authority: Authority, *, is_proxy: bool) -> None:
+    """The error names the exchange behind the proxy, or an https proxy."""
+    secure = authority.server(authority.issue()) if is_proxy else None
     with (
         exchange(authority) as there,
-        serve_raw(connect_proxy(Seen(), there.places)) as proxy,
-        pytest.raises(ConnectError, match=words),
+        serve_raw(connect_proxy(Seen(), there.places), tls=secure) as proxy,
+        pytest.raises(ConnectError) as caught,
     ):
         await call(Session(proxy=proxy.url, budget=Budget()))
 
+    place = f"the proxy {proxy.place}" if is_proxy else "papi.binance.com"
+    assert f": {place}: unable to get local issuer certificate" in str(caught.value)
     assert there.requests == []
-
-
-async def test_an_untrusted_proxy(authority: Authority) -> None:
-    """An https proxy needs a valid certificate."""
-    secure = authority.server(authority.issue())
-    with serve_raw(connect_proxy(Seen(), {}), tls=secure) as proxy:
-        place = proxy.url.partition("://")[2]
-        with pytest.raises(ConnectError, match=f": the proxy {place}: unable to get local issuer certificate"):
-            await call(Session(proxy=proxy.url, budget=Budget()))
 
 
 async def test_a_host_that_closes_behind_the_proxy(authority: Authority) -> None:
     """A failure after the request was written is reported as sent."""
     with serve_raw(answering(), tls=authority.server(authority.issue("papi.binance.com"))) as server:
-        places = {"papi.binance.com:443": server.url.partition("://")[2]}
+        places = {"papi.binance.com:443": server.place}
         with serve_raw(connect_proxy(Seen(), places)) as proxy, pytest.raises(NoResponse):
             await call(Session(proxy=proxy.url, tls=authority.client(), budget=Budget()))
 
@@ -378,30 +344,24 @@ UNUSABLE = {
 class TestUnusable:
     """An invalid proxy is refused before anything is sent; no password is shown."""
 
+    @pytest.mark.parametrize("variable", [None, "http_proxy", "ALL_PROXY"])
     @pytest.mark.parametrize("url", UNUSABLE)
-    def test_an_argument(self, url: str) -> None:
-        """The error says what to change."""
+    async def test_is_named(self, url: str, variable: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The argument, or the variable, which is ignored without trust_env and needs no scheme."""
+        if variable is not None:
+            if "://" not in url:
+                return
+            monkeypatch.setenv(variable, url)
+            async with Session(budget=Budget()):
+                pass
         with pytest.raises(ConfigurationError) as caught:
-            Session(proxy=url)
+            async with Session(proxy=None if variable else url, trust_env=variable is not None, budget=Budget()):
+                pass
 
+        assert f"{variable or 'the proxy'} " in str(caught.value)
         assert UNUSABLE[url] in str(caught.value)
         assert not {"can", "ary"} & set(str(caught.value).replace("'", " ").split())
         assert "canary" not in f"{caught.value!r} {caught.value.__cause__!r}"
-
-    @pytest.mark.parametrize("variable", ["http_proxy", "HTTPS_PROXY", "ALL_PROXY"])
-    @pytest.mark.parametrize("url", [url for url in UNUSABLE if "://" in url])
-    async def test_a_variable(self, url: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The error names the variable, which is ignored without trust_env."""
-        monkeypatch.setenv(variable, url)
-        async with Session(budget=Budget()):
-            pass
-        with pytest.raises(ConfigurationError) as caught:
-            async with Session(trust_env=True, budget=Budget()):
-                pass
-
-        assert f"{variable} " in str(caught.value)
-        assert UNUSABLE[url] in str(caught.value)
-        assert "canary" not in str(caught.value)
 
     @pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
     @pytest.mark.parametrize("url", ["socks://127.0.0.1:1080/", "socks5://127.0.0.1:1080", "http://us#er@proxy"])
@@ -448,77 +408,42 @@ class TestUnusable:
 class TestNoProxy:
     """Hosts that the environment exempts."""
 
-    @pytest.mark.parametrize(
-        ("entries", "is_exempt"),
-        [
-            ("*", True),
-            ("papi.binance.com", True),
-            ("PAPI.Binance.com", True),
-            ("binance.com", True),
-            (".binance.com", True),
-            ("*.binance.com", True),
-            ("papi.*", True),
-            ("https://papi.binance.com", True),
-            ("all://binance.com", True),
-            ("papi.binance.com:443", True),
-            ("example.com, papi.binance.com", True),
-            ("example.com papi.binance.com ,", True),
-            ("", False),
-            (",", False),
-            ("api.binance.com", False),
-            ("nance.com", False),
-            ("papi.binance.com:8443", False),
-            ("http://papi.binance.com", False),
-            ("http://*", False),
-            ("10.0.0.0/8,::1,[::1],fe80::/10,localhost", False),
-        ],
+    NAMES = (
+        "*|papi.binance.com|PAPI.Binance.com|binance.com|.binance.com|*.binance.com|papi.*|all://binance.com|"
+        "https://papi.binance.com|papi.binance.com:443|example.com, papi.binance.com|example.com papi.binance.com ,"
     )
-    def test_a_name(self, entries: str, monkeypatch: pytest.MonkeyPatch, *, is_exempt: bool) -> None:
-        """By name, domain, address, network or port."""
-        monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
-        monkeypatch.setenv("NO_PROXY", entries)
-
-        assert (environment_proxies()("https://papi.binance.com") is None) is is_exempt
+    OTHERS = (
+        "|,|api.binance.com|nance.com|papi.binance.com:8443|http://papi.binance.com|http://*|"
+        "10.0.0.0/8,::1,[::1],fe80::/10,localhost"
+    )
 
     @pytest.mark.parametrize(
-        ("host", "entries", "is_exempt"),
+        ("host", "exempting", "others"),
         [
-            ("127.0.0.1", "127.0.0.1", True),
-            ("127.0.0.1", "127.0.0.0/8", True),
-            ("127.0.0.1:8443", "127.0.0.1:8443", True),
-            ("127.0.0.1:8443", "127.0.0.1:443", False),
-            ("127.0.0.1", "10.0.0.0/8", False),
-            ("10.1.2.3", "10.*", True),
-            ("[::1]", "::1", True),
-            ("[::1]", "[::1]", True),
-            ("[::1]:8443", "[::1]:8443", True),
-            ("[::1]", "127.0.0.1", False),
+            ("papi.binance.com", NAMES, OTHERS),
+            ("127.0.0.1", "127.0.0.1|127.0.0.0/8", "10.0.0.0/8"),
+            ("127.0.0.1:8443", "127.0.0.1:8443", "127.0.0.1:443"),
+            ("10.1.2.3", "10.*", "11.*"),
+            ("[::1]", "::1|[::1]", "127.0.0.1"),
+            ("[::1]:8443", "[::1]:8443", "[::1]:443"),
         ],
     )
-    def test_an_address(self, host: str, entries: str, monkeypatch: pytest.MonkeyPatch, *, is_exempt: bool) -> None:
+    def test_by_name_domain_address_network_or_port(
+        self, host: str, exempting: str, others: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Addresses are compared as addresses."""
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
-        monkeypatch.setenv("NO_PROXY", entries)
+        for is_exempt, entries in ((True, exempting), (False, others)):
+            for entry in entries.split("|"):
+                monkeypatch.setenv("NO_PROXY", entry)
 
-        assert (environment_proxies()(f"https://{host}") is None) is is_exempt
+                assert (environment_proxies()(f"https://{host}") is None) is is_exempt, entry
 
     @pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
     @pytest.mark.parametrize(
         "entry",
-        [
-            "[::1",
-            "::1]",
-            "[nope]",
-            "host:port",
-            "host:0",
-            "ftp://x",
-            "a/b",
-            "10.0.0.0/33",
-            "http://[",
-            "ex!mple",
-            "://x",
-        ],
-    )
+        ["[::1", "::1]", "[nope]", "host:port", "host:0", "ftp://x", "a/b", "10.0.0.0/33", "http://[", "ex!mple", "://x"],
+    )  # fmt: skip
     async def test_an_invalid_entry(self, entry: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """The entry is named if there is a proxy, and ignored otherwise."""
         monkeypatch.setenv(variable, f"localhost,{entry}")
@@ -548,11 +473,3 @@ class TestNoProxy:
                         await client.request("GET", "/papi/v1/account", weight=20, returns=dict)
 
         assert (seen.places, len(there.requests)) == (["papi.binance.com:443"], 2)
-
-
-async def test_unreadable_certificates_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the variable."""
-    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
-    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
-        async with Session(trust_env=True, budget=Budget()):
-            pass

@@ -6,8 +6,6 @@ import fcntl
 import json
 import logging
 import os
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -24,36 +22,55 @@ from binance_pm.budget.bans import default_path, read_bans, write_ban
 NOW = 1_800_000_000.0
 
 
-def test_a_ban_is_read_back(tmp_path: Path) -> None:
-    """Writing a ban creates the missing directory."""
-    path = tmp_path / "new" / "bans.json"
-    write_ban(path, "host", NOW + 100, now=NOW)
-
-    assert read_bans(path) == {"host": NOW + 100}
-
-
 def test_no_file_is_no_ban(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A missing file means no bans, and no warning is logged."""
     assert (read_bans(tmp_path / "bans.json"), caplog.text) == ({}, "")
 
 
-def test_a_ban_is_never_shortened(tmp_path: Path) -> None:
-    """An earlier end does not replace a later one."""
-    path = tmp_path / "bans.json"
-    for until in (NOW + 100, NOW + 50):
-        write_ban(path, "host", until, now=NOW)
-
-    assert read_bans(path) == {"host": NOW + 100}
-
-
-def test_bans_of_other_hosts_are_kept_until_they_end(tmp_path: Path) -> None:
-    """Bans that have ended are removed, so the file does not grow."""
-    path = tmp_path / "bans.json"
-    write_ban(path, "ended", NOW + 10, now=NOW)
-    write_ban(path, "lasting", NOW + 1000, now=NOW)
+def test_bans_are_kept_until_they_end(tmp_path: Path) -> None:
+    """An earlier end does not replace a later one, and no ban is longer than three days."""
+    path = tmp_path / "new" / "bans.json"
+    by_proxy = "https://papi.binance.com by 127.0.0.1:3128"
+    for host, end in (("ended", 10), ("lasting", 1000), ("lasting", 50), ("far", 1e9), (by_proxy, 900)):
+        write_ban(path, host, NOW + end, now=NOW)
     write_ban(path, "new", NOW + 200, now=NOW + 10)
 
-    assert read_bans(path) == {"lasting": NOW + 1000, "new": NOW + 200}
+    ends = {"lasting": 1000, "far": 3 * 86400, by_proxy: 900, "new": 200}
+    assert read_bans(path) == {host: NOW + end for host, end in ends.items()}
+
+
+@pytest.mark.parametrize("path", [Path(), Path("/"), Path("a\0b"), Path("\udcff" * 300), Path(__file__) / "bans.json"])
+def test_an_invalid_path_is_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Writing raises no error, so the caller can close its gate."""
+    write_ban(path, "host", NOW + 1, now=NOW)
+
+    assert "a restart will not know" in caplog.text
+
+
+PLACES: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "endless device": lambda path: path.symlink_to("/dev/zero"),
+    "link to nothing": lambda path: path.symlink_to(path.parent / "nothing"),
+    "large file": lambda path: (path.touch(), os.truncate(path, 2**40)),
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_a_path_without_a_regular_file_means_no_bans(place: Callable[[Path], object], tmp_path: Path) -> None:
+    """Reading does not block, and the next ban creates a regular file."""
+    path = tmp_path / "bans.json"
+    place(path)
+
+    assert read_bans(path) == {}
+    write_ban(path, "host", NOW + 100, now=NOW)
+    assert read_bans(path) == {"host": NOW + 100}
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_directory_at_the_path_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The directory means no bans."""
+    assert read_bans(tmp_path) == {}
+    assert "a ban from before is not known" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -71,32 +88,6 @@ def test_a_damaged_file_is_logged_and_means_no_bans(
 
     assert (found, read_bans(path)) == ({}, {"host": NOW + 1})
     assert "cannot be read" in caplog.text
-
-
-def test_an_unreadable_file_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Such as a directory at its path."""
-    path = tmp_path / "bans.json"
-    path.mkdir()
-
-    assert read_bans(path) == {}
-    assert "(IsADirectoryError): a ban from before is not known" in caplog.text or sys.platform == "win32"
-
-
-def test_an_unwritable_path_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The failure raises no error."""
-    (tmp_path / "file").write_text("in the way of the directory")
-
-    write_ban(tmp_path / "file" / "bans.json", "host", NOW + 1, now=NOW)
-
-    assert "The ban of host cannot be written" in caplog.text
-
-
-@pytest.mark.parametrize("path", [Path(), Path("/"), Path("a\0b"), Path("\udcff" * 300)])
-def test_an_invalid_path_is_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever the path is, writing raises no error, so the caller can close its gate."""
-    write_ban(path, "host", NOW + 1, now=NOW)
-
-    assert "a restart will not know" in caplog.text
 
 
 def test_a_directory_without_write_permission_is_logged(
@@ -147,21 +138,6 @@ def test_the_default_path_is_in_the_state_directory_of_the_platform(
     assert default_path() == tmp_path / otherwise / "binance-pm" / "bans.json"
 
 
-def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
-    """Each process reads the stored bans before it writes."""
-    path = tmp_path / "bans.json"
-    code = "import sys, pathlib\nfrom binance_pm.budget.bans import write_ban\nsys.stdin.read()\n"
-    code += f"write_ban(pathlib.Path(sys.argv[1]), sys.argv[2], {NOW + 100}, now={NOW})"
-    writers = [
-        subprocess.Popen([sys.executable, "-c", code, path, f"host {number}"], stdin=subprocess.PIPE)
-        for number in range(8)
-    ]
-    for writer in writers:
-        writer.communicate(timeout=60)
-
-    assert set(read_bans(path)) == {f"host {number}" for number in range(8)}
-
-
 def test_a_stopped_writer_is_not_waited_for(tmp_path: Path) -> None:
     """A stopped process may hold the lock forever, so the wait for the lock is bounded."""
     holder = os.open(tmp_path, os.O_RDONLY)
@@ -200,58 +176,6 @@ def test_only_the_invalid_entry_is_ignored(bad: str, tmp_path: Path, caplog: pyt
     assert "1 of the bans in" in caplog.text
     write_ban(path, "three", NOW + 300, now=NOW)
     assert read_bans(path) == {"one": NOW + 100, "two": NOW + 200, "three": NOW + 300}
-
-
-def test_a_ban_is_cut_to_the_longest_duration(tmp_path: Path) -> None:
-    """A ban written by a wrong clock does not close the gate at every start."""
-    path = tmp_path / "bans.json"
-    path.write_text(json.dumps({"far": NOW + 1e9}))
-
-    write_ban(path, "host", NOW + 100, now=NOW)
-
-    assert read_bans(path) == {"far": NOW + 3 * 86400, "host": NOW + 100}
-
-
-def a_pipe(path: Path) -> None:
-    """Create a pipe without a writer."""
-    os.mkfifo(path)
-
-
-def a_socket(path: Path) -> None:
-    """Create a socket without a listener."""
-    with socket.socket(socket.AF_UNIX) as bound:
-        bound.bind(path.name)
-
-
-def a_link_to_a_device(path: Path) -> None:
-    """Create a link to a device that can be read without end."""
-    path.symlink_to("/dev/zero")
-
-
-def a_link_to_nothing(path: Path) -> None:
-    """Create a link to a missing file."""
-    path.symlink_to(path.parent / "nothing")
-
-
-def a_large_file(path: Path) -> None:
-    """Create a file too large for memory."""
-    path.touch()
-    os.truncate(path, 2**40)
-
-
-@pytest.mark.parametrize("place", [a_pipe, a_socket, a_link_to_a_device, a_link_to_nothing, a_large_file])
-def test_a_path_without_a_regular_file_means_no_bans(
-    place: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Reading does not block, and the next ban creates a regular file."""
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "bans.json"
-    place(path)
-
-    assert read_bans(path) == {}
-    write_ban(path, "host", NOW + 100, now=NOW)
-    assert read_bans(path) == {"host": NOW + 100}
-    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_device_is_never_replaced(
@@ -342,14 +266,6 @@ def test_bans_of_loopback_hosts_are_not_stored(host: str, tmp_path: Path) -> Non
         json.dumps({host: NOW + 100, f"{host} by 10.0.0.1": NOW + 100, "https://papi.binance.com": NOW + 9})
     )
     assert list(read_bans(path)) == ["https://papi.binance.com"]
-
-
-def test_a_ban_through_a_local_proxy_is_stored(tmp_path: Path) -> None:
-    """Through a proxy on this machine, the ban is still the exchange's."""
-    path = tmp_path / "bans.json"
-    write_ban(path, "https://papi.binance.com by 127.0.0.1:3128", NOW + 100, now=NOW)
-
-    assert list(read_bans(path)) == ["https://papi.binance.com by 127.0.0.1:3128"]
 
 
 @pytest.mark.parametrize("variable", ["", "relative/state"])

@@ -25,11 +25,11 @@ from tests.support.clocks import FakeClock
 class TestBans:
     """No request is sent during a ban, even after a restart."""
 
-    async def ban(self, budget: Budget, *, retry_after: str = "300") -> None:
-        """Make one call that is answered with a ban."""
-        async with budget.reserve((Charge(IP, 1),), call=CallInfo("x", ""), max_wait=0) as reservation:
+    async def ban(self, budget: Budget, *, status: int = 418, pool: Pool = IP) -> None:
+        """Make one call that is answered with a ban, or another refusal, of 300 seconds."""
+        async with budget.reserve((Charge(pool, 1),), call=CallInfo("x", ""), max_wait=0) as reservation:
             reservation.mark_sent()
-            reservation.settle(feedback(418, {"retry-after": retry_after}, b""))
+            reservation.settle(feedback(status, {"retry-after": "300"}))
 
     async def test_a_ban_that_ends_before_the_gate_opens_is_stored(self, clock: FakeClock, tmp_path: Path) -> None:
         """A refusal without a ban had closed the gate for longer."""
@@ -46,45 +46,35 @@ class TestBans:
         assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == pytest.approx(300, abs=1)
 
     async def test_a_new_budget_knows_the_rest_of_a_ban(self, clock: FakeClock, tmp_path: Path) -> None:
-        """By the wall clock, as each process has its own monotonic clock."""
+        """A stored ban counts until its end by the wall clock, as each process has its own monotonic clock."""
         await self.ban(budget_by(clock, bans=tmp_path / "bans"))
         clock.now += 100
         restarted = budget_by(clock, bans=tmp_path / "bans")
 
         assert (restarted.gate(HOST).wait(clock.now), restarted.gate(HOST).is_banned(clock.now)) == (200.0, True)
-        with pytest.raises(GateClosed, match="by a ban"):
-            await self.ban(restarted)
-
-    async def test_a_ban_that_has_ended_closes_nothing(self, clock: FakeClock, tmp_path: Path) -> None:
-        """A stored ban counts only until its end."""
-        await self.ban(budget_by(clock, bans=tmp_path / "bans"))
-        clock.now += 300
-
+        clock.now += 200
         assert budget_by(clock, bans=tmp_path / "bans").gate(HOST).wait(clock.now) == 0.0
 
-    async def test_the_error_says_where_a_ban_is_stored_and_how_to_delete_it(
+    async def test_errors_and_checks_say_where_a_ban_is_stored(
         self, clock: FakeClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         """The machine may have another IP after a while."""
         await self.ban(budget_by(clock, bans=tmp_path / "bans"))
         restarted = budget_by(clock, bans=tmp_path / "bans")
 
-        with pytest.raises(GateClosed, match="delete it and start again") as caught:
+        with pytest.raises(GateClosed) as caught:
             await self.ban(restarted)
 
-        assert str(tmp_path / "bans") in str(caught.value)
-        assert f"The ban is kept in {tmp_path / 'bans'}" in caplog.text
-        assert check_limits(restarted, {HOST: "papi"}, weight=0, is_heard=True).advice.endswith(
-            restarted.ban_advice(HOST)
-        )
+        advice = restarted.ban_advice(HOST)
+        check = check_limits(restarted, {HOST: "papi"}, weight=0, is_heard=True)
+        assert str(tmp_path / "bans") in advice
+        assert all(advice.removesuffix(".") in text for text in (str(caught.value), caplog.text, check.advice))
 
     async def test_a_ban_of_this_machine_is_not_stored(self, clock: FakeClock, tmp_path: Path) -> None:
         """A restarted local exchange has no bans."""
         pool = Pool("http://127.0.0.1:9", "papi", LimitType.IP)
         budget = budget_by(clock, bans=tmp_path / "bans")
-        async with budget.reserve((Charge(pool, 1),), call=CallInfo("x", ""), max_wait=0) as reservation:
-            reservation.mark_sent()
-            reservation.settle(feedback(418, {"retry-after": "86400"}, b""))
+        await self.ban(budget, pool=pool)
 
         assert budget.gate(pool.origin).is_banned(clock.now)
         assert budget.ban_advice(pool.origin) == ""
@@ -100,10 +90,7 @@ class TestBans:
 
     async def test_a_429_is_not_stored(self, clock: FakeClock, tmp_path: Path) -> None:
         """Only bans are stored."""
-        budget = budget_by(clock, bans=tmp_path / "bans")
-        async with budget.reserve((Charge(IP, 1),), call=CallInfo("x", ""), max_wait=0) as reservation:
-            reservation.mark_sent()
-            reservation.settle(feedback(429, {"retry-after": "300"}, b""))
+        await self.ban(budget_by(clock, bans=tmp_path / "bans"), status=429)
 
         assert not (tmp_path / "bans").exists()
 
@@ -123,7 +110,7 @@ class TestOrderCount:
         assert budget.gate(HOST).wait(clock.now) == 0.0
         async with budget.reserve((Charge(IP, 1), Charge(other, 1)), call=CallInfo("x", "b"), max_wait=0):
             pass
-        with pytest.raises(BudgetExceeded, match="is free in"):
+        with pytest.raises(BudgetExceeded):
             await budget.reserve((Charge(own, 1),), call=CallInfo("x", "a"), max_wait=10).__aenter__()
 
 
@@ -142,12 +129,9 @@ class TestWarnings:
         assert early == ""
         assert caplog.text.count("rises by 6 with each x, not by 2") == 1
         async with budget.reserve((Charge(IP, 200),), call=CallInfo("x", ""), priority=Priority.ORDER, max_wait=0):
-            assert (
-                budget._scheduler.decide(
-                    budget.reserve((Charge(IP, 400),), call=CallInfo("y", ""), max_wait=0), clock.now
-                ).seconds
-                == math.inf
-            )
+            with pytest.raises(BudgetExceeded) as caught:
+                await budget.reserve((Charge(IP, 400),), call=CallInfo("y", ""), max_wait=0).acquire()
+            assert caught.value.wait == math.inf
 
     async def test_a_weight_that_is_too_high_is_logged_at_once(
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture

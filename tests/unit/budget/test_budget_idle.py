@@ -11,11 +11,11 @@ import pytest
 
 from binance_pm.budget import Budget, Charge, LimitType, Pool, Priority
 from binance_pm.budget.shared import SharedBudget
-from binance_pm.budget.shared.reference import MemoryStore
 from binance_pm.errors import CallInfo
 from tests.support.budget import HOST, MINUTE, feedback
 from tests.support.clocks import ManualClock
-from tests.unit.budget.test_shared import Hand
+from tests.support.memory_store import MemoryStore
+from tests.unit.budget.test_shared import Process
 
 CALL = CallInfo("x", "a")
 LONG = 15 * 60.0
@@ -100,30 +100,6 @@ async def test_a_pool_is_kept_for_minutes(
     assert (pool in pools_of(budget)) is is_known
 
 
-async def test_a_forgotten_pool_starts_empty(budget: Budget, clock: ManualClock) -> None:
-    """As after a restart of the program."""
-    pool = pool_of_path(1)
-    await spend(budget, pool, clock, used=9_000)
-    clock.now += LONG
-    await crowd(budget, clock)
-
-    await spend(budget, pool, clock, used=3)
-
-    assert {state.used for state in budget.snapshot() if state.pool == pool} == {3}
-
-
-async def test_a_pool_with_calls_in_flight_is_kept(budget: Budget, clock: ManualClock) -> None:
-    """Their responses may be late."""
-    pool = pool_of_path(1)
-    async with budget.reserve((Charge(pool, 7),), call=CALL, max_wait=0) as reservation:
-        reservation.mark_sent()
-        clock.now += 100
-        await crowd(budget, clock)
-        clock.now += 15
-        await crowd(budget, clock, first=20_000)
-        assert {state.in_flight for state in budget.snapshot() if state.pool == pool} == {7}
-
-
 async def test_a_pool_with_waiting_calls_is_kept(budget: Budget, clock: ManualClock) -> None:
     """Calls wait for as long as a gate is closed."""
     pool = Pool("https://papi.example", "papi", LimitType.IP)
@@ -186,8 +162,8 @@ async def test_many_weights_of_one_pool_share_the_pool(budget: Budget) -> None:
 
 async def test_a_shared_budget_forgets_too(clock: ManualClock) -> None:
     """A process does not report a pool without usage in the store."""
-    hand = Hand(MemoryStore(), clock)
-    shared: SharedBudget = hand.budget
+    process = Process(MemoryStore(), clock)
+    shared: SharedBudget = process.budget
     pool = pool_of_path(1)
 
     async def call(pool: Pool) -> None:
@@ -201,15 +177,15 @@ async def test_a_shared_budget_forgets_too(clock: ManualClock) -> None:
 
             tasks.start_soon(one)
             await clock.advance(0.0)
-            await hand.go()
+            await process.exchange()
             await clock.advance(0.1)
-            await hand.go()
+            await process.exchange()
 
     await call(pool)
     assert pool in pools_of(shared)
     for _ in range(20):
         await clock.advance(LONG / 20)
-        await hand.go()
+        await process.exchange()
     for number in range(600):
         shared.reserve((Charge(pool_of_path(10_000 + number), 1),), call=CALL, max_wait=60)
 

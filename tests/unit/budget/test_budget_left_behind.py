@@ -51,15 +51,6 @@ class TestExpired:
         assert budget.snapshot()[0].in_flight == 0
         assert budget.gate(HOST).wait(clock.now) == 90.0
 
-    async def test_leaving_an_expired_reservation_releases_nothing_twice(self, clock: FakeClock) -> None:
-        """The call may have been sent after all."""
-        budget = budget_by(clock)
-        async with budget.reserve((Charge(IP, 60),), call=CallInfo("x", ""), max_wait=0):
-            clock.now += 130
-            budget.observe_time(HOST, clock.now, clock.now, asked=clock.now)
-
-        assert budget.snapshot()[0].in_flight == 0
-
     def test_a_timer_of_an_ended_event_loop_is_given_up(self) -> None:
         """The call behind its task is next, and holds the timer."""
         budget = Budget(limits={("papi", LimitType.IP): LIMIT})

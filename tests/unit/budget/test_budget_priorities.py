@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
-import anyio
 import pytest
 import pytest_asyncio
 
@@ -17,7 +15,6 @@ from binance_pm.budget import (
     BudgetEvent,
     Charge,
     LimitType,
-    Pool,
     Priority,
     Refused,
     Reservation,
@@ -25,76 +22,10 @@ from binance_pm.budget import (
 )
 from binance_pm.budget.ledger import PATIENCE, Ledger
 from binance_pm.budget.scheduler import Decision, Scheduler
-from binance_pm.errors import BudgetExceeded, CallInfo, GateClosed
-from binance_pm.limits import Feedback
+from binance_pm.errors import CallInfo
 from tests.support.budget import HOST, IP, LIMIT, MINUTE, budget_by, feedback
 from tests.support.clocks import FakeClock, ManualClock, settled
-
-
-class Desk:
-    """Calls that hold their weight until the test ends them, and an exchange that counts them."""
-
-    def __init__(self, budget: Budget, clock: ManualClock) -> None:
-        self.budget = budget
-        self.clock = clock
-        self.served: list[str] = []
-        self.failed: list[str] = []
-        self.counts: Counter[int] = Counter()
-        """The exchange's count of each minute."""
-        self.tasks: list[asyncio.Task[None]] = []
-        self._release: dict[str, anyio.Event] = {}
-        self.scopes: dict[str, anyio.CancelScope] = {}
-
-    async def call(
-        self,
-        name: str,
-        weight: int,
-        *,
-        priority: Priority = Priority.ORDER,
-        account: str = "desk",
-        max_wait: float = 600.0,
-        holds: bool = False,
-        returning: bool = False,
-        pools: tuple[Pool, ...] = (IP,),
-    ) -> None:
-        """Start a call; `served` lists its name once it has weight."""
-        release = self._release[name] = anyio.Event()
-        if not holds:
-            release.set()
-
-        async def one() -> None:
-            charges = tuple(Charge(pool, weight) for pool in pools)
-            reservation = self.budget.reserve(
-                charges, call=CallInfo(name, account), priority=priority, max_wait=max_wait, returning=returning
-            )
-            with suppress(BudgetExceeded, GateClosed), anyio.CancelScope() as self.scopes[name]:
-                async with reservation:
-                    self.served.append(name)
-                    await release.wait()
-                    reservation.mark_sent()
-                    reservation.settle(self.answer(weight))
-                return
-            self.failed.append(name)
-
-        self.tasks.append(asyncio.create_task(one()))
-        await settled()
-
-    async def end(self, name: str) -> None:
-        """End a call that holds its weight with a response."""
-        self._release[name].set()
-        await settled()
-
-    def answer(self, weight: int) -> Feedback:
-        """Count the call at the exchange and return the response."""
-        minute = int(self.clock.now // 60)
-        self.counts[minute] += weight
-        return feedback(200, {"x-mbx-used-weight-1m": str(self.counts[minute])}, b"{}")
-
-    async def close(self) -> None:
-        """Cancel all waiting calls."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+from tests.support.desk import Desk
 
 
 @pytest_asyncio.fixture
@@ -128,16 +59,16 @@ class TestPriorities:
 
         assert desk.served == ["holder", "ORDER", "POLL", "BACKGROUND"]
 
-    async def test_a_returning_call_goes_first_in_its_priority(self, desk: Desk) -> None:
-        """Only orders go before a returning call."""
+    async def test_a_requeued_call_goes_first_in_its_priority(self, desk: Desk) -> None:
+        """Only orders go before a requeued call."""
         await desk.call("holder", 900, holds=True)
         await desk.call("poll", 200, priority=Priority.POLL)
-        await desk.call("returning", 150, priority=Priority.POLL, returning=True)
+        await desk.call("requeued", 150, priority=Priority.POLL, requeued=True)
         await desk.call("order", 100)
         await desk.end("holder")
         await desk.clock.advance(60)
 
-        assert desk.served == ["holder", "order", "returning", "poll"]
+        assert desk.served == ["holder", "order", "requeued", "poll"]
 
     async def test_accounts_take_turns(self, desk: Desk) -> None:
         """Many polls of one account do not delay the other, although each account has its own pool."""
@@ -174,23 +105,6 @@ class TestPriorities:
 
 class TestWaiting:
     """How long calls wait, and for what."""
-
-    async def test_a_call_that_would_wait_too_long_fails_at_once(self, desk: Desk) -> None:
-        """If the minute is known to be full, no call waits in vain."""
-        await desk.call("full", 900)
-        await desk.call("impatient", 200, max_wait=50.0)
-
-        assert (desk.failed, desk.budget.waiting) == (["impatient"], 0)
-
-    async def test_a_call_with_enough_time_waits(self, desk: Desk) -> None:
-        """Until the turn of the minute, and no longer."""
-        await desk.call("full", 900)
-        await desk.call("patient", 200, max_wait=58.0)
-        await desk.clock.advance(56.9)
-        before = list(desk.served)
-        await desk.clock.advance(0.3)
-
-        assert (before, desk.served) == (["full"], ["full", "patient"])
 
     async def test_cancelling_the_call_in_front_lets_the_next_one_go(self, desk: Desk) -> None:
         """At once; the cancelled call leaves nothing behind."""
@@ -238,23 +152,18 @@ class TestWaiting:
 
         assert (before, desk.served) == (["full"], ["full", "next"])
 
-    async def test_only_calls_that_fit_are_woken(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A response with room for one call does not wake a hundred."""
+    async def test_only_calls_that_fit_are_woken(self, desk: Desk) -> None:
+        """A response with room for one call wakes that call and the next one, which holds the timer."""
         await desk.call("holder", 900, holds=True)
         for number in range(100):
             await desk.call(str(number), 500)
-        looked: list[Reservation] = []
-        look = Budget._seconds_to_next_look
-
-        def patience(budget: Budget, reservation: Reservation) -> float:
-            looked.append(reservation)
-            return look(budget, reservation)
-
-        monkeypatch.setattr(Budget, "_seconds_to_next_look", patience)
+        woken: list[Reservation] = []
+        for waiting, _ in desk.budget._scheduler.waiting(desk.clock.now):
+            waiting.wake = lambda waiting=waiting, wake=waiting.wake: woken.append(waiting) or wake()
         desk.scopes["holder"].cancel()
         await settled()
 
-        assert (len(desk.served), len(looked)) == (2, 1)
+        assert (len(desk.served), len(woken)) == (2, 2)
 
     @pytest.mark.timeout(300)
     def test_ten_thousand_waiting_calls_need_few_checks_each(
@@ -336,16 +245,11 @@ class TestEvents:
         async with AsyncExitStack() as stack:
             entered: list[Reservation] = []
             for number in range(3):
-                budget.gate(HOST)
-                entered.append(
-                    await stack.enter_async_context(
-                        budget.reserve((Charge(IP, 1),), call=CallInfo("x", ""), max_wait=100 * number)
-                    )
-                )
+                reserved = budget.reserve((Charge(IP, 1),), call=CallInfo("x", ""), max_wait=100 * number)
+                entered.append(await stack.enter_async_context(reserved))
                 entered[-1].mark_sent()
             for reservation, (status, wait) in zip(entered, ((429, "100"), (418, "200"), (403, "300")), strict=True):
-                given = feedback(status, {"retry-after": wait}, b"")
-                reservation.settle(given)
+                reservation.settle(feedback(status, {"retry-after": wait}))
 
         assert events[3:] == [
             Refused(HOST, 429, banned=False, seconds=100.0),

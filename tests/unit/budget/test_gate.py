@@ -1,4 +1,4 @@
-"""The gate of a host."""
+"""The gate of an origin."""
 
 from __future__ import annotations
 
@@ -10,35 +10,17 @@ from binance_pm.budget.gate import LONGEST_BAN, Gate, closing_seconds
 from tests.support.budget import feedback
 
 
-def test_is_open_at_first() -> None:
-    """No call waits before the exchange has refused one."""
-    assert Gate().wait(now=0.0) == 0.0
-
-
-def test_stays_closed_until_the_given_time() -> None:
-    """The wait is the rest of that time."""
+def test_stays_closed_until_the_latest_of_the_given_times() -> None:
+    """A gate is open at first, a shorter refusal does not shorten a longer one, and a ban ends by itself."""
     gate = Gate()
-    gate.close(100.0, banned=False)
-
-    assert (gate.wait(90.0), gate.wait(100.0)) == (10.0, 0.0)
-
-
-def test_is_never_opened_earlier() -> None:
-    """A later, shorter refusal does not shorten the first."""
-    gate = Gate()
+    waits = [gate.wait(0.0)]
     gate.close(100.0, banned=True)
     gate.close(50.0, banned=False)
-
-    assert (gate.until, gate.is_banned(99.0)) == (100.0, True)
-
-
-def test_forgets_the_ban_when_it_opens() -> None:
-    """A refusal after the end of a ban is an ordinary one again."""
-    gate = Gate()
-    gate.close(100.0, banned=True)
+    waits += [gate.wait(90.0), gate.wait(100.0)]
     gate.close(200.0, banned=False)
 
-    assert (gate.is_banned(99.0), gate.is_banned(100.0)) == (True, False)
+    assert (waits, gate.until) == ([0.0, 10.0, 0.0], 200.0)
+    assert (gate.is_banned(99.0), gate.is_banned(100.0), gate.ban_left(90.0)) == (True, False, 10.0)
 
 
 MINUTE = 30_000_000 * 60.0
@@ -64,14 +46,10 @@ def test_a_429_closes_it_at_least_for_the_rest_of_the_minute(retry_after: str | 
     assert closes_for(429, retry_after=retry_after) == seconds
 
 
-def test_waits_for_the_next_minute_if_the_minute_may_have_turned() -> None:
-    """The refusal may belong to either of the two minutes."""
-    assert closes_for(429, bounds=(MINUTE + 59.5, MINUTE + 60.5)) == 60.5
-
-
-def test_bounds_that_span_years_close_it_for_two_minutes() -> None:
-    """The current minute is not known then."""
-    assert closes_for(429, bounds=(0.0, MINUTE)) == 120.0
+@pytest.mark.parametrize(("bounds", "seconds"), [((MINUTE + 59.5, MINUTE + 60.5), 60.5), ((0.0, MINUTE), 120.0)])
+def test_waits_for_the_minute_after_the_latest_that_is_possible(bounds: tuple[float, float], seconds: float) -> None:
+    """The refusal may belong to any of the possible minutes; two minutes are enough if the bounds span years."""
+    assert closes_for(429, bounds=bounds) == seconds
 
 
 @pytest.mark.parametrize(
@@ -109,38 +87,38 @@ HOURS, NOW = 7200.0, MINUTE + 20
 @pytest.mark.parametrize("date", [None, 0.0, HOURS, -HOURS])
 @pytest.mark.parametrize("wall", [0.0, HOURS, -HOURS])
 @pytest.mark.parametrize("by", ["date", "wall", "exchange"])
-@pytest.mark.parametrize("is_heard", [True, False])
+@pytest.mark.parametrize("is_synchronised", [True, False])
 def test_it_opens_by_the_latest_of_all_clocks(
-    status: int, date: float | None, wall: float, by: str, *, is_heard: bool
+    status: int, date: float | None, wall: float, by: str, *, is_synchronised: bool
 ) -> None:
     """By any clock, the stated end has passed; a `Date` counts only if no other time is known."""
     clocks = {"wall": NOW + wall, "exchange": NOW}
-    if date is not None and not is_heard:
+    if date is not None and not is_synchronised:
         clocks["date"] = NOW + date
     ends = int(clocks.get(by, NOW)) + 300
 
-    seconds = closes_by(status, ends, date=date, wall=wall, is_heard=is_heard)
+    seconds = closes_by(status, ends, date=date, wall=wall, is_synchronised=is_synchronised)
 
     assert seconds == max(ends - clock for clock in clocks.values())
 
 
 @pytest.mark.parametrize("status", [429, 418])
-@pytest.mark.parametrize("is_heard", [True, False])
+@pytest.mark.parametrize("is_synchronised", [True, False])
 @pytest.mark.parametrize(("date", "wall"), [(-1e8, 0.0), (0.0, -1e8), (1e8, 0.0), (0.0, 1e8)])
 def test_a_clock_that_is_years_off_closes_it_for_no_longer(
-    status: int, date: float, wall: float, *, is_heard: bool
+    status: int, date: float, wall: float, *, is_synchronised: bool
 ) -> None:
     """No ban is longer than three days."""
-    assert closes_by(status, int(NOW) + 300, date=date, wall=wall, is_heard=is_heard) == 300
+    assert closes_by(status, int(NOW) + 300, date=date, wall=wall, is_synchronised=is_synchronised) == 300
 
 
 @pytest.mark.parametrize("ends", [2_000_000_000, 9_999_999_999])
 def test_an_end_years_ahead_closes_it_for_three_days(ends: int) -> None:
     """By any of the clocks."""
-    assert closes_by(418, ends, date=0.0, wall=0.0, is_heard=True) == LONGEST_BAN
+    assert closes_by(418, ends, date=0.0, wall=0.0, is_synchronised=True) == LONGEST_BAN
 
 
-def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_heard: bool) -> float:
+def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_synchronised: bool) -> float:
     """Return for how long a refusal with a stated end closes the gate if the clocks are off by so much."""
     headers = {"retry-after": formatdate(ends, usegmt=True)} if status == 429 else {}
     if date is not None:
@@ -150,7 +128,7 @@ def closes_by(status: int, ends: int, *, date: float | None, wall: float, is_hea
         bounds=(NOW, NOW + 1),
         minute=60.0,
         wall=NOW + wall,
-        is_heard=is_heard,
+        is_synchronised=is_synchronised,
     )
 
 

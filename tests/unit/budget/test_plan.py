@@ -36,21 +36,12 @@ def plan(accounts: int, every: float, *polls: Poll, available: float = 6000, min
     )
 
 
-def test_ip_weight_is_needed_for_every_account() -> None:
-    """The pool of the IP needs the weight of all accounts' readings in a minute."""
-    made = plan(10, 5, ACCOUNT)
+def test_the_shortest_interval_depends_on_weight_and_minute() -> None:
+    """No interval fits if external usage takes the whole limit, and any fits if nothing is polled."""
+    plans = [plan(10, 5, ACCOUNT), plan(10, 5, ACCOUNT, minute=6), plan(1, 1e9, ACCOUNT, available=0), plan(10, 1)]
 
-    assert (made.pools[0].needed, made.shortest, made.fits) == (2400, 2, True)
-
-
-def test_weight_counted_per_account_is_needed_once() -> None:
-    """A pool of each account counts the readings of that account only."""
-    made = plan(10, 5, PRO)
-
-    assert {pool.name: pool.needed for pool in made.pools} == {
-        "IP /sapi/v1/portfolio/account": 600,
-        "UID /sapi/v1/portfolio/account": 60,
-    }
+    assert [(made.shortest, made.fits) for made in plans] == [(2, True), (0.2, True), (math.inf, False), (0, True)]
+    assert plans[0].pools[0].needed == 2400
 
 
 def test_endpoints_of_one_pool_are_added() -> None:
@@ -82,23 +73,6 @@ def test_the_fullest_pool_decides() -> None:
     )
 
     assert (made.shortest, made.fits) == (30, False)
-
-
-def test_no_interval_fits_if_nothing_is_left() -> None:
-    """External usage takes the whole limit."""
-    made = plan(1, 1e9, ACCOUNT, available=0)
-
-    assert (made.shortest, made.fits) == (math.inf, False)
-
-
-def test_reading_nothing_always_fits() -> None:
-    """Without endpoints the shortest interval is 0."""
-    assert (plan(10, 1).shortest, plan(10, 1).fits) == (0, True)
-
-
-def test_a_test_exchange_may_have_a_minute_of_another_length() -> None:
-    """The limit holds for each of the exchange's minutes."""
-    assert plan(10, 5, ACCOUNT, minute=6).shortest == 0.2
 
 
 @given(

@@ -6,7 +6,6 @@ import gc
 import os
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import anyio
@@ -15,37 +14,38 @@ import pytest
 
 from binance_pm.budget import Charge, LimitType, Priority
 from binance_pm.budget.shared import SharedBudget
-from binance_pm.budget.shared.messages import Message, Reply
-from binance_pm.budget.shared.reference import MemoryStore
-from binance_pm.budget.shared.store import Store
+from binance_pm.budget.shared.messages import StoreMessage, StoreReply
+from binance_pm.budget.shared.worker import Store
 from binance_pm.errors import CallInfo
 from binance_pm.redis_client import StoreLost
 from tests.support.budget import PAPI, feedback
+from tests.support.memory_store import MemoryStore
+from tests.support.waiting import wait_until
 
 CALL = CallInfo("account", "desk")
 
 
-class Kept(MemoryStore):
+class ThreadSafeStore(MemoryStore):
     """A store in memory for several threads."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lock = threading.Lock()
-        self.lasts: dict[str, Message] = {}
+        self.lasts: dict[str, StoreMessage] = {}
         self.error: BaseException | None = None
 
     def connect(self) -> Store:
         """Return a connection of one process."""
-        return Line(self)
+        return Connection(self)
 
 
-class Line:
+class Connection:
     """The connection of one process."""
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: ThreadSafeStore) -> None:
         self._kept = kept
 
-    def exchange(self, message: Message) -> Reply:
+    def exchange(self, message: StoreMessage) -> StoreReply:
         """Exchange one message."""
         if self._kept.error:
             raise self._kept.error
@@ -57,17 +57,9 @@ class Line:
         """Nothing has to be closed."""
 
 
-def process(kept: Kept) -> SharedBudget:
+def process(kept: ThreadSafeStore) -> SharedBudget:
     """A process of the budget."""
     return SharedBudget("redis://unused", connect=kept.connect, limits={("papi", LimitType.IP): 6000}, minute=1e6)
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Whether the condition holds within ten seconds."""
-    until = time.monotonic() + 10
-    while not holds() and time.monotonic() < until:
-        time.sleep(0.005)
-    return holds()
 
 
 def threads() -> int:
@@ -87,7 +79,7 @@ async def spend(budget: SharedBudget, times: int) -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_processes_share_the_weight(backend: str) -> None:
     """The thread wakes calls of several tasks, on either event loop, and all calls are counted."""
-    kept = Kept()
+    kept = ThreadSafeStore()
     budgets = [process(kept) for _ in range(2)]
 
     async def main(budget: SharedBudget) -> None:
@@ -111,7 +103,7 @@ def test_processes_share_the_weight(backend: str) -> None:
 
 def test_calls_go_on_without_the_store() -> None:
     """Calls do not wait for the lost store, and the thread tries again."""
-    kept = Kept()
+    kept = ThreadSafeStore()
     kept.error = StoreLost("gone")
     budget = process(kept)
 
@@ -119,13 +111,13 @@ def test_calls_go_on_without_the_store() -> None:
     assert budget.is_store_lost
     kept.error = None
 
-    assert eventually(lambda: not budget.is_store_lost)
+    wait_until(lambda: not budget.is_store_lost)
     budget.close()
 
 
 def test_an_error_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> None:
     """Whatever the error, calls go on, the error is logged, and the store is tried again."""
-    kept = Kept()
+    kept = ThreadSafeStore()
     kept.error = ValueError("a fault")
     budget = process(kept)
 
@@ -133,14 +125,14 @@ def test_an_error_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> N
     assert (budget.is_store_lost, "ValueError: a fault" in caplog.text) == (True, True)
     kept.error = None
 
-    assert eventually(lambda: not budget.is_store_lost)
+    wait_until(lambda: not budget.is_store_lost)
     budget.close()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_ended_thread_is_replaced() -> None:
     """A later call starts a new thread, which treats the last message as possibly lost."""
-    kept = Kept()
+    kept = ThreadSafeStore()
     kept.error = SystemExit()
     budget = process(kept)
     before = threads()
@@ -152,13 +144,13 @@ def test_an_ended_thread_is_replaced() -> None:
         anyio.run(spend, budget, 1)
         return not budget.is_store_lost
 
-    assert eventually(is_back)
+    wait_until(is_back)
     budget.close()
 
 
 def test_closing_during_calls_disturbs_no_call() -> None:
     """Each thread ends before the next one sends, and no call fails."""
-    budget = process(Kept())
+    budget = process(ThreadSafeStore())
     before = threads()
 
     def call_often() -> None:
@@ -174,31 +166,31 @@ def test_closing_during_calls_disturbs_no_call() -> None:
             ended.result(timeout=30)
 
     budget.close()
-    assert eventually(lambda: threads() == before)
+    wait_until(lambda: threads() == before)
 
 
 def test_nothing_runs_before_the_first_call_nor_after_the_last() -> None:
     """The first call starts the thread and closing ends the thread; the next call starts a new one."""
-    budget = process(Kept())
+    budget = process(ThreadSafeStore())
     before = threads()
     for _ in range(2):
         anyio.run(spend, budget, 1)
         assert threads() == before + 1
         budget.close()
-        assert eventually(lambda: threads() == before)
+        wait_until(lambda: threads() == before)
     budget.close()
 
 
 def test_an_unused_budget_returns_its_weight() -> None:
     """The thread does not keep the budget alive."""
-    kept = Kept()
+    kept = ThreadSafeStore()
     budget = process(kept)
     before = threads()
     anyio.run(spend, budget, 1)
     del budget
     gc.collect()
 
-    assert eventually(lambda: threads() == before)
+    wait_until(lambda: threads() == before)
     assert [message.lease for message in kept.lasts.values()] == [0.0]
 
 
@@ -206,7 +198,7 @@ def test_an_unused_budget_returns_its_weight() -> None:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_is_a_process_of_its_own() -> None:
     """The child has another name, no weight of its parent's, and a thread and a connection of its own."""
-    kept = Kept()
+    kept = ThreadSafeStore()
     budget = process(kept)
     anyio.run(spend, budget, 1)
     reading, writing = os.pipe()

@@ -2,104 +2,69 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
-from email.utils import formatdate
 
 import pytest
 import pytest_asyncio
 
-from binance_pm.budget import Budget, Charge, Pool, Priority, Waiting
-from binance_pm.errors import BudgetExceeded, CallInfo, GateClosed
-from binance_pm.limits import Feedback
-from tests.support.budget import IP, LIMIT, MINUTE, SAPI, budget_by, feedback
-from tests.support.clocks import ManualClock, settled
-
-
-class Line:
-    """Polls of one weight each, answered when the test says so."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        self.clock = clock
-        self.budget: Budget = budget_by(clock)
-        self.used = 0
-        """What the exchange has counted in this minute, as its headers say."""
-        self._answers: dict[str, asyncio.Future[Feedback]] = {}
-        self.tasks: list[asyncio.Task[None]] = []
-
-    async def ask(self, name: str, weight: int = 10, *, priority: Priority = Priority.POLL, pool: Pool = IP) -> None:
-        """Start a call."""
-        answer = self._answers[name] = asyncio.get_running_loop().create_future()
-
-        async def one() -> None:
-            charges = (Charge(pool, weight),)
-            with suppress(BudgetExceeded, GateClosed):
-                async with self.budget.reserve(
-                    charges, call=CallInfo(name, "desk"), priority=priority, max_wait=600
-                ) as held:
-                    held.mark_sent()
-                    held.settle(await answer)
-
-        self.tasks.append(asyncio.create_task(one()))
-        await settled()
-
-    async def answer(self, name: str, *, status: int = 200) -> None:
-        """Answer a call that was sent."""
-        headers = {"date": formatdate(self.clock.now, usegmt=True), "x-mbx-used-weight-1m": str(self.used)}
-        self._answers[name].set_result(feedback(status, headers, b"{}"))
-        await settled()
-
-    async def spend(self, weight: int, *, others: int = 0) -> None:
-        """Send and answer an order, with external usage."""
-        self.used += weight + others
-        await self.ask("spent", weight, priority=Priority.ORDER)
-        await self.answer("spent")
-
-    def waits(self, name: str) -> Waiting:
-        """What a call waits for."""
-        return self.budget.pending()[CallInfo(name, "desk")]
+from binance_pm.budget import Charge, Pool, Priority, Waiting
+from binance_pm.errors import CallInfo
+from tests.support.budget import HOST, IP, LIMIT, MINUTE, SAPI, budget_by
+from tests.support.clocks import ManualClock
+from tests.support.desk import Desk
 
 
 @pytest_asyncio.fixture
-async def line(manual_clock: ManualClock) -> AsyncGenerator[Line]:
+async def desk(manual_clock: ManualClock) -> AsyncGenerator[Desk]:
     """A quarter of a minute has passed."""
-    manual_clock.now = MINUTE + 15.2
-    made = Line(manual_clock)
-    yield made
-    for task in made.tasks:
-        task.cancel()
-    await asyncio.gather(*made.tasks, return_exceptions=True)
+    now = manual_clock.now = MINUTE + 15.2
+    desk = Desk(budget_by(manual_clock), manual_clock)
+    desk.budget.observe_time(HOST, now, now, asked=now)
+    yield desk
+    await desk.close()
 
 
-async def test_a_sent_call_waits_for_its_response(line: Line, manual_clock: ManualClock) -> None:
+async def start(
+    desk: Desk, name: str, weight: int = 10, *, priority: Priority = Priority.POLL, pool: Pool = IP
+) -> None:
+    """Start a call that is answered when the test says so."""
+    await desk.call(name, weight, priority=priority, pools=(pool,), holds=True, is_sent=True)
+
+
+def waits(desk: Desk, name: str) -> Waiting:
+    """Return what a call waits for."""
+    return desk.budget.pending()[CallInfo(name, "desk")]
+
+
+async def test_a_sent_call_waits_for_its_response(desk: Desk, manual_clock: ManualClock) -> None:
     """Not for weight; an answered call waits for nothing."""
-    await line.ask("a")
+    await start(desk, "a")
     await manual_clock.advance(3.2)
 
-    assert line.waits("a").reason == "response"
-    assert line.waits("a").text == "sent 3.2 s ago, no response yet"
-    await line.answer("a")
-    assert line.budget.pending() == {}
+    waiting = waits(desk, "a")
+    assert (waiting.reason, waiting.seconds) == ("response", pytest.approx(3.2))
+    await desk.end("a")
+    assert desk.budget.pending() == {}
 
 
-async def test_a_call_with_weight_waits_for_a_connection(line: Line, manual_clock: ManualClock) -> None:
+async def test_a_call_with_weight_waits_for_a_connection(desk: Desk, manual_clock: ManualClock) -> None:
     """The call was not sent yet."""
-    async with line.budget.reserve((Charge(IP, 10),), call=CallInfo("a", "desk"), max_wait=1):
+    async with desk.budget.reserve((Charge(IP, 10),), call=CallInfo("a", "desk"), max_wait=1):
         await manual_clock.advance(2)
 
-        assert line.waits("a").reason == "connection"
-        assert line.waits("a").text == "connecting to papi.example since 2.0 s, nothing was sent yet"
+        waiting = waits(desk, "a")
+        assert (waiting.reason, waiting.origin, waiting.seconds) == ("connection", IP.origin, 2.0)
 
 
-async def test_a_full_minute_shows_external_and_own_usage(line: Line) -> None:
+async def test_a_full_minute_shows_external_and_own_usage(desk: Desk) -> None:
     """Both are shown until the minute ends."""
-    await line.spend(60)
-    await line.spend(40, others=800)
+    await desk.call("spent", 60)
+    desk.counts[int(MINUTE // 60)] += 800
+    await desk.call("spent", 40)
 
-    await line.ask("a", 100)
+    await start(desk, "a", 100)
 
-    waiting = line.waits("a")
+    waiting = waits(desk, "a")
     assert waiting.seconds == pytest.approx(44.8, abs=1.0)
     assert waiting == Waiting(
         reason="minute",
@@ -110,76 +75,58 @@ async def test_a_full_minute_shows_external_and_own_usage(line: Line) -> None:
         limit=LIMIT,
         external=800,
     )
-    assert line.waits("a").text.startswith(
-        "waiting for weight: others used 800 of 1,000 of /papi, own calls 100; the minute ends in 4"
-    )
-    assert line.waits("a").brief == "weight: others 800/1,000"
 
 
-async def test_a_minute_filled_by_own_calls_shows_no_external_usage(line: Line) -> None:
-    """For calls of any priority."""
-    await line.spend(940)
-
-    await line.ask("a", 60, priority=Priority.ORDER)
-
-    assert line.waits("a").text.startswith("waiting for weight: own calls used 940 of 1,000 of /papi; the minute ends")
-
-
-async def test_calls_in_flight_hold_the_weight(line: Line) -> None:
+async def test_calls_in_flight_hold_the_weight(desk: Desk) -> None:
     """Their responses free weight before the next minute."""
-    await line.spend(10)
-    await line.ask("heavy", 900, priority=Priority.ORDER)
+    await desk.call("spent", 10)
+    await start(desk, "heavy", 900, priority=Priority.ORDER)
 
-    await line.ask("a", 100, priority=Priority.ORDER)
+    await start(desk, "a", 100, priority=Priority.ORDER)
 
-    assert line.waits("a").reason == "responses"
-    assert line.waits("a").seconds is None
-    assert "calls in flight hold what is left of 1,000 of /papi" in line.waits("a").text
+    assert (waits(desk, "a").reason, waits(desk, "a").seconds) == ("responses", None)
 
 
-async def test_calls_wait_for_the_response_to_the_first(line: Line) -> None:
+async def test_calls_wait_for_the_response_to_the_first(desk: Desk) -> None:
     """External usage is not known before."""
-    await line.ask("first")
-    await line.ask("second")
+    await start(desk, "first")
+    await start(desk, "second")
 
-    assert (line.waits("first").reason, line.waits("second").reason) == ("response", "probe")
+    assert (waits(desk, "first").reason, waits(desk, "second").reason) == ("response", "probe")
 
 
-async def test_polls_are_spread_over_the_minute(line: Line) -> None:
+async def test_polls_are_spread_over_the_minute(desk: Desk) -> None:
     """Polls beyond the pace wait although the minute has room."""
-    await line.spend(10)
+    await desk.call("spent", 10)
     name = ""
     for number in range(9):
         name = f"poll-{number}"
-        await line.ask(name, 100)
-        if line.waits(name).reason != "response":
+        await start(desk, name, 100)
+        if waits(desk, name).reason != "response":
             break
-        line.used += 100
-        await line.answer(name)
+        await desk.end(name)
 
-    assert line.waits(name).reason == "pace"
-    assert line.waits(name).text == "waiting for weight: calls are spread over the rest of the minute of /papi"
+    assert waits(desk, name).reason == "pace"
 
 
-async def test_a_closed_gate_is_shown_with_its_host(line: Line, manual_clock: ManualClock) -> None:
+async def test_a_closed_gate_is_shown_with_its_host(desk: Desk, manual_clock: ManualClock) -> None:
     """The remaining time is shown, too."""
-    line.budget.gate(IP.origin).close(manual_clock.now + 41, banned=False)
-    await line.ask("a")
+    desk.budget.gate(IP.origin).close(manual_clock.now + 41, banned=False)
+    await start(desk, "a")
 
-    assert line.waits("a").text == "the gate of papi.example is closed for 41 s"
     await manual_clock.advance(40)
-    assert line.waits("a").text == "the gate of papi.example is closed for 1 s"
+    assert waits(desk, "a") == Waiting(reason="gate", origin=IP.origin, seconds=1.0)
 
 
-async def test_the_snapshot_shows_what_the_calls_of_a_pool_wait_for(line: Line, manual_clock: ManualClock) -> None:
+async def test_the_snapshot_shows_what_the_calls_of_a_pool_wait_for(desk: Desk, manual_clock: ManualClock) -> None:
     """Each pool shows the reason of its own calls."""
-    await line.spend(10)
-    await line.ask("other", pool=SAPI)
-    await line.ask("behind", pool=SAPI)
-    line.budget.gate(IP.origin).close(manual_clock.now + 5, banned=False)
-    await line.ask("a")
+    await desk.call("spent", 10)
+    await start(desk, "other", pool=SAPI)
+    await start(desk, "behind", pool=SAPI)
+    desk.budget.gate(IP.origin).close(manual_clock.now + 5, banned=False)
+    await start(desk, "a")
 
-    told = {state.pool: state.waiting_for for state in line.budget.snapshot()}
+    reasons = {state.pool: state.waiting_for for state in desk.budget.snapshot()}
 
-    assert (told[IP], told[SAPI]) == (line.waits("a"), line.waits("behind"))
-    assert line.waits("a").reason == "gate"
+    assert (reasons[IP], reasons[SAPI]) == (waits(desk, "a"), waits(desk, "behind"))
+    assert waits(desk, "a").reason == "gate"

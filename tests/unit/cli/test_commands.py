@@ -21,7 +21,7 @@ from binance_pm.sandbox.handlers import HANDLERS
 from binance_pm.testing import Sandbox
 from tests.support.command import environment_of
 from tests.support.raw_server import refusing_port
-from tests.support.sample import accepted_call
+from tests.support.sample import NO_SUCH_THING, accepted_call
 
 
 class NewOrder(TypedDict, total=False):
@@ -62,11 +62,14 @@ class TestCall:
 
     @pytest.mark.parametrize("name", sorted(ENDPOINTS.keys() & HANDLERS))
     def test_every_simulated_endpoint_is_a_command(self, run: Any, name: str) -> None:
-        """Each prints its response from the local exchange as JSON, with amounts in plain notation."""
+        """Each prints its response from the local exchange as JSON, with amounts in plain notation, or its refusal."""
         call = accepted_call(name)
         options = [part for argument, value in call.items() for part in option_of(argument, value)]
         ended = run("call", name, "--sandbox", *options)
 
+        if any(f"(code {code}, " in ended.err for code in NO_SUCH_THING):
+            assert (ended.code, ended.out) == (1, "")
+            return
         assert (ended.code, ended.err) == (0, "")
         assert isinstance(json.loads(ended.out), dict | list)
         assert not re.search(r'": "-?[\d.]+E', ended.out)

@@ -61,10 +61,10 @@ class TestOrder:
         accounts = [
             account("calm", "1.9"),
             account("calmer", "9"),
-            account("warned", "1.4", below=("warn",)),
+            account("warned", "1.4", crossed=("warn",)),
             account("failed", "8", error="no"),
             account("stale", "7", is_stale=True),
-            account("alarmed", "1.1", below=("warn", "alarm")),
+            account("alarmed", "1.1", crossed=("warn", "alarm")),
             account("liquidated", "5", status=AccountStatus.FORCE_LIQUIDATION),
             account("new status", "6", status=AccountStatus("SOMETHING_NEW")),
             account("at liquidation", "1.05"),
@@ -101,7 +101,7 @@ class TestWidth:
     @pytest.mark.parametrize("width", [44, 50, 60, 70, 80, 100, 200])
     def test_a_narrow_screen_omits_columns_and_cuts_no_value(self, width: int) -> None:
         """The columns are omitted in the documented order."""
-        rows = rows_of(changed(calm(), desk_02={"age": 99.9, "is_stale": True, "bound": 20.0}))
+        rows = rows_of(changed(calm(), desk_02={"age": 99.9, "is_stale": True, "max_age": 20.0}))
         shown = table(rows, width, trend=history_of(calm()).trend)
 
         head = text_of(shown.head)
@@ -329,7 +329,7 @@ class TestWarnings:
             ([account("a", "3", age=50, is_stale=True)], " ALL STALE: no account was read for 50 s"),
             # The plan hardly reads the accounts, for example because of external usage, but keeps its promise.
             (
-                [account("a", "3", age=40.0, interval=80.0, bound=85.0), account("b", "3", age=60.0, bound=85.0)],
+                [account("a", "3", age=40.0, interval=80.0, max_age=85.0), account("b", "3", age=60.0, max_age=85.0)],
                 " QUIET: no account was read for 40 s; the most urgent is planned every 15 s",
             ),
             ([account("a", "3", error=NO_NAME), account("b", None, error=NO_NAME)], f" FAILING: {FAILED}"),
@@ -366,7 +366,7 @@ class TestWarnings:
         assert texts(shown)[4].endswith(" 3.0s")
 
     def test_paused_accounts_become_stale(self) -> None:
-        """Their ages exceed the bound during the pause."""
+        """Their ages exceed the maximum age during the pause."""
         paused = FleetState(at=NOON - 30, accounts=[account("a", "3", age=1.0)])
         shown = screen(fleet_state([account("a", "3", age=1.0)]), View(paused=paused))
 
@@ -374,7 +374,7 @@ class TestWarnings:
 
     def test_counts_are_never_cut(self) -> None:
         """On a narrow screen, zeros and the word live are omitted first."""
-        accounts = [account(f"{n}", "1.1", below=("alarm",), is_stale=n < 400, error="no") for n in range(999)]
+        accounts = [account(f"{n}", "1.1", crossed=("alarm",), is_stale=n < 400, error="no") for n in range(999)]
         accounts += [account(f"u{n}", None) for n in range(111)]
 
         head = texts(screen(fleet_state(accounts)))[0]
@@ -450,11 +450,11 @@ class TestHistory:
     def test_readings_are_not_in_the_log(self) -> None:
         """Otherwise they would displace the events; the table shows the readings."""
         history = History()
-        history.receive(Stale(label="a", at=NOON, age=None, bound=5.0, reason="unknown"))
+        history.receive(Stale(label="a", at=NOON, age=None, max_age=5.0, reason="unknown"))
         history.receive(Reading(label="b", at=NOON, responses=responses("3"), changed={}))
 
         assert [entry.text for entry in history.log] == [
-            "12:00:00Z Stale            a: never read, bound 5.0 s: unknown"
+            "12:00:00Z Stale            a: never read, maximum age 5.0 s: unknown"
         ]
         assert history.events("b") == ("12:00:00Z Reading          b: nothing changed",)
 
@@ -474,8 +474,8 @@ def test_a_refresh_costs_little() -> None:
         assert any(seconds() < 0.025 for _ in range(20))
 
 
-def test_a_network_failure_is_shown_within_the_bound() -> None:
-    """When the bounds of fifty accounts have passed, ALL STALE is shown and nothing is green."""
+def test_a_network_failure_is_shown_within_the_maximum_age() -> None:
+    """When all fifty accounts are older than their maximum age, ALL STALE is shown and nothing is green."""
 
     async def dead(_: int) -> httpx.Response | None:
         raise httpx.ConnectError("no network")
@@ -492,19 +492,19 @@ def test_a_network_failure_is_shown_within_the_bound() -> None:
 
             await asyncio.sleep(100)
             assert " 50 fresh " in texts(seen())[0]
-            bound = max(known.bound for known in fleet.snapshot())
+            max_age = max(known.max_age for known in fleet.snapshot())
             echo.trouble = dead
             for looks in count(1):
                 await asyncio.sleep(0.25)
                 if any("ALL STALE" in text for text in texts(seen())):
                     telling.cancel()
-                    return looks / 4, bound, styles(seen())
+                    return looks / 4, max_age, styles(seen())
         raise AssertionError
 
-    took, bound, colours = virtual.run(main, patience=PATIENCE)
+    took, max_age, colours = virtual.run(main, patience=PATIENCE)
 
     # An account that was not read is read more often, which is planned once a second.
-    assert took <= bound + 0.25 + 1.0
+    assert took <= max_age + 0.25 + 1.0
     assert not any("green" in style for style in colours)
 
 

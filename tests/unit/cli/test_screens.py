@@ -48,7 +48,7 @@ def normal() -> Case:
 def alarm() -> Case:
     """One account is below both thresholds."""
     status = AccountStatus.REDUCE_ONLY
-    accounts = changed(calm(), desk_07=account("desk-07", "1.1999", age=0.4, status=status, below=("warn", "alarm")))
+    accounts = changed(calm(), desk_07=account("desk-07", "1.1999", age=0.4, status=status, crossed=("warn", "alarm")))
     history = history_of(accounts)
     at, label, worth = NOON - 3, "desk-07", accounts[6].uni_mmr
     assert worth is not None
@@ -70,7 +70,7 @@ def stale() -> Case:
         label="desk-03", at=NOON - 4, endpoint="um_account", error=ERROR, error_type="NoResponse", retry_at=NOON + 15
     )
     history.receive(failed)
-    history.receive(Stale(label="desk-03", at=NOON - 3, age=20.0, bound=20.0, reason=ERROR))
+    history.receive(Stale(label="desk-03", at=NOON - 3, age=20.0, max_age=20.0, reason=ERROR))
     return Case(fleet_state(accounts), history)
 
 
@@ -99,7 +99,13 @@ def part() -> Case:
     history = history_of(accounts)
     why = accounts[2].reason
     stale = Stale(
-        label="desk-03", at=NOON - 1.5, age=20.0, bound=20.0, reason=why, waiting=crowd, stale_endpoints=("um_account",)
+        label="desk-03",
+        at=NOON - 1.5,
+        age=20.0,
+        max_age=20.0,
+        reason=why,
+        waiting=crowd,
+        stale_endpoints=("um_account",),
     )
     history.receive(stale)
     return Case(fleet_state(accounts, limits=pools(5458, external=4027, waiting=10, waiting_for=crowd)), history)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from binance_pm import ConfigurationError
-from binance_pm.fleet.accounts import AccountEntry, Reference, check_read, read_accounts, refusal
+from binance_pm.fleet.accounts import AccountEntry, Reference, read_accounts, refusal
 
 SECRET = "x" * 40 + "Secret"
 KEY = "a1B2" * 16
@@ -82,56 +82,38 @@ def test_the_product_decides_what_is_read(path: Path, product: str, read: tuple[
     assert entry.read == read
 
 
+# Each differs from a valid account in one place. The messages of other mistakes are in tests/messages.
 MISTAKES = [
-    ('label = "desk"', "", "line 1 [#1]: label is missing"),
-    ('label = "desk"', "label = 5", "line 1 [#1]: label is no printable text of 1 to 64 characters"),
-    ('label = "desk"', 'label = "a\\nb"', "label is no printable text"),
-    ('"pm"', '"spot"', "line 1 [desk]: product is none of pm, pm_pro, span"),
-    ('product = "pm"', "", "product is missing: give one of pm, pm_pro, span"),
-    ('product = "pm"', 'product = "pm"\nread = []', "read is no list of endpoints"),
-    ('product = "pm"', 'product = "pm"\nread = ["um_account"]', "read must name exactly one of account, pro_account"),
+    ('label = "desk"', 'label = "a\\nb"', "[#1]: label is"),
+    ('"desk"', f'"{KEY}"', "[#1]: label has"),
+    ('product = "pm"', 'product = "pm"\nread = []', "read is not a list"),
+    ('product = "pm"', 'product = "pm"\nread = ["um_account"]', "read must name exactly one"),
     ('product = "pm"', 'product = "pm"\nread = ["account", "account"]', "read names an endpoint twice"),
-    ('product = "pm"', 'product = "pm"\nread = ["account", "ping"]', "read names ping: there are account, cm_account"),
-    ('product = "pm"', 'product = "pm"\nread = ["account", 7]', "read names something: there are account"),
-    ('api_key = { env = "KEY" }', "", 'api_key is missing: name where it is, such as { env = "NAME" }'),
-    ('{ env = "SECRET" }', f'"{SECRET}"', "api_secret is given literally: name where it is"),
-    ('{ env = "KEY" }', f'"{SECRET}"', "api_key is given literally: name where it is"),
+    ('product = "pm"', 'product = "pm"\nread = ["account", 7]', "read names something:"),
+    ('{ env = "SECRET" }', f'"{SECRET}"', "api_secret is given literally"),
     ('api_secret = { env = "SECRET" }', f'private_key = "{SECRET}"', "private_key is given literally"),
-    ('{ env = "SECRET" }', f'{{ env = "{KEY}" }}', "api_secret: env has the form of a key itself: name where it is"),
-    ('{ env = "SECRET" }', f'{{ file = "{KEY}" }}', "api_secret: file has the form of a key itself"),
-    ('{ env = "SECRET" }', f'{{ command = ["{KEY}"] }}', "api_secret: command has the form of a key itself"),
-    ('"desk"', f'"{KEY}"', "line 1 [#1]: label has the form of a key"),
-    ('{ env = "SECRET" }', "{}", "api_secret must be a table with exactly one of env, file, command, keyring"),
-    ('{ env = "SECRET" }', '{ env = "A", file = "b" }', "api_secret must be a table with exactly one of"),
-    ('{ env = "SECRET" }', f'{{ value = "{SECRET}" }}', "api_secret must be a table with exactly one of"),
-    ('{ env = "SECRET" }', "{ env = 5 }", "api_secret: env must be the name of a variable"),
-    ('{ env = "SECRET" }', '{ file = "" }', "api_secret: file must be a path"),
-    ('{ env = "SECRET" }', '{ command = "pass show" }', "api_secret: command must be a list of texts"),
-    ('{ env = "SECRET" }', "{ command = [] }", "api_secret: command must be a list of texts"),
-    ('{ env = "SECRET" }', '{ command = ["a", 1] }', "api_secret: command must be a list of texts"),
-    ('{ env = "SECRET" }', '{ keyring = "desk" }', "api_secret: keyring must be a table of service and name"),
-    ('{ env = "SECRET" }', '{ keyring = { service = "s" } }', "keyring must be a table of service and name"),
-    ('api_secret = { env = "SECRET" }', "", "give api_secret or private_key: none of them is there"),
-    (
-        "api_secret",
-        'private_key = { env = "A" }\napi_secret',
-        "give api_secret or private_key: both of them are there",
-    ),
-    ("api_secret", 'passphrase = { env = "A" }\napi_secret', "passphrase opens a private_key, and there is none"),
+    ('{ env = "SECRET" }', f'{{ file = "{KEY}" }}', "api_secret: file has the format of a key"),
+    ('{ env = "SECRET" }', f'{{ command = ["{KEY}"] }}', "api_secret: command has the format of a key"),
+    ('{ env = "SECRET" }', "{}", "api_secret must be a table"),
+    ('{ env = "SECRET" }', '{ env = "A", file = "b" }', "api_secret must be a table"),
+    ('{ env = "SECRET" }', f'{{ value = "{SECRET}" }}', "api_secret must be a table"),
+    ('{ env = "SECRET" }', '{ file = "" }', "api_secret: file must be"),
+    ('{ env = "SECRET" }', "{ command = [] }", "api_secret: command must be"),
+    ('{ env = "SECRET" }', '{ command = ["a", 1] }', "api_secret: command must be"),
+    ('{ env = "SECRET" }', '{ env = "A\\u0000" }', "api_secret: env must be"),
+    ('{ env = "SECRET" }', '{ keyring = { service = "s" } }', "api_secret: keyring must be"),
+    ('{ env = "SECRET" }', '{ keyring = { service = "s", name = "n", x = 1 } }', "api_secret: keyring must be"),
     ("api_secret", f'passphrase = "{SECRET}"\napi_secret', "passphrase is given literally"),
-    ("api_secret", 'warn = "high"\napi_secret', "warn is text but not a number"),
-    ("api_secret", 'warn = "1.2"\nalarm = "1.5"\napi_secret', "alarm (1.5) is not below warn (1.2)"),
-    ("api_secret", f'secret = "{SECRET}"\napi_secret', "secret is not known: there are label, product, read"),
-    ("api_secret", f'{SECRET} = "a"\napi_secret', "something is not known: there are label, product, read"),
+    ("api_secret", f'{SECRET} = "a"\napi_secret', "something is unknown"),
 ]
 
 
-@pytest.mark.parametrize(("right", "wrong", "told"), MISTAKES, ids=[told[:40] for _, _, told in MISTAKES])
-def test_a_mistake_is_reported(path: Path, right: str, wrong: str, told: str) -> None:
-    """With the file, the line, the account and the mistake; never with a secret."""
+@pytest.mark.parametrize(("right", "wrong", "part"), MISTAKES, ids=[part[:40] for _, _, part in MISTAKES])
+def test_a_mistake_is_reported(path: Path, right: str, wrong: str, part: str) -> None:
+    """The error names the file, the line, the account and the mistake, and shows no secret."""
     text = problem(path, ACCOUNT.replace(right, wrong, 1))
 
-    assert told in text
+    assert part in text
     assert text.startswith(f"Fleet.from_toml: {path}: line 1 [")
     assert SECRET not in text
     assert KEY not in text
@@ -172,7 +154,7 @@ def test_text_that_looks_like_an_account_is_ignored(path: Path) -> None:
     """Reported lines are those of real accounts."""
     text = problem(path, '[[accounts]]\nlabel = """a\n[[accounts]]\n"""\n[["accounts"]]\nlabel = "b"\n')
 
-    assert "line 1 [#1]: label is no printable text" in text
+    assert "line 1 [#1]: label is not a printable string" in text
     assert "line 5 [b]: product is missing" in text
 
 
@@ -182,48 +164,26 @@ def test_accounts_on_one_line_are_found(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    "text",
     [
-        ("", "has no [[accounts]]"),
-        ("accounts = []", "has no [[accounts]]"),
-        ("accounts = [1]", "accounts is no list of tables: write [[accounts]] above each"),
-        ("[[account]]", "account is not known: there are base_url and [[accounts]] alone"),
-        ("base_url = 1\n[[accounts]]", "base_url is no text"),
-        ('base_url = ""\n[[accounts]]', "base_url: the base URL is not a URL such as"),
-        ('base_url = "https://evil.example"\n[[accounts]]', "base_url: https://evil.example is not the exchange's"),
-        (f'base_url = "https://me:{SECRET}@papi.binance.com"\n[[accounts]]', "base_url: the base URL has a user name"),
-        (f'[[accounts]]\napi_secret = "{SECRET}\n', "is not TOML (at line 2, column"),
-        (f"[[accounts]]\n{SECRET} = 1\n{SECRET} = 2\n", "is not TOML (at line 3, column"),
-        ("warn = 1e999999999999999999999", "is not TOML"),
+        "accounts = []",
+        'base_url = ""\n[[accounts]]',
+        'base_url = "https://evil.example"\n[[accounts]]',
+        f'base_url = "https://me:{SECRET}@papi.binance.com"\n[[accounts]]',
+        f'[[accounts]]\napi_secret = "{SECRET}\n',
+        f"[[accounts]]\n{SECRET} = 1\n{SECRET} = 2\n",
+        "warn = 1e999999999999999999999",
     ],
 )
-def test_an_invalid_file_is_refused(path: Path, text: str, told: str) -> None:
-    """With its name and the place, and without quoting the file."""
+def test_an_invalid_file_is_refused(path: Path, text: str) -> None:
+    """The error names the file and quotes nothing of it."""
     path.write_text(text, encoding="utf-8")
 
     with pytest.raises(ConfigurationError) as refused:
         read_accounts(path)
 
     assert f"{path}" in str(refused.value)
-    assert told in str(refused.value)
     assert SECRET not in str(refused.value)
-
-
-def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
-    """The error says why."""
-    (tmp_path / "latin.toml").write_bytes(b"[[accounts]]\nlabel = '\xe9'")
-
-    with pytest.raises(ConfigurationError, match=r"missing.toml cannot be read: No such file or directory"):
-        read_accounts(tmp_path / "missing.toml")
-    with pytest.raises(ConfigurationError, match=r"latin.toml is not UTF-8"):
-        read_accounts(tmp_path / "latin.toml")
-
-
-def test_members_can_be_checked_directly() -> None:
-    """Members made by hand are checked like those of a file."""
-    assert check_read(("span_account", "um_account")) == ("span_account", "um_account")
-    with pytest.raises(ValueError, match="read names orders"):
-        check_read(["orders"])
 
 
 values = st.recursive(
@@ -256,7 +216,7 @@ def test_any_shape_is_read_or_refused_without_showing_secrets(path: Path, tables
 
     file = read_accounts(path)
 
-    told = "; ".join(problem.text for problem in file.problems)
+    mistakes = "; ".join(problem.text for problem in file.problems)
     assert len(file.entries) + len(file.problems) == len(tables)
     assert {one.line for one in (*file.entries, *file.problems)} == set(lines)
-    assert SECRET not in told
+    assert SECRET not in mistakes

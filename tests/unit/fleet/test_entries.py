@@ -57,7 +57,7 @@ EVENTS: list[StreamEvent] = [
     ),
     StatusChanged(at=AT, label="desk-1", before=AccountStatus.NORMAL, after=AccountStatus("FROZEN")),
     ThresholdCrossed(at=AT, label="ü", name="warn", threshold=Decimal("1.5"), below=True, uni_mmr=Decimal("1.49")),
-    Stale(at=AT, label="desk-1", age=None, bound=6.0, reason="NoResponse"),
+    Stale(at=AT, label="desk-1", age=None, max_age=6.0, reason="NoResponse"),
     Fresh(at=AT, label="desk-1", age=0.25),
     AccountFailed(at=AT, label="desk-1", endpoint="account", error="e", error_type="NoResponse", retry_at=None),
     HostBlocked(at=AT, origin="https://papi.binance.com", until=AT + 60, banned=False),
@@ -70,8 +70,9 @@ EVENTS: list[StreamEvent] = [
 
 
 def test_every_event_is_tested() -> None:
-    """A new event has to be added to these tests."""
+    """A new event has to be added to these tests; no event can be changed."""
     assert {type(event) for event in EVENTS} == {*get_args(FleetEvent), Started, Gap, Missed}
+    assert all(event.__struct_config__.frozen for event in EVENTS)
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)

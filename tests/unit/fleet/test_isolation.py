@@ -28,10 +28,10 @@ from binance_pm.testing import Account, Exchange, Fault, Sandbox
 from binance_pm.transport.httpx import asgi_transport
 from tests.simulation import virtual
 from tests.support.coverage import unmeasured
+from tests.support.echo import START, collect
 from tests.support.scrape import Scrape, scrape
 
 ACCOUNTS, SECONDS, SEED = 100, 300, 20261121
-START = 1_800_000_007.0
 LABEL = re.compile(r"account-\d{3}")
 # More than there are accounts: the remainder of a body's length is the number of its account.
 MARK = 128
@@ -98,7 +98,7 @@ class Tap(httpx.AsyncBaseTransport):
             return
 
 
-class Told(NamedTuple):
+class Reported(NamedTuple):
     """Everything that was reported in five minutes."""
 
     seen: Line
@@ -152,7 +152,7 @@ def logged() -> Generator[list[logging.LogRecord]]:
         logger.setLevel(level)
 
 
-async def five_minutes() -> Told:
+async def five_minutes() -> Reported:
     """Watch all accounts while faults hit some of them."""
     random = Random(SEED)  # noqa: S311 - the same each time
     print("seed:", SEED)  # noqa: T201
@@ -172,7 +172,7 @@ async def five_minutes() -> Told:
     pm = Sandbox(exchange, "http://127.0.0.1", http=tap)
     session = pm.session(budget=Budget(monotonic=loop.time, wall=wall), timeouts=Timeouts(total=3))
     metrics = Metrics()
-    told = Told(
+    reported = Reported(
         tap.seen,
         troubles,
         {one.label: exchange.statement(one, START).wallet for one in exchange.accounts},
@@ -180,17 +180,11 @@ async def five_minutes() -> Told:
     )  # fmt: skip
 
     with logged() as records:
-        session.add_listener(told.attempts.append)
+        session.add_listener(reported.attempts.append)
         members = [Member(pm.client(place, session=session, jitter=random.random)) for place in range(ACCOUNTS)]
         async with Fleet(members) as fleet, asyncio.TaskGroup() as tasks:
             metrics.watch(fleet)
-
-            async def take() -> None:
-                async for event in fleet.watch(warn="2", alarm="1.5"):
-                    metrics.receive(event)
-                    told.events.append(event)
-
-            taking = tasks.create_task(take())
+            taking = tasks.create_task(collect(fleet.watch(warn="2", alarm="1.5"), reported.events, metrics.receive))
             for second in range(SECONDS):
                 if second % 4 == 0:
                     for label in random.sample(troubled, 3):
@@ -199,14 +193,14 @@ async def five_minutes() -> Told:
                     exchange.inject(fault(refused, "refused", random))
                 await asyncio.sleep(1)
                 if second % 10 == 9:
-                    told.scrapes.append(scrape(metrics.registry))
+                    reported.scrapes.append(scrape(metrics.registry))
             taking.cancel()
-    told.lines.extend(record.getMessage() for record in records)
-    return told._replace(worst=max(record.levelno for record in records))
+    reported.lines.extend(record.getMessage() for record in records)
+    return reported._replace(worst=max(record.levelno for record in records))
 
 
 @pytest.fixture(scope="module")
-def told() -> Told:
+def reported() -> Reported:
     """Five minutes, watched once for all tests."""
     with unmeasured():
         return virtual.run(five_minutes, patience=280)
@@ -221,98 +215,101 @@ def labels_in(text: str) -> set[str]:
     return set(LABEL.findall(text))
 
 
-def test_every_fault_occurred_and_amounts_identify_accounts(told: Told) -> None:
+def test_every_fault_occurred_and_amounts_identify_accounts(reported: Reported) -> None:
     """Otherwise the other tests would prove nothing."""
-    errors = {one.error.__name__ for one in told.attempts if one.error}
+    errors = {one.error.__name__ for one in reported.attempts if one.error}
 
-    assert set(told.troubles.values()) == set(TROUBLES)
+    assert set(reported.troubles.values()) == set(TROUBLES)
     assert errors >= set[str]().union(*(ends for _, ends in TROUBLES.values()))
-    assert {type(event) for event in told.events} >= {Reading, Stale, Fresh, AccountFailed, HostBlocked}
-    assert sum(map(len, told.seen.equities.values())) == len(set[Decimal]().union(*told.seen.equities.values()))
-    assert sum(map(len, told.seen.uni_mmrs.values())) > 500
-    assert len(set(told.wallets.values())) == len(told.seen.equities) == ACCOUNTS
+    assert {type(event) for event in reported.events} >= {Reading, Stale, Fresh, AccountFailed, HostBlocked}
+    assert sum(map(len, reported.seen.equities.values())) == len(set[Decimal]().union(*reported.seen.equities.values()))
+    assert sum(map(len, reported.seen.uni_mmrs.values())) > 500
+    assert len(set(reported.wallets.values())) == len(reported.seen.equities) == ACCOUNTS
 
 
-def test_responses_belong_to_the_account(told: Told) -> None:
+def test_responses_belong_to_the_account(reported: Reported) -> None:
     """All endpoints of a reading."""
-    readings = [event for event in told.events if isinstance(event, Reading)]
+    readings = [event for event in reported.events if isinstance(event, Reading)]
 
     assert len(readings) > 1_000
     for reading in readings:
         for name, snapshot in reading.responses.items():
             answer: Any = snapshot.response
             if name == "account":
-                assert answer.account_equity in told.seen.equities[reading.label]
+                assert answer.account_equity in reported.seen.equities[reading.label]
             else:
                 assert isinstance(answer, UmAccount)
                 wallets = [one.cross_wallet_balance for one in answer.assets if one.asset == "USDT"]
-                assert wallets == [told.wallets[reading.label]]
+                assert wallets == [reported.wallets[reading.label]]
 
 
-def test_events_name_no_other_account(told: Told) -> None:
+def test_events_name_no_other_account(reported: Reported) -> None:
     """Neither do their error texts; and every account fails only in its own way."""
-    for event in told.events:
+    for event in reported.events:
         label = getattr(event, "label", None)
         assert labels_in(msgspec.json.encode(event).decode()) == ({label} if label else set())
         if isinstance(event, AccountFailed):
-            assert event.error_type in TROUBLES[told.troubles[event.label]][1] | NOT_SENT
+            assert event.error_type in TROUBLES[reported.troubles[event.label]][1] | NOT_SENT
 
 
-def test_attempts_are_reported_for_the_account_that_made_them(told: Told) -> None:
+def test_attempts_are_reported_for_the_account_that_made_them(reported: Reported) -> None:
     """With the status of the exchange's response."""
-    sent = [one for one in told.attempts if one.error is None or one.error.__name__ not in NOT_SENT]
+    sent = [one for one in reported.attempts if one.error is None or one.error.__name__ not in NOT_SENT]
 
-    assert {one.call.label for one in told.attempts} == set(told.troubles)
-    for one in told.attempts:
+    assert {one.call.label for one in reported.attempts} == set(reported.troubles)
+    for one in reported.attempts:
         if one.error is not None:
-            assert one.error.__name__ in TROUBLES[told.troubles[one.call.label]][1] | NOT_SENT
+            assert one.error.__name__ in TROUBLES[reported.troubles[one.call.label]][1] | NOT_SENT
     # Calls in flight at the end were cancelled: the exchange has seen them, and no event reports them.
-    lost = told.seen.statuses - Counter((one.call.label, one.status) for one in sent)
+    lost = reported.seen.statuses - Counter((one.call.label, one.status) for one in sent)
     assert {status for _, status in lost} <= {None}
-    assert Counter((one.call.label, one.status) for one in sent) - told.seen.statuses == Counter()
+    assert Counter((one.call.label, one.status) for one in sent) - reported.seen.statuses == Counter()
     assert lost.total() <= 10
 
 
-def test_log_lines_name_one_account(told: Told) -> None:
+def test_log_lines_name_one_account(reported: Reported) -> None:
     """The label in brackets, the text of the error and the length of the response belong together."""
-    answered = [line for line in told.lines if line.endswith(" bytes")]
+    answered = [line for line in reported.lines if line.endswith(" bytes")]
 
-    assert told.worst < logging.ERROR
+    assert reported.worst < logging.ERROR
     assert len(answered) > 2_000
-    assert len([line for line in told.lines if "It is tried again in" in line]) > 100
-    assert len([line for line in told.lines if "The trouble of" in line]) > 20
-    for line in told.lines:
+    assert len([line for line in reported.lines if "It is tried again in" in line]) > 100
+    assert len([line for line in reported.lines if "The trouble of" in line]) > 20
+    for line in reported.lines:
         labels = labels_in(line)
         assert len(labels) <= 1
         if length := re.search(r"(\d+) bytes$", line):
             assert labels == {f"account-{int(length[1]) % MARK:03}"}
 
 
-def test_metrics_belong_to_the_account(told: Told) -> None:
+def test_metrics_belong_to_the_account(reported: Reported) -> None:
     """Every value of every scrape was sent to that account and no other."""
-    for now in told.scrapes:
-        for name, known in (("account_equity_usd", told.seen.equities), ("account_uni_mmr", told.seen.uni_mmrs)):
+    for now in reported.scrapes:
+        for name, known in (
+            ("account_equity_usd", reported.seen.equities),
+            ("account_uni_mmr", reported.seen.uni_mmrs),
+        ):
             for one in now.all(name):
                 assert one.value in {float(amount) for amount in known[one.labels["account"]]}
 
-    assert len(told.scrapes[-1].all("account_stale")) == ACCOUNTS
-    assert sum(len(now.all("account_equity_usd")) for now in told.scrapes) > 20 * ACCOUNTS
-    assert min(len(now.all("account_equity_usd")) for now in told.scrapes) < ACCOUNTS
+    assert len(reported.scrapes[-1].all("account_stale")) == ACCOUNTS
+    assert sum(len(now.all("account_equity_usd")) for now in reported.scrapes) > 20 * ACCOUNTS
+    assert min(len(now.all("account_equity_usd")) for now in reported.scrapes) < ACCOUNTS
 
 
-def test_counters_count_the_requests_of_the_account(told: Told) -> None:
+def test_counters_count_the_requests_of_the_account(reported: Reported) -> None:
     """As many readings and errors as its requests, and only errors of its own kind."""
-    last = told.scrapes[-1]
-    for label, trouble in told.troubles.items():
+    last = reported.scrapes[-1]
+    for label, trouble in reported.troubles.items():
         errors = {
             error: sum(one.value for one in last.all("account_errors_total", account=label, error=error))
             for error in {one.labels["error"] for one in last.all("account_errors_total", account=label)}
         }
         readings = sum(one.value for one in last.all("account_readings_total", account=label))
-        attempts = [one for one in told.attempts if one.call.label == label]
+        attempts = [one for one in reported.attempts if one.call.label == label]
         assert errors.keys() <= TROUBLES[trouble][1] | NOT_SENT
         assert errors == Counter(one.error.__name__ for one in attempts if one.error)
         assert readings == sum(one.error is None for one in attempts)
         for kind in (Reading, AccountFailed, Stale, Fresh):
             counted = last.get("events_total", account=label, type=kind.__name__)
-            assert counted == sum(isinstance(event, kind) and event.label == label for event in told.events)
+            assert counted == sum(isinstance(event, kind) and event.label == label for event in reported.events)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binance_pm import ENDPOINTS, Budget
 from binance_pm.fleet import schedule
 
 FLOOR, CEILING = 1.0, 15.0
@@ -144,30 +143,8 @@ def test_room_is_left_for_frequent_accounts() -> None:
     assert sorted(schedule.levelled(accounts, rate=1.0)) == [1.0, 18.0, 20.0]
 
 
-def test_a_pool_that_is_not_tight_is_not_stretched() -> None:
-    """Only accounts of a tight pool wait longer."""
-    by = schedule.stretches(schedule.loads([(10.0, {"tight": 20.0}), (10.0, {"wide": 1.0})]))
-
-    assert schedule.stretched(10.0, ("tight",), by) > 10.0
-    assert schedule.stretched(10.0, ("wide",), by) == 10.0
-
-
 def test_no_interval_is_infinite() -> None:
     """If nothing is left of a pool, an account is still read at some time."""
     by = schedule.stretches(schedule.loads([(10.0, {"full": math.inf})]))
 
     assert schedule.stretched(10.0, ("full",), by) == schedule.LONGEST
-
-
-def test_two_hundred_accounts_share_six_thousand() -> None:
-    """Five in danger are read at least five times as often as 195 calm ones, within the weight for polls."""
-    budget = Budget()
-    endpoints = [ENDPOINTS["account"], ENDPOINTS["um_account"]]
-    cost = budget.plan(1, 1.0, endpoints).shortest
-    wishes = [(wish(1.52), {"papi": cost})] * 5 + [(wish(4.0), {"papi": cost})] * 195
-    by = schedule.stretches(schedule.loads(wishes))
-    near, calm = (schedule.stretched(interval, costs, by) for interval, costs in (wishes[0], wishes[-1]))
-
-    assert 60 < calm < 90
-    assert calm / near >= 5
-    assert sum(25 * 60 / schedule.stretched(interval, costs, by) for interval, costs in wishes) < 0.91 * 5_510

@@ -45,5 +45,5 @@ def test_the_processes_have_about_the_same_number() -> None:
 @pytest.mark.parametrize(("number", "shards"), [(0, 3), (4, 3), (1, 0), (-1, 2)])
 def test_a_process_that_does_not_exist_is_refused(number: int, shards: int) -> None:
     """Processes are numbered from 1."""
-    with pytest.raises(ValueError, match=f"{number} of {shards}"):
+    with pytest.raises(ValueError, match=f"shard {number} of {shards}"):
         shard(LABELS, number, shards)

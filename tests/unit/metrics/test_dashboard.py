@@ -1,4 +1,4 @@
-"""The dashboard and the alert rules ask for what a scrape tells: every name, every label, every value."""
+"""The dashboard and the alert rules use metrics, labels and values that a scrape contains."""
 
 from __future__ import annotations
 
@@ -25,60 +25,52 @@ MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 WORDS = {"by", "without", "on", "ignoring", "or", "and", "unless", "offset", "bool"}
 FUNCTIONS = {"absent", "count", "histogram_quantile", "increase", "max", "rate", "sum"}
-OF_PROMETHEUS = {"up": {"job", "instance"}}
+OF_PROMETHEUS: dict[str, dict[str, set[str]]] = {"up": {"job": set(), "instance": set()}}
 
 
 class Query(NamedTuple):
-    """One expression, and where it stands."""
+    """One expression, and the panel or alert that contains it."""
 
     place: str
     expression: str
     legend: str = ""
 
     @property
-    def bare(self) -> str:
-        """Without what is neither a name nor a label: ranges, offsets and groupings."""
-        without = GROUPING.sub(" ", re.sub(r"\[[^]]*\]|offset \w+", " ", self.expression))
-        return re.sub(r'"[^"]*"(?![^{]*\})', " ", without)
-
-    @property
     def selectors(self) -> list[tuple[str, list[tuple[str, str, str]]]]:
-        """The metrics asked for, each with its matchers: label, operator, value."""
-        found = [(match[1], MATCHER.findall(match[2] or "")) for match in SELECTOR.finditer(self.bare)]
+        """The selected metrics, each with its matchers: label, operator, value."""
+        bare = GROUPING.sub(" ", re.sub(r"\[[^]]*\]|offset \w+", " ", self.expression))
+        bare = re.sub(r'"[^"]*"(?![^{]*\})', " ", bare)
+        found = [(match[1], MATCHER.findall(match[2] or "")) for match in SELECTOR.finditer(bare)]
         return [(name, matchers) for name, matchers in found if name not in WORDS | FUNCTIONS]
 
     @property
     def grouped(self) -> set[str]:
-        """The labels that it groups or joins by."""
+        """The labels that the expression groups or joins by."""
         return {label.strip() for match in GROUPING.finditer(self.expression) for label in match[1].split(",")} - {""}
 
     @property
     def shown(self) -> set[str]:
-        """The labels in its legend, or in the alert's text."""
+        """The labels in the legend of the panel, or in the text of the alert."""
         return set(re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}", self.legend))
 
 
-def of_the_dashboard() -> Iterator[Query]:
-    """What every panel asks."""
+def queries() -> Iterator[Query]:
+    """Return the queries of every panel, and of every alert of the documentation."""
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             yield Query(panel["title"], target["expr"], target.get("legendFormat", ""))
-
-
-def of_the_rules() -> Iterator[Query]:
-    """What every alert of the documentation asks."""
     for text in re.split(r"^ *- alert: ", PAGE, flags=re.MULTILINE)[1:]:
         rule = text.partition("```")[0]
         (expression,) = re.findall(r"^ *expr: (.+)$", rule, re.MULTILINE)
         yield Query(rule.splitlines()[0], expression, rule)
 
 
-QUERIES = [*of_the_dashboard(), *of_the_rules()]
+QUERIES = list(queries())
 
 
 @pytest.fixture(scope="module")
 def scraped() -> Scrape:
-    """A fleet on the local exchange, of every product, of which a reading failed."""
+    """Return a scrape of a fleet on the local exchange with an account of every product and a failed reading."""
 
     async def main() -> Scrape:
         metrics = Metrics()
@@ -106,7 +98,7 @@ def scraped() -> Scrape:
 
 @pytest.fixture(scope="module")
 def exported(scraped: Scrape) -> dict[str, dict[str, set[str]]]:
-    """Every series, by name with the package's prefix: its labels, and the values that they have."""
+    """Return the labels of every metric, and the values of each label."""
     known: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for name, labels, _ in scraped.series:
         for label, value in labels.items():
@@ -116,48 +108,23 @@ def exported(scraped: Scrape) -> dict[str, dict[str, set[str]]]:
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.place)
-def test_what_is_asked_for_is_exported(query: Query, exported: dict[str, dict[str, set[str]]]) -> None:
-    """Names, labels of matchers, and the values that they are compared with."""
+def test_a_query_uses_exported_metrics_and_labels(query: Query, exported: dict[str, dict[str, set[str]]]) -> None:
+    """Matchers compare with exported values, and a legend shows only labels that grouping leaves."""
     assert query.selectors
     for name, matchers in query.selectors:
-        if name in OF_PROMETHEUS:
-            assert {label for label, _, _ in matchers} <= OF_PROMETHEUS[name]
-            continue
-        assert name in exported
+        known = exported.get(name) or OF_PROMETHEUS[name]
+        assert {label for label, _, _ in matchers} | query.grouped | query.shown <= known.keys()
         for label, operator, value in matchers:
-            assert label in exported[name]
-            assert value == "$account" or operator in {"=", "!="}
-            assert value == "$account" or value in exported[name][label]
+            assert value == "$account" or (operator in {"=", "!="} and (not known[label] or value in known[label]))
+    assert " by (" not in query.expression or query.shown <= query.grouped
+    brackets = re.sub(r'"[^"]*"|[^()[\]{}]', "", query.expression)
+    while brackets != (brackets := re.sub(r"\(\)|\[\]|\{\}", "", brackets)):
+        pass
+    assert brackets == ""
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.place)
-def test_labels_that_are_grouped_by_and_shown_are_exported(
-    query: Query, exported: dict[str, dict[str, set[str]]]
-) -> None:
-    """Each belongs to every metric of the expression; a legend shows only what grouping has left."""
-    for name, _ in query.selectors:
-        labels = OF_PROMETHEUS[name] if name in OF_PROMETHEUS else set(exported[name])
-        assert query.grouped <= labels
-        assert query.shown <= labels
-    if " by (" in query.expression:
-        assert query.shown <= query.grouped
-
-
-@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.place)
-def test_the_brackets_of_an_expression_match(query: Query) -> None:
-    """Nothing that Prometheus would refuse at sight."""
-    opened: list[str] = []
-    for character in re.sub(r'"[^"]*"', "", query.expression):
-        if character in "([{":
-            opened.append(character)
-        elif character in ")]}":
-            assert opened.pop() + character in {"()", "[]", "{}"}
-
-    assert opened == []
-
-
-def test_counters_are_asked_for_their_increase(exported: dict[str, dict[str, set[str]]]) -> None:
-    """What a counter has counted since its start says nothing."""
+def test_queries_of_counters_use_their_increase(exported: dict[str, dict[str, set[str]]]) -> None:
+    """The value of a counter since its start has no meaning."""
     names = [name for name in exported if name.endswith(("_total", "_bucket"))]
 
     for query in QUERIES:
@@ -167,7 +134,7 @@ def test_counters_are_asked_for_their_increase(exported: dict[str, dict[str, set
 
 
 def test_every_metric_is_on_the_page_and_no_other(scraped: Scrape) -> None:
-    """By name and labels, as the tables say."""
+    """The tables list every name with its labels."""
     named: dict[str, set[str]] = {}
     for head, body in re.findall(r"^\| of (.*?) \|.*\n\|---\|---\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE):
         for row in body.splitlines():
@@ -176,16 +143,16 @@ def test_every_metric_is_on_the_page_and_no_other(scraped: Scrape) -> None:
             own: set[str] = set(re.findall(r"`(\w+)`", extra[1] if extra else ""))
             for name in re.findall(r"`(\w+)`", cell.partition("(")[0]):
                 named[name] = own | set(re.findall(r"`(\w+)`", head))
-    told: dict[str, set[str]] = defaultdict(set)
+    listed: dict[str, set[str]] = defaultdict(set)
     for name, labels, _ in scraped.series:
         if not name.startswith("process_"):
-            told[re.sub(r"_(bucket|count|sum)$", "", name)] |= labels.keys() - {"le"}
+            listed[re.sub(r"_(bucket|count|sum)$", "", name)] |= labels.keys() - {"le"}
 
-    assert named == told
+    assert named == listed
 
 
-def test_every_query_of_the_dashboard_has_its_place() -> None:
-    """Panels do not cover each other, and each leads to the data source that was chosen."""
+def test_panels_do_not_overlap() -> None:
+    """Each panel has its own id and uses the chosen data source."""
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         at = panel["gridPos"]
@@ -199,7 +166,7 @@ def test_every_query_of_the_dashboard_has_its_place() -> None:
 
 
 def test_variables_of_the_dashboard_are_defined(exported: dict[str, dict[str, set[str]]]) -> None:
-    """And filled from what is exported."""
+    """The choice of accounts comes from an exported metric."""
     defined = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
     used = set(re.findall(r"\$\{?([a-z]\w*)", json.dumps(DASHBOARD["panels"])))
 
@@ -208,8 +175,8 @@ def test_variables_of_the_dashboard_are_defined(exported: dict[str, dict[str, se
     assert found[1] in exported[found[0]]
 
 
-def test_the_table_renames_the_columns_that_it_asks_for() -> None:
-    """One for each query."""
+def test_the_table_renames_the_columns_of_its_queries() -> None:
+    """Formats and sorting refer to the new names."""
     (table,) = [panel for panel in DASHBOARD["panels"] if panel["type"] == "table"]
     (organize,) = [one["options"] for one in table["transformations"] if one["id"] == "organize"]
     columns = {f"Value #{target['refId']}" for target in table["targets"]} | {"account", "status"}

@@ -1,4 +1,4 @@
-"""What a scrape tells of a fleet, in virtual time: the figures, and above all what is not known."""
+"""The metrics of a fleet in virtual time: the figures, and above all which figures are absent."""
 
 from __future__ import annotations
 
@@ -21,97 +21,10 @@ from binance_pm.fleet import Fleet, Member
 from binance_pm.metrics import Metrics
 from binance_pm.metrics import metrics as module
 from tests.simulation import virtual
-from tests.support.echo import START, Echo, refused
+from tests.support.echo import START, Echo, Trouble, banned, dead, fine, hanging, refused, watched
 from tests.support.scrape import Scrape, scrape
 
 HOST = "https://papi.binance.com"
-LINES = {"warn": "1.5", "alarm": "1.2"}
-
-Act = Callable[[Echo, Callable[[], Scrape]], Awaitable[None]]
-
-
-def watched(act: Act, *, accounts: int = 2, prepare: Callable[[Echo], None] = lambda _: None, **options: Any) -> None:
-    """Watch accounts while something is done and scraped."""
-
-    async def main() -> None:
-        echo = Echo(asyncio.get_running_loop().time)
-        prepare(echo)
-        async with echo.fleet(accounts, **options) as fleet:
-            await measured(fleet, lambda look: act(echo, look))
-
-    virtual.run(main, patience=50)
-
-
-async def measured(fleet: Fleet, act: Callable[[Callable[[], Scrape]], Awaitable[None]]) -> None:
-    """Count the events of a fleet while something is done."""
-    metrics = Metrics()
-    metrics.watch(fleet)
-    async with asyncio.TaskGroup() as tasks:
-        taking = tasks.create_task(count(metrics, fleet))
-        await act(lambda: scrape(metrics.registry))
-        taking.cancel()
-
-
-async def count(metrics: Metrics, fleet: Fleet) -> None:
-    """Give every event to the metrics."""
-    async for event in fleet.watch(**LINES):
-        metrics.receive(event)
-
-
-async def fine(_: int) -> httpx.Response | None:
-    """Everything is answered."""
-    return None
-
-
-async def dead(_: int) -> httpx.Response | None:
-    """Nothing gets through."""
-    raise httpx.ConnectError("no network")
-
-
-async def hanging(_: int) -> httpx.Response | None:
-    """No answer ever comes."""
-    await asyncio.sleep(1e6)
-    return None
-
-
-def test_the_figures_of_an_account() -> None:
-    """As the exchange told them, under its own label."""
-
-    async def act(_: Echo, look: Callable[[], Scrape]) -> None:
-        await asyncio.sleep(20)
-        now = look()
-        mine = {"account": "account-1"}
-        assert now.get("account_uni_mmr", **mine) == 1.4
-        assert now.get("account_equity_usd", **mine) == 1
-        assert now.get("account_maintenance_margin_usd", **mine) == 1
-        assert now.get("account_unrealized_profit_usd", **mine) == 1
-        assert now.get("account_stale", **mine) == 0
-        assert 0 <= (now.get("account_age_seconds", **mine) or math.nan) < 20
-        assert [now.get("account_threshold_uni_mmr", **mine, threshold=line) for line in LINES] == [1.5, 1.2]
-        assert [now.get("account_below_threshold", **mine, threshold=line) for line in LINES] == [1, 0]
-        assert now.get("events_total", **mine, type="ThresholdCrossed") == 1
-        assert now.get("events_total", **mine, type="StatusChanged") == 0
-        readings = {one.labels["endpoint"]: one.value for one in now.all("account_readings_total", **mine)}
-        assert readings.keys() == {"account", "um_account"}
-        assert min(readings.values()) >= 2
-        assert now.all("account_errors_total") == []
-
-    watched(act, prepare=lambda echo: echo.uni_mmr.update({1: "1.4"}))
-
-
-@pytest.mark.parametrize(("told", "shown"), [("REDUCE_ONLY", "REDUCE_ONLY"), ("SOMETHING_NEW", "unknown")])
-def test_one_status_is_set(told: str, shown: str) -> None:
-    """One that this version does not know is not spelt out: labels are bounded."""
-
-    async def act(_: Echo, look: Callable[[], Scrape]) -> None:
-        await asyncio.sleep(20)
-        told_now = {one.labels["status"]: one.value for one in look().all("account_status", account="account-0")}
-        assert set(told_now) == {*AccountStatus, "unknown"}
-        assert [status for status, value in told_now.items() if value] == [shown]
-
-    watched(act, prepare=lambda echo: echo.status.update({0: told}))
-
-
 FIGURES = (
     "account_uni_mmr",
     "account_equity_usd",
@@ -120,25 +33,84 @@ FIGURES = (
     "account_status",
 )
 
+Look = Callable[[], Scrape]
+
+
+def measured(
+    act: Callable[[Echo, Look], Awaitable[None]],
+    *,
+    prepare: Callable[[Echo], object] = lambda _: None,
+    fleet_of: Callable[[Echo], Fleet] = lambda echo: echo.fleet(2),
+) -> None:
+    """Count the events of a fleet, by default of two accounts, while an action runs."""
+    metrics = Metrics()
+
+    async def inner(echo: Echo, fleet: Fleet) -> None:
+        metrics.watch(fleet)
+        await act(echo, lambda: scrape(metrics.registry))
+
+    watched(inner, prepare=prepare, fleet_of=fleet_of, receive=metrics.receive)
+
+
+def test_the_figures_of_an_account() -> None:
+    """Each figure has the label of its account."""
+
+    async def act(_: Echo, look: Look) -> None:
+        await asyncio.sleep(20)
+        now = look()
+        own = {"account": "account-1"}
+        expected = {
+            "account_uni_mmr": 1.4,
+            "account_equity_usd": 1,
+            "account_maintenance_margin_usd": 1,
+            "account_unrealized_profit_usd": 1,
+            "account_stale": 0,
+            "account_failed": 0,
+        }
+        assert {name: now.get(name, **own) for name in expected} == expected
+        assert 0 <= (now.get("account_age_seconds", **own) or math.nan) < 20
+        thresholds = ("warn", "alarm")
+        assert [now.get("account_threshold_uni_mmr", **own, threshold=name) for name in thresholds] == [1.5, 1.2]
+        assert [now.get("account_below_threshold", **own, threshold=name) for name in thresholds] == [1, 0]
+        assert [now.get("events_total", **own, type=kind) for kind in ("ThresholdCrossed", "StatusChanged")] == [1, 0]
+        readings = {one.labels["endpoint"]: one.value for one in now.all("account_readings_total", **own)}
+        assert readings.keys() == {"account", "um_account"}
+        assert min(readings.values()) >= 2
+        assert now.all("account_errors_total") == []
+
+    measured(act, prepare=lambda echo: echo.uni_mmr.update({1: "1.4"}))
+
+
+@pytest.mark.parametrize(("sent", "shown"), [("REDUCE_ONLY", "REDUCE_ONLY"), ("SOMETHING_NEW", "unknown")])
+def test_one_status_is_set(sent: str, shown: str) -> None:
+    """A status that this version does not know is shown as unknown, because labels are bounded."""
+
+    async def act(_: Echo, look: Look) -> None:
+        await asyncio.sleep(20)
+        statuses = {one.labels["status"]: one.value for one in look().all("account_status", account="account-0")}
+        assert set(statuses) == {*AccountStatus, "unknown"}
+        assert [status for status, value in statuses.items() if value] == [shown]
+
+    measured(act, prepare=lambda echo: echo.status.update({0: sent}))
+
 
 @pytest.mark.parametrize("trouble", [dead, hanging])
-def test_figures_of_a_stale_account_are_absent(trouble: Callable[[int], Awaitable[httpx.Response | None]]) -> None:
-    """No graph goes on all green while nobody sees the account; that it was below a line is not taken back."""
+def test_figures_of_a_stale_account_are_absent(trouble: Trouble) -> None:
+    """Only ages and the crossed threshold remain until the account is read again."""
 
-    async def act(echo: Echo, look: Callable[[], Scrape]) -> None:
+    async def act(echo: Echo, look: Look) -> None:
         await asyncio.sleep(20)
         assert all(look().all(name, account="account-1") for name in FIGURES)
         echo.trouble = trouble
         await asyncio.sleep(120)
-        blind = look()
+        stale = look()
         for label in ("account-0", "account-1"):
-            assert [name for name in FIGURES if blind.all(name, account=label)] == []
-            assert blind.get("account_stale", account=label) == 1
-            assert (blind.get("account_age_seconds", account=label) or 0) > 100
-            assert blind.get("events_total", account=label, type="Stale") == 1
-        assert blind.get("account_below_threshold", account="account-1", threshold="warn") == 1
-        assert blind.get("account_below_threshold", account="account-1", threshold="alarm") is None
-        assert blind.all("account_below_threshold", account="account-0") == []
+            assert [name for name in FIGURES if stale.all(name, account=label)] == []
+            assert stale.get("account_stale", account=label) == 1
+            assert (stale.get("account_age_seconds", account=label) or 0) > 100
+            assert (stale.get("account_reading_age_seconds", account=label, endpoint="account") or 0) > 100
+            assert stale.get("events_total", account=label, type="Stale") == 1
+        assert [one.labels["threshold"] for one in stale.all("account_below_threshold")] == ["warn"]
         echo.trouble, echo.uni_mmr = fine, {}
         await asyncio.sleep(150)
         back = look()
@@ -146,231 +118,215 @@ def test_figures_of_a_stale_account_are_absent(trouble: Callable[[int], Awaitabl
         assert back.get("account_stale", account="account-1") == 0
         assert back.get("account_below_threshold", account="account-1", threshold="warn") == 0
 
-    watched(act, prepare=lambda echo: echo.uni_mmr.update({1: "1.4"}))
+    measured(act, prepare=lambda echo: echo.uni_mmr.update({1: "1.4"}))
+
+
+@pytest.mark.parametrize(("path", "remaining"), [("/papi/v2/um/account", 4), ("/papi/v1/account", 1)])
+def test_only_figures_of_stale_endpoints_are_absent(path: str, remaining: int) -> None:
+    """If one endpoint hangs, the figures of the other remain."""
+
+    async def act(echo: Echo, look: Look) -> None:
+        await asyncio.sleep(20)
+        echo.trouble_at(path, hanging)
+        await asyncio.sleep(40)
+        now = look()
+        assert len([name for name in FIGURES if now.all(name)]) == remaining
+        assert now.get("account_stale", account="account-0") == 1
+
+    measured(act)
 
 
 def test_the_age_of_an_account_that_was_never_read_is_infinite() -> None:
-    """So that an alert on its age fires; nothing else is known."""
+    """An alert on its age fires; nothing else is known."""
 
-    async def act(_: Echo, look: Callable[[], Scrape]) -> None:
+    async def act(_: Echo, look: Look) -> None:
         for stale in (0, 1):
             await asyncio.sleep(1 + 30 * stale)
             now = look()
             assert now.get("account_age_seconds", account="account-0") == math.inf
+            assert now.get("account_reading_age_seconds", account="account-0", endpoint="account") == math.inf
             assert now.get("account_stale", account="account-0") == stale
             assert [name for name in (*FIGURES, "account_below_threshold") if now.all(name)] == []
             assert now.get("account_readings_total", account="account-0", endpoint="account") == 0
 
-    watched(act, prepare=lambda echo: setattr(echo, "trouble", hanging))
+    measured(act, prepare=lambda echo: setattr(echo, "trouble", hanging))
 
 
-def test_a_picture_older_than_its_bound_is_stale_before_the_fleet_has_looked() -> None:
-    """As after the machine was asleep, when the scrape comes first."""
+def test_old_data_is_stale_before_the_fleet_has_checked_its_age() -> None:
+    """After the machine was suspended, a scrape may come first."""
 
-    async def main() -> None:
-        jump = 0.0
-        loop = asyncio.get_running_loop()
-        echo = Echo(lambda: loop.time() + jump)
-        async with echo.fleet(1) as fleet:
+    async def act(echo: Echo, look: Look) -> None:
+        await asyncio.sleep(20)
+        assert look().get("account_stale", account="account-0") == 0
+        echo.ahead = 3600.0
+        now = look()
+        assert now.get("account_stale", account="account-0") == 1
+        assert now.get("account_uni_mmr", account="account-0") is None
 
-            async def act(look: Callable[[], Scrape]) -> None:
-                nonlocal jump
-                await asyncio.sleep(20)
-                assert look().get("account_stale", account="account-0") == 0
-                jump = 3600.0
-                asleep = look()
-                assert asleep.get("account_stale", account="account-0") == 1
-                assert asleep.get("account_uni_mmr", account="account-0") is None
-
-            await measured(fleet, act)
-
-    virtual.run(main, patience=50)
+    measured(act)
 
 
-def test_an_account_that_could_not_be_opened_is_blind(tmp_path: Path) -> None:
-    """With --keep-going it is no gap: its age is infinite, and it is stale from the start."""
+def test_an_account_that_could_not_be_opened_is_stale(tmp_path: Path) -> None:
+    """Its age is infinite from the start."""
     file = tmp_path / "accounts.toml"
     entry = '[[accounts]]\nlabel = "{0}"\nproduct = "pm"\napi_key = {{ env = "{1}" }}\napi_secret = {{ env = "KEY" }}\n'
     file.write_text(entry.format("good", "KEY") + entry.format("bad", "UNSET"), encoding="utf-8")
 
-    async def main() -> None:
-        echo = Echo(asyncio.get_running_loop().time)
-        environment = {"KEY": "key7"}
-        async with Fleet.from_toml(file, keep_going=True, session=echo.session(), environment=environment) as fleet:
+    async def act(_: Echo, look: Look) -> None:
+        await asyncio.sleep(20)
+        now = look()
+        assert now.get("account_equity_usd", account="good") == 7
+        assert now.get("account_stale", account="bad") == 1
+        assert now.get("account_failed", account="bad") == 1
+        assert now.get("account_age_seconds", account="bad") == math.inf
+        assert now.get("events_total", account="bad", type="AccountFailed") == 1
 
-            async def act(look: Callable[[], Scrape]) -> None:
-                await asyncio.sleep(20)
-                now = look()
-                assert now.get("account_equity_usd", account="good") == 7
-                assert now.get("account_stale", account="bad") == 1
-                assert now.get("account_age_seconds", account="bad") == math.inf
-                assert now.get("events_total", account="bad", type="AccountFailed") == 1
+    def fleet_of(echo: Echo) -> Fleet:
+        return Fleet.from_toml(file, keep_going=True, session=echo.session(), environment={"KEY": "key7"})
 
-            await measured(fleet, act)
-
-    virtual.run(main, patience=50)
+    measured(act, fleet_of=fleet_of)
 
 
 def test_errors_are_counted_by_class_and_endpoint() -> None:
-    """Every attempt of a call counts, under its own account."""
+    """Every attempt of a call counts, for its own account."""
 
     async def trouble(account: int) -> httpx.Response | None:
         return refused(503, -1008, "Request throttled") if account == 1 else None
 
-    async def act(echo: Echo, look: Callable[[], Scrape]) -> None:
+    async def act(echo: Echo, look: Look) -> None:
         await asyncio.sleep(60)
         now = look()
         errors = now.all("account_errors_total")
-        asked = [path for _, account, path in echo.arrived if account == 1]
-        assert {one.labels["account"] for one in errors} == {"account-1"}
-        assert {(one.labels["endpoint"], one.labels["error"]) for one in errors} == {
-            ("account", "NotDone"),
-            ("um_account", "NotDone"),
+        paths = [path for _, account, path in echo.arrived if account == 1]
+        assert {tuple(one.labels.values()) for one in errors} == {
+            ("account-1", "account", "NotDone"),
+            ("account-1", "um_account", "NotDone"),
         }
-        assert sum(one.value for one in errors) == len(asked)
-        assert now.get("request_duration_seconds_count", endpoint="account", outcome="NotDone") == asked.count(
-            "/papi/v1/account"
-        )
+        assert sum(one.value for one in errors) == len(paths)
+        attempts = now.get("request_duration_seconds_count", endpoint="account", outcome="NotDone")
+        assert attempts == paths.count("/papi/v1/account")
 
-    watched(act, prepare=lambda echo: setattr(echo, "trouble", trouble))
+    measured(act, prepare=lambda echo: setattr(echo, "trouble", trouble))
 
 
-def test_durations_are_those_of_the_wire() -> None:
-    """Waiting for weight is a histogram of its own; a call that never left took no time on the wire."""
+def test_durations_do_not_include_the_wait_for_weight() -> None:
+    """The wait is a histogram of its own."""
 
     async def trouble(_: int) -> httpx.Response | None:
         await asyncio.sleep(0.3)
         return None
 
-    async def act(_: Echo, look: Callable[[], Scrape]) -> None:
+    async def act(_: Echo, look: Look) -> None:
         await asyncio.sleep(60)
         now = look()
-        calls = now.get("request_duration_seconds_count", endpoint="account", outcome="ok")
+
+        def duration(part: str, **labels: str) -> float | None:
+            return now.get(f"request_duration_seconds_{part}", endpoint="account", outcome="ok", **labels)
+
+        calls = duration("count")
         assert calls
-        spent = now.get("request_duration_seconds_sum", endpoint="account", outcome="ok")
-        assert spent == pytest.approx(0.3 * calls, rel=0.01)
-        assert now.get("request_duration_seconds_bucket", endpoint="account", outcome="ok", le="0.25") == 0
-        assert now.get("request_duration_seconds_bucket", endpoint="account", outcome="ok", le="0.5") == calls
+        assert duration("sum") == pytest.approx(0.3 * calls, rel=0.01)
+        assert [duration("bucket", le=le) for le in ("0.25", "0.5")] == [0, calls]
         assert (now.get("budget_wait_seconds_count", endpoint="account", priority="poll") or 0) >= calls
         assert (now.get("budget_wait_seconds_sum", endpoint="account", priority="poll") or 0) < 0.1 * calls
 
-    watched(act, prepare=lambda echo: setattr(echo, "trouble", trouble))
+    measured(act, prepare=lambda echo: setattr(echo, "trouble", trouble))
 
 
 def test_a_refusal_closes_the_gate_for_a_known_time() -> None:
-    """Told by host, with what is left of it."""
+    """The gate and its remaining time are shown by origin."""
 
-    async def trouble(_: int) -> httpx.Response | None:
-        answer = refused(418, -1003, "Way too many requests; IP banned until 1800000150000")
-        answer.headers["Retry-After"] = "120"
-        return answer
-
-    async def act(echo: Echo, look: Callable[[], Scrape]) -> None:
+    async def act(echo: Echo, look: Look) -> None:
         await asyncio.sleep(10)
         before = look()
-        assert [before.get(f"gate_{what}", origin=HOST) for what in ("closed", "opens_seconds")] == [0, 0]
+        assert [before.get(f"gate_{name}", origin=HOST) for name in ("closed", "opens_seconds")] == [0, 0]
         assert [one.value for one in before.all("refusals_total", origin=HOST)] == [0, 0]
-        echo.trouble = trouble
+        echo.trouble = banned
         await asyncio.sleep(20)
-        shut = look()
-        assert shut.get("gate_closed", origin=HOST) == 1
-        assert 90 < (shut.get("gate_opens_seconds", origin=HOST) or 0) <= 120
-        assert (shut.get("refusals_total", origin=HOST, status="418") or 0) >= 1
-        assert shut.get("refusals_total", origin=HOST, status="429") == 0
-        assert [one.value for one in shut.all("events_total", type="HostBlocked")] == [1]
+        closed = look()
+        assert closed.get("gate_closed", origin=HOST) == 1
+        assert 90 < (closed.get("gate_opens_seconds", origin=HOST) or 0) <= 120
+        assert (closed.get("refusals_total", origin=HOST, status="418") or 0) >= 1
+        assert closed.get("refusals_total", origin=HOST, status="429") == 0
+        assert [one.value for one in closed.all("events_total", type="HostBlocked")] == [1]
         echo.trouble = fine
         await asyncio.sleep(120)
         assert look().get("gate_closed", origin=HOST) == 0
 
-    watched(act)
+    measured(act)
 
 
-def test_a_ban_from_before_is_seen_before_any_call(tmp_path: Path) -> None:
-    """Nothing is sent, so no pool was drawn on; the gate is shown all the same."""
+def test_an_earlier_ban_is_shown_before_any_call(tmp_path: Path) -> None:
+    """The gate of an origin is shown although no pool was drawn on."""
+    bans = tmp_path / "bans.json"
+    write_ban(bans, HOST, START + 600, now=START)
 
-    async def main() -> None:
-        echo = Echo(asyncio.get_running_loop().time)
-        bans = tmp_path / "bans.json"
-        write_ban(bans, HOST, START + 600, now=START)
+    def fleet_of(echo: Echo) -> Fleet:
         session = Session(http=echo, budget=Budget(bans=bans, monotonic=echo.clock, wall=echo.wall))
-        async with Fleet([Member(Client("key0", "secret", label="a", session=session))]) as fleet:
+        return Fleet([Member(Client("key0", "secret", label="a", session=session))])
 
-            async def act(look: Callable[[], Scrape]) -> None:
-                await asyncio.sleep(5)
-                now = look()
-                assert echo.arrived == []
-                assert now.get("gate_closed", origin=HOST) == 1
-                assert 500 < (now.get("gate_opens_seconds", origin=HOST) or 0) <= 600
+    async def act(echo: Echo, look: Look) -> None:
+        await asyncio.sleep(5)
+        now = look()
+        assert echo.arrived == []
+        assert now.get("gate_closed", origin=HOST) == 1
+        assert 500 < (now.get("gate_opens_seconds", origin=HOST) or 0) <= 600
 
-            await measured(fleet, act)
-
-    virtual.run(main, patience=50)
+    measured(act, fleet_of=fleet_of)
 
 
 def test_the_figures_of_a_pool() -> None:
-    """Those of the budget, in weight."""
+    """The figures are those of the budget, in weight."""
 
-    async def act(_: Echo, look: Callable[[], Scrape]) -> None:
+    async def act(_: Echo, look: Look) -> None:
         await asyncio.sleep(20)
         now = look()
         pool = {"origin": HOST, "pool": "IP /papi", "account": ""}
-        assert now.get("pool_weight_limit", **pool) == 6_000
+        assert [now.get(f"pool_weight_{name}", **pool) for name in ("limit", "in_flight", "external")] == [6_000, 0, 0]
         assert (now.get("pool_weight_used", **pool) or 0) >= 50
-        assert now.get("pool_weight_in_flight", **pool) == 0
         assert (now.get("pool_weight_reserve", **pool) or 0) > 0
-        assert now.get("pool_weight_external", **pool) == 0
         waiting = {one.labels["priority"]: one.value for one in now.all("pool_waiting_calls", **pool)}
         assert waiting == {"order": 0, "poll": 0, "background": 0}
+        assert now.get("pool_waiting_reason", **pool, reason="none") == 1
 
-    watched(act)
-
-
-def test_pools_of_an_account_bear_its_label() -> None:
-    """The budget knows accounts by digests of their keys."""
-
-    async def main() -> None:
-        echo = Echo(asyncio.get_running_loop().time)
-        session = echo.session()
-        clients = [Client(f"key{n}", "secret", label=f"account-{n}", session=session) for n in range(2)]
-        async with Fleet([Member(client, product="pm_pro") for client in clients]) as fleet:
-
-            async def act(look: Callable[[], Scrape]) -> None:
-                await asyncio.sleep(20)
-                now = look()
-                mine = now.all("pool_weight_used", pool="UID /sapi/v1/portfolio/account")
-                assert {one.labels["account"] for one in mine} == {"account-0", "account-1"}
-                assert clients[0].key_id not in now.text
-
-            await measured(fleet, act)
-
-    virtual.run(main, patience=50)
+    measured(act)
 
 
-def test_endpoints_made_on_the_spot_have_one_name() -> None:
-    """A program may call any path: labels are bounded. Other clients of the session are counted under theirs."""
+def test_a_pool_of_an_account_has_the_label_of_the_account() -> None:
+    """The budget identifies accounts by digests of their keys, which are not shown."""
+
+    async def act(_: Echo, look: Look) -> None:
+        await asyncio.sleep(20)
+        now = look()
+        pools = now.all("pool_weight_used", pool="UID /sapi/v1/portfolio/account")
+        assert {one.labels["account"] for one in pools} == {"account-0", "account-1"}
+        assert Client("key0", "secret").key_id not in now.text
+
+    measured(act, fleet_of=lambda echo: echo.fleet(2, product="pm_pro"))
+
+
+def test_undeclared_endpoints_have_one_name() -> None:
+    """Labels are bounded although a program may call any path, and other clients have labels of their own."""
 
     async def main() -> None:
-        echo = Echo(asyncio.get_running_loop().time)
+        echo, metrics = Echo(asyncio.get_running_loop().time), Metrics()
         session = echo.session()
         other = Client("key9", "secret", label="other", session=session)
         async with Fleet([Member(Client("key0", "secret", label="a", session=session))]) as fleet, other:
-
-            async def act(look: Callable[[], Scrape]) -> None:
-                await other.request("GET", "/papi/v1/account", weight=20, returns=dict[str, Any])
-                await other.request("POST", "/papi/v1/account", weight=20, returns=dict[str, Any])
-                now = look()
-                # A write that was done is no reading.
-                assert now.get("account_readings_total", account="other", endpoint="undeclared") == 1
-                assert now.get("request_duration_seconds_count", endpoint="undeclared", outcome="ok") == 2
-                assert now.get("budget_wait_seconds_count", endpoint="undeclared", priority="order") == 1
-                assert now.get("account_readings_total", account="a", endpoint="account") == 0
-
-            await measured(fleet, act)
+            metrics.watch(fleet)
+            await other.request("GET", "/papi/v1/account", weight=20, returns=dict[str, Any])
+            await other.request("POST", "/papi/v1/account", weight=20, returns=dict[str, Any])
+            now = scrape(metrics.registry)
+        # A write that was done is not a reading.
+        assert now.get("account_readings_total", account="other", endpoint="undeclared") == 1
+        assert now.get("request_duration_seconds_count", endpoint="undeclared", outcome="ok") == 2
+        assert now.get("budget_wait_seconds_count", endpoint="undeclared", priority="order") == 1
+        assert now.get("account_readings_total", account="a", endpoint="account") == 0
 
     virtual.run(main, patience=50)
 
 
-def test_a_later_fleet_takes_the_place_of_one_that_was_left() -> None:
+def test_a_later_fleet_replaces_one_that_was_closed() -> None:
     """Counters go on, and nothing is counted twice although budget and session are the same."""
 
     async def main() -> None:
@@ -393,9 +349,9 @@ def test_a_later_fleet_takes_the_place_of_one_that_was_left() -> None:
 
 
 def test_names_follow_the_conventions() -> None:
-    """Counters end in _total, all have the package's prefix and are explained; no key is shown."""
+    """Counters end in _total, all metrics have the prefix and a help text, and no key is shown."""
 
-    async def act(_: Echo, look: Callable[[], Scrape]) -> None:
+    async def act(_: Echo, look: Look) -> None:
         await asyncio.sleep(20)
         text = look().text
         kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)$", text, re.MULTILINE))
@@ -404,20 +360,18 @@ def test_names_follow_the_conventions() -> None:
         kinds = {name: kind for name, kind in kinds.items() if not name.endswith("_created")}
         assert set(kinds.values()) == {"counter", "gauge", "histogram"}
         assert all(re.fullmatch(r"binance_pm_[a-z_]+", name) for name in kinds)
-        assert {name for name, kind in kinds.items() if kind == "counter"} == {
-            name for name in kinds if name.endswith("_total")
-        }
+        assert all((kind == "counter") == name.endswith("_total") for name, kind in kinds.items())
         assert all(name.endswith("_seconds") for name, kind in kinds.items() if kind == "histogram")
         assert all(len(about) > 10 for about in re.findall(r"^# HELP \S+ (.*)$", text, re.MULTILINE))
         assert look().get("build_info") == 1
         assert "key0" not in text
         assert "secret" not in text
 
-    watched(act)
+    measured(act)
 
 
-def test_the_global_registry_is_left_alone() -> None:
-    """And a registry has the metrics once."""
+def test_the_global_registry_is_not_used() -> None:
+    """A registry contains the metrics once."""
     metrics = Metrics()
 
     assert not [one for one in prometheus_client.REGISTRY.collect() if one.name.startswith("binance_pm")]
@@ -427,71 +381,53 @@ def test_the_global_registry_is_left_alone() -> None:
 
 def test_a_fleet_that_is_not_open_cannot_be_watched() -> None:
     """Nothing is registered for it."""
+    metrics = Metrics()
 
-    async def main() -> None:
-        metrics = Metrics()
-        with pytest.raises(SessionClosed):
-            metrics.watch(Echo(asyncio.get_running_loop().time).fleet(1))
-        shown = {one.name for one in scrape(metrics.registry).series}
-        assert {name for name in shown if not name.startswith("process_")} == {"build_info"}
+    with pytest.raises(SessionClosed):
+        metrics.watch(Echo(lambda: 0.0).fleet(1))
 
-    virtual.run(main)
+    names = {one.name for one in scrape(metrics.registry).series}
+    assert {name for name in names if not name.startswith("process_")} == {"build_info"}
 
 
-async def test_another_thread_is_answered_by_the_event_loop() -> None:
-    """As by prometheus_client's own server."""
-    echo = Echo(asyncio.get_running_loop().time)
-    async with echo.fleet(1) as fleet:
+async def test_another_thread_gets_the_state_from_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the fleet cannot be read, the scrape fails, because a part would look like the whole."""
+    async with Echo(asyncio.get_running_loop().time).fleet(1) as fleet:
         metrics = Metrics()
         metrics.watch(fleet)
         await anext(aiter(fleet.watch()))
-
         now = await anyio.to_thread.run_sync(scrape, metrics.registry)
-
         assert now.get("account_uni_mmr", account="account-0") == 5
 
+        monkeypatch.setattr(fleet, "snapshot", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await anyio.to_thread.run_sync(scrape, metrics.registry)
 
-async def test_a_loop_that_hangs_fails_the_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
+
+async def test_a_blocked_event_loop_fails_the_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
     """Old figures would look like new ones."""
     monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 0.05)
-    echo = Echo(asyncio.get_running_loop().time)
-    ended: list[str] = []
+    ended: list[type[Exception]] = []
 
     def ask() -> None:
         try:
             scrape(metrics.registry)
         except TimeoutError as error:
-            ended.append(type(error).__name__)
-
-    async with echo.fleet(1) as fleet:
-        metrics = Metrics()
-        metrics.watch(fleet)
-        await anext(aiter(fleet.watch()))
-        thread = Thread(target=ask)
-        thread.start()
-        # The loop waits here, and answers nobody.
-        thread.join()
-
-    assert ended == ["TimeoutError"]
-
-
-async def test_a_fleet_that_cannot_be_read_fails_the_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of it would look like all of it."""
-
-    def fail() -> None:
-        raise RuntimeError("a mistake of ours")
+            ended.append(type(error))
 
     async with Echo(asyncio.get_running_loop().time).fleet(1) as fleet:
         metrics = Metrics()
         metrics.watch(fleet)
-        monkeypatch.setattr(fleet, "snapshot", fail)
+        thread = Thread(target=ask)
+        thread.start()
+        # The event loop is blocked here.
+        thread.join()
 
-        with pytest.raises(RuntimeError, match="a mistake of ours"):
-            await anyio.to_thread.run_sync(scrape, metrics.registry)
+    assert ended == [TimeoutError]
 
 
-def test_a_loop_that_has_ended_shows_no_account() -> None:
-    """Even where its fleet was never left."""
+def test_an_event_loop_that_has_ended_shows_no_account() -> None:
+    """This holds even if the fleet was never closed."""
     metrics = Metrics()
 
     async def main() -> Fleet:
