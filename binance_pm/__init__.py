@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from binance_pm.api.account import Account
-from binance_pm.api.connectivity import Pong, ServerTime
-from binance_pm.api.pro_account import ProAccount, RiskUnit, SpanAccount
-from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
+from binance_pm.api.account import Account, ProAccount, RiskUnit, SpanAccount, UmAccount, UmAsset, UmPosition
+from binance_pm.api.connectivity import ServerTime
 from binance_pm.attempt_event import AttemptEvent
 from binance_pm.budget import (
     Admitted,
@@ -84,7 +82,6 @@ __all__ = [
     "NotSent",
     "OutcomeUnknown",
     "Plan",
-    "Pong",
     "Pool",
     "PoolPlan",
     "PoolState",

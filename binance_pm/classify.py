@@ -64,6 +64,8 @@ _KINDS: Final[dict[int, type[ExchangeError]]] = {
     51999: OutcomeUnknown,  # UNKNOWN
     # Portfolio Margin Pro, error-code.
     -1099: AuthenticationError,  # not found, authenticated or authorized
+    -3000: OutcomeUnknown,  # INNER_FAILURE of loans and repayments: what failed inside is not said
+    -3007: NotDone,  # HAS_PENDING_TRANSACTION: an earlier loan or repayment is not finished
     -9000: AuthenticationError,  # USER_IS_NOT_UNIACCOUNT, as it was called before -21001
     -21001: AuthenticationError,  # USER_IS_NOT_UNIACCOUNT
     # Spot and USD-M futures, error codes.

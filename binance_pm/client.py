@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar
 
 import msgspec
 
+from binance_pm.api import FundsApi, ListenKeyApi
 from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi, ServerTime
-from binance_pm.api.pro_account import ProAccountApi
-from binance_pm.api.um_account import UmAccountApi
 from binance_pm.arguments import checked
 from binance_pm.attempt_event import attempt_event
 from binance_pm.budget import LimitType, Priority, pool_of
@@ -53,6 +52,8 @@ from binance_pm.wire import Value
 
 if TYPE_CHECKING:
     from binance_pm.api.cm import Cm
+    from binance_pm.api.margin import Margin
+    from binance_pm.api.pro import Pro
     from binance_pm.api.um import Um
     from binance_pm.resolution import WriteOutcome
 
@@ -61,7 +62,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
+class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
     """One account of the exchange: open it with ``async with``, or with `open` and `aclose`.
 
     Args:
@@ -91,6 +92,10 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
 
     um: ClassVar[LazyNamespace[Um]] = LazyNamespace("binance_pm.api.um", "Um")
     """USD-M futures."""
+    margin: ClassVar[LazyNamespace[Margin]] = LazyNamespace("binance_pm.api.margin", "Margin")
+    """Cross margin."""
+    pro: ClassVar[LazyNamespace[Pro]] = LazyNamespace("binance_pm.api.pro", "Pro")
+    """Portfolio Margin Pro."""
     cm: ClassVar[LazyNamespace[Cm]] = LazyNamespace("binance_pm.api.cm", "Cm")
     """COIN-M futures."""
 
@@ -245,8 +250,7 @@ class Client(ConnectivityApi, AccountApi, UmAccountApi, ProAccountApi):
             priority: priority in the queue for weight; by default POLL for GET, and ORDER for all other methods.
             repeat: whether the request may be sent again if its response is lost. By default only a GET may.
                 ``"same_effect"`` for a write that may be repeated, such as a cancel or a listen key. ``"never"`` for a
-                GET that uses up a quota, such as a download id: such a GET counts as a write, so that an error says
-                whether the request may have taken effect.
+                GET that uses up a quota, such as a download id: such a GET counts as a write.
 
         Raises:
             ConfigurationError: an argument cannot be used; the text says which and why.

@@ -200,6 +200,34 @@ class LazyNamespace(Generic[N]):
         return self._class if client is None else self._class(client)
 
 
+def lazy_endpoints(module: str, class_name: str, *names: str) -> type[Any]:
+    """Return a base class of a client with methods of another class, whose module is imported when one is first used.
+
+    Args:
+        module: the module of the other class.
+        class_name: the name of the other class.
+        *names: the names of its methods.
+    """
+    methods = {name: _LazyMethod(module, class_name) for name in names}
+    return type(class_name, (), {"__module__": module, **methods})
+
+
+class _LazyMethod:
+    def __init__(self, module: str, class_name: str) -> None:
+        self._module: Final = module
+        self._class_name: Final = class_name
+        self._owner: type[Any] = type(self)
+        self._name: str = ""
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self._owner, self._name = owner, name
+
+    def __get__(self, client: object | None, owner: type[Any]) -> Any:
+        method = getattr(getattr(importlib.import_module(self._module), self._class_name), self._name)
+        setattr(self._owner, self._name, method)
+        return method.__get__(client, owner)
+
+
 def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
     if "weights" not in facts:
         raise TypeError(f"{function.__name__} is declared without weights")

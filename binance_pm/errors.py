@@ -358,6 +358,10 @@ PLACE_ADVICE: Final = "Binance does not serve the country of this IP address: co
 """For HTTP 451, and for a web page that says the same."""
 
 _ADVICE: Final = {
+    -2011: (
+        "The order is not open: it was filled, was cancelled, has expired, or has not arrived yet. "
+        "`await client.resolve(error)` finds out which."
+    ),
     -1005: _IP_ADVICE,
     -1011: _IP_ADVICE,
     -2008: _UNKNOWN_KEY_ADVICE,

@@ -37,11 +37,13 @@ class ByTime(msgspec.Struct, frozen=True, kw_only=True):
     """The field of a row that holds its time."""
     window: timedelta | None = None
     """The widest range of one request; None if there is no limit."""
+    limit: str = "limit"
+    """The parameter with the most rows of a page."""
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The parameters that select a page."""
-        return ("start_time", "end_time", "limit")
+        return ("start_time", "end_time", self.limit)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -54,6 +56,8 @@ class ByPage(msgspec.Struct, frozen=True, kw_only=True):
 
     key: tuple[str, ...]
     """The fields that tell a row from all others."""
+    window: timedelta | None = None
+    """The widest range of one request; None if there is no limit."""
 
     @property
     def parameters(self) -> tuple[str, ...]:

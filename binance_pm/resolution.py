@@ -78,10 +78,10 @@ class ByValue(msgspec.Struct, frozen=True, kw_only=True):
 
     query: str
     """The query, which takes the arguments that it shares with the setting."""
-    parameter: str
-    """The parameter of the setting."""
     field: str
     """The field of the response with its value; in a list, of the row with the same symbol."""
+    parameter: str | None = None
+    """The parameter of the setting; None if the call removes the value, which is None afterwards."""
 
 
 class ByReading(msgspec.Struct, frozen=True):

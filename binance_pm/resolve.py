@@ -265,12 +265,13 @@ class _Search:
         response = await self._ask(by.query, {})
         symbol = self._request.parameters.get("symbol")
         rows = cast("list[Any]", response if isinstance(response, list) else [response])
-        asked = self._request.parameters.get(_wire(by.parameter))
+        asked = None if by.parameter is None else self._request.parameters.get(_wire(by.parameter))
         for row in rows:
             if row is None or (symbol is not None and getattr(row, "symbol", symbol) != symbol):
                 continue
             self._seen = row
-            if _equal(getattr(row, by.field), asked):
+            value = getattr(row, by.field)
+            if value is None if by.parameter is None else _equal(value, asked):
                 return self._outcome("done", f"{by.query} shows the new value", row)
         return None
 

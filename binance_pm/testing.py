@@ -23,13 +23,13 @@ from binance_pm.session import Session
 from binance_pm.transport.httpx import HttpxLike, asgi_transport
 
 try:
-    from binance_pm.sandbox import Account, Exchange, Fault, create_app, serve
+    from binance_pm.sandbox import WRITE_FAULTS, Account, Exchange, Fault, create_app, serve
 except ImportError as _missing:
     raise ImportError(
         f"the local exchange needs the extra `sandbox`: {installation('sandbox')}", name=_missing.name
     ) from _missing
 
-__all__ = ["Account", "Exchange", "Fault", "Sandbox", "running_sandbox", "sandbox"]
+__all__ = ["WRITE_FAULTS", "Account", "Exchange", "Fault", "Sandbox", "running_sandbox", "sandbox"]
 
 _POOLS: Final[dict[str, tuple[Family, LimitType]]] = {
     "papi": ("papi", LimitType.IP),
@@ -116,7 +116,13 @@ class Sandbox:
 @checked("running_sandbox")
 @contextmanager
 def running_sandbox(
-    *, minute: float = 60.0, seed: int = 7, accounts: int = 12, limits: Mapping[str, int] | None = None
+    *,
+    minute: float = 60.0,
+    seed: int = 7,
+    accounts: int = 12,
+    limits: Mapping[str, int] | None = None,
+    liquidation: bool = True,
+    all_symbols: bool = False,
 ) -> Generator[Sandbox, None, None]:
     """Run a local exchange on a free loopback port until the block ends.
 
@@ -130,11 +136,13 @@ def running_sandbox(
         limits: limits per minute instead of the real ones, by pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip``,
             ``sapi-uid``. The budget of its clients uses the same limits. A client on a session with its own budget can
             exceed them and is refused.
+        liquidation: whether positions are closed by force when uniMMR falls to 1.05.
+        all_symbols: whether ``um_account`` lists the flat symbols too.
 
     Raises:
         ConfigurationError: an argument cannot be used.
     """
-    exchange = _exchange(minute, seed, accounts, limits)
+    exchange = _exchange(minute, seed, accounts, limits, liquidation=liquidation, all_symbols=all_symbols)
     with serve(exchange) as base_url:
         yield Sandbox(exchange, base_url, minute=minute, limits=limits)
 
@@ -148,6 +156,8 @@ async def sandbox(
     seed: int = 7,
     accounts: int = 12,
     limits: Mapping[str, int] | None = None,
+    liquidation: bool = True,
+    all_symbols: bool = False,
 ) -> AsyncGenerator[Sandbox, None]:
     """Run a local exchange like `running_sandbox`, for ``async with``.
 
@@ -157,21 +167,39 @@ async def sandbox(
         seed: see `running_sandbox`.
         accounts: see `running_sandbox`.
         limits: see `running_sandbox`.
+        liquidation: see `running_sandbox`.
+        all_symbols: see `running_sandbox`.
     """
+    options: dict[str, Any] = {"minute": minute, "seed": seed, "accounts": accounts, "limits": limits}
     if not in_memory:
-        with running_sandbox(minute=minute, seed=seed, accounts=accounts, limits=limits) as pm:
+        with running_sandbox(**options, liquidation=liquidation, all_symbols=all_symbols) as pm:
             yield pm
         return
-    exchange = _exchange(minute, seed, accounts, limits)
+    exchange = _exchange(**options, liquidation=liquidation, all_symbols=all_symbols)
     http = asgi_transport(create_app(exchange))
     yield Sandbox(exchange, _IN_MEMORY_URL, minute=minute, limits=limits, http=http)
 
 
-def _exchange(minute: float, seed: int, accounts: int, limits: Mapping[str, int] | None) -> Exchange:
+def _exchange(
+    minute: float,
+    seed: int,
+    accounts: int,
+    limits: Mapping[str, int] | None,
+    *,
+    liquidation: bool,
+    all_symbols: bool,
+) -> Exchange:
     call = CallInfo("sandbox")
     if not 0 < minute < math.inf or accounts < 1:
         raise ConfigurationError(call, f"minute is {minute} and accounts {accounts}: both must be above 0")
     try:
-        return Exchange(minute=minute, seed=seed, accounts=accounts, limits=limits)
+        return Exchange(
+            minute=minute,
+            seed=seed,
+            accounts=accounts,
+            limits=limits,
+            liquidation=liquidation,
+            all_symbols=all_symbols,
+        )
     except ValueError as error:
         raise ConfigurationError(call, str(error)) from None

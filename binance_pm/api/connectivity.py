@@ -6,8 +6,8 @@ from binance_pm.declaration import EndpointGroup, get
 from binance_pm.wire import Milliseconds, Model
 
 
-class Pong(Model, frozen=True):
-    """An empty response: the exchange is reachable."""
+class Empty(Model, frozen=True):
+    """An empty response: the exchange did what the call asked for."""
 
 
 class ServerTime(Model, frozen=True):
@@ -21,10 +21,18 @@ class ConnectivityApi(EndpointGroup):
     """Endpoints that need no key."""
 
     @get("/papi/v1/ping", weights=1, security="NONE")
-    async def ping(self) -> Pong:
+    async def ping(self) -> Empty:
         """An empty response from the Portfolio Margin host: a test of the connection.
 
-        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/market-data (read 2026-11-21)
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/market-data (read 2026-11-29)
+        """
+        ...
+
+    @get("/api/v3/ping", weights=1, security="NONE")
+    async def pro_ping(self) -> Empty:
+        """An empty response from the Portfolio Margin Pro host: a test of the connection.
+
+        Source: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints (read 2026-11-29)
         """
         ...
 
@@ -34,7 +42,7 @@ class ConnectivityApi(EndpointGroup):
 
         The exchange does not document this endpoint; it responded on 2026-06-11, and many clients rely on it.
 
-        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/general-info (read 2026-11-21)
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/general-info (read 2026-11-29)
         """
         ...
 
@@ -42,6 +50,6 @@ class ConnectivityApi(EndpointGroup):
     async def pro_server_time(self) -> ServerTime:
         """The clock of the Portfolio Margin Pro host.
 
-        Source: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints (read 2026-11-21)
+        Source: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints (read 2026-11-29)
         """
         ...

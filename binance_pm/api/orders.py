@@ -63,6 +63,19 @@ class Window(QueryOptions, total=False):
     """The most rows of a response."""
 
 
+class Pages(QueryOptions, total=False):
+    """A range of time, of a list with numbered pages."""
+
+    start_time: Time
+    """The earliest time of a row, inclusive."""
+    end_time: Time
+    """The latest time of a row, inclusive."""
+    current: int
+    """The number of the page, from 1."""
+    size: int
+    """The most rows of a page."""
+
+
 class OrderQuery(QueryOptions, total=False):
     """Which order of a symbol a query is about; the exchange's id wins if both are given."""
 
@@ -211,6 +224,8 @@ class OrderStatus(OpenEnum):
     EXPIRED = "EXPIRED"
     EXPIRED_IN_MATCH = "EXPIRED_IN_MATCH"
     """Expired by self-trade prevention."""
+    PENDING_CANCEL = "PENDING_CANCEL"
+    """Documented for margin orders only; the exchange does not use it now."""
 
 
 class SelfTradePreventionMode(OpenEnum):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from binance_pm.api.account import UmAsset
 from binance_pm.api.futures import SymbolAdlQuantile
-from binance_pm.api.um_account import UmAsset
 from binance_pm.api.um_algo_orders import UmAlgoOrders
 from binance_pm.api.um_history import UmHistory
 from binance_pm.api.um_orders import UmOrders

@@ -31,7 +31,7 @@ FALL_SECONDS: Final = 30.0
 _ONCE_SECONDS: Final = 10.0
 # uniMMR at the start: some accounts will cross a threshold while the market falls, most are far above all thresholds.
 _STARTS: Final = (
-    "2.40", "1.62", "1.95", "3.20", "2.60", "1.55", "5.00", "2.10", "1.68", "4.10", "1.80", "12.00"
+    "2.40", "1.62", "1.95", "3.20", "2.60", "1.55", "5.00", "2.10", "1.64", "4.10", "1.80", "12.00"
 )  # fmt: skip
 
 

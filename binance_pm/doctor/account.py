@@ -8,7 +8,7 @@ from typing import Any, Final
 import anyio
 
 from binance_pm.amounts import text_of
-from binance_pm.api.pro_account import ProAccount, SpanAccount
+from binance_pm.api.account import ProAccount, SpanAccount
 from binance_pm.client import Client
 from binance_pm.doctor.check import Check
 from binance_pm.doctor.targets import Target

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from binance_pm.amounts import is_near
-from binance_pm.api.um_account import UmAccount
+from binance_pm.api.account import UmAccount
 from binance_pm.budget import Waiting
 from binance_pm.client import Client
 from binance_pm.errors import (

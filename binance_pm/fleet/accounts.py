@@ -352,7 +352,7 @@ def _is_account_read(endpoint: Endpoint[Any]) -> bool:
     """Return whether an endpoint reads one snapshot of an account and needs no arguments."""
     needed = [one for one in endpoint.parameters.values() if one.default is one.empty]
     # A list type, such as list[UmOrder], is not a class.
-    is_snapshot = inspect.isclass(endpoint.returns) and issubclass(endpoint.returns, Model)
+    is_snapshot = inspect.isclass(endpoint.returns) and issubclass(endpoint.returns, Model) and endpoint.page is None
     return endpoint.is_signed and not endpoint.is_write and not needed and is_snapshot and _accepts_nothing(endpoint)
 
 

@@ -12,9 +12,7 @@ from typing import Final, Self
 import msgspec
 
 from binance_pm.amounts import exact_sum, is_near
-from binance_pm.api.account import Account
-from binance_pm.api.pro_account import ProAccount, SpanAccount
-from binance_pm.api.um_account import UmAccount
+from binance_pm.api.account import Account, ProAccount, SpanAccount, UmAccount
 from binance_pm.enums import AccountStatus
 from binance_pm.fleet.products import HEADLINES
 

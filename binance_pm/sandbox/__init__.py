@@ -1,7 +1,8 @@
 """A strict local exchange that simulates Binance Portfolio Margin, without a key or a network.
 
 Binance has no Portfolio Margin testnet. This package checks signatures, timestamps and parameters, counts weight by the
-clock minute, refuses requests, bans clients, and produces faults on demand, for demos and tests.
+clock minute, refuses requests, bans clients, matches orders, keeps balances, positions and loans, and produces faults
+on demand, for demos and tests.
 
     with serve(Exchange()) as url:
         ...  # any client, pointed at url
@@ -15,7 +16,7 @@ from __future__ import annotations
 from binance_pm.sandbox.account import Account
 from binance_pm.sandbox.app import create_app
 from binance_pm.sandbox.exchange import Exchange
-from binance_pm.sandbox.faults import Fault
+from binance_pm.sandbox.faults import WRITE_FAULTS, Fault
 from binance_pm.sandbox.server import serve
 
-__all__ = ["Account", "Exchange", "Fault", "create_app", "serve"]
+__all__ = ["WRITE_FAULTS", "Account", "Exchange", "Fault", "create_app", "serve"]

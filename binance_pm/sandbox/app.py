@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
@@ -12,6 +13,7 @@ from starlette.routing import Mount, Route
 
 from binance_pm.sandbox.faults import Fault
 from binance_pm.sandbox.messages import Reply, Request
+from binance_pm.sandbox.views import recorded_fields
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,7 +35,8 @@ def create_app(exchange: Exchange) -> Starlette:
 
     The paths below ``/sandbox/`` control the exchange. They have no weight, and faults do not apply to them. ``GET
     state`` shows accounts with their API keys, counters and faults; ``POST faults`` adds a ``Fault`` given as JSON;
-    ``DELETE faults`` removes all faults.
+    ``DELETE faults`` removes all faults; ``GET orders?account=LABEL`` shows all orders that an account ever had; ``POST
+    prices`` lets symbols trade at the prices given as a JSON object of text.
 
     Without a server, there is no connection to close: if a fault drops the connection or cuts the body, the application
     raises ConnectionResetError, and ``httpx.ASGITransport`` passes this exception on to the caller.
@@ -43,6 +46,8 @@ def create_app(exchange: Exchange) -> Starlette:
             Route("/sandbox/state", _show_state(exchange)),
             Route("/sandbox/faults", _arm(exchange), methods=["POST"]),
             Route("/sandbox/faults", _disarm(exchange), methods=["DELETE"]),
+            Route("/sandbox/orders", _show_orders(exchange)),
+            Route("/sandbox/prices", _set_prices(exchange), methods=["POST"]),
             Mount("/", _answer(exchange)),
         ]
     )
@@ -72,6 +77,30 @@ def _disarm(exchange: Exchange) -> Handler:
         return Response(status_code=204)
 
     return disarm
+
+
+def _show_orders(exchange: Exchange) -> Handler:
+    async def show_orders(http: HttpRequest) -> Response:
+        label = http.query_params.get("account")
+        account = next((one for one in exchange.accounts if one.label == label), None)
+        if account is None:
+            return Response("account must be the label of an account", status_code=422, media_type="text/plain")
+        rows = [recorded_fields(order) for order in exchange.orders(account)]
+        return Response(msgspec.json.encode(rows), media_type="application/json")
+
+    return show_orders
+
+
+def _set_prices(exchange: Exchange) -> Handler:
+    async def set_prices(http: HttpRequest) -> Response:
+        try:
+            for symbol, price in msgspec.json.decode(await http.body(), type=dict[str, Decimal]).items():
+                exchange.set_price(symbol, price)
+        except (msgspec.MsgspecError, ValueError) as wrong:
+            return Response(str(wrong), status_code=422, media_type="text/plain")
+        return Response(status_code=204)
+
+    return set_prices
 
 
 def _answer(exchange: Exchange) -> ASGIApp:

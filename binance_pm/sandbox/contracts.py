@@ -134,12 +134,11 @@ class Contract(NamedTuple):
         return f"{quantity:.{_digits(self.step)}f}"
 
 
-def um_contract(symbol: str, quote: str, price: float, ratio: Decimal) -> Contract:
-    """Return a USD-M contract that trades at about this price."""
-    power = _magnitude(price)
-    step = min(_ONE, max(_power(-3), _power(-power)))
+def um_contract(base: str, quote: str, price: float, usd: float, ratio: Decimal) -> Contract:
+    """Return a USD-M contract that trades at about this price; ``usd`` is the price of the base asset in USD."""
+    step = min(_ONE, max(_power(-3), _power(-_magnitude(usd))))
     notional = Decimal(5) if quote == "USDT" else Decimal("0.0001")
-    return Contract("UM", symbol, symbol.removesuffix(quote), quote, _power(power - 5), step, notional, ratio=ratio)
+    return Contract("UM", base + quote, base, quote, _power(_magnitude(price) - 5), step, notional, ratio=ratio)
 
 
 def cm_contract(base: str, price: float, ratio: Decimal) -> Contract:

@@ -18,7 +18,7 @@ from binance_pm.sandbox.account import Account, make_accounts
 from binance_pm.sandbox.faults import Fault, FaultQueue
 from binance_pm.sandbox.handlers import HANDLERS, Context
 from binance_pm.sandbox.limits import Counter, Limits
-from binance_pm.sandbox.market import Market
+from binance_pm.sandbox.market import SYMBOLS, Market
 from binance_pm.sandbox.messages import Arrival, Refused, Reply, Request
 from binance_pm.sandbox.state import AccountState
 
@@ -175,7 +175,12 @@ class Exchange:
         """Let a USD-M symbol that is quoted in USDT trade at this price from now on.
 
         Resting orders that the price crosses are filled at once. The index price of the base asset follows.
+
+        Raises:
+            ValueError: the market has no such symbol, or the price is not above 0.
         """
+        if symbol not in SYMBOLS or price <= 0:
+            raise ValueError(f"cannot set the price of {symbol} to {price}: name a USD-M symbol and a price above 0")
         with self._lock:
             now = self.now()
             # What the old price fills comes first.
@@ -193,7 +198,8 @@ class Exchange:
             account: the account that asks; None for an endpoint without a key.
             now: seconds since the epoch.
         """
-        return self._response(name, parameters, account, now)
+        with self._lock:
+            return self._response(name, parameters, account, now)
 
     async def handle(self, request: Request) -> Reply:
         """Let a request take effect, and apply the fault that matches it."""
@@ -277,8 +283,6 @@ class Exchange:
         owner = self._keys.get(request.api_key)
         self._charge(request, endpoint, owner, headers, now)
         parameters, account = self._checked(request, endpoint, owner, now)
-        if endpoint.name not in HANDLERS:
-            raise Refused(facts.NOT_SIMULATED, method=endpoint.method, path=endpoint.path)
         return msgspec.json.encode(self._response(endpoint.name, parameters, account, now, hidden_for))
 
     def _response(

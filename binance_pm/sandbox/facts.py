@@ -134,8 +134,6 @@ INVALID_TIME_RANGE = Error(-1023, 400, "Start time is greater than end time.")
 BAD_ASSET = Error(-1108, 400, "Invalid asset.")
 BAD_SYMBOL = Error(-1121, 400, "Invalid symbol.")
 INVALID_LEVERAGE = Error(-4028, 400, "Leverage {leverage} is not valid")
-# Instead of the real response of the exchange.
-NOT_SIMULATED = Error(-1020, 404, "The sandbox knows {method} {path}, but does not simulate it.")
 
 BAD_KEY_FORMAT = Error(-2014, 401, "API-key format invalid.")
 REJECTED_KEY = Error(-2015, 401, "Invalid API-key, IP, or permissions for action.")

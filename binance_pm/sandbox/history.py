@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from binance_pm.sandbox.conditional import ConditionalRecord
     from binance_pm.sandbox.records import OrderRecord
 
 T = TypeVar("T")
@@ -12,17 +13,28 @@ T = TypeVar("T")
 _DAY = 24 * 3600 * 1000
 UNFILLED_DAYS = 3
 """Days after its creation for which a cancelled or expired order without a fill is kept."""
+CONDITIONAL_DAYS = 7
+"""The same for conditional orders of COIN-M."""
 KEPT_DAYS = 90
 """Days for which other orders are kept after their creation."""
 
 
-def is_kept(order: OrderRecord, now: int, unfilled_days: int = UNFILLED_DAYS) -> bool:
+def is_kept(order: OrderRecord, now: int) -> bool:
     """Whether queries still find an order at this time, in milliseconds."""
     if order.is_open:
         return True
     age = now - order.time
     unfilled = not order.executed and order.status in {"CANCELED", "EXPIRED", "EXPIRED_IN_MATCH"}
-    return age <= (unfilled_days if unfilled else KEPT_DAYS) * _DAY
+    return age <= (UNFILLED_DAYS if unfilled else KEPT_DAYS) * _DAY
+
+
+def is_conditional_kept(record: ConditionalRecord, now: int) -> bool:
+    """Whether queries still find an algo or conditional order at this time, in milliseconds."""
+    if record.state == "NEW" or (record.order is not None and record.order.is_open):
+        return True
+    unfilled = record.order is None or not record.order.executed
+    days = CONDITIONAL_DAYS if record.product == "CM" else UNFILLED_DAYS
+    return now - record.time <= (days if unfilled else KEPT_DAYS) * _DAY
 
 
 def page(rows: list[T], limit: int, *, is_forward: bool) -> list[T]:

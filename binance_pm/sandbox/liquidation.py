@@ -8,7 +8,7 @@ bankruptcy loan.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from binance_pm.sandbox.market import Level
 from binance_pm.sandbox.records import ZERO, OrderRecord
@@ -17,19 +17,11 @@ from binance_pm.sandbox.valuation import LIQUIDATION
 if TYPE_CHECKING:
     from binance_pm.sandbox.futures import Futures
     from binance_pm.sandbox.records import HeldPosition
-    from binance_pm.sandbox.valuation import Statement
+    from binance_pm.sandbox.valuation import Valued
 
 _SHARE = Decimal("0.2")
 _SECONDS = 1.0
 """The least time between two steps."""
-
-
-class Valued(Protocol):
-    """An account that can be valued."""
-
-    def statement(self, at: float) -> Statement:
-        """Return the account, valued at a given time."""
-        ...
 
 
 class Liquidation:

@@ -36,7 +36,7 @@ SYMBOLS: tuple[str, ...] = tuple(f"{asset}USDT" for asset in (*MAJORS, *_MINORS)
 """The USD-M symbols of the market that are settled in USDT."""
 ETHBTC = "ETHBTC"
 """A USD-M contract that is settled in BTC."""
-STABLE = frozenset({"USDT", "USDC", "USD"})
+STABLE = frozenset({"USDT", "USDC", "USD", "LDUSDT"})
 """The assets that are worth one US dollar."""
 
 _FALL = 0.03
@@ -162,8 +162,8 @@ def _contracts(seed: int) -> dict[Product, dict[str, Contract]]:
     """Return the contracts and pairs by product and symbol."""
     first = {symbol.removesuffix("USDT"): _nature(seed, symbol)[0] for symbol in SYMBOLS}
     ratios = {asset: _RATES[int(draws(seed, f"{asset}USDT")[5] * len(_RATES))] for asset in first}
-    um = [um_contract(f"{asset}USDT", "USDT", price, ratios[asset]) for asset, price in first.items()]
-    um.append(um_contract(ETHBTC, "BTC", first["ETH"] / first["BTC"], _RATES[0]))
+    um = [um_contract(asset, "USDT", price, price, ratios[asset]) for asset, price in first.items()]
+    um.append(um_contract("ETH", "BTC", first["ETH"] / first["BTC"], first["ETH"], _RATES[0]))
     cm = [cm_contract(asset, first[asset], ratios[asset]) for asset in MAJORS]
     pairs = [margin_pair(asset, "USDT", first[asset], first[asset]) for asset in MAJORS]
     others = (asset for asset in MAJORS if asset != "BTC")

@@ -151,7 +151,7 @@ class Matching:
             modify_id=modify_id,
             price_match=match,
         )
-        if quantity <= order.executed or (order.time_in_force == "GTX" and self._crosses(order, price, now)):
+        if quantity <= order.executed or (order.is_post_only and self._crosses(order, price, now)):
             self.cancel(order, now)
             return
         self._next_amendment += 1
@@ -183,10 +183,22 @@ class Matching:
         named = (one for one in reversed(self.orders.values()) if one.client_order_id == client_order_id)
         return next((one for one in named if one.symbol == symbol), None)
 
-    def _check(self, order: OrderRecord, now: float) -> None:
+    def check_id(self, order: OrderRecord) -> None:
+        """Check that the client order id is new among the open orders.
+
+        Raises:
+            Refused: it is not.
+        """
         if any(one.client_order_id == order.client_order_id for one in self.open.values() if order.client_order_id):
             raise Refused(self._refusals.duplicate_id)
-        if order.time_in_force == "GTX" and self._crosses(order, order.price, now):
+
+    def would_take(self, order: OrderRecord, now: float) -> bool:
+        """Whether the price of a limit order crosses the market now."""
+        return self._crosses(order, order.price, now)
+
+    def _check(self, order: OrderRecord, now: float) -> None:
+        self.check_id(order)
+        if order.is_post_only and self.would_take(order, now):
             raise Refused(self._refusals.would_take)
         if order.time_in_force == "FOK" and self._refusals.cannot_fill and not self._fills(order, now):
             raise Refused(self._refusals.cannot_fill)

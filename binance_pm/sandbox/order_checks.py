@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from binance_pm.sandbox.contracts import Contract
     from binance_pm.sandbox.futures import Futures
-    from binance_pm.sandbox.market import Market
+    from binance_pm.sandbox.market import Market, Side
     from binance_pm.sandbox.records import OrderRecord
-    from binance_pm.sandbox.state import AccountState
+    from binance_pm.sandbox.valuation import Valued
 
 _HIGHEST, _LOWEST = Decimal(2), Decimal("0.5")
 _LEAST_GOOD_TILL = 600_000
@@ -150,13 +150,13 @@ def check_quantity(contract: Contract, quantity: Decimal) -> None:
         raise Refused(order_errors.QUANTITY_ABOVE_MAXIMUM)
 
 
-def check_risk(state: AccountState, desk: Futures, order: OrderRecord, now: float) -> None:
+def check_risk(account: Valued, desk: Futures, order: OrderRecord, now: float) -> None:
     """Check an order against notional, position, leverage and margin of the account.
 
     Raises:
         Refused: -2022, -2023, -4407, -4164, -2027 or -2019.
     """
-    contract, status = order.contract, state.statement(now).status
+    contract, status = order.contract, account.statement(now).status
     price = order.price or desk.market.price_of(contract, now)
     if status in {"FORCE_LIQUIDATION", "BANKRUPTED"}:
         raise Refused(order_errors.IN_LIQUIDATION)
@@ -173,8 +173,15 @@ def check_risk(state: AccountState, desk: Futures, order: OrderRecord, now: floa
         raise Refused(order_errors.ACCOUNT_REDUCES_ONLY)
     _check_leverage(desk, order, opening, price)
     usd = desk.market.usd(contract.settled_in, now)
-    if order_margin(desk, order, now) * usd > state.statement(now).free:
+    if order_margin(desk, order, now) * usd > account.statement(now).free:
         raise Refused(order_errors.MARGIN_NOT_SUFFICIENT)
+
+
+def matched_price(market: Market, contract: Contract, side: Side, match: str, now: float) -> Decimal:
+    """Return the price of a price match: that of a level of the own side, or of the other side of the book."""
+    kind, _, number = match.partition("_")
+    other: Side = "SELL" if side == "BUY" else "BUY"
+    return market.levels(contract, side if kind == "QUEUE" else other, now)[int(number or 1) - 1].price
 
 
 def _check_leverage(desk: Futures, order: OrderRecord, opening: Decimal, price: Decimal) -> None:

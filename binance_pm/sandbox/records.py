@@ -114,6 +114,11 @@ class OrderRecord(msgspec.Struct, kw_only=True):
         return self.side == "BUY"
 
     @property
+    def is_post_only(self) -> bool:
+        """Whether the order must not take."""
+        return self.time_in_force == "GTX" or self.type == "LIMIT_MAKER"
+
+    @property
     def remaining(self) -> Decimal:
         """The quantity that is not filled."""
         return self.quantity - self.executed

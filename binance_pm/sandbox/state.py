@@ -9,13 +9,17 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from binance_pm.sandbox.conditional import Triggers
 from binance_pm.sandbox.futures import Futures
 from binance_pm.sandbox.liquidation import Liquidation
+from binance_pm.sandbox.loans import Loans
+from binance_pm.sandbox.margin import CrossMargin
 from binance_pm.sandbox.market import ETHBTC
 from binance_pm.sandbox.opening import portfolio
 from binance_pm.sandbox.records import ZERO, OrderRecord
+from binance_pm.sandbox.settings import Settings
 from binance_pm.sandbox.valuation import Statement
-from binance_pm.sandbox.wallet import Wallet
+from binance_pm.sandbox.wallet import Wallet, cover_negative
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +45,10 @@ class AccountState:
         wallet: its balances.
         um: its USD-M futures.
         cm: its COIN-M futures.
+        loans: its loans of cross margin.
+        margin: its orders of cross margin.
+        settings: its switches and what else is only stored.
+        triggers: its algo and conditional orders, by product.
         is_hedged: whether the position mode is that of two legs, for USD-M and COIN-M.
         liquidation: closes its positions in need; None if the exchange never does.
         lists_all_symbols: whether the USD-M account lists flat symbols too.
@@ -55,6 +63,10 @@ class AccountState:
         self.wallet = Wallet(account.label)
         self.um = Futures(account.label, "UM", market, self.wallet)
         self.cm = Futures(account.label, "CM", market, self.wallet)
+        self.loans = Loans(self.wallet, market)
+        self.margin = CrossMargin(account.label, market, self.wallet, self.loans)
+        self.settings = Settings(account.label)
+        self.triggers: dict[Product, Triggers] = {"UM": Triggers(self.um), "CM": Triggers(self.cm)}
         self.is_hedged = False
         self.liquidation = Liquidation(self.um, self.cm) if is_liquidated else None
         self.lists_all_symbols = lists_all_symbols
@@ -65,9 +77,15 @@ class AccountState:
         """Return the futures of a product."""
         return self.um if product == "UM" else self.cm
 
+    @property
+    def earned(self) -> Decimal:
+        """LDUSDT in the USD-M wallet."""
+        return self.wallet.futures["UM", "LDUSDT"]
+
     def orders(self) -> list[OrderRecord]:
         """Return all orders ever, of every product."""
-        return [order for desk in (self.um, self.cm) for order in desk.matching.orders.values()]
+        matchings = (self.um.matching, self.cm.matching, self.margin.matching)
+        return [order for matching in matchings for order in matching.orders.values()]
 
     def statement(self, at: float) -> Statement:
         """Return the account with its present holdings, valued at the prices of any time."""
@@ -96,8 +114,15 @@ class AccountState:
         for moment in _ends(before, at, FUNDING_SECONDS):
             for desk in (self.um, self.cm):
                 desk.fund(moment)
+        for moment in _ends(before, at, _HOUR):
+            self.loans.accrue(moment)
+            if self.settings.repays_futures:
+                cover_negative(self.wallet, moment)
+            self.loans.convert(moment)
+        self.margin.step(at)
         for desk in (self.um, self.cm):
             desk.matching.step(at)
+            self.triggers[desk.product].step(self, at)
         if self.liquidation is not None:
             self.liquidation.step(self, at)
 
@@ -116,7 +141,7 @@ class AccountState:
         if self.account.holds_ethbtc and contract is not None:
             # Bought at twice today's price, for a hundredth of the wallet.
             bought = contract.rounded(held.wallet / 100 / self.market.usd("ETH", now))
-            self.um.adopt(contract, bought, self.market.price_of(contract, now) * 2, now)
+            self.um.adopt(contract, max(bought, contract.step), self.market.price_of(contract, now) * 2, now)
 
     def _take_profit(self, symbol: str) -> None:
         position = self.um.positions[symbol, "BOTH"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from binance_pm.sandbox.records import ZERO
 
@@ -170,6 +170,14 @@ class Statement:
 
     def _usd(self, contract: Contract) -> Decimal:
         return self._market.usd(contract.settled_in, self._at)
+
+
+class Valued(Protocol):
+    """An account that can be valued."""
+
+    def statement(self, at: float) -> Statement:
+        """Return the account, valued at a given time."""
+        ...
 
 
 def order_margin(desk: Futures, order: OrderRecord, at: float) -> Decimal:

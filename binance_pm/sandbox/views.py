@@ -60,6 +60,24 @@ def order_fields(order: OrderRecord, names: Iterable[str]) -> Fields:
     return {name: values[name] for name in names}
 
 
+def recorded_fields(order: OrderRecord) -> Fields:
+    """Return what the exchange knows of an order of any product, whatever queries find."""
+    return {
+        "product": order.product,
+        "symbol": order.symbol,
+        "orderId": order.order_id,
+        "clientOrderId": order.client_order_id,
+        "side": order.side,
+        "type": order.type,
+        "price": str(order.price),
+        "origQty": str(order.quantity),
+        "executedQty": str(order.executed),
+        "status": order.status,
+        "time": order.time,
+        "updateTime": order.update_time,
+    }
+
+
 def acknowledged(fields: Fields) -> Fields:
     """Return the response of type ACK: that of a new order, even if it was filled at once."""
     return fields | {"status": "NEW", "executedQty": "0", "cumQty": "0"}

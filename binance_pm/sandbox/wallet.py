@@ -101,3 +101,19 @@ class Wallet:
     def negative(self, asset: str) -> Decimal:
         """Return the negative balance of the futures wallets in an asset, as a number of 0 or below."""
         return sum((min(ZERO, self.futures.get((product, asset), ZERO)) for product in self.income), ZERO)
+
+
+def cover_negative(wallet: Wallet, now: float) -> None:
+    """Cover negative balances of the futures wallets from cross margin, as far as it reaches."""
+    for (product, asset), balance in tuple(wallet.futures.items()):
+        covered = min(-balance, wallet.free[asset])
+        if covered > 0:
+            wallet.free[asset] -= covered
+            wallet.book(product, asset, covered, "TRANSFER", int(now * 1000))
+
+
+def collect(wallet: Wallet, product: Product, asset: str, collected: Decimal, now: float) -> None:
+    """Move an amount from a futures wallet to cross margin."""
+    wallet.free[asset] += collected
+    wallet.updated["MARGIN", asset] = int(now * 1000)
+    wallet.book(product, asset, -collected, "TRANSFER", int(now * 1000))

@@ -17,6 +17,7 @@ CLOSING = {
     "trigger_price": 1,
     "close_position": True,
 }
+OCO = {"symbol": "LTCBTC", "side": "BUY", "quantity": 1, "price": 1, "stop_price": 2}
 WEEK = {"start_time": 1, "end_time": 8 * 24 * 3600 * 1000}
 
 CALLS: list[tuple[str, Mapping[str, object]]] = [
@@ -63,6 +64,14 @@ CALLS: list[tuple[str, Mapping[str, object]]] = [
             "callback_rate": 9,
         },
     ),
+    ("margin.new_order", {**LIMIT, "price": 1, "stop_price": 1}),
+    ("margin.new_order", {**LIMIT, "time_in_force": "IOC", "iceberg_qty": 1}),
+    ("margin.new_order", {**MARKET, "auto_repay_at_cancel": True}),
+    ("margin.new_oco", {**OCO, "side": "SELL", "price": 1}),
+    ("margin.new_oco", {**OCO, "side": "BUY", "price": 3}),
+    ("margin.new_oco", {**OCO, "stop_limit_price": 1}),
+    ("margin.new_oco", {**OCO, "list_client_order_id": "a", "stop_client_order_id": "a"}),
+    ("pro.set_margin_call_level", {"margin_call_level": 3}),
 ]
 """Endpoints, and arguments that they refuse."""
 

@@ -25,7 +25,7 @@ import httpx
 
 import binance_pm.version
 from binance_pm import Budget, Client, PortfolioMarginError, Session
-from binance_pm.api.um_account import UmAsset
+from binance_pm.api.account import UmAsset
 from binance_pm.budget.shared import SharedBudget
 from binance_pm.cli.hook import Hook
 from binance_pm.cli.watch import dispatch

@@ -100,7 +100,7 @@ def test_every_message_is_pinned() -> None:
 
 _LOGS = {"info", "warning", "error", "exception"}
 # Texts of the local exchange, and of the dashboard, whose screens are pinned in tests/unit/cli/screens.
-_OTHERS = ("sandbox/facts.py", "sandbox/order_", "cli/dashboard/")
+_OTHERS = ("sandbox/facts.py", "sandbox/order_", "sandbox/app.py", "cli/dashboard/")
 _HOLE = "\0"
 
 

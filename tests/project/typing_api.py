@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, assert_type
@@ -21,7 +22,6 @@ from binance_pm import (
     GateClosed,
     IpBanned,
     LimitType,
-    Pong,
     PoolState,
     PortfolioMarginError,
     PositionSide,
@@ -36,7 +36,15 @@ from binance_pm import (
     UmPosition,
 )
 from binance_pm.api.account import Balance, CmAccount
+from binance_pm.api.cm_orders import CmOrder
+from binance_pm.api.connectivity import Empty
+from binance_pm.api.funds import Transaction
 from binance_pm.api.futures import Income
+from binance_pm.api.margin import MarginLoans
+from binance_pm.api.margin_ocos import CancelledMarginOrder
+from binance_pm.api.margin_orders import MarginOrder
+from binance_pm.api.pro import MarginCallLevel
+from binance_pm.api.streams import ListenKey
 from binance_pm.api.um import Um, UmPositionRisk
 from binance_pm.api.um_orders import UmOrder
 from binance_pm.api.um_settings import Leverage
@@ -44,7 +52,7 @@ from binance_pm.api.um_settings import Leverage
 
 async def endpoints(client: Client) -> None:
     """Every endpoint answers with its own type."""
-    assert_type(await client.ping(), Pong)
+    assert_type(await client.ping(), Empty)
     assert_type(await client.server_time(), ServerTime)
     assert_type(await client.pro_server_time(), ServerTime)
     assert_type(await client.account(), Account)
@@ -52,6 +60,15 @@ async def endpoints(client: Client) -> None:
     assert_type(await client.um_account(recv_window=1000), UmAccount)
     assert_type(await client.pro_account(), ProAccount)
     assert_type(await client.span_account(), SpanAccount)
+    assert_type(await client.bnb_transfer(Decimal("0.5"), "TO_UM"), Transaction)
+    assert_type(await client.create_listen_key(), ListenKey)
+    assert_type(await client.pro.margin_call_level(), MarginCallLevel)
+    assert_type(await client.margin.loan_history("USDT", start_time=datetime.now(UTC)), MarginLoans)
+    assert_type(
+        await client.margin.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.01", resolve=True),
+        MarginOrder,
+    )
+    assert_type(await client.margin.cancel_all_orders("BTCUSDT"), list[CancelledMarginOrder])
 
 
 async def wrong_arguments(client: Client) -> None:
@@ -60,6 +77,10 @@ async def wrong_arguments(client: Client) -> None:
     await client.um_account(recv_window="5000")  # pyright: ignore[reportArgumentType]
     await client.um_account(recvWindow=5000)  # pyright: ignore[reportCallIssue]
     await client.ping(recv_window=5000)  # pyright: ignore[reportCallIssue]
+    await client.bnb_transfer(1, "TO_CM")  # pyright: ignore[reportArgumentType]
+    await client.set_repay_futures_switch()  # pyright: ignore[reportCallIssue]
+    await client.margin.borrow("USDT", 0.1)  # pyright: ignore[reportArgumentType]
+    await client.margin.new_order(symbol="BTCUSDT", side="BUY")  # pyright: ignore[reportCallIssue]
 
 
 def fields(account: Account, um_account: UmAccount, pro: ProAccount, span: SpanAccount) -> None:
@@ -86,6 +107,10 @@ async def namespaces(client: Client) -> None:
     assert_type(await client.um.open_orders("BTCUSDT"), list[UmOrder])
     assert_type(await client.um.position_risk(), list[UmPositionRisk])
     assert_type(await client.um.set_leverage("BTCUSDT", 5), Leverage)
+    assert_type(await client.um.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.01"), UmOrder)
+    assert_type(await client.um.cancel_order("BTCUSDT", order_id=1, check=False), UmOrder)
+    assert_type(await client.cm.all_orders(pair="BTCUSD", start_time=datetime.now(UTC), limit=5), list[CmOrder])
+    await client.um.new_order(symbol="BTCUSDT", side="HOLD", type="MARKET")  # pyright: ignore[reportArgumentType]
     assert_type(await client.um.income(income_type="COMMISSION"), list[Income])
     assert_type(await client.balance(), list[Balance])
     assert_type(await client.balance("USDT"), Balance)

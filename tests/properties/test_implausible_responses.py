@@ -219,8 +219,12 @@ async def test_no_date_with_a_count_stops_sending(used: str, engine: EngineName,
             await pair.check_that_sending_goes_on()
 
 
+ONE_OF_EACH = sorted({str(endpoint.returns): name for name, endpoint in ENDPOINTS.items()}.values())
+"""One endpoint for each type of response: those of the same type decode alike."""
+
+
 @pytest.mark.parametrize("engine", ["direct"])
-@pytest.mark.parametrize("name", ENDPOINTS)
+@pytest.mark.parametrize("name", ONE_OF_EACH)
 async def test_every_field_gives_a_documented_result(name: str, engine: EngineName, exchange: Exchange) -> None:
     """Each field holds implausible values in turn; accepted values are written in plain notation."""
     sample = sample_of(name)

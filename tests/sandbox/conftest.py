@@ -96,7 +96,9 @@ class Desk:
         """Return the decoded response, whatever its status."""
         key, path = self.account.hmac, path if path.startswith("/") else f"/papi/v1/{path}"
         sent = {name: str(value).lower() if isinstance(value, bool) else value for name, value in params.items()}
-        response = await self.caller.send(path, self.caller.query(key, **sent), method=method, api_key=key.api_key)
+        # Listen keys need a key, but no signature.
+        query = "" if path.endswith("/listenKey") else self.caller.query(key, **sent)
+        response = await self.caller.send(path, query, method=method, api_key=key.api_key)
         return response.json()
 
     def move(self, symbol: str, price: str | Decimal) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
@@ -604,3 +604,34 @@ def test_runs_on_trio(caller: Caller) -> None:
     answer = trio.run(caller.ask)
 
     assert answer.status_code == 200
+
+
+async def test_orders_and_prices_can_be_controlled(caller: Caller) -> None:
+    """From another program: it sets a price, and sees what became of an order."""
+    params: dict[str, Any] = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC"}
+    await caller.send("/sandbox/prices", method="POST", content='{"BTCUSDT": "60000"}')
+    query = caller.query(**params, quantity="0.01", price="59000", newClientOrderId="mine")
+    await caller.send("/papi/v1/um/order", query, method="POST", api_key=caller.key.api_key)
+    moved = await caller.send("/sandbox/prices", method="POST", content='{"BTCUSDT": "58900"}')
+    orders = (await caller.send("/sandbox/orders", "account=account-01")).json()
+
+    assert moved.status_code == 204
+    assert [(one["status"], one["executedQty"]) for one in orders if one["clientOrderId"] == "mine"] == [
+        ("FILLED", "0.01")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content"),
+    [
+        ("POST", "/sandbox/prices", '{"XYZUSDT": "1"}'),
+        ("POST", "/sandbox/prices", '{"BTCUSDT": "0"}'),
+        ("POST", "/sandbox/prices", "[]"),
+        ("GET", "/sandbox/orders", ""),
+    ],
+)
+async def test_wrong_control_is_refused(caller: Caller, method: str, path: str, content: str) -> None:
+    """With a text that says what is wrong."""
+    answer = await caller.send(path, method=method, content=content)
+
+    assert (answer.status_code, bool(answer.text)) == (422, True)

@@ -16,13 +16,14 @@ import logging
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from binance_pm import Budget, Client, PortfolioMarginError
+from binance_pm.resolution import WriteOutcome
 from binance_pm.sandbox import Exchange, Fault, create_app
 from binance_pm.sandbox.faults import WRITE_FAULTS
 from binance_pm.testing import Sandbox
@@ -30,8 +31,30 @@ from binance_pm.transport.httpx import asgi_transport
 from tests.support.cancelling import cancelled_at
 from tests.support.clocks import FakeClock
 
-ORDER: Final = "/papi/v1/um/order"
-SYMBOL: Final = "BTCUSDT"
+Resolve = Callable[[PortfolioMarginError], Awaitable[WriteOutcome]]
+
+
+class Market(NamedTuple):
+    """Where the orders of a run are placed.
+
+    Attributes:
+        symbol: what is traded.
+        quantity: of each order.
+        away: by which part the price of a resting order differs from the market's.
+        options: further parameters of every order.
+    """
+
+    symbol: str
+    quantity: Decimal
+    away: Decimal = Decimal("0.3")
+    options: Mapping[str, str] = {}
+
+
+MARKETS: Final = {
+    "um": Market("BTCUSDT", Decimal("0.002")),
+    "cm": Market("BTCUSD_PERP", Decimal(1)),
+    "margin": Market("BTCUSDT", Decimal("0.0002"), Decimal("0.12"), {"side_effect_type": "AUTO_BORROW_REPAY"}),
+}
 # The exchange cannot undo what it has said, so a client has to believe a response: these are counted apart.
 FALSE_SUCCESS: Final = "response without effect"
 # A proxy between client and exchange delivered the request twice: the client has sent it once.
@@ -88,9 +111,12 @@ class _Names(logging.Handler):
 
 
 class Run:
-    """One run on one exchange and one account."""
+    """One run on one exchange, one account and one market."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, market: str) -> None:
+        self.market: Final = MARKETS[market]
+        self.path: Final = f"/papi/v1/{market}/order"
+        self._name: Final = market
         self.random: Final = random.Random(seed)
         self.clock: Final = FakeClock()
         self.exchange: Final = Exchange(
@@ -119,24 +145,27 @@ class Run:
         return self.figures
 
     async def _one(self, client: Client) -> None:
-        act = self.random.choices((self._place, self._change, self._cancel), (5, 3, 3))[0]
-        await act(client)
+        # An order of cross margin cannot be changed.
+        weights = (5, 0, 4) if self._name == "margin" else (5, 3, 3)
+        act = self.random.choices((self._place, self._change, self._cancel), weights)[0]
+        await act(getattr(client, self._name), client.resolve)
         self.clock.now += self.random.uniform(0.05, 1.0)
 
-    async def _place(self, client: Client) -> None:
+    async def _place(self, orders: Any, resolve: Resolve) -> None:
         self._number += 1
         mine = f"order-{self._number}"
         is_market = self.random.random() < 0.3
-        order: dict[str, Any] = {"symbol": SYMBOL, "side": self.random.choice(("BUY", "SELL"))}
-        order |= {"quantity": Decimal("0.002"), "new_client_order_id": mine}
-        resting = {"BUY": "0.7", "SELL": "1.4"}[order["side"]]
+        order: dict[str, Any] = {"symbol": self.market.symbol, "side": self.random.choice(("BUY", "SELL"))}
+        order |= {"quantity": self.market.quantity, "new_client_order_id": mine}
+        order |= self.market.options
+        resting = 1 - self.market.away if order["side"] == "BUY" else 1 + self.market.away
         if is_market:
             order |= {"type": "MARKET"}
         else:
-            price = round(self.exchange.market.price(SYMBOL, self.clock()) * Decimal(resting), 1)
+            price = round(self.exchange.market.price("BTCUSDT", self.clock()) * resting, 1)
             order |= {"type": "LIMIT", "time_in_force": "GTC", "price": price}
         fault = self._inject("POST")
-        result = await self._made(client, "placements", lambda: client.um.new_order(**order))
+        result = await self._made(resolve, "placements", lambda: orders.new_order(**order))
         requests = [
             one for one in self.exchange.requests if one.method == "POST" and ("newClientOrderId", mine) in one.params
         ]
@@ -150,7 +179,7 @@ class Run:
         if len(found) == 1 and found[0].is_open:
             self._open[mine] = found[0].order_id
 
-    async def _change(self, client: Client) -> None:
+    async def _change(self, orders: Any, resolve: Resolve) -> None:
         if (mine := self._any_open()) is None:
             return
         [order] = self.exchange.orders(self.exchange.accounts[0], mine)
@@ -158,28 +187,33 @@ class Run:
         fault = self._inject("PUT")
         before = len(order.amendments)
         result = await self._made(
-            client,
+            resolve,
             "changes",
-            lambda: client.um.modify_order(
-                symbol=SYMBOL, side=order.side, orig_client_order_id=mine, quantity=order.quantity, price=price
+            lambda: orders.modify_order(
+                symbol=self.market.symbol,
+                side=order.side,
+                orig_client_order_id=mine,
+                quantity=order.quantity,
+                price=price,
             ),
         )
         self._settle()
         [order] = self.exchange.orders(self.exchange.accounts[0], mine)
         self._judge(mine, fault, result, is_done=len(order.amendments) > before)
 
-    async def _cancel(self, client: Client) -> None:
+    async def _cancel(self, orders: Any, resolve: Resolve) -> None:
         if (mine := self._any_open()) is None:
             return
         fault = self._inject("DELETE")
-        result = await self._made(client, "cancels", lambda: client.um.cancel_order(SYMBOL, orig_client_order_id=mine))
+        symbol = self.market.symbol
+        result = await self._made(resolve, "cancels", lambda: orders.cancel_order(symbol, orig_client_order_id=mine))
         self._settle()
         [order] = self.exchange.orders(self.exchange.accounts[0], mine)
         self._judge(mine, fault, result, is_done=order.status == "CANCELED")
         if not order.is_open:
             del self._open[mine]
 
-    async def _made(self, client: Client, name: str, call: Callable[[], Coroutine[Any, Any, Any]]) -> str | None:
+    async def _made(self, resolve: Resolve, name: str, call: Callable[[], Coroutine[Any, Any, Any]]) -> str | None:
         """Make a call and find out its outcome; return the state, or None if the task was cancelled."""
         self.figures.calls[name] += 1
         self.names.texts.clear()
@@ -191,7 +225,7 @@ class Run:
                 states.append("done")
             except PortfolioMarginError as error:
                 self.names.texts.append(str(error))
-                states.append((await client.resolve(error)).state)
+                states.append((await resolve(error)).state)
 
         if self.random.random() < 0.1:
             self.figures.faults[CANCELLED] += 1
@@ -212,7 +246,7 @@ class Run:
         name = self.random.choices(names, [rare.get(one, 1.0) for one in names])[0]
         self.figures.faults[name] += 1
         fault = WRITE_FAULTS[name]
-        self.exchange.inject(_for(fault, method))
+        self.exchange.inject(msgspec.structs.replace(fault, method=method, path=self.path))
         self.exchange.inject(*self.random.choices(QUERY_FAULTS, k=self.random.randrange(3)))
         return name
 
@@ -235,26 +269,24 @@ class Run:
         return self.random.choice(list(self._open)) if self._open else None
 
 
-def _for(fault: Fault, method: str) -> Fault:
-    """Return the fault for this kind of write."""
-    return msgspec.structs.replace(fault, method=method, path=ORDER)
-
-
-def run(calls: int, seed: int) -> Figures:
-    """Run so many calls from the seed."""
-    return asyncio.run(Run(seed).work(calls))
+def run(calls: int, seed: int, market: str) -> Figures:
+    """Run so many calls from the seed in a market."""
+    return asyncio.run(Run(seed, market).work(calls))
 
 
 def main() -> int:
     """Print the figures of a run."""
     parser = argparse.ArgumentParser(description="Compare what the client says of orders with the exchange.")
-    parser.add_argument("--calls", type=int, default=10_000, help="placements, changes and cancels")
+    parser.add_argument("--calls", type=int, default=10_000, help="placements, changes and cancels in each market")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    figures = run(options.calls, options.seed)
-    print(f"seed        {options.seed}\n{figures}")
-    print(*figures.failures, sep="\n")
-    return 1 if figures.failures else 0
+    failures: list[str] = []
+    for market in MARKETS:
+        figures = run(options.calls, options.seed, market)
+        failures += figures.failures
+        print(f"market      {market}, seed {options.seed}\n{figures}\n")
+    print(*failures, sep="\n")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

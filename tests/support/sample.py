@@ -35,10 +35,6 @@ def sample_of(name: str) -> Sample:
     return json.loads((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))
 
 
-NO_SUCH_THING = {-1121, -2011, -2013, -2022, -4059, -4061, -4067}
-"""Codes by which the local exchange refuses sampled calls: its accounts have other orders, positions and modes."""
-
-
 def accepted_call(name: str) -> dict[str, Any]:
     """Return the arguments of the sample that do not depend on how fast the machine is."""
     return {argument: value for argument, value in sample_of(name)["call"].items() if argument != "recv_window"}

@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 
 from binance_pm import AccountStatus, LimitType
-from binance_pm.api.account import Account
-from binance_pm.api.um_account import UmAccount, UmAsset, UmPosition
+from binance_pm.api.account import Account, UmAccount, UmAsset, UmPosition
 from binance_pm.budget import Pool, PoolState, Priority, Waiting
 from binance_pm.cli.dashboard.history import History
 from binance_pm.enums import PositionSide

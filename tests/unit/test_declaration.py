@@ -10,7 +10,7 @@ from typing import Any, Literal, NotRequired, Required, TypedDict, Unpack, cast
 import pytest
 
 from binance_pm import Client, ConfigurationError, Endpoint
-from binance_pm.declaration import EndpointGroup, LazyNamespace, Namespace, delete, get, post, put
+from binance_pm.declaration import EndpointGroup, LazyNamespace, Namespace, delete, get, lazy_endpoints, post, put
 from binance_pm.endpoint import Registry, Weights
 from binance_pm.limits import LimitType, Priority
 from binance_pm.paging import ById, ByPage, ByTime
@@ -445,3 +445,13 @@ async def test_a_namespace_uses_the_calls_of_its_client(caller: Caller) -> None:
     assert account.calls == [(ORDERS["test.silent"], {})]
     assert Account.orders.thing is Orders.thing
     assert not caller.calls
+
+
+async def test_a_method_is_taken_from_its_class_on_first_use() -> None:
+    """Class and object have the method of the declaration, which makes its calls through the object."""
+    late = lazy_endpoints(__name__, "Orders", "silent", "thing")
+    account: Any = type("Account", (Caller, late), {})()
+    await account.silent()
+
+    assert account.calls == [(ORDERS["test.silent"], {})]
+    assert cast("Any", late).thing is Orders.thing

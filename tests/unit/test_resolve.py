@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from decimal import Decimal
 from email.utils import formatdate
+from operator import attrgetter
 from typing import Any, Literal
 
 import httpx
@@ -23,6 +24,7 @@ from binance_pm import (
     RequestRejected,
     Session,
 )
+from binance_pm.api.margin_ocos import MarginOco
 from binance_pm.api.um_orders import UmOrder
 from tests.support.clocks import START, FakeClock
 from tests.support.sample import sample_of
@@ -362,6 +364,98 @@ class TestCancels:
         outcome = await desk.resolve(raised.value)
 
         assert (outcome.state, len(outcome.result)) == (state, len(rows))
+
+
+class TestMarginAndSettings:
+    """Writes of other families than USD-M orders."""
+
+    @pytest.mark.parametrize(
+        ("name", "arguments", "path", "before", "after"),
+        [
+            (
+                "set_repay_futures_switch",
+                {"auto_repay": True},
+                "/papi/v1/repay-futures-switch",
+                {"autoRepay": False},
+                {"autoRepay": True},
+            ),
+            (
+                "pro.set_margin_call_level",
+                {"margin_call_level": "1.5"},
+                "/sapi/v1/portfolio/margin-call-level",
+                {},
+                {"marginCallLevel": "1.50000000"},
+            ),
+            (
+                "pro.delete_margin_call_level",
+                {},
+                "/sapi/v1/portfolio/margin-call-level",
+                {"marginCallLevel": "1.50000000"},
+                {},
+            ),
+        ],
+    )
+    async def test_a_setting_has_its_value(
+        self, desk: Client, exchange: Scripted, name: str, arguments: Any, path: str, before: Any, after: Any
+    ) -> None:
+        """It was changed if the query returns the new value, or none if the value was removed."""
+        exchange.replies |= {f"{method} {path}": ["lost"] for method in ("POST", "DELETE")}
+        states: list[str] = []
+        for value in (after, before):
+            exchange.replies[f"GET {path}"] = [(200, value)]
+            with pytest.raises(NoResponse) as raised:
+                await attrgetter(name)(desk)(**arguments)
+            states.append((await desk.resolve(raised.value)).state)
+
+        assert states == ["done", "not_done"]
+
+    @pytest.mark.parametrize(("status", "state"), [("CANCELED", "done"), ("FILLED", "not_done")])
+    async def test_the_orders_of_a_list_show_whether_it_was_cancelled(
+        self, desk: Client, exchange: Scripted, status: str, state: str
+    ) -> None:
+        """The list itself only says that no order is open."""
+        done = sample_of("margin.oco")["answer"] | {"listOrderStatus": "ALL_DONE"}
+        exchange.replies |= {
+            "DELETE /papi/v1/margin/orderList": ["lost"],
+            "GET /papi/v1/margin/orderList": [(200, done)],
+            "GET /papi/v1/margin/order": [(200, sample_of("margin.order")["answer"] | {"status": status})],
+        }
+        with pytest.raises(NoResponse) as raised:
+            await desk.margin.cancel_oco("LTCBTC", list_client_order_id="h2USkA5YQpaXHPIrkd96xE")
+
+        outcome = await desk.resolve(raised.value)
+
+        assert (outcome.state, isinstance(outcome.result, MarginOco)) == (state, True)
+        assert outcome.looked_in == ("margin.oco", "margin.order")
+
+    async def test_an_order_list_is_found_by_its_client_id(self, desk: Client, exchange: Scripted) -> None:
+        """The query of order lists takes no symbol, and calls the id otherwise."""
+        listed = sample_of("margin.oco")["answer"] | {"listClientOrderId": "mine"}
+        exchange.replies |= {
+            "POST /papi/v1/margin/order/oco": ["lost"],
+            "GET /papi/v1/margin/orderList": [(200, listed | {"transactionTime": int(START * 1000)})],
+        }
+        with pytest.raises(NoResponse) as raised:
+            await desk.margin.new_oco(
+                symbol="LTCBTC", side="SELL", quantity=1, price=3, stop_price=2, list_client_order_id="mine"
+            )
+
+        outcome = await desk.resolve(raised.value)
+
+        assert (outcome.state, outcome.result.order_list_id) == ("done", 27)
+        assert dict(exchange.sent[-1].url.params)["origClientOrderId"] == "mine"
+        assert "symbol" not in exchange.sent[-1].url.params
+
+    async def test_a_loan_cannot_be_proved(self, desk: Client, exchange: Scripted) -> None:
+        """It has no id of the caller, so the reason says what to read, and nothing is asked."""
+        exchange.replies["POST /papi/v1/marginLoan"] = ["lost"]
+        with pytest.raises(NoResponse) as raised:
+            await desk.margin.borrow("USDT", 100)
+
+        outcome = await desk.resolve(raised.value)
+
+        assert (outcome.state, len(exchange.sent)) == ("still_unknown", 1)
+        assert "margin.loan_history" in outcome.reason
 
 
 async def test_a_cancelled_placement_is_logged(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:

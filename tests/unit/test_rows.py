@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from binance_pm.api.um_account import UmAccount, UmPosition
+from binance_pm.api.account import UmAccount, UmPosition
 from binance_pm.rows import SMALLEST, are_rows
 from binance_pm.wire import Model, decoder
 from tests.benchmarks.answering import LARGE, body_of

@@ -134,6 +134,8 @@ async def test_sample(case: Case) -> None:
     query = dict(parse_qsl(request.url.query.decode(), keep_blank_values=True, strict_parsing=bool(request.url.query)))
     if endpoint.is_signed:
         assert (query.pop("timestamp").isdecimal(), len(query.pop("signature"))) == (True, 64)
+    if endpoint.client_id and endpoint.client_id not in case.sample["call"]:
+        assert query.pop(endpoint.wire_names[endpoint.client_id]), "the client generates an id"
     assert query == case.sample["query"]
     assert list(query) == [endpoint.wire_names[name] for name in endpoint.parameters if name in case.sample["call"]]
 

@@ -42,7 +42,7 @@ def _is_final(context: Context, order: OrderRecord) -> bool:
 def _made(context: Context, product: Product) -> OrderRecord:
     """Return the order that the parameters describe, after all checks that need no position."""
     sent, contract = context.parameters, context.contract(product)
-    is_limit, side = sent["type"] == "LIMIT", _side(context)
+    is_limit, side = sent["type"] == "LIMIT", side_of(context)
     order_checks.check_combination(sent, is_limit=is_limit, now=context.now)
     order_checks.check_mode(sent, is_hedged=context.state.is_hedged)
     quantity = context.decimal("quantity") or ZERO
@@ -81,18 +81,12 @@ def limit_price(context: Context, contract: Contract, side: Side) -> Decimal:
     match = context.text("priceMatch")
     if match is None:
         return context.decimal("price") or ZERO
-    kind, _, number = match.partition("_")
-    own = kind == "QUEUE"
-    wanted: Side = side if own else _other(side)
-    return context.market.levels(contract, wanted, context.now)[int(number or 1) - 1].price
+    return order_checks.matched_price(context.market, contract, side, match, context.now)
 
 
-def _side(context: Context) -> Side:
+def side_of(context: Context) -> Side:
+    """Return the side that was sent."""
     return "BUY" if context.parameters["side"] == "BUY" else "SELL"
-
-
-def _other(side: Side) -> Side:
-    return "SELL" if side == "BUY" else "BUY"
 
 
 @handles_futures("modify_order")
@@ -102,7 +96,7 @@ def modify_order(context: Context, product: Product) -> Fields:
     order = _found(context, product, contract.symbol)
     if order is None or not order.is_open:
         raise Refused(order_errors.NO_SUCH_ORDER)
-    if _side(context) != order.side:
+    if side_of(context) != order.side:
         raise Refused(order_errors.INVALID_SIDE)
     price, quantity = limit_price(context, contract, order.side), context.decimal("quantity") or ZERO
     order_checks.check_price_parameters({name: context.parameters[name] for name in _price_names(context)})

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 
-from binance_pm.api.um_account import UmAccount
+from binance_pm.api.account import UmAccount
 from binance_pm.fleet import Change, Fleet, Reading
 from binance_pm.fleet.summary import in_dollars, profits_of
 from binance_pm.metrics import Metrics

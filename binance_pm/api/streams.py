@@ -1,0 +1,53 @@
+"""The listen key, which opens the user data stream of an account."""
+
+from __future__ import annotations
+
+from binance_pm.api.connectivity import Empty
+from binance_pm.declaration import EndpointGroup, delete, post, put
+from binance_pm.wire import Model
+
+
+class ListenKey(Model, frozen=True):
+    """The key of a user data stream. It gives access to the stream, so its printed form does not show it."""
+
+    listen_key: str
+    """The last part of the stream's URL."""
+
+    def __repr__(self) -> str:
+        return "ListenKey(...)"
+
+
+class ListenKeyApi(EndpointGroup):
+    """The listen key of the account, which a client has one of at a time."""
+
+    @post("/papi/v1/listenKey", weights=1, security="USER_STREAM", repeat="same_effect")
+    async def create_listen_key(self) -> ListenKey:
+        """Create the listen key of the account, which is valid for 60 minutes.
+
+        While a key is valid, the response is the same key, which is valid for another 60 minutes.
+
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/user-data-streams/Start-User-Data-Stream
+        (read 2026-11-29)
+        """
+        ...
+
+    @put("/papi/v1/listenKey", weights=1, security="USER_STREAM", repeat="same_effect")
+    async def keepalive_listen_key(self) -> Empty:
+        """Extend the validity of the account's listen key to 60 minutes from now.
+
+        Raises:
+            RequestRejected: code -1125, the account has no listen key: create one.
+
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/user-data-streams/Keepalive-User-Data-Stream
+        (read 2026-11-29)
+        """
+        ...
+
+    @delete("/papi/v1/listenKey", weights=1, security="USER_STREAM", repeat="same_effect")
+    async def close_listen_key(self) -> Empty:
+        """Delete the account's listen key, which closes its streams.
+
+        Source: https://developers.binance.com/docs/derivatives/portfolio-margin/user-data-streams/Close-User-Data-Stream
+        (read 2026-11-29)
+        """
+        ...

@@ -1,0 +1,186 @@
+"""Listen keys, downloads, and the settings and collateral of Portfolio Margin Pro."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from binance_pm.sandbox import facts, order_errors
+from binance_pm.sandbox.handlers.registry import DAY, HANDLERS, Context, Fields, handles
+from binance_pm.sandbox.loans import BORROWABLE
+from binance_pm.sandbox.market import MAJORS, amount
+from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.records import ZERO
+from binance_pm.sandbox.valuation import collateral_rate
+
+_SUCCESS: Fields = {"msg": "success"}
+_YEAR = 366 * DAY
+_MONTH_SECONDS = 30 * 24 * 3600
+_READY_SECONDS = 30
+"""How long the exchange needs to make a download."""
+_LINK_SECONDS = 24 * 3600
+# How often a month each download may be ordered.
+_DOWNLOADS = {"trade": 5, "order": 10, "income": 5}
+_LOWEST_LEVEL, _HIGHEST_LEVEL = Decimal("1.1"), Decimal("2.0")
+_TIER_CAP = Decimal(1_000_000)
+_ASSETS = ("USDT", "USDC", *MAJORS)
+
+
+@handles("create_listen_key")
+def create_listen_key(context: Context) -> Fields:
+    """The listen key of the account, prolonged by an hour."""
+    return {"listenKey": context.state.settings.prolong(context.now)}
+
+
+@handles("keepalive_listen_key")
+def keepalive_listen_key(context: Context) -> Fields:
+    """Prolong the listen key by an hour."""
+    if context.state.settings.listen_key(context.now) is None:
+        raise Refused(order_errors.NO_LISTEN_KEY)
+    context.state.settings.prolong(context.now)
+    return {}
+
+
+@handles("close_listen_key")
+def close_listen_key(context: Context) -> Fields:
+    """End the listen key of the account, for all of its programs."""
+    if context.state.settings.listen_key(context.now) is None:
+        raise Refused(order_errors.NO_LISTEN_KEY)
+    context.state.settings.close_listen_key()
+    return {}
+
+
+def _order_download(context: Context, kind: str) -> Fields:
+    context.window(_YEAR)
+    settings, most = context.state.settings, _DOWNLOADS[kind]
+    settings.count(f"download-{kind}", context.now, most=most, seconds=_MONTH_SECONDS, span="a month")
+    row = settings.order_download(kind, context.now)
+    return {"avgCostTimestampOfLast30d": _READY_SECONDS * 1000, "downloadId": row.download_id}
+
+
+def _download_link(context: Context, kind: str) -> Fields:
+    row = context.state.settings.downloads.get(context.parameters["downloadId"])
+    if row is None or row.kind != kind:
+        raise Refused(facts.INVALID_PARAMETER, name="downloadId")
+    is_ready = context.now >= row.ordered + _READY_SECONDS
+    until = row.ordered + _READY_SECONDS + _LINK_SECONDS
+    return {
+        "downloadId": row.download_id,
+        "status": "completed" if is_ready else "processing",
+        "url": f"www.binance.example/download/{row.download_id}" if is_ready else "",
+        "s3Link": None,
+        "notified": is_ready,
+        "expirationTimestamp": int(until * 1000) if is_ready else -1,
+        "isExpired": (context.now >= until or None) if is_ready else None,
+    }
+
+
+def _register(kind: str) -> None:
+    HANDLERS[f"um.{kind}_download_id"] = lambda context: _order_download(context, kind)
+    HANDLERS[f"um.{kind}_download_link"] = lambda context: _download_link(context, kind)
+
+
+for _kind in _DOWNLOADS:
+    _register(_kind)
+
+
+@handles("pro.delta_mode")
+def delta_mode(context: Context) -> Fields:
+    """Whether the delta mode is on."""
+    return {"deltaEnabled": context.state.settings.delta_mode}
+
+
+@handles("pro.set_delta_mode")
+def set_delta_mode(context: Context) -> Fields:
+    """Switch the delta mode on or off."""
+    context.state.settings.delta_mode = context.flag("deltaEnabled")
+    return _SUCCESS
+
+
+@handles("pro.margin_call_level")
+def margin_call_level(context: Context) -> Fields:
+    """The level that was set; an empty object without one."""
+    level = context.state.settings.margin_call_level
+    return {} if level is None else {"marginCallLevel": amount(level)}
+
+
+@handles("pro.set_margin_call_level")
+def set_margin_call_level(context: Context) -> Fields:
+    """Set the level of the warning."""
+    level = context.decimal("marginCallLevel") or ZERO
+    if not _LOWEST_LEVEL <= level <= _HIGHEST_LEVEL:
+        raise Refused(facts.INVALID_PARAMETER, name="marginCallLevel")
+    context.state.settings.margin_call_level = level
+    return {"marginCallLevel": amount(level)}
+
+
+@handles("pro.delete_margin_call_level")
+def delete_margin_call_level(context: Context) -> Fields:
+    """Remove the level of the warning."""
+    context.state.settings.margin_call_level = None
+    return _SUCCESS
+
+
+@handles("pro.earn_asset_balance")
+def earn_asset_balance(context: Context) -> Fields:
+    """What can be transferred in this direction: from savings, or to them."""
+    state = context.state
+    is_to_futures = context.text("transferType") == "EARN_TO_FUTURE"
+    return {"asset": "LDUSDT", "amount": amount(state.settings.earn if is_to_futures else state.earned)}
+
+
+@handles("pro.earn_asset_transfer")
+def earn_asset_transfer(context: Context) -> Fields:
+    """Move LDUSDT between savings and the USD-M wallet, where it is an asset of its own."""
+    state, moved = context.state, context.decimal("amount") or ZERO
+    is_to_futures = context.parameters["transferType"] == "EARN_TO_FUTURE"
+    available = state.settings.earn if is_to_futures else state.earned
+    if not 0 < moved <= available:
+        raise Refused(order_errors.BALANCE_NOT_SUFFICIENT)
+    signed = moved if is_to_futures else -moved
+    state.settings.earn -= signed
+    state.wallet.book("UM", "LDUSDT", signed, "TRANSFER", context.time)
+    return _SUCCESS
+
+
+@handles("pro.asset_index_price")
+def asset_index_price(context: Context) -> list[Fields]:
+    """The price of an asset in US dollars, or of all."""
+    asset = context.text("asset")
+    if asset is not None and asset not in BORROWABLE:
+        raise Refused(facts.BAD_ASSET)
+    return [
+        {"asset": name, "assetIndexPrice": amount(context.market.usd(name, context.now)), "time": context.time}
+        for name in _ASSETS
+        if asset in (None, name)
+    ]
+
+
+@handles("pro.collateral_rate")
+def collateral_rates(_: Context) -> list[Fields]:
+    """The fraction of each asset's value that counts as collateral."""
+    return [{"asset": asset, "collateralRate": f"{collateral_rate(asset):.4f}"} for asset in _ASSETS]
+
+
+@handles("pro.tiered_collateral_rate")
+def tiered_collateral_rates(_: Context) -> list[Fields]:
+    """The same in tiers, of which the local exchange has one for each asset."""
+    return [
+        {
+            "asset": asset,
+            "collateralInfo": [
+                {
+                    "tierFloor": "0.0000",
+                    "tierCap": f"{_TIER_CAP:.4f}",
+                    "collateralRate": f"{collateral_rate(asset):.4f}",
+                    "cum": "0.0000",
+                }
+            ],
+        }
+        for asset in _ASSETS
+    ]
+
+
+@handles("pro.margin_asset_leverage")
+def margin_asset_leverage(_: Context) -> list[Fields]:
+    """The leverage with which assets can be borrowed."""
+    return [{"asset": asset, "leverage": 10} for asset in _ASSETS]

@@ -1,0 +1,99 @@
+"""What an account has only stored: switches, its listen key, its savings, download ids, and how often it asked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from decimal import Decimal
+from hashlib import sha512
+
+import msgspec
+
+from binance_pm.sandbox import order_errors
+from binance_pm.sandbox.messages import Refused
+
+LISTEN_KEY_SECONDS = 3600
+"""How long a listen key lives after it was created or prolonged."""
+
+
+class Download(msgspec.Struct, frozen=True, kw_only=True):
+    """A download that was ordered."""
+
+    download_id: str
+    kind: str
+    ordered: float
+    """Seconds since the epoch."""
+
+
+class RepaymentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A repayment of the bankruptcy loan."""
+
+    asset: str
+    amount: Decimal
+    time: int
+
+
+class Settings:
+    """The switches and stored values of one account.
+
+    Attributes:
+        repays_futures: whether negative balances of the futures wallets are covered from cross margin every hour.
+        delta_mode: whether the delta mode of Portfolio Margin Pro is on.
+        margin_call_level: the uniMMR at which the account wants to be warned, if it chose one.
+        earn: the balance of LDUSDT, which earns interest.
+        downloads: the downloads that were ordered, by id.
+        repayments: repayments of the bankruptcy loan, oldest first.
+    """
+
+    def __init__(self, holder: str) -> None:
+        self.repays_futures = True
+        self.delta_mode = False
+        self.margin_call_level: Decimal | None = None
+        self.earn = Decimal(1000)
+        self.downloads: dict[str, Download] = {}
+        self.repayments: list[RepaymentRow] = []
+        self._holder = holder
+        self._listen_key = ""
+        self._listen_until = 0.0
+        self._keys = 0
+        self._asked: defaultdict[str, list[float]] = defaultdict(list)
+
+    def count(self, name: str, now: float, *, most: int, seconds: float, span: str) -> None:
+        """Count a request that may only be made so often in a rolling time.
+
+        Args:
+            name: the request.
+            now: seconds since the epoch.
+            most: how often.
+            seconds: the length of the rolling time.
+            span: the same in words.
+
+        Raises:
+            Refused: it was made too often.
+        """
+        recent = [at for at in self._asked[name] if now - at < seconds]
+        if len(recent) >= most:
+            raise Refused(order_errors.TOO_OFTEN, most=most, span=span)
+        self._asked[name] = [*recent, now]
+
+    def listen_key(self, now: float) -> str | None:
+        """Return the listen key that is alive, if there is one."""
+        return self._listen_key if now < self._listen_until else None
+
+    def prolong(self, now: float) -> str:
+        """Return the listen key, created if none is alive; it lives for another hour."""
+        if self.listen_key(now) is None:
+            self._keys += 1
+            self._listen_key = sha512(f"{self._holder}:listen:{self._keys}".encode()).hexdigest()[:64]
+        self._listen_until = now + LISTEN_KEY_SECONDS
+        return self._listen_key
+
+    def close_listen_key(self) -> None:
+        """End the listen key."""
+        self._listen_until = 0.0
+
+    def order_download(self, kind: str, now: float) -> Download:
+        """Order a download."""
+        number = 546_975_389_218_332_000 + len(self.downloads)
+        row = Download(download_id=str(number), kind=kind, ordered=now)
+        self.downloads[row.download_id] = row
+        return row
