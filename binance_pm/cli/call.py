@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 
 from cyclopts import App, Parameter
 
-from binance_pm.cli.send import DEFAULTS, CallOptions, send
+from binance_pm.cli.send import DEFAULTS, CommandOptions, send
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 
 app: App = App(
@@ -20,17 +20,19 @@ app: App = App(
 
 
 def command_of(endpoint: Endpoint[Any]) -> Callable[..., int]:
-    """Return a function with the parameters of the endpoint and of `CallOptions`, for the command line parser."""
+    """Return a function with the parameters of the endpoint and of `CommandOptions`, for the command line parser."""
     own = inspect.Signature(list(endpoint.parameters.values()))
 
-    def command(*arguments: Any, call_options: CallOptions = DEFAULTS, **options: Any) -> int:
+    def command(*arguments: Any, call_options: CommandOptions = DEFAULTS, **options: Any) -> int:
         given = own.bind(*arguments, **options).arguments
         shown = {endpoint.wire_names.get(name, name): value for name, value in given.items() if value is not None}
         return send(
             endpoint, shown, lambda client: attrgetter(endpoint.name)(client)(*arguments, **options), call_options
         )
 
-    added = inspect.Parameter("call_options", inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS, annotation=CallOptions)
+    added = inspect.Parameter(
+        "call_options", inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS, annotation=CommandOptions
+    )
     parameters = [*(_described(endpoint, parameter) for parameter in endpoint.parameters.values()), added]
     command.__name__ = endpoint.name
     command.__doc__ = endpoint.doc

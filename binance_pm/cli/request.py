@@ -9,7 +9,7 @@ from cyclopts import CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from binance_pm.call import check_names
-from binance_pm.cli.send import DEFAULTS, CallOptions, send
+from binance_pm.cli.send import DEFAULTS, CommandOptions, send
 from binance_pm.endpoint import ENDPOINTS, Endpoint, Security, undeclared_endpoint
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.transport.http import Method
@@ -27,7 +27,7 @@ def run(
     security: Annotated[
         Security | None, Parameter(help="Security type of an undeclared endpoint (default: USER_DATA).")
     ] = None,
-    options: CallOptions = DEFAULTS,
+    options: CommandOptions = DEFAULTS,
 ) -> int:
     """Send one request to any endpoint and print the response as JSON.
 

@@ -22,14 +22,14 @@ from binance_pm.hosts import is_loopback
 from binance_pm.session import Session
 
 
-def _exclusive(_: object, options: CallOptions | None) -> None:
+def _exclusive(_: object, options: CommandOptions | None) -> None:
     if options is not None and options.sandbox and options.base_url is not None:
         raise ValueError("--sandbox and --base-url exclude each other.")
 
 
 @Parameter(name="*", validator=_exclusive)
 @dataclass(frozen=True)
-class CallOptions:
+class CommandOptions:
     """The options of every call: destination, engine, output and confirmation."""
 
     sandbox: Annotated[bool, flag("Call a local exchange; needs no key.")] = False
@@ -41,7 +41,7 @@ class CallOptions:
     yes: Annotated[bool, flag("Send a write to the real exchange without confirmation.")] = False
 
 
-DEFAULTS: Final = CallOptions()
+DEFAULTS: Final = CommandOptions()
 _SECRET: Final = re.compile("key|secret|signature|token|passphrase", re.IGNORECASE)
 
 
@@ -49,7 +49,7 @@ def send(
     endpoint: Endpoint[Any],
     parameters: Mapping[str, object],
     act: Callable[[Client], Awaitable[object]],
-    options: CallOptions,
+    options: CommandOptions,
 ) -> int:
     """Make a call with a client of its own, print the response, and return the exit code.
 
@@ -81,7 +81,7 @@ async def _run(client: Client, act: Callable[[Client], Awaitable[object]]) -> ob
         return await act(client)
 
 
-async def _simulate(act: Callable[[Client], Awaitable[object]], options: CallOptions) -> object:
+async def _simulate(act: Callable[[Client], Awaitable[object]], options: CommandOptions) -> object:
     # Imported lazily: the local exchange takes a while to load.
     from binance_pm.testing import sandbox  # noqa: PLC0415
 
@@ -89,7 +89,7 @@ async def _simulate(act: Callable[[Client], Awaitable[object]], options: CallOpt
         return await _run(pm.client(session=pm.session(engine=options.engine)), act)
 
 
-def _client(endpoint: Endpoint[Any], options: CallOptions) -> Client:
+def _client(endpoint: Endpoint[Any], options: CommandOptions) -> Client:
     given: dict[str, Any] = {} if endpoint.sends_key else {"api_key": None, "api_secret": None}
     given["session"] = Session(engine=options.engine)
     if options.base_url is not None:
