@@ -17,7 +17,7 @@ from typing import Annotated, Final, cast
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from binance_pm.cli import call, plan, tail, watch
+from binance_pm.cli import call, plan, request, tail, watch
 from binance_pm.cli.options import flag
 from binance_pm.cli.output import Output
 from binance_pm.errors import PortfolioMarginError
@@ -38,6 +38,7 @@ app: App = App(
 )
 app.command(call.app)
 app.command(plan.run, name="plan")
+app.command(request.run, name="request")
 app.command(tail.run, name="tail")
 app.command(watch.run, name="watch")
 

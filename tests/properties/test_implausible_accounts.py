@@ -18,12 +18,12 @@ import pytest
 
 from binance_pm import AccountStatus, Client
 from binance_pm.amounts import json_of, plain
-from binance_pm.cli.call import as_json
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.screen import screen_of
 from binance_pm.cli.dashboard.view import View
 from binance_pm.cli.hook import Hook
 from binance_pm.cli.output import describe_event, print_event
+from binance_pm.cli.response import as_json
 from binance_pm.cli.watch import dispatch
 from binance_pm.doctor.account import check_account
 from binance_pm.doctor.targets import Target

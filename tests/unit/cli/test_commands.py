@@ -65,7 +65,7 @@ class TestCall:
 
     @pytest.mark.parametrize("name", sorted(ENDPOINTS))
     def test_every_endpoint_is_a_command(self, run: Any, name: str) -> None:
-        """Each prints the typed response of the local exchange as JSON, or its refusal of what the account lacks."""
+        """Each prints its response from the local exchange as JSON with plain amounts, or its refusal."""
         call = accepted_call(name)
         options = [part for argument, value in call.items() for part in option_of(argument, value)]
         ended = run("call", name, "--sandbox", *options)
@@ -176,12 +176,12 @@ def test_version(run: Any) -> None:
     assert run("--version") == (0, f"{binance_pm.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["", "call ping", "demo", "doctor", "plan", "sandbox", "watch", "tail"])
+@pytest.mark.parametrize("command", ["", "call ping", "demo", "doctor", "plan", "request", "sandbox", "watch", "tail"])
 def test_help_fits_eighty_columns(run: Any, command: str) -> None:
     """The help lists every command, or the options of one without the default of a flag."""
     out = run(*command.split(), "--help").out
 
-    words = ("call", "demo", "doctor", "plan", "sandbox", "tail", "watch") if not command else ("--",)
+    words = ("call", "demo", "doctor", "plan", "request", "sandbox", "tail", "watch") if not command else ("--",)
     assert max(map(len, out.splitlines())) <= 80
     assert all(word in out for word in words)
     assert not re.search(r"False|\(\)", out)

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from binance_pm import AccountStatus
-from binance_pm.cli import call
 from binance_pm.cli.dashboard.screen import screen_of
 from binance_pm.cli.dashboard.view import View
 from binance_pm.cli.output import describe_event, print_event, printable
+from binance_pm.cli.response import as_json as response_json
 from binance_pm.cli.tail import as_json, as_text
 from binance_pm.fleet import StatusChanged, StreamEntry
 from tests.support.snapshots import NOON, account, calm, changed, fleet_state, history_of, responses
@@ -68,7 +68,7 @@ def test_lines_of_the_screen_are_printable(page: Literal["table", "account", "ev
 def test_a_response_is_printable_json() -> None:
     """The response has several lines."""
     answer = responses("1.1", status=STATUS)["account"].response
-    text = call.as_json(answer)
+    text = response_json(answer)
 
     assert all(line.isprintable() for line in text.split("\n"))
     assert json.loads(text)["accountStatus"] == EVIL
