@@ -130,20 +130,54 @@ def delete(path: str, **facts: Unpack[Facts]) -> Callable[[F], F]:
 
 
 class _Declaration:
-    """The endpoint of a decorated method, which gets its full name from the class that the method is in."""
+    """The declaration of an endpoint, which is examined when the endpoint is first used.
 
-    __slots__ = ("endpoint",)
+    Examining a signature takes longer than everything else that importing a module of endpoints does.
+    """
 
-    def __init__(self, endpoint: Endpoint[Any]) -> None:
-        self.endpoint = endpoint
+    __slots__ = ("bare", "call_options", "endpoint", "facts", "function", "method", "name", "needs_none", "path")
 
-    def rename(self, prefix: str) -> Endpoint[Any]:
-        """Put the name of a namespace before the endpoint's name, and return the endpoint."""
-        if prefix:
-            name, one = prefix + self.endpoint.name, self.endpoint.one
-            one = None if one is None else msgspec.structs.replace(one, name=name)
-            self.endpoint = msgspec.structs.replace(self.endpoint, name=name, one=one)
+    def __init__(self, method: Method, path: str, facts: Facts, function: Callable[..., object]) -> None:
+        self.method: Final = method
+        self.path: Final = path
+        self.facts: Final = facts
+        self.function: Final = function
+        self.name: str = function.__name__
+        """The name of the endpoint; the class that the method is in puts its own name in front."""
+        self.endpoint: Endpoint[Any] | None = None
+        self.bare: inspect.Signature | None = None
+        """The signature without ``self``."""
+        self.needs_none: bool = False
+        """Whether a call needs no argument."""
+        self.call_options: frozenset[str] = frozenset()
+        """Parameters that are not sent."""
+
+    def make(self) -> Endpoint[Any]:
+        """Return the endpoint.
+
+        Raises:
+            ValueError: the declaration contradicts itself.
+        """
+        if self.endpoint is None:
+            signature, options = _written_out(self.function)
+            self.bare = bare = signature.replace(parameters=list(signature.parameters.values())[1:])
+            _check_call_options(self.name, bare, self.facts)
+            self.needs_none = all(parameter.default is not parameter.empty for parameter in bare.parameters.values())
+            self.call_options = CALL_OPTIONS & bare.parameters.keys()
+            self.endpoint = _endpoint(self, bare, options)
         return self.endpoint
+
+    def parameters_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the parameters of a call by their names on the wire, and the call options.
+
+        Raises:
+            TypeError: an argument is missing, unknown or given twice.
+        """
+        endpoint = self.make()
+        assert self.bare is not None, "made with the endpoint"  # noqa: S101
+        arguments = self.bare.bind(*args, **kwargs).arguments
+        given = {name: arguments.pop(name) for name in self.call_options if name in arguments}
+        return {endpoint.wire_names[name]: value for name, value in arguments.items()}, given
 
 
 class EndpointGroup:
@@ -159,7 +193,9 @@ class EndpointGroup:
         for method in vars(cls).values():
             declaration = getattr(method, "declaration", None)
             if isinstance(declaration, _Declaration):
-                registry.add(declaration.rename(f"{name}." if name else ""))
+                if name:
+                    declaration.name = f"{name}.{declaration.name}"
+                registry.add(declaration.name, declaration.make)
 
 
 class Namespace(EndpointGroup):
@@ -233,32 +269,25 @@ def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
         raise TypeError(f"{function.__name__} is declared without weights")
     if unknown := facts.keys() - _FACTS:
         raise TypeError(f"{function.__name__} is declared with {', '.join(unknown)}, which is not a fact")
-    signature, options = _written_out(function)
-    bare = signature.replace(parameters=list(signature.parameters.values())[1:])
-    _check_call_options(function.__name__, bare, facts)
-    declaration = _Declaration(_endpoint(method, path, facts, function, bare, options))
-    wire_names = declaration.endpoint.wire_names
-    needs_none = all(parameter.default is not parameter.empty for parameter in bare.parameters.values())
-    call_options = CALL_OPTIONS & bare.parameters.keys()
+    declaration = _Declaration(method, path, facts, function)
 
     @functools.wraps(function)
     async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        endpoint = declaration.endpoint
+        endpoint = declaration.endpoint or declaration.make()
         if endpoint.deprecated is not None:
             warnings.warn(f"{endpoint.name} is deprecated: {endpoint.deprecated}", DeprecationWarning, stacklevel=2)
-        if needs_none and not args and not kwargs:
+        if declaration.needs_none and not args and not kwargs:
             # Binding costs as much as signing, and most polls have no arguments.
             return await self.call(endpoint, {})
-        arguments = bare.bind(*args, **kwargs).arguments
-        given = {name: arguments.pop(name) for name in call_options if name in arguments} if call_options else {}
-        parameters = {wire_names[name]: value for name, value in arguments.items()}
+        parameters, given = declaration.parameters_of(args, kwargs)
         if endpoint.one is not None and parameters.get(endpoint.one_with) is not None:
             endpoint = endpoint.one
         return await self.call(endpoint, parameters, **given)
 
     decorated = cast("Any", call)
-    decorated.__signature__ = signature
     decorated.declaration = declaration
+    if function.__code__.co_flags & inspect.CO_VARKEYWORDS:
+        decorated.__signature__ = _written_out(function)[0]
     return cast("F", call)
 
 
@@ -269,19 +298,13 @@ _PASSED_ON: Final = ("repeat", "client_id", "resolve", "page", "deprecated")
 _FACTS: Final = {"weights", "security", "priority", "single", "check", *_PASSED_ON}
 
 
-def _endpoint(
-    method: Method,
-    path: str,
-    facts: Facts,
-    function: Callable[..., object],
-    signature: inspect.Signature,
-    options: type[Any] | None,
-) -> Endpoint[Any]:
-    """Return the declared endpoint, under the name of the function.
+def _endpoint(declaration: _Declaration, signature: inspect.Signature, options: type[Any] | None) -> Endpoint[Any]:
+    """Return the declared endpoint.
 
     Raises:
         ValueError: the declaration contradicts itself, or its path belongs to no known host.
     """
+    method, path, facts = declaration.method, declaration.path, declaration.facts
     parameters = {name: one for name, one in signature.parameters.items() if name not in CALL_OPTIONS}
     wire_names = {name: camel(name) for name in parameters}
     single, returns = facts.get("single", False), signature.return_annotation
@@ -290,7 +313,7 @@ def _endpoint(
         [returns, one], one_with = get_args(returns), camel(single)
     passed_on: dict[str, Any] = {name: facts.get(name) for name in _PASSED_ON}
     endpoint = Endpoint[Any](
-        name=function.__name__,
+        name=declaration.name,
         method=method,
         path=path,
         security=facts.get("security", "USER_DATA" if method == "GET" else "TRADE"),
@@ -300,10 +323,10 @@ def _endpoint(
         returns=returns,
         parameters=parameters,
         wire_names=wire_names,
-        doc=inspect.getdoc(function) or "",
+        doc=inspect.getdoc(declaration.function) or "",
         one_with=one_with,
         options=options,
-        check=_whole_check(function.__name__, parameters, facts) if "check" in signature.parameters else None,
+        check=_whole_check(declaration.name, parameters, facts) if "check" in signature.parameters else None,
         **passed_on,
     )
     _check(endpoint)

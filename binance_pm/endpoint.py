@@ -167,22 +167,26 @@ class Registry(Mapping[str, Endpoint[Any]]):
 
     def __init__(self, package: str = "") -> None:
         self._package: str = package
-        self._known: Final[dict[str, Endpoint[Any]]] = {}
+        self._known: Final[dict[str, Callable[[], Endpoint[Any]]]] = {}
 
-    def add(self, endpoint: Endpoint[Any]) -> None:
+    def add(self, name: str, make: Callable[[], Endpoint[Any]]) -> None:
         """Register an endpoint.
+
+        Args:
+            name: the name of the endpoint.
+            make: returns the endpoint, and always the same one.
 
         Raises:
             ValueError: an endpoint of this name exists already.
         """
-        if endpoint.name in self._known:
-            raise ValueError(f"two endpoints are called {endpoint.name}")
-        self._known[endpoint.name] = endpoint
+        if name in self._known:
+            raise ValueError(f"two endpoints are called {name}")
+        self._known[name] = make
 
     def __getitem__(self, name: str) -> Endpoint[Any]:
         if name not in self._known:
             self._load()
-        return self._known[name]
+        return self._known[name]()
 
     def __iter__(self) -> Iterator[str]:
         self._load()

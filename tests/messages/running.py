@@ -431,6 +431,7 @@ def declaring(*, times: int = 1, verb: Any = get, method: Any = rows, **facts: A
     for _time in range(times):
         decorated = verb("/papi/v1/ping", **facts)(method)
         type("Things", (EndpointGroup,), {"thing": decorated}, registry=registry)
+    list(registry.values())
     return registry
 
 

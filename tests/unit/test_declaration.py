@@ -172,7 +172,7 @@ def test_a_declared_method_keeps_its_metadata() -> None:
     decorated = get("/papi/v1/um/thing", weights=1)(cast("Method", method))
 
     assert (decorated.__name__, decorated.__qualname__, decorated.__doc__) == ("method", "method", method.__doc__)
-    assert inspect.signature(decorated) == inspect.signature(method, eval_str=True)
+    assert inspect.signature(decorated) == inspect.signature(method)
     assert inspect.iscoroutinefunction(decorated)
 
 

@@ -92,7 +92,9 @@ def test_declarations_agree_with_one_another(name: str) -> None:
 def test_the_client_has_every_endpoint(name: str) -> None:
     """Each endpoint is a coroutine method of the client or of one of its namespaces, with its declared parameters."""
     method = attrgetter(name)(Client)
-    parameters = [one for one in inspect.signature(method).parameters.values() if one.name not in CALL_OPTIONS]
+    parameters = [
+        one for one in inspect.signature(method, eval_str=True).parameters.values() if one.name not in CALL_OPTIONS
+    ]
 
     assert inspect.iscoroutinefunction(method)
     assert inspect.getdoc(method) == ENDPOINTS[name].doc
@@ -252,10 +254,10 @@ def test_endpoints_are_compared_by_identity() -> None:
 def test_a_name_belongs_to_one_endpoint() -> None:
     """A second endpoint with the name is refused, and the first stays."""
     registry, first = Registry(), undeclared()
-    registry.add(first)
+    registry.add(first.name, lambda: first)
 
     with pytest.raises(ValueError, match=r"^two endpoints are called GET /papi/v1/x$"):
-        registry.add(undeclared(weights=6))
+        registry.add(first.name, lambda: undeclared(weights=6))
 
     assert dict(registry) == {"GET /papi/v1/x": first}
     assert len(registry) == 1
