@@ -33,7 +33,7 @@ async def main() -> None:
             demo.fleet_of(Sandbox(exchange, base_url), Budget(wall=clock)) as fleet,
             anyio.create_task_group() as tasks,
         ):
-            tasks.start_soon(dispatch, fleet.watch(warn=demo.WARN, alarm=demo.ALARM), [history])
+            tasks.start_soon(dispatch, fleet.watch(warn=demo.WARN, alarm=demo.ALARM), [history.receive])
 
             async def play() -> None:
                 await demo.play(demo.STORY, exchange, lambda _: None, sleep=anyio.sleep)

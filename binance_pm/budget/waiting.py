@@ -53,7 +53,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """A text, such as ``waiting for weight: others used 4,027 of 6,000 of /papi``."""
+        """A text, such as ``waiting for weight: other programs used 4,027 of 6,000 of /papi``."""
         seconds = 0.0 if self.seconds is None else self.seconds
         match self.reason:
             case "gate":
@@ -79,7 +79,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
             case "response":
                 return f"sent {self.seconds or 0.0:.1f} s ago, no response"
             case "minute" | "reserve" if 2 * self.external > self.used:
-                return f"weight: others {self.external:,}/{self.limit:,}"
+                return f"weight: other programs {self.external:,}/{self.limit:,}"
             case "minute":
                 return f"weight: {self.used:,}/{self.limit:,} used"
             case _:
@@ -96,9 +96,8 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def _kept(self) -> str:
         if not self.external:
-            return (
-                f"what is left of {self.limit:,} of {self._pool} is kept for orders, and for what others used until now"
-            )
+            kept = "kept for orders, and for what other programs used until now"
+            return f"what is left of {self.limit:,} of {self._pool} is {kept}"
         return f"{self._users}; what is left is kept for them and for orders"
 
     @property
@@ -106,13 +105,13 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
         own = self.used - self.external
         if not self.external:
             return f"own calls used {own:,} of {self.limit:,} of {self._pool}"
-        others = f"others used {self.external:,} of {self.limit:,} of {self._pool}"
+        others = f"other programs used {self.external:,} of {self.limit:,} of {self._pool}"
         return f"{others}, own calls {own:,}" if own > 0 else others
 
 
 _TEXTS: Final = {
     "responses": "waiting for weight: calls in flight hold what is left of {limit:,} of {pool}",
-    "probe": "waiting for weight: one call in flight asks what others have used of {pool}",
+    "probe": "waiting for weight: one call in flight asks what other programs have used of {pool}",
     "pace": "waiting for weight: calls are spread over the rest of the minute of {pool}",
     "store": "waiting for weight: the store of the shared budget has not granted any of {pool} yet",
     "turn": "waiting for its turn: other calls are served first",
@@ -120,7 +119,7 @@ _TEXTS: Final = {
     "retry": "waiting to be tried again after a failed attempt",
 }
 _BRIEF: Final = {
-    "reserve": "weight: kept for others",
+    "reserve": "weight: kept for other programs",
     "responses": "weight: held in flight",
     "probe": "weight: asking what is used",
     "pace": "weight: spread over minute",

@@ -7,13 +7,13 @@ import signal
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final, TextIO
+from typing import Final
 
 from binance_pm.extras import installation
 from binance_pm.version import VERSION
 
-INTERRUPTED: Final = 130
-_TERMINATED: Final = 143
+_INTERRUPTED: Final = 128 + signal.SIGINT
+_TERMINATED: Final = 128 + signal.SIGTERM
 
 
 def main() -> None:
@@ -22,37 +22,32 @@ def main() -> None:
     The exit code is 0 on success, 1 on a failure that one line explains, 2 on wrong usage, 130 on Ctrl-C, and 143 on
     SIGTERM.
     """
-    _open_what_is_closed()
+    _open_closed_streams()
     with _terminable() as terminated:
-        code = _code()
-    sys.exit(_TERMINATED if terminated and code == INTERRUPTED else code)
-
-
-def _code() -> int | str:
-    try:
-        return _run()
-    except BaseException as error:
-        if _holds(error, KeyboardInterrupt):
-            return INTERRUPTED
-        if _holds(error, BrokenPipeError):
-            # The reader has closed the pipe, as `head` does.
-            _discard(sys.stdout)
-            return 0
-        raise
+        code = _run()
+    sys.exit(_TERMINATED if terminated and code == _INTERRUPTED else code)
 
 
 def _run() -> int | str:
-    if sys.argv[1:] == ["--version"]:
-        # This option loads neither an extra nor the API.
-        print(VERSION)
-        return 0
     try:
+        if sys.argv[1:] == ["--version"]:
+            # This option loads neither an extra nor the API.
+            print(VERSION)
+            return 0
         from binance_pm.cli.app import run  # noqa: PLC0415 - the command needs an extra
 
         return run(sys.argv[1:])
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
-        return f"binance-pm: {name} is missing: {installation('cli')}"
+        return f"binance-pm: {name} is not installed: {installation('cli')}"
+    except BaseException as error:
+        if _contains(error, KeyboardInterrupt):
+            return _INTERRUPTED
+        if _contains(error, BrokenPipeError):
+            # The reader has closed the pipe, as `head` does; the interpreter flushes stdout when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        raise
 
 
 @contextmanager
@@ -81,7 +76,7 @@ def _terminable() -> Generator[list[int]]:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _open_what_is_closed() -> None:
+def _open_closed_streams() -> None:
     """Open the null device in place of standard streams that the caller closed, which are None in Python."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -89,11 +84,6 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
-def _holds(error: BaseException, kind: type[BaseException]) -> bool:
+def _contains(error: BaseException, kind: type[BaseException]) -> bool:
     """Return whether the error is of a kind or is a group that contains such an error, as task groups raise."""
     return BaseExceptionGroup("", [error]).subgroup(kind) is not None
-
-
-def _discard(stream: TextIO) -> None:
-    """Redirect the stream to the null device, so that the interpreter can flush it when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

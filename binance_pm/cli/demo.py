@@ -11,13 +11,12 @@ import anyio
 from rich.text import Text
 
 from binance_pm.budget import Budget
-from binance_pm.cli.console import Output
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.rows import ordered, rows_of
 from binance_pm.cli.dashboard.screen import budget_lines
 from binance_pm.cli.dashboard.table import table
-from binance_pm.cli.describe import clock_time
-from binance_pm.cli.watch import Printer, dispatch, fills_screen, show, stamped_logs
+from binance_pm.cli.output import Output, clock_time, print_event, stamped_logs
+from binance_pm.cli.watch import dispatch, fills_screen, show
 from binance_pm.fleet import Fleet, FleetEvent, FleetState, Member, Reading
 from binance_pm.sandbox import Account, Exchange, Fault, serve
 from binance_pm.testing import Sandbox
@@ -27,7 +26,7 @@ ALARM: Final = "1.2"
 MINUTE_TURNS: Final = 50.0
 """Second of the story at which a minute of the exchange ends and the gate that a 429 closed opens."""
 FALL_SECONDS: Final = 30.0
-"""Seconds for which the market falls, then climbs back, repeatedly without end."""
+"""Seconds for which the market falls, then rises again, repeatedly."""
 
 _ONCE_SECONDS: Final = 10.0
 # uniMMR at the start: some accounts will cross a threshold while the market falls, most are far above all thresholds.
@@ -50,34 +49,21 @@ _CROWD: Final = Fault(external_usage={"papi": 2.5})
 _REFUSED: Final = Fault(status=429, code=-1003, msg="Too many requests", effect=False)
 
 STORY: Final[tuple[Scene, ...]] = (
-    Scene(0, "Twelve accounts of a local exchange, in a market that falls for half a minute. Worst account first."),
-    Scene(4, "uniMMR drifts down: who crosses a line is told, changes its status, and is read more often."),
-    Scene(8, "The answers of account-04 are lost from now on: what is known of it grows old, and says so.", (_LOST,)),
-    Scene(
-        18, "Its answers come again. Another program on this IP uses up the limit of /papi: its bar fills.", (_CROWD,)
-    ),
-    Scene(
-        38,
-        "The exchange refuses: 429. Nothing is sent until its minute turns, and nobody pretends to see.",
-        (_REFUSED,),
-    ),
-    Scene(MINUTE_TURNS, "The minute turns: the gate opens, everything is read again."),
-    Scene(60, "That was all. From here on the market falls and climbs, and nothing fails. q quits."),
+    Scene(0, "Twelve accounts of a local exchange; the market falls for 30 seconds. The worst account comes first."),
+    Scene(4, "uniMMR falls. Accounts that cross a threshold raise an event, and are read more often."),
+    Scene(8, "All responses for account-04 are lost from now on. Its figures age until they are stale.", (_LOST,)),
+    Scene(18, "account-04 responds again. Another program on this IP uses up the limit of /papi.", (_CROWD,)),
+    Scene(38, "The exchange refuses a request with 429: nothing is sent until the gate opens.", (_REFUSED,)),
+    Scene(MINUTE_TURNS, "The exchange's minute ends: the gate opens, and all accounts are read again."),
+    Scene(60, "No more faults: the market keeps falling and rising. Press q to quit."),
 )
-"""The first minute: `second` counts from its start."""
+"""The first minute of the demo."""
 
 
 async def play(
     story: Iterable[Scene], exchange: Exchange, say: Callable[[str], None], *, sleep: Callable[[float], Awaitable[None]]
 ) -> None:
-    """Inject the faults of each scene at its second, and show its caption.
-
-    Args:
-        story: scenes in the order of their seconds.
-        exchange: the exchange into which the faults are injected.
-        say: called with each caption.
-        sleep: waits for a number of seconds.
-    """
+    """Inject the faults of each scene at its second, and show its caption."""
     passed = 0.0
     for scene in story:
         await sleep(scene.second - passed)
@@ -97,7 +83,7 @@ def story_clock(wall: Callable[[], float] = time.time) -> Callable[[], float]:
 
 
 def made_exchange(*, seed: int, clock: Callable[[], float]) -> Exchange:
-    """Return the local exchange, in a market that falls and climbs faster than usual."""
+    """Return the local exchange, in a market that falls and rises faster than usual."""
     # The last account also holds a contract settled in BTC, so its profit has no sum in dollars.
     accounts = [
         Account(f"account-{place:02}", seed=seed, uni_mmr=start, holds_ethbtc=place == len(_STARTS))
@@ -143,7 +129,7 @@ async def _run(once: bool, plain: bool, json: bool, seed: int) -> int:  # noqa: 
                     code = await show(fleet, events, [], history)
                 else:
                     with stamped_logs(fleet.now):
-                        await dispatch(events, [Printer(json=json)])
+                        await dispatch(events, [partial(print_event, as_json=json)])
                 tasks.cancel_scope.cancel()
     return code
 
@@ -151,16 +137,16 @@ async def _run(once: bool, plain: bool, json: bool, seed: int) -> int:  # noqa: 
 async def _once(fleet: Fleet, events: AsyncIterable[FleetEvent], *, plain: bool, json: bool) -> int:
     """Read each account once, and print the events meanwhile or the table of accounts afterwards."""
     unread = {snapshot.label for snapshot in fleet.snapshot()}
-    printer = Printer(json=json) if plain or json else None
+    as_lines = plain or json
     with anyio.move_on_after(_ONCE_SECONDS):
         async for event in events:
-            if printer is not None:
-                printer.receive(event)
+            if as_lines:
+                print_event(event, as_json=json)
             if isinstance(event, Reading):
                 unread.discard(event.label)
             if not unread:
                 break
-    if printer is None:
+    if not as_lines:
         _print(fleet.state())
     return 1 if unread else 0
 

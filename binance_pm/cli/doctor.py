@@ -15,7 +15,7 @@ import msgspec
 from cyclopts import CycloptsError
 from rich.text import Text
 
-from binance_pm.cli.console import Output, printable
+from binance_pm.cli.output import Output, printable
 from binance_pm.doctor import Check, Target, Verdict, examine, target_from_environment, targets_from_file
 from binance_pm.environment import environment_urls
 from binance_pm.fleet.accounts import read_accounts
@@ -23,13 +23,11 @@ from binance_pm.sandbox import Fault
 from binance_pm.signing import Secret
 from binance_pm.testing import sandbox
 
-_VERDICT: Final = 12
-_NAME: Final = 14
-_NARROWEST: Final = 40
+_INDENT: Final = 26
+"""Width of verdict and name, beside which findings are wrapped."""
 _ARROW: Final = "-> "
 _OF_HOST: Final = {"clock", "egress", "tls"}
 """Checks whose finding names the host."""
-
 _STYLES: Final[Mapping[Verdict, str]] = {
     "ok": "green",
     "warning": "yellow",
@@ -43,29 +41,13 @@ def _refuse(code: int, message: str, *paths: str, status: int = 400) -> tuple[Fa
 
 
 _PAPI: Final = "/papi/v1/account"
-_SPAN: Final = "/sapi/v2/portfolio/account"
-_PRO: Final = "/sapi/v1/portfolio/account"
-_EVERY: Final = (_PAPI, _SPAN, _PRO)
-_NOT_PORTFOLIO_MARGIN: Final = "Request ID is not a Portfolio Margin Account."
+_SAPI: Final = ("/sapi/v2/portfolio/account", "/sapi/v1/portfolio/account")
 _REFUSED_KEY: Final = "Invalid API-key, IP, or permissions for action."
-
-_IN_DANGER: Final = msgspec.json.encode(
-    {
-        "uniMMR": "1.30",
-        "accountEquity": "1300",
-        "actualEquity": "1300",
-        "accountInitialMargin": "1500",
-        "accountMaintMargin": "1000",
-        "accountStatus": "MARGIN_CALL",
-        "accountType": "PM_3",
-        "virtualMaxWithdrawAmount": "0",
-        "totalAvailableBalance": "",
-        "totalMarginOpenLoss": "",
-        "riskUnitMMList": [],
-        "marginMM": "0",
-        "otherMM": "0",
-        "updateTime": 0,
-    }
+_IN_DANGER: Final = (
+    b'{"uniMMR":"1.30","accountEquity":"1300","actualEquity":"1300","accountInitialMargin":"1500",'
+    b'"accountMaintMargin":"1000","accountStatus":"MARGIN_CALL","accountType":"PM_3","virtualMaxWithdrawAmount":"0",'
+    b'"totalAvailableBalance":"","totalMarginOpenLoss":"","riskUnitMMList":[],"marginMM":"0","otherMM":"0",'
+    b'"updateTime":0}'
 )
 
 FAULTS: Final[Mapping[str, tuple[Fault, ...]]] = {
@@ -75,13 +57,16 @@ FAULTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "silent": (Fault(drop=True, times=None),),
     "place": (Fault(status=451, body=b"", times=None),),
     "portal": (Fault(body=b"<html>Welcome to our hotel</html>", times=None),),
-    "key": _refuse(-2014, "API-key format invalid.", *_EVERY, status=401),
-    "permission": _refuse(-2015, _REFUSED_KEY, *_EVERY, status=401),
-    "signature": _refuse(-1022, "Signature for this request is not valid.", *_EVERY),
-    "timestamp": _refuse(-1021, "Timestamp for this request is outside of the recvWindow.", *_EVERY),
-    "product": (*_refuse(-2015, _REFUSED_KEY, _PAPI, status=401), *_refuse(-21001, _NOT_PORTFOLIO_MARGIN, _SPAN, _PRO)),
-    "others": (Fault(path=_PAPI, headers={"x-mbx-used-weight-1m": "4000"}),),
-    "danger": tuple(Fault(path=path, body=_IN_DANGER) for path in _EVERY),
+    "key": _refuse(-2014, "API-key format invalid.", _PAPI, *_SAPI, status=401),
+    "permission": _refuse(-2015, _REFUSED_KEY, _PAPI, *_SAPI, status=401),
+    "signature": _refuse(-1022, "Signature for this request is not valid.", _PAPI, *_SAPI),
+    "timestamp": _refuse(-1021, "Timestamp for this request is outside of the recvWindow.", _PAPI, *_SAPI),
+    "product": (
+        *_refuse(-2015, _REFUSED_KEY, _PAPI, status=401),
+        *_refuse(-21001, "Request ID is not a Portfolio Margin Account.", *_SAPI),
+    ),
+    "external": (Fault(path=_PAPI, headers={"x-mbx-used-weight-1m": "4000"}),),
+    "danger": tuple(Fault(path=path, body=_IN_DANGER) for path in (_PAPI, *_SAPI)),
     "limit": (Fault(status=429, code=-1003, msg="Too many requests.", headers={"Retry-After": "30"}, times=None),),
     "ban": (Fault(status=418, code=-1003, msg="Way too many requests.", headers={"Retry-After": "120"}, times=None),),
 }
@@ -100,7 +85,7 @@ def run(
     if local and (accounts is not None or base_url is not None):
         raise CycloptsError(msg="--sandbox excludes --accounts and --base-url.")
     if fault and not local:
-        raise CycloptsError(msg="--fault needs --sandbox: it is the local exchange that fails.")
+        raise CycloptsError(msg="--fault has no effect without --sandbox.")
     # The budget's warnings are reported by one of the checks.
     logging.getLogger("binance_pm").addHandler(logging.NullHandler())
     printer = _Printer(json=json)
@@ -122,7 +107,7 @@ def _faults(name: str) -> tuple[Fault, ...]:
         except ValueError as error:
             raise CycloptsError(msg=f"--fault: {error}") from None
     if name not in FAULTS:
-        raise CycloptsError(msg=f"There is no fault {name!r}: there are {', '.join(FAULTS)}, or a Fault as JSON.")
+        raise CycloptsError(msg=f"Unknown fault {name!r}: use {', '.join(FAULTS)}, or a Fault as JSON.")
     return FAULTS[name]
 
 
@@ -133,20 +118,10 @@ async def _examine_sandbox(faults: Sequence[Fault], trust_env: bool, printer: _P
             pm.inject(*faults)
         except ValueError as error:
             raise CycloptsError(msg=f"--fault: {error}") from None
-        account = pm.accounts[0]
-        subject = Target(
-            origin="the local exchange",
-            api_key=Secret(account.api_key),
-            secret=Secret(account.api_secret),
-        )
-        await examine(
-            [subject],
-            printer.tell,
-            papi_url=pm.base_url,
-            sapi_url=pm.base_url,
-            budget=pm.budget,
-            trust_env=trust_env,
-        )
+        api_key, secret = Secret(pm.accounts[0].api_key), Secret(pm.accounts[0].api_secret)
+        target = Target(origin="the local exchange", api_key=api_key, secret=secret)
+        options: dict[str, Any] = {"papi_url": pm.base_url, "sapi_url": pm.base_url, "trust_env": trust_env}
+        await examine([target], printer.tell, budget=pm.budget, **options)
 
 
 async def _examine(accounts: Path | None, options: Mapping[str, Any], printer: _Printer) -> None:
@@ -169,15 +144,14 @@ class _Printer:
         if self._json:
             print(printable(msgspec.json.encode(check).decode()), flush=True)
             return
-        self._output.print(_line(check, width=self._output.width), soft_wrap=True)
+        self._output.print(_line(check, room=max(self._output.width - _INDENT, 40)), soft_wrap=True)
         sys.stdout.flush()
 
 
-def _line(check: Check, *, width: int) -> Text:
+def _line(check: Check, *, room: int) -> Text:
     """Return verdict and name, and beside them finding and advice, wrapped."""
-    whom = f"{check.target}: " if check.name not in _OF_HOST and check.target else ""
-    found = textwrap.wrap(printable(whom + check.finding), max(width - _VERDICT - _NAME, _NARROWEST))
-    advice = textwrap.wrap(printable(check.advice), max(width - _VERDICT - _NAME - len(_ARROW), _NARROWEST))
-    lines = found + [(" " * len(_ARROW) if place else _ARROW) + line for place, line in enumerate(advice)]
-    text = Text(f"{check.verdict:<{_VERDICT}}", style=_STYLES[check.verdict])
-    return Text.assemble(text, f"{check.name:<{_NAME}}", f"\n{' ' * (_VERDICT + _NAME)}".join(lines))
+    label = f"{check.target}: " if check.name not in _OF_HOST and check.target else ""
+    lines = textwrap.wrap(printable(label + check.finding), room)
+    lines += textwrap.wrap(printable(check.advice), room, initial_indent=_ARROW, subsequent_indent=" " * len(_ARROW))
+    verdict = Text(f"{check.verdict:<12}", style=_STYLES[check.verdict])
+    return Text.assemble(verdict, f"{check.name:<14}", f"\n{' ' * _INDENT}".join(lines))

@@ -1,12 +1,8 @@
 """``--on-event``: a command that is run for events, with the event as one JSON object on its standard input.
 
-What is promised
-    * The watch never waits for a command. At most `_AT_ONCE` commands run, one at a time per account, and a bounded
-      number of events waits. Beyond the bound the oldest reading is dropped, or else the oldest event, with a warning.
-    * A command that exceeds its timeout is killed together with its process group.
-    * Failures are logged as warnings with the name of the program and the type of the event, never with the event's
-      content or the arguments, which may be secret.
-    * When the watch ends, running commands have half a second to finish before they are killed; no others are started.
+The watch never waits for a command. At most `_AT_ONCE` commands run, one at a time per account, and a bounded number
+of events waits; beyond the bound the oldest reading is dropped, or else the oldest event. Warnings name the program and
+the type of the event, never the arguments or the content of the event, which may be secret.
 """
 
 from __future__ import annotations
@@ -42,6 +38,8 @@ EventKind = Literal[
 ]
 STATE_KINDS: Final = tuple(kind.__name__ for kind in get_args(StateEvent))
 """The events that a command is run for by default."""
+TIMEOUT_SECONDS: Final = 10.0
+"""Default of `--on-event-timeout`."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,8 +53,8 @@ class Hook:
     Args:
         command: the program and its arguments, split as by a shell, but not run by one.
         kinds: types of the events that the command is run for.
-        timeout: seconds after which the command is killed.
-        grace: seconds that running commands have to finish when the watch ends.
+        timeout: seconds after which the command is killed together with its process group.
+        grace: seconds that running commands have to finish when the watch ends; no others are started then.
         limit: maximum number of events that wait.
 
     Attributes:
@@ -72,7 +70,7 @@ class Hook:
         command: str,
         *,
         kinds: Collection[str] = STATE_KINDS,
-        timeout: float = 10.0,
+        timeout: float = TIMEOUT_SECONDS,
         grace: float = 0.5,
         limit: int = 1_000,
     ) -> None:
@@ -102,7 +100,7 @@ class Hook:
         self.dropped += 1
         if not self._is_behind:
             self._is_behind = True
-            _log.warning("%s is too slow: events are dropped until it has caught up", self._program)
+            _log.warning("%s is too slow: events are dropped until it catches up", self._words[0])
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Self, None]:
@@ -120,11 +118,6 @@ class Hook:
         if failure is not None:
             raise failure
 
-    @property
-    def _program(self) -> str:
-        # Arguments may be secret.
-        return self._words[0]
-
     def _leave(self) -> None:
         self._is_leaving = True
         for scope in self._scopes:
@@ -132,21 +125,21 @@ class Hook:
         self.dropped += len(self._queue)
         self._queue.clear()
         if self.dropped:
-            _log.warning("%s was not run for %d events", self._program, self.dropped)
+            _log.warning("%s was not run for %d events", self._words[0], self.dropped)
 
     async def _work(self, tasks: anyio.abc.TaskGroup) -> None:
         while True:
             self._changed = anyio.Event()
-            while len(self._busy) < _AT_ONCE and (key := self._next()) is not None:
-                event = self._queue.pop(key)
+            while len(self._busy) < _AT_ONCE and (event := self._next()) is not None:
                 self._busy.add(label_of(event))
                 tasks.start_soon(self._run_for, event)
             self._is_behind = self._is_behind and bool(self._queue)
             await self._changed.wait()
 
-    def _next(self) -> int | None:
-        """Return the key of the oldest event whose account has no running command."""
-        return next((key for key, event in self._queue if label_of(event) not in self._busy), None)
+    def _next(self) -> FleetEvent | None:
+        """Remove and return the oldest event whose account has no running command."""
+        key = next((key for key, event in self._queue if label_of(event) not in self._busy), None)
+        return None if key is None else self._queue.pop(key)
 
     async def _run_for(self, event: FleetEvent) -> None:
         longest = self._grace if self._is_leaving else self._timeout
@@ -157,19 +150,19 @@ class Hook:
             try:
                 why = await self._run(json_of(event))
             except OSError as error:
-                why = f"cannot be run ({error.strerror})"
+                why = f"could not be started: {error.strerror}"
             except Exception as error:  # noqa: BLE001 - the other events are independent
-                why = f"could not be told ({type(error).__name__})"
+                why = f"did not get the event: {type(error).__name__}"
             finally:
                 self._scopes.discard(scope)
                 self._busy.discard(label_of(event))
                 self._changed.set()
         if scope.cancelled_caught:
-            why = "was still running when the watch ended" if self._is_leaving else f"ran for {self._timeout:g} s"
-            why += " and was killed"
+            why = f"was killed {'when the watch ended' if self._is_leaving else f'after {self._timeout:g} s'}"
         if why:
             self.failures += 1
-            _log.warning("%s %s, told of a %s; failures: %d", self._program, why, type(event).__name__, self.failures)
+            kind = type(event).__name__
+            _log.warning("%s %s (event: %s, failures: %d)", self._words[0], why, kind, self.failures)
 
     async def _run(self, text: bytes) -> str:
         """Run the command once, and return why it failed, or an empty text."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, Parameter
 from rich.table import Table
 from rich.text import Text
 
 from binance_pm.budget import Budget, Plan, PoolPlan
-from binance_pm.cli.console import Output
+from binance_pm.cli.options import CEILING_HELP, FLOOR_HELP, default, flag, shard_of
+from binance_pm.cli.output import Output
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.fleet import Fleet, ProductName, schedule
@@ -31,59 +33,63 @@ _WIDTH: Final = 80
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
     """The options of the command."""
 
-    accounts: str
-    """Number of accounts, or the path of an accounts file."""
-    endpoints: tuple[str, ...] = ()
-    product: ProductName | None = None
-    every: str | None = None
-    """The same interval for all accounts; None for intervals that depend on the danger."""
-    floor: float | None = None
-    ceiling: float | None = None
-    shard: tuple[int, int] | None = None
-    json: bool = False
+    accounts: Annotated[str, Parameter(help="Number of accounts, or path of an accounts file.")]
+    every: Annotated[
+        str | None, Parameter(help="Read each account at this interval: 5 or 5s (seconds), 500ms, 2m.")
+    ] = None
+    product: Annotated[ProductName | None, default("Plan for the default endpoints of this product.", "pm")] = None
+    floor: Annotated[float | None, default(FLOOR_HELP, schedule.FLOOR)] = None
+    ceiling: Annotated[float | None, default(CEILING_HELP, schedule.CEILING)] = None
+    shard: Annotated[str | None, Parameter(help="Plan for one shard of the file: i/n, such as 2/3.")] = None
+    json: Annotated[bool, flag("Print one JSON object.")] = False
 
 
-def run(request: Request) -> int:
-    """Print the plan, and return 0 if the plan fits the limits.
+def run(*endpoint: str, options: PlanOptions) -> int:
+    """Calculate whether reading accounts fits the limits, and how often; needs no key and no network.
 
-    Raises:
-        CycloptsError: options contradict each other, or one is invalid.
-        ConfigurationError: the accounts file cannot be used.
+    Without --every, the plan has the intervals of `binance-pm watch`, which reads accounts in danger more often. The
+    exit code is 1 if the plan does not fit.
+
+    Args:
+        endpoint: Endpoints to read for each account, such as um_account.
     """
-    every = None if request.every is None else _interval(request.every)
-    if every is not None and (request.floor, request.ceiling) != (None, None):
-        raise CycloptsError(msg="--every is the same for all: --floor and --ceiling are for a plan without it.")
-    reads = _reads(request)
+    shard = shard_of(options.shard)
+    every = None if options.every is None else _interval(options.every)
+    if every is not None and (options.floor, options.ceiling) != (None, None):
+        raise CycloptsError(msg="--every excludes --floor and --ceiling.")
+    reads = _reads(endpoint, options, shard)
     if every is not None:
-        return _plan_fixed(reads, every, json=request.json)
-    floor = schedule.FLOOR if request.floor is None else request.floor
-    ceiling = schedule.CEILING if request.ceiling is None else request.ceiling
+        groups = [(count, [ENDPOINTS[name] for name in read]) for read, count in Counter(reads).items()]
+        return _print_fixed(Budget().plan_groups(groups, every), json=options.json)
+    floor = schedule.FLOOR if options.floor is None else options.floor
+    ceiling = schedule.CEILING if options.ceiling is None else options.ceiling
     # The constructor raises if floor or ceiling is invalid.
     Fleet([], floor=floor, ceiling=ceiling)
-    return _plan_adaptive(forecast(Budget(), reads, floor=floor, ceiling=ceiling), json=request.json)
+    return _print_adaptive(forecast(Budget(), reads, floor=floor, ceiling=ceiling), json=options.json)
 
 
-def _reads(request: Request) -> list[tuple[str, ...]]:
+def _reads(endpoints: tuple[str, ...], options: PlanOptions, shard: tuple[int, int] | None) -> list[tuple[str, ...]]:
     """Return the endpoints that are read of each account."""
-    is_number = request.accounts.removeprefix("-").isdecimal()
-    if not is_number:
-        if request.endpoints or request.product:
-            raise CycloptsError(msg="An accounts file says itself what is read: leave out endpoints and --product.")
-        return _reads_of_file(Path(request.accounts), request.shard)
-    if request.shard is not None:
-        raise CycloptsError(msg="--shard takes a part of an accounts file: give its path to --accounts.")
-    count = int(request.accounts)
-    if not 1 <= count <= _MOST_ACCOUNTS:
-        bound = ">= 1" if count < 1 else f"<= {_MOST_ACCOUNTS}"
-        raise CycloptsError(msg=f'Invalid value "{request.accounts}" for --accounts. Must be {bound}.')
-    if unknown := [name for name in request.endpoints if name not in ENDPOINTS]:
-        raise CycloptsError(msg=f"There is no endpoint {unknown[0]!r}: binance-pm call --help lists them.")
-    if request.endpoints and request.product:
-        raise CycloptsError(msg="--product stands for the endpoints that are read of it: name one or the other.")
-    return [request.endpoints or PRODUCTS[request.product or "pm"].read] * count
+    accounts = options.accounts
+    if not accounts.removeprefix("-").isdecimal():
+        if endpoints or options.product:
+            raise CycloptsError(msg="The accounts file names the endpoints: leave out endpoints and --product.")
+        return _reads_of_file(Path(accounts), shard)
+    if shard is not None:
+        raise CycloptsError(msg="--shard needs an accounts file: give its path to --accounts.")
+    if not 1 <= int(accounts) <= _MOST_ACCOUNTS:
+        bound = ">= 1" if int(accounts) < 1 else f"<= {_MOST_ACCOUNTS}"
+        raise CycloptsError(msg=f'Invalid value "{accounts}" for --accounts. Must be {bound}.')
+    if unknown := [name for name in endpoints if name not in ENDPOINTS]:
+        raise CycloptsError(msg=f"Unknown endpoint {unknown[0]!r}: binance-pm call --help lists all endpoints.")
+    if endpoints and options.product:
+        raise CycloptsError(msg="--product excludes endpoints.")
+    return [endpoints or PRODUCTS[options.product or "pm"].read] * int(accounts)
 
 
 def _reads_of_file(path: Path, shard: tuple[int, int] | None) -> list[tuple[str, ...]]:
@@ -93,7 +99,7 @@ def _reads_of_file(path: Path, shard: tuple[int, int] | None) -> list[tuple[str,
     if file.problems:
         raise refusal(file.path, file.problems)
     if not file.entries:
-        raise ConfigurationError(CallInfo("plan"), f"this shard has none of the accounts of {path}")
+        raise ConfigurationError(CallInfo("plan"), f"this shard contains no account of {path}")
     return [entry.read for entry in file.entries]
 
 
@@ -103,36 +109,26 @@ def _interval(text: str) -> float:
     try:
         seconds = float(text.removesuffix(unit)) * _SECONDS.get(unit, 1.0)
     except ValueError:
-        raise CycloptsError(msg=f'Invalid value "{text}" for --every. Such as 5, 5s, 500ms or 2m.') from None
+        raise CycloptsError(msg=f'Invalid value "{text}" for --every. Use a form such as 5, 5s, 500ms or 2m.') from None
     if not _SHORTEST <= seconds <= _LONGEST:
         bound = f">= {_SHORTEST:g}" if seconds < _SHORTEST else f"<= {_LONGEST}"
         raise CycloptsError(msg=f'Invalid value "{text}" for --every. Must be {bound}.')
     return seconds
 
 
-def _plan_fixed(reads: Sequence[tuple[str, ...]], every: float, *, json: bool) -> int:
-    groups = [(count, [ENDPOINTS[name] for name in read]) for read, count in Counter(reads).items()]
-    plan = Budget().plan_groups(groups, every)
+def _print_fixed(plan: Plan, *, json: bool) -> int:
     if json:
-        _print_json(
-            {
-                "fits": plan.fits,
-                "accounts": plan.accounts,
-                "every": plan.every,
-                "shortest": plan.shortest,
-                "pools": _pools_as_json(plan.pools),
-            }
-        )
+        whole = {"fits": plan.fits, "accounts": plan.accounts, "every": plan.every, "shortest": plan.shortest}
+        _print_json(whole, plan.pools)
     else:
         Output().print(_pools(plan.pools, room=1.0))
         print(f"\n{textwrap.fill(_verdict(plan), _WIDTH)}")
     return 0 if plan.fits else 1
 
 
-def _plan_adaptive(made: Forecast, *, json: bool) -> int:
+def _print_adaptive(made: Forecast, *, json: bool) -> int:
     if json:
-        whole = msgspec.to_builtins(made) | {"fits": made.fits, "pools": _pools_as_json(made.pools)}
-        _print_json(whole)
+        _print_json(msgspec.to_builtins(made) | {"fits": made.fits}, made.pools)
     else:
         Output().print(_intervals(made))
         print()
@@ -141,62 +137,8 @@ def _plan_adaptive(made: Forecast, *, json: bool) -> int:
     return 0 if made.fits else 1
 
 
-def _pools(pools: Iterable[PoolPlan], *, room: float) -> Table:
-    """Return a row for each pool, highlighted if it needs more than a fraction ``room`` of what polls may use."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("weight a minute", no_wrap=True)
-    for name in ("limit", "available", "needed", "share"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for pool in pools:
-        share = pool.needed / pool.available
-        table.add_row(
-            pool.name,
-            f"{pool.limit:,}",
-            f"{math.floor(pool.available):,}",
-            f"{math.ceil(pool.needed):,}",
-            Text(f"{share:.1%}", style="bold red" if share > room else ""),
-        )
-    return table
-
-
-def _intervals(made: Forecast) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("seconds between readings")
-    for name in ("accounts", "calm", f"{made.few} in danger", "others", "all in danger"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for group in made.groups:
-        intervals = (group.calm, group.near, group.others, group.all_near)
-        told = ("-" if seconds is None else f"{seconds:.3g}" for seconds in intervals)
-        table.add_row(", ".join(group.read), str(group.accounts), *told)
-    return table
-
-
-def _verdict(plan: Plan) -> str:
-    shortest = f"{_ceiled(plan.shortest):g} s"
-    if plan.fits:
-        return f"It fits; the shortest interval is {shortest}."
-    needed, pool = _need(plan.pools)
-    room = f"polls may use {math.floor(pool.available):,} of {pool.limit:,}"
-    return f"It does not fit: {needed}, {room}: every {shortest} fits, or adaptive."
-
-
-def _adaptive_verdict(made: Forecast) -> str:
-    if made.fits:
-        return f"It fits: while all are calm, each is read every {made.ceiling:g} s."
-    needed, pool = _need(made.pools)
-    room = f"a watch plans {math.floor(pool.available * schedule.PLANNED):,} of {pool.limit:,}"
-    slowest = max(group.calm for group in made.groups)
-    return f"It does not fit: {needed}, {room}: even while all are calm, some are read every {slowest:.3g} s."
-
-
-def _need(pools: Iterable[PoolPlan]) -> tuple[str, PoolPlan]:
-    """Return a text on what the fullest pool would have to provide, and the pool."""
-    fullest = max(pools, key=lambda pool: pool.needed / pool.available)
-    return f"it needs {math.ceil(fullest.needed):,} a minute", fullest
-
-
-def _pools_as_json(pools: Iterable[PoolPlan]) -> list[dict[str, Any]]:
-    return [
+def _print_json(whole: dict[str, Any], pools: Iterable[PoolPlan]) -> None:
+    listed = [
         {
             "pool": pool.name,
             "limit": pool.limit,
@@ -206,10 +148,59 @@ def _pools_as_json(pools: Iterable[PoolPlan]) -> list[dict[str, Any]]:
         }
         for pool in pools
     ]
+    print(msgspec.json.encode(whole | {"pools": listed}).decode())
 
 
-def _print_json(whole: dict[str, Any]) -> None:
-    print(msgspec.json.encode(whole).decode())
+def _pools(pools: Iterable[PoolPlan], *, room: float) -> Table:
+    """Return a row for each pool, highlighted if it needs more than a fraction ``room`` of what polls may use."""
+    table = _table("weight per minute", "limit", "available", "needed", "share")
+    for pool in pools:
+        share = pool.needed / pool.available
+        figures = (pool.limit, math.floor(pool.available), math.ceil(pool.needed))
+        style = "bold red" if share > room else ""
+        table.add_row(pool.name, *(f"{figure:,}" for figure in figures), Text(f"{share:.1%}", style=style))
+    return table
+
+
+def _intervals(made: Forecast) -> Table:
+    columns = ("accounts", "calm", f"{made.few} in danger", "others", "all in danger")
+    table = _table("seconds between readings", *columns)
+    for group in made.groups:
+        intervals = (group.calm, group.near, group.others, group.all_near)
+        shown = ("-" if seconds is None else f"{seconds:.3g}" for seconds in intervals)
+        table.add_row(", ".join(group.read), str(group.accounts), *shown)
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _verdict(plan: Plan) -> str:
+    if plan.fits:
+        return f"The plan fits; the shortest interval is {_ceiled(plan.shortest):g} s."
+    pool = _fullest(plan.pools)
+    need, room = f"{math.ceil(pool.needed):,}", f"{math.floor(pool.available):,} of {pool.limit:,}"
+    what = f"The plan does not fit: {need} per minute are needed, but polls may use {room}."
+    return f"{what} Use --every {_ceiled(plan.shortest):g}s, or leave --every out."
+
+
+def _adaptive_verdict(made: Forecast) -> str:
+    if made.fits:
+        return f"The plan fits: if all accounts are calm, each is read every {made.ceiling:g} s."
+    pool = _fullest(made.pools)
+    planned = f"{math.floor(pool.available * schedule.PLANNED):,} of {pool.limit:,}"
+    slowest = max(group.calm for group in made.groups)
+    need = f"{math.ceil(pool.needed):,} per minute are needed, but a watch plans with {planned}"
+    return f"The plan does not fit: {need}. Even if all accounts are calm, some are read every {slowest:.3g} s."
+
+
+def _fullest(pools: Iterable[PoolPlan]) -> PoolPlan:
+    return max(pools, key=lambda pool: pool.needed / pool.available)
 
 
 def _ceiled(seconds: float) -> float:

@@ -14,7 +14,7 @@ from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.fleet.products import BY_ACCOUNT_TYPE
 from binance_pm.sandbox import Account, Exchange, serve
 
-_MARK: Final = "# Written by `binance-pm sandbox`, which writes it again.\n"
+_MARK: Final = "# Written by `binance-pm sandbox`, which may overwrite this file.\n"
 
 
 def run(*, port: int, accounts: int, seed: int, keys: bool, accounts_file: Path | None, json: bool) -> int:
@@ -48,11 +48,11 @@ def _as_text(base_url: str, accounts: list[Account], *, keys: bool, accounts_fil
         for key in (first.ed25519, first.rsa):
             lines += [f"# {first.label}: {key.kind}", key.api_key, key.secret.strip(), ""]
     else:
-        lines += ["--keys prints private keys and the keys of the other accounts, --accounts-file FILE"]
+        lines += ["--keys also prints private keys and the keys of the other accounts. --accounts-file FILE"]
         lines += ["writes a file of all accounts for `binance-pm watch --accounts FILE`.", ""]
     lines += [
-        f"The local exchange answers at {base_url} until Ctrl-C.",
-        "Its keys are made up and work nowhere else. To paste into another terminal:",
+        f"The local exchange listens at {base_url} until Ctrl-C.",
+        "Its keys are generated and work nowhere else. Paste into another terminal:",
         "",
         f"# {first.label}: HMAC",
         f"export BINANCE_PM_BASE_URL={base_url}",
@@ -60,7 +60,11 @@ def _as_text(base_url: str, accounts: list[Account], *, keys: bool, accounts_fil
         f"export BINANCE_PM_API_SECRET={first.hmac.secret}",
     ]
     if accounts_file is not None:
-        lines += ["", f"# all of {len(accounts)}", f"binance-pm watch --accounts {shlex.quote(str(accounts_file))}"]
+        lines += [
+            "",
+            f"# all {len(accounts)} accounts",
+            f"binance-pm watch --accounts {shlex.quote(str(accounts_file))}",
+        ]
     return "\n".join(lines)
 
 
@@ -88,28 +92,28 @@ def _check_ours(path: Path) -> None:
         raise _cannot_write(path, error) from error
     for place in (path, _folder_of(path)):
         if not is_ours and os.path.lexists(place):
-            what = f"{place} exists, and no local exchange has written it"
+            what = f"{place} exists and was not written by a local exchange"
             raise ConfigurationError(CallInfo("--accounts-file"), what, advice="Name another file.")
 
 
 def _write(path: Path, base_url: str, accounts: list[Account]) -> None:
     """Write the accounts file, and next to the file a folder with the key files that it refers to."""
     folder = _folder_of(path)
-    tables = [_MARK, f'base_url = "{base_url}"\n']
+    text = f'{_MARK}base_url = "{base_url}"\n'
     files: dict[str, str] = {}
     for account in accounts:
         product = BY_ACCOUNT_TYPE[account.account_type].name
-        tables.append(f'\n[[accounts]]\nlabel = "{account.label}"\nproduct = "{product}"\n')
+        text += f'\n[[accounts]]\nlabel = "{account.label}"\nproduct = "{product}"\n'
         for name, value in (("api_key", account.hmac.api_key), ("api_secret", account.hmac.secret)):
-            place = f"{account.label}.{name}"
-            files[place] = value
-            tables.append(f"{name} = {{ file = {msgspec.json.encode(f'{folder.name}/{place}').decode()} }}\n")
+            file = f"{account.label}.{name}"
+            files[file] = value
+            text += f"{name} = {{ file = {msgspec.json.encode(f'{folder.name}/{file}').decode()} }}\n"
     try:
         # The accounts file comes first: its mark identifies the folder as ours even if writing is not completed.
-        _write_private(path, "".join(tables))
+        _write_private(path, text)
         folder.mkdir(mode=0o700, exist_ok=True)
-        for place, value in files.items():
-            _write_private(folder / place, value)
+        for file, value in files.items():
+            _write_private(folder / file, value)
     except OSError as error:
         raise _cannot_write(path, error) from error
 

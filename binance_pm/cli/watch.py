@@ -5,95 +5,125 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
-import msgspec
+from cyclopts import CycloptsError, Parameter
+from cyclopts.validators import Number
 
-from binance_pm.amounts import json_of
-from binance_pm.cli.console import printable
-from binance_pm.cli.dashboard.history import History, logged
-from binance_pm.cli.describe import clock_time, describe_event
-from binance_pm.cli.hook import Hook
+from binance_pm.cli.dashboard.history import History
+from binance_pm.cli.hook import STATE_KINDS, TIMEOUT_SECONDS, EventKind, Hook
+from binance_pm.cli.options import CEILING_HELP, FLOOR_HELP, PUBLISH_VARIABLE, default, flag, shard_of
+from binance_pm.cli.output import print_event, stamped_logs
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.extras import installation
-from binance_pm.fleet import Fleet, FleetEvent, Publisher
+from binance_pm.fleet import Fleet, FleetEvent, Publisher, schedule
 from binance_pm.fleet.events import label_of
+from binance_pm.fleet.relay.entries import STREAM
+from binance_pm.fleet.relay.publish import LENGTH
 from binance_pm.session import Session
-from binance_pm.signing import Secret
 
 if TYPE_CHECKING:
     from binance_pm.metrics import Metrics
 
+Receiver = Callable[[FleetEvent], None]
+"""A function that processes an event without waiting."""
 
 _log = logging.getLogger(__name__)
 
-
-class Receiver(Protocol):
-    """A consumer of every event of a watch."""
-
-    def receive(self, event: FleetEvent) -> None:
-        """Process an event without waiting or failing."""
-        ...
+_BUDGET: Final = "default"
+_TIMEOUT: Final = Number(gte=0.001, lte=86_400)
+_LENGTH: Final = Number(gte=1, lte=1_000_000)
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+def _check_pairs(_: object, options: WatchOptions) -> None:
+    """Refuse options that have no effect without another option."""
+    needs = {
+        "--budget": {"--budget-name": options.budget_name},
+        "--publish": {"--stream": options.stream, "--length": options.length},
+        "--on-event": {"--on-event-kind": options.on_event_kind, "--on-event-timeout": options.on_event_timeout},
+    }
+    given = {"--budget": options.budget, "--publish": options.publish, "--on-event": options.on_event}
+    for needed, others in needs.items():
+        for name, value in others.items():
+            if given[needed] is None and value is not None:
+                raise ValueError(f"{name} has no effect without {needed}.")
+
+
+@Parameter(name="*", validator=_check_pairs)
+@dataclass(frozen=True, kw_only=True)
+class WatchOptions:
     """The options of the command."""
 
-    accounts: Path
-    keep_going: bool = False
-    shard: tuple[int, int] | None = None
-    warn: Decimal | None = None
-    alarm: Decimal | None = None
-    floor: float
-    ceiling: float
-    plain: bool = False
-    json: bool = False
-    metrics: tuple[str, int] | None = None
-    """Host and port of the metrics."""
-    budget: SharedStore | None = None
-    publish: Publishing | None = None
-    hook: Hook | None = None
+    accounts: Annotated[Path, Parameter(help="Accounts file: labels, products, and the sources of the keys.")]
+    warn: Annotated[Decimal | None, Parameter(help="Upper threshold of uniMMR, for accounts without their own.")] = None
+    alarm: Annotated[Decimal | None, Parameter(help="Lower threshold of uniMMR, for accounts without their own.")] = (
+        None
+    )
+    floor: Annotated[float, Parameter(help=FLOOR_HELP)] = schedule.FLOOR
+    ceiling: Annotated[float, Parameter(help=CEILING_HELP)] = schedule.CEILING
+    shard: Annotated[str | None, Parameter(help="Watch one shard of the file: i/n, such as 2/3.")] = None
+    keep_going: Annotated[bool, flag("If some accounts cannot be opened, watch the others.")] = False
+    plain: Annotated[bool, flag("Print one line per event (default without a terminal).")] = False
+    json: Annotated[bool, flag("Print one JSON object per event.")] = False
+    metrics: Annotated[
+        str | None, Parameter(help="Serve /metrics at HOST:PORT; with PORT only, for this machine only.")
+    ] = None
+    budget: Annotated[
+        str | None,
+        Parameter(
+            help="Share the IP's limits through the Redis or Valkey server at this URL.", env_var="BINANCE_PM_BUDGET"
+        ),
+    ] = field(default=None, repr=False)
+    budget_name: Annotated[str | None, default("Name of the shared budget: one for each egress IP.", _BUDGET)] = None
+    publish: Annotated[
+        str | None,
+        Parameter(help="Append events to the Redis or Valkey server at this URL.", env_var=PUBLISH_VARIABLE),
+    ] = field(default=None, repr=False)
+    stream: Annotated[str | None, default("Name of the stream that --publish appends to.", STREAM)] = None
+    length: Annotated[
+        int | None, default("Approximate number of events that the stream keeps.", LENGTH), Parameter(validator=_LENGTH)
+    ] = None
+    on_event: Annotated[
+        str | None, Parameter(help="Run this command for each event, with the event as JSON on stdin.")
+    ] = None
+    on_event_kind: Annotated[
+        tuple[EventKind, ...] | None, Parameter(help="Run the command for these events (default: all but Reading).")
+    ] = None
+    on_event_timeout: Annotated[
+        float | None,
+        default("Kill the command after this number of seconds.", TIMEOUT_SECONDS),
+        Parameter(validator=_TIMEOUT),
+    ] = None
 
 
-class SharedStore(msgspec.Struct, frozen=True):
-    """The server that holds the shared budget of the IP."""
+def run(*, options: WatchOptions) -> int:
+    """Watch the accounts of a file on a full screen; accounts in danger come first and are read more often.
 
-    url: Secret
-    name: str
-
-
-class Publishing(msgspec.Struct, frozen=True):
-    """The stream that events are appended to."""
-
-    url: Secret
-    stream: str
-    length: int
-
-
-class Printer:
-    """A receiver that prints one line for each event: text, or a JSON object."""
-
-    def __init__(self, *, json: bool) -> None:
-        self._json = json
-
-    def receive(self, event: FleetEvent) -> None:
-        """Print the event immediately."""
-        print(printable(json_of(event).decode()) if self._json else describe_event(event), flush=True)
-
-
-def run(request: Request) -> int:
-    """Watch until Ctrl-C.
-
-    Raises:
-        ConfigurationError: the accounts file or one of its keys cannot be used, or an extra is missing.
-        OSError: the metrics cannot be served at the requested address.
+    Press ? for a list of keys.
     """
-    return anyio.run(_run, request)
+    shard = shard_of(options.shard)
+    address = None if options.metrics is None else address_of(options.metrics)
+    hook = None
+    if options.on_event is not None:
+        kinds, timeout = options.on_event_kind or STATE_KINDS, options.on_event_timeout or TIMEOUT_SECONDS
+        hook = Hook(options.on_event, kinds=kinds, timeout=timeout)
+    return anyio.run(_run, options, shard, address, hook)
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Return host and port of the metrics; without a host, only this machine can connect."""
+    host, _, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536) or (":" in host and not is_bracketed):
+        raise CycloptsError(msg=f"--metrics {text!r} is not of the form HOST:PORT, such as 127.0.0.1:9464.")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def fills_screen(*, plain: bool, json: bool) -> bool:
@@ -102,12 +132,7 @@ def fills_screen(*, plain: bool, json: bool) -> bool:
     return is_terminal and os.environ.get("TERM", "") not in {"", "dumb"} and not plain and not json
 
 
-async def show(
-    fleet: Fleet,
-    events: AsyncIterable[FleetEvent],
-    receivers: Iterable[Receiver],
-    history: History,
-) -> int:
+async def show(fleet: Fleet, events: AsyncIterable[FleetEvent], receivers: Iterable[Receiver], history: History) -> int:
     """Pass events to all receivers, and show the dashboard until the user leaves it.
 
     Raises:
@@ -119,23 +144,23 @@ async def show(
     except ImportError as missing:
         name = (missing.name or "an extra").partition(".")[0]
         raise ConfigurationError(
-            CallInfo("the dashboard"), f"{name} is missing. Ask for --plain, or install it: {installation('cli')}"
+            CallInfo("the dashboard"), f"{name} is not installed. Use --plain, or install it: {installation('cli')}"
         ) from missing
     code = 0
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(dispatch, events, [history, *receivers])
+        tasks.start_soon(dispatch, events, [history.receive, *receivers])
         code = await app.show(fleet, history)
         tasks.cancel_scope.cancel()
     return code
 
 
 async def dispatch(events: AsyncIterable[FleetEvent], receivers: Iterable[Receiver]) -> None:
-    """Pass every event to every receiver."""
+    """Pass every event to every receiver; a receiver that fails misses only that event."""
     receivers = list(receivers)
     async for event in events:
-        for receiver in receivers:
+        for receive in receivers:
             try:
-                receiver.receive(event)
+                receive(event)
             except OSError:
                 # The reader has closed the pipe, as `head` does.
                 raise
@@ -144,30 +169,24 @@ async def dispatch(events: AsyncIterable[FleetEvent], receivers: Iterable[Receiv
                 _log.warning("A %s of %s cannot be reported: %s", kind, label_of(event), type(error).__name__)
 
 
-async def _run(request: Request) -> int:
+async def _run(
+    options: WatchOptions, shard: tuple[int, int] | None, address: tuple[str, int] | None, hook: Hook | None
+) -> int:
     async with _closing() as closers, AsyncExitStack() as stack:
         receivers: list[Receiver] = []
-        metrics = None if request.metrics is None else _new_metrics()
-        if metrics is not None and request.metrics is not None:
-            host, port = request.metrics
-            await stack.enter_async_context(metrics.serve(host=host, port=port))
-            receivers.append(metrics)
-        session: Session | None = None
-        if request.budget is not None:
-            # Imported lazily: only shared budgets need it.
-            from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
-
-            budget = SharedBudget(request.budget.url.reveal().decode(), name=request.budget.name)
-            closers.append(budget.close)
-            session = Session(budget=budget)
-        publisher = _publisher(request)
+        metrics = None if address is None else _new_metrics()
+        if metrics is not None and address is not None:
+            await stack.enter_async_context(metrics.serve(host=address[0], port=address[1]))
+            receivers.append(metrics.receive)
+        session = _shared_session(options, closers)
+        publisher = _publisher(options, shard)
         fleet = Fleet.from_toml(
-            request.accounts,
-            keep_going=request.keep_going,
-            shard=request.shard,
+            options.accounts,
+            keep_going=options.keep_going,
+            shard=shard,
             session=session,
-            floor=request.floor,
-            ceiling=request.ceiling,
+            floor=options.floor,
+            ceiling=options.ceiling,
         )
         await stack.enter_async_context(fleet)
         if metrics is not None:
@@ -175,45 +194,15 @@ async def _run(request: Request) -> int:
         if publisher is not None:
             publisher.start()
             closers.append(publisher.close)
-            receivers.append(publisher)
-        if request.hook is not None:
-            receivers.append(await stack.enter_async_context(request.hook.running()))
-        events = fleet.watch(warn=request.warn, alarm=request.alarm)
-        if fills_screen(plain=request.plain, json=request.json):
+            receivers.append(publisher.receive)
+        if hook is not None:
+            receivers.append((await stack.enter_async_context(hook.running())).receive)
+        events = fleet.watch(warn=options.warn, alarm=options.alarm)
+        if fills_screen(plain=options.plain, json=options.json):
             return await show(fleet, events, receivers, History())
         with stamped_logs(fleet.now):
-            await dispatch(events, [Printer(json=request.json), *receivers])
+            await dispatch(events, [partial(print_event, as_json=options.json), *receivers])
     return 0
-
-
-@contextmanager
-def stamped_logs(clock: Callable[[], float]) -> Generator[None]:
-    """While the block lasts, write warnings and errors to stderr, stamped by the clock of the events.
-
-    A program with its own logging handlers keeps them.
-    """
-    root = logging.getLogger()
-    if root.handlers:
-        yield
-        return
-    handler = _Stamped(clock)
-    root.addHandler(handler)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-
-
-class _Stamped(logging.Handler):
-    """A log handler that writes records in the format of `Printer`."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__(logging.WARNING)
-        self._clock = clock
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a record; called from any thread."""
-        print(f"{clock_time(self._clock())} {logged(record)}", file=sys.stderr, flush=True)
 
 
 def _new_metrics() -> Metrics:
@@ -221,15 +210,28 @@ def _new_metrics() -> Metrics:
         from binance_pm.metrics import Metrics  # noqa: PLC0415 - needs a separate extra
     except ImportError as missing:
         advice = f"Install it: {installation('metrics')}"
-        raise ConfigurationError(CallInfo("--metrics"), "it needs the extra `metrics`", advice=advice) from missing
+        raise ConfigurationError(
+            CallInfo("--metrics"), "the extra `metrics` is not installed", advice=advice
+        ) from missing
     return Metrics()
 
 
-def _publisher(request: Request) -> Publisher | None:
-    to = request.publish
-    if to is None:
+def _shared_session(options: WatchOptions, closers: list[Callable[[], None]]) -> Session | None:
+    if options.budget is None:
         return None
-    return Publisher(to.url.reveal().decode(), stream=to.stream, shard=request.shard or (1, 1), length=to.length)
+    # Imported lazily: only shared budgets need it.
+    from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
+
+    budget = SharedBudget(options.budget, name=options.budget_name or _BUDGET)
+    closers.append(budget.close)
+    return Session(budget=budget)
+
+
+def _publisher(options: WatchOptions, shard: tuple[int, int] | None) -> Publisher | None:
+    if options.publish is None:
+        return None
+    stream, length = options.stream or STREAM, options.length or LENGTH
+    return Publisher(options.publish, stream=stream, shard=shard or (1, 1), length=length)
 
 
 @asynccontextmanager

@@ -23,16 +23,17 @@ Answers = Mapping[str, Any]
 
 _NO_PORTFOLIO_MARGIN: Final = -21001
 _REFUSED_KEY: Final = -2015
+_OF_PRODUCT: Final = {_NO_PORTFOLIO_MARGIN, _REFUSED_KEY}
 # Errors of the limits, which give no information about the key.
 _WAITING: Final = (BudgetExceeded, GateClosed, RateLimited)
 
 _KEY_REFUSED: Final = (
-    "the key is refused (-2015): it is wrong, or this IP is not on its list, or a permission is missing, or it was "
-    "made before Portfolio Margin was enabled, which strips the futures permission from existing keys for good"
+    "the key is refused (-2015): the key is wrong, this IP is not on the key's list, a permission is missing, or the "
+    "key was created before Portfolio Margin was enabled, which permanently removes its futures permission"
 )
 _NEW_KEY: Final = (
-    "Make a new key with the permission for Portfolio Margin, and with this machine's IP on its list if it has one: "
-    "its IPv6 address if egress says IPv6, or use IPv4 only: Session(local_address='0.0.0.0')."
+    "Create a new key with the permission for Portfolio Margin, and with this machine's IP if the key has a list: the "
+    "IPv6 address if egress shows IPv6, or use IPv4 only: Session(local_address='0.0.0.0')."
 )
 
 
@@ -42,9 +43,6 @@ async def ask(client: Client, names: Sequence[str]) -> dict[str, Any]:
     if any(isinstance(answer, ExchangeError) and answer.code in _OF_PRODUCT for answer in answers.values()):
         answers |= await _ask_all(client, [name for name in HEADLINES if name not in answers])
     return answers
-
-
-_OF_PRODUCT: Final = {_NO_PORTFOLIO_MARGIN, _REFUSED_KEY}
 
 
 async def _ask_all(client: Client, names: Sequence[str]) -> dict[str, Any]:
@@ -94,7 +92,7 @@ def check_product(subject: Target, answers: Answers) -> Check:
         what = f"{error.endpoint}: {error.reason}" + f"; the account is {shown}" * (not is_expected)
         return Check("product", subject.label, "failed", what, error.advice if is_expected else correct)
     if not is_expected:
-        what = f"{shown}, where the file says {subject.product}; all that is read answers"
+        what = f"{shown}, but the file says {subject.product}; all endpoints of the file can be read"
         return Check("product", subject.label, "warning", what, correct)
     works = ", ".join(name for name in answers if _answered(answers, name))
     return Check("product", subject.label, "ok", f"{shown}: {works} can be read")
@@ -102,9 +100,9 @@ def check_product(subject: Target, answers: Answers) -> Check:
 
 def _on_no_product(subject: Target, answers: Answers) -> Check:
     if _NO_PORTFOLIO_MARGIN not in _codes(answers):
-        return Check("product", subject.label, "not checked", "nothing that tells it could be read")
-    what = "the account is on no Portfolio Margin (-21001)"
-    advice = "Enable Portfolio Margin, then make a new key: older ones never work for it."
+        return Check("product", subject.label, "not checked", "no response shows the product")
+    what = "the account is not on Portfolio Margin (-21001)"
+    advice = "Enable Portfolio Margin, then create a new key: older keys never work with Portfolio Margin."
     return Check("product", subject.label, "failed", what, advice)
 
 
@@ -112,11 +110,11 @@ def check_account(subject: Target, answers: Answers) -> Check:
     """Check the status of the account: only NORMAL is ok."""
     answer = headline_of(answers)
     if answer is None:
-        return Check("account", subject.label, "not checked", "nothing that tells it could be read")
+        return Check("account", subject.label, "not checked", "no response shows the status")
     what = f"{answer.account_status}, uniMMR {text_of(answer.uni_mmr, '.2f')}"
     if answer.account_status == AccountStatus.NORMAL:
         return Check("account", subject.label, "ok", what)
-    return Check("account", subject.label, "warning", what, "Add margin or close positions: the setup itself is fine.")
+    return Check("account", subject.label, "warning", what, "Add margin or close positions: the setup is correct.")
 
 
 def _codes(answers: Answers) -> set[int | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import anyio
@@ -16,7 +16,7 @@ from binance_pm.doctor import account, limits
 from binance_pm.doctor.check import Check, CheckName, Report
 from binance_pm.doctor.clock import CALLS, check_clock
 from binance_pm.doctor.key import check_key
-from binance_pm.doctor.network import check_network, network_path
+from binance_pm.doctor.network import STEP_SECONDS, check_network, network_path
 from binance_pm.doctor.targets import Target
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import (
@@ -38,7 +38,6 @@ from binance_pm.transport.tls import tls_settings
 LONGEST: Final = 30.0
 """Time limit in seconds for the examination of one account; each further account adds one second."""
 
-_TIMEOUTS: Final = Timeouts(connect=3.0, read=5.0, total=8.0)
 # Seconds: a gate that is closed for longer is reported, not waited for.
 _PATIENCE: Final = 2.0
 _MINUTE: Final = 60.0
@@ -46,9 +45,9 @@ _MINUTE: Final = 60.0
 _NEAR: Final = 1.5
 _log = logging.getLogger(__name__)
 
-_CALL: Final = CallInfo("doctor")
 _OF_HOST: Final[tuple[CheckName, ...]] = ("clock", "egress", "tls")
 _OF_KEY: Final[tuple[CheckName, ...]] = ("key", "permissions", "product")
+_OF_RESPONSES: Final[tuple[CheckName, ...]] = ("permissions", "product", "account")
 # After one of these errors, further requests to the host would be useless.
 _IN_VAIN: Final = (NotSent, NoResponse, RateLimited, InvalidResponse)
 
@@ -62,6 +61,7 @@ async def examine(
     trust_env: bool = False,
     budget: Budget | None = None,
     seconds: float = LONGEST,
+    step_seconds: float = STEP_SECONDS,
 ) -> None:
     """Check everything between this machine and the accounts, without changing anything.
 
@@ -74,19 +74,13 @@ async def examine(
         budget: as for `Session`: the budget that the calls draw on.
         seconds: time limit, after which the remaining checks are not made; each account beyond the first adds one
             second.
+        step_seconds: time limit for each step of a connection, and for a response.
 
     Raises:
         ConfigurationError: a URL is invalid, or the certificates that the environment names cannot be read.
     """
-    examination = _Examination(
-        subjects,
-        tell,
-        urls=(papi_url, sapi_url),
-        trust_env=trust_env,
-        budget=budget,
-        seconds=seconds + max(0, len(subjects) - 1),
-    )
-    await examination.run()
+    examination = _Examination(subjects, tell, papi_url, sapi_url, trust_env, budget, step_seconds)
+    await examination.run(seconds + max(0, len(subjects) - 1))
 
 
 class _Examination:
@@ -94,115 +88,112 @@ class _Examination:
         self,
         subjects: Sequence[Target | Check],
         tell: Callable[[Check], None],
-        *,
-        urls: tuple[str, str],
-        trust_env: bool,
+        papi_url: str,
+        sapi_url: str,
+        trust_env: bool,  # noqa: FBT001 - `examine` names it
         budget: Budget | None,
-        seconds: float,
+        step_seconds: float,
     ) -> None:
         self._subjects: Final = subjects
-        self._papi_url: Final = urls[0]
-        self._sapi_url: Final = urls[1]
-        self._seconds: Final = seconds
+        self._targets: Final = [subject for subject in subjects if isinstance(subject, Target)]
+        self._papi_url: Final = papi_url
+        self._sapi_url: Final = sapi_url
+        self._step_seconds: Final = step_seconds
         self._tls: Final = _tls(trust_env=trust_env)
-        self._session: Final = Session(trust_env=trust_env, tls=self._tls, timeouts=_TIMEOUTS, budget=budget)
-        self._client: Final = self._client_of(None)
-        self._routes: Final = {url: network_path(url, trust_env=trust_env) for url in self._urls()}
+        timeouts = Timeouts(connect=0.6 * step_seconds, read=step_seconds, total=1.6 * step_seconds)
+        self._session: Final = Session(trust_env=trust_env, tls=self._tls, timeouts=timeouts, budget=budget)
+        self._client: Final = self._client_of(None, _PATIENCE)
+        read = [name for target in self._targets for name in target.read] or ("account", "span_account")
+        urls = sorted({self._url_of(name) for name in read}, reverse=True)
+        self._routes: Final = {url: network_path(url, trust_env=trust_env) for url in urls}
+        self._clocks: Final = {url: "server_time" if url == papi_url else "pro_server_time" for url in urls}
         self._report: Final = Report(self._expected(), tell)
         self._unreached: Final[dict[str, str]] = {}
         """Why no request can be sent to a host, by URL."""
         self._weight = 0
         self._is_heard = False
 
-    async def run(self) -> None:
-        for subject in self._subjects:
-            self._report.put(subject if isinstance(subject, Check) else self._configuration(subject))
-        with anyio.move_on_after(self._seconds):
-            await self._ask()
-        if not any(isinstance(subject, Target) for subject in self._subjects):
+    async def run(self, seconds: float) -> None:
+        for one in self._subjects:
+            if isinstance(one, Target):
+                one = Check("configuration", one.label, "ok", f"key {one.fingerprint} from {one.origin}")  # noqa: PLW2901
+            self._report.put(one)
+        with anyio.move_on_after(seconds):
+            await self._ask(seconds)
+        if not self._targets:
             self._report.skip((*_OF_KEY, "account"), "", "there is no key")
         budget = self._session.budget
-        hosts = {self._client.origin(ENDPOINTS[name]): self._routes[url].name for url, name in self._clocks().items()}
-        heard = self._is_heard
-        self._report.put(limits.check_budget(budget, is_heard=heard))
-        self._report.put(limits.check_limits(budget, hosts, weight=self._weight, is_heard=heard))
-        self._report.close(f"{self._seconds:g} s had passed")
+        hosts = {self._client.origin(ENDPOINTS[name]): self._routes[url].name for url, name in self._clocks.items()}
+        self._report.put(limits.check_budget(budget, is_heard=self._is_heard))
+        self._report.put(limits.check_limits(budget, hosts, weight=self._weight, is_heard=self._is_heard))
+        self._report.close(f"the time limit of {seconds:g} s is over")
 
-    async def _ask(self) -> None:
+    async def _ask(self, seconds: float) -> None:
         try:
             async with self._client:
                 async with anyio.create_task_group() as tasks:
                     for url in self._routes:
-                        tasks.start_soon(self._look_at_host, url)
+                        tasks.start_soon(self._check_host, url)
                 await self._pass_turn()
                 async with anyio.create_task_group() as tasks:
-                    for subject in self._subjects:
-                        if isinstance(subject, Target):
-                            tasks.start_soon(self._look_at, subject)
+                    for target in self._targets:
+                        tasks.start_soon(self._check_account, target, seconds)
         except ConfigurationError as error:
             # The only cause: the proxy that the environment names cannot be used.
-            self._give_up(error)
+            advice = "Correct the proxy in the environment, or omit --trust-env."
+            for route in self._routes.values():
+                self._report.put(Check("egress", route.name, "failed", f"{route.name}: {error.reason}", advice))
+            self._report.close("the proxy cannot be used")
 
     async def _pass_turn(self) -> None:
         """Wait if the exchange's minute is about to end: it would be unclear to which minute a count belongs."""
-        hosts = {
-            self._client.origin(ENDPOINTS[name]) for url, name in self._clocks().items() if url not in self._unreached
-        }
-        into = [self._session.budget.clock(host).milliseconds() / 1000 % _MINUTE for host in hosts]
-        waits = [(_NEAR - seconds) % _MINUTE for seconds in into]
+        names = [name for url, name in self._clocks.items() if url not in self._unreached]
+        clocks = [self._session.budget.clock(self._client.origin(ENDPOINTS[name])) for name in names]
+        waits = [(_NEAR - clock.milliseconds() / 1000) % _MINUTE for clock in clocks]
         await anyio.sleep(max((wait for wait in waits if wait < 3 * _NEAR), default=0.0))
 
-    def _give_up(self, error: ConfigurationError) -> None:
-        advice = "Correct the proxy in the environment, or go without --trust-env."
-        for route in self._routes.values():
-            self._report.put(Check("egress", route.name, "failed", f"{route.name}: {error.reason}", advice))
-        self._report.close("there is no way out")
-
-    async def _look_at_host(self, url: str) -> None:
-        route = self._routes[url]
-        egress, tls = await check_network(route, self._tls)
+    async def _check_host(self, url: str) -> None:
+        route, name = self._routes[url], self._clocks[url]
+        egress, tls = await check_network(route, self._tls, seconds=self._step_seconds)
         self._report.put(egress)
         self._report.put(tls)
         if "failed" in {egress.verdict, tls.verdict}:
-            self._unreached[url] = f"{route.name} was not reached"
-            self._report.skip(("clock",), route.name, f"{route.name}: it was not reached")
+            self._unreached[url] = f"{route.name}: not reached"
+            self._report.skip(("clock",), route.name, self._unreached[url])
             return
-        is_papi = self._clocks()[url] == "server_time"
-        clock, error = await check_clock(self._client, route.name, is_papi=is_papi)
+        clock, error = await check_clock(self._client, route.name, is_papi=name == "server_time")
         self._report.put(clock)
         for _ in range(1 if error else CALLS):
-            self._count(self._clocks()[url], error)
-        if _is_in_vain(error):
-            self._unreached[url] = f"{route.name} cannot be asked, see clock"
+            self._count(name, error)
+        if isinstance(error, _IN_VAIN) or (error is not None and error.advice == PLACE_ADVICE):
+            self._unreached[url] = f"{route.name}: no valid response, see clock"
 
-    async def _look_at(self, subject: Target) -> None:
+    async def _check_account(self, target: Target, seconds: float) -> None:
         """Check one account; an unexpected error does not stop the checks of the others."""
         try:
-            await self._look_at_subject(subject)
+            await self._check_key_and_responses(target, seconds)
         except Exception as error:  # noqa: BLE001
-            _log.exception("The examination of [%s] failed", subject.label)
-            what = f"an unexpected {type(error).__name__}"
-            self._report.put(Check("permissions", subject.label, "failed", what, "Report it, with what was logged."))
-            self._report.skip((*_OF_KEY, "account"), subject.label, "the examination failed")
+            _log.exception("The examination of [%s] failed", target.label)
+            what, advice = f"unexpected {type(error).__name__}", "Report the error together with the log."
+            self._report.put(Check("permissions", target.label, "failed", what, advice))
+            self._report.skip((*_OF_KEY, "account"), target.label, "the examination failed")
 
-    async def _look_at_subject(self, subject: Target) -> None:
-        label = subject.label
-        key, client = await anyio.to_thread.run_sync(self._open, subject, abandon_on_cancel=True)
+    async def _check_key_and_responses(self, target: Target, seconds: float) -> None:
+        key, client = await anyio.to_thread.run_sync(self._open, target, seconds, abandon_on_cancel=True)
         self._report.put(key)
+        names = [name for name in target.read if self._url_of(name) not in self._unreached]
         if client is None:
-            self._report.skip(("permissions", "product", "account"), label, "the key cannot be used")
-            return
-        names = [name for name in subject.read if self._url_of(name) not in self._unreached]
-        if not names or (subject.product and len(names) < len(subject.read)):
-            missing = next(self._url_of(name) for name in subject.read if name not in names)
-            self._report.skip(("permissions", "product", "account"), label, self._unreached[missing])
-            return
-        async with client:
-            answers = await account.ask(client, names)
-        for name, answer in answers.items():
-            self._count(name, answer)
-        for look in (account.check_permissions, account.check_product, account.check_account):
-            self._report.put(look(subject, answers))
+            self._report.skip(_OF_RESPONSES, target.label, "the key cannot be used")
+        elif not names or (target.product and len(names) < len(target.read)):
+            missing = next(self._url_of(name) for name in target.read if name not in names)
+            self._report.skip(_OF_RESPONSES, target.label, self._unreached[missing])
+        else:
+            async with client:
+                answers = await account.ask(client, names)
+            for name, answer in answers.items():
+                self._count(name, answer)
+            for check in (account.check_permissions, account.check_product, account.check_account):
+                self._report.put(check(target, answers))
 
     def _count(self, name: str, answer: object) -> None:
         """Add the weight of a call, and remember whether any response came from the exchange."""
@@ -210,69 +201,50 @@ class _Examination:
         self._weight += ENDPOINTS[name].poll_weights[LimitType.IP] if not is_error or answer.sent else 0
         self._is_heard = self._is_heard or not is_error or isinstance(answer, ExchangeError)
 
-    def _open(self, subject: Target) -> tuple[Check, Client | None]:
+    def _open(self, target: Target, seconds: float) -> tuple[Check, Client | None]:
         """Return the check of the key, and a client if the key can be used."""
-        check = check_key(subject)
+        check = check_key(target)
         if check.verdict == "failed":
             return check, None
         try:
-            return check, self._client_of(subject)
+            return check, self._client_of(target, seconds)
         except ConfigurationError as error:
-            return Check("key", subject.label, "failed", error.reason, error.advice), None
+            return Check("key", target.label, "failed", error.reason, error.advice), None
 
-    def _client_of(self, subject: Target | None) -> Client:
+    def _client_of(self, target: Target | None, max_wait: float) -> Client:
         return Client(
-            None if subject is None else subject.api_key.reveal().decode(),
-            None if subject is None else subject.secret.reveal(),
-            passphrase=subject and subject.passphrase and subject.passphrase.reveal(),
-            label="" if subject is None else subject.label,
+            target and target.api_key.reveal().decode(),
+            target and target.secret.reveal(),
+            passphrase=target and target.passphrase and target.passphrase.reveal(),
+            label="" if target is None else target.label,
             session=self._session,
             papi_url=self._papi_url,
             sapi_url=self._sapi_url,
             attempts=1,
-            max_wait=_PATIENCE if subject is None else self._seconds,
+            max_wait=max_wait,
         )
-
-    def _configuration(self, subject: Target) -> Check:
-        return Check("configuration", subject.label, "ok", f"key {subject.fingerprint} from {subject.origin}")
 
     def _url_of(self, name: str) -> str:
         return self._papi_url if ENDPOINTS[name].family == "papi" else self._sapi_url
 
-    def _urls(self) -> list[str]:
-        """Return the URLs of the hosts that are needed, each once."""
-        read = [name for subject in self._subjects if isinstance(subject, Target) for name in subject.read]
-        return sorted({self._url_of(name) for name in read or ("account", "span_account")}, reverse=True)
-
-    def _clocks(self) -> dict[str, str]:
-        """Return the endpoint that returns the server time, by URL."""
-        return {url: "server_time" if url == self._papi_url else "pro_server_time" for url in self._routes}
-
-    def _expected(self) -> Iterable[tuple[CheckName, str]]:
-        """Iterate over name and target of every check, in the order of the report."""
-        labels = [one.target if isinstance(one, Check) else one.label for one in self._subjects]
+    def _expected(self) -> list[tuple[CheckName, str]]:
+        """Return name and target of every check, in the order of the report."""
+        subjects = [one.target if isinstance(one, Check) else one.label for one in self._subjects]
         # For an account of a file without a usable key, only the configuration is reported.
-        looked_at = [one.label for one in self._subjects if isinstance(one, Target)] or [""]
-        for label in labels:
-            yield "configuration", label
-        for route in self._routes.values():
-            for name in _OF_HOST:
-                yield name, route.name
-        for label in looked_at:
-            for name in _OF_KEY:
-                yield name, label
-        yield "budget", ""
-        for label in looked_at:
-            yield "account", label
-        yield "limits", ""
+        labels = [target.label for target in self._targets] or [""]
+        return [
+            *(("configuration", label) for label in subjects),
+            *((name, route.name) for route in self._routes.values() for name in _OF_HOST),
+            *((name, label) for label in labels for name in _OF_KEY),
+            ("budget", ""),
+            *(("account", label) for label in labels),
+            ("limits", ""),
+        ]
 
 
 def _tls(*, trust_env: bool) -> ssl.SSLContext:
     try:
         return tls_settings(trust_env=trust_env)
     except OSError:
-        raise ConfigurationError(_CALL, "the certificates that the environment names cannot be read") from None
-
-
-def _is_in_vain(error: PortfolioMarginError | None) -> bool:
-    return isinstance(error, _IN_VAIN) or (error is not None and error.advice == PLACE_ADVICE)
+        what = "the certificates that the environment names cannot be read"
+        raise ConfigurationError(CallInfo("doctor"), what) from None

@@ -58,19 +58,18 @@ def target_from_environment(environment: Mapping[str, str] | None = None) -> Tar
         name = "BINANCE_PM_PRIVATE_KEY_FILE" if isinstance(secret, Path) else "BINANCE_PM_API_SECRET"
         held = read_key(secret, "the private key file") if isinstance(secret, Path) else secret
     except ConfigurationError as error:
-        advice = (
-            "Unset one." if error.reason.startswith("both") else "Set it; binance-pm doctor --sandbox needs no key."
-        )
+        is_twice = error.reason.startswith("both")
+        advice = "Unset one." if is_twice else "Set the variable. Without a key: binance-pm doctor --sandbox."
         return Check("configuration", "", "failed", error.reason, advice)
     except ValueError as error:
-        return Check("configuration", "", "failed", str(error), "Name a file that you alone can read.")
-    opening = keys["passphrase"]
+        return Check("configuration", "", "failed", str(error), "Name a file that only you can read.")
+    passphrase = keys["passphrase"]
     return Target(
         origin=f"BINANCE_PM_API_KEY and {name}",
         api_key=Secret(keys["api_key"]),
         secret=Secret(held),
         is_private_key=isinstance(secret, Path),
-        passphrase=None if opening is None else Secret(opening),
+        passphrase=None if passphrase is None else Secret(passphrase),
     )
 
 
@@ -105,7 +104,7 @@ async def _target(entry: AccountEntry, folder: Path, env: Mapping[str, str]) -> 
     try:
         api_key, secret, passphrase = await read_keys(entry, folder, env, longest=_KEY_SECONDS)
     except ValueError as error:
-        advice = f"Put it there, or correct the account at line {entry.line} of the file."
+        advice = f"Provide the key, or correct the account at line {entry.line} of the file."
         return Check("configuration", entry.label, "failed", f"line {entry.line}: {error}", advice)
     return Target(
         label=entry.label,

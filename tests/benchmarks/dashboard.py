@@ -17,7 +17,7 @@ from binance_pm.cli.dashboard.rows import aged
 from binance_pm.cli.dashboard.screen import screen_of
 from binance_pm.cli.dashboard.view import View
 from binance_pm.fleet.state import FleetState
-from tests.support.snapshots import NOON, account, fleet_state, told
+from tests.support.snapshots import NOON, account, fleet_state, history_of
 
 REFRESHES = 40
 SIZES = [(80, 24), (200, 60)]
@@ -28,13 +28,14 @@ def moments(accounts: int) -> Iterator[FleetState]:
     chance = Random(7)  # noqa: S311 - nothing is kept secret by it
     known = [account(f"desk-{place:04}", str(round(chance.uniform(1.1, 9), 4))) for place in range(accounts)]
     for second in count():
-        yield FleetState(at=NOON + second, accounts=aged(known, chance.random()), pools=fleet_state([]).pools)
+        later = chance.random()
+        yield FleetState(at=NOON + second, accounts=[aged(one, later) for one in known], pools=fleet_state([]).pools)
 
 
 def seconds_of_pictures(accounts: int, size: tuple[int, int]) -> float:
     """Processor seconds to make the lines of one screen."""
     source = moments(accounts)
-    history = told(next(source).accounts)
+    history = history_of(next(source).accounts)
     known = [next(source) for _ in range(REFRESHES)]
     began = time.process_time()
     for one in known:
@@ -45,7 +46,7 @@ def seconds_of_pictures(accounts: int, size: tuple[int, int]) -> float:
 async def seconds_of_refreshes(accounts: int, size: tuple[int, int]) -> float:
     """Processor seconds of one refresh, with what Textual makes of it."""
     source = moments(accounts)
-    history = told(next(source).accounts)
+    history = history_of(next(source).accounts)
     known = [next(source) for _ in range(REFRESHES + 2)]
     dashboard = Dashboard(known.pop, history, every=None)
     async with dashboard.run_test(size=size) as pilot:

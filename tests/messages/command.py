@@ -17,7 +17,7 @@ from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.watch import show
 from binance_pm.fleet import Fleet
 from tests.messages.fleet import ACCOUNT
-from tests.messages.stage import Stage
+from tests.messages.stage import KEY, SECRET, Stage
 
 
 def command(stage: Stage, line: str) -> str:
@@ -29,6 +29,29 @@ def command(stage: Stage, line: str) -> str:
     with redirect_stdout(out), redirect_stderr(err):
         code = run(words)
     return f"exit {code}\n{out.getvalue()}{err.getvalue()}"
+
+
+def with_keys(stage: Stage) -> Stage:
+    """Put keys into the environment."""
+    stage.env(BINANCE_PM_API_KEY=KEY, BINANCE_PM_API_SECRET=SECRET)
+    return stage
+
+
+class Terminal(io.StringIO):
+    """A terminal with a typed answer."""
+
+    def isatty(self) -> bool:
+        """Return True."""
+        return True
+
+
+def at_terminal(stage: Stage, answer: str, line: str) -> str:
+    """Run a command line with keys at a terminal, and answer its question."""
+    stage.patch.setattr(sys, "stdin", Terminal(f"{answer}\n"))
+    err = Terminal()
+    with redirect_stderr(err):
+        code = run(shlex.split(line))
+    return f"exit {code}\n{err.getvalue()}"
 
 
 async def without_dashboard(stage: Stage) -> object:

@@ -78,12 +78,13 @@ def of_account(product: str | None = None, **answers: Any) -> list[object]:
     return [look(looked_at, answers) for look in (check_permissions, check_product, check_account)]
 
 
-async def clock(ahead: float = 0.0, status: int = 200) -> object:
+async def clock(ahead: float = 0.0, status: int = 200, slow: float = 1.0) -> object:
     """Check this machine's clock against the exchange's."""
     told = {"serverTime": 1_800_000_000_000}
     transport = httpx.MockTransport(lambda _: httpx.Response(status, json=told))
     async with client_of(transport, FakeClock()) as desk:
-        return (await check_clock(desk, "host", is_papi=True, wall=lambda: 1_800_000_000.0 + ahead))[0]
+        now = 1_800_000_000.0 + ahead
+        return (await check_clock(desk, "host", is_papi=True, wall=lambda: now, slow=slow))[0]
 
 
 async def limits(used: int, status: int = 200, **headers: str) -> object:
@@ -100,15 +101,18 @@ async def limits(used: int, status: int = 200, **headers: str) -> object:
     return [check_budget(made, is_heard=True), check_limits(made, names, weight=20, is_heard=True)]
 
 
-async def network(url: str, tls: ssl.SSLContext | None = None, *, trust_env: bool = False) -> object:
+async def network(
+    url: str, tls: ssl.SSLContext | None = None, *, trust_env: bool = False, seconds: float = 5
+) -> object:
     """Check the path to a host."""
-    return list(await check_network(network_path(url, trust_env=trust_env), tls or ssl.create_default_context()))
+    path = network_path(url, trust_env=trust_env)
+    return list(await check_network(path, tls or ssl.create_default_context(), seconds=seconds))
 
 
-async def reaching(behaviour: Behaviour = silent, scheme: str = "http") -> object:
+async def reaching(behaviour: Behaviour = silent, scheme: str = "http", seconds: float = 5) -> object:
     """Check the path to a server of this machine."""
     with serve_raw(behaviour) as server:
-        return await network(server.url.replace("http:", f"{scheme}:"))
+        return await network(server.url.replace("http:", f"{scheme}:"), seconds=seconds)
 
 
 async def unreachable(stage: Stage, host: str = "https://127.0.0.1", **environment: str) -> object:

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from binance_pm.budget import Waiting
-from binance_pm.cli.describe import describe_event
-from binance_pm.cli.tail import as_words
+from binance_pm.cli.output import describe_event
+from binance_pm.cli.tail import as_text
 from binance_pm.enums import AccountStatus
 from binance_pm.fleet import (
     AccountFailed,

@@ -308,14 +308,13 @@ async def vanishing(stage: Stage) -> None:
 async def receivers() -> None:
     """Dispatch an event to a receiver that fails."""
 
-    class Failing:
-        def receive(self, event: object) -> NoReturn:  # noqa: ARG002 - of Receiver
-            raise ZeroDivisionError
+    def fail(_: object) -> NoReturn:
+        raise ZeroDivisionError
 
     async def events() -> AsyncGenerator[Fresh, None]:
         yield FRESH
 
-    await dispatch(events(), [Failing()])
+    await dispatch(events(), [fail])
 
 
 def unpublished() -> None:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import httpx
@@ -17,13 +18,13 @@ import pytest
 
 from binance_pm import AccountStatus, Client
 from binance_pm.amounts import json_of, plain
-from binance_pm.cli.call import as_json
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.screen import screen_of
 from binance_pm.cli.dashboard.view import View
-from binance_pm.cli.describe import describe_event
 from binance_pm.cli.hook import Hook
-from binance_pm.cli.watch import Printer, dispatch
+from binance_pm.cli.output import describe_event, print_event
+from binance_pm.cli.response import as_json
+from binance_pm.cli.watch import dispatch
 from binance_pm.doctor.account import check_account
 from binance_pm.doctor.targets import Target
 from binance_pm.endpoint import Endpoint
@@ -259,33 +260,26 @@ def test_consumers_accept_any_value(amount: str) -> None:
     assert time.perf_counter() - began < 2
 
 
-class Broken:
-    """A receiver that fails for readings."""
-
-    taken = 0
-
-    def receive(self, event: FleetEvent) -> None:
-        """Count other events."""
-        if isinstance(event, Reading):
-            raise OverflowError
-        self.taken += 1
-
-
 async def test_a_failing_receiver_ends_nothing(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The failure is logged with event and account, and other receivers get the event."""
     reading = Reading(label="odd", at=0.0, responses={}, changed={"uni_mmr": Change(None, object())})  # pyright: ignore[reportArgumentType]
     status = StatusChanged(label="other", at=0.0, before=AccountStatus.NORMAL, after=AccountStatus.BANKRUPTED)
-    broken = Broken()
+    received: list[FleetEvent] = []
+
+    def fail_for_readings(event: FleetEvent) -> None:
+        if isinstance(event, Reading):
+            raise OverflowError
+        received.append(event)
 
     async def events() -> AsyncIterator[FleetEvent]:
         yield reading
         yield status
 
-    await dispatch(events(), [Printer(json=True), broken])
+    await dispatch(events(), [partial(print_event, as_json=True), fail_for_readings])
 
-    assert broken.taken == 1
+    assert received == [status]
     assert json.loads(capsys.readouterr().out)["type"] == "StatusChanged"
     assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["TypeError", "OverflowError"]
 

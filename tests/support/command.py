@@ -1,4 +1,4 @@
-"""The command as its user starts it, in a process of its own or at a terminal."""
+"""The command as a user starts it: in this process, in its own process, or at a terminal."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -24,23 +25,54 @@ COMMAND = [sys.executable, "-m", "binance_pm"]
 NO_KEYS = {name: value for name, value in os.environ.items() if not name.startswith("BINANCE_PM_")}
 
 
-class Outcome:
-    """How a command ended."""
+class Outcome(NamedTuple):
+    """The exit code and the output of a command."""
 
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code = code
-        self.out = out
-        self.err = err
+    code: int
+    out: str
+    err: str
 
 
 def environment_of(pm: Sandbox) -> dict[str, str]:
-    """The keys of the first account."""
+    """Return the variables for the first account of a local exchange."""
     account = pm.accounts[0]
     return {
         "BINANCE_PM_BASE_URL": pm.base_url,
         "BINANCE_PM_API_KEY": account.api_key,
         "BINANCE_PM_API_SECRET": account.api_secret,
     }
+
+
+def accounts_file(folder: Path, labels: Iterable[str]) -> Path:
+    """Write an accounts file whose keys are the variables KEY_0, SECRET_0, KEY_1 and so on."""
+    path = folder / "accounts.toml"
+    tables = (
+        f'[[accounts]]\nlabel = "{label}"\nproduct = "span"\n'
+        f'api_key = {{ env = "KEY_{place}" }}\napi_secret = {{ env = "SECRET_{place}" }}\n'
+        for place, label in enumerate(labels)
+    )
+    path.write_text("".join(tables), encoding="utf-8")
+    return path
+
+
+def accounts_environment(pm: Sandbox) -> dict[str, str]:
+    """Return the variables for an accounts file of a local exchange."""
+    keys = {f"KEY_{place}": account.api_key for place, account in enumerate(pm.accounts)}
+    secrets = {f"SECRET_{place}": account.api_secret for place, account in enumerate(pm.accounts)}
+    return keys | secrets | {"BINANCE_PM_BASE_URL": pm.base_url}
+
+
+def run_process(*arguments: str, command: Sequence[str] = COMMAND, **environment: str) -> Outcome:
+    """Run the command in its own process to its end."""
+    whole = NO_KEYS | environment
+    done = subprocess.run([*command, *arguments], env=whole, capture_output=True, text=True, timeout=40, check=False)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def run_without(module: str, *arguments: str) -> Outcome:
+    """Run the command in its own process, in which a module is not installed."""
+    code = f"import sys; sys.modules[{module!r}] = None; from binance_pm.cli import main; main()"
+    return run_process(*arguments, command=[sys.executable, "-c", code])
 
 
 class Screen:
@@ -50,13 +82,13 @@ class Screen:
         self.text = ""
         self.code: int | None = None
         self.is_restored = False
-        """Whether the terminal has its modes of before, such as echo and lines."""
+        """Whether the terminal has its previous modes, such as echo."""
         self._process = process
         self._terminal = terminal
         self._modes = modes
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Read until the pattern was seen."""
+        """Read until the pattern appears."""
         deadline = time.monotonic() + 20
         while not (found := re.search(pattern, self.text)):
             assert time.monotonic() < deadline, f"{pattern!r} did not appear in {self.text!r}"
@@ -64,25 +96,21 @@ class Screen:
         return found
 
     def find(self, pattern: str) -> str:
-        """The first group of the pattern, once it was seen."""
+        """Return the first group of the pattern when it appears."""
         return self.wait_for(pattern)[1]
 
-    def interrupt(self) -> None:
-        """Press Ctrl-C and wait for the end."""
-        self.signal(signal.SIGINT)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal and wait for the end."""
+    def signal(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Send a signal, by default that of Ctrl-C, and wait for the end."""
         self._process.send_signal(number)
         self.end()
 
     def type(self, keys: str) -> None:
-        """Press keys that make it end, and wait for the end."""
+        """Press keys that end the command, and wait for the end."""
         os.write(self._terminal, keys.encode())
         self.end()
 
     def end(self) -> None:
-        """Read what is left and note the exit code."""
+        """Read the rest and note the exit code."""
         while self._read():
             pass
         self.code = self._process.wait(timeout=20)
@@ -121,7 +149,7 @@ def at_terminal(*arguments: str, command: Sequence[str] = COMMAND, **environment
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs the command in this process; what it prints is no terminal."""
+    """Return a function that runs the command in this process, without a terminal."""
 
     def run(*arguments: str, **environment: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["binance-pm", *arguments])

@@ -1,4 +1,4 @@
-"""Accounts and limits as a fleet would show them, made by hand, at a moment that never changes."""
+"""States of accounts and limits at a fixed time, without a fleet."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ MARGINS = ("1.6180", "1.7320", "1.9", "2.0001", "2.2360", "2.4999", "2.7182", "3
 def responses(
     uni_mmr: str, *, status: AccountStatus = AccountStatus.NORMAL, at: float = NOON
 ) -> dict[str, TimedResponse]:
-    """Both readings of an account of a hundred thousand."""
+    """Return the responses of both endpoints of an account with an equity of 100,000."""
     margin = Decimal(100_000) / Decimal(uni_mmr)
+    now, zero = int(1000 * NOON), Decimal("0.00000000")
     account = Account(
         uni_mmr=Decimal(uni_mmr),
         account_equity=Decimal("100000.12345678"),
@@ -36,7 +37,7 @@ def responses(
         virtual_max_withdraw_amount=Decimal("900.00000000"),
         total_available_balance=None,
         total_margin_open_loss=None,
-        update_time=int(1000 * NOON),
+        update_time=now,
     )
     asset = UmAsset(
         asset="USDT",
@@ -45,8 +46,8 @@ def responses(
         maint_margin=round(margin, 8),
         initial_margin=round(2 * margin, 8),
         position_initial_margin=round(2 * margin, 8),
-        open_order_initial_margin=Decimal("0.00000000"),
-        update_time=int(1000 * NOON),
+        open_order_initial_margin=zero,
+        update_time=now,
     )
     held = [_position("BTCUSDT", "1.50000000", "-345.67000000"), _position("ETHUSDT", "-20.00000000", "222.22000000")]
     return {"account": TimedResponse(account, at), "um_account": TimedResponse(UmAccount([asset], held), at)}
@@ -66,7 +67,7 @@ def _position(symbol: str, amount: str, profit: str) -> UmPosition:
 
 
 def account(label: str, uni_mmr: str | None = "3", *, age: float | None = 1.5, **other: Any) -> AccountSnapshot:
-    """An account that was read a moment ago; one without a uniMMR was never read."""
+    """Return an account that was read ``age`` seconds ago, or never if its uniMMR is None."""
     status = other.get("status", AccountStatus.NORMAL)
     read = responses(uni_mmr, status=status, at=NOON - (age or 0.0)) if uni_mmr else {}
     main = read["account"].response if read else None
@@ -96,66 +97,64 @@ def account(label: str, uni_mmr: str | None = "3", *, age: float | None = 1.5, *
 
 
 def calm() -> list[AccountSnapshot]:
-    """Twelve accounts without trouble."""
+    """Return twelve fresh accounts above every threshold."""
     return [account(f"desk-{place:02}", margin, age=place / 2) for place, margin in enumerate(MARGINS, 1)]
 
 
 def changed(snapshots: list[AccountSnapshot], **by_label: dict[str, Any] | AccountSnapshot) -> list[AccountSnapshot]:
-    """The same accounts, of which some differ; ``desk_03`` names one."""
-    news = {label.replace("_", "-"): new for label, new in by_label.items()}
-    return [_changed(snapshot, news.get(snapshot.label, {})) for snapshot in snapshots]
+    """Return the accounts with changes by label, such as ``desk_03={"age": 9.0}``, or replaced."""
 
+    def one(snapshot: AccountSnapshot) -> AccountSnapshot:
+        new = by_label.get(snapshot.label.replace("-", "_"), {})
+        if isinstance(new, AccountSnapshot):
+            return new
+        ages = {"ages": dict.fromkeys(snapshot.ages, new["age"])} if "age" in new else {}
+        return msgspec.structs.replace(snapshot, **(ages | new))
 
-def _changed(snapshot: AccountSnapshot, new: dict[str, Any] | AccountSnapshot) -> AccountSnapshot:
-    if isinstance(new, AccountSnapshot):
-        return new
-    whole = {"ages": dict.fromkeys(snapshot.ages, new["age"])} if "age" in new else {}
-    return msgspec.structs.replace(snapshot, **(whole | new))
+    return [one(snapshot) for snapshot in snapshots]
 
 
 def pools(
     used: int = 1234, *, closed: float = 0.0, external: int = 0, waiting: int = 0, waiting_for: Waiting | None = None
 ) -> list[PoolState]:
-    """The limit of an IP, and those of two accounts."""
-    ip = PoolState(
-        pool=Pool(HOST, "papi", LimitType.IP),
-        limit=6000,
-        used=used,
-        in_flight=25,
-        cap=5980,
-        reserve=600,
-        external=external,
-        closed=closed,
-        waiting={Priority.ORDER: 0, Priority.POLL: waiting, Priority.BACKGROUND: 0},
-        waiting_for=waiting_for,
-    )
-    path = "/sapi/v1/portfolio/account"
-    of_accounts = [
-        PoolState(
-            pool=Pool("https://api.binance.com", "sapi", LimitType.UID, f"desk-{place}", path),
-            limit=180_000,
-            used=5 * place,
-            in_flight=0,
-            cap=179_000,
-            reserve=9_000,
-            external=0,
-            closed=0.0,
-            waiting=dict.fromkeys(Priority, 0),
-        )
+    """Return the pools of an IP and of two accounts."""
+    figures: dict[str, Any] = {"in_flight": 0, "external": 0, "closed": 0.0, "waiting": dict.fromkeys(Priority, 0)}
+    ip: dict[str, Any] = {
+        "pool": Pool(HOST, "papi", LimitType.IP),
+        "limit": 6000,
+        "used": used,
+        "in_flight": 25,
+        "cap": 5980,
+        "reserve": 600,
+        "external": external,
+        "closed": closed,
+        "waiting": {Priority.ORDER: 0, Priority.POLL: waiting, Priority.BACKGROUND: 0},
+        "waiting_for": waiting_for,
+    }
+    of_accounts: list[dict[str, Any]] = [
+        {
+            "pool": Pool(
+                "https://api.binance.com", "sapi", LimitType.UID, f"desk-{place}", "/sapi/v1/portfolio/account"
+            ),
+            "limit": 180_000,
+            "used": 5 * place,
+            "cap": 179_000,
+            "reserve": 9_000,
+        }
         for place in (1, 2)
     ]
-    return [ip, *of_accounts]
+    return [PoolState(**(figures | pool)) for pool in (ip, *of_accounts)]
 
 
 def fleet_state(
     accounts: list[AccountSnapshot], *, limits: list[PoolState] | None = None, gates: list[GateState] | None = None
 ) -> FleetState:
-    """Everything at noon."""
+    """Return the state at noon."""
     return FleetState(at=NOON, accounts=accounts, pools=pools() if limits is None else limits, gates=gates or [])
 
 
-def told(accounts: list[AccountSnapshot]) -> History:
-    """A history in which every account that was read has fallen for a while."""
+def history_of(accounts: list[AccountSnapshot]) -> History:
+    """Return a history in which the uniMMR of every account that was read has fallen."""
     history = History()
     for snapshot in accounts:
         for step in range(8, -1, -1) if snapshot.uni_mmr else ():

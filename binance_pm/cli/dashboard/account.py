@@ -10,11 +10,10 @@ import msgspec
 from rich.cells import cell_len
 
 from binance_pm.amounts import text_of
-from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.line import Line, Span, line, wrapped
-from binance_pm.cli.dashboard.rows import Row
+from binance_pm.cli.dashboard.rows import AccountRow
 from binance_pm.cli.dashboard.table import LOUD, OLD, age_text, spark
-from binance_pm.cli.describe import clock_time
+from binance_pm.cli.output import clock_time, printable
 from binance_pm.fleet import TimedResponse
 
 _GAP: Final = 3
@@ -22,49 +21,45 @@ _GAP: Final = 3
 _FIRST: Final = ("symbol", "position_side", "position_amt", "notional", "unrealized_profit")
 
 
-def account(row: Row, width: int, *, trend: Sequence[float], events: Sequence[str]) -> list[Line]:
+def account(row: AccountRow, width: int, *, trend: Sequence[float], events: Sequence[str]) -> list[Line]:
     """Return the account as lines of a width; amounts have all digits that the exchange sent."""
     snapshot = row.snapshot
     lines: list[Line] = [_title(row), _plan(row)]
     if snapshot.error:
-        retry = "" if snapshot.retry_at is None else f" (tried again at {clock_time(snapshot.retry_at)})"
+        retry = "" if snapshot.retry_at is None else f" (retry at {clock_time(snapshot.retry_at)})"
         lines += [line(text, "red") for text in wrapped(f"last error: {snapshot.error}{retry}", width, indent=2)]
     if snapshot.reason and snapshot.reason != snapshot.error:
-        lines += [line(text, "red") for text in wrapped(f"not seen: {snapshot.reason}", width, indent=2)]
+        lines += [line(text, "red") for text in wrapped(f"stale: {snapshot.reason}", width, indent=2)]
     if snapshot.profits:
         amounts = ", ".join(f"{text_of(value, '+,f')} {asset}" for asset, value in snapshot.profits.items())
-        old = OLD if row.is_old("um_account") else ""
+        old = OLD if row.is_stale("um_account") else ""
         lines += [line(text, old) for text in wrapped(f"unrealized profit {amounts}", width, indent=2)]
     if not snapshot.responses:
-        lines.append(line("Nothing was ever read of this account.", LOUD))
+        lines.append(line("This account was never read.", LOUD))
     if trend:
-        course = Span(spark(trend, len(trend)), "dim" if row.is_blind else "cyan")
+        course = Span(spark(trend, len(trend)), "dim" if row.is_headline_stale else "cyan")
         lines.append((Span("uniMMR "), course, Span(f" {trend[0]:.2f} to {trend[-1]:.2f}")))
-    told: list[Line] = []
-    tables: list[tuple[str, list[msgspec.Struct]]] = []
-    styles: dict[str, str] = {}
+    pages: list[Line] = []
     for name, timed in sorted(snapshot.responses.items()):
         figures, lists = _taken_apart(timed)
-        style = OLD if row.is_old(name) else ""
-        title = (Span(name, "bold"), Span(f"  at {clock_time(timed.at)}"), _age(row, name))
-        told += [line(), title, *_figures(figures, width, style)] if figures else []
-        tables += lists
-        styles |= dict.fromkeys((table for table, _ in lists), style)
-    # Positions come first: they are the main reason to open the page of an account.
-    for name, items in sorted(tables, key=lambda table: table[0] != "positions"):
-        style = styles[name]
-        shown = [line(), *_items(name, items, width, style)]
-        if name == "positions":
-            lines += shown
-        else:
-            told += shown
-    lines += told
-    lines += [line(), line("its last events", "bold")]
+        style = OLD if row.is_stale(name) else ""
+        if figures:
+            title = (Span(name, "bold"), Span(f"  at {clock_time(timed.at)}"), _age(row, name))
+            pages += [line(), title, *_figures(figures, width, style)]
+        for title, items in lists:
+            shown = [line(), *_items(title, items, width, style)]
+            # Positions come first: they are the main reason to open the page of an account.
+            if title == "positions":
+                lines += shown
+            else:
+                pages += shown
+    lines += pages
+    lines += [line(), line("latest events", "bold")]
     lines += [line(text) for event in reversed(events) for text in wrapped(event, width, indent=10)]
     return lines
 
 
-def _title(row: Row) -> Line:
+def _title(row: AccountRow) -> Line:
     snapshot = row.snapshot
     below = f", at or below {' and '.join(snapshot.crossed)}" if snapshot.crossed else ""
     never = " NEVER READ " if row.condition == "unread" else " PART UNREAD "
@@ -77,17 +72,17 @@ def _title(row: Row) -> Line:
     )
 
 
-def _age(row: Row, name: str) -> Span:
+def _age(row: AccountRow, name: str) -> Span:
     """Return the age of an endpoint's data if the data is older than promised, else an empty span."""
     age = row.snapshot.ages.get(name)
-    return Span(f"  STALE {age_text(age)}", LOUD) if age is not None and row.is_old(name) else Span("")
+    return Span(f"  STALE {age_text(age)}", LOUD) if age is not None and row.is_stale(name) else Span("")
 
 
-def _plan(row: Row) -> Line:
+def _plan(row: AccountRow) -> Line:
     snapshot = row.snapshot
     if not snapshot.interval:
-        return line("It is not read.")
-    return line(f"read every {age_text(snapshot.interval)}, stale from {age_text(snapshot.max_age)} on")
+        return line("The account is not read.")
+    return line(f"read every {age_text(snapshot.interval)}, stale after {age_text(snapshot.max_age)}")
 
 
 def _taken_apart(timed: TimedResponse) -> tuple[list[tuple[str, str]], list[tuple[str, list[msgspec.Struct]]]]:

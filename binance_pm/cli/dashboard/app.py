@@ -19,7 +19,6 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from binance_pm.cli import INTERRUPTED
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.line import Line
 from binance_pm.cli.dashboard.screen import screen_of
@@ -28,6 +27,7 @@ from binance_pm.cli.dashboard.view import View, pressed
 from binance_pm.fleet import Fleet, FleetState
 
 _REFRESH_SECONDS: Final = 0.25
+_INTERRUPTED: Final = 128 + signal.SIGINT
 
 
 class Canvas(Widget):
@@ -61,13 +61,7 @@ class Canvas(Widget):
 
 
 class Dashboard(App[int]):
-    """The Textual application of the dashboard.
-
-    Args:
-        look: returns the current state of the fleet.
-        history: the events so far.
-        every: seconds between two snapshots; None to draw only when a key is pressed or `draw` is called.
-    """
+    """The Textual application, which draws every ``every`` seconds, or only on keys and calls of `draw` if None."""
 
     ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "interrupt", priority=True, show=False)]
@@ -131,16 +125,11 @@ class Dashboard(App[int]):
 
     def action_interrupt(self) -> None:
         """Leave the dashboard on Ctrl-C, which a terminal in this mode sends as a key."""
-        self.exit(INTERRUPTED)
+        self.exit(_INTERRUPTED)
 
 
 async def show(fleet: Fleet, history: History) -> int:
-    """Show an open fleet until the user leaves, and return the exit code.
-
-    Args:
-        fleet: the fleet; the caller consumes its events.
-        history: a receiver of the events.
-    """
+    """Show an open fleet until the user leaves, and return the exit code; the caller passes events to the history."""
     dashboard = Dashboard(fleet.state, history)
     try:
         with history.keeping_logs(fleet.now), _left_on_interrupt(dashboard):
@@ -156,7 +145,7 @@ def _left_on_interrupt(dashboard: Dashboard) -> Generator[None]:
     """While the block lasts, SIGINT leaves the dashboard; a cancellation on SIGINT could be swallowed by Textual."""
     loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
     try:
-        loop.add_signal_handler(signal.SIGINT, dashboard.exit, INTERRUPTED)
+        loop.add_signal_handler(signal.SIGINT, dashboard.exit, _INTERRUPTED)
     except (NotImplementedError, RuntimeError, ValueError):
         # Some systems, and threads other than the main thread, do not support signal handlers.
         yield

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from binance_pm.amounts import is_near
-from binance_pm.cli.describe import clock_time, describe_event
+from binance_pm.cli.output import LogHandler, clock_time, describe_event
 from binance_pm.fleet import (
     AccountFailed,
     BudgetTight,
@@ -40,8 +40,6 @@ _STYLES: Final[dict[type[object], str]] = {
     Stale: "bold red",
     StatusChanged: "bold yellow",
 }
-
-
 # An entry is inserted before entries that are up to this much more recent: events arrive later than log records.
 _REORDERED_SECONDS: Final = 2.0
 
@@ -69,14 +67,14 @@ class History:
 
     def receive(self, event: FleetEvent) -> None:
         """Add an event."""
-        told = describe_event(event)
+        text = describe_event(event)
         if isinstance(event, Reading):
             self._remember_value(event)
         else:
             is_well = isinstance(event, BudgetTight) and not event.is_tight
-            self._add(Entry(told, "" if is_well else _STYLES.get(type(event), ""), event.at))
+            self._add(Entry(text, "" if is_well else _STYLES.get(type(event), ""), event.at))
         if label := label_of(event):
-            self._events.setdefault(label, deque(maxlen=_OF_ACCOUNT)).append(told)
+            self._events.setdefault(label, deque(maxlen=_OF_ACCOUNT)).append(text)
 
     def say(self, text: str, *, at: float, style: str = "bold") -> None:
         """Add a text that is not an event of the fleet."""
@@ -92,21 +90,16 @@ class History:
 
     @contextmanager
     def keeping_logs(self, clock: Callable[[], float] = time.time) -> Generator[None]:
-        """While the block lasts, add log records of level WARNING and above to the history, and only there.
-
-        Args:
-            clock: the clock of the events, in seconds since the epoch; the time of a record is this machine's.
-        """
+        """While the block lasts, add warnings and errors to the history only, stamped by the clock of the events."""
         root = logging.getLogger()
         before = root.handlers[:]
-        root.handlers[:] = [_Keeper(self, clock)]
+        root.handlers[:] = [LogHandler(lambda text: self.say(text, at=clock(), style="yellow"))]
         try:
             yield
         finally:
             root.handlers[:] = before
 
     def _add(self, entry: Entry) -> None:
-        """Add an entry in the order of time: events arrive a moment later than log records."""
         later: list[Entry] = []
         while self.log and 0 < self.log[-1].at - entry.at <= _REORDERED_SECONDS:
             later.append(self.log.pop())
@@ -118,26 +111,3 @@ class History:
         if headline is not None and is_near(headline.uni_mmr):
             value = min(max(headline.uni_mmr, -_FARTHEST), _FARTHEST)
             self._trends.setdefault(event.label, deque(maxlen=TREND)).append(float(value))
-
-
-class _Keeper(logging.Handler):
-    """A log handler that adds records to the history, without tracebacks: the screen has no room for them."""
-
-    def __init__(self, history: History, clock: Callable[[], float]) -> None:
-        super().__init__(logging.WARNING)
-        self._history = history
-        self._clock = clock
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Add a record to the history; called from any thread."""
-        self._history.say(logged(record), at=self._clock(), style="yellow")
-
-
-def logged(record: logging.LogRecord) -> str:
-    """Return a log record as one line, without its time."""
-    try:
-        text = record.getMessage()
-    except Exception:  # noqa: BLE001 - like logging itself, continue if a record cannot be formatted
-        text = str(record.msg)
-    words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    return f"{record.levelname.lower()}: {words}"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-from binance_pm.cli.console import printable
+from binance_pm.cli.output import printable
 
 
 class Span(NamedTuple):

@@ -1,9 +1,8 @@
-"""The accounts as rows: blind accounts and accounts in danger come first, and unknown data never counts as good."""
+"""The accounts as rows: stale accounts and accounts in danger come first, and unknown data never counts as good."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple, get_args
@@ -29,7 +28,7 @@ _CODE: Final = re.compile(r"\(code (-?\d+)")
 _WARNED: Final = {AccountStatus.MARGIN_CALL, AccountStatus.SUPPLY_MARGIN}
 
 
-class Row(NamedTuple):
+class AccountRow(NamedTuple):
     """One account."""
 
     snapshot: AccountSnapshot
@@ -38,9 +37,9 @@ class Row(NamedTuple):
     """The level of danger, by the last reading."""
 
     @property
-    def is_blind(self) -> bool:
+    def is_headline_stale(self) -> bool:
         """Whether uniMMR, status and equity are older than promised or were never read."""
-        return any(self.is_old(name) for name in self.snapshot.ages or HEADLINES if name in HEADLINES)
+        return any(self.is_stale(name) for name in self.snapshot.ages or HEADLINES if name in HEADLINES)
 
     @property
     def headline_age(self) -> float | None:
@@ -48,12 +47,7 @@ class Row(NamedTuple):
         ages = [age for name, age in self.snapshot.ages.items() if name in HEADLINES]
         return ages[0] if ages else self.snapshot.age
 
-    @property
-    def has_failed(self) -> bool:
-        """Whether the last reading failed, even if the data of the previous reading is fresh."""
-        return bool(self.snapshot.error)
-
-    def is_old(self, name: str) -> bool:
+    def is_stale(self, name: str) -> bool:
         """Return whether the data of an endpoint is older than promised or was never received."""
         snapshot = self.snapshot
         if name not in snapshot.ages:
@@ -68,48 +62,26 @@ class Row(NamedTuple):
 
     @property
     def brief_reason(self) -> str:
-        """The reason in about 28 characters."""
+        """The reason in about 28 characters: what is awaited, or the first sentence of the error after its code."""
         if not self.snapshot.error and self.snapshot.waiting is not None:
             return self.snapshot.waiting.brief
-        return brief_error(self.reason)
+        what = _PLACE.sub("", self.reason)
+        code = _CODE.search(what)
+        sentence = what.partition(" (code ")[0].partition(". ")[0].rstrip(".")
+        return f"{code[1]} {sentence}" if code else sentence
 
 
-class Summary(NamedTuple):
-    """The number of accounts in each condition."""
-
-    accounts: int
-    fresh: int
-    stale: int
-    failed: int
-    """Accounts whose last reading failed, including stale and unread ones."""
-    unread: int
-    """Accounts that were never read, or never read completely."""
-    alarm: int
-    blind: int
-    """Accounts whose uniMMR is older than promised or was never read."""
-
-    @property
-    def is_blind(self) -> bool:
-        """Whether every account is blind, or there are no accounts."""
-        return self.blind == self.accounts
-
-    @property
-    def is_failing(self) -> bool:
-        """Whether the last reading of every account failed."""
-        return self.failed == self.accounts > 0
-
-
-def rows_of(snapshots: Iterable[AccountSnapshot]) -> list[Row]:
+def rows_of(snapshots: Iterable[AccountSnapshot]) -> list[AccountRow]:
     """Return the accounts, each with its condition and level."""
-    return [Row(snapshot, _condition(snapshot), _level(snapshot)) for snapshot in map(_plausible, snapshots)]
+    return [AccountRow(snapshot, _condition(snapshot), _level(snapshot)) for snapshot in map(_plausible, snapshots)]
 
 
-def ordered(rows: Iterable[Row], by: Order) -> list[Row]:
+def ordered(rows: Iterable[AccountRow], by: Order) -> list[AccountRow]:
     """Return the rows sorted; unknown values come first."""
     return sorted(rows, key=_KEYS[by])
 
 
-def matching(rows: Iterable[Row], text: str) -> list[Row]:
+def matching(rows: Iterable[AccountRow], text: str) -> list[AccountRow]:
     """Return the rows whose label, status, condition or level contains the text, ignoring case."""
     wanted = text.casefold()
     return [
@@ -117,21 +89,6 @@ def matching(rows: Iterable[Row], text: str) -> list[Row]:
         for row in rows
         if any(wanted in word.casefold() for word in (row.snapshot.label, row.snapshot.status or "", *row[1:]))
     ]
-
-
-def summary_of(rows: Iterable[Row]) -> Summary:
-    """Return the number of accounts in each condition."""
-    rows = list(rows)
-    conditions = [row.condition for row in rows]
-    return Summary(
-        accounts=len(rows),
-        fresh=conditions.count("fresh"),
-        stale=conditions.count("stale"),
-        failed=sum(row.has_failed for row in rows),
-        unread=conditions.count("unread") + conditions.count("partial"),
-        alarm=sum(row.level == "alarm" for row in rows),
-        blind=sum(row.is_blind for row in rows),
-    )
 
 
 def _plausible(snapshot: AccountSnapshot) -> AccountSnapshot:
@@ -142,32 +99,13 @@ def _plausible(snapshot: AccountSnapshot) -> AccountSnapshot:
     return msgspec.structs.replace(snapshot.plausible(), error=error, crossed=("alarm",))
 
 
-def aged(snapshots: Iterable[AccountSnapshot], seconds: float) -> list[AccountSnapshot]:
-    """Return the snapshots as they would be a number of seconds later if nothing was read meanwhile."""
-    return [_aged(snapshot, seconds) for snapshot in snapshots]
-
-
-def _aged(snapshot: AccountSnapshot, seconds: float) -> AccountSnapshot:
+def aged(snapshot: AccountSnapshot, seconds: float) -> AccountSnapshot:
+    """Return the snapshot as it would be a number of seconds later if nothing was read meanwhile."""
     age = None if snapshot.age is None else snapshot.age + seconds
     ages = {name: None if since is None else since + seconds for name, since in snapshot.ages.items()}
     return msgspec.structs.replace(
         snapshot, age=age, ages=ages, is_stale=snapshot.is_stale or (age or 0.0) > snapshot.max_age
     )
-
-
-def common_reason(rows: Iterable[Row]) -> str:
-    """Return the most common reason among accounts that have a reason, in brief."""
-    # Brief reasons, so that reasons that differ only in seconds count as the same.
-    reasons = Counter(row.brief_reason for row in rows if row.reason)
-    return reasons.most_common(1)[0][0] if reasons else ""
-
-
-def brief_error(text: str) -> str:
-    """Return the first sentence of an error without endpoint, label and host, after the exchange's code if present."""
-    what = _PLACE.sub("", text)
-    code = _CODE.search(what)
-    sentence = what.partition(" (code ")[0].partition(". ")[0].rstrip(".")
-    return f"{code[1]} {sentence}" if code else sentence
 
 
 def _condition(snapshot: AccountSnapshot) -> Condition:
@@ -186,40 +124,33 @@ def _level(snapshot: AccountSnapshot) -> Level:
     return "warn" if snapshot.crossed or status in _WARNED else "calm"
 
 
-def _danger(row: Row) -> tuple[int, Decimal, str]:
-    urgent = row.is_blind or row.condition == "partial" or row.level == "alarm"
+def _danger(row: AccountRow) -> tuple[int, Decimal, str]:
+    urgent = row.is_headline_stale or row.condition == "partial" or row.level == "alarm"
     rank = 0 if urgent else 2 if row.condition == "fresh" and row.level == "calm" else 1
     return rank, row.snapshot.uni_mmr or Decimal(0), row.snapshot.label
 
 
-def _lowest(of: Callable[[AccountSnapshot], Decimal | None]) -> Callable[[Row], tuple[bool, Decimal, str]]:
-    def key(row: Row) -> tuple[bool, Decimal, str]:
+def _unknown_first(
+    of: Callable[[AccountSnapshot], Decimal | float | None],
+) -> Callable[[AccountRow], tuple[bool, Decimal | float, str]]:
+    """Return a sort key: unknown values, then the lowest, and the label among equals."""
+
+    def key(row: AccountRow) -> tuple[bool, Decimal | float, str]:
         value = of(row.snapshot)
-        return value is not None, value or Decimal(0), row.snapshot.label
+        return value is not None, value or 0, row.snapshot.label
 
     return key
 
 
 _SEVERITY: Final = {status: place for place, status in enumerate(AccountStatus)}
 
-
-def _status(row: Row) -> tuple[bool, int, str]:
-    status = row.snapshot.status
-    return status is not None, -_SEVERITY.get(status or AccountStatus.NORMAL, len(_SEVERITY)), row.snapshot.label
-
-
-def _age(row: Row) -> tuple[bool, float, str]:
-    age = row.snapshot.age
-    return age is not None, -(age or 0.0), row.snapshot.label
-
-
-_KEYS: Final[Mapping[Order, Callable[[Row], tuple[float | Decimal | str, ...]]]] = {
+_KEYS: Final[Mapping[Order, Callable[[AccountRow], tuple[float | Decimal | str, ...]]]] = {
     "danger": _danger,
     "account": lambda row: (row.snapshot.label,),
-    "status": _status,
-    "uniMMR": _lowest(lambda snapshot: snapshot.uni_mmr),
-    "equity": _lowest(lambda snapshot: snapshot.account_equity),
-    "margin": _lowest(lambda snapshot: snapshot.account_maint_margin),
-    "profit": _lowest(lambda snapshot: snapshot.unrealized_profit),
-    "age": _age,
+    "status": _unknown_first(lambda known: -_SEVERITY.get(known.status, len(_SEVERITY)) if known.status else None),
+    "uniMMR": _unknown_first(lambda known: known.uni_mmr),
+    "equity": _unknown_first(lambda known: known.account_equity),
+    "margin": _unknown_first(lambda known: known.account_maint_margin),
+    "profit": _unknown_first(lambda known: known.unrealized_profit),
+    "age": _unknown_first(lambda known: None if known.age is None else -known.age),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -12,10 +13,16 @@ from binance_pm.budget import PoolState
 from binance_pm.cli.dashboard.account import account
 from binance_pm.cli.dashboard.history import Entry, History
 from binance_pm.cli.dashboard.line import Line, Span, fitted, line, wrapped
-from binance_pm.cli.dashboard.rows import Row, Summary, aged, common_reason, matching, ordered, rows_of, summary_of
+from binance_pm.cli.dashboard.rows import (
+    AccountRow,
+    aged,
+    matching,
+    ordered,
+    rows_of,
+)
 from binance_pm.cli.dashboard.table import LOUD, ColumnName, age_text, table
 from binance_pm.cli.dashboard.view import View
-from binance_pm.cli.describe import clock_time
+from binance_pm.cli.output import clock_time
 from binance_pm.fleet import FleetState
 
 PAUSED: Final = "bold yellow reverse"
@@ -26,26 +33,26 @@ _LEAST_BAR: Final = 8
 _QUIET_SECONDS: Final = 20.0
 _HELP: Final = (
     ("keys", ""),
-    ("s, S", "sort by the next, by the previous column"),
+    ("s, S", "sort by the next or the previous column"),
     ("/", "filter by label, status or state; Esc clears the filter"),
     ("arrows", "select an account, Enter opens it; also PgUp, PgDn, Home, End"),
-    ("Esc", "back to all accounts"),
-    ("p", "freeze the accounts; ages go on, and so does reading"),
-    ("e", "all events that are kept"),
-    ("q", "quit; Ctrl-C too"),
+    ("Esc", "go back to all accounts"),
+    ("p", "pause the list; accounts are still read, and ages increase"),
+    ("e", "show the latest events"),
+    ("q", "quit, as does Ctrl-C"),
     ("words", ""),
-    ("STALE", "older than promised: do not trust figures that are struck out"),
-    ("STALE um", "only its positions are stale; other figures are up to date"),
+    ("STALE", "older than promised; figures that are struck out are outdated"),
+    ("STALE um", "only the positions are stale; other figures are up to date"),
     ("NEVER READ", "the account was never read"),
-    ("PART UNREAD", "one of its endpoints was never read"),
+    ("PART UNREAD", "one endpoint of the account was never read"),
     ("FAIL", "the last reading failed; the figures are still up to date"),
-    ("failed", "accounts whose last reading failed, stale and unread ones too"),
+    ("failed", "accounts whose last reading failed, even if stale or never read"),
     ("!!", "at or below the alarm threshold or 1.05, or worse than MARGIN_CALL"),
     ("!", "at or below the warn threshold, or MARGIN_CALL"),
-    ("BLIND", "every uniMMR is stale: do not trust anything on this screen"),
-    ("FAILING", "the last reading of every account failed: BLIND will follow"),
+    ("ALL STALE", "every uniMMR is stale: no figure on this screen is reliable"),
+    ("FAILING", "the last reading of every account failed: ALL STALE will follow"),
     ("QUIET", "no account was read for longer than planned"),
-    ("[##..== ]", "weight of the minute: used, free, reserved for orders, safety margin"),
+    ("[##..== ]", "weight of this minute: used, free, reserve, safety margin"),
     ("danger", "stale accounts and alarms first, then by uniMMR"),
 )
 
@@ -74,23 +81,14 @@ def screen_of(
     since: float,
     widths: Mapping[ColumnName, int] | None = None,
 ) -> Screen:
-    """Return the screen.
+    """Return the screen of a state; watching began at ``since`` seconds since the epoch.
 
     Pausing freezes only the accounts: the head, the warnings, the budget and the events are always current.
-
-    Args:
-        known: the current state of the fleet.
-        history: the events so far.
-        view: what the user wants to see.
-        width: width of the screen.
-        height: height of the screen.
-        since: when watching began, seconds since the epoch.
-        widths: column widths of the previous screen.
     """
     now, still = rows_of(known.accounts), view.paused
-    rows = now if still is None else rows_of(aged(still.accounts, known.at - still.at))
+    rows = now if still is None else rows_of(aged(one, known.at - still.at) for one in still.accounts)
     found = ordered(matching(rows, view.filter), view.order)
-    head = [_head(summary_of(now), known.at, view, width), *_warnings(now, known, view, since)]
+    head = [_head(now, known.at, view, width), *_warnings(now, known, view, since)]
     room, above = height - len(head) - 1, 0
     if view.page == "table":
         head += _narrowing(rows, found, view)
@@ -112,14 +110,15 @@ def screen_of(
 def budget_lines(pools: Sequence[PoolState], width: int) -> list[Line]:
     """Return a bar for each limit, the fullest first; the fullest account pool of a path stands for all of them."""
     fullest: dict[tuple[str, ...], PoolState] = {}
-    members: dict[tuple[str, ...], int] = {}
+    members = Counter[tuple[str, ...]]()
     for state in sorted(pools, key=lambda state: -state.used / state.limit):
         pool = state.pool
         # There is one pool of the IP for each host.
         place = (pool.family, pool.limit_type, pool.path, "" if pool.key_id else pool.origin)
         fullest.setdefault(place, state)
-        members[place] = members.get(place, 0) + 1
-    names = [_pool_name(state, members[place]) for place, state in fullest.items()]
+        members[place] += 1
+    counts = [members[place] for place in fullest]
+    names = [f"{s.pool.name} ({n})" if n > 1 else s.pool.name for s, n in zip(fullest.values(), counts, strict=True)]
     size = max(map(cell_len, names), default=0)
     figures = [_pool_figures(state, width - size - _LEAST_BAR - 4) for state in fullest.values()]
     bar = max(_LEAST_BAR, min(40, width - size - max(map(cell_len, figures), default=0) - 4))
@@ -150,7 +149,7 @@ def _table_page(
     known: FleetState,
     history: History,
     view: View,
-    found: list[Row],
+    found: list[AccountRow],
     width: int,
     room: int,
     widths: Mapping[ColumnName, int],
@@ -165,12 +164,12 @@ def _table_page(
     above = max(0, min(place - body // 2, len(found) - body))
     seen = found[above : above + body]
     shown = table(seen, width, trend=history.trend, chosen=view.chosen, widths=widths)
-    rows = shown.body or [line("No account matches." if view.filter else "There is no account.", LOUD)]
+    rows = shown.body or [line("No account matches the filter." if view.filter else "There are no accounts.", LOUD)]
     lines = [shown.head, *rows, *airy, *budget, *airy]
     return [*lines, *_log(history.log, width, room - len(lines))], body, shown.widths
 
 
-def _text(view: View, rows: list[Row], history: History, width: int) -> list[Line]:
+def _text(view: View, rows: list[AccountRow], history: History, width: int) -> list[Line]:
     """Return a text page."""
     if view.page == "help":
         return _help(width)
@@ -183,17 +182,18 @@ def _text(view: View, rows: list[Row], history: History, width: int) -> list[Lin
     return [line(f"{view.chosen} is no longer watched.", LOUD)]
 
 
-def _head(summary: Summary, at: float, view: View, width: int) -> Line:
+def _head(rows: Sequence[AccountRow], at: float, view: View, width: int) -> Line:
     """Return the counts of accounts; on a narrow screen without the zeros."""
+    conditions = Counter(row.condition for row in rows)
     counts = [
-        (summary.stale, "stale", LOUD),
-        (summary.failed, "failed", "bold red"),
-        (summary.unread, "unread", LOUD),
-        (summary.alarm, "in alarm", LOUD),
+        (conditions["stale"], "stale", LOUD),
+        (sum(bool(row.snapshot.error) for row in rows), "failed", "bold red"),
+        (conditions["unread"] + conditions["partial"], "unread", LOUD),
+        (sum(row.level == "alarm" for row in rows), "in alarm", LOUD),
     ]
-    well = "green" if summary.fresh == summary.accounts > 0 else ""
-    accounts = f" {summary.accounts} account{'s' * (summary.accounts != 1)} "
-    whole = [Span(accounts, "bold"), Span(f" {summary.fresh} fresh ", well)]
+    fresh = conditions["fresh"]
+    accounts = f" {len(rows)} account{'s' * (len(rows) != 1)} "
+    whole = [Span(accounts, "bold"), Span(f" {fresh} fresh ", "green" if fresh == len(rows) > 0 else "")]
     whole += [Span(f" {number} {word} ", style if number else "") for number, word, style in counts]
     brief = [Span(text.rstrip(), style) for text, style in whole if not text.startswith(" 0 ")]
     state = "live" if view.paused is None else "PAUSED"
@@ -206,11 +206,11 @@ def _head(summary: Summary, at: float, view: View, width: int) -> Line:
     return fitted(brief, width)
 
 
-def _warnings(rows: Sequence[Row], known: FleetState, view: View, since: float) -> list[Line]:
+def _warnings(rows: Sequence[AccountRow], known: FleetState, view: View, since: float) -> list[Line]:
     """Return the warnings that must be seen first."""
     lines: list[Line] = []
-    if (blindness := _blindness(rows, known.at - since)) is not None:
-        lines.append(blindness)
+    if (staleness := _staleness(rows, known.at - since)) is not None:
+        lines.append(staleness)
     for gate in known.gates:
         if not gate.seconds:
             continue
@@ -220,27 +220,29 @@ def _warnings(rows: Sequence[Row], known: FleetState, view: View, since: float) 
         lines.append(line(f" {what} for {_countdown(gate.seconds)}, until {until}: nothing is sent to {host}", LOUD))
     if view.paused is not None:
         stood = known.at - view.paused.at
-        text = f" PAUSED for {age_text(stood)}: the accounts are those of {clock_time(view.paused.at)}; p goes on"
+        text = f" PAUSED for {age_text(stood)}: the accounts are those of {clock_time(view.paused.at)}; p resumes"
         lines.append(line(text, PAUSED))
     return lines
 
 
-def _blindness(rows: Sequence[Row], watched: float) -> Line | None:
+def _staleness(rows: Sequence[AccountRow], watched: float) -> Line | None:
     """Return a warning if all data is stale, or if no account was read for longer than planned."""
     ages = [row.headline_age for row in rows if row.headline_age is not None]
-    summary, reason = summary_of(rows), common_reason(rows)
-    because = f": {reason}" if reason else ""
-    is_blind = summary.is_blind and (bool(ages) or any(row.snapshot.is_stale for row in rows) or not rows)
-    if summary.is_failing and not is_blind:
+    # Brief reasons, so that reasons that differ only in seconds count as the same.
+    reasons = Counter(row.brief_reason for row in rows if row.reason)
+    because = f": {reasons.most_common(1)[0][0]}" if reasons else ""
+    is_unknown = all(row.is_headline_stale for row in rows)
+    is_late = is_unknown and (bool(ages) or any(row.snapshot.is_stale for row in rows) or not rows)
+    if rows and all(row.snapshot.error for row in rows) and not is_late:
         return line(f" FAILING: the last reading of every account failed{because}", LOUD)
-    if not summary.is_blind:
+    if not is_unknown:
         soonest = min(row.snapshot.interval for row in rows if row.snapshot.interval)
         quiet = f" QUIET: no account was read for {min(ages):.0f} s; the most urgent is planned every {soonest:.0f} s"
         return line(quiet, PAUSED) if min(ages) > _QUIET_SECONDS else None
     if ages:
-        return line(f" BLIND: no account was read for {min(ages):.0f} s{because}", LOUD)
-    if is_blind:
-        return line(f" BLIND: no account was read since the start, {watched:.0f} s ago{because}", LOUD)
+        return line(f" ALL STALE: no account was read for {min(ages):.0f} s{because}", LOUD)
+    if is_late:
+        return line(f" ALL STALE: no account was read since the start, {watched:.0f} s ago{because}", LOUD)
     return line(f" NO DATA YET: watching began {watched:.0f} s ago", PAUSED)
 
 
@@ -250,19 +252,20 @@ def _countdown(seconds: float) -> str:
     return f"{left} s" if left < 120 else f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
 
 
-def _narrowing(rows: Sequence[Row], found: Sequence[Row], view: View) -> list[Line]:
+def _narrowing(rows: Sequence[AccountRow], found: Sequence[AccountRow], view: View) -> list[Line]:
     """Return how many accounts the filter hides, and how many of them are in danger."""
     if not (view.filter or view.is_typing):
         return []
     labels = {row.snapshot.label for row in found}
     hidden = [row for row in rows if row.snapshot.label not in labels]
-    bad = sum(row.is_blind or row.level == "alarm" for row in hidden)
+    bad = sum(row.is_headline_stale or row.level == "alarm" for row in hidden)
     shown = f" filter: {view.filter}{'_' * view.is_typing}  {len(found)} of {len(rows)} accounts shown"
-    return [(Span(shown, PAUSED), Span(f", {bad} of the hidden blind or in alarm" if bad else "", LOUD))]
-
-
-def _pool_name(state: PoolState, members: int) -> str:
-    return state.pool.name + (f" ({members})" if members > 1 else "")
+    return [
+        (
+            Span(shown, PAUSED),
+            Span(f", {bad} hidden {'is' if bad == 1 else 'are'} stale or in alarm" if bad else "", LOUD),
+        )
+    ]
 
 
 def _pool_figures(state: PoolState, width: int) -> str:
@@ -271,7 +274,7 @@ def _pool_figures(state: PoolState, width: int) -> str:
     text = f"{state.used:>6,} of {state.limit:,}"
     parts = [
         f", {waiting:,} waiting" if waiting else "",
-        f", others {state.external:,}" if state.external else "",
+        f", external {state.external:,}" if state.external else "",
         f", reserve {state.reserve:,}",
     ]
     for part in parts:
@@ -323,7 +326,7 @@ def _help(width: int) -> list[Line]:
 
 def _keys(view: View, width: int) -> Line:
     if view.is_typing:
-        text = " type label, status or state   Enter: keep   Esc: show all"
+        text = " type a label, status or state   Enter: keep   Esc: show all"
     elif view.page == "table":
         text = f" q quit  s sort: {view.order}  / filter  p pause  arrows Enter open  e events  ? help"
     else:

@@ -10,10 +10,10 @@ from typing import Final, Literal, NamedTuple
 from rich.cells import cell_len, set_cell_size
 
 from binance_pm.amounts import is_near
-from binance_pm.cli.console import printable
 from binance_pm.cli.dashboard.history import TREND
 from binance_pm.cli.dashboard.line import Line, Span, fitted, shortened
-from binance_pm.cli.dashboard.rows import Row
+from binance_pm.cli.dashboard.rows import AccountRow
+from binance_pm.cli.output import printable
 from binance_pm.fleet import AccountSnapshot
 from binance_pm.fleet.summary import DOLLARS
 
@@ -66,35 +66,24 @@ class Table(NamedTuple):
 
 
 def table(
-    rows: Sequence[Row],
+    rows: Sequence[AccountRow],
     width: int,
     *,
     trend: Callable[[str], Sequence[float]] | None = None,
     chosen: str | None = None,
     widths: Mapping[ColumnName, int] | None = None,
 ) -> Table:
-    """Return the rows as lines of a width.
-
-    Args:
-        rows: the visible rows.
-        width: width in characters.
-        trend: returns the latest values of uniMMR of the account with a label, oldest first; None for no such column.
-        chosen: the label of the selected row.
-        widths: the previous widths of the columns: no column becomes narrower, so that the table does not flicker.
-    """
+    """Return the rows as lines of a width; no column becomes narrower than in ``widths``, so that nothing flickers."""
     cells = [_cells(row, trend(row.snapshot.label) if trend else ()) for row in rows]
     wanted: list[ColumnName] = [name for name in _RIGHT if trend or name != "trend"]
     natural = _natural(cells, widths)
     shown, gap = _chosen_columns(natural, width, wanted)
     if "profit" not in shown and any(row.snapshot.profits for row in rows):
-        # Profits in several assets are more important than a trend; the page of the account shows all their digits.
-        without: list[ColumnName] = [name for name in wanted if name != "trend"]
-        shown, gap = _chosen_columns(natural, width, without)
-        if "profit" not in shown:
-            for row, spans in zip(rows, cells, strict=True):
-                spans["profit"] = Span(_brief_profit(row.snapshot), spans["profit"].style)
-            natural = _natural(cells, widths)
-            shown, gap = _chosen_columns(natural, width, wanted)
+        # The page of the account shows all digits of profits in several assets.
+        for row, spans in zip(rows, cells, strict=True):
+            spans["profit"] = Span(_brief_profit(row.snapshot), spans["profit"].style)
+        natural = _natural(cells, widths)
+        shown, gap = _chosen_columns(natural, width, wanted)
     used = dict(natural)
     spare = width - sum(natural[name] for name in shown) - gap * (len(shown) - 1)
     if "trend" in shown:
@@ -138,16 +127,21 @@ def _brief_profit(snapshot: AccountSnapshot) -> str:
 
 
 def _row(
-    row: Row, spans: Mapping[ColumnName, Span], shown: Sequence[ColumnName], used: Mapping[ColumnName, int], gap: int
+    row: AccountRow,
+    spans: Mapping[ColumnName, Span],
+    shown: Sequence[ColumnName],
+    used: Mapping[ColumnName, int],
+    gap: int,
 ) -> list[Line]:
     """Return the cells of an account; the reason replaces figures if the screen has no column for the reason."""
+    cells = {name: _cell(name, spans[name], used[name]) for name in shown}
     covered: list[ColumnName] = [name for name in shown if name in _COVERED]
-    if not row.reason or "reason" in shown or not covered:
-        return [_cell(name, spans[name], used[name]) for name in shown]
-    room = sum(used[name] for name in covered) + gap * (len(covered) - 1)
-    reason = _cell("reason", Span(printable(row.brief_reason), "red"), room)
-    left: list[ColumnName] = [name for name in shown if name not in covered or name == covered[0]]
-    return [reason if name == covered[0] else _cell(name, spans[name], used[name]) for name in left]
+    if row.reason and "reason" not in shown and covered:
+        room = sum(used[name] for name in covered) + gap * (len(covered) - 1)
+        cells[covered[0]] = _cell("reason", Span(printable(row.brief_reason), "red"), room)
+        for name in covered[1:]:
+            del cells[name]
+    return [*cells.values()]
 
 
 def age_text(seconds: float) -> str:
@@ -198,27 +192,27 @@ def _chosen_columns(
     return shown, 2 if is_wide else 1
 
 
-def _cells(row: Row, trend: Sequence[float]) -> dict[ColumnName, Span]:
+def _cells(row: AccountRow, trend: Sequence[float]) -> dict[ColumnName, Span]:
     snapshot = row.snapshot
-    value = OLD if row.is_blind else ""
+    value = OLD if row.is_headline_stale else ""
     # Green is only for fresh data: an account whose reading failed may no longer be calm.
     is_well = row.level != "calm" or row.condition == "fresh"
-    level = OLD if row.is_blind else _LEVELS[row.level] if is_well else ""
+    level = OLD if row.is_headline_stale else _LEVELS[row.level] if is_well else ""
     status = printable(snapshot.status or "UNREAD")
     return {
         "account": Span(snapshot.label, "bold" if row.level == "alarm" or row.condition != "fresh" else ""),
         "status": Span(status, "bold red" if snapshot.status is None else level),
         "uniMMR": Span(margin_text(snapshot.uni_mmr) + _MARKS[row.level], level if row.level != "calm" else value),
-        "trend": Span(spark(trend, TREND), "dim" if row.is_blind else "cyan"),
+        "trend": Span(spark(trend, TREND), "dim" if row.is_headline_stale else "cyan"),
         "equity": Span(_amount(snapshot.account_equity), value),
         "maint.": Span(_amount(snapshot.account_maint_margin), value),
-        "profit": Span(profit_text(snapshot), OLD if row.is_old("um_account") else ""),
+        "profit": Span(profit_text(snapshot), OLD if row.is_stale("um_account") else ""),
         "age": _age(row),
         "reason": Span(row.reason.replace(f" [{snapshot.label}]", "", 1), "red"),
     }
 
 
-def _age(row: Row) -> Span:
+def _age(row: AccountRow) -> Span:
     age = row.snapshot.age
     match row.condition:
         case "unread":
@@ -228,7 +222,7 @@ def _age(row: Row) -> Span:
         case "stale":
             # If uniMMR is fresh, only the positions are stale.
             whole = f"{math.floor(age)}s" if age is not None and age < 1_000 else age_text(age or 0.0)
-            return Span(f"STALE {age_text(age or 0.0)}" if row.is_blind else f"STALE um {whole}", LOUD)
+            return Span(f"STALE {age_text(age or 0.0)}" if row.is_headline_stale else f"STALE um {whole}", LOUD)
         case "failed":
             return Span(f"FAIL {age_text(age or 0.0)}", "bold red")
         case "fresh":

@@ -32,15 +32,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 def pressed(
     view: View, key: str, character: str | None, *, labels: Sequence[str], known: FleetState, page: int
 ) -> View:
-    """Return the view after a key was pressed.
+    """Return the view after a key with Textual's name for it, and the character that the key types.
 
-    Args:
-        view: the view before the key.
-        key: Textual's name of the key.
-        character: the character that the key types, or None.
-        labels: labels of all rows in order, including rows that do not fit on the screen.
-        known: the state that is shown.
-        page: number of rows that fit on the screen.
+    ``labels`` are those of all rows in order, and ``page`` is the number of rows that fit on the screen.
     """
     if view.is_typing:
         return _typed(view, key, character)

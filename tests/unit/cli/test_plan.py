@@ -1,4 +1,4 @@
-"""``binance-pm plan``, as its user meets it."""
+"""``binance-pm plan``; tests/messages has the texts of the verdicts and of wrong usage."""
 
 from __future__ import annotations
 
@@ -7,117 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-
-class TestPlan:
-    """``binance-pm plan``."""
-
-    def test_what_does_not_fit(self, run: Any) -> None:
-        """A line for each pool and a line of verdict, in 80 columns; the exit code tells as well."""
-        ended = run("plan", "--accounts", "40", "--every", "5", "um_account", "account")
-
-        table, verdict = ended.out.split("\n\n")
-        rows = [line.split() for line in table.splitlines()]
-        assert (ended.code, ended.err, max(map(len, ended.out.splitlines())) <= 80) == (1, "", True)
-        assert rows[0] == ["weight", "a", "minute", "limit", "available", "needed", "share"]
-        assert rows[1:] == [["IP", "/papi", "6,000", "5,510", "12,000", "217.8%"]]
-        assert " ".join(verdict.split()) == (
-            "It does not fit: it needs 12,000 a minute, polls may use 5,510 of 6,000: every 10.9 s fits, or adaptive."
-        )
-
-    def test_the_interval_that_it_names_fits(self, run: Any) -> None:
-        """So does every longer one; a shorter one does not."""
-        codes = [run("plan", "--accounts=40", f"--every={n}", "um_account", "account").code for n in (10.8, 10.9, 11)]
-
-        assert codes == [1, 0, 0]
-
-    def test_each_pool_has_a_line(self, run: Any) -> None:
-        """An account's own pools are drawn on by one account."""
-        ended = run("plan", "--accounts", "40", "--every", "15", "um_account", "pro_account")
-
-        lines = ended.out.splitlines()
-        assert [line.split()[:5] for line in lines[1:4]] == [
-            ["IP", "/papi", "6,000", "5,510", "800"],
-            ["IP", "/sapi/v1/portfolio/account", "12,000", "11,030", "800"],
-            ["UID", "/sapi/v1/portfolio/account", "180,000", "165,590", "20"],
-        ]
-        assert max(map(len, lines)) <= 80
-        assert lines[-1] == "It fits; the shortest interval is 2.18 s."
-
-    @pytest.mark.parametrize(("every", "fits"), [("5", False), ("15", True)])
-    def test_json(self, run: Any, every: str, fits: bool) -> None:  # noqa: FBT001 - pytest's parameters are positions
-        """One object, and the exit code of the table."""
-        ended = run("plan", "--accounts", "40", "--every", every, "um_account", "account", "--json")
-
-        said = json.loads(ended.out)
-        (pool,) = said.pop("pools")
-        assert ended.code == int(not fits)
-        assert said == {
-            "fits": fits,
-            "accounts": 40,
-            "every": float(every),
-            "shortest": pytest.approx(10.889, abs=1e-3),
-        }
-        assert (pool["pool"], pool["limit"]) == ("IP /papi", 6_000)
-        assert pool["share"] == pool["needed"] / pool["available"] == pytest.approx(said["shortest"] / said["every"])
-
-    @pytest.mark.parametrize(
-        ("every", "seconds"), [("7", 7.0), ("7s", 7.0), ("7.5s", 7.5), ("500ms", 0.5), ("2m", 120.0)]
-    )
-    def test_intervals_have_units(self, run: Any, every: str, seconds: float) -> None:
-        """Seconds where none is named."""
-        assert json.loads(run("plan", "--accounts", "1", "--every", every, "--json").out)["every"] == seconds
-
-    @pytest.mark.parametrize(
-        ("product", "pools"),
-        [
-            ((), ["IP /papi"]),
-            (("--product", "pm"), ["IP /papi"]),
-            (("--product", "pm_pro"), ["IP /sapi/v1/portfolio/account", "UID /sapi/v1/portfolio/account"]),
-            (("--product", "span"), ["IP /sapi/v2/portfolio/account"]),
-        ],
-    )
-    def test_a_products_picture_is_read(self, run: Any, product: tuple[str, ...], pools: list[str]) -> None:
-        """Where no endpoint is named."""
-        said = json.loads(run("plan", "--accounts", "40", "--every", "15", *product, "--json").out)
-
-        assert [pool["pool"] for pool in said["pools"]] == pools
-
-    @pytest.mark.parametrize(
-        ("arguments", "why"),
-        [
-            (
-                ("1", "--every=1", "um_account", "nope"),
-                "There is no endpoint 'nope': binance-pm call --help lists them.",
-            ),
-            (("1", "--every=1", "nope", "--json"), "There is no endpoint 'nope': binance-pm call --help lists them."),
-            (("1", "--every=soon"), 'Invalid value "soon" for --every. Such as 5, 5s, 500ms or 2m.'),
-            (("1", "--every=1h"), 'Invalid value "1h" for --every. Such as 5, 5s, 500ms or 2m.'),
-            (
-                ("1", "--every=1", "--floor=1"),
-                "--every is the same for all: --floor and --ceiling are for a plan without",
-            ),
-            (
-                ("1", "um_account", "--product=pm"),
-                "--product stands for the endpoints that are read of it: name one or",
-            ),
-            (("1", "--shard=1/2"), "--shard takes a part of an accounts file: give its path to --accounts."),
-            (("a.toml", "um_account"), "An accounts file says itself what is read: leave out endpoints and --product."),
-            (
-                ("a.toml", "--product=pm"),
-                "An accounts file says itself what is read: leave out endpoints and --product.",
-            ),
-            (("a.toml", "--shard=x"), "--shard 'x' is not of the form i/n, such as 2/3."),
-        ],
-        ids=str,
-    )
-    def test_wrong_usage(self, run: Any, arguments: tuple[str, ...], why: str) -> None:
-        """One line says what is wrong."""
-        ended = run("plan", "--accounts", *arguments)
-
-        assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
-        assert ended.err.startswith(f"binance-pm: {why}")
-
 
 ACCOUNTS = """
 [[accounts]]
@@ -128,95 +17,175 @@ api_secret = {{ env = "NOT_READ" }}
 """
 
 
-class TestPlanOfFile:
-    """``binance-pm plan`` for an accounts file, and without an interval."""
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Return a file of thirty accounts of Portfolio Margin and two of each other product, without their keys."""
+    products = ["pm"] * 30 + ["pm_pro", "span"] * 2
+    tables = [ACCOUNTS.format(label=f"desk-{n}", product=product) for n, product in enumerate(products)]
+    path = tmp_path / "accounts.toml"
+    path.write_text("".join(tables), encoding="utf-8")
+    return str(path)
 
-    @pytest.fixture
-    def path(self, tmp_path: Path) -> str:
-        """Thirty accounts of Portfolio Margin and two of the other products each; their keys are nowhere."""
-        products = ["pm"] * 30 + ["pm_pro", "span"] * 2
-        tables = [ACCOUNTS.format(label=f"desk-{n}", product=product) for n, product in enumerate(products)]
-        path = tmp_path / "accounts.toml"
-        path.write_text("".join(tables), encoding="utf-8")
-        return str(path)
 
-    def test_at_an_interval(self, run: Any, path: str) -> None:
-        """Each account reads what its product needs; no key is opened."""
-        ended = run("plan", "--accounts", path, "--every", "5s")
+def tables_of(out: str) -> list[list[list[str]]]:
+    """Return the words of each row of each table of an output that fits 80 columns."""
+    assert max(map(len, out.splitlines())) <= 80
+    return [[line.split() for line in table.splitlines()[1:]] for table in out.split("\n\n")[:-1]]
 
-        rows = [line.split() for line in ended.out.splitlines()[1:5]]
-        assert (ended.code, max(map(len, ended.out.splitlines())) <= 80) == (1, True)
-        assert [[*row[:2], row[-2]] for row in rows] == [
-            ["IP", "/papi", "9,000"],
-            ["IP", "/sapi/v1/portfolio/account", "120"],
-            ["UID", "/sapi/v1/portfolio/account", "60"],
-            ["IP", "/sapi/v2/portfolio/account", "120"],
-        ]
-        assert run("plan", "--accounts", path, "--every", "9s").code == 0
 
-    def test_as_it_would_be_watched(self, run: Any, path: str) -> None:
-        """How often the calm ones, those in danger and all are read, and what a minute of it takes."""
-        ended = run("plan", "--accounts", path)
+def test_a_fixed_interval_is_compared_with_each_pool(run: Any) -> None:
+    """A pool of a single account is used by one account."""
+    ended = run("plan", "--accounts", "40", "--every", "15", "um_account", "pro_account")
 
-        intervals, pools, verdict = ended.out.split("\n\n")
-        rows = [line.split() for line in intervals.splitlines()]
-        assert (ended.code, ended.err, max(map(len, ended.out.splitlines())) <= 80) == (0, "", True)
-        assert " ".join(rows[0]) == "seconds between readings accounts calm 5 in danger others all in danger"
-        # The five whose readings take most are in danger: they share what polls may use with the others.
-        assert rows[1] == ["account,", "um_account", "30", "15", "2.02", "30.2", "9.07"]
-        assert rows[2:] == [["pro_account", "2", "15", "-", "15", "1"], ["span_account", "2", "15", "-", "15", "1"]]
-        assert pools.splitlines()[1].split() == ["IP", "/papi", "6,000", "5,510", "3,000", "54.4%"]
-        assert verdict == "It fits: while all are calm, each is read every 15 s.\n"
-
-    def test_more_than_fits(self, run: Any) -> None:
-        """Of a number too; the exit code tells that the ceiling does not hold."""
-        ended = run("plan", "--accounts", "200")
-
-        assert (ended.code, ended.err, max(map(len, ended.out.splitlines())) <= 80) == (1, "", True)
-        assert " ".join(ended.out.split("\n\n")[2].split()) == (
-            "It does not fit: it needs 20,000 a minute, a watch plans 4,959 of 6,000: even while all are calm, some "
-            "are read every 60.5 s."
-        )
-        assert run("plan", "--accounts", "200", "--ceiling", "61").code == 0
-
-    def test_json(self, run: Any, path: str) -> None:
-        """The same as one object."""
-        said = json.loads(run("plan", "--accounts", path, "--floor", "2", "--ceiling", "30", "--json").out)
-
-        assert (said["fits"], said["accounts"], said["floor"], said["ceiling"], said["few"]) == (True, 34, 2, 30, 5)
-        assert [(group["read"], group["accounts"], group["calm"]) for group in said["groups"]] == [
-            (["account", "um_account"], 30, 30),
-            (["pro_account"], 2, 30),
-            (["span_account"], 2, 30),
-        ]
-
-    def test_a_part_of_it(self, run: Any, path: str) -> None:
-        """The parts are all of it together."""
-        parts = [json.loads(run("plan", "--accounts", path, "--shard", f"{n}/3", "--json").out) for n in (1, 2, 3)]
-
-        assert sum(part["accounts"] for part in parts) == 34
-        assert all(0 < part["accounts"] < 34 for part in parts)
-
-    @pytest.mark.parametrize(
-        ("arguments", "why"),
+    assert (ended.code, ended.err) == (0, "")
+    assert tables_of(ended.out) == [
         [
-            (("--shard", "4/3"), "there is no shard 4 of 3"),
-            (("--floor", "9", "--ceiling", "3"), "0 < floor <= ceiling <= 900"),
-            (("--ceiling", "901"), "0 < floor <= ceiling <= 900"),
-            (("--shard", "9/999"), "this shard has none of the accounts"),
-        ],
-    )
-    def test_what_cannot_be(self, run: Any, path: str, arguments: tuple[str, ...], why: str) -> None:
-        """One line says why."""
-        ended = run("plan", "--accounts", path, *arguments)
+            ["IP", "/papi", "6,000", "5,510", "800", "14.5%"],
+            ["IP", "/sapi/v1/portfolio/account", "12,000", "11,030", "800", "7.3%"],
+            ["UID", "/sapi/v1/portfolio/account", "180,000", "165,590", "20", "0.0%"],
+        ]
+    ]
+    assert "2.18 s" in ended.out
 
-        assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
-        assert why in ended.err
 
-    def test_a_file_that_is_wrong(self, run: Any, tmp_path: Path) -> None:
-        """All that is wrong with it, in one line; and one that is not there."""
-        path = tmp_path / "accounts.toml"
-        path.write_text(ACCOUNTS.format(label="desk", product="spot"), encoding="utf-8")
+def test_the_shortest_interval_fits(run: Any) -> None:
+    """Every longer interval fits; a shorter one does not."""
+    ended = [run("plan", "--accounts=40", f"--every={n}", "um_account", "account") for n in (10.8, 10.9, 11)]
 
-        assert "line 2 [desk]: product is not one of pm, pm_pro, span" in run("plan", "--accounts", str(path)).err
-        assert "cannot be read" in run("plan", "--accounts", str(tmp_path / "none.toml")).err
+    assert [one.code for one in ended] == [1, 0, 0]
+    assert "--every 10.9s" in " ".join(ended[0].out.split())
+
+
+@pytest.mark.parametrize(("every", "fits"), [("5", False), ("15", True)])
+def test_json(run: Any, every: str, fits: bool) -> None:  # noqa: FBT001 - pytest's parameters are positions
+    """The plan is one object, with the same exit code."""
+    ended = run("plan", "--accounts", "40", "--every", every, "um_account", "account", "--json")
+
+    plan = json.loads(ended.out)
+    (pool,) = plan.pop("pools")
+    shortest = pytest.approx(10.889, abs=1e-3)
+    assert ended.code == int(not fits)
+    assert plan == {"fits": fits, "accounts": 40, "every": float(every), "shortest": shortest}
+    assert (pool["pool"], pool["limit"]) == ("IP /papi", 6_000)
+    assert pool["share"] == pool["needed"] / pool["available"] == pytest.approx(plan["shortest"] / plan["every"])
+
+
+@pytest.mark.parametrize(
+    ("every", "seconds"), [("7", 7.0), ("7s", 7.0), ("7.5s", 7.5), ("500ms", 0.5), ("2m", 120.0), ("0.001", 0.001)]
+)
+def test_intervals_have_units(run: Any, every: str, seconds: float) -> None:
+    """The default unit is the second."""
+    assert json.loads(run("plan", "--accounts", "1", "--every", every, "--json").out)["every"] == seconds
+
+
+@pytest.mark.parametrize(
+    ("product", "pools"),
+    [
+        ((), ["IP /papi"]),
+        (("--product", "pm"), ["IP /papi"]),
+        (("--product", "pm_pro"), ["IP /sapi/v1/portfolio/account", "UID /sapi/v1/portfolio/account"]),
+        (("--product", "span"), ["IP /sapi/v2/portfolio/account"]),
+    ],
+)
+def test_the_endpoints_of_a_product_are_the_default(run: Any, product: tuple[str, ...], pools: list[str]) -> None:
+    """The default product is Portfolio Margin."""
+    plan = json.loads(run("plan", "--accounts", "40", "--every", "15", *product, "--json").out)
+
+    assert [pool["pool"] for pool in plan["pools"]] == pools
+
+
+def test_each_account_of_a_file_reads_the_endpoints_of_its_product(run: Any, path: str) -> None:
+    """No key is read."""
+    ended = run("plan", "--accounts", path, "--every", "5s")
+
+    (rows,) = tables_of(ended.out)
+    assert ended.code == 1
+    assert [[*row[:2], row[-2]] for row in rows] == [
+        ["IP", "/papi", "9,000"],
+        ["IP", "/sapi/v1/portfolio/account", "120"],
+        ["UID", "/sapi/v1/portfolio/account", "60"],
+        ["IP", "/sapi/v2/portfolio/account", "120"],
+    ]
+    assert run("plan", "--accounts", path, "--every", "9s").code == 0
+
+
+def test_an_adaptive_plan_has_the_intervals_of_a_watch(run: Any, path: str) -> None:
+    """The table has the intervals of calm accounts, of five in danger, and of all in danger."""
+    ended = run("plan", "--accounts", path)
+
+    intervals, pools = tables_of(ended.out)
+    assert (ended.code, ended.err) == (0, "")
+    # The five whose readings take most are in danger: they share what polls may use with the others.
+    assert intervals == [
+        ["account,", "um_account", "30", "15", "2.02", "30.2", "9.07"],
+        ["pro_account", "2", "15", "-", "15", "1"],
+        ["span_account", "2", "15", "-", "15", "1"],
+    ]
+    assert pools[0] == ["IP", "/papi", "6,000", "5,510", "3,000", "54.4%"]
+
+
+def test_an_adaptive_plan_fits_if_the_ceiling_holds(run: Any) -> None:
+    """The verdict names the interval that a calm account gets instead of the ceiling."""
+    ended = run("plan", "--accounts", "200")
+
+    assert ended.code == 1
+    assert "20,000" in ended.out
+    assert "60.5 s" in ended.out
+    assert run("plan", "--accounts", "200", "--ceiling", "61").code == 0
+
+
+def test_json_of_an_adaptive_plan(run: Any, path: str) -> None:
+    """The plan is one object with the bounds of the options."""
+    plan = json.loads(run("plan", "--accounts", path, "--floor", "2", "--ceiling", "30", "--json").out)
+
+    assert [plan[name] for name in ("fits", "accounts", "floor", "ceiling", "few")] == [True, 34, 2, 30, 5]
+    assert [(group["read"], group["accounts"], group["calm"]) for group in plan["groups"]] == [
+        (["account", "um_account"], 30, 30),
+        (["pro_account"], 2, 30),
+        (["span_account"], 2, 30),
+    ]
+
+
+def test_the_shards_of_a_file_are_disjoint(run: Any, path: str) -> None:
+    """Together they contain every account once."""
+    shards = [json.loads(run("plan", "--accounts", path, "--shard", f"{n}/3", "--json").out) for n in (1, 2, 3)]
+
+    assert sum(shard["accounts"] for shard in shards) == 34
+    assert all(0 < shard["accounts"] < 34 for shard in shards)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (("FILE", "--shard=4/3"), 1, "4 of 3"),
+        (("FILE", "--shard=9/999"), 1, "this shard"),
+        (("FILE", "--shard=x"), 2, "--shard 'x'"),
+        (("FILE", "--floor=9", "--ceiling=3"), 1, "0 < floor <= ceiling <= 900"),
+        (("FILE", "--ceiling=901"), 1, "0 < floor <= ceiling <= 900"),
+        (("FILE", "um_account"), 2, "--product"),
+        (("NONE", "--every=1"), 1, "cannot be read"),
+        (("1", "--every=1", "nope", "--json"), 2, "'nope'"),
+        (("1", "--every=1h"), 2, '"1h" for --every'),
+        (("1", "--every=-1"), 2, '"-1" for --every. Must be >= 0.001.'),
+        (("1", "--every=nan"), 2, '"nan" for --every. Must be <= 86400.'),
+        (("1", "--every=1441m"), 2, '"1441m" for --every. Must be <= 86400.'),
+        (("1", "--every=1", "--ceiling=9"), 2, "--every"),
+        (("-1", "--every=1"), 2, '"-1" for --accounts. Must be >= 1.'),
+    ],
+    ids=str,
+)
+def test_invalid_options(run: Any, path: str, arguments: tuple[str, ...], code: int, why: str) -> None:
+    """One line on stderr says what is wrong."""
+    places = {"FILE": path, "NONE": f"{path}.none"}
+    ended = run("plan", f"--accounts={places.get(arguments[0], arguments[0])}", *arguments[1:])
+
+    assert (ended.code, ended.out, ended.err.count("\n")) == (code, "", 1)
+    assert why in ended.err
+
+
+def test_mistakes_in_a_file_are_reported(run: Any, tmp_path: Path) -> None:
+    """The line names the account."""
+    path = tmp_path / "accounts.toml"
+    path.write_text(ACCOUNTS.format(label="desk", product="spot"), encoding="utf-8")
+
+    assert "line 2 [desk]" in run("plan", "--accounts", str(path)).err

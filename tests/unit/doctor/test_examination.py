@@ -1,12 +1,12 @@
-"""An examination as a program makes it: in order, in a bounded time, and by nothing but queries."""
+"""An examination by a program: in order, within its time limit, and by reads only."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
-import msgspec
 import pytest
 
 from binance_pm.budget import Budget
@@ -15,6 +15,7 @@ from binance_pm.doctor.check import Report
 from binance_pm.signing import Secret
 from binance_pm.testing import Fault, Sandbox, running_sandbox
 from tests.support.raw_server import serve_raw, silent
+from tests.support.waiting import eventually
 
 PAPI, V1, V2 = "/papi/v1/account", "/sapi/v1/portfolio/account", "/sapi/v2/portfolio/account"
 PRO = (
@@ -23,32 +24,45 @@ PRO = (
 )
 
 
-def subject_of(pm: Sandbox, place: int = 0) -> Target:
-    """An account of the local exchange."""
+def target_of(pm: Sandbox, place: int = 0, **options: Any) -> Target:
+    """Return an account of the local exchange."""
     account = pm.accounts[place]
-    return Target(
-        label=account.label, origin="here", api_key=Secret(account.api_key), secret=Secret(account.api_secret)
+    keys = {"api_key": Secret(account.api_key), "secret": Secret(account.api_secret)}
+    return Target(label=account.label, origin="here", **keys, **options)
+
+
+async def examined(pm: Sandbox, *targets: Target) -> list[Check]:
+    """Examine accounts of the local exchange, by default the first."""
+    checks: list[Check] = []
+    await examine(
+        targets or [target_of(pm)], checks.append, papi_url=pm.base_url, sapi_url=pm.base_url, budget=pm.budget
     )
+    return checks
 
 
-def place_of(pm: Sandbox) -> Any:
-    """The options that lead to the local exchange."""
-    return {"papi_url": pm.base_url, "sapi_url": pm.base_url, "budget": pm.budget}
+def by_name(checks: Sequence[Check], label: str | None = None) -> dict[str, Check]:
+    """Return the checks by name, of all accounts or of one."""
+    return {check.name: check for check in checks if label in {None, check.target}}
 
 
-def test_checks_are_told_in_their_order_as_they_come() -> None:
-    """One that is early waits for those before it; what never comes is not checked."""
-    told: list[Check] = []
-    report = Report([("configuration", ""), ("clock", "host"), ("egress", "host"), ("limits", "")], told.append)
+def refusing(path: str, code: int) -> Fault:
+    """Return the refusal of all calls of one endpoint."""
+    return Fault(path=path, status=400, code=code, msg="no", times=None)
+
+
+def test_checks_are_reported_in_their_order() -> None:
+    """An early check waits for the checks before it; a missing check is not checked."""
+    checks: list[Check] = []
+    report = Report([("configuration", ""), ("clock", "host"), ("egress", "host"), ("limits", "")], checks.append)
     report.put(Check("egress", "host", "ok", "first"))
-    early = len(told)
+    early = len(checks)
     report.put(Check("configuration", "", "ok", "second"))
     report.put(Check("configuration", "", "failed", "twice"))
     report.skip(("clock",), "host", "third")
     report.close("no time")
 
     assert early == 0
-    assert [(one.name, one.verdict, one.finding) for one in told] == [
+    assert [(check.name, check.verdict, check.finding) for check in checks] == [
         ("configuration", "ok", "second"),
         ("clock", "not checked", "third"),
         ("egress", "ok", "first"),
@@ -56,212 +70,148 @@ def test_checks_are_told_in_their_order_as_they_come() -> None:
     ]
 
 
-async def test_it_ends_in_time() -> None:
-    """Whoever does not answer is left, and each check is told all the same."""
-    told: list[Check] = []
-    subject = Target(origin="here", api_key=Secret("k" * 64), secret=Secret("s" * 64))
+async def test_ends_within_its_time_limit() -> None:
+    """If a host does not respond, the other checks are still reported."""
+    checks: list[Check] = []
+    target = Target(origin="here", api_key=Secret("k" * 64), secret=Secret("s" * 64))
     with serve_raw(silent) as server:
         began = time.monotonic()
-        await examine([subject], told.append, papi_url=server.url, sapi_url=server.url, budget=Budget(), seconds=0.3)
+        await examine([target], checks.append, papi_url=server.url, sapi_url=server.url, budget=Budget(), seconds=0.3)
 
     assert time.monotonic() - began < 5
-    assert {one.name: one.finding for one in told if one.verdict == "not checked"} | {"tls": ""} == {
-        "clock": "0.3 s had passed",
-        "tls": "",
-        "key": "0.3 s had passed",
-        "permissions": "0.3 s had passed",
-        "product": "0.3 s had passed",
-        "budget": "nothing was answered that tells a count",
-        "account": "0.3 s had passed",
-        "limits": "nothing was answered",
-    }
+    late = {check.name for check in checks if "0.3 s" in check.finding}
+    assert late == {"clock", "key", "permissions", "product", "account"}
+    assert {check.name for check in checks if check.verdict == "not checked"} == late | {"tls", "budget", "limits"}
 
 
 @pytest.mark.parametrize(
     ("status", "body"),
     [(451, b""), (403, b"<p>The distribution is configured to block access from your country.</p>")],
 )
-async def test_a_place_that_is_not_served_is_told_once(status: int, body: bytes) -> None:
-    """However the exchange says so; the host is not asked for more."""
-    told: list[Check] = []
+async def test_a_country_that_is_not_served_is_reported_once(status: int, body: bytes) -> None:
+    """Neither form of the refusal leads to further requests."""
     with running_sandbox(accounts=1) as pm:
         pm.inject(Fault(status=status, body=body, times=None))
-        await examine([subject_of(pm)], told.append, **place_of(pm))
-        asked = {request.path for request in pm.exchange.requests}
+        checks = await examined(pm)
+        paths = {request.path for request in pm.exchange.requests}
 
-    assert {one.verdict for one in told if one.name in {"permissions", "product", "account"}} == {"not checked"}
-    assert all("from a country that it serves" in one.advice for one in told if one.name == "clock")
-    assert asked == {"/papi/v1/time"}
+    assert {check.verdict for check in checks if check.name in {"permissions", "product", "account"}} == {"not checked"}
+    assert by_name(checks)["clock"].advice
+    assert paths == {"/papi/v1/time"}
 
 
-async def test_cancelling_leaves_nothing_open() -> None:
-    """Within a second."""
+async def test_cancelling_leaves_no_connection_open() -> None:
+    """The connections are closed within a second."""
     with running_sandbox(accounts=1) as pm:
         pm.inject(Fault(delay=30, times=None))
         with anyio.move_on_after(0.5):
-            await examine([subject_of(pm)], lambda _: None, **place_of(pm))
-        with anyio.fail_after(1):
-            while pm.exchange.open_connections:  # noqa: ASYNC110 - its server runs in another thread
-                await anyio.sleep(0.01)
-
-
-def refusing(path: str, code: int) -> Fault:
-    """The exchange refuses one endpoint for good."""
-    return Fault(path=path, status=400, code=code, msg="no", times=None)
+            await examined(pm)
+        await eventually(lambda: not pm.exchange.open_connections, seconds=1)
 
 
 @pytest.mark.parametrize(
-    ("refused", "what"),
+    ("codes", "options", "verdict", "texts"),
     [
-        ((V1, V2), "Portfolio Margin (pm): account can be read"),
-        ((PAPI, V2), "Portfolio Margin Pro (pm_pro): pro_account can be read"),
+        ({V1: -21001, V2: -21001}, {}, "ok", ("(pm)", "account can be read")),
+        ({PAPI: -2015, V2: -21001}, {}, "ok", ("(pm_pro)", "pro_account can be read")),
+        ({}, {"product": "pm_pro", "read": ("pro_account",)}, "warning", ('product = "span"',)),
+        ({PAPI: -2015, V1: -21001, V2: -21001}, {"product": "pm", "read": ("account",)}, "failed", ("Enable",)),
     ],
 )
-async def test_the_product_is_what_answers(refused: tuple[str, str], what: str) -> None:
-    """By what the account says of itself, or by the endpoint that serves it."""
-    told: list[Check] = []
+async def test_the_product_is_compared_with_the_file(
+    codes: dict[str, int], options: dict[str, Any], verdict: str, texts: tuple[str, ...]
+) -> None:
+    """The product is known from the response, or from the endpoint that responds; the key itself is accepted."""
     with running_sandbox(accounts=1) as pm:
-        pm.inject(*(refusing(path, -2015 if path == PAPI else -21001) for path in refused), Fault(path=V1, body=PRO))
-        await examine([subject_of(pm)], told.append, **place_of(pm))
+        bodies = [Fault(path=V1, body=PRO)] if not options else []
+        pm.inject(*(refusing(path, code) for path, code in codes.items()), *bodies)
+        checks = by_name(await examined(pm, target_of(pm, **options)))
 
-    (product,) = [one for one in told if one.name == "product"]
-    assert (product.verdict, product.finding) == ("ok", what)
-
-
-async def test_a_file_that_names_another_product_is_told() -> None:
-    """All that is read answers, so it is a warning."""
-    told: list[Check] = []
-    with running_sandbox(accounts=1) as pm:
-        subject = Target(
-            label="desk",
-            origin="here",
-            api_key=Secret(pm.accounts[0].api_key),
-            secret=Secret(pm.accounts[0].api_secret),
-            product="pm_pro",
-            read=("pro_account",),
-        )
-        await examine([subject], told.append, **place_of(pm))
-
-    (product,) = [one for one in told if one.name == "product"]
-    assert (product.verdict, product.advice) == ("warning", 'Write product = "span" in the accounts file.')
-
-
-async def test_a_file_that_names_an_account_without_portfolio_margin_is_told() -> None:
-    """The other products' endpoints are asked to tell why its own is refused."""
-    told: list[Check] = []
-    with running_sandbox(accounts=1) as pm:
-        pm.inject(refusing(PAPI, -2015), refusing(V1, -21001), refusing(V2, -21001))
-        subject = msgspec.structs.replace(subject_of(pm), product="pm", read=("account",))
-        await examine([subject], told.append, **place_of(pm))
-
-    found = {one.name: one for one in told}
-    assert (found["permissions"].verdict, found["product"].verdict) == ("ok", "failed")
-    assert found["product"].advice.startswith("Enable Portfolio Margin")
+    product = checks["product"]
+    assert (checks["permissions"].verdict, product.verdict) == ("ok", verdict)
+    assert all(text in product.finding + product.advice for text in texts)
 
 
 async def test_counts_are_not_read_at_the_turn_of_a_minute() -> None:
-    """There it is not known of which minute they are, and others would not be seen."""
-    told: list[Check] = []
+    """A count near the turn could belong to either minute, and would hide external usage."""
     with running_sandbox(accounts=1) as pm:
         pm.inject(Fault(path=PAPI, headers={"x-mbx-used-weight-1m": "4000"}), Fault(skew=59.3 - time.time() % 60))
-        await examine([subject_of(pm)], told.append, **place_of(pm))
-        (arrival,) = [one for one in pm.exchange.requests if one.path == PAPI]
+        checks = await examined(pm)
+        (arrival,) = [request for request in pm.exchange.requests if request.path == PAPI]
 
     assert 0.9 < arrival.time % 60 < 50
-    assert {one.name: one.verdict for one in told}["budget"] == "warning"
+    assert by_name(checks)["budget"].verdict == "warning"
 
 
-async def test_a_part_that_cannot_be_read_is_told() -> None:
-    """The key works, and yet the account could not be watched."""
-    told: list[Check] = []
+async def test_an_endpoint_of_the_file_that_cannot_be_read_fails_the_product() -> None:
+    """The key works, but the account could not be watched."""
     with running_sandbox(accounts=1) as pm:
         pm.inject(Fault(path=PAPI, status=500, body=b"", times=None))
-        subject = msgspec.structs.replace(subject_of(pm), product="pm", read=("account", "um_account"))
-        await examine([subject], told.append, **place_of(pm))
+        checks = by_name(await examined(pm, target_of(pm, product="pm", read=("account", "um_account"))))
 
-    found = {one.name: one for one in told}
-    assert (found["permissions"].finding, found["product"].verdict) == ("a signed read works: um_account", "failed")
-    assert found["product"].finding.startswith("account: ")
-    assert found["account"].verdict == "not checked"
+    assert (checks["permissions"].verdict, checks["product"].verdict) == ("ok", "failed")
+    assert checks["product"].finding.startswith("account: ")
+    assert checks["account"].verdict == "not checked"
 
 
-async def test_a_ban_that_is_known_is_told_and_nothing_is_sent() -> None:
-    """As after a restart: it was kept."""
-    told: list[Check] = []
+async def test_a_known_ban_is_reported_and_nothing_is_sent() -> None:
+    """The budget remembers the ban of the previous examination."""
     with running_sandbox(accounts=1) as pm:
         pm.inject(Fault(status=418, code=-1003, msg="banned", headers={"Retry-After": "20"}))
-        await examine([subject_of(pm)], lambda _: None, **place_of(pm))
+        await examined(pm)
         before, began = len(pm.exchange.requests), time.monotonic()
-        await examine([subject_of(pm)], told.append, **place_of(pm))
+        checks = by_name(await examined(pm))
         took = time.monotonic() - began
         arrived = len(pm.exchange.requests) - before
 
-    found = {one.name: one for one in told}
     assert took < 5
-    assert (arrived, found["clock"].verdict, found["limits"].verdict) == (0, "failed", "failed")
-    assert "banned this IP: nothing may be sent for" in found["limits"].finding
-    assert {found[name].verdict for name in ("permissions", "product", "budget", "account")} == {"not checked"}
+    assert (arrived, checks["clock"].verdict, checks["limits"].verdict) == (0, "failed", "failed")
+    assert {checks[name].verdict for name in ("permissions", "product", "budget", "account")} == {"not checked"}
 
 
-async def test_many_accounts_weigh_what_they_read() -> None:
-    """Each reads its own product's endpoint; the clock is asked once for all."""
-    told: list[Check] = []
+async def test_each_account_reads_only_its_own_endpoints() -> None:
+    """The clock is requested once for all accounts."""
     with running_sandbox(accounts=20) as pm:
-        subjects = [
-            Target(
-                label=account.label,
-                origin="here",
-                api_key=Secret(account.api_key),
-                secret=Secret(account.api_secret),
-                product="span",
-                read=("span_account",),
-            )
-            for account in pm.accounts
-        ]
-        await examine(subjects, told.append, **place_of(pm))
+        targets = [target_of(pm, place, product="span", read=("span_account",)) for place in range(20)]
+        checks = await examined(pm, *targets)
         arrived = len(pm.exchange.requests)
 
-    assert (arrived, {one.verdict for one in told if one.name == "permissions"}) == (22, {"ok"})
-    assert [one.target for one in told if one.name == "account"] == [account.label for account in pm.accounts]
-    assert told[-1].finding.endswith("this examination weighed 102")
+    assert (arrived, {check.verdict for check in checks if check.name == "permissions"}) == (22, {"ok"})
+    assert [check.target for check in checks if check.name == "account"] == [account.label for account in pm.accounts]
+    assert checks[-1].finding.endswith(" 102")
 
 
-def test_no_text_of_a_subject_shows_its_key() -> None:
-    """Neither does what is told of one that is incomplete."""
-    whole = {"BINANCE_PM_API_KEY": "k" * 64, "BINANCE_PM_API_SECRET": "s" * 64}
-    subject = target_from_environment(whole)
+def test_no_text_of_a_target_shows_its_key() -> None:
+    """The same holds for the check of an incomplete account."""
+    keys = {"BINANCE_PM_API_KEY": "k" * 64, "BINANCE_PM_API_SECRET": "s" * 64}
+    target = target_from_environment(keys)
+    incomplete = target_from_environment({"BINANCE_PM_API_KEY": "k" * 64})
 
-    assert isinstance(subject, Target)
-    assert not {"k" * 64, "s" * 64} & {piece.strip("'\"") for piece in repr(subject).replace("=", " ").split()}
-    assert isinstance(target_from_environment({"BINANCE_PM_API_KEY": "k" * 64}), Check)
-    both = target_from_environment(whole | {"BINANCE_PM_PRIVATE_KEY_FILE": "key.pem"})
-    assert isinstance(both, Check)
-    assert both.finding == "both BINANCE_PM_API_SECRET and BINANCE_PM_PRIVATE_KEY_FILE are set"
+    assert isinstance(target, Target)
+    assert isinstance(incomplete, Check)
+    assert not any(text in f"{target!r}{incomplete!r}" for text in ("k" * 20, "s" * 20))
 
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("amount", ["1e999999999", "sNaN", "1_0"])
-async def test_an_odd_amount_is_a_failure_of_one_account(amount: str) -> None:
-    """The account with the amount fails by the name of the field, soon; the other is examined as ever."""
-    told: list[Check] = []
+async def test_an_implausible_amount_fails_only_its_account(amount: str) -> None:
+    """The finding names the field, and the other account is examined as usual."""
     with running_sandbox(accounts=2) as pm:
         body = PRO.replace(b'"uniMMR":"3"', f'"uniMMR":"{amount}"'.encode())
-        for path in (PAPI, V1, V2):
-            pm.inject(Fault(path=path, account=pm.accounts[0].label, body=body, times=None))
-        await examine([subject_of(pm), subject_of(pm, 1)], told.append, **place_of(pm))
+        pm.inject(*(Fault(path=path, account=pm.accounts[0].label, body=body, times=None) for path in (PAPI, V1, V2)))
+        checks = await examined(pm, target_of(pm), target_of(pm, 1))
 
-    odd, good = ({one.name: one for one in told if one.target == account.label} for account in pm.accounts)
+    odd, good = (by_name(checks, account.label) for account in pm.accounts)
     assert odd["permissions"].verdict == "failed"
     assert "$.uniMMR" in odd["permissions"].finding
     assert {good[name].verdict for name in ("key", "permissions", "product")} == {"ok"}
 
 
-async def test_an_account_that_cannot_be_examined_is_its_own_failure() -> None:
-    """Whatever goes wrong with one account, the others are examined as ever."""
-    told: list[Check] = []
+async def test_an_unexpected_error_fails_only_its_account() -> None:
+    """The other account is examined as usual."""
     with running_sandbox(accounts=2) as pm:
         odd = Target(label="odd", origin="here", api_key=Secret(b"\xff" * 64), secret=Secret("s" * 64))
-        await examine([odd, subject_of(pm)], told.append, **place_of(pm))
+        checks = await examined(pm, odd, target_of(pm))
 
-    assert {one.verdict for one in told if one.target == pm.accounts[0].label} == {"ok"}
-    assert "failed" in {one.verdict for one in told if one.target == "odd"}
+    assert {check.verdict for check in by_name(checks, pm.accounts[0].label).values()} == {"ok"}
+    assert "failed" in {check.verdict for check in by_name(checks, "odd").values()}

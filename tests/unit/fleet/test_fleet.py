@@ -295,7 +295,9 @@ def test_external_usage_of_the_whole_limit_is_reported() -> None:
     assert {event.waiting.reason for event in events_of(Stale, events)} <= {"minute", "reserve", "pace"}
     named = [event.reason for event in events_of(Stale, events) if event.waiting.external]
     assert named
-    assert all(re.search(r"waiting for weight: others used [\d,]+ of 6,000 of /papi", reason) for reason in named)
+    assert all(
+        re.search(r"waiting for weight: other programs used [\d,]+ of 6,000 of /papi", reason) for reason in named
+    )
     assert [event.is_tight for event in events_of(BudgetTight, events)] == [True]
 
 
