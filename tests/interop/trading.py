@@ -93,7 +93,7 @@ class Trial:
         return await answer if inspect.isawaitable(answer) else answer
 
     def _check_books(self, product: str) -> None:
-        """Compare trades, income and position, as the client read them, with the orders and the position on record."""
+        """Compare trades, income, position and wallet, as the client read them, with the records of the exchange."""
         exchange, account, answers = self.served.exchange, self.served.account, self._answers
         trades = answers[f"{product}.trades"]
         symbol = trades[0]["symbol"]
@@ -116,6 +116,8 @@ class Trial:
             rows = attrgetter(product)(exchange.statement(account))
             held = sum(row.amount for row in rows if row.symbol == symbol)
             assert _sum(answers[f"{product}.position_risk"], "positionAmt") == held
+        wallet = next(row["umWalletBalance"] for row in answers["balance"] if row["asset"] == "USDT")
+        assert wallet == f"{exchange.statement(account).wallet:.8f}"
 
     async def read(self, name: str, parameters: Mapping[str, str]) -> Any:
         """Return what the exchange tells our client, which has decoded it completely."""
