@@ -1,7 +1,8 @@
 """Everything that is checked: `nox` runs it all, `nox -s lint` one of it.
 
 All of it is installed as `pylock.toml` says, so it passes next year with the versions that pass today. `nox -s newest`
-and `nox -s lowest` run the tests with the newest releases and with the lowest that pyproject.toml allows.
+and `nox -s lowest` run the tests with the newest releases and with the lowest that pyproject.toml allows. `nox -s
+interop_node` is not among the default sessions, because npm needs a registry too.
 """
 
 from __future__ import annotations
@@ -139,9 +140,27 @@ def lock(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Other people's clients against the local exchange; arguments go to pytest."""
+    """Clients of other authors against the local exchange; arguments go to pytest."""
     install(session, "-e", ".[sandbox]", *group("tests"), *group("interop"))
     session.run("pytest", "tests/interop", *session.posargs)
+
+
+@nox.session
+def interop_node(session: nox.Session) -> None:
+    """The npm package `binance` against the local exchange; arguments go to pytest.
+
+    The package comes from the registry in npm's configuration, in the versions and with the hashes of its lock file.
+    """
+    if not (shutil.which("node") and shutil.which("npm")):
+        session.skip("node and npm are not installed")
+    install(session, "-e", ".[sandbox]", *group("tests"))
+    folder = session.create_tmp()
+    for file in ("package.json", "package-lock.json"):
+        shutil.copy(Path("tests/interop/node", file), folder)
+    options = ("--ignore-scripts", "--no-audit", "--no-fund")
+    session.run("npm", "ci", f"--prefix={folder}", *options, external=True)
+    environment = {"NODE_PATH": str(Path(folder, "node_modules"))}
+    session.run("pytest", "tests/interop/test_node.py", *session.posargs, env=environment)
 
 
 @nox.session

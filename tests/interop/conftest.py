@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Generator
+from contextlib import contextmanager
 
 import pytest
 
+from binance_pm import Client
 from binance_pm.sandbox import Account, Exchange, serve
 from binance_pm.sandbox.keys import Key
 from binance_pm.sandbox.messages import Arrival
 from binance_pm.sandbox.rules import find_endpoint
+from tests.interop.steps import SCRIPTS
+from tests.interop.trading import Trade, Trader, Trial
 
 
 class LastTold:
@@ -18,24 +23,30 @@ class LastTold:
 
     def __init__(self) -> None:
         self.told = 0.0
+        self.stands = False
 
     def __call__(self) -> float:
         """Seconds since the epoch."""
-        self.told = time.time()
+        if not self.stands:
+            self.told = time.time()
         return self.told
 
 
 class Served:
-    """An exchange of two accounts on a loopback socket.
+    """An exchange on a loopback socket.
 
     Attributes:
         exchange: what is served.
         url: where it answers.
+        client: the name of the client that uses it.
+        ours: how many of the requests came from our client.
     """
 
     def __init__(self, exchange: Exchange, url: str, clock: LastTold) -> None:
         self.exchange = exchange
         self.url = url
+        self.client = ""
+        self.ours = 0
         self._clock = clock
 
     @property
@@ -55,6 +66,15 @@ class Served:
         name = find_endpoint("GET", path).name
         return self.exchange.respond(name, dict(self.last.params), self.account, self._clock.told)
 
+    @contextmanager
+    def at_the_last_moment(self) -> Generator[None]:
+        """Stop the clock at the last response of the exchange, so that the next response can be equal."""
+        self._clock.stands = True
+        try:
+            yield
+        finally:
+            self._clock.stands = False
+
 
 def _minute_that_begins_now() -> float:
     """A length of the minute, a hair over 60 seconds, by which one has just begun: no test sees it turn."""
@@ -62,13 +82,39 @@ def _minute_that_begins_now() -> float:
     return now / (now // 60)
 
 
+REQUESTS: Counter[str] = Counter()
+"""How many requests each of the other clients sent in this run."""
+STEPS: Counter[str] = Counter()
+"""How many of these requests were steps of `tests.interop.steps`, which are compared field by field."""
+ENDPOINTS_USED: defaultdict[str, set[str]] = defaultdict(set)
+"""The endpoints that these steps called."""
+
+
+@contextmanager
+def _serving(clock: LastTold, exchange: Exchange) -> Generator[Served]:
+    with serve(exchange) as url:
+        served = Served(exchange, url, clock)
+        yield served
+    if served.client:
+        REQUESTS[served.client] += len(exchange.requests) - served.ours
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what each client did."""
+    if not REQUESTS:
+        return
+    terminalreporter.section("requests to the local exchange by client")
+    terminalreporter.line(f"{'client':<28} {'requests':>8} {'steps':>6} {'endpoints':>9}")
+    for client, requests in sorted(REQUESTS.items()):
+        terminalreporter.line(f"{client:<28} {requests:>8} {STEPS[client]:>6} {len(ENDPOINTS_USED[client]):>9}")
+
+
 @pytest.fixture
 def served() -> Generator[Served]:
     """An exchange with the real limits."""
     clock = LastTold()
-    exchange = Exchange(accounts=2, clock=clock)
-    with serve(exchange) as url:
-        yield Served(exchange, url, clock)
+    with _serving(clock, Exchange(accounts=2, clock=clock)) as served:
+        yield served
 
 
 @pytest.fixture
@@ -78,8 +124,33 @@ def narrow() -> Generator[Served]:
     exchange = Exchange(
         accounts=2, clock=clock, minute=_minute_that_begins_now(), limits={"papi": 20, "sapi-ip": 5, "sapi-uid": 5}
     )
-    with serve(exchange) as url:
-        yield Served(exchange, url, clock)
+    with _serving(clock, exchange) as served:
+        yield served
+
+
+@pytest.fixture
+def trading() -> Generator[Served]:
+    """An exchange with an account whose margin suffices for all orders."""
+    clock = LastTold()
+    with _serving(clock, Exchange(accounts=[Account("desk", uni_mmr="50")], clock=clock)) as served:
+        yield served
+
+
+@pytest.fixture(params=SCRIPTS)
+def trade(request: pytest.FixtureRequest, trading: Served) -> Trade:
+    """Let a client do the steps of one product, and count them."""
+
+    async def run(trader: Trader) -> None:
+        account = trading.account
+        async with Client(
+            account.api_key, account.api_secret, papi_url=trading.url, sapi_url=trading.url, label=account.label
+        ) as ours:
+            trial = Trial(trading, ours, trader)
+            await trial.run(request.param)
+        STEPS[trading.client] += trial.steps.total()
+        ENDPOINTS_USED[trading.client] |= trial.steps.keys()
+
+    return run
 
 
 @pytest.fixture(params=["hmac", "ed25519", "rsa"])

@@ -13,11 +13,15 @@ import ccxt
 import ccxt.async_support
 import pytest
 
+from binance_pm import ENDPOINTS
+from binance_pm.endpoint import Endpoint
 from binance_pm.sandbox.facts import OFFENCES_BEFORE_BAN
+from tests.interop.trading import Trader
 
 if TYPE_CHECKING:
     from binance_pm.sandbox.keys import Key
     from tests.interop.conftest import Served
+    from tests.interop.trading import Trade
 
 READS = {
     "/papi/v1/account": lambda client: client.papi_get_account(),
@@ -47,6 +51,7 @@ def options(served: Served, api_key: str, secret: str) -> dict[str, Any]:
 @contextmanager
 def opened(served: Served, api_key: str, secret: str) -> Generator[ccxt.binance]:
     """The blocking client."""
+    served.client = "ccxt"
     client = ccxt.binance(options(served, api_key, secret))
     try:
         yield client
@@ -57,8 +62,40 @@ def opened(served: Served, api_key: str, secret: str) -> Generator[ccxt.binance]
 @asynccontextmanager
 async def opened_async(served: Served, api_key: str, secret: str) -> AsyncGenerator[ccxt.async_support.binance]:
     """The asynchronous client."""
+    served.client = "ccxt, asynchronous"
     async with ccxt.async_support.binance(options(served, api_key, secret)) as client:
         yield client
+
+
+def method(client: Any, endpoint: Endpoint[Any]) -> Any:
+    """Return the method for an endpoint, which ccxt names by verb and path; None if there is none."""
+    _, family, version, *path = endpoint.path.split("/")
+    prefix = family if version == "v1" else family + version
+    words = [prefix, endpoint.method, *"-".join(path).split("-")]
+    return getattr(client, "_".join(map(str.lower, words)), None)
+
+
+def trader(client: Any) -> Trader:
+    """The client as a function."""
+    # It signs every request, and the exchange refuses parameters that an endpoint does not have: -1101.
+    offered = {
+        name
+        for name, endpoint in ENDPOINTS.items()
+        if endpoint.security != "MARKET_DATA" and method(client, endpoint) is not None
+    }
+    return Trader(offered, lambda name, parameters: method(client, ENDPOINTS[name])(dict(parameters)))
+
+
+async def test_trades(trading: Served, trade: Trade) -> None:
+    """It places, amends, queries and cancels orders, and reads the account, as our client does."""
+    with opened(trading, trading.account.api_key, trading.account.api_secret) as client:
+        await trade(trader(client))
+
+
+async def test_trades_async(trading: Served, trade: Trade) -> None:
+    """The asynchronous client does as well."""
+    async with opened_async(trading, trading.account.api_key, trading.account.api_secret) as client:
+        await trade(trader(client))
 
 
 @pytest.mark.parametrize("path", READS)

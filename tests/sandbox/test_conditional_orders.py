@@ -163,6 +163,22 @@ async def test_a_cm_conditional_order_moves_to_the_history(desk: Desk) -> None:
     assert (order["origQty"], order["status"]) == ("5", "FILLED")
 
 
+async def test_only_a_trailing_stop_of_cm_has_its_fields(desk: Desk) -> None:
+    """A stop leaves them out."""
+    stop = await desk("POST", "cm/conditional/order", **CM, strategyType="STOP_MARKET", stopPrice="59000")
+    trailing = await desk(
+        "POST",
+        "cm/conditional/order",
+        **(CM | {"newClientStrategyId": "other"}),
+        strategyType="TRAILING_STOP_MARKET",
+        callbackRate="1",
+        activationPrice="61000",
+    )
+
+    assert trailing.keys() - stop.keys() == {"activatePrice", "priceRate"}
+    assert (trailing["activatePrice"], trailing["priceRate"]) == ("61000.00", "1")
+
+
 @pytest.mark.parametrize(("days", "code"), [(7, None), (7.001, -2013)])
 async def test_an_unfilled_cm_conditional_order_is_forgotten_after_seven_days(
     desk: Desk, days: float, code: int | None

@@ -19,6 +19,7 @@ from binance_pm import ENDPOINTS, Budget, Client, Session
 from binance_pm.declaration import Namespace, delete, get
 from binance_pm.endpoint import Endpoint, Registry
 from binance_pm.wire import Model
+from tests.support.encoded import encoded
 from tests.support.sample import SAMPLES, Variant, sample_of
 
 SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
@@ -39,41 +40,6 @@ def cases_of(name: str) -> list[Any]:
 
 
 CASES = [case for name in ENDPOINTS for case in cases_of(name)]
-
-
-def encoded(value: object, like: Any) -> Any:
-    """Return a decoded response as JSON again.
-
-    What the type cannot tell is taken from the sample: whether a missing amount was empty text or null or left out, and
-    whether a number was sent as text.
-    """
-    match value:
-        case msgspec.Struct():
-            fields = {field.encode_name: getattr(value, field.name) for field in msgspec.structs.fields(value)}
-            return {
-                name: encoded(one, like[name] if isinstance(like, dict) and name in like else None)
-                for name, one in fields.items()
-                if one is not None or (isinstance(like, dict) and name in like)
-            }
-        case list():
-            return [encoded(one, other) for one, other in zip(cast("list[object]", value), like, strict=True)]
-        case dict():
-            return {key: encoded(one, like[key]) for key, one in cast("dict[str, object]", value).items()}
-        case _:
-            return scalar(value, like)
-
-
-def scalar(value: object, like: Any) -> Any:
-    """Return an amount, a number, a text or None in the form that the sample has."""
-    match value:
-        case None:
-            return "" if like == "" else None
-        case Decimal():
-            return type(like)(value) if isinstance(like, int | float) else format(value, "f")
-        case int() if isinstance(like, str):
-            return str(value)
-        case _:
-            return value
 
 
 def structs_in(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.StructType]:

@@ -297,6 +297,8 @@ def _algo(record: ConditionalRecord) -> Fields:
 
 def _strategy(record: ConditionalRecord) -> Fields:
     contract = record.contract
+    # Left out for a stop, as in real answers of 2024-02.
+    trailing = {"activatePrice": contract.price_text(record.activate_price), "priceRate": str(record.callback_rate)}
     return {
         "newClientStrategyId": record.client_id,
         "strategyId": record.number,
@@ -312,9 +314,7 @@ def _strategy(record: ConditionalRecord) -> Fields:
         "bookTime": record.time,
         "updateTime": record.update_time,
         "timeInForce": record.time_in_force,
-        "activatePrice": contract.price_text(record.activate_price) if record.is_trailing else None,
-        "priceRate": str(record.callback_rate) if record.is_trailing else None,
-    }
+    } | (trailing if record.is_trailing else {})
 
 
 def _protection(record: ConditionalRecord) -> Fields:
