@@ -23,13 +23,13 @@ from binance_pm.session import Session
 from binance_pm.transport.httpx import HttpxLike, asgi_transport
 
 try:
-    from binance_pm.sandbox import WRITE_FAULTS, Account, Exchange, Fault, create_app, serve
+    from binance_pm.sandbox import WRITE_FAULTS, Exchange, Fault, SimulatedAccount, create_app, serve
 except ImportError as _missing:
     raise ImportError(
         f"the local exchange needs the extra `sandbox`: {installation('sandbox')}", name=_missing.name
     ) from _missing
 
-__all__ = ["WRITE_FAULTS", "Account", "Exchange", "Fault", "Sandbox", "running_sandbox", "sandbox"]
+__all__ = ["WRITE_FAULTS", "Exchange", "Fault", "Sandbox", "SimulatedAccount", "running_sandbox", "sandbox"]
 
 _POOLS: Final[dict[str, tuple[Family, LimitType]]] = {
     "papi": ("papi", LimitType.IP),
@@ -70,7 +70,7 @@ class Sandbox:
         return f"Sandbox({self.base_url}, {len(self.accounts)} accounts)"
 
     @property
-    def accounts(self) -> list[Account]:
+    def accounts(self) -> list[SimulatedAccount]:
         """The accounts, in the order of their labels."""
         return self.exchange.accounts
 

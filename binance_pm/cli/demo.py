@@ -18,7 +18,7 @@ from binance_pm.cli.dashboard.table import table
 from binance_pm.cli.output import Output, clock_time, print_event, stamped_logs
 from binance_pm.cli.watch import dispatch, fills_screen, show
 from binance_pm.fleet import Fleet, FleetEvent, FleetState, Member, Reading
-from binance_pm.sandbox import Account, Exchange, Fault, serve
+from binance_pm.sandbox import Exchange, Fault, SimulatedAccount, serve
 from binance_pm.testing import Sandbox
 
 WARN: Final = "1.5"
@@ -86,7 +86,7 @@ def made_exchange(*, seed: int, clock: Callable[[], float]) -> Exchange:
     """Return the local exchange, in a market that falls and rises faster than usual."""
     # The last account also holds a contract settled in BTC, so its profit has no sum in dollars.
     accounts = [
-        Account(f"account-{place:02}", seed=seed, uni_mmr=start, holds_ethbtc=place == len(_STARTS))
+        SimulatedAccount(f"account-{place:02}", seed=seed, uni_mmr=start, holds_ethbtc=place == len(_STARTS))
         for place, start in enumerate(_STARTS, 1)
     ]
     # The story is about falling and rising accounts, so no position is closed by force.

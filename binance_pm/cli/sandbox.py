@@ -12,7 +12,7 @@ import msgspec
 
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.fleet.products import BY_ACCOUNT_TYPE
-from binance_pm.sandbox import Account, Exchange, serve
+from binance_pm.sandbox import Exchange, SimulatedAccount, serve
 
 _MARK: Final = "# Written by `binance-pm sandbox`, which may overwrite this file.\n"
 
@@ -38,7 +38,7 @@ def run(*, port: int, accounts: int, seed: int, keys: bool, accounts_file: Path 
     return 0
 
 
-def _as_text(base_url: str, accounts: list[Account], *, keys: bool, accounts_file: Path | None) -> str:
+def _as_text(base_url: str, accounts: list[SimulatedAccount], *, keys: bool, accounts_file: Path | None) -> str:
     """Return the text to print; the lines to paste come last, because earlier lines may have scrolled away."""
     first, *others = accounts
     lines: list[str] = []
@@ -68,7 +68,7 @@ def _as_text(base_url: str, accounts: list[Account], *, keys: bool, accounts_fil
     return "\n".join(lines)
 
 
-def _as_json(base_url: str, accounts: list[Account]) -> str:
+def _as_json(base_url: str, accounts: list[SimulatedAccount]) -> str:
     listed = [
         {
             "label": account.label,
@@ -96,7 +96,7 @@ def _check_ours(path: Path) -> None:
             raise ConfigurationError(CallInfo("--accounts-file"), what, advice="Name another file.")
 
 
-def _write(path: Path, base_url: str, accounts: list[Account]) -> None:
+def _write(path: Path, base_url: str, accounts: list[SimulatedAccount]) -> None:
     """Write the accounts file, and next to the file a folder with the key files that it refers to."""
     folder = _folder_of(path)
     text = f'{_MARK}base_url = "{base_url}"\n'

@@ -13,10 +13,10 @@ same seed generates the same exchange.
 
 from __future__ import annotations
 
-from binance_pm.sandbox.account import Account
+from binance_pm.sandbox.account import SimulatedAccount
 from binance_pm.sandbox.app import create_app
 from binance_pm.sandbox.exchange import Exchange
 from binance_pm.sandbox.faults import WRITE_FAULTS, Fault
 from binance_pm.sandbox.server import serve
 
-__all__ = ["WRITE_FAULTS", "Account", "Exchange", "Fault", "create_app", "serve"]
+__all__ = ["WRITE_FAULTS", "Exchange", "Fault", "SimulatedAccount", "create_app", "serve"]

@@ -15,7 +15,7 @@ EVERY_FAMILY = frozenset({"papi", "sapi", "api"})
 
 
 @dataclass(frozen=True)
-class Account:
+class SimulatedAccount:
     """One account. Its ``repr`` shows no key and no secret.
 
     Attributes:
@@ -78,7 +78,9 @@ class Account:
 _STARTS = ("2.40", "1.56", "1.90", "3.20", "1.66", "1.28", "5.00", "1.12", "8.00", "2.10", "1.54", "12.00")
 
 
-def make_accounts(count: int, *, seed: int) -> list[Account]:
+def make_accounts(count: int, *, seed: int) -> list[SimulatedAccount]:
     """Return SPAN accounts named ``account-01`` and so on, near and far from the thresholds."""
     starts = (_STARTS[number % len(_STARTS)] for number in range(count))
-    return [Account(f"account-{number:02}", seed=seed, uni_mmr=start) for number, start in enumerate(starts, 1)]
+    return [
+        SimulatedAccount(f"account-{number:02}", seed=seed, uni_mmr=start) for number, start in enumerate(starts, 1)
+    ]

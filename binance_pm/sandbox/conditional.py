@@ -14,7 +14,7 @@ import msgspec
 from binance_pm.sandbox import order_errors
 from binance_pm.sandbox.contracts import Contract, Product
 from binance_pm.sandbox.market import Side
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.order_checks import check_risk, matched_price
 from binance_pm.sandbox.records import ZERO, OrderRecord
 
@@ -127,16 +127,16 @@ class Triggers:
         """
         waiting = self.waiting
         if any(one.client_id == record.client_id for one in waiting if record.client_id):
-            raise Refused(order_errors.DUPLICATE_CLIENT_ID)
+            raise Refusal(order_errors.DUPLICATE_CLIENT_ID)
         if len(waiting) >= _MOST_WAITING:
-            raise Refused(order_errors.TOO_MANY_STOPS)
+            raise Refusal(order_errors.TOO_MANY_STOPS)
         price = self._desk.market.price_of(record.contract, now)
         if record.activate_price:
             is_past = price <= record.activate_price if record.side == "BUY" else price >= record.activate_price
         else:
             is_past = record.is_reached(price)
         if is_past:
-            raise Refused(order_errors.WOULD_TRIGGER)
+            raise Refusal(order_errors.WOULD_TRIGGER)
         self._next += 1
         record.number = self._next
         record.client_id = record.client_id or f"conditional-{record.number}"
@@ -167,7 +167,7 @@ class Triggers:
         try:
             check_risk(account, self._desk, order, now)
             self._desk.matching.place(order, now)
-        except Refused:
+        except Refusal:
             record.state = "REJECTED" if record.product == "UM" else "EXPIRED"
             return
         record.state, record.order = "TRIGGERED", order

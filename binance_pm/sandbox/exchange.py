@@ -14,12 +14,12 @@ import anyio
 import msgspec
 
 from binance_pm.sandbox import facts, rules
-from binance_pm.sandbox.account import Account, make_accounts
+from binance_pm.sandbox.account import SimulatedAccount, make_accounts
 from binance_pm.sandbox.faults import Fault, FaultQueue
 from binance_pm.sandbox.handlers import HANDLERS, Context
 from binance_pm.sandbox.limits import Counter, Limits
 from binance_pm.sandbox.market import SYMBOLS, Market
-from binance_pm.sandbox.messages import Arrival, Refused, Reply, Request
+from binance_pm.sandbox.messages import Arrival, Refusal, Reply, Request
 from binance_pm.sandbox.state import AccountState
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Exchange:
         self,
         *,
         seed: int = 7,
-        accounts: int | Iterable[Account] = 12,
+        accounts: int | Iterable[SimulatedAccount] = 12,
         minute: float = 60.0,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
@@ -72,7 +72,7 @@ class Exchange:
         liquidation: bool = True,
         all_symbols: bool = False,
     ) -> None:
-        self.accounts: list[Account] = (
+        self.accounts: list[SimulatedAccount] = (
             make_accounts(accounts, seed=seed) if isinstance(accounts, int) else list(accounts)
         )
         self.market: Market = Market(seed=seed, start=clock(), fall_seconds=fall_seconds)
@@ -154,7 +154,7 @@ class Exchange:
                 "openConnections": self.open_connections,
             }
 
-    def account(self, label: str) -> Account:
+    def account(self, label: str) -> SimulatedAccount:
         """Return the account of this label.
 
         Raises:
@@ -165,13 +165,13 @@ class Exchange:
             raise ValueError(f"no account is labelled {label!r}: GET /sandbox/state lists the accounts")
         return found
 
-    def statement(self, account: Account, at: float | None = None) -> Statement:
+    def statement(self, account: SimulatedAccount, at: float | None = None) -> Statement:
         """Return the present holdings of an account, valued now or at the prices of any other time."""
         with self._lock:
             state = self._up_to_date(account, self.now())
             return state.statement(self.now() if at is None else at)
 
-    def orders(self, account: Account, client_order_id: str | None = None) -> tuple[OrderRecord, ...]:
+    def orders(self, account: SimulatedAccount, client_order_id: str | None = None) -> tuple[OrderRecord, ...]:
         """Return all orders that an account ever had, as they are, whatever queries find.
 
         Args:
@@ -200,7 +200,7 @@ class Exchange:
             for state in states:
                 state.advance(now, at_once=True)
 
-    def respond(self, name: str, parameters: Mapping[str, str], account: Account | None, now: float) -> object:
+    def respond(self, name: str, parameters: Mapping[str, str], account: SimulatedAccount | None, now: float) -> object:
         """Return what an endpoint responds to parameters that break no rule, without counting or recording.
 
         Args:
@@ -282,7 +282,7 @@ class Exchange:
         try:
             status, body = 200, self._obey(request, headers, now, hidden_for)
             arrival.effects += 1
-        except Refused as refused:
+        except Refusal as refused:
             status, body = refused.error.status, refused.body
             headers |= refused.headers
         return Reply(status=status, headers=_date_and_type(now, body) | headers, body=body)
@@ -297,18 +297,23 @@ class Exchange:
         return msgspec.json.encode(self._response(endpoint.name, parameters, account, now, hidden_for))
 
     def _response(
-        self, name: str, parameters: Mapping[str, str], account: Account | None, now: float, hidden_for: float = 0.0
+        self,
+        name: str,
+        parameters: Mapping[str, str],
+        account: SimulatedAccount | None,
+        now: float,
+        hidden_for: float = 0.0,
     ) -> Fields | list[Fields]:
         state = None if account is None else self._up_to_date(account, now)
         return HANDLERS[name](Context(parameters, now, self.market, state, hidden_for=hidden_for))
 
-    def _up_to_date(self, account: Account, now: float) -> AccountState:
+    def _up_to_date(self, account: SimulatedAccount, now: float) -> AccountState:
         self._run_delayed(now)
         state = self._state(account)
         state.advance(now)
         return state
 
-    def _state(self, account: Account) -> AccountState:
+    def _state(self, account: SimulatedAccount) -> AccountState:
         if account.label not in self._states:
             self._states[account.label] = AccountState(
                 account,
@@ -319,8 +324,8 @@ class Exchange:
         return self._states[account.label]
 
     def _checked(
-        self, request: Request, endpoint: facts.Endpoint, owner: rules.Owner | None, now: float
-    ) -> tuple[dict[str, str], Account | None]:
+        self, request: Request, endpoint: facts.EndpointFacts, owner: rules.Owner | None, now: float
+    ) -> tuple[dict[str, str], SimulatedAccount | None]:
         """Return the parameters, and the account of the key if one is needed."""
         if not endpoint.needs_key:
             return rules.check_parameters(request, endpoint), None
@@ -337,14 +342,14 @@ class Exchange:
         if until is None:
             return
         family = facts.FAMILIES[facts.family_name(request.path)]
-        refused = Refused(family.banned, ip=request.ip, until=math.ceil(until * 1000))
+        refused = Refusal(family.banned, ip=request.ip, until=math.ceil(until * 1000))
         refused.headers["Retry-After"] = _whole_seconds(until - now)
         raise refused
 
     def _charge(
         self,
         request: Request,
-        endpoint: facts.Endpoint,
+        endpoint: facts.EndpointFacts,
         owner: rules.Owner | None,
         headers: dict[str, str],
         now: float,
@@ -360,13 +365,13 @@ class Exchange:
         limit = self._limits.limits[over.pool]
         if over.pool == "papi-orders":
             # Without Retry-After: only the account's orders are refused.
-            raise Refused(facts.TOO_MANY_ORDERS, limit=limit)
-        refused = Refused(endpoint.family.over_limit, ip=request.ip, limit=limit)
+            raise Refusal(facts.TOO_MANY_ORDERS, limit=limit)
+        refused = Refusal(endpoint.family.over_limit, ip=request.ip, limit=limit)
         refused.headers["Retry-After"] = _whole_seconds(self._limits.window_end(now) - now)
         raise refused
 
 
-def _counters(request: Request, endpoint: facts.Endpoint, owner: rules.Owner | None) -> dict[Counter, int]:
+def _counters(request: Request, endpoint: facts.EndpointFacts, owner: rules.Owner | None) -> dict[Counter, int]:
     counters: dict[Counter, int] = {}
     sent = dict(rules.pairs(request.body)) | dict(rules.pairs(request.query))
     for name, weight in endpoint.charges(sent).items():

@@ -204,7 +204,7 @@ class Weight(msgspec.Struct, frozen=True):
     """By parameter, the weight of a call without it; the highest counts."""
 
 
-class Endpoint(msgspec.Struct, frozen=True):
+class EndpointFacts(msgspec.Struct, frozen=True):
     """The documented rules of one endpoint."""
 
     name: str
@@ -266,11 +266,11 @@ _POOL_NAMES = {
 _GENERAL = "https://developers.binance.com/docs/derivatives/portfolio-margin/general-info"
 _SPOT = "https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints"
 
-ENDPOINTS: tuple[Endpoint, ...] = (
-    *msgspec.json.decode(Path(__file__).with_name("facts.json").read_bytes(), type=tuple[Endpoint, ...]),
+ENDPOINTS: tuple[EndpointFacts, ...] = (
+    *msgspec.json.decode(Path(__file__).with_name("facts.json").read_bytes(), type=tuple[EndpointFacts, ...]),
     # Not documented, but it responds; the weight is the increase of the used-weight header (seen 2026-06-11).
-    Endpoint("server_time", "GET", "/papi/v1/time", "NONE", {"IP": 1}, {}, _GENERAL),
-    Endpoint("pro_server_time", "GET", "/api/v3/time", "NONE", {"IP": 1}, {}, _SPOT),
-    Endpoint("pro_ping", "GET", "/api/v3/ping", "NONE", {"IP": 1}, {}, _SPOT),
+    EndpointFacts("server_time", "GET", "/papi/v1/time", "NONE", {"IP": 1}, {}, _GENERAL),
+    EndpointFacts("pro_server_time", "GET", "/api/v3/time", "NONE", {"IP": 1}, {}, _SPOT),
+    EndpointFacts("pro_ping", "GET", "/api/v3/ping", "NONE", {"IP": 1}, {}, _SPOT),
 )
 """Every live endpoint of Portfolio Margin and Portfolio Margin Pro (read 2026-11-29)."""

@@ -13,7 +13,7 @@ import msgspec
 
 from binance_pm.sandbox import order_errors
 from binance_pm.sandbox.market import MAJORS
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ class Loans:
             Refused: 51014 for an asset that cannot be borrowed, 51006 for too much.
         """
         if asset not in BORROWABLE:
-            raise Refused(order_errors.NOT_BORROWABLE)
+            raise Refusal(order_errors.NOT_BORROWABLE)
         if not 0 < amount <= self.most(account, asset, now):
-            raise Refused(order_errors.EXCEEDS_BORROWABLE)
+            raise Refusal(order_errors.EXCEEDS_BORROWABLE)
         transaction = self._wallet.new_transaction()
         self._wallet.borrowed[asset] += amount
         self._wallet.free[asset] += amount
@@ -118,9 +118,9 @@ class Loans:
         """
         wallet = self._wallet
         if not 0 < amount <= wallet.owed(asset):
-            raise Refused(order_errors.EXCEEDS_DEBT)
+            raise Refusal(order_errors.EXCEEDS_DEBT)
         if amount > wallet.free[asset]:
-            raise Refused(order_errors.BALANCE_TOO_SMALL)
+            raise Refusal(order_errors.BALANCE_TOO_SMALL)
         interest = min(amount, wallet.interest[asset])
         wallet.free[asset] -= amount
         wallet.interest[asset] -= interest

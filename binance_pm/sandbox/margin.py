@@ -14,7 +14,7 @@ import msgspec
 from binance_pm.sandbox import order_errors
 from binance_pm.sandbox.market import Level
 from binance_pm.sandbox.matching import Matching, Refusals
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO, OrderRecord, TradeRecord
 
 if TYPE_CHECKING:
@@ -82,11 +82,11 @@ class CrossMargin:
         """
         order.is_working = order.type not in STOPS
         if not order.is_working and self._is_triggered(order, now):
-            raise Refused(order_errors.WOULD_TRIGGER_AT_ONCE)
+            raise Refusal(order_errors.WOULD_TRIGGER_AT_ONCE)
         self._lock(account, order, self.needed(order, now), now)
         try:
             self.matching.place(order, now)
-        except Refused:
+        except Refusal:
             self.end(order, now)
             raise
 
@@ -100,9 +100,9 @@ class CrossMargin:
         """
         stop, limit = legs
         if self._is_triggered(stop, now) or self.matching.would_take(limit, now):
-            raise Refused(order_errors.WOULD_TRIGGER_AT_ONCE)
+            raise Refusal(order_errors.WOULD_TRIGGER_AT_ONCE)
         if any(one.client_id == client_id and one.is_open for one in self.lists.values()):
-            raise Refused(order_errors.DUPLICATE_ORDER)
+            raise Refusal(order_errors.DUPLICATE_ORDER)
         for leg in legs:
             self.matching.check_id(leg)
         self._lock(account, stop, max(self.needed(leg, now) for leg in legs), now)
@@ -210,7 +210,7 @@ class CrossMargin:
         missing = needed - wallet.free[asset]
         if missing > 0:
             if order.side_effect not in BORROWING:
-                raise Refused(order_errors.INSUFFICIENT_BALANCE)
+                raise Refusal(order_errors.INSUFFICIENT_BALANCE)
             self._loans.borrow(account, asset, missing, now)
             order.borrowed = missing
         wallet.free[asset] -= needed

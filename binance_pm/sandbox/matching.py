@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from binance_pm.sandbox import order_errors
 from binance_pm.sandbox.market import Level
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO, AmendmentRecord, OrderRecord
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Matching:
             Refused: it is not.
         """
         if any(one.client_order_id == order.client_order_id for one in self.open.values() if order.client_order_id):
-            raise Refused(self._refusals.duplicate_id)
+            raise Refusal(self._refusals.duplicate_id)
 
     def would_take(self, order: OrderRecord, now: float) -> bool:
         """Whether the price of a limit order crosses the market now."""
@@ -199,9 +199,9 @@ class Matching:
     def _check(self, order: OrderRecord, now: float) -> None:
         self.check_id(order)
         if order.is_post_only and self.would_take(order, now):
-            raise Refused(self._refusals.would_take)
+            raise Refusal(self._refusals.would_take)
         if order.time_in_force == "FOK" and self._refusals.cannot_fill and not self._fills(order, now):
-            raise Refused(self._refusals.cannot_fill)
+            raise Refusal(self._refusals.cannot_fill)
 
     def _crosses(self, order: OrderRecord, price: Decimal, now: float) -> bool:
         best = self._market.best(order.contract, _other(order.side), now)

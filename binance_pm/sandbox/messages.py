@@ -57,7 +57,7 @@ class Arrival(msgspec.Struct, kw_only=True):
     """How often the exchange executed the request: 0 if refused or lost, 2 if delivered twice and accepted twice."""
 
 
-class Refused(Exception):
+class Refusal(Exception):
     """A request broke a rule; caught where the reply is created."""
 
     def __init__(self, error: Error, **words: object) -> None:

@@ -9,7 +9,7 @@ from binance_pm.sandbox.market import MAJORS, SYMBOLS, draws, first_price
 from binance_pm.sandbox.records import ZERO
 
 if TYPE_CHECKING:
-    from binance_pm.sandbox.account import Account
+    from binance_pm.sandbox.account import SimulatedAccount
     from binance_pm.sandbox.contracts import Contract
     from binance_pm.sandbox.market import Market
 
@@ -40,7 +40,7 @@ class Portfolio(NamedTuple):
     holdings: tuple[Holding, ...]
 
 
-def portfolio(account: Account, market: Market) -> Portfolio:
+def portfolio(account: SimulatedAccount, market: Market) -> Portfolio:
     """Return the holdings with which an account starts; a position that is settled in BTC comes on top."""
     seed, label = market.seed, account.label
     size, count, *_ = draws(seed, label)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from binance_pm.sandbox import facts, order_errors
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO
 from binance_pm.sandbox.valuation import order_margin
 
@@ -57,7 +57,7 @@ def check_price_parameters(sent: Mapping[str, str]) -> None:
         return
     forbid(sent, "price")
     if sent["priceMatch"] in _SUSPENDED_MATCHES:
-        raise Refused(facts.INVALID_PARAMETER, name="priceMatch")
+        raise Refusal(facts.INVALID_PARAMETER, name="priceMatch")
 
 
 def check_good_till(sent: Mapping[str, str], now: float) -> None:
@@ -71,7 +71,7 @@ def check_good_till(sent: Mapping[str, str], now: float) -> None:
         return
     require(sent, "goodTillDate")
     if not now * 1000 + _LEAST_GOOD_TILL < int(sent["goodTillDate"]) < _MOST_GOOD_TILL:
-        raise Refused(facts.INVALID_PARAMETER, name="goodTillDate")
+        raise Refusal(facts.INVALID_PARAMETER, name="goodTillDate")
 
 
 def require(sent: Mapping[str, str], *names: str) -> None:
@@ -82,7 +82,7 @@ def require(sent: Mapping[str, str], *names: str) -> None:
     """
     for name in names:
         if name not in sent:
-            raise Refused(facts.MANDATORY_MISSING, name=name)
+            raise Refusal(facts.MANDATORY_MISSING, name=name)
 
 
 def forbid(sent: Mapping[str, str], *names: str) -> None:
@@ -93,7 +93,7 @@ def forbid(sent: Mapping[str, str], *names: str) -> None:
     """
     for name in names:
         if name in sent:
-            raise Refused(order_errors.NOT_REQUIRED, name=name)
+            raise Refusal(order_errors.NOT_REQUIRED, name=name)
 
 
 def check_mode(sent: Mapping[str, str], *, is_hedged: bool) -> None:
@@ -103,7 +103,7 @@ def check_mode(sent: Mapping[str, str], *, is_hedged: bool) -> None:
         Refused: -4061, or -1106 for reduce-only in hedge mode.
     """
     if (sent.get("positionSide", "BOTH") == "BOTH") is is_hedged:
-        raise Refused(order_errors.WRONG_POSITION_SIDE)
+        raise Refusal(order_errors.WRONG_POSITION_SIDE)
     if is_hedged:
         forbid(sent, "reduceOnly")
 
@@ -117,9 +117,9 @@ def check_price(contract: Contract, price: Decimal, *, is_buy: bool, market: Mar
     check_tick(contract, price)
     mark = market.price_of(contract, now)
     if is_buy and price > mark * _HIGHEST:
-        raise Refused(order_errors.PRICE_TOO_HIGH)
+        raise Refusal(order_errors.PRICE_TOO_HIGH)
     if not is_buy and price < mark * _LOWEST:
-        raise Refused(order_errors.PRICE_TOO_LOW)
+        raise Refusal(order_errors.PRICE_TOO_LOW)
 
 
 def check_tick(contract: Contract, price: Decimal) -> None:
@@ -129,11 +129,11 @@ def check_tick(contract: Contract, price: Decimal) -> None:
         Refused: -4001, -1111 or -4014.
     """
     if price <= 0:
-        raise Refused(order_errors.PRICE_TOO_SMALL)
+        raise Refusal(order_errors.PRICE_TOO_SMALL)
     if price != round(price, contract.digits):
-        raise Refused(order_errors.TOO_PRECISE)
+        raise Refusal(order_errors.TOO_PRECISE)
     if price % contract.tick:
-        raise Refused(order_errors.PRICE_OFF_TICK)
+        raise Refusal(order_errors.PRICE_OFF_TICK)
 
 
 def check_quantity(contract: Contract, quantity: Decimal) -> None:
@@ -143,11 +143,11 @@ def check_quantity(contract: Contract, quantity: Decimal) -> None:
         Refused: -4003, -1111 or -4005.
     """
     if quantity <= 0:
-        raise Refused(order_errors.QUANTITY_TOO_SMALL)
+        raise Refusal(order_errors.QUANTITY_TOO_SMALL)
     if quantity % contract.step:
-        raise Refused(order_errors.TOO_PRECISE)
+        raise Refusal(order_errors.TOO_PRECISE)
     if quantity > contract.largest:
-        raise Refused(order_errors.QUANTITY_ABOVE_MAXIMUM)
+        raise Refusal(order_errors.QUANTITY_ABOVE_MAXIMUM)
 
 
 def check_risk(account: Valued, desk: Futures, order: OrderRecord, now: float) -> None:
@@ -159,22 +159,22 @@ def check_risk(account: Valued, desk: Futures, order: OrderRecord, now: float) -
     contract, status = order.contract, account.statement(now).status
     price = order.price or desk.market.price_of(contract, now)
     if status in {"FORCE_LIQUIDATION", "BANKRUPTED"}:
-        raise Refused(order_errors.IN_LIQUIDATION)
+        raise Refusal(order_errors.IN_LIQUIDATION)
     if order.closing:
         if desk.room(order) <= 0:
-            raise Refused(order_errors.REDUCE_ONLY_REJECTED)
+            raise Refusal(order_errors.REDUCE_ONLY_REJECTED)
         return
     if order.quantity * price < contract.least_notional:
-        raise Refused(order_errors.NOTIONAL_TOO_SMALL, least=contract.least_notional)
+        raise Refusal(order_errors.NOTIONAL_TOO_SMALL, least=contract.least_notional)
     opening = desk.opening(order)
     if not opening:
         return
     if status == "REDUCE_ONLY":
-        raise Refused(order_errors.ACCOUNT_REDUCES_ONLY)
+        raise Refusal(order_errors.ACCOUNT_REDUCES_ONLY)
     _check_leverage(desk, order, opening, price)
     usd = desk.market.usd(contract.settled_in, now)
     if order_margin(desk, order, now) * usd > account.statement(now).free:
-        raise Refused(order_errors.MARGIN_NOT_SUFFICIENT)
+        raise Refusal(order_errors.MARGIN_NOT_SUFFICIENT)
 
 
 def matched_price(market: Market, contract: Contract, side: Side, match: str, now: float) -> Decimal:
@@ -190,4 +190,4 @@ def _check_leverage(desk: Futures, order: OrderRecord, opening: Decimal, price: 
     same = held if order.is_buy else -held
     total = max(ZERO, same) + opening
     if contract.bracket_size(total, price) > contract.most_at(desk.leverage_of(contract.symbol)):
-        raise Refused(order_errors.MAX_LEVERAGE_RATIO)
+        raise Refusal(order_errors.MAX_LEVERAGE_RATIO)

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote_plus
 
 from binance_pm.sandbox import facts
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from binance_pm.sandbox.account import Account
+    from binance_pm.sandbox.account import SimulatedAccount
     from binance_pm.sandbox.keys import Key
     from binance_pm.sandbox.messages import Request
 
 Pairs = list[tuple[str, str]]
 
 
-_BY_PATH: dict[str, dict[str, facts.Endpoint]] = {}
+_BY_PATH: dict[str, dict[str, facts.EndpointFacts]] = {}
 for _endpoint in facts.ENDPOINTS:
     _BY_PATH.setdefault(_endpoint.path, {})[_endpoint.method] = _endpoint
 
@@ -31,11 +31,11 @@ for _endpoint in facts.ENDPOINTS:
 class Owner(NamedTuple):
     """The account and the key that an API key belongs to."""
 
-    account: Account
+    account: SimulatedAccount
     key: Key
 
 
-def find_endpoint(method: str, path: str) -> facts.Endpoint:
+def find_endpoint(method: str, path: str) -> facts.EndpointFacts:
     """Return the facts of a method and path.
 
     Raises:
@@ -43,30 +43,30 @@ def find_endpoint(method: str, path: str) -> facts.Endpoint:
     """
     here = _BY_PATH.get(path)
     if here is None:
-        raise Refused(facts.NOT_FOUND)
+        raise Refusal(facts.NOT_FOUND)
     if method not in here:
-        refused = Refused(facts.METHOD_NOT_ALLOWED)
+        refused = Refusal(facts.METHOD_NOT_ALLOWED)
         refused.headers["Allow"] = ", ".join(sorted(here))
         raise refused
     return here[method]
 
 
-def check_key(request: Request, endpoint: facts.Endpoint, owner: Owner | None) -> Owner:
+def check_key(request: Request, endpoint: facts.EndpointFacts, owner: Owner | None) -> Owner:
     """Return the owner of the key that was sent.
 
     Raises:
         Refused: -2014 if the key is missing or has the wrong form, -2015 if it is unknown or lacks permission.
     """
     if not re.fullmatch(facts.API_KEY_PATTERN, request.api_key):
-        raise Refused(facts.BAD_KEY_FORMAT)
+        raise Refusal(facts.BAD_KEY_FORMAT)
     if owner is None or facts.family_name(endpoint.path) not in owner.account.families:
-        raise Refused(facts.REJECTED_KEY)
+        raise Refusal(facts.REJECTED_KEY)
     if owner.account.allowed_ips is not None and request.ip not in owner.account.allowed_ips:
-        raise Refused(facts.REJECTED_KEY)
+        raise Refusal(facts.REJECTED_KEY)
     return owner
 
 
-def check_parameters(request: Request, endpoint: facts.Endpoint) -> dict[str, str]:
+def check_parameters(request: Request, endpoint: facts.EndpointFacts) -> dict[str, str]:
     """Return the parameters by name; the query takes precedence over the body.
 
     Raises:
@@ -75,21 +75,21 @@ def check_parameters(request: Request, endpoint: facts.Endpoint) -> dict[str, st
     """
     query, body = pairs(request.query), pairs(request.body)
     if any(len(dict(part)) < len(part) for part in (query, body)):
-        raise Refused(facts.DUPLICATE_PARAMETER)
+        raise Refusal(facts.DUPLICATE_PARAMETER)
     sent = dict(body) | dict(query)
     known = endpoint.all_parameters
     if sent and not known:
-        raise Refused(facts.TOO_MANY_PARAMETERS, expected=0, received=len(sent))
+        raise Refusal(facts.TOO_MANY_PARAMETERS, expected=0, received=len(sent))
     if endpoint.name == "um.new_order" and sent.get("type") in facts.ALGO_TYPES:
-        raise Refused(facts.USE_ALGO_ORDERS)
+        raise Refusal(facts.USE_ALGO_ORDERS)
     _check_values(sent, known)
     read = sent.keys() & known.keys()
     if len(read) < len(sent):
-        raise Refused(facts.UNREAD_PARAMETERS, read=len(read), sent=len(sent))
+        raise Refusal(facts.UNREAD_PARAMETERS, read=len(read), sent=len(sent))
     return sent
 
 
-def check_timing(parameters: dict[str, str], endpoint: facts.Endpoint, now: float) -> None:
+def check_timing(parameters: dict[str, str], endpoint: facts.EndpointFacts, now: float) -> None:
     """Check that the timestamp is neither too old nor ahead of the exchange's clock.
 
     Args:
@@ -102,12 +102,12 @@ def check_timing(parameters: dict[str, str], endpoint: facts.Endpoint, now: floa
     """
     recv_window = int(parameters.get("recvWindow", facts.DEFAULT_RECV_WINDOW))
     if recv_window > facts.MAX_RECV_WINDOW:
-        raise Refused(endpoint.family.recv_window, name="recvWindow")
+        raise Refusal(endpoint.family.recv_window, name="recvWindow")
     behind = int(now * 1000) - int(parameters["timestamp"])
     if behind <= -facts.MAX_AHEAD:
-        raise Refused(facts.TIMESTAMP_AHEAD)
+        raise Refusal(facts.TIMESTAMP_AHEAD)
     if behind > recv_window:
-        raise Refused(facts.TIMESTAMP_TOO_OLD)
+        raise Refusal(facts.TIMESTAMP_TOO_OLD)
 
 
 def check_signature(request: Request, key: Key) -> None:
@@ -118,17 +118,17 @@ def check_signature(request: Request, key: Key) -> None:
     """
     payload, signature = split_signature(request.query, request.body)
     if signature is None or not key.verify(payload, signature):
-        raise Refused(facts.WRONG_SIGNATURE)
+        raise Refusal(facts.WRONG_SIGNATURE)
 
 
-def check_account(account: Account, endpoint: facts.Endpoint) -> None:
+def check_account(account: SimulatedAccount, endpoint: facts.EndpointFacts) -> None:
     """Check that the account may call the endpoint.
 
     Raises:
         Refused: -21001 on /sapi, -2015 on /papi, for an account without portfolio margin or of another type.
     """
     if not account.enabled or account.account_type not in endpoint.account_types:
-        raise Refused(endpoint.family.not_enabled)
+        raise Refusal(endpoint.family.not_enabled)
 
 
 def split_signature(query: bytes, body: bytes) -> tuple[bytes, str | None]:
@@ -152,17 +152,17 @@ def pairs(form: bytes) -> Pairs:
 def _check_values(sent: dict[str, str], parameters: Mapping[str, facts.Parameter]) -> None:
     for name, parameter in parameters.items():
         if parameter.pattern and len(sent.get(name, "")) > facts.LONGEST_CLIENT_ID:
-            raise Refused(facts.CLIENT_ID_LENGTH)
+            raise Refusal(facts.CLIENT_ID_LENGTH)
         if sent.get(name) and parameter.legal and not re.fullmatch(parameter.legal, sent[name]):
-            raise Refused(facts.ILLEGAL_CHARACTERS, name=name, pattern=parameter.legal)
+            raise Refusal(facts.ILLEGAL_CHARACTERS, name=name, pattern=parameter.legal)
     for name, parameter in parameters.items():
         if parameter.required and not sent.get(name):
-            raise Refused(facts.MANDATORY_MISSING, name=name)
+            raise Refusal(facts.MANDATORY_MISSING, name=name)
         if sent.get(name) == "":
-            raise Refused(facts.EMPTY_PARAMETER, name=name)
+            raise Refusal(facts.EMPTY_PARAMETER, name=name)
         if name in sent and parameter.values and sent[name] not in parameter.values:
             error = facts.WRONG_VALUES.get(name, facts.INVALID_PARAMETER)
-            raise Refused(error, name=name, value=sent[name])
+            raise Refusal(error, name=name, value=sent[name])
 
 
 def _without_signature(form: bytes) -> tuple[bytes, str | None]:

@@ -9,7 +9,7 @@ from hashlib import sha512
 import msgspec
 
 from binance_pm.sandbox import order_errors
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 
 LISTEN_KEY_SECONDS = 3600
 """How long a listen key lives after it was created or prolonged."""
@@ -72,7 +72,7 @@ class Settings:
         """
         recent = [at for at in self._asked[name] if now - at < seconds]
         if len(recent) >= most:
-            raise Refused(order_errors.TOO_OFTEN, most=most, span=span)
+            raise Refusal(order_errors.TOO_OFTEN, most=most, span=span)
         self._asked[name] = [*recent, now]
 
     def listen_key(self, now: float) -> str | None:

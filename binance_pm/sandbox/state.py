@@ -24,7 +24,7 @@ from binance_pm.sandbox.wallet import Wallet, cover_negative
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from binance_pm.sandbox.account import Account
+    from binance_pm.sandbox.account import SimulatedAccount
     from binance_pm.sandbox.contracts import Product
     from binance_pm.sandbox.market import Market
 
@@ -55,7 +55,7 @@ class AccountState:
     """
 
     def __init__(
-        self, account: Account, market: Market, *, is_liquidated: bool = True, lists_all_symbols: bool = False
+        self, account: SimulatedAccount, market: Market, *, is_liquidated: bool = True, lists_all_symbols: bool = False
     ) -> None:
         self.account = account
         self.market = market

@@ -17,7 +17,7 @@ from binance_pm.sandbox.records import ZERO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from binance_pm.sandbox.account import Account
+    from binance_pm.sandbox.account import SimulatedAccount
     from binance_pm.sandbox.contracts import Contract
     from binance_pm.sandbox.futures import Futures
     from binance_pm.sandbox.market import Market
@@ -76,7 +76,7 @@ class Statement:
 
     def __init__(
         self,
-        account: Account,
+        account: SimulatedAccount,
         market: Market,
         wallet: Wallet,
         *,

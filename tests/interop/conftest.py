@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from binance_pm import Client
-from binance_pm.sandbox import Account, Exchange, serve
+from binance_pm.sandbox import Exchange, SimulatedAccount, serve
 from binance_pm.sandbox.keys import Key
 from binance_pm.sandbox.messages import Arrival
 from binance_pm.sandbox.rules import find_endpoint
@@ -50,7 +50,7 @@ class Served:
         self._clock = clock
 
     @property
-    def account(self) -> Account:
+    def account(self) -> SimulatedAccount:
         """The account that is read."""
         return self.exchange.accounts[0]
 
@@ -132,7 +132,7 @@ def narrow() -> Generator[Served]:
 def trading() -> Generator[Served]:
     """An exchange with an account whose margin suffices for all orders."""
     clock = LastTold()
-    with _serving(clock, Exchange(accounts=[Account("desk", uni_mmr="50")], clock=clock)) as served:
+    with _serving(clock, Exchange(accounts=[SimulatedAccount("desk", uni_mmr="50")], clock=clock)) as served:
         yield served
 
 

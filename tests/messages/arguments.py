@@ -27,14 +27,14 @@ from binance_pm.budget import LimitType
 from binance_pm.budget.shared import SharedBudget
 from binance_pm.fleet import Fleet, Member, Publisher
 from binance_pm.fleet.relay.subscribe import StreamReader
-from binance_pm.sandbox import Account, Exchange, Fault, serve
+from binance_pm.sandbox import Exchange, Fault, SimulatedAccount, serve
 from binance_pm.signing import Secret
 from binance_pm.testing import running_sandbox
 from binance_pm.transport.http import Timeouts
 from tests.messages.stage import KEY, SECRET
 from tests.support.raw_server import refusing_port
 
-PEM = Account("account-01").ed25519.secret
+PEM = SimulatedAccount("account-01").ed25519.secret
 _ELLIPTIC = ec.generate_private_key(ec.SECP256R1())
 _PRIVATE, _PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
 ELLIPTIC = _ELLIPTIC.private_bytes(_PRIVATE, _PKCS8, serialization.NoEncryption()).decode()

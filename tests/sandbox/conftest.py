@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from binance_pm.sandbox import Account, Exchange, create_app
+from binance_pm.sandbox import Exchange, SimulatedAccount, create_app
 from binance_pm.sandbox.keys import Key
 from binance_pm.sandbox.records import OrderRecord
 from tests.support.clocks import FakeClock
@@ -86,7 +86,7 @@ class Caller:
 class Desk:
     """A program of one account that calls signed endpoints by verb and path below ``/papi/v1/``."""
 
-    def __init__(self, caller: Caller, account: Account) -> None:
+    def __init__(self, caller: Caller, account: SimulatedAccount) -> None:
         self.caller = caller
         self.exchange = caller.exchange
         self.clock = caller.clock
@@ -113,7 +113,7 @@ class Desk:
 @pytest.fixture
 def desk(clock: FakeClock) -> Desk:
     """A program of a rich account on an exchange where BTC and ETH trade at fixed prices."""
-    account = Account("desk", uni_mmr="50")
+    account = SimulatedAccount("desk", uni_mmr="50")
     exchange = Exchange(accounts=[account], clock=clock, sleep=clock.sleep, limits={"papi": 1_000_000})
     desk = Desk(Caller(exchange, clock), account)
     desk.move("BTCUSDT", "60000")
@@ -124,7 +124,7 @@ def desk(clock: FakeClock) -> Desk:
 @pytest.fixture
 def poor(clock: FakeClock) -> Desk:
     """A program of an account that is near its margin call."""
-    account = Account("poor", uni_mmr="1.52")
+    account = SimulatedAccount("poor", uni_mmr="1.52")
     return Desk(Caller(Exchange(accounts=[account], clock=clock, sleep=clock.sleep), clock), account)
 
 

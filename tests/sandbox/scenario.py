@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from binance_pm.sandbox import Account, Exchange
+from binance_pm.sandbox import Exchange, SimulatedAccount
 
 NOON = 1_800_000_000.0
 UM, CM, PAIR = "BTCUSDT", "BTCUSD_PERP", "BTCUSDT"
@@ -34,9 +34,9 @@ class Scenario:
         now: seconds since the epoch.
     """
 
-    def __init__(self, account: Account | None = None) -> None:
+    def __init__(self, account: SimulatedAccount | None = None) -> None:
         self.now = NOON
-        self.account = account or Account("desk", uni_mmr="50")
+        self.account = account or SimulatedAccount("desk", uni_mmr="50")
         self.exchange = Exchange(accounts=[self.account], clock=lambda: self.now)
         self.move("60000")
 

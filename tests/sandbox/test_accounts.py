@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from binance_pm.sandbox import Account, Exchange
+from binance_pm.sandbox import Exchange, SimulatedAccount
 from binance_pm.sandbox.account import make_accounts
 from binance_pm.sandbox.market import Market
 from binance_pm.sandbox.state import AccountState
@@ -24,21 +24,23 @@ def market() -> Market:
 @pytest.mark.parametrize("uni_mmr", ["1.10", "1.60", "12.00"])
 def test_an_account_starts_where_it_is_told(market: Market, uni_mmr: str) -> None:
     """The uniMMR of an account at the start is the one it was made with."""
-    statement = AccountState(Account("desk", uni_mmr=uni_mmr), market).statement(NOON)
+    statement = AccountState(SimulatedAccount("desk", uni_mmr=uni_mmr), market).statement(NOON)
 
     assert round(statement.uni_mmr, 6) == Decimal(uni_mmr)
 
 
 def test_equity_follows_the_profit(market: Market) -> None:
     """Equity changes by exactly what the positions gain or lose."""
-    before, after = (AccountState(Account("desk"), market).statement(NOON + elapsed) for elapsed in (0, 60))
+    before, after = (AccountState(SimulatedAccount("desk"), market).statement(NOON + elapsed) for elapsed in (0, 60))
 
     assert after.equity - before.equity == after.profit_in("USDT", after.um) - before.profit_in("USDT", before.um)
 
 
 def test_profit_is_of_amount_and_price(market: Market) -> None:
     """A position gains its amount times the change of its price."""
-    before, after = (AccountState(Account("desk"), market).statement(NOON + elapsed).rows[0] for elapsed in (0, 60))
+    before, after = (
+        AccountState(SimulatedAccount("desk"), market).statement(NOON + elapsed).rows[0] for elapsed in (0, 60)
+    )
 
     change = market.price(before.symbol, NOON + 60) - market.price(before.symbol, NOON)
 
@@ -80,7 +82,7 @@ def test_statuses_change_within_a_minute() -> None:
 )
 def test_status_by_the_lines(market: Market, equity: str, status: str) -> None:
     """An account is in the state of the highest line it is above."""
-    statement = AccountState(Account("desk"), market).statement(NOON)
+    statement = AccountState(SimulatedAccount("desk"), market).statement(NOON)
     statement.__dict__["uni_mmr"] = Decimal(equity)
 
     assert statement.status == status
@@ -88,14 +90,14 @@ def test_status_by_the_lines(market: Market, equity: str, status: str) -> None:
 
 def test_nothing_is_free_in_need(market: Market) -> None:
     """Where initial margin needs more than there is, nothing is free."""
-    statement = AccountState(Account("desk", uni_mmr="1.10"), market).statement(NOON)
+    statement = AccountState(SimulatedAccount("desk", uni_mmr="1.10"), market).statement(NOON)
 
     assert statement.free == 0
 
 
 def test_margin_adds_up(market: Market) -> None:
     """The margin of the account is that of its positions."""
-    statement = AccountState(Account("desk"), market).statement(NOON + 30)
+    statement = AccountState(SimulatedAccount("desk"), market).statement(NOON + 30)
 
     assert statement.initial == 2 * sum(row.maintenance for row in statement.rows)
 

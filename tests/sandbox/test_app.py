@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import trio
 
-from binance_pm.sandbox import Account, Exchange, Fault
+from binance_pm.sandbox import Exchange, Fault, SimulatedAccount
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import Caller, FakeClock
@@ -127,7 +127,7 @@ async def test_amounts_are_plain_text(caller: Caller, path: str) -> None:
 
 async def test_an_account_that_has_nothing_available(calling: Calling, clock: FakeClock) -> None:
     """Where nothing is available the amount is empty text, as real answers have it."""
-    caller = calling(Exchange(accounts=[Account("desk", uni_mmr="1.10")], clock=clock))
+    caller = calling(Exchange(accounts=[SimulatedAccount("desk", uni_mmr="1.10")], clock=clock))
 
     answer = await caller.ask(ACCOUNT)
 

@@ -33,7 +33,7 @@ def test_every_endpoint_is_there_once() -> None:
 
 
 @pytest.mark.parametrize("endpoint", facts.ENDPOINTS, ids=lambda endpoint: endpoint.name)
-def test_facts_are_whole(endpoint: facts.Endpoint) -> None:
+def test_facts_are_whole(endpoint: facts.EndpointFacts) -> None:
     """Weights are of known pools, parameters have values and legal characters, and each row names its source."""
     assert endpoint.charges({}).keys() <= facts.POOLS.keys()
     assert min(endpoint.charges({}).values()) > 0

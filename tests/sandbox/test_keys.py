@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from binance_pm.sandbox import Account, Exchange
+from binance_pm.sandbox import Exchange, SimulatedAccount
 from binance_pm.sandbox.keys import Key, KeyKind
 
 KINDS = get_args(KeyKind)
@@ -110,7 +110,7 @@ def test_shows_no_secret(kind: KeyKind) -> None:
 
 def test_an_account_shows_no_secret() -> None:
     """The text of an account holds neither key nor secret nor seed."""
-    account = Account("desk", seed=7919)
+    account = SimulatedAccount("desk", seed=7919)
 
     shown = repr(account)
 

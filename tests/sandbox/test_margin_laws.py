@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from binance_pm.sandbox import Account
+from binance_pm.sandbox import SimulatedAccount
 from binance_pm.sandbox.handlers import HANDLERS, Context
 from binance_pm.sandbox.margin import STOPS
 from binance_pm.sandbox.market import Market
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.state import AccountState
 
 NOON = 1_800_000_000.0
@@ -29,7 +29,7 @@ class Margin(RuleBasedStateMachine):
         self.now = NOON
         self.market = Market(seed=7, start=NOON)
         self.market.set_price(PAIR, Decimal(60000), NOON)
-        self.state = AccountState(Account("desk", uni_mmr="30"), self.market, is_liquidated=False)
+        self.state = AccountState(SimulatedAccount("desk", uni_mmr="30"), self.market, is_liquidated=False)
         self.opening = {asset: self.state.wallet.free[asset] for asset in ("USDT", "USDC", "BTC")}
 
     def call(self, name: str, **params: object) -> None:
@@ -38,7 +38,7 @@ class Margin(RuleBasedStateMachine):
         sent = {key: str(value) for key, value in params.items()}
         try:
             HANDLERS[f"margin.{name}"](Context(sent, self.now, self.market, self.state))
-        except Refused:
+        except Refusal:
             return
 
     def price(self, offset: int) -> Decimal:

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from binance_pm.sandbox import Account
+from binance_pm.sandbox import SimulatedAccount
 from binance_pm.sandbox.contracts import Product
 from binance_pm.sandbox.handlers import HANDLERS, Context
 from binance_pm.sandbox.market import Market
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.state import AccountState
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Trading(RuleBasedStateMachine):
         self.now = NOON
         self.market = Market(seed=seed, start=NOON)
         self.market.set_price("BTCUSDT", Decimal(60000), NOON)
-        self.state = AccountState(Account("desk", uni_mmr="100"), self.market, is_liquidated=False)
+        self.state = AccountState(SimulatedAccount("desk", uni_mmr="100"), self.market, is_liquidated=False)
         self.state.is_hedged = hedged
         self.state.um.burns_bnb = burns
         self.state.wallet.book("UM", "BNB", Decimal("0.01"), "TRANSFER", int(NOON * 1000))
@@ -51,7 +51,7 @@ class Trading(RuleBasedStateMachine):
         self.before = self.amounts()
         try:
             answer = HANDLERS[f"{self.product.lower()}.{name}"](Context(sent, self.now, self.market, self.state))
-        except Refused:
+        except Refusal:
             return None
         assert isinstance(answer, dict)
         return answer

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from binance_pm.sandbox import Account, Exchange, facts, rules
+from binance_pm.sandbox import Exchange, SimulatedAccount, facts, rules
 from binance_pm.sandbox.keys import Key
-from binance_pm.sandbox.messages import Refused, Request
+from binance_pm.sandbox.messages import Refusal, Request
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import Caller
@@ -119,7 +119,7 @@ async def test_key_is_case_sensitive(caller: Caller) -> None:
 
 async def test_key_without_permission(calling: Callable[[Exchange], Caller], caller: Caller) -> None:
     """A key that may not use this part of the API is -2015."""
-    exchange = Exchange(accounts=[Account("desk", families=frozenset({"sapi"}))], clock=caller.clock)
+    exchange = Exchange(accounts=[SimulatedAccount("desk", families=frozenset({"sapi"}))], clock=caller.clock)
 
     answer = await calling(exchange).ask(ACCOUNT)
 
@@ -131,7 +131,7 @@ async def test_key_bound_to_an_address(
     calling: Callable[[Exchange], Caller], caller: Caller, ip: str, status: int
 ) -> None:
     """A key works only from the addresses it is bound to."""
-    exchange = Exchange(accounts=[Account("desk", allowed_ips=frozenset({"10.0.0.1"}))], clock=caller.clock)
+    exchange = Exchange(accounts=[SimulatedAccount("desk", allowed_ips=frozenset({"10.0.0.1"}))], clock=caller.clock)
 
     answer = await calling(exchange).ask(ACCOUNT, ip=ip)
 
@@ -143,7 +143,7 @@ async def test_account_without_portfolio_margin(
     calling: Callable[[Exchange], Caller], caller: Caller, path: str, status: int, code: int
 ) -> None:
     """An account that has not enabled portfolio margin is told so, in each family's way."""
-    exchange = Exchange(accounts=[Account("classic", enabled=False)], clock=caller.clock)
+    exchange = Exchange(accounts=[SimulatedAccount("classic", enabled=False)], clock=caller.clock)
 
     answer = await calling(exchange).ask(path)
 
@@ -152,7 +152,7 @@ async def test_account_without_portfolio_margin(
 
 async def test_span_is_for_span_accounts(calling: Callable[[Exchange], Caller], caller: Caller) -> None:
     """An account of another type has no SPAN account."""
-    exchange = Exchange(accounts=[Account("pro", account_type="PM_1")], clock=caller.clock)
+    exchange = Exchange(accounts=[SimulatedAccount("pro", account_type="PM_1")], clock=caller.clock)
 
     answer = await calling(exchange).ask(SPAN)
 
@@ -320,7 +320,9 @@ def offend(caller: Caller, *, broken: int) -> tuple[str, str | None]:
 @pytest.mark.parametrize("first", [-2014, -2015, -1101, -1100, -1102, -1104, -1130, -1021, -1022])
 async def test_the_first_broken_rule_is_told(calling: Callable[[Exchange], Caller], caller: Caller, first: int) -> None:
     """Of several broken rules the exchange names the one it looks at first."""
-    caller = calling(Exchange(accounts=[Account("classic", enabled=False, account_type="PM_1")], clock=caller.clock))
+    caller = calling(
+        Exchange(accounts=[SimulatedAccount("classic", enabled=False, account_type="PM_1")], clock=caller.clock)
+    )
     query, api_key = offend(caller, broken=first)
 
     answer = await caller.send(ACCOUNT, query, api_key=api_key)
@@ -349,4 +351,4 @@ async def test_refused_requests_weigh_as_much(caller: Caller, api_key: str | Non
 
 def test_a_refusal_without_a_code_is_a_page() -> None:
     """An error of the gateway is HTML."""
-    assert Refused(facts.NOT_FOUND).body.startswith(b"<html>")
+    assert Refusal(facts.NOT_FOUND).body.startswith(b"<html>")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from binance_pm.sandbox import facts
 from binance_pm.sandbox.handlers.registry import Context, Fields, handles
 from binance_pm.sandbox.market import amount
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def balance(context: Context) -> Fields | list[Fields]:
         return rows
     row = next((row for row in rows if row["asset"] == asset), None)
     if row is None:
-        raise Refused(facts.BAD_ASSET)
+        raise Refusal(facts.BAD_ASSET)
     # According to the documents, the single object lacks this field.
     return {name: value for name, value in row.items() if name != "crossMarginAsset"}
 

@@ -9,7 +9,7 @@ from binance_pm.sandbox.conditional import ConditionalRecord
 from binance_pm.sandbox.handlers.futures_orders import closes_leg, side_of
 from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles
 from binance_pm.sandbox.history import is_conditional_kept, page
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _check_combination(context: Context, product: Product) -> None:
     if kind == "TRAILING_STOP_MARKET":
         order_checks.require(sent, "callbackRate")
         if not 0 < (context.decimal("callbackRate") or ZERO) <= _MOST_CALLBACK[product]:
-            raise Refused(facts.INVALID_PARAMETER, name="callbackRate")
+            raise Refusal(facts.INVALID_PARAMETER, name="callbackRate")
     else:
         order_checks.require(sent, names["trigger"])
         order_checks.forbid(sent, "callbackRate", names["activate"])
@@ -109,13 +109,13 @@ def _check_close_position(context: Context, kind: str) -> None:
     """Check an order that closes a whole position."""
     sent = context.parameters
     if kind not in {"STOP_MARKET", "TAKE_PROFIT_MARKET"}:
-        raise Refused(order_errors.NOT_REQUIRED, name="closePosition")
+        raise Refusal(order_errors.NOT_REQUIRED, name="closePosition")
     if "quantity" in sent:
-        raise Refused(order_errors.QUANTITY_WITH_CLOSE)
+        raise Refusal(order_errors.QUANTITY_WITH_CLOSE)
     if "reduceOnly" in sent:
-        raise Refused(order_errors.REDUCE_ONLY_WITH_CLOSE)
+        raise Refusal(order_errors.REDUCE_ONLY_WITH_CLOSE)
     if (sent["side"], sent.get("positionSide")) in {("BUY", "LONG"), ("SELL", "SHORT")}:
-        raise Refused(order_errors.REDUCE_ONLY_CONFLICT)
+        raise Refusal(order_errors.REDUCE_ONLY_CONFLICT)
 
 
 def _check_amounts(contract: Contract, record: ConditionalRecord) -> None:
@@ -125,7 +125,7 @@ def _check_amounts(contract: Contract, record: ConditionalRecord) -> None:
     for price in sent:
         order_checks.check_tick(contract, price)
     if not (record.is_trailing or record.trigger_price):
-        raise Refused(order_errors.PRICE_TOO_SMALL)
+        raise Refusal(order_errors.PRICE_TOO_SMALL)
 
 
 @handles("um.cancel_algo_order")
@@ -133,7 +133,7 @@ def cancel_algo_order(context: Context) -> Fields:
     """Cancel an order that waits."""
     record = _found(context, "UM")
     if record is None or record.state != "NEW":
-        raise Refused(order_errors.CANCEL_REJECTED)
+        raise Refusal(order_errors.CANCEL_REJECTED)
     context.state.triggers["UM"].cancel(record, context.now)
     return {"complete": True}
 
@@ -143,7 +143,7 @@ def cancel_conditional_order(context: Context) -> Fields:
     """Cancel an order that waits."""
     record = _found(context, "CM")
     if record is None or record.state != "NEW":
-        raise Refused(order_errors.CANCEL_REJECTED)
+        raise Refusal(order_errors.CANCEL_REJECTED)
     context.state.triggers["CM"].cancel(record, context.now)
     return _strategy(record) | _protection(record)
 
@@ -174,7 +174,7 @@ def algo_order(context: Context) -> Fields:
     """An algo order in any state, as long as it is kept."""
     record = _found(context, "UM")
     if record is None or not _is_visible(context, record):
-        raise Refused(order_errors.NO_SUCH_ORDER)
+        raise Refusal(order_errors.NO_SUCH_ORDER)
     return _algo(record)
 
 
@@ -195,7 +195,7 @@ def open_conditional_order(context: Context) -> Fields:
     """A conditional order that waits."""
     record = _found(context, "CM")
     if record is None or record.state != "NEW" or record.hidden_until > context.now:
-        raise Refused(order_errors.NO_SUCH_ORDER)
+        raise Refusal(order_errors.NO_SUCH_ORDER)
     return _strategy(record)
 
 
@@ -210,7 +210,7 @@ def conditional_order_history(context: Context) -> Fields:
     """A conditional order that does not wait any more."""
     record = _found(context, "CM")
     if record is None or record.state == "NEW" or not _is_visible(context, record):
-        raise Refused(order_errors.NO_SUCH_ORDER)
+        raise Refusal(order_errors.NO_SUCH_ORDER)
     return _ended(record) | _protection(record) | {"priceMatch": record.price_match}
 
 
@@ -248,7 +248,7 @@ def _found(context: Context, product: Product) -> ConditionalRecord | None:
     name = "algoId" if product == "UM" else "strategyId"
     number, client_id = context.number(name), context.text(_NAMES[product]["client"])
     if number is None and client_id is None:
-        raise Refused(facts.MANDATORY_MISSING, name=name)
+        raise Refusal(facts.MANDATORY_MISSING, name=name)
     record = context.state.triggers[product].find(number, client_id)
     wanted = context.symbol(product)
     return record if record and wanted in (None, record.contract.symbol) else None

@@ -9,7 +9,7 @@ from binance_pm.sandbox import facts, order_errors
 from binance_pm.sandbox.futures import MAKER_FEE, TAKER_FEE
 from binance_pm.sandbox.handlers.registry import Context, Fields, handles, handles_futures
 from binance_pm.sandbox.market import SYMBOLS, amount, draws
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO, HeldPosition
 from binance_pm.sandbox.views import plain
 
@@ -188,17 +188,17 @@ def set_leverage(context: Context, product: Product) -> Fields:
     """Store the leverage of a symbol, which limits its position and determines the initial margin."""
     contract, leverage = context.contract(product), context.number("leverage") or 0
     if not 1 <= leverage <= contract.brackets[0].leverage:
-        raise Refused(facts.INVALID_LEVERAGE, leverage=leverage)
+        raise Refusal(facts.INVALID_LEVERAGE, leverage=leverage)
     desk = context.state.futures(product)
     price = context.market.price_of(contract, context.now)
     held = [one for one in desk.held if one.contract == contract]
     if any(contract.bracket_size(one.amount, price) > contract.most_at(leverage) for one in held):
-        raise Refused(order_errors.MAX_LEVERAGE_RATIO)
+        raise Refusal(order_errors.MAX_LEVERAGE_RATIO)
     before = desk.leverage_of(contract.symbol)
     desk.leverage[contract.symbol] = leverage
     if leverage < before and held and not context.state.statement(context.now).free:
         desk.leverage[contract.symbol] = before
-        raise Refused(order_errors.MIN_LEVERAGE_RATIO)
+        raise Refusal(order_errors.MIN_LEVERAGE_RATIO)
     name = "maxNotionalValue" if product == "UM" else "maxQty"
     return {"leverage": leverage, name: str(contract.most_at(leverage)), "symbol": contract.symbol}
 
@@ -240,13 +240,13 @@ def set_position_mode(context: Context, product: Product) -> Fields:
     """Change the position mode of USD-M, which COIN-M follows."""
     state, wanted = context.state, context.flag("dualSidePosition")
     if wanted == state.is_hedged:
-        raise Refused(order_errors.NO_NEED_TO_CHANGE_MODE)
+        raise Refusal(order_errors.NO_NEED_TO_CHANGE_MODE)
     if product == "CM":
-        raise Refused(order_errors.SAME_MODE_FOR_BOTH)
+        raise Refusal(order_errors.SAME_MODE_FOR_BOTH)
     if state.um.open_orders() or state.cm.open_orders():
-        raise Refused(order_errors.MODE_WITH_ORDERS)
+        raise Refusal(order_errors.MODE_WITH_ORDERS)
     if state.um.held or state.cm.held:
-        raise Refused(order_errors.MODE_WITH_POSITIONS)
+        raise Refusal(order_errors.MODE_WITH_POSITIONS)
     state.is_hedged = wanted
     return _SUCCESS
 

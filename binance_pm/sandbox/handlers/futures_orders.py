@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from binance_pm.sandbox import facts, order_checks, order_errors, views
 from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles_futures
 from binance_pm.sandbox.history import is_kept, page
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO, OrderRecord
 
 if TYPE_CHECKING:
@@ -95,17 +95,17 @@ def modify_order(context: Context, product: Product) -> Fields:
     contract, desk = context.contract(product), context.state.futures(product)
     order = _found(context, product, contract.symbol)
     if order is None or not order.is_open:
-        raise Refused(order_errors.NO_SUCH_ORDER)
+        raise Refusal(order_errors.NO_SUCH_ORDER)
     if side_of(context) != order.side:
-        raise Refused(order_errors.INVALID_SIDE)
+        raise Refusal(order_errors.INVALID_SIDE)
     price, quantity = limit_price(context, contract, order.side), context.decimal("quantity") or ZERO
     order_checks.check_price_parameters({name: context.parameters[name] for name in _price_names(context)})
     order_checks.check_quantity(contract, quantity)
     order_checks.check_price(contract, price, is_buy=order.is_buy, market=context.market, now=context.now)
     if (price, quantity) == (order.price, order.quantity):
-        raise Refused(order_errors.NOTHING_TO_CHANGE)
+        raise Refusal(order_errors.NOTHING_TO_CHANGE)
     if not order.closing and quantity * price < contract.least_notional:
-        raise Refused(order_errors.NOTIONAL_TOO_SMALL, least=contract.least_notional)
+        raise Refusal(order_errors.NOTIONAL_TOO_SMALL, least=contract.least_notional)
     modify_id, match = context.number("modifyId"), context.text("priceMatch") or "NONE"
     desk.matching.amend(order, price, quantity, context.now, modify_id=modify_id, match=match)
     fields = views.order_fields(order, views.MODIFIED[product])
@@ -123,7 +123,7 @@ def cancel_order(context: Context, product: Product) -> Fields:
     """Cancel an open order."""
     order = _found(context, product, context.contract(product).symbol)
     if order is None or not order.is_open:
-        raise Refused(order_errors.CANCEL_REJECTED)
+        raise Refusal(order_errors.CANCEL_REJECTED)
     context.state.futures(product).matching.cancel(order, context.now)
     return views.order_fields(order, views.PLACED[product])
 
@@ -143,7 +143,7 @@ def query_order(context: Context, product: Product) -> Fields:
     """An order in any state, as long as it is kept."""
     order = _found(context, product, context.contract(product).symbol)
     if order is None or not is_kept(order, context.time) or order.hidden_until > context.now:
-        raise Refused(order_errors.NO_SUCH_ORDER)
+        raise Refusal(order_errors.NO_SUCH_ORDER)
     return views.order_fields(order, views.QUERIED[product])
 
 
@@ -152,7 +152,7 @@ def open_order(context: Context, product: Product) -> Fields:
     """An order that is open."""
     order = _found(context, product, context.contract(product).symbol)
     if order is None or not order.is_open or order.hidden_until > context.now:
-        raise Refused(order_errors.NO_SUCH_ORDER)
+        raise Refusal(order_errors.NO_SUCH_ORDER)
     return views.order_fields(order, views.QUERIED[product])
 
 
@@ -191,10 +191,10 @@ def order_amendments(context: Context, product: Product) -> list[Fields]:
     """The changes of an order, newest first."""
     order = _found(context, product, context.contract(product).symbol)
     if order is None or not is_kept(order, context.time):
-        raise Refused(order_errors.NO_SUCH_ORDER)
+        raise Refusal(order_errors.NO_SUCH_ORDER)
     start, end = context.number("startTime") or 0, context.number("endTime") or context.time
     if start > end:
-        raise Refused(facts.INVALID_TIME_RANGE)
+        raise Refusal(facts.INVALID_TIME_RANGE)
     changes = [change for change in reversed(order.amendments) if start <= change.time <= end]
     return [views.amendment_fields(change, order) for change in changes[: context.limit(*_ROWS[product])]]
 
@@ -205,7 +205,7 @@ def trades(context: Context, product: Product) -> list[Fields]:
     symbol, pair = _symbol_or_pair(context, product)
     first = context.number("fromId")
     if first is not None and {"startTime", "endTime", "pair"} & context.parameters.keys():
-        raise Refused(order_errors.BAD_COMBINATION)
+        raise Refusal(order_errors.BAD_COMBINATION)
     start, end = (0, context.time) if first is not None else context.window(_WEEK if product == "UM" else DAY)
     orders = context.state.futures(product).matching.orders
     rows = [
@@ -244,14 +244,14 @@ def _found(context: Context, product: Product, symbol: str) -> OrderRecord | Non
     """
     order_id, client_id = context.number("orderId"), context.text("origClientOrderId")
     if order_id is None and client_id is None:
-        raise Refused(facts.MANDATORY_MISSING, name="orderId")
+        raise Refusal(facts.MANDATORY_MISSING, name="orderId")
     return context.state.futures(product).matching.find(symbol, order_id, client_id)
 
 
 def _symbol_or_pair(context: Context, product: Product) -> tuple[str | None, str | None]:
     symbol, pair = context.symbol(product), context.text("pair")
     if symbol is None and pair is None:
-        raise Refused(facts.MANDATORY_MISSING, name="symbol")
+        raise Refusal(facts.MANDATORY_MISSING, name="symbol")
     if symbol is not None and pair is not None:
-        raise Refused(order_errors.BAD_COMBINATION)
+        raise Refusal(order_errors.BAD_COMBINATION)
     return symbol, pair

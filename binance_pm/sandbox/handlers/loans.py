@@ -9,7 +9,7 @@ from binance_pm.sandbox import facts, order_errors
 from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles
 from binance_pm.sandbox.loans import BORROW_LIMIT, BORROWABLE, InterestRow, LoanRow
 from binance_pm.sandbox.market import amount
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO
 
 _MONTH = 30 * DAY
@@ -26,7 +26,7 @@ def asset_of(context: Context) -> str:
     """
     asset = context.parameters["asset"]
     if asset not in BORROWABLE:
-        raise Refused(facts.BAD_ASSET)
+        raise Refusal(facts.BAD_ASSET)
     return asset
 
 
@@ -51,15 +51,15 @@ def repay_debt(context: Context) -> Fields:
     named = context.text("specifyRepayAssets")
     others = named.split(",") if named else [name for name in wallet.assets() if name in BORROWABLE]
     if not 0 < owed <= wallet.owed(asset):
-        raise Refused(order_errors.EXCEEDS_DEBT)
+        raise Refusal(order_errors.EXCEEDS_DEBT)
     price = market.usd(asset, context.now)
     if owed * price > _MOST_USD:
-        raise Refused(facts.INVALID_PARAMETER, name="amount")
+        raise Refusal(facts.INVALID_PARAMETER, name="amount")
     if any(other not in BORROWABLE for other in others):
-        raise Refused(facts.BAD_ASSET)
+        raise Refusal(facts.BAD_ASSET)
     worth = {other: wallet.free[other] * market.usd(other, context.now) for other in others}
     if sum(worth.values(), ZERO) < owed * price:
-        raise Refused(order_errors.BALANCE_TOO_SMALL)
+        raise Refusal(order_errors.BALANCE_TOO_SMALL)
     left = owed * price
     for other, usd in worth.items():
         part = min(left, usd)

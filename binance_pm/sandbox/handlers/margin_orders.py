@@ -11,7 +11,7 @@ from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles
 from binance_pm.sandbox.history import page
 from binance_pm.sandbox.margin import STOPS, ListRecord
 from binance_pm.sandbox.market import amount
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO, OrderRecord
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _quantity(context: Context, contract: Contract, side: Side, kind: str) -> De
     if kind != "MARKET":
         order_checks.forbid(context.parameters, "quoteOrderQty")
     if ("quantity" in context.parameters) == ("quoteOrderQty" in context.parameters):
-        raise Refused(facts.MANDATORY_MISSING, name="quantity")
+        raise Refusal(facts.MANDATORY_MISSING, name="quantity")
     quote = context.decimal("quoteOrderQty")
     if quote is None:
         return context.decimal("quantity") or ZERO
@@ -97,13 +97,13 @@ def _check_filters(context: Context, order: OrderRecord) -> None:
     index = context.market.price_of(contract, context.now)
     for price in (order.price, order.stop_price):
         if price % contract.tick:
-            raise Refused(order_errors.FILTER_FAILURE, name="PRICE_FILTER")
+            raise Refusal(order_errors.FILTER_FAILURE, name="PRICE_FILTER")
     if order.quantity <= 0 or order.quantity % contract.step or order.quantity > contract.largest:
-        raise Refused(order_errors.FILTER_FAILURE, name="LOT_SIZE")
+        raise Refusal(order_errors.FILTER_FAILURE, name="LOT_SIZE")
     if order.price and abs(order.price / index - 1) > _FARTHEST:
-        raise Refused(order_errors.PRICE_TOO_FAR)
+        raise Refusal(order_errors.PRICE_TOO_FAR)
     if order.quantity * (order.price or index) < contract.least_notional:
-        raise Refused(order_errors.FILTER_FAILURE, name="NOTIONAL")
+        raise Refusal(order_errors.FILTER_FAILURE, name="NOTIONAL")
 
 
 @handles("margin.cancel_order")
@@ -111,7 +111,7 @@ def cancel_margin_order(context: Context) -> Fields:
     """Cancel an open order, and the list that it belongs to."""
     order = _found(context)
     if order is None or not order.is_open:
-        raise Refused(order_errors.CANCEL_REJECTED)
+        raise Refusal(order_errors.CANCEL_REJECTED)
     context.state.margin.cancel(order, context.now)
     return _cancelled(context, order)
 
@@ -122,7 +122,7 @@ def cancel_all_margin_orders(context: Context) -> list[Fields]:
     symbol, margin = context.contract("MARGIN").symbol, context.state.margin
     orders = [order for order in margin.matching.open.values() if order.symbol == symbol]
     if not orders:
-        raise Refused(order_errors.CANCEL_REJECTED)
+        raise Refusal(order_errors.CANCEL_REJECTED)
     lists = [margin.lists[number] for number in dict.fromkeys(order.list_id for order in orders if order.list_id > 0)]
     for order in orders:
         if order.is_open:
@@ -136,7 +136,7 @@ def query_margin_order(context: Context) -> Fields:
     """An order in any state."""
     order = _found(context)
     if order is None or order.hidden_until > context.now:
-        raise Refused(order_errors.NO_SUCH_ORDER)
+        raise Refusal(order_errors.NO_SUCH_ORDER)
     return _queried(context, order)
 
 
@@ -212,15 +212,15 @@ def _legs(context: Context) -> tuple[OrderRecord, OrderRecord]:
     """Return the stop order and the limit order, after all checks that need no balance."""
     sent, contract, side = context.parameters, context.contract("MARGIN"), side_of(context)
     if ("stopLimitPrice" in sent) != ("stopLimitTimeInForce" in sent):
-        raise Refused(order_errors.BAD_COMBINATION)
+        raise Refusal(order_errors.BAD_COMBINATION)
     price, stop_price = context.decimal("price") or ZERO, context.decimal("stopPrice") or ZERO
     last = context.market.price_of(contract, context.now)
     if not (price > last > stop_price if side == "SELL" else price < last < stop_price):
-        raise Refused(order_errors.WRONG_OCO_PRICES)
+        raise Refusal(order_errors.WRONG_OCO_PRICES)
     names = [sent.get(name) for name in ("limitClientOrderId", "stopClientOrderId", "listClientOrderId")]
     given = [name for name in names if name]
     if len(set(given)) < len(given):
-        raise Refused(order_errors.DUPLICATE_ORDER)
+        raise Refusal(order_errors.DUPLICATE_ORDER)
     stop = _leg(context, contract, "stop")
     stop.type = "STOP_LOSS_LIMIT" if "stopLimitPrice" in sent else "STOP_LOSS"
     stop.price, stop.stop_price = context.decimal("stopLimitPrice") or ZERO, stop_price
@@ -251,7 +251,7 @@ def cancel_margin_oco(context: Context) -> Fields:
     """Cancel both orders of a list."""
     row = _found_list(context, "listClientOrderId")
     if row is None or not row.is_open or row.symbol != context.contract("MARGIN").symbol:
-        raise Refused(order_errors.CANCEL_REJECTED)
+        raise Refusal(order_errors.CANCEL_REJECTED)
     context.state.margin.cancel(row.legs[0], context.now)
     return _list(row) | {"orderReports": _reports(context, row)}
 
@@ -261,7 +261,7 @@ def query_margin_oco(context: Context) -> Fields:
     """An order list in any state."""
     row = _found_list(context, "origClientOrderId")
     if row is None or row.legs[0].hidden_until > context.now:
-        raise Refused(order_errors.NO_SUCH_ORDER)
+        raise Refusal(order_errors.NO_SUCH_ORDER)
     return _list(row)
 
 
@@ -276,7 +276,7 @@ def all_margin_ocos(context: Context) -> list[Fields]:
     """Order lists in any state, newest first: from an id on, or of a window."""
     first = context.number("fromId")
     if first is not None and {"startTime", "endTime"} & context.parameters.keys():
-        raise Refused(order_errors.BAD_COMBINATION)
+        raise Refusal(order_errors.BAD_COMBINATION)
     start, end = _window(context, first)
     rows = [
         row for row in context.state.margin.lists.values() if row.list_id >= (first or 0) and start <= row.time <= end
@@ -288,14 +288,14 @@ def all_margin_ocos(context: Context) -> list[Fields]:
 def _found(context: Context) -> OrderRecord | None:
     order_id, client_id = context.number("orderId"), context.text("origClientOrderId")
     if order_id is None and client_id is None:
-        raise Refused(facts.MANDATORY_MISSING, name="orderId")
+        raise Refusal(facts.MANDATORY_MISSING, name="orderId")
     return context.state.margin.matching.find(context.contract("MARGIN").symbol, order_id, client_id)
 
 
 def _found_list(context: Context, name: str) -> ListRecord | None:
     list_id, client_id = context.number("orderListId"), context.text(name)
     if list_id is None and client_id is None:
-        raise Refused(facts.MANDATORY_MISSING, name="orderListId")
+        raise Refusal(facts.MANDATORY_MISSING, name="orderListId")
     rows = context.state.margin.lists
     if list_id is not None:
         return rows.get(list_id)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from binance_pm.sandbox import facts, order_errors
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 
 if TYPE_CHECKING:
     from binance_pm.sandbox.contracts import Contract, Product
@@ -88,7 +88,7 @@ class Context:
         """
         contract = self.market.contract(product, self.parameters["symbol"])
         if contract is None:
-            raise Refused(facts.BAD_SYMBOL)
+            raise Refusal(facts.BAD_SYMBOL)
         return contract
 
     def symbol(self, product: Product) -> str | None:
@@ -119,9 +119,9 @@ class Context:
         start, end = self.number("startTime"), self.number("endTime")
         if start is not None and end is not None:
             if start > end:
-                raise Refused(facts.INVALID_TIME_RANGE)
+                raise Refusal(facts.INVALID_TIME_RANGE)
             if end - start > longest:
-                raise Refused(too_long)
+                raise Refusal(too_long)
         if end is None:
             end = self.time if start is None else min(self.time, start + longest)
         if start is None:

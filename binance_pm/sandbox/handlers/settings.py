@@ -8,7 +8,7 @@ from binance_pm.sandbox import facts, order_errors
 from binance_pm.sandbox.handlers.registry import DAY, HANDLERS, Context, Fields, handles
 from binance_pm.sandbox.loans import BORROWABLE
 from binance_pm.sandbox.market import MAJORS, amount
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO
 from binance_pm.sandbox.valuation import collateral_rate
 
@@ -35,7 +35,7 @@ def create_listen_key(context: Context) -> Fields:
 def keepalive_listen_key(context: Context) -> Fields:
     """Prolong the listen key by an hour."""
     if context.state.settings.listen_key(context.now) is None:
-        raise Refused(order_errors.NO_LISTEN_KEY)
+        raise Refusal(order_errors.NO_LISTEN_KEY)
     context.state.settings.prolong(context.now)
     return {}
 
@@ -44,7 +44,7 @@ def keepalive_listen_key(context: Context) -> Fields:
 def close_listen_key(context: Context) -> Fields:
     """End the listen key of the account, for all of its programs."""
     if context.state.settings.listen_key(context.now) is None:
-        raise Refused(order_errors.NO_LISTEN_KEY)
+        raise Refusal(order_errors.NO_LISTEN_KEY)
     context.state.settings.close_listen_key()
     return {}
 
@@ -60,7 +60,7 @@ def _order_download(context: Context, kind: str) -> Fields:
 def _download_link(context: Context, kind: str) -> Fields:
     row = context.state.settings.downloads.get(context.parameters["downloadId"])
     if row is None or row.kind != kind:
-        raise Refused(facts.INVALID_PARAMETER, name="downloadId")
+        raise Refusal(facts.INVALID_PARAMETER, name="downloadId")
     is_ready = context.now >= row.ordered + _READY_SECONDS
     until = row.ordered + _READY_SECONDS + _LINK_SECONDS
     return {
@@ -108,7 +108,7 @@ def set_margin_call_level(context: Context) -> Fields:
     """Set the level of the warning."""
     level = context.decimal("marginCallLevel") or ZERO
     if not _LOWEST_LEVEL <= level <= _HIGHEST_LEVEL:
-        raise Refused(facts.INVALID_PARAMETER, name="marginCallLevel")
+        raise Refusal(facts.INVALID_PARAMETER, name="marginCallLevel")
     context.state.settings.margin_call_level = level
     return {"marginCallLevel": amount(level)}
 
@@ -135,7 +135,7 @@ def earn_asset_transfer(context: Context) -> Fields:
     is_to_futures = context.parameters["transferType"] == "EARN_TO_FUTURE"
     available = state.settings.earn if is_to_futures else state.earned
     if not 0 < moved <= available:
-        raise Refused(order_errors.BALANCE_NOT_SUFFICIENT)
+        raise Refusal(order_errors.BALANCE_NOT_SUFFICIENT)
     signed = moved if is_to_futures else -moved
     state.settings.earn -= signed
     state.wallet.book("UM", "LDUSDT", signed, "TRANSFER", context.time)
@@ -147,7 +147,7 @@ def asset_index_price(context: Context) -> list[Fields]:
     """The price of an asset in US dollars, or of all."""
     asset = context.text("asset")
     if asset is not None and asset not in BORROWABLE:
-        raise Refused(facts.BAD_ASSET)
+        raise Refusal(facts.BAD_ASSET)
     return [
         {"asset": name, "assetIndexPrice": amount(context.market.usd(name, context.now)), "time": context.time}
         for name in _ASSETS

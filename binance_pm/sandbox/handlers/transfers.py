@@ -10,7 +10,7 @@ from binance_pm.sandbox.handlers.loans import negative_interest
 from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles
 from binance_pm.sandbox.loans import BORROWABLE
 from binance_pm.sandbox.market import amount
-from binance_pm.sandbox.messages import Refused
+from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO
 from binance_pm.sandbox.settings import RepaymentRow
 from binance_pm.sandbox.views import plain
@@ -41,19 +41,19 @@ def asset_collection(context: Context) -> Fields:
     _count_collection(context)
     asset, wanted, kind = context.parameters["asset"], context.decimal("amount"), context.text("futureType")
     if (wanted is None) != (kind is None):
-        raise Refused(order_errors.BAD_COMBINATION)
+        raise Refusal(order_errors.BAD_COMBINATION)
     wallet = context.state.wallet
     if asset == _BNB or asset not in BORROWABLE:
-        raise Refused(facts.BAD_ASSET)
+        raise Refusal(facts.BAD_ASSET)
     if kind == "OPTION":
         # No account of the local exchange holds options.
-        raise Refused(order_errors.BALANCE_NOT_SUFFICIENT)
+        raise Refusal(order_errors.BALANCE_NOT_SUFFICIENT)
     for product in _PRODUCTS:
         held = wallet.futures.get((product, asset), ZERO)
         if kind not in (None, product):
             continue
         if wanted is not None and wanted > held:
-            raise Refused(order_errors.BALANCE_NOT_SUFFICIENT)
+            raise Refusal(order_errors.BALANCE_NOT_SUFFICIENT)
         if held > 0:
             collect(wallet, product, asset, held if wanted is None else wanted, context.now)
     return _SUCCESS
@@ -80,7 +80,7 @@ def _bnb_transfer(context: Context, *, most: int) -> Fields:
     is_to_um = context.parameters["transferSide"] == "TO_UM"
     available = wallet.free[_BNB] if is_to_um else wallet.futures["UM", _BNB]
     if not 0 < moved <= available:
-        raise Refused(order_errors.BALANCE_NOT_SUFFICIENT)
+        raise Refusal(order_errors.BALANCE_NOT_SUFFICIENT)
     context.state.settings.count(f"bnb-{most}", context.now, most=most, seconds=600, span="10 minutes")
     signed = moved if is_to_um else -moved
     wallet.free[_BNB] -= signed
@@ -144,7 +144,7 @@ def pro_balance(context: Context) -> list[Fields]:
     options = {"optionWalletBalance": amount(ZERO), "optionEquity": amount(ZERO)} if is_span else {}
     rows = [row | options for row in balances(context) if asset in (None, row["asset"])]
     if not rows:
-        raise Refused(facts.BAD_ASSET)
+        raise Refusal(facts.BAD_ASSET)
     return rows
 
 
@@ -161,9 +161,9 @@ def repay_bankruptcy_loan(context: Context) -> Fields:
     state = context.state
     loan = state.liquidation.loan if state.liquidation else ZERO
     if state.liquidation is None or not loan:
-        raise Refused(order_errors.NO_LIABILITY)
+        raise Refusal(order_errors.NO_LIABILITY)
     if state.wallet.free["USDT"] < loan:
-        raise Refused(order_errors.TOO_LITTLE_TO_REPAY)
+        raise Refusal(order_errors.TOO_LITTLE_TO_REPAY)
     state.wallet.free["USDT"] -= loan
     state.liquidation.loan = ZERO
     state.settings.repayments.append(RepaymentRow(asset="USDT", amount=loan, time=context.time))

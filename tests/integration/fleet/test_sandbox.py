@@ -13,7 +13,7 @@ import pytest
 from binance_pm import Budget
 from binance_pm.fleet import Fleet, FleetEvent, Member, Stale, StatusChanged
 from binance_pm.sandbox import create_app
-from binance_pm.testing import Account, Exchange, Sandbox
+from binance_pm.testing import Exchange, Sandbox, SimulatedAccount
 from binance_pm.transport.httpx import asgi_transport
 from tests.simulation import virtual
 from tests.support.coverage import unmeasured
@@ -33,11 +33,12 @@ class Watch(NamedTuple):
     """When each account was read."""
 
 
-def made() -> list[Account]:
+def made() -> list[SimulatedAccount]:
     """Five accounts just above a threshold, the others far from any."""
     starts = ["1.55"] * NEAREST + [str(5 + number % 7) for number in range(ACCOUNTS - NEAREST)]
     return [
-        Account(f"account-{number:03}", account_type="PM_2", uni_mmr=start) for number, start in enumerate(starts, 1)
+        SimulatedAccount(f"account-{number:03}", account_type="PM_2", uni_mmr=start)
+        for number, start in enumerate(starts, 1)
     ]
 
 

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from binance_pm.doctor import Target
 from binance_pm.doctor.key import check_key
-from binance_pm.sandbox import Account
+from binance_pm.sandbox import SimulatedAccount
 from binance_pm.signing import Secret
 
-ACCOUNT = Account("account-01")
+ACCOUNT = SimulatedAccount("account-01")
 API_KEY, SECRET, PEM = "k" * 64, "s" * 64, ACCOUNT.ed25519.secret
 INSIDE = PEM.splitlines()[1]
 

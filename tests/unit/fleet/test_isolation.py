@@ -24,7 +24,7 @@ from binance_pm import AttemptEvent, Budget, Timeouts, UmAccount
 from binance_pm.fleet import AccountFailed, Fleet, FleetEvent, Fresh, HostBlocked, Member, Reading, Stale
 from binance_pm.metrics import Metrics
 from binance_pm.sandbox import create_app
-from binance_pm.testing import Account, Exchange, Fault, Sandbox
+from binance_pm.testing import Exchange, Fault, Sandbox, SimulatedAccount
 from binance_pm.transport.httpx import asgi_transport
 from tests.simulation import virtual
 from tests.support.coverage import unmeasured
@@ -113,10 +113,10 @@ class Reported(NamedTuple):
     """The highest level of the messages."""
 
 
-def made(random: Random) -> list[Account]:
+def made(random: Random) -> list[SimulatedAccount]:
     """Accounts far from the thresholds and near to them."""
     return [
-        Account(f"account-{number:03}", account_type="PM_2", uni_mmr=f"{random.uniform(1.3, 9):.4f}")
+        SimulatedAccount(f"account-{number:03}", account_type="PM_2", uni_mmr=f"{random.uniform(1.3, 9):.4f}")
         for number in range(1, ACCOUNTS + 1)
     ]
 
