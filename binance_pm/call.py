@@ -82,9 +82,11 @@ class PreparedCall(Generic[T]):
         "charges",
         "headers",
         "is_requeued",
+        "may_be_done",
         "parameters",
         "priority",
         "query",
+        "recv_window",
         "reservation",
         "session",
         "started",
@@ -101,6 +103,7 @@ class PreparedCall(Generic[T]):
         charges: tuple[Charge, ...],
         priority: Priority,
         parameters: Mapping[str, Value | None],
+        recv_window: int | None,
     ) -> None:
         self.bound: Final = bound
         self.session: Final = session
@@ -110,6 +113,8 @@ class PreparedCall(Generic[T]):
         self.charges: Final = charges
         self.priority: Final = priority
         self.parameters: Final = parameters
+        self.recv_window: Final = recv_window
+        """Milliseconds for which the exchange accepts the request, unless a parameter says otherwise."""
         self.started: Final = session.budget.monotonic()
         self.attempt: int = 0
         """How many attempts have failed."""
@@ -117,6 +122,8 @@ class PreparedCall(Generic[T]):
         """Whether the next attempt waits at the head of the queue."""
         self.synchronised: bool = False
         """Whether the clock was synchronised for this call."""
+        self.may_be_done: bool = False
+        """Whether an earlier attempt may have been executed."""
         self.timestamp: int | None = None
         """The timestamp of the latest attempt, in milliseconds since the epoch."""
         self.reservation: Reservation | None = None
@@ -124,17 +131,18 @@ class PreparedCall(Generic[T]):
 
     def sent_write(self) -> SentWrite:
         """Return what is needed to find out whether the call was executed."""
-        endpoint, parameters = self.bound.endpoint, self.parameters
+        endpoint, info, parameters = self.bound.endpoint, self.bound.info, self.parameters
         name = endpoint.client_id or ""
         client_id = parameters.get(endpoint.wire_names[name]) if name else None
-        window = parameters.get("recvWindow")
+        window = parameters.get("recvWindow", self.recv_window)
         expires_at = None if self.timestamp is None else self.timestamp + (window if type(window) is int else _WINDOW)
-        return SentWrite(parameters, None if client_id is None else str(client_id), name, self.timestamp, expires_at)
+        client_id = None if client_id is None else str(client_id)
+        return SentWrite(parameters, client_id, name, info.key_id, self.timestamp, expires_at)
 
     def log_if_forgotten(self) -> None:
         """Log a write that was sent and whose response is no longer awaited, so that no order is forgotten."""
-        reservation = self.reservation
-        if not self.bound.info.write or reservation is None or not reservation.is_sent:
+        is_sent = self.may_be_done or (self.reservation is not None and self.reservation.is_sent)
+        if not (self.bound.info.write and is_sent):
             return
         error = NoResponse(self.bound.info, "cancelled before a response arrived")
         error.describe_write(self.sent_write())
@@ -220,7 +228,7 @@ async def synchronise(call: PreparedCall[Any], ask: Callable[[], Awaitable[objec
     """Request the server time from the origin of a call. If that fails, rely on the `Date` of the refusal."""
     budget, origin = call.session.budget, call.bound.origin
     asked = budget.monotonic()
-    why = f"{origin} told a time that is not plausible."
+    why = f"{origin} returned an implausible time."
     try:
         # A time that is far from everything known has to be confirmed by a second response.
         for _ in range(2):
@@ -305,3 +313,12 @@ def _checked_length(query: str) -> str:
     if len(query) > _LONGEST_QUERY:
         raise ValueError(f"the parameters are {len(query):,} characters as a query: {_LONGEST_QUERY:,} fit")
     return query
+
+
+def advice_of(endpoint: Endpoint[Any]) -> str:
+    """Return what an error advises if the outcome of a write is unknown."""
+    if endpoint.resolve is None:
+        return ""
+    from binance_pm.resolution import advice_on  # noqa: PLC0415 - loaded with the first endpoint that declares it
+
+    return advice_on(endpoint.resolve)

@@ -19,6 +19,7 @@ from binance_pm.budget import LimitType, Priority, pool_of
 from binance_pm.call import (
     BoundEndpoint,
     PreparedCall,
+    advice_of,
     check_names,
     headers_of,
     observe_time,
@@ -304,7 +305,7 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         except PortfolioMarginError as error:
             if not endpoint.is_write:
                 raise
-            error.describe_write(call.sent_write())
+            error.describe_write(call.sent_write(), may_be_done=call.may_be_done)
             if not (self._settings.resolve if resolve is None else resolve):
                 raise
             # Imported lazily: most programs never lose a response.
@@ -326,13 +327,15 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
             give_up_after: seconds after which the outcome is ``still_unknown`` if nothing has decided it.
 
         Raises:
-            ConfigurationError: the error is not about a write of a declared endpoint.
+            ConfigurationError: the error is not about a write, or not about a write of this account.
         """
         # Imported lazily: most programs never lose a response.
         from binance_pm.resolve import find_out  # noqa: PLC0415
 
-        return await find_out(self.options(priority=Priority.ORDER), error, give_up_after=give_up_after)
+        view = self.options(priority=Priority.ORDER, max_wait=min(self._settings.max_wait, give_up_after))
+        return await find_out(view, error, give_up_after=give_up_after)
 
+    @checked("Client.options")
     def options(
         self,
         *,
@@ -344,7 +347,8 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
     ) -> Self:
         """Return a view of this client whose calls have other settings, such as ``client.options(max_wait=1)``.
 
-        The view shares session, connections and budget with the client, and is neither opened nor closed itself.
+        The view shares session, connections and budget with the client: it is open while the client is open, and
+        closing one closes both.
 
         Raises:
             ConfigurationError: a value is out of range.
@@ -379,7 +383,7 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         weights = endpoint.weights_of(parameters)
         charges = bound.charges.get(weights) or bound.charge(weights)
         priority = endpoint.priority if self._settings.priority is None else self._settings.priority
-        return PreparedCall(bound, session, headers, query, charges, priority, parameters)
+        return PreparedCall(bound, session, headers, query, charges, priority, parameters, recv_window)
 
     async def _attempt(self, call: PreparedCall[T]) -> T | PortfolioMarginError:
         """Send the call once, as soon as it has weight and a slot. Return what the response says.
@@ -443,6 +447,7 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         )
         if retry is None or (retry.delay and not session.spend_retry(origin)):
             raise error
+        call.may_be_done |= error.outcome == "unknown"
         if retry.after_synchronising:
             call.synchronised = True
             await synchronise(call, self.server_time if call.bound.endpoint.family == "papi" else self.pro_server_time)
@@ -464,7 +469,7 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         url, hint = self._urls.of(endpoint.family)
         origin = counted_url(url)
         label, key_id = (self.label, self._identity.key_id) if endpoint.sends_key else ("", "")
-        info = CallInfo(endpoint.name, label, key_id, endpoint.is_write, endpoint.repeat, _advice(endpoint))
+        info = CallInfo(endpoint.name, label, key_id, endpoint.is_write, endpoint.repeat, advice_of(endpoint))
         pools = [
             pool_of(endpoint.family, kind, origin=origin, path=endpoint.path, key_id=self._identity.key_id)
             for kind in endpoint.weights
@@ -487,12 +492,3 @@ class _State:
         self.session: Session | None = None
         self.is_closed: bool = False
         self.bound: Final[dict[Endpoint[Any], BoundEndpoint[Any]]] = {}
-
-
-def _advice(endpoint: Endpoint[Any]) -> str:
-    """Return what an error advises if the outcome of a write is unknown."""
-    if endpoint.resolve is None:
-        return ""
-    from binance_pm.resolution import advice_on  # noqa: PLC0415 - loaded with the first endpoint that declares it
-
-    return advice_on(endpoint.resolve)

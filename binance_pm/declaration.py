@@ -280,8 +280,8 @@ def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
             # Binding costs as much as signing, and most polls have no arguments.
             return await self.call(endpoint, {})
         parameters, given = declaration.parameters_of(args, kwargs)
-        if endpoint.one is not None and parameters.get(endpoint.one_with) is not None:
-            endpoint = endpoint.one
+        if endpoint.one is not None:
+            endpoint = endpoint.for_parameters(parameters)
         return await self.call(endpoint, parameters, **given)
 
     decorated = cast("Any", call)

@@ -148,6 +148,14 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
             return self.constant_weights
         return tuple(weights.of(parameters) for weights in self.weights.values())
 
+    def for_parameters(self, parameters: Mapping[str, object]) -> Endpoint[Any]:
+        """Return the endpoint whose response type fits a call with these parameters.
+
+        Args:
+            parameters: by name on the wire.
+        """
+        return self.one if self.one is not None and parameters.get(self.one_with) is not None else self
+
     def arguments(self, parameters: Mapping[str, object]) -> dict[str, object]:
         """Return the arguments of a call by name as declared, without those that are None.
 

@@ -53,6 +53,8 @@ class SentWrite(NamedTuple):
     """The caller's own id of the order or change, or the one that the client created."""
     id_name: str = ""
     """The parameter of the id, such as ``new_client_order_id``."""
+    key_id: str = ""
+    """The account that the write was sent for."""
     timestamp: int | None = None
     """The timestamp that was signed last, in milliseconds since the epoch; None if nothing was signed."""
     expires_at: int | None = None
@@ -95,7 +97,7 @@ class PortfolioMarginError(Exception):
         repeat: the ``repeat`` of the endpoint's declaration: "same_effect", "never" or, mostly, None.
         reason: what happened, without the rest of the message.
         advice: what to do about it.
-        sent: whether the request left this machine (True also if this is not known).
+        sent: whether the request left this machine (True also if this is not known), in the last attempt.
         request: for a write, its parameters, client order id and expiry; None for a read.
         resolved: what `Client.resolve` found out before the error was raised; None if it was not asked to.
     """
@@ -131,16 +133,25 @@ class PortfolioMarginError(Exception):
         """The caller's own id of an order or change that was to be made; None for other calls."""
         return None if self.request is None else self.request.client_id
 
-    def describe_write(self, request: SentWrite) -> None:
-        """Attach the write that the error is about, and name its id in the message."""
+    def describe_write(self, request: SentWrite, *, may_be_done: bool = False) -> None:
+        """Attach the write that the error is about, and name its id in the message.
+
+        Args:
+            request: the write.
+            may_be_done: whether an earlier attempt may have been executed.
+        """
         self.request = request
-        if request.client_id is None:
-            return
-        text = f"{self} Its {request.id_name} is {request.client_id}"
-        if self._uncertain and request.expires_at is not None:
-            expiry = datetime.fromtimestamp(request.expires_at / 1000, UTC)
-            text += f"; the exchange accepts the request until {expiry:%H:%M:%S} UTC"
-        self.args = (f"{text}.",)
+        text = str(self)
+        if may_be_done and not self._uncertain:
+            self._uncertain = True
+            text += " An earlier attempt was sent and may have been executed."
+        if request.client_id is not None:
+            text += f" Its {request.id_name} is {request.client_id}"
+            if self._uncertain and request.expires_at is not None:
+                expiry = datetime.fromtimestamp(request.expires_at / 1000, UTC)
+                text += f"; the exchange accepts the request until {expiry:%H:%M:%S} UTC"
+            text += "."
+        self.args = (text,)
 
     def _fate(self) -> str:
         if not self.sent:

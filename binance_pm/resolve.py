@@ -4,21 +4,22 @@ What the exchange does: a request is executed only within ``recvWindow`` of its 
 nothing of it can take effect. Queries lag behind the matching engine, usually by milliseconds and sometimes by seconds,
 so a query that does not find an order right after its placement proves nothing.
 
-What is guaranteed: ``done`` and ``not_done`` are read from a response. ``not_found`` is returned only if every query
-responded and found nothing, 10 s after the exchange would have refused the request. Errors of queries never count as
-an answer.
+What is guaranteed: ``done`` is read from a response, and so is ``not_done`` if anything was sent. ``not_found`` is
+returned only if every query responded and found nothing, 10 s after the exchange would have refused the request. Errors
+of queries never count as an answer.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import (
+    AuthenticationError,
     CallInfo,
     ConfigurationError,
     PortfolioMarginError,
@@ -37,10 +38,12 @@ from binance_pm.resolution import (
     WriteOutcome,
     advice_on,
 )
-from binance_pm.wire import Value
+from binance_pm.wire import Value, camel
 
 if TYPE_CHECKING:
     from binance_pm.session import Session
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -56,11 +59,16 @@ _AHEAD_MS: Final = 1_000
 """By how much a timestamp may be ahead of the exchange's clock."""
 _NOT_YET: Final = "no query showed it so far, and the exchange may still execute it"
 _OPEN: Final = {"NEW", "PARTIALLY_FILLED", "EXECUTING"}
+# Any other state, also one that the exchange adds, decides nothing.
+_ENDED: Final = {"FILLED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED", "REJECT", "TRIGGERED", "FINISHED"}
+_MOST_TRADES: Final = 1000
+_MOST_ORDERS: Final = 20
+"""How many orders of recent fills are queried: each has the priority of an order."""
 
 
 def may_be_resolved(endpoint: Endpoint[Any], error: PortfolioMarginError) -> bool:
     """Return whether a query may show that the call succeeded although it raised the error."""
-    if not isinstance(endpoint.resolve, ByClientId | ByAmendment | ByOrder):
+    if endpoint.resolve is None or isinstance(endpoint.resolve, ByReading):
         return False
     return error.outcome == "unknown" or _was_not_open(endpoint, error)
 
@@ -69,6 +77,11 @@ class OrderClient(Protocol):
     """The client of an account whose calls have the priority of orders."""
 
     label: Final[str]
+
+    @property
+    def key_id(self) -> str:
+        """The name of the account in the budget."""
+        ...
 
     @property
     def session(self) -> Session:
@@ -89,10 +102,19 @@ async def resolve_or_raise(
     endpoint: Endpoint[T],
     error: PortfolioMarginError,
 ) -> T:
-    """Return the order that an unknown outcome turned out to be, or raise the error with what was found."""
+    """Return the order that an unknown outcome turned out to be, or raise the error with what was found.
+
+    If this is cancelled, the error is logged, so that no order is forgotten.
+    """
     if not may_be_resolved(endpoint, error):
         raise error
-    outcome = error.resolved = await resolve(error)
+    try:
+        outcome = error.resolved = await resolve(error)
+    except PortfolioMarginError as failure:
+        raise error from failure
+    except BaseException:
+        _log.warning("%s", error)
+        raise
     if outcome.state != "done" or not isinstance(outcome.result, endpoint.returns):
         raise error
     return outcome.result
@@ -101,9 +123,15 @@ async def resolve_or_raise(
 async def find_out(client: OrderClient, error: PortfolioMarginError, *, give_up_after: float) -> WriteOutcome:
     """Return what became of the write that an error is about; see `Client.resolve`."""
     request = error.request
+    if request is None and error.outcome == "not_done":
+        return WriteOutcome(state="not_done", reason=error.reason)
     if request is None:
         raise ConfigurationError(
             CallInfo("Client.resolve", client.label), "the error is not about a write, or no client raised it"
+        )
+    if request.key_id != client.key_id:
+        raise ConfigurationError(
+            CallInfo("Client.resolve", client.label), f"the error is about the account {error.label}: ask its client"
         )
     endpoint = ENDPOINTS.get(error.endpoint)
     decided = _without_queries(endpoint, error, request)
@@ -174,7 +202,7 @@ class _Search:
         """
         pauses = itertools.chain(_PAUSES, itertools.repeat(_LONGEST_PAUSE))
         while True:
-            await self._sleep(min(next(pauses), max(self._remaining(), _PAUSES[1])))
+            await self._pause(next(pauses))
             is_last = self._remaining() <= 0
             failure: PortfolioMarginError | None = None
             try:
@@ -187,7 +215,8 @@ class _Search:
                 raise
             except PortfolioMarginError as error:
                 failure = error
-            if self._session.budget.monotonic() >= self._give_up_at:
+            is_hopeless = isinstance(failure, AuthenticationError | RequestRejected)
+            if is_hopeless or self._session.budget.monotonic() >= self._give_up_at:
                 return self._outcome("still_unknown", f"the last query failed: {failure}" if failure else _NOT_YET)
 
     async def _by_client_id(self, by: ByClientId) -> WriteOutcome | None:
@@ -204,15 +233,25 @@ class _Search:
             for row in cast("list[Any]", await self._ask(name, {}) or ()):
                 if self._is_ours(row, by):
                     return self._outcome("done", f"{name} lists the order", row)
-        if by.trades is not None:
-            trades = cast("list[Any]", await self._ask(by.trades, {"start_time": self._request.timestamp}) or ())
-            for order_id in dict.fromkeys(trade.order_id for trade in trades):
-                order = await self._ask(by.queries[0], {"order_id": order_id})
-                if order is not None and self._is_ours(order, by):
-                    return self._outcome("done", f"{by.trades} lists a fill of the order", order)
-        return self._outcome(
+        return await self._in_trades(by) or self._outcome(
             "not_found", "no query showed it until 10 s after the exchange would have refused the request"
         )
+
+    async def _in_trades(self, by: ByClientId) -> WriteOutcome | None:
+        """Search the orders of recent fills for the client id; return None if none of them has it."""
+        if by.trades is None:
+            return None
+        since = (self._request.timestamp or 0) - _AHEAD_MS
+        trades = cast("list[Any]", await self._ask(by.trades, {"start_time": since, "limit": _MOST_TRADES}) or ())
+        side = self._request.parameters.get("side")
+        orders = list(dict.fromkeys(trade.order_id for trade in trades if _side_of(trade) == side))
+        for order_id in orders[:_MOST_ORDERS]:
+            order = await self._ask(by.queries[0], {"order_id": order_id})
+            if order is not None and self._is_ours(order, by):
+                return self._outcome("done", f"{by.trades} lists a fill of the order", order)
+        if len(trades) >= _MOST_TRADES or len(orders) > _MOST_ORDERS:
+            return self._outcome("still_unknown", f"{by.trades} lists more fills than were searched")
+        return None
 
     async def _by_amendment(self, by: ByAmendment) -> WriteOutcome | None:
         """Query the amendments of an order for the id of the change, and the order for its price and quantity."""
@@ -223,6 +262,7 @@ class _Search:
         if order is None:
             return None
         asked = self._request.parameters
+        # With a price match, the price that was asked for is not known.
         if _equal(order.orig_qty, asked.get("quantity")) and _equal(order.price, asked.get("price")):
             return self._outcome("done", f"{by.query} shows the new price and quantity", order)
         if order.status not in _OPEN:
@@ -231,18 +271,20 @@ class _Search:
 
     async def _by_order(self, by: ByOrder) -> WriteOutcome | None:
         """Query the order that a cancel was for."""
+        self._seen = None
         for name in by.queries:
             order = await self._ask(name, self._ids(dict(by.parameters)))
             if order is None:
                 continue
-            self._seen = order
             status = _status_of(order)
             if status in _OPEN:
-                return None
-            if status == "ALL_DONE":
+                self._seen = order
+            elif status == "ALL_DONE":
                 return await self._by_legs(by, order)
-            state = "done" if status == "CANCELED" else "not_done"
-            return self._outcome(state, f"the order is {status}", order)
+            elif status == "CANCELED" or status in _ENDED:
+                state = "done" if status == "CANCELED" else "not_done"
+                return self._outcome(state, f"the order is {status}", order)
+            return None
         return None
 
     async def _by_legs(self, by: ByOrder, order_list: Any) -> WriteOutcome | None:
@@ -251,21 +293,28 @@ class _Search:
             order = await self._ask(by.legs, {"symbol": leg.symbol, "order_id": leg.order_id}) if by.legs else None
             if order is None:
                 return None
-            if order.status != "CANCELED":
+            if order.status in _ENDED:
                 return self._outcome("not_done", f"order {leg.order_id} of the list is {order.status}", order_list)
         return self._outcome("done", "all orders of the list are CANCELED", order_list)
 
     async def _by_open_orders(self, by: ByOpenOrders) -> WriteOutcome | None:
-        """Query the open orders of the symbol."""
-        self._seen = await self._ask(by.query, {})
-        return None if self._seen else self._outcome("done", f"{by.query} lists no order", self._seen)
+        """Query the open orders of the symbol that are older than the cancel."""
+        sent_at = self._request.timestamp or 0
+        rows = cast("list[Any]", await self._ask(by.query, {}) or ())
+        self._seen = [row for row in rows if (_created(row) or 0) <= sent_at + _AHEAD_MS]
+        # The list may miss orders of the last moments.
+        is_late = self._clock.bounds()[0] >= sent_at / 1000 + 1
+        if self._seen or not is_late:
+            return None
+        return self._outcome("done", f"{by.query} lists no order from before the cancel", self._seen)
 
     async def _by_value(self, by: ByValue) -> WriteOutcome | None:
         """Query the value of a setting."""
+        self._seen = None
         response = await self._ask(by.query, {})
         symbol = self._request.parameters.get("symbol")
         rows = cast("list[Any]", response if isinstance(response, list) else [response])
-        asked = None if by.parameter is None else self._request.parameters.get(_wire(by.parameter))
+        asked = None if by.parameter is None else self._request.parameters.get(camel(by.parameter))
         for row in rows:
             if row is None or (symbol is not None and getattr(row, "symbol", symbol) != symbol):
                 continue
@@ -284,7 +333,7 @@ class _Search:
     async def _still_open(self) -> WriteOutcome:
         """Conclude that an order was not cancelled, or cannot be found."""
         if self._seen is None:
-            return self._outcome("not_found", "no query knows the order")
+            return self._outcome("not_found", "no query shows the order in a known state")
         return self._outcome("not_done", "the order is still open: cancel it again", self._seen)
 
     async def _ask(self, name: str, arguments: Mapping[str, Any]) -> Any:
@@ -293,10 +342,8 @@ class _Search:
         symbol = self._request.parameters.get("symbol")
         given = {"symbol": symbol} | {one: value for one, value in arguments.items() if value is not None}
         parameters = {endpoint.wire_names[one]: value for one, value in given.items() if one in endpoint.wire_names}
-        if endpoint.one is not None and parameters.get(endpoint.one_with) is not None:
-            endpoint = endpoint.one
         try:
-            found = await self._client.call(endpoint, parameters)
+            found = await self._client.call(endpoint.for_parameters(parameters), parameters)
         except RequestRejected as error:
             if error.code not in _NOT_FOUND:
                 raise
@@ -308,23 +355,26 @@ class _Search:
         """Return the arguments of the write that identify its order, by the names of the query."""
         names = ("order_id", "orig_client_order_id", "algo_id", "client_algo_id", "strategy_id")
         others = ("new_client_strategy_id", "order_list_id", "list_client_order_id")
-        given = {name: self._request.parameters.get(_wire(name)) for name in (*names, *others)}
+        given = {name: self._request.parameters.get(camel(name)) for name in (*names, *others)}
         return {(renamed or {}).get(name, name): value for name, value in given.items()}
 
     def _is_ours(self, found: Any, by: ByClientId) -> bool:
         """Return whether an order is the one that was placed, and not an earlier order with the same client id."""
         if getattr(found, by.field) != self._request.client_id:
             return False
-        times = (getattr(found, name, None) for name in ("time", "create_time", "book_time", "transaction_time"))
-        created = next((time for time in times if time), math.inf)
-        return created >= (self._request.timestamp or 0) - _AHEAD_MS
+        created = _created(found)
+        return created is None or created >= (self._request.timestamp or 0) - _AHEAD_MS
 
     def _remaining(self) -> float:
         """Return the seconds until the write must have shown itself."""
         expires_at = self._request.expires_at or self._request.timestamp or 0
         return expires_at / 1000 + _LAG - self._clock.bounds()[0]
 
-    async def _sleep(self, seconds: float) -> None:
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond the last moment, and not longer than the caller allows."""
+        if (remaining := self._remaining()) > 0:
+            seconds = min(seconds, max(remaining, _PAUSES[1]))
+        seconds = min(seconds, self._give_up_at - self._session.budget.monotonic())
         if seconds > 0:
             await self._session.bounded(self._info, self._session.budget.sleep(seconds))
 
@@ -339,20 +389,27 @@ class _Search:
         )
 
 
-def _wire(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
+def _created(order: Any) -> int | None:
+    """Return when an order was placed; None if the response does not say."""
+    times = (getattr(order, name, None) for name in ("time", "create_time", "book_time", "transaction_time"))
+    return next((time for time in times if time), None)
+
+
+def _side_of(trade: Any) -> str:
+    """Return the side of a fill; fills of cross margin have a flag instead."""
+    return str(trade.side) if hasattr(trade, "side") else "BUY" if trade.is_buyer else "SELL"
 
 
 def _status_of(order: Any) -> str:
-    names = ("status", "algo_status", "strategy_status", "list_order_status")
+    # The status of a conditional order is that of the order that it has become, if it has triggered.
+    names = ("strategy_status", "algo_status", "list_order_status", "status")
     return str(next(getattr(order, name) for name in names if hasattr(order, name)))
 
 
 def _equal(value: object, asked: object) -> bool:
     """Return whether a received value is the one that was sent, whatever the spelling of its number."""
     if asked is None:
-        return True
+        return False
     try:
         return Decimal(str(value)) == Decimal(str(asked))
     except InvalidOperation:

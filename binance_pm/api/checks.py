@@ -110,7 +110,7 @@ def whole(name: str) -> Check:
 
     def check(arguments: Arguments) -> None:
         value = _number(arguments, name)
-        if value is not None and value % 1:
+        if value is not None and value != value.to_integral_value():
             raise ValueError(f"{name} must be a whole number")
 
     return check

@@ -184,6 +184,7 @@ class CmOrders(Namespace, name="cm"):
     @put(
         "/papi/v1/cm/order",
         weights={LimitType.IP: 1, LimitType.ORDERS: 1},
+        client_id="modify_id",
         resolve=ByAmendment(query="cm.order", amendments="cm.order_amendments"),
         check=all_of(_WHICH_ORDER, exactly_one("price", "price_match"), whole("quantity")),
     )

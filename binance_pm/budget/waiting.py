@@ -79,7 +79,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
             case "response":
                 return f"sent {self.seconds or 0.0:.1f} s ago, no response"
             case "minute" | "reserve" if 2 * self.external > self.used:
-                return f"weight: other programs {self.external:,}/{self.limit:,}"
+                return f"weight: external {self.external:,}/{self.limit:,}"
             case "minute":
                 return f"weight: {self.used:,}/{self.limit:,} used"
             case _:

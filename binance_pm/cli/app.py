@@ -17,7 +17,7 @@ from typing import Annotated, Final, cast
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from binance_pm.cli import call, plan, request, tail, watch
+from binance_pm.cli import plan, request, tail, watch
 from binance_pm.cli.options import flag
 from binance_pm.cli.output import Output
 from binance_pm.errors import PortfolioMarginError
@@ -36,7 +36,8 @@ app: App = App(
     default_parameter=Parameter(negative=""),
     suppress_keyboard_interrupt=False,
 )
-app.command(call.app)
+# Loaded when it is used: it has a command for every endpoint.
+app.command("binance_pm.cli.call:app", name="call", help="Call one endpoint and print the response as JSON.")
 app.command(plan.run, name="plan")
 app.command(request.run, name="request")
 app.command(tail.run, name="tail")

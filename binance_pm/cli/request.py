@@ -31,7 +31,8 @@ def run(
 ) -> int:
     """Send one request to any endpoint and print the response as JSON.
 
-    The parameters are sent as given. Keys come from the environment, as for `binance-pm call`.
+    The parameters are not checked. An order without a client order id gets one. Keys come from the environment, as for
+    `binance-pm call`.
     """
     values = _values(parameters)
     endpoint = _declared(method, path)
@@ -39,6 +40,7 @@ def run(
         endpoint = _undeclared(method, path, weight, security or "USER_DATA")
     elif weight is not None or security is not None:
         raise CycloptsError(msg=f"{method} {path} is declared as {endpoint.name}: leave out --weight and --security.")
+    endpoint = endpoint.for_parameters(values)
     try:
         check_names(values)
     except ValueError as error:

@@ -122,7 +122,7 @@ class Triggers:
         """Let an order wait.
 
         Raises:
-            Refused: -4116 for a client id that waits already, -4045 for too many orders, -2021 if it would trigger at
+            Refusal: -4116 for a client id that waits already, -4045 for too many orders, -2021 if it would trigger at
                 once.
         """
         waiting = self.waiting

@@ -96,7 +96,7 @@ class Loans:
         """Borrow an amount, and return the transaction id.
 
         Raises:
-            Refused: 51014 for an asset that cannot be borrowed, 51006 for too much.
+            Refusal: 51014 for an asset that cannot be borrowed, 51006 for too much.
         """
         if asset not in BORROWABLE:
             raise Refusal(order_errors.NOT_BORROWABLE)
@@ -114,7 +114,7 @@ class Loans:
         """Repay an amount from the free balance, interest first, and return the transaction id.
 
         Raises:
-            Refused: -3015 for more than is owed, -3041 for more than is free.
+            Refusal: -3015 for more than is owed, -3041 for more than is free.
         """
         wallet = self._wallet
         if not 0 < amount <= wallet.owed(asset):

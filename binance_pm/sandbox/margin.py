@@ -77,7 +77,7 @@ class CrossMargin:
         """Accept an order, after its balance was locked or borrowed.
 
         Raises:
-            Refused: -2010 for too little balance, a client order id in use, an order that would take or trigger at
+            Refusal: -2010 for too little balance, a client order id in use, an order that would take or trigger at
                 once; or as the loan that is needed is refused.
         """
         order.is_working = order.type not in STOPS
@@ -96,7 +96,7 @@ class CrossMargin:
         """Accept an OCO: the balance that both orders need is locked once.
 
         Raises:
-            Refused: as for `place`.
+            Refusal: as for `place`.
         """
         stop, limit = legs
         if self._is_triggered(stop, now) or self.matching.would_take(limit, now):

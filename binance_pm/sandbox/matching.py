@@ -95,7 +95,7 @@ class Matching:
         """Accept an order: fill what the market offers, then let the rest rest or expire.
 
         Raises:
-            Refused: the client order id belongs to an open order; a post-only order would take; a fill-or-kill order
+            Refusal: the client order id belongs to an open order; a post-only order would take; a fill-or-kill order
                 cannot be filled. No order exists then.
         """
         self._check(order, now)
@@ -187,7 +187,7 @@ class Matching:
         """Check that the client order id is new among the open orders.
 
         Raises:
-            Refused: it is not.
+            Refusal: it is not.
         """
         if any(one.client_order_id == order.client_order_id for one in self.open.values() if order.client_order_id):
             raise Refusal(self._refusals.duplicate_id)

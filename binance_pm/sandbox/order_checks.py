@@ -35,7 +35,7 @@ def check_combination(sent: Mapping[str, str], *, is_limit: bool, now: float) ->
     """Check which parameters of an order come together.
 
     Raises:
-        Refused: -1102 or -1106 for one that is missing or must not be there, -1130 for a wrong date or price match.
+        Refusal: -1102 or -1106 for one that is missing or must not be there, -1130 for a wrong date or price match.
     """
     require(sent, "quantity")
     if not is_limit:
@@ -50,7 +50,7 @@ def check_price_parameters(sent: Mapping[str, str]) -> None:
     """Check that a limit order has a price or a price match, and not both.
 
     Raises:
-        Refused: -1102 if both are missing, -1106 if both are there, -1130 for a suspended price match.
+        Refusal: -1102 if both are missing, -1106 if both are there, -1130 for a suspended price match.
     """
     if "priceMatch" not in sent:
         require(sent, "price")
@@ -64,7 +64,7 @@ def check_good_till(sent: Mapping[str, str], now: float) -> None:
     """Check that an order has an end if it is good till a date, and only then.
 
     Raises:
-        Refused: -1102 or -1106, or -1130 for an end that is too near or too far.
+        Refusal: -1102 or -1106, or -1130 for an end that is too near or too far.
     """
     if sent.get("timeInForce") != "GTD":
         forbid(sent, "goodTillDate")
@@ -78,7 +78,7 @@ def require(sent: Mapping[str, str], *names: str) -> None:
     """Check that parameters were sent.
 
     Raises:
-        Refused: -1102.
+        Refusal: -1102.
     """
     for name in names:
         if name not in sent:
@@ -89,7 +89,7 @@ def forbid(sent: Mapping[str, str], *names: str) -> None:
     """Check that parameters were not sent.
 
     Raises:
-        Refused: -1106.
+        Refusal: -1106.
     """
     for name in names:
         if name in sent:
@@ -100,7 +100,7 @@ def check_mode(sent: Mapping[str, str], *, is_hedged: bool) -> None:
     """Check position side and reduce-only against the position mode.
 
     Raises:
-        Refused: -4061, or -1106 for reduce-only in hedge mode.
+        Refusal: -4061, or -1106 for reduce-only in hedge mode.
     """
     if (sent.get("positionSide", "BOTH") == "BOTH") is is_hedged:
         raise Refusal(order_errors.WRONG_POSITION_SIDE)
@@ -112,7 +112,7 @@ def check_price(contract: Contract, price: Decimal, *, is_buy: bool, market: Mar
     """Check a limit price against precision, tick and mark price.
 
     Raises:
-        Refused: -4001, -1111, -4014, -4016 or -4024.
+        Refusal: -4001, -1111, -4014, -4016 or -4024.
     """
     check_tick(contract, price)
     mark = market.price_of(contract, now)
@@ -126,7 +126,7 @@ def check_tick(contract: Contract, price: Decimal) -> None:
     """Check any price against precision and tick.
 
     Raises:
-        Refused: -4001, -1111 or -4014.
+        Refusal: -4001, -1111 or -4014.
     """
     if price <= 0:
         raise Refusal(order_errors.PRICE_TOO_SMALL)
@@ -140,7 +140,7 @@ def check_quantity(contract: Contract, quantity: Decimal) -> None:
     """Check a quantity against step and range.
 
     Raises:
-        Refused: -4003, -1111 or -4005.
+        Refusal: -4003, -1111 or -4005.
     """
     if quantity <= 0:
         raise Refusal(order_errors.QUANTITY_TOO_SMALL)
@@ -154,7 +154,7 @@ def check_risk(account: Valued, desk: Futures, order: OrderRecord, now: float) -
     """Check an order against notional, position, leverage and margin of the account.
 
     Raises:
-        Refused: -2022, -2023, -4407, -4164, -2027 or -2019.
+        Refusal: -2022, -2023, -4407, -4164, -2027 or -2019.
     """
     contract, status = order.contract, account.statement(now).status
     price = order.price or desk.market.price_of(contract, now)

@@ -39,7 +39,7 @@ def find_endpoint(method: str, path: str) -> facts.EndpointFacts:
     """Return the facts of a method and path.
 
     Raises:
-        Refused: 404 for an unknown path, 405 for a method that the path does not support.
+        Refusal: 404 for an unknown path, 405 for a method that the path does not support.
     """
     here = _BY_PATH.get(path)
     if here is None:
@@ -55,7 +55,7 @@ def check_key(request: Request, endpoint: facts.EndpointFacts, owner: Owner | No
     """Return the owner of the key that was sent.
 
     Raises:
-        Refused: -2014 if the key is missing or has the wrong form, -2015 if it is unknown or lacks permission.
+        Refusal: -2014 if the key is missing or has the wrong form, -2015 if it is unknown or lacks permission.
     """
     if not re.fullmatch(facts.API_KEY_PATTERN, request.api_key):
         raise Refusal(facts.BAD_KEY_FORMAT)
@@ -70,7 +70,7 @@ def check_parameters(request: Request, endpoint: facts.EndpointFacts) -> dict[st
     """Return the parameters by name; the query takes precedence over the body.
 
     Raises:
-        Refused: -1100 to -1105 for parameters that are too many, duplicate, illegal, missing or unknown; -1130 for a
+        Refusal: -1100 to -1105 for parameters that are too many, duplicate, illegal, missing or unknown; -1130 for a
             value that is not documented.
     """
     query, body = pairs(request.query), pairs(request.body)
@@ -98,7 +98,7 @@ def check_timing(parameters: dict[str, str], endpoint: facts.EndpointFacts, now:
         now: seconds of the exchange's clock.
 
     Raises:
-        Refused: -1130 or -1131 for a recvWindow that is too long, -1021 for the timestamp.
+        Refusal: -1130 or -1131 for a recvWindow that is too long, -1021 for the timestamp.
     """
     recv_window = int(parameters.get("recvWindow", facts.DEFAULT_RECV_WINDOW))
     if recv_window > facts.MAX_RECV_WINDOW:
@@ -114,7 +114,7 @@ def check_signature(request: Request, key: Key) -> None:
     """Check that the signature matches the bytes that were sent.
 
     Raises:
-        Refused: -1022, for a signature that is wrong, of another type than the key, or not the last parameter.
+        Refusal: -1022, for a signature that is wrong, of another type than the key, or not the last parameter.
     """
     payload, signature = split_signature(request.query, request.body)
     if signature is None or not key.verify(payload, signature):
@@ -125,7 +125,7 @@ def check_account(account: SimulatedAccount, endpoint: facts.EndpointFacts) -> N
     """Check that the account may call the endpoint.
 
     Raises:
-        Refused: -21001 on /sapi, -2015 on /papi, for an account without portfolio margin or of another type.
+        Refusal: -21001 on /sapi, -2015 on /papi, for an account without portfolio margin or of another type.
     """
     if not account.enabled or account.account_type not in endpoint.account_types:
         raise Refusal(endpoint.family.not_enabled)

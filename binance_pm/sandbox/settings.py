@@ -68,7 +68,7 @@ class Settings:
             span: the same in words.
 
         Raises:
-            Refused: it was made too often.
+            Refusal: it was made too often.
         """
         recent = [at for at in self._asked[name] if now - at < seconds]
         if len(recent) >= most:

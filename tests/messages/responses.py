@@ -122,11 +122,26 @@ async def resolving() -> object:
         return await client.resolve(NoResponse(CallInfo("ping"), "timed out"))
 
 
+async def resolving_of_another() -> object:
+    """Resolve an error of another account."""
+    error = NoResponse(CallInfo("um.new_order", "desk", write=True), "timed out")
+    error.describe_write(SentWrite({}, key_id="another"))
+    async with Client(session=Session(budget=Budget())) as client:
+        return await client.resolve(error)
+
+
+def repeated() -> object:
+    """Raise the error of a second attempt, whose first attempt may have been executed."""
+    error = ConnectError(CallInfo("um.cancel_order", "desk", write=True, repeat="same_effect"), "connection refused")
+    error.describe_write(SentWrite({}), may_be_done=True)
+    raise error
+
+
 def placement() -> NoResponse:
     """Return the error of an order whose response was lost."""
     call = CallInfo("um.new_order", "desk", write=True, find_out=advice_on(ByOrder(queries=())))
     error = NoResponse(call, "timed out")
-    error.describe_write(SentWrite({}, "desk-1", "new_client_order_id", 1_800_000_010_000, 1_800_000_015_000))
+    error.describe_write(SentWrite({}, "desk-1", "new_client_order_id", "", 1_800_000_010_000, 1_800_000_015_000))
     return error
 
 

@@ -97,7 +97,9 @@ class TestOptions:
             with pytest.raises(SessionClosed):
                 await view.ping()
 
-    @pytest.mark.parametrize("settings", [{"max_wait": -1.0}, {"attempts": 0}, {"recv_window": 60_001}])
+    @pytest.mark.parametrize(
+        "settings", [{"max_wait": -1.0}, {"attempts": 0}, {"recv_window": 60_001}, {"attempts": "3"}, {"resolve": "no"}]
+    )
     def test_a_setting_out_of_range_is_refused(self, settings: dict[str, Any]) -> None:
         """As it is by `Client`."""
         with pytest.raises(ConfigurationError):

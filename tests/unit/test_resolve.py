@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from decimal import Decimal
 from email.utils import formatdate
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import httpx
 import pytest
@@ -137,6 +137,21 @@ class TestPlacements:
         assert request.timestamp is not None
         assert request.expires_at == request.timestamp + 20_000
 
+    async def test_the_window_of_the_client_counts(self, desk: Client) -> None:
+        """A request of a client with a longer ``recv_window`` expires later."""
+        error = await lost(desk.options(recv_window=30_000))
+
+        assert error.request is not None
+        assert error.request.expires_at == (error.request.timestamp or 0) + 30_000
+
+    async def test_a_refusal_before_sending_is_not_done(self, desk: Client) -> None:
+        """Nothing was sent, so nothing is looked for."""
+        order: dict[str, Any] = {**_ORDER, "price": None}
+        with pytest.raises(ConfigurationError) as raised:
+            await desk.um.new_order(**order)
+
+        assert (await desk.resolve(raised.value)).state == "not_done"
+
     async def test_an_order_that_appears_late_is_done(self, desk: Client, exchange: Scripted, clock: FakeClock) -> None:
         """Queries lag behind the matching engine."""
         error = await lost(desk)
@@ -161,7 +176,8 @@ class TestPlacements:
         outcome = await desk.resolve(error)
 
         assert outcome.state == "not_found"
-        assert outcome.seconds >= EXPIRES + 10
+        assert EXPIRES + 10 <= outcome.seconds < EXPIRES + 20
+        assert exchange.count("GET", ORDER) < 15
         assert outcome.looked_in == ("um.order", "um.open_orders", "um.trades")
 
     async def test_an_open_order_that_the_query_missed_is_found(self, desk: Client, exchange: Scripted) -> None:
@@ -182,7 +198,8 @@ class TestPlacements:
 
         error = await lost(desk)
         exchange.replies["GET " + ORDER] = [by_id]
-        exchange.replies["GET /papi/v1/um/userTrades"] = [(200, sample_of("um.trades")["answer"])]
+        other, ours = ({**sample_of("um.trades")["answer"][0], "side": side} for side in ("SELL", "BUY"))
+        exchange.replies["GET /papi/v1/um/userTrades"] = [(200, [other, ours])]
 
         outcome = await desk.resolve(error)
 
@@ -203,7 +220,35 @@ class TestPlacements:
         outcome = await desk.resolve(error, give_up_after=40)
 
         assert outcome.state == "still_unknown"
-        assert 40 <= outcome.seconds < 50
+        assert 40 <= outcome.seconds < 41
+        assert exchange.count("GET", ORDER) < 15
+
+    async def test_a_refused_query_is_not_repeated(self, desk: Client, exchange: Scripted) -> None:
+        """A revoked key would be refused again and again."""
+        error = await lost(desk)
+        exchange.replies["GET " + ORDER] = [(401, {"code": -2015, "msg": "Invalid API-key."})]
+
+        assert (await desk.resolve(error)).state == "still_unknown"
+        assert exchange.count("GET", ORDER) == 1
+
+    async def test_more_fills_than_are_searched_prove_nothing(self, desk: Client, exchange: Scripted) -> None:
+        """Each order of a fill is a query with the priority of orders."""
+        error = await lost(desk)
+        exchange.replies["GET " + ORDER] = [UNKNOWN]
+        trade = sample_of("um.trades")["answer"][0]
+        fills = [{**trade, "side": "BUY", "orderId": number} for number in range(1, 30)]
+        exchange.replies["GET /papi/v1/um/userTrades"] = [(200, fills)]
+
+        assert (await desk.resolve(error)).state == "still_unknown"
+        assert exchange.count("GET", ORDER) < 40
+
+    async def test_another_account_cannot_resolve_it(self, desk: Client, exchange: Scripted) -> None:
+        """It would look for the order in its own account."""
+        error = await lost(desk)
+        async with Client("o" * 64, SECRET, label="desk", session=desk.session) as other:
+            with pytest.raises(ConfigurationError):
+                await other.resolve(error)
+        assert exchange.count("GET", ORDER) == 0
 
     async def test_a_query_that_recovers_decides(self, desk: Client, exchange: Scripted) -> None:
         """Failures before the order is found do not count."""
@@ -269,6 +314,37 @@ class TestResolveBeforeRaising:
         assert raised.value.resolved is not None
         assert raised.value.resolved.state == "not_found"
 
+    async def test_a_session_that_closes_meanwhile(self, desk: Client, exchange: Scripted) -> None:
+        """The error of the order is raised, not that of its query."""
+
+        def close(_: httpx.Request) -> Reply:
+            session.abandon("closed by the test")
+            return UNKNOWN
+
+        session = desk.session
+        exchange.replies["GET " + ORDER] = [close]
+
+        with pytest.raises(NoResponse) as raised:
+            await desk.um.new_order(**_ORDER, resolve=True)
+
+        assert (raised.value.client_id, raised.value.outcome) == ("mine", "unknown")
+
+    async def test_a_search_that_is_cancelled_is_logged(
+        self, desk: Client, exchange: Scripted, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The order is not forgotten with its task."""
+
+        def cancel(_: httpx.Request) -> Reply:
+            task.cancel()
+            return UNKNOWN
+
+        exchange.replies["GET " + ORDER] = [cancel]
+        task = asyncio.ensure_future(desk.um.new_order(**_ORDER, resolve=True))
+        with caplog.at_level(logging.WARNING), pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert "mine" in caplog.text
+
     async def test_a_refused_order_raises_at_once(self, desk: Client, exchange: Scripted) -> None:
         """There is nothing to find out."""
         exchange.replies["POST " + ORDER] = [(400, {"code": -2019, "msg": "Margin is insufficient."})]
@@ -284,9 +360,28 @@ class TestChanges:
 
     async def changed(self, desk: Client, **change: Any) -> PortfolioMarginError:
         """Change an order; the response is lost."""
+        asked: dict[str, Any] = {"symbol": "BTCUSDT", "side": "BUY", "quantity": 2, "price": 100, "order_id": 7}
         with pytest.raises(NoResponse) as raised:
-            await desk.um.modify_order(symbol="BTCUSDT", side="BUY", quantity=2, price=100, order_id=7, **change)
+            await desk.um.modify_order(**asked | change)
         return raised.value
+
+    async def test_a_price_match_is_no_price(self, desk: Client, exchange: Scripted) -> None:
+        """The quantity alone does not show a change of the price."""
+        error = await self.changed(desk, price=None, price_match="QUEUE")
+        exchange.replies |= {
+            "GET " + ORDER: [(200, row(origQty="2"))],
+            "GET /papi/v1/um/orderAmendment": [(200, [])],
+        }
+
+        assert (await desk.resolve(error)).state == "not_done"
+
+    async def test_a_change_on_coin_m_has_an_id_too(self, desk: Client, exchange: Scripted) -> None:
+        """The client creates one if the caller gives none."""
+        exchange.replies["PUT /papi/v1/cm/order"] = ["lost"]
+        with pytest.raises(NoResponse) as raised:
+            await desk.cm.modify_order(symbol="BTCUSD_PERP", side="BUY", quantity=2, price=100, order_id=7)
+
+        assert raised.value.client_id == exchange.sent[0].url.params["modifyId"]
 
     async def test_the_id_of_the_change_proves_it(self, desk: Client, exchange: Scripted) -> None:
         """Also if the order was changed again since."""
@@ -330,6 +425,8 @@ class TestCancels:
             ([(200, row(status="NEW")), (200, row(status="CANCELED"))], "done"),
             ([(200, row(status="FILLED"))], "not_done"),
             ([(200, row(status="NEW"))], "not_done"),
+            ([(200, row(status="NEW")), UNKNOWN], "not_found"),
+            ([(200, row(status="PENDING_CANCEL")), (200, row(status="CANCELED"))], "done"),
             ([UNKNOWN], "not_found"),
         ],
     )
@@ -351,19 +448,44 @@ class TestCancels:
 
         assert (outcome.state, outcome.result.executed_qty) == ("not_done", Decimal("0.030"))
 
-    @pytest.mark.parametrize(("rows", "state"), [([], "done"), ([row()], "not_done")])
-    async def test_all_orders(self, desk: Client, exchange: Scripted, rows: list[Any], state: str) -> None:
-        """The list of open orders is empty, or is not."""
+    @pytest.mark.parametrize(
+        ("statuses", "state"),
+        [(["NEW", "CANCELED"], "done"), (["CANCELED"], "done"), (["TRIGGERED"], "not_done"), (["NEW"], "not_done")],
+    )
+    async def test_a_conditional_order(self, desk: Client, exchange: Scripted, statuses: list[str], state: str) -> None:
+        """Its own state counts, not that of the order that it may have become."""
+        path = "/papi/v1/cm/conditional/"
+        order = sample_of("cm.open_conditional_order")["answer"]
+        exchange.replies |= {
+            f"DELETE {path}order": ["lost"],
+            f"GET {path}openOrder": [UNKNOWN],
+            f"GET {path}orderHistory": [(200, {**order, "strategyStatus": status}) for status in statuses],
+        }
+        with pytest.raises(NoResponse) as raised:
+            await desk.cm.cancel_conditional_order("BTCUSD_PERP", strategy_id=7)
+
+        assert (await desk.resolve(raised.value)).state == state
+
+    LATER: ClassVar[dict[str, Any]] = row(time=int(START * 1000) + 5_000)
+
+    ROWS: ClassVar[list[tuple[list[list[Any]], str]]] = [
+        ([[]], "done"),
+        ([[row()]], "not_done"),
+        ([[], [row()]], "not_done"),
+        ([[LATER]], "done"),
+    ]
+
+    @pytest.mark.parametrize(("replies", "state"), ROWS)
+    async def test_all_orders(self, desk: Client, exchange: Scripted, replies: list[Any], state: str) -> None:
+        """The list of open orders has none from before the cancel; at first, it may miss some."""
         exchange.replies |= {
             "DELETE /papi/v1/um/allOpenOrders": ["lost"],
-            "GET /papi/v1/um/openOrders": [(200, rows)],
+            "GET /papi/v1/um/openOrders": [(200, rows) for rows in replies],
         }
         with pytest.raises(NoResponse) as raised:
             await desk.um.cancel_all_orders("BTCUSDT")
 
-        outcome = await desk.resolve(raised.value)
-
-        assert (outcome.state, len(outcome.result)) == (state, len(rows))
+        assert (await desk.resolve(raised.value)).state == state
 
 
 class TestMarginAndSettings:
@@ -498,3 +620,24 @@ async def test_an_undeclared_write_stays_unknown(desk: Client, exchange: Scripte
         await desk.request("POST", "/papi/v1/new", weight=1, returns=dict)
 
     assert (await desk.resolve(raised.value)).state == "still_unknown"
+
+
+@pytest.mark.parametrize("last", [(400, {"code": -4059, "msg": "No need to change position side."}), BUSY])
+async def test_an_earlier_attempt_is_not_forgotten(exchange: Scripted, clock: FakeClock, last: Reply) -> None:
+    """A write that is repeated may have been executed by an attempt whose response was lost."""
+    exchange.replies |= {
+        "POST /papi/v1/um/positionSide/dual": ["lost", last],
+        "GET /papi/v1/um/positionSide/dual": [(200, {"dualSidePosition": True})],
+    }
+    budget = Budget(monotonic=clock, wall=clock, sleep=clock.sleep)
+    async with (
+        Session(http=httpx.MockTransport(exchange), budget=budget) as session,
+        Client(KEY, SECRET, session=session, attempts=2) as client,
+    ):
+        with pytest.raises(PortfolioMarginError) as raised:
+            await client.um.set_position_mode(dual_side_position=True)
+        outcome = await client.resolve(raised.value)
+
+    assert raised.value.outcome == "unknown"
+    assert "earlier attempt" in str(raised.value)
+    assert outcome.state == "done"

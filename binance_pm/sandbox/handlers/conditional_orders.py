@@ -243,7 +243,7 @@ def _found(context: Context, product: Product) -> ConditionalRecord | None:
     """Return the order whose id was sent.
 
     Raises:
-        Refused: -1102, neither id was sent.
+        Refusal: -1102, neither id was sent.
     """
     name = "algoId" if product == "UM" else "strategyId"
     number, client_id = context.number(name), context.text(_NAMES[product]["client"])

@@ -240,7 +240,7 @@ def _found(context: Context, product: Product, symbol: str) -> OrderRecord | Non
     """Return the order whose id was sent.
 
     Raises:
-        Refused: -1102, neither id was sent.
+        Refusal: -1102, neither id was sent.
     """
     order_id, client_id = context.number("orderId"), context.text("origClientOrderId")
     if order_id is None and client_id is None:

@@ -22,7 +22,7 @@ def asset_of(context: Context) -> str:
     """Return the asset that was sent.
 
     Raises:
-        Refused: -1108, the exchange does not have it.
+        Refusal: -1108, the exchange does not have it.
     """
     asset = context.parameters["asset"]
     if asset not in BORROWABLE:

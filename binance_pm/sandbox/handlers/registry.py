@@ -84,7 +84,7 @@ class Context:
         """Return the contract of the parameter ``symbol``.
 
         Raises:
-            Refused: -1121, the market does not have it.
+            Refusal: -1121, the market does not have it.
         """
         contract = self.market.contract(product, self.parameters["symbol"])
         if contract is None:
@@ -95,7 +95,7 @@ class Context:
         """Return the parameter ``symbol``, if it was sent.
 
         Raises:
-            Refused: -1121, the market does not have it.
+            Refusal: -1121, the market does not have it.
         """
         return self.contract(product).symbol if "symbol" in self.parameters else None
 
@@ -114,7 +114,7 @@ class Context:
             too_long: the error for a window that is too long.
 
         Raises:
-            Refused: -1023, the end is before the start; ``too_long``, they lie too far apart.
+            Refusal: -1023, the end is before the start; ``too_long``, they lie too far apart.
         """
         start, end = self.number("startTime"), self.number("endTime")
         if start is not None and end is not None:
