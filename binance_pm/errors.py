@@ -151,7 +151,7 @@ class PortfolioMarginError(Exception):
                 expiry = datetime.fromtimestamp(request.expires_at / 1000, UTC)
                 text += f"; the exchange accepts the request until {expiry:%H:%M:%S} UTC"
             text += "."
-        self.args = (text,)
+        self.args: tuple[Any, ...] = (text,)
 
     def _fate(self) -> str:
         if not self.sent:

@@ -44,7 +44,7 @@ class Futures:
         self.product: Product = product
         self.market = market
         self.wallet = wallet
-        self.matching = Matching(holder, product, market, self, FUTURES_REFUSALS)
+        self.matching: Matching = Matching(holder, product, market, self, FUTURES_REFUSALS)
         self.positions: dict[tuple[str, str], HeldPosition] = {}
         self.leverage: dict[str, int] = {}
         self.trades: list[TradeRecord] = []

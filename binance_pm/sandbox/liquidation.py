@@ -34,7 +34,7 @@ class Liquidation:
 
     def __init__(self, *desks: Futures) -> None:
         self.orders: list[OrderRecord] = []
-        self.loan = ZERO
+        self.loan: Decimal = ZERO
         self._desks = desks
         self._checked = 0.0
 

@@ -63,10 +63,10 @@ class CrossMargin:
     """
 
     def __init__(self, holder: str, market: Market, wallet: Wallet, loans: Loans) -> None:
-        self.matching = Matching(holder, "MARGIN", market, self, _MARGIN_REFUSALS)
+        self.matching: Matching = Matching(holder, "MARGIN", market, self, _MARGIN_REFUSALS)
         self.lists: dict[int, ListRecord] = {}
         self.trades: list[TradeRecord] = []
-        self.account_id = int.from_bytes(sha512(holder.encode()).digest()[3:7])
+        self.account_id: int = int.from_bytes(sha512(holder.encode()).digest()[3:7])
         self._market = market
         self._wallet = wallet
         self._loans = loans

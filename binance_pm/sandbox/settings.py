@@ -48,7 +48,7 @@ class Settings:
         self.repays_futures = True
         self.delta_mode = False
         self.margin_call_level: Decimal | None = None
-        self.earn = Decimal(1000)
+        self.earn: Decimal = Decimal(1000)
         self.downloads: dict[str, Download] = {}
         self.repayments: list[RepaymentRow] = []
         self._holder = holder

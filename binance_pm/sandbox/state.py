@@ -59,16 +59,16 @@ class AccountState:
     ) -> None:
         self.account = account
         self.market = market
-        self.opened = int(market.start * 1000)
-        self.wallet = Wallet(account.label)
-        self.um = Futures(account.label, "UM", market, self.wallet)
-        self.cm = Futures(account.label, "CM", market, self.wallet)
-        self.loans = Loans(self.wallet, market)
-        self.margin = CrossMargin(account.label, market, self.wallet, self.loans)
-        self.settings = Settings(account.label)
+        self.opened: int = int(market.start * 1000)
+        self.wallet: Wallet = Wallet(account.label)
+        self.um: Futures = Futures(account.label, "UM", market, self.wallet)
+        self.cm: Futures = Futures(account.label, "CM", market, self.wallet)
+        self.loans: Loans = Loans(self.wallet, market)
+        self.margin: CrossMargin = CrossMargin(account.label, market, self.wallet, self.loans)
+        self.settings: Settings = Settings(account.label)
         self.triggers: dict[Product, Triggers] = {"UM": Triggers(self.um), "CM": Triggers(self.cm)}
-        self.is_hedged = False
-        self.liquidation = Liquidation(self.um, self.cm) if is_liquidated else None
+        self.is_hedged: bool = False
+        self.liquidation: Liquidation | None = Liquidation(self.um, self.cm) if is_liquidated else None
         self.lists_all_symbols = lists_all_symbols
         self._reached = market.start
         self._open()

@@ -20,12 +20,12 @@ PLACED = {"UM": f"{_ORDER} cumQty updateTime {_UM_ONLY}".split(), "CM": f"{_ORDE
 """Fields of the responses to placing and cancelling."""
 MODIFIED = {product: [*names, "origType"] for product, names in PLACED.items()}
 """Fields of the responses to a change, without ``modifyId``."""
-FORCED = {
+FORCED: dict[str, list[str]] = {
     "UM": f"{_ORDER} avgPrice cumQuote origType time updateTime".split(),
     "CM": f"{_ORDER} avgPrice cumBase origType time updateTime pair".split(),
 }
 """Fields of orders that closed a position by force."""
-QUERIED = {"UM": [*FORCED["UM"], *_UM_ONLY.split()], "CM": FORCED["CM"]}
+QUERIED: dict[str, list[str]] = {"UM": [*FORCED["UM"], *_UM_ONLY.split()], "CM": FORCED["CM"]}
 """Fields of queries."""
 
 
