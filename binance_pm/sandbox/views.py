@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from binance_pm.sandbox.market import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from binance_pm.sandbox.records import AmendmentRecord, OrderRecord, TradeRecord
 
@@ -20,12 +20,12 @@ PLACED = {"UM": f"{_ORDER} cumQty updateTime {_UM_ONLY}".split(), "CM": f"{_ORDE
 """Fields of the responses to placing and cancelling."""
 MODIFIED = {product: [*names, "origType"] for product, names in PLACED.items()}
 """Fields of the responses to a change, without ``modifyId``."""
-FORCED: dict[str, list[str]] = {
+FORCED: Mapping[str, Sequence[str]] = {
     "UM": f"{_ORDER} avgPrice cumQuote origType time updateTime".split(),
     "CM": f"{_ORDER} avgPrice cumBase origType time updateTime pair".split(),
 }
 """Fields of orders that closed a position by force."""
-QUERIED: dict[str, list[str]] = {"UM": [*FORCED["UM"], *_UM_ONLY.split()], "CM": FORCED["CM"]}
+QUERIED: Mapping[str, Sequence[str]] = {"UM": [*FORCED["UM"], *_UM_ONLY.split()], "CM": FORCED["CM"]}
 """Fields of queries."""
 
 
