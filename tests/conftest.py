@@ -39,11 +39,8 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
 _SLOW = (
     "integration",
     "messages",
-    "project/test_docs",
-    "project/test_layout",
-    "properties/test_implausible_accounts",
-    "properties/test_implausible_responses",
-    "properties/test_no_silence",
+    "project",
+    "properties",
     "simulation",
     "unit/cli/test_commands",
     "unit/cli/test_screens",
