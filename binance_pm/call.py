@@ -134,8 +134,8 @@ class PreparedCall(Generic[T]):
         endpoint, info, parameters = self.bound.endpoint, self.bound.info, self.parameters
         name = endpoint.client_id or ""
         client_id = parameters.get(endpoint.wire_names[name]) if name else None
-        window = parameters.get("recvWindow", self.recv_window)
-        expires_at = None if self.timestamp is None else self.timestamp + (window if type(window) is int else _WINDOW)
+        window = next((one for one in (parameters.get("recvWindow"), self.recv_window) if type(one) is int), _WINDOW)
+        expires_at = None if self.timestamp is None else self.timestamp + window
         client_id = None if client_id is None else str(client_id)
         return SentWrite(parameters, client_id, name, info.key_id, self.timestamp, expires_at)
 

@@ -137,9 +137,10 @@ class TestPlacements:
         assert request.timestamp is not None
         assert request.expires_at == request.timestamp + 20_000
 
-    async def test_the_window_of_the_client_counts(self, desk: Client) -> None:
-        """A request of a client with a longer ``recv_window`` expires later."""
-        error = await lost(desk.options(recv_window=30_000))
+    @pytest.mark.parametrize("given", [{}, {"recv_window": None}])
+    async def test_the_window_of_the_client_counts(self, desk: Client, given: dict[str, Any]) -> None:
+        """A request of a client with a longer ``recv_window`` expires later, also if the call says None."""
+        error = await lost(desk.options(recv_window=30_000), **given)
 
         assert error.request is not None
         assert error.request.expires_at == (error.request.timestamp or 0) + 30_000
