@@ -23,12 +23,10 @@ class LastTold:
 
     def __init__(self) -> None:
         self.told = 0.0
-        self.stands = False
 
     def __call__(self) -> float:
         """Seconds since the epoch."""
-        if not self.stands:
-            self.told = time.time()
+        self.told = time.time()
         return self.told
 
 
@@ -59,21 +57,23 @@ class Served:
         """The last request."""
         return self.exchange.requests[-1]
 
-    def answer(self, path: str) -> object:
-        """Return the response to the last request, a GET of this path that broke no rule."""
+    @property
+    def last_moment(self) -> float:
+        """When the exchange answered last, in seconds since the epoch."""
+        return self._clock.told
+
+    def answer(self, path: str, moment: float | None = None) -> object:
+        """Return the response to the last request, a GET of this path that broke no rule.
+
+        Args:
+            path: the path of the request.
+            moment: the response of this moment, in seconds since the epoch; None for the moment of the request.
+        """
         assert (self.last.method, self.last.path, self.last.status) == ("GET", path, 200)
         assert self.last.account in {None, self.account.label}
         name = find_endpoint("GET", path).name
-        return self.exchange.respond(name, dict(self.last.params), self.account, self._clock.told)
-
-    @contextmanager
-    def at_the_last_moment(self) -> Generator[None]:
-        """Stop the clock at the last response of the exchange, so that the next response can be equal."""
-        self._clock.stands = True
-        try:
-            yield
-        finally:
-            self._clock.stands = False
+        now = self._clock.told if moment is None else moment
+        return self.exchange.respond(name, dict(self.last.params), self.account, now)
 
 
 def _minute_that_begins_now() -> float:

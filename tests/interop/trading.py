@@ -82,8 +82,8 @@ class Trial:
             return
         answer = self._answers[step.name] = await self._called(step)
         if ENDPOINTS[step.name].method == "GET":
-            with self.served.at_the_last_moment():
-                told = await self.read(step.name, step.parameters)
+            # Our client reads later, but what it reads is compared as of the moment at which the other client read.
+            told = await self.read(step.name, step.parameters, self.served.last_moment)
             assert answer == self._trader.sees(step.name, told), (step, answer, told)
             return
         await self._check_write(step, answer)
@@ -119,15 +119,21 @@ class Trial:
         wallet = next(row["umWalletBalance"] for row in answers["balance"] if row["asset"] == "USDT")
         assert wallet == f"{exchange.statement(account).wallet:.8f}"
 
-    async def read(self, name: str, parameters: Mapping[str, str]) -> Any:
-        """Return what the exchange tells our client, which has decoded it completely."""
+    async def read(self, name: str, parameters: Mapping[str, str], moment: float | None = None) -> Any:
+        """Return what the exchange tells our client, which has decoded it completely.
+
+        Args:
+            name: the endpoint.
+            parameters: its parameters, as sent.
+            moment: return the response of this moment, in seconds since the epoch; None for the moment of the request.
+        """
         endpoint = ENDPOINTS[name]
         method: Callable[..., Awaitable[object]] = attrgetter(name)(self._ours)
         value = await method(**endpoint.arguments(parameters))
         self.served.ours += 1
         told = self.served.answer(endpoint.path)
         assert encoded(value, told) == told
-        return told
+        return told if moment is None else self.served.answer(endpoint.path, moment)
 
     async def _check_write(self, step: Step, answer: Any) -> None:
         """Compare the response with our type for it, with the exchange's record and with what our client reads."""
@@ -144,10 +150,7 @@ class Trial:
         ), step
         for name in _AMOUNTS:
             assert Decimal(answer[name]) == Decimal(record[name]), step
-        with self.served.at_the_last_moment():
-            told = await self.read(
-                f"{product}.order", {"symbol": answer["symbol"], "origClientOrderId": client_order_id}
-            )
+        told = await self.read(f"{product}.order", {"symbol": answer["symbol"], "origClientOrderId": client_order_id})
         shared = told.keys() & answer.keys() - {"clientOrderId"}
         for name in shared:
             assert _amount(answer[name]) == _amount(self._trader.sees(step.name, told[name])), (step, name)
