@@ -5,6 +5,7 @@ This project is not Binance's and is not endorsed by it.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from binance_pm.api.account import Account, ProAccount, RiskUnit, SpanAccount, UmAccount, UmAsset, UmPosition
@@ -35,6 +36,7 @@ from binance_pm.errors import (
     ConnectError,
     ExchangeError,
     GateClosed,
+    HistoryIncomplete,
     InvalidResponse,
     IpBanned,
     NoResponse,
@@ -52,6 +54,7 @@ from binance_pm.version import VERSION
 
 if TYPE_CHECKING:
     from binance_pm.budget.shared import SharedBudget
+    from binance_pm.history import paginate
 
 __version__ = VERSION
 
@@ -74,6 +77,7 @@ __all__ = [
     "Endpoint",
     "ExchangeError",
     "GateClosed",
+    "HistoryIncomplete",
     "InvalidResponse",
     "IpBanned",
     "LimitType",
@@ -104,13 +108,15 @@ __all__ = [
     "UmPosition",
     "Waiting",
     "__version__",
+    "paginate",
 ]
 
 
-def __getattr__(name: str) -> object:
-    # Imported lazily: only shared budgets need it.
-    if name == "SharedBudget":
-        from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
+# Imported lazily: not every program shares a budget or reads long lists.
+_LAZY = {"SharedBudget": "binance_pm.budget.shared", "paginate": "binance_pm.history"}
 
-        return SharedBudget
+
+def __getattr__(name: str) -> object:
+    if module := _LAZY.get(name):
+        return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
