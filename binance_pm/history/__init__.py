@@ -40,7 +40,7 @@ def paginate(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Pages[Any
         async for trade in paginate(client.um.trades, symbol="BTCUSDT"):
             print(trade.price)
 
-    PageRows come once and oldest first: by id, or by time and then by the fields that tell a row from all others. Without
+    Rows come once and oldest first: by id, or by time and then by the fields that tell a row from all others. Without
     ``end_time``, reading ends 30 seconds before now, because the exchange may show a row late; `Pages.position` says
     from where to go on later.
 

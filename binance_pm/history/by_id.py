@@ -42,9 +42,9 @@ class IdRange(msgspec.Struct, frozen=True, kw_only=True):
     end: int
     """The latest time of a row, in milliseconds since the epoch."""
     settled: int
-    """PageRows up to this time can no longer appear late; a walk stops at the first later row."""
+    """Rows up to this time can no longer appear late; a walk stops at the first later row."""
     earliest: int = 0
-    """PageRows before this time are left out."""
+    """Rows before this time are left out."""
 
 
 def by_id(wanted: IdRange, begin: Place) -> Walk:

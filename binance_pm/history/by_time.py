@@ -35,10 +35,10 @@ from binance_pm.history.steps import (
 )
 from binance_pm.paging import ByTime
 
-_FEW_PAGES: Final = 8
-"""The pages that a window is meant to have if the exchange shows the newest rows of a window."""
-_MOST_PAGES: Final = 16
-"""The pages of rows that are held at most, until the older rows of their window are known."""
+_MOST_ROWS: Final = 20_000
+"""The rows that are held at most, until the older rows of their window are known."""
+_GROWTH: Final = 8.0
+"""By how much the next window may be longer than the last one."""
 
 Answer: TypeAlias = Generator[Ask | Found, PageRows | None, list[PlacedRow]]
 
@@ -74,7 +74,7 @@ class TimeWalk:
         self._shows: Literal["oldest", "newest"] | None = None
         """Which rows a full page has, once a page has shown it."""
         self._anchors: frozenset[Key] = frozenset()
-        """PageRows at `_lo` that a window from there must have."""
+        """Rows at `_lo` that a window from there must have."""
         self._proof_until: int = 0
         """If a row after `_lo` and up to here comes, the last full page had the oldest rows."""
         self._width: int = wanted.width
@@ -155,11 +155,11 @@ class TimeWalk:
                     break
             else:
                 held = merged([entry for entry in entries if entry.time > first], held)
-                pages = (first - self._lo) / max(1, top - first) + len(held) / limit
-                if pages > _MOST_PAGES and hi > self._lo:
-                    self._width = max(1, min((top - first) * _FEW_PAGES, (hi - self._lo) // 2))
-                    return None
                 top = first
+            if len(held) > max(_MOST_ROWS, 4 * limit) and hi > self._lo:
+                # At the same density, the next window has half of what can be held.
+                self._width = max(1, min((hi - top) // 2, (hi - self._lo) // 2))
+                return None
             known = {entry.key for entry in entries if entry.time == top}
             entries = yield from self._ask(self._lo, top)
             if not self._is_full:
@@ -201,10 +201,10 @@ class TimeWalk:
         )
 
     def _adapt(self, rows: int, hi: int) -> None:
-        """Choose the next width by the rows of this one."""
+        """Choose the next width by the rows of this window."""
         if self._shows == "newest":
-            wanted = _FEW_PAGES * self._wanted.limit / max(rows, 1)
-            self._width = max(1, min(int((hi - self._lo + 1) * min(wanted, 8.0)), self._wanted.width))
+            factor = min(_MOST_ROWS / 2 / max(rows, 1), _GROWTH)
+            self._width = max(1, min(int((hi - self._lo + 1) * factor), self._wanted.width))
         else:
             self._width = self._wanted.width
 
@@ -227,19 +227,21 @@ class TimeWalk:
         return entries
 
 
-def by_halves(wanted: TimeRange, begin: Place) -> Walk:
-    """Walk by windows whose rows say nothing about the time that selects them: a full window is halved."""
+def by_windows(wanted: TimeRange, begin: Place) -> Walk:
+    """Walk by windows whose rows say nothing about the time that selects them: a full one is shortened."""
     lo, width, until, last = begin.time, wanted.width, begin.until, begin.after
     while lo <= wanted.end:
         hi = min(lo + width - 1, wanted.end) if until is None else until
         rows = yield from asked(Ask({"start_time": lo, "end_time": hi, wanted.page.limit: wanted.limit}))
         if len(rows.rows) < wanted.limit:
             entries = entries_of(rows.rows, reader(wanted.page.key, None, lo=lo))
-            yield Found(after(entries, lo, last), Place(hi + 1, until=hi))
+            yield Found(after(entries, lo, last), Place(hi + 1), until=hi)
+            # A window with four fifths of a page is rarely full.
+            factor = min(0.8 * wanted.limit / max(len(rows.rows), 1), _GROWTH)
+            width = max(1, min(wanted.width, int((hi - lo + 1) * factor)))
             lo, until, last = hi + 1, None, ()
-            width = min(wanted.width, width * 2)
         elif hi > lo:
-            width = (hi - lo + 1) // 2
+            width = max(1, (hi - lo + 1) // 4)
             until = None
         else:
             raise IncompleteError(
@@ -250,4 +252,4 @@ def by_halves(wanted: TimeRange, begin: Place) -> Walk:
 
 def by_time(wanted: TimeRange, begin: Place) -> Walk:
     """Walk by windows, from a place on."""
-    return by_halves(wanted, begin) if wanted.page.time is None else TimeWalk(wanted, begin).walk()
+    return by_windows(wanted, begin) if wanted.page.time is None else TimeWalk(wanted, begin).walk()

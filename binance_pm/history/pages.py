@@ -1,4 +1,4 @@
-"""PageRows of a long list, one after the other: the requests behind them, and the position to go on from."""
+"""Rows of a long list, one after the other: the requests behind them, and the position to go on from."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import msgspec
 
 from binance_pm.arguments import check
 from binance_pm.errors import CallInfo, ConfigurationError, HistoryIncomplete
+from binance_pm.history.cursor import Cursor
 from binance_pm.history.plan import HistoryPlan, missing_before, plan_of
 from binance_pm.history.query import Query, rows_of
-from binance_pm.history.steps import Ask, Found, IncompleteError, Key, PageRows, Place, Walk
+from binance_pm.history.steps import Ask, IncompleteError, PageRows, Place
 from binance_pm.limits import Priority
 from binance_pm.paging import ById
 
@@ -73,14 +74,9 @@ class Pages(Generic[Row]):
         self._query: Final = query
         self._options: Final = options or _Options()
         position = self._options.position
-        self._place: Place | None = None if position is None else _place_of(position)
-        """Where the entries begin."""
-        self._walk: Walk | None = None
-        self._ask: Ask | None = None
-        """The page that is requested next."""
-        self._found: Found = Found([], Place(0))
-        self._next: int = 0
-        """The index of the entry that is handed out next."""
+        self._begin: Place | None = None if position is None else _place_of(position)
+        """Where the next walk begins."""
+        self._cursor: Cursor | None = None
         self._fetching: Final = anyio.Lock()
         self._start: int | None = None
         self._end: int = 0
@@ -98,7 +94,7 @@ class Pages(Generic[Row]):
 
     @property
     def missing_before(self) -> int | None:
-        """PageRows before this time, in milliseconds, are asked for and no longer kept; None if there are none.
+        """Rows before this time, in milliseconds, are asked for and no longer kept; None if there are none.
 
         Known after the first page; `plan` returns it before.
         """
@@ -149,53 +145,40 @@ class Pages(Generic[Row]):
         return self
 
     async def __anext__(self) -> Row:
-        while self._next == len(self._found.entries):
+        while (cursor := self._cursor) is None or not cursor.has_rows:
             if not await self._fetch():
                 raise StopAsyncIteration
-        entry = self._found.entries[self._next]
-        self._next += 1
-        return entry.row
+        return cursor.take()
 
     def _reached(self) -> Place | None:
-        entries, following = self._found.entries, self._found.place
-        if self._next == 0:
-            return self._place
-        if self._next == len(entries):
-            return following._replace(until=None)
-        last = entries[self._next - 1]
-        if following.id is not None:
-            return Place(last.time, id=_number(last.key) + 1)
-        return Place(last.time, last.key, until=following.until)
+        return self._begin if self._cursor is None else self._cursor.place
 
     async def _fetch(self) -> bool:
         """Request pages until there are rows; return False at the end of the list."""
         async with self._fetching:
-            if self._next < len(self._found.entries):
-                # Another task has fetched them.
-                return True
-            if self._walk is None:
-                await self._open()
-            while True:
-                answer = None if self._ask is None else await self._request(self._ask)
-                step = self._step(answer)
-                if isinstance(step, Found):
-                    self._take(step)
+            cursor = self._cursor or await self._open()
+            # Another task may have fetched rows in the meantime.
+            while not cursor.has_rows:
+                answer = None if cursor.ask is None else await self._request(cursor.ask)
+                goes_on = self._step(cursor, answer)
                 if answer is not None and self._options.on_progress is not None:
-                    self._options.on_progress(self._progress())
-                if step is None or (isinstance(step, Found) and step.entries):
-                    return step is not None
+                    self._options.on_progress(self._progress(cursor))
+                if not goes_on:
+                    return False
+            return True
 
-    async def _open(self) -> None:
+    async def _open(self) -> Cursor:
         now = await self._now()
         query = self._query
-        begin = self._place or query.begin(now)
+        begin = self._begin or query.begin(now)
         if begin.time > now:
-            raise ConfigurationError(query.info, f"the reading would begin at {begin.time}, which is in the future")
-        self._place, self._start, self._end = begin, begin.time or None, query.end_at(now)
+            raise ConfigurationError(query.info, f"reading would begin at {begin.time}, which is in the future")
+        self._begin, self._start, self._end = begin, begin.time or None, query.end_at(now)
         self._missing_before = missing_before(query, begin, now)
         if self._missing_before is not None:
-            _log.warning("%s: rows before %d are not kept any more.", query.endpoint.name, self._missing_before)
-        self._walk = query.walk(begin, now)
+            _log.warning("%s: rows before %d are no longer kept.", query.endpoint.name, self._missing_before)
+        self._cursor = cursor = Cursor(query.walk(begin, now), begin)
+        return cursor
 
     async def _request(self, ask: Ask) -> PageRows:
         method = self._query.method(self._options.priority)
@@ -203,39 +186,25 @@ class Pages(Generic[Row]):
         self._calls += 1
         return rows_of(ask, response)
 
-    def _step(self, answer: PageRows | None) -> Ask | Found | None:
-        """Let the walk go on; return None at its end."""
-        assert self._walk is not None, "opened before"  # noqa: S101
+    def _step(self, cursor: Cursor, answer: PageRows | None) -> bool:
+        """Let the walk go on; return False at its end."""
         try:
-            step = self._walk.send(answer)
-        except StopIteration:
-            step = None
-        except IncompleteError as error:
+            goes_on = cursor.step(answer)
+        except BaseException as error:
             # The next iteration begins a new walk at the position, and does not take this for the end.
-            self._close()
-            raise HistoryIncomplete(self._query.info, str(error), advice=error.advice) from None
-        except BaseException:
-            self._close()
+            self._begin, self._cursor = cursor.place, None
+            if isinstance(error, IncompleteError):
+                raise HistoryIncomplete(self._query.info, str(error), advice=error.advice) from None
             raise
-        self._ask = step if isinstance(step, Ask) else None
-        return step
+        if cursor.has_rows:
+            self._rows += cursor.found_rows
+            self._start = self._start or cursor.first_time
+        return goes_on
 
-    def _close(self) -> None:
-        self._place, self._found, self._next = self._reached(), Found([], Place(0)), 0
-        self._walk = self._ask = None
-
-    def _take(self, found: Found) -> None:
-        # The position stays behind the last row until one of the new entries is handed out.
-        self._place = self._reached() if found.entries else found.place._replace(until=None)
-        self._found, self._next = found, 0
-        self._rows += len(found.entries)
-        if self._start is None and found.entries:
-            self._start = found.entries[0].time
-
-    def _progress(self) -> PageProgress:
-        start, reached, fraction = self._start, self._found.place.time, None
+    def _progress(self, cursor: Cursor) -> PageProgress:
+        start, fraction = self._start, None
         if start is not None and self._end >= start:
-            fraction = min(1.0, max(0.0, (reached - start) / (self._end - start + 1)))
+            fraction = min(1.0, max(0.0, (cursor.covered - start) / (self._end - start + 1)))
         return PageProgress(rows=self._rows, calls=self._calls, fraction=fraction)
 
     async def _now(self) -> int:
@@ -268,9 +237,3 @@ def _check_position(position: Position, query: Query) -> None:
         or len(position.after) not in {0, keys}
     ):
         raise ValueError("the position is of another endpoint, other arguments or another account")
-
-
-def _number(key: Key) -> int:
-    number = key[0]
-    assert isinstance(number, int), "ids are numbers"  # noqa: S101
-    return number

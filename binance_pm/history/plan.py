@@ -43,7 +43,7 @@ class HistoryPlan(msgspec.Struct, frozen=True, kw_only=True):
     unfilled_kept_since: int | None
     """The same for orders that were cancelled or expired without a fill, if they are kept for a shorter time."""
     missing_before: int | None
-    """PageRows before this time are asked for, and no longer kept; None if no such time is asked for."""
+    """Rows before this time are asked for, and no longer kept; None if no such time is asked for."""
 
     @property
     def seconds_at_least(self) -> float:

@@ -26,11 +26,13 @@ class PlacedRow(NamedTuple):
 
 
 class Found(NamedTuple):
-    """PageRows that are complete up to a point, in order; a walk goes on from there."""
+    """Rows that are complete up to a point, in order; a walk goes on from there."""
 
-    entries: list[PlacedRow]
+    placed: list[PlacedRow]
     place: Place
-    """Where a walk goes on after all of the entries."""
+    """Where a walk goes on behind all of the rows."""
+    until: int | None = None
+    """The end of the window of the rows, if they have no time of their own."""
 
 
 class Place(NamedTuple):
@@ -54,7 +56,7 @@ class PageRows(NamedTuple):
 
 
 Walk: TypeAlias = Generator[Ask | Found, PageRows | None, None]
-"""Yields pages to request, each of which is answered by `PageRows`, and rows to hand out, which are answered by None."""
+"""Yields pages to request, each answered by `PageRows`, and rows to hand out, each answered by None."""
 
 
 def asked(ask: Ask) -> Generator[Ask | Found, PageRows | None, PageRows]:
@@ -65,7 +67,7 @@ def asked(ask: Ask) -> Generator[Ask | Found, PageRows | None, PageRows]:
 
 
 class IncompleteError(Exception):
-    """PageRows that exist cannot be shown by the exchange, or a page contradicts what was asked.
+    """Rows that exist cannot be shown by the exchange, or a page contradicts what was asked.
 
     Args:
         text: what is wrong, without a full stop.
