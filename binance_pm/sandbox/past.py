@@ -91,7 +91,7 @@ def _add_income(rows: PastRows) -> None:
         )
         for time, (kind, amount) in zip(rows.times, cycle(_INCOME), strict=False)
     ]
-    wallet.income[rows.product][:0] = added
+    wallet.income[rows.product] = sorted([*added, *wallet.income[rows.product]], key=lambda row: row.time)
     wallet.futures[rows.product, asset] += sum(row.amount for row in added)
 
 
@@ -99,15 +99,17 @@ _INCOME = ("FUNDING_FEE", _CENT), ("COMMISSION", -_CENT), ("FUNDING_FEE", -_CENT
 
 
 def _add_loans(rows: PastRows) -> None:
-    rows.state.loans.loans[:0] = _loans(rows)
+    loans = rows.state.loans
+    loans.loans = sorted([*_loans(rows), *loans.loans], key=lambda row: row.time)
 
 
 def _add_repayments(rows: PastRows) -> None:
-    rows.state.loans.repayments[:0] = _loans(rows)
+    loans = rows.state.loans
+    loans.repayments = sorted([*_loans(rows), *loans.repayments], key=lambda row: row.time)
 
 
 def _add_interest(rows: PastRows) -> None:
-    rows.state.loans.interest[:0] = [
+    added = [
         InterestRow(
             transaction=rows.state.wallet.new_transaction(),
             asset=rows.contract.base,
@@ -120,6 +122,7 @@ def _add_interest(rows: PastRows) -> None:
         )
         for time in rows.times
     ]
+    rows.state.loans.interest = sorted([*added, *rows.state.loans.interest], key=lambda row: row.time)
 
 
 def _loans(rows: PastRows) -> list[LoanRow]:

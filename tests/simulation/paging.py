@@ -304,13 +304,12 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     options = parser.parse_args()
     figures = run_all(range(options.first, options.first + options.seeds))
-    print(
-        f"{'paged by':9}{'histories':>10}{'rows':>12}{'calls':>10}{'optimum':>10}{'excess':>8}{'resumed':>9}{'wrong':>7}"
-    )
+    titles = ("histories", "rows", "calls", "optimum", "excess", "resumed", "wrong")
+    print(f"{'paged by':9}" + "".join(f"{title:>11}" for title in titles))
     for kind, found in figures.items():
         print(
-            f"{kind:9}{found.histories:>10,}{found.rows:>12,}{found.calls:>10,}{found.optimum:>10,}"
-            f"{found.excess:>8.1%}{found.interrupted:>9,}{len(found.wrong):>7}"
+            f"{kind:9}{found.histories:>11,}{found.rows:>11,}{found.calls:>11,}{found.optimum:>11,}"
+            f"{found.excess:>11.1%}{found.interrupted:>11,}{len(found.wrong):>11}"
         )
     print(*(text for found in figures.values() for text in found.wrong), sep="\n")
     return 1 if any(found.wrong or found.excess > 0.1 for found in figures.values()) else 0
