@@ -39,7 +39,7 @@ class Query:
     """
 
     def __init__(self, made: MethodCall, client: Client) -> None:
-        page = made.endpoint.page
+        page = declared = made.endpoint.page
         assert page is not None, "only what has pages is a query"  # noqa: S101
         self.client: Final = client
         self.endpoint: Final = made.endpoint
@@ -55,6 +55,8 @@ class Query:
         self._given: Final[Mapping[str, Any]] = {
             name: value for name, value in given.items() if name not in {"start_time", "end_time"}
         }
+        if isinstance(declared, ById) and declared.parameter in given:
+            raise ValueError(f"{declared.parameter} needs {declared.within}")
         _check(self, given)
 
     @property
