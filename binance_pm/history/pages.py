@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final, Generic, Self, TypeVar
 
 import anyio
@@ -176,7 +177,8 @@ class Pages(Generic[Row]):
         self._begin, self._start, self._end = begin, begin.time or None, query.end_at(now)
         self._missing_before = missing_before(query, begin, now)
         if self._missing_before is not None:
-            _log.warning("%s: rows before %d are no longer kept.", query.endpoint.name, self._missing_before)
+            since = datetime.fromtimestamp(self._missing_before / 1000, UTC)
+            _log.warning("%s [%s]: rows before %s are no longer kept.", query.endpoint.name, query.client.label, since)
         self._cursor = cursor = Cursor(query.walk(begin, now), begin)
         return cursor
 
