@@ -199,7 +199,7 @@ class Exchange:
 
         Args:
             account: the account.
-            name: the endpoint of the list; `past.KINDS` has all that can be extended.
+            name: the endpoint of the list; a wrong one is refused with all that can be extended.
             times: the time of each row, in milliseconds since the epoch, before all rows that the list has.
             symbol: the symbol of the rows.
             late: by how many milliseconds rows of a time are shown later than that.
