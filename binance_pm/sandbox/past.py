@@ -147,6 +147,8 @@ def _order(rows: PastRows, number: int, time: int) -> OrderRecord:
         side="BUY",
         quantity=rows.contract.step,
         executed=rows.contract.step,
+        paid=rows.contract.step * _PRICE,
+        value=rows.contract.notional(rows.contract.step, _PRICE),
         price=_PRICE,
         status="FILLED",
         time=time,
