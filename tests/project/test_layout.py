@@ -31,8 +31,8 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 _ORDER = """
 version extras files enums limits hosts amounts finite quick_check rows decoding wire signing client_ids settings clock
 wakeup listeners transport resolution errors environment arguments egress redis_client budget page classify retry
-descriptions paging argument_types endpoint declaration api attempt_event session call resolve client fleet metrics
-stream doctor sandbox testing pytest_plugin cli __main__
+descriptions paging argument_types endpoint declaration api attempt_event session call resolve base_client client
+fleet metrics stream doctor sandbox testing pytest_plugin cli __main__
 """
 # A part may import those before it, and its own modules.
 ORDER = _ORDER.split()
