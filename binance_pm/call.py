@@ -240,12 +240,14 @@ def headers_of(bound: BoundEndpoint[Any], identity: Identity) -> Headers:
 
 
 async def request_of(call: PreparedCall[Any], identity: Identity, reservation: Reservation) -> HttpRequest:
-    """Return the request as it will be sent: the signed bytes are the bytes sent."""
+    """Return the request as it will be sent: the signed bytes are the bytes sent. The journal has it by then."""
     endpoint, query = call.bound.endpoint, call.query
     if identity.sign is not None and call.bound.is_signed:
         call.timestamp = reservation.clock.milliseconds()
         query += f"{'&' if query else ''}timestamp={call.timestamp}"
         query += f"&signature={await signature_of(identity.sign, query, call.bound.info, call.session)}"
+    if call.record is not None:
+        await call.note_start(call.record)
     target = f"{endpoint.path}?{query}" if query else endpoint.path
     return HttpRequest(endpoint.method, call.bound.url, target, call.headers, identity.connections)
 

@@ -232,7 +232,8 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
                 outcome = await self._attempt(call)
                 if not isinstance(outcome, PortfolioMarginError):
                     call.session.earn_retries(call.bound.origin)
-                    call.note_end(outcome)
+                    if call.record is not None:
+                        call.record.end(outcome)
                     return outcome
                 await self._retry_or_raise(outcome, call)
         except PortfolioMarginError as error:
@@ -342,8 +343,6 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         try:
             async with session.slot(reservation):
                 request = await request_of(call, self._identity, reservation)
-                if call.record is not None:
-                    await call.note_start(call.record)
                 try:
                     response = await transport.send(request, reservation.mark_sent)
                     refusal, feedback = classify(info, response)

@@ -25,6 +25,7 @@ from binance_pm.errors import (
     GateClosed,
     InvalidResponse,
     IpBanned,
+    JournalError,
     NoResponse,
     NotDone,
     NotSent,
@@ -49,6 +50,7 @@ MAKE: dict[type[PortfolioMarginError], Callable[[CallInfo], PortfolioMarginError
     GateClosed: lambda call: GateClosed(call, "it happened", until=1.8e9, banned=True),
     ConnectError: lambda call: ConnectError(call, "it happened"),
     SessionClosed: lambda call: SessionClosed(call, "it happened"),
+    JournalError: lambda call: JournalError(call, "it happened"),
     NoResponse: lambda call: NoResponse(call, "it happened"),
     ExchangeError: lambda call: ExchangeError(call, "it happened", status=400, code=-1),
     RequestRejected: lambda call: RequestRejected(call, "it happened", status=400, code=-1121),
@@ -69,6 +71,7 @@ SENT = UNCERTAIN | {
     ClockSkewError,
     RateLimited,
     IpBanned,
+    JournalError,
     NotDone,
 }
 
