@@ -9,11 +9,13 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from binance_pm import Budget, CallInfo, Client, JournalEntry, Session, read_journal
+from binance_pm import ENDPOINTS, Budget, CallInfo, Client, JournalEntry, Session, read_journal
 from binance_pm.journal_file import open_journal
 
 Phase = Literal["torn", "written", "flushed", "answered", "torn end", "never"]
@@ -69,6 +71,16 @@ STEPS: Final = (
     ),
     Step("um.set_leverage", "POST", "/papi/v1/um/leverage", {**_BTC, "leverage": 11}, ("leverage", 11)),
 )
+
+
+def _warm_up() -> None:
+    """Load what is loaded on use, so that a process that is forked from this one has it."""
+    for endpoint in ENDPOINTS.values():
+        with suppress(ValueError):
+            endpoint.decode(b"")
+    Client("key", "secret", session=Session(budget=Budget()), journal=open).options(max_wait=1)
+    for module in ("anyio._backends._asyncio", "binance_pm.resolve", "binance_pm.transport.direct"):
+        import_module(module)
 
 
 class Account(NamedTuple):
@@ -143,3 +155,6 @@ class _Program:
         os.fsync(descriptor)
         if self._step == self._victim and self._phase == "flushed":
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+_warm_up()
