@@ -211,8 +211,8 @@ def _prepare(path: Path, descriptor: int, status: os.stat_result, call: CallInfo
     if whole < end:
         os.ftruncate(descriptor, whole)
         _log.warning(
-            "The journal %s ended in the middle of a line: its process had ended before the line was written, and "
-            "before what the line announces was sent. The line was removed.",
+            "An unfinished line was removed from the end of the journal %s: its process had ended while writing it. If "
+            "the line announced a write, the write was not sent.",
             path,
         )
     if not whole:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Generator
+from decimal import Decimal
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +22,9 @@ from tests.support.waiting import wait_until
 # A new process of this server has the package loaded.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["tests.support.trading_day"])
+PLACED = {"day-1", "day-2", "day-3", "day-4", "day-8", "day-9"}
+"""The orders of the day, without those that wait for a price."""
+
 _PAST_EXPIRY = 20.0
 """Seconds after which nothing of a request can be executed, and after which queries show everything."""
 
@@ -36,6 +40,7 @@ class Day:
     def __init__(self, journal: Path) -> None:
         self._ahead = 0.0
         self.exchange = Exchange(accounts=1, clock=lambda: time.time() + self._ahead, liquidation=False)
+        self.exchange.set_price("BTCUSDT", Decimal(64_000))
         self.journal = journal
         self._account = self.exchange.accounts[0]
         self._before = {order.client_order_id for order in self.exchange.orders(self._account)}
@@ -69,10 +74,10 @@ class Day:
         process.join(20)
         assert process.exitcode == 0
         entries = list(read_journal(self.journal))
-        noted = {entry.started.client_id for entry in entries}
+        noted = {value for entry in entries for value in entry.started.parameters.values()}
         orders = {order.client_order_id for order in self.exchange.orders(self._account)} - self._before
 
-        assert orders == {"day-1", "day-2", "day-3", "day-4"} <= noted
+        assert PLACED <= orders <= noted
         assert [entry for entry in entries if entry.outcome == "unknown"] == []
         for step in STEPS:
             assert sum(one.effects for one in self.arrivals(step)) == 1, step
