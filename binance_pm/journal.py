@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, TypeAlias
+from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast
 
 import msgspec
 
@@ -394,7 +394,7 @@ def _sent(name: str, value: Any) -> Parameter:
 def _ids_of(response: Any) -> dict[str, int | str]:
     """Return the exchange's ids in a response."""
     if isinstance(response, Mapping):
-        found: dict[str, Any] = {name: response.get(camel(name)) for name in _IDS}
+        found = {name: cast("Mapping[str, Any]", response).get(camel(name)) for name in _IDS}
     else:
         found = {name: getattr(response, name, None) for name in _IDS}
     return {name: value for name, value in found.items() if isinstance(value, int | str)}

@@ -71,7 +71,6 @@ SENT = UNCERTAIN | {
     ClockSkewError,
     RateLimited,
     IpBanned,
-    JournalError,
     NotDone,
 }
 

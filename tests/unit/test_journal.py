@@ -44,7 +44,7 @@ from tests.support.journals import ended, started
 from tests.support.sample import sample_of
 from tests.support.waiting import eventually
 
-ORDER: dict[str, Any] = {
+_ORDER: dict[str, Any] = {
     "symbol": "BTCUSDT",
     "side": "BUY",
     "type": "LIMIT",
@@ -66,6 +66,11 @@ def path(tmp_path: Path) -> Path:
 def entries(path: Path) -> list[JournalEntry]:
     """Return all writes of a journal."""
     return list(read_journal(path))
+
+
+def order(**changed: Any) -> dict[str, Any]:
+    """Return the arguments of an order."""
+    return _ORDER | changed
 
 
 def text_of(path: Path) -> str:
@@ -92,7 +97,7 @@ class TestLines:
     async def test_an_order_has_a_line_before_it_and_one_after_it(self, pm: Sandbox, path: Path) -> None:
         """The first says what was sent and until when it can be executed, the second has the exchange's ids."""
         async with pm.client(journal=path) as client:
-            order = await client.um.new_order(**ORDER)
+            placed = await client.um.new_order(**order())
 
         [entry] = entries(path)
         started, ended, sent = entry.started, entry.ended, dict(placements(pm)[0].params)
@@ -100,11 +105,11 @@ class TestLines:
             name: value for name, value in sent.items() if name != "timestamp"
         }
         assert (started.endpoint, started.label, started.key_id) == ("um.new_order", client.label, client.key_id)
-        assert started.client_id == order.client_order_id
+        assert started.client_id == placed.client_order_id
         assert started.timestamp == int(sent["timestamp"])
-        assert started.expires_at == started.timestamp + 5_000
+        assert started.expires_at == int(sent["timestamp"]) + 5_000
         assert ended is not None
-        assert (entry.outcome, ended.ids["order_id"]) == ("done", order.order_id)
+        assert (entry.outcome, ended.ids["order_id"]) == ("done", placed.order_id)
         assert entry.error is None
 
     async def test_the_line_is_on_the_disk_before_the_first_byte_leaves(self, pm: Sandbox, path: Path) -> None:
@@ -116,7 +121,7 @@ class TestLines:
 
         file = open_journal(path, CALL, sync=sync)
         async with pm.client(journal=path) as client:
-            await client.um.new_order(**ORDER)
+            await client.um.new_order(**order())
 
         file.close()
         assert steps == ["sync after 2 lines, 0 sent"]
@@ -126,7 +131,7 @@ class TestLines:
         async with pm.client(journal=path) as client:
             await client.um_account()
             with pytest.raises(ConfigurationError):
-                await client.um.new_order(**{**ORDER, "price": None})
+                await client.um.new_order(**order(price=None))
             with pytest.raises(BudgetExceeded):
                 await client.options(max_wait=0).request("POST", "/papi/v1/x", weight=100_000, returns=dict[str, Any])
 
@@ -135,7 +140,7 @@ class TestLines:
     async def test_a_view_of_the_client_writes_to_the_same_journal(self, pm: Sandbox, path: Path) -> None:
         """Other settings, the same account."""
         async with pm.client(journal=path) as client:
-            await client.options(recv_window=1_000).um.new_order(**ORDER)
+            await client.options(recv_window=1_000).um.new_order(**order())
 
         started = entries(path)[0].started
         assert started.expires_at == (started.timestamp or 0) + 1_000
@@ -144,7 +149,7 @@ class TestLines:
         """The exchange did not execute it."""
         async with pm.client(journal=path) as client:
             with pytest.raises(RequestRejected):
-                await client.um.new_order(**{**ORDER, "quantity": "0.0000010"})
+                await client.um.new_order(**order(quantity="0.0000010"))
 
         [entry] = entries(path)
         assert entry.ended is not None
@@ -159,7 +164,7 @@ class TestLines:
         session = Session(http=httpx.MockTransport(refuse), budget=Budget())
         async with Client("k" * 64, "s" * 64, session=session, journal=path) as client:
             with pytest.raises(PortfolioMarginError):
-                await client.um.new_order(**ORDER)
+                await client.um.new_order(**order())
 
         assert [entry.outcome for entry in entries(path)] == ["not_sent"]
 
@@ -168,7 +173,7 @@ class TestLines:
         lines = Lines()
         async with pm.client(journal=lines) as client:
             pm.inject(Fault(method="POST", path=PATH, status=400, code=-1021, msg="Timestamp.", effect=False))
-            await client.um.new_order(**ORDER)
+            await client.um.new_order(**order())
 
         first, second, ended = lines
         assert isinstance(first, WriteStarted)
@@ -184,7 +189,7 @@ class TestLines:
         """One call is one write, however often it was attempted."""
         async with pm.client(journal=path) as client:
             pm.inject(Fault(method="POST", path=PATH, status=400, code=-1021, msg="Timestamp.", effect=False))
-            await client.um.new_order(**ORDER)
+            await client.um.new_order(**order())
 
         [entry] = entries(path)
         assert (entry.started.attempt, entry.outcome) == (2, "done")
@@ -192,10 +197,10 @@ class TestLines:
     async def test_a_cancel_whose_earlier_attempt_was_lost_is_unknown(self, pm: Sandbox, path: Path) -> None:
         """The second attempt was refused, and the first may have been executed."""
         async with pm.client(journal=path) as client:
-            order = await client.um.new_order(**ORDER)
+            placed = await client.um.new_order(**order())
             pm.inject(Fault(method="DELETE", path=PATH, drop=True))
             with pytest.raises(RequestRejected):
-                await client.um.cancel_order("BTCUSDT", order_id=order.order_id)
+                await client.um.cancel_order("BTCUSDT", order_id=placed.order_id)
 
         assert [entry.outcome for entry in entries(path)] == ["done", "unknown"]
 
@@ -215,7 +220,7 @@ class TestCancelling:
             path = tmp_path / f"{point}.jsonl"
             before = len(placements(pm_sandbox))
             async with pm_sandbox.client(session=pm_sandbox.session(engine=engine), journal=path) as client:
-                was_cancelled = await cancelled_at(point, client.um.new_order(**ORDER))
+                was_cancelled = await cancelled_at(point, client.um.new_order(**order()))
             found = [entry.outcome for entry in read_journal(path)]
             said += found
             if found != ["unknown"]:
@@ -232,7 +237,7 @@ class TestCancelling:
         file = open_journal(path, CALL, sync=lambda _: anyio.from_thread.run_sync(scope.cancel))
         async with pm.client(journal=path) as client:
             with scope:
-                await client.um.new_order(**ORDER)
+                await client.um.new_order(**order())
 
         file.close()
         assert scope.cancelled_caught
@@ -246,7 +251,7 @@ class TestCancelling:
         pm_sandbox.inject(Fault(method="POST", path=PATH, delay_after=0.2))
         async with pm_sandbox.session() as session:
             client = await pm_sandbox.client(session=session, journal=path).open()
-            placing = asyncio.create_task(client.um.new_order(**ORDER))
+            placing = asyncio.create_task(client.um.new_order(**order()))
             await eventually(lambda: bool(placements(pm_sandbox)))
             await client.aclose()
             await placing
@@ -263,7 +268,7 @@ class TestResolving:
         async with pm.client(journal=path) as client:
             pm.inject(LOST)
             with pytest.raises(NoResponse) as raised:
-                await client.um.new_order(**ORDER)
+                await client.um.new_order(**order())
             [entry] = entries(path)
             assert (entry.outcome, entry.started.id) == ("unknown", raised.value.request and entry.started.id)
             outcome = await client.resolve(raised.value)
@@ -277,7 +282,7 @@ class TestResolving:
         """With resolve=True the order is returned, and the journal says that it was done."""
         async with pm.client(journal=path, resolve=True) as client:
             pm.inject(LOST)
-            await client.um.new_order(**ORDER)
+            await client.um.new_order(**order())
 
         assert [entry.outcome for entry in entries(path)] == ["done"]
 
@@ -293,10 +298,10 @@ class TestResolving:
     ) -> None:
         """An entry has everything that the error of the lost call had."""
         async with pm.client(journal=path, attempts=1) as client:
-            order = await client.um.new_order(**ORDER)
+            placed = await client.um.new_order(**order())
             pm.inject(Fault(method=method, path=PATH, drop=True))
             with pytest.raises(NoResponse) as raised:
-                await attrgetter(name)(client)(symbol="BTCUSDT", order_id=order.order_id, **call)
+                await attrgetter(name)(client)(symbol="BTCUSDT", order_id=placed.order_id, **call)
 
         async with pm.client(journal=path) as client:
             [error] = [entry.error for entry in read_journal(path) if entry.error]
@@ -337,7 +342,7 @@ class TestResolving:
         async with pm.client(journal=path) as client:
             pm.inject(LOST)
             with pytest.raises(NoResponse):
-                await client.um.new_order(**ORDER)
+                await client.um.new_order(**order())
         [entry] = entries(path)
         assert entry.error is not None
 
@@ -358,7 +363,7 @@ class TestFailures:
         file = open_journal(path, CALL, write=write)
         async with pm.client(journal=path) as client:
             with pytest.raises(JournalError) as raised:
-                await client.um.new_order(**ORDER)
+                await client.um.new_order(**order())
 
         assert (raised.value.outcome, raised.value.endpoint) == ("not_done", "um.new_order")
         assert placements(pm) == []
@@ -375,7 +380,7 @@ class TestFailures:
         async with pm.client(journal=path) as client:
             for _ in range(2):
                 with pytest.raises(JournalError):
-                    await client.um.new_order(**ORDER)
+                    await client.um.new_order(**order())
 
         assert placements(pm) == []
         assert [entry.outcome for entry in entries(path)] == ["unknown"]
@@ -395,9 +400,9 @@ class TestFailures:
 
         file = open_journal(path, CALL, write=write)
         async with pm.client(journal=path) as client:
-            order = await client.um.new_order(**ORDER)
+            placed = await client.um.new_order(**order())
 
-        assert order.status == "NEW"
+        assert placed.status == "NEW"
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
         assert [entry.outcome for entry in entries(path)] == ["unknown"]
         file.close()
@@ -413,7 +418,7 @@ class TestFailures:
         session = pm.session(timeouts=Timeouts(total=0.05))
         async with session, pm.client(session=session, journal=path) as client:
             with pytest.raises(PortfolioMarginError) as raised:
-                await client.um.new_order(**ORDER)
+                await client.um.new_order(**order())
         event.set()
 
         assert (raised.value.sent, raised.value.outcome) == (False, "not_done")
@@ -428,7 +433,7 @@ class TestFailures:
 
         async with pm.client(journal=refuse) as client:
             with pytest.raises(JournalError) as raised:
-                await client.um.new_order(**ORDER)
+                await client.um.new_order(**order())
 
         assert isinstance(raised.value.__cause__, KeyError)
         assert placements(pm) == []
@@ -491,7 +496,7 @@ async def test_a_parameter_that_is_named_like_a_secret_is_hidden(pm: Sandbox, pa
 
 async def test_the_ids_of_an_undeclared_response_are_noted(pm: Sandbox, path: Path) -> None:
     """By the exchange's names."""
-    params = {name: str(value) for name, value in ORDER.items() if name != "time_in_force"} | {"timeInForce": "GTC"}
+    params = {name: str(value) for name, value in _ORDER.items() if name != "time_in_force"} | {"timeInForce": "GTC"}
     async with pm.client(journal=path) as client:
         answer = await client.request(
             "POST", PATH, weight=1, returns=dict[str, Any], params=params | {"price": "30000"}

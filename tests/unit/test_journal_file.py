@@ -240,12 +240,13 @@ def test_a_child_process_does_not_keep_the_lock(path: Path) -> None:
 
 def test_threads_do_not_mix_their_lines(path: Path) -> None:
     """Each has clients on an event loop of its own."""
-    # A write that is interrupted in the middle, as far as other threads can see.
     file = open_journal(path, CALL)
-    threads = [
-        threading.Thread(target=lambda name: [file.append(started(f"{name}-{n}"), CALL) for n in range(200)], args=[k])
-        for k in range(4)
-    ]
+
+    def write(name: int) -> None:
+        for number in range(200):
+            file.append(started(f"{name}-{number}"), CALL)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
