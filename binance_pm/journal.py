@@ -24,7 +24,7 @@ from binance_pm.amounts import text_of
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import CallInfo, JournalError, NoResponse, PortfolioMarginError, SentWrite
 from binance_pm.files import open_at_once
-from binance_pm.journal_file import HEADER, JournalFile, flaw_of_header, open_journal
+from binance_pm.journal_file import HEADER, JournalFile, checked_path, flaw_of_header, open_journal
 from binance_pm.resolution import WriteOutcome, advice_on
 from binance_pm.wire import camel, milliseconds
 
@@ -111,7 +111,7 @@ class JournalEntry(msgspec.Struct, frozen=True):
         started, endpoint = self.started, ENDPOINTS.get(self.started.endpoint)
         repeat, find_out = (None, "") if endpoint is None else (endpoint.repeat, advice_on(endpoint.resolve))
         call = CallInfo(started.endpoint, started.label, started.key_id, True, repeat, find_out)  # noqa: FBT003
-        error = NoResponse(call, "the journal has no outcome" if self.ended is None else self.ended.reason)
+        error = NoResponse(call, "the journal has no outcome of the call" if self.ended is None else self.ended.reason)
         id_name = "" if endpoint is None else endpoint.client_id or ""
         error.describe_write(
             SentWrite(
@@ -290,7 +290,7 @@ class JournalReader(Iterator[JournalEntry]):
 
     def __init__(self, path: Path | str) -> None:
         self.torn: int = 0
-        self._path: Final = Path(path).expanduser()
+        self._path: Final = checked_path(Path(path), _READING)
         self._entries: Final = self._read()
 
     def __next__(self) -> JournalEntry:
@@ -315,8 +315,8 @@ class JournalReader(Iterator[JournalEntry]):
         try:
             with open(self._path, "rb", opener=open_at_once) as file:
                 yield from self._decoded(file)
-        except (OSError, ValueError) as error:
-            reason = f"{self._path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        except OSError as error:
+            reason = f"{self._path} cannot be read: {error.strerror}"
             raise JournalError(_READING, reason, advice=_NO_JOURNAL) from None
 
     def _decoded(self, file: BinaryIO) -> Iterator[JournalLine]:

@@ -40,6 +40,7 @@ _sync: Final[Callable[[int], None]] = getattr(os, "fdatasync", os.fsync)
 
 _UNCLEAR: Final = "Give the path of a journal, or of a file that does not exist yet."
 _REPAIR: Final = "Make the file writable, and free space on its disk; then it is safe to try again."
+_DELETED: Final = "Close the client and open a new one: it begins a new journal."
 _ELSEWHERE: Final = "Give each process a journal of its own."
 _REOPEN: Final = "Open a new client with a journal on another disk; it is then safe to try again."
 
@@ -86,7 +87,7 @@ class JournalFile:
             self._check(call)
             status = os.fstat(self._descriptor)
             if status.st_nlink == 0:
-                raise JournalError(call, f"the journal {self.path} was deleted", advice=_REOPEN)
+                raise JournalError(call, f"the journal {self.path} was deleted", advice=_DELETED)
             try:
                 if self._write(self._descriptor, line) == len(line):
                     return
@@ -133,8 +134,9 @@ class JournalFile:
         self._broken = what, advice
         for key in [key for key, file in _open_files.items() if file is self]:
             del _open_files[key]
+        descriptor, self._descriptor = self._descriptor, -1
         with suppress(OSError):
-            os.close(self._descriptor)
+            os.close(descriptor)
 
     def _check(self, call: CallInfo) -> None:
         if self._broken is not None:
@@ -172,12 +174,12 @@ def open_journal(
     Raises:
         JournalError: the file cannot be opened, is no journal, or is open in another process.
     """
+    path = checked_path(path, call)
     with _opening:
         try:
-            path = path.expanduser()
             descriptor = os.open(path, _FLAGS | _MORE_FLAGS, 0o600)
-        except (OSError, ValueError, RuntimeError) as error:
-            _refuse(call, path, f"cannot be opened: {getattr(error, 'strerror', None) or error}")
+        except OSError as error:
+            _refuse(call, f"the journal {path} cannot be opened: {error.strerror}")
         try:
             status = os.fstat(descriptor)
             if known := _open_files.get((status.st_dev, status.st_ino)):
@@ -188,7 +190,7 @@ def open_journal(
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, OSError):
-                _refuse(call, path, f"cannot be used: {error.strerror}")
+                _refuse(call, f"the journal {path} cannot be used: {error.strerror}")
             raise
         file = JournalFile(path, descriptor, write=write, sync=sync)
         _open_files[status.st_dev, status.st_ino] = file
@@ -198,14 +200,14 @@ def open_journal(
 def _prepare(path: Path, descriptor: int, status: os.stat_result, call: CallInfo) -> None:
     """Lock the file, begin a new one, and remove a line that its last process could not finish."""
     if not stat.S_ISREG(status.st_mode):
-        _refuse(call, path, "is not a regular file")
+        _refuse(call, f"{path} is not a regular file")
     try:
         _lock(descriptor)
     except (BlockingIOError, PermissionError):
         raise JournalError(call, f"the journal {path} is open in another process", advice=_ELSEWHERE) from None
     start = _read(descriptor, 0, len(HEADER))
     if start != HEADER and not (HEADER.startswith(start) and os.fstat(descriptor).st_size == len(start)):
-        _refuse(call, path, flaw_of_header(start))
+        _refuse(call, f"{path} {flaw_of_header(start)}")
     end = os.fstat(descriptor).st_size
     whole = _end_of_last_line(descriptor, end)
     if whole < end:
@@ -221,13 +223,27 @@ def _prepare(path: Path, descriptor: int, status: os.stat_result, call: CallInfo
         _sync_folder(path.parent)
 
 
+def checked_path(path: Path, call: CallInfo) -> Path:
+    """Return a path without ``~``.
+
+    Raises:
+        JournalError: there is no such path.
+    """
+    if "\0" in str(path):
+        _refuse(call, "the path of the journal has a null character in it")
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        _refuse(call, f"the home directory in the path {path} is not known")
+
+
 def flaw_of_header(start: bytes) -> str:
     """Return what is wrong with a file that begins with these bytes."""
-    return "is of another version of this package" if start.startswith(_ANY_VERSION) else "is not a journal"
+    return "was written by another version of this package" if start.startswith(_ANY_VERSION) else "is not a journal"
 
 
-def _refuse(call: CallInfo, path: Path, what: str) -> NoReturn:
-    raise JournalError(call, f"the journal {path} {what}", advice=_UNCLEAR) from None
+def _refuse(call: CallInfo, reason: str) -> NoReturn:
+    raise JournalError(call, reason, advice=_UNCLEAR) from None
 
 
 def _end_of_last_line(descriptor: int, size: int) -> int:

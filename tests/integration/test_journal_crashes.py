@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 
 from binance_pm import read_journal
@@ -107,8 +108,8 @@ def test_killed_at_a_line_of_the_journal(day: Day, phase: Phase) -> None:
 def test_killed_while_a_response_is_awaited(day: Day, is_late: bool) -> None:  # noqa: FBT001 - a parameter of pytest
     """At every write: the exchange executes it, and nobody hears the response."""
     for step in STEPS:
-        delays = {"delay": 0.1} if is_late else {"delay_after": 5.0}
-        day.exchange.inject(Fault(method=step.method, path=step.path, **delays))
+        slow = Fault(delay=0.1) if is_late else Fault(delay_after=5.0)
+        day.exchange.inject(msgspec.structs.replace(slow, method=step.method, path=step.path))
         process = day.start()
         wait_until(lambda step=step: day.arrivals(step))
         if not is_late:

@@ -124,7 +124,7 @@ def _warm_up() -> None:
     for endpoint in ENDPOINTS.values():
         with suppress(ValueError):
             endpoint.decode(b"")
-    Client("key", "secret", session=Session(budget=Budget()), journal=open).options(max_wait=1)
+    Client("key", "secret", session=Session(budget=Budget()), journal=print).options(max_wait=1)
     for module in ("anyio._backends._asyncio", "binance_pm.resolve", "binance_pm.transport.direct"):
         import_module(module)
 

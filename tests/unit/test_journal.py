@@ -16,6 +16,7 @@ import anyio
 import anyio.from_thread
 import httpx
 import pytest
+import trio
 
 from binance_pm import (
     ENDPOINTS,
@@ -258,6 +259,19 @@ class TestCancelling:
 
         assert [entry.outcome for entry in entries(path)] == ["done"]
         open_journal(path, CALL).close()
+
+
+@pytest.mark.pm_sandbox(accounts=1)
+def test_a_journal_works_on_trio(pm_sandbox: Sandbox, path: Path) -> None:
+    """As on asyncio."""
+
+    async def work() -> None:
+        async with pm_sandbox.client(journal=path) as client:
+            await client.um.new_order(**order())
+
+    trio.run(work)
+
+    assert [entry.outcome for entry in entries(path)] == ["done"]
 
 
 class TestResolving:

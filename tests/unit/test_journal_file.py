@@ -216,6 +216,18 @@ def test_a_child_process_does_not_share_the_file(path: Path, file: JournalFile) 
     assert ids(path) == ["parent"]
 
 
+def test_a_child_process_closes_nothing_of_its_own(path: Path, file: JournalFile) -> None:
+    """The number of the descriptor may belong to another file by then."""
+
+    def act() -> None:
+        other = os.open(path, os.O_RDONLY)
+        file.close()
+        os.fstat(other)
+        raise JournalError(CALL, "the other file is open")
+
+    assert in_child(act) == 0
+
+
 def test_a_child_process_does_not_keep_the_lock(path: Path) -> None:
     """The operating system releases the lock of a process that was killed, whatever children it has."""
     reader, writer = os.pipe()
