@@ -207,7 +207,7 @@ class Journal:
         elif self._file is None:
             raise JournalError(call, "the journal is closed", advice="Use the client inside `async with`.")
         else:
-            self._file.append(_ENCODER.encode(line) + b"\n", call)
+            self._file.append(_encoded(line, call), call)
 
     async def sync(self, call: CallInfo) -> None:
         """Wait until the lines are on the disk.
@@ -374,6 +374,14 @@ _IDS: Final = (
 )
 
 
+def _encoded(line: JournalLine, call: CallInfo) -> bytes:
+    try:
+        return _ENCODER.encode(line) + b"\n"
+    except ValueError as error:
+        # Such as a label with half of a surrogate pair.
+        raise JournalError(call, f"its line in the journal cannot be written: {error}") from None
+
+
 def _sent(name: str, value: Any) -> Parameter:
     """Return the value of a parameter as it is written down; an endpoint that is not declared may take a secret."""
     if re.search(_NAMES_OF_SECRETS, name, re.IGNORECASE):
@@ -381,7 +389,7 @@ def _sent(name: str, value: Any) -> Parameter:
     match value:
         case bool():
             return value
-        case int() if abs(value) < _LARGEST:
+        case int() if _is_small(value):
             return int(value)
         case Decimal():
             return text_of(value)
@@ -397,4 +405,8 @@ def _ids_of(response: Any) -> dict[str, int | str]:
         found = {name: cast("Mapping[str, Any]", response).get(camel(name)) for name in _IDS}
     else:
         found = {name: getattr(response, name, None) for name in _IDS}
-    return {name: value for name, value in found.items() if isinstance(value, int | str)}
+    return {name: value if _is_small(value) else str(value) for name, value in found.items() if value is not None}
+
+
+def _is_small(value: object) -> bool:
+    return isinstance(value, int) and abs(value) < _LARGEST

@@ -9,6 +9,7 @@ The lock belongs to the operating system, so it ends with the process, however t
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -121,9 +122,10 @@ class JournalFile:
 
     def close(self) -> None:
         """Close the file for one of its clients; the last one ends the lock."""
-        self.users -= 1
-        if not self.users:
-            self._forget("is closed", "Use the client inside `async with`.")
+        with _opening:
+            self.users -= 1
+            if not self.users:
+                self._forget("is closed", "Use the client inside `async with`.")
 
     def leave(self) -> None:
         """Give the file up in a child process, without ending the lock of the parent."""
@@ -218,7 +220,8 @@ def _prepare(path: Path, descriptor: int, status: os.stat_result, call: CallInfo
             path,
         )
     if not whole:
-        os.write(descriptor, HEADER)
+        if os.write(descriptor, HEADER) < len(HEADER):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         _sync(descriptor)
         _sync_folder(path.parent)
 
@@ -267,12 +270,12 @@ def _sync_folder(folder: Path) -> None:
     """Let the name of a new file survive a crash of the machine; Windows and some file systems do so by themselves."""
     if sys.platform == "win32":
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with suppress(OSError):
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 if sys.platform == "win32":

@@ -118,6 +118,15 @@ def read(content: bytes, stage: Stage) -> list[str]:
     return [f"{entry.outcome}: {entry.error or ''}" for entry in read_journal(path)]
 
 
+async def unencodable(path: Path) -> None:
+    """Place an order for an account whose label is no text."""
+    async with client_of(HTTP, FakeClock(), journal=path, label="\ud800") as desk:
+        try:
+            await desk.um.new_order(**ORDER)
+        except JournalError as error:
+            raise JournalError(CALL, error.reason) from None
+
+
 async def raising() -> None:
     """Place an order with a function as the journal, which raises."""
 

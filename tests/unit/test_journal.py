@@ -439,6 +439,14 @@ class TestFailures:
         assert [entry.outcome for entry in entries(path)] == ["not_sent"]
         file.close()
 
+    async def test_a_line_that_is_no_json_stops_the_write(self, pm: Sandbox, path: Path) -> None:
+        """A label with half of a character."""
+        async with pm.client(journal=path, label="\ud800") as client:
+            with pytest.raises(JournalError):
+                await client.um.new_order(**order())
+
+        assert placements(pm) == []
+
     async def test_a_function_that_raises_stops_the_write(self, pm: Sandbox) -> None:
         """Its error is the cause."""
 

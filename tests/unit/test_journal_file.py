@@ -184,6 +184,18 @@ async def test_a_failed_disk_ends_the_journal(path: Path) -> None:
     file.close()
 
 
+def test_a_disk_without_space_for_the_first_line_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When there is space again, the file is a new journal."""
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:9]))
+        with pytest.raises(JournalError):
+            open_journal(path, CALL)
+    open_journal(path, CALL).close()
+
+    assert path.read_bytes() == HEADER
+
+
 def test_a_deleted_file_is_noticed(path: Path, file: JournalFile) -> None:
     """Nothing that is written to it could be read after a crash."""
     path.unlink()
