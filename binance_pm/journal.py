@@ -284,8 +284,8 @@ class JournalReader(Iterator[JournalEntry]):
     """The writes of a journal, for ``for``: each one as soon as its outcome is read, those without an outcome last.
 
     Attributes:
-        torn: how many bytes of an unfinished line the file ends with, once everything was read. The line was never
-            finished, so nothing was sent for it.
+        torn: how many bytes of an unfinished line the file ends with, once everything was read. If the line announced a
+            write, the write was not sent.
     """
 
     def __init__(self, path: Path | str) -> None:

@@ -42,7 +42,7 @@ def run(
     reader = read_journal(journal)
     unknown = [entry for entry in reader if entry.outcome == "unknown"]
     if reader.torn and not json:
-        print(f"The journal ends with {reader.torn} bytes of an unfinished line: nothing was sent for it.")
+        print(f"The journal ends with {reader.torn} bytes of a line. If it announced a write, the write was not sent.")
     if only_list or not unknown:
         for entry in unknown:
             _print(_Found(entry, "unknown", "" if entry.ended is None else entry.ended.reason), as_json=json)
@@ -50,7 +50,7 @@ def run(
     else:
         still_unknown = anyio.run(_resolve, journal, unknown, base_url, json)
     if not json:
-        print(f"{still_unknown} of {len(unknown)} unknown outcomes are left." if unknown else "No outcome is unknown.")
+        print(f"{still_unknown} of {len(unknown)} outcomes are still unknown." if unknown else "No outcome is unknown.")
     return 1 if still_unknown else 0
 
 
