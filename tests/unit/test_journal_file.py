@@ -17,6 +17,11 @@ from binance_pm import CallInfo, JournalError, NotSent, read_journal
 from binance_pm.journal_file import HEADER, JournalFile, open_journal
 from tests.support.journals import started
 
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork, pipes and modes of files"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
 CALL = CallInfo("um.new_order", "desk")
 
 
@@ -187,8 +192,12 @@ async def test_a_failed_disk_ends_the_journal(path: Path) -> None:
 def test_a_disk_without_space_for_the_first_line_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When there is space again, the file is a new journal."""
     write = os.write
+
+    def write_part(descriptor: int, line: bytes) -> int:
+        return write(descriptor, line[:9])
+
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:9]))
+        patch.setattr(os, "write", write_part)
         with pytest.raises(JournalError):
             open_journal(path, CALL)
     open_journal(path, CALL).close()
