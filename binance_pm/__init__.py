@@ -39,6 +39,7 @@ from binance_pm.errors import (
     HistoryIncomplete,
     InvalidResponse,
     IpBanned,
+    JournalError,
     NoResponse,
     NotDone,
     NotSent,
@@ -55,6 +56,7 @@ from binance_pm.version import VERSION
 if TYPE_CHECKING:
     from binance_pm.budget.shared import SharedBudget
     from binance_pm.history import paginate
+    from binance_pm.journal import JournalEntry, JournalReader, WriteEnded, WriteStarted, read_journal
 
 __version__ = VERSION
 
@@ -80,6 +82,9 @@ __all__ = [
     "HistoryIncomplete",
     "InvalidResponse",
     "IpBanned",
+    "JournalEntry",
+    "JournalError",
+    "JournalReader",
     "LimitType",
     "NoResponse",
     "NotDone",
@@ -107,16 +112,27 @@ __all__ = [
     "UmAsset",
     "UmPosition",
     "Waiting",
+    "WriteEnded",
+    "WriteStarted",
     "__version__",
     "paginate",
+    "read_journal",
 ]
 
 
-# Imported lazily: not every program shares a budget or reads long lists.
-_LAZY = {"SharedBudget": "binance_pm.budget.shared", "paginate": "binance_pm.history"}
+_LAZY = {
+    "SharedBudget": "binance_pm.budget.shared",
+    "JournalEntry": "binance_pm.journal",
+    "JournalReader": "binance_pm.journal",
+    "WriteEnded": "binance_pm.journal",
+    "WriteStarted": "binance_pm.journal",
+    "read_journal": "binance_pm.journal",
+    "paginate": "binance_pm.history",
+}
+"""What few programs need, by the module that has it."""
 
 
 def __getattr__(name: str) -> object:
-    if module := _LAZY.get(name):
-        return getattr(importlib.import_module(module), name)
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

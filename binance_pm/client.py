@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 import msgspec
 
@@ -15,11 +15,10 @@ from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi, ServerTime
 from binance_pm.arguments import checked
 from binance_pm.attempt_event import attempt_event
-from binance_pm.budget import LimitType, Priority, pool_of
+from binance_pm.base_client import BaseClient, JournalTarget
+from binance_pm.budget import LimitType, Priority
 from binance_pm.call import (
-    BoundEndpoint,
     PreparedCall,
-    advice_of,
     check_names,
     headers_of,
     observe_time,
@@ -41,11 +40,10 @@ from binance_pm.errors import (
     InvalidResponse,
     PortfolioMarginError,
     Repeat,
-    SessionClosed,
 )
-from binance_pm.hosts import PAPI_URL, SAPI_URL, counted_url
+from binance_pm.hosts import PAPI_URL, SAPI_URL
 from binance_pm.retry import next_attempt
-from binance_pm.session import Session, shared_session
+from binance_pm.session import Session
 from binance_pm.settings import CallSettings, Identity, Urls
 from binance_pm.signing import Credential
 from binance_pm.transport.http import HttpResponse, Method, SendFailed
@@ -63,7 +61,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
+class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
     """One account of the exchange: open it with ``async with``, or with `open` and `aclose`.
 
     Args:
@@ -82,6 +80,8 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
             and ``_``. No broker id is added unless it is given here.
         account_id: any text that names the account, if clients with other keys of the same account exist: to the
             budget, clients with the same text are one account.
+        journal: the file in which every write is noted before it is sent, and its outcome afterwards; or a function
+            that is called with these lines, and that stops a write by raising. See `read_journal`.
         papi_url: URL of Portfolio Margin (``/papi``).
         sapi_url: URL of Portfolio Margin Pro (``/sapi``).
         allow_custom_host: accept URLs of hosts other than the exchange's. Those hosts receive the key.
@@ -115,22 +115,22 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         resolve: bool = False,
         client_order_id_prefix: str = "",
         account_id: str | None = None,
+        journal: JournalTarget | None = None,
         papi_url: str = PAPI_URL,
         sapi_url: str = SAPI_URL,
         allow_custom_host: bool = False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         try:
-            self._identity: Final = Identity(api_key, api_secret, passphrase, label=label, account_id=account_id)
-            self._urls: Final = Urls(papi_url=papi_url, sapi_url=sapi_url, allow_custom_host=allow_custom_host)
+            identity = Identity(api_key, api_secret, passphrase, label=label, account_id=account_id)
+            urls = Urls(papi_url=papi_url, sapi_url=sapi_url, allow_custom_host=allow_custom_host)
             self._settings: CallSettings = CallSettings(
                 max_wait=max_wait, resolve=resolve, attempts=attempts, recv_window=recv_window, jitter=jitter
             )
             self._client_ids: Final = ClientIds(client_order_id_prefix)
         except ValueError as error:
             raise ConfigurationError(CallInfo("Client", label), str(error)) from None
-        self.label: Final = self._identity.label
-        self._state: Final = _State(session)
+        super().__init__(identity, urls, session, journal)
 
     @classmethod
     @checked("Client.from_env")
@@ -155,76 +155,6 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         client = cls(**(read | urls | options))
         client.note_source(BASE_URL, urls.keys() - options.keys())
         return client
-
-    def note_source(self, variable: str, arguments: Iterable[str]) -> None:
-        """Make errors name the environment variable that some of the URLs came from.
-
-        Args:
-            variable: name of the variable.
-            arguments: ``papi_url``, ``sapi_url``, or both.
-        """
-        self._urls.note_source(variable, arguments)
-
-    def __repr__(self) -> str:
-        state = "closed" if self._state.is_closed else "open" if self._state.session else "not open"
-        return f"Client({self.label}, {state})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a client holds a key: it can be neither copied nor pickled")
-
-    @property
-    def session(self) -> Session:
-        """The session that the client is open on.
-
-        Raises:
-            SessionClosed: the client is not open.
-        """
-        return self._opened(CallInfo("Client", self.label))
-
-    @property
-    def key_id(self) -> str:
-        """The account's name in the pools: a digest of the key, or of ``account_id``, which shows no part of them."""
-        return self._identity.key_id
-
-    def origin(self, endpoint: Endpoint[Any]) -> str:
-        """Return the origin under which the budget counts calls of the endpoint."""
-        return self._bind(endpoint).origin
-
-    async def open(self) -> Self:
-        """Open the client on this event loop; ``async with`` does the same, and closes the client at the end.
-
-        Raises:
-            SessionClosed: the client is open or was closed, or its session is open on another event loop.
-            ConfigurationError: the client's session cannot be opened with its arguments.
-        """
-        state = self._state
-        if state.session is not None or state.is_closed:
-            raise SessionClosed(
-                CallInfo("Client", self.label), f"the client {'was closed' if state.is_closed else 'is open'}"
-            )
-        session = state.given or shared_session()
-        session.attach_client()
-        state.session = session
-        return self
-
-    async def aclose(self) -> None:
-        """Close the client, and the connections if no other client needs them; closing a closed client does nothing.
-
-        Raises:
-            SessionClosed: the client is open on another event loop that has not ended, and stays open.
-        """
-        state = self._state
-        if state.session is not None:
-            state.session.check_place(CallInfo("Client", self.label))
-        session, state.session, state.is_closed = state.session, None, True
-        if session is not None:
-            await session.detach_client()
-
-    async def __aenter__(self) -> Self:
-        return await self.open()
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
     async def request(
         self,
@@ -295,17 +225,22 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         if endpoint.client_id is not None:
             parameters = with_client_id(endpoint, parameters, self._client_ids)
         call = self._prepare(endpoint, parameters, check=check)
+        if self._journal is not None and endpoint.is_write:
+            call.record = self._journal.record(call.bound.info, call.bound.origin)
         try:
             while True:
                 outcome = await self._attempt(call)
                 if not isinstance(outcome, PortfolioMarginError):
                     call.session.earn_retries(call.bound.origin)
+                    if call.record is not None:
+                        call.record.end(outcome)
                     return outcome
                 await self._retry_or_raise(outcome, call)
         except PortfolioMarginError as error:
             if not endpoint.is_write:
                 raise
             error.describe_write(call.sent_write(), may_be_done=call.may_be_done)
+            call.note_end(error)
             if not (self._settings.resolve if resolve is None else resolve):
                 raise
             # Imported lazily: most programs never lose a response.
@@ -313,7 +248,7 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
 
             return await resolve_or_raise(self.resolve, endpoint, error)
         except BaseException:
-            call.log_if_forgotten()
+            call.note_cancelled()
             raise
 
     async def resolve(self, error: PortfolioMarginError, *, give_up_after: float = 120.0) -> WriteOutcome:
@@ -333,7 +268,10 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         from binance_pm.resolve import find_out  # noqa: PLC0415
 
         view = self.options(priority=Priority.ORDER, max_wait=min(self._settings.max_wait, give_up_after))
-        return await find_out(view, error, give_up_after=give_up_after)
+        outcome = await find_out(view, error, give_up_after=give_up_after)
+        if self._journal is not None:
+            self._journal.resolved(error, outcome)
+        return outcome
 
     @checked("Client.options")
     def options(
@@ -457,38 +395,3 @@ class Client(ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         if retry.delay:
             _log.info("%s It is tried again in %.2f s.", error, retry.delay)
             await session.bounded(call.bound.info, session.budget.sleep(retry.delay))
-
-    def _opened(self, call: CallInfo) -> Session:
-        if self._state.session is None:
-            raise SessionClosed(call, f"the client {'was closed' if self._state.is_closed else 'is not open'}")
-        return self._state.session
-
-    def _bind(self, endpoint: Endpoint[T]) -> BoundEndpoint[T]:
-        if bound := self._state.bound.get(endpoint):
-            return bound
-        url, hint = self._urls.of(endpoint.family)
-        origin = counted_url(url)
-        label, key_id = (self.label, self._identity.key_id) if endpoint.sends_key else ("", "")
-        info = CallInfo(endpoint.name, label, key_id, endpoint.is_write, endpoint.repeat, advice_of(endpoint))
-        pools = [
-            pool_of(endpoint.family, kind, origin=origin, path=endpoint.path, key_id=self._identity.key_id)
-            for kind in endpoint.weights
-        ]
-        bound = BoundEndpoint(endpoint, info, url, origin, tuple(pools))
-        bound.hint = hint
-        # Callers may create any number of undeclared endpoints, so these are not kept.
-        if endpoint.is_declared:
-            self._state.bound[endpoint] = bound
-        return bound
-
-
-class _State:
-    """What a client shares with the views that `Client.options` returns."""
-
-    __slots__ = ("bound", "given", "is_closed", "session")
-
-    def __init__(self, given: Session | None) -> None:
-        self.given: Final = given
-        self.session: Session | None = None
-        self.is_closed: bool = False
-        self.bound: Final[dict[Endpoint[Any], BoundEndpoint[Any]]] = {}

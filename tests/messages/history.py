@@ -29,9 +29,9 @@ def pages(name: str, *args: Any, **kwargs: Any) -> Pages[Any]:
 
 def row(name: str, **changes: object) -> dict[str, Any]:
     """Return a row of the endpoint's sample, with changes."""
-    sample = sample_of(name)["answer"]
-    rows = sample if isinstance(sample, list) else sample["rows"]
-    return rows[0] | changes
+    answer: Any = sample_of(name)["answer"]
+    first: dict[str, Any] = answer[0] if isinstance(answer, list) else answer["rows"][0]
+    return first | changes
 
 
 async def read(name: str, respond: Callable[[httpx.QueryParams], Any], **arguments: Any) -> list[Exception]:
@@ -70,7 +70,7 @@ def many(name: str, count: int, **changes: object) -> Callable[[httpx.QueryParam
 
 def position(**fields: Any) -> Position:
     """Return a position."""
-    return Position(**({"query": "0" * 16, "time": NOW} | fields))
+    return msgspec.structs.replace(Position(query="0" * 16, time=NOW), **fields)
 
 
 def past(name: str, symbol: str = "BTCUSDT") -> None:

@@ -41,7 +41,7 @@ async def times_of(desk: Desk, name: str, **more: object) -> list[int]:
     """Return the times that a list shows, oldest first."""
     path, parameters, time = PATHS[name]
     shown = await desk("GET", path, **(parameters | more))
-    rows = shown if isinstance(shown, list) else shown["rows"]
+    rows: list[dict[str, Any]] = shown if isinstance(shown, list) else shown["rows"]
     # The account itself was opened at noon.
     return sorted(row[time] for row in rows if row[time] < NOW)
 

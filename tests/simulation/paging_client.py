@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -31,38 +32,22 @@ class Listing(NamedTuple):
 
     name: str
     symbol: str
-    read: Callable[[Client, int, int], Pages[Any]]
-    """Return the pages of at most so many rows, from a time on."""
+    arguments: Mapping[str, str]
     time: str = "time"
-    most: int = 1_000
+    size: str = "limit"
+
+    def pages(self, client: Client, start: int, limit: int) -> Pages[Any]:
+        """Return the list from a time on, so many rows a page."""
+        method: Any = attrgetter(self.name)(client)
+        return paginate(method, **self.arguments, **{"start_time": start, self.size: limit})
 
 
 LISTINGS: Final = (
-    Listing(
-        "um.trades",
-        "BTCUSDT",
-        lambda client, start, limit: paginate(client.um.trades, "BTCUSDT", start_time=start, limit=limit),
-    ),
-    Listing(
-        "cm.trades",
-        "BTCUSD_PERP",
-        lambda client, start, limit: paginate(client.cm.trades, pair="BTCUSD", start_time=start, limit=limit),
-    ),
-    Listing(
-        "um.all_orders",
-        "ETHUSDT",
-        lambda client, start, limit: paginate(client.um.all_orders, "ETHUSDT", start_time=start, limit=limit),
-    ),
-    Listing(
-        "um.income", "BTCUSDT", lambda client, start, limit: paginate(client.um.income, start_time=start, limit=limit)
-    ),
-    Listing(
-        "margin.interest_history",
-        "BTCUSDT",
-        lambda client, start, limit: paginate(client.margin.interest_history, "BTC", start_time=start, size=limit),
-        "interest_accured_time",
-        100,
-    ),
+    Listing("um.trades", "BTCUSDT", {"symbol": "BTCUSDT"}),
+    Listing("cm.trades", "BTCUSD_PERP", {"pair": "BTCUSD"}),
+    Listing("um.all_orders", "ETHUSDT", {"symbol": "ETHUSDT"}),
+    Listing("um.income", "BTCUSDT", {}),
+    Listing("margin.interest_history", "BTCUSDT", {"asset": "BTC"}, "interest_accured_time", "size"),
 )
 
 
@@ -92,7 +77,7 @@ async def read(seed: int, listing: Listing) -> Reading:
     found: list[int] = []
     failures = 0
     async with pm.session(budget=budget) as session, pm.client(session=session, attempts=2) as client:
-        pages = listing.read(client, start, limit)
+        pages = listing.pages(client, start, limit)
         while True:
             try:
                 async for row in pages:
@@ -112,7 +97,7 @@ async def read(seed: int, listing: Listing) -> Reading:
             if draw.random() < 0.5:
                 stored = msgspec.json.encode(pages.position)
                 position = msgspec.json.decode(stored, type=Position | None)
-                pages = listing.read(client, start, limit).options(position=position)
+                pages = listing.pages(client, start, limit).options(position=position)
     position = pages.position
     assert position is not None
     expected = [time for time in times if start <= time < position.time]

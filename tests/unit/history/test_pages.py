@@ -72,7 +72,8 @@ async def client(pm: Sandbox, session: Session) -> AsyncGenerator[Client, None]:
 
 def trades(client: Client, **more: Any) -> Pages[UmTrade]:
     """Return the pages of the trades, five rows each."""
-    return paginate(client.um.trades, "BTCUSDT", **({"start_time": BEGIN, "limit": 5} | more))
+    method: Any = client.um.trades
+    return paginate(method, "BTCUSDT", **({"start_time": BEGIN, "limit": 5} | more))
 
 
 async def times_of(pages: Pages[Any], most: float = math.inf) -> list[int]:
