@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import msgspec
@@ -30,8 +30,8 @@ def pages(name: str, *args: Any, **kwargs: Any) -> Pages[Any]:
 def row(name: str, **changes: object) -> dict[str, Any]:
     """Return a row of the endpoint's sample, with changes."""
     answer: Any = sample_of(name)["answer"]
-    first: dict[str, Any] = answer[0] if isinstance(answer, list) else answer["rows"][0]
-    return first | changes
+    rows = cast("list[dict[str, Any]]", answer if isinstance(answer, list) else answer["rows"])
+    return rows[0] | changes
 
 
 async def read(name: str, respond: Callable[[httpx.QueryParams], Any], **arguments: Any) -> list[Exception]:

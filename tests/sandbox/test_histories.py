@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -41,7 +41,7 @@ async def times_of(desk: Desk, name: str, **more: object) -> list[int]:
     """Return the times that a list shows, oldest first."""
     path, parameters, time = PATHS[name]
     shown = await desk("GET", path, **(parameters | more))
-    rows: list[dict[str, Any]] = shown if isinstance(shown, list) else shown["rows"]
+    rows = cast("list[dict[str, Any]]", shown if isinstance(shown, list) else shown["rows"])
     # The account itself was opened at noon.
     return sorted(row[time] for row in rows if row[time] < NOW)
 
