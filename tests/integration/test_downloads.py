@@ -24,6 +24,7 @@ from binance_pm import Client, ConfigurationError, NoResponse, Session, SessionC
 from binance_pm.budget import Budget
 from binance_pm.downloads import DownloadedFile, DownloadProgress
 from binance_pm.errors import DownloadFailed
+from binance_pm.history import export, paginate
 from binance_pm.sandbox import serve
 from binance_pm.sandbox.file_server import FileArrival
 from binance_pm.testing import Exchange, Fault, sandbox
@@ -555,3 +556,17 @@ async def test_downloads_from_an_exchange_in_memory(in_memory: Client, tmp_path:
     lines = text_of(file.path).splitlines()
     assert (len(lines), lines[0].partition(",")[0]) == (len(rows) + 1, "symbol")
     assert text_of(tmp_path / "none.csv").count("\n") == 1
+
+
+def test_downloads_and_exports_on_trio(tmp_path: Path) -> None:
+    """Both work on either event loop."""
+
+    async def run() -> list[str]:
+        async with sandbox(in_memory=True, accounts=1, download_seconds=0) as pm:
+            budget = Budget(sleep=FakeClock().sleep)
+            async with pm.client(session=pm.session(budget=budget)) as client:
+                await client.um.download_income(0, DAY, to=tmp_path / "income.csv")
+                await export(paginate(client.um.all_orders, "BTCUSDT"), tmp_path / "orders.parquet")
+        return names(tmp_path)
+
+    assert anyio.run(run, backend="trio") == ["income.csv", "orders.parquet"]

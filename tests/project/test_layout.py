@@ -39,7 +39,7 @@ ORDER = _ORDER.split()
 
 CORE = {"anyio", "msgspec", "sniffio"}
 _EXTRAS = """
-cryptography cyclopts httptools keyring prometheus_client pytest redis rich starlette textual trio uvicorn
+cryptography cyclopts httptools keyring prometheus_client pyarrow pytest redis rich starlette textual trio uvicorn
 uvloop
 """
 EXTRAS = set(_EXTRAS.split())
