@@ -12,7 +12,10 @@ from binance_pm.threads import in_thread
 
 async def test_returns_what_the_function_returns() -> None:
     """The function runs in another thread."""
-    assert await in_thread(lambda number: (number, threading.current_thread()), 5) != (5, threading.main_thread())
+    number, thread = await in_thread(lambda: (5, threading.current_thread()))
+
+    assert number == 5
+    assert thread is not threading.main_thread()
 
 
 async def test_errors_of_the_function_are_raised() -> None:
