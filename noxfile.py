@@ -201,7 +201,7 @@ def bench(session: nox.Session) -> None:
     install(session, "-e", ".[all]", *group("bench"))
     for module in ("speed", "footprint"):
         session.run("python", "-m", f"tests.benchmarks.{module}", *session.posargs)
-    calls = ("call_cost", "stall")
+    calls = ("call_cost", "stall", "layers")
     others = ("dashboard", "scrape_cost", "first_picture")
     for module in calls if session.posargs else calls + others:
         session.run("python", "-m", f"tests.benchmarks.{module}")

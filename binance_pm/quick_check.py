@@ -32,8 +32,11 @@ _STRIDE: Final = 8
 _LONG: Final = b"0" * _STRIDE
 _DIGITS: Final = bytes(48 if character in b"0123456789." else 32 for character in range(256))
 # Below -64. A number with such an exponent may still be within bounds.
-_SMALL_EXPONENT: Final = rb"[0-9.][eE]-0*(?:6[5-9]|[7-9][0-9]|[1-9][0-9]{2})"
-_POINTS: Final = bytes(48 if character in b"0123456789" else character for character in range(256))
+_SMALL_EXPONENT: Final = rb"[0-9][eE]-0*(?:6[5-9]|[7-9][0-9]|[1-9][0-9]{2})"
+_POINTS: Final = bytes(
+    48 if character in b"0123456789" else 101 if character == 69 else character for character in range(256)
+)
+"""Makes every digit a zero, and E an e."""
 _ASCII: Final = bytes(range(128))
 _BESIDE_UNDERSCORE: Final = frozenset(b'0123456789"-.eE')
 
@@ -46,12 +49,13 @@ def surely_plain(body: bytes) -> bool:
         return False
     if not body.isascii() and _has_odd_letters(body):
         return False
-    if (b"e-" in body or b"E-" in body) and re.search(_SMALL_EXPONENT, body):
-        return False
     if body[::_STRIDE].translate(_DIGITS).find(_LONG) >= 0:
         return False
-    # A point without a digit on both sides, or two points in one number.
-    if body.translate(_POINTS).count(b"0.0") != body.count(b"."):
+    zeros = body.translate(_POINTS)
+    # A point without a digit on both sides, or two points in one number; so an exponent follows a digit.
+    if zeros.count(b"0.0") != body.count(b"."):
+        return False
+    if b"0e-" in zeros and re.search(_SMALL_EXPONENT, body):
         return False
     return _UNDERSCORE not in body or not _has_odd_underscores(body)
 
