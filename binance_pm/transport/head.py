@@ -6,6 +6,7 @@ Two or three of the exchange's 23 fields are needed. Collecting all of them woul
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 _END: Final = b"\r\n"
@@ -53,7 +54,7 @@ class Head(Mapping[str, str]):
         return self._lower.count(b"\n")
 
     def _value(self, name: str) -> str | None:
-        mark = f"\r\n{name}:".encode()
+        mark = _mark(name)
         start = self._lower.find(mark)
         if start < 0:
             return None
@@ -64,3 +65,9 @@ class Head(Mapping[str, str]):
             values.append(self._received[start:end].decode("latin-1").strip(" \t"))
             start = self._lower.find(mark, end)
         return ", ".join(values)
+
+
+# The same few names are asked for.
+@lru_cache(maxsize=64)
+def _mark(name: str) -> bytes:
+    return f"\r\n{name}:".encode()
