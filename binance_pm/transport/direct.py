@@ -39,6 +39,7 @@ _BUFFER_SIZE: Final = 2**18
 _CLOSING_SECONDS: Final = 0.5
 _MOST_LINES: Final = 129
 """Of a head."""
+_NO_HEAD: Final = Head(b"")
 
 _CLOSED: Final = "the transport was closed before the response was complete"
 _NOT_HTTP: Final = "the response was not HTTP"
@@ -235,7 +236,7 @@ class _Connection(asyncio.BufferedProtocol):
         """What was received of a head that is not complete."""
         self._received: bytes | memoryview = b""
         """What arrived last, as far as it may belong to a head."""
-        self._headers: Head = Head(b"")
+        self._headers: Head = _NO_HEAD
         self._pieces: list[bytes] = []
         self._size: int = 0
         self.deadline: float = 0.0
@@ -399,9 +400,11 @@ class _Connection(asyncio.BufferedProtocol):
     def _settle(self, body: bytes | None) -> None:
         """Give the call its response."""
         response, self._response = self._response, None
+        # An idle connection holds nothing of its last response.
+        headers, self._headers, self._received, self._pieces = self._headers, _NO_HEAD, b"", []
         self.deadline = self._loop.time() + self._settings.keepalive_seconds
         if response is not None and not response.done():
-            response.set_result(HttpResponse(self._status, self._headers, body))
+            response.set_result(HttpResponse(self._status, headers, body))
 
     def _stop(self, reason: str) -> NoReturn:
         """End the connection from within the parser, which an error stops."""
