@@ -5,6 +5,7 @@ This project is not Binance's and is not endorsed by it.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from binance_pm.api.account import Account, ProAccount, RiskUnit, SpanAccount, UmAccount, UmAsset, UmPosition
@@ -37,6 +38,7 @@ from binance_pm.errors import (
     GateClosed,
     InvalidResponse,
     IpBanned,
+    JournalError,
     NoResponse,
     NotDone,
     NotSent,
@@ -52,6 +54,7 @@ from binance_pm.version import VERSION
 
 if TYPE_CHECKING:
     from binance_pm.budget.shared import SharedBudget
+    from binance_pm.journal import JournalEntry, JournalReader, WriteEnded, WriteStarted, read_journal
 
 __version__ = VERSION
 
@@ -76,6 +79,9 @@ __all__ = [
     "GateClosed",
     "InvalidResponse",
     "IpBanned",
+    "JournalEntry",
+    "JournalError",
+    "JournalReader",
     "LimitType",
     "NoResponse",
     "NotDone",
@@ -103,14 +109,25 @@ __all__ = [
     "UmAsset",
     "UmPosition",
     "Waiting",
+    "WriteEnded",
+    "WriteStarted",
     "__version__",
+    "read_journal",
 ]
 
 
-def __getattr__(name: str) -> object:
-    # Imported lazily: only shared budgets need it.
-    if name == "SharedBudget":
-        from binance_pm.budget.shared import SharedBudget  # noqa: PLC0415
+_LAZY = {
+    "SharedBudget": "binance_pm.budget.shared",
+    "JournalEntry": "binance_pm.journal",
+    "JournalReader": "binance_pm.journal",
+    "WriteEnded": "binance_pm.journal",
+    "WriteStarted": "binance_pm.journal",
+    "read_journal": "binance_pm.journal",
+}
+"""What few programs need, by the module that has it."""
 
-        return SharedBudget
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

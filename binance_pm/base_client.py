@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, NoReturn, Self, TypeVar
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
 from binance_pm.call import BoundEndpoint, advice_of
 from binance_pm.endpoint import Endpoint
@@ -12,6 +13,12 @@ from binance_pm.hosts import counted_url
 from binance_pm.limits import pool_of
 from binance_pm.session import Session, shared_session
 from binance_pm.settings import Identity, Urls
+
+if TYPE_CHECKING:
+    from binance_pm.journal import Journal, JournalTarget
+else:
+    # The type as far as arguments are checked: most programs have no journal, and need not load its lines.
+    JournalTarget = Path | str | Callable
 
 T = TypeVar("T")
 
@@ -23,14 +30,27 @@ class BaseClient:
         identity: the account.
         urls: the exchange.
         session: shares connections and budget; by default the session of the event loop.
+        journal: the file or function that every write is noted in; None for no journal.
     """
 
-    def __init__(self, identity: Identity, urls: Urls, session: Session | None) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        urls: Urls,
+        session: Session | None,
+        journal: JournalTarget | None,
+    ) -> None:
         self._identity: Final = identity
         self._urls: Final = urls
         self.label: Final = identity.label
         """The account's name in errors, events and logs."""
         self._state: Final = _State(session)
+        self._journal: Journal | None = None
+        if journal is not None:
+            # Imported lazily: most programs have no journal.
+            from binance_pm.journal import Journal  # noqa: PLC0415
+
+            self._journal = Journal(journal)
 
     def __repr__(self) -> str:
         state = "closed" if self._state.is_closed else "open" if self._state.session else "not open"
@@ -63,6 +83,7 @@ class BaseClient:
         Raises:
             SessionClosed: the client is open or was closed, or its session is open on another event loop.
             ConfigurationError: the client's session cannot be opened with its arguments.
+            JournalError: the journal cannot be opened, or is open in another process.
         """
         state = self._state
         if state.session is not None or state.is_closed:
@@ -71,6 +92,12 @@ class BaseClient:
             )
         session = state.given or shared_session()
         session.attach_client()
+        if self._journal is not None:
+            try:
+                self._journal.open(CallInfo("Client", self.label))
+            except BaseException:
+                await session.detach_client()
+                raise
         state.session = session
         return self
 
@@ -85,7 +112,11 @@ class BaseClient:
             state.session.check_place(CallInfo("Client", self.label))
         session, state.session, state.is_closed = state.session, None, True
         if session is not None:
-            await session.detach_client()
+            try:
+                await session.detach_client()
+            finally:
+                if self._journal is not None:
+                    self._journal.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()

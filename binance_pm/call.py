@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from urllib.parse import quote
 
 from binance_pm.api.connectivity import ServerTime
@@ -17,6 +17,7 @@ from binance_pm.errors import (
     ConfigurationError,
     ConnectError,
     NoResponse,
+    NotSent,
     PortfolioMarginError,
     SentWrite,
     SessionClosed,
@@ -27,6 +28,9 @@ from binance_pm.signing import Signer, clear_locals
 from binance_pm.transport.http import Headers, HttpRequest, HttpResponse, NotConnected, SendFailed
 from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
+
+if TYPE_CHECKING:
+    from binance_pm.journal import WriteRecord
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +90,7 @@ class PreparedCall(Generic[T]):
         "parameters",
         "priority",
         "query",
+        "record",
         "recv_window",
         "reservation",
         "session",
@@ -128,6 +133,8 @@ class PreparedCall(Generic[T]):
         """The timestamp of the latest attempt, in milliseconds since the epoch."""
         self.reservation: Reservation | None = None
         """The weight of the latest attempt."""
+        self.record: WriteRecord | None = None
+        """The call in the journal; None for a read, and without a journal."""
 
     def sent_write(self) -> SentWrite:
         """Return what is needed to find out whether the call was executed."""
@@ -137,14 +144,33 @@ class PreparedCall(Generic[T]):
         window = next((one for one in (parameters.get("recvWindow"), self.recv_window) if type(one) is int), _WINDOW)
         expires_at = None if self.timestamp is None else self.timestamp + window
         client_id = None if client_id is None else str(client_id)
-        return SentWrite(parameters, client_id, name, info.key_id, self.timestamp, expires_at)
+        journal_id = "" if self.record is None else self.record.id
+        return SentWrite(parameters, client_id, name, info.key_id, self.timestamp, expires_at, journal_id)
 
-    def log_if_forgotten(self) -> None:
+    async def note_start(self, record: WriteRecord) -> None:
+        """Write the attempt to the journal, before anything is sent.
+
+        Raises:
+            JournalError: the journal cannot be written.
+            ConnectError, SessionClosed: writing took too long, or the session was closed.
+        """
+        # A disk may hang.
+        started = record.start(self.sent_write())
+        await self.session.bounded(self.bound.info, started, seconds=self.session.timeouts.total)
+
+    def note_end(self, result: object) -> None:
+        """Write the response, or the error that the call raises, to the journal."""
+        if self.record is not None:
+            self.record.end(result)
+
+    def note_cancelled(self) -> None:
         """Log a write that was sent and whose response is no longer awaited, so that no order is forgotten."""
         is_sent = self.may_be_done or (self.reservation is not None and self.reservation.is_sent)
         if not (self.bound.info.write and is_sent):
+            self.note_end(NotSent(self.bound.info, "cancelled before it was sent"))
             return
         error = NoResponse(self.bound.info, "cancelled before a response arrived")
+        self.note_end(error)
         error.describe_write(self.sent_write())
         _log.warning("%s", error)
 
@@ -214,12 +240,14 @@ def headers_of(bound: BoundEndpoint[Any], identity: Identity) -> Headers:
 
 
 async def request_of(call: PreparedCall[Any], identity: Identity, reservation: Reservation) -> HttpRequest:
-    """Return the request as it will be sent: the signed bytes are the bytes sent."""
+    """Return the request as it will be sent: the signed bytes are the bytes sent. The journal has it by then."""
     endpoint, query = call.bound.endpoint, call.query
     if identity.sign is not None and call.bound.is_signed:
         call.timestamp = reservation.clock.milliseconds()
         query += f"{'&' if query else ''}timestamp={call.timestamp}"
         query += f"&signature={await signature_of(identity.sign, query, call.bound.info, call.session)}"
+    if call.record is not None:
+        await call.note_start(call.record)
     target = f"{endpoint.path}?{query}" if query else endpoint.path
     return HttpRequest(endpoint.method, call.bound.url, target, call.headers, identity.connections)
 

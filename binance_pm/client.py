@@ -15,7 +15,7 @@ from binance_pm.api.account import AccountApi
 from binance_pm.api.connectivity import ConnectivityApi, ServerTime
 from binance_pm.arguments import checked
 from binance_pm.attempt_event import attempt_event
-from binance_pm.base_client import BaseClient
+from binance_pm.base_client import BaseClient, JournalTarget
 from binance_pm.budget import LimitType, Priority
 from binance_pm.call import (
     PreparedCall,
@@ -80,6 +80,8 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
             and ``_``. No broker id is added unless it is given here.
         account_id: any text that names the account, if clients with other keys of the same account exist: to the
             budget, clients with the same text are one account.
+        journal: the file in which every write is noted before it is sent, and its outcome afterwards; or a function
+            that is called with these lines, and that stops a write by raising. See `read_journal`.
         papi_url: URL of Portfolio Margin (``/papi``).
         sapi_url: URL of Portfolio Margin Pro (``/sapi``).
         allow_custom_host: accept URLs of hosts other than the exchange's. Those hosts receive the key.
@@ -113,6 +115,7 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         resolve: bool = False,
         client_order_id_prefix: str = "",
         account_id: str | None = None,
+        journal: JournalTarget | None = None,
         papi_url: str = PAPI_URL,
         sapi_url: str = SAPI_URL,
         allow_custom_host: bool = False,
@@ -127,7 +130,7 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
             self._client_ids: Final = ClientIds(client_order_id_prefix)
         except ValueError as error:
             raise ConfigurationError(CallInfo("Client", label), str(error)) from None
-        super().__init__(identity, urls, session)
+        super().__init__(identity, urls, session, journal)
 
     @classmethod
     @checked("Client.from_env")
@@ -222,17 +225,22 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         if endpoint.client_id is not None:
             parameters = with_client_id(endpoint, parameters, self._client_ids)
         call = self._prepare(endpoint, parameters, check=check)
+        if self._journal is not None and endpoint.is_write:
+            call.record = self._journal.record(call.bound.info, call.bound.origin)
         try:
             while True:
                 outcome = await self._attempt(call)
                 if not isinstance(outcome, PortfolioMarginError):
                     call.session.earn_retries(call.bound.origin)
+                    if call.record is not None:
+                        call.record.end(outcome)
                     return outcome
                 await self._retry_or_raise(outcome, call)
         except PortfolioMarginError as error:
             if not endpoint.is_write:
                 raise
             error.describe_write(call.sent_write(), may_be_done=call.may_be_done)
+            call.note_end(error)
             if not (self._settings.resolve if resolve is None else resolve):
                 raise
             # Imported lazily: most programs never lose a response.
@@ -240,7 +248,7 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
 
             return await resolve_or_raise(self.resolve, endpoint, error)
         except BaseException:
-            call.log_if_forgotten()
+            call.note_cancelled()
             raise
 
     async def resolve(self, error: PortfolioMarginError, *, give_up_after: float = 120.0) -> WriteOutcome:
@@ -260,7 +268,10 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         from binance_pm.resolve import find_out  # noqa: PLC0415
 
         view = self.options(priority=Priority.ORDER, max_wait=min(self._settings.max_wait, give_up_after))
-        return await find_out(view, error, give_up_after=give_up_after)
+        outcome = await find_out(view, error, give_up_after=give_up_after)
+        if self._journal is not None:
+            self._journal.resolved(error, outcome)
+        return outcome
 
     @checked("Client.options")
     def options(

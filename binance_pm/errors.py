@@ -7,6 +7,7 @@
         * GateClosed          a 429 or 418 has closed the gate; ``until`` says when it opens
         * ConnectError        no connection could be made
         * SessionClosed       the client or session is not open, or was opened on another event loop
+        * JournalError        the journal cannot be written or read
     * NoResponse              the request was sent and no response arrived: a write may have been executed
     * ExchangeError           the exchange responded with an error
         * RequestRejected     the request is wrong: change it
@@ -59,6 +60,8 @@ class SentWrite(NamedTuple):
     """The timestamp that was signed last, in milliseconds since the epoch; None if nothing was signed."""
     expires_at: int | None = None
     """When the exchange stops accepting the request, by its own clock: timestamp plus recv_window."""
+    journal_id: str = ""
+    """The id of the write in the journal; empty if there is no journal."""
 
 
 class CallInfo(NamedTuple):
@@ -219,6 +222,12 @@ class SessionClosed(NotSent):
     """The client or its session is not open, or was opened on another event loop or in another process."""
 
     _advice = "Use the client or session inside `async with`; neither reopens itself."
+
+
+class JournalError(NotSent):
+    """The journal cannot be written, or a file cannot be read as a journal."""
+
+    _advice = "Correct it and try again."
 
 
 class NoResponse(PortfolioMarginError):

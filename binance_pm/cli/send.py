@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import anyio
@@ -37,6 +38,7 @@ class CommandOptions:
     engine: Annotated[
         Literal["auto", "httpx", "direct"] | None, Parameter(help="HTTP engine (default: BINANCE_PM_ENGINE, or auto).")
     ] = None
+    journal: Annotated[Path | None, Parameter(help="Note a write in this journal; see `binance-pm orders`.")] = None
     table: Annotated[bool, flag("Print a table instead of JSON if the response has a declared type.")] = False
     yes: Annotated[bool, flag("Send a write to the real exchange without confirmation.")] = False
 
@@ -86,12 +88,12 @@ async def _simulate(act: Callable[[Client], Awaitable[object]], options: Command
     from binance_pm.testing import sandbox  # noqa: PLC0415
 
     async with sandbox(accounts=1) as pm:
-        return await _run(pm.client(session=pm.session(engine=options.engine)), act)
+        return await _run(pm.client(session=pm.session(engine=options.engine), journal=options.journal), act)
 
 
 def _client(endpoint: Endpoint[Any], options: CommandOptions) -> Client:
     given: dict[str, Any] = {} if endpoint.sends_key else {"api_key": None, "api_secret": None}
-    given["session"] = Session(engine=options.engine)
+    given |= {"session": Session(engine=options.engine), "journal": options.journal}
     if options.base_url is not None:
         given |= {"papi_url": options.base_url, "sapi_url": options.base_url}
     return Client.from_env(**given)

@@ -16,8 +16,10 @@ from binance_pm.cli.app import run
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.watch import show
 from binance_pm.fleet import Fleet
+from binance_pm.journal_file import HEADER
 from tests.messages.fleet import ACCOUNT
 from tests.messages.stage import KEY, SECRET, Stage
+from tests.support.journals import ended, started
 
 
 def command(stage: Stage, line: str) -> str:
@@ -29,6 +31,15 @@ def command(stage: Stage, line: str) -> str:
     with redirect_stdout(out), redirect_stderr(err):
         code = run(words)
     return f"exit {code}\n{out.getvalue()}{err.getvalue()}"
+
+
+def with_journal(stage: Stage) -> Stage:
+    """Write a journal with a loan and an order, and with the beginning of a line."""
+    lost = ended("two", outcome="unknown", reason="the response was lost")
+    lines = [started("one", client_id="desk-1", time=0), started("two", endpoint="margin.borrow", time=0), lost, b"{"]
+    stage.file(HEADER + b"".join(lines), name="JOURNAL")
+    stage.patch.chdir(stage.folder)
+    return with_keys(stage)
 
 
 def with_keys(stage: Stage) -> Stage:

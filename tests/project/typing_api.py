@@ -21,7 +21,9 @@ from binance_pm import (
     ExchangeError,
     GateClosed,
     IpBanned,
+    JournalEntry,
     LimitType,
+    NoResponse,
     PoolState,
     PortfolioMarginError,
     PositionSide,
@@ -34,6 +36,9 @@ from binance_pm import (
     UmAccount,
     UmAsset,
     UmPosition,
+    WriteEnded,
+    WriteStarted,
+    read_journal,
 )
 from binance_pm.api.account import Balance, CmAccount
 from binance_pm.api.cm_orders import CmOrder
@@ -176,6 +181,17 @@ def failures(error: PortfolioMarginError) -> None:
             assert_type(error.code, int | None)
         case _:
             assert_type(error.label, str)
+
+
+def journals(entry: JournalEntry) -> None:
+    """A journal is a path, or a function that takes its lines."""
+    lines: list[WriteStarted | WriteEnded] = []
+    for journal in ("orders.jsonl", Path("orders.jsonl"), lines.append):
+        Client(journal=journal)
+    for read in read_journal("orders.jsonl"):
+        assert_type(read, JournalEntry)
+    assert_type(entry.error, NoResponse | None)
+    assert_type(entry.ended, WriteEnded | None)
 
 
 def facts(budget: Budget) -> None:

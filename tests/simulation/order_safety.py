@@ -5,7 +5,8 @@ Everything runs in virtual time, from one seed. ``python -m tests.simulation.ord
 * duplicates: client order ids that reached the exchange in more than one request to place an order;
 * forgotten: orders that exist, and that neither a result, an error nor a log line names;
 * wrong: outcomes that contradict the exchange, after every delayed effect has arrived;
-* undecided: outcomes that stayed unknown although the queries recovered.
+* undecided: outcomes that stayed unknown although the queries recovered;
+* misnoted: calls whose lines in the journal contradict the exchange, or are missing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from binance_pm import Budget, Client, PortfolioMarginError
+from binance_pm import Budget, Client, JournalEntry, PortfolioMarginError, WriteEnded, WriteStarted
 from binance_pm.resolution import WriteOutcome
 from binance_pm.sandbox import Exchange, Fault, create_app
 from binance_pm.sandbox.faults import WRITE_FAULTS
@@ -81,14 +82,15 @@ class Figures:
         self.forgotten: list[str] = []
         self.wrong: list[str] = []
         self.undecided: list[str] = []
+        self.misnoted: list[str] = []
 
     @property
     def failures(self) -> list[str]:
         """Everything that must not happen."""
-        return [*self.duplicates, *self.forgotten, *self.wrong, *self.undecided]
+        return [*self.duplicates, *self.forgotten, *self.wrong, *self.undecided, *self.misnoted]
 
     def __str__(self) -> str:
-        named = ("duplicates", "forgotten", "wrong", "undecided")
+        named = ("duplicates", "forgotten", "wrong", "undecided", "misnoted")
         rows = [
             ("calls", ", ".join(f"{count:,} {name}" for name, count in self.calls.most_common())),
             ("faults", ", ".join(f"{count:,} {name}" for name, count in self.faults.most_common())),
@@ -124,6 +126,8 @@ class Run:
         )
         self.figures: Final = Figures()
         self.names: Final = _Names()
+        self._journal: list[WriteStarted | WriteEnded] = []
+        """The lines of the latest call."""
         self._open: dict[str, int] = {}
         """Resting orders by client order id."""
         self._number = 0
@@ -136,7 +140,10 @@ class Run:
         logger = logging.getLogger("binance_pm")
         logger.addHandler(self.names)
         try:
-            async with pm.session(budget=budget) as session, pm.client(session=session, attempts=2) as client:
+            async with (
+                pm.session(budget=budget) as session,
+                pm.client(session=session, attempts=2, journal=self._journal.append) as client,
+            ):
                 await client.um_account()
                 for _ in range(calls):
                     await self._one(client)
@@ -217,6 +224,7 @@ class Run:
         """Make a call and find out its outcome; return the state, or None if the task was cancelled."""
         self.figures.calls[name] += 1
         self.names.texts.clear()
+        self._journal.clear()
         states: list[str] = []
 
         async def tried() -> None:
@@ -257,13 +265,27 @@ class Run:
         self.exchange.statement(self.exchange.accounts[0])
 
     def _judge(self, mine: str, fault: str | None, state: str | None, *, is_done: bool) -> None:
-        """Compare an outcome with the exchange."""
+        """Compare an outcome, and the journal, with the exchange."""
+        noted = self._noted()
+        is_excused = fault == FALSE_SUCCESS and noted == "done"
+        if not is_excused and noted != "unknown" and (noted == "done") != is_done:
+            self.figures.misnoted.append(f"{mine}: {fault}: {noted}, although {'' if is_done else 'not '}done")
         if state is None or (fault == FALSE_SUCCESS and state == "done"):
             return
         if state == "still_unknown":
             self.figures.undecided.append(f"{mine}: {fault}")
         elif (state == "done") != is_done:
             self.figures.wrong.append(f"{mine}: {fault}: {state}, although {'' if is_done else 'not '}done")
+
+    def _noted(self) -> str | None:
+        """Return what the journal says of the latest call; None without a line before it."""
+        entry: JournalEntry | None = None
+        for line in self._journal:
+            if isinstance(line, WriteStarted):
+                entry = JournalEntry(line)
+            elif entry is not None:
+                entry = JournalEntry(entry.started, line)
+        return None if entry is None else entry.outcome
 
     def _any_open(self) -> str | None:
         return self.random.choice(list(self._open)) if self._open else None
