@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+HEADER: Final = "| figure | at | at most | is | |\n|---|---|---:|---:|---|\n"
 
 
 class Ratio(NamedTuple):
@@ -18,8 +20,7 @@ class Ratio(NamedTuple):
 
 def print_ratios(ratios: Iterable[Ratio]) -> None:
     """Print each figure as met or missed."""
-    print("| figure | at | at most | is | |")
-    print("|---|---|---:|---:|---|")
+    print(HEADER, end="")
     for one in ratios:
         verdict = "met" if one.value <= one.at_most else "**missed**"
         print(f"| {one.what} | {one.where} | {one.at_most:g} {one.unit} | {one.value:.2f} | {verdict} |")
