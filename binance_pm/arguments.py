@@ -37,7 +37,10 @@ def checked(name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
         # Annotations may use names that are defined below the function, and resolving them would slow down importing.
         # Those of arguments that are not given may name a library that is not needed.
         signature = functools.cache(lambda: inspect.signature(function))
-        hint = functools.cache(lambda parameter: hint_of(function, parameter))
+
+        @functools.cache
+        def hint(parameter: str) -> Any:
+            return hint_of(function, parameter)
 
         def look(*args: object, **kwargs: object) -> None:
             for parameter, value in signature().bind(*args, **kwargs).arguments.items():

@@ -150,7 +150,7 @@ def classify(call: CallInfo, response: HttpResponse) -> Verdict:
     status, body = response.status, response.body
     used: dict[str, int] = {}
     for header in USED_HEADERS:
-        if (count := response.used(header)) is not None:
+        if header in response.headers and (count := response.used(header)) is not None:
             used[header] = count
     # Most responses end here. Searching from the end is three times as fast as from the start.
     if 200 <= status < 300 and body is not None and body.rfind(b'"code"') < 0:

@@ -187,15 +187,16 @@ def _look_at_amounts(structs: list[Any], names: list[str], values: list[Decimal]
         return False
     if not all(map(Decimal.is_finite, values)):
         return False
-    return _PLAIN_PLACES.issuperset(map(Decimal.adjusted, values)) or _write_plainly(structs, names, values)
-
-
-def _write_plainly(structs: list[Any], names: list[str], values: list[Decimal]) -> bool:
-    """Replace the amounts whose text has an exponent; return False if one is too far from 1."""
     places = list(map(Decimal.adjusted, values))
-    if not _PLACES.issuperset(places):
-        return False
+    if not _PLAIN_PLACES.issuperset(places):
+        if not _PLACES.issuperset(places):
+            return False
+        _write_plainly(structs, names, values, places)
+    return True
+
+
+def _write_plainly(structs: list[Any], names: list[str], values: list[Decimal], places: list[int]) -> None:
+    """Replace the amounts whose text has an exponent."""
     width = len(names)
     for at in compress(count(), map(_SMALLEST_PLAIN.__gt__, places)):
         force_setattr(structs[at // width], names[at % width], PLAIN[str(values[at])])
-    return True

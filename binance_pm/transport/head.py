@@ -39,7 +39,7 @@ class Head(Mapping[str, str]):
         return default if value is None else value
 
     def __contains__(self, name: object) -> bool:
-        return self._value(str(name)) is not None
+        return isinstance(name, str) and self._lower.find(_mark(name)) >= 0
 
     def __iter__(self) -> Iterator[str]:
         lines = self._lower.split(_END)[1:-1]

@@ -203,9 +203,7 @@ class HttpResponse(msgspec.Struct, frozen=True):
 
     def used(self, header: str) -> int | None:
         """Return the weight that the exchange reports in the named header; the highest if the header is repeated."""
-        text = self.headers.get(header)
-        if text is None:
-            return None
+        text = self.headers.get(header, "")
         if "," not in text:
             return _number(text, most=2**53)
         counts = (_number(element, most=2**53) for element in _elements(text))
