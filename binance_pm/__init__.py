@@ -36,6 +36,7 @@ from binance_pm.errors import (
     ConnectError,
     ExchangeError,
     GateClosed,
+    HistoryIncomplete,
     InvalidResponse,
     IpBanned,
     JournalError,
@@ -54,6 +55,7 @@ from binance_pm.version import VERSION
 
 if TYPE_CHECKING:
     from binance_pm.budget.shared import SharedBudget
+    from binance_pm.history import paginate
     from binance_pm.journal import JournalEntry, JournalReader, WriteEnded, WriteStarted, read_journal
 
 __version__ = VERSION
@@ -77,6 +79,7 @@ __all__ = [
     "Endpoint",
     "ExchangeError",
     "GateClosed",
+    "HistoryIncomplete",
     "InvalidResponse",
     "IpBanned",
     "JournalEntry",
@@ -112,6 +115,7 @@ __all__ = [
     "WriteEnded",
     "WriteStarted",
     "__version__",
+    "paginate",
     "read_journal",
 ]
 
@@ -123,6 +127,7 @@ _LAZY = {
     "WriteEnded": "binance_pm.journal",
     "WriteStarted": "binance_pm.journal",
     "read_journal": "binance_pm.journal",
+    "paginate": "binance_pm.history",
 }
 """What few programs need, by the module that has it."""
 

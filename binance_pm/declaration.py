@@ -23,6 +23,7 @@ from typing import (
     Any,
     Final,
     Generic,
+    NamedTuple,
     NotRequired,
     Required,
     TypeVar,
@@ -180,6 +181,42 @@ class _Declaration:
             kwargs = self.bare.bind(*args, **kwargs).arguments
         given = {name: kwargs[name] for name in self.call_options if name in kwargs}
         return {wire: kwargs[name] for name, wire in endpoint.wire_names.items() if name in kwargs}, given
+
+
+class MethodCall(NamedTuple):
+    """A call of a client's method that has not been made."""
+
+    client: Caller
+    """The client."""
+    endpoint: Endpoint[Any]
+    """The endpoint of the method."""
+    arguments: dict[str, Any]
+    """The arguments by name as declared, call options included."""
+    method: Callable[..., Awaitable[Any]]
+    """The method, not bound to an object."""
+    owner: Caller | Namespace
+    """The object that the method is bound to."""
+
+    def method_of(self, client: Caller) -> Callable[..., Awaitable[Any]]:
+        """Return the method of another client."""
+        owner = type(self.owner)(client) if isinstance(self.owner, Namespace) else client
+        return functools.partial(self.method, owner)
+
+
+def method_call(method: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> MethodCall | None:
+    """Return the call of a client's method with these arguments; None if it is not the method of an endpoint.
+
+    Raises:
+        TypeError: an argument is missing, unknown or given twice.
+    """
+    declaration, owner = getattr(method, "declaration", None), getattr(method, "__self__", None)
+    if not isinstance(declaration, _Declaration) or owner is None:
+        return None
+    endpoint = declaration.make()
+    assert declaration.bare is not None, "made with the endpoint"  # noqa: S101
+    arguments = declaration.bare.bind(*args, **kwargs).arguments
+    client: Any = getattr(owner.call, "__self__", None) if isinstance(owner, Namespace) else owner
+    return MethodCall(client, endpoint, arguments, cast("Any", method).__func__, owner)
 
 
 class EndpointGroup:

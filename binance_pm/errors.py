@@ -18,6 +18,7 @@
         * NotDone             the exchange failed and says that nothing was executed
         * OutcomeUnknown      the exchange failed and cannot say: ask by client order id
     * InvalidResponse         the response is not what the endpoint promises
+    * HistoryIncomplete       the exchange cannot show all rows of a history, so reading it stops
 
 Every message gives the endpoint, what happened, whether the request was sent, whether it may have been executed, and
 what to do.
@@ -355,6 +356,12 @@ class InvalidResponse(PortfolioMarginError):
     def __init__(self, call: CallInfo, what: str, *, status: int, advice: str | None = None) -> None:
         super().__init__(call, f"{what} (HTTP {status})", advice=advice)
         self.status = status
+
+
+class HistoryIncomplete(PortfolioMarginError):
+    """The exchange cannot show all rows of a history: reading it stops before a row is left out."""
+
+    sent = True
 
 
 _KEY_ADVICE: Final = (

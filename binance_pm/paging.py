@@ -1,4 +1,4 @@
-"""How the rest of a long list is asked for, as a fact of an endpoint."""
+"""How the rest of a long list is requested, and how long the exchange keeps its rows, as a fact of an endpoint."""
 
 from __future__ import annotations
 
@@ -8,24 +8,49 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
+SPAN = ("start_time", "end_time")
+"""The parameters of a range of time, both ends included."""
 
-class ById(msgspec.Struct, frozen=True):
+
+class ById(msgspec.Struct, frozen=True, kw_only=True):
     """Pages that begin at an id: the next page begins behind the last row."""
 
     parameter: str
     """The parameter with the first id of the page."""
+    most: int
+    """The most rows of a page."""
     key: str = "id"
     """The field of a row that holds its id."""
+    time: str = "time"
+    """The field of a row that holds its time."""
+    window: timedelta = timedelta(days=7)
+    """The widest range of time of one request."""
+    kept: timedelta | None = None
+    """How long the exchange keeps a row; None if this is not documented."""
+    unfilled: timedelta | None = None
+    """How long the exchange keeps an order that was cancelled or expired without a fill, if that is shorter."""
+    within: str = "symbol"
+    """The parameter within which ids are in order. Calls without it are paged by time."""
+
+    limit = "limit"
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The parameters that select a page."""
-        return (self.parameter, "limit")
+        return (self.parameter, self.within, *SPAN, "limit")
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields of a row that paging reads."""
-        return (self.key,)
+        return (self.key, self.time)
+
+    @property
+    def by_time(self) -> ByTime:
+        """How calls without the parameter `within` are paged."""
+        return ByTime(
+            key=(self.within, self.key), time=self.time, most=self.most, window=self.window, kept=self.kept,
+            unfilled=self.unfilled,
+        )  # fmt: skip
 
 
 class ByTime(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,22 +58,30 @@ class ByTime(msgspec.Struct, frozen=True, kw_only=True):
 
     key: tuple[str, ...]
     """The fields that tell a row from all others."""
-    time: str = "time"
-    """The field of a row that holds its time."""
+    most: int
+    """The most rows of a page."""
+    time: str | None = "time"
+    """The field of a row that holds the time by which a range selects rows; None if that time is not known."""
     window: timedelta | None = None
     """The widest range of one request; None if there is no limit."""
     limit: str = "limit"
     """The parameter with the most rows of a page."""
+    kept: timedelta | None = None
+    """How long the exchange keeps a row; None if this is not documented."""
+    unfilled: timedelta | None = None
+    """How long the exchange keeps an order that was cancelled or expired without a fill, if that is shorter."""
+    split: str | None = None
+    """The parameter by whose values one millisecond with more rows than a page is split, a field of a row, too."""
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The parameters that select a page."""
-        return ("start_time", "end_time", self.limit)
+        return (*SPAN, self.limit, *([self.split] if self.split else []))
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields of a row that paging reads."""
-        return (*self.key, self.time)
+        return (*self.key, *([self.time] if self.time else []), *([self.split] if self.split else []))
 
 
 class ByPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,18 +89,29 @@ class ByPage(msgspec.Struct, frozen=True, kw_only=True):
 
     key: tuple[str, ...]
     """The fields that tell a row from all others."""
+    time: str
+    """The field of a row that holds its time."""
+    most: int = 100
+    """The most rows of a page."""
     window: timedelta | None = None
     """The widest range of one request; None if there is no limit."""
+    kept: timedelta | None = None
+    """How long the exchange keeps a row; None if this is not documented."""
+    archive: timedelta | None = None
+    """The age from which on a row is only found with ``archived``; None if the endpoint has no archive."""
+
+    limit = "size"
+    unfilled: timedelta | None = None
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The parameters that select a page."""
-        return ("current", "size")
+        return (*SPAN, "current", "size", *(["archived"] if self.archive else []))
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields of a row that paging reads."""
-        return self.key
+        return (*self.key, self.time)
 
 
 Page = ById | ByTime | ByPage

@@ -195,7 +195,12 @@ class Cm(CmOrders, CmConditionalOrders, name="cm"):
         "/papi/v1/cm/income",
         weights=30,
         priority=Priority.BACKGROUND,
-        page=ByTime(key=("income_type", "tran_id"), window=timedelta(days=200)),
+        page=ByTime(
+            key=("income_type", "tran_id", "symbol", "asset"),
+            most=1000,
+            window=timedelta(days=200),
+            split="income_type",
+        ),
         check=time_range(timedelta(days=200)),
     )
     async def income(

@@ -263,7 +263,13 @@ class CmConditionalOrders(Namespace, name="cm"):
         "/papi/v1/cm/conditional/allOrders",
         weights=Weights(1, without={"symbol": 40}),
         # What the parameter strategyId selects is not documented.
-        page=ByTime(key=("strategy_id",), time="book_time", window=timedelta(days=7) - timedelta(milliseconds=1)),
+        page=ByTime(
+            key=("strategy_id",),
+            time="book_time",
+            most=1000,
+            window=timedelta(days=7),
+            unfilled=timedelta(days=7),
+        ),
         check=time_range(timedelta(days=7) - timedelta(milliseconds=1)),
     )
     async def all_conditional_orders(

@@ -276,7 +276,13 @@ class CmOrders(Namespace, name="cm"):
     @get(
         "/papi/v1/cm/allOrders",
         weights=Weights(20, without={"symbol": 40}),
-        page=ById("order_id", key="order_id"),
+        page=ById(
+            parameter="order_id",
+            key="order_id",
+            most=100,
+            kept=timedelta(days=90),
+            unfilled=timedelta(days=3),
+        ),
         check=all_of(exactly_one("symbol", "pair"), time_range()),
     )
     async def all_orders(
@@ -302,7 +308,7 @@ class CmOrders(Namespace, name="cm"):
         "/papi/v1/cm/orderAmendment",
         weights=1,
         security="TRADE",
-        page=ByTime(key=("amendment_id",)),
+        page=ByTime(key=("amendment_id",), most=100),
         check=all_of(_WHICH_ORDER, time_range()),
     )
     async def order_amendments(
@@ -323,7 +329,7 @@ class CmOrders(Namespace, name="cm"):
     @get(
         "/papi/v1/cm/userTrades",
         weights=Weights(20, without={"symbol": 40}),
-        page=ById("from_id"),
+        page=ById(parameter="from_id", most=1000, window=timedelta(days=1), kept=timedelta(days=92)),
         check=all_of(
             exactly_one("symbol", "pair"),
             excludes("from_id", "pair", "start_time", "end_time"),
@@ -352,7 +358,7 @@ class CmOrders(Namespace, name="cm"):
         "/papi/v1/cm/forceOrders",
         weights=Weights(20, without={"symbol": 50}),
         priority=Priority.BACKGROUND,
-        page=ByTime(key=("order_id",), window=timedelta(days=7)),
+        page=ByTime(key=("order_id",), most=100, window=timedelta(days=7), kept=timedelta(days=90)),
         check=time_range(),
     )
     async def force_orders(

@@ -242,6 +242,7 @@ class FundsApi(EndpointGroup):
         page=ByTime(
             key=("asset", "interest_accured_time"),
             time="interest_accured_time",
+            most=100,
             window=timedelta(days=30),
             limit="size",
         ),

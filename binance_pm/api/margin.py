@@ -10,7 +10,7 @@ from binance_pm.api.checks import time_range
 from binance_pm.api.funds import Transaction
 from binance_pm.api.margin_ocos import MarginOcos
 from binance_pm.api.margin_orders import MarginOrders
-from binance_pm.api.orders import Pages
+from binance_pm.api.orders import PageQuery
 from binance_pm.declaration import get, post
 from binance_pm.enums import OpenEnum
 from binance_pm.limits import Priority
@@ -19,7 +19,7 @@ from binance_pm.resolution import ByReading
 from binance_pm.wire import Amount, Milliseconds, Model
 
 
-class InterestQuery(Pages, total=False):
+class InterestQuery(PageQuery, total=False):
     """Which interest is returned."""
 
     archived: bool
@@ -273,7 +273,7 @@ class Margin(MarginOrders, MarginOcos, name="margin"):
         "/papi/v1/margin/marginLoan",
         weights=10,
         priority=Priority.BACKGROUND,
-        page=ByPage(key=("tx_id",), window=_MONTH),
+        page=ByPage(key=("tx_id",), time="timestamp", window=_MONTH, archive=timedelta(days=182)),
         check=time_range(_MONTH),
     )
     async def loan_history(self, asset: str, **query: Unpack[LoanQuery]) -> MarginLoans:
@@ -292,7 +292,7 @@ class Margin(MarginOrders, MarginOcos, name="margin"):
         "/papi/v1/margin/repayLoan",
         weights=10,
         priority=Priority.BACKGROUND,
-        page=ByPage(key=("tx_id",), window=_MONTH),
+        page=ByPage(key=("tx_id",), time="timestamp", window=_MONTH, archive=timedelta(days=182)),
         check=time_range(_MONTH),
     )
     async def repay_history(self, asset: str, **query: Unpack[LoanQuery]) -> MarginRepayments:
@@ -307,7 +307,7 @@ class Margin(MarginOrders, MarginOcos, name="margin"):
         "/papi/v1/margin/marginInterestHistory",
         weights=1,
         priority=Priority.BACKGROUND,
-        page=ByPage(key=("tx_id",), window=_MONTH),
+        page=ByPage(key=("tx_id",), time="interest_accured_time", window=_MONTH, archive=timedelta(days=182)),
         check=time_range(_MONTH),
     )
     async def interest_history(self, asset: str | None = None, **query: Unpack[InterestQuery]) -> MarginInterests:

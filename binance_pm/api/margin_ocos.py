@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from typing import Final, Literal, Required, TypeAlias, Unpack, cast
 
@@ -26,7 +27,7 @@ from binance_pm.api.orders import (
 from binance_pm.declaration import Namespace, delete, get, post
 from binance_pm.enums import OpenEnum
 from binance_pm.limits import LimitType, Priority
-from binance_pm.paging import ById
+from binance_pm.paging import ByTime
 from binance_pm.resolution import ByClientId, ByOpenOrders, ByOrder
 from binance_pm.wire import Amount, Milliseconds, Model
 
@@ -318,7 +319,9 @@ class MarginOcos(Namespace, name="margin"):
         "/papi/v1/margin/allOrderList",
         weights=100,
         priority=Priority.BACKGROUND,
-        page=ById("from_id", key="order_list_id"),
+        # Which lists a page from an id has is not documented: the example shows the newest first. The same holds for
+        # the time that selects, and `transaction_time` changes with the list.
+        page=ByTime(key=("order_list_id",), time=None, most=500, window=timedelta(days=1)),
         check=all_of(time_range(), excludes("from_id", "start_time", "end_time")),
     )
     async def all_ocos(self, **window: Unpack[OcoWindow]) -> list[MarginOco]:

@@ -13,7 +13,7 @@ from binance_pm.api.orders import (
     OrderCancel,
     OrderQuery,
     OrderStatus,
-    Pages,
+    PageQuery,
     SelfTradePreventionMode,
     SentSide,
     Side,
@@ -355,7 +355,7 @@ class MarginOrders(Namespace, name="margin"):
         "/papi/v1/margin/allOrders",
         weights=100,
         priority=Priority.BACKGROUND,
-        page=ById("order_id", key="order_id"),
+        page=ById(parameter="order_id", key="order_id", most=500, window=timedelta(days=1)),
         check=time_range(),
     )
     async def all_orders(self, symbol: str, **window: Unpack[MarginOrderWindow]) -> list[MarginOrder]:
@@ -372,7 +372,7 @@ class MarginOrders(Namespace, name="margin"):
     @get(
         "/papi/v1/margin/myTrades",
         weights=5,
-        page=ById("from_id", key="id"),
+        page=ById(parameter="from_id", most=1000, window=timedelta(days=1)),
         check=all_of(time_range(_UNDER_A_DAY), excludes("from_id", "start_time", "end_time")),
     )
     async def trades(self, symbol: str, **window: Unpack[MarginTradeQuery]) -> list[MarginTrade]:
@@ -390,10 +390,10 @@ class MarginOrders(Namespace, name="margin"):
         "/papi/v1/margin/forceOrders",
         weights=1,
         priority=Priority.BACKGROUND,
-        page=ByPage(key=("symbol", "order_id")),
+        page=ByPage(key=("symbol", "order_id"), time="updated_time", window=timedelta(days=30)),
         check=time_range(),
     )
-    async def force_orders(self, **pages: Unpack[Pages]) -> MarginForceOrders:
+    async def force_orders(self, **pages: Unpack[PageQuery]) -> MarginForceOrders:
         """Orders that the exchange placed to liquidate margin assets, by page.
 
         According to the newest SDK, the list is empty for accounts that were liquidated by the risk-based procedure.

@@ -63,7 +63,7 @@ class Window(QueryOptions, total=False):
     """The most rows of a response."""
 
 
-class Pages(QueryOptions, total=False):
+class PageQuery(QueryOptions, total=False):
     """A range of time, of a list with numbered pages."""
 
     start_time: Time

@@ -8,7 +8,7 @@ from typing import Unpack
 
 from binance_pm.api.checks import between, time_range
 from binance_pm.api.funds import Confirmation, RepayFuturesSwitch, Transaction
-from binance_pm.api.orders import Pages
+from binance_pm.api.orders import PageQuery
 from binance_pm.api.pro_funds import ProFunds
 from binance_pm.declaration import Namespace, delete, get, post
 from binance_pm.endpoint import Weights
@@ -255,10 +255,10 @@ class Pro(ProFunds, ProSettings, name="pro"):
         "/sapi/v1/portfolio/pmloan-history",
         weights=500,
         priority=Priority.BACKGROUND,
-        page=ByPage(key=("asset", "amount", "repay_time"), window=timedelta(days=360)),
+        page=ByPage(key=("asset", "amount", "repay_time"), time="repay_time", window=timedelta(days=360)),
         check=time_range(timedelta(days=360)),
     )
-    async def bankruptcy_loan_repay_history(self, **pages: Unpack[Pages]) -> BankruptcyRepayments:
+    async def bankruptcy_loan_repay_history(self, **pages: Unpack[PageQuery]) -> BankruptcyRepayments:
         """Repayments of the bankruptcy loan, by page.
 
         Without times, the response covers the last 30 days; a range has at most 360 days, and both of its ends are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
@@ -153,7 +154,14 @@ class ProFunds(Namespace, name="pro"):
         "/sapi/v1/portfolio/interest-history",
         weights=50,
         priority=Priority.BACKGROUND,
-        page=ByTime(key=("asset", "interest_accrued_time"), time="interest_accrued_time", limit="size"),
+        # The widest range is not documented; it is 30 days for the same history of Portfolio Margin.
+        page=ByTime(
+            key=("asset", "interest_accrued_time"),
+            time="interest_accrued_time",
+            most=100,
+            window=timedelta(days=30),
+            limit="size",
+        ),
         check=time_range(),
     )
     async def negative_balance_interest_history(

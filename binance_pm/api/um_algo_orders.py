@@ -336,7 +336,14 @@ class UmAlgoOrders(Namespace, name="um"):
     @get(
         "/papi/v1/um/algo/allAlgoOrders",
         weights=5,
-        page=ById("algo_id", key="algo_id"),
+        page=ById(
+            parameter="algo_id",
+            key="algo_id",
+            time="create_time",
+            most=1000,
+            kept=timedelta(days=90),
+            unfilled=timedelta(days=3),
+        ),
         check=time_range(timedelta(days=7) - timedelta(milliseconds=1)),
     )
     async def all_algo_orders(

@@ -86,7 +86,13 @@ class UmHistory(Namespace, name="um"):
         "/papi/v1/um/income",
         weights=30,
         priority=Priority.BACKGROUND,
-        page=ByTime(key=("income_type", "tran_id"), window=timedelta(days=90)),
+        page=ByTime(
+            key=("income_type", "tran_id", "symbol", "asset"),
+            most=1000,
+            window=timedelta(days=90),
+            kept=timedelta(days=92),
+            split="income_type",
+        ),
         check=time_range(),
     )
     async def income(

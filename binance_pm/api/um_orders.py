@@ -293,7 +293,13 @@ class UmOrders(Namespace, name="um"):
     @get(
         "/papi/v1/um/allOrders",
         weights=5,
-        page=ById("order_id", key="order_id"),
+        page=ById(
+            parameter="order_id",
+            key="order_id",
+            most=1000,
+            kept=timedelta(days=90),
+            unfilled=timedelta(days=3),
+        ),
         check=time_range(_LONGEST_WINDOW),
     )
     async def all_orders(self, symbol: str, *, order_id: int | None = None, **window: Unpack[Window]) -> list[UmOrder]:
@@ -312,7 +318,7 @@ class UmOrders(Namespace, name="um"):
         "/papi/v1/um/orderAmendment",
         weights=1,
         security="TRADE",
-        page=ByTime(key=("amendment_id",)),
+        page=ByTime(key=("amendment_id",), most=1000),
         check=all_of(_WHICH_ORDER, time_range()),
     )
     async def order_amendments(
@@ -333,7 +339,7 @@ class UmOrders(Namespace, name="um"):
     @get(
         "/papi/v1/um/userTrades",
         weights=5,
-        page=ById("from_id"),
+        page=ById(parameter="from_id", most=1000, window=timedelta(days=7), kept=timedelta(days=92)),
         check=all_of(excludes("from_id", "start_time", "end_time"), time_range(timedelta(days=7))),
     )
     async def trades(self, symbol: str, *, from_id: int | None = None, **window: Unpack[Window]) -> list[UmTrade]:
@@ -351,7 +357,7 @@ class UmOrders(Namespace, name="um"):
         "/papi/v1/um/forceOrders",
         weights=Weights(20, without={"symbol": 50}),
         priority=Priority.BACKGROUND,
-        page=ByTime(key=("order_id",), window=timedelta(days=7)),
+        page=ByTime(key=("order_id",), most=100, window=timedelta(days=7), kept=timedelta(days=90)),
         check=time_range(),
     )
     async def force_orders(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from binance_pm.sandbox import facts, rules
+from binance_pm.sandbox import facts, past, rules
 from binance_pm.sandbox.account import SimulatedAccount, make_accounts
 from binance_pm.sandbox.faults import Fault, FaultQueue
 from binance_pm.sandbox.handlers import HANDLERS, Context
@@ -49,6 +49,8 @@ class Exchange:
         liquidation: whether positions are closed by force when uniMMR falls to 1.05.
         all_symbols: whether ``um_account`` lists the flat symbols too, as its page says; the real exchange leaves them
             out.
+        newest_rows: whether a window with more rows than a response shows the newest of them; the oldest otherwise.
+            What the real exchange shows is not documented.
 
     Attributes:
         accounts: the accounts, in the order in which they were generated or given.
@@ -71,6 +73,7 @@ class Exchange:
         fall_seconds: float = 120.0,
         liquidation: bool = True,
         all_symbols: bool = False,
+        newest_rows: bool = False,
     ) -> None:
         self.accounts: list[SimulatedAccount] = (
             make_accounts(accounts, seed=seed) if isinstance(accounts, int) else list(accounts)
@@ -85,6 +88,7 @@ class Exchange:
         self._states: dict[str, AccountState] = {}
         self._is_liquidated = liquidation
         self._lists_all_symbols = all_symbols
+        self._shows_newest = newest_rows
         self._delayed: list[tuple[float, Request, Arrival]] = []
         self._requests: deque[Arrival] = deque(maxlen=_REMEMBERED)
         self._lock = RLock()
@@ -181,6 +185,30 @@ class Exchange:
         with self._lock:
             rows = self._up_to_date(account, self.now()).orders()
             return tuple(copy.copy(row) for row in rows if client_order_id in (None, row.client_order_id))
+
+    def add_history(
+        self,
+        account: SimulatedAccount,
+        name: str,
+        times: Iterable[int],
+        *,
+        symbol: str = "BTCUSDT",
+        late: Mapping[int, int] | None = None,
+    ) -> None:
+        """Add rows of the past to a list of an account, such as ``um.trades``.
+
+        Args:
+            account: the account.
+            name: the endpoint of the list; a wrong one is refused with all that can be extended.
+            times: the time of each row, in milliseconds since the epoch, before all rows that the list has.
+            symbol: the symbol of the rows.
+            late: by how many milliseconds rows of a time are shown later than that.
+
+        Raises:
+            ValueError: the list cannot be extended, or the market has no such symbol.
+        """
+        with self._lock:
+            past.add(self._up_to_date(account, self.now()), name, sorted(times), symbol=symbol, late=late or {})
 
     def set_price(self, symbol: str, price: Decimal) -> None:
         """Let a USD-M symbol that is quoted in USDT trade at this price from now on.
@@ -320,6 +348,7 @@ class Exchange:
                 self.market,
                 is_liquidated=self._is_liquidated,
                 lists_all_symbols=self._lists_all_symbols,
+                shows_newest=self._shows_newest,
             )
         return self._states[account.label]
 

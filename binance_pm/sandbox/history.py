@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from binance_pm.sandbox.conditional import ConditionalRecord
     from binance_pm.sandbox.records import OrderRecord
 
@@ -17,6 +19,8 @@ CONDITIONAL_DAYS = 7
 """The same for conditional orders of COIN-M."""
 KEPT_DAYS = 90
 """Days for which other orders are kept after their creation."""
+TRADE_DAYS = 92
+"""Days for which trades of futures, and the income of USD-M, are kept: three months."""
 
 
 def is_kept(order: OrderRecord, now: int) -> bool:
@@ -35,6 +39,35 @@ def is_conditional_kept(record: ConditionalRecord, now: int) -> bool:
     unfilled = record.order is None or not record.order.executed
     days = CONDITIONAL_DAYS if record.product == "CM" else UNFILLED_DAYS
     return now - record.time <= (days if unfilled else KEPT_DAYS) * _DAY
+
+
+class DatedRow(Protocol):
+    """A row of a history."""
+
+    @property
+    def time(self) -> int:
+        """Milliseconds since the epoch."""
+        ...
+
+    @property
+    def appears(self) -> int:
+        """When queries begin to show the row."""
+        ...
+
+
+R = TypeVar("R", bound=DatedRow)
+
+
+def shown(rows: Iterable[R], now: int, *, days: int | None = None) -> list[R]:
+    """Return the rows that have appeared, and that are not too old.
+
+    Args:
+        rows: the rows.
+        now: milliseconds since the epoch.
+        days: how long rows are kept; None if they always are.
+    """
+    first = 0 if days is None else now - days * _DAY
+    return [row for row in rows if row.appears <= now and row.time >= first]
 
 
 def page(rows: list[T], limit: int, *, is_forward: bool) -> list[T]:

@@ -41,6 +41,8 @@ class LoanRow(msgspec.Struct, frozen=True, kw_only=True):
     principal: Decimal
     interest: Decimal = ZERO
     time: int
+    appears: int = 0
+    """When queries begin to show the row, in milliseconds since the epoch."""
 
 
 class InterestRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +56,8 @@ class InterestRow(msgspec.Struct, frozen=True, kw_only=True):
     """By day."""
     kind: str
     time: int
+    appears: int = 0
+    """When queries begin to show the row, in milliseconds since the epoch."""
 
 
 class ExchangeRow(msgspec.Struct, frozen=True, kw_only=True):

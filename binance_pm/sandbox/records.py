@@ -31,6 +31,8 @@ class TradeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Realised profit, without the commission."""
     time: int
     """Milliseconds since the epoch."""
+    appears: int = 0
+    """When queries begin to show the row, in milliseconds since the epoch."""
 
 
 class AmendmentRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,3 +186,5 @@ class IncomeRow(msgspec.Struct, frozen=True, kw_only=True):
     time: int
     transaction: int
     trade: str = ""
+    appears: int = 0
+    """When queries begin to show the row, in milliseconds since the epoch."""

@@ -52,10 +52,17 @@ class AccountState:
         is_hedged: whether the position mode is that of two legs, for USD-M and COIN-M.
         liquidation: closes its positions in need; None if the exchange never does.
         lists_all_symbols: whether the USD-M account lists flat symbols too.
+        shows_newest: whether a window with more rows than a response shows the newest of them.
     """
 
     def __init__(
-        self, account: SimulatedAccount, market: Market, *, is_liquidated: bool = True, lists_all_symbols: bool = False
+        self,
+        account: SimulatedAccount,
+        market: Market,
+        *,
+        is_liquidated: bool = True,
+        lists_all_symbols: bool = False,
+        shows_newest: bool = False,
     ) -> None:
         self.account = account
         self.market = market
@@ -70,6 +77,7 @@ class AccountState:
         self.is_hedged: bool = False
         self.liquidation: Liquidation | None = Liquidation(self.um, self.cm) if is_liquidated else None
         self.lists_all_symbols = lists_all_symbols
+        self.shows_newest = shows_newest
         self._reached = market.start
         self._open()
 

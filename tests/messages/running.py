@@ -405,9 +405,17 @@ async def lost() -> None:
         await shared(budget, answer())
 
 
-async def rows(self: object, symbol: str, *, limit: int | None = None, from_id: int | None = None) -> list[UmAsset]:
+async def rows(
+    self: object,
+    symbol: str,
+    *,
+    limit: int | None = None,
+    from_id: int | None = None,
+    start_time: int | None = None,
+    end_time: int | None = None,
+) -> list[UmAsset]:
     """A method to be declared."""
-    raise NotImplementedError((self, symbol, limit, from_id))
+    raise NotImplementedError((self, symbol, limit, from_id, start_time, end_time))
 
 
 async def anything(self: object, **options: Any) -> UmAsset:

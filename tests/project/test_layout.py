@@ -32,7 +32,7 @@ _ORDER = """
 version extras files enums limits hosts amounts finite quick_check rows decoding wire signing client_ids settings clock
 wakeup listeners transport resolution errors environment arguments egress redis_client budget page classify retry
 descriptions paging argument_types endpoint declaration api attempt_event session journal_file journal call resolve
-base_client client fleet metrics stream doctor sandbox testing pytest_plugin cli __main__
+base_client client history fleet metrics stream doctor sandbox testing pytest_plugin cli __main__
 """
 # A part may import those before it, and its own modules.
 ORDER = _ORDER.split()
@@ -402,7 +402,7 @@ def test_importing_costs_little(tmp_path: Path) -> None:
     assert min(added) <= 0.25 * min(alone)
 
 
-LAZY = {"JournalEntry", "JournalReader", "SharedBudget", "WriteEnded", "WriteStarted", "read_journal"}
+LAZY = {"JournalEntry", "JournalReader", "SharedBudget", "WriteEnded", "WriteStarted", "paginate", "read_journal"}
 """What is loaded on access."""
 
 

@@ -18,7 +18,14 @@ from binance_pm.enums import OpenEnum
 from tests.support.paths import DOCS
 
 PAGES = DOCS / "pages" / "reference"
-PACKAGES = ("binance_pm", "binance_pm.fleet", "binance_pm.doctor", "binance_pm.metrics", "binance_pm.testing")
+PACKAGES = (
+    "binance_pm",
+    "binance_pm.fleet",
+    "binance_pm.history",
+    "binance_pm.doctor",
+    "binance_pm.metrics",
+    "binance_pm.testing",
+)
 REFERENCE = "".join(page.read_text(encoding="utf-8") for page in PAGES.glob("*.md"))
 SELECTED = {
     match[1].rpartition(".")[2]: re.split(r", *", match[2])

@@ -27,6 +27,7 @@ from binance_pm import (
     PoolState,
     PortfolioMarginError,
     PositionSide,
+    Priority,
     ProAccount,
     RiskUnit,
     ServerTime,
@@ -38,6 +39,7 @@ from binance_pm import (
     UmPosition,
     WriteEnded,
     WriteStarted,
+    paginate,
     read_journal,
 )
 from binance_pm.api.account import Balance, CmAccount
@@ -45,14 +47,15 @@ from binance_pm.api.cm_orders import CmOrder
 from binance_pm.api.connectivity import Empty
 from binance_pm.api.funds import Transaction
 from binance_pm.api.futures import Income
-from binance_pm.api.margin import MarginLoans
+from binance_pm.api.margin import MarginLoan, MarginLoans
 from binance_pm.api.margin_ocos import CancelledMarginOrder
 from binance_pm.api.margin_orders import MarginOrder
-from binance_pm.api.pro import MarginCallLevel
+from binance_pm.api.pro import BankruptcyRepayment, MarginCallLevel
 from binance_pm.api.streams import ListenKey
 from binance_pm.api.um import Um, UmPositionRisk
-from binance_pm.api.um_orders import UmOrder
+from binance_pm.api.um_orders import UmOrder, UmTrade
 from binance_pm.api.um_settings import Leverage
+from binance_pm.history import HistoryPlan, Pages, Position
 
 
 async def endpoints(client: Client) -> None:
@@ -134,6 +137,23 @@ async def undeclared(client: Client) -> None:
     await client.request("GET", "/papi/v1/x", weight=1, returns=int, params={"amount": 0.1})  # pyright: ignore[reportArgumentType]
     await client.request("PATCH", "/papi/v1/x", weight=1, returns=int)  # pyright: ignore[reportArgumentType]
     await client.request("GET", "/papi/v1/x", returns=int)  # pyright: ignore[reportCallIssue]
+
+
+async def histories(client: Client) -> None:
+    """Rows have the type of the method's response, and the arguments are those of the method."""
+    pages = paginate(client.um.trades, symbol="BTCUSDT", start_time=datetime.now(UTC))
+    assert_type(pages, Pages[UmTrade])
+    async for trade in pages.options(priority=Priority.POLL):
+        assert_type(trade, UmTrade)
+    assert_type(pages.position, Position | None)
+    assert_type(await pages.plan(rows=5), HistoryPlan)
+    assert_type(paginate(client.um.income), Pages[Income])
+    assert_type(paginate(client.margin.loan_history, "USDT"), Pages[MarginLoan])
+    assert_type(paginate(client.pro.bankruptcy_loan_repay_history), Pages[BankruptcyRepayment])
+    paginate(client.um.trades, symbol=5)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    paginate(client.um.trades)  # pyright: ignore[reportCallIssue]
+    paginate(client.um.trades, symbol="BTCUSDT", form_id=5)  # pyright: ignore[reportCallIssue]
+    paginate(client.um.set_leverage, "BTCUSDT", 5)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 async def entering() -> None:

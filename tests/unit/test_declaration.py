@@ -19,6 +19,7 @@ from binance_pm.wire import Model
 
 Method = Callable[..., Awaitable[Any]]
 Declare = Callable[..., Callable[[Method], Method]]
+PAGE = ById(parameter="from_id", most=10)
 
 
 class Thing(Model, frozen=True):
@@ -223,7 +224,6 @@ def test_each_verb_has_its_defaults(
         priority=Priority.BACKGROUND,
         repeat="same_effect",
         deprecated="use nothing",
-        page=ById("from_id"),
     )
 
     assert (endpoint.method, endpoint.security, endpoint.priority) == (verb, security, priority)
@@ -231,15 +231,15 @@ def test_each_verb_has_its_defaults(
     assert (other.security, other.is_signed, other.sends_key) == ("USER_STREAM", False, True)
     assert (other.weights_of({}), other.priority) == ((5,), Priority.BACKGROUND)
     assert (other.repeat, other.is_write) == ("same_effect", True)
-    assert (other.deprecated, other.page) == ("use nothing", ById("from_id"))
+    assert other.deprecated == "use nothing"
 
 
 @pytest.mark.parametrize(
     ("page", "returns"),
     [
-        (ById("from_id", key="id"), list[Thing]),
-        (ByTime(key=("id",)), list[Thing]),
-        (ByPage(key=("id", "time")), Things),
+        (PAGE, list[Thing]),
+        (ByTime(key=("id",), most=10), list[Thing]),
+        (ByPage(key=("id", "time"), time="time"), Things),
     ],
 )
 def test_a_paged_list_keeps_its_facts(page: ById | ByTime | ByPage, returns: Any) -> None:
@@ -256,6 +256,7 @@ def test_a_paged_list_keeps_its_facts(page: ById | ByTime | ByPage, returns: Any
 class Pages(TypedDict, total=False):
     """Every parameter that may select a page."""
 
+    symbol: str
     from_id: int
     start_time: int
     end_time: int
@@ -278,9 +279,9 @@ class Pages(TypedDict, total=False):
         (post, {"function": with_options, "check": check_quantity}),
         (post, {"client_id": "symbol"}),
         (post, {"client_id": "new_client_order_id"}),
-        (get, {"page": ByTime(key=("id",))}),
-        (get, {"page": ById("order_id")}),
-        (get, {"page": ById("from_id", key="order_id")}),
+        (get, {"page": ByTime(key=("id",), most=10)}),
+        (get, {"page": ById(parameter="order_id", most=10)}),
+        (get, {"page": ById(parameter="from_id", key="order_id", most=10)}),
         (get, {"single": "limit"}),
         (get, {"function": one_or_all, "single": "pair"}),
     ],

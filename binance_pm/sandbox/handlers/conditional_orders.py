@@ -235,7 +235,7 @@ def _all(context: Context, product: Product, name: str) -> list[ConditionalRecor
         if symbol in (None, record.contract.symbol) and record.number >= (first or 0)
         if start <= record.time <= end and _is_visible(context, record)
     ]
-    is_forward = first is not None or "startTime" in context.parameters
+    is_forward = context.is_forward(first)
     return page(rows, context.limit(500, 1000), is_forward=is_forward)
 
 

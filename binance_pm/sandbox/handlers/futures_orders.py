@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from binance_pm.sandbox import facts, order_checks, order_errors, views
 from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles_futures
-from binance_pm.sandbox.history import is_kept, page
+from binance_pm.sandbox.history import TRADE_DAYS, is_kept, page, shown
 from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO, OrderRecord
 
@@ -181,7 +181,7 @@ def all_orders(context: Context, product: Product) -> list[Fields]:
         if order.order_id >= (first or 0) and start <= order.time <= end
         if is_kept(order, context.time) and order.hidden_until <= context.now
     ]
-    is_forward = first is not None or "startTime" in context.parameters
+    is_forward = context.is_forward(first)
     rows = page(rows, context.limit(*_ROWS[product]), is_forward=is_forward)
     return [views.order_fields(order, views.QUERIED[product]) for order in rows]
 
@@ -210,11 +210,11 @@ def trades(context: Context, product: Product) -> list[Fields]:
     orders = context.state.futures(product).matching.orders
     rows = [
         trade
-        for trade in context.state.futures(product).trades
+        for trade in shown(context.state.futures(product).trades, context.time, days=TRADE_DAYS)
         if symbol in (None, trade.symbol) and pair in (None, orders[trade.order_id].contract.pair)
         if trade.trade_id >= (first or 0) and start <= trade.time <= end
     ]
-    is_forward = first is not None or "startTime" in context.parameters
+    is_forward = context.is_forward(first)
     limit = context.limit(500 if product == "UM" else 50, 1000)
     rows = page(rows, limit, is_forward=is_forward)
     return [views.trade_fields(trade, orders[trade.order_id]) for trade in rows]
@@ -230,9 +230,9 @@ def force_orders(context: Context, product: Product) -> list[Fields]:
         order
         for order in (liquidation.orders if liquidation else [])
         if order.product == product and symbol in (None, order.symbol) and start <= order.time <= end
-        if context.text("autoCloseType") != "ADL"
+        if context.text("autoCloseType") != "ADL" and is_kept(order, context.time)
     ]
-    rows = page(rows, context.limit(50, 100), is_forward=True)
+    rows = page(rows, context.limit(50, 100), is_forward=not context.state.shows_newest)
     return [views.order_fields(order, views.FORCED[product]) for order in rows]
 
 

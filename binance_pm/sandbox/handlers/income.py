@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles_futures
-from binance_pm.sandbox.history import page
+from binance_pm.sandbox.history import TRADE_DAYS, page, shown
 from binance_pm.sandbox.market import amount
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ def income(context: Context, product: Product) -> list[Fields]:
     parameters = context.parameters
     start, end = context.window(_LONGEST[product] * DAY, default=_WEEK)
     symbol, kind = context.symbol(product), parameters.get("incomeType")
+    days = TRADE_DAYS if product == "UM" else None
     rows = [
         row
-        for row in context.state.wallet.income[product]
+        for row in shown(context.state.wallet.income[product], context.time, days=days)
         if start <= row.time <= end and symbol in (None, row.symbol) and kind in (None, row.kind)
     ]
     return [
@@ -38,5 +39,5 @@ def income(context: Context, product: Product) -> list[Fields]:
             "tranId": str(row.transaction),
             "tradeId": row.trade,
         }
-        for row in page(rows, context.limit(100, 1000), is_forward=True)
+        for row in page(rows, context.limit(100, 1000), is_forward=not context.state.shows_newest)
     ]

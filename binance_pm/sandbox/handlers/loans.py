@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from binance_pm.sandbox import facts, order_errors
 from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles
+from binance_pm.sandbox.history import shown
 from binance_pm.sandbox.loans import BORROW_LIMIT, BORROWABLE, InterestRow, LoanRow
 from binance_pm.sandbox.market import amount
 from binance_pm.sandbox.messages import Refusal
@@ -172,7 +173,7 @@ def _wanted(context: Context, rows: Sequence[R]) -> list[R]:
     start, end = (0, now) if transaction is not None else context.window(_MONTH)
     return [
         row
-        for row in reversed(rows)
+        for row in reversed(shown(rows, context.time))
         if asset in (None, row.asset) and transaction in (None, row.transaction) and start <= row.time <= end
         if (row.time < context.time - _ARCHIVED_AFTER) is context.flag("archived")
     ]

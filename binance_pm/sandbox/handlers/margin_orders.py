@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from binance_pm.sandbox import facts, order_checks, order_errors
 from binance_pm.sandbox.handlers.futures_orders import side_of
 from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles
-from binance_pm.sandbox.history import page
+from binance_pm.sandbox.history import page, shown
 from binance_pm.sandbox.margin import STOPS, ListRecord
 from binance_pm.sandbox.market import amount
 from binance_pm.sandbox.messages import Refusal
@@ -163,7 +163,7 @@ def all_margin_orders(context: Context) -> list[Fields]:
         if order.symbol == symbol and order.order_id >= (first or 0) and start <= order.time <= end
         if order.hidden_until <= context.now
     ]
-    is_forward = first is not None or "startTime" in context.parameters
+    is_forward = context.is_forward(first)
     return [_queried(context, order) for order in page(rows, context.limit(500, 500), is_forward=is_forward)]
 
 
@@ -174,11 +174,11 @@ def margin_trades(context: Context) -> list[Fields]:
     start, end = _window(context, first if order_id is None else 0)
     rows = [
         trade
-        for trade in context.state.margin.trades
+        for trade in shown(context.state.margin.trades, context.time)
         if trade.symbol == symbol and order_id in (None, trade.order_id)
         if trade.trade_id >= (first or 0) and start <= trade.time <= end
     ]
-    is_forward = first is not None or "startTime" in context.parameters
+    is_forward = context.is_forward(first)
     return [_trade(trade) for trade in page(rows, context.limit(500, 1000), is_forward=is_forward)]
 
 
@@ -281,7 +281,7 @@ def all_margin_ocos(context: Context) -> list[Fields]:
     rows = [
         row for row in context.state.margin.lists.values() if row.list_id >= (first or 0) and start <= row.time <= end
     ]
-    rows = page(rows, context.limit(500, 500), is_forward=first is not None)
+    rows = page(rows, context.limit(500, 500), is_forward=context.is_forward(first))
     return [_list(row) for row in reversed(rows)]
 
 

@@ -103,6 +103,10 @@ class Context:
         """Return how many rows are wanted."""
         return min(self.number(name) or default, most)
 
+    def is_forward(self, first: int | None = None) -> bool:
+        """Return whether a list with too many rows shows the first of them: from an id on, or from a time on."""
+        return first is not None or ("startTime" in self.parameters and not self.state.shows_newest)
+
     def window(
         self, longest: int, *, default: int | None = None, too_long: Error = order_errors.INVALID_INTERVAL
     ) -> tuple[int, int]:

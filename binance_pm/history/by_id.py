@@ -1,0 +1,123 @@
+"""Walks through a list by ascending id: the next page begins behind the last row.
+
+No time enters once the walk has begun, so rows of the same millisecond cannot be lost or repeated. Only the first id is
+found by time: the first window with rows has it. A window that is full may hide older rows, so a shorter one is
+requested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from datetime import timedelta
+from typing import Any, Final
+
+import msgspec
+
+from binance_pm.history.steps import (
+    Ask,
+    Found,
+    IncompleteError,
+    PageRows,
+    Place,
+    PlacedRow,
+    Walk,
+    asked,
+    entries_of,
+    reader,
+)
+from binance_pm.paging import ById
+
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_SLACK: Final = 60_000
+"""Milliseconds by which the times of neighbouring ids may run backwards."""
+
+
+class IdRange(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a list that is walked by id."""
+
+    page: ById
+    """How the endpoint is paged."""
+    limit: int
+    """The rows of a page."""
+    end: int
+    """The latest time of a row, in milliseconds since the epoch."""
+    settled: int
+    """Rows up to this time can no longer appear late; a walk stops at the first later row."""
+    earliest: int = 0
+    """Rows before this time are left out."""
+
+
+def by_id(wanted: IdRange, begin: Place) -> Walk:
+    """Walk from an id or, if the place has none, from a time."""
+    page = wanted.page
+    read = reader((page.key,), page.time)
+    first = begin.id
+    if first is None:
+        first = yield from _first_id(wanted, begin.time)
+        if first is None:
+            return
+    while True:
+        rows = yield from asked(Ask({page.parameter: first, page.limit: wanted.limit}))
+        entries = sorted(entries_of(rows.rows, read), key=_id_of)
+        entries = [entry for entry in entries if _id_of(entry) >= first]
+        if rows.rows and not entries:
+            raise IncompleteError(
+                f"a page from {page.parameter} {first} has only smaller ids", "These rows cannot be read by id."
+            )
+        shown, late = _settled(entries, wanted)
+        first = _id_of(late) if late else _id_of(entries[-1]) + 1 if entries else first
+        is_beyond = bool(entries) and entries[-1].time > wanted.end + _SLACK
+        is_last = late is not None or is_beyond or len(rows.rows) < wanted.limit
+        reached = max((entry.time for entry in shown), default=begin.time)
+        yield Found(shown, Place(wanted.end + 1 if is_last else reached, id=first))
+        if is_last:
+            return
+
+
+def _settled(entries: list[PlacedRow], wanted: IdRange) -> tuple[list[PlacedRow], PlacedRow | None]:
+    """Return the wanted rows, and the first one that is so new that rows before it may be missing."""
+    late = next((entry for entry in entries if entry.time > wanted.settled), None)
+    kept = entries if late is None else entries[: entries.index(late)]
+    return [entry for entry in kept if wanted.earliest <= entry.time <= wanted.end], late
+
+
+def _first_id(wanted: IdRange, start: int) -> Generator[Ask | Found, PageRows | None, int | None]:
+    """Return the first id from a time on; None if there are no rows."""
+    page = wanted.page
+    width = page.window // _MILLISECOND
+    lo = start
+    while lo <= wanted.end:
+        hi = min(lo + width - 1, wanted.end)
+        rows = yield from _window(wanted, lo, hi)
+        is_first = True
+        while len(rows) >= wanted.limit:
+            if lo == hi:
+                raise IncompleteError(
+                    f"more rows than a page have the time {lo}, so the first of them is not known",
+                    "Begin one millisecond earlier.",
+                )
+            # If the exchange shows the oldest rows, a window that ends with the first of them proves it.
+            oldest = min(getattr(row, page.time) for row in rows)
+            middle = oldest if is_first and lo <= oldest < hi else (lo + hi) // 2
+            is_first = False
+            older = yield from _window(wanted, lo, middle)
+            if older:
+                rows, hi = older, middle
+            else:
+                lo = middle + 1
+        if rows:
+            return min(getattr(row, page.key) for row in rows)
+        lo = hi + 1
+        yield Found([], Place(lo))
+    return None
+
+
+def _window(wanted: IdRange, lo: int, hi: int) -> Generator[Ask | Found, PageRows | None, list[Any]]:
+    rows = yield from asked(Ask({"start_time": lo, "end_time": hi, wanted.page.limit: wanted.limit}))
+    return rows.rows
+
+
+def _id_of(entry: PlacedRow) -> int:
+    number = entry.key[0]
+    assert isinstance(number, int), "ids are numbers"  # noqa: S101
+    return number

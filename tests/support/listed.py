@@ -1,0 +1,60 @@
+"""A list of the exchange in memory, and a reader that asks it for what a walk wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from binance_pm.history.cursor import Cursor
+from binance_pm.history.steps import Ask, PageRows, Place, Walk
+
+
+class Item(NamedTuple):
+    """One row."""
+
+    id: int
+    time: int
+    type: str = "A"
+    text: str = ""
+
+
+class Listed:
+    """Rows in the order of their times, of which a response shows only some.
+
+    Args:
+        rows: the rows.
+        shows: which rows a full page of a window has.
+        total: the number that is given with numbered pages; by default that of the rows.
+    """
+
+    def __init__(
+        self, rows: Iterable[Item], *, shows: Literal["oldest", "newest"] = "oldest", total: int | None = None
+    ) -> None:
+        self.rows = list(rows)
+        self.shows = shows
+        self.total = total
+        self.asked: list[Mapping[str, Any]] = []
+
+    def __call__(self, ask: Ask) -> PageRows:
+        """Respond to a request."""
+        given: Mapping[str, Any] = ask.parameters
+        self.asked.append(given)
+        if "from_id" in given:
+            return PageRows([row for row in self.rows if row.id >= given["from_id"]][: given["limit"]])
+        rows = [row for row in self.rows if given["start_time"] <= row.time <= given["end_time"]]
+        rows = [row for row in rows if given.get("type") in (None, row.type)]
+        if ask.reads == "rows":
+            return PageRows(rows[: given["limit"]] if self.shows == "oldest" else rows[-given["limit"] :])
+        first = (given["current"] - 1) * given["size"]
+        total = len(rows) if self.total is None else self.total
+        return PageRows(rows[::-1][first : first + given["size"]], total)
+
+
+def read(walk: Walk, respond: Callable[[Ask], PageRows], begin: Place) -> list[Any]:
+    """Return all rows of a walk."""
+    cursor, rows, answer = Cursor(walk, begin), list[Any](), None
+    while cursor.step(answer):
+        while cursor.has_rows:
+            rows.append(cursor.take())
+        answer = None if cursor.ask is None else respond(cursor.ask)
+    return rows
