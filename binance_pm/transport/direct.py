@@ -37,6 +37,8 @@ from binance_pm.transport.tls import tls_settings
 
 _BUFFER_SIZE: Final = 2**18
 _CLOSING_SECONDS: Final = 0.5
+_USUAL_HEAD: Final = 4096
+"""In bytes; copying the beginning of the body, too, would take time."""
 _MOST_LINES: Final = 129
 """Of a head."""
 _NO_HEAD: Final = Head(b"")
@@ -351,10 +353,14 @@ class _Connection(asyncio.BufferedProtocol):
     def on_headers_complete(self) -> None:
         """See `HttpResponseParser`."""
         # The parser accepts only heads that end like this, after empty lines that it ignores.
-        received = (self._begun + self._received).lstrip(b"\r\n")
+        received = (self._begun + self._received[:_USUAL_HEAD]).lstrip(b"\r\n")
         end = received.find(b"\r\n\r\n")
         status = self._parser.get_status_code()
-        if 100 <= status < 200 and status != 101 and end >= 0:
+        is_interim = 100 <= status < 200 and status != 101
+        if is_interim or end < 0:
+            received = (self._begun + self._received).lstrip(b"\r\n")
+            end = received.find(b"\r\n\r\n")
+        if is_interim and end >= 0:
             self._begun, self._received = received[end + 4 :], b""
             return
         self._headers = headers = Head(received[:end])
@@ -400,8 +406,8 @@ class _Connection(asyncio.BufferedProtocol):
     def _settle(self, body: bytes | None) -> None:
         """Give the call its response."""
         response, self._response = self._response, None
-        # An idle connection holds nothing of its last response.
-        headers, self._headers, self._received, self._pieces = self._headers, _NO_HEAD, b"", []
+        # The pieces are kept until the next response: otherwise the system takes back memory that is needed again.
+        headers, self._headers, self._received = self._headers, _NO_HEAD, b""
         self.deadline = self._loop.time() + self._settings.keepalive_seconds
         if response is not None and not response.done():
             response.set_result(HttpResponse(self._status, headers, body))
