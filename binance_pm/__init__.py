@@ -34,6 +34,7 @@ from binance_pm.errors import (
     ClockSkewError,
     ConfigurationError,
     ConnectError,
+    DownloadFailed,
     ExchangeError,
     GateClosed,
     HistoryIncomplete,
@@ -76,6 +77,7 @@ __all__ = [
     "ClockSkewError",
     "ConfigurationError",
     "ConnectError",
+    "DownloadFailed",
     "Endpoint",
     "ExchangeError",
     "GateClosed",
@@ -126,8 +128,8 @@ _LAZY = {
     "JournalReader": "binance_pm.journal",
     "WriteEnded": "binance_pm.journal",
     "WriteStarted": "binance_pm.journal",
-    "read_journal": "binance_pm.journal",
     "paginate": "binance_pm.history",
+    "read_journal": "binance_pm.journal",
 }
 """What few programs need, by the module that has it."""
 

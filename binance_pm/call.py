@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_USER_AGENT: Final = f"binance-pm/{VERSION}"
+USER_AGENT: Final = f"binance-pm/{VERSION}"
 _WINDOW: Final = 5_000
 """Milliseconds for which the exchange accepts a request that has no ``recvWindow``."""
 # What the transports accept, minus path, timestamp, signature and headers.
@@ -230,7 +230,7 @@ def headers_of(bound: BoundEndpoint[Any], identity: Identity) -> Headers:
     """
     if bound.is_signed and identity.sign is None:
         raise ConfigurationError(bound.info, "no API secret was given", advice=_NO_KEY)
-    headers = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
+    headers = {"user-agent": USER_AGENT, "accept-encoding": "identity"}
     if bound.endpoint.sends_key:
         headers["x-mbx-apikey"] = identity.key.reveal().decode()
         if not headers["x-mbx-apikey"]:

@@ -6,7 +6,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, Unpack
 
 import msgspec
 
@@ -47,13 +47,14 @@ from binance_pm.session import Session
 from binance_pm.settings import CallSettings, Identity, Urls
 from binance_pm.signing import Credential
 from binance_pm.transport.http import HttpResponse, Method, SendFailed
-from binance_pm.wire import Value
+from binance_pm.wire import Time, Value
 
 if TYPE_CHECKING:
     from binance_pm.api.cm import Cm
     from binance_pm.api.margin import Margin
     from binance_pm.api.pro import Pro
     from binance_pm.api.um import Um
+    from binance_pm.downloads import DownloadedFile, DownloadKind, DownloadOptions
     from binance_pm.resolution import WriteOutcome
 
 _log = logging.getLogger(__name__)
@@ -272,6 +273,20 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         if self._journal is not None:
             self._journal.resolved(error, outcome)
         return outcome
+
+    async def download(
+        self,
+        kind: DownloadKind,
+        start_time: Time | None,
+        end_time: Time | None,
+        to: str | os.PathLike[str],
+        **options: Unpack[DownloadOptions],
+    ) -> tuple[DownloadedFile, ...]:
+        """Have files prepared and save them: `Um.download_trades` and its siblings call this, and say what it does."""
+        # Imported lazily: few programs download files.
+        from binance_pm.downloading import download  # noqa: PLC0415
+
+        return await download(self, kind, start_time, end_time, to, **options)
 
     @checked("Client.options")
     def options(

@@ -244,9 +244,10 @@ class Namespace(EndpointGroup):
         client: makes the calls.
     """
 
-    __slots__ = ("call",)
+    __slots__ = ("call", "client")
 
     def __init__(self, client: Caller) -> None:
+        self.client: Final = client
         self.call: Final = client.call
         """Makes the calls."""
 

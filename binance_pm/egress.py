@@ -21,7 +21,7 @@ from binance_pm.transport.mocks import replaced
 if TYPE_CHECKING:
     import ssl
 
-    from binance_pm.transport.httpx import HttpxLike
+    from binance_pm.transport.httpx import HttpxLike, HttpxTransport
     from binance_pm.transport.proxy import Proxy
 
 _CALL: Final = CallInfo("Session")
@@ -84,6 +84,10 @@ class Egress(msgspec.Struct, frozen=True):
             from binance_pm.transport.direct import DirectTransport  # noqa: PLC0415 - not every session needs it
 
             return DirectTransport(self.settings)
+        return self.open_httpx()
+
+    def open_httpx(self) -> HttpxTransport:
+        """Create an httpx engine; refuse proxies and certificates of the environment that are unusable."""
         from binance_pm.transport.httpx import HttpxTransport  # noqa: PLC0415 - loading httpx takes a while
 
         try:

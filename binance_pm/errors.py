@@ -19,6 +19,7 @@
         * OutcomeUnknown      the exchange failed and cannot say: ask by client order id
     * InvalidResponse         the response is not what the endpoint promises
     * HistoryIncomplete       the exchange cannot show all rows of a history, so reading it stops
+    * DownloadFailed          the file of a download was not received; its id can still be used
 
 Every message gives the endpoint, what happened, whether the request was sent, whether it may have been executed, and
 what to do.
@@ -32,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple
 
 from binance_pm.limits import LimitHit
@@ -356,6 +358,39 @@ class InvalidResponse(PortfolioMarginError):
     def __init__(self, call: CallInfo, what: str, *, status: int, advice: str | None = None) -> None:
         super().__init__(call, f"{what} (HTTP {status})", advice=advice)
         self.status = status
+
+
+class DownloadFailed(PortfolioMarginError):
+    """The file of a download was not received. Its id can still be used, for a day at least.
+
+    Attributes:
+        download_id: the id of the download.
+        path: the file that was to be written.
+        start_time: first millisecond of the file's range; None for an id that was requested before.
+        end_time: last millisecond of the file's range; None for an id that was requested before.
+    """
+
+    sent = True
+
+    def __init__(
+        self,
+        call: CallInfo,
+        reason: str,
+        *,
+        download_id: str,
+        path: Path,
+        start_time: int | None = None,
+        end_time: int | None = None,
+    ) -> None:
+        again = f"Continue with download_id={download_id!r}: a new id would use up another download of this month."
+        super().__init__(call, reason, advice=again)
+        self.download_id = download_id
+        self.path = path
+        self.start_time = start_time
+        self.end_time = end_time
+
+    def _fate(self) -> str:
+        return "No file was written."
 
 
 class HistoryIncomplete(PortfolioMarginError):

@@ -61,6 +61,34 @@ def check_url(url: str, *, allow_custom_host: bool) -> str:
     return _origin(parts, parts.hostname)
 
 
+def split_link(link: str, *, local: bool, refused: str) -> tuple[str, str]:
+    """Return origin and target of a link to a file, which is fetched without a key.
+
+    The link may lack a scheme. It must be https and must not lead to a host that keys are sent to.
+
+    Args:
+        link: the link. No error shows a part of it but the host.
+        local: whether the exchange is on this machine: then its files are, too, and plain http is allowed.
+        refused: an origin that is refused besides the exchange's.
+
+    Raises:
+        ValueError: the link is rejected; the text gives the reason.
+    """
+    is_bare = "://" not in link
+    parts = _split(f"{'http' if local else 'https'}://{link}" if is_bare else link)
+    if parts is None or not parts.hostname or "@" in parts.netloc or not _is_host_and_port(parts):
+        raise ValueError("the link is not a URL")
+    shown = f"{parts.scheme}://{parts.netloc}"
+    if parts.scheme != "https" and not (local and parts.scheme == "http" and _is_loopback(parts.hostname)):
+        raise ValueError(f"the link leads to {shown}, which is not https")
+    if _is_loopback(parts.hostname) and not local:
+        raise ValueError(f"the link leads to {shown}, which is this machine")
+    origin = _origin(parts, parts.hostname)
+    if parts.hostname.rstrip(".") in _HOSTS or origin == refused:
+        raise ValueError(f"the link leads to {shown}, where keys are sent, and not to a file server")
+    return origin, f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+
+
 def counted_url(url: str) -> str:
     """Return the URL under which the exchange counts: its numbered hosts share one counter."""
     return SAPI_URL if url in _SAPI_DOORS else url

@@ -26,7 +26,7 @@ from binance_pm.transport.mocks import replaced
 if TYPE_CHECKING:
     from anyio.lowlevel import RunVar
 
-    from binance_pm.transport.httpx import HttpxLike
+    from binance_pm.transport.httpx import HttpxLike, HttpxTransport
 
 T = TypeVar("T")
 
@@ -270,6 +270,17 @@ class Session:
         if self._mocked is None:
             self._mocked = self._egress.open_for_mocks(call)
         return self._mocked
+
+    def open_for_files(self, call: CallInfo) -> HttpxTransport:
+        """Return a transport for files that are not on the exchange's hosts; the caller closes the transport.
+
+        Raises:
+            SessionClosed: as for `transport`.
+            ConfigurationError: the proxy or the certificates of the environment cannot be used.
+        """
+        self.transport(call)
+        # Pins, if there are any, are not those of file servers.
+        return self._egress.open_httpx()
 
     def earn_retries(self, origin: str) -> None:
         """Count a successful call to the origin."""

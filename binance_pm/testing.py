@@ -24,6 +24,7 @@ from binance_pm.transport.httpx import HttpxLike, asgi_transport
 
 try:
     from binance_pm.sandbox import WRITE_FAULTS, Exchange, Fault, SimulatedAccount, create_app, serve
+    from binance_pm.sandbox.file_server import LOCAL_HOST
 except ImportError as _missing:
     raise ImportError(
         f"the local exchange needs the extra `sandbox`: {installation('sandbox')}", name=_missing.name
@@ -123,6 +124,7 @@ def running_sandbox(
     limits: Mapping[str, int] | None = None,
     liquidation: bool = True,
     all_symbols: bool = False,
+    download_seconds: float = 30.0,
 ) -> Generator[Sandbox, None, None]:
     """Run a local exchange on a free loopback port until the block ends.
 
@@ -138,11 +140,20 @@ def running_sandbox(
             exceed them and is refused.
         liquidation: whether positions are closed by force when uniMMR falls to 1.05.
         all_symbols: whether ``um_account`` lists the flat symbols too.
+        download_seconds: how long the exchange needs to make the file of a download.
 
     Raises:
         ConfigurationError: an argument cannot be used.
     """
-    exchange = _exchange(minute, seed, accounts, limits, liquidation=liquidation, all_symbols=all_symbols)
+    exchange = _exchange(
+        minute,
+        seed,
+        accounts,
+        limits,
+        liquidation=liquidation,
+        all_symbols=all_symbols,
+        download_seconds=download_seconds,
+    )
     with serve(exchange) as base_url:
         yield Sandbox(exchange, base_url, minute=minute, limits=limits)
 
@@ -158,6 +169,7 @@ async def sandbox(
     limits: Mapping[str, int] | None = None,
     liquidation: bool = True,
     all_symbols: bool = False,
+    download_seconds: float = 30.0,
 ) -> AsyncGenerator[Sandbox, None]:
     """Run a local exchange like `running_sandbox`, for ``async with``.
 
@@ -169,13 +181,23 @@ async def sandbox(
         limits: see `running_sandbox`.
         liquidation: see `running_sandbox`.
         all_symbols: see `running_sandbox`.
+        download_seconds: see `running_sandbox`.
     """
-    options: dict[str, Any] = {"minute": minute, "seed": seed, "accounts": accounts, "limits": limits}
+    options: dict[str, Any] = {
+        "minute": minute,
+        "seed": seed,
+        "accounts": accounts,
+        "limits": limits,
+        "liquidation": liquidation,
+        "all_symbols": all_symbols,
+        "download_seconds": download_seconds,
+    }
     if not in_memory:
-        with running_sandbox(**options, liquidation=liquidation, all_symbols=all_symbols) as pm:
+        with running_sandbox(**options) as pm:
             yield pm
         return
-    exchange = _exchange(**options, liquidation=liquidation, all_symbols=all_symbols)
+    exchange = _exchange(**options)
+    exchange.files.place = LOCAL_HOST
     http = asgi_transport(create_app(exchange))
     yield Sandbox(exchange, _IN_MEMORY_URL, minute=minute, limits=limits, http=http)
 
@@ -188,6 +210,7 @@ def _exchange(
     *,
     liquidation: bool,
     all_symbols: bool,
+    download_seconds: float,
 ) -> Exchange:
     call = CallInfo("sandbox")
     if not 0 < minute < math.inf or accounts < 1:
@@ -200,6 +223,7 @@ def _exchange(
             limits=limits,
             liquidation=liquidation,
             all_symbols=all_symbols,
+            download_seconds=download_seconds,
         )
     except ValueError as error:
         raise ConfigurationError(call, str(error)) from None

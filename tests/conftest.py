@@ -15,6 +15,7 @@ import uvloop
 from binance_pm import Client
 from binance_pm.testing import Sandbox, sandbox
 from tests.support.clocks import FakeClock, ManualClock
+from tests.support.many_trades import save
 from tests.support.paths import TESTS
 from tests.support.valkey import serving
 
@@ -107,6 +108,21 @@ async def client(pm: Sandbox) -> AsyncGenerator[Client, None]:
     """A client of the local exchange in memory."""
     async with pm.client() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def complete_export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], bytes]:
+    """Return the bytes of an export that was not interrupted."""
+    folder = tmp_path_factory.mktemp("complete")
+    made: dict[str, bytes] = {}
+
+    def read(form: str) -> bytes:
+        if form not in made:
+            save(folder / f"trades.{form}")
+            made[form] = (folder / f"trades.{form}").read_bytes()
+        return made[form]
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final, Literal, TypeAlias, Unpack
+from os import PathLike
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, Unpack, cast
 
 from msgspec import field
 
@@ -15,6 +16,26 @@ from binance_pm.enums import OpenEnum
 from binance_pm.limits import Priority
 from binance_pm.paging import ByTime
 from binance_pm.wire import Model, Time
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from binance_pm.downloads import DownloadedFile, DownloadKind, DownloadOptions
+
+    class DownloadCaller(Protocol):
+        """A client that can save files besides making calls."""
+
+        async def download(
+            self,
+            kind: DownloadKind,
+            start_time: Time | None,
+            end_time: Time | None,
+            to: str | PathLike[str],
+            **options: Unpack[DownloadOptions],
+        ) -> tuple[DownloadedFile, ...]:
+            """Have files prepared and save them."""
+            ...
+
 
 UmIncomeType: TypeAlias = Literal[
     "TRANSFER",
@@ -74,6 +95,10 @@ class DownloadLink(Model, frozen=True):
     """When the link expires, in milliseconds since the epoch; -1 while the file is being made."""
     is_expired: bool | str | None
     """Whether the link has expired; None in all documented responses, so its type is not known."""
+
+    def __repr__(self) -> str:
+        # With the link, anyone can fetch the file.
+        return f"DownloadLink({self.download_id}, {self.status})"
 
 
 _ONE_YEAR: Final = time_range(timedelta(days=366))
@@ -188,3 +213,66 @@ class UmHistory(Namespace, name="um"):
         (read 2026-11-29)
         """
         ...
+
+    @property
+    def _downloads(self) -> DownloadCaller:
+        return cast("DownloadCaller", self.client)
+
+    async def download_trades(
+        self,
+        start_time: Time | None = None,
+        end_time: Time | None = None,
+        *,
+        to: str | PathLike[str],
+        **options: Unpack[DownloadOptions],
+    ) -> tuple[DownloadedFile, ...]:
+        """Have a file with all USD-M trades prepared, wait for it, and save it.
+
+        **This uses up one of 5 downloads a month**, the web site included, for each year of the range or part of a
+        year. The request for the id is never repeated. The file is fetched without key and signature, and has its name
+        only when it is complete. Its format is not documented: the bytes are saved as they come. A range of more than
+        366 days is split into several files, named ``trades-1.csv``, ``trades-2.csv`` and so on.
+
+        Args:
+            start_time: the first moment.
+            end_time: the last moment.
+            to: the file to create.
+            **options: see `DownloadOptions`. With ``download_id``, a download that failed is continued.
+
+        Returns:
+            The files, in order of time.
+
+        Raises:
+            ConfigurationError: the range is empty or needs more downloads than a month has, or the file exists.
+            DownloadFailed: the file was not received; ``download_id`` can still be used.
+            NoResponse, OutcomeUnknown: no id was received, and a download of this month may be used up.
+        """
+        return await self._downloads.download("trades", start_time, end_time, to, **options)
+
+    async def download_orders(
+        self,
+        start_time: Time | None = None,
+        end_time: Time | None = None,
+        *,
+        to: str | PathLike[str],
+        **options: Unpack[DownloadOptions],
+    ) -> tuple[DownloadedFile, ...]:
+        """Have a file with all USD-M orders prepared, wait for it, and save it; see `download_trades`.
+
+        **This uses up one of 10 downloads a month** for each year of the range or part of a year.
+        """
+        return await self._downloads.download("orders", start_time, end_time, to, **options)
+
+    async def download_income(
+        self,
+        start_time: Time | None = None,
+        end_time: Time | None = None,
+        *,
+        to: str | PathLike[str],
+        **options: Unpack[DownloadOptions],
+    ) -> tuple[DownloadedFile, ...]:
+        """Have a file with all USD-M income rows prepared, wait for it, and save it; see `download_trades`.
+
+        **This uses up one of 5 downloads a month** for each year of the range or part of a year.
+        """
+        return await self._downloads.download("income", start_time, end_time, to, **options)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
+from binance_pm.history.export import ExportedFile, ExportProgress, export
 from binance_pm.history.pages import PageProgress, Pages, Position
 from binance_pm.history.plan import HistoryPlan
 from binance_pm.history.query import query_of
 
-__all__ = ["HistoryPlan", "PageProgress", "Pages", "Position", "paginate"]
+__all__ = ["ExportProgress", "ExportedFile", "HistoryPlan", "PageProgress", "Pages", "Position", "export", "paginate"]
 
 P = ParamSpec("P")
 Row = TypeVar("Row")

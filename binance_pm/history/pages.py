@@ -86,6 +86,11 @@ class Pages(Generic[Row]):
         self._missing_before: int | None = None
 
     @property
+    def query(self) -> Query:
+        """The list that is read."""
+        return self._query
+
+    @property
     def position(self) -> Position | None:
         """Where reading goes on behind the last row that was handed out; None before the first page."""
         place = self._reached()

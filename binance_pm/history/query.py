@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -63,6 +63,14 @@ class Query:
     def info(self) -> CallInfo:
         """The call, for errors."""
         return CallInfo(self.endpoint.name, self.client.label, self.client.key_id)
+
+    @property
+    def row_type(self) -> type[msgspec.Struct]:
+        """The Struct of a row."""
+        returns = self.endpoint.returns
+        rows = get_type_hints(returns)["rows"] if isinstance(self.page, ByPage) else returns
+        [row] = get_args(rows)
+        return row
 
     @property
     def digest(self) -> str:

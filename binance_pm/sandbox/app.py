@@ -9,9 +9,10 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Host, Mount, Route
 
 from binance_pm.sandbox.faults import Fault
+from binance_pm.sandbox.file_server import LOCAL_HOST, FileArrival
 from binance_pm.sandbox.messages import Reply, Request
 from binance_pm.sandbox.views import recorded_fields
 
@@ -43,6 +44,7 @@ def create_app(exchange: Exchange) -> Starlette:
     """
     return Starlette(
         routes=[
+            Host(LOCAL_HOST, create_file_app(exchange)),
             Route("/sandbox/state", _show_state(exchange)),
             Route("/sandbox/faults", _arm(exchange), methods=["POST"]),
             Route("/sandbox/faults", _disarm(exchange), methods=["DELETE"]),
@@ -51,6 +53,22 @@ def create_app(exchange: Exchange) -> Starlette:
             Mount("/", _answer(exchange)),
         ]
     )
+
+
+def create_file_app(exchange: Exchange) -> ASGIApp:
+    """Return the ASGI application of the file server of an exchange."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        http = HttpRequest(scope, receive)
+        request = FileArrival(
+            method=http.method,
+            path=http.scope["path"],
+            query=http.scope["query_string"].decode("latin-1"),
+            headers=dict(http.headers),
+        )
+        await _deliver(await exchange.fetch_file(request), scope, receive, send)
+
+    return answer
 
 
 def _show_state(exchange: Exchange) -> Handler:
@@ -106,12 +124,16 @@ def _set_prices(exchange: Exchange) -> Handler:
 def _answer(exchange: Exchange) -> ASGIApp:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         reply = await exchange.handle(await _request(HttpRequest(scope, receive)))
-        if reply.drop:
-            await _drop(scope, receive)
-            return
-        await _send(reply, send)
+        await _deliver(reply, scope, receive, send)
 
     return answer
+
+
+async def _deliver(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+    if reply.drop:
+        await _drop(scope, receive)
+    else:
+        await _send(reply, send)
 
 
 async def _request(http: HttpRequest) -> Request:

@@ -16,6 +16,7 @@ import msgspec
 from binance_pm.sandbox import facts, past, rules
 from binance_pm.sandbox.account import SimulatedAccount, make_accounts
 from binance_pm.sandbox.faults import Fault, FaultQueue
+from binance_pm.sandbox.file_server import FileArrival, FileServer
 from binance_pm.sandbox.handlers import HANDLERS, Context
 from binance_pm.sandbox.limits import Counter, Limits
 from binance_pm.sandbox.market import SYMBOLS, Market
@@ -51,10 +52,12 @@ class Exchange:
             out.
         newest_rows: whether a window with more rows than a response shows the newest of them; the oldest otherwise.
             What the real exchange shows is not documented.
+        download_seconds: how long the exchange needs to make the file of a download.
 
     Attributes:
         accounts: the accounts, in the order in which they were generated or given.
         market: calculates prices.
+        files: the server of the files of downloads.
         connections: the open connections of its servers, one collection for each server.
 
     Raises:
@@ -74,11 +77,13 @@ class Exchange:
         liquidation: bool = True,
         all_symbols: bool = False,
         newest_rows: bool = False,
+        download_seconds: float = 30.0,
     ) -> None:
         self.accounts: list[SimulatedAccount] = (
             make_accounts(accounts, seed=seed) if isinstance(accounts, int) else list(accounts)
         )
         self.market: Market = Market(seed=seed, start=clock(), fall_seconds=fall_seconds)
+        self.files: FileServer = FileServer(download_seconds)
         self.connections: list[Collection[object]] = []
         self._clock = clock
         self._sleep = sleep
@@ -250,6 +255,18 @@ class Exchange:
         arrival.status = None if reply.drop else reply.status
         return reply
 
+    async def fetch_file(self, request: FileArrival) -> Reply:
+        """Return the file that a link leads to, changed by the fault for exactly this path."""
+        with self._lock:
+            self.files.requests.append(request)
+            fault = self._armed.take(request.method, request.path, (), exact=True)
+        await self._pause(fault.delay)
+        with self._lock:
+            downloads = [one for state in self._states.values() for one in state.settings.downloads.values()]
+            reply = self.files.reply(request, downloads, self.now())
+        await self._pause(fault.delay_after)
+        return fault.apply(reply)
+
     def _arrive(self, request: Request) -> tuple[Arrival, Fault]:
         owner = self._keys.get(request.api_key)
         label = owner.account.label if owner else None
@@ -333,7 +350,7 @@ class Exchange:
         hidden_for: float = 0.0,
     ) -> Fields | list[Fields]:
         state = None if account is None else self._up_to_date(account, now)
-        return HANDLERS[name](Context(parameters, now, self.market, state, hidden_for=hidden_for))
+        return HANDLERS[name](Context(parameters, now, self.market, state, hidden_for=hidden_for, downloads=self.files))
 
     def _up_to_date(self, account: SimulatedAccount, now: float) -> AccountState:
         self._run_delayed(now)

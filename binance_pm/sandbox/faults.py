@@ -37,6 +37,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     * a slow exchange: ``Fault(delay=10)``; a slow response: ``Fault(delay_after=10)``
     * a lost request: ``Fault(drop=True, effect=False)``; a lost response: ``Fault(drop=True)``
     * a response that ends after 10 bytes: ``Fault(cut=10)``
+    * a file of a download that breaks off: ``Fault(path="/um-trade.csv", cut=10)``; a path of the file server has to be
+      given in full
     * a clock 2 s fast: ``Fault(skew=2)``
     * other programs on the same IP: ``Fault(external_usage={"papi": 0.3})``
 
@@ -176,10 +178,17 @@ class FaultQueue:
         """Remove all faults."""
         self._left.clear()
 
-    def take(self, method: str, path: str, names: tuple[str, ...]) -> Fault:
-        """Return the fault for this request and count it down; ``NO_FAULT`` if none matches."""
+    def take(self, method: str, path: str, names: tuple[str, ...], *, exact: bool = False) -> Fault:
+        """Return the fault for this request and count it down; ``NO_FAULT`` if none matches.
+
+        Args:
+            method: the method of the request.
+            path: its path.
+            names: the names of its account.
+            exact: leave out faults that apply to all paths.
+        """
         for place, (fault, left) in enumerate(self._left):
-            if fault.matches(method, path, names):
+            if fault.matches(method, path, names) and (not exact or fault.path == path):
                 self._left[place : place + 1] = [] if left == 1 else [(fault, left and left - 1)]
                 return fault
         return NO_FAULT

@@ -15,10 +15,12 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from binance_pm.sandbox.app import DROP, create_app
+from binance_pm.sandbox.app import DROP, create_app, create_file_app
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Collection, Generator
+
+    from starlette.types import ASGIApp
 
     from binance_pm.sandbox.exchange import Exchange
 
@@ -37,8 +39,8 @@ def serve(
 ) -> Generator[str]:
     """Serve an exchange from a background thread until the block ends.
 
-    The server listens when the block begins. When the block ends, all connections are closed at once, even during a
-    request.
+    The server listens when the block begins, and so does a second one on a free port, for the files of downloads. When
+    the block ends, all connections are closed at once, even during a request.
 
     Args:
         exchange: the exchange to serve. The block may control and read it meanwhile.
@@ -53,13 +55,20 @@ def serve(
         OSError: the address cannot be used, usually because the port is in use.
         ValueError: other machines could reach the address.
     """
-    with _listen(host, port, beyond_loopback=beyond_loopback) as listener:
-        address, port = listener.getsockname()[:2]
-        with (
-            start_blocking_portal("asyncio") as portal,
-            portal.wrap_async_context_manager(_serving(exchange, listener)),
-        ):
-            yield f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    with (
+        _listen(host, port, beyond_loopback=beyond_loopback) as listener,
+        _listen(host, 0, beyond_loopback=beyond_loopback) as for_files,
+        start_blocking_portal("asyncio") as portal,
+        portal.wrap_async_context_manager(_serving(create_app(exchange), listener, exchange.connections)),
+        portal.wrap_async_context_manager(_serving(create_file_app(exchange), for_files, [])),
+    ):
+        exchange.files.place = _place_of(for_files)
+        yield f"http://{_place_of(listener)}"
+
+
+def _place_of(listener: socket.socket) -> str:
+    address, port = listener.getsockname()[:2]
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _listen(host: str, port: int, *, beyond_loopback: bool) -> socket.socket:
@@ -79,9 +88,11 @@ def _listen(host: str, port: int, *, beyond_loopback: bool) -> socket.socket:
 
 
 @asynccontextmanager
-async def _serving(exchange: Exchange, listener: socket.socket) -> AsyncGenerator[None]:
+async def _serving(
+    app: ASGIApp, listener: socket.socket, connections: list[Collection[object]]
+) -> AsyncGenerator[None]:
     config = Config(
-        create_app(exchange),
+        app,
         interface="asgi3",
         lifespan="off",
         ws="none",
@@ -92,13 +103,13 @@ async def _serving(exchange: Exchange, listener: socket.socket) -> AsyncGenerato
     config.load()
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(lambda: _protocol(config, state), sock=listener)
-    exchange.connections.append(state.connections)
+    connections.append(state.connections)
     try:
         yield
     finally:
         server.close()
         await _hang_up(state)
-        exchange.connections.remove(state.connections)
+        connections.remove(state.connections)
 
 
 def _protocol(config: Config, state: ServerState) -> H11Protocol:

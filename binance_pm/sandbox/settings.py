@@ -16,12 +16,23 @@ LISTEN_KEY_SECONDS = 3600
 
 
 class Download(msgspec.Struct, frozen=True, kw_only=True):
-    """A download that was ordered."""
+    """A file that was ordered."""
 
     download_id: str
     kind: str
-    ordered: float
-    """Seconds since the epoch."""
+    """``trade``, ``order`` or ``income``."""
+    token: str
+    """The part of the link that is a secret."""
+    ready: float
+    """When the file is made, in seconds since the epoch."""
+    expires: float
+    """When the link ends, in seconds since the epoch."""
+    content: bytes
+
+    @property
+    def path(self) -> str:
+        """The path on the file server."""
+        return f"/um-{self.kind}.csv"
 
 
 class RepaymentRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,9 +102,10 @@ class Settings:
         """End the listen key."""
         self._listen_until = 0.0
 
-    def order_download(self, kind: str, now: float) -> Download:
-        """Order a download."""
-        number = 546_975_389_218_332_000 + len(self.downloads)
-        row = Download(download_id=str(number), kind=kind, ordered=now)
+    def order_download(self, kind: str, *, ready: float, expires: float, content: bytes) -> Download:
+        """Order a file."""
+        number = str(546_975_389_218_332_000 + len(self.downloads))
+        token = sha512(f"{self._holder}:download:{number}".encode()).hexdigest()[:48]
+        row = Download(download_id=number, kind=kind, token=token, ready=ready, expires=expires, content=content)
         self.downloads[row.download_id] = row
         return row

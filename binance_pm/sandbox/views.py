@@ -10,7 +10,7 @@ from binance_pm.sandbox.market import amount
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from binance_pm.sandbox.records import AmendmentRecord, OrderRecord, TradeRecord
+    from binance_pm.sandbox.records import AmendmentRecord, IncomeRow, OrderRecord, TradeRecord
 
 Fields = dict[str, Any]
 
@@ -105,6 +105,20 @@ def trade_fields(trade: TradeRecord, order: OrderRecord) -> Fields:
     if contract.size is None:
         return fields | {"quoteQty": amount(value)}
     return fields | {"pair": contract.pair, "marginAsset": contract.settled_in, "baseQty": amount(value)}
+
+
+def income_fields(row: IncomeRow) -> Fields:
+    """Return a change of a futures wallet."""
+    return {
+        "symbol": row.symbol,
+        "incomeType": row.kind,
+        "income": amount(row.amount),
+        "asset": row.asset,
+        "info": row.kind,
+        "time": row.time,
+        "tranId": str(row.transaction),
+        "tradeId": row.trade,
+    }
 
 
 def amendment_fields(change: AmendmentRecord, order: OrderRecord) -> Fields:

@@ -19,10 +19,8 @@ What this engine adds to httpcore, and the guarantee that needs it:
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,6 +45,7 @@ from binance_pm.transport.http import (
 )
 from binance_pm.transport.httpcore import HttpcoreConnection, IdleConnections, Network, UnreadResponse
 from binance_pm.transport.reason import CONNECTING, HANDSHAKE, Progress, not_connected, proxy_refusal
+from binance_pm.transport.redaction import hidden_in_logs, redact_logs
 from binance_pm.transport.sockets import Descriptors
 from binance_pm.transport.tls import source_of_settings, tls_settings
 
@@ -109,8 +108,7 @@ class HttpxTransport:
         }
         # httpx's own transport reports when it writes; a caller's client, or a transport derived from httpx's, may not.
         self._traced: Final = http is None or type(http) is httpx.AsyncHTTPTransport
-        for name in _LOGGERS:
-            logging.getLogger(name).addFilter(_redact)
+        redact_logs()
 
     async def send(self, request: HttpRequest, departing: Callable[[], None]) -> HttpResponse:
         """See `Transport.send`."""
@@ -165,6 +163,43 @@ class HttpxTransport:
             return await self._send(request, trace, scope, _through(http))
         finally:
             await transport.aclose()
+
+    @asynccontextmanager
+    async def stream(self, request: HttpRequest) -> AsyncGenerator[UnreadResponse]:
+        """Send a request for a file, and provide the response while its body arrives.
+
+        The total timeout does not apply. No log record shows the target of the request.
+
+        Raises:
+            SendFailed: no response, or, when the pieces are read, no complete body.
+        """
+        proxy = None if self._own is not None else self._proxy_of(request.origin)
+        if proxy is not None and not request.origin.startswith("https:"):
+            raise not_connected(_place_of(request.origin), f"plain http would show the link to the proxy {proxy.place}")
+        trace = _Trace(_ignore, request.origin, proxy, self._settings, None if self._own else self._descriptors)
+        with hidden_in_logs(request.target()):
+            async with self._handle_of_file(request) as handle:
+                response = await _opened(handle, request, {"timeout": self._timeout, "trace": trace}, trace)
+                try:
+                    yield response._replace(pieces=_pieces(response, trace))
+                finally:
+                    with anyio.CancelScope(shield=True), suppress(Exception):
+                        await response.aclose()
+
+    @asynccontextmanager
+    async def _handle_of_file(self, request: HttpRequest) -> AsyncGenerator[_Handle]:
+        """Provide what sends one request: the caller's client, a mock, or a connection of its own."""
+        if self._own is not None:
+            yield self._own
+        elif mocks.replaced():
+            async with httpx.AsyncClient(verify=self._tls or True, trust_env=False) as http:
+                yield _through(http)
+        else:
+            connection = await self._connections.get((request.origin, ""))
+            try:
+                yield connection.handle
+            finally:
+                await self._connections.end(connection)
 
     async def _find_place(self) -> None:
         if self._places.value:
@@ -333,6 +368,35 @@ class _Trace:
 _TUNNEL: Final = "no tunnel opened"
 
 
+def _ignore() -> None:
+    """Do nothing when a request for a file leaves: it has no weight, and may be sent again."""
+
+
+async def _opened(handle: _Handle, request: HttpRequest, extensions: dict[str, Any], trace: _Trace) -> UnreadResponse:
+    """Return the response to a request for a file, its body unread."""
+    try:
+        return await handle(request, extensions)
+    except SendFailed as failure:
+        clear_locals(failure)
+        raise
+    except Exception as error:  # noqa: BLE001 - a caller's transport may fail in any way
+        failure = _failure(error, trace)
+    finally:
+        await trace.hang_up()
+    raise failure
+
+
+async def _pieces(response: UnreadResponse, trace: _Trace) -> AsyncGenerator[bytes]:
+    """Return the pieces of a body; a failure says nothing of the link."""
+    try:
+        async for piece in response.pieces:
+            yield piece
+        return
+    except Exception as error:  # noqa: BLE001 - a caller's transport may fail in any way
+        failure = _failure(error, trace)
+    raise failure
+
+
 def _place_of(origin: str) -> str:
     return origin.partition("://")[2]
 
@@ -410,17 +474,6 @@ _WORDS: Final[dict[str, str]] = {
     "RemoteProtocolError": "the connection was closed, or the response was not HTTP",
     "DecodingError": "the response could not be decompressed",
 }
-
-_LOGGERS: Final = ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.socks")
-_SECRETS: Final = re.compile(r"(signature=)[^&\s'\"]+|(auth=)\([^)]*\)")
-
-
-def _redact(record: logging.LogRecord) -> bool:
-    """Remove signatures and proxy passwords from the log records of httpx and httpcore; drop no record."""
-    message = record.getMessage()
-    if _SECRETS.search(message):
-        record.msg, record.args = _SECRETS.sub(lambda found: f"{found[1] or found[2]}…", message), ()
-    return True
 
 
 def asgi_transport(app: Any) -> httpx.AsyncBaseTransport:

@@ -46,6 +46,7 @@ UNPINNED: Final[Mapping[str, str]] = {
     ", with args": "stands in an error of Redis, and is cut off",
     "No scrape can be accepted: \0": "needs a machine without file descriptors: integration/metrics/test_server.py",
     "A message of the shared budget failed.": "a fault of the package itself: unit/budget/test_store_worker.py",
+    "plain http would show the link to the proxy \0": "the exchange is refused before, for the same reason",
     "the transport was closed before the response was complete": "a session says itself that it was closed",
 }
 """Messages without a scenario, as in the source, and why."""

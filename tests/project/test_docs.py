@@ -107,7 +107,7 @@ def shape(text: str) -> list[str]:
 @pytest.fixture
 def pm() -> Generator[Sandbox, None, None]:
     """Start a local exchange on a socket."""
-    with running_sandbox() as running:
+    with running_sandbox(download_seconds=0) as running:
         yield running
 
 

@@ -30,16 +30,17 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 
 _ORDER = """
 version extras files enums limits hosts amounts finite quick_check rows decoding wire signing client_ids settings clock
-wakeup listeners transport resolution errors environment arguments egress redis_client budget page classify retry
-descriptions paging argument_types endpoint declaration api attempt_event session journal_file journal call resolve
-base_client client history fleet metrics stream doctor sandbox testing pytest_plugin cli __main__
+wakeup listeners transport resolution downloads errors environment arguments egress redis_client budget page classify
+retry descriptions paging argument_types endpoint declaration api attempt_event session journal_file journal call
+resolve downloading base_client client history fleet metrics stream doctor sandbox testing pytest_plugin cli __main__
 """
 # A part may import those before it, and its own modules.
 ORDER = _ORDER.split()
 
 CORE = {"anyio", "msgspec", "sniffio"}
 _EXTRAS = """
-cryptography cyclopts httptools keyring prometheus_client pytest redis rich starlette textual trio uvicorn uvloop
+cryptography cyclopts httptools keyring prometheus_client pyarrow pytest redis rich starlette textual trio uvicorn
+uvloop
 """
 EXTRAS = set(_EXTRAS.split())
 
@@ -120,6 +121,7 @@ def test_declarations_import_little(file: str) -> None:
         "api",
         "client_ids",
         "declaration",
+        "downloads",
         "endpoint",
         "enums",
         "limits",

@@ -8,6 +8,7 @@ import pickle
 import re
 import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +22,10 @@ from binance_pm.errors import (
     ClockSkewError,
     ConfigurationError,
     ConnectError,
+    DownloadFailed,
     ExchangeError,
     GateClosed,
+    HistoryIncomplete,
     InvalidResponse,
     IpBanned,
     JournalError,
@@ -61,6 +64,8 @@ MAKE: dict[type[PortfolioMarginError], Callable[[CallInfo], PortfolioMarginError
     NotDone: lambda call: NotDone(call, "it happened", status=503, code=-1008),
     OutcomeUnknown: lambda call: OutcomeUnknown(call, "it happened", status=500),
     InvalidResponse: lambda call: InvalidResponse(call, "it happened", status=200),
+    HistoryIncomplete: lambda call: HistoryIncomplete(call, "it happened", advice="Begin later."),
+    DownloadFailed: lambda call: DownloadFailed(call, "it happened", download_id="1", path=Path("trades.csv")),
 }
 
 UNCERTAIN = {NoResponse, OutcomeUnknown, InvalidResponse}
@@ -72,6 +77,8 @@ SENT = UNCERTAIN | {
     RateLimited,
     IpBanned,
     NotDone,
+    DownloadFailed,
+    HistoryIncomplete,
 }
 
 

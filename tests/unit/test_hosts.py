@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url
+from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url, counted_url, split_link
 
 EXCHANGE = [f"https://{name}.binance.com" for name in ("papi", "api", "api1", "api2", "api3", "api4")]
 LOCAL = [
@@ -280,3 +280,51 @@ def test_numbered_hosts_are_counted_as_one() -> None:
     others = [PAPI_URL, SAPI_URL, "http://127.0.0.1:8000"]
 
     assert (counted, [counted_url(url) for url in others]) == ({SAPI_URL}, others)
+
+
+@pytest.mark.parametrize(
+    ("link", "origin", "target"),
+    [
+        ("files.example/a.csv?X-Sig=1%2F&b", "https://files.example", "/a.csv?X-Sig=1%2F&b"),
+        ("https://Files.Example:8443/a#part", "https://files.example:8443", "/a"),
+        ("https://www.binance.com/", "https://www.binance.com", "/"),
+        ("https://bucket.s3.amazonaws.com?X-Amz-Signature=1", "https://bucket.s3.amazonaws.com", "/?X-Amz-Signature=1"),
+    ],
+)
+def test_a_link_is_split(link: str, origin: str, target: str) -> None:
+    """A link without a scheme is https; the target is what the server is sent."""
+    assert split_link(link, local=False, refused=PAPI_URL) == (origin, target)
+
+
+@pytest.mark.parametrize("local", [False, True])
+@pytest.mark.parametrize(
+    "link",
+    [
+        *(f"{url}/secret" for url in EXCHANGE),
+        "https://papi.binance.com./secret",
+        "https://PAPI.binance.com/secret",
+        "papi.binance.com/secret",
+        "https://proxy.example/secret",
+        "http://files.example/secret",
+        "https://user@files.example/secret",
+        "https://files.example\\@papi.binance.com/secret",
+        "https://files.example/a b",
+        "https://",
+        "",
+        "file:///etc/passwd",
+        "ftp://files.example/secret",
+    ],
+)
+def test_a_link_to_a_wrong_place_is_refused(link: str, local: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """No error shows what follows the host."""
+    with pytest.raises(ValueError, match=r"^the link ") as caught:
+        split_link(link, local=local, refused="https://proxy.example")
+    assert "secret" not in str(caught.value)
+
+
+def test_files_of_a_local_exchange_are_on_this_machine() -> None:
+    """Plain http is allowed, and only then; the exchange's own origin is not."""
+    assert split_link("127.0.0.1:81/a", local=True, refused="http://127.0.0.1") == ("http://127.0.0.1:81", "/a")
+    for link, local in (("http://127.0.0.1:81/a", False), ("https://127.0.0.1/a", False), ("127.0.0.1/a", True)):
+        with pytest.raises(ValueError, match=r"^the link "):
+            split_link(link, local=local, refused="http://127.0.0.1")

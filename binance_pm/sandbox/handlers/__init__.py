@@ -9,6 +9,7 @@ from __future__ import annotations
 from binance_pm.sandbox.handlers import (
     accounts,
     conditional_orders,
+    downloads,
     futures,
     futures_orders,
     income,
@@ -22,6 +23,7 @@ from binance_pm.sandbox.handlers.registry import HANDLERS, Context, Fields
 _TOPICS = (
     accounts,
     conditional_orders,
+    downloads,
     futures,
     futures_orders,
     income,

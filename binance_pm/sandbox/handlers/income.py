@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles_futures
 from binance_pm.sandbox.history import TRADE_DAYS, page, shown
-from binance_pm.sandbox.market import amount
+from binance_pm.sandbox.views import income_fields
 
 if TYPE_CHECKING:
     from binance_pm.sandbox.contracts import Product
@@ -28,16 +28,5 @@ def income(context: Context, product: Product) -> list[Fields]:
         for row in shown(context.state.wallet.income[product], context.time, days=days)
         if start <= row.time <= end and symbol in (None, row.symbol) and kind in (None, row.kind)
     ]
-    return [
-        {
-            "symbol": row.symbol,
-            "incomeType": row.kind,
-            "income": amount(row.amount),
-            "asset": row.asset,
-            "info": row.kind,
-            "time": row.time,
-            "tranId": str(row.transaction),
-            "tradeId": row.trade,
-        }
-        for row in page(rows, context.limit(100, 1000), is_forward=not context.state.shows_newest)
-    ]
+    shown_rows = page(rows, context.limit(100, 1000), is_forward=not context.state.shows_newest)
+    return [income_fields(row) for row in shown_rows]

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from binance_pm.sandbox import facts, order_errors
+from binance_pm.sandbox.file_server import FileServer
 from binance_pm.sandbox.messages import Refusal
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Context:
         now: seconds since the epoch by the exchange's clock.
         market: prices.
         hidden_until: queries do not find an order that this request places before this time.
+        downloads: where links of files lead.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class Context:
         state: AccountState | None = None,
         *,
         hidden_for: float = 0.0,
+        downloads: FileServer | None = None,
     ) -> None:
         self.parameters = parameters
         self.now = now
         self.market = market
         self.hidden_until: float = now + hidden_for
+        self.downloads = downloads or FileServer()
         self._state = state
 
     @property

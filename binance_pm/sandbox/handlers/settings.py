@@ -1,11 +1,11 @@
-"""Listen keys, downloads, and the settings and collateral of Portfolio Margin Pro."""
+"""Listen keys, and the settings and collateral of Portfolio Margin Pro."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
 from binance_pm.sandbox import facts, order_errors
-from binance_pm.sandbox.handlers.registry import DAY, HANDLERS, Context, Fields, handles
+from binance_pm.sandbox.handlers.registry import Context, Fields, handles
 from binance_pm.sandbox.loans import BORROWABLE
 from binance_pm.sandbox.market import MAJORS, amount
 from binance_pm.sandbox.messages import Refusal
@@ -13,13 +13,6 @@ from binance_pm.sandbox.records import ZERO
 from binance_pm.sandbox.valuation import collateral_rate
 
 _SUCCESS: Fields = {"msg": "success"}
-_YEAR = 366 * DAY
-_MONTH_SECONDS = 30 * 24 * 3600
-_READY_SECONDS = 30
-"""How long the exchange needs to make a download."""
-_LINK_SECONDS = 24 * 3600
-# How often a month each download may be ordered.
-_DOWNLOADS = {"trade": 5, "order": 10, "income": 5}
 _LOWEST_LEVEL, _HIGHEST_LEVEL = Decimal("1.1"), Decimal("2.0")
 _TIER_CAP = Decimal(1_000_000)
 _ASSETS = ("USDT", "USDC", *MAJORS)
@@ -47,40 +40,6 @@ def close_listen_key(context: Context) -> Fields:
         raise Refusal(order_errors.NO_LISTEN_KEY)
     context.state.settings.close_listen_key()
     return {}
-
-
-def _order_download(context: Context, kind: str) -> Fields:
-    context.window(_YEAR)
-    settings, most = context.state.settings, _DOWNLOADS[kind]
-    settings.count(f"download-{kind}", context.now, most=most, seconds=_MONTH_SECONDS, span="a month")
-    row = settings.order_download(kind, context.now)
-    return {"avgCostTimestampOfLast30d": _READY_SECONDS * 1000, "downloadId": row.download_id}
-
-
-def _download_link(context: Context, kind: str) -> Fields:
-    row = context.state.settings.downloads.get(context.parameters["downloadId"])
-    if row is None or row.kind != kind:
-        raise Refusal(facts.INVALID_PARAMETER, name="downloadId")
-    is_ready = context.now >= row.ordered + _READY_SECONDS
-    until = row.ordered + _READY_SECONDS + _LINK_SECONDS
-    return {
-        "downloadId": row.download_id,
-        "status": "completed" if is_ready else "processing",
-        "url": f"www.binance.example/download/{row.download_id}" if is_ready else "",
-        "s3Link": None,
-        "notified": is_ready,
-        "expirationTimestamp": int(until * 1000) if is_ready else -1,
-        "isExpired": (context.now >= until or None) if is_ready else None,
-    }
-
-
-def _register(kind: str) -> None:
-    HANDLERS[f"um.{kind}_download_id"] = lambda context: _order_download(context, kind)
-    HANDLERS[f"um.{kind}_download_link"] = lambda context: _download_link(context, kind)
-
-
-for _kind in _DOWNLOADS:
-    _register(_kind)
 
 
 @handles("pro.delta_mode")
