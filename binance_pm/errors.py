@@ -18,7 +18,7 @@
         * NotDone             the exchange failed and says that nothing was executed
         * OutcomeUnknown      the exchange failed and cannot say: ask by client order id
     * InvalidResponse         the response is not what the endpoint promises
-    * HistoryIncomplete       the exchange cannot show all rows of a history, so reading it stops
+    * HistoryIncomplete       a history cannot be read or saved completely, so it ends
     * DownloadFailed          the file of a download was not received; its id can still be used
 
 Every message gives the endpoint, what happened, whether the request was sent, whether it may have been executed, and
@@ -394,7 +394,7 @@ class DownloadFailed(PortfolioMarginError):
 
 
 class HistoryIncomplete(PortfolioMarginError):
-    """The exchange cannot show all rows of a history: reading it stops before a row is left out."""
+    """A history cannot be read or saved completely: it ends before a row is left out."""
 
     sent = True
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeVar
 import anyio
 import msgspec
 
-from binance_pm.errors import CallInfo, ConfigurationError
+from binance_pm.errors import CallInfo, ConfigurationError, HistoryIncomplete
 from binance_pm.extras import installation
 from binance_pm.files import publish, refuse_existing
 from binance_pm.history.checkpoints import GrowingFile
@@ -80,6 +80,7 @@ async def export(
 
     Raises:
         ConfigurationError: the suffix, the name or what an earlier run left does not fit; or an extra is missing.
+        HistoryIncomplete: the exchange cannot show all rows, or an amount does not fit into a Parquet column.
         PortfolioMarginError: a call failed. What was written can be continued.
         OSError: the file cannot be written. What was written can be continued.
     """
@@ -210,7 +211,8 @@ async def _convert(file: GrowingFile, target: Path, columns: tuple[Column, ...],
         await to_thread(converted.close)
         is_complete = True
     except ValueError as error:
-        raise ConfigurationError(_info(pages.query), str(error)) from None
+        advice = f"All rows are in {file.partial}, which is JSON Lines. Export to a .jsonl or .csv file instead."
+        raise HistoryIncomplete(_info(pages.query), str(error), advice=advice) from None
     finally:
         if not is_complete:
             converted.discard()

@@ -68,9 +68,7 @@ class ParquetFile:
         try:
             return self._arrow.array(values, kind)
         except (self._arrow.ArrowInvalid, OverflowError):
-            raise ValueError(
-                f"a value of the column {column.name} does not fit into {kind}: choose another format"
-            ) from None
+            raise ValueError(f"a value of the column {column.name} does not fit into {kind}") from None
 
     def _types(self) -> dict[ColumnKind, Any]:
         arrow = self._arrow

@@ -19,7 +19,7 @@ import anyio
 import msgspec
 import pytest
 
-from binance_pm import ConfigurationError, RequestRejected
+from binance_pm import ConfigurationError, HistoryIncomplete, RequestRejected
 from binance_pm.history import ExportedFile, ExportProgress, export
 from tests.support.many_trades import (
     DAMAGES,
@@ -109,7 +109,7 @@ def test_an_amount_that_parquet_cannot_hold_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "trades.parquet"
     exchange = ManyTrades(3, row=lambda number: row_of(number) | {"price": "0.1234567890123456789"})
 
-    with pytest.raises(ConfigurationError, match="price"):
+    with pytest.raises(HistoryIncomplete, match="price"):
         save(path, exchange)
     assert names(path) == ["trades.parquet.partial", "trades.parquet.position"]
 
