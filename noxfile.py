@@ -197,13 +197,20 @@ def readme(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What a call costs here beside other clients, then a refresh, a scrape, a start; with --quick calls alone."""
+    """What a call costs here beside other clients, then a refresh, a scrape, a start; with --quick calls alone.
+
+    With --write, the figures of calls go into the documentation and the list of targets.
+    """
     install(session, "-e", ".[all]", *group("bench"))
+    quick = [option for option in session.posargs if option != "--write"]
+    if "--write" in session.posargs:
+        session.run("python", "-m", "tests.benchmarks.record", *quick)
+        return
     for module in ("speed", "footprint"):
-        session.run("python", "-m", f"tests.benchmarks.{module}", *session.posargs)
-    calls = ("call_cost", "stall")
+        session.run("python", "-m", f"tests.benchmarks.{module}", *quick)
+    calls = ("call_cost", "stall", "layers")
     others = ("dashboard", "scrape_cost", "first_picture")
-    for module in calls if session.posargs else calls + others:
+    for module in calls if quick else calls + others:
         session.run("python", "-m", f"tests.benchmarks.{module}")
 
 

@@ -35,15 +35,17 @@ def checked(name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         # Annotations may use names that are defined below the function, and resolving them would slow down importing.
+        # Those of arguments that are not given may name a library that is not needed.
+        signature = functools.cache(lambda: inspect.signature(function))
+
         @functools.cache
-        def known() -> tuple[inspect.Signature, Mapping[str, Any]]:
-            return inspect.signature(function), hints_of(function)
+        def hint(parameter: str) -> Any:
+            return hint_of(function, parameter)
 
         def look(*args: object, **kwargs: object) -> None:
-            signature, hints = known()
-            arguments = signature.bind(*args, **kwargs).arguments
-            for parameter in arguments.keys() & hints.keys():
-                check(parameter, arguments[parameter], hints[parameter])
+            for parameter, value in signature().bind(*args, **kwargs).arguments.items():
+                if signature().parameters[parameter].kind not in _VARIADIC:
+                    check(parameter, value, hint(parameter))
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -91,18 +93,14 @@ def check(name: str, value: object, hint: Any) -> None:
         raise _WrongTypeError(f"{name} is {_shown(value, hint)}: give {_words(hint)}")
 
 
-def hints_of(function: Callable[..., object]) -> Mapping[str, Any]:
-    """Return the types of a function's parameters, by name."""
+def hint_of(function: Callable[..., object], parameter: str) -> Any:
+    """Return the type of a function's parameter; Any if none is declared."""
     function = inspect.unwrap(function)
-    annotations = {
-        name: annotation
-        for name, annotation in inspect.get_annotations(function).items()
-        if name != "return" and inspect.signature(function).parameters[name].kind not in _VARIADIC
-    }
+    annotations = {parameter: inspect.get_annotations(function).get(parameter, Any)}
     late: dict[str, Any] = {}
     while True:
         try:
-            return get_type_hints(SimpleNamespace(__annotations__=annotations), function.__globals__, late)
+            return get_type_hints(SimpleNamespace(__annotations__=annotations), function.__globals__, late)[parameter]
         except NameError as missing:
             # A name that the module loads on demand.
             unknown = str(missing.name)

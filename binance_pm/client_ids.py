@@ -66,4 +66,4 @@ def _random(bits: int) -> int:
 
 
 def _encode(number: int, digits: int) -> str:
-    return "".join(_DIGITS[(number >> shift) & 31] for shift in range(_BITS * (digits - 1), -1, -_BITS))
+    return "".join([_DIGITS[(number >> shift) & 31] for shift in range(_BITS * (digits - 1), -1, -_BITS)])

@@ -136,7 +136,7 @@ class _Declaration:
     Examining a signature takes longer than everything else that importing a module of endpoints does.
     """
 
-    __slots__ = ("bare", "call_options", "endpoint", "facts", "function", "method", "name", "needs_none", "path")
+    __slots__ = ("bare", "call_options", "endpoint", "facts", "function", "method", "name", "path", "required")
 
     def __init__(self, method: Method, path: str, facts: Facts, function: Callable[..., object]) -> None:
         self.method: Final = method
@@ -148,8 +148,8 @@ class _Declaration:
         self.endpoint: Endpoint[Any] | None = None
         self.bare: inspect.Signature | None = None
         """The signature without ``self``."""
-        self.needs_none: bool = False
-        """Whether a call needs no argument."""
+        self.required: frozenset[str] = frozenset()
+        """Parameters without a default."""
         self.call_options: frozenset[str] = frozenset()
         """Parameters that are not sent."""
 
@@ -163,7 +163,7 @@ class _Declaration:
             signature, options = _written_out(self.function)
             self.bare = bare = signature.replace(parameters=list(signature.parameters.values())[1:])
             _check_call_options(self.name, bare, self.facts)
-            self.needs_none = all(parameter.default is not parameter.empty for parameter in bare.parameters.values())
+            self.required = frozenset(name for name, one in bare.parameters.items() if one.default is one.empty)
             self.call_options = CALL_OPTIONS & bare.parameters.keys()
             self.endpoint = _endpoint(self, bare, options)
         return self.endpoint
@@ -176,9 +176,11 @@ class _Declaration:
         """
         endpoint = self.make()
         assert self.bare is not None, "made with the endpoint"  # noqa: S101
-        arguments = self.bare.bind(*args, **kwargs).arguments
-        given = {name: arguments.pop(name) for name in self.call_options if name in arguments}
-        return {endpoint.wire_names[name]: value for name, value in arguments.items()}, given
+        if args or not self.required <= kwargs.keys() <= self.bare.parameters.keys():
+            # This takes as long as signing, and names the wrong argument.
+            kwargs = self.bare.bind(*args, **kwargs).arguments
+        given = {name: kwargs[name] for name in self.call_options if name in kwargs}
+        return {wire: kwargs[name] for name, wire in endpoint.wire_names.items() if name in kwargs}, given
 
 
 class MethodCall(NamedTuple):
@@ -314,8 +316,7 @@ def _declare(method: Method, path: str, facts: Facts, function: F) -> F:
         endpoint = declaration.endpoint or declaration.make()
         if endpoint.deprecated is not None:
             warnings.warn(f"{endpoint.name} is deprecated: {endpoint.deprecated}", DeprecationWarning, stacklevel=2)
-        if declaration.needs_none and not args and not kwargs:
-            # Binding costs as much as signing, and most polls have no arguments.
+        if not args and not kwargs and not declaration.required:
             return await self.call(endpoint, {})
         parameters, given = declaration.parameters_of(args, kwargs)
         if endpoint.one is not None:

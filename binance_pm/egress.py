@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -15,7 +14,6 @@ import sniffio
 from binance_pm.arguments import check_fields
 from binance_pm.environment import ENGINE, environment_engine
 from binance_pm.errors import CallInfo, ConfigurationError
-from binance_pm.extras import installation
 from binance_pm.hosts import is_wildcard
 from binance_pm.transport.http import Timeouts, Transport, TransportSettings
 from binance_pm.transport.mocks import replaced
@@ -78,15 +76,12 @@ class Egress(msgspec.Struct, frozen=True):
             return "it does not support proxies, and proxy or trust_env was given"
         if (loop := sniffio.current_async_library()) != "asyncio":
             return f"it runs on asyncio, and this is {loop}"
-        if find_spec("httptools") is None:
-            return f"httptools is not installed: {installation('fast')}"
         return None
 
     def open(self, engine: Engine) -> Transport:
         """Create the transport of an engine; refuse proxies and certificates of the environment that are unusable."""
         if engine == "direct":
-            # An extra, so it is loaded only when it is used.
-            from binance_pm.transport.direct import DirectTransport  # noqa: PLC0415
+            from binance_pm.transport.direct import DirectTransport  # noqa: PLC0415 - not every session needs it
 
             return DirectTransport(self.settings)
         return self.open_httpx()

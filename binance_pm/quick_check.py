@@ -32,8 +32,11 @@ _STRIDE: Final = 8
 _LONG: Final = b"0" * _STRIDE
 _DIGITS: Final = bytes(48 if character in b"0123456789." else 32 for character in range(256))
 # Below -64. A number with such an exponent may still be within bounds.
-_SMALL_EXPONENT: Final = rb"[0-9.][eE]-0*(?:6[5-9]|[7-9][0-9]|[1-9][0-9]{2})"
-_POINTS: Final = bytes(48 if character in b"0123456789" else character for character in range(256))
+_SMALL_EXPONENT: Final = rb"[0-9][eE]-0*(?:6[5-9]|[7-9][0-9]|[1-9][0-9]{2})"
+_POINTS: Final = bytes(
+    48 if character in b"0123456789" else 101 if character == 69 else character for character in range(256)
+)
+"""Makes every digit a zero, and E an e."""
 _ASCII: Final = bytes(range(128))
 _BESIDE_UNDERSCORE: Final = frozenset(b'0123456789"-.eE')
 
@@ -46,12 +49,13 @@ def surely_plain(body: bytes) -> bool:
         return False
     if not body.isascii() and _has_odd_letters(body):
         return False
-    if (b"e-" in body or b"E-" in body) and re.search(_SMALL_EXPONENT, body):
-        return False
     if body[::_STRIDE].translate(_DIGITS).find(_LONG) >= 0:
         return False
-    # A point without a digit on both sides, or two points in one number.
-    if body.translate(_POINTS).count(b"0.0") != body.count(b"."):
+    zeros = body.translate(_POINTS)
+    # A point without a digit on both sides, or two points in one number; so an exponent follows a digit.
+    if zeros.count(b"0.0") != body.count(b"."):
+        return False
+    if b"0e-" in zeros and re.search(_SMALL_EXPONENT, body):
         return False
     return _UNDERSCORE not in body or not _has_odd_underscores(body)
 
@@ -183,15 +187,16 @@ def _look_at_amounts(structs: list[Any], names: list[str], values: list[Decimal]
         return False
     if not all(map(Decimal.is_finite, values)):
         return False
-    return _PLAIN_PLACES.issuperset(map(Decimal.adjusted, values)) or _write_plainly(structs, names, values)
-
-
-def _write_plainly(structs: list[Any], names: list[str], values: list[Decimal]) -> bool:
-    """Replace the amounts whose text has an exponent; return False if one is too far from 1."""
     places = list(map(Decimal.adjusted, values))
-    if not _PLACES.issuperset(places):
-        return False
+    if not _PLAIN_PLACES.issuperset(places):
+        if not _PLACES.issuperset(places):
+            return False
+        _write_plainly(structs, names, values, places)
+    return True
+
+
+def _write_plainly(structs: list[Any], names: list[str], values: list[Decimal], places: list[int]) -> None:
+    """Replace the amounts whose text has an exponent."""
     width = len(names)
     for at in compress(count(), map(_SMALLEST_PLAIN.__gt__, places)):
         force_setattr(structs[at // width], names[at % width], PLAIN[str(values[at])])
-    return True

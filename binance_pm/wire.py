@@ -30,6 +30,9 @@ Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_9
 
 _SENT = "str, int, bool, Decimal, datetime"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LARGEST = 2**63
+# RFC 3986, 2.3.
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
 # Otherwise the garbage collector would visit every position that a program holds, for tens of milliseconds at a time.
@@ -54,7 +57,7 @@ def encode_query(parameters: Mapping[str, Value | None]) -> str:
         ValueError: a value cannot be sent; the text names the parameter, never the value.
     """
     return "&".join(
-        f"{quote(name, safe='')}={_encode(name, value)}" for name, value in parameters.items() if value is not None
+        [f"{_quote(name, name)}={_encode(name, value)}" for name, value in parameters.items() if value is not None]
     )
 
 
@@ -89,16 +92,16 @@ def decoder(returns: type[T]) -> Callable[[bytes], T]:
 
 def _encode(name: str, value: object) -> str:
     match value:
+        case str():
+            return _quote(name, value)
         case bool():
             return "true" if value else "false"
         case int():
-            return _plain(name, Decimal(int(value)))
+            return _plain(name, Decimal(int(value))) if abs(value) > _LARGEST else str(int(value))
         case Decimal():
             return _plain(name, value)
         case datetime():
             return str(milliseconds(name, value))
-        case str():
-            return _quote(name, value)
         case float():
             raise ValueError(f"{name} is a float, which cannot hold an amount exactly: give Decimal, str or int")
         case _:
@@ -117,6 +120,8 @@ def _plain(name: str, value: Decimal) -> str:
 
 
 def _quote(name: str, value: str) -> str:
+    if _UNRESERVED.issuperset(value):
+        return value
     try:
         return quote(value, safe="")
     except UnicodeEncodeError as error:

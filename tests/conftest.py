@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from pathlib import Path
 
@@ -79,9 +78,9 @@ def interruptible() -> Generator[None, None, None]:
 
 @pytest.fixture(params=["httpx", "direct"])
 def each_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What sessions choose by themselves: the engine of the extra `fast`, and the other where it is not installed."""
+    """The engine of sessions that name none: the direct engine by themselves, httpx by the environment."""
     if request.param == "httpx":
-        monkeypatch.setitem(sys.modules, "httptools", None)
+        monkeypatch.setenv("BINANCE_PM_ENGINE", "httpx")
     return request.param
 
 

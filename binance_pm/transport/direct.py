@@ -19,6 +19,7 @@ from httptools import HttpParserError, HttpResponseParser
 from binance_pm.transport import mocks
 from binance_pm.transport.connect import RESOLVER, Resolver, ServerAddress, dial
 from binance_pm.transport.desync import AMBIGUOUS, TLS_CLOSE_SIZE, TOO_EARLY
+from binance_pm.transport.head import Head
 from binance_pm.transport.http import (
     COMPRESSED,
     LONGEST_HEAD,
@@ -27,9 +28,7 @@ from binance_pm.transport.http import (
     HttpResponse,
     SendFailed,
     TransportSettings,
-    headers_of,
     is_compressed,
-    is_too_long,
     parse_origin,
 )
 from binance_pm.transport.reason import Progress, not_connected
@@ -38,6 +37,11 @@ from binance_pm.transport.tls import tls_settings
 
 _BUFFER_SIZE: Final = 2**18
 _CLOSING_SECONDS: Final = 0.5
+_USUAL_HEAD: Final = 4096
+"""In bytes; copying the beginning of the body, too, would take time."""
+_MOST_LINES: Final = 129
+"""Of a head."""
+_NO_HEAD: Final = Head(b"")
 
 _CLOSED: Final = "the transport was closed before the response was complete"
 _NOT_HTTP: Final = "the response was not HTTP"
@@ -230,8 +234,11 @@ class _Connection(asyncio.BufferedProtocol):
         self._settings: Final = settings
         self._buffer: Final = buffer
         self._parser: Final = HttpResponseParser(self)
-        self._fields: list[tuple[bytes, bytes]] = []
-        self._headers: dict[str, str] = {}
+        self._begun: bytes = b""
+        """What was received of a head that is not complete."""
+        self._received: bytes | memoryview = b""
+        """What arrived last, as far as it may belong to a head."""
+        self._headers: Head = _NO_HEAD
         self._pieces: list[bytes] = []
         self._size: int = 0
         self.deadline: float = 0.0
@@ -251,6 +258,7 @@ class _Connection(asyncio.BufferedProtocol):
         self.deadline = min(self._loop.time() + self._settings.timeouts.read, self._latest)
         self._status = self._unproductive = 0
         self._is_whole = False
+        self._begun = b""
         self._unacknowledged = len(request)
         self._response = response = self._loop.create_future()
         self._transport.write(request)
@@ -308,12 +316,15 @@ class _Connection(asyncio.BufferedProtocol):
                 self.end(TOO_EARLY)
                 return
         surplus = False
+        self._received = self._buffer[: min(nbytes, LONGEST_HEAD)]
         try:
             self._parser.feed_data(self._buffer[:nbytes])
         except HttpParserError as error:
             surplus = self._is_whole
             if not surplus:
                 self.end(_NOT_HTTP, error)
+        if not self._status:
+            self._begun += self._received
         if self._is_whole:
             self._accept_or_end(surplus=surplus)
         elif self._unproductive > LONGEST_HEAD:
@@ -322,9 +333,8 @@ class _Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> None:
         """See `asyncio.Protocol`."""
         # Under TLS, asyncio does not report whether the server announced the end of the stream.
-        if self._status and not (
-            self.host.address.tls or {"content-length", "transfer-encoding"} & self._headers.keys()
-        ):
+        is_delimited = "content-length" in self._headers or "transfer-encoding" in self._headers
+        if self._status and not (self.host.address.tls or is_delimited):
             self._settle(b"".join(self._pieces))
         self.end("the connection was closed before the response was complete")
 
@@ -338,20 +348,24 @@ class _Connection(asyncio.BufferedProtocol):
         """See `HttpResponseParser`."""
         if self._is_whole:
             raise ValueError("the response was complete")
-        self._fields, self._pieces, self._size = [], [], 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """See `HttpResponseParser`. Trailers after a body arrive too late to be read."""
-        self._fields.append((name, value))
+        self._pieces, self._size = [], 0
 
     def on_headers_complete(self) -> None:
         """See `HttpResponseParser`."""
+        # The parser accepts only heads that end like this, after empty lines that it ignores.
+        received = (self._begun + self._received[:_USUAL_HEAD]).lstrip(b"\r\n")
+        end = received.find(b"\r\n\r\n")
         status = self._parser.get_status_code()
-        if 100 <= status < 200 and status != 101:
+        is_interim = 100 <= status < 200 and status != 101
+        if is_interim or end < 0:
+            received = (self._begun + self._received).lstrip(b"\r\n")
+            end = received.find(b"\r\n\r\n")
+        if is_interim and end >= 0:
+            self._begun, self._received = received[end + 4 :], b""
             return
-        self._headers = headers = headers_of(self._fields)
+        self._headers = headers = Head(received[:end])
         self._status = status
-        if is_too_long(self._fields):
+        if not 0 <= end <= LONGEST_HEAD or headers.lines > _MOST_LINES:
             self._stop(_TOO_LONG)
         if is_compressed(headers) or headers.get("transfer-encoding", "chunked").lower() != "chunked":
             self._stop(COMPRESSED)
@@ -392,9 +406,11 @@ class _Connection(asyncio.BufferedProtocol):
     def _settle(self, body: bytes | None) -> None:
         """Give the call its response."""
         response, self._response = self._response, None
+        # The pieces are kept until the next response: otherwise the system takes back memory that is needed again.
+        headers, self._headers, self._received = self._headers, _NO_HEAD, b""
         self.deadline = self._loop.time() + self._settings.keepalive_seconds
         if response is not None and not response.done():
-            response.set_result(HttpResponse(self._status, self._headers, body))
+            response.set_result(HttpResponse(self._status, headers, body))
 
     def _stop(self, reason: str) -> NoReturn:
         """End the connection from within the parser, which an error stops."""

@@ -11,7 +11,6 @@ from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 from urllib.parse import urlsplit
 
@@ -38,8 +37,6 @@ LONGEST_HEAD: Final = 2**16
 
 COMPRESSED: Final = "the response is compressed, although no compression was accepted"
 """Why a compressed response is rejected."""
-
-_MOST_FIELDS: Final = 128
 
 # Event loops accept this many bytes at once, so that no writer ever has to pause.
 _LONGEST_REQUEST: Final = 2**16
@@ -298,11 +295,6 @@ def parse_origin(origin: str) -> Origin:
             if parts.scheme == "http":
                 return Origin("http", parts.hostname, parts.port or 80, parts.netloc)
     raise SendFailed("the URL of the request is not valid", sent=False)
-
-
-def is_too_long(fields: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Return whether the names and values exceed the limits of a head."""
-    return len(fields) > _MOST_FIELDS or sum(map(len, chain.from_iterable(fields))) > LONGEST_HEAD
 
 
 def is_compressed(headers: Mapping[str, str]) -> bool:

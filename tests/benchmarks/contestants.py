@@ -1,7 +1,7 @@
 """The clients that are compared: each reads ``GET /papi/v2/um/account`` and gives its caller what it always gives.
 
-All sign with HMAC but the bare httpx, which signs nothing. Those that decode into a type of ours decode Decimals; the
-others give dicts of text, or their own models of text.
+All sign with HMAC except the bare httpx, which signs and decodes nothing. The raw protocol and aiohttp decode into
+Structs with Decimals of their own, by msgspec alone; the other clients of other authors give text.
 """
 
 # The others are installed by one nox session alone, so that their types are known to nobody else.
@@ -10,120 +10,96 @@ others give dicts of text, or their own models of text.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
-import time
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import httpx
-
-from binance_pm import ENDPOINTS, Client, Session
-from binance_pm.budget import Budget, Family, LimitType
-from binance_pm.session import Engine
+if TYPE_CHECKING:
+    from binance_pm import Client
 
 KEY, SECRET = "k" * 64, "s" * 64
 PATH: Final = "/papi/v2/um/account"
 AT_ONCE: Final = 50
-_DECODE: Final = ENDPOINTS["um_account"].decode
-LIMITS: Final[dict[tuple[Family, LimitType], int]] = {("papi", LimitType.IP): 10**9}
+UNLIMITED: Final[dict[Any, int]] = {("papi", "IP"): 10**9, ("papi", "ORDERS"): 10**9}
 
 Call = Callable[[], Awaitable[object]]
 Opener = Callable[[int], AbstractAsyncContextManager[Call]]
 
 
 @asynccontextmanager
-async def ours(port: int, engine: Engine) -> AsyncGenerator[Call, None]:
-    """This package, with budget, signature and typed answer."""
+async def ours(port: int, engine: Any) -> AsyncGenerator[Client, None]:
+    """This package, with budget, signature and typed response."""
+    from binance_pm import Client, Session
+    from binance_pm.budget import Budget
+
     url = f"http://127.0.0.1:{port}"
-    session = Session(budget=Budget(limits=LIMITS), engine=engine)
+    session = Session(budget=Budget(limits=UNLIMITED), engine=engine)
     async with session, Client(KEY, SECRET, session=session, papi_url=url, sapi_url=url) as client:
-        yield client.um_account
+        yield client
 
 
 @asynccontextmanager
 async def direct(port: int) -> AsyncGenerator[Call, None]:
     """This package on its direct engine."""
-    async with ours(port, "direct") as call:
-        yield call
+    async with ours(port, "direct") as client:
+        yield client.um_account
 
 
 @asynccontextmanager
 async def on_httpx(port: int) -> AsyncGenerator[Call, None]:
     """This package on httpx."""
-    async with ours(port, "httpx") as call:
-        yield call
+    async with ours(port, "httpx") as client:
+        yield client.um_account
 
 
-class _Raw(asyncio.Protocol):
-    """One connection and no more than the answer needs: what Python can do at best."""
-
-    def __init__(self) -> None:
-        self._got = bytearray()
-        self._ends = 0
-        self._answer: asyncio.Future[bytes] | None = None
-        self.transport: Any = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Collect the answer."""
-        self._got += data
-        if not self._ends and (head := self._got.find(b"\r\n\r\n")) >= 0:
-            at = self._got.index(b"Content-Length: ") + 16
-            self._ends = head + 4 + int(self._got[at : self._got.index(b"\r", at)])
-            self._begins = head + 4
-        if self._ends and len(self._got) >= self._ends:
-            assert self._answer is not None
-            self._answer.set_result(bytes(self._got[self._begins : self._ends]))
-            self._got.clear()
-            self._ends = 0
-
-    def ask(self, request: bytes) -> asyncio.Future[bytes]:
-        """Send, and wait for the answer's body."""
-        self._answer = asyncio.get_running_loop().create_future()
-        self.transport.write(request)
-        return self._answer
+@asynccontextmanager
+async def order(port: int) -> AsyncGenerator[Call, None]:
+    """An order of this package on its direct engine."""
+    async with ours(port, "direct") as client:
+        place = client.um.new_order
+        yield lambda: place(
+            symbol="BTCUSDT", side="BUY", type="LIMIT", quantity="0.125", price="60000.10", time_in_force="GTC"
+        )
 
 
 @asynccontextmanager
 async def raw(port: int) -> AsyncGenerator[Call, None]:
-    """A protocol of asyncio, a signature and the typed answer: the limit."""
-    loop = asyncio.get_running_loop()
-    free = [(await loop.create_connection(_Raw, "127.0.0.1", port))[1] for _ in range(AT_ONCE)]
-    keyed = hmac.new(SECRET.encode(), digestmod=hashlib.sha256)
-    rest = f" HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX-MBX-APIKEY: {KEY}\r\n\r\n"
+    """A protocol of asyncio, a signature and msgspec: the limit."""
+    from tests.benchmarks.raw import opened
 
-    async def call() -> object:
-        query = f"timestamp={int(time.time() * 1000)}"
-        signature = keyed.copy()
-        signature.update(query.encode())
-        connection = free.pop()
-        body = await connection.ask(f"GET {PATH}?{query}&signature={signature.hexdigest()}{rest}".encode())
-        free.append(connection)
-        return _DECODE(body)
+    async with opened(port, PATH, KEY, SECRET, AT_ONCE) as call:
+        yield call
 
-    yield call
-    for connection in free:
-        connection.transport.close()
+
+@asynccontextmanager
+async def over_aiohttp(port: int) -> AsyncGenerator[Call, None]:
+    """aiohttp, a signature and msgspec."""
+    import aiohttp
+    import msgspec
+
+    from tests.benchmarks.raw import Account, signing
+
+    url, sign = f"http://127.0.0.1:{port}{PATH}", signing(SECRET)
+    decode = msgspec.json.Decoder(Account).decode
+    async with aiohttp.ClientSession(headers={"X-MBX-APIKEY": KEY}) as session:
+
+        async def call() -> object:
+            async with session.get(f"{url}?{sign()}") as response:
+                return decode(await response.read())
+
+        yield call
 
 
 @asynccontextmanager
 async def bare_httpx(port: int) -> AsyncGenerator[Call, None]:
-    """A client of httpx and the same decoding; it signs nothing."""
+    """A client of httpx that neither signs nor decodes."""
+    import httpx
+
     url = f"http://127.0.0.1:{port}{PATH}"
-    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=100, max_keepalive_connections=100)) as client:
-
-        async def call() -> object:
-            answer = await client.get(url, headers={"x-mbx-apikey": KEY})
-            return _DECODE(answer.content)
-
-        yield call
+    async with httpx.AsyncClient() as client:
+        yield lambda: client.get(url)
 
 
 @asynccontextmanager
@@ -174,8 +150,10 @@ async def official(port: int) -> AsyncGenerator[Call, None]:
 CONTESTANTS: Final[dict[str, Opener]] = {
     "raw protocol": raw,
     "binance_pm, direct": direct,
+    "binance_pm, an order": order,
     "binance_pm, httpx": on_httpx,
     "bare httpx": bare_httpx,
+    "aiohttp and msgspec": over_aiohttp,
     "python-binance": python_binance,
     "ccxt": ccxt,
     "official SDK": official,

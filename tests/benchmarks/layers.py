@@ -1,6 +1,6 @@
 """Where the CPU of a call goes: samples of its stack, by the innermost module of this package that was at work.
 
-Run it with ``python -m tests.benchmarks.layers``, on Unix. It samples at moments of CPU time, 50 calls at once on the
+``nox -s bench`` prints it, on Unix. It samples at moments of CPU time, 50 calls at once on the
 direct engine and uvloop. What a module has others do for it, such as hashing, is counted as its own.
 """
 
@@ -72,10 +72,12 @@ async def measure(port: int) -> Counter[str]:
 def main() -> None:
     """Print the shares, the largest first."""
     with serving() as ports, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        samples = runner.run(measure(ports.small))
+        samples = runner.run(measure(ports["small"]))
+    print("| module | of the CPU time |")
+    print("|---|---:|")
     for layer, number in samples.most_common():
         if number / samples.total() >= 0.005:
-            print(f"{layer:<28}{number / samples.total():>7.1%}")
+            print(f"| {layer} | {number / samples.total():.1%} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long the event loop is held up: the longest of its callbacks, beside the decoding of one large answer.
+"""How long the event loop is held up: the longest of its callbacks, beside plain decoding of one large response.
 
 What is not measured: the garbage collector, which looks at all that a program holds, and the end of what it held.
 """
@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from binance_pm import ENDPOINTS, Client, Session
-from binance_pm.budget import Budget
-from tests.benchmarks.answering import serving
-from tests.benchmarks.contestants import AT_ONCE, KEY, LIMITS, SECRET
+from binance_pm import ENDPOINTS
+from tests.benchmarks.answering import Ports, Size, maker, serving
+from tests.benchmarks.contestants import AT_ONCE, direct
+from tests.benchmarks.verdicts import Ratio, print_ratios
 
 TARGET: Final = 1.0
 ROUNDS: Final = 7
@@ -28,9 +28,9 @@ class Stall(NamedTuple):
     """Milliseconds of CPU, the longest each."""
 
     callback: float
-    """While many large answers arrive at once."""
+    """While many such responses arrive at once."""
     decoding: float
-    """Of one of these answers."""
+    """Of one such response, by msgspec alone."""
 
 
 def timed(work: Callable[[Any], Any], taken: list[float]) -> Callable[[Any], Any]:
@@ -68,43 +68,43 @@ def without_collector() -> Generator[None, None, None]:
         gc.enable()
 
 
-async def _round(port: int) -> Stall:
-    decodings: list[float] = []
+async def _round(ports: Ports, size: Size) -> Stall:
     kept: list[object] = []
-    endpoint = ENDPOINTS["um_account"]
-    endpoint = msgspec.structs.replace(endpoint, decode=timed(endpoint.decode, decodings))
-    session = Session(budget=Budget(limits=LIMITS), engine="direct")
-    url = f"http://127.0.0.1:{port}"
-    async with session, Client(KEY, SECRET, session=session, papi_url=url) as client:
+    async with direct(ports[size]) as call:
 
         async def some() -> None:
-            kept.extend([await client.call(endpoint, {}) for _ in range(CALLS)])
+            kept.extend([await call() for _ in range(CALLS)])
 
         await asyncio.gather(*(some() for _ in range(AT_ONCE)))
-        decodings.clear()
         with without_collector(), watched_callbacks() as callbacks:
             await asyncio.gather(*(some() for _ in range(AT_ONCE)))
+    decodings: list[float] = []
+    decode = timed(msgspec.json.Decoder(ENDPOINTS["um_account"].returns).decode, decodings)
+    with without_collector():
+        kept.extend(map(decode, map(maker(size), range(AT_ONCE))))
     return Stall(max(callbacks), max(decodings))
 
 
-def measure(port: int) -> Stall:
-    """The best of a few rounds for each: what disturbs only adds.
-
-    Args:
-        port: where `serving` gives large answers.
-    """
-    rounds = [asyncio.run(_round(port)) for _ in range(ROUNDS)]
+def measure(ports: Ports, size: Size) -> Stall:
+    """Return the best of a few rounds for each: what disturbs only adds."""
+    rounds = [asyncio.run(_round(ports, size)) for _ in range(ROUNDS)]
     return Stall(min(each.callback for each in rounds), min(each.decoding for each in rounds))
 
 
 def main() -> None:
     """Print both, and whether the target is met."""
+    sizes: tuple[Size, ...] = ("realistic", "all change")
     with serving() as ports:
-        stall = measure(ports.large)
-    ratio = stall.callback / stall.decoding
-    verdict = "met" if ratio <= TARGET else "**missed**"
-    print(f"longest callback: {stall.callback:.2f} ms, decoding {stall.decoding:.2f} ms:", end=" ")
-    print(f"{ratio:.2f} times, at most {TARGET:g}: {verdict}")
+        stalls = {size: measure(ports, size) for size in sizes}
+    print("| response | longest callback, ms | msgspec alone, ms |")
+    print("|---|---:|---:|")
+    for size, stall in stalls.items():
+        print(f"| {size} | {stall.callback:.2f} | {stall.decoding:.2f} |")
+    print()
+    print_ratios(
+        Ratio("longest callback", f"{size}, to decoding by msgspec alone", TARGET, stall.callback / stall.decoding)
+        for size, stall in stalls.items()
+    )
 
 
 if __name__ == "__main__":

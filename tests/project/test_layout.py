@@ -275,6 +275,21 @@ def test_importing_loads_no_extra() -> None:
     assert "binance_pm.sandbox" not in loaded
 
 
+def test_the_direct_engine_does_not_load_httpx() -> None:
+    """Not even to check the type of an argument that is not given."""
+    loaded = python(
+        "import asyncio, sys, binance_pm\n"
+        "from binance_pm.budget import Budget\n"
+        "async def main():\n"
+        "    async with binance_pm.Session(budget=Budget()) as session, binance_pm.Client(session=session):\n"
+        "        print(session.engine, *sys.modules)\n"
+        "asyncio.run(main())",
+    ).split()
+
+    assert loaded[0] == "direct"
+    assert {"httpx", "httpcore", "trio"}.isdisjoint(loaded)
+
+
 def test_declarations_do_not_load_the_budget() -> None:
     """A topic imports nothing that makes calls, apart from what the top of the package imports."""
     loaded = python(

@@ -12,7 +12,7 @@ import anyio
 import binance_pm
 from binance_pm import Client, Session
 from binance_pm.budget import Budget, Family, LimitType
-from tests.benchmarks.answering import SMALL, body_of
+from tests.benchmarks.answering import body_of
 from tests.benchmarks.call_cost import Instant
 
 PACKAGE = str(Path(binance_pm.__file__).parent)
@@ -42,7 +42,7 @@ def test_one_call_enters_few_functions() -> None:
         # In mid-minute: near the turn there are two minutes to check.
         session = Session(budget=Budget(limits=limits, wall=lambda: 1_800_000_030.0))
         async with session, Client("k" * 64, "s" * 64, session=session) as client:
-            vars(session)["_transport"] = Instant(body_of(SMALL))
+            vars(session)["_transport"] = Instant(body_of("small"))
             for _ in range(3):
                 await client.um_account()
             sys.setprofile(calls)

@@ -12,12 +12,12 @@ import pytest
 from binance_pm.api.account import UmAccount, UmPosition
 from binance_pm.rows import SMALLEST, are_rows
 from binance_pm.wire import Model, decoder
-from tests.benchmarks.answering import LARGE, body_of
+from tests.benchmarks.answering import body_of
 
 
 def positions(*amounts: str) -> bytes:
     """Return a large body with positions of these amounts."""
-    whole = json.loads(body_of(LARGE))
+    whole = json.loads(body_of("realistic"))
     whole["positions"] = [
         {**whole["positions"][0], "symbol": f"S{place}USDT", "positionAmt": amount}
         for place, amount in enumerate([*amounts, *["0.00000000"] * 50])

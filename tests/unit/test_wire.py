@@ -26,7 +26,7 @@ from binance_pm.amounts import exact_sum, json_of, plain
 from binance_pm.enums import PositionSide
 from binance_pm.finite import TOO_DEEP
 from binance_pm.wire import Milliseconds, Model, Value, decoder, encode_query
-from tests.benchmarks.answering import LARGE, body_of
+from tests.benchmarks.answering import body_of
 from tests.support.implausible import (
     ESCAPED_AMOUNTS,
     GOOD_AMOUNTS,
@@ -272,7 +272,7 @@ def test_a_response_is_decoded(body: str, coin: Coin) -> None:
 
 def test_decoded_responses_are_not_tracked_by_the_garbage_collector() -> None:
     """Hundreds of accounts with hundreds of positions would block the event loop at each full collection."""
-    answer = ENDPOINTS["um_account"].decode(body_of(LARGE))
+    answer = ENDPOINTS["um_account"].decode(body_of("realistic"))
 
     assert not any(map(gc.is_tracked, [answer, *answer.assets, *answer.positions]))
 
@@ -362,7 +362,7 @@ def test_a_valid_amount_is_read_everywhere(returns: type[Any], body: str, place:
 def test_an_odd_amount_is_found_among_many(rows: int, *, last: bool) -> None:
     """The path names the row, whether or not the row was decoded before."""
     decode = ENDPOINTS["um_account"].decode
-    whole = json.loads(body_of(LARGE))
+    whole = json.loads(body_of("realistic"))
     whole["positions"] = [{**whole["positions"][0], "symbol": f"S{row}"} for row in range(rows)]
     decode(json.dumps(whole, separators=(",", ":")).encode())
     place = rows - 1 if last else 0
@@ -381,7 +381,7 @@ def test_json_has_plain_amounts_from_any_source() -> None:
 
 def test_symbols_in_other_scripts_are_accepted() -> None:
     """Contracts have Chinese names and underscores; text may have blanks and digits of any script."""
-    whole = json.loads(body_of(LARGE))
+    whole = json.loads(body_of("realistic"))
     for place, name in enumerate(["币安人生USDT", "BTCUSDT_260327", "A B", "\u0661 1_0", "1_000", " 1 ", "+1"]):
         whole["positions"][place]["symbol"] = name
 

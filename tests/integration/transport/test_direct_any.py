@@ -6,17 +6,19 @@ import asyncio
 import math
 import socket
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import pytest
+from httptools import HttpParserError, HttpResponseParser
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from binance_pm.transport.connect import ServerAddress
 from binance_pm.transport.direct import _Connection, _Host
-from binance_pm.transport.http import HttpResponse, SendFailed, Timeouts, TransportSettings
+from binance_pm.transport.http import HttpResponse, SendFailed, Timeouts, TransportSettings, headers_of
 from tests.support.engines import CHUNKED
 from tests.support.raw_server import http
 
@@ -161,6 +163,62 @@ def test_a_response_in_any_pieces_is_the_same(
         return came.status, came.body, kept
 
     assert runner.run(main()) == ANSWERS[whole]
+
+
+class Fields:
+    """Collects the fields of a head as the parser reports them."""
+
+    def __init__(self) -> None:
+        self.now: list[tuple[bytes, bytes]] = []
+        self.complete: list[list[tuple[bytes, bytes]]] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See `HttpResponseParser`."""
+        self.now.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """See `HttpResponseParser`."""
+        self.complete.append(self.now)
+        self.now = []
+
+
+FIELDS = [
+    b"Date: x\r\n", b"date:\ty \r\n", b"A:\r\n", b"X-A: Date: z\r\n", b"A: \xe9\xff\r\n", b"B:  c  d\t\r\n", b"\r\n",
+    b"\r", b"\n", b" ", b"HTTP/1.1 100 Continue\r\n", b"HTTP/1.1 200 OK\r\n", b"Content-Length: 0\r\n",
+]  # fmt: skip
+
+
+@ANY
+@given(
+    st.lists(st.sampled_from(FIELDS) | st.binary(max_size=3), max_size=8).map(b"".join),
+    st.lists(st.integers(0, 300), max_size=5),
+)
+@example(b"\r\n\r\nHTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n\r\nHTTP/1.1 200 OK\r\nDate: x\r\ndate: y\r\n", [80, 90])
+@example(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nDate: x\r\n", [])
+def test_the_fields_are_those_that_the_parser_found(
+    runner: asyncio.Runner, silence: socket.socket, head: bytes, places: list[int]
+) -> None:
+    """Whatever the parser accepts, and in whatever pieces it arrives."""
+    data = (b"" if b"HTTP/1.1 200" in head else b"HTTP/1.1 200 OK\r\n") + head + b"Content-Length: 0\r\n\r\n"
+
+    async def main() -> HttpResponse | SendFailed:
+        connection, wire = connected(silence, new_host())
+        answer = connection.send(b"", math.inf)
+        receive(connection, wire, cut(data, places))
+        end_of_stream(connection, wire)
+        return outcome(answer)
+
+    fields = Fields()
+    with suppress(HttpParserError):
+        HttpResponseParser(fields).feed_data(data)
+    came = runner.run(main())
+
+    if isinstance(came, HttpResponse):
+        found = headers_of(fields.complete[-1])
+        assert came.headers == found
+        assert {name: came.headers.get(name) for name in ("date", "a", "x-a", "b", "none")} == {
+            name: found.get(name) for name in ("date", "a", "x-a", "b", "none")
+        }
 
 
 @ANY

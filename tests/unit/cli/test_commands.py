@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from typing import Any, Literal, Required, TypedDict, Unpack
 
@@ -16,7 +15,6 @@ from binance_pm.api.connectivity import Empty
 from binance_pm.cli.call import command_of
 from binance_pm.declaration import Namespace, post
 from binance_pm.endpoint import ENDPOINTS, Registry
-from binance_pm.extras import installation
 from binance_pm.testing import Sandbox
 from tests.support.command import environment_of
 from tests.support.raw_server import refusing_port
@@ -54,14 +52,6 @@ class TestCall:
         address = (pm_sandbox.base_url,) if option == "--base-url" else ()
 
         assert run("call", "ping", option, *address, "--engine", engine) == (0, "{}\n", "")
-
-    def test_an_engine_that_is_not_installed(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        """One line says what to install."""
-        monkeypatch.setitem(sys.modules, "httptools", None)
-        ended = run("call", "ping", "--sandbox", "--engine", "direct")
-
-        assert (ended.code, ended.out) == (1, "")
-        assert installation("fast") in ended.err
 
     @pytest.mark.parametrize("name", sorted(ENDPOINTS))
     def test_every_endpoint_is_a_command(self, run: Any, name: str) -> None:
