@@ -38,6 +38,7 @@ from binance_pm.errors import (
 )
 from binance_pm.files import PartialFile, refuse_existing
 from binance_pm.hosts import is_loopback, split_link
+from binance_pm.threads import in_thread
 from binance_pm.transport.http import Headers, HttpRequest, SendFailed, is_compressed
 from binance_pm.wire import Time, Value, milliseconds
 
@@ -299,7 +300,6 @@ class _Download:
         return None
 
     async def _write(self, response: UnreadResponse, size: int | None) -> int:
-        to_thread = anyio.to_thread.run_sync
         file = PartialFile(self._part.path, overwrite=self._limits.overwrite)
         received, waiting = 0, bytearray()
         try:
@@ -310,14 +310,14 @@ class _Download:
                 if received > self._limits.max_bytes:
                     self._fail(f"the file has more bytes than max_bytes, {self._limits.max_bytes:,}")
                 if len(waiting) >= _CHUNK:
-                    await to_thread(file.write, bytes(waiting))
+                    await in_thread(file.write, bytes(waiting))
                     waiting.clear()
                     self._report(received=received)
             if size is not None and received != size:
                 self._fail(f"{received:,} of {size:,} bytes were received")
-            await to_thread(file.write, bytes(waiting))
+            await in_thread(file.write, bytes(waiting))
             self._report(received=received)
-            await to_thread(file.finish)
+            await in_thread(file.finish)
         finally:
             file.discard()
         return received

@@ -84,6 +84,7 @@ def _settled(entries: list[PlacedRow], wanted: IdRange) -> tuple[list[PlacedRow]
 def _first_id(wanted: IdRange, start: int) -> Generator[Ask | Found, PageRows | None, int | None]:
     """Return the first id from a time on; None if there are no rows."""
     page = wanted.page
+    read = reader((page.key,), page.time)
     width = page.window // _MILLISECOND
     lo = start
     while lo <= wanted.end:
@@ -97,7 +98,7 @@ def _first_id(wanted: IdRange, start: int) -> Generator[Ask | Found, PageRows | 
                     "Begin one millisecond earlier.",
                 )
             # If the exchange shows the oldest rows, a window that ends with the first of them proves it.
-            oldest = min(getattr(row, page.time) for row in rows)
+            oldest = min(read(row).time for row in rows)
             middle = oldest if is_first and lo <= oldest < hi else (lo + hi) // 2
             is_first = False
             older = yield from _window(wanted, lo, middle)

@@ -20,6 +20,7 @@ from binance_pm.history.pages import PageProgress, Pages
 from binance_pm.history.parquet import ParquetFile
 from binance_pm.history.query import Query
 from binance_pm.history.rows import Column, columns_of, csv_header, csv_writer, json_line
+from binance_pm.threads import in_thread
 
 Row = TypeVar("Row")
 
@@ -149,7 +150,7 @@ class _Export:
                 self._lines.append(self._write(row))
                 is_due = self._is_new_page and anyio.current_time() - stored_at >= _MOST_SECONDS
                 if is_due or len(self._lines) >= _MOST_ROWS:
-                    await anyio.to_thread.run_sync(self._store)
+                    await in_thread(self._store)
                     stored_at = anyio.current_time()
                 self._is_new_page = False
         except BaseException:
@@ -200,15 +201,14 @@ async def _finished(
 
 async def _convert(file: GrowingFile, target: Path, columns: tuple[Column, ...], pages: Pages[Any]) -> None:
     """Convert JSON Lines into Parquet, one row group at a time, which a cancellation may interrupt."""
-    to_thread = anyio.to_thread.run_sync
-    converted = await to_thread(ParquetFile, target, columns)
+    converted = await in_thread(ParquetFile, target, columns)
     is_complete = False
     try:
         with file.partial.open("rb") as lines:
             groups = _groups(lines, pages.query.row_type)
-            while rows := await to_thread(next, groups, None):
-                await to_thread(converted.write, rows)
-        await to_thread(converted.close)
+            while rows := await in_thread(next, groups, None):
+                await in_thread(converted.write, rows)
+        await in_thread(converted.close)
         is_complete = True
     except ValueError as error:
         advice = f"All rows are in {file.partial}, which is JSON Lines. Export to a .jsonl or .csv file instead."

@@ -15,6 +15,7 @@ from binance_pm.errors import CallInfo, ConfigurationError, HistoryIncomplete
 from binance_pm.history.cursor import Cursor
 from binance_pm.history.plan import HistoryPlan, missing_before, plan_of
 from binance_pm.history.query import Query, rows_of
+from binance_pm.history.rows import columns_of
 from binance_pm.history.steps import Ask, IncompleteError, PageRows, Place
 from binance_pm.limits import Priority
 from binance_pm.paging import ById
@@ -142,8 +143,15 @@ class Pages(Generic[Row]):
             rows: how many rows are expected; without this number, there is no upper bound.
 
         Raises:
+            ConfigurationError: the number of rows is not an integer, or below 0.
             PortfolioMarginError: the exchange's time was not known, and could not be read.
         """
+        try:
+            check("rows", rows, int | None)
+            if rows is not None and rows < 0:
+                raise ValueError(f"rows is {rows}: give 0 or more")  # noqa: TRY301 - handled like a wrong type
+        except ValueError as error:
+            raise ConfigurationError(CallInfo("Pages.plan", self._query.client.label), str(error)) from None
         now = await self._now()
         return plan_of(self._query, self._reached() or self._query.begin(now), now, rows)
 
@@ -237,10 +245,19 @@ def _check_position(position: Position, query: Query) -> None:
     if position.version != _VERSION:
         raise ValueError(f"the position has version {position.version}: this version of the package reads {_VERSION}")
     is_by_id = isinstance(query.page, ById)
-    keys = 0 if isinstance(query.page, ById) else len(query.page.key)
+    key = () if isinstance(query.page, ById) else query.page.key
     if (
         position.query != query.digest
         or (position.id is not None and not is_by_id)
-        or len(position.after) not in {0, keys}
+        or len(position.after) not in {0, len(key)}
     ):
         raise ValueError("the position is of another endpoint, other arguments or another account")
+    try:
+        msgspec.convert(msgspec.to_builtins(position), Position)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"the position was altered: {error}") from None
+    kinds = {column.attribute: column.kind for column in columns_of(query.row_type)}
+    types = [int if kinds[name] == "integer" else str for name in key]
+    is_in_range = position.time >= 0 and (position.id is None or position.id >= 0)
+    if not is_in_range or (position.after and [type(part) for part in position.after] != types):
+        raise ValueError("the position was altered: its time, id or key cannot be that of a row")

@@ -85,7 +85,7 @@ def plan_of(query: Query, begin: Place, now: int, rows: int | None) -> HistoryPl
     weight = round(slowest.needed)
     return HistoryPlan(
         endpoint=endpoint.name,
-        start=begin.time or None,
+        start=None if query.start is None and not begin.time else begin.time,
         end=query.end_at(now),
         calls_at_least=windows,
         calls_at_most=most,
@@ -102,7 +102,7 @@ def plan_of(query: Query, begin: Place, now: int, rows: int | None) -> HistoryPl
 def missing_before(query: Query, begin: Place, now: int) -> int | None:
     """Return the time before which rows are asked for and no longer kept; None if there is none."""
     kept = query.kept_since(now)
-    return kept if kept is not None and 0 < begin.time < kept else None
+    return kept if kept is not None and begin.time < kept else None
 
 
 def _windows(query: Query, begin: Place, end: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from binance_pm.argument_types import type_check
 from binance_pm.client import Client
 from binance_pm.declaration import MethodCall, method_call
 from binance_pm.errors import CallInfo, ConfigurationError
@@ -45,6 +46,8 @@ class Query:
         self.endpoint: Final = made.endpoint
         self._made: Final = made
         given = {name: value for name, value in made.arguments.items() if value is not None}
+        if (check := type_check(made.endpoint.parameters)) is not None:
+            check(given)
         if isinstance(page, ById) and page.within not in given:
             page = page.by_time
         self.page: Final[ById | ByTime | ByPage] = page
@@ -189,5 +192,8 @@ def _check(query: Query, given: Mapping[str, Any]) -> None:
         raise ValueError(f"{page.parameter} and start_time exclude each other")
     if not isinstance(page, ById) and query.start is None and page.kept is None:
         raise ValueError("start_time is required: how long the exchange keeps these rows is not documented")
+    for name, time in (("start_time", query.start), ("end_time", query.end)):
+        if time is not None and time < 0:
+            raise ValueError(f"{name} is before 1970")
     if query.start is not None and query.end is not None and query.start > query.end:
         raise ValueError("start_time is after end_time")

@@ -86,10 +86,14 @@ def reader(key: tuple[str, ...], time: str | None, *, lo: int = 0) -> Callable[[
         key: the fields that tell a row from all others.
         time: the field of its time; None if rows have no time of their own.
         lo: the time of such rows.
+
+    The function raises IncompleteError if a row lacks its time.
     """
 
     def read(row: Any) -> PlacedRow:
         at = lo if time is None else getattr(row, time)
+        if at is None:
+            raise IncompleteError(f"a row has no {time}", "These rows cannot be read in order.")
         return PlacedRow(at, tuple(_part(getattr(row, name)) for name in key), row)
 
     return read

@@ -41,6 +41,7 @@ UNPINNED: Final[Mapping[str, str]] = {
     "See the exchange's list of error codes.": "stands in a base class that is never raised",
     "the request contains a character that is not allowed": "whatever would be so is refused before",
     "the transport was closed": "a session says itself that it was closed",
+    "the task was cancelled before the thread began": "the task has got its cancellation, and not this error",
     "no thread can be started": "the cause says it in its own words: too many threads",
     "the server closed it at once": "only if the server closes before the handshake is seen to be over",
     ", with args": "stands in an error of Redis, and is cut off",

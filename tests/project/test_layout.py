@@ -29,10 +29,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 _ORDER = """
-version extras files enums limits hosts amounts finite quick_check rows decoding wire signing client_ids settings clock
-wakeup listeners transport resolution downloads errors environment arguments egress redis_client budget page classify
-retry descriptions paging argument_types endpoint declaration api attempt_event session journal_file journal call
-resolve downloading base_client client history fleet metrics stream doctor sandbox testing pytest_plugin cli __main__
+version extras files threads enums limits hosts amounts finite quick_check rows decoding wire signing client_ids
+settings clock wakeup listeners transport resolution downloads errors environment arguments egress redis_client budget
+page classify retry descriptions paging argument_types endpoint declaration api attempt_event session journal_file
+journal call resolve downloading base_client client history fleet metrics stream doctor sandbox testing pytest_plugin
+cli __main__
 """
 # A part may import those before it, and its own modules.
 ORDER = _ORDER.split()

@@ -8,6 +8,7 @@ import json
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -21,6 +22,7 @@ import pytest
 
 from binance_pm import ConfigurationError, HistoryIncomplete, RequestRejected
 from binance_pm.history import ExportedFile, ExportProgress, export
+from binance_pm.history.checkpoints import GrowingFile
 from tests.support.many_trades import (
     DAMAGES,
     ROWS,
@@ -174,6 +176,38 @@ def test_a_cancelled_export_keeps_every_row_that_was_received(
     assert is_cancelled
     assert stored["rows"] >= 1_000
     assert path.read_bytes() == complete_export("csv")
+
+
+def test_a_task_that_is_cancelled_while_it_stores_continues(
+    tmp_path: Path, complete_export: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ctrl-C does: the cancellation is raised, not an error of the file, and no row is lost or repeated."""
+    path, store, runs = tmp_path / "trades.jsonl", GrowingFile.add, list[bool]()
+
+    async def interrupted() -> None:
+        loop = asyncio.get_running_loop()
+
+        def add(*arguments: Any) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                loop.call_soon_threadsafe(task.cancel)
+                # If the task did not wait for the thread, it would store the rows in this time, too.
+                threading.Event().wait(0.2)
+            store(*arguments)
+            runs.append(threading.current_thread() is threading.main_thread())
+
+        monkeypatch.setattr(GrowingFile, "add", add)
+        async with ManyTrades(ROWS).client() as client:
+            task = asyncio.ensure_future(export(trades_of(client), path))
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    monkeypatch.setattr(import_module("binance_pm.history.export"), "_MOST_ROWS", 1_000)
+    asyncio.run(interrupted())
+    monkeypatch.undo()
+    save(path)
+
+    assert runs == [False]
+    assert path.read_bytes() == complete_export("jsonl")
 
 
 @contextmanager

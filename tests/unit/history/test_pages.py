@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncGenerator
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -110,6 +111,12 @@ class TestArguments:
             ("margin.loan_history", {"asset": "BTC", "start_time": 7, "archived": True}),
             ("margin.loan_history", {"asset": "BTC"}),
             ("cm.all_orders", {"pair": "BTCUSD", "order_id": 5}),
+            ("um.trades", {"symbol": "BTCUSDT", "start_time": -1}),
+            ("um.income", {"end_time": -1}),
+            ("um.trades", {"symbol": "BTCUSDT", "start_time": math.nan}),
+            ("um.trades", {"symbol": "BTCUSDT", "start_time": Decimal("NaN")}),
+            ("um.trades", {"symbol": "BTCUSDT", "end_time": "2026-01-01"}),
+            ("um.trades", {"symbol": "BTCUSDT", "limit": 10.0}),
         ],
     )
     def test_arguments_that_select_a_page_are_refused(
@@ -313,13 +320,26 @@ class TestPosition:
                 with pytest.raises(ConfigurationError):
                     pages.options(position=position)
 
-    @pytest.mark.parametrize("change", [{"version": 2}, {"query": "0" * 16}, {"after": (1, 2, 3)}])
+    @pytest.mark.parametrize(
+        "change", [{"version": 2}, {"query": "0" * 16}, {"after": (1, 2, 3)}, {"time": "x"}, {"time": -1}, {"id": -1}]
+    )
     async def test_an_altered_position_is_refused(self, client: Client, change: dict[str, Any]) -> None:
         """Such as one of another version of the package."""
         position = msgspec.structs.replace(await self.position(client), **change)
 
         with pytest.raises(ConfigurationError):
             trades(client).options(position=position)
+
+    @pytest.mark.parametrize("after", [(1, 1, 1, 1), ("", "", "", "")])
+    async def test_a_key_of_other_types_is_refused(self, client: Client, after: tuple[int | str, ...]) -> None:
+        """It could not be compared with the keys of rows."""
+        pages = paginate(client.um.income)
+        await anext(pages)
+        assert pages.position is not None
+        position = msgspec.structs.replace(pages.position, after=after)
+
+        with pytest.raises(ConfigurationError):
+            pages.options(position=position)
 
     async def test_a_position_in_the_future_is_refused(self, client: Client) -> None:
         """It cannot have been reached."""
@@ -374,6 +394,19 @@ class TestPlan:
         assert (plan.calls_at_least, plan.weight) == (calls, weight)
         assert plan.weight_at_least == calls * weight
         assert plan.seconds_at_least == pytest.approx(calls * 60 / plan.calls_per_minute)
+
+    @pytest.mark.parametrize("rows", [-1, math.nan, "5", True])
+    async def test_the_number_of_rows_is_checked(self, client: Client, rows: Any) -> None:
+        """It is an integer, and not below 0."""
+        with pytest.raises(ConfigurationError):
+            await trades(client).plan(rows=rows)
+
+    @pytest.mark.parametrize("start", [0, 1])
+    async def test_the_earliest_start_is_reported_as_missing(self, client: Client, start: int) -> None:
+        """A start of 0 is a time like any other."""
+        plan = await trades(client, start_time=start).plan()
+
+        assert (plan.start, plan.missing_before) == (start, plan.kept_since)
 
     async def test_what_is_no_longer_kept_is_reported(self, client: Client, caplog: pytest.LogCaptureFixture) -> None:
         """By the plan, by the pages, and once in the log; everything that is kept is read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
@@ -183,6 +184,13 @@ class TestById:
 
         assert read(by_ids(Place(0, id=1), end=50), listed, BEGIN) == [Item(1, 5), Item(3, 40)]
         assert len(listed.asked) == 1
+
+    def test_a_row_without_a_time_ends_the_walk(self) -> None:
+        """Whether the row is wanted is not known; a response may lack a time that other responses have."""
+        rows = [Item(1, 5)._asdict() | {"time": None}]
+
+        with pytest.raises(IncompleteError, match="time"):
+            read(by_ids(Place(0, id=1)), lambda _: PageRows([SimpleNamespace(**row) for row in rows]), BEGIN)
 
     def test_a_page_that_ignores_the_id_ends_the_walk(self) -> None:
         """The walk would never end."""
