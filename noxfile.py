@@ -147,9 +147,9 @@ def interop(session: nox.Session) -> None:
 
 @nox.session
 def interop_node(session: nox.Session) -> None:
-    """The npm package `binance` against the local exchange; arguments go to pytest.
+    """Packages of npm against the local exchange; arguments go to pytest.
 
-    The package comes from the registry in npm's configuration, in the versions and with the hashes of its lock file.
+    They come from the registry in npm's configuration, in the versions and with the hashes of their lock file.
     """
     if not (shutil.which("node") and shutil.which("npm")):
         session.skip("node and npm are not installed")
@@ -160,7 +160,8 @@ def interop_node(session: nox.Session) -> None:
     options = ("--ignore-scripts", "--no-audit", "--no-fund")
     session.run("npm", "ci", f"--prefix={folder}", *options, external=True)
     environment = {"NODE_PATH": str(Path(folder, "node_modules"))}
-    session.run("pytest", "tests/interop/test_node.py", *session.posargs, env=environment)
+    files = ("tests/interop/test_node.py", "tests/interop/test_node_streams.py")
+    session.run("pytest", *files, *session.posargs, env=environment)
 
 
 @nox.session

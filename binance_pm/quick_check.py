@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Clamped, Context, Decimal, Inexact, InvalidOperation, Overflow, Rounded, Subnormal
 from itertools import chain, compress, count
 from operator import attrgetter
@@ -90,11 +90,15 @@ def look_of(  # noqa: PLR0911 - one for each kind
         case inspect.StructType() if not kind.array_like and kind.cls not in outer:
             look = _look_at_structs(_columns(kind, outer))
             return look and (lambda struct: look([struct]))
-        case inspect.ListType(inspect.StructType() as item) if not item.array_like and item.cls not in outer:
+        case inspect.ListType(inspect.StructType() as item) | inspect.VarTupleType(inspect.StructType() as item) if (
+            not item.array_like and item.cls not in outer
+        ):
             return _look_at_structs(_columns(item, outer))
         case inspect.UnionType() if kind.includes_none and len(kind.types) == 2:
             inside = next(look_of(one, outer) for one in kind.types if not isinstance(one, inspect.NoneType))
             return inside and (lambda value: value is None or inside(value))
+        case inspect.UnionType() if all(isinstance(one, inspect.StructType) for one in kind.types):
+            return _look_at_tagged(kind, outer)
         case inspect.IntType():
             is_bounded = kind.ge is not None and kind.le is not None
             return None if is_bounded else lambda value: -(2**63) <= value < 2**63
@@ -113,6 +117,19 @@ def look_of(  # noqa: PLR0911 - one for each kind
             return _unsure if look_of(kind.item_type, outer) else None
         case _:
             return _unsure
+
+
+def _look_at_tagged(kind: inspect.UnionType, outer: tuple[type[Any], ...]) -> Look:
+    """Return a quick look at a value of one of several Structs, chosen by the class of the value."""
+    looks: dict[type[Any], Look | None] = {
+        one.cls: look_of(one, outer) for one in kind.types if isinstance(one, inspect.StructType)
+    }
+
+    def look(value: object) -> bool:
+        inside = looks[type(value)]
+        return inside is None or inside(value)
+
+    return look
 
 
 class _Columns(NamedTuple):
@@ -161,7 +178,7 @@ def _look_at_structs(columns: _Columns) -> Look | None:
     names = [*amounts, *amounts[:1]]
     read_missing = [(name, attrgetter(name)) for name in missing]
 
-    def look(structs: list[Any]) -> bool:
+    def look(structs: Sequence[Any]) -> bool:
         if read_all is not None:
             values = list(chain.from_iterable(map(read_all, structs)))
             if not _look_at_amounts(structs, names, values):
@@ -179,7 +196,7 @@ def _look_at_structs(columns: _Columns) -> Look | None:
     return look
 
 
-def _look_at_amounts(structs: list[Any], names: list[str], values: list[Decimal]) -> bool:
+def _look_at_amounts(structs: Sequence[Any], names: list[str], values: list[Decimal]) -> bool:
     """Return whether all values of these fields, Struct after Struct, are within bounds."""
     try:
         _EXHAUST(map(_STRICT.plus, values))
@@ -195,7 +212,7 @@ def _look_at_amounts(structs: list[Any], names: list[str], values: list[Decimal]
     return True
 
 
-def _write_plainly(structs: list[Any], names: list[str], values: list[Decimal], places: list[int]) -> None:
+def _write_plainly(structs: Sequence[Any], names: list[str], values: list[Decimal], places: list[int]) -> None:
     """Replace the amounts whose text has an exponent."""
     width = len(names)
     for at in compress(count(), map(_SMALLEST_PLAIN.__gt__, places)):

@@ -23,14 +23,33 @@ from binance_pm.session import Session
 from binance_pm.transport.httpx import HttpxLike, asgi_transport
 
 try:
-    from binance_pm.sandbox import WRITE_FAULTS, Exchange, Fault, SimulatedAccount, create_app, serve
+    from binance_pm.sandbox import (
+        WRITE_FAULTS,
+        Exchange,
+        Fault,
+        SimulatedAccount,
+        StreamFault,
+        StreamRules,
+        create_app,
+        serve,
+    )
     from binance_pm.sandbox.file_server import LOCAL_HOST
 except ImportError as _missing:
     raise ImportError(
         f"the local exchange needs the extra `sandbox`: {installation('sandbox')}", name=_missing.name
     ) from _missing
 
-__all__ = ["WRITE_FAULTS", "Exchange", "Fault", "Sandbox", "SimulatedAccount", "running_sandbox", "sandbox"]
+__all__ = [
+    "WRITE_FAULTS",
+    "Exchange",
+    "Fault",
+    "Sandbox",
+    "SimulatedAccount",
+    "StreamFault",
+    "StreamRules",
+    "running_sandbox",
+    "sandbox",
+]
 
 _POOLS: Final[dict[str, tuple[Family, LimitType]]] = {
     "papi": ("papi", LimitType.IP),
@@ -64,7 +83,9 @@ class Sandbox:
     ) -> None:
         self.exchange: Final = exchange
         self.base_url: Final = base_url
-        self.budget: Final = Budget(minute=minute, limits={_POOLS[name]: n for name, n in (limits or {}).items()})
+        self.budget: Final = Budget(
+            minute=minute, limits={_POOLS[name]: n for name, n in (limits or {}).items() if name in _POOLS}
+        )
         self._http: Final = http
 
     def __repr__(self) -> str:
@@ -124,6 +145,7 @@ def running_sandbox(
     limits: Mapping[str, int] | None = None,
     liquidation: bool = True,
     all_symbols: bool = False,
+    streams: StreamRules | None = None,
     download_seconds: float = 30.0,
 ) -> Generator[Sandbox, None, None]:
     """Run a local exchange on a free loopback port until the block ends.
@@ -140,20 +162,14 @@ def running_sandbox(
             exceed them and is refused.
         liquidation: whether positions are closed by force when uniMMR falls to 1.05.
         all_symbols: whether ``um_account`` lists the flat symbols too.
+        streams: the times of the user data streams instead of the real ones.
         download_seconds: how long the exchange needs to make the file of a download.
 
     Raises:
         ConfigurationError: an argument cannot be used.
     """
-    exchange = _exchange(
-        minute,
-        seed,
-        accounts,
-        limits,
-        liquidation=liquidation,
-        all_symbols=all_symbols,
-        download_seconds=download_seconds,
-    )
+    rules: dict[str, Any] = {"liquidation": liquidation, "all_symbols": all_symbols, "streams": streams}
+    exchange = _exchange(minute, seed, accounts, limits, download_seconds=download_seconds, **rules)
     with serve(exchange) as base_url:
         yield Sandbox(exchange, base_url, minute=minute, limits=limits)
 
@@ -169,29 +185,25 @@ async def sandbox(
     limits: Mapping[str, int] | None = None,
     liquidation: bool = True,
     all_symbols: bool = False,
+    streams: StreamRules | None = None,
     download_seconds: float = 30.0,
 ) -> AsyncGenerator[Sandbox, None]:
     """Run a local exchange like `running_sandbox`, for ``async with``.
 
     Args:
-        in_memory: call the exchange directly, without a socket and without a thread.
+        in_memory: call the exchange directly, without a socket and without a thread; user data streams need both.
         minute: see `running_sandbox`.
         seed: see `running_sandbox`.
         accounts: see `running_sandbox`.
         limits: see `running_sandbox`.
         liquidation: see `running_sandbox`.
         all_symbols: see `running_sandbox`.
+        streams: see `running_sandbox`.
         download_seconds: see `running_sandbox`.
     """
-    options: dict[str, Any] = {
-        "minute": minute,
-        "seed": seed,
-        "accounts": accounts,
-        "limits": limits,
-        "liquidation": liquidation,
-        "all_symbols": all_symbols,
-        "download_seconds": download_seconds,
-    }
+    rules: dict[str, Any] = {"liquidation": liquidation, "all_symbols": all_symbols, "streams": streams}
+    rules["download_seconds"] = download_seconds
+    options: dict[str, Any] = {"minute": minute, "seed": seed, "accounts": accounts, "limits": limits, **rules}
     if not in_memory:
         with running_sandbox(**options) as pm:
             yield pm
@@ -207,23 +219,12 @@ def _exchange(
     seed: int,
     accounts: int,
     limits: Mapping[str, int] | None,
-    *,
-    liquidation: bool,
-    all_symbols: bool,
-    download_seconds: float,
+    **rules: Any,
 ) -> Exchange:
     call = CallInfo("sandbox")
     if not 0 < minute < math.inf or accounts < 1:
         raise ConfigurationError(call, f"minute is {minute} and accounts {accounts}: both must be above 0")
     try:
-        return Exchange(
-            minute=minute,
-            seed=seed,
-            accounts=accounts,
-            limits=limits,
-            liquidation=liquidation,
-            all_symbols=all_symbols,
-            download_seconds=download_seconds,
-        )
+        return Exchange(minute=minute, seed=seed, accounts=accounts, limits=limits, **rules)
     except ValueError as error:
         raise ConfigurationError(call, str(error)) from None

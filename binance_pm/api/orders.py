@@ -196,6 +196,8 @@ class OrderType(OpenEnum):
 
     LIMIT = "LIMIT"
     MARKET = "MARKET"
+    LIQUIDATION = "LIQUIDATION"
+    """Placed by the exchange to close a position by force; only in events."""
 
 
 class TimeInForce(OpenEnum):
@@ -226,6 +228,10 @@ class OrderStatus(OpenEnum):
     """Expired by self-trade prevention."""
     PENDING_CANCEL = "PENDING_CANCEL"
     """Documented for margin orders only; the exchange does not use it now."""
+    NEW_ADL = "NEW_ADL"
+    """An order of automatic deleveraging; seen only in events of plain futures."""
+    NEW_INSURANCE = "NEW_INSURANCE"
+    """An order of a liquidation by the insurance fund; seen only in events of plain futures."""
 
 
 class SelfTradePreventionMode(OpenEnum):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from binance_pm.api.connectivity import Empty
 from binance_pm.declaration import EndpointGroup, delete, post, put
 from binance_pm.wire import Model
@@ -15,6 +17,9 @@ class ListenKey(Model, frozen=True):
 
     def __repr__(self) -> str:
         return "ListenKey(...)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
 
 
 class ListenKeyApi(EndpointGroup):

@@ -18,5 +18,16 @@ from binance_pm.sandbox.app import create_app
 from binance_pm.sandbox.exchange import Exchange
 from binance_pm.sandbox.faults import WRITE_FAULTS, Fault
 from binance_pm.sandbox.server import serve
+from binance_pm.sandbox.stream_faults import StreamFault
+from binance_pm.sandbox.streams import StreamRules
 
-__all__ = ["WRITE_FAULTS", "Exchange", "Fault", "SimulatedAccount", "create_app", "serve"]
+__all__ = [
+    "WRITE_FAULTS",
+    "Exchange",
+    "Fault",
+    "SimulatedAccount",
+    "StreamFault",
+    "StreamRules",
+    "create_app",
+    "serve",
+]

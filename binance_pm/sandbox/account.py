@@ -11,7 +11,7 @@ from binance_pm.sandbox.keys import Key
 if TYPE_CHECKING:
     from binance_pm.sandbox.facts import AccountType
 
-EVERY_FAMILY = frozenset({"papi", "sapi", "api"})
+EVERY_FAMILY = frozenset({"papi", "sapi", "api", "fapi"})
 
 
 @dataclass(frozen=True)

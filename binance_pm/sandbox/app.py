@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 from starlette.applications import Starlette
@@ -14,6 +14,7 @@ from starlette.routing import Host, Mount, Route
 from binance_pm.sandbox.faults import Fault
 from binance_pm.sandbox.file_server import LOCAL_HOST, FileArrival
 from binance_pm.sandbox.messages import Reply, Request
+from binance_pm.sandbox.stream_faults import StreamFault
 from binance_pm.sandbox.views import recorded_fields
 
 if TYPE_CHECKING:
@@ -37,10 +38,12 @@ def create_app(exchange: Exchange) -> Starlette:
     The paths below ``/sandbox/`` control the exchange. They have no weight, and faults do not apply to them. ``GET
     state`` shows accounts with their API keys, counters and faults; ``POST faults`` adds a ``Fault`` given as JSON;
     ``DELETE faults`` removes all faults; ``GET orders?account=LABEL`` shows all orders that an account ever had; ``POST
-    prices`` lets symbols trade at the prices given as a JSON object of text.
+    prices`` lets symbols trade at the prices given as a JSON object of text. ``POST streams/faults`` applies a
+    ``StreamFault`` given as JSON, and ``POST streams/events?account=LABEL`` pushes a JSON object to an account.
 
-    Without a server, there is no connection to close: if a fault drops the connection or cuts the body, the application
-    raises ConnectionResetError, and ``httpx.ASGITransport`` passes this exception on to the caller.
+    Without a server, there are no user data streams, and no connection to close: if a fault drops the connection or
+    cuts the body, the application raises ConnectionResetError, and ``httpx.ASGITransport`` passes this exception on to
+    the caller.
     """
     return Starlette(
         routes=[
@@ -50,6 +53,8 @@ def create_app(exchange: Exchange) -> Starlette:
             Route("/sandbox/faults", _disarm(exchange), methods=["DELETE"]),
             Route("/sandbox/orders", _show_orders(exchange)),
             Route("/sandbox/prices", _set_prices(exchange), methods=["POST"]),
+            Route("/sandbox/streams/faults", _apply(exchange), methods=["POST"]),
+            Route("/sandbox/streams/events", _push(exchange), methods=["POST"]),
             Mount("/", _answer(exchange)),
         ]
     )
@@ -119,6 +124,30 @@ def _set_prices(exchange: Exchange) -> Handler:
         return Response(status_code=204)
 
     return set_prices
+
+
+def _apply(exchange: Exchange) -> Handler:
+    async def apply(http: HttpRequest) -> Response:
+        try:
+            exchange.streams.apply(msgspec.json.decode(await http.body(), type=StreamFault))
+        except (msgspec.MsgspecError, ValueError) as wrong:
+            return Response(str(wrong), status_code=422, media_type="text/plain")
+        return Response(status_code=204)
+
+    return apply
+
+
+def _push(exchange: Exchange) -> Handler:
+    async def push(http: HttpRequest) -> Response:
+        account, product = http.query_params.get("account", ""), http.query_params.get("product", "pm")
+        try:
+            event = msgspec.json.decode(await http.body(), type=dict[str, Any])
+            exchange.streams.push(account, event, product="pm" if product == "pm" else "pm-classic")
+        except (msgspec.MsgspecError, ValueError) as wrong:
+            return Response(str(wrong), status_code=422, media_type="text/plain")
+        return Response(status_code=204)
+
+    return push
 
 
 def _answer(exchange: Exchange) -> ASGIApp:

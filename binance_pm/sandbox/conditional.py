@@ -6,99 +6,21 @@ A triggered order becomes an ordinary order of the same client id. Mark price an
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from binance_pm.sandbox import order_errors
-from binance_pm.sandbox.contracts import Contract, Product
-from binance_pm.sandbox.market import Side
+from binance_pm.sandbox.conditional_event_fields import trigger_update
 from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.order_checks import check_risk, matched_price
-from binance_pm.sandbox.records import ZERO, OrderRecord
+from binance_pm.sandbox.records import OrderRecord
 
 if TYPE_CHECKING:
+    from binance_pm.sandbox.conditional_records import ConditionalRecord
     from binance_pm.sandbox.futures import Futures
     from binance_pm.sandbox.valuation import Valued
 
 _MOST_WAITING = 200
 _FIRST_ID = {"UM": 2_146_000, "CM": 123_000}
-
-
-class ConditionalRecord(msgspec.Struct, kw_only=True):
-    """One algo or conditional order, in any state."""
-
-    product: Product
-    contract: Contract
-    number: int = 0
-    """The exchange's id."""
-    client_id: str = ""
-    side: Side
-    position_side: str = "BOTH"
-    type: str
-    time_in_force: str = "GTC"
-    quantity: Decimal = ZERO
-    price: Decimal = ZERO
-    trigger_price: Decimal = ZERO
-    activate_price: Decimal = ZERO
-    """Price from which a trailing order follows the market; 0 for at once."""
-    callback_rate: Decimal = ZERO
-    """Percent by which the market must turn to trigger a trailing order."""
-    working_type: str = "CONTRACT_PRICE"
-    price_match: str = "NONE"
-    close_position: bool = False
-    price_protect: bool = False
-    reduce_only: bool = False
-    closing: bool = False
-    self_trade_prevention: str = "NONE"
-    good_till: int = 0
-    state: str = "NEW"
-    time: int = 0
-    update_time: int = 0
-    trigger_time: int = 0
-    order: OrderRecord | None = None
-    """The order that it became."""
-    extreme: Decimal | None = None
-    """Highest or lowest price since a trailing order was activated."""
-    hidden_until: float = 0.0
-
-    @property
-    def status(self) -> str:
-        """Its status; an algo order of USD-M is finished when the order that it became has ended."""
-        is_over = self.order is not None and not self.order.is_open
-        return "FINISHED" if self.product == "UM" and self.state == "TRIGGERED" and is_over else self.state
-
-    @property
-    def is_trailing(self) -> bool:
-        """Whether it follows the market."""
-        return self.type == "TRAILING_STOP_MARKET"
-
-    @property
-    def is_market(self) -> bool:
-        """Whether it becomes a market order."""
-        return self.type.endswith("_MARKET")
-
-    @property
-    def waits_for_rise(self) -> bool:
-        """Whether a higher price triggers it."""
-        return (self.side == "BUY") is not self.type.startswith("TAKE_PROFIT")
-
-    def is_reached(self, price: Decimal) -> bool:
-        """Whether this price triggers it; a trailing order follows the price meanwhile."""
-        if not self.is_trailing:
-            return price >= self.trigger_price if self.waits_for_rise else price <= self.trigger_price
-        if self.extreme is None:
-            # A sale is activated by a rise, and then triggered by a fall.
-            is_active = price <= self.activate_price if self.waits_for_rise else price >= self.activate_price
-            if self.activate_price and not is_active:
-                return False
-            self.extreme = price
-        if self.waits_for_rise:
-            self.extreme = min(self.extreme, price)
-            return price >= self.extreme * (1 + self.callback_rate / 100)
-        self.extreme = max(self.extreme, price)
-        return price <= self.extreme * (1 - self.callback_rate / 100)
 
 
 class Triggers:
@@ -112,6 +34,8 @@ class Triggers:
         self.records: dict[int, ConditionalRecord] = {}
         self._desk = desk
         self._next = _FIRST_ID[desk.product]
+        self._events = desk.wallet.events
+        self._triggered: list[ConditionalRecord] = []
 
     @property
     def waiting(self) -> list[ConditionalRecord]:
@@ -142,10 +66,12 @@ class Triggers:
         record.client_id = record.client_id or f"conditional-{record.number}"
         record.time = record.update_time = int(now * 1000)
         self.records[record.number] = record
+        self._tell(record, "NEW", now)
 
     def cancel(self, record: ConditionalRecord, now: float, state: str = "CANCELED") -> None:
         """End an order that waits."""
         record.state, record.update_time = state, int(now * 1000)
+        self._tell(record, state, now)
 
     def find(self, number: int | None, client_id: str | None) -> ConditionalRecord | None:
         """Return an order by its id or, without one, the newest with this client id."""
@@ -160,17 +86,36 @@ class Triggers:
                 self.cancel(record, record.good_till / 1000, "EXPIRED")
             elif record.is_reached(self._desk.market.price_of(record.contract, now)):
                 self._trigger(account, record, now)
+        self.tell_finished(now)
+
+    def tell_finished(self, now: float) -> None:
+        """Tell the user data stream which algo orders are finished because their orders have ended."""
+        for record in [one for one in self._triggered if one.status == "FINISHED"]:
+            self._triggered.remove(record)
+            self._tell(record, "FINISHED", now)
+
+    def _tell(self, record: ConditionalRecord, status: str, now: float, place: int | None = None) -> None:
+        if self._events.is_watched:
+            self._events.add(trigger_update(record, status, int(now * 1000)), place)
 
     def _trigger(self, account: Valued, record: ConditionalRecord, now: float) -> None:
         record.trigger_time = record.update_time = int(now * 1000)
+        if record.product == "UM":
+            self._tell(record, "TRIGGERING", now)
+        # The event of the trigger comes before those of the order, whose id it names.
+        place = len(self._events)
         order = self._order(record, now)
         try:
             check_risk(account, self._desk, order, now)
             self._desk.matching.place(order, now)
         except Refusal:
             record.state = "REJECTED" if record.product == "UM" else "EXPIRED"
+            self._tell(record, record.state, now)
             return
         record.state, record.order = "TRIGGERED", order
+        if record.product == "UM":
+            self._triggered.append(record)
+        self._tell(record, "TRIGGERED", now, place)
 
     def _order(self, record: ConditionalRecord, now: float) -> OrderRecord:
         quantity, price = record.quantity, record.price
@@ -194,4 +139,5 @@ class Triggers:
             price_match=record.price_match,
             self_trade_prevention=record.self_trade_prevention,
             good_till=record.good_till,
+            strategy_id=record.number if record.product == "CM" else 0,
         )

@@ -15,13 +15,15 @@ import msgspec
 
 from binance_pm.sandbox import facts, past, rules
 from binance_pm.sandbox.account import SimulatedAccount, make_accounts
-from binance_pm.sandbox.faults import Fault, FaultQueue
+from binance_pm.sandbox.faults import NO_FAULT, Fault, FaultQueue
 from binance_pm.sandbox.file_server import FileArrival, FileServer
 from binance_pm.sandbox.handlers import HANDLERS, Context
 from binance_pm.sandbox.limits import Counter, Limits
 from binance_pm.sandbox.market import SYMBOLS, Market
 from binance_pm.sandbox.messages import Arrival, Refusal, Reply, Request
+from binance_pm.sandbox.snapshots import Snapshots, copied
 from binance_pm.sandbox.state import AccountState
+from binance_pm.sandbox.streams import EventStreams, StreamRules
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
@@ -44,12 +46,13 @@ class Exchange:
         minute: the length of the exchange's minute in seconds, for limits and bans; tests use shorter ones.
         clock: returns seconds since the epoch.
         sleep: waits for the delays of faults.
-        limits: limits per minute instead of the real ones, by pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip``,
-            ``sapi-uid``.
+        limits: limits per minute instead of the real ones, by pool: ``papi``, ``papi-orders``, ``api``, ``fapi``,
+            ``sapi-ip``, ``sapi-uid``.
         fall_seconds: how long the market falls, and then rises, repeatedly.
         liquidation: whether positions are closed by force when uniMMR falls to 1.05.
         all_symbols: whether ``um_account`` lists the flat symbols too, as its page says; the real exchange leaves them
             out.
+        streams: the times of the user data streams instead of the real ones.
         newest_rows: whether a window with more rows than a response shows the newest of them; the oldest otherwise.
             What the real exchange shows is not documented.
         download_seconds: how long the exchange needs to make the file of a download.
@@ -57,6 +60,7 @@ class Exchange:
     Attributes:
         accounts: the accounts, in the order in which they were generated or given.
         market: calculates prices.
+        streams: the user data streams, which a server serves.
         files: the server of the files of downloads.
         connections: the open connections of its servers, one collection for each server.
 
@@ -76,6 +80,7 @@ class Exchange:
         fall_seconds: float = 120.0,
         liquidation: bool = True,
         all_symbols: bool = False,
+        streams: StreamRules | None = None,
         newest_rows: bool = False,
         download_seconds: float = 30.0,
     ) -> None:
@@ -97,6 +102,10 @@ class Exchange:
         self._delayed: list[tuple[float, Request, Arrival]] = []
         self._requests: deque[Arrival] = deque(maxlen=_REMEMBERED)
         self._lock = RLock()
+        self._snapshots = Snapshots(self._states)
+        self.streams: EventStreams = EventStreams(
+            streams or StreamRules(), self._states, lock=self._lock, clock=self.now, refresh=self._refresh
+        )
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -130,18 +139,21 @@ class Exchange:
             for fault in faults:
                 self._limits.set_external_usage(fault.external_usage, self.now())
                 self._armed.add(fault)
+                if fault.stale:
+                    self._snapshots.keep(fault.stale, self.now())
 
     def clear(self) -> None:
         """Remove all faults; external usage so far stays counted until the minute ends."""
         with self._lock:
             self._limits.clear_external_usage(self.now())
             self._armed.clear()
+            self._snapshots.forget()
 
     def used(self, pool: str, *, holder: str = "127.0.0.1", path: str = "") -> int:
         """Return the weight used in this minute.
 
         Args:
-            pool: ``papi``, ``papi-orders``, ``api``, ``sapi-ip`` or ``sapi-uid``.
+            pool: ``papi``, ``papi-orders``, ``api``, ``fapi``, ``sapi-ip`` or ``sapi-uid``.
             holder: client address, or label of the account for ``papi-orders`` and ``sapi-uid``.
             path: the path of the endpoint, for the two pools of /sapi.
         """
@@ -161,6 +173,7 @@ class Exchange:
                 "used": [{**counter._asdict(), "used": used} for counter, used in self._limits.snapshot(now).items()],
                 "faults": self.faults,
                 "openConnections": self.open_connections,
+                "streams": self.streams.state(),
             }
 
     def account(self, label: str) -> SimulatedAccount:
@@ -232,6 +245,7 @@ class Exchange:
             self.market.set_price(symbol, price, now)
             for state in states:
                 state.advance(now, at_once=True)
+                self._publish(state.account.label, now)
 
     def respond(self, name: str, parameters: Mapping[str, str], account: SimulatedAccount | None, now: float) -> object:
         """Return what an endpoint responds to parameters that break no rule, without counting or recording.
@@ -276,7 +290,7 @@ class Exchange:
             arrival = Arrival(
                 method=request.method,
                 path=request.path,
-                params=tuple((name, value) for name, value in sent if name != "signature"),
+                params=tuple((name, value) for name, value in sent if name not in {"signature", "listenKey"}),
                 account=label,
                 ip=request.ip,
                 time=self.now(),
@@ -300,20 +314,21 @@ class Exchange:
             owner = self._keys.get(request.api_key)
             label = owner.account.label if owner and fault.discard else None
             before = self._copy(label)
-            reply = self._answer(request, arrival, now, fault.hidden_for)
+            reply = self._answer(request, arrival, now, fault)
             for _ in range(1, fault.deliveries):
-                self._answer(request, arrival, now, fault.hidden_for)
+                self._answer(request, arrival, now, fault)
             if label is not None and before is not None:
                 self._states[label] = before
                 arrival.effects = 0
+            if owner is not None:
+                self._publish(owner.account.label, now)
         return reply
 
     def _copy(self, label: str | None) -> AccountState | None:
         """Return a copy of the state of an account that shares the market; None without a label."""
         if label is None:
             return None
-        owner = self.account(label)
-        return copy.deepcopy(self._state(owner), {id(self.market): self.market, id(owner): owner})
+        return copied(self._state(self.account(label)))
 
     def _run_delayed(self, now: float) -> None:
         """Let the delayed requests take effect whose time has come, at that time."""
@@ -321,25 +336,41 @@ class Exchange:
         self._delayed = [row for row in self._delayed if row[0] > now]
         for at, request, arrival in sorted(due, key=lambda row: row[0]):
             self._answer(request, arrival, at)
+            owner = self._keys.get(request.api_key)
+            if owner is not None:
+                self._publish(owner.account.label, now)
 
-    def _answer(self, request: Request, arrival: Arrival, now: float, hidden_for: float = 0.0) -> Reply:
+    def _publish(self, label: str, now: float) -> None:
+        """Push the events of an account."""
+        if label in self._states:
+            self.streams.publish(self._states[label], now)
+            self._snapshots.record(label, now)
+
+    def _refresh(self, label: str) -> None:
+        """Bring an account up to date, and push its events."""
+        with self._lock:
+            now = self.now()
+            self._up_to_date(self.account(label), now)
+            self._publish(label, now)
+
+    def _answer(self, request: Request, arrival: Arrival, now: float, fault: Fault = NO_FAULT) -> Reply:
         headers: dict[str, str] = {}
         try:
-            status, body = 200, self._obey(request, headers, now, hidden_for)
+            status, body = 200, self._obey(request, headers, now, fault)
             arrival.effects += 1
         except Refusal as refused:
             status, body = refused.error.status, refused.body
             headers |= refused.headers
         return Reply(status=status, headers=_date_and_type(now, body) | headers, body=body)
 
-    def _obey(self, request: Request, headers: dict[str, str], now: float, hidden_for: float) -> bytes:
+    def _obey(self, request: Request, headers: dict[str, str], now: float, fault: Fault) -> bytes:
         """Return the body for a request that breaks no rule, and add the weight used to the headers."""
         self._check_ban(request, now)
         endpoint = rules.find_endpoint(request.method, request.path)
         owner = self._keys.get(request.api_key)
         self._charge(request, endpoint, owner, headers, now)
         parameters, account = self._checked(request, endpoint, owner, now)
-        return msgspec.json.encode(self._response(endpoint.name, parameters, account, now, hidden_for))
+        return msgspec.json.encode(self._response(endpoint.name, parameters, account, now, fault))
 
     def _response(
         self,
@@ -347,10 +378,13 @@ class Exchange:
         parameters: Mapping[str, str],
         account: SimulatedAccount | None,
         now: float,
-        hidden_for: float = 0.0,
+        fault: Fault = NO_FAULT,
     ) -> Fields | list[Fields]:
         state = None if account is None else self._up_to_date(account, now)
-        return HANDLERS[name](Context(parameters, now, self.market, state, hidden_for=hidden_for, downloads=self.files))
+        if state is not None and fault.stale:
+            state = self._snapshots.before(state, now - fault.stale)
+        context = Context(parameters, now, self.market, state, hidden_for=fault.hidden_for, downloads=self.files)
+        return HANDLERS[name](context)
 
     def _up_to_date(self, account: SimulatedAccount, now: float) -> AccountState:
         self._run_delayed(now)
@@ -367,6 +401,7 @@ class Exchange:
                 lists_all_symbols=self._lists_all_symbols,
                 shows_newest=self._shows_newest,
             )
+            self._states[account.label].settings.listen_key_seconds = self.streams.rules.listen_key
         return self._states[account.label]
 
     def _checked(

@@ -40,6 +40,8 @@ POOLS: Mapping[str, WeightCounter] = {
     "papi": WeightCounter(6000, "IP", each_path=False, headers=_MBX_HEADERS),
     "papi-orders": WeightCounter(1200, "UID", each_path=False, headers=("X-MBX-ORDER-COUNT-1M",)),
     "api": WeightCounter(6000, "IP", each_path=False, headers=_MBX_HEADERS),
+    # https://developers.binance.com/docs/derivatives/usds-margined-futures/general-info (read 2026-11-30)
+    "fapi": WeightCounter(2400, "IP", each_path=False, headers=("X-MBX-USED-WEIGHT-1M",)),
     "sapi-ip": WeightCounter(12_000, "IP", each_path=True, headers=("X-SAPI-USED-IP-WEIGHT-1M",)),
     "sapi-uid": WeightCounter(180_000, "UID", each_path=True, headers=("X-SAPI-USED-UID-WEIGHT-1M",)),
 }
@@ -155,6 +157,7 @@ FAMILIES: Mapping[str, Family] = {
     "papi": Family(TOO_MANY_REQUESTS, BANNED, INVALID_PARAMETER, REJECTED_KEY),
     "sapi": Family(TOO_MUCH_WEIGHT, BANNED_FOR_WEIGHT, BAD_RECV_WINDOW, NOT_PORTFOLIO_MARGIN),
     "api": Family(TOO_MUCH_WEIGHT, BANNED_FOR_WEIGHT, BAD_RECV_WINDOW, REJECTED_KEY),
+    "fapi": Family(TOO_MANY_REQUESTS, BANNED, INVALID_PARAMETER, REJECTED_KEY),
 }
 
 
@@ -261,6 +264,7 @@ _POOL_NAMES = {
     ("sapi", "IP"): "sapi-ip",
     ("sapi", "UID"): "sapi-uid",
     ("api", "IP"): "api",
+    ("fapi", "IP"): "fapi",
 }
 
 _GENERAL = "https://developers.binance.com/docs/derivatives/portfolio-margin/general-info"
@@ -274,3 +278,10 @@ ENDPOINTS: tuple[EndpointFacts, ...] = (
     EndpointFacts("pro_ping", "GET", "/api/v3/ping", "NONE", {"IP": 1}, {}, _SPOT),
 )
 """Every live endpoint of Portfolio Margin and Portfolio Margin Pro (read 2026-11-29)."""
+
+_FUTURES_STREAMS = "https://developers.binance.com/docs/derivatives/usds-margined-futures/user-data-streams"
+FUTURES_ENDPOINTS: tuple[EndpointFacts, ...] = tuple(
+    EndpointFacts(f"pro.{name}", method, "/fapi/v1/listenKey", "USER_STREAM", {"IP": 1}, {}, _FUTURES_STREAMS)
+    for name, method in (("create_listen_key", "POST"), ("keepalive_listen_key", "PUT"), ("close_listen_key", "DELETE"))
+)
+"""The endpoints of USD-M futures that make the listen key of Portfolio Margin Pro (read 2026-11-30)."""

@@ -6,6 +6,7 @@ from decimal import Decimal
 from hashlib import sha512
 from typing import TYPE_CHECKING
 
+from binance_pm.sandbox.event_fields import account_update, order_trade_update
 from binance_pm.sandbox.market import draws
 from binance_pm.sandbox.matching import FUTURES_REFUSALS, Matching
 from binance_pm.sandbox.records import ZERO, HeldPosition, OrderRecord, TradeRecord
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from binance_pm.sandbox.contracts import Contract, Product
+    from binance_pm.sandbox.event_log import Fields
     from binance_pm.sandbox.market import Level, Market
     from binance_pm.sandbox.wallet import Wallet
 
@@ -92,7 +94,9 @@ class Futures:
         self._next_trade += 1
         trade = str(self._next_trade)
         signed = level.quantity if order.is_buy else -level.quantity
-        profit = self.position(contract, order.position_side).add(signed, level.price, time).quantize(_DIGITS)
+        position = self.position(contract, order.position_side)
+        profit = position.add(signed, level.price, time).quantize(_DIGITS)
+        position.realized += profit
         rate = MAKER_FEE if is_maker else TAKER_FEE
         asset, fee = self._fee(contract, contract.notional(level.quantity, level.price) * rate, now)
         record = TradeRecord(
@@ -117,6 +121,33 @@ class Futures:
 
     def end(self, order: OrderRecord, now: float) -> None:
         """Release nothing: orders of futures lock no balance."""
+
+    def report(self, order: OrderRecord, kind: str, now: float) -> None:
+        """Tell the user data stream what happened to an order; a fill changes balance and position first."""
+        if not self.wallet.events.is_watched:
+            return
+        time = int(now * 1000)
+        if kind == "TRADE":
+            self.wallet.events.add(self._account_update(order, time, now))
+        self.wallet.events.add(order_trade_update(order, kind, time, self._open_notional(order.symbol)))
+
+    def _account_update(self, order: OrderRecord, time: int, now: float) -> Fields:
+        contract, product = order.contract, self.product
+        assets = dict.fromkeys([contract.settled_in, order.trades[-1].commission_asset])
+        # In hedge mode, the exchange was seen to push all positions of the symbol, with an empty one for BOTH.
+        sides = ("BOTH",) if order.position_side == "BOTH" else ("BOTH", "LONG", "SHORT")
+        held = [
+            self.positions.get((contract.symbol, side)) or HeldPosition(contract=contract, side=side) for side in sides
+        ]
+        price = self.market.price_of(contract, now)
+        balances = [(asset, self.wallet.futures[product, asset], ZERO) for asset in assets]
+        return account_update(product, "ORDER", time, balances, [(position, price) for position in held])
+
+    def _open_notional(self, symbol: str) -> tuple[Decimal, Decimal]:
+        """Return the value of the open orders that buy, and of those that sell; 0 on COIN-M."""
+        orders = [] if self.product == "CM" else self.open_orders(symbol)
+        bids = sum((order.price * order.remaining for order in orders if order.is_buy), ZERO)
+        return bids, sum((order.price * order.remaining for order in orders), ZERO) - bids
 
     def fund(self, now: float) -> None:
         """Book the funding of all positions at the end of an interval of eight hours."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from binance_pm.sandbox.conditional import ConditionalRecord
+    from binance_pm.sandbox.conditional_records import ConditionalRecord
     from binance_pm.sandbox.records import OrderRecord
 
 T = TypeVar("T")

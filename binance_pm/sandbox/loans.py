@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from binance_pm.sandbox import order_errors
+from binance_pm.sandbox.event_fields import liability_change
 from binance_pm.sandbox.market import MAJORS
 from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO
@@ -111,7 +112,8 @@ class Loans:
         self._wallet.free[asset] += amount
         self._touch(asset, now)
         self.loans.append(LoanRow(transaction=transaction, asset=asset, principal=amount, time=int(now * 1000)))
-        self._charge(asset, amount, "ON_BORROW", now)
+        interest = self._charge(asset, amount, "ON_BORROW", now)
+        self._tell(asset, "BORROW", transaction, amount, interest)
         return transaction
 
     def repay(self, asset: str, amount: Decimal, now: float) -> int:
@@ -135,7 +137,13 @@ class Loans:
             transaction=transaction, asset=asset, principal=amount - interest, interest=interest, time=int(now * 1000)
         )
         self.repayments.append(row)
+        self._tell(asset, "REPAY", transaction, row.principal, row.interest)
         return transaction
+
+    def _tell(self, asset: str, kind: str, transaction: int, principal: Decimal, interest: Decimal) -> None:
+        total = self._wallet.owed(asset)
+        event = liability_change(asset, kind, transaction, principal=principal, interest=interest, total=total)
+        self._wallet.events.add(event)
 
     def repay_what_is_free(self, asset: str, now: float, most: Decimal | None = None) -> None:
         """Repay as much as is owed and free, if anything."""
@@ -173,10 +181,11 @@ class Loans:
             row = ExchangeRow(asset=asset, negative=-balance, threshold=threshold, time=int(now * 1000))
             self.exchanges.append(row)
 
-    def _charge(self, asset: str, principal: Decimal, kind: str, now: float) -> None:
+    def _charge(self, asset: str, principal: Decimal, kind: str, now: float) -> Decimal:
         interest = (principal * DAILY_RATE / 24).quantize(_DIGITS)
         self._wallet.interest[asset] += interest
         self.interest.append(self._row(asset, principal, interest, DAILY_RATE, kind, now))
+        return interest
 
     def _row(
         self, asset: str, principal: Decimal, interest: Decimal, rate: Decimal, kind: str, now: float

@@ -9,13 +9,13 @@ from decimal import Decimal
 from hashlib import sha512
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from binance_pm.sandbox import order_errors
+from binance_pm.sandbox.conditional_event_fields import list_status
+from binance_pm.sandbox.event_fields import execution_report
 from binance_pm.sandbox.market import Level
 from binance_pm.sandbox.matching import Matching, Refusals
 from binance_pm.sandbox.messages import Refusal
-from binance_pm.sandbox.records import ZERO, OrderRecord, TradeRecord
+from binance_pm.sandbox.records import OPEN_STATUSES, ZERO, ListRecord, OrderRecord, TradeRecord
 
 if TYPE_CHECKING:
     from binance_pm.sandbox.contracts import Contract
@@ -32,24 +32,6 @@ _MARGIN_REFUSALS = Refusals(order_errors.DUPLICATE_ORDER, order_errors.WOULD_MAT
 _STOP_RESERVE = Decimal("1.05")
 """What a stop order without a limit price locks, as a multiple of its value at the stop price."""
 _DIGITS = Decimal("0.00000001")
-
-
-class ListRecord(msgspec.Struct, kw_only=True):
-    """One OCO: a limit order and a stop order, of which at most one is executed."""
-
-    list_id: int
-    client_id: str
-    symbol: str
-    time: int
-    legs: tuple[OrderRecord, OrderRecord]
-    """The stop order, then the limit order."""
-    borrowed: Decimal = ZERO
-    borrowed_asset: str = ""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether an order of the list is open."""
-        return any(leg.is_open for leg in self.legs)
 
 
 class CrossMargin:
@@ -121,10 +103,12 @@ class CrossMargin:
             borrowed_asset=_paid_in(stop),
         )
         self.lists[row.list_id] = row
+        self._wallet.events.add(list_status(row, row.time))
         return row
 
-    def cancel(self, order: OrderRecord, now: float) -> None:
-        """Cancel an open order, and the other order of its list."""
+    def cancel(self, order: OrderRecord, now: float, client_id: str = "") -> None:
+        """Cancel an open order, and the other order of its list, by a request with this client id."""
+        order.cancel_id = client_id
         legs = self.lists[order.list_id].legs if order.list_id in self.lists else (order,)
         for leg in legs:
             if leg.is_open:
@@ -195,6 +179,18 @@ class CrossMargin:
         self.trades.append(trade)
         if order.side_effect in REPAYING:
             self._loans.repay_what_is_free(asset, now)
+
+    def report(self, order: OrderRecord, kind: str, now: float) -> None:
+        """Tell the user data stream what happened to an order, and then which balances changed."""
+        order.reported = order.status
+        events, time = self._wallet.events, int(now * 1000)
+        if not events.is_watched:
+            return
+        events.add(execution_report(order, kind, time, events.next_execution()))
+        self._wallet.tell_margin(time)
+        row = self.lists.get(order.list_id)
+        if row and all(leg.reported not in OPEN_STATUSES for leg in row.legs):
+            events.add(list_status(row, time))
 
     def end(self, order: OrderRecord, now: float) -> None:
         """Release what the order still locks, and repay what was borrowed for an order that was cancelled."""

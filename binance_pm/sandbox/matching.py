@@ -49,6 +49,10 @@ class Settlement(Protocol):
         """Release what the order holds, after its last event."""
         ...
 
+    def report(self, order: OrderRecord, kind: str, now: float) -> None:
+        """Tell the user data stream what happened to the order: NEW, TRADE, AMENDMENT, CANCELED or EXPIRED."""
+        ...
+
 
 class Refusals(NamedTuple):
     """The errors with which a product refuses; None if the order is recorded and expires instead."""
@@ -112,6 +116,7 @@ class Matching:
         order.time = order.update_time = int(now * 1000)
         self._queue(order)
         self.orders[order.order_id] = self.open[order.order_id] = order
+        self._settlement.report(order, "NEW", now)
 
     def adopt(self, order: OrderRecord, price: Decimal, now: float) -> None:
         """Record an order that was filled completely at one price."""
@@ -123,6 +128,7 @@ class Matching:
         order.is_working = True
         order.update_time = int(now * 1000)
         self._queue(order)
+        self._settlement.report(order, "NEW", now)
         self._take(order, now)
         self._rest(order, now)
 
@@ -132,6 +138,7 @@ class Matching:
         order.update_time = int(now * 1000)
         del self.open[order.order_id]
         self._settlement.end(order, now)
+        self._settlement.report(order, "CANCELED" if status == "CANCELED" else "EXPIRED", now)
 
     def amend(
         self, order: OrderRecord, price: Decimal, quantity: Decimal, now: float, *, modify_id: int | None, match: str
@@ -159,6 +166,7 @@ class Matching:
         order.price, order.quantity, order.price_match = price, quantity, match
         order.update_time = change.time
         self._queue(order)
+        self._settlement.report(order, "AMENDMENT", now)
         self._take(order, now)
         self._rest(order, now)
 
@@ -239,6 +247,8 @@ class Matching:
         """Apply self-trade prevention, or let two orders of the account fill each other."""
         # The other times in force leave nothing to prevent, or have no mode.
         mode = taker.self_trade_prevention if taker.time_in_force in {"GTC", "IOC", "GTD"} else "NONE"
+        if mode != "NONE":
+            maker.counter_id, taker.counter_id = taker.order_id, maker.order_id
         if mode in {"EXPIRE_MAKER", "EXPIRE_BOTH"}:
             self.cancel(maker, now, "EXPIRED_IN_MATCH")
         if mode in {"EXPIRE_TAKER", "EXPIRE_BOTH"}:
@@ -264,6 +274,7 @@ class Matching:
         if not order.remaining:
             del self.open[order.order_id]
             self._settlement.end(order, now)
+        self._settlement.report(order, "TRADE", now)
         for other in tuple(self.open.values()):
             if other.closing and other.symbol == order.symbol and self._settlement.room(other) <= 0:
                 self.cancel(other, now, "EXPIRED")

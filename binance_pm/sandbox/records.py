@@ -99,6 +99,14 @@ class OrderRecord(msgspec.Struct, kw_only=True):
     """What was borrowed for the order."""
     locked: Decimal = ZERO
     """Balance that the order still locks."""
+    cancel_id: str = ""
+    """The client id of the request that cancelled a margin order; empty for one that the exchange makes up."""
+    counter_id: int = 0
+    """The order that self-trade prevention kept from being matched with this one."""
+    strategy_id: int = 0
+    """The conditional order of COIN-M that placed the order."""
+    reported: str = ""
+    """The status that was last reported."""
 
     @property
     def symbol(self) -> str:
@@ -141,6 +149,24 @@ class OrderRecord(msgspec.Struct, kw_only=True):
         return price <= self.price if self.is_buy else price >= self.price
 
 
+class ListRecord(msgspec.Struct, kw_only=True):
+    """One OCO: a limit order and a stop order, of which at most one is executed."""
+
+    list_id: int
+    client_id: str
+    symbol: str
+    time: int
+    legs: tuple[OrderRecord, OrderRecord]
+    """The stop order, then the limit order."""
+    borrowed: Decimal = ZERO
+    borrowed_asset: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an order of the list is open."""
+        return any(leg.is_open for leg in self.legs)
+
+
 class HeldPosition(msgspec.Struct, kw_only=True):
     """The position of one symbol, or of one leg in hedge mode."""
 
@@ -150,6 +176,8 @@ class HeldPosition(msgspec.Struct, kw_only=True):
     amount: Decimal = ZERO
     """Negative for a short position."""
     entry: Decimal = ZERO
+    realized: Decimal = ZERO
+    """The profit realised so far, without commissions."""
     update_time: int = 0
 
     def add(self, quantity: Decimal, price: Decimal, time: int) -> Decimal:

@@ -24,7 +24,7 @@ Pairs = list[tuple[str, str]]
 
 
 _BY_PATH: dict[str, dict[str, facts.EndpointFacts]] = {}
-for _endpoint in facts.ENDPOINTS:
+for _endpoint in (*facts.ENDPOINTS, *facts.FUTURES_ENDPOINTS):
     _BY_PATH.setdefault(_endpoint.path, {})[_endpoint.method] = _endpoint
 
 
@@ -77,6 +77,9 @@ def check_parameters(request: Request, endpoint: facts.EndpointFacts) -> dict[st
     if any(len(dict(part)) < len(part) for part in (query, body)):
         raise Refusal(facts.DUPLICATE_PARAMETER)
     sent = dict(body) | dict(query)
+    if endpoint.security == "USER_STREAM":
+        # No parameter is documented, but python-binance and ccxt send some (listenKey, symbol), and are served.
+        return {}
     known = endpoint.all_parameters
     if sent and not known:
         raise Refusal(facts.TOO_MANY_PARAMETERS, expected=0, received=len(sent))

@@ -7,7 +7,7 @@ import ipaddress
 import logging
 import os
 import socket
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from anyio.from_thread import start_blocking_portal
@@ -16,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from binance_pm.sandbox.app import DROP, create_app, create_file_app
+from binance_pm.sandbox.websocket import STREAMS, StreamSocket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Generator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from binance_pm.sandbox.exchange import Exchange
+    from binance_pm.sandbox.streams import EventStreams
 
 # uvicorn reports the effects of faults as errors of the application; these messages are not useful.
 _SILENT = logging.getLogger("binance_pm.sandbox.connections")
@@ -59,7 +61,9 @@ def serve(
         _listen(host, port, beyond_loopback=beyond_loopback) as listener,
         _listen(host, 0, beyond_loopback=beyond_loopback) as for_files,
         start_blocking_portal("asyncio") as portal,
-        portal.wrap_async_context_manager(_serving(create_app(exchange), listener, exchange.connections)),
+        portal.wrap_async_context_manager(
+            _serving(create_app(exchange), listener, exchange.connections, exchange.streams)
+        ),
         portal.wrap_async_context_manager(_serving(create_file_app(exchange), for_files, [])),
     ):
         exchange.files.place = _place_of(for_files)
@@ -89,32 +93,43 @@ def _listen(host: str, port: int, *, beyond_loopback: bool) -> socket.socket:
 
 @asynccontextmanager
 async def _serving(
-    app: ASGIApp, listener: socket.socket, connections: list[Collection[object]]
+    app: ASGIApp, listener: socket.socket, connections: list[Collection[object]], streams: EventStreams | None = None
 ) -> AsyncGenerator[None]:
     config = Config(
         app,
         interface="asgi3",
         lifespan="off",
-        ws="none",
+        ws="none" if streams is None else StreamSocket,
         log_config=None,
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )
     config.load()
     state = ServerState()
-    server = await asyncio.get_running_loop().create_server(lambda: _protocol(config, state), sock=listener)
+    server = await asyncio.get_running_loop().create_server(lambda: _protocol(config, state, streams), sock=listener)
     connections.append(state.connections)
+    ticking = asyncio.create_task(_tick(streams))
     try:
         yield
     finally:
         server.close()
+        ticking.cancel()
         await _hang_up(state)
         connections.remove(state.connections)
+        with suppress(asyncio.CancelledError):
+            await ticking
 
 
-def _protocol(config: Config, state: ServerState) -> H11Protocol:
+async def _tick(streams: EventStreams | None) -> None:
+    """Let time pass for the user data streams, if there are any."""
+    while streams is not None:
+        await asyncio.sleep(streams.rules.tick)
+        streams.tick()
+
+
+def _protocol(config: Config, state: ServerState, streams: EventStreams | None) -> H11Protocol:
     """Return the protocol of one connection; without uvicorn.Server, which would log and add its own headers."""
-    scope_state: dict[str, Any] = {}
+    scope_state: dict[str, Any] = {STREAMS: streams}
     protocol = H11Protocol(config=config, server_state=state, app_state=scope_state)
     protocol.logger = _SILENT
     protocol.access_log = False

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from decimal import Decimal
 from hashlib import sha512
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from binance_pm.sandbox import order_errors
 from binance_pm.sandbox.messages import Refusal
 
-LISTEN_KEY_SECONDS = 3600
-"""How long a listen key lives after it was created or prolonged."""
+if TYPE_CHECKING:
+    from binance_pm.sandbox.stream_faults import StreamProduct
+
+
+class ListenKeyRecord(NamedTuple):
+    """A listen key."""
+
+    key: str
+    until: float
+    """When it expires, in seconds since the epoch."""
 
 
 class Download(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +62,8 @@ class Settings:
         earn: the balance of LDUSDT, which earns interest.
         downloads: the downloads that were ordered, by id.
         repayments: repayments of the bankruptcy loan, oldest first.
+        issued: every listen key ever, by the product of its stream.
+        listen_key_seconds: how long a listen key lives after it was created or prolonged.
     """
 
     def __init__(self, holder: str) -> None:
@@ -63,9 +74,10 @@ class Settings:
         self.downloads: dict[str, Download] = {}
         self.repayments: list[RepaymentRow] = []
         self._holder = holder
-        self._listen_key = ""
-        self._listen_until = 0.0
-        self._keys = 0
+        self.issued: dict[StreamProduct, set[str]] = {"pm": set(), "pm-classic": set()}
+        self.listen_key_seconds = 3600.0
+        self._listening: dict[StreamProduct, ListenKeyRecord] = {}
+        self._expired: dict[StreamProduct, list[str]] = {}
         self._asked: defaultdict[str, list[float]] = defaultdict(list)
 
     def count(self, name: str, now: float, *, most: int, seconds: float, span: str) -> None:
@@ -86,21 +98,42 @@ class Settings:
             raise Refusal(order_errors.TOO_OFTEN, most=most, span=span)
         self._asked[name] = [*recent, now]
 
-    def listen_key(self, now: float) -> str | None:
+    def listen_key(self, product: StreamProduct, now: float) -> str | None:
         """Return the listen key that is alive, if there is one."""
-        return self._listen_key if now < self._listen_until else None
+        record = self._listening.get(product)
+        return record.key if record and now < record.until else None
 
-    def prolong(self, now: float) -> str:
-        """Return the listen key, created if none is alive; it lives for another hour."""
-        if self.listen_key(now) is None:
-            self._keys += 1
-            self._listen_key = sha512(f"{self._holder}:listen:{self._keys}".encode()).hexdigest()[:64]
-        self._listen_until = now + LISTEN_KEY_SECONDS
-        return self._listen_key
+    def prolong(self, product: StreamProduct, now: float) -> str:
+        """Return the listen key, created if none is alive; it lives on from now."""
+        key = self.listen_key(product, now)
+        if key is None:
+            self._retire(product, now)
+            number = len(self.issued[product]) + 1
+            key = sha512(f"{self._holder}:listen:{product}:{number}".encode()).hexdigest()[:64]
+            self.issued[product].add(key)
+        self._listening[product] = ListenKeyRecord(key, now + self.listen_key_seconds)
+        return key
 
-    def close_listen_key(self) -> None:
-        """End the listen key."""
-        self._listen_until = 0.0
+    def close_listen_key(self, product: StreamProduct) -> None:
+        """Delete the listen key."""
+        self._listening.pop(product, None)
+
+    def expire_listen_key(self, product: StreamProduct, now: float) -> None:
+        """Let the listen key expire now, if one is alive."""
+        record = self._listening.get(product)
+        if record and now < record.until:
+            self._listening[product] = record._replace(until=now)
+
+    def take_expired(self, product: StreamProduct, now: float) -> list[str]:
+        """Return the listen keys that have expired, each once."""
+        self._retire(product, now)
+        return self._expired.pop(product, [])
+
+    def _retire(self, product: StreamProduct, now: float) -> None:
+        record = self._listening.get(product)
+        if record and now >= record.until:
+            del self._listening[product]
+            self._expired.setdefault(product, []).append(record.key)
 
     def order_download(self, kind: str, *, ready: float, expires: float, content: bytes) -> Download:
         """Order a file."""

@@ -85,6 +85,18 @@ class AccountState:
         """Return the futures of a product."""
         return self.um if product == "UM" else self.cm
 
+    def tell(self, now: float) -> None:
+        """Record the events of what has changed apart from orders."""
+        self.triggers["UM"].tell_finished(now)
+        self.wallet.tell_margin(int(now * 1000))
+
+    def watch(self, *, is_watched: bool) -> None:
+        """Record events from now on, or no more."""
+        events = self.wallet.events
+        if is_watched and not events.is_watched:
+            events.balances = self.wallet.margin_balances()
+        events.is_watched = is_watched
+
     @property
     def earned(self) -> Decimal:
         """LDUSDT in the USD-M wallet."""

@@ -10,6 +10,8 @@ from decimal import Decimal
 from hashlib import sha512
 from typing import TYPE_CHECKING
 
+from binance_pm.sandbox.event_fields import account_update, balance_update, outbound_account_position
+from binance_pm.sandbox.event_log import EventLog
 from binance_pm.sandbox.records import ZERO, IncomeRow
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 _DIGITS = Decimal("0.00000001")
 _FIRST_TRANSACTION = 9_689_322_392
+# Why a futures wallet changed, by the type of the income row; profit and commission belong to a fill.
+_REASONS = {"FUNDING_FEE": "FUNDING_FEE", "INSURANCE_CLEAR": "INSURANCE_CLEAR", "TRANSFER": "ASSET_TRANSFER"}
 
 
 class Wallet:
@@ -29,6 +33,7 @@ class Wallet:
         locked: cross margin that open orders lock.
         borrowed: principal of the loans.
         interest: interest that is owed for the loans.
+        events: what the user data stream is told.
     """
 
     def __init__(self, holder: str) -> None:
@@ -39,6 +44,7 @@ class Wallet:
         self.borrowed: defaultdict[str, Decimal] = defaultdict(Decimal)
         self.interest: defaultdict[str, Decimal] = defaultdict(Decimal)
         self.updated: dict[tuple[Product, str], int] = {}
+        self.events: EventLog = EventLog()
         self._transaction = _FIRST_TRANSACTION + int.from_bytes(sha512(holder.encode()).digest()[:3]) * 100_000
 
     def new_transaction(self) -> int:
@@ -76,7 +82,35 @@ class Wallet:
                     trade=trade,
                 )
             )
+            self._tell(product, asset, income, kind, time, symbol)
         return transaction
+
+    def _tell(self, product: Product, asset: str, income: Decimal, kind: str, time: int, symbol: str) -> None:
+        if self.events.is_watched and kind in _REASONS:
+            event = account_update(product, _REASONS[kind], time, [(asset, self.futures[product, asset], income)])
+            self.events.add(event)
+            if kind == "FUNDING_FEE":
+                event["a"]["S"] = symbol
+
+    def transfer(self, asset: str, change: Decimal, time: int) -> None:
+        """Move an amount to cross margin, or from it if the change is negative; the futures wallet is booked apart."""
+        self.free[asset] += change
+        self.updated["MARGIN", asset] = time
+        self.events.add(balance_update(asset, change, time, self.events.next_update()))
+
+    def tell_margin(self, time: int) -> None:
+        """Record the event of the margin balances that changed since it was last recorded, if any did."""
+        if self.events.is_watched:
+            seen = self.events.balances
+            changed = {asset: now for asset, now in self.margin_balances().items() if seen.get(asset) != now}
+            seen |= changed
+            if changed:
+                self.events.add(outbound_account_position(changed, time, self.events.next_update()))
+
+    def margin_balances(self) -> dict[str, tuple[Decimal, Decimal]]:
+        """Return the free and locked balances of cross margin, by asset."""
+        names = dict.fromkeys([*self.free, *self.locked])
+        return {asset: (self.free[asset], self.locked[asset]) for asset in names}
 
     def margin(self, asset: str) -> Decimal:
         """Return what cross margin holds of an asset, free and locked; loans are not subtracted."""
@@ -108,12 +142,11 @@ def cover_negative(wallet: Wallet, now: float) -> None:
     for (product, asset), balance in tuple(wallet.futures.items()):
         covered = min(-balance, wallet.free[asset])
         if covered > 0:
-            wallet.free[asset] -= covered
+            wallet.transfer(asset, -covered, int(now * 1000))
             wallet.book(product, asset, covered, "TRANSFER", int(now * 1000))
 
 
 def collect(wallet: Wallet, product: Product, asset: str, collected: Decimal, now: float) -> None:
     """Move an amount from a futures wallet to cross margin."""
-    wallet.free[asset] += collected
-    wallet.updated["MARGIN", asset] = int(now * 1000)
+    wallet.transfer(asset, collected, int(now * 1000))
     wallet.book(product, asset, -collected, "TRANSFER", int(now * 1000))

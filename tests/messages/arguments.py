@@ -27,7 +27,7 @@ from binance_pm.budget import LimitType
 from binance_pm.budget.shared import SharedBudget
 from binance_pm.fleet import Fleet, Member, Publisher
 from binance_pm.fleet.relay.subscribe import StreamReader
-from binance_pm.sandbox import Exchange, Fault, SimulatedAccount, serve
+from binance_pm.sandbox import Exchange, Fault, SimulatedAccount, StreamFault, serve
 from binance_pm.signing import Secret
 from binance_pm.testing import running_sandbox
 from binance_pm.transport.http import Timeouts

@@ -41,7 +41,7 @@ ORDER = _ORDER.split()
 CORE = {"anyio", "msgspec", "sniffio"}
 _EXTRAS = """
 cryptography cyclopts httptools keyring prometheus_client pyarrow pytest redis rich starlette textual trio uvicorn
-uvloop
+uvloop websockets
 """
 EXTRAS = set(_EXTRAS.split())
 
@@ -151,6 +151,7 @@ def test_the_client_imports_nothing_of_the_sandbox(file: str) -> None:
         ("httpcore", "transport/httpx.py transport/httpcore.py"),
         ("httptools", "transport/direct.py"),
         ("textual", "cli/dashboard/app.py"),
+        ("websockets", "sandbox/websocket.py stream/websocket.py"),
     ],
 )
 def test_one_file_imports_each_library(library: str, home: str) -> None:

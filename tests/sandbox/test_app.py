@@ -533,8 +533,8 @@ async def test_fault_steal(caller: Caller) -> None:
 
 def test_unknown_pools_cannot_be_stolen_from(exchange: Exchange) -> None:
     """A misspelt pool is an error, and arms nothing."""
-    with pytest.raises(ValueError, match="fapi"):
-        exchange.inject(Fault(external_usage={"fapi": 0.5}))
+    with pytest.raises(ValueError, match="dapi"):
+        exchange.inject(Fault(external_usage={"dapi": 0.5}))
 
     assert exchange.faults == ()
 
@@ -559,7 +559,7 @@ async def test_admin_arms(caller: Caller) -> None:
     assert (answer.status_code, caller.exchange.faults) == (204, (fault,))
 
 
-@pytest.mark.parametrize("content", ["", '{"stauts": 503}', '{"times": 0}', '{"external_usage": {"fapi": 1}}'])
+@pytest.mark.parametrize("content", ["", '{"stauts": 503}', '{"times": 0}', '{"external_usage": {"dapi": 1}}'])
 async def test_admin_refuses_nonsense(caller: Caller, content: str) -> None:
     """What is no fault is refused with the reason."""
     answer = await caller.send("/sandbox/faults", method="POST", content=content)

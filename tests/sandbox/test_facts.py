@@ -23,7 +23,7 @@ BY_NAME = {endpoint.name: endpoint for endpoint in facts.ENDPOINTS}
 
 def test_every_handler_has_its_facts() -> None:
     """Nothing is simulated of which no fact is known."""
-    assert HANDLERS.keys() <= BY_NAME.keys()
+    assert HANDLERS.keys() <= BY_NAME.keys() | {endpoint.name for endpoint in facts.FUTURES_ENDPOINTS}
 
 
 def test_every_endpoint_is_there_once() -> None:
@@ -68,7 +68,14 @@ def test_documented_limits() -> None:
     """The pools are as large as the pages say."""
     limits = {name: pool.limit for name, pool in facts.POOLS.items()}
 
-    assert limits == {"papi": 6000, "papi-orders": 1200, "api": 6000, "sapi-ip": 12_000, "sapi-uid": 180_000}
+    assert limits == {
+        "papi": 6000,
+        "papi-orders": 1200,
+        "api": 6000,
+        "fapi": 2400,
+        "sapi-ip": 12_000,
+        "sapi-uid": 180_000,
+    }
 
 
 async def test_an_order_is_counted(caller: Caller) -> None:

@@ -206,7 +206,7 @@ def test_foreign_traffic_uses_up_the_limit() -> None:
     assert limits.charge({PAPI: 60}, ip=IP, now=NOON + 30) == PAPI
 
 
-@pytest.mark.parametrize("pool", ["fapi", "PAPI"])
+@pytest.mark.parametrize("pool", ["dapi", "PAPI"])
 def test_refuses_pools_it_does_not_know(pool: str) -> None:
     """A misspelt pool is an error, not a limit that never applies."""
     with pytest.raises(ValueError, match=pool):

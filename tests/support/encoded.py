@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, cast
 
@@ -16,18 +17,25 @@ def encoded(value: object, like: Any) -> Any:
     """
     match value:
         case msgspec.Struct():
-            fields = {field.encode_name: getattr(value, field.name) for field in msgspec.structs.fields(value)}
+            fields = _tag(value)
+            fields |= {field.encode_name: getattr(value, field.name) for field in msgspec.structs.fields(value)}
             return {
                 name: encoded(one, like[name] if isinstance(like, dict) and name in like else None)
                 for name, one in fields.items()
                 if one is not None or (isinstance(like, dict) and name in like)
             }
-        case list():
-            return [encoded(one, other) for one, other in zip(cast("list[object]", value), like, strict=True)]
+        case list() | tuple():
+            return [encoded(one, other) for one, other in zip(cast("Sequence[object]", value), like, strict=True)]
         case dict():
             return {key: encoded(one, like[key]) for key, one in cast("dict[str, object]", value).items()}
         case _:
             return _scalar(value, like)
+
+
+def _tag(value: msgspec.Struct) -> dict[str, object]:
+    """Return the field that tells the type of an event."""
+    config = value.__struct_config__
+    return {} if config.tag_field is None else {config.tag_field: config.tag}
 
 
 def _scalar(value: object, like: Any) -> Any:

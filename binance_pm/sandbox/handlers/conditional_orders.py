@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from binance_pm.sandbox import facts, order_checks, order_errors
-from binance_pm.sandbox.conditional import ConditionalRecord
+from binance_pm.sandbox.conditional_records import ConditionalRecord
 from binance_pm.sandbox.handlers.futures_orders import closes_leg, side_of
 from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles
 from binance_pm.sandbox.history import is_conditional_kept, page

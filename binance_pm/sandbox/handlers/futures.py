@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from binance_pm.sandbox import facts, order_errors
+from binance_pm.sandbox.event_fields import account_config_update
 from binance_pm.sandbox.futures import MAKER_FEE, TAKER_FEE
 from binance_pm.sandbox.handlers.registry import Context, Fields, handles, handles_futures
 from binance_pm.sandbox.market import SYMBOLS, amount, draws
@@ -199,6 +200,7 @@ def set_leverage(context: Context, product: Product) -> Fields:
     if leverage < before and held and not context.state.statement(context.now).free:
         desk.leverage[contract.symbol] = before
         raise Refusal(order_errors.MIN_LEVERAGE_RATIO)
+    context.state.wallet.events.add(account_config_update(product, contract.symbol, leverage, context.time))
     name = "maxNotionalValue" if product == "UM" else "maxQty"
     return {"leverage": leverage, name: str(contract.most_at(leverage)), "symbol": contract.symbol}
 

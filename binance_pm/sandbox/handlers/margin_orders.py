@@ -9,10 +9,10 @@ from binance_pm.sandbox import facts, order_checks, order_errors
 from binance_pm.sandbox.handlers.futures_orders import side_of
 from binance_pm.sandbox.handlers.registry import DAY, Context, Fields, handles
 from binance_pm.sandbox.history import page, shown
-from binance_pm.sandbox.margin import STOPS, ListRecord
+from binance_pm.sandbox.margin import STOPS
 from binance_pm.sandbox.market import amount
 from binance_pm.sandbox.messages import Refusal
-from binance_pm.sandbox.records import ZERO, OrderRecord
+from binance_pm.sandbox.records import ZERO, ListRecord, OrderRecord
 
 if TYPE_CHECKING:
     from binance_pm.sandbox.contracts import Contract
@@ -112,7 +112,7 @@ def cancel_margin_order(context: Context) -> Fields:
     order = _found(context)
     if order is None or not order.is_open:
         raise Refusal(order_errors.CANCEL_REJECTED)
-    context.state.margin.cancel(order, context.now)
+    context.state.margin.cancel(order, context.now, context.text("newClientOrderId") or "")
     return _cancelled(context, order)
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from binance_pm.sandbox import facts, order_errors
-from binance_pm.sandbox.handlers.registry import Context, Fields, handles
+from binance_pm.sandbox.handlers.registry import HANDLERS, Context, Fields, handles
 from binance_pm.sandbox.loans import BORROWABLE
 from binance_pm.sandbox.market import MAJORS, amount
 from binance_pm.sandbox.messages import Refusal
 from binance_pm.sandbox.records import ZERO
 from binance_pm.sandbox.valuation import collateral_rate
+
+if TYPE_CHECKING:
+    from binance_pm.sandbox.stream_faults import StreamProduct
 
 _SUCCESS: Fields = {"msg": "success"}
 _LOWEST_LEVEL, _HIGHEST_LEVEL = Decimal("1.1"), Decimal("2.0")
@@ -18,28 +22,38 @@ _TIER_CAP = Decimal(1_000_000)
 _ASSETS = ("USDT", "USDC", *MAJORS)
 
 
-@handles("create_listen_key")
-def create_listen_key(context: Context) -> Fields:
-    """The listen key of the account, prolonged by an hour."""
-    return {"listenKey": context.state.settings.prolong(context.now)}
+def _listen_key(context: Context, product: StreamProduct) -> Fields:
+    """Return the listen key of the account, which is valid for another hour."""
+    return {"listenKey": context.state.settings.prolong(product, context.now)}
 
 
-@handles("keepalive_listen_key")
-def keepalive_listen_key(context: Context) -> Fields:
-    """Prolong the listen key by an hour."""
-    if context.state.settings.listen_key(context.now) is None:
-        raise Refusal(order_errors.NO_LISTEN_KEY)
-    context.state.settings.prolong(context.now)
+def _keep_listen_key(context: Context, product: StreamProduct) -> Fields:
+    """Extend the listen key by an hour."""
+    _check_listen_key(context, product)
+    context.state.settings.prolong(product, context.now)
     return {}
 
 
-@handles("close_listen_key")
-def close_listen_key(context: Context) -> Fields:
-    """End the listen key of the account, for all of its programs."""
-    if context.state.settings.listen_key(context.now) is None:
-        raise Refusal(order_errors.NO_LISTEN_KEY)
-    context.state.settings.close_listen_key()
+def _close_listen_key(context: Context, product: StreamProduct) -> Fields:
+    """Delete the listen key of the account, for all of its programs."""
+    _check_listen_key(context, product)
+    context.state.settings.close_listen_key(product)
     return {}
+
+
+def _check_listen_key(context: Context, product: StreamProduct) -> None:
+    if context.state.settings.listen_key(product, context.now) is None:
+        raise Refusal(order_errors.NO_LISTEN_KEY)
+
+
+def _register_listen_key(prefix: str, product: StreamProduct) -> None:
+    HANDLERS[f"{prefix}create_listen_key"] = lambda context: _listen_key(context, product)
+    HANDLERS[f"{prefix}keepalive_listen_key"] = lambda context: _keep_listen_key(context, product)
+    HANDLERS[f"{prefix}close_listen_key"] = lambda context: _close_listen_key(context, product)
+
+
+_register_listen_key("", "pm")
+_register_listen_key("pro.", "pm-classic")
 
 
 @handles("pro.delta_mode")

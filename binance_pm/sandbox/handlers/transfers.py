@@ -83,7 +83,7 @@ def _bnb_transfer(context: Context, *, most: int) -> Fields:
         raise Refusal(order_errors.BALANCE_NOT_SUFFICIENT)
     context.state.settings.count(f"bnb-{most}", context.now, most=most, seconds=600, span="10 minutes")
     signed = moved if is_to_um else -moved
-    wallet.free[_BNB] -= signed
+    wallet.transfer(_BNB, -signed, context.time)
     return {"tranId": wallet.book("UM", _BNB, signed, "TRANSFER", context.time)}
 
 

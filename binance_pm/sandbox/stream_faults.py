@@ -1,0 +1,154 @@
+"""Faults of user data streams: a fault as data, and what faults do to the events of one connection."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+StreamProduct = Literal["pm", "pm-classic"]
+"""The stream of Portfolio Margin, or that of Portfolio Margin Pro; the first part of its path."""
+
+Delivery = Literal["all", "newest", "oldest"]
+"""Which connections of a listen key receive its events."""
+
+ConnectionFault = Literal[
+    "break",
+    "close",
+    "half_open",
+    "silent",
+    "slow",
+    "duplicate",
+    "reorder",
+    "garbage",
+    "bad_frame",
+    "no_pongs",
+    "no_pings",
+    "shutdown",
+    "heal",
+]
+AccountFault = Literal["delete_key", "expire_key"]
+
+
+class StreamFault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One fault of user data streams. ``POST /sandbox/streams/faults`` accepts it as JSON.
+
+    A fault applies at once to the open connections that it selects:
+
+    * ``break``: the connection is aborted, without a close frame
+    * ``close``: the server sends a close frame with ``code`` and ``reason``
+    * ``half_open``: nothing is sent and nothing read any more, and the connection stays open
+    * ``silent``: pings are answered, and no event is sent, for ``seconds`` or until the connection ends
+    * ``slow``: each event is sent ``seconds`` later
+    * ``duplicate``: the next ``times`` events are sent twice
+    * ``reorder``: the next ``times`` events are each sent after the next event of another type, or after ``seconds``
+    * ``garbage``: the next ``times`` events are cut in the middle, so that they are not JSON
+    * ``bad_frame``: a frame that breaks the websocket protocol
+    * ``no_pongs``: events are sent, and pings are not answered
+    * ``no_pings``: the server sends no pings
+    * ``shutdown``: the event ``serverShutdown``
+    * ``heal``: ends ``silent``, ``slow``, ``no_pongs`` and ``no_pings``
+
+    Or to the listen key of each account that it selects:
+
+    * ``delete_key``: the key is deleted, as another program of the account may do: nothing is pushed
+    * ``expire_key``: the key expires: ``listenKeyExpired`` is pushed twice, and the connection stays open
+
+    A listen key that cannot be created or a stale REST response is a `Fault`: ``Fault(method="POST",
+    path="/papi/v1/listenKey", status=503, effect=False)``, ``Fault(method="GET", stale=5, times=None)``.
+
+    Raises:
+        ValueError: ``times`` below 1, or ``seconds`` below 0.
+    """
+
+    kind: ConnectionFault | AccountFault
+    """What happens."""
+    account: str | None = None
+    """Label of the account that the fault applies to; None for all accounts."""
+    product: StreamProduct = "pm"
+    """The stream that the fault applies to."""
+    connections: Delivery = "all"
+    """Which of an account's connections the fault applies to."""
+    code: int = 1001
+    """The code of the close frame."""
+    reason: str = ""
+    """The reason in the close frame."""
+    seconds: float = 0.0
+    """How long or how much later; 0 for no end of ``silent``, and for 0.2 seconds of ``reorder``."""
+    times: int = 1
+    """How many events the fault applies to."""
+
+    def __post_init__(self) -> None:
+        if self.times < 1:
+            raise ValueError("times is less than 1: give a number of events")
+        if self.seconds < 0:
+            raise ValueError("seconds is below 0: give a duration")
+
+    @property
+    def is_of_key(self) -> bool:
+        """Whether the fault applies to listen keys, not to connections."""
+        return self.kind in get_args(AccountFault)
+
+
+class EventFilter:
+    """What faults do to the events of one connection: which messages are sent for each event, and in which order.
+
+    Pure: the connection sends the messages.
+
+    Attributes:
+        is_silent: whether no event is sent.
+        duplicates: how many of the next events are sent twice.
+        reorders: how many of the next events are sent after an event of another type.
+        garbage: how many of the next events are cut.
+    """
+
+    def __init__(self) -> None:
+        self.is_silent = False
+        self.duplicates = 0
+        self.reorders = 0
+        self.garbage = 0
+        self._held: tuple[str, bytes] | None = None
+
+    def spoil(self, kind: Literal["duplicate", "reorder", "garbage"], times: int) -> None:
+        """Let a fault happen to the next events."""
+        match kind:
+            case "duplicate":
+                self.duplicates += times
+            case "reorder":
+                self.reorders += times
+            case "garbage":
+                self.garbage += times
+
+    def pass_on(self, event_type: str, message: bytes) -> list[bytes]:
+        """Return the messages to be sent for the next event."""
+        if self.is_silent:
+            return []
+        if self.garbage:
+            self.garbage -= 1
+            message = message[: len(message) // 2]
+        messages = [message]
+        if self.duplicates:
+            self.duplicates -= 1
+            messages = [message, message]
+        return self._ordered(event_type, messages)
+
+    def release(self) -> list[bytes]:
+        """Return the event that waits for one of another type, if there is one."""
+        held, self._held = self._held, None
+        return [] if held is None else [held[1]]
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether an event waits for one of another type."""
+        return self._held is not None
+
+    def _ordered(self, event_type: str, messages: list[bytes]) -> list[bytes]:
+        if self._held is not None and self._held[0] != event_type:
+            return [*messages, *self.release()]
+        # Events of one type stay in order.
+        released = self.release()
+        if not self.reorders:
+            return [*released, *messages]
+        self.reorders -= 1
+        self._held = event_type, messages[-1]
+        return [*released, *messages[:-1]]
