@@ -223,6 +223,13 @@ def screenshot(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_streams(session: nox.Session) -> None:
+    """User data streams under 10,000 random faults on real sockets; arguments go to it, such as --faults 600."""
+    install(session, "-e", ".[stream]", *group("tests"))
+    session.run("python", "-m", "tests.simulation.stream_faults", *(session.posargs or ["--faults", "10000"]))
+
+
+@nox.session
 def bench_budget(session: nox.Session) -> None:
     """The budget beside the limiters that people use today, in simulation; arguments go to it, such as --quick."""
     install(session, "-e", ".", *group("bench"))

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from binance_pm.budget.shared import SharedBudget
     from binance_pm.history import paginate
     from binance_pm.journal import JournalEntry, JournalReader, WriteEnded, WriteStarted, read_journal
+    from binance_pm.stream.items import StreamDown, StreamGap
+    from binance_pm.stream.policy import StreamSettings
 
 __version__ = VERSION
 
@@ -109,6 +111,9 @@ __all__ = [
     "SessionClosed",
     "SharedBudget",
     "SpanAccount",
+    "StreamDown",
+    "StreamGap",
+    "StreamSettings",
     "Timeouts",
     "UmAccount",
     "UmAsset",
@@ -126,6 +131,9 @@ _LAZY = {
     "SharedBudget": "binance_pm.budget.shared",
     "JournalEntry": "binance_pm.journal",
     "JournalReader": "binance_pm.journal",
+    "StreamDown": "binance_pm.stream.items",
+    "StreamGap": "binance_pm.stream.items",
+    "StreamSettings": "binance_pm.stream.policy",
     "WriteEnded": "binance_pm.journal",
     "WriteStarted": "binance_pm.journal",
     "paginate": "binance_pm.history",

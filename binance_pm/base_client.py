@@ -73,6 +73,11 @@ class BaseClient:
         """The account's name in the pools: a digest of the key, or of ``account_id``, which shows no part of them."""
         return self._identity.key_id
 
+    @property
+    def stream_url(self) -> str:
+        """Scheme, host and port of the user data streams."""
+        return self._urls.stream
+
     def origin(self, endpoint: Endpoint[Any]) -> str:
         """Return the origin under which the budget counts calls of the endpoint."""
         return self._bind(endpoint).origin

@@ -32,7 +32,7 @@ from binance_pm.classify import classify
 from binance_pm.client_ids import ClientIds
 from binance_pm.declaration import LazyNamespace
 from binance_pm.endpoint import Endpoint, Security, undeclared_endpoint
-from binance_pm.environment import BASE_URL, environment_keys, environment_urls
+from binance_pm.environment import BASE_URL, environment_keys, environment_stream_url, environment_urls
 from binance_pm.errors import (
     CallInfo,
     ConfigurationError,
@@ -52,10 +52,12 @@ from binance_pm.wire import Time, Value
 if TYPE_CHECKING:
     from binance_pm.api.cm import Cm
     from binance_pm.api.margin import Margin
-    from binance_pm.api.pro import Pro
     from binance_pm.api.um import Um
     from binance_pm.downloads import DownloadedFile, DownloadKind, DownloadOptions
     from binance_pm.resolution import WriteOutcome
+    from binance_pm.stream.policy import StreamSettings
+    from binance_pm.stream.pro import ProClient
+    from binance_pm.stream.stream import EventStream
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +87,8 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
             that is called with these lines, and that stops a write by raising. See `read_journal`.
         papi_url: URL of Portfolio Margin (``/papi``).
         sapi_url: URL of Portfolio Margin Pro (``/sapi``).
+        stream_url: URL of the user data streams; by default the exchange's, or the host of `papi_url` if that is not
+            the exchange's.
         allow_custom_host: accept URLs of hosts other than the exchange's. Those hosts receive the key.
         jitter: a random number from 0 to 1, for the delay of a retry.
 
@@ -96,7 +100,7 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
     """USD-M futures."""
     margin: ClassVar[LazyNamespace[Margin]] = LazyNamespace("binance_pm.api.margin", "Margin")
     """Cross margin."""
-    pro: ClassVar[LazyNamespace[Pro]] = LazyNamespace("binance_pm.api.pro", "Pro")
+    pro: ClassVar[LazyNamespace[ProClient]] = LazyNamespace("binance_pm.stream.pro", "ProClient")
     """Portfolio Margin Pro."""
     cm: ClassVar[LazyNamespace[Cm]] = LazyNamespace("binance_pm.api.cm", "Cm")
     """COIN-M futures."""
@@ -119,12 +123,15 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         journal: JournalTarget | None = None,
         papi_url: str = PAPI_URL,
         sapi_url: str = SAPI_URL,
+        stream_url: str | None = None,
         allow_custom_host: bool = False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         try:
             identity = Identity(api_key, api_secret, passphrase, label=label, account_id=account_id)
-            urls = Urls(papi_url=papi_url, sapi_url=sapi_url, allow_custom_host=allow_custom_host)
+            urls = Urls(
+                papi_url=papi_url, sapi_url=sapi_url, stream_url=stream_url, allow_custom_host=allow_custom_host
+            )
             self._settings: CallSettings = CallSettings(
                 max_wait=max_wait, resolve=resolve, attempts=attempts, recv_window=recv_window, jitter=jitter
             )
@@ -153,7 +160,7 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         env = os.environ if environment is None else environment
         read = environment_keys(env, given=options)
         urls = environment_urls(env)
-        client = cls(**(read | urls | options))
+        client = cls(**(read | urls | environment_stream_url(env) | options))
         client.note_source(BASE_URL, urls.keys() - options.keys())
         return client
 
@@ -273,6 +280,30 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         if self._journal is not None:
             self._journal.resolved(error, outcome)
         return outcome
+
+    def stream(self, settings: StreamSettings | None = None) -> EventStream:
+        """Return the user data stream of the account, to be opened with ``async with``.
+
+        ::
+
+            async with client.stream() as events:
+                async for event in events:
+                    match event:
+                        case OrderTradeUpdate(order=order): ...
+                        case StreamDown() | StreamGap(): ...
+
+        Between two events, nothing is missing unless a `StreamGap` stands there. The stream needs the extra `stream`.
+
+        Args:
+            settings: intervals and limits; the defaults suit the exchange.
+
+        Raises:
+            ConfigurationError: the extra is missing, or the session cannot carry a stream.
+        """
+        # Imported lazily, as most of it is an extra.
+        from binance_pm.stream.stream import EventStream  # noqa: PLC0415
+
+        return EventStream(self, "pm", settings)
 
     async def download(
         self,

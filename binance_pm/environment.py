@@ -10,6 +10,7 @@ from binance_pm.errors import CallInfo, ConfigurationError
 
 BASE_URL: Final = "BINANCE_PM_BASE_URL"
 ENGINE: Final = "BINANCE_PM_ENGINE"
+STREAM_URL: Final = "BINANCE_PM_STREAM_URL"
 
 _ENGINES: Final = ("auto", "httpx", "direct")
 
@@ -41,6 +42,12 @@ def environment_urls(env: Mapping[str, str]) -> dict[str, Any]:
     """Return the URLs of the exchange as arguments of `Client`; empty if the environment names none."""
     url = env.get(BASE_URL)
     return {"papi_url": url, "sapi_url": url} if url else {}
+
+
+def environment_stream_url(env: Mapping[str, str]) -> dict[str, Any]:
+    """Return the URL of the user data streams as an argument of `Client`; empty if the environment names none."""
+    url = env.get(STREAM_URL)
+    return {"stream_url": url} if url else {}
 
 
 def environment_engine(env: Mapping[str, str]) -> Literal["auto", "httpx", "direct"]:

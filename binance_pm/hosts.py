@@ -8,12 +8,17 @@ Sources (read 2026-11-21):
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 PAPI_URL: Final = "https://papi.binance.com"
 SAPI_URL: Final = "https://api.binance.com"
+FAPI_URL: Final = "https://fapi.binance.com"
+"""Creates the listen keys of Portfolio Margin Pro."""
+STREAM_URL: Final = "wss://fstream.binance.com"
+"""The user data streams of both products."""
 
 _HOSTS: Final = {
     "papi.binance.com",
@@ -24,6 +29,7 @@ _HOSTS: Final = {
     "api3.binance.com",
     "api4.binance.com",
 }
+_STREAM_HOSTS: Final = {"fstream.binance.com"}
 
 _LABEL: Final = "[A-Za-z0-9_-]{1,63}"
 # Libraries disagree about all other forms, such as "[::1]evil.example" and "[::1%25eth0]": the host that is checked
@@ -32,7 +38,7 @@ _NETLOC: Final = rf"(?:\[[0-9A-Fa-f:.]+\]|{_LABEL}(?:\.{_LABEL})*\.?)(?::[0-9]*)
 # The system's resolver reads 2130706433, 127.1 and 0x7f.0.0.1 as addresses, so a name must not end in a number.
 _NUMBER: Final = r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?"
 
-_PORTS: Final = {"http": 80, "https": 443}
+_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 _SAPI_DOORS: Final = {f"https://api{number}.binance.com" for number in range(1, 5)}
 
@@ -45,20 +51,23 @@ def check_url(url: str, *, allow_custom_host: bool) -> str:
     Raises:
         ValueError: the URL is rejected; the text gives the reason and shows no password.
     """
-    parts = _split(url)
-    if parts is not None and "@" in parts.netloc:
-        raise ValueError("the base URL has a user name in it: remove it")
-    if parts is None or not parts.hostname or not _is_host_and_port(parts):
-        raise ValueError("the base URL is not a URL such as https://papi.binance.com")
-    shown = f"{parts.scheme}://{parts.netloc}"
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError(f"the base URL has something after the host: {shown} is enough")
-    local = _is_loopback(parts.hostname)
-    if parts.scheme != "https" and not (local and parts.scheme == "http"):
-        raise ValueError(f"{shown} is not https: a key would be sent in the clear")
-    if not (local or allow_custom_host or (parts.hostname in _HOSTS and parts.port in {None, 443})):
-        raise ValueError(f"{shown} is not the exchange's: allow_custom_host=True sends the key there all the same")
-    return _origin(parts, parts.hostname)
+    return _checked(url, PAPI_URL, _HOSTS, allow_custom_host=allow_custom_host)
+
+
+def check_stream_url(url: str, *, allow_custom_host: bool) -> str:
+    """Return the origin of a URL that listen keys may be sent to.
+
+    That is the exchange's host over wss, or this machine, for which plain ws is allowed, too.
+
+    Raises:
+        ValueError: the URL is rejected; the text gives the reason and shows no password.
+    """
+    return _checked(url, STREAM_URL, _STREAM_HOSTS, allow_custom_host=allow_custom_host)
+
+
+def is_exchange(url: str) -> bool:
+    """Return whether a checked URL is one of the exchange's hosts."""
+    return urlsplit(url).hostname in _HOSTS
 
 
 def split_link(link: str, *, local: bool, refused: str) -> tuple[str, str]:
@@ -105,6 +114,24 @@ def is_loopback(url: str) -> bool:
 def is_wildcard(address: str) -> bool:
     """Return whether the address belongs to no machine, and selects only the address family."""
     return ip_address(address).is_unspecified
+
+
+def _checked(url: str, usual: str, hosts: Container[str], *, allow_custom_host: bool) -> str:
+    secure = urlsplit(usual).scheme
+    parts = _split(url)
+    if parts is not None and "@" in parts.netloc:
+        raise ValueError("the base URL has a user name in it: remove it")
+    if parts is None or not parts.hostname or not _is_host_and_port(parts):
+        raise ValueError(f"the base URL is not a URL such as {usual}")
+    shown = f"{parts.scheme}://{parts.netloc}"
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(f"the base URL has something after the host: {shown} is enough")
+    local = _is_loopback(parts.hostname)
+    if parts.scheme != secure and not (local and parts.scheme == secure[:-1]):
+        raise ValueError(f"{shown} is not {secure}: a key would be sent in the clear")
+    if not (local or allow_custom_host or (parts.hostname in hosts and parts.port in {None, 443})):
+        raise ValueError(f"{shown} is not the exchange's: allow_custom_host=True sends the key there all the same")
+    return _origin(parts, parts.hostname)
 
 
 def _split(url: str) -> SplitResult | None:

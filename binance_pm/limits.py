@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-Family = Literal["papi", "sapi", "api"]
+Family = Literal["papi", "sapi", "api", "fapi"]
 """The first part of a path. It determines the host and how weight is counted."""
 
 
@@ -87,6 +87,8 @@ LIMITS: Final[dict[tuple[Family, LimitType], Limit]] = {
     ("sapi", LimitType.IP): Limit(12_000, "x-sapi-used-ip-weight-1m", each_path=True),
     ("sapi", LimitType.UID): Limit(180_000, "x-sapi-used-uid-weight-1m", each_path=True),
     ("api", LimitType.IP): Limit(6_000, "x-mbx-used-weight-1m"),
+    # Only the listen keys of Portfolio Margin Pro.
+    ("fapi", LimitType.IP): Limit(2_400, "x-mbx-used-weight-1m"),
 }
 
 

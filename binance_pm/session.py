@@ -92,7 +92,7 @@ class Session:
         max_body: int = MAX_BODY,
         budget: Budget | None = None,
     ) -> None:
-        self._egress: Final = checked_egress(
+        self.egress: Final = checked_egress(
             http,
             engine,
             proxy=proxy,
@@ -103,8 +103,9 @@ class Session:
             timeouts=timeouts,
             max_body=max_body,
         )
-        self.budget: Final = budget or process_budget(self._egress.name())
-        self.timeouts: Final = self._egress.settings.timeouts
+        """How requests leave this machine."""
+        self.budget: Final = budget or process_budget(self.egress.name())
+        self.timeouts: Final = self.egress.settings.timeouts
         self.listeners: Final = Listeners[AttemptEvent]("session")
         self._engine: Engine | None = None
         self._transport: Transport | None = None
@@ -211,8 +212,8 @@ class Session:
         if self._closed:
             raise self._not_open(_CALL)
         if self._affinity is None:
-            self._engine, self._may_change = self._egress.choose_engine()
-            self._transport = self._egress.open(self._engine)
+            self._engine, self._may_change = self.egress.choose_engine()
+            self._transport = self.egress.open(self._engine)
             self._affinity = Affinity()
             _open_sessions.add(self)
         elif mismatch := self._affinity.mismatch():
@@ -268,7 +269,7 @@ class Session:
         if not (self._may_change and replaced()):
             return self._transport
         if self._mocked is None:
-            self._mocked = self._egress.open_for_mocks(call)
+            self._mocked = self.egress.open_for_mocks(call)
         return self._mocked
 
     def open_for_files(self, call: CallInfo) -> HttpxTransport:
@@ -280,7 +281,7 @@ class Session:
         """
         self.transport(call)
         # Pins, if there are any, are not those of file servers.
-        return self._egress.open_httpx()
+        return self.egress.open_httpx()
 
     def earn_retries(self, origin: str) -> None:
         """Count a successful call to the origin."""

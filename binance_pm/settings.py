@@ -5,11 +5,19 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterable
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from binance_pm.hosts import PAPI_URL, SAPI_URL, check_url
+from binance_pm.hosts import (
+    FAPI_URL,
+    PAPI_URL,
+    SAPI_URL,
+    STREAM_URL,
+    check_stream_url,
+    check_url,
+    is_exchange,
+)
 from binance_pm.limits import Priority
 from binance_pm.signing import Credential, Secret, Signer, check_key, signer
 
@@ -83,20 +91,40 @@ class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Urls:
     """The URLs that a client sends to, and what an error adds about their source.
 
+    Args:
+        papi_url: URL of Portfolio Margin.
+        sapi_url: URL of Portfolio Margin Pro.
+        stream_url: URL of the user data streams; None for the exchange's, or for the host of `papi_url` if that is not
+            the exchange's.
+        allow_custom_host: accept other hosts than the exchange's.
+
     Raises:
         ValueError: a URL cannot be used.
     """
 
-    def __init__(self, *, papi_url: str = PAPI_URL, sapi_url: str = SAPI_URL, allow_custom_host: bool = False) -> None:
-        self._urls: Final = {
-            "papi": _checked_url("papi_url", papi_url, allow_custom_host=allow_custom_host),
-            "sapi": _checked_url("sapi_url", sapi_url, allow_custom_host=allow_custom_host),
-        }
+    def __init__(
+        self,
+        *,
+        papi_url: str = PAPI_URL,
+        sapi_url: str = SAPI_URL,
+        stream_url: str | None = None,
+        allow_custom_host: bool = False,
+    ) -> None:
+        papi = _checked_url("papi_url", papi_url, allow_custom_host=allow_custom_host)
+        sapi = _checked_url("sapi_url", sapi_url, allow_custom_host=allow_custom_host)
+        # Keys of the local exchange are sent to no other place.
+        self._urls: Final = {"papi": papi, "sapi": sapi, "fapi": FAPI_URL if is_exchange(sapi) else sapi}
+        if stream_url is None:
+            stream_url = STREAM_URL if is_exchange(papi) else papi.replace("http", "ws", 1)
+        try:
+            self.stream: Final = check_stream_url(stream_url, allow_custom_host=allow_custom_host)
+        except ValueError as error:
+            raise ValueError(f"stream_url: {error}") from None
         self._hints: Final[dict[str, str]] = {}
 
     def of(self, family: str) -> tuple[str, str]:
         """Return the URL of a family of paths, and its hint."""
-        name: Literal["papi", "sapi"] = "papi" if family == "papi" else "sapi"
+        name = family if family in self._urls else "sapi"
         return self._urls[name], self._hints.get(name, "")
 
     def note_source(self, variable: str, arguments: Iterable[str]) -> None:

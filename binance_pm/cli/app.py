@@ -17,7 +17,7 @@ from typing import Annotated, Final, cast
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from binance_pm.cli import export, orders, plan, request, tail, watch
+from binance_pm.cli import export, orders, plan, request, stream, tail, watch
 from binance_pm.cli.options import flag
 from binance_pm.cli.output import Output
 from binance_pm.errors import PortfolioMarginError
@@ -42,6 +42,7 @@ app.command(export.run, name="export")
 app.command(orders.run, name="orders")
 app.command(plan.run, name="plan")
 app.command(request.run, name="request")
+app.command(stream.run, name="stream")
 app.command(tail.run, name="tail")
 app.command(watch.run, name="watch")
 

@@ -20,7 +20,7 @@ from binance_pm.arguments import check_fields, checked
 from binance_pm.budget import Budget
 from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS
-from binance_pm.environment import BASE_URL, environment_urls
+from binance_pm.environment import BASE_URL, environment_stream_url, environment_urls
 from binance_pm.errors import CallInfo, ConfigurationError, SessionClosed
 from binance_pm.fleet import schedule
 from binance_pm.fleet.account_monitor import AccountMonitor
@@ -290,7 +290,10 @@ class Fleet:
             return
         urls = environment_urls(self._environment)
         clients, problems = await open_entries(
-            self._file, session=self._session, options=urls | self._file.urls, environment=self._environment
+            self._file,
+            session=self._session,
+            options=urls | environment_stream_url(self._environment) | self._file.urls,
+            environment=self._environment,
         )
         for client in clients.values():
             client.note_source(BASE_URL, urls.keys() - self._file.urls.keys())

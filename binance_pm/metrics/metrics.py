@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from functools import partial
 from math import inf
-from typing import Final, get_args
+from typing import TYPE_CHECKING, Final, get_args
 from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -29,9 +29,13 @@ from binance_pm.fleet import AccountSnapshot, Fleet, FleetEvent, FleetState, Gat
 from binance_pm.fleet.events import label_of
 from binance_pm.fleet.products import HEADLINES
 from binance_pm.metrics.server import serving
+from binance_pm.metrics.streams import stream_metrics
 from binance_pm.session import Session
 from binance_pm.version import VERSION
 from binance_pm.wakeup import waker
+
+if TYPE_CHECKING:
+    from binance_pm.stream.stream import EventStream
 
 _PREFIX: Final = "binance_pm_"
 _DURATION_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -68,6 +72,7 @@ class Metrics:
         if registry is None:
             ProcessCollector(registry=self.registry)
         self._source: _Source | None = None
+        self._streams: Final[WeakSet[EventStream]] = WeakSet()
         self._observed: Final[WeakSet[Session | Budget]] = WeakSet()
         counter, histogram = partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry)
         self._readings: Final = counter(
@@ -115,6 +120,10 @@ class Metrics:
                 self._refusals.labels(origin, status)
         self._source = source
 
+    def watch_stream(self, stream: EventStream) -> None:
+        """Show a user data stream from now on, while it is open."""
+        self._streams.add(stream)
+
     def receive(self, event: FleetEvent) -> None:
         """Count an event of the fleet."""
         self._events.labels(label_of(event), type(event).__name__).inc()
@@ -140,6 +149,7 @@ class Metrics:
             TimeoutError: the event loop of the fleet does not respond.
         """
         yield InfoMetricFamily(f"{_PREFIX}build", "Version of the package", {"version": VERSION})
+        yield from stream_metrics(_PREFIX, list(self._streams))
         source = self._source
         if source is not None and (state := source.ask()) is not None:
             gauges = _Gauges()

@@ -29,7 +29,7 @@ import anyio
 from binance_pm.hosts import is_wildcard
 from binance_pm.transport.http import TransportSettings
 from binance_pm.transport.reason import CONNECTING, HANDSHAKE, UNROUTED, Progress
-from binance_pm.transport.tls import check_protocol
+from binance_pm.transport.tls import Secured, check_protocol
 from binance_pm.wakeup import waker
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ async def dial(server: ServerAddress, protocol: asyncio.BaseProtocol, progress: 
         OSError: no address could be reached, or the server's certificate was not accepted.
         UnicodeError: the name is not a host name.
     """
-    connected = await reached(server, _connected, progress)
+    connected = await reached(server, connected_socket, progress)
     if server.tls is not None:
         progress.step = HANDSHAKE
     name = server.name if server.tls else None
@@ -168,9 +168,17 @@ async def dial(server: ServerAddress, protocol: asyncio.BaseProtocol, progress: 
         # happens early, the socket object is not notified (0.23) and would later close a reused descriptor number.
         if not isinstance(loop, asyncio.BaseEventLoop):
             connected.detach()
-    secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    check_server(transport.get_extra_info("ssl_object"), server.settings)
+
+
+def check_server(secured: Secured | None, settings: TransportSettings) -> None:
+    """Check the protocol and the certificate of a server before a request is sent to it.
+
+    Raises:
+        ConnectionError: the text names the negotiated protocol, or says that the certificate matches no pin.
+    """
     check_protocol(secured)
-    if (pins := server.settings.pins) and _fingerprint(secured) not in pins:
+    if settings.pins and _fingerprint(secured) not in settings.pins:
         raise ConnectionError("the server's certificate matches none of the pins")
 
 
@@ -209,12 +217,13 @@ def _weight(error: Exception, progress: Progress) -> int:
     return 1 if isinstance(error, TimeoutError) else 2
 
 
-def _fingerprint(tls: ssl.SSLObject | None) -> str:
+def _fingerprint(tls: Secured | None) -> str:
     certificate = tls.getpeercert(binary_form=True) if tls else None
     return hashlib.sha256(certificate).hexdigest() if certificate else ""
 
 
-async def _connected(address: Address, local_address: str | None) -> socket.socket:
+async def connected_socket(address: Address, local_address: str | None) -> socket.socket:
+    """Return a connected TCP socket; on asyncio."""
     family, kind, protocol, _, place = address
     connecting = socket.socket(family, kind, protocol)
     try:

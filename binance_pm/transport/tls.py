@@ -6,6 +6,19 @@ import errno
 import os
 import ssl
 import sys
+from typing import Literal, Protocol
+
+
+class Secured(Protocol):
+    """A connection after its TLS handshake."""
+
+    def selected_alpn_protocol(self) -> str | None:
+        """Return the negotiated protocol."""
+        ...
+
+    def getpeercert(self, binary_form: Literal[True]) -> bytes | None:
+        """Return the server's certificate."""
+        ...
 
 
 def tls_settings(*, trust_env: bool = False) -> ssl.SSLContext:
@@ -40,7 +53,7 @@ def tls_settings(*, trust_env: bool = False) -> ssl.SSLContext:
     return settings
 
 
-def check_protocol(connection: ssl.SSLObject | None) -> None:
+def check_protocol(connection: Secured | None) -> None:
     """Reject a server that negotiates anything but HTTP/1.1.
 
     A caller's own `ssl.SSLContext` is used unchanged: if it offers HTTP/2, the server may choose HTTP/2.

@@ -135,7 +135,7 @@ def _attributes(error: PortfolioMarginError) -> str:
 
 def _masked(line: str, folder: Path) -> str:
     """Return the line without what differs from machine to machine, or from run to run."""
-    for extra in ("keys", "redis", "cli", "sandbox", "metrics", "keyring", "parquet"):
+    for extra in ("keys", "redis", "cli", "sandbox", "metrics", "keyring", "parquet", "stream"):
         line = line.replace(installation(extra), f"INSTALL {extra}")
     line = line.replace(installing("httpx[socks]"), "INSTALL httpx[socks]")
     line = line.replace(str(folder), "FOLDER").replace(sys.executable, "PYTHON")

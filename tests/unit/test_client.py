@@ -135,7 +135,7 @@ class TestEndpoints:
             {"repeat": []},
             {"method": "get"},
             {"method": "PATCH"},
-            {"path": "/fapi/v1/x"},
+            {"path": "/dapi/v1/x"},
             {"path": None},
             {"returns": 5},
             {"returns": []},

@@ -271,7 +271,7 @@ class Pages(TypedDict, total=False):
         (get, {"repeat": "once"}),
         (get, {"weights": Weights(1, without={"symbol": 40})}),
         (get, {"weights": Weights(1, without={"pair": 40})}),
-        (get, {"path": "/fapi/v1/x"}),
+        (get, {"path": "/dapi/v1/x"}),
         (get, {"client_id": "limit"}),
         (get, {"resolve": ByClientId(queries=("um.order",))}),
         (post, {"check": check_quantity}),

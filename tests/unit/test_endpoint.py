@@ -185,7 +185,7 @@ def test_a_call_is_counted_by_a_known_limit(path: str, weights: Any) -> None:
         "/papi//ping",
         "/papi/v1/ping/",
         "//papi/v1/ping",
-        "/fapi/v1/ping",
+        "/dapi/v1/ping",
         "/PAPI/v1/ping",
         "/evil.example/papi/v1",
         "https://papi.binance.com/papi/v1/ping",

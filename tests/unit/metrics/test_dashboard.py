@@ -13,6 +13,7 @@ import pytest
 
 from binance_pm.fleet import Fleet, Member, Reading
 from binance_pm.metrics import Metrics
+from binance_pm.stream.surroundings import StreamCounts
 from binance_pm.testing import Fault, sandbox
 from tests.support.paths import DOCS
 from tests.support.scrape import PREFIX, Scrape, scrape
@@ -68,6 +69,15 @@ def queries() -> Iterator[Query]:
 QUERIES = list(queries())
 
 
+class OpenStream:
+    """A user data stream, which the local exchange in memory does not have."""
+
+    label, product = "desk", "pm"
+    is_open = is_up = True
+    age, queued, duplicates = 1.0, 0, 0
+    counts = StreamCounts()
+
+
 @pytest.fixture(scope="module")
 def scraped() -> Scrape:
     """Return a scrape of a fleet on the local exchange with an account of every product and a failed reading."""
@@ -83,8 +93,10 @@ def scraped() -> Scrape:
                 for place, product in enumerate(products)
             ]
             unread = {member.client.label for member in members}
+            stream: Any = OpenStream()
             async with Fleet(members, floor=0.05, ceiling=0.1) as fleet:
                 metrics.watch(fleet)
+                metrics.watch_stream(stream)
                 async for event in fleet.watch(warn="1.5", alarm="1.2"):
                     metrics.receive(event)
                     if isinstance(event, Reading):

@@ -1,0 +1,46 @@
+"""One account, chosen by its label in an accounts file or by the keys of the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from binance_pm.client import Client
+from binance_pm.environment import environment_urls
+from binance_pm.errors import CallInfo, ConfigurationError
+from binance_pm.fleet.accounts import read_accounts, refusal
+from binance_pm.fleet.keys import open_entries
+
+
+async def client_of(label: str, accounts: Path | None) -> Client:
+    """Return a client, not open yet, for the account with a label.
+
+    Args:
+        label: the label in the accounts file; without a file, the name for the account of the environment's keys.
+        accounts: the accounts file; None for the keys of the environment.
+
+    Raises:
+        ConfigurationError: the file has no such account, or a key cannot be read.
+    """
+    if accounts is None:
+        return Client.from_env(label=label)
+    file = read_accounts(_expanded(accounts))
+    chosen = [entry for entry in file.entries if entry.label == label]
+    problems = [problem for problem in file.problems if problem.label == label]
+    if not chosen and not problems:
+        labels = ", ".join(entry.label for entry in file.entries)
+        raise ConfigurationError(CallInfo("--accounts"), f"{file.path} has no account {label}: it has {labels}")
+    options = file.urls or environment_urls(os.environ)
+    clients, more = await open_entries(
+        file._replace(entries=chosen), session=None, options=options, environment=os.environ
+    )
+    if problems or more:
+        raise refusal(file.path, [*problems, *more])
+    return clients[label]
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigurationError(CallInfo("--accounts"), f"the home directory in the path {path} is unknown") from None

@@ -1,0 +1,45 @@
+"""What a stream reports about itself, between the events of the exchange."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from binance_pm.api.stream_events import Event, UnknownEvent
+
+
+class StreamUp(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The stream is up for the first time. Only observers receive it: later, `StreamGap` says that a stream is up."""
+
+    at: float
+    """Seconds since the epoch, by the exchange's clock."""
+
+
+class StreamDown(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The stream is down: no event arrives until the next `StreamGap`."""
+
+    since: float
+    """Seconds since the epoch, by the exchange's clock: everything that was pushed before was received."""
+    why: str
+    """What happened, such as ``"the connection broke"``."""
+
+
+class StreamGap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Events may be missing between the previous event and the next one; the stream is up."""
+
+    since: float
+    """Seconds since the epoch, by the exchange's clock: everything that was pushed before was received."""
+    until: float
+    """Seconds since the epoch, by the exchange's clock: everything that was pushed after will be received."""
+    why: str
+    """What happened, such as ``"the connection broke"``."""
+    lost: int | None = None
+    """How many events are missing; None if this is not known."""
+
+
+AnyEvent: TypeAlias = Event | UnknownEvent
+"""An event of the exchange."""
+
+StreamItem: TypeAlias = AnyEvent | StreamDown | StreamGap
+"""What a stream yields."""

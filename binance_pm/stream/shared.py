@@ -1,0 +1,94 @@
+"""What all streams of a session share: the pace of their connections, and what has been proven of the exchange."""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal
+from weakref import WeakKeyDictionary
+
+from binance_pm.session import Session
+from binance_pm.stream.policy import ConnectPacer, StreamSettings, confirm_interval
+from binance_pm.transport.http import TransportSettings
+from binance_pm.transport.reason import Progress
+from binance_pm.transport.tls import source_of_settings, tls_settings
+
+_TICK_SECONDS: Final = 0.1
+_SUCCESSION_SECONDS: Final = 5.0
+"""How long it may take until another stream ticks, if the one that did is closed."""
+
+Product = Literal["pm", "pro"]
+"""Portfolio Margin or Portfolio Margin Pro: their streams have different addresses and listen keys."""
+
+
+class SessionStreams:
+    """The streams of one session.
+
+    Args:
+        settings: the settings of the first stream.
+        processes: how many programs use the limits of the IP.
+    """
+
+    def __init__(self, settings: StreamSettings, processes: int = 1) -> None:
+        self._processes: Final = processes
+        self.pacer: Final = ConnectPacer(
+            max(1, settings.attempts_per_second // processes), max(1, settings.attempts_per_5_minutes // processes)
+        )
+        self._tls: ssl.SSLContext | None = None
+        self.serves_both: Final[set[tuple[str, Product]]] = set()
+        """The servers that were seen to deliver one event on two connections of one listen key."""
+        self.responsive_at: float = -math.inf
+        """A time at which the event loop read everything that had arrived."""
+        self._ticked_at: float = -math.inf
+        self._is_ticking: bool = False
+        self.open_streams: Final[dict[Product, int]] = {"pm": 0, "pro": 0}
+
+    async def tick(self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Note regularly that the event loop is not busy; one stream of the session does so for all.
+
+        What is read after the event loop was busy may have arrived long before.
+        """
+        while True:
+            if self._is_ticking:
+                await sleep(_SUCCESSION_SECONDS)
+                continue
+            self._is_ticking = True
+            try:
+                while True:
+                    # What arrived before the last tick but one has been read, also if its reader runs later.
+                    self.responsive_at, self._ticked_at = self._ticked_at, clock()
+                    await sleep(_TICK_SECONDS)
+            finally:
+                self._is_ticking = False
+
+    def tls(self, settings: TransportSettings) -> ssl.SSLContext:
+        """Return the settings for wss.
+
+        Raises:
+            ValueError: the trusted certificates cannot be read.
+        """
+        if settings.tls is not None:
+            return settings.tls
+        if self._tls is None:
+            try:
+                self._tls = tls_settings(trust_env=settings.trust_env)
+            except OSError as error:
+                cause = Progress(None).cause(error)
+                raise ValueError(f"{source_of_settings(trust_env=settings.trust_env)} {cause}") from error
+        return self._tls
+
+    def confirm_interval(self, product: Product, every: float, weight_per_minute: int) -> float:
+        """Return the seconds between two confirmations of each listen key."""
+        return confirm_interval(every, self.open_streams[product] * self._processes, weight_per_minute)
+
+
+_shared: Final[WeakKeyDictionary[Session, SessionStreams]] = WeakKeyDictionary()
+
+
+def session_streams(session: Session, settings: StreamSettings) -> SessionStreams:
+    """Return what the streams of a session share."""
+    shared = _shared.get(session)
+    if shared is None:
+        shared = _shared[session] = SessionStreams(settings, session.budget.processes)
+    return shared

@@ -1,0 +1,53 @@
+"""What a stream needs of a websocket connection; `binance_pm.stream.websocket` provides it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from binance_pm.transport.http import NotConnected
+
+
+class HandshakeCutOff(NotConnected):
+    """The connection ended during the websocket handshake: the exchange may have delivered events to it."""
+
+
+class SocketClosed(Exception):
+    """The connection is closed.
+
+    Attributes:
+        why: what happened, in words that contain nothing that the server sent.
+        was_agreed: whether the server has sent a close frame.
+    """
+
+    def __init__(self, why: str, *, was_agreed: bool = False) -> None:
+        super().__init__(why)
+        self.why = why
+        self.was_agreed = was_agreed
+
+
+class Socket(Protocol):
+    """An open websocket connection."""
+
+    async def receive(self) -> bytes:
+        """Return the next message.
+
+        Raises:
+            SocketClosed: the connection is closed, and every message that has arrived was returned.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Send a ping and wait for its pong.
+
+        Raises:
+            SocketClosed: the connection was closed before the pong arrived.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection with a closing handshake of at most a second; what arrives meanwhile can be received."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection at once. Messages that have arrived can still be received."""
+        ...

@@ -1,0 +1,143 @@
+"""Where the streams of a client are, and how to get there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from urllib.parse import quote, urlsplit
+
+from binance_pm.api.streams import ListenKey
+from binance_pm.endpoint import ENDPOINTS, Endpoint, undeclared_endpoint
+from binance_pm.errors import CallInfo, ConfigurationError
+from binance_pm.extras import installation
+from binance_pm.hosts import is_loopback
+from binance_pm.limits import LIMITS, LimitType, Priority
+from binance_pm.session import Session
+from binance_pm.signing import Secret
+from binance_pm.stream.shared import Product, SessionStreams
+from binance_pm.stream.socket import Socket
+from binance_pm.stream.surroundings import StreamSource
+
+if TYPE_CHECKING:
+    from binance_pm.stream.websocket import StreamAddress
+    from binance_pm.transport.proxy import Proxy
+
+_PATHS: Final[dict[Product, str]] = {"pm": "/pm/ws/", "pro": "/pm-classic/ws/"}
+_PORTS: Final = {"ws": 80, "wss": 443}
+
+
+class StreamClient(Protocol):
+    """What a stream needs of a client."""
+
+    @property
+    def label(self) -> str:
+        """The account's name in events and logs."""
+        ...
+
+    @property
+    def session(self) -> Session:
+        """The session that the client is open on."""
+        ...
+
+    @property
+    def stream_url(self) -> str:
+        """Scheme, host and port of the streams."""
+        ...
+
+    def origin(self, endpoint: Endpoint[Any]) -> str:
+        """Return the origin under which the budget counts calls of the endpoint."""
+        ...
+
+    def options(self, *, priority: Priority | None = None, attempts: int | None = None) -> Self:
+        """Return a view with other settings."""
+        ...
+
+    async def call(self, endpoint: Endpoint[Any], parameters: dict[str, Any]) -> Any:
+        """Call an endpoint."""
+        ...
+
+
+def source_of(
+    client: StreamClient, product: Product, shared: SessionStreams, clock: Callable[[], float]
+) -> StreamSource:
+    """Return what a stream of the client needs of the exchange.
+
+    Raises:
+        ConfigurationError: the extra is missing, or the session cannot carry a stream.
+        SessionClosed: the client is not open.
+    """
+    info = CallInfo(f"{'pro.' if product == 'pro' else ''}stream", client.label)
+    if find_spec("websockets") is None:
+        raise ConfigurationError(
+            info, "streams need the extra `stream`", advice=f"Install it: {installation('stream')}"
+        )
+    session = client.session
+    endpoint = _endpoint(product)
+    view = client.options(priority=Priority.POLL, attempts=1)
+    address = _address(info, client.stream_url, session, shared)
+    server_clock = session.budget.clock(client.origin(endpoint))
+
+    async def post_key() -> Secret:
+        answer: ListenKey = await view.call(endpoint, {})
+        return Secret(answer.listen_key)
+
+    def connect(key: Secret) -> AbstractAsyncContextManager[Socket]:
+        from binance_pm.stream.websocket import open_socket  # noqa: PLC0415 - an extra
+
+        # A key is a part of the path, whatever its characters are.
+        path = Secret(_PATHS[product] + quote(key.reveal().decode(), safe=""))
+        return open_socket(address._replace(path=path))
+
+    def bounds(at: float) -> tuple[float, float]:
+        now = clock()
+        low, high = server_clock.bounds(now)
+        return low - (now - at), high - (now - at)
+
+    limit = LIMITS[endpoint.family, LimitType.IP].limit
+    return StreamSource(product, address.netloc, limit, post_key, connect, bounds)
+
+
+def _endpoint(product: Product) -> Endpoint[Any]:
+    """Return the endpoint that creates or confirms a listen key."""
+    if product == "pm":
+        return ENDPOINTS["create_listen_key"]
+    return undeclared_endpoint(
+        "POST",
+        "/fapi/v1/listenKey",
+        weights=1,
+        security="USER_STREAM",
+        priority=Priority.POLL,
+        repeat="same_effect",
+        returns=ListenKey,
+    )
+
+
+def _address(info: CallInfo, url: str, session: Session, shared: SessionStreams) -> StreamAddress:
+    """Return the address of the streams, without a path."""
+    from binance_pm.stream.websocket import StreamAddress  # noqa: PLC0415 - an extra
+
+    egress, parts = session.egress, urlsplit(url)
+    is_secure = parts.scheme == "wss"
+    if egress.http is not None and not is_loopback(url):
+        what = "the session sends through an httpx client or transport that was given, which carries no stream"
+        raise ConfigurationError(info, what, advice="Give proxy, tls and local_address to Session instead.")
+    try:
+        proxy = _proxy(session, parts.netloc) if is_secure else None
+        tls = shared.tls(egress.settings) if is_secure else None
+    except ValueError as error:
+        raise ConfigurationError(info, str(error)) from None
+    port = parts.port or _PORTS[parts.scheme]
+    return StreamAddress(
+        parts.scheme, parts.hostname or "", port, parts.netloc, Secret(""), egress.settings, tls, proxy
+    )
+
+
+def _proxy(session: Session, netloc: str) -> Proxy | None:
+    settings = session.egress.settings
+    if settings.proxy is not None or not settings.trust_env:
+        return settings.proxy
+    from binance_pm.transport.proxy import environment_proxies  # noqa: PLC0415 - few programs need it
+
+    return environment_proxies()(f"https://{netloc}")

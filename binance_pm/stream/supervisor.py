@@ -1,0 +1,489 @@
+"""Keeps one stream up: its listen key, its connections, their rotation, and what is reported when events are lost.
+
+Everything that was pushed before `since` was received, see `binance_pm.stream.policy`. While two connections overlap,
+the events of the new one are held until the old one has ended; then they are passed on, without those that the old one
+has delivered.
+
+What is unknown: whether the exchange serves two connections of one listen key. The first event that arrives on both
+proves it. Until then, the events of the old connection are held as well, because their order is not known; a rotation
+reports a `StreamGap`; and if one of the two connections breaks, the stream is down: it might have been the only one
+that was served.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from binance_pm.api.stream_events import ListenKeyExpired, PmProAccountUpdate, ServerShutdown, decode_event
+from binance_pm.errors import PortfolioMarginError, SessionClosed
+from binance_pm.stream.connection import HeldEvents, StreamConnection
+from binance_pm.stream.identity import SeenEvents
+from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamUp
+from binance_pm.stream.listen_key import PERMANENT, ActiveKey, KeyKeeper
+from binance_pm.stream.policy import Backoff, StreamSettings
+from binance_pm.stream.shared import SessionStreams
+from binance_pm.stream.socket import HandshakeCutOff
+from binance_pm.stream.surroundings import StreamCounts, StreamSource, Surroundings
+from binance_pm.transport.http import NotConnected
+
+_log = logging.getLogger(__name__)
+
+OVERLAP_NOT_PROVEN: Final = "overlap not proven yet"
+UNREADABLE: Final = "a message could not be read"
+EXPIRED: Final = "the listen key expired"
+ANOTHER_KEY: Final = "another listen key is active"
+
+
+class Supervisor:
+    """The task that keeps one stream up.
+
+    Args:
+        label: names the account in logs.
+        source: what the stream needs of the exchange.
+        shared: what all streams of the session share.
+        emit: called with everything that the stream yields, in order and without waiting.
+        settings: intervals and limits.
+        surroundings: time and chance.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        source: StreamSource,
+        shared: SessionStreams,
+        emit: Callable[[AnyEvent | StreamUp | StreamDown | StreamGap], None],
+        settings: StreamSettings,
+        surroundings: Surroundings,
+    ) -> None:
+        self._label: Final = label
+        self._server: Final = (source.place, source.product)
+        self._source: Final = source
+        self._shared: Final = shared
+        self._emit: Final = emit
+        self._settings: Final = settings
+        self._clock, self._sleep, self._jitter = surroundings
+        self._tasks: TaskGroup | None = None
+        self._keys: Final = KeyKeeper(source, settings.key_lifetime, self._clock)
+        self._current: StreamConnection | None = None
+        """The connection whose events are passed on at once; None while the stream is down."""
+        self._next: StreamConnection | None = None
+        """The connection that will replace it."""
+        self._is_handing_over: bool = False
+        """Whether the current connection is being closed because the next one replaces it."""
+        self._coming_ended_first: bool = False
+        """Whether the next connection has ended before the current one, and it is not known which one was served."""
+        self._lost: anyio.Event = anyio.Event()
+        self._rotation_due: anyio.Event = anyio.Event()
+        self._backoff: Final = Backoff(settings.first_backoff, settings.longest_backoff)
+        self._seen: Final = SeenEvents()
+        self._since: float = math.inf
+        """While the stream is down: everything that was pushed before was received."""
+        self._at_once: float = -math.inf
+        """When the stream last reconnected at once."""
+        self._down: StreamDown | None = None
+        """What was reported last when the stream went down."""
+        self._earliest: float = math.inf
+        """A time from which on events are known to be missing."""
+        self._overlap_since: float = -math.inf
+        """Everything that was pushed before was received when the last rotation began."""
+        self._update_at: float = -math.inf
+        """When the last regular update of a Portfolio Margin Pro stream arrived."""
+        self.counts: Final = StreamCounts()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the connection is open and its listen key was the active one when this was last checked."""
+        return self._current is not None
+
+    @property
+    def proven_at(self) -> float:
+        """The time on this machine's clock before which everything that was pushed was received."""
+        return self._since if self._current is None else self._current.since
+
+    @property
+    def duplicates(self) -> int:
+        """How many duplicates of events were dropped."""
+        return self._seen.duplicates
+
+    def reconnect(self, why: str, since: float | None = None) -> None:
+        """End the connection and open another one, for example because an event is known to be missing.
+
+        Args:
+            why: the reason, for the `StreamDown`.
+            since: the time on this machine's clock before which nothing is missing; None if the proofs are right.
+        """
+        if self._current is not None:
+            self._earliest = math.inf if since is None else since
+            self._lose(why)
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Keep the stream up until the task is cancelled.
+
+        Args:
+            started: called after the first attempt.
+
+        Raises:
+            PortfolioMarginError: the first attempt failed for a reason that no further attempt will cure, or the
+                session was closed.
+        """
+        self._since = self._clock()
+        fatal: PortfolioMarginError | None = None
+        async with anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self._shared.tick, self._clock, self._sleep)
+            error = await self._connect()
+            if isinstance(error, PERMANENT):
+                fatal = error
+            else:
+                if error is not None:
+                    self._report_down(_words(error))
+                started()
+                fatal = await self._supervise()
+            self._tasks.cancel_scope.cancel()
+        if fatal is not None:
+            raise fatal
+
+    async def _supervise(self) -> SessionClosed:
+        """Reconnect whenever the stream is down, until the session is closed."""
+        while True:
+            while self._current is None:
+                await self._sleep(self._backoff.pause(self._jitter()))
+                error = await self._connect()
+                if isinstance(error, SessionClosed):
+                    return error
+                if error is not None:
+                    _log.info("[%s] The user data stream is still down: %s", self._label, _words(error))
+            async with anyio.create_task_group() as watch:
+                watch.start_soon(self._confirm_regularly)
+                watch.start_soon(self._rotate_regularly)
+                if self._source.product == "pro":
+                    watch.start_soon(self._expect_updates)
+                await self._lost.wait()
+                watch.cancel_scope.cancel()
+
+    async def _turn(self) -> None:
+        """Wait until the stream may connect."""
+        now = self._clock()
+        pause = self._shared.pacer.reserve(now) - now
+        if pause > 0:
+            await self._sleep(pause)
+
+    async def _connect(self) -> PortfolioMarginError | NotConnected | str | None:
+        """Connect once; return why that failed, or None if the stream is up."""
+        self._backoff.failures += 1
+        await self._turn()
+        error = await self._confirm()
+        key = self._keys.usable(error)
+        if key is None:
+            return error
+        connection = self._new_connection(key)
+        try:
+            if failure := await self._open(connection):
+                return failure
+            # The pong proves that the exchange has set the stream up.
+            if not await connection.ping() or connection.ended.is_set():
+                return connection.why or "the connection was closed at once"
+            self._begin(connection)
+        finally:
+            if connection is not self._current:
+                connection.abort("abandoned")
+        return None
+
+    def _new_connection(self, key: ActiveKey) -> StreamConnection:
+        return StreamConnection(key, self._settings, self._shared, self._clock, self._receive, self._on_end)
+
+    async def _open(self, connection: StreamConnection) -> NotConnected | None:
+        assert self._tasks is not None, "run() has begun"  # noqa: S101
+        try:
+            await self._tasks.start(connection.run, self._source.connect(connection.key.secret))
+        except NotConnected as error:
+            return error
+        return None
+
+    def _begin(self, connection: StreamConnection) -> None:
+        """Report that the stream is up, and pass on what has arrived."""
+        self._current = connection
+        self._lost = anyio.Event()
+        self._rotation_due = anyio.Event()
+        self._update_at = self._clock()
+        if self._down is not None:
+            self.counts.reconnects += 1
+            self._report_gap(self._down.since, self._down.why)
+            _log.info("[%s] The user data stream is up again.", self._label)
+        else:
+            self._emit(StreamUp(at=self._source.bounds(self._clock())[0]))
+        self._release(connection)
+
+    # The listen key.
+
+    async def _confirm(self) -> PortfolioMarginError | None:
+        """Ask for the active listen key; if it is not the key of the stream, end the connection. Return the failure."""
+        before = self._keys.key
+        error = await self._keys.confirm()
+        if self._keys.key is not before:
+            self._lose(ANOTHER_KEY)
+        return error
+
+    async def _confirm_regularly(self) -> None:
+        settings = self._settings
+        backoff = Backoff(settings.first_backoff, settings.longest_backoff)
+        # The stream may have connected without a confirmation.
+        backoff.failures = int(not self._keys.is_confirmed)
+        while (key := self._keys.key) is not None and self._current is not None:
+            pause = backoff.pause(self._jitter())
+            if not backoff.failures:
+                every = self._shared.confirm_interval(
+                    self._source.product, settings.confirm_every, self._source.weight_per_minute
+                )
+                pause = key.proof.confirmed + every * (1 - 0.1 * self._jitter()) - self._clock()
+            await self._sleep(max(0.0, pause))
+            error = await self._confirm()
+            backoff.failures = 0 if error is None else backoff.failures + 1
+            if error is not None:
+                _log.info("[%s] The listen key could not be confirmed: %s", self._label, error)
+            if isinstance(error, SessionClosed):
+                self._lose("the session was closed")
+            elif self._keys.is_overdue():
+                self._keys.key = None
+                self._lose("the listen key could not be confirmed in time")
+
+    async def _expect_updates(self) -> None:
+        """End the connection of a Portfolio Margin Pro stream if its regular updates stop."""
+        while self._current is not None:
+            wait = self._update_at + self._settings.update_timeout - self._clock()
+            if wait <= 0:
+                self._lose(f"no PmProAccountUpdate for {self._settings.update_timeout:g} s")
+                return
+            await self._sleep(wait)
+
+    # What arrives.
+
+    def _receive(self, connection: StreamConnection, message: bytes) -> None:
+        """Handle one message; the reader of the connection calls this."""
+        try:
+            event = decode_event(message)
+        except ValueError as error:
+            _log.warning("[%s] A message of the user data stream could not be read: %s", self._label, error)
+            since, until = self._source.bounds(connection.proof_before)[0], self._source.bounds(self._clock())[1]
+            item = StreamGap(since=since, until=until, why=UNREADABLE, lost=1)
+        else:
+            item = event
+            self._note(connection, event)
+        if connection.held is None:
+            self._pass_on(item)
+        else:
+            connection.held.hold(item)
+            self._look_for_proof(item)
+
+    def _note(self, connection: StreamConnection, event: AnyEvent) -> None:
+        """Draw conclusions from an event about the stream itself."""
+        if isinstance(event, ListenKeyExpired):
+            self._expire(connection, event.listen_key)
+        elif isinstance(event, ServerShutdown):
+            self._rotation_due.set()
+        elif event.event_type:
+            connection.key.proof.event(connection.frame_proof)
+            if isinstance(event, PmProAccountUpdate):
+                self._update_at = self._clock()
+
+    def _expire(self, connection: StreamConnection, named: str | None) -> None:
+        if named is not None and named.encode() != connection.key.secret.reveal():
+            # An earlier key of the account.
+            return
+        if self._keys.key is connection.key:
+            self._keys.key = None
+        connection.abort(EXPIRED)
+        self._lose(EXPIRED)
+
+    def _pass_on(self, item: AnyEvent | StreamGap) -> None:
+        if isinstance(item, StreamGap):
+            self.counts.gaps += 1
+            self.counts.lost += item.lost or 0
+            self._emit(item)
+        elif self._seen.is_new(item.identity):
+            self._emit(item)
+
+    def _look_for_proof(self, item: AnyEvent | StreamGap) -> None:
+        """Look whether an event has arrived on both connections."""
+        current, coming = self._current, self._next
+        if current is None or current.held is None or coming is None or coming.held is None:
+            return
+        if not isinstance(item, StreamGap):
+            identity = item.identity
+            if identity in current.held.identities and identity in coming.held.identities:
+                self._shared.serves_both.add(self._server)
+        if self._overlap_is_proven:
+            self._release(current)
+
+    def _release(self, connection: StreamConnection) -> None:
+        """Pass on what was held."""
+        held, connection.held = connection.held, None
+        for item in held or ():
+            self._pass_on(item)
+
+    # The end of a connection.
+
+    def _lose(self, why: str) -> None:
+        """End the connections; the stream is down as soon as everything that has arrived was received."""
+        for connection in (self._current, self._next):
+            if connection is not None:
+                connection.abort(why)
+
+    def _on_end(self, connection: StreamConnection) -> None:
+        """Handle the end of a connection, after the last message that had arrived."""
+        current, coming = self._current, self._next
+        if current is None or connection not in {current, coming}:
+            return
+        if connection is coming and not current.ended.is_set():
+            self._coming_ended_first = not self._overlap_is_proven
+        if self._is_handing_over:
+            return
+        if coming is None or (current.ended.is_set() and coming.ended.is_set()):
+            self._go_down(current.why)
+            return
+        other = current if connection is coming else coming
+        if other.why:
+            # It is about to end.
+            return
+        if not self._overlap_is_proven:
+            other.abort(connection.why)
+        elif connection is current:
+            self._promote()
+
+    def _go_down(self, why: str) -> None:
+        """Pass on what has arrived, and report that the stream is down."""
+        old, new = self._current, self._next
+        assert old is not None, "the stream is up"  # noqa: S101
+        since = min(self._earliest, old.since, math.inf if new is None else new.since)
+        if new is not None and new.held and self._coming_ended_first:
+            # The old connection may have been served again after the new one had ended: what it has received is
+            # earlier or later than what the new one has received. It is reported as lost.
+            old.held = None
+            since = min(since, self._overlap_since)
+        self._release(old)
+        if new is not None:
+            if new.held and not self._is_gapless(old, new):
+                self._report_gap(self._source.bounds(since)[0], why)
+            self._release(new)
+        self._seen.end_overlap()
+        self._since, self._earliest = since, math.inf
+        # A server that closes each connection at once must not be asked for the next one at once, again and again.
+        now = self._clock()
+        if now - self._at_once >= self._settings.ping_every:
+            self._at_once, self._backoff.failures = now, 0
+        self._current = self._next = None
+        self._is_handing_over = self._coming_ended_first = False
+        self._report_down(why)
+        self._lost.set()
+
+    def _report_down(self, why: str) -> None:
+        _log.warning("[%s] The user data stream is down: %s", self._label, why)
+        self._down = StreamDown(since=self._source.bounds(self._since)[0], why=why)
+        self._emit(self._down)
+
+    def _report_gap(self, since: float, why: str) -> None:
+        """Report a gap that begins at a time on the exchange's clock, and ends now."""
+        self.counts.gaps += 1
+        self._emit(StreamGap(since=since, until=self._source.bounds(self._clock())[1], why=why))
+
+    # Rotation.
+
+    async def _rotate_regularly(self) -> None:
+        settings = self._settings
+        backoff = Backoff(settings.first_backoff, settings.longest_backoff)
+        while self._current is not None:
+            age = settings.rotate_after - settings.rotate_jitter * self._jitter()
+            pause = backoff.pause(self._jitter()) if backoff.failures else self._current.opened_at + age - self._clock()
+            with anyio.move_on_after(max(0.0, pause)):
+                await self._rotation_due.wait()
+            if backoff.failures and self._rotation_due.is_set():
+                await self._sleep(pause)
+            is_done = await self._rotate()
+            backoff.failures = 0 if is_done else backoff.failures + 1
+            if is_done:
+                self._rotation_due = anyio.Event()
+                self.counts.rotations += 1
+
+    async def _rotate(self) -> bool:
+        """Replace the connection without losing events; return whether that succeeded."""
+        await self._turn()
+        await self._confirm()
+        key, old = self._keys.key, self._current
+        if key is None or old is None:
+            return False
+        new = self._new_connection(key)
+        self._overlap_since = old.since
+        self._seen.begin_overlap()
+        try:
+            if failure := await self._open(new):
+                _log.info("[%s] The rotation of the user data stream failed: %s", self._label, failure.reason)
+                if isinstance(failure, HandshakeCutOff) and not self._overlap_is_proven:
+                    self._earliest = self._overlap_since
+                    self._lose(failure.reason)
+                return False
+            if self._current is not old:
+                # The stream went down while the new connection was opened.
+                return False
+            self._next = new
+            if not self._overlap_is_proven:
+                old.held = HeldEvents()
+            # The old connection's pong to a ping that is sent after the new connection was open proves that everything
+            # that was pushed before was received.
+            if await new.ping() and await old.ping():
+                await self._sleep(self._settings.overlap)
+            if self._current is old and not (old.why or new.why):
+                await self._hand_over(old, new)
+            elif self._current is old and new.ended.is_set() and await old.ping():
+                # Only the new connection has failed. Both were served, and the old one has received everything: what
+                # is held are duplicates, some of which the reader of the old connection may have still to read.
+                self._next = None
+            return self._current is new
+        finally:
+            if new is not self._current and new is not self._next:
+                new.abort("abandoned")
+                self._seen.end_overlap()
+
+    async def _hand_over(self, old: StreamConnection, new: StreamConnection) -> None:
+        """Close the old connection and pass on the events of the new one."""
+        self._is_handing_over = True
+        await old.aclose("replaced by a new connection")
+        # If the exchange serves only the older connection, it serves the new one from here on.
+        if not (old.was_agreed or self._overlap_is_proven):
+            new.abort("the old connection could not be closed")
+        if await new.ping() and not new.ended.is_set():
+            self._promote()
+        else:
+            await new.ended.wait()
+            self._go_down(new.why)
+
+    @property
+    def _overlap_is_proven(self) -> bool:
+        """Whether the exchange is known to serve two connections of one listen key."""
+        return self._server in self._shared.serves_both
+
+    def _is_gapless(self, old: StreamConnection, new: StreamConnection) -> bool:
+        """Return whether everything that was pushed before the new connection was open was received."""
+        return self._overlap_is_proven and old.socket_proof >= new.opened_at
+
+    def _promote(self) -> None:
+        """Make the next connection the current one; report a gap unless none is possible."""
+        old, new = self._current, self._next
+        assert old is not None, "a rotation has an old connection"  # noqa: S101
+        assert new is not None, "a rotation has a new connection"  # noqa: S101
+        self._release(old)
+        self._current, self._next = new, None
+        self._is_handing_over = False
+        if not self._is_gapless(old, new):
+            why = old.why if self._overlap_is_proven else OVERLAP_NOT_PROVEN
+            self._report_gap(self._source.bounds(min(old.since, new.since))[0], why)
+        self._release(new)
+        self._seen.end_overlap()
+
+
+def _words(error: PortfolioMarginError | NotConnected | str) -> str:
+    return error if isinstance(error, str) else error.reason

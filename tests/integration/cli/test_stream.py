@@ -1,0 +1,95 @@
+"""``binance-pm stream``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from binance_pm.api.stream_events import decode_event
+from binance_pm.cli.stream import as_json, as_text
+from binance_pm.stream.items import StreamGap, StreamItem
+from binance_pm.testing import StreamFault, running_sandbox
+from tests.support.command import COMMAND, environment_of, run_process
+from tests.support.streams import sample
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("interruptible")
+
+EXPECTED = ["AccountConfigUpdate", "StreamDown", "StreamGap"]
+GAP = StreamGap(since=1_800_000_000.0, until=1_800_000_001.5, why="the connection broke")
+
+
+def item_of(name: str) -> StreamItem:
+    """Return the event of a sample."""
+    return decode_event(json.dumps(sample(name)).encode())
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        (GAP, "StreamGap since=1800000000.000 until=1800000001.500 why=the connection broke"),
+        (decode_event(b'{"e": "listenKeyExpired", "E": 1, "listenKey": "canary"}'), "ListenKeyExpired"),
+        (item_of("ACCOUNT_CONFIG_UPDATE"), "symbol=BTCUSDT leverage="),
+        (item_of("ACCOUNT_UPDATE"), "position_amt="),
+        (item_of("error"), "UnknownEvent"),
+    ],
+)
+def test_an_item_is_one_line(item: StreamItem, text: str) -> None:
+    """With its time and its fields, and without a listen key."""
+    line = as_text(item)
+
+    assert "\n" not in line
+    assert line[8] == "Z"
+    assert text in line
+    assert "canary" not in line + as_json(item)
+
+
+@pytest.mark.parametrize("name", ["ORDER_TRADE_UPDATE", "executionReport", "PM_PRO_ACCOUNT_UPDATE", "error"])
+def test_an_item_is_one_json_object(name: str) -> None:
+    """With the exchange's names of the fields."""
+    shown = json.loads(as_json(item_of(name)))
+
+    assert shown["type"] == type(item_of(name)).__name__
+    assert shown["event"].items() <= {**sample(name), **shown["event"]}.items()
+    assert shown["event"].get("e") == sample(name).get("e")
+
+
+def test_events_and_gaps_are_printed_until_interrupted(tmp_path: Path) -> None:
+    """One JSON object per line, as they arrive."""
+    out = tmp_path / "out"
+    with running_sandbox(accounts=1) as pm:
+        with out.open("wb") as file:
+            words = [*COMMAND, "stream", "desk", "--json"]
+            process = subprocess.Popen(words, stdout=file, env=os.environ | environment_of(pm))
+        try:
+            wait_until(lambda: pm.exchange.streams.open_connections == 1, seconds=30)
+            pm.exchange.streams.push(pm.accounts[0].label, sample("ACCOUNT_CONFIG_UPDATE"))
+            wait_until(lambda: "AccountConfigUpdate" in out.read_text(), seconds=30)
+            pm.exchange.streams.apply(StreamFault(kind="break"))
+            wait_until(lambda: "StreamGap" in out.read_text(), seconds=30)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) in {0, 130, -signal.SIGINT}
+        finally:
+            process.kill()
+            process.wait()
+
+    types = [json.loads(line)["type"] for line in out.read_text().splitlines()]
+    assert [name for name in types if name in EXPECTED] == EXPECTED
+
+
+def test_a_wrong_key_is_an_error_in_one_line() -> None:
+    """The command ends with the code of failures."""
+    with running_sandbox(accounts=1) as pm:
+        began = time.monotonic()
+        done = run_process("stream", **(environment_of(pm) | {"BINANCE_PM_API_KEY": "k" * 64}))
+
+    assert done.code == 1
+    assert "create_listen_key" in done.err
+    assert done.err.count("\n") == 1
+    assert time.monotonic() - began < 30

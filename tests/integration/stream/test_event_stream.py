@@ -1,0 +1,334 @@
+"""The stream of a client against the local exchange: what a program sees of it."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import traceback
+from collections.abc import Generator
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from binance_pm import AuthenticationError, Budget, Client, ConfigurationError, Session, SessionClosed
+from binance_pm.api.futures_events import AccountConfigUpdate, OrderTradeUpdate
+from binance_pm.api.stream_events import PmProAccountUpdate
+from binance_pm.metrics import Metrics
+from binance_pm.stream.items import StreamDown, StreamGap, StreamItem, StreamUp
+from binance_pm.stream.policy import StreamSettings
+from binance_pm.stream.queue import TOO_SLOW
+from binance_pm.stream.stream import EventStream
+from binance_pm.testing import Sandbox, StreamFault, StreamRules, running_sandbox
+from tests.integration.stream.conftest import FAST, Run
+from tests.support.streams import order_event
+from tests.support.waiting import eventually
+
+ACCOUNT = 11
+
+
+@pytest.fixture(scope="module")
+def pm() -> Generator[Sandbox, None, None]:
+    """A local exchange for all tests."""
+    with running_sandbox(streams=StreamRules(pro_update=0.1, messages=None)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(autouse=True)
+def unchanged(pm: Sandbox) -> None:
+    """No fault of another test is left."""
+    pm.clear()
+    pm.exchange.streams.delivery = "all"
+
+
+async def next_of(events: EventStream, *kinds: type[Any]) -> Any:
+    """Return the next item of some types."""
+    async for item in events:
+        if isinstance(item, kinds):
+            return item
+    raise AssertionError("the stream has ended")
+
+
+def test_events_are_typed_and_losses_are_reported(run: Run, pm: Sandbox) -> None:
+    """What a REST call changes arrives as an event; a broken connection is down, then a gap, then goes on."""
+
+    async def test() -> None:
+        async with pm.client(ACCOUNT) as client, client.stream(FAST) as events:
+            assert repr(events) == f"EventStream({client.label}, pm, up)"
+            await client.um.set_leverage("BTCUSDT", 9)
+            update = await next_of(events, AccountConfigUpdate)
+            assert (update.config.symbol, update.config.leverage) == ("BTCUSDT", 9)
+            pm.exchange.streams.apply(StreamFault(kind="break", account=client.label))
+            down = await next_of(events, StreamDown)
+            gap = await next_of(events, StreamGap)
+            assert (down.why, down.since) == (gap.why, gap.since)
+            assert gap.since < gap.until
+            await client.um.set_leverage("BTCUSDT", 10)
+            assert (await next_of(events, AccountConfigUpdate)).config.leverage == 10
+            assert events.age < 5
+            assert events.counts.reconnects == 1
+        assert not events.is_up
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+
+    run(test)
+
+
+def test_no_stream_deletes_or_extends_the_key_of_the_account(run: Run, pm: Sandbox) -> None:
+    """Two programs of one account: if one ends, the other still receives events."""
+
+    async def test() -> None:
+        async with pm.client(ACCOUNT) as one, one.stream(FAST) as stays:
+            async with pm.client(ACCOUNT) as other, other.stream(FAST):
+                pass
+            await one.um.set_leverage("BTCUSDT", 8)
+            assert isinstance(await anext(stays), AccountConfigUpdate)
+
+    before = len(pm.exchange.requests)
+    run(test)
+    arrived = pm.exchange.requests[before:]
+    sent = {(request.method, request.path) for request in arrived if "listenKey" in request.path}
+    assert sent == {("POST", "/papi/v1/listenKey")}
+
+
+def test_the_pro_stream_has_its_own_key_and_address(run: Run, pm: Sandbox) -> None:
+    """It yields the figures of the account, and is down if they stop."""
+
+    async def test() -> None:
+        async with pm.client(ACCOUNT) as client, client.pro.stream(FAST) as events:
+            assert (await next_of(events, PmProAccountUpdate)).account_equity > 0
+            silent = StreamFault(kind="silent", account=client.label, product="pm-classic")
+            pm.exchange.streams.apply(silent)
+            assert "PmProAccountUpdate" in (await next_of(events, StreamDown)).why
+            await next_of(events, StreamGap)
+            await next_of(events, PmProAccountUpdate)
+
+    run(test)
+    assert any(request.path == "/fapi/v1/listenKey" for request in pm.exchange.requests)
+
+
+def test_an_account_without_permission_is_an_error_on_entering(run: Run, pm: Sandbox) -> None:
+    """The error is the error of the call, not a group."""
+
+    async def test() -> None:
+        async with Client("unknown" * 9, "secret", papi_url=pm.base_url, session=pm.session()) as client:
+            with pytest.raises(AuthenticationError):
+                async with client.stream(FAST):
+                    raise AssertionError("not reached")
+
+    run(test)
+
+
+def test_an_error_of_the_body_is_raised_as_it_is(run: Run, pm: Sandbox) -> None:
+    """It is not wrapped in a group."""
+
+    async def test() -> None:
+        async with pm.client(ACCOUNT) as client:
+            with pytest.raises(ZeroDivisionError):
+                async with client.stream(FAST):
+                    raise ZeroDivisionError
+
+    run(test)
+
+
+def test_a_closed_session_ends_the_iteration(run: Run, pm: Sandbox) -> None:
+    """The consumer is told."""
+
+    async def test() -> None:
+        async with pm.client(ACCOUNT) as client, client.stream(FAST) as events:
+            await client.aclose()
+            with pytest.raises(SessionClosed):
+                async for _ in events:
+                    pass
+
+    run(test)
+
+
+def test_a_stream_needs_an_open_client(run: Run, pm: Sandbox) -> None:
+    """Neither a client nor a stream opens itself."""
+
+    async def test() -> None:
+        client = pm.client(ACCOUNT)
+        with pytest.raises(SessionClosed):
+            await client.stream().__aenter__()
+        stream = client.stream()
+        with pytest.raises(SessionClosed):
+            await anext(stream)
+        with pytest.raises(SessionClosed):
+            _ = stream.age
+
+    run(test)
+
+
+def test_a_slow_consumer_keeps_its_connection_and_gets_one_exact_gap(run: Run, pm: Sandbox) -> None:
+    """Thirty thousand events while it sleeps; observers see each of them at once."""
+    count = 30_000
+
+    async def test() -> None:
+        seen: list[int] = []
+        all_seen = anyio.Event()
+
+        def observe(item: object) -> None:
+            if isinstance(item, OrderTradeUpdate):
+                seen.append(item.order.order_id)
+                if len(seen) == count:
+                    all_seen.set()
+
+        client = pm.client(ACCOUNT)
+        async with client, EventStream(client, "pm", StreamSettings(), observers=[observe]) as events:
+            push = pm.exchange.streams.push
+            await anyio.to_thread.run_sync(lambda: [push(client.label, order_event(number)) for number in range(count)])
+            await all_seen.wait()
+            assert events.queued == StreamSettings().queue_size
+            got: list[StreamItem] = [await anext(events) for _ in range(10_001)]
+            assert events.counts.reconnects == 0
+            push(client.label, order_event(count))
+            last = await anext(events)
+
+        gap = got[-1]
+        assert isinstance(gap, StreamGap)
+        assert (gap.lost, gap.why) == (count - 10_000, TOO_SLOW)
+        assert not any(isinstance(item, StreamGap | StreamDown) for item in got[:-1])
+        assert isinstance(last, OrderTradeUpdate)
+        assert seen[:count] == list(range(count))
+
+    run(test)
+
+
+def test_observers_see_the_state_of_the_stream_and_may_fail(run: Run, pm: Sandbox) -> None:
+    """An observer that raises does not stop the reader."""
+
+    async def test() -> None:
+        seen: list[str] = []
+
+        def observe(item: object) -> None:
+            seen.append(type(item).__name__)
+            raise ZeroDivisionError
+
+        client = pm.client(ACCOUNT)
+        async with client, EventStream(client, "pm", FAST, observers=[observe], queued=False) as events:
+            pm.exchange.streams.apply(StreamFault(kind="close", account=client.label))
+            await eventually(lambda: "StreamGap" in seen)
+            assert events.queued == 0
+
+        assert seen[0] == StreamUp.__name__
+        assert seen[-2:] == ["StreamDown", "StreamGap"]
+
+    run(test)
+
+
+def test_a_stream_is_refused_on_a_client_of_the_user(run: Run) -> None:
+    """The egress of the user's httpx client is not known."""
+
+    async def test() -> None:
+        async with httpx.AsyncClient() as http, Session(http=http, budget=Budget()) as session:
+            client = Client("key" * 20, "secret", session=session)
+            await client.open()
+            with pytest.raises(ConfigurationError, match="httpx"):
+                await client.stream().__aenter__()
+            await client.aclose()
+
+    run(test)
+
+
+def test_the_missing_extra_is_named(run: Run, pm: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that installs it."""
+
+    def find_nothing(_: str) -> None:
+        return None
+
+    monkeypatch.setattr("binance_pm.stream.source.find_spec", find_nothing)
+
+    async def test() -> None:
+        async with pm.client(ACCOUNT) as client:
+            with pytest.raises(ConfigurationError, match=r"\[stream\]"):
+                await client.stream().__aenter__()
+
+    run(test)
+
+
+@pytest.mark.parametrize("fault", ["heal", "half_open", "break"])
+def test_cancellation_ends_within_two_seconds_and_leaves_nothing(run: Run, pm: Sandbox, fault: Any) -> None:
+    """Whatever the stream is doing."""
+
+    async def test() -> None:
+        async with pm.client(ACCOUNT) as client:
+            for point in range(12):
+                await cancelled_after(0.004 * 1.6**point, client)
+
+    async def cancelled_after(seconds: float, client: Client) -> None:
+        async def cancel() -> None:
+            nonlocal began
+            await anyio.sleep(seconds)
+            began = anyio.current_time()
+            scope.cancel()
+
+        began, scope = 0.0, anyio.CancelScope()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cancel)
+            with scope:
+                async with client.stream(FAST) as events:
+                    pm.exchange.streams.apply(StreamFault(kind=fault, account=client.label))
+                    async for _ in events:
+                        pass
+        assert scope.cancelled_caught
+        assert anyio.current_time() - began < 2
+        if fault != "half_open":
+            await eventually(lambda: pm.exchange.streams.open_connections <= before, seconds=2)
+
+    before = pm.exchange.streams.open_connections
+    run(test)
+    gc.collect()
+
+
+def test_no_listen_key_is_shown(run: Run, pm: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither in logs at level DEBUG, nor in exceptions, nor in printed forms."""
+    caplog.set_level(logging.DEBUG)
+    shown: list[str] = []
+
+    async def test() -> str:
+        async with pm.client(ACCOUNT) as client:
+            key = (await client.create_listen_key()).listen_key
+            async with client.stream(FAST) as events:
+                shown.append(repr(events) + repr(vars(events)) + repr(vars(events._supervisor)))
+                connection: object = events._opened()._current
+                shown.append(repr(vars(connection)))
+                shown.append(repr(getattr(connection, "_socket", None)))
+                for fault in ("garbage", "bad_frame", "close", "expire_key", "break"):
+                    pm.exchange.streams.apply(StreamFault(kind=fault, account=client.label))
+                    with anyio.move_on_after(0.4):
+                        async for item in events:
+                            shown.append(repr(item) + str(item))
+            broken = pm.client(ACCOUNT, session=client.session, stream_url="ws://127.0.0.1:9")
+            async with broken, broken.stream(FAST) as events:
+                shown.append(repr(await anext(events)))
+            return key
+
+    key = run(test)
+    shown += [record.getMessage() + str(record.exc_info) for record in caplog.records]
+    assert len(shown) > 10
+    assert not any(key in text for text in shown)
+    assert sys.exc_info() == (None, None, None)
+    assert key not in traceback.format_exc()
+
+
+async def test_metrics_show_a_stream_while_it_is_open(pm: Sandbox) -> None:
+    """Its state, its queue and what it has counted, by account and product."""
+    metrics = Metrics(CollectorRegistry())
+
+    def value(name: str) -> float | None:
+        return metrics.registry.get_sample_value(f"binance_pm_{name}", {"account": client.label, "product": "pm"})
+
+    async with pm.client(ACCOUNT) as client:
+        async with client.stream(FAST) as events:
+            metrics.watch_stream(events)
+            pm.exchange.streams.apply(StreamFault(kind="break", account=client.label))
+            await next_of(events, StreamGap)
+            shown = {name: value(name) for name in ("stream_up", "stream_gaps_total", "stream_reconnects_total")}
+            assert shown == {"stream_up": 1.0, "stream_gaps_total": 1.0, "stream_reconnects_total": 1.0}
+            assert value("stream_proof_age_seconds") is not None
+            assert value("stream_queued_events") == 0.0
+        assert value("stream_up") is None

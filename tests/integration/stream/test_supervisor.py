@@ -1,0 +1,412 @@
+"""A stream under one fault at a time, on real sockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from binance_pm.api.futures_events import OrderTradeUpdate
+from binance_pm.api.stream_events import ListenKeyExpired, PmProAccountUpdate
+from binance_pm.errors import CallInfo, ConnectError, GateClosed
+from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
+from binance_pm.stream.policy import StreamSettings
+from binance_pm.stream.shared import SessionStreams
+from binance_pm.stream.supervisor import ANOTHER_KEY, EXPIRED, OVERLAP_NOT_PROVEN, UNREADABLE
+from tests.integration.stream.conftest import FAST, Run
+from tests.support.stream_server import StreamServer, stream_server
+from tests.support.stream_source import source_of
+from tests.support.streams import Recorder, order_event, sample, supervised
+from tests.support.waiting import eventually
+
+SLACK = 1.0
+"""Seconds that a busy machine may add."""
+
+
+def slow(**changes: Any) -> StreamSettings:
+    """Return settings with which nothing happens by itself, except for the changes."""
+    quiet: dict[str, Any] = {"confirm_every": 60.0, "ping_every": 60.0, "ping_timeout": 5.0, "overlap": 0.05}
+    quiet |= {"first_backoff": 0.05, "longest_backoff": 0.2}
+    return StreamSettings(**(quiet | changes))
+
+
+def send_bad_frame(server: StreamServer) -> None:
+    """Send a frame with bits that are not allowed."""
+    server.send_raw(b"\xff\xff")
+
+
+FAULTS: list[tuple[Callable[[StreamServer], None], str, float]] = [
+    (StreamServer.break_all, "the connection broke", 0.1),
+    (StreamServer.close_all, "the exchange closed the connection (code 1001)", 0.1),
+    (StreamServer.expire_key, EXPIRED, 0.1),
+    (send_bad_frame, "the exchange sent a frame that violates the websocket protocol", 0.1),
+    (StreamServer.deafen, "no answer to a ping within 0.25 s", FAST.ping_every + FAST.ping_timeout),
+    (StreamServer.delete_key, ANOTHER_KEY, FAST.confirm_every),
+]
+
+
+@pytest.mark.parametrize(("fault", "why", "seconds"), FAULTS)
+def test_every_loss_is_reported_in_time_and_ends(
+    run: Run, server: StreamServer, fault: Callable[[StreamServer], None], why: str, seconds: float
+) -> None:
+    """First `StreamDown` and then, before the first event, `StreamGap`."""
+
+    async def test() -> None:
+        async with supervised(source_of(server), FAST) as stream:
+            server.push(order_event(1))
+            await stream.next_of(OrderTradeUpdate)
+            began, at = time.time(), anyio.current_time()
+            fault(server)
+            down = await stream.next_of(StreamDown)
+            assert anyio.current_time() - at < seconds + SLACK
+            gap = await stream.next_of(StreamGap)
+            assert anyio.current_time() - at < seconds + 2 * SLACK
+            assert stream.supervisor.is_up
+            server.push(order_event(2))
+            await stream.next_of(OrderTradeUpdate, 2)
+
+        assert down.why == gap.why == why
+        assert down.since == gap.since <= began + 0.01
+        assert began < gap.until <= time.time()
+        reports = [item for item in stream.items if not isinstance(item, ListenKeyExpired)]
+        kinds = [type(item).__name__ for item in reports]
+        assert kinds == ["StreamUp", "OrderTradeUpdate", "StreamDown", "StreamGap", "OrderTradeUpdate"]
+
+    run(test)
+
+
+def test_garbage_is_a_gap_of_one_event_and_the_connection_stays(run: Run, server: StreamServer) -> None:
+    """A reader that ends on garbage would lose everything that follows."""
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow()) as stream:
+            server.push(b'{"e": "ORDER_TRADE_UPDATE", "o"')
+            server.push(order_event(1) | {"T": "never"})
+            server.push(order_event(1))
+            await stream.next_of(OrderTradeUpdate)
+            gaps = stream.all_of(StreamGap)
+
+        assert [(gap.lost, gap.why) for gap in gaps] == [(1, UNREADABLE)] * 2
+        assert server.connects == 1
+
+    run(test)
+
+
+def test_exact_duplicates_on_one_connection_are_dropped(run: Run, server: StreamServer) -> None:
+    """Each event is passed on once."""
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow()) as stream:
+            for number in (1, 1, 2, 1, 2, 3):
+                server.push(order_event(number))
+            await stream.next_of(OrderTradeUpdate, 3)
+            assert [event.order.order_id for event in stream.all_of(OrderTradeUpdate)] == [1, 2, 3]
+            assert stream.supervisor.duplicates == 3
+
+    run(test)
+
+
+def test_a_pong_is_no_proof_of_the_key(run: Run, server: StreamServer) -> None:
+    """After a DELETE by another program the pongs continue; the gap begins at the last proof of the key."""
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow(ping_every=0.05, confirm_every=1.0)) as stream:
+            await anyio.sleep(0.2)
+            deleted = time.time()
+            server.delete_key()
+            server.push(order_event(1))
+            gap = await stream.next_of(StreamGap)
+
+        assert gap.why == ANOTHER_KEY
+        assert gap.since <= deleted
+
+    run(test)
+
+
+def test_every_connection_is_preceded_by_a_post(run: Run, server: StreamServer) -> None:
+    """A dead key may well connect, and stay silent."""
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow()) as stream:
+            for number in (1, 2, 3):
+                server.delete_key()
+                server.break_all() if number == 1 else stream.supervisor.reconnect("asked for")
+                server.call(lambda: [one.transport.abort() for one in server.connections])
+                await stream.next_of(StreamGap, number)
+                server.push(order_event(number))
+                await stream.next_of(OrderTradeUpdate, number)
+
+        assert server.posts == server.connects == 4
+
+    run(test)
+
+
+def test_a_closed_gate_does_not_keep_the_stream_down(run: Run, server: StreamServer) -> None:
+    """The last key is used if it was confirmed less than its lifetime ago, and confirmed later."""
+    refused = False
+
+    def refuse() -> GateClosed | None:
+        return GateClosed(CallInfo("create_listen_key"), "closed", until=0.0, banned=True) if refused else None
+
+    async def test() -> None:
+        nonlocal refused
+        async with supervised(source_of(server, refuse=refuse), slow()) as stream:
+            refused = True
+            server.break_all()
+            await stream.next_of(StreamGap)
+            proven = stream.supervisor.proven_at
+            refused = False
+            await anyio.sleep(0.5)
+            assert stream.supervisor.proven_at > proven
+            assert stream.supervisor.is_up
+
+        assert server.posts == 2
+
+    run(test)
+
+
+def test_a_key_that_was_not_confirmed_for_its_lifetime_is_not_used(run: Run, server: StreamServer) -> None:
+    """The stream is down until a POST succeeds."""
+    refused = False
+
+    def refuse() -> ConnectError | None:
+        return ConnectError(CallInfo("create_listen_key"), "no answer") if refused else None
+
+    async def test() -> None:
+        nonlocal refused
+        settings = slow(confirm_every=0.1, key_lifetime=0.4)
+        async with supervised(source_of(server, refuse=refuse), settings) as stream:
+            refused = True
+            down = await stream.next_of(StreamDown)
+            assert "confirmed" in down.why
+            await anyio.sleep(0.3)
+            assert not stream.supervisor.is_up
+            assert server.connects == 1
+            refused = False
+            await stream.next_of(StreamGap)
+
+    run(test)
+
+
+def test_a_failed_first_attempt_is_reported_as_down(run: Run, server: StreamServer) -> None:
+    """Entering does not wait for a network that is down."""
+    refused = True
+
+    def refuse() -> ConnectError | None:
+        return ConnectError(CallInfo("create_listen_key"), "no answer") if refused else None
+
+    async def test() -> None:
+        nonlocal refused
+        began = time.time()
+        async with supervised(source_of(server, refuse=refuse), slow()) as stream:
+            assert [type(item) for item in stream.items] == [StreamDown]
+            refused = False
+            gap = await stream.next_of(StreamGap)
+            assert stream.all_of(StreamUp) == []
+        assert gap.since >= began - 0.01
+
+    run(test)
+
+
+def test_a_key_that_expired_before_is_not_the_stream(run: Run, server: StreamServer) -> None:
+    """An announcement that names another key ends nothing."""
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow()) as stream:
+            server.push({"e": "listenKeyExpired", "E": 1, "listenKey": "another"})
+            server.push(order_event(1))
+            await stream.next_of(OrderTradeUpdate)
+            assert stream.all_of(StreamDown) == []
+
+    run(test)
+
+
+def test_silence_of_a_pro_stream_is_down_whatever_the_pongs_say(run: Run, server: StreamServer) -> None:
+    """Its gap begins at the last event, not at the last pong or POST."""
+
+    async def test() -> None:
+        settings = slow(ping_every=0.05, confirm_every=0.1, update_timeout=0.5)
+        async with supervised(source_of(server, product="pro"), settings) as stream:
+            for number in range(3):
+                server.push(sample("PM_PRO_ACCOUNT_UPDATE") | {"E": number})
+                await anyio.sleep(0.25)
+            assert len(stream.all_of(PmProAccountUpdate)) == 3
+            last = time.time() - 0.2
+            gap = await stream.next_of(StreamGap)
+
+        assert "PmProAccountUpdate" in gap.why
+        assert gap.since < last
+
+    run(test)
+
+
+async def _rotate(stream: Recorder, server: StreamServer, first: int) -> int:
+    """Rotate while events are pushed; return the number of the last one."""
+    rotations, number = stream.supervisor.counts.rotations, first
+    server.push({"e": "serverShutdown", "E": number})
+    while stream.supervisor.counts.rotations == rotations:
+        number += 1
+        server.push(order_event(number))
+        await anyio.sleep(0.002)
+    return number
+
+
+@pytest.mark.parametrize("delivery", ["all", "newest", "oldest"])
+def test_a_rotation_reports_a_gap_until_the_overlap_is_proven(run: Run, delivery: Any) -> None:
+    """On an announced shutdown; if the exchange serves both connections, the first event on both is the proof."""
+
+    async def test() -> None:
+        with stream_server(delivery) as server:
+            async with supervised(source_of(server), slow()) as stream:
+                last = await _rotate(stream, server, 0)
+                first_gaps = len(stream.all_of(StreamGap))
+                last = await _rotate(stream, server, last)
+                server.push(order_event(last + 1))
+                await stream.until(lambda: _last(stream) == last + 1)
+                gaps = stream.all_of(StreamGap)
+
+            numbers = [event.order.order_id for event in stream.all_of(OrderTradeUpdate)]
+            assert numbers == sorted(set(numbers))
+            assert stream.all_of(StreamDown) == []
+            assert server.connects == 3
+            assert server.close_codes[:2] == [1000, 1000]
+            if delivery == "all":
+                assert gaps == []
+                assert numbers == list(range(1, last + 2))
+            else:
+                assert first_gaps == 1
+                assert [gap.why for gap in gaps] == [OVERLAP_NOT_PROVEN] * 2
+
+    run(test)
+
+
+def _last(stream: Recorder) -> int:
+    events = stream.all_of(OrderTradeUpdate)
+    return events[-1].order.order_id if events else 0
+
+
+def test_held_events_are_passed_on_if_the_new_connection_breaks(run: Run) -> None:
+    """They may have been delivered to no other connection."""
+
+    async def test() -> None:
+        with stream_server("newest") as server:
+            async with supervised(source_of(server), slow(overlap=5.0)) as stream:
+                server.push({"e": "serverShutdown", "E": 1})
+                await eventually(lambda: len(server.connections) == 2)
+                await anyio.sleep(0.1)
+                server.push(order_event(1))
+                await anyio.sleep(0.1)
+                assert stream.all_of(OrderTradeUpdate) == []
+                server.break_all()
+                await stream.next_of(StreamDown)
+                assert _last(stream) == 1
+                await stream.until(lambda: stream.supervisor.is_up)
+
+    run(test)
+
+
+def test_the_old_connection_may_break_during_a_rotation(run: Run, server: StreamServer) -> None:
+    """If the overlap is proven, the new connection takes over, and the stream is never down."""
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow(overlap=5.0)) as stream:
+            server.push({"e": "serverShutdown", "E": 1})
+            await eventually(lambda: len(server.connections) == 2)
+            await anyio.sleep(0.2)
+            for number in (1, 2, 3):
+                server.push(order_event(number))
+            await stream.next_of(OrderTradeUpdate, 3)
+            server.call(server.connections[0].transport.abort)
+            await anyio.sleep(0.1)
+            server.push(order_event(4))
+            await stream.next_of(OrderTradeUpdate, 4)
+            assert stream.all_of(StreamDown) == []
+            assert stream.supervisor.duplicates >= 3
+
+    run(test)
+
+
+def test_a_rotation_that_cannot_connect_keeps_the_old_connection(run: Run, server: StreamServer) -> None:
+    """It is tried again, with pauses."""
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow()) as stream:
+            refused = 0
+
+            def refuse() -> Any:
+                nonlocal refused
+                refused += 1
+                return server.connections[0].respond(503, "") if refused < 4 else None
+
+            server.refuse = refuse
+            server.push({"e": "serverShutdown", "E": 1})
+            number = 0
+            while not stream.supervisor.counts.rotations:
+                number += 1
+                server.push(order_event(number))
+                await anyio.sleep(0.01)
+            await stream.until(lambda: _last(stream) == number)
+            assert len(stream.all_of(OrderTradeUpdate)) == number
+            assert stream.all_of(StreamDown) == []
+            assert refused == 4
+
+    run(test)
+
+
+def test_connections_are_replaced_at_their_age(run: Run, server: StreamServer) -> None:
+    """One after the other, never two at once."""
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow(rotate_after=0.3, rotate_jitter=0.1)) as stream:
+            while stream.supervisor.counts.rotations < 3:
+                await anyio.sleep(0.05)
+                assert len(server.connections) <= 2
+            assert stream.all_of(StreamDown) == []
+
+    run(test)
+
+
+def test_a_server_that_closes_at_once_is_not_asked_again_at_once(run: Run, server: StreamServer) -> None:
+    """Only the first attempt after a loss is made at once."""
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow(first_backoff=2.0, longest_backoff=2.0)) as stream:
+            for _ in range(20):
+                server.break_all()
+                await anyio.sleep(0.03)
+            assert stream.all_of(StreamDown)
+            assert 2 <= server.connects <= 3
+
+    run(test)
+
+
+def test_streams_of_a_session_reconnect_one_after_the_other(run: Run, server: StreamServer) -> None:
+    """Together they make at most so many attempts in a second."""
+
+    async def test() -> None:
+        settings = slow(attempts_per_second=10)
+        shared = SessionStreams(settings)
+        times: list[float] = []
+        began = 0.0
+        async with anyio.create_task_group() as tasks:
+
+            async def follow() -> None:
+                async with supervised(source_of(server), settings, shared) as stream:
+                    await stream.next_of(StreamGap)
+                    times.append(anyio.current_time())
+                    await anyio.sleep_forever()
+
+            for _ in range(15):
+                tasks.start_soon(follow)
+            await eventually(lambda: len(server.connections) == 15)
+            await anyio.sleep(0.3)
+            began = anyio.current_time()
+            server.break_all()
+            await eventually(lambda: len(times) == 15)
+            tasks.cancel_scope.cancel()
+        assert 0.9 < max(times) - began < 2.5 + SLACK
+
+    run(test)

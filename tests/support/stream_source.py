@@ -1,0 +1,50 @@
+"""Streams against the server of `tests.support.stream_server`, without REST."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from binance_pm.errors import PortfolioMarginError
+from binance_pm.signing import Secret
+from binance_pm.stream.shared import Product
+from binance_pm.stream.socket import Socket
+from binance_pm.stream.surroundings import StreamSource
+from binance_pm.stream.websocket import StreamAddress, open_socket
+from binance_pm.transport.http import Timeouts, TransportSettings
+from tests.support.stream_server import StreamServer
+
+
+def source_of(
+    server: StreamServer,
+    *,
+    product: Product = "pm",
+    refuse: Callable[[], PortfolioMarginError | None] = lambda: None,
+    connect_seconds: float = 5.0,
+) -> StreamSource:
+    """Return the source of a stream of the server's account.
+
+    Args:
+        server: the server.
+        product: the product.
+        refuse: returns the error of a POST; None if it succeeds.
+        connect_seconds: the timeout of a connection.
+    """
+    netloc = f"127.0.0.1:{server.port}"
+    settings = TransportSettings(timeouts=Timeouts(connect=connect_seconds))
+
+    async def post_key() -> Secret:
+        if error := refuse():
+            raise error
+        return Secret(server.key())
+
+    def connect(key: Secret) -> AbstractAsyncContextManager[Socket]:
+        path = Secret("/pm/ws/" + key.reveal().decode())
+        return open_socket(StreamAddress("ws", "127.0.0.1", server.port, netloc, path, settings, None))
+
+    def bounds(at: float) -> tuple[float, float]:
+        epoch = time.time() - time.monotonic() + at
+        return epoch, epoch
+
+    return StreamSource(product, netloc, 6000, post_key, connect, bounds)
