@@ -4,9 +4,10 @@ What the exchange does: a request is executed only within ``recvWindow`` of its 
 nothing of it can take effect. Queries lag behind the matching engine, usually by milliseconds and sometimes by seconds,
 so a query that does not find an order right after its placement proves nothing.
 
-What is guaranteed: ``done`` is read from a response, and so is ``not_done`` if anything was sent. ``not_found`` is
-returned only if every query responded and found nothing, 10 s after the exchange would have refused the request. Errors
-of queries never count as an answer.
+What is guaranteed: ``done`` is read from a response or an event, and ``not_done`` from a response if anything was sent.
+``not_found`` is returned only if every query responded and found nothing, 10 s after the exchange would have refused
+the request; 4 s are enough if a user data stream of the account has been up all the time and has not shown the order.
+Errors of queries never count as an answer.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+
+import anyio
 
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import (
@@ -49,6 +52,11 @@ T = TypeVar("T")
 
 _LAG: Final = 10.0
 """Seconds after the expiry of a request for which queries may still miss its effect."""
+_STREAM_LAG: Final = 4.0
+"""The same if a user data stream has been up since before the request was sent, and has not shown the order."""
+_QUERIES_AFTER_EVENT: Final = 4
+"""How often an order that an event has shown is queried before the event itself is the result."""
+_PAUSE_AFTER_EVENT: Final = 0.5
 _PAUSES: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 _LONGEST_PAUSE: Final = 8.0
 _NOT_FOUND: Final = {-2013, -2026}
@@ -71,6 +79,23 @@ def may_be_resolved(endpoint: Endpoint[Any], error: PortfolioMarginError) -> boo
     if endpoint.resolve is None or isinstance(endpoint.resolve, ByReading):
         return False
     return error.outcome == "unknown" or _was_not_open(endpoint, error)
+
+
+class OrderEvents(Protocol):
+    """What the open user data streams of an account tell of one placement."""
+
+    @property
+    def order(self) -> Any:
+        """The order as an event shows it; None if no event has shown it."""
+        ...
+
+    async def wait(self) -> None:
+        """Wait for the first event of the order."""
+        ...
+
+    def is_watched_since(self, time: float) -> bool:
+        """Return whether a stream has been up without a gap since a monotonic time."""
+        ...
 
 
 class OrderClient(Protocol):
@@ -120,7 +145,9 @@ async def resolve_or_raise(
     return outcome.result
 
 
-async def find_out(client: OrderClient, error: PortfolioMarginError, *, give_up_after: float) -> WriteOutcome:
+async def find_out(
+    client: OrderClient, error: PortfolioMarginError, *, give_up_after: float, events: OrderEvents | None = None
+) -> WriteOutcome:
     """Return what became of the write that an error is about; see `Client.resolve`."""
     request = error.request
     if request is None and error.outcome == "not_done":
@@ -137,7 +164,10 @@ async def find_out(client: OrderClient, error: PortfolioMarginError, *, give_up_
     decided = _without_queries(endpoint, error, request)
     if decided is not None or endpoint is None or endpoint.resolve is None:
         return decided or WriteOutcome(state="still_unknown", reason=error.advice, client_id=request.client_id)
-    return await _Search(client, endpoint, request, give_up_after=give_up_after).find(endpoint.resolve)
+    search = _Search(client, endpoint, request, give_up_after=give_up_after)
+    if isinstance(endpoint.resolve, ByClientId):
+        search.events = events
+    return await search.find(endpoint.resolve)
 
 
 def _without_queries(
@@ -172,6 +202,10 @@ class _Search:
         self._looked_in: Final[dict[str, None]] = {}
         self._seen: Any = None
         """What a query showed that does not decide."""
+        self.events: OrderEvents | None = None
+        """What the streams of the account tell of the order; None without an open stream."""
+        self._after_event: int = 0
+        """How many queries have not found the order although an event has shown it."""
 
     async def find(self, by: Resolution) -> WriteOutcome:
         """Search as the endpoint declares."""
@@ -217,7 +251,9 @@ class _Search:
                 failure = error
             is_hopeless = isinstance(failure, AuthenticationError | RequestRejected)
             if is_hopeless or self._session.budget.monotonic() >= self._give_up_at:
-                return self._outcome("still_unknown", f"the last query failed: {failure}" if failure else _NOT_YET)
+                return self._by_event() or self._outcome(
+                    "still_unknown", f"the last query failed: {failure}" if failure else _NOT_YET
+                )
 
     async def _by_client_id(self, by: ByClientId) -> WriteOutcome | None:
         """Query a placement by its client id."""
@@ -225,7 +261,18 @@ class _Search:
             found = await self._ask(name, {by.parameter: self._request.client_id})
             if found is not None and self._is_ours(found, by):
                 return self._outcome("done", f"{name} returned the order", found)
+        if (by_event := self._by_event()) is not None:
+            self._after_event += 1
+            if self._after_event >= _QUERIES_AFTER_EVENT or self._remaining() <= 0:
+                return by_event
         return None
+
+    def _by_event(self) -> WriteOutcome | None:
+        """Return the outcome if an event has shown the order; queries may lag behind it."""
+        order = None if self.events is None else self.events.order
+        if order is None or order.update_time < (self._request.timestamp or 0) - _AHEAD_MS:
+            return None
+        return self._outcome("done", "the user data stream delivered an event of the order", order)
 
     async def _in_lists(self, by: ByClientId) -> WriteOutcome:
         """Search the open orders, and the orders of recent trades, for the client id."""
@@ -367,16 +414,27 @@ class _Search:
 
     def _remaining(self) -> float:
         """Return the seconds until the write must have shown itself."""
-        expires_at = self._request.expires_at or self._request.timestamp or 0
-        return expires_at / 1000 + _LAG - self._clock.bounds()[0]
+        timestamp = self._request.timestamp or 0
+        low, high = self._clock.bounds()
+        sent_at = self._session.budget.monotonic() - (high - timestamp / 1000)
+        is_watched = self.events is not None and self.events.is_watched_since(sent_at)
+        return (self._request.expires_at or timestamp) / 1000 + (_STREAM_LAG if is_watched else _LAG) - low
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not beyond the last moment, and not longer than the caller allows."""
+        """Wait, but not beyond the last moment, not longer than the caller allows, and not after the first event."""
         if (remaining := self._remaining()) > 0:
             seconds = min(seconds, max(remaining, _PAUSES[1]))
         seconds = min(seconds, self._give_up_at - self._session.budget.monotonic())
-        if seconds > 0:
-            await self._session.bounded(self._info, self._session.budget.sleep(seconds))
+        if seconds <= 0:
+            return
+        sleep = self._session.budget.sleep
+        if self.events is None:
+            pause = sleep(seconds)
+        elif self._by_event() is None:
+            pause = first_of(lambda: sleep(seconds), self.events.wait)
+        else:
+            pause = sleep(min(seconds, _PAUSE_AFTER_EVENT))
+        await self._session.bounded(self._info, pause)
 
     def _outcome(self, state: Any, reason: str, result: Any = None) -> WriteOutcome:
         return WriteOutcome(
@@ -387,6 +445,18 @@ class _Search:
             looked_in=tuple(self._looked_in),
             seconds=self._session.budget.monotonic() - self._started,
         )
+
+
+async def first_of(*waits: Callable[[], Awaitable[None]]) -> None:
+    """Wait for the first of several."""
+
+    async def one(wait: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
+        await wait()
+        scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for wait in waits:
+            tasks.start_soon(one, wait, tasks.cancel_scope)
 
 
 def _created(order: Any) -> int | None:

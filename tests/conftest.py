@@ -43,6 +43,7 @@ _SLOW = (
     "properties",
     "simulation",
     "unit/cli/test_commands",
+    "unit/cli/test_live",
     "unit/cli/test_screens",
     "unit/fleet/test_fleet",
     "unit/fleet/test_isolation",

@@ -17,7 +17,7 @@ from typing import Annotated, Final, cast
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from binance_pm.cli import export, orders, plan, request, stream, tail, watch
+from binance_pm.cli import export, live, orders, plan, request, stream, tail, watch
 from binance_pm.cli.options import flag
 from binance_pm.cli.output import Output
 from binance_pm.errors import PortfolioMarginError
@@ -39,6 +39,7 @@ app: App = App(
 # Loaded when it is used: it has a command for every endpoint.
 app.command("binance_pm.cli.call:app", name="call", help="Call one endpoint and print the response as JSON.")
 app.command(export.run, name="export")
+app.command(live.run, name="live")
 app.command(orders.run, name="orders")
 app.command(plan.run, name="plan")
 app.command(request.run, name="request")

@@ -27,6 +27,8 @@ from binance_pm.fleet.processes import end_process
 
 EventKind = Literal[
     "Reading",
+    "PositionChanged",
+    "BalanceChanged",
     "StatusChanged",
     "ThresholdCrossed",
     "Stale",

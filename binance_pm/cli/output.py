@@ -15,13 +15,16 @@ from rich.console import Console
 
 from binance_pm.amounts import json_of, text_of
 from binance_pm.fleet import (
+    AccountChange,
     AccountFailed,
+    BalanceChanged,
     BudgetTight,
     Change,
     FleetEvent,
     Fresh,
     HostBlocked,
     HostUnblocked,
+    PositionChanged,
     Reading,
     Stale,
     StatusChanged,
@@ -115,11 +118,13 @@ def _subject(event: FleetEvent) -> str:
             return event.label
 
 
-def _details(event: FleetEvent) -> str:  # noqa: PLR0911 - one for each event
+def _details(event: FleetEvent) -> str:  # noqa: C901, PLR0911 - one for each event
     match event:
         case Reading():
             changes = [f"{name} {_change_text(change)}" for name, change in event.changed.items()]
             return ", ".join(changes) or "nothing changed"
+        case PositionChanged() | BalanceChanged():
+            return _account_change(event)
         case StatusChanged():
             return f"{event.before} -> {event.after}"
         case ThresholdCrossed():
@@ -145,6 +150,13 @@ def _details(event: FleetEvent) -> str:  # noqa: PLR0911 - one for each event
             return f"{room}; a calm account is read every {event.interval:.1f} s"
         case _:
             assert_never(event)
+
+
+def _account_change(event: AccountChange) -> str:
+    if isinstance(event, BalanceChanged):
+        return f"{event.market} {event.asset} {_plain(event.wallet_balance)}"
+    side = "" if event.position_side == "BOTH" else f" {event.position_side}"
+    return f"{event.symbol}{side} {_plain(event.position_amt)} at {_plain(event.entry_price)}"
 
 
 def _change_text(change: Change) -> str:

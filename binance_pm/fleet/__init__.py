@@ -5,21 +5,25 @@
 crosses a threshold, and `summary` the main figures of an account. `account_monitor` turns responses and failures into
 the events of `events`, `staleness` determines why an account is stale, `event_queue` holds events until they are
 consumed, and `monitor` schedules the readings. `fleet` combines these modules, `state` is the state at one moment, and
-`forecast` calculates in advance how often accounts would be read. `relay` publishes events to other programs.
+`forecast` calculates in advance how often accounts would be read. `account_stream` opens the user data stream of an
+account. `relay` publishes events to other programs.
 """
 
 from __future__ import annotations
 
 from binance_pm.fleet.accounts import shard
 from binance_pm.fleet.events import (
+    AccountChange,
     AccountFailed,
     AccountSnapshot,
+    BalanceChanged,
     BudgetTight,
     Change,
     FleetEvent,
     Fresh,
     HostBlocked,
     HostUnblocked,
+    PositionChanged,
     Reading,
     Stale,
     StateEvent,
@@ -37,9 +41,11 @@ from binance_pm.fleet.summary import AccountSummary
 from binance_pm.fleet.thresholds import ThresholdName
 
 __all__ = [
+    "AccountChange",
     "AccountFailed",
     "AccountSnapshot",
     "AccountSummary",
+    "BalanceChanged",
     "BudgetTight",
     "Change",
     "Fleet",
@@ -52,6 +58,7 @@ __all__ = [
     "HostUnblocked",
     "Member",
     "Missed",
+    "PositionChanged",
     "Product",
     "ProductName",
     "Publisher",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -39,6 +39,10 @@ from binance_pm.fleet.thresholds import Threshold, ThresholdName, is_below
 from binance_pm.wire import Model
 
 _LASTING: Final = (AuthenticationError, ConfigurationError, SessionClosed)
+PRO_HEADLINE: Final = "pro_account"
+"""The endpoint whose figures `PmProAccountUpdate` brings."""
+UPDATE_SECONDS: Final = 15.0
+"""Seconds without a `PmProAccountUpdate` after which the endpoint is read again."""
 _FIRST_DELAY: Final = 60.0
 _LONGEST_DELAY: Final = 900.0
 
@@ -115,6 +119,12 @@ class AccountMonitor:
         """The longest interval planned since the last reading: a shorter plan must not make the account stale."""
         self.due: float = now
         """When the account should be read next."""
+        self.stream: Literal["off", "down", "up"] = "off"
+        """Whether the account has a user data stream, and whether it is up."""
+        self.moved: bool = False
+        """Whether the stream has told of a change since the account was last read."""
+        self.updated_at: float = -math.inf
+        """When the stream last brought the figures of a Portfolio Margin Pro account whose status is normal."""
         self.start_at: float = now
         """When the next reading is started: when it is due, or earlier or later to keep readings apart."""
 
@@ -145,8 +155,17 @@ class AccountMonitor:
         return tuple(name for name in self.read if now - self.received_at.get(name, self.began) >= self.max_age)
 
     def active(self, now: float) -> tuple[str, ...]:
-        """Return the endpoints whose next reading is not delayed after a failure."""
-        return tuple(name for name in self.read if name not in self.failures or self.failures[name].retry_at <= now)
+        """Return the endpoints to be read: without those whose reading is delayed after a failure.
+
+        While the stream brings the figures of a Portfolio Margin Pro account, they are not read.
+        """
+        is_told = now - self.updated_at <= UPDATE_SECONDS
+        return tuple(
+            name
+            for name in self.read
+            if (name not in self.failures or self.failures[name].retry_at <= now)
+            and not (is_told and name == PRO_HEADLINE)
+        )
 
     def update_wish(self, *, floor: float, ceiling: float) -> None:
         """Calculate the interval after which the account should be read."""
@@ -156,7 +175,8 @@ class AccountMonitor:
             [float(threshold.at) for threshold in self.thresholds],
             fall=self.fall_rate,
             floor=floor,
-            ceiling=ceiling,
+            # Only prices move the figures of an account whose positions and balances have not changed.
+            ceiling=ceiling * (schedule.STREAMED if self.stream == "up" and not self.moved else 1.0),
         )
 
     def replan(self, interval: float, now: float) -> None:
@@ -186,6 +206,7 @@ class AccountMonitor:
         self.summary = summary_of({name: timed.response for name, timed in self.responses.items()})
         self.failures.pop(name, None)
         self.max_interval = self.interval
+        self.moved = False
         events: list[StateEvent] = []
         if isinstance(response, Headline):
             if before.uni_mmr is not None and before.status is not None and last is not None:
@@ -262,6 +283,7 @@ class AccountMonitor:
             stale_endpoints=self.stale_endpoints(now),
             reason=reason,
             waiting=waiting,
+            stream=self.stream,
         )
 
     def _figures(self) -> _Figures:

@@ -38,7 +38,18 @@ Source = Literal["env", "file", "command", "keyring"]
 
 _CALL: Final = CallInfo("Fleet.from_toml")
 _LONGEST_LABEL: Final = 64
-_FIELDS: Final = ("label", "product", "read", "api_key", "api_secret", "private_key", "passphrase", "warn", "alarm")
+_FIELDS: Final = (
+    "label",
+    "product",
+    "read",
+    "api_key",
+    "api_secret",
+    "private_key",
+    "passphrase",
+    "warn",
+    "alarm",
+    "stream",
+)
 # The format of every API key and HMAC secret of the exchange.
 _KEY: Final = re.compile(r"[A-Za-z0-9]{64}")
 _ADVICE: Final = 'give its source, such as { env = "NAME" }'
@@ -68,6 +79,8 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
     passphrase: Reference | None
     warn: Decimal | None
     alarm: Decimal | None
+    stream: bool = False
+    """Whether the user data stream of the account is opened."""
 
 
 class Problem(NamedTuple):
@@ -251,6 +264,7 @@ def _entry(table: Mapping[str, Any], line: int) -> tuple[AccountEntry | None, li
     name = attempt(_secret_name, table)
     secret = attempt(_reference, name, table[name]) if name else None
     passphrase = attempt(_reference, "passphrase", table["passphrase"]) if "passphrase" in table else None
+    stream = attempt(_switch, "stream", table.get("stream", False))
     warn, alarm = (attempt(threshold_value, table.get(which), which) for which in ("warn", "alarm"))
     if not faults:
         attempt(thresholds_of, warn, alarm)
@@ -269,6 +283,7 @@ def _entry(table: Mapping[str, Any], line: int) -> tuple[AccountEntry | None, li
         passphrase=passphrase,
         warn=warn,
         alarm=alarm,
+        stream=bool(stream),
     )
     return entry, []
 
@@ -280,6 +295,12 @@ def _label(value: object) -> str:
         raise ValueError(f"label is not a printable string of 1 to {_LONGEST_LABEL} characters")
     if _KEY.fullmatch(value):
         raise ValueError("label has the format of a key: take it out of the file")
+    return value
+
+
+def _switch(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is not true or false")
     return value
 
 

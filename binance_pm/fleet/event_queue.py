@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 from binance_pm.amounts import write_plainly
-from binance_pm.fleet.events import Change, FleetEvent, Reading
+from binance_pm.fleet.events import AccountChange, BalanceChanged, Change, FleetEvent, PositionChanged, Reading
 
 T = TypeVar("T")
 
@@ -88,7 +88,8 @@ class EventQueue(Generic[T]):
 class EventBuffer:
     """A buffer of events in the order in which they happened; each event is returned once.
 
-    Every state event is kept. At most one reading waits for each account: a newer reading is merged into the waiting
+    Every state event is kept. Of each position and balance, only the newest change waits. At most one reading waits for
+    each account: a newer reading is merged into the waiting
     one, so no outdated figure is returned and no change is lost. While `is_behind` is true, the fleet starts no
     reading: only calls in flight and one `Stale` for each account can add to the buffer.
 
@@ -101,6 +102,8 @@ class EventBuffer:
         self._queue: Final = EventQueue[FleetEvent]()
         self._readings: Final[dict[str, int]] = {}
         """Key in the queue of the reading of each account, by label."""
+        self._changes: Final[dict[tuple[str, ...], int]] = {}
+        """Key in the queue of the newest change of each position and balance."""
         self._changed: anyio.Event = anyio.Event()
         self._closed: bool = False
 
@@ -110,13 +113,15 @@ class EventBuffer:
     @property
     def is_behind(self) -> bool:
         """Whether so many events wait that no reading should be started."""
-        return len(self._queue) >= self._capacity + len(self._readings)
+        return len(self._queue) >= self._capacity + len(self._readings) + len(self._changes)
 
     def put(self, event: FleetEvent) -> None:
         """Add an event without waiting."""
         # Amounts inside responses are in plain notation already.
         write_plainly(event.changed if isinstance(event, Reading) else event)
-        if not isinstance(event, Reading):
+        if isinstance(event, PositionChanged | BalanceChanged):
+            self._put_change(event)
+        elif not isinstance(event, Reading):
             self._queue.put(event, is_reading=False)
         elif (key := self._readings.get(event.label)) is None:
             self._readings[event.label] = self._queue.put(event, is_reading=True)
@@ -138,12 +143,29 @@ class EventBuffer:
         event = self._queue.pop()
         if isinstance(event, Reading):
             del self._readings[event.label]
+        elif isinstance(event, PositionChanged | BalanceChanged):
+            del self._changes[_subject(event)]
         return event
+
+    def _put_change(self, event: AccountChange) -> None:
+        """Add a change, in place of a waiting one about the same thing."""
+        subject = _subject(event)
+        if (key := self._changes.get(subject)) is None:
+            self._changes[subject] = self._queue.put(event, is_reading=False)
+        else:
+            self._queue.replace(key, event)
 
     def close(self) -> None:
         """Close the buffer: `get` then returns None."""
         self._closed = True
         self._changed.set()
+
+
+def _subject(event: AccountChange) -> tuple[str, ...]:
+    """Return what identifies a position or a balance."""
+    if isinstance(event, PositionChanged):
+        return event.label, event.market, event.symbol, event.position_side
+    return event.label, event.market, event.asset
 
 
 def _merged(before: Reading, after: Reading) -> Reading:

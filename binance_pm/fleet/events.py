@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from binance_pm.budget import Waiting
-from binance_pm.enums import AccountStatus
+from binance_pm.enums import AccountStatus, PositionSide
 from binance_pm.fleet.summary import AccountSummary
 from binance_pm.fleet.thresholds import ThresholdName
 from binance_pm.wire import Model
@@ -57,6 +57,32 @@ class Reading(_AccountEvent, frozen=True, kw_only=True):
     """Those of ``uni_mmr``, ``account_equity``, ``account_maint_margin``, ``account_status`` and ``unrealized_profit``
     that differ from the previous `Reading`. If a part of the profit is in an asset other than a dollar,
     ``unrealized_profit`` is not known, and each asset has a figure such as ``unrealized_profit.BTC``."""
+
+
+class PositionChanged(_AccountEvent, frozen=True, kw_only=True):
+    """The user data stream of the account told of a position that changed."""
+
+    market: Literal["um", "cm"]
+    """USD-M or COIN-M futures."""
+    symbol: str
+    """Such as ``BTCUSDT``."""
+    position_side: PositionSide
+    """BOTH in one-way mode, LONG or SHORT in hedge mode."""
+    position_amt: Decimal
+    """The size now: in units of the base asset on USD-M, in contracts on COIN-M; 0 once closed."""
+    entry_price: Decimal
+    """The average entry price; 0 once closed."""
+
+
+class BalanceChanged(_AccountEvent, frozen=True, kw_only=True):
+    """The user data stream of the account told of a futures wallet that changed."""
+
+    market: Literal["um", "cm"]
+    """USD-M or COIN-M futures."""
+    asset: str
+    """Such as ``USDT``."""
+    wallet_balance: Decimal
+    """The wallet balance now, in units of the asset, without unrealized profit."""
 
 
 class StatusChanged(_AccountEvent, frozen=True, kw_only=True):
@@ -161,7 +187,10 @@ StateEvent = (
 )
 """Events that are never dropped."""
 
-FleetEvent = Reading | StateEvent
+AccountChange = PositionChanged | BalanceChanged
+"""Events of the user data streams. If one waits for the consumer, a newer one about the same thing takes its place."""
+
+FleetEvent = Reading | AccountChange | StateEvent
 
 
 def label_of(event: FleetEvent) -> str:
@@ -202,3 +231,5 @@ class AccountSnapshot(AccountSummary, frozen=True, kw_only=True):
     """Why the account is stale, see `Stale.reason`; empty if it is not."""
     waiting: Waiting | None = None
     """What the late reading waits for now."""
+    stream: Literal["off", "down", "up"] = "off"
+    """Whether the account has a user data stream, and whether it is up: then the account is polled less."""

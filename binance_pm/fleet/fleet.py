@@ -22,8 +22,10 @@ from binance_pm.client import Client
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.environment import BASE_URL, environment_stream_url, environment_urls
 from binance_pm.errors import CallInfo, ConfigurationError, SessionClosed
+from binance_pm.extras import installation
 from binance_pm.fleet import schedule
 from binance_pm.fleet.account_monitor import AccountMonitor
+from binance_pm.fleet.account_stream import streams_are_installed
 from binance_pm.fleet.accounts import AccountsFile, Problem, check_read, part_of, read_accounts, refusal
 from binance_pm.fleet.events import AccountSnapshot, FleetEvent
 from binance_pm.fleet.keys import open_entries
@@ -52,6 +54,9 @@ class Member(msgspec.Struct, frozen=True):
     """Upper threshold of this account, in place of the one for all accounts."""
     alarm: str | int | Decimal | None = None
     """Lower threshold of this account."""
+    stream: bool = False
+    """Whether the user data stream of the account is opened: changes of positions and balances are then emitted at
+    once, and the account is polled less. Without the extra `stream`, the account is polled as if this were False."""
 
     def __post_init__(self) -> None:
         check_fields("Member", self)
@@ -248,6 +253,11 @@ class Fleet:
             )
             for member in self._members
         ]
+        if any(member.stream for member in self._members) and not streams_are_installed():
+            _log.warning("No user data stream is opened: install the extra: %s", installation("stream"))
+        else:
+            for account, member in zip(accounts, self._members, strict=True):
+                account.stream = "down" if member.stream else "off"
         if self._monitor is not None:
             self._monitor.stop()
         self._monitor = Monitor(
@@ -304,7 +314,7 @@ class Fleet:
             _log.warning("%s, line %d [%s]: %s", self._file.path, problem.line, problem.label, problem.text)
         self._problems = problems
         self._members = [
-            Member(clients[entry.label], entry.product, entry.read, entry.warn, entry.alarm)
+            Member(clients[entry.label], entry.product, entry.read, entry.warn, entry.alarm, entry.stream)
             for entry in self._file.entries
             if entry.label in clients
         ]

@@ -24,11 +24,14 @@ from typing import Any, Final, NamedTuple, Self
 import anyio
 import anyio.abc
 
+from binance_pm.api.futures_events import AccountUpdate
+from binance_pm.api.stream_events import PmProAccountUpdate
 from binance_pm.budget import Budget, Priority
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import CallInfo, ConfigurationError, PortfolioMarginError, SessionClosed
 from binance_pm.fleet import schedule
-from binance_pm.fleet.account_monitor import AccountMonitor
+from binance_pm.fleet.account_monitor import PRO_HEADLINE, AccountMonitor
+from binance_pm.fleet.account_stream import changes_of, follow, is_danger, state_of, updated
 from binance_pm.fleet.accounts import Problem
 from binance_pm.fleet.event_queue import EventBuffer
 from binance_pm.fleet.events import (
@@ -108,6 +111,9 @@ class Monitor:
         with self._scope:
             async with anyio.create_task_group() as self._tasks:
                 self._report_problems()
+                for account in self._accounts:
+                    if account.stream != "off":
+                        self._tasks.start_soon(follow, account, self._told, self._budget.sleep)
                 while True:
                     wake = self._step(self._budget.monotonic())
                     with anyio.CancelScope() as self._sleep:
@@ -322,6 +328,43 @@ class Monitor:
                 self._events.put(account.reading(together.succeeded, at=at))
             except Exception as error:  # noqa: BLE001
                 self._report(account.record_failure(name, self._unusable(account, name, error), at=at, now=now))
+
+    def _told(self, account: AccountMonitor, item: object) -> None:
+        """Handle what the stream of an account tells, in the reader of the stream."""
+        now, at = self._budget.monotonic(), self._wall()
+        is_up = state_of(item)
+        if is_up is not None:
+            account.stream = "up" if is_up else "down"
+            # What happened in a gap is not known.
+            self._read_soon(account, now)
+        elif isinstance(item, AccountUpdate):
+            account.moved = True
+            for change in changes_of(account.label, item, at):
+                self._events.put(change)
+            self._bring_forward(account, now)
+        elif isinstance(item, PmProAccountUpdate):
+            self._update(account, item, at=at, now=now)
+        elif is_danger(item):
+            account.updated_at = -math.inf
+            self._read_soon(account, now)
+
+    def _update(self, account: AccountMonitor, update: PmProAccountUpdate, *, at: float, now: float) -> None:
+        """Use the figures of a Portfolio Margin Pro account that its stream brings."""
+        if PRO_HEADLINE not in account.read or (response := updated(account, update)) is None:
+            return
+        try:
+            self._report(account.record_response(PRO_HEADLINE, response, at=at, now=now))
+            account.updated_at = now
+            self._events.put(account.reading([PRO_HEADLINE], at=at))
+        except Exception as error:  # noqa: BLE001 - the other accounts must be monitored nevertheless
+            self._report(
+                account.record_failure(PRO_HEADLINE, self._unusable(account, PRO_HEADLINE, error), at=at, now=now)
+            )
+
+    def _read_soon(self, account: AccountMonitor, now: float) -> None:
+        account.due = account.start_at = min(account.start_at, now)
+        if self._sleep is not None:
+            self._sleep.cancel()
 
     def _unusable(self, account: AccountMonitor, name: str, error: Exception) -> Exception:
         """Log an unusable response: it must not end the monitoring of the other accounts."""

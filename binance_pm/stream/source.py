@@ -37,6 +37,11 @@ class StreamClient(Protocol):
         ...
 
     @property
+    def key_id(self) -> str:
+        """The account's name in the pools."""
+        ...
+
+    @property
     def session(self) -> Session:
         """The session that the client is open on."""
         ...

@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from binance_pm.errors import CallInfo, SessionClosed
 from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamItem, StreamUp
+from binance_pm.stream.order_watch import OrderWatch, order_watch
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.queue import StreamQueue
 from binance_pm.stream.shared import Product, SessionStreams, session_streams
@@ -66,6 +67,7 @@ class EventStream:
         self._supervisor: Supervisor | None = None
         self._queue: StreamQueue | None = None
         self._tasks: TaskGroup | None = None
+        self._watch: OrderWatch | None = None
 
     def __repr__(self) -> str:
         state = "not open" if not self.is_open else "up" if self.is_up else "down"
@@ -165,13 +167,16 @@ class EventStream:
             task_status.started()
 
         try:
-            await supervisor.run(started)
+            with order_watch(self._client.session, self._client.key_id) as self._watch:
+                await supervisor.run(started)
         except Exception as error:
             if not has_started or queue is None:
                 raise
             queue.close(error)
 
     def _emit(self, item: AnyEvent | StreamUp | StreamDown | StreamGap) -> None:
+        if self._watch is not None:
+            self._watch.observe(item, self._now())
         for observe in self._observers:
             try:
                 observe(item)

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from decimal import Decimal
 from email.utils import formatdate
 from operator import attrgetter
+from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
 import httpx
@@ -26,6 +27,7 @@ from binance_pm import (
 )
 from binance_pm.api.margin_ocos import MarginOco
 from binance_pm.api.um_orders import UmOrder
+from binance_pm.resolve import find_out
 from tests.support.clocks import START, FakeClock
 from tests.support.sample import sample_of
 
@@ -642,3 +644,60 @@ async def test_an_earlier_attempt_is_not_forgotten(exchange: Scripted, clock: Fa
     assert raised.value.outcome == "unknown"
     assert "earlier attempt" in str(raised.value)
     assert outcome.state == "done"
+
+
+class Told:
+    """An open stream that has shown an order, or has shown nothing since before it was placed."""
+
+    def __init__(self, order: Any = None) -> None:
+        self.order = order
+
+    async def wait(self) -> None:
+        """Wait until cancelled if no event shows the order."""
+        if self.order is None:
+            await asyncio.Event().wait()
+
+    def is_watched_since(self, time: float) -> bool:
+        """Return that the stream has been up all the time."""
+        return time > 0
+
+
+class TestStreams:
+    """An open user data stream as a second source."""
+
+    async def test_an_event_proves_a_placement_that_no_query_shows(
+        self, desk: Client, exchange: Scripted, clock: FakeClock
+    ) -> None:
+        """Queries lag behind the stream; a few are made, for the order as they return it."""
+        exchange.replies[f"GET {ORDER}"] = [UNKNOWN]
+        error = await lost(desk)
+        shown = SimpleNamespace(update_time=int(clock() * 1000))
+
+        outcome = await find_out(desk, error, give_up_after=120.0, events=Told(shown))
+
+        assert (outcome.state, outcome.result) == ("done", shown)
+        assert exchange.count("GET", ORDER) == 4
+        assert outcome.seconds < 3
+
+    async def test_an_event_of_an_earlier_order_proves_nothing(
+        self, desk: Client, exchange: Scripted, clock: FakeClock
+    ) -> None:
+        """A client order id may be used again once its order has ended."""
+        exchange.replies[f"GET {ORDER}"] = [UNKNOWN]
+        error = await lost(desk)
+        earlier = SimpleNamespace(update_time=int(clock() * 1000) - 60_000)
+
+        outcome = await find_out(desk, error, give_up_after=120.0, events=Told(earlier))
+
+        assert outcome.state == "not_found"
+
+    async def test_silence_of_a_stream_decides_sooner(self, desk: Client, exchange: Scripted, clock: FakeClock) -> None:
+        """Four seconds after the request has expired instead of ten."""
+        exchange.replies[f"GET {ORDER}"] = [UNKNOWN]
+        error = await lost(desk)
+        began = clock()
+
+        outcome = await find_out(desk, error, give_up_after=120.0, events=Told())
+
+        assert outcome.state == "not_found"
+        assert EXPIRES + 4 <= clock() - began + 1 < EXPIRES + 10

@@ -82,7 +82,8 @@ def _plan(row: AccountRow) -> Line:
     snapshot = row.snapshot
     if not snapshot.interval:
         return line("The account is not read.")
-    return line(f"read every {age_text(snapshot.interval)}, stale after {age_text(snapshot.max_age)}")
+    stream = "" if snapshot.stream == "off" else f", stream {snapshot.stream}"
+    return line(f"read every {age_text(snapshot.interval)}, stale after {age_text(snapshot.max_age)}{stream}")
 
 
 def _taken_apart(timed: TimedResponse) -> tuple[list[tuple[str, str]], list[tuple[str, list[msgspec.Struct]]]]:

@@ -21,10 +21,12 @@ from textual.widget import Widget
 
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.line import Line
+from binance_pm.cli.dashboard.live import live_lines
 from binance_pm.cli.dashboard.screen import screen_of
 from binance_pm.cli.dashboard.table import ColumnName
 from binance_pm.cli.dashboard.view import View, pressed
 from binance_pm.fleet import Fleet, FleetState
+from binance_pm.stream.live import LiveAccount
 
 _REFRESH_SECONDS: Final = 0.25
 _INTERRUPTED: Final = 128 + signal.SIGINT
@@ -128,6 +130,65 @@ class Dashboard(App[int]):
         self.exit(_INTERRUPTED)
 
 
+class LiveScreen(App[int]):
+    """One live account as a Textual application, drawn again every ``every`` seconds."""
+
+    ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "interrupt", priority=True, show=False)]
+
+    def __init__(self, live: LiveAccount, label: str, *, every: float | None = _REFRESH_SECONDS) -> None:
+        super().__init__(ansi_color=True)
+        self._live: Final = live
+        self._label: Final = label
+        self._every: Final = every
+        self._canvas: Final = Canvas()
+        self._scrolled: int = 0
+
+    def compose(self) -> ComposeResult:
+        """Return the only widget of the screen."""
+        yield self._canvas
+
+    def on_mount(self) -> None:
+        """Start drawing."""
+        # Textual makes all tasks of the event loop start eagerly, which the tasks of the stream do not expect.
+        asyncio.get_running_loop().set_task_factory(None)
+        if self._every is not None:
+            self.set_interval(self._every, self.draw)
+
+    def on_resize(self, _: Resize) -> None:
+        """Draw again."""
+        self.draw()
+
+    def on_key(self, event: Key) -> None:
+        """Scroll, or leave the screen on ``q``."""
+        if event.key == "q":
+            self.exit(0)
+            return
+        steps = {"up": -1, "down": 1, "pageup": -self.size.height, "pagedown": self.size.height}
+        self._scrolled = max(0, self._scrolled + steps.get(event.key, 0))
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw the current state."""
+        width, height = self.size
+        self._canvas.draw(live_lines(self._live, self._label, width=width, height=height, scrolled=self._scrolled))
+
+    def action_interrupt(self) -> None:
+        """Leave the screen on Ctrl-C, which a terminal in this mode sends as a key."""
+        self.exit(_INTERRUPTED)
+
+
+async def show_live(live: LiveAccount, label: str) -> int:
+    """Show an open live account until the user leaves, and return the exit code."""
+    screen = LiveScreen(live, label)
+    try:
+        with _left_on_interrupt(screen):
+            code = await screen.run_async(mouse=False)
+    finally:
+        sys.stdout.flush()
+    return 1 if code is None else code
+
+
 async def show(fleet: Fleet, history: History) -> int:
     """Show an open fleet until the user leaves, and return the exit code; the caller passes events to the history."""
     dashboard = Dashboard(fleet.state, history)
@@ -141,7 +202,7 @@ async def show(fleet: Fleet, history: History) -> int:
 
 
 @contextmanager
-def _left_on_interrupt(dashboard: Dashboard) -> Generator[None]:
+def _left_on_interrupt(dashboard: App[int]) -> Generator[None]:
     """While the block lasts, SIGINT leaves the dashboard; a cancellation on SIGINT could be swallowed by Textual."""
     loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
     try:

@@ -30,7 +30,7 @@ import msgspec
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
 from binance_pm.errors import CallInfo, ConfigurationError
-from binance_pm.fleet.events import Change, FleetEvent, Reading, StateEvent, TimedResponse
+from binance_pm.fleet.events import AccountChange, Change, FleetEvent, Reading, StateEvent, TimedResponse
 from binance_pm.wire import decoder
 
 STREAM: Final = "fleet"
@@ -156,8 +156,8 @@ class _RawReading(msgspec.Struct, frozen=True, tag="Reading", tag_field="type"):
         return Reading(at=self.at, label=self.label, responses=responses, changed=changed)
 
 
-_DECODE: Final[Callable[[bytes], StateEvent | StreamMark | _RawReading]] = decoder(
-    cast("Any", StateEvent | StreamMark | _RawReading)
+_DECODE: Final[Callable[[bytes], StateEvent | AccountChange | StreamMark | _RawReading]] = decoder(
+    cast("Any", StateEvent | AccountChange | StreamMark | _RawReading)
 )
 _AMOUNT: Final = decoder(Decimal)
 

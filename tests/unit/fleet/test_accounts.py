@@ -54,6 +54,7 @@ def test_an_account_is_read_as_written(path: Path) -> None:
         passphrase = { keyring = { service = "binance", name = "desk" } }
         warn = "2.50"
         alarm = 1.2
+        stream = true
         """,
     )
 
@@ -68,6 +69,7 @@ def test_an_account_is_read_as_written(path: Path) -> None:
         passphrase=Reference("keyring", ("binance", "desk")),
         warn=Decimal("2.50"),
         alarm=Decimal("1.2"),
+        stream=True,
     )
 
 

@@ -11,9 +11,11 @@ import pytest
 from binance_pm import AccountStatus, ConfigurationError
 from binance_pm.amounts import plain
 from binance_pm.endpoint import ENDPOINTS
+from binance_pm.enums import PositionSide
 from binance_pm.errors import CallInfo
 from binance_pm.fleet import (
     AccountFailed,
+    BalanceChanged,
     BudgetTight,
     Change,
     FleetEvent,
@@ -21,6 +23,7 @@ from binance_pm.fleet import (
     HostBlocked,
     HostUnblocked,
     Missed,
+    PositionChanged,
     Reading,
     Stale,
     Started,
@@ -55,6 +58,16 @@ EVENTS: list[StreamEvent] = [
             "unrealized_profit": Change(plain(Decimal("0.00000000")), None),
         },
     ),
+    PositionChanged(
+        at=AT,
+        label="desk-1",
+        market="um",
+        symbol="BTCUSDT",
+        position_side=PositionSide.LONG,
+        position_amt=Decimal("-0.010"),
+        entry_price=Decimal("60000.1"),
+    ),
+    BalanceChanged(at=AT, label="desk-1", market="cm", asset="BTC", wallet_balance=plain(Decimal("0.00000001"))),
     StatusChanged(at=AT, label="desk-1", before=AccountStatus.NORMAL, after=AccountStatus("FROZEN")),
     ThresholdCrossed(at=AT, label="ü", name="warn", threshold=Decimal("1.5"), below=True, uni_mmr=Decimal("1.49")),
     Stale(at=AT, label="desk-1", age=None, max_age=6.0, reason="NoResponse"),

@@ -50,6 +50,27 @@ def test_pools_do_not_stretch_each_other() -> None:
     assert (crowded.calm > 60, alone.calm) == (True, 15.0)
 
 
+def test_a_stream_halves_what_a_calm_account_needs() -> None:
+    """An account in danger is read as often as any other."""
+    whole = forecast(Budget(), [PM] * 4, floor=1.0, ceiling=15.0, streams=[True, True, False, False])
+
+    streamed, polled = whole.groups
+    assert (streamed.stream, streamed.calm, polled.calm) == (True, 30.0, 15.0)
+    assert streamed.all_near == pytest.approx(polled.all_near)
+    # Two accounts of weight 25 every 30 instead of 15 s, less a confirmation of each listen key a minute.
+    assert whole.saved == 2 * (25 * 4 - 25 * 2 - 1)
+    assert whole.fits
+
+
+def test_a_stream_replaces_the_polls_of_a_pro_account() -> None:
+    """It brings the figures of the account every five seconds."""
+    whole = forecast(Budget(), [("pro_account",)], floor=1.0, ceiling=15.0, streams=[True])
+
+    assert whole.groups[0].read == ()
+    assert whole.saved == 5 * 4 - 1
+    assert whole.fits
+
+
 def test_a_maximum_interval_that_holds_fits() -> None:
     """To the last digit."""
     longest = made(*[PM] * 200).groups[0].calm

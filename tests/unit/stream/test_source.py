@@ -84,6 +84,7 @@ class OpenClient:
     """A client that makes no calls."""
 
     label = "desk"
+    key_id = "desk"
 
     def __init__(self, session: Session, stream_url: str = "wss://fstream.binance.com") -> None:
         self.session = session

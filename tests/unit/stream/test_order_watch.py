@@ -1,0 +1,100 @@
+"""What open streams tell of the orders of an account."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from binance_pm import Session
+from binance_pm.api.stream_events import decode_event
+from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
+from binance_pm.stream.order_watch import expect_order, order_watch
+from tests.unit.stream.messages import execution_report, order_update
+
+T = 1_790_000_000_100
+
+
+def event(message: dict[str, Any]) -> object:
+    """Decode a message."""
+    return decode_event(msgspec.json.encode(message))
+
+
+async def test_without_a_stream_nothing_is_expected() -> None:
+    """The queries decide alone."""
+    with expect_order(Session(), "desk", "mine") as expected:
+        assert expected is None
+
+
+async def test_the_next_event_shows_the_order() -> None:
+    """Events of other orders, and streams of other accounts, do not."""
+    session = Session()
+    with (
+        order_watch(session, "desk") as watch,
+        order_watch(session, "other") as other,
+        expect_order(session, "desk", "mine") as expected,
+    ):
+        assert expected is not None
+        watch.observe(event(order_update(T, 1, "NEW", client_order_id="another")), 1.0)
+        other.observe(event(order_update(T, 2, "NEW")), 1.0)
+        assert expected.order is None
+
+        watch.observe(event(order_update(T, 3, "NEW")), 1.0)
+        watch.observe(event(order_update(T + 1, 3, "FILLED")), 1.0)
+
+        await expected.wait()
+        assert expected.order is not None
+        assert (expected.order.order_id, expected.order.status) == (3, "FILLED")
+
+
+async def test_an_event_of_the_last_moments_counts() -> None:
+    """A caller learns late that its response is lost. The report of a cancel has the id of the order as the old one."""
+    session = Session()
+    with order_watch(session, "desk") as watch:
+        cancelled = execution_report(T, 3, "CANCELED", client_order_id="the-cancel") | {"C": "mine"}
+        watch.observe(event(cancelled), 1.0)
+
+        with expect_order(session, "desk", "mine") as expected:
+            assert expected is not None
+            assert expected.order is not None
+            assert expected.order.client_order_id == "mine"
+
+
+async def test_only_the_newest_orders_are_remembered() -> None:
+    """A stream may run for weeks."""
+    session = Session()
+    with order_watch(session, "desk") as watch:
+        for number in range(1_001):
+            watch.observe(event(order_update(T, number, "NEW", client_order_id=f"{number}")), 1.0)
+
+        with expect_order(session, "desk", "0") as oldest, expect_order(session, "desk", "1") as second:
+            assert oldest is not None
+            assert second is not None
+            assert (oldest.order is None, second.order is None) == (True, False)
+
+
+async def test_knows_since_when_a_stream_has_been_up() -> None:
+    """A gap may have hidden the event."""
+    session = Session()
+    with order_watch(session, "desk") as watch, expect_order(session, "desk", "mine") as expected:
+        assert expected is not None
+        assert watch.up_since == math.inf
+        watch.observe(StreamUp(at=0.0), 5.0)
+        assert (expected.is_watched_since(4.9), expected.is_watched_since(5.0)) == (False, True)
+
+        watch.observe(StreamDown(since=0.0, why="test"), 6.0)
+        assert not expected.is_watched_since(1e9)
+        watch.observe(StreamGap(since=0.0, until=0.0, why="test"), 7.0)
+        assert (expected.is_watched_since(6.9), expected.is_watched_since(7.0)) == (False, True)
+
+
+async def test_nothing_is_left_behind() -> None:
+    """Neither of a caller nor of a closed stream."""
+    session = Session()
+    with order_watch(session, "desk") as watch:
+        with expect_order(session, "desk", "mine"), expect_order(session, "desk", "mine"):
+            pass
+        assert watch._expected == {}
+    with expect_order(session, "desk", "mine") as expected:
+        assert expected is None
