@@ -75,7 +75,7 @@ class Settings:
         self.repayments: list[RepaymentRow] = []
         self._holder = holder
         self.issued: dict[StreamProduct, set[str]] = {"pm": set(), "pm-classic": set()}
-        self.listen_key_seconds = 3600.0
+        self.listen_key_seconds: float = 3600.0
         self._listening: dict[StreamProduct, ListenKeyRecord] = {}
         self._expired: dict[StreamProduct, list[str]] = {}
         self._asked: defaultdict[str, list[float]] = defaultdict(list)

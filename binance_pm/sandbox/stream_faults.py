@@ -103,10 +103,10 @@ class EventFilter:
     """
 
     def __init__(self) -> None:
-        self.is_silent = False
-        self.duplicates = 0
-        self.reorders = 0
-        self.garbage = 0
+        self.is_silent: bool = False
+        self.duplicates: int = 0
+        self.reorders: int = 0
+        self.garbage: int = 0
         self._held: tuple[str, bytes] | None = None
 
     def spoil(self, kind: Literal["duplicate", "reorder", "garbage"], times: int) -> None:

@@ -95,7 +95,7 @@ class StreamSocket(asyncio.Protocol):
         del config
         self.product: StreamProduct = "pm"
         self.keys: set[str] = set()
-        self.opened = 0.0
+        self.opened: float = 0.0
         self._streams: EventStreams = app_state[STREAMS]
         self._connections = cast("set[Any]", server_state.connections)
         self._loop = asyncio.get_running_loop()

@@ -130,8 +130,12 @@ async def made(make: Callable[..., Any], **changed: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "parameter"), CASES, ids=lambda word: word)
-async def test_a_wrong_argument_is_named(name: str, parameter: str, tmp_path: Path) -> None:
+async def test_a_wrong_argument_is_named(
+    name: str, parameter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Any value works or is refused with a `ConfigurationError` that names the argument without its value."""
+    # Texts are file names to some of them.
+    monkeypatch.chdir(tmp_path)
     make = CONSTRUCTORS[name][1](tmp_path)
     refusals: list[ConfigurationError] = []
     for value in WRONG.values():

@@ -47,7 +47,7 @@ class Context:
         self.now = now
         self.market = market
         self.hidden_until: float = now + hidden_for
-        self.downloads = downloads or FileServer()
+        self.downloads: FileServer = downloads or FileServer()
         self._state = state
 
     @property
