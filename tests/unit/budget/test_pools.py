@@ -33,4 +33,5 @@ def test_limits_are_the_documented_ones() -> None:
         ("sapi", LimitType.IP): 12_000,
         ("sapi", LimitType.UID): 180_000,
         ("api", LimitType.IP): 6_000,
+        ("fapi", LimitType.IP): 2_400,
     }
