@@ -94,7 +94,10 @@ class WatchOptions:
         str | None, Parameter(help="Run this command for each event, with the event as JSON on stdin.")
     ] = None
     on_event_kind: Annotated[
-        tuple[EventKind, ...] | None, Parameter(help="Run the command for these events (default: all but Reading).")
+        tuple[EventKind, ...] | None,
+        Parameter(
+            help="Run the command for these events (default: all but Reading, PositionChanged and BalanceChanged)."
+        ),
     ] = None
     on_event_timeout: Annotated[
         float | None,
