@@ -47,9 +47,9 @@ def paginate(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Pages[Any
 
     Args:
         method: a method of a client whose endpoint has pages.
-        *args: its arguments.
-        **kwargs: its arguments. ``start_time`` and ``end_time`` may be any time apart; ``limit`` or ``size`` is the
-            number of rows of one page, by default as many as the exchange allows.
+        *args: its positional arguments.
+        **kwargs: its other arguments. ``start_time`` and ``end_time`` may be any time apart; ``limit`` or ``size`` is
+            the number of rows of one page, by default as many as the exchange allows.
 
     Raises:
         ConfigurationError: the method has no pages or belongs to no client, or an argument contradicts paging.

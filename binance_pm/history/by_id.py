@@ -7,23 +7,22 @@ requested.
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
 
 from binance_pm.history.steps import (
-    Ask,
     Found,
     IncompleteError,
-    PageRows,
+    PageRequest,
     Place,
     PlacedRow,
+    Steps,
     Walk,
-    asked,
     entries_of,
     reader,
+    requested,
 )
 from binance_pm.paging import ById
 
@@ -57,7 +56,7 @@ def by_id(wanted: IdRange, begin: Place) -> Walk:
         if first is None:
             return
     while True:
-        rows = yield from asked(Ask({page.parameter: first, page.limit: wanted.limit}))
+        rows = yield from requested(PageRequest({page.parameter: first, page.limit: wanted.limit}))
         entries = sorted(entries_of(rows.rows, read), key=_id_of)
         entries = [entry for entry in entries if _id_of(entry) >= first]
         if rows.rows and not entries:
@@ -81,7 +80,7 @@ def _settled(entries: list[PlacedRow], wanted: IdRange) -> tuple[list[PlacedRow]
     return [entry for entry in kept if wanted.earliest <= entry.time <= wanted.end], late
 
 
-def _first_id(wanted: IdRange, start: int) -> Generator[Ask | Found, PageRows | None, int | None]:
+def _first_id(wanted: IdRange, start: int) -> Steps[int | None]:
     """Return the first id from a time on; None if there are no rows."""
     page = wanted.page
     read = reader((page.key,), page.time)
@@ -95,7 +94,7 @@ def _first_id(wanted: IdRange, start: int) -> Generator[Ask | Found, PageRows | 
             if lo == hi:
                 raise IncompleteError(
                     f"more rows than a page have the time {lo}, so the first of them is not known",
-                    "Begin one millisecond earlier.",
+                    f"Begin at an earlier time that has rows, or give {page.parameter}.",
                 )
             # If the exchange shows the oldest rows, a window that ends with the first of them proves it.
             oldest = min(read(row).time for row in rows)
@@ -113,8 +112,8 @@ def _first_id(wanted: IdRange, start: int) -> Generator[Ask | Found, PageRows | 
     return None
 
 
-def _window(wanted: IdRange, lo: int, hi: int) -> Generator[Ask | Found, PageRows | None, list[Any]]:
-    rows = yield from asked(Ask({"start_time": lo, "end_time": hi, wanted.page.limit: wanted.limit}))
+def _window(wanted: IdRange, lo: int, hi: int) -> Steps[list[Any]]:
+    rows = yield from requested(PageRequest({"start_time": lo, "end_time": hi, wanted.page.limit: wanted.limit}))
     return rows.rows
 
 

@@ -8,26 +8,26 @@ near the age at which rows move to the archive is read from both.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Final
 
 import msgspec
 
 from binance_pm.history.steps import (
-    Ask,
     Found,
     IncompleteError,
     Key,
-    PageRows,
+    PageRequest,
     Place,
     PlacedRow,
+    Steps,
     Walk,
     after,
-    asked,
     entries_of,
     place_of,
     reader,
+    requested,
 )
 from binance_pm.paging import ByPage
 
@@ -96,9 +96,7 @@ def _divided(lo: int, hi: int, rows: int) -> list[tuple[int, int]]:
     return [(first, following - 1) for first, following in itertools.pairwise(bounds)]
 
 
-def _window(
-    wanted: PagedRange, lo: int, hi: int, archives: Archives
-) -> Generator[Ask | Found, PageRows | None, dict[Key, PlacedRow] | int]:
+def _window(wanted: PagedRange, lo: int, hi: int, archives: Archives) -> Steps[dict[Key, PlacedRow] | int]:
     """Return all rows of a window, or their number if there are too many."""
     found: dict[Key, PlacedRow] = {}
     for archived in archives:
@@ -109,16 +107,15 @@ def _window(
     return found
 
 
-def _pages(
-    wanted: PagedRange, lo: int, hi: int, *, archived: bool | None
-) -> Generator[Ask | Found, PageRows | None, dict[Key, PlacedRow] | int]:
+def _pages(wanted: PagedRange, lo: int, hi: int, *, archived: bool | None) -> Steps[dict[Key, PlacedRow] | int]:
     read = reader(wanted.page.key, wanted.page.time)
     found: dict[Key, PlacedRow] = {}
     total = 0
     for _ in range(_READINGS):
         for current in itertools.count(1):
-            page = yield from asked(_page(wanted, lo, hi, current, archived=archived))
-            total = page.total or 0
+            page = yield from requested(_page(wanted, lo, hi, current, archived=archived))
+            assert page.total is not None, "the response has a total"  # noqa: S101
+            total = page.total
             if total > MOST_ROWS and hi > lo:
                 return total
             found |= {entry.key: entry for entry in entries_of(page.rows, read)}
@@ -133,12 +130,12 @@ def _pages(
     )
 
 
-def _page(wanted: PagedRange, lo: int, hi: int, current: int, *, archived: bool | None) -> Ask:
+def _page(wanted: PagedRange, lo: int, hi: int, current: int, *, archived: bool | None) -> PageRequest:
     parameters: dict[str, int | bool | str] = {"start_time": lo, "end_time": hi}
     parameters |= {"current": current, wanted.page.limit: wanted.limit}
     if archived is not None:
         parameters["archived"] = archived
-    return Ask(parameters, reads="total")
+    return PageRequest(parameters, reads="total")
 
 
 def _check_times(entries: Iterable[PlacedRow], lo: int, hi: int, name: str) -> None:

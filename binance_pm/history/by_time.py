@@ -13,25 +13,24 @@ newest. Both are paged correctly and with few requests:
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import msgspec
 
 from binance_pm.history.steps import (
-    Ask,
     Found,
     IncompleteError,
     Key,
-    PageRows,
+    PageRequest,
     Place,
     PlacedRow,
+    Steps,
     Walk,
     after,
-    asked,
     entries_of,
     merged,
     reader,
+    requested,
 )
 from binance_pm.paging import ByTime
 
@@ -39,8 +38,6 @@ _MOST_ROWS: Final = 20_000
 """The rows that are held at most, until the older rows of their window are known."""
 _GROWTH: Final = 8.0
 """By how much the next window may be longer than the last one."""
-
-Answer: TypeAlias = Generator[Ask | Found, PageRows | None, list[PlacedRow]]
 
 
 class TimeRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +84,7 @@ class TimeWalk:
         hi: int | None = None
         while self._lo <= self._wanted.end:
             hi = min(self._lo + self._width - 1, self._wanted.end) if hi is None else hi
-            entries = yield from self._ask(self._lo, hi)
+            entries = yield from self._rows(self._lo, hi)
             self._learn(entries)
             if not self._is_full:
                 self._adapt(len(entries), hi)
@@ -124,11 +121,11 @@ class TimeWalk:
         self._proof_until = hi
         return found
 
-    def _look_back(self, entries: list[PlacedRow], hi: int) -> Generator[Ask | Found, PageRows | None, int | None]:
+    def _look_back(self, entries: list[PlacedRow], hi: int) -> Steps[int | None]:
         """Request what is before the first row of a full page; return the end of the next window, if that is known."""
         if self._shows != "newest":
             first = entries[0].time
-            before = yield from self._ask(self._lo, first)
+            before = yield from self._rows(self._lo, first)
             known = {entry.key for entry in entries}
             if not self._is_full and all(entry.key in known for entry in before):
                 yield self._take_prefix(entries, hi)
@@ -139,7 +136,7 @@ class TimeWalk:
                 return None
         return (yield from self._backwards(entries, hi))
 
-    def _backwards(self, entries: list[PlacedRow], hi: int) -> Generator[Ask | Found, PageRows | None, int | None]:
+    def _backwards(self, entries: list[PlacedRow], hi: int) -> Steps[int | None]:
         """Read a window from its end, as a full page has the newest rows; hand out all of them in order."""
         limit, top = self._wanted.limit, hi
         held: list[PlacedRow] = []
@@ -161,7 +158,7 @@ class TimeWalk:
                 self._width = max(1, min((hi - top) // 2, (hi - self._lo) // 2))
                 return None
             known = {entry.key for entry in entries if entry.time == top}
-            entries = yield from self._ask(self._lo, top)
+            entries = yield from self._rows(self._lo, top)
             if not self._is_full:
                 break
             if entries[0].time < top and not known <= {entry.key for entry in entries}:
@@ -172,7 +169,7 @@ class TimeWalk:
         yield self._found(merged(entries, held), hi + 1)
         return None
 
-    def _one_moment(self, time: int) -> Generator[Ask | Found, PageRows | None, int | None]:
+    def _one_moment(self, time: int) -> Steps[int | None]:
         """Go on although a whole page has the same time; return the end of the next window, if that is known."""
         if time > self._lo:
             # What is older is requested first.
@@ -180,15 +177,15 @@ class TimeWalk:
         yield self._found((yield from self._moment(time)), time + 1)
         return None
 
-    def _moment(self, time: int) -> Answer:
+    def _moment(self, time: int) -> Steps[list[PlacedRow]]:
         """Return all rows of one millisecond, which may be more than a page."""
-        whole = yield from self._ask(time, time)
+        whole = yield from self._rows(time, time)
         if not self._is_full:
             return whole
         name = self._wanted.page.split
         found: list[PlacedRow] = []
         for value in self._wanted.split:
-            part = yield from self._ask(time, time, {str(name): value})
+            part = yield from self._rows(time, time, {str(name): value})
             if self._is_full:
                 break
             found = merged(found, part)
@@ -212,10 +209,10 @@ class TimeWalk:
         self._lo, self._anchors = reached, frozenset()
         return Found(after(entries, self._begin.time, self._begin.after), Place(reached))
 
-    def _ask(self, lo: int, hi: int, more: dict[str, str] | None = None) -> Answer:
+    def _rows(self, lo: int, hi: int, more: dict[str, str] | None = None) -> Steps[list[PlacedRow]]:
         """Return the rows of a window in order; `_is_full` says whether there may be more."""
         parameters = {"start_time": lo, "end_time": hi, self._wanted.page.limit: self._wanted.limit}
-        page = yield from asked(Ask(parameters | (more or {})))
+        page = yield from requested(PageRequest(parameters | (more or {})))
         entries = entries_of(page.rows, self._read)
         for entry in entries:
             if not lo <= entry.time <= hi:
@@ -232,7 +229,7 @@ def by_windows(wanted: TimeRange, begin: Place) -> Walk:
     lo, width, until, last = begin.time, wanted.width, begin.until, begin.after
     while lo <= wanted.end:
         hi = min(lo + width - 1, wanted.end) if until is None else until
-        rows = yield from asked(Ask({"start_time": lo, "end_time": hi, wanted.page.limit: wanted.limit}))
+        rows = yield from requested(PageRequest({"start_time": lo, "end_time": hi, wanted.page.limit: wanted.limit}))
         if len(rows.rows) < wanted.limit:
             entries = entries_of(rows.rows, reader(wanted.page.key, None, lo=lo))
             yield Found(after(entries, lo, last), Place(hi + 1), until=hi)

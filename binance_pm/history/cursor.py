@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from binance_pm.history.steps import Ask, Found, Key, PageRows, Place, Walk
+from binance_pm.history.steps import Found, Key, PageRequest, PageRows, Place, Walk
 
 
 class Cursor:
@@ -22,7 +22,7 @@ class Cursor:
         self._found: Found = Found([], begin)
         self._next: int = 0
         """The index of the row that is taken next."""
-        self.ask: Ask | None = None
+        self.request: PageRequest | None = None
         """The page to request; None before the first step, and if the walk goes on without one."""
 
     @property
@@ -64,24 +64,24 @@ class Cursor:
         self._next += 1
         return row
 
-    def step(self, answer: PageRows | None = None) -> bool:
+    def step(self, page: PageRows | None = None) -> bool:
         """Go on until a page has to be requested or rows have been found; return False at the end of the list.
 
         Args:
-            answer: the page that was to be requested.
+            page: the page that was to be requested.
 
         Raises:
             IncompleteError: rows are missing; the walk has ended.
         """
-        self.ask = None
+        self.request = None
         while True:
             try:
-                step = self._walk.send(answer)
+                step = self._walk.send(page)
             except StopIteration:
                 return False
-            answer = None
-            if isinstance(step, Ask):
-                self.ask = step
+            page = None
+            if isinstance(step, PageRequest):
+                self.request = step
                 return True
             self._before = self.place
             self._found, self._next = step, 0

@@ -16,7 +16,7 @@ from binance_pm.history.cursor import Cursor
 from binance_pm.history.plan import HistoryPlan, missing_before, plan_of
 from binance_pm.history.query import Query, rows_of
 from binance_pm.history.rows import columns_of
-from binance_pm.history.steps import Ask, IncompleteError, PageRows, Place
+from binance_pm.history.steps import IncompleteError, PageRequest, PageRows, Place
 from binance_pm.limits import Priority
 from binance_pm.paging import ById
 
@@ -173,9 +173,9 @@ class Pages(Generic[Row]):
             cursor = self._cursor or await self._open()
             # Another task may have fetched rows in the meantime.
             while not cursor.has_rows:
-                answer = None if cursor.ask is None else await self._request(cursor.ask)
-                goes_on = self._step(cursor, answer)
-                if answer is not None and self._options.on_progress is not None:
+                page = None if cursor.request is None else await self._request(cursor.request)
+                goes_on = self._step(cursor, page)
+                if page is not None and self._options.on_progress is not None:
                     self._options.on_progress(self._progress(cursor))
                 if not goes_on:
                     return False
@@ -195,16 +195,16 @@ class Pages(Generic[Row]):
         self._cursor = cursor = Cursor(query.walk(begin, now), begin)
         return cursor
 
-    async def _request(self, ask: Ask) -> PageRows:
+    async def _request(self, request: PageRequest) -> PageRows:
         method = self._query.method(self._options.priority)
-        response = await method(**self._query.arguments(ask))
+        response = await method(**self._query.arguments(request))
         self._calls += 1
-        return rows_of(ask, response)
+        return rows_of(request, response)
 
-    def _step(self, cursor: Cursor, answer: PageRows | None) -> bool:
+    def _step(self, cursor: Cursor, page: PageRows | None) -> bool:
         """Let the walk go on; return False at its end."""
         try:
-            goes_on = cursor.step(answer)
+            goes_on = cursor.step(page)
         except BaseException as error:
             # The next iteration begins a new walk at the position, and does not take this for the end.
             self._begin, self._cursor = cursor.place, None

@@ -16,7 +16,7 @@ from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.history.by_id import IdRange, by_id
 from binance_pm.history.by_page import PagedRange, by_page
 from binance_pm.history.by_time import TimeRange, by_time
-from binance_pm.history.steps import Ask, PageRows, Place, Walk
+from binance_pm.history.steps import PageRequest, PageRows, Place, Walk
 from binance_pm.limits import Priority
 from binance_pm.paging import ById, ByPage, ByTime
 from binance_pm.wire import milliseconds
@@ -97,8 +97,7 @@ class Query:
 
     def end_at(self, now: int) -> int:
         """Return the last time whose rows can no longer appear late, or the end that was asked for."""
-        settled = now - int(LATE_SECONDS * 1000)
-        return settled if self.end is None else min(self.end, settled)
+        return _settled_at(now) if self.end is None else min(self.end, _settled_at(now))
 
     def begin(self, now: int) -> Place:
         """Return where a walk begins that has no position."""
@@ -116,8 +115,7 @@ class Query:
         end = self.end_at(now)
         page = self.page
         if isinstance(page, ById):
-            settled = self.end_at(now) if self.end is None else now - int(LATE_SECONDS * 1000)
-            wanted = IdRange(page=page, limit=self.limit, end=end, settled=settled, earliest=self.start or 0)
+            wanted = IdRange(page=page, limit=self.limit, end=end, settled=_settled_at(now), earliest=self.start or 0)
             return by_id(wanted, begin)
         width = max(1, end - begin.time + 1) if page.window is None else page.window // _MILLISECOND
         if isinstance(page, ByPage):
@@ -129,9 +127,9 @@ class Query:
         """Return the method with a priority."""
         return self._made.method_of(self.client.options(priority=priority))
 
-    def arguments(self, ask: Ask) -> dict[str, Any]:
+    def arguments(self, request: PageRequest) -> dict[str, Any]:
         """Return the arguments of one request."""
-        return {**self._given, **ask.parameters}
+        return {**self._given, **request.parameters}
 
     def weights(self) -> tuple[int, ...]:
         """Return the weight of one request, in the order of the endpoint's weights."""
@@ -146,9 +144,9 @@ class Query:
         return tuple(values)
 
 
-def rows_of(ask: Ask, response: Any) -> PageRows:
+def rows_of(request: PageRequest, response: Any) -> PageRows:
     """Return the page of a response."""
-    return PageRows(response) if ask.reads == "rows" else PageRows(list(response.rows), response.total)
+    return PageRows(response) if request.reads == "rows" else PageRows(list(response.rows), response.total)
 
 
 def query_of(method: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Query:
@@ -170,6 +168,11 @@ def query_of(method: Callable[..., object], args: tuple[Any, ...], kwargs: dict[
         return Query(made, made.client)
     except ValueError as error:
         raise ConfigurationError(info, str(error)) from None
+
+
+def _settled_at(now: int) -> int:
+    """Return the last time whose rows can no longer appear late."""
+    return now - int(LATE_SECONDS * 1000)
 
 
 def _time_of(name: str, given: Mapping[str, Any]) -> int | None:

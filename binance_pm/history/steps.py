@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
+
+T = TypeVar("T")
 
 Key: TypeAlias = tuple[int | str, ...]
 """What tells a row from all others."""
 
 
-class Ask(NamedTuple):
+class PageRequest(NamedTuple):
     """One page to request: parameters by name as declared."""
 
     parameters: Mapping[str, int | bool | str]
@@ -55,14 +57,16 @@ class PageRows(NamedTuple):
     total: int | None = None
 
 
-Walk: TypeAlias = Generator[Ask | Found, PageRows | None, None]
-"""Yields pages to request, each answered by `PageRows`, and rows to hand out, each answered by None."""
+Steps: TypeAlias = Generator[PageRequest | Found, PageRows | None, T]
+"""Yields pages to request, for which it is sent `PageRows`, and rows to hand out; returns what the steps lead to."""
+Walk: TypeAlias = Steps[None]
+"""The steps through a whole list."""
 
 
-def asked(ask: Ask) -> Generator[Ask | Found, PageRows | None, PageRows]:
+def requested(request: PageRequest) -> Steps[PageRows]:
     """Request a page, and return it."""
-    rows = yield ask
-    assert rows is not None, "a request is answered by rows"  # noqa: S101
+    rows = yield request
+    assert rows is not None, "rows are sent for a request"  # noqa: S101
     return rows
 
 

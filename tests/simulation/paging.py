@@ -31,7 +31,7 @@ from binance_pm.history.by_id import IdRange, by_id
 from binance_pm.history.by_page import PagedRange, by_page
 from binance_pm.history.by_time import TimeRange, by_time
 from binance_pm.history.cursor import Cursor
-from binance_pm.history.steps import Ask, PageRows, Place, Walk
+from binance_pm.history.steps import PageRequest, PageRows, Place, Walk
 from binance_pm.paging import ById, ByPage, ByTime
 from tests.simulation import paging_client
 from tests.simulation.paging_client import LISTINGS
@@ -85,11 +85,11 @@ class History:
         """Milliseconds of the widest window."""
         return self.days * _DAY
 
-    def ask(self, ask: Ask) -> PageRows:
+    def respond(self, request: PageRequest) -> PageRows:
         """Respond to one request, which takes some time."""
         self.calls += 1
         self.now += self.random.randrange(10, 2_000)
-        given = ask.parameters
+        given = request.parameters
         limit = int(given.get("limit") or given["size"])
         assert limit == self.limit
         if "from_id" in given:
@@ -98,7 +98,7 @@ class History:
         lo, hi = int(given["start_time"]), int(given["end_time"])
         assert 0 <= hi - lo < self.width, "the window is too wide"
         first, last = bisect_left(self._times, lo), bisect_right(self._times, hi)
-        if ask.reads == "rows":
+        if request.reads == "rows":
             rows = self._visible(first, last, is_reversed=not self.shows_oldest)
             found = list(islice((row for row in rows if given.get("type") in (None, row.type)), limit))
             return PageRows(found[::-1] if self.is_newest_first is self.shows_oldest else found)
@@ -237,17 +237,17 @@ def read(history: History, *, interrupt: Callable[[], bool]) -> Reading:
     while True:
         walk, end = history.walk(place)
         cursor = Cursor(walk, place)
-        answer: PageRows | None = None
-        while cursor.step(answer):
-            answer = None
+        page: PageRows | None = None
+        while cursor.step(page):
+            page = None
             while cursor.has_rows:
                 rows.append(cast("Event", cursor.take()))
                 if interrupt():
                     break
             else:
-                if cursor.ask is None:
+                if cursor.request is None:
                     continue
-                answer = history.ask(cursor.ask)
+                page = history.respond(cursor.request)
                 if not interrupt():
                     continue
             break

@@ -13,7 +13,7 @@ from binance_pm.history.by_id import IdRange, by_id
 from binance_pm.history.by_page import PagedRange, by_page
 from binance_pm.history.by_time import TimeRange, by_time
 from binance_pm.history.cursor import Cursor
-from binance_pm.history.steps import Ask, PageRows, Place, Walk
+from binance_pm.history.steps import PageRequest, PageRows, Place, Walk
 from binance_pm.paging import ById, ByPage, ByTime
 from tests.simulation.paging import KINDS, Figures, Kind, run
 from tests.simulation.paging_client import LISTINGS, Listing, read
@@ -47,12 +47,12 @@ async def test_every_row_comes_once_through_a_client(listing: Listing, seed: int
     assert reading.times == reading.expected
 
 
-def timed(shows: Literal["oldest", "newest"]) -> Callable[[], tuple[Walk, Callable[[Ask], PageRows]]]:
+def timed(shows: Literal["oldest", "newest"]) -> Callable[[], tuple[Walk, Callable[[PageRequest], PageRows]]]:
     """Return a walk by time through a million rows, and what responds to it."""
 
-    def made() -> tuple[Walk, Callable[[Ask], PageRows]]:
-        def respond(ask: Ask) -> PageRows:
-            lo, hi = (int(ask.parameters[name]) for name in ("start_time", "end_time"))
+    def made() -> tuple[Walk, Callable[[PageRequest], PageRows]]:
+        def respond(request: PageRequest) -> PageRows:
+            lo, hi = (int(request.parameters[name]) for name in ("start_time", "end_time"))
             numbers = range(lo, min(hi + 1, ROWS))
             numbers = numbers[:1_000] if shows == "oldest" else numbers[-1_000:]
             return PageRows([Item(number, number) for number in numbers])
@@ -63,22 +63,22 @@ def timed(shows: Literal["oldest", "newest"]) -> Callable[[], tuple[Walk, Callab
     return made
 
 
-def by_ids() -> tuple[Walk, Callable[[Ask], PageRows]]:
+def by_ids() -> tuple[Walk, Callable[[PageRequest], PageRows]]:
     """Return a walk by id through a million rows, and what responds to it."""
 
-    def respond(ask: Ask) -> PageRows:
-        first = int(ask.parameters["from_id"])
+    def respond(request: PageRequest) -> PageRows:
+        first = int(request.parameters["from_id"])
         return PageRows([Item(number, number) for number in range(first, min(first + 1_000, ROWS))])
 
     page = ById(parameter="from_id", most=1_000)
     return by_id(IdRange(page=page, limit=1_000, end=ROWS, settled=ROWS), Place(0, id=0)), respond
 
 
-def paged() -> tuple[Walk, Callable[[Ask], PageRows]]:
+def paged() -> tuple[Walk, Callable[[PageRequest], PageRows]]:
     """Return a walk by page through a million rows, and what responds to it."""
 
-    def respond(ask: Ask) -> PageRows:
-        lo, hi, current = (int(ask.parameters[name]) for name in ("start_time", "end_time", "current"))
+    def respond(request: PageRequest) -> PageRows:
+        lo, hi, current = (int(request.parameters[name]) for name in ("start_time", "end_time", "current"))
         numbers = range(lo, min(hi + 1, ROWS))[::-1]
         first = (current - 1) * 100
         return PageRows([Item(number, number) for number in numbers[first : first + 100]], len(numbers))
@@ -91,18 +91,18 @@ def paged() -> tuple[Walk, Callable[[Ask], PageRows]]:
 @pytest.mark.parametrize(
     "make", [timed("oldest"), timed("newest"), by_ids, paged], ids=["oldest", "newest", "id", "page"]
 )
-def test_a_million_rows_need_little_memory(make: Callable[[], tuple[Walk, Callable[[Ask], PageRows]]]) -> None:
+def test_a_million_rows_need_little_memory(make: Callable[[], tuple[Walk, Callable[[PageRequest], PageRows]]]) -> None:
     """Rows that were handed out are forgotten, and so are their keys."""
     walk, respond = make()
-    cursor, answer, count = Cursor(walk, BEGIN), None, 0
+    cursor, page, count = Cursor(walk, BEGIN), None, 0
     before, peak = sys.getallocatedblocks(), 0
     with unmeasured():
-        while cursor.step(answer):
+        while cursor.step(page):
             while cursor.has_rows:
                 row = cursor.take()
                 assert row.id == count
                 count += 1
-            answer = None if cursor.ask is None else respond(cursor.ask)
+            page = None if cursor.request is None else respond(cursor.request)
             peak = max(peak, sys.getallocatedblocks())
 
     assert count == ROWS

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from binance_pm.history.cursor import Cursor
-from binance_pm.history.steps import Ask, PageRows, Place, Walk
+from binance_pm.history.steps import PageRequest, PageRows, Place, Walk
 
 
 class Item(NamedTuple):
@@ -33,28 +33,28 @@ class Listed:
         self.rows = list(rows)
         self.shows = shows
         self.total = total
-        self.asked: list[Mapping[str, Any]] = []
+        self.requested: list[Mapping[str, Any]] = []
 
-    def __call__(self, ask: Ask) -> PageRows:
+    def __call__(self, request: PageRequest) -> PageRows:
         """Respond to a request."""
-        given: Mapping[str, Any] = ask.parameters
-        self.asked.append(given)
+        given: Mapping[str, Any] = request.parameters
+        self.requested.append(given)
         if "from_id" in given:
             return PageRows([row for row in self.rows if row.id >= given["from_id"]][: given["limit"]])
         rows = [row for row in self.rows if given["start_time"] <= row.time <= given["end_time"]]
         rows = [row for row in rows if given.get("type") in (None, row.type)]
-        if ask.reads == "rows":
+        if request.reads == "rows":
             return PageRows(rows[: given["limit"]] if self.shows == "oldest" else rows[-given["limit"] :])
         first = (given["current"] - 1) * given["size"]
         total = len(rows) if self.total is None else self.total
         return PageRows(rows[::-1][first : first + given["size"]], total)
 
 
-def read(walk: Walk, respond: Callable[[Ask], PageRows], begin: Place) -> list[Any]:
+def read(walk: Walk, respond: Callable[[PageRequest], PageRows], begin: Place) -> list[Any]:
     """Return all rows of a walk."""
-    cursor, rows, answer = Cursor(walk, begin), list[Any](), None
-    while cursor.step(answer):
+    cursor, rows, page = Cursor(walk, begin), list[Any](), None
+    while cursor.step(page):
         while cursor.has_rows:
             rows.append(cursor.take())
-        answer = None if cursor.ask is None else respond(cursor.ask)
+        page = None if cursor.request is None else respond(cursor.request)
     return rows

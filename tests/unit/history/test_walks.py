@@ -12,7 +12,7 @@ import pytest
 from binance_pm.history.by_id import IdRange, by_id
 from binance_pm.history.by_page import MOST_ROWS, PagedRange, by_page
 from binance_pm.history.by_time import TimeRange, by_time
-from binance_pm.history.steps import Ask, IncompleteError, PageRows, Place, Walk
+from binance_pm.history.steps import IncompleteError, PageRequest, PageRows, Place, Walk
 from binance_pm.paging import ById, ByPage, ByTime
 from tests.support.listed import Item, Listed, read
 
@@ -74,7 +74,7 @@ class TestByTime:
         listed = Listed([Item(1, 5), Item(2, 995)])
 
         assert read(timed(width=200), listed, BEGIN) == listed.rows
-        assert [(one["start_time"], one["end_time"]) for one in listed.asked] == [
+        assert [(one["start_time"], one["end_time"]) for one in listed.requested] == [
             (0, 199), (200, 399), (400, 599), (600, 799), (800, 999)
         ]  # fmt: skip
 
@@ -83,21 +83,21 @@ class TestByTime:
         listed = Listed(Item(number, number) for number in range(900))
 
         assert read(timed(limit=100), listed, BEGIN) == listed.rows
-        assert len(listed.asked) == 1 + 10
+        assert len(listed.requested) == 1 + 10
 
     def test_the_newest_rows_need_one_call_for_each_page(self) -> None:
         """The window is read from its end, and each page shows a row of the one before."""
         listed = Listed((Item(number, number) for number in range(900)), shows="newest")
 
         assert read(timed(limit=100), listed, BEGIN) == listed.rows
-        assert len(listed.asked) == 11
+        assert len(listed.requested) == 11
 
     def test_a_window_with_too_many_of_the_newest_rows_is_shortened(self) -> None:
         """So many rows are not held."""
         listed = Listed((Item(number, number) for number in range(100_000)), shows="newest")
 
         assert read(timed(limit=1_000, end=99_999, width=100_000), listed, BEGIN) == listed.rows
-        assert len(listed.asked) < 145
+        assert len(listed.requested) < 145
 
     def test_a_row_outside_of_its_window_ends_the_walk(self) -> None:
         """Its time is not the one that selects."""
@@ -116,10 +116,10 @@ class TestByTime:
         listed = Listed((Item(number, number) for number in range(600)), shows=shows)
         other: dict[Shows, Shows] = {"oldest": "newest", "newest": "oldest"}
 
-        def respond(ask: Ask) -> PageRows:
-            if len(listed.asked) == 5:
+        def respond(request: PageRequest) -> PageRows:
+            if len(listed.requested) == 5:
                 listed.shows = other[shows]
-            return listed(ask)
+            return listed(request)
 
         assert read(timed(limit=50), respond, BEGIN) == listed.rows
 
@@ -154,7 +154,7 @@ class TestById:
         listed = Listed(Item(number, 5) for number in range(1, 31))
 
         assert read(by_ids(Place(0, id=1)), listed, BEGIN) == listed.rows
-        assert [one["from_id"] for one in listed.asked] == [1, 11, 21, 31]
+        assert [one["from_id"] for one in listed.requested] == [1, 11, 21, 31]
 
     @each_side
     @pytest.mark.parametrize("start", [0, 2_500, 2_999, 3_050, 4_000, 9_000])
@@ -183,7 +183,7 @@ class TestById:
         listed = Listed([Item(1, 5), Item(2, 60), Item(3, 40), *(Item(number, 90_000) for number in range(4, 40))])
 
         assert read(by_ids(Place(0, id=1), end=50), listed, BEGIN) == [Item(1, 5), Item(3, 40)]
-        assert len(listed.asked) == 1
+        assert len(listed.requested) == 1
 
     def test_a_row_without_a_time_ends_the_walk(self) -> None:
         """Whether the row is wanted is not known; a response may lack a time that other responses have."""
@@ -206,16 +206,16 @@ class TestByPage:
         listed = Listed(Item(number, number) for number in range(250))
 
         assert read(paged(), listed, BEGIN) == listed.rows
-        assert [one["current"] for one in listed.asked] == [1, 2, 3]
+        assert [one["current"] for one in listed.requested] == [1, 2, 3]
 
     def test_rows_that_are_pushed_to_the_next_page_come_once(self) -> None:
         """A late row pushes them, and the window is read again for it."""
         listed = Listed(Item(number, number * 2) for number in range(250))
 
-        def respond(ask: Ask) -> PageRows:
-            if len(listed.asked) == 1:
+        def respond(request: PageRequest) -> PageRows:
+            if len(listed.requested) == 1:
                 listed.rows.insert(249, Item(900, 497))
-            return listed(ask)
+            return listed(request)
 
         assert read(paged(), respond, BEGIN) == listed.rows
 
@@ -229,7 +229,7 @@ class TestByPage:
         listed = Listed(Item(number, 800 + number // 100) for number in range(2 * MOST_ROWS))
 
         assert read(paged(), listed, BEGIN) == listed.rows
-        assert len(listed.asked) < 2 * MOST_ROWS / 100 * 1.1
+        assert len(listed.requested) < 2 * MOST_ROWS / 100 * 1.1
 
     def test_a_millisecond_is_read_however_many_rows_it_has(self) -> None:
         """It cannot be divided."""
@@ -243,7 +243,7 @@ class TestByPage:
         walk = paged(now=364 * DAY, end=364 * DAY, archive=timedelta(days=182))
 
         assert read(walk, listed, BEGIN) == listed.rows
-        assert [one["archived"] for one in listed.asked] == [True, False, True, False]
+        assert [one["archived"] for one in listed.requested] == [True, False, True, False]
 
     def test_a_row_outside_of_its_window_ends_the_walk(self) -> None:
         """Its time is not the one that selects."""
@@ -256,4 +256,4 @@ def test_nothing_is_requested_behind_the_end(walk: Callable[[Place], Walk]) -> N
     """A walk that is up to date makes no call."""
     listed = Listed([])
 
-    assert (read(walk(Place(1_000)), listed, Place(1_000)), listed.asked) == ([], [])
+    assert (read(walk(Place(1_000)), listed, Place(1_000)), listed.requested) == ([], [])
