@@ -55,6 +55,7 @@ def by_id(wanted: IdRange, begin: Place) -> Walk:
         first = yield from _first_id(wanted, begin.time)
         if first is None:
             return
+    reached, beyond, held = begin.time, None, list[PlacedRow]()
     while True:
         rows = yield from requested(PageRequest({page.parameter: first, page.limit: wanted.limit}))
         entries = sorted(entries_of(rows.rows, read), key=_id_of)
@@ -65,12 +66,28 @@ def by_id(wanted: IdRange, begin: Place) -> Walk:
             )
         shown, late = _settled(entries, wanted)
         first = _id_of(late) if late else _id_of(entries[-1]) + 1 if entries else first
-        is_beyond = bool(entries) and entries[-1].time > wanted.end + _SLACK
-        is_last = late is not None or is_beyond or len(rows.rows) < wanted.limit
-        reached = max((entry.time for entry in shown), default=begin.time)
-        yield Found(shown, Place(wanted.end + 1 if is_last else reached, id=first))
+        if beyond is None:
+            beyond = next((_id_of(entry) for entry in entries if entry.time > wanted.end), None)
+        shown = [entry for entry in shown if not _was_handed_out(entry, begin)]
+        if beyond is not None:
+            held += [entry for entry in shown if _id_of(entry) > beyond]
+            shown = [entry for entry in shown if _id_of(entry) < beyond]
+        is_too_late = bool(entries) and entries[-1].time > wanted.end + _SLACK
+        is_last = late is not None or is_too_late or len(rows.rows) < wanted.limit
+        reached = max((entry.time for entry in shown), default=reached)
+        is_done = is_last and beyond is None
+        following = first if beyond is None else beyond
+        yield Found(shown, begin._replace(time=wanted.end + 1 if is_done else reached, id=following))
         if is_last:
-            return
+            break
+    if beyond is not None:
+        # A later reading with a later end begins at the first row beyond this end.
+        yield Found(held, Place(wanted.end + 1, (first - 1,), beyond, until=wanted.end))
+
+
+def _was_handed_out(entry: PlacedRow, begin: Place) -> bool:
+    """Whether an earlier reading, which ended at an earlier time, had a row behind its first row beyond that end."""
+    return begin.until is not None and entry.time <= begin.until and entry.key <= begin.after
 
 
 def _settled(entries: list[PlacedRow], wanted: IdRange) -> tuple[list[PlacedRow], PlacedRow | None]:
@@ -89,6 +106,7 @@ def _first_id(wanted: IdRange, start: int) -> Steps[int | None]:
     while lo <= wanted.end:
         hi = min(lo + width - 1, wanted.end)
         rows = yield from _window(wanted, lo, hi)
+        seen = rows
         is_first = True
         while len(rows) >= wanted.limit:
             if lo == hi:
@@ -102,11 +120,12 @@ def _first_id(wanted: IdRange, start: int) -> Steps[int | None]:
             is_first = False
             older = yield from _window(wanted, lo, middle)
             if older:
-                rows, hi = older, middle
+                # The times of neighbouring ids may run backwards, so a later row may have a lower id.
+                rows, hi, seen = older, middle, [*seen, *older]
             else:
                 lo = middle + 1
-        if rows:
-            return min(getattr(row, page.key) for row in rows)
+        if seen:
+            return min(getattr(row, page.key) for row in seen)
         lo = hi + 1
         yield Found([], Place(lo))
     return None

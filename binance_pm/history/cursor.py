@@ -55,7 +55,10 @@ class Cursor:
             return self._before
         last = placed[self._next - 1]
         if following.id is not None:
-            return Place(last.time, id=_number(last.key) + 1)
+            number = _number(last.key)
+            if number < following.id:
+                return following._replace(time=last.time, id=number + 1)
+            return following._replace(time=last.time, after=last.key)
         return Place(last.time, last.key, until=self._found.until)
 
     def take(self) -> Any:

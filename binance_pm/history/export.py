@@ -102,7 +102,11 @@ async def export(
     except FileExistsError as error:
         raise ConfigurationError(info, f"{error.filename}: {error.strerror}") from None
     try:
-        pages = pages.options(position=file.checkpoint.position)
+        position = file.checkpoint.position
+        if position is not None and query.end is not None and position.time > query.end + 1:
+            reason = f"{file.partial} has rows after end_time: give the same end or a later one, or remove the file"
+            raise ConfigurationError(info, reason)
+        pages = pages.options(position=position)
         write = csv_writer(columns) if form == "csv" else json_line
         missing_before = await _Export(pages, file, write, on_progress).run()
         return await _finished(file, form, columns, pages, missing_before, overwrite=overwrite)

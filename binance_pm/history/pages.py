@@ -37,9 +37,11 @@ class Position(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     after: tuple[int | str, ...] = ()
     """The last row that was handed out at `time`; the others of this time follow in the order of this key."""
     id: int | None = None
-    """The id that follows the last row that was handed out, if the list is read by id."""
+    """The first id that was not handed out, if the list is read by id. If `until` is given, rows with ids up to `after`
+    and times up to `until` were handed out, too."""
     until: int | None = None
-    """The end of the window that is being read, if rows have no time of their own."""
+    """The end of the window that is being read, if rows have no time of their own; or, if the list is read by id, the
+    end that was asked for."""
     version: int = _VERSION
     """The version of these fields."""
 
@@ -245,7 +247,7 @@ def _check_position(position: Position, query: Query) -> None:
     if position.version != _VERSION:
         raise ValueError(f"the position has version {position.version}: this version of the package reads {_VERSION}")
     is_by_id = isinstance(query.page, ById)
-    key = () if isinstance(query.page, ById) else query.page.key
+    key = (query.page.key,) if isinstance(query.page, ById) else query.page.key
     if (
         position.query != query.digest
         or (position.id is not None and not is_by_id)

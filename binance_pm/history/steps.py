@@ -41,7 +41,8 @@ class Place(NamedTuple):
     """Where a walk goes on.
 
     Every row before `time` was handed out, and at `time` (until `until`, if rows have no time of their own) every row
-    whose key is not above `after`. If rows are walked by id, everything below `id` was handed out.
+    whose key is not above `after`. If rows are walked by id, everything below `id` was handed out, and of the ids from
+    there to `after` every row whose time is not after `until`.
     """
 
     time: int

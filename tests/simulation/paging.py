@@ -6,9 +6,10 @@
 * calls, optimum: requests, and those of a reader who knows every row beforehand.
 
 A history has many rows at equal times, full and empty windows, rows that appear late and rows that are added during
-reading. A full page has the oldest or the newest rows of its window, in any order. Every history is read twice: in one
-go, and with interruptions after which reading goes on at the last position. For each twenty seeds, a history of the
-local exchange is read through a client.
+reading; the times of neighbouring ids may run backwards. A full page has the oldest or the newest rows of its window,
+in any order. Every history is read twice: in one go, and in parts that end at earlier times, with interruptions after
+which reading goes on at the last position. For each twenty seeds, a history of the local exchange is read through a
+client.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import random
 import sys
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from itertools import islice
 from typing import Final, Literal, NamedTuple, TypeAlias, cast
@@ -78,7 +79,8 @@ class History:
         self.calls: int = 0
         self.rows: Final = self._rows()
         self._times: Final = [row.time for row in self.rows]
-        self._ids: Final = [row.id for row in self.rows]
+        self._by_id: Final = sorted(self.rows, key=lambda row: row.id)
+        self._ids: Final = [row.id for row in self._by_id]
 
     @property
     def width(self) -> int:
@@ -94,27 +96,28 @@ class History:
         assert limit == self.limit
         if "from_id" in given:
             first = bisect_left(self._ids, int(given["from_id"]))
-            return PageRows(list(islice(self._visible(first, len(self.rows)), limit)))
+            return PageRows(list(islice(self._visible(self._by_id[first:]), limit)))
         lo, hi = int(given["start_time"]), int(given["end_time"])
         assert 0 <= hi - lo < self.width, "the window is too wide"
         first, last = bisect_left(self._times, lo), bisect_right(self._times, hi)
         if request.reads == "rows":
-            rows = self._visible(first, last, is_reversed=not self.shows_oldest)
+            rows = self._visible(self.rows[first:last], is_reversed=not self.shows_oldest)
             found = list(islice((row for row in rows if given.get("type") in (None, row.type)), limit))
             return PageRows(found[::-1] if self.is_newest_first is self.shows_oldest else found)
-        found = list(self._visible(first, last, is_reversed=True))
+        found = list(self._visible(self.rows[first:last], is_reversed=True))
         if self.kind == "archive":
             border = self.now - 182 * _DAY
             found = [row for row in found if (row.time < border) is bool(given["archived"])]
         current = int(given["current"])
         return PageRows(found[(current - 1) * limit : current * limit], len(found))
 
-    def walk(self, begin: Place) -> tuple[Walk, int]:
-        """Return a walk from a place on, and the last time that it covers."""
-        end, window = self.now - SETTLED, timedelta(days=self.days)
+    def walk(self, begin: Place, end: int) -> tuple[Walk, int]:
+        """Return a walk from a place to a time, and the last time that it covers."""
+        settled, window = self.now - SETTLED, timedelta(days=self.days)
+        end = min(end, settled)
         if self.kind == "id":
             page = ById(parameter="from_id", most=self.limit, window=window)
-            wanted = IdRange(page=page, limit=self.limit, end=end, settled=end, earliest=self.begin)
+            wanted = IdRange(page=page, limit=self.limit, end=end, settled=settled, earliest=self.begin)
             return by_id(wanted, begin), end
         if self.kind in {"page", "archive"}:
             archive = timedelta(days=182) if self.kind == "archive" else None
@@ -133,6 +136,8 @@ class History:
         rows = [row for row in self.rows if self.begin <= row.time <= end]
         if self.kind == "time":
             rows.sort(key=lambda row: (row.time, row.type, row.id))
+        elif self.kind == "id":
+            rows.sort(key=lambda row: row.id)
         return rows
 
     def optimum(self, end: int) -> int:
@@ -167,11 +172,8 @@ class History:
                     hi = lo
             lo = hi + 1
 
-    def _visible(self, first: int, last: int, *, is_reversed: bool = False) -> Iterator[Event]:
-        numbers = range(first, last)
-        for number in reversed(numbers) if is_reversed else numbers:
-            if self.rows[number].appears <= self.now:
-                yield self.rows[number]
+    def _visible(self, rows: list[Event], *, is_reversed: bool = False) -> Iterator[Event]:
+        return (row for row in (reversed(rows) if is_reversed else rows) if row.appears <= self.now)
 
     def _rows(self) -> list[Event]:
         most = self.limit if self.kind == "time" and self.random.random() < 0.2 else self.limit - 2
@@ -187,7 +189,18 @@ class History:
             number += self.random.choice((1, 1, 1, 7, 1_000))
             late = self.random.randrange(SETTLED - 3_000) if self.random.random() < 0.2 else 0
             rows.append(Event(number, time, self.random.choice(_TYPES), time + late))
+        if self.kind == "id":
+            self._swap_ids(rows)
         return rows
+
+    def _swap_ids(self, rows: list[Event]) -> None:
+        """Let the times of some neighbouring ids run backwards."""
+        rate = self.random.choice((0.0, 0.01, 0.5))
+        for place in range(len(rows) - 1):
+            one, other = rows[place : place + 2]
+            if other.time < _NOW - _DAY and other.time - one.time < 1_000 and self.random.random() < rate:
+                rows[place] = msgspec.structs.replace(one, id=other.id)
+                rows[place + 1] = msgspec.structs.replace(other, id=one.id)
 
     def _cluster(self, most: int) -> Iterator[int]:
         """Return times that are dense, sparse, or equal to each other."""
@@ -230,12 +243,16 @@ class Reading(NamedTuple):
     end: int
 
 
-def read(history: History, *, interrupt: Callable[[], bool]) -> Reading:
-    """Read a history; after an interruption, go on with another walk from the place that was reached."""
+def read(history: History, *, interrupt: Callable[[], bool], ends: Iterable[int] = ()) -> Reading:
+    """Read a history up to each of the ends, and then up to now.
+
+    After an interruption, another walk goes on from the place that was reached.
+    """
     rows: list[Event] = []
     place = Place(history.begin)
+    remaining = [*ends, sys.maxsize]
     while True:
-        walk, end = history.walk(place)
+        walk, end = history.walk(place, remaining[0])
         cursor = Cursor(walk, place)
         page: PageRows | None = None
         while cursor.step(page):
@@ -252,7 +269,9 @@ def read(history: History, *, interrupt: Callable[[], bool]) -> Reading:
                     continue
             break
         else:
-            return Reading(rows, end)
+            remaining.pop(0)
+            if not remaining:
+                return Reading(rows, end)
         place = cursor.place
 
 
@@ -279,9 +298,15 @@ def run(seed: int, kind: Kind, figures: Figures) -> None:
             return True
         return False
 
-    resumed = read(history, interrupt=interrupt)
-    if resumed.rows != history.expected(resumed.end):
-        found = _difference(resumed.rows, history.expected(resumed.end))
+    # An end just before a row is where rows beyond the end are on the last page.
+    ends = sorted(row.time - draw.randrange(2) for row in draw.sample(history.rows, min(3, len(history.rows))))
+    resumed = read(history, interrupt=interrupt, ends=[end for end in ends if end >= history.begin])
+    expected = history.expected(resumed.end)
+    if kind == "id":
+        # A row after the end of a part comes with the next part, though its id is lower than that of a row before.
+        expected.sort(key=lambda row: (bisect_left(ends, row.time), row.id))
+    if resumed.rows != expected:
+        found = _difference(resumed.rows, expected)
         figures.wrong.append(f"{kind}, seed {seed}, interrupted: {found}")
 
 

@@ -20,7 +20,7 @@ from tests.simulation.paging_client import LISTINGS, Listing, read
 from tests.support.coverage import unmeasured
 from tests.support.listed import Item
 
-ROWS = 1_000_000
+ROWS = 300_000
 BEGIN = Place(0)
 
 
@@ -48,7 +48,7 @@ async def test_every_row_comes_once_through_a_client(listing: Listing, seed: int
 
 
 def timed(shows: Literal["oldest", "newest"]) -> Callable[[], tuple[Walk, Callable[[PageRequest], PageRows]]]:
-    """Return a walk by time through a million rows, and what responds to it."""
+    """Return a walk by time through many rows, and what responds to it."""
 
     def made() -> tuple[Walk, Callable[[PageRequest], PageRows]]:
         def respond(request: PageRequest) -> PageRows:
@@ -64,7 +64,7 @@ def timed(shows: Literal["oldest", "newest"]) -> Callable[[], tuple[Walk, Callab
 
 
 def by_ids() -> tuple[Walk, Callable[[PageRequest], PageRows]]:
-    """Return a walk by id through a million rows, and what responds to it."""
+    """Return a walk by id through many rows, and what responds to it."""
 
     def respond(request: PageRequest) -> PageRows:
         first = int(request.parameters["from_id"])
@@ -75,7 +75,7 @@ def by_ids() -> tuple[Walk, Callable[[PageRequest], PageRows]]:
 
 
 def paged() -> tuple[Walk, Callable[[PageRequest], PageRows]]:
-    """Return a walk by page through a million rows, and what responds to it."""
+    """Return a walk by page through many rows, and what responds to it."""
 
     def respond(request: PageRequest) -> PageRows:
         lo, hi, current = (int(request.parameters[name]) for name in ("start_time", "end_time", "current"))
@@ -87,12 +87,14 @@ def paged() -> tuple[Walk, Callable[[PageRequest], PageRows]]:
     return by_page(PagedRange(page=page, limit=100, end=ROWS, width=ROWS, now=ROWS), BEGIN), respond
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "make", [timed("oldest"), timed("newest"), by_ids, paged], ids=["oldest", "newest", "id", "page"]
 )
-def test_a_million_rows_need_little_memory(make: Callable[[], tuple[Walk, Callable[[PageRequest], PageRows]]]) -> None:
-    """Rows that were handed out are forgotten, and so are their keys."""
+def test_memory_does_not_grow_with_the_number_of_rows(
+    make: Callable[[], tuple[Walk, Callable[[PageRequest], PageRows]]],
+) -> None:
+    """Rows that were handed out are forgotten, and so are their keys: one block for each row would show."""
     walk, respond = make()
     cursor, page, count = Cursor(walk, BEGIN), None, 0
     before, peak = sys.getallocatedblocks(), 0
@@ -106,5 +108,6 @@ def test_a_million_rows_need_little_memory(make: Callable[[], tuple[Walk, Callab
             peak = max(peak, sys.getallocatedblocks())
 
     assert count == ROWS
+    print("blocks:", peak - before)  # noqa: T201
     # At most 20,000 rows are held, each with its key and its place.
-    assert peak - before < 300_000
+    assert peak - before < ROWS / 2

@@ -94,17 +94,19 @@ class ManyTrades:
         return Client("key", "secret", session=session, attempts=1, label="main")
 
 
-def trades_of(client: Client, *, start_time: int = FIRST) -> Pages[UmTrade]:
+def trades_of(client: Client, *, start_time: int = FIRST, end_time: int | None = None) -> Pages[UmTrade]:
     """Return all trades of the exchange."""
-    return paginate(client.um.trades, symbol="BTCUSDT", start_time=start_time)
+    return paginate(client.um.trades, symbol="BTCUSDT", start_time=start_time, end_time=end_time)
 
 
-def save(path: Path, exchange: ManyTrades | None = None, **options: Any) -> ExportedFile:
+def save(
+    path: Path, exchange: ManyTrades | None = None, *, end_time: int | None = None, **options: Any
+) -> ExportedFile:
     """Export all trades of an exchange."""
 
     async def run() -> ExportedFile:
         async with (exchange or ManyTrades(ROWS)).client() as client:
-            return await export(trades_of(client), path, **options)
+            return await export(trades_of(client, end_time=end_time), path, **options)
 
     return asyncio.run(run())
 

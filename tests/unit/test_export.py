@@ -25,7 +25,9 @@ from binance_pm.history import ExportedFile, ExportProgress, export
 from binance_pm.history.checkpoints import GrowingFile
 from tests.support.many_trades import (
     DAMAGES,
+    FIRST,
     ROWS,
+    SPACING,
     ManyTrades,
     begin_export,
     damage_export,
@@ -270,6 +272,17 @@ def test_a_file_that_another_process_writes_is_refused(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert (second.calls, names(path)) == (0, ["trades.csv"])
+
+
+def test_an_earlier_end_is_refused(tmp_path: Path) -> None:
+    """The rows after the end are in the file already; a later end continues."""
+    path = tmp_path / "trades.csv"
+    begin_export(path)
+    with pytest.raises(ConfigurationError):
+        save(path, end_time=FIRST + 5)
+    file = save(path, end_time=FIRST + (ROWS - 2) * SPACING)
+
+    assert (file.rows, names(path)) == (ROWS - 1, [path.name])
 
 
 @pytest.mark.parametrize("name", DAMAGES)

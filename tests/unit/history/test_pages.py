@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import AsyncGenerator
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 import httpx
@@ -236,6 +237,18 @@ class TestReading:
         clock.now += 60
         later = paginate(client.um.income, symbol="BTCUSDT", start_time=BEGIN).options(position=pages.position)
         assert await times_of(later) == [late, NOW]
+
+    @pytest.mark.parametrize("name", [NAME, "um.income"])
+    async def test_a_later_end_continues_behind_an_earlier_one(self, client: Client, name: str) -> None:
+        """No row between the ends is lost, also if the last page had rows beyond the earlier end."""
+        method: Any = attrgetter(name)(client)
+        rows: list[int] = []
+        position: Position | None = None
+        for end in (TIMES[7], TIMES[8] - 1, TIMES[11] + 1, NOW - 1):
+            pages = paginate(method, "BTCUSDT", start_time=BEGIN, end_time=end, limit=8).options(position=position)
+            rows += await times_of(pages)
+            assert rows == [time for time in TIMES if time <= end]
+            position = pages.position
 
     async def test_two_tasks_share_the_rows(self, client: Client) -> None:
         """Each row goes to one of them."""
