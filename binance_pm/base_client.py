@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 
+import anyio
+
 from binance_pm.call import BoundEndpoint, advice_of
 from binance_pm.endpoint import Endpoint
 from binance_pm.errors import CallInfo, SessionClosed
@@ -116,12 +118,35 @@ class BaseClient:
         if state.session is not None:
             state.session.check_place(CallInfo("Client", self.label))
         session, state.session, state.is_closed = state.session, None, True
+        for scope in state.waits:
+            scope.cancel()
         if session is not None:
             try:
                 await session.detach_client()
             finally:
                 if self._journal is not None:
                     self._journal.close()
+
+    async def until_closed(self, call: CallInfo) -> NoReturn:
+        """Wait until the client or its session is closed.
+
+        Args:
+            call: names the waiting call in the error.
+
+        Raises:
+            SessionClosed: the client or its session was closed.
+        """
+        state, session = self._state, self._opened(call)
+        with anyio.CancelScope() as scope:
+            state.waits.add(scope)
+            try:
+                await session.bounded(call, anyio.sleep_forever())
+            except SessionClosed:
+                if not state.is_closed:
+                    raise SessionClosed(call, "the session was closed") from None
+            finally:
+                state.waits.discard(scope)
+        raise SessionClosed(call, "the client was closed")
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -165,10 +190,12 @@ class BaseClient:
 class _State:
     """What a client shares with the views that `Client.options` returns."""
 
-    __slots__ = ("bound", "given", "is_closed", "session")
+    __slots__ = ("bound", "given", "is_closed", "session", "waits")
 
     def __init__(self, given: Session | None) -> None:
         self.given: Final = given
         self.session: Session | None = None
         self.is_closed: bool = False
+        self.waits: Final[set[anyio.CancelScope]] = set()
+        """Of tasks that end with the client."""
         self.bound: Final[dict[Endpoint[Any], BoundEndpoint[Any]]] = {}

@@ -272,8 +272,8 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
 
         Queries that can show the write are made at once and then with growing pauses, at least until the exchange
         would have refused the request by its timestamp, and 10 s longer. Failed queries count for nothing. An open user
-        data stream of the account is a second source: an event of an order proves that it was placed, and if the stream
-        has been up all the time, 4 s are enough in place of 10 s.
+        data stream of the account is a second source: an event of an order proves that it was placed, and one of its
+        end that it was cancelled or not. If the stream has been up all the time, 4 s are enough in place of 10 s.
 
         Args:
             error: raised by a method of this client.
@@ -284,10 +284,10 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         """
         # Imported lazily: most programs never lose a response.
         from binance_pm.resolve import find_out  # noqa: PLC0415
-        from binance_pm.stream.order_watch import expect_order  # noqa: PLC0415
+        from binance_pm.stream.order_watch import expect_order, expected_order  # noqa: PLC0415
 
         view = self.options(priority=Priority.ORDER, max_wait=min(self._settings.max_wait, give_up_after))
-        with expect_order(self.session, self.key_id, error.client_id) as events:
+        with expect_order(self.session, self.key_id, expected_order(error)) as events:
             outcome = await find_out(view, error, give_up_after=give_up_after, events=events)
         if self._journal is not None:
             self._journal.resolved(error, outcome)

@@ -63,7 +63,7 @@ _NOT_FOUND: Final = {-2013, -2026}
 """Codes of a query: there is no such order, or the order is archived."""
 _NOT_OPEN: Final = -2011
 """Code of a cancel: no such order is open."""
-_AHEAD_MS: Final = 1_000
+AHEAD_MS: Final = 1_000
 """By how much a timestamp may be ahead of the exchange's clock."""
 _NOT_YET: Final = "no query showed it so far, and the exchange may still execute it"
 _OPEN: Final = {"NEW", "PARTIALLY_FILLED", "EXECUTING"}
@@ -82,15 +82,15 @@ def may_be_resolved(endpoint: Endpoint[Any], error: PortfolioMarginError) -> boo
 
 
 class OrderEvents(Protocol):
-    """What the open user data streams of an account tell of one placement."""
+    """What the open user data streams of an account tell of one placement or cancel since the write was sent."""
 
     @property
     def order(self) -> Any:
-        """The order as an event shows it; None if no event has shown it."""
+        """The order as an event shows it; None if no event has shown it, or its end in the case of a cancel."""
         ...
 
     async def wait(self) -> None:
-        """Wait for the first event of the order."""
+        """Wait for the first event that shows the order, or its end in the case of a cancel."""
         ...
 
     def is_watched_since(self, time: float) -> bool:
@@ -165,7 +165,7 @@ async def find_out(
     if decided is not None or endpoint is None or endpoint.resolve is None:
         return decided or WriteOutcome(state="still_unknown", reason=error.advice, client_id=request.client_id)
     search = _Search(client, endpoint, request, give_up_after=give_up_after)
-    if isinstance(endpoint.resolve, ByClientId):
+    if isinstance(endpoint.resolve, ByClientId | ByOrder):
         search.events = events
     return await search.find(endpoint.resolve)
 
@@ -199,13 +199,14 @@ class _Search:
         self._request: Final = request
         self._started: Final = self._session.budget.monotonic()
         self._give_up_at: Final = self._started + give_up_after
+        self._is_cancel: Final = isinstance(endpoint.resolve, ByOrder)
         self._looked_in: Final[dict[str, None]] = {}
         self._seen: Any = None
         """What a query showed that does not decide."""
         self.events: OrderEvents | None = None
         """What the streams of the account tell of the order; None without an open stream."""
         self._after_event: int = 0
-        """How many queries have not found the order although an event has shown it."""
+        """How many queries have not shown what an event has shown."""
 
     async def find(self, by: Resolution) -> WriteOutcome:
         """Search as the endpoint declares."""
@@ -261,18 +262,24 @@ class _Search:
             found = await self._ask(name, {by.parameter: self._request.client_id})
             if found is not None and self._is_ours(found, by):
                 return self._outcome("done", f"{name} returned the order", found)
-        if (by_event := self._by_event()) is not None:
-            self._after_event += 1
-            if self._after_event >= _QUERIES_AFTER_EVENT or self._remaining() <= 0:
-                return by_event
-        return None
+        return self._instead_of_queries()
+
+    def _instead_of_queries(self) -> WriteOutcome | None:
+        """Return the outcome by an event if some queries made after it did not show it: they may lag behind."""
+        if (by_event := self._by_event()) is None:
+            return None
+        self._after_event += 1
+        return by_event if self._after_event >= _QUERIES_AFTER_EVENT or self._remaining() <= 0 else None
 
     def _by_event(self) -> WriteOutcome | None:
-        """Return the outcome if an event has shown the order; queries may lag behind it."""
+        """Return the outcome if an event decides it."""
         order = None if self.events is None else self.events.order
-        if order is None or order.update_time < (self._request.timestamp or 0) - _AHEAD_MS:
+        if order is None:
             return None
-        return self._outcome("done", "the user data stream delivered an event of the order", order)
+        if not self._is_cancel:
+            return self._outcome("done", "the user data stream delivered an event of the order", order)
+        state = "done" if order.status == "CANCELED" else "not_done"
+        return self._outcome(state, f"the user data stream delivered an event: the order is {order.status}", order)
 
     async def _in_lists(self, by: ByClientId) -> WriteOutcome:
         """Search the open orders, and the orders of recent trades, for the client id."""
@@ -288,7 +295,7 @@ class _Search:
         """Search the orders of recent fills for the client id; return None if none of them has it."""
         if by.trades is None:
             return None
-        since = (self._request.timestamp or 0) - _AHEAD_MS
+        since = (self._request.timestamp or 0) - AHEAD_MS
         trades = cast("list[Any]", await self._ask(by.trades, {"start_time": since, "limit": _MOST_TRADES}) or ())
         side = self._request.parameters.get("side")
         orders = list(dict.fromkeys(trade.order_id for trade in trades if _side_of(trade) == side))
@@ -331,8 +338,8 @@ class _Search:
             elif status == "CANCELED" or status in _ENDED:
                 state = "done" if status == "CANCELED" else "not_done"
                 return self._outcome(state, f"the order is {status}", order)
-            return None
-        return None
+            break
+        return self._instead_of_queries()
 
     async def _by_legs(self, by: ByOrder, order_list: Any) -> WriteOutcome | None:
         """Query the orders of an order list that is no longer open."""
@@ -348,7 +355,7 @@ class _Search:
         """Query the open orders of the symbol that are older than the cancel."""
         sent_at = self._request.timestamp or 0
         rows = cast("list[Any]", await self._ask(by.query, {}) or ())
-        self._seen = [row for row in rows if (_created(row) or 0) <= sent_at + _AHEAD_MS]
+        self._seen = [row for row in rows if (_created(row) or 0) <= sent_at + AHEAD_MS]
         # The list may miss orders of the last moments.
         is_late = self._clock.bounds()[0] >= sent_at / 1000 + 1
         if self._seen or not is_late:
@@ -410,7 +417,7 @@ class _Search:
         if getattr(found, by.field) != self._request.client_id:
             return False
         created = _created(found)
-        return created is None or created >= (self._request.timestamp or 0) - _AHEAD_MS
+        return created is None or created >= (self._request.timestamp or 0) - AHEAD_MS
 
     def _remaining(self) -> float:
         """Return the seconds until the write must have shown itself."""

@@ -10,6 +10,7 @@ from binance_pm.api.checks import between, time_range
 from binance_pm.api.funds import Confirmation, RepayFuturesSwitch, Transaction
 from binance_pm.api.orders import PageQuery
 from binance_pm.api.pro_funds import ProFunds
+from binance_pm.api.streams import ProListenKey
 from binance_pm.declaration import Namespace, delete, get, post
 from binance_pm.endpoint import Weights
 from binance_pm.limits import LimitType, Priority
@@ -219,7 +220,7 @@ class ProSettings(Namespace, name="pro"):
         ...
 
 
-class Pro(ProFunds, ProSettings, name="pro"):
+class Pro(ProFunds, ProSettings, ProListenKey, name="pro"):
     """Portfolio Margin Pro, as ``client.pro``."""
 
     @get("/sapi/v1/portfolio/pmLoan", weights={LimitType.UID: 500})

@@ -1,11 +1,11 @@
-"""The listen key, which opens the user data stream of an account."""
+"""The listen keys, which open the user data streams of an account."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from binance_pm.api.connectivity import Empty
-from binance_pm.declaration import EndpointGroup, delete, post, put
+from binance_pm.declaration import EndpointGroup, Namespace, delete, post, put
 from binance_pm.wire import Model
 
 
@@ -50,9 +50,52 @@ class ListenKeyApi(EndpointGroup):
 
     @delete("/papi/v1/listenKey", weights=1, security="USER_STREAM", repeat="same_effect")
     async def close_listen_key(self) -> Empty:
-        """Delete the account's listen key, which closes its streams.
+        """Delete the account's listen key: no stream of the account receives anything more.
+
+        This silences every program of the account that uses the key, and closes none of their connections. Programs
+        that only stop listening do not need this call.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/user-data-streams/Close-User-Data-Stream
         (read 2026-11-29)
+        """
+        ...
+
+
+class ProListenKey(Namespace, name="pro"):
+    """The listen key of a Portfolio Margin Pro account, which USD-M futures makes."""
+
+    @post("/fapi/v1/listenKey", weights=1, security="USER_STREAM", repeat="same_effect")
+    async def create_listen_key(self) -> ListenKey:
+        """Create the listen key of the account, which is valid for 60 minutes; `ProClient.stream` does so itself.
+
+        While a key is valid, the response is the same key, which is valid for another 60 minutes.
+
+        Source: https://developers.binance.com/docs/derivatives/usds-margined-futures/user-data-streams/Start-User-Data-Stream
+        (read 2026-11-30)
+        """
+        ...
+
+    @put("/fapi/v1/listenKey", weights=1, security="USER_STREAM", repeat="same_effect")
+    async def keepalive_listen_key(self) -> Empty:
+        """Extend the validity of the account's listen key to 60 minutes from now.
+
+        The response names no key, so it does not prove that an earlier key is still the active one.
+
+        Raises:
+            RequestRejected: code -1125, the account has no listen key: create one.
+
+        Source: https://developers.binance.com/docs/derivatives/usds-margined-futures/user-data-streams/Keepalive-User-Data-Stream
+        (read 2026-11-30)
+        """
+        ...
+
+    @delete("/fapi/v1/listenKey", weights=1, security="USER_STREAM", repeat="same_effect")
+    async def close_listen_key(self) -> Empty:
+        """Delete the account's listen key: no stream of the account receives anything more.
+
+        This silences every program of the account that uses the key, and closes none of their connections.
+
+        Source: https://developers.binance.com/docs/derivatives/usds-margined-futures/user-data-streams/Close-User-Data-Stream
+        (read 2026-11-30)
         """
         ...

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from binance_pm.client import Client
-from binance_pm.environment import environment_urls
+from binance_pm.environment import environment_stream_url, environment_urls
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.fleet.accounts import read_accounts, refusal
 from binance_pm.fleet.keys import open_entries
@@ -30,7 +30,7 @@ async def client_of(label: str, accounts: Path | None) -> Client:
     if not chosen and not problems:
         labels = ", ".join(entry.label for entry in file.entries)
         raise ConfigurationError(CallInfo("--accounts"), f"{file.path} has no account {label}: it has {labels}")
-    options = file.urls or environment_urls(os.environ)
+    options = environment_urls(os.environ) | environment_stream_url(os.environ) | file.urls
     clients, more = await open_entries(
         file._replace(entries=chosen), session=None, options=options, environment=os.environ
     )

@@ -268,6 +268,7 @@ _POOL_NAMES = {
 }
 
 _GENERAL = "https://developers.binance.com/docs/derivatives/portfolio-margin/general-info"
+_FUTURES_STREAMS = "https://developers.binance.com/docs/derivatives/usds-margined-futures/user-data-streams"
 _SPOT = "https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints"
 
 ENDPOINTS: tuple[EndpointFacts, ...] = (
@@ -276,12 +277,14 @@ ENDPOINTS: tuple[EndpointFacts, ...] = (
     EndpointFacts("server_time", "GET", "/papi/v1/time", "NONE", {"IP": 1}, {}, _GENERAL),
     EndpointFacts("pro_server_time", "GET", "/api/v3/time", "NONE", {"IP": 1}, {}, _SPOT),
     EndpointFacts("pro_ping", "GET", "/api/v3/ping", "NONE", {"IP": 1}, {}, _SPOT),
+    # USD-M futures makes the listen key of Portfolio Margin Pro (read 2026-11-30).
+    *(
+        EndpointFacts(f"pro.{name}", method, "/fapi/v1/listenKey", "USER_STREAM", {"IP": 1}, {}, _FUTURES_STREAMS)
+        for name, method in (
+            ("create_listen_key", "POST"),
+            ("keepalive_listen_key", "PUT"),
+            ("close_listen_key", "DELETE"),
+        )
+    ),
 )
 """Every live endpoint of Portfolio Margin and Portfolio Margin Pro (read 2026-11-29)."""
-
-_FUTURES_STREAMS = "https://developers.binance.com/docs/derivatives/usds-margined-futures/user-data-streams"
-FUTURES_ENDPOINTS: tuple[EndpointFacts, ...] = tuple(
-    EndpointFacts(f"pro.{name}", method, "/fapi/v1/listenKey", "USER_STREAM", {"IP": 1}, {}, _FUTURES_STREAMS)
-    for name, method in (("create_listen_key", "POST"), ("keepalive_listen_key", "PUT"), ("close_listen_key", "DELETE"))
-)
-"""The endpoints of USD-M futures that make the listen key of Portfolio Margin Pro (read 2026-11-30)."""

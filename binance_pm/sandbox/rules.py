@@ -24,7 +24,7 @@ Pairs = list[tuple[str, str]]
 
 
 _BY_PATH: dict[str, dict[str, facts.EndpointFacts]] = {}
-for _endpoint in (*facts.ENDPOINTS, *facts.FUTURES_ENDPOINTS):
+for _endpoint in facts.ENDPOINTS:
     _BY_PATH.setdefault(_endpoint.path, {})[_endpoint.method] = _endpoint
 
 

@@ -15,7 +15,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, Self, get_args
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, Self, get_args
 
 import anyio
 
@@ -45,6 +45,10 @@ _MARKETS: Final[tuple[Market, ...]] = get_args(Market)
 
 class AccountClient(PlacingClient, LiveClient, Protocol):
     """The client of a live account, which also places orders."""
+
+    async def until_closed(self, call: CallInfo) -> NoReturn:
+        """Wait until the client or its session is closed; raise `SessionClosed` then."""
+        ...
 
 
 class EventSource(Protocol):
@@ -141,6 +145,7 @@ class LiveAccount:
                 for market in _MARKETS
             }
             tasks.start_soon(resync.run)
+            tasks.start_soon(self._end_with_client, resync)
             while not self.is_current:
                 resync.raise_if_fatal()
                 await self._changed.wait()
@@ -308,7 +313,8 @@ class LiveAccount:
             PortfolioMarginError: the trades cannot be read.
         """
         self._needs("missed_fills", "um.orders", "cm.orders", "margin.orders")
-        while not self.is_current and not self._is_closed:
+        while self._resync is not None and not self.is_current and not self._is_closed:
+            self._resync.raise_if_over()
             await self._changed.wait()
         client = self._client.options(priority=Priority.POLL)
         try:
@@ -316,6 +322,15 @@ class LiveAccount:
                 yield trade
         except KeyError:
             raise ConfigurationError(self._call, "the gap is not known: give one that `events` has yielded") from None
+
+    async def _end_with_client(self, resync: Resync) -> None:
+        """End every wait when the client or its session is closed."""
+        try:
+            await self._client.until_closed(self._call)
+        except SessionClosed as error:
+            resync.end(error)
+            for placing in self._placing.values():
+                placing.close(error)
 
     def _has_news(self) -> bool:
         return self._state.is_changed or self._told != (self.is_current, self.is_confirmed)

@@ -1,4 +1,4 @@
-"""What the open streams of an account tell of its orders: a second source for the outcome of a placement."""
+"""What the open streams of an account tell of its orders: a second source for the outcome of an order or a cancel."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import anyio
 
 from binance_pm.api.futures_events import OrderTradeUpdate
 from binance_pm.api.margin_events import ExecutionReport
+from binance_pm.resolve import AHEAD_MS
 from binance_pm.stream.entities import LiveOrder, client_order_id_of, order_of_event
 from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
 
 if TYPE_CHECKING:
+    from binance_pm.errors import PortfolioMarginError
     from binance_pm.session import Session
 
 _REMEMBERED: Final = 1_000
@@ -24,24 +26,51 @@ _REMEMBERED: Final = 1_000
 
 
 class ExpectedOrder:
-    """An order that an event may show.
+    """An order that an event may show, by one of its ids.
 
     Args:
-        client_order_id: the caller's own id of the order.
-        watches: the open streams of the account.
+        client_order_id: the caller's own id of the order; None if the order is known by its order id.
+        order_id: the exchange's id of the order; None if the order is known by its client order id.
+        market: the market of the order; None for any.
+        symbol: the symbol of the order; None for any.
+        since: events of earlier changes do not count, in milliseconds since the epoch: ids are used again.
+        has_ended: whether only an event counts that shows the end of the order.
     """
 
-    def __init__(self, client_order_id: str, watches: Iterable[OrderWatch]) -> None:
-        self.client_order_id: Final = client_order_id
-        self._watches: Final = tuple(watches)
+    def __init__(
+        self,
+        client_order_id: str | None = None,
+        *,
+        order_id: int | None = None,
+        market: str | None = None,
+        symbol: str | None = None,
+        since: int = 0,
+        has_ended: bool = False,
+    ) -> None:
+        self._ids: Final = (client_order_id, order_id)
+        self._place: Final = (market, symbol)
+        self._since: Final = since
+        self._has_ended: Final = has_ended
+        self._watches: tuple[OrderWatch, ...] = ()
         self.order: LiveOrder | None = None
         """The order as the newest event shows it; None if no event has shown it."""
         self.arrived: Final = anyio.Event()
         """Set when an event has shown the order."""
 
-    def show(self, order: LiveOrder | None) -> None:
-        """Record what an event shows; None for the exchange's own order."""
-        if order is not None:
+    def watch(self, watches: Iterable[OrderWatch]) -> None:
+        """Record the open streams of the account."""
+        self._watches = tuple(watches)
+
+    def show(self, client_order_id: str, event: OrderTradeUpdate | ExecutionReport) -> None:
+        """Record what an event shows, if it is about the order."""
+        order_id = event.order.order_id if isinstance(event, OrderTradeUpdate) else event.order_id
+        if client_order_id != self._ids[0] and order_id != self._ids[1]:
+            return
+        order = order_of_event(event)
+        # The exchange's own orders are not shown.
+        if order is None or order.update_time < self._since or (self._has_ended and order.is_open):
+            return
+        if all(one in {None, other} for one, other in zip(self._place, (order.market, order.symbol), strict=True)):
             self.order = order
             self.arrived.set()
 
@@ -60,7 +89,7 @@ class OrderWatch:
     def __init__(self) -> None:
         self.up_since: float = math.inf
         """Monotonic time since when the stream has been up without a gap; infinite if the stream is down."""
-        self._expected: Final[dict[str, list[ExpectedOrder]]] = {}
+        self._expected: Final[list[ExpectedOrder]] = []
         self._recent: Final[OrderedDict[str, OrderTradeUpdate | ExecutionReport]] = OrderedDict()
 
     def observe(self, item: object, now: float) -> None:
@@ -79,16 +108,13 @@ class OrderWatch:
 
     def expect(self, expected: ExpectedOrder) -> None:
         """Show an order to a caller, from the last event on."""
-        self._expected.setdefault(expected.client_order_id, []).append(expected)
-        if (event := self._recent.get(expected.client_order_id)) is not None:
-            expected.show(order_of_event(event))
+        self._expected.append(expected)
+        for client_order_id, event in self._recent.items():
+            expected.show(client_order_id, event)
 
     def forget(self, expected: ExpectedOrder) -> None:
         """Show an order to a caller no longer."""
-        others = self._expected[expected.client_order_id]
-        others.remove(expected)
-        if not others:
-            del self._expected[expected.client_order_id]
+        self._expected.remove(expected)
 
     def _show(self, client_order_id: str, event: OrderTradeUpdate | ExecutionReport) -> None:
         recent = self._recent
@@ -96,8 +122,30 @@ class OrderWatch:
         recent.move_to_end(client_order_id)
         if len(recent) > _REMEMBERED:
             recent.popitem(last=False)
-        for expected in self._expected.get(client_order_id, ()):
-            expected.show(order_of_event(event))
+        for expected in self._expected:
+            expected.show(client_order_id, event)
+
+
+def expected_order(error: PortfolioMarginError) -> ExpectedOrder | None:
+    """Return the order whose events tell what became of a placement or a cancel; None for any other write."""
+    request = error.request
+    if request is None:
+        return None
+    market, _, method = error.endpoint.partition(".")
+    parameters = request.parameters
+    is_cancel = method == "cancel_order"
+    order_id = parameters.get("orderId") if is_cancel else None
+    client_order_id = parameters.get("origClientOrderId") if is_cancel else request.client_id
+    if order_id is None and client_order_id is None:
+        return None
+    return ExpectedOrder(
+        client_order_id,
+        order_id=None if order_id is None else int(order_id),
+        market=market,
+        symbol=parameters.get("symbol"),
+        since=(request.timestamp or 0) - AHEAD_MS,
+        has_ended=is_cancel,
+    )
 
 
 _watches: Final[WeakKeyDictionary[Session, dict[str, list[OrderWatch]]]] = WeakKeyDictionary()
@@ -116,16 +164,16 @@ def order_watch(session: Session, key_id: str) -> Generator[OrderWatch]:
 
 
 @contextmanager
-def expect_order(session: Session, key_id: str, client_order_id: str | None) -> Generator[ExpectedOrder | None]:
-    """Expect an event of an order until this is left; None without an open stream of the account.
+def expect_order(session: Session, key_id: str, expected: ExpectedOrder | None) -> Generator[ExpectedOrder | None]:
+    """Expect an event of an order until this is left; yield None without an open stream of the account.
 
     Events of the last moments count as well.
     """
     watches = tuple(_watches.get(session, {}).get(key_id, ()))
-    if client_order_id is None or not watches:
+    if expected is None or not watches:
         yield None
         return
-    expected = ExpectedOrder(client_order_id, watches)
+    expected.watch(watches)
     for watch in watches:
         watch.expect(expected)
     try:

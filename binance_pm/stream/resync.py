@@ -254,6 +254,13 @@ class Resync:
         if isinstance(self.error, SessionClosed):
             raise self.error
 
+    def end(self, error: SessionClosed) -> None:
+        """End the reads."""
+        self.error = error
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+        self._on_read()
+
     def down(self) -> None:
         """Record that the stream is down."""
         self._is_up = False
@@ -332,11 +339,11 @@ class Resync:
             await self._reader.read(client, part, read)
         except PortfolioMarginError as error:
             self.error = error
-            if isinstance(error, SessionClosed) and self._tasks is not None:
-                self._tasks.cancel_scope.cancel()
+            if isinstance(error, SessionClosed):
+                self.end(error)
             else:
                 _log.warning("The live account could not read %s: %s", part, error)
-            self._on_read()
+                self._on_read()
             return False
         self.error = None
         times = self._parts[part]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self
 from urllib.parse import quote, urlsplit
 
 from binance_pm.api.streams import ListenKey
-from binance_pm.endpoint import ENDPOINTS, Endpoint, undeclared_endpoint
+from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.extras import installation
 from binance_pm.hosts import is_loopback
@@ -63,6 +64,10 @@ class StreamClient(Protocol):
         """Call an endpoint."""
         ...
 
+    async def until_closed(self, call: CallInfo) -> NoReturn:
+        """Wait until the client or its session is closed; raise `SessionClosed` then."""
+        ...
+
 
 def source_of(
     client: StreamClient, product: Product, shared: SessionStreams, clock: Callable[[], float]
@@ -101,22 +106,13 @@ def source_of(
         return low - (now - at), high - (now - at)
 
     limit = LIMITS[endpoint.family, LimitType.IP].limit
-    return StreamSource(product, address.netloc, limit, post_key, connect, bounds)
+    until_closed = partial(client.until_closed, info)
+    return StreamSource(product, address.netloc, limit, post_key, connect, bounds, until_closed)
 
 
 def _endpoint(product: Product) -> Endpoint[Any]:
     """Return the endpoint that creates or confirms a listen key."""
-    if product == "pm":
-        return ENDPOINTS["create_listen_key"]
-    return undeclared_endpoint(
-        "POST",
-        "/fapi/v1/listenKey",
-        weights=1,
-        security="USER_STREAM",
-        priority=Priority.POLL,
-        repeat="same_effect",
-        returns=ListenKey,
-    )
+    return ENDPOINTS["create_listen_key" if product == "pm" else "pro.create_listen_key"]
 
 
 def _address(info: CallInfo, url: str, session: Session, shared: SessionStreams) -> StreamAddress:

@@ -92,6 +92,8 @@ class Supervisor:
         """A time from which on events are known to be missing."""
         self._overlap_since: float = -math.inf
         """Everything that was pushed before was received when the last rotation began."""
+        self._fatal: PortfolioMarginError | None = None
+        """Why the stream ends."""
         self._update_at: float = -math.inf
         """When the last regular update of a Portfolio Margin Pro stream arrived."""
         self.counts: Final = StreamCounts()
@@ -133,29 +135,38 @@ class Supervisor:
                 session was closed.
         """
         self._since = self._clock()
-        fatal: PortfolioMarginError | None = None
         async with anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._shared.tick, self._clock, self._sleep)
+            self._tasks.start_soon(self._end_with_client, self._tasks.cancel_scope)
             error = await self._connect()
             if isinstance(error, PERMANENT):
-                fatal = error
+                self._fatal = self._fatal or error
+                self._tasks.cancel_scope.cancel()
             else:
                 if error is not None:
                     self._report_down(_words(error))
                 started()
-                fatal = await self._supervise()
-            self._tasks.cancel_scope.cancel()
-        if fatal is not None:
-            raise fatal
+                await self._supervise()
+        if self._fatal is not None:
+            raise self._fatal
 
-    async def _supervise(self) -> SessionClosed:
-        """Reconnect whenever the stream is down, until the session is closed."""
+    async def _end_with_client(self, tasks: anyio.CancelScope) -> None:
+        """End when the client or its session is closed."""
+        try:
+            await self._source.until_closed()
+        except SessionClosed as error:
+            if self._current is not None:
+                self._lose(error.reason)
+                await self._lost.wait()
+            self._fatal = error
+            tasks.cancel()
+
+    async def _supervise(self) -> None:
+        """Reconnect whenever the stream is down."""
         while True:
             while self._current is None:
                 await self._sleep(self._backoff.pause(self._jitter()))
                 error = await self._connect()
-                if isinstance(error, SessionClosed):
-                    return error
                 if error is not None:
                     _log.info("[%s] The user data stream is still down: %s", self._label, _words(error))
             async with anyio.create_task_group() as watch:
@@ -185,7 +196,8 @@ class Supervisor:
         try:
             if failure := await self._open(connection):
                 return failure
-            # The pong proves that the exchange has set the stream up.
+            # The pong proves that the exchange has set the stream up. If the connection breaks before the pong, what has
+            # arrived is dropped: it lies within the gap that is reported later.
             if not await connection.ping() or connection.ended.is_set():
                 return connection.why or "the connection was closed at once"
             self._begin(connection)
@@ -246,9 +258,7 @@ class Supervisor:
             backoff.failures = 0 if error is None else backoff.failures + 1
             if error is not None:
                 _log.info("[%s] The listen key could not be confirmed: %s", self._label, error)
-            if isinstance(error, SessionClosed):
-                self._lose("the session was closed")
-            elif self._keys.is_overdue():
+            if self._keys.is_overdue():
                 self._keys.key = None
                 self._lose("the listen key could not be confirmed in time")
 

@@ -39,6 +39,8 @@ class StreamSource(NamedTuple):
     """Opens a connection with the listen key."""
     bounds: Callable[[float], tuple[float, float]]
     """Returns the earliest and the latest time that the exchange's clock showed at a moment of this machine's clock."""
+    until_closed: Callable[[], Awaitable[None]] = anyio.sleep_forever
+    """Waits until the client or its session is closed, and raises `SessionClosed` then."""
 
 
 class StreamCounts:

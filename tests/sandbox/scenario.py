@@ -76,6 +76,7 @@ class Scenario:
         self.ask("set_repay_futures_switch", autoRepay="false")
         self.ask("pro.set_margin_call_level", marginCallLevel="1.5")
         self.ask("create_listen_key")
+        self.ask("pro.create_listen_key")
         self.now += 1800
 
 

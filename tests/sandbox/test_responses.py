@@ -31,7 +31,7 @@ OPTIONAL = {
 EMPTY = {
     "cm.force_orders", "margin.force_orders", "negative_balance_exchange_history", "negative_balance_interest_history",
     "ping", "pro.bankruptcy_loan_repay_history", "pro.negative_balance_interest_history", "pro_ping", "um.force_orders",
-    "um.trading_status", "keepalive_listen_key", "close_listen_key",
+    "um.trading_status", "keepalive_listen_key", "close_listen_key", "pro.keepalive_listen_key", "pro.close_listen_key",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from random import Random
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
 from binance_pm.errors import CallInfo, NoResponse, RequestRejected
 from binance_pm.limits import Priority
@@ -193,6 +193,11 @@ class ModelClient:
         self.requested: Final[dict[str, float]] = {}
         """When each endpoint was last requested with success."""
         self.calls: int = 0
+
+    async def until_closed(self, call: Any) -> NoReturn:
+        """Wait forever."""
+        await asyncio.Event().wait()
+        raise AssertionError(call)
 
     def origin(self, endpoint: Any) -> str:
         """Return the origin of an endpoint."""

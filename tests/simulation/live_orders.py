@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from random import Random
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 from binance_pm import ENDPOINTS
 from binance_pm.api.stream_events import decode_event
@@ -28,7 +28,7 @@ from binance_pm.limits import Priority
 from binance_pm.resolution import WriteOutcome
 from binance_pm.resolve import find_out
 from binance_pm.stream.live import LiveAccount
-from binance_pm.stream.order_watch import OrderWatch, expect_order, order_watch
+from binance_pm.stream.order_watch import OrderWatch, expect_order, expected_order, order_watch
 from tests.simulation.live_account import ModelClock, ModelStream
 from tests.simulation.live_exchange import EPOCH
 from tests.simulation.virtual import run
@@ -145,6 +145,11 @@ class OrderClient:
         assert priority is None or max_wait is None or max_wait > 0
         return self
 
+    async def until_closed(self, call: Any) -> NoReturn:
+        """Wait forever."""
+        await asyncio.Event().wait()
+        raise AssertionError(call)
+
     def with_client_id(self, endpoint: Any, parameters: Mapping[str, Any], /) -> Mapping[str, Any]:
         """Return the parameters with a client id."""
         return with_client_id(endpoint, parameters, self._ids)
@@ -192,7 +197,7 @@ class OrderClient:
 
     async def resolve(self, error: PortfolioMarginError) -> WriteOutcome:
         """Find out the outcome, as a client does."""
-        with expect_order(self.session, self.key_id, error.client_id) as events:
+        with expect_order(self.session, self.key_id, expected_order(error)) as events:
             return await find_out(self, error, give_up_after=120.0, events=events)
 
 

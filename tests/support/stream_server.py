@@ -31,6 +31,8 @@ class StreamServer:
         self.delivery: Delivery = delivery
         self.refuse: Callable[[], Response | None] = lambda: None
         """Returns the response to a handshake; None to accept it."""
+        self.greet: Callable[[ServerConnection], None] = lambda _: None
+        """Called with each new connection."""
         self.close_codes: list[int | None] = []
         """How clients have closed their connections."""
         self._tls: Final = tls
@@ -154,6 +156,7 @@ class StreamServer:
         self.connects += 1
         self._paths[connection] = connection.request.path
         self.connections.append(connection)
+        self.greet(connection)
         with suppress(ConnectionClosed):
             async for _ in connection:
                 pass

@@ -665,13 +665,11 @@ class Told:
 class TestStreams:
     """An open user data stream as a second source."""
 
-    async def test_an_event_proves_a_placement_that_no_query_shows(
-        self, desk: Client, exchange: Scripted, clock: FakeClock
-    ) -> None:
+    async def test_an_event_proves_a_placement_that_no_query_shows(self, desk: Client, exchange: Scripted) -> None:
         """Queries lag behind the stream; a few are made, for the order as they return it."""
         exchange.replies[f"GET {ORDER}"] = [UNKNOWN]
         error = await lost(desk)
-        shown = SimpleNamespace(update_time=int(clock() * 1000))
+        shown = SimpleNamespace()
 
         outcome = await find_out(desk, error, give_up_after=120.0, events=Told(shown))
 
@@ -679,17 +677,33 @@ class TestStreams:
         assert exchange.count("GET", ORDER) == 4
         assert outcome.seconds < 3
 
-    async def test_an_event_of_an_earlier_order_proves_nothing(
-        self, desk: Client, exchange: Scripted, clock: FakeClock
+    @pytest.mark.parametrize(("status", "state"), [("CANCELED", "done"), ("FILLED", "not_done")])
+    async def test_an_event_of_its_end_decides_a_cancel_that_no_query_shows(
+        self, desk: Client, exchange: Scripted, status: str, state: str
     ) -> None:
-        """A client order id may be used again once its order has ended."""
-        exchange.replies[f"GET {ORDER}"] = [UNKNOWN]
-        error = await lost(desk)
-        earlier = SimpleNamespace(update_time=int(clock() * 1000) - 60_000)
+        """Queries still show the order as open."""
+        exchange.replies[f"GET {ORDER}"] = [(200, row(status="NEW"))]
+        with pytest.raises(NoResponse) as raised:
+            await desk.um.cancel_order("BTCUSDT", order_id=7)
+        shown = SimpleNamespace(status=status)
 
-        outcome = await find_out(desk, error, give_up_after=120.0, events=Told(earlier))
+        outcome = await find_out(desk, raised.value, give_up_after=120.0, events=Told(shown))
 
-        assert outcome.state == "not_found"
+        assert (outcome.state, outcome.result) == (state, shown)
+        assert exchange.count("GET", ORDER) == 4
+        assert outcome.seconds < 3
+
+    async def test_an_event_decides_a_cancel_if_the_queries_fail(self, desk: Client, exchange: Scripted) -> None:
+        """Not even the last query has to succeed."""
+        exchange.replies[f"GET {ORDER}"] = [BUSY]
+        with pytest.raises(NoResponse) as raised:
+            await desk.um.cancel_order("BTCUSDT", order_id=7)
+
+        outcome = await find_out(
+            desk, raised.value, give_up_after=20.0, events=Told(SimpleNamespace(status="CANCELED"))
+        )
+
+        assert outcome.state == "done"
 
     async def test_silence_of_a_stream_decides_sooner(self, desk: Client, exchange: Scripted, clock: FakeClock) -> None:
         """Four seconds after the request has expired instead of ten."""

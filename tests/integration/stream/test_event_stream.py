@@ -22,7 +22,7 @@ from binance_pm.stream.items import StreamDown, StreamGap, StreamItem, StreamUp
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.queue import TOO_SLOW
 from binance_pm.stream.stream import EventStream
-from binance_pm.testing import Sandbox, StreamFault, StreamRules, running_sandbox
+from binance_pm.testing import Fault, Sandbox, StreamFault, StreamRules, running_sandbox
 from tests.integration.stream.conftest import FAST, Run
 from tests.support.streams import order_event
 from tests.support.waiting import eventually
@@ -134,15 +134,29 @@ def test_an_error_of_the_body_is_raised_as_it_is(run: Run, pm: Sandbox) -> None:
     run(test)
 
 
-def test_a_closed_session_ends_the_iteration(run: Run, pm: Sandbox) -> None:
-    """The consumer is told."""
+@pytest.mark.parametrize("what", ["client", "session"])
+@pytest.mark.parametrize("fault", [None, "break", "half_open"])
+def test_a_closed_client_or_session_ends_the_iteration_at_once(run: Run, pm: Sandbox, what: str, fault: Any) -> None:
+    """Whether the stream is up or down: the consumer receives `StreamDown`, then the error."""
 
     async def test() -> None:
-        async with pm.client(ACCOUNT) as client, client.stream(FAST) as events:
-            await client.aclose()
-            with pytest.raises(SessionClosed):
-                async for _ in events:
-                    pass
+        # Neither a confirmation nor a ping tells within the test.
+        rare = StreamSettings()
+        async with (
+            pm.session() as session,
+            pm.client(ACCOUNT, session=session) as client,
+            client.stream(rare) as events,
+        ):
+            if fault is not None:
+                pm.inject(Fault(path="/papi/v1/listenKey", status=503, times=None))
+                pm.exchange.streams.apply(StreamFault(kind=fault, account=client.label))
+            if fault == "break":
+                await next_of(events, StreamDown)
+            await (client if what == "client" else session).aclose()
+            with anyio.fail_after(1), pytest.raises(SessionClosed) as raised:
+                await next_of(events)
+            assert not events.is_up
+            assert what in raised.value.reason
 
     run(test)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import anyio
 import pytest
 
-from binance_pm import Client, ConfigurationError, RequestRejected
+from binance_pm import Client, ConfigurationError, RequestRejected, SessionClosed
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.stream.items import StreamDown, StreamGap
 from binance_pm.stream.live import LiveAccount
@@ -191,6 +191,26 @@ def test_a_stream_is_a_second_source_for_resolve(run: Callable[..., None]) -> No
     run(body)
 
 
+def test_a_stream_is_a_second_source_for_a_cancel(run: Callable[..., None]) -> None:
+    """The event of the cancel proves it although no query responds."""
+
+    async def body(pm: Sandbox, client: Client, _: LiveAccount) -> None:
+        order = await client.um.new_order(**RESTING)
+        lost = Fault(method="DELETE", path="/papi/v1/um/order", drop=True)
+        failing = Fault(method="GET", path="/papi/v1/um/order", status=400, code=-2013, msg="No.", times=None)
+        pm.inject(lost, failing)
+        with pytest.raises(PortfolioMarginError) as raised:
+            await client.options(attempts=1).um.cancel_order("BTCUSDT", order_id=order.order_id)
+
+        with anyio.fail_after(5):
+            outcome = await client.resolve(raised.value)
+
+        assert (outcome.state, outcome.result.status) == ("done", "CANCELED")
+        assert outcome.result.order_id == order.order_id
+
+    run(body)
+
+
 def test_is_not_current_while_the_stream_is_down(run: Callable[..., None]) -> None:
     """What happened in between is read before the account says that it is current."""
 
@@ -276,6 +296,36 @@ def test_a_risk_event_reads_the_risk_figures(run: Callable[..., None]) -> None:
                 changes = await live.changed()
 
         assert changes.risk.account_status == "NORMAL"
+
+    run(body)
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+def test_closing_the_client_ends_every_wait(run: Callable[..., None], is_down: bool) -> None:  # noqa: FBT001 - a parameter
+    """Of the consumer of changes or events, and for the end of an order."""
+
+    async def body(pm: Sandbox, client: Client, live: LiveAccount) -> None:
+        ended: list[SessionClosed] = []
+
+        async def wait(what: Callable[[], Awaitable[Any]]) -> None:
+            try:
+                while True:
+                    await what()
+            except SessionClosed as error:
+                ended.append(error)
+
+        order = await live.um.new_order(**RESTING)
+        if is_down:
+            pm.inject(Fault(path="/papi/v1/listenKey", status=503, times=None))
+            pm.exchange.streams.apply(StreamFault(kind="break"))
+            await until(live, lambda: not live.is_current)
+        with anyio.fail_after(2):
+            async with anyio.create_task_group() as tasks:
+                for what in (live.changed, aiter(live.events()).__anext__, order.ended):
+                    tasks.start_soon(wait, what)
+                await client.aclose()
+        assert not live.is_current
+        assert len(ended) == 3
 
     run(body)
 

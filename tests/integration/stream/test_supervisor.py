@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
+from websockets.asyncio.server import ServerConnection
 
 from binance_pm.api.futures_events import OrderTradeUpdate
 from binance_pm.api.stream_events import ListenKeyExpired, PmProAccountUpdate
@@ -365,6 +367,31 @@ def test_connections_are_replaced_at_their_age(run: Run, server: StreamServer) -
                 await anyio.sleep(0.05)
                 assert len(server.connections) <= 2
             assert stream.all_of(StreamDown) == []
+
+    run(test)
+
+
+def test_what_arrives_on_a_connection_that_breaks_at_once_lies_within_the_gap(run: Run, server: StreamServer) -> None:
+    """It is not passed on: the connection breaks before its first pong, and the gap ends later."""
+    pushed: list[float] = []
+
+    def greet(connection: ServerConnection) -> None:
+        if not pushed:
+            server._send(connection, json.dumps(order_event(1)).encode())
+            connection.transport.write_eof()
+            server._deafen(connection)
+            pushed.append(time.time())
+
+    async def test() -> None:
+        async with supervised(source_of(server), FAST) as stream:
+            server.greet = greet
+            server.break_all()
+            gap = await stream.next_of(StreamGap)
+            server.push(order_event(2))
+            event = await stream.next_of(OrderTradeUpdate)
+            assert event.order.order_id == 2
+            assert gap.since <= pushed[0] <= gap.until
+            assert server.connects >= 3
 
     run(test)
 

@@ -6,11 +6,13 @@ import math
 from typing import Any
 
 import msgspec
+import pytest
 
-from binance_pm import Session
+from binance_pm import NoResponse, Session
 from binance_pm.api.stream_events import decode_event
+from binance_pm.errors import CallInfo, SentWrite
 from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
-from binance_pm.stream.order_watch import expect_order, order_watch
+from binance_pm.stream.order_watch import ExpectedOrder, expect_order, expected_order, order_watch
 from tests.unit.stream.messages import execution_report, order_update
 
 T = 1_790_000_000_100
@@ -23,7 +25,7 @@ def event(message: dict[str, Any]) -> object:
 
 async def test_without_a_stream_nothing_is_expected() -> None:
     """The queries decide alone."""
-    with expect_order(Session(), "desk", "mine") as expected:
+    with expect_order(Session(), "desk", ExpectedOrder("mine")) as expected:
         assert expected is None
 
 
@@ -33,7 +35,7 @@ async def test_the_next_event_shows_the_order() -> None:
     with (
         order_watch(session, "desk") as watch,
         order_watch(session, "other") as other,
-        expect_order(session, "desk", "mine") as expected,
+        expect_order(session, "desk", ExpectedOrder("mine")) as expected,
     ):
         assert expected is not None
         watch.observe(event(order_update(T, 1, "NEW", client_order_id="another")), 1.0)
@@ -55,10 +57,56 @@ async def test_an_event_of_the_last_moments_counts() -> None:
         cancelled = execution_report(T, 3, "CANCELED", client_order_id="the-cancel") | {"C": "mine"}
         watch.observe(event(cancelled), 1.0)
 
-        with expect_order(session, "desk", "mine") as expected:
+        with expect_order(session, "desk", ExpectedOrder("mine")) as expected:
             assert expected is not None
             assert expected.order is not None
             assert expected.order.client_order_id == "mine"
+
+
+async def test_an_event_of_an_earlier_order_does_not_count() -> None:
+    """A client order id may be used again once its order has ended."""
+    session = Session()
+    with order_watch(session, "desk") as watch:
+        watch.observe(event(order_update(T - 60_000, 3, "FILLED")), 1.0)
+
+        with expect_order(session, "desk", ExpectedOrder("mine", since=T)) as expected:
+            assert expected is not None
+            assert expected.order is None
+            assert not expected.arrived.is_set()
+
+
+@pytest.mark.parametrize(
+    ("method", "ids"),
+    [("cancel_order", {"orderId": "3"}), ("cancel_order", {"origClientOrderId": "mine"}), ("new_order", {})],
+)
+async def test_expects_the_order_of_a_write_in_its_market(method: str, ids: dict[str, str]) -> None:
+    """By the id that was sent; a cancel is decided only by the end of the order."""
+    error = NoResponse(CallInfo(f"um.{method}", "desk", write=True), "lost")
+    error.describe_write(SentWrite({"symbol": "BTCUSDT", **ids}, None if ids else "mine", timestamp=T))
+    session = Session()
+    with order_watch(session, "desk") as watch, expect_order(session, "desk", expected_order(error)) as expected:
+        assert expected is not None
+        watch.observe(event(order_update(T, 3, "CANCELED", symbol="ETHUSDT")), 1.0)
+        watch.observe(event(execution_report(T, 3, "CANCELED", client_order_id="mine") | {"s": "BTCUSDT"}), 1.0)
+        watch.observe(event(order_update(T, 4, "CANCELED", client_order_id="another")), 1.0)
+        assert expected.order is None
+        watch.observe(event(order_update(T, 3, "NEW")), 1.0)
+        assert (expected.order is None) == bool(ids)
+        watch.observe(event(order_update(T, 3, "CANCELED")), 1.0)
+
+        await expected.wait()
+        assert expected.order is not None
+        assert (expected.order.market, expected.order.symbol, expected.order.order_id) == ("um", "BTCUSDT", 3)
+
+
+@pytest.mark.parametrize("method", ["um.set_leverage", "um.cancel_all_orders", "um.cancel_algo_order"])
+def test_other_writes_have_no_order(method: str) -> None:
+    """Events of orders tell nothing of them."""
+    error = NoResponse(CallInfo(method, "desk", write=True), "lost")
+    assert expected_order(error) is None
+    error.describe_write(SentWrite({"symbol": "BTCUSDT", "algoId": "3"}, timestamp=T))
+
+    assert expected_order(error) is None
 
 
 async def test_only_the_newest_orders_are_remembered() -> None:
@@ -68,7 +116,10 @@ async def test_only_the_newest_orders_are_remembered() -> None:
         for number in range(1_001):
             watch.observe(event(order_update(T, number, "NEW", client_order_id=f"{number}")), 1.0)
 
-        with expect_order(session, "desk", "0") as oldest, expect_order(session, "desk", "1") as second:
+        with (
+            expect_order(session, "desk", ExpectedOrder("0")) as oldest,
+            expect_order(session, "desk", ExpectedOrder("1")) as second,
+        ):
             assert oldest is not None
             assert second is not None
             assert (oldest.order is None, second.order is None) == (True, False)
@@ -77,7 +128,7 @@ async def test_only_the_newest_orders_are_remembered() -> None:
 async def test_knows_since_when_a_stream_has_been_up() -> None:
     """A gap may have hidden the event."""
     session = Session()
-    with order_watch(session, "desk") as watch, expect_order(session, "desk", "mine") as expected:
+    with order_watch(session, "desk") as watch, expect_order(session, "desk", ExpectedOrder("mine")) as expected:
         assert expected is not None
         assert watch.up_since == math.inf
         watch.observe(StreamUp(at=0.0), 5.0)
@@ -93,8 +144,8 @@ async def test_nothing_is_left_behind() -> None:
     """Neither of a caller nor of a closed stream."""
     session = Session()
     with order_watch(session, "desk") as watch:
-        with expect_order(session, "desk", "mine"), expect_order(session, "desk", "mine"):
+        with expect_order(session, "desk", ExpectedOrder("mine")), expect_order(session, "desk", ExpectedOrder("mine")):
             pass
-        assert watch._expected == {}
-    with expect_order(session, "desk", "mine") as expected:
+        assert watch._expected == []
+    with expect_order(session, "desk", ExpectedOrder("mine")) as expected:
         assert expected is None

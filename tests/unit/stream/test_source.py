@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -102,6 +102,10 @@ class OpenClient:
 
     async def call(self, endpoint: Any, parameters: dict[str, Any]) -> Any:
         """Refuse to call."""
+        raise NotImplementedError
+
+    async def until_closed(self, call: Any) -> NoReturn:
+        """Refuse to wait."""
         raise NotImplementedError
 
 
