@@ -9,6 +9,7 @@ import re
 import resource
 import signal
 import subprocess
+from collections.abc import Callable
 from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ from binance_pm.fleet import (
     StatusChanged,
     ThresholdCrossed,
 )
-from binance_pm.sandbox import create_app, serve
+from binance_pm.sandbox import Fault, create_app, serve
 from binance_pm.stream.items import StreamDown, StreamGap, StreamItem
 from binance_pm.testing import Sandbox
 from binance_pm.transport.httpx import asgi_transport
@@ -42,14 +43,18 @@ from tests.support.echo import START
 from tests.support.waiting import eventually
 
 LABELS = [f"account-{number:02}" for number in range(1, 13)]
+
+
+def second_of(is_meant: Callable[[Fault], bool]) -> float:
+    """Return the second of the story at which a fault begins."""
+    return next(scene.second for scene in demo.STORY if any(map(is_meant, scene.faults)))
+
+
 # The seconds from which on an account is lost, the limit is used up, and a request is refused.
 SECONDS_OF_FAULTS = [
-    next(scene.second for scene in demo.STORY if any(map(is_meant, scene.faults)))
-    for is_meant in (
-        lambda fault: fault.drop,
-        lambda fault: bool(fault.external_usage),
-        lambda fault: fault.status == 429,
-    )
+    second_of(lambda fault: fault.drop),
+    second_of(lambda fault: bool(fault.external_usage)),
+    second_of(lambda fault: fault.status == 429),
 ]
 # Sequences that set the colour of text or of its background.
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;\d+)*m")
