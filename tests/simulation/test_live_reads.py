@@ -88,6 +88,20 @@ def on_a_desk(body: Callable[[Desk], Coroutine[Any, Any, None]]) -> None:
 class TestTiers:
     """What is read first."""
 
+    def test_nothing_is_read_before_the_stream_is_up(self) -> None:
+        """A snapshot from before the connection would miss what happens until it is open."""
+
+        async def body(desk: Desk) -> None:
+            account = desk.account(parts={"um.positions"})
+            account.stream.comes_up_after = 5.0
+            entering = asyncio.create_task(entered(account))
+            await asyncio.sleep(4.9)
+            assert desk.log == []
+            await entering
+            assert min(at for at, _, _ in desk.log) >= 5.0
+
+        on_a_desk(body)
+
     def test_positions_come_before_orders_and_orders_before_risk(self) -> None:
         """The tiers of one account follow each other."""
 

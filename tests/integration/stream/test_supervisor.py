@@ -14,6 +14,7 @@ from websockets.asyncio.server import ServerConnection
 from binance_pm.api.futures_events import OrderTradeUpdate
 from binance_pm.api.stream_events import ListenKeyExpired, PmProAccountUpdate
 from binance_pm.errors import CallInfo, ConnectError, GateClosed
+from binance_pm.stream.identity import REMEMBERED
 from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.shared import SessionStreams
@@ -327,6 +328,58 @@ def test_the_old_connection_may_break_during_a_rotation(run: Run, server: Stream
             await stream.next_of(OrderTradeUpdate, 4)
             assert stream.all_of(StreamDown) == []
             assert stream.supervisor.duplicates >= 3
+
+    run(test)
+
+
+@pytest.mark.parametrize("is_proven", [True, False], ids=["overlap proven", "overlap not proven"])
+def test_a_connection_that_ends_during_its_rotation_is_replaced_once(
+    run: Run,
+    server: StreamServer,
+    is_proven: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """The exchange may close a connection at the age at which it is replaced: one of two causes opens the next one."""
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow(overlap=0.5)) as stream:
+            if is_proven:
+                await _rotate(stream, server, 0)
+            connects = server.connects
+            server.push({"e": "serverShutdown", "E": 2})
+            await eventually(lambda: len(server.connections) == 2)
+            await anyio.sleep(0.1)
+            server.call(lambda: close(server.connections[0]))
+            await anyio.sleep(1.0)
+            assert stream.supervisor.is_up
+            assert len(server.connections) == 1
+            assert len(stream.all_of(StreamDown)) == (0 if is_proven else 1)
+            assert server.connects - connects == (1 if is_proven else 2)
+
+    def close(connection: ServerConnection) -> None:
+        connection.protocol.send_close(1001, "")
+        connection.send_data()
+
+    run(test)
+
+
+def test_no_identity_is_forgotten_while_two_connections_overlap(run: Run, server: StreamServer) -> None:
+    """The new connection holds more events than are usually remembered, and each is passed on once."""
+    count = 3 * REMEMBERED
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow(overlap=1.0)) as stream:
+            await _rotate(stream, server, 0)
+            first = _last(stream)
+            server.push({"e": "serverShutdown", "E": 2})
+            await eventually(lambda: len(server.connections) == 2)
+            for number in range(1, count + 1):
+                server.push(order_event(first + number))
+            await stream.until(lambda: _last(stream) == first + count)
+            await stream.until_true(lambda: stream.supervisor.counts.rotations == 2)
+
+            numbers = [event.order.order_id for event in stream.all_of(OrderTradeUpdate)]
+            assert numbers == sorted(set(numbers))
+            assert stream.supervisor.duplicates >= count
 
     run(test)
 
