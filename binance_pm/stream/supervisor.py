@@ -196,8 +196,8 @@ class Supervisor:
         try:
             if failure := await self._open(connection):
                 return failure
-            # The pong proves that the exchange has set the stream up. If the connection breaks before the pong, what has
-            # arrived is dropped: it lies within the gap that is reported later.
+            # The pong proves that the exchange has set the stream up. If the connection breaks before the pong, what
+            # has arrived is dropped: it lies within the gap that is reported later.
             if not await connection.ping() or connection.ended.is_set():
                 return connection.why or "the connection was closed at once"
             self._begin(connection)

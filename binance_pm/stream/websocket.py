@@ -284,12 +284,20 @@ def _on_asyncio() -> _ClientClasses:
 
 @cache
 def _on_trio() -> _ClientClasses:
+    import trio  # noqa: PLC0415 - loaded, as it runs this task
     from websockets.trio.client import ClientConnection, connect  # noqa: PLC0415 - not on asyncio
+
+    class LastingConnection(ClientConnection):
+        """A connection whose reader is not cancelled: without it, the closing handshake would time out."""
+
+        async def recv_events(self) -> None:
+            with trio.CancelScope(shield=True):
+                await super().recv_events()
 
     def secured(connection: Any) -> Secured | None:
         return connection.stream if hasattr(connection.stream, "selected_alpn_protocol") else None
 
-    return _checked_classes(connect, ClientConnection, secured)
+    return _checked_classes(connect, LastingConnection, secured)
 
 
 class _ClientClasses(NamedTuple):

@@ -22,7 +22,6 @@ from binance_pm.stream.parts import PARTS, chosen_parts, weight_of
 from tests.simulation.live_account import ModelClient, ModelSession, ModelStream
 from tests.simulation.live_exchange import ModelExchange
 from tests.simulation.virtual import run
-from tests.support.cancelling import cancelled_at
 
 Request = tuple[float, str, str]
 """When, by which account, and which endpoint."""
@@ -297,20 +296,6 @@ class TestLife:
                 await waiting
             with pytest.raises(SessionClosed):
                 await account.live.__aenter__()
-
-        on_a_desk(body)
-
-    @pytest.mark.parametrize("point", range(0, 40, 3))
-    def test_can_be_cancelled_at_any_moment(self, point: int) -> None:
-        """No task is left."""
-
-        async def body(desk: Desk) -> None:
-            task = asyncio.create_task(attempt(desk, point))
-            await asyncio.wait_for(task, 60)
-            assert len(asyncio.all_tasks()) == 1
-
-        async def attempt(desk: Desk, point: int) -> None:
-            await cancelled_at(point, entered(desk.account(), 12.0))
 
         on_a_desk(body)
 
