@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from binance_pm import Budget, Client, PortfolioMarginError
+from binance_pm import Budget, Client, HistoryIncomplete, PortfolioMarginError
 from binance_pm.history import Pages, Position, paginate
 from binance_pm.sandbox import Exchange, Fault, create_app
 from binance_pm.testing import Sandbox
@@ -90,6 +90,10 @@ async def read(seed: int, listing: Listing) -> Reading:
                         break
                 else:
                     break
+            except HistoryIncomplete:
+                # The account has more rows of one time than a page has: it is read with a larger limit, as advised.
+                limit *= 2
+                pages = listing.pages(client, start, limit).options(position=pages.position)
             except PortfolioMarginError:
                 clock.now += 10
             failures += 1
