@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from binance_pm.api.stream_events import RiskLevelChange
+from binance_pm.api.stream_events import RiskLevelChange, decode_event
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
 from binance_pm.errors import AuthenticationError, CallInfo, PortfolioMarginError, SessionClosed
@@ -22,6 +22,7 @@ from binance_pm.stream.parts import PARTS, chosen_parts, weight_of
 from tests.simulation.live_account import ModelClient, ModelSession, ModelStream
 from tests.simulation.live_exchange import ModelExchange
 from tests.simulation.virtual import run
+from tests.unit.stream.messages import account_update
 
 Request = tuple[float, str, str]
 """When, by which account, and which endpoint."""
@@ -143,6 +144,43 @@ class TestTiers:
                     await good.live.changed()
                 assert desk.clock() - begun < 3
                 assert not bad.live.is_current
+
+        on_a_desk(body)
+
+    def test_gap_after_gap_does_not_use_up_the_weight(self) -> None:
+        """The first two are read at once, and later ones after pauses that grow."""
+
+        async def body(desk: Desk) -> None:
+            account = desk.account(verify_every=1e6)
+            async with account.live as live:
+                begun, before = desk.clock(), len(desk.log)
+                account.stream.rotate()
+                await asyncio.sleep(0)
+                while not live.is_current:
+                    await live.changed()
+                assert desk.clock() - begun < 3
+                while desk.clock() - begun < 300:
+                    account.stream.rotate()
+                    await asyncio.sleep(0.05)
+                assert used(desk.log[before:]) < 0.2 * 6000 / 60 * 300
+                await asyncio.sleep(40)
+                assert live.is_current
+
+        on_a_desk(body)
+
+    def test_an_event_from_the_future_is_read_and_not_merged(self) -> None:
+        """Nothing that follows could replace it."""
+
+        async def body(desk: Desk) -> None:
+            account = desk.account(parts={"um.positions"})
+            async with account.live as live:
+                size = {key: one.position_amt for key, one in live.positions.items()}
+                message = account_update(253_402_300_000_000, positions={"BTCUSDT": "7"})
+                live._observe(decode_event(msgspec.json.encode(message)))
+                assert not live.is_current
+                while not live.is_current:
+                    await live.changed()
+                assert {key: one.position_amt for key, one in live.positions.items()} == size
 
         on_a_desk(body)
 

@@ -145,9 +145,10 @@ async def _on_asyncio(step: int, program: Callable[[], Coroutine[Any, Any, Any]]
 
 
 async def _on_trio(step: int, program: Callable[[], Awaitable[Any]]) -> float | None:
-    with trio.CancelScope() as scope:
-        steps = CountedSteps(step, scope.cancel)
-        instrument = _Instrument(steps)
+    scope = trio.CancelScope()
+    steps = CountedSteps(step, scope.cancel)
+    instrument = _Instrument(steps)
+    with scope:
         trio.lowlevel.add_instrument(instrument)
         try:
             await program()

@@ -162,6 +162,48 @@ def test_a_closed_client_or_session_ends_the_iteration_at_once(run: Run, pm: San
     run(test)
 
 
+def test_a_stream_is_entered_once(run: Run, pm: Sandbox) -> None:
+    """Neither while it is open, when its first connection would be left behind, nor afterwards."""
+
+    async def test() -> None:
+        async with pm.client(ACCOUNT) as client:
+            async with client.stream(FAST) as events:
+                with pytest.raises(SessionClosed, match="is open"):
+                    await events.__aenter__()
+                await client.um.set_leverage("BTCUSDT", 7)
+                assert isinstance(await anext(events), AccountConfigUpdate)
+            with pytest.raises(SessionClosed, match="was closed"):
+                await events.__aenter__()
+
+    run(test)
+
+
+def test_two_consumers_share_the_events_of_a_stream(run: Run, pm: Sandbox) -> None:
+    """Each event is yielded once, in order, also after a consumer has left its loop."""
+
+    async def test() -> None:
+        got: list[int] = []
+
+        async def consume(events: EventStream, most: int) -> None:
+            async for item in events:
+                assert isinstance(item, OrderTradeUpdate)
+                got.append(item.order.order_id)
+                if len(got) >= most:
+                    break
+
+        client = pm.client(ACCOUNT)
+        async with client, client.stream(FAST) as events:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(consume, events, 19)
+                tasks.start_soon(consume, events, 20)
+                for number in range(30):
+                    pm.exchange.streams.push(client.label, order_event(number))
+            await consume(events, 30)
+        assert got == list(range(30))
+
+    run(test)
+
+
 def test_a_stream_needs_an_open_client(run: Run, pm: Sandbox) -> None:
     """Neither a client nor a stream opens itself."""
 
