@@ -27,9 +27,10 @@ from websockets.exceptions import (
     InvalidStatus,
     ProxyError,
 )
+from websockets.frames import Opcode
 from websockets.protocol import State
 
-from binance_pm.stream.socket import HandshakeCutOff, Socket, SocketClosed
+from binance_pm.stream.socket import HandshakeCutOff, HandshakeRefused, Socket, SocketClosed
 from binance_pm.stream.tunnel import RawStream, open_tunnel
 from binance_pm.transport.connect import RESOLVER, Address, ServerAddress, check_server, connected_socket, reached
 from binance_pm.transport.http import TransportSettings
@@ -108,6 +109,11 @@ class WebSocket:
         self._abort: Final = abort
         self._ping: Final = ping
 
+    @property
+    def server_pings(self) -> int:
+        """See `Socket.server_pings`."""
+        return self._connection.server_pings
+
     async def receive(self) -> bytes:
         """See `Socket.receive`."""
         try:
@@ -141,8 +147,8 @@ async def open_socket(address: StreamAddress) -> AsyncGenerator[Socket, None]:
     """Connect to a stream; at the end, close the connection.
 
     Raises:
-        NotConnected, HandshakeCutOff: no connection could be made; the text gives the reason, and neither the listen
-            key nor a text of the server.
+        NotConnected, HandshakeRefused, HandshakeCutOff: no connection could be made; the text gives the reason, and
+            neither the listen key nor a text of the server.
     """
     progress = Progress(address.settings.timeouts.connect)
     failure, is_refused = "", False
@@ -162,7 +168,9 @@ async def open_socket(address: StreamAddress) -> AsyncGenerator[Socket, None]:
     if failure:
         # Not in the handler above: the error must not refer to one that contains the address.
         failed = not_connected(address.netloc, failure)
-        raise HandshakeCutOff(failed.reason) if progress.step == _UPGRADE and not is_refused else failed
+        if is_refused:
+            raise HandshakeRefused(failed.reason)
+        raise HandshakeCutOff(failed.reason) if progress.step == _UPGRADE else failed
 
 
 def _nursery() -> AbstractAsyncContextManager[Any]:
@@ -322,6 +330,13 @@ def _checked_classes(connect: type[Any], connection_class: type[Any], secured: C
             connection_class.__init__(self, *args, **options)
             self._settings = settings
             self._progress = progress
+            self.server_pings: int = 0
+
+        def process_event(self, event: Any) -> None:
+            # The library answers pings without telling its user.
+            if getattr(event, "opcode", None) is Opcode.PING:
+                self.server_pings += 1
+            connection_class.process_event(self, event)
 
         async def handshake(self, *args: Any, **options: Any) -> None:
             check_server(secured(self), self._settings)

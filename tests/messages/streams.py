@@ -16,6 +16,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from binance_pm import Budget, Client, Session
+from binance_pm.cli.demo import describe_item
 from binance_pm.errors import CallInfo, ConnectError
 from binance_pm.signing import Secret
 from binance_pm.stream.items import StreamDown, StreamGap
