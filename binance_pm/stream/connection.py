@@ -74,6 +74,8 @@ class StreamConnection:
         """What arrived before it may be passed on; None if everything is passed on at once."""
         self.why: str = ""
         """Why the connection ends or has ended."""
+        self.is_ending: bool = False
+        """Whether the exchange has announced that it will close the connection."""
         self.was_agreed: bool = False
         """Whether the exchange has confirmed the end, so that it serves the connection no longer."""
         self.ended: Final = anyio.Event()

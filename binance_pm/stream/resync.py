@@ -30,9 +30,10 @@ from binance_pm.errors import (
 )
 from binance_pm.limits import LIMITS, LimitType, Priority
 from binance_pm.stream.live_state import LiveState
-from binance_pm.stream.merge import LAG, ReadTimes
+from binance_pm.stream.merge import AHEAD_MS, LAG, ReadTimes
 from binance_pm.stream.part_reader import PartReader, ReadClient
 from binance_pm.stream.parts import PARTS, Part, weight_of
+from binance_pm.stream.policy import Backoff
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -50,6 +51,8 @@ _SHARE: Final = 0.1
 _EXPECTED: Final = 60.0
 """Seconds for which other accounts wait for the positions of an account whose stream is down."""
 _LONGEST_BACKOFF: Final = 30.0
+_RARE: Final = 60.0
+"""Seconds after which another gap is read at once: a stream with gap after gap must not use up the weight."""
 _RISK_EVERY: Final = 5.0
 """Seconds between two reads of the risk figures while the account is not in a normal state."""
 _LONGEST_WAIT: Final = 600.0
@@ -218,6 +221,12 @@ class Resync:
         self._up_since: int = 0
         """The same on the exchange's clock, in milliseconds, not earlier."""
         self._changed: anyio.Event = anyio.Event()
+        self._pass: Final = Backoff(1.0, _LONGEST_BACKOFF)
+        """Counts the times at which everything was read again shortly after the time before."""
+        self._pass_at: float = -math.inf
+        """Monotonic time at which everything began to be read again."""
+        self._pass_due: float = -math.inf
+        """The same of the earliest next time."""
         self._risk_is_urgent: bool = False
         self._risk_at: float = -math.inf
         self._tasks: TaskGroup | None = None
@@ -281,6 +290,16 @@ class Resync:
             part.previous_at = part.read_at = self._gap_at
         self._wake()
 
+    def check_time(self, event: object) -> None:
+        """Refuse an event from the future: nothing that follows could ever replace it.
+
+        Raises:
+            ValueError: the time of the event is far ahead of the exchange's clock.
+        """
+        times = [getattr(event, name, 0) for name in ("event_time", "transaction_time", "last_update_time")]
+        if max(times) > self._server_clock.bounds()[1] * 1000 + AHEAD_MS:
+            raise ValueError("the time of the event is ahead of the exchange's clock")
+
     def risk_changed(self) -> None:
         """Record that the exchange told of a change of the risk state."""
         if "risk" in self._parts:
@@ -306,6 +325,11 @@ class Resync:
                     self._order.lacks_nothing(self)
                 await self._changed.wait()
                 continue
+            if self._pass_at < self._gap_at and not self._begin_pass():
+                # An account that waits does not keep the others waiting.
+                self._order.lacks_nothing(self)
+                await self._pause(self._pass_due - self._clock())
+                continue
             tier = min(PARTS[part].tier for part in missing)
             if not failures:
                 self._order.lacks(self, tier)
@@ -319,6 +343,15 @@ class Resync:
             self._order.lacks_nothing(self)
             failures += 1
             await self._pause(min(_LONGEST_BACKOFF, 2.0 ** min(failures, 10)) * (0.5 + 0.5 * self._jitter()))
+
+    def _begin_pass(self) -> bool:
+        """Begin to read everything again, unless that was done too often lately; return whether it begins."""
+        now = self._clock()
+        if now < self._pass_due:
+            return False
+        self._pass.failures = self._pass.failures + 1 if now - self._pass_at < _RARE else 0
+        self._pass_at, self._pass_due = now, now + self._pass.pause(self._jitter())
+        return True
 
     async def _read_together(self, parts: Collection[Part]) -> bool:
         """Read parts of one tier; return whether all of them could be read."""

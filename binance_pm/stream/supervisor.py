@@ -189,15 +189,14 @@ class Supervisor:
         self._backoff.failures += 1
         await self._turn()
         error = await self._confirm()
-        key = self._keys.usable(error)
-        if key is None:
+        if (key := self._keys.usable(error)) is None:
             return error
         connection = self._new_connection(key)
         try:
             if failure := await self._open(connection):
                 return failure
-            # The pong proves that the exchange has set the stream up. If the connection breaks before the pong, what
-            # has arrived is dropped: it lies within the gap that is reported later.
+            # The pong proves that the exchange has set the stream up. What has arrived on a connection that breaks
+            # before is dropped: it lies within the gap that is reported later.
             if not await connection.ping() or connection.ended.is_set():
                 return connection.why or "the connection was closed at once"
             self._begin(connection)
@@ -221,7 +220,7 @@ class Supervisor:
         """Report that the stream is up, and pass on what has arrived."""
         self._current = connection
         self._lost = anyio.Event()
-        self._rotation_due = anyio.Event()
+        self._renew_rotation()
         self._update_at = self._clock()
         if self._down is not None:
             self.counts.reconnects += 1
@@ -230,8 +229,6 @@ class Supervisor:
         else:
             self._emit(StreamUp(at=self._source.bounds(self._clock())[0]))
         self._release(connection)
-
-    # The listen key.
 
     async def _confirm(self) -> PortfolioMarginError | None:
         """Ask for the active listen key; if it is not the key of the stream, end the connection. Return the failure."""
@@ -271,8 +268,6 @@ class Supervisor:
                 return
             await self._sleep(wait)
 
-    # What arrives.
-
     def _receive(self, connection: StreamConnection, message: bytes) -> None:
         """Handle one message; the reader of the connection calls this."""
         try:
@@ -295,7 +290,9 @@ class Supervisor:
         if isinstance(event, ListenKeyExpired):
             self._expire(connection, event.listen_key)
         elif isinstance(event, ServerShutdown):
-            self._rotation_due.set()
+            connection.is_ending = True
+            if connection is self._current:
+                self._rotation_due.set()
         elif event.event_type:
             connection.key.proof.event(connection.frame_proof)
             if isinstance(event, PmProAccountUpdate):
@@ -335,8 +332,6 @@ class Supervisor:
         held, connection.held = connection.held, None
         for item in held or ():
             self._pass_on(item)
-
-    # The end of a connection.
 
     def _lose(self, why: str) -> None:
         """End the connections; the stream is down as soon as everything that has arrived was received."""
@@ -401,22 +396,28 @@ class Supervisor:
         self.counts.gaps += 1
         self._emit(StreamGap(since=since, until=self._source.bounds(self._clock())[1], why=why))
 
-    # Rotation.
+    def _renew_rotation(self) -> None:
+        """Wait for the next reason to rotate; the connection may have arrived with one."""
+        self._rotation_due = anyio.Event()
+        if self._current and self._current.is_ending:
+            self._rotation_due.set()
 
     async def _rotate_regularly(self) -> None:
-        settings = self._settings
+        settings, again_at = self._settings, -math.inf
         backoff = Backoff(settings.first_backoff, settings.longest_backoff)
         while self._current is not None:
             age = settings.rotate_after - settings.rotate_jitter * self._jitter()
             pause = backoff.pause(self._jitter()) if backoff.failures else self._current.opened_at + age - self._clock()
             with anyio.move_on_after(max(0.0, pause)):
                 await self._rotation_due.wait()
-            if backoff.failures and self._rotation_due.is_set():
-                await self._sleep(pause)
+            if self._rotation_due.is_set():
+                # A server that announces its shutdown on each connection must not be asked again and again.
+                await self._sleep(max(pause if backoff.failures else 0.0, again_at - self._clock(), 0.0))
             is_done = await self._rotate()
             backoff.failures = 0 if is_done else backoff.failures + 1
             if is_done:
-                self._rotation_due = anyio.Event()
+                again_at = self._clock() + settings.longest_backoff
+                self._renew_rotation()
                 self.counts.rotations += 1
 
     async def _rotate(self) -> bool:

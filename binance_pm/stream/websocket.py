@@ -51,8 +51,10 @@ _LONGEST_MESSAGE: Final = 2**20
 _PIECE: Final = 4096
 _BROKE: Final = "the connection broke"
 _UPGRADE: Final = "websocket handshake not finished"
-_PROTOCOL_ERRORS: Final = {1002, 1003, 1007, 1009}
+_PROTOCOL_ERRORS: Final = {1002, 1003, 1007}
 """Close codes that this side sends if the other side violates the protocol."""
+_TOO_LONG: Final = 1009
+"""The close code that this side sends after a message that is too long."""
 
 # A logger of the library would write the address of the stream at level DEBUG.
 _SILENT: Final = logging.Logger("websockets of binance_pm")  # noqa: LOG001 - it must have no parent
@@ -292,12 +294,20 @@ def _on_asyncio() -> _ClientClasses:
 
 @cache
 def _on_trio() -> _ClientClasses:
+    import trio  # noqa: PLC0415 - loaded, as it runs this task
     from websockets.trio.client import ClientConnection, connect  # noqa: PLC0415 - not on asyncio
+
+    class LastingConnection(ClientConnection):
+        """A connection whose reader is not cancelled: without it, the closing handshake would time out."""
+
+        async def recv_events(self) -> None:
+            with trio.CancelScope(shield=True):
+                await super().recv_events()
 
     def secured(connection: Any) -> Secured | None:
         return connection.stream if hasattr(connection.stream, "selected_alpn_protocol") else None
 
-    return _checked_classes(connect, ClientConnection, secured)
+    return _checked_classes(connect, LastingConnection, secured)
 
 
 class _ClientClasses(NamedTuple):
@@ -353,6 +363,8 @@ def _proxy_url(proxy: Proxy | None) -> str:
 def _why_closed(error: ConnectionClosed) -> str:
     if error.rcvd is not None:
         return f"the exchange closed the connection (code {int(error.rcvd.code)})"
+    if error.sent is not None and error.sent.code == _TOO_LONG:
+        return f"the exchange sent a message of more than {_LONGEST_MESSAGE} bytes"
     if error.sent is not None and error.sent.code in _PROTOCOL_ERRORS:
         return "the exchange sent a frame that violates the websocket protocol"
     return _BROKE

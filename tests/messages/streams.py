@@ -55,6 +55,13 @@ async def before_entering() -> None:
     await anext(Client(KEY, SECRET, label="desk").stream())
 
 
+async def entered_twice() -> None:
+    """Enter a stream that is open."""
+    with running_sandbox(accounts=1) as pm:
+        async with pm.client(label="desk") as one, one.stream() as events:
+            await events.__aenter__()
+
+
 async def state_before_entering() -> None:
     """Ask a stream that was not entered for its age."""
     _ = Client(KEY, SECRET, label="desk").stream().age
