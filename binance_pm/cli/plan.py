@@ -25,7 +25,7 @@ from binance_pm.fleet.account_stream import stream_product, streams_are_installe
 from binance_pm.fleet.accounts import part_of, read_accounts, refusal
 from binance_pm.fleet.forecast import Forecast, forecast
 from binance_pm.fleet.products import PRODUCTS
-from binance_pm.stream.shared import Product
+from binance_pm.stream.shared import StreamProduct
 
 _MOST_ACCOUNTS: Final = 1_000_000
 _SHORTEST: Final = 0.001
@@ -80,7 +80,7 @@ def run(*endpoint: str, options: PlanOptions) -> int:
 
 def _reads(
     endpoints: tuple[str, ...], options: PlanOptions, shard: tuple[int, int] | None
-) -> tuple[list[tuple[str, ...]], list[Product | None]]:
+) -> tuple[list[tuple[str, ...]], list[StreamProduct | None]]:
     """Return the endpoints that are read of each account, and the product of its stream, or None without a stream."""
     accounts = options.accounts
     if not accounts.removeprefix("-").isdecimal():
@@ -103,7 +103,7 @@ def _reads(
 
 def _reads_of_file(
     path: Path, shard: tuple[int, int] | None, *, streams: bool
-) -> tuple[list[tuple[str, ...]], list[Product | None]]:
+) -> tuple[list[tuple[str, ...]], list[StreamProduct | None]]:
     file = read_accounts(path)
     if shard is not None:
         file = part_of(file, *shard)

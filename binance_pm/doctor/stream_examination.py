@@ -26,7 +26,7 @@ from binance_pm.doctor.targets import Target
 from binance_pm.errors import CallInfo, ConfigurationError, PortfolioMarginError
 from binance_pm.fleet.products import ProductName
 from binance_pm.stream.policy import StreamSettings
-from binance_pm.stream.shared import Product
+from binance_pm.stream.shared import StreamProduct
 
 _OF_HOST: Final[tuple[CheckName, ...]] = ("egress", "tls")
 _REQUESTS_SECONDS: Final = 30.0
@@ -58,7 +58,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
         waits = 300.0 * (attempts // StreamSettings().attempts_per_5_minutes)
         return self.seconds + 2 * step_seconds + waits + _REQUESTS_SECONDS
 
-    def product_of(self, target: Target) -> Product:
+    def product_of(self, target: Target) -> StreamProduct:
         """Return the product whose stream is checked for an account."""
         return "pro" if target.product in _PRO or (target.product is None and self.is_pro) else "pm"
 

@@ -9,7 +9,7 @@ import msgspec
 
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.signing import Secret
-from binance_pm.stream.shared import Product
+from binance_pm.stream.shared import StreamProduct
 
 
 class ReceivedMessage(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ class ConnectionFacts(msgspec.Struct, kw_only=True):
 class StreamFacts(msgspec.Struct, kw_only=True):
     """What was observed of the stream of one account."""
 
-    product: Product
+    product: StreamProduct
     seconds: float
     """How long the stream was watched, as wished."""
     pong_seconds: float

@@ -21,7 +21,7 @@ from binance_pm.errors import PortfolioMarginError
 from binance_pm.limits import Priority
 from binance_pm.signing import Secret
 from binance_pm.stream.policy import StreamSettings
-from binance_pm.stream.shared import Product, session_streams
+from binance_pm.stream.shared import StreamProduct, session_streams
 from binance_pm.stream.socket import HandshakeRefused, Socket, SocketClosed
 from binance_pm.stream.source import source_of
 from binance_pm.transport.http import NotConnected
@@ -55,7 +55,9 @@ class StreamWatch:
         ConfigurationError: the extra is missing, or the session cannot carry a stream.
     """
 
-    def __init__(self, client: Client, product: Product, *, seconds: float, pong_seconds: float, tally: Tally) -> None:
+    def __init__(
+        self, client: Client, product: StreamProduct, *, seconds: float, pong_seconds: float, tally: Tally
+    ) -> None:
         session = client.session
         self.facts: Final = StreamFacts(product=product, seconds=seconds, pong_seconds=pong_seconds)
         self._client: Final = client.options(priority=Priority.POLL)

@@ -24,7 +24,7 @@ from binance_pm.errors import PortfolioMarginError, SessionClosed
 from binance_pm.fleet.account_monitor import PRO_HEADLINE, AccountMonitor
 from binance_pm.fleet.events import AccountChange, BalanceChanged, PositionChanged
 from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
-from binance_pm.stream.shared import Product
+from binance_pm.stream.shared import StreamProduct
 from binance_pm.stream.stream import EventStream
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def streams_are_installed() -> bool:
     return find_spec("websockets") is not None
 
 
-def stream_product(product: str) -> Product:
+def stream_product(product: str) -> StreamProduct:
     """Return whose stream an account of a fleet's product has."""
     return "pm" if product == "pm" else "pro"
 

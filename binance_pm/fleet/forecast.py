@@ -16,7 +16,7 @@ from binance_pm.fleet.account_monitor import PRO_HEADLINE
 from binance_pm.fleet.thresholds import LIQUIDATION
 from binance_pm.limits import LIMITS
 from binance_pm.stream.policy import StreamSettings, confirm_interval
-from binance_pm.stream.shared import Product
+from binance_pm.stream.shared import StreamProduct
 from binance_pm.stream.source import listen_key_endpoint
 
 # Readings are planned as if at least this fraction of the limit were available, even if external usage leaves less.
@@ -117,7 +117,7 @@ def forecast(
     *,
     floor: float,
     ceiling: float,
-    streams: Sequence[Product | None] | None = None,
+    streams: Sequence[StreamProduct | None] | None = None,
 ) -> Forecast:
     """Return how often a `Fleet` would read accounts.
 
@@ -129,7 +129,7 @@ def forecast(
         streams: for each account the product of its user data stream, or None if no stream is opened; None if no
             account has a stream.
     """
-    followed: list[Product | None] = [None] * len(reads) if streams is None else list(streams)
+    followed: list[StreamProduct | None] = [None] * len(reads) if streams is None else list(streams)
     kinds = [_Kind.of(read, stream) for read, stream in zip(reads, followed, strict=True)]
     unstreamed = _pools(budget, Counter(reads), ceiling)
     costs = {kind: cost_of(price_of(budget, name) for name in kind.read) for kind in dict.fromkeys(kinds)}
@@ -168,10 +168,10 @@ class _Kind(NamedTuple):
 
     read: tuple[str, ...]
     """The endpoints that are read regularly."""
-    stream: Product | None
+    stream: StreamProduct | None
 
     @classmethod
-    def of(cls, read: tuple[str, ...], stream: Product | None) -> _Kind:
+    def of(cls, read: tuple[str, ...], stream: StreamProduct | None) -> _Kind:
         """Return the kind of an account."""
         return cls(tuple(name for name in read if not (stream and name == PRO_HEADLINE)), stream)
 
@@ -186,10 +186,10 @@ def _pools(budget: Budget, reads: Mapping[tuple[str, ...], int], every: float) -
     return budget.plan_groups(groups, every).pools if groups else ()
 
 
-def _confirmations(budget: Budget, streams: Iterable[Product | None]) -> Iterator[PoolPlan]:
+def _confirmations(budget: Budget, streams: Iterable[StreamProduct | None]) -> Iterator[PoolPlan]:
     """Yield what the confirmations of the listen keys need."""
     settings = StreamSettings()
-    followed: list[Product] = [one for one in streams if one is not None]
+    followed: list[StreamProduct] = [one for one in streams if one is not None]
     for product, number in Counter(followed).items():
         endpoint = ENDPOINTS[listen_key_endpoint(product)]
         limit = LIMITS[endpoint.family, LimitType.IP].limit

@@ -14,7 +14,7 @@ from starlette.routing import Host, Mount, Route
 from binance_pm.sandbox.faults import Fault
 from binance_pm.sandbox.file_server import LOCAL_HOST, FileArrival
 from binance_pm.sandbox.messages import Reply, Request
-from binance_pm.sandbox.stream_faults import StreamFault
+from binance_pm.sandbox.stream_faults import StreamFault, StreamProduct
 from binance_pm.sandbox.views import recorded_fields
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def create_app(exchange: Exchange) -> Starlette:
     state`` shows accounts with their API keys, counters and faults; ``POST faults`` adds a ``Fault`` given as JSON;
     ``DELETE faults`` removes all faults; ``GET orders?account=LABEL`` shows all orders that an account ever had; ``POST
     prices`` lets symbols trade at the prices given as a JSON object of text. ``POST streams/faults`` applies a
-    ``StreamFault`` given as JSON, and ``POST streams/events?account=LABEL`` pushes a JSON object to an account.
+    ``StreamFault`` given as JSON, and ``POST streams/events?account=LABEL`` pushes a JSON object to an account, with
+    ``product=pro`` on its stream of Portfolio Margin Pro.
 
     Without a server, there are no user data streams, and no connection to close: if a fault drops the connection or
     cuts the body, the application raises ConnectionResetError, and ``httpx.ASGITransport`` passes this exception on to
@@ -139,10 +140,11 @@ def _apply(exchange: Exchange) -> Handler:
 
 def _push(exchange: Exchange) -> Handler:
     async def push(http: HttpRequest) -> Response:
-        account, product = http.query_params.get("account", ""), http.query_params.get("product", "pm")
+        account = http.query_params.get("account", "")
         try:
+            product = msgspec.convert(http.query_params.get("product", "pm"), StreamProduct)
             event = msgspec.json.decode(await http.body(), type=dict[str, Any])
-            exchange.streams.push(account, event, product="pm" if product == "pm" else "pm-classic")
+            exchange.streams.push(account, event, product=product)
         except (msgspec.MsgspecError, ValueError) as wrong:
             return Response(str(wrong), status_code=422, media_type="text/plain")
         return Response(status_code=204)

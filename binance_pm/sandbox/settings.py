@@ -74,7 +74,7 @@ class Settings:
         self.downloads: dict[str, Download] = {}
         self.repayments: list[RepaymentRow] = []
         self._holder = holder
-        self.issued: dict[StreamProduct, set[str]] = {"pm": set(), "pm-classic": set()}
+        self.issued: dict[StreamProduct, set[str]] = {"pm": set(), "pro": set()}
         self.listen_key_seconds: float = 3600.0
         self._listening: dict[StreamProduct, ListenKeyRecord] = {}
         self._expired: dict[StreamProduct, list[str]] = {}

@@ -6,8 +6,8 @@ from typing import Literal, get_args
 
 import msgspec
 
-StreamProduct = Literal["pm", "pm-classic"]
-"""The stream of Portfolio Margin, or that of Portfolio Margin Pro; the first part of its path."""
+StreamProduct = Literal["pm", "pro"]
+"""The stream of Portfolio Margin, or that of Portfolio Margin Pro."""
 
 Delivery = Literal["all", "newest", "oldest"]
 """Which connections of a listen key receive its events."""

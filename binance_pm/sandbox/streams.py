@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PUSHED_LEVELS = frozenset({"MARGIN_CALL", "REDUCE_ONLY", "FORCE_LIQUIDATION"})
 # The name of the event of a changed risk level, on the stream of each product.
-_LEVEL_EVENT: Mapping[StreamProduct, str] = {"pm": "riskLevelChange", "pm-classic": "RISK_LEVEL_CHANGE"}
+_LEVEL_EVENT: Mapping[StreamProduct, str] = {"pm": "riskLevelChange", "pro": "RISK_LEVEL_CHANGE"}
 
 
 class StreamRules(NamedTuple):
@@ -317,7 +317,7 @@ class EventStreams:
         if is_update_due:
             free = amount(statement.free)
             rest = {"im": amount(statement.initial), "mm": margin, "avb": free, "vmw": free}
-            self._push(state, "pm-classic", {"e": "PM_PRO_ACCOUNT_UPDATE", **figures, **rest})
+            self._push(state, "pro", {"e": "PM_PRO_ACCOUNT_UPDATE", **figures, **rest})
 
 
 def _part(followers: list[Follower], which: Delivery) -> list[Follower]:

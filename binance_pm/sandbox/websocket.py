@@ -42,6 +42,7 @@ _SILENT = logging.getLogger("binance_pm.sandbox.websocket")
 _SILENT.setLevel(logging.CRITICAL + 1)
 _SILENT.disabled = True
 
+_PRODUCTS: dict[str, StreamProduct] = {"pm": "pm", "pm-classic": "pro"}
 _HOLD_SECONDS = 0.2
 _CLOSE_SECONDS = 1.0
 _LARGEST = 2**16
@@ -60,13 +61,14 @@ class Route(NamedTuple):
 def route_of(path: str) -> Route | None:
     """Return what a path says; None for a path that the exchange does not have."""
     parts = urlsplit(path)
-    product, _, rest = parts.path.lstrip("/").partition("/")
+    first, _, rest = parts.path.lstrip("/").partition("/")
     kind, _, key = rest.partition("/")
-    if product not in {"pm", "pm-classic"} or kind not in {"ws", "stream"} or "/" in key or (kind == "stream" and key):
+    product = _PRODUCTS.get(first)
+    if product is None or kind not in {"ws", "stream"} or "/" in key or (kind == "stream" and key):
         return None
     named = parse_qs(parts.query).get("streams", [""])[0] if kind == "stream" else key
     keys = tuple(one for one in named.split("/") if one)
-    return Route(cast("StreamProduct", product), keys, kind == "stream")
+    return Route(product, keys, kind == "stream")
 
 
 class _Wire(ServerProtocol):

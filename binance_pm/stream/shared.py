@@ -18,7 +18,7 @@ _TICK_SECONDS: Final = 0.1
 _SUCCESSION_SECONDS: Final = 5.0
 """How long it may take until another stream ticks, if the one that did is closed."""
 
-Product = Literal["pm", "pro"]
+StreamProduct = Literal["pm", "pro"]
 """Portfolio Margin or Portfolio Margin Pro: their streams have different addresses and listen keys."""
 
 
@@ -36,13 +36,13 @@ class SessionStreams:
             max(1, settings.attempts_per_second // processes), max(1, settings.attempts_per_5_minutes // processes)
         )
         self._tls: ssl.SSLContext | None = None
-        self.serves_both: Final[set[tuple[str, Product]]] = set()
+        self.serves_both: Final[set[tuple[str, StreamProduct]]] = set()
         """The servers that were seen to deliver one event on two connections of one listen key."""
         self.responsive_at: float = -math.inf
         """A time at which the event loop read everything that had arrived."""
         self._ticked_at: float = -math.inf
         self._is_ticking: bool = False
-        self.open_streams: Final[dict[Product, int]] = {"pm": 0, "pro": 0}
+        self.open_streams: Final[dict[StreamProduct, int]] = {"pm": 0, "pro": 0}
 
     async def tick(self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
         """Note regularly that the event loop is not busy; one stream of the session does so for all.
@@ -78,7 +78,7 @@ class SessionStreams:
                 raise ValueError(f"{source_of_settings(trust_env=settings.trust_env)} {cause}") from error
         return self._tls
 
-    def confirm_interval(self, product: Product, every: float, weight_per_minute: int) -> float:
+    def confirm_interval(self, product: StreamProduct, every: float, weight_per_minute: int) -> float:
         """Return the seconds between two confirmations of each listen key."""
         return confirm_interval(every, self.open_streams[product] * self._processes, weight_per_minute)
 

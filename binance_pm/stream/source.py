@@ -17,7 +17,7 @@ from binance_pm.hosts import is_loopback
 from binance_pm.limits import LIMITS, LimitType, Priority
 from binance_pm.session import Session
 from binance_pm.signing import Secret
-from binance_pm.stream.shared import Product, SessionStreams
+from binance_pm.stream.shared import SessionStreams, StreamProduct
 from binance_pm.stream.socket import Socket
 from binance_pm.stream.surroundings import StreamSource
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from binance_pm.stream.websocket import StreamAddress
     from binance_pm.transport.proxy import Proxy
 
-_PATHS: Final[dict[Product, str]] = {"pm": "/pm/ws/", "pro": "/pm-classic/ws/"}
+_PATHS: Final[dict[StreamProduct, str]] = {"pm": "/pm/ws/", "pro": "/pm-classic/ws/"}
 _PORTS: Final = {"ws": 80, "wss": 443}
 
 
@@ -70,7 +70,7 @@ class StreamClient(Protocol):
 
 
 def source_of(
-    client: StreamClient, product: Product, shared: SessionStreams, clock: Callable[[], float]
+    client: StreamClient, product: StreamProduct, shared: SessionStreams, clock: Callable[[], float]
 ) -> StreamSource:
     """Return what a stream of the client needs of the exchange.
 
@@ -110,7 +110,7 @@ def source_of(
     return StreamSource(product, address.netloc, limit, post_key, connect, bounds, until_closed)
 
 
-def listen_key_endpoint(product: Product) -> str:
+def listen_key_endpoint(product: StreamProduct) -> str:
     """Return the name of the endpoint that creates or confirms a listen key."""
     return "create_listen_key" if product == "pm" else "pro.create_listen_key"
 

@@ -14,7 +14,7 @@ from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamItem,
 from binance_pm.stream.order_watch import OrderWatch, order_watch
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.queue import StreamQueue
-from binance_pm.stream.shared import Product, SessionStreams, session_streams
+from binance_pm.stream.shared import SessionStreams, StreamProduct, session_streams
 from binance_pm.stream.source import StreamClient, source_of
 from binance_pm.stream.supervisor import Supervisor
 from binance_pm.stream.surroundings import StreamCounts, Surroundings
@@ -51,7 +51,7 @@ class EventStream:
     def __init__(
         self,
         client: StreamClient,
-        product: Product,
+        product: StreamProduct,
         settings: StreamSettings | None = None,
         *,
         observers: Iterable[Observer] = (),
@@ -59,7 +59,7 @@ class EventStream:
         surroundings: Surroundings | None = None,
     ) -> None:
         self.label: Final = client.label
-        self.product: Final[Product] = product
+        self.product: Final[StreamProduct] = product
         self.settings: Final = settings or StreamSettings()
         self._client: Final = client
         self._observers: Final = list(observers)

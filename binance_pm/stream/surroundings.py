@@ -11,7 +11,7 @@ from typing import NamedTuple
 import anyio
 
 from binance_pm.signing import Secret
-from binance_pm.stream.shared import Product
+from binance_pm.stream.shared import StreamProduct
 from binance_pm.stream.socket import Socket
 
 
@@ -28,7 +28,7 @@ class Surroundings(NamedTuple):
 class StreamSource(NamedTuple):
     """What a stream needs of the exchange."""
 
-    product: Product
+    product: StreamProduct
     place: str
     """Host and port of the stream."""
     weight_per_minute: int

@@ -85,7 +85,7 @@ async def test_the_official_sdk_receives_every_event(trading: Served) -> None:
 async def test_the_official_sdk_receives_a_pro_account(trading: Served) -> None:
     """It subscribes on `/pm-classic/stream`."""
     trading.client, seen = "official SDK, streams", []
-    key = listen_key(trading, "pm-classic")
+    key = listen_key(trading, "pro")
     sdk = DerivativesTradingPortfolioMarginPro(
         config_ws_streams=ConfigurationWebSocketStreams(stream_url=f"{address(trading)}/pm-classic")
     )
@@ -94,7 +94,7 @@ async def test_the_official_sdk_receives_a_pro_account(trading: Served) -> None:
         (await connection.user_data(key)).on("message", seen.append)
         await eventually(lambda: seen)
         level = {"e": "RISK_LEVEL_CHANGE", "u": "1.18", "s": "REDUCE_ONLY", "eq": "3", "ae": "4", "m": "2"}
-        trading.exchange.streams.push(trading.account.label, level, product="pm-classic")
+        trading.exchange.streams.push(trading.account.label, level, product="pro")
         await eventually(lambda: any(read_by_sdk(event).get("s") == "REDUCE_ONLY" for event in seen))
     finally:
         await connection.close_connection(close_session=True)

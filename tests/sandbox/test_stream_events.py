@@ -407,7 +407,7 @@ async def test_a_liquidation_is_told_as_such(poor: Desk) -> None:
 async def test_the_risk_level_is_pushed_when_it_gets_worse(poor: Desk) -> None:
     """Both streams push the level once, each by its own name, with the figures of the account."""
     follower = await following(poor)
-    pro = FakeFollower((await poor("POST", "/fapi/v1/listenKey"))["listenKey"], product="pm-classic")
+    pro = FakeFollower((await poor("POST", "/fapi/v1/listenKey"))["listenKey"], product="pro")
     streams = poor.exchange.streams
     streams.open(pro)
     streams.tick()
@@ -429,7 +429,7 @@ async def test_the_risk_level_is_pushed_when_it_gets_worse(poor: Desk) -> None:
 
 async def test_a_pro_account_is_pushed_every_five_seconds(desk: Desk) -> None:
     """The figures are those of the account."""
-    pro = FakeFollower((await desk("POST", "/fapi/v1/listenKey"))["listenKey"], product="pm-classic")
+    pro = FakeFollower((await desk("POST", "/fapi/v1/listenKey"))["listenKey"], product="pro")
     desk.exchange.streams.open(pro)
 
     for _ in range(12):

@@ -210,7 +210,7 @@ async def test_a_closed_connection_receives_nothing(desk: Desk) -> None:
 async def test_a_fault_selects_connections(desk: Desk, connections: Delivery, hit: list[int]) -> None:
     """By their age, and by product."""
     followers = [await following(desk) for _ in range(2)]
-    pro = await following(desk, product="pm-classic")
+    pro = await following(desk, product="pro")
 
     desk.exchange.streams.apply(StreamFault(kind="break", connections=connections))
 
@@ -341,9 +341,10 @@ async def test_control_from_outside(caller: Caller) -> None:
         await caller.send(events, "account=account-01", method="POST", content=msgspec.json.encode(EVENT).decode()),
         await caller.send(events, "account=account-09", method="POST", content="{}"),
         await caller.send(events, "account=account-01", method="POST", content="[]"),
+        await caller.send(events, "account=account-01&product=pm-classic", method="POST", content="{}"),
     ]
 
-    assert [answer.status_code for answer in answers] == [204, 422, 204, 422, 422]
+    assert [answer.status_code for answer in answers] == [204, 422, 204, 422, 422, 422]
     assert follower.faults == [fault]
     assert [event["e"] for event in follower.take()] == ["balanceUpdate"]
 
@@ -380,10 +381,10 @@ async def test_a_stale_query_sees_the_account_as_it_was(desk: Desk) -> None:
     ("path", "route"),
     [
         ("/pm/ws/abc", Route("pm", ("abc",), is_wrapped=False)),
-        ("/pm-classic/ws/abc", Route("pm-classic", ("abc",), is_wrapped=False)),
+        ("/pm-classic/ws/abc", Route("pro", ("abc",), is_wrapped=False)),
         ("/pm/ws", Route("pm", (), is_wrapped=False)),
         ("/pm/stream", Route("pm", (), is_wrapped=True)),
-        ("/pm-classic/stream", Route("pm-classic", (), is_wrapped=True)),
+        ("/pm-classic/stream", Route("pro", (), is_wrapped=True)),
         ("/pm/stream?streams=abc/def", Route("pm", ("abc", "def"), is_wrapped=True)),
         ("/pm/stream/abc", None),
         ("/pm/ws/pm/ws/abc", None),

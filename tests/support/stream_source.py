@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.signing import Secret
-from binance_pm.stream.shared import Product
+from binance_pm.stream.shared import StreamProduct
 from binance_pm.stream.socket import Socket
 from binance_pm.stream.surroundings import StreamSource
 from binance_pm.stream.websocket import StreamAddress, open_socket
@@ -19,7 +19,7 @@ from tests.support.stream_server import StreamServer
 def source_of(
     server: StreamServer,
     *,
-    product: Product = "pm",
+    product: StreamProduct = "pm",
     refuse: Callable[[], PortfolioMarginError | None] = lambda: None,
     connect_seconds: float = 5.0,
 ) -> StreamSource:

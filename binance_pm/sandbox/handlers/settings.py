@@ -53,7 +53,7 @@ def _register_listen_key(prefix: str, product: StreamProduct) -> None:
 
 
 _register_listen_key("", "pm")
-_register_listen_key("pro.", "pm-classic")
+_register_listen_key("pro.", "pro")
 
 
 @handles("pro.delta_mode")

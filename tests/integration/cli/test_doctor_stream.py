@@ -117,7 +117,7 @@ class TestCommand:
         """It may name another product than that of the stream, and then has no effect."""
         ended = run(
             "doctor", "--sandbox", "--stream", SECONDS, "--json",
-            "--fault", '{"kind": "break", "product": "pm-classic"}',
+            "--fault", '{"kind": "break", "product": "pro"}',
         )  # fmt: skip
 
         assert checks_of(ended)["connections"]["verdict"] == "ok"

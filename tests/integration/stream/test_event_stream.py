@@ -101,7 +101,7 @@ def test_the_pro_stream_has_its_own_key_and_address(run: Run, pm: Sandbox) -> No
     async def test() -> None:
         async with pm.client(ACCOUNT) as client, client.pro.stream(FAST) as events:
             assert (await next_of(events, PmProAccountUpdate)).account_equity > 0
-            silent = StreamFault(kind="silent", account=client.label, product="pm-classic")
+            silent = StreamFault(kind="silent", account=client.label, product="pro")
             pm.exchange.streams.apply(silent)
             assert "PmProAccountUpdate" in (await next_of(events, StreamDown)).why
             await next_of(events, StreamGap)

@@ -7,7 +7,7 @@ import pytest
 from binance_pm.budget import Budget
 from binance_pm.fleet import Fleet, Member
 from binance_pm.fleet.forecast import Forecast, forecast
-from binance_pm.stream.shared import Product
+from binance_pm.stream.shared import StreamProduct
 from binance_pm.testing import sandbox
 
 PM, SPAN = ("account", "um_account"), ("span_account",)
@@ -89,7 +89,7 @@ def test_a_stream_does_not_replace_the_polls_of_a_span_account() -> None:
 
 def test_the_confirmations_of_many_listen_keys_are_less_frequent() -> None:
     """Together they take at most 1 % of the limit."""
-    streams: list[Product | None] = ["pm"] * 200
+    streams: list[StreamProduct | None] = ["pm"] * 200
     whole = forecast(Budget(), [PM] * 200, floor=1.0, ceiling=100.0, streams=streams)
 
     assert whole.saved == pytest.approx(200 * 25 * 60 / 100 / 2 - 60)
