@@ -197,10 +197,10 @@ def decode_event(message: bytes) -> Event | UnknownEvent:
         return _decode_known(message)
     except ValueError:
         # Events of a known type and the usual form are by far the most frequent: only others are examined.
-        return _decode_unusual(_unwrapped(message))
+        return _decode_unusual(unwrapped(message))
 
 
-def _unwrapped(message: bytes) -> bytes:
+def unwrapped(message: bytes) -> bytes:
     """Return the event inside a wrapper, or the message itself if there is none."""
     envelope = _envelope(message)
     inner = b"" if envelope is None or envelope.e else bytes(envelope.data or envelope.event)

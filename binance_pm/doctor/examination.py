@@ -17,7 +17,7 @@ from binance_pm.doctor.check import Check, CheckName, ExpectedCheck, Report
 from binance_pm.doctor.clock import CALLS, check_clock
 from binance_pm.doctor.key import check_key
 from binance_pm.doctor.network import STEP_SECONDS, check_network, network_path
-from binance_pm.doctor.stream_checks import OF_STREAM
+from binance_pm.doctor.stream_checks import STREAM_CHECKS
 from binance_pm.doctor.stream_examination import StreamExamination, StreamOptions
 from binance_pm.doctor.targets import Target
 from binance_pm.endpoint import ENDPOINTS
@@ -141,7 +141,7 @@ class _Examination:
         with anyio.move_on_after(seconds):
             await self._ask(seconds)
         if not self._targets:
-            self._report.skip((*_OF_KEY, "account", *OF_STREAM), "", "there is no key")
+            self._report.skip((*_OF_KEY, "account", *STREAM_CHECKS), "", "there is no key")
         if self._streams is not None:
             self._streams.close()
         budget = self._session.budget
@@ -200,17 +200,17 @@ class _Examination:
             _log.exception("The examination of [%s] failed", target.label)
             what, advice = f"unexpected {type(error).__name__}", "Report the error together with the log."
             self._report.put(Check("permissions", target.label, "failed", what, advice))
-            self._report.skip((*_OF_KEY, "account", *OF_STREAM), target.label, "the examination failed")
+            self._report.skip((*_OF_KEY, "account", *STREAM_CHECKS), target.label, "the examination failed")
 
     async def _check_key_and_responses(self, target: Target, seconds: float) -> None:
         key, client = await anyio.to_thread.run_sync(self._open, target, seconds, abandon_on_cancel=True)
         self._report.put(key)
         names = [name for name in target.read if self._url_of(name) not in self._unreached]
         if client is None:
-            self._report.skip((*_OF_RESPONSES, *OF_STREAM), target.label, "the key cannot be used")
+            self._report.skip((*_OF_RESPONSES, *STREAM_CHECKS), target.label, "the key cannot be used")
         elif not names or (target.product and len(names) < len(target.read)):
             missing = next(self._url_of(name) for name in target.read if name not in names)
-            self._report.skip((*_OF_RESPONSES, *OF_STREAM), target.label, self._unreached[missing])
+            self._report.skip((*_OF_RESPONSES, *STREAM_CHECKS), target.label, self._unreached[missing])
         else:
             async with client:
                 await self._check_responses(target, client, names)

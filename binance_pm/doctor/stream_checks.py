@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from binance_pm.api.futures_events import StreamEvent
@@ -16,17 +16,10 @@ from binance_pm.doctor.stream_events import (
     check_events,
     check_update_time,
     has_changed_positions,
-    seen,
-    seen_on_both,
 )
 from binance_pm.doctor.stream_facts import ConnectionFacts, StreamFacts, UnknownKeyFacts
 from binance_pm.errors import ExchangeError, PortfolioMarginError
 from binance_pm.signing import Secret
-
-OF_STREAM: Final[tuple[StreamCheckName, ...]] = (
-    "listen_key", "keepalive", "connections", "pings", "server_pings", "events", "event_time", "update_time",
-)  # fmt: skip
-"""The checks of the stream of each account, in order."""
 
 SERVER_PING_SECONDS: Final = 180.0
 """How often the server pings, according to the futures pages for the same host."""
@@ -42,20 +35,6 @@ _DELETES: Final = (
 _OPEN_STREAM: Final = "Check egress and tls of the stream's host; a session with pins needs those of this host, too."
 
 
-def checks_of(label: str, facts: StreamFacts) -> list[Check]:
-    """Return the checks of the stream of one account."""
-    return [
-        check_listen_key(label, facts),
-        check_keepalive(label, facts),
-        check_connections(label, facts),
-        check_pings(label, facts),
-        check_server_pings(label, facts),
-        check_events(label, facts),
-        check_event_time(label, facts),
-        check_update_time(label, facts),
-    ]
-
-
 def check_listen_key(label: str, facts: StreamFacts) -> Check:
     """Check whether POST returns the same listen key each time."""
     answers = (facts.first, facts.second, facts.last)
@@ -67,7 +46,7 @@ def check_listen_key(label: str, facts: StreamFacts) -> Check:
         what = "two POSTs in a row returned different listen keys, although an active key is documented to be kept"
         advice = "Stop other programs of the account and try again. If this repeats, a stream of it reconnects often."
         return Check("listen_key", label, "warning", what, advice)
-    if any(isinstance(one.event, ListenKeyExpired) for one in seen_on_both(facts)):
+    if any(isinstance(one.event, ListenKeyExpired) for one in facts.arrivals):
         what = "the listen key has expired during the watch, although POST had extended it"
         return Check("listen_key", label, "warning", what, "Nothing to do: a stream reports a gap and reconnects.")
     if last != second:
@@ -143,6 +122,19 @@ def check_server_pings(label: str, facts: StreamFacts) -> Check:
     return Check("server_pings", label, "not checked", what, f"Use --seconds {1.2 * SERVER_PING_SECONDS:g}.")
 
 
+STREAM_CHECKS: Final[Mapping[StreamCheckName, Callable[[str, StreamFacts], Check]]] = {
+    "listen_key": check_listen_key,
+    "keepalive": check_keepalive,
+    "connections": check_connections,
+    "pings": check_pings,
+    "server_pings": check_server_pings,
+    "events": check_events,
+    "event_time": check_event_time,
+    "update_time": check_update_time,
+}
+"""The checks of the stream of each account, in order; each takes the label of the account and what was observed."""
+
+
 def check_unknown_key(host: str, facts: UnknownKeyFacts) -> Check:
     """Check what happens to a connection with a listen key that was made up."""
     match facts.outcome:
@@ -210,10 +202,11 @@ def _shared_events(facts: StreamFacts) -> tuple[int, int, int]:
     # What was pushed before the newer connection was open may arrive on the older one a little later.
     since = facts.newer.opened_at + max(facts.older.round_trips, default=0.0)
     older, newer = (
-        {one.identity for one in seen(connection) if one.arrival.at >= since} for connection in facts.connections
+        {one.identity for one in connection.arrivals if one.at >= since} for connection in facts.connections
     )
     # An event near the limit counts if the other connection has received it at all.
-    shared = (older | newer) & {one.identity for one in seen(facts.older)} & {one.identity for one in seen(facts.newer)}
+    on_older, on_newer = ({one.identity for one in connection.arrivals} for connection in facts.connections)
+    shared = (older | newer) & on_older & on_newer
     return len(older - shared), len(shared), len(newer - shared)
 
 
@@ -232,7 +225,7 @@ def _deliveries(facts: StreamFacts) -> tuple[Verdict, str, str]:
 def _times(facts: StreamFacts) -> str:
     """Return whether E is the same in both deliveries of an event."""
     older, newer = (
-        {one.identity: one.event.event_time for one in seen(connection) if isinstance(one.event, StreamEvent)}
+        {one.identity: one.event.event_time for one in connection.arrivals if isinstance(one.event, StreamEvent)}
         for connection in facts.connections
     )
     differing = sum(older[identity] != newer[identity] for identity in older.keys() & newer.keys())

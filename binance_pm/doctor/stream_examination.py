@@ -13,24 +13,17 @@ import msgspec
 from binance_pm.client import Client
 from binance_pm.doctor.check import Check, CheckName, ExpectedCheck, Report
 from binance_pm.doctor.network import NetworkPath, check_network, network_path
-from binance_pm.doctor.stream_checks import (
-    OF_STREAM,
-    check_key_sharing,
-    check_unanswered,
-    check_unknown_key,
-    checks_of,
-)
+from binance_pm.doctor.stream_checks import STREAM_CHECKS, check_key_sharing, check_unanswered, check_unknown_key
 from binance_pm.doctor.stream_facts import StreamFacts
 from binance_pm.doctor.stream_watch import CONNECTIONS, WATCH_SECONDS, StreamWatch, Tally
 from binance_pm.doctor.targets import Target
 from binance_pm.errors import CallInfo, ConfigurationError, PortfolioMarginError
-from binance_pm.fleet.products import ProductName
+from binance_pm.fleet.account_stream import stream_product
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.shared import StreamProduct
 
 _OF_HOST: Final[tuple[CheckName, ...]] = ("egress", "tls")
 _REQUESTS_SECONDS: Final = 30.0
-_PRO: Final[tuple[ProductName, ...]] = ("pm_pro", "span")
 
 
 class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +53,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def product_of(self, target: Target) -> StreamProduct:
         """Return the product whose stream is checked for an account."""
-        return "pro" if target.product in _PRO or (target.product is None and self.is_pro) else "pm"
+        return stream_product(target.product or ("pm_pro" if self.is_pro else "pm"))
 
 
 class StreamExamination:
@@ -103,7 +96,7 @@ class StreamExamination:
         return [
             *((name, self._route.name) for name in _OF_HOST if self._has_host_checks),
             ("unknown_key", self._route.name),
-            *((name, label) for label in labels for name in OF_STREAM),
+            *((name, label) for label in labels for name in STREAM_CHECKS),
             ("key_sharing", ""),
             ("unanswered", ""),
         ]
@@ -142,12 +135,12 @@ class StreamExamination:
                 tasks.start_soon(self._check_unknown_key, watch)
             await watch.run()
         self._facts[target.label] = watch.facts
-        for check in checks_of(target.label, watch.facts):
-            self._report.put(check)
+        for check in STREAM_CHECKS.values():
+            self._report.put(check(target.label, watch.facts))
 
     def skip(self, label: str, why: str) -> None:
         """Report that the stream of an account cannot be checked."""
-        self._report.skip(OF_STREAM, label, why)
+        self._report.skip(STREAM_CHECKS, label, why)
 
     def close(self) -> None:
         """Report what concerns all accounts."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import Any, Literal
 
 import msgspec
 
+from binance_pm.api.futures_events import StreamEvent
+from binance_pm.api.stream_events import UnknownEvent, decode_event
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.signing import Secret
 from binance_pm.stream.shared import StreamProduct
@@ -23,6 +26,29 @@ class ReceivedMessage(msgspec.Struct, frozen=True):
     """The latest such time."""
     message: Secret
     """The message, which may contain a listen key."""
+    event: StreamEvent | UnknownEvent | None
+    """None if the message is not a valid event."""
+    error: str = ""
+    """Why it is not."""
+
+    @property
+    def identity(self) -> Hashable:
+        """What two deliveries of the same event have in common."""
+        return self.message.reveal() if self.event is None else self.event.identity
+
+
+def received(at: float, bounds: tuple[float, float], message: bytes) -> ReceivedMessage:
+    """Return a message that has arrived, decoded.
+
+    Args:
+        at: seconds on the clock of the budget.
+        bounds: the earliest and the latest time that the exchange's clock may have shown then.
+        message: the message.
+    """
+    try:
+        return ReceivedMessage(at, *bounds, Secret(message), decode_event(message))
+    except ValueError as error:
+        return ReceivedMessage(at, *bounds, Secret(message), None, str(error))
 
 
 class ConnectionFacts(msgspec.Struct, kw_only=True):
@@ -58,7 +84,7 @@ class StreamFacts(msgspec.Struct, kw_only=True):
 
     product: StreamProduct
     seconds: float
-    """How long the stream was watched, as wished."""
+    """How long the stream was to be watched."""
     pong_seconds: float
     """How long a pong may take."""
     first: Secret | PortfolioMarginError | None = None
@@ -85,6 +111,13 @@ class StreamFacts(msgspec.Struct, kw_only=True):
     def connections(self) -> tuple[ConnectionFacts, ConnectionFacts]:
         """Both connections."""
         return self.older, self.newer
+
+    @property
+    def arrivals(self) -> list[ReceivedMessage]:
+        """The messages of both connections, oldest first; an event that has arrived on both is listed once."""
+        known = {one.identity for one in self.older.arrivals}
+        merged = [*self.older.arrivals, *(one for one in self.newer.arrivals if one.identity not in known)]
+        return sorted(merged, key=lambda one: one.at)
 
 
 class UnknownKeyFacts(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from binance_pm.client import Client
-from binance_pm.doctor.stream_facts import ConnectionFacts, ReceivedMessage, StreamFacts, UnknownKeyFacts
+from binance_pm.doctor.stream_facts import ConnectionFacts, StreamFacts, UnknownKeyFacts, received
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.limits import Priority
@@ -83,7 +83,7 @@ class StreamWatch:
 
     async def try_unknown_key(self) -> UnknownKeyFacts:
         """Connect with a listen key that was made up, and see what happens."""
-        await self._pass_turn()
+        await self._shared.turn(self._clock, anyio.sleep)
         try:
             async with self._source.connect(Secret(secrets.token_hex(32))) as socket:
                 with anyio.move_on_after(min(self.facts.seconds, _SILENT_SECONDS)):
@@ -101,18 +101,13 @@ class StreamWatch:
         pinged = [anyio.Event() for _ in range(CONNECTIONS)]
         async with anyio.create_task_group() as tasks:
             for facts, done in zip(self.facts.connections, pinged, strict=True):
-                await self._pass_turn()
+                await self._shared.turn(self._clock, anyio.sleep)
                 await tasks.start(partial(self._follow, self._source.connect(key), facts, done))
             if any(facts.is_opened for facts in self.facts.connections):
                 await anyio.sleep(self.facts.seconds)
             for done in pinged:
                 await done.wait()
             tasks.cancel_scope.cancel()
-
-    async def _pass_turn(self) -> None:
-        """Wait until another connection may be made: many accounts may be watched."""
-        now = self._clock()
-        await anyio.sleep(self._shared.pacer.reserve(now) - now)
 
     async def _follow(
         self,
@@ -146,7 +141,7 @@ class StreamWatch:
                     facts.dropped += 1
                     continue
                 at = self._clock()
-                facts.arrivals.append(ReceivedMessage(at, *self._source.bounds(at), Secret(message)))
+                facts.arrivals.append(received(at, self._source.bounds(at), message))
         except SocketClosed as error:
             facts.ended_at, facts.why_ended = self._clock(), error.why
 

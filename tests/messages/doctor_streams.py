@@ -11,6 +11,7 @@ from typing import Any
 from binance_pm.doctor import Check, StreamOptions
 from binance_pm.doctor.network import check_network, network_path
 from binance_pm.doctor.stream_checks import (
+    STREAM_CHECKS,
     check_connections,
     check_keepalive,
     check_key_sharing,
@@ -19,7 +20,6 @@ from binance_pm.doctor.stream_checks import (
     check_server_pings,
     check_unanswered,
     check_unknown_key,
-    checks_of,
 )
 from binance_pm.doctor.stream_events import check_event_time, check_events, check_update_time
 from binance_pm.doctor.stream_facts import StreamFacts, UnknownKeyFacts
@@ -48,6 +48,11 @@ NONE = {"older": never_open(), "newer": never_open()}
 def of_key(key: str, **changes: Any) -> StreamFacts:
     """Return what was observed of a stream with a listen key."""
     return facts(first=Secret(key), second=Secret(key), last=Secret(key), **changes)
+
+
+def checks_of(observed: StreamFacts) -> list[Check]:
+    """Return the checks of what was observed of a stream."""
+    return [check("desk", observed) for check in STREAM_CHECKS.values()]
 
 
 def unanswered(**watched: StreamFacts) -> Check:

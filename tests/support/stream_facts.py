@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from binance_pm.doctor.stream_facts import ConnectionFacts, ReceivedMessage, StreamFacts
+from binance_pm.doctor.stream_facts import ConnectionFacts, ReceivedMessage, StreamFacts, received
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.signing import Secret
 from tests.support.sample import sample_of
@@ -22,7 +22,7 @@ def arrival(message: dict[str, Any] | bytes, *, at: float = 5.0, late: float = 0
     """Return the arrival of a message that was pushed some seconds before, by a clock known to within 20 ms."""
     raw = message if isinstance(message, bytes) else json.dumps(message).encode()
     now = PUSHED / 1000 + late
-    return ReceivedMessage(at, now - 0.01, now + 0.01, Secret(raw))
+    return received(at, (now - 0.01, now + 0.01), raw)
 
 
 def order(number: int = 1, **changes: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from binance_pm.doctor.check import Check, Verdict
 from binance_pm.doctor.stream_checks import (
-    OF_STREAM,
+    STREAM_CHECKS,
     check_connections,
     check_keepalive,
     check_key_sharing,
@@ -18,7 +18,6 @@ from binance_pm.doctor.stream_checks import (
     check_server_pings,
     check_unanswered,
     check_unknown_key,
-    checks_of,
 )
 from binance_pm.doctor.stream_events import check_event_time, check_events, check_update_time
 from binance_pm.doctor.stream_facts import ConnectionFacts, StreamFacts, UnknownKeyFacts
@@ -60,9 +59,9 @@ OK, TOLD, BAD, OPEN = ("ok", False), ("warning", True), ("failed", True), ("not 
 
 def test_every_check_is_made_in_order() -> None:
     """Each has the label of the account."""
-    checks = checks_of("desk", facts(arrival(order())))
+    checks = [check("desk", facts(arrival(order()))) for check in STREAM_CHECKS.values()]
 
-    assert [check.name for check in checks] == list(OF_STREAM)
+    assert [check.name for check in checks] == list(STREAM_CHECKS)
     assert {check.target for check in checks} == {"desk"}
 
 
@@ -344,4 +343,5 @@ def test_no_finding_shows_a_listen_key() -> None:
     """Neither a check nor the printed form of what was observed does."""
     observed = facts(arrival(EXPIRED), arrival({"e": "NEW", "listenKey": "canary"}), arrival(b'["canary"]'))
 
-    assert "canary" not in f"{checks_of('desk', observed)!r}{observed!r}"
+    checks = [check("desk", observed) for check in STREAM_CHECKS.values()]
+    assert "canary" not in f"{checks!r}{observed!r}"
