@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from binance_pm.stream.live import LiveAccount
     from binance_pm.stream.live_state import AccountChanges
 
-_PARTS: Final = "Keep only these parts: um, cm, margin, risk, or single ones such as um.positions (default: all)."
+_PARTS: Final = "Keep only this part: um, cm, margin, risk, or a smaller one such as um.positions (default: all)."
 
 
 def run(
@@ -34,13 +34,13 @@ def run(
     accounts: Annotated[
         Path | None, Parameter(help="Accounts file; without it, keys come from the environment.")
     ] = None,
-    part: Annotated[tuple[str, ...], Parameter(help=_PARTS)] = (),
+    part: Annotated[tuple[str, ...], flag(_PARTS)] = (),
     plain: Annotated[bool, flag("Print one line per change (default without a terminal).")] = False,
     json: Annotated[bool, flag("Print one JSON object per change.")] = False,
 ) -> int:
     """Show positions, balances and open orders of an account as they change, until Ctrl-C.
 
-    Figures are struck out while the stream is down or the account was not read again yet.
+    Figures are struck out while the stream is down, and until the account has been read again.
     """
     return anyio.run(_run, label, accounts, part, plain, json)
 
