@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
-import traceback
 from collections.abc import Generator
 from typing import Any
 
@@ -356,8 +354,6 @@ def test_no_listen_key_is_shown(run: Run, pm: Sandbox, caplog: pytest.LogCapture
     assert len(shown) > 10
     assert len(keys) == 2
     assert not [text for text in shown for key in keys if key in text]
-    assert sys.exc_info() == (None, None, None)
-    assert not any(key in traceback.format_exc() for key in keys)
 
 
 async def test_metrics_show_a_stream_while_it_is_open(pm: Sandbox) -> None:

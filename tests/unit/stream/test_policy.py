@@ -98,8 +98,8 @@ def test_a_ping_without_a_pong_makes_frames_prove_less() -> None:
     assert proof.delay(24.0) == pytest.approx(4.0)
 
 
-def test_a_pong_does_not_prove_the_key() -> None:
-    """Only a POST that returned the key and the events of the account do."""
+def test_events_and_posts_prove_the_key() -> None:
+    """The later of the two counts; only a POST confirms the key."""
     key = KeyProof(5.0)
     key.event(7.0)
     key.confirm(6.0)

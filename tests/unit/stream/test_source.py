@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
 
 from binance_pm import Budget, Client, ConfigurationError, Session
+from binance_pm.errors import CallInfo
 from binance_pm.hosts import check_stream_url
 from binance_pm.limits import Priority
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.shared import session_streams
-from binance_pm.stream.source import source_of
+from binance_pm.stream.source import _address, source_of
 
 KEYS: dict[str, Any] = {"api_key": "k" * 64, "api_secret": "s" * 64}
 
@@ -111,15 +111,9 @@ class OpenClient:
 
 def connecting_proxy(session: Session, url: str = "wss://fstream.binance.com") -> str | None:
     """Return the proxy of the streams of a session."""
-    client = OpenClient(session, url)
-    source = source_of(client, "pm", session_streams(session, StreamSettings()), lambda: 0.0)
-    address: Any = _closure(source.connect)["address"]
+    shared = session_streams(session, StreamSettings())
+    address = _address(CallInfo("stream", "desk"), url, session, shared)
     return None if address.proxy is None else address.proxy.url
-
-
-def _closure(function: Callable[..., Any]) -> dict[str, Any]:
-    names = function.__code__.co_freevars
-    return dict(zip(names, (cell.cell_contents for cell in function.__closure__ or ()), strict=True))
 
 
 async def test_the_proxy_of_the_session_or_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
