@@ -146,7 +146,7 @@ async def test_a_tick_fills_what_the_market_crosses(desk: Desk) -> None:
     assert [event["e"] for event in follower.take()] == ["ACCOUNT_UPDATE", "ORDER_TRADE_UPDATE"]
 
 
-async def test_an_expired_key_is_told_twice(desk: Desk) -> None:
+async def test_an_expired_key_is_announced_twice(desk: Desk) -> None:
     """Afterwards, the connection stays open and silent."""
     follower = await following(desk)
     desk.clock.now += 60 * MINUTE
@@ -161,7 +161,7 @@ async def test_an_expired_key_is_told_twice(desk: Desk) -> None:
     assert follower.closed is None
 
 
-async def test_an_expired_key_is_told_after_it_was_replaced(desk: Desk) -> None:
+async def test_an_expired_key_is_announced_after_it_was_replaced(desk: Desk) -> None:
     """A new key does not hide that the old one has expired."""
     follower = await following(desk)
     desk.clock.now += 60 * MINUTE
@@ -172,15 +172,15 @@ async def test_an_expired_key_is_told_after_it_was_replaced(desk: Desk) -> None:
     assert [event["e"] for event in follower.take()] == ["listenKeyExpired"] * 2
 
 
-@pytest.mark.parametrize(("kind", "told"), [("expire_key", 2), ("delete_key", 0)])
-async def test_a_key_can_be_ended(desk: Desk, kind: AccountFault, told: int) -> None:
-    """A deleted key is told to nobody; a new key is another one."""
+@pytest.mark.parametrize(("kind", "announced"), [("expire_key", 2), ("delete_key", 0)])
+async def test_a_key_can_be_ended(desk: Desk, kind: AccountFault, announced: int) -> None:
+    """The deletion of a key is not announced, its expiry is; POST then creates another key."""
     follower = await following(desk)
 
     desk.exchange.streams.apply(StreamFault(kind=kind, account="desk"))
     await change(desk)
 
-    assert [event["e"] for event in follower.take()] == ["listenKeyExpired"] * told
+    assert [event["e"] for event in follower.take()] == ["listenKeyExpired"] * announced
     assert await key_of(desk) not in follower.keys
 
 

@@ -62,7 +62,7 @@ class Server(NamedTuple):
 
 @pytest.fixture
 def server() -> Generator[Server]:
-    """An exchange whose market nobody moves."""
+    """An exchange whose market does not move."""
     exchange = Exchange(accounts=1, streams=FAST, liquidation=False)
     with serve(exchange) as url:
         yield Server(exchange, url)
