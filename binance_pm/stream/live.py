@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 LOST: Final = "a response shows a change that no event told of"
-
-
 _MARKETS: Final[tuple[Market, ...]] = get_args(Market)
 
 
@@ -179,7 +177,7 @@ class LiveAccount:
             ConfigurationError: ``um.orders`` was not chosen.
         """
         self._needs("um", "um.orders")
-        return LiveUm(self._place_in("um"))
+        return LiveUm(self._placing["um"])
 
     @property
     def cm(self) -> LiveCm:
@@ -189,7 +187,7 @@ class LiveAccount:
             ConfigurationError: ``cm.orders`` was not chosen.
         """
         self._needs("cm", "cm.orders")
-        return LiveCm(self._place_in("cm"))
+        return LiveCm(self._placing["cm"])
 
     @property
     def margin(self) -> LiveMargin:
@@ -199,7 +197,7 @@ class LiveAccount:
             ConfigurationError: ``margin.orders`` was not chosen.
         """
         self._needs("margin", "margin.orders")
-        return LiveMargin(self._place_in("margin"))
+        return LiveMargin(self._placing["margin"])
 
     @property
     def positions(self) -> Mapping[str | tuple[str, str], LivePosition]:
@@ -365,9 +363,6 @@ class LiveAccount:
     def _show_order(self, order: LiveOrder) -> None:
         if (placing := self._placing.get(order.market)) is not None:
             placing.observe(order)
-
-    def _place_in(self, market: Market) -> Placing:
-        return self._placing[market]
 
     def _needs(self, what: str, *parts: Part) -> None:
         """Refuse the use of a part that was not chosen, and of an account that is not open."""

@@ -49,11 +49,6 @@ class StreamQueue:
         """Return the number of events that wait for the consumer."""
         return self._events
 
-    @property
-    def has_items(self) -> bool:
-        """Whether the next item can be taken without waiting."""
-        return bool(self._items)
-
     def put(self, event: AnyEvent) -> bool:
         """Add an event; return False if it does not fit."""
         overflow = self._overflow

@@ -33,7 +33,7 @@ from tests.simulation.live_account import ModelClock, ModelStream
 from tests.simulation.live_exchange import EPOCH
 from tests.simulation.virtual import run
 from tests.support.sample import sample_of
-from tests.unit.stream.messages import order_update
+from tests.support.stream_messages import order_update
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from binance_pm.stream.parts import PARTS, chosen_parts, weight_of
 from tests.simulation.live_account import ModelClient, ModelSession, ModelStream
 from tests.simulation.live_exchange import ModelExchange
 from tests.simulation.virtual import run
-from tests.unit.stream.messages import account_update
+from tests.support.stream_messages import account_update
 
 Request = tuple[float, str, str]
 """When, by which account, and which endpoint."""

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
-from tests.support.paths import ROOT
-
-
-@cache
-def _sample(name: str) -> dict[str, Any]:
-    return json.loads((ROOT / "tests" / "samples" / "streams" / f"{name}.json").read_text(encoding="utf-8"))["message"]
+from tests.support.streams import sample
 
 
 def account_update(
@@ -45,11 +38,11 @@ def order_update(
 ) -> dict[str, Any]:
     """Return an `ORDER_TRADE_UPDATE` of USD-M."""
     order = {"s": symbol, "c": client_order_id, "i": order_id, "X": status, "z": executed, "T": time}
-    message = _sample("ORDER_TRADE_UPDATE")
+    message = sample("ORDER_TRADE_UPDATE")
     return message | {"E": time + 1, "T": time, "o": message["o"] | order}
 
 
 def execution_report(time: int, order_id: int, status: str, *, client_order_id: str) -> dict[str, Any]:
     """Return an `executionReport`."""
     changes = {"E": time + 1, "T": time, "i": order_id, "X": status, "c": client_order_id}
-    return _sample("executionReport") | changes
+    return sample("executionReport") | changes

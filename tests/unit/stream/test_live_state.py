@@ -14,7 +14,7 @@ from binance_pm.api.stream_events import decode_event
 from binance_pm.stream.live_state import AccountChanges, LiveState
 from binance_pm.stream.merge import ReadTimes
 from tests.support.sample import sample_of
-from tests.unit.stream.messages import account_update, execution_report, order_update
+from tests.support.stream_messages import account_update, execution_report, order_update
 
 NOW = 1000.0
 T = 1_790_000_000_100
@@ -145,7 +145,7 @@ class TestOrders:
 
     @pytest.mark.parametrize("later", [0, 1])
     def test_an_order_that_was_filled_stays_filled(self, state: LiveState, later: int) -> None:
-        """NEW after FILLED crossed on the way."""
+        """A stale NEW may arrive after FILLED."""
         apply(state, order_update(T, 7, "FILLED", executed="1"), order_update(T + later, 7, "NEW"))
 
         assert state.open_orders == ()

@@ -122,7 +122,7 @@ class TestEnds:
         assert entities.merge_row("a", 1, at(1), sent(NOW + 2), NOW + 2)
 
     def test_an_order_that_has_ended_never_comes_back(self) -> None:
-        """NEW after FILLED crossed on the way."""
+        """A stale NEW may arrive after FILLED."""
         orders = Entities[str, str](ends_once=True)
         orders.merge_event("a", "FILLED", at(0), NOW, has_ended=True)
 

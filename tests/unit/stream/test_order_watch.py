@@ -13,7 +13,7 @@ from binance_pm.api.stream_events import decode_event
 from binance_pm.errors import CallInfo, SentWrite
 from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
 from binance_pm.stream.order_watch import ExpectedOrder, expect_order, expected_order, order_watch
-from tests.unit.stream.messages import execution_report, order_update
+from tests.support.stream_messages import execution_report, order_update
 
 T = 1_790_000_000_100
 
