@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator
 from typing import Any
 
@@ -322,38 +321,6 @@ def test_a_half_open_connection_does_not_delay_the_end(run: Run, pm: Sandbox) ->
                 assert anyio.current_time() - began < 2
 
     run(test)
-
-
-def test_no_listen_key_is_shown(run: Run, pm: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither in logs at level DEBUG, nor in exceptions, nor in printed forms."""
-    caplog.set_level(logging.DEBUG)
-    shown: list[str] = []
-
-    async def test() -> set[str]:
-        async with pm.client(ACCOUNT) as client:
-            keys = {(await client.create_listen_key()).listen_key}
-            async with client.stream(FAST) as events:
-                shown.append(repr(events) + repr(vars(events)) + repr(vars(events._supervisor)))
-                connection: object = events._opened()._current
-                shown.append(repr(vars(connection)))
-                shown.append(repr(getattr(connection, "_socket", None)))
-                for fault in ("garbage", "bad_frame", "close", "expire_key", "break"):
-                    pm.exchange.streams.apply(StreamFault(kind=fault, account=client.label))
-                    with anyio.move_on_after(0.4):
-                        async for item in events:
-                            shown.append(repr(item) + str(item))
-            # One of the faults has replaced the first key.
-            keys.add((await client.create_listen_key()).listen_key)
-            broken = pm.client(ACCOUNT, session=client.session, stream_url="ws://127.0.0.1:9")
-            async with broken, broken.stream(FAST) as events:
-                shown.append(repr(await anext(events)))
-            return keys
-
-    keys = run(test)
-    shown += [record.getMessage() + str(record.exc_info) for record in caplog.records]
-    assert len(shown) > 10
-    assert len(keys) == 2
-    assert not [text for text in shown for key in keys if key in text]
 
 
 async def test_metrics_show_a_stream_while_it_is_open(pm: Sandbox) -> None:

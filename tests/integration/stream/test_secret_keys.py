@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import traceback
 from collections.abc import AsyncIterator, Generator
 from typing import Final
 
+import anyio
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from binance_pm import Client
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.metrics import Metrics
-from binance_pm.sandbox.stream_faults import AccountFault, ConnectionFault, StreamProduct
+from binance_pm.sandbox.stream_faults import AccountFault, ConnectionFault
 from binance_pm.stream.socket import SocketClosed
 from binance_pm.stream.stream import EventStream
 from binance_pm.testing import Fault, Sandbox, StreamFault, running_sandbox
@@ -42,14 +42,12 @@ class Shown:
 
     async def read(self, items: AsyncIterator[object], seconds: float = 0.6) -> None:
         """Add what a stream yields for a while, and the error that ends it."""
-        try:
-            async with asyncio.timeout(seconds):
+        with anyio.move_on_after(seconds):
+            try:
                 async for item in items:
                     self.add(item)
-        except PortfolioMarginError as error:
-            self.add_error(error)
-        except TimeoutError:
-            pass
+            except PortfolioMarginError as error:
+                self.add_error(error)
 
 
 @pytest.fixture
@@ -61,12 +59,11 @@ def pm() -> Generator[Sandbox]:
 
 async def follow(pm: Sandbox, stream: EventStream, shown: Shown) -> None:
     """Let every fault happen to a stream."""
-    product: StreamProduct = "pm" if stream.product == "pm" else "pm-classic"
     metrics = Metrics(CollectorRegistry())
     metrics.watch_stream(stream)
     async with stream as events:
         for fault in FAULTS:
-            pm.exchange.streams.apply(StreamFault(kind=fault, account=stream.label, product=product))
+            pm.exchange.streams.apply(StreamFault(kind=fault, account=stream.label, product=stream.product))
             await shown.read(events)
             supervisor = events._opened()
             shown.add(events, vars(events), vars(supervisor), vars(supervisor._keys))
@@ -98,17 +95,23 @@ async def fail(pm: Sandbox, client: Client, shown: Shown) -> None:
         await shown.read(events)
 
 
-@pytest.mark.timeout(60)
-async def test_no_listen_key_is_shown(
-    pm: Sandbox, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Whatever happens to the streams of both products."""
-    shown = Shown()
-    caplog.set_level(logging.DEBUG)
+async def use(pm: Sandbox, shown: Shown) -> None:
+    """Let everything happen to the streams of both products."""
     async with pm.client() as client:
         for stream in (client.stream(FAST), client.pro.stream(FAST)):
             await follow(pm, stream, shown)
         await fail(pm, client, shown)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_no_listen_key_is_shown(
+    pm: Sandbox, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], backend: str
+) -> None:
+    """Whatever happens to the streams of both products."""
+    shown = Shown()
+    caplog.set_level(logging.DEBUG)
+    anyio.run(use, pm, shown, backend=backend)
     settings = pm.exchange.streams._states[pm.accounts[0].label].settings
     keys = {key for issued in settings.issued.values() for key in issued}
     shown.add(*pm.exchange.requests, pm.exchange.streams.state(), *capfd.readouterr())

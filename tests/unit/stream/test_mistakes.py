@@ -39,7 +39,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
         _EVENT_STREAM,
         "test_the_pro_stream_has_its_own_key_and_address",
     ),
-    "show a listen key": (_EVENT_STREAM, "test_no_listen_key_is_shown"),
+    "show a listen key": ("integration/stream/test_secret_keys.py", "test_no_listen_key_is_shown"),
     "add balanceUpdate to a balance": (_STATE, "test_a_difference_is_not_added"),
     "add the change of a wallet to its balance": (_STATE, "test_the_change_in_an_event_is_part_of_its_balance"),
     "read an empty list as no positions": (
