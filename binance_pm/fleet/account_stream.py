@@ -23,6 +23,7 @@ from binance_pm.enums import AccountStatus
 from binance_pm.errors import PortfolioMarginError, SessionClosed
 from binance_pm.fleet.account_monitor import PRO_HEADLINE, AccountMonitor
 from binance_pm.fleet.events import AccountChange, BalanceChanged, PositionChanged
+from binance_pm.stream.entities import market_of
 from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
 from binance_pm.stream.shared import StreamProduct
 from binance_pm.stream.stream import EventStream
@@ -63,7 +64,7 @@ async def follow(account: AccountMonitor, told: Told, sleep: Callable[[float], A
 
 def changes_of(label: str, event: AccountUpdate, at: float) -> Iterator[AccountChange]:
     """Return the positions and balances that an event names."""
-    market = "cm" if event.business_unit == "CM" else "um"
+    market = market_of(event.business_unit)
     for position in event.update.positions or ():
         yield PositionChanged(
             label=label,

@@ -54,11 +54,6 @@ class SessionStreams:
         now = clock()
         await sleep(self.pacer.reserve(now) - now)
 
-    async def turn(self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Wait until a stream may connect."""
-        now = clock()
-        await sleep(self.pacer.reserve(now) - now)
-
     async def tick(self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
         """Note regularly that the event loop is not busy; one stream of the session does so for all.
 

@@ -56,7 +56,7 @@ CASES: Final = (
     Case("key deleted by another program", {"kind": "delete_key"}, 2, down_within=StreamSettings().confirm_every + 5),
     Case("garbage JSON", {"kind": "garbage"}, 5, down_within=None),
 )
-PRO: Final = Case("updates of Pro stop", {"kind": "silent", "product": "pm-classic"}, 2, down_within=20.0)
+PRO: Final = Case("updates of Pro stop", {"kind": "silent", "product": "pro"}, 2, down_within=20.0)
 
 
 class Injected(NamedTuple):
