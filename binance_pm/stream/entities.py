@@ -186,7 +186,7 @@ class LiveConditionalOrder(_Entity, frozen=True, kw_only=True):
         return Version(self.update_time)
 
 
-def market_of(unit: BusinessUnit) -> Market:
+def market_of(unit: BusinessUnit) -> Literal["um", "cm"]:
     """Return the market of a futures event."""
     return "cm" if unit is BusinessUnit.CM else "um"
 
