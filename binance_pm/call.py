@@ -24,7 +24,7 @@ from binance_pm.errors import (
 )
 from binance_pm.session import CLOSED, Session
 from binance_pm.settings import Identity, check_recv_window
-from binance_pm.signing import Signer, clear_locals
+from binance_pm.signing import clear_locals
 from binance_pm.transport.http import Headers, HttpRequest, HttpResponse, NotConnected, SendFailed
 from binance_pm.version import VERSION
 from binance_pm.wire import Value, encode_query
@@ -239,17 +239,74 @@ def headers_of(bound: BoundEndpoint[Any], identity: Identity) -> Headers:
     return bound.headers
 
 
-async def request_of(call: PreparedCall[Any], identity: Identity, reservation: Reservation) -> HttpRequest:
-    """Return the request as it will be sent: the signed bytes are the bytes sent. The journal has it by then."""
-    endpoint, query = call.bound.endpoint, call.query
+def request_of(
+    call: PreparedCall[Any], identity: Identity, reservation: Reservation
+) -> HttpRequest | Awaitable[HttpRequest]:
+    """Return the request as it will be sent: the signed bytes are the bytes sent.
+
+    The request has to be awaited if its signature has to be, or if the journal notes the call before it is sent.
+
+    Raises:
+        ConfigurationError: the caller's signer failed.
+    """
+    query, signature = call.query, ""
     if identity.sign is not None and call.bound.is_signed:
         call.timestamp = reservation.clock.milliseconds()
         query += f"{'&' if query else ''}timestamp={call.timestamp}"
-        query += f"&signature={await signature_of(identity.sign, query, call.bound.info, call.session)}"
+        try:
+            signature = identity.sign(query.encode())
+            if isinstance(signature, str):
+                query += _signature_parameter(signature)
+        except PortfolioMarginError:
+            raise
+        except Exception as error:
+            # A caller's signer may raise or return anything, and local variables are secret, also in this frame.
+            signature = ""
+            raise _signer_failed(call.bound.info, error) from error
+    if isinstance(signature, str) and call.record is None:
+        return _request(call, identity, query)
+    return _request_later(call, identity, query, signature)
+
+
+async def _request_later(
+    call: PreparedCall[Any], identity: Identity, query: str, signature: str | Awaitable[str]
+) -> HttpRequest:
+    """Return the request after the wait for the signature and the journal.
+
+    Raises:
+        ConfigurationError: the caller's signer failed.
+        JournalError: the journal cannot be written.
+        ConnectError, SessionClosed: signing or writing took too long, or the session was closed.
+    """
+    session, info = call.session, call.bound.info
+    if not isinstance(signature, str):
+        try:
+            signature = await session.bounded(info, signature, seconds=session.timeouts.total)
+            query += _signature_parameter(signature)
+        except PortfolioMarginError:
+            raise
+        except Exception as error:
+            signature = ""
+            raise _signer_failed(info, error) from error
     if call.record is not None:
         await call.note_start(call.record)
+    return _request(call, identity, query)
+
+
+def _request(call: PreparedCall[Any], identity: Identity, query: str) -> HttpRequest:
+    endpoint = call.bound.endpoint
     target = f"{endpoint.path}?{query}" if query else endpoint.path
     return HttpRequest(endpoint.method, call.bound.url, target, call.headers, identity.connections)
+
+
+def _signature_parameter(signature: str) -> str:
+    # An HMAC signature is hexadecimal and needs no quoting.
+    return f"&signature={signature if signature.isascii() and signature.isalnum() else quote(signature, safe='')}"
+
+
+def _signer_failed(info: CallInfo, error: Exception) -> ConfigurationError:
+    clear_locals(error)
+    return ConfigurationError(info, f"the signer failed with {type(error).__name__}")
 
 
 async def synchronise(call: PreparedCall[Any], ask: Callable[[], Awaitable[object]]) -> None:
@@ -267,28 +324,6 @@ async def synchronise(call: PreparedCall[Any], ask: Callable[[], Awaitable[objec
         why = str(error)
     _log.warning("%s The clock is synchronised by the Date of the last response alone.", why)
     budget.clock(origin).trust_date()
-
-
-async def signature_of(sign: Signer, query: str, info: CallInfo, session: Session) -> str:
-    """Return the signature of a query, quoted for the query.
-
-    Raises:
-        ConfigurationError: the caller's signer failed.
-        ConnectError, SessionClosed: signing took too long, or the session was closed.
-    """
-    try:
-        signature = sign(query.encode())
-        if not isinstance(signature, str):
-            signature = await session.bounded(info, signature, seconds=session.timeouts.total)
-        # An HMAC signature is hexadecimal and needs no quoting.
-        return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
-    except PortfolioMarginError:
-        raise
-    except Exception as error:
-        # A caller's signer may raise or return anything, and local variables are secret, also in this frame.
-        signature = ""
-        clear_locals(error)
-        raise ConfigurationError(info, f"the signer failed with {type(error).__name__}") from error
 
 
 def outcome_of(

@@ -46,7 +46,7 @@ from binance_pm.retry import next_attempt
 from binance_pm.session import Session
 from binance_pm.settings import CallSettings, Identity, Urls
 from binance_pm.signing import Credential
-from binance_pm.transport.http import HttpResponse, Method, SendFailed
+from binance_pm.transport.http import HttpRequest, HttpResponse, Method, SendFailed
 from binance_pm.wire import Time, Value
 
 if TYPE_CHECKING:
@@ -440,11 +440,14 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         )
         call.reservation = reservation
         try:
-            async with session.slot(reservation):
-                request = await request_of(call, self._identity, reservation)
+            if not session.take_slot(reservation):
+                await session.wait_for_slot(reservation)
+            try:
+                made = request_of(call, self._identity, reservation)
+                request = made if isinstance(made, HttpRequest) else await made
                 try:
                     response = await transport.send(request, reservation.mark_sent)
-                    refusal, feedback = classify(info, response)
+                    refusal, feedback = classify(info, response, call.bound.endpoint.counts)
                     reservation.settle(feedback)
                 except SendFailed as failure:
                     response = failure
@@ -452,6 +455,8 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
                         reservation.mark_unsent()
                 except GateClosed as error:
                     return error
+            finally:
+                session.free_slot(reservation)
         except PortfolioMarginError as error:
             if session.listeners:
                 session.listeners.emit(attempt_event(reservation, response, error, session.budget.monotonic()))
