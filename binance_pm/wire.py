@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, TypeAlias, TypeVar
 from urllib.parse import quote
 
@@ -57,7 +57,7 @@ def encode_query(parameters: Mapping[str, Value | None]) -> str:
         ValueError: a value cannot be sent; the text names the parameter, never the value.
     """
     return "&".join(
-        [f"{_quote(name, name)}={_encode(name, value)}" for name, value in parameters.items() if value is not None]
+        [f"{_quoted_name(name)}={_encode(name, value)}" for name, value in parameters.items() if value is not None]
     )
 
 
@@ -106,6 +106,12 @@ def _encode(name: str, value: object) -> str:
             raise ValueError(f"{name} is a float, which cannot hold an amount exactly: give Decimal, str or int")
         case _:
             raise ValueError(f"{name} is {type(value).__name__}, which cannot be sent: give one of {_SENT}")
+
+
+# The same names are sent again and again.
+@lru_cache(maxsize=1024)
+def _quoted_name(name: str) -> str:
+    return _quote(name, name)
 
 
 def _plain(name: str, value: Decimal) -> str:
