@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from urllib.parse import quote
 
@@ -53,7 +54,7 @@ _PLAUSIBLE_TIMES: Final = range(1_577_836_800_000, 4_102_444_800_000)
 class BoundEndpoint(Generic[T]):
     """An endpoint bound to one account: what all of its calls have in common."""
 
-    __slots__ = ("charges", "endpoint", "headers", "hint", "info", "is_signed", "origin", "pools", "url")
+    __slots__ = ("_charges", "_weights", "endpoint", "headers", "hint", "info", "is_signed", "origin", "pools", "url")
 
     def __init__(self, endpoint: Endpoint[T], info: CallInfo, url: str, origin: str, pools: tuple[Pool, ...]) -> None:
         self.endpoint: Final = endpoint
@@ -64,17 +65,25 @@ class BoundEndpoint(Generic[T]):
         self.origin: Final = origin
         """The origin that identifies the pools: the exchange's numbered hosts share one."""
         self.pools: Final = pools
-        self.charges: Final[dict[tuple[int, ...], tuple[Charge, ...]]] = {}
-        """The charges of a call, by its weights, which are always the same for most endpoints."""
+        self._weights: tuple[int, ...] = ()
+        self._charges: tuple[Charge, ...] = ()
+        """The charges of the last call, whose weights are those of every call of most endpoints."""
         self.headers: Headers | None = None
         """None until the first call has found the keys that the endpoint needs."""
         self.hint: str = ""
         """What an error adds about how the URL was chosen."""
 
-    def charge(self, weights: tuple[int, ...]) -> tuple[Charge, ...]:
+    def charges(self, weights: tuple[int, ...]) -> tuple[Charge, ...]:
         """Return what a call costs in each of the pools."""
-        self.charges[weights] = charges = tuple(map(Charge, self.pools, weights))
-        return charges
+        if weights != self._weights:
+            self._weights, self._charges = weights, _charges(self.pools, weights)
+        return self._charges
+
+
+# One object for all accounts whose calls the exchange counts together.
+@lru_cache(maxsize=256)
+def _charges(pools: tuple[Pool, ...], weights: tuple[int, ...]) -> tuple[Charge, ...]:
+    return tuple(map(Charge, pools, weights))
 
 
 class PreparedCall(Generic[T]):
@@ -179,12 +188,16 @@ def with_client_id(
     endpoint: Endpoint[Any], parameters: Mapping[str, Value | None], client_ids: ClientIds
 ) -> Mapping[str, Value | None]:
     """Return the parameters with a client id: a placement without one could not be found after a lost response."""
-    declared = endpoint.client_id or ""
-    name = endpoint.wire_names[declared]
+    name = endpoint.wire_names[endpoint.client_id or ""]
     if parameters.get(name) is not None:
         return parameters
-    is_number = endpoint.parameters[declared].annotation == (int | None)
-    return {**parameters, name: client_ids.number() if is_number else client_ids.new()}
+    return {**parameters, name: client_ids.number() if _takes_number(endpoint) else client_ids.new()}
+
+
+# Comparing the types takes longer than everything else that creates an id. There are few such endpoints.
+@lru_cache(maxsize=256)
+def _takes_number(endpoint: Endpoint[Any]) -> bool:
+    return endpoint.parameters[endpoint.client_id or ""].annotation == (int | None)
 
 
 def check_names(parameters: object) -> None:

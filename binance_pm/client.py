@@ -418,7 +418,7 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         is_plain = not parameters and recv_window is None and endpoint.check is None
         query = "" if is_plain else query_of(bound, parameters, recv_window=recv_window, check=check)
         weights = endpoint.weights_of(parameters)
-        charges = bound.charges.get(weights) or bound.charge(weights)
+        charges = bound.charges(weights)
         priority = endpoint.priority if self._settings.priority is None else self._settings.priority
         return PreparedCall(bound, session, headers, query, charges, priority, parameters, recv_window)
 

@@ -38,6 +38,8 @@ class ClientIds:
         ValueError: the prefix cannot be used.
     """
 
+    __slots__ = ("_clock", "_last", "_prefix")
+
     def __init__(self, prefix: str = "", *, clock: Callable[[], float] = time.time) -> None:
         self._prefix: Final = _checked(prefix)
         self._clock = clock
