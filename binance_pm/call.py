@@ -17,6 +17,7 @@ from binance_pm.errors import (
     CallInfo,
     ConfigurationError,
     ConnectError,
+    InvalidResponse,
     NoResponse,
     NotSent,
     PortfolioMarginError,
@@ -28,7 +29,7 @@ from binance_pm.settings import Identity, check_recv_window
 from binance_pm.signing import clear_locals
 from binance_pm.transport.http import Headers, HttpRequest, HttpResponse, NotConnected, SendFailed
 from binance_pm.version import VERSION
-from binance_pm.wire import Value, encode_query
+from binance_pm.wire import LazyDecoder, Value, encode_query
 
 if TYPE_CHECKING:
     from binance_pm.journal import WriteRecord
@@ -40,6 +41,8 @@ _WINDOW: Final = 5_000
 """Milliseconds for which the exchange accepts a request that has no ``recvWindow``."""
 # What the transports accept, minus path, timestamp, signature and headers.
 _LONGEST_QUERY: Final = 60_000
+# In bytes; the smallest body that takes a fraction of a millisecond to decode.
+_LARGE_BODY: Final = 2**15
 _ADDED: Final = {"timestamp", "signature"}
 _NO_KEY: Final = (
     "Give key and secret to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
@@ -144,6 +147,17 @@ class PreparedCall(Generic[T]):
         """The weight of the latest attempt."""
         self.record: WriteRecord | None = None
         """The call in the journal; None for a read, and without a journal."""
+
+    def reserve(self, max_wait: float) -> Reservation:
+        """Return a reservation of the weight of an attempt, which waits for so many seconds at most."""
+        self.reservation = self.session.budget.reserve(
+            self.charges,
+            call=self.bound.info,
+            priority=self.priority,
+            max_wait=max_wait,
+            requeued=self.is_requeued,
+        )
+        return self.reservation
 
     def sent_write(self) -> SentWrite:
         """Return what is needed to find out whether the call was executed."""
@@ -355,13 +369,47 @@ def outcome_of(
     _log.debug("%s [%s]: HTTP %d, %d bytes", info.endpoint, info.label, response.status, len(response.body or b""))
     if refusal is not None:
         return refusal
-    assert response.body is not None, "a response that is too long is no success"  # noqa: S101
     try:
-        return call.bound.endpoint.decode(response.body)
+        return call.bound.endpoint.decode(_body(response))
     except ValueError as error:
-        invalid = unreadable(info, response, str(error))
-        invalid.__cause__ = error
-        return invalid
+        return _invalid(info, response, error)
+
+
+def is_large(response: HttpResponse | SendFailed) -> bool:
+    """Return whether it takes so long to decode the response that other tasks should run in the meantime."""
+    return isinstance(response, HttpResponse) and response.body is not None and len(response.body) >= _LARGE_BODY
+
+
+async def outcome_in_steps(
+    call: PreparedCall[T], response: HttpResponse | SendFailed, refusal: PortfolioMarginError | None
+) -> T | PortfolioMarginError:
+    """Return the same as `outcome_of`, and let other tasks run between the steps of decoding."""
+    decode = call.bound.endpoint.decode
+    if isinstance(response, SendFailed) or refusal is not None or not isinstance(decode, LazyDecoder):
+        return outcome_of(call, response, refusal)
+    # anyio has loaded this module for the event loop; importing this package must not load it.
+    from anyio.lowlevel import checkpoint  # noqa: PLC0415
+
+    steps = cast("LazyDecoder[T]", decode).steps(_body(response))
+    try:
+        while True:
+            next(steps)
+            await checkpoint()
+    except StopIteration as end:
+        return cast("T", end.value)
+    except ValueError as error:
+        return _invalid(call.bound.info, response, error)
+
+
+def _body(response: HttpResponse) -> bytes:
+    assert response.body is not None, "a response that is too long is no success"  # noqa: S101
+    return response.body
+
+
+def _invalid(info: CallInfo, response: HttpResponse, error: ValueError) -> InvalidResponse:
+    invalid = unreadable(info, response, str(error))
+    invalid.__cause__ = error
+    return invalid
 
 
 def _failed(call: PreparedCall[Any], failure: SendFailed) -> PortfolioMarginError:
@@ -377,11 +425,11 @@ def _failed(call: PreparedCall[Any], failure: SendFailed) -> PortfolioMarginErro
     return error
 
 
-def observe_time(told: ServerTime, reservation: Reservation, session: Session) -> None:
-    """Narrow the clock of the origin whose time endpoint has responded."""
+def observe_time(outcome: object, reservation: Reservation, session: Session) -> None:
+    """Narrow the clock of the origin if its time endpoint has responded."""
     asked = reservation.sent_at
-    if asked is not None and told.server_time in _PLAUSIBLE_TIMES:
-        seconds = told.server_time / 1000
+    if type(outcome) is ServerTime and asked is not None and outcome.server_time in _PLAUSIBLE_TIMES:
+        seconds = outcome.server_time / 1000
         session.budget.observe_time(reservation.origin, seconds, seconds + 0.001, asked=asked)
 
 
