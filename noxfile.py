@@ -81,6 +81,15 @@ def index() -> dict[str, str]:
     return {"UV_DEFAULT_INDEX": found[-1]} if found else {}
 
 
+def compiled(session: nox.Session) -> dict[str, str]:
+    """Variables that keep compiled modules, also if the user's environment says not to.
+
+    Tests start hundreds of interpreters. Each of them would compile the package and its libraries again, which takes
+    longer than most commands do.
+    """
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(session.cache_dir.resolve() / "compiled")}
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Format and rules."""
@@ -103,7 +112,7 @@ def tests(session: nox.Session) -> None:
     install(session, "-e", ".[all]", *group("tests"))
     # Started before pytest: the package is a pytest plugin, so pytest itself imports it.
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *(session.posargs or EVERY_CORE))
+    session.run("coverage", "run", "-m", "pytest", *(session.posargs or EVERY_CORE), env=compiled(session))
     session.run("coverage", "combine", "--quiet")
     if not session.posargs:
         session.run("coverage", "report")
@@ -113,14 +122,14 @@ def tests(session: nox.Session) -> None:
 def newest(session: nox.Session) -> None:
     """Every test with the newest release of everything; arguments go to pytest."""
     session.install("--upgrade", "-e", ".[all]", *group("tests"), env=index())
-    session.run("pytest", *(session.posargs or EVERY_CORE))
+    session.run("pytest", *(session.posargs or EVERY_CORE), env=compiled(session))
 
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """Every test with the lowest releases that pyproject.toml allows; arguments go to pytest."""
     session.install("--resolution=lowest-direct", "-e", ".[all]", *group("tests"), env=index())
-    session.run("pytest", *(session.posargs or EVERY_CORE))
+    session.run("pytest", *(session.posargs or EVERY_CORE), env=compiled(session))
 
 
 @nox.session
@@ -151,17 +160,26 @@ def interop_node(session: nox.Session) -> None:
 
     They come from the registry in npm's configuration, in the versions and with the hashes of their lock file.
     """
-    if not (shutil.which("node") and shutil.which("npm")):
+    if not has_node():
         session.skip("node and npm are not installed")
     install(session, "-e", ".[sandbox]", *group("tests"))
+    files = ("tests/interop/test_node.py", "tests/interop/test_node_streams.py")
+    session.run("pytest", *files, *session.posargs, env=node_packages(session))
+
+
+def has_node() -> bool:
+    """Whether Node.js and npm are installed."""
+    return bool(shutil.which("node") and shutil.which("npm"))
+
+
+def node_packages(session: nox.Session) -> dict[str, str]:
+    """Install the packages of npm; return the variable that names their directory."""
     folder = session.create_tmp()
     for file in ("package.json", "package-lock.json"):
         shutil.copy(Path("tests/interop/node", file), folder)
     options = ("--ignore-scripts", "--no-audit", "--no-fund")
     session.run("npm", "ci", f"--prefix={folder}", *options, external=True)
-    environment = {"NODE_PATH": str(Path(folder, "node_modules"))}
-    files = ("tests/interop/test_node.py", "tests/interop/test_node_streams.py")
-    session.run("pytest", *files, *session.posargs, env=environment)
+    return {"NODE_PATH": str(Path(folder, "node_modules"))}
 
 
 @nox.session
@@ -224,9 +242,13 @@ def screenshot(session: nox.Session) -> None:
 
 @nox.session
 def bench_streams(session: nox.Session) -> None:
-    """User data streams under 10,000 random faults on real sockets; arguments go to it, such as --faults 600."""
-    install(session, "-e", ".[stream]", *group("tests"))
-    session.run("python", "-m", "tests.simulation.stream_faults", *(session.posargs or ["--faults", "10000"]))
+    """User data streams and live accounts beside other clients: each target as met or missed, in about an hour.
+
+    Arguments go to the benchmark, such as --quick or --only 1 7. Packages of npm take part if npm is installed.
+    """
+    install(session, "-e", ".[all]", *group("tests"), *group("interop"))
+    environment = node_packages(session) if has_node() else {}
+    session.run("python", "-m", "tests.benchmarks.streams", *session.posargs, env=environment)
 
 
 @nox.session

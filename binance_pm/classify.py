@@ -123,7 +123,7 @@ class Verdict(NamedTuple):
     """What the budget learns from the response."""
 
 
-class _Said(NamedTuple):
+class _Said(msgspec.Struct, frozen=True):
     """The content of an error's body."""
 
     code: int | None

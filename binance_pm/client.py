@@ -353,7 +353,7 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
 
         return LiveAccount(
             self,
-            lambda observe: EventStream(self, "pm", settings, observers=[observe]),
+            lambda observe: EventStream(self, "pm", settings, observers=[observe], queued=False),
             parts=parts,
             symbols=symbols,
             verify_every=verify_every,

@@ -27,7 +27,9 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +60,7 @@ _FRESH_SECONDS = 60.0
 _END_OF_TIME = 253_402_300_800.0
 
 
-class _Interval(NamedTuple):
+class _Interval(msgspec.Struct, frozen=True):
     """The exchange's clock minus the monotonic clock, and the monotonic time of this observation."""
 
     low: float
@@ -66,7 +68,7 @@ class _Interval(NamedTuple):
     at: float
 
 
-class _UnconfirmedTime(NamedTuple):
+class _UnconfirmedTime(msgspec.Struct, frozen=True):
     """Responses that contradict the known time."""
 
     told: _Interval

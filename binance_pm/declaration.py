@@ -23,7 +23,6 @@ from typing import (
     Any,
     Final,
     Generic,
-    NamedTuple,
     NotRequired,
     Required,
     TypeVar,
@@ -183,7 +182,7 @@ class _Declaration:
         return {wire: kwargs[name] for name, wire in endpoint.wire_names.items() if name in kwargs}, given
 
 
-class MethodCall(NamedTuple):
+class MethodCall(msgspec.Struct, frozen=True):
     """A call of a client's method that has not been made."""
 
     client: Caller

@@ -36,6 +36,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple
 
+import msgspec
+
 from binance_pm.limits import LimitHit
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ Repeat = Literal["same_effect", "never"]
 or never."""
 
 
-class SentWrite(NamedTuple):
+class SentWrite(msgspec.Struct, frozen=True):
     """A write as the client prepared it: what is needed to find out whether it was executed."""
 
     parameters: Mapping[str, Any]

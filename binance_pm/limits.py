@@ -71,7 +71,7 @@ class Charge(NamedTuple):
     weight: int
 
 
-class Limit(NamedTuple):
+class Limit(msgspec.Struct, frozen=True):
     """How the exchange counts by one limit type in one family."""
 
     limit: int

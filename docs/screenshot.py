@@ -6,6 +6,7 @@ It is the demo, a quarter of a minute after its start, on a screen of 80 columns
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +37,8 @@ async def main() -> None:
             tasks.start_soon(dispatch, fleet.watch(warn=demo.WARN, alarm=demo.ALARM), [history.receive])
 
             async def play() -> None:
-                await demo.play(demo.STORY, exchange, lambda _: None, sleep=anyio.sleep)
+                buy = partial(demo.buy, fleet)
+                await demo.play(demo.STORY, exchange, lambda _: None, buy=buy, sleep=anyio.sleep)
 
             tasks.start_soon(play)
             dashboard = Dashboard(fleet.state, history)

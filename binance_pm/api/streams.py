@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from binance_pm.api.connectivity import Empty
 from binance_pm.declaration import EndpointGroup, Namespace, delete, post, put
@@ -12,8 +14,8 @@ from binance_pm.wire import Model
 class ListenKey(Model, frozen=True):
     """The key of a user data stream. It gives access to the stream, so its printed form does not show it."""
 
-    listen_key: str
-    """The last part of the stream's URL."""
+    listen_key: Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
+    """The last part of the stream's URL. The exchange's keys have 64 characters."""
 
     def __repr__(self) -> str:
         return "ListenKey(...)"

@@ -18,13 +18,14 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from binance_pm.cli import export, live, orders, plan, request, stream, tail, watch
-from binance_pm.cli.options import flag
+from binance_pm.cli.options import default, flag
 from binance_pm.cli.output import Output
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.version import VERSION
 
 _PORT: Final = Number(gte=0, lte=65_535)
 _ACCOUNTS: Final = Number(gte=1, lte=1_000)
+_SECONDS: Final = Parameter(validator=Number(gte=0.1, lte=86_400))
 _SEED: Final = Parameter(help="Seed for the generated accounts and prices.")
 
 app: App = App(
@@ -76,16 +77,34 @@ def _doctor(
     fault: Annotated[tuple[str, ...], flag("Inject this fault into the local exchange, such as clock.")] = (),
     base_url: Annotated[str | None, Parameter(help="Check this URL instead of Binance's.")] = None,
     trust_env: Annotated[bool, flag("Use the proxies and certificates named in the environment.")] = False,
+    pin: Annotated[
+        tuple[str, ...], flag("Accept only certificates with this SHA-256 fingerprint; may be repeated.")
+    ] = (),
+    stream: Annotated[bool, flag("Also check the user data stream; extends the account's listen key.")] = False,
+    pro: Annotated[bool, flag("With --stream: check the stream of Portfolio Margin Pro.")] = False,
+    seconds: Annotated[float | None, default("With --stream: watch the stream for this long.", 20), _SECONDS] = None,
     json: Annotated[bool, flag("Print one JSON object per check.")] = False,
 ) -> int:
     """Check key, clock, network, permissions, product and budget, and say what to do about each problem.
 
-    The command only reads, with a weight of 24 on /papi and /api and 10 on /sapi. Keys come from the environment, as
-    for `binance-pm call`. The exit code is 1 if a check failed.
+    The command only reads, with a weight of 24 on /papi and /api and 10 on /sapi. With --stream, it also creates or
+    extends the listen key, with a weight of 29 on /papi. Keys come from the environment, as for `binance-pm call`. The
+    exit code is 1 if a check failed.
     """
     from binance_pm.cli import doctor
 
-    return doctor.run(accounts=accounts, local=sandbox, fault=fault, base_url=base_url, trust_env=trust_env, json=json)
+    return doctor.run(
+        accounts=accounts,
+        local=sandbox,
+        fault=fault,
+        base_url=base_url,
+        trust_env=trust_env,
+        json=json,
+        pins=pin,
+        stream=stream,
+        pro=pro,
+        seconds=seconds,
+    )
 
 
 @app.command(name="sandbox")
@@ -118,6 +137,8 @@ def run(arguments: Sequence[str]) -> int:
         return _failed(str(error), 1)
     except (OSError, ExceptionGroup) as error:
         alone = _alone(error)
+        if isinstance(alone, PortfolioMarginError):
+            return _failed(str(alone), 1)
         if isinstance(alone, BrokenPipeError) or not isinstance(alone, OSError):
             raise
         return _failed(alone.strerror or str(alone), 1)

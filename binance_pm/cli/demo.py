@@ -10,15 +10,21 @@ from typing import Final, NamedTuple
 import anyio
 from rich.text import Text
 
+from binance_pm.amounts import text_of
+from binance_pm.api.futures_events import ExecutionType, OrderTradeUpdate
 from binance_pm.budget import Budget
 from binance_pm.cli.dashboard.history import History
 from binance_pm.cli.dashboard.rows import ordered, rows_of
 from binance_pm.cli.dashboard.screen import budget_lines
 from binance_pm.cli.dashboard.table import table
-from binance_pm.cli.output import Output, clock_time, print_event, stamped_logs
+from binance_pm.cli.output import Output, clock_time, print_event, printable, stamped_logs
+from binance_pm.cli.stream import as_json
 from binance_pm.cli.watch import dispatch, fills_screen, show
+from binance_pm.client import Client
 from binance_pm.fleet import Fleet, FleetEvent, FleetState, Member, Reading
-from binance_pm.sandbox import Exchange, Fault, SimulatedAccount, serve
+from binance_pm.sandbox import Exchange, Fault, SimulatedAccount, StreamFault, serve
+from binance_pm.stream.items import StreamDown, StreamGap, StreamItem
+from binance_pm.stream.policy import StreamSettings
 from binance_pm.testing import Sandbox
 
 WARN: Final = "1.5"
@@ -27,8 +33,12 @@ MINUTE_TURNS: Final = 50.0
 """Second of the story at which a minute of the exchange ends and the gate that a 429 closed opens."""
 FALL_SECONDS: Final = 30.0
 """Seconds for which the market falls, then rises again, repeatedly."""
+STREAMED: Final = "account-07"
+"""The account whose user data stream is followed."""
 
 _ONCE_SECONDS: Final = 10.0
+# Pings are more frequent than usual, so that a dead connection is noticed within its scene.
+_STREAM: Final = StreamSettings(ping_every=1.0, ping_timeout=1.5)
 # uniMMR at the start: some accounts will cross a threshold while the market falls, most are far above all thresholds.
 _STARTS: Final = (
     "2.40", "1.62", "1.95", "3.20", "2.60", "1.55", "5.00", "2.10", "1.64", "4.10", "1.80", "12.00"
@@ -42,6 +52,10 @@ class Scene(NamedTuple):
     caption: str
     faults: tuple[Fault, ...] = ()
     """All faults of this scene; they replace the faults of the previous scene."""
+    stream_fault: StreamFault | None = None
+    """What happens to the user data stream of `STREAMED` when the scene begins."""
+    buys: bool = False
+    """Whether `STREAMED` places an order when the scene begins."""
 
 
 _LOST: Final = Fault(account="account-04", drop=True, effect=False, times=None)
@@ -52,6 +66,13 @@ STORY: Final[tuple[Scene, ...]] = (
     Scene(0, "Twelve accounts of a local exchange; the market falls for 30 seconds. The worst account comes first."),
     Scene(4, "uniMMR falls. Accounts that cross a threshold raise an event, and are read more often."),
     Scene(8, "All responses for account-04 are lost from now on. Its figures age until they are stale.", (_LOST,)),
+    Scene(11, f"{STREAMED} buys 0.01 BTC: its user data stream reports the fill at once.", (_LOST,), buys=True),
+    Scene(
+        13,
+        f"The stream of {STREAMED} goes silent: without a pong it counts as down, reconnects, and reports a StreamGap.",
+        (_LOST,),
+        StreamFault(kind="half_open", account=STREAMED),
+    ),
     Scene(18, "account-04 responds again. Another program on this IP uses up the limit of /papi.", (_CROWD,)),
     Scene(38, "The exchange refuses a request with 429: nothing is sent until the gate opens.", (_REFUSED,)),
     Scene(MINUTE_TURNS, "The exchange's minute ends: the gate opens, and all accounts are read again."),
@@ -61,16 +82,67 @@ STORY: Final[tuple[Scene, ...]] = (
 
 
 async def play(
-    story: Iterable[Scene], exchange: Exchange, say: Callable[[str], None], *, sleep: Callable[[float], Awaitable[None]]
+    story: Iterable[Scene],
+    exchange: Exchange,
+    say: Callable[[str], None],
+    *,
+    buy: Callable[[], Awaitable[object]],
+    sleep: Callable[[float], Awaitable[None]],
 ) -> None:
-    """Inject the faults of each scene at its second, and show its caption."""
-    passed = 0.0
+    """Show the caption of each scene at its second, and let happen what the scene holds.
+
+    Args:
+        story: the scenes.
+        exchange: receives the faults.
+        say: called with each caption.
+        buy: places an order.
+        sleep: waits for a number of seconds.
+    """
+    passed, before = 0.0, ()
     for scene in story:
         await sleep(scene.second - passed)
         passed = scene.second
-        exchange.clear()
-        exchange.inject(*scene.faults)
+        if scene.faults != before:
+            exchange.clear()
+            exchange.inject(*scene.faults)
+            before = scene.faults
         say(scene.caption)
+        if scene.stream_fault is not None:
+            exchange.streams.apply(scene.stream_fault)
+        if scene.buys:
+            await buy()
+
+
+async def buy(fleet: Fleet) -> None:
+    """Place an order for `STREAMED` that is filled at once."""
+    await _streamed(fleet).um.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.01")
+
+
+async def follow(fleet: Fleet, tell: Callable[[StreamItem], None]) -> None:
+    """Pass on what the user data stream of `STREAMED` yields, until cancelled."""
+    async with _streamed(fleet).stream(_STREAM) as items:
+        async for item in items:
+            tell(item)
+
+
+def describe_item(item: StreamItem, at: float) -> str | None:
+    """Return a fill, or a report of the stream of `STREAMED`, as one line; None for anything else."""
+    match item:
+        case OrderTradeUpdate(order=order) if order.execution_type == ExecutionType.TRADE:
+            price = text_of(order.last_filled_price)
+            what = f"{order.side} {text_of(order.last_filled_qty)} {order.symbol} at {price}"
+            return f"{clock_time(at)} {'Fill':<16} {STREAMED}: {what}"
+        case StreamDown():
+            return f"{clock_time(at)} {'StreamDown':<16} {STREAMED}: {item.why}"
+        case StreamGap():
+            what = f"events of {item.until - item.since:.1f} s may be missing: {item.why}"
+            return f"{clock_time(at)} {'StreamGap':<16} {STREAMED}: {what}"
+        case _:
+            return None
+
+
+def _streamed(fleet: Fleet) -> Client:
+    return next(member.client for member in fleet.members if member.client.label == STREAMED)
 
 
 def story_clock(wall: Callable[[], float] = time.time) -> Callable[[], float]:
@@ -122,9 +194,19 @@ async def _run(once: bool, plain: bool, json: bool, seed: int) -> int:  # noqa: 
                 if not (fills or json):
                     print(f"{clock_time(fleet.now())} {caption}", flush=True)
 
+            def tell(item: StreamItem) -> None:
+                text = describe_item(item, fleet.now())
+                if json:
+                    print(printable(as_json(item, label=STREAMED)), flush=True)
+                elif text is not None:
+                    history.add(text, at=fleet.now(), style="bold red" if isinstance(item, StreamDown) else "bold")
+                    if not fills:
+                        print(printable(text), flush=True)
+
             code = 0
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(partial(play, STORY, exchange, say, sleep=anyio.sleep))
+                tasks.start_soon(partial(play, STORY, exchange, say, buy=partial(buy, fleet), sleep=anyio.sleep))
+                tasks.start_soon(follow, fleet, tell)
                 if fills:
                     code = await show(fleet, events, [], history)
                 else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -21,10 +21,11 @@ from binance_pm.cli.output import Output
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import CallInfo, ConfigurationError
 from binance_pm.fleet import Fleet, ProductName, schedule
-from binance_pm.fleet.account_stream import streams_are_installed
+from binance_pm.fleet.account_stream import stream_product, streams_are_installed
 from binance_pm.fleet.accounts import part_of, read_accounts, refusal
 from binance_pm.fleet.forecast import Forecast, forecast
 from binance_pm.fleet.products import PRODUCTS
+from binance_pm.stream.shared import Product
 
 _MOST_ACCOUNTS: Final = 1_000_000
 _SHORTEST: Final = 0.001
@@ -47,6 +48,7 @@ class PlanOptions:
     floor: Annotated[float | None, default(FLOOR_HELP, schedule.FLOOR)] = None
     ceiling: Annotated[float | None, default(CEILING_HELP, schedule.CEILING)] = None
     shard: Annotated[str | None, Parameter(help="Plan for one shard of the file: i/n, such as 2/3.")] = None
+    streams: Annotated[bool, flag("Plan as if the user data stream of each account was opened.")] = False
     json: Annotated[bool, flag("Print one JSON object.")] = False
 
 
@@ -63,6 +65,8 @@ def run(*endpoint: str, options: PlanOptions) -> int:
     every = None if options.every is None else _interval(options.every)
     if every is not None and (options.floor, options.ceiling) != (None, None):
         raise CycloptsError(msg="--every excludes --floor and --ceiling.")
+    if every is not None and options.streams:
+        raise CycloptsError(msg="--every excludes --streams: accounts are then read at one interval.")
     reads, streams = _reads(endpoint, options, shard)
     if every is not None:
         groups = [(count, [ENDPOINTS[name] for name in read]) for read, count in Counter(reads).items()]
@@ -76,13 +80,13 @@ def run(*endpoint: str, options: PlanOptions) -> int:
 
 def _reads(
     endpoints: tuple[str, ...], options: PlanOptions, shard: tuple[int, int] | None
-) -> tuple[list[tuple[str, ...]], list[bool]]:
-    """Return the endpoints that are read of each account, and whether its user data stream is opened."""
+) -> tuple[list[tuple[str, ...]], list[Product | None]]:
+    """Return the endpoints that are read of each account, and the product of its stream, or None without a stream."""
     accounts = options.accounts
     if not accounts.removeprefix("-").isdecimal():
         if endpoints or options.product:
             raise CycloptsError(msg="The accounts file names the endpoints: leave out endpoints and --product.")
-        return _reads_of_file(Path(accounts), shard)
+        return _reads_of_file(Path(accounts), shard, streams=options.streams)
     if shard is not None:
         raise CycloptsError(msg="--shard needs an accounts file: give its path to --accounts.")
     if not 1 <= int(accounts) <= _MOST_ACCOUNTS:
@@ -92,11 +96,14 @@ def _reads(
         raise CycloptsError(msg=f"Unknown endpoint {unknown[0]!r}: binance-pm call --help lists all endpoints.")
     if endpoints and options.product:
         raise CycloptsError(msg="--product excludes endpoints.")
-    count = int(accounts)
-    return [endpoints or PRODUCTS[options.product or "pm"].read] * count, [False] * count
+    count, product = int(accounts), options.product or "pm"
+    stream = stream_product(product) if options.streams else None
+    return [endpoints or PRODUCTS[product].read] * count, [stream] * count
 
 
-def _reads_of_file(path: Path, shard: tuple[int, int] | None) -> tuple[list[tuple[str, ...]], list[bool]]:
+def _reads_of_file(
+    path: Path, shard: tuple[int, int] | None, *, streams: bool
+) -> tuple[list[tuple[str, ...]], list[Product | None]]:
     file = read_accounts(path)
     if shard is not None:
         file = part_of(file, *shard)
@@ -105,7 +112,9 @@ def _reads_of_file(path: Path, shard: tuple[int, int] | None) -> tuple[list[tupl
     if not file.entries:
         raise ConfigurationError(CallInfo("plan"), f"this shard contains no account of {path}")
     is_installed = streams_are_installed()
-    return [entry.read for entry in file.entries], [entry.stream and is_installed for entry in file.entries]
+    return [entry.read for entry in file.entries], [
+        stream_product(entry.product) if streams or (entry.stream and is_installed) else None for entry in file.entries
+    ]
 
 
 def _interval(text: str) -> float:
@@ -133,20 +142,27 @@ def _print_fixed(plan: Plan, *, json: bool) -> int:
 
 def _print_adaptive(made: Forecast, *, json: bool) -> int:
     if json:
-        _print_json(msgspec.to_builtins(made) | {"fits": made.fits}, made.pools)
+        whole = msgspec.to_builtins(made) | {"fits": made.fits, "saved": made.saved}
+        del whole["unstreamed"]
+        _print_json(whole, made.pools, made.saved_by_pool)
     else:
         Output().print(_intervals(made))
         print()
-        Output().print(_pools(made.pools, room=schedule.PLANNED))
+        has_streams = any(group.stream for group in made.groups)
+        saved = made.saved_by_pool if has_streams else None
+        Output().print(_pools(made.pools, room=schedule.PLANNED, saved=saved))
         print(f"\n{textwrap.fill(_adaptive_verdict(made), _WIDTH)}")
-        if any(group.stream for group in made.groups):
+        if has_streams:
             count = sum(group.accounts for group in made.groups if group.stream)
-            saved = f"User data streams of {count} accounts save {made.saved:,.0f} per minute if all are calm."
-            print(textwrap.fill(saved, _WIDTH))
+            whose = f"{count} account{'s' * (count != 1)}"
+            text = f"User data streams of {whose} save {made.saved:,.0f} per minute if all are calm."
+            if made.saved <= 0:
+                text = f"User data streams of {whose} need {-made.saved:,.0f} per minute, and replace no readings."
+            print(textwrap.fill(text, _WIDTH))
     return 0 if made.fits else 1
 
 
-def _print_json(whole: dict[str, Any], pools: Iterable[PoolPlan]) -> None:
+def _print_json(whole: dict[str, Any], pools: Iterable[PoolPlan], saved: Mapping[str, float] | None = None) -> None:
     listed = [
         {
             "pool": pool.name,
@@ -154,20 +170,25 @@ def _print_json(whole: dict[str, Any], pools: Iterable[PoolPlan]) -> None:
             "needed": pool.needed,
             "available": pool.available,
             "share": pool.needed / pool.available,
+            **({} if saved is None else {"saved": saved[pool.name]}),
         }
         for pool in pools
     ]
     print(msgspec.json.encode(whole | {"pools": listed}).decode())
 
 
-def _pools(pools: Iterable[PoolPlan], *, room: float) -> Table:
+def _pools(pools: Iterable[PoolPlan], *, room: float, saved: Mapping[str, float] | None = None) -> Table:
     """Return a row for each pool, highlighted if it needs more than a fraction ``room`` of what polls may use."""
-    table = _table("weight per minute", "limit", "available", "needed", "share")
+    columns = ("limit", "available", "needed", "share")
+    table = _table("weight per minute", *columns, *(["saved"] if saved is not None else []))
     for pool in pools:
         share = pool.needed / pool.available
         figures = (pool.limit, math.floor(pool.available), math.ceil(pool.needed))
         style = "bold red" if share > room else ""
-        table.add_row(pool.name, *(f"{figure:,}" for figure in figures), Text(f"{share:.1%}", style=style))
+        cells = [*(f"{figure:,}" for figure in figures), Text(f"{share:.1%}", style=style)]
+        if saved is not None:
+            cells.append(f"{math.floor(saved.get(pool.name, 0.0)):,}")
+        table.add_row(pool.name, *cells)
     return table
 
 
@@ -200,14 +221,18 @@ def _verdict(plan: Plan) -> str:
 
 
 def _adaptive_verdict(made: Forecast) -> str:
+    calm = [group.calm for group in made.groups]
     if made.fits:
+        if all(group.stream and not group.read for group in made.groups):
+            return "The plan fits: user data streams bring all figures."
+        if all(group.stream for group in made.groups):
+            return f"The plan fits: if all accounts are calm, each is read every {max(calm):g} s."
         which = "each without a stream" if any(group.stream for group in made.groups) else "each"
         return f"The plan fits: if all accounts are calm, {which} is read every {made.ceiling:g} s."
     pool = _fullest(made.pools)
     planned = f"{math.floor(pool.available * schedule.PLANNED):,} of {pool.limit:,}"
-    slowest = max(group.calm for group in made.groups)
     need = f"{math.ceil(pool.needed):,} per minute are needed, but a watch plans with {planned}"
-    return f"The plan does not fit: {need}. Even if all accounts are calm, some are read every {slowest:.3g} s."
+    return f"The plan does not fit: {need}. Even if all accounts are calm, some are read every {max(calm):.3g} s."
 
 
 def _fullest(pools: Iterable[PoolPlan]) -> PoolPlan:

@@ -42,9 +42,10 @@ async def _run(label: str, accounts: Path | None, pro: bool, json: bool) -> int:
     return 0
 
 
-def as_json(item: StreamItem) -> str:
-    """Return the item as one JSON object: ``type``, and the event as the exchange names its fields."""
-    return msgspec.json.encode({"type": type(item).__name__, "event": _shown(item)}).decode()
+def as_json(item: StreamItem, *, label: str = "") -> str:
+    """Return the item as a JSON object: ``type``, ``label`` if given, and the event with the exchange's field names."""
+    named = {"label": label} if label else {}
+    return msgspec.json.encode({"type": type(item).__name__, **named, "event": _shown(item)}).decode()
 
 
 def as_text(item: StreamItem) -> str:

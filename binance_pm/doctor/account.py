@@ -24,8 +24,8 @@ Answers = Mapping[str, Any]
 _NO_PORTFOLIO_MARGIN: Final = -21001
 _REFUSED_KEY: Final = -2015
 _OF_PRODUCT: Final = {_NO_PORTFOLIO_MARGIN, _REFUSED_KEY}
-# Errors of the limits, which give no information about the key.
-_WAITING: Final = (BudgetExceeded, GateClosed, RateLimited)
+WAITING: Final = (BudgetExceeded, GateClosed, RateLimited)
+"""Errors of the limits, which give no information about the key."""
 
 _KEY_REFUSED: Final = (
     "the key is refused (-2015): the key is wrong, this IP is not on the key's list, a permission is missing, or the "
@@ -71,7 +71,7 @@ def check_permissions(subject: Target, answers: Answers) -> Check:
         return Check("permissions", subject.label, "ok", "the exchange knows the key and its signature (-21001)")
     # An error of the exchange is more informative than a missing response.
     error = min(errors.values(), key=lambda error: not isinstance(error, ExchangeError))
-    if isinstance(error, _WAITING):
+    if isinstance(error, WAITING):
         return Check("permissions", subject.label, "not checked", error.reason)
     if codes == {_REFUSED_KEY}:
         return Check("permissions", subject.label, "failed", _KEY_REFUSED, _NEW_KEY)

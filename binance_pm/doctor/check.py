@@ -11,14 +11,30 @@ CheckName = Literal[
     "configuration", "clock", "egress", "tls", "key", "permissions", "product", "budget", "account", "limits"
 ]
 
+StreamCheckName = Literal[
+    "unknown_key",
+    "listen_key",
+    "keepalive",
+    "connections",
+    "pings",
+    "server_pings",
+    "events",
+    "event_time",
+    "update_time",
+    "key_sharing",
+    "unanswered",
+]
+"""The checks of user data streams, after those of the accounts' products and before ``budget``."""
+
 Verdict = Literal["ok", "warning", "failed", "not checked"]
-"""The outcome of a check. A warning is not a failure. ``not checked``: the check could not be made."""
+"""The outcome of a check. A warning is not a failure. ``not checked``: the check could not be made, or not in the time
+that it was given."""
 
 
 class Check(msgspec.Struct, frozen=True):
     """The result of one check."""
 
-    name: CheckName
+    name: CheckName | StreamCheckName
     """Name of the check."""
     target: str
     """The host or the label of the account that was checked; empty if the check concerns all of them."""
@@ -30,19 +46,27 @@ class Check(msgspec.Struct, frozen=True):
     """What to do about the finding; empty if there is nothing to do."""
 
 
+ExpectedCheck = tuple[CheckName | StreamCheckName, str]
+"""Name and target of a check."""
+
+
 class Report:
     """A report that passes checks on in the expected order, each as soon as all checks before it are available.
 
     Args:
-        expected: name and target of every check, in order.
         tell: called with each check.
+        expected: see `expect`.
     """
 
-    def __init__(self, expected: Iterable[tuple[CheckName, str]], tell: Callable[[Check], None]) -> None:
-        self._expected: Final = list(expected)
-        self._found: Final[list[Check | None]] = [None] * len(self._expected)
+    def __init__(self, tell: Callable[[Check], None], expected: Iterable[ExpectedCheck] = ()) -> None:
         self._tell: Final = tell
-        self._told = 0
+        self._told: int = 0
+        self.expect(expected)
+
+    def expect(self, checks: Iterable[ExpectedCheck]) -> None:
+        """Set which checks are expected, before the first is added."""
+        self._expected: list[ExpectedCheck] = list(checks)
+        self._found: list[Check | None] = [None] * len(self._expected)
 
     def put(self, check: Check) -> None:
         """Add a check; ignore a check that was not expected or that was added already."""
@@ -54,7 +78,7 @@ class Report:
             self._told += 1
             self._tell(ready)
 
-    def skip(self, names: Iterable[CheckName], subject: str, why: str) -> None:
+    def skip(self, names: Iterable[CheckName | StreamCheckName], subject: str, why: str) -> None:
         """Report that some checks of a target cannot be made."""
         for name in names:
             self.put(Check(name, subject, "not checked", why))

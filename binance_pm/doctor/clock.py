@@ -34,8 +34,8 @@ async def check_clock(
         return Check("clock", host, "failed", f"{host}: {error.reason}", error.advice), error
     trip = time.monotonic() - began
     ahead = sent + trip / 2 - response.server_time / 1000
-    offset = f"{_duration(abs(ahead))} {'ahead' if ahead >= 0 else 'behind'}"
-    what = f"{host}: this machine's clock is {offset}, round trip {_duration(trip)}"
+    offset = f"{duration_text(abs(ahead))} {'ahead' if ahead >= 0 else 'behind'}"
+    what = f"{host}: this machine's clock is {offset}, round trip {duration_text(trip)}"
     if ahead >= _AHEAD + trip / 2 or -ahead > _BEHIND + trip / 2:
         what += "; this SDK uses the exchange's clock, other programs are refused with -1021"
         return Check("clock", host, "failed", what, "Synchronise this machine's clock with NTP."), None
@@ -44,5 +44,6 @@ async def check_clock(
     return Check("clock", host, "ok", what), None
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Return a duration in a unit that suits it."""
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

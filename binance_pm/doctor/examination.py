@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import anyio
@@ -13,10 +13,12 @@ import anyio.to_thread
 from binance_pm.budget import Budget, LimitType
 from binance_pm.client import Client
 from binance_pm.doctor import account, limits
-from binance_pm.doctor.check import Check, CheckName, Report
+from binance_pm.doctor.check import Check, CheckName, ExpectedCheck, Report
 from binance_pm.doctor.clock import CALLS, check_clock
 from binance_pm.doctor.key import check_key
 from binance_pm.doctor.network import STEP_SECONDS, check_network, network_path
+from binance_pm.doctor.stream_checks import OF_STREAM
+from binance_pm.doctor.stream_examination import StreamExamination, StreamOptions
 from binance_pm.doctor.targets import Target
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import (
@@ -62,25 +64,35 @@ async def examine(
     budget: Budget | None = None,
     seconds: float = LONGEST,
     step_seconds: float = STEP_SECONDS,
+    pins: Iterable[str] = (),
+    streams: StreamOptions | None = None,
 ) -> None:
     """Check everything between this machine and the accounts, without changing anything.
 
+    With ``streams``, the user data stream of each account is checked too. This creates or extends the listen key of
+    the account, as every program with a stream does, and never deletes the key.
+
     Args:
         subjects: the accounts, or a failed check for each account that cannot be opened.
-        tell: called with each check, in the order of `CheckName`.
+        tell: called with each check, in the order of `CheckName`; those of streams come before ``budget``.
         papi_url: as for `Client`.
         sapi_url: as for `Client`: URL of Portfolio Margin Pro.
         trust_env: as for `Session`.
         budget: as for `Session`: the budget that the calls draw on.
         seconds: time limit, after which the remaining checks are not made; each account beyond the first adds one
             second.
-        step_seconds: time limit for each step of a connection, and for a response.
+        step_seconds: time limit for each step of a connection, and for a response or a pong.
+        pins: as for `Session`; the certificate of each host must match one of them.
+        streams: which streams are checked, and how; None for no streams. Watching them extends the time limit.
 
     Raises:
-        ConfigurationError: a URL is invalid, or the certificates that the environment names cannot be read.
+        ConfigurationError: a URL or a pin is invalid, or the certificates that the environment names cannot be read.
     """
-    examination = _Examination(subjects, tell, papi_url, sapi_url, trust_env, budget, step_seconds)
-    await examination.run(seconds + max(0, len(subjects) - 1))
+    examination = _Examination(
+        subjects, tell, papi_url, sapi_url, trust_env, budget, step_seconds, frozenset(pins), streams
+    )
+    watched = 0.0 if streams is None else streams.longest(len(subjects), step_seconds)
+    await examination.run(seconds + max(0, len(subjects) - 1) + watched)
 
 
 class _Examination:
@@ -93,6 +105,8 @@ class _Examination:
         trust_env: bool,  # noqa: FBT001 - `examine` names it
         budget: Budget | None,
         step_seconds: float,
+        pins: frozenset[str],
+        streams: StreamOptions | None,
     ) -> None:
         self._subjects: Final = subjects
         self._targets: Final = [subject for subject in subjects if isinstance(subject, Target)]
@@ -101,13 +115,19 @@ class _Examination:
         self._step_seconds: Final = step_seconds
         self._tls: Final = _tls(trust_env=trust_env)
         timeouts = Timeouts(connect=0.6 * step_seconds, read=step_seconds, total=1.6 * step_seconds)
-        self._session: Final = Session(trust_env=trust_env, tls=self._tls, timeouts=timeouts, budget=budget)
+        self._session: Final = Session(trust_env=trust_env, tls=self._tls, timeouts=timeouts, budget=budget, pins=pins)
+        self._pins: Final = self._session.egress.settings.pins
+        self._stream_url: Final = None if streams is None else streams.url
         self._client: Final = self._client_of(None, _PATIENCE)
         read = [name for target in self._targets for name in target.read] or ("account", "span_account")
         urls = sorted({self._url_of(name) for name in read}, reverse=True)
         self._routes: Final = {url: network_path(url, trust_env=trust_env) for url in urls}
         self._clocks: Final = {url: "server_time" if url == papi_url else "pro_server_time" for url in urls}
-        self._report: Final = Report(self._expected(), tell)
+        # For an account of a file without a usable key, only the configuration is reported.
+        self._labels: Final = [target.label for target in self._targets] or [""]
+        self._report: Final = Report(tell)
+        self._streams: Final = None if streams is None else self._streams_of(streams, trust_env=trust_env)
+        self._report.expect(self._expected())
         self._unreached: Final[dict[str, str]] = {}
         """Why no request can be sent to a host, by URL."""
         self._weight = 0
@@ -121,7 +141,9 @@ class _Examination:
         with anyio.move_on_after(seconds):
             await self._ask(seconds)
         if not self._targets:
-            self._report.skip((*_OF_KEY, "account"), "", "there is no key")
+            self._report.skip((*_OF_KEY, "account", *OF_STREAM), "", "there is no key")
+        if self._streams is not None:
+            self._streams.close()
         budget = self._session.budget
         hosts = {self._client.origin(ENDPOINTS[name]): self._routes[url].name for url, name in self._clocks.items()}
         self._report.put(limits.check_budget(budget, is_heard=self._is_heard))
@@ -134,6 +156,8 @@ class _Examination:
                 async with anyio.create_task_group() as tasks:
                     for url in self._routes:
                         tasks.start_soon(self._check_host, url)
+                    if self._streams is not None:
+                        tasks.start_soon(self._streams.check_host, self._tls, self._pins)
                 await self._pass_turn()
                 async with anyio.create_task_group() as tasks:
                     for target in self._targets:
@@ -154,7 +178,7 @@ class _Examination:
 
     async def _check_host(self, url: str) -> None:
         route, name = self._routes[url], self._clocks[url]
-        egress, tls = await check_network(route, self._tls, seconds=self._step_seconds)
+        egress, tls = await check_network(route, self._tls, seconds=self._step_seconds, pins=self._pins)
         self._report.put(egress)
         self._report.put(tls)
         if "failed" in {egress.verdict, tls.verdict}:
@@ -176,24 +200,29 @@ class _Examination:
             _log.exception("The examination of [%s] failed", target.label)
             what, advice = f"unexpected {type(error).__name__}", "Report the error together with the log."
             self._report.put(Check("permissions", target.label, "failed", what, advice))
-            self._report.skip((*_OF_KEY, "account"), target.label, "the examination failed")
+            self._report.skip((*_OF_KEY, "account", *OF_STREAM), target.label, "the examination failed")
 
     async def _check_key_and_responses(self, target: Target, seconds: float) -> None:
         key, client = await anyio.to_thread.run_sync(self._open, target, seconds, abandon_on_cancel=True)
         self._report.put(key)
         names = [name for name in target.read if self._url_of(name) not in self._unreached]
         if client is None:
-            self._report.skip(_OF_RESPONSES, target.label, "the key cannot be used")
+            self._report.skip((*_OF_RESPONSES, *OF_STREAM), target.label, "the key cannot be used")
         elif not names or (target.product and len(names) < len(target.read)):
             missing = next(self._url_of(name) for name in target.read if name not in names)
-            self._report.skip(_OF_RESPONSES, target.label, self._unreached[missing])
+            self._report.skip((*_OF_RESPONSES, *OF_STREAM), target.label, self._unreached[missing])
         else:
             async with client:
-                answers = await account.ask(client, names)
-            for name, answer in answers.items():
-                self._count(name, answer)
-            for check in (account.check_permissions, account.check_product, account.check_account):
-                self._report.put(check(target, answers))
+                await self._check_responses(target, client, names)
+                if self._streams is not None:
+                    await self._streams.check_account(target, client)
+
+    async def _check_responses(self, target: Target, client: Client, names: Sequence[str]) -> None:
+        answers = await account.ask(client, names)
+        for name, answer in answers.items():
+            self._count(name, answer)
+        for check in (account.check_permissions, account.check_product, account.check_account):
+            self._report.put(check(target, answers))
 
     def _count(self, name: str, answer: object) -> None:
         """Add the weight of a call, and remember whether any response came from the exchange."""
@@ -220,6 +249,7 @@ class _Examination:
             session=self._session,
             papi_url=self._papi_url,
             sapi_url=self._sapi_url,
+            stream_url=self._stream_url,
             attempts=1,
             max_wait=max_wait,
         )
@@ -227,17 +257,27 @@ class _Examination:
     def _url_of(self, name: str) -> str:
         return self._papi_url if ENDPOINTS[name].family == "papi" else self._sapi_url
 
-    def _expected(self) -> list[tuple[CheckName, str]]:
+    def _streams_of(self, options: StreamOptions, *, trust_env: bool) -> StreamExamination:
+        return StreamExamination(
+            self._client.stream_url,
+            options,
+            self._report,
+            known={route.name for route in self._routes.values()},
+            tally=self._count,
+            trust_env=trust_env,
+            step_seconds=self._step_seconds,
+        )
+
+    def _expected(self) -> list[ExpectedCheck]:
         """Return name and target of every check, in the order of the report."""
         subjects = [one.target if isinstance(one, Check) else one.label for one in self._subjects]
-        # For an account of a file without a usable key, only the configuration is reported.
-        labels = [target.label for target in self._targets] or [""]
         return [
             *(("configuration", label) for label in subjects),
             *((name, route.name) for route in self._routes.values() for name in _OF_HOST),
-            *((name, label) for label in labels for name in _OF_KEY),
+            *((name, label) for label in self._labels for name in _OF_KEY),
+            *([] if self._streams is None else self._streams.expected(self._labels)),
             ("budget", ""),
-            *(("account", label) for label in labels),
+            *(("account", label) for label in self._labels),
             ("limits", ""),
         ]
 

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Container
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, cast
@@ -71,17 +72,17 @@ def network_path(url: str, *, trust_env: bool) -> NetworkPath:
 
 
 async def check_network(
-    route: NetworkPath, tls: ssl.SSLContext, *, seconds: float = STEP_SECONDS
+    route: NetworkPath, tls: ssl.SSLContext, *, seconds: float = STEP_SECONDS, pins: Container[str] = ()
 ) -> tuple[Check, Check]:
     """Check whether a connection can be made and whether the certificate is valid: the checks ``egress`` and ``tls``.
 
-    Each step has a time limit of ``seconds``.
+    Each step has a time limit of ``seconds``. If there are pins, the certificate must match one of them.
     """
     began = time.monotonic()
     try:
         async with _connection(route, seconds) as stream:
             egress = _connected(route, stream, time.monotonic() - began)
-            return egress, await _check_tls(route, stream, tls, seconds)
+            return egress, await _check_tls(route, stream, tls, seconds, pins)
     except _Failed as failure:
         what, advice = failure.args
         return (
@@ -178,7 +179,9 @@ def _connected(route: NetworkPath, stream: anyio.abc.SocketStream, seconds: floa
     return Check("egress", route.name, "ok", what)
 
 
-async def _check_tls(route: NetworkPath, stream: anyio.abc.SocketStream, tls: ssl.SSLContext, seconds: float) -> Check:
+async def _check_tls(
+    route: NetworkPath, stream: anyio.abc.SocketStream, tls: ssl.SSLContext, seconds: float, pins: Container[str]
+) -> Check:
     if not route.is_https:
         return Check("tls", route.name, "not checked", f"{route.name}: http on this machine, without TLS")
     if route.proxy is not None and route.proxy.scheme != "http":
@@ -195,11 +198,16 @@ async def _check_tls(route: NetworkPath, stream: anyio.abc.SocketStream, tls: ss
         what = "the server does not complete a TLS handshake"
         advice = "Check the address: a captive portal or a proxy may have answered instead of the host."
     else:
-        return _verified(route, wrapped)
+        return _verified(route, wrapped, pins)
     return Check("tls", route.name, "failed", f"{route.name}: {what}", advice)
 
 
-def _verified(route: NetworkPath, stream: TLSStream) -> Check:
+def _verified(route: NetworkPath, stream: TLSStream, pins: Container[str]) -> Check:
+    fingerprint = hashlib.sha256(stream.extra(TLSAttribute.peer_certificate_binary) or b"").hexdigest()
+    if pins and fingerprint not in pins:
+        what = f"{route.name}: the certificate matches none of the pins; its SHA-256 fingerprint is {fingerprint}"
+        advice = "Pin this certificate if Binance has renewed it; otherwise another server answered."
+        return Check("tls", route.name, "failed", what, advice)
     certificate = cast("dict[str, Any]", stream.extra(TLSAttribute.peer_certificate))
     issuer = dict(pair for part in certificate.get("issuer", ()) for pair in part)
     expires = ssl.cert_time_to_seconds(certificate["notAfter"])

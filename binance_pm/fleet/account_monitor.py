@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from binance_pm.amounts import is_near
 from binance_pm.api.account import UmAccount
-from binance_pm.budget import Waiting
+from binance_pm.budget import LimitType, Waiting
 from binance_pm.client import Client
+from binance_pm.endpoint import ENDPOINTS
 from binance_pm.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -43,6 +45,8 @@ PRO_HEADLINE: Final = "pro_account"
 """The endpoint whose figures `PmProAccountUpdate` brings."""
 UPDATE_SECONDS: Final = 15.0
 """Seconds without a `PmProAccountUpdate` after which the endpoint is read again."""
+CONFIRMATIONS: Final = 1.0
+"""Weight per minute that the confirmations of a listen key take at most."""
 _FIRST_DELAY: Final = 60.0
 _LONGEST_DELAY: Final = 900.0
 
@@ -113,6 +117,8 @@ class AccountMonitor:
         self.fall_rate: float = 0.0
         self.is_stale: bool = False
         self.wished_interval: float = 0.0
+        self.wished_without_stream: float = 0.0
+        """The wished interval if the account had no user data stream."""
         self.interval: float = 0.0
         """Planned seconds between two readings."""
         self.max_interval: float = 0.0
@@ -159,25 +165,32 @@ class AccountMonitor:
 
         While the stream brings the figures of a Portfolio Margin Pro account, they are not read.
         """
-        is_told = now - self.updated_at <= UPDATE_SECONDS
         return tuple(
-            name
-            for name in self.read
-            if (name not in self.failures or self.failures[name].retry_at <= now)
-            and not (is_told and name == PRO_HEADLINE)
+            name for name in self._polled(now) if name not in self.failures or self.failures[name].retry_at <= now
         )
+
+    def saved(self, now: float) -> float:
+        """Return the weight per minute that the stream saves now, less that of confirming its listen key."""
+        if self.stream != "up" or not self.interval:
+            return 0.0
+        without = self.interval * self.wished_without_stream / self.wished_interval
+        polled = weight_per_minute(self._polled(now), self.interval)
+        return max(0.0, weight_per_minute(self.read, without) - polled - CONFIRMATIONS)
+
+    def _polled(self, now: float) -> tuple[str, ...]:
+        is_told = now - self.updated_at <= UPDATE_SECONDS
+        return tuple(name for name in self.read if not (is_told and name == PRO_HEADLINE))
 
     def update_wish(self, *, floor: float, ceiling: float) -> None:
         """Calculate the interval after which the account should be read."""
-        uni_mmr = self.summary.uni_mmr
-        self.wished_interval = schedule.wish(
-            None if uni_mmr is None else float(uni_mmr),
-            [float(threshold.at) for threshold in self.thresholds],
-            fall=self.fall_rate,
-            floor=floor,
-            # Only prices move the figures of an account whose positions and balances have not changed.
-            ceiling=ceiling * (schedule.STREAMED if self.stream == "up" and not self.moved else 1.0),
-        )
+        uni_mmr = None if self.summary.uni_mmr is None else float(self.summary.uni_mmr)
+        thresholds = [float(threshold.at) for threshold in self.thresholds]
+        wish = partial(schedule.wish, uni_mmr, thresholds, fall=self.fall_rate, floor=floor)
+        self.wished_without_stream = wish(ceiling=ceiling)
+        # Only prices move the figures of an account whose positions and balances have not changed. The stream of
+        # Portfolio Margin Pro does not tell of such changes.
+        is_streamed = self.product == "pm" and self.stream == "up" and not self.moved
+        self.wished_interval = wish(ceiling=ceiling * schedule.STREAMED) if is_streamed else self.wished_without_stream
 
     def replan(self, interval: float, now: float) -> None:
         """Plan another interval, and scale the rest of the current one.
@@ -284,6 +297,7 @@ class AccountMonitor:
             reason=reason,
             waiting=waiting,
             stream=self.stream,
+            saved=self.saved(now),
         )
 
     def _figures(self) -> _Figures:
@@ -314,6 +328,11 @@ class AccountMonitor:
             for name, threshold in self.thresholds
             if (name in before) != (name in self.crossed)
         ]
+
+
+def weight_per_minute(names: Iterable[str], interval: float) -> float:
+    """Return the weight per minute, in the pools of the IP, of reading endpoints at an interval in seconds."""
+    return sum(ENDPOINTS[name].poll_weights[LimitType.IP] for name in names) * 60 / interval
 
 
 def _check_figures(response: Model) -> None:

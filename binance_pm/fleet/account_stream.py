@@ -3,6 +3,7 @@
 What the stream cannot tell: uniMMR, equity and profit change with prices. A Portfolio Margin account is therefore
 still polled, half as often while it is calm and nothing but prices has changed. On Portfolio Margin Pro, the stream
 brings these figures every five seconds, and the account is polled only if they are late or its status is not normal.
+A SPAN account has the same stream, which tells neither of its positions nor of its margins: it is polled as usual.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from binance_pm.errors import PortfolioMarginError, SessionClosed
 from binance_pm.fleet.account_monitor import PRO_HEADLINE, AccountMonitor
 from binance_pm.fleet.events import AccountChange, BalanceChanged, PositionChanged
 from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
+from binance_pm.stream.shared import Product
 from binance_pm.stream.stream import EventStream
 
 _log = logging.getLogger(__name__)
@@ -38,9 +40,14 @@ def streams_are_installed() -> bool:
     return find_spec("websockets") is not None
 
 
+def stream_product(product: str) -> Product:
+    """Return whose stream an account of a fleet's product has."""
+    return "pm" if product == "pm" else "pro"
+
+
 async def follow(account: AccountMonitor, told: Told, sleep: Callable[[float], Awaitable[None]]) -> None:
     """Keep the stream of an account open until cancelled, or until the session is closed."""
-    product = "pm" if account.product == "pm" else "pro"
+    product = stream_product(account.product)
     while True:
         stream = EventStream(account.client, product, observers=[lambda item: told(account, item)], queued=False)
         try:

@@ -233,3 +233,5 @@ class AccountSnapshot(AccountSummary, frozen=True, kw_only=True):
     """What the late reading waits for now."""
     stream: Literal["off", "down", "up"] = "off"
     """Whether the account has a user data stream, and whether it is up: then the account is polled less."""
+    saved: float = 0.0
+    """Weight per minute that the user data stream saves now, less that of confirming its listen key."""

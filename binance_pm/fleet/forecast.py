@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,12 +14,18 @@ from binance_pm.endpoint import ENDPOINTS
 from binance_pm.fleet import schedule
 from binance_pm.fleet.account_monitor import PRO_HEADLINE
 from binance_pm.fleet.thresholds import LIQUIDATION
+from binance_pm.limits import LIMITS
+from binance_pm.stream.policy import StreamSettings, confirm_interval
+from binance_pm.stream.shared import Product
+from binance_pm.stream.source import listen_key_endpoint
 
 # Readings are planned as if at least this fraction of the limit were available, even if external usage leaves less.
 # Accounts then miss their planned interval and become stale; with an interval of minutes, they would not for minutes.
 _LEAST_ROOM: Final = 0.25
 _FEW: Final = 5
 _SLACK: Final = 1e-9
+_OF_IP: Final = "IP "
+"""How the names of pools of the IP begin."""
 
 
 class Price(NamedTuple):
@@ -55,6 +62,8 @@ class Intervals(msgspec.Struct, frozen=True):
 
     read: tuple[str, ...]
     accounts: int
+    wished: float
+    """Interval of each account while all accounts are calm and the budget has room."""
     calm: float
     """Interval of each account while all accounts are calm."""
     near: float | None
@@ -80,14 +89,26 @@ class Forecast(msgspec.Struct, frozen=True):
     expensive readings."""
     groups: tuple[Intervals, ...]
     pools: tuple[PoolPlan, ...]
-    """What the readings need of each pool while all accounts are calm and read at the ceiling."""
-    saved: float = 0.0
-    """Weight per minute that user data streams save while all accounts are calm, in all pools together."""
+    """What the readings and the confirmations of listen keys need of each pool while all accounts are calm and read at
+    the ceiling."""
+    unstreamed: tuple[PoolPlan, ...]
+    """What the readings would need of each pool without user data streams."""
+
+    @property
+    def saved(self) -> float:
+        """Weight per minute that user data streams save of all pools of the IP while all accounts are calm."""
+        return sum(saved for name, saved in self.saved_by_pool.items() if name.startswith(_OF_IP))
+
+    @property
+    def saved_by_pool(self) -> dict[str, float]:
+        """The same for each pool; below 0 for a pool in which only listen keys count."""
+        without = {pool.name: pool.needed for pool in self.unstreamed}
+        return {pool.name: without.get(pool.name, 0.0) - pool.needed for pool in self.pools}
 
     @property
     def fits(self) -> bool:
         """Whether calm accounts are read at the ceiling."""
-        return all(group.calm <= _ceiling(self.ceiling, stream=group.stream) * (1 + _SLACK) for group in self.groups)
+        return all(group.calm <= group.wished * (1 + _SLACK) for group in self.groups)
 
 
 def forecast(
@@ -96,7 +117,7 @@ def forecast(
     *,
     floor: float,
     ceiling: float,
-    streams: Sequence[bool] | None = None,
+    streams: Sequence[Product | None] | None = None,
 ) -> Forecast:
     """Return how often a `Fleet` would read accounts.
 
@@ -105,10 +126,12 @@ def forecast(
         reads: for each account the endpoints that are read.
         floor: see `Fleet`.
         ceiling: see `Fleet`.
-        streams: for each account whether its user data stream is opened; None if none is.
+        streams: for each account the product of its user data stream, or None if no stream is opened; None if no
+            account has a stream.
     """
-    followed = [False] * len(reads) if streams is None else list(streams)
-    kinds = [_Kind.of(read, stream=stream) for read, stream in zip(reads, followed, strict=True)]
+    followed: list[Product | None] = [None] * len(reads) if streams is None else list(streams)
+    kinds = [_Kind.of(read, stream) for read, stream in zip(reads, followed, strict=True)]
+    unstreamed = _pools(budget, Counter(reads), ceiling)
     costs = {kind: cost_of(price_of(budget, name) for name in kind.read) for kind in dict.fromkeys(kinds)}
     everyone = range(len(kinds))
     dearest = sorted(everyone, key=lambda place: -max(costs[kinds[place]].values(), default=0.0))[:_FEW]
@@ -121,15 +144,22 @@ def forecast(
         few = next((near[place] for place in places if place in dearest), None)
         others = next((near[place] for place in places if place not in dearest), None)
         of_all = all_near[places[0]]
-        groups.append(Intervals(kind.read, len(places), calm[places[0]], few, others, of_all, kind.stream))
+        wished, stream = kind.ceiling(ceiling), kind.stream is not None
+        groups.append(Intervals(kind.read, len(places), wished, calm[places[0]], few, others, of_all, stream))
     return Forecast(
         len(reads),
         floor,
         ceiling,
         len(dearest),
         tuple(groups),
-        _pools(budget, groups, ceiling),
-        sum(_saved(read, kind, ceiling) for read, kind in zip(reads, kinds, strict=True)),
+        _merged(
+            _pools(budget, Counter(kind.read for kind in kinds if kind.stream != "pm"), ceiling),
+            _pools(budget, Counter(kind.read for kind in kinds if kind.stream == "pm"), ceiling * schedule.STREAMED),
+            _confirmations(budget, followed),
+            # Streams may replace all readings in a pool.
+            [msgspec.structs.replace(pool, needed=0.0) for pool in unstreamed],
+        ),
+        unstreamed,
     )
 
 
@@ -138,38 +168,43 @@ class _Kind(NamedTuple):
 
     read: tuple[str, ...]
     """The endpoints that are read regularly."""
-    stream: bool
+    stream: Product | None
 
     @classmethod
-    def of(cls, read: tuple[str, ...], *, stream: bool) -> _Kind:
+    def of(cls, read: tuple[str, ...], stream: Product | None) -> _Kind:
         """Return the kind of an account."""
         return cls(tuple(name for name in read if not (stream and name == PRO_HEADLINE)), stream)
 
-
-def _ceiling(ceiling: float, *, stream: bool) -> float:
-    """Return the interval of a calm account."""
-    return ceiling * (schedule.STREAMED if stream else 1.0)
-
-
-def _pools(budget: Budget, groups: Iterable[Intervals], ceiling: float) -> tuple[PoolPlan, ...]:
-    # A stream doubles the interval of a calm account: two such accounts need as much as one without.
-    priced = [
-        (math.ceil(group.accounts / (schedule.STREAMED if group.stream else 1)), [ENDPOINTS[one] for one in group.read])
-        for group in groups
-        if group.read
-    ]
-    return budget.plan_groups(priced, ceiling).pools if priced else ()
+    def ceiling(self, ceiling: float) -> float:
+        """Return the interval of a calm account."""
+        return ceiling * (schedule.STREAMED if self.stream == "pm" else 1.0)
 
 
-def _saved(read: Iterable[str], kind: _Kind, ceiling: float) -> float:
-    """Return the weight per minute that the stream of an account saves, less that of confirming its listen key."""
+def _pools(budget: Budget, reads: Mapping[tuple[str, ...], int], every: float) -> tuple[PoolPlan, ...]:
+    """Return what the readings of accounts need; ``reads`` has the number of accounts for each choice of endpoints."""
+    groups = [(number, [ENDPOINTS[name] for name in read]) for read, number in reads.items() if read]
+    return budget.plan_groups(groups, every).pools if groups else ()
 
-    def per_minute(names: Iterable[str], interval: float) -> float:
-        return sum(ENDPOINTS[name].poll_weights[LimitType.IP] for name in names) * 60 / interval
 
-    if not kind.stream:
-        return 0.0
-    return max(0.0, per_minute(read, ceiling) - per_minute(kind.read, _ceiling(ceiling, stream=True)) - 1)
+def _confirmations(budget: Budget, streams: Iterable[Product | None]) -> Iterator[PoolPlan]:
+    """Yield what the confirmations of the listen keys need."""
+    settings = StreamSettings()
+    followed: list[Product] = [one for one in streams if one is not None]
+    for product, number in Counter(followed).items():
+        endpoint = ENDPOINTS[listen_key_endpoint(product)]
+        limit = LIMITS[endpoint.family, LimitType.IP].limit
+        every = confirm_interval(settings.confirm_every, number * budget.processes, limit)
+        yield from budget.plan_groups([(number, [endpoint])], every).pools
+
+
+def _merged(*plans: Iterable[PoolPlan]) -> tuple[PoolPlan, ...]:
+    """Return what several plans need together of each pool; a pool of an account stands for the fullest one."""
+    merged: dict[str, PoolPlan] = {}
+    for pool in chain.from_iterable(plans):
+        known = merged.get(pool.name, msgspec.structs.replace(pool, needed=0.0))
+        needed = known.needed + pool.needed if pool.name.startswith(_OF_IP) else max(known.needed, pool.needed)
+        merged[pool.name] = msgspec.structs.replace(known, needed=needed)
+    return tuple(merged.values())
 
 
 def _intervals(
@@ -187,7 +222,7 @@ def _intervals(
             (),
             fall=0.0,
             floor=floor,
-            ceiling=_ceiling(ceiling, stream=kind.stream),
+            ceiling=kind.ceiling(ceiling),
         )
         for place, kind in enumerate(kinds)
     ]

@@ -202,7 +202,7 @@ class Monitor:
             account.update_wish(floor=self._floor, ceiling=self._ceiling)
         except Exception:  # noqa: BLE001 - the other accounts must be read nevertheless
             # An account that cannot be judged may be in danger.
-            account.wished_interval = self._floor
+            account.wished_interval = account.wished_without_stream = self._floor
 
     def _cost(self, names: Iterable[str]) -> dict[str, float]:
         return cost_of(self._prices[name] for name in names)

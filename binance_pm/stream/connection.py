@@ -18,6 +18,9 @@ from binance_pm.stream.socket import Socket, SocketClosed
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+_TURNS: Final = 3
+"""Turns of the event loop without a message after which none has arrived."""
+
 
 class HeldEvents(list[AnyEvent | StreamGap]):
     """What has arrived on a connection, and is passed on later."""
@@ -63,7 +66,8 @@ class StreamConnection:
         self._notify_ended: Final = ended
         self._socket: Socket | None = None
         self._proof: SocketProof = SocketProof(0.0, 0.0)
-        self._stays_open: Final = anyio.Event()
+        self._received: int = 0
+        """How many messages were received."""
         self.opened_at: float = math.inf
         """When the connection was open."""
         self.frame_proof: float = -math.inf
@@ -74,6 +78,8 @@ class StreamConnection:
         """What arrived before it may be passed on; None if everything is passed on at once."""
         self.why: str = ""
         """Why the connection ends or has ended."""
+        self.is_ending: bool = False
+        """Whether the exchange has announced that it will close the connection."""
         self.was_agreed: bool = False
         """Whether the exchange has confirmed the end, so that it serves the connection no longer."""
         self.ended: Final = anyio.Event()
@@ -111,21 +117,34 @@ class StreamConnection:
             self._notify_ended(self)
 
     async def ping(self) -> bool:
-        """Send a ping and return whether its pong arrived; without one in time, the connection is closed."""
+        """Send a ping and return whether its pong arrived; if not, the connection has ended when this returns."""
         socket = self._socket
         if socket is None:
             return False
         sent = self._clock()
         self._proof.pinged(sent)
-        with anyio.move_on_after(self._settings.ping_timeout):
+        with anyio.move_on_after(self._settings.ping_timeout) as timeout:
             try:
                 await socket.ping()
             except SocketClosed:
-                return False
-            self._proof.answered(sent, self._clock())
-            return True
-        self.abort(f"no answer to a ping within {self._settings.ping_timeout:g} s")
+                pass
+            else:
+                self._proof.answered(sent, self._clock())
+                return True
+        if timeout.cancelled_caught:
+            self.abort(f"no answer to a ping within {self._settings.ping_timeout:g} s")
+        await self.ended.wait()
         return False
+
+    async def drain(self) -> bool:
+        """Wait until everything that has arrived was received; return whether the connection is still open."""
+        received = -1
+        while received != self._received and not self.ended.is_set():
+            received = self._received
+            # A reader for which a message has arrived receives it in one turn of the event loop.
+            for _ in range(_TURNS):
+                await anyio.lowlevel.checkpoint()
+        return not self.ended.is_set()
 
     def abort(self, why: str) -> None:
         """Close the connection at once; what has arrived is still received before the connection has ended."""
@@ -145,6 +164,7 @@ class StreamConnection:
         try:
             while True:
                 message = await socket.receive()
+                self._received += 1
                 self.proof_before = self._proof.at
                 self.frame_proof = self._proof.frame(self._clock(), self._shared.responsive_at)
                 self._receive(self, message)

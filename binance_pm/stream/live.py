@@ -249,7 +249,7 @@ class LiveAccount:
             ConfigurationError: the risk figures were not chosen.
         """
         self._needs("risk", "risk")
-        assert self._state.risk is not None, "read before the account is entered"  # noqa: S101
+        assert self._state.risk is not None, "read before the account is open"  # noqa: S101
         return self._state.risk
 
     @property
@@ -285,15 +285,15 @@ class LiveAccount:
         while not self._is_closed and self._resync is not None and not self._has_news():
             self._resync.raise_if_over()
             await self._changed.wait()
-        if self._is_closed or self._resync is None:
-            raise SessionClosed(self._call, f"the live account {'was closed' if self._is_closed else 'is not open'}")
+        self._check_open()
         self._told = (self.is_current, self.is_confirmed)
         return self._state.take_changes(is_current=self.is_current, is_confirmed=self.is_confirmed)
 
     def events(self) -> AsyncIterator[StreamItem]:
         """Return an iterator over the events of the stream, with `StreamDown` and `StreamGap` between them.
 
-        Every event is yielded once, also by several iterators together. The state is newer than an event that waits.
+        The first call begins to keep events: an account whose events are not read holds none. Every event is yielded
+        once, also by several iterators together. The state is newer than an event that waits.
         """
         return aiter(self._stream)
 
@@ -316,6 +316,7 @@ class LiveAccount:
         while self._resync is not None and not self.is_current and not self._is_closed:
             self._resync.raise_if_over()
             await self._changed.wait()
+        self._check_open()
         client = self._client.options(priority=Priority.POLL)
         try:
             async for trade in self._fills.missed(client, gap):
@@ -353,6 +354,7 @@ class LiveAccount:
                 resync.risk_changed()
             case _:
                 try:
+                    resync.check_time(item)
                     self._fills.observe(item)
                     self._state.apply(item, resync.now)
                 except Exception:  # noqa: BLE001 - whatever it is, the account must not claim to be current
@@ -365,16 +367,19 @@ class LiveAccount:
             placing.observe(order)
 
     def _place_in(self, market: Market) -> Placing:
-        if self._is_closed or market not in self._placing:
-            raise SessionClosed(self._call, f"the live account {'was closed' if self._is_closed else 'is not open'}")
         return self._placing[market]
 
     def _needs(self, what: str, *parts: Part) -> None:
-        """Refuse the use of a part that was not chosen."""
+        """Refuse the use of a part that was not chosen, and of an account that is not open."""
         if not set(parts) & set(self._parts):
             raise ConfigurationError(
                 self._call, f"{what} was not chosen: the live account has the parts {', '.join(self._parts)}"
             )
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self._is_closed or self._resync is None:
+            raise SessionClosed(self._call, f"the live account {'was closed' if self._is_closed else 'is not open'}")
 
     def _wake(self) -> None:
         self._changed.set()
@@ -386,10 +391,15 @@ def _checked_symbols(symbols: Collection[str] | None) -> frozenset[str] | None:
         return None
     if isinstance(symbols, str) or not symbols:
         raise ValueError('symbols is not a set of names, such as {"BTCUSDT"}')
+    names: list[object] = [*symbols]
+    for name in names:
+        # A name in lower case would be kept, and no order would have it.
+        if not isinstance(name, str) or not name or name != name.upper():
+            raise ValueError(f"symbols has {name!r}: give names as the exchange writes them, such as BTCUSDT")
     return frozenset(symbols)
 
 
-def _checked_seconds(verify_every: float) -> float:
-    if not verify_every > 0:
-        raise ValueError(f"verify_every is {verify_every!r}: give a number above 0")
-    return verify_every
+def _checked_seconds(verify_every: object) -> float:
+    if isinstance(verify_every, int | float) and not isinstance(verify_every, bool) and verify_every > 0:
+        return verify_every
+    raise ValueError(f"verify_every is {verify_every!r}: give a number above 0")

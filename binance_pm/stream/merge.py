@@ -34,6 +34,8 @@ FIRST_LAG: Final = 1.0
 """The same for the first read after a gap."""
 TOMBSTONE: Final = 600.0
 """Seconds for which an entity that has ended is remembered."""
+AHEAD_MS: Final = 3_600_000
+"""Milliseconds by which a time may be ahead of the exchange's clock; a later one says nothing."""
 _LONG_QUIET: Final = 60.0
 """Seconds without a change after which a response wins whatever its version: update times may mean something else."""
 
@@ -146,6 +148,9 @@ class Entities(Generic[K, V]):
             now: monotonic seconds.
             has_ended: whether the entity has ended.
         """
+        if version.time > read.sent_time + AHEAD_MS:
+            # Nothing newer could ever replace it.
+            version = Version(0)
         entry = self._entries.get(key)
         if entry is None:
             # A list may have hundreds of symbols without a position.

@@ -118,7 +118,9 @@ class PlacedOrder:
         return self.order
 
     def show(self, order: LiveOrder) -> None:
-        """Record what an event or a response shows."""
+        """Record what an event or a response shows; another order with the same client order id is ignored."""
+        if self._order is not None and self._order.order_id != order.order_id:
+            return
         if self._order is None or (self._order.is_open and order.version >= self._order.version):
             self._order = order
         self._shown.set()
@@ -169,8 +171,8 @@ class Placing:
         self._tasks: Final = tasks
         self._times: Final = times
         self._clock: Final = clock
-        self._placed: Final[dict[str, PlacedOrder]] = {}
-        """The orders that have not ended, by client order id."""
+        self._placed: Final[dict[tuple[str, str], list[PlacedOrder]]] = {}
+        """The orders that have not ended, by symbol and client order id; a repeated id may be refused later."""
 
     async def call(
         self,
@@ -191,7 +193,7 @@ class Placing:
         placed.others = frozenset(
             order.order_id for order in self._state.open_orders if order.client_order_id == client_order_id
         )
-        self._placed[client_order_id] = placed
+        self._placed.setdefault((placed.symbol, client_order_id), []).append(placed)
         scope = anyio.CancelScope()
         self._tasks.start_soon(self._send, scope, endpoint, parameters, placed, check)
         try:
@@ -211,15 +213,15 @@ class Placing:
 
     def observe(self, order: LiveOrder) -> None:
         """Record a change of an order of the account."""
-        placed = self._placed.get(order.client_order_id)
-        if placed is not None and order.symbol == placed.symbol and order.order_id not in placed.others:
-            placed.show(order)
-            if not order.is_open:
-                self._forget(placed)
+        for placed in tuple(self._placed.get((order.symbol, order.client_order_id), ())):
+            if order.order_id not in placed.others:
+                placed.show(order)
+                if not placed.order.is_open:
+                    self._forget(placed)
 
     def close(self, error: BaseException) -> None:
         """End the waits for orders that have not ended."""
-        for placed in self._placed.values():
+        for placed in [one for alike in self._placed.values() for one in alike]:
             placed.fail(error)
         self._placed.clear()
 
@@ -262,8 +264,12 @@ class Placing:
             self.observe(order)
 
     def _forget(self, placed: PlacedOrder) -> None:
-        if self._placed.get(placed.client_order_id) is placed:
-            del self._placed[placed.client_order_id]
+        key = (placed.symbol, placed.client_order_id)
+        others = [one for one in self._placed.get(key, ()) if one is not placed]
+        if others:
+            self._placed[key] = others
+        else:
+            self._placed.pop(key, None)
 
 
 class LiveUm:

@@ -29,6 +29,7 @@ import msgspec
 
 _SHARE_FOR_CONFIRMATIONS: Final = 0.01
 """The part of the weight per minute that the confirmations of all streams of a session may use."""
+_SMALLEST: Final = math.ulp(0.0)
 _ROUND_TRIPS: Final = 6
 """How many round trips are recent."""
 
@@ -71,8 +72,11 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if not (value > 0 or (value == 0 and name in {"rotate_jitter", "overlap", "first_backoff"})):
-                raise ValueError(f"{name} is {value!r}: give a number above 0")
+            kinds = int if name in {"queue_size", "attempts_per_second", "attempts_per_5_minutes"} else int | float
+            lowest = 0 if name in {"rotate_jitter", "overlap", "first_backoff"} else _SMALLEST
+            # An infinite pause is more than some event loops can wait for.
+            if isinstance(value, bool) or not isinstance(value, kinds) or not lowest <= value < math.inf:
+                raise ValueError(f"{name} is {value!r}: give a {'whole' if kinds is int else 'finite'} number above 0")
         if self.rotate_jitter >= self.rotate_after:
             raise ValueError("rotate_jitter is not below rotate_after: the connection would be replaced all the time")
 

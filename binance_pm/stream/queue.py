@@ -15,13 +15,16 @@ from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamItem
 TOO_SLOW: Final = "consumer too slow"
 
 _ITEMS_BETWEEN_CHECKPOINTS: Final = 100
+_MOST_REPORTS: Final = 1_000
+"""Reports that wait for a consumer before those without an event between them become one gap."""
 
 
 class StreamQueue:
     """Events in the order in which they arrived; the consumer waits for them, the stream never waits.
 
     If the queue is full, one `StreamGap` takes the place of the events that do not fit. Events are accepted again when
-    the consumer has emptied half of the queue. `StreamDown` and `StreamGap` always fit.
+    the consumer has emptied half of the queue. `StreamDown` and `StreamGap` always fit; if a thousand of them wait,
+    those without an event between them become one gap.
 
     Args:
         capacity: the largest number of events.
@@ -34,6 +37,7 @@ class StreamQueue:
         self._bounds: Final = bounds
         self._items: Final[deque[StreamItem | _Overflow]] = deque()
         self._events: int = 0
+        self._reports: int = 0
         self._overflow: _Overflow | None = None
         """The last item, if the events that arrive now do not fit."""
         self._arrival: anyio.Event | None = None
@@ -76,7 +80,19 @@ class StreamQueue:
                 self._items[-1] = msgspec.structs.replace(last, until=report.until, lost=last.lost + report.lost)
                 return
         self._overflow = None
+        if self._reports >= _MOST_REPORTS and isinstance(report, StreamGap):
+            report = self._joined(report)
+        self._reports += 1
         self._append(report)
+
+    def _joined(self, gap: StreamGap) -> StreamGap:
+        """Remove the reports after the last event, and return one gap in place of them and of another one."""
+        since = gap.since
+        while self._items and isinstance(last := self._items[-1], StreamDown | StreamGap | _Overflow):
+            self._items.pop()
+            self._reports -= not isinstance(last, _Overflow)
+            since = min(since, last.since)
+        return msgspec.structs.replace(gap, since=since, lost=None)
 
     async def get(self) -> StreamItem:
         """Wait for the next item and remove it.
@@ -100,7 +116,9 @@ class StreamQueue:
             if item is self._overflow:
                 self._overflow = None
             return item.gap()
-        if not isinstance(item, StreamDown | StreamGap):
+        if isinstance(item, StreamDown | StreamGap):
+            self._reports -= 1
+        else:
             self._events -= 1
         return item
 
@@ -123,10 +141,10 @@ class StreamQueue:
 class _Overflow:
     """Events that did not fit."""
 
-    __slots__ = ("_lost", "_since", "_until")
+    __slots__ = ("_lost", "_until", "since")
 
     def __init__(self, since: float, until: float) -> None:
-        self._since: Final = since
+        self.since: Final = since
         self._until: float = until
         self._lost: int = 0
 
@@ -137,4 +155,4 @@ class _Overflow:
 
     def gap(self) -> StreamGap:
         """Return what the consumer receives in place of the events."""
-        return StreamGap(since=self._since, until=self._until, why=TOO_SLOW, lost=self._lost)
+        return StreamGap(since=self.since, until=self._until, why=TOO_SLOW, lost=self._lost)

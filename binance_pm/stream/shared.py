@@ -44,6 +44,11 @@ class SessionStreams:
         self._is_ticking: bool = False
         self.open_streams: Final[dict[Product, int]] = {"pm": 0, "pro": 0}
 
+    async def turn(self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Wait until a stream may connect."""
+        now = clock()
+        await sleep(self.pacer.reserve(now) - now)
+
     async def tick(self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
         """Note regularly that the event loop is not busy; one stream of the session does so for all.
 

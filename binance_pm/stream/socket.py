@@ -11,6 +11,10 @@ class HandshakeCutOff(NotConnected):
     """The connection ended during the websocket handshake: the exchange may have delivered events to it."""
 
 
+class HandshakeRefused(NotConnected):
+    """The server has answered the websocket handshake with an HTTP status."""
+
+
 class SocketClosed(Exception):
     """The connection is closed.
 
@@ -27,6 +31,11 @@ class SocketClosed(Exception):
 
 class Socket(Protocol):
     """An open websocket connection."""
+
+    @property
+    def server_pings(self) -> int:
+        """How many pings the server has sent."""
+        ...
 
     async def receive(self) -> bytes:
         """Return the next message.

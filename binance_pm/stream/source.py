@@ -84,7 +84,7 @@ def source_of(
             info, "streams need the extra `stream`", advice=f"Install it: {installation('stream')}"
         )
     session = client.session
-    endpoint = _endpoint(product)
+    endpoint = ENDPOINTS[listen_key_endpoint(product)]
     view = client.options(priority=Priority.POLL, attempts=1)
     address = _address(info, client.stream_url, session, shared)
     server_clock = session.budget.clock(client.origin(endpoint))
@@ -110,9 +110,9 @@ def source_of(
     return StreamSource(product, address.netloc, limit, post_key, connect, bounds, until_closed)
 
 
-def _endpoint(product: Product) -> Endpoint[Any]:
-    """Return the endpoint that creates or confirms a listen key."""
-    return ENDPOINTS["create_listen_key" if product == "pm" else "pro.create_listen_key"]
+def listen_key_endpoint(product: Product) -> str:
+    """Return the name of the endpoint that creates or confirms a listen key."""
+    return "create_listen_key" if product == "pm" else "pro.create_listen_key"
 
 
 def _address(info: CallInfo, url: str, session: Session, shared: SessionStreams) -> StreamAddress:

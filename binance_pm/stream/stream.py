@@ -38,8 +38,10 @@ class EventStream:
         settings: intervals and limits.
         observers: called in order with every event, `StreamUp`, `StreamDown` and `StreamGap`, before the queue; a slow
             consumer does not delay them.
-        queued: whether items are kept for iteration.
+        queued: whether items are kept for iteration from the start; otherwise from the first ``aiter`` on.
         surroundings: time and chance; None for the clock of the session's budget.
+
+    A stream is entered once: create another one to open the stream again.
 
     Raises:
         PortfolioMarginError: on entering, the first attempt failed for a reason that no further attempt will cure. On
@@ -61,7 +63,7 @@ class EventStream:
         self.settings: Final = settings or StreamSettings()
         self._client: Final = client
         self._observers: Final = list(observers)
-        self._is_queued: Final = queued
+        self._is_queued: bool = queued
         self._surroundings: Surroundings | None = surroundings
         self._shared: SessionStreams | None = None
         self._supervisor: Supervisor | None = None
@@ -102,7 +104,7 @@ class EventStream:
     @property
     def duplicates(self) -> int:
         """How many duplicates of events were dropped."""
-        return self._opened().duplicates
+        return self._opened().seen.duplicates
 
     @property
     def queued(self) -> int:
@@ -120,6 +122,9 @@ class EventStream:
         self._opened().reconnect(why, since)
 
     async def __aenter__(self) -> Self:
+        if self._supervisor is not None:
+            state = "is open" if self.is_open else "was closed"
+            raise SessionClosed(CallInfo("stream", self.label), f"the stream {state}", advice="Create another stream.")
         session = self._client.session
         surroundings = self._surroundings or Surroundings(clock=session.budget.monotonic)
         self._now: Callable[[], float] = surroundings.clock
@@ -140,6 +145,7 @@ class EventStream:
         await self._close()
 
     def __aiter__(self) -> Self:
+        self._is_queued = True
         return self
 
     async def __anext__(self) -> StreamItem:

@@ -27,9 +27,10 @@ from websockets.exceptions import (
     InvalidStatus,
     ProxyError,
 )
+from websockets.frames import Opcode
 from websockets.protocol import State
 
-from binance_pm.stream.socket import HandshakeCutOff, Socket, SocketClosed
+from binance_pm.stream.socket import HandshakeCutOff, HandshakeRefused, Socket, SocketClosed
 from binance_pm.stream.tunnel import RawStream, open_tunnel
 from binance_pm.transport.connect import RESOLVER, Address, ServerAddress, check_server, connected_socket, reached
 from binance_pm.transport.http import TransportSettings
@@ -50,8 +51,10 @@ _LONGEST_MESSAGE: Final = 2**20
 _PIECE: Final = 4096
 _BROKE: Final = "the connection broke"
 _UPGRADE: Final = "websocket handshake not finished"
-_PROTOCOL_ERRORS: Final = {1002, 1003, 1007, 1009}
+_PROTOCOL_ERRORS: Final = {1002, 1003, 1007}
 """Close codes that this side sends if the other side violates the protocol."""
+_TOO_LONG: Final = 1009
+"""The close code that this side sends after a message that is too long."""
 
 # A logger of the library would write the address of the stream at level DEBUG.
 _SILENT: Final = logging.Logger("websockets of binance_pm")  # noqa: LOG001 - it must have no parent
@@ -106,6 +109,11 @@ class WebSocket:
         self._abort: Final = abort
         self._ping: Final = ping
 
+    @property
+    def server_pings(self) -> int:
+        """See `Socket.server_pings`."""
+        return self._connection.server_pings
+
     async def receive(self) -> bytes:
         """See `Socket.receive`."""
         try:
@@ -139,8 +147,8 @@ async def open_socket(address: StreamAddress) -> AsyncGenerator[Socket, None]:
     """Connect to a stream; at the end, close the connection.
 
     Raises:
-        NotConnected, HandshakeCutOff: no connection could be made; the text gives the reason, and neither the listen
-            key nor a text of the server.
+        NotConnected, HandshakeRefused, HandshakeCutOff: no connection could be made; the text gives the reason, and
+            neither the listen key nor a text of the server.
     """
     progress = Progress(address.settings.timeouts.connect)
     failure, is_refused = "", False
@@ -160,7 +168,9 @@ async def open_socket(address: StreamAddress) -> AsyncGenerator[Socket, None]:
     if failure:
         # Not in the handler above: the error must not refer to one that contains the address.
         failed = not_connected(address.netloc, failure)
-        raise HandshakeCutOff(failed.reason) if progress.step == _UPGRADE and not is_refused else failed
+        if is_refused:
+            raise HandshakeRefused(failed.reason)
+        raise HandshakeCutOff(failed.reason) if progress.step == _UPGRADE else failed
 
 
 def _nursery() -> AbstractAsyncContextManager[Any]:
@@ -284,12 +294,20 @@ def _on_asyncio() -> _ClientClasses:
 
 @cache
 def _on_trio() -> _ClientClasses:
+    import trio  # noqa: PLC0415 - loaded, as it runs this task
     from websockets.trio.client import ClientConnection, connect  # noqa: PLC0415 - not on asyncio
+
+    class LastingConnection(ClientConnection):
+        """A connection whose reader is not cancelled: without it, the closing handshake would time out."""
+
+        async def recv_events(self) -> None:
+            with trio.CancelScope(shield=True):
+                await super().recv_events()
 
     def secured(connection: Any) -> Secured | None:
         return connection.stream if hasattr(connection.stream, "selected_alpn_protocol") else None
 
-    return _checked_classes(connect, ClientConnection, secured)
+    return _checked_classes(connect, LastingConnection, secured)
 
 
 class _ClientClasses(NamedTuple):
@@ -312,6 +330,13 @@ def _checked_classes(connect: type[Any], connection_class: type[Any], secured: C
             connection_class.__init__(self, *args, **options)
             self._settings = settings
             self._progress = progress
+            self.server_pings: int = 0
+
+        def process_event(self, event: Any) -> None:
+            # The library answers pings without telling its user.
+            if getattr(event, "opcode", None) is Opcode.PING:
+                self.server_pings += 1
+            connection_class.process_event(self, event)
 
         async def handshake(self, *args: Any, **options: Any) -> None:
             check_server(secured(self), self._settings)
@@ -338,6 +363,8 @@ def _proxy_url(proxy: Proxy | None) -> str:
 def _why_closed(error: ConnectionClosed) -> str:
     if error.rcvd is not None:
         return f"the exchange closed the connection (code {int(error.rcvd.code)})"
+    if error.sent is not None and error.sent.code == _TOO_LONG:
+        return f"the exchange sent a message of more than {_LONGEST_MESSAGE} bytes"
     if error.sent is not None and error.sent.code in _PROTOCOL_ERRORS:
         return "the exchange sent a frame that violates the websocket protocol"
     return _BROKE

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from tests.messages.stage import Stage, errors_of
-from tests.support.many_trades import ManyTrades, begin_export, damage_export, row_of, save, trades_of
+from tests.support.many_trades import FIRST, ManyTrades, begin_export, damage_export, row_of, save, trades_of
 
 
 def damaged(stage: Stage, name: str) -> object:
@@ -15,6 +15,13 @@ def damaged(stage: Stage, name: str) -> object:
     begin_export(path)
     damage_export(path, name)
     return save(path)
+
+
+def ended_earlier(stage: Stage) -> object:
+    """Continue an export with an end before rows that it has."""
+    path = stage.folder / "trades.csv"
+    begin_export(path)
+    return save(path, end_time=FIRST + 5)
 
 
 async def twice(stage: Stage) -> list[Exception]:

@@ -61,9 +61,16 @@ async def unknown_gap() -> None:
 def unmergeable() -> None:
     """Receive an event that cannot be merged."""
     one: Any = live()
-    one._resync = SimpleNamespace(now=0.0, up=lambda: None)
+    one._resync = SimpleNamespace(now=0.0, up=lambda: None, check_time=ignore_time)
     one._fills.observe = fail
     one._observe(object())
+
+
+async def from_the_future() -> None:
+    """Receive an event whose time is far ahead of the exchange's clock."""
+    async with sandbox() as pm, pm.client(label="desk") as client, client.live_account({"um.positions"}) as entered:
+        future: Any = SimpleNamespace(event_time=253_402_300_000_000)
+        entered._observe(future)
 
 
 async def unread() -> None:
@@ -125,6 +132,10 @@ async def undrawn(stage: Stage) -> None:
     from binance_pm.cli.live import _show  # noqa: PLC0415 - after the library is gone
 
     await _show(live(), "desk")
+
+
+def ignore_time(_: object) -> None:
+    """Do nothing."""
 
 
 def ignore(_: object, __: object) -> None:

@@ -142,4 +142,5 @@ def _masked(line: str, folder: Path) -> str:
     line = re.sub(r"(127\.0\.0\.1:|papi\.binance\.com:|127\.0\.0\.1, port )\d{5}", r"\1PORT", line)
     line = re.sub(r"\d{4}-\d\d-\d\d", "DATE", line)
     line = re.sub(r"(connected in|round trip|clock is) [\d.]+ m?s", r"\1 SOME ms", line)
+    line = re.sub(r"(fingerprint is) [0-9a-f]{64}", r"\1 HEX", line)
     return re.sub(r" at 0x[0-9a-f]+", " at ADDRESS", line)

@@ -16,6 +16,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from binance_pm import Budget, Client, Session
+from binance_pm.cli.demo import describe_item
 from binance_pm.errors import CallInfo, ConnectError
 from binance_pm.signing import Secret
 from binance_pm.stream.items import StreamDown, StreamGap
@@ -52,6 +53,13 @@ async def refused_stream_url() -> None:
 async def before_entering() -> None:
     """Read from a stream that was not entered."""
     await anext(Client(KEY, SECRET, label="desk").stream())
+
+
+async def entered_twice() -> None:
+    """Enter a stream that is open."""
+    with running_sandbox(accounts=1) as pm:
+        async with pm.client(label="desk") as one, one.stream() as events:
+            await events.__aenter__()
 
 
 async def state_before_entering() -> None:

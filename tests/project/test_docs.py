@@ -251,8 +251,10 @@ def _bare(home: Path) -> dict[str, str]:
     """Return an environment with the commands of this process but without its settings."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     # All packages are installed already; pip would ask the index for a newer pip.
-    quiet = {"PYTHONDONTWRITEBYTECODE": "1", "PIP_NO_INDEX": "1"}
-    return {"PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8"} | quiet
+    quiet = {"PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8", "PIP_NO_INDEX": "1"}
+    # Compiled modules are kept only where this process keeps its own, not beside the sources.
+    prefix = os.environ.get("PYTHONPYCACHEPREFIX")
+    return quiet | ({"PYTHONPYCACHEPREFIX": prefix} if prefix else {"PYTHONDONTWRITEBYTECODE": "1"})
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -33,14 +34,6 @@ EMPTY = {
     "ping", "pro.bankruptcy_loan_repay_history", "pro.negative_balance_interest_history", "pro_ping", "um.force_orders",
     "um.trading_status", "keepalive_listen_key", "close_listen_key", "pro.keepalive_listen_key", "pro.close_listen_key",
 }  # fmt: skip
-
-
-@pytest.fixture
-def lived() -> Scenario:
-    """An account to which everything has happened."""
-    scenario = Scenario()
-    scenario.live()
-    return scenario
 
 
 def prepared(scenario: Scenario, name: str) -> None:
@@ -76,10 +69,13 @@ def position_mode(name: str) -> Scenario | None:
     return scenario
 
 
-def respond(lived: Scenario, name: str) -> Any:
-    """Return the response of an endpoint."""
+@cache
+def response_of(name: str) -> Any:
+    """Return the response of an endpoint, for an account of its own to which everything has happened."""
     if (scenario := position_mode(name)) is not None:
         return scenario.ask(name, dualSidePosition="true")
+    lived = Scenario()
+    lived.live()
     prepared(lived, name)
     return lived.ask(name, **call_of(name))
 
@@ -96,7 +92,7 @@ def shapes(value: Json, path: str = "") -> Iterator[tuple[str, frozenset[str]]]:
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLED if name != "cm.set_position_mode"])
-def test_fields_are_those_of_the_sample(lived: Scenario, name: str) -> None:
+def test_fields_are_those_of_the_sample(name: str) -> None:
     """No field is missing or new, but for those that the exchange does not always send."""
     sample = sample_of(name)
     answers = [sample["answer"], *(variant["answer"] for variant in sample.get("variants", []))]
@@ -104,7 +100,7 @@ def test_fields_are_those_of_the_sample(lived: Scenario, name: str) -> None:
     for answer in answers:
         for path, names in shapes(answer):
             expected.setdefault(path, []).append(names - OPTIONAL)
-    response = respond(lived, name)
+    response = response_of(name)
 
     assert bool(response) or name in EMPTY
     for path, names in shapes(response):
@@ -112,16 +108,16 @@ def test_fields_are_those_of_the_sample(lived: Scenario, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in ENDPOINTS if name != "cm.set_position_mode"])
-def test_responses_have_the_declared_type(lived: Scenario, name: str) -> None:
+def test_responses_have_the_declared_type(name: str) -> None:
     """The client decodes what the local exchange sends."""
-    body = msgspec.json.encode(respond(lived, name))
+    body = msgspec.json.encode(response_of(name))
 
     assert ENDPOINTS[name].decode(body) is not None
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "cm.set_position_mode"])
-def test_every_endpoint_responds(lived: Scenario, name: str) -> None:
+def test_every_endpoint_responds(name: str) -> None:
     """All live endpoints are simulated."""
-    response = respond(lived, name)
+    response = response_of(name)
 
     assert response or name in EMPTY

@@ -107,8 +107,9 @@ class BudgetLimiter:
             return None
 
     def held(self, pool: Pool) -> int | None:
-        """The usage shown by the snapshot."""
-        return next((state.used for state in self.budget.snapshot() if state.pool == pool), 0)
+        """The usage that a snapshot shows: a whole snapshot also counts the waiting calls, on every arrival."""
+        ledger = self.budget._table.ledgers.get(pool)
+        return 0 if ledger is None else ledger.most_used(self.budget._origins.bounds(pool.origin))
 
 
 def _ours(machine: Machine, processes: int) -> list[Limiter]:

@@ -85,6 +85,8 @@ class ModelStream:
         """When an event was lost without a gap."""
         self.gap_at: float = 0.0
         self.restarts: int = 0
+        self.comes_up_after: float = 0.0
+        """How many seconds after it was entered the stream is up for the first time."""
 
     @property
     def age(self) -> float:
@@ -110,6 +112,10 @@ class ModelStream:
         self.fall(why)
 
     async def __aenter__(self) -> Self:
+        if self.comes_up_after:
+            self._tell(StreamDown(since=EPOCH + self._clock(), why="simulated"))
+            asyncio.get_running_loop().call_later(self.comes_up_after, self._rise)
+            return self
         self.is_up, self.gap_at = True, self._clock()
         self._tell(StreamUp(at=EPOCH + self._clock()))
         return self

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from binance_pm.api.stream_events import RiskLevelChange
+from binance_pm.api.stream_events import RiskLevelChange, decode_event
 from binance_pm.endpoint import ENDPOINTS
 from binance_pm.enums import AccountStatus
 from binance_pm.errors import AuthenticationError, CallInfo, PortfolioMarginError, SessionClosed
@@ -22,7 +22,7 @@ from binance_pm.stream.parts import PARTS, chosen_parts, weight_of
 from tests.simulation.live_account import ModelClient, ModelSession, ModelStream
 from tests.simulation.live_exchange import ModelExchange
 from tests.simulation.virtual import run
-from tests.support.cancelling import cancelled_at
+from tests.unit.stream.messages import account_update
 
 Request = tuple[float, str, str]
 """When, by which account, and which endpoint."""
@@ -88,6 +88,20 @@ def on_a_desk(body: Callable[[Desk], Coroutine[Any, Any, None]]) -> None:
 class TestTiers:
     """What is read first."""
 
+    def test_nothing_is_read_before_the_stream_is_up(self) -> None:
+        """A snapshot from before the connection would miss what happens until it is open."""
+
+        async def body(desk: Desk) -> None:
+            account = desk.account(parts={"um.positions"})
+            account.stream.comes_up_after = 5.0
+            entering = asyncio.create_task(entered(account))
+            await asyncio.sleep(4.9)
+            assert desk.log == []
+            await entering
+            assert min(at for at, _, _ in desk.log) >= 5.0
+
+        on_a_desk(body)
+
     def test_positions_come_before_orders_and_orders_before_risk(self) -> None:
         """The tiers of one account follow each other."""
 
@@ -130,6 +144,43 @@ class TestTiers:
                     await good.live.changed()
                 assert desk.clock() - begun < 3
                 assert not bad.live.is_current
+
+        on_a_desk(body)
+
+    def test_gap_after_gap_does_not_use_up_the_weight(self) -> None:
+        """The first two are read at once, and later ones after pauses that grow."""
+
+        async def body(desk: Desk) -> None:
+            account = desk.account(verify_every=1e6)
+            async with account.live as live:
+                begun, before = desk.clock(), len(desk.log)
+                account.stream.rotate()
+                await asyncio.sleep(0)
+                while not live.is_current:
+                    await live.changed()
+                assert desk.clock() - begun < 3
+                while desk.clock() - begun < 300:
+                    account.stream.rotate()
+                    await asyncio.sleep(0.05)
+                assert used(desk.log[before:]) < 0.2 * 6000 / 60 * 300
+                await asyncio.sleep(40)
+                assert live.is_current
+
+        on_a_desk(body)
+
+    def test_an_event_from_the_future_is_read_and_not_merged(self) -> None:
+        """Nothing that follows could replace it."""
+
+        async def body(desk: Desk) -> None:
+            account = desk.account(parts={"um.positions"})
+            async with account.live as live:
+                size = {key: one.position_amt for key, one in live.positions.items()}
+                message = account_update(253_402_300_000_000, positions={"BTCUSDT": "7"})
+                live._observe(decode_event(msgspec.json.encode(message)))
+                assert not live.is_current
+                while not live.is_current:
+                    await live.changed()
+                assert {key: one.position_amt for key, one in live.positions.items()} == size
 
         on_a_desk(body)
 
@@ -283,20 +334,6 @@ class TestLife:
                 await waiting
             with pytest.raises(SessionClosed):
                 await account.live.__aenter__()
-
-        on_a_desk(body)
-
-    @pytest.mark.parametrize("point", range(0, 40, 3))
-    def test_can_be_cancelled_at_any_moment(self, point: int) -> None:
-        """No task is left."""
-
-        async def body(desk: Desk) -> None:
-            task = asyncio.create_task(attempt(desk, point))
-            await asyncio.wait_for(task, 60)
-            assert len(asyncio.all_tasks()) == 1
-
-        async def attempt(desk: Desk, point: int) -> None:
-            await cancelled_at(point, entered(desk.account(), 12.0))
 
         on_a_desk(body)
 

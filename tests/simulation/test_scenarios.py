@@ -13,7 +13,7 @@ from tests.support.coverage import unmeasured
 
 SEEDS = (1,)
 # The scenarios cover branches that no other test reaches, so coverage is measured.
-ALONE = {"edges disagree", "four processes, store gone", "four processes, rescue of 3000"}
+ALONE = {"edges disagree", "four processes, store gone"}
 
 
 @pytest.mark.parametrize("seed", SEEDS)

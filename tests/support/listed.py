@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from binance_pm.history.cursor import Cursor
@@ -41,13 +43,15 @@ class Listed:
         self.requested.append(given)
         if "from_id" in given:
             return PageRows([row for row in self.rows if row.id >= given["from_id"]][: given["limit"]])
-        rows = [row for row in self.rows if given["start_time"] <= row.time <= given["end_time"]]
+        time = attrgetter("time")
+        first = bisect_left(self.rows, given["start_time"], key=time)
+        rows = self.rows[first : bisect_right(self.rows, given["end_time"], key=time)]
         rows = [row for row in rows if given.get("type") in (None, row.type)]
         if request.reads == "rows":
             return PageRows(rows[: given["limit"]] if self.shows == "oldest" else rows[-given["limit"] :])
-        first = (given["current"] - 1) * given["size"]
+        skipped = (given["current"] - 1) * given["size"]
         total = len(rows) if self.total is None else self.total
-        return PageRows(rows[::-1][first : first + given["size"]], total)
+        return PageRows(rows[::-1][skipped : skipped + given["size"]], total)
 
 
 def read(walk: Walk, respond: Callable[[PageRequest], PageRows], begin: Place) -> list[Any]:

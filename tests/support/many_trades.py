@@ -96,6 +96,8 @@ class ManyTrades:
 
 def trades_of(client: Client, *, start_time: int = FIRST, end_time: int | None = None) -> Pages[UmTrade]:
     """Return all trades of the exchange."""
+    if end_time is None:
+        return paginate(client.um.trades, symbol="BTCUSDT", start_time=start_time)
     return paginate(client.um.trades, symbol="BTCUSDT", start_time=start_time, end_time=end_time)
 
 

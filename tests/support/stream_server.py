@@ -89,7 +89,7 @@ class StreamServer:
 
     def receivers(self) -> list[ServerConnection]:
         """Return the connections that receive events."""
-        live = [one for one in self.connections if self._paths[one].endswith(f"/{self.active()}")]
+        live = [one for one in self.connections if self._paths.get(one, "").endswith(f"/{self.active()}")]
         if self.delivery == "newest":
             live = live[-1:]
         elif self.delivery == "oldest":
@@ -162,6 +162,7 @@ class StreamServer:
                 pass
         self.deaf.discard(connection)
         self.close_codes.append(connection.close_code)
+        del self._paths[connection]
         if connection in self.connections:
             self.connections.remove(connection)
 

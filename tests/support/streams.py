@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import anyio
 
+from binance_pm.api.futures_events import OrderTradeUpdate
 from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamUp
 from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.shared import SessionStreams
@@ -51,6 +52,11 @@ class Recorder:
         """Record an item."""
         self.items.append(item)
         self._arrival.set()
+
+    @property
+    def last_order(self) -> int:
+        """The id of the order of the last event about one; 0 if there was none."""
+        return next((item.order.order_id for item in reversed(self.items) if isinstance(item, OrderTradeUpdate)), 0)
 
     def all_of(self, kind: type[T]) -> list[T]:
         """Return the items of a type."""

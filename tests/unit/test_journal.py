@@ -17,6 +17,7 @@ import anyio.from_thread
 import httpx
 import pytest
 import trio
+from msgspec.structs import replace
 
 from binance_pm import (
     ENDPOINTS,
@@ -321,7 +322,7 @@ class TestResolving:
             [error] = [entry.error for entry in read_journal(path) if entry.error]
             assert error.request is not None
             assert raised.value.request is not None
-            assert error.request._replace(parameters={}) == raised.value.request._replace(parameters={})
+            assert replace(error.request, parameters={}) == replace(raised.value.request, parameters={})
             assert (error.advice, error.label, error.write) == (raised.value.advice, client.label, True)
             assert (await client.resolve(error)).state == "done"
 

@@ -70,6 +70,22 @@ def names_of(kind: inspect.Type, path: str = "") -> Iterator[tuple[str, str]]:
             pass
 
 
+def kinds_of(kind: inspect.Type) -> Iterator[inspect.Type]:
+    """Yield a type and every type inside it."""
+    yield kind
+    match kind:
+        case inspect.StructType():
+            inner = [field.type for field in kind.fields]
+        case inspect.VarTupleType():
+            inner = [kind.item_type]
+        case inspect.UnionType():
+            inner = list(kind.types)
+        case _:
+            inner = []
+    for one in inner:
+        yield from kinds_of(one)
+
+
 def with_another_field(fields: dict[str, Any]) -> dict[str, Any]:
     """Return an object with a field that is not declared."""
     return fields | {"added": "1"}
@@ -130,6 +146,12 @@ def test_an_undeclared_field_is_noticed(name: str) -> None:
 def test_a_field_has_the_name_of_its_meaning(event_type: str) -> None:
     """Two fields that swapped their names on the wire are noticed."""
     assert dict(names_of(inspect.type_info(EVENT_TYPES[event_type]))) == FACTS[event_type]["fields"]
+
+
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+def test_no_field_is_a_float(event_type: str) -> None:
+    """A float would round an order id above 2**53, and every amount."""
+    assert not any(isinstance(kind, inspect.FloatType) for kind in kinds_of(inspect.type_info(EVENT_TYPES[event_type])))
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -218,6 +240,15 @@ def test_an_unknown_value_is_kept() -> None:
     assert isinstance(event, OrderTradeUpdate)
     assert (event.order.type, event.order.type.is_known) == ("ICEBERG", False)
     assert encoded(event, message) == message
+
+
+@pytest.mark.parametrize("name", ["n", "N"])
+def test_a_fill_may_have_no_commission(name: str) -> None:
+    """The exchange leaves the fields out if there was none."""
+    message = copy.deepcopy(EVENTS["ORDER_TRADE_UPDATE"])
+    message["o"].pop(name, None)
+
+    assert isinstance(event_of(message), OrderTradeUpdate)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,8 @@ def _plan(row: AccountRow) -> Line:
     if not snapshot.interval:
         return line("The account is not read.")
     stream = "" if snapshot.stream == "off" else f", stream {snapshot.stream}"
+    if snapshot.saved:
+        stream += f", saving {snapshot.saved:,.0f} of weight per minute"
     return line(f"read every {age_text(snapshot.interval)}, stale after {age_text(snapshot.max_age)}{stream}")
 
 

@@ -78,7 +78,11 @@ class History:
 
     def say(self, text: str, *, at: float, style: str = "bold") -> None:
         """Add a text that is not an event of the fleet."""
-        self._add(Entry(f"{clock_time(at)} {text}", style, at))
+        self.add(f"{clock_time(at)} {text}", at=at, style=style)
+
+    def add(self, text: str, *, at: float, style: str = "") -> None:
+        """Add a line that begins with its time."""
+        self._add(Entry(text, style, at))
 
     def events(self, label: str) -> Sequence[str]:
         """Return the last ten events of an account, oldest first."""

@@ -23,7 +23,7 @@ from binance_pm.cli.dashboard.rows import (
 from binance_pm.cli.dashboard.table import LOUD, ColumnName, age_text, table
 from binance_pm.cli.dashboard.view import View
 from binance_pm.cli.output import clock_time
-from binance_pm.fleet import FleetState
+from binance_pm.fleet import AccountSnapshot, FleetState
 
 PAUSED: Final = "bold yellow reverse"
 # Number of lines from which on there is room for blank lines.
@@ -138,6 +138,16 @@ def waiting_lines(pools: Sequence[PoolState], width: int) -> list[Line]:
     return [line(_shortest(f"{number:,} call{'s' * (number != 1)}: {text}", width), "yellow") for text, number in most]
 
 
+def stream_lines(accounts: Iterable[AccountSnapshot]) -> list[Line]:
+    """Return how many user data streams are up and what they save, if any account has a stream."""
+    streamed = [one for one in accounts if one.stream != "off"]
+    if not streamed:
+        return []
+    up, saved = sum(one.stream == "up" for one in streamed), sum(one.saved for one in streamed)
+    text = f"{up} of {len(streamed)} user data streams up, saving {saved:,.0f} of weight per minute"
+    return [line(text, "" if up == len(streamed) else "yellow")]
+
+
 def _shortest(text: str, width: int) -> str:
     """Return the text without the last parts that do not fit."""
     while len(text) > width and ("; " in text or ", " in text):
@@ -154,9 +164,11 @@ def _table_page(
     room: int,
     widths: Mapping[ColumnName, int],
 ) -> tuple[list[Line], int, Mapping[ColumnName, int]]:
-    budget = (
-        budget_lines(known.pools, width)[: max(2, room // 8)] + waiting_lines(known.pools, width)[: max(1, room // 16)]
-    )
+    budget = [
+        *budget_lines(known.pools, width)[: max(2, room // 8)],
+        *stream_lines(known.accounts),
+        *waiting_lines(known.pools, width)[: max(1, room // 16)],
+    ]
     airy = [line()] if room >= _AIRY else []
     body = max(1, room - 1 - len(budget) - 2 * len(airy) - max(3, room // 5))
     labels = [row.snapshot.label for row in found]

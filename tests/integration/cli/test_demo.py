@@ -9,12 +9,16 @@ import re
 import resource
 import signal
 import subprocess
+from collections.abc import Callable
+from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import anyio
 import pytest
 
 from binance_pm import Budget
+from binance_pm.api.stream_events import UnknownEvent
 from binance_pm.cli import demo
 from binance_pm.cli.dashboard.history import Entry, History
 from binance_pm.fleet import (
@@ -29,14 +33,29 @@ from binance_pm.fleet import (
     StatusChanged,
     ThresholdCrossed,
 )
-from binance_pm.sandbox import create_app
+from binance_pm.sandbox import Fault, create_app, serve
+from binance_pm.stream.items import StreamDown, StreamGap, StreamItem
 from binance_pm.testing import Sandbox
 from binance_pm.transport.httpx import asgi_transport
 from tests.simulation import virtual
 from tests.support.command import COMMAND, at_terminal
 from tests.support.echo import START
+from tests.support.waiting import eventually
 
 LABELS = [f"account-{number:02}" for number in range(1, 13)]
+
+
+def second_of(is_meant: Callable[[Fault], bool]) -> float:
+    """Return the second of the story at which a fault begins."""
+    return next(scene.second for scene in demo.STORY if any(map(is_meant, scene.faults)))
+
+
+# The seconds from which on an account is lost, the limit is used up, and a request is refused.
+SECONDS_OF_FAULTS = [
+    second_of(lambda fault: fault.drop),
+    second_of(lambda fault: bool(fault.external_usage)),
+    second_of(lambda fault: fault.status == 429),
+]
 # Sequences that set the colour of text or of its background.
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;\d+)*m")
 
@@ -144,6 +163,8 @@ class Recording(NamedTuple):
     """The accounts at the end of each second."""
     log: list[Entry]
     """The dashboard's log at the end."""
+    orders: list[str | None]
+    """The accounts that have placed orders."""
 
 
 async def two_minutes() -> Recording:
@@ -152,7 +173,7 @@ async def two_minutes() -> Recording:
     clock = demo.story_clock(lambda: START + loop.time())
     exchange = demo.made_exchange(seed=7, clock=clock)
     pm = Sandbox(exchange, "http://127.0.0.1", http=asgi_transport(create_app(exchange)))
-    recording, history = Recording([], [], [], []), History()
+    recording, history = Recording([], [], [], [], []), History()
 
     async def receive() -> None:
         async for event in fleet.watch(warn=demo.WARN, alarm=demo.ALARM):
@@ -164,7 +185,7 @@ async def two_minutes() -> Recording:
         history.say(caption, at=fleet.now())
 
     async def play() -> None:
-        await demo.play(demo.STORY, exchange, say, sleep=anyio.sleep)
+        await demo.play(demo.STORY, exchange, say, buy=partial(demo.buy, fleet), sleep=anyio.sleep)
 
     async with demo.fleet_of(pm, Budget(monotonic=loop.time, wall=clock)) as fleet, asyncio.TaskGroup() as tasks:
         parts = [tasks.create_task(receive()), tasks.create_task(play())]
@@ -175,6 +196,7 @@ async def two_minutes() -> Recording:
         for part in parts:
             part.cancel()
     recording.log.extend(history.log)
+    recording.orders.extend(request.account for request in exchange.requests if request.method == "POST")
     return recording
 
 
@@ -205,7 +227,7 @@ class TestStory:
         """One account is stale, the budget becomes tight, the gate closes, and finally no account is stale."""
         kinds = (Stale, Fresh, BudgetTight, HostBlocked, HostUnblocked)
         first = {kind: next(at for at, event in recording.events if isinstance(event, kind)) for kind in kinds}
-        lost, again, refused = (scene.second for scene in demo.STORY if scene.faults)
+        lost, again, refused = SECONDS_OF_FAULTS
         turn = int(demo.MINUTE_TURNS)
 
         assert lost < first[Stale] < again < first[Fresh] < again + 3
@@ -219,7 +241,7 @@ class TestStory:
 
     def test_the_reason_of_a_stale_account_is_what_its_reading_waits_for(self, recording: Recording) -> None:
         """The readings wait for weight during external usage, and for the gate after the refusal."""
-        _, again, refused = (scene.second for scene in demo.STORY if scene.faults)
+        _, again, refused = SECONDS_OF_FAULTS
         crowd = [event for at, event in recording.events if isinstance(event, Stale) and again < at < refused]
         closed = recording.seconds[int(demo.MINUTE_TURNS) - 3]
 
@@ -253,6 +275,10 @@ class TestStory:
 
         assert StatusChanged in later <= {Reading, StatusChanged, ThresholdCrossed, BudgetTight}
 
+    def test_one_account_places_an_order(self, recording: Recording) -> None:
+        """It is the account whose stream is followed."""
+        assert recording.orders == [demo.STREAMED]
+
     def test_other_seeds_have_the_same_story(self) -> None:
         """With most of them, an account falls through both thresholds."""
         similar = 0
@@ -272,3 +298,54 @@ class TestStory:
 
         assert (now + demo.MINUTE_TURNS + 1) % 60 == pytest.approx(1, abs=1e-3)
         assert abs(now - began) <= 30
+
+
+class TestStream:
+    """The user data stream of one account."""
+
+    async def test_a_fill_is_shown_and_the_stream_recovers(self) -> None:
+        """The scenes of the stream, one right after the other, on a real socket."""
+        exchange = demo.made_exchange(seed=7, clock=demo.story_clock())
+        scenes = [scene for scene in demo.STORY if scene.buys or scene.stream_fault]
+        items: list[StreamItem] = []
+
+        def shown() -> list[str]:
+            texts = [demo.describe_item(item, START) for item in items]
+            return [kind for kind, _ in groupby(text.split()[1] for text in texts if text is not None)]
+
+        async def wait(_: float) -> None:
+            await eventually(lambda: exchange.streams.open_connections == 1)
+            # What was bought before is seen before anything else happens.
+            await eventually(lambda: "Fill" in shown() or not orders())
+
+        def orders() -> list[str]:
+            return [request.path for request in exchange.requests if request.path.endswith("/order")]
+
+        with serve(exchange) as base_url:
+            async with (
+                demo.fleet_of(Sandbox(exchange, base_url), Budget()) as fleet,
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.start_soon(demo.follow, fleet, items.append)
+                await demo.play(scenes, exchange, lambda _: None, buy=partial(demo.buy, fleet), sleep=wait)
+                await eventually(lambda: any(isinstance(item, StreamGap) for item in items), seconds=15)
+                tasks.cancel_scope.cancel()
+
+        assert shown() == ["Fill", "StreamDown", "StreamGap"]
+
+    @pytest.mark.parametrize(
+        ("item", "what"),
+        [
+            (StreamDown(since=1.0, why="it broke"), "StreamDown account-07: it broke"),
+            (
+                StreamGap(since=1.0, until=3.5, why="it broke"),
+                "StreamGap account-07: events of 2.5 s may be missing: it broke",
+            ),
+            (UnknownEvent(event_type="NEW", raw=b"{}"), None),
+        ],
+    )
+    def test_an_item_is_one_line(self, item: StreamItem, what: str | None) -> None:
+        """Only fills and reports of the stream are shown."""
+        text = demo.describe_item(item, START)
+
+        assert (None if text is None else " ".join(text.split()[1:])) == what

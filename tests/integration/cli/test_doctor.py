@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 import pytest
 
-from binance_pm.cli.doctor import FAULTS
+from binance_pm.cli.doctor_faults import FAULTS
 from binance_pm.doctor import CheckName
 from binance_pm.doctor.network import check_network, network_path
 from binance_pm.testing import Fault, Sandbox

@@ -37,7 +37,9 @@ async def test_a_change_is_emitted_at_once_and_a_calm_account_is_read_half_as_of
             await until_up(fleet)
             await first(events, lambda event: isinstance(event, Reading))
             await anyio.sleep(1.2)
-            assert fleet.snapshot()[0].interval == 60
+            [snapshot] = fleet.snapshot()
+            # A weight of 25 every 60 instead of 30 s, less a confirmation of the listen key a minute.
+            assert (snapshot.interval, snapshot.saved) == (60, 24)
 
             await trader.um.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity=Decimal("0.01"))
 
@@ -47,7 +49,8 @@ async def test_a_change_is_emitted_at_once_and_a_calm_account_is_read_half_as_of
             assert (moved.market, moved.symbol, moved.position_amt) == ("um", "BTCUSDT", row.position_amt)
             assert (wallet.market, wallet.asset) == ("um", "USDT")
             await anyio.sleep(1.2)
-            assert fleet.snapshot()[0].interval == 30
+            [snapshot] = fleet.snapshot()
+            assert (snapshot.interval, snapshot.saved) == (30, 0)
 
 
 async def test_a_pro_account_is_not_polled_while_its_stream_brings_the_figures() -> None:
@@ -67,7 +70,10 @@ async def test_a_pro_account_is_not_polled_while_its_stream_brings_the_figures()
             await anyio.sleep(0.5)
 
             assert requests_to(pm, "/sapi/v1/portfolio/account") == polled
-            assert not fleet.snapshot()[0].is_stale
+            [snapshot] = fleet.snapshot()
+            assert not snapshot.is_stale
+            # All readings, of which each takes a weight of 5.
+            assert snapshot.saved == pytest.approx(5 * 60 / 0.3 - 1, rel=0.1)
 
 
 async def test_an_account_is_read_as_usual_while_its_stream_is_down() -> None:
@@ -93,7 +99,7 @@ async def test_without_the_extra_the_account_is_polled(
     async with sandbox() as pm, Fleet([Member(pm.client(), stream=True)]) as fleet:
         await first(fleet.watch(), lambda event: isinstance(event, Reading))
 
-        assert fleet.snapshot()[0].stream == "off"
+        assert (fleet.snapshot()[0].stream, fleet.snapshot()[0].saved) == ("off", 0)
         assert "stream" in caplog.text
 
 

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from binance_pm import Client, ConfigurationError, RequestRejected, SessionClosed
+from binance_pm.api.futures_events import OrderTradeUpdate
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.stream.items import StreamDown, StreamGap
 from binance_pm.stream.live import LiveAccount
@@ -237,6 +238,7 @@ def test_the_fills_of_a_gap_can_be_read(run: Callable[..., None]) -> None:
     """Those that an event delivered are not repeated."""
 
     async def body(pm: Sandbox, client: Client, live: LiveAccount) -> None:
+        events = live.events()
         await (await live.um.new_order(**MARKET)).ended()
         pm.inject(Fault(method="POST", path="/papi/v1/listenKey", status=503, effect=False, times=2))
         pm.exchange.streams.apply(StreamFault(kind="break"))
@@ -244,7 +246,7 @@ def test_the_fills_of_a_gap_can_be_read(run: Callable[..., None]) -> None:
         missed = await client.um.new_order(**MARKET)
 
         gap = None
-        async for item in live.events():
+        async for item in events:
             if isinstance(item, StreamGap):
                 gap = item
                 break
@@ -262,17 +264,18 @@ def test_a_slow_consumer_does_not_make_the_account_stale(run: Callable[..., None
     """The consumer receives one gap with the exact count; the account has the newest balance."""
 
     async def body(pm: Sandbox, _: Client, live: LiveAccount) -> None:
-        label = pm.accounts[0].label
+        label, consumer = pm.accounts[0].label, live.events()
+        now = int(pm.exchange.streams.now() * 1000)
         for number in range(1, 1001):
             wallet = {"a": "USDT", "wb": str(number), "cw": str(number), "bc": "0"}
-            time = 2_000_000_000_000 + number
+            time = now + number
             update = {"m": "DEPOSIT", "B": [wallet], "P": []}
             pm.exchange.streams.push(label, {"e": "ACCOUNT_UPDATE", "fs": "UM", "T": time, "i": "", "a": update})
         await until(live, lambda: live.balances["USDT"].um_wallet_balance == 1000)
         assert live.is_current
 
         events = 0
-        async for item in live.events():
+        async for item in consumer:
             if isinstance(item, StreamGap):
                 assert (item.why, item.lost, events) == ("consumer too slow", 900, 100)
                 break
@@ -328,6 +331,92 @@ def test_closing_the_client_ends_every_wait(run: Callable[..., None], is_down: b
         assert len(ended) == 3
 
     run(body)
+
+
+def test_an_account_whose_events_are_not_read_keeps_none(run: Callable[..., None]) -> None:
+    """An account may be open for months, and its events would fill the memory of a process with many accounts."""
+
+    async def body(_: Sandbox, client: Client, live: LiveAccount) -> None:
+        stream: Any = live._stream
+        await (await live.um.new_order(**MARKET)).ended()
+        assert stream.queued == 0
+
+        events = live.events()
+        order = await client.um.new_order(**RESTING)
+        await client.um.cancel_order("BTCUSDT", order_id=order.order_id)
+        assert isinstance(await anext(events), OrderTradeUpdate)
+
+    run(body)
+
+
+def test_two_accounts_of_a_client_follow_each_other(run: Callable[..., None]) -> None:
+    """Each has its own connection; an order that one has placed is an order of the other."""
+
+    async def body(_: Sandbox, client: Client, live: LiveAccount) -> None:
+        async with client.live_account({"um"}) as other:
+            order = await live.um.new_order(**RESTING)
+            await until(other, lambda: order.order.order_id in {one.order_id for one in other.open_orders})
+            await client.um.cancel_order("BTCUSDT", order_id=order.order.order_id)
+            await order.ended()
+        assert live.is_current
+
+    run(body)
+
+
+def test_an_order_is_followed_although_its_id_is_used_again(run: Callable[..., None]) -> None:
+    """The exchange refuses a second open order with the id, and accepts one when the first has ended."""
+
+    async def body(_: Sandbox, __: Client, live: LiveAccount) -> None:
+        first = await live.um.new_order(**RESTING, new_client_order_id="again")
+        with pytest.raises(RequestRejected):
+            await live.um.new_order(**RESTING, new_client_order_id="again")
+        await first.cancel()
+        with anyio.fail_after(3):
+            assert (await first.ended()).status == "CANCELED"
+
+        second = await live.um.new_order(**RESTING, new_client_order_id="again")
+        assert second.order.order_id != first.order.order_id
+        await second.cancel()
+
+    run(body)
+
+
+def test_an_account_that_is_not_open_is_refused(pm: Sandbox) -> None:
+    """An empty answer would look like an empty account, and an old one like a current one."""
+
+    async def main() -> None:
+        async with pm.client(0) as client:
+            live = client.live_account({"um"})
+            await refused(live)
+            async with live:
+                assert live.balances
+            await refused(live)
+            with pytest.raises(SessionClosed):
+                await anext(live.missed_fills(StreamGap(since=0, until=1, why="test")))
+
+    async def refused(live: LiveAccount) -> None:
+        for use in ("positions", "balances", "open_orders", "open_conditional_orders", "risk", "risk_age", "um"):
+            with pytest.raises(SessionClosed):
+                getattr(live, use)
+        with pytest.raises(SessionClosed):
+            await live.changed()
+        assert not live.is_current
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("options", [{"symbols": {"btcusdt"}}, {"symbols": {1}}, {"symbols": {""}}])
+def test_symbols_that_no_order_has_are_refused(pm: Sandbox, options: dict[str, Any]) -> None:
+    """The account would be current, and without orders."""
+    with pytest.raises(ConfigurationError, match="symbols"):
+        pm.client(0).live_account({"um"}, **options)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "300", True, float("nan")])
+def test_an_interval_that_is_none_is_refused(pm: Sandbox, seconds: Any) -> None:
+    """Parts would be read again without a pause, or never."""
+    with pytest.raises(ConfigurationError, match="verify_every"):
+        pm.client(0).live_account(verify_every=seconds)
 
 
 def test_a_part_that_was_not_chosen_is_refused(run: Callable[..., None]) -> None:

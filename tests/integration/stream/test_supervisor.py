@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Callable
@@ -14,11 +15,11 @@ from websockets.asyncio.server import ServerConnection
 from binance_pm.api.futures_events import OrderTradeUpdate
 from binance_pm.api.stream_events import ListenKeyExpired, PmProAccountUpdate
 from binance_pm.errors import CallInfo, ConnectError, GateClosed
+from binance_pm.stream.identity import REMEMBERED
 from binance_pm.stream.items import StreamDown, StreamGap, StreamUp
-from binance_pm.stream.policy import StreamSettings
 from binance_pm.stream.shared import SessionStreams
 from binance_pm.stream.supervisor import ANOTHER_KEY, EXPIRED, OVERLAP_NOT_PROVEN, UNREADABLE
-from tests.integration.stream.conftest import FAST, Run
+from tests.integration.stream.conftest import FAST, Run, slow
 from tests.support.stream_server import StreamServer, stream_server
 from tests.support.stream_source import source_of
 from tests.support.streams import Recorder, order_event, sample, supervised
@@ -26,13 +27,6 @@ from tests.support.waiting import eventually
 
 SLACK = 1.0
 """Seconds that a busy machine may add."""
-
-
-def slow(**changes: Any) -> StreamSettings:
-    """Return settings with which nothing happens by itself, except for the changes."""
-    quiet: dict[str, Any] = {"confirm_every": 60.0, "ping_every": 60.0, "ping_timeout": 5.0, "overlap": 0.05}
-    quiet |= {"first_backoff": 0.05, "longest_backoff": 0.2}
-    return StreamSettings(**(quiet | changes))
 
 
 def send_bad_frame(server: StreamServer) -> None:
@@ -97,6 +91,21 @@ def test_garbage_is_a_gap_of_one_event_and_the_connection_stays(run: Run, server
     run(test)
 
 
+def test_a_server_that_announces_its_shutdown_on_each_connection_is_not_busy(run: Run, server: StreamServer) -> None:
+    """After the first rotation, the next one waits as long as the longest pause between two attempts."""
+    shutdown = json.dumps({"e": "serverShutdown", "E": 1}).encode()
+    server.greet = lambda connection: server._send(connection, shutdown)
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow(overlap=0.0, longest_backoff=60.0)) as stream:
+            await stream.until_true(lambda: bool(stream.supervisor.counts.rotations))
+            await anyio.sleep(0.5)
+            assert stream.supervisor.counts.rotations == 1
+            assert server.connects == 2
+
+    run(test)
+
+
 def test_exact_duplicates_on_one_connection_are_dropped(run: Run, server: StreamServer) -> None:
     """Each event is passed on once."""
 
@@ -106,7 +115,7 @@ def test_exact_duplicates_on_one_connection_are_dropped(run: Run, server: Stream
                 server.push(order_event(number))
             await stream.next_of(OrderTradeUpdate, 3)
             assert [event.order.order_id for event in stream.all_of(OrderTradeUpdate)] == [1, 2, 3]
-            assert stream.supervisor.duplicates == 3
+            assert stream.supervisor.seen.duplicates == 3
 
     run(test)
 
@@ -267,7 +276,7 @@ def test_a_rotation_reports_a_gap_until_the_overlap_is_proven(run: Run, delivery
                 first_gaps = len(stream.all_of(StreamGap))
                 last = await _rotate(stream, server, last)
                 server.push(order_event(last + 1))
-                await stream.until(lambda: _last(stream) == last + 1)
+                await stream.until(lambda: stream.last_order == last + 1)
                 gaps = stream.all_of(StreamGap)
 
             numbers = [event.order.order_id for event in stream.all_of(OrderTradeUpdate)]
@@ -285,11 +294,6 @@ def test_a_rotation_reports_a_gap_until_the_overlap_is_proven(run: Run, delivery
     run(test)
 
 
-def _last(stream: Recorder) -> int:
-    events = stream.all_of(OrderTradeUpdate)
-    return events[-1].order.order_id if events else 0
-
-
 def test_held_events_are_passed_on_if_the_new_connection_breaks(run: Run) -> None:
     """They may have been delivered to no other connection."""
 
@@ -304,7 +308,7 @@ def test_held_events_are_passed_on_if_the_new_connection_breaks(run: Run) -> Non
                 assert stream.all_of(OrderTradeUpdate) == []
                 server.break_all()
                 await stream.next_of(StreamDown)
-                assert _last(stream) == 1
+                assert stream.last_order == 1
                 await stream.until(lambda: stream.supervisor.is_up)
 
     run(test)
@@ -326,7 +330,80 @@ def test_the_old_connection_may_break_during_a_rotation(run: Run, server: Stream
             server.push(order_event(4))
             await stream.next_of(OrderTradeUpdate, 4)
             assert stream.all_of(StreamDown) == []
-            assert stream.supervisor.duplicates >= 3
+            assert stream.supervisor.seen.duplicates >= 3
+
+    run(test)
+
+
+def test_a_new_connection_that_does_not_answer_is_the_end_of_both(run: Run) -> None:
+    """While the overlap is not proven; what the old connection receives meanwhile may be lost, and is in the gap."""
+
+    async def test() -> None:
+        with stream_server("oldest") as server:
+            settings = slow(ping_timeout=0.2, first_backoff=0.0)
+            async with supervised(source_of(server), settings) as stream:
+                server.greet = server._deafen
+                server.push({"e": "serverShutdown", "E": 1})
+                await eventually(lambda: server.connects == 2)
+                first = server.push(order_event(1))
+                down = await stream.next_of(StreamDown)
+                server.greet = lambda _: None
+                gap = await stream.next_of(StreamGap)
+
+            assert "no answer to a ping" in down.why
+            assert gap.since <= first <= gap.until
+
+    run(test)
+
+
+@pytest.mark.parametrize("is_proven", [True, False], ids=["overlap proven", "overlap not proven"])
+def test_a_connection_that_ends_during_its_rotation_is_replaced_once(
+    run: Run,
+    server: StreamServer,
+    is_proven: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """The exchange may close a connection at the age at which it is replaced: one of two causes opens the next one."""
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow(overlap=0.5)) as stream:
+            if is_proven:
+                await _rotate(stream, server, 0)
+            connects = server.connects
+            server.push({"e": "serverShutdown", "E": 2})
+            await eventually(lambda: len(server.connections) == 2)
+            await anyio.sleep(0.1)
+            server.call(lambda: close(server.connections[0]))
+            await anyio.sleep(1.0)
+            assert stream.supervisor.is_up
+            assert len(server.connections) == 1
+            assert len(stream.all_of(StreamDown)) == (0 if is_proven else 1)
+            assert server.connects - connects == (1 if is_proven else 2)
+
+    def close(connection: ServerConnection) -> None:
+        connection.protocol.send_close(1001, "")
+        connection.send_data()
+
+    run(test)
+
+
+def test_no_identity_is_forgotten_while_two_connections_overlap(run: Run, server: StreamServer) -> None:
+    """The new connection holds more events than are usually remembered, and each is passed on once."""
+    count = 3 * REMEMBERED
+
+    async def test() -> None:
+        async with supervised(source_of(server), slow(overlap=1.0)) as stream:
+            await _rotate(stream, server, 0)
+            first = stream.last_order
+            server.push({"e": "serverShutdown", "E": 2})
+            await eventually(lambda: len(server.connections) == 2)
+            for number in range(1, count + 1):
+                server.push(order_event(first + number))
+            await stream.until(lambda: stream.last_order == first + count)
+            await stream.until_true(lambda: stream.supervisor.counts.rotations == 2)
+
+            numbers = [event.order.order_id for event in stream.all_of(OrderTradeUpdate)]
+            assert numbers == sorted(set(numbers))
+            assert stream.supervisor.duplicates >= count
 
     run(test)
 
@@ -350,7 +427,7 @@ def test_a_rotation_that_cannot_connect_keeps_the_old_connection(run: Run, serve
                 number += 1
                 server.push(order_event(number))
                 await anyio.sleep(0.01)
-            await stream.until(lambda: _last(stream) == number)
+            await stream.until(lambda: stream.last_order == number)
             assert len(stream.all_of(OrderTradeUpdate)) == number
             assert stream.all_of(StreamDown) == []
             assert refused == 4
@@ -437,3 +514,26 @@ def test_streams_of_a_session_reconnect_one_after_the_other(run: Run, server: St
         assert 0.9 < max(times) - began < 2.5 + SLACK
 
     run(test)
+
+
+def test_hundreds_of_reconnections_leave_nothing(server: StreamServer) -> None:
+    """The objects of earlier connections are not kept."""
+    rounds = 200
+
+    async def test() -> None:
+        settings = slow(attempts_per_second=10_000, attempts_per_5_minutes=10_000_000, ping_every=1e-9)
+        async with supervised(source_of(server), settings) as stream:
+            grown: list[int] = []
+            for _ in range(2):
+                for _ in range(rounds):
+                    stream.supervisor.reconnect("again")
+                    await stream.until_true(lambda: not stream.supervisor.is_up)
+                    await stream.until_true(lambda: stream.supervisor.is_up)
+                assert len(stream.all_of(StreamGap)) == rounds
+                stream.items.clear()
+                gc.collect()
+                grown.append(len(gc.get_objects()))
+            # A connection alone is dozens of objects; timers of closed connections may still be there.
+            assert grown[1] - grown[0] < 5 * rounds
+
+    anyio.run(test)

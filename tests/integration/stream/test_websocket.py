@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 import traceback
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,21 @@ def _no_http(connection: socket.socket) -> None:
     connection.sendall(b"SSH-2.0\r\n\r\n")
 
 
-@pytest.mark.parametrize("behave", [_silent, _closing, _no_http])
+def _wrong_accept(connection: socket.socket) -> None:
+    connection.recv(2000)
+    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    connection.sendall(head + b"Sec-WebSocket-Accept: %s\r\n\r\n" % KEY.encode())
+
+
+def _endless(connection: socket.socket) -> None:
+    connection.recv(2000)
+    with suppress(OSError):
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\n")
+        while True:
+            connection.sendall(b"X-Filler: %s\r\n" % (b"x" * 1000))
+
+
+@pytest.mark.parametrize("behave", [_silent, _closing, _no_http, _wrong_accept, _endless])
 def test_a_handshake_that_is_cut_off_may_have_set_up_the_stream(run: Run, behave: Any) -> None:
     """The error says so by its class."""
     with serve_raw(behave) as server:

@@ -146,6 +146,47 @@ def test_json_of_an_adaptive_plan(run: Any, path: str) -> None:
     ]
 
 
+def test_streams_show_what_they_save(run: Any, path: str) -> None:
+    """Each pool has the weight per minute that is saved; the listen keys of Pro accounts need some of another."""
+    ended = run("plan", "--accounts", path, "--streams")
+    plan = json.loads(run("plan", "--accounts", path, "--streams", "--json").out)
+
+    _, pools = tables_of(ended.out)
+    saved = {pool["pool"]: pool["saved"] for pool in plan["pools"]}
+    # 30 accounts of weight 25 four times a minute, then twice a minute and with a confirmation.
+    assert saved["IP /papi"] == 30 * (25 * 4 - 25 * 2 - 1)
+    assert {row[0] + " " + row[1]: row[-1] for row in pools}["IP /papi"] == "1,470"
+    assert saved["IP /fapi"] == -4
+    assert plan["saved"] == sum(saving for name, saving in saved.items() if name.startswith("IP"))
+    assert "unstreamed" not in plan
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verdict"),
+    [
+        (("10",), "each is read every 30 s"),
+        (("10", "--product", "pm_pro"), "streams bring all figures"),
+        (("1",), "of 1 account save 49 per minute"),
+        (("400",), "does not fit"),
+    ],
+)
+def test_the_verdict_with_streams(run: Any, arguments: tuple[str, ...], verdict: str) -> None:
+    """A calm account is read half as often; a Pro account is not read at all."""
+    assert verdict in " ".join(run("plan", "--streams", "--accounts", *arguments).out.split())
+
+
+def test_an_account_of_a_file_may_have_a_stream(run: Any, tmp_path: Path) -> None:
+    """The plan has its own row for accounts with streams."""
+    path = tmp_path / "accounts.toml"
+    streamed = ACCOUNTS.format(label="a", product="pm") + "stream = true\n"
+    path.write_text(streamed + ACCOUNTS.format(label="b", product="pm"), encoding="utf-8")
+
+    plan = json.loads(run("plan", "--accounts", str(path), "--json").out)
+
+    assert [(group["stream"], group["calm"]) for group in plan["groups"]] == [(True, 30), (False, 15)]
+    assert plan["saved"] == 49
+
+
 def test_the_shards_of_a_file_are_disjoint(run: Any, path: str) -> None:
     """Together they contain every account once."""
     shards = [json.loads(run("plan", "--accounts", path, "--shard", f"{n}/3", "--json").out) for n in (1, 2, 3)]
@@ -170,6 +211,7 @@ def test_the_shards_of_a_file_are_disjoint(run: Any, path: str) -> None:
         (("1", "--every=nan"), 2, '"nan" for --every. Must be <= 86400.'),
         (("1", "--every=1441m"), 2, '"1441m" for --every. Must be <= 86400.'),
         (("1", "--every=1", "--ceiling=9"), 2, "--every"),
+        (("1", "--every=1", "--streams"), 2, "--every excludes --streams"),
         (("-1", "--every=1"), 2, '"-1" for --accounts. Must be >= 1.'),
     ],
     ids=str,

@@ -138,6 +138,18 @@ def gate() -> Case:
     return Case(fleet_state(calm(), limits=limits, gates=[GateState(HOST, 9.4, banned=False)]), history)
 
 
+def streamed() -> Case:
+    """Three accounts have user data streams, one of which is down."""
+    up = {"stream": "up", "saved": 49.0, "interval": 30.0}
+    accounts = changed(calm(), desk_02=up, desk_05=up, desk_06={"stream": "down"})
+    return Case(fleet_state(accounts), history_of(accounts))
+
+
+def opened_stream() -> Case:
+    """The page of an account with a user data stream."""
+    return streamed()._replace(keys=("down", "down", "enter"))
+
+
 def paused() -> Case:
     """The accounts were paused a quarter of a minute ago."""
     return Case(fleet_state(calm()), history_of(calm()), ("p",), later=15.5)
@@ -159,7 +171,7 @@ def explained() -> Case:
 
 
 CASES: list[Callable[[], Case]] = [
-    normal, alarm, stale, part, failing, all_stale, gate, paused, filtered, opened, explained
+    normal, alarm, stale, part, failing, all_stale, gate, streamed, opened_stream, paused, filtered, opened, explained,
 ]  # fmt: skip
 
 

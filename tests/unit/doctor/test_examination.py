@@ -53,7 +53,7 @@ def refusing(path: str, code: int) -> Fault:
 def test_checks_are_reported_in_their_order() -> None:
     """An early check waits for the checks before it; a missing check is not checked."""
     checks: list[Check] = []
-    report = Report([("configuration", ""), ("clock", "host"), ("egress", "host"), ("limits", "")], checks.append)
+    report = Report(checks.append, [("configuration", ""), ("clock", "host"), ("egress", "host"), ("limits", "")])
     report.put(Check("egress", "host", "ok", "first"))
     early = len(checks)
     report.put(Check("configuration", "", "ok", "second"))

@@ -30,6 +30,7 @@ from binance_pm.fleet import (
     ThresholdCrossed,
 )
 from tests.simulation import virtual
+from tests.support.coverage import unmeasured
 from tests.support.echo import (
     START,
     Act,
@@ -131,7 +132,8 @@ def test_with_a_dead_network_every_account_is_stale_within_its_maximum_age(troub
         await asyncio.sleep(150)
         assert not any(snapshot.is_stale for snapshot in fleet.snapshot())
 
-    events = watched(act, accounts=accounts)
+    with unmeasured():
+        events = watched(act, accounts=accounts)
 
     stale = {event.label: event for event in reversed(events_of(Stale, events))}
     assert len(stale) == accounts
@@ -329,7 +331,8 @@ def test_a_slow_consumer_misses_no_state_and_no_change() -> None:
             moving.cancel()
         return events, behind
 
-    events, behind = virtual.run(main, patience=PATIENCE)
+    with unmeasured():
+        events, behind = virtual.run(main, patience=PATIENCE)
 
     for number in range(20):
         own = [event for event in events if getattr(event, "label", "") == f"account-{number}"]

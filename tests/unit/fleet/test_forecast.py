@@ -7,6 +7,7 @@ import pytest
 from binance_pm.budget import Budget
 from binance_pm.fleet import Fleet, Member
 from binance_pm.fleet.forecast import Forecast, forecast
+from binance_pm.stream.shared import Product
 from binance_pm.testing import sandbox
 
 PM, SPAN = ("account", "um_account"), ("span_account",)
@@ -52,23 +53,54 @@ def test_pools_do_not_stretch_each_other() -> None:
 
 def test_a_stream_halves_what_a_calm_account_needs() -> None:
     """An account in danger is read as often as any other."""
-    whole = forecast(Budget(), [PM] * 4, floor=1.0, ceiling=15.0, streams=[True, True, False, False])
+    whole = forecast(Budget(), [PM] * 4, floor=1.0, ceiling=15.0, streams=["pm", "pm", None, None])
 
     streamed, polled = whole.groups
     assert (streamed.stream, streamed.calm, polled.calm) == (True, 30.0, 15.0)
     assert streamed.all_near == pytest.approx(polled.all_near)
     # Two accounts of weight 25 every 30 instead of 15 s, less a confirmation of each listen key a minute.
     assert whole.saved == 2 * (25 * 4 - 25 * 2 - 1)
+    assert [pool.needed for pool in whole.pools] == [2 * 100 + 2 * 50 + 2]
+    assert [pool.needed for pool in whole.unstreamed] == [4 * 100]
     assert whole.fits
 
 
 def test_a_stream_replaces_the_polls_of_a_pro_account() -> None:
     """It brings the figures of the account every five seconds."""
-    whole = forecast(Budget(), [("pro_account",)], floor=1.0, ceiling=15.0, streams=[True])
+    whole = forecast(Budget(), [("pro_account",)], floor=1.0, ceiling=15.0, streams=["pro"])
 
     assert whole.groups[0].read == ()
+    assert whole.saved_by_pool == {
+        "IP /sapi/v1/portfolio/account": 20,
+        "UID /sapi/v1/portfolio/account": 20,
+        "IP /fapi": -1,
+    }
     assert whole.saved == 5 * 4 - 1
     assert whole.fits
+
+
+def test_a_stream_does_not_replace_the_polls_of_a_span_account() -> None:
+    """It tells neither of positions nor of margins; its listen key counts in another pool."""
+    (group,) = (whole := forecast(Budget(), [SPAN], floor=1.0, ceiling=15.0, streams=["pro"])).groups
+
+    assert (group.read, group.wished, group.calm, group.stream) == (SPAN, 15.0, 15.0, True)
+    assert whole.saved == -1
+
+
+def test_the_confirmations_of_many_listen_keys_are_less_frequent() -> None:
+    """Together they take at most 1 % of the limit."""
+    streams: list[Product | None] = ["pm"] * 200
+    whole = forecast(Budget(), [PM] * 200, floor=1.0, ceiling=100.0, streams=streams)
+
+    assert whole.saved == pytest.approx(200 * 25 * 60 / 100 / 2 - 60)
+
+
+def test_nothing_is_saved_without_streams() -> None:
+    """The pools are those of the readings."""
+    whole = made(PM, SPAN)
+
+    assert whole.saved == 0
+    assert {pool.name: pool.needed for pool in whole.pools} == {pool.name: pool.needed for pool in whole.unstreamed}
 
 
 def test_a_maximum_interval_that_holds_fits() -> None:

@@ -12,6 +12,7 @@ import pytest
 from binance_pm import Client, LimitType
 from binance_pm.fleet import AccountFailed, AccountSnapshot, BudgetTight, Fleet, Fresh, Reading, Stale, StatusChanged
 from binance_pm.fleet.account_monitor import AccountMonitor
+from tests.support.coverage import unmeasured
 from tests.support.echo import START, Echo, dead, events_of, fine, hanging, refused, watched
 
 # An hour of virtual time takes long on a busy machine.
@@ -137,7 +138,8 @@ def test_a_tight_budget_is_reported_once_and_once_when_it_is_over() -> None:
             is_busy = 600 <= second < 1200 or 2400 <= second < 3000
             await echo.use(19 if is_busy and second % 40 == 0 else 0, seconds=20)
 
-    events = watched(act, accounts=4, prepare=lambda echo: echo.limits.update({("papi", LimitType.IP): 600}))
+    with unmeasured():
+        events = watched(act, accounts=4, prepare=lambda echo: echo.limits.update({("papi", LimitType.IP): 600}))
 
     tight = events_of(BudgetTight, events)
     assert [event.is_tight for event in tight] == [True, False, True, False]

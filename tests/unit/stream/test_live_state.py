@@ -51,6 +51,32 @@ class TestPositions:
         assert {key: one.position_amt for key, one in state.positions.items()} == {"BTCUSDT": 1, "ETHUSDT": 3}
         assert state.balances["USDT"].um_wallet_balance == Decimal("999.9")
 
+    def test_changes_of_one_moment_are_all_applied(self, state: LiveState) -> None:
+        """In the order in which they arrive: their times are equal."""
+        apply(state, account_update(T, positions={"ETHUSDT": "0.5"}, side="LONG", balances={"USDT": "1000.1"}))
+        apply(state, account_update(T, reason="FUNDING_FEE", balances={"USDT": "999.9"}))
+        apply(state, account_update(T, positions={"ETHUSDT": "0.6"}, side="LONG"))
+
+        assert state.positions["ETHUSDT", "LONG"].position_amt == Decimal("0.6")
+        assert state.balances["USDT"].um_wallet_balance == Decimal("999.9")
+
+    def test_an_empty_list_is_older_than_an_event_that_arrived_after_its_request(self, state: LiveState) -> None:
+        """It does not mean that there are no positions."""
+        read = ReadTimes(NOW, T, T - 60_000)
+        apply(state, account_update(T + 100, positions={"BTCUSDT": "1"}), now=NOW + 0.1)
+
+        state.read_positions("um", um_account(), [], read, NOW + 0.2)
+
+        assert list(state.positions) == ["BTCUSDT"]
+
+    def test_nothing_is_shown_that_moves_with_prices(self, state: LiveState) -> None:
+        """The profit in an event is the profit at that moment."""
+        apply(state, account_update(T, positions={"BTCUSDT": "1"}))
+
+        shown = set(state.positions["BTCUSDT"].__struct_fields__)
+        assert {"position_amt", "entry_price"} <= shown
+        assert not shown & {"mark_price", "notional", "liquidation_price", "unrealized_pnl", "un_realized_profit"}
+
     def test_a_position_of_size_0_leaves(self, state: LiveState) -> None:
         """It was closed."""
         apply(state, account_update(T, positions={"BTCUSDT": "1"}), account_update(T + 1, positions={"BTCUSDT": "0"}))
@@ -86,6 +112,15 @@ class TestBalances:
         balance = state.balances["BTC"]
         assert (balance.cross_margin_free, balance.cross_margin_locked) == (1, 2)
 
+    def test_the_change_in_an_event_is_part_of_its_balance(self, state: LiveState) -> None:
+        """Adding the change to the balance would count it twice."""
+        message = account_update(T, balances={"USDT": "100"})
+        message["a"]["B"][0]["bc"] = "7"
+
+        apply(state, message)
+
+        assert state.balances["USDT"].um_wallet_balance == 100
+
     def test_debt_is_principal_and_interest(self, state: LiveState) -> None:
         """The event has the whole debt afterwards."""
         message = {"e": "liabilityChange", "E": T, "a": "BTC", "t": "BORROW", "T": 135, "p": "1", "i": "0", "l": "3"}
@@ -105,6 +140,14 @@ class TestOrders:
         assert (order.status, order.executed_qty) == (OrderStatus.PARTIALLY_FILLED, 1)
 
         apply(state, order_update(T + 2, 7, "FILLED", executed="2"))
+        assert state.open_orders == ()
+        assert [one.status for one in changes(state).orders] == ["FILLED"]
+
+    @pytest.mark.parametrize("later", [0, 1])
+    def test_an_order_that_was_filled_stays_filled(self, state: LiveState, later: int) -> None:
+        """NEW after FILLED crossed on the way."""
+        apply(state, order_update(T, 7, "FILLED", executed="1"), order_update(T + later, 7, "NEW"))
+
         assert state.open_orders == ()
         assert [one.status for one in changes(state).orders] == ["FILLED"]
 

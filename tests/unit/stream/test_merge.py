@@ -78,6 +78,13 @@ class TestVersions:
 class TestRowsWithoutTime:
     """A response that does not say how new it is."""
 
+    def test_a_time_in_the_future_counts_as_none(self, entities: Entities[str, int]) -> None:
+        """Nothing that follows could replace it."""
+        entities.merge_row("a", 1, at(1e9), sent(NOW), NOW)
+
+        assert entities.merge_event("a", 2, at(1), NOW + 1)
+        assert entities.get("a") == 2
+
     def test_is_merged_if_no_event_has_touched_the_entity(self, entities: Entities[str, int]) -> None:
         """The state from before a gap gives way."""
         entities.merge_event("a", 1, at(-5), NOW - 5)

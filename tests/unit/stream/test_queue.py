@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import anyio
 import pytest
 from hypothesis import given
@@ -79,6 +81,34 @@ async def test_reports_of_the_stream_always_fit() -> None:
     assert got[2:] == [DOWN, GAP]
     assert isinstance(got[1], StreamGap)
     assert got[1].lost == 1
+
+
+async def test_reports_that_nobody_reads_do_not_fill_the_memory() -> None:
+    """Of thousands of reports in a row, the latest become one gap that begins with the first of them."""
+    queue = queue_of(2)
+    for number in range(3):
+        queue.put(event(number))
+    for second in range(5_000):
+        queue.put_report(StreamDown(since=second, why="the connection broke"))
+        queue.put_report(StreamGap(since=second, until=second + 1, why="the connection broke"))
+        queue.put(event(3 + second))
+    queue.close()
+    got = [item async for item in items_of(queue)]
+
+    # For each two reports one gap of events that did not fit.
+    assert len(got) <= 1_510
+    assert [number_of(item) for item in got[:2]] == [0, 1]
+    gaps = [item for item in got if isinstance(item, StreamGap) and item.why != TOO_SLOW]
+    assert (gaps[0].since, gaps[-1].until) == (0, 5_000)
+
+
+async def items_of(queue: StreamQueue) -> AsyncIterator[StreamItem]:
+    """Yield what waits in a closed queue."""
+    while True:
+        try:
+            yield await queue.get()
+        except StopAsyncIteration:
+            return
 
 
 async def test_unreadable_messages_in_a_row_are_one_gap() -> None:

@@ -1,0 +1,16 @@
+"""Properties go over and over what other tests have covered: coverage, which doubles their time, is not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from tests.support.coverage import unmeasured
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_coverage() -> Generator[None]:
+    """Measure no coverage during the tests of a module."""
+    with unmeasured():
+        yield
