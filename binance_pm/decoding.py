@@ -41,6 +41,11 @@ class Decoder(Generic[T]):
         Raises:
             ValueError: the body does not match the type; the text gives the reason and the path.
         """
+        if len(body) < SMALLEST:
+            try:
+                return self._checked(self._decode(body), body)
+            except _ERRORS as error:
+                raise self._refusal(error, body) from error
         steps = self.steps(body)
         try:
             while True:
@@ -60,30 +65,41 @@ class Decoder(Generic[T]):
                 return answer
         try:
             yield
-            try:
-                # Most responses are as documented, and decoding them strictly is faster.
-                answer = self._strictly(body)
-            except msgspec.ValidationError:
-                answer = self._decode_differently(body)
+            answer = self._decode(body)
             yield
-            if self._look is None or (surely_plain(body) and self._look(answer)):
-                return answer
-            check(self._kind, body)
-            return write_plainly(answer)
-        except RecursionError as error:
-            raise ValueError(TOO_DEEP) from error
-        except (msgspec.DecodeError, UnicodeError, TypeError, ArithmeticError) as error:
-            # Not every Decimal can be a key or an item of a set.
-            check(self._kind, body)
-            raise ValueError(_unexplained(error)) from error
+            return self._checked(answer, body)
+        except _ERRORS as error:
+            raise self._refusal(error, body) from error
 
-    def _decode_differently(self, body: bytes) -> T:
+    def _decode(self, body: bytes) -> T:
+        try:
+            # Most responses are as documented, and decoding them strictly is faster.
+            return self._strictly(body)
+        except msgspec.ValidationError:
+            pass
         try:
             return msgspec.json.decode(body, type=self._returns, strict=False)
         except msgspec.ValidationError:
             if self._blank is None:
                 raise
             return msgspec.json.decode(self._blank.sub(rb"\1null", body), type=self._returns, strict=False)
+
+    def _checked(self, answer: T, body: bytes) -> T:
+        if self._look is None or (surely_plain(body) and self._look(answer)):
+            return answer
+        check(self._kind, body)
+        return write_plainly(answer)
+
+    def _refusal(self, error: Exception, body: bytes) -> ValueError:
+        """Return the error for a body that could not be decoded; raise it if `check` finds the reason."""
+        if isinstance(error, RecursionError):
+            return ValueError(TOO_DEEP)
+        check(self._kind, body)
+        return ValueError(_unexplained(error))
+
+
+# Not every Decimal can be a key or an item of a set, which raises the last two.
+_ERRORS: Final = (RecursionError, msgspec.DecodeError, UnicodeError, TypeError, ArithmeticError)
 
 
 def _unexplained(error: Exception) -> str:
