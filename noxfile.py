@@ -160,17 +160,26 @@ def interop_node(session: nox.Session) -> None:
 
     They come from the registry in npm's configuration, in the versions and with the hashes of their lock file.
     """
-    if not (shutil.which("node") and shutil.which("npm")):
+    if not has_node():
         session.skip("node and npm are not installed")
     install(session, "-e", ".[sandbox]", *group("tests"))
+    files = ("tests/interop/test_node.py", "tests/interop/test_node_streams.py")
+    session.run("pytest", *files, *session.posargs, env=node_packages(session))
+
+
+def has_node() -> bool:
+    """Whether Node.js and npm are installed."""
+    return bool(shutil.which("node") and shutil.which("npm"))
+
+
+def node_packages(session: nox.Session) -> dict[str, str]:
+    """Install the packages of npm; return the variable that names their directory."""
     folder = session.create_tmp()
     for file in ("package.json", "package-lock.json"):
         shutil.copy(Path("tests/interop/node", file), folder)
     options = ("--ignore-scripts", "--no-audit", "--no-fund")
     session.run("npm", "ci", f"--prefix={folder}", *options, external=True)
-    environment = {"NODE_PATH": str(Path(folder, "node_modules"))}
-    files = ("tests/interop/test_node.py", "tests/interop/test_node_streams.py")
-    session.run("pytest", *files, *session.posargs, env=environment)
+    return {"NODE_PATH": str(Path(folder, "node_modules"))}
 
 
 @nox.session
@@ -233,9 +242,13 @@ def screenshot(session: nox.Session) -> None:
 
 @nox.session
 def bench_streams(session: nox.Session) -> None:
-    """User data streams under 10,000 random faults on real sockets; arguments go to it, such as --faults 600."""
-    install(session, "-e", ".[stream]", *group("tests"))
-    session.run("python", "-m", "tests.simulation.stream_faults", *(session.posargs or ["--faults", "10000"]))
+    """User data streams and live accounts beside other clients: each target as met or missed, in about an hour.
+
+    Arguments go to the benchmark, such as --quick or --only 1 7. Packages of npm take part if npm is installed.
+    """
+    install(session, "-e", ".[all]", *group("tests"), *group("interop"))
+    environment = node_packages(session) if has_node() else {}
+    session.run("python", "-m", "tests.benchmarks.streams", *session.posargs, env=environment)
 
 
 @nox.session

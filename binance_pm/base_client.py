@@ -138,14 +138,14 @@ class BaseClient:
         """
         state, session = self._state, self._opened(call)
         with anyio.CancelScope() as scope:
-            state.waits.add(scope)
+            state.waits.append(scope)
             try:
                 await session.bounded(call, anyio.sleep_forever())
             except SessionClosed:
                 if not state.is_closed:
                     raise SessionClosed(call, "the session was closed") from None
             finally:
-                state.waits.discard(scope)
+                state.waits.remove(scope)
         raise SessionClosed(call, "the client was closed")
 
     async def __aenter__(self) -> Self:
@@ -196,6 +196,6 @@ class _State:
         self.given: Final = given
         self.session: Session | None = None
         self.is_closed: bool = False
-        self.waits: Final[set[anyio.CancelScope]] = set()
+        self.waits: Final[list[anyio.CancelScope]] = []
         """Of tasks that end with the client."""
         self.bound: Final[dict[Endpoint[Any], BoundEndpoint[Any]]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from binance_pm.errors import (
     CallInfo,
     ConfigurationError,
     ConnectError,
+    InvalidResponse,
     NoResponse,
     NotSent,
     PortfolioMarginError,
@@ -24,10 +26,10 @@ from binance_pm.errors import (
 )
 from binance_pm.session import CLOSED, Session
 from binance_pm.settings import Identity, check_recv_window
-from binance_pm.signing import Signer, clear_locals
+from binance_pm.signing import clear_locals
 from binance_pm.transport.http import Headers, HttpRequest, HttpResponse, NotConnected, SendFailed
 from binance_pm.version import VERSION
-from binance_pm.wire import Value, encode_query
+from binance_pm.wire import LazyDecoder, Value, encode_query
 
 if TYPE_CHECKING:
     from binance_pm.journal import WriteRecord
@@ -39,6 +41,8 @@ _WINDOW: Final = 5_000
 """Milliseconds for which the exchange accepts a request that has no ``recvWindow``."""
 # What the transports accept, minus path, timestamp, signature and headers.
 _LONGEST_QUERY: Final = 60_000
+# In bytes; the smallest body that takes a fraction of a millisecond to decode.
+_LARGE_BODY: Final = 2**15
 _ADDED: Final = {"timestamp", "signature"}
 _NO_KEY: Final = (
     "Give key and secret to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
@@ -53,7 +57,7 @@ _PLAUSIBLE_TIMES: Final = range(1_577_836_800_000, 4_102_444_800_000)
 class BoundEndpoint(Generic[T]):
     """An endpoint bound to one account: what all of its calls have in common."""
 
-    __slots__ = ("charges", "endpoint", "headers", "hint", "info", "is_signed", "origin", "pools", "url")
+    __slots__ = ("_charges", "_weights", "endpoint", "headers", "hint", "info", "is_signed", "origin", "pools", "url")
 
     def __init__(self, endpoint: Endpoint[T], info: CallInfo, url: str, origin: str, pools: tuple[Pool, ...]) -> None:
         self.endpoint: Final = endpoint
@@ -64,17 +68,25 @@ class BoundEndpoint(Generic[T]):
         self.origin: Final = origin
         """The origin that identifies the pools: the exchange's numbered hosts share one."""
         self.pools: Final = pools
-        self.charges: Final[dict[tuple[int, ...], tuple[Charge, ...]]] = {}
-        """The charges of a call, by its weights, which are always the same for most endpoints."""
+        self._weights: tuple[int, ...] = ()
+        self._charges: tuple[Charge, ...] = ()
+        """The charges of the last call, whose weights are those of every call of most endpoints."""
         self.headers: Headers | None = None
         """None until the first call has found the keys that the endpoint needs."""
         self.hint: str = ""
         """What an error adds about how the URL was chosen."""
 
-    def charge(self, weights: tuple[int, ...]) -> tuple[Charge, ...]:
+    def charges(self, weights: tuple[int, ...]) -> tuple[Charge, ...]:
         """Return what a call costs in each of the pools."""
-        self.charges[weights] = charges = tuple(map(Charge, self.pools, weights))
-        return charges
+        if weights != self._weights:
+            self._weights, self._charges = weights, _charges(self.pools, weights)
+        return self._charges
+
+
+# One object for all accounts whose calls the exchange counts together.
+@lru_cache(maxsize=256)
+def _charges(pools: tuple[Pool, ...], weights: tuple[int, ...]) -> tuple[Charge, ...]:
+    return tuple(map(Charge, pools, weights))
 
 
 class PreparedCall(Generic[T]):
@@ -136,6 +148,17 @@ class PreparedCall(Generic[T]):
         self.record: WriteRecord | None = None
         """The call in the journal; None for a read, and without a journal."""
 
+    def reserve(self, max_wait: float) -> Reservation:
+        """Return a reservation of the weight of an attempt, which waits for so many seconds at most."""
+        self.reservation = self.session.budget.reserve(
+            self.charges,
+            call=self.bound.info,
+            priority=self.priority,
+            max_wait=max_wait,
+            requeued=self.is_requeued,
+        )
+        return self.reservation
+
     def sent_write(self) -> SentWrite:
         """Return what is needed to find out whether the call was executed."""
         endpoint, info, parameters = self.bound.endpoint, self.bound.info, self.parameters
@@ -179,12 +202,16 @@ def with_client_id(
     endpoint: Endpoint[Any], parameters: Mapping[str, Value | None], client_ids: ClientIds
 ) -> Mapping[str, Value | None]:
     """Return the parameters with a client id: a placement without one could not be found after a lost response."""
-    declared = endpoint.client_id or ""
-    name = endpoint.wire_names[declared]
+    name = endpoint.wire_names[endpoint.client_id or ""]
     if parameters.get(name) is not None:
         return parameters
-    is_number = endpoint.parameters[declared].annotation == (int | None)
-    return {**parameters, name: client_ids.number() if is_number else client_ids.new()}
+    return {**parameters, name: client_ids.number() if _takes_number(endpoint) else client_ids.new()}
+
+
+# Comparing the types takes longer than everything else that creates an id. There are few such endpoints.
+@lru_cache(maxsize=256)
+def _takes_number(endpoint: Endpoint[Any]) -> bool:
+    return endpoint.parameters[endpoint.client_id or ""].annotation == (int | None)
 
 
 def check_names(parameters: object) -> None:
@@ -239,17 +266,74 @@ def headers_of(bound: BoundEndpoint[Any], identity: Identity) -> Headers:
     return bound.headers
 
 
-async def request_of(call: PreparedCall[Any], identity: Identity, reservation: Reservation) -> HttpRequest:
-    """Return the request as it will be sent: the signed bytes are the bytes sent. The journal has it by then."""
-    endpoint, query = call.bound.endpoint, call.query
+def request_of(
+    call: PreparedCall[Any], identity: Identity, reservation: Reservation
+) -> HttpRequest | Awaitable[HttpRequest]:
+    """Return the request as it will be sent: the signed bytes are the bytes sent.
+
+    The request has to be awaited if its signature has to be, or if the journal notes the call before it is sent.
+
+    Raises:
+        ConfigurationError: the caller's signer failed.
+    """
+    query, signature = call.query, ""
     if identity.sign is not None and call.bound.is_signed:
         call.timestamp = reservation.clock.milliseconds()
         query += f"{'&' if query else ''}timestamp={call.timestamp}"
-        query += f"&signature={await signature_of(identity.sign, query, call.bound.info, call.session)}"
+        try:
+            signature = identity.sign(query.encode())
+            if isinstance(signature, str):
+                query += _signature_parameter(signature)
+        except PortfolioMarginError:
+            raise
+        except Exception as error:
+            # A caller's signer may raise or return anything, and local variables are secret, also in this frame.
+            signature = ""
+            raise _signer_failed(call.bound.info, error) from error
+    if isinstance(signature, str) and call.record is None:
+        return _request(call, identity, query)
+    return _request_later(call, identity, query, signature)
+
+
+async def _request_later(
+    call: PreparedCall[Any], identity: Identity, query: str, signature: str | Awaitable[str]
+) -> HttpRequest:
+    """Return the request after the wait for the signature and the journal.
+
+    Raises:
+        ConfigurationError: the caller's signer failed.
+        JournalError: the journal cannot be written.
+        ConnectError, SessionClosed: signing or writing took too long, or the session was closed.
+    """
+    session, info = call.session, call.bound.info
+    if not isinstance(signature, str):
+        try:
+            signature = await session.bounded(info, signature, seconds=session.timeouts.total)
+            query += _signature_parameter(signature)
+        except PortfolioMarginError:
+            raise
+        except Exception as error:
+            signature = ""
+            raise _signer_failed(info, error) from error
     if call.record is not None:
         await call.note_start(call.record)
+    return _request(call, identity, query)
+
+
+def _request(call: PreparedCall[Any], identity: Identity, query: str) -> HttpRequest:
+    endpoint = call.bound.endpoint
     target = f"{endpoint.path}?{query}" if query else endpoint.path
     return HttpRequest(endpoint.method, call.bound.url, target, call.headers, identity.connections)
+
+
+def _signature_parameter(signature: str) -> str:
+    # An HMAC signature is hexadecimal and needs no quoting.
+    return f"&signature={signature if signature.isascii() and signature.isalnum() else quote(signature, safe='')}"
+
+
+def _signer_failed(info: CallInfo, error: Exception) -> ConfigurationError:
+    clear_locals(error)
+    return ConfigurationError(info, f"the signer failed with {type(error).__name__}")
 
 
 async def synchronise(call: PreparedCall[Any], ask: Callable[[], Awaitable[object]]) -> None:
@@ -269,28 +353,6 @@ async def synchronise(call: PreparedCall[Any], ask: Callable[[], Awaitable[objec
     budget.clock(origin).trust_date()
 
 
-async def signature_of(sign: Signer, query: str, info: CallInfo, session: Session) -> str:
-    """Return the signature of a query, quoted for the query.
-
-    Raises:
-        ConfigurationError: the caller's signer failed.
-        ConnectError, SessionClosed: signing took too long, or the session was closed.
-    """
-    try:
-        signature = sign(query.encode())
-        if not isinstance(signature, str):
-            signature = await session.bounded(info, signature, seconds=session.timeouts.total)
-        # An HMAC signature is hexadecimal and needs no quoting.
-        return signature if signature.isascii() and signature.isalnum() else quote(signature, safe="")
-    except PortfolioMarginError:
-        raise
-    except Exception as error:
-        # A caller's signer may raise or return anything, and local variables are secret, also in this frame.
-        signature = ""
-        clear_locals(error)
-        raise ConfigurationError(info, f"the signer failed with {type(error).__name__}") from error
-
-
 def outcome_of(
     call: PreparedCall[T], response: HttpResponse | SendFailed, refusal: PortfolioMarginError | None
 ) -> T | PortfolioMarginError:
@@ -307,13 +369,47 @@ def outcome_of(
     _log.debug("%s [%s]: HTTP %d, %d bytes", info.endpoint, info.label, response.status, len(response.body or b""))
     if refusal is not None:
         return refusal
-    assert response.body is not None, "a response that is too long is no success"  # noqa: S101
     try:
-        return call.bound.endpoint.decode(response.body)
+        return call.bound.endpoint.decode(_body(response))
     except ValueError as error:
-        invalid = unreadable(info, response, str(error))
-        invalid.__cause__ = error
-        return invalid
+        return _invalid(info, response, error)
+
+
+def is_large(response: HttpResponse | SendFailed) -> bool:
+    """Return whether it takes so long to decode the response that other tasks should run in the meantime."""
+    return isinstance(response, HttpResponse) and response.body is not None and len(response.body) >= _LARGE_BODY
+
+
+async def outcome_in_steps(
+    call: PreparedCall[T], response: HttpResponse | SendFailed, refusal: PortfolioMarginError | None
+) -> T | PortfolioMarginError:
+    """Return the same as `outcome_of`, and let other tasks run between the steps of decoding."""
+    decode = call.bound.endpoint.decode
+    if isinstance(response, SendFailed) or refusal is not None or not isinstance(decode, LazyDecoder):
+        return outcome_of(call, response, refusal)
+    # anyio has loaded this module for the event loop; importing this package must not load it.
+    from anyio.lowlevel import checkpoint  # noqa: PLC0415
+
+    steps = cast("LazyDecoder[T]", decode).steps(_body(response))
+    try:
+        while True:
+            next(steps)
+            await checkpoint()
+    except StopIteration as end:
+        return cast("T", end.value)
+    except ValueError as error:
+        return _invalid(call.bound.info, response, error)
+
+
+def _body(response: HttpResponse) -> bytes:
+    assert response.body is not None, "a response that is too long is no success"  # noqa: S101
+    return response.body
+
+
+def _invalid(info: CallInfo, response: HttpResponse, error: ValueError) -> InvalidResponse:
+    invalid = unreadable(info, response, str(error))
+    invalid.__cause__ = error
+    return invalid
 
 
 def _failed(call: PreparedCall[Any], failure: SendFailed) -> PortfolioMarginError:
@@ -329,11 +425,11 @@ def _failed(call: PreparedCall[Any], failure: SendFailed) -> PortfolioMarginErro
     return error
 
 
-def observe_time(told: ServerTime, reservation: Reservation, session: Session) -> None:
-    """Narrow the clock of the origin whose time endpoint has responded."""
+def observe_time(outcome: object, reservation: Reservation, session: Session) -> None:
+    """Narrow the clock of the origin if its time endpoint has responded."""
     asked = reservation.sent_at
-    if asked is not None and told.server_time in _PLAUSIBLE_TIMES:
-        seconds = told.server_time / 1000
+    if type(outcome) is ServerTime and asked is not None and outcome.server_time in _PLAUSIBLE_TIMES:
+        seconds = outcome.server_time / 1000
         session.budget.observe_time(reservation.origin, seconds, seconds + 0.001, asked=asked)
 
 

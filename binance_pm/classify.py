@@ -15,6 +15,7 @@ Sources:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import msgspec
@@ -141,16 +142,21 @@ class _Said(msgspec.Struct, frozen=True):
         return self.code is not None and (self.code < 0 or self.code in _POSITIVE_ERRORS)
 
 
-def classify(call: CallInfo, response: HttpResponse) -> Verdict:
+def classify(call: CallInfo, response: HttpResponse, counts: Iterable[str] = USED_HEADERS) -> Verdict:
     """Decide by status, headers and body whether a response is a success or an error, and what the budget learns.
 
     A success is also searched for a refusal by the exchange: a JSON object with an error code, whatever the status. A
     list is a value, even if it contains refusals: each item reports the outcome of one part.
+
+    Args:
+        call: the call, for the error.
+        response: what the exchange has responded.
+        counts: the headers whose counts the budget needs.
     """
     status, body = response.status, response.body
     used: dict[str, int] = {}
-    for header in USED_HEADERS:
-        if header in response.headers and (count := response.used(header)) is not None:
+    for header in counts:
+        if (count := response.used(header)) is not None:
             used[header] = count
     # Most responses end here. Searching from the end is three times as fast as from the start.
     if 200 <= status < 300 and body is not None and body.rfind(b'"code"') < 0:

@@ -6,13 +6,13 @@ import logging
 import os
 import random
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, Unpack, cast
 
 import msgspec
 
 from binance_pm.api import FundsApi, ListenKeyApi
 from binance_pm.api.account import AccountApi
-from binance_pm.api.connectivity import ConnectivityApi, ServerTime
+from binance_pm.api.connectivity import ConnectivityApi
 from binance_pm.arguments import checked
 from binance_pm.attempt_event import attempt_event
 from binance_pm.base_client import BaseClient, JournalTarget
@@ -21,7 +21,9 @@ from binance_pm.call import (
     PreparedCall,
     check_names,
     headers_of,
+    is_large,
     observe_time,
+    outcome_in_steps,
     outcome_of,
     query_of,
     request_of,
@@ -46,7 +48,7 @@ from binance_pm.retry import next_attempt
 from binance_pm.session import Session
 from binance_pm.settings import CallSettings, Identity, Urls
 from binance_pm.signing import Credential
-from binance_pm.transport.http import HttpResponse, Method, SendFailed
+from binance_pm.transport.http import HttpRequest, HttpResponse, Method, SendFailed
 from binance_pm.wire import Time, Value
 
 if TYPE_CHECKING:
@@ -418,7 +420,7 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         is_plain = not parameters and recv_window is None and endpoint.check is None
         query = "" if is_plain else query_of(bound, parameters, recv_window=recv_window, check=check)
         weights = endpoint.weights_of(parameters)
-        charges = bound.charges.get(weights) or bound.charge(weights)
+        charges = bound.charges(weights)
         priority = endpoint.priority if self._settings.priority is None else self._settings.priority
         return PreparedCall(bound, session, headers, query, charges, priority, parameters, recv_window)
 
@@ -431,37 +433,37 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         response: HttpResponse | SendFailed | None = None
         refusal: PortfolioMarginError | None = None
         transport = session.transport(info)
-        reservation = session.budget.reserve(
-            call.charges,
-            call=info,
-            priority=call.priority,
-            max_wait=self._settings.max_wait,
-            requeued=call.is_requeued,
-        )
-        call.reservation = reservation
+        reservation = call.reserve(self._settings.max_wait)
         try:
-            async with session.slot(reservation):
-                request = await request_of(call, self._identity, reservation)
+            if not session.take_slot(reservation):
+                await session.wait_for_slot(reservation)
+            try:
+                made = request_of(call, self._identity, reservation)
+                request = made if isinstance(made, HttpRequest) else await made
                 try:
                     response = await transport.send(request, reservation.mark_sent)
-                    refusal, feedback = classify(info, response)
+                    refusal, feedback = classify(info, response, call.bound.endpoint.counts)
                     reservation.settle(feedback)
                 except SendFailed as failure:
                     response = failure
                     if not failure.sent:
                         reservation.mark_unsent()
                 except GateClosed as error:
-                    return error
+                    refusal = error
+            finally:
+                session.free_slot(reservation)
         except PortfolioMarginError as error:
             if session.listeners:
                 session.listeners.emit(attempt_event(reservation, response, error, session.budget.monotonic()))
             raise
+        if response is None:
+            return cast("GateClosed", refusal)
         ended = session.budget.monotonic()
-        outcome = outcome_of(call, response, refusal)
+        is_slow = is_large(response)
+        outcome = await outcome_in_steps(call, response, refusal) if is_slow else outcome_of(call, response, refusal)
         if session.listeners:
             session.listeners.emit(attempt_event(reservation, response, outcome, ended))
-        if type(outcome) is ServerTime:
-            observe_time(outcome, reservation, session)
+        observe_time(outcome, reservation, session)
         if isinstance(outcome, InvalidResponse):
             # The response may belong to another call, and so may later data on its connection.
             transport.discard_idle_connections(request)

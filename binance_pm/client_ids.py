@@ -18,6 +18,7 @@ RESERVED_IDS: Final = ("autoclose-", "adl_autoclose", "settlement_autoclose-", "
 
 # The digits sort as text in the order of their values, and no two of them look alike.
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_DIGIT_OF_BYTE: Final = _DIGITS.encode() * 8
 _TIME_DIGITS, _RANDOM_DIGITS = 9, 13
 _BITS: Final = 5
 
@@ -37,6 +38,8 @@ class ClientIds:
         ValueError: the prefix cannot be used.
     """
 
+    __slots__ = ("_clock", "_last", "_prefix")
+
     def __init__(self, prefix: str = "", *, clock: Callable[[], float] = time.time) -> None:
         self._prefix: Final = _checked(prefix)
         self._clock = clock
@@ -45,12 +48,12 @@ class ClientIds:
     def new(self) -> str:
         """Return a new id of 22 characters and the prefix."""
         self._last = max(int(self._clock() * 1000), self._last + 1)
-        return self._prefix + _encode(self._last, _TIME_DIGITS) + _encode(_random(65), _RANDOM_DIGITS)
+        return self._prefix + _encode(self._last, _TIME_DIGITS) + _random_digits()
 
     def number(self) -> int:
         """Return a new id for a parameter that takes a whole number of 64 bits."""
         self._last = max(int(self._clock() * 1000), self._last + 1)
-        return self._last << 21 | _random(21)
+        return self._last << 21 | int.from_bytes(os.urandom(3)) >> 3
 
 
 def _checked(prefix: str) -> str:
@@ -61,8 +64,8 @@ def _checked(prefix: str) -> str:
     return prefix
 
 
-def _random(bits: int) -> int:
-    return int.from_bytes(os.urandom(9)) >> (72 - bits)
+def _random_digits() -> str:
+    return os.urandom(_RANDOM_DIGITS).translate(_DIGIT_OF_BYTE).decode()
 
 
 def _encode(number: int, digits: int) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, cast
+from collections.abc import Generator, Iterable
+from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
@@ -16,49 +16,90 @@ from binance_pm.rows import SMALLEST, Rows, are_rows
 T = TypeVar("T")
 
 
-def make_decoder(returns: type[T]) -> Callable[[bytes], T]:
-    """Return a function that decodes the body of a response into the given type.
+class Decoder(Generic[T]):
+    """A function that decodes the body of a response into a type, all at once or in steps.
 
     Fields typed ``Decimal | None`` may be ``""`` on the wire, and times may be text: real responses contain both.
     Numbers are within the bounds of `binance_pm.finite`, and amounts have plain text.
 
-    The function raises ValueError, with the reason and the path, if the body does not match the type.
+    Args:
+        returns: the type.
     """
-    strictly = msgspec.json.Decoder(returns).decode
-    kind = msgspec.inspect.type_info(returns)
-    look = look_of(kind)
-    blank = _blank_fields(kind)
-    rows = Rows(cast("Any", kind), make_decoder) if are_rows(kind) else None
 
-    def decode_differently(body: bytes) -> T:
-        try:
-            return msgspec.json.decode(body, type=returns, strict=False)
-        except msgspec.ValidationError:
-            if blank is None:
-                raise
-            return msgspec.json.decode(blank.sub(rb"\1null", body), type=returns, strict=False)
+    def __init__(self, returns: type[T]) -> None:
+        self._returns: Final = returns
+        kind = msgspec.inspect.type_info(returns)
+        self._kind: Final = kind
+        self._strictly: Final = msgspec.json.Decoder(returns).decode
+        self._look: Final = look_of(kind)
+        self._blank: Final = _blank_fields(kind)
+        self._rows: Final = Rows(cast("Any", kind), Decoder) if are_rows(kind) else None
 
-    def decode_answer(body: bytes) -> T:
-        if len(body) >= SMALLEST and rows and (answer := rows.decode(body)) is not None:
-            return answer
-        try:
+    def __call__(self, body: bytes) -> T:
+        """Return the decoded body.
+
+        Raises:
+            ValueError: the body does not match the type; the text gives the reason and the path.
+        """
+        if len(body) < SMALLEST:
             try:
-                # Most responses are as documented, and decoding them strictly is faster.
-                answer = strictly(body)
-            except msgspec.ValidationError:
-                answer = decode_differently(body)
-            if look is None or (surely_plain(body) and look(answer)):
-                return answer
-            check(kind, body)
-            return write_plainly(answer)
-        except RecursionError as error:
-            raise ValueError(TOO_DEEP) from error
-        except (msgspec.DecodeError, UnicodeError, TypeError, ArithmeticError) as error:
-            # Not every Decimal can be a key or an item of a set.
-            check(kind, body)
-            raise ValueError(_unexplained(error)) from error
+                return self._checked(self._decode(body), body)
+            except _ERRORS as error:
+                raise self._refusal(error, body) from error
+        steps = self.steps(body)
+        try:
+            while True:
+                next(steps)
+        except StopIteration as end:
+            return end.value
 
-    return decode_answer
+    def steps(self, body: bytes) -> Generator[None, None, T]:
+        """Return the decoded body after steps, none of which takes much longer than decoding without checks.
+
+        Raises:
+            ValueError: as for a call.
+        """
+        if self._rows is not None and len(body) >= SMALLEST:
+            answer = yield from self._rows.steps(body)
+            if answer is not None:
+                return answer
+        try:
+            yield
+            answer = self._decode(body)
+            yield
+            return self._checked(answer, body)
+        except _ERRORS as error:
+            raise self._refusal(error, body) from error
+
+    def _decode(self, body: bytes) -> T:
+        try:
+            # Most responses are as documented, and decoding them strictly is faster.
+            return self._strictly(body)
+        except msgspec.ValidationError:
+            pass
+        try:
+            return msgspec.json.decode(body, type=self._returns, strict=False)
+        except msgspec.ValidationError:
+            if self._blank is None:
+                raise
+            return msgspec.json.decode(self._blank.sub(rb"\1null", body), type=self._returns, strict=False)
+
+    def _checked(self, answer: T, body: bytes) -> T:
+        if self._look is None or (surely_plain(body) and self._look(answer)):
+            return answer
+        check(self._kind, body)
+        return write_plainly(answer)
+
+    def _refusal(self, error: Exception, body: bytes) -> ValueError:
+        """Return the error for a body that could not be decoded; raise it if `check` finds the reason."""
+        if isinstance(error, RecursionError):
+            return ValueError(TOO_DEEP)
+        check(self._kind, body)
+        return ValueError(_unexplained(error))
+
+
+# Not every Decimal can be a key or an item of a set, which raises the last two.
+_ERRORS: Final = (RecursionError, msgspec.DecodeError, UnicodeError, TypeError, ArithmeticError)
 
 
 def _unexplained(error: Exception) -> str:

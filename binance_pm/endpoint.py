@@ -98,8 +98,12 @@ class Endpoint(msgspec.Struct, Generic[T], frozen=True, kw_only=True, eq=False):
     """The `TypedDict` that declares most of the parameters."""
     constant_weights: tuple[int, ...] | None = None
     """The weight of every call, in the order of `weights`; None if the weight depends on the parameters."""
+    counts: tuple[str, ...] = ()
+    """The response headers with the exchange's counts, by the limit types of `weights`."""
 
     def __post_init__(self) -> None:
+        counts = tuple(LIMITS[self.family, limit_type].header for limit_type in self.weights)
+        msgspec.structs.force_setattr(self, "counts", counts)
         if not any(weights.without for weights in self.weights.values()):
             constant = tuple(weights.weight for weights in self.weights.values())
             msgspec.structs.force_setattr(self, "constant_weights", constant)

@@ -8,6 +8,7 @@ Sources (read 2026-11-21):
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Container
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
@@ -153,11 +154,11 @@ def _is_host_and_port(parts: SplitResult) -> bool:
 
 
 def _origin(parts: SplitResult, host: str) -> str:
-    """Return one spelling for each origin, because counters are looked up by URL."""
+    """Return one spelling for each origin, because counters are looked up by URL, and one text for all clients."""
     address = _address(host)
     name = f"[{address}]" if isinstance(address, IPv6Address) else host
     port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
-    return f"{parts.scheme}://{name}{port}"
+    return sys.intern(f"{parts.scheme}://{name}{port}")
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -120,6 +121,9 @@ def pool_of(family: Family, limit_type: LimitType, *, origin: str, path: str, ke
         KeyError: the family has no such limit type.
     """
     rule = LIMITS[family, limit_type]
-    return Pool(
-        origin, family, limit_type, "" if limit_type is LimitType.IP else key_id, path if rule.each_path else ""
-    )
+    key_id, path = "" if limit_type is LimitType.IP else key_id, path if rule.each_path else ""
+    return _pool(origin, family, limit_type, key_id, path)
+
+
+_pool = lru_cache(maxsize=256)(Pool)
+"""One object for all accounts whose calls the exchange counts together."""

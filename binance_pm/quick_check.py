@@ -27,16 +27,11 @@ Look = Callable[[Any], bool]
 """Gives the amounts in a value plain text, and returns whether all of its numbers are certainly within bounds."""
 
 _BACKSLASH, _PLUS, _UNDERSCORE = b"\\+_"
-# An amount of more than 64 digits covers at least eight consecutive samples, if every eighth byte is sampled.
-_STRIDE: Final = 8
-_LONG: Final = b"0" * _STRIDE
-_DIGITS: Final = bytes(48 if character in b"0123456789." else 32 for character in range(256))
-# Below -64. A number with such an exponent may still be within bounds.
-_SMALL_EXPONENT: Final = rb"[0-9][eE]-0*(?:6[5-9]|[7-9][0-9]|[1-9][0-9]{2})"
-_POINTS: Final = bytes(
-    48 if character in b"0123456789" else 101 if character == 69 else character for character in range(256)
-)
-"""Makes every digit a zero, and E an e."""
+_MOST_QUICK_DIGITS: Final = MOST_DIGITS // 2
+"""More significant digits, or more zeros in a row, than the quick check examines."""
+_ZEROS: Final = b"0" * _MOST_QUICK_DIGITS
+# A point without a digit on both sides.
+_find_odd_point: Final = re.compile(rb"\.(?!(?<=[0-9]\.)[0-9])").search
 _ASCII: Final = bytes(range(128))
 _BESIDE_UNDERSCORE: Final = frozenset(b'0123456789"-.eE')
 
@@ -49,13 +44,8 @@ def surely_plain(body: bytes) -> bool:
         return False
     if not body.isascii() and _has_odd_letters(body):
         return False
-    if body[::_STRIDE].translate(_DIGITS).find(_LONG) >= 0:
-        return False
-    zeros = body.translate(_POINTS)
-    # A point without a digit on both sides, or two points in one number; so an exponent follows a digit.
-    if zeros.count(b"0.0") != body.count(b"."):
-        return False
-    if b"0e-" in zeros and re.search(_SMALL_EXPONENT, body):
+    # Searching from the end is faster.
+    if body.rfind(_ZEROS) >= 0 or _find_odd_point(body):
         return False
     return _UNDERSCORE not in body or not _has_odd_underscores(body)
 
@@ -88,8 +78,7 @@ def look_of(  # noqa: PLR0911 - one for each kind
         case inspect.Metadata():
             return look_of(kind.type, outer)
         case inspect.StructType() if not kind.array_like and kind.cls not in outer:
-            look = _look_at_structs(_columns(kind, outer))
-            return look and (lambda struct: look([struct]))
+            return _look_at_struct(_columns(kind, outer))
         case inspect.ListType(inspect.StructType() as item) | inspect.VarTupleType(inspect.StructType() as item) if (
             not item.array_like and item.cls not in outer
         ):
@@ -101,7 +90,7 @@ def look_of(  # noqa: PLR0911 - one for each kind
             return _look_at_tagged(kind, outer)
         case inspect.IntType():
             is_bounded = kind.ge is not None and kind.le is not None
-            return None if is_bounded else lambda value: -(2**63) <= value < 2**63
+            return None if is_bounded else _is_int64
         case inspect.FloatType():
             return math.isfinite
         case (
@@ -139,77 +128,116 @@ class _Columns(NamedTuple):
     """Amounts that are never None."""
     missing: list[str]
     """Amounts that may be None."""
+    integers: list[str]
+    """Integers without bounds of their own."""
     others: list[tuple[attrgetter[Any], Look]]
 
 
 def _columns(kind: inspect.StructType, outer: tuple[type[Any], ...]) -> _Columns:
-    columns = _Columns([], [], [])
+    columns = _Columns([], [], [], [])
     for field in kind.fields:
         if isinstance(field.type, inspect.DecimalType):
             columns.amounts.append(field.name)
         elif is_amount_or_none(field.type):
             columns.missing.append(field.name)
         elif look := look_of(field.type, (*outer, kind.cls)):
-            columns.others.append((attrgetter(field.name), look))
+            if look is _is_int64:
+                columns.integers.append(field.name)
+            else:
+                columns.others.append((attrgetter(field.name), look))
     return columns
 
 
-# Traps everything except a Decimal of at most 64 digits, without a positive exponent, from 1E-64 to below 1E+64.
+def _is_int64(value: int) -> bool:
+    return -(2**63) <= value < 2**63
+
+
+# Traps every number of more than 32 digits, below 1E-64, from 1E+32 on, or with a positive exponent; infinity and NaN
+# pass.
 _STRICT: Final = Context(
-    prec=MOST_DIGITS,
-    Emax=MOST_DIGITS - 1,
+    prec=_MOST_QUICK_DIGITS,
+    Emax=_MOST_QUICK_DIGITS - 1,
     Emin=-MOST_DIGITS,
     clamp=1,
     traps=[InvalidOperation, Overflow, Subnormal, Inexact, Rounded, Clamped],
 )
-# Allowed places of the first digit; the text of a number below a millionth has an exponent.
 _SMALLEST_PLAIN: Final = -6
-_EXHAUST: Final = deque[Decimal](maxlen=0).extend
-_PLACES: Final = frozenset(range(-MOST_DIGITS, MOST_DIGITS))
-_PLAIN_PLACES: Final = frozenset(range(_SMALLEST_PLAIN, MOST_DIGITS))
+"""Least place of the first digit; the text of a number below a millionth has an exponent."""
+_exhaust: Final = deque[Decimal](maxlen=0).extend
+_round, _is_finite, _place = _STRICT.plus, Decimal.is_finite, Decimal.adjusted
+_ZERO: Final = Decimal(0)
+
+
+def _look_at_struct(columns: _Columns) -> Look | None:
+    *numbers, others = columns
+    look_at_structs = _look_at_structs(columns)
+    if any(numbers):
+        return look_at_structs and (lambda struct: look_at_structs([struct]))
+
+    def look(struct: object) -> bool:
+        for get, inside in others:  # noqa: SIM110 - a generator would take longer than most looks
+            if not inside(get(struct)):
+                return False
+        return True
+
+    return look if others else None
 
 
 def _look_at_structs(columns: _Columns) -> Look | None:
-    if not any(columns):
-        return None
-    amounts, missing, others = columns
-    # With two or more names, attrgetter returns tuples.
-    read_all = attrgetter(*amounts, *amounts[:1]) if amounts else None
-    names = [*amounts, *amounts[:1]]
-    read_missing = [(name, attrgetter(name)) for name in missing]
+    """Return a quick look at a list of Structs."""
+    looks = [_look_at_each(get, inside) for get, inside in columns.others]
+    if columns.integers:
+        looks.insert(0, _look_at_integers(columns.integers))
+    if columns.amounts or columns.missing:
+        looks.insert(0, _look_at_amounts(columns.amounts + columns.missing, may_miss=bool(columns.missing)))
+    if len(looks) < 2:
+        return looks[0] if looks else None
 
     def look(structs: Sequence[Any]) -> bool:
-        if read_all is not None:
-            values = list(chain.from_iterable(map(read_all, structs)))
-            if not _look_at_amounts(structs, names, values):
-                return False
-        for name, read in read_missing:
-            held = [struct for struct in structs if read(struct) is not None]
-            if held and not _look_at_amounts(held, [name], list(map(read, held))):
-                return False
-        for get, inside in others:
-            for struct in structs:
-                if not inside(get(struct)):
-                    return False
-        return True
+        return all(one(structs) for one in looks)
 
     return look
 
 
-def _look_at_amounts(structs: Sequence[Any], names: list[str], values: list[Decimal]) -> bool:
-    """Return whether all values of these fields, Struct after Struct, are within bounds."""
-    try:
-        _EXHAUST(map(_STRICT.plus, values))
-    except ArithmeticError:
-        return False
-    if not all(map(Decimal.is_finite, values)):
-        return False
-    places = list(map(Decimal.adjusted, values))
-    if not _PLAIN_PLACES.issuperset(places):
-        if not _PLACES.issuperset(places):
+def _look_at_each(get: Callable[[Any], Any], inside: Look) -> Look:
+    return lambda structs: all(map(inside, map(get, structs)))
+
+
+def _look_at_integers(names: list[str]) -> Look:
+    read = attrgetter(*names, *names[:1])
+
+    def look(structs: Sequence[Any]) -> bool:
+        numbers = list(chain.from_iterable(map(read, structs)))
+        return not numbers or (_is_int64(min(numbers)) and _is_int64(max(numbers)))
+
+    return look
+
+
+def _look_at_amounts(fields: list[str], *, may_miss: bool) -> Look:
+    # With two or more names, attrgetter returns tuples.
+    names = fields if len(fields) > 1 else fields * 2
+    read = attrgetter(*names)
+
+    def look(structs: Sequence[Any]) -> bool:
+        values = list(chain.from_iterable(map(read, structs)))
+        if may_miss:
+            values = [_ZERO if value is None else value for value in values]
+        try:
+            _exhaust(map(_round, values))
+        except ArithmeticError:
             return False
-        _write_plainly(structs, names, values, places)
-    return True
+        if not all(map(_is_finite, values)):
+            return False
+        places = list(map(_place, values))
+        smallest = min(places, default=0)
+        if smallest < _SMALLEST_PLAIN:
+            # The last of 32 digits is within the 64 places, and so is any exponent with which the number was written.
+            if smallest < -_MOST_QUICK_DIGITS:
+                return False
+            _write_plainly(structs, names, values, places)
+        return True
+
+    return look
 
 
 def _write_plainly(structs: Sequence[Any], names: list[str], values: list[Decimal], places: list[int]) -> None:

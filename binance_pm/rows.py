@@ -6,7 +6,7 @@ are frozen, so the same Struct can be shared. Up to 8,192 rows of each type are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,9 +16,11 @@ SMALLEST: Final = 4096
 """Size in bytes of the smallest body that is worth decoding row by row."""
 
 _MOST: Final = 8_192
-# If most rows of several consecutive responses are new, decoding by rows pauses for a while.
-_VAIN: Final = 4
-_REST: Final = 64
+# If most rows of two responses in a row are new, the next 4 responses are decoded as a whole. If most rows of the next
+# one are new again, it is 8 responses, then 16, and at most 256.
+_MOST_DOUBLINGS: Final = 8
+# Decoding so many rows takes a fraction of a millisecond.
+_STEP: Final = 100
 
 Decode = Callable[[bytes], Any]
 
@@ -46,28 +48,34 @@ class Rows:
         self._returns: Final = kind.cls
         self._tables: Final = [_Table(field.name, decoder(list[_row_of(field).cls]), {}) for field in kind.fields]
         self._vain: int = 0
+        """How often in a row most of the rows that were looked up were new."""
         self._resting: int = 0
+        """In how many of the next responses no rows are looked up."""
 
-    def decode(self, body: bytes) -> Any | None:
-        """Return the decoded body; None if the body has to be decoded as a whole."""
+    def steps(self, body: bytes) -> Generator[None, None, Any | None]:
+        """Return the decoded body after steps of at most `_STEP` new rows; None if it has to be decoded as a whole."""
         if self._resting:
             self._resting -= 1
             return None
         try:
             raw = self._split(body)
-            total = new = 0
             lists: dict[str, list[Any]] = {}
+            total = new = 0
             for table in self._tables:
                 keys = list(map(bytes, getattr(raw, table.name)))
-                lists[table.name], unknown = _rows(table, keys)
+                lists[table.name] = rows = list(map(table.known.get, keys))
+                unknown = [place for place, row in enumerate(rows) if row is None]
+                for start in range(0, len(unknown), _STEP):
+                    if start:
+                        yield
+                    _fill(table, keys, rows, unknown[start : start + _STEP])
                 total += len(keys)
-                new += unknown
+                new += len(unknown)
         except (ValueError, msgspec.DecodeError, TypeError, RecursionError):
             # Decoding the whole body names the place of the error.
             return None
-        self._vain = self._vain + 1 if 2 * new > total else 0
-        if self._vain >= _VAIN:
-            self._resting = _REST
+        self._vain = min(self._vain + 1, _MOST_DOUBLINGS) if 2 * new > total else 0
+        self._resting = 2**self._vain if self._vain > 1 else 0
         return self._returns(**lists)
 
 
@@ -98,16 +106,12 @@ def _row_of(field: inspect.Field) -> inspect.StructType:
     return field.type.item_type
 
 
-def _rows(table: _Table, keys: list[bytes]) -> tuple[list[Any], int]:
-    """Return the rows, and how many of them were unknown."""
-    rows = list(map(table.known.get, keys))
-    unknown = [place for place, row in enumerate(rows) if row is None]
-    if unknown:
-        fresh = [keys[place] for place in unknown]
-        decoded = table.decode(b"[%b]" % b",".join(fresh))
-        if len(table.known) + len(fresh) > _MOST:
-            table.known.clear()
-        table.known.update(zip(fresh[:_MOST], decoded, strict=False))
-        for place, row in zip(unknown, decoded, strict=True):
-            rows[place] = row
-    return rows, len(unknown)
+def _fill(table: _Table, keys: list[bytes], rows: list[Any], places: list[int]) -> None:
+    """Decode the rows at these places, and keep them."""
+    fresh = [keys[place] for place in places]
+    decoded = table.decode(b"[%b]" % b",".join(fresh))
+    if len(table.known) + len(fresh) > _MOST:
+        table.known.clear()
+    table.known.update(zip(fresh, decoded, strict=True))
+    for place, row in zip(places, decoded, strict=True):
+        rows[place] = row

@@ -19,7 +19,7 @@ from binance_pm.egress import Engine, EngineChoice, checked_egress
 from binance_pm.errors import CallInfo, ConnectError, SessionClosed
 from binance_pm.listeners import Listeners
 from binance_pm.retry import RetryBudget
-from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity
+from binance_pm.transport.affinity import CLOSE_THERE, ONE_EACH, Affinity, deadline_reader
 from binance_pm.transport.http import MAX_BODY, Timeouts, Transport
 from binance_pm.transport.mocks import replaced
 
@@ -121,6 +121,7 @@ class Session:
         self._closed: str = ""
         """What happened to a closed session."""
         self._slots: Final = anyio.Semaphore(_SLOTS, fast_acquire=True)
+        self._effective_deadline: Callable[[], float] = anyio.current_effective_deadline
         self._waits: Final[set[anyio.CancelScope]] = set()
         self._retry_budgets: Final[dict[str, RetryBudget]] = {}
 
@@ -215,6 +216,7 @@ class Session:
             self._engine, self._may_change = self.egress.choose_engine()
             self._transport = self.egress.open(self._engine)
             self._affinity = Affinity()
+            self._effective_deadline = deadline_reader()
             _open_sessions.add(self)
         elif mismatch := self._affinity.mismatch():
             raise SessionClosed(_CALL, f"the session was {mismatch}", advice=ONE_EACH)
@@ -295,12 +297,55 @@ class Session:
             retry_budget = self._retry_budgets[origin] = RetryBudget()
         return retry_budget.spend()
 
-    def slot(self, reservation: Reservation) -> Slot:
-        """Return a context for one attempt of a call: inside, the attempt has its weight and a slot.
+    def take_slot(self, reservation: Reservation) -> bool:
+        """Acquire the weight and a slot of an attempt, unless that needs waiting; return whether both were acquired.
 
         There are fewer slots than connections, and an order needs none, so that an order finds a free connection.
         """
-        return Slot(self, None if reservation.priority is Priority.ORDER else self._slots, reservation)
+        # A cancelled call must not take anything: waiting ends it.
+        if self._effective_deadline() == -math.inf:
+            return False
+        if reservation.priority is Priority.ORDER:
+            if not reservation.try_acquire():
+                return False
+        elif self._slots.value and reservation.try_acquire():
+            self._slots.acquire_nowait()
+        else:
+            return False
+        self.in_flight += 1
+        return True
+
+    async def wait_for_slot(self, reservation: Reservation) -> None:
+        """Acquire the weight and a slot of an attempt as soon as both are free.
+
+        Raises:
+            BudgetExceeded, GateClosed: the wait for the weight is too long.
+            SessionClosed: the session was closed.
+        """
+        # anyio has loaded this module for the event loop; importing this package must not load it.
+        from anyio.lowlevel import checkpoint_if_cancelled  # noqa: PLC0415
+
+        await checkpoint_if_cancelled()
+        await self.bounded(reservation.call, self._wait(reservation))
+        self.in_flight += 1
+
+    def free_slot(self, reservation: Reservation) -> None:
+        """Give the slot of an attempt back, and settle its weight if no response has done so."""
+        self.in_flight -= 1
+        if reservation.priority is not Priority.ORDER:
+            self._slots.release()
+        if not reservation.is_settled:
+            reservation.release()
+
+    async def _wait(self, reservation: Reservation) -> None:
+        await reservation.acquire()
+        if reservation.priority is Priority.ORDER:
+            return
+        try:
+            await self._slots.acquire()
+        except BaseException:
+            reservation.release()
+            raise
 
     async def bounded(self, call: CallInfo, what: Awaitable[T], *, seconds: float = math.inf) -> T:
         """Await something before a request leaves.
@@ -323,48 +368,6 @@ class Session:
         if self._closed or anyio.current_time() < scope.deadline:
             raise SessionClosed(call, CLOSED)
         raise ConnectError(call, f"it could not be sent within {seconds:g} s")
-
-
-class Slot:
-    """One attempt of a call with its weight and its slot; see `Session.slot`."""
-
-    # A generator instead of this class would cost a twentieth of a call.
-    __slots__ = ("_reservation", "_session", "_slots")
-
-    def __init__(self, session: Session, slots: anyio.Semaphore | None, reservation: Reservation) -> None:
-        self._session = session
-        self._slots = slots
-        self._reservation = reservation
-
-    async def __aenter__(self) -> None:
-        # The checkpoint alone would do, but takes twice as long if nothing is cancelled.
-        if anyio.current_effective_deadline() == -math.inf:
-            # anyio has loaded this module for the event loop; importing this package must not load it.
-            from anyio.lowlevel import checkpoint_if_cancelled  # noqa: PLC0415
-
-            await checkpoint_if_cancelled()
-        slots = self._slots
-        if not self._reservation.try_acquire() or (slots is not None and not slots.value):
-            await self._session.bounded(self._reservation.call, self._wait())
-        elif slots is not None:
-            slots.acquire_nowait()
-        self._session.in_flight += 1
-
-    async def __aexit__(self, *_: object) -> None:
-        self._session.in_flight -= 1
-        if self._slots is not None:
-            self._slots.release()
-        if not self._reservation.is_settled:
-            self._reservation.release()
-
-    async def _wait(self) -> None:
-        await self._reservation.acquire()
-        if self._slots is not None:
-            try:
-                await self._slots.acquire()
-            except BaseException:
-                self._reservation.release()
-                raise
 
 
 def __getattr__(name: str) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -22,6 +22,7 @@ from binance_pm.limits import Priority
 from binance_pm.signing import Credential, Secret, Signer, check_key, signer
 
 LONGEST_RECV_WINDOW: Final = 60_000
+_NO_HINTS: Final[Mapping[str, str]] = {}
 
 
 class Identity:
@@ -37,6 +38,8 @@ class Identity:
     Raises:
         ValueError: the key or the secret cannot be used.
     """
+
+    __slots__ = ("connections", "key", "key_id", "label", "sign")
 
     def __init__(
         self,
@@ -102,6 +105,8 @@ class Urls:
         ValueError: a URL cannot be used.
     """
 
+    __slots__ = ("_hints", "_urls", "stream")
+
     def __init__(
         self,
         *,
@@ -120,7 +125,7 @@ class Urls:
             self.stream: Final = check_stream_url(stream_url, allow_custom_host=allow_custom_host)
         except ValueError as error:
             raise ValueError(f"stream_url: {error}") from None
-        self._hints: Final[dict[str, str]] = {}
+        self._hints: Mapping[str, str] = _NO_HINTS
 
     def of(self, family: str) -> tuple[str, str]:
         """Return the URL of a family of paths, and its hint."""
@@ -129,8 +134,8 @@ class Urls:
 
     def note_source(self, variable: str, arguments: Iterable[str]) -> None:
         """Make errors name the environment variable that some of the URLs came from."""
-        for name in arguments:
-            self._hints[name.removesuffix("_url")] = f" ({variable} is set)"
+        hints = {name.removesuffix("_url"): f" ({variable} is set)" for name in arguments}
+        self._hints = {**self._hints, **hints}
 
 
 def check_recv_window(value: object) -> None:

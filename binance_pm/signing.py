@@ -18,6 +18,7 @@ import re
 import stat
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -196,14 +197,13 @@ def clear_locals(error: BaseException) -> None:
 
 def _hmac_signer(secret: bytes) -> Signer:
     # Only the keyed state is kept: the secret itself is gone, and each signature saves the key schedule.
-    keyed = hmac.new(secret, digestmod=hashlib.sha256)
+    return partial(_hmac_signature, hmac.new(secret, digestmod=hashlib.sha256))
 
-    def sign(payload: bytes) -> str:
-        signature = keyed.copy()
-        signature.update(payload)
-        return signature.hexdigest()
 
-    return sign
+def _hmac_signature(keyed: hmac.HMAC, payload: bytes) -> str:
+    signature = keyed.copy()
+    signature.update(payload)
+    return signature.hexdigest()
 
 
 def _private_key_signer(pem: bytes, passphrase: str | bytes | Secret | None) -> Signer:

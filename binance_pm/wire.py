@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache
-from typing import Annotated, TypeAlias, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Final, Generic, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from binance_pm.amounts import MOST_DIGITS
+
+if TYPE_CHECKING:
+    from binance_pm.decoding import Decoder
 
 T = TypeVar("T")
 
@@ -57,7 +60,7 @@ def encode_query(parameters: Mapping[str, Value | None]) -> str:
         ValueError: a value cannot be sent; the text names the parameter, never the value.
     """
     return "&".join(
-        [f"{_quote(name, name)}={_encode(name, value)}" for name, value in parameters.items() if value is not None]
+        [f"{_quoted_name(name)}={_encode(name, value)}" for name, value in parameters.items() if value is not None]
     )
 
 
@@ -74,20 +77,39 @@ def milliseconds(name: str, value: Time) -> int:
     return (value - _EPOCH) // timedelta(milliseconds=1)
 
 
-def decoder(returns: type[T]) -> Callable[[bytes], T]:
-    """Return a decoder from the body of a response to the given type; see `binance_pm.decoding.make_decoder`."""
+class LazyDecoder(Generic[T]):
+    """A `binance_pm.decoding.Decoder` that is made when the first body arrives.
 
-    # Examining a type takes longer than a call, and longer than all other imports, so it waits for the first response.
-    @cache
-    def made() -> Callable[[bytes], T]:
-        from binance_pm.decoding import make_decoder  # noqa: PLC0415
+    Examining a type takes longer than a call, and longer than all other imports.
 
-        return make_decoder(returns)
+    Args:
+        returns: the type that bodies are decoded into.
+    """
 
-    def decode(body: bytes) -> T:
-        return made()(body)
+    __slots__ = ("_made", "_returns")
 
-    return decode
+    def __init__(self, returns: type[T]) -> None:
+        self._returns: Final = returns
+        self._made: Decoder[T] | None = None
+
+    def __call__(self, body: bytes) -> T:
+        """Return the decoded body; see `Decoder`."""
+        return (self._made or self._make())(body)
+
+    def steps(self, body: bytes) -> Generator[None, None, T]:
+        """Return the decoded body after some steps; see `Decoder.steps`."""
+        return (self._made or self._make()).steps(body)
+
+    def _make(self) -> Decoder[T]:
+        from binance_pm.decoding import Decoder  # noqa: PLC0415
+
+        self._made = made = Decoder(self._returns)
+        return made
+
+
+def decoder(returns: type[T]) -> LazyDecoder[T]:
+    """Return a decoder from the body of a response to the given type."""
+    return LazyDecoder(returns)
 
 
 def _encode(name: str, value: object) -> str:
@@ -106,6 +128,12 @@ def _encode(name: str, value: object) -> str:
             raise ValueError(f"{name} is a float, which cannot hold an amount exactly: give Decimal, str or int")
         case _:
             raise ValueError(f"{name} is {type(value).__name__}, which cannot be sent: give one of {_SENT}")
+
+
+# The same names are sent again and again.
+@lru_cache(maxsize=1024)
+def _quoted_name(name: str) -> str:
+    return _quote(name, name)
 
 
 def _plain(name: str, value: Decimal) -> str:

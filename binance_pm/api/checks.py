@@ -180,19 +180,19 @@ def shapes(by: str, table: Mapping[str, Shape], *, source: str = "") -> Check:
         source: where the rules come from, if that is not the page of the endpoint; added to the error text.
     """
     governed = set[str]().union(*(shape.names for shape in table.values()))
+    forbidden = {kind: governed - shape.names for kind, shape in table.items()}
+    needs = {kind: [needed.split("|") for needed in shape.needs] for kind, shape in table.items()}
     suffix = f" ({source})" if source else ""
 
     def check(arguments: Arguments) -> None:
         kind = cast("str", arguments[by])
-        if (shape := table.get(kind)) is None:
+        if kind not in table:
             return
         # A flag that is False has no effect.
-        given = {name for name, value in arguments.items() if value is not False}
-        if extra := sorted((given & governed) - shape.names):
+        if extra := sorted(name for name in forbidden[kind] & arguments.keys() if arguments[name] is not False):
             raise ValueError(f"{_both(extra)} cannot be sent with {by} {kind}{suffix}")
-        for needed in shape.needs:
-            names = needed.split("|")
-            present = [name for name in names if name in given]
+        for names in needs[kind]:
+            present = [name for name in names if arguments.get(name, False) is not False]
             if not present:
                 raise ValueError(f"{by} {kind} needs {_either(names)}{suffix}")
             if len(present) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -12,7 +13,7 @@ from anyio.abc import TaskStatus
 from binance_pm.stream.items import AnyEvent, StreamGap
 from binance_pm.stream.listen_key import ActiveKey
 from binance_pm.stream.policy import SocketProof, StreamSettings
-from binance_pm.stream.shared import SessionStreams
+from binance_pm.stream.shared import SessionStreams, have_settled
 from binance_pm.stream.socket import Socket, SocketClosed
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class StreamConnection:
         self._notify_ended: Final = ended
         self._socket: Socket | None = None
         self._proof: SocketProof = SocketProof(0.0, 0.0)
-        self._stays_open: Final = anyio.Event()
+        self._received: int = 0
+        """How many messages were received."""
         self.opened_at: float = math.inf
         """When the connection was open."""
         self.frame_proof: float = -math.inf
@@ -113,20 +115,28 @@ class StreamConnection:
             self._notify_ended(self)
 
     async def ping(self) -> bool:
-        """Send a ping and return whether its pong arrived; without one in time, the connection is closed."""
+        """Send a ping and return whether its pong arrived; if not, the connection has ended when this returns.
+
+        What had arrived before the pong was received then, unless the reader is too busy.
+        """
         socket = self._socket
         if socket is None:
             return False
         sent = self._clock()
         self._proof.pinged(sent)
-        with anyio.move_on_after(self._settings.ping_timeout):
-            try:
-                await socket.ping()
-            except SocketClosed:
-                return False
-            self._proof.answered(sent, self._clock())
-            return True
-        self.abort(f"no answer to a ping within {self._settings.ping_timeout:g} s")
+        is_answered = False
+        with anyio.move_on_after(self._settings.ping_timeout) as timeout, suppress(SocketClosed):
+            await socket.ping()
+            is_answered = True
+        if is_answered:
+            now = self._clock()
+            # The library passes the pong on while messages that came before it wait for the reader.
+            has_read_all = await have_settled(lambda: self._received)
+            self._proof.answered(sent, now, has_read_all=has_read_all)
+            return not self.ended.is_set()
+        if timeout.cancelled_caught:
+            self.abort(f"no answer to a ping within {self._settings.ping_timeout:g} s")
+        await self.ended.wait()
         return False
 
     def abort(self, why: str) -> None:
@@ -147,7 +157,9 @@ class StreamConnection:
         try:
             while True:
                 message = await socket.receive()
+                self._received += 1
                 self.proof_before = self._proof.at
+                self._shared.received += 1
                 self.frame_proof = self._proof.frame(self._clock(), self._shared.responsive_at)
                 self._receive(self, message)
         except SocketClosed as error:

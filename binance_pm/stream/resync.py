@@ -5,8 +5,8 @@ confirmed if it was then read again at least ten seconds later, because response
 a change whose event does not arrive within 15 s, the stream has lost the event, and is taken down.
 
 Tiers: the positions of all accounts of a session are read before the orders of any, because reading the orders of 200
-accounts takes minutes of the whole limit. Repeated reads use at most a tenth of the limit, so that their interval grows
-with the number of accounts.
+accounts takes minutes of the whole limit. Repeated reads come after them, and use at most a tenth of the limit, so that
+their interval grows with the number of accounts.
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ _SPREAD: Final = 0.1
 """By which part of itself an interval is longer at random, so that accounts are not read together."""
 _SHARE: Final = 0.1
 """The part of the limit that repeated reads may use."""
+_REPEATED: Final = 5
+"""The tier of repeated reads: after every first read."""
+_MOST_PATIENCE: Final = 600.0
+"""Seconds for which a repeated read waits for first reads, such as those of an account that reconnects often."""
 _EXPECTED: Final = 60.0
 """Seconds for which other accounts wait for the positions of an account whose stream is down."""
 _LONGEST_BACKOFF: Final = 30.0
@@ -55,6 +59,8 @@ _RARE: Final = 60.0
 """Seconds after which another gap is read at once: a stream with gap after gap must not use up the weight."""
 _RISK_EVERY: Final = 5.0
 """Seconds between two reads of the risk figures while the account is not in a normal state."""
+_RISK_SHARE: Final = 0.2
+"""The part of the limit that these reads may use: with more than five such accounts, the interval grows."""
 _LONGEST_WAIT: Final = 600.0
 """Seconds for which a read may wait for weight: everything of 200 accounts is minutes of the whole limit."""
 
@@ -98,6 +104,8 @@ class ReadOrder:
         self._pace: Final = anyio.Lock()
         self._next_read: float = -math.inf
         """When the next repeated read may begin."""
+        self._next_risk: float = -math.inf
+        """When the next account that is not in a normal state may read its risk figures."""
 
     def lacks(self, account: object, tier: int, *, seconds: float = math.inf) -> None:
         """Record the lowest tier that an account lacks.
@@ -107,21 +115,22 @@ class ReadOrder:
             tier: the tier.
             seconds: how long the other accounts wait for it.
         """
+        lowest = self._lowest()
         self._tiers[account] = (tier, self._clock() + seconds)
-        self._wake()
+        self._wake_after(lowest)
 
     def lacks_nothing(self, account: object) -> None:
         """Record that no other account has to wait for this one."""
-        if self._tiers.pop(account, None) is not None:
-            self._wake()
+        lowest = self._lowest()
+        self._tiers.pop(account, None)
+        self._wake_after(lowest)
 
     def may_read(self, tier: int) -> bool:
         """Return whether no account lacks a lower tier."""
-        now = self._clock()
-        return all(other >= tier or until <= now for other, until in self._tiers.values())
+        return tier <= self._lowest()
 
     async def changed(self) -> None:
-        """Wait until an account lacks less, or for a second."""
+        """Wait until a higher tier may be read, or for a second."""
         with anyio.move_on_after(1.0):
             await self._changed.wait()
 
@@ -131,15 +140,35 @@ class ReadOrder:
         async with self._pace:
             if (seconds := self._next_read - self._clock()) > 0:
                 await self._sleep(seconds)
+            patient_until = self._clock() + _MOST_PATIENCE
+            while not self.may_read(_REPEATED) and self._clock() < patient_until:
+                await self.changed()
             yield self._spend
 
-    def _spend(self, weight: int) -> None:
-        rate = LIMITS["papi", LimitType.IP].limit / 60 * _SHARE
-        self._next_read = self._clock() + weight / rate
+    def pause_of_risk(self) -> float:
+        """Return the seconds until an account that is not in a normal state may read its risk figures again."""
+        now = self._clock()
+        self._next_risk = max(now + _RISK_EVERY, self._next_risk + _seconds_of(weight_of("risk"), _RISK_SHARE))
+        return self._next_risk - now
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+    def _spend(self, weight: int) -> None:
+        self._next_read = self._clock() + _seconds_of(weight, _SHARE)
+
+    def _lowest(self) -> float:
+        """Return the lowest tier that an account lacks; infinite if none lacks any."""
+        now = self._clock()
+        return min((tier for tier, until in self._tiers.values() if until > now), default=math.inf)
+
+    def _wake_after(self, lowest: float) -> None:
+        """Wake those that wait for others if a higher tier may be read than before."""
+        if self._lowest() > lowest:
+            self._changed.set()
+            self._changed = anyio.Event()
+
+
+def _seconds_of(weight: int, share: float) -> float:
+    """Return the seconds in which a part of the limit amounts to a weight."""
+    return weight * 60 / (share * LIMITS["papi", LimitType.IP].limit)
 
 
 _orders: Final[WeakKeyDictionary[Session, ReadOrder]] = WeakKeyDictionary()
@@ -431,7 +460,7 @@ class Resync:
                 risk = self._state.risk
                 self._risk_is_urgent = risk is not None and risk.account_status != "NORMAL"
             if self._risk_is_urgent:
-                await self._sleep(_RISK_EVERY)
+                await self._sleep(self._order.pause_of_risk())
 
     def times(self, is_repeated: bool) -> ReadTimes:  # noqa: FBT001 - a callback
         """Return the times of a request that is sent now."""

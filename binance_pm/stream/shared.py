@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 from weakref import WeakKeyDictionary
 
+import anyio.lowlevel
+
 from binance_pm.session import Session
 from binance_pm.stream.policy import ConnectPacer, StreamSettings, confirm_interval
 from binance_pm.transport.http import TransportSettings
@@ -16,6 +18,8 @@ from binance_pm.transport.tls import source_of_settings, tls_settings
 
 _TICK_SECONDS: Final = 0.1
 _SUCCESSION_SECONDS: Final = 5.0
+_QUIET_ROUNDS: Final = 5
+_MOST_ROUNDS: Final = 50
 """How long it may take until another stream ticks, if the one that did is closed."""
 
 Product = Literal["pm", "pro"]
@@ -38,11 +42,17 @@ class SessionStreams:
         self._tls: ssl.SSLContext | None = None
         self.serves_both: Final[set[tuple[str, Product]]] = set()
         """The servers that were seen to deliver one event on two connections of one listen key."""
+        self.received: int = 0
+        """How many messages the readers of all streams have received."""
         self.responsive_at: float = -math.inf
-        """A time at which the event loop read everything that had arrived."""
-        self._ticked_at: float = -math.inf
+        """A time before which everything that had arrived was read."""
         self._is_ticking: bool = False
         self.open_streams: Final[dict[Product, int]] = {"pm": 0, "pro": 0}
+
+    async def turn(self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Wait until a stream may connect."""
+        now = clock()
+        await sleep(self.pacer.reserve(now) - now)
 
     async def tick(self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
         """Note regularly that the event loop is not busy; one stream of the session does so for all.
@@ -56,8 +66,9 @@ class SessionStreams:
             self._is_ticking = True
             try:
                 while True:
-                    # What arrived before the last tick but one has been read, also if its reader runs later.
-                    self.responsive_at, self._ticked_at = self._ticked_at, clock()
+                    began = clock()
+                    if await have_settled(lambda: self.received):
+                        self.responsive_at = began
                     await sleep(_TICK_SECONDS)
             finally:
                 self._is_ticking = False
@@ -81,6 +92,24 @@ class SessionStreams:
     def confirm_interval(self, product: Product, every: float, weight_per_minute: int) -> float:
         """Return the seconds between two confirmations of each listen key."""
         return confirm_interval(every, self.open_streams[product] * self._processes, weight_per_minute)
+
+
+async def have_settled(received: Callable[[], int]) -> bool:
+    """Return whether readers have received everything that had arrived; they may be too busy.
+
+    A message passes from the socket through the library's queue to its reader, in a round of the event loop each.
+
+    Args:
+        received: returns how many messages the readers have received.
+    """
+    before, quiet = received(), 0
+    for _ in range(_MOST_ROUNDS):
+        await anyio.lowlevel.checkpoint()
+        quiet = quiet + 1 if received() == before else 0
+        before = received()
+        if quiet == _QUIET_ROUNDS:
+            return True
+    return False
 
 
 _shared: Final[WeakKeyDictionary[Session, SessionStreams]] = WeakKeyDictionary()

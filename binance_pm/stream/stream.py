@@ -104,7 +104,7 @@ class EventStream:
     @property
     def duplicates(self) -> int:
         """How many duplicates of events were dropped."""
-        return self._opened().duplicates
+        return self._opened().seen.duplicates
 
     @property
     def queued(self) -> int:

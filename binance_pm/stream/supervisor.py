@@ -1,11 +1,10 @@
 """Keeps one stream up: its listen key, its connections, their rotation, and what is reported when events are lost.
 
 Everything that was pushed before `since` was received, see `binance_pm.stream.policy`. While two connections overlap,
-the events of the new one are held until the old one has ended; then they are passed on, without those that the old one
-has delivered.
+the events of the new one are held until the old one has ended; then those that the old one lacks are passed on.
 
-What is unknown: whether the exchange serves two connections of one listen key. The first event that arrives on both
-proves it. Until then, the events of the old connection are held as well, because their order is not known; a rotation
+What is unknown: whether the exchange serves two connections of one listen key; `binance_pm.stream.overlap` finds the
+proof. Until then, the events of the old connection are held as well, because their order is not known; a rotation
 reports a `StreamGap`; and if one of the two connections breaks, the stream is down: it might have been the only one
 that was served.
 """
@@ -26,6 +25,7 @@ from binance_pm.stream.connection import HeldEvents, StreamConnection
 from binance_pm.stream.identity import SeenEvents
 from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamUp
 from binance_pm.stream.listen_key import PERMANENT, ActiveKey, KeyKeeper
+from binance_pm.stream.overlap import Overlap
 from binance_pm.stream.policy import Backoff, StreamSettings
 from binance_pm.stream.shared import SessionStreams
 from binance_pm.stream.socket import HandshakeCutOff
@@ -76,12 +76,12 @@ class Supervisor:
         """The connection that will replace it."""
         self._is_handing_over: bool = False
         """Whether the current connection is being closed because the next one replaces it."""
-        self._coming_ended_first: bool = False
-        """Whether the next connection has ended before the current one, and it is not known which one was served."""
+        self._is_order_unknown: bool = False
+        """Whether another connection may have been served and have ended before the current one was served again."""
         self._lost: anyio.Event = anyio.Event()
         self._rotation_due: anyio.Event = anyio.Event()
         self._backoff: Final = Backoff(settings.first_backoff, settings.longest_backoff)
-        self._seen: Final = SeenEvents()
+        self.seen: Final = SeenEvents()
         self._since: float = math.inf
         """While the stream is down: everything that was pushed before was received."""
         self._at_once: float = -math.inf
@@ -90,6 +90,8 @@ class Supervisor:
         """What was reported last when the stream went down."""
         self._earliest: float = math.inf
         """A time from which on events are known to be missing."""
+        self._overlap: Overlap | None = None
+        """The last overlap of two connections."""
         self._overlap_since: float = -math.inf
         """Everything that was pushed before was received when the last rotation began."""
         self._fatal: PortfolioMarginError | None = None
@@ -107,11 +109,6 @@ class Supervisor:
     def proven_at(self) -> float:
         """The time on this machine's clock before which everything that was pushed was received."""
         return self._since if self._current is None else self._current.since
-
-    @property
-    def duplicates(self) -> int:
-        """How many duplicates of events were dropped."""
-        return self._seen.duplicates
 
     def reconnect(self, why: str, since: float | None = None) -> None:
         """End the connection and open another one, for example because an event is known to be missing.
@@ -177,17 +174,10 @@ class Supervisor:
                 await self._lost.wait()
                 watch.cancel_scope.cancel()
 
-    async def _turn(self) -> None:
-        """Wait until the stream may connect."""
-        now = self._clock()
-        pause = self._shared.pacer.reserve(now) - now
-        if pause > 0:
-            await self._sleep(pause)
-
     async def _connect(self) -> PortfolioMarginError | NotConnected | str | None:
         """Connect once; return why that failed, or None if the stream is up."""
         self._backoff.failures += 1
-        await self._turn()
+        await self._shared.turn(self._clock, self._sleep)
         error = await self._confirm()
         if (key := self._keys.usable(error)) is None:
             return error
@@ -197,7 +187,7 @@ class Supervisor:
                 return failure
             # The pong proves that the exchange has set the stream up. What has arrived on a connection that breaks
             # before is dropped: it lies within the gap that is reported later.
-            if not await connection.ping() or connection.ended.is_set():
+            if not await connection.ping():
                 return connection.why or "the connection was closed at once"
             self._begin(connection)
         finally:
@@ -211,10 +201,9 @@ class Supervisor:
     async def _open(self, connection: StreamConnection) -> NotConnected | None:
         assert self._tasks is not None, "run() has begun"  # noqa: S101
         try:
-            await self._tasks.start(connection.run, self._source.connect(connection.key.secret))
+            return await self._tasks.start(connection.run, self._source.connect(connection.key.secret))
         except NotConnected as error:
             return error
-        return None
 
     def _begin(self, connection: StreamConnection) -> None:
         """Report that the stream is up, and pass on what has arrived."""
@@ -244,11 +233,9 @@ class Supervisor:
         # The stream may have connected without a confirmation.
         backoff.failures = int(not self._keys.is_confirmed)
         while (key := self._keys.key) is not None and self._current is not None:
-            pause = backoff.pause(self._jitter())
+            pause, source = backoff.pause(self._jitter()), self._source
             if not backoff.failures:
-                every = self._shared.confirm_interval(
-                    self._source.product, settings.confirm_every, self._source.weight_per_minute
-                )
+                every = self._shared.confirm_interval(source.product, settings.confirm_every, source.weight_per_minute)
                 pause = key.proof.confirmed + every * (1 - 0.1 * self._jitter()) - self._clock()
             await self._sleep(max(0.0, pause))
             error = await self._confirm()
@@ -283,7 +270,8 @@ class Supervisor:
             self._pass_on(item)
         else:
             connection.held.hold(item)
-            self._look_for_proof(item)
+            if self._overlap is not None:
+                self._overlap.look(item)
 
     def _note(self, connection: StreamConnection, event: AnyEvent) -> None:
         """Draw conclusions from an event about the stream itself."""
@@ -312,20 +300,8 @@ class Supervisor:
             self.counts.gaps += 1
             self.counts.lost += item.lost or 0
             self._emit(item)
-        elif self._seen.is_new(item.identity):
+        elif self.seen.is_new(item.identity):
             self._emit(item)
-
-    def _look_for_proof(self, item: AnyEvent | StreamGap) -> None:
-        """Look whether an event has arrived on both connections."""
-        current, coming = self._current, self._next
-        if current is None or current.held is None or coming is None or coming.held is None:
-            return
-        if not isinstance(item, StreamGap):
-            identity = item.identity
-            if identity in current.held.identities and identity in coming.held.identities:
-                self._shared.serves_both.add(self._server)
-        if self._overlap_is_proven:
-            self._release(current)
 
     def _release(self, connection: StreamConnection) -> None:
         """Pass on what was held."""
@@ -345,7 +321,7 @@ class Supervisor:
         if current is None or connection not in {current, coming}:
             return
         if connection is coming and not current.ended.is_set():
-            self._coming_ended_first = not self._overlap_is_proven
+            self._is_order_unknown = not self._overlap_is_proven
         if self._is_handing_over:
             return
         if coming is None or (current.ended.is_set() and coming.ended.is_set()):
@@ -365,9 +341,9 @@ class Supervisor:
         old, new = self._current, self._next
         assert old is not None, "the stream is up"  # noqa: S101
         since = min(self._earliest, old.since, math.inf if new is None else new.since)
-        if new is not None and new.held and self._coming_ended_first:
-            # The old connection may have been served again after the new one had ended: what it has received is
-            # earlier or later than what the new one has received. It is reported as lost.
+        if self._is_order_unknown:
+            # What the old connection has received is earlier or later than what was pushed to the other one. It is
+            # reported as lost.
             old.held = None
             since = min(since, self._overlap_since)
         self._release(old)
@@ -375,14 +351,14 @@ class Supervisor:
             if new.held and not self._is_gapless(old, new):
                 self._report_gap(self._source.bounds(since)[0], why)
             self._release(new)
-        self._seen.end_overlap()
+        self.seen.end_overlap()
         self._since, self._earliest = since, math.inf
         # A server that closes each connection at once must not be asked for the next one at once, again and again.
         now = self._clock()
         if now - self._at_once >= self._settings.ping_every:
             self._at_once, self._backoff.failures = now, 0
         self._current = self._next = None
-        self._is_handing_over = self._coming_ended_first = False
+        self._is_handing_over = self._is_order_unknown = False
         self._report_down(why)
         self._lost.set()
 
@@ -422,42 +398,61 @@ class Supervisor:
 
     async def _rotate(self) -> bool:
         """Replace the connection without losing events; return whether that succeeded."""
-        await self._turn()
+        await self._shared.turn(self._clock, self._sleep)
         await self._confirm()
         key, old = self._keys.key, self._current
-        if key is None or old is None:
+        if key is None or old is None or not await old.ping():
             return False
         new = self._new_connection(key)
-        self._overlap_since = old.since
-        self._seen.begin_overlap()
+        self.seen.begin_overlap()
         try:
-            if failure := await self._open(new):
-                _log.info("[%s] The rotation of the user data stream failed: %s", self._label, failure.reason)
-                if isinstance(failure, HandshakeCutOff) and not self._overlap_is_proven:
-                    self._earliest = self._overlap_since
-                    self._lose(failure.reason)
-                return False
-            if self._current is not old:
-                # The stream went down while the new connection was opened.
-                return False
-            self._next = new
-            if not self._overlap_is_proven:
-                old.held = HeldEvents()
-            # The old connection's pong to a ping that is sent after the new connection was open proves that everything
-            # that was pushed before was received.
-            if await new.ping() and await old.ping():
-                await self._sleep(self._settings.overlap)
-            if self._current is old and not (old.why or new.why):
-                await self._hand_over(old, new)
-            elif self._current is old and new.ended.is_set() and await old.ping():
-                # Only the new connection has failed. Both were served, and the old one has received everything: what
-                # is held are duplicates, some of which the reader of the old connection may have still to read.
-                self._next = None
+            if await self._open_next(old, new):
+                await self._receive_on_both(old, new)
             return self._current is new
         finally:
             if new is not self._current and new is not self._next:
                 new.abort("abandoned")
-                self._seen.end_overlap()
+                self.seen.end_overlap()
+
+    async def _open_next(self, old: StreamConnection, new: StreamConnection) -> bool:
+        """Open the connection that will replace the old one; return whether that succeeded."""
+        self._overlap_since = old.since
+        if not self._overlap_is_proven:
+            # The exchange may serve the new connection alone before it is known to be open.
+            old.held, self._is_order_unknown = HeldEvents(), True
+        failure = await self._open(new)
+        if old.why:
+            # The stream goes down, perhaps because the listen key of both is dead.
+            await old.ended.wait()
+            return False
+        if failure is not None:
+            _log.info("[%s] The rotation of the user data stream failed: %s", self._label, failure.reason)
+            if isinstance(failure, HandshakeCutOff) and self._is_order_unknown:
+                self._lose(failure.reason)
+                await old.ended.wait()
+            else:
+                self._is_order_unknown = False
+                self._release(old)
+            return False
+        self._next, self._is_order_unknown = new, False
+        if new.ended.is_set():
+            self._on_end(new)
+        return True
+
+    async def _receive_on_both(self, old: StreamConnection, new: StreamConnection) -> None:
+        overlap = self._overlap = Overlap(old, new, self._prove_overlap)
+        # The old connection's pong to a ping that is sent after the new connection was open proves that everything
+        # that was pushed before was received.
+        if await new.ping() and await old.ping():
+            await overlap.receive(self._sleep, self._settings.overlap)
+        await overlap.settle()
+        if self._current is old and not (old.why or new.why):
+            await self._hand_over(old, new)
+        elif self._current is old and new.ended.is_set() and await old.ping():
+            # Only the new connection has failed. Both were served, and the old one has received everything: what is
+            # held are duplicates, some of which the reader of the old connection may have still to read.
+            self._next = None
+            self._release(old)
 
     async def _hand_over(self, old: StreamConnection, new: StreamConnection) -> None:
         """Close the old connection and pass on the events of the new one."""
@@ -471,6 +466,11 @@ class Supervisor:
         else:
             await new.ended.wait()
             self._go_down(new.why)
+
+    def _prove_overlap(self) -> None:
+        self._shared.serves_both.add(self._server)
+        if self._current is not None:
+            self._release(self._current)
 
     @property
     def _overlap_is_proven(self) -> bool:
@@ -493,7 +493,7 @@ class Supervisor:
             why = old.why if self._overlap_is_proven else OVERLAP_NOT_PROVEN
             self._report_gap(self._source.bounds(min(old.since, new.since))[0], why)
         self._release(new)
-        self._seen.end_overlap()
+        self.seen.end_overlap()
 
 
 def _words(error: PortfolioMarginError | NotConnected | str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
 
+import anyio
 import sniffio
 
 ONE_EACH: Final = "Open one on each event loop and in each process: they cannot share connections."
@@ -45,6 +47,19 @@ class Affinity:
         except RuntimeError:
             return True
         return False
+
+
+def deadline_reader() -> Callable[[], float]:
+    """Return `anyio.current_effective_deadline` without the search for the event loop, which takes longer.
+
+    The function must be called on the event loop that runs now.
+    """
+    try:
+        # Not part of anyio's public interface.
+        backend = import_module("anyio._core._eventloop").get_async_backend()
+        return backend.current_effective_deadline
+    except (ImportError, AttributeError):
+        return anyio.current_effective_deadline
 
 
 def _loop_finder() -> Callable[[], Any]:

@@ -367,7 +367,9 @@ class _Connection(asyncio.BufferedProtocol):
         self._status = status
         if not 0 <= end <= LONGEST_HEAD or headers.lines > _MOST_LINES:
             self._stop(_TOO_LONG)
-        if is_compressed(headers) or headers.get("transfer-encoding", "chunked").lower() != "chunked":
+        if headers.has_codings and (
+            is_compressed(headers) or headers.get("transfer-encoding", "chunked").lower() != "chunked"
+        ):
             self._stop(COMPRESSED)
         if status < 200:
             self._stop(_NOT_HTTP)

@@ -28,15 +28,24 @@ class Head(Mapping[str, str]):
         self._lower: Final = self._received.lower()
 
     def __getitem__(self, name: str) -> str:
-        value = self._value(name)
+        value = self.get(name)
         if value is None:
             raise KeyError(name)
         return value
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value of a field, or the default."""
-        value = self._value(name)
-        return default if value is None else value
+        mark = _mark(name)
+        start = self._lower.find(mark)
+        if start < 0:
+            return default
+        values: list[str] = []
+        while start >= 0:
+            start += len(mark)
+            end = self._lower.find(_END, start)
+            values.append(self._received[start:end].decode("latin-1").strip(" \t"))
+            start = self._lower.find(mark, end)
+        return ", ".join(values)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._lower.find(_mark(name)) >= 0
@@ -53,18 +62,10 @@ class Head(Mapping[str, str]):
         """How many lines there are, including the status line."""
         return self._lower.count(b"\n")
 
-    def _value(self, name: str) -> str | None:
-        mark = _mark(name)
-        start = self._lower.find(mark)
-        if start < 0:
-            return None
-        values: list[str] = []
-        while start >= 0:
-            start += len(mark)
-            end = self._lower.find(_END, start)
-            values.append(self._received[start:end].decode("latin-1").strip(" \t"))
-            start = self._lower.find(mark, end)
-        return ", ".join(values)
+    @property
+    def has_codings(self) -> bool:
+        """Whether a field may name a content encoding or transfer encoding."""
+        return self._lower.find(b"-encoding:") >= 0
 
 
 # The same few names are asked for.

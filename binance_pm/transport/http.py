@@ -92,18 +92,20 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Headers:
     """The headers that many requests have in common, as a mapping and as HTTP/1.1 text.
 
-    The API key is one of them, so the values are held in closures: listing the attributes shows functions.
+    The API key is one of them, so the text is held in a closure: listing the attributes shows a function.
     """
 
-    __slots__ = ("fields", "is_sound", "text")
+    __slots__ = ("is_sound", "text")
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         text = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        self.fields: Final = lambda: fields
-        """Returns the values by name."""
         self.text: Final = lambda: text
         """Returns the lines as HTTP/1.1 text."""
         self.is_sound: Final = _is_sound("".join(fields) + "".join(fields.values()))
+
+    def fields(self) -> dict[str, str]:
+        """Return the values by name."""
+        return dict(line.split(": ", 1) for line in self.text().splitlines())
 
     def __repr__(self) -> str:
         return "Headers(…)"

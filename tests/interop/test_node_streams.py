@@ -36,14 +36,9 @@ def following(served: Served, client: str) -> Generator[list[dict[str, Any]]]:
         pytest.skip("no Node.js with the packages of npm: run nox -s interop_node")
     served.client = NAMES[client]
     account, events = served.account, list[dict[str, Any]]()
-    options = {
-        "client": client,
-        "apiKey": account.api_key,
-        "apiSecret": account.api_secret,
-        "restUrl": served.url,
-        "wsUrl": served.url.replace("http", "ws", 1),
-    }
-    with subprocess.Popen([node, str(STREAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    options = {"url": served.url, "accounts": [[account.api_key, account.api_secret]], "mode": "events"}
+    command = [node, str(STREAM), client]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         lines = process.stdout
         assert lines is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Final
 
 from binance_pm.errors import PortfolioMarginError
 from binance_pm.signing import Secret
@@ -14,6 +15,9 @@ from binance_pm.stream.surroundings import StreamSource
 from binance_pm.stream.websocket import StreamAddress, open_socket
 from binance_pm.transport.http import Timeouts, TransportSettings
 from tests.support.stream_server import StreamServer
+
+_EPOCH: Final = max(time.time() - time.monotonic() for _ in range(10))
+"""The time at which the monotonic clock was 0; the largest, because the thread may have paused between two readings."""
 
 
 def source_of(
@@ -44,7 +48,6 @@ def source_of(
         return open_socket(StreamAddress("ws", "127.0.0.1", server.port, netloc, path, settings, None))
 
     def bounds(at: float) -> tuple[float, float]:
-        epoch = time.time() - time.monotonic() + at
-        return epoch, epoch
+        return _EPOCH + at, _EPOCH + at
 
     return StreamSource(product, netloc, 6000, post_key, connect, bounds)

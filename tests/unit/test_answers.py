@@ -5,17 +5,25 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from binance_pm import Client, ExchangeError, InvalidResponse, NoResponse, PortfolioMarginError
+from binance_pm import ENDPOINTS, Client, ExchangeError, InvalidResponse, NoResponse, PortfolioMarginError
 from binance_pm.testing import Fault, Sandbox, sandbox
+from tests.benchmarks.answering import body_of
 from tests.support.raw_server import serve_raw, silent
 
 SPAN = (
     '{"uniMMR":"%s","accountEquity":"1","actualEquity":"1","accountMaintMargin":"1","riskUnitMMList":[],'
     '"marginMM":"0","otherMM":"0","accountStatus":"NORMAL","accountType":"PM_3"}'
+)
+
+RISK = (
+    b'{"entryPrice":"98450.5","leverage":"20","markPrice":"98366.67447307","maxNotionalValue":"1000000",'
+    b'"positionAmt":"0.427","notional":"42002.57000000","symbol":"BTCUSDT","unRealizedProfit":"-35.79350000",'
+    b'"liquidationPrice":"61702.0509059","positionSide":"LONG","updateTime":1795905474765}'
 )
 
 
@@ -51,6 +59,23 @@ async def test_a_200_without_a_valid_body(pm: Sandbox, client: Client, body: byt
 
     assert (caught.value.endpoint, caught.value.status) == ("span_account", 200)
     assert [state.in_flight for state in pm.budget.snapshot()] == [0]
+
+
+@pytest.mark.parametrize("name", ["um_account", "um.position_risk"])
+async def test_a_large_response(pm: Sandbox, client: Client, name: str) -> None:
+    """A large response is decoded like any other, and an error names its place."""
+    body = body_of("all change")
+    if name == "um.position_risk":
+        body = b"[%b]" % b",".join([RISK] * 200)
+    endpoint = ENDPOINTS[name]
+    for _ in range(4):
+        pm.inject(Fault(body=body))
+
+        assert await client.call(endpoint, {}) == msgspec.json.decode(body, type=endpoint.returns)
+
+    pm.inject(Fault(body=body[:-1]))
+    with pytest.raises(InvalidResponse, match="the body is not JSON"):
+        await client.call(endpoint, {})
 
 
 async def test_a_refusal_with_status_200(pm: Sandbox, client: Client) -> None:

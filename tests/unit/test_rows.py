@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -109,3 +111,25 @@ def test_only_lists_of_frozen_rows_are_shared(kind: Any) -> None:
     """Every other type is decoded as a whole."""
     assert not are_rows(msgspec.inspect.type_info(kind))
     assert are_rows(msgspec.inspect.type_info(UmAccount))
+
+
+def test_a_large_response_is_decoded_in_steps() -> None:
+    """Other tasks can run between the steps, whether the rows are looked up or the body is decoded as a whole."""
+    decode = decoder(UmAccount)
+    for number in range(4):
+        body = positions(*[f"{number}.{place}" for place in range(600)])
+
+        steps, end = run_steps(decode.steps(body))
+
+        assert steps >= 2
+        assert end == msgspec.json.decode(body, type=UmAccount)
+
+
+def run_steps(steps: Generator[None, None, UmAccount]) -> tuple[int, UmAccount]:
+    """Return how many steps there were, and the result."""
+    for number in count():
+        try:
+            next(steps)
+        except StopIteration as end:
+            return number, end.value
+    raise AssertionError

@@ -115,7 +115,7 @@ def test_exact_duplicates_on_one_connection_are_dropped(run: Run, server: Stream
                 server.push(order_event(number))
             await stream.next_of(OrderTradeUpdate, 3)
             assert [event.order.order_id for event in stream.all_of(OrderTradeUpdate)] == [1, 2, 3]
-            assert stream.supervisor.duplicates == 3
+            assert stream.supervisor.seen.duplicates == 3
 
     run(test)
 
@@ -330,7 +330,28 @@ def test_the_old_connection_may_break_during_a_rotation(run: Run, server: Stream
             server.push(order_event(4))
             await stream.next_of(OrderTradeUpdate, 4)
             assert stream.all_of(StreamDown) == []
-            assert stream.supervisor.duplicates >= 3
+            assert stream.supervisor.seen.duplicates >= 3
+
+    run(test)
+
+
+def test_a_new_connection_that_does_not_answer_is_the_end_of_both(run: Run) -> None:
+    """While the overlap is not proven; what the old connection receives meanwhile may be lost, and is in the gap."""
+
+    async def test() -> None:
+        with stream_server("oldest") as server:
+            settings = slow(ping_timeout=0.2, first_backoff=0.0)
+            async with supervised(source_of(server), settings) as stream:
+                server.greet = server._deafen
+                server.push({"e": "serverShutdown", "E": 1})
+                await eventually(lambda: server.connects == 2)
+                first = server.push(order_event(1))
+                down = await stream.next_of(StreamDown)
+                server.greet = lambda _: None
+                gap = await stream.next_of(StreamGap)
+
+            assert "no answer to a ping" in down.why
+            assert gap.since <= first <= gap.until
 
     run(test)
 
@@ -382,7 +403,7 @@ def test_no_identity_is_forgotten_while_two_connections_overlap(run: Run, server
 
             numbers = [event.order.order_id for event in stream.all_of(OrderTradeUpdate)]
             assert numbers == sorted(set(numbers))
-            assert stream.supervisor.duplicates >= count
+            assert stream.supervisor.seen.duplicates >= count
 
     run(test)
 
