@@ -246,13 +246,22 @@ def order_of_event(event: OrderTradeUpdate | ExecutionReport) -> LiveOrder | Non
     )
 
 
-def order_of_row(market: Market, row: FuturesOrder | MarginOrder) -> LiveOrder | None:
-    """Return the order of a row; None if the row does not show its state, or is the exchange's own order."""
+def order_of_row(
+    market: Market, row: FuturesOrder | MarginOrder, *, otherwise_at: int | None = None
+) -> LiveOrder | None:
+    """Return the order of a row; None if the row does not show its state, or is the exchange's own order.
+
+    Args:
+        market: where the order was placed.
+        row: as decoded.
+        otherwise_at: the update time of a row that has none, as the response to a cancel on margin.
+    """
     # The response to a cancel on margin has the id of the cancel as well.
     client_order_id = getattr(row, "orig_client_order_id", None) or row.client_order_id
     if client_order_id.startswith(_FORCED):
         return None
     time = row.update_time if row.update_time is not None else getattr(row, "transact_time", None)
+    time = otherwise_at if time is None else time
     known: dict[str, Any] = {
         name: getattr(row, name)
         for name in ("side", "type", "time_in_force", "price", "orig_qty", "executed_qty", "status")

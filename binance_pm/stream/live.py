@@ -12,7 +12,6 @@ rates and open orders. `LiveAccount.risk` is the last response about them.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, Self, get_args
@@ -252,9 +251,10 @@ class LiveAccount:
 
     @property
     def risk_age(self) -> float:
-        """Seconds since `risk` was requested; infinite before."""
+        """Seconds since `risk` was requested."""
         self._needs("risk_age", "risk")
-        return math.inf if self._resync is None else self._resync.risk_age
+        assert self._resync is not None, "checked above"  # noqa: S101
+        return self._resync.risk_age
 
     @property
     def is_current(self) -> bool:
@@ -269,6 +269,7 @@ class LiveAccount:
     @property
     def age(self) -> float:
         """Seconds since the stream was last proven to be up."""
+        self._check_open()
         return self._stream.age
 
     async def changed(self) -> AccountChanges:
@@ -292,7 +293,11 @@ class LiveAccount:
 
         The first call begins to keep events: an account whose events are not read holds none. Every event is yielded
         once, also by several iterators together. The state is newer than an event that waits.
+
+        Raises:
+            SessionClosed: the live account is not open.
         """
+        self._check_open()
         return aiter(self._stream)
 
     async def missed_fills(self, gap: StreamGap) -> AsyncIterator[Trade]:

@@ -239,8 +239,9 @@ class LiveState:
         risks: Iterable[UmPositionRisk | CmPositionRisk],
         read: ReadTimes,
         now: float,
-    ) -> None:
-        """Merge the positions and the balances of futures."""
+    ) -> bool:
+        """Merge the positions and the balances of futures; return whether everything was decided."""
+        undecided = self._positions.undecided
         rows: dict[PositionKey, LivePosition] = {}
         for position in (position_of_row(market, row) for row in (*risks, *account.positions)):
             # Both lists are read, because the documents disagree on which symbols they name.
@@ -257,8 +258,9 @@ class LiveState:
             (market, asset.asset): ((asset.cross_wallet_balance,), Version(asset.update_time))
             for asset in account.assets
         }
-        self._read_balances({market}, amounts, read, now)
+        is_decided = self._read_balances({market}, amounts, read, now)
         self._positions.forget_old(now)
+        return is_decided and self._positions.undecided == undecided
 
     def _merge_position(self, position: LivePosition, read: ReadTimes, now: float) -> None:
         key, version = position.key, position.version
@@ -269,14 +271,14 @@ class LiveState:
         if has_won and has_moved:
             self._suspect(key, version, read, now)
 
-    def read_margin(self, rows: Iterable[Balance], read: ReadTimes, now: float) -> None:
-        """Merge the balances of cross margin, whose rows have no usable update time."""
+    def read_margin(self, rows: Iterable[Balance], read: ReadTimes, now: float) -> bool:
+        """Merge the balances of cross margin, whose rows have no update time; return whether all were decided."""
         amounts: dict[BalanceKey, tuple[Amounts, Version]] = {}
         for row in rows:
             amounts["margin", row.asset] = ((row.cross_margin_free, row.cross_margin_locked), Version(0))
             debt = row.cross_margin_borrowed + row.cross_margin_interest
             amounts["liability", row.asset] = ((debt,), Version(0))
-        self._read_balances({"margin", "liability"}, amounts, read, now)
+        return self._read_balances({"margin", "liability"}, amounts, read, now)
 
     def _read_balances(
         self,
@@ -284,13 +286,15 @@ class LiveState:
         rows: Mapping[BalanceKey, tuple[Amounts, Version]],
         read: ReadTimes,
         now: float,
-    ) -> None:
+    ) -> bool:
+        undecided = self._balances.undecided
         for key, (amounts, version) in rows.items():
             self._balances.merge_row(key, amounts, version, read, now)
         for key in self._balances.missing(rows, read, lambda key: key[0] in wallets):
             self._balances.end(key, (Decimal(0),) * (2 if key[0] == "margin" else 1), now)
         self._balances.forget_old(now)
         self._bound_changes()
+        return self._balances.undecided == undecided
 
     def read_orders(
         self, market: Market, rows: Iterable[FuturesOrder | MarginOrder], read: ReadTimes, now: float

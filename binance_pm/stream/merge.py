@@ -13,9 +13,10 @@ after the last change that no event delivered, if responses are stale by less th
   order that has ended never comes back.
 * A row without an update time is merged unless an event has touched the entity since `LAG` seconds before the request,
   or since one second before it if this is the first read after a gap: changes of that gap are then likelier than a
-  stale response.
-* An entity that is missing from a list has ended only if its version is older than the request. A later row of the same
-  version brings it back, because the list may have been stale.
+  stale response. If an event from before the end of the gap prevents the merge, the row is undecided: the gap may hide
+  a change, so that the list must be read again.
+* An entity that is missing from a list has ended only if its version is older than the request, and if no event has
+  touched it as above. A later row of the same version brings it back, because the list may have been stale.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ class Entities(Generic[K, V]):
     """The entities of one kind by key, merged from events and responses.
 
     Args:
-        ends_once: whether an entity that has ended never comes back, as an order.
+        ends_once: whether an entity that has ended never comes back, as an order. The owner asks about one that is
+            missing from a list before it ends.
     """
 
     def __init__(self, *, ends_once: bool = False) -> None:
@@ -102,6 +104,8 @@ class Entities(Generic[K, V]):
         """What changed since the owner last cleared it, also what has ended."""
         self.changes: int = 0
         """How many changes there were."""
+        self.undecided: int = 0
+        """How often a first read after a gap differed from an event from before the end of the gap, and was ignored."""
 
     def get(self, key: K) -> V | None:
         """Return an entity, or None if it has ended or is not known."""
@@ -157,27 +161,34 @@ class Entities(Generic[K, V]):
             if has_ended:
                 return False
             entry = self._entries[key] = _Entry(value)
-        elif self._is_over(entry) or not _row_wins(entry, version, read):
+        elif self._is_over(entry):
+            return False
+        elif not _row_wins(entry, version, read):
+            if 0 in {version.time, entry.version.time} and entry.value != value:
+                self.undecided += _may_hide(entry, read)
             return False
         return self._set(key, entry, value, max(version, entry.version), now, has_ended=has_ended)
 
     def missing(self, listed: Collection[K], read: ReadTimes, belongs: Callable[[K], bool]) -> list[K]:
         """Return the entities that are missing from a list and older than its request.
 
+        Orders are asked about before they end, so that those whose end the gap may hide are among them.
+
         Args:
             listed: the keys of the list.
             read: when the list was requested.
             belongs: whether the list would contain an entity.
         """
-        return [
-            key
-            for key, entry in self._entries.items()
-            if not entry.has_ended
-            and key not in listed
-            and belongs(key)
-            and entry.version.time < read.sent_time
-            and entry.touched_at < read.quiet_since
-        ]
+        found: list[K] = []
+        for key, entry in self._entries.items():
+            if entry.has_ended or key in listed or not belongs(key):
+                continue
+            is_older = entry.version.time < read.sent_time and entry.touched_at < read.quiet_since
+            if is_older or (self._ends_once and _may_hide(entry, read)):
+                found.append(key)
+            else:
+                self.undecided += _may_hide(entry, read)
+        return found
 
     def end(self, key: K, value: V, now: float) -> None:
         """Let an entity end that is missing from a list.
@@ -220,6 +231,11 @@ def _row_wins(entry: _Entry[Any], version: Version, read: ReadTimes) -> bool:
     if version != entry.version:
         return version > entry.version or (read.is_repeated and _is_settled(entry, read))
     return entry.is_inferred or (read.is_repeated and is_quiet)
+
+
+def _may_hide(entry: _Entry[Any], read: ReadTimes) -> bool:
+    """Return whether the gap before a first read may hide a change of an entity from its last event."""
+    return not read.is_repeated and entry.version.time <= read.up_since
 
 
 def _is_settled(entry: _Entry[Any], read: ReadTimes) -> bool:

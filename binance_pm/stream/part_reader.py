@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from binance_pm.endpoint import ENDPOINTS, Endpoint
 from binance_pm.errors import RequestRejected
 from binance_pm.stream.entities import LiveConditionalOrder, LiveOrder, Market, conditional_of_row, order_of_row
 from binance_pm.stream.live_state import LiveState
-from binance_pm.stream.merge import ReadTimes
+from binance_pm.stream.merge import FIRST_LAG, ReadTimes
 from binance_pm.stream.parts import Part, reads_by_symbol
 from binance_pm.wire import Value
+
+if TYPE_CHECKING:
+    from binance_pm.session import Session
 
 T = TypeVar("T")
 
 _MARKETS: Final[Mapping[Part, Market]] = {"um.orders": "um", "cm.orders": "cm", "margin.orders": "margin"}
+_MOST_READS: Final = 3
+"""Reads of a part, if the first after a gap differ from events that arrived just before the gap ended."""
 _NOT_FOUND: Final = {-2013, -2026}
 """Codes of a query: there is no such order, or the order is archived."""
 _CERTAIN_MS: Final = 60_000
@@ -24,6 +29,11 @@ _CERTAIN_MS: Final = 60_000
 
 class ReadClient(Protocol):
     """The client of an account."""
+
+    @property
+    def session(self) -> Session:
+        """The session that the client is open on."""
+        ...
 
     async def call(self, endpoint: Endpoint[T], parameters: Mapping[str, Value | None], /) -> T:
         """Call an endpoint."""
@@ -53,7 +63,7 @@ class PartReader:
         self._times: Final = times
 
     async def read(self, client: ReadClient, part: Part, read: ReadTimes) -> None:
-        """Read a part and merge the responses.
+        """Read a part and merge the responses; read again what could not be decided.
 
         Args:
             client: makes the calls.
@@ -63,21 +73,31 @@ class PartReader:
         Raises:
             PortfolioMarginError: a call failed.
         """
+        for _ in range(_MOST_READS - 1):
+            if await self._read_once(client, part, read):
+                return
+            await client.session.budget.sleep(FIRST_LAG)
+            read = self._times(read.is_repeated)
+        await self._read_once(client, part, read)
+
+    async def _read_once(self, client: ReadClient, part: Part, read: ReadTimes) -> bool:
+        """Read a part; return whether everything was decided."""
         match part:
             case "um.positions" | "cm.positions":
-                await self._read_positions(client, "um" if part == "um.positions" else "cm", read)
+                return await self._read_positions(client, "um" if part == "um.positions" else "cm", read)
             case "margin.balances":
                 rows = await _call(client, "balance")
-                self._state.read_margin(rows, read, self._clock())
+                return self._state.read_margin(rows, read, self._clock())
             case "um.orders" | "cm.orders" | "margin.orders":
                 await self._read_orders(client, _MARKETS[part], read)
             case "risk":
                 self._state.read_risk(await _call(client, "account"))
+        return True
 
-    async def _read_positions(self, client: ReadClient, market: Market, read: ReadTimes) -> None:
+    async def _read_positions(self, client: ReadClient, market: Market, read: ReadTimes) -> bool:
         account = await _call(client, f"{market}_account")
         risks = await _call(client, f"{market}.position_risk")
-        self._state.read_positions(market, account, risks, read, self._clock())
+        return self._state.read_positions(market, account, risks, read, self._clock())
 
     async def _read_orders(self, client: ReadClient, market: Market, read: ReadTimes) -> None:
         rows = [row async for row in self._lists(client, f"{market}.open_orders")]

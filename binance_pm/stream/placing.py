@@ -209,7 +209,8 @@ class Placing:
         endpoint = ENDPOINTS[f"{self._market}.cancel_order"]
         times = self._times()
         row = await self._client.call(endpoint, {"symbol": placed.symbol, "origClientOrderId": placed.client_order_id})
-        self._respond(row, times)
+        at = max(times.sent_time, placed.order.update_time)
+        self._respond(order_of_row(self._market, row, otherwise_at=at), times)
 
     def observe(self, order: LiveOrder) -> None:
         """Record a change of an order of the account."""
@@ -240,7 +241,7 @@ class Placing:
             except PortfolioMarginError as error:
                 row = await self._found_out(error, placed)
             if row is not None:
-                self._respond(row, times)
+                self._respond(row if isinstance(row, LiveOrder) else order_of_row(self._market, row), times)
 
     async def _found_out(self, error: PortfolioMarginError, placed: PlacedOrder) -> Any:
         """Return the order of a placement that failed; None if it was not placed or this is not known."""
@@ -256,8 +257,7 @@ class Placing:
         placed.fail(error)
         return None
 
-    def _respond(self, row: Any, times: ReadTimes) -> None:
-        order = row if isinstance(row, LiveOrder) else order_of_row(self._market, row)
+    def _respond(self, order: LiveOrder | None, times: ReadTimes) -> None:
         if order is not None:
             # The state tells this class what is new, unless an event has told more already.
             self._state.read_order(order, times, self._clock())

@@ -170,3 +170,40 @@ class TestAbsence:
         entities.merge_event("a", 1, at(-20), NOW - 20)
 
         assert entities.missing([], sent(NOW), lambda key: key != "a") == []
+
+
+class TestGaps:
+    """The first read after a gap contradicts an event that arrived just before the gap ended."""
+
+    READ = ReadTimes(NOW, TIME, TIME - 10)
+
+    def test_a_row_without_time_is_undecided(self, entities: Entities[str, int]) -> None:
+        """The gap may hide a change, or the response may be stale."""
+        entities.merge_event("a", 1, at(-0.5), NOW - 0.5)
+
+        assert not entities.merge_row("a", 2, Version(0), self.READ, NOW + 0.1)
+        assert entities.undecided == 1
+
+    @pytest.mark.parametrize(("value", "touched"), [(1, -0.5), (2, 0.05)])
+    def test_an_equal_row_or_a_later_event_decides(
+        self, entities: Entities[str, int], value: int, touched: float
+    ) -> None:
+        """Nothing is hidden: an event after the gap has the whole entity."""
+        entities.merge_event("a", 1, at(touched), NOW + touched)
+
+        assert not entities.merge_row("a", value, Version(0), self.READ, NOW + 0.1)
+        assert entities.undecided == 0
+
+    def test_an_absence_is_undecided(self, entities: Entities[str, int]) -> None:
+        """The position may have been closed in the gap."""
+        entities.merge_event("a", 1, at(-0.5), NOW - 0.5)
+
+        assert entities.missing([], self.READ, lambda _: True) == []
+        assert entities.undecided == 1
+
+    def test_a_missing_order_is_asked_about(self) -> None:
+        """A query decides whether the order has ended."""
+        orders = Entities[str, str](ends_once=True)
+        orders.merge_event("a", "NEW", at(-0.5), NOW - 0.5)
+
+        assert orders.missing([], self.READ, lambda _: True) == ["a"]
