@@ -166,6 +166,7 @@ class StreamConnection:
                 message = await socket.receive()
                 self._received += 1
                 self.proof_before = self._proof.at
+                self._shared.received += 1
                 self.frame_proof = self._proof.frame(self._clock(), self._shared.responsive_at)
                 self._receive(self, message)
         except SocketClosed as error:

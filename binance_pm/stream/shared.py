@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 from weakref import WeakKeyDictionary
 
+import anyio.lowlevel
+
 from binance_pm.session import Session
 from binance_pm.stream.policy import ConnectPacer, StreamSettings, confirm_interval
 from binance_pm.transport.http import TransportSettings
@@ -16,6 +18,8 @@ from binance_pm.transport.tls import source_of_settings, tls_settings
 
 _TICK_SECONDS: Final = 0.1
 _SUCCESSION_SECONDS: Final = 5.0
+_QUIET_ROUNDS: Final = 5
+_MOST_ROUNDS: Final = 50
 """How long it may take until another stream ticks, if the one that did is closed."""
 
 Product = Literal["pm", "pro"]
@@ -38,9 +42,10 @@ class SessionStreams:
         self._tls: ssl.SSLContext | None = None
         self.serves_both: Final[set[tuple[str, Product]]] = set()
         """The servers that were seen to deliver one event on two connections of one listen key."""
+        self.received: int = 0
+        """How many messages the readers of all streams have received."""
         self.responsive_at: float = -math.inf
-        """A time at which the event loop read everything that had arrived."""
-        self._ticked_at: float = -math.inf
+        """A time before which everything that had arrived was read."""
         self._is_ticking: bool = False
         self.open_streams: Final[dict[Product, int]] = {"pm": 0, "pro": 0}
 
@@ -61,11 +66,26 @@ class SessionStreams:
             self._is_ticking = True
             try:
                 while True:
-                    # What arrived before the last tick but one has been read, also if its reader runs later.
-                    self.responsive_at, self._ticked_at = self._ticked_at, clock()
+                    began = clock()
+                    if await self._is_quiet():
+                        self.responsive_at = began
                     await sleep(_TICK_SECONDS)
             finally:
                 self._is_ticking = False
+
+    async def _is_quiet(self) -> bool:
+        """Return whether the readers have read what had arrived.
+
+        A message passes from the socket through the library's queue to its reader, in a round of the event loop each.
+        """
+        received, quiet = self.received, 0
+        for _ in range(_MOST_ROUNDS):
+            await anyio.lowlevel.checkpoint()
+            quiet = quiet + 1 if self.received == received else 0
+            received = self.received
+            if quiet == _QUIET_ROUNDS:
+                return True
+        return False
 
     def tls(self, settings: TransportSettings) -> ssl.SSLContext:
         """Return the settings for wss.

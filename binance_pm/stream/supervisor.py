@@ -1,8 +1,7 @@
 """Keeps one stream up: its listen key, its connections, their rotation, and what is reported when events are lost.
 
 Everything that was pushed before `since` was received, see `binance_pm.stream.policy`. While two connections overlap,
-the events of the new one are held until the old one has ended; then they are passed on, without those that the old one
-has delivered.
+the events of the new one are held until the old one has ended; then those that the old one lacks are passed on.
 
 What is unknown: whether the exchange serves two connections of one listen key; `binance_pm.stream.overlap` finds the
 proof. Until then, the events of the old connection are held as well, because their order is not known; a rotation

@@ -403,7 +403,7 @@ def test_no_identity_is_forgotten_while_two_connections_overlap(run: Run, server
 
             numbers = [event.order.order_id for event in stream.all_of(OrderTradeUpdate)]
             assert numbers == sorted(set(numbers))
-            assert stream.supervisor.duplicates >= count
+            assert stream.supervisor.seen.duplicates >= count
 
     run(test)
 
