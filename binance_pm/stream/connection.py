@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -12,14 +13,11 @@ from anyio.abc import TaskStatus
 from binance_pm.stream.items import AnyEvent, StreamGap
 from binance_pm.stream.listen_key import ActiveKey
 from binance_pm.stream.policy import SocketProof, StreamSettings
-from binance_pm.stream.shared import SessionStreams
+from binance_pm.stream.shared import SessionStreams, have_settled
 from binance_pm.stream.socket import Socket, SocketClosed
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
-
-_TURNS: Final = 3
-"""Turns of the event loop without a message after which none has arrived."""
 
 
 class HeldEvents(list[AnyEvent | StreamGap]):
@@ -117,34 +115,29 @@ class StreamConnection:
             self._notify_ended(self)
 
     async def ping(self) -> bool:
-        """Send a ping and return whether its pong arrived; if not, the connection has ended when this returns."""
+        """Send a ping and return whether its pong arrived; if not, the connection has ended when this returns.
+
+        What had arrived before the pong was received then, unless the reader is too busy.
+        """
         socket = self._socket
         if socket is None:
             return False
         sent = self._clock()
         self._proof.pinged(sent)
-        with anyio.move_on_after(self._settings.ping_timeout) as timeout:
-            try:
-                await socket.ping()
-            except SocketClosed:
-                pass
-            else:
-                self._proof.answered(sent, self._clock())
-                return True
+        is_answered = False
+        with anyio.move_on_after(self._settings.ping_timeout) as timeout, suppress(SocketClosed):
+            await socket.ping()
+            is_answered = True
+        if is_answered:
+            now = self._clock()
+            # The library passes the pong on while messages that came before it wait for the reader.
+            has_read_all = await have_settled(lambda: self._received)
+            self._proof.answered(sent, now, has_read_all=has_read_all)
+            return not self.ended.is_set()
         if timeout.cancelled_caught:
             self.abort(f"no answer to a ping within {self._settings.ping_timeout:g} s")
         await self.ended.wait()
         return False
-
-    async def drain(self) -> bool:
-        """Wait until everything that has arrived was received; return whether the connection is still open."""
-        received = -1
-        while received != self._received and not self.ended.is_set():
-            received = self._received
-            # A reader for which a message has arrived receives it in one turn of the event loop.
-            for _ in range(_TURNS):
-                await anyio.lowlevel.checkpoint()
-        return not self.ended.is_set()
 
     def abort(self, why: str) -> None:
         """Close the connection at once; what has arrived is still received before the connection has ended."""

@@ -176,10 +176,17 @@ class SocketProof:
         """Record that a ping is about to be sent."""
         self._unanswered.append(now)
 
-    def answered(self, sent: float, now: float) -> None:
-        """Record the pong to the ping that was sent at a time; it answers all earlier pings as well."""
+    def answered(self, sent: float, now: float, *, has_read_all: bool = True) -> None:
+        """Record the pong to a ping; it answers all earlier pings as well.
+
+        Args:
+            sent: when the ping was sent.
+            now: when the pong arrived.
+            has_read_all: whether everything that had arrived before the pong was received.
+        """
         self._round_trips.append(now - sent)
-        self.at = max(self.at, sent)
+        if has_read_all:
+            self.at = max(self.at, sent)
         while self._unanswered and self._unanswered[0] <= sent:
             self._unanswered.popleft()
 

@@ -67,25 +67,11 @@ class SessionStreams:
             try:
                 while True:
                     began = clock()
-                    if await self._is_quiet():
+                    if await have_settled(lambda: self.received):
                         self.responsive_at = began
                     await sleep(_TICK_SECONDS)
             finally:
                 self._is_ticking = False
-
-    async def _is_quiet(self) -> bool:
-        """Return whether the readers have read what had arrived.
-
-        A message passes from the socket through the library's queue to its reader, in a round of the event loop each.
-        """
-        received, quiet = self.received, 0
-        for _ in range(_MOST_ROUNDS):
-            await anyio.lowlevel.checkpoint()
-            quiet = quiet + 1 if self.received == received else 0
-            received = self.received
-            if quiet == _QUIET_ROUNDS:
-                return True
-        return False
 
     def tls(self, settings: TransportSettings) -> ssl.SSLContext:
         """Return the settings for wss.
@@ -106,6 +92,24 @@ class SessionStreams:
     def confirm_interval(self, product: Product, every: float, weight_per_minute: int) -> float:
         """Return the seconds between two confirmations of each listen key."""
         return confirm_interval(every, self.open_streams[product] * self._processes, weight_per_minute)
+
+
+async def have_settled(received: Callable[[], int]) -> bool:
+    """Return whether readers have received everything that had arrived; they may be too busy.
+
+    A message passes from the socket through the library's queue to its reader, in a round of the event loop each.
+
+    Args:
+        received: returns how many messages the readers have received.
+    """
+    before, quiet = received(), 0
+    for _ in range(_MOST_ROUNDS):
+        await anyio.lowlevel.checkpoint()
+        quiet = quiet + 1 if received() == before else 0
+        before = received()
+        if quiet == _QUIET_ROUNDS:
+            return True
+    return False
 
 
 _shared: Final[WeakKeyDictionary[Session, SessionStreams]] = WeakKeyDictionary()

@@ -187,7 +187,7 @@ class Supervisor:
                 return failure
             # The pong proves that the exchange has set the stream up. What has arrived on a connection that breaks
             # before is dropped: it lies within the gap that is reported later.
-            if not await connection.ping() or connection.ended.is_set():
+            if not await connection.ping():
                 return connection.why or "the connection was closed at once"
             self._begin(connection)
         finally:
@@ -401,7 +401,7 @@ class Supervisor:
         await self._shared.turn(self._clock, self._sleep)
         await self._confirm()
         key, old = self._keys.key, self._current
-        if key is None or old is None or not (await old.ping() and await old.drain()):
+        if key is None or old is None or not await old.ping():
             return False
         new = self._new_connection(key)
         self.seen.begin_overlap()
