@@ -194,7 +194,10 @@ def _look_at_structs(columns: _Columns) -> Look | None:
         return looks[0] if looks else None
 
     def look(structs: Sequence[Any]) -> bool:
-        return all(one(structs) for one in looks)
+        for one in looks:  # noqa: SIM110 - as in `_look_at_struct`
+            if not one(structs):
+                return False
+        return True
 
     return look
 

@@ -155,16 +155,17 @@ class StreamConnection:
 
     async def _read(self, socket: Socket) -> None:
         try:
-            while True:
-                message = await socket.receive()
-                self._received += 1
-                self.proof_before = self._proof.at
-                self._shared.received += 1
-                self.frame_proof = self._proof.frame(self._clock(), self._shared.responsive_at)
-                self._receive(self, message)
+            await socket.read(self._handle)
         except SocketClosed as error:
             self.why = self.why or error.why
             self.was_agreed = error.was_agreed
+
+    def _handle(self, message: bytes) -> None:
+        self._received += 1
+        self.proof_before = self._proof.at
+        self._shared.received += 1
+        self.frame_proof = self._proof.frame(self._clock(), self._shared.responsive_at)
+        self._receive(self, message)
 
     async def _ping_regularly(self) -> None:
         while True:

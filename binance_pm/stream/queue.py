@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.lowlevel
 import msgspec
+import sniffio
 
 from binance_pm.stream.items import AnyEvent, StreamDown, StreamGap, StreamItem
+
+if TYPE_CHECKING:
+    import asyncio
 
 TOO_SLOW: Final = "consumer too slow"
 
@@ -40,7 +44,8 @@ class StreamQueue:
         self._reports: int = 0
         self._overflow: _Overflow | None = None
         """The last item, if the events that arrive now do not fit."""
-        self._arrival: anyio.Event | None = None
+        self._new_event: Callable[[], anyio.Event | asyncio.Event] | None = None
+        self._arrival: anyio.Event | asyncio.Event | None = None
         self._since_checkpoint: int = 0
         self._is_closed: bool = False
         self._error: BaseException | None = None
@@ -104,7 +109,9 @@ class StreamQueue:
             if self._is_closed:
                 raise self._error or StopAsyncIteration
             self._since_checkpoint = 0
-            self._arrival = self._arrival or anyio.Event()
+            if self._arrival is None:
+                self._new_event = self._new_event or _events()
+                self._arrival = self._new_event()
             await self._arrival.wait()
         item = self._items.popleft()
         if isinstance(item, _Overflow):
@@ -131,6 +138,15 @@ class StreamQueue:
         arrival, self._arrival = self._arrival, None
         if arrival is not None:
             arrival.set()
+
+
+def _events() -> Callable[[], anyio.Event | asyncio.Event]:
+    """Return what makes an event of the running event loop; `anyio.Event` would look for the event loop each time."""
+    if sniffio.current_async_library() != "asyncio":
+        return anyio.Event
+    import asyncio  # noqa: PLC0415 - loaded, as it runs this task
+
+    return asyncio.Event
 
 
 class _Overflow:

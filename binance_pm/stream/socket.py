@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NoReturn, Protocol
 
 from binance_pm.transport.http import NotConnected
 
@@ -42,6 +43,14 @@ class Socket(Protocol):
 
         Raises:
             SocketClosed: the connection is closed, and every message that has arrived was returned.
+        """
+        ...
+
+    async def read(self, handle: Callable[[bytes], object]) -> NoReturn:
+        """Call a function with every message, at the moment at which the message arrives; the function must not wait.
+
+        Raises:
+            SocketClosed: as for `receive`.
         """
         ...
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import cache, partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 from urllib.parse import quote
 
 import anyio
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 CLOSE_SECONDS: Final = 1.0
 """How long the closing handshake may take."""
 
+_DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 _LONGEST_MESSAGE: Final = 2**20
 _PIECE: Final = 4096
 _BROKE: Final = "the connection broke"
@@ -117,10 +118,22 @@ class WebSocket:
     async def receive(self) -> bytes:
         """See `Socket.receive`."""
         try:
-            return await self._connection.recv(decode=False)
+            message = await self._connection.recv(decode=False)
         except ConnectionClosed as error:
             why, was_agreed = _why_closed(error), error.rcvd is not None
+        else:
+            self._connection.waiting -= 1
+            return message
         raise SocketClosed(why, was_agreed=was_agreed)
+
+    async def read(self, handle: Callable[[bytes], object]) -> NoReturn:
+        """See `Socket.read`."""
+        self._connection.handle = handle
+        try:
+            while True:
+                handle(await self.receive())
+        finally:
+            self._connection.handle = None
 
     async def ping(self) -> None:
         """See `Socket.ping`."""
@@ -331,10 +344,22 @@ def _checked_classes(connect: type[Any], connection_class: type[Any], secured: C
             self._settings = settings
             self._progress = progress
             self.server_pings: int = 0
+            self.handle: Callable[[bytes], object] | None = None
+            """Called with a message as soon as it has arrived."""
+            self.waiting: int = 0
+            """How many messages wait in the library's queue."""
 
         def process_event(self, event: Any) -> None:
-            # The library answers pings without telling its user.
-            if getattr(event, "opcode", None) is Opcode.PING:
+            opcode = getattr(event, "opcode", None)
+            if opcode in _DATA and event.fin:
+                # Waking a task for each message would take as long as decoding it. A message in fragments, and what
+                # follows while that message waits, go through the library's queue.
+                if self.handle is not None and not self.waiting and opcode is not Opcode.CONT:
+                    self.handle(bytes(event.data))
+                    return
+                self.waiting += 1
+            elif opcode is Opcode.PING:
+                # The library answers pings without telling its user.
                 self.server_pings += 1
             connection_class.process_event(self, event)
 

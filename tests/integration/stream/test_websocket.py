@@ -11,6 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from websockets.datastructures import Headers
 from websockets.http11 import Response
@@ -97,6 +98,55 @@ def test_what_has_arrived_can_be_received_after_an_abort(run: Run, server: Strea
             with pytest.raises(SocketClosed) as caught:
                 await opened.receive()
             assert not caught.value.was_agreed
+
+    run(test)
+
+
+def frame(head: int, payload: bytes) -> bytes:
+    """Return a short frame of a server."""
+    return bytes([head, len(payload)]) + payload
+
+
+def test_messages_in_fragments_keep_their_place(run: Run, server: StreamServer) -> None:
+    """What follows a message in fragments is handled after that message, also if both arrive together."""
+    whole, begin, middle, end, ping = 0x81, 0x01, 0x00, 0x80, 0x89
+    together = [(whole, b"1"), (begin, b"2"), (ping, b""), (end, b"b"), (whole, b"3"), (whole, b"4")]
+    late = [(middle, b"b"), (end, b"c"), (whole, b"6"), (begin, b"7"), (end, b"b"), (whole, b"8")]
+    handled: list[bytes] = []
+
+    async def test() -> None:
+        async with open_socket(address_of(server.port)) as opened, anyio.create_task_group() as tasks:
+            server.push(b"0")
+            await opened.ping()
+            tasks.start_soon(opened.read, handled.append)
+            await opened.ping()
+            for frames in (together, [(begin, b"5")], late):
+                server.send_raw(b"".join(frame(*one) for one in frames))
+                await opened.ping()
+                await anyio.wait_all_tasks_blocked()
+            assert handled == [b"0", b"1", b"2b", b"3", b"4", b"5bc", b"6", b"7b", b"8"]
+            assert opened.server_pings == 1
+            tasks.cancel_scope.cancel()
+
+    run(test)
+
+
+def test_no_message_is_handled_after_reading_was_cancelled(run: Run, server: StreamServer) -> None:
+    """What arrives during the closing handshake belongs to no stream, and can still be received."""
+    handled: list[bytes] = []
+
+    async def test() -> None:
+        async with open_socket(address_of(server.port)) as opened:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(opened.read, handled.append)
+                await opened.ping()
+                server.push(b"1")
+                await opened.ping()
+                tasks.cancel_scope.cancel()
+            server.push(b"2")
+            await opened.ping()
+            assert handled == [b"1"]
+            assert await opened.receive() == b"2"
 
     run(test)
 
