@@ -41,8 +41,8 @@ _WINDOW: Final = 5_000
 """Milliseconds for which the exchange accepts a request that has no ``recvWindow``."""
 # What the transports accept, minus path, timestamp, signature and headers.
 _LONGEST_QUERY: Final = 60_000
-# In bytes; the smallest body that takes a fraction of a millisecond to decode.
-_LARGE_BODY: Final = 2**15
+LARGE_BODY: Final = 2**15
+"""Bytes of a body that takes so long to decode that other tasks should run in the meantime."""
 _ADDED: Final = {"timestamp", "signature"}
 _NO_KEY: Final = (
     "Give key and secret to Client, or set BINANCE_PM_API_KEY and BINANCE_PM_API_SECRET for Client.from_env()."
@@ -369,15 +369,11 @@ def outcome_of(
     _log.debug("%s [%s]: HTTP %d, %d bytes", info.endpoint, info.label, response.status, len(response.body or b""))
     if refusal is not None:
         return refusal
+    assert response.body is not None, "a response that is too long is no success"  # noqa: S101
     try:
-        return call.bound.endpoint.decode(_body(response))
+        return call.bound.endpoint.decode(response.body)
     except ValueError as error:
         return _invalid(info, response, error)
-
-
-def is_large(response: HttpResponse | SendFailed) -> bool:
-    """Return whether it takes so long to decode the response that other tasks should run in the meantime."""
-    return isinstance(response, HttpResponse) and response.body is not None and len(response.body) >= _LARGE_BODY
 
 
 async def outcome_in_steps(
@@ -390,7 +386,8 @@ async def outcome_in_steps(
     # anyio has loaded this module for the event loop; importing this package must not load it.
     from anyio.lowlevel import checkpoint  # noqa: PLC0415
 
-    steps = cast("LazyDecoder[T]", decode).steps(_body(response))
+    assert response.body is not None, "a large body is one"  # noqa: S101
+    steps = cast("LazyDecoder[T]", decode).steps(response.body)
     try:
         while True:
             next(steps)
@@ -399,11 +396,6 @@ async def outcome_in_steps(
         return cast("T", end.value)
     except ValueError as error:
         return _invalid(call.bound.info, response, error)
-
-
-def _body(response: HttpResponse) -> bytes:
-    assert response.body is not None, "a response that is too long is no success"  # noqa: S101
-    return response.body
 
 
 def _invalid(info: CallInfo, response: HttpResponse, error: ValueError) -> InvalidResponse:

@@ -18,10 +18,10 @@ from binance_pm.attempt_event import attempt_event
 from binance_pm.base_client import BaseClient, JournalTarget
 from binance_pm.budget import LimitType, Priority
 from binance_pm.call import (
+    LARGE_BODY,
     PreparedCall,
     check_names,
     headers_of,
-    is_large,
     observe_time,
     outcome_in_steps,
     outcome_of,
@@ -459,8 +459,8 @@ class Client(BaseClient, ConnectivityApi, AccountApi, FundsApi, ListenKeyApi):
         if response is None:
             return cast("GateClosed", refusal)
         ended = session.budget.monotonic()
-        is_slow = is_large(response)
-        outcome = await outcome_in_steps(call, response, refusal) if is_slow else outcome_of(call, response, refusal)
+        is_large = isinstance(response, HttpResponse) and len(response.body or b"") >= LARGE_BODY
+        outcome = await outcome_in_steps(call, response, refusal) if is_large else outcome_of(call, response, refusal)
         if session.listeners:
             session.listeners.emit(attempt_event(reservation, response, outcome, ended))
         observe_time(outcome, reservation, session)

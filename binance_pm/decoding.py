@@ -43,9 +43,10 @@ class Decoder(Generic[T]):
         """
         if len(body) < SMALLEST:
             try:
-                return self._checked(self._decode(body), body)
-            except _ERRORS as error:
-                raise self._refusal(error, body) from error
+                return self._checked(self._strictly(body), body)
+            except _ERRORS:
+                # The slower way finds out whether the body can be decoded.
+                pass
         steps = self.steps(body)
         try:
             while True:

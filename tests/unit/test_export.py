@@ -169,7 +169,7 @@ def test_a_cancelled_export_keeps_every_row_that_was_received(
 
     async def interrupted() -> bool:
         with anyio.CancelScope() as scope:
-            async with ManyTrades(ROWS, hook=lambda number: scope.cancel() if number == 3 else None).client() as client:
+            async with ManyTrades(ROWS, hook=lambda number: scope.cancel() if number == 5 else None).client() as client:
                 await export(trades_of(client), path)
         return scope.cancelled_caught
 
