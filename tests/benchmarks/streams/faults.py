@@ -63,7 +63,7 @@ def run(options: Options) -> list[Verdict]:
             totals[job[:2]].add(counts)
             whole.add(counts)
         if isinstance(counts, str) or not counts.is_right:
-            options.say(f"{job}: {counts}\n")
+            options.say(f"Seed {job.seed} on {job.backend}, served {job.delivery}: {_broken(counts)}.\n")
         print(f"\r{whole.faults:,} faults", end="", file=sys.stderr, flush=True)
     options.say("| event loop | served | " + " | ".join(name.replace("_", " ") for name in _NAMES) + " |")
     options.say("|---|---|" + "---:|" * len(_NAMES))
@@ -72,3 +72,11 @@ def run(options: Options) -> list[Verdict]:
     told = f"after {whole.faults:,} faults, {told}"
     verdicts = [exactly(1, f"{name.replace('_', ' ')} {told}", 0, getattr(whole, name)) for name in PROMISES]
     return [*verdicts, exactly(1, "runs that did not end", 0, failed)]
+
+
+def _broken(counts: FaultCounts | str) -> str:
+    """Return the promises that a run broke, or its error."""
+    if isinstance(counts, str):
+        return counts
+    broken = {name.replace("_", " "): getattr(counts, name) for name in PROMISES}
+    return ", ".join(f"{count} {name}" for name, count in broken.items() if count)

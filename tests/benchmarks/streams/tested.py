@@ -21,10 +21,7 @@ TESTS: Final = (
     (
         11,
         "cancelling at any await ends within 2 s and leaves nothing",
-        [
-            f"{_STREAMS}/test_live_cancellation.py",
-            f"{_STREAMS}/test_event_stream.py::test_cancellation_ends_within_two_seconds_and_leaves_nothing",
-        ],
+        [f"{_STREAMS}/test_cancellation.py"],
     ),
 )
 """Target, figure, and its tests."""
