@@ -477,7 +477,7 @@ def test_a_server_that_closes_at_once_is_not_asked_again_at_once(run: Run, serve
     """Only the first attempt after a loss is made at once."""
 
     async def test() -> None:
-        async with supervised(source_of(server), slow(first_backoff=2.0, longest_backoff=2.0)) as stream:
+        async with supervised(source_of(server), slow(first_backoff=600.0, longest_backoff=600.0)) as stream:
             for _ in range(20):
                 server.break_all()
                 await anyio.sleep(0.03)
