@@ -162,7 +162,7 @@ def running_sandbox(
             exceed them and is refused.
         liquidation: whether positions are closed by force when uniMMR falls to 1.05.
         all_symbols: whether ``um_account`` lists the flat symbols too.
-        streams: the times of the user data streams instead of the real ones.
+        streams: the intervals and limits of the user data streams instead of the real ones.
         download_seconds: how long the exchange needs to make the file of a download.
 
     Raises:

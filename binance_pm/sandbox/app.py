@@ -39,10 +39,10 @@ def create_app(exchange: Exchange) -> Starlette:
     state`` shows accounts with their API keys, counters and faults; ``POST faults`` adds a ``Fault`` given as JSON;
     ``DELETE faults`` removes all faults; ``GET orders?account=LABEL`` shows all orders that an account ever had; ``POST
     prices`` lets symbols trade at the prices given as a JSON object of text. ``POST streams/faults`` applies a
-    ``StreamFault`` given as JSON, and ``POST streams/events?account=LABEL`` pushes a JSON object to an account, with
-    ``product=pro`` on its stream of Portfolio Margin Pro.
+    ``StreamFault`` given as JSON. ``POST streams/events?account=LABEL`` pushes a JSON object to an account; add
+    ``product=pro`` to push on the stream of Portfolio Margin Pro.
 
-    Without a server, there are no user data streams, and no connection to close: if a fault drops the connection or
+    Without a server, there are neither user data streams nor connections to close: if a fault drops the connection or
     cuts the body, the application raises ConnectionResetError, and ``httpx.ASGITransport`` passes this exception on to
     the caller.
     """

@@ -66,12 +66,12 @@ class Triggers:
         record.client_id = record.client_id or f"conditional-{record.number}"
         record.time = record.update_time = int(now * 1000)
         self.records[record.number] = record
-        self._tell(record, "NEW", now)
+        self._record(record, "NEW", now)
 
     def cancel(self, record: ConditionalRecord, now: float, state: str = "CANCELED") -> None:
         """End an order that waits."""
         record.state, record.update_time = state, int(now * 1000)
-        self._tell(record, state, now)
+        self._record(record, state, now)
 
     def find(self, number: int | None, client_id: str | None) -> ConditionalRecord | None:
         """Return an order by its id or, without one, the newest with this client id."""
@@ -86,23 +86,23 @@ class Triggers:
                 self.cancel(record, record.good_till / 1000, "EXPIRED")
             elif record.is_reached(self._desk.market.price_of(record.contract, now)):
                 self._trigger(account, record, now)
-        self.tell_finished(now)
+        self.record_finished(now)
 
-    def tell_finished(self, now: float) -> None:
-        """Tell the user data stream which algo orders are finished because their orders have ended."""
+    def record_finished(self, now: float) -> None:
+        """Record the events of algo orders that are finished because their orders have ended."""
         for record in [one for one in self._triggered if one.status == "FINISHED"]:
             self._triggered.remove(record)
-            self._tell(record, "FINISHED", now)
+            self._record(record, "FINISHED", now)
 
-    def _tell(self, record: ConditionalRecord, status: str, now: float, place: int | None = None) -> None:
-        if self._events.is_watched:
+    def _record(self, record: ConditionalRecord, status: str, now: float, place: int | None = None) -> None:
+        if self._events.is_recording:
             self._events.add(trigger_update(record, status, int(now * 1000)), place)
 
     def _trigger(self, account: Valued, record: ConditionalRecord, now: float) -> None:
         record.trigger_time = record.update_time = int(now * 1000)
         if record.product == "UM":
-            self._tell(record, "TRIGGERING", now)
-        # The event of the trigger comes before those of the order, whose id it names.
+            self._record(record, "TRIGGERING", now)
+        # The event of the trigger precedes those of the order, but contains the id of the order.
         place = len(self._events)
         order = self._order(record, now)
         try:
@@ -110,12 +110,12 @@ class Triggers:
             self._desk.matching.place(order, now)
         except Refusal:
             record.state = "REJECTED" if record.product == "UM" else "EXPIRED"
-            self._tell(record, record.state, now)
+            self._record(record, record.state, now)
             return
         record.state, record.order = "TRIGGERED", order
         if record.product == "UM":
             self._triggered.append(record)
-        self._tell(record, "TRIGGERED", now, place)
+        self._record(record, "TRIGGERED", now, place)
 
     def _order(self, record: ConditionalRecord, now: float) -> OrderRecord:
         quantity, price = record.quantity, record.price

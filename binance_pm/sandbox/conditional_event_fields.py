@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from binance_pm.sandbox.event_log import Fields
+from binance_pm.sandbox.pending_events import Fields
 from binance_pm.sandbox.records import ZERO
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def trigger_update(record: ConditionalRecord, status: str, time: int) -> Fields:
 
 def _algo(record: ConditionalRecord, status: str) -> Fields:
     contract, order = record.contract, record.order
-    # Its order has no fill yet when the algo order is triggered.
+    # The order of the algo order has no fill yet at the trigger.
     filled = order if status != "TRIGGERED" else None
     return {
         "caid": record.client_id,

@@ -1,4 +1,4 @@
-"""What the exchange keeps of orders that wait for a price."""
+"""Records of orders that wait for a trigger price."""
 
 from __future__ import annotations
 
@@ -43,38 +43,38 @@ class ConditionalRecord(msgspec.Struct, kw_only=True):
     update_time: int = 0
     trigger_time: int = 0
     order: OrderRecord | None = None
-    """The order that it became."""
+    """The order that was placed at the trigger."""
     extreme: Decimal | None = None
     """Highest or lowest price since a trailing order was activated."""
     hidden_until: float = 0.0
 
     @property
     def status(self) -> str:
-        """Its status; an algo order of USD-M is finished when the order that it became has ended."""
+        """The status; an algo order of USD-M is finished when the order that it placed has ended."""
         is_over = self.order is not None and not self.order.is_open
         return "FINISHED" if self.product == "UM" and self.state == "TRIGGERED" and is_over else self.state
 
     @property
     def is_trailing(self) -> bool:
-        """Whether it follows the market."""
+        """Whether the order is a trailing order."""
         return self.type == "TRAILING_STOP_MARKET"
 
     @property
     def is_market(self) -> bool:
-        """Whether it becomes a market order."""
+        """Whether the triggered order is a market order."""
         return self.type.endswith("_MARKET")
 
     @property
     def waits_for_rise(self) -> bool:
-        """Whether a higher price triggers it."""
+        """Whether a higher price triggers the order."""
         return (self.side == "BUY") is not self.type.startswith("TAKE_PROFIT")
 
     def is_reached(self, price: Decimal) -> bool:
-        """Whether this price triggers it; a trailing order follows the price meanwhile."""
+        """Whether this price triggers the order; also update the extreme price of a trailing order."""
         if not self.is_trailing:
             return price >= self.trigger_price if self.waits_for_rise else price <= self.trigger_price
         if self.extreme is None:
-            # A sale is activated by a rise, and then triggered by a fall.
+            # A rise activates a trailing sell order, and a fall then triggers the order.
             is_active = price <= self.activate_price if self.waits_for_rise else price >= self.activate_price
             if self.activate_price and not is_active:
                 return False

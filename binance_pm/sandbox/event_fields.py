@@ -1,7 +1,7 @@
 """Events of the user data stream as fields; the time of the push (``E``) is added later.
 
-Amounts equal those of the queries: balances and prices of positions have eight places, prices and quantities of orders
-the digits of their contract.
+Amounts equal those of the queries: balances and prices of positions have eight decimal places; prices and quantities of
+orders have the digits of their contract.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from binance_pm.sandbox.event_log import Fields
 from binance_pm.sandbox.market import amount
+from binance_pm.sandbox.pending_events import Fields
 from binance_pm.sandbox.records import ZERO
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def order_trade_update(order: OrderRecord, kind: str, time: int, notional: tuple
 
 
 def _fill(order: OrderRecord, kind: str) -> Fields:
-    """Return the fields of the last fill; all zero if the event is no fill."""
+    """Return the fields of the last fill; all zero if the event is not a fill."""
     contract = order.contract
     done = contract.quantity_text(order.executed)
     if kind != "TRADE":
@@ -96,7 +96,7 @@ def account_update(
         product: UM or CM.
         reason: why they changed, such as ORDER.
         time: when they changed, in milliseconds since the epoch.
-        balances: asset, balance, and change apart from profit and commission.
+        balances: for each asset its name, its balance, and the change without profit and commission.
         positions: each position with its mark price.
     """
     update: Fields = {
@@ -208,13 +208,13 @@ def _prevention(order: OrderRecord, number: int) -> Fields:
 
 
 def outbound_account_position(balances: dict[str, tuple[Decimal, Decimal]], time: int, number: int) -> Fields:
-    """Return the event of margin balances that changed: free and locked, by asset."""
+    """Return the event of changed margin balances, given as free and locked amounts by asset."""
     rows = [{"a": asset, "f": amount(free), "l": amount(locked)} for asset, (free, locked) in balances.items()]
     return {"e": "outboundAccountPosition", "u": time, "U": number, "B": rows}
 
 
 def balance_update(asset: str, change: Decimal, time: int, number: int) -> Fields:
-    """Return the event of a transfer to cross margin, or from it if the change is negative."""
+    """Return the event of a transfer to cross margin, or from cross margin if the change is negative."""
     return {"e": "balanceUpdate", "a": asset, "d": amount(change), "U": number, "T": time}
 
 

@@ -52,7 +52,7 @@ class Exchange:
         liquidation: whether positions are closed by force when uniMMR falls to 1.05.
         all_symbols: whether ``um_account`` lists the flat symbols too, as its page says; the real exchange leaves them
             out.
-        streams: the times of the user data streams instead of the real ones.
+        streams: the intervals and limits of the user data streams instead of the real ones.
         newest_rows: whether a window with more rows than a response shows the newest of them; the oldest otherwise.
             What the real exchange shows is not documented.
         download_seconds: how long the exchange needs to make the file of a download.
@@ -347,7 +347,7 @@ class Exchange:
             self._snapshots.record(label, now)
 
     def _refresh(self, label: str) -> None:
-        """Bring an account up to date, and push its events."""
+        """Update an account to the current time, and push its events."""
         with self._lock:
             now = self.now()
             self._up_to_date(self.account(label), now)
@@ -356,14 +356,14 @@ class Exchange:
     def _answer(self, request: Request, arrival: Arrival, now: float, fault: Fault = NO_FAULT) -> Reply:
         headers: dict[str, str] = {}
         try:
-            status, body = 200, self._obey(request, headers, now, fault)
+            status, body = 200, self._body(request, headers, now, fault)
             arrival.effects += 1
         except Refusal as refused:
             status, body = refused.error.status, refused.body
             headers |= refused.headers
         return Reply(status=status, headers=_date_and_type(now, body) | headers, body=body)
 
-    def _obey(self, request: Request, headers: dict[str, str], now: float, fault: Fault) -> bytes:
+    def _body(self, request: Request, headers: dict[str, str], now: float, fault: Fault) -> bytes:
         """Return the body for a request that breaks no rule, and add the weight used to the headers."""
         self._check_ban(request, now)
         endpoint = rules.find_endpoint(request.method, request.path)

@@ -277,7 +277,7 @@ ENDPOINTS: tuple[EndpointFacts, ...] = (
     EndpointFacts("server_time", "GET", "/papi/v1/time", "NONE", {"IP": 1}, {}, _GENERAL),
     EndpointFacts("pro_server_time", "GET", "/api/v3/time", "NONE", {"IP": 1}, {}, _SPOT),
     EndpointFacts("pro_ping", "GET", "/api/v3/ping", "NONE", {"IP": 1}, {}, _SPOT),
-    # USD-M futures makes the listen key of Portfolio Margin Pro (read 2026-11-30).
+    # USD-M futures issues the listen key of Portfolio Margin Pro (read 2026-11-30).
     *(
         EndpointFacts(f"pro.{name}", method, "/fapi/v1/listenKey", "USER_STREAM", {"IP": 1}, {}, _FUTURES_STREAMS)
         for name, method in (

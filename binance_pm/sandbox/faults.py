@@ -34,7 +34,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     * a response as if done, and nothing was done: ``Fault(discard=True)``
     * a request that is delivered twice: ``Fault(deliveries=2)``
     * an order that queries do not find for 2 s: ``Fault(hidden_for=2)``
-    * a query that sees the account as it was 5 s ago: ``Fault(method="GET", stale=5)``
+    * a query whose response shows the account as it was 5 s ago: ``Fault(method="GET", stale=5)``
     * a slow exchange: ``Fault(delay=10)``; a slow response: ``Fault(delay_after=10)``
     * a lost request: ``Fault(drop=True, effect=False)``; a lost response: ``Fault(drop=True)``
     * a response that ends after 10 bytes: ``Fault(cut=10)``
@@ -69,8 +69,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     hidden_for: float = 0.0
     """Seconds for which queries do not find an order that the request places."""
     stale: float = 0.0
-    """Seconds by which a query is behind: it sees the account as it was, but not before the fault was injected. Prices
-    are those of now."""
+    """Seconds by which a query is stale: the response shows the account as it was then, but not before the injection of
+    the fault. Prices are current."""
     delay: float = 0.0
     """Seconds before the effect."""
     delay_after: float = 0.0

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from binance_pm.sandbox.contracts import Contract, Product
-    from binance_pm.sandbox.event_log import Fields
     from binance_pm.sandbox.market import Level, Market
+    from binance_pm.sandbox.pending_events import Fields
     from binance_pm.sandbox.wallet import Wallet
 
 DEFAULT_LEVERAGE = 20
@@ -123,8 +123,8 @@ class Futures:
         """Release nothing: orders of futures lock no balance."""
 
     def report(self, order: OrderRecord, kind: str, now: float) -> None:
-        """Tell the user data stream what happened to an order; a fill changes balance and position first."""
-        if not self.wallet.events.is_watched:
+        """Record the event of an order; the event of balance and position precedes that of a fill."""
+        if not self.wallet.events.is_recording:
             return
         time = int(now * 1000)
         if kind == "TRADE":
@@ -134,7 +134,7 @@ class Futures:
     def _account_update(self, order: OrderRecord, time: int, now: float) -> Fields:
         contract, product = order.contract, self.product
         assets = dict.fromkeys([contract.settled_in, order.trades[-1].commission_asset])
-        # In hedge mode, the exchange was seen to push all positions of the symbol, with an empty one for BOTH.
+        # In hedge mode, the exchange was seen to push all positions of the symbol, including an empty position BOTH.
         sides = ("BOTH",) if order.position_side == "BOTH" else ("BOTH", "LONG", "SHORT")
         held = [
             self.positions.get((contract.symbol, side)) or HeldPosition(contract=contract, side=side) for side in sides
@@ -144,7 +144,7 @@ class Futures:
         return account_update(product, "ORDER", time, balances, [(position, price) for position in held])
 
     def _open_notional(self, symbol: str) -> tuple[Decimal, Decimal]:
-        """Return the value of the open orders that buy, and of those that sell; 0 on COIN-M."""
+        """Return the value of the open buy orders and that of the open sell orders; 0 on COIN-M."""
         orders = [] if self.product == "CM" else self.open_orders(symbol)
         bids = sum((order.price * order.remaining for order in orders if order.is_buy), ZERO)
         return bids, sum((order.price * order.remaining for order in orders), ZERO) - bids

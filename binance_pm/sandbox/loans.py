@@ -113,7 +113,7 @@ class Loans:
         self._touch(asset, now)
         self.loans.append(LoanRow(transaction=transaction, asset=asset, principal=amount, time=int(now * 1000)))
         interest = self._charge(asset, amount, "ON_BORROW", now)
-        self._tell(asset, "BORROW", transaction, amount, interest)
+        self._record(asset, "BORROW", transaction, amount, interest)
         return transaction
 
     def repay(self, asset: str, amount: Decimal, now: float) -> int:
@@ -137,10 +137,10 @@ class Loans:
             transaction=transaction, asset=asset, principal=amount - interest, interest=interest, time=int(now * 1000)
         )
         self.repayments.append(row)
-        self._tell(asset, "REPAY", transaction, row.principal, row.interest)
+        self._record(asset, "REPAY", transaction, row.principal, row.interest)
         return transaction
 
-    def _tell(self, asset: str, kind: str, transaction: int, principal: Decimal, interest: Decimal) -> None:
+    def _record(self, asset: str, kind: str, transaction: int, principal: Decimal, interest: Decimal) -> None:
         total = self._wallet.owed(asset)
         event = liability_change(asset, kind, transaction, principal=principal, interest=interest, total=total)
         self._wallet.events.add(event)

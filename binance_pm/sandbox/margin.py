@@ -107,7 +107,7 @@ class CrossMargin:
         return row
 
     def cancel(self, order: OrderRecord, now: float, client_id: str = "") -> None:
-        """Cancel an open order, and the other order of its list, by a request with this client id."""
+        """Cancel an open order and the other order of its list; ``client_id`` is the id of the request."""
         order.cancel_id = client_id
         legs = self.lists[order.list_id].legs if order.list_id in self.lists else (order,)
         for leg in legs:
@@ -181,13 +181,13 @@ class CrossMargin:
             self._loans.repay_what_is_free(asset, now)
 
     def report(self, order: OrderRecord, kind: str, now: float) -> None:
-        """Tell the user data stream what happened to an order, and then which balances changed."""
+        """Record the event of an order, and then that of the changed balances."""
         order.reported = order.status
         events, time = self._wallet.events, int(now * 1000)
-        if not events.is_watched:
+        if not events.is_recording:
             return
         events.add(execution_report(order, kind, time, events.next_execution()))
-        self._wallet.tell_margin(time)
+        self._wallet.record_margin_balances(time)
         row = self.lists.get(order.list_id)
         if row and all(leg.reported not in OPEN_STATUSES for leg in row.legs):
             events.add(list_status(row, time))

@@ -50,7 +50,7 @@ class Settlement(Protocol):
         ...
 
     def report(self, order: OrderRecord, kind: str, now: float) -> None:
-        """Tell the user data stream what happened to the order: NEW, TRADE, AMENDMENT, CANCELED or EXPIRED."""
+        """Record what happened to the order: NEW, TRADE, AMENDMENT, CANCELED or EXPIRED."""
         ...
 
 

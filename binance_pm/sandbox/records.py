@@ -100,9 +100,9 @@ class OrderRecord(msgspec.Struct, kw_only=True):
     locked: Decimal = ZERO
     """Balance that the order still locks."""
     cancel_id: str = ""
-    """The client id of the request that cancelled a margin order; empty for one that the exchange makes up."""
+    """The client id of the request that cancelled a margin order; empty if the exchange generates this id."""
     counter_id: int = 0
-    """The order that self-trade prevention kept from being matched with this one."""
+    """The order with which self-trade prevention prevented a match."""
     strategy_id: int = 0
     """The conditional order of COIN-M that placed the order."""
     reported: str = ""
@@ -150,7 +150,7 @@ class OrderRecord(msgspec.Struct, kw_only=True):
 
 
 class ListRecord(msgspec.Struct, kw_only=True):
-    """One OCO: a limit order and a stop order, of which at most one is executed."""
+    """One OCO list: a limit order and a stop order, of which at most one is executed."""
 
     list_id: int
     client_id: str

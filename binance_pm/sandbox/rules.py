@@ -78,7 +78,7 @@ def check_parameters(request: Request, endpoint: facts.EndpointFacts) -> dict[st
         raise Refusal(facts.DUPLICATE_PARAMETER)
     sent = dict(body) | dict(query)
     if endpoint.security == "USER_STREAM":
-        # No parameter is documented, but python-binance and ccxt send some (listenKey, symbol), and are served.
+        # No parameter is documented, but python-binance and ccxt send listenKey or symbol, so parameters are accepted.
         return {}
     known = endpoint.all_parameters
     if sent and not known:

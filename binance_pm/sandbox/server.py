@@ -121,7 +121,7 @@ async def _serving(
 
 
 async def _tick(streams: EventStreams | None) -> None:
-    """Let time pass for the user data streams, if there are any."""
+    """Call `EventStreams.tick` periodically, if there are user data streams."""
     while streams is not None:
         await asyncio.sleep(streams.rules.tick)
         streams.tick()

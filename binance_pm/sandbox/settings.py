@@ -21,7 +21,7 @@ class ListenKeyRecord(NamedTuple):
 
     key: str
     until: float
-    """When it expires, in seconds since the epoch."""
+    """When the key expires, in seconds since the epoch."""
 
 
 class Download(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +62,8 @@ class Settings:
         earn: the balance of LDUSDT, which earns interest.
         downloads: the downloads that were ordered, by id.
         repayments: repayments of the bankruptcy loan, oldest first.
-        issued: every listen key ever, by the product of its stream.
-        listen_key_seconds: how long a listen key lives after it was created or prolonged.
+        issued: all listen keys that were ever issued, by the product of their stream.
+        listen_key_seconds: how long a listen key is valid after it was created or extended.
     """
 
     def __init__(self, holder: str) -> None:
@@ -99,12 +99,12 @@ class Settings:
         self._asked[name] = [*recent, now]
 
     def listen_key(self, product: StreamProduct, now: float) -> str | None:
-        """Return the listen key that is alive, if there is one."""
+        """Return the active listen key, or None."""
         record = self._listening.get(product)
         return record.key if record and now < record.until else None
 
-    def prolong(self, product: StreamProduct, now: float) -> str:
-        """Return the listen key, created if none is alive; it lives on from now."""
+    def extend_listen_key(self, product: StreamProduct, now: float) -> str:
+        """Extend the active listen key, or create one if no key is active, and return the key."""
         key = self.listen_key(product, now)
         if key is None:
             self._retire(product, now)
@@ -119,13 +119,13 @@ class Settings:
         self._listening.pop(product, None)
 
     def expire_listen_key(self, product: StreamProduct, now: float) -> None:
-        """Let the listen key expire now, if one is alive."""
+        """Make the active listen key expire now, if there is one."""
         record = self._listening.get(product)
         if record and now < record.until:
             self._listening[product] = record._replace(until=now)
 
     def take_expired(self, product: StreamProduct, now: float) -> list[str]:
-        """Return the listen keys that have expired, each once."""
+        """Return the listen keys that have expired since the last call."""
         self._retire(product, now)
         return self._expired.pop(product, [])
 

@@ -1,4 +1,4 @@
-"""What accounts held some seconds ago, for queries that are behind."""
+"""Earlier states of accounts, for stale responses to queries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHORTEST_STEP = 0.01
 
 
 class Snapshots:
-    """Copies of accounts as they were, which are kept only while a fault needs them."""
+    """Copies of earlier states of accounts, which are kept only while a fault needs them."""
 
     def __init__(self, states: Mapping[str, AccountState]) -> None:
         self._states = states
@@ -23,22 +23,22 @@ class Snapshots:
         self._copies: defaultdict[str, deque[tuple[float, AccountState]]] = defaultdict(deque)
 
     def keep(self, seconds: float, now: float) -> None:
-        """Keep what accounts held for so many seconds, from now on."""
+        """Keep the states of all accounts for ``seconds``, from now on."""
         self._seconds = max(self._seconds, seconds)
         for label in self._states:
             self.record(label, now)
 
     def forget(self) -> None:
-        """Keep nothing any more."""
+        """Remove all copies, and keep no more."""
         self._seconds = 0.0
         self._copies.clear()
 
     def record(self, label: str, now: float) -> None:
-        """Keep what an account holds now, if anything is kept."""
+        """Keep a copy of the current state of an account, if copies are kept."""
         if not self._seconds:
             return
         rows = self._copies[label]
-        # The last one from before the time is what a query sees.
+        # A query needs the last copy from before the time, so this copy is kept.
         while len(rows) > 1 and rows[1][0] <= now - self._seconds:
             rows.popleft()
         if len(rows) > 1 and now - rows[-1][0] < _SHORTEST_STEP:
@@ -46,7 +46,7 @@ class Snapshots:
         rows.append((now, copied(self._states[label])))
 
     def before(self, state: AccountState, at: float) -> AccountState:
-        """Return the account as it was at a time, or as early as it is known."""
+        """Return the state of the account at a time, or its earliest copy."""
         rows = self._copies.get(state.account.label)
         if not rows:
             return state
@@ -54,5 +54,5 @@ class Snapshots:
 
 
 def copied(state: AccountState) -> AccountState:
-    """Return a copy of an account that shares the market."""
+    """Return a copy of the state of an account; the copy shares the market."""
     return copy.deepcopy(state, {id(state.market): state.market, id(state.account): state.account})

@@ -85,17 +85,17 @@ class AccountState:
         """Return the futures of a product."""
         return self.um if product == "UM" else self.cm
 
-    def tell(self, now: float) -> None:
-        """Record the events of what has changed apart from orders."""
-        self.triggers["UM"].tell_finished(now)
-        self.wallet.tell_margin(int(now * 1000))
+    def record_changes(self, now: float) -> None:
+        """Record the events of all changes that are not reported with an order."""
+        self.triggers["UM"].record_finished(now)
+        self.wallet.record_margin_balances(int(now * 1000))
 
-    def watch(self, *, is_watched: bool) -> None:
-        """Record events from now on, or no more."""
+    def set_recording(self, *, is_recording: bool) -> None:
+        """Start or stop recording events."""
         events = self.wallet.events
-        if is_watched and not events.is_watched:
+        if is_recording and not events.is_recording:
             events.balances = self.wallet.margin_balances()
-        events.is_watched = is_watched
+        events.is_recording = is_recording
 
     @property
     def earned(self) -> Decimal:

@@ -1,4 +1,4 @@
-"""Faults of user data streams: a fault as data, and what faults do to the events of one connection."""
+"""Faults of user data streams: a fault as data, and the effect of faults on the events of one connection."""
 
 from __future__ import annotations
 
@@ -33,36 +33,36 @@ AccountFault = Literal["delete_key", "expire_key"]
 class StreamFault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One fault of user data streams. ``POST /sandbox/streams/faults`` accepts it as JSON.
 
-    A fault applies at once to the open connections that it selects:
+    A fault is applied at once to the open connections that it selects:
 
     * ``break``: the connection is aborted, without a close frame
     * ``close``: the server sends a close frame with ``code`` and ``reason``
-    * ``half_open``: nothing is sent and nothing read any more, and the connection stays open
-    * ``silent``: pings are answered, and no event is sent, for ``seconds`` or until the connection ends
+    * ``half_open``: the server sends and reads nothing more, but the connection stays open
+    * ``silent``: pings are answered, but no event is sent, for ``seconds`` or until the connection ends
     * ``slow``: each event is sent ``seconds`` later
     * ``duplicate``: the next ``times`` events are sent twice
-    * ``reorder``: the next ``times`` events are each sent after the next event of another type, or after ``seconds``
+    * ``reorder``: each of the next ``times`` events is sent after the next event of another type, or after ``seconds``
     * ``garbage``: the next ``times`` events are cut in the middle, so that they are not JSON
-    * ``bad_frame``: a frame that breaks the websocket protocol
-    * ``no_pongs``: events are sent, and pings are not answered
+    * ``bad_frame``: the server sends a frame that violates the websocket protocol
+    * ``no_pongs``: events are sent, but pings are not answered
     * ``no_pings``: the server sends no pings
-    * ``shutdown``: the event ``serverShutdown``
+    * ``shutdown``: the server sends the event ``serverShutdown``
     * ``heal``: ends ``silent``, ``slow``, ``no_pongs`` and ``no_pings``
 
-    Or to the listen key of each account that it selects:
+    Two faults are applied to the listen key of each selected account instead:
 
-    * ``delete_key``: the key is deleted, as another program of the account may do: nothing is pushed
-    * ``expire_key``: the key expires: ``listenKeyExpired`` is pushed twice, and the connection stays open
+    * ``delete_key``: the key is deleted, as another program of the account could do; nothing is pushed
+    * ``expire_key``: the key expires; ``listenKeyExpired`` is pushed twice, and the connection stays open
 
-    A listen key that cannot be created or a stale REST response is a `Fault`: ``Fault(method="POST",
+    For a listen key that cannot be created or a stale REST response, use `Fault`: ``Fault(method="POST",
     path="/papi/v1/listenKey", status=503, effect=False)``, ``Fault(method="GET", stale=5, times=None)``.
 
     Raises:
-        ValueError: ``times`` below 1, or ``seconds`` below 0.
+        ValueError: ``times`` is below 1, or ``seconds`` is below 0.
     """
 
     kind: ConnectionFault | AccountFault
-    """What happens."""
+    """The kind of the fault."""
     account: str | None = None
     """Label of the account that the fault applies to; None for all accounts."""
     product: StreamProduct = "pm"
@@ -74,7 +74,7 @@ class StreamFault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     reason: str = ""
     """The reason in the close frame."""
     seconds: float = 0.0
-    """How long or how much later; 0 for no end of ``silent``, and for 0.2 seconds of ``reorder``."""
+    """Duration or delay; 0 means no end for ``silent``, and 0.2 seconds for ``reorder``."""
     times: int = 1
     """How many events the fault applies to."""
 
@@ -91,7 +91,7 @@ class StreamFault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 
 class EventFilter:
-    """What faults do to the events of one connection: which messages are sent for each event, and in which order.
+    """The effect of faults on the events of one connection: the messages to send for each event, in order.
 
     Pure: the connection sends the messages.
 
@@ -109,8 +109,8 @@ class EventFilter:
         self.garbage: int = 0
         self._held: tuple[str, bytes] | None = None
 
-    def spoil(self, kind: Literal["duplicate", "reorder", "garbage"], times: int) -> None:
-        """Let a fault happen to the next events."""
+    def inject(self, kind: Literal["duplicate", "reorder", "garbage"], times: int) -> None:
+        """Apply a fault to the next events."""
         match kind:
             case "duplicate":
                 self.duplicates += times
@@ -120,7 +120,7 @@ class EventFilter:
                 self.garbage += times
 
     def pass_on(self, event_type: str, message: bytes) -> list[bytes]:
-        """Return the messages to be sent for the next event."""
+        """Return the messages to send for the next event."""
         if self.is_silent:
             return []
         if self.garbage:
@@ -133,13 +133,13 @@ class EventFilter:
         return self._ordered(event_type, messages)
 
     def release(self) -> list[bytes]:
-        """Return the event that waits for one of another type, if there is one."""
+        """Return the event that is held until an event of another type, if there is one."""
         held, self._held = self._held, None
         return [] if held is None else [held[1]]
 
     @property
     def is_holding(self) -> bool:
-        """Whether an event waits for one of another type."""
+        """Whether an event is held until an event of another type."""
         return self._held is not None
 
     def _ordered(self, event_type: str, messages: list[bytes]) -> list[bytes]:

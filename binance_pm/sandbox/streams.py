@@ -1,4 +1,4 @@
-"""User data streams: which connection receives which event of which account.
+"""User data streams: the delivery of events of accounts to connections.
 
 The exchange pushes an event to the connections that follow the listen key that is active at that moment. A connection
 with an unknown, deleted or expired key stays open and silent, and nothing is replayed.
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from threading import RLock
 
-    from binance_pm.sandbox.event_log import Fields
+    from binance_pm.sandbox.pending_events import Fields
     from binance_pm.sandbox.state import AccountState
     from binance_pm.sandbox.stream_faults import Delivery, StreamProduct
 
 _PUSHED_LEVELS = frozenset({"MARGIN_CALL", "REDUCE_ONLY", "FORCE_LIQUIDATION"})
-# The name of the event of a changed risk level, on the stream of each product.
+# Name of the event of a changed risk level, by the product of the stream.
 _LEVEL_EVENT: Mapping[StreamProduct, str] = {"pm": "riskLevelChange", "pro": "RISK_LEVEL_CHANGE"}
 
 
 class StreamRules(NamedTuple):
-    """The times of the streams, in seconds of the exchange's clock."""
+    """Intervals and limits of the streams; times are in seconds of the exchange's clock."""
 
     listen_key: float = 3600.0
     """How long a listen key is valid after it was created or extended."""
@@ -39,15 +39,15 @@ class StreamRules(NamedTuple):
     pong: float = 600.0
     """How long the server waits for the pong."""
     pro_update: float = 5.0
-    """How often a Portfolio Margin Pro account is pushed."""
+    """How often the figures of a Portfolio Margin Pro account are pushed."""
     risk: float = 1.0
-    """How often the risk level of an account is looked at."""
+    """How often the risk level of an account is checked."""
     messages: int | None = 10
     """How many messages a client may send in a second, pings and pongs included; None for any number."""
     advance: float = 0.25
-    """How often accounts with connections are brought up to date without a request."""
+    """How often accounts with connections are updated without a request."""
     tick: float = 0.05
-    """How often the server looks at the clock, in seconds of real time."""
+    """How often the server checks the clock, in seconds of real time."""
 
 
 class Follower(Protocol):
@@ -62,7 +62,7 @@ class Follower(Protocol):
         ...
 
     def apply(self, fault: StreamFault) -> None:
-        """Let a fault happen to the connection."""
+        """Apply a fault to the connection."""
         ...
 
     def close(self, code: int, reason: str) -> None:
@@ -78,7 +78,7 @@ class EventStreams:
     """The user data streams of an exchange. Its methods may be called from any thread.
 
     Attributes:
-        rules: the times of the streams.
+        rules: the intervals and limits of the streams.
         delivery: which connections of a listen key receive its events.
     """
 
@@ -116,7 +116,7 @@ class EventStreams:
         return self._clock()
 
     def state(self) -> list[dict[str, object]]:
-        """Return the open connections, oldest first, with the accounts that they follow; shows no listen key."""
+        """Return the open connections, oldest first, with the accounts that they follow, without listen keys."""
         with self._lock:
             now = self._clock()
             return [
@@ -149,7 +149,7 @@ class EventStreams:
             return self._push(self._states[account], product, event)
 
     def apply(self, *faults: StreamFault) -> None:
-        """Let faults happen now.
+        """Apply faults now.
 
         Raises:
             ValueError: no account has the label of the fault.
@@ -167,21 +167,21 @@ class EventStreams:
     def open(self, follower: Follower) -> None:
         """Add a connection, which receives what is pushed from now on."""
         with self._lock:
-            # What happened before belongs to the connections that were open before.
+            # Earlier events are pushed only to the connections that were open before.
             self._refresh_all(self._labels([follower]))
             follower.opened = self._clock()
             self._followers.append(follower)
-            self.watch()
+            self.update_keys()
 
     def close(self, follower: Follower) -> None:
         """Remove a connection."""
         with self._lock:
             if follower in self._followers:
                 self._followers.remove(follower)
-                self.watch()
+                self.update_keys()
 
-    def watch(self) -> None:
-        """Let the accounts that connections follow record their events; call it when a connection changed its keys."""
+    def update_keys(self) -> None:
+        """Record events only of followed accounts; call this method when the keys of a connection have changed."""
         with self._lock:
             self._by_key.clear()
             for follower in self._followers:
@@ -189,19 +189,19 @@ class EventStreams:
                     self._by_key[follower.product, key].append(follower)
             self._watched = self._labels(self._followers)
             for label, state in self._states.items():
-                state.watch(is_watched=label in self._watched)
+                state.set_recording(is_recording=label in self._watched)
             self._levels = {label: self._levels.get(label, "") for label in self._watched}
 
     def publish(self, state: AccountState, now: float) -> None:
         """Push the events that an account has recorded."""
-        state.tell(now)
+        state.record_changes(now)
         for event in state.wallet.events.take():
             self._push(state, "pm", event)
 
     def tick(self) -> None:
-        """Let the time until now pass, for the accounts that connections follow and for the connections."""
+        """Update the followed accounts and the connections to the current time."""
         with self._lock:
-            # Tests compare responses as of the time when the clock was last read.
+            # The clock is not read without connections: some tests compare responses as of its last reading.
             if not self._followers:
                 return
             now, labels = self._clock(), self._watched
@@ -220,7 +220,7 @@ class EventStreams:
             self._refresh(label)
 
     def _labels(self, followers: Iterable[Follower]) -> set[str]:
-        """Return the accounts to which the listen keys of connections belong, whether valid or not."""
+        """Return the accounts to which the listen keys of connections belong, valid or not."""
         owners = {self._owner(one.product, key) for one in followers for key in one.keys}
         return {label for label in owners if label is not None}
 
@@ -244,7 +244,7 @@ class EventStreams:
         groups: defaultdict[str, list[Follower]] = defaultdict(list)
         for follower in self._followers:
             if follower.product == fault.product:
-                # Those with an unknown key belong to no account.
+                # Connections with an unknown key belong to no account.
                 for label in self._labels([follower]) or {""}:
                     groups[label].append(follower)
         labels = list(groups) if fault.account is None else [fault.account]
@@ -276,13 +276,13 @@ class EventStreams:
         return len(followers)
 
     def _push_time(self, state: AccountState) -> int:
-        """Return the time of a push, which never goes back."""
+        """Return the time of a push; the times of an account never decrease."""
         label = state.account.label
         self._pushed[label] = max(int(self._clock() * 1000), self._pushed.get(label, 0))
         return self._pushed[label]
 
     def _announce_expiry(self, state: AccountState, now: float) -> None:
-        """Push the expiry of a listen key, twice, as the exchange was seen to do."""
+        """Push the expiry of each expired listen key twice, as the exchange was seen to do."""
         for product in state.settings.issued:
             for key in state.settings.take_expired(product, now):
                 for _ in range(2):
@@ -321,7 +321,7 @@ class EventStreams:
 
 
 def _part(followers: list[Follower], which: Delivery) -> list[Follower]:
-    """Return all of these connections, or the newest or the oldest of them."""
+    """Return all of the connections, the newest, or the oldest."""
     if which == "all":
         return followers
     return followers[-1:] if which == "newest" else followers[:1]

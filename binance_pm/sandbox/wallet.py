@@ -11,7 +11,7 @@ from hashlib import sha512
 from typing import TYPE_CHECKING
 
 from binance_pm.sandbox.event_fields import account_update, balance_update, outbound_account_position
-from binance_pm.sandbox.event_log import EventLog
+from binance_pm.sandbox.pending_events import PendingEvents
 from binance_pm.sandbox.records import ZERO, IncomeRow
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _DIGITS = Decimal("0.00000001")
 _FIRST_TRANSACTION = 9_689_322_392
-# Why a futures wallet changed, by the type of the income row; profit and commission belong to a fill.
+# Reason of a change of a futures wallet, by the type of the income; the event of a fill includes profit and commission.
 _REASONS = {"FUNDING_FEE": "FUNDING_FEE", "INSURANCE_CLEAR": "INSURANCE_CLEAR", "TRANSFER": "ASSET_TRANSFER"}
 
 
@@ -33,7 +33,7 @@ class Wallet:
         locked: cross margin that open orders lock.
         borrowed: principal of the loans.
         interest: interest that is owed for the loans.
-        events: what the user data stream is told.
+        events: the events to push on the user data stream.
     """
 
     def __init__(self, holder: str) -> None:
@@ -44,7 +44,7 @@ class Wallet:
         self.borrowed: defaultdict[str, Decimal] = defaultdict(Decimal)
         self.interest: defaultdict[str, Decimal] = defaultdict(Decimal)
         self.updated: dict[tuple[Product, str], int] = {}
-        self.events: EventLog = EventLog()
+        self.events: PendingEvents = PendingEvents()
         self._transaction = _FIRST_TRANSACTION + int.from_bytes(sha512(holder.encode()).digest()[:3]) * 100_000
 
     def new_transaction(self) -> int:
@@ -82,25 +82,25 @@ class Wallet:
                     trade=trade,
                 )
             )
-            self._tell(product, asset, income, kind, time, symbol)
+            self._record(product, asset, income, kind, time, symbol)
         return transaction
 
-    def _tell(self, product: Product, asset: str, income: Decimal, kind: str, time: int, symbol: str) -> None:
-        if self.events.is_watched and kind in _REASONS:
+    def _record(self, product: Product, asset: str, income: Decimal, kind: str, time: int, symbol: str) -> None:
+        if self.events.is_recording and kind in _REASONS:
             event = account_update(product, _REASONS[kind], time, [(asset, self.futures[product, asset], income)])
             self.events.add(event)
             if kind == "FUNDING_FEE":
                 event["a"]["S"] = symbol
 
     def transfer(self, asset: str, change: Decimal, time: int) -> None:
-        """Move an amount to cross margin, or from it if the change is negative; the futures wallet is booked apart."""
+        """Add an amount to cross margin, or subtract it if negative; the futures wallet is booked separately."""
         self.free[asset] += change
         self.updated["MARGIN", asset] = time
         self.events.add(balance_update(asset, change, time, self.events.next_update()))
 
-    def tell_margin(self, time: int) -> None:
-        """Record the event of the margin balances that changed since it was last recorded, if any did."""
-        if self.events.is_watched:
+    def record_margin_balances(self, time: int) -> None:
+        """Record the event of the margin balances that have changed since the last such event, if any have."""
+        if self.events.is_recording:
             seen = self.events.balances
             changed = {asset: now for asset, now in self.margin_balances().items() if seen.get(asset) != now}
             seen |= changed

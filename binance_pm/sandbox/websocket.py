@@ -1,7 +1,7 @@
 """The websocket connections of the user data streams, on the server of the sandbox.
 
-A connection works on the library's sans-I/O protocol, below which faults can be produced: a half-open connection, or a
-frame that breaks the protocol.
+A connection uses the library's sans-I/O protocol, so that faults below the protocol can be produced: a half-open
+connection, or a frame that violates the protocol.
 
 Routes: ``/pm/ws/KEY`` and ``/pm-classic/ws/KEY`` follow one listen key; ``/pm/stream`` and ``/pm-classic/stream``
 follow the keys that the client subscribes to, and wrap each event as ``{"stream": KEY, "data": EVENT}``.
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 STREAMS = "streams"
 """The key under which a server stores the streams of its exchange for its connections."""
 
-# The library logs the line of the request at DEBUG, which contains the listen key.
+# At DEBUG, the library logs the request line, which contains the listen key.
 _SILENT = logging.getLogger("binance_pm.sandbox.websocket")
 _SILENT.setLevel(logging.CRITICAL + 1)
 _SILENT.disabled = True
@@ -46,12 +46,12 @@ _PRODUCTS: dict[str, StreamProduct] = {"pm": "pm", "pm-classic": "pro"}
 _HOLD_SECONDS = 0.2
 _CLOSE_SECONDS = 1.0
 _LARGEST = 2**16
-# Of a text message, but with a bit that needs an extension.
+# The frame of a text message with a reserved bit that only an extension may set.
 _BAD_FRAME = b"\xc1\x02{}"
 
 
 class Route(NamedTuple):
-    """What the path of a connection says."""
+    """The contents of the path of a connection."""
 
     product: StreamProduct
     keys: tuple[str, ...]
@@ -59,7 +59,7 @@ class Route(NamedTuple):
 
 
 def route_of(path: str) -> Route | None:
-    """Return what a path says; None for a path that the exchange does not have."""
+    """Return the route of a path; None for a path that the exchange does not have."""
     parts = urlsplit(path)
     first, _, rest = parts.path.lstrip("/").partition("/")
     kind, _, key = rest.partition("/")
@@ -71,8 +71,8 @@ def route_of(path: str) -> Route | None:
     return Route(product, keys, kind == "stream")
 
 
-class _Wire(ServerProtocol):
-    """The protocol without an answer to pings, if so wanted."""
+class _FaultyProtocol(ServerProtocol):
+    """The protocol of the library, which can be told not to answer pings."""
 
     answers_pings = True
 
@@ -101,7 +101,7 @@ class StreamSocket(asyncio.Protocol):
         self._streams: EventStreams = app_state[STREAMS]
         self._connections = cast("set[Any]", server_state.connections)
         self._loop = asyncio.get_running_loop()
-        self._wire = _Wire(max_size=_LARGEST, logger=_SILENT)
+        self._protocol = _FaultyProtocol(max_size=_LARGEST, logger=_SILENT)
         self._is_wrapped = False
         self._filter = EventFilter()
         self._delay = 0.0
@@ -129,9 +129,9 @@ class StreamSocket(asyncio.Protocol):
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Read what the client has sent."""
-        self._wire.receive_data(data)
-        for event in self._wire.events_received():
+        """Handle data from the client."""
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
             if isinstance(event, Handshake):
                 self._accept(event)
             else:
@@ -139,8 +139,8 @@ class StreamSocket(asyncio.Protocol):
         self._flush()
 
     def eof_received(self) -> None:
-        """Close the connection, which the client has closed."""
-        self._wire.receive_eof()
+        """Close the connection after the client has closed its side."""
+        self._protocol.receive_eof()
         self._flush()
 
     def deliver(self, key: str, event_type: str, message: bytes) -> None:
@@ -150,7 +150,7 @@ class StreamSocket(asyncio.Protocol):
         self._soon(lambda: self._deliver(event_type, message))
 
     def apply(self, fault: StreamFault) -> None:
-        """Let a fault happen to the connection, from any thread."""
+        """Apply a fault to the connection, from any thread."""
         self._soon(lambda: self._apply(fault))
 
     def close(self, code: int, reason: str) -> None:
@@ -177,13 +177,13 @@ class StreamSocket(asyncio.Protocol):
     def _accept(self, handshake: Handshake) -> None:
         route = route_of(handshake.path)
         if route is None:
-            response = self._wire.reject(HTTPStatus.NOT_FOUND, "404 Not found")
+            response = self._protocol.reject(HTTPStatus.NOT_FOUND, "404 Not found")
         else:
-            response = self._wire.accept(handshake)
+            response = self._protocol.accept(handshake)
             self.product, self._is_wrapped = route.product, route.is_wrapped
             self.keys = set(route.keys)
-        self._wire.send_response(response)
-        # The response is on its way before any event.
+        self._protocol.send_response(response)
+        # The response is sent before any event.
         self._flush()
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             self._streams.open(self)
@@ -193,7 +193,7 @@ class StreamSocket(asyncio.Protocol):
         if frame.opcode is Opcode.PONG:
             self._ponged = True
         elif frame.opcode is Opcode.TEXT:
-            self._obey(bytes(frame.data))
+            self._handle_request(bytes(frame.data))
 
     def _count(self) -> None:
         """End the connection of a client that sends too many messages."""
@@ -204,7 +204,7 @@ class StreamSocket(asyncio.Protocol):
         if most is not None and len(self._arrivals) > most:
             self._close(1008, "Too many requests")
 
-    def _obey(self, text: bytes) -> None:
+    def _handle_request(self, text: bytes) -> None:
         """Answer a request of the client: SUBSCRIBE, UNSUBSCRIBE or LIST_SUBSCRIPTIONS."""
         try:
             request = msgspec.json.decode(text, type=_Subscription)
@@ -219,7 +219,7 @@ class StreamSocket(asyncio.Protocol):
                 self.keys -= set(request.params)
             case _:
                 result = sorted(self.keys)
-        self._streams.watch()
+        self._streams.update_keys()
         self._write(msgspec.json.encode({"result": result, "id": request.id}))
 
     def _deliver(self, event_type: str, message: bytes) -> None:
@@ -248,20 +248,20 @@ class StreamSocket(asyncio.Protocol):
             self._loop.call_later(max(0.0, self._late[0][0] - self._loop.time()), self._write_late)
 
     def _write(self, message: bytes) -> None:
-        if self._wire.state is State.OPEN:
-            self._wire.send_text(message)
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_text(message)
             self._flush()
 
     def _flush(self) -> None:
-        """Write what the protocol wants to send, and end the connection if the protocol has ended."""
-        data = self._wire.data_to_send()
+        """Write the pending data of the protocol, and end the connection if the protocol has ended."""
+        data = self._protocol.data_to_send()
         if self._is_half_open or self.transport.is_closing():
             return
         self._write_raw(data)
-        if self._wire.close_expected():
+        if self._protocol.close_expected():
             self._loop.call_later(_CLOSE_SECONDS, self.transport.close)
         if b"" in data:
-            # The protocol asks for the end of the connection.
+            # An empty item asks for the end of the connection.
             self.transport.close()
 
     def _write_raw(self, data: Iterable[bytes]) -> None:
@@ -271,14 +271,14 @@ class StreamSocket(asyncio.Protocol):
 
     def _close(self, code: int, reason: str) -> None:
         try:
-            self._wire.send_close(code, reason)
+            self._protocol.send_close(code, reason)
         except InvalidState:
             return
         self._flush()
 
     def _ping(self, now: float) -> None:
-        if self._wire.state is State.OPEN:
-            self._wire.send_ping(str(int(now * 1000)).encode())
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_ping(str(int(now * 1000)).encode())
             self._flush()
 
     def _apply(self, fault: StreamFault) -> None:
@@ -296,23 +296,23 @@ class StreamSocket(asyncio.Protocol):
                 event = {"e": "serverShutdown", "E": int(self._streams.now() * 1000)}
                 self._write(msgspec.json.encode({"event": event}))
             case "duplicate" | "reorder" | "garbage":
-                self._filter.spoil(fault.kind, fault.times)
+                self._filter.inject(fault.kind, fault.times)
                 self._hold = fault.seconds or _HOLD_SECONDS
             case _:
                 self._change(fault)
 
     def _change(self, fault: StreamFault) -> None:
-        """Change how the connection behaves from now on."""
+        """Start or end a lasting fault of the connection."""
         is_healed = fault.kind == "heal"
-        self._wire.answers_pings = is_healed or (fault.kind != "no_pongs" and self._wire.answers_pings)
+        self._protocol.answers_pings = is_healed or (fault.kind != "no_pongs" and self._protocol.answers_pings)
         self._sends_pings = is_healed or (fault.kind != "no_pings" and self._sends_pings)
         self._filter.is_silent = not is_healed and (fault.kind == "silent" or self._filter.is_silent)
         if fault.kind == "silent" and fault.seconds:
-            self._loop.call_later(fault.seconds, self._speak)
+            self._loop.call_later(fault.seconds, self._end_silence)
         if is_healed or fault.kind == "slow":
             self._delay = fault.seconds if fault.kind == "slow" else 0.0
 
-    def _speak(self) -> None:
+    def _end_silence(self) -> None:
         self._filter.is_silent = False
 
 

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 BTC = "BTCUSDT"
 CM = "BTCUSD_PERP"
 PUSHED = ("ACCOUNT_UPDATE--funding", "openOrderLoss", "riskLevelChange")
-"""Samples of events that a day of trading does not bring about."""
+"""Samples of events that the day of trading does not cause."""
 
 
 class Day(NamedTuple):
-    """A scripted day on the account of an exchange, followed by a client of another author."""
+    """A scripted day on one account, whose stream a third-party client follows."""
 
     served: Served
     client: Client
     told: FakeFollower
-    """What the exchange pushed."""
+    """The messages that the exchange pushed."""
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ class Day(NamedTuple):
 
 @asynccontextmanager
 async def scripted_day(served: Served, key: str, *, product: StreamProduct = "pm") -> AsyncGenerator[Day]:
-    """Return a day that begins when a client of another author has connected with the listen key of the account."""
+    """Return a day that begins when a third-party client has connected with the listen key of the account."""
     exchange, account = served.exchange, served.account
     await eventually(lambda: any(row["isActive"] for row in exchange.streams.state()))
     told = FakeFollower(key, product=product)

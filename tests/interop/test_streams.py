@@ -1,6 +1,6 @@
-"""Clients of other authors receive every event of a scripted day from the sandbox, as the sandbox pushed it."""
+"""Third-party clients receive every event of a scripted day as the sandbox pushed the event."""
 
-# These clients are installed by the nox session alone, so that their types are known to nobody else.
+# Only the nox session installs these clients, so their types are unknown elsewhere.
 # pyright: basic, reportMissingImports=false
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.interop.conftest import Served
 
 with warnings.catch_warnings():
-    # It still asks websockets for the names of an interface that is on its way out.
+    # python-binance still imports names of a deprecated interface of websockets.
     warnings.filterwarnings("ignore", r"websockets\.", DeprecationWarning)
     from binance import AsyncClient, BinanceSocketManager
 
@@ -58,7 +58,7 @@ def read_by_sdk(event: Any) -> dict[str, Any]:
 
 
 async def test_the_official_sdk_receives_every_event(trading: Served) -> None:
-    """It subscribes on `/pm/stream`, and reads each event into a model of its own, or as it is."""
+    """The official SDK subscribes on `/pm/stream` and receives each event as its own model or unchanged."""
     trading.client = "official SDK, streams"
     account, seen = trading.account, []
     sdk = DerivativesTradingPortfolioMargin(
@@ -83,7 +83,7 @@ async def test_the_official_sdk_receives_every_event(trading: Served) -> None:
 
 
 async def test_the_official_sdk_receives_a_pro_account(trading: Served) -> None:
-    """It subscribes on `/pm-classic/stream`."""
+    """The official SDK subscribes on `/pm-classic/stream` and receives the figures of a Pro account."""
     trading.client, seen = "official SDK, streams", []
     key = listen_key(trading, "pro")
     sdk = DerivativesTradingPortfolioMarginPro(
@@ -103,7 +103,7 @@ async def test_the_official_sdk_receives_a_pro_account(trading: Served) -> None:
 
 
 async def test_python_binance_receives_every_event(trading: Served) -> None:
-    """It passes on each event as it is."""
+    """python-binance passes on each event unchanged."""
     trading.client = "python-binance, streams"
     account, seen = trading.account, []
     client = AsyncClient(account.api_key, account.api_secret)
@@ -140,7 +140,7 @@ class RecordingCcxt(ccxt.pro.binance):
 
 
 async def test_ccxt_receives_every_event(trading: Served) -> None:
-    """It reads each event, and keeps the orders in the state in which they ended."""
+    """Each event is read by ccxt, which keeps orders in their final state."""
     trading.client = "ccxt pro"
     account = trading.account
     settings = options(trading, account.api_key, account.api_secret)
@@ -164,5 +164,5 @@ async def test_ccxt_receives_every_event(trading: Served) -> None:
 
 @pytest.fixture(autouse=True)
 def foreign_warnings() -> None:
-    """Let warnings of these clients pass: they are not ours."""
+    """Ignore the warnings of third-party clients."""
     warnings.simplefilter("ignore")

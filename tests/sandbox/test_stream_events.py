@@ -1,4 +1,4 @@
-"""Everything that happens to an account pushes the events that the exchange would push, in its order."""
+"""Every change of an account pushes the events that the exchange would push, in the same order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OCO = {"symbol": "BTCUSDT", "side": "BUY", "quantity": "0.01", "price": "59000",
 
 @pytest.fixture
 async def follower(desk: Desk) -> FakeFollower:
-    """A connection that follows the account of the desk."""
+    """Return a connection that follows the account of the desk."""
     return await following(desk)
 
 
@@ -39,12 +39,12 @@ async def following(desk: Desk) -> FakeFollower:
 
 
 def kinds(events: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Return what each event is about: its type, execution type and status."""
+    """Return the type, execution type and status of each event."""
     return [kind(event) for event in events]
 
 
 def kind(event: dict[str, Any]) -> tuple[str, ...]:
-    """Return what an event is about."""
+    """Return the type, execution type and status of an event."""
     names = {
         "ORDER_TRADE_UPDATE": ("order", "o", "x", "X"),
         "ACCOUNT_UPDATE": ("account", "a", "m"),
@@ -69,7 +69,7 @@ def check(events: list[dict[str, Any]]) -> None:
 
 
 async def test_a_resting_order_pushes_no_balance(desk: Desk, follower: FakeFollower) -> None:
-    """Placing, changing and cancelling an order push the order alone, with the values of the query."""
+    """Placing, changing and cancelling an order push only events of the order, with the values of the query."""
     placed = await desk("POST", "um/order", **LIMIT, price="50000", newClientOrderId="mine")
     change = {"symbol": "BTCUSDT", "side": "BUY", "orderId": placed["orderId"]}
     await desk("PUT", "um/order", **change, price="50100", quantity="0.020", modifyId=7)
@@ -114,7 +114,7 @@ async def test_a_fill_pushes_the_account_first(desk: Desk, follower: FakeFollowe
 
 
 async def test_positions_and_balances_equal_the_queries(desk: Desk, follower: FakeFollower) -> None:
-    """What ACCOUNT_UPDATE says is what the account and the position risk say."""
+    """The amounts of ACCOUNT_UPDATE equal those of the account and of the position risk."""
     await desk("POST", "um/order", **MARKET)
 
     [update] = [event for event in follower.take() if event["e"] == "ACCOUNT_UPDATE"]
@@ -136,7 +136,7 @@ async def test_positions_and_balances_equal_the_queries(desk: Desk, follower: Fa
 
 
 async def test_hedge_mode_pushes_every_side_of_the_symbol(desk: Desk, follower: FakeFollower) -> None:
-    """The position BOTH is empty, and the other leg is unchanged."""
+    """In hedge mode, the event contains the empty position BOTH and the unchanged other leg."""
     for row in await desk("GET", "um/positionRisk"):
         side = "SELL" if Decimal(row["positionAmt"]) > 0 else "BUY"
         amount = row["positionAmt"].lstrip("-")
@@ -157,7 +157,7 @@ async def test_hedge_mode_pushes_every_side_of_the_symbol(desk: Desk, follower: 
 
 
 async def test_coin_m_has_its_own_product(desk: Desk, follower: FakeFollower) -> None:
-    """Its events count contracts, and name the asset of the contract and the account's alias."""
+    """Events of COIN-M count contracts, and contain the asset of the contract and the account's alias."""
     await desk("POST", "cm/order", **CM)
 
     events = follower.take()
@@ -169,7 +169,7 @@ async def test_coin_m_has_its_own_product(desk: Desk, follower: FakeFollower) ->
 
 
 async def test_an_order_that_must_not_rest_expires(desk: Desk, follower: FakeFollower) -> None:
-    """An IOC order that finds nothing is EXPIRED."""
+    """An IOC order without a match is EXPIRED."""
     await desk("POST", "um/order", **(LIMIT | {"timeInForce": "IOC"}), price="59000")
 
     events = follower.take()
@@ -188,8 +188,8 @@ async def test_self_trade_prevention_expires_in_match(desk: Desk, follower: Fake
     assert ("order", "EXPIRED", "EXPIRED_IN_MATCH") in kinds(follower.take())
 
 
-async def test_an_algo_order_is_told_until_it_is_finished(desk: Desk, follower: FakeFollower) -> None:
-    """NEW, TRIGGERING, TRIGGERED, the events of its order, FINISHED."""
+async def test_an_algo_order_is_reported_until_it_is_finished(desk: Desk, follower: FakeFollower) -> None:
+    """An algo order pushes NEW, TRIGGERING, TRIGGERED, the events of its order, and FINISHED."""
     placed = await desk("POST", "um/algo/order", **STOP, triggerPrice="59000", clientAlgoId="stop-1")
     desk.move("BTCUSDT", "58900")
 
@@ -214,8 +214,8 @@ async def test_an_algo_order_is_told_until_it_is_finished(desk: Desk, follower: 
     assert str(events[3]["o"]["i"]) == events[2]["ao"]["ai"] == finished["ai"]
 
 
-async def test_a_cancelled_algo_order_is_told(desk: Desk, follower: FakeFollower) -> None:
-    """CANCELED is its last event."""
+async def test_a_cancelled_algo_order_is_reported(desk: Desk, follower: FakeFollower) -> None:
+    """The last event of a cancelled algo order is CANCELED."""
     placed = await desk("POST", "um/algo/order", **STOP, triggerPrice="50000")
     await desk("DELETE", "um/algo/order", algoId=placed["algoId"])
 
@@ -223,7 +223,7 @@ async def test_a_cancelled_algo_order_is_told(desk: Desk, follower: FakeFollower
 
 
 async def test_a_conditional_order_names_the_order_that_it_placed(desk: Desk, follower: FakeFollower) -> None:
-    """The order of a COIN-M strategy has its id and type, and the trigger has the id of the order."""
+    """The order of a COIN-M strategy has the strategy's id and type, and the trigger has the order's id."""
     sent = {"symbol": "BTCUSD_PERP", "side": "SELL", "quantity": "1", "strategyType": "STOP_MARKET"}
     placed = await desk("POST", "cm/conditional/order", **sent, stopPrice="59000", newClientStrategyId="strategy")
     desk.move("BTCUSDT", "58900")
@@ -278,8 +278,8 @@ async def test_a_cancelled_margin_order_has_both_ids(desk: Desk, follower: FakeF
     assert [row["l"] for row in balances["B"]] == ["0.00000000"]
 
 
-async def test_an_order_list_is_told_from_start_to_end(desk: Desk, follower: FakeFollower) -> None:
-    """Both orders and the list are pushed; if one is filled, the other one expires, and the list is done."""
+async def test_an_order_list_is_reported_from_start_to_end(desk: Desk, follower: FakeFollower) -> None:
+    """Both orders and the list are pushed; after one order is filled, the other expires and the list is done."""
     placed = await desk("POST", "margin/order/oco", **OCO)
     desk.move("BTCUSDT", "58900")
 
@@ -297,7 +297,7 @@ async def test_an_order_list_is_told_from_start_to_end(desk: Desk, follower: Fak
 
 
 async def test_a_cancelled_list_is_done_once(desk: Desk, follower: FakeFollower) -> None:
-    """The list is done after both of its orders."""
+    """A cancelled list is reported as done once, after both of its orders."""
     placed = await desk("POST", "margin/order/oco", **OCO)
     follower.take()
     await desk("DELETE", "margin/orderList", symbol="BTCUSDT", orderListId=placed["orderListId"])
@@ -358,8 +358,8 @@ async def test_a_transfer_pushes_difference_and_result(desk: Desk, follower: Fak
     assert result["B"] == [{"a": "USDT", "f": usdt["crossMarginFree"], "l": "0.00000000"}]
 
 
-async def test_leverage_is_told(desk: Desk, follower: FakeFollower) -> None:
-    """For each product."""
+async def test_a_change_of_leverage_is_pushed(desk: Desk, follower: FakeFollower) -> None:
+    """A change of leverage is pushed for each product."""
     await desk("POST", "um/leverage", symbol="BTCUSDT", leverage=10)
     await desk("POST", "cm/leverage", symbol="BTCUSD_PERP", leverage=5)
 
@@ -372,7 +372,7 @@ async def test_leverage_is_told(desk: Desk, follower: FakeFollower) -> None:
 
 
 async def test_funding_names_its_symbol_and_no_position(desk: Desk, follower: FakeFollower) -> None:
-    """Each position pays at the end of the interval."""
+    """The event of funding names the symbol but no position."""
     for _ in range(16):
         desk.clock.now += HOUR / 2
         await desk("POST", "listenKey")
@@ -387,8 +387,8 @@ async def test_funding_names_its_symbol_and_no_position(desk: Desk, follower: Fa
     assert all((event["a"]["m"], event["a"]["P"]) == ("FUNDING_FEE", []) for event in events)
 
 
-async def test_a_liquidation_is_told_as_such(poor: Desk) -> None:
-    """Orders that close by force are CALCULATED and then filled, after the orders that were open."""
+async def test_a_liquidation_is_reported_as_such(poor: Desk) -> None:
+    """Liquidation orders are CALCULATED and then filled, after the open orders were cancelled."""
     follower = await following(poor)
     held = await poor("GET", "um/positionRisk")
     row = max(held, key=lambda one: abs(Decimal(one["notional"])))
@@ -405,7 +405,7 @@ async def test_a_liquidation_is_told_as_such(poor: Desk) -> None:
 
 
 async def test_the_risk_level_is_pushed_when_it_gets_worse(poor: Desk) -> None:
-    """Both streams push the level once, each by its own name, with the figures of the account."""
+    """Both streams push the risk level once, each with its own event name, with the figures of the account."""
     follower = await following(poor)
     pro = FakeFollower((await poor("POST", "/fapi/v1/listenKey"))["listenKey"], product="pro")
     streams = poor.exchange.streams
@@ -428,7 +428,7 @@ async def test_the_risk_level_is_pushed_when_it_gets_worse(poor: Desk) -> None:
 
 
 async def test_a_pro_account_is_pushed_every_five_seconds(desk: Desk) -> None:
-    """The figures are those of the account."""
+    """The figures of a Pro account are pushed every five seconds."""
     pro = FakeFollower((await desk("POST", "/fapi/v1/listenKey"))["listenKey"], product="pro")
     desk.exchange.streams.open(pro)
 
@@ -444,7 +444,7 @@ async def test_a_pro_account_is_pushed_every_five_seconds(desk: Desk) -> None:
 
 
 async def test_a_discarded_effect_pushes_nothing(desk: Desk, follower: FakeFollower) -> None:
-    """What is undone has not happened; what happens twice is pushed twice; what happens later is pushed later."""
+    """A discarded effect pushes nothing, a repeated effect pushes twice, and a late effect pushes later."""
     desk.exchange.inject(Fault(method="POST", discard=True))
     await desk("POST", "um/order", **MARKET)
     assert follower.take() == []

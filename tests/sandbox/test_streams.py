@@ -1,4 +1,4 @@
-"""Listen keys, and which connection receives what, without sockets."""
+"""Listen keys, and the delivery of events to connections, without sockets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def following(desk: Desk, *, product: StreamProduct = "pm") -> FakeFollowe
 
 
 async def change(desk: Desk) -> None:
-    """Do something that pushes one event."""
+    """Make a change that pushes one event."""
     await desk("POST", "um/leverage", symbol="BTCUSDT", leverage=10)
 
 
@@ -58,7 +58,7 @@ async def test_a_listen_key_is_the_same_while_it_is_valid(desk: Desk, path: str)
 
 @KEYS
 async def test_put_extends_a_listen_key_and_delete_ends_it(desk: Desk, path: str) -> None:
-    """Without a key, both are refused with -1125."""
+    """PUT and DELETE without a listen key are refused with -1125."""
     refused = await desk("PUT", path), await desk("DELETE", path)
     key = await key_of(desk, path)
     desk.clock.now += 59 * MINUTE
@@ -86,7 +86,7 @@ async def test_each_product_has_a_key_of_its_own(desk: Desk) -> None:
 
 
 async def test_the_weight_of_a_pro_key_counts_in_the_pool_of_futures(desk: Desk) -> None:
-    """It is the pool of fapi.binance.com."""
+    """The weight of a Pro key counts in the pool of fapi.binance.com."""
     await key_of(desk, "/fapi/v1/listenKey")
 
     assert desk.exchange.used("fapi") == 1
@@ -94,7 +94,7 @@ async def test_the_weight_of_a_pro_key_counts_in_the_pool_of_futures(desk: Desk)
 
 
 async def test_a_listen_key_sent_as_a_parameter_is_accepted(caller: Caller) -> None:
-    """Some clients send it; no record keeps it."""
+    """A listen key sent as a parameter is accepted, and no record keeps the key."""
     api_key = caller.key.api_key
     key = (await caller.send("/papi/v1/listenKey", method="POST", api_key=api_key)).json()["listenKey"]
 
@@ -105,7 +105,7 @@ async def test_a_listen_key_sent_as_a_parameter_is_accepted(caller: Caller) -> N
 
 
 async def test_an_unknown_key_stays_silent(desk: Desk) -> None:
-    """The connection is open, and receives nothing."""
+    """A connection with an unknown key is open and receives nothing."""
     follower = FakeFollower("unknown")
     desk.exchange.streams.open(follower)
 
@@ -117,7 +117,7 @@ async def test_an_unknown_key_stays_silent(desk: Desk) -> None:
 
 
 async def test_nothing_is_replayed(desk: Desk) -> None:
-    """What happened while no connection was open is lost, also if the exchange notices it only later."""
+    """Events from a time without a connection are lost, even if the exchange computes them later."""
     sale = {"side": "SELL", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01", "price": "60100"}
     await desk("POST", "um/order", symbol="BTCUSDT", **sale)
     key = await key_of(desk)
@@ -133,7 +133,7 @@ async def test_nothing_is_replayed(desk: Desk) -> None:
 
 
 async def test_a_tick_fills_what_the_market_crosses(desk: Desk) -> None:
-    """Orders are filled without a request while a connection follows the account."""
+    """A tick fills orders without a request while a connection follows the account."""
     follower = await following(desk)
     sale = {"side": "SELL", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01", "price": "60100"}
     await desk("POST", "um/order", symbol="BTCUSDT", **sale)
@@ -147,7 +147,7 @@ async def test_a_tick_fills_what_the_market_crosses(desk: Desk) -> None:
 
 
 async def test_an_expired_key_is_announced_twice(desk: Desk) -> None:
-    """Afterwards, the connection stays open and silent."""
+    """The expiry of a key is announced twice; then the connection stays open and silent."""
     follower = await following(desk)
     desk.clock.now += 60 * MINUTE
 
@@ -162,7 +162,7 @@ async def test_an_expired_key_is_announced_twice(desk: Desk) -> None:
 
 
 async def test_an_expired_key_is_announced_after_it_was_replaced(desk: Desk) -> None:
-    """A new key does not hide that the old one has expired."""
+    """The expiry of a key is announced even after a new key has replaced it."""
     follower = await following(desk)
     desk.clock.now += 60 * MINUTE
     await key_of(desk)
@@ -173,8 +173,8 @@ async def test_an_expired_key_is_announced_after_it_was_replaced(desk: Desk) -> 
 
 
 @pytest.mark.parametrize(("kind", "announced"), [("expire_key", 2), ("delete_key", 0)])
-async def test_a_key_can_be_ended(desk: Desk, kind: AccountFault, announced: int) -> None:
-    """The deletion of a key is not announced, its expiry is; POST then creates another key."""
+async def test_a_key_can_be_deleted_or_expired(desk: Desk, kind: AccountFault, announced: int) -> None:
+    """The deletion of a key is not announced, but its expiry is; POST then creates another key."""
     follower = await following(desk)
 
     desk.exchange.streams.apply(StreamFault(kind=kind, account="desk"))
@@ -186,7 +186,7 @@ async def test_a_key_can_be_ended(desk: Desk, kind: AccountFault, announced: int
 
 @pytest.mark.parametrize(("delivery", "receivers"), [("all", [1, 1, 1]), ("newest", [0, 0, 1]), ("oldest", [1, 0, 0])])
 async def test_several_connections_of_a_key(desk: Desk, delivery: Delivery, receivers: list[int]) -> None:
-    """All of them receive an event, or only the newest or the oldest one."""
+    """All connections of a key receive an event, or only the newest or the oldest."""
     followers = [await following(desk) for _ in range(3)]
     desk.exchange.streams.delivery = delivery
 
@@ -196,7 +196,7 @@ async def test_several_connections_of_a_key(desk: Desk, delivery: Delivery, rece
 
 
 async def test_a_closed_connection_receives_nothing(desk: Desk) -> None:
-    """The other one still does."""
+    """A closed connection receives nothing, while another connection still receives events."""
     gone, stays = await following(desk), await following(desk)
 
     desk.exchange.streams.close(gone)
@@ -208,7 +208,7 @@ async def test_a_closed_connection_receives_nothing(desk: Desk) -> None:
 
 @pytest.mark.parametrize(("connections", "hit"), [("all", [1, 1]), ("newest", [0, 1]), ("oldest", [1, 0])])
 async def test_a_fault_selects_connections(desk: Desk, connections: Delivery, hit: list[int]) -> None:
-    """By their age, and by product."""
+    """A fault selects connections by age and product."""
     followers = [await following(desk) for _ in range(2)]
     pro = await following(desk, product="pro")
 
@@ -218,7 +218,7 @@ async def test_a_fault_selects_connections(desk: Desk, connections: Delivery, hi
 
 
 async def test_a_fault_selects_an_account(caller: Caller) -> None:
-    """Connections of other accounts are not hit."""
+    """A fault of one account does not apply to connections of other accounts."""
     followers: list[FakeFollower] = []
     for account in caller.exchange.accounts:
         response = await caller.send("/papi/v1/listenKey", method="POST", api_key=account.api_key)
@@ -233,7 +233,7 @@ async def test_a_fault_selects_an_account(caller: Caller) -> None:
 
 
 async def test_a_fault_for_all_accounts_hits_each_connection_once(desk: Desk) -> None:
-    """Also one with several keys, and one with an unknown key."""
+    """A fault for all accounts applies once to each connection, even with several keys or an unknown key."""
     first = await following(desk)
     await desk("DELETE", "listenKey")
     both = FakeFollower(*first.keys, await key_of(desk))
@@ -247,14 +247,14 @@ async def test_a_fault_for_all_accounts_hits_each_connection_once(desk: Desk) ->
 
 
 @pytest.mark.parametrize("wrong", [{"times": 0}, {"seconds": -1}])
-def test_a_fault_that_says_nothing_is_refused(wrong: dict[str, Any]) -> None:
-    """With the name of the field."""
+def test_an_invalid_fault_is_refused(wrong: dict[str, Any]) -> None:
+    """An invalid fault is refused with the name of the field."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         StreamFault(kind="garbage", **wrong)
 
 
 async def test_a_connection_ends_after_a_day(desk: Desk) -> None:
-    """With a close frame; until then, the server looks at its pings."""
+    """A connection ends after a day with a close frame; until then, the server checks its pings."""
     follower = await following(desk)
 
     for _ in range(24 * 2 - 1):
@@ -269,8 +269,8 @@ async def test_a_connection_ends_after_a_day(desk: Desk) -> None:
     assert follower.closed == (1001, "")
 
 
-async def test_the_times_are_settings(clock: FakeClock, calling: Callable[[Exchange], Caller]) -> None:
-    """A key that lives for ten seconds, and a connection that lives for twenty."""
+async def test_the_intervals_can_be_set(clock: FakeClock, calling: Callable[[Exchange], Caller]) -> None:
+    """The lifetimes of keys and connections can be set."""
     exchange = Exchange(accounts=1, clock=clock, streams=StreamRules(listen_key=10, connection=20))
     caller = calling(exchange)
     response = await caller.send("/papi/v1/listenKey", method="POST", api_key=caller.key.api_key)
@@ -286,8 +286,8 @@ async def test_the_times_are_settings(clock: FakeClock, calling: Callable[[Excha
     assert follower.closed == (1001, "")
 
 
-async def test_events_of_ones_own(desk: Desk) -> None:
-    """An event gets the time of its push, and other text is sent as it is."""
+async def test_events_can_be_pushed(desk: Desk) -> None:
+    """A pushed event gets the time of its push, and other text is sent unchanged."""
     follower = await following(desk)
 
     sent = [desk.exchange.streams.push("desk", EVENT), desk.exchange.streams.push("desk", {**EVENT, "E": 7})]
@@ -299,7 +299,7 @@ async def test_events_of_ones_own(desk: Desk) -> None:
 
 
 async def test_the_time_of_a_push_never_goes_back(desk: Desk) -> None:
-    """Even if the clock does."""
+    """The time of a push does not decrease, even if the clock does."""
     follower = await following(desk)
     desk.exchange.streams.push("desk", EVENT)
     desk.clock.now -= 10
@@ -311,7 +311,7 @@ async def test_the_time_of_a_push_never_goes_back(desk: Desk) -> None:
 
 
 async def test_the_state_shows_connections_and_no_key(caller: Caller) -> None:
-    """Connections are listed with the account that they follow, for control from outside."""
+    """The state lists connections with the accounts that they follow, without a key."""
     response = await caller.send("/papi/v1/listenKey", method="POST", api_key=caller.key.api_key)
     key = response.json()["listenKey"]
     for one in (key, "unknown"):
@@ -327,8 +327,8 @@ async def test_the_state_shows_connections_and_no_key(caller: Caller) -> None:
     assert key not in state.text
 
 
-async def test_control_from_outside(caller: Caller) -> None:
-    """Faults and events are sent as JSON, and nonsense is refused with the reason."""
+async def test_control_over_http(caller: Caller) -> None:
+    """Faults and events are accepted as JSON over HTTP, and invalid input is refused with the reason."""
     response = await caller.send("/papi/v1/listenKey", method="POST", api_key=caller.key.api_key)
     follower = FakeFollower(response.json()["listenKey"])
     caller.exchange.streams.open(follower)
@@ -350,7 +350,7 @@ async def test_control_from_outside(caller: Caller) -> None:
 
 
 async def test_a_stale_query_sees_the_account_as_it_was(desk: Desk) -> None:
-    """By so many seconds, but not before the fault; writes and the stream are not behind."""
+    """A stale query shows an earlier state, but none from before the fault; writes and the stream are not stale."""
     follower = await following(desk)
     order = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
     stale = Fault(method="GET", path="/papi/v1/um/positionRisk", stale=5, times=None)
@@ -394,7 +394,7 @@ async def test_a_stale_query_sees_the_account_as_it_was(desk: Desk) -> None:
     ],
 )
 def test_routes(path: str, route: Route | None) -> None:
-    """The path of a connection says the product, the keys, and whether events are wrapped."""
+    """The path of a connection determines the product, the keys, and whether events are wrapped."""
     assert route_of(path) == route
 
 
@@ -407,9 +407,9 @@ def passed(events: EventFilter, *kinds: str) -> list[str]:
 
 
 def test_a_filter_duplicates() -> None:
-    """The next events are sent twice."""
+    """The filter sends the next events twice."""
     events = EventFilter()
-    events.spoil("duplicate", 2)
+    events.inject("duplicate", 2)
 
     assert passed(events, "a", "b", "a") == ["a0", "a0", "b1", "b1", "a2"]
 
@@ -417,16 +417,16 @@ def test_a_filter_duplicates() -> None:
 def test_a_filter_reorders_only_events_of_different_types() -> None:
     """Events of one type stay in their order."""
     events = EventFilter()
-    events.spoil("reorder", 2)
+    events.inject("reorder", 2)
 
     assert passed(events, "a", "a", "b", "a") == ["a0", "b2", "a1", "a3"]
     assert not events.is_holding
 
 
 def test_a_filter_releases_the_event_that_it_holds() -> None:
-    """If no event of another type comes."""
+    """The filter releases a held event even if no event of another type follows."""
     events = EventFilter()
-    events.spoil("reorder", 1)
+    events.inject("reorder", 1)
 
     assert passed(events, "a") == []
     assert events.is_holding
@@ -435,9 +435,9 @@ def test_a_filter_releases_the_event_that_it_holds() -> None:
 
 
 def test_a_filter_cuts_events() -> None:
-    """The next event is no JSON."""
+    """The filter cuts the next event so that it is not JSON."""
     events = EventFilter()
-    events.spoil("garbage", 1)
+    events.inject("garbage", 1)
 
     first, second = (events.pass_on("a", b'{"e":"a"}')[0] for _ in range(2))
 
@@ -446,8 +446,8 @@ def test_a_filter_cuts_events() -> None:
         msgspec.json.decode(first)
 
 
-def test_a_silent_filter_loses_events() -> None:
-    """They are not kept for later."""
+def test_a_silent_filter_drops_events() -> None:
+    """Events that arrive during silence are dropped, not kept for later."""
     events = EventFilter()
     events.is_silent = True
     lost = passed(events, "a", "b")
@@ -457,6 +457,6 @@ def test_a_silent_filter_loses_events() -> None:
 
 
 def test_every_fault_is_documented() -> None:
-    """The docstring names each kind."""
+    """The docstring of `StreamFault` names each kind."""
     kinds = (*get_args(ConnectionFault), *get_args(AccountFault))
     assert [kind for kind in kinds if f"* ``{kind}``: " not in (StreamFault.__doc__ or "")] == []

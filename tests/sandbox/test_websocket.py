@@ -1,4 +1,4 @@
-"""On a socket, a stream follows the websocket protocol, and breaks as a fault says."""
+"""On a socket, a stream follows the websocket protocol unless a fault says otherwise."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Server(NamedTuple):
 
     @asynccontextmanager
     async def connected(self, path: str = "", **options: Any) -> AsyncGenerator[ClientConnection]:
-        """Return a connection, of the listen key unless the path says otherwise, when the exchange knows it."""
+        """Return a connection that the exchange has accepted; by default, its path has the listen key."""
         before = self.exchange.streams.open_connections
         address = self.url.replace("http", "ws", 1) + (path or f"/pm/ws/{self.key()}")
         options = {"compression": None, "ping_interval": None, "close_timeout": 0.5, "proxy": None} | options
@@ -56,7 +56,7 @@ class Server(NamedTuple):
             self.exchange.streams.push(LABEL, event)
 
     def apply(self, kind: ConnectionFault, **options: Any) -> None:
-        """Let a fault happen to every connection."""
+        """Apply a fault to every connection."""
         self.exchange.streams.apply(StreamFault(kind=kind, **options))
 
 
@@ -94,14 +94,14 @@ async def test_a_stream_follows_its_key(server: Server) -> None:
 
 
 async def test_a_pro_stream_has_its_own_route(server: Server) -> None:
-    """The account is pushed at once, and then every five seconds."""
+    """The figures of a Pro account are pushed at once, and then every five seconds."""
     key = server.key("/fapi/v1/listenKey")
     async with server.connected(f"/pm-classic/ws/{key}") as stream:
         assert await received(stream, 1) == ["PM_PRO_ACCOUNT_UPDATE"]
 
 
 async def test_keys_are_subscribed_to(server: Server) -> None:
-    """Requests are answered, and events are wrapped with their key."""
+    """Subscription requests are answered, and events are wrapped with their key."""
     key = server.key()
     async with server.connected("/pm/stream") as stream:
         replies: list[Any] = []
@@ -123,7 +123,7 @@ async def test_keys_are_subscribed_to(server: Server) -> None:
 
 
 async def test_an_unknown_key_connects_and_stays_silent(server: Server) -> None:
-    """Pings are answered."""
+    """A connection with an unknown key stays silent but answers pings."""
     async with server.connected("/pm/ws/unknown") as stream:
         server.key()
         server.push(EVENT)
@@ -135,7 +135,7 @@ async def test_an_unknown_key_connects_and_stays_silent(server: Server) -> None:
 
 
 async def test_another_path_is_refused(server: Server) -> None:
-    """There is no such page, and the server goes on."""
+    """Another path is answered with 404, and the server continues."""
     with pytest.raises(InvalidStatus) as refused:
         async with server.connected("/ws/abc"):
             pass
@@ -145,7 +145,7 @@ async def test_another_path_is_refused(server: Server) -> None:
 
 
 async def test_an_order_reaches_every_connection(server: Server) -> None:
-    """Of one key, on both routes."""
+    """An event of an order reaches every connection of its key, on both routes."""
     key = server.key()
     async with server.connected() as plain, server.connected(f"/pm/stream?streams={key}") as wrapped:
         server.push(EVENT)
@@ -153,8 +153,8 @@ async def test_an_order_reaches_every_connection(server: Server) -> None:
         assert json.loads(await wrapped.recv())["data"] == json.loads(await plain.recv())
 
 
-async def test_a_broken_connection_has_no_close_frame(server: Server) -> None:
-    """The exchange forgets the connection."""
+async def test_a_broken_connection_ends_without_a_close_frame(server: Server) -> None:
+    """A broken connection ends without a close frame, and the exchange removes the connection."""
     async with server.connected() as stream:
         server.apply("break")
 
@@ -165,7 +165,7 @@ async def test_a_broken_connection_has_no_close_frame(server: Server) -> None:
 
 
 async def test_a_close_frame_has_code_and_reason(server: Server) -> None:
-    """The connection then ends in good order."""
+    """The server sends a close frame with code and reason, and the closing handshake completes."""
     async with server.connected() as stream:
         server.apply("close", code=1012, reason="restart")
 
@@ -176,8 +176,8 @@ async def test_a_close_frame_has_code_and_reason(server: Server) -> None:
     await eventually(lambda: server.exchange.open_connections == 0)
 
 
-async def test_a_half_open_connection_stays_open_and_says_nothing(server: Server) -> None:
-    """Neither events nor pongs come, and no close frame."""
+async def test_a_half_open_connection_stays_open_and_silent(server: Server) -> None:
+    """A half-open connection sends neither events, pongs nor a close frame."""
     async with server.connected() as stream:
         server.apply("half_open")
         server.push(EVENT)
@@ -189,7 +189,7 @@ async def test_a_half_open_connection_stays_open_and_says_nothing(server: Server
 
 
 async def test_a_silent_connection_answers_pings(server: Server) -> None:
-    """Events are lost for a time, or until the connection is healed."""
+    """A silent connection answers pings, but drops events until the fault is healed."""
     async with server.connected() as stream:
         server.apply("silent")
         server.push(EVENT)
@@ -202,7 +202,7 @@ async def test_a_silent_connection_answers_pings(server: Server) -> None:
 
 
 async def test_silence_may_end_by_itself(server: Server) -> None:
-    """After so many seconds."""
+    """Silence with a duration ends by itself."""
     async with server.connected() as stream:
         server.apply("silent", seconds=0.05)
         server.push(EVENT)
@@ -214,7 +214,7 @@ async def test_silence_may_end_by_itself(server: Server) -> None:
 
 
 async def test_a_slow_connection_keeps_the_order(server: Server) -> None:
-    """Events come later, and pongs do not."""
+    """A slow connection delays events, but not pongs, and keeps their order."""
     loop = asyncio.get_running_loop()
     async with server.connected() as stream:
         server.apply("slow", seconds=0.3)
@@ -229,7 +229,7 @@ async def test_a_slow_connection_keeps_the_order(server: Server) -> None:
 
 
 async def test_events_are_duplicated_reordered_and_cut(server: Server) -> None:
-    """As often as the fault says."""
+    """Each fault applies to as many events as the fault says."""
     async with server.connected() as stream:
         server.apply("duplicate")
         server.push(EVENT, OTHER)
@@ -252,8 +252,8 @@ async def test_events_are_duplicated_reordered_and_cut(server: Server) -> None:
         assert await received(stream, 1) == ["liabilityChange"]
 
 
-async def test_a_bad_frame_is_noticed_by_the_client(server: Server) -> None:
-    """It ends the connection because of a protocol error."""
+async def test_a_client_detects_a_bad_frame(server: Server) -> None:
+    """A client ends the connection after a bad frame because of a protocol error."""
     async with server.connected() as stream:
         server.apply("bad_frame")
 
@@ -264,7 +264,7 @@ async def test_a_bad_frame_is_noticed_by_the_client(server: Server) -> None:
 
 
 async def test_pings_may_stay_unanswered(server: Server) -> None:
-    """While events are sent."""
+    """With the fault, pings are not answered while events are still sent."""
     async with server.connected() as stream:
         server.apply("no_pongs")
         server.push(EVENT)
@@ -276,7 +276,7 @@ async def test_pings_may_stay_unanswered(server: Server) -> None:
 
 
 async def test_a_shutdown_is_announced(server: Server) -> None:
-    """The event has the wrapper of the server."""
+    """A shutdown is announced with an event in the wrapper of the server."""
     async with server.connected() as stream:
         server.apply("shutdown")
 
@@ -284,7 +284,7 @@ async def test_a_shutdown_is_announced(server: Server) -> None:
 
 
 class Counted(logging.Handler):
-    """Counts the pings that a client has received."""
+    """A log handler that counts the pings that a client has received."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -296,7 +296,7 @@ class Counted(logging.Handler):
 
 
 async def test_the_server_sends_pings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every 180 seconds of its clock, unless a fault forbids it."""
+    """The server sends a ping every 180 seconds of its clock, unless a fault prevents this."""
     now = [1_800_000_000.0]
     exchange = Exchange(accounts=1, clock=lambda: now[0], streams=FAST)
     logger, counted = logging.getLogger("tests.client"), Counted()
@@ -307,7 +307,7 @@ async def test_the_server_sends_pings(monkeypatch: pytest.MonkeyPatch) -> None:
         async with server.connected(logger=logger) as stream:
             for minute in range(1, 4):
                 now[0] += 185
-                await eventually(lambda: counted.pings == minute)  # noqa: B023
+                await eventually(lambda: counted.pings == minute)  # noqa: B023 - called at once
                 assert await is_answered(stream)
             server.apply("no_pings")
             now[0] += 185
@@ -317,7 +317,7 @@ async def test_the_server_sends_pings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_client_that_answers_no_ping_is_dropped() -> None:
-    """After ten minutes without a pong."""
+    """The server drops a client after ten minutes without a pong."""
     now = [1_800_000_000.0]
     exchange = Exchange(accounts=1, clock=lambda: now[0], streams=FAST)
     with serve(exchange) as url:
@@ -335,8 +335,8 @@ async def test_a_client_that_answers_no_ping_is_dropped() -> None:
     assert before == 1
 
 
-async def test_a_client_that_sends_too_much_is_cut() -> None:
-    """More than ten messages in a second, pings included."""
+async def test_a_client_that_sends_too_much_is_disconnected() -> None:
+    """A client that sends more than ten messages in a second, pings included, is disconnected."""
     exchange = Exchange(accounts=1)
     with serve(exchange) as url:
         server = Server(exchange, url)
@@ -350,8 +350,8 @@ async def test_a_client_that_sends_too_much_is_cut() -> None:
     assert closed.value.rcvd.code == 1008
 
 
-async def test_the_end_of_the_server_ends_every_connection() -> None:
-    """Also half-open ones."""
+async def test_the_shutdown_of_the_server_ends_every_connection() -> None:
+    """The end of the server ends every connection, including half-open ones."""
     exchange = Exchange(accounts=1, streams=FAST)
     with serve(exchange) as url:
         server = Server(exchange, url)
@@ -369,7 +369,7 @@ async def test_the_end_of_the_server_ends_every_connection() -> None:
 
 
 async def test_no_log_shows_the_key(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """At DEBUG, neither the library nor the server writes the path of the connection."""
+    """At DEBUG, neither the library nor the server logs the path of the connection."""
     quiet = logging.getLogger("tests.quiet")
     quiet.disabled = True
     caplog.set_level(logging.DEBUG)

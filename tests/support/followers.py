@@ -37,7 +37,7 @@ class FakeFollower:
         self.closed = code, reason
 
     def check(self, now: float) -> None:
-        """Count the looks at the clock."""
+        """Count the checks of the clock."""
         assert now >= self.opened
         self.checks += 1
 

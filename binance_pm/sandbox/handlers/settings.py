@@ -24,18 +24,18 @@ _ASSETS = ("USDT", "USDC", *MAJORS)
 
 def _listen_key(context: Context, product: StreamProduct) -> Fields:
     """Return the listen key of the account, which is valid for another hour."""
-    return {"listenKey": context.state.settings.prolong(product, context.now)}
+    return {"listenKey": context.state.settings.extend_listen_key(product, context.now)}
 
 
 def _keep_listen_key(context: Context, product: StreamProduct) -> Fields:
     """Extend the listen key by an hour."""
     _check_listen_key(context, product)
-    context.state.settings.prolong(product, context.now)
+    context.state.settings.extend_listen_key(product, context.now)
     return {}
 
 
 def _close_listen_key(context: Context, product: StreamProduct) -> Fields:
-    """Delete the listen key of the account, for all of its programs."""
+    """Delete the listen key, which all programs of the account share."""
     _check_listen_key(context, product)
     context.state.settings.close_listen_key(product)
     return {}

@@ -13,18 +13,18 @@ _FIRST_EXECUTION = 8_641_000
 _FIRST_UPDATE = 1_027_053_479_000
 
 
-class EventLog:
-    """The events of one account in the order in which they happened, without the time at which they are pushed.
+class PendingEvents:
+    """The events of one account that have not been pushed yet, oldest first, without their push time.
 
-    Nothing is recorded while no connection follows the account: the exchange replays nothing.
+    No event is recorded while no connection follows the account, because the exchange replays nothing.
 
     Attributes:
-        is_watched: whether events are recorded.
-        balances: free and locked balances of cross margin as last pushed, by asset.
+        is_recording: whether events are recorded.
+        balances: the last recorded free and locked balances of cross margin, by asset.
     """
 
     def __init__(self) -> None:
-        self.is_watched = False
+        self.is_recording = False
         self.balances: dict[str, tuple[Decimal, Decimal]] = {}
         self._pending: list[Fields] = []
         self._execution = _FIRST_EXECUTION
@@ -34,12 +34,12 @@ class EventLog:
         return len(self._pending)
 
     def add(self, event: Fields, at: int | None = None) -> None:
-        """Record an event at the end, or at a place that `len` returned before."""
-        if self.is_watched:
+        """Record an event at the end, or before the event with the index ``at``."""
+        if self.is_recording:
             self._pending.insert(len(self._pending) if at is None else at, event)
 
     def take(self) -> list[Fields]:
-        """Return the events recorded so far, and forget them."""
+        """Remove and return all events."""
         taken, self._pending = self._pending, []
         return taken
 
