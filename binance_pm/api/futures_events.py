@@ -48,7 +48,7 @@ class StreamEvent(Model, frozen=True, kw_only=True, tag_field="e"):
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """What two deliveries of the same event have in common, and no other event has; hashable."""
+        """A hashable value that is equal for two deliveries of the same event, and differs between events."""
         return self._identify(self)
 
 
@@ -128,7 +128,7 @@ class OrderUpdate(Model, frozen=True, kw_only=True):
     avg_price: Decimal = field(name="ap")
     """The average price of all fills; 0 without a fill."""
     stop_price: Decimal = field(name="sp")
-    """Documented as without a meaning."""
+    """The exchange's documents say to ignore this field."""
     execution_type: ExecutionType = field(name="x")
     """What happened."""
     status: OrderStatus = field(name="X")
@@ -152,9 +152,9 @@ class OrderUpdate(Model, frozen=True, kw_only=True):
     trade_id: int = field(name="t")
     """The id of this fill, unique for the symbol; 0 if the event is not a fill."""
     bids_notional: Decimal = field(name="b")
-    """The notional value of open orders that buy."""
+    """The notional value of open buy orders."""
     asks_notional: Decimal = field(name="a")
-    """The notional value of open orders that sell."""
+    """The notional value of open sell orders."""
     is_maker: bool = field(name="m")
     """Whether the order was in the order book when it was filled."""
     reduce_only: bool = field(name="R")
@@ -166,7 +166,7 @@ class OrderUpdate(Model, frozen=True, kw_only=True):
     strategy_type: str | None = field(name="st", default=None)
     """Such as ``C_TAKE_PROFIT``; only for an order that a conditional order placed."""
     strategy_id: int | None = field(name="si", default=None)
-    """The conditional order that placed this order; None if there is none."""
+    """The conditional order that placed this order; None if no conditional order did."""
     self_trade_prevention_mode: SelfTradePreventionMode = field(name="V")
     """Which order expires if it would match another order of the same user."""
     good_till_date: Milliseconds = field(name="gtd")
@@ -178,7 +178,7 @@ class OrderUpdate(Model, frozen=True, kw_only=True):
     close_position: bool | None = field(name="cp", default=None)
     """Whether the order closes the position. Not documented for Portfolio Margin, as ``working_type``."""
     price_protect: bool | None = field(name="pP", default=None)
-    """Whether the trigger is protected. Not documented for Portfolio Margin, as ``working_type``."""
+    """Whether price protection applies to the trigger. Not documented for Portfolio Margin, as ``working_type``."""
     price_match: PriceMatch | None = field(name="pm", default=None)
     """The level of the book that prices the order. Not documented for Portfolio Margin; seen on USD-M futures."""
     expiry_reason: str | None = field(name="er", default=None)
@@ -244,7 +244,7 @@ class PositionUpdate(Model, frozen=True, kw_only=True):
     position_side: PositionSide = field(name="ps")
     """Which side the position is on: BOTH in one-way mode, LONG or SHORT in hedge mode."""
     break_even_price: Decimal = field(name="bep")
-    """The price at which closing the position would cost nothing."""
+    """The price at which closing the position would yield neither profit nor loss."""
 
 
 class WalletChanges(Model, frozen=True, kw_only=True):
@@ -289,7 +289,7 @@ class LeverageUpdate(Model, frozen=True, kw_only=True):
     symbol: str = field(name="s")
     """Such as ``BTCUSDT``."""
     leverage: int = field(name="l")
-    """The leverage now."""
+    """The new leverage."""
 
 
 class AccountConfigUpdate(StreamEvent, frozen=True, kw_only=True, tag="ACCOUNT_CONFIG_UPDATE"):
@@ -331,7 +331,7 @@ class StrategyUpdate(Model, frozen=True, kw_only=True):
     price: Decimal = field(name="p")
     """The limit price; 0 for a type that becomes a market order."""
     stop_price: Decimal = field(name="sp")
-    """The price that triggers the order; without a meaning for a trailing order."""
+    """The price that triggers the order; meaningless for a trailing order."""
     strategy_status: StrategyStatus = field(name="os")
     """The state of the conditional order."""
     book_time: Milliseconds = field(name="T")
@@ -347,11 +347,11 @@ class StrategyUpdate(Model, frozen=True, kw_only=True):
     close_position: bool = field(name="cp")
     """Whether the order closes the whole position."""
     activation_price: Decimal | None = field(name="AP", default=None)
-    """The price from which a trailing order follows; None for other types."""
+    """The price at which a trailing order is activated; None for other types."""
     callback_rate: Decimal | None = field(name="cr", default=None)
-    """How far the price must turn to trigger a trailing order, in percent; None for other types."""
+    """How far the price must reverse to trigger a trailing order, in percent; None for other types."""
     order_id: int = field(name="i")
-    """The order that the conditional order placed; without a meaning before that."""
+    """The order that the conditional order placed; meaningless before the trigger."""
     self_trade_prevention_mode: SelfTradePreventionMode = field(name="V")
     """Which order expires if it would match another order of the same user."""
     good_till_date: Milliseconds = field(name="gtd")
@@ -408,13 +408,13 @@ class AlgoOrderUpdate(Model, frozen=True, kw_only=True):
     status: AlgoStatus = field(name="X")
     """The state of the algo order."""
     actual_order_id: str = field(name="ai")
-    """The id of the order that the algo order placed; empty before that."""
+    """The id of the order that the algo order placed; empty before the trigger."""
     avg_price: Decimal | None = field(name="ap", default=None)
-    """The average price of the fills; without a meaning before the trigger."""
+    """The average price of the fills; meaningless before the trigger."""
     executed_qty: Decimal | None = field(name="aq", default=None)
-    """The quantity filled; without a meaning before the trigger."""
+    """The quantity filled; meaningless before the trigger."""
     actual_order_type: str | None = field(name="act", default=None)
-    """The type of the order that the algo order placed; without a meaning before the trigger."""
+    """The type of the order that the algo order placed; meaningless before the trigger."""
     trigger_price: Decimal = field(name="tp")
     """The price that triggers the order."""
     price: Decimal = field(name="p")
@@ -432,13 +432,13 @@ class AlgoOrderUpdate(Model, frozen=True, kw_only=True):
     reduce_only: bool = field(name="R")
     """Whether the order may only reduce a position."""
     trigger_time: Milliseconds = field(name="tt")
-    """When the order was triggered, in milliseconds since the epoch; 0 before that."""
+    """When the order was triggered, in milliseconds since the epoch; 0 before the trigger."""
     good_till_date: Milliseconds = field(name="gtd")
     """When a GTD order is cancelled, in milliseconds since the epoch; 0 for other orders."""
     reject_reason: str | None = field(name="rm", default=None)
-    """Why the order was refused; empty if it was not."""
+    """Why the order was refused; empty if the order was not refused."""
     is_activated: bool | None = field(name="ia", default=None)
-    """Whether a trailing order follows the price; absent before August 2026."""
+    """Whether a trailing order is active; absent before August 2026."""
 
 
 class AlgoUpdate(StreamEvent, frozen=True, kw_only=True, tag="ALGO_UPDATE"):

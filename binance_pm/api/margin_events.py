@@ -36,7 +36,7 @@ class ExecutionReport(StreamEvent, frozen=True, kw_only=True, tag="executionRepo
     symbol: str = field(name="s")
     """Such as ``BTCUSDT``."""
     client_order_id: str = field(name="c")
-    """The caller's own id of the order; of the request to cancel it in a report of CANCELED."""
+    """The caller's own id of the order; in a report of CANCELED, the id of the request to cancel the order."""
     side: Side = field(name="S")
     """Whether the order buys or sells."""
     type: MarginOrderType = field(name="o")
@@ -48,13 +48,13 @@ class ExecutionReport(StreamEvent, frozen=True, kw_only=True, tag="executionRepo
     price: Decimal = field(name="p")
     """The limit price; 0 for a market order."""
     stop_price: Decimal = field(name="P")
-    """The price that triggers the order; 0 if there is none."""
+    """The price that triggers the order; 0 if the order has no trigger."""
     trailing_delta: int | None = field(name="d", default=None)
-    """How far the price must turn, in hundredths of a percent; only for trailing orders."""
+    """How far the price must reverse to trigger the order, in hundredths of a percent; only for trailing orders."""
     iceberg_qty: Decimal | None = field(name="F", default=None)
     """The quantity shown in the order book; only for iceberg orders."""
     order_list_id: int = field(name="g")
-    """The order list that the order belongs to; -1 if there is none."""
+    """The order list that the order belongs to; -1 if the order belongs to no list."""
     orig_client_order_id: str = field(name="C")
     """The caller's own id of an order that was cancelled; empty in other reports."""
     execution_type: ExecutionType = field(name="x")
@@ -62,7 +62,7 @@ class ExecutionReport(StreamEvent, frozen=True, kw_only=True, tag="executionRepo
     status: OrderStatus = field(name="X")
     """The state of the order afterwards."""
     reject_reason: str = field(name="r")
-    """Why the order was refused; ``NONE`` if it was not."""
+    """Why the order was refused; ``NONE`` if the order was not refused."""
     order_id: int = field(name="i")
     """The exchange's id of the order, unique for the symbol."""
     last_filled_qty: Decimal = field(name="l")
@@ -96,13 +96,13 @@ class ExecutionReport(StreamEvent, frozen=True, kw_only=True, tag="executionRepo
     quote_order_qty: Decimal | None = field(name="Q", default=None)
     """The value that a market order spends or receives, in units of the quote asset; 0 or absent for other orders."""
     trailing_time: Milliseconds | None = field(name="D", default=None)
-    """Since when a trailing order follows the price, in milliseconds since the epoch; only for trailing orders."""
+    """When a trailing order was activated, in milliseconds since the epoch; only for trailing orders."""
     strategy_id: int | None = field(name="j", default=None)
     """The caller's own number of a strategy; only if it was sent."""
     strategy_type: int | None = field(name="J", default=None)
     """The caller's own type of a strategy; only if it was sent."""
     working_time: Milliseconds | None = field(name="W", default=None)
-    """When the order entered the order book, in milliseconds since the epoch; absent before that."""
+    """When the order entered the order book, in milliseconds since the epoch; absent before."""
     self_trade_prevention_mode: SelfTradePreventionMode = field(name="V")
     """Which order expires if it would match another order of the same user."""
     trade_group_id: int | None = field(name="u", default=None)
@@ -160,7 +160,7 @@ class ListStatus(StreamEvent, frozen=True, kw_only=True, tag="listStatus"):
     list_order_status: ListOrderStatus = field(name="L")
     """The state of the orders of the list."""
     reject_reason: str = field(name="r")
-    """Why the list was refused; ``NONE`` if it was not."""
+    """Why the list was refused; ``NONE`` if the list was not refused."""
     list_client_order_id: str = field(name="C")
     """The caller's own id of the list."""
     transaction_time: Milliseconds = field(name="T")
@@ -170,18 +170,18 @@ class ListStatus(StreamEvent, frozen=True, kw_only=True, tag="listStatus"):
 
 
 class MarginBalanceUpdate(Model, frozen=True, kw_only=True):
-    """The balance of one asset in cross margin, in units of the asset; it says nothing about debt."""
+    """The balance of one asset in cross margin, in units of the asset, without debt."""
 
     asset: str = field(name="a")
     """The asset."""
     free: Decimal = field(name="f")
-    """What is not locked by orders."""
+    """The amount that is not locked by orders."""
     locked: Decimal = field(name="l")
-    """What open orders lock."""
+    """The amount that open orders lock."""
 
 
 class OutboundAccountPosition(StreamEvent, frozen=True, kw_only=True, tag="outboundAccountPosition"):
-    """Margin balances that may have changed, as they are now.
+    """The new state of margin balances that may have changed.
 
     Source: https://developers.binance.com/docs/derivatives/portfolio-margin/user-data-streams/Event-Margin-Account-Update
     (read 2026-11-29)
@@ -252,7 +252,7 @@ class OrderLoss(Model, frozen=True, kw_only=True):
 
 
 class OpenOrderLoss(StreamEvent, frozen=True, kw_only=True, tag="openOrderLoss"):
-    """The possible loss of open margin orders, as it is now.
+    """The current possible loss of open margin orders.
 
     Source: https://developers.binance.com/en/docs/products/derivatives-trading-portfolio-margin/user-data-streams
     (read 2026-11-29)

@@ -197,7 +197,7 @@ class OrderType(OpenEnum):
     LIMIT = "LIMIT"
     MARKET = "MARKET"
     LIQUIDATION = "LIQUIDATION"
-    """Placed by the exchange to close a position by force; only in events."""
+    """Placed by the exchange to liquidate a position; only in events."""
 
 
 class TimeInForce(OpenEnum):

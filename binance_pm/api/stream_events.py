@@ -48,7 +48,7 @@ class RiskLevelChange(StreamEvent, frozen=True, kw_only=True, tag="riskLevelChan
     uni_mmr: Decimal = field(name="u")
     """Equity over maintenance margin."""
     level: AccountStatus = field(name="s")
-    """The risk state now: MARGIN_CALL, REDUCE_ONLY or FORCE_LIQUIDATION."""
+    """The new risk state: MARGIN_CALL, REDUCE_ONLY or FORCE_LIQUIDATION."""
     account_equity: Decimal = field(name="eq")
     """Equity after collateral haircut."""
     actual_equity: Decimal = field(name="ae")
@@ -58,7 +58,7 @@ class RiskLevelChange(StreamEvent, frozen=True, kw_only=True, tag="riskLevelChan
 
 
 class ProRiskLevelChange(RiskLevelChange, frozen=True, kw_only=True, tag="RISK_LEVEL_CHANGE"):
-    """The same event by the name that the heading of its page gives.
+    """The same event by the name in the heading of its page.
 
     Source: https://developers.binance.com/en/docs/products/derivatives-trading-portfolio-margin-pro/user-data-streams
     (read 2026-11-29)
@@ -84,15 +84,16 @@ class PmProAccountUpdate(StreamEvent, frozen=True, kw_only=True, tag="PM_PRO_ACC
     maint_margin: Decimal = field(name="mm")
     """Maintenance margin."""
     available_balance: Decimal = field(name="avb")
-    """What is available for new positions."""
+    """The amount available for new positions."""
     virtual_max_withdraw: Decimal = field(name="vmw")
-    """The most that can be transferred out."""
+    """The largest amount that can be transferred out."""
 
 
 class ListenKeyExpired(StreamEvent, frozen=True, kw_only=True, tag="listenKeyExpired"):
-    """The listen key expired: the connection stays open and carries nothing more.
+    """The listen key expired: the connection stays open, but no more events are pushed.
 
-    The exchange often sends the event twice. Its printed form does not show the key, which gives access to the stream.
+    The exchange often sends the event twice. The printed form of the event does not show the key, which gives access to
+    the stream.
 
     Source:
     https://developers.binance.com/docs/derivatives/portfolio-margin/user-data-streams/Event-User-Data-Stream-Expired
@@ -122,9 +123,9 @@ class ServerShutdown(StreamEvent, frozen=True, kw_only=True, tag="serverShutdown
 
 
 class UnknownEvent(Model, frozen=True, kw_only=True):
-    """A JSON object that is no event known to this version.
+    """A JSON object that is not an event known to this version.
 
-    Its printed form does not show the message, which may hold a listen key.
+    The printed form does not show the message, which may contain a listen key.
     """
 
     event_type: str
@@ -134,7 +135,7 @@ class UnknownEvent(Model, frozen=True, kw_only=True):
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """What two deliveries of the same message have in common."""
+        """A value that is equal for two deliveries of the same message."""
         return self.event_type, self.raw
 
     def __repr__(self) -> str:
@@ -177,7 +178,7 @@ _ABSENT: Final = msgspec.Raw(b"")
 
 
 class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """What tells the form of a message; everything is optional."""
+    """The fields that distinguish the forms of a message; all are optional."""
 
     e: str = ""
     o: msgspec.Raw = _ABSENT
@@ -187,16 +188,16 @@ class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_event(message: bytes) -> Event | UnknownEvent:
-    """Decode a message of a user data stream, also if it is wrapped with the name of the stream.
+    """Decode a message of a user data stream, with or without a wrapper that names the stream.
 
     Raises:
-        ValueError: the message is no JSON object, or an event of a known type does not match its Struct; the text gives
-            the reason and the path, and no long value.
+        ValueError: the message is not a JSON object, or an event of a known type does not match its Struct; the text
+            gives the reason and the path, but no long value.
     """
     try:
         return _decode_known(message)
     except ValueError:
-        # Events of a known type and the usual form are by far the most frequent: only others are examined.
+        # Only other messages are examined: events of a known type in the usual form are by far the most frequent.
         return _decode_unusual(unwrapped(message))
 
 
@@ -209,7 +210,7 @@ def unwrapped(message: bytes) -> bytes:
 
 def _decode_unusual(message: bytes) -> Event | UnknownEvent:
     envelope = _envelope(message)
-    # What cannot be read is decoded for the error, which names the problem.
+    # An invalid message is decoded again for the error, which names the problem.
     if envelope is None:
         return _decode_known(message)
     if envelope.e == "ALGO_UPDATE" and envelope.o and not envelope.ao:

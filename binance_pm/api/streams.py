@@ -1,4 +1,4 @@
-"""The listen keys, which open the user data streams of an account."""
+"""The listen keys, which give access to the user data streams of an account."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ListenKey(Model, frozen=True):
 
 
 class ListenKeyApi(EndpointGroup):
-    """The listen key of the account, which a client has one of at a time."""
+    """The listen key of the account; an account has one listen key at a time."""
 
     @post("/papi/v1/listenKey", weights=1, security="USER_STREAM", repeat="same_effect")
     async def create_listen_key(self) -> ListenKey:
@@ -52,10 +52,10 @@ class ListenKeyApi(EndpointGroup):
 
     @delete("/papi/v1/listenKey", weights=1, security="USER_STREAM", repeat="same_effect")
     async def close_listen_key(self) -> Empty:
-        """Delete the account's listen key: no stream of the account receives anything more.
+        """Delete the account's listen key, which all programs of the account share.
 
-        This silences every program of the account that uses the key, and closes none of their connections. Programs
-        that only stop listening do not need this call.
+        After this call, none of these programs receives events, although their connections stay open. Programs that
+        only stop listening do not need this call.
 
         Source: https://developers.binance.com/docs/derivatives/portfolio-margin/user-data-streams/Close-User-Data-Stream
         (read 2026-11-29)
@@ -64,13 +64,13 @@ class ListenKeyApi(EndpointGroup):
 
 
 class ProListenKey(Namespace, name="pro"):
-    """The listen key of a Portfolio Margin Pro account, which USD-M futures makes."""
+    """The listen key of a Portfolio Margin Pro account, which USD-M futures issues."""
 
     @post("/fapi/v1/listenKey", weights=1, security="USER_STREAM", repeat="same_effect")
     async def create_listen_key(self) -> ListenKey:
-        """Create the listen key of the account, which is valid for 60 minutes; `ProClient.stream` does so itself.
+        """Create the listen key of the account, which is valid for 60 minutes; `ProClient.stream` calls this itself.
 
-        While a key is valid, the response is the same key, which is valid for another 60 minutes.
+        While a key is valid, the response is the same key, extended to another 60 minutes.
 
         Source: https://developers.binance.com/docs/derivatives/usds-margined-futures/user-data-streams/Start-User-Data-Stream
         (read 2026-11-30)
@@ -81,7 +81,7 @@ class ProListenKey(Namespace, name="pro"):
     async def keepalive_listen_key(self) -> Empty:
         """Extend the validity of the account's listen key to 60 minutes from now.
 
-        The response names no key, so it does not prove that an earlier key is still the active one.
+        The response contains no key, so it does not prove that an earlier key is still active.
 
         Raises:
             RequestRejected: code -1125, the account has no listen key: create one.
@@ -93,9 +93,9 @@ class ProListenKey(Namespace, name="pro"):
 
     @delete("/fapi/v1/listenKey", weights=1, security="USER_STREAM", repeat="same_effect")
     async def close_listen_key(self) -> Empty:
-        """Delete the account's listen key: no stream of the account receives anything more.
+        """Delete the account's listen key, which all programs of the account share.
 
-        This silences every program of the account that uses the key, and closes none of their connections.
+        After this call, none of these programs receives events, although their connections stay open.
 
         Source: https://developers.binance.com/docs/derivatives/usds-margined-futures/user-data-streams/Close-User-Data-Stream
         (read 2026-11-30)

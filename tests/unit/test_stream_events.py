@@ -1,4 +1,4 @@
-"""Every event of the user data streams decodes completely, and an unknown one passes."""
+"""Every event of the user data streams is decoded completely, and unknown events are kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.paths import SAMPLES
 
 
 class Facts(TypedDict):
-    """What is known of an event apart from its Struct, by the names on the wire."""
+    """Facts about an event that are independent of its Struct, by the names on the wire."""
 
     identity: list[str]
     fields: dict[str, str]
@@ -119,14 +119,14 @@ def different(value: Any) -> Any:
 
 
 def test_every_event_has_a_sample() -> None:
-    """No event is known without a sample, and no fact without an event."""
+    """Every event has a sample, and every fact belongs to an event."""
     assert {message["e"] for message in EVENTS.values()} | {"serverShutdown"} == set(EVENT_TYPES)
     assert set(FACTS) == set(EVENT_TYPES)
 
 
 @pytest.mark.parametrize("name", EVENTS)
 def test_an_event_is_decoded_without_loss(name: str) -> None:
-    """The decoded event, written again, is the message."""
+    """Encoding the decoded event yields the message again."""
     event = event_of(EVENTS[name])
 
     assert type(event) is EVENT_TYPES[EVENTS[name]["e"]]
@@ -136,7 +136,7 @@ def test_an_event_is_decoded_without_loss(name: str) -> None:
 
 @pytest.mark.parametrize("name", EVENTS)
 def test_an_undeclared_field_is_noticed(name: str) -> None:
-    """The package ignores an additional field, and the comparison with the sample fails."""
+    """The package ignores an undeclared field, but the comparison with the sample fails."""
     shape = json.loads(json.dumps(EVENTS[name]), object_hook=with_another_field)
 
     assert encoded(event_of(shape), shape) != shape
@@ -144,7 +144,7 @@ def test_an_undeclared_field_is_noticed(name: str) -> None:
 
 @pytest.mark.parametrize("event_type", EVENT_TYPES)
 def test_a_field_has_the_name_of_its_meaning(event_type: str) -> None:
-    """Two fields that swapped their names on the wire are noticed."""
+    """A field has the name of its meaning, so that two swapped fields are noticed."""
     assert dict(names_of(inspect.type_info(EVENT_TYPES[event_type]))) == FACTS[event_type]["fields"]
 
 
@@ -156,7 +156,7 @@ def test_no_field_is_a_float(event_type: str) -> None:
 
 @pytest.mark.parametrize("name", EVENTS)
 def test_two_deliveries_have_one_identity(name: str) -> None:
-    """The identity is hashable, and does not depend on when the event was pushed unless there is nothing else."""
+    """The identity is hashable, and depends on the push time only if the event has no other identity."""
     message = EVENTS[name]
     identity = event_of(message).identity
 
@@ -175,7 +175,7 @@ def test_two_deliveries_have_one_identity(name: str) -> None:
     ],
 )
 def test_another_event_has_another_identity(name: str, path: str) -> None:
-    """Each part of the identity tells two events apart."""
+    """Events that differ in one part of the identity have different identities."""
     message = EVENTS[name]
 
     assert event_of(changed(message, path.split("."))).identity != event_of(message).identity
@@ -194,12 +194,12 @@ def test_a_wrapper_is_removed(name: str) -> None:
 
 
 def test_a_shutdown_needs_no_wrapper() -> None:
-    """The event is accepted in both forms."""
+    """A shutdown is accepted with and without a wrapper."""
     assert event_of({"e": "serverShutdown", "E": 5}) == ServerShutdown(event_time=5)
 
 
 def test_an_algo_order_may_have_the_name_of_plain_futures() -> None:
-    """The algo order may be under ``o`` too."""
+    """The algo order may also have the name ``o``, as on plain futures."""
     message = dict(EVENTS["ALGO_UPDATE"])
     other = message | {"o": message["ao"]}
     del other["ao"]
@@ -212,14 +212,14 @@ def test_an_algo_order_may_have_the_name_of_plain_futures() -> None:
 
 
 @pytest.mark.parametrize("name", ["error", "subscribed"])
-def test_a_reply_passes_as_unknown(name: str) -> None:
-    """Replies to subscriptions are no events."""
+def test_a_reply_is_decoded_as_an_unknown_event(name: str) -> None:
+    """Replies to subscriptions are decoded as unknown events."""
     message = written(MESSAGES[name])
 
     assert decode_event(message) == UnknownEvent(event_type="", raw=message)
 
 
-def test_an_unknown_event_passes() -> None:
+def test_an_unknown_event_is_kept() -> None:
     """An event of a type that this version does not know is kept as it is, and its printed form hides its content."""
     message = written({"e": "uniMMRDrop", "u": "1.31", "key": "secretKey"})
 
@@ -231,7 +231,7 @@ def test_an_unknown_event_passes() -> None:
 
 
 def test_an_unknown_value_is_kept() -> None:
-    """Enumerations stay open: an order type that the exchange adds is no error."""
+    """An unknown value of an enumeration, such as a new order type, is kept."""
     message = copy.deepcopy(EVENTS["ORDER_TRADE_UPDATE"])
     message["o"] |= {"o": "ICEBERG", "x": "SPLIT", "X": "NEW_SPLIT", "f": "GTE_GTC"}
 
@@ -244,7 +244,7 @@ def test_an_unknown_value_is_kept() -> None:
 
 @pytest.mark.parametrize("name", ["n", "N"])
 def test_a_fill_may_have_no_commission(name: str) -> None:
-    """The exchange leaves the fields out if there was none."""
+    """The fields of a missing commission may be absent."""
     message = copy.deepcopy(EVENTS["ORDER_TRADE_UPDATE"])
     message["o"].pop(name, None)
 
@@ -254,8 +254,8 @@ def test_a_fill_may_have_no_commission(name: str) -> None:
 @pytest.mark.parametrize(
     "message", [b"", b"{", b"\xff", b"[]", b"7", b'"text"', b"null", b"[" * 5000, b'{"data":' * 5000]
 )
-def test_what_is_no_object_is_refused(message: bytes) -> None:
-    """Garbage is an error that does not show the message."""
+def test_a_message_that_is_not_an_object_is_refused(message: bytes) -> None:
+    """A message that is not an object is refused, and the error does not show the message."""
     with pytest.raises(ValueError, match=r"JSON|UTF-8|expected"):
         decode_event(message)
 
@@ -281,7 +281,7 @@ def test_an_implausible_amount_is_refused(amount: str) -> None:
 
 @pytest.mark.parametrize("kind", [ListenKeyExpired, ListenKey])
 def test_a_listen_key_is_not_printed(kind: type[Any]) -> None:
-    """A listen key gives access to the stream, so no printed form shows it."""
+    """No printed form shows a listen key, because the key gives access to the stream."""
     held = kind(listen_key="secretKey", **({"event_time": 5} if kind is ListenKeyExpired else {}))
 
     assert "secretKey" not in f"{held!r} {held} {pretty_repr(held)}"
