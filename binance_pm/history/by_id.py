@@ -86,7 +86,7 @@ def by_id(wanted: IdRange, begin: Place) -> Walk:
 
 
 def _was_handed_out(entry: PlacedRow, begin: Place) -> bool:
-    """Whether an earlier reading, which ended at an earlier time, had a row behind its first row beyond that end."""
+    """Whether a row was handed out by an earlier reading that had an earlier end."""
     return begin.until is not None and entry.time <= begin.until and entry.key <= begin.after
 
 

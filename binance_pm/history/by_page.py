@@ -114,7 +114,7 @@ def _pages(wanted: PagedRange, lo: int, hi: int, *, archived: bool | None) -> St
     for _ in range(_READINGS):
         for current in itertools.count(1):
             page = yield from requested(_page(wanted, lo, hi, current, archived=archived))
-            assert page.total is not None, "the response has a total"  # noqa: S101
+            assert page.total is not None, "the response has a total"  # noqa: S101 - for the type checker
             total = page.total
             if total > MOST_ROWS and hi > lo:
                 return total

@@ -38,10 +38,10 @@ class Position(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last row that was handed out at `time`; the others of this time follow in the order of this key."""
     id: int | None = None
     """The first id that was not handed out, if the list is read by id. If `until` is given, rows with ids up to `after`
-    and times up to `until` were handed out, too."""
+    and times up to `until` were handed out as well."""
     until: int | None = None
-    """The end of the window that is being read, if rows have no time of their own; or, if the list is read by id, the
-    end that was asked for."""
+    """If rows have no time of their own, the end of the window that is being read; if the list is read by id, the
+    requested end."""
     version: int = _VERSION
     """The version of these fields."""
 

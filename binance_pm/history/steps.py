@@ -41,8 +41,8 @@ class Place(NamedTuple):
     """Where a walk goes on.
 
     Every row before `time` was handed out, and at `time` (until `until`, if rows have no time of their own) every row
-    whose key is not above `after`. If rows are walked by id, everything below `id` was handed out, and of the ids from
-    there to `after` every row whose time is not after `until`.
+    whose key is not above `after`. If rows are walked by id, every row with an id below `id` was handed out, and
+    so was every row with an id from `id` to `after` whose time is not after `until`.
     """
 
     time: int
@@ -59,7 +59,7 @@ class PageRows(NamedTuple):
 
 
 Steps: TypeAlias = Generator[PageRequest | Found, PageRows | None, T]
-"""Yields pages to request, for which it is sent `PageRows`, and rows to hand out; returns what the steps lead to."""
+"""A generator that yields pages to request, is sent `PageRows` for each, and yields rows to hand out."""
 Walk: TypeAlias = Steps[None]
 """The steps through a whole list."""
 
@@ -67,7 +67,7 @@ Walk: TypeAlias = Steps[None]
 def requested(request: PageRequest) -> Steps[PageRows]:
     """Request a page, and return it."""
     rows = yield request
-    assert rows is not None, "rows are sent for a request"  # noqa: S101
+    assert rows is not None, "rows are sent for a request"  # noqa: S101 - for the type checker
     return rows
 
 

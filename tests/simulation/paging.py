@@ -194,7 +194,7 @@ class History:
         return rows
 
     def _swap_ids(self, rows: list[Event]) -> None:
-        """Let the times of some neighbouring ids run backwards."""
+        """Swap the times of some neighbouring ids, so that times decrease with the id."""
         rate = self.random.choice((0.0, 0.01, 0.5))
         for place in range(len(rows) - 1):
             one, other = rows[place : place + 2]

@@ -48,7 +48,7 @@ async def test_every_row_comes_once_through_a_client(listing: Listing, seed: int
 
 
 def timed(shows: Literal["oldest", "newest"]) -> Callable[[], tuple[Walk, Callable[[PageRequest], PageRows]]]:
-    """Return a walk by time through many rows, and what responds to it."""
+    """Return a walk by time through many rows, and the function that responds to its requests."""
 
     def made() -> tuple[Walk, Callable[[PageRequest], PageRows]]:
         def respond(request: PageRequest) -> PageRows:
@@ -64,7 +64,7 @@ def timed(shows: Literal["oldest", "newest"]) -> Callable[[], tuple[Walk, Callab
 
 
 def by_ids() -> tuple[Walk, Callable[[PageRequest], PageRows]]:
-    """Return a walk by id through many rows, and what responds to it."""
+    """Return a walk by id through many rows, and the function that responds to its requests."""
 
     def respond(request: PageRequest) -> PageRows:
         first = int(request.parameters["from_id"])
@@ -75,7 +75,7 @@ def by_ids() -> tuple[Walk, Callable[[PageRequest], PageRows]]:
 
 
 def paged() -> tuple[Walk, Callable[[PageRequest], PageRows]]:
-    """Return a walk by page through many rows, and what responds to it."""
+    """Return a walk by page through many rows, and the function that responds to its requests."""
 
     def respond(request: PageRequest) -> PageRows:
         lo, hi, current = (int(request.parameters[name]) for name in ("start_time", "end_time", "current"))
@@ -108,6 +108,6 @@ def test_memory_does_not_grow_with_the_number_of_rows(
             peak = max(peak, sys.getallocatedblocks())
 
     assert count == ROWS
-    print("blocks:", peak - before)  # noqa: T201
+    print("blocks:", peak - before)  # noqa: T201 - shown if the test fails
     # At most 20,000 rows are held, each with its key and its place.
     assert peak - before < ROWS / 2

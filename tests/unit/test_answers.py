@@ -63,7 +63,7 @@ async def test_a_200_without_a_valid_body(pm: Sandbox, client: Client, body: byt
 
 @pytest.mark.parametrize("name", ["um_account", "um.position_risk"])
 async def test_a_large_response(pm: Sandbox, client: Client, name: str) -> None:
-    """A large response is decoded like any other, and an error names its place."""
+    """A large response is decoded like any other, and an error has the path of the invalid value."""
     body = body_of("all change")
     if name == "um.position_risk":
         body = b"[%b]" % b",".join([RISK] * 200)

@@ -277,7 +277,7 @@ def test_a_file_that_another_process_writes_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_earlier_end_is_refused(tmp_path: Path) -> None:
-    """The rows after the end are in the file already; a later end continues."""
+    """An end before the last row of the file is refused; a later end continues the export."""
     path = tmp_path / "trades.csv"
     begin_export(path)
     with pytest.raises(ConfigurationError):

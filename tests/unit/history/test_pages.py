@@ -240,7 +240,7 @@ class TestReading:
 
     @pytest.mark.parametrize("name", [NAME, "um.income"])
     async def test_a_later_end_continues_behind_an_earlier_one(self, client: Client, name: str) -> None:
-        """No row between the ends is lost, also if the last page had rows beyond the earlier end."""
+        """No row between the ends is lost, even if the last page had rows beyond the earlier end."""
         method: Any = attrgetter(name)(client)
         rows: list[int] = []
         position: Position | None = None
